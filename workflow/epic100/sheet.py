@@ -1,0 +1,90 @@
+"""The video sheet: one row a video, read before anything is downloaded; it makes the DAG static."""
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from epic100.errors import EpicError
+
+REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Video:
+    """A row of the sheet: `fps` in frames per second of the file, `duration` in seconds."""
+
+    video_id: str
+    participant_id: str
+    split: str
+    fps: float
+    duration: float
+    url: str = ""
+    md5: str = ""
+
+    def path(self, root: str | os.PathLike = "") -> Path:
+        """Where the file stands below the video root: `{participant}/{video_id}.MP4`."""
+        return Path(root) / self.participant_id / f"{self.video_id}.MP4"
+
+
+def read_sheet(path: str | os.PathLike) -> list[Video]:
+    """Read a tab-separated sheet with at least the columns of `REQUIRED`, one row a video.
+
+    More columns are allowed and ignored. Raises EpicError naming file, line and column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise EpicError(
+            f"{path}: no such video sheet; set `videos: sheet:` to a tab-separated file "
+            f"with the columns {' '.join(REQUIRED)}"
+        )
+    with path.open(encoding="utf-8", newline="") as handle:
+        reader = csv.DictReader(handle, delimiter="\t")
+        missing = [name for name in REQUIRED if name not in (reader.fieldnames or [])]
+        if missing:
+            raise EpicError(
+                f"{path}: line 1: column {', '.join(missing)} missing; "
+                f"expected tab-separated {' '.join(REQUIRED)} [url md5]"
+            )
+        videos: list[Video] = []
+        seen: dict[str, int] = {}
+        for row in reader:
+            video = _video(row, f"{path}: line {reader.line_num}")
+            if video.video_id in seen:
+                raise EpicError(
+                    f"{path}: line {reader.line_num}: video_id {video.video_id} stands on line "
+                    f"{seen[video.video_id]} already; one row a video, remove one of them"
+                )
+            seen[video.video_id] = reader.line_num
+            videos.append(video)
+    if not videos:
+        raise EpicError(f"{path}: no rows; expected one row a video below the header")
+    return videos
+
+
+def _video(row: dict, where: str) -> Video:
+    def positive(name: str) -> float:
+        try:
+            value = float(row[name])
+        except (TypeError, ValueError):
+            value = 0.0
+        if not 0 < value < float("inf"):
+            raise EpicError(f"{where}: {name} is {row[name]!r}; expected a positive number")
+        return value
+
+    for name in ("video_id", "participant_id"):
+        value = row[name]
+        if not value or any(c.isspace() or c == "/" for c in value):
+            raise EpicError(f"{where}: {name} is {value!r}; expected a name without space or slash")
+    if row["split"] not in SPLITS:
+        raise EpicError(f"{where}: split is {row['split']!r}; expected one of {', '.join(SPLITS)}")
+    return Video(
+        video_id=row["video_id"],
+        participant_id=row["participant_id"],
+        split=row["split"],
+        fps=positive("fps"),
+        duration=positive("duration"),
+        url=row.get("url") or "",
+        md5=row.get("md5") or "",
+    )
