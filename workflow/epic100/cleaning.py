@@ -1,0 +1,162 @@
+"""Segments x scans -> the segments that can be trusted, and a reason for each that cannot.
+
+Policy `segment` drops what touches a damaged stretch; policy `video` drops the whole video, as a
+lab does that opens files and throws away those that fail. The first keeps most of a damaged file.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from epic100.annotations import frames_between, load_annotations
+from epic100.atomic import atomic_path
+from epic100.errors import EpicError
+from epic100.pairs import write_pairs
+from epic100.scan import load_index
+from epic100.scan_table import DAMAGED, MISSING, ScanRow, read_scan_table
+from epic100.segments import COLUMNS, NO_LABEL, read_segments, write_segments
+from epic100.sheet import Video
+from epic100.video_index import VideoIndex
+
+POLICIES = ("segment", "video")
+# A file whose rate drifts from the sheet's by less than this over its length needs no re-timing.
+DRIFT_FRAMES = 0.5
+
+
+def clean(
+    videos: Mapping[str, Video],
+    *,
+    annotations: Mapping[str, str],
+    segments: Mapping[str, str],
+    scans: Sequence[str],
+    lists: Mapping[str, str],
+    pairs: str,
+    dropped: str,
+    policy: str,
+    **reading,
+) -> None:
+    """Write the clean list of every split, the pair table and `narration_id split reason`.
+
+    `annotations`, `segments` and `lists` are paths by split; `scans` the participants' tables,
+    beside which their frame indexes stand; `reading` goes to `load_annotations`.
+    """
+    rows, indexes = {}, {}
+    for table in scans:
+        for row in read_scan_table(table):
+            rows[row.video_id] = row
+            indexes[row.video_id] = table.removesuffix(".tsv") + ".index.npz"
+    drops = []
+    for split, path in annotations.items():
+        table = load_annotations(path, videos, split=split, **reading)
+        kept, gone, retimed = clean_split(
+            table, read_segments(segments[split]), videos, rows,
+            lambda video_id: load_index(indexes[video_id], video_id), policy,
+        )  # fmt: skip
+        for sentence in retimed:
+            print(sentence)
+        if split == "train":
+            found = pair_table(kept)
+        write_segments(kept, lists[split])
+        drops.append(gone.assign(split=split))
+        print(f"{split}: {len(kept)} segments kept, {len(gone)} dropped")
+        kinds = gone["reason"].str.replace(r"[\d(:].*", "", regex=True).str.strip()
+        for kind, count in kinds.value_counts().items():
+            print(f"  {count} dropped: {kind}")
+    print(f"{len(found)} verb-noun pairs in train")
+    write_pairs(found, pairs)
+    with atomic_path(dropped) as temporary:
+        columns = ["narration_id", "split", "reason"]
+        pd.concat(drops).to_csv(temporary, sep="\t", index=False, columns=columns)
+
+
+def clean_split(
+    annotations: pd.DataFrame,
+    segments: pd.DataFrame,
+    videos: Mapping[str, Video],
+    rows: Mapping[str, ScanRow],
+    index_of: Callable[[str], VideoIndex],
+    policy: str = "segment",
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Keep the segments of one split that lie on sound frames.
+
+    `annotations` (seconds) and `segments` (frames, by the sheet's fps) are of the same rows in the
+    same order. Videos whose measured rate is not the sheet's are re-timed: frames from seconds and
+    the measured rate, or through `index_of(video_id)` where the rate varies. Returns (kept
+    segments, dropped: narration_id and reason, re-timed: a sentence a video).
+    Raises EpicError for an unknown policy or a video that no scan covers.
+    """
+    if policy not in POLICIES:
+        raise EpicError(f"clean: policy is {policy!r}; expected one of {', '.join(POLICIES)}")
+    kept, retimed = segments.copy(), []
+    reason = np.full(len(segments), "", dtype=object)
+    for video_id, places in annotations.groupby("video_id", sort=False).indices.items():
+        row = rows.get(video_id)
+        if row is None:
+            raise EpicError(f"video {video_id} is in the annotations, but no scan table has it")
+        if not row.readable:
+            missing = row.status == MISSING
+            reason[places] = "video missing" if missing else f"video unreadable: {row.reason}"
+            continue
+        start = segments["start"].to_numpy()[places]
+        stop = segments["stop"].to_numpy()[places]
+        clock = _other_clock(videos[video_id], row)
+        if clock:
+            times = (annotations[c].to_numpy()[places] for c in ("start_seconds", "stop_seconds"))
+            if row.timing == "variable":
+                start, stop = index_of(video_id).frames_between(*times)
+            else:
+                start, stop = frames_between(*times, row.fps)
+            retimed.append(f"{video_id}: {len(places)} segments re-timed, {clock}")
+        # An annotation may run a little past its video; it then ends with it.
+        stop = np.minimum(stop, row.pictures)
+        kept.iloc[places, COLUMNS.index("start")] = start
+        kept.iloc[places, COLUMNS.index("stop")] = stop
+        reason[places] = _reasons(row, start, stop, policy)
+    good = reason == ""
+    dropped = pd.DataFrame(
+        {"narration_id": segments["narration_id"].to_numpy()[~good], "reason": reason[~good]}
+    )
+    return kept[good].reset_index(drop=True), dropped, retimed
+
+
+def pair_table(train: pd.DataFrame) -> pd.DataFrame:
+    """The verb-noun pairs that occur in `train`: `pair_id verb noun count`, by verb, then noun.
+
+    These are the classes of the one head. Raises EpicError where no labelled segment is left.
+    """
+    labelled = train[train["verb"] != NO_LABEL]
+    if labelled.empty:
+        raise EpicError(
+            "no labelled train segment is left after cleaning: nothing to train on; see "
+            "results/clean/dropped.tsv for the reasons, and check `videos: root:`"
+        )
+    pairs = labelled.groupby(["verb", "noun"]).size().rename("count").reset_index()
+    pairs.insert(0, "pair_id", np.arange(len(pairs)))
+    return pairs
+
+
+def _other_clock(video: Video, row: ScanRow) -> str:
+    """Why the sheet's clock does not hold for this file, or ""."""
+    if row.timing == "variable":
+        return "its pictures are not evenly spaced"
+    if abs(row.fps - video.fps) * video.duration >= DRIFT_FRAMES:
+        return f"the file has {row.fps:.4f} fps, the sheet says {video.fps:.4f}"
+    return ""
+
+
+def _reasons(row: ScanRow, start: np.ndarray, stop: np.ndarray, policy: str) -> np.ndarray:
+    reason = np.full(len(start), "", dtype=object)
+    if row.status == DAMAGED and policy == "video":
+        reason[:] = f"video damaged: {row.reason}"
+        return reason
+    reason[start >= row.pictures] = f"starts after the video's end (frame {row.pictures})"
+    if row.damaged:
+        first, last = np.array(row.damaged).T
+        # Ranges are sorted and disjoint: the first that ends behind `start` is the one to ask.
+        nearest = np.searchsorted(last, start, side="right")
+        touches = (nearest < len(first)) & (first[np.minimum(nearest, len(first) - 1)] < stop)
+        for place in np.flatnonzero(touches):
+            a, b = row.damaged[nearest[place]]
+            reason[place] = f"touches damaged frames {a}-{b} ({row.reason})"
+    return reason
