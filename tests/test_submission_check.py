@@ -1,0 +1,161 @@
+import io
+import json
+import zipfile
+
+import pytest
+import torch
+
+from epic100.submission import build, write_zip
+from epic100.submission_check import check, check_zip
+
+V, M, N = 5, 8, 20
+IDS = [f"P01_{video}_{i}" for video in (11, 101) for i in range(N // 2)]
+SLS = {"pt": 2, "tl": 3, "td": 4}
+
+
+@pytest.fixture
+def entries():
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randn(N, size, generator=generator).log_softmax(dim=1) for size in (V, M)]
+    return build(IDS, *rows)
+
+
+def test_good_entries_have_no_problem(entries):
+    assert check(entries, IDS, V, M) == []
+    assert check(entries[::-1], iter(IDS), V, M) == []
+
+
+def test_each_problem_is_one_line_with_its_segments(entries):
+    bad = [*entries[1:], entries[5] | {"narration_id": "P99_01_0"}, entries[7]]
+    bad[1] = bad[1] | {"verb_output": torch.zeros(V - 1)}
+    bad[2] = bad[2] | {"verb_output": torch.zeros(1, V)}
+    bad[3] = bad[3] | {"noun_output": torch.zeros(M, dtype=torch.float16)}
+    bad[6] = bad[6] | {"noun_output": torch.full((M,), torch.inf)}
+    bad[8] = bad[8] | {"verb_output": torch.full((V,), -1.0)}
+    bad[9] = bad[9] | {"verb_output": torch.tensor([0.0, 0, -1, -2, -3])}
+    bad[10] = bad[10] | {"narration_id": 7}
+    lines = check(bad, IDS, V, M)
+    assert lines == [
+        "narration_id is not a str: 1 segment (7)",
+        f"missing: 2 segments ({IDS[0]}, {IDS[11]})",
+        "unexpected: 1 segment (P99_01_0)",
+        f"more than one entry for: 1 segment ({IDS[7]})",
+        f"verb_output has shape [4], expected [5] in 1 segment ({IDS[2]})",
+        f"verb_output has shape [1, 5], expected [5] in 1 segment ({IDS[3]})",
+        f"noun_output is float16, expected float32 in 1 segment ({IDS[4]})",
+        f"noun_output holds NaN or infinity in 1 segment ({IDS[7]})",
+        "hint: verb_output has several classes tied for the highest score in 2 segments"
+        f" ({IDS[9]}, {IDS[10]}); all classes in 1 of them",
+        f"hint: noun_output has several classes tied for the highest score in 1 segment ({IDS[7]});"
+        " all classes in 1 of them",
+    ]
+
+
+def test_an_empty_submission_misses_everything():
+    assert check([], IDS, V, M) == [f"missing: 20 segments ({IDS[0]}, {IDS[1]}, {IDS[2]}, ...)"]
+
+
+def test_rows_that_vanish_in_the_official_softmax_are_a_hint(entries):
+    for key in ("verb_output", "noun_output"):
+        entries[3][key] += 90
+    (line,) = check(entries, IDS, V, M)
+    assert line.startswith("hint: all action scores become 0 in 19 segments")
+    for key in ("verb_output", "noun_output"):
+        entries[3][key] -= 60
+    assert check(entries, IDS, V, M) == []
+    entries[3]["noun_output"][2] = torch.inf
+    assert check(entries, IDS, V, M) == [
+        f"noun_output holds NaN or infinity in 1 segment ({IDS[3]})"
+    ]
+
+
+def rewrite(path, change):
+    """Change the JSON text of the zip."""
+    with zipfile.ZipFile(path) as archive:
+        text = archive.read("test.json").decode()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("test.json", change(text))
+
+
+def set_in(*keys, value):
+    def change(text):
+        content = json.loads(text)
+        inner = content
+        for key in keys[:-1]:
+            inner = inner[key]
+        if value is None:
+            del inner[keys[-1]]
+        else:
+            inner[keys[-1]] = value
+        return json.dumps(content)
+
+    return change
+
+
+def test_a_good_zip_has_no_problem_in_any_order_of_classes(entries, tmp_path):
+    path = tmp_path / "s.zip"
+    write_zip(entries, path, SLS)
+    assert check_zip(path, IDS, V, M) == []
+    shuffled = dict(sorted({str(i): -float(i) for i in range(M)}.items(), reverse=True))
+    rewrite(path, set_in("results", IDS[2], "noun", value=shuffled))
+    assert check_zip(path, IDS, V, M) == []
+    assert check_zip(path, [*IDS, "P02_01_3"], V, M) == ["missing: 1 segment (P02_01_3)"]
+
+
+R = ("results", IDS[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (set_in("version", value="0.1"), '"version" is "0.1", expected "0.2"'),
+        (set_in("challenge", value=None), '"challenge" is null, expected "action_recognition"'),
+        (set_in("sls_td", value=None), '"sls_td" is missing, expected 0 to 5'),
+        (set_in("sls_pt", value=True), '"sls_pt" is True, expected an integer from 0 to 5'),
+        (set_in("t", value=1), '"t" is no field of a submission'),
+        (set_in("results", value=None), '"results" is missing, expected an object'),
+        (set_in("results", IDS[0], value=None), f"missing: 1 segment ({IDS[0]})"),
+        (set_in("results", "x", value={}), 'the result is not an object of "verb" and "noun": 1'),
+        (set_in(*R, "verb", value=None), 'the result is not an object of "verb" and "noun": 1'),
+        (set_in(*R, "verb", value=[1, 2]), f'the result "verb" is no object: 1 segment ({IDS[2]})'),
+        (
+            set_in(*R, "verb", "2", value=None),
+            "the result has no class 2 among its 4 classes in ",
+        ),
+        (set_in(*R, "verb", "4", value=None), "verb_output has shape [4], expected [5] in 1 segm"),
+        (set_in(*R, "noun", "0", value="1"), "the result has '1' instead of a number in \"noun\""),
+        (set_in(*R, "noun", "0", value=1e39), "noun_output holds NaN or infinity in 1 segment"),
+        (set_in(*R, "noun", "0", value=float("nan")), "NaN is no number of JSON"),
+        (lambda text: text.replace(IDS[1] + '"', IDS[2] + '"'), f"{IDS[2]} appears twice in one"),
+        (lambda text: text[:-1], "{path}: test.json is not JSON (Expecting"),
+        (lambda text: "[]", "{path}: test.json is a JSON list, expected an object"),
+        (lambda text: text.encode("utf-16"), "{path}: test.json is not UTF-8"),
+    ],
+)
+def test_each_problem_of_a_zip_is_told(change, expected, entries, tmp_path):
+    path = tmp_path / "s.zip"
+    write_zip(entries, path, SLS)
+    rewrite(path, change)
+    lines = check_zip(path, IDS, V, M)
+    assert any(line.startswith(expected.format(path=path)) for line in lines), lines
+    assert all("\n" not in line for line in lines)
+
+
+def test_a_damaged_zip_is_told(entries, tmp_path):
+    path = tmp_path / "s.zip"
+    write_zip(entries, path, SLS)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 64
+    other = io.BytesIO()
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("results/test.json", "{}")
+    for content, expected in (
+        (whole[: len(whole) // 2], "not a zip file, or a truncated or damaged one"),
+        (bytes(flipped), "not a zip file, or a truncated or damaged one"),
+        (b"{}", "not a zip file, or a truncated or damaged one"),
+        (other.getvalue(), "holds ['results/test.json'], expected exactly one member, test.json"),
+    ):
+        path.write_bytes(content)
+        (line,) = check_zip(path, IDS, V, M)
+        assert line.startswith(f"{path}: {expected}")

@@ -1,0 +1,281 @@
+"""Submissions: the `.pt` file of the official tools and the `.zip` of the challenge's server.
+
+Formats: epic-kitchens/C1-Action-Recognition, README.md and utils/challenge.py. Command line:
+`python -m epic100.submission check FILE --annotations CSV` says what is wrong with a file before
+the server does.
+"""
+
+import argparse
+import csv
+import json
+import os
+import pickle
+import sys
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from epic100.atomic import atomic_path
+from epic100.errors import EpicError
+from epic100.submission_check import (
+    CHALLENGE,
+    HINT,
+    MEMBER,
+    OUTPUTS,
+    VERSION,
+    check,
+    check_zip,
+    sls_problems,
+)
+
+PathLike = str | os.PathLike
+
+
+def build(narration_ids: Sequence[str], verb: torch.Tensor, noun: torch.Tensor) -> list[dict]:
+    """Entries of a submission from ids [N] and scores [N, V] and [N, M], in the order given.
+
+    An entry is a dict of `narration_id` (str), `verb_output` (float32 [V]) and `noun_output`
+    (float32 [M]); its tensors hold nothing but their own row.
+
+    EpicError: lengths that differ, an id twice, NaN or infinite scores.
+    """
+    if not (verb.ndim == noun.ndim == 2 and len(verb) == len(noun) == len(narration_ids)):
+        raise EpicError(
+            f"{len(narration_ids)} narration ids with verb scores {list(verb.shape)} and noun"
+            f" scores {list(noun.shape)}, expected [N, verbs] and [N, nouns] for N ids"
+        )
+    entries = [
+        {"narration_id": str(narration_id), "verb_output": _row(v), "noun_output": _row(n)}
+        for narration_id, v, n in zip(narration_ids, verb, noun, strict=True)
+    ]
+    _refuse_unwritable(entries)
+    return entries
+
+
+def write_pt(entries: Sequence[Mapping[str, Any]], path: PathLike) -> None:
+    """Write entries as `build` makes them with torch.save, for `torch.load(weights_only=True)`.
+
+    EpicError: an id twice, NaN or infinite scores.
+    """
+    _refuse_unwritable(entries)
+    entries = [
+        {"narration_id": entry["narration_id"], **{key: _row(entry[key]) for key in OUTPUTS}}
+        for entry in entries
+    ]
+    # Through a file object: given a path, torch puts its (temporary) name inside the file.
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        torch.save(entries, file)
+
+
+def write_zip(entries: Iterable[Mapping[str, Any]], path: PathLike, sls: Mapping[str, int]) -> None:
+    """Write the zip for the server: one member, `test.json`; the same bytes for the same entries.
+
+    `sls` holds the supervision levels `pt` (pretraining), `tl` (training labels) and `td` (training
+    data), 0 to 5 each, see github.com/epic-kitchens/sls. Scores have nine digits: enough to read
+    back the same float32.
+
+    EpicError: an `sls` that is not three levels, an id twice, NaN or infinite scores.
+    """
+    entries = list(entries)
+    problems = sls_problems({f"sls_{key}": level for key, level in sls.items()})
+    if problems:
+        raise EpicError(f"supervision levels {dict(sls)}: " + "; ".join(problems))
+    _refuse_unwritable(entries)
+    head = {"version": VERSION, "challenge": CHALLENGE}
+    head |= {f"sls_{key}": sls[key] for key in ("pt", "tl", "td")}
+    member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
+    member.compress_type = zipfile.ZIP_DEFLATED
+    member.create_system = 3
+    with (
+        atomic_path(path) as temporary,
+        zipfile.ZipFile(temporary, "w") as archive,
+        archive.open(member, "w") as file,
+    ):
+        file.write(json.dumps(head).removesuffix("}").encode() + b', "results": {')
+        separator = ""
+        for entry in entries:
+            verb, noun = (entry[key].tolist() for key in OUTPUTS)
+            name = separator + json.dumps(entry["narration_id"])
+            text = _template(len(verb), len(noun)) % (name, *verb, *noun)
+            file.write(text.encode())
+            separator = ", "
+        file.write(b"}}")
+
+
+def read_pt(path: PathLike) -> list[dict]:
+    """Entries of a `.pt` file in the official list or dict layout; runs no code of the file.
+
+    Shapes and dtypes are left as they are, for `check`.
+
+    EpicError: no such file, a truncated or foreign file, one that needs code to load (NumPy
+    objects too), another layout.
+    """
+    path = _existing(path)
+    _refuse_damaged(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = " ".join(str(error).split())
+        if "GLOBAL" in reason or "global" in reason:
+            raise EpicError(
+                f"{path}: holds objects that only code can load (NumPy arrays are such), expected"
+                " plain strings and tensors; if you trust the file, check it with --allow-pickle"
+            ) from error
+        raise EpicError(f"{path}: not a file of torch.save, or a damaged one") from error
+    except Exception as error:  # torch raises whatever its reader trips over
+        reason = str(error).strip().split("\n")[0]
+        raise EpicError(f"{path}: not a file of torch.save, or a damaged one ({reason})") from error
+    return _entries(content, path)
+
+
+def read_pickle(path: PathLike) -> list[dict]:
+    """Entries of a `.pkl` or `.pt` file with NumPy arrays. Runs code of the file: trust it first.
+
+    EpicError: no such file, a file that does not load, another layout.
+    """
+    path = _existing(path)
+    try:
+        if path.suffix.lower() == ".pt":
+            return _entries(torch.load(path, map_location="cpu", weights_only=False), path)
+        with open(path, "rb") as file:
+            return _entries(pickle.load(file), path)
+    except EpicError:
+        raise
+    except Exception as error:  # unpickling runs code: anything can be raised
+        raise EpicError(f"{path}: cannot be unpickled ({type(error).__name__}: {error})") from error
+
+
+def expected_ids(annotations: PathLike) -> list[str]:
+    """The `narration_id` column of an official CSV (train, validation or test)."""
+    path = _existing(annotations)
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if "narration_id" not in (reader.fieldnames or ()):
+                raise EpicError(f"{path}: no column narration_id, expected an EPIC_100_*.csv")
+            return [row["narration_id"] for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise EpicError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`check FILE --annotations CSV`: one line a problem on stdout, 1 if there is any, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m epic100.submission")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("check", help="say what is wrong with a submission")
+    command.add_argument("file", type=Path, metavar="FILE", help=".pt or .zip")
+    command.add_argument("--annotations", type=Path, required=True, metavar="CSV")
+    command.add_argument("--num-verbs", type=int, default=97)
+    command.add_argument("--num-nouns", type=int, default=300)
+    command.add_argument(
+        "--allow-pickle",
+        action="store_true",
+        help="also read .pkl files and NumPy arrays; runs code of the file, so trust it first",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        lines = _check_file(options)
+    except EpicError as error:
+        lines = [" ".join(str(error).split())]
+    print(*lines, sep="\n", end="\n" if lines else "")
+    count = sum(not line.startswith(HINT) for line in lines)
+    verdict = f"{count} problem{'s' * (count != 1)}" if count else "ok"
+    print(f"{options.file}: {verdict}", file=sys.stderr)
+    return 1 if count else 0
+
+
+def _check_file(options: argparse.Namespace) -> list[str]:
+    path, suffix = options.file, options.file.suffix.lower()
+    wanted = (expected_ids(options.annotations), options.num_verbs, options.num_nouns)
+    if suffix == ".zip":
+        return check_zip(_existing(path), *wanted)
+    if suffix == ".pkl" and not options.allow_pickle:
+        raise EpicError(
+            f"{path}: loading a .pkl runs its code; with --allow-pickle if you trust it"
+        )
+    if suffix not in (".pt", ".pkl"):
+        raise EpicError(f"{path}: unknown kind of file {suffix!r}, expected .pt or .zip")
+    entries = read_pickle(path) if options.allow_pickle else read_pt(path)
+    return check(entries, *wanted)
+
+
+def _entries(content: Any, path: Path) -> list[dict]:
+    """The list layout from either official layout: a list of dicts, or a dict of arrays."""
+    keys = ("narration_id", *OUTPUTS)
+    try:
+        if isinstance(content, dict):
+            columns = [content[key] for key in keys]
+            rows = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+        elif isinstance(content, list):
+            rows = [{key: entry[key] for key in keys} for entry in content]
+        else:
+            raise TypeError(f"it is a {type(content).__name__}")
+        for row in rows:
+            if isinstance(row["narration_id"], str):
+                row["narration_id"] = str(row["narration_id"])  # of numpy.str_ too
+            for key in OUTPUTS:
+                row[key] = torch.as_tensor(row[key])
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
+        raise EpicError(
+            f"{path}: expected a list of dicts with narration_id, verb_output and noun_output, but"
+            f" {type(error).__name__}: {error}"
+        ) from error
+    return rows
+
+
+def _row(scores: torch.Tensor) -> torch.Tensor:
+    row = scores.detach().to("cpu", torch.float32).contiguous()
+    # A view would take the whole array along, into the file and out of it.
+    return row.clone() if row.untyped_storage().nbytes() != row.nbytes else row
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Truncation in words of its own, and flipped bits, which torch.load does not look for."""
+    with open(path, "rb") as file:
+        if file.read(2) != b"PK":
+            return  # torch.load knows older formats, and refuses the rest
+    if not zipfile.is_zipfile(path):
+        raise EpicError(f"{path}: truncated, its end is missing; copy or write it again")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # zipfile raises whatever damaged headers lead to
+        raise EpicError(f"{path}: damaged ({error}); copy or write it again") from error
+    if damaged:
+        raise EpicError(f"{path}: damaged (checksum of {damaged}); copy or write it again")
+
+
+def _refuse_unwritable(entries: Sequence[Mapping[str, Any]]) -> None:
+    seen = set()
+    for entry in entries:
+        narration_id = entry["narration_id"]
+        if narration_id in seen:
+            raise EpicError(f"segment {narration_id} appears twice, expected one entry a segment")
+        seen.add(narration_id)
+        for key in OUTPUTS:
+            if entry[key].ndim != 1:
+                shape = list(entry[key].shape)
+                raise EpicError(f"segment {narration_id}: {key} has shape {shape}, expected [C]")
+            if not entry[key].isfinite().all():
+                raise EpicError(f"segment {narration_id} has NaN or infinity in its {key}")
+
+
+@lru_cache
+def _template(num_verbs: int, num_nouns: int) -> str:
+    verb, noun = (", ".join(f'"{i}": %.9g' for i in range(size)) for size in (num_verbs, num_nouns))
+    return f'%s: {{"verb": {{{verb}}}, "noun": {{{noun}}}}}'
+
+
+def _existing(path: PathLike) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise EpicError(f"{path}: no such file")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""What is wrong with a submission: each problem in one line, before the server says so.
+
+Lines that start with HINT are no errors to the server, but seldom meant.
+"""
+
+import json
+import math
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+MEMBER = "test.json"
+VERSION = "0.2"
+CHALLENGE = "action_recognition"
+OUTPUTS = ("verb_output", "noun_output")
+HINT = "hint: "
+
+_SLS = ("sls_pt", "sls_tl", "sls_td")
+_SMALLEST = math.log(1.4e-45)  # below it a float32 is 0
+
+
+def check(
+    entries: Sequence[Mapping[str, Any]],
+    expected_ids: Iterable[str],
+    num_verbs: int,
+    num_nouns: int,
+) -> list[str]:
+    """Problems of entries as `submission.build` or `read_pt` make them; empty if there are none.
+
+    Looks for missing, unexpected and duplicate ids, wrong shapes and dtypes, NaN and infinity; as
+    hints, for ties at the top of a row and for rows that vanish in the official softmax.
+    """
+    problems = _id_problems([entry["narration_id"] for entry in entries], expected_ids)
+    log_shares = []
+    for key, size in zip(OUTPUTS, (num_verbs, num_nouns), strict=True):
+        good = []
+        faults: dict[str, list[str]] = {}
+        for entry in entries:
+            scores, name = entry[key], str(entry["narration_id"])
+            if tuple(scores.shape) != (size,):
+                shape = f"has shape {list(scores.shape)}, expected [{size}]"
+                faults.setdefault(shape, []).append(name)
+            elif scores.dtype != torch.float32:
+                dtype = str(scores.dtype).removeprefix("torch.")
+                faults.setdefault(f"is {dtype}, expected float32", []).append(name)
+            else:
+                good.append((name, scores))
+        if good:
+            names = [name for name, _ in good]
+            rows = torch.stack([scores.detach().cpu() for _, scores in good])
+            bad = ~rows.isfinite().all(dim=1)
+            tied = (rows == rows.amax(dim=1, keepdim=True)).sum(dim=1) > 1
+            if size > 1 and tied.any():
+                tied_names = _chosen(names, tied)
+                equal = int((rows[tied] == rows[tied][:, :1]).all(dim=1).sum())
+                problems.append(
+                    f"{HINT}{key} has several classes tied for the highest score in"
+                    f" {_some(tied_names)}; all classes in {equal} of them"
+                )
+            if bad.any():
+                faults["holds NaN or infinity"] = _chosen(names, bad)
+            else:
+                rows = rows.double()
+                log_shares.append(rows.amax(dim=1) - rows.flatten().logsumexp(0))
+        problems += [f"{key} {fault} in {_some(names)}" for fault, names in faults.items()]
+    if len(log_shares) == 2 and len(log_shares[0]) == len(log_shares[1]) == len(entries):
+        lost = (log_shares[0] + log_shares[1]) < _SMALLEST
+        if lost.any():
+            names = _chosen([str(entry["narration_id"]) for entry in entries], lost)
+            problems.append(
+                f"{HINT}all action scores become 0 in {_some(names)}: the official evaluator takes"
+                " one softmax over all rows; give row-normalised log-probabilities"
+            )
+    return sorted(problems, key=lambda line: line.startswith(HINT))
+
+
+def check_zip(
+    path: str | os.PathLike, expected_ids: Iterable[str], num_verbs: int, num_nouns: int
+) -> list[str]:
+    """Problems of a zip for the server, its scores those of `check`; empty if there are none.
+
+    EPIC-100 test (13,092 segments) takes some seconds and some hundred MB.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+            if members != [MEMBER]:
+                return [f"{path}: holds {members}, expected exactly one member, {MEMBER}"]
+            text = archive.read(MEMBER).decode("utf-8")
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        return [f"{path}: not a zip file, or a truncated or damaged one ({error})"]
+    except UnicodeDecodeError as error:
+        return [f"{path}: {MEMBER} is not UTF-8 ({error})"]
+
+    reader = _Reader(num_verbs, num_nouns)
+    try:
+        content = json.loads(text, object_pairs_hook=reader.object, parse_constant=reader.constant)
+    except (ValueError, RecursionError) as error:
+        return [f"{path}: {MEMBER} is not JSON ({error})"]
+    del text
+    problems = []
+    if not isinstance(content, dict):
+        return [f"{path}: {MEMBER} is a JSON {type(content).__name__}, expected an object"]
+    for key, wanted in (("version", VERSION), ("challenge", CHALLENGE)):
+        if content.get(key) != wanted:
+            problems.append(f'"{key}" is {json.dumps(content.get(key))}, expected "{wanted}"')
+    problems += sls_problems({key: content[key] for key in content if key.startswith("sls_")})
+    problems += [
+        f'"{key}" is no field of a submission'
+        for key in content
+        if key not in ("version", "challenge", "results") and not key.startswith("sls_")
+    ]
+    problems += [f"{key} appears twice in one object" for key in reader.duplicates]
+    problems += [f"{name} is no number of JSON" for name in sorted(reader.constants)]
+    results = content.get("results")
+    if not isinstance(results, dict):
+        return [*problems, '"results" is missing, expected an object of narration ids']
+    entries, faults = _zip_entries(results)
+    return [*problems, *faults, *check(entries, expected_ids, num_verbs, num_nouns)]
+
+
+def sls_problems(levels: Mapping[str, Any]) -> list[str]:
+    """Problems of the supervision levels `sls_pt`, `sls_tl`, `sls_td`: integers from 0 to 5."""
+    problems = [f'"{key}" is missing, expected 0 to 5' for key in _SLS if key not in levels]
+    for key, level in levels.items():
+        if key not in _SLS:
+            problems.append(f'"{key}" is no supervision level, expected {", ".join(_SLS)}')
+        elif type(level) is not int or not 0 <= level <= 5:
+            problems.append(f'"{key}" is {level!r}, expected an integer from 0 to 5')
+    return problems
+
+
+class _Reader:
+    """Turns each object of class scores into an array as soon as it is read, to save memory."""
+
+    def __init__(self, num_verbs: int, num_nouns: int):
+        self.layouts = {
+            size: [str(i) for i in range(size)] for size in sorted({num_verbs, num_nouns})
+        }
+        self.duplicates: list[str] = []
+        self.constants: set[str] = set()
+
+    def object(self, pairs: list[tuple[str, Any]]) -> dict | np.ndarray:
+        keys = [key for key, _ in pairs]
+        if keys == self.layouts.get(len(keys)):
+            values = [value for _, value in pairs]
+            if all(type(value) in (float, int) for value in values):
+                return _float32(values)
+        unique = dict(pairs)
+        if len(unique) < len(pairs):
+            self.duplicates += [key for key, count in Counter(keys).items() if count > 1]
+        return unique
+
+    def constant(self, name: str) -> float:
+        self.constants.add(name)
+        return float(name)
+
+
+def _float32(values: list[float]) -> np.ndarray:
+    with np.errstate(over="ignore"):  # becomes inf, which `check` reports
+        return np.array(values, dtype=np.float64).astype(np.float32)
+
+
+def _zip_entries(results: Mapping[str, Any]) -> tuple[list[dict], list[str]]:
+    entries = []
+    faults: dict[str, list[str]] = {}
+    for narration_id, result in results.items():
+        if not isinstance(result, dict) or set(result) != {"verb", "noun"}:
+            fault = 'is not an object of "verb" and "noun"'
+            faults.setdefault(fault, []).append(narration_id)
+            result = {}
+        entry: dict[str, Any] = {"narration_id": narration_id}
+        for task, key in zip(("verb", "noun"), OUTPUTS, strict=True):
+            scores = result.get(task, {})
+            if isinstance(scores, dict):
+                scores, fault = _scores_of(scores)
+                if fault and result:
+                    faults.setdefault(f'has {fault} in "{task}"', []).append(narration_id)
+            elif not isinstance(scores, np.ndarray):
+                faults.setdefault(f'"{task}" is no object', []).append(narration_id)
+                scores = np.empty(0, np.float32)
+            entry[key] = torch.from_numpy(scores)
+        entries.append(entry)
+    return entries, [f"the result {fault}: {_some(names)}" for fault, names in faults.items()]
+
+
+def _scores_of(scores: Mapping[str, Any]) -> tuple[np.ndarray, str]:
+    """Scores in order of their class, from any other order; what is wrong with their keys."""
+    wanted = [str(i) for i in range(len(scores))]
+    missing = [key for key in wanted if key not in scores]
+    if missing:
+        return np.empty(0, np.float32), f"no class {missing[0]} among its {len(scores)} classes"
+    values = [scores[key] for key in wanted]
+    wrong = [value for value in values if type(value) not in (float, int)]
+    if wrong:
+        return np.empty(0, np.float32), f"{wrong[0]!r:.40} instead of a number"
+    return _float32(values), ""
+
+
+def _id_problems(ids: Sequence[Any], expected_ids: Iterable[str]) -> list[str]:
+    problems = []
+    expected = dict.fromkeys(expected_ids)
+    counts = Counter(i for i in ids if isinstance(i, str))
+    groups = {
+        "narration_id is not a str": [i for i in ids if not isinstance(i, str)],
+        "missing": [i for i in expected if i not in counts],
+        "unexpected": [i for i in counts if i not in expected],
+        "more than one entry for": [i for i, count in counts.items() if count > 1],
+    }
+    for name, group in groups.items():
+        if group:
+            problems.append(f"{name}: {_some(group)}")
+    return problems
+
+
+def _chosen(names: Sequence[str], mask: torch.Tensor) -> list[str]:
+    return [names[i] for i in mask.nonzero().flatten().tolist()]
+
+
+def _some(names: Sequence[Any]) -> str:
+    shown = ", ".join(str(name) for name in names[:3])
+    more = ", ..." if len(names) > 3 else ""
+    return f"{len(names)} segment{'s' * (len(names) != 1)} ({shown}{more})"
