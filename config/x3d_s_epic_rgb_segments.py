@@ -1,0 +1,147 @@
+"""X3D-S on segments of EPIC-KITCHENS-100, 13 frames x 6 interval, one head over verb-noun pairs.
+
+A complete MMEngine config: the workflow trains it, and so does MMAction2's own
+    python tools/train.py config/x3d_s_epic_rgb_segments.py
+after `snakemake results/clean/pairs.tsv`. Model and input follow MMAction2's X3D-S recipe
+(configs/recognition/x3d, after Feichtenhofer, CVPR 2020); 13 x 6 at the file's own rate is the
+lab's clip, 1.3 s at 59.94 fps. Kinetics weights saw 13 x 6 at 30 fps: set `target_fps = 30` for
+those 2.6 s.
+"""
+
+custom_imports = dict(imports=["epic100.mmaction"], allow_failed_imports=False)
+default_scope = "mmaction"
+
+# Where the workflow's results and the videos stand; the environment can say otherwise.
+results = "{{$EPIC100_RESULTS:results}}"
+video_root = "{{$EPIC100_VIDEOS:videos}}"
+pairs = f"{results}/clean/pairs.tsv"
+num_classes = sum(1 for _ in open(pairs)) - 1  # one class a line below the header
+
+clip_len = 13
+frame_interval = 6
+target_fps = None
+epochs = 30
+batch_size = 16
+workers = 4
+
+model = dict(
+    type="Recognizer3D",
+    backbone=dict(type="X3D", gamma_w=1, gamma_b=2.25, gamma_d=2.2),
+    cls_head=dict(
+        type="X3DHead",
+        in_channels=432,
+        num_classes=num_classes,
+        spatial_type="avg",
+        dropout_ratio=0.5,
+        fc1_bias=False,
+        average_clips="prob",
+    ),
+    data_preprocessor=dict(
+        type="ActionDataPreprocessor",
+        mean=[114.75, 114.75, 114.75],
+        std=[57.38, 57.38, 57.38],
+        format_shape="NCTHW",
+    ),
+)
+
+open_segment = dict(type="OpenSegment", decoder="pyav", index_dir=f"{results}/scan")
+sample = dict(
+    type="SampleFrames",
+    clip_len=clip_len,
+    frame_interval=frame_interval,
+    num_clips=1,
+    target_fps=target_fps,
+    out_of_bound_opt="repeat_last",  # short segments end in their last picture, never outside
+)
+sample_evenly = dict(sample, test_mode=True)
+pack = dict(
+    type="PackActionInputs", meta_keys=("img_shape", "narration_id", "verb", "noun", "num_clips")
+)
+train_pipeline = [
+    open_segment,
+    sample,
+    dict(type="DecodeSegment"),
+    dict(type="RandomRescale", scale_range=(182, 228)),
+    dict(type="RandomCrop", size=160),
+    dict(type="Flip", flip_ratio=0.5),
+    dict(type="FormatShape", input_format="NCTHW"),
+    pack,
+]
+test_pipeline = [
+    open_segment,
+    sample_evenly,
+    dict(type="DecodeSegment"),
+    dict(type="Resize", scale=(-1, 182)),
+    dict(type="CenterCrop", crop_size=182),
+    dict(type="FormatShape", input_format="NCTHW"),
+    pack,
+]
+
+dataset = dict(type="EpicSegmentVideoDataset", data_root=video_root, pairs=pairs)
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=workers,
+    persistent_workers=workers > 0,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    dataset=dict(dataset, ann_file=f"{results}/clean/train.txt", pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=workers,
+    persistent_workers=workers > 0,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        dataset, ann_file=f"{results}/clean/val.txt", pipeline=test_pipeline, test_mode=True
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type="EpicPairMetric", pairs=pairs)
+test_evaluator = val_evaluator
+
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=epochs, val_interval=5)
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
+
+optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=5e-5, nesterov=True),
+    clip_grad=dict(max_norm=40, norm_type=2),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.1, by_epoch=True, end=1, convert_to_iter_based=True),
+    dict(
+        type="CosineAnnealingLR",
+        by_epoch=True,
+        begin=1,
+        end=epochs,
+        T_max=epochs - 1,
+        convert_to_iter_based=True,
+    ),
+]
+
+default_hooks = dict(
+    runtime_info=dict(type="RuntimeInfoHook"),
+    timer=dict(type="IterTimerHook"),
+    logger=dict(type="LoggerHook", interval=20, ignore_last=False),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    sampler_seed=dict(type="DistSamplerSeedHook"),
+    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=2),
+)
+custom_hooks = [
+    dict(type="SampleSeedHook"),
+    dict(type="PlainCheckpointHook"),
+    dict(type="ChannelsLastHook"),
+]
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
+    dist_cfg=dict(backend="nccl"),
+)
+randomness = dict(seed=0)
+log_processor = dict(type="LogProcessor", window_size=20, by_epoch=True)
+vis_backends = [dict(type="LocalVisBackend")]
+visualizer = dict(type="ActionVisualizer", vis_backends=vis_backends)
+log_level = "INFO"
+load_from = None
+resume = False
+work_dir = f"{results}/work_dirs/x3d_s"

@@ -1,0 +1,124 @@
+"""EpicSegmentVideoDataset: segments of full-length videos, labelled by verb-noun pair.
+
+No clip is cut out beforehand: a sample is a stretch of frames of a whole video, of which the
+pipeline decodes only those it wants.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmaction.datasets.base import BaseActionDataset
+from mmaction.registry import DATASETS
+
+from epic100.errors import EpicError
+from epic100.pairs import read_pairs
+from epic100.segments import NO_LABEL, read_segments
+
+
+@DATASETS.register_module()
+class EpicSegmentVideoDataset(BaseActionDataset):
+    """Segments of a list `path start stop verb noun [narration_id]` (`epic100.segments`).
+
+    A sample of the pipeline holds `filename` (below `data_root`), `start_index` (first frame) and
+    `total_frames` (length), both in frames of the file, as MMAction2's `SampleFrames` wants them,
+    `label` (pair id), `verb`, `noun` and `narration_id`.
+
+    Args:
+        ann_file: the segment list. pairs: the pair table (`results/clean/pairs.tsv`); None where no
+        labels are wanted. data_root: the video root. seed: with the epoch and the sample's number
+        it decides all augmentation, so results depend neither on the number of workers nor on
+        where a run was resumed.
+
+    In training every segment must have a pair of the table; with `test_mode` a segment without
+    one gets the label -1. Raises EpicError otherwise.
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        pipeline: list,
+        pairs: str | None = None,
+        data_root: str = "",
+        seed: int = 0,
+        test_mode: bool = False,
+        **kwargs,
+    ):
+        self.pairs_file = pairs
+        self.seed = seed
+        # Shared memory: persistent workers must see a new epoch that is set in the main process.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        super().__init__(
+            ann_file,
+            pipeline=pipeline,
+            data_prefix={"prefix": data_root},
+            test_mode=test_mode,
+            **kwargs,
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell this process and its workers which epoch's augmentation to draw."""
+        self._epoch[0] = epoch
+
+    def full_init(self) -> None:
+        """Read the list into arrays, which forked workers share; no dict a segment is kept."""
+        if self._fully_initialized:
+            return
+        table = read_segments(self.ann_file)
+        if table.empty:
+            raise EpicError(
+                f"{self.ann_file}: no segments; results/clean/dropped.tsv says why they were "
+                "dropped, and `videos: root:` where videos are looked for"
+            )
+        labels = self._labels(table)
+        paths, self._path_of = np.unique(table["path"].to_numpy(dtype=str), return_inverse=True)
+        self._paths = [str(Path(self.data_prefix["prefix"]) / path) for path in paths]
+        self._ids = table["narration_id"].to_numpy(dtype=bytes)
+        columns = table[["start", "stop", "verb", "noun"]].to_numpy()
+        self._numbers = np.column_stack([columns, labels])
+        self._fully_initialized = True
+
+    def _labels(self, table) -> np.ndarray:
+        pairs = read_pairs(self.pairs_file) if self.pairs_file else []
+        known = {(v, n): i for i, (v, n, _) in enumerate(pairs)}
+        found = zip(table["verb"].tolist(), table["noun"].tolist(), strict=True)
+        labels = np.array([known.get(pair, NO_LABEL) for pair in found], dtype=np.int64)
+        if not self.test_mode and (labels == NO_LABEL).any():
+            row = table.iloc[int(np.argmax(labels == NO_LABEL))]
+            raise EpicError(
+                f"{self.ann_file}: {row['narration_id']}: pair (verb {row['verb']}, noun "
+                f"{row['noun']}) is not in {self.pairs_file}; both are written by the rule clean: "
+                "make them again together"
+            )
+        return labels
+
+    def __len__(self) -> int:
+        """Number of segments."""
+        return len(self._numbers)
+
+    def get_data_info(self, idx: int) -> dict:
+        """The sample's description, before any frame is read."""
+        start, stop, verb, noun, label = self._numbers[idx].tolist()
+        return {
+            "filename": self._paths[self._path_of[idx]],
+            "start_index": start,
+            "total_frames": stop - start,
+            "label": label,
+            "verb": verb,
+            "noun": noun,
+            "narration_id": self._ids[idx].decode(),
+            "modality": self.modality,
+            "sample_idx": idx,
+        }
+
+    def prepare_data(self, idx: int) -> dict:
+        """Run the pipeline on one segment, its random numbers drawn from (seed, epoch, idx)."""
+        entropy = [self.seed, int(self._epoch[0]), int(idx)]
+        np.random.seed(np.random.SeedSequence(entropy).generate_state(4))
+        return super().prepare_data(idx)
+
+
+def index_path(index_dir: str | os.PathLike, participant_id: str) -> Path:
+    """Where `scan` keeps the frame indexes of a participant's videos."""
+    return Path(index_dir) / f"{participant_id}.index.npz"
