@@ -1,0 +1,62 @@
+"""The workflow's config: checked against its JSON schema, defaults put in."""
+
+import copy
+import difflib
+import os
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from epic100.errors import EpicError
+
+SCHEMA = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
+
+
+def complete_config(config: dict) -> dict:
+    """A copy of `config` with the schema's defaults. Raises EpicError that names the wrong key."""
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda e: list(e.path))
+    if errors:
+        raise EpicError("config: " + "; ".join(_words(error) for error in errors))
+    filled = copy.deepcopy(config)
+    _fill(filled, schema)
+    return filled
+
+
+def existing_path(path: str | os.PathLike, workflow_dir: str | os.PathLike) -> str:
+    """`path` as it stands, or below the workflow's own folder where only that one exists."""
+    shipped = Path(workflow_dir) / path
+    return str(shipped) if not Path(path).exists() and shipped.exists() else str(path)
+
+
+def _fill(value: dict, schema: dict) -> None:
+    for key, part in schema.get("properties", {}).items():
+        if key not in value and "default" in part:
+            value[key] = copy.deepcopy(part["default"])
+        if isinstance(value.get(key), dict):
+            _fill(value[key], part)
+
+
+def _words(error) -> str:
+    where = ".".join(str(part) for part in error.path)
+    if error.validator == "additionalProperties" and "properties" in error.schema:
+        known = list(error.schema["properties"])
+        unknown = [key for key in error.instance if key not in known]
+        parts = []
+        for key in unknown:
+            close = difflib.get_close_matches(str(key), known, 1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            dotted = f"{where}.{key}" if where else key
+            parts.append(f"unknown key {dotted!r}{meant} (known here: {', '.join(known)})")
+        return "; ".join(parts)
+    if error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        names = ", ".join(repr(f"{where}.{key}" if where else key) for key in missing)
+        return f"key {names} is missing"
+    about = error.schema.get("description", "")
+    expected = {"type": "of type", "enum": "one of"}.get(error.validator, error.validator)
+    return (
+        f"{where or 'top level'} is {error.instance!r}; expected {expected} "
+        f"{error.validator_value} ({about})"
+    )

@@ -1,0 +1,102 @@
+"""What a rule says: on the terminal and, line by line, in its log; and how it ends on bad input."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from epic100.errors import EpicError
+
+PLAIN_SECONDS = 10.0
+
+
+class _Tee:
+    """Write to several streams; progress bars (lines with a carriage return) go to none of them."""
+
+    def __init__(self, *streams: TextIO):
+        self._streams = streams
+
+    def write(self, text: str) -> int:
+        for stream in self._streams:
+            stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        for stream in self._streams:
+            stream.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return self._streams[0].fileno()
+
+
+@contextmanager
+def rule_log(path: str | os.PathLike) -> Iterator[None]:
+    """Copy stdout and stderr to the rule's log; end in one clear line on an EpicError.
+
+    Appends, since a retry must not wipe what the attempt before it said.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    out, err = sys.stdout, sys.stderr
+    with path.open("a", encoding="utf-8", buffering=1) as log:
+        log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()}\n")
+        # stdout of a job belongs to whoever asked for it (--dag); people read stderr.
+        sys.stdout = sys.stderr = _Tee(err, log)
+        try:
+            yield
+        except EpicError as error:
+            print(f"error: {error}")
+            sys.exit(1)
+        finally:
+            sys.stdout, sys.stderr = out, err
+
+
+class Progress:
+    """Progress of long work: a bar on a terminal, a plain line every 10 s elsewhere.
+
+    `total` and `update` count `unit`; rate and time left are worked out from them.
+    """
+
+    def __init__(self, label: str, total: float, unit: str):
+        self.label, self.total, self.unit = label, total, unit
+        self.done = 0.0
+        self._started = self._said = time.monotonic()
+        terminal = sys.__stderr__ is not None and sys.__stderr__.isatty()
+        self._bar = (
+            tqdm(total=total, unit=f" {unit}", desc=label, file=sys.__stderr__, leave=False)
+            if terminal
+            else None
+        )
+
+    def update(self, amount: float = 1, note: str = "") -> None:
+        """Add `amount` of the unit; `note` is shown beside the numbers."""
+        self.done += amount
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(amount)
+        elif time.monotonic() - self._said > PLAIN_SECONDS:
+            self._said = time.monotonic()
+            print(self.line(note), flush=True)
+
+    def line(self, note: str = "") -> str:
+        """The state in words: done, rate and time left."""
+        spent = max(time.monotonic() - self._started, 1e-9)
+        rate = self.done / spent
+        left = max(self.total - self.done, 0) / rate if rate else float("inf")
+        text = f"{self.label}: {self.done:.0f}/{self.total:.0f} {self.unit}, {rate:.1f}/s"
+        return f"{text}, {left:.0f} s left{', ' + note if note else ''}"
+
+    def close(self) -> None:
+        """Take the bar away and say the total in one line."""
+        if self._bar is not None:
+            self._bar.close()
+        spent = time.monotonic() - self._started
+        print(f"{self.label}: {self.done:.0f} {self.unit} in {spent:.1f} s", flush=True)
