@@ -1,0 +1,35 @@
+# EPIC-KITCHENS-100 action recognition: official CSVs and full-length videos -> trained X3D-S ->
+# Codabench submission. Targets and includes only; each stage is a file in rules/.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: workflow.source_path("config/config.yaml")
+
+
+include: "rules/common.smk"
+include: "rules/annotate.smk"
+include: "rules/scan.smk"
+include: "rules/clean.smk"
+include: "rules/train.smk"
+include: "rules/predict.smk"
+include: "rules/export.smk"
+include: "rules/evaluate.smk"
+
+
+# Only the demo makes its videos; with real data no rule may ever write one.
+if MINIKITCHEN:
+
+    include: "rules/demo.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/submission.pt",
+        "results/submission.zip",
+        "results/metrics.json",
+    localrule: True
+    message:
+        "The submission and its figures are complete"

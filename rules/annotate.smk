@@ -1,0 +1,25 @@
+"""Official CSV -> segment list in frames of the file, by the sheet's rates."""
+
+
+rule annotate:
+    input:
+        annotations=annotations_of,
+        sheet=SHEET,
+    output:
+        segments="results/segments/{split}.txt",
+    log:
+        "results/logs/annotate/{split}.log",
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        classes=CONFIG["classes"],
+        format=CONFIG["annotations"]["format"],
+        subset=CONFIG["videos"]["subset"],
+    message:
+        "Segments of {wildcards.split} from {input.annotations}"
+    script:
+        "../workflow/scripts/annotate.py"

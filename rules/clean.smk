@@ -1,0 +1,32 @@
+"""Segments x scans -> clean lists, the pair table, and a reason for every segment dropped."""
+
+
+rule clean:
+    input:
+        **{f"{split}_annotations": path for split, path in ANNOTATIONS.items()},
+        **{f"{split}_segments": f"results/segments/{split}.txt" for split in ANNOTATIONS},
+        scans=expand("results/scan/{participant}.tsv", participant=PARTICIPANTS),
+        indexes=expand("results/scan/{participant}.index.npz", participant=PARTICIPANTS),
+        sheet=SHEET,
+    output:
+        **{split: f"results/clean/{split}.txt" for split in ANNOTATIONS},
+        pairs="results/clean/pairs.tsv",
+        dropped="results/clean/dropped.tsv",
+    log:
+        "results/logs/clean.log",
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=15,
+    params:
+        splits=list(ANNOTATIONS),
+        classes=CONFIG["classes"],
+        format=CONFIG["annotations"]["format"],
+        subset=CONFIG["videos"]["subset"],
+        policy=CONFIG["clean"]["policy"],
+    message:
+        "Clean lists, policy {params.policy}"
+    script:
+        "../workflow/scripts/clean.py"

@@ -1,0 +1,27 @@
+"""The trained model over the clean segments of a split."""
+
+
+rule predict:
+    input:
+        model="results/model.pth",
+        segments="results/clean/{split}.txt",
+        indexes=expand("results/scan/{participant}.index.npz", participant=PARTICIPANTS),
+    output:
+        predictions="results/predictions/{split}.pt",
+    log:
+        "results/logs/predict/{split}.log",
+    benchmark:
+        "results/benchmarks/predict/{split}.tsv"
+    conda:
+        "../envs/epic100.yaml"
+    threads: 16
+    resources:
+        mem_mb=32000,
+        runtime="4h",
+    params:
+        root=VIDEO_ROOT,
+        settings=CONFIG["predict"],
+    message:
+        "Predict {wildcards.split} with {input.model}"
+    script:
+        "../workflow/scripts/predict.py"

@@ -1,0 +1,31 @@
+"""One job a participant: decode every frame of every video, and say what is damaged.
+
+Videos on disk are inputs, so that a replaced file scans its participant again and no other.
+"""
+
+
+rule scan:
+    input:
+        videos=files_of,
+    output:
+        table="results/scan/{participant}.tsv",
+        index="results/scan/{participant}.index.npz",
+    log:
+        "results/logs/scan/{participant}.log",
+    benchmark:
+        "results/benchmarks/scan/{participant}.tsv"
+    conda:
+        "../envs/epic100.yaml"
+    threads: 4
+    resources:
+        mem_mb=lambda wildcards, threads: 1000 + 700 * threads,
+        # 1080p decodes at some five times real time a core; ten minutes on top for the rest.
+        runtime=lambda wildcards: 10 + round(30 * hours_of(wildcards.participant)),
+    params:
+        root=VIDEO_ROOT,
+        limits=CONFIG["scan"],
+        rows=lambda wildcards: [vars(video) for video in videos_of(wildcards.participant)],
+    message:
+        "Scan of {wildcards.participant}: {input.videos}"
+    script:
+        "../workflow/scripts/scan.py"

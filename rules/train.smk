@@ -1,0 +1,31 @@
+"""Train the recognizer. Checkpoints live in results/work_dirs and are never outputs: Snakemake
+removes the outputs of a job that fails, and a long run must outlive its failures."""
+
+
+rule train:
+    input:
+        segments="results/clean/train.txt",
+        val="results/clean/val.txt",
+        pairs="results/clean/pairs.tsv",
+        indexes=expand("results/scan/{participant}.index.npz", participant=PARTICIPANTS),
+        config=existing_path(CONFIG["train"]["config"], workflow.basedir),
+    output:
+        model="results/model.pth",
+    log:
+        "results/logs/train.log",
+    benchmark:
+        "results/benchmarks/train.tsv"
+    conda:
+        "../envs/epic100.yaml"
+    threads: 16
+    resources:
+        mem_mb=32000,
+        runtime="12h",
+    params:
+        root=VIDEO_ROOT,
+        settings=CONFIG["train"],
+        classes=CONFIG["classes"],
+    message:
+        "Train on {input.segments} as {input.config} says"
+    script:
+        "../workflow/scripts/train.py"

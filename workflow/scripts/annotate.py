@@ -1,0 +1,15 @@
+"""Rule annotate: official CSV -> segment list."""
+
+from epic100.annotations import index_segments, load_annotations
+from epic100.rule_log import rule_log
+from epic100.segments import write_segments
+from epic100.sheet import read_sheet
+
+with rule_log(snakemake.log[0]):
+    videos = {video.video_id: video for video in read_sheet(snakemake.input.sheet)}
+    annotations = load_annotations(
+        snakemake.input.annotations, videos, split=snakemake.wildcards.split, **snakemake.params
+    )
+    segments = index_segments(annotations, videos)
+    write_segments(segments, snakemake.output.segments)
+    print(f"{len(segments)} segments in {annotations['video_id'].nunique()} videos")

@@ -1,0 +1,21 @@
+"""Rule clean: segments x scans -> clean lists, pair table, reasons for what was dropped."""
+
+from epic100.cleaning import clean
+from epic100.rule_log import rule_log
+from epic100.sheet import read_sheet
+
+with rule_log(snakemake.log[0]):
+    splits = snakemake.params.splits
+    clean(
+        {video.video_id: video for video in read_sheet(snakemake.input.sheet)},
+        annotations={split: snakemake.input[f"{split}_annotations"] for split in splits},
+        segments={split: snakemake.input[f"{split}_segments"] for split in splits},
+        scans=snakemake.input.scans,
+        lists={split: snakemake.output[split] for split in splits},
+        pairs=snakemake.output.pairs,
+        dropped=snakemake.output.dropped,
+        classes=snakemake.params.classes,
+        format=snakemake.params.format,
+        subset=snakemake.params.subset,
+        policy=snakemake.params.policy,
+    )

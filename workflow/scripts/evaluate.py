@@ -1,0 +1,17 @@
+"""Rule evaluate: predictions on the validation split -> the official figures."""
+
+from epic100.evaluation import evaluate
+from epic100.rule_log import rule_log
+
+with rule_log(snakemake.log[0]):
+    figures = evaluate(
+        snakemake.input.predictions,
+        snakemake.input.segments,
+        snakemake.output.metrics,
+        lists={key: snakemake.input[key] for key in snakemake.params.lists},
+        reduce=snakemake.params.reduce,
+    )
+    for name in ("overall", "readable"):
+        for task in ("verb", "noun", "action"):
+            top1, top5 = (figures[f"{name}_{task}_accuracy_at_{k}"] for k in (1, 5))
+            print(f"{name:>8} {task:>6}: top-1 {top1:6.2f} %  top-5 {top5:6.2f} %")

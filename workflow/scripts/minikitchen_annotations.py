@@ -1,0 +1,14 @@
+"""Rule minikitchen_annotations: the official CSVs of the mini kitchen."""
+
+from pathlib import Path
+
+from epic100.minikitchen import write_annotations
+from epic100.rule_log import rule_log
+from epic100.sheet import read_sheet
+
+with rule_log(snakemake.log[0]):
+    write_annotations(
+        read_sheet(snakemake.input.sheet),
+        Path(snakemake.output.train).parent,
+        snakemake.params.seed,
+    )

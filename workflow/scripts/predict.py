@@ -1,0 +1,15 @@
+"""Rule predict: the trained model over the clean segments of a split."""
+
+from epic100.prediction import PredictSettings, predict
+from epic100.rule_log import rule_log
+
+with rule_log(snakemake.log[0]):
+    predict(
+        snakemake.input.model,
+        snakemake.input.segments,
+        snakemake.output.predictions,
+        split=snakemake.wildcards.split,
+        video_root=snakemake.params.root,
+        index_dir="results/scan",
+        settings=PredictSettings(**snakemake.params.settings),
+    )

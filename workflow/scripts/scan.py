@@ -1,0 +1,15 @@
+"""Rule scan: every frame of a participant's videos -> scan table and frame indexes."""
+
+from epic100.rule_log import rule_log
+from epic100.scan import ScanLimits, scan_participant
+from epic100.sheet import Video
+
+with rule_log(snakemake.log[0]):
+    scan_participant(
+        [Video(**row) for row in snakemake.params.rows],
+        snakemake.params.root,
+        snakemake.output.table,
+        snakemake.output.index,
+        limits=ScanLimits(**snakemake.params.limits),
+        threads=snakemake.threads,
+    )

@@ -1,0 +1,14 @@
+"""Rule train: clean lists -> the finished model."""
+
+from epic100.rule_log import rule_log
+from epic100.training import TrainSettings, train
+
+with rule_log(snakemake.log[0]):
+    train(
+        TrainSettings(**{**snakemake.params.settings, "config": snakemake.input.config}),
+        snakemake.output.model,
+        results="results",
+        video_root=snakemake.params.root,
+        num_verbs=snakemake.params.classes["verbs"],
+        num_nouns=snakemake.params.classes["nouns"],
+    )
