@@ -155,17 +155,22 @@ def _dataset(config, segments, video_root, index_dir, settings):
 
 
 def views(pipeline: Sequence[dict], clips: int, crops: int, index_dir: str) -> list[dict]:
-    """The test pipeline with `clips` clips a segment and 1 (centre) or 3 crops of each."""
+    """The test pipeline with `clips` clips a segment and 1 (centre) or 3 crops of each.
+
+    Three crops are squares of the resized short side, side by side along the long one.
+    """
     if crops not in (1, 3):
         raise EpicError(f"predict: crops is {crops}; expected 1 (centre) or 3")
-    steps = []
+    steps, short_side = [], None
     for step in pipeline:
         step = dict(step)
         if step["type"] == "SampleFrames":
             step["num_clips"] = clips
         elif step["type"] == "OpenSegment":
             step["index_dir"] = index_dir
-        elif step["type"] in ("CenterCrop", "ThreeCrop"):
-            step["type"] = "CenterCrop" if crops == 1 else "ThreeCrop"
+        elif step["type"] == "Resize":
+            short_side = min(side for side in step["scale"] if side > 0)
+        elif step["type"] == "CenterCrop" and crops == 3:
+            step = {"type": "ThreeCrop", "crop_size": short_side or step["crop_size"]}
         steps.append(step)
     return steps

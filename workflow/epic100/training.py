@@ -127,14 +127,19 @@ def train(
 
 
 def set_epochs(config: Config, epochs: int) -> None:
-    """Change the number of epochs, and with it every schedule that ended with the training."""
+    """Change the number of epochs, and with it every schedule that ended with the training.
+
+    A schedule that would begin only after the new end goes.
+    """
     before = config.train_cfg.max_epochs
     config.train_cfg.max_epochs = epochs
-    for schedule in config.get("param_scheduler") or []:
-        if schedule.get("end") == before:
-            schedule["end"] = epochs
-            if "T_max" in schedule:
-                schedule["T_max"] = max(1, schedule["T_max"] + epochs - before)
+    kept = [part for part in config.get("param_scheduler") or [] if part.get("begin", 0) < epochs]
+    for part in kept:
+        if part.get("end") == before:
+            part["end"] = epochs
+            if "T_max" in part:
+                part["T_max"] = max(1, part["T_max"] + epochs - before)
+    config.param_scheduler = kept
 
 
 def run_stamp(config: Config, files: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 import numbers
 
+import numpy as np
 import torch
 from mmaction.registry import HOOKS
 from mmengine.dist import get_rank
@@ -64,6 +65,4 @@ def plain(value):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(plain(item) for item in value)
-    if isinstance(value, numbers.Number) and not isinstance(value, (bool, int, float, complex)):
-        return value.item()
-    return value
+    return value.item() if isinstance(value, np.generic) else value  # np.float64 is a float, too

@@ -4,6 +4,7 @@
 `SampleFrames` goes between them. Both decoders give identical frames.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ class OpenSegment(BaseTransform):
         self.index_dir = index_dir
         self.keep_open = keep_open
         self._cache: ReaderCache | None = None
+        self._owner = 0
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_cache": None}  # open files do not travel to other processes
@@ -70,8 +72,9 @@ class OpenSegment(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Put the open reader into `results`."""
-        if self._cache is None:
-            self._cache = ReaderCache(self.keep_open, self._open)
+        # A forked worker inherits open files, whose place in the file it would share with others.
+        if self._cache is None or self._owner != os.getpid():
+            self._cache, self._owner = ReaderCache(self.keep_open, self._open), os.getpid()
         reader = self._cache.get(results["filename"])
         results["video_reader"] = reader
         results["avg_fps"] = reader.fps

@@ -1,0 +1,190 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from epic100.errors import EpicError
+from epic100.model_file import load_model
+from epic100.prediction import PredictSettings, predict, read_predictions, views
+from epic100.segments import read_segments
+from epic100.training import (
+    TrainSettings,
+    build_config,
+    newest_checkpoint,
+    run_stamp,
+    set_epochs,
+    train,
+)
+from epic100.training_hooks import plain
+
+DEMO_CONFIG = "config/x3d_demo.py"
+SMALL = {
+    "train_dataloader.dataset.pipeline.4.size": 32,
+    "train_dataloader.dataset.pipeline.3.scale_range": (36, 40),
+    "train_cfg.val_interval": 100,
+}
+
+
+def settings(**kwargs):
+    defaults = {"config": DEMO_CONFIG, "epochs": 2, "batch_size": 4, "options": SMALL}
+    return TrainSettings(**{**defaults, **kwargs})
+
+
+@pytest.fixture
+def results(lab, tmp_path) -> Path:
+    """A copy of the lab's results with eight train segments, to train on in seconds."""
+    folder = tmp_path / "results"
+    shutil.copytree(lab.results, folder)
+    lines = (folder / "clean/train.txt").read_text().splitlines(keepends=True)
+    (folder / "clean/train.txt").write_text("".join(lines[:8]))
+    return folder
+
+
+def run(lab, results, out="model.pth", **kwargs):
+    path = results / out
+    train(settings(**kwargs), path, results=str(results), video_root=lab.root,
+          num_verbs=97, num_nouns=300)  # fmt: skip
+    return load_model(path)
+
+
+def same(first, second):
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(lab, results):
+    weights = []
+    for seed, out in ((0, "a.pth"), (0, "b.pth"), (1, "c.pth")):
+        weights.append(run(lab, results, out, epochs=1, seed=seed).state_dict)
+        shutil.rmtree(results / "work_dirs")
+    assert same(weights[0], weights[1])
+    assert not same(weights[0], weights[2])
+
+
+def test_a_run_that_was_cut_after_an_epoch_ends_in_the_same_weights(lab, results):
+    straight = run(lab, results, "straight.pth")
+    work_dir = next((results / "work_dirs").iterdir())
+    (work_dir / "epoch_2.pth").unlink()  # as if killed in the second epoch
+    resumed = run(lab, results, "resumed.pth", workers=2)
+    assert same(straight.state_dict, resumed.state_dict)
+    log = "".join(path.read_text() for path in work_dir.glob("*/*.log"))
+    assert "resumed epoch: 1" in log
+
+
+def test_the_model_file_holds_all_that_predicting_takes(lab, results):
+    model = run(lab, results, epochs=1)
+    assert model.trained_on["segments"] == 8 and model.trained_on["epochs"] == 1
+    assert len(model.pairs) == len((results / "clean/pairs.tsv").read_text().splitlines()) - 1
+    shutil.move(results / "model.pth", results.parent / "elsewhere.pth")
+    shutil.rmtree(results / "work_dirs")
+    spec = {"split": "val", "video_root": lab.root, "index_dir": f"{results}/scan"}
+    found = {}
+    for clips, crops, workers in ((1, 1, 0), (1, 1, 2), (2, 3, 0)):
+        out = results / f"predictions_{clips}{crops}{workers}.pt"
+        predict(results.parent / "elsewhere.pth", results / "clean/val.txt", out, **spec,
+                settings=PredictSettings(clips, crops, batch_size=4, workers=workers))  # fmt: skip
+        found[clips, workers] = read_predictions(out, "val")
+    ids = read_segments(results / "clean/val.txt")["narration_id"].tolist()
+    for predictions in found.values():
+        assert predictions.narration_ids == ids
+        assert torch.allclose(predictions.log_probs.exp().sum(1), torch.ones(len(ids)))
+    assert torch.equal(found[1, 0].log_probs, found[1, 2].log_probs)
+    assert not torch.equal(found[1, 0].log_probs, found[2, 0].log_probs)
+
+
+def test_a_split_without_a_readable_segment_gives_an_empty_file(lab, results):
+    run(lab, results, epochs=1)
+    (results / "clean/val.txt").write_text("")
+    predict(results / "model.pth", results / "clean/val.txt", results / "val.pt", split="val",
+            video_root=lab.root, index_dir="", settings=PredictSettings())  # fmt: skip
+    assert read_predictions(results / "val.pt", "val").log_probs.shape[0] == 0
+
+
+def test_weights_of_another_head_are_taken_but_for_the_last_layer_and_it_is_said(
+    lab, results, tmp_path, capsys
+):
+    first = run(lab, results, epochs=1)
+    foreign = {k: v.clone() for k, v in first.state_dict.items()}
+    foreign["cls_head.fc2.weight"] = torch.zeros(400, 2048)
+    foreign["cls_head.fc2.bias"] = torch.zeros(400)
+    torch.save({"state_dict": foreign}, tmp_path / "kinetics.pth")
+    shutil.rmtree(results / "work_dirs")
+    model = run(lab, results, epochs=1, load_from=str(tmp_path / "kinetics.pth"),
+                options={**SMALL, "optim_wrapper.optimizer.lr": 1e-12})  # fmt: skip
+    key = "backbone.conv1_s.conv.weight"
+    assert torch.allclose(model.state_dict[key], first.state_dict[key], atol=1e-6)
+    assert "size mismatch for cls_head.fc2.weight" in capsys.readouterr().out
+    assert model.trained_on["load_from"] == str(tmp_path / "kinetics.pth")
+
+
+def test_settings_reach_the_config_and_schedules_follow_the_epochs(lab):
+    config = build_config(
+        settings(epochs=20, target_fps=30, seed=7, options={"optim_wrapper.optimizer.lr": 0.5}),
+        lab.results, lab.root,
+    )  # fmt: skip
+    assert config.train_cfg.max_epochs == 20
+    assert config.param_scheduler[1]["end"] == 20 and config.param_scheduler[1]["T_max"] == 19
+    steps = {step["type"]: step for step in config.train_dataloader.dataset.pipeline}
+    assert steps["SampleFrames"]["target_fps"] == 30
+    assert config.randomness["seed"] == config.train_dataloader.dataset.seed == 7
+    assert config.optim_wrapper.optimizer.lr == 0.5
+    assert config.train_dataloader.dataset.ann_file == f"{lab.results}/clean/train.txt"
+
+
+def test_set_epochs_leaves_a_schedule_alone_that_ends_earlier():
+    config = Config({"train_cfg": {"max_epochs": 8}, "param_scheduler": [{"end": 1}, {"end": 8}]})
+    set_epochs(config, 5)
+    assert [part["end"] for part in config.param_scheduler] == [1, 5]
+
+
+@pytest.mark.parametrize("kwargs, words", [
+    ({"config": "config/none.py"}, "config/none.py: no such MMEngine config"),
+    ({"load_from": "weights/k400.pth"}, "weights/k400.pth: no such weights"),
+])  # fmt: skip
+def test_a_file_that_is_not_there_is_named(lab, kwargs, words):
+    with pytest.raises(EpicError, match=words):
+        build_config(settings(**kwargs), lab.results, lab.root)
+
+
+def test_the_newest_checkpoint_that_loads_is_taken_and_broken_ones_are_set_aside(tmp_path, capsys):
+    assert newest_checkpoint(tmp_path) is None
+    for epoch in (9, 10):
+        torch.save({"epoch": epoch}, tmp_path / f"epoch_{epoch}.pth")
+    whole = (tmp_path / "epoch_10.pth").read_bytes()
+    (tmp_path / "epoch_11.pth").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "epoch_12.pth").write_bytes(b"")
+    assert newest_checkpoint(tmp_path) == tmp_path / "epoch_10.pth"
+    assert sorted(p.name for p in tmp_path.glob("*.broken")) == [
+        "epoch_11.broken",
+        "epoch_12.broken",
+    ]
+    assert "epoch_12.pth does not load" in capsys.readouterr().out
+
+
+def test_another_list_or_setting_is_another_run(lab, results):
+    files = [str(results / "clean/train.txt"), str(results / "clean/pairs.tsv")]
+    stamp = run_stamp(build_config(settings(), str(results), lab.root), files)
+    assert stamp == run_stamp(build_config(settings(), str(results), lab.root), files)
+    assert stamp != run_stamp(build_config(settings(seed=1), str(results), lab.root), files)
+    Path(files[0]).write_text(Path(files[0]).read_text()[:-10] + "\n")
+    assert stamp != run_stamp(build_config(settings(), str(results), lab.root), files)
+
+
+def test_views_change_the_test_pipeline_and_nothing_else(lab):
+    steps = build_config(settings(), lab.results, lab.root).test_dataloader.dataset.pipeline
+    changed = views(steps, 10, 3, "elsewhere")
+    assert [step["type"] for step in changed if "Crop" in step["type"]] == ["ThreeCrop"]
+    assert next(s for s in changed if s["type"] == "SampleFrames")["num_clips"] == 10
+    assert next(s for s in steps if s["type"] == "SampleFrames")["num_clips"] == 1
+    with pytest.raises(EpicError, match="crops is 2; expected 1"):
+        views(steps, 1, 2, "")
+
+
+def test_plain_turns_numpy_scalars_into_python_and_leaves_tensors(tmp_path):
+    import numpy as np
+
+    value = plain({"a": [np.float64(1.5), (np.int64(2), True)], "t": torch.ones(2), "s": "x"})
+    assert type(value["a"][0]) is float and type(value["a"][1][0]) is int
+    torch.save(value, tmp_path / "x.pt")
+    assert torch.load(tmp_path / "x.pt", weights_only=True)["a"] == [1.5, (2, True)]

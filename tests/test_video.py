@@ -1,0 +1,69 @@
+import av
+import decord
+import numpy as np
+import pytest
+
+from epic100.scan import load_index
+from epic100.video import FrameError, ReaderCache, VideoReader
+from epic100.video_index import build_index
+
+
+@pytest.fixture(scope="module", params=["P01_01", "P02_101", "P03_07"])
+def video(request, lab):
+    """A video's path and all its frames, decoded from first to last."""
+    path = lab.videos[request.param].path(lab.root)
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return path, np.stack(frames)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_frames_are_those_of_a_full_decode(video, seed):
+    path, full = video
+    rng = np.random.default_rng(seed)
+    reader = VideoReader(path)
+    for size in (1, 2, 13, 40):
+        indices = rng.integers(0, len(full), size)  # any order, repeats too
+        assert np.array_equal(reader.get_frames(indices), full[indices])
+
+
+def test_decord_gives_the_same_frames(video):
+    path, full = video
+    reader = decord.VideoReader(str(path))
+    indices = np.random.default_rng(5).integers(0, len(full), 30)
+    ours = VideoReader(path).get_frames(indices)
+    assert np.array_equal(ours, reader.get_batch(indices).asnumpy())
+
+
+def test_first_and_last_frame_can_be_had(video):
+    path, full = video
+    got = VideoReader(path).get_frames([0, len(full) - 1])
+    assert np.array_equal(got, full[[0, -1]])
+
+
+@pytest.mark.parametrize("index", [-1, 10**6])
+def test_a_frame_outside_the_file_is_an_error_that_names_it(video, index):
+    path, _ = video
+    with pytest.raises(FrameError, match=f"{path.name}.*{index}"):
+        VideoReader(path).get_frames([0, index])
+
+
+def test_the_index_of_the_scan_is_the_index_of_the_file(lab):
+    path = lab.videos["P01_01"].path(lab.root)
+    scanned = load_index(f"{lab.results}/scan/P01.index.npz", "P01_01")
+    built = build_index(path)
+    for name in ("pts", "key_pts", "key_dts"):
+        assert np.array_equal(getattr(scanned, name), getattr(built, name))
+    assert scanned.time_base == built.time_base
+    assert built.fps == pytest.approx(60000 / 1001, abs=1e-6)
+
+
+def test_the_cache_keeps_the_readers_used_last_and_closes_the_others(lab):
+    paths = [str(v.path(lab.root)) for v in lab.videos.values()][:3]
+    cache = ReaderCache(size=2)
+    first, second = cache.get(paths[0]), cache.get(paths[1])
+    assert cache.get(paths[0]) is first
+    cache.get(paths[2])  # the second was used longest ago
+    assert cache.get(paths[0]) is first
+    with pytest.raises((FrameError, AssertionError, ValueError)):
+        second.get_frames([0])
