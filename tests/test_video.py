@@ -3,7 +3,9 @@ import decord
 import numpy as np
 import pytest
 
+from epic100.minikitchen import write_video
 from epic100.scan import load_index
+from epic100.sheet import Video
 from epic100.video import FrameError, ReaderCache, VideoReader
 from epic100.video_index import build_index
 
@@ -39,6 +41,25 @@ def test_first_and_last_frame_can_be_had(video):
     path, full = video
     got = VideoReader(path).get_frames([0, len(full) - 1])
     assert np.array_equal(got, full[[0, -1]])
+
+
+def test_a_group_of_pictures_is_read_without_touching_a_damaged_one_before_it(tmp_path):
+    video = Video("P01_01", "P01", "train", 60000 / 1001, 16.016)
+    write_video(video, tmp_path / "whole.mp4", seed=3)
+    index = build_index(tmp_path / "whole.mp4")
+    with av.open(str(tmp_path / "whole.mp4")) as container:
+        inside = [p for p in container.demux(video=0) if p.pts and p.size > 500]
+        hit = next(p for p in inside if index.key_pts[1] < p.pts < index.key_pts[2])
+        start, size = hit.pos, hit.size
+    damaged = bytearray((tmp_path / "whole.mp4").read_bytes())
+    damaged[start : start + size] = bytes(size)
+    (tmp_path / "damaged.mp4").write_bytes(damaged)
+    wanted = np.searchsorted(index.pts, index.key_pts[2]) + np.arange(0, 78, 6)
+    whole, reader = VideoReader(tmp_path / "whole.mp4"), VideoReader(tmp_path / "damaged.mp4")
+    assert np.array_equal(reader.get_frames(wanted), whole.get_frames(wanted))
+    with pytest.raises(FrameError, match=r"damaged\.mp4"):
+        reader.get_frames([np.searchsorted(index.pts, hit.pts)])
+    assert np.array_equal(reader.get_frames(wanted), whole.get_frames(wanted))
 
 
 @pytest.mark.parametrize("index", [-1, 10**6])

@@ -90,22 +90,28 @@ class VideoReader:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
 
     def _packets_from(self, key: int):
-        """Packets from key frame `key` on; an earlier start is harmless, a later one is not."""
+        """Packets from key frame number `key` on, and none before: those may be damaged.
+
+        Demuxers seek by presentation time (mov) or decode time (ts) and may land on a neighbour,
+        so the landing is checked: too early is skipped over, too late is tried again further back.
+        """
+        pts, dts = int(self.index.key_pts[key]), int(self.index.key_dts[key])
         for earlier in range(key, -1, -1):
-            dts = int(self.index.key_dts[earlier])
-            self._container.seek(dts, stream=self._stream, backward=True)
-            packets = self._container.demux(self._stream)
-            first = next(packets, None)
-            if first is not None and first.dts is not None and first.dts <= self.index.key_dts[key]:
-                yield first
-                yield from (p for p in packets if p.size)
-                return
+            self._container.seek(int(self.index.key_pts[earlier]), stream=self._stream)
+            packets = (p for p in self._container.demux(self._stream) if p.size)
+            for packet in packets:
+                if packet.pts == pts:
+                    yield packet
+                    yield from packets
+                    return
+                if packet.dts is not None and packet.dts > dts:
+                    break
         raise FrameError(f"{self.path}: cannot seek to its key frame {key}")
 
     @staticmethod
     def _keep(frames, wanted: set[int], pictures: dict[int, np.ndarray]) -> None:
         for frame in frames:
-            if frame.pts in wanted:
+            if frame.pts in wanted and not frame.is_corrupt:
                 pictures[frame.pts] = frame.to_ndarray(format="rgb24")
 
 
