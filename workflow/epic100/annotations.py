@@ -16,6 +16,7 @@ import pandas as pd
 from epic100.errors import EpicError
 from epic100.segments import COLUMNS, NO_LABEL, read_segments
 from epic100.sheet import Video
+from epic100.text_table import read_table
 
 TIMESTAMP = re.compile(r"^(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)$")
 BASE_COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp")
@@ -38,7 +39,9 @@ def load_annotations(
     Only the test split may lack labels. Columns and errors as `read_annotations`.
     """
     if format == "lab_list":
-        return read_lab_list(path, videos)
+        return read_lab_list(
+            path, videos, num_verbs=classes["verbs"], num_nouns=classes["nouns"], subset=subset
+        )
     return read_annotations(
         path,
         videos,
@@ -66,14 +69,7 @@ def read_annotations(
     otherwise they are an error. Raises EpicError naming file, line, column and what was expected.
     """
     path = Path(path)
-    table = _read_csv(path)
-    needed = BASE_COLUMNS + (LABEL_COLUMNS if labelled else ())
-    for name in needed:
-        if name not in table.columns:
-            raise EpicError(
-                f"{path}: line 1: column {name} missing; expected the official columns "
-                f"{', '.join(needed)} (found: {', '.join(table.columns)})"
-            )
+    table = _read_csv(path, BASE_COLUMNS + (LABEL_COLUMNS if labelled else ()))
     known = table["video_id"].isin(list(videos))
     if subset:
         table = table[known]
@@ -83,7 +79,10 @@ def read_annotations(
         "a video_id of the video sheet; add the video to the sheet, or set `videos: subset: true` "
         "if the sheet is smaller than the annotations on purpose",
     )  # fmt: skip
-    _refuse(path, table, "narration_id", table["narration_id"] == "", "an id")
+    _refuse(
+        path, table, "narration_id", ~table["narration_id"].str.fullmatch(r"\S+"),
+        "an id without spaces",
+    )  # fmt: skip
     _refuse(
         path, table, "narration_id", table["narration_id"].duplicated(),
         "an id that no earlier line has; remove the line that is wrong",
@@ -113,26 +112,45 @@ def read_annotations(
     )
 
 
-def read_lab_list(path: str | os.PathLike, videos: Mapping[str, Video]) -> pd.DataFrame:
+def read_lab_list(
+    path: str | os.PathLike,
+    videos: Mapping[str, Video],
+    *,
+    num_verbs: int,
+    num_nouns: int,
+    subset: bool = False,
+) -> pd.DataFrame:
     """Read a five-field list on the *annotation* clock, as the lab made it from `start_frame`.
 
     The frames become seconds by the clock of the video's id style (`annotation_rate`); narration
-    ids, which such a list lacks, are made as `{video_id}_line{n}`. Columns as `read_annotations`.
+    ids, which such a list lacks, are made as `{video_id}_line{n}`. Columns, `subset` and errors as
+    `read_annotations`; labels may be -1.
     """
     listed = read_segments(path)
-    ids = listed["path"].map(lambda name: Path(name).stem)
-    for line, video_id in enumerate(ids, start=1):
-        if video_id not in videos:
+    listed["line"] = np.arange(1, len(listed) + 1)
+    listed["video_id"] = [Path(name).stem for name in listed["path"]]
+    known = listed["video_id"].isin(list(videos))
+    if subset:
+        listed, known = listed[known], known[known]
+    counts = {"verb": num_verbs, "noun": num_nouns}
+    checks = {"video_id": (~known, "a video_id of the video sheet; add the video there")}
+    checks |= {
+        name: (listed[name] >= count, f"a class id up to {count - 1}")
+        for name, count in counts.items()
+    }
+    for name, (bad, expected) in checks.items():
+        if bad.any():
+            row = listed[bad].iloc[0]
             raise EpicError(
-                f"{path}: line {line}: video {video_id} is not in the video sheet; "
-                "add it there or remove the line"
+                f"{path}: line {row['line']}: {name} is {row[name]}; expected {expected}, or "
+                "remove the line"
             )
-    rate = ids.map(annotation_rate).to_numpy()
-    lines = np.arange(1, len(listed) + 1).astype(str)
+    rate = listed["video_id"].map(annotation_rate).to_numpy(dtype=float)
+    ids = listed["video_id"] + "_line" + listed["line"].astype(str)
     return pd.DataFrame(
         {
-            "narration_id": ids.to_numpy() + np.array("_line", dtype=object) + lines.astype(object),
-            "video_id": ids.to_numpy(),
+            "narration_id": ids.to_numpy(),
+            "video_id": listed["video_id"].to_numpy(),
             "start_seconds": listed["start"].to_numpy() / rate,
             "stop_seconds": listed["stop"].to_numpy() / rate,
             "verb": listed["verb"].to_numpy(),
@@ -191,24 +209,25 @@ def index_segments(annotations: pd.DataFrame, videos: Mapping[str, Video]) -> pd
     )
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise EpicError(
-            f"{path}: no such annotation file; expected an official EPIC-KITCHENS-100 CSV "
-            "(github.com/epic-kitchens/epic-kitchens-100-annotations); see `annotations:` in "
-            "the config"
-        )
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise EpicError(f"{path}: not a CSV: {error}; expected an official CSV") from error
-    if table.empty:
+def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """The text of `columns`, indexed by line of the file."""
+    about = (
+        "an official EPIC-KITCHENS-100 CSV (github.com/epic-kitchens/"
+        f"epic-kitchens-100-annotations) with the columns {', '.join(columns)}; see "
+        "`annotations:` in the config"
+    )
+    rows = read_table(path, columns, about=about, delimiter=",")
+    if not rows:
         raise EpicError(f"{path}: no rows below the header; expected one row a segment")
-    return table
+    return pd.DataFrame(
+        {name: [row[name] for _, row in rows] for name in columns},
+        index=[line for line, _ in rows],
+        dtype=str,
+    )
 
 
 def _refuse(path: Path, table: pd.DataFrame, column: str, bad, expected: str) -> None:
-    """Raise for the first bad row; its line in the file is its index + 2 (header, one-based)."""
+    """Raise for the first bad row; the index of `table` is the line of the file."""
     bad = np.asarray(bad, dtype=bool)
     if not bad.any():
         return
@@ -216,7 +235,7 @@ def _refuse(path: Path, table: pd.DataFrame, column: str, bad, expected: str) ->
     more = f" ({bad.sum()} such rows)" if bad.sum() > 1 else ""
     row = table.iloc[where]
     raise EpicError(
-        f"{path}: line {table.index[where] + 2} (narration_id {row['narration_id'] or '?'}), "
+        f"{path}: line {table.index[where]} (narration_id {row['narration_id'] or '?'}), "
         f"column {column}: {row[column]!r}{more}; expected {expected}"
     )
 

@@ -6,19 +6,28 @@ import os
 from pathlib import Path
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 
 from epic100.errors import EpicError
 
+# JSON takes 1.0 for an integer, Python's range() and torch do not.
+Strict = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
 SCHEMA = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
 
 
 def complete_config(config: dict) -> dict:
     """A copy of `config` with the schema's defaults. Raises EpicError that names the wrong key."""
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda e: list(e.path))
+    errors = sorted(Strict(schema).iter_errors(config), key=lambda e: [str(p) for p in e.path])
     if errors:
-        raise EpicError("config: " + "; ".join(_words(error) for error in errors))
+        # The schema reports each missing key of a section, with the same words.
+        words = dict.fromkeys(_words(error) for error in errors)
+        raise EpicError("config: " + "; ".join(words))
     filled = copy.deepcopy(config)
     _fill(filled, schema)
     return filled

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from epic100.atomic import atomic_path
+from epic100.errors import EpicError
 from epic100.export import complete_scores
 from epic100.metrics import official_hits, official_metrics
 from epic100.official_lists import LISTS, read_list
@@ -27,6 +28,8 @@ def evaluate(
     Besides the official names: `readable_*` (the same over segments that could be predicted),
     `segments`, `predicted`, and `by_reduce` with the overall figures of each way to fold pairs.
     """
+    if reduce not in REDUCTIONS:
+        raise EpicError(f"reduce is {reduce!r}; expected one of {', '.join(REDUCTIONS)}")
     predictions = read_predictions(predictions_path, "val")
     segments = read_segments(segments_path)
     groups = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}

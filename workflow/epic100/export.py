@@ -1,6 +1,7 @@
 """From predictions to a complete submission: every segment of the split once."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,9 +22,15 @@ def complete_scores(
 
     Segments without a prediction (their video is damaged or missing) get the training prior: the
     pairs' frequencies, folded like any prediction. Third: bool [N], which were predicted.
-    Raises EpicError where predictions name a segment twice or one that is not of the split.
+    Raises EpicError where an id stands twice, or predictions name one that is not of the split.
     """
     place = {narration_id: i for i, narration_id in enumerate(narration_ids)}
+    if len(place) < len(narration_ids):
+        twice = next(name for name, count in Counter(narration_ids).items() if count > 1)
+        raise EpicError(
+            f"the segment list of split {predictions.split} has the narration_id {twice!r} more "
+            "than once; expected each once, as the rule annotate writes it"
+        )
     strange = [name for name in predictions.narration_ids if name not in place]
     if strange or len(set(predictions.narration_ids)) < len(predictions.narration_ids):
         what = f"{strange[0]}, which is not of the split" if strange else "a segment twice"

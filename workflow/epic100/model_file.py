@@ -4,8 +4,9 @@ Tensors and plain Python only, so that `torch.load(..., weights_only=True)`, the
 """
 
 import os
+import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -46,8 +47,9 @@ class TrainedModel:
 
 def save_model(model: TrainedModel, path: str | os.PathLike) -> None:
     """Write `results/model.pth`, whole or not at all."""
-    with atomic_path(path) as temporary:
-        torch.save({"format": FORMAT, **asdict(model)}, temporary)
+    # Through a file object: given a path, torch puts its (temporary) name inside the file.
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        torch.save({"format": FORMAT, **asdict(model)}, file)
 
 
 def load_model(path: str | os.PathLike) -> TrainedModel:
@@ -56,6 +58,9 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     path = Path(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at checksums
+            if archive.testzip():
+                raise zipfile.BadZipFile
     except FileNotFoundError as error:
         raise EpicError(f"{path}: no such model; the rule train writes it") from error
     except Exception as error:  # torch raises many kinds for a file that is not a checkpoint
@@ -68,7 +73,13 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
             f"{path}: a checkpoint, but not a finished model ({FORMAT!r}); checkpoints of a "
             "running training stand in results/work_dirs and hold no pair table"
         )
-    model = TrainedModel(**content)
+    lacking = [f.name for f in fields(TrainedModel) if f.name not in content]
+    if lacking:
+        raise EpicError(
+            f"{path}: a model without {', '.join(lacking)}; expected results/model.pth as the "
+            "rule train writes it; train again"
+        )
+    model = TrainedModel(**{f.name: content[f.name] for f in fields(TrainedModel)})
     outputs = model.state_dict.get(HEAD_WEIGHT)
     if outputs is not None and len(outputs) != len(model.pairs):
         raise EpicError(

@@ -1,10 +1,10 @@
 """The official lists behind the tail and unseen figures: where they are and what they hold."""
 
-import csv
 import os
 from pathlib import Path
 
 from epic100.errors import EpicError
+from epic100.text_table import read_table
 
 # File name and its one column, by config key. The unseen list is that of the validation split.
 LISTS = {
@@ -30,14 +30,19 @@ def find_lists(
 
 
 def read_list(path: str | os.PathLike, key: str) -> list:
-    """The values of one official list: class ids, or participant ids."""
-    column = LISTS[key][1]
-    if not Path(path).is_file():
-        raise EpicError(f"{path}: no such file; `evaluate: {key}:` names a CSV of {column}s")
-    with open(path, encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    try:
-        values = [row[column] for row in rows]
-        return values if key == "unseen_participants" else [int(value) for value in values]
-    except (KeyError, ValueError) as error:
-        raise EpicError(f"{path}: expected a CSV with the one column {column!r}") from error
+    """The values of one official list: class ids, or participant ids.
+
+    Raises EpicError naming file, line and column where it is not such a list.
+    """
+    name, column = LISTS[key]
+    about = f"{name} with the column {column} (`evaluate: {key}:` in the config)"
+    values: list = []
+    for line, row in read_table(path, (column,), about=about, delimiter=","):
+        value = row[column]
+        if key != "unseen_participants":
+            value = int(value) if value.isascii() and value.isdigit() else None
+        if value in (None, ""):
+            kind = "a participant id" if key == "unseen_participants" else "a class id"
+            raise EpicError(f"{path}: line {line}: {column} is {row[column]!r}; expected {kind}")
+        values.append(value)
+    return values

@@ -1,13 +1,12 @@
 """The pair table: the verb-noun pairs seen in training, which are the classes of the one head."""
 
-import csv
 import os
-from pathlib import Path
 
 import pandas as pd
 
 from epic100.atomic import atomic_path
 from epic100.errors import EpicError
+from epic100.text_table import read_table
 
 COLUMNS = ("pair_id", "verb", "noun", "count")
 
@@ -21,26 +20,32 @@ def write_pairs(pairs: pd.DataFrame, path: str | os.PathLike) -> None:
 def read_pairs(path: str | os.PathLike) -> list[tuple[int, int, int]]:
     """Read the table as (verb, noun, count) in order of pair_id.
 
-    Raises EpicError naming file and line where ids do not count up from 0 or a pair stands twice.
+    Raises EpicError naming file, line and column where a field is not a whole number from 0 on,
+    ids do not count up from 0, or a pair stands twice.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise EpicError(f"{path}: no such pair table; the rule clean writes it")
+    about = f"the pair table of the rule clean, tab-separated {' '.join(COLUMNS)}"
     pairs: list[tuple[int, int, int]] = []
-    with path.open(encoding="utf-8", newline="") as handle:
-        for number, row in enumerate(csv.DictReader(handle, delimiter="\t")):
-            try:
-                pair_id, verb, noun, count = (int(row[name]) for name in COLUMNS)
-            except (KeyError, TypeError, ValueError) as error:
+    seen: dict[tuple[int, int], int] = {}
+    for line, row in read_table(path, COLUMNS, about=about):
+        where = f"{path}: line {line}"
+        for name in COLUMNS:
+            if not (row[name].isascii() and row[name].isdigit()):
                 raise EpicError(
-                    f"{path}: line {number + 2}: expected whole numbers {' '.join(COLUMNS)}, "
-                    "tab-separated; make it again with the rule clean"
-                ) from error
-            if pair_id != number:
-                raise EpicError(f"{path}: line {number + 2}: pair_id {pair_id}, expected {number}")
-            pairs.append((verb, noun, count))
+                    f"{where}: {name} is {row[name]!r}; expected a whole number from 0 on; make "
+                    "the table again with the rule clean"
+                )
+        pair_id, verb, noun, count = (int(row[name]) for name in COLUMNS)
+        if pair_id != len(pairs):
+            raise EpicError(
+                f"{where}: pair_id is {pair_id}; expected {len(pairs)}, since ids count up from 0"
+            )
+        if (verb, noun) in seen:
+            raise EpicError(
+                f"{where}: verb {verb} with noun {noun} stands on line {seen[verb, noun]} already; "
+                "expected each pair once"
+            )
+        seen[verb, noun] = line
+        pairs.append((verb, noun, count))
     if not pairs:
         raise EpicError(f"{path}: no pairs; expected one line a pair below the header")
-    if len({pair[:2] for pair in pairs}) < len(pairs):
-        raise EpicError(f"{path}: a verb-noun pair stands there twice")
     return pairs

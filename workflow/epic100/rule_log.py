@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ PLAIN_SECONDS = 10.0
 
 
 class _Tee:
-    """Write to several streams; progress bars (lines with a carriage return) go to none of them."""
+    """Write to several streams; `Progress` draws its bars past it, on the real stderr."""
 
     def __init__(self, *streams: TextIO):
         self._streams = streams
@@ -55,6 +56,9 @@ def rule_log(path: str | os.PathLike) -> Iterator[None]:
         except EpicError as error:
             print(f"error: {error}")
             sys.exit(1)
+        except Exception:
+            log.write(traceback.format_exc())  # Python itself tells it on stderr
+            raise
         finally:
             sys.stdout, sys.stderr = out, err
 

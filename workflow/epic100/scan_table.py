@@ -5,21 +5,23 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 
 from epic100.atomic import atomic_path
 from epic100.errors import EpicError
+from epic100.text_table import read_table
 
 OK, DAMAGED, UNREADABLE, MISSING = "ok", "damaged", "unreadable", "missing"
 STATES = (OK, DAMAGED, UNREADABLE, MISSING)
+TIMINGS = ("constant", "variable")
 
 
 @dataclass(frozen=True)
 class ScanRow:
     """State of one video.
 
-    `fps`: as measured, frames a second. `frames`: pictures that decode. `damaged`: half-open
-    ranges of file frames. `timing`: `constant`, or `variable` where times go through the index.
+    `fps`: as measured, frames a second; 0 where there are too few pictures to tell. `frames`:
+    pictures that decode. `damaged`: half-open ranges of file frames, in order and disjoint.
+    `timing`: `constant`, or `variable` where times go through the index.
     `pictures`: how many the file has or promises, so that frames run from 0 to `pictures`.
     """
 
@@ -76,32 +78,83 @@ def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
 
 
 def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
-    """Read a scan table. Raises EpicError naming file, line and field for one edited amiss."""
-    path = Path(path)
-    with path.open(encoding="utf-8", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_MINIMAL)
-        lacking = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
-        if lacking:
+    """Read a scan table; damaged ranges that overlap (put in by hand) become one.
+
+    Raises EpicError naming file, line and column for a table edited amiss.
+    """
+    again = f"to scan again, delete the table or run `snakemake -R {path}`"
+    about = f"the scan table of this version, tab-separated {' '.join(COLUMNS)}; {again}"
+    rows: dict[str, ScanRow] = {}
+    for line, texts in read_table(path, COLUMNS, about=about):
+        row = _row(texts, f"{path}: line {line}", again)
+        if row.video_id in rows:
             raise EpicError(
-                f"{path}: line 1: column {', '.join(lacking)} missing, so this table is of another "
-                f"version; delete it or run `snakemake -R {path}`"
+                f"{path}: line {line}: video_id {row.video_id} stands there already; "
+                f"expected one row a video; {again}"
             )
-        return [_row(row, f"{path}: line {reader.line_num}", path) for row in reader]
+        rows[row.video_id] = row
+    return list(rows.values())
 
 
-def _row(row: dict, where: str, path: Path) -> ScanRow:
-    try:
-        if row["status"] not in STATES:
-            raise ValueError(f"status {row['status']!r} is none of {', '.join(STATES)}")
-        ranges = []
-        for text in filter(None, row["damaged"].split(",")):
-            start, stop = map(int, text.split("-"))
-            if not 0 <= start < stop:
-                raise ValueError(f"range {text!r} is empty")
-            ranges.append((start, stop))
-        return ScanRow(
-            row["video_id"], row["status"], float(row["fps"]), int(row["frames"]),
-            sorted(ranges), row["reason"], row["timing"], int(row["pictures"]),
-        )  # fmt: skip
-    except (ValueError, AttributeError, TypeError) as error:
-        raise EpicError(f"{where}: {error}; scan again with `snakemake -R {path}`") from error
+def _row(texts: dict[str, str], where: str, again: str) -> ScanRow:
+    def value(name: str, parse, expected: str):
+        try:
+            return parse(texts[name])
+        except ValueError as error:
+            raise EpicError(
+                f"{where}: {name} is {texts[name]!r}; expected {expected}; {again}"
+            ) from error
+
+    count = "a whole number from 0 on"
+    row = ScanRow(
+        value("video_id", _name, "the id of a video"),
+        value("status", _one_of(STATES), f"one of {', '.join(STATES)}"),
+        value("fps", _rate, "frames a second, 0 or more"),
+        value("frames", _count, count),
+        value("damaged", _ranges, "half-open ranges of frames: start-stop[,start-stop ...]"),
+        texts["reason"],
+        value("timing", _one_of(TIMINGS), f"one of {', '.join(TIMINGS)}"),
+        value("pictures", _count, count),
+    )
+    if row.damaged and row.status == OK:
+        raise EpicError(
+            f"{where}: status is {OK!r} with the damaged frames {texts['damaged']}; expected "
+            f"status {DAMAGED!r}, or no ranges"
+        )
+    return row
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise ValueError("empty")
+    return text
+
+
+def _one_of(words: tuple[str, ...]):
+    return lambda text: words[words.index(text)]
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 <= rate < float("inf"):
+        raise ValueError("not a rate")
+    return rate
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("not a count")
+    return int(text)
+
+
+def _ranges(text: str) -> list[tuple[int, int]]:
+    """Ranges in order; those that overlap or touch become one."""
+    merged: list[tuple[int, int]] = []
+    pairs = [tuple(map(_count, part.split("-"))) for part in text.split(",") if part]
+    for start, stop in sorted(pairs):
+        if start >= stop:
+            raise ValueError("an empty range")
+        if merged and start <= merged[-1][1]:
+            start, stop = merged[-1][0], max(stop, merged.pop()[1])
+        merged.append((start, stop))
+    return merged

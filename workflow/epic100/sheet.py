@@ -1,11 +1,11 @@
 """The video sheet: one row a video, read before anything is downloaded; it makes the DAG static."""
 
-import csv
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from epic100.errors import EpicError
+from epic100.text_table import read_table
 
 REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")
 SPLITS = ("train", "val", "test")
@@ -33,41 +33,31 @@ def read_sheet(path: str | os.PathLike) -> list[Video]:
 
     More columns are allowed and ignored. Raises EpicError naming file, line and column.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise EpicError(
-            f"{path}: no such video sheet; set `videos: sheet:` to a tab-separated file "
-            f"with the columns {' '.join(REQUIRED)}"
-        )
-    with path.open(encoding="utf-8", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter="\t")
-        missing = [name for name in REQUIRED if name not in (reader.fieldnames or [])]
-        if missing:
+    about = (
+        f"a video sheet (`videos: sheet:` in the config), tab-separated {' '.join(REQUIRED)} "
+        "[url md5]"
+    )
+    videos: list[Video] = []
+    seen: dict[str, int] = {}
+    for line, row in read_table(path, REQUIRED, about=about):
+        video = _video(row, f"{path}: line {line}")
+        if video.video_id in seen:
             raise EpicError(
-                f"{path}: line 1: column {', '.join(missing)} missing; "
-                f"expected tab-separated {' '.join(REQUIRED)} [url md5]"
+                f"{path}: line {line}: video_id {video.video_id} stands on line "
+                f"{seen[video.video_id]} already; one row a video, remove one of them"
             )
-        videos: list[Video] = []
-        seen: dict[str, int] = {}
-        for row in reader:
-            video = _video(row, f"{path}: line {reader.line_num}")
-            if video.video_id in seen:
-                raise EpicError(
-                    f"{path}: line {reader.line_num}: video_id {video.video_id} stands on line "
-                    f"{seen[video.video_id]} already; one row a video, remove one of them"
-                )
-            seen[video.video_id] = reader.line_num
-            videos.append(video)
+        seen[video.video_id] = line
+        videos.append(video)
     if not videos:
         raise EpicError(f"{path}: no rows; expected one row a video below the header")
     return videos
 
 
-def _video(row: dict, where: str) -> Video:
+def _video(row: dict[str, str], where: str) -> Video:
     def positive(name: str) -> float:
         try:
             value = float(row[name])
-        except (TypeError, ValueError):
+        except ValueError:
             value = 0.0
         if not 0 < value < float("inf"):
             raise EpicError(f"{where}: {name} is {row[name]!r}; expected a positive number")
@@ -85,6 +75,6 @@ def _video(row: dict, where: str) -> Video:
         split=row["split"],
         fps=positive("fps"),
         duration=positive("duration"),
-        url=row.get("url") or "",
-        md5=row.get("md5") or "",
+        url=row.get("url", ""),
+        md5=row.get("md5", ""),
     )

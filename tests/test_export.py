@@ -1,0 +1,160 @@
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from epic100.errors import EpicError
+from epic100.export import complete_scores, export
+from epic100.prediction import Predictions, write_predictions
+from epic100.scores import fold_pairs, prior_logprobs
+from epic100.submission_check import check_zip
+
+PAIRS = [(0, 1, 12), (0, 5, 3), (2, 5, 5), (9, 7, 20)]
+SLS = {"pt": 2, "tl": 3, "td": 3}
+IDS = [f"P01_11_{i}" for i in range(12)]
+
+
+def predictions(ids=IDS, seed=0, **changes):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(len(ids), len(PAIRS), generator=generator) * 3
+    fields = {
+        "split": "val", "narration_ids": list(ids), "log_probs": logits.log_softmax(dim=1),
+        "pairs": PAIRS, "num_verbs": 97, "num_nouns": 300, "trained_on": {"split": "train"},
+    }  # fmt: skip
+    return Predictions(**(fields | changes))
+
+
+def segment_list(path, ids=IDS):
+    lines = [f"P01/P01_11.MP4 {i} {i + 9} 0 1 {name}\n" for i, name in enumerate(ids)]
+    path.write_text("".join(lines))
+    return path
+
+
+class Stage:
+    """The inputs of the rule export in a folder, and what it writes there."""
+
+    def __init__(self, folder, made=None, ids=IDS):
+        self.predictions = folder / "val.pt"
+        write_predictions(made or predictions(), self.predictions)
+        self.segments = segment_list(folder / "val.txt", ids)
+        self.pt, self.zip = folder / "submission.pt", folder / "submission.zip"
+
+    def export(self, split="val", reduce="max", sls=SLS):
+        export(
+            self.predictions, self.segments, self.pt, self.zip, split=split, reduce=reduce, sls=sls
+        )
+
+    def written(self):
+        return self.pt.exists(), self.zip.exists()
+
+
+@pytest.mark.parametrize("reduce", ["max", "logsumexp"])
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_stand_in_the_split_s_order_and_the_rest_get_the_training_prior(seed, reduce):
+    rng = np.random.default_rng(seed)
+    some = [IDS[i] for i in rng.permutation(len(IDS))[: int(rng.integers(1, len(IDS)))]]
+    made = predictions(some, seed)
+    verb, noun, predicted = complete_scores(made, IDS, reduce)
+    assert verb.shape == (12, 97) and noun.shape == (12, 300)
+    assert [i for i, known in zip(IDS, predicted, strict=True) if known] == sorted(
+        some, key=IDS.index
+    )
+    pairs = torch.tensor([pair[:2] for pair in PAIRS])
+    prior = prior_logprobs(torch.tensor([pair[2] for pair in PAIRS]))
+    for place, name in enumerate(IDS):
+        row = made.log_probs[some.index(name)] if name in some else prior
+        own_verb, own_noun = fold_pairs(row[None], pairs, 97, 300, reduce)
+        assert torch.equal(verb[place], own_verb[0]) and torch.equal(noun[place], own_noun[0])
+
+
+def test_without_any_prediction_all_get_the_prior_of_the_most_frequent_pair():
+    verb, noun, predicted = complete_scores(predictions([]), IDS, "max")
+    assert not predicted.any()
+    assert (verb.argmax(dim=1) == 9).all() and (noun.argmax(dim=1) == 7).all()
+    assert (verb.exp().sum(dim=1) - 1).abs().max() < 1e-6
+
+
+def test_pt_and_zip_hold_every_segment_once_with_the_same_scores(tmp_path, capsys):
+    stage = Stage(tmp_path, predictions(IDS[3:]))
+    stage.export()
+    entries = torch.load(stage.pt, weights_only=True)
+    assert [entry["narration_id"] for entry in entries] == IDS
+    content = json.loads(zipfile.ZipFile(stage.zip).read("test.json"))
+    assert [content[f"sls_{key}"] for key in ("pt", "tl", "td")] == [2, 3, 3]
+    for entry in entries:
+        verb, noun = entry["verb_output"], entry["noun_output"]
+        assert (verb.dtype, verb.shape, noun.shape) == (torch.float32, (97,), (300,))
+        scores = content["results"][entry["narration_id"]]
+        assert torch.equal(torch.tensor([scores["verb"][str(i)] for i in range(97)]), verb)
+        assert torch.equal(torch.tensor([scores["noun"][str(i)] for i in range(300)]), noun)
+    faults = [line for line in check_zip(stage.zip, IDS, 97, 300) if not line.startswith("hint")]
+    assert faults == []
+    assert "12 segments of val: 9 predicted, 3 with the training prior" in capsys.readouterr().out
+
+
+def test_the_same_predictions_give_the_same_bytes(tmp_path):
+    stage = Stage(tmp_path)
+    stage.export()
+    first = stage.pt.read_bytes(), stage.zip.read_bytes()
+    stage.export()
+    assert (stage.pt.read_bytes(), stage.zip.read_bytes()) == first
+
+
+@pytest.mark.parametrize(
+    "made, words",
+    [
+        (predictions([*IDS[:3], "P99_01_0"]), r"split val name P99_01_0, which is not of the spl"),
+        (predictions([*IDS[:3], IDS[0]]), r"split val name a segment twice; make them again"),
+        (predictions(log_probs=torch.full((12, 4), torch.nan)), r"12 of 12 rows .* hold NaN"),
+        (predictions(pairs=PAIRS[:3]), r"the pair table has 3 pairs, but the scores have 4"),
+        (predictions(pairs=[*PAIRS[:3], (97, 0, 1)]), r"pair 3 .* has verb 97, expected 0 to 96"),
+        (
+            predictions(split="test"),
+            r"val\.pt: predictions of split 'test', expected 'val'; .*`exp",
+        ),
+    ],
+)
+def test_predictions_that_do_not_fit_are_one_error_and_no_output(tmp_path, made, words):
+    stage = Stage(tmp_path, made)
+    with pytest.raises(EpicError, match=words):
+        stage.export()
+    assert stage.written() == (False, False)
+
+
+def test_an_unknown_way_to_fold_is_one_error_and_no_output(tmp_path):
+    stage = Stage(tmp_path)
+    with pytest.raises(EpicError, match=r"reduce is 'mean', expected one of logsumexp, max"):
+        stage.export(reduce="mean")
+    assert stage.written() == (False, False)
+
+
+@pytest.mark.parametrize("ids", [[*IDS, IDS[4]], [*IDS, "", ""]])
+def test_a_segment_list_that_names_a_segment_twice_is_one_error(tmp_path, ids):
+    stage = Stage(tmp_path, ids=ids)
+    words = rf"split val has the narration_id '{ids[-1]}' more than once; expected each once"
+    with pytest.raises(EpicError, match=words):
+        stage.export()
+    assert stage.written() == (False, False)
+
+
+@pytest.mark.parametrize("content", [b"", b"words\n", None])
+def test_what_is_no_predictions_file_is_one_error(tmp_path, content):
+    stage = Stage(tmp_path)
+    if content is None:
+        torch.save({"state_dict": {}}, stage.predictions)
+    else:
+        stage.predictions.write_bytes(content)
+    with pytest.raises(
+        EpicError, match=r"val\.pt: not (readable as predictions|a predictions fil)"
+    ):
+        stage.export()
+    assert stage.written() == (False, False)
+
+
+def test_supervision_levels_that_the_server_would_refuse_leave_no_zip(tmp_path):
+    stage = Stage(tmp_path)
+    with pytest.raises(EpicError, match=r"sls_pt.* is 9, expected an integer from 0 to 5"):
+        stage.export(sls=SLS | {"pt": 9})
+    assert not stage.zip.exists()

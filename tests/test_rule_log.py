@@ -1,0 +1,84 @@
+import re
+import subprocess
+import sys
+
+import pytest
+
+from epic100.errors import EpicError
+from epic100.rule_log import Progress, rule_log
+
+
+def test_what_is_printed_stands_on_stderr_and_in_the_log(tmp_path, capsys):
+    path = tmp_path / "logs" / "clean.log"
+    out, err = sys.stdout, sys.stderr
+    with rule_log(path):
+        print("train: 100 segments kept")
+        print("a warning", file=sys.stderr)
+        assert "100 segments" in path.read_text()  # while it runs, not at its end
+    assert (sys.stdout, sys.stderr) == (out, err)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "train: 100 segments kept\na warning\n"
+    head, *lines = path.read_text().splitlines()
+    assert re.fullmatch(r"--- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d pid \d+", head)
+    assert lines == ["train: 100 segments kept", "a warning"]
+
+
+def test_a_retry_keeps_what_the_attempt_before_it_said(tmp_path):
+    for words in ("first", "second"):
+        with rule_log(tmp_path / "a.log"):
+            print(words)
+    said = [line for line in (tmp_path / "a.log").read_text().splitlines() if line[:3] != "---"]
+    assert said == ["first", "second"]
+
+
+def test_bad_input_ends_in_one_line_and_exit_code_1(tmp_path, capsys):
+    out, err = sys.stdout, sys.stderr
+    with pytest.raises(SystemExit) as caught, rule_log(tmp_path / "a.log"):
+        raise EpicError("a.csv: line 2: expected a class id")
+    assert caught.value.code == 1 and (sys.stdout, sys.stderr) == (out, err)
+    assert capsys.readouterr().err == "error: a.csv: line 2: expected a class id\n"
+    assert (tmp_path / "a.log").read_text().splitlines()[1:] == [
+        "error: a.csv: line 2: expected a class id"
+    ]
+
+
+def test_a_fault_of_the_program_leaves_its_traceback_in_the_log_and_goes_on_up(tmp_path):
+    out, err = sys.stdout, sys.stderr
+    with pytest.raises(ZeroDivisionError), rule_log(tmp_path / "a.log"):
+        print("before")
+        1 / 0  # noqa: B018
+    log = (tmp_path / "a.log").read_text()
+    assert "before\nTraceback (most recent call last):\n" in log and "1 / 0" in log
+    assert log.endswith("ZeroDivisionError: division by zero\n")
+    assert (sys.stdout, sys.stderr) == (out, err)
+
+
+def test_progress_says_done_rate_and_time_left():
+    progress = Progress("scan P01", 200, "frames")
+    assert progress.line() == "scan P01: 0/200 frames, 0.0/s, inf s left"
+    progress.update(50)
+    progress.update(100)
+    match = re.fullmatch(
+        r"scan P01: 150/200 frames, ([\d.]+)/s, (\d+) s left, P01_01", progress.line("P01_01")
+    )
+    assert match and float(match[1]) > 0
+
+
+def test_without_a_terminal_progress_is_plain_lines_and_not_too_many(tmp_path):
+    program = (
+        "from epic100 import rule_log\n"
+        "for seconds in (10, 0):\n"
+        "    rule_log.PLAIN_SECONDS = seconds\n"
+        "    bar = rule_log.Progress('predict val', 3, 'segments')\n"
+        "    for i in range(3): bar.update(note=f'P0{i}')\n"
+        "    bar.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert done.stderr == "" and len(lines) == 5
+    assert re.fullmatch(r"predict val: 3 segments in \d\.\d s", lines[0])
+    for number, line in enumerate(lines[1:4]):
+        assert line.startswith(f"predict val: {number + 1}/3 segments, ")
+        assert line.endswith(f"P0{number}")
+    assert lines[4] == lines[0]
