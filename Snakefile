@@ -5,6 +5,9 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+report: "workflow/report/workflow.rst"
+
+
 configfile: workflow.source_path("config/config.yaml")
 
 
@@ -16,6 +19,7 @@ include: "rules/train.smk"
 include: "rules/predict.smk"
 include: "rules/export.smk"
 include: "rules/evaluate.smk"
+include: "rules/report.smk"
 
 
 # Only the demo makes its videos; with real data no rule may ever write one.
@@ -30,6 +34,7 @@ rule all:
         "results/submission.pt",
         "results/submission.zip",
         "results/metrics.json",
+        "results/report.html",
     localrule: True
     message:
         "The submission and its figures are complete"

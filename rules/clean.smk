@@ -11,7 +11,13 @@ rule clean:
     output:
         **{split: f"results/clean/{split}.txt" for split in ANNOTATIONS},
         pairs="results/clean/pairs.tsv",
-        dropped="results/clean/dropped.tsv",
+        salvage="results/clean/salvage.tsv",
+        dropped=report(
+            "results/clean/dropped.tsv",
+            category="Segments",
+            caption="../workflow/report/dropped.rst",
+            labels={"table": "dropped segments"},
+        ),
     log:
         "results/logs/clean.log",
     conda:

@@ -23,3 +23,28 @@ rule evaluate:
         "Official figures from {input.predictions}"
     script:
         "../workflow/scripts/evaluate.py"
+
+
+rule summary:
+    input:
+        salvage="results/clean/salvage.tsv",
+        metrics="results/metrics.json",
+    output:
+        text=report(
+            "results/summary.txt",
+            category="Summary",
+            caption="../workflow/report/summary.rst",
+            labels={"text": "summary"},
+        ),
+    log:
+        "results/logs/summary.log",
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    message:
+        "Summary of {input}"
+    script:
+        "../workflow/scripts/summary.py"

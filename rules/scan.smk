@@ -8,7 +8,12 @@ rule scan:
     input:
         videos=files_of,
     output:
-        table="results/scan/{participant}.tsv",
+        table=report(
+            "results/scan/{participant}.tsv",
+            category="Videos",
+            caption="../workflow/report/scan.rst",
+            labels={"participant": "{participant}"},
+        ),
         index="results/scan/{participant}.index.npz",
     log:
         "results/logs/scan/{participant}.log",

@@ -13,6 +13,7 @@ from epic100.annotations import frames_between, load_annotations
 from epic100.atomic import atomic_path
 from epic100.errors import EpicError
 from epic100.pairs import write_pairs
+from epic100.salvage import salvage_lines, salvage_table
 from epic100.scan import load_index
 from epic100.scan_table import DAMAGED, MISSING, ScanRow, read_scan_table
 from epic100.segments import COLUMNS, NO_LABEL, read_segments, write_segments
@@ -33,38 +34,52 @@ def clean(
     lists: Mapping[str, str],
     pairs: str,
     dropped: str,
+    salvage: str,
     policy: str,
     **reading,
 ) -> None:
-    """Write the clean list of every split, the pair table and `narration_id split reason`.
+    """Write the clean list of every split, the pair table, `narration_id split reason`, and what
+    each policy keeps of each participant.
 
     `annotations`, `segments` and `lists` are paths by split; `scans` the participants' tables,
     beside which their frame indexes stand; `reading` goes to `load_annotations`.
     """
+    _check_policy(policy)
     rows, indexes = {}, {}
     for table in scans:
         for row in read_scan_table(table):
             rows[row.video_id] = row
             indexes[row.video_id] = table.removesuffix(".tsv") + ".index.npz"
-    drops = []
+    drops, paths = [], []
+    kept_by = {name: [] for name in POLICIES}
     for split, path in annotations.items():
         table = load_annotations(path, videos, split=split, **reading)
-        kept, gone, retimed = clean_split(
-            table, read_segments(segments[split]), videos, rows,
-            lambda video_id: load_index(indexes[video_id], video_id), policy,
-        )  # fmt: skip
+        listed = _listed(segments[split], table)
+        paths += listed["path"].tolist()
+        for name in POLICIES:
+            found = clean_split(
+                table, listed, videos, rows,
+                lambda video_id: _index(indexes[video_id], video_id), name,
+            )  # fmt: skip
+            kept_by[name] += found[0]["path"].tolist()
+            if name == policy:
+                kept, gone, retimed = found
         for sentence in retimed:
             print(sentence)
-        if split == "train":
-            found = pair_table(kept)
-        write_segments(kept, lists[split])
-        drops.append(gone.assign(split=split))
         print(f"{split}: {len(kept)} segments kept, {len(gone)} dropped")
         kinds = gone["reason"].str.replace(r"[\d(:].*", "", regex=True).str.strip()
         for kind, count in kinds.value_counts().items():
             print(f"  {count} dropped: {kind}")
-    print(f"{len(found)} verb-noun pairs in train")
-    write_pairs(found, pairs)
+        if split == "train":
+            seen = pair_table(kept)
+        write_segments(kept, lists[split])
+        drops.append(gone.assign(split=split))
+    print(f"{len(seen)} verb-noun pairs in train")
+    write_pairs(seen, pairs)
+    saved = salvage_table(paths, kept_by)
+    print("\n".join(salvage_lines(saved)))
+    with atomic_path(salvage) as temporary:
+        saved.to_csv(temporary, sep="\t", index=False)
     with atomic_path(dropped) as temporary:
         columns = ["narration_id", "split", "reason"]
         pd.concat(drops).to_csv(temporary, sep="\t", index=False, columns=columns)
@@ -86,8 +101,7 @@ def clean_split(
     segments, dropped: narration_id and reason, re-timed: a sentence a video).
     Raises EpicError for an unknown policy or a video that no scan covers.
     """
-    if policy not in POLICIES:
-        raise EpicError(f"clean: policy is {policy!r}; expected one of {', '.join(POLICIES)}")
+    _check_policy(policy)
     kept, retimed = segments.copy(), []
     reason = np.full(len(segments), "", dtype=object)
     for video_id, places in annotations.groupby("video_id", sort=False).indices.items():
@@ -128,16 +142,43 @@ def pair_table(train: pd.DataFrame) -> pd.DataFrame:
     labelled = train[train["verb"] != NO_LABEL]
     if labelled.empty:
         raise EpicError(
-            "no labelled train segment is left after cleaning: nothing to train on; see "
-            "results/clean/dropped.tsv for the reasons, and check `videos: root:`"
+            "no labelled train segment is left after cleaning: nothing to train on; the lines "
+            "above count the reasons; check `videos: root:` and `annotations: train:`"
         )
     pairs = labelled.groupby(["verb", "noun"]).size().rename("count").reset_index()
     pairs.insert(0, "pair_id", np.arange(len(pairs)))
     return pairs
 
 
+def _listed(path: str, annotations: pd.DataFrame) -> pd.DataFrame:
+    segments = read_segments(path)
+    if segments["narration_id"].tolist() != annotations["narration_id"].tolist():
+        raise EpicError(
+            f"{path}: not the segments of the annotations, in their order; expected the list as "
+            f"the rule annotate writes it; delete it or run `snakemake -R {path}`"
+        )
+    return segments
+
+
+def _index(path: str, video_id: str) -> VideoIndex:
+    index = load_index(path, video_id)
+    if index is None:
+        raise EpicError(
+            f"{path}: no frame index of {video_id}, whose pictures are not evenly spaced; scan "
+            f"again with `snakemake -R {path}`"
+        )
+    return index
+
+
+def _check_policy(policy: str) -> None:
+    if policy not in POLICIES:
+        raise EpicError(f"clean: policy is {policy!r}; expected one of {', '.join(POLICIES)}")
+
+
 def _other_clock(video: Video, row: ScanRow) -> str:
     """Why the sheet's clock does not hold for this file, or ""."""
+    if not row.fps:
+        return ""  # too few pictures are left to measure a rate
     if row.timing == "variable":
         return "its pictures are not evenly spaced"
     if abs(row.fps - video.fps) * video.duration >= DRIFT_FRAMES:

@@ -14,6 +14,7 @@ with rule_log(snakemake.log[0]):
         lists={split: snakemake.output[split] for split in splits},
         pairs=snakemake.output.pairs,
         dropped=snakemake.output.dropped,
+        salvage=snakemake.output.salvage,
         classes=snakemake.params.classes,
         format=snakemake.params.format,
         subset=snakemake.params.subset,

@@ -1,0 +1,26 @@
+"""Snakemake's own report, as one HTML file that needs no network, as a target like any other."""
+
+
+rule report:
+    input:
+        "results/summary.txt",
+        "results/submission.zip",
+    output:
+        html="results/report.html",
+    log:
+        "results/logs/report.log",
+    # It reads this folder's Snakemake metadata, so it runs where the workflow runs.
+    localrule: True
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        snakefile=workflow.main_snakefile,
+        config=config,
+    message:
+        "Report of {input}"
+    script:
+        "../workflow/scripts/report.py"

@@ -1,0 +1,180 @@
+"""The DAG as a user meets it: targets, dry runs, clear errors, what runs again and what not."""
+
+import csv
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, run_snakemake
+
+from epic100.minikitchen import write_annotations, write_video
+from epic100.sheet import Video, read_sheet
+
+VIDEOS = (
+    Video("P01_01", "P01", "train", 60000 / 1001, 8.008),
+    Video("P02_101", "P02", "train", 50.0, 8.0),
+    Video("P02_102", "P02", "val", 50.0, 8.0),
+)
+
+
+@pytest.fixture
+def archive(tmp_path) -> Path:
+    """A folder as a lab has it: official CSVs, a sheet, videos, a config of its own."""
+    write_annotations(VIDEOS, tmp_path / "csv", seed=2)
+    with open(tmp_path / "sheet.tsv", "w", newline="") as handle:
+        writer = csv.writer(handle, delimiter="\t")
+        writer.writerow(["video_id", "participant_id", "split", "fps", "duration"])
+        writer.writerows([v.video_id, v.participant_id, v.split, v.fps, v.duration] for v in VIDEOS)
+    for video in VIDEOS:
+        write_video(video, video.path(tmp_path / "archive"), seed=2)
+    configure(tmp_path)
+    return tmp_path
+
+
+def configure(folder: Path, **changes) -> None:
+    config = {
+        "annotations": {
+            "train": "csv/EPIC_100_train.csv", "val": "csv/EPIC_100_validation.csv", "test": None,
+        },
+        "videos": {"sheet": "sheet.tsv", "root": "archive"},
+    }  # fmt: skip
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | changes))
+
+
+def run(folder: Path, *arguments: str):
+    return run_snakemake(*arguments, "--directory", str(folder), "--configfile",
+                         str(folder / "config.yaml"))  # fmt: skip
+
+
+def said(done) -> str:
+    """All that a person sees: a dry run speaks on stdout, a real one on stderr."""
+    return done.stdout + done.stderr
+
+
+def errors(done) -> list[str]:
+    """The lines in which a rule says what is wrong with its input."""
+    return [line for line in said(done).splitlines() if line.startswith("error:")]
+
+
+def jobs(done) -> dict[str, int]:
+    """Jobs by rule, from the table that Snakemake prints before it runs."""
+    lines = said(done).split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
+    return {name: int(count) for name, count in (line.split() for line in lines) if name != "total"}
+
+
+def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk(tmp_path):
+    sheet = read_sheet(ROOT / "config/videos.tsv")
+    assert len(sheet) == 700
+    (tmp_path / "annotations").mkdir()
+    for name in ("train", "validation", "test_timestamps"):
+        (tmp_path / f"annotations/EPIC_100_{name}.csv").touch()
+    done = run_snakemake("all", "-n", "--directory", str(tmp_path))
+    assert done.returncode == 0, said(done)
+    assert jobs(done)["scan"] == len({video.participant_id for video in sheet}) == 37
+    dag = run_snakemake("results/submission.pt", "--dag", "--directory", str(tmp_path))
+    assert dag.returncode == 0 and dag.stdout.startswith("digraph"), dag.stderr
+    for rule in ("annotate", "scan", "clean", "train", "predict", "export"):
+        assert rule in dag.stdout
+
+
+def test_the_vsc_profile_sends_scans_to_cores_and_training_to_a_gpu(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    for name in ("train", "validation", "test_timestamps"):
+        (tmp_path / f"annotations/EPIC_100_{name}.csv").touch()
+    done = run_snakemake("all", "-n", "--printshellcmds", "--verbose", "--profile", "profiles/vsc",
+                         "--directory", str(tmp_path))  # fmt: skip
+    assert done.returncode == 0, said(done)
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"trian": {"epochs": 3}}, "unknown key 'trian'; did you mean 'train'?"),
+    ({"train": {"epoch": 3}}, "unknown key 'train.epoch'; did you mean 'epochs'?"),
+    ({"train": {"epochs": "three"}}, "train.epochs is 'three'"),
+    ({"clean": {"policy": "frame"}}, "clean.policy is 'frame'"),
+    ({"videos": {"root": "archive", "sheet": "nowhere.tsv"}}, "nowhere.tsv: no such file"),
+])  # fmt: skip
+def test_a_wrong_config_is_one_sentence_that_names_the_key(archive, changes, words):
+    configure(archive, **changes)
+    done = run(archive, "all", "-n")
+    assert done.returncode != 0
+    assert words in said(done)
+
+
+def test_a_sheet_with_a_video_twice_names_both_lines(archive):
+    sheet = archive / "sheet.tsv"
+    lines = sheet.read_text().splitlines(keepends=True)
+    sheet.write_text("".join([*lines, lines[1]]))
+    done = run(archive, "all", "-n")
+    assert done.returncode != 0
+    assert "line 5: video_id P01_01 stands on line 2 already" in said(done)
+
+
+def test_a_bad_csv_stops_its_rule_with_one_line_and_leaves_nothing_behind(archive):
+    path = archive / "csv/EPIC_100_validation.csv"
+    table = list(csv.DictReader(path.open()))
+    table[1]["noun_class"] = "300"
+    with path.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+    done = run(archive, "results/segments/val.txt", "results/segments/train.txt", "--keep-going")
+    assert done.returncode != 0
+    (line,) = errors(done)
+    assert "line 3" in line and "noun_class: '300'" in line and "0 to 299" in line
+    assert not (archive / "results/segments/val.txt").exists()
+    assert (archive / "results/segments/train.txt").exists()  # what was finished is kept
+
+
+def test_a_replaced_video_scans_its_participant_again_and_no_other(archive):
+    assert run(archive, "results/clean/pairs.tsv").returncode == 0
+    assert "Nothing to be done" in said(run(archive, "results/clean/pairs.tsv", "-n"))
+    time.sleep(0.1)
+    write_video(VIDEOS[1], VIDEOS[1].path(archive / "archive"), seed=2, damage="zeroed")
+    done = run(archive, "results/clean/pairs.tsv")
+    assert jobs(done) == {"scan": 1, "clean": 1}
+    assert "P02_101\tdamaged" in (archive / "results/scan/P02.tsv").read_text()
+
+
+def test_a_missing_video_is_a_row_and_the_training_section_touches_no_scan(archive):
+    VIDEOS[2].path(archive / "archive").unlink()
+    assert run(archive, "results/clean/pairs.tsv").returncode == 0
+    assert "P02_102\tmissing" in (archive / "results/scan/P02.tsv").read_text()
+    dropped = (archive / "results/clean/dropped.tsv").read_text()
+    assert "video missing" in dropped
+    configure(archive, train={"epochs": 3, "seed": 5})
+    assert jobs(run(archive, "results/model.pth", "-n")) == {"train": 1}
+
+
+def test_an_empty_clean_list_stops_before_training_and_says_where_to_look(archive):
+    shutil.rmtree(archive / "archive/P01")
+    VIDEOS[1].path(archive / "archive").unlink()
+    done = run(archive, "results/clean/pairs.tsv")
+    assert done.returncode != 0
+    assert "no labelled train segment is left after cleaning" in said(done)
+    assert "dropped.tsv" in said(done)
+    assert not (archive / "results/clean/pairs.tsv").exists()
+
+
+@pytest.mark.parametrize("content, words", [
+    (b"not a model", "not a model that this workflow wrote"),
+    (b"", "not a model that this workflow wrote"),
+])  # fmt: skip
+def test_an_unreadable_checkpoint_stops_prediction_in_one_line(archive, content, words):
+    assert run(archive, "results/clean/pairs.tsv").returncode == 0
+    model = archive / "results/model.pth"
+    model.write_bytes(content)
+    os.utime(model, (time.time() + 1, time.time() + 1))
+    done = run(archive, "results/predictions/val.pt", "--allowed-rules", "predict")
+    assert done.returncode != 0
+    (line,) = errors(done)
+    assert words in line and "results/model.pth" in line
+    assert not (archive / "results/predictions/val.pt").exists()
+
+
+def test_asking_for_a_split_that_the_config_lacks_names_the_key(archive):
+    done = run(archive, "results/segments/test.txt", "-n")
+    assert done.returncode != 0
+    assert "no `annotations: test:`" in said(done)

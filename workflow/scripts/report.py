@@ -1,0 +1,12 @@
+"""Rule report: ask Snakemake for its report on what this run has made."""
+
+from epic100.report import write_report
+from epic100.rule_log import rule_log
+
+with rule_log(snakemake.log[0]):
+    write_report(
+        list(snakemake.input),
+        snakemake.output.html,
+        snakefile=snakemake.params.snakefile,
+        config=snakemake.params.config,
+    )
