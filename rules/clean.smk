@@ -32,6 +32,7 @@ rule clean:
         format=CONFIG["annotations"]["format"],
         subset=CONFIG["videos"]["subset"],
         policy=CONFIG["clean"]["policy"],
+        exclude=EXCLUDED,
     message:
         "Clean lists, policy {params.policy}"
     script:

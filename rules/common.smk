@@ -4,7 +4,7 @@ import os
 
 from epic100.config import complete_config, existing_path
 from epic100.official_lists import find_lists
-from epic100.sheet import read_sheet
+from epic100.sheet import participants_of, read_sheet
 
 # Read by envs/epic100.post-deploy.sh, which Snakemake copies away from here before it runs.
 os.environ.update(EPIC100_ROOT=str(workflow.basedir))
@@ -15,7 +15,8 @@ VIDEO_ROOT = CONFIG["videos"]["root"]
 MINIKITCHEN = CONFIG.get("minikitchen")
 
 VIDEOS = read_sheet(SHEET)
-PARTICIPANTS = list(dict.fromkeys(video.participant_id for video in VIDEOS))
+EXCLUDED = CONFIG["participants"]["exclude"]
+PARTICIPANTS = participants_of(VIDEOS, EXCLUDED)
 ANNOTATIONS = {
     split: CONFIG["annotations"][split]
     for split in ("train", "val", "test")

@@ -77,6 +77,7 @@ def lab(tmp_path_factory) -> Lab:
         lists={split: str(results / f"clean/{split}.txt") for split in csvs},
         pairs=str(results / "clean/pairs.tsv"),
         dropped=str(results / "clean/dropped.tsv"),
+        salvage=str(results / "clean/salvage.tsv"),
         policy="segment",
         classes=CLASSES,
     )

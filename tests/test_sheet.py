@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from epic100.errors import EpicError
-from epic100.sheet import Video, read_sheet
+from epic100.sheet import Video, participants_of, read_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = "video_id\tparticipant_id\tsplit\tfps\tduration\turl\tmd5\n"
@@ -76,3 +76,11 @@ def test_bytes_that_are_no_text_and_a_missing_sheet_are_told_as_such(tmp_path):
     path.write_bytes(HEADER.encode() + b"\xff\xfe\x00")
     with pytest.raises(EpicError, match=r"videos\.tsv: not UTF-8 text .*expected a video sheet"):
         read_sheet(path)
+
+
+def test_participants_come_in_the_sheets_order_without_those_left_out(tmp_path):
+    videos = [Video(f"{p}_01", p, "train", 50.0, 9.0) for p in ("P22", "P01", "P22", "P07")]
+    assert participants_of(videos, []) == ["P22", "P01", "P07"]
+    assert participants_of(videos, ["P01"]) == ["P22", "P07"]
+    with pytest.raises(EpicError, match="P02.*does not have.*P22, P01, P07"):
+        participants_of(videos, ["P02"])

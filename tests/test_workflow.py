@@ -1,68 +1,20 @@
-"""The DAG as a user meets it: targets, dry runs, clear errors, what runs again and what not."""
+"""The DAG as a user meets it: targets, dry runs, and errors in one clear line."""
 
 import csv
 import os
 import shutil
 import time
-from pathlib import Path
 
 import pytest
-import yaml
+from archive import VIDEOS, configure, errors, jobs, make_archive, run, said
 from conftest import ROOT, run_snakemake
 
-from epic100.minikitchen import write_annotations, write_video
-from epic100.sheet import Video, read_sheet
-
-VIDEOS = (
-    Video("P01_01", "P01", "train", 60000 / 1001, 8.008),
-    Video("P02_101", "P02", "train", 50.0, 8.0),
-    Video("P02_102", "P02", "val", 50.0, 8.0),
-)
+from epic100.sheet import read_sheet
 
 
 @pytest.fixture
-def archive(tmp_path) -> Path:
-    """A folder as a lab has it: official CSVs, a sheet, videos, a config of its own."""
-    write_annotations(VIDEOS, tmp_path / "csv", seed=2)
-    with open(tmp_path / "sheet.tsv", "w", newline="") as handle:
-        writer = csv.writer(handle, delimiter="\t")
-        writer.writerow(["video_id", "participant_id", "split", "fps", "duration"])
-        writer.writerows([v.video_id, v.participant_id, v.split, v.fps, v.duration] for v in VIDEOS)
-    for video in VIDEOS:
-        write_video(video, video.path(tmp_path / "archive"), seed=2)
-    configure(tmp_path)
-    return tmp_path
-
-
-def configure(folder: Path, **changes) -> None:
-    config = {
-        "annotations": {
-            "train": "csv/EPIC_100_train.csv", "val": "csv/EPIC_100_validation.csv", "test": None,
-        },
-        "videos": {"sheet": "sheet.tsv", "root": "archive"},
-    }  # fmt: skip
-    (folder / "config.yaml").write_text(yaml.safe_dump(config | changes))
-
-
-def run(folder: Path, *arguments: str):
-    return run_snakemake(*arguments, "--directory", str(folder), "--configfile",
-                         str(folder / "config.yaml"))  # fmt: skip
-
-
-def said(done) -> str:
-    """All that a person sees: a dry run speaks on stdout, a real one on stderr."""
-    return done.stdout + done.stderr
-
-
-def errors(done) -> list[str]:
-    """The lines in which a rule says what is wrong with its input."""
-    return [line for line in said(done).splitlines() if line.startswith("error:")]
-
-
-def jobs(done) -> dict[str, int]:
-    """Jobs by rule, from the table that Snakemake prints before it runs."""
-    lines = said(done).split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
-    return {name: int(count) for name, count in (line.split() for line in lines) if name != "total"}
+def archive(tmp_path):
+    return make_archive(tmp_path)
 
 
 def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk(tmp_path):
@@ -126,26 +78,6 @@ def test_a_bad_csv_stops_its_rule_with_one_line_and_leaves_nothing_behind(archiv
     assert "line 3" in line and "noun_class: '300'" in line and "0 to 299" in line
     assert not (archive / "results/segments/val.txt").exists()
     assert (archive / "results/segments/train.txt").exists()  # what was finished is kept
-
-
-def test_a_replaced_video_scans_its_participant_again_and_no_other(archive):
-    assert run(archive, "results/clean/pairs.tsv").returncode == 0
-    assert "Nothing to be done" in said(run(archive, "results/clean/pairs.tsv", "-n"))
-    time.sleep(0.1)
-    write_video(VIDEOS[1], VIDEOS[1].path(archive / "archive"), seed=2, damage="zeroed")
-    done = run(archive, "results/clean/pairs.tsv")
-    assert jobs(done) == {"scan": 1, "clean": 1}
-    assert "P02_101\tdamaged" in (archive / "results/scan/P02.tsv").read_text()
-
-
-def test_a_missing_video_is_a_row_and_the_training_section_touches_no_scan(archive):
-    VIDEOS[2].path(archive / "archive").unlink()
-    assert run(archive, "results/clean/pairs.tsv").returncode == 0
-    assert "P02_102\tmissing" in (archive / "results/scan/P02.tsv").read_text()
-    dropped = (archive / "results/clean/dropped.tsv").read_text()
-    assert "video missing" in dropped
-    configure(archive, train={"epochs": 3, "seed": 5})
-    assert jobs(run(archive, "results/model.pth", "-n")) == {"train": 1}
 
 
 def test_an_empty_clean_list_stops_before_training_and_says_where_to_look(archive):

@@ -5,6 +5,7 @@ lab does that opens files and throws away those that fail. The first keeps most 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,18 @@ from epic100.errors import EpicError
 from epic100.pairs import write_pairs
 from epic100.salvage import salvage_lines, salvage_table
 from epic100.scan import load_index
-from epic100.scan_table import DAMAGED, MISSING, ScanRow, read_scan_table
+from epic100.scan_table import DAMAGED, MISSING, UNREADABLE, ScanRow, read_scan_table
 from epic100.segments import COLUMNS, NO_LABEL, read_segments, write_segments
 from epic100.sheet import Video
 from epic100.video_index import VideoIndex
 
 POLICIES = ("segment", "video")
+EXCLUDED = "excluded"  # by the config; no scan table says it
+WHY_NOT = {
+    MISSING: "video missing",
+    UNREADABLE: "video unreadable: {}",
+    EXCLUDED: "participant left out by the config (participants: exclude)",
+}
 # A file whose rate drifts from the sheet's by less than this over its length needs no re-timing.
 DRIFT_FRAMES = 0.5
 
@@ -36,20 +43,27 @@ def clean(
     dropped: str,
     salvage: str,
     policy: str,
+    exclude: Sequence[str] = (),
     **reading,
 ) -> None:
     """Write the clean list of every split, the pair table, `narration_id split reason`, and what
     each policy keeps of each participant.
 
     `annotations`, `segments` and `lists` are paths by split; `scans` the participants' tables,
-    beside which their frame indexes stand; `reading` goes to `load_annotations`.
+    beside which their frame indexes stand; the participants in `exclude` have none, and all their
+    segments go. `reading` goes to `load_annotations`.
     """
     _check_policy(policy)
-    rows, indexes = {}, {}
+    rows = {
+        video.video_id: ScanRow(video.video_id, EXCLUDED)
+        for video in videos.values()
+        if video.participant_id in exclude
+    }
+    indexes = {}
     for table in scans:
-        for row in read_scan_table(table):
-            rows[row.video_id] = row
-            indexes[row.video_id] = table.removesuffix(".tsv") + ".index.npz"
+        found = _scanned(table, videos)
+        rows |= found
+        indexes |= dict.fromkeys(found, table.removesuffix(".tsv") + ".index.npz")
     drops, paths = [], []
     kept_by = {name: [] for name in POLICIES}
     for split, path in annotations.items():
@@ -109,8 +123,7 @@ def clean_split(
         if row is None:
             raise EpicError(f"video {video_id} is in the annotations, but no scan table has it")
         if not row.readable:
-            missing = row.status == MISSING
-            reason[places] = "video missing" if missing else f"video unreadable: {row.reason}"
+            reason[places] = WHY_NOT[row.status].format(row.reason)
             continue
         start = segments["start"].to_numpy()[places]
         stop = segments["stop"].to_numpy()[places]
@@ -168,6 +181,23 @@ def _index(path: str, video_id: str) -> VideoIndex:
             f"again with `snakemake -R {path}`"
         )
     return index
+
+
+def _scanned(table: str, videos: Mapping[str, Video]) -> dict[str, ScanRow]:
+    """The rows of one participant's table, all of that participant, and none without a picture
+    said in silence."""
+    participant = Path(table).stem
+    rows = {row.video_id: row for row in read_scan_table(table)}
+    for video_id in rows:
+        owner = videos[video_id].participant_id if video_id in videos else "nobody in the sheet"
+        if owner != participant:
+            raise EpicError(
+                f"{table}: has a row of {video_id}, a video of {owner}; expected the videos of "
+                f"{participant} alone; scan again with `snakemake -R {table}`"
+            )
+    if rows and not any(row.readable for row in rows.values()):
+        print(f"WARNING: {participant}: none of its {len(rows)} videos is readable")
+    return rows
 
 
 def _check_policy(policy: str) -> None:

@@ -1,6 +1,7 @@
 """The video sheet: one row a video, read before anything is downloaded; it makes the DAG static."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,3 +79,18 @@ def _video(row: dict[str, str], where: str) -> Video:
         url=row.get("url", ""),
         md5=row.get("md5", ""),
     )
+
+
+def participants_of(videos: Sequence[Video], exclude: Sequence[str]) -> list[str]:
+    """Participants in the sheet's order, without those excluded.
+
+    Raises EpicError for an excluded one that the sheet does not know, since that is a typo.
+    """
+    everyone = list(dict.fromkeys(video.participant_id for video in videos))
+    unknown = [name for name in exclude if name not in everyone]
+    if unknown:
+        raise EpicError(
+            f"config: participants.exclude names {', '.join(unknown)}, which the video sheet does "
+            f"not have; expected some of {', '.join(everyone)}"
+        )
+    return [name for name in everyone if name not in exclude]

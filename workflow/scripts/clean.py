@@ -19,4 +19,5 @@ with rule_log(snakemake.log[0]):
         format=snakemake.params.format,
         subset=snakemake.params.subset,
         policy=snakemake.params.policy,
+        exclude=snakemake.params.exclude,
     )
