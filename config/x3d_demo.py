@@ -2,7 +2,7 @@
 
 _base_ = ["./x3d_s_epic_rgb_segments.py"]
 
-epochs = 8
+epochs = 20
 
 model = dict(
     backbone=dict(gamma_d=1.0),

@@ -1,0 +1,161 @@
+"""Pictures of the mini kitchen: one sprite a segment, its shape the noun and its motion the verb.
+
+Lengths and positions are in picture heights, so that any picture size shows the same scene.
+"""
+
+import colorsys
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+NOISE = 11  # grey levels of sensor noise, below so many
+SHAKE = 1  # pixels that the camera trembles at most, each way
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """One object in motion, in the pictures shown in [start, stop), both in seconds.
+
+    `centre` is (x, y) from the middle of the picture and `radius` a half size, in picture heights;
+    `period` in seconds; `phase` in radians; `colour` as (hue, saturation, value) from 0 to 1.
+    """
+
+    start: float
+    stop: float
+    verb: int
+    noun: int
+    centre: tuple[float, float]
+    radius: float
+    period: float
+    phase: float
+    colour: tuple[float, float, float]
+
+    def visible(self, frame: int, fps: float) -> bool:
+        """Whether picture `frame`, shown in [frame, frame + 1) / fps, shows any of the segment."""
+        return self.start * fps < frame + 1 - 1e-6 and frame < self.stop * fps - 1e-6
+
+
+def random_sprite(
+    start: float, stop: float, verb: int, noun: int, quick: bool, rng: np.random.Generator
+) -> Sprite:
+    """A sprite of this verb and noun (class ids), all else drawn from `rng`.
+
+    A motion's period is about half a second: a clip of 13x6 frames (1.3 s at 59.94 fps) sees two or
+    more at any offset, and at 29.97 fps, 5 pictures a second, it is still sampled twice. Slower
+    motions took a small X3D more epochs to tell apart. With `quick`, half a period fits in 0.2 s.
+    """
+    hue = HUES[noun] + rng.uniform(-0.025, 0.025)
+    return Sprite(
+        start=start,
+        stop=stop,
+        verb=verb,
+        noun=noun,
+        centre=(rng.uniform(-0.12, 0.12), rng.uniform(-0.07, 0.07)),
+        radius=rng.uniform(0.25, 0.32),
+        period=rng.uniform(0.32, 0.4) if quick else rng.uniform(0.45, 0.65),
+        phase=rng.uniform(0, 2 * math.pi),
+        colour=(hue % 1, rng.uniform(0.75, 1.0), rng.uniform(0.75, 1.0)),
+    )
+
+
+def render(
+    sprites: Sequence[Sprite],
+    frames: int,
+    fps: float,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> Iterator[np.ndarray]:
+    """Yield `frames` pictures, uint8 RGB [height, width, 3]; `size` is (width, height) in pixels.
+
+    Where no sprite is visible there is a still background under a trembling camera and noise.
+    """
+    width, height = size
+    swing = height // 3  # pixels that the camera turns over tens of seconds
+    background = _background(width + swing + 2 * SHAKE, height + 2 * SHAKE, height, rng)
+    noise = rng.integers(0, NOISE, (2 * height, 2 * width, 1), np.uint8)
+    shake = rng.integers(0, 2 * SHAKE + 1, (frames, 2)).tolist()
+    grain = rng.integers(0, (height, width), (frames, 2)).tolist()
+    turn = rng.uniform(20, 30)
+    for frame in range(frames):
+        seconds = frame / fps
+        x = int(swing * (0.5 - 0.5 * math.cos(2 * math.pi * seconds / turn))) + shake[frame][0]
+        y = shake[frame][1]
+        top, left = grain[frame]
+        picture = background[y : y + height, x : x + width]
+        picture = picture + noise[top : top + height, left : left + width]
+        for sprite in sprites:
+            if sprite.visible(frame, fps):
+                _paint(picture, sprite, seconds)
+        yield picture
+
+
+def _background(width: int, height: int, unit: int, rng: np.random.Generator) -> np.ndarray:
+    """A dull, smooth texture: a sum of random waves. uint8, bright enough to add noise."""
+    y, x = np.mgrid[:height, :width][..., None] / unit
+    directions = rng.uniform(0, 2 * math.pi, 8)
+    waves = 2 * math.pi * rng.uniform(0.6, 5.0, 8)
+    phases = rng.uniform(0, 2 * math.pi, 8)
+    texture = np.sin(waves * (x * np.cos(directions) + y * np.sin(directions)) + phases).sum(-1)
+    tint = rng.uniform(80, 140) + rng.uniform(-18, 18, 3)
+    return np.clip(tint + 5 * texture[..., None], 10, 240 - NOISE).astype(np.uint8)
+
+
+def _paint(picture: np.ndarray, sprite: Sprite, seconds: float) -> None:
+    height, width = picture.shape[:2]
+    turn = 2 * math.pi * (seconds - sprite.start) / sprite.period + sprite.phase
+    dx, dy, scale = MOTIONS[sprite.verb](turn)
+    x = width / height / 2 + sprite.centre[0] + dx
+    y = 0.5 + sprite.centre[1] + dy
+    radius = sprite.radius * scale
+    left, right = (_pixel((x + side * 1.5 * radius) * height, width) for side in (-1, 1))
+    top, bottom = (_pixel((y + side * 1.5 * radius) * height, height) for side in (-1, 1))
+    u = ((np.arange(left, right, dtype=np.float32) + 0.5) / height - x)[None, :] / radius
+    v = ((np.arange(top, bottom, dtype=np.float32) + 0.5) / height - y)[:, None] / radius
+    depth = SHAPES[sprite.noun](u, v)
+    cover = np.clip(depth * radius * height + 0.5, 0, 1)[..., None]
+    colour = 255 * np.array(colorsys.hsv_to_rgb(*sprite.colour), np.float32)
+    inked = colour * np.where(depth > 0.25, 1, 0.6).astype(np.float32)[..., None]
+    region = picture[top:bottom, left:right]
+    region[:] = region + cover * (inked - region)
+
+
+def _pixel(value: float, limit: int) -> int:
+    return min(max(round(value), 0), limit)
+
+
+# Motions by verb class: phase in radians -> (dx, dy, scale). Each looks the same run backwards,
+# except the round one, whose sense of turning says nothing.
+MOTIONS = {
+    0: lambda a: (0.34 * math.sin(a), 0.0, 1.0),  # take: from side to side
+    2: lambda a: (0.0, 0.26 * math.sin(a), 1.0),  # wash: up and down
+    9: lambda a: (0.0, 0.0, 1.0 + 0.45 * math.sin(a)),  # pour: nearer and farther
+    10: lambda a: (0.24 * math.cos(a), 0.22 * math.sin(a), 1.0),  # mix: round and round
+}
+
+
+# Shapes by noun class: local coordinates in radii -> depth inside the outline in radii, about;
+# negative outside. `u` is [1, n], `v` is [m, 1].
+def _spoon(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    head = 0.78 - np.hypot(u, 0.9 * (v + 0.5))
+    handle = np.minimum(0.28 - abs(u), 0.7 - abs(v - 0.6))
+    return np.maximum(head, handle)
+
+
+def _plate(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return 1.0 - np.hypot(u, v)
+
+
+def _pan(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    base = np.minimum(0.8 - abs(u + 0.25), 0.8 - abs(v))
+    handle = np.minimum(0.45 - abs(u - 0.95), 0.2 - abs(v))
+    return np.maximum(base, handle)
+
+
+def _bowl(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return np.minimum(1.15 - np.hypot(u, v + 0.35), v + 0.4)
+
+
+SHAPES = {1: _spoon, 2: _plate, 5: _pan, 7: _bowl}
+HUES = {1: 0.14, 2: 0.62, 5: 0.0, 7: 0.36}  # yellow, blue, red, green
