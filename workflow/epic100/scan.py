@@ -1,50 +1,40 @@
 """Scan the videos of a participant: each in a process of its own that can be killed.
 
 Nothing a file does can hang or fail the scan: a decoder that spins, eats memory or crashes ends
-as a row `unreadable` with its reason. Finished videos are kept in a cache keyed by path, size and
-time of change, so a scan that was cut short decodes only what is new.
+as a row `unreadable` with its reason (`epic100.decoder_process`). Finished videos are kept in a
+cache keyed by path, size and time of change, so a scan that was cut short decodes only what is new.
 """
 
 import hashlib
 import os
-import selectors
-import signal
-import subprocess
+import stat
 import sys
 import threading
 import time
+import zipfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from epic100.atomic import atomic_path
-from epic100.scan_table import MISSING, UNREADABLE, ScanRow, write_scan_table
+from epic100.decoder_process import ScanLimits, run_decoder
+from epic100.rule_log import Progress
+from epic100.scan_hints import sheet_hint
+from epic100.scan_table import MISSING, OK, STATES, UNREADABLE, ScanRow, write_scan_table
 from epic100.sheet import Video
 from epic100.video_index import VideoIndex
 
+__all__ = ["ScanLimits", "WORKER", "load_index", "scan_participant"]
+
 WORKER = (sys.executable, "-m", "epic100.scan_worker")
-CACHE_VERSION = 1  # raise it when the worker finds more, so that old results are not used
+CACHE_VERSION = 2  # raise it when the worker finds more, so that old results are not used
 
-
-@dataclass(frozen=True)
-class ScanLimits:
-    """What one video may take before it is given up.
-
-    `stall_seconds`: without a decoded frame. A video's total limit is `min_seconds` plus its
-    length times `seconds_per_second`. `memory_mib`: address space of the decoder (0: no limit).
-    """
-
-    stall_seconds: float = 60.0
-    min_seconds: float = 300.0
-    seconds_per_second: float = 2.0
-    memory_mib: int = 8192
-
-    def total(self, video: Video) -> float:
-        """Seconds that this video may take in all."""
-        return self.min_seconds + self.seconds_per_second * video.duration
+Found = dict[str, np.ndarray]  # of a VideoIndex
+Result = tuple[ScanRow, Found]
 
 
 def scan_participant(
@@ -53,28 +43,28 @@ def scan_participant(
     table: str | os.PathLike,
     index: str | os.PathLike,
     *,
-    limits: ScanLimits = ScanLimits(),
+    limits: ScanLimits = ScanLimits(),  # noqa: B008 (frozen)
     threads: int = 1,
     cache: str | os.PathLike | None = None,
     worker: Sequence[str] = WORKER,
-    progress: Callable[[str, int], None] = lambda video_id, frames: None,
+    quick: bool = False,
+    say: Callable[[str], None] = print,
 ) -> list[ScanRow]:
     """Scan `videos` below `root` and write their table and their frame indexes.
 
     `table`: results/scan/{participant}.tsv. `index`: an .npz that holds a VideoIndex per readable
-    video (`load_indexes`). `cache`: a folder of finished videos, kept between calls. `progress` is
-    told (video_id, frames decoded so far).
+    video (`load_index`). `cache`: a folder of finished videos, kept between calls. `quick`: read
+    packets and decode key frames only, and say so in every row. `say` gets a line for every video
+    that is not sound, and one for all.
     """
     folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
     folder.mkdir(parents=True, exist_ok=True)
-
-    def one(video: Video) -> tuple[ScanRow, dict[str, np.ndarray]]:
-        result = _scan_video(video, Path(root), folder, limits, worker, progress)
-        progress(video.video_id, -1)
-        return result
-
-    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        results = list(pool.map(one, videos))
+    jobs = [_Job(video, Path(root), folder, quick) for video in videos]
+    known = {job.video.video_id: job.known() for job in jobs}
+    waiting = [job for job in jobs if known[job.video.video_id] is None]
+    if waiting:
+        known |= _decode(waiting, limits, threads, worker, f"scan {Path(table).stem}")
+    results = [known[video.video_id] for video in videos]
     arrays = {
         f"{row.video_id}/{name}": value for row, found in results for name, value in found.items()
     }
@@ -82,6 +72,14 @@ def scan_participant(
         np.savez_compressed(temporary, **arrays)
     rows = [row for row, _ in results]
     write_scan_table(rows, table)
+    for row in rows:
+        if row.status != OK:
+            frames = sum(stop - start for start, stop in row.damaged)
+            share = f", {frames} of {row.pictures} frames" if frames else ""
+            say(f"{row.video_id}: {row.status}{share}: {row.reason}")
+    counts = Counter(row.status for row in rows)
+    told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    say(f"{len(rows)} videos: {told}; {len(waiting)} of them decoded now")
     return rows
 
 
@@ -93,64 +91,133 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex | None:
         return VideoIndex.from_arrays(arrays, f"{video_id}/")
 
 
-def _scan_video(video, root, cache, limits, worker, progress):
-    path = video.path(root)
+def _decode(jobs, limits, threads, worker, label) -> dict[str, Result]:
+    """Results by video_id of videos that must be decoded, `threads` at once."""
+    board = _Board(label, [job.video for job in jobs])
+    pool = ThreadPoolExecutor(max_workers=max(1, threads))
+    try:
+        results = list(pool.map(lambda job: job.decode(limits, worker, board), jobs))
+    finally:
+        # After an interrupt, videos that wait must not start.
+        pool.shutdown(cancel_futures=True)
+        board.close()
+    return {job.video.video_id: result for job, result in zip(jobs, results, strict=True)}
+
+
+class _Job:
+    """One video, its place in the cache and its result."""
+
+    def __init__(self, video: Video, root: Path, cache: Path, quick: bool):
+        self.video, self._quick = video, quick
+        self._path, self._cache = video.path(root), cache
+        self._full = self._kept = cache
+
+    def known(self) -> Result | None:
+        """The result where nothing has to be decoded: no such file, or done before."""
+        status, reason, state = _state(self._path)
+        if state is None:
+            return ScanRow(self.video.video_id, status, reason=reason), {}
+        # The sheet's length plays a part in what lost pictures mean, its md5 names the file.
+        key = (CACHE_VERSION, self._path.resolve(), state.st_size, state.st_mtime_ns,
+               self.video.md5, self.video.duration)  # fmt: skip
+        name = hashlib.sha256(" ".join(map(str, key)).encode()).hexdigest()[:16]
+        self._full = self._cache / f"{self.video.video_id}.{name}.npz"
+        self._kept = self._full.with_suffix(".quick.npz") if self._quick else self._full
+        # A full result serves a quick look as well, never the other way round.
+        result = _load(self._full) or (_load(self._kept) if self._quick else None)
+        return None if result is None else self._told(*result)
+
+    def decode(self, limits: ScanLimits, worker: Sequence[str], board: "_Board") -> Result:
+        """Run the decoder; keep what it finds, unless it cannot read the file."""
+        name = self.video.video_id
+        # What is left of an earlier file of this video, or of a scan that was killed.
+        for old in (*self._cache.glob(f"{name}.*.npz"), *self._cache.glob(f".{name}.*.tmp.npz")):
+            old.unlink(missing_ok=True)
+        command = [*worker, str(self._path), str(self._kept), "--seconds", str(self.video.duration)]
+        reason = run_decoder(
+            command + ["--quick"] * self._quick,
+            limits,
+            limits.total(self.video),
+            lambda frames: board.update(self.video, frames),
+        )
+        board.finish()
+        result = None if reason else _load(self._kept)
+        if result is None:
+            return ScanRow(name, UNREADABLE, reason=reason or "the decoder left no result"), {}
+        if result[0].status == UNREADABLE:
+            self._kept.unlink()  # cheap to find again, and rights may change with nothing else
+        return self._told(*result)
+
+    def _told(self, row: ScanRow, found: Found) -> Result:
+        """The row under the sheet's name, with what the sheet says of its length."""
+        if found:
+            index = VideoIndex.from_arrays(found)
+            seconds = index.times[-1] + (1 / index.fps if index.fps else 0)
+            hint = sheet_hint(seconds, self.video.duration)
+            row = replace(row, reason="; ".join(filter(None, (row.reason, hint))))
+        return replace(row, video_id=self.video.video_id), found
+
+
+def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
+    """(status, reason, None) of what cannot be scanned, or ("", "", state) of a file."""
     try:
         state = path.stat()
     except OSError as error:
-        if not path.is_symlink() and not path.exists():
-            return ScanRow(video.video_id, MISSING, reason=f"no file {path}"), {}
-        return ScanRow(video.video_id, UNREADABLE, reason=f"cannot open: {error.strerror}"), {}
-    key = (
-        f"{CACHE_VERSION} {path.resolve()} {state.st_size} {state.st_mtime_ns} {limits.memory_mib}"
-    )
-    kept = cache / f"{video.video_id}.{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    if not kept.is_file():
-        failure = _run_worker(video, path, kept, limits, worker, progress)
-        if failure:
-            return ScanRow(video.video_id, UNREADABLE, reason=failure), {}
-    with np.load(kept) as arrays:
-        row = ScanRow.from_json(str(arrays["row"]))
-        return row, {name: arrays[name] for name in arrays.files if name != "row"}
+        if path.is_symlink():
+            return UNREADABLE, f"cannot open: broken link to {os.readlink(path)}", None
+        if not path.exists():
+            return MISSING, f"no file {path}", None
+        return UNREADABLE, f"cannot open: {error.strerror}", None
+    if stat.S_ISDIR(state.st_mode):
+        return UNREADABLE, "cannot open: a directory", None
+    if not stat.S_ISREG(state.st_mode):
+        return UNREADABLE, "cannot open: not a regular file", None
+    return "", "", state
 
 
-def _run_worker(video, path, out, limits, worker, progress) -> str:
-    """Run the decoder on one file; the reason why there is no result, or ""."""
-    command = [*worker, str(path), str(out), "--memory-mib", str(limits.memory_mib)]
-    started = heard = time.monotonic()
-    errors: list[bytes] = []
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        drain = threading.Thread(target=lambda: errors.append(process.stderr.read()[-4000:]))
-        drain.start()
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            while True:
-                if selector.select(timeout=0.5):
-                    line = os.read(process.stdout.fileno(), 4096)
-                    if not line:
-                        break
-                    heard = time.monotonic()
-                    progress(video.video_id, int(line.split()[-1]))
-                now = time.monotonic()
-                verdict = ""
-                if now - heard > limits.stall_seconds:
-                    verdict = f"no progress in {limits.stall_seconds:g} s"
-                elif now - started > limits.total(video):
-                    verdict = f"not decoded within {limits.total(video):g} s"
-                if verdict:
-                    process.kill()
-                    process.wait()
-                    drain.join()
-                    return verdict
-        code = process.wait()
-        drain.join()
-    if code == 0 and out.is_file():
-        return ""
-    if code < 0:
-        return f"the decoder crashed ({signal.Signals(-code).name})"
-    text = errors[0].decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
-    if "MemoryError" in text[-1] or "Cannot allocate memory" in text[-1]:
-        return f"the decoder asked for more than {limits.memory_mib} MiB of memory"
-    return f"the decoder failed: {text[-1]}"
+def _load(path: Path) -> tuple[ScanRow, Found] | None:
+    """A finished video, or None where there is none or it is no longer whole."""
+    try:
+        with np.load(path) as arrays:
+            row = ScanRow.from_json(str(arrays["row"]))
+            return row, {name: arrays[name] for name in arrays.files if name != "row"}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        path.unlink(missing_ok=True)
+        return None
+
+
+class _Board:
+    """Progress over the videos that are decoded, told from several threads."""
+
+    def __init__(self, label: str, videos: Sequence[Video]):
+        self._lock = threading.Lock()
+        self._seen = {video.video_id: 0 for video in videos}
+        self._finished = 0
+        self._seconds = 0.0
+        self._started = time.monotonic()
+        self._bar = Progress(label, sum(v.fps * v.duration for v in videos), "frames")
+
+    def update(self, video: Video, frames: int) -> None:
+        """`frames` of this video are done."""
+        with self._lock:
+            new = frames - self._seen[video.video_id]
+            self._seen[video.video_id] = frames
+            self._seconds += new / video.fps
+            self._tell(new)
+
+    def finish(self) -> None:
+        """One more video is done, one way or the other."""
+        with self._lock:
+            self._finished += 1
+            self._tell(0)
+
+    def close(self) -> None:
+        """Say the total."""
+        self._bar.close()
+
+    def _tell(self, new: int) -> None:
+        speed = self._seconds / max(time.monotonic() - self._started, 1e-9)
+        done = f"{self._finished}/{len(self._seen)} videos"
+        self._bar.update(new, f"{done}, {speed:.1f}x real time")

@@ -52,9 +52,14 @@ class VideoIndex:
     @property
     def is_constant(self) -> bool:
         """Whether picture i is shown at i / fps, to within half a frame."""
+        return self.is_constant_at(slice(None))
+
+    def is_constant_at(self, frames) -> bool:
+        """Likewise, for the pictures that `frames` (bool [F] or a slice) picks alone."""
         if self.frames < 2:
             return True
-        return bool(np.abs(self.times - np.arange(self.frames) / self.fps).max() < 0.5 / self.fps)
+        drift = np.abs(self.times - np.arange(self.frames) / self.fps)[frames]
+        return bool((drift < 0.5 / self.fps).all())
 
     def frames_between(self, start_seconds, stop_seconds) -> tuple[np.ndarray, np.ndarray]:
         """Half-open [start, stop) of the pictures shown during [start, stop) seconds.
@@ -92,12 +97,15 @@ class VideoIndex:
         )
 
     @classmethod
-    def from_packets(cls, packets: list[tuple[int, int, bool]], time_base: Fraction):
-        """Build from (pts, dts, is_keyframe) of the shown packets, in order of decoding."""
-        table = np.array([(p, d) for p, d, _ in packets], dtype=np.int64).reshape(-1, 2)
-        key = np.array([k for _, _, k in packets], dtype=bool)
+    def from_packets(cls, packets: list[tuple[int, int, bool, bool]], time_base: Fraction):
+        """Build from (pts, dts, is_keyframe, is_shown) of all packets, in order of decoding.
+
+        A key frame that an edit list hides is no picture, but decoding may have to begin there.
+        """
+        table = np.array(packets, dtype=np.int64).reshape(-1, 4)
+        key, shown = table[:, 2].astype(bool), table[:, 3].astype(bool)
         return cls(
-            pts=np.sort(table[:, 0], kind="stable"),
+            pts=np.sort(table[shown, 0], kind="stable"),
             key_pts=table[key, 0],
             key_dts=table[key, 1],
             time_base=time_base,
@@ -105,7 +113,7 @@ class VideoIndex:
 
 
 def picture_stream(container) -> "av.VideoStream | None":
-    """The stream that holds the pictures: FFmpeg's choice where there are several, as decord's."""
+    """The stream with the pictures: where there are several, FFmpeg's choice (the default one)."""
     return container.streams.best("video")
 
 
@@ -122,12 +130,13 @@ def build_index(path: str | os.PathLike) -> VideoIndex:
             if stream is None:
                 raise EpicError(f"{path}: no video stream in this file")
             for packet in container.demux(stream):
-                if packet.pts is not None and not packet.is_discard:
+                if packet.pts is not None:
                     dts = packet.pts if packet.dts is None else packet.dts
-                    packets.append((packet.pts, dts, packet.is_keyframe))
+                    shown = not packet.is_discard
+                    packets.append((packet.pts, dts, packet.is_keyframe, shown))
             time_base = stream.time_base
     except (av.error.FFmpegError, OSError) as error:
         raise EpicError(f"{path}: cannot be opened as video: {error}") from error
-    if not packets:
+    if not any(shown for *_, shown in packets):
         raise EpicError(f"{path}: no pictures in this file")
     return VideoIndex.from_packets(packets, time_base)

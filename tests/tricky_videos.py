@@ -1,0 +1,204 @@
+"""Makes small sound MP4 files of the kinds that mislead scans and readers. No test in here."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from epic100.damage import coded_data
+from epic100.packet_damage import CodedPicture, rewrite
+
+RATE = Fraction(30000, 1001)
+
+
+def pictures(count: int, size: tuple[int, int] = (96, 64), seed: int = 0):
+    """Grainy texture that drifts: uint8 [height, width, 3] a picture, no two alike."""
+    rng = np.random.default_rng(seed)
+    width, height = size
+    base = rng.integers(0, 200, (height // 8 + 2, width // 8 + 40, 3), np.uint8)
+    base = base.repeat(8, axis=0).repeat(8, axis=1)
+    grain = rng.integers(0, 12, (height * 2, width * 2, 1), np.uint8)
+    for i in range(count):
+        x, y = rng.integers(0, width), rng.integers(0, height)
+        shift = 2 * i % (38 * 8)
+        yield base[:height, shift : shift + width] + grain[y : y + height, x : x + width]
+
+
+def encode(
+    path: Path,
+    count: int = 120,
+    size: tuple[int, int] = (96, 64),
+    times: list[int] | None = None,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    movflags: str = "",
+    seed: int = 0,
+    source=None,
+    **params: str | int,
+) -> Path:
+    """Encode `count` pictures at 29.97 fps, or at `times` in 1/30000 s; `params` are libx264's."""
+    settings = {"keyint": 30, "bframes": 3, "b-adapt": 0, "scenecut": 0, "threads": 1} | {
+        name.replace("_", "-"): value for name, value in params.items()
+    }
+    with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as container:
+        stream = container.add_stream(codec, rate=RATE)
+        stream.width, stream.height = size
+        stream.pix_fmt = pix_fmt
+        stream.codec_context.time_base = Fraction(1, 30000)
+        if codec == "libx264":
+            text = ":".join(f"{k}={v}" for k, v in settings.items())
+            # At lower rates x264 writes blocks of noise as raw samples, in which no damage shows.
+            stream.options = {"preset": "veryfast", "crf": "26", "x264-params": text}
+        for i, picture in enumerate(source or pictures(count, size, seed)):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = frame.reformat(format=pix_fmt)
+            frame.pts = times[i] if times else i * 1001
+            frame.time_base = Fraction(1, 30000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def cut_start(path: Path, out: Path, frames: int, hide: bool = True) -> Path:
+    """Cut without encoding, as `ffmpeg -ss` with `-c copy`: from the key frame before on.
+
+    Pictures before frame number `frames` stay in the file, hidden by an edit list; without `hide`
+    the file starts at its key frame and shows what leads it.
+    """
+
+    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
+        start = sorted(p.pts for p in packets)[frames]
+        first = max(i for i, p in enumerate(packets) if p.is_key and p.pts <= start)
+        kept = packets[first:]
+        base = start if hide else min(p.pts for p in kept)
+        return [CodedPicture(p.data, p.pts - base, p.dts - base, p.is_key) for p in kept]
+
+    rewrite(path, change, out, avoid_negative_ts="disabled" if hide else "auto")
+    return out
+
+
+def cut_end(path: Path, share: float) -> Path:
+    """Let the edit list show only the first `share` of the video."""
+    data = bytearray(path.read_bytes())
+    start, stop = coded_data(path, "moov")
+    at = data.index(b"elst", start, stop) + 4
+    assert data[at] == 0 and int.from_bytes(data[at + 4 : at + 8], "big") == 1
+    length = int.from_bytes(data[at + 8 : at + 12], "big")
+    data[at + 8 : at + 12] = round(length * share).to_bytes(4, "big")
+    path.write_bytes(data)
+    return path
+
+
+def two_streams(path: Path, count: int = 60) -> Path:
+    """A small video stream first, then a larger one, of other pictures."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for size in ((64, 48), (128, 96)):
+            stream = container.add_stream("libx264", rate=RATE)
+            stream.width, stream.height = size
+            stream.pix_fmt = "yuv420p"
+            streams.append((stream, pictures(count, size, seed=size[0])))
+        for _ in range(count):
+            for stream, source in streams:
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(next(source)), "rgb24")
+                container.mux(stream.encode(frame))
+        for stream, _ in streams:
+            container.mux(stream.encode(None))
+    return path
+
+
+def audio_only(path: Path, seconds: float = 1.0) -> Path:
+    """A tone and no picture."""
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        wave = np.sin(np.arange(int(seconds * 16000)) * 0.1).astype(np.float32)[None] * 0.2
+        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def change_size(path: Path, count: int = 60) -> Path:
+    """Half of the pictures of one size, half of another, parameter sets inside the stream."""
+    parts = []
+    for number, size in enumerate(((96, 64), (128, 96))):
+        part = encode(path.with_name(f"part{number}{path.suffix}"), count, size, repeat_headers=1)
+        parts.append(part)
+    return join(parts, path)
+
+
+def join(parts: list[Path], out: Path) -> Path:
+    """One file after the other, without encoding, on one clock."""
+    packets, at = [], 0
+    for part in parts:
+        with av.open(str(part)) as source:
+            own = [p for p in source.demux(video=0) if p.size]
+            base = min(p.pts for p in own)
+            packets += [
+                CodedPicture(bytes(p), p.pts - base + at, p.dts - base + at, p.is_keyframe)
+                for p in own
+            ]
+            step = int(np.median(np.diff(sorted(p.pts for p in own))))
+            at += max(p.pts for p in own) - base + step
+    rewrite(parts[0], lambda _: packets, out)
+    return out
+
+
+def uneven_times(count: int) -> list[int]:
+    """Times of pictures in 1/30000 s, steps from half to two and a half usual ones."""
+    return np.cumsum(np.random.default_rng(3).integers(500, 2500, count)).tolist()
+
+
+def sound_videos(folder: Path) -> dict[str, Path]:
+    """One sound file of every kind, by name. Some 100 pictures each."""
+    made: dict[str, Path] = {}
+
+    def add(name: str, **options) -> Path:
+        suffix = options.pop("suffix", ".MP4")
+        made[name] = encode(folder / f"{name}{suffix}", **options)
+        return made[name]
+
+    plain = add("b_frames", **{"b-pyramid": "normal", "ref": 4})
+    opened = add("open_gop", **{"open-gop": 1, "b-pyramid": "normal"})
+    add("index_first", movflags="faststart")
+    add("fragmented", movflags="frag_keyframe+empty_moov")
+    add("fragmented_default_base", movflags="frag_keyframe+default_base_moof+delay_moov")
+    add("no_b_frames", bframes=0)
+    add("all_key_frames", keyint=1)
+    add("one_key_frame", keyint=1000)
+    add("intra_refresh", **{"intra-refresh": 1, "bframes": 0})
+    add("cavlc", cabac=0)
+    add("slices", slices=4)
+    add("weighted", weightp=2, weightb=1, direct="temporal")
+    add("interlaced", tff=1)
+    add("headers_in_stream", **{"repeat-headers": 1, "aud": 1})
+    add("odd_size", size=(102, 58))
+    add("wide", size=(640, 16), count=60)
+    add("444", pix_fmt="yuv444p")
+    add("10_bit", pix_fmt="yuv420p10le")
+    add("lossless", qp=0)
+    add("ten_pictures", count=10)
+    add("one_picture", count=1)
+    add("variable_rate", times=uneven_times(120))
+    add("two_rates", times=[i * 1001 if i < 60 else 60 * 1001 + (i - 60) * 500 for i in range(120)])
+    add("paused", times=[i * 1001 + (30000 if i > 57 else 0) for i in range(200)])
+    add("late_start", times=[20000 + i * 1001 for i in range(120)])
+    add("matroska", suffix=".mkv")
+    add("mpeg4", codec="mpeg4")
+    add("hevc", codec="libx265", count=40)
+    made["quicktime"] = folder / "quicktime.mov"
+    rewrite(plain, lambda packets: packets, made["quicktime"])
+    made["cut_start"] = cut_start(plain, folder / "cut_start.MP4", 45)
+    made["cut_open_gop"] = cut_start(opened, folder / "cut_open_gop.MP4", 45)
+    made["cut_at_open_key"] = cut_start(opened, folder / "cut_at_open_key.MP4", 60)
+    made["negative_first_pts"] = cut_start(plain, folder / "negative_first_pts.MP4", 31)
+    made["cut_end"] = cut_end(encode(folder / "cut_end.MP4"), 0.6)
+    made["two_streams"] = two_streams(folder / "two_streams.MP4")
+    made["joined"] = join([plain, add("other", seed=5, **{"b-pyramid": "normal", "ref": 4})],
+                          folder / "joined.MP4")  # fmt: skip
+    still = next(pictures(1))
+    made["still"] = encode(folder / "still.MP4", source=[still] * 150)
+    made["black"] = encode(folder / "black.MP4", source=[np.zeros_like(still)] * 150)
+    return made

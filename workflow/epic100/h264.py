@@ -1,0 +1,272 @@
+"""What the scan reads off an H.264 stream itself: NAL units, slice headers, a taller picture size.
+
+A decoder tells that a slice is spoilt where its syntax breaks. Most flipped bits break none: the
+arithmetic decoder reads on, reads nonsense, and stops when the picture is full. So the picture is
+declared taller than it is (`taller`), and the decoder is told that the rows below are no error:
+a sound slice ends by its own end mark at the true last macroblock, nonsense runs on into the rows
+below until it hits an error or stops at the wrong place. Both are flagged, at no cost.
+Numbers of clauses are those of Rec. ITU-T H.264 (08/2021).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+SLICE, IDR, SPS = 1, 5, 7  # NAL unit types, table 7-1
+_INTRA = (2, 4)  # slice types I and SI, table 7-6
+_HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
+# Level 6.2, so that the taller picture does not shrink the decoder's reordering (table A-1).
+_TOP_LEVEL = 62
+MAX_REFERENCES = 16  # pictures that a decoder keeps at most, clause A.3.1
+_ESCAPED = re.compile(rb"\x00\x00(?=[\x00-\x03])")
+
+
+class _Bits:
+    """The last `left` bits of a number, most significant first. Past the end it reads zeros."""
+
+    def __init__(self, value: int, left: int):
+        self.value, self.left = value << 64, left + 64
+
+    def u(self, count: int) -> int:
+        self.left -= count
+        return (self.value >> self.left) & ((1 << count) - 1)
+
+    def ue(self) -> int:
+        """Exp-Golomb code, clause 9.1. Raises ValueError for one of over 32 bits."""
+        zeros = self.left - (self.value & ((1 << self.left) - 1)).bit_length()
+        if zeros > 32 or self.left < 2 * zeros + 1:
+            raise ValueError("no Exp-Golomb code here")
+        self.left -= zeros
+        return self.u(zeros + 1) - 1
+
+    def se(self) -> int:
+        code = self.ue()
+        return (code + 1) // 2 if code & 1 else -(code // 2)
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """Of a sequence parameter set, what slice headers need; sizes in macroblocks (16 pixels)."""
+
+    width: int
+    height: int
+    frame_num_bits: int
+    poc_type: int
+    poc_bits: int
+    gaps_allowed: bool
+    progressive: bool
+    colour_planes: bool
+    height_at: tuple[int, int]  # bits [start, stop) of the height in the unescaped bytes
+
+
+def parse_sps(sps: bytes) -> StreamSettings:
+    """Read a sequence parameter set (clause 7.3.2.1.1), its NAL header included.
+
+    Raises ValueError where it is none or broken.
+    """
+    data = sps.replace(b"\0\0\3", b"\0\0")
+    bits = _Bits(int.from_bytes(data, "big"), 8 * len(data))
+    whole = bits.left
+    if bits.u(8) & 31 != SPS:
+        raise ValueError("not a sequence parameter set")
+    profile = bits.u(8)
+    bits.u(16)
+    bits.ue()
+    planes = False
+    if profile in _HIGH:
+        chroma = bits.ue()
+        planes = chroma == 3 and bool(bits.u(1))
+        bits.ue(), bits.ue(), bits.u(1)
+        if bits.u(1):
+            for number in range(12 if chroma == 3 else 8):
+                if bits.u(1):
+                    _skip_scaling_list(bits, 16 if number < 6 else 64)
+    frame_num_bits = bits.ue() + 4
+    poc_type, poc_bits = bits.ue(), 0
+    if poc_type == 0:
+        poc_bits = bits.ue() + 4
+    elif poc_type == 1:
+        bits.u(1), bits.se(), bits.se()
+        for _ in range(min(bits.ue(), 255)):
+            bits.se()
+    bits.ue()
+    gaps = bool(bits.u(1))
+    width = bits.ue() + 1
+    start = whole - bits.left
+    height = bits.ue() + 1
+    stop = whole - bits.left
+    if poc_type > 2 or frame_num_bits > 16 or poc_bits > 16 or bits.left < 64:
+        raise ValueError("broken sequence parameter set")
+    progressive = bool(bits.u(1))
+    return StreamSettings(
+        width, height, frame_num_bits, poc_type, poc_bits, gaps, progressive, planes, (start, stop)
+    )
+
+
+def taller(sps: bytes, rows: int) -> bytes:
+    """The same parameter set for a picture of `rows` more rows of macroblocks below."""
+    start, stop = parse_sps(sps).height_at
+    data = bytearray(sps.replace(b"\0\0\3", b"\0\0"))
+    data[3] = _TOP_LEVEL
+    length = 8 * len(data)
+    value = int.from_bytes(data, "big")
+    head, tail = value >> (length - start), value & ((1 << (length - stop)) - 1)
+    code = parse_sps(sps).height + rows  # ue(v) of height - 1 + rows
+    size = 2 * code.bit_length() - 1
+    value = ((head << size | code) << (length - stop)) | tail
+    length += size - (stop - start)
+    value <<= -length % 8
+    raw = value.to_bytes((length + 7) // 8, "big").rstrip(b"\0")
+    return _ESCAPED.sub(b"\0\0\3", raw)
+
+
+def taller_extradata(extradata: bytes, rows: int) -> bytes:
+    """`taller` for every parameter set of an avcC record (ISO 14496-15, 5.3.3.1).
+
+    Raises ValueError where `extradata` is no such record.
+    """
+    out = bytearray(extradata[:6])
+    for sps, after in _extradata_sps(extradata):
+        new = taller(sps, rows)
+        out += len(new).to_bytes(2, "big") + new
+        position = after
+    return bytes(out) + extradata[position:]
+
+
+def read_extradata(extradata: bytes | None) -> tuple[StreamSettings, int]:
+    """(settings, bytes of a NAL length) of an avcC record. Raises ValueError if it is none."""
+    extradata = extradata or b""
+    (sps, _), *others = _extradata_sps(extradata)
+    settings = parse_sps(sps)
+    if any(parse_sps(other) != settings for other, _ in others):
+        raise ValueError("several settings in one stream")
+    return settings, (extradata[4] & 3) + 1
+
+
+def _extradata_sps(extradata: bytes) -> list[tuple[bytes, int]]:
+    if len(extradata) < 8 or extradata[0] != 1 or not extradata[5] & 31:
+        raise ValueError("not an avcC record")
+    found, position = [], 6
+    for _ in range(extradata[5] & 31):
+        length = int.from_bytes(extradata[position : position + 2], "big")
+        position += 2 + length
+        if not length or position > len(extradata):
+            raise ValueError("broken avcC record")
+        found.append((extradata[position - length : position], position))
+    return found
+
+
+def nal_units(packet: bytes | memoryview, length_size: int) -> list[tuple[int, int]] | None:
+    """(start, stop) of the NAL units of a packet, or None where they do not tile it exactly."""
+    units, position, size = [], 0, len(packet)
+    while position < size:
+        start = position + length_size
+        position = start + int.from_bytes(packet[position:start], "big")
+        if position > size or position == start:
+            return None
+        units.append((start, position))
+    return units
+
+
+class SliceHeader(NamedTuple):
+    """Place of a picture in the stream: its numbers in order of decoding and of showing.
+
+    `poc_lsb`: low bits of the picture order count, None where the stream does not code it.
+    """
+
+    idr: bool
+    intra: bool
+    reference: bool
+    frame_num: int
+    poc_lsb: int | None
+
+
+HEADER_BYTES = 20  # of a NAL unit, enough for all that is read of its slice header
+
+
+def slice_header(nal: bytes, settings: StreamSettings) -> SliceHeader:
+    """Read the start of a slice of a progressive stream (7.3.3); `nal`: its first HEADER_BYTES.
+
+    Raises ValueError where a picture's first slice cannot start so. Runs for every packet, hence
+    without `_Bits`.
+    """
+    data = nal[1:].replace(b"\0\0\3", b"\0\0")
+    value, left = int.from_bytes(data, "big"), 8 * len(data)
+    codes = []
+    for _ in range(3):  # Exp-Golomb: first_mb_in_slice, slice_type, pic_parameter_set_id
+        zeros = left - value.bit_length()
+        left -= 2 * zeros + 1
+        if left < 0:
+            raise ValueError("no slice header here")
+        codes.append((value >> left) - 1)
+        value &= (1 << left) - 1
+    first, kind, parameters = codes
+    if first or kind > 9 or parameters > 255:
+        raise ValueError("no first slice of a picture")
+    value, left = value << 64, left + 64  # zeros behind the end
+    idr = nal[0] & 31 == IDR
+    if settings.colour_planes:
+        left -= 2
+    left -= settings.frame_num_bits
+    frame_num = (value >> left) & ((1 << settings.frame_num_bits) - 1)
+    if idr:
+        bits = _Bits(value & ((1 << left) - 1), left)
+        bits.ue()
+        left = bits.left - 64
+    poc_lsb = None
+    if settings.poc_type == 0:
+        left -= settings.poc_bits
+        poc_lsb = (value >> left) & ((1 << settings.poc_bits) - 1)
+    return SliceHeader(idr, kind % 5 in _INTRA, bool(nal[0] & 0x60), frame_num, poc_lsb)
+
+
+class Numbering:
+    """Follows the numbers of pictures in order of decoding (clauses 7.4.3 and 8.2.1.1)."""
+
+    def __init__(self, settings: StreamSettings, sequence: int = 0):
+        self._settings = settings
+        self._frame_num: int | None = None  # of the last reference picture
+        self._order = 0  # likewise
+        self._since_break = 0
+        self.sequence = sequence  # numbers the stretches within which order counts can be compared
+
+    @property
+    def after_break(self) -> bool:
+        """Whether pictures may still let go of references from before a cut or a joint."""
+        return self._since_break <= MAX_REFERENCES
+
+    def follow(self, header: SliceHeader, is_key: bool) -> tuple[bool, int | None]:
+        """(whether `frame_num` goes on as it must, order count in its sequence or None).
+
+        At a key frame that is no IDR picture a stream that was cut or joined may start anew.
+        """
+        span = 1 << self._settings.frame_num_bits
+        goes_on = self._frame_num is not None and (
+            header.frame_num == (self._frame_num + 1) % span or self._settings.gaps_allowed
+        )
+        if header.idr:
+            self.sequence += 1
+            self._since_break = MAX_REFERENCES + 1
+            self._order, goes_on = 0, header.frame_num == 0
+        elif self._frame_num is None or (is_key and not goes_on):
+            self.sequence += 1
+            self._since_break = 0
+            goes_on = True
+        order = None
+        if header.poc_lsb is not None:
+            span = 1 << self._settings.poc_bits  # order: the nearest number with these low bits
+            order = self._order + (header.poc_lsb - self._order + span // 2) % span - span // 2
+        if header.reference:
+            self._since_break += 1
+            self._frame_num, self._order = header.frame_num, order or 0
+        elif self._frame_num is None:
+            self._frame_num = header.frame_num - 1
+        return goes_on, order
+
+
+def _skip_scaling_list(bits: _Bits, count: int) -> None:
+    last = following = 8
+    for _ in range(count):
+        if following:
+            following = (last + bits.se()) % 256
+        last = following or last

@@ -1,0 +1,123 @@
+"""Damage to the order of a video's packets, as failing recorders and muxers do it.
+
+Every function writes the file anew from its packets, whole or not at all; pictures stay coded as
+they are. The video stream alone is kept.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import av
+import numpy as np
+
+from epic100.atomic import atomic_path
+from epic100.errors import EpicError
+from epic100.video_index import picture_stream
+
+
+@dataclass(frozen=True)
+class CodedPicture:
+    """One packet: its bytes and times (in units of the stream's time base)."""
+
+    data: bytes
+    pts: int
+    dts: int
+    is_key: bool
+
+
+def rewrite(
+    path: str | os.PathLike,
+    change: Callable[[list[CodedPicture]], list[CodedPicture]],
+    out: str | os.PathLike | None = None,
+    **options: str,
+) -> None:
+    """Write the file (or `out`) anew with the packets that `change` makes of its own.
+
+    `options` go to the muxer (`movflags="faststart"`). The container is chosen by the name's end.
+    """
+    with av.open(os.fspath(path)) as source, atomic_path(out or path) as temporary:
+        stream = picture_stream(source)
+        packets = [
+            CodedPicture(bytes(p), p.pts, p.dts, p.is_keyframe)
+            for p in source.demux(stream)
+            if p.size
+        ]
+        with av.open(str(temporary), "w", options=options) as target:
+            copy = target.add_stream_from_template(stream)
+            for made in change(packets):
+                packet = av.Packet(made.data)
+                packet.pts, packet.dts = made.pts, made.dts
+                packet.is_keyframe = made.is_key
+                packet.stream, packet.time_base = copy, stream.time_base
+                target.mux(packet)
+
+
+def swap_packets(path: str | os.PathLike, seed: int, pairs: int = 1) -> None:
+    """Swap the coded pictures of neighbours, none a key frame; times and key marks stay."""
+
+    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
+        plain = [
+            i
+            for i, (a, b) in enumerate(zip(packets, packets[1:], strict=False))
+            if not (a.is_key or b.is_key)
+        ]
+        for i in np.random.default_rng(seed).choice(plain, pairs, replace=False).tolist():
+            a, b = packets[i : i + 2]
+            packets[i : i + 2] = [replace(a, data=b.data), replace(b, data=a.data)]
+        return packets
+
+    rewrite(path, change)
+
+
+def drop_packets(
+    path: str | os.PathLike, seed: int, count: int, close: bool = False, groups: bool = False
+) -> None:
+    """Leave out `count` packets in a row, or whole groups of pictures (key frame to key frame).
+
+    Those behind keep their times, or with `close` follow without a gap. First and last stay.
+    """
+
+    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
+        step = _step(packets)
+        rng = np.random.default_rng(seed)
+        if groups:
+            keys = _keys(path, packets, count + 3)
+            first = int(rng.integers(1, len(keys) - count - 1))
+            start, stop = keys[first], keys[first + count]
+        else:
+            start = int(rng.integers(1, len(packets) - count))
+            stop = start + count
+        shift = (stop - start) * step if close else 0
+        return packets[:start] + list(_shifted(packets[stop:], -shift))
+
+    rewrite(path, change)
+
+
+def repeat_group(path: str | os.PathLike, seed: int) -> None:
+    """Put one group of pictures in twice; all behind it comes later by its length."""
+
+    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
+        keys = _keys(path, packets, 3)
+        first = int(np.random.default_rng(seed).integers(0, len(keys) - 1))
+        start, stop = keys[first], keys[first + 1]
+        length = (stop - start) * _step(packets)
+        return packets[:stop] + list(_shifted(packets[start:], length))
+
+    rewrite(path, change)
+
+
+def _step(packets: list[CodedPicture]) -> int:
+    return int(np.median(np.diff(sorted(p.pts for p in packets))))
+
+
+def _shifted(packets: list[CodedPicture], by: int) -> Iterator[CodedPicture]:
+    return (replace(p, pts=p.pts + by, dts=p.dts + by) for p in packets)
+
+
+def _keys(path, packets: list[CodedPicture], least: int) -> list[int]:
+    keys = [i for i, p in enumerate(packets) if p.is_key]
+    if len(keys) < least:
+        raise EpicError(f"{Path(path)}: {len(keys)} key frames; expected {least} or more")
+    return keys

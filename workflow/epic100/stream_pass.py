@@ -1,0 +1,274 @@
+"""One pass over a video stream: every packet, and what became of its picture."""
+
+import errno
+import time
+import zlib
+from collections.abc import Iterator
+
+import av
+
+from epic100 import h264
+from epic100.packet_checks import BROKEN_UNITS, CORRUPT, NUMBERING, UNDECODED, WRONG_TIME, Packet
+from epic100.scan_hints import Looks
+
+PROGRESS_SECONDS = 0.5
+MACROBLOCKS_BELOW = 1024  # of the taller picture: how far nonsense may run before it is noticed
+AHEAD_SECONDS = 10.0  # by which the time from decoding to showing may change
+OVERREAD, LET_GO = "bytestream overread", "mmco: unref short failure"  # as FFmpeg says it
+READ_TRIES = 8  # input errors in a row before reading is given up
+_SLICES = (h264.SLICE, h264.IDR)
+INTRA = av.video.frame.PictureType.I
+
+
+class StreamPass:
+    """One pass over a stream: packets in order of decoding, and what became of each."""
+
+    def __init__(self, container, stream, quick: bool):
+        self.packets: list[Packet] = []
+        self.looks = Looks()
+        self.looked = 0
+        self.wrong_keys = 0
+        self.lost = 0  # pictures that the container's index promises behind the last packet
+        self.broke_off = ""
+        self._container, self._stream, self._quick = container, stream, quick
+        self._by_pts: dict[int, Packet] = {}
+        self._without_time = 0
+        self._far = AHEAD_SECONDS / float(stream.time_base)
+        self._time_before: tuple[int, int] | None = None
+        self._settings: h264.StreamSettings | None = None
+        self._open_decoder()
+
+    def run(self, progress) -> None:
+        """Read and decode to the end. Raises MemoryError."""
+        level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+        # What the decoder conceals, it tells in its log: spoilt headers, lost references, and (as a
+        # note for its makers) a slice that asks for more bytes than it has.
+        av.logging.set_level(av.logging.DEBUG)
+        av.logging.set_skip_repeated(False)
+        try:
+            with av.logging.Capture() as self._said:
+                self._run(progress)
+        finally:
+            av.logging.set_level(level)
+            av.logging.set_skip_repeated(skips)
+
+    def _run(self, progress) -> None:
+        promised = self._stream.index_entries  # of MP4: every picture, from the start
+        count = len(promised) if "mp4" in self._container.format.name else 0
+        last, read = time.monotonic(), 0
+        for packet in self._read():
+            read += 1
+            self._take(packet)
+            if time.monotonic() - last > PROGRESS_SECONDS:
+                last = time.monotonic()
+                progress(read)
+        if not self._quick:
+            self._decode(None, None)
+        progress(read)
+        if self.packets:
+            behind = range(count - 1, max(read, 1) - 1, -1)
+            end = self.packets[-1].dts
+            self.lost = next((n for n, i in enumerate(behind) if promised[i].timestamp <= end),
+                             len(behind))  # fmt: skip
+
+    @property
+    def order_span(self) -> int:
+        """Order counts of pictures are coded modulo this; 0 where there are none."""
+        return 1 << self._settings.poc_bits if self._settings else 0
+
+    def why_nothing(self) -> str:
+        """Why there is no picture at all, or "" if there is."""
+        if not self.packets and self._without_time:
+            return f"no picture has a time of presentation (in {self._container.format.name})"
+        if not self.packets:
+            return f"no picture in the file ({self.broke_off or 'it ends before the first'})"
+        if not any(p.shown for p in self.packets):
+            return "its edit list hides every picture"
+        if not any(p.decoded for p in self.packets if p.is_key or not self._quick):
+            return f"no picture decodes ({self.broke_off or 'no error given'})"
+        return ""
+
+    def _read(self) -> Iterator[av.Packet]:
+        """Packets with something in them. After an input error (a bad sector) reading goes on."""
+        tries = 0
+        while tries < READ_TRIES:
+            try:
+                for packet in self._container.demux(self._stream):
+                    if packet.size:
+                        tries = 0
+                        yield packet
+                return
+            except (av.error.FFmpegError, OSError) as error:
+                check_memory(error)
+                self.broke_off = words(error)
+                tries += 1
+
+    def _take(self, packet: av.Packet) -> None:
+        if packet.pts is None:
+            self._without_time += 1
+            return
+        dts = packet.pts if packet.dts is None else packet.dts
+        seen = Packet(packet.pts, dts, packet.is_keyframe, shown=not packet.is_discard)
+        seen.sequence = self._numbering.sequence if self._settings else 0
+        self.packets.append(seen)
+        self._by_pts[seen.pts] = seen
+        if packet.dts is not None:
+            self._check_time(packet, seen)
+        if packet.is_corrupt:
+            seen.blame(CORRUPT)
+        packet = self._examine(packet, seen)
+        if not self._quick:
+            self._decode(packet, seen)
+        elif seen.is_key:
+            self._decode(packet, seen)
+            self._decode(None, seen)
+            self._decoder.flush_buffers()
+        else:
+            seen.decoded = True  # for all that a quick look can tell
+
+    def _check_time(self, packet: av.Packet, seen: Packet) -> None:
+        now = (packet.dts, packet.pts - packet.dts)
+        dts, ahead = self._time_before or now
+        self._time_before = now
+        # Where one edit of several begins, hidden pictures from before it may come first.
+        backwards = now[0] < dts and (seen.shown or not seen.is_key)
+        if backwards or abs(now[1] - ahead) > self._far:
+            seen.blame(WRONG_TIME)
+
+    def _open_decoder(self) -> None:
+        context, rows = self._stream.codec_context, 0
+        try:
+            if context.name == "h264":
+                settings, self._length_size = h264.read_extradata(context.extradata)
+                if settings.progressive:
+                    rows = -(-MACROBLOCKS_BELOW // settings.width)
+                    taller = h264.taller_extradata(context.extradata, rows)
+                    context = av.CodecContext.create("h264", "r")
+                    context.extradata = taller
+                    self._settings = settings
+                    self._numbering = h264.Numbering(settings)
+        except ValueError:
+            pass  # another framing of H.264, or spoilt settings: the plain decoder has its say
+        context.thread_type = "NONE"
+        context.thread_count = 1
+        # Concealment must be on to be reported; its cheapest kind will do. Smoothing the edges of
+        # blocks finds nothing, and neither do transforms where nobody looks at the picture.
+        context.options = {
+            "ec": "favor_inter",
+            "skip_bottom": str(rows),
+            "skip_loop_filter": "all",
+            "skip_idct": "all" if self._quick else "default",
+        }
+        self._decoder, self._rows = context, rows
+
+    def _examine(self, packet: av.Packet, seen: Packet) -> av.Packet:
+        """What the bytes say before decoding; the packet to decode, its picture made taller."""
+        data = memoryview(packet)
+        seen.checksum = zlib.crc32(data)
+        if self._settings is None:
+            return packet if seen.shown else _in_the_open(packet, data)
+        units = h264.nal_units(data, self._length_size)
+        if units is None:
+            seen.blame(BROKEN_UNITS)
+            return packet
+        for start, _ in units:
+            if data[start] & 31 == h264.SPS:
+                data, units = self._with_taller_settings(data, units)
+                break
+        for start, stop in units:
+            if data[start] & 31 in _SLICES:
+                stop = min(stop, start + h264.HEADER_BYTES)
+                self._follow(bytes(data[start:stop]), seen)
+                break
+        if seen.shown and data.obj is packet:
+            return packet
+        return _in_the_open(packet, data)
+
+    def _follow(self, start: bytes, seen: Packet) -> None:
+        try:
+            header = h264.slice_header(start, self._settings)
+        except ValueError:
+            seen.blame(NUMBERING)
+            return
+        if seen.is_key and not header.intra:
+            seen.is_key = False  # as in a stream that refreshes its pictures bit by bit
+            self.wrong_keys += 1
+        goes_on, seen.order = self._numbering.follow(header, seen.is_key)
+        seen.reference, seen.sequence = header.reference, self._numbering.sequence
+        if not goes_on:
+            seen.blame(NUMBERING)
+
+    def _with_taller_settings(self, data, units):
+        """Parameter sets inside the stream would take back those of the extradata."""
+        parts, places, position = [], [], 0
+        for start, stop in units:
+            unit = bytes(data[start:stop])
+            if unit[0] & 31 == h264.SPS:
+                try:
+                    settings = h264.parse_sps(unit)
+                    if settings.progressive:
+                        unit = h264.taller(unit, self._rows)
+                    if settings != self._settings:
+                        self._settings = settings
+                        sequence = self._numbering.sequence
+                        self._numbering = h264.Numbering(settings, sequence)
+                except ValueError:
+                    pass  # spoilt: the decoder says so
+            parts += [len(unit).to_bytes(self._length_size, "big"), unit]
+            start = position + self._length_size
+            position = start + len(unit)
+            places.append((start, position))
+        return memoryview(b"".join(parts)), places
+
+    def _decode(self, packet: av.Packet | None, seen: Packet | None) -> None:
+        self._said.clear()
+        try:
+            frames = self._decoder.decode(packet)
+        except av.error.FFmpegError as error:
+            check_memory(error)
+            frames = []
+            if seen is not None:
+                seen.blame(UNDECODED)
+        for frame in frames:
+            owner = self._by_pts.get(frame.pts)
+            if owner is None:
+                continue
+            owner.decoded = True
+            owner.size = (frame.width, frame.height)
+            if owner.is_key and frame.pict_type != INTRA:
+                owner.is_key = False
+                self.wrong_keys += 1
+            self.looked += 1
+            if frame.is_corrupt:
+                owner.blame(CORRUPT)
+            if not self._quick:
+                self.looks.see(frame)
+        if seen is not None and self._said:
+            self._listen(seen)
+
+    def _listen(self, seen: Packet) -> None:
+        # Pictures that a cut left behind cannot be let go of: no harm done.
+        harmless = self._settings is not None and self._numbering.after_break
+        for level, _, text in self._said:
+            if OVERREAD in text:
+                seen.blame(CORRUPT)
+            elif level <= av.logging.ERROR and not (harmless and LET_GO in text):
+                seen.blame(UNDECODED)
+
+
+def _in_the_open(packet: av.Packet, data: memoryview) -> av.Packet:
+    """A packet of this content that no edit list hides: later pictures may be built on it."""
+    fresh = av.Packet(bytes(data))
+    fresh.pts, fresh.dts, fresh.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
+    return fresh
+
+
+def words(error: Exception) -> str:
+    """What an error of FFmpeg says, without its number and the path."""
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def check_memory(error: Exception) -> None:
+    """Too little memory is no property of the file: it must not pass for damage."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        raise MemoryError("Cannot allocate memory") from error
