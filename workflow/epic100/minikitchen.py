@@ -160,9 +160,11 @@ def _encode(video: Video, path: Path, seed: int, size: tuple[int, int], faststar
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        # One thread: the same bytes every time. No extra key frames where an object appears.
+        # One thread and plain C: the same bytes every time. With its AVX-512 code x264 gave other
+        # bytes in 7 of 10 processes (they depend on what stands in memory beside the picture).
+        # No extra key frames where an object appears.
         stream.options = {"preset": "veryfast", "crf": "18", "threads": "1", "g": "250", "bf": "3",
-                          "sc_threshold": "0"}  # fmt: skip
+                          "sc_threshold": "0", "x264-params": "asm=0"}  # fmt: skip
         for picture in render(sprites, frames, video.fps, size, rng):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
