@@ -28,7 +28,8 @@ rule scan:
         runtime=lambda wildcards: 10 + round(30 * hours_of(wildcards.participant)),
     params:
         root=VIDEO_ROOT,
-        limits=CONFIG["scan"],
+        limits={key: value for key, value in CONFIG["scan"].items() if key != "quick"},
+        quick=CONFIG["scan"]["quick"],
         rows=lambda wildcards: [vars(video) for video in videos_of(wildcards.participant)],
     message:
         "Scan of {wildcards.participant}: {input.videos}"

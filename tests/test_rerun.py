@@ -98,3 +98,15 @@ def test_a_video_whose_rate_is_not_the_sheets_is_re_timed_and_it_is_said(archive
     assert own
     for name in own:
         assert abs(kept.start[name] - 2 * listed.start[name]) <= 2
+
+
+def test_a_quick_look_says_so_and_is_not_taken_for_a_full_scan(archive):
+    (archive / "archive/P01/P01_77.MP4").touch()
+    configure(archive, scan={"quick": True})
+    done = run(archive, "results/scan/P01.tsv")
+    assert done.returncode == 0, said(done)
+    assert "P01_77.MP4: not in the video sheet, left alone" in said(done)
+    assert "quick look" in (archive / "results/scan/P01.tsv").read_text()
+    configure(archive)
+    assert jobs(run(archive, "results/scan/P01.tsv")) == {"scan": 1}
+    assert "quick look" not in (archive / "results/scan/P01.tsv").read_text()

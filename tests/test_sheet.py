@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from epic100.errors import EpicError
-from epic100.sheet import Video, participants_of, read_sheet
+from epic100.sheet import Video, participants_of, read_sheet, unlisted_files
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = "video_id\tparticipant_id\tsplit\tfps\tduration\turl\tmd5\n"
@@ -84,3 +84,12 @@ def test_participants_come_in_the_sheets_order_without_those_left_out(tmp_path):
     assert participants_of(videos, ["P01"]) == ["P22", "P07"]
     with pytest.raises(EpicError, match="P02.*does not have.*P22, P01, P07"):
         participants_of(videos, ["P02"])
+
+
+def test_a_file_without_a_row_is_listed_and_other_folders_are_nobodys(tmp_path):
+    video = Video("P01_01", "P01", "train", 50.0, 9.0)
+    for name in ("P01/P01_01.MP4", "P01/P01_99.MP4", "P01/extra.mp4", "P01/notes.txt", "P02/x.MP4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = unlisted_files([video], tmp_path)
+    assert [path.name for path in found] == ["P01_99.MP4", "extra.mp4"]

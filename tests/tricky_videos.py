@@ -38,9 +38,16 @@ def encode(
     **params: str | int,
 ) -> Path:
     """Encode `count` pictures at 29.97 fps, or at `times` in 1/30000 s; `params` are libx264's."""
-    settings = {"keyint": 30, "bframes": 3, "b-adapt": 0, "scenecut": 0, "threads": 1} | {
-        name.replace("_", "-"): value for name, value in params.items()
-    }
+    settings = {
+        "keyint": 30,
+        "bframes": 3,
+        "b-adapt": 0,
+        "scenecut": 0,
+        "threads": 1,
+        "asm": 0,
+        "mbtree": 0,
+        "rc-lookahead": 0,  # or the bytes differ from run to run, and from machine to machine
+    } | {name.replace("_", "-"): value for name, value in params.items()}
     with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as container:
         stream = container.add_stream(codec, rate=RATE)
         stream.width, stream.height = size

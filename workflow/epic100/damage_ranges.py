@@ -7,12 +7,13 @@ phrase                                        what was seen
 truncated: N of M pictures are in the file    the container promises more than there is: by its
                                               index, or by its length where coded data is unused
 truncated: the file ends inside a fragment    of a fragmented file, which promises no number
-reading broke off: ...                        an input error that did not pass
+input errors while reading: ...               as from a bad sector
 N packets do not decode cleanly               the decoder refuses, or logs an error and goes on
 N pictures are flagged corrupt                container or decoder says so; a slice of H.264 does
                                               not end where its picture ends (`epic100.h264`)
 N pictures do not come out of the decoder     a packet went in, nothing came out
 N packets are not whole NAL units             lengths inside a packet do not add up to its size
+N packets hold bytes that no coder writes     zeros in a row inside a slice of H.264
 N pictures break the numbering                `frame_num` or order count jumps: pictures are lost,
                                               swapped, or have a spoilt header
 N pictures share their time with another      the same presentation time twice
@@ -27,7 +28,7 @@ N pictures are off their time                 all behind lost or repeated pictur
 
 A damaged range runs from the first doubtful picture to the next key frame that decodes cleanly,
 for whatever is decoded in between may be built on it. A doubtful picture that no other is built on
-(a non-reference picture of H.264) is a range of its own.
+(a non-reference picture of H.264) is a range of its own, and so is a clean key frame behind a gap.
 """
 
 from collections import Counter
@@ -36,6 +37,8 @@ import numpy as np
 
 from epic100.packet_checks import (
     CORRUPT,
+    FORBIDDEN,
+    GAPS,
     SILENT,
     UNDECODED,
     Packet,
@@ -48,7 +51,7 @@ from epic100.video_index import VideoIndex
 
 OFF = "pictures are off their time"
 # These spoil the picture itself: one that no other is built on spoils nothing else.
-_OWN = {UNDECODED, CORRUPT, SILENT}
+_OWN = {UNDECODED, CORRUPT, SILENT, FORBIDDEN}
 
 REORDER = 16  # pictures that one may be shown before those decoded ahead of it
 OFF_SECONDS = 0.5  # as far off stands the picture of another action
@@ -114,8 +117,10 @@ def spread(packets: list[Packet], position: dict[int, int], frames: int) -> np.n
     key_pts = None  # of the clean key frame whose leading pictures may follow
     for number, p in enumerate(packets):
         leading = False
-        if p.is_key and not p.fault:
+        if p.is_key and p.fault in ("", GAPS):
             tainted, leading_tainted, key_pts = False, tainted, p.pts
+            if p.fault and number in position:
+                damaged[position[number]] = True  # the hole before it, so that none spans it
         elif p.is_key:
             tainted, key_pts = True, None
         else:

@@ -77,20 +77,28 @@ def run_decoder(
     if "MemoryError" in text[-1] or "Cannot allocate memory" in text[-1]:
         return f"the decoder asked for more than {limits.memory_mib} MiB of memory"
     if code < 0:
-        return f"the decoder crashed ({signal.Signals(-code).name})"
+        return f"the decoder crashed ({_signal(-code)})"
     return f"the decoder failed: {text[-1]}"
 
 
 def _limit(pid: int, limits: ScanLimits, total_seconds: float) -> None:
-    """Limits that hold even if nobody is left to watch."""
+    """Limits that hold even if nobody is left to watch; the system's own may be lower."""
+    wanted = {resource.RLIMIT_CPU: int(total_seconds) + 60, resource.RLIMIT_CORE: 0}
+    if limits.memory_mib:
+        wanted[resource.RLIMIT_AS] = limits.memory_mib * 2**20
     # It may have ended already, or have become another user's.
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        if limits.memory_mib:
-            size = limits.memory_mib * 2**20
-            resource.prlimit(pid, resource.RLIMIT_AS, (size, size))
-        seconds = int(total_seconds) + 60
-        resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds))
-        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+        for kind, value in wanted.items():
+            _, hard = resource.prlimit(pid, kind)
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.prlimit(pid, kind, (value, value))
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time one, without a name
+        return f"signal {number}"
 
 
 def _watch(process, limits, total_seconds, progress) -> tuple[str, bytes]:

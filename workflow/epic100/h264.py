@@ -168,6 +168,19 @@ def nal_units(packet: bytes | memoryview, length_size: int) -> list[tuple[int, i
     return units
 
 
+def has_forbidden_bytes(nal: bytes) -> bool:
+    """Whether a NAL unit holds 000000, 000001 or 000002 before its end, as none may (7.4.1).
+
+    A block of zeros decodes to endless skipped macroblocks without an error; this betrays it.
+    """
+    at = nal.find(b"\0\0")
+    while 0 <= at < len(nal) - 2:
+        if nal[at + 2] < 3:
+            return nal[at:].strip(b"\0") != b""  # zeros behind the end do no harm
+        at = nal.find(b"\0\0", at + 2)
+    return False
+
+
 class SliceHeader(NamedTuple):
     """Place of a picture in the stream: its numbers in order of decoding and of showing.
 

@@ -13,6 +13,7 @@ from epic100.video_index import VideoIndex
 UNDECODED, CORRUPT = "packets do not decode cleanly", "pictures are flagged corrupt"
 SILENT = "pictures do not come out of the decoder"
 BROKEN_UNITS = "packets are not whole NAL units"
+FORBIDDEN = "packets hold bytes that no coder writes"
 NUMBERING = "pictures break the numbering"
 WRONG_TIME = "packets have an impossible time"
 SHARED_TIME = "pictures share their time with another"

@@ -83,8 +83,8 @@ def drop_packets(
         step = _step(packets)
         rng = np.random.default_rng(seed)
         if groups:
-            keys = _keys(path, packets, count + 3)
-            first = int(rng.integers(1, len(keys) - count - 1))
+            keys = _keys(path, packets, count + 2)
+            first = int(rng.integers(1, len(keys) - count))
             start, stop = keys[first], keys[first + count]
         else:
             start = int(rng.integers(1, len(packets) - count))

@@ -19,6 +19,7 @@ from epic100.video_index import VideoIndex
 LOOK_EVERY = 16  # pictures between two looks
 GRID = 48  # samples of luma each way
 SECONDS = 2.0
+SAME = 2  # of 255: a coder polishes a still picture
 BLACK = 40  # luma is below this everywhere
 SHEET_SECONDS = 0.5
 _SAID = 3  # stretches that are told one by one
@@ -32,7 +33,7 @@ class Looks:
         self._pts: list[int] = []
         self._same: list[bool] = []
         self._dark: list[bool] = []
-        self._before = b""
+        self._before: np.ndarray | None = None
         self._count = 0
 
     def see(self, frame) -> None:
@@ -43,12 +44,14 @@ class Looks:
         plane = frame.planes[0]
         luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
         rows, columns = frame.height // GRID + 1, frame.width // GRID + 1
-        sample = luma[: frame.height : rows, : frame.width : columns]
-        seen = sample.tobytes()
+        sample = luma[: frame.height : rows, : frame.width : columns].astype(np.int16)
+        before = sample + 255 if self._before is None else self._before
         self._pts.append(frame.pts)
-        self._same.append(seen == self._before)
+        self._same.append(
+            sample.shape == before.shape and int(np.abs(sample - before).max()) <= SAME
+        )
         self._dark.append(int(sample.max()) < BLACK)
-        self._before = seen
+        self._before = sample
 
     def still(self, index: VideoIndex) -> np.ndarray:
         """Bool [F]: frames between two looks that were the same."""

@@ -19,7 +19,7 @@ from epic100.damage_ranges import judge
 from epic100.mp4_boxes import top_boxes
 from epic100.scan_hints import hints, pauses
 from epic100.scan_table import DAMAGED, OK, UNREADABLE, ScanRow
-from epic100.stream_pass import StreamPass, check_memory, words
+from epic100.stream_pass import StreamPass, words
 from epic100.video_index import VideoIndex, picture_stream
 
 SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # before an index is taken to be cut short
@@ -41,7 +41,6 @@ def inspect(
     try:
         container = av.open(str(path))
     except (av.error.FFmpegError, OSError) as error:
-        check_memory(error)
         reason = f"cannot open: {_why_closed(path, error)}"
         return ScanRow(video_id, UNREADABLE, reason=reason), None
     with container:
@@ -67,7 +66,7 @@ def inspect(
     if not lost and _ends_inside_a_box(path, kind):
         reasons.insert(0, "truncated: the file ends inside a fragment")
     if reading.broke_off:
-        reasons.insert(0, f"reading broke off: {reading.broke_off}")
+        reasons.insert(0, f"input errors while reading: {reading.broke_off}")
     status = DAMAGED if reasons else OK
     sound = np.ones(index.frames, dtype=bool)
     for start, stop in ranges:

@@ -94,3 +94,11 @@ def participants_of(videos: Sequence[Video], exclude: Sequence[str]) -> list[str
             f"not have; expected some of {', '.join(everyone)}"
         )
     return [name for name in everyone if name not in exclude]
+
+
+def unlisted_files(videos: Sequence[Video], root: str | os.PathLike) -> list[Path]:
+    """Video files in these videos' folders that no row of the sheet names, by path."""
+    listed = {video.path(root) for video in videos}
+    folders = {path.parent for path in listed}
+    files = {path for folder in folders for path in folder.glob("*.[Mm][Pp]4")}
+    return sorted(files - listed)

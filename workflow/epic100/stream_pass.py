@@ -8,11 +8,19 @@ from collections.abc import Iterator
 import av
 
 from epic100 import h264
-from epic100.packet_checks import BROKEN_UNITS, CORRUPT, NUMBERING, UNDECODED, WRONG_TIME, Packet
+from epic100.packet_checks import (
+    BROKEN_UNITS,
+    CORRUPT,
+    FORBIDDEN,
+    NUMBERING,
+    UNDECODED,
+    WRONG_TIME,
+    Packet,
+)  # fmt: skip
 from epic100.scan_hints import Looks
 
 PROGRESS_SECONDS = 0.5
-MACROBLOCKS_BELOW = 1024  # of the taller picture: how far nonsense may run before it is noticed
+MACROBLOCKS_BELOW = 2048  # of the taller picture: how far nonsense may run before it is noticed
 AHEAD_SECONDS = 10.0  # by which the time from decoding to showing may change
 OVERREAD, LET_GO = "bytestream overread", "mmco: unref short failure"  # as FFmpeg says it
 READ_TRIES = 8  # input errors in a row before reading is given up
@@ -99,7 +107,6 @@ class StreamPass:
                         yield packet
                 return
             except (av.error.FFmpegError, OSError) as error:
-                check_memory(error)
                 self.broke_off = words(error)
                 tries += 1
 
@@ -175,11 +182,15 @@ class StreamPass:
             if data[start] & 31 == h264.SPS:
                 data, units = self._with_taller_settings(data, units)
                 break
+        first = True
         for start, stop in units:
             if data[start] & 31 in _SLICES:
-                stop = min(stop, start + h264.HEADER_BYTES)
-                self._follow(bytes(data[start:stop]), seen)
-                break
+                nal = bytes(data[start:stop])
+                if first:
+                    self._follow(nal[: h264.HEADER_BYTES], seen)
+                    first = False
+                if h264.has_forbidden_bytes(nal):
+                    seen.blame(FORBIDDEN)
         if seen.shown and data.obj is packet:
             return packet
         return _in_the_open(packet, data)
@@ -225,7 +236,7 @@ class StreamPass:
         try:
             frames = self._decoder.decode(packet)
         except av.error.FFmpegError as error:
-            check_memory(error)
+            _check_memory(error)
             frames = []
             if seen is not None:
                 seen.blame(UNDECODED)
@@ -268,7 +279,7 @@ def words(error: Exception) -> str:
     return getattr(error, "strerror", None) or type(error).__name__
 
 
-def check_memory(error: Exception) -> None:
+def _check_memory(error: Exception) -> None:
     """Too little memory is no property of the file: it must not pass for damage."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         raise MemoryError("Cannot allocate memory") from error

@@ -2,14 +2,18 @@
 
 from epic100.rule_log import rule_log
 from epic100.scan import ScanLimits, scan_participant
-from epic100.sheet import Video
+from epic100.sheet import Video, unlisted_files
 
 with rule_log(snakemake.log[0]):
+    videos = [Video(**row) for row in snakemake.params.rows]
+    for path in unlisted_files(videos, snakemake.params.root):
+        print(f"{path}: not in the video sheet, left alone")
     scan_participant(
-        [Video(**row) for row in snakemake.params.rows],
+        videos,
         snakemake.params.root,
         snakemake.output.table,
         snakemake.output.index,
         limits=ScanLimits(**snakemake.params.limits),
         threads=snakemake.threads,
+        quick=snakemake.params.quick,
     )
