@@ -6,17 +6,22 @@ import pytest
 
 from epic100.decoder_process import ScanLimits, run_decoder
 
-QUICK = ScanLimits(stall_seconds=0.8, min_seconds=30.0, memory_mib=512)
+# Only tests of the stall itself are in a hurry: on a busy machine Python alone starts in a second.
+PATIENT = ScanLimits(stall_seconds=60.0, min_seconds=60.0, memory_mib=512)
+QUICK = ScanLimits(stall_seconds=0.8, min_seconds=60.0, memory_mib=512)
+AT_ONCE = 20.0  # seconds; all that would hang here does so for a minute
 
 
 # Runs a decoder in a process whose own limits a test has set.
 RUN = (
     "import sys\nfrom epic100.decoder_process import ScanLimits, run_decoder\n"
-    "print(run_decoder([sys.executable, '-c', sys.argv[1]], ScanLimits(memory_mib=512), 20.0))"
+    "print(run_decoder([sys.executable, '-c', sys.argv[1]], ScanLimits(memory_mib=512), 60.0))"
 )
 
 
-def run(code: str, limits: ScanLimits = QUICK, total: float = 30.0, progress=lambda n: None) -> str:
+def run(
+    code: str, limits: ScanLimits = PATIENT, total: float = 60.0, progress=lambda n: None
+) -> str:
     return run_decoder([sys.executable, "-c", code], limits, total, progress)
 
 
@@ -37,15 +42,15 @@ def run(code: str, limits: ScanLimits = QUICK, total: float = 30.0, progress=lam
 )
 def test_a_decoder_that_makes_no_progress_is_killed(code):
     started = time.monotonic()
-    assert run(code) == "no progress in 0.8 s"
-    assert time.monotonic() - started < 5
+    assert run(code, QUICK) == "no progress in 0.8 s"
+    assert time.monotonic() - started < AT_ONCE
 
 
 def test_a_decoder_that_only_creeps_on_is_killed_at_its_total_limit():
     code = "import time\nfor n in range(10**6): print('frames', n, flush=True); time.sleep(0.02)"
     started = time.monotonic()
     assert run(code, total=1.0) == "not decoded within 1 s"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < AT_ONCE
 
 
 def test_a_decoder_that_eats_memory_is_stopped_by_its_limit():
@@ -65,7 +70,7 @@ def test_a_limit_of_the_system_that_is_lower_stays():
         f"import resource; resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))\n{RUN}"
     )
     command = [sys.executable, "-c", lower, code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
     assert done.stdout.strip() == "the decoder failed: ValueError: 400"
 
 
@@ -84,15 +89,15 @@ def test_much_talk_neither_blocks_it_nor_fills_memory():
 def test_a_child_that_holds_the_pipes_does_not_hold_the_scan():
     code = (
         "import subprocess, sys; print('frames 3', flush=True)\n"
-        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(8)'])"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
     )
     started = time.monotonic()
     assert run(code) == ""
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < AT_ONCE
 
 
 def test_a_decoder_that_is_not_there_is_a_reason_and_no_error():
-    reason = run_decoder(["/no/such/decoder"], QUICK, 5.0)
+    reason = run_decoder(["/no/such/decoder"], PATIENT, 5.0)
     assert reason.startswith("the decoder failed: ")
 
 

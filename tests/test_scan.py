@@ -19,7 +19,7 @@ from epic100.video_index import build_index
 
 SECONDS = 90 * 1001 / 30000
 QUICK_LIMITS = ScanLimits(
-    stall_seconds=2.0, min_seconds=20.0, seconds_per_second=0.0, memory_mib=512
+    stall_seconds=5.0, min_seconds=60.0, seconds_per_second=0.0, memory_mib=512
 )
 
 # Stands in for the decoder: what it does is written in the file that it is given. It counts its
@@ -122,7 +122,7 @@ def test_the_table_has_a_row_a_video_and_the_index_beside_it_its_pictures(house)
 @pytest.mark.parametrize(
     ("order", "reason"),
     [
-        (b"spin", "no progress in 2 s"),
+        (b"spin", "no progress in 5 s"),
         (b"eat", "the decoder asked for more than 512 MiB of memory"),
         (b"crash", "the decoder crashed (SIGSEGV)"),
         (b"rubbish", "the decoder left no result"),
@@ -134,7 +134,7 @@ def test_whatever_a_decoder_does_ends_as_a_row_beside_the_others(order, reason, 
     lab.path(lab.videos[0]).write_bytes(order.ljust(16))
     started = time.monotonic()
     bad, good = lab.scan(limits=QUICK_LIMITS)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 40
     assert (bad.status, bad.reason, bad.damaged) == ("unreadable", reason, [])
     assert good.status == "ok"
     assert f"P01_01: unreadable: {reason}" in lab.lines
@@ -144,7 +144,7 @@ def test_whatever_a_decoder_does_ends_as_a_row_beside_the_others(order, reason, 
 def test_the_total_limit_grows_with_the_length_in_the_sheet(house):
     lab = house(1)
     lab.path(lab.videos[0]).write_bytes(b"creep".ljust(16))
-    limits = ScanLimits(stall_seconds=5, min_seconds=0.5, seconds_per_second=0.2)
+    limits = ScanLimits(stall_seconds=60, min_seconds=0.5, seconds_per_second=0.2)
     (row,) = lab.scan(limits=limits)
     assert row.reason == f"not decoded within {0.5 + 0.2 * SECONDS:g} s"
 
@@ -330,7 +330,7 @@ def test_videos_are_scanned_side_by_side(house):
         lab.path(video).write_bytes(b"spin".ljust(16))
     started = time.monotonic()
     lab.scan(limits=QUICK_LIMITS, threads=4)
-    assert time.monotonic() - started < 6  # four times 2 s one after the other
+    assert time.monotonic() - started < 18  # four times 5 s one after the other
 
 
 def test_a_fragmented_file_is_scanned_like_any_other(house):
