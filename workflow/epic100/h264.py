@@ -204,18 +204,17 @@ def slice_header(nal: bytes, settings: StreamSettings) -> SliceHeader:
     without `_Bits`.
     """
     data = nal[1:].replace(b"\0\0\3", b"\0\0")
-    value, left = int.from_bytes(data, "big"), 8 * len(data)
-    codes = []
-    for _ in range(3):  # Exp-Golomb: first_mb_in_slice, slice_type, pic_parameter_set_id
-        zeros = left - value.bit_length()
-        left -= 2 * zeros + 1
-        if left < 0:
-            raise ValueError("no slice header here")
-        codes.append((value >> left) - 1)
-        value &= (1 << left) - 1
-    first, kind, parameters = codes
-    if first or kind > 9 or parameters > 255:
+    value, left = int.from_bytes(data, "big"), 8 * len(data) - 1
+    if not value >> left:  # the code of first_mb_in_slice 0 is a single 1
         raise ValueError("no first slice of a picture")
+    value ^= 1 << left
+    left -= 2 * (left - value.bit_length()) + 1
+    kind = (value >> left) - 1 if left > 0 else 99
+    value &= (1 << max(left, 0)) - 1
+    left -= 2 * (left - value.bit_length()) + 1
+    if left <= 0 or kind > 9 or value >> left > 256:
+        raise ValueError("no slice type or parameter set")
+    value &= (1 << left) - 1
     value, left = value << 64, left + 64  # zeros behind the end
     idr = nal[0] & 31 == IDR
     if settings.colour_planes:

@@ -36,7 +36,7 @@ class StreamPass:
         self.looks = Looks()
         self.looked = 0
         self.wrong_keys = 0
-        self.lost = 0  # pictures that the container's index promises behind the last packet
+        self.lost = 0  # packets that the container's index promises and that do not come
         self.broke_off = ""
         self._container, self._stream, self._quick = container, stream, quick
         self._by_pts: dict[int, Packet] = {}
@@ -61,8 +61,9 @@ class StreamPass:
             av.logging.set_skip_repeated(skips)
 
     def _run(self, progress) -> None:
-        promised = self._stream.index_entries  # of MP4: every picture, from the start
-        count = len(promised) if "mp4" in self._container.format.name else 0
+        # The index of an MP4 has every packet from the start; where it has fragments, those read.
+        mp4 = "mp4" in self._container.format.name
+        count = len(self._stream.index_entries) if mp4 else 0
         last, read = time.monotonic(), 0
         for packet in self._read():
             read += 1
@@ -73,11 +74,7 @@ class StreamPass:
         if not self._quick:
             self._decode(None, None)
         progress(read)
-        if self.packets:
-            behind = range(count - 1, max(read, 1) - 1, -1)
-            end = self.packets[-1].dts
-            self.lost = next((n for n, i in enumerate(behind) if promised[i].timestamp <= end),
-                             len(behind))  # fmt: skip
+        self.lost = max(count - read, 0)
 
     @property
     def order_span(self) -> int:
@@ -178,10 +175,8 @@ class StreamPass:
         if units is None:
             seen.blame(BROKEN_UNITS)
             return packet
-        for start, _ in units:
-            if data[start] & 31 == h264.SPS:
-                data, units = self._with_taller_settings(data, units)
-                break
+        if any(data[start] & 31 == h264.SPS for start, _ in units[:-1]):
+            data, units = self._with_taller_settings(data, units)
         first = True
         for start, stop in units:
             if data[start] & 31 in _SLICES:
