@@ -19,7 +19,7 @@ from epic100.video_index import VideoIndex
 LOOK_EVERY = 16  # pictures between two looks
 GRID = 48  # samples of luma each way
 SECONDS = 2.0
-SAME = 2  # of 255: a coder polishes a still picture
+SAME = 4  # of 255: a coder polishes a still picture
 BLACK = 40  # luma is below this everywhere
 SHEET_SECONDS = 0.5
 _SAID = 3  # stretches that are told one by one
@@ -36,15 +36,15 @@ class Looks:
         self._before: np.ndarray | None = None
         self._count = 0
 
-    def see(self, frame) -> None:
-        """Take an `av.VideoFrame` in; looks at some only, and at 8-bit planar ones."""
+    def see(self, frame, height: int) -> None:
+        """Take an `av.VideoFrame` in; looks at some only, at 8-bit planar ones, `height` pixels."""
         self._count += 1
         if self._count % LOOK_EVERY or frame.format.name not in ("yuv420p", "yuvj420p"):
             return
         plane = frame.planes[0]
         luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-        rows, columns = frame.height // GRID + 1, frame.width // GRID + 1
-        sample = luma[: frame.height : rows, : frame.width : columns].astype(np.int16)
+        rows, columns = height // GRID + 1, frame.width // GRID + 1
+        sample = luma[:height:rows, : frame.width : columns].astype(np.int16)
         before = sample + 255 if self._before is None else self._before
         self._pts.append(frame.pts)
         self._same.append(

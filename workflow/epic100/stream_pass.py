@@ -248,7 +248,7 @@ class StreamPass:
             if frame.is_corrupt:
                 owner.blame(CORRUPT)
             if not self._quick:
-                self.looks.see(frame)
+                self.looks.see(frame, frame.height - 16 * self._rows)
         if seen is not None and self._said:
             self._listen(seen)
 
