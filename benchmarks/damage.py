@@ -35,9 +35,9 @@ from damage_ways import CLOSED_UP, FLIPS, ONCE, SHIFTING, WAYS
 
 from epic100.errors import EpicError
 from epic100.minikitchen import write_video
-from epic100.packet_damage import rewrite
+from epic100.minikitchen.packet_damage import rewrite
 from epic100.scan import WORKER, load_index, scan_participant
-from epic100.scan_table import DAMAGED, OK
+from epic100.scan.table import DAMAGED, OK
 from epic100.sheet import Video
 from epic100.video_index import build_index, picture_stream
 

@@ -8,8 +8,15 @@ from pathlib import Path
 import av
 import numpy as np
 
-from epic100.damage import empty, flip_bits, random_block, truncate, zero_block, zero_tail
-from epic100.packet_damage import drop_packets, repeat_group, rewrite, swap_packets
+from epic100.minikitchen.damage import (
+    empty,
+    flip_bits,
+    random_block,
+    truncate,
+    zero_block,
+    zero_tail,
+)
+from epic100.minikitchen.packet_damage import drop_packets, repeat_group, rewrite, swap_packets
 
 
 def _cut(path: Path, rng, first: bool | None = None, kind: str = "") -> None:

@@ -23,9 +23,9 @@ import av
 import numpy as np
 
 from epic100.minikitchen import write_video
-from epic100.packet_damage import CodedPicture, rewrite
+from epic100.minikitchen.packet_damage import CodedPicture, rewrite
 from epic100.scan import scan_participant
-from epic100.scan_table import OK
+from epic100.scan.table import OK
 from epic100.sheet import Video
 from epic100.video_index import build_index
 

@@ -7,7 +7,7 @@ import pytest
 from epic100.annotations import frames_between, index_segments
 from epic100.cleaning import clean_split
 from epic100.errors import EpicError
-from epic100.scan_table import ScanRow
+from epic100.scan.table import ScanRow
 from epic100.sheet import Video
 from epic100.video_index import VideoIndex
 

@@ -11,7 +11,7 @@ from epic100.cleaning import clean
 from epic100.errors import EpicError
 from epic100.minikitchen import write_annotations
 from epic100.pairs import read_pairs
-from epic100.scan_table import ScanRow, write_scan_table
+from epic100.scan.table import ScanRow, write_scan_table
 from epic100.segments import read_segments, write_segments
 from epic100.sheet import read_sheet
 

@@ -11,10 +11,10 @@ from conftest import ROOT, run_snakemake
 
 from epic100.model_file import load_model
 from epic100.prediction import read_predictions
-from epic100.scan_table import read_scan_table
+from epic100.scan.table import read_scan_table
 from epic100.segments import read_segments
 from epic100.sheet import read_sheet
-from epic100.submission_check import check, check_zip
+from epic100.submission.check import check, check_zip
 
 DAMAGE = yaml.safe_load((ROOT / "config/demo.yaml").read_text())["minikitchen"]["damage"]
 SHEET = {video.video_id: video for video in read_sheet(ROOT / "config/demo_videos.tsv")}

@@ -16,7 +16,7 @@ from tricky_videos import (
 
 from epic100.annotations import frames_between
 from epic100.errors import EpicError
-from epic100.scan_worker import inspect
+from epic100.scan.worker import inspect
 from epic100.video import VideoReader
 from epic100.video_index import VideoIndex, build_index, picture_stream
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from epic100.damage import coded_data
-from epic100.packet_damage import CodedPicture, rewrite
+from epic100.minikitchen.damage import coded_data
+from epic100.minikitchen.packet_damage import CodedPicture, rewrite
 
 RATE = Fraction(30000, 1001)
 

@@ -16,7 +16,7 @@ from epic100.errors import EpicError
 from epic100.pairs import write_pairs
 from epic100.salvage import salvage_lines, salvage_table
 from epic100.scan import load_index
-from epic100.scan_table import DAMAGED, MISSING, UNREADABLE, ScanRow, read_scan_table
+from epic100.scan.table import DAMAGED, MISSING, UNREADABLE, ScanRow, read_scan_table
 from epic100.segments import COLUMNS, NO_LABEL, read_segments, write_segments
 from epic100.sheet import Video
 from epic100.video_index import VideoIndex

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from epic100.atomic import atomic_path
 from epic100.errors import EpicError
-from epic100.export import complete_scores
 from epic100.metrics import official_hits, official_metrics
 from epic100.official_lists import LISTS, read_list
 from epic100.prediction import read_predictions
 from epic100.scores import REDUCTIONS
 from epic100.segments import read_segments
+from epic100.submission.export import complete_scores
 
 
 def evaluate(

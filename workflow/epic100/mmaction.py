@@ -47,7 +47,3 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*Fail to import.*")
     import mmaction.datasets
     import mmaction.models  # noqa: F401
-
-import epic100.training_hooks  # noqa: E402
-import epic100.transforms  # noqa: E402  (these register themselves with what was imported above)
-import epic100.validation  # noqa: E402,F401

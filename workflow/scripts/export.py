@@ -1,7 +1,7 @@
 """Rule export: pair scores -> submission.pt and submission.zip."""
 
-from epic100.export import export
 from epic100.rule_log import rule_log
+from epic100.submission.export import export
 
 with rule_log(snakemake.log[0]):
     export(

@@ -14,9 +14,16 @@ from tricky_videos import (
     sound_videos,
 )
 
-from epic100.damage import empty, flip_bits, random_block, truncate, zero_block, zero_tail
-from epic100.packet_damage import drop_packets, repeat_group, rewrite, swap_packets
-from epic100.scan_worker import inspect
+from epic100.minikitchen.damage import (
+    empty,
+    flip_bits,
+    random_block,
+    truncate,
+    zero_block,
+    zero_tail,
+)
+from epic100.minikitchen.packet_damage import drop_packets, repeat_group, rewrite, swap_packets
+from epic100.scan.worker import inspect
 from epic100.video_index import build_index
 
 FRAMES = 180  # six groups of thirty pictures

@@ -2,7 +2,7 @@
 
 Every function changes one file in place, whole or not at all. Blocks and flipped bits hit the coded
 pictures (the `mdat` box of ISO 14496-12, section 8.1.1), or the index (`moov`) if asked to.
-Damage to the order of packets: `epic100.packet_damage`.
+Damage to the order of packets: `epic100.minikitchen.packet_damage`.
 """
 
 import os
@@ -16,7 +16,7 @@ import numpy as np
 
 from epic100.atomic import atomic_path
 from epic100.errors import EpicError
-from epic100.mp4_boxes import top_boxes
+from epic100.scan.mp4_boxes import top_boxes
 
 
 def coded_data(path: str | os.PathLike, box: str = "mdat") -> tuple[int, int]:

@@ -1,16 +1,12 @@
 """Submissions: the `.pt` file of the official tools and the `.zip` of the challenge's server.
 
-Formats: epic-kitchens/C1-Action-Recognition, README.md and utils/challenge.py. Command line:
-`python -m epic100.submission check FILE --annotations CSV` says what is wrong with a file before
-the server does.
+Formats: epic-kitchens/C1-Action-Recognition, README.md and utils/challenge.py.
 """
 
-import argparse
 import csv
 import json
 import os
 import pickle
-import sys
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -21,16 +17,7 @@ import torch
 
 from epic100.atomic import atomic_path
 from epic100.errors import EpicError
-from epic100.submission_check import (
-    CHALLENGE,
-    HINT,
-    MEMBER,
-    OUTPUTS,
-    VERSION,
-    check,
-    check_zip,
-    sls_problems,
-)
+from epic100.submission.check import CHALLENGE, MEMBER, OUTPUTS, VERSION, sls_problems
 
 PathLike = str | os.PathLike
 
@@ -114,7 +101,7 @@ def read_pt(path: PathLike) -> list[dict]:
     EpicError: no such file, a truncated or foreign file, one that needs code to load (NumPy
     objects too), another layout.
     """
-    path = _existing(path)
+    path = existing_file(path)
     _refuse_damaged(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -137,7 +124,7 @@ def read_pickle(path: PathLike) -> list[dict]:
 
     EpicError: no such file, a file that does not load, another layout.
     """
-    path = _existing(path)
+    path = existing_file(path)
     try:
         if path.suffix.lower() == ".pt":
             return _entries(torch.load(path, map_location="cpu", weights_only=False), path)
@@ -151,7 +138,7 @@ def read_pickle(path: PathLike) -> list[dict]:
 
 def expected_ids(annotations: PathLike) -> list[str]:
     """The `narration_id` column of an official CSV (train, validation or test)."""
-    path = _existing(annotations)
+    path = existing_file(annotations)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -160,47 +147,6 @@ def expected_ids(annotations: PathLike) -> list[str]:
             return [row["narration_id"] for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise EpicError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`check FILE --annotations CSV`: one line a problem on stdout, 1 if there is any, else 0."""
-    parser = argparse.ArgumentParser(prog="python -m epic100.submission")
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("check", help="say what is wrong with a submission")
-    command.add_argument("file", type=Path, metavar="FILE", help=".pt or .zip")
-    command.add_argument("--annotations", type=Path, required=True, metavar="CSV")
-    command.add_argument("--num-verbs", type=int, default=97)
-    command.add_argument("--num-nouns", type=int, default=300)
-    command.add_argument(
-        "--allow-pickle",
-        action="store_true",
-        help="also read .pkl files and NumPy arrays; runs code of the file, so trust it first",
-    )
-    options = parser.parse_args(arguments)
-    try:
-        lines = _check_file(options)
-    except EpicError as error:
-        lines = [" ".join(str(error).split())]
-    print(*lines, sep="\n", end="\n" if lines else "")
-    count = sum(not line.startswith(HINT) for line in lines)
-    verdict = f"{count} problem{'s' * (count != 1)}" if count else "ok"
-    print(f"{options.file}: {verdict}", file=sys.stderr)
-    return 1 if count else 0
-
-
-def _check_file(options: argparse.Namespace) -> list[str]:
-    path, suffix = options.file, options.file.suffix.lower()
-    wanted = (expected_ids(options.annotations), options.num_verbs, options.num_nouns)
-    if suffix == ".zip":
-        return check_zip(_existing(path), *wanted)
-    if suffix == ".pkl" and not options.allow_pickle:
-        raise EpicError(
-            f"{path}: loading a .pkl runs its code; with --allow-pickle if you trust it"
-        )
-    if suffix not in (".pt", ".pkl"):
-        raise EpicError(f"{path}: unknown kind of file {suffix!r}, expected .pt or .zip")
-    entries = read_pickle(path) if options.allow_pickle else read_pt(path)
-    return check(entries, *wanted)
 
 
 def _entries(content: Any, path: Path) -> list[dict]:
@@ -270,12 +216,9 @@ def _template(num_verbs: int, num_nouns: int) -> str:
     return f'%s: {{"verb": {{{verb}}}, "noun": {{{noun}}}}}'
 
 
-def _existing(path: PathLike) -> Path:
+def existing_file(path: PathLike) -> Path:
+    """`path` as a Path. Raises EpicError where there is no file."""
     path = Path(path)
     if not path.is_file():
         raise EpicError(f"{path}: no such file")
     return path
-
-
-if __name__ == "__main__":
-    sys.exit(main())

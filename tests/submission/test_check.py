@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from epic100.submission import build, write_zip
-from epic100.submission_check import check, check_zip
+from epic100.submission.check import check, check_zip
 
 V, M, N = 5, 8, 20
 IDS = [f"P01_{video}_{i}" for video in (11, 101) for i in range(N // 2)]

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from epic100.decoder_process import ScanLimits, run_decoder
+from epic100.scan.decoder_process import ScanLimits, run_decoder
 
 # Only tests of the stall itself are in a hurry: on a busy machine Python alone starts in a second.
 PATIENT = ScanLimits(stall_seconds=60.0, min_seconds=60.0, memory_mib=512)
@@ -14,7 +14,7 @@ AT_ONCE = 20.0  # seconds; all that would hang here does so for a minute
 
 # Runs a decoder in a process whose own limits a test has set.
 RUN = (
-    "import sys\nfrom epic100.decoder_process import ScanLimits, run_decoder\n"
+    "import sys\nfrom epic100.scan.decoder_process import ScanLimits, run_decoder\n"
     "print(run_decoder([sys.executable, '-c', sys.argv[1]], ScanLimits(memory_mib=512), 60.0))"
 )
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from epic100.errors import EpicError
-from epic100.scan_table import COLUMNS, ScanRow, read_scan_table, write_scan_table
+from epic100.scan.table import COLUMNS, ScanRow, read_scan_table, write_scan_table
 
 HEADER = "\t".join(COLUMNS) + "\n"
 ROW = "P01_01\tdamaged\t59.94006\t90\t10-20\t10 packets do not decode\tconstant\t100\n"

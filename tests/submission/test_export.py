@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from epic100.errors import EpicError
-from epic100.export import complete_scores, export
 from epic100.prediction import Predictions, write_predictions
 from epic100.scores import fold_pairs, prior_logprobs
-from epic100.submission_check import check_zip
+from epic100.submission.check import check_zip
+from epic100.submission.export import complete_scores, export
 
 PAIRS = [(0, 1, 12), (0, 5, 3), (2, 5, 5), (9, 7, 20)]
 SLS = {"pt": 2, "tl": 3, "td": 3}

@@ -1,11 +1,11 @@
-"""Decode every picture of one video and say which are damaged: `python -m epic100.scan_worker`.
+"""Decode every picture of one video and say which are damaged: `python -m epic100.scan.worker`.
 
 Runs as a process of its own, because some damaged files make decoders spin, eat memory or crash;
-`epic100.decoder_process` watches it and can kill it. Progress goes to stdout as lines `frames N`.
+`decoder_process` watches it and can kill it. Progress goes to stdout as lines `frames N`.
 
 A video is `unreadable` if it cannot be opened, has no video stream, no times, or no picture that
-decodes. What marks pictures as damaged: `epic100.damage_ranges`; what is only told as a hint:
-`epic100.scan_hints`.
+decodes. What marks pictures as damaged: `epic100.scan.damage_ranges`; what is only told as a hint:
+`epic100.scan.hints`.
 """
 
 import argparse
@@ -15,11 +15,11 @@ import av
 import numpy as np
 
 from epic100.atomic import atomic_path
-from epic100.damage_ranges import judge
-from epic100.mp4_boxes import top_boxes
-from epic100.scan_hints import hints, pauses
-from epic100.scan_table import DAMAGED, OK, UNREADABLE, ScanRow
-from epic100.stream_pass import StreamPass, words
+from epic100.scan.damage_ranges import judge
+from epic100.scan.hints import hints, pauses
+from epic100.scan.mp4_boxes import top_boxes
+from epic100.scan.stream_pass import StreamPass, words
+from epic100.scan.table import DAMAGED, OK, UNREADABLE, ScanRow
 from epic100.video_index import VideoIndex, picture_stream
 
 SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # before an index is taken to be cut short

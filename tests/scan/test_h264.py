@@ -2,7 +2,7 @@ import av
 import pytest
 from tricky_videos import encode
 
-from epic100 import h264
+from epic100.scan import h264
 
 
 def packets_and_extradata(path):

@@ -12,8 +12,8 @@ it lasts X s, the sheet says Y s                  over half a second apart (`epi
 
 import numpy as np
 
-from epic100.damage_ranges import ranges
-from epic100.packet_checks import CONSTANT_SHARE, GAP
+from epic100.scan.damage_ranges import ranges
+from epic100.scan.packet_checks import CONSTANT_SHARE, GAP
 from epic100.video_index import VideoIndex
 
 LOOK_EVERY = 16  # pictures between two looks

@@ -1,8 +1,8 @@
 """Scan the videos of a participant: each in a process of its own that can be killed.
 
 Nothing a file does can hang or fail the scan: a decoder that spins, eats memory or crashes ends
-as a row `unreadable` with its reason (`epic100.decoder_process`). Finished videos are kept in a
-cache keyed by path, size and time of change, so a scan that was cut short decodes only what is new.
+as a row `unreadable` with its reason (`decoder_process`). Finished videos are kept in a cache keyed
+by path, size and time of change, so a scan that was cut short decodes only what is new.
 """
 
 import hashlib
@@ -21,16 +21,16 @@ from pathlib import Path
 import numpy as np
 
 from epic100.atomic import atomic_path
-from epic100.decoder_process import ScanLimits, run_decoder
 from epic100.rule_log import Progress
-from epic100.scan_hints import sheet_hint
-from epic100.scan_table import MISSING, OK, STATES, UNREADABLE, ScanRow, write_scan_table
+from epic100.scan.decoder_process import ScanLimits, run_decoder
+from epic100.scan.hints import sheet_hint
+from epic100.scan.table import MISSING, OK, STATES, UNREADABLE, ScanRow, write_scan_table
 from epic100.sheet import Video
 from epic100.video_index import VideoIndex
 
 __all__ = ["ScanLimits", "WORKER", "load_index", "scan_participant"]
 
-WORKER = (sys.executable, "-m", "epic100.scan_worker")
+WORKER = (sys.executable, "-m", "epic100.scan.worker")
 CACHE_VERSION = 2  # raise it when the worker finds more, so that old results are not used
 
 Found = dict[str, np.ndarray]  # of a VideoIndex

@@ -17,7 +17,7 @@ from epic100.training import (
     set_epochs,
     train,
 )
-from epic100.training_hooks import plain
+from epic100.training.hooks import plain
 
 DEMO_CONFIG = "config/x3d_demo.py"
 SMALL = {

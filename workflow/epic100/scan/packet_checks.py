@@ -1,6 +1,6 @@
 """What makes a packet or its picture doubtful, seen from all packets of a video together.
 
-The table of all phrases, and what follows from them, stands in `epic100.damage_ranges`.
+The table of all phrases, and what follows from them, stands in `epic100.scan.damage_ranges`.
 """
 
 from collections import Counter

@@ -13,12 +13,12 @@ from epic100.errors import EpicError
 from epic100.submission import (
     build,
     expected_ids,
-    main,
     read_pickle,
     read_pt,
     write_pt,
     write_zip,
 )
+from epic100.submission.__main__ import main
 
 V, M, N = 5, 8, 20
 IDS = [f"P01_{video}_{i}" for video in (11, 101) for i in range(N // 2)]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tricky_videos import encode
 
-from epic100.damage import truncate, zero_block
-from epic100.packet_damage import rewrite
+from epic100.minikitchen.damage import truncate, zero_block
+from epic100.minikitchen.packet_damage import rewrite
 from epic100.scan import ScanLimits, load_index, scan_participant
-from epic100.scan_table import read_scan_table
+from epic100.scan.table import read_scan_table
 from epic100.sheet import Video
 from epic100.video_index import build_index
 
@@ -47,7 +47,7 @@ if order == b"creep":
         print("frames", n, flush=True)
         time.sleep(0.02)
 sys.argv = ["scan_worker", *sys.argv[1:]]
-runpy.run_module("epic100.scan_worker", run_name="__main__")
+runpy.run_module("epic100.scan.worker", run_name="__main__")
 """
 
 

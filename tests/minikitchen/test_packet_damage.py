@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tricky_videos import encode
 
-from epic100.damage import random_block, zero_tail
 from epic100.errors import EpicError
-from epic100.packet_damage import drop_packets, repeat_group, rewrite, swap_packets
+from epic100.minikitchen.damage import random_block, zero_tail
+from epic100.minikitchen.packet_damage import drop_packets, repeat_group, rewrite, swap_packets
 
 
 def packets(path: Path) -> list[tuple[int, bool, bytes]]:

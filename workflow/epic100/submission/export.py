@@ -12,7 +12,7 @@ from epic100.prediction import Predictions, read_predictions
 from epic100.scores import fold_pairs, prior_logprobs
 from epic100.segments import read_segments
 from epic100.submission import build, write_pt, write_zip
-from epic100.submission_check import check
+from epic100.submission.check import check
 
 
 def complete_scores(

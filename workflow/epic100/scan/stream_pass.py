@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import av
 
-from epic100 import h264
-from epic100.packet_checks import (
+from epic100.scan import h264
+from epic100.scan.hints import Looks
+from epic100.scan.packet_checks import (
     BROKEN_UNITS,
     CORRUPT,
     FORBIDDEN,
@@ -17,7 +18,6 @@ from epic100.packet_checks import (
     WRONG_TIME,
     Packet,
 )  # fmt: skip
-from epic100.scan_hints import Looks
 
 PROGRESS_SECONDS = 0.5
 MACROBLOCKS_BELOW = 2048  # of the taller picture: how far nonsense may run before it is noticed

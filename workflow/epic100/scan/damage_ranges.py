@@ -10,7 +10,7 @@ truncated: the file ends inside a fragment    of a fragmented file, which promis
 input errors while reading: ...               as from a bad sector
 N packets do not decode cleanly               the decoder refuses, or logs an error and goes on
 N pictures are flagged corrupt                container or decoder says so; a slice of H.264 does
-                                              not end where its picture ends (`epic100.h264`)
+                                              not end where its picture ends (`epic100.scan.h264`)
 N pictures do not come out of the decoder     a packet went in, nothing came out
 N packets are not whole NAL units             lengths inside a packet do not add up to its size
 N packets hold bytes that no coder writes     zeros in a row inside a slice of H.264
@@ -35,7 +35,7 @@ from collections import Counter
 
 import numpy as np
 
-from epic100.packet_checks import (
+from epic100.scan.packet_checks import (
     CORRUPT,
     FORBIDDEN,
     GAPS,

@@ -23,7 +23,7 @@ from epic100.minikitchen import (
 )
 from epic100.sheet import Video, read_sheet
 
-SHEET = read_sheet(Path(__file__).parents[1] / "config" / "demo_videos.tsv")
+SHEET = read_sheet(Path(__file__).parents[2] / "config" / "demo_videos.tsv")
 SHORT = Video("P01_01", "P01", "train", 60000 / 1001, 600 * 1001 / 60000)
 LABELLED = [
     "narration_id", "participant_id", "video_id", "narration_timestamp", "start_timestamp",

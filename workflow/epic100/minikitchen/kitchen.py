@@ -20,9 +20,9 @@ import numpy as np
 
 from epic100.annotations import annotation_rate
 from epic100.atomic import atomic_path
-from epic100.damage import KINDS
-from epic100.drawing import random_sprite, render
 from epic100.errors import EpicError
+from epic100.minikitchen.damage import KINDS
+from epic100.minikitchen.drawing import random_sprite, render
 from epic100.sheet import Video
 
 VERBS = {0: "take", 2: "wash", 9: "pour", 10: "mix"}
@@ -132,9 +132,9 @@ def write_video(
 ) -> None:
     """Render a video's schedule to an MP4 file (H.264, a key frame every 250), then damage it.
 
-    `damage` is one of `epic100.damage.KINDS`; `size` is (width, height), even pixels. The index
-    stands at the file's end unless `faststart`, or damage `truncated`, puts it first. The same
-    arguments give the same bytes on the same machine. Raises EpicError for an unknown damage.
+    `damage` is one of `damage.KINDS`; `size` is (width, height), even pixels. The index stands at
+    the file's end unless `faststart`, or damage `truncated`, puts it first. The same arguments
+    give the same bytes on the same machine. Raises EpicError for an unknown damage.
     """
     if damage is not None and damage not in KINDS:
         raise EpicError(

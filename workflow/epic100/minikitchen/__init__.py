@@ -1,0 +1,21 @@
+"""The mini kitchen: a small look-alike of EPIC-KITCHENS-100, filmed, annotated and damaged here."""
+
+from epic100.minikitchen.kitchen import (
+    NOUNS,
+    PAIRS,
+    UNSEEN_PAIR,
+    VERBS,
+    schedule,
+    write_annotations,
+    write_video,
+)
+
+__all__ = [
+    "NOUNS",
+    "PAIRS",
+    "UNSEEN_PAIR",
+    "VERBS",
+    "schedule",
+    "write_annotations",
+    "write_video",
+]
