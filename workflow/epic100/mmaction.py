@@ -47,3 +47,8 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*Fail to import.*")
     import mmaction.datasets
     import mmaction.models  # noqa: F401
+
+# These register themselves with what was imported above.
+import epic100.training.hooks  # noqa: E402,F401
+import epic100.training.validation  # noqa: E402,F401
+import epic100.transforms  # noqa: E402,F401
