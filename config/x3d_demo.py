@@ -13,8 +13,7 @@ model = dict(
 train_pipeline = [
     {{_base_.open_segment}},
     {{_base_.sample}},
-    dict(type="DecodeSegment"),
-    dict(type="RandomRescale", scale_range=(48, 56)),
+    dict(type="DecodeSegment", short_side=(48, 56)),
     dict(type="RandomCrop", size=48),
     dict(type="FormatShape", input_format="NCTHW"),
     {{_base_.pack}},
@@ -22,8 +21,7 @@ train_pipeline = [
 test_pipeline = [
     {{_base_.open_segment}},
     {{_base_.sample_evenly}},
-    dict(type="DecodeSegment"),
-    dict(type="Resize", scale=(-1, 52)),
+    dict(type="DecodeSegment", short_side=52),
     dict(type="CenterCrop", crop_size=48),
     dict(type="FormatShape", input_format="NCTHW"),
     {{_base_.pack}},

@@ -60,8 +60,7 @@ pack = dict(
 train_pipeline = [
     open_segment,
     sample,
-    dict(type="DecodeSegment"),
-    dict(type="RandomRescale", scale_range=(182, 228)),
+    dict(type="DecodeSegment", short_side=(182, 228)),
     dict(type="RandomCrop", size=160),
     dict(type="Flip", flip_ratio=0.5),
     dict(type="FormatShape", input_format="NCTHW"),
@@ -70,8 +69,7 @@ train_pipeline = [
 test_pipeline = [
     open_segment,
     sample_evenly,
-    dict(type="DecodeSegment"),
-    dict(type="Resize", scale=(-1, 182)),
+    dict(type="DecodeSegment", short_side=182),
     dict(type="CenterCrop", crop_size=182),
     dict(type="FormatShape", input_format="NCTHW"),
     pack,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tricky_videos import sound_videos
 
 from epic100.annotations import index_segments, load_annotations
 from epic100.cleaning import clean
@@ -82,6 +83,12 @@ def lab(tmp_path_factory) -> Lab:
         classes=CLASSES,
     )
     return Lab(folder, videos)
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory) -> dict[str, Path]:
+    """Sound files of every kind, by name; to be read only."""
+    return sound_videos(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture(scope="session")

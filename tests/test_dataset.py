@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
@@ -6,8 +8,10 @@ from torch.utils.data import DataLoader
 import epic100.mmaction  # noqa: F401
 from epic100.dataset import EpicSegmentVideoDataset
 from epic100.errors import EpicError
+from epic100.minikitchen.damage import zero_block
 from epic100.pairs import read_pairs
 from epic100.segments import read_segments
+from epic100.video import FrameError
 
 init_default_scope("mmaction")  # as MMEngine's Runner does for a config
 
@@ -17,12 +21,11 @@ SAMPLE = {
 }  # fmt: skip
 
 
-def pipeline(lab, *, decoder="pyav", **sample):
+def pipeline(lab, *, decoder="pyav", short_side=(40, 60), **sample):
     return [
         {"type": "OpenSegment", "decoder": decoder, "index_dir": f"{lab.results}/scan"},
         {**SAMPLE, **sample},
-        {"type": "DecodeSegment"},
-        {"type": "RandomRescale", "scale_range": (40, 60)},
+        {"type": "DecodeSegment", "short_side": short_side},
         {"type": "RandomCrop", "size": 36},
         {"type": "FormatShape", "input_format": "NCTHW"},
         {"type": "PackActionInputs", "meta_keys": ("narration_id", "verb", "noun")},
@@ -84,7 +87,10 @@ def test_a_clip_at_30_fps_spans_as_many_seconds_in_every_file(lab, tmp_path):
 
 def test_both_decoders_give_the_same_clip(lab):
     clips = [
-        [dataset(lab, pipeline(lab, decoder=decoder))[i]["inputs"].numpy() for i in range(6)]
+        [
+            dataset(lab, pipeline(lab, decoder=decoder, short_side=None))[i]["inputs"].numpy()
+            for i in range(6)
+        ]
         for decoder in ("pyav", "decord")
     ]
     assert np.array_equal(*clips)
@@ -108,6 +114,62 @@ def test_augmentation_depends_on_epoch_and_sample_and_not_on_workers(lab):
     for workers, persistent in ((2, False), (2, True)):
         assert np.array_equal(alone, inputs(data, workers, persistent))
     assert not np.array_equal(alone[0], inputs(dataset(lab, seed=1), 0)[0])
+
+
+@pytest.fixture(scope="module")
+def rotten(lab, tmp_path_factory):
+    """The lab's videos, one of them spoilt after the scan."""
+    root = tmp_path_factory.mktemp("rotten")
+    for video in lab.videos.values():
+        path = video.path(root)
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(video.path(lab.root), path)
+    path = lab.videos["P02_101"].path(root)
+    zero_block(path, 0.0, 10**9)
+    return str(root)
+
+
+def test_a_clip_that_does_not_decode_is_said_and_another_segment_stands_in(lab, rotten, capfd):
+    data = dataset(lab, data_root=rotten, max_broken=1.0)
+    for i in range(len(data)):
+        wanted = data.get_data_info(i)["narration_id"]
+        got = data[i]["data_samples"].narration_id
+        assert (got != wanted) == wanted.startswith("P02_101_")
+        assert not got.startswith("P02_101_")
+    spoilt = [name for name in data.narration_ids if name.startswith("P02_101_")]
+    assert [data.narration_ids[i] for i in data.broken.segments()] == spoilt
+    assert data.broken.drawn > data.broken.count >= 2 * len(spoilt)
+    said = capfd.readouterr().out
+    assert all(f"drawn: {name}: " in said for name in spoilt)
+
+
+def test_a_stand_in_is_the_same_whatever_the_number_of_workers(lab, rotten):
+    data = dataset(lab, data_root=rotten, max_broken=1.0)
+    assert np.array_equal(inputs(data, 0), inputs(data, 2))
+    assert data.broken.count > 0
+
+
+def test_too_many_broken_clips_stop_the_run_with_a_list(lab, rotten):
+    data = dataset(lab, data_root=rotten, max_broken=0.02)
+    with pytest.raises(EpicError, match=r"more than a share of 0\.02: P02_101_\d+, P02_101_.*Scan"):
+        inputs(data, 2)
+    data = dataset(lab, split="train", data_root=rotten, max_broken=0.0)
+    first = next(i for i, name in enumerate(data.narration_ids) if name.startswith("P02_101_"))
+    with pytest.raises(EpicError, match="1 of 1 clips do not decode"):
+        data[first]
+
+
+def test_in_test_mode_a_stand_in_is_marked(lab, rotten):
+    data = dataset(lab, data_root=rotten, max_broken=1.0, test_mode=True)
+    for i, name in enumerate(data.narration_ids):
+        marked = data[i]["data_samples"].get("broken", False)
+        assert marked == name.startswith("P02_101_")
+
+
+def test_nothing_that_decodes_is_an_error_not_an_endless_search(lab, tmp_path):
+    data = dataset(lab, data_root=str(tmp_path), max_broken=1.0)
+    with pytest.raises(FrameError, match="no clip of 10 other segments decodes"):
+        data[0]
 
 
 def test_a_pair_that_train_lacks_is_label_minus_one_in_test_mode_and_an_error_in_training(

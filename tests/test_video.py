@@ -1,13 +1,15 @@
 import av
+import cv2
 import decord
 import numpy as np
 import pytest
+from tricky_videos import change_size, encode, pictures
 
 from epic100.minikitchen import write_video
 from epic100.scan import load_index
 from epic100.sheet import Video
 from epic100.video import FrameError, ReaderCache, VideoReader
-from epic100.video_index import build_index
+from epic100.video_index import build_index, picture_stream
 
 
 @pytest.fixture(scope="module", params=["P01_01", "P02_101", "P03_07"])
@@ -60,6 +62,61 @@ def test_a_group_of_pictures_is_read_without_touching_a_damaged_one_before_it(tm
     with pytest.raises(FrameError, match=r"damaged\.mp4"):
         reader.get_frames([np.searchsorted(index.pts, hit.pts)])
     assert np.array_equal(reader.get_frames(wanted), whole.get_frames(wanted))
+
+
+def sequential(path) -> np.ndarray:
+    """All shown pictures of a file in order of presentation, decoded from first to last."""
+    with av.open(str(path)) as container:
+        stream = picture_stream(container)
+        frames = {f.pts: f.to_ndarray(format="rgb24") for f in container.decode(stream)}
+    return np.stack([frames[pts] for pts in build_index(path).pts.tolist()])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_frames_of_every_kind_of_sound_file_are_those_of_a_full_decode(sound, seed):
+    rng = np.random.default_rng(seed)
+    for name, path in sound.items():
+        full, reader = sequential(path), VideoReader(path)
+        for size in (1, 13, 5):
+            indices = rng.integers(0, len(full), size)
+            assert np.array_equal(reader.get_frames(indices), full[indices]), name
+
+
+def test_colours_of_limited_and_full_range_are_those_of_a_full_decode(tmp_path):
+    seen = []
+    for name in ("limited", "full"):
+        pix_fmt = {"limited": "yuv420p", "full": "yuvj420p"}[name]
+        path = encode(tmp_path / f"{name}.MP4", 40, pix_fmt=pix_fmt)
+        full = sequential(path)
+        assert np.array_equal(VideoReader(path).get_frames(range(40)), full)
+        source = np.stack(list(pictures(40)))
+        seen.append(np.abs(full.astype(int) - source).mean())
+    assert max(seen) < 12  # of 255: a range that is mistaken costs more
+
+
+def test_decord_agrees_on_tricky_files_that_it_reads_rightly(sound):
+    rng = np.random.default_rng(11)
+    for name in ("b_frames", "no_b_frames", "all_key_frames", "index_first", "cavlc", "slices",
+                 "weighted", "joined", "quicktime"):  # fmt: skip
+        ours = VideoReader(sound[name])
+        indices = rng.integers(0, ours.index.frames, 20)
+        theirs = decord.VideoReader(str(sound[name])).get_batch(indices).asnumpy()
+        assert np.array_equal(ours.get_frames(indices), theirs), name
+
+
+def test_scaling_in_the_decoder_gives_what_scaling_afterwards_gives(video):
+    path, full = video
+    indices = np.random.default_rng(6).integers(0, len(full), 6)
+    got = VideoReader(path).get_frames(indices, size=(48, 86))
+    assert got.shape == (6, 48, 86, 3)
+    after = [cv2.resize(f, (86, 48), interpolation=cv2.INTER_AREA) for f in full[indices]]
+    assert np.abs(got.astype(int) - np.stack(after)).mean() < 4  # of 255
+
+
+def test_a_change_of_picture_size_is_an_error_that_names_the_frame(tmp_path):
+    path = change_size(tmp_path / "v.MP4")
+    with pytest.raises(FrameError, match=r"v\.MP4: the picture changes its size at frame 60"):
+        VideoReader(path).get_frames([0, 60])
 
 
 @pytest.mark.parametrize("index", [-1, 10**6])

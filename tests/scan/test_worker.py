@@ -11,7 +11,6 @@ from tricky_videos import (
     cut_end,
     cut_start,
     encode,
-    sound_videos,
 )
 
 from epic100.minikitchen.damage import (
@@ -27,11 +26,6 @@ from epic100.scan.worker import inspect
 from epic100.video_index import build_index
 
 FRAMES = 180  # six groups of thirty pictures
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory) -> dict[str, Path]:
-    return sound_videos(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +106,13 @@ def test_no_sound_file_is_called_damaged_at_a_quick_look(sound):
     assert not wrong
 
 
-def test_pictures_that_lead_a_cut_in_an_open_group_are_damaged_only_if_they_are_shown(sound):
+def test_pictures_that_lead_a_cut_in_an_open_group_are_damaged_only_if_they_are_shown(
+    sound, tmp_path
+):
     row, _ = inspect(sound["cut_at_open_key"], "v")
     assert row.status == "ok"
     # The same cut, but the index says that the leading pictures are to be seen.
-    path = sound["open_gop"].with_name("shown.MP4")
+    path = tmp_path / "shown.MP4"
     row, _ = inspect(cut_start(sound["open_gop"], path, 60, hide=False), "v")
     assert row.status == "damaged"
     leading = row.damaged[0][1]

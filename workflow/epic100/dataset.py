@@ -12,9 +12,13 @@ import torch
 from mmaction.datasets.base import BaseActionDataset
 from mmaction.registry import DATASETS
 
+from epic100.broken_clips import BrokenClips
 from epic100.errors import EpicError
 from epic100.pairs import read_pairs
 from epic100.segments import NO_LABEL, read_segments
+from epic100.video import FrameError
+
+OTHER_SEGMENTS = 10
 
 
 @DATASETS.register_module()
@@ -29,7 +33,11 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         ann_file: the segment list. pairs: the pair table (`results/clean/pairs.tsv`); None where no
         labels are wanted. data_root: the video root. seed: with the epoch and the sample's number
         it decides all augmentation, so results depend neither on the number of workers nor on
-        where a run was resumed.
+        where a run was resumed. max_broken: share of clips that may fail to decode.
+
+    A clip that does not decode is drawn anew from its segment, then from up to ten other segments,
+    each time said; over `max_broken` of all clips the run stops (`BrokenClips`). In `test_mode` the
+    stand-in carries `broken`, so that a metric can leave it out; 0 raises at the first one.
 
     In training every segment must have a pair of the table; with `test_mode` a segment without
     one gets the label -1. Raises EpicError otherwise.
@@ -43,10 +51,12 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         data_root: str = "",
         seed: int = 0,
         test_mode: bool = False,
+        max_broken: float = 0.01,
         **kwargs,
     ):
         self.pairs_file = pairs
         self.seed = seed
+        self.max_broken = max_broken
         # Shared memory: persistent workers must see a new epoch that is set in the main process.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         super().__init__(
@@ -77,6 +87,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         self._ids = table["narration_id"].to_numpy(dtype=bytes)
         columns = table[["start", "stop", "verb", "noun"]].to_numpy()
         self._numbers = np.column_stack([columns, labels])
+        self.broken = BrokenClips(len(table), self.max_broken)
         self._fully_initialized = True
 
     def _labels(self, table) -> np.ndarray:
@@ -113,10 +124,34 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         }
 
     def prepare_data(self, idx: int) -> dict:
-        """Run the pipeline on one segment, its random numbers drawn from (seed, epoch, idx)."""
-        entropy = [self.seed, int(self._epoch[0]), int(idx)]
-        np.random.seed(np.random.SeedSequence(entropy).generate_state(4))
-        return super().prepare_data(idx)
+        """Run the pipeline on one segment, its random numbers drawn from (seed, epoch, idx).
+
+        Raises EpicError where too many clips are broken, FrameError where nothing else decodes.
+        """
+        segment = idx
+        for attempt in range(2 + OTHER_SEGMENTS):
+            entropy = [self.seed, int(self._epoch[0]), int(idx), attempt][: 4 if attempt else 3]
+            np.random.seed(np.random.SeedSequence(entropy).generate_state(4))
+            self.broken.draw()
+            try:
+                sample = super().prepare_data(segment)
+            except FrameError as error:
+                self.broken.add(segment, self.narration_ids, error)
+                last = error
+            else:
+                if segment != idx and self.test_mode:
+                    sample["data_samples"].set_metainfo({"broken": True})
+                return sample
+            if attempt:  # twice the same segment, then others
+                segment = np.random.randint(len(self))
+        raise FrameError(
+            f"{last}; and no clip of {OTHER_SEGMENTS} other segments decodes: is the disk there?"
+        ) from last
+
+    @property
+    def narration_ids(self) -> list[str]:
+        """Ids by segment number."""
+        return [name.decode() for name in self._ids.tolist()]
 
 
 def index_path(index_dir: str | os.PathLike, participant_id: str) -> Path:

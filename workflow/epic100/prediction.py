@@ -149,6 +149,7 @@ def _dataset(config, segments, video_root, index_dir, settings):
         data_root=video_root,
         pairs=None,
         test_mode=True,
+        max_broken=0.0,  # a stand-in's scores would be submitted under another segment's name
         pipeline=views(spec["pipeline"], settings.clips, settings.crops, index_dir),
     )
     return DATASETS.build(spec)
@@ -170,6 +171,8 @@ def views(pipeline: Sequence[dict], clips: int, crops: int, index_dir: str) -> l
             step["index_dir"] = index_dir
         elif step["type"] == "Resize":
             short_side = min(side for side in step["scale"] if side > 0)
+        elif step["type"] == "DecodeSegment":
+            short_side = step.get("short_side")
         elif step["type"] == "CenterCrop" and crops == 3:
             step = {"type": "ThreeCrop", "crop_size": short_side or step["crop_size"]}
         steps.append(step)

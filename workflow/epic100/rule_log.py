@@ -1,6 +1,7 @@
 """What a rule says: on the terminal and, line by line, in its log; and how it ends on bad input."""
 
 import os
+import re
 import sys
 import time
 import traceback
@@ -54,7 +55,10 @@ def rule_log(path: str | os.PathLike) -> Iterator[None]:
         try:
             yield
         except EpicError as error:
-            print(f"error: {error}")
+            # From a loader's worker it comes with the worker's traceback before it.
+            print(
+                f"error: {re.split(r'(?m)^epic100[.][.a-z_0-9]*Error: ', str(error))[-1].strip()}"
+            )
             sys.exit(1)
         except Exception:
             log.write(traceback.format_exc())  # Python itself tells it on stderr

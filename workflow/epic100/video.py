@@ -1,7 +1,7 @@
 """Exact frames of an untrimmed video: seek once to the key frame before, decode, stop.
 
-The frames are bit for bit those of a full sequential decode. Compared in DESIGN terms with
-MMAction2's `DecordInit`, which reads the whole file into memory for every clip.
+The frames are bit for bit those of a full sequential decode. What that costs beside MMAction2's
+`DecordInit`, which reads the whole file into memory for every clip: docs/performance.md.
 """
 
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from epic100.errors import EpicError
 from epic100.video_index import VideoIndex, build_index, picture_stream
@@ -23,6 +24,7 @@ class FrameError(EpicError):
 class VideoReader:
     """An open video that hands out frames by their number in the file.
 
+    `size` is (height, width) of the pictures as coded: a rotation in the container is not applied.
     `index` is the table that `scan` wrote; without one the file's packets are read once.
     """
 
@@ -37,6 +39,9 @@ class VideoReader:
         # One clip wants one core: workers run side by side, and threads would only add latency.
         self._stream.thread_type = "NONE"
         self._stream.codec_context.thread_count = 1
+        self.size = self._stream.codec_context.height, self._stream.codec_context.width
+        # Kept: a new one for each frame would build its tables anew, and start threads.
+        self._reformatter = VideoReformatter()
 
     @property
     def fps(self) -> float:
@@ -47,13 +52,14 @@ class VideoReader:
         """Close the file."""
         self._container.close()
 
-    def get_frames(self, indices: Sequence[int]) -> np.ndarray:
+    def get_frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
         """Frames as uint8 RGB [len(indices), height, width, 3], in the order asked, repeats too.
 
-        `indices` are zero-based frames of the file. Raises FrameError (file, frame) where one
-        lies outside the file or does not decode.
+        `indices` are zero-based frames of the file. `size` (height, width): scale on the way to RGB
+        (swscale's bilinear filter, which averages when it shrinks), cheaper than afterwards.
+        Raises FrameError (file, frame) where one lies outside the file or does not decode.
         """
-        wanted = np.unique(np.asarray(indices, dtype=np.int64))
+        wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
         if len(wanted) == 0 or wanted[0] < 0 or wanted[-1] >= self.index.frames:
             raise FrameError(
                 f"{self.path}: frames {list(indices)[:3]}... asked of a file of "
@@ -63,31 +69,42 @@ class VideoReader:
         # The last key frame that is not shown after the picture: pictures that lead an open GOP
         # are decoded from the key frame before.
         keys = np.maximum(np.searchsorted(self.index.key_pts, pts, side="right") - 1, 0)
-        pictures: dict[int, np.ndarray] = {}
-        for key in np.unique(keys):
-            self._decode_group(int(key), set(pts[keys == key].tolist()), pictures)
-        missing = [int(i) for i, p in zip(wanted, pts.tolist(), strict=True) if p not in pictures]
-        if missing:
+        pictures = np.empty((len(wanted), *(size or self.size), 3), np.uint8)
+        rows = {time: row for row, time in enumerate(pts.tolist())}
+        for key in np.unique(keys).tolist():
+            group = set(pts[keys == key].tolist())
+            # Some files mark pictures as key frames from which decoding only recovers by and by
+            # (intra refresh); what did not come out is decoded from further back.
+            for earlier in dict.fromkeys((key, key - 1, key - 2, 0)):
+                if earlier >= 0 and not group.isdisjoint(rows):
+                    self._decode_group(earlier, group & rows.keys(), rows, pictures)
+        if rows:
+            missing = wanted[min(rows.values())]
             raise FrameError(
-                f"{self.path}: frame {missing[0]} does not decode ({len(missing)} of "
+                f"{self.path}: frame {missing} does not decode ({len(rows)} of "
                 f"{len(wanted)} wanted); scan the video and use the clean list"
             )
-        return np.stack([pictures[int(self.index.pts[i])] for i in indices])
+        in_order = len(places) == len(wanted) and (np.diff(places) > 0).all()
+        return pictures if in_order else pictures[places]
 
-    def _decode_group(self, key: int, wanted: set[int], pictures: dict[int, np.ndarray]) -> None:
+    def _decode_group(
+        self, key: int, wanted: set[int], rows: dict[int, int], pictures: np.ndarray
+    ) -> None:
         """Decode from key frame number `key` until every wanted pts was fed, then drain."""
-        to_feed = set(wanted)
         try:
             for packet in self._packets_from(key):
-                if packet.pts not in to_feed and packet.is_disposable:
-                    continue  # nothing refers to it and nobody wants it
-                to_feed.discard(packet.pts)
-                self._keep(packet.decode(), wanted, pictures)
-                if not to_feed:
+                # The decoder passes over pictures that nobody wants and no other is built on.
+                self._skip(packet.pts not in wanted)
+                wanted.discard(packet.pts)
+                self._keep(packet.decode(), rows, pictures)
+                if not wanted:
                     break
-            self._keep(self._stream.codec_context.decode(None), wanted, pictures)
+            self._keep(self._stream.codec_context.decode(None), rows, pictures)
         except av.error.FFmpegError as error:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
+
+    def _skip(self, unreferenced: bool) -> None:
+        self._stream.codec_context.skip_frame = "NONREF" if unreferenced else "DEFAULT"
 
     def _packets_from(self, key: int):
         """Packets from key frame number `key` on, and none before: those may be damaged.
@@ -108,11 +125,26 @@ class VideoReader:
                     break
         raise FrameError(f"{self.path}: cannot seek to its key frame {key}")
 
-    @staticmethod
-    def _keep(frames, wanted: set[int], pictures: dict[int, np.ndarray]) -> None:
+    def _keep(self, frames, rows: dict[int, int], pictures: np.ndarray) -> None:
+        """Convert wanted frames into their rows of `pictures`, and take them off `rows`."""
+        height, width = pictures.shape[1:3]
         for frame in frames:
-            if frame.pts in wanted and not frame.is_corrupt:
-                pictures[frame.pts] = frame.to_ndarray(format="rgb24")
+            if frame.pts not in rows or frame.is_corrupt:
+                continue
+            if (frame.height, frame.width) != self.size:
+                raise FrameError(
+                    f"{self.path}: the picture changes its size at frame "
+                    f"{np.searchsorted(self.index.pts, frame.pts)}; scan the video"
+                )
+            rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
+            lines = np.frombuffer(rgb.planes[0], np.uint8).reshape(height, -1)  # padded at the end
+            pictures[rows.pop(frame.pts)] = lines[:, : 3 * width].reshape(height, width, 3)
+
+
+def scaled_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    """(height, width) with the shorter one at `short_side`, rounded as `mmcv.rescale_size` does."""
+    factor = short_side / min(size)
+    return tuple(int(side * factor + 0.5) for side in size)
 
 
 class ReaderCache:

@@ -29,6 +29,8 @@ class EpicPairMetric(BaseMetric):
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         """Keep each sample's probabilities over pairs and its true verb and noun."""
         for sample in data_samples:
+            if sample.get("broken"):
+                continue  # another segment stands in for one that does not decode
             score = sample["pred_score"].float().cpu()
             self.results.append((score, int(sample["verb"]), int(sample["noun"])))
 
