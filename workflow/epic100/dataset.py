@@ -149,6 +149,16 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         ) from last
 
     @property
+    def video_of(self) -> np.ndarray:
+        """Number of each segment's video, int64 [N], 0 to `videos` - 1."""
+        return self._path_of
+
+    @property
+    def videos(self) -> int:
+        """Number of videos."""
+        return len(self._paths)
+
+    @property
     def narration_ids(self) -> list[str]:
         """Ids by segment number."""
         return [name.decode() for name in self._ids.tolist()]

@@ -49,6 +49,7 @@ with warnings.catch_warnings():
     import mmaction.models  # noqa: F401
 
 # These register themselves with what was imported above.
+import epic100.sampling  # noqa: E402
 import epic100.training.hooks  # noqa: E402
 import epic100.training.validation  # noqa: E402
 import epic100.transforms  # noqa: E402,F401

@@ -26,8 +26,9 @@ class TrainSettings:
     """The `train:` section of the workflow's config; None means: as the MMEngine config says.
 
     `config`: MMEngine config file. `load_from`: weights to start from, a path or URL.
-    `target_fps`: sample clips at this rate instead of the file's own. `options`: any other key of
-    the MMEngine config, dotted, to its value.
+    `target_fps`: sample clips at this rate instead of the file's own. `videos_at_once`: draw
+    segments from so many videos at a time (`VideoPoolSampler`). `max_broken`: share of clips that
+    may fail to decode. `options`: any other key of the MMEngine config, dotted, to its value.
     """
 
     config: str
@@ -36,6 +37,8 @@ class TrainSettings:
     epochs: int | None = None
     batch_size: int | None = None
     workers: int | None = None
+    videos_at_once: int | None = None
+    max_broken: float = 0.01
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -62,6 +65,12 @@ def build_config(settings: TrainSettings, results: str, video_root: str) -> Conf
         if settings.batch_size is not None:
             loader.batch_size = settings.batch_size
         loader.dataset.seed = settings.seed
+        loader.dataset.max_broken = settings.max_broken
+    if settings.videos_at_once is not None:
+        config.train_dataloader.sampler = {
+            "type": "VideoPoolSampler",
+            "videos_at_once": settings.videos_at_once,
+        }
     for step in _steps(config._cfg_dict):
         if step["type"] == "SampleFrames" and settings.target_fps is not None:
             step["target_fps"] = settings.target_fps
@@ -94,11 +103,14 @@ def train(
     segments = len(read_segments(train_list))
     work_dir = Path(results) / "work_dirs" / run_stamp(config, [train_list, pairs_file])
     config.work_dir = str(work_dir)
-    if settings.workers is not None:
-        for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
-            if loader:
-                loader.num_workers = settings.workers
-                loader.persistent_workers = settings.workers > 0
+    # After the stamp: where a run goes on, another number of workers or device may serve.
+    for loader in filter(
+        None, (config.train_dataloader, config.val_dataloader, config.test_dataloader)
+    ):
+        loader.pin_memory = torch.cuda.is_available()
+        if settings.workers is not None:
+            loader.num_workers = settings.workers
+            loader.persistent_workers = settings.workers > 0
     checkpoint = newest_checkpoint(work_dir)
     if checkpoint:
         print(f"resuming from {checkpoint}")
