@@ -188,3 +188,13 @@ def test_plain_turns_numpy_scalars_into_python_and_leaves_tensors(tmp_path):
     assert type(value["a"][0]) is float and type(value["a"][1][0]) is int
     torch.save(value, tmp_path / "x.pt")
     assert torch.load(tmp_path / "x.pt", weights_only=True)["a"] == [1.5, (2, True)]
+
+
+def test_another_backbone_of_mmaction2_trains_and_predicts(lab, results):
+    run(lab, results, config="config/slowonly_demo.py", epochs=1)
+    settings = PredictSettings(clips=2)
+    predict(results / "model.pth", results / "clean/val.txt", results / "val.pt", split="val",
+            video_root=lab.root, index_dir=f"{lab.results}/scan", settings=settings)  # fmt: skip
+    found = read_predictions(results / "val.pt", "val")
+    assert found.narration_ids == read_segments(results / "clean/val.txt")["narration_id"].tolist()
+    assert torch.allclose(found.log_probs.exp().sum(1), torch.ones(len(found.log_probs)))
