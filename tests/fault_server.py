@@ -1,0 +1,200 @@
+"""A real HTTP server on 127.0.0.1 that misbehaves as it is told, request by request."""
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+Fault = Callable[["Handler", bytes, int], None]
+
+
+class Server(ThreadingHTTPServer):
+    """Serves what was `put`; each request of a file meets the file's next fault, then none."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, tuple[bytes, list[Fault]]] = {}
+        self.asked: list[tuple[str, str | None]] = []  # (path, Range), in order
+        self.begun: list[float] = []
+        self.at_once = self.most_at_once = 0
+        self.lock = threading.Lock()
+        self.closing = threading.Event()
+
+    def put(self, name: str, content: bytes, *faults: Fault) -> str:
+        """Serve `content`; returns its URL."""
+        self.files[f"/{name}"] = (content, list(faults))
+        return f"http://127.0.0.1:{self.server_port}/{name}"
+
+    def ranges(self, name: str) -> list[str | None]:
+        return [asked for path, asked in self.asked if path == f"/{name}"]
+
+    def handle_error(self, request, client_address):
+        pass  # a client that hangs up is part of the game
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format, *args):
+        pass
+
+    def do_GET(self):
+        server = self.server
+        with server.lock:
+            server.asked.append((self.path, self.headers.get("Range")))
+            server.begun.append(time.monotonic())
+            server.at_once += 1
+            server.most_at_once = max(server.most_at_once, server.at_once)
+            content, faults = server.files.get(self.path, (None, []))
+            fault = faults.pop(0) if faults else honest
+        self.close_connection = True
+        try:
+            if content is None:
+                status(404)(self, b"", 0)
+            else:
+                fault(self, content, self.start_of(content))
+        finally:
+            with server.lock:
+                server.at_once -= 1
+
+    def start_of(self, content: bytes) -> int:
+        """First byte that is asked for; 0 where If-Range names another file."""
+        wanted = self.headers.get("Range", "bytes=0-")
+        if self.headers.get("If-Range", tag(content)) != tag(content):
+            wanted = "bytes=0-"
+        return int(wanted.removeprefix("bytes=").rstrip("-"))
+
+    def head(self, content: bytes, start: int, length: int | None = None, **more: str) -> None:
+        """Status line and headers of the content from `start` on."""
+        if start >= len(content) > 0:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            raise BrokenPipeError
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        if length is None:
+            length = len(content) - start
+        if length >= 0:
+            self.send_header("Content-Length", str(length))
+        for name, value in {"ETag": tag(content), "Accept-Ranges": "bytes", **more}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+
+def tag(content: bytes) -> str:
+    return f'"{hash(content) & 0xFFFFFFFF:x}"'
+
+
+def honest(handler: Handler, content: bytes, start: int) -> None:
+    handler.head(content, start)
+    handler.wfile.write(content[start:])
+
+
+def ignoring_range(handler: Handler, content: bytes, start: int) -> None:
+    honest(handler, content, 0)
+
+
+def cut(after: int) -> Fault:
+    """Promise all, send `after` bytes more, hang up."""
+
+    def fault(handler, content, start):
+        handler.head(content, start)
+        handler.wfile.write(content[start : start + after])
+
+    return fault
+
+
+def reset(after: int) -> Fault:
+    """As `cut`, with a TCP reset."""
+
+    def fault(handler, content, start):
+        cut(after)(handler, content, start)
+        handler.wfile.flush()
+        time.sleep(0.05)  # what was sent must arrive before the reset does
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        handler.connection.close()
+
+    return fault
+
+
+def stall(after: int) -> Fault:
+    """Send `after` bytes, then nothing, and keep the line open."""
+
+    def fault(handler, content, start):
+        cut(after)(handler, content, start)
+        handler.wfile.flush()
+        handler.server.closing.wait(20)
+
+    return fault
+
+
+def drip(handler: Handler, content: bytes, start: int) -> None:
+    """A byte now and then, so that no read ever times out."""
+    handler.head(content, start)
+    for place in range(start, len(content)):
+        handler.wfile.write(content[place : place + 1])
+        handler.wfile.flush()
+        if handler.server.closing.wait(0.05):
+            return
+
+
+def promise(extra: int) -> Fault:
+    """Say that the body is longer (or, below 0, shorter) than it is, and send it all."""
+
+    def fault(handler, content, start):
+        handler.head(content, start, len(content) - start + extra)
+        handler.wfile.write(content[start:])
+
+    return fault
+
+
+def without_length(handler: Handler, content: bytes, start: int) -> None:
+    handler.head(content, start, -1, Connection="close")
+    handler.wfile.write(content[start:])
+
+
+def wrong_bytes(handler: Handler, content: bytes, start: int) -> None:
+    honest(handler, bytes(byte ^ 1 for byte in content), start)
+
+
+def from_the_start_as_206(handler: Handler, content: bytes, start: int) -> None:
+    """A partial answer to another question."""
+    handler.send_response(206)
+    handler.send_header("Content-Range", f"bytes 0-{len(content) - 1}/{len(content)}")
+    handler.send_header("Content-Length", str(len(content)))
+    handler.end_headers()
+    handler.wfile.write(content)
+
+
+def status(code: int, **headers: str) -> Fault:
+    def fault(handler, content, start):
+        handler.send_response(code)
+        handler.send_header("Content-Length", "0")
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+
+    return fault
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """A running server, gone when the block is left."""
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.closing.set()
+        server.shutdown()
+        server.server_close()
+        thread.join(5)

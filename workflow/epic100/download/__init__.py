@@ -1,0 +1,1 @@
+"""Videos and annotations over HTTP: fetched whole, verified, never fetched twice."""

@@ -1,0 +1,53 @@
+"""Checksums of files, written `md5:...`, `sha256:...` or `git:...` (a git blob id)."""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from epic100.errors import EpicError
+
+DIGITS = {"md5": 32, "sha256": 64, "git": 40}
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What a file's bytes must give; `kind` is a key of `DIGITS`, `value` lower-case hex."""
+
+    kind: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> "Checksum":
+        """Read `kind:hex`; `where` begins the EpicError for anything else."""
+        kind, _, value = text.strip().lower().partition(":")
+        if len(value) != DIGITS.get(kind) or not re.fullmatch("[0-9a-f]+", value):
+            raise EpicError(
+                f"{where}: checksum is {text!r}; expected md5, sha256 or git, a colon and "
+                f"{', '.join(map(str, DIGITS.values()))} hexadecimal digits"
+            )
+        return cls(kind, value)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value}"
+
+
+def digest(
+    path: str | os.PathLike, kind: str, watch: Callable[[int], None] | None = None
+) -> Checksum:
+    """The checksum of a file; `watch` gets the size in bytes of every piece that is read.
+
+    `git` is the id that git gives the content: SHA-1 over `blob {size}`, a zero byte, the bytes.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        hasher = hashlib.new("sha1" if kind == "git" else kind, usedforsecurity=False)
+        if kind == "git":
+            hasher.update(b"blob %d\0" % size)
+        while chunk := file.read(_CHUNK):
+            hasher.update(chunk)
+            if watch:
+                watch(len(chunk))
+    return Checksum(kind, hasher.hexdigest())

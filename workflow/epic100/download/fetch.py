@@ -1,0 +1,236 @@
+"""One file over HTTP: resumed after any cut, verified before it gets its name.
+
+Snakemake's HTTP storage plugin (0.3) does none of this: it asks for the header of every URL when
+the DAG is built, and copies a body without time limit, resumption or checksum.
+"""
+
+import http.client
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+import urllib3
+
+from epic100.download.checksum import Checksum, digest
+from epic100.download.part import Part, claim
+from epic100.errors import EpicError
+
+AGENT = "epic100-workflow (EPIC-KITCHENS-100 action recognition)"
+CHUNK = 1 << 20
+PROGRESS = 1 << 20  # bytes that make an attempt count as one that got on
+LEAST_RATE = 1024  # bytes a second; below it a connection is as good as dead
+WHOLE_TRIES = 2  # whole downloads with another checksum before it is believed
+PATIENCE = 3600  # seconds that a server may ask to be left alone
+
+BUSY = {408, 425, 429}  # asked too early, too often or too slowly; all of 5xx is like it
+TROUBLE = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    ConnectionError,
+    TimeoutError,
+)
+
+
+@dataclass(frozen=True)
+class FetchSettings:
+    """The `download:` section of the config.
+
+    `tries`: attempts in a row that get nowhere before a file is given up. `stall_seconds`: silence
+    after which a connection is dropped. `pause_seconds`: the first pause; each one that follows is
+    twice as long, up to `max_pause_seconds`, less a random part of it.
+    """
+
+    tries: int = 8
+    stall_seconds: float = 60.0
+    pause_seconds: float = 2.0
+    max_pause_seconds: float = 120.0
+
+    def pause(self, failures: int) -> float:
+        """Seconds to wait after the given number of failures in a row, 1 or more."""
+        longest = min(self.pause_seconds * 2 ** (failures - 1), self.max_pause_seconds)
+        return longest * random.uniform(0.5, 1.0)
+
+
+class _Again(Exception):
+    """An attempt that failed where the next may not; `wait`: seconds that the server asks for."""
+
+    def __init__(self, reason: str, wait: float = 0.0):
+        super().__init__(reason)
+        self.wait = wait
+
+
+def fetch(
+    url: str,
+    target: Path,
+    checksum: Checksum | None,
+    *,
+    settings: FetchSettings = FetchSettings(),
+    watch: Callable[[int, int | None], None] = lambda size, length: None,
+    seal: Callable[[Path], None] = lambda part: None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Bring `url` to `target`, going on from `target`.part where an earlier attempt left one.
+
+    `checksum`: what the whole file must give; with None its length is all that is looked at.
+    `watch` gets (bytes that have come, bytes of the whole or None) as they come; `seal` the
+    verified part, just before it gets its name. Raises EpicError where the server refuses the
+    file, serves another one, or gets nowhere for `settings.tries` attempts in a row; the part
+    then stays for the next run, unless its checksum was wrong.
+    """
+    if not re.match(r"https?://", url):
+        raise EpicError(f"{target}: its url is {url!r}; expected http:// or https://")
+    with claim(target) as part, requests.Session() as session:
+        session.headers.update({"User-Agent": AGENT, "Accept-Encoding": "identity"})
+        failures, wrong, furthest = 0, 0, part.size
+        while True:
+            try:
+                if not part.size or part.size != part.length:
+                    _attempt(session, url, part, settings, watch)
+                fault = _fault(part, checksum)
+                if not fault:
+                    break
+                wrong += 1
+                part.restart()
+                raise _Again(fault)
+            except (_Again, *TROUBLE) as error:
+                reason = _words(error)
+                part.flush()
+                got_on = part.size >= furthest + PROGRESS
+                failures = 1 if got_on else failures + 1
+                # A server that promises more bytes than there are gets no further.
+                if part.size and part.size <= furthest and checksum and not _fault(part, checksum):
+                    break
+                furthest = max(furthest, part.size)
+                if wrong >= WHOLE_TRIES:
+                    raise EpicError(
+                        f"{url}: {reason}, {wrong} times; nothing was kept of it; the server has "
+                        "another file than the sheet says: correct the sheet, or put the right "
+                        f"file at {target}"
+                    ) from error
+                if failures >= settings.tries:
+                    raise EpicError(
+                        f"{url}: {reason}; given up after {failures} attempts that got nowhere; "
+                        f"{part.path} keeps {part.size} bytes, and the next run goes on from there"
+                    ) from error
+                pause = max(settings.pause(failures), getattr(error, "wait", 0.0))
+                say(f"{target.name}: {reason}; once more from {part.size} bytes in {pause:.1f} s")
+                time.sleep(pause)
+        part.flush()
+        seal(part.path)
+        part.finish()
+
+
+def _attempt(session, url: str, part: Part, settings: FetchSettings, watch) -> None:
+    """One request for what lacks. Returns when the server has nothing more to send."""
+    headers = {}
+    if part.size:
+        headers["Range"] = f"bytes={part.size}-"
+        if part.validator:
+            headers["If-Range"] = part.validator  # another file by now: then all of it
+    try:
+        response = session.get(
+            url, headers=headers, stream=True, timeout=(settings.stall_seconds,) * 2
+        )
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+        raise EpicError(f"{part.target}: its url is {url!r}; {error}") from error
+    with response:
+        if response.status_code == 416:  # nothing there behind what has come
+            if _range_of(response)[1] not in (None, part.size):
+                part.restart()
+                raise _Again("the server's file is shorter than what came before")
+            return
+        _refuse(response, url, part)
+        if response.status_code == 206:
+            start, length = _range_of(response)
+            if start != part.size:
+                part.restart()
+                raise _Again(f"the server sent bytes from {start} on where others were asked for")
+        else:  # the whole file, asked for or not
+            part.restart()
+            length = _number(response.headers.get("Content-Length"))
+        part.promise(length, _validator(response))
+        _receive(response, part, settings, watch)
+    if part.length is not None and part.size < part.length:
+        raise _Again(f"cut at {part.size} of {part.length} bytes")
+
+
+def _receive(response, part: Part, settings: FetchSettings, watch) -> None:
+    since, came = time.monotonic(), 0
+    # read1 hands over what is there: a server that drips must not fill a chunk in silence.
+    while chunk := response.raw.read1(CHUNK, decode_content=False):
+        part.append(chunk)
+        watch(part.size, part.length)
+        came += len(chunk)
+        spent = time.monotonic() - since
+        if spent >= settings.stall_seconds:
+            if came < LEAST_RATE * spent:
+                raise _Again(f"{came} bytes in {spent:.0f} s, too slow")
+            since, came = time.monotonic(), 0
+
+
+def _refuse(response, url: str, part: Part) -> None:
+    """Raise for what is no file: _Again for a server in trouble, EpicError for a plain no."""
+    status = response.status_code
+    if status in (200, 206):
+        return
+    words = f"HTTP {status} {response.reason or ''}".strip()
+    if status in BUSY or status >= 500:
+        raise _Again(words, _asked_to_wait(response))
+    raise EpicError(
+        f"{url}: {words}; expected the file; check the `url` of the sheet, or put the file at "
+        f"{part.target} by other means"
+    )
+
+
+def _fault(part: Part, checksum: Checksum | None) -> str:
+    """What is wrong with the bytes that came, or ""."""
+    part.flush()
+    if checksum is None:
+        return ""
+    found = digest(part.path, checksum.kind)
+    return "" if found == checksum else f"{found} of {part.size} bytes, expected {checksum.value}"
+
+
+def _range_of(response) -> tuple[int | None, int | None]:
+    """(first byte, bytes of the whole) of a Content-Range, None where it does not say."""
+    text = response.headers.get("Content-Range", "")
+    found = re.fullmatch(r"bytes\s+(?:(\d+)-\d+|\*)/(\d+|\*)", text.strip())
+    return (_number(found[1]), _number(found[2])) if found else (None, None)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() else None
+
+
+def _validator(response) -> str | None:
+    tag = response.headers.get("ETag", "")
+    # RFC 9110, 13.1.5: a weak tag does not vouch for bytes.
+    return tag if tag.startswith('"') else response.headers.get("Last-Modified")
+
+
+def _asked_to_wait(response) -> float:
+    try:
+        wait = urllib3.Retry().parse_retry_after(response.headers["Retry-After"])
+    except (KeyError, urllib3.exceptions.InvalidHeader):
+        return 0.0
+    return min(max(wait, 0.0), PATIENCE)
+
+
+def _words(error: Exception) -> str:
+    """An error in a few words: the libraries nest theirs, and only the innermost tells anything."""
+    if isinstance(error, _Again):
+        return str(error)
+    inner: BaseException = error
+    while True:
+        reason = getattr(inner, "reason", None)
+        nested = [a for a in (reason, *inner.args) if isinstance(a, BaseException)]
+        if not nested:
+            break
+        inner = nested[0]
+    name, text = type(inner).__name__, " ".join(str(inner).split())
+    return text if text.startswith(name) else f"{name}: {text}"
