@@ -1,0 +1,103 @@
+import hashlib
+import threading
+import time
+
+import pytest
+from fault_server import serving, stall
+
+from epic100.download.board import Board
+from epic100.download.fetch import FetchSettings
+from epic100.download.receipts import Receipts
+from epic100.download.videos import download_video
+from epic100.errors import EpicError
+from epic100.sheet import Video
+
+CONTENT = bytes(range(256)) * 4000
+HASTY = FetchSettings(tries=4, stall_seconds=0.5, pause_seconds=0.01)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as server:
+        yield server
+
+
+def video(server, *faults, name="P01_01", md5=None):
+    url = server.put(f"{name}.MP4", CONTENT, *faults)
+    md5 = hashlib.md5(CONTENT).hexdigest() if md5 is None else md5
+    return Video(name, "P01", "train", 50.0, 60.0, url, md5)
+
+
+def test_a_downloaded_video_has_its_receipt_and_is_not_read_again(server, tmp_path, capsys):
+    wanted = video(server)
+    download_video(wanted, tmp_path / "videos", tmp_path / "receipts", settings=HASTY)
+    assert wanted.path(tmp_path / "videos").read_bytes() == CONTENT
+    assert Receipts(tmp_path / "receipts").md5_of(wanted, tmp_path / "videos") == wanted.md5
+    assert "P01_01: 1.0 MB in" in capsys.readouterr().out
+
+
+def test_a_video_without_md5_is_fetched_and_it_is_said(server, tmp_path, capsys):
+    download_video(video(server, md5=""), tmp_path, tmp_path / "receipts", settings=HASTY)
+    assert "the sheet has no md5 to hold it to" in capsys.readouterr().out
+
+
+def test_a_file_that_is_there_is_never_written_over(server, tmp_path):
+    wanted = video(server)
+    wanted.path(tmp_path).parent.mkdir()
+    wanted.path(tmp_path).write_bytes(b"of the lab")
+    with pytest.raises(EpicError, match=r"P01_01\.MP4: there already; .*writes over nothing"):
+        download_video(wanted, tmp_path, tmp_path / "receipts", settings=HASTY)
+    assert wanted.path(tmp_path).read_bytes() == b"of the lab" and server.asked == []
+
+
+def test_an_md5_that_is_none_is_named_before_anything_is_asked(server, tmp_path):
+    with pytest.raises(EpicError, match="video P01_01: checksum is 'md5:abc'"):
+        download_video(video(server, md5="abc"), tmp_path, tmp_path / "receipts", settings=HASTY)
+    assert server.asked == []
+
+
+def test_one_bar_counts_all_videos_and_the_half_ones_by_their_bytes(
+    server, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("epic100.download.board.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("epic100.rule_log.PLAIN_SECONDS", 0.0)
+    archive = [video(server, stall(512_000), name=f"P01_0{i}") for i in (1, 2, 3)]
+    archive[2].path(tmp_path).parent.mkdir()
+    archive[2].path(tmp_path).write_bytes(CONTENT)
+
+    def bring(wanted):
+        download_video(wanted, tmp_path, tmp_path / "receipts", settings=HASTY, archive=archive)
+
+    threads = [threading.Thread(target=bring, args=(wanted,)) for wanted in archive[:2]]
+    for thread in threads:
+        thread.start()
+    board = Board(archive, tmp_path, tmp_path / "other.lock")
+    fewest = 2.0
+    until = time.monotonic() + 10
+    while any(thread.is_alive() for thread in threads) and time.monotonic() < until:
+        fewest = min(fewest, board.lacking()[1])
+        time.sleep(0.01)
+    board.close()
+    for thread in threads:
+        thread.join()
+    assert fewest < 2.0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "all videos" in line]
+    assert any("/2 minutes of video" in line and "s left" in line for line in lines)
+    assert any("files to come, P01_0" in line and "of 1 MB" in line for line in lines)
+    assert board.lacking() == (0, 0.0)
+
+
+def test_one_job_alone_holds_the_bar_and_another_takes_it_over(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("epic100.download.board.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("epic100.rule_log.PLAIN_SECONDS", 0.0)
+    archive = [Video("P01_01", "P01", "train", 50.0, 60.0)]
+    first, second = (Board(archive, tmp_path, tmp_path / "bar.lock") for _ in range(2))
+    for board in (first, second, first, second):
+        board.tick("note")
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    first.close()
+    second.tick("note")
+    second.tick("note")
+    assert "1 files to come, note" in capsys.readouterr().out.splitlines()[-1]
+    second.close()

@@ -1,0 +1,83 @@
+"""The annotations at a pinned commit: where each official file comes from, and its checksum."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from epic100.atomic import atomic_path
+from epic100.download.checksum import Checksum, digest
+from epic100.download.fetch import FetchSettings, fetch
+from epic100.errors import EpicError
+from epic100.official_lists import LISTS
+from epic100.text_table import read_table
+
+COLUMNS = ("name", "url", "checksum")
+# Official names by the keys of the config's `annotations:` and `evaluate:`.
+NAMES = {
+    "train": "EPIC_100_train.csv",
+    "val": "EPIC_100_validation.csv",
+    "test": "EPIC_100_test_timestamps.csv",
+} | {key: name for key, (name, _) in LISTS.items()}
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """An official file: its name, where its pinned version is, and what its bytes must give."""
+
+    name: str
+    url: str
+    checksum: Checksum
+
+
+def read_pins(path: str | os.PathLike) -> dict[str, Pinned]:
+    """Read the sheet of annotation files, by key of `NAMES`; other files in it are left out.
+
+    Raises EpicError naming file and line, and for an official file that the sheet lacks.
+    """
+    about = "the sheet of annotation files (`annotations: sheet:`), tab-separated " + " ".join(
+        COLUMNS
+    )
+    pins = {}
+    for line, row in read_table(path, COLUMNS, about=about):
+        checksum = Checksum.parse(row["checksum"], f"{path}: line {line}")
+        pins[row["name"]] = Pinned(row["name"], row["url"], checksum)
+    lacking = [name for name in NAMES.values() if name not in pins]
+    if lacking:
+        raise EpicError(f"{path}: no row of {', '.join(lacking)}; expected {about}")
+    return {key: pins[name] for key, name in NAMES.items()}
+
+
+def download_annotations(
+    files: Mapping[str, str], sheet: str | os.PathLike, *, settings: FetchSettings
+) -> None:
+    """Fetch `files` (path by key of `NAMES`) from where the sheet says. Raises as `fetch`."""
+    pins = read_pins(sheet)
+    for key, path in files.items():
+        fetch(pins[key].url, Path(path), pins[key].checksum, settings=settings)
+        print(f"{path}: {pins[key].checksum}, as {sheet} says")
+
+
+def verify_annotations(
+    files: Mapping[str, str], sheet: str | os.PathLike, out: str | os.PathLike
+) -> None:
+    """Write `results/annotations.ok`, a line a file, if all are byte by byte the pinned ones.
+
+    Raises EpicError that names those which are not.
+    """
+    pins = read_pins(sheet)
+    found = {key: digest(path, pins[key].checksum.kind) for key, path in files.items()}
+    wrong: Sequence[str] = [
+        f"{files[key]} ({checksum}, expected {pins[key].checksum.value})"
+        for key, checksum in found.items()
+        if checksum != pins[key].checksum
+    ]
+    if wrong:
+        raise EpicError(
+            f"{out}: not written: not the files of {sheet}: {'; '.join(wrong)}; with `annotations: "
+            "download: true` they are fetched once these are removed"
+        )
+    with atomic_path(out) as temporary:
+        lines = [f"{files[key]} {checksum}\n" for key, checksum in found.items()]
+        temporary.write_text("".join(lines), encoding="utf-8")
+    print(f"{len(found)} annotation files are the pinned ones")

@@ -1,0 +1,69 @@
+"""One bar for all videos that are to come, though each is fetched by a job of its own."""
+
+import fcntl
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from epic100.download.part import part_state
+from epic100.rule_log import Progress
+from epic100.sheet import Video
+
+LOOK_SECONDS = 5.0
+
+
+class Board:
+    """What lacks of an archive, told by whichever job holds the lock; the others stay silent.
+
+    Sizes are not known before a server was asked, so the unit is minutes of video, and a file that
+    is under way counts by its bytes.
+    """
+
+    def __init__(self, videos: Sequence[Video], root: str | os.PathLike, lock: str | os.PathLike):
+        self._videos, self._root = list(videos), Path(root)
+        Path(lock).parent.mkdir(parents=True, exist_ok=True)
+        self._lock = open(lock, "a")  # noqa: SIM115 (held as long as the board)
+        self._bar: Progress | None = None
+        self._left = 0.0
+        self._looked = float("-inf")
+
+    def tick(self, note: str) -> None:
+        """Look at the archive, if it is time, and tell what lacks."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        files, minutes = self.lacking()
+        if self._bar is None and self._hold():
+            self._bar = Progress("download, all videos", minutes, "minutes of video")
+        elif self._bar is not None:
+            self._bar.update(self._left - minutes, f"{files} files to come, {note}")
+        self._left = minutes
+
+    def lacking(self) -> tuple[int, float]:
+        """(files that are not there, minutes of video that have not come)."""
+        files, minutes = 0, 0.0
+        for video in self._videos:
+            path = video.path(self._root)
+            if not path.exists():
+                came, length = part_state(path)
+                files += 1
+                minutes += video.duration / 60 * (1 - min(1.0, came / length if length else 0.0))
+        return files, minutes
+
+    def close(self) -> None:
+        """Let another job tell."""
+        if self._bar is not None:
+            files, minutes = self.lacking()
+            self._bar.update(self._left - minutes, f"{files} files to come")
+            self._bar.close()
+        self._lock.close()
+
+    def _hold(self) -> bool:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # a file system without locks: better two bars than none
+        return True

@@ -1,0 +1,155 @@
+"""An archive against the sheet's md5s: a table a participant, and a word on the whole.
+
+A file is read once; its receipt answers as long as its path, size and time of change stay.
+"""
+
+import csv
+import os
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from epic100.atomic import atomic_path
+from epic100.download.checksum import digest
+from epic100.download.receipts import Receipts
+from epic100.download.videos import md5_of_sheet
+from epic100.errors import EpicError
+from epic100.rule_log import Progress
+from epic100.sheet import Video
+from epic100.text_table import read_table
+
+VERIFIED, WRONG, UNVERIFIED = "verified", "wrong", "unverified"
+UNREADABLE, MISSING = "unreadable", "missing"
+STATES = (VERIFIED, WRONG, UNVERIFIED, UNREADABLE, MISSING)
+TOLD = 5  # videos that an error names
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the md5 says of one video. `size` in bytes; `md5` of the file, "" where not read."""
+
+    video_id: str
+    status: str
+    size: int = 0
+    md5: str = ""
+    reason: str = ""
+
+
+COLUMNS = tuple(f.name for f in fields(Verdict))
+
+
+def verify_videos(
+    videos: Sequence[Video],
+    root: str | os.PathLike,
+    table: str | os.PathLike,
+    receipts: str | os.PathLike,
+    *,
+    threads: int = 1,
+) -> list[Verdict]:
+    """Hold the files of `videos` below `root` to the sheet's md5s and write `table`, tab-separated
+    `COLUMNS`, a row a video. Files with a receipt in the folder `receipts` are not read again."""
+    book = Receipts(receipts)
+    promised = {video.video_id: md5_of_sheet(video) for video in videos}
+    unread = [
+        video
+        for video in videos
+        if video.path(root).is_file() and promised[video.video_id] and not book.md5_of(video, root)
+    ]
+    total = sum(video.path(root).stat().st_size for video in unread) / 1e6
+    lock = threading.Lock()
+
+    def read(video: Video) -> tuple[str, str]:
+        def watch(count: int) -> None:
+            with lock:
+                bar.update(count / 1e6, video.video_id)
+
+        path = video.path(root)
+        try:
+            before = path.stat().st_mtime_ns
+            found = digest(path, "md5", watch).value
+            if path.stat().st_mtime_ns != before:
+                return video.video_id, "it changed while it was read"
+        except OSError as error:
+            return video.video_id, f"cannot be read: {error.strerror}"
+        book.write(video, root, found)
+        return video.video_id, ""
+
+    faults: dict[str, str] = {}
+    if unread:
+        bar = Progress(f"verify {Path(table).stem}", total, "MB")
+        with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+            faults = dict(pool.map(read, unread))
+        bar.close()
+    verdicts = [_verdict(video, Path(root), book, faults.get(video.video_id)) for video in videos]
+    with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
+        writer.writerows([COLUMNS, *map(astuple, verdicts)])
+    for verdict in verdicts:
+        if verdict.status != VERIFIED:
+            print(f"{verdict.video_id}: {verdict.status}: {verdict.reason}")
+    print(f"{_counts(verdicts)}; {len(unread)} of them read now")
+    return verdicts
+
+
+def read_verdicts(path: str | os.PathLike) -> list[Verdict]:
+    """Read what `verify_videos` wrote. Raises EpicError naming file and line."""
+    about = f"the table of the rule verify_videos, tab-separated {' '.join(COLUMNS)}"
+    verdicts = []
+    for line, row in read_table(path, COLUMNS, about=about):
+        if row["status"] not in STATES or not row["size"].isdigit():
+            raise EpicError(
+                f"{path}: line {line}: status is {row['status']!r}, size {row['size']!r}; expected "
+                f"one of {', '.join(STATES)}, and bytes; make it again with `snakemake -R {path}`"
+            )
+        verdicts.append(Verdict(**{**{n: row[n] for n in COLUMNS}, "size": int(row["size"])}))
+    return verdicts
+
+
+def settle(tables: Sequence[str], out: str | os.PathLike) -> None:
+    """Write `results/videos.ok` in a sentence if every video is there and no md5 is wrong.
+
+    Raises EpicError that counts and names those which are not.
+    """
+    verdicts = [verdict for table in tables for verdict in read_verdicts(table)]
+    bad = [v for v in verdicts if v.status in (WRONG, UNREADABLE, MISSING)]
+    if bad:
+        named = ", ".join(f"{v.video_id} {v.status}" for v in bad[:TOLD])
+        more = f" and {len(bad) - TOLD} more" if len(bad) > TOLD else ""
+        raise EpicError(
+            f"{out}: not written: {len(bad)} of {len(verdicts)} videos are not what the sheet "
+            f"says: {named}{more}; all stand in {Path(tables[0]).parent}/*.tsv; with `videos: "
+            "download: true` what is missing is fetched, and a wrong file once it is removed"
+        )
+    size = sum(verdict.size for verdict in verdicts) / 1e9
+    with atomic_path(out) as temporary:
+        temporary.write_text(f"{_counts(verdicts)}; {size:.3f} GB\n", encoding="utf-8")
+    print(f"{_counts(verdicts)}; {size:.3f} GB")
+
+
+def _verdict(video: Video, root: Path, book: Receipts, fault: str | None) -> Verdict:
+    path, promised = video.path(root), md5_of_sheet(video)
+    name = video.video_id
+    if not path.is_file():
+        if os.path.lexists(path):
+            return Verdict(name, UNREADABLE, reason=f"{path} is no file, or a broken link")
+        return Verdict(name, MISSING, reason=f"no file {path}")
+    size = path.stat().st_size
+    if promised is None:
+        return Verdict(name, UNVERIFIED, size, reason="the sheet has no md5")
+    found = book.md5_of(video, root)
+    if fault or found is None:
+        return Verdict(name, UNREADABLE, size, reason=fault or "it changed after it was read")
+    if found != promised.value:
+        reason = f"{path}: md5 {found}, the sheet says {promised.value}"
+        return Verdict(name, WRONG, size, found, reason)
+    book.write(video, root, found)  # with the time that Snakemake gave a fetched file
+    return Verdict(name, VERIFIED, size, found)
+
+
+def _counts(verdicts: Sequence[Verdict]) -> str:
+    counts = Counter(verdict.status for verdict in verdicts)
+    told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    return f"{len(verdicts)} videos: {told}"

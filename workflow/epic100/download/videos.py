@@ -1,0 +1,57 @@
+"""One video of the sheet: fetched from its url, held to its md5."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from epic100.download.board import Board
+from epic100.download.checksum import Checksum, digest
+from epic100.download.fetch import FetchSettings, fetch
+from epic100.download.receipts import Receipts
+from epic100.errors import EpicError
+from epic100.sheet import Video
+
+
+def download_video(
+    video: Video,
+    root: str | os.PathLike,
+    receipts: str | os.PathLike,
+    *,
+    settings: FetchSettings,
+    archive: Sequence[Video] = (),
+) -> None:
+    """Fetch `video` to its place below `root` and leave a receipt, so that it is not read again.
+
+    `archive`: all videos of the run, for the bar that counts them. Raises EpicError where a file
+    stands there already, since no download may write over one, and as `fetch`.
+    """
+    path = video.path(root)
+    if os.path.lexists(path):
+        raise EpicError(
+            f"{path}: there already; a download writes over nothing: run again to have it "
+            "verified, or remove it to have it fetched"
+        )
+    checksum = md5_of_sheet(video)
+    started, board = time.monotonic(), Board(archive, root, Path(receipts) / "bar.lock")
+
+    def watch(size: int, length: int | None) -> None:
+        of = f" of {length / 1e6:.0f}" if length else ""
+        board.tick(f"{video.video_id} at {size / 1e6:.0f}{of} MB")
+
+    def seal(part: Path) -> None:
+        md5 = checksum.value if checksum else digest(part, "md5").value
+        Receipts(receipts).write(video, root, md5, part)
+
+    try:
+        fetch(video.url, path, checksum, settings=settings, watch=watch, seal=seal)
+    finally:
+        board.close()
+    size, spent = path.stat().st_size / 1e6, time.monotonic() - started
+    held = "md5 as the sheet says" if checksum else "the sheet has no md5 to hold it to"
+    print(f"{video.video_id}: {size:.1f} MB in {spent:.1f} s, {held}")
+
+
+def md5_of_sheet(video: Video) -> Checksum | None:
+    """The md5 that the sheet promises, None where it has none. Raises EpicError for no md5."""
+    return Checksum.parse(f"md5:{video.md5}", f"video {video.video_id}") if video.md5 else None
