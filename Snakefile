@@ -12,6 +12,7 @@ configfile: workflow.source_path("config/config.yaml")
 
 
 include: "rules/common.smk"
+include: "rules/verify.smk"
 include: "rules/annotate.smk"
 include: "rules/scan.smk"
 include: "rules/clean.smk"
@@ -22,10 +23,15 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
-# Only the demo makes its videos; with real data no rule may ever write one.
+# Only the demo makes its videos, and only `download: true` brings some; else no rule may write one.
 if MINIKITCHEN:
 
     include: "rules/demo.smk"
+
+
+if DOWNLOAD or DOWNLOAD_ANNOTATIONS:
+
+    include: "rules/download.smk"
 
 
 rule all:
@@ -35,6 +41,8 @@ rule all:
         "results/submission.zip",
         "results/metrics.json",
         "results/report.html",
+        *(["results/videos.ok"] if DOWNLOAD else []),
+        *(["results/annotations.ok"] if DOWNLOAD_ANNOTATIONS else []),
     localrule: True
     message:
         "The submission and its figures are complete"

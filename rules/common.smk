@@ -1,8 +1,10 @@
 """The config, checked and complete, and what several rules ask of it and of the video sheet."""
 
 import os
+import re
 
 from epic100.config import complete_config, existing_path
+from epic100.download.receipts import Receipts
 from epic100.official_lists import find_lists
 from epic100.sheet import participants_of, read_sheet
 
@@ -13,8 +15,15 @@ CONFIG = complete_config(config)
 SHEET = existing_path(CONFIG["videos"]["sheet"], workflow.basedir)
 VIDEO_ROOT = CONFIG["videos"]["root"]
 MINIKITCHEN = CONFIG.get("minikitchen")
+DOWNLOAD = CONFIG["videos"]["download"]
+DOWNLOAD_ANNOTATIONS = CONFIG["annotations"]["download"]
+if MINIKITCHEN and (DOWNLOAD or DOWNLOAD_ANNOTATIONS):
+    raise WorkflowError("config: `minikitchen` makes its own files; `download: true` is of no use")
+if DOWNLOAD_ANNOTATIONS and CONFIG["annotations"]["format"] != "official":
+    raise WorkflowError("config: `annotations: download: true` goes with `format: official` only")
 
 VIDEOS = read_sheet(SHEET)
+RECEIPTS = "results/videos/receipts"  # of files that were read, kept between calls
 EXCLUDED = CONFIG["participants"]["exclude"]
 PARTICIPANTS = participants_of(VIDEOS, EXCLUDED)
 ANNOTATIONS = {
@@ -22,7 +31,13 @@ ANNOTATIONS = {
     for split in ("train", "val", "test")
     if CONFIG["annotations"][split] is not None
 }
-OFFICIAL_LISTS = find_lists(ANNOTATIONS["val"], CONFIG["evaluate"], to_be_made=bool(MINIKITCHEN))
+OFFICIAL_LISTS = find_lists(
+    ANNOTATIONS["val"],
+    CONFIG["evaluate"],
+    to_be_made=bool(MINIKITCHEN or DOWNLOAD_ANNOTATIONS),
+)
+ANNOTATION_FILES = {**ANNOTATIONS, **OFFICIAL_LISTS}
+ANNOTATION_SHEET = existing_path(CONFIG["annotations"]["sheet"], workflow.basedir)
 
 
 wildcard_constraints:
@@ -41,10 +56,15 @@ def video_at(wildcards):
 
 
 def is_there(video):
-    """Whether a video's file is on disk, or will be when the demo's kitchen has made it."""
+    """Whether a video's file is on disk, or will be: made by the demo's kitchen, or downloaded."""
     if MINIKITCHEN:
         return MINIKITCHEN["damage"].get(video.video_id) != "missing"
-    return video.path(VIDEO_ROOT).exists()
+    return video.path(VIDEO_ROOT).exists() or is_to_come(video)
+
+
+def is_to_come(video):
+    """Whether a download brings the file. What stands in its place stays, be it a broken link."""
+    return DOWNLOAD and video.url != "" and not os.path.lexists(video.path(VIDEO_ROOT))
 
 
 def files_of(wildcards):

@@ -24,7 +24,10 @@ def with_key(dotted, value):
 def test_two_csvs_and_a_video_root_are_enough():
     config = complete_config(LEAST)
     assert config["classes"] == {"verbs": 97, "nouns": 300}
-    assert config["videos"] == {"root": "videos", "sheet": "config/videos.tsv", "subset": False}
+    assert config["videos"] == {
+        "root": "videos", "sheet": "config/videos.tsv", "subset": False, "download": False,
+    }  # fmt: skip
+    assert config["annotations"]["download"] is False
     assert config["annotations"]["test"] is None and config["annotations"]["format"] == "official"
     assert config["clean"] == {"policy": "segment"}
     assert config["export"]["sls"] == {"pt": 2, "tl": 3, "td": 3}
@@ -70,6 +73,8 @@ def test_the_configs_that_ship_are_valid(name):
         (with_key("videos.subset", "yes"), r"videos.subset is 'yes'; expected of type boolean"),
         (with_key("export.sls.pt", 6), r"export.sls.pt is 6; expected maximum 5"),
         (with_key("scan.stall_seconds", 0), r"scan.stall_seconds is 0; expected exclusiveMinimum"),
+        (with_key("videos.download", "yes"), r"videos.download is 'yes'; expected of type boolean"),
+        (with_key("download.tries", 0), r"download.tries is 0; expected minimum 1"),
         (with_key("clean", None), r"clean is None; expected of type object"),
         (with_key("annotations", "a.csv"), r"annotations is 'a.csv'; expected of type object"),
         (with_key("minikitchen.damage.P01_01", "burnt"), r"minikitchen.damage.P01_01 is 'burnt'"),

@@ -1,0 +1,75 @@
+"""Videos and annotations that are not there, over HTTP.
+
+A file that is there is no rule's output, whatever its state: Snakemake removes the outputs of a job
+before it runs and after it fails, and no archive may be lost that way. So these rules know the
+files alone that lack when the DAG is built. They run where `snakemake` runs: compute nodes often
+have no way out.
+"""
+
+VIDEOS_TO_COME = [video.video_id for video in VIDEOS if is_to_come(video)]
+ANNOTATIONS_TO_COME = {
+    key: path
+    for key, path in ANNOTATION_FILES.items()
+    if DOWNLOAD_ANNOTATIONS and not os.path.lexists(path)
+}
+
+# Politeness, unless `--resources download=N` says otherwise.
+if "download" not in workflow.global_resources:
+    workflow.register_resource("download", 2)
+
+
+if VIDEOS_TO_COME:
+
+    rule download_video:
+        output:
+            video=f"{VIDEO_ROOT}/{{participant}}/{{video_id}}.MP4",
+        log:
+            "results/logs/download/{participant}.{video_id}.log",
+        benchmark:
+            "results/benchmarks/download/{participant}.{video_id}.tsv"
+        wildcard_constraints:
+            video_id="|".join(map(re.escape, VIDEOS_TO_COME)),
+        localrule: True
+        conda:
+            "../envs/epic100.yaml"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime="12h",
+            download=1,
+        params:
+            video=lambda wildcards: vars(video_at(wildcards)),
+            root=lambda wildcards, output: os.path.dirname(os.path.dirname(output.video)),
+            sheet=SHEET,
+            settings=CONFIG["download"],
+            exclude=EXCLUDED,
+            receipts=RECEIPTS,
+        message:
+            "Download {wildcards.video_id} from {params.video[url]}"
+        script:
+            "../workflow/scripts/download_video.py"
+
+
+if ANNOTATIONS_TO_COME:
+
+    rule download_annotations:
+        input:
+            sheet=ANNOTATION_SHEET,
+        output:
+            **ANNOTATIONS_TO_COME,
+        log:
+            "results/logs/download/annotations.log",
+        localrule: True
+        conda:
+            "../envs/epic100.yaml"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=30,
+            download=1,
+        params:
+            settings=CONFIG["download"],
+        message:
+            "Download the annotations that {input.sheet} names"
+        script:
+            "../workflow/scripts/download_annotations.py"

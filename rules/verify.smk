@@ -1,0 +1,71 @@
+"""Whether videos and annotations are, byte by byte, what their sheets say. Writes no video."""
+
+
+rule verify_videos:
+    input:
+        videos=files_of,
+    output:
+        table="results/videos/{participant}.tsv",
+    log:
+        "results/logs/verify/{participant}.log",
+    benchmark:
+        "results/benchmarks/verify/{participant}.tsv"
+    conda:
+        "../envs/epic100.yaml"
+    threads: 2
+    resources:
+        mem_mb=1000,
+        # Five minutes an hour of video: enough for 10 GB an hour, read at 35 MB/s.
+        runtime=lambda wildcards: 10 + round(5 * hours_of(wildcards.participant)),
+    params:
+        root=VIDEO_ROOT,
+        rows=lambda wildcards: [vars(video) for video in videos_of(wildcards.participant)],
+        edition=lambda wildcards: Receipts(RECEIPTS).edition(
+            videos_of(wildcards.participant), VIDEO_ROOT
+        ),
+        receipts=RECEIPTS,
+    message:
+        "Verify the videos of {wildcards.participant}"
+    script:
+        "../workflow/scripts/verify_videos.py"
+
+
+rule videos_ok:
+    input:
+        tables=expand("results/videos/{participant}.tsv", participant=PARTICIPANTS),
+    output:
+        ok="results/videos.ok",
+    log:
+        "results/logs/videos_ok.log",
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    message:
+        "Whether all videos are there and whole"
+    script:
+        "../workflow/scripts/videos_ok.py"
+
+
+rule annotations_ok:
+    input:
+        **ANNOTATION_FILES,
+        sheet=ANNOTATION_SHEET,
+    output:
+        ok="results/annotations.ok",
+    log:
+        "results/logs/annotations_ok.log",
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        files=list(ANNOTATION_FILES),
+    message:
+        "Whether the annotations are the pinned ones"
+    script:
+        "../workflow/scripts/annotations_ok.py"

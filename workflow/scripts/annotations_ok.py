@@ -1,0 +1,11 @@
+"""Rule annotations_ok: the annotation files against the pinned checksums."""
+
+from epic100.download.annotations import verify_annotations
+from epic100.rule_log import rule_log
+
+with rule_log(snakemake.log[0]):
+    verify_annotations(
+        {key: snakemake.input[key] for key in snakemake.params.files},
+        snakemake.input.sheet,
+        snakemake.output.ok,
+    )

@@ -1,0 +1,12 @@
+"""Rule download_annotations: the official CSVs and lists at their pinned version."""
+
+from epic100.download.annotations import download_annotations
+from epic100.download.fetch import FetchSettings
+from epic100.rule_log import rule_log
+
+with rule_log(snakemake.log[0]):
+    download_annotations(
+        dict(snakemake.output.items()),
+        snakemake.input.sheet,
+        settings=FetchSettings(**snakemake.params.settings),
+    )

@@ -1,0 +1,16 @@
+"""Rule download_video: one video from its url, resumed, verified."""
+
+from epic100.download.fetch import FetchSettings
+from epic100.download.videos import download_video
+from epic100.rule_log import rule_log
+from epic100.sheet import Video, read_sheet
+
+with rule_log(snakemake.log[0]):
+    excluded = snakemake.params.exclude
+    download_video(
+        Video(**snakemake.params.video),
+        snakemake.params.root,
+        snakemake.params.receipts,
+        settings=FetchSettings(**snakemake.params.settings),
+        archive=[v for v in read_sheet(snakemake.params.sheet) if v.participant_id not in excluded],
+    )
