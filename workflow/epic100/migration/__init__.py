@@ -1,0 +1,1 @@
+"""What a lab brings from before this workflow: its lists, its checkpoint, its order of pairs."""
