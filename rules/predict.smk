@@ -3,7 +3,8 @@
 
 rule predict:
     input:
-        model="results/model.pth",
+        # A model of another's making must not stand where the rule train writes its own.
+        model=CONFIG["predict"]["model"] or "results/model.pth",
         segments="results/clean/{split}.txt",
         indexes=expand("results/scan/{participant}.index.npz", participant=PARTICIPANTS),
     output:
@@ -20,7 +21,7 @@ rule predict:
         runtime="4h",
     params:
         root=VIDEO_ROOT,
-        settings=CONFIG["predict"],
+        settings={key: value for key, value in CONFIG["predict"].items() if key != "model"},
     message:
         "Predict {wildcards.split} with {input.model}"
     script:
