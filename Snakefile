@@ -22,6 +22,12 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+# Small copies to read clips from, where `videos: proxy:` asks for them.
+if PROXY:
+
+    include: "rules/proxy.smk"
+
+
 # Only the demo makes its videos; with real data no rule may ever write one.
 if MINIKITCHEN:
 

@@ -14,6 +14,11 @@ SHEET = existing_path(CONFIG["videos"]["sheet"], workflow.basedir)
 VIDEO_ROOT = CONFIG["videos"]["root"]
 MINIKITCHEN = CONFIG.get("minikitchen")
 
+# Clips are read from the small copies where the config asks for them, else from the originals.
+PROXY = CONFIG["videos"]["proxy"]
+CLIP_ROOT = PROXY["root"] if PROXY else VIDEO_ROOT
+CLIP_INDEXES = "results/proxies" if PROXY else "results/scan"
+
 VIDEOS = read_sheet(SHEET)
 EXCLUDED = CONFIG["participants"]["exclude"]
 PARTICIPANTS = participants_of(VIDEOS, EXCLUDED)

@@ -5,7 +5,7 @@ rule predict:
     input:
         model="results/model.pth",
         segments="results/clean/{split}.txt",
-        indexes=expand("results/scan/{participant}.index.npz", participant=PARTICIPANTS),
+        indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
     output:
         predictions="results/predictions/{split}.pt",
     log:
@@ -19,7 +19,8 @@ rule predict:
         mem_mb=32000,
         runtime="4h",
     params:
-        root=VIDEO_ROOT,
+        root=CLIP_ROOT,
+        indexes=CLIP_INDEXES,
         settings=CONFIG["predict"],
     message:
         "Predict {wildcards.split} with {input.model}"

@@ -10,6 +10,6 @@ with rule_log(snakemake.log[0]):
         snakemake.output.predictions,
         split=snakemake.wildcards.split,
         video_root=snakemake.params.root,
-        index_dir="results/scan",
+        index_dir=snakemake.params.indexes,
         settings=PredictSettings(**snakemake.params.settings),
     )

@@ -9,6 +9,7 @@ with rule_log(snakemake.log[0]):
         snakemake.output.model,
         results="results",
         video_root=snakemake.params.root,
+        index_dir=snakemake.params.indexes,
         num_verbs=snakemake.params.classes["verbs"],
         num_nouns=snakemake.params.classes["nouns"],
     )
