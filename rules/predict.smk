@@ -19,8 +19,7 @@ rule predict:
         mem_mb=32000,
         runtime="4h",
     params:
-        root=CLIP_ROOT,
-        indexes=CLIP_INDEXES,
+        root=lambda wildcards: CLIP_ROOT,
         settings=CONFIG["predict"],
     message:
         "Predict {wildcards.split} with {input.model}"

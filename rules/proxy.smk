@@ -26,7 +26,7 @@ rule proxy:
         runtime=lambda wildcards: 10 + round(40 * hours_of(wildcards.participant)),
     params:
         root=VIDEO_ROOT,
-        copies=PROXY["root"],
+        copies=lambda wildcards: CLIP_ROOT,
         settings={key: value for key, value in PROXY.items() if key != "root"},
         limits={key: value for key, value in CONFIG["scan"].items() if key != "quick"},
         rows=lambda wildcards: [vars(video) for video in videos_of(wildcards.participant)],

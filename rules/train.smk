@@ -22,8 +22,7 @@ rule train:
         mem_mb=32000,
         runtime="12h",
     params:
-        root=CLIP_ROOT,
-        indexes=CLIP_INDEXES,
+        root=lambda wildcards: CLIP_ROOT,
         settings=CONFIG["train"],
         classes=CONFIG["classes"],
     message:
