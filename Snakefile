@@ -23,6 +23,12 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+# Small copies to read clips from, where `videos: proxy:` asks for them.
+if PROXY:
+
+    include: "rules/proxy.smk"
+
+
 # Only the demo makes its videos, and only `download: true` brings some; else no rule may write one.
 if MINIKITCHEN:
 

@@ -11,9 +11,11 @@ those 2.6 s.
 custom_imports = dict(imports=["epic100.mmaction"], allow_failed_imports=False)
 default_scope = "mmaction"
 
-# Where the workflow's results and the videos stand; the environment can say otherwise.
+# Where the workflow's results, the videos and their frame indexes stand; the environment can say
+# otherwise.
 results = "{{$EPIC100_RESULTS:results}}"
 video_root = "{{$EPIC100_VIDEOS:videos}}"
+index_dir = "{{$EPIC100_INDEXES:results/scan}}"
 pairs = f"{results}/clean/pairs.tsv"
 num_classes = sum(1 for _ in open(pairs)) - 1  # noqa: SIM115 (a handle of `with` would join the config)
 
@@ -44,7 +46,7 @@ model = dict(
     ),
 )
 
-open_segment = dict(type="OpenSegment", decoder="pyav", index_dir=f"{results}/scan")
+open_segment = dict(type="OpenSegment", decoder="pyav", index_dir=index_dir)
 sample = dict(
     type="SampleFrames",
     clip_len=clip_len,

@@ -22,6 +22,11 @@ if MINIKITCHEN and (DOWNLOAD or DOWNLOAD_ANNOTATIONS):
 if DOWNLOAD_ANNOTATIONS and CONFIG["annotations"]["format"] != "official":
     raise WorkflowError("config: `annotations: download: true` goes with `format: official` only")
 
+# Clips are read from the small copies where the config asks for them, else from the originals.
+PROXY = CONFIG["videos"]["proxy"]
+CLIP_ROOT = PROXY["root"] if PROXY else VIDEO_ROOT
+CLIP_INDEXES = "results/proxies" if PROXY else "results/scan"
+
 VIDEOS = read_sheet(SHEET)
 RECEIPTS = "results/videos/receipts"  # of files that were read, kept between calls
 EXCLUDED = CONFIG["participants"]["exclude"]

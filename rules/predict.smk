@@ -6,7 +6,7 @@ rule predict:
         # A model of another's making must not stand where the rule train writes its own.
         model=CONFIG["predict"]["model"] or "results/model.pth",
         segments="results/clean/{split}.txt",
-        indexes=expand("results/scan/{participant}.index.npz", participant=PARTICIPANTS),
+        indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
     output:
         predictions="results/predictions/{split}.pt",
     log:
@@ -20,7 +20,7 @@ rule predict:
         mem_mb=32000,
         runtime="4h",
     params:
-        root=VIDEO_ROOT,
+        root=lambda wildcards: CLIP_ROOT,
         settings={key: value for key, value in CONFIG["predict"].items() if key != "model"},
     message:
         "Predict {wildcards.split} with {input.model}"

@@ -7,7 +7,7 @@ rule train:
         segments="results/clean/train.txt",
         val="results/clean/val.txt",
         pairs="results/clean/pairs.tsv",
-        indexes=expand("results/scan/{participant}.index.npz", participant=PARTICIPANTS),
+        indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
         config=existing_path(CONFIG["train"]["config"], workflow.basedir),
     output:
         model="results/model.pth",
@@ -22,7 +22,7 @@ rule train:
         mem_mb=32000,
         runtime="12h",
     params:
-        root=VIDEO_ROOT,
+        root=lambda wildcards: CLIP_ROOT,
         settings=CONFIG["train"],
         classes=CONFIG["classes"],
     message:

@@ -26,6 +26,7 @@ def test_two_csvs_and_a_video_root_are_enough():
     assert config["classes"] == {"verbs": 97, "nouns": 300}
     assert config["videos"] == {
         "root": "videos", "sheet": "config/videos.tsv", "subset": False, "download": False,
+        "proxy": None,
     }  # fmt: skip
     assert config["annotations"]["download"] is False
     assert config["annotations"]["test"] is None and config["annotations"]["format"] == "official"
@@ -45,6 +46,11 @@ def test_what_is_set_stays_and_the_caller_s_dict_is_left_alone():
     filled["train"]["options"]["a"] = 1
     assert complete_config(config)["train"]["options"] == {}
     assert complete_config(filled) == filled
+
+
+def test_an_empty_section_asks_for_copies_by_their_defaults():
+    proxy = complete_config(with_key("videos.proxy", {}))["videos"]["proxy"]
+    assert proxy == {"height": 256, "gop": 12, "crf": 20, "root": "results/proxies"}
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "demo.yaml"])

@@ -1,5 +1,7 @@
 """Rule predict: the trained model over the clean segments of a split."""
 
+import os
+
 from epic100.prediction import PredictSettings, predict
 from epic100.rule_log import rule_log
 
@@ -10,6 +12,6 @@ with rule_log(snakemake.log[0]):
         snakemake.output.predictions,
         split=snakemake.wildcards.split,
         video_root=snakemake.params.root,
-        index_dir="results/scan",
+        index_dir=os.path.dirname(snakemake.input.indexes[0]),
         settings=PredictSettings(**snakemake.params.settings),
     )

@@ -1,5 +1,7 @@
 """Rule train: clean lists -> the finished model."""
 
+import os
+
 from epic100.rule_log import rule_log
 from epic100.training import TrainSettings, train
 
@@ -9,6 +11,7 @@ with rule_log(snakemake.log[0]):
         snakemake.output.model,
         results="results",
         video_root=snakemake.params.root,
+        index_dir=os.path.dirname(snakemake.input.indexes[0]),
         num_verbs=snakemake.params.classes["verbs"],
         num_nouns=snakemake.params.classes["nouns"],
     )

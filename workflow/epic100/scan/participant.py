@@ -9,24 +9,21 @@ import hashlib
 import os
 import stat
 import sys
-import threading
-import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from epic100.atomic import atomic_path
-from epic100.rule_log import Progress
 from epic100.scan.decoder_process import ScanLimits, run_decoder
 from epic100.scan.hints import sheet_hint
 from epic100.scan.table import MISSING, OK, STATES, UNREADABLE, ScanRow, write_scan_table
 from epic100.sheet import Video
 from epic100.video_index import VideoIndex
+from epic100.video_jobs import Board, side_by_side
 
 __all__ = ["ScanLimits", "WORKER", "load_index", "scan_participant"]
 
@@ -59,11 +56,16 @@ def scan_participant(
     """
     folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [_Job(video, Path(root), folder, quick) for video in videos]
-    known = {job.video.video_id: job.known() for job in jobs}
-    waiting = [job for job in jobs if known[job.video.video_id] is None]
+    jobs = {video.video_id: _Job(video, Path(root), folder, quick) for video in videos}
+    known = {video_id: job.known() for video_id, job in jobs.items()}
+    waiting = [video for video in videos if known[video.video_id] is None]
     if waiting:
-        known |= _decode(waiting, limits, threads, worker, f"scan {Path(table).stem}")
+        known |= side_by_side(
+            f"scan {Path(table).stem}",
+            waiting,
+            lambda video, board: jobs[video.video_id].decode(limits, worker, board),
+            threads,
+        )
     results = [known[video.video_id] for video in videos]
     arrays = {
         f"{row.video_id}/{name}": value for row, found in results for name, value in found.items()
@@ -91,19 +93,6 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex | None:
         return VideoIndex.from_arrays(arrays, f"{video_id}/")
 
 
-def _decode(jobs, limits, threads, worker, label) -> dict[str, Result]:
-    """Results by video_id of videos that must be decoded, `threads` at once."""
-    board = _Board(label, [job.video for job in jobs])
-    pool = ThreadPoolExecutor(max_workers=max(1, threads))
-    try:
-        results = list(pool.map(lambda job: job.decode(limits, worker, board), jobs))
-    finally:
-        # After an interrupt, videos that wait must not start.
-        pool.shutdown(cancel_futures=True)
-        board.close()
-    return {job.video.video_id: result for job, result in zip(jobs, results, strict=True)}
-
-
 class _Job:
     """One video, its place in the cache and its result."""
 
@@ -127,7 +116,7 @@ class _Job:
         result = _load(self._full) or (_load(self._kept) if self._quick else None)
         return None if result is None else self._told(*result)
 
-    def decode(self, limits: ScanLimits, worker: Sequence[str], board: "_Board") -> Result:
+    def decode(self, limits: ScanLimits, worker: Sequence[str], board: Board) -> Result:
         """Run the decoder; keep what it finds, unless it cannot read the file."""
         name = self.video.video_id
         # What is left of an earlier file of this video, or of a scan that was killed.
@@ -140,7 +129,6 @@ class _Job:
             limits.total(self.video),
             lambda frames: board.update(self.video, frames),
         )
-        board.finish()
         result = None if reason else _load(self._kept)
         if result is None:
             return ScanRow(name, UNREADABLE, reason=reason or "the decoder left no result"), {}
@@ -186,38 +174,3 @@ def _load(path: Path) -> tuple[ScanRow, Found] | None:
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         path.unlink(missing_ok=True)
         return None
-
-
-class _Board:
-    """Progress over the videos that are decoded, told from several threads."""
-
-    def __init__(self, label: str, videos: Sequence[Video]):
-        self._lock = threading.Lock()
-        self._seen = {video.video_id: 0 for video in videos}
-        self._finished = 0
-        self._seconds = 0.0
-        self._started = time.monotonic()
-        self._bar = Progress(label, sum(v.fps * v.duration for v in videos), "frames")
-
-    def update(self, video: Video, frames: int) -> None:
-        """`frames` of this video are done."""
-        with self._lock:
-            new = frames - self._seen[video.video_id]
-            self._seen[video.video_id] = frames
-            self._seconds += new / video.fps
-            self._tell(new)
-
-    def finish(self) -> None:
-        """One more video is done, one way or the other."""
-        with self._lock:
-            self._finished += 1
-            self._tell(0)
-
-    def close(self) -> None:
-        """Say the total."""
-        self._bar.close()
-
-    def _tell(self, new: int) -> None:
-        speed = self._seconds / max(time.monotonic() - self._started, 1e-9)
-        done = f"{self._finished}/{len(self._seen)} videos"
-        self._bar.update(new, f"{done}, {speed:.1f}x real time")

@@ -43,9 +43,12 @@ class TrainSettings:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def build_config(settings: TrainSettings, results: str, video_root: str) -> Config:
+def build_config(
+    settings: TrainSettings, results: str, video_root: str, index_dir: str | None = None
+) -> Config:
     """The MMEngine config of this run, with the workflow's paths and settings put in.
 
+    `index_dir`: frame indexes of the videos below `video_root`; None: the scan's.
     Raises EpicError where the file or a key of `options` does not hold.
     """
     if not Path(settings.config).is_file():
@@ -57,6 +60,7 @@ def build_config(settings: TrainSettings, results: str, video_root: str) -> Conf
             "null to train from scratch"
         )
     os.environ["EPIC100_RESULTS"], os.environ["EPIC100_VIDEOS"] = results, video_root
+    os.environ["EPIC100_INDEXES"] = index_dir or f"{results}/scan"
     config = Config.fromfile(settings.config)
     if settings.epochs is not None:
         set_epochs(config, settings.epochs)
@@ -88,6 +92,7 @@ def train(
     video_root: str,
     num_verbs: int,
     num_nouns: int,
+    index_dir: str | None = None,
 ) -> None:
     """Train on `{results}/clean/train.txt` and write the finished model to `model_path`.
 
@@ -97,7 +102,7 @@ def train(
     import epic100.mmaction  # noqa: F401  (registers models, datasets and hooks)
 
     init_default_scope("mmaction")
-    config = build_config(settings, results, video_root)
+    config = build_config(settings, results, video_root, index_dir)
     train_list, pairs_file = f"{results}/clean/train.txt", f"{results}/clean/pairs.tsv"
     pairs = read_pairs(pairs_file)
     segments = len(read_segments(train_list))

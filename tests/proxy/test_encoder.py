@@ -1,0 +1,245 @@
+import struct
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from tricky_videos import encode, sound_videos
+
+from epic100.errors import EpicError
+from epic100.minikitchen.damage import coded_data, truncate, zero_block
+from epic100.minikitchen.packet_damage import rewrite
+from epic100.proxy import ProxySettings, write_proxy
+from epic100.proxy.encoder import check_copy, sample
+from epic100.scan.worker import inspect
+from epic100.video import VideoReader
+from epic100.video_index import build_index, picture_stream
+
+SMALL = ProxySettings(height=48, gop=12, crf=18)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    return sound_videos(tmp_path_factory.mktemp("sound"))
+
+
+def greys(path, size=(None, None)) -> np.ndarray:
+    """Luma [F, height, width] of a whole decode, scaled to `size` (width, height)."""
+    with av.open(str(path)) as container:
+        frames = container.decode(picture_stream(container))
+        scaled = [f.reformat(*size, "yuv420p", interpolation="BICUBIC") for f in frames]
+        return np.stack([f.to_ndarray()[: f.height] for f in scaled]).astype(float)
+
+
+def seconds(index) -> list[Fraction]:
+    return [int(pts - index.pts[0]) * index.time_base for pts in index.pts]
+
+
+def test_frame_i_of_a_copy_is_frame_i_of_the_original_at_the_same_time(sound, tmp_path):
+    for name, path in sound.items():
+        _, index = inspect(path, name)
+        made, _ = write_proxy(path, tmp_path / f"{name}.MP4", SMALL, index)
+        own = build_index(tmp_path / f"{name}.MP4")
+        assert seconds(own) == seconds(index), name
+        assert made.frames == own.frames and not made.stand_ins, name
+        copy = greys(tmp_path / f"{name}.MP4")
+        original = greys(path, (made.width, made.height))
+        assert len(copy) == len(original) == index.frames, name
+        errors = {
+            shift: np.abs(copy - np.roll(original, shift, axis=0)).mean((1, 2))
+            for shift in (-2, -1, 0, 1, 2)
+        }
+        assert errors[0].max() < 6, name
+        if name not in ("still", "black", "one_picture"):
+            others = np.min([errors[shift] for shift in (-2, -1, 1, 2)], axis=0)
+            assert (errors[0] < others).all(), name
+
+
+def test_copies_are_closed_groups_without_b_frames(sound, tmp_path):
+    for name in ("open_gop", "all_key_frames", "variable_rate", "joined"):
+        _, own = write_proxy(sound[name], tmp_path / f"{name}.MP4", SMALL)
+        assert own.key_pts.tolist() == own.pts[::12].tolist()
+        with av.open(str(tmp_path / f"{name}.MP4")) as container:
+            packets = [p for p in container.demux(video=0) if p.size]
+            assert [p.pts for p in packets] == [p.dts for p in packets] == own.pts.tolist()
+
+
+@pytest.mark.parametrize("size, expected", [
+    ((640, 360), (456, 256)), ((1920, 1080), (456, 256)), ((1440, 1080), (342, 256)),
+    ((1080, 1920), (256, 456)), ((456, 256), (456, 256)), ((160, 90), (160, 90)),
+    ((101, 57), (100, 56)), ((3, 3), (4, 4)),
+])  # fmt: skip
+def test_sizes_are_even_and_in_proportion(size, expected):
+    assert ProxySettings(height=256).size(*size) == expected
+
+
+def test_a_small_original_keeps_its_size(sound, tmp_path):
+    made, _ = write_proxy(sound["b_frames"], tmp_path / "v.MP4", ProxySettings())
+    assert (made.width, made.height) == (96, 64)
+
+
+def test_a_lower_rate_factor_is_closer_and_larger(sound, tmp_path):
+    found = {}
+    for crf in (12, 40):
+        path = tmp_path / f"{crf}.MP4"
+        made, _ = write_proxy(sound["b_frames"], path, replace(SMALL, crf=crf))
+        found[crf] = made.psnr, path.stat().st_size
+    assert found[12][0] > found[40][0] + 5
+    assert found[12][1] > found[40][1]
+
+
+def test_the_quality_told_is_that_of_the_pictures(sound, tmp_path):
+    made, _ = write_proxy(sound["b_frames"], tmp_path / "v.MP4", SMALL)
+    errors = greys(tmp_path / "v.MP4") - greys(sound["b_frames"], (made.width, made.height))
+    assert made.psnr == pytest.approx(10 * np.log10(255**2 / np.square(errors).mean()), abs=0.7)
+
+
+@pytest.mark.parametrize("full, matrix", [(False, 5), (True, 5), (False, 1), (True, 1)])
+def test_colours_are_kept_in_their_range_and_matrix(full, matrix, tmp_path):
+    path = tmp_path / "v.MP4"
+    # Even colours, so that nothing but range and matrix can move them.
+    colours = [(200, 40, 60), (30, 180, 90), (70, 80, 230), (250, 250, 245), (8, 4, 12)]
+    values = {"dst_color_range": 2 if full else 1, "dst_colorspace": matrix}
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=30, options={"crf": "4"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.codec_context.color_range = values["dst_color_range"]
+        stream.codec_context.colorspace = matrix
+        for colour in colours:
+            frame = av.VideoFrame.from_ndarray(np.full((96, 128, 3), colour, np.uint8), "rgb24")
+            out.mux(stream.encode(frame.reformat(format="yuv420p", **values)))
+        out.mux(stream.encode(None))
+    write_proxy(path, tmp_path / "copy.MP4", replace(SMALL, crf=4))
+    frames = list(range(len(colours)))
+    original = VideoReader(path).get_frames(frames).mean((1, 2))
+    copy = VideoReader(tmp_path / "copy.MP4").get_frames(frames).mean((1, 2))
+    assert np.abs(original - colours).max() < 6
+    assert np.abs(copy - original).max() < 3
+
+
+def turn(path):
+    """Let players turn the picture by 90 degrees, as of a phone that was held upright."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd", *coded_data(path, "moov")) + 4
+    assert data[at] == 0
+    matrix = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 64 << 16, 0, 1 << 30)
+    data[at + 40 : at + 76] = matrix
+    path.write_bytes(data)
+
+
+def test_a_rotation_is_left_to_the_player_as_in_the_original(tmp_path):
+    path = encode(tmp_path / "v.MP4", 30)
+    before = greys(path)
+    turn(path)
+    made, _ = write_proxy(path, tmp_path / "copy.MP4", ProxySettings(height=64, crf=10))
+    assert (made.width, made.height) == (96, 64)
+    assert np.abs(greys(tmp_path / "copy.MP4") - before).mean() < 4
+    for file in (path, tmp_path / "copy.MP4"):
+        with av.open(str(file)) as container:
+            assert next(container.decode(video=0)).rotation == -90
+
+
+def test_damaged_frames_are_grey_and_no_number_shifts(tmp_path):
+    path = encode(tmp_path / "v.MP4", 200, size=(160, 96))
+    whole = greys(path, (80, 48))
+    zero_block(path, 0.4, 6000)
+    row, index = inspect(path, "v")
+    made, own = write_proxy(path, tmp_path / "copy.MP4", SMALL, index)
+    assert made.stand_ins and seconds(own) == seconds(index)
+    damaged = np.zeros(200, dtype=bool)
+    for start, stop in row.damaged:
+        damaged[start:stop] = True
+    assert damaged[made.stand_ins].all() and not damaged.all()
+    copy = greys(tmp_path / "copy.MP4")
+    assert np.abs(copy - whole)[~damaged].mean((1, 2)).max() < 6
+    rgb = VideoReader(tmp_path / "copy.MP4", own).get_frames(made.stand_ins).astype(int)
+    assert np.abs(rgb - 130).mean((1, 2, 3)).max() < 12
+
+
+def test_a_file_that_was_cut_gives_a_copy_of_what_is_there(tmp_path):
+    path = encode(tmp_path / "v.MP4", 120, movflags="faststart")
+    truncate(path, 0.6)
+    row, index = inspect(path, "v")
+    assert row.pictures == 120 > index.frames
+    made, own = write_proxy(path, tmp_path / "copy.MP4", SMALL, index)
+    assert seconds(own) == seconds(index)
+    assert all(any(a <= n < b for a, b in row.damaged) for n in made.stand_ins)
+
+
+def test_frames_that_share_a_time_stay_two_frames(tmp_path):
+    path = encode(tmp_path / "v.MP4", 60, bframes=0)
+    rewrite(path, lambda p: [*p[:30], replace(p[30], pts=p[31].pts), *p[31:]])
+    row, index = inspect(path, "v")
+    assert index.frames == 60 and index.pts[30] == index.pts[31]
+    _, own = write_proxy(path, tmp_path / "copy.MP4", SMALL, index)
+    assert own.frames == 60 and (np.diff(own.pts) > 0).all()
+    apart = np.abs(own.times - index.times)
+    assert apart.max() <= float(index.time_base) and np.flatnonzero(apart > 1e-9).tolist() == [31]
+    assert any(a <= 31 < b for a, b in row.damaged)
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """A copy, its original's index, and samples of its pictures."""
+    folder = tmp_path_factory.mktemp("copied")
+    index = build_index(encode(folder / "v.MP4", 60))
+    write_proxy(folder / "v.MP4", folder / "copy.MP4", SMALL, index)
+    with av.open(str(folder / "copy.MP4")) as container:
+        samples = np.array([sample(frame) for frame in container.decode(video=0)])
+    return folder / "copy.MP4", index, samples
+
+
+def swap_key_frames(packets):
+    packets[12], packets[36] = (
+        replace(packets[12], data=packets[36].data),
+        replace(packets[36], data=packets[12].data),
+    )
+    return packets
+
+
+SPOIL = {
+    "one_dropped": (lambda path: rewrite(path, lambda p: p[:20] + p[21:]), "has 59 frames"),
+    "last_dropped": (lambda path: rewrite(path, lambda p: p[:-1]), "has 59 frames"),
+    "one_late": (
+        lambda path: rewrite(
+            path, lambda p: [*p[:-1], replace(p[-1], pts=p[-1].pts + 1, dts=p[-1].dts + 1)]
+        ),
+        "other times",
+    ),
+    "swapped": (lambda path: rewrite(path, swap_key_frames), "another picture"),
+    "zeroed": (lambda path: zero_block(path, 0.3, 400), "another picture"),
+}
+
+
+@pytest.mark.parametrize("kind", SPOIL)
+def test_a_copy_that_does_not_hold_is_refused(kind, copied, tmp_path):
+    copy, index, samples = copied
+    check_copy(copy, index, SMALL, samples)
+    path = tmp_path / "copy.MP4"
+    path.write_bytes(copy.read_bytes())
+    spoil, words = SPOIL[kind]
+    spoil(path)
+    with pytest.raises(EpicError, match=words):
+        check_copy(path, index, SMALL, samples)
+
+
+def test_another_distance_of_key_frames_than_asked_for_is_refused(copied):
+    copy, index, samples = copied
+    with pytest.raises(EpicError, match="key frame every 10 pictures"):
+        check_copy(copy, index, replace(SMALL, gop=10), samples)
+
+
+def test_nothing_is_left_of_a_copy_that_fails(tmp_path):
+    path = encode(tmp_path / "v.MP4", 30)
+    other = build_index(encode(tmp_path / "other.MP4", 31))
+    target = tmp_path / "copies" / "v.MP4"
+    with pytest.raises(EpicError, match="scan it again"):
+        write_proxy(path, target, SMALL, other)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_progress_runs_from_the_first_frame_to_the_last(sound, tmp_path):
+    told = []
+    write_proxy(sound["joined"], tmp_path / "v.MP4", SMALL, progress=told.append)
+    assert told == sorted(told) and told[0] == 0 and told[-1] == 240

@@ -1,0 +1,80 @@
+"""Training and prediction on copies: the same frame numbers, smaller pictures."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import epic100.mmaction  # noqa: F401
+from epic100.prediction import PredictSettings, predict, read_predictions
+from epic100.proxy import ProxySettings, make_proxies
+from epic100.segments import read_segments
+from epic100.training import TrainSettings, build_config, train
+
+SETTINGS = TrainSettings(
+    config="config/x3d_demo.py", epochs=1, batch_size=4, options={"train_cfg.val_interval": 100}
+)
+
+
+@pytest.fixture(scope="module")
+def results(lab, tmp_path_factory) -> Path:
+    """The lab's results with eight train segments, and copies of its videos; no original."""
+    folder = tmp_path_factory.mktemp("copies") / "results"
+    shutil.copytree(lab.results, folder)
+    lines = (folder / "clean/train.txt").read_text().splitlines(keepends=True)
+    (folder / "clean/train.txt").write_text("".join(lines[:8]))
+    for participant in ("P01", "P02", "P03"):
+        make_proxies(
+            [v for v in lab.videos.values() if v.participant_id == participant],
+            lab.root, folder / "proxies", settings=ProxySettings(height=60),
+            scan_table=folder / f"scan/{participant}.tsv",
+            scan_index=folder / f"scan/{participant}.index.npz",
+            table=folder / f"proxies/{participant}.tsv",
+            index=folder / f"proxies/{participant}.index.npz",
+        )  # fmt: skip
+    return folder
+
+
+def config_on(results, copies: bool, lab):
+    root = str(results / "proxies") if copies else lab.root
+    index_dir = str(results / "proxies") if copies else None
+    return build_config(SETTINGS, str(results), root, index_dir)
+
+
+def test_a_sample_of_a_copy_is_the_sample_of_the_original_in_small(lab, results):
+    from mmaction.registry import DATASETS
+    from mmengine.registry import init_default_scope
+
+    init_default_scope("mmaction")
+    clips = {}
+    for copies in (True, False):
+        spec = config_on(results, copies, lab).val_dataloader.dataset
+        assert spec.pipeline[0].index_dir.endswith("/proxies" if copies else "/scan")
+        dataset = DATASETS.build(spec)
+        steps = dataset.pipeline.transforms
+        clips[copies] = []
+        for number in (0, len(dataset) - 1):
+            data = dataset.get_data_info(number)
+            for step in steps[:3]:
+                data = step(data)
+            clips[copies].append(data)
+    for small, original in zip(clips[True], clips[False], strict=True):
+        assert small["frame_inds"].tolist() == original["frame_inds"].tolist()
+        assert small["avg_fps"] == pytest.approx(original["avg_fps"], abs=1e-9)
+        assert "/proxies/" in small["filename"] and lab.root in original["filename"]
+        difference = np.stack(small["imgs"]).astype(int)[:, :50, :90]
+        difference -= np.stack(original["imgs"])[:, :50, :90]
+        assert np.abs(difference).mean((1, 2, 3)).max() < 12
+
+
+def test_a_model_is_trained_and_predicts_on_copies_alone(lab, results):
+    copies = str(results / "proxies")
+    train(SETTINGS, results / "model.pth", results=str(results), video_root=copies,
+          num_verbs=97, num_nouns=300, index_dir=copies)  # fmt: skip
+    predict(
+        results / "model.pth", results / "clean/val.txt", results / "val.pt", split="val",
+        video_root=copies, index_dir=copies, settings=PredictSettings(batch_size=4),
+    )  # fmt: skip
+    listed = read_segments(results / "clean/val.txt")["narration_id"].tolist()
+    assert read_predictions(results / "val.pt", "val").narration_ids == listed

@@ -1,0 +1,270 @@
+"""Small copies of a participant's videos: each made by a process of its own that can be killed.
+
+Finished copies are kept, with notes of what they are made of beside them, so that a run that was
+cut short makes only what lacks. No file stops the others: where a copy cannot be made, a link to
+the original stands in its place, with the original's index, and it is said.
+"""
+
+import csv
+import json
+import os
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from epic100.atomic import atomic_path
+from epic100.errors import EpicError
+from epic100.proxy.encoder import CANNOT_WRITE, ProxySettings, same_clock
+from epic100.scan import ScanLimits, load_index
+from epic100.scan.decoder_process import run_decoder
+from epic100.scan.table import ScanRow, read_scan_table
+from epic100.sheet import Video
+from epic100.video_index import VideoIndex
+from epic100.video_jobs import Board, side_by_side
+
+ENCODER = (sys.executable, "-m", "epic100.proxy.encoder")
+VERSION = 1  # raise it when copies are made otherwise, so that old ones are not used
+
+COPIED, ORIGINAL, NONE = "copied", "original", "none"
+STATES = (COPIED, ORIGINAL, NONE)
+
+
+@dataclass(frozen=True)
+class ProxyRow:
+    """What stands for one video: a copy, the `original` (a link), or `none` (not readable).
+
+    `stand_ins`: how many frames of the copy are grey since the original does not give them. `psnr`:
+    of the copy's luma, in dB, against the original scaled to its size. Sizes in bytes.
+    """
+
+    video_id: str
+    state: str
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+    stand_ins: int = 0
+    psnr: float = 0.0
+    bytes: int = 0
+    original_bytes: int = 0
+    reason: str = ""
+
+
+COLUMNS = tuple(f.name for f in fields(ProxyRow))
+Result = tuple[ProxyRow, VideoIndex | None]
+
+
+def make_proxies(
+    videos: Sequence[Video],
+    root: str | os.PathLike,
+    copies: str | os.PathLike,
+    *,
+    scan_table: str | os.PathLike,
+    scan_index: str | os.PathLike,
+    table: str | os.PathLike,
+    index: str | os.PathLike,
+    settings: ProxySettings,
+    limits: ScanLimits = ScanLimits(),  # noqa: B008 (frozen)
+    threads: int = 1,
+    encoder: Sequence[str] = ENCODER,
+    say: Callable[[str], None] = print,
+) -> list[ProxyRow]:
+    """Make the copies of `videos` below `root` that lack, at the same places below `copies`.
+
+    `scan_table`, `scan_index`: what the scan found; what it calls unreadable gets no copy. Writes
+    `table`, a row a video for people, and `index`: an .npz of the copies' indexes as the scan's is
+    of the originals', for readers. Raises EpicError, after all the others are done, where the disk
+    does not take a copy.
+    """
+    scanned = {row.video_id: row for row in read_scan_table(scan_table)}
+    jobs = {}
+    for video in videos:
+        _make_folder(video.path(copies).parent)
+        job = _Job(video, scanned, Path(root), Path(copies), Path(scan_index), settings)
+        jobs[video.video_id] = job
+    known = {video_id: job.known() for video_id, job in jobs.items()}
+    waiting = [video for video in videos if known[video.video_id] is None]
+    if waiting:
+        known |= side_by_side(
+            f"copy {Path(table).stem}",
+            waiting,
+            lambda video, board: jobs[video.video_id].make(limits, encoder, board),
+            threads,
+        )
+    results = [known[video.video_id] for video in videos]
+    rows = [row for row, _ in results]
+    _refuse_disk_errors(rows, copies)
+    _write_indexes(results, index)
+    _write_table(rows, table)
+    for row in rows:
+        if row.state == ORIGINAL:
+            say(f"WARNING: {row.video_id}: no copy, the original is read: {row.reason}")
+        elif row.stand_ins:
+            say(f"{row.video_id}: {row.stand_ins} damaged frames are grey in its copy")
+    counts = Counter(row.state for row in rows)
+    told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    size, original = (sum(getattr(r, n) for r in rows) / 1e6 for n in ("bytes", "original_bytes"))
+    say(
+        f"{len(rows)} videos: {told}; {len(waiting)} of them worked on now; "
+        f"{size:.1f} MB, the originals {original:.1f} MB"
+    )
+    return rows
+
+
+class _Job:
+    """One video, the place of its copy and the notes beside it."""
+
+    def __init__(
+        self,
+        video: Video,
+        scanned: Mapping[str, ScanRow],
+        root: Path,
+        copies: Path,
+        scan_index: Path,
+        settings: ProxySettings,
+    ):
+        self.video, self._scan_index, self._settings = video, scan_index, settings
+        self._source, self._copy = video.path(root), video.path(copies)
+        self._notes = self._copy.with_suffix(".npz")
+        if self._source.parent.resolve() == self._copy.parent.resolve():
+            raise EpicError(
+                f"{self._copy.parent}: holds the originals; copies need a folder of their own, see "
+                "`videos: proxy: root:` in the config"
+            )
+        self._row = scanned.get(video.video_id)
+        self._index = load_index(scan_index, video.video_id)
+        if self._row is None or (self._row.readable and self._index is None):
+            raise EpicError(
+                f"{scan_index}: no frame index of {video.video_id}, or no row in the table beside "
+                "it; scan its participant again"
+            )
+        self._key = ""
+
+    def known(self) -> Result | None:
+        """The result where nothing has to be made: nothing to copy, or done before."""
+        if not self._row.readable:
+            return ProxyRow(self.video.video_id, NONE, reason=self._row.reason), None
+        try:
+            state = self._source.stat()
+        except OSError as error:
+            raise EpicError(
+                f"{self._source}: {error.strerror}; it was there when it was scanned"
+            ) from error
+        made_of = {
+            "version": VERSION,
+            "source": str(self._source.resolve()),
+            "bytes": state.st_size,
+            "mtime_ns": state.st_mtime_ns,
+        }
+        self._key = json.dumps(made_of | asdict(self._settings))
+        return self._result()
+
+    def make(self, limits: ScanLimits, encoder: Sequence[str], board: Board) -> Result:
+        """Run the encoder; where it fails, let the original stand in the copy's place."""
+        name = self.video.video_id
+        for left in self._copy.parent.glob(f".{name}.*.tmp.*"):  # of a run that was killed
+            left.unlink(missing_ok=True)
+        command = [*encoder, str(self._source), str(self._copy), str(self._notes)]
+        command += ["--index", str(self._scan_index), "--key", self._key]
+        command += ["--settings", json.dumps(asdict(self._settings))]
+        reason = run_decoder(
+            command,
+            limits,
+            limits.total(self.video),
+            lambda frames: board.update(self.video, frames),
+        )
+        result = None if reason else self._result()
+        if result is None:
+            return self._original(reason or "the encoder left no copy"), self._index
+        return result
+
+    def _result(self) -> Result | None:
+        """What the notes say, if they and the copy are whole and made of this very file."""
+        try:
+            with np.load(self._notes) as arrays:
+                facts = json.loads(str(arrays["facts"]))
+                own = VideoIndex.from_arrays(arrays)
+            size = self._copy.stat().st_size
+            # Not its time: whoever touches copies to keep them does not spoil them.
+            if facts["key"] != self._key or facts["bytes"] != size:
+                return None
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            return None
+        if not same_clock(self._index, own):
+            return None
+        sound = self._beyond_damage(facts["stand_ins"])
+        if sound:
+            reason = f"{sound} frames that the scan calls sound do not decode"
+            return self._original(reason), self._index
+        row = ProxyRow(
+            self.video.video_id,
+            COPIED,
+            facts["width"],
+            facts["height"],
+            facts["frames"],
+            len(facts["stand_ins"]),
+            facts["psnr"],
+            size,
+            self._source.stat().st_size,
+        )
+        return row, own
+
+    def _beyond_damage(self, frames: list[int]) -> int:
+        damaged = np.zeros(self._index.frames, dtype=bool)
+        for start, stop in self._row.damaged:
+            damaged[start:stop] = True
+        return int((~damaged[frames]).sum())
+
+    def _original(self, reason: str) -> ProxyRow:
+        """Put a link to the original in the copy's place."""
+        if CANNOT_WRITE not in reason:
+            with atomic_path(self._copy) as temporary:
+                temporary.symlink_to(self._source.resolve())
+            self._notes.unlink(missing_ok=True)
+        return ProxyRow(
+            self.video.video_id,
+            ORIGINAL,
+            frames=self._index.frames,
+            original_bytes=self._source.stat().st_size,
+            reason=reason,
+        )
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EpicError(
+            f"{path}: {error.strerror}; copies go there, see `videos: proxy: root:` in the config"
+        ) from error
+
+
+def _refuse_disk_errors(rows: Sequence[ProxyRow], copies: str | os.PathLike) -> None:
+    failed = [row for row in rows if CANNOT_WRITE in row.reason]
+    if failed:
+        names = ", ".join(row.video_id for row in failed)
+        raise EpicError(
+            f"{copies}: {failed[0].reason}; no copy of {names}; the others are kept: make room "
+            "(or set `videos: proxy: root:`) and run again"
+        )
+
+
+def _write_indexes(results: Sequence[Result], path: str | os.PathLike) -> None:
+    arrays = {}
+    for row, own in results:
+        if own is not None:
+            arrays |= own.to_arrays(f"{row.video_id}/")
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def _write_table(rows: Sequence[ProxyRow], path: str | os.PathLike) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in rows:
+            writer.writerow([f"{v:.2f}" if isinstance(v, float) else v for v in vars(row).values()])

@@ -1,0 +1,275 @@
+"""Make and check the copy of one video: `python -m epic100.proxy.encoder`.
+
+Runs as a process of its own, which can be killed, as the scan's decoder does. Frame i of the copy
+is frame i of the original and is shown at the same time, counted from the first picture on. Where
+the original gives no picture, the copy holds a grey one, so that no number shifts.
+
+The copy is H.264 without B-frames, in closed groups of `gop` pictures, coded on one thread. x264's
+preset is `veryfast`, tuned for fast decoding: no CABAC, no deblocking filter. Its assembly stays
+on, so two copies of one video may differ in bytes; with `asm=0` they would not, but take four
+times as long to code.
+"""
+
+import argparse
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from epic100.atomic import atomic_path
+from epic100.errors import EpicError
+from epic100.proxy.pictures import clock, numbered
+from epic100.proxy.rotation import copy_rotation
+from epic100.scan.stream_pass import words
+from epic100.video_index import VideoIndex, build_index, picture_stream
+
+CANNOT_WRITE = "cannot write"  # of a reason: not the video's fault
+PROGRESS_EVERY = 64  # pictures
+CHECK_SHARE = 8  # of the time, one part goes into checking
+GRID = 16  # samples of luma each way, of every picture
+LEAST_PSNR = 15.0  # dB; another picture, or a torn one, lies below
+
+
+@dataclass(frozen=True)
+class ProxySettings:
+    """How copies are made: what of `videos: proxy:` decides their pictures.
+
+    `height` of the pictures in pixels (their width where they stand upright), never more than the
+    original's. `gop`: pictures from key frame to key frame. `crf`: x264's constant rate factor.
+    """
+
+    height: int = 256
+    gop: int = 12
+    crf: float = 20
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) of the copy: in proportion, even, never larger."""
+        scale = min(1.0, self.height / min(width, height))
+        return tuple(max(2, 2 * round(side * scale / 2)) for side in (width, height))
+
+    def options(self) -> dict[str, str]:
+        """Options of libx264."""
+        x264 = f"keyint={self.gop}:min-keyint=1:scenecut=0:bframes=0:open-gop=0"
+        return {
+            "preset": "veryfast",
+            "tune": "fastdecode",
+            "crf": str(self.crf),
+            "threads": "1",
+            "a53cc": "0",
+            "x264-params": x264,
+        }
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What became of one video. `stand_ins`: frames that the original does not give.
+
+    `psnr`: of luma, in dB, from a grid of samples of every picture that is no stand-in.
+    """
+
+    width: int
+    height: int
+    frames: int
+    stand_ins: list[int]
+    psnr: float
+
+
+def write_proxy(
+    source: Path,
+    target: Path,
+    settings: ProxySettings,
+    index: VideoIndex | None = None,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> tuple[Copy, VideoIndex]:
+    """Write the copy of `source` to `target`, whole and checked or not at all.
+
+    `index`: the original's, of the scan; without one its packets are read once more. Returns the
+    copy's own index too. Raises EpicError where the copy does not hold, with "cannot write" first
+    where the disk is at fault, and av.error.FFmpegError where the original cannot be read.
+    """
+    index = index or build_index(source)
+    with atomic_path(target) as temporary:
+        samples, stand_ins = _encode(
+            source, temporary, index, settings, lambda n: progress(n - n // CHECK_SHARE)
+        )
+        done = index.frames - index.frames // CHECK_SHARE
+        own, errors = check_copy(
+            temporary, index, settings, samples, lambda n: progress(done + n // CHECK_SHARE)
+        )
+    sound = np.ones(index.frames, dtype=bool)
+    sound[stand_ins] = False
+    psnr = float(_decibel(errors[sound].mean())) if sound.any() else 0.0
+    with av.open(str(target)) as container:
+        context = picture_stream(container).codec_context
+        return Copy(context.width, context.height, own.frames, stand_ins, psnr), own
+
+
+def _encode(source, target, index, settings, progress) -> tuple[np.ndarray, list[int]]:
+    """Returns samples uint8 [F, S] of the pictures that went in, and the stand-ins."""
+    ticks, time_base = clock(index)
+    samples, stand_ins, rotation = [], [], None
+    with contextlib.ExitStack() as stack:
+        container = stack.enter_context(av.open(str(source)))
+        stream = picture_stream(container)
+        original = stream.codec_context
+        size = settings.size(original.width, original.height)
+        out, video = stack.enter_context(_output(target, size, settings, index.fps, time_base))
+        for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
+            setattr(video.codec_context, name, getattr(original, name))
+        scaler = VideoReformatter()
+        for number, frame in numbered(container, stream, index):
+            if frame is None:
+                picture = _grey(size)
+                stand_ins.append(number)
+            else:
+                if number == len(stand_ins):  # the first that is one
+                    rotation = frame.side_data.get("DISPLAYMATRIX")
+                picture = scaler.reformat(
+                    frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
+                )
+            samples.append(sample(picture))
+            picture.pts, picture.time_base = int(ticks[number]), time_base
+            picture.pict_type = 0  # the original's would make key frames of its own
+            packets = video.encode(picture)
+            with _writing():
+                out.mux(packets)
+            if number % PROGRESS_EVERY == 0:
+                progress(number)
+        packets = video.encode(None)
+        with _writing():
+            out.mux(packets)
+    if rotation is not None:
+        copy_rotation(bytes(rotation), target)
+    return np.array(samples), stand_ins
+
+
+@contextlib.contextmanager
+def _output(path: Path, size, settings: ProxySettings, fps: float, time_base: Fraction):
+    """An open file and its video stream; it is finished where nothing failed."""
+    rate = Fraction(fps).limit_denominator(1001) if fps else Fraction(30)
+    with _writing():
+        out = av.open(str(path), "w", format="mp4")
+    try:
+        stream = out.add_stream("libx264", rate=rate, options=settings.options())
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = time_base
+        yield out, stream
+    except BaseException:
+        with contextlib.suppress(av.error.FFmpegError, OSError):
+            out.close()
+        raise
+    with _writing():
+        out.close()
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except (av.error.FFmpegError, OSError) as error:
+        raise EpicError(f"{CANNOT_WRITE} the copy: {words(error)}") from error
+
+
+def check_copy(
+    path: Path,
+    index: VideoIndex,
+    settings: ProxySettings,
+    samples: np.ndarray,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> tuple[VideoIndex, np.ndarray]:
+    """Decode a finished copy; its own index, and mean squared errors [F] of its luma.
+
+    `index`: of the original; `samples` (`sample`) uint8 [F, S]: of the pictures that went in.
+    Raises EpicError where count, clock or key frames are not the wanted ones, or a picture does
+    not decode or is another than the one that went in.
+    """
+    own = build_index(path)
+    if not same_clock(index, own):
+        raise EpicError(f"its copy has {own.frames} frames, or other times than its {index.frames}")
+    keys = own.pts[:: settings.gop]
+    if not (np.array_equal(own.key_pts, keys) and np.array_equal(own.key_dts, keys)):
+        raise EpicError(f"its copy has not a key frame every {settings.gop} pictures")
+    errors = np.full(index.frames, 255.0**2)
+    with av.open(str(path)) as container:
+        stream = picture_stream(container)
+        for number, frame in numbered(container, stream, own):
+            if frame is not None:
+                difference = samples[number] - sample(frame).astype(np.float32)
+                errors[number] = np.square(difference).mean()
+            if number % PROGRESS_EVERY == 0:
+                progress(number)
+    progress(index.frames)
+    wrong = np.flatnonzero(_decibel(errors) < LEAST_PSNR)
+    if len(wrong):
+        raise EpicError(f"frame {wrong[0]} of its copy is another picture ({len(wrong)} in all)")
+    return own, errors
+
+
+def same_clock(index: VideoIndex, copy: VideoIndex) -> bool:
+    """Whether `copy` has the frames of the original's `index` at the same times, to the tick."""
+    ticks, time_base = clock(index)
+    unit = time_base / copy.time_base
+    return (
+        copy.frames == index.frames
+        and unit.denominator == 1
+        and np.array_equal(copy.pts - copy.pts[0], ticks * unit.numerator)
+    )
+
+
+def _grey(size: tuple[int, int]) -> av.VideoFrame:
+    frame = av.VideoFrame(*size, "yuv420p")
+    for plane in frame.planes:
+        plane.update(bytes([128]) * plane.buffer_size)
+    return frame
+
+
+def sample(frame: av.VideoFrame) -> np.ndarray:
+    """Luma uint8 [S] on a grid."""
+    plane = frame.planes[0]
+    luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    rows, columns = -(-frame.height // GRID), -(-frame.width // GRID)
+    return luma[: frame.height : rows, : frame.width : columns].flatten()
+
+
+def _decibel(squared_error):
+    return 10 * np.log10(255**2 / np.maximum(squared_error, 1e-4))
+
+
+def main() -> None:
+    """Copy one file; leave the copy's index and what became of it in an .npz beside it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("notes", type=Path, help="the .npz to write")
+    parser.add_argument("--index", type=Path, required=True, help="the scan's .npz")
+    parser.add_argument("--key", required=True, help="kept in the notes: what the copy is made of")
+    parser.add_argument("--settings", type=json.loads, required=True)
+    options = parser.parse_args()
+    av.logging.set_level(None)
+    with np.load(options.index) as arrays:
+        index = VideoIndex.from_arrays(arrays, f"{options.target.stem}/")
+    try:
+        made, own = write_proxy(
+            options.source,
+            options.target,
+            ProxySettings(**options.settings),
+            index,
+            lambda frames: print("frames", frames, flush=True),
+        )
+        with atomic_path(options.notes) as temporary:
+            size = options.target.stat().st_size
+            facts = {"key": options.key, "bytes": size, **asdict(made)}
+            np.savez_compressed(temporary, facts=np.array(json.dumps(facts)), **own.to_arrays())
+    except (EpicError, av.error.FFmpegError) as error:
+        raise SystemExit(str(error) if isinstance(error, EpicError) else words(error)) from error
+
+
+if __name__ == "__main__":
+    main()

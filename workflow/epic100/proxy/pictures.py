@@ -1,0 +1,67 @@
+"""The pictures of an original in the order of its frame numbers, whatever its decoder does."""
+
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from epic100.errors import EpicError
+from epic100.video_index import VideoIndex
+
+REORDER = 16  # pictures that may come out ahead of one that is shown before them
+
+
+def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
+    """Times of the frames from the first on: ticks int64 [F], strictly ascending, and their unit.
+
+    They are the original's own, to the tick. Frames that share one time (a kind of damage) cannot
+    do so in a copy: there the unit is a part of the original's, and they follow each other.
+    """
+    ticks = index.pts - index.pts[0]
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(ticks)) + 1])
+    lengths = np.diff(np.append(starts, len(ticks)))
+    parts = int(lengths.max())
+    within = np.arange(len(ticks)) - np.repeat(starts, lengths)
+    return ticks * parts + within, index.time_base / parts
+
+
+def numbered(container, stream, index: VideoIndex) -> Iterator[tuple[int, av.VideoFrame | None]]:
+    """(frame number, picture) of all frames of `index` in order, decoded on one thread.
+
+    None stands for a picture that the original does not give: it does not decode, or is flagged
+    corrupt; `VideoReader` refuses those too. Raises EpicError where the file's packets are not
+    those of `index`, av.error.FFmpegError where the file cannot be read to its end.
+    """
+    numbers: dict[int, deque[int]] = {}
+    for number, pts in enumerate(index.pts.tolist()):
+        numbers.setdefault(pts, deque()).append(number)
+    waiting: dict[int, av.VideoFrame] = {}
+    number = 0
+    for frame in _decoded(container, stream, index):
+        own = numbers.get(frame.pts)
+        if not own or frame.is_corrupt:
+            continue
+        waiting[own.popleft()] = frame
+        while number in waiting or len(waiting) > REORDER:
+            yield number, waiting.pop(number, None)
+            number += 1
+    for last in range(number, index.frames):
+        yield last, waiting.pop(last, None)
+
+
+def _decoded(container, stream, index: VideoIndex) -> Iterator[av.VideoFrame]:
+    stream.thread_type = "NONE"
+    stream.codec_context.thread_count = 1
+    seen = []
+    for packet in container.demux(stream):
+        if packet.size and packet.pts is not None and not packet.is_discard:
+            seen.append(packet.pts)
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise  # no property of the file
+    if sorted(seen) != index.pts.tolist():
+        raise EpicError("its packets are not those that were scanned; scan it again")

@@ -1,0 +1,20 @@
+"""Rule proxy: a participant's videos -> small copies of them and their frame indexes."""
+
+from epic100.proxy import ProxySettings, make_proxies
+from epic100.rule_log import rule_log
+from epic100.scan import ScanLimits
+from epic100.sheet import Video
+
+with rule_log(snakemake.log[0]):
+    make_proxies(
+        [Video(**row) for row in snakemake.params.rows],
+        snakemake.params.root,
+        snakemake.params.copies,
+        scan_table=snakemake.input.scan,
+        scan_index=snakemake.input.scan_index,
+        table=snakemake.output.table,
+        index=snakemake.output.index,
+        settings=ProxySettings(**snakemake.params.settings),
+        limits=ScanLimits(**snakemake.params.limits),
+        threads=snakemake.threads,
+    )
