@@ -47,3 +47,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*Fail to import.*")
     import mmaction.datasets
     import mmaction.models  # noqa: F401
+
+import epic100.training.hooks  # noqa: E402
+import epic100.training.validation  # noqa: E402
+import epic100.transforms  # noqa: E402,F401  (these register with what was imported above)
