@@ -44,6 +44,16 @@ def test_what_is_set_stays_and_the_caller_s_dict_is_left_alone():
     assert complete_config(filled) == filled
 
 
+def test_the_overlay_for_the_test_board_is_valid_over_the_config_that_ships():
+    config, over = (yaml.safe_load((ROOT / "config" / name).read_text())
+                    for name in ("config.yaml", "trainval.yaml"))  # fmt: skip
+    config["train"] |= over["train"]
+    config["export"]["sls"] |= over["export"]["sls"]
+    filled = complete_config(config)
+    assert filled["train"]["split"] == "trainval"
+    assert filled["export"]["sls"] == {"pt": 2, "tl": 3, "td": 4}
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "demo.yaml"])
 def test_the_configs_that_ship_are_valid(name):
     config = yaml.safe_load((ROOT / "config" / name).read_text())

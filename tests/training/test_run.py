@@ -5,8 +5,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from epic100.cleaning import pool
 from epic100.errors import EpicError
 from epic100.model_file import load_model
+from epic100.pairs import read_pairs
 from epic100.prediction import PredictSettings, predict, read_predictions, views
 from epic100.segments import read_segments
 from epic100.training import (
@@ -130,6 +132,27 @@ def test_settings_reach_the_config_and_schedules_follow_the_epochs(lab):
     assert config.randomness["seed"] == config.train_dataloader.dataset.seed == 7
     assert config.optim_wrapper.optimizer.lr == 0.5
     assert config.train_dataloader.dataset.ann_file == f"{lab.results}/clean/train.txt"
+
+
+def test_training_on_train_and_val_takes_their_pairs_and_validates_on_nothing(lab, results):
+    clean = results / "clean"
+    lists = [(clean / f"{split}.txt").read_text() for split in ("train", "val")]
+    (clean / "val.txt").write_text("".join(lists[1].splitlines(keepends=True)[:4]))
+    pool(clean / "train.txt", clean / "val.txt", clean / "trainval.txt",
+         str(clean / "trainval_pairs.tsv"))  # fmt: skip
+    options = SMALL | {"train_cfg.val_interval": 1}
+    model = run(lab, results, split="trainval", epochs=1, options=options)
+    assert model.trained_on["split"] == "trainval" and model.trained_on["segments"] == 12
+    assert model.pairs == read_pairs(clean / "trainval_pairs.tsv")
+    log = "".join(path.read_text() for path in results.glob("work_dirs/*/*/*.log"))
+    assert "Epoch(train)" in log and "Epoch(val)" not in log
+
+
+def test_a_config_that_takes_no_notice_of_the_split_is_one_error(lab, tmp_path):
+    config = tmp_path / "mine.py"
+    config.write_text(f"train_dataloader = dict(dataset=dict(ann_file='{lab.results}/train.txt'))")
+    with pytest.raises(EpicError, match=r"mine\.py: trains on train, but .* is trainval; .*_SPLIT"):
+        build_config(settings(config=str(config), split="trainval"), lab.results, lab.root)
 
 
 def test_set_epochs_leaves_a_schedule_alone_that_ends_earlier():
