@@ -66,3 +66,10 @@ def annotations_of(wildcards):
             f"`annotations: {wildcards.split}:`"
         )
     return ANNOTATIONS[wildcards.split]
+
+
+def exported_split(kind):
+    """The split of submission.pt or submission.zip: as the config says, else the validation split
+    for the first and the test board for the second, where the config has a test CSV."""
+    board = "test" if kind == "zip" and "test" in ANNOTATIONS else "val"
+    return CONFIG["export"]["split"] or board

@@ -25,6 +25,7 @@ def fold_pairs(
     num_verbs: int,
     num_nouns: int,
     reduce: str = "logsumexp",
+    backoff: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Verb scores [N, V] and noun scores [N, M] from pair scores [N, P].
 
@@ -38,14 +39,22 @@ def fold_pairs(
     tie), so the best choice for action accuracy, which the official evaluator gets from the product
     of both.
 
+    `backoff` above 0 lets `max` say a pair that is not in the table: where the best verb and the
+    best noun by their marginals, v and n, are no pair of it and backoff * p(v) * p(n) exceeds the
+    probability of every pair, v and n get that score and come first. At 1 the marginals' product is
+    taken as it is, as if verb and noun were independent. `logsumexp` chooses by the marginals
+    anyway, and takes no notice.
+
     Classes that no pair holds get FLOOR, or one nat less than the lowest held class of the row
     where that is lower; rows are normalised with the floor in.
 
     EpicError: NaN or infinite scores, shapes that do not fit, an id out of range, a pair listed
-    twice, an unknown `reduce`.
+    twice, an unknown `reduce`, a negative `backoff`.
     """
     if reduce not in REDUCTIONS:
         raise EpicError(f"reduce is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
+    if not 0 <= backoff < math.inf:
+        raise EpicError(f"backoff is {backoff!r}, expected a number from 0 on; 0 is no back-off")
     if pair_logprobs.ndim != 2 or not pair_logprobs.is_floating_point():
         raise EpicError(
             f"pair scores are {pair_logprobs.dtype} {list(pair_logprobs.shape)}, expected a float"
@@ -59,8 +68,11 @@ def fold_pairs(
     for start in range(0, len(pair_logprobs), _CHUNK):
         rows = slice(start, start + _CHUNK)
         logits = pair_logprobs[rows].double()
-        verb[rows] = _normalise(_fold(logits, verb_of, num_verbs, reduce))
-        noun[rows] = _normalise(_fold(logits, noun_of, num_nouns, reduce))
+        folded_verb = _fold(logits, verb_of, num_verbs, reduce)
+        folded_noun = _fold(logits, noun_of, num_nouns, reduce)
+        if backoff and reduce == "max":
+            _back_off(logits, verb_of, noun_of, folded_verb, folded_noun, math.log(backoff))
+        verb[rows], noun[rows] = _normalise(folded_verb), _normalise(folded_noun)
     return verb, noun
 
 
@@ -131,6 +143,26 @@ def _fold(logits: torch.Tensor, class_of: torch.Tensor, size: int, reduce: str) 
     # Shifted by the class's own peak, not the row's, so that improbable classes do not underflow.
     shifted = peak.gather(1, index).neg_().add_(logits).exp_()
     return torch.zeros_like(peak).scatter_add_(1, index, shifted).log_().add_(peak)
+
+
+def _back_off(
+    logits: torch.Tensor,
+    verb_of: torch.Tensor,
+    noun_of: torch.Tensor,
+    verb: torch.Tensor,
+    noun: torch.Tensor,
+    log_weight: float,
+) -> None:
+    """Raise a pair beyond the table that both marginals say in `verb` and `noun`, folded by max."""
+    in_table = torch.zeros((verb.shape[1], noun.shape[1]), dtype=torch.bool, device=logits.device)
+    in_table[verb_of, noun_of] = True
+    total = logits.logsumexp(dim=1)
+    p_verb, best_verb = _fold(logits, verb_of, verb.shape[1], "logsumexp").max(dim=1)
+    p_noun, best_noun = _fold(logits, noun_of, noun.shape[1], "logsumexp").max(dim=1)
+    score = log_weight + p_verb + p_noun - total  # on the scale of the logits
+    taken = ~in_table[best_verb, best_noun] & (score > logits.amax(dim=1))
+    rows = taken.nonzero().flatten()
+    verb[rows, best_verb[rows]] = noun[rows, best_noun[rows]] = score[rows]
 
 
 def _normalise(folded: torch.Tensor) -> torch.Tensor:

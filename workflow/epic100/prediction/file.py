@@ -9,6 +9,8 @@ import torch
 
 from epic100.atomic import atomic_path
 from epic100.errors import EpicError
+from epic100.model_file import digest
+from epic100.segments import read_segments
 
 FORMAT = "epic100 predictions 2"
 
@@ -39,9 +41,37 @@ def write_predictions(predictions: Predictions, path: str | os.PathLike) -> None
         torch.save({"format": FORMAT, **vars(predictions)}, file)
 
 
-def read_predictions(path: str | os.PathLike, split: str) -> Predictions:
-    """Read predictions of `split`. Raises EpicError for another file or another split's."""
-    path = Path(path)
+def read_predictions(
+    path: str | os.PathLike,
+    split: str,
+    *,
+    model: str | os.PathLike | None = None,
+    clean: str | os.PathLike | None = None,
+) -> Predictions:
+    """Read predictions of `split`, made with `model` for the clean list `clean` where those are
+    given.
+
+    Raises EpicError for another file, another split's, another model's, or one that lacks segments
+    of the list or has others.
+    """
+    predictions = _read(Path(path), split)
+    again = f"make it again with `snakemake -R {path}`"
+    if model is not None and predictions.model != digest(model):
+        raise EpicError(f"{path}: made with another model than {model}; {again}")
+    if clean is not None:
+        listed = read_segments(clean)["narration_id"].tolist()
+        lacking = sorted(set(listed).difference(predictions.narration_ids))
+        strange = sorted(set(predictions.narration_ids).difference(listed))
+        for what, ids in (("lacks", lacking), ("has, against the list,", strange)):
+            if ids:
+                raise EpicError(
+                    f"{path}: {what} {len(ids)} segments, the first is {ids[0]}; expected the "
+                    f"{len(listed)} of {clean}; {again}"
+                )
+    return predictions
+
+
+def _read(path: Path, split: str) -> Predictions:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         with zipfile.ZipFile(path) as archive:  # torch.load does not look at checksums
