@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from epic100.errors import EpicError
-from epic100.scores import FLOOR, fold_pairs, prior_logprobs
+from epic100.scores import FLOOR, fold_pairs, fold_ways, prior_logprobs
 
 V, M, P = 7, 11, 30
 
@@ -133,6 +133,14 @@ def test_back_off_takes_the_marginals_of_any_row_offset_and_leaves_logsumexp_alo
     for weight in (-1, math.nan, math.inf):
         with pytest.raises(EpicError, match="backoff is .*, expected a number from 0 on"):
             fold_pairs(x, pairs, V, M, "max", weight)
+
+
+def test_ways_that_are_folded_together_are_those_that_are_folded_alone(pairs):
+    x = factored(60, pairs)
+    ways = [("max", 0), ("logsumexp", 0), ("max", 3), ("logsumexp", 3), ("max", 1.5)]
+    for way, scores in zip(ways, fold_ways(x, pairs, V, M, ways), strict=True):
+        for part, alone in zip(scores, fold_pairs(x, pairs, V, M, *way), strict=True):
+            assert torch.equal(part, alone)
 
 
 def test_offsets_of_rows_and_half_precision_do_not_matter(pairs):

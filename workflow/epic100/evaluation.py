@@ -5,17 +5,16 @@ import os
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from epic100.atomic import atomic_path
 from epic100.diagnostics import diagnose
 from epic100.errors import EpicError
-from epic100.metrics import official_hits, official_metrics
+from epic100.metrics import group_accuracies, official_hits
 from epic100.official_lists import LISTS, read_list
 from epic100.prediction import Predictions, read_predictions
 from epic100.scores import REDUCTIONS
 from epic100.segments import read_segments
-from epic100.submission.export import complete_scores
+from epic100.submission.export import complete_ways
 
 BACKOFFS = (0.0, 1.0, 2.0)  # weights that metrics.json compares
 
@@ -53,11 +52,13 @@ def evaluate(
     beyond = ~_in_train(predictions, *truth)
 
     chosen, by_reduce, by_backoff = (reduce, backoff if reduce == "max" else 0.0), {}, {}
-    ways = [(way, 0.0) for way in REDUCTIONS] + [("max", weight) for weight in BACKOFFS]
-    for way, weight in dict.fromkeys([*ways, chosen]):
-        verb, noun, predicted = complete_scores(predictions, ids, way, weight)
-        found = official_metrics(verb, noun, *truth, participants, **groups)
-        found |= _readable(verb, noun, truth, predicted, beyond)
+    every = [(way, 0.0) for way in REDUCTIONS] + [("max", weight) for weight in BACKOFFS]
+    ways = list(dict.fromkeys([*every, chosen]))
+    scores, predicted = complete_ways(predictions, ids, ways)
+    for (way, weight), (verb, noun) in zip(ways, scores, strict=True):
+        hits = official_hits(verb, noun, *truth)
+        found = group_accuracies(hits, *truth, participants, **groups)
+        found |= _readable(hits, predicted.numpy(), beyond)
         shown = {k: v for k, v in found.items() if k.startswith(("overall", "readable", "beyond"))}
         if not weight:
             by_reduce[way] = shown
@@ -91,17 +92,13 @@ def _in_train(predictions: Predictions, verb: np.ndarray, noun: np.ndarray) -> n
 
 
 def _readable(
-    verb: torch.Tensor,
-    noun: torch.Tensor,
-    truth: tuple[np.ndarray, np.ndarray],
-    predicted: torch.Tensor,
-    beyond: np.ndarray,
+    hits: dict[str, np.ndarray], predicted: np.ndarray, beyond: np.ndarray
 ) -> dict[str, float | None]:
     """Accuracies over the segments that were predicted, and top-1 of those beyond train's pairs."""
     figures: dict[str, float | None] = {}
-    for name, right in official_hits(verb, noun, *truth).items():
+    for name, right in hits.items():
         accuracy = name.replace("_at_", "_accuracy_at_")
-        figures[f"readable_{accuracy}"] = _percent(right[predicted.numpy()])
+        figures[f"readable_{accuracy}"] = _percent(right[predicted])
         if name.endswith("_1"):
             figures[f"beyond_train_{accuracy}"] = _percent(right[beyond])
     return figures

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from epic100.atomic import atomic_path
 from epic100.errors import EpicError
 from epic100.prediction import Predictions, read_predictions
-from epic100.scores import fold_pairs, prior_logprobs
+from epic100.scores import fold_ways, prior_logprobs
 from epic100.segments import read_segments
 from epic100.submission import build, read_pt, write_pt, write_zip
 from epic100.submission.check import HINT, check, check_zip
@@ -27,6 +27,15 @@ def complete_scores(
     Third: bool [N], which were predicted. Raises EpicError where an id stands twice, predictions
     name one that is not of the split, or hold NaN or infinity.
     """
+    (scores,), predicted = complete_ways(predictions, narration_ids, [(reduce, backoff)])
+    return *scores, predicted
+
+
+def complete_ways(
+    predictions: Predictions, narration_ids: list[str], ways: Sequence[tuple[str, float]]
+) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], torch.Tensor]:
+    """Verb and noun scores as `complete_scores` gives them, for each (reduce, backoff) of `ways`;
+    second: which were predicted."""
     place = {narration_id: i for i, narration_id in enumerate(narration_ids)}
     if len(place) < len(narration_ids):
         twice = next(name for name, count in Counter(narration_ids).items() if count > 1)
@@ -51,14 +60,18 @@ def complete_scores(
     pairs = torch.tensor([pair[:2] for pair in predictions.pairs])
     counts = torch.tensor([pair[2] for pair in predictions.pairs])
     sizes = (predictions.num_verbs, predictions.num_nouns)
-    prior = fold_pairs(prior_logprobs(counts)[None], pairs, *sizes, reduce)
-    verb, noun = (scores.expand(len(place), -1).clone() for scores in prior)
     where = torch.tensor([place[name] for name in predictions.narration_ids], dtype=torch.int64)
     predicted = torch.zeros(len(place), dtype=torch.bool)
-    if len(where):
-        verb[where], noun[where] = fold_pairs(predictions.log_probs, pairs, *sizes, reduce, backoff)
-        predicted[where] = True
-    return verb, noun, predicted
+    predicted[where] = True
+    priors = fold_ways(prior_logprobs(counts)[None], pairs, *sizes, ways)
+    folded = fold_ways(predictions.log_probs, pairs, *sizes, ways)
+    whole = []
+    for prior, rows in zip(priors, folded, strict=True):
+        scores = tuple(part.expand(len(place), -1).clone() for part in prior)
+        for part, own in zip(scores, rows, strict=True):
+            part[where] = own
+        whole.append(scores)
+    return whole, predicted
 
 
 def export(
