@@ -94,6 +94,22 @@ def test_the_zip_has_the_layout_of_the_server_and_the_same_float32(entries, tmp_
             assert np.array_equal(row, entry[f"{task}_output"].numpy())
 
 
+def test_the_text_of_the_zip_is_what_json_makes_of_the_same_floats(entries, tmp_path):
+    write_zip(entries, tmp_path / "s.zip", SLS)
+    results = {
+        entry["narration_id"]: {
+            task: {str(i): score for i, score in enumerate(entry[f"{task}_output"].tolist())}
+            for task in ("verb", "noun")
+        }
+        for entry in entries
+    }
+    # As utils/challenge.py of epic-kitchens/C1-Action-Recognition has it.
+    head = {"version": "0.2", "challenge": "action_recognition", "sls_pt": 2, "sls_tl": 3}
+    with zipfile.ZipFile(tmp_path / "s.zip") as archive:
+        text = archive.read("test.json").decode()
+    assert text == json.dumps({**head, "sls_td": 4, "results": results})
+
+
 def test_files_of_the_same_entries_are_the_same_bytes(entries, tmp_path):
     write_zip(entries, tmp_path / "a.zip", SLS)
     write_pt(entries, tmp_path / "a.pt")
