@@ -16,7 +16,8 @@ default_scope = "mmaction"
 results = "{{$EPIC100_RESULTS:results}}"
 video_root = "{{$EPIC100_VIDEOS:videos}}"
 index_dir = "{{$EPIC100_INDEXES:results/scan}}"
-pairs = f"{results}/clean/pairs.tsv"
+split = "{{$EPIC100_SPLIT:train}}"  # or trainval: train and val together, with pairs of their own
+pairs = f"{results}/clean/{'pairs' if split == 'train' else split + '_pairs'}.tsv"
 num_classes = sum(1 for _ in open(pairs)) - 1  # noqa: SIM115 (a handle of `with` would join the config)
 
 clip_len = 13
@@ -83,7 +84,7 @@ train_dataloader = dict(
     num_workers=workers,
     persistent_workers=workers > 0,
     sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(dataset, ann_file=f"{results}/clean/train.txt", pipeline=train_pipeline),
+    dataset=dict(dataset, ann_file=f"{results}/clean/{split}.txt", pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=batch_size,

@@ -37,3 +37,24 @@ rule clean:
         "Clean lists, policy {params.policy}"
     script:
         "../workflow/scripts/clean.py"
+
+
+rule trainval:
+    input:
+        train="results/clean/train.txt",
+        val="results/clean/val.txt",
+    output:
+        segments="results/clean/trainval.txt",
+        pairs="results/clean/trainval_pairs.tsv",
+    log:
+        "results/logs/trainval.log",
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Train and val as one list, with the pair table of both"
+    script:
+        "../workflow/scripts/trainval.py"

@@ -24,6 +24,8 @@ if DOWNLOAD_ANNOTATIONS and CONFIG["annotations"]["format"] != "official":
 
 # Clips are read from the small copies where the config asks for them, else from the originals.
 PROXY = CONFIG["videos"]["proxy"]
+# A model of another's making must not stand where the rule train writes its own.
+MODEL = CONFIG["predict"]["model"] or "results/model.pth"
 CLIP_ROOT = PROXY["root"] if PROXY else VIDEO_ROOT
 CLIP_INDEXES = "results/proxies" if PROXY else "results/scan"
 
@@ -91,3 +93,10 @@ def annotations_of(wildcards):
             f"`annotations: {wildcards.split}:`"
         )
     return ANNOTATIONS[wildcards.split]
+
+
+def exported_split(kind):
+    """The split of submission.pt or submission.zip: as the config says, else the validation split
+    for the first and the test board for the second, where the config has a test CSV."""
+    board = "test" if kind == "zip" and "test" in ANNOTATIONS else "val"
+    return CONFIG["export"]["split"] or board

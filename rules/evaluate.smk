@@ -6,6 +6,8 @@ rule evaluate:
         **OFFICIAL_LISTS,
         predictions="results/predictions/val.pt",
         segments="results/segments/val.txt",
+        clean="results/clean/val.txt",
+        model=MODEL,
     output:
         metrics="results/metrics.json",
     log:
@@ -19,6 +21,7 @@ rule evaluate:
     params:
         lists=list(OFFICIAL_LISTS),
         reduce=CONFIG["export"]["reduce"],
+        backoff=CONFIG["export"]["backoff"],
     message:
         "Official figures from {input.predictions}"
     script:

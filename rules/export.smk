@@ -1,15 +1,19 @@
-"""Pair scores -> a complete submission, every narration_id of the split once."""
+"""Pair scores -> complete submissions, every narration_id of a split once: `.pt` as the official
+tools read it, `.zip` as the server does. Each is of its own board: see `export: split:`."""
 
 
 rule export:
     input:
-        predictions=f"results/predictions/{CONFIG['export']['split']}.pt",
-        segments=f"results/segments/{CONFIG['export']['split']}.txt",
+        predictions=lambda wildcards: f"results/predictions/{exported_split(wildcards.kind)}.pt",
+        segments=lambda wildcards: f"results/segments/{exported_split(wildcards.kind)}.txt",
+        clean=lambda wildcards: f"results/clean/{exported_split(wildcards.kind)}.txt",
+        model=MODEL,
     output:
-        pt="results/submission.pt",
-        zip="results/submission.zip",
+        submission="results/submission.{kind}",
     log:
-        "results/logs/export.log",
+        "results/logs/export/{kind}.log",
+    wildcard_constraints:
+        kind="pt|zip",
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -17,8 +21,9 @@ rule export:
         mem_mb=4000,
         runtime=15,
     params:
-        settings=CONFIG["export"],
+        split=lambda wildcards: exported_split(wildcards.kind),
+        settings={key: value for key, value in CONFIG["export"].items() if key != "split"},
     message:
-        "Submission of {params.settings[split]}"
+        "Submission of {params.split}"
     script:
         "../workflow/scripts/export.py"

@@ -3,8 +3,7 @@
 
 rule predict:
     input:
-        # A model of another's making must not stand where the rule train writes its own.
-        model=CONFIG["predict"]["model"] or "results/model.pth",
+        model=MODEL,
         segments="results/clean/{split}.txt",
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
     output:

@@ -1,12 +1,14 @@
 """Train the recognizer. Checkpoints live in results/work_dirs and are never outputs: Snakemake
 removes the outputs of a job that fails, and a long run must outlive its failures."""
 
+from epic100.pairs import pairs_path
+
 
 rule train:
     input:
-        segments="results/clean/train.txt",
+        segments=f"results/clean/{CONFIG['train']['split']}.txt",
         val="results/clean/val.txt",
-        pairs="results/clean/pairs.tsv",
+        pairs=pairs_path("results", CONFIG["train"]["split"]),
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
         config=existing_path(CONFIG["train"]["config"], workflow.basedir),
     output:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from epic100.annotations import index_segments, load_annotations
-from epic100.cleaning import clean
+from epic100.cleaning import clean, pool
 from epic100.errors import EpicError
 from epic100.minikitchen import write_annotations
 from epic100.pairs import read_pairs
@@ -134,3 +134,26 @@ def test_a_video_of_variable_rate_without_its_index_is_one_error(kitchen):
     kitchen.rows["P03_07"] = ScanRow("P03_07", "ok", 29.97, 1200, timing="variable", pictures=1200)
     with pytest.raises(EpicError, match=r"P03\.index\.npz: no frame index of P03_07, .*-R "):
         kitchen.clean()
+
+
+def test_train_and_val_together_hold_every_segment_once_and_all_their_pairs(kitchen, capsys):
+    kitchen.clean()
+    train, val = (read_segments(kitchen.lists[split]) for split in CSV)
+    out, pairs = kitchen.folder / "trainval.txt", kitchen.folder / "trainval_pairs.tsv"
+    pool(kitchen.lists["train"], kitchen.lists["val"], out, pairs)
+    lines = [Path(kitchen.lists[split]).read_text() for split in CSV]
+    assert out.read_text() == "".join(lines)
+    every = pd.concat([train, val]).groupby(["verb", "noun"]).size()
+    assert read_pairs(pairs) == [(*pair, count) for pair, count in every.items()]
+    only_train = {pair[:2] for pair in read_pairs(kitchen.folder / "clean/pairs.tsv")}
+    assert only_train < set(every.index)  # val has a pair that train lacks
+    words = f"{len(train) + len(val)} segments, {len(every)} verb-noun pairs in train and val"
+    assert words in capsys.readouterr().out
+
+
+def test_a_segment_of_both_train_and_val_is_one_error_and_leaves_no_output(kitchen):
+    kitchen.clean()
+    out = kitchen.folder / "trainval.txt"
+    with pytest.raises(EpicError, match=r"train\.txt: \S+ stands in .*train\.txt too"):
+        pool(kitchen.lists["train"], kitchen.lists["train"], out, kitchen.folder / "pairs.tsv")
+    assert not out.exists() and not (kitchen.folder / "pairs.tsv").exists()

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from epic100.config import complete_config, existing_path
+from epic100.config import complete_config, existing_path, layered_config
 from epic100.errors import EpicError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,6 +51,28 @@ def test_what_is_set_stays_and_the_caller_s_dict_is_left_alone():
 def test_an_empty_section_asks_for_copies_by_their_defaults():
     proxy = complete_config(with_key("videos.proxy", {}))["videos"]["proxy"]
     assert proxy == {"height": 256, "gop": 12, "crf": 20, "root": "results/proxies"}
+
+
+def test_the_overlay_for_the_test_board_is_valid_over_the_config_that_ships():
+    filled = layered_config([ROOT / "config/trainval.yaml"])
+    assert filled["train"]["split"] == "trainval"
+    assert filled["export"]["sls"] == {"pt": 2, "tl": 3, "td": 4}
+
+
+def test_a_config_of_the_working_directory_goes_before_the_one_that_ships(tmp_path):
+    (tmp_path / "config").mkdir()
+    own = LEAST | {"export": {"sls": {"pt": 0}}}
+    (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(own))
+    (tmp_path / "over.yaml").write_text("export: {sls: {td: 4}}\n")
+    config = layered_config([tmp_path / "over.yaml"], tmp_path)
+    assert config["annotations"]["val"] == "b.csv"
+    assert config["export"]["sls"] == {"pt": 0, "tl": 3, "td": 4}
+    for content, words in ((b"\xff", "not a readable"), (b"[1]", "is a list; expected a config")):
+        (tmp_path / "over.yaml").write_bytes(content)
+        with pytest.raises(EpicError, match=rf"over\.yaml: {words}"):
+            layered_config([tmp_path / "over.yaml"], tmp_path)
+    with pytest.raises(EpicError, match=r"none\.yaml: not a readable config"):
+        layered_config(["none.yaml"])
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "demo.yaml"])

@@ -64,9 +64,21 @@ def test_the_report_can_be_written_as_json_and_takes_tensors():
     participants = ["P01"] * 20 + ["P18"] * 30
     report = diagnose(verb, noun, verb_true, noun_true, participants)
     assert report["action_mean_class_accuracy"] == 100
-    assert report["noun_confusions"] == []
+    assert report["noun_confusions"] == report["action_confusions"] == []
     assert report["participants"]["P18"]["action_accuracy_at_1"] == 100
     gap = 100 - 100 * np.exp(5) / (np.exp(5) + 3)
     assert report["verb_expected_calibration_error"] == pytest.approx(gap)
+    both = (1 - gap / 100) * np.exp(5) / (np.exp(5) + 5)
+    assert report["action_expected_calibration_error"] == pytest.approx(100 - 100 * both)
     tensors = [torch.from_numpy(x) for x in (verb, noun, verb_true, noun_true)]
     assert json.loads(json.dumps(diagnose(*tensors, participants))) == report
+
+
+def test_actions_are_confused_as_pairs():
+    verb, noun = np.eye(3)[[0, 0, 1, 2]] * 9, np.eye(5)[[4, 4, 2, 2]] * 9
+    report = diagnose(verb, noun, [0, 1, 1, 2], [4, 4, 4, 2], ["P01"] * 4)
+    assert report["action_confusions"] == [
+        {"true": [1, 4], "predicted": [0, 4], "count": 1, "share": 50},
+        {"true": [1, 4], "predicted": [1, 2], "count": 1, "share": 50},
+    ]
+    assert report["action_mean_class_accuracy"] == pytest.approx(200 / 3)

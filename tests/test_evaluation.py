@@ -47,10 +47,16 @@ class Stage:
             path.write_text(text)
             self.lists[key] = str(path)
 
-    def evaluate(self, reduce="max", **lists):
+    def evaluate(self, reduce="max", **kwargs):
         return evaluate(
-            self.predictions, self.segments, self.out, lists=self.lists | lists, reduce=reduce
+            self.predictions, self.segments, self.out, lists=self.lists, reduce=reduce, **kwargs
         )
+
+    def predict(self, log_probs, pairs=PAIRS, **changes):
+        made = Predictions(
+            "val", self.ids, log_probs, pairs, 97, 300, **({"trained_on": {}} | changes)
+        )
+        write_predictions(made, self.predictions)
 
 
 def test_figures_are_percentages_of_the_right_segments_under_the_official_names(tmp_path):
@@ -106,8 +112,7 @@ def test_both_ways_to_fold_are_reported_and_the_chosen_one_stands_on_top(tmp_pat
     stage = Stage(tmp_path, right=40)
     # Verb 2 in two pairs of 0.3 each, verb 9 in one of 0.4: the marginal says 2, the maximum 9.
     probabilities = torch.tensor([[0, 0, 0.3, 0.3, 0.4, 0]]).clamp(min=1e-9)
-    made = Predictions("val", stage.ids, probabilities.log().repeat(40, 1), PAIRS, 97, 300, {})
-    write_predictions(made, stage.predictions)
+    stage.predict(probabilities.log().repeat(40, 1))
     verbs = np.array(PAIRS)[stage.true][:, 0]
     expected = {way: 100 * (verbs == verb).mean() for way, verb in (("max", 9), ("logsumexp", 2))}
     for way in expected:
@@ -118,6 +123,48 @@ def test_both_ways_to_fold_are_reported_and_the_chosen_one_stands_on_top(tmp_pat
             found = figures["by_reduce"][each]
             assert found["overall_verb_accuracy_at_1"] == pytest.approx(value)
             assert found["readable_verb_accuracy_at_1"] == pytest.approx(value)
+
+
+def test_each_weight_of_the_back_off_is_measured_and_what_training_lacks_is_counted(tmp_path):
+    stage = Stage(tmp_path, right=40)
+    # Verb 0 and noun 5 lead by themselves, and the table of this model lacks (0, 5).
+    pairs = [(0, 1, 5), (0, 7, 5), (2, 5, 5), (9, 5, 5)]
+    stage.predict(torch.tensor([[0.27, 0.25, 0.25, 0.23]]).log().repeat(40, 1), pairs)
+    lacking = {t for t, pair in enumerate(PAIRS) if pair[:2] not in {p[:2] for p in pairs}}
+    beyond = np.isin(stage.true, list(lacking))
+    true = np.array(PAIRS)[stage.true][:, :2].tolist()
+    for weight in (0, 2):
+        figures = stage.evaluate(backoff=weight)
+        assert figures["backoff"] == weight and figures["beyond_train"] == beyond.sum()
+        said = [0, 5] if weight else [0, 1]
+        hit = np.array([pair == said for pair in true])
+        assert figures["overall_action_accuracy_at_1"] == pytest.approx(100 * hit.mean())
+        rare = figures["beyond_train_action_accuracy_at_1"]
+        assert rare == pytest.approx(100 * hit[beyond].mean())
+        assert list(figures["by_backoff"]) == ["0", "1", "2"]
+        assert figures["by_backoff"][f"{weight}"]["beyond_train_action_accuracy_at_1"] == rare
+    assert rare > 0
+    assert stage.evaluate("logsumexp", backoff=2)["backoff"] == 0
+
+
+def test_what_the_official_tool_does_not_print_stands_in_the_file(tmp_path):
+    stage = Stage(tmp_path, right=30)
+    stage.evaluate()
+    found = json.loads(stage.out.read_text())["diagnostics"]
+    assert set(found["participants"]) == {"P01", "P02", "P18"}
+    assert sum(p["segments"] for p in found["participants"].values()) == 40
+    for task in TASKS:
+        assert 0 < found[f"{task}_mean_class_accuracy"] < 100
+        assert 0 < found[f"{task}_expected_calibration_error"] < 100
+    assert sum(mistake["count"] for mistake in found["action_confusions"]) == 10
+
+
+def test_figures_of_a_model_that_learned_from_val_are_marked(tmp_path, capsys):
+    stage = Stage(tmp_path, right=30)
+    trained_on = {"split": "trainval", "load_from": None}
+    stage.predict(torch.zeros(40, len(PAIRS)).log_softmax(1), trained_on=trained_on)
+    assert stage.evaluate()["trained_on"] == trained_on
+    assert "WARNING: the model learned from val" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ UNSEEN = ["P18", "P32"]
 TAIL_VERBS, TAIL_NOUNS = range(20, 97, 3), range(50, 300, 2)
 
 # Printed by the official evaluate.py (epic-kitchens/C1-Action-Recognition c90b6f9, NumPy 2.4.6) for
-# the segments of `official_case`.
+# the segments of `official_case`. No such numbers are kept of tied scores: NumPy ranks ties in an
+# order of the processor's own, there as here; benchmarks/submission.py compares both on one.
 OFFICIAL = {
     "overall_action_accuracy_at_1": 5.25,
     "overall_action_accuracy_at_5": 16.25,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from epic100.errors import EpicError
-from epic100.scores import FLOOR, fold_pairs, prior_logprobs
+from epic100.scores import FLOOR, fold_pairs, fold_ways, prior_logprobs
 
 V, M, P = 7, 11, 30
 
@@ -78,6 +78,69 @@ def test_max_always_agrees_with_the_most_probable_pair(pairs):
     verb, noun = fold_pairs(x, pairs, V, M, reduce="max")
     best = pairs[x.argmax(dim=1)]
     assert torch.equal(torch.stack([verb.argmax(dim=1), noun.argmax(dim=1)], dim=1), best)
+
+
+def factored(rows, pairs, scale=1.5):
+    """Logits of a model that sees verb and noun apart, so that both can point beyond the table."""
+    generator = torch.Generator().manual_seed(3)
+    verb, noun = (torch.randn(rows, size, generator=generator) * scale for size in (V, M))
+    return verb[:, pairs[:, 0]] + noun[:, pairs[:, 1]]
+
+
+def slow_back_off(x, pairs, weight):
+    """The first verb and noun of each row, pair by pair in plain Python."""
+    first = []
+    table = [tuple(pair) for pair in pairs.tolist()]
+    for row in x.double().softmax(dim=1).tolist():
+        verbs, nouns = [0.0] * V, [0.0] * M
+        for (v, n), p in zip(table, row, strict=True):
+            verbs[v] += p
+            nouns[n] += p
+        v, n = verbs.index(max(verbs)), nouns.index(max(nouns))
+        best = max(range(len(row)), key=row.__getitem__)
+        new = (v, n) not in table and weight * verbs[v] * nouns[n] > row[best]
+        first.append((v, n) if new else table[best])
+    return first
+
+
+@pytest.mark.parametrize("weight", [1.5, 2, 4])
+def test_back_off_says_a_pair_beyond_the_table_where_both_marginals_do(pairs, weight):
+    x = factored(400, pairs)
+    verb, noun = fold_pairs(x, pairs, V, M, "max", weight)
+    first = list(zip(verb.argmax(1).tolist(), noun.argmax(1).tolist(), strict=True))
+    assert first == slow_back_off(x, pairs, weight)
+    plain = fold_pairs(x, pairs, V, M, "max")
+    same = torch.tensor([pair in map(tuple, pairs.tolist()) for pair in first])
+    assert 0 < (~same).sum() < 400
+    for scores, without in zip((verb, noun), plain, strict=True):
+        assert torch.equal(scores[same], without[same])
+        assert (scores.double().exp().sum(1) - 1).abs().max() < 1e-5
+
+
+def test_back_off_takes_the_marginals_of_any_row_offset_and_leaves_logsumexp_alone(pairs):
+    x = factored(100, pairs)
+    shifted = x.double() + torch.linspace(-500, 500, 100, dtype=torch.float64)[:, None]
+    for scores, wanted in zip(
+        fold_pairs(shifted, pairs, V, M, "max", 2),
+        fold_pairs(x, pairs, V, M, "max", 2),
+        strict=True,
+    ):
+        torch.testing.assert_close(scores, wanted)
+    for scores, wanted in zip(
+        fold_pairs(x, pairs, V, M, backoff=2), fold_pairs(x, pairs, V, M), strict=True
+    ):
+        assert torch.equal(scores, wanted)
+    for weight in (-1, math.nan, math.inf):
+        with pytest.raises(EpicError, match="backoff is .*, expected a number from 0 on"):
+            fold_pairs(x, pairs, V, M, "max", weight)
+
+
+def test_ways_that_are_folded_together_are_those_that_are_folded_alone(pairs):
+    x = factored(60, pairs)
+    ways = [("max", 0), ("logsumexp", 0), ("max", 3), ("logsumexp", 3), ("max", 1.5)]
+    for way, scores in zip(ways, fold_ways(x, pairs, V, M, ways), strict=True):
+        for part, alone in zip(scores, fold_pairs(x, pairs, V, M, *way), strict=True):
+            assert torch.equal(part, alone)
 
 
 def test_offsets_of_rows_and_half_precision_do_not_matter(pairs):

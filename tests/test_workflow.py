@@ -32,6 +32,25 @@ def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk(tmp_path):
         assert rule in dag.stdout
 
 
+def test_each_board_is_one_target_with_a_split_and_a_model_of_its_own(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    for name in ("train", "validation", "test_timestamps"):
+        (tmp_path / f"annotations/EPIC_100_{name}.csv").touch()
+    both, test = tmp_path / "val.yaml", ROOT / "config/trainval.yaml"
+    both.write_text("export: {split: val}\n")
+    for target, config, split in (
+        ("pt", None, "val"), ("zip", None, "test"), ("zip", both, "val"), ("zip", test, "test"),
+    ):  # fmt: skip
+        config = ["--configfile", str(config)] if config else []
+        done = run_snakemake(f"results/submission.{target}", "-n", "--directory", str(tmp_path),
+                             *config)  # fmt: skip
+        assert done.returncode == 0, said(done)
+        assert f"Submission of {split}" in said(done) and f"Predict {split}" in said(done)
+        assert jobs(done)["predict"] == jobs(done)["export"] == jobs(done)["train"] == 1
+        learned = "trainval" if str(test) in config else "train"
+        assert f"Train on results/clean/{learned}.txt" in said(done)
+
+
 def test_the_vsc_profile_sends_scans_to_cores_and_training_to_a_gpu(tmp_path):
     (tmp_path / "annotations").mkdir()
     for name in ("train", "validation", "test_timestamps"):

@@ -141,6 +141,17 @@ def test_each_problem_of_a_zip_is_told(change, expected, entries, tmp_path):
     assert all("\n" not in line for line in lines)
 
 
+def test_a_zip_that_says_it_unpacks_to_gigabytes_is_told_and_not_read(entries, tmp_path):
+    path = tmp_path / "s.zip"
+    write_zip(entries, path, SLS)
+    whole = bytearray(path.read_bytes())
+    size_in_directory = whole.index(b"PK\x01\x02") + 24
+    whole[size_in_directory : size_in_directory + 4] = (3 * 2**29).to_bytes(4, "little")
+    path.write_bytes(whole)
+    (line,) = check_zip(path, IDS, V, M)
+    assert line == f"{path}: test.json is 1.5 GiB unpacked, expected below 1"
+
+
 def test_a_damaged_zip_is_told(entries, tmp_path):
     path = tmp_path / "s.zip"
     write_zip(entries, path, SLS)

@@ -1,4 +1,5 @@
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from epic100.errors import EpicError
+from epic100.model_file import digest
 from epic100.prediction import Predictions, write_predictions
 from epic100.scores import fold_pairs, prior_logprobs
 from epic100.submission.check import check_zip
@@ -41,10 +43,11 @@ class Stage:
         self.segments = segment_list(folder / "val.txt", ids)
         self.pt, self.zip = folder / "submission.pt", folder / "submission.zip"
 
-    def export(self, split="val", reduce="max", sls=SLS):
-        export(
-            self.predictions, self.segments, self.pt, self.zip, split=split, reduce=reduce, sls=sls
-        )
+    def export(self, out=None, split="val", reduce="max", sls=SLS, **kwargs):
+        for path in (self.pt, self.zip) if out is None else (out,):
+            export(
+                self.predictions, self.segments, path, split=split, reduce=reduce, sls=sls, **kwargs
+            )
 
     def written(self):
         return self.pt.exists(), self.zip.exists()
@@ -91,7 +94,9 @@ def test_pt_and_zip_hold_every_segment_once_with_the_same_scores(tmp_path, capsy
         assert torch.equal(torch.tensor([scores["noun"][str(i)] for i in range(300)]), noun)
     faults = [line for line in check_zip(stage.zip, IDS, 97, 300) if not line.startswith("hint")]
     assert faults == []
-    assert "12 segments of val: 9 predicted, 3 with the training prior" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    for path in (stage.pt, stage.zip):
+        assert f"{path}: 12 segments of val, 9 predicted, 3 with the training prior" in said
 
 
 def test_the_same_predictions_give_the_same_bytes(tmp_path):
@@ -107,7 +112,10 @@ def test_the_same_predictions_give_the_same_bytes(tmp_path):
     [
         (predictions([*IDS[:3], "P99_01_0"]), r"split val name P99_01_0, which is not of the spl"),
         (predictions([*IDS[:3], IDS[0]]), r"split val name a segment twice; make them again"),
-        (predictions(log_probs=torch.full((12, 4), torch.nan)), r"12 of 12 rows .* hold NaN"),
+        (
+            predictions(log_probs=torch.tensor([0.0, torch.nan]).repeat(12, 2)[:, :4]),
+            r"split val: 12 segments hold NaN or infinity, the first is P01_11_0; look at the",
+        ),
         (predictions(pairs=PAIRS[:3]), r"the pair table has 3 pairs, but the scores have 4"),
         (predictions(pairs=[*PAIRS[:3], (97, 0, 1)]), r"pair 3 .* has verb 97, expected 0 to 96"),
         (
@@ -158,3 +166,80 @@ def test_supervision_levels_that_the_server_would_refuse_leave_no_zip(tmp_path):
     with pytest.raises(EpicError, match=r"sls_pt.* is 9, expected an integer from 0 to 5"):
         stage.export(sls=SLS | {"pt": 9})
     assert not stage.zip.exists()
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.pth"
+    path.write_bytes(b"weights")
+    return path
+
+
+def test_predictions_of_another_checkpoint_are_one_error_and_no_output(tmp_path, model):
+    stage = Stage(tmp_path, predictions(model=digest(model)))
+    stage.export(model=model)
+    for path in (stage.pt, stage.zip):
+        path.unlink()
+    model.write_bytes(b"other weights")
+    words = r"val\.pt: made with another model than .*model\.pth; make it again with `snakemake -R"
+    with pytest.raises(EpicError, match=words):
+        stage.export(model=model)
+    assert stage.written() == (False, False)
+
+
+@pytest.mark.parametrize(
+    "listed, words",
+    [
+        ([*IDS, "P01_11_99"], r"lacks 1 segments, the first is P01_11_99; expected the 13 of"),
+        (
+            IDS[:-2],
+            r"has, against the list, 2 segments, the first is P01_11_10; expected the 10 of",
+        ),
+    ],
+)
+def test_predictions_for_another_clean_list_are_one_error_and_no_output(tmp_path, listed, words):
+    stage = Stage(tmp_path)
+    stage.export(clean=segment_list(tmp_path / "clean.txt"))
+    for path in (stage.pt, stage.zip):
+        path.unlink()
+    with pytest.raises(EpicError, match=words):
+        stage.export(clean=segment_list(tmp_path / "clean.txt", listed))
+    assert stage.written() == (False, False)
+
+
+@pytest.mark.parametrize("name", ["submission.pt", "submission.zip"])
+def test_a_disk_that_fills_leaves_the_old_submission_and_one_line(tmp_path, name):
+    stage = Stage(tmp_path)
+    out = tmp_path / name
+    out.write_text("old")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    # /dev/full takes no byte; here it has the name under which the file is written first.
+    once = f".{out.stem}.{os.getpid()}.tmp"
+    (tmp_path / f".{once}.{os.getpid()}.tmp{out.suffix}").symlink_to("/dev/full")
+    with pytest.raises(EpicError, match=rf"{name}: not written: No space left on device; make"):
+        stage.export(out)
+    assert out.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_levels_of_supervision_that_contradict_the_training_are_said(tmp_path, capsys):
+    stage = Stage(tmp_path, predictions(trained_on={"split": "trainval", "load_from": None}))
+    stage.export(stage.zip)
+    said = capsys.readouterr().out
+    assert "WARNING: export: sls: pt is 2, but the model was trained from scratch: 0" in said
+    assert "WARNING: export: sls: td is 3, but the model was trained on trainval: 4" in said
+    assert "WARNING: the model learned from val" in said
+    stage.export(stage.zip, sls={"pt": 0, "tl": 3, "td": 4})
+    assert "sls" not in capsys.readouterr().out
+
+
+def test_back_off_reaches_the_submission(tmp_path):
+    pairs = [(0, 1, 5), (0, 2, 5), (1, 3, 5), (2, 3, 5)]
+    made = predictions(
+        pairs=pairs, log_probs=torch.tensor([[0.27, 0.25, 0.25, 0.23]]).log().repeat(12, 1)
+    )
+    stage = Stage(tmp_path, made)
+    for backoff, expected in ((0, (0, 1)), (2, (0, 3))):
+        stage.export(stage.pt, backoff=backoff)
+        first = torch.load(stage.pt, weights_only=True)[0]
+        assert (int(first["verb_output"].argmax()), int(first["noun_output"].argmax())) == expected

@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -91,6 +92,22 @@ def test_the_zip_has_the_layout_of_the_server_and_the_same_float32(entries, tmp_
             row = np.array([result[task][str(i)] for i in range(size)], dtype=np.float32)
             assert len(result[task]) == size
             assert np.array_equal(row, entry[f"{task}_output"].numpy())
+
+
+def test_the_text_of_the_zip_is_what_json_makes_of_the_same_floats(entries, tmp_path):
+    write_zip(entries, tmp_path / "s.zip", SLS)
+    results = {
+        entry["narration_id"]: {
+            task: {str(i): score for i, score in enumerate(entry[f"{task}_output"].tolist())}
+            for task in ("verb", "noun")
+        }
+        for entry in entries
+    }
+    # As utils/challenge.py of epic-kitchens/C1-Action-Recognition has it.
+    head = {"version": "0.2", "challenge": "action_recognition", "sls_pt": 2, "sls_tl": 3}
+    with zipfile.ZipFile(tmp_path / "s.zip") as archive:
+        text = archive.read("test.json").decode()
+    assert text == json.dumps({**head, "sls_td": 4, "results": results})
 
 
 def test_files_of_the_same_entries_are_the_same_bytes(entries, tmp_path):
@@ -246,6 +263,32 @@ def test_the_command_prints_a_line_a_problem_and_fails(entries, tmp_path, annota
         expected_ids(annotations)
 
 
+def test_the_command_finds_the_csv_of_a_split_as_snakemake_would(
+    entries, tmp_path, annotations, capsys
+):
+    write_zip(entries, tmp_path / "s.zip", SLS)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "annotations: {val: EPIC_100_validation.csv, test: null}\n"
+        f"classes: {{verbs: {V}, nouns: {M}}}\n"
+    )
+    where = ["--directory", str(tmp_path), "--configfile", str(mine)]
+    assert main(["check", str(tmp_path / "s.zip"), "--split", "val", *where]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["check", str(tmp_path / "s.zip"), "--split", "test", *where]) == 1
+    assert capsys.readouterr().out.startswith("the config has no `annotations: test:`; name")
+    # Without an overlay the config that ships is taken, whose paths are below the directory.
+    (tmp_path / "annotations").mkdir()
+    shutil.copy(annotations, tmp_path / "annotations")
+    check_one = ["check", str(tmp_path / "s.zip"), "--split", "val", *where[:2]]
+    assert main([*check_one, *SIZES]) == 0
+    assert main(check_one) == 1 and "expected [97]" in capsys.readouterr().out
+    mine.write_text("annotations: [")
+    assert main([*check_one, *where[2:]]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{mine}: not a readable config (while parsing")
+
+
 def test_hints_are_printed_but_do_not_fail(tmp_path, annotations, capsys):
     verb, noun = scores()
     write_pt(build(IDS, verb, torch.zeros_like(noun)), tmp_path / "s.pt")
@@ -259,7 +302,8 @@ def test_the_command_runs_as_a_module(entries, tmp_path, annotations):
     command = [sys.executable, "-m", "epic100.submission", *arguments]
     run = subprocess.run([*command, *SIZES], capture_output=True, text=True)
     assert (run.returncode, run.stdout) == (0, ""), run.stderr
-    assert run.stderr == f"{tmp_path / 's.zip'}: ok\n"
+    size = (tmp_path / "s.zip").stat().st_size / 2**20
+    assert run.stderr == f"{tmp_path / 's.zip'}: ok ({size:.1f} MiB)\n"
     run = subprocess.run(command, capture_output=True, text=True)  # 97 verbs, 300 nouns
     assert run.returncode == 1
     assert run.stdout.splitlines()[0].startswith("verb_output has shape [5], expected [97]")

@@ -5,9 +5,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from epic100.cleaning import pool
 from epic100.errors import EpicError
 from epic100.model_file import load_model
-from epic100.prediction import PredictSettings, predict, read_predictions, views
+from epic100.pairs import read_pairs
+from epic100.prediction import PredictSettings, predict, read_predictions
 from epic100.segments import read_segments
 from epic100.training import (
     TrainSettings,
@@ -78,27 +80,13 @@ def test_the_model_file_holds_all_that_predicting_takes(lab, results):
     assert len(model.pairs) == len((results / "clean/pairs.tsv").read_text().splitlines()) - 1
     shutil.move(results / "model.pth", results.parent / "elsewhere.pth")
     shutil.rmtree(results / "work_dirs")
-    spec = {"split": "val", "video_root": lab.root, "index_dir": f"{results}/scan"}
-    found = {}
-    for clips, crops, workers in ((1, 1, 0), (1, 1, 2), (2, 3, 0)):
-        out = results / f"predictions_{clips}{crops}{workers}.pt"
-        predict(results.parent / "elsewhere.pth", results / "clean/val.txt", out, **spec,
-                settings=PredictSettings(clips, crops, batch_size=4, workers=workers))  # fmt: skip
-        found[clips, workers] = read_predictions(out, "val")
+    predict(results.parent / "elsewhere.pth", results / "clean/val.txt", results / "val.pt",
+            split="val", video_root=lab.root, index_dir=f"{results}/scan",
+            settings=PredictSettings())  # fmt: skip
+    predictions = read_predictions(results / "val.pt", "val")
     ids = read_segments(results / "clean/val.txt")["narration_id"].tolist()
-    for predictions in found.values():
-        assert predictions.narration_ids == ids
-        assert torch.allclose(predictions.log_probs.exp().sum(1), torch.ones(len(ids)))
-    assert torch.equal(found[1, 0].log_probs, found[1, 2].log_probs)
-    assert not torch.equal(found[1, 0].log_probs, found[2, 0].log_probs)
-
-
-def test_a_split_without_a_readable_segment_gives_an_empty_file(lab, results):
-    run(lab, results, epochs=1)
-    (results / "clean/val.txt").write_text("")
-    predict(results / "model.pth", results / "clean/val.txt", results / "val.pt", split="val",
-            video_root=lab.root, index_dir="", settings=PredictSettings())  # fmt: skip
-    assert read_predictions(results / "val.pt", "val").log_probs.shape[0] == 0
+    assert predictions.narration_ids == ids and predictions.trained_on == model.trained_on
+    assert torch.allclose(predictions.log_probs.exp().sum(1), torch.ones(len(ids)))
 
 
 def test_weights_of_another_head_are_taken_but_for_the_last_layer_and_it_is_said(
@@ -130,6 +118,27 @@ def test_settings_reach_the_config_and_schedules_follow_the_epochs(lab):
     assert config.randomness["seed"] == config.train_dataloader.dataset.seed == 7
     assert config.optim_wrapper.optimizer.lr == 0.5
     assert config.train_dataloader.dataset.ann_file == f"{lab.results}/clean/train.txt"
+
+
+def test_training_on_train_and_val_takes_their_pairs_and_validates_on_nothing(lab, results):
+    clean = results / "clean"
+    lists = [(clean / f"{split}.txt").read_text() for split in ("train", "val")]
+    (clean / "val.txt").write_text("".join(lists[1].splitlines(keepends=True)[:4]))
+    pool(clean / "train.txt", clean / "val.txt", clean / "trainval.txt",
+         str(clean / "trainval_pairs.tsv"))  # fmt: skip
+    options = SMALL | {"train_cfg.val_interval": 1}
+    model = run(lab, results, split="trainval", epochs=1, options=options)
+    assert model.trained_on["split"] == "trainval" and model.trained_on["segments"] == 12
+    assert model.pairs == read_pairs(clean / "trainval_pairs.tsv")
+    log = "".join(path.read_text() for path in results.glob("work_dirs/*/*/*.log"))
+    assert "Epoch(train)" in log and "Epoch(val)" not in log
+
+
+def test_a_config_that_takes_no_notice_of_the_split_is_one_error(lab, tmp_path):
+    config = tmp_path / "mine.py"
+    config.write_text(f"train_dataloader = dict(dataset=dict(ann_file='{lab.results}/train.txt'))")
+    with pytest.raises(EpicError, match=r"mine\.py: trains on train, but .* is trainval; .*_SPLIT"):
+        build_config(settings(config=str(config), split="trainval"), lab.results, lab.root)
 
 
 def test_set_epochs_leaves_a_schedule_alone_that_ends_earlier():
@@ -169,16 +178,6 @@ def test_another_list_or_setting_is_another_run(lab, results):
     assert stamp != run_stamp(build_config(settings(seed=1), str(results), lab.root), files)
     Path(files[0]).write_text(Path(files[0]).read_text()[:-10] + "\n")
     assert stamp != run_stamp(build_config(settings(), str(results), lab.root), files)
-
-
-def test_views_change_the_test_pipeline_and_nothing_else(lab):
-    steps = build_config(settings(), lab.results, lab.root).test_dataloader.dataset.pipeline
-    changed = views(steps, 10, 3, "elsewhere")
-    assert [step["type"] for step in changed if "Crop" in step["type"]] == ["ThreeCrop"]
-    assert next(s for s in changed if s["type"] == "SampleFrames")["num_clips"] == 10
-    assert next(s for s in steps if s["type"] == "SampleFrames")["num_clips"] == 1
-    with pytest.raises(EpicError, match="crops is 2; expected 1"):
-        views(steps, 1, 2, "")
 
 
 def test_plain_turns_numpy_scalars_into_python_and_leaves_tensors(tmp_path):

@@ -1,9 +1,15 @@
 """Outputs appear whole or not at all."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from epic100.errors import EpicError
+
+# What the kernel says where no more can be written: disk, quota and limit of a file's size.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -11,6 +17,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`, renamed to it on success and removed on failure.
 
     The temporary name keeps the suffix, since writers (PyAV, torch) choose a format by it.
+    Raises EpicError where the disk or the quota is full.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -18,5 +25,22 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, target)
+    except Exception as error:
+        reason = _full(error)
+        if reason is None:
+            raise
+        raise EpicError(
+            f"{target}: not written: {reason.strerror}; make room and run again, what is finished "
+            "is kept"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _full(error: BaseException | None) -> OSError | None:
+    """The error of a full disk behind `error`: torch raises a RuntimeError of its own over it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error
+        error = error.__context__
+    return None

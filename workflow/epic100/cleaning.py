@@ -4,6 +4,7 @@ Policy `segment` drops what touches a damaged stretch; policy `video` drops the 
 lab does that opens files and throws away those that fail. The first keeps most of a damaged file.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -97,6 +98,27 @@ def clean(
     with atomic_path(dropped) as temporary:
         columns = ["narration_id", "split", "reason"]
         pd.concat(drops).to_csv(temporary, sep="\t", index=False, columns=columns)
+
+
+def pool(
+    train: str | os.PathLike, val: str | os.PathLike, out: str | os.PathLike, pairs: str
+) -> None:
+    """Write the clean lists of train and val as one, `out`, and the pair table of both.
+
+    For a model of the test board, which may learn from val too. Raises EpicError where an id
+    stands in both lists or no segment is labelled.
+    """
+    both = pd.concat([read_segments(train), read_segments(val)], ignore_index=True)
+    twice = both["narration_id"][both["narration_id"].duplicated() & (both["narration_id"] != "")]
+    if len(twice):
+        raise EpicError(
+            f"{val}: {twice.iloc[0]} stands in {train} too ({len(twice)} such segments); expected "
+            "splits that share none; check `annotations: train:` and `val:`"
+        )
+    table = pair_table(both)
+    write_segments(both, out)
+    write_pairs(table, pairs)
+    print(f"{len(both)} segments, {len(table)} verb-noun pairs in train and val together")
 
 
 def clean_split(

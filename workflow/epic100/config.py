@@ -3,6 +3,7 @@
 import copy
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -17,7 +18,9 @@ Strict = validators.extend(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     ),
 )
-SCHEMA = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+DEFAULT = "config/config.yaml"
 
 
 def complete_config(config: dict) -> dict:
@@ -33,10 +36,40 @@ def complete_config(config: dict) -> dict:
     return filled
 
 
+def layered_config(
+    overlays: Sequence[str | os.PathLike], directory: str | os.PathLike = ""
+) -> dict:
+    """What Snakemake would take in `directory` with these `--configfile`s: config/config.yaml,
+    there or else as it ships, and over it each overlay, key by key; checked and complete.
+
+    Raises EpicError for a file that is not there or is not YAML, and as `complete_config` does.
+    """
+    own = Path(directory) / DEFAULT
+    config: dict = {}
+    for path in (own if own.is_file() else ROOT / DEFAULT, *map(Path, overlays)):
+        try:
+            layer = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise EpicError(f"{path}: not a readable config ({reason}); expected YAML") from error
+        if not isinstance(layer, dict):
+            raise EpicError(f"{path}: is a {type(layer).__name__}; expected a config, key by key")
+        _merge(config, layer)
+    return complete_config(config)
+
+
 def existing_path(path: str | os.PathLike, workflow_dir: str | os.PathLike) -> str:
     """`path` as it stands, or below the workflow's own folder where only that one exists."""
     shipped = Path(workflow_dir) / path
     return str(shipped) if not Path(path).exists() and shipped.exists() else str(path)
+
+
+def _merge(config: dict, over: dict) -> None:
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(config.get(key), dict):
+            _merge(config[key], value)
+        else:
+            config[key] = value
 
 
 def _fill(value: dict, schema: dict) -> None:

@@ -21,8 +21,9 @@ def diagnose(
 
     Scores [N, V] and [N, M], labels [N], participants [N], as for `metrics.official_metrics`, whose
     errors are raised. Keys: `{verb,noun,action}_mean_class_accuracy`,
-    `{verb,noun}_expected_calibration_error`, `participants` and `{verb,noun}_confusions` (the `top`
-    most frequent).
+    `{verb,noun,action}_expected_calibration_error`, `participants` and
+    `{verb,noun,action}_confusions` (the `top` most frequent). An action is [verb, noun]; its
+    confidence is the product of both, as in the official score.
     """
     hits = official_hits(verb_scores, noun_scores, verb_true, noun_true)
     verb_true, noun_true = np.asarray(verb_true), np.asarray(noun_true)
@@ -32,10 +33,21 @@ def diagnose(
         f"{task}_mean_class_accuracy": mean_class_accuracy(classes[task], hits[f"{task}_at_1"])
         for task in TASKS
     }
+    confidence, predicted = {}, {}
     for task, scores in (("verb", verb_scores), ("noun", noun_scores)):
-        bins = reliability(scores, classes[task])
+        probabilities = _probabilities(scores)
+        confidence[task] = probabilities.max(axis=1)
+        predicted[task] = probabilities.argmax(axis=1)
+    nouns = np.shape(noun_scores)[1]
+    confidence["action"] = confidence["verb"] * confidence["noun"]
+    predicted["action"] = predicted["verb"] * nouns + predicted["noun"]
+    for task in TASKS:
+        bins = _bins(confidence[task], predicted[task] == classes[task])
         report[f"{task}_expected_calibration_error"] = expected_calibration_error(bins)
-        report[f"{task}_confusions"] = confusions(classes[task], _probabilities(scores), top)
+        report[f"{task}_confusions"] = _mistakes(classes[task], predicted[task], top)
+    for mistake in report["action_confusions"]:
+        for key in ("true", "predicted"):
+            mistake[key] = list(divmod(mistake[key], nouns))
     report["participants"] = participant_accuracies(hits, participant_ids)
     return report
 
@@ -75,8 +87,11 @@ def reliability(scores: Scores, true: Labels, bins: int = 15) -> list[dict[str, 
     `confidence` and `accuracy` in percent.
     """
     probabilities = _probabilities(scores)
-    confidence = probabilities.max(axis=1)
     hit = probabilities.argmax(axis=1) == np.asarray(true)
+    return _bins(probabilities.max(axis=1), hit, bins)
+
+
+def _bins(confidence: np.ndarray, hit: np.ndarray, bins: int = 15) -> list[dict[str, float | int]]:
     index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     return [
         {
@@ -97,12 +112,15 @@ def expected_calibration_error(bins: Sequence[dict[str, float | int]]) -> float:
     return float(sum(gaps) / sum(b["segments"] for b in bins))
 
 
-def confusions(true: Labels, scores: Scores, top: int = 20) -> list[dict[str, float | int]]:
+def confusions(true: Labels, scores: Scores, top: int = 20) -> list[dict[str, Any]]:
     """The `top` most frequent mistakes: `true` class, `predicted` class, `count` and `share`.
 
     `share` is in percent of the segments of the true class. Ties in `count` by class id.
     """
-    true, predicted = np.asarray(true), np.asarray(scores).argmax(axis=1)
+    return _mistakes(np.asarray(true), np.asarray(scores).argmax(axis=1), top)
+
+
+def _mistakes(true: np.ndarray, predicted: np.ndarray, top: int) -> list[dict[str, Any]]:
     wrong = predicted != true
     pairs, count = np.unique(
         np.stack([true[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True

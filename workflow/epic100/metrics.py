@@ -96,12 +96,27 @@ def official_metrics(
     data = _checked(verb_scores, noun_scores, verb_true, noun_true, participant_ids)
     verbs, nouns, verb_true, noun_true, participants = data
     hits = _official_hits(verbs, nouns, verb_true, noun_true)
+    groups = (tail_verbs, tail_nouns, unseen_participants)
+    return group_accuracies(hits, verb_true, noun_true, participants, *groups)
+
+
+def group_accuracies(
+    hits: dict[str, np.ndarray],
+    verb_true: np.ndarray,
+    noun_true: np.ndarray,
+    participant_ids: Sequence[str],
+    tail_verbs: Iterable[int],
+    tail_nouns: Iterable[int],
+    unseen_participants: Iterable[str],
+) -> dict[str, float | None]:
+    """The figures of `official_metrics` from `official_hits` of the same segments."""
     tail_verb = np.isin(verb_true, list(tail_verbs))
     tail_noun = np.isin(noun_true, list(tail_nouns))
+    participants = np.asarray(participant_ids, dtype=str)
     unseen = np.isin(participants, np.array(list(unseen_participants), dtype=str))
     tail = {"verb": tail_verb, "noun": tail_noun, "action": tail_verb | tail_noun}
 
-    everything = np.ones(len(verbs), dtype=bool)
+    everything = np.ones(len(participants), dtype=bool)
     figures = {}
     for task in TASKS:
         figures[f"overall_{task}_accuracy_at_1"] = _percent(hits[f"{task}_at_1"], everything)

@@ -3,6 +3,7 @@
 Tensors and plain Python only, so that `torch.load(..., weights_only=True)`, the safe way, reads it.
 """
 
+import hashlib
 import os
 import zipfile
 from collections.abc import Mapping
@@ -50,6 +51,12 @@ def save_model(model: TrainedModel, path: str | os.PathLike) -> None:
     # Through a file object: given a path, torch puts its (temporary) name inside the file.
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         torch.save({"format": FORMAT, **asdict(model)}, file)
+
+
+def digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a model file, in hex: which model predictions were made with."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_model(path: str | os.PathLike) -> TrainedModel:

@@ -11,6 +11,11 @@ from epic100.text_table import read_table
 COLUMNS = ("pair_id", "verb", "noun", "count")
 
 
+def pairs_path(results: str, split: str) -> str:
+    """Where the pair table of a training split (train or trainval) stands below `results`."""
+    return f"{results}/clean/{'pairs' if split == 'train' else split + '_pairs'}.tsv"
+
+
 def write_pairs(pairs: pd.DataFrame, path: str | os.PathLike) -> None:
     """Write `pair_id verb noun count`, tab-separated, whole or not at all."""
     with atomic_path(path) as temporary:

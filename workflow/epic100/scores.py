@@ -1,6 +1,7 @@
 """From the scores of a model over verb-noun pairs to scores over verbs and over nouns."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -25,6 +26,7 @@ def fold_pairs(
     num_verbs: int,
     num_nouns: int,
     reduce: str = "logsumexp",
+    backoff: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Verb scores [N, V] and noun scores [N, M] from pair scores [N, P].
 
@@ -38,14 +40,34 @@ def fold_pairs(
     tie), so the best choice for action accuracy, which the official evaluator gets from the product
     of both.
 
+    `backoff` above 0 lets `max` say a pair that is not in the table: where the best verb and the
+    best noun by their marginals, v and n, are no pair of it and backoff * p(v) * p(n) exceeds the
+    probability of every pair, v and n get that score and come first. At 1 the marginals' product is
+    taken as it is, as if verb and noun were independent. `logsumexp` chooses by the marginals
+    anyway, and takes no notice.
+
     Classes that no pair holds get FLOOR, or one nat less than the lowest held class of the row
     where that is lower; rows are normalised with the floor in.
 
     EpicError: NaN or infinite scores, shapes that do not fit, an id out of range, a pair listed
-    twice, an unknown `reduce`.
+    twice, an unknown `reduce`, a negative `backoff`.
     """
-    if reduce not in REDUCTIONS:
-        raise EpicError(f"reduce is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
+    return fold_ways(pair_logprobs, pairs, num_verbs, num_nouns, [(reduce, backoff)])[0]
+
+
+def fold_ways(
+    pair_logprobs: torch.Tensor,
+    pairs: torch.Tensor,
+    num_verbs: int,
+    num_nouns: int,
+    ways: Sequence[tuple[str, float]],
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """What `fold_pairs` gives for each (reduce, backoff) of `ways`, the costly sums made once."""
+    for reduce, backoff in ways:
+        if reduce not in REDUCTIONS:
+            raise EpicError(f"reduce is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
+        if not 0 <= backoff < math.inf:
+            raise EpicError(f"backoff is {backoff!r}, expected a number from 0 on; 0: no back-off")
     if pair_logprobs.ndim != 2 or not pair_logprobs.is_floating_point():
         raise EpicError(
             f"pair scores are {pair_logprobs.dtype} {list(pair_logprobs.shape)}, expected a float"
@@ -53,15 +75,28 @@ def fold_pairs(
         )
     pairs = _checked_pairs(pairs, pair_logprobs.shape[1], num_verbs, num_nouns)
     _refuse_non_finite(pair_logprobs)
-    verb_of, noun_of = pairs.to(pair_logprobs.device).unbind(1)
-    verb = pair_logprobs.new_empty((len(pair_logprobs), num_verbs), dtype=torch.float32)
-    noun = pair_logprobs.new_empty((len(pair_logprobs), num_nouns), dtype=torch.float32)
+    members = pairs.to(pair_logprobs.device).unbind(1)
+    sizes = (num_verbs, num_nouns)
+    sums = any(reduce == "logsumexp" or backoff for reduce, backoff in ways)
+    folded = [
+        tuple(pair_logprobs.new_empty((len(pair_logprobs), n), dtype=torch.float32) for n in sizes)
+        for _ in ways
+    ]
     for start in range(0, len(pair_logprobs), _CHUNK):
         rows = slice(start, start + _CHUNK)
         logits = pair_logprobs[rows].double()
-        verb[rows] = _normalise(_fold(logits, verb_of, num_verbs, reduce))
-        noun[rows] = _normalise(_fold(logits, noun_of, num_nouns, reduce))
-    return verb, noun
+        peaks = [_peaks(logits, of, n) for of, n in zip(members, sizes, strict=True)]
+        marginals = [
+            _log_sums(logits, of, peak) if sums else peak
+            for of, peak in zip(members, peaks, strict=True)
+        ]
+        for (reduce, backoff), out in zip(ways, folded, strict=True):
+            scores = marginals if reduce == "logsumexp" else peaks
+            if backoff and reduce == "max":
+                scores = _back_off(logits, members, peaks, marginals, math.log(backoff))
+            for part, whole in zip(scores, out, strict=True):
+                whole[rows] = _normalise(part)
+    return folded
 
 
 def prior_logprobs(pair_counts: torch.Tensor) -> torch.Tensor:
@@ -121,16 +156,38 @@ def _refuse_non_finite(scores: torch.Tensor) -> None:
         )
 
 
-def _fold(logits: torch.Tensor, class_of: torch.Tensor, size: int, reduce: str) -> torch.Tensor:
-    """[n, P] to [n, size], unnormalised; classes without a pair are -inf."""
+def _peaks(logits: torch.Tensor, class_of: torch.Tensor, size: int) -> torch.Tensor:
+    """[n, P] to [n, size]: each class's highest pair; -inf for one that no pair holds."""
+    peaks = logits.new_full((len(logits), size), -math.inf)
+    return peaks.scatter_reduce_(1, class_of.expand(len(logits), -1), logits, "amax")
+
+
+def _log_sums(logits: torch.Tensor, class_of: torch.Tensor, peaks: torch.Tensor) -> torch.Tensor:
+    """[n, P] to [n, size]: log of the sum over each class's pairs, unnormalised."""
     index = class_of.expand(len(logits), -1)
-    peak = logits.new_full((len(logits), size), -math.inf)
-    peak.scatter_reduce_(1, index, logits, "amax")
-    if reduce == "max":
-        return peak
     # Shifted by the class's own peak, not the row's, so that improbable classes do not underflow.
-    shifted = peak.gather(1, index).neg_().add_(logits).exp_()
-    return torch.zeros_like(peak).scatter_add_(1, index, shifted).log_().add_(peak)
+    shifted = peaks.gather(1, index).neg_().add_(logits).exp_()
+    return torch.zeros_like(peaks).scatter_add_(1, index, shifted).log_().add_(peaks)
+
+
+def _back_off(
+    logits: torch.Tensor,
+    members: Sequence[torch.Tensor],
+    peaks: Sequence[torch.Tensor],
+    marginals: Sequence[torch.Tensor],
+    log_weight: float,
+) -> list[torch.Tensor]:
+    """`peaks`, with a pair beyond the table raised to the top where both marginals say it."""
+    verb, noun = (peak.clone() for peak in peaks)
+    in_table = torch.zeros((verb.shape[1], noun.shape[1]), dtype=torch.bool, device=logits.device)
+    in_table[members[0], members[1]] = True
+    (p_verb, best_verb), (p_noun, best_noun) = (marginal.max(dim=1) for marginal in marginals)
+    total = marginals[0].logsumexp(dim=1)
+    score = log_weight + p_verb + p_noun - total  # on the scale of the logits
+    taken = ~in_table[best_verb, best_noun] & (score > verb.amax(dim=1))
+    rows = taken.nonzero().flatten()
+    verb[rows, best_verb[rows]] = noun[rows, best_noun[rows]] = score[rows]
+    return [verb, noun]
 
 
 def _normalise(folded: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,9 @@ with rule_log(snakemake.log[0]):
         snakemake.output.metrics,
         lists={key: snakemake.input[key] for key in snakemake.params.lists},
         reduce=snakemake.params.reduce,
+        backoff=snakemake.params.backoff,
+        clean=snakemake.input.clean,
+        model=snakemake.input.model,
     )
     for name in ("overall", "readable"):
         for task in ("verb", "noun", "action"):

@@ -1,4 +1,4 @@
-"""Rule export: pair scores -> submission.pt and submission.zip."""
+"""Rule export: pair scores -> submission.pt or submission.zip."""
 
 from epic100.rule_log import rule_log
 from epic100.submission.export import export
@@ -7,7 +7,9 @@ with rule_log(snakemake.log[0]):
     export(
         snakemake.input.predictions,
         snakemake.input.segments,
-        snakemake.output.pt,
-        snakemake.output.zip,
+        snakemake.output.submission,
+        split=snakemake.params.split,
+        clean=snakemake.input.clean,
+        model=snakemake.input.model,
         **snakemake.params.settings,
     )

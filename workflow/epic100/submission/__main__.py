@@ -1,24 +1,36 @@
-"""`python -m epic100.submission check FILE --annotations CSV`: what is wrong with a submission."""
+"""`python -m epic100.submission check FILE --split val`: what is wrong with a submission."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from epic100.config import layered_config
 from epic100.errors import EpicError
 from epic100.submission.check import HINT, check, check_zip
 from epic100.submission.files import existing_file, expected_ids, read_pickle, read_pt
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`check FILE --annotations CSV`: one line a problem on stdout, 1 if there is any, else 0."""
+    """`check FILE`: one line a problem on stdout, 1 if there is any, else 0.
+
+    What FILE must hold comes from a split's CSV, named by `--split` through the workflow's config,
+    or by `--annotations`.
+    """
     parser = argparse.ArgumentParser(prog="python -m epic100.submission")
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("check", help="say what is wrong with a submission")
     command.add_argument("file", type=Path, metavar="FILE", help=".pt or .zip")
-    command.add_argument("--annotations", type=Path, required=True, metavar="CSV")
-    command.add_argument("--num-verbs", type=int, default=97)
-    command.add_argument("--num-nouns", type=int, default=300)
+    wanted = command.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--split", choices=("train", "val", "test"), help="as the config has it")
+    wanted.add_argument("--annotations", type=Path, metavar="CSV", help="EPIC_100_*.csv")
+    command.add_argument(
+        "--configfile", type=Path, nargs="+", default=[], help="over config/config.yaml, as given"
+        " to snakemake",
+    )  # fmt: skip
+    command.add_argument("--directory", type=Path, default=Path(), help="as given to snakemake")
+    command.add_argument("--num-verbs", type=int)
+    command.add_argument("--num-nouns", type=int)
     command.add_argument(
         "--allow-pickle",
         action="store_true",
@@ -32,15 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(*lines, sep="\n", end="\n" if lines else "")
     count = sum(not line.startswith(HINT) for line in lines)
     verdict = f"{count} problem{'s' * (count != 1)}" if count else "ok"
-    print(f"{options.file}: {verdict}", file=sys.stderr)
+    size = f" ({options.file.stat().st_size / 2**20:.1f} MiB)" if options.file.is_file() else ""
+    print(f"{options.file}: {verdict}{size}", file=sys.stderr)
     return 1 if count else 0
 
 
 def _check_file(options: argparse.Namespace) -> list[str]:
-    path, suffix = options.file, options.file.suffix.lower()
-    wanted = (expected_ids(options.annotations), options.num_verbs, options.num_nouns)
+    path, suffix = existing_file(options.file), options.file.suffix.lower()
+    wanted = _wanted(options)
     if suffix == ".zip":
-        return check_zip(existing_file(path), *wanted)
+        return check_zip(path, *wanted)
     if suffix == ".pkl" and not options.allow_pickle:
         raise EpicError(
             f"{path}: loading a .pkl runs its code; with --allow-pickle if you trust it"
@@ -49,6 +62,21 @@ def _check_file(options: argparse.Namespace) -> list[str]:
         raise EpicError(f"{path}: unknown kind of file {suffix!r}, expected .pt or .zip")
     entries = read_pickle(path) if options.allow_pickle else read_pt(path)
     return check(entries, *wanted)
+
+
+def _wanted(options: argparse.Namespace) -> tuple[list[str], int, int]:
+    """The ids that must be there, and the numbers of verbs and nouns."""
+    csv, classes = options.annotations, {"verbs": 97, "nouns": 300}
+    if options.split:
+        config = layered_config(options.configfile, options.directory)
+        csv, classes = config["annotations"][options.split], config["classes"]
+        if csv is None:
+            raise EpicError(
+                f"the config has no `annotations: {options.split}:`; name the CSV there"
+            )
+        csv = options.directory / csv
+    sizes = (options.num_verbs or classes["verbs"], options.num_nouns or classes["nouns"])
+    return expected_ids(csv), *sizes
 
 
 if __name__ == "__main__":

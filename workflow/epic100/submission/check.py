@@ -19,6 +19,7 @@ VERSION = "0.2"
 CHALLENGE = "action_recognition"
 OUTPUTS = ("verb_output", "noun_output")
 HINT = "hint: "
+LARGEST = 2**30  # bytes of test.json; those of EPIC-100 test are 0.1 GiB, a zip can claim anything
 
 _SLS = ("sls_pt", "sls_tl", "sls_td")
 _SMALLEST = math.log(1.4e-45)  # below it a float32 is 0
@@ -91,6 +92,9 @@ def check_zip(
             members = archive.namelist()
             if members != [MEMBER]:
                 return [f"{path}: holds {members}, expected exactly one member, {MEMBER}"]
+            size = archive.getinfo(MEMBER).file_size
+            if size > LARGEST:
+                return [f"{path}: {MEMBER} is {size / 2**30:.1f} GiB unpacked, expected below 1"]
             text = archive.read(MEMBER).decode("utf-8")
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         return [f"{path}: not a zip file, or a truncated or damaged one ({error})"]

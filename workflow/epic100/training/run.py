@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 
 from epic100.errors import EpicError
 from epic100.model_file import TrainedModel, save_model
-from epic100.pairs import read_pairs
+from epic100.pairs import pairs_path, read_pairs
 from epic100.segments import read_segments
 
 
@@ -25,13 +25,15 @@ from epic100.segments import read_segments
 class TrainSettings:
     """The `train:` section of the workflow's config; None means: as the MMEngine config says.
 
-    `config`: MMEngine config file. `load_from`: weights to start from, a path or URL.
-    `target_fps`: sample clips at this rate instead of the file's own. `videos_at_once`: draw
-    segments from so many videos at a time (`VideoPoolSampler`). `max_broken`: share of clips that
-    may fail to decode. `options`: any other key of the MMEngine config, dotted, to its value.
+    `config`: MMEngine config file. `split`: train, or trainval, which has no split left to validate
+    on. `load_from`: weights to start from, a path or URL. `target_fps`: sample clips at this rate
+    instead of the file's own. `videos_at_once`: draw segments from so many videos at a time
+    (`VideoPoolSampler`). `max_broken`: share of clips that may fail to decode. `options`: any other
+    key of the MMEngine config, dotted, to its value.
     """
 
     config: str
+    split: str = "train"
     load_from: str | None = None
     target_fps: float | None = None
     epochs: int | None = None
@@ -61,7 +63,10 @@ def build_config(
         )
     os.environ["EPIC100_RESULTS"], os.environ["EPIC100_VIDEOS"] = results, video_root
     os.environ["EPIC100_INDEXES"] = index_dir or f"{results}/scan"
+    os.environ["EPIC100_SPLIT"] = settings.split
     config = Config.fromfile(settings.config)
+    if settings.split != "train":
+        _train_on(config, settings)
     if settings.epochs is not None:
         set_epochs(config, settings.epochs)
     loaders = [config.train_dataloader, config.val_dataloader, config.test_dataloader]
@@ -94,7 +99,7 @@ def train(
     num_nouns: int,
     index_dir: str | None = None,
 ) -> None:
-    """Train on `{results}/clean/train.txt` and write the finished model to `model_path`.
+    """Train on `{results}/clean/{split}.txt` and write the finished model to `model_path`.
 
     Logs and checkpoints go to a folder below `{results}/work_dirs` that is named after the data
     and settings of the run; the same run, started again, goes on from its newest whole checkpoint.
@@ -103,7 +108,9 @@ def train(
 
     init_default_scope("mmaction")
     config = build_config(settings, results, video_root, index_dir)
-    train_list, pairs_file = f"{results}/clean/train.txt", f"{results}/clean/pairs.tsv"
+    weights = config.load_from
+    train_list = f"{results}/clean/{settings.split}.txt"
+    pairs_file = pairs_path(results, settings.split)
     pairs = read_pairs(pairs_file)
     segments = len(read_segments(train_list))
     work_dir = Path(results) / "work_dirs" / run_stamp(config, [train_list, pairs_file])
@@ -132,11 +139,11 @@ def train(
             num_nouns=num_nouns,
             config=config.pretty_text,
             trained_on={
-                "split": "train",
+                "split": settings.split,
                 "segments": segments,
                 "epochs": runner.max_epochs,
                 "seed": settings.seed,
-                "load_from": settings.load_from,
+                "load_from": weights,
             },
         ),
         model_path,
@@ -157,6 +164,18 @@ def set_epochs(config: Config, epochs: int) -> None:
             if "T_max" in part:
                 part["T_max"] = max(1, part["T_max"] + epochs - before)
     config.param_scheduler = kept
+
+
+def _train_on(config: Config, settings: TrainSettings) -> None:
+    listed = Path(config.train_dataloader.dataset.get("ann_file", "")).stem
+    if listed != settings.split:
+        raise EpicError(
+            f"{settings.config}: trains on {listed}, but `train: split:` is {settings.split}; take "
+            "its lists from the environment variable EPIC100_SPLIT, as config/x3d_s_epic_rgb_"
+            "segments.py does"
+        )
+    # Figures on val would be figures on what it learned from.
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
 
 
 def run_stamp(config: Config, files: list[str]) -> str:

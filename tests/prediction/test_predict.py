@@ -1,0 +1,213 @@
+"""A prediction as a whole: the same rows however it is shared out or cut short."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from random_model import save_random_model
+
+from epic100.errors import EpicError
+from epic100.model_file import load_model, save_model
+from epic100.prediction import PredictSettings, predict, read_predictions
+from epic100.segments import read_segments
+
+EACH = 5  # segments of each of three videos
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Torch's sums depend on its number of threads in their last digit, and on nothing else."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def model(lab, tmp_path_factory):
+    return save_random_model(lab, tmp_path_factory.mktemp("model") / "model.pth")
+
+
+@pytest.fixture(scope="module")
+def listed(lab, tmp_path_factory):
+    """A list of three videos' segments, mixed, as no clean list is."""
+    lines = Path(f"{lab.results}/clean/train.txt").read_text().splitlines(keepends=True)
+    videos = {}
+    for line in lines:
+        videos.setdefault(line.split()[0], []).append(line)
+    mixed = [
+        line for some in zip(*(v[:EACH] for v in videos.values()), strict=True) for line in some
+    ]
+    path = tmp_path_factory.mktemp("list") / "val.txt"
+    path.write_text("".join(mixed))
+    assert len(videos) == 3
+    return path
+
+
+def run(lab, model, listed, out, **settings):
+    settings = {"batch_size": 2} | settings
+    predict(model, listed, out, split="val", video_root=lab.root, index_dir=f"{lab.results}/scan",
+            settings=PredictSettings(**settings))  # fmt: skip
+    return read_predictions(out, "val")
+
+
+@pytest.fixture(scope="module")
+def straight(lab, model, listed, tmp_path_factory):
+    return run(lab, model, listed, tmp_path_factory.mktemp("straight") / "val.pt")
+
+
+def test_every_segment_has_a_row_of_its_own_in_the_order_of_the_list(listed, straight):
+    assert straight.narration_ids == read_segments(listed)["narration_id"].tolist()
+    assert torch.allclose(straight.log_probs.exp().sum(1), torch.ones(3 * EACH))
+    assert len(straight.log_probs.unique(dim=0)) == 3 * EACH
+
+
+@pytest.mark.parametrize("settings", [{"workers": 2}, {"processes": 2, "workers": 1}])
+def test_rows_are_the_same_for_any_number_of_workers_and_processes(
+    lab, model, listed, straight, tmp_path, settings
+):
+    shared = run(lab, model, listed, tmp_path / "val.pt", **settings)
+    assert shared.narration_ids == straight.narration_ids
+    assert torch.equal(shared.log_probs, straight.log_probs)
+    assert [path.name for path in tmp_path.iterdir()] == ["val.pt"]
+
+
+def test_another_number_of_threads_changes_last_digits_only(lab, model, listed, straight, tmp_path):
+    torch.set_num_threads(2)
+    found = run(lab, model, listed, tmp_path / "val.pt")
+    torch.set_num_threads(1)
+    torch.testing.assert_close(found.log_probs, straight.log_probs, atol=1e-5, rtol=0)
+
+
+def test_a_prediction_that_was_killed_goes_on_from_the_videos_it_had(
+    lab, model, listed, straight, tmp_path, capsys
+):
+    out = tmp_path / "val.pt"
+    code = (
+        "from epic100.prediction import *; import sys; "
+        "predict(*sys.argv[1:4], split='val', video_root=sys.argv[4], index_dir=sys.argv[5], "
+        "settings=PredictSettings(batch_size=2))"
+    )
+    arguments = [model, listed, out, lab.root, f"{lab.results}/scan"]
+    process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)],
+                               env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+    while not list(tmp_path.glob("val.shards/*/[!.]*.pt")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("val.shards/*/[!.]*.pt")}
+    assert 1 <= len(kept) <= 3 and not out.exists()
+    resumed = run(lab, model, listed, out)
+    assert f"going on: {len(kept)} of 3 videos are predicted already" in capsys.readouterr().out
+    assert torch.equal(resumed.log_probs, straight.log_probs)
+    assert [path.name for path in tmp_path.iterdir()] == ["val.pt"]
+
+
+def shards_of_a_run_that_fails_at_the_end(lab, model, listed, folder, **settings):
+    """All shards of a run whose output could not be written, since a folder is in its place."""
+    out = folder / "val.pt"
+    (out / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError):
+        run(lab, model, listed, out, **settings)
+    shutil.rmtree(out)
+    found = sorted(folder.glob("val.shards/*/*.pt"))
+    assert len(found) == 3
+    return out, found
+
+
+def test_shards_of_another_model_or_other_views_are_never_used(
+    lab, model, listed, straight, tmp_path, capsys
+):
+    other = save_random_model(lab, tmp_path / "other.pth", seed=1)
+    for settings, trained in (({}, other), ({"clips": 2}, model)):
+        out, _ = shards_of_a_run_that_fails_at_the_end(lab, trained, listed, tmp_path, **settings)
+        found = run(lab, model, listed, out)
+        assert "shards of another model or other views removed" in capsys.readouterr().out
+        assert torch.equal(found.log_probs, straight.log_probs)
+        out.unlink()
+
+
+def test_a_shard_is_made_again_where_its_video_or_segments_changed_or_it_does_not_load(
+    lab, model, listed, straight, tmp_path, capsys
+):
+    out, shards = shards_of_a_run_that_fails_at_the_end(lab, model, listed, tmp_path)
+    shards[0].write_bytes(shards[0].read_bytes()[:-9])
+    lines = listed.read_text().splitlines(keepends=True)
+    path, start, stop, *rest = lines[1].split(" ")
+    changed = tmp_path / "changed.txt"
+    changed.write_text(
+        "".join([lines[0], " ".join([path, start, str(int(stop) - 1), *rest]), *lines[2:]])
+    )
+    found = run(lab, model, changed, out)
+    said = capsys.readouterr().out
+    assert f"{shards[0]} does not load" in said and "going on: 1 of 3 videos" in said
+    assert torch.equal(found.log_probs[0], straight.log_probs[0])
+
+
+def test_a_replaced_video_is_predicted_again(lab, model, listed, tmp_path, capsys):
+    shutil.copytree(lab.root, tmp_path / "videos")
+    copy = replace(lab, folder=tmp_path)
+    shutil.copytree(lab.results, copy.results)
+    out, _ = shards_of_a_run_that_fails_at_the_end(copy, model, listed, tmp_path)
+    os.utime(tmp_path / "videos/P01/P01_01.MP4", ns=(1, 1))
+    run(copy, model, listed, out)
+    assert "going on: 2 of 3 videos" in capsys.readouterr().out
+
+
+def test_more_views_change_the_rows_and_need_no_larger_batches(
+    lab, model, listed, straight, tmp_path
+):
+    found = run(lab, model, listed, tmp_path / "val.pt", clips=2, crops=3)
+    assert torch.allclose(found.log_probs.exp().sum(1), torch.ones(3 * EACH))
+    assert not torch.allclose(found.log_probs, straight.log_probs)
+    again = run(lab, model, listed, tmp_path / "val.pt", clips=2, crops=3, batch_size=1)
+    torch.testing.assert_close(again.log_probs, found.log_probs, atol=1e-4, rtol=1e-4)
+
+
+def test_a_list_of_no_segment_gives_an_empty_file(lab, model, tmp_path):
+    (tmp_path / "val.txt").touch()
+    found = run(lab, model, tmp_path / "val.txt", tmp_path / "val.pt")
+    assert found.log_probs.shape == (0, len(found.pairs)) and found.narration_ids == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"workers": 1}, {"processes": 2}])
+def test_a_video_that_is_gone_is_one_line_that_names_it_and_keeps_the_others(
+    lab, model, listed, tmp_path, settings
+):
+    copy = replace(lab, folder=tmp_path)
+    shutil.copytree(lab.root, tmp_path / "videos")
+    shutil.copytree(lab.results, copy.results)
+    (tmp_path / "videos/P03/P03_07.MP4").unlink()
+    with pytest.raises(EpicError, match=r"P03_07\.MP4") as caught:
+        run(copy, model, listed, tmp_path / "out/val.pt", **settings)
+    assert "\n" not in str(caught.value) and "Error:" not in str(caught.value)
+    assert not (tmp_path / "out/val.pt").exists()
+    if not settings.get("processes"):  # others are ended with the first that fails
+        assert len(list(tmp_path.glob("out/val.shards/*/*.pt"))) >= 1
+
+
+def test_a_model_that_gives_no_number_is_one_line_that_names_the_segment(
+    lab, model, listed, tmp_path
+):
+    broken = load_model(model)
+    broken.state_dict["cls_head.fc2.bias"][3] = torch.nan
+    save_model(broken, tmp_path / "nan.pth")
+    with pytest.raises(EpicError, match=r"^P0\S+_\d+: .*nan\.pth gives NaN or infinity; look at"):
+        run(lab, tmp_path / "nan.pth", listed, tmp_path / "val.pt")
+    assert not (tmp_path / "val.pt").exists()
+
+
+def test_more_gpus_than_there_are_is_one_line(lab, model, listed, tmp_path):
+    there = torch.cuda.device_count()
+    with pytest.raises(
+        EpicError, match=rf"`predict: gpus:` is {there + 1}, .* shows {there}; null"
+    ):
+        run(lab, model, listed, tmp_path / "val.pt", gpus=there + 1)

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from mmaction.registry import TRANSFORMS
+from mmengine.registry import init_default_scope
+
+import epic100.mmaction  # noqa: F401  (registers the steps)
+from epic100.errors import EpicError
+from epic100.prediction.views import view_pipeline
+from epic100.training import TrainSettings, build_config
+
+
+@pytest.fixture
+def steps(lab):
+    config = build_config(TrainSettings("config/x3d_demo.py"), lab.results, lab.root)
+    return config.test_dataloader.dataset.pipeline
+
+
+def test_views_change_the_test_pipeline_and_nothing_else(steps):
+    changed = view_pipeline(steps, 10, 3, "elsewhere")
+    assert [step["type"] for step in changed if "Crop" in step["type"]] == ["ThreeCrop"]
+    assert next(s for s in changed if s["type"] == "SampleFrames")["num_clips"] == 10
+    assert next(s for s in steps if s["type"] == "SampleFrames")["num_clips"] == 1
+    with pytest.raises(EpicError, match="crops is 2; expected 1"):
+        view_pipeline(steps, 1, 2, "")
+
+
+@pytest.mark.parametrize("fps", [None, 30])
+@pytest.mark.parametrize("length", [1, 5, 72, 73, 74, 400, 5000])
+def test_clips_go_evenly_from_the_first_frame_to_the_last_and_never_leave_the_segment(
+    steps, length, fps
+):
+    init_default_scope("mmaction")
+    for clips in (1, 10):
+        pipeline = view_pipeline(steps, clips, 1, "")
+        spec = next(step for step in pipeline if step["type"] == "SampleFrames")
+        sampler = TRANSFORMS.build(spec | {"target_fps": fps})
+        segment = {"total_frames": length, "start_index": 1000, "avg_fps": 60000 / 1001}
+        frames = sampler.transform(segment)["frame_inds"].reshape(clips, -1) - 1000
+        assert frames.min() >= 0 and frames.max() < length
+        first = frames[:, 0]
+        if clips == 10 and length > 200:
+            assert first[0] == 0 and frames[-1, -1] >= length - 11
+            assert np.ptp(np.diff(first)) <= 1
+        if clips == 1 and length > 200:  # in the middle
+            assert abs(frames.min() - (length - 1 - frames.max())) <= 2

@@ -1,0 +1,22 @@
+"""`python -m epic100.prediction < job.json`: one process of a prediction that has several."""
+
+import sys
+
+from epic100.errors import EpicError
+from epic100.prediction.job import REPORT, Job
+from epic100.prediction.worker import predict_videos
+
+
+def main() -> int:
+    """Do the job on stdin; an EpicError ends in one line and code 1."""
+    try:
+        job = Job.from_json(sys.stdin.read())
+        predict_videos(job, lambda count: print(f"{REPORT}{count}", flush=True))
+    except EpicError as error:
+        print(f"error: {error}", flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Predict a split: share its videos among processes, gather their shards into one file."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from epic100.errors import EpicError
+from epic100.model_file import digest, load_model
+from epic100.prediction.file import Predictions, write_predictions
+from epic100.prediction.job import Job
+from epic100.prediction.processes import run_jobs
+from epic100.prediction.shards import Shards, run_key, video_stamp
+from epic100.rule_log import Progress
+from epic100.segments import read_segments
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """The `predict:` section of the config.
+
+    `clips` spread evenly over each segment, times `crops` (1: centre, 3: along the long side),
+    averaged in probability. `gpus`: how many of this machine's; None is one, if there is one.
+    `processes` share the videos; None is one a GPU, or one. `workers`: loader processes of each.
+    """
+
+    clips: int = 1
+    crops: int = 1
+    batch_size: int = 8
+    workers: int = 0
+    gpus: int | None = None
+    processes: int | None = None
+
+
+def predict(
+    model_path: str | os.PathLike,
+    segments: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    split: str,
+    video_root: str,
+    index_dir: str,
+    settings: PredictSettings,
+) -> None:
+    """Write `results/predictions/{split}.pt` for every segment of the clean list `segments`.
+
+    Videos that are finished stand in `{split}.shards` beside it until all are, so a prediction
+    that is cut short goes on where it was. Its rows depend neither on the number of processes or
+    workers nor on where it was cut; only the number of torch's threads on a CPU, which the
+    processes share, changes their last digits (by 1e-6). A split none of whose segments is readable
+    gives a file of no rows, not an error.
+
+    Raises EpicError where there are fewer GPUs than asked for, or a process fails.
+    """
+    trained, model = load_model(model_path), digest(model_path)
+    table = read_segments(segments)
+    shards = Shards(out, run_key(model, settings.clips, settings.crops))
+    shards.drop_others()
+    videos = _videos(table, video_root)
+    todo = {v: about for v, about in videos.items() if shards.read(v, about[0]) is None}
+    if len(todo) < len(videos):
+        print(f"going on: {len(videos) - len(todo)} of {len(videos)} videos are predicted already")
+    if todo:
+        job = Job(
+            str(model_path), str(segments), str(out), shards.run, video_root, index_dir,
+            settings.clips, settings.crops, settings.batch_size, settings.workers,
+            device="cpu", threads=torch.get_num_threads(), videos=todo,
+        )  # fmt: skip
+        left = sum(len(lines) for _, lines in todo.values())
+        bar = Progress(f"predict {split}", left, "segments")
+        run_jobs(_shared(job, settings), bar.update)
+        bar.close()
+    log_probs = torch.empty(len(table), len(trained.pairs))
+    for video, (stamp, lines) in videos.items():
+        rows = shards.read(video, stamp)
+        if rows is None:
+            raise EpicError(f"{shards.path(video)}: gone or changed since it was made; run again")
+        log_probs[lines] = rows
+    ids = table["narration_id"].tolist()
+    write_predictions(
+        Predictions(
+            split, ids, log_probs, trained.pairs, trained.num_verbs, trained.num_nouns,
+            trained.trained_on, model,
+        ),
+        out,
+    )  # fmt: skip
+    shards.remove()
+
+
+def _videos(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list[int]]]:
+    """By path: the stamp of the video's shard, and its line numbers in the list."""
+    found = {}
+    for path, lines in table.groupby("path", sort=False).indices.items():
+        spans = table.iloc[lines]
+        stamp = video_stamp(Path(video_root) / path, spans["start"], spans["stop"])
+        found[path] = (stamp, lines.tolist())
+    return found
+
+
+def _shared(job: Job, settings: PredictSettings) -> list[Job]:
+    """The job cut into one a process, alike in segments, each with a device of its own."""
+    there = torch.cuda.device_count()
+    gpus = min(there, 1) if settings.gpus is None else settings.gpus
+    if gpus > there:
+        raise EpicError(
+            f"`predict: gpus:` is {gpus}, but this machine shows {there}; null takes one if there "
+            "is one, and predicts on the CPU if there is none"
+        )
+    count = min(settings.processes or max(gpus, 1), len(job.videos))
+    shares: list[dict] = [{} for _ in range(count)]
+    sizes = [0] * count
+    for video in sorted(job.videos, key=lambda v: len(job.videos[v][1]), reverse=True):
+        least = sizes.index(min(sizes))
+        shares[least][video] = job.videos[video]
+        sizes[least] += len(job.videos[video][1])
+    threads = max(1, job.threads // count)
+    return [
+        replace(job, videos=videos, threads=threads, device=f"cuda:{i % gpus}" if gpus else "cpu")
+        for i, videos in enumerate(shares)
+    ]

@@ -1,0 +1,75 @@
+"""Jobs of a prediction in processes of their own, and what they say on the way."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+
+from epic100.errors import EpicError
+from epic100.prediction.job import REPORT, Job
+
+
+def run_jobs(jobs: Sequence[Job], report: Callable[[int], None]) -> None:
+    """Run every job, each in a process of its own where there are several.
+
+    `report` takes the segments done, from one thread at a time. Raises EpicError with the reason of
+    the process that fails first; the others are then ended, and finished videos are kept.
+    """
+    if len(jobs) == 1:
+        from epic100.prediction.worker import predict_videos  # MMAction2 takes seconds to import
+
+        predict_videos(jobs[0], report)
+        return
+    lock = Lock()
+    failures: list[str] = []
+    processes: list[subprocess.Popen] = []
+
+    def follow(process: subprocess.Popen) -> None:
+        said = ""
+        for line in process.stdout:
+            with lock:
+                if line.startswith(REPORT):
+                    report(int(line.removeprefix(REPORT)))
+                else:
+                    print(line, end="", flush=True)
+                    said = line.strip() or said
+        if process.wait():
+            with lock:
+                failures.append(_reason(process.returncode, said))
+            _end(processes)
+
+    try:
+        processes += [_start(job) for job in jobs]
+        with ThreadPoolExecutor(len(jobs)) as pool:
+            list(pool.map(follow, processes))
+    finally:
+        _end(processes)
+    if failures:
+        raise EpicError(failures[0])
+
+
+def _start(job: Job) -> subprocess.Popen:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "epic100.prediction"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    process.stdin.write(job.to_json())
+    process.stdin.close()
+    return process
+
+
+def _end(processes: Sequence[subprocess.Popen]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+
+
+def _reason(code: int, said: str) -> str:
+    if said.startswith("error: "):
+        return said.removeprefix("error: ")
+    how = f"by signal {-code} (9: out of memory, most often)" if code < 0 else f"with code {code}"
+    return f"a process of the prediction ended {how}; its last words: {said or 'none'}"

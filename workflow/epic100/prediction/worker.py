@@ -1,0 +1,93 @@
+"""Some videos of a split, one after the other, each into its shard."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+from torch.utils.data import DataLoader
+
+from epic100.errors import EpicError
+from epic100.model_file import TrainedModel, load_model
+from epic100.prediction.job import Job
+from epic100.prediction.shards import Shards
+from epic100.prediction.views import mean_log_probs, view_pipeline
+
+
+def predict_videos(job: Job, report: Callable[[int], None]) -> None:
+    """Write the shard of every video of the job; `report` takes the segments done in each step.
+
+    Raises EpicError where a frame does not decode or the model gives no finite number; the videos
+    before are kept.
+    """
+    import epic100.mmaction  # noqa: F401  (registers models, datasets and transforms)
+
+    init_default_scope("mmaction")
+    torch.set_num_threads(job.threads)
+    trained = load_model(job.model)
+    config = Config.fromstring(trained.config, ".py")
+    model = _model(config, trained).to(job.device)
+    shards = Shards(job.out, job.run)
+    steps = _batches(job)
+    loader = DataLoader(
+        _dataset(config, job),
+        batch_sampler=[lines for _, lines, _ in steps],
+        num_workers=job.workers,
+        collate_fn=pseudo_collate,
+    )
+    rows: list[torch.Tensor] = []
+    for batch, (video, _, last) in zip(_clear_errors(loader), steps, strict=True):
+        rows.append(mean_log_probs(model, batch["inputs"], job.batch_size))
+        bad = (~rows[-1].isfinite().all(dim=1)).nonzero().flatten().tolist()
+        if bad:
+            raise EpicError(
+                f"{batch['data_samples'][bad[0]].narration_id}: {job.model} gives NaN or infinity; "
+                "look at the training's loss and train again"
+            )
+        report(len(rows[-1]))
+        if last:
+            shards.write(video, job.videos[video][0], torch.cat(rows))
+            rows = []
+
+
+def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
+    """(video, lines, whether the video ends here). No batch spans two videos, so that a row does
+    not depend, not even in its last digit, on which videos this process was given."""
+    return [
+        (video, lines[start : start + job.batch_size], start + job.batch_size >= len(lines))
+        for video, (_, lines) in job.videos.items()
+        for start in range(0, len(lines), job.batch_size)
+    ]
+
+
+def _clear_errors(loader: DataLoader) -> Iterator[dict]:
+    """The loader's batches; of an error that crossed over from a worker only its last line."""
+    try:
+        yield from loader
+    except EpicError as error:
+        line = str(error).strip().splitlines()[-1]
+        raise EpicError(line.split("Error: ", 1)[-1]) from error
+
+
+def _model(config: Config, trained: TrainedModel):
+    from mmaction.registry import MODELS
+
+    model = MODELS.build(config.model)
+    model.load_state_dict(trained.state_dict)
+    return model.eval()
+
+
+def _dataset(config: Config, job: Job):
+    from mmaction.registry import DATASETS
+
+    spec = dict(config.test_dataloader.dataset)
+    spec.update(
+        ann_file=job.segments,
+        data_root=job.video_root,
+        pairs=None,
+        test_mode=True,
+        max_broken=0.0,  # a stand-in's scores would be submitted under another segment's name
+        pipeline=view_pipeline(spec["pipeline"], job.clips, job.crops, job.index_dir),
+    )
+    return DATASETS.build(spec)

@@ -1,0 +1,12 @@
+"""Rule trainval: the clean lists of train and val -> one list and its pair table."""
+
+from epic100.cleaning import pool
+from epic100.rule_log import rule_log
+
+with rule_log(snakemake.log[0]):
+    pool(
+        snakemake.input.train,
+        snakemake.input.val,
+        snakemake.output.segments,
+        snakemake.output.pairs,
+    )
