@@ -28,6 +28,8 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     trained = load_model(job.model)
     config = Config.fromstring(trained.config, ".py")
     model = _model(config, trained).to(job.device)
+    if job.device == "cpu":  # twice as fast there; on GPUs not measured
+        model.backbone.to(memory_format=torch.channels_last_3d)
     shards = Shards(job.out, job.run)
     steps = _batches(job)
     loader = DataLoader(
