@@ -25,7 +25,7 @@ batch_size = 16
 workers = 4
 
 model = dict(
-    type="Recognizer3D",
+    type="ChannelsLastRecognizer3D",
     backbone=dict(type="X3D", gamma_w=1, gamma_b=2.25, gamma_d=2.2),
     cls_head=dict(
         type="X3DHead",
@@ -96,7 +96,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type="EpicPairMetric", pairs=pairs)
 test_evaluator = val_evaluator
 
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=epochs, val_interval=5)
+train_cfg = dict(type="ResumableEpochLoop", max_epochs=epochs, val_interval=5)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 
@@ -123,12 +123,12 @@ default_hooks = dict(
     logger=dict(type="LoggerHook", interval=20, ignore_last=False),
     param_scheduler=dict(type="ParamSchedulerHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
-    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=2),
+    checkpoint=dict(type="SafeCheckpointHook", seconds=600, keep=2),
+    history=dict(type="HistoryHook"),
 )
-custom_hooks = [
+custom_hooks = [  # what can change the weights; a run with others is another run
     dict(type="SampleSeedHook"),
-    dict(type="PlainCheckpointHook"),
-    dict(type="ChannelsLastHook"),
+    dict(type="SyncBuffersHook"),  # BatchNorm statistics: the mean over processes, once an epoch
 ]
 env_cfg = dict(
     cudnn_benchmark=False,
@@ -137,7 +137,7 @@ env_cfg = dict(
 )
 randomness = dict(seed=0)
 log_processor = dict(type="LogProcessor", window_size=20, by_epoch=True)
-vis_backends = [dict(type="LocalVisBackend")]
+vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
 visualizer = dict(type="ActionVisualizer", vis_backends=vis_backends)
 log_level = "INFO"
 load_from = None

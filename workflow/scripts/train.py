@@ -7,6 +7,7 @@ with rule_log(snakemake.log[0]):
     train(
         TrainSettings(**{**snakemake.params.settings, "config": snakemake.input.config}),
         snakemake.output.model,
+        history_path=snakemake.output.history,
         results="results",
         video_root=snakemake.params.root,
         num_verbs=snakemake.params.classes["verbs"],

@@ -3,8 +3,8 @@
 Reads top to bottom: `build_config`, `train`, then what they lean on.
 """
 
-import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +15,15 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from epic100.atomic import atomic_path
 from epic100.errors import EpicError
 from epic100.model_file import TrainedModel, save_model
 from epic100.pairs import read_pairs
 from epic100.segments import read_segments
+from epic100.training.checkpoint_hook import fit_checkpoints
+from epic100.training.history import FILE as HISTORY
+from epic100.training.stamp import open_work_dir, run_stamp
+from epic100.training.validation import fit_validation
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class TrainSettings:
     `config`: MMEngine config file. `load_from`: weights to start from, a path or URL.
     `target_fps`: sample clips at this rate instead of the file's own. `videos_at_once`: draw
     segments from so many videos at a time (`VideoPoolSampler`). `max_broken`: share of clips that
-    may fail to decode. `options`: any other key of the MMEngine config, dotted, to its value.
+    may fail to decode. `checkpoint`: arguments of SafeCheckpointHook; `validate`: of
+    `fit_validation`. `options`: any other key of the MMEngine config, dotted, to its value.
     """
 
     config: str
@@ -40,6 +46,8 @@ class TrainSettings:
     videos_at_once: int | None = None
     max_broken: float = 0.01
     seed: int = 0
+    checkpoint: dict[str, Any] = field(default_factory=dict)
+    validate: dict[str, int | None] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -76,6 +84,8 @@ def build_config(settings: TrainSettings, results: str, video_root: str) -> Conf
             step["target_fps"] = settings.target_fps
     config.randomness = dict(config.get("randomness", {}), seed=settings.seed)
     config.load_from = weights
+    fit_checkpoints(config, settings.checkpoint)
+    fit_validation(config, **settings.validate)
     config.merge_from_dict(settings.options)
     return config
 
@@ -84,24 +94,29 @@ def train(
     settings: TrainSettings,
     model_path: str | os.PathLike,
     *,
+    history_path: str | os.PathLike | None = None,
     results: str,
     video_root: str,
     num_verbs: int,
     num_nouns: int,
 ) -> None:
-    """Train on `{results}/clean/train.txt` and write the finished model to `model_path`.
+    """Train on `{results}/clean/train.txt` and write the finished model to `model_path`, and what
+    each epoch brought to `history_path` (`training.history`).
 
     Logs and checkpoints go to a folder below `{results}/work_dirs` that is named after the data
     and settings of the run; the same run, started again, goes on from its newest whole checkpoint.
+    Raises EpicError also where a signal asked to stop, once the state is saved.
     """
     import epic100.mmaction  # noqa: F401  (registers models, datasets and hooks)
 
     init_default_scope("mmaction")
     config = build_config(settings, results, video_root)
+    if config.get("val_evaluator"):
+        config.val_evaluator.update(num_verbs=num_verbs, num_nouns=num_nouns)
     train_list, pairs_file = f"{results}/clean/train.txt", f"{results}/clean/pairs.tsv"
     pairs = read_pairs(pairs_file)
     segments = len(read_segments(train_list))
-    work_dir = Path(results) / "work_dirs" / run_stamp(config, [train_list, pairs_file])
+    work_dir = open_work_dir(Path(results) / "work_dirs", run_stamp(config))
     config.work_dir = str(work_dir)
     # After the stamp: where a run goes on, another number of workers or device may serve.
     for loader in filter(
@@ -111,10 +126,6 @@ def train(
         if settings.workers is not None:
             loader.num_workers = settings.workers
             loader.persistent_workers = settings.workers > 0
-    checkpoint = newest_checkpoint(work_dir)
-    if checkpoint:
-        print(f"resuming from {checkpoint}")
-        config.load_from, config.resume = str(checkpoint), True
     _say_plan(config, segments, len(pairs))
     runner = Runner.from_cfg(config)
     runner.train()
@@ -136,6 +147,9 @@ def train(
         ),
         model_path,
     )
+    if history_path is not None:
+        with atomic_path(history_path) as temporary:
+            shutil.copyfile(work_dir / HISTORY, temporary)
 
 
 def set_epochs(config: Config, epochs: int) -> None:
@@ -152,27 +166,6 @@ def set_epochs(config: Config, epochs: int) -> None:
             if "T_max" in part:
                 part["T_max"] = max(1, part["T_max"] + epochs - before)
     config.param_scheduler = kept
-
-
-def run_stamp(config: Config, files: list[str]) -> str:
-    """A short name for this run: a digest of its config and of the files it learns from."""
-    digest = hashlib.sha256(config.pretty_text.encode())
-    for name in files:
-        digest.update(Path(name).read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def newest_checkpoint(work_dir: Path) -> Path | None:
-    """The checkpoint of the latest epoch that loads; one that does not is set aside, and said."""
-    found = sorted(work_dir.glob("epoch_*.pth"), key=lambda p: int(p.stem[6:]), reverse=True)
-    for path in found:
-        try:
-            torch.load(path, map_location="cpu", weights_only=True)
-            return path
-        except Exception as error:  # torch raises many kinds for a broken file
-            path.rename(path.with_suffix(".broken"))
-            print(f"{path} does not load ({type(error).__name__}): set aside as .broken")
-    return None
 
 
 def _steps(node) -> Iterator[dict]:
