@@ -125,6 +125,7 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
     checkpoint=dict(type="SafeCheckpointHook", seconds=600, keep=2),
     history=dict(type="HistoryHook"),
+    loader_share=dict(type="LoaderShareHook"),
 )
 custom_hooks = [  # what can change the weights; a run with others is another run
     dict(type="SampleSeedHook"),

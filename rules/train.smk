@@ -22,6 +22,7 @@ rule train:
     resources:
         mem_mb=32000,
         runtime="12h",
+        gpu=gpus_to_ask(CONFIG["train"]),
     params:
         root=VIDEO_ROOT,
         settings=CONFIG["train"],

@@ -122,7 +122,6 @@ def test_set_epochs_leaves_a_schedule_alone_that_ends_earlier():
 
 @pytest.mark.parametrize("kwargs, words", [
     ({"config": "config/none.py"}, "config/none.py: no such MMEngine config"),
-    ({"load_from": "weights/k400.pth"}, "weights/k400.pth: no such weights"),
 ])  # fmt: skip
 def test_a_file_that_is_not_there_is_named(lab, kwargs, words):
     with pytest.raises(EpicError, match=words):

@@ -39,6 +39,13 @@ def existing_path(path: str | os.PathLike, workflow_dir: str | os.PathLike) -> s
     return str(shipped) if not Path(path).exists() and shipped.exists() else str(path)
 
 
+def gpus_to_ask(train: dict) -> int:
+    """GPUs that a training job asks its scheduler for: `train.gpus`, one where that is null."""
+    if train["device"] == "cpu":
+        return 0
+    return 1 if train["gpus"] is None else train["gpus"]
+
+
 def _fill(value: dict, schema: dict) -> None:
     for key, part in schema.get("properties", {}).items():
         if key not in value and "default" in part:

@@ -52,8 +52,11 @@ with warnings.catch_warnings():
 import epic100.recognizer  # noqa: E402
 import epic100.sampling  # noqa: E402
 import epic100.training.checkpoint_hook  # noqa: E402
+import epic100.training.device  # noqa: E402
+import epic100.training.heads  # noqa: E402
 import epic100.training.history  # noqa: E402
 import epic100.training.hooks  # noqa: E402
 import epic100.training.loop  # noqa: E402
+import epic100.training.timing  # noqa: E402
 import epic100.training.validation  # noqa: E402
 import epic100.transforms  # noqa: E402,F401

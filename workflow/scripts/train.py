@@ -1,10 +1,10 @@
 """Rule train: clean lists -> the finished model."""
 
 from epic100.rule_log import rule_log
-from epic100.training import TrainSettings, train
+from epic100.training import TrainSettings, launch
 
 with rule_log(snakemake.log[0]):
-    train(
+    launch(
         TrainSettings(**{**snakemake.params.settings, "config": snakemake.input.config}),
         snakemake.output.model,
         history_path=snakemake.output.history,

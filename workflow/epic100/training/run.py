@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
@@ -21,9 +22,14 @@ from epic100.model_file import TrainedModel, save_model
 from epic100.pairs import read_pairs
 from epic100.segments import read_segments
 from epic100.training.checkpoint_hook import fit_checkpoints
+from epic100.training.device import fit_device, place
+from epic100.training.heads import final_weights, fit_head
 from epic100.training.history import FILE as HISTORY
+from epic100.training.plan import check_validation, make_plan
 from epic100.training.stamp import open_work_dir, run_stamp
+from epic100.training.trial import try_step
 from epic100.training.validation import fit_validation
+from epic100.training.weights import local_weights
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,9 @@ class TrainSettings:
     `config`: MMEngine config file. `load_from`: weights to start from, a path or URL.
     `target_fps`: sample clips at this rate instead of the file's own. `videos_at_once`: draw
     segments from so many videos at a time (`VideoPoolSampler`). `max_broken`: share of clips that
-    may fail to decode. `checkpoint`: arguments of SafeCheckpointHook; `validate`: of
-    `fit_validation`. `options`: any other key of the MMEngine config, dotted, to its value.
+    may fail to decode. `batch_size`: segments a step, over all processes. `checkpoint`: arguments
+    of SafeCheckpointHook; `validate`: of `fit_validation`. `options`: any other key of the MMEngine
+    config, dotted, to its value. The others: `training.device` and `training.heads`.
     """
 
     config: str
@@ -49,6 +56,17 @@ class TrainSettings:
     checkpoint: dict[str, Any] = field(default_factory=dict)
     validate: dict[str, int | None] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    gpus: int | None = None
+    precision: str = "fp32"
+    channels_last: bool = True
+    compile: bool = False
+    accumulate: int = 1
+    scale_lr: bool | None = None
+    label_smoothing: float | None = None
+    logit_adjustment: float = 0.0
+    ema: float | None = None
+    dropout: float | None = None
 
 
 def build_config(settings: TrainSettings, results: str, video_root: str) -> Config:
@@ -58,14 +76,8 @@ def build_config(settings: TrainSettings, results: str, video_root: str) -> Conf
     """
     if not Path(settings.config).is_file():
         raise EpicError(f"{settings.config}: no such MMEngine config; see `train: config:`")
-    weights = settings.load_from
-    if weights and "://" not in weights and not Path(weights).is_file():
-        raise EpicError(
-            f"{weights}: no such weights; `train: load_from:` takes a checkpoint file, a URL, or "
-            "null to train from scratch"
-        )
     os.environ["EPIC100_RESULTS"], os.environ["EPIC100_VIDEOS"] = results, video_root
-    config = Config.fromfile(settings.config)
+    config = _read(settings.config)
     if settings.epochs is not None:
         set_epochs(config, settings.epochs)
     loaders = [config.train_dataloader, config.val_dataloader, config.test_dataloader]
@@ -83,9 +95,12 @@ def build_config(settings: TrainSettings, results: str, video_root: str) -> Conf
         if step["type"] == "SampleFrames" and settings.target_fps is not None:
             step["target_fps"] = settings.target_fps
     config.randomness = dict(config.get("randomness", {}), seed=settings.seed)
-    config.load_from = weights
+    config.load_from = local_weights(settings.load_from) if settings.load_from else None
     fit_checkpoints(config, settings.checkpoint)
     fit_validation(config, **settings.validate)
+    if settings.scale_lr is not None:
+        config.auto_scale_lr = dict(config.get("auto_scale_lr") or {}, enable=settings.scale_lr)
+    fit_head(config, settings, f"{results}/clean/pairs.tsv")
     config.merge_from_dict(settings.options)
     return config
 
@@ -114,8 +129,7 @@ def train(
     if config.get("val_evaluator"):
         config.val_evaluator.update(num_verbs=num_verbs, num_nouns=num_nouns)
     train_list, pairs_file = f"{results}/clean/train.txt", f"{results}/clean/pairs.tsv"
-    pairs = read_pairs(pairs_file)
-    segments = len(read_segments(train_list))
+    pairs, segments = read_pairs(pairs_file), read_segments(train_list)
     work_dir = open_work_dir(Path(results) / "work_dirs", run_stamp(config))
     config.work_dir = str(work_dir)
     # After the stamp: where a run goes on, another number of workers or device may serve.
@@ -126,20 +140,30 @@ def train(
         if settings.workers is not None:
             loader.num_workers = settings.workers
             loader.persistent_workers = settings.workers > 0
-    _say_plan(config, segments, len(pairs))
+    placement = place(settings.device, settings.gpus, torch.cuda.device_count())
+    off = fit_device(config, settings, placement)
+    val = check_validation(config)
+    trial = try_step(config, placement)
+    if is_main_process():
+        plan = make_plan(
+            config, train=segments, val=val, pairs=pairs, classes=(num_verbs, num_nouns),
+            placement=placement, trial=trial, off=off,
+        )  # fmt: skip
+        print(plan.text(), flush=True)
     runner = Runner.from_cfg(config)
     runner.train()
-    model = runner.model.module if hasattr(runner.model, "module") else runner.model
+    if not is_main_process():
+        return
     save_model(
         TrainedModel(
-            state_dict={k: v.detach().cpu().clone() for k, v in model.state_dict().items()},
+            state_dict=final_weights(runner),
             pairs=pairs,
             num_verbs=num_verbs,
             num_nouns=num_nouns,
             config=config.pretty_text,
             trained_on={
                 "split": "train",
-                "segments": segments,
+                "segments": len(segments),
                 "epochs": runner.max_epochs,
                 "seed": settings.seed,
                 "load_from": settings.load_from,
@@ -168,6 +192,20 @@ def set_epochs(config: Config, epochs: int) -> None:
     config.param_scheduler = kept
 
 
+def _read(path: str) -> Config:
+    try:
+        return Config.fromfile(path)
+    except EpicError:
+        raise
+    except Exception as error:  # a config is Python: anything can go wrong in it
+        cause = error.__cause__ or error.__context__ or error
+        words = " ".join(str(cause).split())
+        raise EpicError(
+            f"{path}: this MMEngine config cannot be read ({type(cause).__name__}: {words}); see "
+            "`train: config:`, and `custom_imports` in the file itself"
+        ) from error
+
+
 def _steps(node) -> Iterator[dict]:
     """Every dict with a `type` in a nested config."""
     if isinstance(node, dict):
@@ -177,18 +215,3 @@ def _steps(node) -> Iterator[dict]:
     if isinstance(node, (list, tuple)):
         for item in node:
             yield from _steps(item)
-
-
-def _say_plan(config: Config, segments: int, pairs: int) -> None:
-    loader = config.train_dataloader
-    on_cpu = f"CPU, {torch.get_num_threads()} threads"
-    rows = {
-        "data": f"{segments} segments, {pairs} verb-noun pairs",
-        "model": f"{config.model.type}, backbone {config.model.backbone.type}",
-        "weights": config.load_from or "from scratch",
-        "schedule": f"{config.train_cfg.max_epochs} epochs, batch {loader.batch_size}",
-        "device": "CUDA" if torch.cuda.is_available() else on_cpu,
-        "loader": f"{loader.num_workers} workers",
-        "work dir": config.work_dir,
-    }
-    print("\n".join(f"{name:>10}: {value}" for name, value in rows.items()), flush=True)
