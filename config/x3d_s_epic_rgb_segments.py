@@ -5,7 +5,8 @@ A complete MMEngine config: the workflow trains it, and so does MMAction2's own
 after `snakemake results/clean/pairs.tsv`. Model and input follow MMAction2's X3D-S recipe
 (configs/recognition/x3d, after Feichtenhofer, CVPR 2020); 13 x 6 at the file's own rate is the
 lab's clip, 1.3 s at 59.94 fps. Kinetics weights saw 13 x 6 at 30 fps: set `target_fps = 30` for
-those 2.6 s.
+those 2.6 s. The schedule is for a start from them; x3d_s_epic_from_scratch.py is for one without.
+Where each number comes from: docs/training.md.
 """
 
 custom_imports = dict(imports=["epic100.mmaction"], allow_failed_imports=False)
@@ -21,7 +22,7 @@ clip_len = 13
 frame_interval = 6
 target_fps = None
 epochs = 30
-batch_size = 16
+batch_size = 32
 workers = 4
 
 model = dict(
@@ -33,6 +34,7 @@ model = dict(
         num_classes=num_classes,
         spatial_type="avg",
         dropout_ratio=0.5,
+        label_smooth_eps=0.1,
         fc1_bias=False,
         average_clips="prob",
     ),
@@ -102,9 +104,10 @@ test_cfg = dict(type="TestLoop")
 
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=5e-5, nesterov=True),
+    optimizer=dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=5e-5, nesterov=True),
     clip_grad=dict(max_norm=40, norm_type=2),
 )
+auto_scale_lr = dict(enable=True, base_batch_size=32)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, by_epoch=True, end=1, convert_to_iter_based=True),
     dict(

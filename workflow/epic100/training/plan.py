@@ -78,7 +78,7 @@ def make_plan(
     lr, lr_text = _learning_rate(config, batch)
     if lr == 0:
         warnings.append("the learning rate is 0: nothing will be learned")
-    seconds = _seconds(config, placement, trial, steps, 0 if val is None else len(val))
+    seconds = epoch_seconds(config, placement, trial, steps, 0 if val is None else len(val))
     frames, height, width = trial.shape[-3:]
     parts = _hook(config, "AccumulateHook").get("parts", 1)
     rows = [
@@ -180,15 +180,21 @@ def _device_text(config: Config, placement: Placement, trial: Trial) -> str:
     return ", ".join([name, precision, *on])
 
 
-def _seconds(config: Config, placement: Placement, trial: Trial, steps: int, val: int) -> float:
-    """Of one epoch, its share of validation included: a forward pass is a third of a step."""
+def epoch_seconds(
+    config: Config, placement: Placement, trial: Trial, steps: int, val_segments: int
+) -> float:
+    """Estimated seconds of an epoch of `steps`, with its share of validation.
+
+    On a GPU workers load while it computes; on a CPU both want the same cores. A forward pass is
+    taken for a third of a step.
+    """
     loader = config.train_dataloader
     cores = max(1, len(os.sched_getaffinity(0)) // placement.processes)
     load = loader.batch_size * trial.load_seconds / min(max(1, loader.num_workers), cores)
     apart = placement.device == "cuda" and loader.num_workers > 0
     step = max(trial.step_seconds, load) if apart else trial.step_seconds + load
     one = (load + trial.step_seconds / 3) / loader.batch_size / placement.processes
-    return steps * step + val * one / config.train_cfg.get("val_interval", 1)
+    return steps * step + val_segments * one / config.train_cfg.get("val_interval", 1)
 
 
 def _hook(config: Config, kind: str) -> dict:

@@ -23,7 +23,7 @@ from epic100.errors import EpicError  # noqa: E402
 @record
 def main(job: dict) -> None:
     """Join the others and train; the launcher reads from `record`'s file why a process failed."""
-    _end_with_parent()
+    _end_with(job.pop("launcher", os.getppid()))
     # Of a 1x1x1 weight alone, whose layout has two names.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     from epic100.training.run import TrainSettings, train
@@ -39,9 +39,8 @@ def main(job: dict) -> None:
         torch.distributed.destroy_process_group()
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int) -> None:
     """End when the launcher is killed: a rank left alone would write into the next run's folder."""
-    parent = os.getppid()
 
     def watch():
         while os.getppid() == parent:
