@@ -198,7 +198,9 @@ def _read(path: str) -> Config:
     except EpicError:
         raise
     except Exception as error:  # a config is Python: anything can go wrong in it
-        cause = error.__cause__ or error.__context__ or error
+        cause = error
+        while cause.__cause__ or cause.__context__:  # MMEngine wraps what went wrong
+            cause = cause.__cause__ or cause.__context__
         words = " ".join(str(cause).split())
         raise EpicError(
             f"{path}: this MMEngine config cannot be read ({type(cause).__name__}: {words}); see "
