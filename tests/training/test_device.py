@@ -15,7 +15,7 @@ def config():
     loader = {"batch_size": 8}
     return Config({
         "train_dataloader": loader, "val_dataloader": loader, "test_dataloader": loader,
-        "optim_wrapper": {"type": "OptimWrapper"}, "custom_hooks": [{"type": "ChannelsLastHook"}],
+        "optim_wrapper": {"type": "OptimWrapper"}, "model": {"type": "ChannelsLastRecognizer3D"},
     })  # fmt: skip
 
 
@@ -65,7 +65,8 @@ def test_autocast_is_off_on_a_cpu_and_it_is_said():
 
 
 def test_channels_last_can_be_switched_off():
-    assert fitted(channels_last=False)[0].custom_hooks == []
+    assert fitted()[0].model.type == "ChannelsLastRecognizer3D"
+    assert fitted(channels_last=False)[0].model.type == "Recognizer3D"
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile wants a C++ compiler")

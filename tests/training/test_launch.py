@@ -21,8 +21,8 @@ from epic100.training import TrainSettings, launch
 from epic100.training.launch import RANK
 
 SMALL = {
-    "train_dataloader.dataset.pipeline.4.size": 32,
-    "train_dataloader.dataset.pipeline.3.scale_range": (36, 40),
+    "train_dataloader.dataset.pipeline.3.size": 32,
+    "train_dataloader.dataset.pipeline.2.short_side": (36, 40),
     "train_cfg.val_interval": 1,
 }
 # BatchNorm out of play; and no Adam, which blows rounding up where gradients are tiny.

@@ -80,6 +80,8 @@ def fit_device(config: Config, settings, placement: Placement) -> list[str]:
     if placement.processes > 1:
         config.launcher = "pytorch"
         config.model_wrapper_cfg = {"type": "EpicDistributed", "broadcast_buffers": False}
+        if config.get("val_evaluator"):  # else ranks swap their results through files in `.`
+            config.val_evaluator.collect_device = "gpu"
     return off
 
 

@@ -45,12 +45,12 @@ def launch(settings: TrainSettings, model_path: str | os.PathLike, **where) -> N
     if placement.processes == 1 and not hidden:
         train(settings, model_path, **where)
         return
-    job = {
-        "launcher": os.getpid(),
-        "settings": asdict(settings),
-        "model_path": str(model_path),
-        **where,
+    paths = {
+        name: os.fspath(value) if isinstance(value, os.PathLike) else value
+        for name, value in where.items()
     }
+    job = {"settings": asdict(settings), "model_path": os.fspath(model_path), **paths}
+    job["launcher"] = os.getpid()
     cores = len(os.sched_getaffinity(0))
     environment = {"OMP_NUM_THREADS": str(max(1, cores // placement.processes))}
     if hidden:

@@ -79,7 +79,8 @@ def make_plan(
     if lr == 0:
         warnings.append("the learning rate is 0: nothing will be learned")
     seconds = epoch_seconds(config, placement, trial, steps, 0 if val is None else len(val))
-    frames, height, width = trial.shape[-3:]
+    height, width = trial.shape[-2:]
+    frames = trial.shape[2] if len(trial.shape) == 5 else trial.shape[0]  # of a 2-D recognizer
     parts = _hook(config, "AccumulateHook").get("parts", 1)
     rows = [
         ("data", f"{len(train)} segments of {train['path'].nunique()} videos, {len(pairs)} pairs"),
