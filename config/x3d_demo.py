@@ -6,7 +6,7 @@ epochs = 40
 
 model = dict(
     backbone=dict(gamma_d=1.0),
-    cls_head=dict(dropout_ratio=0.0),
+    cls_head=dict(dropout_ratio=0.0, label_smooth_eps=0.0),
 )
 
 # Lists are replaced whole: the same steps as the base, at 48 pixels and without flips.
@@ -37,6 +37,7 @@ train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type="AdamW", lr=3e-3, weight_decay=0.05), clip_grad=None
 )
+auto_scale_lr = dict(base_batch_size=8)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, by_epoch=True, end=1, convert_to_iter_based=True),
     dict(

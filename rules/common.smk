@@ -3,7 +3,7 @@
 import os
 import re
 
-from epic100.config import complete_config, existing_path
+from epic100.config import complete_config, existing_path, gpus_to_ask
 from epic100.download.receipts import Receipts
 from epic100.official_lists import find_lists
 from epic100.sheet import participants_of, read_sheet

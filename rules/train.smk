@@ -13,6 +13,7 @@ rule train:
         config=existing_path(CONFIG["train"]["config"], workflow.basedir),
     output:
         model="results/model.pth",
+        history="results/training.tsv",
     log:
         "results/logs/train.log",
     benchmark:
@@ -23,6 +24,7 @@ rule train:
     resources:
         mem_mb=32000,
         runtime="12h",
+        gpu=gpus_to_ask(CONFIG["train"]),
     params:
         root=lambda wildcards: CLIP_ROOT,
         settings=CONFIG["train"],

@@ -11,15 +11,7 @@ from epic100.model_file import load_model
 from epic100.pairs import read_pairs
 from epic100.prediction import PredictSettings, predict, read_predictions
 from epic100.segments import read_segments
-from epic100.training import (
-    TrainSettings,
-    build_config,
-    newest_checkpoint,
-    run_stamp,
-    set_epochs,
-    train,
-)
-from epic100.training.hooks import plain
+from epic100.training import TrainSettings, build_config, set_epochs, train
 
 DEMO_CONFIG = "config/x3d_demo.py"
 SMALL = {
@@ -62,16 +54,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(lab, resul
         shutil.rmtree(results / "work_dirs")
     assert same(weights[0], weights[1])
     assert not same(weights[0], weights[2])
-
-
-def test_a_run_that_was_cut_after_an_epoch_ends_in_the_same_weights(lab, results):
-    straight = run(lab, results, "straight.pth")
-    work_dir = next((results / "work_dirs").iterdir())
-    (work_dir / "epoch_2.pth").unlink()  # as if killed in the second epoch
-    resumed = run(lab, results, "resumed.pth", workers=2)
-    assert same(straight.state_dict, resumed.state_dict)
-    log = "".join(path.read_text() for path in work_dir.glob("*/*.log"))
-    assert "resumed epoch: 1" in log
 
 
 def test_the_model_file_holds_all_that_predicting_takes(lab, results):
@@ -149,44 +131,10 @@ def test_set_epochs_leaves_a_schedule_alone_that_ends_earlier():
 
 @pytest.mark.parametrize("kwargs, words", [
     ({"config": "config/none.py"}, "config/none.py: no such MMEngine config"),
-    ({"load_from": "weights/k400.pth"}, "weights/k400.pth: no such weights"),
 ])  # fmt: skip
 def test_a_file_that_is_not_there_is_named(lab, kwargs, words):
     with pytest.raises(EpicError, match=words):
         build_config(settings(**kwargs), lab.results, lab.root)
-
-
-def test_the_newest_checkpoint_that_loads_is_taken_and_broken_ones_are_set_aside(tmp_path, capsys):
-    assert newest_checkpoint(tmp_path) is None
-    for epoch in (9, 10):
-        torch.save({"epoch": epoch}, tmp_path / f"epoch_{epoch}.pth")
-    whole = (tmp_path / "epoch_10.pth").read_bytes()
-    (tmp_path / "epoch_11.pth").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "epoch_12.pth").write_bytes(b"")
-    assert newest_checkpoint(tmp_path) == tmp_path / "epoch_10.pth"
-    assert sorted(p.name for p in tmp_path.glob("*.broken")) == [
-        "epoch_11.broken",
-        "epoch_12.broken",
-    ]
-    assert "epoch_12.pth does not load" in capsys.readouterr().out
-
-
-def test_another_list_or_setting_is_another_run(lab, results):
-    files = [str(results / "clean/train.txt"), str(results / "clean/pairs.tsv")]
-    stamp = run_stamp(build_config(settings(), str(results), lab.root), files)
-    assert stamp == run_stamp(build_config(settings(), str(results), lab.root), files)
-    assert stamp != run_stamp(build_config(settings(seed=1), str(results), lab.root), files)
-    Path(files[0]).write_text(Path(files[0]).read_text()[:-10] + "\n")
-    assert stamp != run_stamp(build_config(settings(), str(results), lab.root), files)
-
-
-def test_plain_turns_numpy_scalars_into_python_and_leaves_tensors(tmp_path):
-    import numpy as np
-
-    value = plain({"a": [np.float64(1.5), (np.int64(2), True)], "t": torch.ones(2), "s": "x"})
-    assert type(value["a"][0]) is float and type(value["a"][1][0]) is int
-    torch.save(value, tmp_path / "x.pt")
-    assert torch.load(tmp_path / "x.pt", weights_only=True)["a"] == [1.5, (2, True)]
 
 
 def test_another_backbone_of_mmaction2_trains_and_predicts(lab, results):

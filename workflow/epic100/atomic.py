@@ -13,10 +13,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`, renamed to it on success and removed on failure.
 
-    The temporary name keeps the suffix, since writers (PyAV, torch) choose a format by it.
+    The temporary name keeps the suffix, since writers (PyAV, torch) choose a format by it. With
+    `durable` the file is on the disk before it gets its name, so that it survives a power cut.
     Raises EpicError where the disk or the quota is full.
     """
     target = Path(path)
@@ -24,7 +25,11 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     try:
         yield temporary
+        if durable:
+            _sync(temporary)
         os.replace(temporary, target)
+        if durable:
+            _sync(target.parent)
     except Exception as error:
         reason = _full(error)
         if reason is None:
@@ -44,3 +49,11 @@ def _full(error: BaseException | None) -> OSError | None:
             return error
         error = error.__context__
     return None
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -72,6 +72,13 @@ def _merge(config: dict, over: dict) -> None:
             config[key] = value
 
 
+def gpus_to_ask(train: dict) -> int:
+    """GPUs that a training job asks its scheduler for: `train.gpus`, one where that is null."""
+    if train["device"] == "cpu":
+        return 0
+    return 1 if train["gpus"] is None else train["gpus"]
+
+
 def _fill(value: dict, schema: dict) -> None:
     for key, part in schema.get("properties", {}).items():
         if key not in value and "default" in part:

@@ -33,7 +33,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         ann_file: the segment list. pairs: the pair table (`results/clean/pairs.tsv`); None where no
         labels are wanted. data_root: the video root. seed: with the epoch and the sample's number
         it decides all augmentation, so results depend neither on the number of workers nor on
-        where a run was resumed. max_broken: share of clips that may fail to decode.
+        where a run was resumed. max_broken: share of clips that may fail to decode. part:
+        take only so many segments, spread evenly over the list, the same each time; None is all.
 
     A clip that does not decode is drawn anew from its segment, then from up to ten other segments,
     each time said; over `max_broken` of all clips the run stops (`BrokenClips`). In `test_mode` the
@@ -52,11 +53,13 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         seed: int = 0,
         test_mode: bool = False,
         max_broken: float = 0.01,
+        part: int | None = None,
         **kwargs,
     ):
         self.pairs_file = pairs
         self.seed = seed
         self.max_broken = max_broken
+        self.part = part
         # Shared memory: persistent workers must see a new epoch that is set in the main process.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         super().__init__(
@@ -81,6 +84,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
                 f"{self.ann_file}: no segments; results/clean/dropped.tsv says why they were "
                 "dropped, and `videos: root:` where videos are looked for"
             )
+        if self.part is not None and self.part < len(table):
+            table = table.iloc[np.arange(self.part) * len(table) // self.part]
         labels = self._labels(table)
         paths, self._path_of = np.unique(table["path"].to_numpy(dtype=str), return_inverse=True)
         self._paths = [str(Path(self.data_prefix["prefix"]) / path) for path in paths]

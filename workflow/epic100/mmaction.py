@@ -5,7 +5,7 @@ its own `__init__` imports, so `import mmaction.models` fails as published. A fi
 `sys.meta_path` serves placeholders for those two modules, and only where the real ones are absent;
 nothing in site-packages is changed, and a mended release needs no change here.
 In an MMEngine config: `custom_imports = dict(imports=["epic100.mmaction"])`, which also registers
-this project's dataset, transforms, hooks and metric.
+this project's model, dataset, transforms, loop, hooks and metric.
 """
 
 import importlib.abc
@@ -49,7 +49,14 @@ with warnings.catch_warnings():
     import mmaction.models  # noqa: F401
 
 # These register themselves with what was imported above.
+import epic100.recognizer  # noqa: E402
 import epic100.sampling  # noqa: E402
+import epic100.training.checkpoint_hook  # noqa: E402
+import epic100.training.device  # noqa: E402
+import epic100.training.heads  # noqa: E402
+import epic100.training.history  # noqa: E402
 import epic100.training.hooks  # noqa: E402
+import epic100.training.loop  # noqa: E402
+import epic100.training.timing  # noqa: E402
 import epic100.training.validation  # noqa: E402
 import epic100.transforms  # noqa: E402,F401

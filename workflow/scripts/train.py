@@ -3,12 +3,13 @@
 import os
 
 from epic100.rule_log import rule_log
-from epic100.training import TrainSettings, train
+from epic100.training import TrainSettings, launch
 
 with rule_log(snakemake.log[0]):
-    train(
+    launch(
         TrainSettings(**{**snakemake.params.settings, "config": snakemake.input.config}),
         snakemake.output.model,
+        history_path=snakemake.output.history,
         results="results",
         video_root=snakemake.params.root,
         index_dir=os.path.dirname(snakemake.input.indexes[0]),

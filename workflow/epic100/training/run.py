@@ -3,8 +3,8 @@
 Reads top to bottom: `build_config`, `train`, then what they lean on.
 """
 
-import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +12,24 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from epic100.atomic import atomic_path
 from epic100.errors import EpicError
 from epic100.model_file import TrainedModel, save_model
 from epic100.pairs import pairs_path, read_pairs
 from epic100.segments import read_segments
+from epic100.training.checkpoint_hook import fit_checkpoints
+from epic100.training.device import fit_device, place
+from epic100.training.heads import final_weights, fit_head
+from epic100.training.history import FILE as HISTORY
+from epic100.training.plan import check_validation, make_plan
+from epic100.training.stamp import open_work_dir, run_stamp
+from epic100.training.trial import try_step
+from epic100.training.validation import fit_validation
+from epic100.training.weights import local_weights
 
 
 @dataclass(frozen=True)
@@ -26,10 +37,12 @@ class TrainSettings:
     """The `train:` section of the workflow's config; None means: as the MMEngine config says.
 
     `config`: MMEngine config file. `split`: train, or trainval, which has no split left to validate
-    on. `load_from`: weights to start from, a path or URL. `target_fps`: sample clips at this rate
-    instead of the file's own. `videos_at_once`: draw segments from so many videos at a time
-    (`VideoPoolSampler`). `max_broken`: share of clips that may fail to decode. `options`: any other
-    key of the MMEngine config, dotted, to its value.
+    on. `load_from`: weights to start from, a path or URL.
+    `target_fps`: sample clips at this rate instead of the file's own. `videos_at_once`: draw
+    segments from so many videos at a time (`VideoPoolSampler`). `max_broken`: share of clips that
+    may fail to decode. `batch_size`: segments a step, over all processes. `checkpoint`: arguments
+    of SafeCheckpointHook; `validate`: of `fit_validation`. `options`: any other key of the MMEngine
+    config, dotted, to its value. The others: `training.device` and `training.heads`.
     """
 
     config: str
@@ -42,7 +55,20 @@ class TrainSettings:
     videos_at_once: int | None = None
     max_broken: float = 0.01
     seed: int = 0
+    checkpoint: dict[str, Any] = field(default_factory=dict)
+    validate: dict[str, int | None] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    gpus: int | None = None
+    precision: str = "fp32"
+    channels_last: bool = True
+    compile: bool = False
+    accumulate: int = 1
+    scale_lr: bool | None = None
+    label_smoothing: float | None = None
+    logit_adjustment: float = 0.0
+    ema: float | None = None
+    dropout: float | None = None
 
 
 def build_config(
@@ -55,16 +81,10 @@ def build_config(
     """
     if not Path(settings.config).is_file():
         raise EpicError(f"{settings.config}: no such MMEngine config; see `train: config:`")
-    weights = settings.load_from
-    if weights and "://" not in weights and not Path(weights).is_file():
-        raise EpicError(
-            f"{weights}: no such weights; `train: load_from:` takes a checkpoint file, a URL, or "
-            "null to train from scratch"
-        )
     os.environ["EPIC100_RESULTS"], os.environ["EPIC100_VIDEOS"] = results, video_root
     os.environ["EPIC100_INDEXES"] = index_dir or f"{results}/scan"
     os.environ["EPIC100_SPLIT"] = settings.split
-    config = Config.fromfile(settings.config)
+    config = _read(settings.config)
     if settings.split != "train":
         _train_on(config, settings)
     if settings.epochs is not None:
@@ -84,7 +104,12 @@ def build_config(
         if step["type"] == "SampleFrames" and settings.target_fps is not None:
             step["target_fps"] = settings.target_fps
     config.randomness = dict(config.get("randomness", {}), seed=settings.seed)
-    config.load_from = weights
+    config.load_from = local_weights(settings.load_from) if settings.load_from else None
+    fit_checkpoints(config, settings.checkpoint)
+    fit_validation(config, **settings.validate)
+    if settings.scale_lr is not None:
+        config.auto_scale_lr = dict(config.get("auto_scale_lr") or {}, enable=settings.scale_lr)
+    fit_head(config, settings, pairs_path(results, settings.split))
     config.merge_from_dict(settings.options)
     return config
 
@@ -93,27 +118,29 @@ def train(
     settings: TrainSettings,
     model_path: str | os.PathLike,
     *,
+    history_path: str | os.PathLike | None = None,
     results: str,
     video_root: str,
     num_verbs: int,
     num_nouns: int,
     index_dir: str | None = None,
 ) -> None:
-    """Train on `{results}/clean/{split}.txt` and write the finished model to `model_path`.
+    """Train on `{results}/clean/{split}.txt` and write the finished model to `model_path`, and what
+    each epoch brought to `history_path` (`training.history`).
 
     Logs and checkpoints go to a folder below `{results}/work_dirs` that is named after the data
     and settings of the run; the same run, started again, goes on from its newest whole checkpoint.
+    Raises EpicError also where a signal asked to stop, once the state is saved.
     """
     import epic100.mmaction  # noqa: F401  (registers models, datasets and hooks)
 
     init_default_scope("mmaction")
     config = build_config(settings, results, video_root, index_dir)
-    weights = config.load_from
-    train_list = f"{results}/clean/{settings.split}.txt"
-    pairs_file = pairs_path(results, settings.split)
-    pairs = read_pairs(pairs_file)
-    segments = len(read_segments(train_list))
-    work_dir = Path(results) / "work_dirs" / run_stamp(config, [train_list, pairs_file])
+    if config.get("val_evaluator"):
+        config.val_evaluator.update(num_verbs=num_verbs, num_nouns=num_nouns)
+    pairs = read_pairs(pairs_path(results, settings.split))
+    segments = read_segments(f"{results}/clean/{settings.split}.txt")
+    work_dir = open_work_dir(Path(results) / "work_dirs", run_stamp(config))
     config.work_dir = str(work_dir)
     # After the stamp: where a run goes on, another number of workers or device may serve.
     for loader in filter(
@@ -123,31 +150,40 @@ def train(
         if settings.workers is not None:
             loader.num_workers = settings.workers
             loader.persistent_workers = settings.workers > 0
-    checkpoint = newest_checkpoint(work_dir)
-    if checkpoint:
-        print(f"resuming from {checkpoint}")
-        config.load_from, config.resume = str(checkpoint), True
-    _say_plan(config, segments, len(pairs))
+    placement = place(settings.device, settings.gpus, torch.cuda.device_count())
+    off = fit_device(config, settings, placement)
+    val = check_validation(config)
+    trial = try_step(config, placement)
+    if is_main_process():
+        plan = make_plan(
+            config, train=segments, val=val, pairs=pairs, classes=(num_verbs, num_nouns),
+            placement=placement, trial=trial, off=off,
+        )  # fmt: skip
+        print(plan.text(), flush=True)
     runner = Runner.from_cfg(config)
     runner.train()
-    model = runner.model.module if hasattr(runner.model, "module") else runner.model
+    if not is_main_process():
+        return
     save_model(
         TrainedModel(
-            state_dict={k: v.detach().cpu().clone() for k, v in model.state_dict().items()},
+            state_dict=final_weights(runner),
             pairs=pairs,
             num_verbs=num_verbs,
             num_nouns=num_nouns,
             config=config.pretty_text,
             trained_on={
                 "split": settings.split,
-                "segments": segments,
+                "segments": len(segments),
                 "epochs": runner.max_epochs,
                 "seed": settings.seed,
-                "load_from": weights,
+                "load_from": settings.load_from or config.load_from,
             },
         ),
         model_path,
     )
+    if history_path is not None:
+        with atomic_path(history_path) as temporary:
+            shutil.copyfile(work_dir / HISTORY, temporary)
 
 
 def set_epochs(config: Config, epochs: int) -> None:
@@ -178,25 +214,20 @@ def _train_on(config: Config, settings: TrainSettings) -> None:
     config.val_dataloader = config.val_cfg = config.val_evaluator = None
 
 
-def run_stamp(config: Config, files: list[str]) -> str:
-    """A short name for this run: a digest of its config and of the files it learns from."""
-    digest = hashlib.sha256(config.pretty_text.encode())
-    for name in files:
-        digest.update(Path(name).read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def newest_checkpoint(work_dir: Path) -> Path | None:
-    """The checkpoint of the latest epoch that loads; one that does not is set aside, and said."""
-    found = sorted(work_dir.glob("epoch_*.pth"), key=lambda p: int(p.stem[6:]), reverse=True)
-    for path in found:
-        try:
-            torch.load(path, map_location="cpu", weights_only=True)
-            return path
-        except Exception as error:  # torch raises many kinds for a broken file
-            path.rename(path.with_suffix(".broken"))
-            print(f"{path} does not load ({type(error).__name__}): set aside as .broken")
-    return None
+def _read(path: str) -> Config:
+    try:
+        return Config.fromfile(path)
+    except EpicError:
+        raise
+    except Exception as error:  # a config is Python: anything can go wrong in it
+        cause = error
+        while cause.__cause__ or cause.__context__:  # MMEngine wraps what went wrong
+            cause = cause.__cause__ or cause.__context__
+        words = " ".join(str(cause).split())
+        raise EpicError(
+            f"{path}: this MMEngine config cannot be read ({type(cause).__name__}: {words}); see "
+            "`train: config:`, and `custom_imports` in the file itself"
+        ) from error
 
 
 def _steps(node) -> Iterator[dict]:
@@ -208,18 +239,3 @@ def _steps(node) -> Iterator[dict]:
     if isinstance(node, (list, tuple)):
         for item in node:
             yield from _steps(item)
-
-
-def _say_plan(config: Config, segments: int, pairs: int) -> None:
-    loader = config.train_dataloader
-    on_cpu = f"CPU, {torch.get_num_threads()} threads"
-    rows = {
-        "data": f"{segments} segments, {pairs} verb-noun pairs",
-        "model": f"{config.model.type}, backbone {config.model.backbone.type}",
-        "weights": config.load_from or "from scratch",
-        "schedule": f"{config.train_cfg.max_epochs} epochs, batch {loader.batch_size}",
-        "device": "CUDA" if torch.cuda.is_available() else on_cpu,
-        "loader": f"{loader.num_workers} workers",
-        "work dir": config.work_dir,
-    }
-    print("\n".join(f"{name:>10}: {value}" for name, value in rows.items()), flush=True)

@@ -1,0 +1,122 @@
+"""What label smoothing, dropout, averaged weights and logit adjustment bring on the mini kitchen.
+
+    python benchmarks/heads.py [DEMO_FOLDER] [--seeds 3] [--epochs 20]
+
+Takes the clean lists of a demo (`snakemake results/clean/pairs.tsv` is enough) and trains the
+demo's model once for each setting and seed on two lists: all segments, where the eight pairs are
+equally frequent, and a long tail of them (each pair has 0.68 times the segments of the one before,
+16 down to 1). What the tail leaves out is added to its validation. Prints top-1 over segments, the
+mean over pairs, and the mean over pairs of at most four segments; the last line is one JSON object.
+
+A toy: eight pairs of drawn pictures say whether a switch does what its paper says, not what it
+brings on EPIC-100.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import torch
+import yaml
+
+from epic100.config import complete_config
+from epic100.pairs import read_pairs, write_pairs
+from epic100.prediction import PredictSettings, predict, read_predictions
+from epic100.segments import read_segments, write_segments
+from epic100.training import TrainSettings, train
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = {
+    "plain": {},
+    "label_smoothing 0.1": {"label_smoothing": 0.1},
+    "dropout 0.5": {"dropout": 0.5},
+    "ema 0.98": {"ema": 0.98},
+    "logit_adjustment 1": {"logit_adjustment": 1.0},
+}
+RATIO, MOST, RARE = 0.68, 16, 4
+
+
+def lists(demo: Path, tail: bool) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Train list, val list (pairs that train has) and pair table."""
+    pairs = pd.DataFrame(read_pairs(demo / "results/clean/pairs.tsv"))
+    pairs.columns = ["verb", "noun", "count"]
+    pairs.insert(0, "pair_id", range(len(pairs)))
+    listed = read_segments(demo / "results/clean/train.txt")
+    val = read_segments(demo / "results/clean/val.txt").merge(pairs[["verb", "noun"]])
+    if not tail:
+        return listed, val, pairs
+    kept, left = [], [val]
+    for pair, (verb, noun) in enumerate(zip(pairs["verb"], pairs["noun"], strict=True)):
+        own = listed[(listed["verb"] == verb) & (listed["noun"] == noun)]
+        number = max(1, round(MOST * RATIO**pair))
+        kept.append(own[:number])
+        left.append(own[number:])
+        pairs.loc[pair, "count"] = len(kept[-1])
+    return pd.concat(kept).sort_index(), pd.concat(left), pairs
+
+
+def accuracies(found, val: pd.DataFrame) -> dict[str, float]:
+    """Percent: over segments, over pairs, over rare pairs."""
+    pairs = {pair[:2]: i for i, pair in enumerate(found.pairs)}
+    truth = torch.tensor([pairs[p] for p in zip(val["verb"], val["noun"], strict=True)])
+    right = (found.log_probs.argmax(1) == truth).float()
+    by_pair = {i: right[truth == i].mean().item() for i in pairs.values() if (truth == i).any()}
+    rare = [by_pair[i] for i, pair in enumerate(found.pairs) if pair[2] <= RARE and i in by_pair]
+    figures = {"top1": right.mean().item(), "pairs": statistics.mean(by_pair.values())}
+    figures["rare"] = statistics.mean(rare) if rare else float("nan")
+    return {name: 100 * value for name, value in figures.items()}
+
+
+def one_run(demo: Path, config: dict, tail: bool, chosen: dict) -> dict[str, float]:
+    """Train and predict in a temporary folder."""
+    listed, val, pairs = lists(demo, tail)
+    video_root = str(demo / config["videos"]["root"])
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder) / "results"
+        shutil.copytree(demo / "results/scan", results / "scan")
+        write_segments(listed, results / "clean/train.txt")
+        write_segments(val, results / "clean/val.txt")
+        write_pairs(pairs, results / "clean/pairs.tsv")
+        options = {"train_cfg.val_interval": 1000, "log_level": "WARNING"}
+        settings = {**config["train"], "config": str(ROOT / config["train"]["config"])}
+        train(
+            TrainSettings(**{**settings, "options": options, **chosen}), results / "model.pth",
+            results=str(results), video_root=video_root, num_verbs=97, num_nouns=300,
+        )  # fmt: skip
+        predict(
+            results / "model.pth", results / "clean/val.txt", results / "val.pt", split="val",
+            video_root=video_root, index_dir=str(results / "scan"), settings=PredictSettings(),
+        )  # fmt: skip
+        return accuracies(read_predictions(results / "val.pt", "val"), val)
+
+
+def main() -> None:
+    """All settings on both lists."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("demo", nargs="?", type=Path, default=ROOT / "demo")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=20)
+    given = parser.parse_args()
+    demo = given.demo.resolve()
+    os.chdir(ROOT)
+    config = complete_config(yaml.safe_load((ROOT / "config/demo.yaml").read_text()))
+    rows = []
+    for tail in (False, True):
+        for name, chosen in SETTINGS.items():
+            for seed in range(given.seeds):
+                found = one_run(demo, config, tail, {"epochs": given.epochs, "seed": seed} | chosen)
+                rows.append({"list": "tail" if tail else "even", "setting": name, **found})
+                print(json.dumps({**rows[-1], "seed": seed}), flush=True)
+    table = pd.DataFrame(rows).groupby(["list", "setting"], sort=False)
+    print(table.agg(["mean", "std"]).round(1).to_string())
+    means = table.mean().round(1)
+    print(json.dumps({f"{a}, {b}": row for (a, b), row in means.to_dict("index").items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The MMEngine config by itself, as MMAction2's tools/train.py runs it: no workflow around it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+
+from epic100.errors import EpicError
+from epic100.training import TrainSettings, build_config
+
+# What tools/train.py does with a config file and --resume, in as many words.
+TOOL = """
+import sys
+from mmengine.config import Config
+from mmengine.runner import Runner
+config = Config.fromfile(sys.argv[1])
+config.work_dir = sys.argv[2]
+config.train_cfg.max_epochs = int(sys.argv[3])
+config.train_dataloader.batch_size = 8
+config.resume = sys.argv[4] == "resume"
+Runner.from_cfg(config).train()
+"""
+
+
+def test_the_config_trains_and_resumes_in_processes_that_know_nothing_else(lab, tmp_path):
+    env = {**os.environ, "EPIC100_RESULTS": lab.results, "EPIC100_VIDEOS": lab.root}
+    for epochs, resume in ((1, "start"), (2, "resume")):
+        command = [sys.executable, "-c", TOOL, "config/x3d_demo.py", str(tmp_path / "work")]
+        done = subprocess.run([*command, str(epochs), resume], cwd=ROOT, env=env,
+                              capture_output=True, text=True)  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert "resumed epoch: 1" in done.stdout + done.stderr
+    newest = max((tmp_path / "work").glob("*.pth"), key=lambda path: path.stat().st_mtime)
+    assert torch.load(newest, weights_only=True)["meta"]["epoch"] == 2
+
+
+@pytest.mark.parametrize("text, words", [
+    ('custom_imports = dict(imports=["no_such_module"], allow_failed_imports=False)\n',
+     r"cannot be read \(ModuleNotFoundError: No module named 'no_such_module'\); see `train: conf"),
+    ("epochs = (\n", r"cannot be read \(SyntaxError: "),
+    ('_base_ = ["none.py"]\n', r"cannot be read \(FileNotFoundError: "),
+])  # fmt: skip
+def test_a_config_that_cannot_be_read_is_one_line_with_the_cause(tmp_path, text, words):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(EpicError, match=rf"^{path}: this MMEngine config {words}") as caught:
+        build_config(TrainSettings(config=str(path)), "results", "videos")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,120 @@
+"""Several real processes over gloo: the same sums as one, and how they end."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from dataclasses import astuple
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import yaml
+from conftest import run_snakemake
+
+from epic100.errors import EpicError
+from epic100.model_file import load_model
+from epic100.training import TrainSettings, launch
+from epic100.training.launch import RANK
+
+SMALL = {
+    "train_dataloader.dataset.pipeline.3.size": 32,
+    "train_dataloader.dataset.pipeline.2.short_side": (36, 40),
+    "train_cfg.val_interval": 1,
+}
+# BatchNorm out of play; and no Adam, which blows rounding up where gradients are tiny.
+PLAIN = {
+    "model.backbone.norm_eval": True,
+    "optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.05, "momentum": 0.9},
+}
+
+
+def settings(**kwargs):
+    defaults = {"config": "config/x3d_demo.py", "epochs": 2, "batch_size": 8, "device": "cpu"}
+    return TrainSettings(**{**defaults, "options": SMALL, **kwargs})
+
+
+@pytest.fixture
+def results(lab, tmp_path) -> Path:
+    """A copy of the lab's results with sixteen train segments."""
+    folder = tmp_path / "results"
+    shutil.copytree(lab.results, folder)
+    lines = (folder / "clean/train.txt").read_text().splitlines(keepends=True)
+    (folder / "clean/train.txt").write_text("".join(lines[:16]))
+    return folder
+
+
+def start(lab, results, out="model.pth", **kwargs):
+    launch(settings(**kwargs), results / out, results=str(results), video_root=lab.root,
+           num_verbs=97, num_nouns=300)  # fmt: skip
+
+
+def ranks(launcher: int | None = None) -> list[psutil.Process]:
+    return [child for child in psutil.Process(launcher).children() if RANK in child.cmdline()]
+
+
+def test_two_processes_of_two_parts_learn_what_one_process_learns(lab, results):
+    weights = {}
+    for gpus, accumulate in ((1, 1), (2, 2)):
+        start(lab, results, gpus=gpus, accumulate=accumulate, options=SMALL | PLAIN)
+        weights[gpus] = load_model(results / "model.pth").state_dict
+        shutil.rmtree(results / "work_dirs")
+    assert not ranks()
+    for key, one in weights[1].items():
+        assert torch.allclose(one.double(), weights[2][key].double(), rtol=0, atol=1e-6), key
+
+
+def test_a_process_that_is_killed_ends_all_and_is_named(lab, results):
+    def kill():
+        while True:  # until both have trained for an epoch
+            if list(results.glob("work_dirs/*/*.pth")):
+                break
+            time.sleep(0.1)
+        next(r for r in ranks() if r.environ()["RANK"] == "1").send_signal(signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    words = "^training ended, because process 1 was killed by SIGKILL .*goes on from the last"
+    with pytest.raises(EpicError, match=words):
+        start(lab, results, gpus=2, epochs=1000)
+    assert not ranks()
+    assert not (results / "model.pth").exists()
+
+
+def test_the_launcher_s_death_leaves_no_process_behind(lab, results):
+    launcher = multiprocessing.get_context("spawn").Process(
+        target=start, args=(lab, results), kwargs={"gpus": 2, "epochs": 1000}
+    )
+    launcher.start()
+    while len(found := ranks(launcher.pid)) < 2:
+        time.sleep(0.1)
+    launcher.kill()
+    assert not psutil.wait_procs(found, timeout=60)[1]
+
+
+def test_through_the_rule_the_reason_ends_its_log_and_the_workflow_fails(lab, tmp_path):
+    shutil.copytree(lab.folder, tmp_path, dirs_exist_ok=True)
+    rows = [("video_id", "participant_id", "split", "fps", "duration")]
+    rows += [astuple(video)[:5] for video in lab.videos.values()]
+    sheet, file = tmp_path / "sheet.tsv", tmp_path / "config.yaml"
+    sheet.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
+    os.utime(sheet, (0, 0))  # older than the lists made of it
+    csv = "annotations/EPIC_100_{}.csv"
+    config = {
+        "annotations": {
+            "train": csv.format("train"),
+            "val": csv.format("validation"),
+            "test": None,
+        },
+        "videos": {"root": "videos", "sheet": "sheet.tsv"},
+        "train": {"config": "config/x3d_demo.py", "device": "cpu", "gpus": 2, "batch_size": 3},
+    }
+    file.write_text(yaml.safe_dump(config))
+    done = run_snakemake("results/model.pth", "--directory", str(tmp_path), "--configfile",
+                         str(file), "--rerun-triggers", "mtime")  # fmt: skip
+    assert done.returncode != 0
+    log = (tmp_path / "results/logs/train.log").read_text().splitlines()
+    assert log[-1].startswith("error: train.batch_size is 3; expected a multiple of 2 (train.gpus")

@@ -1,0 +1,84 @@
+"""The real model at its real size: X3D-S, 13 x 6 frames of 160 pixels, 3,568 pairs."""
+
+import shutil
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from epic100.training import TrainSettings, build_config
+from epic100.training.device import Placement, fit_device
+from epic100.training.trial import try_step
+from epic100.training.weights import local_weights
+
+CONFIG = "config/x3d_s_epic_rgb_segments.py"
+PAIRS = 3568  # of EPIC_100_train.csv
+
+
+@pytest.fixture(scope="module")
+def results(lab, tmp_path_factory):
+    """The lab's results with two segments, whose pairs stand in a table as long as EPIC-100's."""
+    folder = tmp_path_factory.mktemp("real") / "results"
+    shutil.copytree(lab.results, folder)
+    for split in ("train", "val"):
+        path = folder / f"clean/{split}.txt"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    with (folder / "clean/pairs.tsv").open("a") as table:
+        known = len((folder / "clean/pairs.tsv").read_text().splitlines()) - 1
+        for pair in range(known, PAIRS):
+            table.write(f"{pair}\t{90 + pair // 300 % 7}\t{pair}\t1\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(lab, results):
+    import epic100.mmaction  # noqa: F401
+
+    init_default_scope("mmaction")
+    settings = TrainSettings(config=CONFIG, batch_size=2, workers=0, device="cpu", epochs=1,
+                             options={"train_cfg.val_interval": 9})  # fmt: skip
+    made = build_config(settings, str(results), lab.root)
+    fit_device(made, settings, Placement("cpu", 1))
+    for loader in (made.train_dataloader, made.val_dataloader):
+        loader.num_workers, loader.persistent_workers = 0, False
+    made.work_dir = str(results / "work_dirs/real")
+    return made
+
+
+@pytest.fixture(scope="module")
+def kinetics(config, tmp_path_factory):
+    """Weights of the same model with the head of Kinetics-400, as its checkpoint is shaped."""
+    from mmaction.registry import MODELS
+
+    path = tmp_path_factory.mktemp("weights") / "x3d_s_kinetics400.pth"
+    spec = {**config.model, "cls_head": {**config.model.cls_head, "num_classes": 400}}
+    torch.manual_seed(7)
+    torch.save({"meta": {}, "state_dict": MODELS.build(spec).state_dict()}, path)
+    return path
+
+
+def test_a_step_is_tried_and_all_kinetics_weights_but_the_last_layer_fit(config, kinetics):
+    trial = try_step(config, Placement("cpu", 1), local_weights(str(kinetics)))
+    assert trial.shape == (1, 3, 13, 160, 160)
+    assert trial.parameters == 10_285_554  # 2.98 M of the backbone; fc2 is 3,568 x 2,048 and biases
+    assert trial.step_seconds > 0 and trial.load_seconds > 0
+    fit = trial.weights
+    assert set(fit.other_size) == {"cls_head.fc2.weight", "cls_head.fc2.bias"} and not fit.absent
+    assert fit.taken == fit.wanted - 2 == 566
+    assert "cls_head.fc2.weight (400x2048 there, 3568x2048 here)" in fit.line()
+
+
+def test_one_real_step_from_kinetics_weights_moves_every_layer(config, kinetics):
+    config.load_from = str(kinetics)
+    runner = Runner.from_cfg(config)
+    runner.train()
+    assert runner.iter == 1
+    start, now = torch.load(kinetics, weights_only=True)["state_dict"], runner.model.state_dict()
+    assert now["cls_head.fc2.weight"].shape == (PAIRS, 2048)
+    moved = [name for name, value in start.items() if "fc2" not in name and not
+             torch.equal(value, now[name])]  # fmt: skip
+    for part in ("backbone.conv1_s", "backbone.layer1", "backbone.layer4", "cls_head.fc1"):
+        assert any(name.startswith(part) for name in moved), part
+    change = max((start[k].float() - now[k].float()).abs().max() for k in moved if "weight" in k)
+    assert change < 0.1  # one step away from the weights that were loaded

@@ -1,0 +1,200 @@
+"""The hook that saves a run, picks it up again and stops it on a signal."""
+
+from pathlib import Path
+
+from mmaction.registry import HOOKS
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+
+from epic100.errors import EpicError
+from epic100.training.checkpoints import (
+    checkpoint_path,
+    checkpoints,
+    keep_as_best,
+    newest_checkpoint,
+    read_checkpoint,
+    refuse_another_run,
+    remove_half_written,
+    require_space,
+    write_checkpoint,
+)
+from epic100.training.loop import ResumableEpochLoop
+from epic100.training.ranks import on_rank_0
+from epic100.training.stamp import FILE as STAMP
+from epic100.training.stamp import differences, read_stamp, run_stamp
+from epic100.training.state import collect_state, take_own_state, unwrapped
+from epic100.training.validation import ACTION_TOP1
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(Hook):
+    """Saves after epochs and in between, resumes the newest state that loads, stops on a signal.
+
+    Takes the place of MMEngine's CheckpointHook and goes with ResumableEpochLoop. Random states are
+    not saved: what is drawn follows from seed, epoch, sample and iteration (SampleSeedHook). With
+    several processes rank 0 writes, for all (`state.collect_state`).
+
+    Args:
+        iterations, seconds: save in an epoch after so many batches, or so long after the last save;
+        None is never. keep: how many of the newest checkpoints stay. go_on: the workflow's way:
+        the work directory is one run's own (`stamp.open_work_dir`) and what it holds is resumed;
+        without it only where the Runner is told to (`resume`).
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(
+        self,
+        iterations: int | None = None,
+        seconds: float | None = 600.0,
+        keep: int = 2,
+        go_on: bool = False,
+    ):
+        if keep < 2:
+            raise EpicError(f"checkpoint.keep is {keep}; expected 2 or more: the newest may break")
+        self.iterations, self.seconds, self.keep, self.go_on = iterations, seconds, keep, go_on
+        self._saved_at = 0.0
+        self._stamp: dict[str, str] = {}
+        self._config_text = ""
+
+    def before_run(self, runner) -> None:
+        """Decide, alike on all ranks, what to resume from, before the Runner loads anything."""
+        if not isinstance(runner.train_loop, ResumableEpochLoop):
+            raise EpicError(
+                f"train_cfg.type is {type(runner.train_loop).__name__}; SafeCheckpointHook goes "
+                "with ResumableEpochLoop, which can begin inside an epoch"
+            )
+        work_dir, config = Path(runner.work_dir), runner.cfg
+        if runner._resume and runner._load_from is not None:  # tools/train.py --resume FILE
+            self._stamp = on_rank_0(lambda: _adopted_stamp(runner._load_from, config))
+            return
+        self._stamp = on_rank_0(
+            lambda: read_stamp(work_dir) if self.go_on else run_stamp(config, get_world_size())
+        )
+        if runner._resume or self.go_on:
+            path = on_rank_0(lambda: _pick_up(work_dir, self._stamp))
+            runner._resume = path is not None
+            runner._load_from = path or runner._load_from
+        elif checkpoints(work_dir):
+            raise EpicError(
+                f"{work_dir} holds checkpoints already; resume them (tools/train.py --resume), or "
+                "take another work directory"
+            )
+
+    def before_train(self, runner) -> None:
+        """Look for room on the disk before hours are spent."""
+        model = unwrapped(runner.model)
+        weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+        size = 4 * weights  # with two moments of Adam and an average of the weights
+        there = sum(path.stat().st_size for path in checkpoints(runner.work_dir))
+        on_rank_0(lambda: require_space(runner.work_dir, (self.keep + 2) * size - there))
+        self._saved_at = runner.train_loop.clock
+        if runner.iter and runner.iter == runner.message_hub.get_info("best_iter"):
+            best = checkpoint_path(runner.work_dir, runner.iter)  # a kill may have come in between
+            on_rank_0(lambda: keep_as_best(best))
+        self._config_text = runner.cfg.pretty_text  # takes a while, each time
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Save where it is time to; save and stop where a signal came."""
+        loop, done = runner.train_loop, runner.iter + 1
+        last = batch_idx + 1 == len(runner.train_dataloader)
+        due = self.iterations is not None and done % self.iterations == 0
+        due |= self.seconds is not None and loop.clock - self._saved_at >= self.seconds
+        due = due and not last  # the end of an epoch saves by itself, once the epoch is whole
+        if due or loop.stopping or (last and loop.validates_after(runner.epoch + 1)):
+            path = self._save(runner, runner.epoch, done)
+            if loop.stopping:
+                raise EpicError(
+                    f"{loop.signals.requested or 'a signal to another process'} came: saved {path} "
+                    f"after {done} of {runner.max_iters} iterations and stopped; the same command "
+                    "goes on from there"
+                )
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Stop inside a validation; the state before it was saved."""
+        if runner.train_loop.stop_requested():
+            raise EpicError(
+                f"{runner.train_loop.signals.requested or 'a signal to another process'} came in "
+                f"the validation after epoch {runner.epoch}: stopped; "
+                f"{checkpoint_path(runner.work_dir, runner.iter)} was saved before it, and the "
+                "same command goes on from there"
+            )
+
+    def after_whole_epoch(self, runner, metrics: dict) -> None:
+        """Save the state after an epoch and its validation; keep the best by action top-1."""
+        score = metrics.get(ACTION_TOP1)
+        best = runner.message_hub.get_info("best_action_top1")
+        better = score is not None and (best is None or score > best)
+        if better:
+            runner.message_hub.update_info("best_action_top1", float(score))
+            runner.message_hub.update_info("best_iter", runner.iter)
+        path = self._save(runner, runner.epoch, runner.iter)
+        if better:
+            on_rank_0(lambda: keep_as_best(path))
+
+    def _save(self, runner, epoch: int, done: int) -> Path:
+        path = checkpoint_path(runner.work_dir, done)
+        try:
+            state = collect_state(runner, epoch, done, self._config_text)
+        except EpicError as error:
+            before = checkpoints(runner.work_dir)
+            raise EpicError(
+                f"epoch {epoch + 1}, iteration {done}: {error}, and so not saved; the last good "
+                f"checkpoint is {before[0] if before else 'none'}; lower the learning rate"
+            ) from error
+        on_rank_0(lambda: write_checkpoint(path, {**state, "stamp": self._stamp}, self.keep))
+        self._saved_at = runner.train_loop.clock
+        return path
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """In a resume, give each rank back what was its own."""
+        if runner._resume:
+            take_own_state(runner, checkpoint)
+
+
+def fit_checkpoints(config: Config, chosen: dict) -> None:
+    """Put `train: checkpoint:` into an MMEngine config and let the run go on by itself.
+
+    Raises EpicError where the config saves in another way.
+    """
+    hook = config.default_hooks.get("checkpoint") or {}
+    if hook.get("type") != SafeCheckpointHook.__name__:
+        raise EpicError(
+            f"{config.filename}: default_hooks.checkpoint is {hook.get('type')}; expected "
+            f"{SafeCheckpointHook.__name__}, as in config/x3d_s_epic_rgb_segments.py: MMEngine's "
+            "own cannot be killed at any moment"
+        )
+    hook.update(chosen, go_on=True)
+
+
+def _pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
+    remove_half_written(work_dir)
+    path = newest_checkpoint(work_dir, stamp)
+    if path is None:
+        _say_other_run(work_dir, stamp)
+        return None
+    print(f"resuming from {path}", flush=True)
+    return str(path)
+
+
+def _adopted_stamp(path: str, config) -> dict[str, str]:
+    content = read_checkpoint(path)
+    ours = run_stamp(config, get_world_size())
+    # The file that is resumed stands where the run's start weights stood.
+    ours["start weights"] = content.get("stamp", {}).get("start weights", "")
+    refuse_another_run(path, content, ours)
+    return ours
+
+
+def _say_other_run(work_dir: Path, stamp: dict[str, str]) -> None:
+    """Name the run beside this one that was worked on last, and why it is not gone on with."""
+    others = [path.parent for path in work_dir.parent.glob(f"*/{STAMP}")]
+    saved = [folder for folder in others if checkpoints(folder)]
+    if saved:
+        last = max(saved, key=lambda folder: checkpoints(folder)[0].stat().st_mtime)
+        differing = differences(read_stamp(last), stamp)
+        print(
+            f"starting from the first batch: {last} is another run, which differs in {differing}",
+            flush=True,
+        )

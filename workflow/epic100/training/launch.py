@@ -1,0 +1,146 @@
+"""Start a training: in this process, or in several through torchrun.
+
+torchrun's launcher is called as a library (`torch.distributed.launcher`, what the command itself
+calls), since the command reduces every end of a process to exit code 1 and keeps its reason to a
+table. A rank is the module `epic100.training.rank`; plain `torchrun` starts it as well.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import psutil
+import torch
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from epic100.errors import EpicError
+from epic100.training.device import place
+from epic100.training.run import TrainSettings, train
+from epic100.training.weights import local_weights
+
+RANK = "epic100.training.rank"
+SAVE_SECONDS = 120  # for the others to finish a step and save, before they are killed
+FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
+
+
+def launch(settings: TrainSettings, model_path: str | os.PathLike, **where) -> None:
+    """Train as `train: device:` and `gpus:` say; the arguments are those of `run.train`.
+
+    Raises EpicError where the machine lacks the GPUs, and for whatever a process ends with: its
+    own words, or the signal that killed it. A process that chose its exit code gives it to this
+    one (SystemExit).
+    """
+    gpus = torch.cuda.device_count()
+    placement = place(settings.device, settings.gpus, gpus)
+    if settings.load_from:
+        local_weights(settings.load_from)  # a URL is fetched once, not by each process
+    hidden = placement.device == "cpu" and gpus > 0  # MMEngine trains on any GPU that it sees
+    if placement.processes == 1 and not hidden:
+        train(settings, model_path, **where)
+        return
+    paths = {
+        name: os.fspath(value) if isinstance(value, os.PathLike) else value
+        for name, value in where.items()
+    }
+    job = {"settings": asdict(settings), "model_path": os.fspath(model_path), **paths}
+    job["launcher"] = os.getpid()
+    cores = len(os.sched_getaffinity(0))
+    environment = {"OMP_NUM_THREADS": str(max(1, cores // placement.processes))}
+    if hidden:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    _start(job, placement.processes, environment)
+
+
+def _start(job: dict, processes: int, environment: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory(prefix="epic100_ranks_") as logs, _environ(environment):
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=processes,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",  # with the line above: --standalone
+            max_restarts=0,  # the workflow starts it again, and it resumes
+            shutdown_timeout=SAVE_SECONDS,
+            logs_specs=DefaultLogsSpecs(log_dir=logs, tee=Std.ALL),
+            log_line_prefix_template="rank ${rank}: ",
+        )
+        try:
+            with _forwarding():
+                elastic_launch(config, sys.executable)("-u", "-m", RANK, repr(job))
+        except ChildFailedError as error:
+            _tell(*_root_cause(error.failures))
+        except SignalException as error:
+            print(f"error: stopped by {error.sigval.name}, and the processes with it", flush=True)
+            sys.exit(128 + error.sigval)
+
+
+def _root_cause(failures: dict[int, ProcessFailure]) -> tuple[int, ProcessFailure]:
+    """The failure that the others follow from: the first, but of those within seconds of it a
+    process that was killed before one that misses it. SIGTERM is the launcher's own."""
+    earliest = min(failure.timestamp for failure in failures.values())
+
+    def order(item: tuple[int, ProcessFailure]) -> tuple:
+        failure = item[1]
+        told = isinstance(failure.message, dict)
+        killed = failure.exitcode < 0 and not told and failure.exitcode != -signal.SIGTERM
+        swept = failure.exitcode == -signal.SIGTERM and not told
+        return swept, not (killed and failure.timestamp <= earliest + 2), failure.timestamp
+
+    return min(failures.items(), key=order)
+
+
+def _tell(rank: int, failure: ProcessFailure) -> None:
+    message = failure.message
+    if not isinstance(message, dict):
+        if failure.exitcode > 0:  # it left through sys.exit and said why itself
+            sys.exit(failure.exitcode)
+        raise EpicError(
+            f"training ended, because process {rank} was killed by {failure.signal_name()} (out "
+            "of memory, or by hand); the same command goes on from the last checkpoint"
+        )
+    kind, _, words = message["message"].partition(": ")
+    if kind == EpicError.__name__:
+        raise EpicError(words)
+    raise EpicError(
+        f"training ended, because process {rank} failed with {kind}: {words.splitlines()[0]} (its "
+        "traceback stands above); the same command goes on from the last checkpoint"
+    )
+
+
+@contextmanager
+def _environ(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _forwarding() -> Iterator[None]:
+    """Pass SIGUSR1 and SIGUSR2 on to the ranks, which run in sessions of their own."""
+
+    def forward(number, frame):
+        for child in psutil.Process().children():
+            if RANK in child.cmdline():
+                child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in FORWARDED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,156 @@
+"""An epoch loop that goes on at the exact batch."""
+
+import itertools
+import math
+import time
+from collections.abc import Iterator
+
+import torch
+from mmengine.dist import all_gather_object, all_reduce, get_world_size, is_main_process
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop
+from torch.utils.data import BatchSampler, Sampler
+
+from epic100.errors import EpicError
+from epic100.training.checkpoints import checkpoints
+from epic100.training.ranks import on_rank_0
+from epic100.training.stop import StopSignals, end_workers, shelter_workers
+
+
+class RestOfOrder(Sampler):
+    """Another sampler's order without its first `start` samples; its length stays the whole."""
+
+    def __init__(self, order: Sampler):
+        self.order = order
+        self.start = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.islice(iter(self.order), self.start, None)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(EpochBasedTrainLoop):
+    """MMEngine's epoch loop, but a run that was cut goes on at the batch after the last saved one.
+    Works with any sampler whose order follows from its seed and epoch.
+
+    `epoch` counts epochs that are finished, validation included, `iter` finished batches of all
+    epochs, so a state whose epoch lacks nothing but its end is told from one whose end is done.
+    After each iteration all ranks know `loss` (mean over ranks), `clock` (rank 0's, seconds),
+    `stopping` (whether any rank was asked to stop) and their own `waited` (seconds for this batch).
+    Hooks may have a method `after_whole_epoch(runner, metrics)`: validation, where due, is done.
+
+    Raises EpicError where the loss is NaN or infinite, naming the batch, before anything is saved.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.loss = math.nan
+        self.clock = 0.0
+        self.waited = 0.0
+        self.stopping = False
+        self.signals = StopSignals()
+        batches = self.dataloader.batch_sampler
+        if type(batches) is not BatchSampler:
+            raise EpicError(
+                f"train_dataloader.batch_sampler is {type(batches).__name__}; ResumableEpochLoop "
+                "can begin inside an epoch with torch's own only; choose a `sampler` instead"
+            )
+        self._rest = RestOfOrder(batches.sampler)
+        batches.sampler = self._rest
+
+    def run(self) -> torch.nn.Module:
+        """Train to the last epoch."""
+        self.clock = on_rank_0(time.monotonic)
+        loaders = [self.dataloader]
+        if self.runner.val_loop is not None:
+            loaders.append(self.runner.val_loop.dataloader)
+        for loader in loaders:
+            shelter_workers(loader)
+        try:
+            with self.signals:
+                self._run_epochs()
+        finally:
+            for loader in loaders:
+                end_workers(loader)
+        return self.runner.model
+
+    def _run_epochs(self) -> None:
+        self.runner.call_hook("before_train")
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._decide_current_val_interval()
+            due = self.validates_after(self._epoch)
+            metrics = self.runner.val_loop.run() if due else {}
+            self.runner.call_hook("after_whole_epoch", metrics=metrics)
+        self.runner.call_hook("after_train")
+
+    def validates_after(self, epoch: int) -> bool:
+        """Whether validation follows the epoch of this number, counted from 1."""
+        if self.runner.val_loop is None or epoch < self.val_begin:
+            return False
+        return epoch % self.val_interval == 0 or epoch == self._max_epochs
+
+    def run_epoch(self) -> None:
+        """The batches of this epoch that are not done yet."""
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        done = self._iter - self._epoch * len(self.dataloader)
+        self._rest.start = done * self.dataloader.batch_size
+        if done < len(self.dataloader):
+            for idx, batch in enumerate(self._batches(), start=done):
+                self.run_iter(idx, batch)
+        self.runner.call_hook("after_train_epoch")
+        self._epoch += 1
+
+    def _batches(self) -> Iterator[dict]:
+        before = time.perf_counter()
+        for batch in self.dataloader:
+            self.waited = time.perf_counter() - before
+            yield batch
+            before = time.perf_counter()
+
+    def run_iter(self, idx: int, data_batch: dict) -> None:
+        """One batch."""
+        runner = self.runner
+        runner.call_hook("before_train_iter", batch_idx=idx, data_batch=data_batch)
+        outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
+        self._agree(float(outputs["loss"].detach()), data_batch)
+        runner.call_hook("after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
+        self._iter += 1
+
+    def stop_requested(self) -> bool:
+        """Whether any rank was asked to stop; all ranks must ask at the same place."""
+        flag = torch.tensor(float(self.signals.requested is not None))
+        all_reduce(flag, op="max")
+        return bool(flag)
+
+    def _agree(self, loss: float, data_batch: dict) -> None:
+        """One sum over ranks, so that all see the same and act alike."""
+        clock = time.monotonic() if is_main_process() else 0.0
+        stop = self.signals.requested is not None
+        total = torch.tensor([loss, clock, stop], dtype=torch.float64)
+        all_reduce(total, op="sum")
+        self.loss, self.clock = float(total[0]) / get_world_size(), float(total[1])
+        self.stopping = bool(total[2])
+        if not math.isfinite(self.loss):
+            raise EpicError(self._about_bad_loss(loss, data_batch))
+
+    def _about_bad_loss(self, loss: float, data_batch: dict) -> str:
+        own = [] if math.isfinite(loss) else narration_ids(data_batch)
+        ids = list(itertools.chain(*all_gather_object(own)))
+        saved = checkpoints(self.runner.work_dir)
+        kept = f"the last good checkpoint is {saved[0]}" if saved else "nothing was saved before"
+        return (
+            f"epoch {self._epoch + 1}, iteration {self._iter + 1}: the loss is {self.loss}; the "
+            f"batch is {', '.join(ids)}; {kept}, and the same command ends here again: lower the "
+            "learning rate (a new run, whose `load_from` can be that checkpoint) or look at these "
+            "segments"
+        )
+
+
+def narration_ids(data_batch: dict) -> list[str]:
+    """The segments of a batch."""
+    return [sample.metainfo["narration_id"] for sample in data_batch["data_samples"]]

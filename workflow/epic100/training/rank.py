@@ -1,0 +1,57 @@
+"""One process of a training over several: what torchrun starts, with a job as a Python literal.
+
+torchrun --standalone --nproc-per-node 2 -m epic100.training.rank "{'settings': {...}, ...}"
+"""
+
+import ast
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+
+# Until training has a handler of its own: what asks it to save must not kill it while it starts.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+import torch.distributed  # noqa: E402
+from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
+
+from epic100.errors import EpicError  # noqa: E402
+
+
+@record
+def main(job: dict) -> None:
+    """Join the others and train; the launcher reads from `record`'s file why a process failed."""
+    _end_with(job.pop("launcher", os.getppid()))
+    # Of a 1x1x1 weight alone, whose layout has two names.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    from epic100.training.run import TrainSettings, train
+
+    settings = TrainSettings(**job.pop("settings"))
+    several = int(os.environ["WORLD_SIZE"]) > 1
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if several:  # before MMEngine does, whose way asks for a GPU, which a CPU build refuses
+        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    train(settings, job.pop("model_path"), **job)
+    if several:
+        torch.distributed.destroy_process_group()
+
+
+def _end_with(parent: int) -> None:
+    """End when the launcher is killed: a rank left alone would write into the next run's folder."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    try:
+        main(ast.literal_eval(sys.argv[1]))
+    except EpicError:
+        sys.exit(1)  # the launcher says it, once

@@ -1,0 +1,113 @@
+"""What makes a training this one and no other: lists, start weights, settings."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+
+from epic100.atomic import atomic_path
+
+FILE = "stamp.json"
+SHOWN = 3
+
+KEYS = (
+    "model",
+    "train_dataloader",
+    "train_cfg",
+    "optim_wrapper",
+    "param_scheduler",
+    "custom_hooks",
+    "randomness",
+    "auto_scale_lr",
+    "sync_bn",
+)
+# Below those keys, at any depth: where files stand (what the lists hold is in the stamp itself) and
+# how they are loaded. `batch_size` is counted over all processes instead.
+INDIFFERENT = {
+    "ann_file",
+    "pairs",
+    "data_root",
+    "index_dir",
+    "keep_open",
+    "max_broken",
+    "batch_size",
+    "num_workers",
+    "persistent_workers",
+    "pin_memory",
+    "prefetch_factor",
+    "timeout",
+    "val_interval",
+    "val_begin",
+    "dynamic_intervals",
+}
+
+
+def run_stamp(config: Config, processes: int = 1) -> dict[str, str]:
+    """What the outcome of a training depends on, by name: digests of the clean list, the pair table
+    and the weights it starts from, the global batch, and each setting by its dotted key.
+
+    `processes`: how many train together, each with the config's `batch_size`. Where files stand,
+    how they are loaded, validation and logs (`default_hooks`) are left out: a run may go on with
+    those changed.
+    """
+    dataset = config.train_dataloader.dataset
+    weights = config.get("load_from")
+    stamp = {
+        "clean list": _digest(dataset.ann_file),
+        "pair table": _digest(dataset.pairs),
+        "start weights": _digest(weights) if weights and Path(weights).is_file() else str(weights),
+        "global batch": str(config.train_dataloader.batch_size * processes),
+    }
+    settings = config.to_dict()
+    for key in KEYS:
+        _flatten(key, settings.get(key), stamp)
+    return stamp
+
+
+def stamp_name(stamp: dict[str, str]) -> str:
+    """A short name for the run of this stamp."""
+    text = "\n".join(f"{key}={stamp[key]}" for key in sorted(stamp))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def open_work_dir(folder: str | os.PathLike, stamp: dict[str, str]) -> Path:
+    """The run's own directory in `folder`, named after the stamp and holding it as stamp.json."""
+    work_dir = Path(folder) / stamp_name(stamp)
+    with atomic_path(work_dir / FILE) as temporary:
+        temporary.write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+    return work_dir
+
+
+def read_stamp(work_dir: str | os.PathLike) -> dict[str, str]:
+    """The stamp of a work directory."""
+    return json.loads((Path(work_dir) / FILE).read_text(encoding="utf-8"))
+
+
+def differences(theirs: dict[str, str], ours: dict[str, str]) -> str:
+    """What differs between two stamps, in words; empty where nothing does."""
+    words = []
+    for key in dict.fromkeys([*ours, *theirs]):
+        there, here = theirs.get(key, "absent"), ours.get(key, "absent")
+        if there != here:
+            long = max(len(there), len(here)) > 40
+            words.append(key if long else f"{key} ({there} there, {here} here)")
+    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    return ", ".join(words[:SHOWN]) + more
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _flatten(name: str, value, into: dict[str, str]) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key not in INDIFFERENT:
+                _flatten(f"{name}.{key}", item, into)
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            _flatten(f"{name}.{number}", item, into)
+    elif value is not None:
+        into[name] = str(value)

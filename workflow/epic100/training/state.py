@@ -1,0 +1,97 @@
+"""The whole state of a run as one dict of tensors and plain Python, and back.
+
+MMEngine's own (0.10.7) holds objects that `weights_only=True` refuses, formats the config anew for
+each save, and knows nothing of ranks.
+"""
+
+import numbers
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
+from mmengine.model import is_model_wrapper
+
+from epic100.errors import EpicError
+
+
+def collect_state(runner, epoch: int, done: int, config_text: str) -> dict:
+    """What MMEngine's resume reads, and `rank_states`: of each rank the buffers (BatchNorm's
+    running statistics) and, inside a gradient accumulation, the gradients.
+
+    `epoch`, `done`: epochs and batches that are finished. All ranks must call it together. Raises
+    EpicError where a weight is NaN or infinite.
+    """
+    model = unwrapped(runner.model)
+    sums = torch.stack([p.detach().double().sum() for p in model.parameters()])
+    if not torch.isfinite(sums).all():
+        raise EpicError("weights are NaN or infinite")
+    own = {"buffers": {name: buffer.cpu() for name, buffer in model.named_buffers()}}
+    if not runner.optim_wrapper.should_update():  # gradients of some batches, not applied yet
+        own["gradients"] = {
+            name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None
+        }
+    state = {
+        "meta": {
+            "epoch": epoch,
+            "iter": done,
+            "seed": runner.seed,
+            "dataset_meta": runner.train_dataloader.dataset.metainfo,
+            "cfg": config_text,
+        },
+        "state_dict": model.state_dict(),
+        "message_hub": _plain_hub(runner.message_hub),
+        "optimizer": runner.optim_wrapper.state_dict(),
+        "param_schedulers": [plain(s.state_dict()) for s in runner.param_schedulers or []],
+        "rank_states": all_gather_object(own),
+    }
+    runner.call_hook("before_save_checkpoint", checkpoint=state)
+    return state
+
+
+def take_own_state(runner, checkpoint: dict) -> None:
+    """Put what this rank had of its own where the Runner, about to load, finds it.
+
+    With another number of processes all go on from rank 0's buffers, which is said.
+    """
+    states = checkpoint["rank_states"]
+    if len(states) != get_world_size():
+        if is_main_process():
+            print(
+                f"saved by {len(states)} processes, resumed by {get_world_size()}: all go on from "
+                "rank 0's BatchNorm statistics, equal to rounding, not to the bit",
+                flush=True,
+            )
+        return
+    own = states[get_rank()]
+    checkpoint["state_dict"].update(own["buffers"])
+    parameters = dict(unwrapped(runner.model).named_parameters())
+    for name, gradient in own.get("gradients", {}).items():
+        parameters[name].grad = gradient.to(parameters[name].device)
+
+
+def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
+    """The model itself, out of the wrapper that several processes put around it."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def plain(value):
+    """NumPy scalars as Python numbers, in nested lists, tuples and dicts too; tensors stay."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value  # np.float64 is a float, too
+
+
+def _plain_hub(hub) -> dict:
+    """Of MMEngine's message hub what resuming uses; logs begin anew."""
+    info = {k: plain(v) for k, v in hub.runtime_info.items() if k != "cfg" and _is_plain(v)}
+    return {"log_scalars": {}, "runtime_info": info, "resumed_keys": dict.fromkeys(info, True)}
+
+
+def _is_plain(value) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (numbers.Number, np.generic, str))

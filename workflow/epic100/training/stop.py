@@ -1,0 +1,73 @@
+"""Signals that ask a training to stop: noted, acted on after the iteration, sat out by workers.
+
+SIGUSR1 is what Slurm sends before a time limit (`--signal=USR1@120`), SIGTERM what it and
+`torchrun` send at the end, SIGINT is Ctrl-C. All three may reach the whole process group.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from torch.utils.data import DataLoader
+
+SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+
+
+class StopSignals:
+    """While entered, the first of SIGNALS is noted in `requested` instead of ending the process.
+
+    A second SIGINT is a KeyboardInterrupt again. Only the main thread can hear signals; elsewhere
+    entering changes nothing.
+    """
+
+    def __init__(self):
+        self.requested: str | None = None
+        self._before: dict = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame) -> None:
+        if number == signal.SIGINT and self.requested == "SIGINT":
+            raise KeyboardInterrupt
+        self.requested = self.requested or signal.Signals(number).name
+
+
+def shelter_workers(loader: DataLoader) -> None:
+    """Let the loader's workers outlive signals that their process group gets, so that the iteration
+    can end; they go when their parent ends them or is gone."""
+    loader.worker_init_fn = partial(_sit_out_signals, then=loader.worker_init_fn)
+
+
+def end_workers(loader: DataLoader) -> None:
+    """End persistent workers now. Left to the garbage collector, which takes their queues apart
+    first, each would be waited for in vain for 5 s."""
+    if loader._iterator is not None:
+        loader._iterator._shutdown_workers()
+        loader._iterator = None
+
+
+def _sit_out_signals(worker: int, then: Callable[[int], None] | None) -> None:
+    for number in SIGNALS:
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
+    # Ignored for good, SIGTERM would make Python wait for ever at exit: it ends its children by it
+    # and joins them. Handlers are not told who sent a signal; sigwaitinfo is.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_at_parents_word, args=(os.getppid(),), daemon=True).start()
+    if then is not None:
+        then(worker)
+
+
+def _end_at_parents_word(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

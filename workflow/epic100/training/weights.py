@@ -1,0 +1,117 @@
+"""Weights to start from: fetched, opened safely, and compared with the model before training."""
+
+import os
+import urllib.error
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor
+
+from epic100.errors import EpicError
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a checkpoint fits a model: tensors `taken` of `wanted`, and why the others are not."""
+
+    taken: int
+    wanted: int
+    other_size: dict[str, tuple[tuple, tuple]]
+    absent: list[str]
+
+    def line(self) -> str:
+        """The fit in words, with the sizes of what differs."""
+        parts = [f"{self.taken} of {self.wanted} tensors"]
+        if self.other_size:
+            sizes = (
+                f"{name} ({_size(found)} there, {_size(wanted)} here)"
+                for name, (found, wanted) in self.other_size.items()
+            )
+            parts.append(f"trained anew: {', '.join(sizes)}")
+        if self.absent:
+            some = ", ".join(self.absent[:3]) + (" ..." if len(self.absent) > 3 else "")
+            parts.append(f"not in the file: {some}")
+        return "; ".join(parts)
+
+
+def local_weights(source: str) -> str:
+    """The file behind `train: load_from:`; a URL is fetched once, into torch's own cache.
+
+    A name that ends in `-<hash>.pth` (the model zoo's way) is checked against that SHA-256 prefix.
+    MMEngine's download would unpickle without `weights_only`. Raises EpicError.
+    """
+    if "://" not in source:
+        if not Path(source).is_file():
+            raise EpicError(
+                f"{source}: no such weights; `train: load_from:` takes a checkpoint file, a URL, "
+                "or null to train from scratch"
+            )
+        return source
+    name = Path(urlparse(source).path).name
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prefix = torch.hub.HASH_REGEX.search(name)
+        try:
+            print(f"fetching {source} to {path}", flush=True)
+            torch.hub.download_url_to_file(
+                source, str(path), prefix.group(1) if prefix else None, progress=False
+            )
+        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            raise EpicError(
+                f"{source}: cannot be fetched ({error}); where compute nodes have no network, "
+                f"fetch it on a login node and set `train: load_from:` to the file"
+            ) from error
+    return str(path)
+
+
+def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, by name. Raises EpicError for a file that is none, or that
+    would run code when it is opened (`weights_only=True` refuses it)."""
+    about = "expected a checkpoint of tensors and plain Python, as torch.save writes them"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that is not its own
+        reason = str(error).splitlines()[0].split(". ")[0] if str(error) else ""
+        raise EpicError(
+            f"{path}: not weights that can be loaded safely ({type(error).__name__}: {reason}); "
+            f"{about}"
+        ) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    tensors = {
+        name.removeprefix("module."): value
+        for name, value in state.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
+    if not tensors:
+        raise EpicError(f"{path}: holds no tensors by name; {about}")
+    return tensors
+
+
+def fit_weights(path: str | os.PathLike, model: torch.nn.Module) -> Fit:
+    """Compare a checkpoint with `model` before it is loaded.
+
+    Raises EpicError where less than half of the model's tensors would come from it: a checkpoint
+    of another model, which MMEngine would load next to nothing of, and go on.
+    """
+    found, wanted = read_weights(path), model.state_dict()
+    other = {
+        name: (tuple(found[name].shape), tuple(value.shape))
+        for name, value in wanted.items()
+        if name in found and found[name].shape != value.shape
+    }
+    absent = [name for name in wanted if name not in found]
+    fit = Fit(len(wanted) - len(other) - len(absent), len(wanted), other, absent)
+    if fit.taken * 2 < fit.wanted:
+        raise EpicError(
+            f"{path}: weights of another model: {fit.taken} of its {len(found)} tensors fit the "
+            f"{fit.wanted} of {type(model).__name__} (the file's first: {next(iter(found))}); "
+            "expected MMAction2's checkpoint of the same backbone"
+        )
+    return fit
+
+
+def _size(shape: tuple) -> str:
+    return "x".join(map(str, shape)) or "scalar"
