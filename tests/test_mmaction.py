@@ -44,3 +44,16 @@ def test_x3d_s_of_the_config_takes_13_frames_and_gives_a_score_a_pair(lab, monke
     with torch.inference_mode():
         features, _ = model.extract_feat(torch.zeros(1, 1, 3, 13, 64, 64), test_mode=True)
         assert model.cls_head(features).shape == (1, config.num_classes)
+
+
+def test_the_door_alone_registers_all_that_a_config_names():
+    program = (
+        "import epic100.mmaction\n"
+        "from mmaction.registry import DATASETS, HOOKS, METRICS, TRANSFORMS\n"
+        "assert 'EpicSegmentVideoDataset' in DATASETS and 'EpicPairMetric' in METRICS\n"
+        "assert {'OpenSegment', 'DecodeSegment'} <= set(TRANSFORMS.module_dict)\n"
+        "hooks = {'SampleSeedHook', 'PlainCheckpointHook', 'ChannelsLastHook'}\n"
+        "assert hooks <= set(HOOKS.module_dict)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
