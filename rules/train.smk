@@ -11,6 +11,7 @@ rule train:
         config=existing_path(CONFIG["train"]["config"], workflow.basedir),
     output:
         model="results/model.pth",
+        history="results/training.tsv",
     log:
         "results/logs/train.log",
     benchmark:

@@ -19,6 +19,7 @@ from epic100.errors import EpicError
 from epic100.model_file import TrainedModel, save_model
 from epic100.pairs import read_pairs
 from epic100.segments import read_segments
+from epic100.training.history import write_history
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def train(
     num_verbs: int,
     num_nouns: int,
     index_dir: str | None = None,
+    history: str | os.PathLike | None = None,
 ) -> None:
     """Train on `{results}/clean/train.txt` and write the finished model to `model_path`.
 
@@ -123,6 +125,8 @@ def train(
     _say_plan(config, segments, len(pairs))
     runner = Runner.from_cfg(config)
     runner.train()
+    if history:
+        write_history(work_dir, history, config.train_dataloader.batch_size)
     model = runner.model.module if hasattr(runner.model, "module") else runner.model
     save_model(
         TrainedModel(
