@@ -10,6 +10,8 @@ rule export:
         zip="results/submission.zip",
     log:
         "results/logs/export.log",
+    benchmark:
+        "results/benchmarks/export.tsv"
     conda:
         "../envs/epic100.yaml"
     threads: 1
