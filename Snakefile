@@ -20,6 +20,7 @@ include: "rules/train.smk"
 include: "rules/predict.smk"
 include: "rules/export.smk"
 include: "rules/evaluate.smk"
+include: "rules/figures.smk"
 include: "rules/report.smk"
 
 

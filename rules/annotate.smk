@@ -9,6 +9,8 @@ rule annotate:
         segments="results/segments/{split}.txt",
     log:
         "results/logs/annotate/{split}.log",
+    benchmark:
+        "results/benchmarks/annotate/{split}.tsv"
     conda:
         "../envs/epic100.yaml"
     threads: 1

@@ -14,12 +14,14 @@ rule clean:
         salvage="results/clean/salvage.tsv",
         dropped=report(
             "results/clean/dropped.tsv",
-            category="Segments",
+            category="6 Tables",
             caption="../workflow/report/dropped.rst",
             labels={"table": "dropped segments"},
         ),
     log:
         "results/logs/clean.log",
+    benchmark:
+        "results/benchmarks/clean.tsv"
     conda:
         "../envs/epic100.yaml"
     threads: 1

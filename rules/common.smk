@@ -5,7 +5,7 @@ import re
 
 from epic100.config import complete_config, existing_path, gpus_to_ask
 from epic100.download.receipts import Receipts
-from epic100.official_lists import find_lists
+from epic100.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.sheet import participants_of, read_sheet
 
 # Read by envs/epic100.post-deploy.sh, which Snakemake copies away from here before it runs.
@@ -43,6 +43,7 @@ OFFICIAL_LISTS = find_lists(
     CONFIG["evaluate"],
     to_be_made=bool(MINIKITCHEN or DOWNLOAD_ANNOTATIONS),
 )
+CLASS_LISTS = find_lists(ANNOTATIONS["val"], CONFIG["evaluate"], lists=CLASS_LIST_FILES)
 ANNOTATION_FILES = {**ANNOTATIONS, **OFFICIAL_LISTS}
 ANNOTATION_SHEET = existing_path(CONFIG["annotations"]["sheet"], workflow.basedir)
 
@@ -83,6 +84,16 @@ def files_of(wildcards):
 def hours_of(participant):
     """Hours of video that a participant's scan decodes."""
     return sum(video.duration for video in videos_of(participant)) / 3600
+
+
+def figure(topic, name, category, label):
+    """A picture of the report; `data`, `classes.svg` has its caption in `data_classes.rst`."""
+    return report(
+        f"results/figures/{topic}/{name}",
+        category=category,
+        caption=f"../workflow/report/{topic}_{os.path.splitext(name)[0]}.rst",
+        labels={"picture": label},
+    )
 
 
 def annotations_of(wildcards):

@@ -12,6 +12,8 @@ rule evaluate:
         metrics="results/metrics.json",
     log:
         "results/logs/evaluate.log",
+    benchmark:
+        "results/benchmarks/evaluate.tsv"
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -35,9 +37,9 @@ rule summary:
     output:
         text=report(
             "results/summary.txt",
-            category="Summary",
+            category="6 Tables",
             caption="../workflow/report/summary.rst",
-            labels={"text": "summary"},
+            labels={"table": "summary"},
         ),
     log:
         "results/logs/summary.log",

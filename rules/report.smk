@@ -3,8 +3,17 @@
 
 rule report:
     input:
-        "results/summary.txt",
-        "results/submission.zip",
+        results=[
+            "results/summary.txt",
+            "results/submission.zip",
+            *rules.figures_data.output,
+            *rules.figures_damage.output,
+            # A model of another's making has no training to show.
+            *([] if CONFIG["predict"]["model"] else rules.figures_training.output),
+            *rules.figures_results.output,
+            *rules.figures_performance.output,
+        ],
+        stylesheet=workflow.source_path("../workflow/report/report.css"),
     output:
         html="results/report.html",
     log:
@@ -21,6 +30,6 @@ rule report:
         snakefile=workflow.main_snakefile,
         config=config,
     message:
-        "Report of {input}"
+        "Report of {input.results}"
     script:
         "../workflow/scripts/report.py"

@@ -10,9 +10,9 @@ rule scan:
     output:
         table=report(
             "results/scan/{participant}.tsv",
-            category="Videos",
+            category="6 Tables",
             caption="../workflow/report/scan.rst",
-            labels={"participant": "{participant}"},
+            labels={"table": "scan of {participant}"},
         ),
         index="results/scan/{participant}.index.npz",
     log:

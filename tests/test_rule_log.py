@@ -1,3 +1,5 @@
+import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -56,11 +58,11 @@ def test_a_fault_of_the_program_leaves_its_traceback_in_the_log_and_goes_on_up(t
 
 def test_progress_says_done_rate_and_time_left():
     progress = Progress("scan P01", 200, "frames")
-    assert progress.line() == "scan P01: 0/200 frames, 0.0/s, inf s left"
+    assert progress.line() == "scan P01: 0/200 frames, 0.0/s, ? left"
     progress.update(50)
     progress.update(100)
     match = re.fullmatch(
-        r"scan P01: 150/200 frames, ([\d.]+)/s, (\d+) s left, P01_01", progress.line("P01_01")
+        r"scan P01: 150/200 frames, ([\d.]+)/s, (00:\d\d) left, P01_01", progress.line("P01_01")
     )
     assert match and float(match[1]) > 0
 
@@ -82,3 +84,35 @@ def test_without_a_terminal_progress_is_plain_lines_and_not_too_many(tmp_path):
         assert line.startswith(f"predict val: {number + 1}/3 segments, ")
         assert line.endswith(f"P0{number}")
     assert lines[4] == lines[0]
+
+
+def test_hours_left_are_said_as_hours(monkeypatch):
+    monkeypatch.setattr("time.monotonic", iter([0.0, 60.0]).__next__)
+    progress = Progress("scan P01", 100, "frames")
+    progress.done = 1.0
+    assert progress.line() == "scan P01: 1/100 frames, 0.0/s, 1:39:00 left"
+
+
+def test_on_a_terminal_there_is_a_bar_and_the_log_still_gets_plain_lines(tmp_path):
+    program = (
+        "from epic100 import rule_log\n"
+        "rule_log.PLAIN_SECONDS = 0\n"
+        f"with rule_log.rule_log({str(tmp_path / 'a.log')!r}):\n"
+        "    bar = rule_log.Progress('predict val', 3, 'segments')\n"
+        "    for i in range(3): bar.update()\n"
+        "    bar.close()\n"
+    )
+    ours, terminal = os.openpty()
+    subprocess.run([sys.executable, "-c", program], stderr=terminal, check=True)
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal is an error
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    assert b"%|" in shown and b"predict val: 1/3" not in shown
+    lines = (tmp_path / "a.log").read_text().splitlines()[1:]
+    assert [line.split(",")[0] for line in lines[:3]] == [
+        f"predict val: {i}/3 segments" for i in (1, 2, 3)
+    ]
+    assert re.fullmatch(r"predict val: 3 segments in \d\.\d s", lines[3]) and len(lines) == 4

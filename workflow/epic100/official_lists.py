@@ -1,6 +1,7 @@
 """The official lists behind the tail and unseen figures: where they are and what they hold."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from epic100.errors import EpicError
@@ -12,15 +13,23 @@ LISTS = {
     "tail_nouns": ("EPIC_100_tail_nouns.csv", "noun"),
     "unseen_participants": ("EPIC_100_unseen_participant_ids_validation.csv", "participant_id"),
 }
+# Likewise, with the words for class ids in the column: what the report's pictures call them.
+CLASS_LISTS = {
+    "verb_classes": ("EPIC_100_verb_classes.csv", "key"),
+    "noun_classes": ("EPIC_100_noun_classes.csv", "key"),
+}
 
 
 def find_lists(
-    val_csv: str | os.PathLike, named: dict[str, str | None], to_be_made: bool = False
+    val_csv: str | os.PathLike,
+    named: dict[str, str | None],
+    to_be_made: bool = False,
+    lists: Mapping[str, tuple[str, str]] = LISTS,
 ) -> dict[str, str]:
-    """Paths by the keys of `LISTS`: as the config names them, else the official names beside the
+    """Paths by the keys of `lists`: as the config names them, else the official names beside the
     validation CSV, if they are there or `to_be_made`."""
     found = {}
-    for key, (name, _) in LISTS.items():
+    for key, (name, _) in lists.items():
         beside = Path(val_csv).parent / name
         if named.get(key):
             found[key] = named[key]

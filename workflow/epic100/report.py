@@ -14,7 +14,12 @@ from epic100.errors import EpicError
 
 
 def write_report(
-    targets: Sequence[str], out: str | os.PathLike, *, snakefile: str, config: dict
+    targets: Sequence[str],
+    out: str | os.PathLike,
+    *,
+    snakefile: str,
+    config: dict,
+    stylesheet: str,
 ) -> None:
     """Write Snakemake's report on `targets`, which are finished, as one HTML file.
 
@@ -30,6 +35,7 @@ def write_report(
         configfile.flush()
         command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", snakefile]
         command += ["--configfile", configfile.name, "--report", str(temporary), "--nolock"]
+        command += ["--report-stylesheet", stylesheet]
         command += ["--profile", "none", "--workflow-profile", "none", "--cores", "1"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:

@@ -39,6 +39,9 @@ class _Tee:
         return self._streams[0].fileno()
 
 
+_log: TextIO | None = None  # the rule's log while `rule_log` is open
+
+
 @contextmanager
 def rule_log(path: str | os.PathLike) -> Iterator[None]:
     """Copy stdout and stderr to the rule's log; end in one clear line on an EpicError.
@@ -47,11 +50,13 @@ def rule_log(path: str | os.PathLike) -> Iterator[None]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    global _log
     out, err = sys.stdout, sys.stderr
     with path.open("a", encoding="utf-8", buffering=1) as log:
         log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()}\n")
         # stdout of a job belongs to whoever asked for it (--dag); people read stderr.
         sys.stdout = sys.stderr = _Tee(err, log)
+        _log = log
         try:
             yield
         except EpicError as error:
@@ -64,13 +69,14 @@ def rule_log(path: str | os.PathLike) -> Iterator[None]:
             log.write(traceback.format_exc())  # Python itself tells it on stderr
             raise
         finally:
-            sys.stdout, sys.stderr = out, err
+            sys.stdout, sys.stderr, _log = out, err, None
 
 
 class Progress:
-    """Progress of long work: a bar on a terminal, a plain line every 10 s elsewhere.
+    """Progress of long work: a bar on a terminal; elsewhere, and in the rule's log, plain lines.
 
-    `total` and `update` count `unit`; rate and time left are worked out from them.
+    A line comes every 10 s. `total` and `update` count `unit`; rate and time left are worked out
+    from them.
     """
 
     def __init__(self, label: str, total: float, unit: str):
@@ -90,17 +96,21 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(amount)
-        elif time.monotonic() - self._said > PLAIN_SECONDS:
+        if time.monotonic() - self._said > PLAIN_SECONDS:
             self._said = time.monotonic()
-            print(self.line(note), flush=True)
+            # Beside a bar, lines go past the terminal, into the log alone.
+            if self._bar is None:
+                print(self.line(note), flush=True)
+            elif _log is not None:
+                print(self.line(note), file=_log, flush=True)
 
     def line(self, note: str = "") -> str:
         """The state in words: done, rate and time left."""
         spent = max(time.monotonic() - self._started, 1e-9)
         rate = self.done / spent
-        left = max(self.total - self.done, 0) / rate if rate else float("inf")
+        left = tqdm.format_interval(max(self.total - self.done, 0) / rate) if rate else "?"
         text = f"{self.label}: {self.done:.0f}/{self.total:.0f} {self.unit}, {rate:.1f}/s"
-        return f"{text}, {left:.0f} s left{', ' + note if note else ''}"
+        return f"{text}, {left} left{', ' + note if note else ''}"
 
     def close(self) -> None:
         """Take the bar away and say the total in one line."""

@@ -5,8 +5,9 @@ from epic100.rule_log import rule_log
 
 with rule_log(snakemake.log[0]):
     write_report(
-        list(snakemake.input),
+        snakemake.input.results,
         snakemake.output.html,
         snakefile=snakemake.params.snakefile,
         config=snakemake.params.config,
+        stylesheet=snakemake.input.stylesheet,
     )

@@ -1,0 +1,138 @@
+"""Result files -> pictures of the report, a rule a topic. What each shows stands in its caption."""
+
+
+rule figures_data:
+    input:
+        **ANNOTATIONS,
+        **CLASS_LISTS,
+        sheet=SHEET,
+    output:
+        participants=figure("data", "participants.svg", "1 Data", "by participant"),
+        lengths=figure("data", "lengths.svg", "1 Data", "lengths"),
+        classes=figure("data", "classes.svg", "1 Data", "verbs and nouns"),
+    log:
+        "results/logs/figures/data.log",
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        splits=list(ANNOTATIONS),
+        class_lists=list(CLASS_LISTS),
+        classes=CONFIG["classes"],
+        format=CONFIG["annotations"]["format"],
+        subset=CONFIG["videos"]["subset"],
+    message:
+        "Pictures of the annotations"
+    script:
+        "../workflow/scripts/figures_data.py"
+
+
+rule figures_damage:
+    input:
+        segments=expand("results/segments/{split}.txt", split=ANNOTATIONS),
+        scans=expand("results/scan/{participant}.tsv", participant=PARTICIPANTS),
+        dropped="results/clean/dropped.tsv",
+        salvage="results/clean/salvage.tsv",
+        sheet=SHEET,
+    output:
+        archive=figure("damage", "archive.svg", "2 Damage", "1 the whole archive"),
+        close_up=figure("damage", "close_up.svg", "2 Damage", "2 video by video"),
+        dropped=figure("damage", "dropped.svg", "2 Damage", "3 what was dropped, and why"),
+    log:
+        "results/logs/figures/damage.log",
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Pictures of the damage"
+    script:
+        "../workflow/scripts/figures_damage.py"
+
+
+rule figures_training:
+    input:
+        history="results/training.tsv",
+    output:
+        training=figure("training", "training.svg", "3 Training", "loss, accuracy, rate, time"),
+    log:
+        "results/logs/figures/training.log",
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "Pictures of the training"
+    script:
+        "../workflow/scripts/figures_training.py"
+
+
+rule figures_results:
+    input:
+        **{f"{split}_annotations": ANNOTATIONS[split] for split in ("train", "val")},
+        **OFFICIAL_LISTS,
+        **CLASS_LISTS,
+        predictions="results/predictions/val.pt",
+        segments="results/segments/val.txt",
+        clean="results/clean/val.txt",
+        indexes=expand("results/scan/{participant}.index.npz", participant=PARTICIPANTS),
+        metrics="results/metrics.json",
+    output:
+        official=figure("results", "official.svg", "4 Results", "1 official figures"),
+        per_class=figure("results", "per_class.svg", "4 Results", "2 class by class"),
+        confusion=figure("results", "confusion.svg", "4 Results", "3 verbs taken for others"),
+        best=figure("results", "best.jpg", "4 Results", "4 most surely right"),
+        worst=figure("results", "worst.jpg", "4 Results", "5 most surely wrong"),
+        classes=report(
+            "results/figures/results/per_class.tsv",
+            category="6 Tables",
+            caption="../workflow/report/classes_table.rst",
+            labels={"table": "every class"},
+        ),
+    log:
+        "results/logs/figures/results.log",
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=15,
+    params:
+        root=VIDEO_ROOT,
+        reduce=CONFIG["export"]["reduce"],
+        class_lists=list(CLASS_LISTS),
+        format=CONFIG["annotations"]["format"],
+    message:
+        "Pictures of the results"
+    script:
+        "../workflow/scripts/figures_results.py"
+
+
+# Benchmark files are read, not asked for as inputs: to lose one must not train a model again.
+rule figures_performance:
+    input:
+        "results/submission.zip",
+        "results/metrics.json",
+    output:
+        rules=figure("performance", "rules.svg", "5 Performance", "time and memory"),
+    log:
+        "results/logs/figures/performance.log",
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        benchmarks="results/benchmarks",
+    message:
+        "Picture of what the run cost"
+    script:
+        "../workflow/scripts/figures_performance.py"

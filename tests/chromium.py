@@ -1,0 +1,99 @@
+"""A real headless Chromium, driven over its DevTools protocol through a pipe. No test in here."""
+
+import fcntl
+import json
+import os
+import select
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+PROGRAM = "chromium"
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--window-size=1366,768", "--remote-debugging-pipe",
+)  # fmt: skip
+PATIENCE = 120.0  # seconds for one answer
+
+
+def need_chromium() -> None:
+    """Skip the test where there is no Chromium, or fail it where there must be one (in CI)."""
+    if shutil.which(PROGRAM):
+        return
+    words = f"no program {PROGRAM} to open pages with: apt-get install {PROGRAM}"
+    if os.environ.get("EPIC100_NO_SKIPS"):
+        pytest.fail(f"{words} (EPIC100_NO_SKIPS is set)")
+    pytest.skip(words)
+
+
+class Page:
+    """One page in a Chromium of its own. `asked`: every address that the page asked for."""
+
+    def __init__(self, url: str, profile: Path):
+        (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
+        # Chromium reads 3 and writes 4; bash puts the pipes there, from numbers out of the way.
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (their_in, their_out)]
+        command = ["bash", "-c", f'exec "$@" 3<&{high[0]} 4>&{high[1]}', "bash", PROGRAM, *FLAGS]
+        with (profile.parent / "chromium.log").open("w") as log:
+            self._process = subprocess.Popen(
+                [*command, f"--user-data-dir={profile}"], pass_fds=high, stderr=log
+            )
+        for fd in (their_in, their_out, *high):
+            os.close(fd)
+        self._in, self._out, self._rest, self._last = our_in, our_out, b"", 0
+        self._session: str | None = None
+        self._loaded = False
+        self.asked: list[str] = []
+        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Network", "Runtime"):
+            self._call(f"{domain}.enable")
+        self._call("Page.navigate", url=url)
+        while not self._loaded:
+            self._read()
+
+    def run(self, script: str):
+        """What `script`, the body of an async JavaScript function, returns."""
+        answer = self._call("Runtime.evaluate", expression=f"(async () => {{ {script} }})()",
+                            awaitPromise=True, returnByValue=True)  # fmt: skip
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def close(self) -> None:
+        """End Chromium."""
+        os.close(self._out)
+        os.close(self._in)
+        self._process.terminate()
+        self._process.wait(timeout=30)
+
+    def _call(self, method: str, **params) -> dict:
+        self._last += 1
+        message = {"id": self._last, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._out, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._read()
+            if answer.get("id") == self._last:
+                assert "error" not in answer, answer["error"]
+                return answer["result"]
+
+    def _read(self) -> dict:
+        """The next answer or event; events are noted on the way."""
+        deadline = time.monotonic() + PATIENCE
+        while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._in], [], [], max(deadline - time.monotonic(), 0))
+            part = os.read(self._in, 1 << 20) if ready else b""
+            assert part, "Chromium ended or says nothing more; its last words are in chromium.log"
+            self._rest += part
+        text, _, self._rest = self._rest.partition(b"\0")
+        message = json.loads(text)
+        if message.get("method") == "Network.requestWillBeSent":
+            self.asked.append(message["params"]["request"]["url"])
+        self._loaded |= message.get("method") == "Page.loadEventFired"
+        return message

@@ -1,0 +1,76 @@
+import json
+
+import pandas as pd
+import pytest
+from small_predictions import NAMES, PAIRS, make_predictions
+
+from epic100.evaluation import evaluate
+from epic100.figures.outcomes import by_class, confusion, outcomes
+from epic100.metrics import TASKS
+from epic100.prediction import read_predictions
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("outcomes")
+    make_predictions(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["max", "logsumexp"])
+def outcome(files, request):
+    table = outcomes(read_predictions(files / "val.pt", "val"), files / "val.txt", request.param)
+    return table.assign(reduce=request.param)
+
+
+def test_hits_are_those_of_the_official_figures(files, outcome):
+    out = files / "metrics.json"
+    evaluate(files / "val.pt", files / "val.txt", out, lists={}, reduce=outcome["reduce"][0])
+    figures = json.loads(out.read_text())
+    for task in TASKS:
+        for k in (1, 5):
+            hits = outcome[f"{task}_at_{k}"]
+            assert figures[f"overall_{task}_accuracy_at_{k}"] == pytest.approx(100 * hits.mean())
+            readable = 100 * hits[outcome["predicted"]].mean()
+            assert figures[f"readable_{task}_accuracy_at_{k}"] == pytest.approx(readable)
+
+
+def test_guess_and_scores_fit_the_hits(outcome):
+    right = (outcome["verb"] == outcome["verb_guess"]) & (outcome["noun"] == outcome["noun_guess"])
+    assert (right == outcome["action_at_1"]).all() and right.mean() > 0.5
+    assert (outcome["confidence"] == outcome["truth_score"])[right].all()
+    assert (outcome["confidence"] >= outcome["truth_score"]).all()
+    assert outcome["confidence"].between(0, 1).all()
+    assert outcome["predicted"].tolist() == [True] * 35 + [False] * 5
+    assert set(outcome["participant"]) == {"P00", "P01", "P02"}
+
+
+def test_classes_add_up_to_the_readable_segments(outcome):
+    table = by_class(outcome, PAIRS, NAMES)
+    for task, size in (("verb", 3), ("noun", 2)):
+        part = table[table["task"] == task]
+        assert len(part) == size and part["val_segments"].sum() == 35
+        assert part["val_segments"].is_monotonic_decreasing
+        assert part["train_segments"].sum() == 18
+        mean = (part["top1"] * part["val_segments"]).sum() / 35
+        assert mean == pytest.approx(100 * outcome[f"{task}_at_1"][:35].mean())
+    mistaken = table[table["top1"] < 100]
+    assert (mistaken["often_taken_for"] != "").all() and (mistaken["name"] != "").all()
+
+
+def test_a_class_that_train_alone_has_stands_in_the_table_without_accuracy(outcome):
+    table = by_class(outcome, [*PAIRS, (3, 2, 7)], NAMES)
+    row = table[(table["task"] == "verb") & (table["class_id"] == 3)].iloc[0]
+    assert (row["name"], row["train_segments"], row["val_segments"]) == ("verb 3", 7, 0)
+    assert pd.isna(row["top1"]) and row["often_taken_for"] == ""
+
+
+def test_confusion_counts_every_readable_segment_of_the_frequent_classes_once(outcome):
+    table = confusion(outcome, "verb", 2)
+    frequent = outcome["verb"][:35].value_counts()[:2]
+    assert table.index.tolist() == frequent.index.tolist()
+    assert table.columns.tolist() == [*frequent.index, -1]
+    assert table.sum(axis=1).tolist() == frequent.tolist()
+    for verb in table.index:
+        right = (outcome["verb_at_1"] & (outcome["verb"] == verb))[:35].sum()
+        assert table.loc[verb, verb] == right

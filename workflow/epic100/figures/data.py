@@ -1,0 +1,136 @@
+"""What the annotations hold: segments by participant, their lengths, and the classes' long tail."""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from epic100.annotations import load_annotations
+from epic100.class_names import TASKS, ClassNames
+from epic100.figures.style import (
+    BLACK,
+    GREY,
+    PALE,
+    SPLIT_COLOURS,
+    drawing,
+    in_words,
+    legend_on_top,
+    log_seconds,
+    name_rows,
+    say_nothing_to_show,
+    short,
+    time_unit,
+)
+from epic100.segments import NO_LABEL
+from epic100.sheet import Video
+
+TOP = 24  # classes with a bar of their own
+
+
+def annotated_segments(
+    csvs: Mapping[str, str], videos: Mapping[str, Video], **reading
+) -> pd.DataFrame:
+    """All segments of all splits: `split participant seconds verb noun`, labels -1 where none.
+
+    `csvs` by split; `reading` goes to `load_annotations`.
+    """
+    tables = []
+    for split, path in csvs.items():
+        table = load_annotations(path, videos, split=split, **reading)
+        owner = [videos[video_id].participant_id for video_id in table["video_id"]]
+        seconds = table["stop_seconds"] - table["start_seconds"]
+        tables.append(table.assign(split=split, participant=owner, seconds=seconds))
+    return pd.concat(tables)[["split", "participant", "seconds", "verb", "noun"]]
+
+
+def plot_participants(
+    segments: pd.DataFrame, videos: Mapping[str, Video], path: str | os.PathLike
+) -> None:
+    """Segments and hours of video of each participant, by split, most segments first."""
+    counts = segments.groupby(["participant", "split"]).size().unstack(fill_value=0)
+    sheet = pd.DataFrame([(v.participant_id, v.split, v.duration) for v in videos.values()])
+    unit, size = time_unit(sheet[2].sum())
+    times = sheet.groupby([0, 1])[2].sum().unstack(fill_value=0.0) / size
+    names = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index.tolist()
+    names += sorted(set(times.index) - set(names))
+    title = (
+        f"{len(segments):,} segments in {len(videos)} videos of {len(names)} participants, "
+        f"{in_words(sheet[2].sum())}"
+    )
+    hint = "One row a participant. Long bars: who the model sees most of."
+    with drawing(path, title, hint, 1.6 + 0.16 * max(len(names), 8)) as figure:
+        left, right = figure.subplots(1, 2, sharey=True)
+        for axes, table, label in ((left, counts, "segments"), (right, times, f"{unit} of video")):
+            table = table.reindex(names, fill_value=0)
+            offset = np.zeros(len(names))
+            for split in (s for s in SPLIT_COLOURS if s in table):
+                widths = table[split].to_numpy()
+                axes.barh(range(len(names)), widths, 0.8, offset, color=SPLIT_COLOURS[split],
+                          label=f"{split} ({widths.sum():,.{int(axes is right)}f})")  # fmt: skip
+                offset += widths
+            axes.set_xlabel(label)
+            axes.legend(loc="lower right")
+        name_rows(left, names, 8)
+
+
+def plot_lengths(segments: pd.DataFrame, names: ClassNames, path: str | os.PathLike) -> None:
+    """Lengths in seconds: a histogram by split, and the middle half of each frequent verb."""
+    labelled = segments[segments["verb"] != NO_LABEL]
+    frequent = labelled["verb"].value_counts().index[:TOP].tolist()
+    seconds = segments["seconds"]
+    title = f"Half of all segments are shorter than {seconds.median():.1f} s"
+    hint = "Left: how long segments are. Right: how long the frequent verbs take. Log scale."
+    with drawing(path, title, hint, 1.8 + 0.18 * max(len(frequent), 12)) as figure:
+        left, right = figure.subplots(1, 2)
+        count = int(np.clip(len(seconds) ** 0.5, 8, 40))
+        bins = np.geomspace(max(seconds.min(), 0.05), max(seconds.max(), 0.1) * 1.001, count)
+        for split, group in segments.groupby("split", sort=False)["seconds"]:
+            share = np.full(len(group), 100 / len(group))
+            left.hist(group, bins, weights=share, histtype="step", linewidth=1.8,
+                      color=SPLIT_COLOURS[split],
+                      label=f"{split}, median {group.median():.1f} s")  # fmt: skip
+        left.set(xlabel="length in seconds", ylabel="% of the split's segments")
+        legend_on_top(figure)
+        lengths = labelled.groupby("verb")["seconds"].quantile([0.25, 0.5, 0.75]).unstack()
+        for row, verb in enumerate(frequent):
+            low, middle, high = lengths.loc[verb]
+            right.plot([low, high], [row, row], color=GREY, linewidth=4, solid_capstyle="butt")
+            right.plot(middle, row, "o", color=BLACK, markersize=4)
+        name_rows(right, [short(names("verb", verb)) for verb in frequent])
+        right.set_xlabel("seconds: middle half (bar) and median (dot)")
+        log_seconds(left)
+        log_seconds(right)
+
+
+def plot_classes(segments: pd.DataFrame, names: ClassNames, path: str | os.PathLike) -> None:
+    """Share of the frequent verbs and nouns in each labelled split, and that of all others."""
+    labelled = segments[segments["verb"] != NO_LABEL]
+    kinds = {task: labelled[task].nunique() for task in TASKS}
+    pairs = len(labelled[list(TASKS)].drop_duplicates())
+    title = f"{kinds['verb']} verbs, {kinds['noun']} nouns, {pairs:,} verb-noun pairs are in use"
+    hint = "Bars: share of train. Dots: share of val. Dots far off a bar: the splits differ there."
+    slots = min(max(kinds.values()), TOP + 1)
+    with drawing(path, title, hint, 2.0 + 0.19 * max(slots, 5)) as figure:
+        if labelled.empty:
+            say_nothing_to_show(figure, "no labelled segment")
+            return
+        for axes, task in zip(figure.subplots(1, 2), TASKS, strict=True):
+            shares = labelled.groupby("split")[task].value_counts(normalize=True).mul(100)
+            shares = shares.unstack("split", fill_value=0.0)
+            order = shares.get("train", shares.iloc[:, 0]).sort_values(ascending=False)
+            top, others = order.index[:TOP], order.index[TOP:]
+            rows = [short(names(task, class_id)) for class_id in top]
+            table = shares.loc[top]
+            if len(others):
+                rows.append(f"{len(others)} other {task}s")
+                table = pd.concat([table, shares.loc[others].sum().to_frame().T])
+            if "train" in table:
+                colours = [SPLIT_COLOURS["train"]] * len(top) + [PALE] * bool(len(others))
+                axes.barh(range(len(rows)), table["train"], 0.75, color=colours, label="train")
+            if "val" in table:
+                axes.plot(table["val"], range(len(rows)), "o", color=SPLIT_COLOURS["val"],
+                          markersize=5, markeredgecolor="white", label="val")  # fmt: skip
+            name_rows(axes, rows)
+            axes.set(xlabel="% of the split's segments", title=f"{task}s")
+        legend_on_top(figure)

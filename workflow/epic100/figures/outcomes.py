@@ -1,0 +1,85 @@
+"""What the model said of each validation segment, beside the truth; by segment and by class."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from epic100.class_names import TASKS, ClassNames
+from epic100.metrics import official_hits
+from epic100.prediction import Predictions
+from epic100.segments import read_segments
+from epic100.submission.export import complete_scores
+
+
+def outcomes(
+    predictions: Predictions, segments_path: str | os.PathLike, reduce: str
+) -> pd.DataFrame:
+    """One row a segment of `results/segments/val.txt`, in its order.
+
+    `narration_id participant verb noun`, `predicted` (False: the training prior stands in),
+    `verb_guess noun_guess` (top-1), `confidence` and `truth_score` (probabilities that the model
+    gives the guessed and the true action, verb times noun as in the official figures), and the hits
+    of `official_hits`.
+    """
+    segments = read_segments(segments_path)
+    scores = complete_scores(predictions, segments["narration_id"].tolist(), reduce)
+    verb, noun, predicted = (tensor.numpy() for tensor in scores)
+    table = segments[["narration_id", "verb", "noun"]].copy()
+    table["participant"] = [Path(name).parent.name for name in segments["path"]]
+    table["predicted"] = predicted
+    rows = np.arange(len(table))
+    guess = verb.argmax(axis=1), noun.argmax(axis=1)
+    truth = table["verb"].to_numpy(), table["noun"].to_numpy()
+    table["verb_guess"], table["noun_guess"] = guess
+    table["confidence"] = np.exp(verb[rows, guess[0]] + noun[rows, guess[1]])
+    table["truth_score"] = np.exp(verb[rows, truth[0]] + noun[rows, truth[1]])
+    return table.assign(**official_hits(verb, noun, *truth))
+
+
+def by_class(
+    outcome: pd.DataFrame, pairs: Sequence[tuple[int, int, int]], names: ClassNames
+) -> pd.DataFrame:
+    """Accuracy of every verb and noun that val or train has, over predicted segments.
+
+    Columns `task class_id name train_segments val_segments top1 top5 often_taken_for`, accuracies
+    in percent, empty where val has none; the most frequent in val first. `pairs`: (verb, noun,
+    count in training).
+    """
+    trained = pd.DataFrame(pairs, columns=["verb", "noun", "count"])
+    known = outcome[outcome["predicted"]]
+    tables = []
+    for task in TASKS:
+        groups = known.groupby(task)
+        table = pd.DataFrame(
+            {
+                "train_segments": trained.groupby(task)["count"].sum(),
+                "val_segments": groups.size(),
+                "top1": 100 * groups[f"{task}_at_1"].mean(),
+                "top5": 100 * groups[f"{task}_at_5"].mean(),
+            }
+        )
+        counts = ["train_segments", "val_segments"]
+        table[counts] = table[counts].fillna(0).astype(int)
+        wrong = known[known[task] != known[f"{task}_guess"]]
+        mistaken = wrong.groupby(task)[f"{task}_guess"].agg(lambda guess: guess.mode().iloc[0])
+        said = {class_id: names(task, int(guess)) for class_id, guess in mistaken.items()}
+        table["often_taken_for"] = [said.get(class_id, "") for class_id in table.index]
+        table.insert(0, "name", [names(task, class_id) for class_id in table.index])
+        table = table.rename_axis("class_id").reset_index()
+        table.insert(0, "task", task)
+        tables.append(table.sort_values(counts[::-1], ascending=False, kind="stable"))
+    return pd.concat(tables, ignore_index=True)
+
+
+def confusion(outcome: pd.DataFrame, task: str, count: int) -> pd.DataFrame:
+    """Predicted segments by true class (rows) and guess (columns), the `count` most frequent true
+    classes each, all other guesses together in the column -1."""
+    known = outcome[outcome["predicted"]]
+    frequent = known[task].value_counts().index[:count]
+    rows = known[known[task].isin(frequent)]
+    guess = rows[f"{task}_guess"].where(rows[f"{task}_guess"].isin(frequent), -1)
+    table = pd.crosstab(rows[task], guess)
+    return table.reindex(index=frequent, columns=[*frequent, -1], fill_value=0)

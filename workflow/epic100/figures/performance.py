@@ -1,0 +1,71 @@
+"""What the run cost: time, memory and cores of every job, from Snakemake's benchmark files."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from epic100.figures.style import BLUE, drawing, in_words, name_rows, say_nothing_to_show
+
+COLUMNS = {"s": "seconds", "max_rss": "memory_mib", "mean_load": "load_percent"}
+TICKS = {1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h",
+         360000: "100 h"}  # fmt: skip
+
+
+def read_benchmarks(folder: str | os.PathLike) -> pd.DataFrame:
+    """All jobs below `results/benchmarks`: `rule job seconds memory_mib load_percent`.
+
+    `{rule}.tsv` is a rule of one job, `{rule}/{job}.tsv` a job of a rule with wildcards; a job that
+    was repeated has several rows. NaN where Snakemake wrote no number (jobs of a moment).
+    """
+    folder, tables = Path(folder), []
+    for path in sorted(folder.rglob("*.tsv")):
+        parts = path.relative_to(folder).with_suffix("").parts
+        table = pd.read_csv(path, sep="\t").rename(columns=COLUMNS)
+        table = table[list(COLUMNS.values())].apply(pd.to_numeric, errors="coerce")
+        tables.append(table.assign(rule=parts[0], job="/".join(parts[1:])))
+    columns = ["rule", "job", *COLUMNS.values()]
+    return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike) -> None:
+    """Wall time, peak memory and busy cores of each job, a row a rule, the costliest on top.
+
+    `jobs`: see `read_benchmarks`.
+    """
+    totals = jobs.groupby("rule")["seconds"].agg(["sum", "size"])
+    totals = totals.sort_values("sum", ascending=False)
+    title = f"{in_words(totals['sum'].sum())} of jobs"
+    if len(totals):
+        title += (
+            f", {100 * totals['sum'].iloc[0] / totals['sum'].sum():.0f} % of it {totals.index[0]}"
+        )
+    hint = "A dot a job. What a rule asks for (threads, memory, runtime) should lie a little above."
+    with drawing(path, title, hint, 1.9 + 0.45 * max(len(totals), 4)) as figure:
+        if jobs.empty:
+            say_nothing_to_show(figure, "results/benchmarks holds no file")
+            return
+        time, memory, cores = figure.subplots(1, 3, sharey=True, width_ratios=(1.6, 1, 1))
+        rows = [list(totals.index).index(rule) for rule in jobs["rule"]]
+        _dots(time, jobs["seconds"].clip(lower=0.5), rows)
+        time.set(xscale="log", xlabel="wall time of a job")
+        last = max(jobs["seconds"].max() * 3, 10)
+        ticks = [tick for tick in TICKS if tick <= last]
+        time.set_xticks(ticks, [TICKS[tick] for tick in ticks])
+        time.set_xticks([], minor=True)
+        time.set_xlim(0.4, last)
+        _dots(memory, jobs["memory_mib"] / 1024, rows)
+        memory.set(xlim=(0, None), xlabel="peak memory in GiB")
+        _dots(cores, jobs["load_percent"] / 100, rows)
+        cores.set(xlim=(0, None), xlabel="cores busy on average")
+        name_rows(time, [f"{rule}\n{_jobs(row['size'])}, {in_words(row['sum'])}"
+                         for rule, row in totals.iterrows()])  # fmt: skip
+
+
+def _dots(axes: Axes, values: pd.Series, rows: list[int]) -> None:
+    axes.plot(values, rows, "o", color=BLUE, alpha=0.5, markersize=7, mew=0, clip_on=False)
+
+
+def _jobs(count: int) -> str:
+    return f"{count:.0f} jobs" if count > 1 else "1 job"

@@ -1,0 +1,89 @@
+"""Segments as strips of frames: where the model was most surely right, and most surely wrong."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from epic100.class_names import ClassNames
+from epic100.dataset import index_path
+from epic100.errors import EpicError
+from epic100.figures.style import VERMILION, drawing, say_nothing_to_show
+from epic100.scan import load_index
+from epic100.segments import read_segments
+from epic100.video import VideoReader
+
+STRIPS, FRAMES = 6, 6
+HEIGHT = 120  # pixels of a frame
+
+
+def surest(outcome: pd.DataFrame, right: bool) -> pd.DataFrame:
+    """The predicted segments with the surest guesses, right or wrong ones, one a true action."""
+    rows = outcome[outcome["predicted"] & (outcome["action_at_1"] == right)]
+    rows = rows.sort_values("confidence", ascending=False, kind="stable")
+    return rows.drop_duplicates(["verb", "noun"])[:STRIPS]
+
+
+def plot_strips(
+    rows: pd.DataFrame,
+    segments_path: str | os.PathLike,
+    video_root: str | os.PathLike,
+    index_dir: str | os.PathLike,
+    names: ClassNames,
+    path: str | os.PathLike,
+    *,
+    title: str,
+) -> None:
+    """Six frames of each segment in `rows` (see `outcomes`), evenly spaced, with truth and guess.
+
+    Frames are those of the clean list `segments_path`. A video that is gone or does not decode is
+    said in its place.
+    """
+    segments = read_segments(segments_path).set_index("narration_id")
+    hint = "Six frames of each, in order of time. Percent: the score of that verb and noun."
+    with drawing(path, title, hint, 0.7 + 1.1 * max(len(rows), 2)) as figure:
+        if rows.empty:
+            say_nothing_to_show(figure, "there is no such segment")
+            return
+        panels = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+        for axes, row in zip(panels, rows.itertuples(), strict=True):
+            segment = segments.loc[row.narration_id]
+            axes.set_axis_off()
+            axes.set_title(_words(row, names), fontsize=8.5, pad=2, weight="normal")
+            try:
+                axes.imshow(_strip(segment, Path(video_root), index_dir), aspect="equal")
+            except EpicError as error:
+                axes.text(0.01, 0.5, f"no picture: {error}", color=VERMILION, wrap=True,
+                          transform=axes.transAxes, va="center")  # fmt: skip
+            axes.set_anchor("W")
+
+
+def _words(row, names: ClassNames) -> str:
+    true = f"{names('verb', row.verb)} {names('noun', row.noun)}"
+    guess = f"{names('verb', row.verb_guess)} {names('noun', row.noun_guess)}"
+    if row.action_at_1:
+        return f"{row.narration_id}   truth and guess: {true} ({100 * row.confidence:.0f} %)"
+    return (
+        f"{row.narration_id}   truth: {true} ({100 * row.truth_score:.0f} %)   "
+        f"guess: {guess} ({100 * row.confidence:.0f} %)"
+    )
+
+
+def _strip(segment: Mapping, root: Path, index_dir: str | os.PathLike) -> np.ndarray:
+    """Frames side by side: uint8 RGB [HEIGHT, width, 3]. Raises EpicError where one is not to be
+    had."""
+    video = root / segment["path"]
+    if not video.is_file():
+        raise EpicError(f"{video} is not there any more")
+    index = index_path(index_dir, video.parent.name)
+    reader = VideoReader(video, load_index(index, video.stem) if index.is_file() else None)
+    try:
+        wanted = np.linspace(segment["start"], segment["stop"] - 1, FRAMES).round().astype(int)
+        height, width = reader.size
+        frames = reader.get_frames(wanted, size=(HEIGHT, round(width * HEIGHT / height)))
+    finally:
+        reader.close()
+    gap = np.full((HEIGHT, 4, 3), 255, np.uint8)
+    return np.hstack([part for frame in frames for part in (frame, gap)][:-1])

@@ -1,0 +1,19 @@
+"""Rule figures_damage: scan tables and what clean dropped -> pictures of both."""
+
+import pandas as pd
+
+from epic100.figures.damage import plot_archive, plot_close_up, plot_dropped
+from epic100.rule_log import rule_log
+from epic100.scan.table import read_scan_table
+from epic100.segments import read_segments
+from epic100.sheet import read_sheet
+
+with rule_log(snakemake.log[0]):
+    videos = {video.video_id: video for video in read_sheet(snakemake.input.sheet)}
+    rows = {row.video_id: row for path in snakemake.input.scans for row in read_scan_table(path)}
+    segments = pd.concat(map(read_segments, snakemake.input.segments), ignore_index=True)
+    dropped = pd.read_csv(snakemake.input.dropped, sep="\t", dtype=str)
+    salvage = pd.read_csv(snakemake.input.salvage, sep="\t")
+    plot_archive(videos, rows, snakemake.output.archive)
+    plot_close_up(videos, rows, segments, dropped["narration_id"], snakemake.output.close_up)
+    plot_dropped(dropped, salvage, snakemake.output.dropped)
