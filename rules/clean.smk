@@ -20,6 +20,7 @@ rule clean:
         ),
     log:
         "results/logs/clean.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

@@ -12,6 +12,7 @@ rule evaluate:
         metrics="results/metrics.json",
     log:
         "results/logs/evaluate.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -41,6 +42,7 @@ rule summary:
         ),
     log:
         "results/logs/summary.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

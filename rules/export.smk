@@ -14,6 +14,7 @@ rule export:
         "results/logs/export/{kind}.log",
     wildcard_constraints:
         kind="pt|zip",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

@@ -23,6 +23,7 @@ rule train:
     resources:
         mem_mb=32000,
         runtime="12h",
+        gpu=1,
     params:
         root=lambda wildcards: CLIP_ROOT,
         settings=CONFIG["train"],
