@@ -12,6 +12,7 @@ configfile: workflow.source_path("config/config.yaml")
 
 
 include: "rules/common.smk"
+include: "rules/slurm.smk"
 include: "rules/verify.smk"
 include: "rules/annotate.smk"
 include: "rules/scan.smk"

@@ -11,6 +11,7 @@ rule annotate:
         "results/logs/annotate/{split}.log",
     benchmark:
         "results/benchmarks/annotate/{split}.tsv"
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

@@ -22,6 +22,7 @@ rule clean:
         "results/logs/clean.log",
     benchmark:
         "results/benchmarks/clean.tsv"
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

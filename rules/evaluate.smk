@@ -14,6 +14,7 @@ rule evaluate:
         "results/logs/evaluate.log",
     benchmark:
         "results/benchmarks/evaluate.tsv"
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -43,6 +44,7 @@ rule summary:
         ),
     log:
         "results/logs/summary.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

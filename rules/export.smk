@@ -16,6 +16,7 @@ rule export:
         "results/benchmarks/export/{kind}.tsv"
     wildcard_constraints:
         kind="pt|zip",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

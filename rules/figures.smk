@@ -12,6 +12,7 @@ rule figures_data:
         classes=figure("data", "classes.svg", "1 Data", "verbs and nouns"),
     log:
         "results/logs/figures/data.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -43,6 +44,7 @@ rule figures_damage:
         dropped=figure("damage", "dropped.svg", "2 Damage", "3 what was dropped, and why"),
     log:
         "results/logs/figures/damage.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -62,6 +64,7 @@ rule figures_training:
         training=figure("training", "training.svg", "3 Training", "loss, accuracy, rate, time"),
     log:
         "results/logs/figures/training.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -98,6 +101,7 @@ rule figures_results:
         ),
     log:
         "results/logs/figures/results.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -124,6 +128,7 @@ rule figures_performance:
         rules=figure("performance", "rules.svg", "5 Performance", "time and memory"),
     log:
         "results/logs/figures/performance.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

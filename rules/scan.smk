@@ -25,7 +25,8 @@ rule scan:
     resources:
         mem_mb=lambda wildcards, threads: 1000 + 700 * threads,
         # 1080p decodes at some five times real time a core; ten minutes on top for the rest.
-        runtime=lambda wildcards: 10 + round(30 * hours_of(wildcards.participant)),
+        runtime=lambda wildcards, attempt: (10 + round(30 * hours_of(wildcards.participant)))
+        * attempt,
     params:
         root=VIDEO_ROOT,
         limits={key: value for key, value in CONFIG["scan"].items() if key != "quick"},

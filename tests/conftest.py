@@ -1,6 +1,7 @@
 """Data that several tests look at, made once a session: real videos, a small lab, the demo."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -101,3 +102,41 @@ def demo(tmp_path_factory) -> Path:
     done = run_snakemake("all", "--directory", str(folder), "--configfile", "config/demo.yaml")
     assert done.returncode == 0, done.stderr[-5000:]
     return folder
+
+
+@pytest.fixture(scope="session")
+def rig(tmp_path_factory):
+    """Two real Slurm clusters (tests/slurm/rig.py), where Slurm's daemons are installed."""
+    from slurm.rig import Rig, missing
+
+    if why := missing():
+        if os.environ.get("EPIC100_SLURM_TESTS") == "required":
+            pytest.fail(f"the tests on Slurm are required here, but {why}")
+        pytest.skip(f"no test on real Slurm: {why}; .ci/run names the packages")
+    rig = Rig(tmp_path_factory.mktemp("rig"))
+    try:
+        rig.start()
+        yield rig
+    finally:
+        rig.stop()
+
+
+@pytest.fixture(scope="session")
+def new_archive(tmp_path_factory):
+    """Copies the archive of tests/archive.py, filmed once, into a folder."""
+    from archive import make_archive
+
+    model = make_archive(tmp_path_factory.mktemp("archive"))
+    return lambda folder: Path(shutil.copytree(model, folder, dirs_exist_ok=True))
+
+
+@pytest.fixture
+def held(rig):
+    """Jobs on wice's batch partition wait until `held()` is called, or the test ends."""
+
+    def state(word):
+        rig.at("wice", "scontrol", "update", "PartitionName=batch", f"State={word}")
+
+    state("DOWN")
+    yield lambda: state("UP")
+    state("UP")

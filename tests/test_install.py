@@ -68,3 +68,30 @@ def test_make_alone_lists_the_targets():
     assert done.returncode == 0
     for target in ("demo", "test", "install", "lock"):
         assert re.search(rf"^{target} ", done.stdout, re.MULTILINE)
+
+
+def test_every_environment_is_made_by_the_one_script_from_the_one_lock():
+    install = (ROOT / "envs/install.sh").read_text()
+    assert "requirements.lock" in install and "--no-deps" in install
+    for recipe in ("Makefile", "envs/epic100.post-deploy.sh", "envs/apptainer.def"):
+        text = (ROOT / recipe).read_text()
+        assert "envs/install.sh" in text, recipe
+        assert not re.search(
+            r"pip install|conda install", text.replace("pip install --quiet uv", "")
+        )
+    recipe = (ROOT / "envs/apptainer.def").read_text()
+    copied = re.findall(r"^    (\S+) /opt/epic100/(\S+)$", recipe, re.MULTILINE)
+    assert all(source == target and (ROOT / source).exists() for source, target in copied)
+    needed = {"requirements.lock", "requirements-cuda.lock", "pyproject.toml", "envs", "workflow"}
+    assert needed <= {source for source, _ in copied}
+
+
+def test_the_environment_in_use_holds_what_the_lock_pins():
+    from importlib.metadata import version
+
+    wrong = {
+        name: found
+        for name, pinned in pins("requirements.lock").items()
+        if (found := version(name)).partition("+")[0] != pinned
+    }
+    assert not wrong

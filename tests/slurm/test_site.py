@@ -1,0 +1,43 @@
+"""Facts of sites, and the one word that chooses among them."""
+
+import pytest
+
+from epic100.errors import EpicError
+from epic100.slurm.site import choose, read_partitions
+
+
+def test_one_word_chooses_where_cpu_and_gpu_jobs_go():
+    wice, genius = choose("wice", env={}), choose("genius", env={})
+    assert (wice.cpu.name, wice.gpu.name, wice.gpu.cluster) == ("batch", "gpu_a100", "wice")
+    assert (genius.cpu.cluster, genius.gpu.cluster) == ("wice", "genius")
+
+
+def test_variables_choose_for_one_run():
+    env = {"EPIC100_SITE": "genius", "EPIC100_ACCOUNT": "lp_a", "EPIC100_GPU": "genius/gpu_p100",
+           "EPIC100_CPU": "wice/batch_long"}  # fmt: skip
+    site = choose("wice", "lp_b", env=env)
+    assert (site.account, site.gpu.name, site.cpu.name) == ("lp_a", "gpu_p100", "batch_long")
+    assert choose("wice", "lp_b", env={"EPIC100_SITE": ""}).account == "lp_b"
+
+
+def test_a_wall_time_is_cut_to_what_the_partition_gives():
+    assert choose("wice", env={}).gpu.minutes(24) == 24 * 60
+    assert choose("debug", env={}).gpu.minutes(24) == 60
+
+
+@pytest.mark.parametrize("word, env, words", [
+    ("wiec", {}, "no Slurm site 'wiec'"),
+    ("wice", {"EPIC100_GPU": "gpu_a100"}, "no partition 'gpu_a100'"),
+    ("wice", {"EPIC100_CPU": "genius/batch"}, "no partition 'genius/batch'"),
+])  # fmt: skip
+def test_a_name_that_is_not_there_is_told_with_those_that_are(word, env, words):
+    with pytest.raises(EpicError, match=words) as error:
+        choose(word, env=env)
+    assert "known: " in str(error.value)
+
+
+def test_a_fact_that_is_misspelt_names_cluster_and_partition(tmp_path):
+    path = tmp_path / "partitions.yaml"
+    path.write_text("clusters: {here: {batch: {cores: 4, memory: 5, hours: 1}}}\n")
+    with pytest.raises(EpicError, match="here/batch: .*memory"):
+        read_partitions(path)

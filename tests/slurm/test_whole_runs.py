@@ -1,0 +1,155 @@
+"""Three calls side by side: the whole DAG over both clusters, a training and a scan that run into
+their wall time. What each job asked for and got is read back with sacct.
+"""
+
+import json
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from archive import configure
+from slurm.calls import Call
+
+SMALL = {"config": "config/x3d_demo.py", "epochs": 1}
+LONG = {"config": "config/x3d_demo.py", "epochs": 400}
+PATIENT = {"stall_seconds": 600, "min_seconds": 600}
+# Slurm counts in minutes: one for the first job, more for its retry. --set-resources drops all that
+# the profile sets for a rule.
+TRAIN_LIMIT = ["train:runtime=4 * attempt - 3", "train:slurm_partition=gpu_a100", "train:gpu=1",
+               "train:slurm_extra='--signal=USR1@30'"]  # fmt: skip
+SCAN_LIMIT = ["scan:runtime=4 * attempt - 3"]
+
+CPU = {"Cluster": "wice", "Partition": "batch", "Account": "lp_epic", "gres/gpu": "0"}
+TWO_CORES = CPU | {"cpu": "2", "mem": "6800M"}
+FOUR_CORES = CPU | {"cpu": "4", "mem": "13600M"}
+GPU = {"Cluster": "genius", "Partition": "gpu_v100", "Account": "lp_epic"}
+ONE_GPU = GPU | {"cpu": "4", "mem": "84000M", "gres/gpu": "1"}
+EXPECTED = {
+    "annotate train": TWO_CORES | {"Timelimit": "00:10:00"},
+    "annotate val": TWO_CORES | {"Timelimit": "00:10:00"},
+    "scan P01": FOUR_CORES | {"Timelimit": "00:10:00"},
+    "scan P02": FOUR_CORES | {"Timelimit": "00:10:00"},
+    "clean": TWO_CORES | {"Timelimit": "00:15:00"},
+    "train": ONE_GPU | {"Timelimit": "1-00:00:00"},
+    "predict val": ONE_GPU | {"Timelimit": "04:00:00"},
+    "export": TWO_CORES | {"Timelimit": "00:15:00"},
+    "evaluate": TWO_CORES | {"Timelimit": "00:15:00"},
+    "summary": TWO_CORES | {"Timelimit": "00:05:00"},
+}
+
+
+@dataclass
+class Done:
+    """A call that has ended well."""
+
+    folder: Path
+    said: str
+    jobs: list[dict[str, str]]  # as sacct tells them, in order of submission
+
+
+@pytest.fixture(scope="module")
+def runs(rig, new_archive, tmp_path_factory):
+    names = ("whole", "training", "scan")
+    folders = {name: new_archive(tmp_path_factory.mktemp(name)) for name in names}
+    configure(folders["whole"], train=SMALL)
+    configure(folders["training"], train=LONG)
+    configure(folders["scan"], scan=PATIENT)
+    clean = folders["whole"] / "bin/sbatch"  # a site that passes no environment on to jobs
+    clean.parent.mkdir()
+    clean.write_text('#!/bin/bash\nexec /usr/bin/sbatch "${@/--export=ALL/--export=NONE}"\n')
+    clean.chmod(0o755)
+    env = {"EPIC100_SITE": "genius", "PATH": f"{clean.parent}:{os.environ['PATH']}"}
+    tell = ("--precommand", f"env >> {folders['whole']}/env.txt")
+    short = "--set-resources"
+    with (
+        Call(rig, folders["scan"], "results/scan/P02.tsv", short, *SCAN_LIMIT) as scan,
+        Call(rig, folders["training"], "results/model.pth", short, *TRAIN_LIMIT) as training,
+    ):
+        stop_decoder(folders["scan"] / "archive/P02/P02_102.MP4")
+        with Call(rig, folders["whole"], "all", *tell, env=env) as whole:
+            calls = {"whole": whole, "training": training, "scan": scan}
+            for call in calls.values():
+                assert call.end(400) == 0, call.said()
+    return {name: done(rig, call) for name, call in calls.items()}
+
+
+def done(rig, call):
+    ids = re.findall(r"has been submitted with SLURM jobid (\d+)", call.said())
+    fields = "JobID,Comment,State,Cluster,Partition,Account,Timelimit,AllocTRES"
+    return Done(call.folder, call.said(), rig.jobs("-j", ",".join(ids), fields=fields))
+
+
+def stop_decoder(video):
+    """Halt the process that decodes `video`, as a file system that is away would."""
+    end = time.monotonic() + 60
+    name = str(video.relative_to(video.parents[2])).encode()
+    while time.monotonic() < end:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                here = Path(os.readlink(process / "cwd")) == video.parents[2]
+            except OSError:
+                continue
+            if here and b"epic100.scan.worker" in words and name in words:
+                os.kill(int(process.name), signal.SIGSTOP)
+                return
+        time.sleep(0.05)
+    raise AssertionError("no decoder came")
+
+
+@pytest.fixture(scope="module")
+def by_name(runs):
+    """Jobs of the whole DAG by rule and wildcards, with what they were given."""
+    found = {}
+    for job in runs["whole"].jobs:
+        amounts = dict(part.split("=") for part in job["AllocTRES"].split(",") if part)
+        name = job["Comment"].removeprefix("rule_").replace("_wildcards_", " ")
+        found[name] = {"gres/gpu": "0"} | amounts | job
+    return found
+
+
+def test_the_whole_dag_ends_with_a_submission_and_figures(runs):
+    results = runs["whole"].folder / "results"
+    assert (results / "submission.pt").exists()
+    assert json.loads((results / "metrics.json").read_text())["segments"] > 0
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_each_job_went_where_the_profile_sends_it_with_what_it_says(by_name, name):
+    assert {key: by_name[name][key] for key in EXPECTED[name]} == EXPECTED[name]
+    assert by_name[name]["State"] == "COMPLETED"
+
+
+def test_rules_that_are_local_and_nothing_else_stay_off_the_clusters(by_name):
+    assert set(by_name) == set(EXPECTED)
+
+
+def test_jobs_find_their_python_where_the_site_passes_no_environment_on(runs):
+    passed = (runs["whole"].folder / "env.txt").read_text()
+    assert "SLURM_JOB_ID" in passed
+    assert "EPIC100_" not in passed and "PYTHONPATH" not in passed and ".venv" not in passed
+
+
+def test_nothing_is_left_of_a_run_but_its_results(runs):
+    for run in runs.values():
+        assert not (run.folder / ".snakemake/epic100-run.json").exists()
+        assert not list((run.folder / ".snakemake/locks").glob("*"))
+
+
+def test_a_training_that_runs_into_its_wall_time_goes_on_from_its_checkpoint(runs):
+    states = [job["State"] for job in runs["training"].jobs]
+    assert len(states) == 2 and states[0] in ("TIMEOUT", "FAILED") and states[1] == "COMPLETED"
+    assert "resuming from" in (runs["training"].folder / "results/logs/train.log").read_text()
+    assert (runs["training"].folder / "results/model.pth").exists()
+
+
+def test_a_scan_that_runs_into_its_wall_time_keeps_the_videos_that_it_had(runs):
+    assert [job["State"] for job in runs["scan"].jobs] == ["TIMEOUT", "COMPLETED"]
+    assert "SLURM status is: 'TIMEOUT'" in runs["scan"].said
+    assert "DUE TO TIME LIMIT" in runs["scan"].said  # Slurm's own words, from the job's log
+    log = (runs["scan"].folder / "results/logs/scan/P02.log").read_text()
+    assert "2 videos: 2 ok; 1 of them decoded now" in log

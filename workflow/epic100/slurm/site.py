@@ -1,0 +1,90 @@
+"""What Slurm partitions have and allow, and which of them a run uses.
+
+The facts stand in profiles/partitions.yaml. `choose` is called by profiles/vsc/config.yaml.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from epic100.errors import EpicError
+
+FACTS = Path(__file__).resolve().parents[3] / "profiles" / "partitions.yaml"
+NO_ACCOUNT = "lp_myproject"  # as every example of the site's documentation has it
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition of one cluster: limits of a node, of a core and of a GPU. Memory in MiB."""
+
+    cluster: str
+    name: str
+    cores: int
+    mem_mb_per_core: int
+    hours: float
+    gpus: int = 0
+    cores_per_gpu: int = 0
+    mem_mb_per_gpu: int = 0
+
+    def minutes(self, hours: float) -> int:
+        """Wall time of a job that would like `hours`: as many minutes as the partition gives."""
+        return round(60 * min(hours, self.hours))
+
+
+@dataclass(frozen=True)
+class Site:
+    """The partitions that one run uses, and who pays."""
+
+    account: str
+    cpu: Partition
+    gpu: Partition
+
+
+def read_partitions(path: str | os.PathLike = FACTS) -> dict[str, dict[str, Partition]]:
+    """Partitions by cluster and name. Raises EpicError that names the entry that is wrong."""
+    clusters = _read(path)["clusters"]
+    return {
+        cluster: {name: _partition(path, cluster, name, facts) for name, facts in named.items()}
+        for cluster, named in clusters.items()
+    }
+
+
+def choose(
+    where: str, account: str = NO_ACCOUNT, path: str | os.PathLike = FACTS, env=os.environ
+) -> Site:
+    """The site that the word `where` stands for; EPIC100_SITE and EPIC100_ACCOUNT go first.
+
+    EPIC100_GPU and EPIC100_CPU name other partitions, as `cluster/partition`.
+    """
+    where = env.get("EPIC100_SITE") or where
+    choices = _read(path)["choices"]
+    if where not in choices:
+        raise EpicError(f"no Slurm site {where!r} in {path}; known: {', '.join(choices)}")
+    partitions = read_partitions(path)
+    return Site(
+        env.get("EPIC100_ACCOUNT") or account,
+        _named(partitions, env.get("EPIC100_CPU") or choices[where]["cpu"], path),
+        _named(partitions, env.get("EPIC100_GPU") or choices[where]["gpu"], path),
+    )
+
+
+def _named(partitions, name: str, path) -> Partition:
+    cluster, _, partition = name.partition("/")
+    try:
+        return partitions[cluster][partition]
+    except KeyError:
+        known = ", ".join(f"{c}/{p}" for c, named in partitions.items() for p in named)
+        raise EpicError(f"no partition {name!r} in {path}; known: {known}") from None
+
+
+def _partition(path, cluster: str, name: str, facts: dict) -> Partition:
+    try:
+        return Partition(cluster, name, **facts)
+    except TypeError as error:
+        raise EpicError(f"{path}: {cluster}/{name}: {error}") from None
+
+
+def _read(path: str | os.PathLike) -> dict:
+    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
