@@ -198,3 +198,14 @@ def test_a_five_field_list_is_read_too(lab, tmp_path):
         str(tmp_path / "five.txt"), pipeline(lab), test_mode=True, data_root=lab.root
     )
     assert data[0]["inputs"].shape == (1, 3, 13, 36, 36)
+
+
+def test_a_part_is_spread_evenly_and_the_same_each_time(lab):
+    listed = f"{lab.results}/clean/train.txt"
+    whole, part, again, more = (
+        EpicSegmentVideoDataset(listed, [], part=part, test_mode=True) for part in (None, 5, 5, 99)
+    )
+    assert len(whole) == len(more) == 17 and len(part) == 5
+    assert part.narration_ids == again.narration_ids
+    places = [whole.narration_ids.index(name) for name in part.narration_ids]
+    assert places == [0, 3, 6, 10, 13]

@@ -16,8 +16,8 @@ from epic100.rule_log import rule_log
 from epic100.training import TrainSettings, train
 
 SMALL = {
-    "train_dataloader.dataset.pipeline.4.size": 32,
-    "train_dataloader.dataset.pipeline.3.scale_range": (36, 40),
+    "train_dataloader.dataset.pipeline.3.size": 32,
+    "train_dataloader.dataset.pipeline.2.short_side": (36, 40),
 }
 SEGMENTS, BATCH, EPOCHS = 8, 2, 2  # 4 iterations an epoch, 8 in all
 

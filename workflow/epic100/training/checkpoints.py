@@ -69,7 +69,7 @@ def newest_checkpoint(work_dir: str | os.PathLike, stamp: dict[str, str]) -> Pat
         except BrokenFile as error:
             aside = path.with_suffix(".broken")
             os.replace(path, aside)
-            print(f"{error}; set aside as {aside.name}, going on from the one before", flush=True)
+            print(f"{error}; set aside as {aside.name}", flush=True)
             continue
         refuse_another_run(path, content, stamp)
         return path

@@ -145,9 +145,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         kept = f"the last good checkpoint is {saved[0]}" if saved else "nothing was saved before"
         return (
             f"epoch {self._epoch + 1}, iteration {self._iter + 1}: the loss is {self.loss}; the "
-            f"batch is {', '.join(ids)}; {kept}, and the same command ends here again: lower the "
-            "learning rate (a new run, whose `load_from` can be that checkpoint) or look at these "
-            "segments"
+            f"batch is {', '.join(ids)}; {kept}; the same command ends here again, so lower the "
+            "learning rate (that is another run; its `load_from` can be this checkpoint) or look "
+            "at these segments"
         )
 
 

@@ -1,0 +1,143 @@
+import io
+import os
+import pickle
+import resource
+import shutil
+import signal
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from epic100.errors import EpicError
+from epic100.training.checkpoints import (
+    BEST,
+    BrokenFile,
+    checkpoints,
+    keep_as_best,
+    newest_checkpoint,
+    read_checkpoint,
+    remove_half_written,
+    require_space,
+    write_checkpoint,
+)
+
+STAMP = {"clean list": "aa", "pair table": "bb", "optim_wrapper.optimizer.lr": "0.1"}
+
+
+def content(number: int = 0, stamp=STAMP) -> dict:
+    return {"state_dict": {"weight": torch.full((1000,), float(number))}, "stamp": stamp}
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+class Code:
+    def __reduce__(self):
+        return os.mkdir, ("code_was_run",)
+
+
+def damaged(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content(9), buffer)
+    whole = buffer.getvalue()
+    if kind == "altered":  # a number inside a tensor
+        at = whole.index(torch.full((4,), 9.0).numpy().tobytes())
+        return whole[:at] + b"\xff" + whole[at + 1 :]
+    return {
+        "empty": b"",
+        "cut short": whole[: len(whole) // 2],
+        "text": b"epoch 3\n" * 100,
+        "code": pickle.dumps({"state_dict": Code()}, protocol=2),
+        "a list": pickle.dumps([1, 2], protocol=2),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut short", "text", "code", "altered", "a list"])
+def test_a_broken_newest_checkpoint_is_set_aside_and_the_one_before_taken(
+    tmp_path, monkeypatch, capsys, kind
+):
+    monkeypatch.chdir(tmp_path)
+    for number in (8, 10):
+        write_checkpoint(tmp_path / f"iter_{number}.pth", content(number), keep=2)
+    (tmp_path / "iter_10.pth").write_bytes(damaged(kind))
+    assert newest_checkpoint(tmp_path, STAMP) == tmp_path / "iter_8.pth"
+    assert names(tmp_path) == ["iter_10.broken", "iter_8.pth"]  # and no folder that code made
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "iter_10.pth: not a checkpoint" in line and "set aside as iter_10.broken" in line
+
+
+def test_a_file_that_cannot_be_read_is_an_error_and_stays(tmp_path):
+    (tmp_path / "iter_3.pth").mkdir()
+    with pytest.raises(EpicError, match="iter_3.pth: cannot be read: Is a directory") as error:
+        newest_checkpoint(tmp_path, STAMP)
+    assert not isinstance(error.value, BrokenFile) and names(tmp_path) == ["iter_3.pth"]
+
+
+@pytest.mark.parametrize("stamp, words", [
+    ({**STAMP, "pair table": "cc"}, "pair table (cc there, bb here)"),
+    ({**STAMP, "model.backbone.type": "SlowOnly", "clean list": "dd"},
+     "clean list (dd there, aa here), model.backbone.type (SlowOnly there, absent here)"),
+    ({k: "0" for k in "abcde"}, "clean list (absent there, aa here), "),
+    (None, "it holds no stamp"),
+])  # fmt: skip
+def test_a_checkpoint_of_another_run_is_refused_by_what_differs(tmp_path, stamp, words):
+    torch.save(content(1, stamp), tmp_path / "iter_4.pth")
+    with pytest.raises(EpicError) as error:
+        newest_checkpoint(tmp_path, STAMP)
+    assert "iter_4.pth is a checkpoint of another run, not resumed: " in str(error.value)
+    assert words in str(error.value) and names(tmp_path) == ["iter_4.pth"]
+
+
+def test_the_newest_are_kept_by_number_and_the_best_beside_them(tmp_path):
+    for number in (9, 10, 11):
+        write_checkpoint(tmp_path / f"iter_{number}.pth", content(number), keep=2)
+        if number == 9:
+            keep_as_best(tmp_path / "iter_9.pth")
+    assert [path.name for path in checkpoints(tmp_path)] == ["iter_11.pth", "iter_10.pth"]
+    assert read_checkpoint(tmp_path / BEST)["state_dict"]["weight"][0] == 9
+    keep_as_best(tmp_path / "iter_11.pth")
+    assert names(tmp_path) == [BEST, "iter_10.pth", "iter_11.pth"]
+    assert read_checkpoint(tmp_path / BEST)["state_dict"]["weight"][0] == 11
+
+
+def test_what_a_killed_save_left_is_no_checkpoint_and_goes(tmp_path):
+    write_checkpoint(tmp_path / "iter_2.pth", content(2), keep=2)
+    shutil.copy(tmp_path / "iter_2.pth", tmp_path / ".iter_4.123.tmp.pth")
+    assert newest_checkpoint(tmp_path, STAMP) == tmp_path / "iter_2.pth"
+    remove_half_written(tmp_path)
+    assert names(tmp_path) == ["iter_2.pth"]
+
+
+@contextmanager
+def largest_file(size: int):
+    """Writing past `size` bytes fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_disk_that_fills_up_in_a_save_loses_nothing(tmp_path):
+    write_checkpoint(tmp_path / "iter_2.pth", content(2), keep=2)
+    with (
+        largest_file(2000),
+        pytest.raises(
+            EpicError, match=r"iter_4\.pth: cannot be saved: File too large; iter_2\.pth"
+        ),
+    ):
+        write_checkpoint(tmp_path / "iter_4.pth", content(4), keep=2)
+    assert names(tmp_path) == ["iter_2.pth"]
+    assert read_checkpoint(tmp_path / "iter_2.pth")["state_dict"]["weight"][0] == 2
+
+
+def test_too_little_room_is_said_before_anything_is_written(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    require_space(tmp_path, free / 2)
+    with pytest.raises(EpicError, match=r"\d+ MiB free, \d+ MiB needed for checkpoints; make room"):
+        require_space(tmp_path, free * 2)
