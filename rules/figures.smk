@@ -85,7 +85,7 @@ rule figures_results:
         predictions="results/predictions/val.pt",
         segments="results/segments/val.txt",
         clean="results/clean/val.txt",
-        indexes=expand("results/scan/{participant}.index.npz", participant=PARTICIPANTS),
+        indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
         metrics="results/metrics.json",
     output:
         official=figure("results", "official.svg", "4 Results", "1 official figures"),
@@ -109,7 +109,7 @@ rule figures_results:
         mem_mb=4000,
         runtime=15,
     params:
-        root=VIDEO_ROOT,
+        root=lambda wildcards: CLIP_ROOT,
         reduce=CONFIG["export"]["reduce"],
         class_lists=list(CLASS_LISTS),
         format=CONFIG["annotations"]["format"],

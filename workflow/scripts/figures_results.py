@@ -1,6 +1,7 @@
 """Rule figures_results: predictions on val -> figures, classes, confusion and strips of frames."""
 
 import json
+import os
 from pathlib import Path
 
 from epic100.atomic import atomic_path
@@ -34,6 +35,6 @@ with rule_log(snakemake.log[0]):
         (made.worst, False, "Where the model was most surely wrong"),
     ):
         plot_strips(
-            surest(outcome, right), given.clean, params.root, "results/scan", names, path,
-            title=title,
+            surest(outcome, right), given.clean, params.root, os.path.dirname(given.indexes[0]),
+            names, path, title=title,
         )  # fmt: skip

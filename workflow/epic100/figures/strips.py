@@ -38,7 +38,8 @@ def plot_strips(
 ) -> None:
     """Six frames of each segment in `rows` (see `outcomes`), evenly spaced, with truth and guess.
 
-    Frames are those of the clean list `segments_path`. A video that is gone or does not decode is
+    Frames are those of the clean list `segments_path`, read as training reads them: below
+    `video_root`, through the indexes in `index_dir`. A video that is gone or does not decode is
     said in its place.
     """
     segments = read_segments(segments_path).set_index("narration_id")
