@@ -32,5 +32,7 @@ def write_summary(
         ]
         shown = "".join(f"{'-' if cell is None else format(cell, '.2f'):>8}" for cell in cells)
         lines.append(f"  {group:<9}{shown}   top-{k}")
+    if figures.get("trained_on", {}).get("split") == "trainval":
+        lines.append("  The model learned from these segments too (`train: split: trainval`).")
     with atomic_path(out) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
