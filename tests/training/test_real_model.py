@@ -1,16 +1,19 @@
 """The real model at its real size: X3D-S, 13 x 6 frames of 160 pixels, 3,568 pairs."""
 
+import itertools
 import shutil
 
+import pandas as pd
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from epic100.pairs import read_pairs, write_pairs
 from epic100.training import TrainSettings, build_config
 from epic100.training.device import Placement, fit_device
+from epic100.training.stamp import open_work_dir, run_stamp
 from epic100.training.trial import try_step
-from epic100.training.weights import local_weights
 
 CONFIG = "config/x3d_s_epic_rgb_segments.py"
 PAIRS = 3568  # of EPIC_100_train.csv
@@ -24,10 +27,12 @@ def results(lab, tmp_path_factory):
     for split in ("train", "val"):
         path = folder / f"clean/{split}.txt"
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
-    with (folder / "clean/pairs.tsv").open("a") as table:
-        known = len((folder / "clean/pairs.tsv").read_text().splitlines()) - 1
-        for pair in range(known, PAIRS):
-            table.write(f"{pair}\t{90 + pair // 300 % 7}\t{pair}\t1\n")
+    pairs = read_pairs(folder / "clean/pairs.tsv")
+    known = {pair[:2] for pair in pairs}
+    others = (pair for pair in itertools.product(range(97), range(300)) if pair not in known)
+    pairs += [(*pair, 1) for pair in itertools.islice(others, PAIRS - len(pairs))]
+    table = pd.DataFrame(pairs, columns=["verb", "noun", "count"])
+    write_pairs(table.rename_axis("pair_id").reset_index(), folder / "clean/pairs.tsv")
     return folder
 
 
@@ -39,10 +44,10 @@ def config(lab, results):
     settings = TrainSettings(config=CONFIG, batch_size=2, workers=0, device="cpu", epochs=1,
                              options={"train_cfg.val_interval": 9})  # fmt: skip
     made = build_config(settings, str(results), lab.root)
+    made.work_dir = str(open_work_dir(results / "work_dirs", run_stamp(made)))
     fit_device(made, settings, Placement("cpu", 1))
     for loader in (made.train_dataloader, made.val_dataloader):
         loader.num_workers, loader.persistent_workers = 0, False
-    made.work_dir = str(results / "work_dirs/real")
     return made
 
 
@@ -59,7 +64,8 @@ def kinetics(config, tmp_path_factory):
 
 
 def test_a_step_is_tried_and_all_kinetics_weights_but_the_last_layer_fit(config, kinetics):
-    trial = try_step(config, Placement("cpu", 1), local_weights(str(kinetics)))
+    config.load_from = str(kinetics)
+    trial = try_step(config, Placement("cpu", 1))
     assert trial.shape == (1, 3, 13, 160, 160)
     assert trial.parameters == 10_285_554  # 2.98 M of the backbone; fc2 is 3,568 x 2,048 and biases
     assert trial.step_seconds > 0 and trial.load_seconds > 0

@@ -78,7 +78,7 @@ def make_plan(
     lr, lr_text = _learning_rate(config, batch)
     if lr == 0:
         warnings.append("the learning rate is 0: nothing will be learned")
-    seconds = epoch_seconds(config, placement, trial, steps, 0 if val is None else len(val))
+    seconds = epoch_seconds(config, placement, trial, steps, _validated(config, val))
     height, width = trial.shape[-2:]
     frames = trial.shape[2] if len(trial.shape) == 5 else trial.shape[0]  # of a 2-D recognizer
     parts = _hook(config, "AccumulateHook").get("parts", 1)
@@ -94,8 +94,8 @@ def make_plan(
         ("head", _head_text(config)),
         (
             "schedule",
-            f"{epochs} epochs of {steps} steps; batch {batch} = {placement.processes} processes x "
-            f"{parts} parts x {loader.batch_size // parts}; {lr_text}",
+            f"{epochs} epochs of {steps} steps; "
+            f"{_batch_text(loader.batch_size, placement.processes, parts)}; {lr_text}",
         ),
         ("device", _device_text(config, placement, trial)),
         (
@@ -145,7 +145,24 @@ def _data_warnings(train, val, pairs: Pairs, classes: tuple[int, int]) -> list[s
 def _val_text(config: Config, val) -> str:
     if val is None:
         return "none"
-    return f"{len(val)} segments, every {config.train_cfg.get('val_interval', 1)} epochs"
+    number = f"{len(val)} segments"
+    if _validated(config, val) < len(val):
+        number = f"{_validated(config, val)} of {number}"
+    return f"{number}, every {config.train_cfg.get('val_interval', 1)} epochs"
+
+
+def _validated(config: Config, val) -> int:
+    if val is None:
+        return 0
+    dataset = (config.get("val_dataloader") or {}).get("dataset", {})
+    return min(dataset.get("part") or len(val), len(val))
+
+
+def _batch_text(share: int, processes: int, parts: int) -> str:
+    text = f"batch {share * processes}"
+    if processes * parts > 1:
+        text += f" = {processes} processes x {parts} parts x {share // parts}"
+    return text
 
 
 def _head_text(config: Config) -> str:
@@ -166,7 +183,8 @@ def _learning_rate(config: Config, batch: int) -> tuple[float, str]:
         return lr, f"{optimizer.type}, lr {lr:g}"
     base = scale["base_batch_size"]
     scaled = lr * batch / base
-    return scaled, f"{optimizer.type}, lr {scaled:g} = {lr:g} x {batch}/{base}"
+    how = "" if batch == base else f" = {lr:g} x {batch}/{base}"
+    return scaled, f"{optimizer.type}, lr {scaled:g}{how}"
 
 
 def _device_text(config: Config, placement: Placement, trial: Trial) -> str:
