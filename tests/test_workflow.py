@@ -125,6 +125,14 @@ def test_an_unreadable_checkpoint_stops_prediction_in_one_line(archive, content,
     assert not (archive / "results/predictions/val.pt").exists()
 
 
+def test_the_report_on_a_model_from_elsewhere_trains_none_for_its_curves(archive):
+    (archive / "old.pth").touch()
+    configure(archive, predict={"model": "old.pth"})
+    planned = jobs(run(archive, "results/report.html", "-n"))
+    assert planned["report"] == planned["figures_results"] == 1
+    assert not {"train", "figures_training"} & set(planned)
+
+
 def test_asking_for_a_split_that_the_config_lacks_names_the_key(archive):
     done = run(archive, "results/segments/test.txt", "-n")
     assert done.returncode != 0
