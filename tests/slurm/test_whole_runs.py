@@ -1,5 +1,5 @@
-"""Three calls side by side: the whole DAG over both clusters, a training and a scan that run into
-their wall time. What each job asked for and got is read back with sacct.
+"""Three calls side by side: the whole DAG over both clusters, a training that Slurm warns of its
+wall time, and a scan that runs into it. What each job asked for and got is read back with sacct.
 """
 
 import json
@@ -15,13 +15,10 @@ from archive import configure
 from slurm.calls import Call
 
 SMALL = {"config": "config/x3d_demo.py", "epochs": 1}
-LONG = {"config": "config/x3d_demo.py", "epochs": 400}
+LONG = {"config": "config/x3d_demo.py", "epochs": 40}
 PATIENT = {"stall_seconds": 600, "min_seconds": 600}
-# Slurm counts in minutes: one for the first job, more for its retry. --set-resources drops all that
-# the profile sets for a rule.
-TRAIN_LIMIT = ["train:runtime=4 * attempt - 3", "train:slurm_partition=gpu_a100", "train:gpu=1",
-               "train:slurm_extra='--signal=USR1@30'"]  # fmt: skip
-SCAN_LIMIT = ["scan:runtime=4 * attempt - 3"]
+# Slurm counts in minutes: one for the first job, more for its retry.
+SHORT = ("--set-resources", "scan:runtime=4 * attempt - 3")
 
 CPU = {"Cluster": "wice", "Partition": "batch", "Account": "lp_epic", "gres/gpu": "0"}
 TWO_CORES = CPU | {"cpu": "2", "mem": "6800M"}
@@ -36,7 +33,8 @@ EXPECTED = {
     "clean": TWO_CORES | {"Timelimit": "00:15:00"},
     "train": ONE_GPU | {"Timelimit": "1-00:00:00"},
     "predict val": ONE_GPU | {"Timelimit": "04:00:00"},
-    "export": TWO_CORES | {"Timelimit": "00:15:00"},
+    "export pt": TWO_CORES | {"Timelimit": "00:15:00"},
+    "export zip": TWO_CORES | {"Timelimit": "00:15:00"},
     "evaluate": TWO_CORES | {"Timelimit": "00:15:00"},
     "summary": TWO_CORES | {"Timelimit": "00:05:00"},
 }
@@ -64,22 +62,22 @@ def runs(rig, new_archive, tmp_path_factory):
     clean.chmod(0o755)
     env = {"EPIC100_SITE": "genius", "PATH": f"{clean.parent}:{os.environ['PATH']}"}
     tell = ("--precommand", f"env >> {folders['whole']}/env.txt")
-    short = "--set-resources"
     with (
-        Call(rig, folders["scan"], "results/scan/P02.tsv", short, *SCAN_LIMIT) as scan,
-        Call(rig, folders["training"], "results/model.pth", short, *TRAIN_LIMIT) as training,
+        Call(rig, folders["scan"], "results/scan/P02.tsv", *SHORT) as scan,
+        Call(rig, folders["training"], "results/model.pth") as training,
     ):
         stop_decoder(folders["scan"] / "archive/P02/P02_102.MP4")
         with Call(rig, folders["whole"], "all", *tell, env=env) as whole:
+            warn_training(rig, training)
             calls = {"whole": whole, "training": training, "scan": scan}
             for call in calls.values():
-                assert call.end(400) == 0, call.said()
+                assert call.end(400) == 0, call.said()[-20000:]
     return {name: done(rig, call) for name, call in calls.items()}
 
 
 def done(rig, call):
     ids = re.findall(r"has been submitted with SLURM jobid (\d+)", call.said())
-    fields = "JobID,Comment,State,Cluster,Partition,Account,Timelimit,AllocTRES"
+    fields = "JobID,Comment,State,Cluster,Partition,Account,Timelimit,AllocTRES,SubmitLine"
     return Done(call.folder, call.said(), rig.jobs("-j", ",".join(ids), fields=fields))
 
 
@@ -99,6 +97,14 @@ def stop_decoder(video):
                 return
         time.sleep(0.05)
     raise AssertionError("no decoder came")
+
+
+def warn_training(rig, call):
+    """Send the signal of `--signal=USR1@300` to every process of the job's step, as Slurm does."""
+    checkpoints = call.folder / "results/work_dirs"
+    rig.wait(lambda: list(checkpoints.rglob("*.pth")), "a checkpoint", 200)
+    job = re.findall(r"jobid (\d+) \(log: \S*/rule_train/", call.said())[-1]
+    rig.login("scancel", "-M", "wice", "--signal=USR1", job)
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +146,13 @@ def test_nothing_is_left_of_a_run_but_its_results(runs):
         assert not list((run.folder / ".snakemake/locks").glob("*"))
 
 
-def test_a_training_that_runs_into_its_wall_time_goes_on_from_its_checkpoint(runs):
-    states = [job["State"] for job in runs["training"].jobs]
-    assert len(states) == 2 and states[0] in ("TIMEOUT", "FAILED") and states[1] == "COMPLETED"
+def test_a_training_is_warned_five_minutes_before_its_wall_time(by_name):
+    assert "--signal=USR1@300" in by_name["train"]["SubmitLine"]
+
+
+def test_a_training_that_is_warned_saves_ends_and_goes_on_in_its_retry(runs):
+    train = [job["State"] for job in runs["training"].jobs if job["Comment"] == "rule_train"]
+    assert train == ["FAILED", "COMPLETED"]
     assert "resuming from" in (runs["training"].folder / "results/logs/train.log").read_text()
     assert (runs["training"].folder / "results/model.pth").exists()
 
