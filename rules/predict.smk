@@ -18,6 +18,7 @@ rule predict:
     resources:
         mem_mb=32000,
         runtime="4h",
+        gpu=gpus_to_ask(CONFIG["predict"]),
     params:
         root=lambda wildcards: CLIP_ROOT,
         settings={key: value for key, value in CONFIG["predict"].items() if key != "model"},

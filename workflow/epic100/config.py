@@ -72,11 +72,12 @@ def _merge(config: dict, over: dict) -> None:
             config[key] = value
 
 
-def gpus_to_ask(train: dict) -> int:
-    """GPUs that a training job asks its scheduler for: `train.gpus`, one where that is null."""
-    if train["device"] == "cpu":
+def gpus_to_ask(section: dict) -> int:
+    """GPUs that a job asks its scheduler for: `gpus` of the config's section `train` or `predict`,
+    one where that is null."""
+    if section.get("device") == "cpu":
         return 0
-    return 1 if train["gpus"] is None else train["gpus"]
+    return 1 if section["gpus"] is None else section["gpus"]
 
 
 def _fill(value: dict, schema: dict) -> None:
