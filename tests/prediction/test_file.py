@@ -9,19 +9,24 @@ IDS = ["P01_11_0", "P01_11_1", "P02_01_7"]
 
 
 @pytest.fixture
-def path(tmp_path):
+def made():
     log_probs = torch.randn(3, 3, generator=torch.Generator().manual_seed(0)).log_softmax(1)
     about = {"split": "train", "load_from": None}
-    made = Predictions("val", IDS, log_probs, PAIRS, 97, 300, about, "abc")
+    return Predictions("val", IDS, log_probs, PAIRS, 97, 300, about, "abc")
+
+
+@pytest.fixture
+def path(made, tmp_path):
     write_predictions(made, tmp_path / "val.pt")
     return tmp_path / "val.pt"
 
 
-def test_what_was_written_is_read_and_the_bytes_do_not_depend_on_the_name(path, tmp_path):
+def test_what_was_written_is_read_and_the_bytes_do_not_depend_on_the_name(made, path, tmp_path):
     predictions = read_predictions(path, "val")
     assert (predictions.narration_ids, predictions.pairs) == (IDS, PAIRS)
     assert predictions.model == "abc" and predictions.trained_on["load_from"] is None
-    write_predictions(predictions, tmp_path / "another.pt")
+    assert torch.equal(predictions.log_probs, made.log_probs)
+    write_predictions(made, tmp_path / "another.pt")
     assert (tmp_path / "another.pt").read_bytes() == path.read_bytes()
 
 
