@@ -83,7 +83,7 @@ def test_one_bar_counts_all_videos_and_the_half_ones_by_their_bytes(
         thread.join()
     assert fewest < 2.0
     lines = [line for line in capsys.readouterr().out.splitlines() if "all videos" in line]
-    assert any("/2 minutes of video" in line and "s left" in line for line in lines)
+    assert any("/2 minutes of video" in line and " left" in line for line in lines)
     assert any("files to come, P01_0" in line and "of 1 MB" in line for line in lines)
     assert board.lacking() == (0, 0.0)
 
