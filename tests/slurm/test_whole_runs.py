@@ -37,6 +37,11 @@ EXPECTED = {
     "export zip": TWO_CORES | {"Timelimit": "00:15:00"},
     "evaluate": TWO_CORES | {"Timelimit": "00:15:00"},
     "summary": TWO_CORES | {"Timelimit": "00:05:00"},
+    "figures data": TWO_CORES | {"Timelimit": "00:10:00"},
+    "figures damage": TWO_CORES | {"Timelimit": "00:10:00"},
+    "figures training": TWO_CORES | {"Timelimit": "00:10:00"},
+    "figures results": TWO_CORES | {"Timelimit": "00:15:00"},
+    "figures performance": TWO_CORES | {"Timelimit": "00:10:00"},
 }
 
 
@@ -113,7 +118,7 @@ def by_name(runs):
     found = {}
     for job in runs["whole"].jobs:
         amounts = dict(part.split("=") for part in job["AllocTRES"].split(",") if part)
-        name = job["Comment"].removeprefix("rule_").replace("_wildcards_", " ")
+        name = job["Comment"].removeprefix("rule_").replace("_wildcards_", " ").replace("_", " ")
         found[name] = {"gres/gpu": "0"} | amounts | job
     return found
 
@@ -163,3 +168,14 @@ def test_a_scan_that_runs_into_its_wall_time_keeps_the_videos_that_it_had(runs):
     assert "DUE TO TIME LIMIT" in runs["scan"].said  # Slurm's own words, from the job's log
     log = (runs["scan"].folder / "results/logs/scan/P02.log").read_text()
     assert "2 videos: 2 ok; 1 of them decoded now" in log
+
+
+def test_a_training_on_two_gpus_asks_for_them_with_the_cores_and_memory_of_two(rig, runs):
+    folder = runs["whole"].folder
+    configure(folder, train=SMALL | {"gpus": 2})
+    with Call(rig, folder, "results/model.pth", "--retries", "0") as call:
+        call.until("train.gpus is 2, but torch")  # torch sees none of the rig's
+        (job,) = done(rig, call).jobs
+    amounts = dict(part.split("=") for part in job["AllocTRES"].split(","))
+    assert job["Partition"] == "gpu_a100"
+    assert (amounts["gres/gpu"], amounts["cpu"], amounts["mem"]) == ("2", "36", "252000M")
