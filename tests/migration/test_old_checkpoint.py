@@ -82,8 +82,13 @@ def old(lab, tmp_path_factory) -> Old:
     settings = TrainSettings(str(ROOT / "config/x3d_demo.py"), epochs=1, batch_size=4,
                              options=SMALL)  # fmt: skip
     config = build_config(settings, str(results), lab.root)
-    # As a lab's config is: MMEngine's own checkpoints, MMAction2's own reader.
+    # As a lab's config is: MMEngine's own loop and checkpoints, MMAction2's own model and reader.
+    config.model.type = "Recognizer3D"
     config.custom_hooks = [hook for hook in config.custom_hooks if hook.type == "SampleSeedHook"]
+    for hook in ("history", "loader_share"):
+        del config.default_hooks[hook]
+    config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": 1}
+    config.train_cfg.type = "EpochBasedTrainLoop"
     config.test_dataloader.dataset.pipeline = LAB_PIPELINE
     config.work_dir = str(folder / "work")
     Runner.from_cfg(config).train()
@@ -126,7 +131,7 @@ def test_the_migrated_model_predicts_as_the_old_one_does_and_in_its_order(lab, o
     ids, expected = by_mmaction2(old, lab, f"{lab.results}/clean/val.txt")
     assert found.narration_ids == ids != []
     torch.testing.assert_close(found.log_probs, expected, atol=1e-5, rtol=0)
-    assert found.log_probs.std(dim=0).max() > 1e-3  # it tells segments apart
+    assert found.log_probs.std(dim=0).max() > 1e-4  # it tells segments apart, far over atol
 
 
 def by_mmaction2(old, lab, segments):

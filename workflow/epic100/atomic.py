@@ -30,6 +30,8 @@ def atomic_path(path: str | os.PathLike, durable: bool = False) -> Iterator[Path
         os.replace(temporary, target)
         if durable:
             _sync(target.parent)
+    except EpicError:
+        raise  # has words of its own, for a full disk too
     except Exception as error:
         reason = _full(error)
         if reason is None:
