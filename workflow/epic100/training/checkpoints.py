@@ -96,16 +96,16 @@ def write_checkpoint(path: Path, content: dict, keep: int) -> None:
     buffer = io.BytesIO()  # its length is known, and failures to write are not torch's to word
     torch.save(content, buffer)
     require_space(path.parent, len(buffer.getbuffer()))
-    try:
-        with atomic_path(path, durable=True) as temporary:
+    with atomic_path(path, durable=True) as temporary:
+        try:
             temporary.write_bytes(buffer.getbuffer())
-    except OSError as error:
-        before = checkpoints(path.parent)
-        raise EpicError(
-            f"{path}: cannot be saved: {error.strerror or error}; "
-            f"{f'{before[0].name} before it is whole' if before else 'nothing was saved before'}; "
-            "make room, and the same command goes on from there"
-        ) from error
+        except OSError as error:
+            saved = checkpoints(path.parent)
+            raise EpicError(
+                f"{path}: cannot be saved: {error.strerror or error}; "
+                f"{f'{saved[0].name} before it is whole' if saved else 'nothing was saved before'}"
+                "; make room, and the same command goes on from there"
+            ) from error
     for old in checkpoints(path.parent)[keep:]:
         old.unlink()
 
