@@ -51,6 +51,7 @@ rule trainval:
         pairs="results/clean/trainval_pairs.tsv",
     log:
         "results/logs/trainval.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

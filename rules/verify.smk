@@ -37,6 +37,7 @@ rule videos_ok:
         ok="results/videos.ok",
     log:
         "results/logs/videos_ok.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -57,6 +58,7 @@ rule annotations_ok:
         ok="results/annotations.ok",
     log:
         "results/logs/annotations_ok.log",
+    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

@@ -1,6 +1,7 @@
 """A workflow that was killed, or lost its connection, and the same command once more."""
 
 import signal
+import sys
 
 import pytest
 from slurm.calls import Call
@@ -56,3 +57,19 @@ def test_after_a_lost_connection_the_jobs_can_be_cancelled_instead(rig, orphan, 
         assert call.end() == 0, call.said()
     (first,) = rig.jobs("-j", job, fields="State")
     assert first["State"].startswith("CANCELLED")
+
+
+def test_a_run_in_a_job_on_another_node_lives_as_long_as_that_job(rig, tmp_path):
+    ask = (
+        "from pathlib import Path; import sys; from epic100.slurm.record import Run, alive; "
+        "print(alive(Run('elsewhere', 1, 1, ('wice',), sys.argv[1], 'wice'), Path()))"
+    )
+    done = rig.login("sbatch", "-M", "wice", "-A", "lp_epic", "--parsable", "-o", "/dev/null",
+                     "--wrap", "sleep 600")  # fmt: skip
+    job = done.stdout.split(";")[0]
+    rig.wait(
+        lambda: "RUNNING" in rig.jobs("-j", job, fields="State")[0]["State"], "a job that runs"
+    )
+    assert rig.login(sys.executable, "-c", ask, job).stdout.strip() == "True"
+    rig.login("scancel", "-M", "wice", job)
+    rig.wait(lambda: rig.login(sys.executable, "-c", ask, job).stdout.strip() == "False", "its end")
