@@ -52,7 +52,7 @@ def test_the_door_alone_registers_all_that_a_config_names():
         "from mmaction.registry import DATASETS, HOOKS, METRICS, TRANSFORMS\n"
         "assert 'EpicSegmentVideoDataset' in DATASETS and 'EpicPairMetric' in METRICS\n"
         "assert {'OpenSegment', 'DecodeSegment'} <= set(TRANSFORMS.module_dict)\n"
-        "hooks = {'SampleSeedHook', 'PlainCheckpointHook', 'ChannelsLastHook'}\n"
+        "hooks = {'SampleSeedHook', 'SafeCheckpointHook', 'HistoryHook'}\n"
         "assert hooks <= set(HOOKS.module_dict)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
