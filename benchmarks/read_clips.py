@@ -192,6 +192,8 @@ def main() -> None:
                 stock, ours = found[STOCK], found[OURS]
                 ratios[f"{path.name} x {processes}"] = {
                     "times_faster_than_stock": round(stock["ms"] / ours["ms"], 2),
+                    "cpu_times_faster_than_stock": round(stock["cpu_ms"] / ours["cpu_ms"], 2),
+                    "cpu_over_floor": round(ours["cpu_ms"] / found[FLOOR]["cpu_ms"], 3),
                     "over_floor": round(ours["ms"] / found[FLOOR]["ms"], 3),
                     "copy_times_faster_than_stock": round(stock["ms"] / found[COPY]["ms"], 2),
                     "memory_of_stock": round(ours["peak_mb"] / stock["peak_mb"], 3),
