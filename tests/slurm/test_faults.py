@@ -2,10 +2,13 @@
 
 import os
 import signal
+import sys
 
 import pytest
 from slurm.calls import Call
 from slurm.rig import NODES
+
+from epic100.slurm.fronts import BIN
 
 SCAN = "results/scan/P01.tsv"
 
@@ -83,6 +86,16 @@ def test_after_a_node_failure_the_job_runs_on_another_node(rig, archive):
         assert f"SLURM-job '{job}' failed due to a node failure" in call.said()
         assert "Trying to restart job" in call.said()
     rig.wait(lambda: rig.idle("wice") == len(NODES["wice"]), "the node's return")
+
+
+def test_a_node_that_failed_on_one_cluster_bars_no_submission_to_the_other(rig):
+    options = ("--parsable", "--clusters", "genius", "-A", "lp_epic", "-p", "gpu_v100", "--gpus=1",
+               "-o", "/dev/null", "--hold", "--exclude=m28c27n1", "--wrap", "true")  # fmt: skip
+    assert "Invalid node name" in rig.login("sbatch", *options, check=False).stderr
+    front = ("env", f"EPIC100_PYTHON={sys.executable}", str(BIN / "sbatch"))
+    job, cluster = rig.login(*front, *options).stdout.strip().split(";")
+    assert cluster == "genius"
+    rig.login("scancel", "-M", "genius", job)
 
 
 def test_a_submission_waits_for_a_controller_that_is_away(rig, archive):
