@@ -18,7 +18,8 @@ def test_each_epoch_is_a_row_and_figures_stand_where_it_was_validated(lab, tmp_p
     assert text.splitlines()[0] == contract.replace(" ", "\t") == "\t".join(COLUMNS)
     rows = pd.read_csv(results / "training.tsv", sep="\t")
     assert rows["epoch"].tolist() == [1, 2, 3] and rows["iter"].tolist() == [4, 8, 12]
-    assert rows["lr"].tolist()[0] == 0.003 > rows["lr"].tolist()[2]  # warm-up, then cosine
+    # Warm-up to the rate of two segments a step, then cosine.
+    assert rows["lr"].tolist()[0] == pytest.approx(0.003 * 2 / 8) > rows["lr"].tolist()[2]
     for column in COLUMNS[4:10]:
         assert rows[column].notna().tolist() == [False, True, True]
         assert rows[column].dropna().between(0, 100).all()
