@@ -84,6 +84,8 @@ def _run(root: str, results: Path, options: dict, settings: dict) -> dict[str, t
         history_path=results / "training.tsv", results=str(results), video_root=root,
         num_verbs=97, num_nouns=300,
     )  # fmt: skip
+    if int(os.environ.get("RANK", 0)):
+        return {}  # rank 0 writes the model, maybe later than this one ends
     return dict(load_model(results / "model.pth").state_dict)
 
 
