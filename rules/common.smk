@@ -2,17 +2,21 @@
 
 import os
 import re
+from pathlib import Path
 
 from epic100.config import complete_config, existing_path, gpus_to_ask
 from epic100.download.receipts import Receipts
 from epic100.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.sheet import participants_of, read_sheet
 
+# This workflow's own folder, also where another workflow uses it as a module.
+HERE = Path(str(workflow.current_basedir)).parent
+
 # Read by envs/epic100.post-deploy.sh, which Snakemake copies away from here before it runs.
-os.environ.update(EPIC100_ROOT=str(workflow.basedir))
+os.environ.update(EPIC100_ROOT=str(HERE))
 
 CONFIG = complete_config(config)
-SHEET = existing_path(CONFIG["videos"]["sheet"], workflow.basedir)
+SHEET = existing_path(CONFIG["videos"]["sheet"], HERE)
 VIDEO_ROOT = CONFIG["videos"]["root"]
 MINIKITCHEN = CONFIG.get("minikitchen")
 DOWNLOAD = CONFIG["videos"]["download"]
@@ -45,7 +49,7 @@ OFFICIAL_LISTS = find_lists(
 )
 CLASS_LISTS = find_lists(ANNOTATIONS["val"], CONFIG["evaluate"], lists=CLASS_LIST_FILES)
 ANNOTATION_FILES = {**ANNOTATIONS, **OFFICIAL_LISTS}
-ANNOTATION_SHEET = existing_path(CONFIG["annotations"]["sheet"], workflow.basedir)
+ANNOTATION_SHEET = existing_path(CONFIG["annotations"]["sheet"], HERE)
 
 
 wildcard_constraints:

@@ -10,7 +10,7 @@ rule train:
         val="results/clean/val.txt",
         pairs=pairs_path("results", CONFIG["train"]["split"]),
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
-        config=existing_path(CONFIG["train"]["config"], workflow.basedir),
+        config=existing_path(CONFIG["train"]["config"], HERE),
     output:
         model="results/model.pth",
         history="results/training.tsv",

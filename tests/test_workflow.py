@@ -137,3 +137,19 @@ def test_asking_for_a_split_that_the_config_lacks_names_the_key(archive):
     done = run(archive, "results/segments/test.txt", "-n")
     assert done.returncode != 0
     assert "no `annotations: test:`" in said(done)
+
+
+def test_another_workflow_can_use_this_one_as_a_module(tmp_path):
+    (tmp_path / "Snakefile").write_text(
+        f'configfile: "{ROOT}/config/demo.yaml"\n'
+        "module epic100:\n"
+        f'    snakefile: "{ROOT}/Snakefile"\n'
+        "    config: config\n"
+        "use rule * from epic100 as epic100_*\n"
+        "rule mine:\n"
+        "    default_target: True\n"
+        '    input: "results/submission.pt"\n'
+    )
+    done = run_snakemake("-n", "--cores", "1", cwd=tmp_path)
+    assert done.returncode == 0, said(done)
+    assert {"mine", "epic100_train", "epic100_export"} <= set(jobs(done))
