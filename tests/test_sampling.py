@@ -45,7 +45,7 @@ def test_no_more_videos_than_the_pool_holds_are_under_way_at_once(data, size):
 def test_ranks_share_one_order_between_them(data, round_up, monkeypatch):
     shares = []
     for rank in range(3):
-        monkeypatch.setattr("epic100.sampling.get_dist_info", lambda rank=rank: (rank, 3))
+        monkeypatch.setattr("mmengine.dataset.sampler.get_dist_info", lambda rank=rank: (rank, 3))
         sampler = VideoPoolSampler(data, videos_at_once=4, seed=1, round_up=round_up)
         shares.append(list(sampler))
         assert len(shares[-1]) == len(sampler)

@@ -1,6 +1,6 @@
 """Clips that fail to decode although the scan let them pass: counted over all loader processes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
 
@@ -42,13 +42,16 @@ class BrokenClips:
         """Count one clip that is asked for."""
         self._drawn += 1
 
-    def add(self, segment: int, names: Sequence[str], error: Exception) -> None:
-        """Count a broken clip and say so. Raises EpicError with a list once they are too many."""
+    def add(self, segment: int, name_of: Callable[[int], str], error: Exception) -> None:
+        """Count a broken clip and say so. Raises EpicError with a list once they are too many.
+
+        `name_of` gives the narration_id of a segment number.
+        """
         self._broken[segment] += 1
         print(f"broken clip {self.count} of {self.drawn} drawn: {error}", flush=True)
         too_many = self.count > max(FEW, self.max_share * self.drawn)
         if not self.max_share or too_many:
-            found = [names[i] for i in self.segments()]
+            found = [name_of(i) for i in self.segments()]
             more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
             raise EpicError(
                 f"{self.count} of {self.drawn} clips do not decode, more than a share of "

@@ -123,7 +123,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             "label": label,
             "verb": verb,
             "noun": noun,
-            "narration_id": self._ids[idx].decode(),
+            "narration_id": self.narration_id(idx),
             "modality": self.modality,
             "sample_idx": idx,
         }
@@ -141,7 +141,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             try:
                 sample = super().prepare_data(segment)
             except FrameError as error:
-                self.broken.add(segment, self.narration_ids, error)
+                self.broken.add(segment, self.narration_id, error)
                 last = error
             else:
                 if segment != idx and self.test_mode:
@@ -163,10 +163,14 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         """Number of videos."""
         return len(self._paths)
 
+    def narration_id(self, idx: int) -> str:
+        """Id of one segment."""
+        return self._ids[idx].decode()
+
     @property
     def narration_ids(self) -> list[str]:
         """Ids by segment number."""
-        return [name.decode() for name in self._ids.tolist()]
+        return [self.narration_id(idx) for idx in range(len(self))]
 
 
 def index_path(index_dir: str | os.PathLike, participant_id: str) -> Path:

@@ -1,16 +1,14 @@
 """Orders in which segments are drawn, beside MMEngine's plain shuffle."""
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 from mmaction.registry import DATA_SAMPLERS
-from mmengine.dist import get_dist_info, sync_random_seed
-from torch.utils.data import Sampler
+from mmengine.dataset import DefaultSampler
 
 
 @DATA_SAMPLERS.register_module()
-class VideoPoolSampler(Sampler):
+class VideoPoolSampler(DefaultSampler):
     """Random segments out of a pool of few videos at a time, so that loaders find them open.
 
     A video that has given all its segments leaves the pool and the next one comes in. Every
@@ -20,18 +18,13 @@ class VideoPoolSampler(Sampler):
     (docs/performance.md).
 
     Args:
-        dataset: an `EpicSegmentVideoDataset`. videos_at_once: size of the pool. seed: None draws
-        one that all ranks share. round_up: repeat some segments so that all ranks draw as many.
+        dataset: an `EpicSegmentVideoDataset`. videos_at_once: size of the pool. Others, and how
+        ranks share an order: MMEngine's `DefaultSampler`.
     """
 
-    def __init__(self, dataset, videos_at_once: int = 8, seed: int | None = None,
-                 round_up: bool = True):  # fmt: skip
-        self.rank, self.world_size = get_dist_info()
-        self.dataset = dataset
+    def __init__(self, dataset, videos_at_once: int = 8, **kwargs):
+        super().__init__(dataset, **kwargs)
         self.videos_at_once = videos_at_once
-        self.seed = sync_random_seed() if seed is None else seed
-        self.epoch = 0
-        self.round_up = round_up
 
     def order(self) -> np.ndarray:
         """Segment numbers of this epoch, of all ranks together, int64 [len(dataset)]."""
@@ -55,17 +48,5 @@ class VideoPoolSampler(Sampler):
 
     def __iter__(self) -> Iterator[int]:
         """This rank's share of the order: every so-many-th segment."""
-        order = self.order()
-        if self.round_up:
-            order = np.resize(order, len(self) * self.world_size)
+        order = np.resize(self.order(), self.total_size)  # the first ones once more, to round up
         return iter(order[self.rank :: self.world_size].tolist())
-
-    def __len__(self) -> int:
-        """Segments that this rank draws in an epoch."""
-        if self.round_up:
-            return math.ceil(len(self.dataset) / self.world_size)
-        return math.ceil((len(self.dataset) - self.rank) / self.world_size)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the order of that epoch from now on."""
-        self.epoch = epoch
