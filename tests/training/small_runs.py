@@ -27,12 +27,12 @@ processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["small_runs", "epic100.mmaction"])
 
 
-def copy_results(lab, folder: Path) -> Path:
+def copy_results(lab, folder: Path, segments: int = SEGMENTS) -> Path:
     """A copy of the lab's results with few train segments."""
     results = folder / "results"
     shutil.copytree(lab.results, results)
     lines = (results / "clean/train.txt").read_text().splitlines(keepends=True)
-    (results / "clean/train.txt").write_text("".join(lines[:SEGMENTS]))
+    (results / "clean/train.txt").write_text("".join(lines[:segments]))
     return results
 
 

@@ -11,20 +11,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+import small_runs
 import torch
 import yaml
 from conftest import run_snakemake
+from small_runs import copy_results
 
 from epic100.errors import EpicError
 from epic100.model_file import load_model
 from epic100.training import TrainSettings, launch
 from epic100.training.launch import RANK
 
-SMALL = {
-    "train_dataloader.dataset.pipeline.3.size": 32,
-    "train_dataloader.dataset.pipeline.2.short_side": (36, 40),
-    "train_cfg.val_interval": 1,
-}
+SMALL = small_runs.SMALL | {"train_cfg.val_interval": 1}
 # BatchNorm out of play; and no Adam, which blows rounding up where gradients are tiny.
 PLAIN = {
     "model.backbone.norm_eval": True,
@@ -40,11 +38,7 @@ def settings(**kwargs):
 @pytest.fixture
 def results(lab, tmp_path) -> Path:
     """A copy of the lab's results with sixteen train segments."""
-    folder = tmp_path / "results"
-    shutil.copytree(lab.results, folder)
-    lines = (folder / "clean/train.txt").read_text().splitlines(keepends=True)
-    (folder / "clean/train.txt").write_text("".join(lines[:16]))
-    return folder
+    return copy_results(lab, tmp_path, segments=16)
 
 
 def start(lab, results, out="model.pth", **kwargs):

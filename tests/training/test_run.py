@@ -2,8 +2,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import small_runs
 import torch
 from mmengine.config import Config
+from small_runs import copy_results
 
 from epic100.cleaning import pool
 from epic100.errors import EpicError
@@ -14,11 +16,7 @@ from epic100.segments import read_segments
 from epic100.training import TrainSettings, build_config, set_epochs, train
 
 DEMO_CONFIG = "config/x3d_demo.py"
-SMALL = {
-    "train_dataloader.dataset.pipeline.3.size": 32,
-    "train_dataloader.dataset.pipeline.2.short_side": (36, 40),
-    "train_cfg.val_interval": 100,
-}
+SMALL = small_runs.SMALL | {"train_cfg.val_interval": 100}
 
 
 def settings(**kwargs):
@@ -29,11 +27,7 @@ def settings(**kwargs):
 @pytest.fixture
 def results(lab, tmp_path) -> Path:
     """A copy of the lab's results with eight train segments, to train on in seconds."""
-    folder = tmp_path / "results"
-    shutil.copytree(lab.results, folder)
-    lines = (folder / "clean/train.txt").read_text().splitlines(keepends=True)
-    (folder / "clean/train.txt").write_text("".join(lines[:8]))
-    return folder
+    return copy_results(lab, tmp_path, segments=8)
 
 
 def run(lab, results, out="model.pth", **kwargs):

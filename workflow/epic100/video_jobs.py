@@ -12,6 +12,21 @@ from epic100.sheet import Video
 Result = TypeVar("Result")
 
 
+def complete(
+    label: str,
+    videos: Sequence[Video],
+    known: Callable[[Video], Result | None],
+    work: Callable[[Video, "Board"], Result],
+    threads: int,
+) -> tuple[list[Result], int]:
+    """Results in the videos' order, and how many had to be worked on: what is not `known`."""
+    found = {video.video_id: known(video) for video in videos}
+    waiting = [video for video in videos if found[video.video_id] is None]
+    if waiting:
+        found |= side_by_side(label, waiting, work, threads)
+    return [found[video.video_id] for video in videos], len(waiting)
+
+
 def side_by_side(
     label: str,
     videos: Sequence[Video],

@@ -25,7 +25,7 @@ from epic100.scan.decoder_process import run_decoder
 from epic100.scan.table import ScanRow, read_scan_table
 from epic100.sheet import Video
 from epic100.video_index import VideoIndex
-from epic100.video_jobs import Board, side_by_side
+from epic100.video_jobs import Board, complete
 
 ENCODER = (sys.executable, "-m", "epic100.proxy.encoder")
 VERSION = 1  # raise it when copies are made otherwise, so that old ones are not used
@@ -86,16 +86,13 @@ def make_proxies(
         _make_folder(video.path(copies).parent)
         job = _Job(video, scanned, Path(root), Path(copies), Path(scan_index), settings)
         jobs[video.video_id] = job
-    known = {video_id: job.known() for video_id, job in jobs.items()}
-    waiting = [video for video in videos if known[video.video_id] is None]
-    if waiting:
-        known |= side_by_side(
-            f"copy {Path(table).stem}",
-            waiting,
-            lambda video, board: jobs[video.video_id].make(limits, encoder, board),
-            threads,
-        )
-    results = [known[video.video_id] for video in videos]
+    results, made = complete(
+        f"copy {Path(table).stem}",
+        videos,
+        lambda video: jobs[video.video_id].known(),
+        lambda video, board: jobs[video.video_id].make(limits, encoder, board),
+        threads,
+    )
     rows = [row for row, _ in results]
     _refuse_disk_errors(rows, copies)
     _write_indexes(results, index)
@@ -109,7 +106,7 @@ def make_proxies(
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     size, original = (sum(getattr(r, n) for r in rows) / 1e6 for n in ("bytes", "original_bytes"))
     say(
-        f"{len(rows)} videos: {told}; {len(waiting)} of them worked on now; "
+        f"{len(rows)} videos: {told}; {made} of them worked on now; "
         f"{size:.1f} MB, the originals {original:.1f} MB"
     )
     return rows

@@ -23,7 +23,7 @@ from epic100.scan.hints import sheet_hint
 from epic100.scan.table import MISSING, OK, STATES, UNREADABLE, ScanRow, write_scan_table
 from epic100.sheet import Video
 from epic100.video_index import VideoIndex
-from epic100.video_jobs import Board, side_by_side
+from epic100.video_jobs import Board, complete
 
 __all__ = ["ScanLimits", "WORKER", "load_index", "scan_participant"]
 
@@ -57,16 +57,13 @@ def scan_participant(
     folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
     folder.mkdir(parents=True, exist_ok=True)
     jobs = {video.video_id: _Job(video, Path(root), folder, quick) for video in videos}
-    known = {video_id: job.known() for video_id, job in jobs.items()}
-    waiting = [video for video in videos if known[video.video_id] is None]
-    if waiting:
-        known |= side_by_side(
-            f"scan {Path(table).stem}",
-            waiting,
-            lambda video, board: jobs[video.video_id].decode(limits, worker, board),
-            threads,
-        )
-    results = [known[video.video_id] for video in videos]
+    results, decoded = complete(
+        f"scan {Path(table).stem}",
+        videos,
+        lambda video: jobs[video.video_id].known(),
+        lambda video, board: jobs[video.video_id].decode(limits, worker, board),
+        threads,
+    )
     arrays = {
         f"{row.video_id}/{name}": value for row, found in results for name, value in found.items()
     }
@@ -81,7 +78,7 @@ def scan_participant(
             say(f"{row.video_id}: {row.status}{share}: {row.reason}")
     counts = Counter(row.status for row in rows)
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    say(f"{len(rows)} videos: {told}; {len(waiting)} of them decoded now")
+    say(f"{len(rows)} videos: {told}; {decoded} of them decoded now")
     return rows
 
 
