@@ -67,6 +67,6 @@ def test_a_limit_that_torch_runs_into_is_one_line_too(tmp_path):
                           text=True)  # fmt: skip
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(
-        f"epic100.errors.EpicError: {tmp_path}/a.pt: not written: File too large;"
+        f"epic100.atomic.DiskFullError: {tmp_path}/a.pt: not written: File too large;"
     )
     assert list(tmp_path.iterdir()) == []

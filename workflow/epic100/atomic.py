@@ -12,13 +12,23 @@ from epic100.errors import EpicError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class DiskFullError(EpicError):
+    """Disk, quota or limit of a file's size is reached; names the file not written."""
+
+    def __init__(self, target: Path, reason: str) -> None:
+        super().__init__(
+            f"{target}: not written: {reason}; make room and run again, what is finished is kept"
+        )
+        self.reason = reason
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`, renamed to it on success and removed on failure.
 
     The temporary name keeps the suffix, since writers (PyAV, torch) choose a format by it. With
     `durable` the file is on the disk before it gets its name, so that it survives a power cut.
-    Raises EpicError where the disk or the quota is full.
+    Raises DiskFullError where the disk or the quota is full; the file it names is the outermost.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -30,16 +40,15 @@ def atomic_path(path: str | os.PathLike, durable: bool = False) -> Iterator[Path
         os.replace(temporary, target)
         if durable:
             _sync(target.parent)
+    except DiskFullError as error:
+        raise DiskFullError(target, error.reason) from error
     except EpicError:
         raise  # has words of its own, for a full disk too
     except Exception as error:
         reason = _full(error)
         if reason is None:
             raise
-        raise EpicError(
-            f"{target}: not written: {reason.strerror}; make room and run again, what is finished "
-            "is kept"
-        ) from error
+        raise DiskFullError(target, reason.strerror) from error
     finally:
         temporary.unlink(missing_ok=True)
 
