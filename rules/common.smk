@@ -47,8 +47,13 @@ OFFICIAL_LISTS = find_lists(
     CONFIG["evaluate"],
     to_be_made=bool(MINIKITCHEN or DOWNLOAD_ANNOTATIONS),
 )
-CLASS_LISTS = find_lists(ANNOTATIONS["val"], CONFIG["evaluate"], lists=CLASS_LIST_FILES)
-ANNOTATION_FILES = {**ANNOTATIONS, **OFFICIAL_LISTS}
+CLASS_LISTS = find_lists(
+    ANNOTATIONS["val"],
+    CONFIG["evaluate"],
+    to_be_made=DOWNLOAD_ANNOTATIONS,
+    lists=CLASS_LIST_FILES,
+)
+ANNOTATION_FILES = {**ANNOTATIONS, **OFFICIAL_LISTS, **CLASS_LISTS}
 ANNOTATION_SHEET = existing_path(CONFIG["annotations"]["sheet"], HERE)
 
 

@@ -149,6 +149,8 @@ def test_annotations_come_at_their_pinned_version_and_feed_the_dag(lab):
     videos = [Video(name, name[:3], "train", 50.0, 8.0) for name in IDS[:3]]
     videos.append(Video(IDS[3], "P02", "val", 50.0, 8.0))
     write_annotations(videos, lab.folder / "there", seed=2)
+    for task in ("verb", "noun"):
+        (lab.folder / f"there/EPIC_100_{task}_classes.csv").write_text("id,key\n0,take\n")
     rows = ["name\turl\tchecksum"]
     for name in NAMES.values():
         original = lab.folder / "there" / name
@@ -163,8 +165,9 @@ def test_annotations_come_at_their_pinned_version_and_feed_the_dag(lab):
     assert done.returncode == 0, said(done)
     assert jobs(done) == {"annotate": 1, "annotations_ok": 1, "download_annotations": 1}
     assert "/EPIC_100_train.csv" not in [path for path, _ in lab.server.asked]
-    assert len((lab.folder / "results/annotations.ok").read_text().splitlines()) == 6
-    assert (lab.folder / "csv/EPIC_100_tail_verbs.csv").exists()
+    assert len((lab.folder / "results/annotations.ok").read_text().splitlines()) == 8
+    for name in ("tail_verbs", "verb_classes"):
+        assert (lab.folder / f"csv/EPIC_100_{name}.csv").exists()
 
 
 @pytest.mark.parametrize("changes, words", [

@@ -19,7 +19,7 @@ HASTY = FetchSettings(tries=2, stall_seconds=1, pause_seconds=0.01)
 
 @pytest.fixture
 def kitchen(tmp_path, monkeypatch):
-    """Six official files behind a server, and their sheet with all kinds of checksums."""
+    """The official files behind a server, and their sheet with all kinds of checksums."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with serving() as server:
         lines = ["name\turl\tchecksum"]
@@ -62,7 +62,7 @@ def test_a_sheet_without_an_official_file_or_with_a_bad_checksum_is_one_error(ki
     sheet = kitchen / "pins.tsv"
     lines = sheet.read_text().splitlines()
     sheet.write_text("\n".join(lines[:-1]))
-    with pytest.raises(EpicError, match=r"pins\.tsv: no row of EPIC_100_unseen"):
+    with pytest.raises(EpicError, match=r"pins\.tsv: no row of EPIC_100_noun_classes"):
         read_pins(sheet)
     sheet.write_text("\n".join([*lines[:2], lines[2][:-1]]))
     with pytest.raises(EpicError, match=r"pins\.tsv: line 3: checksum is"):

@@ -9,7 +9,7 @@ from epic100.atomic import atomic_path
 from epic100.download.checksum import Checksum, digest
 from epic100.download.fetch import FetchSettings, fetch
 from epic100.errors import EpicError
-from epic100.official_lists import LISTS
+from epic100.official_lists import CLASS_LISTS, LISTS
 from epic100.text_table import read_table
 
 COLUMNS = ("name", "url", "checksum")
@@ -18,7 +18,7 @@ NAMES = {
     "train": "EPIC_100_train.csv",
     "val": "EPIC_100_validation.csv",
     "test": "EPIC_100_test_timestamps.csv",
-} | {key: name for key, (name, _) in LISTS.items()}
+} | {key: name for key, (name, _) in {**LISTS, **CLASS_LISTS}.items()}
 
 
 @dataclass(frozen=True)
