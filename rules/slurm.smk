@@ -16,6 +16,7 @@ from snakemake.logging import logger
 from epic100.slurm.limits import complaint
 from epic100.slurm.record import CHOICE, read_run, settle
 from epic100.slurm.session import Session
+from epic100.slurm.site import facts_file
 
 # Flags of calls that run no job: these must neither wait nor cancel.
 LOOKS = """
@@ -58,7 +59,7 @@ elif read_run(Path.cwd()) is not None and not only_looks(sys.argv[1:]):
 onstart:
     if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
         jobs = list(resolved_resources())
-        if words := complaint(jobs):
+        if words := complaint(jobs, facts_file(workflow.rundir)):
             raise WorkflowError(words)
         clusters = {resources.get("clusters") for _, _, resources, _ in jobs} - {None}
         SESSION.begin(sorted(clusters))

@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import subprocess
 import time
 
 import pytest
@@ -153,3 +154,29 @@ def test_another_workflow_can_use_this_one_as_a_module(tmp_path):
     done = run_snakemake("-n", "--cores", "1", cwd=tmp_path)
     assert done.returncode == 0, said(done)
     assert {"mine", "epic100_train", "epic100_export"} <= set(jobs(done))
+
+
+def test_a_deployment_takes_what_ships_from_the_host_and_from_the_package(tmp_path, monkeypatch):
+    hosted, mine = tmp_path / "host/team/epic100", tmp_path / "mine"
+    hosted.mkdir(parents=True)
+    for name in ("Snakefile", "config", "rules", "workflow"):
+        (shutil.copy if name == "Snakefile" else shutil.copytree)(ROOT / name, hosted / name)
+    author = ["-c", "user.name=team", "-c", "user.email=team@example.org"]
+    for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "all"]):
+        subprocess.run(["git", *author, *command], cwd=hosted, check=True)
+    (tmp_path / "gitconfig").write_text(
+        f'[url "file://{tmp_path}/host/"]\n\tinsteadOf = https://github.com/\n'
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (mine / "workflow").mkdir(parents=True)
+    (mine / "workflow/Snakefile").write_text(  # as snakedeploy 0.17.1 writes it
+        f'configfile: "{ROOT}/config/demo.yaml"\n'
+        "module epic100:\n"
+        '    snakefile: github("team/epic100", path="Snakefile", branch="main")\n'
+        "    config: config\n"
+        "use rule * from epic100\n"
+    )
+    done = run_snakemake("-n", "--cores", "1", cwd=mine)
+    assert done.returncode == 0, said(done)
+    assert {"scan", "train", "export", "report"} <= set(jobs(done))

@@ -3,9 +3,9 @@
 import pytest
 
 from epic100.slurm.limits import complaint, cores_of, faults
-from epic100.slurm.site import choose, read_partitions
+from epic100.slurm.site import choose, facts_file, read_partitions
 
-PARTITIONS = read_partitions()
+PARTITIONS = read_partitions(facts_file())
 CPU = {"slurm_account": "lp_epic", "clusters": "wice", "slurm_partition": "batch",
        "cpus_per_task": 2, "mem_mb_per_cpu": 3400, "runtime": 30}  # fmt: skip
 GPU = {"slurm_account": "lp_epic", "clusters": "wice", "slurm_partition": "gpu_a100", "gpu": 2,
@@ -52,10 +52,10 @@ def test_cores_are_counted_as_the_executor_asks_for_them():
 def test_a_fault_of_many_jobs_is_said_once_and_names_the_retry_that_has_it():
     short, long = CPU, CPU | {"runtime": 9999}
     jobs = [(f"scan P{n:02}", 2, long, 4) for n in range(1, 38)] + [("clean", 1, short, 1)]
-    words = complaint(jobs).splitlines()
+    words = complaint(jobs, facts_file()).splitlines()
     assert len(words) == 2 and "clean" not in words[1]
     assert words[1].startswith("scan P01 (retry 1), scan P02 (retry 1), scan P03 (retry 1) and 34")
-    assert complaint([("clean", 1, short, 1)]) == ""
+    assert complaint([("clean", 1, short, 1)], facts_file()) == ""
 
 
 @pytest.mark.parametrize("word", ["wice", "h100", "debug", "genius", "mindwell"])

@@ -3,7 +3,7 @@
 import pytest
 
 from epic100.errors import EpicError
-from epic100.slurm.site import choose, read_partitions
+from epic100.slurm.site import choose, facts_file, read_partitions
 
 
 def test_one_word_chooses_where_cpu_and_gpu_jobs_go():
@@ -41,3 +41,17 @@ def test_a_fact_that_is_misspelt_names_cluster_and_partition(tmp_path):
     path.write_text("clusters: {here: {batch: {cores: 4, memory: 5, hours: 1}}}\n")
     with pytest.raises(EpicError, match="here/batch: .*memory"):
         read_partitions(path)
+
+
+def test_the_file_of_the_folder_where_snakemake_is_called_comes_before_the_one_that_ships(
+    tmp_path, monkeypatch
+):
+    assert read_partitions(facts_file(tmp_path)).keys() == {"wice", "genius", "mindwell"}
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles/partitions.yaml").write_text(
+        "clusters: {here: {batch: {cores: 4, mem_mb_per_core: 5, hours: 1}}}\n"
+        "choices: {home: {cpu: here/batch, gpu: here/batch}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert choose("home", env={}).cpu.cluster == "here"
+    assert read_partitions(facts_file(tmp_path)).keys() == {"here"}

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
-from epic100.slurm.site import FACTS, NO_ACCOUNT, Partition, read_partitions
+from epic100.slurm.site import NO_ACCOUNT, Partition, read_partitions
 
 WHOLE = ("runtime", "mem_mb", "mem_mb_per_cpu", "gpu", "cpus_per_task", "cpus_per_gpu", "tasks")
 NAME = re.compile(r"[\w.-]+")
@@ -83,9 +83,7 @@ def _over(resources: Mapping, threads: int, at: Partition) -> Iterable[str]:
         )
 
 
-def complaint(
-    jobs: Iterable[tuple[str, int, Mapping, int]], path: str | os.PathLike = FACTS
-) -> str:
+def complaint(jobs: Iterable[tuple[str, int, Mapping, int]], path: str | os.PathLike) -> str:
     """All faults of `jobs` in one text, or "" where all may be submitted.
 
     `jobs`: (name, attempt, resources, threads) each. A fault that many jobs share is said once.

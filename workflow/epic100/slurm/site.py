@@ -1,6 +1,7 @@
 """What Slurm partitions have and allow, and which of them a run uses.
 
-The facts stand in profiles/partitions.yaml. `choose` is called by profiles/vsc/config.yaml.
+The facts stand in profiles/partitions.yaml, of the folder where snakemake is called or else of this
+repository. `choose` is called by profiles/vsc/config.yaml.
 """
 
 import os
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import yaml
 
+from epic100.config import ROOT
 from epic100.errors import EpicError
 
-FACTS = Path(__file__).resolve().parents[3] / "profiles" / "partitions.yaml"
+FACTS = Path("profiles/partitions.yaml")
 NO_ACCOUNT = "lp_myproject"  # as every example of the site's documentation has it
 
 
@@ -42,7 +44,14 @@ class Site:
     gpu: Partition
 
 
-def read_partitions(path: str | os.PathLike = FACTS) -> dict[str, dict[str, Partition]]:
+def facts_file(folder: str | os.PathLike = "") -> str:
+    """The file of partitions that a call of snakemake in `folder` goes by: its own comes first, as
+    where snakedeploy has put one to edit."""
+    own = Path(folder) / FACTS
+    return str(own if own.is_file() else ROOT / FACTS)
+
+
+def read_partitions(path: str | os.PathLike) -> dict[str, dict[str, Partition]]:
     """Partitions by cluster and name. Raises EpicError that names the entry that is wrong."""
     clusters = _read(path)["clusters"]
     return {
@@ -52,12 +61,17 @@ def read_partitions(path: str | os.PathLike = FACTS) -> dict[str, dict[str, Part
 
 
 def choose(
-    where: str, account: str = NO_ACCOUNT, path: str | os.PathLike = FACTS, env=os.environ
+    where: str,
+    account: str = NO_ACCOUNT,
+    path: str | os.PathLike | None = None,
+    env=os.environ,
 ) -> Site:
     """The site that the word `where` stands for; EPIC100_SITE and EPIC100_ACCOUNT go first.
 
-    EPIC100_GPU and EPIC100_CPU name other partitions, as `cluster/partition`.
+    EPIC100_GPU and EPIC100_CPU name other partitions, as `cluster/partition`. `path`: the file of
+    partitions, if another than `facts_file`.
     """
+    path = path or facts_file()
     where = env.get("EPIC100_SITE") or where
     choices = _read(path)["choices"]
     if where not in choices:
