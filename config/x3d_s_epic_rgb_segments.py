@@ -132,6 +132,7 @@ default_hooks = dict(
     checkpoint=dict(type="SafeCheckpointHook", seconds=600, keep=2),
     history=dict(type="HistoryHook"),
     loader_share=dict(type="LoaderShareHook"),
+    progress=dict(type="ProgressHook"),
 )
 custom_hooks = [  # what can change the weights; a run with others is another run
     dict(type="SampleSeedHook"),

@@ -1,4 +1,5 @@
 import contextlib
+import io
 import os
 import re
 import subprocess
@@ -24,6 +25,17 @@ def test_what_is_printed_stands_on_stderr_and_in_the_log(tmp_path, capsys):
     head, *lines = path.read_text().splitlines()
     assert re.fullmatch(r"--- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d pid \d+", head)
     assert lines == ["train: 100 segments kept", "a warning"]
+
+
+def test_lines_of_jobs_side_by_side_cannot_mix_since_each_is_one_write(tmp_path, monkeypatch):
+    writes = []
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    monkeypatch.setattr(sys.stderr, "write", writes.append)
+    with rule_log(tmp_path / "a.log"):
+        print("error:", "a.csv", 3)
+        print("no end", end="")
+    assert writes == ["error: a.csv 3\n", "no end"]
+    assert (tmp_path / "a.log").read_text().endswith("\nerror: a.csv 3\nno end")
 
 
 def test_a_retry_keeps_what_the_attempt_before_it_said(tmp_path):
@@ -93,6 +105,19 @@ def test_hours_left_are_said_as_hours(monkeypatch):
     assert progress.line() == "scan P01: 1/100 frames, 0.0/s, 1:39:00 left"
 
 
+def on_a_terminal(program: str) -> bytes:
+    """What a person sees of a program whose stderr is a terminal."""
+    ours, terminal = os.openpty()
+    subprocess.run([sys.executable, "-c", program], stderr=terminal, check=True)
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal is an error
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    return shown
+
+
 def test_on_a_terminal_there_is_a_bar_and_the_log_still_gets_plain_lines(tmp_path):
     program = (
         "from epic100 import rule_log\n"
@@ -102,17 +127,24 @@ def test_on_a_terminal_there_is_a_bar_and_the_log_still_gets_plain_lines(tmp_pat
         "    for i in range(3): bar.update()\n"
         "    bar.close()\n"
     )
-    ours, terminal = os.openpty()
-    subprocess.run([sys.executable, "-c", program], stderr=terminal, check=True)
-    os.close(terminal)
-    shown = b""
-    with contextlib.suppress(OSError):  # the end of a terminal is an error
-        while part := os.read(ours, 4096):
-            shown += part
-    os.close(ours)
+    shown = on_a_terminal(program)
     assert b"%|" in shown and b"predict val: 1/3" not in shown
     lines = (tmp_path / "a.log").read_text().splitlines()[1:]
     assert [line.split(",")[0] for line in lines[:3]] == [
         f"predict val: {i}/3 segments" for i in (1, 2, 3)
     ]
     assert re.fullmatch(r"predict val: 3 segments in \d\.\d s", lines[3]) and len(lines) == 4
+
+
+def test_a_line_takes_the_place_of_the_bar_and_the_bar_goes_on_below(tmp_path):
+    shown = on_a_terminal(
+        "from epic100 import rule_log\n"
+        f"with rule_log.rule_log({str(tmp_path / 'a.log')!r}):\n"
+        "    bar = rule_log.Progress('train', 3, 'segments')\n"
+        "    bar.update()\n"
+        "    print('epoch', 1)\n"
+        "    bar.close()\n"
+    )
+    before, _, after = shown.partition(b"epoch 1\r\n")
+    assert before.endswith(b"\r")  # the bar was wiped
+    assert b"train:  33%|" in after

@@ -52,6 +52,7 @@ with warnings.catch_warnings():
 import epic100.recognizer  # noqa: E402
 import epic100.sampling  # noqa: E402
 import epic100.training.checkpoint_hook  # noqa: E402
+import epic100.training.console  # noqa: E402
 import epic100.training.device  # noqa: E402
 import epic100.training.heads  # noqa: E402
 import epic100.training.history  # noqa: E402

@@ -15,18 +15,35 @@ from tqdm import tqdm
 from epic100.errors import EpicError
 
 PLAIN_SECONDS = 10.0
+tqdm.monitor_interval = 0  # its thread could hold a lock while a loader's worker is forked
 
 
 class _Tee:
-    """Write to several streams; `Progress` draws its bars past it, on the real stderr."""
+    """Write to several streams, whole lines at once, so that those of jobs side by side do not mix.
+    `Progress` draws its bars past it, on the real stderr; a line moves them down."""
 
     def __init__(self, *streams: TextIO):
         self._streams = streams
+        self._begun = ""
+        self._pid = os.getpid()
 
     def write(self, text: str) -> int:
+        lines, newline, self._begun = (self._begun + text).rpartition("\n")
+        if newline and os.getpid() == self._pid:
+            with tqdm.external_write_mode(file=sys.__stderr__):
+                self._write(lines + newline)
+        elif newline:  # of a loader's worker, which has no bar and must not wait for one
+            self._write(lines + newline)
+        return len(text)
+
+    def finish(self) -> None:
+        """Write what no line's end came after."""
+        if self._begun:
+            self._write(self._begun)
+
+    def _write(self, text: str) -> None:
         for stream in self._streams:
             stream.write(text)
-        return len(text)
 
     def flush(self) -> None:
         for stream in self._streams:
@@ -55,7 +72,7 @@ def rule_log(path: str | os.PathLike) -> Iterator[None]:
     with path.open("a", encoding="utf-8", buffering=1) as log:
         log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()}\n")
         # stdout of a job belongs to whoever asked for it (--dag); people read stderr.
-        sys.stdout = sys.stderr = _Tee(err, log)
+        sys.stdout = sys.stderr = tee = _Tee(err, log)
         _log = log
         try:
             yield
@@ -69,6 +86,7 @@ def rule_log(path: str | os.PathLike) -> Iterator[None]:
             log.write(traceback.format_exc())  # Python itself tells it on stderr
             raise
         finally:
+            tee.finish()
             sys.stdout, sys.stderr, _log = out, err, None
 
 

@@ -39,8 +39,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     `epoch` counts epochs that are finished, validation included, `iter` finished batches of all
     epochs, so a state whose epoch lacks nothing but its end is told from one whose end is done.
     After each iteration all ranks know `loss` (mean over ranks), `clock` (rank 0's, seconds),
-    `stopping` (whether any rank was asked to stop) and their own `waited` (seconds for this batch).
-    Hooks may have a method `after_whole_epoch(runner, metrics)`: validation, where due, is done.
+    `stopping` (whether any rank was asked to stop) and their own `waited` and `computed` (seconds
+    for data, and for the step, hooks left out).
+    Hooks may have the methods `after_whole_epoch(runner, metrics)`, when validation, where due, is
+    done, and `at_end(runner)`, called however the training ends.
 
     Raises EpicError where the loss is NaN or infinite, naming the batch, before anything is saved.
     """
@@ -49,7 +51,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         super().__init__(*args, **kwargs)
         self.loss = math.nan
         self.clock = 0.0
-        self.waited = 0.0
+        self.waited = self.computed = 0.0
         self.stopping = False
         self.signals = StopSignals()
         batches = self.dataloader.batch_sampler
@@ -73,6 +75,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             with self.signals:
                 self._run_epochs()
         finally:
+            self.runner.call_hook("at_end")
             for loader in loaders:
                 end_workers(loader)
         return self.runner.model
@@ -116,8 +119,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """One batch."""
         runner = self.runner
         runner.call_hook("before_train_iter", batch_idx=idx, data_batch=data_batch)
+        started = time.perf_counter()
         outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
         self._agree(float(outputs["loss"].detach()), data_batch)
+        self.computed = time.perf_counter() - started
         runner.call_hook("after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
 
 from epic100.atomic import atomic_path
 from epic100.errors import EpicError
@@ -22,6 +22,7 @@ from epic100.model_file import TrainedModel, save_model
 from epic100.pairs import pairs_path, read_pairs
 from epic100.segments import read_segments
 from epic100.training.checkpoint_hook import fit_checkpoints
+from epic100.training.console import QuietRunner, quiet
 from epic100.training.device import fit_device, place
 from epic100.training.heads import final_weights, fit_head
 from epic100.training.history import FILE as HISTORY
@@ -160,7 +161,9 @@ def train(
             placement=placement, trial=trial, off=off,
         )  # fmt: skip
         print(plan.text(), flush=True)
-    runner = Runner.from_cfg(config)
+    runner = QuietRunner.from_cfg(config)
+    if is_main_process():
+        print(f"MMEngine's own log: {runner.logger.log_file}", flush=True)
     runner.train()
     if not is_main_process():
         return
@@ -215,6 +218,7 @@ def _train_on(config: Config, settings: TrainSettings) -> None:
 
 
 def _read(path: str) -> Config:
+    quiet(MMLogger.get_current_instance())  # it tells of each variable of the environment
     try:
         return Config.fromfile(path)
     except EpicError:

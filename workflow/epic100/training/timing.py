@@ -17,7 +17,7 @@ class LoaderShareHook(Hook):
         before a share is worth a word.
     """
 
-    priority = "LOW"  # after IterTimerHook
+    priority = "LOW"
 
     def __init__(self, limit: float = 0.2, enough: int = 20):
         self.limit, self.enough = limit, enough
@@ -33,13 +33,12 @@ class LoaderShareHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Split the iteration; the first of an epoch waits for workers to start and is left out."""
-        waited = runner.message_hub.get_scalar("train/data_time").current()
-        spent = runner.message_hub.get_scalar("train/time").current()
-        runner.message_hub.update_scalar("train/compute_time", spent - waited)
+        loop = runner.train_loop
+        runner.message_hub.update_scalar("train/compute_time", loop.computed)
         if batch_idx == 0:
             return
-        self._waited += waited
-        self._spent += spent
+        self._waited += loop.waited
+        self._spent += loop.waited + loop.computed
         self._count += 1
         if self._count == self.enough:
             self._warn(runner)

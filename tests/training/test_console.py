@@ -1,0 +1,65 @@
+import re
+import signal
+
+import pytest
+from small_runs import copy_results, end_of, run, said, signal_at, start, work_dir
+
+from epic100 import rule_log
+from epic100.training.console import sentence
+
+
+@pytest.fixture
+def every_batch(monkeypatch):
+    """Progress is said at each batch, not every ten seconds."""
+    monkeypatch.setattr(rule_log, "PLAIN_SECONDS", 0.0)
+
+
+def test_each_batch_is_counted_with_rate_time_left_loss_and_share_of_data(
+    lab, tmp_path, every_batch, capsys
+):
+    run(lab, copy_results(lab, tmp_path), epochs=2, validate={"every": 2})
+    lines = capsys.readouterr().out.splitlines()
+    counted = [line for line in lines if re.match(r"train: \d+/16 segments, ", line)]
+    assert [int(line.split("/")[0].split()[1]) for line in counted] == [2, 4, 6, 8, 10, 12, 14, 16]
+    form = r"train: 10/16 segments, [\d.]+/s, [\d:]+ left, epoch 2/2, loss [\d.]+, data \d+ %"
+    assert re.fullmatch(form, counted[4])
+    first, second = (line for line in lines if line.startswith("epoch "))
+    assert first.startswith("epoch 1/2: loss ") and "top-1" not in first
+    assert re.search(r"action top-1 [\d.]+ %, [\d.]+ segments/s, \d+ % of the time waiting", second)
+
+
+def test_mmengine_s_lines_stand_in_its_own_file_and_only_warnings_beside_ours(
+    lab, tmp_path, capsys
+):
+    results = copy_results(lab, tmp_path)
+    run(lab, results, epochs=1)
+    shown = capsys.readouterr()
+    assert "mmengine - INFO" not in shown.out + shown.err
+    (log,) = work_dir(results).glob("*/*.log")
+    assert f"MMEngine's own log: {log}" in shown.out
+    assert "Epoch(train)" in log.read_text()
+
+
+def test_a_run_that_goes_on_counts_what_is_left(lab, tmp_path, every_batch, capsys):
+    results = copy_results(lab, tmp_path)
+    process = start(lab, results, signal_at(3, signal.SIGUSR1))
+    assert end_of(process) == 1
+    assert re.search(r"(?m)^train: 6 segments in [\d.]+ s$", said(results))  # before the error
+    run(lab, results)
+    counted = re.findall(r"(?m)^train: (\d+)/10 segments, ", capsys.readouterr().out)
+    assert counted == ["2", "4", "6", "8", "10"]
+
+
+def test_a_row_without_validation_says_no_accuracy():
+    row = {
+        "epoch": 3,
+        "loss": 1.25,
+        "action_top1": None,
+        "samples_per_s": 310.04,
+        "data_share": 0.04,
+    }
+    assert sentence(row, 30) == (
+        "epoch 3/30: loss 1.25, 310.0 segments/s, 4 % of the time waiting for data"
+    )
+    row |= {"verb_top1": 50.0, "noun_top1": 40.123, "action_top1": 30.0}
+    assert "verb top-1 50.00 %, noun top-1 40.12 %, action top-1 30.00 %" in sentence(row, 30)
