@@ -4,9 +4,11 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
 
 import psutil
@@ -76,6 +78,33 @@ def test_a_process_that_is_killed_ends_all_and_is_named(lab, results):
         start(lab, results, gpus=2, epochs=1000)
     assert not ranks()
     assert not (results / "model.pth").exists()
+
+
+def test_a_signal_to_the_launcher_saves_and_what_goes_on_ends_as_plain_torchrun_does(lab, results):
+    straight = results.parent / "straight"
+    shutil.copytree(results, straight)
+    job = {"settings": asdict(settings(gpus=2)), "model_path": f"{straight}/model.pth",
+           "results": str(straight), "video_root": lab.root, "num_verbs": 97,
+           "num_nouns": 300}  # fmt: skip
+    torchrun = Path(sys.executable).with_name("torchrun")
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2))}
+    subprocess.run([torchrun, "--standalone", "--nproc-per-node", "2", "-m", RANK, repr(job)],
+                   env=environment, check=True, capture_output=True)  # fmt: skip
+
+    def signalled():
+        while not list(results.glob("work_dirs/*/iter_1.pth")):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    often = {"checkpoint": {"iterations": 1, "keep": 9}}
+    thread = threading.Thread(target=signalled, daemon=True)
+    thread.start()
+    with pytest.raises(EpicError, match=r"^SIGUSR1 came: saved \S+ after [1-3] of 4 iterations"):
+        start(lab, results, gpus=2, **often)
+    assert not ranks() and not (results / "model.pth").exists()
+    start(lab, results, gpus=2, **often)
+    ends = [load_model(folder / "model.pth").state_dict for folder in (results, straight)]
+    assert small_runs.same(*ends)
 
 
 def test_the_launcher_s_death_leaves_no_process_behind(lab, results):

@@ -46,6 +46,14 @@ def test_a_run_killed_inside_an_epoch_ends_in_the_same_weights_and_rows(
     assert rows[exact].equals(straight[1][exact])
 
 
+def test_an_average_of_the_weights_goes_on_where_it_was_cut(lab, tmp_path, straight):
+    cut, whole = (copy_results(lab, tmp_path / name) for name in ("cut", "whole"))
+    settings = {"ema": 0.7, "checkpoint": {"iterations": 2}}
+    assert end_of(start(lab, cut, signal_at(6, signal.SIGKILL), **settings)) == -signal.SIGKILL
+    averaged = run(lab, whole, **settings)
+    assert same(run(lab, cut, **settings), averaged) and not same(averaged, straight[0])
+
+
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
 def test_a_signal_to_the_whole_group_saves_in_the_same_iteration_and_stops(lab, tmp_path, number,
                                                                           straight):  # fmt: skip
