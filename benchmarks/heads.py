@@ -6,8 +6,8 @@ Takes the clean lists of a demo (`snakemake results/clean/pairs.tsv` is enough) 
 demo's model, on pictures of 32 pixels to save time, once for each setting and seed on two lists:
 all segments, where the eight pairs are equally frequent, and a long tail of them (each pair has
 0.68 times the segments of the one before, 16 down to 1). What the tail leaves out is added to its
-validation. Prints top-1 over segments, the
-mean over pairs, and the mean over pairs of at most four segments; the last line is one JSON object.
+validation. Prints top-1 over segments, the mean over pairs, and the mean over pairs of at most four
+segments; the last line is one JSON object.
 
 A toy: eight pairs of drawn pictures say whether a switch does what its paper says, not what it
 brings on EPIC-100.
