@@ -71,3 +71,10 @@ onsuccess:
 
 onerror:
     SESSION.end()
+
+
+# Snakemake calls the handlers of its main Snakefile only, and snakedeploy's passes nothing on. Where
+# this is a module and the Snakefile around it has handlers, those must call `epic100.onstart()` etc.
+if not workflow.modifier.is_main_snakefile():
+    for handler in ("onstart", "onsuccess", "onerror"):
+        setattr(workflow, f"_{handler}", lambda log, own=globals()[handler]: own())

@@ -156,6 +156,25 @@ def test_another_workflow_can_use_this_one_as_a_module(tmp_path):
     assert {"mine", "epic100_train", "epic100_export"} <= set(jobs(done))
 
 
+@pytest.mark.parametrize("module", [False, True])
+def test_resources_that_the_site_would_not_have_stop_a_run_before_its_first_job(tmp_path, module):
+    (tmp_path / "annotations").mkdir()
+    for name in ("train", "validation", "test_timestamps"):
+        (tmp_path / f"annotations/EPIC_100_{name}.csv").touch()
+    (tmp_path / "Snakefile").write_text(
+        f'configfile: "{ROOT}/config/config.yaml"\n'
+        "module epic100:\n"
+        f'    snakefile: "{ROOT}/Snakefile"\n'
+        "    config: config\n"
+        "use rule * from epic100\n"
+    )
+    snakefile = tmp_path / "Snakefile" if module else ROOT / "Snakefile"
+    done = run_snakemake("results/segments/val.txt", "--snakefile", str(snakefile), "--profile",
+                         str(ROOT / "profiles/vsc"), cwd=tmp_path)  # fmt: skip
+    assert done.returncode != 0
+    assert "Nothing was submitted" in said(done) and "set yours, or EPIC100_ACCOUNT" in said(done)
+
+
 def test_a_deployment_takes_what_ships_from_the_host_and_from_the_package(tmp_path, monkeypatch):
     hosted, mine = tmp_path / "host/team/epic100", tmp_path / "mine"
     hosted.mkdir(parents=True)
