@@ -85,7 +85,7 @@ def old(lab, tmp_path_factory) -> Old:
     # As a lab's config is: MMEngine's own loop and checkpoints, MMAction2's own model and reader.
     config.model.type = "Recognizer3D"
     config.custom_hooks = [hook for hook in config.custom_hooks if hook.type == "SampleSeedHook"]
-    for hook in ("history", "loader_share"):
+    for hook in ("history", "loader_share", "progress"):
         del config.default_hooks[hook]
     config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": 1}
     config.train_cfg.type = "EpochBasedTrainLoop"

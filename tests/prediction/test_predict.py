@@ -205,6 +205,15 @@ def test_a_model_that_gives_no_number_is_one_line_that_names_the_segment(
     assert not (tmp_path / "val.pt").exists()
 
 
+def test_code_in_a_model_s_config_is_not_run(lab, model, listed, tmp_path):
+    sound = load_model(model)
+    code = f"open({str(tmp_path / 'ran')!r}, 'w')\n{sound.config}"
+    save_model(replace(sound, config=code), tmp_path / "code.pth")
+    with pytest.raises(EpicError, match=r"code\.pth: its config cannot be read without running it"):
+        run(lab, tmp_path / "code.pth", listed, tmp_path / "val.pt")
+    assert not (tmp_path / "ran").exists() and not (tmp_path / "val.pt").exists()
+
+
 def test_more_gpus_than_there_are_is_one_line(lab, model, listed, tmp_path):
     there = torch.cuda.device_count()
     with pytest.raises(

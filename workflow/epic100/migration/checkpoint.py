@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from mmengine.registry import init_default_scope
 
+from epic100.config_text import parse_config
 from epic100.errors import EpicError
-from epic100.migration.lab_config import parse_config, predicting_config, read_config
+from epic100.migration.lab_config import predicting_config, read_config
 from epic100.migration.pair_order import Pair
 from epic100.model_file import TrainedModel, save_model
 
@@ -101,7 +102,8 @@ def migrate_model(
     if config is None and not isinstance(meta.get("cfg"), str):
         raise EpicError(f"{checkpoint}: holds no config of MMAction2 1.x; give it with --config")
     where = str(config or f"config in {checkpoint}")
-    lab = read_config(config) if config else parse_config(meta["cfg"], where)
+    instead = "give the config file with --config"
+    lab = read_config(config) if config else parse_config(meta["cfg"], where, instead)
     ours, notes = predicting_config(lab, where)
     outputs = ours.model.cls_head.num_classes
     if outputs != len(pairs):

@@ -1,8 +1,6 @@
 """A lab's MMAction2 config -> the config inside `model.pth`: its model, its clips, our reader."""
 
-import ast
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,26 +28,6 @@ def read_config(path: str | os.PathLike) -> Config:
             f"{path}: not readable as an MMEngine config ({type(error).__name__}: {error}); give "
             "the complete one that MMEngine wrote into the work dir"
         ) from error
-
-
-def parse_config(text: str, where: str) -> Config:
-    """Read the text of a complete config, as MMEngine puts it into checkpoints, without running it.
-
-    Raises EpicError, begun with `where`, for text that is more than names and values.
-    """
-    try:
-        tree = ast.parse(text)
-        values = {}
-        for node in tree.body:
-            if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
-                raise ValueError(f"line {node.lineno}")
-            values[node.targets[0].id] = _value(node.value)
-    except (SyntaxError, ValueError) as error:
-        raise EpicError(
-            f"{where}: its config cannot be read without running it ({error}); give the config "
-            "file with --config"
-        ) from error
-    return Config(values)
 
 
 def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
@@ -129,28 +107,3 @@ def _step(step: dict[str, Any], where: str) -> dict[str, Any]:
         f"{where}: step {kind} of the test pipeline has no counterpart; expected "
         f"{', '.join((*INITS, 'SampleFrames', *DECODES, *SAME, 'ThreeCrop'))} or PackActionInputs"
     )
-
-
-def _value(node: ast.expr) -> Any:
-    """The value of a literal, or of `dict(...)`."""
-    if isinstance(node, ast.Call):
-        if not isinstance(node.func, ast.Name) or node.func.id != "dict" or len(node.args) > 1:
-            raise ValueError(f"line {node.lineno}")
-        value = dict(_value(node.args[0])) if node.args else {}
-        for keyword in node.keywords:
-            more = _value(keyword.value)
-            value |= {keyword.arg: more} if keyword.arg else _mapping(more, node)
-        return value
-    if isinstance(node, ast.Dict):
-        items = zip(node.keys, node.values, strict=True)
-        return {_value(key) if key else None: _value(item) for key, item in items}
-    if isinstance(node, (ast.List, ast.Tuple)):
-        values = [_value(item) for item in node.elts]
-        return values if isinstance(node, ast.List) else tuple(values)
-    return ast.literal_eval(node)
-
-
-def _mapping(value: Any, node: ast.expr) -> Mapping:
-    if not isinstance(value, dict):
-        raise ValueError(f"line {node.lineno}")
-    return value

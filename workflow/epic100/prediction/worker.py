@@ -6,8 +6,10 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
+from mmengine.utils import import_modules_from_strings
 from torch.utils.data import DataLoader
 
+from epic100.config_text import parse_config
 from epic100.errors import EpicError
 from epic100.model_file import TrainedModel, load_model
 from epic100.prediction.job import Job
@@ -26,7 +28,9 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     init_default_scope("mmaction")
     torch.set_num_threads(job.threads)
     trained = load_model(job.model)
-    config = Config.fromstring(trained.config, ".py")
+    config = parse_config(trained.config, str(job.model), "train it again with this workflow")
+    if imports := config.get("custom_imports"):  # a model of one's own registers itself there
+        import_modules_from_strings(**imports)
     model = _model(config, trained).to(job.device)
     if job.device == "cpu":  # twice as fast there; on GPUs not measured
         model.backbone.to(memory_format=torch.channels_last_3d)
