@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tricky_videos import sound_videos
+from house import FRAMES
+from tricky_videos import encode, sound_videos
 
 from epic100.annotations import index_segments, load_annotations
 from epic100.cleaning import clean
@@ -84,6 +85,13 @@ def lab(tmp_path_factory) -> Lab:
         classes=CLASSES,
     )
     return Lab(folder, videos)
+
+
+@pytest.fixture(scope="session")
+def short_video(tmp_path_factory) -> bytes:
+    """A sound file of three seconds."""
+    path = tmp_path_factory.mktemp("short") / "v.MP4"
+    return encode(path, FRAMES, movflags="faststart").read_bytes()
 
 
 @pytest.fixture(scope="session")

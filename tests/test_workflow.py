@@ -18,12 +18,17 @@ def archive(tmp_path):
     return make_archive(tmp_path)
 
 
+def put_csvs(folder):
+    """Empty ones, with which a DAG can be made, in the default config's places."""
+    (folder / "annotations").mkdir()
+    for name in ("train", "validation", "test_timestamps"):
+        (folder / f"annotations/EPIC_100_{name}.csv").touch()
+
+
 def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk(tmp_path):
     sheet = read_sheet(ROOT / "config/videos.tsv")
     assert len(sheet) == 700
-    (tmp_path / "annotations").mkdir()
-    for name in ("train", "validation", "test_timestamps"):
-        (tmp_path / f"annotations/EPIC_100_{name}.csv").touch()
+    put_csvs(tmp_path)
     done = run_snakemake("all", "-n", "--directory", str(tmp_path))
     assert done.returncode == 0, said(done)
     assert jobs(done)["scan"] == len({video.participant_id for video in sheet}) == 37
@@ -34,9 +39,7 @@ def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk(tmp_path):
 
 
 def test_each_board_is_one_target_with_a_split_and_a_model_of_its_own(tmp_path):
-    (tmp_path / "annotations").mkdir()
-    for name in ("train", "validation", "test_timestamps"):
-        (tmp_path / f"annotations/EPIC_100_{name}.csv").touch()
+    put_csvs(tmp_path)
     both, test = tmp_path / "val.yaml", ROOT / "config/trainval.yaml"
     both.write_text("export: {split: val}\n")
     for target, config, split in (
@@ -53,9 +56,7 @@ def test_each_board_is_one_target_with_a_split_and_a_model_of_its_own(tmp_path):
 
 
 def test_the_vsc_profile_sends_scans_to_cores_and_training_to_a_gpu(tmp_path):
-    (tmp_path / "annotations").mkdir()
-    for name in ("train", "validation", "test_timestamps"):
-        (tmp_path / f"annotations/EPIC_100_{name}.csv").touch()
+    put_csvs(tmp_path)
     done = run_snakemake("all", "-n", "--printshellcmds", "--verbose", "--profile", "profiles/vsc",
                          "--directory", str(tmp_path))  # fmt: skip
     assert done.returncode == 0, said(done)
@@ -158,9 +159,7 @@ def test_another_workflow_can_use_this_one_as_a_module(tmp_path):
 
 @pytest.mark.parametrize("module", [False, True])
 def test_resources_that_the_site_would_not_have_stop_a_run_before_its_first_job(tmp_path, module):
-    (tmp_path / "annotations").mkdir()
-    for name in ("train", "validation", "test_timestamps"):
-        (tmp_path / f"annotations/EPIC_100_{name}.csv").touch()
+    put_csvs(tmp_path)
     (tmp_path / "Snakefile").write_text(
         f'configfile: "{ROOT}/config/config.yaml"\n'
         "module epic100:\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from house import House
 from tricky_videos import encode
 
 from epic100.errors import EpicError
@@ -18,7 +19,6 @@ from epic100.scan import ScanLimits, load_index, scan_participant
 from epic100.sheet import Video
 from epic100.video import VideoReader
 
-SECONDS = 90 * 1001 / 30000
 SMALL = ProxySettings(height=48, gop=12, crf=18)
 QUICK_LIMITS = ScanLimits(stall_seconds=5.0, min_seconds=60.0, seconds_per_second=0.0)
 
@@ -44,32 +44,13 @@ runpy.run_module("epic100.proxy.encoder", run_name="__main__")
 """
 
 
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory) -> bytes:
-    path = tmp_path_factory.mktemp("sound") / "v.MP4"
-    return encode(path, 90, movflags="faststart").read_bytes()
-
-
-class House:
+class Copies(House):
     """A participant's videos, their scan and their copies."""
 
-    def __init__(self, folder: Path, sound: bytes, count: int):
-        self.folder = folder
+    def __init__(self, folder: Path, video: bytes, count: int):
         self.copies = folder / "copies"
-        self.videos = [
-            Video(f"P01_{n:02d}", "P01", "train", 30000 / 1001, SECONDS)
-            for n in range(1, count + 1)
-        ]
-        self.lines: list[str] = []
-        self.stand_in = folder / "stand_in.py"
-        self.stand_in.write_text(STAND_IN)
         self.copies.mkdir()
-        for video in self.videos:
-            self.path(video).parent.mkdir(exist_ok=True)
-            self.path(video).write_bytes(sound)
-
-    def path(self, video: Video) -> Path:
-        return video.path(self.folder)
+        super().__init__(folder, video, count, STAND_IN, counted=self.copies)
 
     def copy(self, video: Video) -> Path:
         return video.path(self.copies)
@@ -88,15 +69,8 @@ class House:
             self.videos, self.folder, options.pop("copies", self.copies), settings=settings,
             scan_table=self.folder / "P01.tsv", scan_index=self.folder / "P01.index.npz",
             table=self.folder / "made/P01.tsv", index=self.folder / "made/P01.index.npz",
-            encoder=(sys.executable, str(self.stand_in)), say=self.lines.append, **options,
+            encoder=self.stand_in, say=self.lines.append, **options,
         )  # fmt: skip
-
-    def runs(self) -> list[str]:
-        """Videos that the encoder was run for since the last call."""
-        runs = self.copies / "runs"
-        names = sorted(runs.read_text().split()) if runs.exists() else []
-        runs.unlink(missing_ok=True)
-        return names
 
     def reader(self, video: Video) -> VideoReader:
         """As training opens a copy: by its place and the index beside the table."""
@@ -106,9 +80,9 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path, sound):
-    def build(count: int) -> House:
-        lab = House(tmp_path, sound, count)
+def house(tmp_path, short_video):
+    def build(count: int) -> Copies:
+        lab = Copies(tmp_path, short_video, count)
         lab.scan()
         return lab
 
@@ -201,7 +175,7 @@ def test_a_run_that_is_killed_keeps_what_it_had_and_leaves_no_rubbish(house):
         "make_proxies(videos, folder, folder / 'copies', scan_table=folder / 'P01.tsv',"
         " scan_index=folder / 'P01.index.npz', table=folder / 'made/P01.tsv',"
         " index=folder / 'made/P01.index.npz', settings=ProxySettings(48, 12, 18),"
-        f" encoder=(sys.executable, {str(lab.stand_in)!r}))\n"
+        f" encoder={lab.stand_in!r})\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as process:
         until = time.monotonic() + 60

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tricky_videos import encode
+from house import SECONDS, House
 
 from epic100.minikitchen.damage import truncate, zero_block
 from epic100.minikitchen.packet_damage import rewrite
@@ -17,7 +17,6 @@ from epic100.scan.table import read_scan_table
 from epic100.sheet import Video
 from epic100.video_index import build_index
 
-SECONDS = 90 * 1001 / 30000
 QUICK_LIMITS = ScanLimits(
     stall_seconds=5.0, min_seconds=60.0, seconds_per_second=0.0, memory_mib=512
 )
@@ -51,30 +50,11 @@ runpy.run_module("epic100.scan.worker", run_name="__main__")
 """
 
 
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory) -> bytes:
-    path = tmp_path_factory.mktemp("sound") / "v.MP4"
-    return encode(path, 90, movflags="faststart").read_bytes()
-
-
-class House:
+class Scans(House):
     """A participant's folder and results."""
 
-    def __init__(self, folder: Path, sound: bytes, count: int):
-        self.folder = folder
-        self.videos = [
-            Video(f"P01_{n:02d}", "P01", "train", 30000 / 1001, SECONDS)
-            for n in range(1, count + 1)
-        ]
-        self.lines: list[str] = []
-        self.stand_in = folder / "stand_in.py"
-        self.stand_in.write_text(STAND_IN)
-        for video in self.videos:
-            self.path(video).parent.mkdir(exist_ok=True)
-            self.path(video).write_bytes(sound)
-
-    def path(self, video: Video) -> Path:
-        return video.path(self.folder)
+    def __init__(self, folder: Path, video: bytes, count: int):
+        super().__init__(folder, video, count, STAND_IN, counted=folder / "scan/cache/P01")
 
     @property
     def table(self) -> Path:
@@ -88,20 +68,13 @@ class House:
         self.lines = []
         return scan_participant(
             self.videos, self.folder, self.table, self.table.with_suffix(".index.npz"),
-            worker=(sys.executable, str(self.stand_in)), say=self.lines.append, **options,
+            worker=self.stand_in, say=self.lines.append, **options,
         )  # fmt: skip
-
-    def runs(self) -> list[str]:
-        """Names of the files decoded since the last call."""
-        runs = self.cache / "runs"
-        names = sorted(runs.read_text().split()) if runs.exists() else []
-        runs.unlink(missing_ok=True)
-        return [name.removesuffix(".MP4") for name in names]
 
 
 @pytest.fixture
-def house(tmp_path, sound):
-    return lambda count: House(tmp_path, sound, count)
+def house(tmp_path, short_video):
+    return lambda count: Scans(tmp_path, short_video, count)
 
 
 def test_the_table_has_a_row_a_video_and_the_index_beside_it_its_pictures(house):
@@ -217,7 +190,7 @@ def test_a_scan_that_is_killed_keeps_what_it_had(house, tmp_path):
         f"videos = {[vars(video) for video in lab.videos]!r}\n"
         f"scan_participant([Video(**v) for v in videos], {str(lab.folder)!r}, {str(lab.table)!r},"
         f" {str(lab.table.with_suffix('.index.npz'))!r},"
-        f" worker=(sys.executable, {str(lab.stand_in)!r}))\n"
+        f" worker={lab.stand_in!r})\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as process:
         until = time.monotonic() + 20
