@@ -125,6 +125,7 @@ def overhead(lab: Path) -> dict:
     here, there = processes.Pipe(duplex=False)
     process = processes.Process(target=_time_loops, args=(lab, there))
     process.start()
+    there.close()  # so that a process that fails is the end of this one, not a wait for ever
     found = here.recv()
     process.join()
     return found
