@@ -25,7 +25,9 @@ def collect_state(runner, epoch: int, done: int, config_text: str) -> dict:
     sums = torch.stack([p.detach().double().sum() for p in model.parameters()])
     if not torch.isfinite(sums).all():
         raise EpicError("weights are NaN or infinite")
-    own = {"buffers": {name: buffer.cpu() for name, buffer in model.named_buffers()}}
+    weights = model.state_dict()
+    buffers = {n: buffer.cpu() for n, buffer in model.named_buffers() if n in weights}
+    own: dict[str, dict] = {"buffers": buffers}
     if not runner.optim_wrapper.should_update():  # gradients of some batches, not applied yet
         own["gradients"] = {
             name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None
@@ -38,7 +40,7 @@ def collect_state(runner, epoch: int, done: int, config_text: str) -> dict:
             "dataset_meta": runner.train_dataloader.dataset.metainfo,
             "cfg": config_text,
         },
-        "state_dict": model.state_dict(),
+        "state_dict": weights,
         "message_hub": _plain_hub(runner.message_hub),
         "optimizer": runner.optim_wrapper.state_dict(),
         "param_schedulers": [plain(s.state_dict()) for s in runner.param_schedulers or []],
