@@ -41,7 +41,7 @@ def test_snakemake_commands_have_options_that_exist(page):
 def test_the_tutorial_can_be_walked(demo, tmp_path):
     shutil.copytree(demo, tmp_path / "demo")
     environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    walked = 0
+    walked, looks = 0, []
     for line in commands(ROOT / "docs/tutorial.md"):
         if line in ("make demo", ". .venv/bin/activate"):
             continue  # the demo is there, and so is its Python
@@ -51,7 +51,13 @@ def test_the_tutorial_can_be_walked(demo, tmp_path):
         )
         assert done.returncode == 0, (line, done.stdout[-2000:], done.stderr[-2000:])
         walked += 1
+        if "all -n" in line:
+            looks.append(done.stdout)
     assert walked > 8
+    damaged, mended, views = looks
+    assert re.search(r"(?m)^scan +1$", damaged) and re.search(r"(?m)^train +1$", damaged)
+    assert "Nothing to be done" in mended
+    assert re.search(r"(?m)^predict +2$", views) and "\ntrain " not in views
 
 
 def test_what_troubleshooting_quotes_is_what_the_workflow_says():
