@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from torch.utils.data import DataLoader
 
+from epic100.atomic import DiskFullError
 from epic100.errors import EpicError
 from epic100.rule_log import Progress, rule_log
 
@@ -55,6 +57,16 @@ def test_bad_input_ends_in_one_line_and_exit_code_1(tmp_path, capsys):
     assert (tmp_path / "a.log").read_text().splitlines()[1:] == [
         "error: a.csv: line 2: expected a class id"
     ]
+
+
+@pytest.mark.parametrize("kind", [EpicError, DiskFullError])
+def test_of_an_error_in_a_loader_s_worker_its_words_alone_are_said(tmp_path, capsys, kind):
+    def fail(_):
+        raise kind("P01_01: frame 7 does not decode")
+
+    with pytest.raises(SystemExit), rule_log(tmp_path / "a.log"):
+        next(iter(DataLoader([0], num_workers=1, collate_fn=fail)))
+    assert capsys.readouterr().err == "error: P01_01: frame 7 does not decode\n"
 
 
 def test_a_fault_of_the_program_leaves_its_traceback_in_the_log_and_goes_on_up(tmp_path):

@@ -1,5 +1,6 @@
 """Several real processes over gloo: the same sums as one, and how they end."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -105,6 +106,22 @@ def test_a_signal_to_the_launcher_saves_and_what_goes_on_ends_as_plain_torchrun_
     start(lab, results, gpus=2, **often)
     ends = [load_model(folder / "model.pth").state_dict for folder in (results, straight)]
     assert small_runs.same(*ends)
+
+
+def test_the_launcher_knows_every_kind_of_our_errors_in_a_process(tmp_path):
+    program = (
+        "import epic100.training.rank as rank, epic100.training.run as run\n"
+        "from epic100.atomic import DiskFullError\n"
+        "def full(*_, **__): raise DiskFullError('model.pth: no space')\n"
+        "run.train = full\n"
+        "rank.main({'settings': {'config': ''}, 'model_path': ''})\n"
+    )
+    told = tmp_path / "error.json"
+    environment = os.environ | {"TORCHELASTIC_ERROR_FILE": str(told), "WORLD_SIZE": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    assert done.returncode != 0
+    message = json.loads(told.read_text())["message"]["message"]
+    assert message == "EpicError: model.pth: no space"
 
 
 def test_the_launcher_s_death_leaves_no_process_behind(lab, results):

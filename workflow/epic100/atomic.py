@@ -15,12 +15,6 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class DiskFullError(EpicError):
     """Disk, quota or limit of a file's size is reached; names the file not written."""
 
-    def __init__(self, target: Path, reason: str) -> None:
-        super().__init__(
-            f"{target}: not written: {reason}; make room and run again, what is finished is kept"
-        )
-        self.reason = reason
-
 
 @contextmanager
 def atomic_path(path: str | os.PathLike, durable: bool = False) -> Iterator[Path]:
@@ -40,15 +34,15 @@ def atomic_path(path: str | os.PathLike, durable: bool = False) -> Iterator[Path
         os.replace(temporary, target)
         if durable:
             _sync(target.parent)
-    except DiskFullError as error:
-        raise DiskFullError(target, error.reason) from error
-    except EpicError:
-        raise  # has words of its own, for a full disk too
     except Exception as error:
+        own_words = isinstance(error, EpicError) and not isinstance(error, DiskFullError)
         reason = _full(error)
-        if reason is None:
+        if own_words or reason is None:
             raise
-        raise DiskFullError(target, reason.strerror) from error
+        raise DiskFullError(
+            f"{target}: not written: {reason.strerror}; make room and run again, what is finished "
+            "is kept"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

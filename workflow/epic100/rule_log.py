@@ -1,7 +1,6 @@
 """What a rule says: on the terminal and, line by line, in its log; and how it ends on bad input."""
 
 import os
-import re
 import sys
 import time
 import traceback
@@ -12,7 +11,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from epic100.errors import EpicError
+from epic100.errors import EpicError, words
 
 PLAIN_SECONDS = 10.0
 tqdm.monitor_interval = 0  # its thread could hold a lock while a loader's worker is forked
@@ -77,10 +76,7 @@ def rule_log(path: str | os.PathLike) -> Iterator[None]:
         try:
             yield
         except EpicError as error:
-            # From a loader's worker it comes with the worker's traceback before it.
-            print(
-                f"error: {re.split(r'(?m)^epic100[.][.a-z_0-9]*Error: ', str(error))[-1].strip()}"
-            )
+            print(f"error: {words(error)}")
             sys.exit(1)
         except Exception:
             log.write(traceback.format_exc())  # Python itself tells it on stderr

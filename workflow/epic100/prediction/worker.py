@@ -10,7 +10,7 @@ from mmengine.utils import import_modules_from_strings
 from torch.utils.data import DataLoader
 
 from epic100.config_text import parse_config
-from epic100.errors import EpicError
+from epic100.errors import EpicError, words
 from epic100.model_file import TrainedModel, load_model
 from epic100.prediction.job import Job
 from epic100.prediction.shards import Shards
@@ -68,12 +68,11 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
 
 
 def _clear_errors(loader: DataLoader) -> Iterator[dict]:
-    """The loader's batches; of an error that crossed over from a worker only its last line."""
+    """The loader's batches; of an error that crossed over from a worker only its words."""
     try:
         yield from loader
     except EpicError as error:
-        line = str(error).strip().splitlines()[-1]
-        raise EpicError(line.split("Error: ", 1)[-1]) from error
+        raise EpicError(words(error)) from error
 
 
 def _model(config: Config, trained: TrainedModel):

@@ -34,7 +34,10 @@ def main(job: dict) -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if several:  # before MMEngine does, whose way asks for a GPU, which a CPU build refuses
         torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    train(settings, job.pop("model_path"), **job)
+    try:
+        train(settings, job.pop("model_path"), **job)
+    except EpicError as error:  # `record` tells the launcher the name of the class, and no more
+        raise EpicError(*error.args) from error
     if several:
         torch.distributed.destroy_process_group()
 
