@@ -25,6 +25,17 @@ def put_csvs(folder):
         (folder / f"annotations/EPIC_100_{name}.csv").touch()
 
 
+def module(config, names="", source=f'"{ROOT}/Snakefile"'):
+    """A Snakefile that uses this workflow, in the form that snakedeploy 0.17.1 writes."""
+    return (
+        f'configfile: "{ROOT}/config/{config}"\n'
+        "module epic100:\n"
+        f"    snakefile: {source}\n"
+        "    config: config\n"
+        f"use rule * from epic100{names}\n"
+    )
+
+
 def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk(tmp_path):
     sheet = read_sheet(ROOT / "config/videos.tsv")
     assert len(sheet) == 700
@@ -143,12 +154,7 @@ def test_asking_for_a_split_that_the_config_lacks_names_the_key(archive):
 
 def test_another_workflow_can_use_this_one_as_a_module(tmp_path):
     (tmp_path / "Snakefile").write_text(
-        f'configfile: "{ROOT}/config/demo.yaml"\n'
-        "module epic100:\n"
-        f'    snakefile: "{ROOT}/Snakefile"\n'
-        "    config: config\n"
-        "use rule * from epic100 as epic100_*\n"
-        "rule mine:\n"
+        module("demo.yaml", " as epic100_*") + "rule mine:\n"
         "    default_target: True\n"
         '    input: "results/submission.pt"\n'
     )
@@ -157,17 +163,13 @@ def test_another_workflow_can_use_this_one_as_a_module(tmp_path):
     assert {"mine", "epic100_train", "epic100_export"} <= set(jobs(done))
 
 
-@pytest.mark.parametrize("module", [False, True])
-def test_resources_that_the_site_would_not_have_stop_a_run_before_its_first_job(tmp_path, module):
+@pytest.mark.parametrize("as_module", [False, True])
+def test_resources_that_the_site_would_not_have_stop_a_run_before_its_first_job(
+    tmp_path, as_module
+):
     put_csvs(tmp_path)
-    (tmp_path / "Snakefile").write_text(
-        f'configfile: "{ROOT}/config/config.yaml"\n'
-        "module epic100:\n"
-        f'    snakefile: "{ROOT}/Snakefile"\n'
-        "    config: config\n"
-        "use rule * from epic100\n"
-    )
-    snakefile = tmp_path / "Snakefile" if module else ROOT / "Snakefile"
+    (tmp_path / "Snakefile").write_text(module("config.yaml"))
+    snakefile = tmp_path / "Snakefile" if as_module else ROOT / "Snakefile"
     done = run_snakemake("results/segments/val.txt", "--snakefile", str(snakefile), "--profile",
                          str(ROOT / "profiles/vsc"), cwd=tmp_path)  # fmt: skip
     assert done.returncode != 0
@@ -188,12 +190,8 @@ def test_a_deployment_takes_what_ships_from_the_host_and_from_the_package(tmp_pa
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (mine / "workflow").mkdir(parents=True)
-    (mine / "workflow/Snakefile").write_text(  # as snakedeploy 0.17.1 writes it
-        f'configfile: "{ROOT}/config/demo.yaml"\n'
-        "module epic100:\n"
-        '    snakefile: github("team/epic100", path="Snakefile", branch="main")\n'
-        "    config: config\n"
-        "use rule * from epic100\n"
+    (mine / "workflow/Snakefile").write_text(
+        module("demo.yaml", source='github("team/epic100", path="Snakefile", branch="main")')
     )
     done = run_snakemake("-n", "--cores", "1", cwd=mine)
     assert done.returncode == 0, said(done)
