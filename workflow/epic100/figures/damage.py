@@ -18,13 +18,13 @@ from epic100.figures.style import (
     ORANGE,
     PALE,
     SKY,
-    SPLIT_COLOURS,
     VERMILION,
     drawing,
     legend_on_top,
     name_rows,
     say_nothing_to_show,
     short,
+    stack_splits,
     time_unit,
 )
 from epic100.scan.table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow
@@ -132,12 +132,7 @@ def plot_dropped(dropped: pd.DataFrame, salvage: pd.DataFrame, path: str | os.Pa
             say_nothing_to_show(figure, "nothing was dropped")
             return
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
-        offset = np.zeros(len(counts))
-        for split in (s for s in SPLIT_COLOURS if s in counts):
-            widths = counts[split].to_numpy()
-            left.barh(range(len(counts)), widths, 0.7, offset, color=SPLIT_COLOURS[split],
-                      label=f"{split} ({widths.sum():,})")  # fmt: skip
-            offset += widths
+        stack_splits(left, counts, 0.7)
         name_rows(left, [short(kind, 30) for kind in counts.index])
         left.set_xlabel("segments dropped")
         for y, row in enumerate(hurt.itertuples()):

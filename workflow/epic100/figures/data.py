@@ -20,6 +20,7 @@ from epic100.figures.style import (
     name_rows,
     say_nothing_to_show,
     short,
+    stack_splits,
     time_unit,
 )
 from epic100.segments import NO_LABEL
@@ -62,13 +63,7 @@ def plot_participants(
     with drawing(path, title, hint, 1.6 + 0.16 * max(len(names), 8)) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, table, label in ((left, counts, "segments"), (right, times, f"{unit} of video")):
-            table = table.reindex(names, fill_value=0)
-            offset = np.zeros(len(names))
-            for split in (s for s in SPLIT_COLOURS if s in table):
-                widths = table[split].to_numpy()
-                axes.barh(range(len(names)), widths, 0.8, offset, color=SPLIT_COLOURS[split],
-                          label=f"{split} ({widths.sum():,.{int(axes is right)}f})")  # fmt: skip
-                offset += widths
+            stack_splits(axes, table.reindex(names, fill_value=0), 0.8, int(axes is right))
             axes.set_xlabel(label)
             axes.legend(loc="lower right")
         name_rows(left, names, 8)

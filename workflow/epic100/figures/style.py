@@ -11,6 +11,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -81,6 +82,17 @@ def name_rows(axes: Axes, names: list[str], size: float = 9, least: int = 4) -> 
     """Name rows 0, 1, ... of a chart of horizontal bars, the first on top; few rows stay slim."""
     axes.set_yticks(np.arange(len(names)), names, fontsize=size)
     axes.set_ylim(max(len(names), least) - 0.4, -0.6)
+
+
+def stack_splits(axes: Axes, table: pd.DataFrame, height: float, decimals: int = 0) -> None:
+    """A horizontal bar for each row of `table`, its columns, named by split, end to end; the legend
+    has their sums."""
+    offset = np.zeros(len(table))
+    for split in (s for s in SPLIT_COLOURS if s in table):
+        widths = table[split].to_numpy()
+        axes.barh(range(len(table)), widths, height, offset, color=SPLIT_COLOURS[split],
+                  label=f"{split} ({widths.sum():,.{decimals}f})")  # fmt: skip
+        offset += widths
 
 
 def log_seconds(axes: Axes) -> None:
