@@ -19,11 +19,12 @@ from epic100.training.checkpoints import (
     require_space,
     write_checkpoint,
 )
+from epic100.training.device import bare
 from epic100.training.loop import ResumableEpochLoop
 from epic100.training.ranks import on_rank_0
 from epic100.training.stamp import FILE as STAMP
 from epic100.training.stamp import differences, read_stamp, run_stamp
-from epic100.training.state import collect_state, take_own_state, unwrapped
+from epic100.training.state import collect_state, take_own_state
 from epic100.training.validation import ACTION_TOP1
 
 
@@ -84,7 +85,7 @@ class SafeCheckpointHook(Hook):
 
     def before_train(self, runner) -> None:
         """Look for room on the disk before hours are spent."""
-        model = unwrapped(runner.model)
+        model = bare(runner.model)
         weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
         size = 4 * weights  # with two moments of Adam and an average of the weights
         there = sum(path.stat().st_size for path in checkpoints(runner.work_dir))

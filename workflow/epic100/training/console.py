@@ -34,7 +34,7 @@ class ProgressHook(Hook):
     """Shows segments done, segments a second (of all ranks), time left, loss and the share of this
     epoch's time spent waiting for data; and each epoch's row of `training.tsv` as a sentence.
 
-    A resumed run counts what is left.
+    A resumed run counts what is left. Goes with HistoryHook, whose sums and rows it shows.
     """
 
     priority = "LOW"  # after HistoryHook, which stands before it; before a checkpoint may end all
@@ -54,27 +54,21 @@ class ProgressHook(Hook):
         if is_main_process() and left > 0:
             self._bar = Progress("train", left, "segments")
 
-    def before_train_epoch(self, runner) -> None:
-        """A share of each epoch by itself."""
-        self._waited = self._spent = 0.0
-
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Count a batch."""
-        loop = runner.train_loop
-        self._waited += loop.waited
-        self._spent += loop.waited + loop.computed
+        sums = runner.message_hub.get_info("history")
         if self._bar is not None:
             self._bar.update(
                 len(data_batch["data_samples"]) * get_world_size(),
-                f"epoch {runner.epoch + 1}/{runner.max_epochs}, loss {loop.loss:.4g}, "
-                f"data {100 * self._waited / self._spent:.0f} %",
+                f"epoch {runner.epoch + 1}/{runner.max_epochs}, loss {runner.train_loop.loss:.4g}, "
+                f"data {100 * sums['waited'] / sums['seconds']:.0f} %",
             )
 
     def after_whole_epoch(self, runner, metrics: dict) -> None:
         """Say what the epoch brought."""
-        rows = runner.message_hub.runtime_info.get("history", {}).get("rows")
-        if self._bar is not None and rows:
-            print(sentence(rows[-1], runner.max_epochs), flush=True)
+        if self._bar is not None:
+            row = runner.message_hub.get_info("history")["rows"][-1]
+            print(sentence(row, runner.max_epochs), flush=True)
 
     def at_end(self, runner) -> None:
         """Take the bar away."""

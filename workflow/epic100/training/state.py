@@ -9,9 +9,9 @@ import numbers
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
-from mmengine.model import is_model_wrapper
 
 from epic100.errors import EpicError
+from epic100.training.device import bare
 
 
 def collect_state(runner, epoch: int, done: int, config_text: str) -> dict:
@@ -21,7 +21,7 @@ def collect_state(runner, epoch: int, done: int, config_text: str) -> dict:
     `epoch`, `done`: epochs and batches that are finished. All ranks must call it together. Raises
     EpicError where a weight is NaN or infinite.
     """
-    model = unwrapped(runner.model)
+    model = bare(runner.model)
     sums = torch.stack([p.detach().double().sum() for p in model.parameters()])
     if not torch.isfinite(sums).all():
         raise EpicError("weights are NaN or infinite")
@@ -66,14 +66,9 @@ def take_own_state(runner, checkpoint: dict) -> None:
         return
     own = states[get_rank()]
     checkpoint["state_dict"].update(own["buffers"])
-    parameters = dict(unwrapped(runner.model).named_parameters())
+    parameters = dict(bare(runner.model).named_parameters())
     for name, gradient in own.get("gradients", {}).items():
         parameters[name].grad = gradient.to(parameters[name].device)
-
-
-def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
-    """The model itself, out of the wrapper that several processes put around it."""
-    return model.module if is_model_wrapper(model) else model
 
 
 def plain(value):
