@@ -33,13 +33,15 @@ import av
 import numpy as np
 from damage_ways import CLOSED_UP, FLIPS, ONCE, SHIFTING, WAYS
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.minikitchen import write_video
 from epic100.minikitchen.packet_damage import rewrite
-from epic100.scan import WORKER, load_index, scan_participant
-from epic100.scan.table import DAMAGED, OK
-from epic100.sheet import Video
-from epic100.video_index import build_index, picture_stream
+from epic100.scan import WORKER, scan_participant
+from epic100.video.ffmpeg import picture_stream
+from epic100.video.index import build_index
+from epic100.video.index_file import load_index
+from epic100.video.scan_table import DAMAGED, OK
+from epic100.video.sheet import Video
 
 VISIBLE = 8.0  # of 255, mean over a block
 CLOSE_SECONDS = 0.5

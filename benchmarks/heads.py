@@ -25,10 +25,11 @@ import pandas as pd
 import torch
 import yaml
 
-from epic100.config import complete_config
-from epic100.pairs import read_pairs, write_pairs
-from epic100.prediction import PredictSettings, predict, read_predictions
-from epic100.segments import read_segments, write_segments
+from epic100.base.config import complete_config
+from epic100.prediction import PredictSettings, predict
+from epic100.scoring.predictions import read_predictions
+from epic100.segments.pairs import read_pairs, write_pairs
+from epic100.segments.segment_list import read_segments, write_segments
 from epic100.training import TrainSettings, train
 
 ROOT = Path(__file__).resolve().parent.parent

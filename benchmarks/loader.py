@@ -25,10 +25,10 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
 import epic100.mmaction  # noqa: F401
-from epic100.dataset import EpicSegmentVideoDataset
-from epic100.sampling import VideoPoolSampler
-from epic100.video import VideoReader
-from epic100.video_index import build_index
+from epic100.clips.dataset import EpicSegmentVideoDataset
+from epic100.clips.sampling import VideoPoolSampler
+from epic100.video.index import build_index
+from epic100.video.reader import VideoReader
 
 CONFIG = Path(__file__).resolve().parent.parent / "config" / "x3d_s_epic_rgb_segments.py"
 VIDEOS, MINUTES, BATCH = 50, 4, 16

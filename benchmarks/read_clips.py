@@ -48,8 +48,8 @@ def reader_of(way: str, path: str):
         kept = opened()
         new = way == "decord, new reader"
         return lambda frames: (opened() if new else kept).get_batch(frames).asnumpy()
-    from epic100.video import VideoReader
-    from epic100.video_index import build_index
+    from epic100.video.index import build_index
+    from epic100.video.reader import VideoReader
 
     reader = VideoReader(path, build_index(path))
     return reader.get_frames if way != FLOOR else bare(path, reader.index)
@@ -155,7 +155,7 @@ def growth(folder: Path, clips: int) -> float:
 
 def random_starts(path: Path, clips: int) -> list[int]:
     """First frames of random clips, the same for the same file."""
-    from epic100.video_index import build_index
+    from epic100.video.index import build_index
 
     last = build_index(path).frames - CLIP * INTERVAL
     return np.random.default_rng(0).integers(0, last, clips + WARM_UP).tolist()

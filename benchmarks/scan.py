@@ -25,9 +25,9 @@ import numpy as np
 from epic100.minikitchen import write_video
 from epic100.minikitchen.packet_damage import CodedPicture, rewrite
 from epic100.scan import scan_participant
-from epic100.scan.table import OK
-from epic100.sheet import Video
-from epic100.video_index import build_index
+from epic100.video.index import build_index
+from epic100.video.scan_table import OK
+from epic100.video.sheet import Video
 
 FPS = 60000 / 1001
 BARE = """

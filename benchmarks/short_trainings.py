@@ -13,15 +13,15 @@ from pathlib import Path
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
 
-from epic100.annotations import index_segments, load_annotations
-from epic100.cleaning import clean
+from epic100.base.rule_log import rule_log
 from epic100.minikitchen import write_annotations, write_video
-from epic100.model_file import load_model
-from epic100.rule_log import rule_log
+from epic100.model.model_file import load_model
 from epic100.scan import scan_participant
-from epic100.segments import write_segments
-from epic100.sheet import Video
+from epic100.segments.annotations import index_segments, load_annotations
+from epic100.segments.cleaning import clean
+from epic100.segments.segment_list import write_segments
 from epic100.training import TrainSettings, train
+from epic100.video.sheet import Video
 
 VIDEOS = (
     Video("P01_01", "P01", "train", 60000 / 1001, 12.012),

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import yaml
 
-from epic100.config import complete_config
-from epic100.evaluation import evaluate
-from epic100.official_lists import find_lists
-from epic100.pairs import read_pairs
+from epic100.base.config import complete_config
 from epic100.prediction import PredictSettings, predict
-from epic100.segments import read_segments, write_segments
+from epic100.scoring.evaluation import evaluate
+from epic100.segments.official_lists import find_lists
+from epic100.segments.pairs import read_pairs
+from epic100.segments.segment_list import read_segments, write_segments
 from epic100.training import TrainSettings, train
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from epic100.annotations import index_segments, load_annotations
-from epic100.segments import write_segments
-from epic100.sheet import Video, read_sheet
+from epic100.segments.annotations import index_segments, load_annotations
+from epic100.segments.segment_list import write_segments
+from epic100.video.sheet import Video, read_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = {"verbs": 97, "nouns": 300}

@@ -28,13 +28,14 @@ import pandas as pd
 import torch
 import yaml
 
-from epic100.evaluation import evaluate
-from epic100.metrics import official_metrics
-from epic100.official_lists import LISTS, find_lists, read_list
-from epic100.prediction import Predictions, read_predictions, write_predictions
+from epic100.scoring.completion import complete_scores
+from epic100.scoring.evaluation import evaluate
+from epic100.scoring.metrics import official_metrics
+from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
+from epic100.segments.official_lists import LISTS, find_lists, read_list
 from epic100.submission import build, read_pt, write_pt, write_zip
 from epic100.submission.check import check_zip
-from epic100.submission.export import complete_scores, export
+from epic100.submission.export import export
 
 VAL, TEST, PAIRS = 9668, 13092, 3568  # segments of val and test, pairs of train
 SLS = {"pt": 2, "tl": 3, "td": 4}

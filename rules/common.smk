@@ -4,10 +4,10 @@ import os
 import re
 from pathlib import Path
 
-from epic100.config import ROOT, complete_config, existing_path, gpus_to_ask
+from epic100.base.config import ROOT, complete_config, existing_path, gpus_to_ask
 from epic100.download.receipts import Receipts
-from epic100.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
-from epic100.sheet import participants_of, read_sheet
+from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
+from epic100.video.sheet import participants_of, read_sheet
 
 # This workflow's own folder, also where another workflow uses it as a module; where its files come
 # straight from a repository's host, the folder that the installed package is of.

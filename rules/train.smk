@@ -1,7 +1,7 @@
 """Train the recognizer. Checkpoints live in results/work_dirs and are never outputs: Snakemake
 removes the outputs of a job that fails, and a long run must outlive its failures."""
 
-from epic100.pairs import pairs_path
+from epic100.segments.pairs import pairs_path
 
 
 rule train:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from archive import errors, jobs, run, said
-from fault_server import cut, serving, status, wrong_bytes
 
 from epic100.download.annotations import NAMES
 from epic100.download.checksum import digest
 from epic100.minikitchen import write_annotations
-from epic100.sheet import Video
+from epic100.video.sheet import Video
+from support.archive import errors, jobs, run, said
+from support.fault_server import cut, serving, status, wrong_bytes
 
 IDS = ("P01_01", "P01_02", "P02_101", "P02_102")
 CONTENT = {name: random.Random(name).randbytes(200_000) for name in IDS}

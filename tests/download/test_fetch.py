@@ -8,7 +8,12 @@ import time
 from dataclasses import replace
 
 import pytest
-from fault_server import (
+
+from epic100.base.errors import EpicError
+from epic100.download.checksum import Checksum
+from epic100.download.fetch import PROGRESS, FetchSettings, fetch
+from epic100.download.part import claim, part_path, part_state
+from support.fault_server import (
     cut,
     drip,
     from_the_start_as_206,
@@ -21,11 +26,6 @@ from fault_server import (
     without_length,
     wrong_bytes,
 )
-
-from epic100.download.checksum import Checksum
-from epic100.download.fetch import PROGRESS, FetchSettings, fetch
-from epic100.download.part import claim, part_path, part_state
-from epic100.errors import EpicError
 
 CONTENT = random.Random(0).randbytes(300_000)
 MD5 = Checksum("md5", hashlib.md5(CONTENT).hexdigest())

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from fault_server import cut, serving
 
+from epic100.base.errors import EpicError
 from epic100.download.annotations import (
     NAMES,
     download_annotations,
@@ -11,7 +11,7 @@ from epic100.download.annotations import (
 )
 from epic100.download.checksum import digest
 from epic100.download.fetch import FetchSettings
-from epic100.errors import EpicError
+from support.fault_server import cut, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 HASTY = FetchSettings(tries=2, stall_seconds=1, pause_seconds=0.01)

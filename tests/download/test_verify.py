@@ -4,11 +4,11 @@ import time
 
 import pytest
 
+from epic100.base.errors import EpicError
 from epic100.download.checksum import digest
 from epic100.download.receipts import Receipts
 from epic100.download.verify import read_verdicts, settle, verify_videos
-from epic100.errors import EpicError
-from epic100.sheet import Video
+from epic100.video.sheet import Video
 
 
 def md5(content):

@@ -3,14 +3,14 @@ import threading
 import time
 
 import pytest
-from fault_server import serving, stall
 
+from epic100.base.errors import EpicError
 from epic100.download.board import Board
 from epic100.download.fetch import FetchSettings
 from epic100.download.receipts import Receipts
 from epic100.download.videos import download_video
-from epic100.errors import EpicError
-from epic100.sheet import Video
+from epic100.video.sheet import Video
+from support.fault_server import serving, stall
 
 CONTENT = bytes(range(256)) * 4000
 HASTY = FetchSettings(tries=4, stall_seconds=0.5, pause_seconds=0.01)
@@ -61,7 +61,7 @@ def test_one_bar_counts_all_videos_and_the_half_ones_by_their_bytes(
     server, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr("epic100.download.board.LOOK_SECONDS", 0.0)
-    monkeypatch.setattr("epic100.rule_log.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("epic100.base.rule_log.PLAIN_SECONDS", 0.0)
     archive = [video(server, stall(512_000), name=f"P01_0{i}") for i in (1, 2, 3)]
     archive[2].path(tmp_path).parent.mkdir()
     archive[2].path(tmp_path).write_bytes(CONTENT)
@@ -90,7 +90,7 @@ def test_one_bar_counts_all_videos_and_the_half_ones_by_their_bytes(
 
 def test_one_job_alone_holds_the_bar_and_another_takes_it_over(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("epic100.download.board.LOOK_SECONDS", 0.0)
-    monkeypatch.setattr("epic100.rule_log.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("epic100.base.rule_log.PLAIN_SECONDS", 0.0)
     archive = [Video("P01_01", "P01", "train", 50.0, 60.0)]
     first, second = (Board(archive, tmp_path, tmp_path / "bar.lock") for _ in range(2))
     for board in (first, second, first, second):

@@ -1,12 +1,12 @@
 import pandas as pd
 import pytest
-from pictures import size, words
-from real_size import lost_segments, real_scan, real_segments, real_sheet
 
 from epic100.figures.damage import plot_archive, plot_close_up, plot_dropped, reason_kinds
-from epic100.salvage import salvage_table
-from epic100.scan.table import ScanRow
-from epic100.sheet import Video
+from epic100.segments.kept import salvage_table
+from epic100.video.scan_table import ScanRow
+from epic100.video.sheet import Video
+from support.pictures import size, words
+from support.real_size import lost_segments, real_scan, real_segments, real_sheet
 
 VIDEOS = {
     name: Video(name, name[:3], "train", 50.0, 100.0)

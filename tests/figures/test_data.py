@@ -1,15 +1,15 @@
 import pytest
-from conftest import CLASSES
-from pictures import size, words
-from real_size import real_segments, real_sheet
 
-from epic100.class_names import read_class_names
 from epic100.figures.data import (
     annotated_segments,
     plot_classes,
     plot_lengths,
     plot_participants,
 )
+from epic100.segments.class_names import read_class_names
+from support.checkout import CLASSES
+from support.pictures import size, words
+from support.real_size import real_segments, real_sheet
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,12 @@ import json
 
 import pandas as pd
 import pytest
-from small_predictions import NAMES, PAIRS, make_predictions
 
-from epic100.evaluation import evaluate
 from epic100.figures.outcomes import by_class, confusion, outcomes
-from epic100.metrics import TASKS
-from epic100.prediction import read_predictions
+from epic100.scoring.evaluation import evaluate
+from epic100.scoring.metrics import TASKS
+from epic100.scoring.predictions import read_predictions
+from support.small_predictions import NAMES, PAIRS, make_predictions
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 import pytest
-from conftest import run_snakemake
-from pictures import words
 
 from epic100.figures.performance import plot_rules, read_benchmarks
+from support.checkout import run_snakemake
+from support.pictures import words
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 ROW = "{}\t0:05:15\t{}\t1813.20\t735.35\t748.29\t23.96\t772.68\t{}\t248.21\n"

@@ -1,11 +1,11 @@
 import pytest
-from pictures import size, words
-from small_predictions import NAMES, PAIRS, make_predictions
 
-from epic100.evaluation import evaluate
 from epic100.figures.outcomes import by_class, outcomes
 from epic100.figures.results import plot_confusion, plot_official, plot_per_class
-from epic100.prediction import read_predictions
+from epic100.scoring.evaluation import evaluate
+from epic100.scoring.predictions import read_predictions
+from support.pictures import size, words
+from support.small_predictions import NAMES, PAIRS, make_predictions
 
 
 @pytest.fixture(scope="module")

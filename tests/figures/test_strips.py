@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import size, words
 
-from epic100.class_names import read_class_names
 from epic100.figures.strips import FRAMES, plot_strips, surest
-from epic100.segments import read_segments
-from epic100.video import VideoReader
+from epic100.segments.class_names import read_class_names
+from epic100.segments.segment_list import read_segments
+from epic100.video.reader import VideoReader
+from support.pictures import size, words
 
 COLUMNS = ("narration_id", "verb", "noun", "verb_guess", "noun_guess", "confidence", "truth_score",
            "action_at_1", "predicted")  # fmt: skip

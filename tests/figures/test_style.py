@@ -1,5 +1,4 @@
 import pytest
-from pictures import size, words
 
 from epic100.figures.style import (
     MAX_HEIGHT,
@@ -11,6 +10,7 @@ from epic100.figures.style import (
     say_nothing_to_show,
     short,
 )
+from support.pictures import size, words
 
 
 def draw(path, height=4.0):

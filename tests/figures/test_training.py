@@ -1,8 +1,8 @@
 import pytest
-from pictures import size, words
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.figures.training import COLUMNS, plot_training, read_history
+from support.pictures import size, words
 
 ROWS = [
     "1\t16\t0.003\t1.9855\t\t\t\t\t\t\t14.29\t0.5\t9.0",

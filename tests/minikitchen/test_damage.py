@@ -7,10 +7,10 @@ import av
 import numpy as np
 import pytest
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.minikitchen import write_video
 from epic100.minikitchen.damage import KINDS, coded_data, empty, flip_bits, truncate, zero_block
-from epic100.sheet import Video
+from epic100.video.sheet import Video
 
 VIDEO = Video("P22_01", "P22", "train", 50.0, 12.0)
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from av.video.frame import PictureType
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.minikitchen import (
     NOUNS,
     PAIRS,
@@ -21,7 +21,7 @@ from epic100.minikitchen import (
     write_annotations,
     write_video,
 )
-from epic100.sheet import Video, read_sheet
+from epic100.video.sheet import Video, read_sheet
 
 SHEET = read_sheet(Path(__file__).parents[2] / "config" / "demo_videos.tsv")
 SHORT = Video("P01_01", "P01", "train", 60000 / 1001, 600 * 1001 / 60000)

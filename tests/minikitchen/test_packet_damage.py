@@ -5,11 +5,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tricky_videos import encode
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import random_block, zero_tail
 from epic100.minikitchen.packet_damage import drop_packets, repeat_group, rewrite, swap_packets
+from support.tricky_videos import encode
 
 
 def packets(path: Path) -> list[tuple[int, bool, bytes]]:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from random_model import save_random_model
 
-from epic100.errors import EpicError
-from epic100.model_file import load_model, save_model
-from epic100.prediction import PredictSettings, predict, read_predictions
-from epic100.segments import read_segments
+from epic100.base.errors import EpicError
+from epic100.model.model_file import load_model, save_model
+from epic100.prediction import PredictSettings, predict
+from epic100.scoring.predictions import read_predictions
+from epic100.segments.segment_list import read_segments
+from support.random_model import save_random_model
 
 EACH = 5  # segments of each of three videos
 

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from house import House
-from tricky_videos import encode
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import truncate, zero_block
 from epic100.proxy import ProxySettings, make_proxies
-from epic100.scan import ScanLimits, load_index, scan_participant
-from epic100.sheet import Video
-from epic100.video import VideoReader
+from epic100.scan import scan_participant
+from epic100.video.decoder_process import ScanLimits
+from epic100.video.index_file import load_index
+from epic100.video.reader import VideoReader
+from epic100.video.sheet import Video
+from support.decoder_stand_in import House
+from support.tricky_videos import encode
 
 SMALL = ProxySettings(height=48, gop=12, crf=18)
 QUICK_LIMITS = ScanLimits(stall_seconds=5.0, min_seconds=60.0, seconds_per_second=0.0)
@@ -169,7 +171,7 @@ def test_a_run_that_is_killed_keeps_what_it_had_and_leaves_no_rubbish(house):
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from epic100.proxy import ProxySettings, make_proxies\n"
-        "from epic100.sheet import Video\n"
+        "from epic100.video.sheet import Video\n"
         f"videos = [Video(**v) for v in {[vars(video) for video in lab.videos]!r}]\n"
         f"folder = Path({str(lab.folder)!r})\n"
         "make_proxies(videos, folder, folder / 'copies', scan_table=folder / 'P01.tsv',"

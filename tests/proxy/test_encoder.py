@@ -5,16 +5,17 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from tricky_videos import encode, sound_videos
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import coded_data, truncate, zero_block
 from epic100.minikitchen.packet_damage import rewrite
 from epic100.proxy import ProxySettings, write_proxy
 from epic100.proxy.encoder import check_copy, sample
 from epic100.scan.worker import inspect
-from epic100.video import VideoReader
-from epic100.video_index import build_index, picture_stream
+from epic100.video.ffmpeg import picture_stream
+from epic100.video.index import build_index
+from epic100.video.reader import VideoReader
+from support.tricky_videos import encode, sound_videos
 
 SMALL = ProxySettings(height=48, gop=12, crf=18)
 

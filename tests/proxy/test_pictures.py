@@ -3,13 +3,14 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from tricky_videos import encode
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
 from epic100.proxy.pictures import clock, numbered
-from epic100.video import FrameError, VideoReader
-from epic100.video_index import VideoIndex, build_index, picture_stream
+from epic100.video.ffmpeg import picture_stream
+from epic100.video.index import VideoIndex, build_index
+from epic100.video.reader import FrameError, VideoReader
+from support.tricky_videos import encode
 
 
 def index_of(pts, unit=Fraction(1, 30000)):

@@ -3,9 +3,9 @@
 import time
 
 import pytest
-from archive import VIDEOS, configure, errors, jobs, make_archive, run, said
 
 from epic100.minikitchen import write_video
+from support.archive import VIDEOS, configure, errors, jobs, make_archive, run, said
 
 INDEXES = ("results/proxies/P01.index.npz", "results/proxies/P02.index.npz")
 TARGETS = (*INDEXES, "results/clean/pairs.tsv")

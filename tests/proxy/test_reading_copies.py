@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import epic100.mmaction  # noqa: F401
-from epic100.prediction import PredictSettings, predict, read_predictions
+from epic100.prediction import PredictSettings, predict
 from epic100.proxy import ProxySettings, make_proxies
-from epic100.segments import read_segments
+from epic100.scoring.predictions import read_predictions
+from epic100.segments.segment_list import read_segments
 from epic100.training import TrainSettings, build_config, train
 
 SETTINGS = TrainSettings(

@@ -1,8 +1,8 @@
 import av
 import pytest
-from tricky_videos import encode
 
 from epic100.scan import h264
+from support.tricky_videos import encode
 
 
 def packets_and_extradata(path):

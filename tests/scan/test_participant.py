@@ -8,14 +8,16 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from house import SECONDS, House
 
 from epic100.minikitchen.damage import truncate, zero_block
 from epic100.minikitchen.packet_damage import rewrite
-from epic100.scan import ScanLimits, load_index, scan_participant
-from epic100.scan.table import read_scan_table
-from epic100.sheet import Video
-from epic100.video_index import build_index
+from epic100.scan import scan_participant
+from epic100.video.decoder_process import ScanLimits
+from epic100.video.index import build_index
+from epic100.video.index_file import load_index
+from epic100.video.scan_table import read_scan_table
+from epic100.video.sheet import Video
+from support.decoder_stand_in import SECONDS, House
 
 QUICK_LIMITS = ScanLimits(
     stall_seconds=5.0, min_seconds=60.0, seconds_per_second=0.0, memory_mib=512
@@ -186,7 +188,8 @@ def test_a_scan_that_is_killed_keeps_what_it_had(house, tmp_path):
     lab = house(3)
     lab.path(lab.videos[2]).write_bytes(b"spin".ljust(16))
     code = (
-        "import sys\nfrom epic100.scan import scan_participant\nfrom epic100.sheet import Video\n"
+        "import sys\nfrom epic100.scan import scan_participant\n"
+        "from epic100.video.sheet import Video\n"
         f"videos = {[vars(video) for video in lab.videos]!r}\n"
         f"scan_participant([Video(**v) for v in videos], {str(lab.folder)!r}, {str(lab.table)!r},"
         f" {str(lab.table.with_suffix('.index.npz'))!r},"
@@ -285,7 +288,7 @@ def test_a_link_to_a_file_of_another_name_is_that_video(house, tmp_path):
 
 
 def test_progress_tells_videos_speed_and_time_left(house, capsys, monkeypatch):
-    monkeypatch.setattr("epic100.rule_log.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("epic100.base.rule_log.PLAIN_SECONDS", 0.0)
     lab = house(3)
     lab.scan(threads=1)
     lines = capsys.readouterr().out.splitlines()

@@ -5,13 +5,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tricky_videos import (
-    audio_only,
-    change_size,
-    cut_end,
-    cut_start,
-    encode,
-)
 
 from epic100.minikitchen.damage import (
     empty,
@@ -23,7 +16,14 @@ from epic100.minikitchen.damage import (
 )
 from epic100.minikitchen.packet_damage import drop_packets, repeat_group, rewrite, swap_packets
 from epic100.scan.worker import inspect
-from epic100.video_index import build_index
+from epic100.video.index import build_index
+from support.tricky_videos import (
+    audio_only,
+    change_size,
+    cut_end,
+    cut_start,
+    encode,
+)
 
 FRAMES = 180  # six groups of thirty pictures
 

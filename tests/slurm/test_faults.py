@@ -5,10 +5,10 @@ import signal
 import sys
 
 import pytest
-from slurm.calls import Call
-from slurm.rig import NODES
 
-from epic100.slurm.fronts import BIN
+from epic100.slurm.wrappers import BIN
+from support.slurm_calls import Call
+from support.slurm_rig import NODES
 
 SCAN = "results/scan/P01.tsv"
 

@@ -6,7 +6,8 @@ When a test of the first kind fails, upstream has mended the executor and a fron
 import subprocess
 
 import pytest
-from slurm.calls import Call
+
+from support.slurm_calls import Call
 
 SCAN = ("results/scan/P01.tsv", "--retries", "0")
 

@@ -4,7 +4,8 @@ import signal
 import sys
 
 import pytest
-from slurm.calls import Call
+
+from support.slurm_calls import Call
 
 SCAN = "results/scan/P01.tsv"
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.slurm import record
 from epic100.slurm.record import Run, alive, forget, read_run, settle, touch
 

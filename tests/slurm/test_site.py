@@ -2,7 +2,7 @@
 
 import pytest
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.slurm.site import choose, facts_file, read_partitions
 
 

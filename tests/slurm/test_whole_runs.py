@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from archive import configure
-from slurm.calls import Call
+
+from support.archive import configure
+from support.slurm_calls import Call
 
 SMALL = {"config": "config/x3d_demo.py", "epochs": 1}
 LONG = {"config": "config/x3d_demo.py", "epochs": 40}

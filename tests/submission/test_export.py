@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from epic100.errors import EpicError
-from epic100.model_file import digest
-from epic100.prediction import Predictions, write_predictions
-from epic100.scores import fold_pairs, prior_logprobs
+from epic100.base.errors import EpicError
+from epic100.model.model_file import digest
+from epic100.scoring.completion import complete_scores
+from epic100.scoring.folding import fold_pairs, prior_logprobs
+from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.submission.check import check_zip
-from epic100.submission.export import complete_scores, export
+from epic100.submission.export import export
 
 PAIRS = [(0, 1, 12), (0, 5, 3), (2, 5, 5), (9, 7, 20)]
 SLS = {"pt": 2, "tl": 3, "td": 3}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.submission import (
     build,
     expected_ids,

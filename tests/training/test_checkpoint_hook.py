@@ -7,10 +7,10 @@ import mmaction
 import pytest
 import torch
 from mmengine.runner import Runner
-from small_runs import SMALL, copy_results, run, same, work_dir
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.training import TrainSettings, build_config
+from support.small_runs import SMALL, copy_results, run, same, work_dir
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.training.checkpoints import (
     BEST,
     BrokenFile,

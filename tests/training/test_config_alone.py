@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.training import TrainSettings, build_config
+from support.checkout import ROOT
 
 # What tools/train.py does with `CONFIG --work-dir FOLDER [--resume]`.
 TOOL = """

@@ -2,10 +2,10 @@ import re
 import signal
 
 import pytest
-from small_runs import copy_results, end_of, run, said, signal_at, start, work_dir
 
 from epic100 import rule_log
 from epic100.training.console import sentence
+from support.small_runs import copy_results, end_of, run, said, signal_at, start, work_dir
 
 
 @pytest.fixture

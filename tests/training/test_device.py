@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.training.device import Placement, compile_backbone, fit_device, place
 
 DEFAULTS = {"precision": "fp32", "channels_last": True, "compile": False, "accumulate": 1}

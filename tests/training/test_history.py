@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
-from small_runs import copy_results, run, work_dir
 
 from epic100.training.history import COLUMNS
+from support.small_runs import copy_results, run, work_dir
 
 
 def test_each_epoch_is_a_row_and_figures_stand_where_it_was_validated(lab, tmp_path):

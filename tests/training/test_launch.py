@@ -14,16 +14,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-import small_runs
 import torch
 import yaml
-from conftest import run_snakemake
-from small_runs import copy_results
 
-from epic100.errors import EpicError
-from epic100.model_file import load_model
+from epic100.base.errors import EpicError
+from epic100.model.model_file import load_model
 from epic100.training import TrainSettings, launch
 from epic100.training.launch import RANK
+from support import small_runs
+from support.checkout import run_snakemake
+from support.small_runs import copy_results
 
 SMALL = small_runs.SMALL | {"train_cfg.val_interval": 1}
 # BatchNorm out of play; and no Adam, which blows rounding up where gradients are tiny.
@@ -111,7 +111,7 @@ def test_a_signal_to_the_launcher_saves_and_what_goes_on_ends_as_plain_torchrun_
 def test_the_launcher_knows_every_kind_of_our_errors_in_a_process(tmp_path):
     program = (
         "import epic100.training.rank as rank, epic100.training.run as run\n"
-        "from epic100.atomic import DiskFullError\n"
+        "from epic100.base.atomic import DiskFullError\n"
         "def full(*_, **__): raise DiskFullError('model.pth: no space')\n"
         "run.train = full\n"
         "rank.main({'settings': {'config': ''}, 'model_path': ''})\n"

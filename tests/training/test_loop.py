@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler
-from small_runs import copy_results, end_of, run, said, same, signal_at, start, work_dir
 
-from epic100.dataset import EpicSegmentVideoDataset
-from epic100.errors import EpicError
-from epic100.sampling import VideoPoolSampler
-from epic100.segments import read_segments
+from epic100.base.errors import EpicError
+from epic100.clips.dataset import EpicSegmentVideoDataset
+from epic100.clips.sampling import VideoPoolSampler
+from epic100.segments.segment_list import read_segments
 from epic100.training.loop import RestOfOrder
+from support.small_runs import copy_results, end_of, run, said, same, signal_at, start, work_dir
 
 LOADERS = {
     "no workers": {"workers": 0},

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from mmengine.config import Config
 
-from epic100.errors import EpicError
-from epic100.segments import COLUMNS
+from epic100.base.errors import EpicError
+from epic100.segments.segment_list import COLUMNS
 from epic100.training.device import Placement
 from epic100.training.plan import check_validation, epoch_seconds, make_plan
 from epic100.training.trial import Trial

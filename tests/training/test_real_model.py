@@ -9,7 +9,7 @@ import torch
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from epic100.pairs import read_pairs, write_pairs
+from epic100.segments.pairs import read_pairs, write_pairs
 from epic100.training import TrainSettings, build_config
 from epic100.training.device import Placement, fit_device
 from epic100.training.stamp import open_work_dir, run_stamp

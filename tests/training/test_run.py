@@ -2,18 +2,19 @@ import shutil
 from pathlib import Path
 
 import pytest
-import small_runs
 import torch
 from mmengine.config import Config
-from small_runs import copy_results
 
-from epic100.cleaning import pool
-from epic100.errors import EpicError
-from epic100.model_file import load_model
-from epic100.pairs import read_pairs
-from epic100.prediction import PredictSettings, predict, read_predictions
-from epic100.segments import read_segments
+from epic100.base.errors import EpicError
+from epic100.model.model_file import load_model
+from epic100.prediction import PredictSettings, predict
+from epic100.scoring.predictions import read_predictions
+from epic100.segments.cleaning import pool
+from epic100.segments.pairs import read_pairs
+from epic100.segments.segment_list import read_segments
 from epic100.training import TrainSettings, build_config, set_epochs, train
+from support import small_runs
+from support.small_runs import copy_results
 
 DEMO_CONFIG = "config/x3d_demo.py"
 SMALL = small_runs.SMALL | {"train_cfg.val_interval": 100}

@@ -1,10 +1,10 @@
 import json
 
 import pytest
-from small_runs import copy_results
 
 from epic100.training import TrainSettings, build_config
 from epic100.training.stamp import differences, open_work_dir, read_stamp, run_stamp
+from support.small_runs import copy_results
 
 
 @pytest.fixture

@@ -31,9 +31,8 @@ def test_a_second_ctrl_c_interrupts_at_once():
 
 def test_workers_outlive_signals_of_others_and_end_at_their_parents():
     # In a process of its own, as a rule's is: threads that other tests left here take signals too.
-    folder = Path(__file__).parent
     program = (
-        f"import sys; sys.path[:0] = [{str(folder)!r}, {str(folder.parent)!r}]\n"
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import test_stop; test_stop.workers_outlive_signals()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

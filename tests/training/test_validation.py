@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from epic100.metrics import official_metrics
-from epic100.pairs import read_pairs
-from epic100.scores import fold_pairs
+from epic100.scoring.folding import fold_pairs
+from epic100.scoring.metrics import official_metrics
+from epic100.segments.pairs import read_pairs
 from epic100.training.validation import ACTION_TOP1, EpicPairMetric
 
 FIGURES = {f"epic/overall_{task}_accuracy_at_{k}" for task in ("verb", "noun", "action")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.training.weights import fit_weights, local_weights
 
 

@@ -1,63 +1,9 @@
-"""The one door to MMAction2: import this before `mmaction.models`.
+"""All that this project registers with MMAction2: model, dataset, transforms, loop, hooks, metric.
 
-The wheel and sdist of mmaction2 1.2.0 leave out the folder `mmaction/models/localizers/drn`, which
-its own `__init__` imports, so `import mmaction.models` fails as published. A finder at the *end* of
-`sys.meta_path` serves placeholders for those two modules, and only where the real ones are absent;
-nothing in site-packages is changed, and a mended release needs no change here.
-In an MMEngine config: `custom_imports = dict(imports=["epic100.mmaction"])`, which also registers
-this project's model, dataset, transforms, loop, hooks and metric.
+In an MMEngine config: `custom_imports = dict(imports=["epic100.mmaction"])`. Model files hold this
+name, so it stays. No module of the library imports this one: what a training builds by name stands
+in `epic100.training.registered`, what a prediction builds in `clips.registered` and
+`model.registered`.
 """
 
-import importlib.abc
-import importlib.machinery
-import sys
-import warnings
-
-PACKAGE = "mmaction.models.localizers.drn"
-MODULE = f"{PACKAGE}.drn"
-
-
-class _DrnPlaceholder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    def find_spec(self, fullname, path=None, target=None):
-        if fullname not in (PACKAGE, MODULE):
-            return None
-        return importlib.machinery.ModuleSpec(fullname, self, is_package=fullname == PACKAGE)
-
-    def create_module(self, spec):
-        return None
-
-    def exec_module(self, module):
-        if module.__name__ == MODULE:
-
-            class DRN:
-                """Stands in for a localizer that the published wheel lacks."""
-
-                def __init__(self, *args, **kwargs):
-                    raise NotImplementedError("DRN is not part of the published mmaction2 1.2.0")
-
-            module.DRN = DRN
-
-
-if not any(isinstance(finder, _DrnPlaceholder) for finder in sys.meta_path):
-    sys.meta_path.append(_DrnPlaceholder())
-
-with warnings.catch_warnings():
-    # mmcv-lite has no compiled operators; no recognizer here wants one.
-    warnings.filterwarnings("ignore", message=".*mmcv-lite.*")
-    warnings.filterwarnings("ignore", message=".*Fail to import.*")
-    import mmaction.datasets
-    import mmaction.models  # noqa: F401
-
-# These register themselves with what was imported above.
-import epic100.recognizer  # noqa: E402
-import epic100.sampling  # noqa: E402
-import epic100.training.checkpoint_hook  # noqa: E402
-import epic100.training.console  # noqa: E402
-import epic100.training.device  # noqa: E402
-import epic100.training.heads  # noqa: E402
-import epic100.training.history  # noqa: E402
-import epic100.training.hooks  # noqa: E402
-import epic100.training.loop  # noqa: E402
-import epic100.training.timing  # noqa: E402
-import epic100.training.validation  # noqa: E402
-import epic100.transforms  # noqa: E402,F401
+import epic100.training.registered  # noqa: F401

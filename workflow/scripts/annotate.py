@@ -1,9 +1,9 @@
 """Rule annotate: official CSV -> segment list."""
 
-from epic100.annotations import index_segments, load_annotations
-from epic100.rule_log import rule_log
-from epic100.segments import write_segments
-from epic100.sheet import read_sheet
+from epic100.base.rule_log import rule_log
+from epic100.segments.annotations import index_segments, load_annotations
+from epic100.segments.segment_list import write_segments
+from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
     videos = {video.video_id: video for video in read_sheet(snakemake.input.sheet)}

@@ -1,7 +1,7 @@
 """Rule annotations_ok: the annotation files against the pinned checksums."""
 
+from epic100.base.rule_log import rule_log
 from epic100.download.annotations import verify_annotations
-from epic100.rule_log import rule_log
 
 with rule_log(snakemake.log[0]):
     verify_annotations(

@@ -1,8 +1,8 @@
 """Rule clean: segments x scans -> clean lists, pair table, reasons for what was dropped."""
 
-from epic100.cleaning import clean
-from epic100.rule_log import rule_log
-from epic100.sheet import read_sheet
+from epic100.base.rule_log import rule_log
+from epic100.segments.cleaning import clean
+from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
     splits = snakemake.params.splits

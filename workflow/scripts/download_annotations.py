@@ -1,8 +1,8 @@
 """Rule download_annotations: the official CSVs and lists at their pinned version."""
 
+from epic100.base.rule_log import rule_log
 from epic100.download.annotations import download_annotations
 from epic100.download.fetch import FetchSettings
-from epic100.rule_log import rule_log
 
 with rule_log(snakemake.log[0]):
     download_annotations(

@@ -1,7 +1,7 @@
 """Rule evaluate: predictions on the validation split -> the official figures."""
 
-from epic100.evaluation import evaluate
-from epic100.rule_log import rule_log
+from epic100.base.rule_log import rule_log
+from epic100.scoring.evaluation import evaluate
 
 with rule_log(snakemake.log[0]):
     figures = evaluate(

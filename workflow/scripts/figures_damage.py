@@ -2,11 +2,11 @@
 
 import pandas as pd
 
+from epic100.base.rule_log import rule_log
 from epic100.figures.damage import plot_archive, plot_close_up, plot_dropped
-from epic100.rule_log import rule_log
-from epic100.scan.table import read_scan_table
-from epic100.segments import read_segments
-from epic100.sheet import read_sheet
+from epic100.segments.segment_list import read_segments
+from epic100.video.scan_table import read_scan_table
+from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
     videos = {video.video_id: video for video in read_sheet(snakemake.input.sheet)}

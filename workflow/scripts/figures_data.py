@@ -1,14 +1,14 @@
 """Rule figures_data: official CSVs -> pictures of segments, lengths and classes."""
 
-from epic100.class_names import read_class_names
+from epic100.base.rule_log import rule_log
 from epic100.figures.data import (
     annotated_segments,
     plot_classes,
     plot_lengths,
     plot_participants,
 )
-from epic100.rule_log import rule_log
-from epic100.sheet import read_sheet
+from epic100.segments.class_names import read_class_names
+from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
     params = snakemake.params

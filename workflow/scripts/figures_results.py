@@ -4,14 +4,14 @@ import json
 import os
 from pathlib import Path
 
-from epic100.atomic import atomic_path
-from epic100.class_names import read_class_names
+from epic100.base.atomic import atomic_path
+from epic100.base.rule_log import rule_log
 from epic100.figures.outcomes import by_class, outcomes
 from epic100.figures.results import plot_confusion, plot_official, plot_per_class
 from epic100.figures.strips import plot_strips, surest
-from epic100.official_lists import read_list
-from epic100.prediction import read_predictions
-from epic100.rule_log import rule_log
+from epic100.scoring.predictions import read_predictions
+from epic100.segments.class_names import read_class_names
+from epic100.segments.official_lists import read_list
 
 with rule_log(snakemake.log[0]):
     given, made, params = snakemake.input, snakemake.output, snakemake.params

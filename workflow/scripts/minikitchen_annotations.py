@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from epic100.base.rule_log import rule_log
 from epic100.minikitchen import write_annotations
-from epic100.rule_log import rule_log
-from epic100.sheet import read_sheet
+from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
     write_annotations(

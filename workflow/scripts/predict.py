@@ -2,8 +2,8 @@
 
 import os
 
+from epic100.base.rule_log import rule_log
 from epic100.prediction import PredictSettings, predict
-from epic100.rule_log import rule_log
 
 with rule_log(snakemake.log[0]):
     predict(

@@ -1,9 +1,9 @@
 """Rule proxy: a participant's videos -> small copies of them and their frame indexes."""
 
+from epic100.base.rule_log import rule_log
 from epic100.proxy import ProxySettings, make_proxies
-from epic100.rule_log import rule_log
-from epic100.scan import ScanLimits
-from epic100.sheet import Video
+from epic100.video.decoder_process import ScanLimits
+from epic100.video.sheet import Video
 
 with rule_log(snakemake.log[0]):
     make_proxies(

@@ -1,7 +1,7 @@
 """Rule report: ask Snakemake for its report on what this run has made."""
 
-from epic100.report import write_report
-from epic100.rule_log import rule_log
+from epic100.base.rule_log import rule_log
+from epic100.report.snakemake_report import write_report
 
 with rule_log(snakemake.log[0]):
     write_report(

@@ -1,8 +1,9 @@
 """Rule scan: every frame of a participant's videos -> scan table and frame indexes."""
 
-from epic100.rule_log import rule_log
-from epic100.scan import ScanLimits, scan_participant
-from epic100.sheet import Video, unlisted_files
+from epic100.base.rule_log import rule_log
+from epic100.scan import scan_participant
+from epic100.video.decoder_process import ScanLimits
+from epic100.video.sheet import Video, unlisted_files
 
 with rule_log(snakemake.log[0]):
     videos = [Video(**row) for row in snakemake.params.rows]

@@ -1,7 +1,7 @@
 """Rule summary: what was kept and how good it is, in a text for people."""
 
-from epic100.rule_log import rule_log
-from epic100.summary import write_summary
+from epic100.base.rule_log import rule_log
+from epic100.report.summary import write_summary
 
 with rule_log(snakemake.log[0]):
     write_summary(snakemake.input.salvage, snakemake.input.metrics, snakemake.output.text)

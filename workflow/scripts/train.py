@@ -2,7 +2,7 @@
 
 import os
 
-from epic100.rule_log import rule_log
+from epic100.base.rule_log import rule_log
 from epic100.training import TrainSettings, launch
 
 with rule_log(snakemake.log[0]):

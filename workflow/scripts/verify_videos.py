@@ -1,8 +1,8 @@
 """Rule verify_videos: a participant's files against the sheet's md5s."""
 
+from epic100.base.rule_log import rule_log
 from epic100.download.verify import verify_videos
-from epic100.rule_log import rule_log
-from epic100.sheet import Video
+from epic100.video.sheet import Video
 
 with rule_log(snakemake.log[0]):
     verify_videos(

@@ -1,7 +1,7 @@
 """Rule videos_ok: one word on the whole archive."""
 
+from epic100.base.rule_log import rule_log
 from epic100.download.verify import settle
-from epic100.rule_log import rule_log
 
 with rule_log(snakemake.log[0]):
     settle(snakemake.input.tables, snakemake.output.ok)

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from epic100.atomic import atomic_path
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.base.text_table import read_table
 from epic100.download.checksum import Checksum, digest
 from epic100.download.fetch import FetchSettings, fetch
-from epic100.errors import EpicError
-from epic100.official_lists import CLASS_LISTS, LISTS
-from epic100.text_table import read_table
+from epic100.segments.official_lists import CLASS_LISTS, LISTS
 
 COLUMNS = ("name", "url", "checksum")
 # Official names by the keys of the config's `annotations:` and `evaluate:`.

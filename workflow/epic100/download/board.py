@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from epic100.base.rule_log import Progress
 from epic100.download.part import part_state
-from epic100.rule_log import Progress
-from epic100.sheet import Video
+from epic100.video.sheet import Video
 
 LOOK_SECONDS = 5.0
 

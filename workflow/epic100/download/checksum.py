@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 
 DIGITS = {"md5": 32, "sha256": 64, "git": 40}
 _CHUNK = 1 << 20

@@ -15,9 +15,9 @@ from pathlib import Path
 import requests
 import urllib3
 
+from epic100.base.errors import EpicError
 from epic100.download.checksum import Checksum, digest
 from epic100.download.part import Part, claim
-from epic100.errors import EpicError
 
 AGENT = "epic100-workflow (EPIC-KITCHENS-100 action recognition)"
 CHUNK = 1 << 20

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 
 _BUFFER = 1 << 17  # what a killed process loses at most
 

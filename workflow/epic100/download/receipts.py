@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from epic100.atomic import atomic_path
-from epic100.sheet import Video
+from epic100.base.atomic import atomic_path
+from epic100.video.sheet import Video
 
 # Snakemake touches what a job has made, so that a fetched file is a little newer than its receipt.
 TOUCH_SECONDS = 600

@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from epic100.atomic import atomic_path
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.base.rule_log import Progress
+from epic100.base.text_table import read_table
 from epic100.download.checksum import digest
 from epic100.download.receipts import Receipts
 from epic100.download.videos import md5_of_sheet
-from epic100.errors import EpicError
-from epic100.rule_log import Progress
-from epic100.sheet import Video
-from epic100.text_table import read_table
+from epic100.video.sheet import Video
 
 VERIFIED, WRONG, UNVERIFIED = "verified", "wrong", "unverified"
 UNREADABLE, MISSING = "unreadable", "missing"

@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from epic100.base.errors import EpicError
 from epic100.download.board import Board
 from epic100.download.checksum import Checksum, digest
 from epic100.download.fetch import FetchSettings, fetch
 from epic100.download.receipts import Receipts
-from epic100.errors import EpicError
-from epic100.sheet import Video
+from epic100.video.sheet import Video
 
 
 def download_video(

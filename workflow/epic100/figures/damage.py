@@ -27,8 +27,8 @@ from epic100.figures.style import (
     stack_splits,
     time_unit,
 )
-from epic100.scan.table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow
-from epic100.sheet import Video
+from epic100.video.scan_table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow
+from epic100.video.sheet import Video
 
 CLOSE_UP = 32  # videos with a row of their own
 LEFT_OUT = "left out"  # by the config: no scan table has them
@@ -117,7 +117,7 @@ def plot_close_up(
 def plot_dropped(dropped: pd.DataFrame, salvage: pd.DataFrame, path: str | os.PathLike) -> None:
     """Why segments were dropped, and what either cleaning policy leaves each participant.
 
-    `dropped`: `narration_id split reason`; `salvage`: the columns of `epic100.salvage`.
+    `dropped`: `narration_id split reason`; `salvage`: the columns of `epic100.segments.kept`.
     """
     kinds = reason_kinds(dropped["reason"])
     counts = dropped.groupby([kinds, "split"]).size().unstack(fill_value=0)

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from epic100.annotations import load_annotations
-from epic100.class_names import TASKS, ClassNames
 from epic100.figures.style import (
     BLACK,
     GREY,
@@ -23,8 +21,10 @@ from epic100.figures.style import (
     stack_splits,
     time_unit,
 )
-from epic100.segments import NO_LABEL
-from epic100.sheet import Video
+from epic100.segments.annotations import load_annotations
+from epic100.segments.class_names import TASKS, ClassNames
+from epic100.segments.segment_list import NO_LABEL
+from epic100.video.sheet import Video
 
 TOP = 24  # classes with a bar of their own
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from epic100.class_names import TASKS, ClassNames
-from epic100.metrics import official_hits
-from epic100.prediction import Predictions
-from epic100.segments import read_segments
-from epic100.submission.export import complete_scores
+from epic100.scoring.completion import complete_scores
+from epic100.scoring.metrics import official_hits
+from epic100.scoring.predictions import Predictions
+from epic100.segments.class_names import TASKS, ClassNames
+from epic100.segments.segment_list import read_segments
 
 
 def outcomes(

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pandas as pd
 
-from epic100.class_names import TASKS, ClassNames
 from epic100.figures.outcomes import confusion
 from epic100.figures.style import (
     BLACK,
@@ -18,6 +17,7 @@ from epic100.figures.style import (
     say_nothing_to_show,
     short,
 )
+from epic100.segments.class_names import TASKS, ClassNames
 
 TOP = 24  # classes with a bar of their own
 SQUARE = 14  # verbs of the confusion table

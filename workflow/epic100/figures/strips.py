@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from epic100.class_names import ClassNames
-from epic100.dataset import index_path
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.figures.style import VERMILION, drawing, say_nothing_to_show
-from epic100.scan import load_index
-from epic100.segments import read_segments
-from epic100.video import VideoReader
+from epic100.segments.class_names import ClassNames
+from epic100.segments.segment_list import read_segments
+from epic100.video.index_file import index_path, load_index
+from epic100.video.reader import VideoReader
 
 STRIPS, FRAMES = 6, 6
 HEIGHT = 120  # pixels of a frame

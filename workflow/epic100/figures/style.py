@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from epic100.atomic import atomic_path
+from epic100.base.atomic import atomic_path
 
 WIDTH, MAX_HEIGHT = 10.0, 6.2  # inches
 DPI = 110  # of photographs; drawings are SVG

@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
+from epic100.base.text_table import read_table
 from epic100.figures.style import (
     BLACK,
     BLUE,
@@ -18,7 +19,6 @@ from epic100.figures.style import (
     say_nothing_to_show,
     time_unit,
 )
-from epic100.text_table import read_table
 
 COLUMNS = (
     "epoch", "iter", "lr", "loss", "verb_top1", "verb_top5", "noun_top1", "noun_top5",

@@ -14,9 +14,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from epic100.atomic import atomic_path
-from epic100.errors import EpicError
-from epic100.scan.mp4_boxes import top_boxes
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.video.mp4_boxes import top_boxes
 
 
 def coded_data(path: str | os.PathLike, box: str = "mdat") -> tuple[int, int]:

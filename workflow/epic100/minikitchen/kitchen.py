@@ -18,12 +18,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-from epic100.annotations import annotation_rate
-from epic100.atomic import atomic_path
-from epic100.errors import EpicError
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import KINDS
 from epic100.minikitchen.drawing import random_sprite, render
-from epic100.sheet import Video
+from epic100.segments.annotations import annotation_rate
+from epic100.video.sheet import Video
 
 VERBS = {0: "take", 2: "wash", 9: "pour", 10: "mix"}
 NOUNS = {1: "spoon", 2: "plate", 5: "pan", 7: "bowl"}

@@ -12,9 +12,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from epic100.atomic import atomic_path
-from epic100.errors import EpicError
-from epic100.video_index import picture_stream
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.video.ffmpeg import picture_stream
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import sys
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.prediction.job import REPORT, Job
 from epic100.prediction.worker import predict_videos
 

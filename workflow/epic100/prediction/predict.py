@@ -7,14 +7,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from epic100.errors import EpicError
-from epic100.model_file import digest, load_model
-from epic100.prediction.file import Predictions, write_predictions
+from epic100.base.errors import EpicError
+from epic100.base.rule_log import Progress
+from epic100.model.model_file import digest, load_model
 from epic100.prediction.job import Job
 from epic100.prediction.processes import run_jobs
 from epic100.prediction.shards import Shards, run_key, video_stamp
-from epic100.rule_log import Progress
-from epic100.segments import read_segments
+from epic100.scoring.predictions import Predictions, write_predictions
+from epic100.segments.segment_list import read_segments
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.prediction.job import REPORT, Job
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from epic100.atomic import atomic_path
+from epic100.base.atomic import atomic_path
 
 
 class Shards:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 
 
 def view_pipeline(pipeline: Sequence[dict], clips: int, crops: int, index_dir: str) -> list[dict]:

@@ -9,9 +9,9 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch.utils.data import DataLoader
 
-from epic100.config_text import parse_config
-from epic100.errors import EpicError, words
-from epic100.model_file import TrainedModel, load_model
+from epic100.base.errors import EpicError, words
+from epic100.model.config_text import parse_config
+from epic100.model.model_file import TrainedModel, load_model
 from epic100.prediction.job import Job
 from epic100.prediction.shards import Shards
 from epic100.prediction.views import mean_log_probs, view_pipeline
@@ -23,7 +23,8 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     Raises EpicError where a frame does not decode or the model gives no finite number; the videos
     before are kept.
     """
-    import epic100.mmaction  # noqa: F401  (registers models, datasets and transforms)
+    import epic100.clips.registered
+    import epic100.model.registered  # noqa: F401
 
     init_default_scope("mmaction")
     torch.set_num_threads(job.threads)

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from epic100.atomic import atomic_path
-from epic100.errors import EpicError
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
 from epic100.proxy.encoder import CANNOT_WRITE, ProxySettings, same_clock
-from epic100.scan import ScanLimits, load_index
-from epic100.scan.decoder_process import run_decoder
-from epic100.scan.table import ScanRow, read_scan_table
-from epic100.sheet import Video
-from epic100.video_index import VideoIndex
-from epic100.video_jobs import Board, complete
+from epic100.video.decoder_process import ScanLimits, run_decoder
+from epic100.video.index import VideoIndex
+from epic100.video.index_file import load_index, write_indexes
+from epic100.video.scan_table import ScanRow, read_scan_table
+from epic100.video.sheet import Video
+from epic100.video.side_by_side import Board, complete
 
 ENCODER = (sys.executable, "-m", "epic100.proxy.encoder")
 VERSION = 1  # raise it when copies are made otherwise, so that old ones are not used
@@ -95,7 +95,7 @@ def make_proxies(
     )
     rows = [row for row, _ in results]
     _refuse_disk_errors(rows, copies)
-    _write_indexes(results, index)
+    write_indexes({row.video_id: own for row, own in results if own is not None}, index)
     _write_table(rows, table)
     for row in rows:
         if row.state == ORIGINAL:
@@ -248,15 +248,6 @@ def _refuse_disk_errors(rows: Sequence[ProxyRow], copies: str | os.PathLike) -> 
             f"{copies}: {failed[0].reason}; no copy of {names}; the others are kept: make room "
             "(or set `videos: proxy: root:`) and run again"
         )
-
-
-def _write_indexes(results: Sequence[Result], path: str | os.PathLike) -> None:
-    arrays = {}
-    for row, own in results:
-        if own is not None:
-            arrays |= own.to_arrays(f"{row.video_id}/")
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
 
 
 def _write_table(rows: Sequence[ProxyRow], path: str | os.PathLike) -> None:

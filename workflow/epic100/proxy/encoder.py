@@ -22,12 +22,12 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from epic100.atomic import atomic_path
-from epic100.errors import EpicError
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
 from epic100.proxy.pictures import clock, numbered
 from epic100.proxy.rotation import copy_rotation
-from epic100.scan.stream_pass import words
-from epic100.video_index import VideoIndex, build_index, picture_stream
+from epic100.video.ffmpeg import error_text, picture_stream
+from epic100.video.index import VideoIndex, build_index
 
 CANNOT_WRITE = "cannot write"  # of a reason: not the video's fault
 PROGRESS_EVERY = 64  # pictures
@@ -174,7 +174,7 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:
-        raise EpicError(f"{CANNOT_WRITE} the copy: {words(error)}") from error
+        raise EpicError(f"{CANNOT_WRITE} the copy: {error_text(error)}") from error
 
 
 def check_copy(
@@ -268,7 +268,9 @@ def main() -> None:
             facts = {"key": options.key, "bytes": size, **asdict(made)}
             np.savez_compressed(temporary, facts=np.array(json.dumps(facts)), **own.to_arrays())
     except (EpicError, av.error.FFmpegError) as error:
-        raise SystemExit(str(error) if isinstance(error, EpicError) else words(error)) from error
+        raise SystemExit(
+            str(error) if isinstance(error, EpicError) else error_text(error)
+        ) from error
 
 
 if __name__ == "__main__":

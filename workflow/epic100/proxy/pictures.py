@@ -7,8 +7,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from epic100.errors import EpicError
-from epic100.video_index import VideoIndex
+from epic100.base.errors import EpicError
+from epic100.video.index import VideoIndex
 
 REORDER = 16  # pictures that may come out ahead of one that is shown before them
 

@@ -6,7 +6,7 @@
 import struct
 from pathlib import Path
 
-from epic100.scan.mp4_boxes import top_boxes
+from epic100.video.mp4_boxes import top_boxes
 
 # Of the track header box after its name (ISO 14496-12, section 8.3.2), by its version.
 _MATRIX_AT = {0: 40, 1: 52}

@@ -47,7 +47,7 @@ from epic100.scan.packet_checks import (
     blame_sizes,
     blame_times,
 )
-from epic100.video_index import VideoIndex
+from epic100.video.index import VideoIndex
 
 OFF = "pictures are off their time"
 # These spoil the picture itself: one that no other is built on spoils nothing else.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from epic100.video_index import VideoIndex
+from epic100.video.index import VideoIndex
 
 UNDECODED, CORRUPT = "packets do not decode cleanly", "pictures are flagged corrupt"
 SILENT = "pictures do not come out of the decoder"

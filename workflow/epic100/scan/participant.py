@@ -17,15 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from epic100.atomic import atomic_path
-from epic100.scan.decoder_process import ScanLimits, run_decoder
-from epic100.scan.hints import sheet_hint
-from epic100.scan.table import MISSING, OK, STATES, UNREADABLE, ScanRow, write_scan_table
-from epic100.sheet import Video
-from epic100.video_index import VideoIndex
-from epic100.video_jobs import Board, complete
-
-__all__ = ["ScanLimits", "WORKER", "load_index", "scan_participant"]
+from epic100.scan.oddities import sheet_hint
+from epic100.video.decoder_process import ScanLimits, run_decoder
+from epic100.video.index import VideoIndex
+from epic100.video.index_file import write_indexes
+from epic100.video.scan_table import MISSING, OK, STATES, UNREADABLE, ScanRow, write_scan_table
+from epic100.video.sheet import Video
+from epic100.video.side_by_side import Board, complete
 
 WORKER = (sys.executable, "-m", "epic100.scan.worker")
 CACHE_VERSION = 2  # raise it when the worker finds more, so that old results are not used
@@ -64,11 +62,9 @@ def scan_participant(
         lambda video, board: jobs[video.video_id].decode(limits, worker, board),
         threads,
     )
-    arrays = {
-        f"{row.video_id}/{name}": value for row, found in results for name, value in found.items()
-    }
-    with atomic_path(index) as temporary:
-        np.savez_compressed(temporary, **arrays)
+    write_indexes(
+        {row.video_id: VideoIndex.from_arrays(found) for row, found in results if found}, index
+    )
     rows = [row for row, _ in results]
     write_scan_table(rows, table)
     for row in rows:
@@ -80,14 +76,6 @@ def scan_participant(
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     say(f"{len(rows)} videos: {told}; {decoded} of them decoded now")
     return rows
-
-
-def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex | None:
-    """The index of one video from a participant's .npz, or None where it has none."""
-    with np.load(path) as arrays:
-        if f"{video_id}/steps" not in arrays:
-            return None
-        return VideoIndex.from_arrays(arrays, f"{video_id}/")
 
 
 class _Job:

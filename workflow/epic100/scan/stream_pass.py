@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import av
 
 from epic100.scan import h264
-from epic100.scan.hints import Looks
+from epic100.scan.oddities import Looks
 from epic100.scan.packet_checks import (
     BROKEN_UNITS,
     CORRUPT,
@@ -18,6 +18,7 @@ from epic100.scan.packet_checks import (
     WRONG_TIME,
     Packet,
 )  # fmt: skip
+from epic100.video.ffmpeg import error_text
 
 PROGRESS_SECONDS = 0.5
 MACROBLOCKS_BELOW = 2048  # of the taller picture: how far nonsense may run before it is noticed
@@ -104,7 +105,7 @@ class StreamPass:
                         yield packet
                 return
             except (av.error.FFmpegError, OSError) as error:
-                self.broke_off = words(error)
+                self.broke_off = error_text(error)
                 tries += 1
 
     def _take(self, packet: av.Packet) -> None:
@@ -267,11 +268,6 @@ def _in_the_open(packet: av.Packet, data: memoryview) -> av.Packet:
     fresh = av.Packet(bytes(data))
     fresh.pts, fresh.dts, fresh.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
     return fresh
-
-
-def words(error: Exception) -> str:
-    """What an error of FFmpeg says, without its number and the path."""
-    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def _check_memory(error: Exception) -> None:

@@ -5,7 +5,7 @@ Runs as a process of its own, because some damaged files make decoders spin, eat
 
 A video is `unreadable` if it cannot be opened, has no video stream, no times, or no picture that
 decodes. What marks pictures as damaged: `epic100.scan.damage_ranges`; what is only told as a hint:
-`epic100.scan.hints`.
+`epic100.scan.oddities`.
 """
 
 import argparse
@@ -14,13 +14,14 @@ from pathlib import Path
 import av
 import numpy as np
 
-from epic100.atomic import atomic_path
+from epic100.base.atomic import atomic_path
 from epic100.scan.damage_ranges import judge
-from epic100.scan.hints import hints, pauses
-from epic100.scan.mp4_boxes import top_boxes
-from epic100.scan.stream_pass import StreamPass, words
-from epic100.scan.table import DAMAGED, OK, UNREADABLE, ScanRow
-from epic100.video_index import VideoIndex, picture_stream
+from epic100.scan.oddities import hints, pauses
+from epic100.scan.stream_pass import StreamPass
+from epic100.video.ffmpeg import error_text, picture_stream
+from epic100.video.index import VideoIndex
+from epic100.video.mp4_boxes import top_boxes
+from epic100.video.scan_table import DAMAGED, OK, UNREADABLE, ScanRow
 
 SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # before an index is taken to be cut short
 
@@ -118,15 +119,15 @@ def _why_closed(path: Path, error: Exception) -> str:
     try:
         boxes = top_boxes(path)
     except OSError:
-        return words(error)
+        return error_text(error)
     if not path.stat().st_size:
         return "the file is empty"
     names = [name for name, _, _ in boxes]
     if names[:1] == ["ftyp"] and ("moov" not in names or boxes[-1][2] > path.stat().st_size):
         return "truncated: its index (moov box) is not there, or not all of it"
     if names[:1] != ["ftyp"]:
-        return f"not a video file ({words(error)})"
-    return f"its index is spoilt ({words(error)})"
+        return f"not a video file ({error_text(error)})"
+    return f"its index is spoilt ({error_text(error)})"
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from epic100.errors import EpicError
-from epic100.slurm.fronts import LOGS, real
+from epic100.base.errors import EpicError
+from epic100.slurm.wrappers import LOGS, real
 
 ASK_SECONDS = 60.0
 FORMAT = "JobID:20,Cluster:60,State:20,TimeUsed:20,Partition:60,StdOut:4096"

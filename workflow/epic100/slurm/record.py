@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from epic100.atomic import atomic_path
-from epic100.errors import EpicError
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
 from epic100.slurm import queue
-from epic100.slurm.fronts import real
+from epic100.slurm.wrappers import real
 
 RECORD = Path(".snakemake/epic100-run.json")
 LOCKS = Path(".snakemake/locks")

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.slurm import queue, record
-from epic100.slurm.fronts import BIN
 from epic100.slurm.watch import Watch
+from epic100.slurm.wrappers import BIN
 
 
 class Session:
@@ -20,7 +20,7 @@ class Session:
         self._watch: Watch | None = None
 
     def begin(self, clusters: Sequence[str]) -> None:
-        """Put the fronts on the PATH and leave a record of the run, whose jobs go to `clusters`."""
+        """Put the wrappers on the PATH and record the run, whose jobs go to `clusters`."""
         self._clusters = clusters
         os.environ["EPIC100_PYTHON"] = sys.executable
         os.environ["PATH"] = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])

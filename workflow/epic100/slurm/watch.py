@@ -1,4 +1,4 @@
-"""Beside a running workflow: keep its record fresh, and pass on what the fronts tell."""
+"""Beside a running workflow: keep its record fresh, and pass on what the wrappers report."""
 
 import os
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from epic100.slurm import record
-from epic100.slurm.fronts import NOTES
+from epic100.slurm.wrappers import NOTES
 
 NOTES_FILE = Path(".snakemake/epic100-slurm.log")
 LOOK_SECONDS = 2.0

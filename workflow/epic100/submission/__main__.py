@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from epic100.config import layered_config
-from epic100.errors import EpicError
+from epic100.base.config import layered_config
+from epic100.base.errors import EpicError
 from epic100.submission.check import HINT, check, check_zip
 from epic100.submission.files import existing_file, expected_ids, read_pickle, read_pt
 

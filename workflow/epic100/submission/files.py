@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from epic100.atomic import atomic_path
-from epic100.errors import EpicError
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
 from epic100.submission.check import CHALLENGE, MEMBER, OUTPUTS, VERSION, sls_problems
 
 PathLike = str | os.PathLike

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.training.checkpoints import (
     checkpoint_path,
     checkpoints,
@@ -19,9 +19,9 @@ from epic100.training.checkpoints import (
     require_space,
     write_checkpoint,
 )
+from epic100.training.collective import on_rank_0
 from epic100.training.device import bare
 from epic100.training.loop import ResumableEpochLoop
-from epic100.training.ranks import on_rank_0
 from epic100.training.stamp import FILE as STAMP
 from epic100.training.stamp import differences, read_stamp, run_stamp
 from epic100.training.state import collect_state, take_own_state

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from epic100.atomic import atomic_path
-from epic100.errors import EpicError
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
 from epic100.training.stamp import differences
 
 BEST = "best.pth"

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from epic100.rule_log import Progress
+from epic100.base.rule_log import Progress
 
 
 class QuietRunner(Runner):

@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.registry import MODEL_WRAPPERS
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 
 CHANNELS_LAST = "ChannelsLastRecognizer3D"
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}

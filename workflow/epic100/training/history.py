@@ -6,10 +6,10 @@ from mmaction.registry import HOOKS
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 
-from epic100.atomic import atomic_path
-from epic100.errors import EpicError
-from epic100.metrics import TASKS
-from epic100.training.ranks import on_rank_0
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.scoring.metrics import TASKS
+from epic100.training.collective import on_rank_0
 from epic100.training.validation import figure_name
 
 FILE = "training.tsv"

@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.training.device import place
 from epic100.training.run import TrainSettings, train
 from epic100.training.weights import local_weights

@@ -11,9 +11,9 @@ from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import BatchSampler, Sampler
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.training.checkpoints import checkpoints
-from epic100.training.ranks import on_rank_0
+from epic100.training.collective import on_rank_0
 from epic100.training.stop import StopSignals, end_workers, shelter_workers
 
 

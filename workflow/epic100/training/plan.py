@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from mmengine.config import Config
 
-from epic100.errors import EpicError
-from epic100.segments import NO_LABEL, read_segments
+from epic100.base.errors import EpicError
+from epic100.segments.segment_list import NO_LABEL, read_segments
 from epic100.training.device import CHANNELS_LAST, Placement
 from epic100.training.trial import Trial
 

@@ -17,7 +17,7 @@ signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 import torch.distributed  # noqa: E402
 from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
-from epic100.errors import EpicError  # noqa: E402
+from epic100.base.errors import EpicError  # noqa: E402
 
 
 @record

@@ -16,11 +16,11 @@ from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
-from epic100.atomic import atomic_path
-from epic100.errors import EpicError
-from epic100.model_file import TrainedModel, save_model
-from epic100.pairs import pairs_path, read_pairs
-from epic100.segments import read_segments
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.model.model_file import TrainedModel, save_model
+from epic100.segments.pairs import pairs_path, read_pairs
+from epic100.segments.segment_list import read_segments
 from epic100.training.checkpoint_hook import fit_checkpoints
 from epic100.training.console import QuietRunner, quiet
 from epic100.training.device import fit_device, place
@@ -133,7 +133,7 @@ def train(
     and settings of the run; the same run, started again, goes on from its newest whole checkpoint.
     Raises EpicError also where a signal asked to stop, once the state is saved.
     """
-    import epic100.mmaction  # noqa: F401  (registers models, datasets and hooks)
+    import epic100.training.registered  # noqa: F401
 
     init_default_scope("mmaction")
     config = build_config(settings, results, video_root, index_dir)

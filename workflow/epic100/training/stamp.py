@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from epic100.atomic import atomic_path
+from epic100.base.atomic import atomic_path
 
 FILE = "stamp.json"
 SHOWN = 3

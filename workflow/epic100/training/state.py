@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.training.device import bare
 
 

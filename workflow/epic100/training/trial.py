@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 from epic100.training.device import Placement, autocast, compile_backbone, drop_compile
 from epic100.training.weights import Fit, fit_weights
 

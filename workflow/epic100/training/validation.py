@@ -7,9 +7,9 @@ from mmaction.registry import METRICS
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 
-from epic100.metrics import RecognitionMetrics
-from epic100.pairs import read_pairs
-from epic100.scores import fold_pairs
+from epic100.scoring.folding import fold_pairs
+from epic100.scoring.metrics import RecognitionMetrics
+from epic100.segments.pairs import read_pairs
 
 PREFIX = "epic"
 

@@ -9,7 +9,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor
 
-from epic100.errors import EpicError
+from epic100.base.errors import EpicError
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,72 @@
+import subprocess
+import sys
+
+import pytest
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+
+
+def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path):
+    target = tmp_path / "new" / "folder" / "video.MP4"
+    with atomic_path(target) as temporary:
+        assert temporary.parent == target.parent and temporary.suffix == ".MP4"
+        temporary.write_bytes(b"first")
+        assert not target.exists()
+        temporary.write_bytes(b"first second")
+    assert target.read_bytes() == b"first second"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_new_file_takes_the_old_one_s_place_in_one_step(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with atomic_path(str(target)) as temporary:
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("written", [True, False])
+def test_whatever_stops_a_writer_the_old_file_stays_and_no_other(tmp_path, failure, written):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(failure), atomic_path(target) as temporary:
+        if written:
+            temporary.write_text("half")
+        raise failure
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+
+
+def test_a_name_that_a_folder_has_is_not_taken_and_nothing_stays_behind(tmp_path):
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(OSError), atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_full_disk_is_one_line_that_names_the_file_and_leaves_the_old_one(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    words = r"a\.txt: not written: No space left on device; make room and run again"
+    with pytest.raises(EpicError, match=words), atomic_path(target) as temporary:
+        temporary.symlink_to("/dev/full")
+        temporary.write_text("new")
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+
+
+def test_a_limit_that_torch_runs_into_is_one_line_too(tmp_path):
+    code = (
+        "import resource, sys, torch; from epic100.base.atomic import atomic_path\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))\n"
+        "with atomic_path(sys.argv[1]) as path, open(path, 'wb') as file:\n"
+        "    torch.save([torch.zeros(300) for _ in range(500)], file)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.pt"], capture_output=True,
+                          text=True)  # fmt: skip
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(
+        f"epic100.base.atomic.DiskFullError: {tmp_path}/a.pt: not written: File too large;"
+    )
+    assert list(tmp_path.iterdir()) == []

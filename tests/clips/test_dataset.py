@@ -1,0 +1,211 @@
+import shutil
+
+import numpy as np
+import pytest
+from mmengine.registry import init_default_scope
+from torch.utils.data import DataLoader
+
+import epic100.mmaction  # noqa: F401
+from epic100.base.errors import EpicError
+from epic100.clips.dataset import EpicSegmentVideoDataset
+from epic100.minikitchen.damage import zero_block
+from epic100.segments.pairs import read_pairs
+from epic100.segments.segment_list import read_segments
+from epic100.video.reader import FrameError
+
+init_default_scope("mmaction")  # as MMEngine's Runner does for a config
+
+SAMPLE = {
+    "type": "SampleFrames", "clip_len": 13, "frame_interval": 6, "num_clips": 1,
+    "out_of_bound_opt": "repeat_last",
+}  # fmt: skip
+
+
+def pipeline(lab, *, decoder="pyav", short_side=(40, 60), **sample):
+    return [
+        {"type": "OpenSegment", "decoder": decoder, "index_dir": f"{lab.results}/scan"},
+        {**SAMPLE, **sample},
+        {"type": "DecodeSegment", "short_side": short_side},
+        {"type": "RandomCrop", "size": 36},
+        {"type": "FormatShape", "input_format": "NCTHW"},
+        {"type": "PackActionInputs", "meta_keys": ("narration_id", "verb", "noun")},
+    ]
+
+
+def dataset(lab, steps=None, split="train", **kwargs):
+    spec = {"pairs": f"{lab.results}/clean/pairs.tsv", "data_root": lab.root, **kwargs}
+    return EpicSegmentVideoDataset(
+        f"{lab.results}/clean/{split}.txt", pipeline(lab) if steps is None else steps, **spec
+    )
+
+
+def test_a_sample_says_where_its_segment_lies_and_which_pair_it_is(lab):
+    data = dataset(lab)
+    listed = read_segments(f"{lab.results}/clean/train.txt")
+    pairs = read_pairs(f"{lab.results}/clean/pairs.tsv")
+    assert len(data) == len(listed)
+    for i, row in enumerate(listed.itertuples()):
+        info = data.get_data_info(i)
+        assert info["filename"] == f"{lab.root}/{row.path}"
+        assert (info["start_index"], info["total_frames"]) == (row.start, row.stop - row.start)
+        assert pairs[info["label"]][:2] == (row.verb, row.noun)
+        assert info["narration_id"] == row.narration_id
+
+
+@pytest.mark.parametrize("target_fps", [None, 30])
+@pytest.mark.parametrize("test_mode", [False, True])
+def test_every_frame_comes_from_inside_the_segment(lab, target_fps, test_mode):
+    steps = pipeline(lab, target_fps=target_fps, test_mode=test_mode)[:2]
+    data = dataset(lab, steps)
+    shorter = 0
+    for epoch in range(3):
+        data.set_epoch(epoch)
+        for i in range(len(data)):
+            sample = data[i]
+            start, length = sample["start_index"], sample["total_frames"]
+            inds = sample["frame_inds"]
+            assert len(inds) == 13
+            assert inds.min() >= start and inds.max() < start + length
+            assert (np.diff(inds) >= 0).all()
+            shorter += length < 78
+    assert shorter  # segments shorter than a clip were among them
+
+
+def test_a_clip_at_30_fps_spans_as_many_seconds_in_every_file(lab, tmp_path):
+    paths = ("P01/P01_01.MP4", "P02/P02_101.MP4", "P03/P03_07.MP4")  # 59.94, 50, 29.97 fps
+    (tmp_path / "long.txt").write_text("".join(f"{path} 0 300 -1 -1\n" for path in paths))
+    steps = pipeline(lab, target_fps=30, test_mode=True)[:2]
+    data = EpicSegmentVideoDataset(
+        str(tmp_path / "long.txt"), steps, data_root=lab.root, test_mode=True
+    )
+    spans = [
+        np.ptp(sample["frame_inds"]) / sample["avg_fps"]
+        for sample in map(data.__getitem__, range(3))
+    ]
+    assert spans == pytest.approx([2.55] * 3, abs=0.05)  # 2.6 s less the last step
+
+
+def test_both_decoders_give_the_same_clip(lab):
+    clips = [
+        [
+            dataset(lab, pipeline(lab, decoder=decoder, short_side=None))[i]["inputs"].numpy()
+            for i in range(6)
+        ]
+        for decoder in ("pyav", "decord")
+    ]
+    assert np.array_equal(*clips)
+
+
+def inputs(data, workers, persistent=False):
+    loader = DataLoader(
+        data, num_workers=workers, persistent_workers=persistent, batch_size=None, shuffle=False
+    )
+    epochs = []
+    for epoch in range(2):
+        data.set_epoch(epoch)
+        epochs.append(np.stack([sample["inputs"].numpy() for sample in loader]))
+    return epochs
+
+
+def test_augmentation_depends_on_epoch_and_sample_and_not_on_workers(lab):
+    data = dataset(lab)
+    alone = inputs(data, 0)
+    assert not np.array_equal(alone[0], alone[1])  # another epoch, other clips
+    for workers, persistent in ((2, False), (2, True)):
+        assert np.array_equal(alone, inputs(data, workers, persistent))
+    assert not np.array_equal(alone[0], inputs(dataset(lab, seed=1), 0)[0])
+
+
+@pytest.fixture(scope="module")
+def rotten(lab, tmp_path_factory):
+    """The lab's videos, one of them spoilt after the scan."""
+    root = tmp_path_factory.mktemp("rotten")
+    for video in lab.videos.values():
+        path = video.path(root)
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(video.path(lab.root), path)
+    path = lab.videos["P02_101"].path(root)
+    zero_block(path, 0.0, 10**9)
+    return str(root)
+
+
+def test_a_clip_that_does_not_decode_is_said_and_another_segment_stands_in(lab, rotten, capfd):
+    data = dataset(lab, data_root=rotten, max_broken=1.0)
+    for i in range(len(data)):
+        wanted = data.get_data_info(i)["narration_id"]
+        got = data[i]["data_samples"].narration_id
+        assert (got != wanted) == wanted.startswith("P02_101_")
+        assert not got.startswith("P02_101_")
+    spoilt = [name for name in data.narration_ids if name.startswith("P02_101_")]
+    assert [data.narration_ids[i] for i in data.broken.segments()] == spoilt
+    assert data.broken.drawn > data.broken.count >= 2 * len(spoilt)
+    said = capfd.readouterr().out
+    assert all(f"drawn: {name}: " in said for name in spoilt)
+
+
+def test_a_stand_in_is_the_same_whatever_the_number_of_workers(lab, rotten):
+    data = dataset(lab, data_root=rotten, max_broken=1.0)
+    assert np.array_equal(inputs(data, 0), inputs(data, 2))
+    assert data.broken.count > 0
+
+
+def test_too_many_broken_clips_stop_the_run_with_a_list(lab, rotten):
+    data = dataset(lab, data_root=rotten, max_broken=0.02)
+    with pytest.raises(EpicError, match=r"more than a share of 0\.02: P02_101_\d+, P02_101_.*Scan"):
+        inputs(data, 2)
+    data = dataset(lab, split="train", data_root=rotten, max_broken=0.0)
+    first = next(i for i, name in enumerate(data.narration_ids) if name.startswith("P02_101_"))
+    with pytest.raises(EpicError, match="1 of 1 clips do not decode"):
+        data[first]
+
+
+def test_in_test_mode_a_stand_in_is_marked(lab, rotten):
+    data = dataset(lab, data_root=rotten, max_broken=1.0, test_mode=True)
+    for i, name in enumerate(data.narration_ids):
+        marked = data[i]["data_samples"].get("broken", False)
+        assert marked == name.startswith("P02_101_")
+
+
+def test_nothing_that_decodes_is_an_error_not_an_endless_search(lab, tmp_path):
+    data = dataset(lab, data_root=str(tmp_path), max_broken=1.0)
+    with pytest.raises(FrameError, match="no clip of 10 other segments decodes"):
+        data[0]
+
+
+def test_a_pair_that_train_lacks_is_label_minus_one_in_test_mode_and_an_error_in_training(
+    lab, tmp_path
+):
+    listed = read_segments(f"{lab.results}/clean/train.txt").head(2)
+    lines = [f"{row.path} {row.start} {row.stop} 96 299 {row.narration_id}\n"
+             for row in listed.itertuples()]  # fmt: skip
+    (tmp_path / "list.txt").write_text("".join(lines))
+    spec = {"pairs": f"{lab.results}/clean/pairs.tsv", "pipeline": []}
+    data = EpicSegmentVideoDataset(str(tmp_path / "list.txt"), test_mode=True, **spec)
+    assert data.get_data_info(0)["label"] == -1
+    with pytest.raises(EpicError, match=r"verb 96, noun 299.*pairs\.tsv"):
+        EpicSegmentVideoDataset(str(tmp_path / "list.txt"), **spec)
+
+
+def test_an_empty_clean_list_is_a_clear_error(lab, tmp_path):
+    (tmp_path / "train.txt").write_text("")
+    with pytest.raises(EpicError, match=r"train\.txt: no segments.*dropped\.tsv"):
+        EpicSegmentVideoDataset(str(tmp_path / "train.txt"), pipeline=[])
+
+
+def test_a_five_field_list_is_read_too(lab, tmp_path):
+    (tmp_path / "five.txt").write_text("P01/P01_01.MP4 10 90 0 1\n")
+    data = EpicSegmentVideoDataset(
+        str(tmp_path / "five.txt"), pipeline(lab), test_mode=True, data_root=lab.root
+    )
+    assert data[0]["inputs"].shape == (1, 3, 13, 36, 36)
+
+
+def test_a_part_is_spread_evenly_and_the_same_each_time(lab):
+    listed = f"{lab.results}/clean/train.txt"
+    whole, part, again, more = (
+        EpicSegmentVideoDataset(listed, [], part=part, test_mode=True) for part in (None, 5, 5, 99)
+    )
+    assert len(whole) == len(more) == 17 and len(part) == 5
+    assert part.narration_ids == again.narration_ids
+    places = [whole.narration_ids.index(name) for name in part.narration_ids]
+    assert places == [0, 3, 6, 10, 13]

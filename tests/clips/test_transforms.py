@@ -1,0 +1,82 @@
+import multiprocessing
+import pickle
+
+import numpy as np
+import pytest
+
+import epic100.mmaction  # noqa: F401
+from epic100.base.errors import EpicError
+from epic100.clips.transforms import DecodeSegment, OpenSegment
+from epic100.video.reader import FrameError
+
+
+def opened(lab, **kwargs):
+    path = str(lab.videos["P02_101"].path(lab.root))
+    return OpenSegment(**kwargs).transform({"filename": path, "narration_id": "P02_101_7"})
+
+
+def test_an_unknown_decoder_is_refused_by_name():
+    with pytest.raises(EpicError, match="'opencv'.*'pyav' or 'decord'"):
+        OpenSegment(decoder="opencv")
+
+
+def test_the_rate_is_the_files_own_with_and_without_a_scan(lab):
+    for kwargs in ({}, {"index_dir": f"{lab.results}/scan"}, {"decoder": "decord"}):
+        assert opened(lab, **kwargs)["avg_fps"] == pytest.approx(50.0)
+
+
+def test_a_frame_outside_the_segment_is_never_handed_out(lab):
+    sample = opened(lab) | {
+        "frame_inds": np.array([100, 150]), "start_index": 100, "total_frames": 50,
+    }  # fmt: skip
+    with pytest.raises(EpicError, match=r"P02_101_7.*\[100, 150\)"):
+        DecodeSegment().transform(sample)
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+def test_a_frame_that_is_not_in_the_file_names_the_segment(lab, decoder):
+    sample = opened(lab, decoder=decoder) | {
+        "frame_inds": np.array([5000]), "start_index": 4990, "total_frames": 50,
+    }  # fmt: skip
+    with pytest.raises(FrameError, match=r"P02_101_7: .*P02_101\.MP4"):
+        DecodeSegment().transform(sample)
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+def test_pictures_are_scaled_while_they_are_decoded(lab, decoder):
+    sample = {"frame_inds": np.arange(10), "start_index": 0, "total_frames": 50}
+    step = DecodeSegment(short_side=(30, 50))
+    heights = set()
+    for seed in range(12):
+        np.random.seed(seed)
+        out = step.transform(opened(lab, decoder=decoder) | sample)
+        (height, width), (full_height, full_width) = out["img_shape"], out["original_shape"]
+        assert out["imgs"][0].shape == (height, width, 3)
+        assert width / height == pytest.approx(full_width / full_height, abs=0.03)
+        heights.add(height)
+    assert len(heights) > 4 and min(heights) >= 30 and max(heights) <= 50
+
+
+def test_open_files_do_not_travel_to_other_processes(lab):
+    step = OpenSegment()
+    step.transform({"filename": str(lab.videos["P02_101"].path(lab.root))})
+    assert pickle.loads(pickle.dumps(step))._cache is None
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+def test_a_forked_process_reads_with_readers_of_its_own(lab, decoder):
+    step = OpenSegment(decoder=decoder)
+    sample = {"filename": str(lab.videos["P02_101"].path(lab.root)), "narration_id": "P02_101_7"}
+    expected = step.transform(dict(sample))["video_reader"].get_frames([7]).mean()
+
+    def read(queue):
+        reader = step.transform(dict(sample))["video_reader"]
+        queue.put(reader.get_frames([7]).mean())
+
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=read, args=(queue,))
+    child.start()
+    assert queue.get(timeout=30) == expected
+    child.join()
+    assert child.exitcode == 0

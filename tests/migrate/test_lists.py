@@ -1,0 +1,177 @@
+import csv
+
+import pandas as pd
+import pytest
+
+from epic100.base.errors import EpicError
+from epic100.migrate.check import check_list, summary, write_findings
+from epic100.migrate.lists import convert_list, match_list
+from epic100.segments.annotations import index_segments, load_annotations, read_annotations
+from epic100.segments.segment_list import read_segments
+from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
+from epic100.video.sheet import Video
+
+CLASSES = {"num_verbs": 97, "num_nouns": 300}
+HEADER = "verdict\tline\tnarration_id\tvideo_id\treason"
+
+
+@pytest.fixture
+def official(lab):
+    return lab.folder / "annotations/EPIC_100_train.csv"
+
+
+def rows_of(path):
+    with open(path, newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def write_list(path, rows, shift=0, change=lambda line: line):
+    """A lab's list: `start_frame` and `stop_frame` as published, moved by `shift`."""
+    lines = [
+        [f"{r['participant_id']}/{r['video_id']}.MP4", int(r["start_frame"]) + shift,
+         int(r["stop_frame"]) + shift, r["verb_class"], r["noun_class"]]
+        for r in rows
+    ]  # fmt: skip
+    path.write_text("".join(" ".join(map(str, change(line))) + "\n" for line in lines))
+    return path
+
+
+def matched(path, official, lab):
+    return match_list(path, official, lab.videos, **CLASSES)
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_every_line_finds_its_row_and_that_row_s_id_and_times(lab, official, tmp_path, shift):
+    rows = [row for row in rows_of(official) if int(row["start_frame"]) > 1][::-1]
+    found = matched(write_list(tmp_path / "lab.txt", rows, -shift), official, lab)
+    assert found.matched.all() and not found.relabelled.any()
+    assert found.rows["narration_id"].tolist() == [row["narration_id"] for row in rows]
+    table = read_annotations(official, lab.videos, labelled=True, **CLASSES)
+    expected = table.set_index("narration_id").loc[found.rows["narration_id"]].reset_index()
+    pd.testing.assert_frame_equal(found.rows[expected.columns], expected)
+
+
+def test_a_line_twice_is_one_row_and_one_stranger(lab, official, tmp_path):
+    rows = rows_of(official)
+    found = matched(write_list(tmp_path / "lab.txt", [*rows, rows[3]]), official, lab)
+    assert found.matched.tolist() == [True] * len(rows) + [False]
+    assert found.rows["narration_id"].iloc[-1] == f"{rows[3]['video_id']}_line{len(rows) + 1}"
+
+
+def test_a_line_with_other_labels_is_told_from_one_at_another_time(lab, official, tmp_path):
+    rows = rows_of(official)
+    rows[2]["noun_class"] = "299"
+    rows[4]["start_frame"] = str(int(rows[4]["start_frame"]) + 9)
+    found = matched(write_list(tmp_path / "lab.txt", rows), official, lab)
+    assert [i for i, known in enumerate(found.matched) if not known] == [2, 4]
+    assert found.relabelled.nonzero()[0].tolist() == [2]
+    # What has no row keeps the list's own frames, by the annotation clock.
+    rate = 50 if len(rows[4]["video_id"].split("_")[1]) == 3 else 60
+    assert found.rows["start_seconds"].iloc[4] == int(rows[4]["start_frame"]) / rate
+
+
+def test_a_list_of_another_split_or_clock_is_refused(lab, official, tmp_path):
+    other = lab.folder / "annotations/EPIC_100_validation.csv"
+    with pytest.raises(EpicError, match=r"lab\.txt: \d+ of \d+ lines are rows of .*annotation"):
+        matched(write_list(tmp_path / "lab.txt", rows_of(official)), other, lab)
+    half = [
+        {**row, **{name: int(row[name]) // 2 for name in ("start_frame", "stop_frame")}}
+        for row in rows_of(official)
+        if int(row["start_frame"]) > 100
+    ]
+    with pytest.raises(EpicError, match=r"lab\.txt: 0 of \d+ lines"):
+        matched(write_list(tmp_path / "lab.txt", half), official, lab)
+
+
+def test_a_csv_of_official_rows_is_read_by_the_workflow_like_any_other(lab, official, tmp_path):
+    rows = rows_of(official)
+    kept = [row for row in rows if row["video_id"] != "P02_101"]
+    found = matched(write_list(tmp_path / "lab.txt", kept[::-1]), official, lab)
+    convert_list(found, official, lab.videos, tmp_path / "lab.csv")
+    assert rows_of(tmp_path / "lab.csv") == kept
+    classes = {"verbs": 97, "nouns": 300}
+    table = load_annotations(tmp_path / "lab.csv", lab.videos, split="train", classes=classes)
+    assert len(table) == len(kept)
+
+
+def test_a_segment_list_has_the_frames_that_annotate_gives(lab, official, tmp_path):
+    found = matched(write_list(tmp_path / "lab.txt", rows_of(official)), official, lab)
+    convert_list(found, official, lab.videos, tmp_path / "ours.txt")
+    expected = read_segments(f"{lab.results}/segments/train.txt")
+    pd.testing.assert_frame_equal(read_segments(tmp_path / "ours.txt"), expected)
+
+
+@pytest.fixture
+def damaged_scans(lab, tmp_path):
+    """The lab's scan tables, with frames 100 to 200 of P02_101 damaged."""
+    for participant in ("P01", "P02", "P03"):
+        rows = read_scan_table(f"{lab.results}/scan/{participant}.tsv")
+        if participant == "P02":
+            values = {**vars(rows[0]), "status": "damaged", "damaged": [(100, 200)],
+                      "reason": "gaps"}  # fmt: skip
+            rows = [ScanRow(**values)]
+        write_scan_table(rows, tmp_path / f"scan/{participant}.tsv")
+    return tmp_path / "scan"
+
+
+def test_what_is_damaged_and_what_lacks_is_named(lab, official, tmp_path, damaged_scans):
+    rows = rows_of(official)
+    lacking = [row for row in rows if row["video_id"] == "P03_07"] + rows[:1]
+    found = matched(
+        write_list(tmp_path / "lab.txt", [row for row in rows if row not in lacking]), official, lab
+    )
+    findings = check_list(found, lab.videos, damaged_scans)
+    frames = index_segments(found.rows, lab.videos)
+    touches = [
+        number
+        for number, row in enumerate(frames.itertuples(), 1)
+        if row.path.startswith("P02") and row.start < 200 and row.stop > 100
+    ]
+    damaged = findings.of("damaged")
+    assert damaged["line"].tolist() == touches and len(touches) > 0
+    assert all(reason == "touches damaged frames 100-200 (gaps)" for reason in damaged["reason"])
+    assert findings.sound == len(found.rows) - len(touches)
+    lack = findings.of("lacking")
+    assert set(lack["narration_id"]) == {row["narration_id"] for row in lacking}
+    whole = lack[lack["reason"] != ""]
+    assert set(whole["video_id"]) == {"P03_07"} and len(whole) == len(lacking) - 1
+    write_findings(findings, tmp_path / "found.tsv")
+    lines = (tmp_path / "found.tsv").read_text().splitlines()
+    assert lines[0] == HEADER and len(lines) == 1 + len(findings.table)
+    told = summary(found, findings)
+    assert f"{len(touches)} on damaged frames or videos, 0 in videos that were not" in told[1]
+    assert told[2] == f"  {len(touches)}: touches damaged frames"
+    assert told[3].startswith(
+        f"{len(lacking)} sound segments lack, {len(whole)} of them in the 1 vi"
+    )
+
+
+def test_pairs_are_counted_with_and_without_what_lacks(lab, official, tmp_path, damaged_scans):
+    rows = rows_of(official)
+    pair = (rows[0]["verb_class"], rows[0]["noun_class"])
+    kept = [row for row in rows if (row["verb_class"], row["noun_class"]) != pair]
+    found = matched(write_list(tmp_path / "lab.txt", kept), official, lab)
+    told = summary(found, check_list(found, lab.videos, damaged_scans))
+    everything = {(row["verb_class"], row["noun_class"]) for row in rows}
+    assert told[-1].startswith(f"{len(everything) - 1} verb-noun pairs; {len(everything)} with")
+
+
+def test_videos_that_were_not_scanned_are_said_and_lack_nothing(
+    lab, official, tmp_path, damaged_scans
+):
+    (damaged_scans / "P01.tsv").unlink()
+    rows = rows_of(official)
+    found = matched(write_list(tmp_path / "lab.txt", rows[1:]), official, lab)
+    findings = check_list(found, lab.videos, damaged_scans)
+    not_scanned = findings.of("not scanned")
+    assert set(not_scanned["video_id"]) == {"P01_01"} and not_scanned["reason"].eq("").all()
+    assert len(findings.of("lacking")) == 0
+    with pytest.raises(EpicError, match="no scan table; expected"):
+        check_list(found, lab.videos, tmp_path / "nowhere")
+
+
+def test_a_video_of_no_sheet_is_one_error(lab, official, tmp_path):
+    path = write_list(tmp_path / "lab.txt", rows_of(official))
+    videos = {"P01_01": Video("P01_01", "P01", "train", 60000 / 1001, 12.012)}
+    with pytest.raises(EpicError, match=r"lab\.txt: line \d+: video_id is P02_101"):
+        match_list(path, official, videos, **CLASSES)

@@ -1,0 +1,285 @@
+"""A checkpoint as MMEngine leaves it after a real, tiny training, with a lab's config and pairs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from mmaction.datasets.transforms import DecordInit
+from mmaction.registry import MODELS, TRANSFORMS
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+import epic100.mmaction  # noqa: F401  (registers what the config names)
+from epic100.base.errors import EpicError
+from epic100.clips.dataset import EpicSegmentVideoDataset
+from epic100.migrate.__main__ import main
+from epic100.migrate.checkpoint import migrate_model, read_checkpoint
+from epic100.migrate.pair_order import order_of_list
+from epic100.model.model_file import load_model
+from epic100.prediction import PredictSettings, predict
+from epic100.scoring.predictions import read_predictions
+from epic100.segments.pairs import write_pairs
+from epic100.training import TrainSettings, build_config
+from support.archive import configure, jobs, make_archive, run, said
+from support.checkout import ROOT
+
+SMALL = {
+    "train_dataloader.dataset.pipeline.3.size": 32,
+    "train_dataloader.dataset.pipeline.2.short_side": (36, 40),
+    "train_cfg.val_interval": 100,
+}
+LAB_PIPELINE = [
+    dict(type="LabSegmentInit"),
+    dict(type="SampleFrames", clip_len=13, frame_interval=6, num_clips=10, test_mode=True,
+         out_of_bound_opt="repeat_last"),
+    dict(type="DecordDecode"),
+    dict(type="Resize", scale=(-1, 52)),
+    dict(type="ThreeCrop", crop_size=48),
+    dict(type="FormatShape", input_format="NCTHW"),
+    dict(type="PackActionInputs"),
+]  # fmt: skip
+
+
+@TRANSFORMS.register_module()
+class LabSegmentInit(DecordInit):
+    """What a lab needs to read segments of whole videos: MMAction2's own forgets the segment."""
+
+    def transform(self, results):
+        length = results["total_frames"]
+        return {**super().transform(results), "total_frames": length}
+
+
+@dataclass(frozen=True)
+class Old:
+    """What a lab has: a checkpoint, the train list of its pairs, their order."""
+
+    checkpoint: Path
+    train_list: Path
+    pairs: list[tuple[int, int]]
+    counts: Counter
+
+
+@pytest.fixture(scope="module")
+def old(lab, tmp_path_factory) -> Old:
+    folder = tmp_path_factory.mktemp("old")
+    results = folder / "results"
+    shutil.copytree(lab.results, results)
+    lines = (results / "clean/train.txt").read_text().splitlines(keepends=True)[::-1]
+    train_list = folder / "train.txt"
+    train_list.write_text("".join(" ".join(line.split()[:5]) + "\n" for line in lines))
+    pairs, counts = order_of_list(train_list, "first-seen")
+    assert pairs != sorted(pairs)
+    table = [(i, verb, noun, counts[verb, noun]) for i, (verb, noun) in enumerate(pairs)]
+    columns = ["pair_id", "verb", "noun", "count"]
+    write_pairs(pd.DataFrame(table, columns=columns), results / "clean/pairs.tsv")
+    (results / "clean/train.txt").write_text("".join(lines[:8]))
+    settings = TrainSettings(str(ROOT / "config/x3d_demo.py"), epochs=1, batch_size=4,
+                             options=SMALL)  # fmt: skip
+    config = build_config(settings, str(results), lab.root)
+    # As a lab's config is: MMEngine's own loop and checkpoints, MMAction2's own model and reader.
+    config.model.type = "Recognizer3D"
+    config.custom_hooks = [hook for hook in config.custom_hooks if hook.type == "SampleSeedHook"]
+    for hook in ("history", "loader_share", "progress"):
+        del config.default_hooks[hook]
+    config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": 1}
+    config.train_cfg.type = "EpochBasedTrainLoop"
+    config.test_dataloader.dataset.pipeline = LAB_PIPELINE
+    config.work_dir = str(folder / "work")
+    Runner.from_cfg(config).train()
+    return Old(folder / "work/epoch_1.pth", train_list, pairs, counts)
+
+
+def migrated(old, tmp_path, **changes):
+    what = {"checkpoint": old.checkpoint, "out": tmp_path / "model.pth", "pairs": old.pairs,
+            "counts": old.counts, **changes}  # fmt: skip
+    return migrate_model(**what)
+
+
+def test_a_checkpoint_as_mmengine_leaves_it_is_no_plain_one(old):
+    """Else the tests here would prove nothing."""
+    found = torch.serialization.get_unsafe_globals_in_checkpoint(old.checkpoint)
+    assert "mmengine.logging.history_buffer.HistoryBuffer" in found and "builtins.getattr" in found
+    with pytest.raises(Exception, match="Weights only load failed"):
+        torch.load(old.checkpoint, weights_only=True)
+
+
+def test_weights_come_out_unchanged_without_running_the_file(old):
+    weights, meta = read_checkpoint(old.checkpoint)
+    whole = torch.load(old.checkpoint, weights_only=False)  # our own file
+    assert weights.keys() == whole["state_dict"].keys() and meta["epoch"] == 1
+    assert all(torch.equal(weights[name], whole["state_dict"][name]) for name in weights)
+
+
+def test_the_migrated_model_predicts_as_the_old_one_does_and_in_its_order(lab, old, tmp_path):
+    said = migrated(old, tmp_path)
+    assert any("clips: 10, crops: 3" in line for line in said)
+    model = load_model(tmp_path / "model.pth")
+    assert [pair[:2] for pair in model.pairs] == old.pairs
+    assert model.pair_counts.tolist() == [old.counts[pair] for pair in old.pairs]
+    assert model.trained_on["epochs"] == 1
+    assert model.trained_on["segments"] == old.counts.total()
+    predict(tmp_path / "model.pth", f"{lab.results}/clean/val.txt", tmp_path / "val.pt",
+            split="val", video_root=lab.root, index_dir=f"{lab.results}/scan",
+            settings=PredictSettings(batch_size=4))  # fmt: skip
+    found = read_predictions(tmp_path / "val.pt", "val")
+    ids, expected = by_mmaction2(old, lab, f"{lab.results}/clean/val.txt")
+    assert found.narration_ids == ids != []
+    torch.testing.assert_close(found.log_probs, expected, atol=1e-5, rtol=0)
+    assert found.log_probs.std(dim=0).max() > 1e-4  # it tells segments apart, far over atol
+
+
+def by_mmaction2(old, lab, segments):
+    """(ids, log-probabilities) of the old model through MMAction2's own reader, one centre clip."""
+    config = Config.fromfile(next(old.checkpoint.parent.glob("*.py")))
+    model = MODELS.build(config.model).eval()
+    model.load_state_dict(torch.load(old.checkpoint, weights_only=False)["state_dict"])
+    steps = [dict(step) for step in LAB_PIPELINE]
+    steps[1]["num_clips"], steps[4] = 1, dict(type="CenterCrop", crop_size=48)
+    steps[6]["meta_keys"] = ("narration_id",)
+    dataset = EpicSegmentVideoDataset(segments, steps, data_root=lab.root, test_mode=True)
+    ids, rows = [], []
+    for sample in (dataset[place] for place in range(len(dataset))):
+        batch = {"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]}
+        with torch.inference_mode():
+            inputs = model.data_preprocessor(batch, False)["inputs"]
+            scores = model.cls_head(model.extract_feat(inputs, test_mode=True)[0])
+        rows.append(scores.log_softmax(dim=1))
+        ids.append(sample["data_samples"].narration_id)
+    return ids, torch.cat(rows)
+
+
+def test_the_old_checkpoint_goes_all_the_way_to_a_submission_and_nothing_is_trained(old, tmp_path):
+    folder = make_archive(tmp_path / "archive")
+    command = [sys.executable, "-m", "epic100.migrate.__main__", "model", str(old.checkpoint),
+               "--train-list", str(old.train_list), "--order", "first-seen",
+               "--out", str(folder / "lab/model.pth")]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    configure(folder, predict={"model": "lab/model.pth"})
+    done = run(folder, "results/submission.pt", "results/metrics.json")
+    assert done.returncode == 0, said(done)
+    assert jobs(done) == {"annotate": 2, "scan": 2, "clean": 1, "predict": 1, "export": 1,
+                          "evaluate": 1}  # fmt: skip
+    entries = torch.load(folder / "results/submission.pt", weights_only=True)
+    assert len(entries) == len((folder / "results/segments/val.txt").read_text().splitlines())
+    predictions = read_predictions(folder / "results/predictions/val.pt", "val")
+    assert [pair[:2] for pair in predictions.pairs] == old.pairs
+    assert not (folder / "results/model.pth").exists()
+
+
+def rewritten(old, tmp_path, change, **how):
+    """The old checkpoint with something done to it."""
+    content = torch.load(old.checkpoint, weights_only=False)  # our own file
+    torch.save(change(content), tmp_path / "changed.pth", **how)
+    return tmp_path / "changed.pth"
+
+
+def test_a_checkpoint_of_a_distributed_training_and_a_bare_state_dict_are_read(old, tmp_path):
+    plain, _ = read_checkpoint(old.checkpoint)
+
+    def wrap(content):
+        return {f"module.{name}": value for name, value in content["state_dict"].items()}
+
+    weights, meta = read_checkpoint(rewritten(old, tmp_path, wrap))
+    assert weights.keys() == plain.keys() and meta == {}
+    with pytest.raises(EpicError, match="holds no config of MMAction2 1.x; give it with --config"):
+        migrated(old, tmp_path, checkpoint=tmp_path / "changed.pth")
+
+
+class Trap:
+    """Code in a stranger's checkpoint."""
+
+    def __reduce__(self):
+        return os.mkdir, ("sprung",)
+
+
+def test_code_in_a_checkpoint_is_not_run_unless_it_is_allowed(old, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = rewritten(old, tmp_path, lambda content: {**content, "trap": Trap()})
+    with pytest.raises(EpicError, match=r"changed\.pth: holds posix\.mkdir .*--allow-pickle"):
+        read_checkpoint(path)
+    assert not (tmp_path / "sprung").exists()
+    read_checkpoint(path, allow_pickle=True)
+    assert (tmp_path / "sprung").exists()
+
+
+def test_the_form_before_torch_1_6_is_read_or_told_how_to(old, tmp_path):
+    how = {"_use_new_zipfile_serialization": False}
+    path = rewritten(old, tmp_path, lambda content: {"state_dict": content["state_dict"]}, **how)
+    plain, _ = read_checkpoint(old.checkpoint)
+    assert read_checkpoint(path)[0].keys() == plain.keys()
+    path = rewritten(old, tmp_path, lambda content: content, **how)
+    with pytest.raises(EpicError, match=r"holds \S+ besides tensors .*--allow-pickle"):
+        read_checkpoint(path)
+    assert read_checkpoint(path, allow_pickle=True)[0].keys() == plain.keys()
+
+
+@pytest.mark.parametrize("content, words", [
+    (b"not a checkpoint", "not readable as a checkpoint"),
+    (b"", "not readable as a checkpoint"),
+])  # fmt: skip
+def test_a_file_that_is_no_checkpoint_is_one_error(tmp_path, content, words):
+    path = tmp_path / "old.pth"
+    with pytest.raises(EpicError, match=r"old\.pth: no such checkpoint"):
+        read_checkpoint(path)
+    path.write_bytes(content)
+    for allow_pickle in (False, True):
+        with pytest.raises(EpicError, match=rf"old\.pth: {words}") as caught:
+            read_checkpoint(path, allow_pickle)
+        assert "\n" not in str(caught.value)
+    torch.save({"state_dict": {}, "meta": {}}, path)
+    with pytest.raises(EpicError, match=r"no weights in it"):
+        read_checkpoint(path)
+
+
+def test_pairs_that_are_not_those_of_the_head_are_refused(old, tmp_path):
+    count = len(old.pairs)
+    with pytest.raises(EpicError, match=rf"head has {count} outputs, the pair order {count - 1} p"):
+        migrated(old, tmp_path, pairs=old.pairs[1:])
+    strange = [*old.pairs[:-1], (97, 1)]
+    with pytest.raises(EpicError, match=rf"output {count - 1} is verb 97, noun 1; expected verbs"):
+        migrated(old, tmp_path, pairs=strange)
+    assert not (tmp_path / "model.pth").exists()
+
+
+def test_weights_that_are_not_of_the_config_s_model_are_named(old, tmp_path):
+    def change(content):
+        weights = content["state_dict"]
+        weights["cls_head.fc_verb.weight"] = weights.pop("cls_head.fc1.weight")
+        weights["cls_head.fc2.bias"] = torch.zeros(3)
+        return content
+
+    path = rewritten(old, tmp_path, change)
+    with pytest.raises(EpicError) as caught:
+        migrated(old, tmp_path, checkpoint=path)
+    for words in (
+        "1 weights lack: cls_head.fc1.weight",
+        "fc_verb.weight",
+        "fc2.bias [3], expected",
+    ):
+        assert words in str(caught.value)
+    unknown = rewritten(old, tmp_path, lambda c: c | {"meta": {"cfg": c["meta"]["cfg"].replace(
+        "type='Recognizer3D'", "type='LabRecognizer'")}})  # fmt: skip
+    with pytest.raises(EpicError, match="model cannot be built here .*LabRecognizer"):
+        migrated(old, tmp_path, checkpoint=unknown)
+
+
+def test_without_counts_all_pairs_are_as_likely_and_it_is_said(old, tmp_path, capsys):
+    (tmp_path / "pairs.txt").write_text("".join(f"{v} {n}\n" for v, n in old.pairs))
+    out = str(tmp_path / "model.pth")
+    arguments = ["model", str(old.checkpoint), "--pairs", str(tmp_path / "pairs.txt"), "--out", out]
+    assert main(arguments) == 0
+    assert "no count, all alike" in capsys.readouterr().out
+    assert load_model(out).pair_counts.tolist() == [1] * len(old.pairs)
+    assert main([*arguments, "--train-list", str(old.train_list)]) == 0
+    assert load_model(out).pair_counts.tolist() == [old.counts[pair] for pair in old.pairs]
+    assert [pair[:2] for pair in load_model(out).pairs] == old.pairs
+    assert main(["model", str(old.checkpoint), "--out", out]) == 1
+    assert "--pairs or --train-list" in capsys.readouterr().err

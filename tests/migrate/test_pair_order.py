@@ -1,0 +1,70 @@
+import random
+from collections import Counter
+
+import pytest
+
+from epic100.base.errors import EpicError
+from epic100.migrate.pair_order import order_of_list, read_pair_order
+from epic100.segments.pairs import COLUMNS
+
+PAIRS = [(9, 7), (0, 5), (2, 2), (0, 1)]
+
+
+def shuffled(lines):
+    return random.Random(1).sample(lines, len(lines))
+
+
+FORMS = {
+    "verb noun, the line is the output": [f"{v} {n}" for v, n in PAIRS],
+    "with commas and a header": ["verb,noun", *[f"{v},{n}" for v, n in PAIRS]],
+    "output first, in any order": shuffled([f"{i}\t{v}\t{n}" for i, (v, n) in enumerate(PAIRS)]),
+    "output last, in any order": shuffled([f"{v} {n} {i}" for i, (v, n) in enumerate(PAIRS)]),
+    "this workflow's own table": [
+        "\t".join(COLUMNS), *[f"{i}\t{v}\t{n}\t3" for i, (v, n) in enumerate(PAIRS)],
+    ],
+    "with empty lines and a byte order mark": ["\ufeff9 7", "", "0 5", "2 2", "0 1"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_pair_order_is_read_in_the_forms_that_labs_write(tmp_path, form):
+    path = tmp_path / "pairs.txt"
+    path.write_text("\n".join(FORMS[form]) + "\n", encoding="utf-8")
+    assert read_pair_order(path) == PAIRS
+
+
+@pytest.mark.parametrize("text, words", [
+    ("0 1\n0 x\n", r"line 2: '0 x'; expected a pair a line"),
+    ("0 1\n0 1 2\n", r"line 2: '0 1 2'"),
+    ("0 1\n-1 2\n", r"line 2: '-1 2'"),
+    ("1\n2\n", r"line 1: '1'"),
+    ("7 1 9\n8 5 9\n", r"2 pairs, and no column that counts their outputs from 0 to 1"),
+    ("0 1\n5 2\n0 1\n", r"verb 0 with noun 1 stands there twice"),
+    ("", r"0 pairs"),
+])  # fmt: skip
+def test_what_is_no_pair_order_names_the_line(tmp_path, text, words):
+    path = tmp_path / "pairs.txt"
+    path.write_text(text)
+    with pytest.raises(EpicError, match=rf"pairs\.txt: {words}"):
+        read_pair_order(path)
+
+
+def test_a_file_that_is_none_is_one_error(tmp_path):
+    with pytest.raises(EpicError, match="cannot be read as text"):
+        read_pair_order(tmp_path / "pairs.txt")
+
+
+def test_the_order_of_a_train_list_is_sorted_or_as_seen(tmp_path):
+    path = tmp_path / "train.txt"
+    seen = [*PAIRS, PAIRS[0], PAIRS[2], (-1, -1)]
+    path.write_text(
+        "".join(f"P01/P01_01.MP4 {i} {i + 9} {v} {n}\n" for i, (v, n) in enumerate(seen))
+    )
+    counts = Counter({(9, 7): 2, (2, 2): 2, (0, 5): 1, (0, 1): 1})
+    assert order_of_list(path, "first-seen") == (PAIRS, counts)
+    assert order_of_list(path, "sorted") == (sorted(PAIRS), counts)
+    with pytest.raises(EpicError, match="order is 'random'; expected one of sorted, first-seen"):
+        order_of_list(path, "random")
+    path.write_text("P01/P01_01.MP4 0 9 -1 -1\n")
+    with pytest.raises(EpicError, match="no line with a verb and a noun"):
+        order_of_list(path, "sorted")

@@ -1,0 +1,138 @@
+import dataclasses
+import zipfile
+
+import pytest
+import torch
+
+from epic100.base.errors import EpicError
+from epic100.model.model_file import HEAD_WEIGHT, TrainedModel, load_model, save_model
+
+PAIRS = [(0, 1, 12), (0, 5, 3), (9, 7, 20)]
+
+
+def model(**changes):
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        "backbone.conv.weight": torch.randn(4, 3, 5, generator=generator),
+        "backbone.bn.num_batches_tracked": torch.tensor(7),
+        HEAD_WEIGHT: torch.randn(len(PAIRS), 400, generator=generator),
+    }
+    whole = TrainedModel(
+        weights, PAIRS, 97, 300, "model = dict(type='Recognizer3D')\n",
+        {"split": "train", "segments": 35, "seed": 0, "load_from": None},
+    )  # fmt: skip
+    return dataclasses.replace(whole, **changes)
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "model.pth"
+    save_model(model(), path)
+    return path
+
+
+def refused(path, words):
+    with pytest.raises(EpicError, match=rf"{path.name}: {words}") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_was_saved_is_loaded_weights_and_words(path):
+    loaded, saved = load_model(path), model()
+    assert loaded.state_dict.keys() == saved.state_dict.keys()
+    for name, weight in saved.state_dict.items():
+        assert (
+            torch.equal(loaded.state_dict[name], weight)
+            and loaded.state_dict[name].dtype == weight.dtype
+        )
+    rest = [f.name for f in dataclasses.fields(TrainedModel) if f.name != "state_dict"]
+    assert all(getattr(loaded, name) == getattr(saved, name) for name in rest)
+    assert loaded.pair_ids.tolist() == [[0, 1], [0, 5], [9, 7]]
+    assert loaded.pair_counts.tolist() == [12, 3, 20] and loaded.pair_ids.dtype == torch.int64
+
+
+def test_the_file_holds_tensors_and_plain_python_only(path):
+    content = torch.load(path, weights_only=True)
+    assert content["pairs"] == PAIRS and content["num_verbs"] == 97 and content["num_nouns"] == 300
+
+
+def test_the_same_model_gives_the_same_bytes_under_any_name(path, tmp_path):
+    save_model(model(), tmp_path / "another.pth")
+    assert (tmp_path / "another.pth").read_bytes() == path.read_bytes()
+
+
+def test_a_missing_model_is_told_with_the_rule_that_makes_it(tmp_path):
+    refused(tmp_path / "model.pth", "no such model; the rule train writes it")
+
+
+@pytest.mark.parametrize(
+    "kind", ["text", "empty", "cut in half", "cut by a byte", "a zip", "folder"]
+)
+def test_a_file_that_is_no_whole_checkpoint_is_one_error(path, kind):
+    whole = path.read_bytes()
+    content = {
+        "text": b"a model of mine\n", "empty": b"", "cut in half": whole[: len(whole) // 2],
+        "cut by a byte": whole[:-1],
+    }  # fmt: skip
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "a zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.txt", "b")
+    else:
+        path.write_bytes(content[kind])
+    refused(path, r"not a model that this workflow wrote .*train again or restore the file")
+
+
+def test_flipped_bits_in_the_weights_are_noticed(path):
+    whole = bytearray(path.read_bytes())
+    place = whole.index(model().state_dict[HEAD_WEIGHT].numpy().tobytes())
+    whole[place + 801] ^= 4
+    path.write_bytes(whole)
+    refused(path, r"not a model that this workflow wrote \(BadZipFile\)")
+
+
+def test_code_in_a_stranger_s_file_is_not_run(path, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path.joinpath("sprung").mkdir, ())
+
+    torch.save({"format": "epic100 model 1", "state_dict": Trap()}, path)
+    refused(path, r"not a model that this workflow wrote \(UnpicklingError\)")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"state_dict": {HEAD_WEIGHT: torch.zeros(3, 4)}, "meta": {"epoch": 3}},
+        {"format": "epic100 predictions 1", "split": "val"},
+        [1, 2],
+        torch.zeros(3),
+    ],
+)
+def test_a_checkpoint_that_is_not_ours_is_told_where_ours_is(path, content):
+    torch.save(content, path)
+    refused(path, r"a checkpoint, but not a finished model .*results/work_dirs")
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(TrainedModel)])
+def test_a_model_that_lacks_a_part_is_told_which(path, field):
+    content = torch.load(path, weights_only=True)
+    del content[field]
+    torch.save(content, path)
+    refused(path, rf"a model without {field}; expected results/model\.pth .*train again")
+
+
+@pytest.mark.parametrize("pairs", [PAIRS[:2], [*PAIRS, (9, 1, 2)], []])
+def test_a_pair_table_that_does_not_fit_the_head_is_one_error(path, pairs):
+    save_model(model(pairs=pairs), path)
+    refused(path, rf"the head has 3 outputs, the pair table {len(pairs)} pairs; .*train again")
+
+
+def test_a_model_that_cannot_be_written_leaves_the_old_one(path):
+    old = path.read_bytes()
+    with pytest.raises(Exception, match="lambda"):
+        save_model(model(trained_on={"seed": lambda: 0}), path)
+    assert path.read_bytes() == old and list(path.parent.iterdir()) == [path]

@@ -1,0 +1,197 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from epic100.base.errors import EpicError
+from epic100.scoring.evaluation import evaluate
+from epic100.scoring.predictions import Predictions, write_predictions
+
+PAIRS = [(0, 1, 12), (0, 5, 3), (2, 5, 5), (2, 1, 6), (9, 7, 20), (3, 8, 1)]
+TASKS = ("verb", "noun", "action")
+
+
+class Stage:
+    """A val split with 40 segments of P01, P02 and P18, and predictions for some of them."""
+
+    def __init__(self, folder, right, seed=0, predicted=40):
+        rng = np.random.default_rng(seed)
+        self.true = rng.integers(0, len(PAIRS), 40)
+        self.participants = rng.choice(["P01", "P02", "P18"], 40)
+        self.ids = [f"{p}_01_{i}" for i, p in enumerate(self.participants)]
+        said = np.where(np.arange(40) < right, self.true, (self.true + 1) % len(PAIRS))
+        logits = torch.nn.functional.one_hot(torch.tensor(said), len(PAIRS)).float() * 8
+        self.segments, self.predictions = folder / "val.txt", folder / "val.pt"
+        self.segments.write_text(
+            "".join(
+                f"{p}/{p}_01.MP4 {i} {i + 50} {PAIRS[t][0]} {PAIRS[t][1]} {name}\n"
+                for i, (p, t, name) in enumerate(
+                    zip(self.participants, self.true, self.ids, strict=True)
+                )
+            )
+        )
+        write_predictions(
+            Predictions("val", self.ids[:predicted], logits.log_softmax(1)[:predicted], PAIRS,
+                        97, 300, {}),
+            self.predictions,
+        )  # fmt: skip
+        self.out = folder / "metrics.json"
+        self.lists = {}
+        for key, text in (
+            ("tail_verbs", "verb\n9\n3\n"),
+            ("tail_nouns", "noun\n5\n"),
+            ("unseen_participants", "participant_id\nP18\n"),
+        ):
+            path = folder / f"{key}.csv"
+            path.write_text(text)
+            self.lists[key] = str(path)
+
+    def evaluate(self, reduce="max", **kwargs):
+        return evaluate(
+            self.predictions, self.segments, self.out, lists=self.lists, reduce=reduce, **kwargs
+        )
+
+    def predict(self, log_probs, pairs=PAIRS, **changes):
+        made = Predictions(
+            "val", self.ids, log_probs, pairs, 97, 300, **({"trained_on": {}} | changes)
+        )
+        write_predictions(made, self.predictions)
+
+
+def test_figures_are_percentages_of_the_right_segments_under_the_official_names(tmp_path):
+    stage = Stage(tmp_path, right=30)
+    figures = stage.evaluate()
+    assert json.loads(stage.out.read_text()) == figures
+    right = np.arange(40) < 30
+    true, said = (np.array(PAIRS)[t] for t in (stage.true, (stage.true + ~right) % len(PAIRS)))
+    hits = {"verb": true[:, 0] == said[:, 0], "noun": true[:, 1] == said[:, 1]}
+    hits["action"] = hits["verb"] & hits["noun"]
+    tail = {"verb": np.isin(true[:, 0], [9, 3]), "noun": true[:, 1] == 5}
+    tail["action"] = tail["verb"] | tail["noun"]
+    for task in TASKS:
+        hit = hits[task]
+        unseen = stage.participants == "P18"
+        assert figures[f"overall_{task}_accuracy_at_1"] == pytest.approx(100 * hit.mean())
+        assert figures[f"unseen_{task}_accuracy_at_1"] == pytest.approx(100 * hit[unseen].mean())
+        assert figures[f"tail_{task}_accuracy_at_1"] == pytest.approx(100 * hit[tail[task]].mean())
+        assert figures[f"overall_{task}_accuracy_at_5"] >= figures[f"overall_{task}_accuracy_at_1"]
+    assert figures["overall_action_accuracy_at_1"] == 75.0
+    assert figures["segments"] == figures["predicted"] == 40 and figures["reduce"] == "max"
+
+
+def test_readable_figures_count_only_segments_that_were_predicted(tmp_path):
+    stage = Stage(tmp_path, right=20, predicted=20)
+    figures = stage.evaluate()
+    assert figures["predicted"] == 20 and figures["segments"] == 40
+    assert all(figures[f"readable_{task}_accuracy_at_{k}"] == 100 for task in TASKS for k in (1, 5))
+    # The others say the most frequent pair, (9, 7), which is pair 4.
+    lucky = (stage.true[20:] == 4).sum()
+    assert figures["overall_action_accuracy_at_1"] == pytest.approx(100 * (20 + lucky) / 40)
+
+
+def test_without_any_prediction_readable_is_null_and_the_rest_is_the_prior(tmp_path):
+    stage = Stage(tmp_path, right=0, predicted=0)
+    figures = stage.evaluate()
+    assert figures["readable_verb_accuracy_at_1"] is None and figures["predicted"] == 0
+    prior = pytest.approx(100 * (stage.true == 4).mean())
+    assert figures["overall_action_accuracy_at_1"] == prior
+
+
+def test_a_figure_whose_list_is_absent_is_null(tmp_path):
+    stage = Stage(tmp_path, right=30)
+    stage.lists = {"tail_verbs": stage.lists["tail_verbs"]}
+    figures = stage.evaluate()
+    empty = [f"unseen_{task}_accuracy_at_1" for task in TASKS] + ["tail_noun_accuracy_at_1"]
+    assert all(figures[name] is None for name in empty)
+    assert figures["tail_verb_accuracy_at_1"] is not None
+    assert figures["tail_action_accuracy_at_1"] is not None
+
+
+def test_both_ways_to_fold_are_reported_and_the_chosen_one_stands_on_top(tmp_path):
+    stage = Stage(tmp_path, right=40)
+    # Verb 2 in two pairs of 0.3 each, verb 9 in one of 0.4: the marginal says 2, the maximum 9.
+    probabilities = torch.tensor([[0, 0, 0.3, 0.3, 0.4, 0]]).clamp(min=1e-9)
+    stage.predict(probabilities.log().repeat(40, 1))
+    verbs = np.array(PAIRS)[stage.true][:, 0]
+    expected = {way: 100 * (verbs == verb).mean() for way, verb in (("max", 9), ("logsumexp", 2))}
+    for way in expected:
+        figures = stage.evaluate(way)
+        assert figures["reduce"] == way
+        assert figures["overall_verb_accuracy_at_1"] == pytest.approx(expected[way])
+        for each, value in expected.items():
+            found = figures["by_reduce"][each]
+            assert found["overall_verb_accuracy_at_1"] == pytest.approx(value)
+            assert found["readable_verb_accuracy_at_1"] == pytest.approx(value)
+
+
+def test_each_weight_of_the_back_off_is_measured_and_what_training_lacks_is_counted(tmp_path):
+    stage = Stage(tmp_path, right=40)
+    # Verb 0 and noun 5 lead by themselves, and the table of this model lacks (0, 5).
+    pairs = [(0, 1, 5), (0, 7, 5), (2, 5, 5), (9, 5, 5)]
+    stage.predict(torch.tensor([[0.27, 0.25, 0.25, 0.23]]).log().repeat(40, 1), pairs)
+    lacking = {t for t, pair in enumerate(PAIRS) if pair[:2] not in {p[:2] for p in pairs}}
+    beyond = np.isin(stage.true, list(lacking))
+    true = np.array(PAIRS)[stage.true][:, :2].tolist()
+    for weight in (0, 2):
+        figures = stage.evaluate(backoff=weight)
+        assert figures["backoff"] == weight and figures["beyond_train"] == beyond.sum()
+        said = [0, 5] if weight else [0, 1]
+        hit = np.array([pair == said for pair in true])
+        assert figures["overall_action_accuracy_at_1"] == pytest.approx(100 * hit.mean())
+        rare = figures["beyond_train_action_accuracy_at_1"]
+        assert rare == pytest.approx(100 * hit[beyond].mean())
+        assert list(figures["by_backoff"]) == ["0", "1", "2"]
+        assert figures["by_backoff"][f"{weight}"]["beyond_train_action_accuracy_at_1"] == rare
+    assert rare > 0
+    assert stage.evaluate("logsumexp", backoff=2)["backoff"] == 0
+
+
+def test_what_the_official_tool_does_not_print_stands_in_the_file(tmp_path):
+    stage = Stage(tmp_path, right=30)
+    stage.evaluate()
+    found = json.loads(stage.out.read_text())["diagnostics"]
+    assert set(found["participants"]) == {"P01", "P02", "P18"}
+    assert sum(p["segments"] for p in found["participants"].values()) == 40
+    for task in TASKS:
+        assert 0 < found[f"{task}_mean_class_accuracy"] < 100
+        assert 0 < found[f"{task}_expected_calibration_error"] < 100
+    assert sum(mistake["count"] for mistake in found["action_confusions"]) == 10
+
+
+def test_figures_of_a_model_that_learned_from_val_are_marked(tmp_path, capsys):
+    stage = Stage(tmp_path, right=30)
+    trained_on = {"split": "trainval", "load_from": None}
+    stage.predict(torch.zeros(40, len(PAIRS)).log_softmax(1), trained_on=trained_on)
+    assert stage.evaluate()["trained_on"] == trained_on
+    assert "WARNING: the model learned from val" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "break_it, words",
+    [
+        (lambda s: s.segments.write_text(s.segments.read_text().replace(" 9 7 ", " -1 -1 ")),
+         r"verb label -1 of row \d+ is not one of the 97 classes .*without labels"),
+        (lambda s: s.segments.write_text(s.segments.read_text().replace(" 9 7 ", " 97 7 ")),
+         r"verb label 97 of row"),
+        (lambda s: s.segments.write_text(""), r"which is not of the split"),
+        (lambda s: s.segments.unlink(), r"val\.txt: no such segment list"),
+        (lambda s: s.predictions.write_text("words"), r"val\.pt: not readable as predictions"),
+        (lambda s: s.lists.update(tail_verbs=s.lists["tail_nouns"]),
+         r"tail_nouns\.csv: line 1: column verb missing"),
+        (lambda s: s.lists.update(tail_nouns="none.csv"), r"none\.csv: no such file"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_error_and_leaves_no_metrics(tmp_path, break_it, words):
+    stage = Stage(tmp_path, right=30)
+    break_it(stage)
+    with pytest.raises(EpicError, match=words):
+        stage.evaluate()
+    assert not stage.out.exists()
+
+
+def test_an_unknown_way_to_fold_is_one_error_and_leaves_no_metrics(tmp_path):
+    stage = Stage(tmp_path, right=30)
+    with pytest.raises(EpicError, match=r"reduce is 'mean'; expected one of logsumexp, max"):
+        stage.evaluate("mean")
+    assert not stage.out.exists()

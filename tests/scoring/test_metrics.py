@@ -1,0 +1,184 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from epic100.base.errors import EpicError
+from epic100.scoring.metrics import RecognitionMetrics, official_hits, official_metrics
+
+UNSEEN = ["P18", "P32"]
+TAIL_VERBS, TAIL_NOUNS = range(20, 97, 3), range(50, 300, 2)
+
+# Printed by the official evaluate.py (epic-kitchens/C1-Action-Recognition c90b6f9, NumPy 2.4.6) for
+# the segments of `official_case`. No such numbers are kept of tied scores: NumPy ranks ties in an
+# order of the processor's own, there as here; benchmarks/submission.py compares both on one.
+OFFICIAL = {
+    "overall_action_accuracy_at_1": 5.25,
+    "overall_action_accuracy_at_5": 16.25,
+    "overall_noun_accuracy_at_1": 18.75,
+    "overall_noun_accuracy_at_5": 40.75,
+    "overall_verb_accuracy_at_1": 29.5,
+    "overall_verb_accuracy_at_5": 63.5,
+    "tail_action_accuracy_at_1": 5.286343612334802,
+    "tail_noun_accuracy_at_1": 22.424242424242426,
+    "tail_verb_accuracy_at_1": 27.835051546391753,
+    "unseen_action_accuracy_at_1": 3.723404255319149,
+    "unseen_noun_accuracy_at_1": 19.148936170212767,
+    "unseen_verb_accuracy_at_1": 27.659574468085108,
+}
+
+
+def official_case():
+    random = np.random.RandomState(100)  # its streams are frozen
+    verb_true, noun_true = random.randint(0, 97, 400), random.randint(0, 300, 400)
+    participants = np.array(["P01", "P18", "P32", "P04"])[random.randint(0, 4, 400)]
+    scores = []
+    for true, size in ((verb_true, 97), (noun_true, 300)):
+        logits = random.randn(400, size)
+        logits[np.arange(400), true] += 2
+        logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        scores.append(logprobs.astype(np.float32))
+    return *scores, verb_true, noun_true, participants
+
+
+def test_the_figures_are_those_of_the_official_evaluator():
+    figures = official_metrics(*official_case(), TAIL_VERBS, TAIL_NOUNS, UNSEEN)
+    assert figures == pytest.approx(OFFICIAL, abs=1e-9)
+
+
+def test_tensors_and_batches_give_the_same_figures():
+    verb, noun, verb_true, noun_true, participants = official_case()
+    metrics = RecognitionMetrics(TAIL_VERBS, TAIL_NOUNS, UNSEEN)
+    buffer = torch.empty(64, 97)  # reused, as a training loop may
+    for start in range(0, 400, 64):
+        rows = slice(start, start + 64)
+        size = len(verb[rows])
+        buffer[:size] = torch.from_numpy(verb[rows])
+        labels = torch.from_numpy(verb_true[rows]), torch.from_numpy(noun_true[rows])
+        batch = (buffer[:size], torch.from_numpy(noun[rows]), *labels, list(participants[rows]))
+        metrics.update(*batch)
+    assert metrics.compute() == pytest.approx(OFFICIAL, abs=1e-9)
+    metrics.reset()
+    with pytest.raises(EpicError, match="no segment"):
+        metrics.compute()
+
+
+def slow_hits(verb, noun, verb_true, noun_true):
+    """All products of the best 100 verbs and nouns of each segment, sorted in full."""
+    best_verbs = np.argsort(verb)[:, ::-1][:, :100]
+    best_nouns = np.argsort(noun)[:, ::-1][:, :100]
+    top_verb = np.take_along_axis(verb, best_verbs, axis=1)
+    top_noun = np.take_along_axis(noun, best_nouns, axis=1)
+    p_verb, p_noun = np.exp(top_verb - top_verb.max()), np.exp(top_noun - top_noun.max())
+    p_verb, p_noun = p_verb / p_verb.sum(), p_noun / p_noun.sum()
+    hits = {f"{task}_at_{k}": [] for task in ("verb", "noun", "action") for k in (1, 5)}
+    for i in range(len(verb)):
+        products = np.outer(p_verb[i], p_noun[i]).ravel()
+        kept = np.argsort(products)[::-1][:100]
+        kept = kept[np.argsort(products[kept])[::-1]]
+        actions = [
+            (best_verbs[i][k // p_noun.shape[1]], best_nouns[i][k % p_noun.shape[1]]) for k in kept
+        ]
+        for k in (1, 5):
+            hits[f"verb_at_{k}"].append(verb_true[i] in best_verbs[i][:k])
+            hits[f"noun_at_{k}"].append(noun_true[i] in best_nouns[i][:k])
+            hits[f"action_at_{k}"].append((verb_true[i], noun_true[i]) in actions[:k])
+    return hits
+
+
+def likely(rng, rows, num_verbs, num_nouns):
+    true = rng.integers(0, num_verbs, rows), rng.integers(0, num_nouns, rows)
+    scores = [rng.normal(size=(rows, size)) for size in (num_verbs, num_nouns)]
+    for array, labels in zip(scores, true, strict=True):
+        array[np.arange(rows), labels] += rng.normal(2, 1, rows)
+    return *(array.astype(np.float32) for array in scores), *true
+
+
+def with_prior_rows(x):
+    return np.where(np.arange(len(x))[:, None] % 3 == 0, x[:1], x)
+
+
+CHANGES = {
+    "as they are": lambda x: x,
+    "sharp": lambda x: x * 12,
+    "so sharp that products underflow": lambda x: x * 80,
+    "rounded to many ties": lambda x: x.round(),
+    "rounded to some ties": lambda x: (x * 4).round() / 4,
+    "one-hot": lambda x: (x == x.max(axis=1, keepdims=True)).astype(np.float32),
+    "all equal": np.zeros_like,
+    "float16": lambda x: (x * 3).astype(np.float16),
+    "float64": lambda x: x.astype(np.float64),
+    "rows on other scales": lambda x: x + np.linspace(-70, 70, len(x), dtype=x.dtype)[:, None],
+    "one row for many segments": with_prior_rows,
+    "most classes at the floor": lambda x: np.where(np.arange(x.shape[1]) < 4, x, np.float32(-30)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_every_segment_is_judged_as_by_sorting_all_products(change):
+    verb, noun, verb_true, noun_true = likely(np.random.default_rng(5), 60, 97, 300)
+    case = change(verb), change(noun), verb_true, noun_true
+    hits, expected = official_hits(*case), slow_hits(*case)
+    assert {key: hit.tolist() for key, hit in hits.items()} == expected
+
+
+@pytest.mark.parametrize(
+    "sizes", [(1, 1), (1, 3), (2, 2), (3, 2), (5, 1), (2, 7), (6, 6), (120, 8)]
+)
+@pytest.mark.parametrize("change", [lambda x: x, np.round, np.zeros_like])
+def test_small_class_sets_are_judged_likewise(sizes, change):
+    verb, noun, verb_true, noun_true = likely(np.random.default_rng(6), 40, *sizes)
+    case = change(verb), change(noun), verb_true, noun_true
+    hits, expected = official_hits(*case), slow_hits(*case)
+    assert {key: hit.tolist() for key, hit in hits.items()} == expected
+
+
+def test_top_1_action_is_right_exactly_where_verb_and_noun_are():
+    case = official_case()[:4]
+    hits = official_hits(*case)
+    assert np.array_equal(hits["action_at_1"], hits["verb_at_1"] & hits["noun_at_1"])
+    assert 0 < hits["action_at_1"].sum() < hits["action_at_5"].sum()
+
+
+def test_a_tail_action_has_a_tail_verb_or_a_tail_noun():
+    verb = np.log(np.array([[0.8, 0.2], [0.7, 0.3], [0.4, 0.6], [0.9, 0.1]]))
+    noun = np.log(np.array([[0.8, 0.2], [0.3, 0.7], [0.6, 0.4], [0.9, 0.1]]))
+    figures = official_metrics(
+        verb, noun, [0, 1, 1, 0], [0, 1, 0, 1], ["P01", "P01", "P02", "P02"], [1], [1], ["P02"]
+    )
+    assert figures["tail_verb_accuracy_at_1"] == 50  # segments 1 and 2
+    assert figures["tail_noun_accuracy_at_1"] == 50  # segments 1 and 3
+    assert figures["tail_action_accuracy_at_1"] == pytest.approx(100 / 3)  # 1, 2 and 3
+    assert figures["unseen_action_accuracy_at_1"] == 50  # segments 2 and 3
+    assert figures["overall_action_accuracy_at_5"] == 100
+
+
+def test_a_figure_over_no_segment_is_none():
+    figures = official_metrics(*official_case(), [], [], [])
+    empty = {key for key, figure in figures.items() if figure is None}
+    assert empty == {key for key in OFFICIAL if not key.startswith("overall_")}
+    figures = official_metrics(*official_case(), [96], [], ["P99"])
+    assert figures["tail_action_accuracy_at_1"] is not None
+    assert figures["tail_noun_accuracy_at_1"] is None
+    assert figures["unseen_verb_accuracy_at_1"] is None
+
+
+def test_input_that_cannot_be_judged_is_refused():
+    verb, noun, verb_true, noun_true, participants = official_case()
+    rest = ([], [], [])
+    with pytest.raises(EpicError, match=r"\[400, 400, 400, 399, 400\] segments long"):
+        official_metrics(verb, noun, verb_true, noun_true[:-1], participants, *rest)
+    with pytest.raises(EpicError, match="no segment"):
+        official_metrics(verb[:0], noun[:0], verb_true[:0], noun_true[:0], [], *rest)
+    with pytest.raises(EpicError, match="noun label 300 of row 2 is not one of the 300 classes"):
+        official_metrics(verb, noun, verb_true, [0, 0, 300, *noun_true[3:]], participants, *rest)
+    with pytest.raises(EpicError, match="verb label -1 of row 0 .*without labels"):
+        official_metrics(verb, noun, verb_true - verb_true - 1, noun_true, participants, *rest)
+    with pytest.raises(EpicError, match="verb labels are float64"):
+        official_metrics(verb, noun, verb_true / 2, noun_true, participants, *rest)
+    with pytest.raises(EpicError, match=r"noun scores are int64 \[400, 300\], expected floats"):
+        official_metrics(verb, noun.astype(int), verb_true, noun_true, participants, *rest)
+    verb[7, 3], verb[9] = math.nan, -math.inf
+    with pytest.raises(EpicError, match=r"2 of 400 rows of the verb scores .* first is row 7"):
+        official_metrics(verb, noun, verb_true, noun_true, participants, *rest)

@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from epic100.base.errors import EpicError
+from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
+
+PAIRS = [(0, 1, 12), (0, 5, 3), (9, 7, 20)]
+IDS = ["P01_11_0", "P01_11_1", "P02_01_7"]
+
+
+@pytest.fixture
+def made():
+    log_probs = torch.randn(3, 3, generator=torch.Generator().manual_seed(0)).log_softmax(1)
+    about = {"split": "train", "load_from": None}
+    return Predictions("val", IDS, log_probs, PAIRS, 97, 300, about, "abc")
+
+
+@pytest.fixture
+def path(made, tmp_path):
+    write_predictions(made, tmp_path / "val.pt")
+    return tmp_path / "val.pt"
+
+
+def test_what_was_written_is_read_and_the_bytes_do_not_depend_on_the_name(made, path, tmp_path):
+    predictions = read_predictions(path, "val")
+    assert (predictions.narration_ids, predictions.pairs) == (IDS, PAIRS)
+    assert predictions.model == "abc" and predictions.trained_on["load_from"] is None
+    assert torch.equal(predictions.log_probs, made.log_probs)
+    write_predictions(made, tmp_path / "another.pt")
+    assert (tmp_path / "another.pt").read_bytes() == path.read_bytes()
+
+
+def test_a_truncated_or_damaged_file_is_one_line(path):
+    whole = path.read_bytes()
+    scores = whole.index(read_predictions(path, "val").log_probs.numpy().tobytes())
+    flipped = bytearray(whole)
+    flipped[scores + 5] ^= 16
+    for content in (b"", whole[:50], whole[: len(whole) // 2], whole[:-1], bytes(flipped)):
+        path.write_bytes(content)
+        with pytest.raises(EpicError, match=r"val\.pt: not readable as predictions") as caught:
+            read_predictions(path, "val")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda c: c.pop("model"), "not a predictions file"),
+        (lambda c: c.update(format="epic100 predictions 1"), "not a predictions file"),
+        (lambda c: c.update(split="test"), "predictions of split 'test', expected 'val'"),
+        (lambda c: c["narration_ids"].pop(), "2 narration ids for 3 rows of scores"),
+    ],
+)
+def test_a_file_of_another_kind_or_split_is_one_line(path, change, words):
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    with pytest.raises(EpicError, match=rf"val\.pt: {words}"):
+        read_predictions(path, "val")

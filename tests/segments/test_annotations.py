@@ -1,0 +1,209 @@
+import csv
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from epic100.minikitchen import write_annotations
+from epic100.segments.annotations import (
+    annotation_rate,
+    frames_between,
+    index_segments,
+    load_annotations,
+)
+from epic100.segments.segment_list import read_segments, write_segments
+from epic100.video.sheet import Video, read_sheet
+
+SHEET = Path(__file__).resolve().parents[2] / "config" / "demo_videos.tsv"
+VIDEOS = {video.video_id: video for video in read_sheet(SHEET)}
+FILES = {
+    "train": "EPIC_100_train.csv",
+    "val": "EPIC_100_validation.csv",
+    "test": "EPIC_100_test_timestamps.csv",
+}
+CLASSES = {"verbs": 97, "nouns": 300}
+# By the sheet's rates to full precision: 59.94 and 29.97 fps are these fractions.
+RATES = (Fraction(60000, 1001), Fraction(50), Fraction(30000, 1001))
+
+
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("annotations")
+    write_annotations(VIDEOS.values(), folder, seed=3)
+    return {split: folder / name for split, name in FILES.items()}
+
+
+def load(path, split="train", videos=VIDEOS, **kwargs):
+    return load_annotations(path, videos, split=split, classes=CLASSES, **kwargs)
+
+
+def exact_rate(video):
+    return min(RATES, key=lambda rate: abs(float(rate) - video.fps))
+
+
+def exact_frames(start, stop, rate):
+    """The same rule in fractions, from the text of two timestamps."""
+    first, last = (
+        sum(
+            Fraction(part) * scale
+            for part, scale in zip(time.split(":"), (3600, 60, 1), strict=True)
+        )
+        for time in (start, stop)
+    )
+    return math.floor(first * rate), max(math.ceil(last * rate), math.floor(first * rate) + 1)
+
+
+def rewrite(source, target, change):
+    """A CSV with each row (a dict) changed, or columns taken away."""
+    with open(source, newline="") as handle:
+        rows = [change(dict(row)) for row in csv.DictReader(handle)]
+    with open(target, "w", newline="") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return target
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("seed", range(3))
+def test_frames_are_those_shown_between_the_timestamps_never_none(seed, rate):
+    rng = np.random.default_rng(seed)
+    hundredths = rng.integers(0, 360_000, 2000)
+    lengths = rng.integers(0, 400, 2000)
+    start, stop = frames_between(hundredths / 100, (hundredths + lengths) / 100, float(rate))
+    first = [math.floor(Fraction(int(h), 100) * rate) for h in hundredths]
+    end = [math.ceil(Fraction(int(h), 100) * rate) for h in hundredths + lengths]
+    assert start.tolist() == first
+    assert stop.tolist() == [max(b, a + 1) for a, b in zip(first, end, strict=True)]
+    assert (stop > start).all()
+
+
+@pytest.mark.parametrize("split", FILES)
+def test_a_segment_s_frames_come_from_its_timestamps_and_its_file_s_rate(kitchen, split):
+    segments = index_segments(load(kitchen[split], split), VIDEOS)
+    rows = pd.read_csv(kitchen[split], dtype=str)
+    assert segments["narration_id"].tolist() == rows["narration_id"].tolist()
+    rates = set()
+    for segment, row in zip(segments.itertuples(), rows.itertuples(), strict=True):
+        video = VIDEOS[row.video_id]
+        start, stop = exact_frames(row.start_timestamp, row.stop_timestamp, exact_rate(video))
+        end = round(video.duration * video.fps)
+        assert (segment.start, segment.stop) == (start, min(stop, end))
+        assert 0 <= segment.start < segment.stop <= end
+        assert segment.path == f"{row.participant_id}/{row.video_id}.MP4"
+        rates.add(round(video.fps, 2))
+    assert rates == ({59.94, 50.0, 29.97} if split == "train" else {59.94, 50.0})
+
+
+def test_start_frame_is_another_clock_and_is_not_looked_at(kitchen, tmp_path):
+    rows = pd.read_csv(kitchen["train"])
+    segments = index_segments(load(kitchen["train"]), VIDEOS)
+    drift = (rows["start_frame"] - segments["start"]).groupby(rows["video_id"]).max()
+    # In 40 seconds: 60 a second against 59.94 is 2.4 frames, against 29.97 it is 1,200.
+    assert drift["P01_01"] in (2, 3) and drift["P02_101"] in (0, 1) and drift["P03_07"] > 1000
+    nonsense = rewrite(kitchen["train"], tmp_path / "a.csv", lambda r: r | {"start_frame": "7"})
+    pd.testing.assert_frame_equal(load(nonsense), load(kitchen["train"]))
+    keep = ("narration_id", "video_id", "start_timestamp", "stop_timestamp", "verb_class")
+    least = rewrite(
+        kitchen["train"], tmp_path / "b.csv", lambda r: {k: r[k] for k in (*keep, "noun_class")}
+    )
+    pd.testing.assert_frame_equal(load(least), load(kitchen["train"]))
+
+
+def test_the_annotation_clock_goes_by_the_style_of_the_id():
+    assert [annotation_rate(i) for i in ("P01_01", "P37_99", "P01_101", "P35_102")] == [
+        60,
+        60,
+        50,
+        50,
+    ]
+
+
+def test_a_segment_that_ends_just_after_its_video_ends_with_it(kitchen):
+    annotations = load(kitchen["val"], "val")
+    last = annotations.loc[annotations["video_id"] == "P06_101", "stop_seconds"].idxmax()
+    over = annotations.loc[last, "stop_seconds"] - VIDEOS["P06_101"].duration
+    assert 0 < over < 0.02
+    assert index_segments(annotations, VIDEOS).loc[last, "stop"] == 35 * 50
+
+
+def test_a_segment_that_starts_after_its_video_keeps_its_frames_for_clean_to_drop(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "narration_id,video_id,start_timestamp,stop_timestamp,verb_class,noun_class\n"
+        "P02_101_0,P02_101,01:00:40.50,01:00:41.00,0,1\n"
+    )
+    segments = index_segments(load(path), VIDEOS)
+    assert segments[["start", "stop"]].values.tolist() == [[3640.5 * 50, 3641 * 50]]
+
+
+def test_the_test_split_has_eight_columns_and_no_labels(kitchen):
+    assert len(kitchen["test"].read_text().splitlines()[0].split(",")) == 8
+    annotations = load(kitchen["test"], "test")
+    assert len(annotations) > 10
+    assert (annotations[["verb", "noun"]] == -1).all(axis=None)
+
+
+def test_labels_are_the_csv_s_class_ids(kitchen):
+    rows, annotations = pd.read_csv(kitchen["val"]), load(kitchen["val"], "val")
+    assert annotations["verb"].tolist() == rows["verb_class"].tolist()
+    assert annotations["noun"].tolist() == rows["noun_class"].tolist()
+
+
+def test_a_narration_timestamp_may_be_missing(kitchen):
+    rows = pd.read_csv(kitchen["val"])
+    assert rows["narration_timestamp"].isna().any()
+    assert len(load(kitchen["val"], "val")) == len(rows)
+
+
+def test_a_sheet_smaller_than_the_csv_on_purpose_leaves_the_others_out(kitchen):
+    few = {i: VIDEOS[i] for i in ("P02_101", "P03_07")}
+    everything = load(kitchen["train"])
+    expected = everything[everything["video_id"].isin(few)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(load(kitchen["train"], videos=few, subset=True), expected)
+    other = {"P99_01": Video("P99_01", "P99", "train", 50.0, 9.0)}
+    none = load(kitchen["train"], videos=other, subset=True)
+    assert len(none) == 0 and list(none.columns) == list(expected.columns)
+    assert len(index_segments(none, other)) == 0
+
+
+def lab_list(kitchen, tmp_path, change=lambda segments: segments):
+    """A lab's five-field list: start_frame and stop_frame, as they stand in the official CSV."""
+    rows = pd.read_csv(kitchen["train"])
+    path = tmp_path / "lab.txt"
+    segments = pd.DataFrame(
+        {
+            "path": rows["participant_id"] + "/" + rows["video_id"] + ".MP4",
+            "start": rows["start_frame"],
+            "stop": rows["stop_frame"],
+            "verb": rows["verb_class"],
+            "noun": rows["noun_class"],
+            "narration_id": "",
+        }
+    )
+    write_segments(change(segments), path)
+    path.write_text("".join(line.rstrip() + "\n" for line in path.read_text().splitlines()))
+    return path
+
+
+def test_a_lab_s_list_on_the_annotation_clock_comes_to_the_same_frames(kitchen, tmp_path):
+    path = lab_list(kitchen, tmp_path)
+    assert (read_segments(path)["narration_id"] == "").all()
+    annotations = load(path, format="lab_list")
+    assert annotations["narration_id"].iloc[6] == f"{annotations['video_id'].iloc[6]}_line7"
+    assert annotations["narration_id"].is_unique
+    official, ours = (index_segments(a, VIDEOS) for a in (load(kitchen["train"]), annotations))
+    assert ours[["path", "verb", "noun"]].equals(official[["path", "verb", "noun"]])
+    # A frame of the annotation clock is what a frame number can tell.
+    assert (ours[["start", "stop"]] - official[["start", "stop"]]).abs().max(axis=None) <= 2
+
+
+def test_a_lab_s_list_obeys_subset_like_a_csv(kitchen, tmp_path):
+    path, few = lab_list(kitchen, tmp_path), {i: VIDEOS[i] for i in ("P02_101", "P03_07")}
+    everything = load(path, format="lab_list")
+    expected = everything[everything["video_id"].isin(few)].reset_index(drop=True)
+    found = load(path, format="lab_list", videos=few, subset=True)
+    pd.testing.assert_frame_equal(found, expected)

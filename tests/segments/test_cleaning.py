@@ -1,0 +1,249 @@
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from epic100.base.errors import EpicError
+from epic100.segments.annotations import frames_between, index_segments
+from epic100.segments.cleaning import clean_split
+from epic100.video.index import VideoIndex
+from epic100.video.scan_table import ScanRow
+from epic100.video.sheet import Video
+
+RATE = 60000 / 1001
+
+
+def annotations(rows):
+    """Annotations from (video_id, start_seconds, stop_seconds)."""
+    return pd.DataFrame(
+        {
+            "narration_id": [f"{row[0]}_{i}" for i, row in enumerate(rows)],
+            "video_id": [row[0] for row in rows],
+            "start_seconds": [float(row[1]) for row in rows],
+            "stop_seconds": [float(row[2]) for row in rows],
+            "verb": np.arange(len(rows)) % 97,
+            "noun": np.arange(len(rows)) % 300,
+        }
+    )
+
+
+def one_video(*spans, fps=RATE, duration=100.0, video_id="P01_01"):
+    videos = {video_id: Video(video_id, video_id[:3], "train", fps, duration)}
+    return annotations([(video_id, *span) for span in spans]), videos
+
+
+def scanned(damaged=(), fps=RATE, pictures=6000, video_id="P01_01", **kwargs):
+    """A row of the scan table, by video_id."""
+    status = "damaged" if damaged else "ok"
+    row = {"status": status, "damaged": list(damaged), "reason": "made so", **kwargs}
+    return {video_id: ScanRow(video_id, fps=fps, pictures=pictures, **row)}
+
+
+def no_index(video_id):
+    raise AssertionError("only a video of variable rate needs its index")
+
+
+def run(table, videos, rows, policy="segment", index_of=no_index):
+    return clean_split(table, index_segments(table, videos), videos, rows, index_of, policy)
+
+
+def frames(kept):
+    return kept[["start", "stop"]].values.tolist()
+
+
+def random_split(seed):
+    """Some videos of all states, segments at random places, some past the video's end."""
+    rng = np.random.default_rng(seed)
+    videos, rows, spans = {}, {}, []
+    for number in range(8):
+        video_id = f"P{number:02d}_{rng.choice(['01', '101'])}"
+        fps = float(rng.choice([RATE, 50.0, RATE / 2]))
+        videos[video_id] = Video(video_id, video_id[:3], "train", fps, 40.0)
+        pictures = int(40 * fps) - int(rng.integers(0, 30))
+        edges = np.unique(rng.integers(0, pictures + 1, 2 * rng.integers(0, 5))).tolist()
+        damaged = list(zip(edges[::2], edges[1::2], strict=False))
+        rows |= scanned(damaged, fps, pictures, video_id)
+        if number == 6:
+            rows[video_id] = ScanRow(video_id, "missing", reason="no file")
+        starts = np.round(rng.uniform(0, 41, 40), 2)
+        spans += [(video_id, s, s + round(rng.exponential(1.5) + 0.01, 2)) for s in starts]
+    order = rng.permutation(len(spans))
+    return annotations([spans[i] for i in order]), videos, rows
+
+
+def judged_slowly(segment, row, policy):
+    """(start, stop) or None: frame by frame, as the rule is said."""
+    if row.status in ("missing", "unreadable") or (policy == "video" and row.status == "damaged"):
+        return None
+    bad = {frame for start, stop in row.damaged for frame in range(start, stop)}
+    own = [frame for frame in range(segment.start, segment.stop) if frame < row.pictures]
+    if not own or bad & set(own):
+        return None
+    return own[0], own[-1] + 1
+
+
+@pytest.mark.parametrize("policy", ["segment", "video"])
+@pytest.mark.parametrize("seed", range(6))
+def test_segments_are_kept_and_dropped_as_by_looking_at_every_frame(seed, policy):
+    table, videos, rows = random_split(seed)
+    segments = index_segments(table, videos)
+    kept, dropped, retimed = clean_split(table, segments, videos, rows, no_index, policy)
+    expected = {}
+    for segment, video_id in zip(segments.itertuples(), table["video_id"], strict=True):
+        frames = judged_slowly(segment, rows[video_id], policy)
+        if frames:
+            expected[segment.narration_id] = (*frames, segment.verb, segment.noun)
+    columns = ["start", "stop", "verb", "noun"]
+    found = dict(
+        zip(kept["narration_id"], kept[columns].itertuples(index=False, name=None), strict=True)
+    )
+    assert found == expected and list(found) == list(expected)
+    everything = sorted([*kept["narration_id"], *dropped["narration_id"]])
+    assert everything == sorted(segments["narration_id"]) and len(dropped) > 20
+    assert (dropped["reason"] != "").all() and not retimed
+
+
+def test_a_drop_names_the_damage_that_it_touches():
+    table, videos = one_video((1, 2), (9, 11), (29, 31), (99.9, 100.2), (101, 102))
+    rows = scanned([(10, 20), (598, 600), (1800, 1801), (5990, 6000)])
+    kept, dropped, _ = run(table, videos, rows)
+    assert kept["narration_id"].tolist() == ["P01_01_0"]
+    assert dropped.set_index("narration_id")["reason"].to_dict() == {
+        "P01_01_1": "touches damaged frames 598-600 (made so)",
+        "P01_01_2": "touches damaged frames 1800-1801 (made so)",
+        "P01_01_3": "touches damaged frames 5990-6000 (made so)",
+        "P01_01_4": "starts after the video's end (frame 6000)",
+    }
+
+
+def test_damage_between_segments_costs_nothing_and_one_frame_inside_costs_one_segment():
+    table, videos = one_video((0, 1), (2, 3), (2.5, 4), fps=50.0)
+    between = scanned([(50, 100), (200, 5000)], fps=50.0, pictures=5000)
+    kept, dropped, _ = run(table, videos, between)
+    assert frames(kept) == [[0, 50], [100, 150], [125, 200]] and dropped.empty
+    for damaged, lost in (((49, 100), [0]), ((199, 201), [2]), ((124, 125), [1])):
+        _, dropped, _ = run(table, videos, scanned([damaged], fps=50.0, pictures=5000))
+        assert dropped.index.size == 1
+        assert dropped["narration_id"].tolist() == [f"P01_01_{i}" for i in lost]
+
+
+def test_policy_video_drops_all_of_a_damaged_video_and_nothing_of_a_whole_one():
+    table, videos = one_video((0, 1), (2, 3))
+    kept, dropped, _ = run(table, videos, scanned([(5000, 5001)]), "video")
+    assert kept.empty and dropped["reason"].tolist() == ["video damaged: made so"] * 2
+    kept, dropped, _ = run(table, videos, scanned(), "video")
+    assert len(kept) == 2 and dropped.empty
+
+
+@pytest.mark.parametrize(
+    "status, reason",
+    [("missing", "video missing"), ("unreadable", "video unreadable: cannot open: no moov")],
+)
+@pytest.mark.parametrize("policy", ["segment", "video"])
+def test_segments_of_a_video_that_cannot_be_read_are_dropped_with_its_reason(
+    status, reason, policy
+):
+    table, videos = one_video((0, 1), (2, 3))
+    rows = {"P01_01": ScanRow("P01_01", status, reason="cannot open: no moov")}
+    kept, dropped, retimed = run(table, videos, rows, policy)
+    assert kept.empty and dropped["reason"].tolist() == [reason] * 2 and not retimed
+
+
+def test_a_segment_that_outlasts_the_measured_video_ends_with_it():
+    table, videos = one_video((99.9, 100.1), (99, 100), duration=101.0, fps=50.0)
+    kept, _, _ = run(table, videos, scanned(fps=50.0, pictures=4999))
+    assert frames(kept) == [[4995, 4999], [4950, 4999]]
+
+
+@pytest.mark.parametrize("measured", [30.0, 25.0, RATE / 2, 90.0, 59.0])
+def test_a_file_of_another_rate_than_the_sheet_s_is_re_timed_and_said_so(measured):
+    rng = np.random.default_rng(int(measured))
+    starts = np.round(rng.uniform(0, 99, 30), 2)
+    table, videos = one_video(*[(s, s + 0.75) for s in starts])
+    pictures = int(100 * measured)
+    kept, dropped, retimed = run(table, videos, scanned(fps=measured, pictures=pictures))
+    start, stop = frames_between(table["start_seconds"], table["stop_seconds"], measured)
+    assert frames(kept) == np.stack([start, np.minimum(stop, pictures)], axis=1).tolist()
+    assert dropped.empty
+    assert retimed == [
+        f"P01_01: 30 segments re-timed, the file has {measured:.4f} fps, the sheet says 59.9401"
+    ]
+
+
+def test_damage_is_looked_for_at_the_re_timed_frames():
+    table, videos = one_video((10, 12))  # 600-720 by the sheet, 250-300 in the file
+    by_sheet, by_file = ([(650, 660)], [(299, 300)])
+    assert len(run(table, videos, scanned(by_sheet, fps=25.0, pictures=2500))[0]) == 1
+    assert len(run(table, videos, scanned(by_file, fps=25.0, pictures=2500))[1]) == 1
+
+
+def test_a_rate_that_drifts_by_less_than_half_a_frame_is_the_sheet_s():
+    table, videos = one_video((10, 12), (90, 91))
+    for fps, count in ((RATE + 0.004, 0), (RATE - 0.004, 0), (RATE + 0.006, 1)):
+        assert len(run(table, videos, scanned(fps=fps))[2]) == count
+
+
+def test_a_video_with_one_picture_left_keeps_the_sheet_s_clock_and_loses_its_segments():
+    table, videos = one_video((0, 1), (5, 6), (50, 60))
+    kept, dropped, retimed = run(table, videos, scanned([(1, 6000)], fps=0.0))
+    assert kept.empty and not retimed
+    assert (dropped["reason"] == "touches damaged frames 1-6000 (made so)").all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_video_of_variable_rate_is_timed_through_its_table_of_times(seed):
+    rng = np.random.default_rng(seed)
+    pts = np.cumsum(rng.integers(1, 9, 800)) + 37  # in hundredths
+    index = VideoIndex(pts, pts[:1], pts[:1], Fraction(1, 100))
+    shown = pts - pts[0]
+    starts = rng.integers(0, int(shown[-1]) - 5, 60)
+    stops = starts + rng.integers(1, 300, 60)
+    table, videos = one_video(*zip(starts / 100, stops / 100, strict=True))
+    rows = scanned(fps=index.fps, pictures=800, timing="variable")
+    kept, dropped, retimed = run(table, videos, rows, index_of={"P01_01": index}.get)
+    # Picture i is shown from its own time to that of the next.
+    until = [*shown[1:].tolist(), float("inf")]
+    expected = []
+    for start, stop in zip(starts, stops, strict=True):
+        own = [i for i in range(800) if until[i] > start and shown[i] < stop]
+        expected.append([own[0], own[-1] + 1])
+    assert frames(kept) == expected and dropped.empty
+    assert retimed == ["P01_01: 60 segments re-timed, its pictures are not evenly spaced"]
+
+
+def test_a_policy_or_a_video_that_nobody_knows_is_one_error():
+    table, videos = one_video((0, 1))
+    with pytest.raises(EpicError, match=r"policy is 'frame'; expected one of segment, video"):
+        run(table, videos, scanned(), "frame")
+    with pytest.raises(EpicError, match=r"video P01_01 is in the annotations, but no scan table"):
+        run(table, videos, {})
+
+
+def test_a_split_without_segments_stays_one():
+    table, videos = one_video()
+    kept, dropped, retimed = run(table, videos, scanned())
+    assert kept.empty and dropped.empty and not retimed
+
+
+def epic_sized(seed=0, segments=67_217, videos=495, ranges=500):
+    """As many segments as train has, over as many videos, with damage in about half of them."""
+    rng = np.random.default_rng(seed)
+    ids = [f"P{i // 15:02d}_{i % 15 + 1:02d}" for i in range(videos)]
+    sheet = {i: Video(i, i[:3], "train", RATE, 1000.0) for i in ids}
+    damaged = {i: [] for i in ids}
+    for place in np.sort(rng.choice(videos * 59, ranges, replace=False)):
+        damaged[ids[place // 59]].append((int(place % 59) * 1000, int(place % 59) * 1000 + 250))
+    rows = {i: scanned(r, pictures=59_940, video_id=i)[i] for i, r in damaged.items()}
+    start = np.round(rng.uniform(0, 990, segments), 2)
+    spans = zip(rng.choice(ids, segments), start, start + rng.exponential(2, segments), strict=True)
+    return annotations(list(spans)), sheet, rows
+
+
+def test_as_many_segments_as_epic_100_has_are_cleaned():
+    table, videos, rows = epic_sized()
+    kept, dropped, _ = run(table, videos, rows)
+    assert len(kept) + len(dropped) == 67_217
+    touched = dropped["reason"].str.startswith("touches damaged frames")
+    # 500 ranges of 4.2 s, segments of 2 s: about 1 in 160 segments.
+    assert touched.all() and 250 < len(dropped) < 650

@@ -1,0 +1,159 @@
+"""The rule clean as a whole: files in, files out."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from epic100.base.errors import EpicError
+from epic100.minikitchen import write_annotations
+from epic100.segments.annotations import index_segments, load_annotations
+from epic100.segments.cleaning import clean, pool
+from epic100.segments.pairs import read_pairs
+from epic100.segments.segment_list import read_segments, write_segments
+from epic100.video.scan_table import ScanRow, write_scan_table
+from epic100.video.sheet import read_sheet
+
+SHEET = Path(__file__).resolve().parents[2] / "config" / "demo_videos.tsv"
+VIDEOS = {video.video_id: video for video in read_sheet(SHEET)}
+CSV = {"train": "EPIC_100_train.csv", "val": "EPIC_100_validation.csv"}
+CLASSES = {"verbs": 97, "nouns": 300}
+
+
+class Kitchen:
+    """A folder with the mini kitchen's CSVs, segment lists and made-up scan tables."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.annotations = {split: str(folder / name) for split, name in CSV.items()}
+        self.segments = {split: str(folder / f"segments/{split}.txt") for split in CSV}
+        self.lists = {split: str(folder / f"clean/{split}.txt") for split in CSV}
+        write_annotations(VIDEOS.values(), folder, seed=5)
+        for split, path in self.annotations.items():
+            table = load_annotations(path, VIDEOS, split=split, classes=CLASSES)
+            write_segments(index_segments(table, VIDEOS), self.segments[split])
+        self.rows = {}
+        for video in VIDEOS.values():
+            pictures = round(video.duration * video.fps)
+            self.rows[video.video_id] = ScanRow(
+                video.video_id, "ok", video.fps, pictures, pictures=pictures
+            )
+
+    def clean(self, policy="segment"):
+        scans = []
+        for participant in sorted({video.participant_id for video in VIDEOS.values()}):
+            table = self.folder / f"scan/{participant}.tsv"
+            rows = [r for i, r in self.rows.items() if VIDEOS[i].participant_id == participant]
+            write_scan_table(rows, table)
+            np.savez_compressed(table.with_suffix(".index.npz"))
+            scans.append(str(table))
+        clean(
+            VIDEOS, annotations=self.annotations, segments=self.segments, scans=scans,
+            lists=self.lists, pairs=str(self.folder / "clean/pairs.tsv"),
+            dropped=str(self.folder / "clean/dropped.tsv"),
+            salvage=str(self.folder / "clean/salvage.tsv"), policy=policy, classes=CLASSES,
+        )  # fmt: skip
+
+    def results(self):
+        return sorted(path.name for path in (self.folder / "clean").glob("*"))
+
+
+@pytest.fixture
+def kitchen(tmp_path):
+    return Kitchen(tmp_path)
+
+
+def test_whole_videos_lose_nothing(kitchen):
+    kitchen.clean()
+    for split in CSV:
+        assert Path(kitchen.lists[split]).read_bytes() == Path(kitchen.segments[split]).read_bytes()
+    assert kitchen.results() == ["dropped.tsv", "pairs.tsv", "salvage.tsv", "train.txt", "val.txt"]
+    dropped = kitchen.folder / "clean/dropped.tsv"
+    assert dropped.read_text() == "narration_id\tsplit\treason\n"
+
+
+@pytest.mark.parametrize("policy", ["segment", "video"])
+def test_every_segment_is_in_its_clean_list_or_among_the_dropped_with_a_reason(
+    kitchen, policy, capsys
+):
+    kitchen.rows["P01_02"] = ScanRow("P01_02", "missing", reason="no file videos/P01/P01_02.MP4")
+    kitchen.rows["P05_102"] = ScanRow("P05_102", "unreadable", reason="cannot open: Invalid data")
+    kitchen.rows["P06_101"] = ScanRow(
+        "P06_101", "damaged", 50.0, 1250, [(500, 1000)], "9 packets do not decode", pictures=1750
+    )
+    kitchen.clean(policy)
+    dropped = pd.read_csv(kitchen.folder / "clean/dropped.tsv", sep="\t")
+    said = capsys.readouterr().out
+    for split in CSV:
+        every, kept = (read_segments(p[split]) for p in (kitchen.segments, kitchen.lists))
+        gone = dropped[dropped["split"] == split]
+        assert sorted([*kept["narration_id"], *gone["narration_id"]]) == sorted(
+            every["narration_id"]
+        )
+        assert f"{split}: {len(kept)} segments kept, {len(gone)} dropped" in said
+    own = dropped[dropped["narration_id"].str.startswith("P06_101")]
+    lost = read_segments(kitchen.segments["val"]).query("path == 'P06/P06_101.MP4'")
+    if policy == "segment":
+        lost = lost[(lost["start"] < 1000) & (lost["stop"] > 500)]
+        assert set(own["reason"]) == {"touches damaged frames 500-1000 (9 packets do not decode)"}
+    else:
+        assert set(own["reason"]) == {"video damaged: 9 packets do not decode"}
+    assert sorted(own["narration_id"]) == sorted(lost["narration_id"])
+    missing = dropped["reason"].eq("video missing").sum()
+    assert missing > 5 and f"  {missing} dropped: video missing\n" in said
+    pairs = read_pairs(kitchen.folder / "clean/pairs.tsv")
+    train = read_segments(kitchen.lists["train"])
+    assert sum(count for *_, count in pairs) == len(train)
+    assert {pair[:2] for pair in pairs} == set(zip(train["verb"], train["noun"], strict=True))
+    assert f"{len(pairs)} verb-noun pairs in train" in said
+
+
+def test_an_empty_clean_list_is_an_error_after_its_reasons_and_leaves_no_output(kitchen, capsys):
+    for video in VIDEOS.values():
+        if video.split == "train":
+            kitchen.rows[video.video_id] = ScanRow(video.video_id, "missing", reason="no file")
+    with pytest.raises(EpicError, match=r"no labelled train segment is left .*`videos: root:`"):
+        kitchen.clean()
+    said = capsys.readouterr().out
+    assert "train: 0 segments kept" in said and "dropped: video missing" in said
+    assert kitchen.results() == []
+
+
+def test_a_segment_list_that_is_not_that_of_the_csv_is_one_error(kitchen):
+    path = Path(kitchen.segments["val"])
+    lines = path.read_text().splitlines(keepends=True)
+    for changed in (lines[:-1], [lines[1], lines[0], *lines[2:]]):
+        path.write_text("".join(changed))
+        with pytest.raises(EpicError, match=r"val\.txt: not the segments of the annotations"):
+            kitchen.clean()
+    assert kitchen.results() == ["train.txt"]
+
+
+def test_a_video_of_variable_rate_without_its_index_is_one_error(kitchen):
+    kitchen.rows["P03_07"] = ScanRow("P03_07", "ok", 29.97, 1200, timing="variable", pictures=1200)
+    with pytest.raises(EpicError, match=r"P03\.index\.npz: no frame index of P03_07, .*-R "):
+        kitchen.clean()
+
+
+def test_train_and_val_together_hold_every_segment_once_and_all_their_pairs(kitchen, capsys):
+    kitchen.clean()
+    train, val = (read_segments(kitchen.lists[split]) for split in CSV)
+    out, pairs = kitchen.folder / "trainval.txt", kitchen.folder / "trainval_pairs.tsv"
+    pool(kitchen.lists["train"], kitchen.lists["val"], out, pairs)
+    lines = [Path(kitchen.lists[split]).read_text() for split in CSV]
+    assert out.read_text() == "".join(lines)
+    every = pd.concat([train, val]).groupby(["verb", "noun"]).size()
+    assert read_pairs(pairs) == [(*pair, count) for pair, count in every.items()]
+    only_train = {pair[:2] for pair in read_pairs(kitchen.folder / "clean/pairs.tsv")}
+    assert only_train < set(every.index)  # val has a pair that train lacks
+    words = f"{len(train) + len(val)} segments, {len(every)} verb-noun pairs in train and val"
+    assert words in capsys.readouterr().out
+
+
+def test_a_segment_of_both_train_and_val_is_one_error_and_leaves_no_output(kitchen):
+    kitchen.clean()
+    out = kitchen.folder / "trainval.txt"
+    with pytest.raises(EpicError, match=r"train\.txt: \S+ stands in .*train\.txt too"):
+        pool(kitchen.lists["train"], kitchen.lists["train"], out, kitchen.folder / "pairs.tsv")
+    assert not out.exists() and not (kitchen.folder / "pairs.tsv").exists()

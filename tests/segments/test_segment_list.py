@@ -1,0 +1,110 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from epic100.base.errors import EpicError
+from epic100.segments.segment_list import COLUMNS, NO_LABEL, read_segments, write_segments
+
+
+def random_segments(seed, rows=50):
+    rng = np.random.default_rng(seed)
+    start = rng.integers(0, 10**6, rows)
+    return pd.DataFrame(
+        {
+            "path": [f"P{i:02d}/P{i:02d}_{i + 90}.MP4" for i in rng.integers(1, 38, rows)],
+            "start": start,
+            "stop": start + rng.integers(1, 10**4, rows),
+            "verb": rng.integers(NO_LABEL, 97, rows),
+            "noun": rng.integers(NO_LABEL, 300, rows),
+            "narration_id": [f"P01_01_{i}" for i in range(rows)],
+        }
+    )
+
+
+def listed(tmp_path, text):
+    path = tmp_path / "train.txt"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_segments(path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_was_written_is_read_back(tmp_path, seed):
+    segments = random_segments(seed)
+    write_segments(segments, tmp_path / "sub" / "train.txt")
+    read = read_segments(tmp_path / "sub" / "train.txt")
+    assert read[list(COLUMNS)].values.tolist() == segments[list(COLUMNS)].values.tolist()
+    assert (read[["start", "stop", "verb", "noun"]].dtypes == np.int64).all()
+
+
+def test_the_written_form_is_the_lab_s_five_fields_and_the_id(tmp_path):
+    frame = pd.DataFrame([["P01/P01_01.MP4", 12, 90, 3, -1, "P01_01_0"]], columns=list(COLUMNS))
+    write_segments(frame, tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_bytes() == b"P01/P01_01.MP4 12 90 3 -1 P01_01_0\n"
+
+
+def test_the_lab_s_own_five_field_list_is_read(tmp_path):
+    table = listed(tmp_path, "P01/P01_01.MP4 0 78 2 5\r\nP22_01.MP4 7 8 0 0")
+    assert table["narration_id"].tolist() == ["", ""]
+    assert table[["start", "stop", "verb", "noun"]].values.tolist() == [[0, 78, 2, 5], [7, 8, 0, 0]]
+
+
+def test_an_empty_list_has_the_columns_of_any_other(tmp_path):
+    table = listed(tmp_path, "")
+    assert len(table) == 0 and list(table.columns) == list(COLUMNS)
+    assert table["start"].dtype == np.int64
+    write_segments(table, tmp_path / "again.txt")
+    assert (tmp_path / "again.txt").read_bytes() == b""
+
+
+GOOD = "P01/P01_01.MP4 0 78 2 5 P01_01_0\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "P01/P01_01.MP4 0 78 2",
+        "P01/P01_01.MP4 0 78 2 5 P01_01_0 more",
+        "P01/P01_01.MP4  0 78 2 5",
+        "P01/P01_01.MP4\t0\t78\t2\t5",
+        " 0 78 2 5",
+        "P01/P01_01.MP4 5 5 2 5",
+        "P01/P01_01.MP4 9 5 2 5",
+        "P01/P01_01.MP4 -1 5 2 5",
+        "P01/P01_01.MP4 0 7.5 2 5",
+        "P01/P01_01.MP4 0 78 take plate",
+        "P01/P01_01.MP4 0 78 -2 5",
+        "P01/P01_01.MP4 0 78 2 -9",
+        f"P01/P01_01.MP4 0 {10**30} 2 5",
+        f"P01/P01_01.MP4 0 5 2 {10**30}",
+        "",
+    ],
+)
+def test_a_line_of_another_form_is_one_error_with_file_and_line(tmp_path, line):
+    with pytest.raises(EpicError, match=r"train\.txt: line 2: '.*'; expected `path start stop ver"):
+        listed(tmp_path, GOOD + line + "\n" + GOOD)
+
+
+def test_a_missing_list_and_bytes_that_are_no_text_are_told_as_such(tmp_path):
+    with pytest.raises(EpicError, match=r"no\.txt: no such segment list; the rules annotate and c"):
+        read_segments(tmp_path / "no.txt")
+    with pytest.raises(EpicError, match=r"train\.txt: not UTF-8 text .*expected a segment list"):
+        listed(tmp_path, GOOD.encode() + b"\xff\xff 0 1 2 3\n")
+
+
+@pytest.mark.parametrize(
+    "column, value, words",
+    [
+        ("path", "P01/my kitchen.MP4", r"video path 'P01/my kitchen\.MP4' holds a space"),
+        ("narration_id", "P01 01 0", r"id 'P01 01 0' holds a space"),
+    ],
+)
+def test_a_list_that_cannot_be_written_leaves_the_old_one_whole(tmp_path, column, value, words):
+    path = tmp_path / "train.txt"
+    path.write_text(GOOD)
+    bad = random_segments(0)
+    bad.loc[7, column] = value
+    with pytest.raises(EpicError, match=rf"train\.txt: the {words}"):
+        write_segments(bad, path)
+    with pytest.raises(KeyError):
+        write_segments(random_segments(0).drop(columns="noun"), path)
+    assert path.read_text() == GOOD and [p.name for p in tmp_path.iterdir()] == ["train.txt"]

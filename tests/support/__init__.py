@@ -1,0 +1,1 @@
+"""What several test files use: real videos, small labs, servers with faults, Slurm clusters."""

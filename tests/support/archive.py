@@ -1,0 +1,60 @@
+"""A small archive on which the real DAG runs, and what a run says."""
+
+import csv
+from pathlib import Path
+
+import yaml
+
+from epic100.minikitchen import write_annotations, write_video
+from epic100.video.sheet import Video
+from support.checkout import run_snakemake
+
+VIDEOS = (
+    Video("P01_01", "P01", "train", 60000 / 1001, 8.008),
+    Video("P02_101", "P02", "train", 50.0, 8.0),
+    Video("P02_102", "P02", "val", 50.0, 8.0),
+)
+
+
+def make_archive(folder: Path) -> Path:
+    """A folder as a lab has it: official CSVs, a sheet, videos, a config of its own."""
+    write_annotations(VIDEOS, folder / "csv", seed=2)
+    with open(folder / "sheet.tsv", "w", newline="") as handle:
+        writer = csv.writer(handle, delimiter="\t")
+        writer.writerow(["video_id", "participant_id", "split", "fps", "duration"])
+        writer.writerows([v.video_id, v.participant_id, v.split, v.fps, v.duration] for v in VIDEOS)
+    for video in VIDEOS:
+        write_video(video, video.path(folder / "archive"), seed=2)
+    configure(folder)
+    return folder
+
+
+def configure(folder: Path, **changes) -> None:
+    config = {
+        "annotations": {
+            "train": "csv/EPIC_100_train.csv", "val": "csv/EPIC_100_validation.csv", "test": None,
+        },
+        "videos": {"sheet": "sheet.tsv", "root": "archive"},
+    }  # fmt: skip
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | changes))
+
+
+def run(folder: Path, *arguments: str):
+    return run_snakemake(*arguments, "--directory", str(folder), "--configfile",
+                         str(folder / "config.yaml"))  # fmt: skip
+
+
+def said(done) -> str:
+    """All that a person sees: a dry run speaks on stdout, a real one on stderr."""
+    return done.stdout + done.stderr
+
+
+def errors(done) -> list[str]:
+    """The lines in which a rule says what is wrong with its input."""
+    return [line for line in said(done).splitlines() if line.startswith("error:")]
+
+
+def jobs(done) -> dict[str, int]:
+    """Jobs by rule, from the table that Snakemake prints before it runs."""
+    lines = said(done).split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
+    return {name: int(count) for name, count in (line.split() for line in lines) if name != "total"}

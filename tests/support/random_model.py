@@ -1,0 +1,30 @@
+"""A model of the demo's form with random weights: enough to predict with, without a training."""
+
+from pathlib import Path
+
+import torch
+from mmaction.registry import MODELS
+from mmengine.registry import init_default_scope
+
+import epic100.mmaction  # noqa: F401  (registers what the config names)
+from epic100.model.model_file import TrainedModel, save_model
+from epic100.segments.pairs import read_pairs
+from epic100.training import TrainSettings, build_config
+
+
+def save_random_model(lab, path: Path, seed: int = 0) -> Path:
+    """Write one for the lab's pairs; BatchNorm's statistics are random too, and rows differ."""
+    init_default_scope("mmaction")
+    torch.manual_seed(seed)
+    config = build_config(TrainSettings("config/x3d_demo.py"), lab.results, lab.root)
+    model = MODELS.build(config.model)
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            if name.endswith("running_var"):
+                buffer.uniform_(0.5, 2)
+        model.cls_head.fc2.weight.mul_(30)
+    pairs = read_pairs(f"{lab.results}/clean/pairs.tsv")
+    about = {"split": "train", "segments": 0, "epochs": 0, "seed": seed, "load_from": None}
+    state = model.state_dict()
+    save_model(TrainedModel(state, pairs, 97, 300, config.pretty_text, about), path)
+    return path

@@ -1,0 +1,67 @@
+"""The workflow called as on a login node of the rig, left to run while a test does its worst."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from support.checkout import ROOT
+from support.slurm_rig import ACCOUNT, Rig
+
+QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "1",
+         "--latency-wait", "10")  # fmt: skip
+
+
+class Call:
+    """One call of Snakemake with the real profile. Use it in a `with`: it never outlives that."""
+
+    def __init__(self, rig: Rig, folder: Path, *arguments: str, env: dict | None = None):
+        self.rig, self.folder = rig, folder
+        self.log = folder / f"call-{time.monotonic_ns()}.log"
+        command = [sys.executable, "-m", "snakemake", *arguments, "--profile", "profiles/vsc",
+                   "--directory", str(folder), "--configfile", str(folder / "config.yaml"),
+                   *QUICK]  # fmt: skip
+        settings = {"EPIC100_ACCOUNT": ACCOUNT, "EPIC100_SUBMIT_RETRY_SECONDS": "2"}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                rig.on("genius", command), cwd=ROOT, env=os.environ | settings | (env or {}),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def __enter__(self) -> "Call":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def until(self, words: str, seconds: float = 60) -> None:
+        """Wait until the workflow says `words`."""
+        end = time.monotonic() + seconds
+        while words not in self.said():
+            ended = self.process.poll() is not None and words not in self.said()
+            assert not ended and time.monotonic() < end, f"never said {words!r}:\n{self.said()}"
+            time.sleep(0.2)
+
+    def jobs(self, count: int = 1, seconds: float = 60) -> list[str]:
+        """Wait until so many jobs of the workflow are in the queue; their ids."""
+        end = time.monotonic() + seconds
+        while len(jobs := self.rig.queue(self.folder)) != count:
+            assert self.process.poll() is None and time.monotonic() < end, self.said()
+        return jobs
+
+    def end(self, seconds: float = 90) -> int:
+        """Wait for the end; the exit status."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it hangs:\n{self.said()}") from None
+
+    def signal(self, number: int) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(number)

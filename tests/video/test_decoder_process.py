@@ -1,0 +1,112 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from epic100.video.decoder_process import ScanLimits, run_decoder
+
+# Only tests of the stall itself are in a hurry: on a busy machine Python alone starts in a second.
+PATIENT = ScanLimits(stall_seconds=60.0, min_seconds=60.0, memory_mib=512)
+QUICK = ScanLimits(stall_seconds=0.8, min_seconds=60.0, memory_mib=512)
+AT_ONCE = 20.0  # seconds; all that would hang here does so for a minute
+
+
+# Runs a decoder in a process whose own limits a test has set.
+RUN = (
+    "import sys\nfrom epic100.video.decoder_process import ScanLimits, run_decoder\n"
+    "print(run_decoder([sys.executable, '-c', sys.argv[1]], ScanLimits(memory_mib=512), 60.0))"
+)
+
+
+def run(
+    code: str, limits: ScanLimits = PATIENT, total: float = 60.0, progress=lambda n: None
+) -> str:
+    return run_decoder([sys.executable, "-c", code], limits, total, progress)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "while True: pass",
+        "import time; time.sleep(60)",
+        # Saying the same again is no progress, and neither is nonsense.
+        "import time\nwhile True: print('frames 7', flush=True); time.sleep(0.05)",
+        "import time\nwhile True: print('frames', flush=True); time.sleep(0.05)",
+        # Nor does a decoder escape by closing its ends of the pipes.
+        "import os, time; os.close(1); os.close(2); time.sleep(60)",
+        # A terminate signal that is ignored does not save it.
+        "import signal\nfor n in (1, 2, 15): signal.signal(n, signal.SIG_IGN)\nwhile True: pass",
+    ],
+    ids=["spins", "sleeps", "repeats", "babbles", "hides", "ignores"],
+)
+def test_a_decoder_that_makes_no_progress_is_killed(code):
+    started = time.monotonic()
+    assert run(code, QUICK) == "no progress in 0.8 s"
+    assert time.monotonic() - started < AT_ONCE
+
+
+def test_a_decoder_that_only_creeps_on_is_killed_at_its_total_limit():
+    code = "import time\nfor n in range(10**6): print('frames', n, flush=True); time.sleep(0.02)"
+    started = time.monotonic()
+    assert run(code, total=1.0) == "not decoded within 1 s"
+    assert time.monotonic() - started < AT_ONCE
+
+
+def test_a_decoder_that_eats_memory_is_stopped_by_its_limit():
+    code = "data = []\nwhile True: data.append(bytearray(16 << 20))"
+    assert run(code) == "the decoder asked for more than 512 MiB of memory"
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGKILL"])
+def test_a_decoder_that_crashes_is_told_by_its_signal(name):
+    code = f"import os, signal; os.kill(os.getpid(), signal.{name})"
+    assert run(code) == f"the decoder crashed ({name})"
+
+
+def test_a_limit_of_the_system_that_is_lower_stays():
+    code = "import resource; raise ValueError(resource.getrlimit(resource.RLIMIT_AS)[0] >> 20)"
+    lower = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))\n{RUN}"
+    )
+    command = [sys.executable, "-c", lower, code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    assert done.stdout.strip() == "the decoder failed: ValueError: 400"
+
+
+def test_a_decoder_that_fails_is_told_by_its_last_words():
+    assert run("raise ValueError('no such codec')") == (
+        "the decoder failed: ValueError: no such codec"
+    )
+    assert run("raise SystemExit(3)") == "the decoder failed: exit code 3"
+
+
+def test_much_talk_neither_blocks_it_nor_fills_memory():
+    code = "import sys\nfor _ in range(2000): sys.stderr.write('x' * 1000 + '\\n')"
+    assert run(code) == ""
+
+
+def test_a_child_that_holds_the_pipes_does_not_hold_the_scan():
+    code = (
+        "import subprocess, sys; print('frames 3', flush=True)\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    )
+    started = time.monotonic()
+    assert run(code) == ""
+    assert time.monotonic() - started < AT_ONCE
+
+
+def test_a_decoder_that_is_not_there_is_a_reason_and_no_error():
+    reason = run_decoder(["/no/such/decoder"], PATIENT, 5.0)
+    assert reason.startswith("the decoder failed: ")
+
+
+def test_progress_is_heard_in_order_even_if_lines_arrive_in_pieces():
+    code = (
+        "import sys, time\n"
+        "for part in ('fra', 'mes 1', '0\\nframes 2', '0\\n', 'frames 30\\n'):\n"
+        "    sys.stdout.write(part); sys.stdout.flush(); time.sleep(0.05)\n"
+    )
+    heard = []
+    assert run(code, progress=heard.append) == ""
+    assert heard == [10, 20, 30]

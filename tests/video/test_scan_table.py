@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+
+from epic100.base.errors import EpicError
+from epic100.video.scan_table import COLUMNS, ScanRow, read_scan_table, write_scan_table
+
+HEADER = "\t".join(COLUMNS) + "\n"
+ROW = "P01_01\tdamaged\t59.94006\t90\t10-20\t10 packets do not decode\tconstant\t100\n"
+
+
+def read(tmp_path, text):
+    path = tmp_path / "P01.tsv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_scan_table(path)
+
+
+def random_rows(seed):
+    rng = np.random.default_rng(seed)
+    rows = [ScanRow("P01_90", "missing", reason="no file videos/P01/P01_90.MP4")]
+    for number in range(20):
+        edges = np.unique(rng.integers(0, 5000, 2 * rng.integers(0, 6))).tolist()
+        ranges = list(zip(edges[::2], edges[1::2], strict=False))
+        rows.append(
+            ScanRow(
+                f"P01_{number:02d}",
+                "damaged" if ranges else "ok",
+                fps=round(float(rng.uniform(20, 90)), 6),
+                frames=int(rng.integers(1, 5000)),
+                damaged=ranges,
+                reason=str(rng.choice(["", 'cannot open: "moov" lacks', "3 gaps; 2 corrupt, é"])),
+                timing=str(rng.choice(["constant", "variable"])),
+                pictures=int(rng.integers(1, 5000)),
+            )
+        )
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_survive_the_table_and_the_cache_s_json(tmp_path, seed):
+    rows = random_rows(seed)
+    write_scan_table(rows, tmp_path / "P01.tsv")
+    assert read_scan_table(tmp_path / "P01.tsv") == rows
+    assert [ScanRow.from_json(row.to_json()) for row in rows] == rows
+
+
+def test_a_person_reads_rates_without_a_tail_of_zeros_and_a_reason_on_one_line(tmp_path):
+    rows = [ScanRow("a", "ok", fps=50.0), ScanRow("b", "unreadable", reason="two\nlines\tand tab")]
+    write_scan_table(rows, tmp_path / "P01.tsv")
+    lines = (tmp_path / "P01.tsv").read_text().splitlines()
+    assert lines[0].startswith("video_id\tstatus\tfps\tframes\tdamaged\treason")
+    assert lines[1].split("\t")[2] == "50" and lines[2].split("\t")[5] == "two lines and tab"
+
+
+def test_only_whole_and_damaged_videos_are_readable():
+    states = ("ok", "damaged", "unreadable", "missing")
+    assert [ScanRow("a", state).readable for state in states] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ranges_put_in_by_hand_in_any_order_and_overlapping_become_disjoint_ones(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    starts = rng.integers(0, 300, 12)
+    ranges = [
+        (int(a), int(a + length)) for a, length in zip(starts, rng.integers(1, 40, 12), strict=True)
+    ]
+    text = ",".join(f"{start}-{stop}" for start, stop in ranges)
+    (row,) = read(tmp_path, HEADER + ROW.replace("10-20", text))
+    assert {f for a, b in row.damaged for f in range(a, b)} == {
+        f for a, b in ranges for f in range(a, b)
+    }
+    edges = [edge for pair in row.damaged for edge in pair]
+    assert edges == sorted(set(edges))
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", r"line 1: column video_id, .*scan again, delete the table or run `snakemake -R"),
+        (HEADER.replace("\tpictures", "") + ROW, r"line 1: column pictures missing"),
+        (HEADER + ROW.replace("damaged", "broken"), r"line 2: status is 'broken'; expected one of"),
+        (HEADER + ROW.replace("damaged", "ok"), r"line 2: status is 'ok' with the damaged frames"),
+        (HEADER + ROW.replace("59.94006", "x"), r"line 2: fps is 'x'; expected frames a second"),
+        (HEADER + ROW.replace("59.94006", "nan"), r"line 2: fps is 'nan'; expected frames a sec"),
+        (HEADER + ROW.replace("59.94006", "-1"), r"line 2: fps is '-1'; expected frames a second"),
+        (HEADER + ROW.replace("\t90\t", "\t9.5\t"), r"line 2: frames is '9\.5'; expected a whole"),
+        (HEADER + ROW.replace("10-20", "20-10"), r"line 2: damaged is '20-10'; expected half-open"),
+        (HEADER + ROW.replace("10-20", "10-10"), r"line 2: damaged is '10-10'; expected half-open"),
+        (HEADER + ROW.replace("10-20", "7"), r"line 2: damaged is '7'; expected half-open ranges"),
+        (HEADER + ROW.replace("10-20", "1-2-3"), r"line 2: damaged is '1-2-3'; expected half-open"),
+        (HEADER + ROW.replace("constant", "vary"), r"line 2: timing is 'vary'; expected one of"),
+        (HEADER + "P01_01\tok\t50\t9\n", r"line 2: timing is ''; expected one of constant, variab"),
+        (HEADER + ROW.replace("P01_01", ""), r"line 2: video_id is ''; expected the id"),
+        (HEADER + ROW + ROW, r"line 3: video_id P01_01 stands there already; expected one row"),
+        (HEADER.encode() + b"\xff\n", r"not UTF-8 text .*expected the scan table"),
+    ],
+)
+def test_a_table_edited_amiss_is_one_error_with_file_line_and_column(tmp_path, text, words):
+    with pytest.raises(EpicError, match=rf"P01\.tsv: {words}"):
+        read(tmp_path, text)
+
+
+def test_a_missing_table_is_told_as_such(tmp_path):
+    with pytest.raises(EpicError, match=r"P01\.tsv: no such file; expected the scan table"):
+        read_scan_table(tmp_path / "P01.tsv")
+
+
+def test_rows_that_fail_midway_leave_the_old_table(tmp_path):
+    def rows():
+        yield ScanRow("P01_01", "ok")
+        raise OSError("the disk is gone")
+
+    path = tmp_path / "P01.tsv"
+    path.write_text(HEADER + ROW)
+    with pytest.raises(OSError):
+        write_scan_table(rows(), path)
+    assert path.read_text() == HEADER + ROW and list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import pytest
+
+from epic100.base.errors import EpicError
+from epic100.video.sheet import Video, participants_of, read_sheet, unlisted_files
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADER = "video_id\tparticipant_id\tsplit\tfps\tduration\turl\tmd5\n"
+ROW = "P01_01\tP01\ttrain\t59.94\t40.5\thttps://x/P01_01.MP4\tabc\n"
+
+
+def sheet(tmp_path, text):
+    path = tmp_path / "videos.tsv"
+    path.write_text(text, encoding="utf-8")
+    return read_sheet(path)
+
+
+def test_a_row_becomes_a_video_with_numbers_and_a_place_on_disk(tmp_path):
+    (video,) = sheet(tmp_path, HEADER + ROW)
+    assert video == Video("P01_01", "P01", "train", 59.94, 40.5, "https://x/P01_01.MP4", "abc")
+    assert video.path("videos") == Path("videos/P01/P01_01.MP4")
+    assert video.path() == Path("P01/P01_01.MP4")
+
+
+def test_columns_may_stand_in_any_order_with_more_of_them_and_without_url_and_md5(tmp_path):
+    text = "fps\tnote\tduration\tsplit\tparticipant_id\tvideo_id\n50\tsunny\t9\tval\tP02\tP02_101\n"
+    assert sheet(tmp_path, text) == [Video("P02_101", "P02", "val", 50.0, 9.0)]
+
+
+def test_a_spreadsheet_s_byte_order_mark_and_an_editor_s_stripped_tabs_do_no_harm(tmp_path):
+    text = "\ufeff" + HEADER + "P01_01\tP01\ttrain\t59.94\t40.5\n\n"
+    assert sheet(tmp_path, text) == [Video("P01_01", "P01", "train", 59.94, 40.5)]
+
+
+@pytest.mark.parametrize("name, least", [("videos.tsv", 700), ("demo_videos.tsv", 8)])
+def test_the_sheets_that_ship_are_sound(name, least):
+    videos = read_sheet(ROOT / "config" / name)
+    assert len(videos) >= least
+    assert all(video.video_id.startswith(video.participant_id + "_") for video in videos)
+    assert {video.split for video in videos} == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (HEADER, r"no rows; expected one row a video"),
+        ("", r"line 1: column video_id, .* missing .*tab-separated video_id participant_id"),
+        (HEADER.replace("fps", "rate") + ROW, r"line 1: column fps missing .*`videos: sheet:`"),
+        (HEADER.replace("\t", ",") + ROW, r"line 1: column video_id, .*tab-separated"),
+        (
+            HEADER + ROW + "\n" + ROW,
+            r"line 4: video_id P01_01 stands on line 2 already; one row a video, remove one",
+        ),
+        (HEADER + ROW.replace("59.94", "fast"), r"line 2: fps is 'fast'; expected a positive num"),
+        (HEADER + ROW.replace("59.94", "0"), r"line 2: fps is '0'; expected a positive number"),
+        (HEADER + ROW.replace("59.94", "nan"), r"line 2: fps is 'nan'; expected a positive number"),
+        (HEADER + ROW.replace("40.5", "-3"), r"line 2: duration is '-3'; expected a positive num"),
+        (HEADER + ROW.replace("40.5", "inf"), r"line 2: duration is 'inf'; expected a positive"),
+        (HEADER + ROW.replace("train", "Train"), r"line 2: split is 'Train'; .*train, val, test"),
+        (HEADER + "P01_01\tP01\n", r"line 2: split is ''; expected one of train, val, test"),
+        (HEADER + ROW.replace("P01_01\t", "P01 01\t"), r"line 2: video_id is 'P01 01'; .*space"),
+        (HEADER + ROW.replace("P01_01\t", "a/b\t"), r"line 2: video_id is 'a/b'; .*slash"),
+        (HEADER + ROW.replace("\tP01\t", "\t\t"), r"line 2: participant_id is ''; expected a name"),
+    ],
+)
+def test_a_bad_sheet_is_one_error_with_file_line_and_column(tmp_path, text, words):
+    with pytest.raises(EpicError, match=rf"videos\.tsv: {words}"):
+        sheet(tmp_path, text)
+
+
+def test_bytes_that_are_no_text_and_a_missing_sheet_are_told_as_such(tmp_path):
+    path = tmp_path / "videos.tsv"
+    with pytest.raises(EpicError, match=r"videos\.tsv: no such file; expected a video sheet"):
+        read_sheet(path)
+    path.write_bytes(HEADER.encode() + b"\xff\xfe\x00")
+    with pytest.raises(EpicError, match=r"videos\.tsv: not UTF-8 text .*expected a video sheet"):
+        read_sheet(path)
+
+
+def test_participants_come_in_the_sheets_order_without_those_left_out(tmp_path):
+    videos = [Video(f"{p}_01", p, "train", 50.0, 9.0) for p in ("P22", "P01", "P22", "P07")]
+    assert participants_of(videos, []) == ["P22", "P01", "P07"]
+    assert participants_of(videos, ["P01"]) == ["P22", "P07"]
+    with pytest.raises(EpicError, match="P02.*does not have.*P22, P01, P07"):
+        participants_of(videos, ["P02"])
+
+
+def test_a_file_without_a_row_is_listed_and_other_folders_are_nobodys(tmp_path):
+    video = Video("P01_01", "P01", "train", 50.0, 9.0)
+    for name in ("P01/P01_01.MP4", "P01/P01_99.MP4", "P01/extra.mp4", "P01/notes.txt", "P02/x.MP4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = unlisted_files([video], tmp_path)
+    assert [path.name for path in found] == ["P01_99.MP4", "extra.mp4"]

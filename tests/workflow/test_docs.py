@@ -1,0 +1,74 @@
+"""The docs: links lead somewhere, the tutorial's commands run, the others are commands at all."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+from snakemake.cli import parse_args
+
+from support.checkout import ROOT
+
+PAGES = sorted([ROOT / "README.md", ROOT / "config/README.md", *(ROOT / "docs").glob("*.md")])
+BIN = Path(os.sys.executable).parent
+
+
+def commands(page: Path) -> list[str]:
+    """Lines of the page's `sh` blocks, without comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert "://" in link or (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_snakemake_commands_have_options_that_exist(page):
+    for line in commands(page):
+        words = shlex.split(line.split("|")[0], comments=True)
+        if "snakemake" in words:
+            with chdir(ROOT):
+                parse_args(words[words.index("snakemake") + 1 :])
+
+
+def test_the_tutorial_can_be_walked(demo, tmp_path):
+    shutil.copytree(demo, tmp_path / "demo")
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    walked, looks = 0, []
+    for line in commands(ROOT / "docs/tutorial.md"):
+        if line in ("make demo", ". .venv/bin/activate"):
+            continue  # the demo is there, and so is its Python
+        command = re.sub(r"(?<![\w/.])demo(?=[/ ]|$)", str(tmp_path / "demo"), line)
+        done = subprocess.run(
+            command, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, (line, done.stdout[-2000:], done.stderr[-2000:])
+        walked += 1
+        if "all -n" in line:
+            looks.append(done.stdout)
+    assert walked > 8
+    damaged, mended, views = looks
+    assert re.search(r"(?m)^scan +1$", damaged) and re.search(r"(?m)^train +1$", damaged)
+    assert "Nothing to be done" in mended
+    assert re.search(r"(?m)^predict +2$", views) and "\ntrain " not in views
+
+
+def test_what_troubleshooting_quotes_is_what_the_workflow_says():
+    sources = [*ROOT.glob("workflow/**/*.py"), *ROOT.glob("rules/*.smk")]
+    code = " ".join(path.read_text(encoding="utf-8") for path in sources)
+    code = re.sub(r'"\s*f?r?"', "", code)  # sentences go over several lines
+    for quoted in (
+        "unknown key", "did you mean", "a video_id of the video sheet",
+        "no labelled train segment is left after cleaning", "no progress in",
+        "clips do not decode, more than a share of", "holds objects that only code can load",
+        "predictions of split", "outputs, the pair table",
+    ):  # fmt: skip
+        assert quoted in code, quoted

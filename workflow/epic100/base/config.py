@@ -1,0 +1,112 @@
+"""The workflow's config: checked against its JSON schema, defaults put in."""
+
+import copy
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator, validators
+
+from epic100.base.errors import EpicError
+
+# JSON takes 1.0 for an integer, Python's range() and torch do not.
+Strict = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
+ROOT = Path(__file__).resolve().parents[3]
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+DEFAULT = "config/config.yaml"
+
+
+def complete_config(config: dict) -> dict:
+    """A copy of `config` with the schema's defaults. Raises EpicError that names the wrong key."""
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    errors = sorted(Strict(schema).iter_errors(config), key=lambda e: [str(p) for p in e.path])
+    if errors:
+        # The schema reports each missing key of a section, with the same words.
+        words = dict.fromkeys(_words(error) for error in errors)
+        raise EpicError("config: " + "; ".join(words))
+    filled = copy.deepcopy(config)
+    _fill(filled, schema)
+    return filled
+
+
+def layered_config(
+    overlays: Sequence[str | os.PathLike], directory: str | os.PathLike = ""
+) -> dict:
+    """What Snakemake would take in `directory` with these `--configfile`s: config/config.yaml,
+    there or else as it ships, and over it each overlay, key by key; checked and complete.
+
+    Raises EpicError for a file that is not there or is not YAML, and as `complete_config` does.
+    """
+    own = Path(directory) / DEFAULT
+    config: dict = {}
+    for path in (own if own.is_file() else ROOT / DEFAULT, *map(Path, overlays)):
+        try:
+            layer = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise EpicError(f"{path}: not a readable config ({reason}); expected YAML") from error
+        if not isinstance(layer, dict):
+            raise EpicError(f"{path}: is a {type(layer).__name__}; expected a config, key by key")
+        _merge(config, layer)
+    return complete_config(config)
+
+
+def existing_path(path: str | os.PathLike, workflow_dir: str | os.PathLike) -> str:
+    """`path` as it stands, or below the workflow's own folder where only that one exists."""
+    shipped = Path(workflow_dir) / path
+    return str(shipped) if not Path(path).exists() and shipped.exists() else str(path)
+
+
+def _merge(config: dict, over: dict) -> None:
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(config.get(key), dict):
+            _merge(config[key], value)
+        else:
+            config[key] = value
+
+
+def gpus_to_ask(section: dict) -> int:
+    """GPUs that a job asks its scheduler for: `gpus` of the config's section `train` or `predict`,
+    one where that is null."""
+    if section.get("device") == "cpu":
+        return 0
+    return 1 if section["gpus"] is None else section["gpus"]
+
+
+def _fill(value: dict, schema: dict) -> None:
+    for key, part in schema.get("properties", {}).items():
+        if key not in value and "default" in part:
+            value[key] = copy.deepcopy(part["default"])
+        if isinstance(value.get(key), dict):
+            _fill(value[key], part)
+
+
+def _words(error) -> str:
+    where = ".".join(str(part) for part in error.path)
+    if error.validator == "additionalProperties" and "properties" in error.schema:
+        known = list(error.schema["properties"])
+        unknown = [key for key in error.instance if key not in known]
+        parts = []
+        for key in unknown:
+            close = difflib.get_close_matches(str(key), known, 1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            dotted = f"{where}.{key}" if where else key
+            parts.append(f"unknown key {dotted!r}{meant} (known here: {', '.join(known)})")
+        return "; ".join(parts)
+    if error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        names = ", ".join(repr(f"{where}.{key}" if where else key) for key in missing)
+        return f"key {names} is missing"
+    about = error.schema.get("description", "")
+    expected = {"type": "of type", "enum": "one of"}.get(error.validator, error.validator)
+    return (
+        f"{where or 'top level'} is {error.instance!r}; expected {expected} "
+        f"{error.validator_value} ({about})"
+    )

@@ -1,0 +1,1 @@
+"""Clips for MMAction2: the dataset of segments, its decoding steps, the order of drawing."""

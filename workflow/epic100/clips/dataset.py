@@ -1,0 +1,172 @@
+"""EpicSegmentVideoDataset: segments of full-length videos, labelled by verb-noun pair.
+
+No clip is cut out beforehand: a sample is a stretch of frames of a whole video, of which the
+pipeline decodes only those it wants.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmaction.datasets.base import BaseActionDataset
+from mmaction.registry import DATASETS
+
+from epic100.base.errors import EpicError
+from epic100.clips.broken_clips import BrokenClips
+from epic100.segments.pairs import read_pairs
+from epic100.segments.segment_list import NO_LABEL, read_segments
+from epic100.video.reader import FrameError
+
+OTHER_SEGMENTS = 10
+
+
+@DATASETS.register_module()
+class EpicSegmentVideoDataset(BaseActionDataset):
+    """Segments of a list as `epic100.segments.segment_list` reads it.
+
+    A sample of the pipeline holds `filename` (below `data_root`), `start_index` (first frame) and
+    `total_frames` (length), both in frames of the file, as MMAction2's `SampleFrames` wants them,
+    `label` (pair id), `verb`, `noun` and `narration_id`.
+
+    Args:
+        ann_file: the segment list. pairs: the pair table (`results/clean/pairs.tsv`); None where no
+        labels are wanted. data_root: the video root. seed: with the epoch and the sample's number
+        it decides all augmentation, so results depend neither on the number of workers nor on
+        where a run was resumed. max_broken: share of clips that may fail to decode. part:
+        take only so many segments, spread evenly over the list, the same each time; None is all.
+
+    A clip that does not decode is drawn anew from its segment, then from up to ten other segments,
+    each time said; over `max_broken` of all clips the run stops (`BrokenClips`). In `test_mode` the
+    stand-in carries `broken`, so that a metric can leave it out; 0 raises at the first one.
+
+    In training every segment must have a pair of the table; with `test_mode` a segment without
+    one gets the label -1. Raises EpicError otherwise.
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        pipeline: list,
+        pairs: str | None = None,
+        data_root: str = "",
+        seed: int = 0,
+        test_mode: bool = False,
+        max_broken: float = 0.01,
+        part: int | None = None,
+        **kwargs,
+    ):
+        self.pairs_file = pairs
+        self.seed = seed
+        self.max_broken = max_broken
+        self.part = part
+        # Shared memory: persistent workers must see a new epoch that is set in the main process.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        super().__init__(
+            ann_file,
+            pipeline=pipeline,
+            data_prefix={"prefix": data_root},
+            test_mode=test_mode,
+            **kwargs,
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell this process and its workers which epoch's augmentation to draw."""
+        self._epoch[0] = epoch
+
+    def full_init(self) -> None:
+        """Read the list into arrays, which forked workers share; no dict a segment is kept."""
+        if self._fully_initialized:
+            return
+        table = read_segments(self.ann_file)
+        if table.empty:
+            raise EpicError(
+                f"{self.ann_file}: no segments; results/clean/dropped.tsv says why they were "
+                "dropped, and `videos: root:` where videos are looked for"
+            )
+        if self.part is not None and self.part < len(table):
+            table = table.iloc[np.arange(self.part) * len(table) // self.part]
+        labels = self._labels(table)
+        paths, self._path_of = np.unique(table["path"].to_numpy(dtype=str), return_inverse=True)
+        self._paths = [str(Path(self.data_prefix["prefix"]) / path) for path in paths]
+        self._ids = table["narration_id"].to_numpy(dtype=bytes)
+        columns = table[["start", "stop", "verb", "noun"]].to_numpy()
+        self._numbers = np.column_stack([columns, labels])
+        self.broken = BrokenClips(len(table), self.max_broken)
+        self._fully_initialized = True
+
+    def _labels(self, table) -> np.ndarray:
+        pairs = read_pairs(self.pairs_file) if self.pairs_file else []
+        known = {(v, n): i for i, (v, n, _) in enumerate(pairs)}
+        found = zip(table["verb"].tolist(), table["noun"].tolist(), strict=True)
+        labels = np.array([known.get(pair, NO_LABEL) for pair in found], dtype=np.int64)
+        if not self.test_mode and (labels == NO_LABEL).any():
+            row = table.iloc[int(np.argmax(labels == NO_LABEL))]
+            raise EpicError(
+                f"{self.ann_file}: {row['narration_id']}: pair (verb {row['verb']}, noun "
+                f"{row['noun']}) is not in {self.pairs_file}; both are written by the rule clean: "
+                "make them again together"
+            )
+        return labels
+
+    def __len__(self) -> int:
+        """Number of segments."""
+        return len(self._numbers)
+
+    def get_data_info(self, idx: int) -> dict:
+        """The sample's description, before any frame is read."""
+        start, stop, verb, noun, label = self._numbers[idx].tolist()
+        return {
+            "filename": self._paths[self._path_of[idx]],
+            "start_index": start,
+            "total_frames": stop - start,
+            "label": label,
+            "verb": verb,
+            "noun": noun,
+            "narration_id": self.narration_id(idx),
+            "modality": self.modality,
+            "sample_idx": idx,
+        }
+
+    def prepare_data(self, idx: int) -> dict:
+        """Run the pipeline on one segment, its random numbers drawn from (seed, epoch, idx).
+
+        Raises EpicError where too many clips are broken, FrameError where nothing else decodes.
+        """
+        segment = idx
+        for attempt in range(2 + OTHER_SEGMENTS):
+            entropy = [self.seed, int(self._epoch[0]), int(idx), attempt][: 4 if attempt else 3]
+            np.random.seed(np.random.SeedSequence(entropy).generate_state(4))
+            self.broken.draw()
+            try:
+                sample = super().prepare_data(segment)
+            except FrameError as error:
+                self.broken.add(segment, self.narration_id, error)
+                last = error
+            else:
+                if segment != idx and self.test_mode:
+                    sample["data_samples"].set_metainfo({"broken": True})
+                return sample
+            if attempt:  # twice the same segment, then others
+                segment = np.random.randint(len(self))
+        raise FrameError(
+            f"{last}; and no clip of {OTHER_SEGMENTS} other segments decodes: is the disk there?"
+        ) from last
+
+    @property
+    def video_of(self) -> np.ndarray:
+        """Number of each segment's video, int64 [N], 0 to `videos` - 1."""
+        return self._path_of
+
+    @property
+    def videos(self) -> int:
+        """Number of videos."""
+        return len(self._paths)
+
+    def narration_id(self, idx: int) -> str:
+        """Id of one segment."""
+        return self._ids[idx].decode()
+
+    @property
+    def narration_ids(self) -> list[str]:
+        """Ids by segment number."""
+        return [self.narration_id(idx) for idx in range(len(self))]

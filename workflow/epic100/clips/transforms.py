@@ -1,0 +1,147 @@
+"""Pipeline steps that decode only the wanted frames of an untrimmed video.
+
+`OpenSegment` and `DecodeSegment` stand where MMAction2's `DecordInit` and `DecordDecode` would;
+`SampleFrames` goes between them. Both decoders give the same frames, unless scaled.
+"""
+
+import gc
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from epic100.base.errors import EpicError
+from epic100.video.index_file import index_path, load_index
+from epic100.video.reader import FrameError, ReaderCache, VideoReader, scaled_size
+
+
+class DecordReader:
+    """A reader with decord 0.6 inside. Only for files that were scanned: decord can spin for ever
+    on damaged ones (decord issues 269, 373, 375)."""
+
+    def __init__(self, path: str):
+        import decord
+
+        self.path = path
+        self._reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
+        self.fps = float(self._reader.get_avg_fps())
+        self.size = self._reader[0].shape[:2]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._reader = None
+
+    def get_frames(self, indices, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Frames as uint8 RGB [len(indices), height, width, 3]; raises FrameError."""
+        try:
+            frames = self._reader.get_batch(np.asarray(indices)).asnumpy()
+        except Exception as error:  # decord raises its own DECORDError and bare RuntimeErrors
+            raise FrameError(f"{self.path}: decord: {error}") from error
+        if size is None:
+            return frames
+        return np.stack([cv2.resize(f, size[::-1], interpolation=cv2.INTER_AREA) for f in frames])
+
+
+@TRANSFORMS.register_module()
+class OpenSegment(BaseTransform):
+    """Open the segment's video, or find it open: adds `video_reader` and `avg_fps`.
+
+    Args:
+        decoder: "pyav" (seeks to the key frame before; frames by their place in the packet list)
+        or "decord". index_dir: where `scan` keeps the frame indexes (results/scan); without one
+        for a video, its packets are read once. keep_open: videos held open per worker.
+    """
+
+    def __init__(self, decoder: str = "pyav", index_dir: str | None = None, keep_open: int = 8):
+        if decoder not in ("pyav", "decord"):
+            raise EpicError(f"OpenSegment: decoder is {decoder!r}; expected 'pyav' or 'decord'")
+        self.decoder = decoder
+        self.index_dir = index_dir
+        self.keep_open = keep_open
+        self._cache: ReaderCache | None = None
+        self._inherited: ReaderCache | None = None
+        self._owner = 0
+
+    def __getstate__(self) -> dict:
+        return {
+            **self.__dict__,
+            "_cache": None,
+            "_inherited": None,
+        }  # open files do not travel to other processes
+
+    def _open(self, path: str):
+        if self.decoder == "decord":
+            return DecordReader(path)
+        file = Path(path)
+        index = self.index_dir and index_path(self.index_dir, file.parent.name)
+        try:
+            found = load_index(index, file.stem) if index and index.is_file() else None
+            return VideoReader(path, found)
+        except FrameError:
+            raise
+        except EpicError as error:  # no index, and the file's packets cannot be read either
+            raise FrameError(str(error)) from error
+
+    def transform(self, results: dict) -> dict:
+        """Put the open reader into `results`."""
+        if self._cache is None or self._owner != os.getpid():
+            # A forked worker inherits open files, whose place in the file it would share with
+            # others. They must not be closed here either: decord waits for threads that only the
+            # parent has, and aborts.
+            self._inherited = self._cache
+            gc.freeze()
+            self._cache, self._owner = ReaderCache(self.keep_open, self._open), os.getpid()
+        try:
+            reader = self._cache.get(results["filename"])
+        except FrameError as error:
+            raise FrameError(f"{results['narration_id']}: {error}") from error
+        results["video_reader"] = reader
+        results["avg_fps"] = reader.fps
+        return results
+
+    def __repr__(self) -> str:
+        return f"OpenSegment(decoder={self.decoder!r}, index_dir={self.index_dir!r})"
+
+
+@TRANSFORMS.register_module()
+class DecodeSegment(BaseTransform):
+    """Decode `frame_inds` with `video_reader`: adds `imgs`, a list of uint8 RGB [H, W, 3].
+
+    Args:
+        short_side: scale while decoding, so that the shorter side has this many pixels; a pair is
+        a closed interval to draw from, for each clip anew, as MMAction2's `RandomRescale` does.
+
+    Raises FrameError naming the segment where a frame does not decode, EpicError where one outside
+    the segment is asked for.
+    """
+
+    def __init__(self, short_side: int | tuple[int, int] | None = None):
+        self.short_side = short_side
+
+    def transform(self, results: dict) -> dict:
+        """Replace the reader by the frames."""
+        reader = results.pop("video_reader")
+        wanted = results["frame_inds"]
+        start, length = results["start_index"], results["total_frames"]
+        if wanted.min() < start or wanted.max() >= start + length:
+            raise EpicError(
+                f"{results['narration_id']}: frames {wanted.min()}-{wanted.max()} were sampled "
+                f"outside the segment [{start}, {start + length})"
+            )
+        side, size = self.short_side, None
+        if side is not None:
+            drawn = side if isinstance(side, int) else np.random.randint(side[0], side[1] + 1)
+            size = scaled_size(reader.size, drawn)
+        try:
+            frames = reader.get_frames(wanted, size)
+        except FrameError as error:
+            raise FrameError(f"{results['narration_id']}: {error}") from error
+        results["imgs"] = list(frames)
+        results["original_shape"], results["img_shape"] = reader.size, frames.shape[1:3]
+        return results
+
+    def __repr__(self) -> str:
+        return f"DecodeSegment(short_side={self.short_side!r})"

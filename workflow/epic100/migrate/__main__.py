@@ -1,0 +1,122 @@
+"""`python -m epic100.migrate`: bring a lab's lists and checkpoint along (docs/migration.md)."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from epic100.base.config import ROOT
+from epic100.base.errors import EpicError
+
+SHEET = ROOT / "config" / "videos.tsv"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`list`, `check` or `model`; 0, or 1 and one line on stderr where the input is wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except EpicError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m epic100.migrate", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    command = commands.add_parser("list", help="five fields on the annotation clock -> ours")
+    _list_arguments(command)
+    command.add_argument("--out", type=Path, required=True, metavar="FILE",
+                         help=".csv: official rows; else a segment list")  # fmt: skip
+    command.set_defaults(run=_convert)
+
+    command = commands.add_parser("check", help="hold a list to the scans")
+    _list_arguments(command)
+    command.add_argument("--scans", type=Path, default=Path("results/scan"), metavar="DIR")
+    command.add_argument("--out", type=Path, required=True, metavar="TSV")
+    command.set_defaults(run=_check)
+
+    command = commands.add_parser("model", help="an MMAction2 checkpoint -> model.pth")
+    command.add_argument("checkpoint", type=Path, metavar="PTH")
+    command.add_argument("--pairs", type=Path, metavar="FILE", help="the pair of each output")
+    command.add_argument("--train-list", type=Path, metavar="LIST",
+                         help="gives the counts, and without --pairs the order too")  # fmt: skip
+    command.add_argument("--order", choices=("sorted", "first-seen"), default="sorted",
+                         help="how the pairs of --train-list were numbered")  # fmt: skip
+    command.add_argument("--config", type=Path, metavar="PY",
+                         help="MMAction2 config; else the one in the checkpoint")  # fmt: skip
+    command.add_argument("--allow-pickle", action="store_true",
+                         help="load any object in it; runs code of the file")  # fmt: skip
+    command.add_argument("--out", type=Path, required=True, metavar="PTH")
+    _class_arguments(command)
+    command.set_defaults(run=_model)
+    return parser
+
+
+def _list_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("list", type=Path, metavar="LIST", help="path start stop verb noun")
+    command.add_argument("--annotations", type=Path, required=True, metavar="CSV",
+                         help="the official CSV that it was made from")  # fmt: skip
+    command.add_argument("--sheet", type=Path, default=SHEET, metavar="TSV", help="video sheet")
+    _class_arguments(command)
+
+
+def _class_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--num-verbs", type=int, default=97, metavar="N")
+    command.add_argument("--num-nouns", type=int, default=300, metavar="N")
+
+
+def _matched(options: argparse.Namespace):
+    from epic100.migrate.lists import match_list
+    from epic100.video.sheet import read_sheet
+
+    videos = {video.video_id: video for video in read_sheet(options.sheet)}
+    found = match_list(
+        options.list, options.annotations, videos,
+        num_verbs=options.num_verbs, num_nouns=options.num_nouns,
+    )  # fmt: skip
+    return found, videos
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from epic100.migrate.lists import convert_list
+
+    found, videos = _matched(options)
+    convert_list(found, options.annotations, videos, options.out)
+    count, strange = int(found.matched.sum()), int((~found.matched).sum())
+    print(f"{options.list}: {count} lines are rows of {options.annotations}, {strange} are not")
+    print(f"{options.out} written")
+
+
+def _check(options: argparse.Namespace) -> None:
+    from epic100.migrate.check import check_list, summary, write_findings
+
+    found, videos = _matched(options)
+    findings = check_list(found, videos, options.scans)
+    write_findings(findings, options.out)
+    print("\n".join([*summary(found, findings), f"{options.out} names them"]))
+
+
+def _model(options: argparse.Namespace) -> None:
+    from epic100.migrate.checkpoint import migrate_model
+    from epic100.migrate.pair_order import order_of_list, read_pair_order
+
+    if not options.pairs and not options.train_list:
+        raise EpicError("model: nothing says what the outputs stand for: --pairs or --train-list")
+    pairs, counts = None, None
+    if options.train_list:
+        pairs, counts = order_of_list(options.train_list, options.order)
+    if options.pairs:
+        pairs = read_pair_order(options.pairs)
+    lines = migrate_model(
+        options.checkpoint, options.out, pairs, counts=counts, config=options.config,
+        num_verbs=options.num_verbs, num_nouns=options.num_nouns,
+        allow_pickle=options.allow_pickle,
+    )  # fmt: skip
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

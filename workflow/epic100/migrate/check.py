@@ -1,0 +1,114 @@
+"""A lab's list against the scans: what of it is damaged, and what it lacks that is sound."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.migrate.lists import LabList
+from epic100.segments.annotations import index_segments
+from epic100.segments.cleaning import clean_split
+from epic100.video.index_file import load_index
+from epic100.video.scan_table import ScanRow, read_scan_table
+from epic100.video.sheet import Video
+
+WHOLE_VIDEO = "the list has no segment of its video"
+DAMAGED, NOT_SCANNED, LACKING = "damaged", "not scanned", "lacking"
+COLUMNS = ("verdict", "line", "narration_id", "video_id", "reason")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """`table`: columns `COLUMNS`, the lines that are not sound in order (`line` counts from 1),
+    then the sound official segments that the list lacks (`line` 0). `sound`: number of sound
+    lines."""
+
+    table: pd.DataFrame
+    sound: int
+
+    def of(self, verdict: str) -> pd.DataFrame:
+        """The rows with that verdict."""
+        return self.table[self.table["verdict"] == verdict]
+
+
+def check_list(found: LabList, videos: Mapping[str, Video], scans: str | os.PathLike) -> Findings:
+    """Hold a list to the scan tables `{scans}/{participant}.tsv`, as the rule clean would.
+
+    Videos that no table has are said to be not scanned; what the list lacks is told of scanned
+    videos only. Raises EpicError where there is no scan table.
+    """
+    tables = sorted(Path(scans).glob("*.tsv"))
+    if not tables:
+        raise EpicError(f"{scans}: no scan table; expected {{participant}}.tsv of the rule scan")
+    states = {row.video_id: row for table in tables for row in read_scan_table(table)}
+    reasons = _reasons(found.rows, videos, states, scans)
+    lines = found.rows.assign(line=range(1, len(found.rows) + 1), reason=reasons)
+    lines["verdict"] = [NOT_SCANNED if v not in states else DAMAGED for v in lines["video_id"]]
+    unsound = lines[(lines["reason"] != "") | (lines["verdict"] == NOT_SCANNED)]
+    others = found.official.drop(index=found.place[found.matched])
+    others = others[others["video_id"].isin(list(states))].reset_index(drop=True)
+    sound = [reason == "" for reason in _reasons(others, videos, states, scans)]
+    lacking = others[np.array(sound, dtype=bool)]
+    listed = set(found.rows["video_id"])
+    whole = [video_id not in listed for video_id in lacking["video_id"]]
+    why = [WHOLE_VIDEO if missing else "" for missing in whole]
+    lacking = lacking.assign(verdict=LACKING, line=0, reason=why)
+    table = pd.concat([unsound, lacking])[list(COLUMNS)].reset_index(drop=True)
+    return Findings(table, len(lines) - len(unsound))
+
+
+def write_findings(findings: Findings, path: str | os.PathLike) -> None:
+    """Write the table, tab-separated, whole or not at all."""
+    with atomic_path(path) as temporary:
+        findings.table.to_csv(temporary, sep="\t", index=False)
+
+
+def summary(found: LabList, findings: Findings) -> list[str]:
+    """What there is to know, in lines for people."""
+    lines, lacking = found.rows, findings.of(LACKING)
+    strange = int((~found.matched).sum())
+    told = [
+        f"{len(lines)} lines in {lines['video_id'].nunique()} videos; {strange} are no official "
+        f"rows, {int(found.relabelled.sum())} of them an official segment with other labels",
+        f"{findings.sound} sound, {len(findings.of(DAMAGED))} on damaged frames or videos, "
+        f"{len(findings.of(NOT_SCANNED))} in videos that were not scanned",
+    ]
+    kinds = findings.of(DAMAGED)["reason"].str.replace(r"[\d(:].*", "", regex=True).str.strip()
+    told += [f"  {count}: {kind}" for kind, count in Counter(kinds).most_common()]
+    whole = lacking[lacking["reason"] != ""]
+    told.append(
+        f"{len(lacking)} sound segments lack, {len(whole)} of them in the "
+        f"{whole['video_id'].nunique()} videos that the list leaves out whole"
+    )
+    gained = found.official[found.official["narration_id"].isin(lacking["narration_id"])]
+    pairs = set(zip(lines["verb"], lines["noun"], strict=True))
+    more = pairs | set(zip(gained["verb"], gained["noun"], strict=True))
+    told.append(f"{len(pairs)} verb-noun pairs; {len(more)} with the segments that lack")
+    return told
+
+
+def _reasons(
+    rows: pd.DataFrame,
+    videos: Mapping[str, Video],
+    states: Mapping[str, ScanRow],
+    scans: str | os.PathLike,
+) -> list[str]:
+    """Why `clean` would drop each row, "" where it is sound or its video was not scanned."""
+
+    def index_of(video_id: str):
+        path = Path(scans) / f"{videos[video_id].participant_id}.index.npz"
+        index = load_index(path, video_id)
+        if index is None:
+            raise EpicError(f"{path}: no frame index of {video_id}; scan its participant again")
+        return index
+
+    scanned = rows[rows["video_id"].isin(list(states))].reset_index(drop=True)
+    _, dropped, _ = clean_split(scanned, index_segments(scanned, videos), videos, states, index_of)
+    why = dict(zip(dropped["narration_id"], dropped["reason"], strict=True))
+    return [why.get(name, "") for name in rows["narration_id"]]

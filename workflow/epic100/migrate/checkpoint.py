@@ -1,0 +1,188 @@
+"""A lab's MMAction2 checkpoint and its pair order -> `model.pth`, for the rules predict and export.
+
+A checkpoint is a pickle, which can run code when it is loaded. Here it is loaded with torch's
+`weights_only`, and what MMEngine 0.10 puts beside the weights (HistoryBuffer, NumPy scalars, even
+`getattr`) comes to nothing.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.registry import init_default_scope
+
+from epic100.base.errors import EpicError
+from epic100.migrate.lab_config import predicting_config, read_config
+from epic100.migrate.pair_order import Pair
+from epic100.model.config_text import parse_config
+from epic100.model.model_file import TrainedModel, save_model
+
+TOLD = 4  # names of weights in an error
+
+
+class _Dropped:
+    """Stands where a checkpoint holds an object of a class that is no tensor: takes all, keeps
+    nothing, runs nothing."""
+
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(cls)
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+    def __setitem__(self, key, value):
+        pass
+
+    def append(self, value):
+        """Take an item of a list."""
+
+    extend = append
+
+
+def read_checkpoint(path: str | os.PathLike, allow_pickle: bool = False) -> tuple[dict, dict]:
+    """(weights by name on the CPU, `meta`) of an MMAction2 checkpoint or a bare state_dict.
+
+    `module.` of a distributed training is taken off the names. Objects that are neither tensors nor
+    plain Python are dropped, unless `allow_pickle` has them loaded, which runs the file's code.
+    Raises EpicError for a file that is no checkpoint, or that cannot be loaded without.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise EpicError(f"{path}: no such checkpoint")
+    names = [] if allow_pickle else _foreign_classes(path)
+    try:
+        with torch.serialization.safe_globals([(_Dropped, name) for name in names]):
+            content = torch.load(path, map_location="cpu", weights_only=not allow_pickle)
+    except ModuleNotFoundError as error:
+        raise EpicError(
+            f"{path}: holds objects of the module {error.name}, which is not installed here; save "
+            "it once more where it is, with its `state_dict` and `meta` alone"
+        ) from error
+    except Exception as error:  # torch raises many kinds for a file that it will not load
+        raise EpicError(f"{path}: {_why_not(error)}") from error
+    meta = content.get("meta", {}) if isinstance(content, dict) else {}
+    weights = content.get("state_dict", content) if isinstance(content, dict) else None
+    tensors = {
+        str(name): value.detach().clone().contiguous()
+        for name, value in (weights.items() if isinstance(weights, dict) else ())
+        if isinstance(value, torch.Tensor)
+    }
+    if not tensors:
+        raise EpicError(f"{path}: no weights in it; expected `state_dict` of an MMAction2 model")
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return tensors, meta if isinstance(meta, dict) else {}
+
+
+def migrate_model(
+    checkpoint: str | os.PathLike,
+    out: str | os.PathLike,
+    pairs: Sequence[Pair],
+    *,
+    counts: Counter | None = None,
+    config: str | os.PathLike | None = None,
+    num_verbs: int = 97,
+    num_nouns: int = 300,
+    allow_pickle: bool = False,
+) -> list[str]:
+    """Write `out` in the form of `results/model.pth`; returns what was done, in lines for people.
+
+    `pairs`: (verb, noun) of each output. `counts`: training segments by pair, for the prior that
+    segments without a readable video get; without them all pairs are as likely. `config`: the lab's
+    MMEngine config; without it the one that the checkpoint holds. Raises EpicError where weights,
+    config and pairs do not fit each other.
+    """
+    weights, meta = read_checkpoint(checkpoint, allow_pickle)
+    if config is None and not isinstance(meta.get("cfg"), str):
+        raise EpicError(f"{checkpoint}: holds no config of MMAction2 1.x; give it with --config")
+    where = str(config or f"config in {checkpoint}")
+    instead = "give the config file with --config"
+    lab = read_config(config) if config else parse_config(meta["cfg"], where, instead)
+    ours, notes = predicting_config(lab, where)
+    outputs = ours.model.cls_head.num_classes
+    if outputs != len(pairs):
+        raise EpicError(
+            f"{where}: the head has {outputs} outputs, the pair order {len(pairs)} pairs; expected "
+            "the very list, or table, that the labels of this training were made from"
+        )
+    for name, (verb, noun) in ((f"output {i}", pair) for i, pair in enumerate(pairs)):
+        if verb >= num_verbs or noun >= num_nouns:
+            raise EpicError(
+                f"pair order: {name} is verb {verb}, noun {noun}; expected verbs up to "
+                f"{num_verbs - 1}, nouns up to {num_nouns - 1}"
+            )
+    _check_weights(ours, weights, checkpoint, where)
+    counted = [(verb, noun, counts[verb, noun] if counts else 1) for verb, noun in pairs]
+    trained_on = {
+        "split": "train",
+        "segments": counts.total() if counts else None,
+        "epochs": meta.get("epoch"),
+        "seed": meta.get("seed"),
+        "load_from": str(checkpoint),
+    }
+    save_model(
+        TrainedModel(weights, counted, num_verbs, num_nouns, ours.pretty_text, trained_on), out
+    )
+    prior = f"the {counts.total()} segments of the train list" if counts else "no count, all alike"
+    return [
+        f"{out}: {len(weights)} weights, {len(pairs)} verb-noun pairs, epoch {meta.get('epoch')}",
+        f"prior of segments without a readable video: {prior}",
+        *notes,
+    ]
+
+
+def _check_weights(config, weights: dict, checkpoint, where: str) -> None:
+    """Build the model and load the weights, all of them and no others."""
+    from mmaction.registry import MODELS
+
+    import epic100.model.registered  # noqa: F401
+
+    init_default_scope("mmaction")
+    try:
+        model = MODELS.build(config.model)
+    except Exception as error:  # whatever the constructors of a lab's own classes raise
+        raise EpicError(
+            f"{where}: model cannot be built here ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}); expected classes of MMAction2 1.2"
+        ) from error
+    wanted = model.state_dict()
+    faults = {
+        "lack": sorted(set(wanted) - set(weights)),
+        "are not of the model": sorted(set(weights) - set(wanted)),
+        "have another shape": [
+            f"{name} {list(weights[name].shape)}, expected {list(value.shape)}"
+            for name, value in wanted.items()
+            if name in weights and weights[name].shape != value.shape
+        ],
+    }
+    told = [
+        f"{len(names)} weights {what}: {', '.join(names[:TOLD])}{' ...' * (len(names) > TOLD)}"
+        for what, names in faults.items()
+        if names
+    ]
+    if told:
+        raise EpicError(f"{checkpoint}: does not fit the model of {where}: {'; '.join(told)}")
+
+
+def _foreign_classes(path: Path) -> list[str]:
+    """Names of what a checkpoint holds besides tensors and plain Python."""
+    try:
+        return torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # the form before torch 1.6, or no checkpoint at all: the loader tells
+        return []
+
+
+def _why_not(error: Exception) -> str:
+    foreign = re.search(r"GLOBAL (\S+)", str(error))
+    if foreign:
+        return (
+            f"holds {foreign[1]} besides tensors in a way that only running the file's code loads; "
+            "add --allow-pickle if you trust where it comes from"
+        )
+    return f"not readable as a checkpoint ({type(error).__name__}); expected a .pth of MMAction2"

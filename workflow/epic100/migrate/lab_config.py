@@ -1,0 +1,109 @@
+"""A lab's MMAction2 config -> the config inside `model.pth`: its model, its clips, our reader."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from epic100.base.errors import EpicError
+
+# Readers of videos or cut clips; here segments of whole videos are read. A lab that does so too has
+# steps of its own, since MMAction2's DecordInit takes the whole video for the segment.
+INITS = ("DecordInit", "PyAVInit", "OpenCVInit", "OpenSegment")
+DECODES = ("DecordDecode", "PyAVDecode", "OpenCVDecode", "DecodeSegment")
+SAME = ("Resize", "CenterCrop", "FormatShape")
+META_KEYS = ("img_shape", "narration_id", "verb", "noun", "num_clips")
+
+
+def read_config(path: str | os.PathLike) -> Config:
+    """Read a config file and its bases. It is Python and is run, but the modules that it names in
+    `custom_imports` are not imported. Raises EpicError where MMEngine cannot read it."""
+    if not Path(path).is_file():
+        raise EpicError(f"{path}: no such MMAction2 config")
+    try:
+        return Config.fromfile(path, import_custom_modules=False)
+    except Exception as error:  # a config is a program, and fails as programs do
+        raise EpicError(
+            f"{path}: not readable as an MMEngine config ({type(error).__name__}: {error}); give "
+            "the complete one that MMEngine wrote into the work dir"
+        ) from error
+
+
+def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
+    """The config that the rule predict runs: the lab's model and test pipeline over our segments.
+
+    Also what to know of it, in lines for people: which of the lab's own steps were taken for
+    opening or decoding, and the views of its test, which the workflow's config asks for
+    (`predict:`) and the pipeline does not. Raises EpicError, begun with `where`, for a config of
+    another form, or a step that has no counterpart here.
+    """
+    if "test_dataloader" not in lab or "model" not in lab:
+        old = (
+            "; this is one of MMAction2 0.x, rewrite it in the form of 1.x" if "data" in lab else ""
+        )
+        raise EpicError(f"{where}: expected `model` and `test_dataloader` of MMAction2 1.x{old}")
+    if not (lab.model.get("cls_head") or {}).get("num_classes"):
+        raise EpicError(f"{where}: model has no cls_head.num_classes; expected one head over pairs")
+    steps = lab.test_dataloader.dataset.get("pipeline") or []
+    translated, notes = _translate([dict(step) for step in steps], where)
+    kinds = [step["type"] for step in translated]
+    if not {"OpenSegment", "SampleFrames", "DecodeSegment", "PackActionInputs"} <= set(kinds):
+        found = ", ".join(step["type"] for step in steps)
+        raise EpicError(
+            f"{where}: its test pipeline is {found or 'empty'}; "
+            "expected an opening step, SampleFrames, a decoding step and PackActionInputs"
+        )
+    sampling = next(step for step in steps if step["type"] == "SampleFrames")
+    crops = 3 if any(step["type"] == "ThreeCrop" for step in steps) else 1
+    notes.append(
+        "its own test had these views; for the same, put into the workflow's config "
+        f"`predict: {{clips: {sampling.get('num_clips', 1)}, crops: {crops}}}`"
+    )
+    dataset = {"type": "EpicSegmentVideoDataset", "data_root": "", "ann_file": "", "pairs": None,
+               "test_mode": True, "pipeline": translated}  # fmt: skip
+    config = {
+        "custom_imports": {"imports": ["epic100.mmaction"], "allow_failed_imports": False},
+        "default_scope": "mmaction",
+        "model": lab.model.to_dict(),
+        "test_dataloader": {"dataset": dataset},
+    }
+    return Config(config), notes
+
+
+def _translate(steps: list[dict[str, Any]], where: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """A test pipeline in this workflow's terms, and which steps were told by their place."""
+    kinds = [step["type"] for step in steps]
+    sampling = kinds.index("SampleFrames") if "SampleFrames" in kinds else -1
+    notes = []
+    for place, step in enumerate(steps):
+        name, known = step["type"], (*INITS, *DECODES)
+        if name not in known and place == sampling - 1:
+            step["type"] = INITS[0]
+        elif name not in known and place == sampling + 1 > 0 and "Decode" in name:
+            step["type"] = DECODES[0]
+        else:
+            continue
+        notes.append(f"{name} was taken for the lab's own {step['type']}")
+    return [_step(step, where) for step in steps], notes
+
+
+def _step(step: dict[str, Any], where: str) -> dict[str, Any]:
+    """One step of a test pipeline in this workflow's terms."""
+    kind = step["type"]
+    if kind in INITS:
+        return {"type": "OpenSegment", "decoder": "pyav"}
+    if kind in DECODES:
+        return {"type": "DecodeSegment"}
+    if kind == "SampleFrames":
+        return {**step, "num_clips": 1, "test_mode": True}
+    if kind == "ThreeCrop":  # one crop; three are asked for with `predict: crops:`
+        return {"type": "CenterCrop", "crop_size": step["crop_size"]}
+    if kind == "PackActionInputs":
+        return {"type": kind, "meta_keys": META_KEYS}
+    if kind in SAME:
+        return step
+    raise EpicError(
+        f"{where}: step {kind} of the test pipeline has no counterpart; expected "
+        f"{', '.join((*INITS, 'SampleFrames', *DECODES, *SAME, 'ThreeCrop'))} or PackActionInputs"
+    )

@@ -1,0 +1,84 @@
+"""Which verb-noun pair each output of a lab's head stands for.
+
+Nothing in a checkpoint says it: it comes from a text file, or from the train list that the lab made
+its table from.
+"""
+
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+from epic100.base.errors import EpicError
+from epic100.segments.segment_list import NO_LABEL, read_segments
+
+ORDERS = ("sorted", "first-seen")
+Pair = tuple[int, int]
+
+
+def read_pair_order(path: str | os.PathLike) -> list[Pair]:
+    """(verb, noun) by output, from a text file with a pair a line.
+
+    Numbers between spaces, tabs or commas, a header or none: `verb noun`, where the line is the
+    output; `output verb noun` or `verb noun output`, outputs from 0 on in any order; or `output
+    verb noun count`. Raises EpicError naming the line that is of no such form.
+    """
+    path = Path(path)
+    expected = (
+        "a pair a line: `verb noun`, `output verb noun`, `verb noun output`, or "
+        "`output verb noun count`"
+    )
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EpicError(f"{path}: cannot be read as text ({error}); expected {expected}") from error
+    rows: list[tuple[int, ...]] = []
+    for number, line in enumerate(lines, start=1):
+        fields = re.split(r"[\s,;]+", line.strip())
+        if fields == [""] or (not rows and not any(f.isdigit() for f in fields)):
+            continue  # an empty line, or a header
+        good = all(f.isascii() and f.isdigit() for f in fields) and 2 <= len(fields) <= 4
+        if not good or (rows and len(fields) != len(rows[0])):
+            raise EpicError(f"{path}: line {number}: {line.strip()[:80]!r}; expected {expected}")
+        rows.append(tuple(map(int, fields)))
+    return _distinct(path, _in_order(path, rows, expected))
+
+
+def order_of_list(path: str | os.PathLike, order: str) -> tuple[list[Pair], Counter]:
+    """The pairs of a train list (five or six fields a line), and how often each occurs.
+
+    `order`: `sorted` by verb, then noun; or `first-seen`, as the list goes from top to bottom.
+    """
+    if order not in ORDERS:
+        raise EpicError(f"order is {order!r}; expected one of {', '.join(ORDERS)}")
+    table = read_segments(path)
+    table = table[(table["verb"] != NO_LABEL) & (table["noun"] != NO_LABEL)]
+    counts = Counter(zip(table["verb"].tolist(), table["noun"].tolist(), strict=True))
+    if not counts:
+        raise EpicError(f"{path}: no line with a verb and a noun; expected a train list")
+    return (sorted(counts) if order == "sorted" else list(counts)), counts
+
+
+def _in_order(path: Path, rows: list[tuple[int, ...]], expected: str) -> list[Pair]:
+    width = len(rows[0]) if rows else 0
+    if width == 2:
+        return [row for row in rows if len(row) == 2]
+    outputs = list(range(len(rows)))
+    places = {3: ((0, 1, 2), (2, 0, 1)), 4: ((0, 1, 2),)}.get(width, ())
+    for output, verb, noun in places:
+        if sorted(row[output] for row in rows) == outputs:
+            return [(row[verb], row[noun]) for row in sorted(rows, key=lambda row: row[output])]
+    raise EpicError(
+        f"{path}: {len(rows)} pairs, and no column that counts their outputs from 0 to "
+        f"{len(rows) - 1}, each once; expected {expected}"
+    )
+
+
+def _distinct(path: Path, pairs: list[Pair]) -> list[Pair]:
+    twice = [pair for pair, count in Counter(pairs).items() if count > 1]
+    if twice:
+        raise EpicError(
+            f"{path}: verb {twice[0][0]} with noun {twice[0][1]} stands there twice; expected each "
+            "pair once, since each is an output of the head"
+        )
+    return pairs

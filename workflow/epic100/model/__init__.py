@@ -1,0 +1,1 @@
+"""The recognizer, and the trained model as one file."""

@@ -1,0 +1,54 @@
+"""MMEngine configs as text inside model files, read as data: a file of weights runs no code."""
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from epic100.base.errors import EpicError
+
+
+def parse_config(text: str, where: str, instead: str) -> Config:
+    """Read the text of a complete config, as MMEngine puts it into checkpoints, without running it.
+
+    Raises EpicError, begun with `where`, for text that is more than names and values; `instead`:
+    what to do then.
+    """
+    try:
+        tree = ast.parse(text)
+        values = {}
+        for node in tree.body:
+            if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+                raise ValueError(f"line {node.lineno}")
+            values[node.targets[0].id] = _value(node.value)
+    except (SyntaxError, ValueError) as error:
+        raise EpicError(
+            f"{where}: its config cannot be read without running it ({error}); {instead}"
+        ) from error
+    return Config(values)
+
+
+def _value(node: ast.expr) -> Any:
+    """The value of a literal, or of `dict(...)`."""
+    if isinstance(node, ast.Call):
+        if not isinstance(node.func, ast.Name) or node.func.id != "dict" or len(node.args) > 1:
+            raise ValueError(f"line {node.lineno}")
+        value = dict(_value(node.args[0])) if node.args else {}
+        for keyword in node.keywords:
+            more = _value(keyword.value)
+            value |= {keyword.arg: more} if keyword.arg else _mapping(more, node)
+        return value
+    if isinstance(node, ast.Dict):
+        items = zip(node.keys, node.values, strict=True)
+        return {_value(key) if key else None: _value(item) for key, item in items}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        values = [_value(item) for item in node.elts]
+        return values if isinstance(node, ast.List) else tuple(values)
+    return ast.literal_eval(node)
+
+
+def _mapping(value: Any, node: ast.expr) -> Mapping:
+    if not isinstance(value, dict):
+        raise ValueError(f"line {node.lineno}")
+    return value

@@ -1,0 +1,44 @@
+"""The run's report: Snakemake's own, made from within the run."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+
+
+def write_report(
+    targets: Sequence[str],
+    out: str | os.PathLike,
+    *,
+    snakefile: str,
+    config: dict,
+    stylesheet: str,
+) -> None:
+    """Write Snakemake's report on `targets`, which are finished, as one HTML file.
+
+    A second Snakemake reads the metadata of the first (`--nolock`, since that one holds the lock)
+    under the very same config, whatever command line it came from. Raises EpicError with
+    Snakemake's own words where it fails.
+    """
+    with (
+        tempfile.NamedTemporaryFile("w", suffix=".yaml") as configfile,
+        atomic_path(out) as temporary,
+    ):
+        yaml.safe_dump(config, configfile)
+        configfile.flush()
+        command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", snakefile]
+        command += ["--configfile", configfile.name, "--report", str(temporary), "--nolock"]
+        command += ["--report-stylesheet", stylesheet]
+        command += ["--profile", "none", "--workflow-profile", "none", "--cores", "1"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise EpicError(f"{out}: no report: {(done.stdout + done.stderr)[-2000:]}")
+        size = Path(temporary).stat().st_size / 2**20
+    print(f"{out}: {size:.1f} MiB, opens in any browser without a network")

@@ -1,0 +1,38 @@
+"""results/summary.txt: what was kept and how good it is, on one screen."""
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from epic100.base.atomic import atomic_path
+from epic100.segments.kept import salvage_lines
+
+
+def write_summary(
+    salvage: str | os.PathLike, metrics: str | os.PathLike, out: str | os.PathLike
+) -> None:
+    """Write the summary from `results/clean/salvage.tsv` and `results/metrics.json`."""
+    table = pd.read_csv(salvage, sep="\t")
+    figures = json.loads(Path(metrics).read_text(encoding="utf-8"))
+    lines = ["Damage"]
+    lines += [f"  {line}" for line in salvage_lines(table)] or ["  none"]
+    total, kept, whole = (int(table[column].sum()) for column in table.columns[1:])
+    lines.append(f"  all: {kept} of {total} segments kept; dropping whole videos: {whole}")
+    lines += [
+        "",
+        f"Validation, {figures['segments']} segments, {figures['predicted']} of them predicted "
+        f"(folded by {figures['reduce']})",
+        f"  {'':10}{'verb':>8}{'noun':>8}{'action':>8}   percent",
+    ]
+    for group, k in (("overall", 1), ("overall", 5), ("readable", 1), ("unseen", 1), ("tail", 1)):
+        cells = [
+            figures.get(f"{group}_{task}_accuracy_at_{k}") for task in ("verb", "noun", "action")
+        ]
+        shown = "".join(f"{'-' if cell is None else format(cell, '.2f'):>8}" for cell in cells)
+        lines.append(f"  {group:<9}{shown}   top-{k}")
+    if figures.get("trained_on", {}).get("split") == "trainval":
+        lines.append("  The model learned from these segments too (`train: split: trainval`).")
+    with atomic_path(out) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,128 @@
+"""Hints of a scan: what is odd about a video and yet no damage. They never mark a picture.
+
+phrase (each after `hint: `)                      what was seen
+------------------------------------------------- ----------------------------------------------
+frozen A-B, black A-B                             frames that stay the same or dark for 2 s
+the rate changes from X to Y fps at frame N       both hold for a second or more
+N pauses, no picture lost                         steps of over 1.5 usual ones, numbered through
+N key frames are marked wrongly                   the container calls them so, the decoder does not
+the container is X, not MP4                       it reads all the same
+it lasts X s, the sheet says Y s                  over half a second apart (`epic100.scan`)
+"""
+
+import numpy as np
+
+from epic100.scan.damage_ranges import ranges
+from epic100.scan.packet_checks import CONSTANT_SHARE, GAP
+from epic100.video.index import VideoIndex
+
+LOOK_EVERY = 16  # pictures between two looks
+GRID = 48  # samples of luma each way
+SECONDS = 2.0
+SAME = 4  # of 255: a coder polishes a still picture
+BLACK = 40  # luma is below this everywhere
+SHEET_SECONDS = 0.5
+_SAID = 3  # stretches that are told one by one
+_WINDOW = 32  # pictures over which a rate is measured
+
+
+class Looks:
+    """Glances at every 16th picture, in order of presentation."""
+
+    def __init__(self):
+        self._pts: list[int] = []
+        self._same: list[bool] = []
+        self._dark: list[bool] = []
+        self._before: np.ndarray | None = None
+        self._count = 0
+
+    def see(self, frame, height: int) -> None:
+        """Take an `av.VideoFrame` in; looks at some only, at 8-bit planar ones, `height` pixels."""
+        self._count += 1
+        if self._count % LOOK_EVERY or frame.format.name not in ("yuv420p", "yuvj420p"):
+            return
+        plane = frame.planes[0]
+        luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        rows, columns = height // GRID + 1, frame.width // GRID + 1
+        sample = luma[:height:rows, : frame.width : columns].astype(np.int16)
+        before = sample + 255 if self._before is None else self._before
+        self._pts.append(frame.pts)
+        self._same.append(
+            sample.shape == before.shape and int(np.abs(sample - before).max()) <= SAME
+        )
+        self._dark.append(int(sample.max()) < BLACK)
+        self._before = sample
+
+    def still(self, index: VideoIndex) -> np.ndarray:
+        """Bool [F]: frames between two looks that were the same."""
+        return self._between(index, np.array(self._same, dtype=bool))
+
+    def black(self, index: VideoIndex) -> np.ndarray:
+        """Bool [F]: frames between two dark looks."""
+        dark = np.array(self._dark, dtype=bool)
+        return self._between(index, dark[1:] & dark[:-1], first=1)
+
+    def _between(self, index, marks, first=0) -> np.ndarray:
+        frames = np.zeros(index.frames, dtype=bool)
+        places = np.searchsorted(index.pts, self._pts)
+        for i in np.flatnonzero(marks) + first:
+            if i:
+                frames[places[i - 1] : places[i] + 1] = True
+        return frames
+
+
+def hints(index: VideoIndex, looks: Looks, wrong_keys: int, container: str) -> list[str]:
+    """All but the sheet's, in words."""
+    found = []
+    for word, marks in (("frozen", looks.still(index)), ("black", looks.black(index))):
+        stretches = [r for r in ranges(marks) if (r[1] - r[0]) >= SECONDS * index.fps > 0]
+        if stretches:
+            told = ", ".join(f"{a}-{b}" for a, b in stretches[:_SAID])
+            more = len(stretches) - _SAID
+            found.append(f"hint: {word} {told}" + (f" and {more} more" if more > 0 else ""))
+    change = _rate_change(index)
+    if change:
+        found.append(change)
+    if wrong_keys:
+        found.append(f"hint: {wrong_keys} key frames are marked wrongly")
+    if "mp4" not in container.split(","):
+        found.append(f"hint: the container is {container}, not MP4")
+    return found
+
+
+def pauses(index: VideoIndex, sound: np.ndarray) -> str:
+    """The hint on long steps before `sound` frames (bool [F]) of a file of steady rate, or ""."""
+    steps = np.diff(index.pts)
+    long = steps > GAP * np.median(steps) if len(steps) else steps
+    if not long.any() or long.mean() > 1 - CONSTANT_SHARE:
+        return ""
+    count = int((long & sound[1:]).sum())
+    return f"hint: {count} pauses, no picture lost" if count else ""
+
+
+def sheet_hint(seconds: float, promised: float) -> str:
+    """The hint on a video that is not as long as its sheet says, or ""."""
+    if abs(seconds - promised) <= SHEET_SECONDS:
+        return ""
+    return f"hint: it lasts {seconds:.1f} s, the sheet says {promised:.1f} s"
+
+
+def _rate_change(index: VideoIndex) -> str:
+    """The first place where the rate of some window lasts and is another than that before."""
+    steps = np.diff(index.pts)
+    windows = len(steps) // _WINDOW
+    if windows < 2 or index.is_constant:
+        return ""
+    steps = steps[: windows * _WINDOW].reshape(windows, _WINDOW)
+    usual = np.median(steps, axis=1)
+    steady = (np.abs(steps - usual[:, None]) <= np.maximum(0.1 * usual[:, None], 1)).all(axis=1)
+    rates = 1 / (np.maximum(usual, 1) * float(index.time_base))
+    before = None
+    for i in np.flatnonzero(steady):
+        if before is not None and abs(rates[i] / before - 1) > 0.1:
+            return (
+                f"hint: the rate changes from {before:.2f} to {rates[i]:.2f} fps "
+                f"at about frame {i * _WINDOW}"
+            )
+        before = rates[i]
+    return ""

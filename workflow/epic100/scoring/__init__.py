@@ -1,0 +1,1 @@
+"""From scores over pairs to the official figures: folding, completion, metrics, diagnostics."""

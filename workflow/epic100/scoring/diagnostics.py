@@ -1,0 +1,143 @@
+"""Where a model is right and wrong, beyond the official figures; all rates in percent."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from epic100.base.errors import EpicError
+from epic100.scoring.metrics import TASKS, Labels, Scores, official_hits
+
+
+def diagnose(
+    verb_scores: Scores,
+    noun_scores: Scores,
+    verb_true: Labels,
+    noun_true: Labels,
+    participant_ids: Sequence[str],
+    top: int = 20,
+) -> dict[str, Any]:
+    """All of this module in one dict that json can write.
+
+    Scores [N, V] and [N, M], labels [N], participants [N], as for `metrics.official_metrics`, whose
+    errors are raised. Keys: `{verb,noun,action}_mean_class_accuracy`,
+    `{verb,noun,action}_expected_calibration_error`, `participants` and
+    `{verb,noun,action}_confusions` (the `top` most frequent). An action is [verb, noun]; its
+    confidence is the product of both, as in the official score.
+    """
+    hits = official_hits(verb_scores, noun_scores, verb_true, noun_true)
+    verb_true, noun_true = np.asarray(verb_true), np.asarray(noun_true)
+    classes = {"verb": verb_true, "noun": noun_true}
+    classes["action"] = verb_true.astype(np.int64) * np.shape(noun_scores)[1] + noun_true
+    report: dict[str, Any] = {
+        f"{task}_mean_class_accuracy": mean_class_accuracy(classes[task], hits[f"{task}_at_1"])
+        for task in TASKS
+    }
+    confidence, predicted = {}, {}
+    for task, scores in (("verb", verb_scores), ("noun", noun_scores)):
+        probabilities = _probabilities(scores)
+        confidence[task] = probabilities.max(axis=1)
+        predicted[task] = probabilities.argmax(axis=1)
+    nouns = np.shape(noun_scores)[1]
+    confidence["action"] = confidence["verb"] * confidence["noun"]
+    predicted["action"] = predicted["verb"] * nouns + predicted["noun"]
+    for task in TASKS:
+        bins = _bins(confidence[task], predicted[task] == classes[task])
+        report[f"{task}_expected_calibration_error"] = expected_calibration_error(bins)
+        report[f"{task}_confusions"] = _mistakes(classes[task], predicted[task], top)
+    for mistake in report["action_confusions"]:
+        for key in ("true", "predicted"):
+            mistake[key] = list(divmod(mistake[key], nouns))
+    report["participants"] = participant_accuracies(hits, participant_ids)
+    return report
+
+
+def mean_class_accuracy(true: np.ndarray, hit: np.ndarray) -> float:
+    """Accuracy of each class that occurs in `true` [N], averaged over classes; `hit` bool [N]."""
+    _, index, count = np.unique(true, return_inverse=True, return_counts=True)
+    return float((np.bincount(index, weights=hit) / count).mean() * 100)
+
+
+def participant_accuracies(
+    hits: dict[str, np.ndarray], participant_ids: Sequence[str]
+) -> dict[str, dict[str, float | int]]:
+    """`segments` and `{verb,noun,action}_accuracy_at_{1,5}` of each participant, by id.
+
+    `hits` as `metrics.official_hits` gives them. EpicError: lengths that differ.
+    """
+    participants = np.asarray(participant_ids, dtype=str)
+    if any(len(hit) != len(participants) for hit in hits.values()):
+        raise EpicError(f"{len(participants)} participants for {len(hits['verb_at_1'])} segments")
+    accuracies: dict[str, dict[str, float | int]] = {}
+    for participant in np.unique(participants).tolist():
+        members = participants == participant
+        figures: dict[str, float | int] = {"segments": int(members.sum())}
+        for name, hit in hits.items():
+            task, k = name.split("_at_")
+            figures[f"{task}_accuracy_at_{k}"] = float(hit[members].mean() * 100)
+        accuracies[participant] = figures
+    return accuracies
+
+
+def reliability(scores: Scores, true: Labels, bins: int = 15) -> list[dict[str, float | int]]:
+    """Confidence against accuracy, the data of a reliability diagram.
+
+    `scores` [N, C] are softmaxed row by row; the confidence of a segment is its highest
+    probability. `bins` of equal width over (0, 1], empty ones left out: `segments`, mean
+    `confidence` and `accuracy` in percent.
+    """
+    probabilities = _probabilities(scores)
+    hit = probabilities.argmax(axis=1) == np.asarray(true)
+    return _bins(probabilities.max(axis=1), hit, bins)
+
+
+def _bins(confidence: np.ndarray, hit: np.ndarray, bins: int = 15) -> list[dict[str, float | int]]:
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return [
+        {
+            "segments": int((index == b).sum()),
+            "confidence": float(confidence[index == b].mean() * 100),
+            "accuracy": float(hit[index == b].mean() * 100),
+        }
+        for b in np.unique(index)
+    ]
+
+
+def expected_calibration_error(bins: Sequence[dict[str, float | int]]) -> float:
+    """Mean gap of confidence and accuracy over the bins of `reliability`, weighted by segments.
+
+    Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3; here in percent.
+    """
+    gaps = [b["segments"] * abs(b["confidence"] - b["accuracy"]) for b in bins]
+    return float(sum(gaps) / sum(b["segments"] for b in bins))
+
+
+def confusions(true: Labels, scores: Scores, top: int = 20) -> list[dict[str, Any]]:
+    """The `top` most frequent mistakes: `true` class, `predicted` class, `count` and `share`.
+
+    `share` is in percent of the segments of the true class. Ties in `count` by class id.
+    """
+    return _mistakes(np.asarray(true), np.asarray(scores).argmax(axis=1), top)
+
+
+def _mistakes(true: np.ndarray, predicted: np.ndarray, top: int) -> list[dict[str, Any]]:
+    wrong = predicted != true
+    pairs, count = np.unique(
+        np.stack([true[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True
+    )
+    order = np.argsort(-count, kind="stable")[:top]
+    return [
+        {
+            "true": int(pairs[i, 0]),
+            "predicted": int(pairs[i, 1]),
+            "count": int(count[i]),
+            "share": float(count[i] / (true == pairs[i, 0]).sum() * 100),
+        }
+        for i in order
+    ]
+
+
+def _probabilities(scores: Scores) -> np.ndarray:
+    scores = np.asarray(scores, dtype=np.float64)
+    exp = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)

@@ -1,0 +1,108 @@
+"""metrics.json: the official figures on the validation split, and what they rest on."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.scoring.completion import complete_ways
+from epic100.scoring.diagnostics import diagnose
+from epic100.scoring.folding import REDUCTIONS
+from epic100.scoring.metrics import group_accuracies, official_hits
+from epic100.scoring.predictions import Predictions, read_predictions
+from epic100.segments.official_lists import LISTS, read_list
+from epic100.segments.segment_list import read_segments
+
+BACKOFFS = (0.0, 1.0, 2.0)  # weights that metrics.json compares
+
+
+def evaluate(
+    predictions_path: str | os.PathLike,
+    segments_path: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    lists: dict[str, str],
+    reduce: str,
+    backoff: float = 0.0,
+    clean: str | os.PathLike | None = None,
+    model: str | os.PathLike | None = None,
+) -> dict:
+    """Write the official figures of split val, in percent, and return them.
+
+    `lists`: paths by the keys of `official_lists.LISTS`; a figure whose list is absent is null.
+    `clean`, `model`: what the predictions must be made from (`read_predictions`). Besides the
+    official names:
+
+    - `readable_*`: the same over segments that could be predicted; `segments`, `predicted`;
+    - `by_reduce`, `by_backoff`: overall figures of each way to fold pairs, and of `max` with each
+      weight of the back-off; `beyond_train`: the segments whose pair training lacks;
+    - `diagnostics`: what `diagnostics.diagnose` finds; `trained_on`: as in the model.
+    """
+    if reduce not in REDUCTIONS:
+        raise EpicError(f"reduce is {reduce!r}; expected one of {', '.join(REDUCTIONS)}")
+    predictions = read_predictions(predictions_path, "val", model=model, clean=clean)
+    segments = read_segments(segments_path)
+    groups = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
+    truth = (segments["verb"].to_numpy(), segments["noun"].to_numpy())
+    participants = [Path(name).parent.name for name in segments["path"]]
+    ids = segments["narration_id"].tolist()
+    beyond = ~_in_train(predictions, *truth)
+
+    chosen, by_reduce, by_backoff = (reduce, backoff if reduce == "max" else 0.0), {}, {}
+    every = [(way, 0.0) for way in REDUCTIONS] + [("max", weight) for weight in BACKOFFS]
+    ways = list(dict.fromkeys([*every, chosen]))
+    scores, predicted = complete_ways(predictions, ids, ways)
+    for (way, weight), (verb, noun) in zip(ways, scores, strict=True):
+        hits = official_hits(verb, noun, *truth)
+        found = group_accuracies(hits, *truth, participants, **groups)
+        found |= _readable(hits, predicted.numpy(), beyond)
+        shown = {k: v for k, v in found.items() if k.startswith(("overall", "readable", "beyond"))}
+        if not weight:
+            by_reduce[way] = shown
+        if way == "max":
+            by_backoff[f"{weight:g}"] = shown
+        if (way, weight) == chosen:
+            figures = found | {"diagnostics": diagnose(verb, noun, *truth, participants)}
+    figures |= {
+        "reduce": reduce,
+        "backoff": chosen[1],
+        "segments": len(segments),
+        "predicted": int(predicted.sum()),
+        "beyond_train": int(beyond.sum()),
+        "by_reduce": by_reduce,
+        "by_backoff": by_backoff,
+        "trained_on": predictions.trained_on,
+    }
+    if predictions.trained_on.get("split") == "trainval":
+        print("WARNING: the model learned from val (`train: split: trainval`): these figures say "
+              "how well it remembers, not how good it is")  # fmt: skip
+    with atomic_path(out) as temporary:
+        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return figures
+
+
+def _in_train(predictions: Predictions, verb: np.ndarray, noun: np.ndarray) -> np.ndarray:
+    """Which (verb, noun) the pair table holds, bool [N]."""
+    known = {tuple(pair[:2]) for pair in predictions.pairs}
+    found = zip(verb.tolist(), noun.tolist(), strict=True)
+    return np.array([pair in known for pair in found], dtype=bool)
+
+
+def _readable(
+    hits: dict[str, np.ndarray], predicted: np.ndarray, beyond: np.ndarray
+) -> dict[str, float | None]:
+    """Accuracies over the segments that were predicted, and top-1 of those beyond train's pairs."""
+    figures: dict[str, float | None] = {}
+    for name, right in hits.items():
+        accuracy = name.replace("_at_", "_accuracy_at_")
+        figures[f"readable_{accuracy}"] = _percent(right[predicted])
+        if name.endswith("_1"):
+            figures[f"beyond_train_{accuracy}"] = _percent(right[beyond])
+    return figures
+
+
+def _percent(right: np.ndarray) -> float | None:
+    return 100.0 * float(right.mean()) if len(right) else None

@@ -1,0 +1,199 @@
+"""From the scores of a model over verb-noun pairs to scores over verbs and over nouns."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from epic100.base.errors import EpicError
+
+# Log-probability of a class that no pair holds, unless the row has a held class still lower. Low
+# enough to move no other class by 1e-10, and high enough for the official evaluator: there one
+# softmax runs over all N rows, so the least action score is exp(2 * FLOOR) / N^2, a normal float32
+# up to N = 890,000.
+FLOOR = -30.0
+REDUCTIONS = ("logsumexp", "max")
+
+_LEAST = -1e30  # finite in float32, whatever a float64 log-softmax of wild logits gives
+# Rows at a time: with 3,568 pairs 58 MB of float64 an array. Smaller chunks cache
+# better, but on busy cores 256 rows took four times as long as 1,024: threads wait for each other.
+_CHUNK = 2048
+
+
+def fold_pairs(
+    pair_logprobs: torch.Tensor,
+    pairs: torch.Tensor,
+    num_verbs: int,
+    num_nouns: int,
+    reduce: str = "logsumexp",
+    backoff: float = 0.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Verb scores [N, V] and noun scores [N, M] from pair scores [N, P].
+
+    `pair_logprobs` float [N, P], logits or log-probabilities (constants of a row do not matter);
+    `pairs` int [P, 2], the (verb, noun) of each column. Returns float32 log-probabilities, each row
+    with exp summing to 1.
+
+    `logsumexp` sums the probability of all pairs of a verb (or noun): the marginal, so the best
+    choice for verb and for noun accuracy. `max` takes the most probable pair of each: the top-1
+    verb and the top-1 noun are then the two members of the most probable pair (unless two pairs
+    tie), so the best choice for action accuracy, which the official evaluator gets from the product
+    of both.
+
+    `backoff` above 0 lets `max` say a pair that is not in the table: where the best verb and the
+    best noun by their marginals, v and n, are no pair of it and backoff * p(v) * p(n) exceeds the
+    probability of every pair, v and n get that score and come first. At 1 the marginals' product is
+    taken as it is, as if verb and noun were independent. `logsumexp` chooses by the marginals
+    anyway, and takes no notice.
+
+    Classes that no pair holds get FLOOR, or one nat less than the lowest held class of the row
+    where that is lower; rows are normalised with the floor in.
+
+    EpicError: NaN or infinite scores, shapes that do not fit, an id out of range, a pair listed
+    twice, an unknown `reduce`, a negative `backoff`.
+    """
+    return fold_ways(pair_logprobs, pairs, num_verbs, num_nouns, [(reduce, backoff)])[0]
+
+
+def fold_ways(
+    pair_logprobs: torch.Tensor,
+    pairs: torch.Tensor,
+    num_verbs: int,
+    num_nouns: int,
+    ways: Sequence[tuple[str, float]],
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """What `fold_pairs` gives for each (reduce, backoff) of `ways`, the costly sums made once."""
+    for reduce, backoff in ways:
+        if reduce not in REDUCTIONS:
+            raise EpicError(f"reduce is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
+        if not 0 <= backoff < math.inf:
+            raise EpicError(f"backoff is {backoff!r}, expected a number from 0 on; 0: no back-off")
+    if pair_logprobs.ndim != 2 or not pair_logprobs.is_floating_point():
+        raise EpicError(
+            f"pair scores are {pair_logprobs.dtype} {list(pair_logprobs.shape)}, expected a float"
+            " tensor [segments, pairs]"
+        )
+    pairs = _checked_pairs(pairs, pair_logprobs.shape[1], num_verbs, num_nouns)
+    _refuse_non_finite(pair_logprobs)
+    members = pairs.to(pair_logprobs.device).unbind(1)
+    sizes = (num_verbs, num_nouns)
+    sums = any(reduce == "logsumexp" or backoff for reduce, backoff in ways)
+    folded = [
+        tuple(pair_logprobs.new_empty((len(pair_logprobs), n), dtype=torch.float32) for n in sizes)
+        for _ in ways
+    ]
+    for start in range(0, len(pair_logprobs), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        logits = pair_logprobs[rows].double()
+        peaks = [_peaks(logits, of, n) for of, n in zip(members, sizes, strict=True)]
+        marginals = [
+            _log_sums(logits, of, peak) if sums else peak
+            for of, peak in zip(members, peaks, strict=True)
+        ]
+        for (reduce, backoff), out in zip(ways, folded, strict=True):
+            scores = marginals if reduce == "logsumexp" else peaks
+            if backoff and reduce == "max":
+                scores = _back_off(logits, members, peaks, marginals, math.log(backoff))
+            for part, whole in zip(scores, out, strict=True):
+                whole[rows] = _normalise(part)
+    return folded
+
+
+def prior_logprobs(pair_counts: torch.Tensor) -> torch.Tensor:
+    """Log of the training frequency of each pair, float32 [P], from its count [P] in training.
+
+    For segments whose video is damaged or missing: the best guess without a picture. A pair with
+    count 0 is taken as half an occurrence, so that the result stays finite.
+
+    EpicError: no pair, a negative or non-finite count, or all counts zero.
+    """
+    counts = torch.as_tensor(pair_counts).double()
+    if counts.ndim != 1 or not len(counts):
+        raise EpicError(f"pair counts have shape {list(counts.shape)}, expected [pairs], not empty")
+    bad = ~(counts.isfinite() & (counts >= 0))
+    if bad.any() or not counts.any():
+        where = f"pair {int(bad.nonzero()[0])} has {counts[bad][0]:g}" if bad.any() else "all are 0"
+        raise EpicError(f"pair counts must be numbers of training segments, but {where}")
+    counts = counts.clamp(min=0.5)
+    return (counts / counts.sum()).log().float()
+
+
+def _checked_pairs(
+    pairs: torch.Tensor, num_pairs: int, num_verbs: int, num_nouns: int
+) -> torch.Tensor:
+    pairs = torch.as_tensor(pairs)
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.is_floating_point():
+        raise EpicError(
+            f"the pair table is {pairs.dtype} {list(pairs.shape)}, expected integers [pairs, 2]"
+        )
+    if len(pairs) != num_pairs or not num_pairs:
+        raise EpicError(
+            f"the pair table has {len(pairs)} pairs, but the scores have {num_pairs} columns;"
+            " use the pairs.tsv that the model was trained with"
+        )
+    pairs = pairs.long()
+    for name, ids, size in (("verb", pairs[:, 0], num_verbs), ("noun", pairs[:, 1], num_nouns)):
+        outside = ((ids < 0) | (ids >= size)).nonzero()
+        if len(outside):
+            pair = int(outside[0])
+            raise EpicError(
+                f"pair {pair} of the pair table has {name} {int(ids[pair])}, expected 0 to"
+                f" {size - 1} ({len(outside)} such pairs)"
+            )
+    unique, count = pairs.unique(dim=0, return_counts=True)
+    if len(unique) != len(pairs):
+        raise EpicError(f"the pair table lists (verb, noun) {unique[count > 1][0].tolist()} twice")
+    return pairs
+
+
+def _refuse_non_finite(scores: torch.Tensor) -> None:
+    bad = torch.cat([~chunk.isfinite().all(dim=1) for chunk in scores.split(_CHUNK)])
+    if bad.any():
+        raise EpicError(
+            f"{int(bad.sum())} of {len(scores)} rows of the pair scores hold NaN or infinity, the"
+            f" first is row {int(bad.nonzero()[0])}; look at the training's loss, or predict in"
+            " float32"
+        )
+
+
+def _peaks(logits: torch.Tensor, class_of: torch.Tensor, size: int) -> torch.Tensor:
+    """[n, P] to [n, size]: each class's highest pair; -inf for one that no pair holds."""
+    peaks = logits.new_full((len(logits), size), -math.inf)
+    return peaks.scatter_reduce_(1, class_of.expand(len(logits), -1), logits, "amax")
+
+
+def _log_sums(logits: torch.Tensor, class_of: torch.Tensor, peaks: torch.Tensor) -> torch.Tensor:
+    """[n, P] to [n, size]: log of the sum over each class's pairs, unnormalised."""
+    index = class_of.expand(len(logits), -1)
+    # Shifted by the class's own peak, not the row's, so that improbable classes do not underflow.
+    shifted = peaks.gather(1, index).neg_().add_(logits).exp_()
+    return torch.zeros_like(peaks).scatter_add_(1, index, shifted).log_().add_(peaks)
+
+
+def _back_off(
+    logits: torch.Tensor,
+    members: Sequence[torch.Tensor],
+    peaks: Sequence[torch.Tensor],
+    marginals: Sequence[torch.Tensor],
+    log_weight: float,
+) -> list[torch.Tensor]:
+    """`peaks`, with a pair beyond the table raised to the top where both marginals say it."""
+    verb, noun = (peak.clone() for peak in peaks)
+    in_table = torch.zeros((verb.shape[1], noun.shape[1]), dtype=torch.bool, device=logits.device)
+    in_table[members[0], members[1]] = True
+    (p_verb, best_verb), (p_noun, best_noun) = (marginal.max(dim=1) for marginal in marginals)
+    total = marginals[0].logsumexp(dim=1)
+    score = log_weight + p_verb + p_noun - total  # on the scale of the logits
+    taken = ~in_table[best_verb, best_noun] & (score > verb.amax(dim=1))
+    rows = taken.nonzero().flatten()
+    verb[rows, best_verb[rows]] = noun[rows, best_noun[rows]] = score[rows]
+    return [verb, noun]
+
+
+def _normalise(folded: torch.Tensor) -> torch.Tensor:
+    # Also the softmax over pairs: what a row of pairs sums to cancels out here.
+    empty = folded.isinf()
+    logprobs = folded.log_softmax(dim=1).clamp_(min=_LEAST)
+    lowest = logprobs.masked_fill(empty, math.inf).amin(dim=1, keepdim=True)
+    logprobs = torch.where(empty, (lowest - 1).clamp(max=FLOOR), logprobs)
+    return logprobs.log_softmax(dim=1).float()

@@ -1,0 +1,1 @@
+"""Annotated segments, from the official CSVs to clean lists and the pair table."""

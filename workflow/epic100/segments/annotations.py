@@ -1,0 +1,257 @@
+"""Official EPIC-KITCHENS-100 CSV -> annotations in seconds -> segments in frames of the file.
+
+Two clocks meet here. The CSV's `start_frame` counts on the annotation clock (60 a second for
+EPIC-55 videos, 50 for the extension, whatever the file's rate), so it is *not* an index into the
+file: on 59.94 fps files it drifts by seconds. Everything below starts from the timestamps.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from epic100.base.errors import EpicError
+from epic100.base.text_table import read_table
+from epic100.segments.segment_list import COLUMNS, NO_LABEL, read_segments
+from epic100.video.sheet import Video
+
+TIMESTAMP = re.compile(r"^(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)$")
+BASE_COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp")
+LABEL_COLUMNS = ("verb_class", "noun_class")
+# Timestamps are hundredths of a second: below this, a product is a whole frame that floats missed.
+EPSILON = 1e-6
+
+
+def load_annotations(
+    path: str | os.PathLike,
+    videos: Mapping[str, Video],
+    *,
+    split: str,
+    classes: Mapping[str, int],
+    format: str = "official",
+    subset: bool = False,
+) -> pd.DataFrame:
+    """Annotations of a split from an `official` CSV or a `lab_list`, as the config says.
+
+    Only the test split may lack labels. Columns and errors as `read_annotations`.
+    """
+    if format == "lab_list":
+        return read_lab_list(
+            path, videos, num_verbs=classes["verbs"], num_nouns=classes["nouns"], subset=subset
+        )
+    return read_annotations(
+        path,
+        videos,
+        labelled=split != "test",
+        num_verbs=classes["verbs"],
+        num_nouns=classes["nouns"],
+        subset=subset,
+    )
+
+
+def read_annotations(
+    path: str | os.PathLike,
+    videos: Mapping[str, Video],
+    *,
+    labelled: bool,
+    num_verbs: int,
+    num_nouns: int,
+    subset: bool = False,
+) -> pd.DataFrame:
+    """Read an official CSV (train, validation, or the test timestamps) and check every row.
+
+    Returns one row a segment in the CSV's order: `narration_id`, `video_id`, `start_seconds`,
+    `stop_seconds` (annotation time: 0 is the video's first picture), `verb`, `noun` (-1 where
+    `labelled` is false). With `subset`, rows of videos that the sheet does not list are left out;
+    otherwise they are an error. Raises EpicError naming file, line, column and what was expected.
+    """
+    path = Path(path)
+    table = _read_csv(path, BASE_COLUMNS + (LABEL_COLUMNS if labelled else ()))
+    known = table["video_id"].isin(list(videos))
+    if subset:
+        table = table[known]
+        known = known[known]
+    _refuse(
+        path, table, "video_id", ~known,
+        "a video_id of the video sheet; add the video to the sheet, or set `videos: subset: true` "
+        "if the sheet is smaller than the annotations on purpose",
+    )  # fmt: skip
+    _refuse(
+        path, table, "narration_id", ~table["narration_id"].str.fullmatch(r"\S+"),
+        "an id without spaces",
+    )  # fmt: skip
+    _refuse(
+        path, table, "narration_id", table["narration_id"].duplicated(),
+        "an id that no earlier line has; remove the line that is wrong",
+    )  # fmt: skip
+    start = _seconds(path, table, "start_timestamp")
+    stop = _seconds(path, table, "stop_timestamp")
+    _refuse(
+        path, table, "stop_timestamp", stop <= start,
+        "a time after start_timestamp; correct the line",
+    )  # fmt: skip
+    counts = {"verb_class": num_verbs, "noun_class": num_nouns}
+    labels = {
+        name: _class_ids(path, table, name, counts[name])
+        if labelled
+        else np.full(len(table), NO_LABEL)
+        for name in LABEL_COLUMNS
+    }
+    return pd.DataFrame(
+        {
+            "narration_id": table["narration_id"].to_numpy(),
+            "video_id": table["video_id"].to_numpy(),
+            "start_seconds": start.to_numpy(),
+            "stop_seconds": stop.to_numpy(),
+            "verb": labels["verb_class"],
+            "noun": labels["noun_class"],
+        }
+    )
+
+
+def read_lab_list(
+    path: str | os.PathLike,
+    videos: Mapping[str, Video],
+    *,
+    num_verbs: int,
+    num_nouns: int,
+    subset: bool = False,
+) -> pd.DataFrame:
+    """Read a five-field list on the *annotation* clock, as the lab made it from `start_frame`.
+
+    The frames become seconds by the clock of the video's id style (`annotation_rate`); narration
+    ids, which such a list lacks, are made as `{video_id}_line{n}`. Columns, `subset` and errors as
+    `read_annotations`; labels may be -1.
+    """
+    listed = read_segments(path)
+    listed["line"] = np.arange(1, len(listed) + 1)
+    listed["video_id"] = [Path(name).stem for name in listed["path"]]
+    known = listed["video_id"].isin(list(videos))
+    if subset:
+        listed, known = listed[known], known[known]
+    counts = {"verb": num_verbs, "noun": num_nouns}
+    checks = {"video_id": (~known, "a video_id of the video sheet; add the video there")}
+    checks |= {
+        name: (listed[name] >= count, f"a class id up to {count - 1}")
+        for name, count in counts.items()
+    }
+    for name, (bad, expected) in checks.items():
+        if bad.any():
+            row = listed[bad].iloc[0]
+            raise EpicError(
+                f"{path}: line {row['line']}: {name} is {row[name]}; expected {expected}, or "
+                "remove the line"
+            )
+    rate = listed["video_id"].map(annotation_rate).to_numpy(dtype=float)
+    ids = listed["video_id"] + "_line" + listed["line"].astype(str)
+    return pd.DataFrame(
+        {
+            "narration_id": ids.to_numpy(),
+            "video_id": listed["video_id"].to_numpy(),
+            "start_seconds": listed["start"].to_numpy() / rate,
+            "stop_seconds": listed["stop"].to_numpy() / rate,
+            "verb": listed["verb"].to_numpy(),
+            "noun": listed["noun"].to_numpy(),
+        }
+    )
+
+
+def annotation_rate(video_id: str) -> float:
+    """Frames a second of the clock that `start_frame` counts on: 60 for EPIC-55 ids (`P01_01`),
+    50 for the extension (`P01_101`), whatever the file's rate (measured on all official CSVs)."""
+    return 50.0 if len(video_id.rsplit("_", 1)[-1]) == 3 else 60.0
+
+
+def frames_between(start_seconds, stop_seconds, fps):
+    """Zero-based half-open [start, stop): all pictures shown at some time in [start, stop) seconds.
+
+    Picture i of a file of constant rate is shown during [i / fps, (i + 1) / fps), so the first is
+    floor(start * fps) and the end is ceil(stop * fps); never empty. Arrays or scalars.
+    """
+    start = np.floor(np.asarray(start_seconds) * fps + EPSILON).astype(np.int64)
+    stop = np.ceil(np.asarray(stop_seconds) * fps - EPSILON).astype(np.int64)
+    return start, np.maximum(stop, start + 1)
+
+
+def index_segments(annotations: pd.DataFrame, videos: Mapping[str, Video]) -> pd.DataFrame:
+    """Turn annotations into segments: frames of the file, by the sheet's fps and duration.
+
+    Returns the columns of a segment list (`segment_list.COLUMNS`), in order. A segment that ends
+    after its video (P29_05_563 by 0.013 s) ends with it; one that starts after it keeps its
+    frames, and is dropped by `clean` once the file was measured.
+    """
+    sheet = pd.DataFrame(
+        [
+            (v.video_id, v.path().as_posix(), v.fps, round(v.duration * v.fps))
+            for v in videos.values()
+        ],
+        columns=["video_id", "path", "fps", "frames"],
+    ).set_index("video_id")
+    rows = sheet.loc[annotations["video_id"]]
+    start, stop = frames_between(
+        annotations["start_seconds"], annotations["stop_seconds"], rows["fps"].to_numpy()
+    )
+    frames = rows["frames"].to_numpy()
+    stop = np.where(start < frames, np.minimum(stop, frames), stop)
+    return pd.DataFrame(
+        {
+            "path": rows["path"].to_numpy(),
+            "start": start,
+            "stop": stop,
+            "verb": annotations["verb"].to_numpy(),
+            "noun": annotations["noun"].to_numpy(),
+            "narration_id": annotations["narration_id"].to_numpy(),
+        },
+        columns=list(COLUMNS),
+    )
+
+
+def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """The text of `columns`, indexed by line of the file."""
+    about = (
+        "an official EPIC-KITCHENS-100 CSV (github.com/epic-kitchens/"
+        f"epic-kitchens-100-annotations) with the columns {', '.join(columns)}; see "
+        "`annotations:` in the config"
+    )
+    rows = read_table(path, columns, about=about, delimiter=",")
+    if not rows:
+        raise EpicError(f"{path}: no rows below the header; expected one row a segment")
+    return pd.DataFrame(
+        {name: [row[name] for _, row in rows] for name in columns},
+        index=[line for line, _ in rows],
+        dtype=str,
+    )
+
+
+def _refuse(path: Path, table: pd.DataFrame, column: str, bad, expected: str) -> None:
+    """Raise for the first bad row; the index of `table` is the line of the file."""
+    bad = np.asarray(bad, dtype=bool)
+    if not bad.any():
+        return
+    where = int(np.argmax(bad))
+    more = f" ({bad.sum()} such rows)" if bad.sum() > 1 else ""
+    row = table.iloc[where]
+    raise EpicError(
+        f"{path}: line {table.index[where]} (narration_id {row['narration_id'] or '?'}), "
+        f"column {column}: {row[column]!r}{more}; expected {expected}"
+    )
+
+
+def _seconds(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
+    parts = table[column].str.extract(TIMESTAMP)
+    _refuse(path, table, column, parts[0].isna(), "a time HH:MM:SS.ss")
+    parts = parts.astype(float)
+    return parts[0] * 3600 + parts[1] * 60 + parts[2]
+
+
+def _class_ids(path: Path, table: pd.DataFrame, column: str, count: int) -> np.ndarray:
+    ids = pd.to_numeric(table[column], errors="coerce")
+    whole = ids.notna() & (ids % 1 == 0) & (ids >= 0) & (ids < count)
+    _refuse(
+        path, table, column, ~whole,
+        f"a class id from 0 to {count - 1} (`classes:` in the config)",
+    )  # fmt: skip
+    return ids.to_numpy().astype(np.int64)

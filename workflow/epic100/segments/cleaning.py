@@ -1,0 +1,255 @@
+"""Segments x scans -> the segments that can be trusted, and a reason for each that cannot.
+
+Policy `segment` drops what touches a damaged stretch; policy `video` drops the whole video, as a
+lab does that opens files and throws away those that fail. The first keeps most of a damaged file.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.segments.annotations import frames_between, load_annotations
+from epic100.segments.kept import salvage_lines, salvage_table
+from epic100.segments.pairs import write_pairs
+from epic100.segments.segment_list import COLUMNS, NO_LABEL, read_segments, write_segments
+from epic100.video.index import VideoIndex
+from epic100.video.index_file import load_index
+from epic100.video.scan_table import DAMAGED, MISSING, UNREADABLE, ScanRow, read_scan_table
+from epic100.video.sheet import Video
+
+POLICIES = ("segment", "video")
+EXCLUDED = "excluded"  # by the config; no scan table says it
+WHY_NOT = {
+    MISSING: "video missing",
+    UNREADABLE: "video unreadable: {}",
+    EXCLUDED: "participant left out by the config (participants: exclude)",
+}
+# A file whose rate drifts from the sheet's by less than this over its length needs no re-timing.
+DRIFT_FRAMES = 0.5
+
+
+def clean(
+    videos: Mapping[str, Video],
+    *,
+    annotations: Mapping[str, str],
+    segments: Mapping[str, str],
+    scans: Sequence[str],
+    lists: Mapping[str, str],
+    pairs: str,
+    dropped: str,
+    salvage: str,
+    policy: str,
+    exclude: Sequence[str] = (),
+    **reading,
+) -> None:
+    """Write the clean list of every split, the pair table, `narration_id split reason`, and what
+    each policy keeps of each participant.
+
+    `annotations`, `segments` and `lists` are paths by split; `scans` the participants' tables,
+    beside which their frame indexes stand; the participants in `exclude` have none, and all their
+    segments go. `reading` goes to `load_annotations`.
+    """
+    _check_policy(policy)
+    rows = {
+        video.video_id: ScanRow(video.video_id, EXCLUDED)
+        for video in videos.values()
+        if video.participant_id in exclude
+    }
+    indexes = {}
+    for table in scans:
+        found = _scanned(table, videos)
+        rows |= found
+        indexes |= dict.fromkeys(found, table.removesuffix(".tsv") + ".index.npz")
+    drops, paths = [], []
+    kept_by = {name: [] for name in POLICIES}
+    for split, path in annotations.items():
+        table = load_annotations(path, videos, split=split, **reading)
+        listed = _listed(segments[split], table)
+        paths += listed["path"].tolist()
+        for name in POLICIES:
+            found = clean_split(
+                table, listed, videos, rows,
+                lambda video_id: _index(indexes[video_id], video_id), name,
+            )  # fmt: skip
+            kept_by[name] += found[0]["path"].tolist()
+            if name == policy:
+                kept, gone, retimed = found
+        for sentence in retimed:
+            print(sentence)
+        print(f"{split}: {len(kept)} segments kept, {len(gone)} dropped")
+        kinds = gone["reason"].str.replace(r"[\d(:].*", "", regex=True).str.strip()
+        for kind, count in kinds.value_counts().items():
+            print(f"  {count} dropped: {kind}")
+        if split == "train":
+            seen = pair_table(kept)
+        write_segments(kept, lists[split])
+        drops.append(gone.assign(split=split))
+    print(f"{len(seen)} verb-noun pairs in train")
+    write_pairs(seen, pairs)
+    saved = salvage_table(paths, kept_by)
+    print("\n".join(salvage_lines(saved)))
+    with atomic_path(salvage) as temporary:
+        saved.to_csv(temporary, sep="\t", index=False)
+    with atomic_path(dropped) as temporary:
+        columns = ["narration_id", "split", "reason"]
+        pd.concat(drops).to_csv(temporary, sep="\t", index=False, columns=columns)
+
+
+def pool(
+    train: str | os.PathLike, val: str | os.PathLike, out: str | os.PathLike, pairs: str
+) -> None:
+    """Write the clean lists of train and val as one, `out`, and the pair table of both.
+
+    For a model of the test board, which may learn from val too. Raises EpicError where an id
+    stands in both lists or no segment is labelled.
+    """
+    both = pd.concat([read_segments(train), read_segments(val)], ignore_index=True)
+    twice = both["narration_id"][both["narration_id"].duplicated() & (both["narration_id"] != "")]
+    if len(twice):
+        raise EpicError(
+            f"{val}: {twice.iloc[0]} stands in {train} too ({len(twice)} such segments); expected "
+            "splits that share none; check `annotations: train:` and `val:`"
+        )
+    table = pair_table(both)
+    write_segments(both, out)
+    write_pairs(table, pairs)
+    print(f"{len(both)} segments, {len(table)} verb-noun pairs in train and val together")
+
+
+def clean_split(
+    annotations: pd.DataFrame,
+    segments: pd.DataFrame,
+    videos: Mapping[str, Video],
+    rows: Mapping[str, ScanRow],
+    index_of: Callable[[str], VideoIndex],
+    policy: str = "segment",
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Keep the segments of one split that lie on sound frames.
+
+    `annotations` (seconds) and `segments` (frames, by the sheet's fps) are of the same rows in the
+    same order. Videos whose measured rate is not the sheet's are re-timed: frames from seconds and
+    the measured rate, or through `index_of(video_id)` where the rate varies. Returns (kept
+    segments, dropped: narration_id and reason, re-timed: a sentence a video).
+    Raises EpicError for an unknown policy or a video that no scan covers.
+    """
+    _check_policy(policy)
+    kept, retimed = segments.copy(), []
+    reason = np.full(len(segments), "", dtype=object)
+    for video_id, places in annotations.groupby("video_id", sort=False).indices.items():
+        row = rows.get(video_id)
+        if row is None:
+            raise EpicError(f"video {video_id} is in the annotations, but no scan table has it")
+        if not row.readable:
+            reason[places] = WHY_NOT[row.status].format(row.reason)
+            continue
+        start = segments["start"].to_numpy()[places]
+        stop = segments["stop"].to_numpy()[places]
+        clock = _other_clock(videos[video_id], row)
+        if clock:
+            times = (annotations[c].to_numpy()[places] for c in ("start_seconds", "stop_seconds"))
+            if row.timing == "variable":
+                start, stop = index_of(video_id).frames_between(*times)
+            else:
+                start, stop = frames_between(*times, row.fps)
+            retimed.append(f"{video_id}: {len(places)} segments re-timed, {clock}")
+        # An annotation may run a little past its video; it then ends with it.
+        stop = np.minimum(stop, row.pictures)
+        kept.iloc[places, COLUMNS.index("start")] = start
+        kept.iloc[places, COLUMNS.index("stop")] = stop
+        reason[places] = _reasons(row, start, stop, policy)
+    good = reason == ""
+    dropped = pd.DataFrame(
+        {"narration_id": segments["narration_id"].to_numpy()[~good], "reason": reason[~good]}
+    )
+    return kept[good].reset_index(drop=True), dropped, retimed
+
+
+def pair_table(train: pd.DataFrame) -> pd.DataFrame:
+    """The verb-noun pairs that occur in `train`: `pair_id verb noun count`, by verb, then noun.
+
+    These are the classes of the one head. Raises EpicError where no labelled segment is left.
+    """
+    labelled = train[train["verb"] != NO_LABEL]
+    if labelled.empty:
+        raise EpicError(
+            "no labelled train segment is left after cleaning: nothing to train on; the lines "
+            "above count the reasons; check `videos: root:` and `annotations: train:`"
+        )
+    pairs = labelled.groupby(["verb", "noun"]).size().rename("count").reset_index()
+    pairs.insert(0, "pair_id", np.arange(len(pairs)))
+    return pairs
+
+
+def _listed(path: str, annotations: pd.DataFrame) -> pd.DataFrame:
+    segments = read_segments(path)
+    if segments["narration_id"].tolist() != annotations["narration_id"].tolist():
+        raise EpicError(
+            f"{path}: not the segments of the annotations, in their order; expected the list as "
+            f"the rule annotate writes it; delete it or run `snakemake -R {path}`"
+        )
+    return segments
+
+
+def _index(path: str, video_id: str) -> VideoIndex:
+    index = load_index(path, video_id)
+    if index is None:
+        raise EpicError(
+            f"{path}: no frame index of {video_id}, whose pictures are not evenly spaced; scan "
+            f"again with `snakemake -R {path}`"
+        )
+    return index
+
+
+def _scanned(table: str, videos: Mapping[str, Video]) -> dict[str, ScanRow]:
+    """The rows of one participant's table, all of that participant, and none without a picture
+    said in silence."""
+    participant = Path(table).stem
+    rows = {row.video_id: row for row in read_scan_table(table)}
+    for video_id in rows:
+        owner = videos[video_id].participant_id if video_id in videos else "nobody in the sheet"
+        if owner != participant:
+            raise EpicError(
+                f"{table}: has a row of {video_id}, a video of {owner}; expected the videos of "
+                f"{participant} alone; scan again with `snakemake -R {table}`"
+            )
+    if rows and not any(row.readable for row in rows.values()):
+        print(f"WARNING: {participant}: none of its {len(rows)} videos is readable")
+    return rows
+
+
+def _check_policy(policy: str) -> None:
+    if policy not in POLICIES:
+        raise EpicError(f"clean: policy is {policy!r}; expected one of {', '.join(POLICIES)}")
+
+
+def _other_clock(video: Video, row: ScanRow) -> str:
+    """Why the sheet's clock does not hold for this file, or ""."""
+    if not row.fps:
+        return ""  # too few pictures are left to measure a rate
+    if row.timing == "variable":
+        return "its pictures are not evenly spaced"
+    if abs(row.fps - video.fps) * video.duration >= DRIFT_FRAMES:
+        return f"the file has {row.fps:.4f} fps, the sheet says {video.fps:.4f}"
+    return ""
+
+
+def _reasons(row: ScanRow, start: np.ndarray, stop: np.ndarray, policy: str) -> np.ndarray:
+    reason = np.full(len(start), "", dtype=object)
+    if row.status == DAMAGED and policy == "video":
+        reason[:] = f"video damaged: {row.reason}"
+        return reason
+    reason[start >= row.pictures] = f"starts after the video's end (frame {row.pictures})"
+    if row.damaged:
+        first, last = np.array(row.damaged).T
+        # Ranges are sorted and disjoint: the first that ends behind `start` is the one to ask.
+        nearest = np.searchsorted(last, start, side="right")
+        touches = (nearest < len(first)) & (first[np.minimum(nearest, len(first) - 1)] < stop)
+        for place in np.flatnonzero(touches):
+            a, b = row.damaged[nearest[place]]
+            reason[place] = f"touches damaged frames {a}-{b} ({row.reason})"
+    return reason

@@ -1,0 +1,57 @@
+"""The official lists behind the tail and unseen figures: where they are and what they hold."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from epic100.base.errors import EpicError
+from epic100.base.text_table import read_table
+
+# File name and its one column, by config key. The unseen list is that of the validation split.
+LISTS = {
+    "tail_verbs": ("EPIC_100_tail_verbs.csv", "verb"),
+    "tail_nouns": ("EPIC_100_tail_nouns.csv", "noun"),
+    "unseen_participants": ("EPIC_100_unseen_participant_ids_validation.csv", "participant_id"),
+}
+# Likewise, with the words for class ids in the column: what the report's pictures call them.
+CLASS_LISTS = {
+    "verb_classes": ("EPIC_100_verb_classes.csv", "key"),
+    "noun_classes": ("EPIC_100_noun_classes.csv", "key"),
+}
+
+
+def find_lists(
+    val_csv: str | os.PathLike,
+    named: dict[str, str | None],
+    to_be_made: bool = False,
+    lists: Mapping[str, tuple[str, str]] = LISTS,
+) -> dict[str, str]:
+    """Paths by the keys of `lists`: as the config names them, else the official names beside the
+    validation CSV, if they are there or `to_be_made`."""
+    found = {}
+    for key, (name, _) in lists.items():
+        beside = Path(val_csv).parent / name
+        if named.get(key):
+            found[key] = named[key]
+        elif to_be_made or beside.is_file():
+            found[key] = beside.as_posix()
+    return found
+
+
+def read_list(path: str | os.PathLike, key: str) -> list:
+    """The values of one official list: class ids, or participant ids.
+
+    Raises EpicError naming file, line and column where it is not such a list.
+    """
+    name, column = LISTS[key]
+    about = f"{name} with the column {column} (`evaluate: {key}:` in the config)"
+    values: list = []
+    for line, row in read_table(path, (column,), about=about, delimiter=","):
+        value = row[column]
+        if key != "unseen_participants":
+            value = int(value) if value.isascii() and value.isdigit() else None
+        if value in (None, ""):
+            kind = "a participant id" if key == "unseen_participants" else "a class id"
+            raise EpicError(f"{path}: line {line}: {column} is {row[column]!r}; expected {kind}")
+        values.append(value)
+    return values

@@ -1,0 +1,69 @@
+"""Segment lists: one line a segment, `path start stop verb noun [narration_id]`.
+
+Single spaces, UTF-8. `start` and `stop` are zero-based, half-open frames of the file's own clock;
+verb and noun are -1 where there is no label; paths are relative to the video root. The first five
+fields are the lab's own format, so its readers can use our files and ours reads theirs.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+
+COLUMNS = ("path", "start", "stop", "verb", "noun", "narration_id")
+NO_LABEL = -1
+LIMIT = 2**63  # of the columns' int64
+
+
+def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:
+    """Write a segment list whole or not at all. Raises EpicError for a field that holds a space."""
+    for what, names in (("video path", segments["path"]), ("id", segments["narration_id"])):
+        for name in names.unique():
+            if any(c.isspace() for c in name):
+                raise EpicError(
+                    f"{path}: the {what} {name!r} holds a space, which a segment list cannot; "
+                    "rename it"
+                )
+    columns = [segments[name].astype(str).tolist() for name in COLUMNS]
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        handle.writelines(" ".join(fields) + "\n" for fields in zip(*columns, strict=True))
+
+
+def read_segments(path: str | os.PathLike) -> pd.DataFrame:
+    """Read a segment list of five or six fields a line; `narration_id` is "" where it lacks.
+
+    Raises EpicError naming file and line for a line that is not of that form.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise EpicError(f"{path}: no such segment list; the rules annotate and clean write them")
+    try:
+        with path.open(encoding="utf-8") as handle:
+            rows = [_row(path, number, line) for number, line in enumerate(handle, start=1)]
+    except UnicodeDecodeError as error:
+        raise EpicError(
+            f"{path}: not UTF-8 text ({error}); expected a segment list, as the rules annotate "
+            "and clean write them"
+        ) from error
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table.astype({name: np.int64 for name in ("start", "stop", "verb", "noun")})
+
+
+def _row(path: Path, number: int, line: str) -> tuple:
+    try:
+        name, start, stop, verb, noun, *rest = line.rstrip("\r\n").split(" ")
+        row = (name, int(start), int(stop), int(verb), int(noun), *(rest or [""]))
+        good = len(row) == len(COLUMNS) and name != "" and 0 <= row[1] < row[2] < LIMIT
+        good = good and all(NO_LABEL <= label < LIMIT for label in row[3:5])
+    except ValueError:
+        good = False
+    if not good:
+        raise EpicError(
+            f"{path}: line {number}: {line.rstrip()[:80]!r}; expected `path start stop verb noun "
+            f"[narration_id]` with single spaces, 0 <= start < stop, and labels from {NO_LABEL} on"
+        )
+    return row

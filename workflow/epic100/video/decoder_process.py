@@ -1,0 +1,140 @@
+"""Run a decoder on one file as a process that may take so much and no more.
+
+Reasons it can come back with, each the reason of an `unreadable` row:
+
+no progress in N s                                  it spins or waits
+not decoded within N s                              it is far slower than any decoder should be
+the decoder asked for more than N MiB of memory
+the decoder crashed (SIGSEGV)                       or any other signal
+the decoder failed: ...                             with what it said last
+"""
+
+import contextlib
+import os
+import re
+import resource
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from epic100.video.sheet import Video
+
+POLL_SECONDS = 0.2
+_FRAMES = re.compile(rb"^frames (\d+)\n", re.MULTILINE)
+_TAIL = 4000  # bytes of its last words
+
+
+@dataclass(frozen=True)
+class ScanLimits:
+    """What one video may take before it is given up.
+
+    `stall_seconds`: without a further frame. A video's total limit is `min_seconds` plus its
+    length times `seconds_per_second`. `memory_mib`: address space of the decoder (0: no limit).
+    """
+
+    stall_seconds: float = 60.0
+    min_seconds: float = 300.0
+    seconds_per_second: float = 2.0
+    memory_mib: int = 8192
+
+    def total(self, video: Video) -> float:
+        """Seconds that this video may take in all."""
+        return self.min_seconds + self.seconds_per_second * video.duration
+
+
+def run_decoder(
+    command: Sequence[str],
+    limits: ScanLimits,
+    total_seconds: float,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> str:
+    """Run `command` to its end or its limits; the reason why it gave no result, or "".
+
+    It says `frames N` on a line of stdout as it goes on; only a greater N is progress.
+    """
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    except OSError as error:
+        return f"the decoder failed: {error}"
+    with process:
+        try:
+            _limit(process.pid, limits, total_seconds)
+            verdict, last_words = _watch(process, limits, total_seconds, progress)
+        finally:
+            process.kill()
+        code = process.wait()
+        # A child of its own could hold these open for ever.
+        process.stdout.close()
+        process.stderr.close()
+    if verdict or code == 0:
+        return verdict
+    text = last_words.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
+    if "MemoryError" in text[-1] or "Cannot allocate memory" in text[-1]:
+        return f"the decoder asked for more than {limits.memory_mib} MiB of memory"
+    if code < 0:
+        return f"the decoder crashed ({_signal(-code)})"
+    return f"the decoder failed: {text[-1]}"
+
+
+def _limit(pid: int, limits: ScanLimits, total_seconds: float) -> None:
+    """Limits that hold even if nobody is left to watch; the system's own may be lower."""
+    wanted = {resource.RLIMIT_CPU: int(total_seconds) + 60, resource.RLIMIT_CORE: 0}
+    if limits.memory_mib:
+        wanted[resource.RLIMIT_AS] = limits.memory_mib * 2**20
+    # It may have ended already, or have become another user's.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        for kind, value in wanted.items():
+            _, hard = resource.prlimit(pid, kind)
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.prlimit(pid, kind, (value, value))
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time one, without a name
+        return f"signal {number}"
+
+
+def _watch(process, limits, total_seconds, progress) -> tuple[str, bytes]:
+    """("" or why it must be killed, its last words)."""
+    started = heard = time.monotonic()
+    frames, line, last_words = 0, b"", b""
+    with selectors.DefaultSelector() as selector:
+        for stream in (process.stdout, process.stderr):
+            selector.register(stream, selectors.EVENT_READ)
+        while True:
+            ended = process.poll() is not None
+            events = []
+            if selector.get_map():
+                events = selector.select(timeout=0 if ended else POLL_SECONDS)
+            elif not ended:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(POLL_SECONDS)
+            for key, _ in events:
+                data = os.read(key.fd, 65536)
+                if not data:
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is process.stderr:
+                    last_words = (last_words + data)[-_TAIL:]
+                else:
+                    line = (line + data)[-_TAIL:]
+                    counts = [int(n) for n in _FRAMES.findall(line)]
+                    line = line[line.rfind(b"\n") + 1 :]
+                    if counts and max(counts) > frames:
+                        frames, heard = max(counts), time.monotonic()
+                        progress(frames)
+            now = time.monotonic()
+            if ended and not events:
+                return "", last_words
+            if ended and now - started > total_seconds:
+                return "", last_words
+            if now - heard > limits.stall_seconds:
+                return f"no progress in {limits.stall_seconds:g} s", last_words
+            if now - started > total_seconds:
+                return f"not decoded within {total_seconds:g} s", last_words

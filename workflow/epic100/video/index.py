@@ -1,0 +1,138 @@
+"""Which picture stands where in a video file: the table behind exact frame numbers.
+
+Frame i of a file is the i-th picture of its packet list in order of presentation, edit lists
+applied, whether or not it decodes; time 0 is the first picture's time. So a frame that fails to
+decode shifts nothing behind it, and a file of variable rate is indexed through its times.
+"""
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from epic100.base.errors import EpicError
+from epic100.video.ffmpeg import picture_stream
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """Pictures and key frames of one file, in units of `time_base` seconds.
+
+    `pts` int64 [F], ascending: presentation times of the pictures. `key_pts`, `key_dts` int64
+    [K]: presentation and decode times of the packets at which decoding may begin.
+    """
+
+    pts: np.ndarray
+    key_pts: np.ndarray
+    key_dts: np.ndarray
+    time_base: Fraction
+
+    @property
+    def frames(self) -> int:
+        """Number of pictures."""
+        return len(self.pts)
+
+    @property
+    def times(self) -> np.ndarray:
+        """Seconds [F] from the first picture's time."""
+        return (self.pts - self.pts[0]) * float(self.time_base)
+
+    @property
+    def fps(self) -> float:
+        """Frames a second as measured: the mean over all steps that are not gaps."""
+        if self.frames < 2:
+            return 0.0
+        steps = np.diff(self.pts)
+        steps = steps[steps <= 1.5 * np.median(steps)]
+        mean = Fraction(int(steps.sum()), len(steps)) * self.time_base
+        return float(1 / mean) if mean else 0.0
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether picture i is shown at i / fps, to within half a frame."""
+        return self.is_constant_at(slice(None))
+
+    def is_constant_at(self, frames) -> bool:
+        """Likewise, for the pictures that `frames` (bool [F] or a slice) picks alone."""
+        if self.frames < 2:
+            return True
+        drift = np.abs(self.times - np.arange(self.frames) / self.fps)[frames]
+        return bool((drift < 0.5 / self.fps).all())
+
+    def frames_between(self, start_seconds, stop_seconds) -> tuple[np.ndarray, np.ndarray]:
+        """Half-open [start, stop) of the pictures shown during [start, stop) seconds.
+
+        The same rule as `annotations.frames_between`, read off the table of times.
+        """
+        times = self.times
+        start = np.searchsorted(times, np.asarray(start_seconds) + 1e-6, side="right") - 1
+        stop = np.searchsorted(times, np.asarray(stop_seconds) - 1e-6, side="left")
+        # The last picture is shown for one step; what starts after that starts at frame F.
+        over = np.asarray(start_seconds) >= times[-1] + (1 / self.fps if self.fps else 0)
+        start = np.where(over, self.frames, np.maximum(start, 0))
+        return start, np.maximum(stop, start + 1)
+
+    def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
+        """Arrays for `np.savez_compressed`; steps, not times, so that they pack to a few KB."""
+        return {
+            f"{prefix}steps": np.diff(self.pts, prepend=0),
+            f"{prefix}key_pts": self.key_pts,
+            f"{prefix}key_dts": self.key_dts,
+            f"{prefix}time_base": np.array(
+                [self.time_base.numerator, self.time_base.denominator], dtype=np.int64
+            ),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays, prefix: str = "") -> "VideoIndex":
+        """Read back what `to_arrays` gave."""
+        numerator, denominator = arrays[f"{prefix}time_base"]
+        return cls(
+            pts=np.cumsum(arrays[f"{prefix}steps"]),
+            key_pts=arrays[f"{prefix}key_pts"],
+            key_dts=arrays[f"{prefix}key_dts"],
+            time_base=Fraction(int(numerator), int(denominator)),
+        )
+
+    @classmethod
+    def from_packets(cls, packets: list[tuple[int, int, bool, bool]], time_base: Fraction):
+        """Build from (pts, dts, is_keyframe, is_shown) of all packets, in order of decoding.
+
+        A key frame that an edit list hides is no picture, but decoding may have to begin there.
+        """
+        table = np.array(packets, dtype=np.int64).reshape(-1, 4)
+        key, shown = table[:, 2].astype(bool), table[:, 3].astype(bool)
+        return cls(
+            pts=np.sort(table[shown, 0], kind="stable"),
+            key_pts=table[key, 0],
+            key_dts=table[key, 1],
+            time_base=time_base,
+        )
+
+
+def build_index(path: str | os.PathLike) -> VideoIndex:
+    """Read every packet of a file, decode none. Raises EpicError where there is no video in it.
+
+    `scan` keeps the index of every file beside its table, so this runs for unscanned files only.
+    """
+    path = Path(path)
+    packets = []
+    try:
+        with av.open(str(path)) as container:
+            stream = picture_stream(container)
+            if stream is None:
+                raise EpicError(f"{path}: no video stream in this file")
+            for packet in container.demux(stream):
+                if packet.pts is not None:
+                    dts = packet.pts if packet.dts is None else packet.dts
+                    shown = not packet.is_discard
+                    packets.append((packet.pts, dts, packet.is_keyframe, shown))
+            time_base = stream.time_base
+    except (av.error.FFmpegError, OSError) as error:
+        raise EpicError(f"{path}: cannot be opened as video: {error}") from error
+    if not any(shown for *_, shown in packets):
+        raise EpicError(f"{path}: no pictures in this file")
+    return VideoIndex.from_packets(packets, time_base)

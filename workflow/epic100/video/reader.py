@@ -1,0 +1,167 @@
+"""Exact frames of an untrimmed video: seek once to the key frame before, decode, stop.
+
+The frames are bit for bit those of a full sequential decode. What that costs beside MMAction2's
+`DecordInit`, which reads the whole file into memory for every clip: docs/performance.md.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from epic100.base.errors import EpicError
+from epic100.video.ffmpeg import picture_stream
+from epic100.video.index import VideoIndex, build_index
+
+
+class FrameError(EpicError):
+    """A wanted frame did not come out of the decoder."""
+
+
+class VideoReader:
+    """An open video that hands out frames by their number in the file.
+
+    `size` is (height, width) of the pictures as coded: a rotation in the container is not applied.
+    `index` is the table that `scan` wrote; without one the file's packets are read once.
+    """
+
+    def __init__(self, path: str | os.PathLike, index: VideoIndex | None = None):
+        self.path = Path(path)
+        self.index = index or build_index(path)
+        try:
+            self._container = av.open(str(self.path))
+        except (av.error.FFmpegError, OSError) as error:
+            raise FrameError(f"{self.path}: cannot be opened as video: {error}") from error
+        self._stream = picture_stream(self._container)
+        # One clip wants one core: workers run side by side, and threads would only add latency.
+        self._stream.thread_type = "NONE"
+        self._stream.codec_context.thread_count = 1
+        self.size = self._stream.codec_context.height, self._stream.codec_context.width
+        # Kept: a new one for each frame would build its tables anew, and start threads.
+        self._reformatter = VideoReformatter()
+
+    @property
+    def fps(self) -> float:
+        """Frames a second as measured."""
+        return self.index.fps
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    def get_frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
+        """Frames as uint8 RGB [len(indices), height, width, 3], in the order asked, repeats too.
+
+        `indices` are zero-based frames of the file. `size` (height, width): scale on the way to RGB
+        (swscale's bilinear filter, which averages when it shrinks), cheaper than afterwards.
+        Raises FrameError (file, frame) where one lies outside the file or does not decode.
+        """
+        wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
+        if len(wanted) == 0 or wanted[0] < 0 or wanted[-1] >= self.index.frames:
+            raise FrameError(
+                f"{self.path}: frames {list(indices)[:3]}... asked of a file of "
+                f"{self.index.frames} frames; scan the video again if it was replaced"
+            )
+        pts = self.index.pts[wanted]
+        # The last key frame that is not shown after the picture: pictures that lead an open GOP
+        # are decoded from the key frame before.
+        keys = np.maximum(np.searchsorted(self.index.key_pts, pts, side="right") - 1, 0)
+        pictures = np.empty((len(wanted), *(size or self.size), 3), np.uint8)
+        rows = {time: row for row, time in enumerate(pts.tolist())}
+        for key in np.unique(keys).tolist():
+            group = set(pts[keys == key].tolist())
+            # Some files mark pictures as key frames from which decoding only recovers by and by
+            # (intra refresh); what did not come out is decoded from further back.
+            for earlier in dict.fromkeys((key, key - 1, key - 2, 0)):
+                if earlier >= 0 and not group.isdisjoint(rows):
+                    self._decode_group(earlier, group & rows.keys(), rows, pictures)
+        if rows:
+            missing = wanted[min(rows.values())]
+            raise FrameError(
+                f"{self.path}: frame {missing} does not decode ({len(rows)} of "
+                f"{len(wanted)} wanted); scan the video and use the clean list"
+            )
+        in_order = len(places) == len(wanted) and (np.diff(places) > 0).all()
+        return pictures if in_order else pictures[places]
+
+    def _decode_group(
+        self, key: int, wanted: set[int], rows: dict[int, int], pictures: np.ndarray
+    ) -> None:
+        """Decode from key frame number `key` until every wanted pts was fed, then drain."""
+        try:
+            for packet in self._packets_from(key):
+                # The decoder passes over pictures that nobody wants and no other is built on.
+                self._skip(packet.pts not in wanted)
+                wanted.discard(packet.pts)
+                self._keep(packet.decode(), rows, pictures)
+                if not wanted:
+                    break
+            self._keep(self._stream.codec_context.decode(None), rows, pictures)
+        except av.error.FFmpegError as error:
+            raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
+
+    def _skip(self, unreferenced: bool) -> None:
+        self._stream.codec_context.skip_frame = "NONREF" if unreferenced else "DEFAULT"
+
+    def _packets_from(self, key: int):
+        """Packets from key frame number `key` on, and none before: those may be damaged.
+
+        Demuxers seek by presentation time (mov) or decode time (ts) and may land on a neighbour,
+        so the landing is checked: too early is skipped over, too late is tried again further back.
+        """
+        pts, dts = int(self.index.key_pts[key]), int(self.index.key_dts[key])
+        for earlier in range(key, -1, -1):
+            self._container.seek(int(self.index.key_pts[earlier]), stream=self._stream)
+            packets = (p for p in self._container.demux(self._stream) if p.size)
+            for packet in packets:
+                if packet.pts == pts:
+                    yield packet
+                    yield from packets
+                    return
+                if packet.dts is not None and packet.dts > dts:
+                    break
+        raise FrameError(f"{self.path}: cannot seek to its key frame {key}")
+
+    def _keep(self, frames, rows: dict[int, int], pictures: np.ndarray) -> None:
+        """Convert wanted frames into their rows of `pictures`, and take them off `rows`."""
+        height, width = pictures.shape[1:3]
+        for frame in frames:
+            if frame.pts not in rows or frame.is_corrupt:
+                continue
+            if (frame.height, frame.width) != self.size:
+                raise FrameError(
+                    f"{self.path}: the picture changes its size at frame "
+                    f"{np.searchsorted(self.index.pts, frame.pts)}; scan the video"
+                )
+            rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
+            lines = np.frombuffer(rgb.planes[0], np.uint8).reshape(height, -1)  # padded at the end
+            pictures[rows.pop(frame.pts)] = lines[:, : 3 * width].reshape(height, width, 3)
+
+
+def scaled_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    """(height, width) with the shorter one at `short_side`, rounded as `mmcv.rescale_size` does."""
+    factor = short_side / min(size)
+    return tuple(int(side * factor + 0.5) for side in size)
+
+
+class ReaderCache:
+    """The last few readers of a process, kept open: opening costs 10-15 ms, a clip about 70."""
+
+    def __init__(self, size: int = 8, open_reader: Callable[[str], VideoReader] = VideoReader):
+        self.size = size
+        self._open = open_reader
+        self._readers: OrderedDict[str, VideoReader] = OrderedDict()
+
+    def get(self, path: str) -> VideoReader:
+        """The reader of `path`, opened if need be; the one used longest ago is closed."""
+        if path in self._readers:
+            self._readers.move_to_end(path)
+        else:
+            while len(self._readers) >= self.size:
+                self._readers.popitem(last=False)[1].close()
+            self._readers[path] = self._open(path)
+        return self._readers[path]

@@ -1,0 +1,160 @@
+"""The scan table: one row a video, the state of its file. Read by `clean`, readable by people."""
+
+import csv
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.base.text_table import read_table
+
+OK, DAMAGED, UNREADABLE, MISSING = "ok", "damaged", "unreadable", "missing"
+STATES = (OK, DAMAGED, UNREADABLE, MISSING)
+TIMINGS = ("constant", "variable")
+
+
+@dataclass(frozen=True)
+class ScanRow:
+    """State of one video.
+
+    `fps`: as measured, frames a second; 0 where there are too few pictures to tell. `frames`:
+    pictures that decode. `damaged`: half-open ranges of file frames, in order and disjoint.
+    `timing`: `constant`, or `variable` where times go through the index.
+    `pictures`: how many the file has or promises, so that frames run from 0 to `pictures`.
+    """
+
+    video_id: str
+    status: str
+    fps: float = 0.0
+    frames: int = 0
+    damaged: list[tuple[int, int]] = field(default_factory=list)
+    reason: str = ""
+    timing: str = "constant"
+    pictures: int = 0
+
+    def to_json(self) -> str:
+        """One line of JSON, for the cache."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "ScanRow":
+        """Read back what `to_json` gave."""
+        values = json.loads(text)
+        values["damaged"] = [tuple(pair) for pair in values["damaged"]]
+        return cls(**values)
+
+    @property
+    def readable(self) -> bool:
+        """Whether some picture can be had from the file."""
+        return self.status in (OK, DAMAGED)
+
+
+COLUMNS = tuple(f.name for f in fields(ScanRow))
+
+
+def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
+    """Write `results/scan/{participant}.tsv`, whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in rows:
+            ranges = ",".join(f"{start}-{stop}" for start, stop in row.damaged)
+            reason = " ".join(row.reason.split())
+            fps = f"{row.fps:.6f}".rstrip("0").rstrip(".")
+            writer.writerow(
+                [
+                    row.video_id,
+                    row.status,
+                    fps,
+                    row.frames,
+                    ranges,
+                    reason,
+                    row.timing,
+                    row.pictures,
+                ]  # fmt: skip
+            )
+
+
+def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
+    """Read a scan table; damaged ranges that overlap (put in by hand) become one.
+
+    Raises EpicError naming file, line and column for a table edited amiss.
+    """
+    again = f"to scan again, delete the table or run `snakemake -R {path}`"
+    about = f"the scan table of this version, tab-separated {' '.join(COLUMNS)}; {again}"
+    rows: dict[str, ScanRow] = {}
+    for line, texts in read_table(path, COLUMNS, about=about):
+        row = _row(texts, f"{path}: line {line}", again)
+        if row.video_id in rows:
+            raise EpicError(
+                f"{path}: line {line}: video_id {row.video_id} stands there already; "
+                f"expected one row a video; {again}"
+            )
+        rows[row.video_id] = row
+    return list(rows.values())
+
+
+def _row(texts: dict[str, str], where: str, again: str) -> ScanRow:
+    def value(name: str, parse, expected: str):
+        try:
+            return parse(texts[name])
+        except ValueError as error:
+            raise EpicError(
+                f"{where}: {name} is {texts[name]!r}; expected {expected}; {again}"
+            ) from error
+
+    count = "a whole number from 0 on"
+    row = ScanRow(
+        value("video_id", _name, "the id of a video"),
+        value("status", _one_of(STATES), f"one of {', '.join(STATES)}"),
+        value("fps", _rate, "frames a second, 0 or more"),
+        value("frames", _count, count),
+        value("damaged", _ranges, "half-open ranges of frames: start-stop[,start-stop ...]"),
+        texts["reason"],
+        value("timing", _one_of(TIMINGS), f"one of {', '.join(TIMINGS)}"),
+        value("pictures", _count, count),
+    )
+    if row.damaged and row.status == OK:
+        raise EpicError(
+            f"{where}: status is {OK!r} with the damaged frames {texts['damaged']}; expected "
+            f"status {DAMAGED!r}, or no ranges"
+        )
+    return row
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise ValueError("empty")
+    return text
+
+
+def _one_of(words: tuple[str, ...]):
+    return lambda text: words[words.index(text)]
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 <= rate < float("inf"):
+        raise ValueError("not a rate")
+    return rate
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("not a count")
+    return int(text)
+
+
+def _ranges(text: str) -> list[tuple[int, int]]:
+    """Ranges in order; those that overlap or touch become one."""
+    merged: list[tuple[int, int]] = []
+    pairs = [tuple(map(_count, part.split("-"))) for part in text.split(",") if part]
+    for start, stop in sorted(pairs):
+        if start >= stop:
+            raise ValueError("an empty range")
+        if merged and start <= merged[-1][1]:
+            start, stop = merged[-1][0], max(stop, merged.pop()[1])
+        merged.append((start, stop))
+    return merged

@@ -1,0 +1,104 @@
+"""The video sheet: one row a video, read before anything is downloaded; it makes the DAG static."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from epic100.base.errors import EpicError
+from epic100.base.text_table import read_table
+
+REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Video:
+    """A row of the sheet: `fps` in frames per second of the file, `duration` in seconds."""
+
+    video_id: str
+    participant_id: str
+    split: str
+    fps: float
+    duration: float
+    url: str = ""
+    md5: str = ""
+
+    def path(self, root: str | os.PathLike = "") -> Path:
+        """Where the file stands below the video root: `{participant}/{video_id}.MP4`."""
+        return Path(root) / self.participant_id / f"{self.video_id}.MP4"
+
+
+def read_sheet(path: str | os.PathLike) -> list[Video]:
+    """Read a tab-separated sheet with at least the columns of `REQUIRED`, one row a video.
+
+    More columns are allowed and ignored. Raises EpicError naming file, line and column.
+    """
+    about = (
+        f"a video sheet (`videos: sheet:` in the config), tab-separated {' '.join(REQUIRED)} "
+        "[url md5]"
+    )
+    videos: list[Video] = []
+    seen: dict[str, int] = {}
+    for line, row in read_table(path, REQUIRED, about=about):
+        video = _video(row, f"{path}: line {line}")
+        if video.video_id in seen:
+            raise EpicError(
+                f"{path}: line {line}: video_id {video.video_id} stands on line "
+                f"{seen[video.video_id]} already; one row a video, remove one of them"
+            )
+        seen[video.video_id] = line
+        videos.append(video)
+    if not videos:
+        raise EpicError(f"{path}: no rows; expected one row a video below the header")
+    return videos
+
+
+def _video(row: dict[str, str], where: str) -> Video:
+    def positive(name: str) -> float:
+        try:
+            value = float(row[name])
+        except ValueError:
+            value = 0.0
+        if not 0 < value < float("inf"):
+            raise EpicError(f"{where}: {name} is {row[name]!r}; expected a positive number")
+        return value
+
+    for name in ("video_id", "participant_id"):
+        value = row[name]
+        if not value or any(c.isspace() or c == "/" for c in value):
+            raise EpicError(f"{where}: {name} is {value!r}; expected a name without space or slash")
+    if row["split"] not in SPLITS:
+        raise EpicError(f"{where}: split is {row['split']!r}; expected one of {', '.join(SPLITS)}")
+    return Video(
+        video_id=row["video_id"],
+        participant_id=row["participant_id"],
+        split=row["split"],
+        fps=positive("fps"),
+        duration=positive("duration"),
+        url=row.get("url", ""),
+        md5=row.get("md5", ""),
+    )
+
+
+def participants_of(videos: Sequence[Video], exclude: Sequence[str]) -> list[str]:
+    """Participants in the sheet's order, without those excluded.
+
+    Raises EpicError for an excluded one that the sheet does not know, since that is a typo.
+    """
+    everyone = list(dict.fromkeys(video.participant_id for video in videos))
+    unknown = [name for name in exclude if name not in everyone]
+    if unknown:
+        raise EpicError(
+            f"config: participants.exclude names {', '.join(unknown)}, which the video sheet does "
+            f"not have; expected some of {', '.join(everyone)}"
+        )
+    return [name for name in everyone if name not in exclude]
+
+
+def unlisted_files(videos: Sequence[Video], root: str | os.PathLike) -> list[Path]:
+    """Video files in these videos' folders that no row of the sheet names, by path."""
+    listed = {video.path(root) for video in videos}
+    folders = {path.parent for path in listed}
+    files = {path for folder in folders for path in folder.glob("*.[Mm][Pp]4")}
+    return sorted(files - listed)

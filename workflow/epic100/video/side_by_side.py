@@ -1,0 +1,90 @@
+"""Videos of a participant worked on side by side, and what is said of them meanwhile."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from epic100.base.rule_log import Progress
+from epic100.video.sheet import Video
+
+Result = TypeVar("Result")
+
+
+def complete(
+    label: str,
+    videos: Sequence[Video],
+    known: Callable[[Video], Result | None],
+    work: Callable[[Video, "Board"], Result],
+    threads: int,
+) -> tuple[list[Result], int]:
+    """Results in the videos' order, and how many had to be worked on: what is not `known`."""
+    found = {video.video_id: known(video) for video in videos}
+    waiting = [video for video in videos if found[video.video_id] is None]
+    if waiting:
+        found |= side_by_side(label, waiting, work, threads)
+    return [found[video.video_id] for video in videos], len(waiting)
+
+
+def side_by_side(
+    label: str,
+    videos: Sequence[Video],
+    work: Callable[[Video, "Board"], Result],
+    threads: int,
+) -> dict[str, Result]:
+    """Results of `work(video, board)` by video_id, `threads` videos at once.
+
+    `work` waits for a process of its own, so threads are enough. It tells the board its frames.
+    """
+    board = Board(label, videos)
+    pool = ThreadPoolExecutor(max_workers=max(1, threads))
+
+    def run(video: Video) -> Result:
+        try:
+            return work(video, board)
+        finally:
+            board.finish()
+
+    try:
+        results = list(pool.map(run, videos))
+    finally:
+        # After an interrupt, videos that wait must not start.
+        pool.shutdown(cancel_futures=True)
+        board.close()
+    return {video.video_id: result for video, result in zip(videos, results, strict=True)}
+
+
+class Board:
+    """Progress over videos, told from several threads."""
+
+    def __init__(self, label: str, videos: Sequence[Video]):
+        self._lock = threading.Lock()
+        self._seen = {video.video_id: 0 for video in videos}
+        self._finished = 0
+        self._seconds = 0.0
+        self._started = time.monotonic()
+        self._bar = Progress(label, sum(v.fps * v.duration for v in videos), "frames")
+
+    def update(self, video: Video, frames: int) -> None:
+        """`frames` of this video are done."""
+        with self._lock:
+            new = frames - self._seen[video.video_id]
+            self._seen[video.video_id] = frames
+            self._seconds += new / video.fps
+            self._tell(new)
+
+    def finish(self) -> None:
+        """One more video is done, one way or the other."""
+        with self._lock:
+            self._finished += 1
+            self._tell(0)
+
+    def close(self) -> None:
+        """Say the total."""
+        self._bar.close()
+
+    def _tell(self, new: int) -> None:
+        speed = self._seconds / max(time.monotonic() - self._started, 1e-9)
+        done = f"{self._finished}/{len(self._seen)} videos"
+        self._bar.update(new, f"{done}, {speed:.1f}x real time")
