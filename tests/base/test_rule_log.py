@@ -93,7 +93,7 @@ def test_progress_says_done_rate_and_time_left():
 
 def test_without_a_terminal_progress_is_plain_lines_and_not_too_many(tmp_path):
     program = (
-        "from epic100 import rule_log\n"
+        "from epic100.base import rule_log\n"
         "for seconds in (10, 0):\n"
         "    rule_log.PLAIN_SECONDS = seconds\n"
         "    bar = rule_log.Progress('predict val', 3, 'segments')\n"
@@ -132,7 +132,7 @@ def on_a_terminal(program: str) -> bytes:
 
 def test_on_a_terminal_there_is_a_bar_and_the_log_still_gets_plain_lines(tmp_path):
     program = (
-        "from epic100 import rule_log\n"
+        "from epic100.base import rule_log\n"
         "rule_log.PLAIN_SECONDS = 0\n"
         f"with rule_log.rule_log({str(tmp_path / 'a.log')!r}):\n"
         "    bar = rule_log.Progress('predict val', 3, 'segments')\n"
@@ -150,7 +150,7 @@ def test_on_a_terminal_there_is_a_bar_and_the_log_still_gets_plain_lines(tmp_pat
 
 def test_a_line_takes_the_place_of_the_bar_and_the_bar_goes_on_below(tmp_path):
     shown = on_a_terminal(
-        "from epic100 import rule_log\n"
+        "from epic100.base import rule_log\n"
         f"with rule_log.rule_log({str(tmp_path / 'a.log')!r}):\n"
         "    bar = rule_log.Progress('train', 3, 'segments')\n"
         "    bar.update()\n"

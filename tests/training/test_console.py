@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from epic100 import rule_log
+from epic100.base import rule_log
 from epic100.training.console import sentence
 from support.small_runs import copy_results, end_of, run, said, signal_at, start, work_dir
 
