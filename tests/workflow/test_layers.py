@@ -1,0 +1,78 @@
+"""Imports of the library go down its layers, as docs/architecture.md draws them."""
+
+import ast
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.checkout import ROOT
+
+PACKAGE = ROOT / "workflow" / "epic100"
+# From the ground up; parts of one line do not know each other. `mmaction` only registers.
+LAYERS = (
+    ("base",),
+    ("video",),
+    ("segments",),
+    ("clips", "model"),
+    ("scoring",),
+    ("training", "prediction"),
+    ("submission", "migrate", "scan", "proxy", "download", "slurm", "minikitchen"),
+    ("figures",),
+    ("report",),
+    ("mmaction",),
+)
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """(module, name) of all that a file takes from this package, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def edges(path: Path) -> set[tuple[str, str]]:
+    """(part, part) that this file's imports lead from and to."""
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    found = {module.split(".")[1] for module, _ in imports(path) if module.startswith("epic100.")}
+    return {(own, other) for other in found if other != own}
+
+
+def test_every_part_of_the_package_has_a_layer():
+    parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert parts - {"__init__", "__pycache__", "__main__"} == set(LEVEL)
+    assert len(list(PACKAGE.glob("*.py"))) <= 4, "modules belong into a folder"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_from_lower_layers_and_nothing_private(path):
+    up = [(a, b) for a, b in edges(path) if LEVEL[b] >= LEVEL[a]]
+    assert not up, "an import goes up or sideways"
+    private = [
+        f"{module}.{name}"
+        for module, name in imports(path)
+        if module.startswith("epic100.") and (name.startswith("_") or "._" in module)
+    ]
+    assert not private
+
+
+def test_the_parts_are_few_and_know_few_others():
+    every = set(itertools.chain.from_iterable(map(edges, MODULES)))
+    assert len(every) <= 75
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_is_longer_than_a_reader_can_hold(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+def test_no_picture_imports_the_training_framework():
+    heavy = ("mmaction", "mmengine", "mmcv", "epic100.training", "epic100.clips")
+    for path in (PACKAGE / "figures").glob("*.py"):
+        found = [module for module, _ in imports(path) if module.startswith(heavy)]
+        assert not found, path
