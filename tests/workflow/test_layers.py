@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.checkout import ROOT
 
 PACKAGE = ROOT / "workflow" / "epic100"
