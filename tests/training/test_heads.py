@@ -4,7 +4,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from epic100.training.heads import LogitAdjustedLoss, fit_head
+from epic100.model.loss import LogitAdjustedLoss
+from epic100.training.heads import fit_head
 
 OFF = {"label_smoothing": None, "dropout": None, "logit_adjustment": 0.0, "ema": None}
 
