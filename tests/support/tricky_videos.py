@@ -35,6 +35,7 @@ def encode(
     movflags: str = "",
     seed: int = 0,
     source=None,
+    x265: dict | None = None,
     **params: str | int,
 ) -> Path:
     """Encode `count` pictures at 29.97 fps, or at `times` in 1/30000 s; `params` are libx264's."""
@@ -57,6 +58,9 @@ def encode(
             text = ":".join(f"{k}={v}" for k, v in settings.items())
             # At lower rates x264 writes blocks of noise as raw samples, in which no damage shows.
             stream.options = {"preset": "veryfast", "crf": "26", "x264-params": text}
+        elif x265:
+            text = ":".join(f"{k}={v}" for k, v in x265.items())
+            stream.options = {"x265-params": f"log-level=none:{text}"}
         for i, picture in enumerate(source or pictures(count, size, seed)):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame = frame.reformat(format=pix_fmt)
@@ -151,6 +155,24 @@ def join(parts: list[Path], out: Path) -> Path:
             at += max(p.pts for p in own) - base + step
     rewrite(parts[0], lambda _: packets, out)
     return out
+
+
+def other_settings(folder: Path, out: Path, copied: bool = True) -> Path:
+    """Three encodes of one size one after the other, each with parameter sets of its own.
+
+    All sets have the number 0. They stand before each key frame, as a joint by copy leaves them,
+    but for the first encode's, which only the file's head has. Without `copied` nobody adds them.
+    """
+    kinds = (
+        {"qp": 20, "colormatrix": "bt709"},
+        {"cabac": 0, "ref": 1, "colormatrix": "smpte170m"},
+        {"ref": 5, "weightp": 2, "chroma-qp-offset": 6, "fullrange": "on"},
+    )
+    parts = [
+        encode(folder / f"part{n}.MP4", 60, seed=n, repeat_headers=int(copied and n > 0), **kind)
+        for n, kind in enumerate(kinds)
+    ]
+    return join(parts, out)
 
 
 def uneven_times(count: int) -> list[int]:

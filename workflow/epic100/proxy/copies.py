@@ -21,7 +21,7 @@ from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.proxy.encoder import CANNOT_WRITE, ProxySettings, same_clock
 from epic100.video.decoder_process import ScanLimits, run_decoder
-from epic100.video.index import VideoIndex
+from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import Video
@@ -185,6 +185,7 @@ class _Job:
             with np.load(self._notes) as arrays:
                 facts = json.loads(str(arrays["facts"]))
                 own = VideoIndex.from_arrays(arrays)
+                kept = {name: arrays[name] for name in arrays.files}
             size = self._copy.stat().st_size
             # Not its time: whoever touches copies to keep them does not spoil them.
             if facts["key"] != self._key or facts["bytes"] != size:
@@ -193,6 +194,10 @@ class _Job:
             return None
         if not same_clock(self._index, own):
             return None
+        if own.table is None:  # notes of before; only packets are read
+            own = build_index(self._copy)
+            with atomic_path(self._notes) as temporary:
+                np.savez_compressed(temporary, **kept | own.to_arrays())
         sound = self._beyond_damage(facts["stand_ins"])
         if sound:
             reason = f"{sound} frames that the scan calls sound do not decode"

@@ -2,7 +2,9 @@
 
 Nothing a file does can hang or fail the scan: a decoder that spins, eats memory or crashes ends
 as a row `unreadable` with its reason (`decoder_process`). Finished videos are kept in a cache keyed
-by path, size and time of change, so a scan that was cut short decodes only what is new.
+by path, size and time of change, so a scan that was cut short decodes only what is new. A result of
+an older version of the scan stays, marked with its version; what its index lacks is read from the
+file's packets, which takes no decoding.
 """
 
 import hashlib
@@ -21,12 +23,20 @@ from epic100.scan.oddities import sheet_hint
 from epic100.video.decoder_process import ScanLimits, run_decoder
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import write_indexes
-from epic100.video.scan_table import MISSING, OK, STATES, UNREADABLE, ScanRow, write_scan_table
+from epic100.video.scan_table import (
+    FIRST_VERSION,
+    MISSING,
+    OK,
+    SCAN_VERSION,
+    STATES,
+    UNREADABLE,
+    ScanRow,
+    write_scan_table,
+)
 from epic100.video.sheet import Video
 from epic100.video.side_by_side import Board, complete
 
 WORKER = (sys.executable, "-m", "epic100.scan.worker")
-CACHE_VERSION = 2  # raise it when the worker finds more, so that old results are not used
 
 Found = dict[str, np.ndarray]  # of a VideoIndex
 Result = tuple[ScanRow, Found]
@@ -55,7 +65,7 @@ def scan_participant(
     folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
     folder.mkdir(parents=True, exist_ok=True)
     jobs = {video.video_id: _Job(video, Path(root), folder, quick) for video in videos}
-    results, decoded = complete(
+    results, waited = complete(
         f"scan {Path(table).stem}",
         videos,
         lambda video: jobs[video.video_id].known(),
@@ -74,6 +84,13 @@ def scan_participant(
             say(f"{row.video_id}: {row.status}{share}: {row.reason}")
     counts = Counter(row.status for row in rows)
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    older = sum(row.version < SCAN_VERSION for row in rows)
+    if older:
+        say(
+            f"{older} of them were scanned by an older version of the scan, and keep its result; "
+            f"to scan them anew, delete {folder} and run again with -R {table}"
+        )
+    decoded = waited - sum(job.is_older for job in jobs.values())
     say(f"{len(rows)} videos: {told}; {decoded} of them decoded now")
     return rows
 
@@ -85,36 +102,67 @@ class _Job:
         self.video, self._quick = video, quick
         self._path, self._cache = video.path(root), cache
         self._full = self._kept = cache
+        self._old: Path | None = None  # a result whose index has no table of packets
+
+    @property
+    def is_older(self) -> bool:
+        """Whether a result of before is taken over, so that nothing is decoded."""
+        return self._old is not None
 
     def known(self) -> Result | None:
         """The result where nothing has to be decoded: no such file, or done before."""
         status, reason, state = _state(self._path)
         if state is None:
             return ScanRow(self.video.video_id, status, reason=reason), {}
-        # The sheet's length plays a part in what lost pictures mean, its md5 names the file.
-        key = (CACHE_VERSION, self._path.resolve(), state.st_size, state.st_mtime_ns,
-               self.video.md5, self.video.duration)  # fmt: skip
-        name = hashlib.sha256(" ".join(map(str, key)).encode()).hexdigest()[:16]
-        self._full = self._cache / f"{self.video.video_id}.{name}.npz"
-        self._kept = self._full.with_suffix(".quick.npz") if self._quick else self._full
+        self._full, self._kept = self._places(SCAN_VERSION, state)
         # A full result serves a quick look as well, never the other way round.
         result = _load(self._full) or (_load(self._kept) if self._quick else None)
+        if result is None:
+            self._old = self._older(state)
         return None if result is None else self._told(*result)
+
+    def _older(self, state: os.stat_result) -> Path | None:
+        """The newest result of a scan of before."""
+        for version in range(SCAN_VERSION - 1, FIRST_VERSION - 1, -1):
+            full, kept = self._places(version, state)
+            if _load(full):
+                self._kept = self._full
+                return full
+            if self._quick and _load(kept):
+                return kept
+        return None
+
+    def _places(self, version: int, state: os.stat_result) -> tuple[Path, Path]:
+        """Where a full result is kept, and where one of this kind is."""
+        # The sheet's length plays a part in what lost pictures mean, its md5 names the file.
+        key = (version, self._path.resolve(), state.st_size, state.st_mtime_ns,
+               self.video.md5, self.video.duration)  # fmt: skip
+        name = hashlib.sha256(" ".join(map(str, key)).encode()).hexdigest()[:16]
+        full = self._cache / f"{self.video.video_id}.{name}.npz"
+        return full, full.with_suffix(".quick.npz") if self._quick else full
 
     def decode(self, limits: ScanLimits, worker: Sequence[str], board: Board) -> Result:
         """Run the decoder; keep what it finds, unless it cannot read the file."""
         name = self.video.video_id
         # What is left of an earlier file of this video, or of a scan that was killed.
-        for old in (*self._cache.glob(f"{name}.*.npz"), *self._cache.glob(f".{name}.*.tmp.npz")):
-            old.unlink(missing_ok=True)
+        for left in (*self._cache.glob(f"{name}.*.npz"), *self._cache.glob(f".{name}.*.tmp.npz")):
+            if left != self._old:
+                left.unlink(missing_ok=True)
         command = [*worker, str(self._path), str(self._kept), "--seconds", str(self.video.duration)]
+        command += ["--quick"] * self._quick
+        if self._old is not None:
+            command += ["--add-table", str(self._old)]
         reason = run_decoder(
-            command + ["--quick"] * self._quick,
+            command,
             limits,
             limits.total(self.video),
             lambda frames: board.update(self.video, frames),
         )
         result = None if reason else _load(self._kept)
+        if self._old is not None and result is None:
+            result = _load(self._old)
+        elif self._old is not None:
+            self._old.unlink()
         if result is None:
             return ScanRow(name, UNREADABLE, reason=reason or "the decoder left no result"), {}
         if result[0].status == UNREADABLE:

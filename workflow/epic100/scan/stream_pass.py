@@ -4,6 +4,7 @@ import errno
 import time
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import av
 
@@ -19,6 +20,8 @@ from epic100.scan.packet_checks import (
     Packet,
 )  # fmt: skip
 from epic100.video.ffmpeg import error_text
+from epic100.video.packet_recorder import PacketRecorder
+from epic100.video.packet_table import PacketTable
 
 PROGRESS_SECONDS = 0.5
 MACROBLOCKS_BELOW = 2048  # of the taller picture: how far nonsense may run before it is noticed
@@ -32,7 +35,7 @@ INTRA = av.video.frame.PictureType.I
 class StreamPass:
     """One pass over a stream: packets in order of decoding, and what became of each."""
 
-    def __init__(self, container, stream, quick: bool):
+    def __init__(self, path: Path, container, stream, quick: bool):
         self.packets: list[Packet] = []
         self.looks = Looks()
         self.looked = 0
@@ -45,7 +48,12 @@ class StreamPass:
         self._far = AHEAD_SECONDS / float(stream.time_base)
         self._time_before: tuple[int, int] | None = None
         self._settings: h264.StreamSettings | None = None
+        self._recorder = PacketRecorder(path, stream)
         self._open_decoder()
+
+    def table(self) -> PacketTable:
+        """Where the packets lie, their key frames as they turned out to be."""
+        return self._recorder.table([p.is_key for p in self.packets])
 
     def run(self, progress) -> None:
         """Read and decode to the end. Raises MemoryError."""
@@ -58,6 +66,7 @@ class StreamPass:
             with av.logging.Capture() as self._said:
                 self._run(progress)
         finally:
+            self._recorder.close()
             av.logging.set_level(level)
             av.logging.set_skip_repeated(skips)
 
@@ -76,6 +85,11 @@ class StreamPass:
             self._decode(None, None)
         progress(read)
         self.lost = max(count - read, 0)
+
+    @property
+    def judges_itself(self) -> bool:
+        """Whether the stream's own slices and numbers are read, beside its decoder's errors."""
+        return self._settings is not None
 
     @property
     def order_span(self) -> int:
@@ -109,6 +123,7 @@ class StreamPass:
                 tries += 1
 
     def _take(self, packet: av.Packet) -> None:
+        self._recorder.add(packet)
         if packet.pts is None:
             self._without_time += 1
             return

@@ -21,7 +21,16 @@ from epic100.scan.stream_pass import StreamPass
 from epic100.video.ffmpeg import error_text, picture_stream
 from epic100.video.index import VideoIndex
 from epic100.video.mp4_boxes import top_boxes
-from epic100.video.scan_table import DAMAGED, OK, UNREADABLE, ScanRow
+from epic100.video.packet_recorder import record_packets
+from epic100.video.scan_table import (
+    DAMAGED,
+    DECODER_ONLY,
+    FULL,
+    OK,
+    QUICK,
+    UNREADABLE,
+    ScanRow,
+)
 
 SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # before an index is taken to be cut short
 
@@ -50,14 +59,12 @@ def inspect(
             return ScanRow(video_id, UNREADABLE, reason="no video stream"), None
         if stream.codec_context is None:
             return ScanRow(video_id, UNREADABLE, reason="no decoder for its video stream"), None
-        reading = StreamPass(container, stream, quick)
+        reading = StreamPass(path, container, stream, quick)
         reading.run(progress)
         nothing = reading.why_nothing()
         if nothing:
             return ScanRow(video_id, UNREADABLE, reason=nothing), None
-        index = VideoIndex.from_packets(
-            [(p.pts, p.dts, p.is_key, p.shown) for p in reading.packets], stream.time_base
-        )
+        index = VideoIndex.from_table(reading.table())
         kind = container.format.name
         beyond_index = _beyond_index(path, container, stream, index)
     lost = reading.lost or beyond_index
@@ -85,8 +92,28 @@ def inspect(
         reason="; ".join([*reasons, *filter(None, told)]),
         timing="constant" if index.is_constant_at(sound) else "variable",
         pictures=max(index.frames, ranges[-1][1] if ranges else 0),
+        judged=QUICK if quick else FULL if reading.judges_itself else DECODER_ONLY,
     )
     return row, index
+
+
+def with_table(path: Path, index: VideoIndex) -> VideoIndex:
+    """The `index` of a scan of before, with a table of packets; itself where they are others now.
+
+    Only reads packets. What the scan found out about key frames stays.
+    """
+    keys = set(zip(index.key_pts.tolist(), index.key_dts.tolist(), strict=True))
+    try:
+        with av.open(str(path)) as container:
+            found = record_packets(path, container, picture_stream(container), keys)
+    except av.error.FFmpegError:  # as in a damaged file, of which the scan read what can be read
+        return index
+    built = VideoIndex.from_table(found)
+    same = all(
+        np.array_equal(getattr(built, name), getattr(index, name))
+        for name in ("pts", "key_pts", "key_dts")
+    )
+    return built if same and built.time_base == index.time_base else index
 
 
 def _beyond_index(path: Path, container, stream, index: VideoIndex) -> int:
@@ -137,15 +164,21 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--quick", action="store_true", help="read packets, decode key frames only")
     parser.add_argument("--seconds", type=float, default=0.0, help="how long the video should be")
+    parser.add_argument("--add-table", type=Path, help="a result of before that has no packets")
     options = parser.parse_args()
     av.logging.set_level(None)
-    row, index = inspect(
-        options.path,
-        options.path.stem,
-        lambda frames: print("frames", frames, flush=True),
-        options.quick,
-        options.seconds,
-    )
+    if options.add_table:
+        with np.load(options.add_table) as arrays:
+            row = ScanRow.from_json(str(arrays["row"]))
+            index = with_table(options.path, VideoIndex.from_arrays(arrays))
+    else:
+        row, index = inspect(
+            options.path,
+            options.path.stem,
+            lambda frames: print("frames", frames, flush=True),
+            options.quick,
+            options.seconds,
+        )
     arrays = {} if index is None else index.to_arrays()
     with atomic_path(options.out) as temporary:
         np.savez_compressed(temporary, row=np.array(row.to_json()), **arrays)

@@ -15,6 +15,10 @@ import numpy as np
 
 from epic100.base.errors import EpicError
 from epic100.video.ffmpeg import picture_stream
+from epic100.video.packet_recorder import record_packets
+from epic100.video.packet_table import PacketTable
+
+VERSION = 2  # of an index on disk: 1 has no table of packets
 
 
 @dataclass(frozen=True)
@@ -22,13 +26,15 @@ class VideoIndex:
     """Pictures and key frames of one file, in units of `time_base` seconds.
 
     `pts` int64 [F], ascending: presentation times of the pictures. `key_pts`, `key_dts` int64
-    [K]: presentation and decode times of the packets at which decoding may begin.
+    [K]: presentation and decode times of the packets at which decoding may begin. `table`: where
+    all packets lie in the file, or None in an index of version 1.
     """
 
     pts: np.ndarray
     key_pts: np.ndarray
     key_dts: np.ndarray
     time_base: Fraction
+    table: PacketTable | None = None
 
     @property
     def frames(self) -> int:
@@ -77,7 +83,9 @@ class VideoIndex:
 
     def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
         """Arrays for `np.savez_compressed`; steps, not times, so that they pack to a few KB."""
-        return {
+        more = {} if self.table is None else self.table.to_arrays(prefix)
+        return more | {
+            f"{prefix}version": np.array(1 if self.table is None else VERSION),
             f"{prefix}steps": np.diff(self.pts, prepend=0),
             f"{prefix}key_pts": self.key_pts,
             f"{prefix}key_dts": self.key_dts,
@@ -95,21 +103,22 @@ class VideoIndex:
             key_pts=arrays[f"{prefix}key_pts"],
             key_dts=arrays[f"{prefix}key_dts"],
             time_base=Fraction(int(numerator), int(denominator)),
+            table=PacketTable.from_arrays(arrays, prefix),
         )
 
     @classmethod
-    def from_packets(cls, packets: list[tuple[int, int, bool, bool]], time_base: Fraction):
-        """Build from (pts, dts, is_keyframe, is_shown) of all packets, in order of decoding.
+    def from_table(cls, table: PacketTable) -> "VideoIndex":
+        """The index of the packets of a table.
 
         A key frame that an edit list hides is no picture, but decoding may have to begin there.
         """
-        table = np.array(packets, dtype=np.int64).reshape(-1, 4)
-        key, shown = table[:, 2].astype(bool), table[:, 3].astype(bool)
+        packets = table.stretch(0, len(table))
         return cls(
-            pts=np.sort(table[shown, 0], kind="stable"),
-            key_pts=table[key, 0],
-            key_dts=table[key, 1],
-            time_base=time_base,
+            pts=np.sort(packets.pts[packets.shown], kind="stable"),
+            key_pts=packets.pts[table.key_packet],
+            key_dts=packets.dts[table.key_packet],
+            time_base=table.stream.time_base,
+            table=table,
         )
 
 
@@ -119,20 +128,17 @@ def build_index(path: str | os.PathLike) -> VideoIndex:
     `scan` keeps the index of every file beside its table, so this runs for unscanned files only.
     """
     path = Path(path)
-    packets = []
     try:
         with av.open(str(path)) as container:
             stream = picture_stream(container)
             if stream is None:
                 raise EpicError(f"{path}: no video stream in this file")
-            for packet in container.demux(stream):
-                if packet.pts is not None:
-                    dts = packet.pts if packet.dts is None else packet.dts
-                    shown = not packet.is_discard
-                    packets.append((packet.pts, dts, packet.is_keyframe, shown))
-            time_base = stream.time_base
+            if stream.codec_context is None:
+                raise EpicError(f"{path}: no decoder for its video stream")
+            table = record_packets(path, container, stream)
     except (av.error.FFmpegError, OSError) as error:
         raise EpicError(f"{path}: cannot be opened as video: {error}") from error
-    if not any(shown for *_, shown in packets):
+    index = VideoIndex.from_table(table)
+    if not index.frames:
         raise EpicError(f"{path}: no pictures in this file")
-    return VideoIndex.from_packets(packets, time_base)
+    return index

@@ -5,6 +5,7 @@ The frames are bit for bit those of a full sequential decode. What that costs be
 """
 
 import os
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from av.video.reformatter import VideoReformatter
 from epic100.base.errors import EpicError
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import VideoIndex, build_index
+from epic100.video.packet_table import PacketTable
+
+_ANOTHER = "is not the file that was scanned; scan it again"
 
 
 class FrameError(EpicError):
@@ -36,6 +40,7 @@ class VideoReader:
             self._container = av.open(str(self.path))
         except (av.error.FFmpegError, OSError) as error:
             raise FrameError(f"{self.path}: cannot be opened as video: {error}") from error
+        self._refuse_another(self.index.table)
         self._stream = picture_stream(self._container)
         # One clip wants one core: workers run side by side, and threads would only add latency.
         self._stream.thread_type = "NONE"
@@ -43,6 +48,7 @@ class VideoReader:
         self.size = self._stream.codec_context.height, self._stream.codec_context.width
         # Kept: a new one for each frame would build its tables anew, and start threads.
         self._reformatter = VideoReformatter()
+        self._decoders: dict[int, av.CodecContext] = {}
 
     @property
     def fps(self) -> float:
@@ -92,20 +98,39 @@ class VideoReader:
         self, key: int, wanted: set[int], rows: dict[int, int], pictures: np.ndarray
     ) -> None:
         """Decode from key frame number `key` until every wanted pts was fed, then drain."""
+        decoder = self._decoder(key)
         try:
+            decoder.flush_buffers()
             for packet in self._packets_from(key):
                 # The decoder passes over pictures that nobody wants and no other is built on.
-                self._skip(packet.pts not in wanted)
+                decoder.skip_frame = "NONREF" if packet.pts not in wanted else "DEFAULT"
                 wanted.discard(packet.pts)
-                self._keep(packet.decode(), rows, pictures)
+                self._keep(decoder.decode(packet), rows, pictures)
                 if not wanted:
                     break
-            self._keep(self._stream.codec_context.decode(None), rows, pictures)
+            self._keep(decoder.decode(None), rows, pictures)
         except av.error.FFmpegError as error:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
 
-    def _skip(self, unreferenced: bool) -> None:
-        self._stream.codec_context.skip_frame = "NONREF" if unreferenced else "DEFAULT"
+    def _decoder(self, key: int) -> av.CodecContext:
+        """A decoder with the parameter sets that are in force at key frame number `key`.
+
+        One that was used elsewhere in the file keeps those of that place, and gives other pictures.
+        """
+        table = self.index.table
+        if table is None or (table.key_sets == table.key_sets[0]).all():
+            return self._stream.codec_context
+        number = int(table.key_sets[key])
+        if number not in self._decoders:
+            decoder = av.CodecContext.create(table.stream.codec, "r")
+            decoder.extradata = table.sets[number]
+            decoder.thread_type, decoder.thread_count = "NONE", 1
+            self._decoders[number] = decoder
+        return self._decoders[number]
+
+    def _refuse_another(self, table: PacketTable | None) -> None:
+        if table is not None and self.path.stat().st_size != table.file_size:
+            raise FrameError(f"{self.path}: {_ANOTHER}")
 
     def _packets_from(self, key: int):
         """Packets from key frame number `key` on, and none before: those may be damaged.
@@ -119,6 +144,9 @@ class VideoReader:
             packets = (p for p in self._container.demux(self._stream) if p.size)
             for packet in packets:
                 if packet.pts == pts:
+                    table = self.index.table
+                    if table is not None and zlib.crc32(packet) != table.key_crc[key]:
+                        raise FrameError(f"{self.path}: {_ANOTHER}")
                     yield packet
                     yield from packets
                     return

@@ -13,6 +13,10 @@ from epic100.base.text_table import read_table
 OK, DAMAGED, UNREADABLE, MISSING = "ok", "damaged", "unreadable", "missing"
 STATES = (OK, DAMAGED, UNREADABLE, MISSING)
 TIMINGS = ("constant", "variable")
+FULL, DECODER_ONLY, QUICK = "full", "decoder only", "quick"
+JUDGED = (FULL, DECODER_ONLY, QUICK)
+SCAN_VERSION = 3  # of what a scan checks; raise it when it finds more
+FIRST_VERSION = 2  # results without a version; those of 1 are not read
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,9 @@ class ScanRow:
     pictures that decode. `damaged`: half-open ranges of file frames, in order and disjoint.
     `timing`: `constant`, or `variable` where times go through the index.
     `pictures`: how many the file has or promises, so that frames run from 0 to `pictures`.
+    `judged`: by what: `full` where the scan reads the stream's own numbers and slices (H.264),
+    `decoder only` for other coders, `quick` for a quick look, "" where that is not known. `version`
+    of the scan that judged it.
     """
 
     video_id: str
@@ -33,6 +40,8 @@ class ScanRow:
     reason: str = ""
     timing: str = "constant"
     pictures: int = 0
+    judged: str = ""
+    version: int = SCAN_VERSION
 
     def to_json(self) -> str:
         """One line of JSON, for the cache."""
@@ -42,6 +51,7 @@ class ScanRow:
     def from_json(cls, text: str) -> "ScanRow":
         """Read back what `to_json` gave."""
         values = json.loads(text)
+        values.setdefault("version", FIRST_VERSION)
         values["damaged"] = [tuple(pair) for pair in values["damaged"]]
         return cls(**values)
 
@@ -52,6 +62,7 @@ class ScanRow:
 
 
 COLUMNS = tuple(f.name for f in fields(ScanRow))
+_LATER = ("judged", "version")  # columns that tables of before do not have
 
 
 def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
@@ -73,6 +84,8 @@ def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
                     reason,
                     row.timing,
                     row.pictures,
+                    row.judged,
+                    row.version,
                 ]  # fmt: skip
             )
 
@@ -85,7 +98,8 @@ def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
     again = f"to scan again, delete the table or run `snakemake -R {path}`"
     about = f"the scan table of this version, tab-separated {' '.join(COLUMNS)}; {again}"
     rows: dict[str, ScanRow] = {}
-    for line, texts in read_table(path, COLUMNS, about=about):
+    needed = [name for name in COLUMNS if name not in _LATER]
+    for line, texts in read_table(path, needed, about=about):
         row = _row(texts, f"{path}: line {line}", again)
         if row.video_id in rows:
             raise EpicError(
@@ -99,7 +113,7 @@ def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
 def _row(texts: dict[str, str], where: str, again: str) -> ScanRow:
     def value(name: str, parse, expected: str):
         try:
-            return parse(texts[name])
+            return parse(texts.get(name, ""))
         except ValueError as error:
             raise EpicError(
                 f"{where}: {name} is {texts[name]!r}; expected {expected}; {again}"
@@ -115,6 +129,8 @@ def _row(texts: dict[str, str], where: str, again: str) -> ScanRow:
         texts["reason"],
         value("timing", _one_of(TIMINGS), f"one of {', '.join(TIMINGS)}"),
         value("pictures", _count, count),
+        value("judged", _one_of(("", *JUDGED)), f"one of {', '.join(JUDGED)}"),
+        value("version", _version, count),
     )
     if row.damaged and row.status == OK:
         raise EpicError(
@@ -145,6 +161,10 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise ValueError("not a count")
     return int(text)
+
+
+def _version(text: str) -> int:
+    return _count(text) if text else FIRST_VERSION
 
 
 def _ranges(text: str) -> list[tuple[int, int]]:

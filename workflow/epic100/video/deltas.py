@@ -1,0 +1,80 @@
+"""Long sequences of whole numbers that rise in small steps, kept in few bytes."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+BLOCK = 256  # values between two that are kept whole
+_TYPES = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int64)
+
+
+class Deltas:
+    """int64 values [N] as steps of the smallest type that holds them; equal steps are kept once.
+
+    A whole value every `BLOCK` steps makes any stretch cheap to read.
+    """
+
+    def __init__(self, length: int, first: int, steps: np.ndarray):
+        """`steps` [N - 1]: from each value to the next; [1] where all are equal."""
+        self._length, self._steps = length, steps
+        self._equal = len(steps) == 1
+        if self._equal:
+            self._bases = first + int(steps[0]) * np.arange(0, max(length, 1), BLOCK)
+        else:
+            whole = np.cumsum(np.concatenate([[first], steps]), dtype=np.int64)
+            self._bases = whole[::BLOCK].copy()
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Deltas":
+        """Pack int64 `values` [N]."""
+        steps = np.diff(values)
+        if len(steps) and (steps == steps[0]).all():
+            steps = steps[:1]
+        return cls(len(values), int(values[0]) if len(values) else 0, smallest(steps))
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return int(self._steps.nbytes + self._bases.nbytes)
+
+    def between(self, start: int, stop: int) -> np.ndarray:
+        """int64 values [stop - start] of the half-open stretch."""
+        block = start // BLOCK
+        first = int(self._bases[block])
+        if self._equal:
+            step = int(self._steps[0])
+            return first + step * np.arange(start - block * BLOCK, stop - block * BLOCK)
+        steps = self._steps[block * BLOCK : stop - 1].astype(np.int64)
+        values = first + np.concatenate([[0], np.cumsum(steps)])
+        return values[start - block * BLOCK :]
+
+    def at(self, places: Iterable[int]) -> np.ndarray:
+        """int64 values at `places`, in any order."""
+        return np.array([self.between(place, place + 1)[0] for place in places], dtype=np.int64)
+
+    def to_arrays(self, prefix: str) -> dict[str, np.ndarray]:
+        """Arrays for `np.savez_compressed`."""
+        first = self._bases[0] if self._length else 0
+        return {
+            f"{prefix}_first": np.array([self._length, first], dtype=np.int64),
+            f"{prefix}_steps": self._steps,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays, prefix: str) -> "Deltas":
+        """Read back what `to_arrays` gave."""
+        length, first = arrays[f"{prefix}_first"]
+        return cls(int(length), int(first), arrays[f"{prefix}_steps"])
+
+
+def smallest(values: np.ndarray) -> np.ndarray:
+    """The same whole numbers in the smallest type that holds them all."""
+    least, most = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+    for kind in _TYPES:
+        limits = np.iinfo(kind)
+        if limits.min <= least and most <= limits.max:
+            return values.astype(kind)
+    raise ValueError("not whole numbers of 64 bits")

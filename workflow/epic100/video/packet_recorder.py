@@ -1,0 +1,113 @@
+"""Notes each packet of a stream while it is read: what frame indexes are made of."""
+
+import contextlib
+import errno
+import os
+import zlib
+from array import array
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from epic100.video.packet_table import PacketTable, StreamFacts
+from epic100.video.parameter_sets import ParameterSets
+
+_FIELDS = 5  # offset, size, pts, dts, shown
+_NO_PLACE = -1
+
+
+class PacketRecorder:
+    """Takes in the packets of one stream in order of decoding; those without a time are no picture.
+
+    It reads each packet once more at its offset, past the demuxer, since only that proves that a
+    reader may do so. The file's own bytes are in the system's cache by then.
+    """
+
+    def __init__(self, path: str | os.PathLike, stream: "av.VideoStream"):
+        context = stream.codec_context
+        self._sets = ParameterSets(context.codec.canonical_name, context.extradata)
+        self._stream = StreamFacts(
+            context.name,
+            context.width,
+            context.height,
+            context.pix_fmt or "",
+            Fraction(stream.time_base),
+            self._sets.length_size,
+        )
+        self._rows = array("q")
+        self._crcs, self._key_sets = array("L"), array("q")  # of the packets that are key frames
+        self._key_packets = array("q")
+        self._direct = True
+        self._file = os.open(Path(path), os.O_RDONLY)
+        self._file_size = os.fstat(self._file).st_size
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._file)
+
+    def add(self, packet: "av.Packet") -> None:
+        """Note a packet that has bytes. Raises OSError where the file cannot be read."""
+        data = memoryview(packet)
+        if packet.has_sidedata("new_extradata"):
+            self._sets.new_entry(bytes(packet.get_sidedata("new_extradata")))
+        self._sets.see(data)
+        if packet.pts is None:
+            self._direct = False
+            return
+        offset = _NO_PLACE if packet.pos is None else packet.pos
+        if self._direct:
+            self._direct = offset >= 0 and self._read(offset, len(data)) == data
+        if packet.is_keyframe:
+            self._key_packets.append(len(self._rows) // _FIELDS)
+            self._crcs.append(zlib.crc32(data))
+            self._key_sets.append(self._sets.number())
+        dts = packet.pts if packet.dts is None else packet.dts
+        shown = not packet.is_discard
+        self._rows.extend((offset, len(data), packet.pts, dts, shown))
+
+    def table(self, keys: Sequence[bool] | None = None) -> PacketTable:
+        """The table of all packets so far; `keys`: which of them are key frames after all."""
+        rows = np.frombuffer(self._rows, np.int64).reshape(-1, _FIELDS)
+        claimed = np.array(self._key_packets, dtype=np.int64)
+        held = np.ones(len(claimed), bool) if keys is None else np.asarray(keys, bool)[claimed]
+        return PacketTable.pack(
+            self._stream,
+            rows,
+            keys=claimed[held],
+            crcs=np.array(self._crcs, dtype=np.uint32)[held],
+            key_sets=np.array(self._key_sets, dtype=np.int64)[held],
+            sets=self._sets.collections,
+            file_size=self._file_size,
+            direct=self._direct,
+        )
+
+    def _read(self, offset: int, size: int) -> bytes:
+        data = os.pread(self._file, size, offset)
+        if len(data) < size and offset + size <= self._file_size:
+            raise OSError(errno.EIO, "a part of the file cannot be read")
+        return data
+
+
+def record_packets(
+    path: str | os.PathLike,
+    container,
+    stream: "av.VideoStream",
+    keys: set[tuple[int, int]] | None = None,
+) -> PacketTable:
+    """Read all packets of an open file and decode none.
+
+    `keys`: (pts, dts) of the key frames that are some, where that is known. Raises FFmpegError,
+    OSError.
+    """
+    held: list[bool] = []
+    with contextlib.closing(PacketRecorder(path, stream)) as recorder:
+        for packet in container.demux(stream):
+            if packet.size:
+                recorder.add(packet)
+                if packet.pts is not None:
+                    dts = packet.pts if packet.dts is None else packet.dts
+                    held.append(keys is None or (packet.pts, dts) in keys)
+        return recorder.table(held)

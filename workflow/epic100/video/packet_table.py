@@ -1,0 +1,172 @@
+"""Where the packets of a video lie in its file: enough to read a clip without opening it as video.
+
+A table is small enough to hold those of a whole archive in memory: some 10 bytes a packet. It is
+kept beside the frame index (`epic100.video.index_file`); indexes of before have none.
+"""
+
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from epic100.video.deltas import Deltas, smallest
+
+
+@dataclass(frozen=True)
+class StreamFacts:
+    """What a decoder must know of a stream: `codec` is the name of FFmpeg's decoder.
+
+    `length_size`: bytes of the length before each NAL unit; 0 where there are start codes or none.
+    """
+
+    codec: str
+    width: int
+    height: int
+    pix_fmt: str
+    time_base: Fraction
+    length_size: int = 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """The packets of one key frame and of all up to the next, in order of decoding.
+
+    int64 [P] each: `offset` and `size` in bytes, `pts`, `dts` in units of the stream's time base;
+    `shown` bool [P]: not hidden by an edit list.
+    """
+
+    offset: np.ndarray
+    size: np.ndarray
+    pts: np.ndarray
+    dts: np.ndarray
+    shown: np.ndarray
+
+
+@dataclass(frozen=True)
+class PacketTable:
+    """All packets of a picture stream, in order of decoding, from the first key frame or before it.
+
+    Of packets [P]: `offset` of the coded bytes in the file, `size` of them, `dts`, and `ahead`: pts
+    minus dts. `hidden`: numbers of those that an edit list hides.
+    Of pictures [F]: `frames`, their pts in order of presentation, as in the frame index.
+    Of key frames [K], as in the frame index: `key_packet`, the packet's number; `key_crc`, CRC-32
+    of its bytes; `key_sets`, the number in `sets` of the parameter sets that are in force before it
+    is decoded.
+    `sets`: extradata for a decoder, in the form that the file has; number 0 is the file's own.
+    `file_size` in bytes. `direct`: the bytes at each offset are the packet that a demuxer gives, as
+    was checked; where they are not (laced, or with start codes) the file must be opened as video.
+    """
+
+    stream: StreamFacts
+    offset: Deltas
+    size: np.ndarray
+    dts: Deltas
+    ahead: np.ndarray
+    hidden: np.ndarray
+    frames: Deltas
+    key_packet: np.ndarray
+    key_crc: np.ndarray
+    key_sets: np.ndarray
+    sets: list[bytes]
+    file_size: int
+    direct: bool
+
+    @classmethod
+    def pack(cls, stream: StreamFacts, packets: np.ndarray, *, keys: np.ndarray, crcs: np.ndarray,
+             key_sets: np.ndarray, sets: list[bytes], file_size: int, direct: bool
+    ) -> "PacketTable":  # fmt: skip
+        """Of `packets` int64 [P, 5]: offset, size, pts, dts, shown; `keys` int64 [K]: numbers."""
+        offset, size, pts, dts, shown = packets.T
+        return cls(
+            stream=stream,
+            offset=Deltas.of(offset),
+            size=smallest(size),
+            dts=Deltas.of(dts),
+            ahead=smallest(pts - dts),
+            hidden=np.flatnonzero(shown == 0).astype(np.int32),
+            frames=Deltas.of(np.sort(pts[shown != 0], kind="stable")),
+            key_packet=keys.astype(np.int32),
+            key_crc=crcs,
+            key_sets=smallest(key_sets),
+            sets=sets,
+            file_size=file_size,
+            direct=direct,
+        )
+
+    def __len__(self) -> int:
+        """Number of packets."""
+        return len(self.size)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, but for the parameter sets."""
+        arrays = (self.size, self.ahead, self.hidden, self.key_packet, self.key_crc, self.key_sets)
+        sequences = (self.offset, self.dts, self.frames)
+        return sum(each.nbytes for each in (*arrays, *sequences))
+
+    def group(self, key: int) -> Group:
+        """The packets from key frame number `key` on, up to the next one."""
+        start = int(self.key_packet[key])
+        more = key + 1 < len(self.key_packet)
+        return self.stretch(start, int(self.key_packet[key + 1]) if more else len(self))
+
+    def stretch(self, start: int, stop: int) -> Group:
+        """The packets with the numbers [start, stop)."""
+        dts = self.dts.between(start, stop)
+        numbers = np.arange(start, stop)
+        return Group(
+            self.offset.between(start, stop),
+            self.size[start:stop].astype(np.int64),
+            dts + self.ahead[start:stop],
+            dts,
+            ~np.isin(numbers, self.hidden),
+        )
+
+    def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
+        """Arrays for `np.savez_compressed`."""
+        facts = vars(self.stream) | {
+            "time_base": str(self.stream.time_base),
+            "file_size": self.file_size,
+            "direct": self.direct,
+        }
+        return {
+            **self.offset.to_arrays(f"{prefix}packet_offset"),
+            **self.dts.to_arrays(f"{prefix}packet_dts"),
+            **self.frames.to_arrays(f"{prefix}frame_pts"),
+            f"{prefix}packet_size": self.size,
+            f"{prefix}packet_ahead": self.ahead,
+            f"{prefix}packet_hidden": self.hidden,
+            f"{prefix}key_packet": self.key_packet,
+            f"{prefix}key_crc": self.key_crc,
+            f"{prefix}key_sets": self.key_sets,
+            f"{prefix}sets": np.frombuffer(b"".join(self.sets), np.uint8),
+            f"{prefix}sets_stop": np.cumsum([len(each) for each in self.sets]),
+            f"{prefix}stream": np.array(json.dumps(facts)),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays, prefix: str = "") -> "PacketTable | None":
+        """Read back what `to_arrays` gave; None where an index of before has no table."""
+        if f"{prefix}stream" not in arrays:
+            return None
+        facts = json.loads(str(arrays[f"{prefix}stream"]))
+        facts["time_base"] = Fraction(facts["time_base"])
+        file_size, direct = facts.pop("file_size"), facts.pop("direct")
+        data, stops = arrays[f"{prefix}sets"].tobytes(), arrays[f"{prefix}sets_stop"].tolist()
+        starts = [0, *stops]
+        return cls(
+            stream=StreamFacts(**facts),
+            offset=Deltas.from_arrays(arrays, f"{prefix}packet_offset"),
+            size=arrays[f"{prefix}packet_size"],
+            dts=Deltas.from_arrays(arrays, f"{prefix}packet_dts"),
+            ahead=arrays[f"{prefix}packet_ahead"],
+            hidden=arrays[f"{prefix}packet_hidden"],
+            frames=Deltas.from_arrays(arrays, f"{prefix}frame_pts"),
+            key_packet=arrays[f"{prefix}key_packet"],
+            key_crc=arrays[f"{prefix}key_crc"],
+            key_sets=arrays[f"{prefix}key_sets"],
+            sets=[data[a:b] for a, b in zip(starts, stops, strict=False)],
+            file_size=file_size,
+            direct=direct,
+        )
