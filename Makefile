@@ -4,8 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 HALF := $(VENV)/half-installed
+# 12: torch for GPUs before sm_75 or drivers before 580; 13: the newest. Else nvidia-smi decides. What
+# was asked for once stays until another is asked for.
+HAS := $(shell cat $(INSTALLED) 2>/dev/null)
+CUDA ?= $(HAS)
 
-.PHONY: help demo test lint install lock clean
+.PHONY: help demo test lint install lock clean other-cuda
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -24,23 +28,27 @@ lint: $(INSTALLED) ## ruff, snakefmt and snakemake --lint
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 
-install: $(INSTALLED) ## Make .venv from requirements.lock
+install: $(INSTALLED) ## Make .venv from the locks; CUDA=12 for old GPUs and drivers
 
 # An install that was cut short leaves its marker behind, and the next one starts afresh.
-$(INSTALLED): requirements.lock requirements-cuda.lock pyproject.toml envs/install.sh
+$(INSTALLED): requirements.lock requirements-torch.lock requirements-torch-cuda12.lock \
+    pyproject.toml envs/install.sh envs/install_torch.py envs/cuda.sh
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
 	  "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1): run make PYTHON=python3.11"; \
 	  exit 1; }
-	if [ -e $(HALF) ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	if [ -e $(HALF) ] || [ "$(CUDA)" != "$(HAS)" ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 	  $(PYTHON) -m venv --clear $(VENV); fi
 	touch $(HALF)
-	sh envs/install.sh $(BIN)/python
-	rm $(HALF) && touch $@
+	sh envs/install.sh $(BIN)/python $(CUDA)
+	rm $(HALF) && echo "$(CUDA)" > $@
 
-lock: ## Renew requirements.lock from pyproject.toml (needs the package index)
-	$(PYTHON) -m venv --clear .snakemake/lock
-	.snakemake/lock/bin/pip install --quiet uv
-	PATH=$(CURDIR)/.snakemake/lock/bin:$$PATH $(PYTHON) envs/lock.py
+ifneq ($(CUDA),$(HAS))
+$(INSTALLED): other-cuda
+other-cuda:
+endif
+
+lock: $(INSTALLED) ## Renew the locks from pyproject.toml (needs the package index); UPGRADE=1: newest pins
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python envs/lock.py $(if $(UPGRADE),--upgrade)
 
 clean: ## Remove the demo
 	rm -rf demo

@@ -1,63 +1,88 @@
-"""Resolve pyproject.toml into exact versions: requirements.lock and requirements-cuda.lock.
+"""Resolve pyproject.toml into exact versions with hashes, for every platform that is served.
 
-Run through `make lock`. uv resolves from package metadata alone, so this takes seconds. Two
-things that no single pip call does:
-- MMAction2 and mmcv-lite ask for two OpenCV builds that overwrite each other and need
-  libGL.so.1; both are left out in favour of opencv-python-headless (hence `pip --no-deps`).
-- PyPI's Linux torch is a CUDA build whose libraries are packages of their own (3 GB). They go to
-  a second file, which the Makefile installs only where that build of torch was installed.
+Run through `make lock`. uv resolves from package metadata alone, so this takes seconds. Pins that
+are in the files stay; `make lock UPGRADE=1` takes the newest. Three files come out:
+
+- requirements.lock: everything but torch. Two OpenCV builds that others ask for are left out in
+  favour of opencv-python-headless (pyproject.toml, `[tool.uv]`); pip cannot leave out a package,
+  hence `pip --no-deps`.
+- requirements-torch.lock: torch, and the libraries of its CUDA build (3 GB), which a CPU build does
+  without. envs/install_torch.py installs it.
+- requirements-torch-cuda12.lock: the same for old GPUs and old drivers: the newest torch whose
+  wheels on PyPI hold kernels for sm_60 and sm_70 (P100, V100).
 """
 
 import hashlib
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NEVER = 'python_version < "3"'
-LEFT_OUT = ("opencv-python", "opencv-contrib-python")
-CUDA_ONLY = re.compile(r"^(nvidia-|cuda-|triton)")
-PYTHON = "3.11"
+TORCH = re.compile(r"^(torch|torchvision|triton|nvidia-.*|cuda-.*)$")
+# torch 2.7.1 has kernels for sm_50 to sm_90; 2.8.0 is the first without sm_60 (docs/platforms.md).
+OLD_GPUS = ("torch==2.7.1", "torchvision==0.22.1")
+MAIN, NEW, OLD = (f"requirements{kind}.lock" for kind in ("", "-torch", "-torch-cuda12"))
 
 
-def resolve() -> list[str]:
-    """The `name==version` lines of the whole tree."""
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as overrides:
-        overrides.write("".join(f"{name} ; {NEVER}\n" for name in LEFT_OUT))
-        overrides.flush()
-        command = ["uv", "pip", "compile", "pyproject.toml", "--extra", "dev", "--no-header"]
-        command += ["--override", overrides.name, "--python-version", PYTHON, "--no-annotate"]
-        command += ["--quiet", "--upgrade"]
-        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    return [line for line in done.stdout.splitlines() if "==" in line]
+def read(name: str) -> dict[str, str]:
+    """The entries of a lock file, by name: the pin, its marker and its hashes, line after line."""
+    path = ROOT / name
+    return _entries(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def write(name: str, title: str, lines: list[str]) -> None:
-    """Write one lock file under a comment that says how it is renewed."""
-    text = f"# {title}\n# Renewed by `make lock`; install with `pip install --no-deps -r {name}`.\n"
-    (ROOT / name).write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
-    print(f"{name}: {len(lines)} packages")
+def _entries(text: str) -> dict[str, str]:
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    blocks = re.split(r"\n(?=\S)", "\n".join(lines))
+    return {re.split(r"[=\[ ]", block, maxsplit=1)[0]: block for block in blocks if block}
+
+
+def _pins(entries: dict[str, str]) -> list[str]:
+    return [block.partition("\n")[0].rstrip(" \\") for block in entries.values()]
+
+
+def resolve(constraints: list[str]) -> dict[str, str]:
+    """Every package of the whole tree on every platform, by name."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as held:
+        held.write("\n".join(constraints))
+        held.flush()
+        command = ["uv", "pip", "compile", "pyproject.toml", "--extra", "dev", "--universal"]
+        command += ["--python-version", "3.11", "--generate-hashes", "--no-annotate", "--no-header"]
+        command += ["--constraint", held.name, "--quiet"]
+        done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return _entries(done.stdout)
+
+
+def write(name: str, title: str, entries: dict[str, str]) -> None:
+    """Write one lock file under a comment that says what it is and how it is renewed."""
+    text = f"# {title}\n# Renewed by `make lock`; installed by envs/install.sh.\n"
+    (ROOT / name).write_text(text + "\n".join(entries.values()) + "\n", encoding="utf-8")
+    print(f"{name}: {len(entries)} packages")
 
 
 def mark_environment() -> None:
     """Put the lock's digest into the conda script, so that a new lock means a new environment."""
     script = ROOT / "envs" / "epic100.post-deploy.sh"
-    digest = hashlib.sha256((ROOT / "requirements.lock").read_bytes()).hexdigest()
+    content = b"".join((ROOT / name).read_bytes() for name in (MAIN, NEW))
+    digest = hashlib.sha256(content).hexdigest()
     text = re.sub(r"# lock sha256: \w+", f"# lock sha256: {digest}", script.read_text())
     script.write_text(text, encoding="utf-8")
 
 
-if __name__ == "__main__":
-    pins = resolve()
-    write(
-        "requirements.lock",
-        "Every package of the workflow, exact versions, for CPU and CUDA machines alike.",
-        [pin for pin in pins if not CUDA_ONLY.match(pin)],
-    )
-    write(
-        "requirements-cuda.lock",
-        "The libraries that a CUDA build of torch loads; the CPU build needs none of them.",
-        [pin for pin in pins if CUDA_ONLY.match(pin)],
-    )
+def main(upgrade: bool) -> None:
+    """Renew the three files."""
+    held = [] if upgrade else _pins(read(MAIN) | read(NEW))
+    found = resolve(held)
+    main_lock = {name: entry for name, entry in found.items() if not TORCH.match(name)}
+    write(MAIN, "Every package but torch: exact versions, for every platform.", main_lock)
+    new = {name: entry for name, entry in found.items() if TORCH.match(name)}
+    write(NEW, "torch, torchvision, and the libraries that a CUDA build of them loads.", new)
+    old = resolve([*_pins(main_lock), *OLD_GPUS])
+    old = {name: entry for name, entry in old.items() if TORCH.match(name)}
+    write(OLD, "torch for GPUs before sm_75 (P100, V100) and drivers before 580.", old)
     mark_environment()
+
+
+if __name__ == "__main__":
+    main(upgrade="--upgrade" in sys.argv[1:])
