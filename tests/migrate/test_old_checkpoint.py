@@ -203,7 +203,7 @@ class Trap:
 def test_code_in_a_checkpoint_is_not_run_unless_it_is_allowed(old, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = rewritten(old, tmp_path, lambda content: {**content, "trap": Trap()})
-    with pytest.raises(EpicError, match=r"changed\.pth: holds posix\.mkdir .*--allow-pickle"):
+    with pytest.raises(EpicError, match=r"changed\.pth: .*\(holds posix\.mkdir .*--allow-pickle"):
         read_checkpoint(path)
     assert not (tmp_path / "sprung").exists()
     read_checkpoint(path, allow_pickle=True)
@@ -216,7 +216,7 @@ def test_the_form_before_torch_1_6_is_read_or_told_how_to(old, tmp_path):
     plain, _ = read_checkpoint(old.checkpoint)
     assert read_checkpoint(path)[0].keys() == plain.keys()
     path = rewritten(old, tmp_path, lambda content: content, **how)
-    with pytest.raises(EpicError, match=r"holds \S+ besides tensors .*--allow-pickle"):
+    with pytest.raises(EpicError, match=r"holds \S+ besides tensors.*--allow-pickle"):
         read_checkpoint(path)
     assert read_checkpoint(path, allow_pickle=True)[0].keys() == plain.keys()
 
@@ -227,7 +227,7 @@ def test_the_form_before_torch_1_6_is_read_or_told_how_to(old, tmp_path):
 ])  # fmt: skip
 def test_a_file_that_is_no_checkpoint_is_one_error(tmp_path, content, words):
     path = tmp_path / "old.pth"
-    with pytest.raises(EpicError, match=r"old\.pth: no such checkpoint"):
+    with pytest.raises(EpicError, match=r"old\.pth: no such file"):
         read_checkpoint(path)
     path.write_bytes(content)
     for allow_pickle in (False, True):

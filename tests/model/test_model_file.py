@@ -61,23 +61,18 @@ def test_the_same_model_gives_the_same_bytes_under_any_name(path, tmp_path):
     assert (tmp_path / "another.pth").read_bytes() == path.read_bytes()
 
 
-def test_a_missing_model_is_told_with_the_rule_that_makes_it(tmp_path):
-    refused(tmp_path / "model.pth", "no such model; the rule train writes it")
+def test_a_missing_model_is_one_error_with_the_rule_that_makes_it(tmp_path):
+    refused(tmp_path / "model.pth", "no such file; expected results/model.pth of the rule train")
 
 
-@pytest.mark.parametrize(
-    "kind", ["text", "empty", "cut in half", "cut by a byte", "a zip", "folder"]
-)
+@pytest.mark.parametrize("kind", ["text", "empty", "cut in half", "cut by a byte", "a zip"])
 def test_a_file_that_is_no_whole_checkpoint_is_one_error(path, kind):
     whole = path.read_bytes()
     content = {
         "text": b"a model of mine\n", "empty": b"", "cut in half": whole[: len(whole) // 2],
         "cut by a byte": whole[:-1],
     }  # fmt: skip
-    path.unlink()
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "a zip":
+    if kind == "a zip":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("a.txt", "b")
     else:
@@ -90,7 +85,10 @@ def test_flipped_bits_in_the_weights_are_noticed(path):
     place = whole.index(model().state_dict[HEAD_WEIGHT].numpy().tobytes())
     whole[place + 801] ^= 4
     path.write_bytes(whole)
-    refused(path, r"not a model that this workflow wrote \(BadZipFile\)")
+    refused(
+        path,
+        r"not a model that this workflow wrote \(the checksum of archive/data/2 does not fit\)",
+    )
 
 
 def test_code_in_a_stranger_s_file_is_not_run(path, tmp_path):
@@ -99,7 +97,7 @@ def test_code_in_a_stranger_s_file_is_not_run(path, tmp_path):
             return (tmp_path.joinpath("sprung").mkdir, ())
 
     torch.save({"format": "epic100 model 1", "state_dict": Trap()}, path)
-    refused(path, r"not a model that this workflow wrote \(UnpicklingError\)")
+    refused(path, r"not a model that this workflow wrote \(holds getattr besides tensors")
     assert not (tmp_path / "sprung").exists()
 
 

@@ -149,7 +149,7 @@ def test_a_shard_is_made_again_where_its_video_or_segments_changed_or_it_does_no
     )
     found = run(lab, model, changed, out)
     said = capsys.readouterr().out
-    assert f"{shards[0]} does not load" in said and "going on: 1 of 3 videos" in said
+    assert f"{shards[0]}: not a shard (cut short" in said and "going on: 1 of 3 videos" in said
     assert torch.equal(found.log_probs[0], straight.log_probs[0])
 
 

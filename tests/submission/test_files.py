@@ -149,7 +149,7 @@ def test_a_truncated_pt_file_is_told_wherever_it_ends(entries, tmp_path):
     whole = path.read_bytes()
     for size in (len(whole) - 1, len(whole) * 3 // 4, len(whole) // 10, 50):
         path.write_bytes(whole[:size])
-        with pytest.raises(EpicError, match=r"s\.pt: truncated"):
+        with pytest.raises(EpicError, match=r"s\.pt: not a file of torch\.save, .*cut short"):
             read_pt(path)
     for content in (b"", b"P", b"\x80", b"\x80\x04K\x01.", b"not a tensor at all", bytes(1000)):
         path.write_bytes(content)
@@ -165,7 +165,7 @@ def test_a_flipped_bit_in_the_scores_is_told(entries, tmp_path):
     whole = path.read_bytes()
     scores = entries[4]["noun_output"].numpy().tobytes()
     path.write_bytes(whole.replace(scores, scores[:5] + bytes([scores[5] ^ 1]) + scores[6:]))
-    with pytest.raises(EpicError, match=r"s\.pt: damaged \(checksum of archive/data/"):
+    with pytest.raises(EpicError, match=r"s\.pt: .*checksum of archive/data/9 does not fit"):
         read_pt(path)
 
 
@@ -191,7 +191,7 @@ def test_code_in_a_file_is_not_run(entries, tmp_path, annotations, capsys):
     torch.save([entries[0] | {"extra": Payload(mark)}], tmp_path / "s.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps([Payload(mark)]))
     (tmp_path / "s.pkl").write_bytes(pickle.dumps([Payload(mark)]))
-    with pytest.raises(EpicError, match=r"s\.pt: holds objects that only code can load"):
+    with pytest.raises(EpicError, match=r"s\.pt: .*\(holds \S*mkdir .* --allow-pickle"):
         read_pt(tmp_path / "s.pt")
     with pytest.raises(EpicError, match=r"plain\.pt: not a file of torch\.save"):
         read_pt(tmp_path / "plain.pt")
@@ -218,7 +218,7 @@ def test_both_official_layouts_are_read(entries, tmp_path):
             read = read_pickle(tmp_path / f"{name}{suffix}")
             assert_same(read, entries)
             assert {type(e["narration_id"]) for e in read} == {str}
-        with pytest.raises(EpicError, match="NumPy arrays are such.*--allow-pickle"):
+        with pytest.raises(EpicError, match="holds numpy.* no NumPy arrays; .*--allow-pickle"):
             read_pt(tmp_path / f"{name}.pt")
     (tmp_path / "bad.pkl").write_bytes(b"cposix\nnothing_of_this_name\n.")
     with pytest.raises(EpicError, match=r"bad\.pkl: cannot be unpickled"):

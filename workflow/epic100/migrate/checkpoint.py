@@ -6,43 +6,20 @@ A checkpoint is a pickle, which can run code when it is loaded. Here it is loade
 """
 
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from mmengine.registry import init_default_scope
 
 from epic100.base.errors import EpicError
+from epic100.base.torch_file import read_tensors
 from epic100.migrate.lab_config import predicting_config, read_config
 from epic100.migrate.pair_order import Pair
 from epic100.model.config_text import parse_config
 from epic100.model.model_file import TrainedModel, save_model
 
 TOLD = 4  # names of weights in an error
-
-
-class _Dropped:
-    """Stands where a checkpoint holds an object of a class that is no tensor: takes all, keeps
-    nothing, runs nothing."""
-
-    def __new__(cls, *args, **kwargs):
-        return super().__new__(cls)
-
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def __setstate__(self, state):
-        pass
-
-    def __setitem__(self, key, value):
-        pass
-
-    def append(self, value):
-        """Take an item of a list."""
-
-    extend = append
 
 
 def read_checkpoint(path: str | os.PathLike, allow_pickle: bool = False) -> tuple[dict, dict]:
@@ -52,20 +29,14 @@ def read_checkpoint(path: str | os.PathLike, allow_pickle: bool = False) -> tupl
     plain Python are dropped, unless `allow_pickle` has them loaded, which runs the file's code.
     Raises EpicError for a file that is no checkpoint, or that cannot be loaded without.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise EpicError(f"{path}: no such checkpoint")
-    names = [] if allow_pickle else _foreign_classes(path)
-    try:
-        with torch.serialization.safe_globals([(_Dropped, name) for name in names]):
-            content = torch.load(path, map_location="cpu", weights_only=not allow_pickle)
-    except ModuleNotFoundError as error:
-        raise EpicError(
-            f"{path}: holds objects of the module {error.name}, which is not installed here; save "
-            "it once more where it is, with its `state_dict` and `meta` alone"
-        ) from error
-    except Exception as error:  # torch raises many kinds for a file that it will not load
-        raise EpicError(f"{path}: {_why_not(error)}") from error
+    content = read_tensors(
+        path,
+        "readable as a checkpoint",
+        "expected a .pth of MMAction2",
+        drop_objects=True,
+        allow_pickle=allow_pickle,
+        code_remedy="add --allow-pickle if you trust where it comes from",
+    )
     meta = content.get("meta", {}) if isinstance(content, dict) else {}
     weights = content.get("state_dict", content) if isinstance(content, dict) else None
     tensors = {
@@ -168,21 +139,3 @@ def _check_weights(config, weights: dict, checkpoint, where: str) -> None:
     ]
     if told:
         raise EpicError(f"{checkpoint}: does not fit the model of {where}: {'; '.join(told)}")
-
-
-def _foreign_classes(path: Path) -> list[str]:
-    """Names of what a checkpoint holds besides tensors and plain Python."""
-    try:
-        return torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # the form before torch 1.6, or no checkpoint at all: the loader tells
-        return []
-
-
-def _why_not(error: Exception) -> str:
-    foreign = re.search(r"GLOBAL (\S+)", str(error))
-    if foreign:
-        return (
-            f"holds {foreign[1]} besides tensors in a way that only running the file's code loads; "
-            "add --allow-pickle if you trust where it comes from"
-        )
-    return f"not readable as a checkpoint ({type(error).__name__}); expected a .pth of MMAction2"

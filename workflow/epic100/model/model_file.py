@@ -5,15 +5,13 @@ Tensors and plain Python only, so that `torch.load(..., weights_only=True)`, the
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
 import torch
 
-from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.torch_file import read_tensors, write_tensors
 
 FORMAT = "epic100 model 1"
 HEAD_WEIGHT = "cls_head.fc2.weight"
@@ -48,9 +46,7 @@ class TrainedModel:
 
 def save_model(model: TrainedModel, path: str | os.PathLike) -> None:
     """Write `results/model.pth`, whole or not at all."""
-    # Through a file object: given a path, torch puts its (temporary) name inside the file.
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        torch.save({"format": FORMAT, **asdict(model)}, file)
+    write_tensors({"format": FORMAT, **asdict(model)}, path)
 
 
 def digest(path: str | os.PathLike) -> str:
@@ -62,19 +58,11 @@ def digest(path: str | os.PathLike) -> str:
 def load_model(path: str | os.PathLike) -> TrainedModel:
     """Read what `save_model` wrote. Raises EpicError for any other file, or where the pair table
     does not fit the head."""
-    path = Path(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at checksums
-            if archive.testzip():
-                raise zipfile.BadZipFile
-    except FileNotFoundError as error:
-        raise EpicError(f"{path}: no such model; the rule train writes it") from error
-    except Exception as error:  # torch raises many kinds for a file that is not a checkpoint
-        raise EpicError(
-            f"{path}: not a model that this workflow wrote ({type(error).__name__}); expected "
-            "results/model.pth of the rule train, whole; train again or restore the file"
-        ) from error
+    content = read_tensors(
+        path,
+        "a model that this workflow wrote",
+        "expected results/model.pth of the rule train, whole; train again or restore the file",
+    )
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise EpicError(
             f"{path}: a checkpoint, but not a finished model ({FORMAT!r}); checkpoints of a "

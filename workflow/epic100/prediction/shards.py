@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from epic100.base.atomic import atomic_path
+from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
 
 
 class Shards:
@@ -33,8 +33,7 @@ class Shards:
 
     def write(self, video: str, stamp: str, log_probs: torch.Tensor) -> None:
         """Write float32 [segments, pairs] of `video`, whole or not at all."""
-        with atomic_path(self.path(video)) as temporary, open(temporary, "wb") as file:
-            torch.save({"stamp": stamp, "log_probs": log_probs}, file)
+        write_tensors({"stamp": stamp, "log_probs": log_probs}, self.path(video))
 
     def read(self, video: str, stamp: str) -> torch.Tensor | None:
         """What `write` wrote under the same stamp; None where there is no such whole shard."""
@@ -42,12 +41,12 @@ class Shards:
         if not path.is_file():
             return None
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            found, log_probs = content["stamp"], content["log_probs"]
-        except Exception as error:  # torch raises many kinds for a file that is not its own
-            print(f"{path} does not load ({type(error).__name__}): that video is predicted again")
+            content = read_tensors(path, "a shard", "that video is predicted again")
+        except BrokenFile as error:
+            print(error)
             return None
-        return log_probs if found == stamp else None
+        ours = isinstance(content, dict) and content.get("stamp") == stamp
+        return content["log_probs"] if ours else None
 
     def drop_others(self) -> None:
         """Remove the shards of other models and other views."""

@@ -1,14 +1,13 @@
 """results/predictions/{split}.pt: log-probabilities over pairs, and what they were made with."""
 
 import os
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 
-from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.torch_file import read_tensors, write_tensors
 from epic100.model.model_file import digest
 from epic100.segments.segment_list import read_segments
 
@@ -36,9 +35,7 @@ class Predictions:
 
 def write_predictions(predictions: Predictions, path: str | os.PathLike) -> None:
     """Write predictions, whole or not at all; tensors and plain Python only."""
-    # Through a file object: given a path, torch puts its (temporary) name inside the file.
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        torch.save({"format": FORMAT, **vars(predictions)}, file)
+    write_tensors({"format": FORMAT, **vars(predictions)}, path)
 
 
 def read_predictions(
@@ -72,21 +69,13 @@ def read_predictions(
 
 
 def _read(path: Path, split: str) -> Predictions:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at checksums
-            if archive.testzip():
-                raise zipfile.BadZipFile
-    except Exception as error:  # torch raises many kinds for a file that is not its own
-        raise EpicError(
-            f"{path}: not readable as predictions ({type(error).__name__}); make it again with "
-            f"`snakemake -R {path}`"
-        ) from error
+    again = f"make it again with `snakemake -R {path}`"
+    content = read_tensors(path, "readable as predictions", again)
     names = {field.name for field in fields(Predictions)}
     if (
         not isinstance(content, dict)
         or content.pop("format", None) != FORMAT
-        or set(content) != (names)
+        or set(content) != names
     ):
         raise EpicError(f"{path}: not a predictions file; expected what the rule predict writes")
     predictions = Predictions(**content)
@@ -98,6 +87,6 @@ def _read(path: Path, split: str) -> Predictions:
     if len(predictions.narration_ids) != len(predictions.log_probs):
         raise EpicError(
             f"{path}: {len(predictions.narration_ids)} narration ids for "
-            f"{len(predictions.log_probs)} rows of scores; make it again with `snakemake -R {path}`"
+            f"{len(predictions.log_probs)} rows of scores; {again}"
         )
     return predictions

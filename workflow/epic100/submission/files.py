@@ -17,6 +17,7 @@ import torch
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.torch_file import read_tensors, write_tensors
 from epic100.submission.check import CHALLENGE, MEMBER, OUTPUTS, VERSION, sls_problems
 
 PathLike = str | os.PathLike
@@ -53,9 +54,7 @@ def write_pt(entries: Sequence[Mapping[str, Any]], path: PathLike) -> None:
         {"narration_id": entry["narration_id"], **{key: _row(entry[key]) for key in OUTPUTS}}
         for entry in entries
     ]
-    # Through a file object: given a path, torch puts its (temporary) name inside the file.
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        torch.save(entries, file)
+    write_tensors(entries, path)
 
 
 def write_zip(entries: Iterable[Mapping[str, Any]], path: PathLike, sls: Mapping[str, int]) -> None:
@@ -100,21 +99,14 @@ def read_pt(path: PathLike) -> list[dict]:
     EpicError: no such file, a truncated or foreign file, one that needs code to load (NumPy
     objects too), another layout.
     """
-    path = existing_file(path)
-    _refuse_damaged(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = " ".join(str(error).split())
-        if "GLOBAL" in reason or "global" in reason:
-            raise EpicError(
-                f"{path}: holds objects that only code can load (NumPy arrays are such), expected"
-                " plain strings and tensors; if you trust the file, check it with --allow-pickle"
-            ) from error
-        raise EpicError(f"{path}: not a file of torch.save, or a damaged one") from error
-    except Exception as error:  # torch raises whatever its reader trips over
-        reason = str(error).strip().split("\n")[0]
-        raise EpicError(f"{path}: not a file of torch.save, or a damaged one ({reason})") from error
+    path = Path(path)
+    content = read_tensors(
+        path,
+        "a file of torch.save, or a damaged one",
+        "copy or write it again",
+        code_remedy="expected plain strings and tensors, no NumPy arrays; if you trust the file, "
+        "check it with --allow-pickle",
+    )
     return _entries(content, path)
 
 
@@ -126,7 +118,8 @@ def read_pickle(path: PathLike) -> list[dict]:
     path = existing_file(path)
     try:
         if path.suffix.lower() == ".pt":
-            return _entries(torch.load(path, map_location="cpu", weights_only=False), path)
+            again = "copy or write it again"
+            return _entries(read_tensors(path, "a submission", again, allow_pickle=True), path)
         with open(path, "rb") as file:
             return _entries(pickle.load(file), path)
     except EpicError:
@@ -176,22 +169,6 @@ def _row(scores: torch.Tensor) -> torch.Tensor:
     row = scores.detach().to("cpu", torch.float32).contiguous()
     # A view would take the whole array along, into the file and out of it.
     return row.clone() if row.untyped_storage().nbytes() != row.nbytes else row
-
-
-def _refuse_damaged(path: Path) -> None:
-    """Truncation in words of its own, and flipped bits, which torch.load does not look for."""
-    with open(path, "rb") as file:
-        if file.read(2) != b"PK":
-            return  # torch.load knows older formats, and refuses the rest
-    if not zipfile.is_zipfile(path):
-        raise EpicError(f"{path}: truncated, its end is missing; copy or write it again")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except Exception as error:  # zipfile raises whatever damaged headers lead to
-        raise EpicError(f"{path}: damaged ({error}); copy or write it again") from error
-    if damaged:
-        raise EpicError(f"{path}: damaged (checksum of {damaged}); copy or write it again")
 
 
 def _refuse_unwritable(entries: Sequence[Mapping[str, Any]]) -> None:

@@ -4,23 +4,16 @@ A checkpoint is `iter_{batches done}.pth`; no pointer file says which is the new
 missing. All are read with `weights_only=True`, which runs no code that a file may hold.
 """
 
-import io
 import os
 import shutil
-import zipfile
 from pathlib import Path
-
-import torch
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.torch_file import BrokenFile, pack, read_tensors
 from epic100.training.stamp import differences
 
 BEST = "best.pth"
-
-
-class BrokenFile(EpicError):
-    """A file that is there and readable, but no checkpoint."""
 
 
 def checkpoint_path(work_dir: str | os.PathLike, batches: int) -> Path:
@@ -40,19 +33,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
     Raises BrokenFile where it is text, empty, cut short, altered, or holds more than tensors and
     plain Python; EpicError where it cannot be read at all, which says nothing about the file.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:  # torch.load does not look at checksums
-                if archive.testzip():
-                    raise zipfile.BadZipFile("a checksum does not fit")
-    except OSError as error:
-        raise EpicError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # torch raises many kinds for a broken file
-        raise BrokenFile(
-            f"{path}: not a checkpoint ({type(error).__name__}): empty, cut short, text, or with "
-            "code in it, which is never run"
-        ) from error
+    content = read_tensors(path, "a checkpoint", "code in a file is never run")
     if not isinstance(content, dict):
         raise BrokenFile(f"{path}: not a checkpoint: it holds a {type(content).__name__}, no dict")
     return content
@@ -93,12 +74,11 @@ def write_checkpoint(path: Path, content: dict, keep: int) -> None:
 
     Raises EpicError where there is no room; what was saved before stands.
     """
-    buffer = io.BytesIO()  # its length is known, and failures to write are not torch's to word
-    torch.save(content, buffer)
-    require_space(path.parent, len(buffer.getbuffer()))
+    data = pack(content)
+    require_space(path.parent, len(data))
     with atomic_path(path, durable=True) as temporary:
         try:
-            temporary.write_bytes(buffer.getbuffer())
+            temporary.write_bytes(data)
         except OSError as error:
             saved = checkpoints(path.parent)
             raise EpicError(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from epic100.base.errors import EpicError
+from epic100.base.torch_file import read_tensors
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
     """The tensors of a checkpoint, by name. Raises EpicError for a file that is none, or that
     would run code when it is opened (`weights_only=True` refuses it)."""
     about = "expected a checkpoint of tensors and plain Python, as torch.save writes them"
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is not its own
-        reason = str(error).splitlines()[0].split(". ")[0] if str(error) else ""
-        raise EpicError(
-            f"{path}: not weights that can be loaded safely ({type(error).__name__}: {reason}); "
-            f"{about}"
-        ) from error
+    content = read_tensors(path, "weights that can be loaded safely", about)
     state = content.get("state_dict", content) if isinstance(content, dict) else {}
     tensors = {
         name.removeprefix("module."): value

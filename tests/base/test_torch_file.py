@@ -1,0 +1,194 @@
+"""The one reader of tensor files: what it takes, what it refuses, and what it does not blame."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections import OrderedDict
+from fractions import Fraction
+
+import pytest
+import torch
+
+from epic100.base.errors import EpicError
+from epic100.base.torch_file import BrokenFile, read_tensors, tensor_bytes, write_tensors
+
+CONTENT = {
+    "weights": OrderedDict(a=torch.arange(500.0), b=torch.zeros(2, 3, dtype=torch.int64)),
+    "names": ["x", ("y", 1.5)],
+    "half": torch.ones(3, dtype=torch.bfloat16),
+}
+
+
+def read(path, **options):
+    return read_tensors(path, "a thing", "do it again", **options)
+
+
+def refused(path, words, **options) -> str:
+    with pytest.raises(BrokenFile, match=words) as caught:
+        read(path, **options)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: not a thing (") and "\n" not in text
+    return text
+
+
+@pytest.fixture
+def path(tmp_path):
+    write_tensors(CONTENT, tmp_path / "a.pt")
+    return tmp_path / "a.pt"
+
+
+def rebuilt(path, change) -> None:
+    """Write the zip once more, with sound checksums, members as `change(name, bytes)` gives."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(name, archive.read(name)) for name in archive.namelist()]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members:
+            archive.writestr(name, change(name, data))
+
+
+def test_what_is_written_is_read_and_the_bytes_do_not_depend_on_the_name(path, tmp_path):
+    content = read(path)
+    assert torch.equal(content["weights"]["a"], CONTENT["weights"]["a"])
+    assert content["names"] == CONTENT["names"] and content["half"].dtype == torch.bfloat16
+    write_tensors(CONTENT, tmp_path / "b.pt")
+    assert (tmp_path / "b.pt").read_bytes() == path.read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["a.pt", "b.pt"]
+
+
+@pytest.mark.parametrize("content", [7, "text", None, [], torch.tensor(1)])
+def test_what_is_no_dict_is_read_too(tmp_path, content):
+    write_tensors(content, tmp_path / "a.pt")
+    assert read(tmp_path / "a.pt") == content
+
+
+def test_the_format_before_torch_1_6_is_read(tmp_path):
+    torch.save(CONTENT, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert torch.equal(read(tmp_path / "old.pt")["half"], CONTENT["half"])
+    whole = (tmp_path / "old.pt").read_bytes()
+    (tmp_path / "old.pt").write_bytes(whole[:-300])
+    refused(tmp_path / "old.pt", "do it again$")
+
+
+def test_no_bit_of_the_values_flips_unnoticed(path):
+    whole = path.read_bytes()
+    at = whole.index(CONTENT["weights"]["a"].numpy().tobytes())
+    for bit in range(0, 8 * 2000, 999):
+        flipped = bytearray(whole)
+        flipped[at + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        refused(path, r"\(the checksum of archive/data/0 does not fit\); do it again$")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.7, 0.999])
+def test_a_file_cut_short_is_refused_wherever_it_ends(path, share):
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    refused(path, "cut short, its end is missing" if share > 0 else "EOFError")
+
+
+def test_bytes_altered_anywhere_give_the_content_or_one_error(path):
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 37):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
+        try:
+            content = read(path)
+        except BrokenFile:
+            continue
+        assert torch.equal(content["weights"]["a"], CONTENT["weights"]["a"]), at
+
+
+class Trap:
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+def test_objects_of_foreign_classes_are_dropped_on_wish(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save({"weights": torch.ones(3), "share": Fraction(1, 3)}, path)
+    refused(path, "holds fractions.Fraction besides tensors, which only running")
+    content = read(path, drop_objects=True)
+    assert content["weights"].sum() == 3 and not isinstance(content["share"], Fraction)
+
+
+def test_code_is_run_only_on_wish(tmp_path):
+    path, mark = tmp_path / "a.pt", tmp_path / "sprung"
+    torch.save({"weights": torch.ones(3), "trap": Trap(mark)}, path)
+    assert "mkdir besides tensors" in refused(path, "; do it again$")
+    refused(path, "; trust it first$", code_remedy="trust it first")
+    refused(path, "mkdir besides tensors", drop_objects=True)  # torch knows it for a danger
+    assert not mark.exists()
+    assert read(path, allow_pickle=True)["weights"].sum() == 3 and mark.exists()
+
+
+def test_a_storage_that_claims_more_bytes_than_there_are_is_refused(path):
+    """torch.load makes a tensor of it that reads the memory behind."""
+    rebuilt(path, lambda name, data: data[:16] if name == "archive/data/0" else data)
+    refused(path, "storage 0 has fewer bytes than the file claims")
+
+
+def test_packed_members_are_refused_before_they_are_unpacked(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(200 * 2**20))
+    assert path.stat().st_size < 2**20
+    refused(path, "its members are packed")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tensors_of_more_values_than_the_file_can_hold_are_refused(tmp_path, zipped):
+    path = tmp_path / "a.pt"
+    wide = torch.ones(1).expand(50_000, 50_000)
+    torch.save([wide], path, _use_new_zipfile_serialization=zipped)
+    assert path.stat().st_size < 4000
+    refused(path, r"its tensors have more than 64 MiB of values")
+    assert read(path, most=10**11)[0].shape == wide.shape
+    rows = [torch.ones(1).expand(1000)] * 3  # small ones are no danger
+    torch.save(rows, path)
+    refused(path, "more than 0 MiB", most=11_999)
+    assert len(read(path)) == 3
+
+
+def test_lists_within_themselves_come_to_an_end(path):
+    nested = [torch.ones(1)]
+    for _ in range(40):
+        nested = [nested, nested]
+    assert tensor_bytes(nested, most=10**6) > 10**6
+    write_tensors(nested, path)
+    refused(path, "more than 64 MiB of values")
+
+
+def test_a_disk_or_a_missing_file_is_not_the_file_s_fault(tmp_path):
+    for path, words in ((tmp_path, "cannot be read: Is a directory"),
+                        (tmp_path / "none.pt", "no such file; do it again")):  # fmt: skip
+        with pytest.raises(EpicError, match=rf"^{path}: {words}$") as caught:
+            read(path)
+        assert not isinstance(caught.value, BrokenFile)
+
+
+def test_too_little_memory_is_not_the_file_s_fault(tmp_path):
+    write_tensors(torch.zeros(2**24), tmp_path / "large.pt")
+    code = (
+        "import resource, sys\n"
+        "from epic100.base.torch_file import read_tensors\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 40 * 2**20,) * 2)\n"
+        "try:\n"
+        "    read_tensors(sys.argv[1], 'a thing', 'do it again')\n"
+        "except ValueError as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "large.pt"], capture_output=True, text=True
+    )
+    assert done.stdout.startswith("EpicError ") and done.stdout.count("\n") == 1, done
+    assert "large.pt: cannot be read: too little memory for its 64.0 MiB" in done.stdout
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(path):
+    whole = path.read_bytes()
+    with pytest.raises(Exception, match="lambda"):
+        write_tensors({"a": lambda: 0}, path)
+    assert path.read_bytes() == whole and os.listdir(path.parent) == ["a.pt"]

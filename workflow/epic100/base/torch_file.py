@@ -1,0 +1,228 @@
+"""Tensor files: one way to write them whole, one way to read them without trusting them.
+
+Such a file is what `torch.save` makes: a zip with a pickle of the structure and a member for each
+storage, or one of torch's formats before 1.6. `torch.load(weights_only=True)` runs no code of it,
+but it looks neither at checksums nor at whether a storage is as large as the pickle says. Both are
+checked here first, and no tensor claims more values than a file of its size can hold.
+"""
+
+import errno
+import io
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import torch
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+
+ZIP = b"PK\x03\x04"  # torch looks at these bytes alone to tell its formats apart
+SPREAD, SPARE = 4, 64 * 2**20  # values may take so many times the file's bytes, and so many more
+CONTAINER = 64  # bytes that a list or dict counts for, so that nested ones come to an end
+ITEM_BYTES = {
+    **dict.fromkeys(("Untyped", "Byte", "Char", "Bool", "QInt8", "QUInt8"), 1),
+    **dict.fromkeys(("QUInt4x2", "QUInt2x4"), 1),
+    **dict.fromkeys(("Short", "Half", "BFloat16"), 2),
+    **dict.fromkeys(("Int", "Float", "QInt32"), 4),
+    **dict.fromkeys(("Long", "Double", "ComplexFloat"), 8),
+    "ComplexDouble": 16,
+}
+
+
+class BrokenFile(EpicError):
+    """A file that can be read, but is not a whole file of tensors and plain Python."""
+
+
+def pack(content: Any) -> memoryview:
+    """The bytes of a tensor file: the same for the same content, whatever the file's name."""
+    buffer = io.BytesIO()  # given a path, torch.save puts its (temporary) name inside the file
+    torch.save(content, buffer)
+    return buffer.getbuffer()
+
+
+def write_tensors(content: Any, path: str | os.PathLike) -> None:
+    """Write tensors and plain Python to `path`, whole or not at all."""
+    data = pack(content)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def read_tensors(
+    path: str | os.PathLike,
+    what: str,
+    remedy: str,
+    *,
+    most: int | None = None,
+    drop_objects: bool = False,
+    allow_pickle: bool = False,
+    code_remedy: str = "",
+) -> Any:
+    """Read a tensor file to the CPU without running code of it.
+
+    Args:
+        path: The file.
+        what: What was expected, for the error: "not {what} (why); {remedy}".
+        remedy: What to do, for the error.
+        most: Bytes that the values of all tensors may take; None is in proportion to the file.
+        drop_objects: Put something empty in the place of objects that only code can load, instead
+            of refusing the file.
+        allow_pickle: Load such objects, which runs code of the file.
+        code_remedy: What to do about a file with such objects, if that is another thing.
+
+    Returns:
+        What was saved.
+
+    Raises:
+        BrokenFile: Cut short, altered, not a tensor file, with code in it, or with tensors of more
+            values than it can hold.
+        EpicError: No such file, or one that the disk or too little memory keeps from being read,
+            which says nothing about the file.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _load(file, most, drop_objects, allow_pickle)
+    except FileNotFoundError as error:
+        raise EpicError(f"{path}: no such file; {remedy}") from error
+    except Exception as error:  # torch and zipfile raise many kinds for a file that is not theirs
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a seek of a broken zip
+            raise EpicError(f"{path}: cannot be read: {error.strerror or error}") from error
+        if _lacks_memory(error):
+            size = os.path.getsize(path) / 2**20
+            raise EpicError(
+                f"{path}: cannot be read: too little memory for its {size:.1f} MiB; free some, or "
+                "ask for more"
+            ) from error
+        reason, has_code = _reason(error)
+        advice = code_remedy if has_code and code_remedy else remedy
+        raise BrokenFile(f"{path}: not {what} ({reason}); {advice}") from error
+
+
+def tensor_bytes(content: Any, most: float = float("inf")) -> int:
+    """Bytes of the values of all tensors in lists, tuples and dicts; counts no further than `most`.
+
+    A tensor counts with all its values, even where a stride of 0 lets them share a few bytes.
+    """
+    total, left = 0, [content]
+    while left and total <= most:
+        item = left.pop()
+        if isinstance(item, torch.Tensor):
+            total += item.numel() * item.itemsize
+        elif isinstance(item, Mapping | list | tuple):
+            total += CONTAINER
+            left += item.values() if isinstance(item, Mapping) else item
+    return total
+
+
+class _Fault(Exception):
+    """What is wrong with a file, in words of our own."""
+
+
+class _Nothing:
+    """Stands in the place of an object of a foreign class: takes all, keeps and runs nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "_Nothing":
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def _take(self, *args: Any) -> None:
+        pass
+
+    __setstate__ = __setitem__ = append = extend = add = _take
+
+    def __call__(self, *args: Any, **kwargs: Any) -> "_Nothing":
+        return self
+
+
+class _Claims(pickle._Unpickler):
+    """Goes through a pickle without making anything of it: bytes of each storage, as it claims.
+
+    In Python, since the unpickler in C takes all memory for one operation (LONG_BINPUT).
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file, encoding="utf-8")
+        self.bytes: dict[str, int] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        """A class of that name that does nothing."""
+        return type(name, (_Nothing,), {})
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Note a storage; `pid` as torch writes it: ("storage", class, key, location, items)."""
+        _, kind, key, _, count = pid
+        size = ITEM_BYTES[kind.__name__.removesuffix("Storage")] * count
+        self.bytes[key] = max(size, self.bytes.get(key, 0))
+        return _Nothing()
+
+
+def _load(file: BinaryIO, most: int | None, drop_objects: bool, allow_pickle: bool) -> Any:
+    size = os.fstat(file.fileno()).st_size
+    most = SPREAD * size + SPARE if most is None else most
+    names: list[str] = []
+    if file.read(len(ZIP)) == ZIP:
+        _check_zip(file, size)
+        if drop_objects:
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(_from_start(file))
+    with torch.serialization.safe_globals([(_Nothing, name) for name in names]):
+        content = torch.load(_from_start(file), map_location="cpu", weights_only=not allow_pickle)
+    if tensor_bytes(content, most) > most:
+        raise _Fault(f"its tensors have more than {most / 2**20:.0f} MiB of values")
+    return content
+
+
+def _from_start(file: BinaryIO) -> BinaryIO:
+    file.seek(0)
+    return file
+
+
+def _check_zip(file: BinaryIO, size: int) -> None:
+    """Raise _Fault where members are damaged, or are not as torch.save writes and torch.load
+    believes them to be."""
+    if not zipfile.is_zipfile(file):
+        raise _Fault("cut short, its end is missing")
+    with zipfile.ZipFile(file) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+        packed = any(m.compress_type != zipfile.ZIP_STORED for m in members.values())
+        claimed = sum(member.file_size for member in archive.infolist())
+        if packed or claimed > size or len(members) < len(archive.infolist()):
+            raise _Fault(
+                "its members are packed, overlap or are there twice, as no torch.save does"
+            )
+        damaged = archive.testzip()
+        if damaged:
+            raise _Fault(f"the checksum of {damaged} does not fit")
+        folder = next(iter(members), "").partition("/")[0]
+        if f"{folder}/data.pkl" not in members:
+            raise _Fault("a zip, but not one of torch.save")
+        with archive.open(f"{folder}/data.pkl") as structure:
+            claims = _Claims(structure)
+            claims.load()
+        for key, claim in claims.bytes.items():
+            if claim > members[f"{folder}/data/{key}"].file_size:
+                raise _Fault(f"storage {key} has fewer bytes than the file claims")
+
+
+def _lacks_memory(error: Exception) -> bool:
+    text = str(error)  # torch's allocator raises a RuntimeError
+    return isinstance(error, MemoryError) or "allocate memory" in text or "not enough mem" in text
+
+
+def _reason(error: Exception) -> tuple[str, bool]:
+    """(what is wrong, in one short clause; whether it is that only code loads what is in there)."""
+    if isinstance(error, _Fault):
+        return str(error), False
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"holds objects of the module {error.name}, which is not installed here; save it once "
+            "more where it is, with its `state_dict` and `meta` alone", False
+        )  # fmt: skip
+    foreign = re.search(r"GLOBAL (\S+)", str(error))
+    if foreign:
+        return f"holds {foreign[1]} besides tensors, which only running the file's code loads", True
+    return type(error).__name__, False
