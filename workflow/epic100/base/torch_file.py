@@ -13,7 +13,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import torch
 
@@ -145,7 +145,7 @@ class _Claims(pickle._Unpickler):
     In Python, since the unpickler in C takes all memory for one operation (LONG_BINPUT).
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="utf-8")
         self.bytes: dict[str, int] = {}
 
@@ -161,7 +161,7 @@ class _Claims(pickle._Unpickler):
         return _Nothing()
 
 
-def _load(file: BinaryIO, most: int | None, drop_objects: bool, allow_pickle: bool) -> Any:
+def _load(file: IO[bytes], most: int | None, drop_objects: bool, allow_pickle: bool) -> Any:
     size = os.fstat(file.fileno()).st_size
     most = SPREAD * size + SPARE if most is None else most
     names: list[str] = []
@@ -176,12 +176,12 @@ def _load(file: BinaryIO, most: int | None, drop_objects: bool, allow_pickle: bo
     return content
 
 
-def _from_start(file: BinaryIO) -> BinaryIO:
+def _from_start(file: IO[bytes]) -> IO[bytes]:
     file.seek(0)
     return file
 
 
-def _check_zip(file: BinaryIO, size: int) -> None:
+def _check_zip(file: IO[bytes], size: int) -> None:
     """Raise _Fault where members are damaged, or are not as torch.save writes and torch.load
     believes them to be."""
     if not zipfile.is_zipfile(file):
