@@ -70,6 +70,14 @@ def videos_of(participant):
     return [video for video in VIDEOS if video.participant_id == participant]
 
 
+def rows_of(participant):
+    """What jobs need of these rows: not the urls, since Snakemake's report shows parameters."""
+    return [
+        {key: value for key, value in vars(video).items() if key != "url"}
+        for video in videos_of(participant)
+    ]
+
+
 def video_at(wildcards):
     """The sheet's row of one video."""
     return next(video for video in VIDEOS if video.video_id == wildcards.video_id)

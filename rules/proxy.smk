@@ -29,7 +29,7 @@ rule proxy:
         copies=lambda wildcards: CLIP_ROOT,
         settings={key: value for key, value in PROXY.items() if key != "root"},
         limits={key: value for key, value in CONFIG["scan"].items() if key != "quick"},
-        rows=lambda wildcards: [vars(video) for video in videos_of(wildcards.participant)],
+        rows=lambda wildcards: rows_of(wildcards.participant),
     message:
         "Copies of {wildcards.participant}: {input.videos}"
     script:

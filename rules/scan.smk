@@ -31,7 +31,7 @@ rule scan:
         root=VIDEO_ROOT,
         limits={key: value for key, value in CONFIG["scan"].items() if key != "quick"},
         quick=CONFIG["scan"]["quick"],
-        rows=lambda wildcards: [vars(video) for video in videos_of(wildcards.participant)],
+        rows=lambda wildcards: rows_of(wildcards.participant),
     message:
         "Scan of {wildcards.participant}: {input.videos}"
     script:

@@ -19,7 +19,7 @@ rule verify_videos:
         runtime=lambda wildcards: 10 + round(5 * hours_of(wildcards.participant)),
     params:
         root=VIDEO_ROOT,
-        rows=lambda wildcards: [vars(video) for video in videos_of(wildcards.participant)],
+        rows=lambda wildcards: rows_of(wildcards.participant),
         edition=lambda wildcards: Receipts(RECEIPTS).edition(
             videos_of(wildcards.participant), VIDEO_ROOT
         ),

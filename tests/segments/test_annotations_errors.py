@@ -56,10 +56,13 @@ THIRD = r"line 4 \(narration_id P01_01_2\), column "
             + r"video_id: 'P09_07'; expected a video_id of the video sheet; .*`videos: subset",
         ),
         (rows("P01_01_2", "P01_01_0"), r"line 4 .*column narration_id: 'P01_01_0'; .* no earlier"),
-        (rows("P01_01_2", ""), r"line 4 \(narration_id \?\), column narration_id: ''; expected an"),
+        (
+            rows("P01_01_2", ""),
+            r"line 4 \(narration_id \?\), column narration_id: ''; expected a n",
+        ),
         (
             rows("P01_01_2", "P01 01 2"),
-            r"line 4 .*narration_id: 'P01 01 2'; expected an id without",
+            r"line 4 .*narration_id: 'P01 01 2'; expected a name of",
         ),
         (rows(",1,2", ",1,2,3"), r"line 4: 7 fields, the header has 6; expected an official"),
         (HEADER + ROWS[0].replace("\n", ",\n"), r"line 2: 7 fields, the header has 6; expected an"),

@@ -2,9 +2,17 @@
 
 import re
 
+from epic100.base.names import printable
+
 
 class EpicError(ValueError):
-    """Bad input, told in one message: file, line or id, what was expected, what to do."""
+    """Bad input, told in one message: file, line or id, what was expected, what to do.
+
+    A message quotes other people's files, so their control characters are shown as escapes.
+    """
+
+    def __init__(self, *args: object):
+        super().__init__(*(printable(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 def words(error: EpicError) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from epic100.base.errors import EpicError
 
+LARGEST = 2**28  # bytes; the largest official CSV has 2**23
+
 
 def read_table(
     path: str | os.PathLike, columns: Sequence[str], *, about: str, delimiter: str = "\t"
@@ -20,6 +22,7 @@ def read_table(
     path = Path(path)
     if not path.is_file():
         raise EpicError(f"{path}: no such file; expected {about}")
+    refuse_large(path, about)
     rows = []
     try:
         # -sig: spreadsheets put a byte order mark first, which would become part of a name.
@@ -43,6 +46,15 @@ def read_table(
     except csv.Error as error:
         raise EpicError(f"{path}: line {line}: {error}; expected {about}") from error
     return rows
+
+
+def refuse_large(path: Path, about: str) -> None:
+    """Raise EpicError where `path` is larger than any table of this field."""
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise EpicError(
+            f"{path}: {size / 2**20:.0f} MiB; expected {about}, of {LARGEST >> 20} MiB at most"
+        )
 
 
 def _check_header(path: Path, header: list[str], columns: Sequence[str], about: str) -> None:

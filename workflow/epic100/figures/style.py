@@ -45,6 +45,7 @@ STYLE = {
     "legend.frameon": False,
     "svg.fonttype": "path",  # looks the same whatever fonts the reader has
     "svg.hashsalt": "epic100",  # the same bytes from the same data
+    "text.parse_math": False,  # a class may be called $\frac$
     "ytick.left": False,
 }
 

@@ -1,5 +1,6 @@
 """The run's report: Snakemake's own, made from within the run."""
 
+import getpass
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 import yaml
 
 from epic100.base.atomic import atomic_path
+from epic100.base.config import ROOT
 from epic100.base.errors import EpicError
+from epic100.report.page import tidy
 
 
 def write_report(
@@ -24,8 +27,8 @@ def write_report(
     """Write Snakemake's report on `targets`, which are finished, as one HTML file.
 
     A second Snakemake reads the metadata of the first (`--nolock`, since that one holds the lock)
-    under the very same config, whatever command line it came from. Raises EpicError with
-    Snakemake's own words where it fails.
+    under the very same config, whatever command line it came from; its page is then `tidy`. Raises
+    EpicError with Snakemake's own words where it fails.
     """
     with (
         tempfile.NamedTemporaryFile("w", suffix=".yaml") as configfile,
@@ -33,12 +36,15 @@ def write_report(
     ):
         yaml.safe_dump(config, configfile)
         configfile.flush()
-        command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", snakefile]
+        command = [sys.executable, "-P", "-m", "snakemake", *targets, "--snakefile", snakefile]
         command += ["--configfile", configfile.name, "--report", str(temporary), "--nolock"]
         command += ["--report-stylesheet", stylesheet]
         command += ["--profile", "none", "--workflow-profile", "none", "--cores", "1"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise EpicError(f"{out}: no report: {(done.stdout + done.stderr)[-2000:]}")
+        page = temporary.read_text(encoding="utf-8")
+        page = tidy(page, [Path.cwd(), ROOT], getpass.getuser())
+        temporary.write_text(page, encoding="utf-8")
         size = Path(temporary).stat().st_size / 2**20
     print(f"{out}: {size:.1f} MiB, opens in any browser without a network")

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from epic100.base.errors import EpicError
+from epic100.base.names import NAME, NAME_WORDS
 from epic100.base.text_table import read_table
 from epic100.segments.segment_list import COLUMNS, NO_LABEL, read_segments
 from epic100.video.sheet import Video
 
-TIMESTAMP = re.compile(r"^(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)$")
+TIMESTAMP = re.compile(r"^([0-9]{1,4}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]{1,9})?)\Z")
 BASE_COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp")
 LABEL_COLUMNS = ("verb_class", "noun_class")
 # Timestamps are hundredths of a second: below this, a product is a whole frame that floats missed.
@@ -80,8 +81,7 @@ def read_annotations(
         "if the sheet is smaller than the annotations on purpose",
     )  # fmt: skip
     _refuse(
-        path, table, "narration_id", ~table["narration_id"].str.fullmatch(r"\S+"),
-        "an id without spaces",
+        path, table, "narration_id", ~table["narration_id"].str.fullmatch(NAME), NAME_WORDS
     )  # fmt: skip
     _refuse(
         path, table, "narration_id", table["narration_id"].duplicated(),

@@ -1,11 +1,11 @@
 """The words for class ids: from the official class lists where given, else from the annotations."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
-import pandas as pd
-
 from epic100.base.errors import EpicError
+from epic100.base.names import printable, whole_number
 from epic100.base.text_table import read_table
 from epic100.segments.official_lists import CLASS_LISTS
 
@@ -20,7 +20,7 @@ class ClassNames:
 
     def __call__(self, task: str, class_id: int) -> str:
         """The name of a `verb` or `noun` class."""
-        return self._names[task].get(class_id, f"{task} {class_id}")
+        return printable(self._names[task].get(class_id, f"{task} {class_id}"))
 
 
 def read_class_names(
@@ -44,21 +44,22 @@ def _listed(path: str, key: str) -> dict[int, str]:
     about = f"{CLASS_LISTS[key][0]} with the columns id, key (`evaluate: {key}:` in the config)"
     names = {}
     for line, row in read_table(path, ("id", "key"), about=about, delimiter=","):
-        if not (row["id"].isascii() and row["id"].isdigit()):
+        number = whole_number(row["id"])
+        if number is None:
             raise EpicError(f"{path}: line {line}: id is {row['id']!r}; expected a class id")
-        names[int(row["id"])] = row["key"]
+        names[number] = row["key"]
     return names
 
 
 def _narrated(csvs: list, task: str) -> dict[int, str]:
-    wanted = [task, f"{task}_class"]
-    tables = []
+    about = "an official EPIC-KITCHENS-100 CSV (`annotations:` in the config)"
+    counts: Counter[tuple[int, str]] = Counter()
     for path in csvs:
-        table = pd.read_csv(path, usecols=lambda name: name in wanted, dtype=str)
-        if set(wanted) == set(table.columns):
-            tables.append(table.dropna())
-    if not tables:
-        return {}
-    counts = pd.concat(tables).value_counts().reset_index()  # most frequent first
-    first = counts.drop_duplicates(wanted[1])
-    return dict(zip(first[wanted[1]].astype(int), first[task], strict=True))
+        for _, row in read_table(path, (), about=about, delimiter=","):
+            number = whole_number(row.get(f"{task}_class", "").removesuffix(".0"))
+            if number is not None and row.get(task):
+                counts[number, row[task]] += 1
+    names: dict[int, str] = {}
+    for (number, word), _ in counts.most_common():
+        names.setdefault(number, word)
+    return names

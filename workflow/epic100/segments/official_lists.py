@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from epic100.base.errors import EpicError
+from epic100.base.names import is_name, whole_number
 from epic100.base.text_table import read_table
 
 # File name and its one column, by config key. The unseen list is that of the validation split.
@@ -47,11 +48,11 @@ def read_list(path: str | os.PathLike, key: str) -> list:
     about = f"{name} with the column {column} (`evaluate: {key}:` in the config)"
     values: list = []
     for line, row in read_table(path, (column,), about=about, delimiter=","):
-        value = row[column]
-        if key != "unseen_participants":
-            value = int(value) if value.isascii() and value.isdigit() else None
-        if value in (None, ""):
-            kind = "a participant id" if key == "unseen_participants" else "a class id"
+        if key == "unseen_participants":
+            value, kind = row[column] if is_name(row[column]) else None, "a participant id"
+        else:
+            value, kind = whole_number(row[column]), "a class id"
+        if value is None:
             raise EpicError(f"{path}: line {line}: {column} is {row[column]!r}; expected {kind}")
         values.append(value)
     return values

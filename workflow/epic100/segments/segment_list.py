@@ -13,6 +13,7 @@ import pandas as pd
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.text_table import refuse_large
 
 COLUMNS = ("path", "start", "stop", "verb", "noun", "narration_id")
 NO_LABEL = -1
@@ -41,6 +42,7 @@ def read_segments(path: str | os.PathLike) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise EpicError(f"{path}: no such segment list; the rules annotate and clean write them")
+    refuse_large(path, "a segment list")
     try:
         with path.open(encoding="utf-8") as handle:
             rows = [_row(path, number, line) for number, line in enumerate(handle, start=1)]
@@ -58,6 +60,7 @@ def _row(path: Path, number: int, line: str) -> tuple:
         name, start, stop, verb, noun, *rest = line.rstrip("\r\n").split(" ")
         row = (name, int(start), int(stop), int(verb), int(noun), *(rest or [""]))
         good = len(row) == len(COLUMNS) and name != "" and 0 <= row[1] < row[2] < LIMIT
+        good = good and name.isprintable() and row[5].isprintable()
         good = good and all(NO_LABEL <= label < LIMIT for label in row[3:5])
     except ValueError:
         good = False

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from epic100.base.errors import EpicError
+from epic100.base.names import MD5, NAME_WORDS, URL_WORDS, is_name, is_url
 from epic100.base.text_table import read_table
 
 REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")
 SPLITS = ("train", "val", "test")
+MOST_FPS, MOST_SECONDS = 10_000.0, 1e6  # their product is a number of frames that int64 holds
 
 
 @dataclass(frozen=True)
@@ -55,29 +57,35 @@ def read_sheet(path: str | os.PathLike) -> list[Video]:
 
 
 def _video(row: dict[str, str], where: str) -> Video:
-    def positive(name: str) -> float:
+    def positive(name: str, most: float) -> float:
         try:
             value = float(row[name])
         except ValueError:
             value = 0.0
-        if not 0 < value < float("inf"):
-            raise EpicError(f"{where}: {name} is {row[name]!r}; expected a positive number")
+        if not 0 < value <= most:
+            raise EpicError(
+                f"{where}: {name} is {row[name]!r}; expected a positive number, at most {most:g}"
+            )
         return value
 
     for name in ("video_id", "participant_id"):
-        value = row[name]
-        if not value or any(c.isspace() or c == "/" for c in value):
-            raise EpicError(f"{where}: {name} is {value!r}; expected a name without space or slash")
+        if not is_name(row[name]):
+            raise EpicError(f"{where}: {name} is {row[name]!r}; expected {NAME_WORDS}")
     if row["split"] not in SPLITS:
         raise EpicError(f"{where}: split is {row['split']!r}; expected one of {', '.join(SPLITS)}")
+    url, md5 = row.get("url", ""), row.get("md5", "")
+    if url and not is_url(url):
+        raise EpicError(f"{where}: url is {url!r}; expected {URL_WORDS}, or nothing")
+    if md5 and not MD5.fullmatch(md5):
+        raise EpicError(f"{where}: md5 is {md5!r}; expected 32 hexadecimal digits, or nothing")
     return Video(
         video_id=row["video_id"],
         participant_id=row["participant_id"],
         split=row["split"],
-        fps=positive("fps"),
-        duration=positive("duration"),
-        url=row.get("url", ""),
-        md5=row.get("md5", ""),
+        fps=positive("fps", MOST_FPS),
+        duration=positive("duration", MOST_SECONDS),
+        url=url,
+        md5=md5,
     )
 
 

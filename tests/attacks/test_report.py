@@ -1,0 +1,113 @@
+"""Texts that would run in the browser of whoever opens the report, and paths that tell of a disk."""
+
+import getpass
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from epic100.base.errors import EpicError
+from epic100.figures.style import drawing
+from epic100.report.page import tidy
+from support.checkout import ROOT
+from support.chromium import Page, need_chromium
+
+ATTACK = "</script><script>document.title = 'it ran'</script><!-- "
+SNAKEFILE = """
+rule table:
+    output: report("table.tsv", caption="caption.rst", labels={{"x": {attack!r}}})
+    params: url={attack!r}, root="/scratch/lab7/videos"
+    run: open(output[0], "w").write("no file /scratch/lab7/videos/P01/P01_01.MP4\\n")
+"""
+
+
+def data_of(page: str) -> dict[str, object]:
+    found = re.findall(r'<script id="([\w-]+)">\s*var \w+ = (.+);\s*</script>', page)
+    return {name: json.loads(text) for name, text in found}
+
+
+def page_with(value: str) -> str:
+    return f'<script id="results">\n    var results = {json.dumps([value])};\n    </script>'
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Path:
+    """A real report of Snakemake's on a job whose parameter, label and table are attacks."""
+    folder = tmp_path_factory.mktemp("attacked")
+    (folder / "Snakefile").write_text(SNAKEFILE.format(attack=ATTACK))
+    (folder / "caption.rst").write_text("In {{ snakemake.params.root }} below " + str(folder))
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--directory", str(folder)]
+    subprocess.run([*command, "--snakefile", folder / "Snakefile"], check=True)
+    program = (
+        "import sys; from epic100.report.snakemake_report import write_report;"
+        "write_report(['table.tsv'], 'report.html', snakefile='Snakefile', config={},"
+        " stylesheet=sys.argv[1])"
+    )
+    style = ROOT / "workflow/report/report.css"
+    subprocess.run([sys.executable, "-c", program, style], cwd=folder, check=True)
+    return folder / "report.html"
+
+
+def test_no_text_of_the_run_ends_its_script_element(report):
+    page = report.read_text(encoding="utf-8")
+    assert "it ran" in page and "<script>document.title" not in page
+    (result,) = data_of(page)["results"].values()
+    assert result["labels"] == {"x": ATTACK} and ATTACK[:9] in result["job_properties"]["params"]
+
+
+def test_a_browser_runs_nothing_of_it(report, tmp_path):
+    need_chromium()
+    page = Page(report.as_uri(), tmp_path / "profile")
+    assert page.run("return document.title") == "Snakemake Report"
+    assert page.run("return Object.keys(results).length") == 1
+    page.close()
+
+
+def test_the_report_names_no_absolute_path_and_not_whose_run_it_was(report):
+    results = data_of(report.read_text(encoding="utf-8"))["results"]
+    (result,) = results.values()
+    text = json.dumps(results)
+    assert "/scratch" not in text and str(report.parent) not in text
+    assert ".../videos" in result["job_properties"]["params"]
+    shown = json.dumps(list(data_of(tidy(page_with("a /home/lab7/b"), [], "lab7")).values()))
+    assert shown == '[["a .../b"]]'
+
+
+def test_the_demo_s_report_names_no_absolute_path(demo):
+    page = (demo / "results/report.html").read_text(encoding="utf-8")
+    texts = json.dumps([data for name, data in data_of(page).items() if name != "packages"])
+    for private in (str(demo), str(ROOT), str(Path.home()) + "/", f"/{getpass.getuser()}/"):
+        assert private not in texts
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("/scratch/leuven/vsc40000/videos", ".../videos"),
+        ("no file /data/x/P01/P01_01.MP4; more", "no file .../P01_01.MP4; more"),
+        ("~/epic/videos", ".../videos"),
+        ("/work/run/results/model.pth", "results/model.pth"),
+        ("../../lab7/videos", "../../user/videos"),
+        ("https://github.com/a/b", "https://github.com/a/b"),
+        ("and/or 1/2 </span> //", "and/or 1/2 </span> //"),
+        ("data:image/png;base64,aa/bb/cc", "data:image/png;base64,aa/bb/cc"),
+    ],
+)
+def test_a_path_is_shown_from_the_run_s_folder_on_or_by_its_last_part(text, shown):
+    page = tidy(page_with(text), [Path("/work/run")], "lab7")
+    assert data_of(page)["results"] == [shown]
+
+
+def test_a_page_of_another_make_is_an_error(tmp_path):
+    with pytest.raises(EpicError, match="no data in script elements"):
+        tidy("<html></html>", [], "lab7")
+
+
+@pytest.mark.parametrize("name", [r"$\frac$", "$x", "a$b$c", r"\int", "&<>"])
+def test_a_class_may_be_called_what_matplotlib_would_take_for_a_formula(tmp_path, name):
+    with drawing(tmp_path / "a.svg", name, name) as figure:
+        figure.add_subplot().set_yticks([0], [name])
+    assert (tmp_path / "a.svg").stat().st_size > 1000
