@@ -1,4 +1,4 @@
-"""Texts that would run in the browser of whoever opens the report, and paths that tell of a disk."""
+"""Texts that would run in the browser of whoever opens the report; paths that tell of a disk."""
 
 import getpass
 import json

@@ -58,7 +58,7 @@ THIRD = r"line 4 \(narration_id P01_01_2\), column "
         (rows("P01_01_2", "P01_01_0"), r"line 4 .*column narration_id: 'P01_01_0'; .* no earlier"),
         (
             rows("P01_01_2", ""),
-            r"line 4 \(narration_id \?\), column narration_id: ''; expected a n",
+            r"line 4 \(narration_id \?\), column narration_id: ''; expected a",
         ),
         (
             rows("P01_01_2", "P01 01 2"),

@@ -64,7 +64,7 @@ def test_the_sheets_that_ship_are_sound(name, least):
         (HEADER + ROW.replace("P01_01\t", "a/b\t"), r"line 2: video_id is 'a/b'; .*letters"),
         (
             HEADER + ROW.replace("\tP01\t", "\t\t"),
-            r"line 2: participant_id is ''; expected a name of",
+            r"line 2: participant_id is ''; expected a name",
         ),
     ],
 )
