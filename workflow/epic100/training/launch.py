@@ -21,6 +21,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from epic100.base.errors import EpicError
+from epic100.base.machine import usable_cores
 from epic100.training.device import place
 from epic100.training.run import TrainSettings, train
 from epic100.training.weights import local_weights
@@ -51,7 +52,7 @@ def launch(settings: TrainSettings, model_path: str | os.PathLike, **where) -> N
     }
     job = {"settings": asdict(settings), "model_path": os.fspath(model_path), **paths}
     job["launcher"] = os.getpid()
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     environment = {"OMP_NUM_THREADS": str(max(1, cores // placement.processes))}
     if hidden:
         environment["CUDA_VISIBLE_DEVICES"] = ""

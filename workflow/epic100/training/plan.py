@@ -1,6 +1,5 @@
 """What is about to be trained, in one table with its warnings, before the first step."""
 
-import os
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,6 +7,7 @@ import torch
 from mmengine.config import Config
 
 from epic100.base.errors import EpicError
+from epic100.base.machine import usable_cores
 from epic100.segments.segment_list import NO_LABEL, read_segments
 from epic100.training.device import CHANNELS_LAST, Placement
 from epic100.training.trial import Trial
@@ -208,7 +208,7 @@ def epoch_seconds(
     taken for a third of a step.
     """
     loader = config.train_dataloader
-    cores = max(1, len(os.sched_getaffinity(0)) // placement.processes)
+    cores = max(1, usable_cores() // placement.processes)
     load = loader.batch_size * trial.load_seconds / min(max(1, loader.num_workers), cores)
     apart = placement.device == "cuda" and loader.num_workers > 0
     step = max(trial.step_seconds, load) if apart else trial.step_seconds + load

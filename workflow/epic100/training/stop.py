@@ -12,6 +12,8 @@ from functools import partial
 
 from torch.utils.data import DataLoader
 
+from epic100.base.machine import wait_for_signal_of
+
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
 
@@ -68,6 +70,5 @@ def _sit_out_signals(worker: int, then: Callable[[int], None] | None) -> None:
 
 
 def _end_at_parents_word(parent: int) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-        pass
+    wait_for_signal_of(parent, signal.SIGTERM)
     os._exit(0)

@@ -1,10 +1,10 @@
 """Where an iteration's time goes: waiting for data, or computing."""
 
-import os
-
 from mmaction.registry import HOOKS
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
+
+from epic100.base.machine import usable_cores
 
 
 @HOOKS.register_module()
@@ -57,7 +57,7 @@ class LoaderShareHook(Hook):
                 self._waited / self._count,
                 self._spent / self._count,
                 runner.train_dataloader.num_workers,
-                len(os.sched_getaffinity(0)) // get_world_size(),
+                usable_cores() // get_world_size(),
             )
         )
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from epic100.base.machine import limit_process
 from epic100.video.sheet import Video
 
 POLL_SECONDS = 0.2
@@ -86,12 +87,7 @@ def _limit(pid: int, limits: ScanLimits, total_seconds: float) -> None:
     wanted = {resource.RLIMIT_CPU: int(total_seconds) + 60, resource.RLIMIT_CORE: 0}
     if limits.memory_mib:
         wanted[resource.RLIMIT_AS] = limits.memory_mib * 2**20
-    # It may have ended already, or have become another user's.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        for kind, value in wanted.items():
-            _, hard = resource.prlimit(pid, kind)
-            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.prlimit(pid, kind, (value, value))
+    limit_process(pid, wanted)
 
 
 def _signal(number: int) -> str:

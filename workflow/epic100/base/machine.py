@@ -1,0 +1,80 @@
+"""What this process may use of its machine, with a fallback and a message where a system differs.
+
+Linux has affinity, limits on other processes and the sender of a signal; macOS has none of the
+three. All uses of them go through this module.
+"""
+
+import contextlib
+import functools
+import math
+import os
+import resource
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_cores(cgroup: Path = CGROUP) -> int:
+    """Cores that this process was given: by affinity, and by the quota of its cgroup.
+
+    Slurm binds a job to its cores (affinity), containers get a share of time (quota). The number
+    of the machine's cores counts only where neither can be asked for.
+
+    Args:
+        cgroup: where the cgroup (version 2) of this process is mounted.
+
+    Returns:
+        At least 1; a quota of 2.5 cores counts as 2.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+        note(f"this system knows no affinity: {cores} cores are taken to be free")
+    return max(1, math.floor(min(cores, _quota(cgroup))))
+
+
+def _quota(cgroup: Path) -> float:
+    """Cores' worth of time that the cgroup may use; `cpu.max` is `quota period` or `max period`."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+        return math.inf if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return math.inf
+
+
+def limit_process(pid: int, wanted: Mapping[int, int]) -> None:
+    """Limit another process of ours; the system's own hard limits may be lower, and then hold.
+
+    Args:
+        pid: the process. It may have ended already, or have become another user's.
+        wanted: limits by kind (`resource.RLIMIT_...`).
+    """
+    if not hasattr(resource, "prlimit"):
+        note("this system sets no limits on other processes: decoders may take any memory")
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        for kind, value in wanted.items():
+            _, hard = resource.prlimit(pid, kind)
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.prlimit(pid, kind, (value, value))
+
+
+def wait_for_signal_of(sender: int, number: signal.Signals) -> None:
+    """Wait until `sender` sends this signal, which the calling thread has blocked.
+
+    Where the system does not say who sent a signal, the first one ends the wait.
+    """
+    if not hasattr(signal, "sigwaitinfo"):
+        signal.sigwait({number})
+        return
+    while signal.sigwaitinfo({number}).si_pid != sender:
+        pass
+
+
+@functools.cache
+def note(words: str, tell: Callable[[str], None] = print) -> None:
+    """Say something about this system once a process."""
+    tell(f"note: {words}")
