@@ -1,5 +1,6 @@
 import multiprocessing
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import epic100.mmaction  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.clips.transforms import DecodeSegment, OpenSegment
 from epic100.video.reader import FrameError
+from support.decoders import DECODERS
 
 
 def opened(lab, **kwargs):
@@ -20,9 +22,16 @@ def test_an_unknown_decoder_is_refused_by_name():
         OpenSegment(decoder="opencv")
 
 
-def test_the_rate_is_the_files_own_with_and_without_a_scan(lab):
-    for kwargs in ({}, {"index_dir": f"{lab.results}/scan"}, {"decoder": "decord"}):
-        assert opened(lab, **kwargs)["avg_fps"] == pytest.approx(50.0)
+def test_a_decoder_that_this_platform_does_not_have_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "decord", None)
+    with pytest.raises(EpicError, match="'decord', which is not installed.*expected 'pyav'"):
+        OpenSegment(decoder="decord")
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_rate_is_the_files_own_with_and_without_a_scan(lab, decoder):
+    for kwargs in ({}, {"index_dir": f"{lab.results}/scan"}):
+        assert opened(lab, decoder=decoder, **kwargs)["avg_fps"] == pytest.approx(50.0)
 
 
 def test_a_frame_outside_the_segment_is_never_handed_out(lab):
@@ -33,7 +42,7 @@ def test_a_frame_outside_the_segment_is_never_handed_out(lab):
         DecodeSegment().transform(sample)
 
 
-@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_a_frame_that_is_not_in_the_file_names_the_segment(lab, decoder):
     sample = opened(lab, decoder=decoder) | {
         "frame_inds": np.array([5000]), "start_index": 4990, "total_frames": 50,
@@ -42,7 +51,7 @@ def test_a_frame_that_is_not_in_the_file_names_the_segment(lab, decoder):
         DecodeSegment().transform(sample)
 
 
-@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_pictures_are_scaled_while_they_are_decoded(lab, decoder):
     sample = {"frame_inds": np.arange(10), "start_index": 0, "total_frames": 50}
     step = DecodeSegment(short_side=(30, 50))
@@ -63,7 +72,7 @@ def test_open_files_do_not_travel_to_other_processes(lab):
     assert pickle.loads(pickle.dumps(step))._cache is None
 
 
-@pytest.mark.parametrize("decoder", ["pyav", "decord"])
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_a_forked_process_reads_with_readers_of_its_own(lab, decoder):
     step = OpenSegment(decoder=decoder)
     sample = {"filename": str(lab.videos["P02_101"].path(lab.root)), "narration_id": "P02_101_7"}

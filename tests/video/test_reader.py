@@ -1,6 +1,5 @@
 import av
 import cv2
-import decord
 import numpy as np
 import pytest
 
@@ -10,6 +9,7 @@ from epic100.video.index import build_index
 from epic100.video.index_file import load_index
 from epic100.video.reader import FrameError, ReaderCache, VideoReader
 from epic100.video.sheet import Video
+from support.decoders import needs_decord
 from support.tricky_videos import change_size, encode, pictures
 
 
@@ -32,7 +32,10 @@ def test_random_frames_are_those_of_a_full_decode(video, seed):
         assert np.array_equal(reader.get_frames(indices), full[indices])
 
 
+@needs_decord
 def test_decord_gives_the_same_frames(video):
+    import decord
+
     path, full = video
     reader = decord.VideoReader(str(path))
     indices = np.random.default_rng(5).integers(0, len(full), 30)
@@ -95,7 +98,10 @@ def test_colours_of_limited_and_full_range_are_those_of_a_full_decode(tmp_path):
     assert max(seen) < 12  # of 255: a range that is mistaken costs more
 
 
+@needs_decord
 def test_decord_agrees_on_tricky_files_that_it_reads_rightly(sound):
+    import decord
+
     rng = np.random.default_rng(11)
     for name in ("b_frames", "no_b_frames", "all_key_frames", "index_first", "cavlc", "slices",
                  "weighted", "joined", "quicktime"):  # fmt: skip

@@ -5,6 +5,7 @@
 """
 
 import gc
+import importlib.util
 import os
 from pathlib import Path
 
@@ -58,6 +59,11 @@ class OpenSegment(BaseTransform):
     def __init__(self, decoder: str = "pyav", index_dir: str | None = None, keep_open: int = 8):
         if decoder not in ("pyav", "decord"):
             raise EpicError(f"OpenSegment: decoder is {decoder!r}; expected 'pyav' or 'decord'")
+        if decoder == "decord" and importlib.util.find_spec("decord") is None:
+            raise EpicError(
+                "OpenSegment: decoder is 'decord', which is not installed (its wheels are for "
+                "x86-64 Linux alone); expected 'pyav', which gives the same frames"
+            )
         self.decoder = decoder
         self.index_dir = index_dir
         self.keep_open = keep_open
