@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
 
-from epic100.figures.damage import plot_archive, plot_close_up, plot_dropped, reason_kinds
+from epic100.figures.damage import plot_archive, plot_close_up, plot_dropped
+from epic100.segments.drop_reasons import kind_of
 from epic100.segments.kept import salvage_table
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
@@ -85,7 +86,7 @@ def test_what_was_dropped_is_counted_by_kind_of_reason_and_split(picture):
     said = words(picture)
     assert "7 of 15 segments are dropped" in said
     kinds = {"touches damaged frames", "video unreadable", "video missing"}
-    assert set(reason_kinds(dropped["reason"])) == kinds
+    assert set(dropped["reason"].map(kind_of)) == kinds
     assert kinds | {"train (7)", "P01 (6)", "P02 (6)", "P03 (3)"} <= set(said)
 
 

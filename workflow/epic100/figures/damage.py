@@ -27,6 +27,7 @@ from epic100.figures.style import (
     stack_splits,
     time_unit,
 )
+from epic100.segments.drop_reasons import kind_of
 from epic100.video.scan_table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow
 from epic100.video.sheet import Video
 
@@ -119,7 +120,7 @@ def plot_dropped(dropped: pd.DataFrame, salvage: pd.DataFrame, path: str | os.Pa
 
     `dropped`: `narration_id split reason`; `salvage`: the columns of `epic100.segments.kept`.
     """
-    kinds = reason_kinds(dropped["reason"])
+    kinds = dropped["reason"].map(kind_of)
     counts = dropped.groupby([kinds, "split"]).size().unstack(fill_value=0)
     counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
     hurt = salvage[salvage["kept_by_video"] < salvage["segments"]]
@@ -148,11 +149,6 @@ def plot_dropped(dropped: pd.DataFrame, salvage: pd.DataFrame, path: str | os.Pa
         handles += [Line2D([], [], marker=marker, color=colour, linewidth=0, mew=2, label=label)
                     for label, (marker, colour) in looks.items()]  # fmt: skip
         legend_on_top(figure, handles)
-
-
-def reason_kinds(reasons: pd.Series) -> pd.Series:
-    """Reasons without their numbers and details: `touches damaged frames`, `video missing`, ..."""
-    return reasons.str.replace(r"[\d(:].*", "", regex=True).str.strip()
 
 
 def _state(row: ScanRow | None) -> str:

@@ -14,6 +14,7 @@ from epic100.base.errors import EpicError
 from epic100.migrate.lists import LabList
 from epic100.segments.annotations import index_segments
 from epic100.segments.cleaning import clean_split
+from epic100.segments.drop_reasons import kind_of
 from epic100.video.index_file import load_index
 from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import Video
@@ -79,7 +80,7 @@ def summary(found: LabList, findings: Findings) -> list[str]:
         f"{findings.sound} sound, {len(findings.of(DAMAGED))} on damaged frames or videos, "
         f"{len(findings.of(NOT_SCANNED))} in videos that were not scanned",
     ]
-    kinds = findings.of(DAMAGED)["reason"].str.replace(r"[\d(:].*", "", regex=True).str.strip()
+    kinds = findings.of(DAMAGED)["reason"].map(kind_of)
     told += [f"  {count}: {kind}" for kind, count in Counter(kinds).most_common()]
     whole = lacking[lacking["reason"] != ""]
     told.append(

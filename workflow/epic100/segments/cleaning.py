@@ -14,6 +14,7 @@ import pandas as pd
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.segments.annotations import frames_between, load_annotations
+from epic100.segments.drop_reasons import DropReason, kind_of
 from epic100.segments.kept import salvage_lines, salvage_table
 from epic100.segments.pairs import write_pairs
 from epic100.segments.segment_list import COLUMNS, NO_LABEL, read_segments, write_segments
@@ -25,9 +26,9 @@ from epic100.video.sheet import Video
 POLICIES = ("segment", "video")
 EXCLUDED = "excluded"  # by the config; no scan table says it
 WHY_NOT = {
-    MISSING: "video missing",
-    UNREADABLE: "video unreadable: {}",
-    EXCLUDED: "participant left out by the config (participants: exclude)",
+    MISSING: DropReason.VIDEO_MISSING,
+    UNREADABLE: DropReason.VIDEO_UNREADABLE,
+    EXCLUDED: DropReason.EXCLUDED,
 }
 # A file whose rate drifts from the sheet's by less than this over its length needs no re-timing.
 DRIFT_FRAMES = 0.5
@@ -82,8 +83,7 @@ def clean(
         for sentence in retimed:
             print(sentence)
         print(f"{split}: {len(kept)} segments kept, {len(gone)} dropped")
-        kinds = gone["reason"].str.replace(r"[\d(:].*", "", regex=True).str.strip()
-        for kind, count in kinds.value_counts().items():
+        for kind, count in gone["reason"].map(kind_of).value_counts().items():
             print(f"  {count} dropped: {kind}")
         if split == "train":
             seen = pair_table(kept)
@@ -145,7 +145,7 @@ def clean_split(
         if row is None:
             raise EpicError(f"video {video_id} is in the annotations, but no scan table has it")
         if not row.readable:
-            reason[places] = WHY_NOT[row.status].format(row.reason)
+            reason[places] = WHY_NOT[row.status].sentence(row.reason)
             continue
         start = segments["start"].to_numpy()[places]
         stop = segments["stop"].to_numpy()[places]
@@ -241,15 +241,15 @@ def _other_clock(video: Video, row: ScanRow) -> str:
 def _reasons(row: ScanRow, start: np.ndarray, stop: np.ndarray, policy: str) -> np.ndarray:
     reason = np.full(len(start), "", dtype=object)
     if row.status == DAMAGED and policy == "video":
-        reason[:] = f"video damaged: {row.reason}"
+        reason[:] = DropReason.VIDEO_DAMAGED.sentence(row.reason)
         return reason
-    reason[start >= row.pictures] = f"starts after the video's end (frame {row.pictures})"
+    reason[start >= row.pictures] = DropReason.AFTER_THE_END.sentence(row.pictures)
     if row.damaged:
         first, last = np.array(row.damaged).T
         # Ranges are sorted and disjoint: the first that ends behind `start` is the one to ask.
         nearest = np.searchsorted(last, start, side="right")
         touches = (nearest < len(first)) & (first[np.minimum(nearest, len(first) - 1)] < stop)
         for place in np.flatnonzero(touches):
-            a, b = row.damaged[nearest[place]]
-            reason[place] = f"touches damaged frames {a}-{b} ({row.reason})"
+            frames = row.damaged[nearest[place]]
+            reason[place] = DropReason.DAMAGED_FRAMES.sentence(*frames, row.reason)
     return reason
