@@ -121,7 +121,7 @@ def test_the_launcher_knows_every_kind_of_our_errors_in_a_process(tmp_path):
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
     assert done.returncode != 0
     message = json.loads(told.read_text())["message"]["message"]
-    assert message == "EpicError: model.pth: no space"
+    assert message == "EpicError: error: model.pth: no space"
 
 
 def test_the_launcher_s_death_leaves_no_process_behind(lab, results):

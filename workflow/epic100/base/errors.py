@@ -1,20 +1,25 @@
-"""The one exception that users meet: what is wrong, where, and what to do about it."""
+"""The one exception that users meet, and how it comes from one process to another."""
 
-import re
-
-from epic100.base.names import printable
+SIGN = "error: "  # begins the last line of a process that ends with an EpicError
 
 
 class EpicError(ValueError):
     """Bad input, told in one message: file, line or id, what was expected, what to do.
 
-    A message quotes other people's files, so their control characters are shown as escapes.
+    It keeps its message and class when it is pickled, and through torch's data loader, which makes
+    an error of the same class out of the text of a worker's whole traceback.
     """
 
-    def __init__(self, *args: object):
-        super().__init__(*(printable(arg) if isinstance(arg, str) else arg for arg in args))
+    def __init__(self, message: object) -> None:
+        own = f"\n{type(self).__module__}.{type(self).__qualname__}: "
+        super().__init__(str(message).rpartition(own)[2].strip())
 
 
-def words(error: EpicError) -> str:
-    """The message alone: out of a loader's worker it comes behind that process's traceback."""
-    return re.split(r"(?m)^epic100[.\w]*Error: ", str(error))[-1].strip()
+def last_line(error: EpicError) -> str:
+    """The line that a process ends with on this error, for people and for `from_last_line`."""
+    return SIGN + str(error)
+
+
+def from_last_line(line: str) -> EpicError | None:
+    """The error that another process ended with, or None where its last line is another one."""
+    return EpicError(line.removeprefix(SIGN)) if line.startswith(SIGN) else None

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from epic100.base.errors import EpicError, words
+from epic100.base.errors import EpicError, last_line
 
 PLAIN_SECONDS = 10.0
 tqdm.monitor_interval = 0  # its thread could hold a lock while a loader's worker is forked
@@ -76,7 +76,7 @@ def rule_log(path: str | os.PathLike) -> Iterator[None]:
         try:
             yield
         except EpicError as error:
-            print(f"error: {words(error)}")
+            print(last_line(error))
             sys.exit(1)
         except Exception:
             log.write(traceback.format_exc())  # Python itself tells it on stderr

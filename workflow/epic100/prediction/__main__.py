@@ -2,7 +2,7 @@
 
 import sys
 
-from epic100.base.errors import EpicError
+from epic100.base.errors import EpicError, last_line
 from epic100.prediction.job import REPORT, Job
 from epic100.prediction.worker import predict_videos
 
@@ -13,7 +13,7 @@ def main() -> int:
         job = Job.from_json(sys.stdin.read())
         predict_videos(job, lambda count: print(f"{REPORT}{count}", flush=True))
     except EpicError as error:
-        print(f"error: {error}", flush=True)
+        print(last_line(error), flush=True)
         return 1
     return 0
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
-from epic100.base.errors import EpicError
+from epic100.base.errors import EpicError, from_last_line
 from epic100.prediction.job import REPORT, Job
 
 
@@ -22,7 +22,7 @@ def run_jobs(jobs: Sequence[Job], report: Callable[[int], None]) -> None:
         predict_videos(jobs[0], report)
         return
     lock = Lock()
-    failures: list[str] = []
+    failures: list[EpicError] = []
     processes: list[subprocess.Popen] = []
 
     def follow(process: subprocess.Popen) -> None:
@@ -36,7 +36,7 @@ def run_jobs(jobs: Sequence[Job], report: Callable[[int], None]) -> None:
                     said = line.strip() or said
         if process.wait():
             with lock:
-                failures.append(_reason(process.returncode, said))
+                failures.append(from_last_line(said) or _ended(process.returncode, said))
             _end(processes)
 
     try:
@@ -46,7 +46,7 @@ def run_jobs(jobs: Sequence[Job], report: Callable[[int], None]) -> None:
     finally:
         _end(processes)
     if failures:
-        raise EpicError(failures[0])
+        raise failures[0]
 
 
 def _start(job: Job) -> subprocess.Popen:
@@ -68,8 +68,6 @@ def _end(processes: Sequence[subprocess.Popen]) -> None:
             process.terminate()
 
 
-def _reason(code: int, said: str) -> str:
-    if said.startswith("error: "):
-        return said.removeprefix("error: ")
+def _ended(code: int, said: str) -> EpicError:
     how = f"by signal {-code} (9: out of memory, most often)" if code < 0 else f"with code {code}"
-    return f"a process of the prediction ended {how}; its last words: {said or 'none'}"
+    return EpicError(f"a process of the prediction ended {how}; its last words: {said or 'none'}")

@@ -1,6 +1,6 @@
 """Some videos of a split, one after the other, each into its shard."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from mmengine.config import Config
@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch.utils.data import DataLoader
 
-from epic100.base.errors import EpicError, words
+from epic100.base.errors import EpicError
 from epic100.model.config_text import parse_config
 from epic100.model.model_file import TrainedModel, load_model
 from epic100.prediction.job import Job
@@ -44,7 +44,7 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
         collate_fn=pseudo_collate,
     )
     rows: list[torch.Tensor] = []
-    for batch, (video, _, last) in zip(_clear_errors(loader), steps, strict=True):
+    for batch, (video, _, last) in zip(loader, steps, strict=True):
         rows.append(mean_log_probs(model, batch["inputs"], job.batch_size))
         bad = (~rows[-1].isfinite().all(dim=1)).nonzero().flatten().tolist()
         if bad:
@@ -66,14 +66,6 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
         for video, (_, lines) in job.videos.items()
         for start in range(0, len(lines), job.batch_size)
     ]
-
-
-def _clear_errors(loader: DataLoader) -> Iterator[dict]:
-    """The loader's batches; of an error that crossed over from a worker only its words."""
-    try:
-        yield from loader
-    except EpicError as error:
-        raise EpicError(words(error)) from error
 
 
 def _model(config: Config, trained: TrainedModel):

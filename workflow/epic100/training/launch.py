@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from epic100.base.errors import EpicError
+from epic100.base.errors import EpicError, from_last_line
 from epic100.base.machine import usable_cores
 from epic100.training.device import place
 from epic100.training.run import TrainSettings, train
@@ -108,8 +108,8 @@ def _tell(rank: int, failure: ProcessFailure) -> None:
             "of memory, or by hand); the same command goes on from the last checkpoint"
         )
     kind, _, words = message["message"].partition(": ")
-    if kind == EpicError.__name__:
-        raise EpicError(words)
+    if error := from_last_line(words):
+        raise error
     raise EpicError(
         f"training ended, because process {rank} failed with {kind}: {words.splitlines()[0]} (its "
         "traceback stands above); the same command goes on from the last checkpoint"

@@ -17,7 +17,7 @@ signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 import torch.distributed  # noqa: E402
 from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
-from epic100.base.errors import EpicError  # noqa: E402
+from epic100.base.errors import EpicError, last_line  # noqa: E402
 
 
 @record
@@ -36,8 +36,8 @@ def main(job: dict) -> None:
         torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         train(settings, job.pop("model_path"), **job)
-    except EpicError as error:  # `record` tells the launcher the name of the class, and no more
-        raise EpicError(*error.args) from error
+    except EpicError as error:  # `record` keeps its text for the launcher
+        raise EpicError(last_line(error)) from error
     if several:
         torch.distributed.destroy_process_group()
 

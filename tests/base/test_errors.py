@@ -1,0 +1,46 @@
+import pickle
+
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from epic100.base.atomic import DiskFullError
+from epic100.base.errors import EpicError, from_last_line, last_line
+from epic100.base.torch_file import BrokenFile
+from epic100.video.reader import FrameError
+
+KINDS = (EpicError, BrokenFile, DiskFullError, FrameError)
+MESSAGE = "P01/P01_01.MP4: frame 7: ValueError: bad; epic100 EpicError: do this"
+
+
+class Failing(Dataset):
+    def __init__(self, kind, message):
+        self.kind, self.message = kind, message
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, place):
+        try:
+            raise EpicError("what came before")
+        except EpicError as error:
+            raise self.kind(self.message) from error
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("message", [MESSAGE, "two\nlines"])
+def test_an_error_out_of_a_loader_s_worker_keeps_its_class_and_message(kind, message):
+    with pytest.raises(EpicError) as caught:
+        list(DataLoader(Failing(kind, message), num_workers=1))
+    assert type(caught.value) is kind and str(caught.value) == message
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_is_the_same_after_it_was_pickled(kind):
+    again = pickle.loads(pickle.dumps(kind(MESSAGE)))
+    assert type(again) is kind and str(again) == MESSAGE
+
+
+def test_the_last_line_of_a_process_gives_its_error_to_another():
+    assert last_line(EpicError(MESSAGE)) == f"error: {MESSAGE}"
+    assert str(from_last_line(last_line(FrameError(MESSAGE)))) == MESSAGE
+    assert from_last_line("Killed") is None and from_last_line("") is None
