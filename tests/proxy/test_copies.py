@@ -1,5 +1,6 @@
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -312,3 +313,15 @@ def test_a_video_that_the_scan_does_not_know_is_one_sentence(house):
     lab.videos.append(replace(lab.videos[0], video_id="P01_02"))
     with pytest.raises(EpicError, match="P01_02.*scan its participant again"):
         lab.make()
+
+
+def test_notes_that_cannot_be_written_are_the_disk_s_fault_too(house):
+    """The copy is on the disk then, and was replaced by a link to the original."""
+    lab = house(2)
+    notes = lab.copy(lab.videos[0]).with_suffix(".npz")
+    (notes / "in the way").mkdir(parents=True)
+    with pytest.raises(EpicError, match=r"cannot write the copy: .*no copy of P01_01; the others"):
+        lab.make()
+    assert not lab.copy(lab.videos[0]).is_symlink()
+    shutil.rmtree(notes)
+    assert [row.state for row in lab.make()] == ["copied"] * 2

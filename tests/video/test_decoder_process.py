@@ -81,6 +81,13 @@ def test_a_decoder_that_fails_is_told_by_its_last_words():
     assert run("raise SystemExit(3)") == "the decoder failed: exit code 3"
 
 
+def test_the_exit_code_is_reported_beside_the_reason():
+    codes = []
+    for code in ("raise SystemExit(3)", "pass"):
+        run_decoder([sys.executable, "-c", code], PATIENT, 60.0, ended=codes.append)
+    assert codes == [3, 0]
+
+
 def test_much_talk_neither_blocks_it_nor_fills_memory():
     code = "import sys\nfor _ in range(2000): sys.stderr.write('x' * 1000 + '\\n')"
     assert run(code) == ""

@@ -13,6 +13,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -30,20 +31,29 @@ from epic100.video.side_by_side import Board, complete
 ENCODER = (sys.executable, "-m", "epic100.proxy.encoder")
 VERSION = 1  # raise it when copies are made otherwise, so that old ones are not used
 
-COPIED, ORIGINAL, NONE = "copied", "original", "none"
-STATES = (COPIED, ORIGINAL, NONE)
+
+class State(StrEnum):
+    """What there is for a video: a copy, the `original` (a link), or `none` (not readable).
+
+    `UNWRITTEN` is the disk's fault: it stops the rule, so that no table has it.
+    """
+
+    COPIED = "copied"
+    ORIGINAL = "original"
+    NONE = "none"
+    UNWRITTEN = "not written"
 
 
 @dataclass(frozen=True)
 class ProxyRow:
-    """What stands for one video: a copy, the `original` (a link), or `none` (not readable).
+    """What stands for one video.
 
     `stand_ins`: how many frames of the copy are grey since the original does not give them. `psnr`:
     of the copy's luma, in dB, against the original scaled to its size. Sizes in bytes.
     """
 
     video_id: str
-    state: str
+    state: State
     width: int = 0
     height: int = 0
     frames: int = 0
@@ -98,12 +108,12 @@ def make_proxies(
     write_indexes({row.video_id: own for row, own in results if own is not None}, index)
     _write_table(rows, table)
     for row in rows:
-        if row.state == ORIGINAL:
+        if row.state == State.ORIGINAL:
             say(f"WARNING: {row.video_id}: no copy, the original is read: {row.reason}")
         elif row.stand_ins:
             say(f"{row.video_id}: {row.stand_ins} damaged frames are grey in its copy")
     counts = Counter(row.state for row in rows)
-    told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    told = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
     size, original = (sum(getattr(r, n) for r in rows) / 1e6 for n in ("bytes", "original_bytes"))
     say(
         f"{len(rows)} videos: {told}; {made} of them worked on now; "
@@ -144,7 +154,7 @@ class _Job:
     def known(self) -> Result | None:
         """The result where nothing has to be made: nothing to copy, or done before."""
         if not self._row.readable:
-            return ProxyRow(self.video.video_id, NONE, reason=self._row.reason), None
+            return ProxyRow(self.video.video_id, State.NONE, reason=self._row.reason), None
         try:
             state = self._source.stat()
         except OSError as error:
@@ -168,12 +178,16 @@ class _Job:
         command = [*encoder, str(self._source), str(self._copy), str(self._notes)]
         command += ["--index", str(self._scan_index), "--key", self._key]
         command += ["--settings", json.dumps(asdict(self._settings))]
+        codes: list[int] = []
         reason = run_decoder(
             command,
             limits,
             limits.total(self.video),
             lambda frames: board.update(self.video, frames),
+            codes.append,
         )
+        if CANNOT_WRITE in codes:
+            return ProxyRow(name, State.UNWRITTEN, reason=reason), None
         result = None if reason else self._result()
         if result is None:
             return self._original(reason or "the encoder left no copy"), self._index
@@ -204,7 +218,7 @@ class _Job:
             return self._original(reason), self._index
         row = ProxyRow(
             self.video.video_id,
-            COPIED,
+            State.COPIED,
             facts["width"],
             facts["height"],
             facts["frames"],
@@ -223,13 +237,12 @@ class _Job:
 
     def _original(self, reason: str) -> ProxyRow:
         """Put a link to the original in the copy's place."""
-        if CANNOT_WRITE not in reason:
-            with atomic_path(self._copy) as temporary:
-                temporary.symlink_to(self._source.resolve())
-            self._notes.unlink(missing_ok=True)
+        with atomic_path(self._copy) as temporary:
+            temporary.symlink_to(self._source.resolve())
+        self._notes.unlink(missing_ok=True)
         return ProxyRow(
             self.video.video_id,
-            ORIGINAL,
+            State.ORIGINAL,
             frames=self._index.frames,
             original_bytes=self._source.stat().st_size,
             reason=reason,
@@ -246,7 +259,7 @@ def _make_folder(path: Path) -> None:
 
 
 def _refuse_disk_errors(rows: Sequence[ProxyRow], copies: str | os.PathLike) -> None:
-    failed = [row for row in rows if CANNOT_WRITE in row.reason]
+    failed = [row for row in rows if row.state == State.UNWRITTEN]
     if failed:
         names = ", ".join(row.video_id for row in failed)
         raise EpicError(

@@ -13,6 +13,8 @@ times as long to code.
 import argparse
 import contextlib
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -22,18 +24,22 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import DiskFullError, atomic_path
 from epic100.base.errors import EpicError
 from epic100.proxy.pictures import clock, numbered
 from epic100.proxy.rotation import copy_rotation
 from epic100.video.ffmpeg import error_text, picture_stream
 from epic100.video.index import VideoIndex, build_index
 
-CANNOT_WRITE = "cannot write"  # of a reason: not the video's fault
+CANNOT_WRITE = os.EX_IOERR  # the exit code where the disk is at fault, not the video
 PROGRESS_EVERY = 64  # pictures
 CHECK_SHARE = 8  # of the time, one part goes into checking
 GRID = 16  # samples of luma each way, of every picture
 LEAST_PSNR = 15.0  # dB; another picture, or a torn one, lies below
+
+
+class CannotWriteError(EpicError):
+    """The disk does not take the copy."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,8 @@ def write_proxy(
     """Write the copy of `source` to `target`, whole and checked or not at all.
 
     `index`: the original's, of the scan; without one its packets are read once more. Returns the
-    copy's own index too. Raises EpicError where the copy does not hold, with "cannot write" first
-    where the disk is at fault, and av.error.FFmpegError where the original cannot be read.
+    copy's own index too. Raises EpicError where the copy does not hold, CannotWriteError where the
+    disk is at fault, and av.error.FFmpegError where the original cannot be read.
     """
     index = index or build_index(source)
     with atomic_path(target) as temporary:
@@ -174,7 +180,7 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:
-        raise EpicError(f"{CANNOT_WRITE} the copy: {error_text(error)}") from error
+        raise CannotWriteError(f"cannot write the copy: {error_text(error)}") from error
 
 
 def check_copy(
@@ -263,14 +269,14 @@ def main() -> None:
             index,
             lambda frames: print("frames", frames, flush=True),
         )
-        with atomic_path(options.notes) as temporary:
+        with _writing(), atomic_path(options.notes) as temporary:
             size = options.target.stat().st_size
             facts = {"key": options.key, "bytes": size, **asdict(made)}
             np.savez_compressed(temporary, facts=np.array(json.dumps(facts)), **own.to_arrays())
     except (EpicError, av.error.FFmpegError) as error:
-        raise SystemExit(
-            str(error) if isinstance(error, EpicError) else error_text(error)
-        ) from error
+        print(error if isinstance(error, EpicError) else error_text(error), file=sys.stderr)
+        disk = isinstance(error, CannotWriteError | DiskFullError)
+        raise SystemExit(CANNOT_WRITE if disk else 1) from error
 
 
 if __name__ == "__main__":

@@ -51,10 +51,12 @@ def run_decoder(
     limits: ScanLimits,
     total_seconds: float,
     progress: Callable[[int], None] = lambda frames: None,
+    ended: Callable[[int], None] = lambda code: None,
 ) -> str:
     """Run `command` to its end or its limits; the reason why it gave no result, or "".
 
-    It says `frames N` on a line of stdout as it goes on; only a greater N is progress.
+    It says `frames N` on a line of stdout as it goes on; only a greater N is progress. `ended` gets
+    its exit code, by which a program may say more than by its last words.
     """
     try:
         process = subprocess.Popen(
@@ -72,6 +74,7 @@ def run_decoder(
         # A child of its own could hold these open for ever.
         process.stdout.close()
         process.stderr.close()
+    ended(code)
     if verdict or code == 0:
         return verdict
     text = last_words.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
