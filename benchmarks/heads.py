@@ -26,11 +26,12 @@ import torch
 import yaml
 
 from epic100.base.config import complete_config
-from epic100.prediction import PredictSettings, predict
+from epic100.prediction.predict import PredictSettings, predict
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.pairs import read_pairs, write_pairs
 from epic100.segments.segment_list import read_segments, write_segments
-from epic100.training import TrainSettings, train
+from epic100.training.run import train
+from epic100.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {
@@ -92,10 +93,11 @@ def one_run(demo: Path, config: dict, tail: bool, chosen: dict) -> dict[str, flo
         write_segments(val, results / "clean/val.txt")
         write_pairs(pairs, results / "clean/pairs.tsv")
         options = {**SMALL, "val_dataloader": None, "val_cfg": None, "val_evaluator": None}
-        settings = {**config["train"], "config": str(ROOT / config["train"]["config"])}
+        given = {**config["train"], "config": str(ROOT / config["train"]["config"])}
+        settings = TrainSettings.from_section({**given, "options": options, **chosen})
         train(
-            TrainSettings(**{**settings, "options": options, **chosen}), results / "model.pth",
-            results=str(results), video_root=video_root, num_verbs=97, num_nouns=300,
+            settings, results / "model.pth", results=str(results), video_root=video_root,
+            num_verbs=97, num_nouns=300,
         )  # fmt: skip
         predict(
             results / "model.pth", results / "clean/val.txt", results / "val.pt", split="val",

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from short_trainings import LOADERS, METER, OPTIONS, Meter, Run, film, processes
 
-from epic100.training import TrainSettings
+from epic100.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -150,8 +150,8 @@ def _one_loop(lab: Path, kind: str, turn: int, saves: list[float]) -> list[float
     from mmengine.registry import init_default_scope
     from mmengine.runner import Runner
 
-    from epic100.training import build_config
     from epic100.training.checkpoint_hook import SafeCheckpointHook
+    from epic100.training.config import build_config
 
     os.environ[METER] = str(lab / "meter")
     Path(os.environ[METER]).write_bytes(bytes(8))

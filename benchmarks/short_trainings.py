@@ -20,7 +20,8 @@ from epic100.scan import scan_participant
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import write_segments
-from epic100.training import TrainSettings, train
+from epic100.training.run import train
+from epic100.training.settings import TrainSettings
 from epic100.video.sheet import Video
 
 VIDEOS = (
@@ -150,7 +151,9 @@ def _train_here(root: str, results: Path, settings: dict, meter: str) -> None:
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
     with rule_log(results / "said.txt"):
         train(
-            TrainSettings(config="config/x3d_demo.py", epochs=EPOCHS, batch_size=2, **chosen),
+            TrainSettings.from_section(
+                {"config": "config/x3d_demo.py", "epochs": EPOCHS, "batch_size": 2, **chosen}
+            ),
             results / "model.pth", history_path=results / "training.tsv", results=str(results),
             video_root=root, num_verbs=97, num_nouns=300,
         )  # fmt: skip

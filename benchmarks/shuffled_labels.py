@@ -18,12 +18,13 @@ from pathlib import Path
 import yaml
 
 from epic100.base.config import complete_config
-from epic100.prediction import PredictSettings, predict
+from epic100.prediction.predict import PredictSettings, predict
 from epic100.scoring.evaluation import evaluate
 from epic100.segments.official_lists import find_lists
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments, write_segments
-from epic100.training import TrainSettings, train
+from epic100.training.run import train
+from epic100.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = "readable_action_accuracy_at_1"
@@ -45,7 +46,7 @@ def main(demo: Path) -> None:
         video_root = str(demo / config["videos"]["root"])
         settings = {**config["train"], "config": str(ROOT / config["train"]["config"])}
         train(
-            TrainSettings(**settings), results / "model.pth", results=str(results),
+            TrainSettings.from_section(settings), results / "model.pth", results=str(results),
             video_root=video_root, num_verbs=97, num_nouns=300,
         )  # fmt: skip
         predict(

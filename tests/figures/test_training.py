@@ -1,7 +1,7 @@
 import pytest
 
-from epic100.base.errors import EpicError
-from epic100.figures.training import COLUMNS, plot_training, read_history
+from epic100.figures.training import plot_training
+from epic100.training.epoch_table import COLUMNS, read_epochs
 from support.pictures import size, words
 
 ROWS = [
@@ -20,24 +20,8 @@ def write(tmp_path):
     return write
 
 
-def test_epochs_without_validation_have_empty_fields(write):
-    history = read_history(write(*ROWS))
-    assert history["epoch"].tolist() == [1, 2]
-    assert history["verb_top1"].isna().tolist() == [True, False]
-    assert history["action_top5"][1] == 97.5 and history["seconds"].sum() == 20
-
-
-@pytest.mark.parametrize("row, words_of_error", [
-    (ROWS[0].replace("1.9855", "nan?"), "line 2: loss is 'nan?'; expected a number"),
-    (ROWS[0] + "\t9", "line 2: 14 fields, the header has 13"),
-])  # fmt: skip
-def test_a_field_that_is_no_number_names_file_line_and_column(write, row, words_of_error):
-    with pytest.raises(EpicError, match=words_of_error.replace("?", r"\?")):
-        read_history(write(row))
-
-
 def test_the_picture_tells_accuracy_rate_and_the_share_of_waiting(write, tmp_path):
-    plot_training(read_history(write(*ROWS)), tmp_path / "a.svg")
+    plot_training(read_epochs(write(*ROWS)), tmp_path / "a.svg")
     said = words(tmp_path / "a.svg")
     assert "2 epochs in 20 seconds; 75.0 % top-1 actions at the end" in said
     share = 100 * (0.5 * 9 + 0.25 * 11) / 20
@@ -47,14 +31,14 @@ def test_the_picture_tells_accuracy_rate_and_the_share_of_waiting(write, tmp_pat
 
 
 def test_a_training_that_was_never_validated_or_logged_still_makes_a_picture(write, tmp_path):
-    plot_training(read_history(write(ROWS[0])), tmp_path / "a.svg")
+    plot_training(read_epochs(write(ROWS[0])), tmp_path / "a.svg")
     assert "1 epochs in 9 seconds" in words(tmp_path / "a.svg")
-    plot_training(read_history(write()), tmp_path / "b.svg")
+    plot_training(read_epochs(write()), tmp_path / "b.svg")
     assert "results/training.tsv has no row" in words(tmp_path / "b.svg")
 
 
 def test_three_hundred_epochs_fit_in_a_small_picture(write, tmp_path):
     rows = [ROWS[1].replace("2\t32", f"{epoch}\t{16 * epoch}", 1) for epoch in range(1, 301)]
-    plot_training(read_history(write(*rows)), tmp_path / "a.svg")
+    plot_training(read_epochs(write(*rows)), tmp_path / "a.svg")
     assert (tmp_path / "a.svg").stat().st_size < 400_000
     assert max(size(tmp_path / "a.svg")) < 1000

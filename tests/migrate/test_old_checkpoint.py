@@ -23,10 +23,11 @@ from epic100.migrate.__main__ import main
 from epic100.migrate.checkpoint import migrate_model, read_checkpoint
 from epic100.migrate.pair_order import order_of_list
 from epic100.model.model_file import load_model
-from epic100.prediction import PredictSettings, predict
+from epic100.prediction.predict import PredictSettings, predict
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.pairs import write_pairs
-from epic100.training import TrainSettings, build_config
+from epic100.training.config import build_config
+from epic100.training.settings import TrainSettings
 from support.archive import configure, jobs, make_archive, run, said
 from support.checkout import ROOT
 

@@ -3,7 +3,8 @@ from mmengine.config import Config
 
 from epic100.base.errors import EpicError
 from epic100.model.config_text import parse_config
-from epic100.training import TrainSettings, build_config
+from epic100.training.config import build_config
+from epic100.training.settings import TrainSettings
 
 
 def test_the_text_of_a_config_reads_as_its_file_does(lab):

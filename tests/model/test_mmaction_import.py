@@ -32,7 +32,8 @@ def test_x3d_s_of_the_config_takes_13_frames_and_gives_a_score_a_pair(lab, monke
     from mmaction.registry import MODELS
 
     import epic100.mmaction  # noqa: F401
-    from epic100.training import TrainSettings, build_config
+    from epic100.training.config import build_config
+    from epic100.training.settings import TrainSettings
 
     init_default_scope("mmaction")
     settings = TrainSettings(config="config/x3d_s_epic_rgb_segments.py")

@@ -14,7 +14,7 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.model.model_file import load_model, save_model
-from epic100.prediction import PredictSettings, predict
+from epic100.prediction.predict import PredictSettings, predict
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
 from support.random_model import save_random_model
@@ -92,7 +92,7 @@ def test_a_prediction_that_was_killed_goes_on_from_the_videos_it_had(
 ):
     out = tmp_path / "val.pt"
     code = (
-        "from epic100.prediction import *; import sys; "
+        "from epic100.prediction.predict import *; import sys; "
         "predict(*sys.argv[1:4], split='val', video_root=sys.argv[4], index_dir=sys.argv[5], "
         "settings=PredictSettings(batch_size=2))"
     )

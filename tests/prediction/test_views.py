@@ -6,7 +6,8 @@ from mmengine.registry import init_default_scope
 import epic100.mmaction  # noqa: F401  (registers the steps)
 from epic100.base.errors import EpicError
 from epic100.prediction.views import view_pipeline
-from epic100.training import TrainSettings, build_config
+from epic100.training.config import build_config
+from epic100.training.settings import TrainSettings
 
 
 @pytest.fixture

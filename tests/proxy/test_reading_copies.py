@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 import epic100.mmaction  # noqa: F401
-from epic100.prediction import PredictSettings, predict
+from epic100.prediction.predict import PredictSettings, predict
 from epic100.proxy import ProxySettings, make_proxies
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
-from epic100.training import TrainSettings, build_config, train
+from epic100.training.config import build_config
+from epic100.training.run import train
+from epic100.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
     config="config/x3d_demo.py", epochs=1, batch_size=4, options={"train_cfg.val_interval": 100}

@@ -9,7 +9,8 @@ from mmengine.registry import init_default_scope
 import epic100.mmaction  # noqa: F401  (registers what the config names)
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.segments.pairs import read_pairs
-from epic100.training import TrainSettings, build_config
+from epic100.training.config import build_config
+from epic100.training.settings import TrainSettings
 
 
 def save_random_model(lab, path: Path, seed: int = 0) -> Path:

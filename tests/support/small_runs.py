@@ -13,7 +13,8 @@ from mmengine.hooks import Hook
 
 from epic100.base.rule_log import rule_log
 from epic100.model.model_file import load_model
-from epic100.training import TrainSettings, train
+from epic100.training.run import train
+from epic100.training.settings import TrainSettings
 
 SMALL = {
     "train_dataloader.dataset.pipeline.3.size": 32,
@@ -80,9 +81,9 @@ def same(first: dict, second: dict) -> bool:
 def _run(root: str, results: Path, options: dict, settings: dict) -> dict[str, torch.Tensor]:
     chosen = {"config": "config/x3d_demo.py", "epochs": EPOCHS, "batch_size": BATCH, **settings}
     train(
-        TrainSettings(**chosen, options={**SMALL, **options}), results / "model.pth",
-        history_path=results / "training.tsv", results=str(results), video_root=root,
-        num_verbs=97, num_nouns=300,
+        TrainSettings.from_section({**chosen, "options": {**SMALL, **options}}),
+        results / "model.pth", history_path=results / "training.tsv", results=str(results),
+        video_root=root, num_verbs=97, num_nouns=300,
     )  # fmt: skip
     if int(os.environ.get("RANK", 0)):
         return {}  # rank 0 writes the model, maybe later than this one ends

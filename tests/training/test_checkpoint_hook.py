@@ -9,7 +9,8 @@ import torch
 from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
-from epic100.training import TrainSettings, build_config
+from epic100.training.config import build_config
+from epic100.training.settings import TrainSettings
 from support.small_runs import SMALL, copy_results, run, same, work_dir
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.training import TrainSettings, build_config
+from epic100.training.config import build_config
+from epic100.training.settings import TrainSettings
 from support.checkout import ROOT
 
 # What tools/train.py does with `CONFIG --work-dir FOLDER [--resume]`.

@@ -19,8 +19,8 @@ import yaml
 
 from epic100.base.errors import EpicError
 from epic100.model.model_file import load_model
-from epic100.training import TrainSettings, launch
-from epic100.training.launch import RANK
+from epic100.training.launch import RANK, launch
+from epic100.training.settings import TrainSettings
 from support import small_runs
 from support.checkout import run_snakemake
 from support.small_runs import copy_results

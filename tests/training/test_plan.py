@@ -1,117 +1,101 @@
-from dataclasses import replace
+"""How a machine trains a config, and what is off."""
 
-import pandas as pd
 import pytest
 from mmengine.config import Config
 
 from epic100.base.errors import EpicError
-from epic100.segments.segment_list import COLUMNS
 from epic100.training.device import Placement
-from epic100.training.plan import check_validation, epoch_seconds, make_plan
-from epic100.training.trial import Trial
+from epic100.training.plan import Off, plan_run
+from epic100.training.settings import TrainSettings
 
-PAIRS = [(0, 0, 3), (0, 1, 1), (2, 1, 0)]
-TRIAL = Trial(
-    step_seconds=0.5,
-    load_seconds=0.02,
-    parameters=3_794_322,
-    memory=None,
-    shape=(1, 3, 13, 160, 160),
-    weights=None,
-    off=["compile is off: no compiler"],
-)
+LIST = "a.MP4 0 9 1 1 a_0\na.MP4 9 18 1 1 a_1\n"
 
 
-def table(*labels):
-    rows = [("P01/P01_01.MP4", 0, 50, verb, noun, f"P01_01_{i}") for i, (verb, noun) in
-            enumerate(labels)]  # fmt: skip
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+@pytest.fixture
+def plan(tmp_path):
+    """A plan for settings, some processes and a val list."""
+
+    def planned(processes=1, val=LIST, **settings):
+        (tmp_path / "val.txt").write_text(val)
+        loader = {"batch_size": 8, "dataset": {"ann_file": str(tmp_path / "val.txt")}}
+        config = Config({
+            "train_dataloader": loader, "val_dataloader": loader, "test_dataloader": loader,
+            "val_cfg": {"type": "ValLoop"}, "val_evaluator": {"type": "EpicPairMetric"},
+            "optim_wrapper": {"type": "OptimWrapper"},
+            "model": {"type": "ChannelsLastRecognizer3D"}, "custom_hooks": [{"type": "A"}],
+        })  # fmt: skip
+        before = config.to_dict()
+        made = plan_run(
+            config, TrainSettings("x.py", **settings), Placement("cpu", processes), work_dir="w",
+            classes=(4, 5),
+        )  # fmt: skip
+        assert config.to_dict() == before
+        return made
+
+    return planned
 
 
-def config(**changes):
-    made = Config({
-        "model": {"type": "Recognizer3D", "backbone": {"type": "X3D"},
-                  "cls_head": {"dropout_ratio": 0.5, "label_smooth_eps": 0.1}},
-        "train_dataloader": {"batch_size": 2, "num_workers": 0},
-        "train_cfg": {"max_epochs": 10, "val_interval": 5}, "work_dir": "work_dirs/abc",
-        "optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.01}},
-        "auto_scale_lr": {"enable": True, "base_batch_size": 32},
-        "custom_hooks": [{"type": "AccumulateHook", "parts": 2}], "load_from": None,
-    })  # fmt: skip
-    made.merge_from_dict(changes)
-    return made
+def test_the_batch_is_shared_among_processes_and_parts_and_is_still_the_same_batch(plan):
+    made = plan(processes=2, accumulate=2)
+    config = made.config
+    assert config.train_dataloader.batch_size == made.share == 4  # the hook splits it again
+    assert config.val_dataloader.batch_size == config.test_dataloader.batch_size == 4
+    assert made.batch == 8 and made.parts == 2
+    assert config.launcher == "pytorch" and config.val_evaluator.collect_device == "gpu"
+    with pytest.raises(EpicError, match="^train.batch_size is 8; expected a multiple of 6"):
+        plan(processes=2, accumulate=3)
 
 
-def plan(train, val=None, made=None, processes=2):
-    return make_plan(
-        made or config(), train=train, val=val, pairs=PAIRS, classes=(3, 2),
-        placement=Placement("cpu", processes), trial=TRIAL, off=["bf16 is off"],
-    )  # fmt: skip
+def test_hooks_that_are_added_come_last_in_a_fixed_order(plan):
+    made = plan(accumulate=2, compile=True)
+    assert [hook["type"] for hook in made.config.custom_hooks] == [
+        "A", "CompileHook", "AccumulateHook",
+    ]  # fmt: skip
+    less = made.without_compile("no compiler")
+    assert [hook["type"] for hook in less.config.custom_hooks] == ["A", "AccumulateHook"]
+    assert not less.compiled and less.off == (Off("compile", "no compiler"),)
+    assert made.compiled and len(made.config.custom_hooks) == 3
 
 
-def test_the_table_says_data_model_schedule_device_and_time():
-    rows = dict(plan(table((0, 0), (0, 0), (0, 1), (0, 0), (2, 1))).rows)
-    assert rows["data"] == "5 segments of 1 videos, 3 pairs"
-    assert rows["model"] == (
-        "Recognizer3D, backbone X3D, 3.79 M parameters; 13 frames of 160 x 160"
+def test_autocast_is_off_on_a_cpu_and_the_plan_lists_it(plan):
+    made = plan(precision="bf16")
+    assert made.config.optim_wrapper.type == "OptimWrapper" and made.dtype == "float32"
+    assert [str(off) for off in made.off] == [
+        "precision bf16 is off: MMEngine's autocast needs a GPU; fp32 instead"
+    ]
+
+
+def test_channels_last_can_be_switched_off(plan):
+    assert plan().channels_last
+    assert plan().config.model.type == "ChannelsLastRecognizer3D"
+    made = plan(channels_last=False)
+    assert made.config.model.type == "Recognizer3D" and not made.channels_last
+
+
+def test_validation_knows_the_classes_and_how_many_segments_it_takes(plan):
+    made = plan()
+    assert made.config.val_evaluator.num_verbs == 4 and made.config.val_evaluator.num_nouns == 5
+    assert made.validated == len(made.val) == 2 and not made.off
+    made.config.val_dataloader.dataset.part = 1
+    assert made.validated == 1
+
+
+def test_an_empty_val_list_switches_validation_off_and_the_plan_lists_it(plan):
+    made = plan(val="")
+    assert made.val is None and made.validated == 0
+    assert made.config.val_dataloader is made.config.val_cfg is made.config.val_evaluator is None
+    (off,) = made.off
+    assert off.what == "validation" and off.why.endswith("val.txt has no segment to validate on")
+
+
+def test_a_training_on_val_validates_on_nothing_and_the_plan_says_why(plan):
+    (off,) = plan(split="trainval").off
+    assert str(off) == (
+        "validation is off: `train: split: trainval` leaves no segment to validate on"
     )
-    assert rows["schedule"] == (
-        "10 epochs of 2 steps; batch 4 = 2 processes x 2 parts x 1; SGD, lr 0.00125 = 0.01 x 4/32"
-    )
-    assert rows["device"].startswith("CPU, 2 x ")
-    assert rows["head"] == ("dropout 0.5, label smoothing 0.1, no logit adjustment, no average")
-    # Each of 10 epochs: 2 steps of 0.5 s and 2 segments of 0.02 s, loaded in between.
-    assert rows["time"].startswith("about 11 s (0.50 s a step")
 
 
-def test_what_cannot_be_learned_or_was_switched_off_is_warned_of():
-    text = plan(table((0, 0), (0, 1)), table((0, 0), (1, 1), (1, 1))).text()
-    for words in (
-        "warning: 1 of 3 pairs have no segment to learn from, verb 2 with noun 1 first",
-        "warning: 2 of 3 verbs have no segment to learn from and are never predicted",
-        "warning: 2 of 3 val segments (66.7 %) are of 1 pairs that train never has",
-        "warning: bf16 is off",
-        "warning: compile is off: no compiler",
-        "warning: a batch of 4 is larger than the data: 2 segments",
-    ):
-        assert words in text
-    assert "nouns have no segment" not in text
-
-
-def test_a_learning_rate_of_0_and_an_empty_val_split_are_warned_of():
-    made = config(**{"optim_wrapper.optimizer.lr": 0.0})
-    said = plan(table((0, 0)), made=made).warnings
-    assert "the learning rate is 0: nothing will be learned" in said
-    assert "no segment to validate on: training runs without validation" in said
-
-
-def with_val(tmp_path, text):
-    (tmp_path / "val.txt").write_text(text)
-    return config(
-        val_dataloader={"dataset": {"ann_file": str(tmp_path / "val.txt")}},
-        val_cfg={"type": "ValLoop"},
-        val_evaluator={"type": "EpicPairMetric"},
-    )
-
-
-def test_an_empty_val_list_switches_validation_off(tmp_path):
-    made = with_val(tmp_path, "")
-    assert check_validation(made) is None
-    assert made.val_dataloader is made.val_cfg is made.val_evaluator is None
-
-
-def test_a_val_list_without_labels_is_one_line_that_names_the_first(tmp_path):
-    made = with_val(tmp_path, "a.MP4 0 9 1 1 a_0\na.MP4 0 9 -1 -1 a_1\na.MP4 0 9 -1 -1 a_2\n")
+def test_a_val_list_without_labels_is_one_line_that_names_the_first(plan):
+    val = "a.MP4 0 9 1 1 a_0\na.MP4 0 9 -1 -1 a_1\na.MP4 0 9 -1 -1 a_2\n"
     with pytest.raises(EpicError, match=r"val.txt: a_1 and 1 more segments have no verb or noun"):
-        check_validation(made)
-
-
-@pytest.mark.parametrize("device, load_seconds, seconds", [
-    ("cuda", 0.1, 5.0),  # 10 steps of 0.5 s; 2 segments of 0.1 s each are loaded meanwhile
-    ("cuda", 2.0, 40.0),  # the loader is the limit
-    ("cpu", 0.1, 7.0),  # one after the other
-])  # fmt: skip
-def test_the_estimate_lets_workers_load_while_a_gpu_computes(device, load_seconds, seconds):
-    made = config(**{"train_dataloader.num_workers": 1})
-    trial = replace(TRIAL, load_seconds=load_seconds)
-    assert epoch_seconds(made, Placement(device, 1), trial, 10, 0) == pytest.approx(seconds)
+        plan(val=val)

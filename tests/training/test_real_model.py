@@ -10,10 +10,12 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from epic100.segments.pairs import read_pairs, write_pairs
-from epic100.training import TrainSettings, build_config
-from epic100.training.device import Placement, fit_device
+from epic100.training.config import build_config
+from epic100.training.device import Placement
+from epic100.training.plan import plan_run
+from epic100.training.settings import TrainSettings
 from epic100.training.stamp import open_work_dir, run_stamp
-from epic100.training.trial import try_step
+from epic100.training.start_check import check_start
 
 CONFIG = "config/x3d_s_epic_rgb_segments.py"
 PAIRS = 3568  # of EPIC_100_train.csv
@@ -37,47 +39,45 @@ def results(lab, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def config(lab, results):
+def plan(lab, results):
     import epic100.mmaction  # noqa: F401
 
     init_default_scope("mmaction")
     settings = TrainSettings(config=CONFIG, batch_size=2, workers=0, device="cpu", epochs=1,
                              options={"train_cfg.val_interval": 9})  # fmt: skip
     made = build_config(settings, str(results), lab.root)
-    made.work_dir = str(open_work_dir(results / "work_dirs", run_stamp(made)))
-    fit_device(made, settings, Placement("cpu", 1))
-    for loader in (made.train_dataloader, made.val_dataloader):
-        loader.num_workers, loader.persistent_workers = 0, False
-    return made
+    work_dir = open_work_dir(results / "work_dirs", run_stamp(made))
+    return plan_run(made, settings, Placement("cpu", 1), work_dir=work_dir, classes=(97, 300))
 
 
 @pytest.fixture(scope="module")
-def kinetics(config, tmp_path_factory):
+def kinetics(plan, tmp_path_factory):
     """Weights of the same model with the head of Kinetics-400, as its checkpoint is shaped."""
     from mmaction.registry import MODELS
 
+    model = plan.config.model
     path = tmp_path_factory.mktemp("weights") / "x3d_s_kinetics400.pth"
-    spec = {**config.model, "cls_head": {**config.model.cls_head, "num_classes": 400}}
+    spec = {**model, "cls_head": {**model.cls_head, "num_classes": 400}}
     torch.manual_seed(7)
     torch.save({"meta": {}, "state_dict": MODELS.build(spec).state_dict()}, path)
     return path
 
 
-def test_a_step_is_tried_and_all_kinetics_weights_but_the_last_layer_fit(config, kinetics):
-    config.load_from = str(kinetics)
-    trial = try_step(config, Placement("cpu", 1))
-    assert trial.shape == (1, 3, 13, 160, 160)
-    assert trial.parameters == 10_285_554  # 2.98 M of the backbone; fc2 is 3,568 x 2,048 and biases
-    assert trial.step_seconds > 0 and trial.load_seconds > 0
-    fit = trial.weights
+def test_a_step_is_tried_and_all_kinetics_weights_but_the_last_layer_fit(plan, kinetics):
+    plan.config.load_from = str(kinetics)
+    check = check_start(plan)
+    assert check.shape == (1, 3, 13, 160, 160)
+    assert check.parameters == 10_285_554  # 2.98 M of the backbone; fc2 is 3,568 x 2,048 and biases
+    assert check.step_seconds > 0 and check.load_seconds > 0
+    fit = check.weights
     assert set(fit.other_size) == {"cls_head.fc2.weight", "cls_head.fc2.bias"} and not fit.absent
     assert fit.taken == fit.wanted - 2 == 566
     assert "cls_head.fc2.weight (400x2048 there, 3568x2048 here)" in fit.line()
 
 
-def test_one_real_step_from_kinetics_weights_moves_every_layer(config, kinetics):
-    config.load_from = str(kinetics)
-    runner = Runner.from_cfg(config)
+def test_one_real_step_from_kinetics_weights_moves_every_layer(plan, kinetics):
+    plan.config.load_from = str(kinetics)
+    runner = Runner.from_cfg(plan.config)
     runner.train()
     assert runner.iter == 1
     start, now = torch.load(kinetics, weights_only=True)["state_dict"], runner.model.state_dict()

@@ -3,16 +3,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 
-from epic100.base.errors import EpicError
 from epic100.model.model_file import load_model
-from epic100.prediction import PredictSettings, predict
+from epic100.prediction.predict import PredictSettings, predict
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.cleaning import pool
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
-from epic100.training import TrainSettings, build_config, set_epochs, train
+from epic100.training.run import train
+from epic100.training.settings import TrainSettings
 from support import small_runs
 from support.small_runs import copy_results
 
@@ -83,20 +82,6 @@ def test_weights_of_another_head_are_taken_but_for_the_last_layer_and_it_is_said
     assert model.trained_on["load_from"] == str(tmp_path / "kinetics.pth")
 
 
-def test_settings_reach_the_config_and_schedules_follow_the_epochs(lab):
-    config = build_config(
-        settings(epochs=20, target_fps=30, seed=7, options={"optim_wrapper.optimizer.lr": 0.5}),
-        lab.results, lab.root,
-    )  # fmt: skip
-    assert config.train_cfg.max_epochs == 20
-    assert config.param_scheduler[1]["end"] == 20 and config.param_scheduler[1]["T_max"] == 19
-    steps = {step["type"]: step for step in config.train_dataloader.dataset.pipeline}
-    assert steps["SampleFrames"]["target_fps"] == 30
-    assert config.randomness["seed"] == config.train_dataloader.dataset.seed == 7
-    assert config.optim_wrapper.optimizer.lr == 0.5
-    assert config.train_dataloader.dataset.ann_file == f"{lab.results}/clean/train.txt"
-
-
 def test_training_on_train_and_val_takes_their_pairs_and_validates_on_nothing(lab, results):
     clean = results / "clean"
     lists = [(clean / f"{split}.txt").read_text() for split in ("train", "val")]
@@ -109,27 +94,6 @@ def test_training_on_train_and_val_takes_their_pairs_and_validates_on_nothing(la
     assert model.pairs == read_pairs(clean / "trainval_pairs.tsv")
     log = "".join(path.read_text() for path in results.glob("work_dirs/*/*/*.log"))
     assert "Epoch(train)" in log and "Epoch(val)" not in log
-
-
-def test_a_config_that_takes_no_notice_of_the_split_is_one_error(lab, tmp_path):
-    config = tmp_path / "mine.py"
-    config.write_text(f"train_dataloader = dict(dataset=dict(ann_file='{lab.results}/train.txt'))")
-    with pytest.raises(EpicError, match=r"mine\.py: trains on train, but .* is trainval; .*_SPLIT"):
-        build_config(settings(config=str(config), split="trainval"), lab.results, lab.root)
-
-
-def test_set_epochs_leaves_a_schedule_alone_that_ends_earlier():
-    config = Config({"train_cfg": {"max_epochs": 8}, "param_scheduler": [{"end": 1}, {"end": 8}]})
-    set_epochs(config, 5)
-    assert [part["end"] for part in config.param_scheduler] == [1, 5]
-
-
-@pytest.mark.parametrize("kwargs, words", [
-    ({"config": "config/none.py"}, "config/none.py: no such MMEngine config"),
-])  # fmt: skip
-def test_a_file_that_is_not_there_is_named(lab, kwargs, words):
-    with pytest.raises(EpicError, match=words):
-        build_config(settings(**kwargs), lab.results, lab.root)
 
 
 def test_another_backbone_of_mmaction2_trains_and_predicts(lab, results):

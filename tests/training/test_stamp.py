@@ -1,9 +1,13 @@
 import json
+import shutil
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
-from epic100.training import TrainSettings, build_config
-from epic100.training.stamp import differences, open_work_dir, read_stamp, run_stamp
+from epic100.training.config import build_config
+from epic100.training.settings import TrainSettings
+from epic100.training.stamp import differences, open_work_dir, read_stamp, run_stamp, stamp_name
 from support.small_runs import copy_results
 
 
@@ -13,8 +17,70 @@ def results(lab, tmp_path):
 
 
 def stamp(lab, results, processes=1, **settings):
-    chosen = {"config": "config/x3d_demo.py", **settings}
-    return run_stamp(build_config(TrainSettings(**chosen), str(results), lab.root), processes)
+    chosen = TrainSettings.from_section({"config": "config/x3d_demo.py", **settings})
+    return run_stamp(build_config(chosen, str(results), lab.root), processes)
+
+
+# Each field of the settings with a value that makes another run ...
+ANOTHER_RUN = {
+    "config": "config/slowonly_demo.py",
+    "split": "trainval",
+    "load_from": "weights.pth",
+    "target_fps": 30,
+    "epochs": 3,
+    "batch_size": 4,
+    "videos_at_once": 2,
+    "seed": 1,
+    "options": {"optim_wrapper.optimizer.lr": 0.5},
+    "scale_lr": False,
+    "label_smoothing": 0.2,
+    "logit_adjustment": 1.0,
+    "ema": 0.9,
+    "dropout": 0.3,
+}
+# ... or with one that does not: how it is loaded, computed, saved and watched.
+THE_SAME_RUN = {
+    "workers": 3,
+    "max_broken": 0.5,
+    "checkpoint": {"iterations": 2, "seconds": 5, "keep": 9},
+    "validate": {"every": 3, "segments": 2},
+    "device": "cpu",
+    "gpus": 0,
+    "precision": "bf16",
+    "channels_last": False,
+    "compile": True,
+    "accumulate": 2,
+}
+
+
+def test_every_field_of_the_settings_is_known_to_make_another_run_or_not():
+    names = [field.name for field in fields(TrainSettings)]
+    assert sorted([*ANOTHER_RUN, *THE_SAME_RUN]) == sorted(names)
+
+
+@pytest.mark.parametrize("name", ANOTHER_RUN)
+def test_a_field_that_changes_what_is_learned_changes_the_stamp(lab, results, name):
+    shutil.copy(results / "clean/val.txt", results / "clean/trainval.txt")
+    shutil.copy(results / "clean/pairs.tsv", results / "clean/trainval_pairs.tsv")
+    assert stamp(lab, results) != stamp(lab, results, **{name: ANOTHER_RUN[name]})
+
+
+def test_a_field_that_does_not_change_what_is_learned_leaves_the_stamp(lab, results):
+    for name, value in THE_SAME_RUN.items():
+        assert TrainSettings.from_section({"config": "", name: value}) != TrainSettings("")
+        assert stamp(lab, results) == stamp(lab, results, **{name: value}), name
+
+
+def test_a_work_dir_made_before_is_found_again(lab, results):
+    """The first version wrote demo_stamp.json for the demo, in a folder of this name."""
+    before = json.loads((Path(__file__).parent / "data/demo_stamp.json").read_text())
+    assert stamp_name(before) == "28c1d20a84d7"
+    pairs = (results / "clean/pairs.tsv").read_text().splitlines(keepends=True)
+    eight = [pairs[0], *(f"{number}\t{number}\t0\t1\n" for number in range(8))]
+    (results / "clean/pairs.tsv").write_text("".join(eight))
+    now = stamp(lab, results)
+    files = {name: before[name] for name in ("clean list", "pair table")}
+    assert {**now, **files} == before
 
 
 def test_where_files_stand_and_how_they_are_loaded_make_no_other_run(lab, results, tmp_path):

@@ -1,7 +1,8 @@
 """Rule figures_training: the training's history -> its curves."""
 
 from epic100.base.rule_log import rule_log
-from epic100.figures.training import plot_training, read_history
+from epic100.figures.training import plot_training
+from epic100.training.epoch_table import read_epochs
 
 with rule_log(snakemake.log[0]):
-    plot_training(read_history(snakemake.input.history), snakemake.output.training)
+    plot_training(read_epochs(snakemake.input.history), snakemake.output.training)

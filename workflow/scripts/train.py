@@ -3,11 +3,12 @@
 import os
 
 from epic100.base.rule_log import rule_log
-from epic100.training import TrainSettings, launch
+from epic100.training.launch import launch
+from epic100.training.settings import TrainSettings
 
 with rule_log(snakemake.log[0]):
     launch(
-        TrainSettings(**{**snakemake.params.settings, "config": snakemake.input.config}),
+        TrainSettings.from_section({**snakemake.params.settings, "config": snakemake.input.config}),
         snakemake.output.model,
         history_path=snakemake.output.history,
         results="results",

@@ -1,14 +1,11 @@
 """How the training went: loss, accuracy, learning rate, and where its time went."""
 
 import os
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from epic100.base.errors import EpicError
-from epic100.base.text_table import read_table
 from epic100.figures.style import (
     BLACK,
     BLUE,
@@ -20,38 +17,11 @@ from epic100.figures.style import (
     time_unit,
 )
 
-COLUMNS = (
-    "epoch", "iter", "lr", "loss", "verb_top1", "verb_top5", "noun_top1", "noun_top5",
-    "action_top1", "action_top5", "samples_per_s", "data_share", "seconds",
-)  # fmt: skip
-
-
-def read_history(path: str | os.PathLike) -> pd.DataFrame:
-    """`results/training.tsv` as floats, a row an epoch; NaN where a field is empty.
-
-    Accuracies in percent, `seconds` of the epoch, `data_share` of them (0 to 1) spent waiting for
-    data. Raises EpicError naming file, line and column for a field that is no number.
-    """
-    path = Path(path)
-    about = f"the training history of the rule train, tab-separated {' '.join(COLUMNS)}"
-    rows = []
-    for line, texts in read_table(path, COLUMNS, about=about):
-        row = {}
-        for name in COLUMNS:
-            try:
-                row[name] = float(texts[name] or "nan")
-            except ValueError as error:
-                raise EpicError(
-                    f"{path}: line {line}: {name} is {texts[name]!r}; expected a number or nothing"
-                ) from error
-        rows.append(row)
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=float)
-
 
 def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
     """Four panels over epochs: loss, accuracy on val, learning rate, time by what it was spent on.
 
-    `history`: as `read_history` gives it.
+    `history`: as `read_epochs` gives it.
     """
     seconds = history["seconds"].sum()
     title, hint = "No epoch was logged", ""

@@ -1,11 +1,14 @@
 """The hook that saves a run, picks it up again and stops it on a signal."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 from mmaction.registry import HOOKS
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
 from epic100.training.checkpoints import (
@@ -21,6 +24,7 @@ from epic100.training.checkpoints import (
 )
 from epic100.training.collective import on_rank_0
 from epic100.training.device import bare
+from epic100.training.hook_order import PRIORITIES
 from epic100.training.loop import ResumableEpochLoop
 from epic100.training.stamp import FILE as STAMP
 from epic100.training.stamp import differences, read_stamp, run_stamp
@@ -43,7 +47,7 @@ class SafeCheckpointHook(Hook):
         without it only where the Runner is told to (`resume`).
     """
 
-    priority = "VERY_LOW"
+    priority = PRIORITIES["SafeCheckpointHook"]
 
     def __init__(
         self,
@@ -51,7 +55,7 @@ class SafeCheckpointHook(Hook):
         seconds: float | None = 600.0,
         keep: int = 2,
         go_on: bool = False,
-    ):
+    ) -> None:
         if keep < 2:
             raise EpicError(f"checkpoint.keep is {keep}; expected 2 or more: the newest may break")
         self.iterations, self.seconds, self.keep, self.go_on = iterations, seconds, keep, go_on
@@ -59,7 +63,7 @@ class SafeCheckpointHook(Hook):
         self._stamp: dict[str, str] = {}
         self._config_text = ""
 
-    def before_run(self, runner) -> None:
+    def before_run(self, runner: Runner) -> None:
         """Decide, alike on all ranks, what to resume from, before the Runner loads anything."""
         if not isinstance(runner.train_loop, ResumableEpochLoop):
             raise EpicError(
@@ -83,7 +87,7 @@ class SafeCheckpointHook(Hook):
                 "take another work directory"
             )
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Look for room on the disk before hours are spent."""
         model = bare(runner.model)
         weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
@@ -96,7 +100,9 @@ class SafeCheckpointHook(Hook):
             on_rank_0(lambda: keep_as_best(best))
         self._config_text = runner.cfg.pretty_text  # takes a while, each time
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Save where it is time to; save and stop where a signal came."""
         loop, done = runner.train_loop, runner.iter + 1
         last = batch_idx + 1 == len(runner.train_dataloader)
@@ -112,7 +118,9 @@ class SafeCheckpointHook(Hook):
                     "goes on from there"
                 )
 
-    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Stop inside a validation; the state before it was saved."""
         if runner.train_loop.stop_requested():
             raise EpicError(
@@ -122,11 +130,10 @@ class SafeCheckpointHook(Hook):
                 "same command goes on from there"
             )
 
-    def after_whole_epoch(self, runner, metrics: dict) -> None:
+    def after_whole_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Save the state after an epoch and its validation; keep the best by action top-1."""
-        score = metrics.get(ACTION_TOP1)
-        best = runner.message_hub.get_info("best_action_top1")
-        better = score is not None and (best is None or score > best)
+        score = metrics.get(ACTION_TOP1, -math.inf)
+        better = score > runner.message_hub.get_info("best_action_top1", -math.inf)
         if better:
             runner.message_hub.update_info("best_action_top1", float(score))
             runner.message_hub.update_info("best_iter", runner.iter)
@@ -134,7 +141,7 @@ class SafeCheckpointHook(Hook):
         if better:
             on_rank_0(lambda: keep_as_best(path))
 
-    def _save(self, runner, epoch: int, done: int) -> Path:
+    def _save(self, runner: Runner, epoch: int, done: int) -> Path:
         path = checkpoint_path(runner.work_dir, done)
         try:
             state = collect_state(runner, epoch, done, self._config_text)
@@ -148,25 +155,10 @@ class SafeCheckpointHook(Hook):
         self._saved_at = runner.train_loop.clock
         return path
 
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """In a resume, give each rank back what was its own."""
         if runner._resume:
             take_own_state(runner, checkpoint)
-
-
-def fit_checkpoints(config: Config, chosen: dict) -> None:
-    """Put `train: checkpoint:` into an MMEngine config and let the run go on by itself.
-
-    Raises EpicError where the config saves in another way.
-    """
-    hook = config.default_hooks.get("checkpoint") or {}
-    if hook.get("type") != SafeCheckpointHook.__name__:
-        raise EpicError(
-            f"{config.filename}: default_hooks.checkpoint is {hook.get('type')}; expected "
-            f"{SafeCheckpointHook.__name__}, as in config/x3d_s_epic_rgb_segments.py: MMEngine's "
-            "own cannot be killed at any moment"
-        )
-    hook.update(chosen, go_on=True)
 
 
 def _pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
@@ -179,7 +171,7 @@ def _pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
     return str(path)
 
 
-def _adopted_stamp(path: str, config) -> dict[str, str]:
+def _adopted_stamp(path: str, config: Config) -> dict[str, str]:
     content = read_checkpoint(path)
     ours = run_stamp(config, get_world_size())
     # The file that is resumed stands where the run's start weights stood.

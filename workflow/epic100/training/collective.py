@@ -1,7 +1,7 @@
-"""What the processes of one training tell each other, besides gradients."""
+"""What the processes of one training exchange, besides gradients."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mmengine.dist import broadcast_object_list, is_main_process
 
@@ -12,13 +12,13 @@ Result = TypeVar("Result")
 
 def on_rank_0(task: Callable[[], Result]) -> Result:
     """Do `task` on rank 0 only; every rank gets its result, or raises its EpicError."""
-    told = [None, None]
+    outcome: list[Any] = [None, None]  # the result, or the message of an error
     if is_main_process():
         try:
-            told[0] = task()
+            outcome[0] = task()
         except EpicError as error:
-            told[1] = str(error)
-    broadcast_object_list(told)
-    if told[1] is not None:
-        raise EpicError(told[1])
-    return told[0]
+            outcome[1] = str(error)
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise EpicError(outcome[1])
+    return outcome[0]

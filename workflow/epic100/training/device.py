@@ -1,24 +1,26 @@
-"""Where a training runs: its processes, their share of the batch, precision and compilation.
+"""Where a training runs, and the means for it: several processes, autocast, compilation, parts.
 
-What stands here changes time and memory, never what is learned (up to rounding, and BatchNorm and
-dropout over several processes), so it is applied after a run's stamp is taken.
+What is here changes time and memory, never what is learned (but for rounding, and for BatchNorm
+and dropout over several processes).
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmaction.registry import HOOKS
-from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.model import BaseModel, MMDistributedDataParallel, is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
+from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
+from epic100.training.hook_order import PRIORITIES
 
 CHANNELS_LAST = "ChannelsLastRecognizer3D"
-AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True)
@@ -29,88 +31,41 @@ class Placement:
     processes: int
 
 
-def place(device: str, gpus: int | None, there: int) -> Placement:
-    """Settle `train: device:` and `train: gpus:` on a machine that has `there` GPUs.
+def choose_device(device: str, gpus: int | None, available: int) -> Placement:
+    """Choose where to train.
 
-    `gpus` None is one GPU where there is one, else the CPU; on the CPU it is a number of processes.
-    Raises EpicError where the machine does not have what was asked for.
+    Args:
+        device: `train: device:`, auto, cuda or cpu.
+        gpus: `train: gpus:`; None is one GPU where there is one, else the CPU. On the CPU it is a
+            number of processes.
+        available: GPUs of this machine.
+
+    Raises:
+        EpicError: The machine does not have what was asked for.
     """
     if device == "cuda" and gpus == 0:
         raise EpicError("train.gpus is 0 and train.device is cuda; set one of the two otherwise")
-    if device == "cpu" or gpus == 0 or (device == "auto" and gpus is None and not there):
+    if device == "cpu" or gpus == 0 or (device == "auto" and gpus is None and not available):
         return Placement("cpu", gpus or 1)
     wanted = gpus or 1
-    if wanted > there:
+    if wanted > available:
         key = "train.device is cuda" if gpus is None else f"train.gpus is {gpus}"
         raise EpicError(
-            f"{key}, but torch {torch.__version__} sees {there} GPUs here; expected at least "
+            f"{key}, but torch {torch.__version__} sees {available} GPUs here; expected at least "
             f"{wanted}: set `train: gpus:` to null (one if there is one), to 0 (the CPU), or ask "
             "Slurm for them"
         )
     return Placement("cuda", wanted)
 
 
-def fit_device(config: Config, settings, placement: Placement) -> list[str]:
-    """Put placement, precision, layout and accumulation into the MMEngine config, in place.
-
-    `batch_size` of the loaders counts all segments of a step: each process loads its share, and
-    `accumulate` splits that again. Returns a line for each thing that was asked for and is off.
-    Raises EpicError where the batch cannot be shared evenly.
-    """
-    _share_batch(config, placement.processes, settings.accumulate)
-    off = []
-    hooks = list(config.get("custom_hooks") or [])
-    if settings.precision != "fp32":
-        reason = _no_autocast(settings.precision, placement.device)
-        if reason:
-            off.append(f"precision {settings.precision} is off, fp32 instead: {reason}")
-        else:
-            config.optim_wrapper.type = "AmpOptimWrapper"
-            config.optim_wrapper.dtype = AUTOCAST[settings.precision]
-            # bf16 has the exponents of fp32: its gradients need no scaling against underflow.
-            scale = "dynamic" if settings.precision == "fp16" else {"enabled": False}
-            config.optim_wrapper.loss_scale = scale
-    if not settings.channels_last and config.model.type == CHANNELS_LAST:
-        config.model.type = "Recognizer3D"
-    if settings.compile:
-        hooks.append({"type": "CompileHook"})
-    if settings.accumulate > 1:
-        hooks.append({"type": "AccumulateHook", "parts": settings.accumulate})
-    config.custom_hooks = hooks
-    if placement.processes > 1:
-        config.launcher = "pytorch"
-        config.model_wrapper_cfg = {"type": "EpicDistributed", "broadcast_buffers": False}
-        if config.get("val_evaluator"):  # else ranks swap their results through files in `.`
-            config.val_evaluator.collect_device = "gpu"
-    return off
+def autocast(dtype: str, device: str) -> AbstractContextManager[None]:
+    """The autocast that a training in this dtype runs under."""
+    return nullcontext() if dtype == "float32" else torch.autocast(device, getattr(torch, dtype))
 
 
-def drop_compile(config: Config) -> None:
-    """Take compilation out of the config again, where a trial of it failed."""
-    config.custom_hooks = [hook for hook in config.custom_hooks if hook["type"] != "CompileHook"]
-
-
-def autocast(config: Config, device: str) -> AbstractContextManager:
-    """The autocast that training will run under."""
-    name = config.optim_wrapper.get("dtype")
-    return torch.autocast(device, getattr(torch, name)) if name else nullcontext()
-
-
-def _share_batch(config: Config, processes: int, parts: int) -> None:
-    batch = config.train_dataloader.batch_size
-    if batch % (processes * parts):
-        raise EpicError(
-            f"train.batch_size is {batch}; expected a multiple of {processes * parts} "
-            f"(train.gpus {processes} x train.accumulate {parts}), so that all get the same share"
-        )
-    config.train_dataloader.batch_size = batch // processes
-    for loader in (config.get("val_dataloader"), config.get("test_dataloader")):
-        if loader:
-            loader.batch_size = max(1, loader.batch_size // processes)
-
-
-def _no_autocast(precision: str, device: str) -> str | None:
-    if device == "cpu":
+def autocast_refused(precision: str, device: str) -> str | None:
+    """Why this precision cannot be had on the device; None where it can."""
+    if precision != "fp32" and device == "cpu":
         return "MMEngine's autocast needs a GPU"
     if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return f"{torch.cuda.get_device_name()} has no bf16; fp16 may do"
@@ -121,7 +76,7 @@ def _no_autocast(precision: str, device: str) -> str | None:
 class EpicDistributed(MMDistributedDataParallel):
     """MMEngine's wrapper for one process of several, which goes without a GPU, too."""
 
-    def __init__(self, module: torch.nn.Module, **kwargs):
+    def __init__(self, module: torch.nn.Module, **kwargs: Any) -> None:
         if not next(module.parameters()).is_cuda:
             kwargs["device_ids"] = None  # MMEngine names a GPU, on any machine
         super().__init__(module, **kwargs)
@@ -132,7 +87,9 @@ class CompileHook(Hook):
     """Run the backbone through `torch.compile` in training; validation stays as it is, since its
     other picture size and batch would each cost a compilation of their own."""
 
-    def before_train(self, runner) -> None:
+    priority = PRIORITIES["CompileHook"]
+
+    def before_train(self, runner: Runner) -> None:
         """Compile at the first batch of each shape; weights keep their names."""
         compile_backbone(bare(runner.model).backbone)
 
@@ -143,7 +100,7 @@ def compile_backbone(backbone: torch.nn.Module) -> None:
     With sizes left open a second shape would recompile for any, and a resumed run, which meets
     shapes in another order, would run other kernels.
     """
-    eager: Callable = backbone.forward
+    eager: Callable[..., torch.Tensor] = backbone.forward
     compiled = torch.compile(eager, dynamic=False)
     backbone.forward = lambda x: (compiled if backbone.training else eager)(x)
 
@@ -156,10 +113,12 @@ class AccumulateHook(Hook):
     never hangs over a checkpoint or the end of an epoch, and a resumed run stays exact.
     """
 
-    def __init__(self, parts: int):
+    priority = PRIORITIES["AccumulateHook"]
+
+    def __init__(self, parts: int) -> None:
         self.parts = parts
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Put the loop over parts in place of the model's own step."""
         model = runner.model
         model.train_step = lambda data, optim_wrapper: step_in_parts(
@@ -167,11 +126,19 @@ class AccumulateHook(Hook):
         )
 
 
-def step_in_parts(model, data: dict, optim_wrapper, parts: int) -> dict[str, torch.Tensor]:
+def step_in_parts(
+    model: BaseModel | MMDistributedDataParallel,
+    data: dict[str, Any],
+    optim_wrapper: OptimWrapper,
+    parts: int,
+) -> dict[str, torch.Tensor]:
     """One optimizer step on `data` in up to `parts` forward and backward passes.
 
     The gradient is that of the mean loss over the whole batch; over several processes it is
-    exchanged once. Returns the logged figures, averaged in the same way.
+    exchanged once.
+
+    Returns:
+        The logged figures, averaged in the same way.
     """
     module, total = bare(model), len(data["inputs"])
     size = -(-total // parts)
@@ -181,7 +148,7 @@ def step_in_parts(model, data: dict, optim_wrapper, parts: int) -> dict[str, tor
         piece = {key: values[start : start + size] for key, values in data.items()}
         share = len(piece["inputs"]) / total
         last = start == starts[-1]
-        with nullcontext() if last or not is_model_wrapper(model) else model.no_sync():
+        with model.no_sync() if is_model_wrapper(model) and not last else nullcontext():
             with optim_wrapper.optim_context(model):
                 losses = model._run_forward(module.data_preprocessor(piece, True), mode="loss")
             loss, figures = module.parse_losses(losses)
@@ -193,6 +160,6 @@ def step_in_parts(model, data: dict, optim_wrapper, parts: int) -> dict[str, tor
     return logged
 
 
-def bare(model: torch.nn.Module) -> torch.nn.Module:
+def bare(model: BaseModel | MMDistributedDataParallel) -> BaseModel:
     """The model itself, out of the wrapper that several processes put around it."""
     return model.module if is_model_wrapper(model) else model

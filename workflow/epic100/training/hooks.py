@@ -1,9 +1,14 @@
 """What is drawn at random in a training, as functions of what is known at any moment."""
 
+from typing import Any
+
 import torch
 from mmaction.registry import HOOKS
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from epic100.training.hook_order import PRIORITIES
 
 
 @HOOKS.register_module()
@@ -14,12 +19,12 @@ class SampleSeedHook(Hook):
     drawn anew here nothing needs restoring, and the number of workers changes no result.
     """
 
-    priority = "VERY_HIGH"
+    priority = PRIORITIES["SampleSeedHook"]
 
-    def before_train_epoch(self, runner) -> None:
+    def before_train_epoch(self, runner: Runner) -> None:
         """Tell the dataset, also in running workers, which epoch it is."""
         runner.train_dataloader.dataset.set_epoch(runner.epoch)
 
-    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed what the model draws in this iteration."""
         torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + get_rank())

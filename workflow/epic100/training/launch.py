@@ -22,8 +22,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from epic100.base.errors import EpicError, from_last_line
 from epic100.base.machine import usable_cores
-from epic100.training.device import place
-from epic100.training.run import TrainSettings, train
+from epic100.training.device import choose_device
+from epic100.training.run import train
+from epic100.training.settings import TrainSettings
 from epic100.training.weights import local_weights
 
 RANK = "epic100.training.rank"
@@ -39,7 +40,7 @@ def launch(settings: TrainSettings, model_path: str | os.PathLike, **where) -> N
     one (SystemExit).
     """
     gpus = torch.cuda.device_count()
-    placement = place(settings.device, settings.gpus, gpus)
+    placement = choose_device(settings.device, settings.gpus, gpus)
     if settings.load_from:
         local_weights(settings.load_from)  # a URL is fetched once, not by each process
     hidden = placement.device == "cpu" and gpus > 0  # MMEngine trains on any GPU that it sees

@@ -4,6 +4,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, all_reduce, get_world_size, is_main_process
@@ -20,7 +21,7 @@ from epic100.training.stop import StopSignals, end_workers, shelter_workers
 class RestOfOrder(Sampler):
     """Another sampler's order without its first `start` samples; its length stays the whole."""
 
-    def __init__(self, order: Sampler):
+    def __init__(self, order: Any) -> None:
         self.order = order
         self.start = 0
 
@@ -47,7 +48,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     Raises EpicError where the loss is NaN or infinite, naming the batch, before anything is saved.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.loss = math.nan
         self.clock = 0.0

@@ -26,9 +26,10 @@ def main(job: dict) -> None:
     _end_with(job.pop("launcher", os.getppid()))
     # Of a 1x1x1 weight alone, whose layout has two names.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    from epic100.training.run import TrainSettings, train
+    from epic100.training.run import train
+    from epic100.training.settings import TrainSettings
 
-    settings = TrainSettings(**job.pop("settings"))
+    settings = TrainSettings.from_section(job.pop("settings"))
     several = int(os.environ["WORLD_SIZE"]) > 1
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -45,7 +46,7 @@ def main(job: dict) -> None:
 def _end_with(parent: int) -> None:
     """End when the launcher is killed: a rank left alone would write into the next run's folder."""
 
-    def watch():
+    def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)

@@ -3,10 +3,8 @@
 import epic100.clips.registered
 import epic100.model.registered
 import epic100.training.checkpoint_hook
-import epic100.training.console
 import epic100.training.device
-import epic100.training.history
 import epic100.training.hooks
 import epic100.training.loop
-import epic100.training.timing
+import epic100.training.telemetry
 import epic100.training.validation  # noqa: F401

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -86,22 +87,22 @@ def read_stamp(work_dir: str | os.PathLike) -> dict[str, str]:
 
 
 def differences(theirs: dict[str, str], ours: dict[str, str]) -> str:
-    """What differs between two stamps, in words; empty where nothing does."""
-    words = []
+    """What differs between two stamps, as text; empty where nothing does."""
+    found = []
     for key in dict.fromkeys([*ours, *theirs]):
         there, here = theirs.get(key, "absent"), ours.get(key, "absent")
         if there != here:
             long = max(len(there), len(here)) > 40
-            words.append(key if long else f"{key} ({there} there, {here} here)")
-    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
-    return ", ".join(words[:SHOWN]) + more
+            found.append(key if long else f"{key} ({there} there, {here} here)")
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return ", ".join(found[:SHOWN]) + more
 
 
 def _digest(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _flatten(name: str, value, into: dict[str, str]) -> None:
+def _flatten(name: str, value: Any, into: dict[str, str]) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             if key not in INDIFFERENT:

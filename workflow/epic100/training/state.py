@@ -5,16 +5,19 @@ each save, and knows nothing of ranks.
 """
 
 import numbers
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
+from mmengine.logging import MessageHub
+from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
 from epic100.training.device import bare
 
 
-def collect_state(runner, epoch: int, done: int, config_text: str) -> dict:
+def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> dict:
     """What MMEngine's resume reads, and `rank_states`: of each rank the buffers (BatchNorm's
     running statistics) and, inside a gradient accumulation, the gradients.
 
@@ -50,7 +53,7 @@ def collect_state(runner, epoch: int, done: int, config_text: str) -> dict:
     return state
 
 
-def take_own_state(runner, checkpoint: dict) -> None:
+def take_own_state(runner: Runner, checkpoint: dict) -> None:
     """Put what this rank had of its own where the Runner, about to load, finds it.
 
     With another number of processes all go on from rank 0's buffers, which is said.
@@ -71,7 +74,7 @@ def take_own_state(runner, checkpoint: dict) -> None:
         parameters[name].grad = gradient.to(parameters[name].device)
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """NumPy scalars as Python numbers, in nested lists, tuples and dicts too; tensors stay."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
@@ -80,13 +83,13 @@ def plain(value):
     return value.item() if isinstance(value, np.generic) else value  # np.float64 is a float, too
 
 
-def _plain_hub(hub) -> dict:
+def _plain_hub(hub: MessageHub) -> dict:
     """Of MMEngine's message hub what resuming uses; logs begin anew."""
     info = {k: plain(v) for k, v in hub.runtime_info.items() if k != "cfg" and _is_plain(v)}
     return {"log_scalars": {}, "runtime_info": info, "resumed_keys": dict.fromkeys(info, True)}
 
 
-def _is_plain(value) -> bool:
+def _is_plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
     if isinstance(value, (list, tuple)):

@@ -9,6 +9,8 @@ import signal
 import threading
 from collections.abc import Callable
 from functools import partial
+from types import FrameType
+from typing import Any
 
 from torch.utils.data import DataLoader
 
@@ -24,20 +26,20 @@ class StopSignals:
     entering changes nothing.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.requested: str | None = None
-        self._before: dict = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _note(self, number, frame) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.requested == "SIGINT":
             raise KeyboardInterrupt
         self.requested = self.requested or signal.Signals(number).name
@@ -52,8 +54,9 @@ def shelter_workers(loader: DataLoader) -> None:
 def end_workers(loader: DataLoader) -> None:
     """End persistent workers now. Left to the garbage collector, which takes their queues apart
     first, each would be waited for in vain for 5 s."""
-    if loader._iterator is not None:
-        loader._iterator._shutdown_workers()
+    workers: Any = loader._iterator
+    if workers is not None:
+        workers._shutdown_workers()
         loader._iterator = None
 
 
@@ -62,13 +65,13 @@ def _sit_out_signals(worker: int, then: Callable[[int], None] | None) -> None:
         if number != signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)
     # Ignored for good, SIGTERM would make Python wait for ever at exit: it ends its children by it
-    # and joins them. Handlers are not told who sent a signal; sigwaitinfo is.
+    # and joins them. Only sigwaitinfo, not a handler, learns who sent a signal.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_at_parents_word, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_at_parents_signal, args=(os.getppid(),), daemon=True).start()
     if then is not None:
         then(worker)
 
 
-def _end_at_parents_word(parent: int) -> None:
+def _end_at_parents_signal(parent: int) -> None:
     wait_for_signal_of(parent, signal.SIGTERM)
     os._exit(0)

@@ -1,10 +1,10 @@
 """Verb, noun and action accuracy during training, by the same class as `evaluate`'s figures."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmaction.registry import METRICS
-from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 
 from epic100.scoring.folding import fold_pairs
@@ -14,7 +14,7 @@ from epic100.segments.pairs import read_pairs
 PREFIX = "epic"
 
 
-def figure_name(task: str, k: int) -> str:
+def figure_name(task: str, k: int | str) -> str:
     """The key of top-k accuracy among the metrics of a validation."""
     return f"{PREFIX}/overall_{task}_accuracy_at_{k}"
 
@@ -34,14 +34,19 @@ class EpicPairMetric(BaseMetric):
     default_prefix = PREFIX
 
     def __init__(
-        self, pairs: str, num_verbs: int = 97, num_nouns: int = 300, reduce: str = "max", **kwargs
-    ):
+        self,
+        pairs: str,
+        num_verbs: int = 97,
+        num_nouns: int = 300,
+        reduce: str = "max",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.pairs = torch.tensor([pair[:2] for pair in read_pairs(pairs)])
         self.classes = (num_verbs, num_nouns)
         self.reduce = reduce
 
-    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep each sample's scores over verbs and nouns, 1.6 kB, and its true verb and noun."""
         # Another segment stands in for one that does not decode.
         whole = [sample for sample in data_samples if not sample.get("broken")]
@@ -53,18 +58,9 @@ class EpicPairMetric(BaseMetric):
         for sample, verb, noun in zip(whole, *folded, strict=True):
             self.results.append((verb, noun, int(sample["verb"]), int(sample["noun"])))
 
-    def compute_metrics(self, results: list) -> dict[str, float]:
+    def compute_metrics(self, results: list) -> dict[str, float | None]:
         """The official overall figures over all samples."""
         verb, noun, verbs, nouns = zip(*results, strict=True)
         metrics = RecognitionMetrics()
         metrics.update(torch.stack(verb), torch.stack(noun), verbs, nouns, [""] * len(verbs))
         return {k: v for k, v in metrics.compute().items() if k.startswith("overall_")}
-
-
-def fit_validation(config: Config, every: int | None = None, segments: int | None = None) -> None:
-    """Put `train: validate:` into an MMEngine config: after how many epochs, on how many segments;
-    None leaves it as it is, on all."""
-    if every is not None:
-        config.train_cfg.val_interval = every
-    if segments is not None and config.get("val_dataloader"):
-        config.val_dataloader.dataset.part = segments

@@ -1,13 +1,7 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
-from mmengine.config import Config
 
 from epic100.model.loss import LogitAdjustedLoss
-from epic100.training.heads import fit_head
-
-OFF = {"label_smoothing": None, "dropout": None, "logit_adjustment": 0.0, "ema": None}
 
 
 @pytest.fixture
@@ -42,18 +36,3 @@ def test_its_best_scores_are_those_of_the_balanced_error(pairs):
 def test_a_model_with_it_is_built_where_the_pair_table_is_not(tmp_path):
     loss = LogitAdjustedLoss(str(tmp_path / "gone.tsv"))
     assert not loss.state_dict()
-
-
-def test_each_switch_reaches_the_config_and_none_changes_nothing():
-    text = {"model": {"cls_head": {"dropout_ratio": 0.5}}, "custom_hooks": [{"type": "A"}]}
-    untouched = Config(text)
-    fit_head(untouched, SimpleNamespace(**OFF), "pairs.tsv")
-    assert untouched.to_dict() == Config(text).to_dict()
-    config = Config(text)
-    chosen = {"label_smoothing": 0.1, "dropout": 0.2, "logit_adjustment": 1.0, "ema": 0.99}
-    fit_head(config, SimpleNamespace(**chosen), "pairs.tsv")
-    head = config.model.cls_head
-    assert head.label_smooth_eps == 0.1 and head.dropout_ratio == 0.2
-    assert head.loss_cls == {"type": "LogitAdjustedLoss", "pairs": "pairs.tsv", "tau": 1.0}
-    assert [hook["type"] for hook in config.custom_hooks] == ["A", "EMAHook"]
-    assert config.custom_hooks[1]["momentum"] == pytest.approx(0.01)

@@ -1,0 +1,25 @@
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+import epic100.mmaction  # noqa: F401  (registers what the config names)
+from epic100.training.config import build_config
+from epic100.training.device import Placement
+from epic100.training.hook_order import PRIORITIES
+from epic100.training.plan import plan_run
+from epic100.training.settings import TrainSettings
+
+
+def test_the_hooks_of_a_training_are_called_in_the_order_that_is_written_down(lab, tmp_path):
+    init_default_scope("mmaction")
+    settings = TrainSettings("config/x3d_demo.py", ema=0.9, accumulate=2, compile=True)
+    config = build_config(settings, lab.results, lab.root)
+    place = Placement("cpu", 1)
+    plan = plan_run(config, settings, place, work_dir=tmp_path, classes=(97, 300))
+    names = [type(hook).__name__ for hook in Runner.from_cfg(plan.config).hooks]
+    assert names == [
+        "RuntimeInfoHook", "SampleSeedHook", "IterTimerHook", "DistSamplerSeedHook",
+        "SyncBuffersHook", "EMAHook", "CompileHook", "AccumulateHook", "LoggerHook",
+        "ParamSchedulerHook", "HistoryHook", "LoaderShareHook", "ProgressHook",
+        "SafeCheckpointHook",
+    ]  # fmt: skip
+    assert [name for name in names if name in PRIORITIES] == list(PRIORITIES)

@@ -1,0 +1,87 @@
+import pandas as pd
+import pytest
+from mmengine.config import Config
+
+from epic100.segments.segment_list import COLUMNS
+from epic100.training.device import Placement
+from epic100.training.plan import Off, TrainingPlan
+from epic100.training.start_check import StartCheck
+from epic100.training.start_table import epoch_seconds, start_table
+
+PAIRS = [(0, 0, 3), (0, 1, 1), (2, 1, 0)]
+
+
+def table(*labels):
+    rows = [("P01/P01_01.MP4", 0, 50, verb, noun, f"P01_01_{i}") for i, (verb, noun) in
+            enumerate(labels)]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def checked(val=None, processes=2, parts=2, device="cpu", load_seconds=0.02, workers=0, **changes):
+    config = Config({
+        "model": {"type": "Recognizer3D", "backbone": {"type": "X3D"},
+                  "cls_head": {"dropout_ratio": 0.5, "label_smooth_eps": 0.1}},
+        "train_dataloader": {"batch_size": 2, "num_workers": workers},
+        "val_dataloader": {"dataset": {}},
+        "train_cfg": {"max_epochs": 10, "val_interval": 5}, "work_dir": "work_dirs/abc",
+        "optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.01}},
+        "auto_scale_lr": {"enable": True, "base_batch_size": 32}, "load_from": None,
+    })  # fmt: skip
+    config.merge_from_dict(changes)
+    plan = TrainingPlan(
+        config=config, placement=Placement(device, processes), share=2, parts=parts,
+        dtype="float32", channels_last=False, compiled=False, ema=None, val=val,
+        off=(Off("precision bf16", "no GPU; fp32 instead"), Off("compile", "no compiler")),
+    )  # fmt: skip
+    return StartCheck(
+        plan=plan, step_seconds=0.5, load_seconds=load_seconds, parameters=3_794_322, memory=None,
+        shape=(1, 3, 13, 160, 160), weights=None,
+    )  # fmt: skip
+
+
+def described(train, val=None, **changes):
+    return start_table(checked(val, **changes), train, PAIRS, (3, 2))
+
+
+def test_the_table_says_data_model_schedule_device_and_time():
+    rows = dict(described(table((0, 0), (0, 0), (0, 1), (0, 0), (2, 1))).rows)
+    assert rows["data"] == "5 segments of 1 videos, 3 pairs"
+    assert rows["model"] == (
+        "Recognizer3D, backbone X3D, 3.79 M parameters; 13 frames of 160 x 160"
+    )
+    assert rows["schedule"] == (
+        "10 epochs of 2 steps; batch 4 = 2 processes x 2 parts x 1; SGD, lr 0.00125 = 0.01 x 4/32"
+    )
+    assert rows["device"].startswith("CPU, 2 x ")
+    assert rows["head"] == ("dropout 0.5, label smoothing 0.1, no logit adjustment, no average")
+    # Each of 10 epochs: 2 steps of 0.5 s and 2 segments of 0.02 s, loaded in between.
+    assert rows["time"].startswith("about 11 s (0.50 s a step")
+
+
+def test_what_cannot_be_learned_or_was_switched_off_is_warned_of():
+    text = described(table((0, 0), (0, 1)), table((0, 0), (1, 1), (1, 1))).text()
+    for words in (
+        "warning: 1 of 3 pairs have no segment to learn from, verb 2 with noun 1 first",
+        "warning: 2 of 3 verbs have no segment to learn from and are never predicted",
+        "warning: 2 of 3 val segments (66.7 %) are of 1 pairs that train never has",
+        "warning: precision bf16 is off: no GPU; fp32 instead",
+        "warning: compile is off: no compiler",
+        "warning: a batch of 4 is larger than the data: 2 segments",
+    ):
+        assert words in text
+    assert "nouns have no segment" not in text
+
+
+def test_a_learning_rate_of_0_is_warned_of():
+    warnings = described(table((0, 0)), **{"optim_wrapper.optimizer.lr": 0.0}).warnings
+    assert "the learning rate is 0: nothing will be learned" in warnings
+
+
+@pytest.mark.parametrize("device, load_seconds, seconds", [
+    ("cuda", 0.1, 5.0),  # 10 steps of 0.5 s; 2 segments of 0.1 s each are loaded meanwhile
+    ("cuda", 2.0, 40.0),  # the loader is the limit
+    ("cpu", 0.1, 7.0),  # one after the other
+])  # fmt: skip
+def test_the_estimate_lets_workers_load_while_a_gpu_computes(device, load_seconds, seconds):
+    check = checked(processes=1, parts=1, device=device, load_seconds=load_seconds, workers=1)
+    assert epoch_seconds(check, 10) == pytest.approx(seconds)

@@ -1,0 +1,161 @@
+"""The workflow's settings as an MMEngine config: what is learned.
+
+Settings in, config out: nothing is changed in place. The stamp of a run is taken of this config;
+`training.plan` then adds how a machine trains it. The functions below `build_config` each give
+some keys of the config, dotted, with their values.
+"""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from epic100.base.errors import EpicError
+from epic100.segments.pairs import pairs_path
+from epic100.training.config_file import changed, custom_hooks, present, read_config
+from epic100.training.settings import TrainSettings
+
+Changes = dict[str, Any]
+
+LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+NO_VALIDATION: Changes = dict.fromkeys(("val_dataloader", "val_cfg", "val_evaluator"))
+CHECKPOINT_HOOK = "SafeCheckpointHook"
+
+
+def build_config(
+    settings: TrainSettings, results: str, video_root: str, index_dir: str | None = None
+) -> Config:
+    """Make the MMEngine config of what is learned.
+
+    Args:
+        settings: The workflow's settings; `options` are set last and win over all others.
+        results: The folder that holds `clean/` and `scan/`.
+        video_root: The folder of the videos.
+        index_dir: Frame indexes of the videos below `video_root`; None is the scan's.
+
+    Raises:
+        EpicError: The MMEngine config cannot be read, learns from another split, or saves in
+            another way.
+    """
+    config = read_config(
+        settings.config,
+        {
+            "EPIC100_RESULTS": results,
+            "EPIC100_VIDEOS": video_root,
+            "EPIC100_INDEXES": index_dir or f"{results}/scan",
+            "EPIC100_SPLIT": settings.split,
+        },
+    )
+    if settings.split != "train":
+        _require_split(config, settings)
+        config = changed(config, NO_VALIDATION)  # it would validate on what it learned from
+    if settings.epochs is not None:
+        config = changed(config, schedule_for(config, settings.epochs))
+    config = changed(
+        config,
+        {
+            **_named(config, settings),
+            **_chosen(config, settings, pairs_path(results, settings.split)),
+            **_checkpoints(config, settings),
+            "custom_hooks": [*custom_hooks(config), *_hooks(settings)],
+            "randomness.seed": settings.seed,
+            "load_from": settings.load_from,
+        },
+    )
+    config.merge_from_dict(copy.deepcopy(settings.options))  # MMEngine takes `_delete_` out of them
+    return config
+
+
+def schedule_for(config: Config, epochs: int) -> Changes:
+    """The number of epochs, and with it every schedule that ended with the training.
+
+    A schedule that would begin only after the new end is left out.
+    """
+    before = config.train_cfg.max_epochs
+    schedules = []
+    for part in map(ConfigDict, config.get("param_scheduler") or []):
+        if part.get("end") == before:
+            part["end"] = epochs
+            if "T_max" in part:
+                part["T_max"] = max(1, part["T_max"] + epochs - before)
+        if part.get("begin", 0) < epochs:
+            schedules.append(part)
+    return {"train_cfg.max_epochs": epochs, "param_scheduler": schedules}
+
+
+def _named(config: Config, settings: TrainSettings) -> Changes:
+    """Settings that are a value of the MMEngine config; None leaves what is there."""
+    workers, validate = settings.workers, settings.validate
+    values = {
+        "train_cfg.val_interval": validate.every,
+        "model.cls_head.label_smooth_eps": settings.label_smoothing,
+        "model.cls_head.dropout_ratio": settings.dropout,
+    }
+    for name in present(config, *LOADERS):
+        values[f"{name}.batch_size"] = settings.batch_size
+        values[f"{name}.num_workers"] = workers
+        values[f"{name}.persistent_workers"] = None if workers is None else workers > 0
+        values[f"{name}.dataset.seed"] = settings.seed
+        values[f"{name}.dataset.max_broken"] = settings.max_broken
+    if present(config, "val_dataloader"):
+        values["val_dataloader.dataset.part"] = validate.segments
+    for step in _steps(config.to_dict(), "SampleFrames"):
+        values[f"{step}.target_fps"] = settings.target_fps
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _chosen(config: Config, settings: TrainSettings, pairs: str) -> Changes:
+    """Settings that put another part in place of one of the MMEngine config."""
+    changes: Changes = {}
+    if number := settings.videos_at_once:
+        sampler = {"type": "VideoPoolSampler", "videos_at_once": number}
+        changes["train_dataloader.sampler"] = sampler
+    if tau := settings.logit_adjustment:  # the counts of the pair table are its prior
+        loss = {"type": "LogitAdjustedLoss", "pairs": pairs, "tau": tau}
+        changes["model.cls_head.loss_cls"] = loss
+    if settings.scale_lr is not None:
+        scale = config.get("auto_scale_lr") or {}
+        changes["auto_scale_lr"] = {**scale, "enable": settings.scale_lr}
+    return changes
+
+
+def _checkpoints(config: Config, settings: TrainSettings) -> Changes:
+    hook = config.get("default_hooks", {}).get("checkpoint") or {}
+    if hook.get("type") != CHECKPOINT_HOOK:
+        raise EpicError(
+            f"{config.filename}: default_hooks.checkpoint is {hook.get('type')}; expected "
+            f"{CHECKPOINT_HOOK}, as in config/x3d_s_epic_rgb_segments.py: MMEngine's own cannot be "
+            "killed at any moment"
+        )
+    chosen = {**vars(settings.checkpoint), "go_on": True}
+    return {f"default_hooks.checkpoint.{key}": value for key, value in chosen.items()}
+
+
+def _hooks(settings: TrainSettings) -> list[ConfigDict]:
+    """Hooks that change what is learned; they come after those of the MMEngine config."""
+    if settings.ema is None:
+        return []
+    kind = "ExponentialMovingAverage"
+    return [ConfigDict(type="EMAHook", ema_type=kind, momentum=1 - settings.ema)]
+
+
+def _require_split(config: Config, settings: TrainSettings) -> None:
+    listed = Path(config.train_dataloader.dataset.get("ann_file", "")).stem
+    if listed != settings.split:
+        raise EpicError(
+            f"{settings.config}: trains on {listed}, but `train: split:` is {settings.split}; take "
+            "its lists from the environment variable EPIC100_SPLIT, as config/x3d_s_epic_rgb_"
+            "segments.py does"
+        )
+
+
+def _steps(node: Any, kind: str, place: str = "") -> Iterator[str]:
+    """The dotted key of every dict of this `type` in a nested config."""
+    if isinstance(node, dict) and node.get("type") == kind:
+        yield place
+    if isinstance(node, (list, tuple)):
+        node = dict(enumerate(node))
+    for key, item in node.items() if isinstance(node, dict) else ():
+        yield from _steps(item, kind, f"{place}.{key}" if place else str(key))

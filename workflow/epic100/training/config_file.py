@@ -1,0 +1,78 @@
+"""An MMEngine config: read from its file, and changed without changing the original."""
+
+import copy
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
+
+from epic100.base.errors import EpicError
+from epic100.training.quiet_runner import quiet
+
+
+def read_config(path: str | os.PathLike, variables: Mapping[str, str]) -> Config:
+    """Read an MMEngine config with its `{{$NAME:default}}` taken from `variables`.
+
+    Raises:
+        EpicError: The file is missing or cannot be read, with the cause in one line.
+    """
+    if not Path(path).is_file():
+        raise EpicError(f"{path}: no such MMEngine config; see `train: config:`")
+    quiet(MMLogger.get_current_instance())  # it reports each variable that it puts in
+    try:
+        with _environment(variables):  # MMEngine looks nowhere else
+            return Config.fromfile(path)
+    except EpicError:
+        raise
+    except Exception as error:  # a config is Python: anything can go wrong in it
+        cause: BaseException = error
+        while cause.__cause__ or cause.__context__:  # MMEngine wraps what went wrong
+            cause = cause.__cause__ or cause.__context__ or cause
+        reason = " ".join(str(cause).split())
+        raise EpicError(
+            f"{path}: this MMEngine config cannot be read ({type(cause).__name__}: {reason}); see "
+            "`train: config:`, and `custom_imports` in the file itself"
+        ) from error
+
+
+def changed(config: Config, changes: Mapping[str, Any]) -> Config:
+    """A copy of a config in which each dotted key has its new value, as a whole."""
+    copied = copy.deepcopy(config)
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        node: Any = copied
+        for name in parents:
+            if isinstance(node, (list, tuple)):
+                node = node[int(name)]
+            else:
+                node = node.setdefault(name, ConfigDict())
+        node[last] = ConfigDict(value) if isinstance(value, dict) else value
+    return copied
+
+
+def present(config: Config, *names: str) -> list[str]:
+    """Those of the names that a config has, and not as None."""
+    return [name for name in names if config.get(name)]
+
+
+def custom_hooks(config: Config) -> list[ConfigDict]:
+    """The hooks that a config adds to its default ones."""
+    return list(config.get("custom_hooks") or [])
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

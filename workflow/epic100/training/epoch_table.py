@@ -1,0 +1,72 @@
+"""`training.tsv`: what each epoch of a training brought. Its columns, its writer, its reader.
+
+Nothing of MMEngine's or torch's is imported here, so that the figures can read the file.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.base.text_table import read_table
+
+FILE = "training.tsv"
+TASKS = ("verb", "noun", "action")
+ACCURACIES = tuple(f"{task}_top{k}" for task in TASKS for k in (1, 5))
+COLUMNS = ("epoch", "iter", "lr", "loss", *ACCURACIES, "samples_per_s", "data_share", "seconds")
+
+Row = Mapping[str, float | None]
+
+
+def write_epochs(rows: Sequence[Row], path: str | os.PathLike) -> None:
+    """Write a row an epoch, with a header.
+
+    Args:
+        rows: Values by column. `epoch` and `iter` are counted from 1; `lr` is that of the epoch's
+            last batch; `loss` the mean over its batches; accuracies are in percent, None where
+            the epoch was not validated; `seconds` are of training alone, without saves and
+            validation, and `data_share` is their part (0 to 1) spent waiting for data.
+        path: The file; it is replaced as a whole.
+
+    Raises:
+        EpicError: The file cannot be written.
+    """
+    lines = ["\t".join(_cell(row[name]) for name in COLUMNS) for row in rows]
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_text("\n".join(["\t".join(COLUMNS), *lines, ""]))
+    except OSError as error:
+        raise EpicError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def read_epochs(path: str | os.PathLike) -> pd.DataFrame:
+    """Read a row an epoch as floats, NaN where a field is empty.
+
+    Raises:
+        EpicError: No such table, or a field that is no number, with file, line and column.
+    """
+    path = Path(path)
+    about = f"the training history of the rule train, tab-separated {' '.join(COLUMNS)}"
+    rows = [
+        {name: _number(path, line, name, texts[name]) for name in COLUMNS}
+        for line, texts in read_table(path, COLUMNS, about=about)
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=float)
+
+
+def _number(path: Path, line: int, name: str, text: str) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError as error:
+        raise EpicError(
+            f"{path}: line {line}: {name} is {text!r}; expected a number or nothing"
+        ) from error
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

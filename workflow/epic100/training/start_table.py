@@ -1,0 +1,178 @@
+"""What is about to be trained, in one table with its warnings, before the first step."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from epic100.base.machine import usable_cores
+from epic100.training.plan import TrainingPlan
+from epic100.training.start_check import StartCheck
+
+Pairs = list[tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
+class StartTable:
+    """Rows of the table, (name, text), and the warnings below it."""
+
+    rows: list[tuple[str, str]]
+    warnings: list[str]
+
+    def text(self) -> str:
+        """The table, then a line a warning."""
+        width = max(len(name) for name, _ in self.rows)
+        lines = [f"{name:>{width}}: {value}" for name, value in self.rows]
+        return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])
+
+
+def start_table(
+    check: StartCheck, train: pd.DataFrame, pairs: Pairs, classes: tuple[int, int]
+) -> StartTable:
+    """Describe a run that was checked.
+
+    Args:
+        check: The outcome of the start check.
+        train: The segments to learn from.
+        pairs: The pair table: verb, noun and count.
+        classes: Numbers of verbs and nouns.
+    """
+    plan, config = check.plan, check.plan.config
+    epochs, steps = config.train_cfg.max_epochs, -(-len(train) // plan.batch)
+    lr, rate = _learning_rate(plan)
+    workers = config.train_dataloader.num_workers
+    one_step = f"{check.step_seconds:.2f} s a step by a trial on this machine, as busy as it is"
+    warnings = [*_pair_warnings(train, pairs, classes), *_val_warnings(plan.val, pairs)]
+    warnings += map(str, plan.off)
+    if plan.batch > len(train):
+        warnings.append(f"a batch of {plan.batch} is larger than the data: {len(train)} segments")
+    if lr == 0:
+        warnings.append("the learning rate is 0: nothing will be learned")
+    start = f"{config.load_from}: {check.weights.line()}" if check.weights else "random"
+    rows = [
+        ("data", f"{len(train)} segments of {train['path'].nunique()} videos, {len(pairs)} pairs"),
+        ("val", _val_text(plan)),
+        ("model", _model_text(check)),
+        ("weights", start),
+        ("head", _head_text(plan)),
+        ("schedule", f"{epochs} epochs of {steps} steps; {_batch_text(plan)}; {rate}"),
+        ("device", _device_text(check)),
+        ("loader", f"{workers} workers a process; {1000 * check.load_seconds:.0f} ms a segment"),
+        ("time", f"about {_duration(epoch_seconds(check, steps) * epochs)} ({one_step})"),
+        ("folder", str(config.work_dir)),
+    ]
+    return StartTable(rows, warnings)
+
+
+def epoch_seconds(check: StartCheck, steps: int) -> float:
+    """Estimate the seconds of an epoch of `steps`, with its share of validation.
+
+    On a GPU workers load while it computes; on a CPU both want the same cores. A forward pass is
+    taken for a third of a step.
+    """
+    plan, loader = check.plan, check.plan.config.train_dataloader
+    cores = max(1, usable_cores() // plan.placement.processes)
+    load = plan.share * check.load_seconds / min(max(1, loader.num_workers), cores)
+    apart = plan.placement.device == "cuda" and loader.num_workers > 0
+    step = max(check.step_seconds, load) if apart else check.step_seconds + load
+    one = (load + check.step_seconds / 3) / plan.batch
+    return steps * step + plan.validated * one / plan.config.train_cfg.get("val_interval", 1)
+
+
+def _pair_warnings(train: pd.DataFrame, pairs: Pairs, classes: tuple[int, int]) -> list[str]:
+    warnings = []
+    seen = set(zip(train["verb"].tolist(), train["noun"].tolist(), strict=True))
+    unused = [pair for pair in pairs if pair[:2] not in seen]
+    if unused:
+        warnings.append(
+            f"{len(unused)} of {len(pairs)} pairs have no segment to learn from, verb "
+            f"{unused[0][0]} with noun {unused[0][1]} first"
+        )
+    for name, number in zip(("verb", "noun"), classes, strict=True):
+        missing = number - train[name].nunique()
+        if missing:
+            warnings.append(
+                f"{missing} of {number} {name}s have no segment to learn from and are never "
+                "predicted"
+            )
+    return warnings
+
+
+def _val_warnings(val: pd.DataFrame | None, pairs: Pairs) -> list[str]:
+    if val is None:
+        return []
+    known = {pair[:2] for pair in pairs}
+    asked = list(zip(val["verb"].tolist(), val["noun"].tolist(), strict=True))
+    unseen = [pair for pair in asked if pair not in known]
+    if not unseen:
+        return []
+    return [
+        f"{len(unseen)} of {len(asked)} val segments ({100 * len(unseen) / len(asked):.1f} %) are "
+        f"of {len(set(unseen))} pairs that train never has: their action cannot be right"
+    ]
+
+
+def _val_text(plan: TrainingPlan) -> str:
+    if plan.val is None:
+        return "none"
+    number = f"{len(plan.val)} segments"
+    if plan.validated < len(plan.val):
+        number = f"{plan.validated} of {number}"
+    return f"{number}, every {plan.config.train_cfg.get('val_interval', 1)} epochs"
+
+
+def _model_text(check: StartCheck) -> str:
+    model, (height, width) = check.plan.config.model, check.shape[-2:]
+    frames = check.shape[2] if len(check.shape) == 5 else check.shape[0]  # of a 2-D recognizer
+    return (
+        f"{model.type}, backbone {model.backbone.type}, {check.parameters / 1e6:.2f} M parameters; "
+        f"{frames} frames of {width} x {height}"
+    )
+
+
+def _head_text(plan: TrainingPlan) -> str:
+    head = plan.config.model.cls_head
+    tau = head.get("loss_cls", {}).get("tau")
+    adjusted = f"logit adjustment {tau}" if tau else "no logit adjustment"
+    averaged = f"weights averaged, decay {plan.ema:g}" if plan.ema else "no average"
+    return (
+        f"dropout {head.get('dropout_ratio', 0)}, "
+        f"label smoothing {head.get('label_smooth_eps', 0.0)}, {adjusted}, {averaged}"
+    )
+
+
+def _batch_text(plan: TrainingPlan) -> str:
+    processes, parts = plan.placement.processes, plan.parts
+    if processes * parts == 1:
+        return f"batch {plan.batch}"
+    return f"batch {plan.batch} = {processes} processes x {parts} parts x {plan.share // parts}"
+
+
+def _learning_rate(plan: TrainingPlan) -> tuple[float, str]:
+    optimizer, scale = plan.config.optim_wrapper.optimizer, plan.config.get("auto_scale_lr") or {}
+    lr = optimizer.lr
+    if not scale.get("enable"):
+        return lr, f"{optimizer.type}, lr {lr:g}"
+    base = scale["base_batch_size"]
+    scaled = lr * plan.batch / base
+    how = "" if plan.batch == base else f" = {lr:g} x {plan.batch}/{base}"
+    return scaled, f"{optimizer.type}, lr {scaled:g}{how}"
+
+
+def _device_text(check: StartCheck) -> str:
+    plan = check.plan
+    if plan.placement.device == "cuda":
+        name = f"{plan.placement.processes} x {torch.cuda.get_device_name()}"
+        name += f", {check.memory / 2**30:.1f} GiB each" if check.memory else ""
+    else:
+        name = f"CPU, {plan.placement.processes} x {torch.get_num_threads()} threads"
+    layout = ["channels-last"] if plan.channels_last else []
+    return ", ".join([name, plan.dtype, *layout, *(["compiled"] if plan.compiled else [])])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172800 else f"{seconds / 86400:.1f} days"

@@ -1,0 +1,220 @@
+"""What a training reports while it runs, from one set of sums an epoch.
+
+HistoryHook keeps the sums and writes `training.tsv`; LoaderShareHook and ProgressHook, which go
+with it and are called after it, read them. All three are named in configs and in model files.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from mmaction.registry import HOOKS
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from epic100.base.machine import usable_cores
+from epic100.base.rule_log import Progress
+from epic100.training.collective import on_rank_0
+from epic100.training.epoch_table import ACCURACIES, FILE, TASKS, Row, write_epochs
+from epic100.training.hook_order import PRIORITIES
+from epic100.training.validation import figure_name
+
+KEY = "history"  # of the sums in MMEngine's message hub, which a checkpoint holds
+FIGURES = {column: figure_name(*column.split("_top")) for column in ACCURACIES}
+
+
+@HOOKS.register_module()
+class HistoryHook(Hook):
+    """Keeps the sums of an epoch and writes `training.tsv` in the work directory after each.
+
+    `samples_per_s` counts all ranks; `data_share` and `seconds` are rank 0's. They are of the
+    batches that count: what a kill made undone is in no row. Rows and sums are in the message hub,
+    so a checkpoint holds them, and a resumed run goes on from those that belong to its state.
+    """
+
+    priority = PRIORITIES["HistoryHook"]
+
+    def before_run(self, runner: Runner) -> None:
+        """Begin anew; a resume then puts back what the checkpoint holds."""
+        runner.message_hub.update_info(KEY, _no_sums([]))
+
+    def before_train(self, runner: Runner) -> None:
+        """Make the file fit the state that was resumed."""
+        self._write(runner, _sums(runner)["rows"])
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Note the rate that this batch is learned with."""
+        _sums(runner)["lr"] = float(runner.optim_wrapper.get_lr()["lr"][0])
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Add this batch to the epoch's sums."""
+        sums, loop = _sums(runner), runner.train_loop
+        sums["batches"] += 1
+        sums["samples"] += len(data_batch["data_samples"])
+        sums["loss"] += loop.loss
+        sums["waited"] += loop.waited
+        sums["seconds"] += loop.waited + loop.computed
+
+    def after_whole_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Turn the sums into a row."""
+        sums = _sums(runner)
+        row = {
+            "epoch": runner.epoch,
+            "iter": runner.iter,
+            "lr": sums["lr"],
+            "loss": sums["loss"] / sums["batches"],
+            **{column: metrics.get(name) for column, name in FIGURES.items()},
+            "samples_per_s": sums["samples"] * get_world_size() / sums["seconds"],
+            "data_share": sums["waited"] / sums["seconds"],
+            "seconds": sums["seconds"],
+        }
+        rows = [*sums["rows"], row]
+        runner.message_hub.update_info(KEY, _no_sums(rows))
+        self._write(runner, rows)
+
+    def _write(self, runner: Runner, rows: list[Row]) -> None:
+        on_rank_0(lambda: write_epochs(rows, Path(runner.work_dir) / FILE))
+
+
+@HOOKS.register_module()
+class LoaderShareHook(Hook):
+    """Log `compute_time` beside MMEngine's `data_time` (seconds an iteration), and warn once an
+    epoch where the loader is the limit.
+
+    Args:
+        limit: Share of the time spent waiting for data from which on it warns.
+        enough: Iterations that it takes to judge the share.
+    """
+
+    priority = PRIORITIES["LoaderShareHook"]
+
+    def __init__(self, limit: float = 0.2, enough: int = 20) -> None:
+        self.limit, self.enough = limit, enough
+        self._first: dict[str, Any] | None = None
+        self._warned = False
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Count each epoch on its own."""
+        self._first, self._warned = None, False
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Look at what came after the first iteration, which waits for workers to start."""
+        runner.message_hub.update_scalar("train/compute_time", runner.train_loop.computed)
+        if self._first is None:
+            self._first = dict(_sums(runner))
+        elif _sums(runner)["batches"] == self._first["batches"] + self.enough:
+            self._warn(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Look again at the whole epoch."""
+        self._warn(runner)
+
+    def _warn(self, runner: Runner) -> None:
+        if self._first is None or self._warned:
+            return
+        sums = _sums(runner)
+        count, waited, spent = (
+            sums[key] - self._first[key] for key in ("batches", "waited", "seconds")
+        )
+        if count < self.enough or waited < self.limit * spent:
+            return
+        self._warned = True
+        cores = usable_cores() // get_world_size()
+        workers = runner.train_dataloader.num_workers
+        runner.logger.warning(loader_advice(waited / count, spent / count, workers, cores))
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """Shows segments done, segments a second (of all ranks), time left, loss and the share of this
+    epoch's time spent waiting for data; and each epoch's row of `training.tsv` as a sentence.
+
+    A resumed run counts what is left.
+    """
+
+    priority = PRIORITIES["ProgressHook"]
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Begin to count."""
+        loader = runner.train_dataloader
+        batch = loader.batch_size * get_world_size()
+        whole = len(loader) * batch
+        if not loader.drop_last:
+            whole = min(whole, len(loader.sampler) * get_world_size())
+        done = runner.iter - runner.epoch * len(loader)
+        left = (runner.max_epochs - runner.epoch) * whole - done * batch
+        if is_main_process() and left > 0:
+            self._bar = Progress("train", left, "segments")
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Count a batch."""
+        if self._bar is not None:
+            sums = _sums(runner)
+            self._bar.update(
+                len(data_batch["data_samples"]) * get_world_size(),
+                f"epoch {runner.epoch + 1}/{runner.max_epochs}, loss {runner.train_loop.loss:.4g}, "
+                f"data {100 * sums['waited'] / sums['seconds']:.0f} %",
+            )
+
+    def after_whole_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Print what the epoch brought."""
+        if self._bar is not None:
+            print(epoch_line(_sums(runner)["rows"][-1], runner.max_epochs), flush=True)
+
+    def at_end(self, runner: Runner) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def epoch_line(row: dict[str, Any], epochs: int) -> str:
+    """A row of `training.tsv` in words."""
+    parts = [f"loss {row['loss']:.4g}"]
+    if row["action_top1"] is not None:
+        parts += [f"{task} top-1 {row[f'{task}_top1']:.2f} %" for task in TASKS]
+    parts.append(f"{row['samples_per_s']:.1f} segments/s")
+    parts.append(f"{100 * row['data_share']:.0f} % of the time waiting for data")
+    return f"epoch {row['epoch']}/{epochs}: {', '.join(parts)}"
+
+
+def loader_advice(waited: float, spent: float, workers: int, cores: int) -> str:
+    """What to do about a loader that is the limit.
+
+    Args:
+        waited: Seconds an iteration spent waiting for data.
+        spent: Seconds an iteration in all.
+        workers: Loader processes of this process.
+        cores: Cores of this process.
+    """
+    text = (
+        f"the loader is the limit: of {spent:.2f} s an iteration {waited:.2f} s "
+        f"({100 * waited / spent:.0f} %) are spent waiting for data, {spent - waited:.2f} s "
+        "computing; "
+    )
+    if workers + 1 < cores:
+        return (
+            text + f"raise `train: workers:` from {workers} towards the {cores} cores that this "
+            "process has, then try smaller copies of the videos (`videos: proxy:`)"
+        )
+    return (
+        text + f"{workers} workers use the {cores} cores that this process has: try smaller "
+        "copies of the videos (`videos: proxy:`) or ask for more cores"
+    )
+
+
+def _sums(runner: Runner) -> dict[str, Any]:
+    return runner.message_hub.get_info(KEY)
+
+
+def _no_sums(rows: list[Row]) -> dict[str, Any]:
+    sums = {"batches": 0, "samples": 0, "loss": 0.0, "waited": 0.0, "seconds": 0.0, "lr": 0.0}
+    return {"rows": rows, **sums}
