@@ -41,10 +41,11 @@ class SafeCheckpointHook(Hook):
     several processes rank 0 writes, for all (`state.collect_state`).
 
     Args:
-        iterations, seconds: save in an epoch after so many batches, or so long after the last save;
-        None is never. keep: how many of the newest checkpoints stay. go_on: the workflow's way:
-        the work directory is one run's own (`stamp.open_work_dir`) and what it holds is resumed;
-        without it only where the Runner is told to (`resume`).
+        iterations: Save in an epoch after so many batches; None is never.
+        seconds: Save so long after the last save; None is never.
+        keep: How many of the newest checkpoints stay.
+        go_on: The workflow's way: the work directory is one run's own (`stamp.open_work_dir`) and
+            what it holds is resumed. Without it only a Runner with `resume` set resumes.
     """
 
     priority = PRIORITIES["SafeCheckpointHook"]
@@ -165,7 +166,7 @@ def _pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
     remove_half_written(work_dir)
     path = newest_checkpoint(work_dir, stamp)
     if path is None:
-        _say_other_run(work_dir, stamp)
+        _report_other_run(work_dir, stamp)
         return None
     print(f"resuming from {path}", flush=True)
     return str(path)
@@ -174,14 +175,14 @@ def _pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
 def _adopted_stamp(path: str, config: Config) -> dict[str, str]:
     content = read_checkpoint(path)
     ours = run_stamp(config, get_world_size())
-    # The file that is resumed stands where the run's start weights stood.
+    # The file that is resumed is given to MMEngine in place of the run's start weights.
     ours["start weights"] = content.get("stamp", {}).get("start weights", "")
     refuse_another_run(path, content, ours)
     return ours
 
 
-def _say_other_run(work_dir: Path, stamp: dict[str, str]) -> None:
-    """Name the run beside this one that was worked on last, and why it is not gone on with."""
+def _report_other_run(work_dir: Path, stamp: dict[str, str]) -> None:
+    """Name the run beside this one that was saved last, and how it differs."""
     others = [path.parent for path in work_dir.parent.glob(f"*/{STAMP}")]
     saved = [folder for folder in others if checkpoints(folder)]
     if saved:

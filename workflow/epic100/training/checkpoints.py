@@ -1,7 +1,7 @@
 """Checkpoints on disk: whole or not there, the newest that loads, none of another run.
 
-A checkpoint is `iter_{batches done}.pth`; no pointer file says which is the newest, so none can be
-missing. All are read with `weights_only=True`, which runs no code that a file may hold.
+A checkpoint is `iter_{batches done}.pth`; no pointer file names the newest, so none can be missing.
+All are read with `weights_only=True`, which runs no code that a file may hold.
 """
 
 import os
@@ -17,7 +17,7 @@ BEST = "best.pth"
 
 
 def checkpoint_path(work_dir: str | os.PathLike, batches: int) -> Path:
-    """Where the state after this many batches stands."""
+    """The file of the state after this many batches."""
     return Path(work_dir) / f"iter_{batches}.pth"
 
 
@@ -40,7 +40,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
 
 
 def newest_checkpoint(work_dir: str | os.PathLike, stamp: dict[str, str]) -> Path | None:
-    """The newest checkpoint that loads; a broken one is set aside as `.broken`, and said.
+    """The newest checkpoint that loads; a broken one is set aside as `.broken`, with a line.
 
     Raises EpicError where it is of another run, naming what differs from `stamp`.
     """
@@ -72,7 +72,7 @@ def write_checkpoint(path: Path, content: dict, keep: int) -> None:
     """Save `content`, whole and on the disk before the file has its name; then remove all but the
     newest `keep`.
 
-    Raises EpicError where there is no room; what was saved before stands.
+    Raises EpicError where there is no room; what was saved before is kept.
     """
     data = pack(content)
     require_space(path.parent, len(data))

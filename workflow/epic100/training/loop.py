@@ -38,7 +38,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     Works with any sampler whose order follows from its seed and epoch.
 
     `epoch` counts epochs that are finished, validation included, `iter` finished batches of all
-    epochs, so a state whose epoch lacks nothing but its end is told from one whose end is done.
+    epochs. So a state saved after the last batch of an epoch differs from one saved after its
+    validation.
     After each iteration all ranks know `loss` (mean over ranks), `clock` (rank 0's, seconds),
     `stopping` (whether any rank was asked to stop) and their own `waited` and `computed` (seconds
     for data, and for the step, hooks left out).

@@ -24,7 +24,7 @@ KEYS = (
     "auto_scale_lr",
     "sync_bn",
 )
-# Below those keys, at any depth: where files stand (what the lists hold is in the stamp itself) and
+# Below those keys, at any depth: where files are (what the lists hold is in the stamp itself) and
 # how they are loaded. `batch_size` is counted over all processes instead.
 INDIFFERENT = {
     "ann_file",
@@ -49,9 +49,12 @@ def run_stamp(config: Config, processes: int = 1) -> dict[str, str]:
     """What the outcome of a training depends on, by name: digests of the clean list, the pair table
     and the weights it starts from, the global batch, and each setting by its dotted key.
 
-    `processes`: how many train together, each with the config's `batch_size`. Where files stand,
-    how they are loaded, validation and logs (`default_hooks`) are left out: a run may go on with
-    those changed.
+    Where files are, how they are loaded, validation and logs (`default_hooks`) are left out: a run
+    may go on with those changed.
+
+    Args:
+        config: What `build_config` made, or a complete config by itself.
+        processes: How many train together, each with the config's `batch_size`.
     """
     dataset = config.train_dataloader.dataset
     weights = config.get("load_from")

@@ -21,8 +21,16 @@ def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> di
     """What MMEngine's resume reads, and `rank_states`: of each rank the buffers (BatchNorm's
     running statistics) and, inside a gradient accumulation, the gradients.
 
-    `epoch`, `done`: epochs and batches that are finished. All ranks must call it together. Raises
-    EpicError where a weight is NaN or infinite.
+    All ranks must call it together.
+
+    Args:
+        runner: MMEngine's Runner in training.
+        epoch: Epochs that are finished.
+        done: Batches that are finished.
+        config_text: The run's config as text.
+
+    Raises:
+        EpicError: A weight is NaN or infinite.
     """
     model = bare(runner.model)
     sums = torch.stack([p.detach().double().sum() for p in model.parameters()])
@@ -56,7 +64,7 @@ def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> di
 def take_own_state(runner: Runner, checkpoint: dict) -> None:
     """Put what this rank had of its own where the Runner, about to load, finds it.
 
-    With another number of processes all go on from rank 0's buffers, which is said.
+    With another number of processes all go on from rank 0's buffers, and a line reports it.
     """
     states = checkpoint["rank_states"]
     if len(states) != get_world_size():

@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop: noted, acted on after the iteration, sat out by workers.
+"""Signals that ask a training to stop: noted, acted on after the iteration, ignored by workers.
 
 SIGUSR1 is what Slurm sends before a time limit (`--signal=USR1@120`), SIGTERM what it and
 `torchrun` send at the end, SIGINT is Ctrl-C. All three may reach the whole process group.
@@ -48,7 +48,7 @@ class StopSignals:
 def shelter_workers(loader: DataLoader) -> None:
     """Let the loader's workers outlive signals that their process group gets, so that the iteration
     can end; they go when their parent ends them or is gone."""
-    loader.worker_init_fn = partial(_sit_out_signals, then=loader.worker_init_fn)
+    loader.worker_init_fn = partial(_ignore_signals, then=loader.worker_init_fn)
 
 
 def end_workers(loader: DataLoader) -> None:
@@ -60,7 +60,7 @@ def end_workers(loader: DataLoader) -> None:
         loader._iterator = None
 
 
-def _sit_out_signals(worker: int, then: Callable[[int], None] | None) -> None:
+def _ignore_signals(worker: int, then: Callable[[int], None] | None) -> None:
     for number in SIGNALS:
         if number != signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)

@@ -177,7 +177,7 @@ class ProgressHook(Hook):
 
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
-    """A row of `training.tsv` in words."""
+    """A row of `training.tsv` as a line of text."""
     parts = [f"loss {row['loss']:.4g}"]
     if row["action_top1"] is not None:
         parts += [f"{task} top-1 {row[f'{task}_top1']:.2f} %" for task in TASKS]

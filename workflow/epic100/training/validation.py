@@ -27,8 +27,10 @@ class EpicPairMetric(BaseMetric):
     """Top-1 and top-5 of verb, noun and action, in percent, from scores over pairs.
 
     Args:
-        pairs: the pair table. num_verbs, num_nouns: classes. reduce: how pair scores are folded
-        (`scores.fold_pairs`).
+        pairs: The pair table.
+        num_verbs: Verb classes.
+        num_nouns: Noun classes.
+        reduce: How pair scores are folded (`scoring.folding.fold_pairs`).
     """
 
     default_prefix = PREFIX
@@ -48,7 +50,7 @@ class EpicPairMetric(BaseMetric):
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep each sample's scores over verbs and nouns, 1.6 kB, and its true verb and noun."""
-        # Another segment stands in for one that does not decode.
+        # Another segment takes the place of one that does not decode.
         whole = [sample for sample in data_samples if not sample.get("broken")]
         if not whole:
             return
