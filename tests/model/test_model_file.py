@@ -47,8 +47,6 @@ def test_what_was_saved_is_loaded_weights_and_words(path):
         )
     rest = [f.name for f in dataclasses.fields(TrainedModel) if f.name != "state_dict"]
     assert all(getattr(loaded, name) == getattr(saved, name) for name in rest)
-    assert loaded.pair_ids.tolist() == [[0, 1], [0, 5], [9, 7]]
-    assert loaded.pair_counts.tolist() == [12, 3, 20] and loaded.pair_ids.dtype == torch.int64
 
 
 def test_the_file_holds_tensors_and_plain_python_only(path):

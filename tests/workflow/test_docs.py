@@ -68,7 +68,7 @@ def test_what_troubleshooting_quotes_is_what_the_workflow_says():
     for quoted in (
         "unknown key", "did you mean", "a video_id of the video sheet",
         "no labelled train segment is left after cleaning", "no progress in",
-        "clips do not decode, more than a share of", "holds objects that only code can load",
+        "clips do not decode, more than a share of", "which only running the file's code loads",
         "predictions of split", "outputs, the pair table",
     ):  # fmt: skip
         assert quoted in code, quoted

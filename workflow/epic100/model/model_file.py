@@ -33,16 +33,6 @@ class TrainedModel:
     config: str
     trained_on: dict
 
-    @property
-    def pair_ids(self) -> torch.Tensor:
-        """(verb, noun) of each output, int64 [P, 2]."""
-        return torch.tensor([pair[:2] for pair in self.pairs], dtype=torch.int64)
-
-    @property
-    def pair_counts(self) -> torch.Tensor:
-        """Training segments of each pair, int64 [P]."""
-        return torch.tensor([pair[2] for pair in self.pairs], dtype=torch.int64)
-
 
 def save_model(model: TrainedModel, path: str | os.PathLike) -> None:
     """Write `results/model.pth`, whole or not at all."""
