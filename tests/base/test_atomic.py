@@ -51,6 +51,7 @@ def test_a_full_disk_is_one_line_that_names_the_file_and_leaves_the_old_one(tmp_
     target.write_text("old")
     words = r"a\.txt: not written: No space left on device; make room and run again"
     with pytest.raises(EpicError, match=words), atomic_path(target) as temporary:
+        temporary.unlink()
         temporary.symlink_to("/dev/full")
         temporary.write_text("new")
     assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ from epic100.base.errors import EpicError
 
 # What the kernel says where no more can be written: disk, quota and limit of a file's size.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LINKED = "a link or a pipe; expected a plain file; see who put it there, then remove it"
 
 
 class DiskFullError(EpicError):
@@ -20,14 +23,17 @@ class DiskFullError(EpicError):
 def atomic_path(path: str | os.PathLike, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`, renamed to it on success and removed on failure.
 
-    The temporary name keeps the suffix, since writers (PyAV, torch) choose a format by it. With
+    It is a new, empty file with a name that nobody can know before: in a folder that others write
+    to, a link of theirs under that name would send the output to a file of its owner's. The name
+    keeps the suffix, since writers (PyAV, torch) choose a format by it. With
     `durable` the file is on the disk before it gets its name, so that it survives a power cut.
     Raises DiskFullError where the disk or the quota is full; the file it names is the outermost.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.tmp{target.suffix}")
     try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
         yield temporary
         if durable:
             _sync(temporary)
@@ -62,3 +68,22 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def open_plain(path: str | os.PathLike, flags: int) -> int:
+    """Open a plain file under a name that others can guess; returns its descriptor.
+
+    `flags` as of os.open; a file that is not there is made. Raises EpicError where a link or a pipe
+    has the name, since what is written would go elsewhere.
+    """
+    try:
+        handle = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):  # a link; a pipe
+            raise EpicError(f"{path}: {LINKED}") from error
+        raise
+    state = os.fstat(handle)
+    if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
+        os.close(handle)
+        raise EpicError(f"{path}: {LINKED}")
+    return handle

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from epic100.base.atomic import open_plain
 from epic100.base.rule_log import Progress
 from epic100.download.part import part_state
 from epic100.video.sheet import Video
@@ -23,7 +24,8 @@ class Board:
     def __init__(self, videos: Sequence[Video], root: str | os.PathLike, lock: str | os.PathLike):
         self._videos, self._root = list(videos), Path(root)
         Path(lock).parent.mkdir(parents=True, exist_ok=True)
-        self._lock = open(lock, "a")  # noqa: SIM115 (held as long as the board)
+        handle = open_plain(lock, os.O_WRONLY | os.O_APPEND)
+        self._lock = open(handle, "a")  # noqa: SIM115 (held as long as the board)
         self._bar: Progress | None = None
         self._left = 0.0
         self._looked = float("-inf")

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from epic100.base.atomic import atomic_path, open_plain
 from epic100.base.errors import EpicError
 
+NOTES: dict[str, type] = {"length": int, "validator": str}  # either may be None, and lack then
+LARGEST_NOTES = 10_000  # bytes
 _BUFFER = 1 << 17  # what a killed process loses at most
 
 
@@ -53,7 +56,8 @@ class Part:
                 f"{free / 1e6:.0f} MB are free; make room, then run again: it goes on from "
                 f"{self.size} bytes"
             )
-        _notes_path(self.path).write_text(json.dumps({"length": length, "validator": validator}))
+        with atomic_path(_notes_path(self.path)) as temporary:
+            temporary.write_text(json.dumps({"length": length, "validator": validator}))
 
     def append(self, data: bytes) -> None:
         """Write what came. Raises EpicError where the disk does not take it."""
@@ -93,11 +97,12 @@ def claim(target: Path) -> Iterator[Part]:
     """The part of `target`, for this process alone. Raises EpicError where another one has it."""
     path = part_path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab", buffering=_BUFFER) as file:
+    handle = open_plain(path, os.O_WRONLY | os.O_APPEND)
+    with open(handle, "ab", buffering=_BUFFER) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever had it may have finished in between: this would then be the finished file.
-            mine = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            mine = os.path.samestat(os.fstat(file.fileno()), path.lstat())
         except (BlockingIOError, FileNotFoundError):
             mine = False
         except OSError:
@@ -112,8 +117,11 @@ def _notes_path(part: Path) -> Path:
 
 
 def _notes(part: Path) -> dict:
+    path = _notes_path(part)
     try:
-        notes = json.loads(_notes_path(part).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return notes if isinstance(notes, dict) else {}
+        if path.is_file() and path.stat().st_size <= LARGEST_NOTES:
+            notes = json.loads(path.read_text(encoding="utf-8"))
+            return {k: notes[k] for k, kind in NOTES.items() if isinstance(notes[k], kind)}
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        pass
+    return {}

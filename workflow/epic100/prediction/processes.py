@@ -51,7 +51,7 @@ def run_jobs(jobs: Sequence[Job], report: Callable[[int], None]) -> None:
 
 def _start(job: Job) -> subprocess.Popen:
     process = subprocess.Popen(
-        [sys.executable, "-m", "epic100.prediction"],
+        [sys.executable, "-P", "-m", "epic100.prediction"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -28,7 +28,7 @@ from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import Video
 from epic100.video.side_by_side import Board, complete
 
-ENCODER = (sys.executable, "-m", "epic100.proxy.encoder")
+ENCODER = (sys.executable, "-P", "-m", "epic100.proxy.encoder")
 VERSION = 1  # raise it when copies are made otherwise, so that old ones are not used
 
 
@@ -238,6 +238,7 @@ class _Job:
     def _original(self, reason: str) -> ProxyRow:
         """Put a link to the original in the copy's place."""
         with atomic_path(self._copy) as temporary:
+            temporary.unlink()
             temporary.symlink_to(self._source.resolve())
         self._notes.unlink(missing_ok=True)
         return ProxyRow(

@@ -36,7 +36,7 @@ from epic100.video.scan_table import (
 from epic100.video.sheet import Video
 from epic100.video.side_by_side import Board, complete
 
-WORKER = (sys.executable, "-m", "epic100.scan.worker")
+WORKER = (sys.executable, "-P", "-m", "epic100.scan.worker")
 
 Found = dict[str, np.ndarray]  # of a VideoIndex
 Result = tuple[ScanRow, Found]

@@ -93,6 +93,7 @@ def write_checkpoint(path: Path, content: dict, keep: int) -> None:
 def keep_as_best(path: Path) -> None:
     """Give a checkpoint the second name best.pth, under which it stays when it grows old."""
     with atomic_path(path.with_name(BEST)) as temporary:
+        temporary.unlink()
         try:
             os.link(path, temporary)
         except OSError:  # a file system without hard links

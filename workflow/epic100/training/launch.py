@@ -76,7 +76,7 @@ def _start(job: dict, processes: int, environment: dict[str, str]) -> None:
         )
         try:
             with _forwarding():
-                elastic_launch(config, sys.executable)("-u", "-m", RANK, repr(job))
+                elastic_launch(config, sys.executable)("-u", "-P", "-m", RANK, repr(job))
         except ChildFailedError as error:
             _tell(*_root_cause(error.failures))
         except SignalException as error:
