@@ -257,9 +257,9 @@ def test_the_command_prints_a_line_a_problem_and_fails(entries, tmp_path, annota
         assert capsys.readouterr().out == expected
     annotations.write_text("id\n1\n")
     assert main(["check", str(tmp_path / "bad.pt"), *check_one]) == 1
-    assert "no column narration_id" in capsys.readouterr().out
+    assert "column narration_id missing" in capsys.readouterr().out
     annotations.write_bytes(b"narration_id\n\xff\n")
-    with pytest.raises(EpicError, match="not a CSV file in UTF-8"):
+    with pytest.raises(EpicError, match="not UTF-8 text"):
         expected_ids(annotations)
 
 

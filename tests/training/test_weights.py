@@ -48,6 +48,7 @@ class Evil:
     (b"", "not weights that can be loaded safely"),
     (Evil(), r"not weights that can be loaded safely \(holds print besides tensors"),
     ({"epoch": 3}, "holds no tensors by name"),
+    ({"state_dict": [1]}, "holds no tensors by name"),
     (nn.Conv2d(1, 1, 3).state_dict(), "weights of another model: 0 of its 2 tensors fit the 9 of "),
 ])  # fmt: skip
 def test_what_is_no_weights_of_this_model_is_one_line_and_runs_nothing(

@@ -101,6 +101,19 @@ def read_tensors(
         raise BrokenFile(f"{path}: not {what} ({reason}); {advice}") from error
 
 
+def named_tensors(content: Any) -> dict[str, torch.Tensor]:
+    """The tensors of a state_dict, alone or in a checkpoint, by name.
+
+    The `module.` that a distributed training puts before each name is taken off.
+    """
+    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    return {
+        name.removeprefix("module."): value
+        for name, value in (state.items() if isinstance(state, dict) else ())
+        if isinstance(name, str) and isinstance(value, torch.Tensor)
+    }
+
+
 def tensor_bytes(content: Any, most: float = float("inf")) -> int:
     """Bytes of the values of all tensors in lists, tuples and dicts; counts no further than `most`.
 

@@ -9,11 +9,10 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
-import torch
 from mmengine.registry import init_default_scope
 
 from epic100.base.errors import EpicError
-from epic100.base.torch_file import read_tensors
+from epic100.base.torch_file import named_tensors, read_tensors
 from epic100.migrate.lab_config import predicting_config, read_config
 from epic100.migrate.pair_order import Pair
 from epic100.model.config_text import parse_config
@@ -38,16 +37,10 @@ def read_checkpoint(path: str | os.PathLike, allow_pickle: bool = False) -> tupl
         code_remedy="add --allow-pickle if you trust where it comes from",
     )
     meta = content.get("meta", {}) if isinstance(content, dict) else {}
-    weights = content.get("state_dict", content) if isinstance(content, dict) else None
-    tensors = {
-        str(name): value.detach().clone().contiguous()
-        for name, value in (weights.items() if isinstance(weights, dict) else ())
-        if isinstance(value, torch.Tensor)
-    }
+    # Copies: a view would take its whole array along into the model file.
+    tensors = {name: t.detach().clone().contiguous() for name, t in named_tensors(content).items()}
     if not tensors:
         raise EpicError(f"{path}: no weights in it; expected `state_dict` of an MMAction2 model")
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors, meta if isinstance(meta, dict) else {}
 
 

@@ -3,7 +3,6 @@
 Formats: epic-kitchens/C1-Action-Recognition, README.md and utils/challenge.py.
 """
 
-import csv
 import json
 import os
 import pickle
@@ -17,6 +16,7 @@ import torch
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.text_table import read_table
 from epic100.base.torch_file import read_tensors, write_tensors
 from epic100.submission.check import CHALLENGE, MEMBER, OUTPUTS, VERSION, sls_problems
 
@@ -130,15 +130,9 @@ def read_pickle(path: PathLike) -> list[dict]:
 
 def expected_ids(annotations: PathLike) -> list[str]:
     """The `narration_id` column of an official CSV (train, validation or test)."""
-    path = existing_file(annotations)
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if "narration_id" not in (reader.fieldnames or ()):
-                raise EpicError(f"{path}: no column narration_id, expected an EPIC_100_*.csv")
-            return [row["narration_id"] for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise EpicError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    about = "an EPIC_100_*.csv"
+    rows = read_table(annotations, ["narration_id"], about=about, delimiter=",")
+    return [row["narration_id"] for _, row in rows]
 
 
 def _entries(content: Any, path: Path) -> list[dict]:

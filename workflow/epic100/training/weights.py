@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from epic100.base.errors import EpicError
-from epic100.base.torch_file import read_tensors
+from epic100.base.torch_file import named_tensors, read_tensors
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
     """The tensors of a checkpoint, by name. Raises EpicError for a file that is none, or that
     would run code when it is opened (`weights_only=True` refuses it)."""
     about = "expected a checkpoint of tensors and plain Python, as torch.save writes them"
-    content = read_tensors(path, "weights that can be loaded safely", about)
-    state = content.get("state_dict", content) if isinstance(content, dict) else {}
-    tensors = {
-        name.removeprefix("module."): value
-        for name, value in state.items()
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
+    tensors = named_tensors(read_tensors(path, "weights that can be loaded safely", about))
     if not tensors:
         raise EpicError(f"{path}: holds no tensors by name; {about}")
     return tensors
