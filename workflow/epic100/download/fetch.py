@@ -16,10 +16,11 @@ import requests
 import urllib3
 
 from epic100.base.errors import EpicError
+from epic100.base.names import URL_WORDS, is_url, whole_number
 from epic100.download.checksum import Checksum, digest
 from epic100.download.part import Part, claim
+from epic100.download.session import CarefulSession
 
-AGENT = "epic100-workflow (EPIC-KITCHENS-100 action recognition)"
 CHUNK = 1 << 20
 PROGRESS = 1 << 20  # bytes that make an attempt count as one that got on
 LEAST_RATE = 1024  # bytes a second; below it a connection is as good as dead
@@ -42,13 +43,15 @@ class FetchSettings:
 
     `tries`: attempts in a row that get nowhere before a file is given up. `stall_seconds`: silence
     after which a connection is dropped. `pause_seconds`: the first pause; each one that follows is
-    twice as long, up to `max_pause_seconds`, less a random part of it.
+    twice as long, up to `max_pause_seconds`, less a random part of it. `max_gib`: a body that is
+    longer, or is said to be, is given up.
     """
 
     tries: int = 8
     stall_seconds: float = 60.0
     pause_seconds: float = 2.0
     max_pause_seconds: float = 120.0
+    max_gib: float = 64.0
 
     def pause(self, failures: int) -> float:
         """Seconds to wait after the given number of failures in a row, 1 or more."""
@@ -82,10 +85,9 @@ def fetch(
     file, serves another one, or gets nowhere for `settings.tries` attempts in a row; the part
     then stays for the next run, unless its checksum was wrong.
     """
-    if not re.match(r"https?://", url):
-        raise EpicError(f"{target}: its url is {url!r}; expected http:// or https://")
-    with claim(target) as part, requests.Session() as session:
-        session.headers.update({"User-Agent": AGENT, "Accept-Encoding": "identity"})
+    if not is_url(url):
+        raise EpicError(f"{target}: its url is {url!r}; expected {URL_WORDS}")
+    with claim(target) as part, CarefulSession() as session:
         failures, wrong, furthest = 0, 0, part.size
         while True:
             try:
@@ -153,6 +155,8 @@ def _attempt(session, url: str, part: Part, settings: FetchSettings, watch) -> N
         else:  # the whole file, asked for or not
             part.restart()
             length = _number(response.headers.get("Content-Length"))
+        if length is not None and length > settings.max_gib * 2**30:
+            raise _too_long(url, f"is said to have {length / 2**30:.0f} GiB", settings)
         part.promise(length, _validator(response))
         _receive(response, part, settings, watch)
     if part.length is not None and part.size < part.length:
@@ -165,12 +169,22 @@ def _receive(response, part: Part, settings: FetchSettings, watch) -> None:
     while chunk := response.raw.read1(CHUNK, decode_content=False):
         part.append(chunk)
         watch(part.size, part.length)
+        if part.size > settings.max_gib * 2**30:
+            part.restart()
+            raise _too_long(response.url, "goes on and on", settings)
         came += len(chunk)
         spent = time.monotonic() - since
         if spent >= settings.stall_seconds:
             if came < LEAST_RATE * spent:
                 raise _Again(f"{came} bytes in {spent:.0f} s, too slow")
             since, came = time.monotonic(), 0
+
+
+def _too_long(url: str, why: str, settings: FetchSettings) -> EpicError:
+    return EpicError(
+        f"{url}: its file {why}, at most {settings.max_gib:g} GiB are taken (`download: max_gib:`)"
+        "; nothing was kept of it"
+    )
 
 
 def _refuse(response, url: str, part: Part) -> None:
@@ -204,7 +218,7 @@ def _range_of(response) -> tuple[int | None, int | None]:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() else None
+    return whole_number(text or "")
 
 
 def _validator(response) -> str | None:

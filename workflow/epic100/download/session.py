@@ -1,0 +1,69 @@
+"""HTTP that goes only where the sheet's url may lead: a server's redirects are not trusted."""
+
+import ipaddress
+import socket
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from epic100.base.errors import EpicError
+from epic100.base.names import URL_WORDS, is_url
+
+AGENT = "epic100-workflow (EPIC-KITCHENS-100 action recognition)"
+
+
+class CarefulSession(requests.Session):
+    """A session that raises EpicError for a redirect to http after https, to another scheme, or to
+    a private address, unless the url that was asked for first names that host itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers.update({"User-Agent": AGENT, "Accept-Encoding": "identity"})
+        self._first = ""
+
+    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
+        """Ask for `url`, the one that redirects are held to."""
+        self._first = url
+        return super().request(method, url, *args, **kwargs)
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where `resp` leads, once it is checked; what requests asks at each step."""
+        target = super().get_redirect_target(resp)
+        if target is not None:
+            check_redirect(self._first, resp.url, urljoin(resp.url, target))
+        return target
+
+
+def check_redirect(first: str, before: str, target: str) -> None:
+    """Raise EpicError where a redirect must not be followed.
+
+    Args:
+        first: the url that was asked for.
+        before: the url that answers with the redirect.
+        target: where it leads, absolute.
+    """
+    host = urlsplit(target).hostname
+    if not is_url(target.partition("#")[0]) or host is None:
+        why = f"which is no address to fetch from; expected {URL_WORDS}"
+    elif urlsplit(before).scheme == "https" and urlsplit(target).scheme == "http":
+        why = "which is not encrypted"
+    elif host != urlsplit(first).hostname and (private := _private(host)):
+        why = f"which is the private address {private}"
+    else:
+        return
+    raise EpicError(
+        f"{first}: its server leads to {target[:200]!r}, {why}; not followed; if that is right, "
+        "put that url into the sheet"
+    )
+
+
+def _private(host: str) -> str:
+    """The first address of `host` that is not of the public internet, or ""."""
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):  # a proxy may know the host; without one, the request fails
+        return ""
+    addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in sorted(found)]
+    mapped = [getattr(address, "ipv4_mapped", None) or address for address in addresses]
+    return next((str(a) for a in mapped if not a.is_global or a.is_multicast), "")
