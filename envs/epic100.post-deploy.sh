@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run by Snakemake inside the new conda environment. The workflow sets EPIC100_ROOT, since this
 # file is copied beside the environment before it runs. EPIC100_CUDA=12: for old GPUs and drivers.
-# lock sha256: 8b3280193b27bded95c673627879cb76bca198e224862a453a31757461bf672f
+# lock sha256: 15b344afcae93a98b12e9c60cc552d8c363cc533bc2f4d69e87842a7f0e0dcb7
 set -eu
 sh "$EPIC100_ROOT/envs/install.sh" python ${EPIC100_CUDA:-}

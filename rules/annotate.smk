@@ -9,8 +9,6 @@ rule annotate:
         segments="results/segments/{split}.txt",
     log:
         "results/logs/annotate/{split}.log",
-    benchmark:
-        "results/benchmarks/annotate/{split}.tsv"
     retries: 0
     conda:
         "../envs/epic100.yaml"

@@ -20,8 +20,6 @@ rule clean:
         ),
     log:
         "results/logs/clean.log",
-    benchmark:
-        "results/benchmarks/clean.tsv"
     retries: 0
     conda:
         "../envs/epic100.yaml"

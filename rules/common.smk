@@ -1,10 +1,24 @@
 """The config, checked and complete, and what several rules ask of it and of the video sheet."""
 
+import importlib.util
 import os
 import re
+import sys
 from pathlib import Path
 
-from epic100.base.config import ROOT, complete_config, existing_path, gpus_to_ask
+# A Snakemake that has nothing but itself reads the rules with the clone's library, and leaves the
+# jobs to `--sdm conda`.
+if importlib.util.find_spec("epic100") is None:
+    LIBRARY = Path(str(workflow.current_basedir)).parent / "workflow"
+    if not LIBRARY.is_dir():
+        raise WorkflowError(
+            "the package epic100 is not installed beside Snakemake, and these rules come from no "
+            "clone that has it; docs/reuse.md says how to install it"
+        )
+    sys.path.append(str(LIBRARY))
+
+from epic100.base.config import complete_config, gpus_to_ask
+from epic100.base.shipped import ROOT, existing_path
 from epic100.download.receipts import Receipts
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.video.sheet import participants_of, read_sheet

@@ -12,8 +12,6 @@ rule evaluate:
         metrics="results/metrics.json",
     log:
         "results/logs/evaluate.log",
-    benchmark:
-        "results/benchmarks/evaluate.tsv"
     retries: 0
     conda:
         "../envs/epic100.yaml"

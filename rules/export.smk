@@ -12,8 +12,6 @@ rule export:
         submission="results/submission.{kind}",
     log:
         "results/logs/export/{kind}.log",
-    benchmark:
-        "results/benchmarks/export/{kind}.tsv"
     wildcard_constraints:
         kind="pt|zip",
     retries: 0

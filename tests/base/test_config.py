@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from epic100.base.config import complete_config, existing_path, layered_config
+from epic100.base.config import complete_config, layered_config
 from epic100.base.errors import EpicError
+from epic100.base.shipped import existing_path
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST = {"annotations": {"train": "a.csv", "val": "b.csv"}, "videos": {"root": "videos"}}

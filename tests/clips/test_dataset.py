@@ -12,6 +12,7 @@ from epic100.minikitchen.damage import zero_block
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.video.reader import FrameError
+from support.decoders import needs_decord
 
 init_default_scope("mmaction")  # as MMEngine's Runner does for a config
 
@@ -85,6 +86,7 @@ def test_a_clip_at_30_fps_spans_as_many_seconds_in_every_file(lab, tmp_path):
     assert spans == pytest.approx([2.55] * 3, abs=0.05)  # 2.6 s less the last step
 
 
+@needs_decord
 def test_both_decoders_give_the_same_clip(lab):
     clips = [
         [

@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 
 from epic100.base.errors import EpicError
+from epic100.base.shipped import ROOT
 
 # JSON takes 1.0 for an integer, Python's range() and torch do not.
 Strict = validators.extend(
@@ -18,7 +19,6 @@ Strict = validators.extend(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     ),
 )
-ROOT = Path(__file__).resolve().parents[3]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 DEFAULT = "config/config.yaml"
 
@@ -56,12 +56,6 @@ def layered_config(
             raise EpicError(f"{path}: is a {type(layer).__name__}; expected a config, key by key")
         _merge(config, layer)
     return complete_config(config)
-
-
-def existing_path(path: str | os.PathLike, workflow_dir: str | os.PathLike) -> str:
-    """`path` as it stands, or below the workflow's own folder where only that one exists."""
-    shipped = Path(workflow_dir) / path
-    return str(shipped) if not Path(path).exists() and shipped.exists() else str(path)
 
 
 def _merge(config: dict, over: dict) -> None:

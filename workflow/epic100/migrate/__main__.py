@@ -5,26 +5,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from epic100.base.config import ROOT
 from epic100.base.errors import EpicError
+from epic100.base.shipped import ROOT
 
 SHEET = ROOT / "config" / "videos.tsv"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`list`, `check` or `model`; 0, or 1 and one line on stderr where the input is wrong."""
-    options = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m epic100.migrate", description=__doc__)
+    fill_parser(parser)
+    options = parser.parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options)
     except EpicError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m epic100.migrate", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def fill_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the commands `list`, `check` and `model`; each sets `run`."""
+    commands = parser.add_subparsers(dest="part", required=True)
 
     command = commands.add_parser("list", help="five fields on the annotation clock -> ours")
     _list_arguments(command)
@@ -52,7 +53,6 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True, metavar="PTH")
     _class_arguments(command)
     command.set_defaults(run=_model)
-    return parser
 
 
 def _list_arguments(command: argparse.ArgumentParser) -> None:
@@ -80,7 +80,7 @@ def _matched(options: argparse.Namespace):
     return found, videos
 
 
-def _convert(options: argparse.Namespace) -> None:
+def _convert(options: argparse.Namespace) -> int:
     from epic100.migrate.lists import convert_list
 
     found, videos = _matched(options)
@@ -88,18 +88,20 @@ def _convert(options: argparse.Namespace) -> None:
     count, strange = int(found.matched.sum()), int((~found.matched).sum())
     print(f"{options.list}: {count} lines are rows of {options.annotations}, {strange} are not")
     print(f"{options.out} written")
+    return 0
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace) -> int:
     from epic100.migrate.check import check_list, summary, write_findings
 
     found, videos = _matched(options)
     findings = check_list(found, videos, options.scans)
     write_findings(findings, options.out)
     print("\n".join([*summary(found, findings), f"{options.out} names them"]))
+    return 0
 
 
-def _model(options: argparse.Namespace) -> None:
+def _model(options: argparse.Namespace) -> int:
     from epic100.migrate.checkpoint import migrate_model
     from epic100.migrate.pair_order import order_of_list, read_pair_order
 
@@ -116,6 +118,7 @@ def _model(options: argparse.Namespace) -> None:
         allow_pickle=options.allow_pickle,
     )  # fmt: skip
     print("\n".join(lines))
+    return 0
 
 
 if __name__ == "__main__":

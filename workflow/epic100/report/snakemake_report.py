@@ -11,8 +11,8 @@ from pathlib import Path
 import yaml
 
 from epic100.base.atomic import atomic_path
-from epic100.base.config import ROOT
 from epic100.base.errors import EpicError
+from epic100.base.shipped import ROOT
 from epic100.report.page import tidy
 
 

@@ -1,12 +1,14 @@
 """The pair table: the verb-noun pairs seen in training, which are the classes of the one head."""
 
 import os
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_table
+
+if TYPE_CHECKING:  # the rules read `pairs_path` under a Snakemake that may have no pandas
+    import pandas as pd
 
 COLUMNS = ("pair_id", "verb", "noun", "count")
 
@@ -16,7 +18,7 @@ def pairs_path(results: str, split: str) -> str:
     return f"{results}/clean/{'pairs' if split == 'train' else split + '_pairs'}.tsv"
 
 
-def write_pairs(pairs: pd.DataFrame, path: str | os.PathLike) -> None:
+def write_pairs(pairs: "pd.DataFrame", path: str | os.PathLike) -> None:
     """Write `pair_id verb noun count`, tab-separated, whole or not at all."""
     with atomic_path(path) as temporary:
         pairs.to_csv(temporary, sep="\t", index=False, columns=list(COLUMNS))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from epic100.base.config import ROOT
 from epic100.base.errors import EpicError
+from epic100.base.shipped import ROOT
 
 FACTS = Path("profiles/partitions.yaml")
 NO_ACCOUNT = "lp_myproject"  # as every example of the site's documentation has it

@@ -17,8 +17,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     What FILE must hold comes from a split's CSV, named by `--split` through the workflow's config,
     or by `--annotations`.
     """
-    parser = argparse.ArgumentParser(prog="python -m epic100.submission")
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser = argparse.ArgumentParser(prog="python -m epic100.submission", description=__doc__)
+    fill_parser(parser)
+    options = parser.parse_args(arguments)
+    return options.run(options)
+
+
+def fill_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the command `check`, which sets `run`."""
+    commands = parser.add_subparsers(dest="part", required=True)
     command = commands.add_parser("check", help="say what is wrong with a submission")
     command.add_argument("file", type=Path, metavar="FILE", help=".pt or .zip")
     wanted = command.add_mutually_exclusive_group(required=True)
@@ -36,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="also read .pkl files and NumPy arrays; runs code of the file, so trust it first",
     )
-    options = parser.parse_args(arguments)
+    command.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         lines = _check_file(options)
     except EpicError as error:

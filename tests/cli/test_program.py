@@ -1,0 +1,96 @@
+"""The command `epic100`: help, completions, and what it hands to whom."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from epic100.cli.program import COMMANDS, main
+from epic100.cli.snakemake_call import snakemake_command
+from support.checkout import ROOT
+
+
+def epic100(*arguments: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "epic100", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def test_the_version_is_the_packages():
+    assert epic100("--version").stdout == f"epic100 {version('epic100')}\n"
+
+
+def test_help_is_quick_and_names_every_command():
+    code = "import sys; from epic100.cli.program import main\n"
+    code += "try: main(['--help'])\nfinally: assert not {'torch', 'pandas'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name, command in COMMANDS.items():
+        assert re.search(rf"^    {name} +{re.escape(command.help)}$", done.stdout, re.MULTILINE)
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: epic100 {name}")
+
+
+@pytest.mark.parametrize("arguments, words", [
+    ([], "required: COMMAND"),
+    (["bogus"], "invalid choice: 'bogus'"),
+    (["submission", "check", "a.pt", "--split", "val", "--odd"], "unrecognized arguments: --odd"),
+    (["migrate"], "required: part"),
+])  # fmt: skip
+def test_a_mistyped_call_is_one_sentence(arguments, words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_error_of_a_command_is_its_last_line_and_its_exit_code(tmp_path):
+    done = epic100("submission", "check", "none.pt", "--annotations", "none.csv", cwd=tmp_path)
+    assert done.returncode == 1 and "none.pt" in done.stdout
+    done = epic100("migrate", "list", "none.txt", "--annotations", "none.csv", "--out", "a.txt",
+                   cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_words_of_snakemake_reach_it_in_their_order():
+    words = ["results/model.pth", "--cores", "2", "-n", "--config", "a=b", "--until", "scan"]
+    command = snakemake_command(words)
+    assert command[-len(words) :] == words
+    assert command[: -len(words)] == [
+        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
+    ]  # fmt: skip
+
+
+def test_run_is_snakemake_with_its_exit_code(tmp_path):
+    done = epic100("run", "--list-rules", "--configfile", "config/demo.yaml", cwd=tmp_path)
+    assert done.returncode == 0 and "train" in done.stdout.split()
+    done = epic100("run", "no/such/target", "-n", "--cores", "1", "--configfile",
+                   "config/demo.yaml", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 1
+    assert "no/such/target" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completions_know_the_commands_and_their_options(shell):
+    script = epic100("--print-completion", shell).stdout
+    assert all(name in script for name in COMMANDS)
+    assert "--allow-pickle" in script and "--train-list" in script
+
+
+def test_bash_completes_a_command_and_an_option(tmp_path):
+    script = tmp_path / "epic100.bash"
+    script.write_text(epic100("--print-completion", "bash").stdout)
+    code = f"""source {script}; COMP_WORDS=(epic100 sub); COMP_CWORD=1; COMP_LINE='epic100 sub'
+        complete -p epic100 | sed 's/.* -F \\([^ ]*\\).*/\\1/' > {tmp_path}/name
+        "$(cat {tmp_path}/name)" epic100 sub epic100; echo "${{COMPREPLY[@]}}" """
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["submission"]

@@ -1,0 +1,86 @@
+"""A wheel in an environment of its own is the whole workflow, with no clone in sight."""
+
+import json
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from support.archive import jobs, said
+from support.bare_environment import without_the_clone
+from support.checkout import ROOT
+from support.wheel import build_wheel, install_wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def programs(wheel, tmp_path_factory) -> Path:
+    return install_wheel(wheel, tmp_path_factory.mktemp("elsewhere") / "venv")
+
+
+def epic100(programs: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    environment = without_the_clone() | {"EPIC100_ACCOUNT": "lp_lab"}
+    return subprocess.run([programs / "epic100", *arguments], cwd=folder, env=environment,
+                          capture_output=True, text=True)  # fmt: skip
+
+
+def test_it_carries_every_file_of_the_workflow(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        carried = set(archive.namelist())
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True,
+                             check=True).stdout.split()  # fmt: skip
+    for name in tracked:
+        folder, _, rest = name.partition("/")
+        if name.startswith("workflow/epic100/"):
+            assert rest in carried, name
+        elif folder in ("Snakefile", "config", "profiles", "rules", "envs", "workflow"):
+            assert f"epic100/shipped/{name}" in carried, name
+
+
+def test_it_finds_its_own_files_not_those_of_a_clone(programs, tmp_path):
+    code = "import json, epic100.base.shipped as s, epic100.slurm.site as t, epic100.slurm as u\n"
+    code += "print(json.dumps([str(s.ROOT), t.facts_file(), u.__path__[0]]))"
+    done = subprocess.run([programs / "python", "-c", code], cwd=tmp_path, env=without_the_clone(),
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    root, facts, slurm = json.loads(done.stdout)
+    assert all(path.startswith(str(programs.parent)) for path in (root, facts, slurm))
+    assert Path(facts).is_file()
+    wrappers = sorted(Path(slurm, "bin").iterdir())
+    assert wrappers and all(os.access(wrapper, os.X_OK) for wrapper in wrappers)
+
+
+def test_the_demo_is_planned_in_an_empty_folder(programs, tmp_path):
+    done = epic100(programs, tmp_path, "demo", "-n")
+    assert done.returncode == 0, said(done)
+    planned = jobs(done)
+    assert planned["train"] == planned["export"] / 2 == planned["report"] == 1
+
+
+def test_a_target_is_made_in_an_empty_folder(programs, tmp_path):
+    done = epic100(programs, tmp_path, "demo", "--cores", "1", "results/segments/val.txt")
+    assert done.returncode == 0, said(done)
+    lines = (tmp_path / "demo/results/segments/val.txt").read_text().splitlines()
+    assert len(lines) > 10 and len(lines[0].split()) == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+def test_the_profile_that_ships_is_found_by_its_name(programs, tmp_path):
+    done = epic100(programs, tmp_path, "run", "all", "-n", "--profile=profiles/vsc",
+                   "--configfile", "config/demo.yaml")  # fmt: skip
+    assert done.returncode == 0, said(done)
+    assert jobs(done)["scan"] > 3
+
+
+def test_an_own_config_goes_before_the_one_that_ships(programs, tmp_path):
+    (tmp_path / "config").mkdir()
+    text = (ROOT / "config/demo.yaml").read_text().replace("seed: 0", "sead: 0", 1)
+    (tmp_path / "config/demo.yaml").write_text(text)
+    done = epic100(programs, tmp_path, "run", "-n", "--configfile", "config/demo.yaml")
+    assert done.returncode != 0
+    assert "unknown key 'minikitchen.sead'; did you mean 'seed'?" in said(done)

@@ -1,0 +1,61 @@
+"""Environments that hold some packages of the one in use, and nothing else. No download."""
+
+import os
+import subprocess
+import sys
+import venv
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+
+def bare_environment(folder: Path, *names: str) -> Path:
+    """Make an environment of the packages `names` and all that they ask for; its `bin` folder."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    programs = folder / "bin"
+    site = site_packages(programs / "python")
+    for each in _closure(names):
+        for top in {file.parts[0] for file in each.files or () if file.parts[0] != ".."}:
+            link = site / top
+            if not os.path.lexists(link) and top != "__pycache__":
+                link.symlink_to(each.locate_file(top))
+    for name in names:
+        for entry in distribution(name).entry_points.select(group="console_scripts"):
+            _write_program(programs, entry.name, entry.module, entry.attr)
+    return programs
+
+
+def site_packages(python: Path) -> Path:
+    """Where an interpreter looks for packages."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return Path(done.stdout.strip())
+
+
+def _closure(names: tuple[str, ...]) -> list[Distribution]:
+    found: dict[str, Distribution] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop().lower().replace("_", "-")
+        if name in found:
+            continue
+        found[name] = distribution(name)
+        asked = [Requirement(text) for text in found[name].requires or ()]
+        waiting += [r.name for r in asked if not r.marker or r.marker.evaluate({"extra": ""})]
+    return list(found.values())
+
+
+def _write_program(folder: Path, name: str, module: str, function: str) -> None:
+    path = folder / name
+    call = f"import sys; from {module} import {function}; sys.exit({function}())"
+    path.write_text(f'#!/bin/sh\nexec "{folder}/python" -c "{call}" "$@"\n')
+    path.chmod(0o755)
+
+
+def without_the_clone() -> dict[str, str]:
+    """Environment variables of a user who has not set up anything of ours."""
+    ours = ("PYTHONPATH", "VIRTUAL_ENV", "EPIC100_ROOT")
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    outside = [f for f in kept["PATH"].split(os.pathsep) if Path(sys.executable).parent != Path(f)]
+    return kept | {"PATH": os.pathsep.join(outside)}

@@ -1,0 +1,101 @@
+"""The command `epic100`: one door to the workflow, from a clone or from a wheel.
+
+`demo` and `run` start Snakemake on the workflow's own Snakefile; the other commands are those of
+`python -m epic100.migrate` and `python -m epic100.submission`.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from typing import NoReturn
+
+import shtab
+
+from epic100.base.errors import EpicError
+
+HELP = """\
+From the official CSVs and full-length videos of EPIC-KITCHENS-100 to a trained model and a
+submission.
+
+  epic100 demo                      films a mini kitchen in ./demo and runs everything on it
+  epic100 run -n                    what would run here; config/config.yaml names your data
+  epic100 run --profile profiles/vsc all     on Slurm
+  epic100 submission check results/submission.zip --split test
+"""
+COMPLETION = "--print-completion"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: its help, and where its arguments are defined.
+
+    `module` has `fill_parser(parser)`, which also sets `run`, a function of the options that
+    returns an exit code. Modules are imported only for the command that was asked for, since some
+    of them take seconds. `passes_on`: what the parser does not know is Snakemake's.
+    """
+
+    help: str
+    module: str
+    passes_on: bool = False
+
+
+COMMANDS = {
+    "demo": Command("film a mini kitchen and run everything on it", "epic100.cli.demo", True),
+    "run": Command("run the workflow in this folder", "epic100.cli.run", True),
+    "migrate": Command("bring a lab's lists and checkpoint along", "epic100.migrate.__main__"),
+    "submission": Command("look at a submission before it is sent", "epic100.submission.__main__"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: words after `epic100`; those of this process where None.
+
+    Returns:
+        The exit code: 0, or 1 and one line on stderr where the input is wrong, or Snakemake's.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = build_parser(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not COMMANDS[options.command].passes_on:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except EpicError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser, with the arguments of the one command that `arguments` name, or of all where a
+    completion script is asked for."""
+    parser = argparse.ArgumentParser(
+        prog="epic100", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"epic100 {version('epic100')}")
+    shtab.add_argument_to(parser, [COMPLETION], help="print a script of completions for your shell")
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True,
+        parser_class=argparse.ArgumentParser,
+    )  # fmt: skip
+    for name, command in COMMANDS.items():
+        own = commands.add_parser(
+            name, help=command.help, description=command.help.capitalize() + ".",
+            allow_abbrev=False,
+        )  # fmt: skip
+        if name in arguments[:1] or COMPLETION in arguments:
+            import_module(command.module).fill_parser(own)
+    return parser
+
+
+def run_and_exit() -> NoReturn:
+    """The entry point of the installed command."""
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""How the commands call Snakemake: with this Python, on the workflow's own Snakefile."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from epic100.base.shipped import ROOT, existing_path
+
+SHIPPED = ("config/", "profiles/")  # folders whose files may be named as in a clone
+
+
+def snakemake_command(arguments: Sequence[str]) -> list[str]:
+    """The words of a call of Snakemake with these arguments.
+
+    A config or profile that the current folder does not have (`profiles/vsc`,
+    `config/trainval.yaml`) is the one that ships.
+    """
+    named = {option.partition("=")[0] for option in arguments}
+    command = [sys.executable, "-m", "snakemake"]
+    if not named & {"--snakefile", "-s"}:
+        command += ["--snakefile", str(ROOT / "Snakefile")]
+    return command + [_shipped(argument) for argument in arguments]
+
+
+def replace_this_process(command: Sequence[str]) -> int:
+    """Go on as Snakemake, so that signals and the exit code are its own."""
+    sys.stdout.flush()
+    os.execv(command[0], list(command))
+
+
+def _shipped(argument: str) -> str:
+    option, equals, value = argument.rpartition("=")
+    if not value.startswith(SHIPPED) or (equals and not option.startswith("-")):
+        return argument
+    return option + equals + existing_path(value)
