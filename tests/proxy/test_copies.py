@@ -41,6 +41,10 @@ if order == "crash":
     os.kill(os.getpid(), signal.SIGSEGV)
 if order == "nothing":
     sys.exit(0)
+if order == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+if order == "import":
+    import no_such_module
 if order == "full disk":
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 runpy.run_module("epic100.proxy.encoder", run_name="__main__")
@@ -201,7 +205,6 @@ def test_a_run_that_is_killed_keeps_what_it_had_and_leaves_no_rubbish(house):
 @pytest.mark.parametrize("order, reason", [
     ("spin", "no progress in 5 s"),
     ("crash", "the decoder crashed (SIGSEGV)"),
-    ("nothing", "the encoder left no copy"),
 ])  # fmt: skip
 def test_where_no_copy_can_be_made_the_original_is_read(order, reason, house):
     lab = house(2)
@@ -232,6 +235,19 @@ def test_a_full_disk_stops_the_rule_in_one_sentence_and_keeps_the_others(house):
     (lab.copies / "P01_02").unlink()
     assert [row.state for row in lab.make()] == ["copied"] * 3
     assert lab.runs() == ["P01_02"]
+
+
+@pytest.mark.parametrize(("order", "words"), [
+    ("nothing", "the encoder left no copy"),
+    ("kill", "ended from outside"),
+    ("import", "did not start"),
+])  # fmt: skip
+def test_what_the_machine_does_puts_no_link_in_a_copy_s_place(order, words, house):
+    lab = house(2)
+    lab.order(lab.videos[0], order)
+    with pytest.raises(EpicError, match=rf"{words}.*no copy of P01_01; the others"):
+        lab.make()
+    assert not lab.copy(lab.videos[0]).is_symlink()
 
 
 def test_videos_that_no_one_can_read_get_no_copy(house):

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from epic100.video.decoder_process import ScanLimits, run_decoder
+from epic100.video.decoder_process import ProcessError, ScanLimits, run_decoder
 
 # Only tests of the stall itself are in a hurry: on a busy machine Python alone starts in a second.
 PATIENT = ScanLimits(stall_seconds=60.0, min_seconds=60.0, memory_mib=512)
@@ -14,7 +14,7 @@ AT_ONCE = 20.0  # seconds; all that would hang here does so for a minute
 
 # Runs a decoder in a process whose own limits a test has set.
 RUN = (
-    "import sys\nfrom epic100.video.decoder_process import ScanLimits, run_decoder\n"
+    "import sys\nfrom epic100.video.decoder_process import ProcessError, ScanLimits, run_decoder\n"
     "print(run_decoder([sys.executable, '-c', sys.argv[1]], ScanLimits(memory_mib=512), 60.0))"
 )
 
@@ -58,14 +58,17 @@ def test_a_decoder_that_eats_memory_is_stopped_by_its_limit():
     assert run(code) == "the decoder asked for more than 512 MiB of memory"
 
 
-@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGKILL"])
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGFPE"])
 def test_a_decoder_that_crashes_is_told_by_its_signal(name):
     code = f"import os, signal; os.kill(os.getpid(), signal.{name})"
     assert run(code) == f"the decoder crashed ({name})"
 
 
 def test_a_limit_of_the_system_that_is_lower_stays():
-    code = "import resource; raise ValueError(resource.getrlimit(resource.RLIMIT_AS)[0] >> 20)"
+    code = (
+        "import resource; print('frames 0', flush=True)\n"
+        "raise ValueError(resource.getrlimit(resource.RLIMIT_AS)[0] >> 20)"
+    )
     lower = (
         f"import resource; resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))\n{RUN}"
     )
@@ -75,17 +78,38 @@ def test_a_limit_of_the_system_that_is_lower_stays():
 
 
 def test_a_decoder_that_fails_is_told_by_its_last_words():
-    assert run("raise ValueError('no such codec')") == (
+    assert run("print('frames 0', flush=True); raise ValueError('no such codec')") == (
         "the decoder failed: ValueError: no such codec"
     )
-    assert run("raise SystemExit(3)") == "the decoder failed: exit code 3"
+    assert run("print('frames 0', flush=True); raise SystemExit(3)") == (
+        "the decoder failed: exit code 3"
+    )
 
 
-def test_the_exit_code_is_reported_beside_the_reason():
-    codes = []
-    for code in ("raise SystemExit(3)", "pass"):
-        run_decoder([sys.executable, "-c", code], PATIENT, 60.0, ended=codes.append)
-    assert codes == [3, 0]
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import no_such_module", "did not start: ModuleNotFoundError"),
+        ("import os; os.kill(os.getpid(), 9)", "ended from outside \\(SIGKILL\\)"),
+        ("import os; print('frames 0', flush=True); os.kill(os.getpid(), 15)", "SIGTERM"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGBUS)", "SIGBUS"),
+        (
+            "from epic100.video.decoder_process import own_faults\n"
+            "with own_faults(): open('/no/such/folder/x', 'w')",
+            "No such file or directory: '/no/such/folder/x'",
+        ),
+        (
+            "from epic100.video.decoder_process import own_faults\n"
+            "from epic100.video.watched_file import WatchedFile\n"
+            "with own_faults(): WatchedFile('/proc/self/mem').read(8)",
+            "reading at byte 0 failed 4 times: Input/output error; the disk is at fault",
+        ),
+    ],
+    ids=["start", "killed", "terminated", "page not read", "own output", "bad sector"],
+)
+def test_what_is_not_the_file_s_fault_is_an_error(code, words):
+    with pytest.raises(ProcessError, match=words):
+        run(code)
 
 
 def test_much_talk_neither_blocks_it_nor_fills_memory():
@@ -103,9 +127,9 @@ def test_a_child_that_holds_the_pipes_does_not_hold_the_scan():
     assert time.monotonic() - started < AT_ONCE
 
 
-def test_a_decoder_that_is_not_there_is_a_reason_and_no_error():
-    reason = run_decoder(["/no/such/decoder"], PATIENT, 5.0)
-    assert reason.startswith("the decoder failed: ")
+def test_a_decoder_that_is_not_there_is_an_error():
+    with pytest.raises(ProcessError, match="/no/such/decoder does not start: No such file"):
+        run_decoder(["/no/such/decoder"], PATIENT, 5.0)
 
 
 def test_progress_is_heard_in_order_even_if_lines_arrive_in_pieces():

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from epic100.base.errors import EpicError
+from epic100.base.errors import DiskError, EpicError
 
 # What the kernel says where no more can be written: disk, quota and limit of a file's size.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LINKED = "a link or a pipe; expected a plain file; see who put it there, then remove it"
 
 
-class DiskFullError(EpicError):
+class DiskFullError(DiskError):
     """Disk, quota or limit of a file's size is reached; names the file not written."""
 
 

@@ -15,6 +15,10 @@ class EpicError(ValueError):
         super().__init__(str(message).rpartition(own)[2].strip())
 
 
+class DiskError(EpicError):
+    """The disk fails or is full: no property of what was read or should be written."""
+
+
 def last_line(error: EpicError) -> str:
     """The line that a process ends with on this error, for people and for `from_last_line`."""
     return SIGN + str(error)

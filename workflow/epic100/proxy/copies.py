@@ -10,23 +10,26 @@ import json
 import os
 import sys
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from epic100.base.atomic import atomic_path
-from epic100.base.errors import EpicError
-from epic100.proxy.encoder import CANNOT_WRITE, ProxySettings, same_clock
-from epic100.video.decoder_process import ScanLimits, run_decoder
+from epic100.base.errors import DiskError, EpicError
+from epic100.proxy.encoder import ProxySettings, same_clock
+from epic100.video.decoder_process import ProcessError, ScanLimits, run_decoder
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import Video
 from epic100.video.side_by_side import Board, complete
+from epic100.video.watched_file import insist
 
 ENCODER = (sys.executable, "-P", "-m", "epic100.proxy.encoder")
 VERSION = 1  # raise it when copies are made otherwise, so that old ones are not used
@@ -178,40 +181,41 @@ class _Job:
         command = [*encoder, str(self._source), str(self._copy), str(self._notes)]
         command += ["--index", str(self._scan_index), "--key", self._key]
         command += ["--settings", json.dumps(asdict(self._settings))]
-        codes: list[int] = []
-        reason = run_decoder(
-            command,
-            limits,
-            limits.total(self.video),
-            lambda frames: board.update(self.video, frames),
-            codes.append,
-        )
-        if CANNOT_WRITE in codes:
-            return ProxyRow(name, State.UNWRITTEN, reason=reason), None
+        try:
+            reason = run_decoder(
+                command,
+                limits,
+                limits.total(self.video),
+                lambda frames: board.update(self.video, frames),
+            )
+        except ProcessError as error:  # not the video's fault
+            return ProxyRow(name, State.UNWRITTEN, reason=str(error)), None
         result = None if reason else self._result()
         if result is None:
-            return self._original(reason or "the encoder left no copy"), self._index
+            if not reason:
+                return ProxyRow(name, State.UNWRITTEN, reason="the encoder left no copy"), None
+            return self._original(reason), self._index
         return result
 
     def _result(self) -> Result | None:
         """What the notes say, if they and the copy are whole and made of this very file."""
         try:
-            with np.load(self._notes) as arrays:
-                facts = json.loads(str(arrays["facts"]))
-                own = VideoIndex.from_arrays(arrays)
-                kept = {name: arrays[name] for name in arrays.files}
-            size = self._copy.stat().st_size
+            facts, arrays = insist(self._notes, "reading", self._read_notes)
+            own = VideoIndex.from_arrays(arrays)
+            size = insist(self._copy, "asking for its size", self._copy.stat).st_size
             # Not its time: whoever touches copies to keep them does not spoil them.
             if facts["key"] != self._key or facts["bytes"] != size:
                 return None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        except DiskError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
         if not same_clock(self._index, own):
             return None
         if own.table is None:  # notes of before; only packets are read
             own = build_index(self._copy)
             with atomic_path(self._notes) as temporary:
-                np.savez_compressed(temporary, **kept | own.to_arrays())
+                np.savez_compressed(temporary, **arrays | own.to_arrays())
         sound = self._beyond_damage(facts["stand_ins"])
         if sound:
             reason = f"{sound} frames that the scan calls sound do not decode"
@@ -228,6 +232,10 @@ class _Job:
             self._source.stat().st_size,
         )
         return row, own
+
+    def _read_notes(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        with np.load(self._notes) as arrays:
+            return json.loads(str(arrays["facts"])), dict(arrays)
 
     def _beyond_damage(self, frames: list[int]) -> int:
         damaged = np.zeros(self._index.frames, dtype=bool)

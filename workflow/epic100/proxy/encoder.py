@@ -13,8 +13,6 @@ times as long to code.
 import argparse
 import contextlib
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -24,21 +22,22 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from epic100.base.atomic import DiskFullError, atomic_path
-from epic100.base.errors import EpicError
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import DiskError, EpicError
 from epic100.proxy.pictures import clock, numbered
 from epic100.proxy.rotation import copy_rotation
+from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import error_text, picture_stream
 from epic100.video.index import VideoIndex, build_index
+from epic100.video.watched_file import WatchedFile
 
-CANNOT_WRITE = os.EX_IOERR  # the exit code where the disk is at fault, not the video
 PROGRESS_EVERY = 64  # pictures
 CHECK_SHARE = 8  # of the time, one part goes into checking
 GRID = 16  # samples of luma each way, of every picture
 LEAST_PSNR = 15.0  # dB; another picture, or a torn one, lies below
 
 
-class CannotWriteError(EpicError):
+class CannotWriteError(DiskError):
     """The disk does not take the copy."""
 
 
@@ -96,8 +95,8 @@ def write_proxy(
     """Write the copy of `source` to `target`, whole and checked or not at all.
 
     `index`: the original's, of the scan; without one its packets are read once more. Returns the
-    copy's own index too. Raises EpicError where the copy does not hold, CannotWriteError where the
-    disk is at fault, and av.error.FFmpegError where the original cannot be read.
+    copy's own index too. Raises EpicError where the copy does not hold, DiskError where the disk
+    is at fault, and av.error.FFmpegError where the original cannot be read.
     """
     index = index or build_index(source)
     with atomic_path(target) as temporary:
@@ -111,9 +110,8 @@ def write_proxy(
     sound = np.ones(index.frames, dtype=bool)
     sound[stand_ins] = False
     psnr = float(_decibel(errors[sound].mean())) if sound.any() else 0.0
-    with av.open(str(target)) as container:
-        context = picture_stream(container).codec_context
-        return Copy(context.width, context.height, own.frames, stand_ins, psnr), own
+    facts = own.table.stream
+    return Copy(facts.width, facts.height, own.frames, stand_ins, psnr), own
 
 
 def _encode(source, target, index, settings, progress) -> tuple[np.ndarray, list[int]]:
@@ -121,7 +119,8 @@ def _encode(source, target, index, settings, progress) -> tuple[np.ndarray, list
     ticks, time_base = clock(index)
     samples, stand_ins, rotation = [], [], None
     with contextlib.ExitStack() as stack:
-        container = stack.enter_context(av.open(str(source)))
+        file = stack.enter_context(contextlib.closing(WatchedFile(source)))
+        container = stack.enter_context(av.open(file, "r"))
         stream = picture_stream(container)
         original = stream.codec_context
         size = settings.size(original.width, original.height)
@@ -203,7 +202,7 @@ def check_copy(
     if not (np.array_equal(own.key_pts, keys) and np.array_equal(own.key_dts, keys)):
         raise EpicError(f"its copy has not a key frame every {settings.gop} pictures")
     errors = np.full(index.frames, 255.0**2)
-    with av.open(str(path)) as container:
+    with contextlib.closing(WatchedFile(path)) as file, av.open(file, "r") as container:
         stream = picture_stream(container)
         for number, frame in numbered(container, stream, own):
             if frame is not None:
@@ -257,26 +256,29 @@ def main() -> None:
     parser.add_argument("--index", type=Path, required=True, help="the scan's .npz")
     parser.add_argument("--key", required=True, help="kept in the notes: what the copy is made of")
     parser.add_argument("--settings", type=json.loads, required=True)
-    options = parser.parse_args()
-    av.logging.set_level(None)
-    with np.load(options.index) as arrays:
-        index = VideoIndex.from_arrays(arrays, f"{options.target.stem}/")
-    try:
-        made, own = write_proxy(
-            options.source,
-            options.target,
-            ProxySettings(**options.settings),
-            index,
-            lambda frames: print("frames", frames, flush=True),
-        )
+    with own_faults():
+        options = parser.parse_args()
+        av.logging.set_level(None)
+        with np.load(options.index) as arrays:
+            index = VideoIndex.from_arrays(arrays, f"{options.target.stem}/")
+        try:
+            made, own = write_proxy(
+                options.source,
+                options.target,
+                ProxySettings(**options.settings),
+                index,
+                lambda frames: print("frames", frames, flush=True),
+            )
+        except av.error.FFmpegError as error:
+            raise SystemExit(error_text(error)) from error
+        except EpicError as error:
+            if isinstance(error, DiskError):
+                raise
+            raise SystemExit(str(error)) from error
         with _writing(), atomic_path(options.notes) as temporary:
             size = options.target.stat().st_size
             facts = {"key": options.key, "bytes": size, **asdict(made)}
             np.savez_compressed(temporary, facts=np.array(json.dumps(facts)), **own.to_arrays())
-    except (EpicError, av.error.FFmpegError) as error:
-        print(error if isinstance(error, EpicError) else error_text(error), file=sys.stderr)
-        disk = isinstance(error, CannotWriteError | DiskFullError)
-        raise SystemExit(CANNOT_WRITE if disk else 1) from error
 
 
 if __name__ == "__main__":

@@ -1,17 +1,22 @@
 """Scan the videos of a participant: each in a process of its own that can be killed.
 
 Nothing a file does can hang or fail the scan: a decoder that spins, eats memory or crashes ends
-as a row `unreadable` with its reason (`decoder_process`). Finished videos are kept in a cache keyed
+as a row `unreadable` with its reason (`decoder_process`). What the disk or the machine does is no
+property of a file: it is tried again, and then ends the scan with an error once all other videos
+are done. Finished videos are kept in a cache keyed
 by path, size and time of change, so a scan that was cut short decodes only what is new. A result of
 an older version of the scan stays, marked with its version; what its index lacks is read from the
 file's packets, which takes no decoding.
 """
 
+import errno
 import hashlib
 import os
 import stat
 import sys
+import time
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,8 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
+from epic100.base.errors import DiskError, EpicError
 from epic100.scan.oddities import sheet_hint
-from epic100.video.decoder_process import ScanLimits, run_decoder
+from epic100.video.decoder_process import ProcessError, ScanLimits, run_decoder
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import write_indexes
 from epic100.video.scan_table import (
@@ -35,7 +41,9 @@ from epic100.video.scan_table import (
 )
 from epic100.video.sheet import Video
 from epic100.video.side_by_side import Board, complete
+from epic100.video.watched_file import insist
 
+RETRY_SECONDS = (1.0, 5.0)  # waits before a video is scanned again that is not at fault itself
 WORKER = (sys.executable, "-P", "-m", "epic100.scan.worker")
 
 Found = dict[str, np.ndarray]  # of a VideoIndex
@@ -60,7 +68,8 @@ def scan_participant(
     `table`: results/scan/{participant}.tsv. `index`: an .npz that holds a VideoIndex per readable
     video (`load_index`). `cache`: a folder of finished videos, kept between calls. `quick`: read
     packets and decode key frames only, and say so in every row. `say` gets a line for every video
-    that is not sound, and one for all.
+    that is not sound, and one for all. Raises EpicError where a video could not be scanned and is
+    not at fault.
     """
     folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +81,7 @@ def scan_participant(
         lambda video, board: jobs[video.video_id].decode(limits, worker, board),
         threads,
     )
+    _refuse_other_faults({name: job.fault for name, job in jobs.items() if job.fault}, table)
     write_indexes(
         {row.video_id: VideoIndex.from_arrays(found) for row, found in results if found}, index
     )
@@ -103,6 +113,8 @@ class _Job:
         self._path, self._cache = video.path(root), cache
         self._full = self._kept = cache
         self._old: Path | None = None  # a result whose index has no table of packets
+        self._file: os.stat_result | None = None  # as it was when the places were chosen
+        self.fault = ""  # why it could not be scanned, where that is not the video's
 
     @property
     def is_older(self) -> bool:
@@ -112,6 +124,7 @@ class _Job:
     def known(self) -> Result | None:
         """The result where nothing has to be decoded: no such file, or done before."""
         status, reason, state = _state(self._path)
+        self._file, self._old = state, None
         if state is None:
             return ScanRow(self.video.video_id, status, reason=reason), {}
         self._full, self._kept = self._places(SCAN_VERSION, state)
@@ -142,7 +155,28 @@ class _Job:
         return full, full.with_suffix(".quick.npz") if self._quick else full
 
     def decode(self, limits: ScanLimits, worker: Sequence[str], board: Board) -> Result:
-        """Run the decoder; keep what it finds, unless it cannot read the file."""
+        """Run the decoder; keep what it finds, unless it cannot read the file.
+
+        Tried again where something else than the file was at fault; `fault` says so if that is all.
+        """
+        for seconds in (*RETRY_SECONDS, None):
+            try:
+                return self._decode(limits, worker, board)
+            except (ProcessError, DiskError) as error:
+                self.fault = str(error)
+            if seconds is not None:
+                time.sleep(seconds)
+                try:
+                    known = self.known()  # the file may be another one by now
+                except DiskError as error:
+                    self.fault = str(error)
+                    continue
+                if known is not None:
+                    self.fault = ""
+                    return known
+        return ScanRow(self.video.video_id, UNREADABLE, reason=self.fault), {}
+
+    def _decode(self, limits: ScanLimits, worker: Sequence[str], board: Board) -> Result:
         name = self.video.video_id
         # What is left of an earlier file of this video, or of a scan that was killed.
         for left in (*self._cache.glob(f"{name}.*.npz"), *self._cache.glob(f".{name}.*.tmp.npz")):
@@ -159,12 +193,20 @@ class _Job:
             lambda frames: board.update(self.video, frames),
         )
         result = None if reason else _load(self._kept)
+        if _changed(self._file, _state(self._path)[2]):
+            self._kept.unlink(missing_ok=True)
+            raise ProcessError(
+                "the file changed while it was scanned; is it still being written? Run again then"
+            )
+        self.fault = ""
         if self._old is not None and result is None:
             result = _load(self._old)
         elif self._old is not None:
             self._old.unlink()
+        if result is None and not reason:
+            raise ProcessError(f"its decoder left no result in {self._kept}")
         if result is None:
-            return ScanRow(name, UNREADABLE, reason=reason or "the decoder left no result"), {}
+            return ScanRow(name, UNREADABLE, reason=reason), {}
         if result[0].status == UNREADABLE:
             self._kept.unlink()  # cheap to find again, and rights may change with nothing else
         return self._told(*result)
@@ -179,14 +221,29 @@ class _Job:
         return replace(row, video_id=self.video.video_id), found
 
 
+def _refuse_other_faults(faults: dict[str, str], table: str | os.PathLike) -> None:
+    if faults:
+        told = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+        raise EpicError(
+            f"{table}: not written, since the scan of {len(faults)} videos failed and they are not "
+            f"at fault: {told}; what is finished is kept: run again"
+        )
+
+
+def _changed(before: os.stat_result | None, after: os.stat_result | None) -> bool:
+    """Whether the file was written to, or another one put in its place."""
+    names = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
+    return any(getattr(before, name, None) != getattr(after, name, None) for name in names)
+
+
 def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
     """(status, reason, None) of what cannot be scanned, or ("", "", state) of a file."""
     try:
-        state = path.stat()
+        state = insist(path, "asking for its state", path.stat)
     except OSError as error:
         if path.is_symlink():
             return UNREADABLE, f"cannot open: broken link to {os.readlink(path)}", None
-        if not path.exists():
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return MISSING, f"no file {path}", None
         return UNREADABLE, f"cannot open: {error.strerror}", None
     if stat.S_ISDIR(state.st_mode):
@@ -198,12 +255,20 @@ def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
 
 def _load(path: Path) -> tuple[ScanRow, Found] | None:
     """A finished video, or None where there is none or it is no longer whole."""
-    try:
+
+    def read() -> tuple[ScanRow, Found] | None:
         with np.load(path) as arrays:
             row = ScanRow.from_json(str(arrays["row"]))
             return row, {name: arrays[name] for name in arrays.files if name != "row"}
+
+    try:
+        return insist(path, "reading", read)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except OSError as error:
+        raise DiskError(f"{path}: {error.strerror}; results of the scan are kept there") from error
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, EpicError):
+            raise
         path.unlink(missing_ok=True)
         return None

@@ -4,7 +4,6 @@ import errno
 import time
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import av
 
@@ -22,6 +21,7 @@ from epic100.scan.packet_checks import (
 from epic100.video.ffmpeg import error_text
 from epic100.video.packet_recorder import PacketRecorder
 from epic100.video.packet_table import PacketTable
+from epic100.video.watched_file import WatchedFile
 
 PROGRESS_SECONDS = 0.5
 MACROBLOCKS_BELOW = 2048  # of the taller picture: how far nonsense may run before it is noticed
@@ -35,7 +35,7 @@ INTRA = av.video.frame.PictureType.I
 class StreamPass:
     """One pass over a stream: packets in order of decoding, and what became of each."""
 
-    def __init__(self, path: Path, container, stream, quick: bool):
+    def __init__(self, file: WatchedFile, container, stream, quick: bool):
         self.packets: list[Packet] = []
         self.looks = Looks()
         self.looked = 0
@@ -48,7 +48,7 @@ class StreamPass:
         self._far = AHEAD_SECONDS / float(stream.time_base)
         self._time_before: tuple[int, int] | None = None
         self._settings: h264.StreamSettings | None = None
-        self._recorder = PacketRecorder(path, stream)
+        self._recorder = PacketRecorder(file, stream)
         self._open_decoder()
 
     def table(self) -> PacketTable:
@@ -66,7 +66,6 @@ class StreamPass:
             with av.logging.Capture() as self._said:
                 self._run(progress)
         finally:
-            self._recorder.close()
             av.logging.set_level(level)
             av.logging.set_skip_repeated(skips)
 
@@ -109,7 +108,7 @@ class StreamPass:
         return ""
 
     def _read(self) -> Iterator[av.Packet]:
-        """Packets with something in them. After an input error (a bad sector) reading goes on."""
+        """Packets with something in them. After an error of the container reading goes on."""
         tries = 0
         while tries < READ_TRIES:
             try:
@@ -118,7 +117,7 @@ class StreamPass:
                         tries = 0
                         yield packet
                 return
-            except (av.error.FFmpegError, OSError) as error:
+            except av.error.FFmpegError as error:
                 self.broke_off = error_text(error)
                 tries += 1
 

@@ -9,6 +9,7 @@ decodes. What marks pictures as damaged: `epic100.scan.damage_ranges`; what is o
 """
 
 import argparse
+import contextlib
 from pathlib import Path
 
 import av
@@ -18,9 +19,10 @@ from epic100.base.atomic import atomic_path
 from epic100.scan.damage_ranges import judge
 from epic100.scan.oddities import hints, pauses
 from epic100.scan.stream_pass import StreamPass
+from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import error_text, picture_stream
 from epic100.video.index import VideoIndex
-from epic100.video.mp4_boxes import top_boxes
+from epic100.video.mp4_boxes import boxes_of
 from epic100.video.packet_recorder import record_packets
 from epic100.video.scan_table import (
     DAMAGED,
@@ -31,7 +33,9 @@ from epic100.video.scan_table import (
     UNREADABLE,
     ScanRow,
 )
+from epic100.video.watched_file import WatchedFile
 
+Boxes = list[tuple[str, int, int]]
 SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # before an index is taken to be cut short
 
 
@@ -46,12 +50,21 @@ def inspect(
 
     One thread, so that an error belongs to the packet that gave it. `quick` reads all packets and
     decodes key frames alone. `seconds`: how long the video should be, 0 if not known.
-    Raises MemoryError where the decoder asks for too much.
+    Raises MemoryError where the decoder asks for too much, DiskError where the disk fails.
     """
     try:
-        container = av.open(str(path))
-    except (av.error.FFmpegError, OSError) as error:
-        reason = f"cannot open: {_why_closed(path, error)}"
+        file = WatchedFile(path)
+    except OSError as error:
+        return ScanRow(video_id, UNREADABLE, reason=f"cannot open: {error.strerror}"), None
+    with contextlib.closing(file):
+        return _inspect(file, video_id, progress, quick, seconds)
+
+
+def _inspect(file: WatchedFile, video_id: str, progress, quick: bool, seconds: float):
+    try:
+        container = av.open(file, "r")
+    except av.error.FFmpegError as error:
+        reason = f"cannot open: {_why_closed(file, error)}"
         return ScanRow(video_id, UNREADABLE, reason=reason), None
     with container:
         stream = picture_stream(container)
@@ -59,19 +72,20 @@ def inspect(
             return ScanRow(video_id, UNREADABLE, reason="no video stream"), None
         if stream.codec_context is None:
             return ScanRow(video_id, UNREADABLE, reason="no decoder for its video stream"), None
-        reading = StreamPass(path, container, stream, quick)
+        reading = StreamPass(file, container, stream, quick)
         reading.run(progress)
         nothing = reading.why_nothing()
         if nothing:
             return ScanRow(video_id, UNREADABLE, reason=nothing), None
         index = VideoIndex.from_table(reading.table())
         kind = container.format.name
-        beyond_index = _beyond_index(path, container, stream, index)
+        boxes = boxes_of(file.size, file.read_at)
+        beyond_index = _beyond_index(boxes, container, stream, index)
     lost = reading.lost or beyond_index
     ranges, reasons = judge(
         reading.packets, index, lost, reading.looks.still(index), reading.order_span, seconds
     )
-    if not lost and _ends_inside_a_box(path, kind):
+    if not lost and _ends_inside_a_box(boxes, file.size, kind):
         reasons.insert(0, "truncated: the file ends inside a fragment")
     if reading.broke_off:
         reasons.insert(0, f"input errors while reading: {reading.broke_off}")
@@ -104,8 +118,8 @@ def with_table(path: Path, index: VideoIndex) -> VideoIndex:
     """
     keys = set(zip(index.key_pts.tolist(), index.key_dts.tolist(), strict=True))
     try:
-        with av.open(str(path)) as container:
-            found = record_packets(path, container, picture_stream(container), keys)
+        with contextlib.closing(WatchedFile(path)) as file, av.open(file, "r") as container:
+            found = record_packets(file, container, picture_stream(container), keys)
     except av.error.FFmpegError:  # as in a damaged file, of which the scan read what can be read
         return index
     built = VideoIndex.from_table(found)
@@ -116,7 +130,7 @@ def with_table(path: Path, index: VideoIndex) -> VideoIndex:
     return built if same and built.time_base == index.time_base else index
 
 
-def _beyond_index(path: Path, container, stream, index: VideoIndex) -> int:
+def _beyond_index(boxes: Boxes, container, stream, index: VideoIndex) -> int:
     """Pictures missing at the end of an MP4 whose index was cut short.
 
     Two signs must agree: the file says that it is longer, and it holds data that is no packet's.
@@ -128,29 +142,25 @@ def _beyond_index(path: Path, container, stream, index: VideoIndex) -> int:
         (container.duration or 0) / av.time_base,
     )
     short = stated - index.times[-1]
-    data = sum(stop - start for name, start, stop in top_boxes(path) if name == "mdat")
+    data = sum(stop - start for name, start, stop in boxes if name == "mdat")
     if short < SHORT_SECONDS or not index.fps:
         return 0
     used = sum(entry.size for any_stream in container.streams for entry in any_stream.index_entries)
     return round(short * index.fps) - 1 if used < (1 - UNUSED_SHARE) * data else 0
 
 
-def _ends_inside_a_box(path: Path, kind: str) -> bool:
+def _ends_inside_a_box(boxes: Boxes, size: int, kind: str) -> bool:
     """Whether a fragmented MP4, whose index promises nothing, was cut; not if between fragments."""
-    boxes = top_boxes(path) if "mp4" in kind else []
-    return any(name == "moof" for name, _, _ in boxes) and boxes[-1][2] != path.stat().st_size
+    return "mp4" in kind and any(name == "moof" for name, _, _ in boxes) and boxes[-1][2] != size
 
 
-def _why_closed(path: Path, error: Exception) -> str:
+def _why_closed(file: WatchedFile, error: Exception) -> str:
     """Why a file does not open, in words that say what happened to it where that is plain."""
-    try:
-        boxes = top_boxes(path)
-    except OSError:
-        return error_text(error)
-    if not path.stat().st_size:
+    if not file.size:
         return "the file is empty"
+    boxes = boxes_of(file.size, file.read_at)
     names = [name for name, _, _ in boxes]
-    if names[:1] == ["ftyp"] and ("moov" not in names or boxes[-1][2] > path.stat().st_size):
+    if names[:1] == ["ftyp"] and ("moov" not in names or boxes[-1][2] > file.size):
         return "truncated: its index (moov box) is not there, or not all of it"
     if names[:1] != ["ftyp"]:
         return f"not a video file ({error_text(error)})"
@@ -165,23 +175,24 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="read packets, decode key frames only")
     parser.add_argument("--seconds", type=float, default=0.0, help="how long the video should be")
     parser.add_argument("--add-table", type=Path, help="a result of before that has no packets")
-    options = parser.parse_args()
-    av.logging.set_level(None)
-    if options.add_table:
-        with np.load(options.add_table) as arrays:
-            row = ScanRow.from_json(str(arrays["row"]))
-            index = with_table(options.path, VideoIndex.from_arrays(arrays))
-    else:
-        row, index = inspect(
-            options.path,
-            options.path.stem,
-            lambda frames: print("frames", frames, flush=True),
-            options.quick,
-            options.seconds,
-        )
-    arrays = {} if index is None else index.to_arrays()
-    with atomic_path(options.out) as temporary:
-        np.savez_compressed(temporary, row=np.array(row.to_json()), **arrays)
+    with own_faults():
+        options = parser.parse_args()
+        av.logging.set_level(None)
+        if options.add_table:
+            with np.load(options.add_table) as arrays:
+                row = ScanRow.from_json(str(arrays["row"]))
+                index = with_table(options.path, VideoIndex.from_arrays(arrays))
+        else:
+            row, index = inspect(
+                options.path,
+                options.path.stem,
+                lambda frames: print("frames", frames, flush=True),
+                options.quick,
+                options.seconds,
+            )
+        arrays = {} if index is None else index.to_arrays()
+        with atomic_path(options.out) as temporary:
+            np.savez_compressed(temporary, row=np.array(row.to_json()), **arrays)
 
 
 if __name__ == "__main__":

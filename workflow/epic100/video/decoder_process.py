@@ -1,12 +1,16 @@
 """Run a decoder on one file as a process that may take so much and no more.
 
-Reasons it can come back with, each the reason of an `unreadable` row:
+What a file does to its decoder is told apart from what the machine does to it. Reasons that it can
+come back with, each the reason of an `unreadable` row:
 
 no progress in N s                                  it spins or waits
 not decoded within N s                              it is far slower than any decoder should be
 the decoder asked for more than N MiB of memory
 the decoder crashed (SIGSEGV)                       or any other signal
 the decoder failed: ...                             with what it said last
+
+Not the file's, and so an error (`ProcessError`): its own disk fails or is full, it does not start,
+or somebody else ends it.
 """
 
 import contextlib
@@ -16,14 +20,19 @@ import resource
 import selectors
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from epic100.base.errors import DiskError, EpicError
 from epic100.base.machine import limit_process
 from epic100.video.sheet import Video
 
 POLL_SECONDS = 0.2
+IO_EXIT = 74  # EX_IOERR of sysexits.h: the process could not read or write
+# Sent by no decoder; SIGBUS where a page of a program or library cannot be read from its disk.
+FOREIGN = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
 _FRAMES = re.compile(rb"^frames (\d+)\n", re.MULTILINE)
 _TAIL = 4000  # bytes of its last words
 
@@ -46,40 +55,63 @@ class ScanLimits:
         return self.min_seconds + self.seconds_per_second * video.duration
 
 
+class ProcessError(EpicError):
+    """The process ended for a reason that is not the file's."""
+
+
+@contextlib.contextmanager
+def own_faults() -> Iterator[None]:
+    """Around all that such a process does: ends it with `IO_EXIT` where its disk is at fault."""
+    print("frames 0", flush=True)  # it has started
+    try:
+        yield
+    except (DiskError, OSError) as error:
+        if type(error).__module__.startswith("av."):
+            raise  # FFmpeg's word on a file
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(IO_EXIT)
+
+
 def run_decoder(
     command: Sequence[str],
     limits: ScanLimits,
     total_seconds: float,
     progress: Callable[[int], None] = lambda frames: None,
-    ended: Callable[[int], None] = lambda code: None,
 ) -> str:
     """Run `command` to its end or its limits; the reason why it gave no result, or "".
 
-    It says `frames N` on a line of stdout as it goes on; only a greater N is progress. `ended` gets
-    its exit code, by which a program may say more than by its last words.
+    It says `frames 0` on a line of stdout once it has started (`own_faults`) and `frames N` as it
+    goes on; only a greater N is progress. Raises ProcessError where the file is not at fault.
     """
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
     except OSError as error:
-        return f"the decoder failed: {error}"
+        raise ProcessError(f"{command[0]} does not start: {error.strerror}") from error
     with process:
         try:
             _limit(process.pid, limits, total_seconds)
-            verdict, last_words = _watch(process, limits, total_seconds, progress)
+            verdict, started, last_words = _watch(process, limits, total_seconds, progress)
         finally:
             process.kill()
         code = process.wait()
         # A child of its own could hold these open for ever.
         process.stdout.close()
         process.stderr.close()
-    ended(code)
     if verdict or code == 0:
         return verdict
     text = last_words.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
     if "MemoryError" in text[-1] or "Cannot allocate memory" in text[-1]:
         return f"the decoder asked for more than {limits.memory_mib} MiB of memory"
+    if -code in FOREIGN:
+        raise ProcessError(
+            f"its process was ended from outside ({_signal(-code)}): out of memory, or by hand"
+        )
+    if code == IO_EXIT:
+        raise ProcessError(text[-1])
+    if not started and code > 0:
+        raise ProcessError(f"its process did not start: {text[-1]}")
     if code < 0:
         return f"the decoder crashed ({_signal(-code)})"
     return f"the decoder failed: {text[-1]}"
@@ -100,9 +132,10 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-def _watch(process, limits, total_seconds, progress) -> tuple[str, bytes]:
-    """("" or why it must be killed, its last words)."""
-    started = heard = time.monotonic()
+def _watch(process, limits, total_seconds, progress) -> tuple[str, bool, bytes]:
+    """("" or why it must be killed, whether it said that it started, its last words)."""
+    begun = heard = time.monotonic()
+    started = False
     frames, line, last_words = 0, b"", b""
     with selectors.DefaultSelector() as selector:
         for stream in (process.stdout, process.stderr):
@@ -125,15 +158,16 @@ def _watch(process, limits, total_seconds, progress) -> tuple[str, bytes]:
                     line = (line + data)[-_TAIL:]
                     counts = [int(n) for n in _FRAMES.findall(line)]
                     line = line[line.rfind(b"\n") + 1 :]
+                    started = started or bool(counts)
                     if counts and max(counts) > frames:
                         frames, heard = max(counts), time.monotonic()
                         progress(frames)
             now = time.monotonic()
             if ended and not events:
-                return "", last_words
-            if ended and now - started > total_seconds:
-                return "", last_words
+                return "", started, last_words
+            if ended and now - begun > total_seconds:
+                return "", started, last_words
             if now - heard > limits.stall_seconds:
-                return f"no progress in {limits.stall_seconds:g} s", last_words
-            if now - started > total_seconds:
-                return f"not decoded within {total_seconds:g} s", last_words
+                return f"no progress in {limits.stall_seconds:g} s", started, last_words
+            if now - begun > total_seconds:
+                return f"not decoded within {total_seconds:g} s", started, last_words

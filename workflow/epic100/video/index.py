@@ -5,6 +5,7 @@ applied, whether or not it decodes; time 0 is the first picture's time. So a fra
 decode shifts nothing behind it, and a file of variable rate is indexed through its times.
 """
 
+import contextlib
 import os
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,7 @@ from epic100.base.errors import EpicError
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.packet_recorder import record_packets
 from epic100.video.packet_table import PacketTable
+from epic100.video.watched_file import WatchedFile
 
 VERSION = 2  # of an index on disk: 1 has no table of packets
 
@@ -123,19 +125,21 @@ class VideoIndex:
 
 
 def build_index(path: str | os.PathLike) -> VideoIndex:
-    """Read every packet of a file, decode none. Raises EpicError where there is no video in it.
+    """Read every packet of a file, decode none.
+
+    Raises EpicError where there is no video in it, DiskError where the disk fails.
 
     `scan` keeps the index of every file beside its table, so this runs for unscanned files only.
     """
     path = Path(path)
     try:
-        with av.open(str(path)) as container:
+        with contextlib.closing(WatchedFile(path)) as file, av.open(file, "r") as container:
             stream = picture_stream(container)
             if stream is None:
                 raise EpicError(f"{path}: no video stream in this file")
             if stream.codec_context is None:
                 raise EpicError(f"{path}: no decoder for its video stream")
-            table = record_packets(path, container, stream)
+            table = record_packets(file, container, stream)
     except (av.error.FFmpegError, OSError) as error:
         raise EpicError(f"{path}: cannot be opened as video: {error}") from error
     index = VideoIndex.from_table(table)

@@ -1,19 +1,16 @@
 """Notes each packet of a stream while it is read: what frame indexes are made of."""
 
-import contextlib
-import errno
-import os
 import zlib
 from array import array
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
 
 from epic100.video.packet_table import PacketTable, StreamFacts
 from epic100.video.parameter_sets import ParameterSets
+from epic100.video.watched_file import WatchedFile
 
 _FIELDS = 5  # offset, size, pts, dts, shown
 _NO_PLACE = -1
@@ -26,7 +23,7 @@ class PacketRecorder:
     reader may do so. The file's own bytes are in the system's cache by then.
     """
 
-    def __init__(self, path: str | os.PathLike, stream: "av.VideoStream"):
+    def __init__(self, file: WatchedFile, stream: "av.VideoStream"):
         context = stream.codec_context
         self._sets = ParameterSets(context.codec.canonical_name, context.extradata)
         self._stream = StreamFacts(
@@ -41,15 +38,10 @@ class PacketRecorder:
         self._crcs, self._key_sets = array("L"), array("q")  # of the packets that are key frames
         self._key_packets = array("q")
         self._direct = True
-        self._file = os.open(Path(path), os.O_RDONLY)
-        self._file_size = os.fstat(self._file).st_size
-
-    def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._file)
+        self._file = file
 
     def add(self, packet: "av.Packet") -> None:
-        """Note a packet that has bytes. Raises OSError where the file cannot be read."""
+        """Note a packet that has bytes. Raises DiskError where the file cannot be read."""
         data = memoryview(packet)
         if packet.has_sidedata("new_extradata"):
             self._sets.new_entry(bytes(packet.get_sidedata("new_extradata")))
@@ -59,7 +51,7 @@ class PacketRecorder:
             return
         offset = _NO_PLACE if packet.pos is None else packet.pos
         if self._direct:
-            self._direct = offset >= 0 and self._read(offset, len(data)) == data
+            self._direct = offset >= 0 and self._file.read_at(offset, len(data)) == data
         if packet.is_keyframe:
             self._key_packets.append(len(self._rows) // _FIELDS)
             self._crcs.append(zlib.crc32(data))
@@ -80,19 +72,13 @@ class PacketRecorder:
             crcs=np.array(self._crcs, dtype=np.uint32)[held],
             key_sets=np.array(self._key_sets, dtype=np.int64)[held],
             sets=self._sets.collections,
-            file_size=self._file_size,
+            file_size=self._file.size,
             direct=self._direct,
         )
 
-    def _read(self, offset: int, size: int) -> bytes:
-        data = os.pread(self._file, size, offset)
-        if len(data) < size and offset + size <= self._file_size:
-            raise OSError(errno.EIO, "a part of the file cannot be read")
-        return data
-
 
 def record_packets(
-    path: str | os.PathLike,
+    file: WatchedFile,
     container,
     stream: "av.VideoStream",
     keys: set[tuple[int, int]] | None = None,
@@ -100,14 +86,14 @@ def record_packets(
     """Read all packets of an open file and decode none.
 
     `keys`: (pts, dts) of the key frames that are some, where that is known. Raises FFmpegError,
-    OSError.
+    DiskError.
     """
     held: list[bool] = []
-    with contextlib.closing(PacketRecorder(path, stream)) as recorder:
-        for packet in container.demux(stream):
-            if packet.size:
-                recorder.add(packet)
-                if packet.pts is not None:
-                    dts = packet.pts if packet.dts is None else packet.dts
-                    held.append(keys is None or (packet.pts, dts) in keys)
-        return recorder.table(held)
+    recorder = PacketRecorder(file, stream)
+    for packet in container.demux(stream):
+        if packet.size:
+            recorder.add(packet)
+            if packet.pts is not None:
+                dts = packet.pts if packet.dts is None else packet.dts
+                held.append(keys is None or (packet.pts, dts) in keys)
+    return recorder.table(held)
