@@ -130,6 +130,17 @@ def test_a_storage_that_claims_more_bytes_than_there_are_is_refused(path):
     refused(path, "storage 0 has fewer bytes than the file claims")
 
 
+def test_a_structure_that_asks_for_all_memory_is_refused(path):
+    """BYTEARRAY8 makes as many bytes as it says before it reads any; torch calls bytearray."""
+    eight = b"\x80\x05\x96" + (2**40).to_bytes(8, "little")
+    called = b"\x80\x02cbuiltins\nbytearray\n(J\xff\xff\xff\x7ftR."
+    for claim, words in ((eight, "do it again$"), (called, "asks for memory")):
+        rebuilt(path, lambda name, data, claim=claim: claim if "data.pkl" in name else data)
+        refused(path, words)
+    write_tensors({"few": bytearray(b"abc")}, path)
+    assert read(path)["few"] == b"abc"
+
+
 def test_packed_members_are_refused_before_they_are_unpacked(path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(200 * 2**20))

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 
 from epic100.base.text_table import read_table
-from epic100.figures.training import read_history
 from epic100.model.config_text import parse_config
 from epic100.model.model_file import HEAD_WEIGHT, load_model
 from epic100.prediction.shards import Shards
 from epic100.scoring.predictions import read_predictions
 from epic100.submission.files import read_pt
 from epic100.training.checkpoints import newest_checkpoint, read_checkpoint
+from epic100.training.epoch_table import read_epochs
 from epic100.training.weights import read_weights
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
@@ -73,5 +73,5 @@ def test_the_notes_of_a_copy():
 def test_the_tables():
     columns = ("narration_id", "split", "reason")
     assert len(read_table(BEFORE / "dropped.tsv", columns, about="a table")) == 43
-    history = read_history(BEFORE / "training.tsv")
+    history = read_epochs(BEFORE / "training.tsv")
     assert len(history) == 40 and history["loss"].notna().all()

@@ -152,11 +152,22 @@ class _Nothing:
         return self
 
 
+class _Zeros(_Nothing):
+    """Stands in the place of bytearray, which makes as many zeros as it is asked for."""
+
+    def __init__(self, *args: Any) -> None:
+        if any(isinstance(arg, int) for arg in args):
+            raise _Fault("asks for memory instead of holding values")
+
+
 class _Claims(pickle._Unpickler):
     """Goes through a pickle without making anything of it: bytes of each storage, as it claims.
 
     In Python, since the unpickler in C takes all memory for one operation (LONG_BINPUT).
     """
+
+    # Without the operation that makes as many zeros as a file asks for; torch does not know it.
+    dispatch = {k: v for k, v in pickle._Unpickler.dispatch.items() if k != pickle.BYTEARRAY8[0]}
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="utf-8")
@@ -164,7 +175,7 @@ class _Claims(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """A class of that name that does nothing."""
-        return type(name, (_Nothing,), {})
+        return _Zeros if name == "bytearray" else type(name, (_Nothing,), {})
 
     def persistent_load(self, pid: Any) -> Any:
         """Note a storage; `pid` as torch writes it: ("storage", class, key, location, items)."""
