@@ -9,7 +9,7 @@ HALF := $(VENV)/half-installed
 HAS := $(shell cat $(INSTALLED) 2>/dev/null)
 CUDA ?= $(HAS)
 
-.PHONY: help demo test lint install lock clean other-cuda
+.PHONY: help demo test quick lint docs install lock clean other-cuda
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -22,10 +22,16 @@ demo: $(INSTALLED) ## Make the mini kitchen, train on it, write demo/results/sub
 test: $(INSTALLED) lint ## Lint, unit tests and one whole demo run
 	$(BIN)/python -m pytest
 
+quick: $(INSTALLED) ## The tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+docs: $(INSTALLED) ## The docs site, in build/site
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
 lint: $(INSTALLED) ## ruff, snakefmt and snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakefmt --check Snakefile rules workflow/Snakefile
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 
 install: $(INSTALLED) ## Make .venv from the locks; CUDA=12 for old GPUs and drivers

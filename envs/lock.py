@@ -47,7 +47,7 @@ def resolve(constraints: list[str]) -> dict[str, str]:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as held:
         held.write("\n".join(constraints))
         held.flush()
-        command = ["uv", "pip", "compile", "pyproject.toml", "--extra", "dev", "--universal"]
+        command = ["uv", "pip", "compile", "pyproject.toml", "--all-extras", "--universal"]
         command += ["--python-version", "3.11", "--generate-hashes", "--no-annotate", "--no-header"]
         command += ["--constraint", held.name, "--quiet"]
         done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)

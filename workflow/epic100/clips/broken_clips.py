@@ -14,8 +14,8 @@ class BrokenClips:
     """Counts of drawn and broken clips, shared with loader workers; says when it is too much.
 
     Args:
-        segments: number of segments. max_share: share of drawn clips that may be broken, 0 to 1;
-        at 0 the first one is too much.
+        segments: number of segments.
+        max_share: share of drawn clips that may be broken, 0 to 1; at 0 the first one is too much.
     """
 
     def __init__(self, segments: int, max_share: float):

@@ -29,11 +29,14 @@ class EpicSegmentVideoDataset(BaseActionDataset):
     `label` (pair id), `verb`, `noun` and `narration_id`.
 
     Args:
-        ann_file: the segment list. pairs: the pair table (`results/clean/pairs.tsv`); None where no
-        labels are wanted. data_root: the video root. seed: with the epoch and the sample's number
-        it decides all augmentation, so results depend neither on the number of workers nor on
-        where a run was resumed. max_broken: share of clips that may fail to decode. part:
-        take only so many segments, spread evenly over the list, the same each time; None is all.
+        ann_file: the segment list.
+        pairs: the pair table (`results/clean/pairs.tsv`); None where no labels are wanted.
+        data_root: the video root.
+        seed: with the epoch and the sample's number it decides all augmentation, so results depend
+            neither on the number of workers nor on where a run was resumed.
+        max_broken: share of clips that may fail to decode.
+        part: take only so many segments, spread evenly over the list, the same each time; None is
+            all.
 
     A clip that does not decode is drawn anew from its segment, then from up to ten other segments,
     each time said; over `max_broken` of all clips the run stops (`BrokenClips`). In `test_mode` the

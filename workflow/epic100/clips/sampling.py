@@ -18,8 +18,9 @@ class VideoPoolSampler(DefaultSampler):
     (docs/performance.md).
 
     Args:
-        dataset: an `EpicSegmentVideoDataset`. videos_at_once: size of the pool. Others, and how
-        ranks share an order: MMEngine's `DefaultSampler`.
+        dataset: an `EpicSegmentVideoDataset`.
+        videos_at_once: size of the pool.
+        kwargs: those of MMEngine's `DefaultSampler`, which also says how ranks share an order.
     """
 
     def __init__(self, dataset, videos_at_once: int = 8, **kwargs):

@@ -52,8 +52,10 @@ class OpenSegment(BaseTransform):
 
     Args:
         decoder: "pyav" (seeks to the key frame before; frames by their place in the packet list)
-        or "decord". index_dir: where `scan` keeps the frame indexes (results/scan); without one
-        for a video, its packets are read once. keep_open: videos held open per worker.
+            or "decord".
+        index_dir: where `scan` keeps the frame indexes (results/scan); without one for a video,
+            its packets are read once.
+        keep_open: videos held open per worker.
     """
 
     def __init__(self, decoder: str = "pyav", index_dir: str | None = None, keep_open: int = 8):
@@ -118,7 +120,7 @@ class DecodeSegment(BaseTransform):
 
     Args:
         short_side: scale while decoding, so that the shorter side has this many pixels; a pair is
-        a closed interval to draw from, for each clip anew, as MMAction2's `RandomRescale` does.
+            a closed interval to draw from, for each clip anew, as MMAction2's `RandomRescale` does.
 
     Raises FrameError naming the segment where a frame does not decode, EpicError where one outside
     the segment is asked for.

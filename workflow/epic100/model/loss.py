@@ -17,7 +17,8 @@ class LogitAdjustedLoss(nn.Module):
 
     Args:
         pairs: the pair table; its counts are the prior. Read at the first loss, so that a model
-        that only predicts does not need it. tau: strength.
+            that only predicts does not need it.
+        tau: strength.
     """
 
     def __init__(self, pairs: str, tau: float = 1.0):
