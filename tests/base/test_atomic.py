@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,7 +43,8 @@ def test_whatever_stops_a_writer_the_old_file_stays_and_no_other(tmp_path, failu
 
 def test_a_name_that_a_folder_has_is_not_taken_and_nothing_stays_behind(tmp_path):
     (tmp_path / "a.txt").mkdir()
-    with pytest.raises(OSError), atomic_path(tmp_path / "a.txt") as temporary:
+    words = r"a\.txt: not written: Is a directory"
+    with pytest.raises(EpicError, match=words), atomic_path(tmp_path / "a.txt") as temporary:
         temporary.write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
@@ -71,3 +74,62 @@ def test_a_limit_that_torch_runs_into_is_one_line_too(tmp_path):
         f"epic100.base.atomic.DiskFullError: {tmp_path}/a.pt: not written: File too large;"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_that_names_the_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    words = r"file/a\.txt: not written: File exists"
+    with pytest.raises(EpicError, match=words), atomic_path(tmp_path / "file" / "a.txt"):
+        pass
+
+
+def test_an_error_about_another_file_keeps_its_own_words(tmp_path):
+    with pytest.raises(FileNotFoundError, match="other"), atomic_path(tmp_path / "a.txt"):
+        (tmp_path / "other").read_bytes()
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_it_is_used(
+    tmp_path, monkeypatch
+):
+    done, sync, replace = [], os.fsync, os.replace
+
+    def fsync(handle):
+        done.append(os.readlink(f"/proc/self/fd/{handle}"))
+        sync(handle)
+
+    def rename(old, new):
+        done.append("rename")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", rename)
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert done == [str(temporary), "rename", str(tmp_path)]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_s_is_not(tmp_path):
+    code = (
+        "import os, signal, sys, time; from epic100.base.atomic import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as path:\n"
+        "    path.write_text('half'); print(path, flush=True); time.sleep(60)\n"
+    )
+    target = tmp_path / "a [1].txt"
+    run = [sys.executable, "-c", code, target]
+    with (
+        subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as killed,
+        subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as living,
+    ):
+        left, busy = (Path(each.stdout.readline().strip()) for each in (killed, living))
+        killed.kill()
+        killed.wait()
+        old = tmp_path / ".a [1].4711.tmp.txt"  # as it was named before
+        other = tmp_path / ".b.4711.tmp.txt"
+        for path in (old, other):
+            path.write_text("half")
+        with atomic_path(target) as temporary:
+            temporary.write_text("whole")
+        assert sorted(tmp_path.iterdir()) == sorted([busy, other, target])
+        assert not left.exists()
+        living.kill()
+    assert target.read_text() == "whole"

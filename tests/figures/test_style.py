@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from epic100.figures.style import (
@@ -41,6 +44,19 @@ def test_a_picture_that_fails_leaves_nothing_behind(tmp_path):
     with pytest.raises(ZeroDivisionError), drawing(tmp_path / "a.svg", "A title") as figure:
         say_nothing_to_show(figure, "nothing")
         1 / 0  # noqa: B018
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ["svg", "jpg"])
+def test_a_disk_that_takes_half_of_a_picture_leaves_none(tmp_path, suffix):
+    code = (
+        "import resource, sys; from epic100.figures.style import drawing\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "with drawing(sys.argv[1], 'A title', 'a hint') as figure: figure.subplots()\n"
+    )
+    path = tmp_path / f"a.{suffix}"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert f"a.{suffix}: not written: File too large" in done.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 
 

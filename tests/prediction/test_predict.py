@@ -116,7 +116,7 @@ def shards_of_a_run_that_fails_at_the_end(lab, model, listed, folder, **settings
     """All shards of a run whose output could not be written, since a folder is in its place."""
     out = folder / "val.pt"
     (out / "in the way").mkdir(parents=True)
-    with pytest.raises(OSError):
+    with pytest.raises(EpicError, match="not written: Is a directory"):
         run(lab, model, listed, out, **settings)
     shutil.rmtree(out)
     found = sorted(folder.glob("val.shards/*/*.pt"))
@@ -175,6 +175,9 @@ def test_more_views_change_the_rows_and_need_no_larger_batches(
 
 def test_a_list_of_no_segment_gives_an_empty_file(lab, model, tmp_path):
     (tmp_path / "val.txt").touch()
+    with pytest.raises(EpicError, match=r"val\.txt: no segment in it, and .*dropped\.tsv"):
+        run(lab, model, tmp_path / "val.txt", tmp_path / "val.pt")
+    (tmp_path / "dropped.tsv").write_text("narration_id\tsplit\treason\nP01_01_0\tval\tno file\n")
     found = run(lab, model, tmp_path / "val.txt", tmp_path / "val.pt")
     assert found.log_probs.shape == (0, len(found.pairs)) and found.narration_ids == []
 

@@ -336,7 +336,8 @@ def test_notes_that_cannot_be_written_are_the_disk_s_fault_too(house):
     lab = house(2)
     notes = lab.copy(lab.videos[0]).with_suffix(".npz")
     (notes / "in the way").mkdir(parents=True)
-    with pytest.raises(EpicError, match=r"cannot write the copy: .*no copy of P01_01; the others"):
+    words = r"P01_01\.npz: not written: .*no copy of P01_01; the others"
+    with pytest.raises(EpicError, match=words):
         lab.make()
     assert not lab.copy(lab.videos[0]).is_symlink()
     shutil.rmtree(notes)

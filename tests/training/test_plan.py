@@ -80,7 +80,10 @@ def test_validation_knows_the_classes_and_how_many_segments_it_takes(plan):
     assert made.validated == 1
 
 
-def test_an_empty_val_list_switches_validation_off_and_the_plan_lists_it(plan):
+def test_an_empty_val_list_switches_validation_off_and_the_plan_lists_it(plan, tmp_path):
+    with pytest.raises(EpicError, match=r"val\.txt: no segment in it, and .*dropped\.tsv"):
+        plan(val="")
+    (tmp_path / "dropped.tsv").write_text("narration_id\tsplit\treason\na_0\tval\tno file\n")
     made = plan(val="")
     assert made.val is None and made.validated == 0
     assert made.config.val_dataloader is made.config.val_cfg is made.config.val_evaluator is None

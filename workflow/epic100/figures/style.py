@@ -4,6 +4,7 @@ The report shows a picture at its own size (96 pixels an inch), shrinks what is 
 what is too tall, so sizes here fit a window on a screen of 1366 x 768, beside the report's menu.
 """
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -66,8 +67,12 @@ def drawing(
         figure.text(0.01, 1 - 0.33 / figure.get_figheight(), hint, va="top", color="#444444")
         yield figure
         plain = Path(path).suffix == ".svg"
+        # To memory first: Pillow takes a write that the disk cuts short for a whole one.
+        picture = io.BytesIO()
+        metadata = {"Date": None} if plain else None
+        figure.savefig(picture, format=Path(path).suffix[1:], dpi=DPI, metadata=metadata)
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=DPI, metadata={"Date": None} if plain else None)
+            temporary.write_bytes(picture.getvalue())
 
 
 def legend_on_top(figure: Figure, handles: Sequence | None = None) -> None:

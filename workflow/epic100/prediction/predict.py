@@ -14,7 +14,7 @@ from epic100.prediction.job import Job
 from epic100.prediction.processes import run_jobs
 from epic100.prediction.shards import Shards, run_key, video_stamp
 from epic100.scoring.predictions import Predictions, write_predictions
-from epic100.segments.segment_list import read_segments
+from epic100.segments.clean_list import read_clean_list
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ def predict(
     Videos that are finished stand in `{split}.shards` beside it until all are, so a prediction
     that is cut short goes on where it was. Its rows depend neither on the number of processes or
     workers nor on where it was cut; only the number of torch's threads on a CPU, which the
-    processes share, changes their last digits (by 1e-6). A split none of whose segments is readable
+    processes share, changes their last digits (by 1e-6). A split all of whose segments were dropped
     gives a file of no rows, not an error.
 
     Raises EpicError where there are fewer GPUs than asked for, or a process fails.
     """
     trained, model = load_model(model_path), digest(model_path)
-    table = read_segments(segments)
+    table = read_clean_list(segments)
     shards = Shards(out, run_key(model, settings.clips, settings.crops))
     shards.drop_others()
     videos = _videos(table, video_root)

@@ -9,7 +9,7 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import read_tensors, write_tensors
 from epic100.model.model_file import digest
-from epic100.segments.segment_list import read_segments
+from epic100.segments.clean_list import read_clean_list
 
 FORMAT = "epic100 predictions 2"
 
@@ -56,7 +56,7 @@ def read_predictions(
     if model is not None and predictions.model != digest(model):
         raise EpicError(f"{path}: made with another model than {model}; {again}")
     if clean is not None:
-        listed = read_segments(clean)["narration_id"].tolist()
+        listed = read_clean_list(clean)["narration_id"].tolist()
         lacking = sorted(set(listed).difference(predictions.narration_ids))
         strange = sorted(set(predictions.narration_ids).difference(listed))
         for what, ids in (("lacks", lacking), ("has, against the list,", strange)):

@@ -76,7 +76,7 @@ def write_checkpoint(path: Path, content: dict, keep: int) -> None:
     """
     data = pack(content)
     require_space(path.parent, len(data))
-    with atomic_path(path, durable=True) as temporary:
+    with atomic_path(path) as temporary:
         try:
             temporary.write_bytes(data)
         except OSError as error:

@@ -11,7 +11,8 @@ import pandas as pd
 from mmengine.config import Config, ConfigDict
 
 from epic100.base.errors import EpicError
-from epic100.segments.segment_list import NO_LABEL, read_segments
+from epic100.segments.clean_list import read_clean_list
+from epic100.segments.segment_list import NO_LABEL
 from epic100.training.config import LOADERS, NO_VALIDATION, Changes
 from epic100.training.config_file import changed, custom_hooks, present
 from epic100.training.device import CHANNELS_LAST, Placement, autocast_refused
@@ -199,7 +200,7 @@ def _val_list(config: Config, settings: TrainSettings) -> tuple[pd.DataFrame | N
     if not present(config, "val_dataloader"):
         return None, "the MMEngine config has no val_dataloader"
     path = config.val_dataloader.dataset.ann_file
-    val = read_segments(path)
+    val = read_clean_list(path)
     if val.empty:
         return None, f"{path} has no segment to validate on"
     unlabelled = val[(val["verb"] == NO_LABEL) | (val["noun"] == NO_LABEL)]

@@ -15,8 +15,8 @@ from torch import Tensor
 import epic100.training.registered  # noqa: F401  (what the config names)
 from epic100.base.atomic import atomic_path
 from epic100.model.model_file import TrainedModel, save_model
+from epic100.segments.clean_list import read_clean_list
 from epic100.segments.pairs import pairs_path, read_pairs
-from epic100.segments.segment_list import read_segments
 from epic100.training.config import build_config
 from epic100.training.device import bare, choose_device
 from epic100.training.epoch_table import FILE as EPOCHS
@@ -63,7 +63,7 @@ def train(
     weights = local_weights(settings.load_from) if settings.load_from else None
     config = build_config(replace(settings, load_from=weights), results, video_root, index_dir)
     pairs = read_pairs(pairs_path(results, settings.split))
-    segments = read_segments(f"{results}/clean/{settings.split}.txt")
+    segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
     work_dir = open_work_dir(Path(results) / "work_dirs", run_stamp(config))
     placement = choose_device(settings.device, settings.gpus, torch.cuda.device_count())
     classes = (num_verbs, num_nouns)

@@ -1,0 +1,45 @@
+"""Clean lists as training, prediction and export read them: never empty without a reason."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from epic100.base.errors import EpicError
+from epic100.base.text_table import read_table
+from epic100.segments.segment_list import read_segments
+
+DROPPED = "dropped.tsv"  # beside the clean lists
+_POOLED = {"trainval": ("train", "val")}  # lists that are made of others
+
+
+def read_clean_list(path: str | os.PathLike) -> pd.DataFrame:
+    """Read `results/clean/{split}.txt` (`read_segments`).
+
+    A list may well have no segment: all of a split's videos can be damaged. Then `dropped.tsv`
+    beside it gives the reason for each, or the split has no segment at all. An empty list without
+    that is a file that lost its content, and what is made from it would be empty too.
+
+    Raises:
+        EpicError: As `read_segments`, and for an empty list that nothing explains.
+    """
+    table = read_segments(path)
+    if table.empty and not _explained(Path(path)):
+        raise EpicError(
+            f"{path}: no segment in it, and {Path(path).with_name(DROPPED)} has no dropped segment "
+            "of this split either; expected the list as the rule clean wrote it: make it again "
+            "with `snakemake -R clean`"
+        )
+    return table
+
+
+def _explained(path: Path) -> bool:
+    splits = _POOLED.get(path.stem, (path.stem,))
+    dropped = path.with_name(DROPPED)
+    if dropped.is_file():
+        about = "the segments that the rule clean dropped, tab-separated narration_id split reason"
+        rows = read_table(dropped, ("narration_id", "split"), about=about)
+        if any(row["split"] in splits for _, row in rows):
+            return True
+    listed = [path.parent.parent / "segments" / f"{split}.txt" for split in splits]
+    return all(each.is_file() and each.stat().st_size == 0 for each in listed)
