@@ -13,7 +13,7 @@ from pathlib import Path
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.minikitchen import write_annotations, write_video
 from epic100.model.model_file import load_model
 from epic100.scan import scan_participant

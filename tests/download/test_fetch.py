@@ -26,6 +26,7 @@ from support.fault_server import (
     without_length,
     wrong_bytes,
 )
+from support.records import records_of
 
 CONTENT = random.Random(0).randbytes(300_000)
 MD5 = Checksum("md5", hashlib.md5(CONTENT).hexdigest())
@@ -50,8 +51,8 @@ def target(tmp_path):
 
 def bring(url, target, checksum=MD5, settings=HASTY, **more):
     """Fetch and return the lines that were said."""
-    lines = []
-    fetch(url, target, checksum, settings=settings, say=lines.append, **more)
+    with records_of("epic100.download.fetch") as lines:
+        fetch(url, target, checksum, settings=settings, **more)
     assert list(target.parent.iterdir()) == [target]
     return lines
 

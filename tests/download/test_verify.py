@@ -35,11 +35,11 @@ class Archive:
     def path(self, i):
         return self.videos[i - 1].path(self.root)
 
-    def verify(self, capsys):
+    def verify(self, caplog):
         """(states by video, how many files were read)."""
         rows = verify_videos(self.videos, self.root, self.table, self.receipts, threads=2)
         assert read_verdicts(self.table) == rows
-        said = capsys.readouterr().out.splitlines()[-1]
+        said = caplog.messages[-1]
         return [row.status for row in rows], int(said.split("; ")[1].split(" ")[0])
 
     def edition(self):
@@ -51,26 +51,26 @@ def archive(tmp_path):
     return Archive(tmp_path)
 
 
-def test_files_are_read_once_and_a_changed_one_again(archive, capsys):
-    assert archive.verify(capsys) == (["verified", "verified"], 2)
-    assert archive.verify(capsys) == (["verified", "verified"], 0)
+def test_files_are_read_once_and_a_changed_one_again(archive, caplog):
+    assert archive.verify(caplog) == (["verified", "verified"], 2)
+    assert archive.verify(caplog) == (["verified", "verified"], 0)
     time.sleep(0.01)
     archive.path(2).write_bytes(archive.content(2))
-    assert archive.verify(capsys) == (["verified", "verified"], 1)
+    assert archive.verify(caplog) == (["verified", "verified"], 1)
     archive.path(2).write_bytes(archive.content(3))
-    assert archive.verify(capsys) == (["verified", "wrong"], 1)
-    assert archive.verify(capsys) == (["verified", "wrong"], 0)
+    assert archive.verify(caplog) == (["verified", "wrong"], 1)
+    assert archive.verify(caplog) == (["verified", "wrong"], 0)
 
 
-def test_a_file_of_the_same_size_and_an_older_time_is_another_file(archive, capsys):
-    archive.verify(capsys)
+def test_a_file_of_the_same_size_and_an_older_time_is_another_file(archive, caplog):
+    archive.verify(caplog)
     before = archive.path(1).stat()
     archive.path(1).write_bytes(archive.content(7))
     os.utime(archive.path(1), ns=(before.st_atime_ns, before.st_mtime_ns - 10**9))
-    assert archive.verify(capsys) == (["wrong", "verified"], 1)
+    assert archive.verify(caplog) == (["wrong", "verified"], 1)
 
 
-def test_a_file_that_is_written_while_it_is_read_is_not_believed(archive, capsys, monkeypatch):
+def test_a_file_that_is_written_while_it_is_read_is_not_believed(archive, caplog, monkeypatch):
     def slow(path, kind, watch):
         found = digest(path, kind, watch)
         path.write_bytes(Archive.content(1))
@@ -78,48 +78,48 @@ def test_a_file_that_is_written_while_it_is_read_is_not_believed(archive, capsys
 
     monkeypatch.setattr("epic100.download.verify.digest", slow)
     archive.videos.pop()
-    assert archive.verify(capsys) == (["unreadable"], 1)
+    assert archive.verify(caplog) == (["unreadable"], 1)
     monkeypatch.undo()
-    assert archive.verify(capsys) == (["verified"], 1)
+    assert archive.verify(caplog) == (["verified"], 1)
 
 
 def test_a_fetched_file_that_snakemake_touched_is_not_read_again_and_one_written_to_is(
-    archive, capsys
+    archive, caplog
 ):
     archive.videos.pop()
     book = Receipts(archive.receipts)
     book.write(archive.videos[0], archive.root, archive.videos[0].md5, part=archive.path(1))
     os.utime(archive.path(1))
-    assert archive.verify(capsys) == (["verified"], 0)
+    assert archive.verify(caplog) == (["verified"], 0)
     time.sleep(0.01)
     os.utime(archive.path(1))
-    assert archive.verify(capsys) == (["verified"], 1)  # only the first touch was Snakemake's
+    assert archive.verify(caplog) == (["verified"], 1)  # only the first touch was Snakemake's
 
 
-def test_an_archive_that_moved_is_read_again(archive, capsys):
-    archive.verify(capsys)
+def test_an_archive_that_moved_is_read_again(archive, caplog):
+    archive.verify(caplog)
     archive.root = archive.root.rename(archive.root.with_name("elsewhere"))
-    assert archive.verify(capsys) == (["verified", "verified"], 2)
+    assert archive.verify(caplog) == (["verified", "verified"], 2)
 
 
-def test_the_edition_changes_with_a_file_and_once_verified_stays(archive, capsys):
+def test_the_edition_changes_with_a_file_and_once_verified_stays(archive, caplog):
     assert archive.edition() == 0  # nothing known, nothing to compare with
-    archive.verify(capsys)
+    archive.verify(caplog)
     assert archive.edition() == 0
     for number in (1, 2):
         state = archive.path(1).stat()
         archive.path(1).write_bytes(archive.content(number + 4))
         os.utime(archive.path(1), ns=(state.st_atime_ns, state.st_mtime_ns - 10**9))
         assert archive.edition() == number
-        archive.verify(capsys)
+        archive.verify(caplog)
         assert archive.edition() == number
     archive.path(1).unlink()
     assert archive.edition() == 3
-    archive.verify(capsys)
+    archive.verify(caplog)
     assert archive.edition() == 3
 
 
-def test_what_cannot_be_held_to_an_md5_is_told_apart(archive, capsys):
+def test_what_cannot_be_held_to_an_md5_is_told_apart(archive, caplog):
     names = ("P01_01", "P01_02", "P01_03", "P01_04", "P01_05")
     archive.videos[1] = Video("P01_02", "P01", "train", 50.0, 9.0)
     archive.videos += [
@@ -127,23 +127,23 @@ def test_what_cannot_be_held_to_an_md5_is_told_apart(archive, capsys):
     ]  # fmt: skip
     archive.path(3).mkdir()
     archive.path(4).symlink_to("nowhere")
-    states, read = archive.verify(capsys)
+    states, read = archive.verify(caplog)
     assert states == ["verified", "unverified", "unreadable", "unreadable", "missing"]
     assert read == 1
     reasons = [row.reason for row in read_verdicts(archive.table)]
     assert reasons[1] == "the sheet has no md5" and reasons[4] == f"no file {archive.path(5)}"
 
 
-def test_one_sentence_settles_an_archive(archive, tmp_path, capsys):
-    archive.verify(capsys)
+def test_one_sentence_settles_an_archive(archive, tmp_path, caplog):
+    archive.verify(caplog)
     settle([str(archive.table)], tmp_path / "videos.ok")
     assert (tmp_path / "videos.ok").read_text() == "2 videos: 2 verified; 0.005 GB\n"
 
 
-def test_an_archive_that_is_not_whole_names_what_lacks(archive, tmp_path, capsys):
+def test_an_archive_that_is_not_whole_names_what_lacks(archive, tmp_path, caplog):
     archive.path(1).unlink()
     archive.path(2).write_bytes(b"half")
-    archive.verify(capsys)
+    archive.verify(caplog)
     with pytest.raises(EpicError, match="2 of 2 videos .*: P01_01 missing, P01_02 wrong; all"):
         settle([str(archive.table)], tmp_path / "videos.ok")
     assert not (tmp_path / "videos.ok").exists()
@@ -155,8 +155,8 @@ def test_a_sheet_whose_md5_is_none_is_one_error(archive):
         verify_videos(archive.videos, archive.root, archive.table, archive.receipts)
 
 
-def test_a_table_edited_amiss_names_its_line(archive, tmp_path, capsys):
-    archive.verify(capsys)
+def test_a_table_edited_amiss_names_its_line(archive, tmp_path, caplog):
+    archive.verify(caplog)
     archive.table.write_text(archive.table.read_text().replace("verified", "fine", 1))
     with pytest.raises(EpicError, match=r"P01\.tsv: line 2: status is 'fine'"):
         settle([str(archive.table)], tmp_path / "videos.ok")

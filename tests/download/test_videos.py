@@ -29,17 +29,17 @@ def video(server, *faults, name="P01_01", md5=None):
     return Video(name, "P01", "train", 50.0, 60.0, url, md5)
 
 
-def test_a_downloaded_video_has_its_receipt_and_is_not_read_again(server, tmp_path, capsys):
+def test_a_downloaded_video_has_its_receipt_and_is_not_read_again(server, tmp_path, caplog):
     wanted = video(server)
     download_video(wanted, tmp_path / "videos", tmp_path / "receipts", settings=HASTY)
     assert wanted.path(tmp_path / "videos").read_bytes() == CONTENT
     assert Receipts(tmp_path / "receipts").md5_of(wanted, tmp_path / "videos") == wanted.md5
-    assert "P01_01: 1.0 MB in" in capsys.readouterr().out
+    assert "P01_01: 1.0 MB in" in caplog.text
 
 
-def test_a_video_without_md5_is_fetched_and_it_is_said(server, tmp_path, capsys):
+def test_a_video_without_md5_is_fetched_and_it_is_said(server, tmp_path, caplog):
     download_video(video(server, md5=""), tmp_path, tmp_path / "receipts", settings=HASTY)
-    assert "the sheet has no md5 to hold it to" in capsys.readouterr().out
+    assert "the sheet has no md5 to hold it to" in caplog.text
 
 
 def test_a_file_that_is_there_is_never_written_over(server, tmp_path):
@@ -58,10 +58,10 @@ def test_an_md5_that_is_none_is_named_before_anything_is_asked(server, tmp_path)
 
 
 def test_one_bar_counts_all_videos_and_the_half_ones_by_their_bytes(
-    server, tmp_path, capsys, monkeypatch
+    server, tmp_path, caplog, monkeypatch
 ):
     monkeypatch.setattr("epic100.download.board.LOOK_SECONDS", 0.0)
-    monkeypatch.setattr("epic100.base.rule_log.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("epic100.base.progress.PLAIN_SECONDS", 0.0)
     archive = [video(server, stall(512_000), name=f"P01_0{i}") for i in (1, 2, 3)]
     archive[2].path(tmp_path).parent.mkdir()
     archive[2].path(tmp_path).write_bytes(CONTENT)
@@ -82,22 +82,22 @@ def test_one_bar_counts_all_videos_and_the_half_ones_by_their_bytes(
     for thread in threads:
         thread.join()
     assert fewest < 2.0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "all videos" in line]
+    lines = [line for line in caplog.messages if "all videos" in line]
     assert any("/2 minutes of video" in line and " left" in line for line in lines)
     assert any("files to come, P01_0" in line and "of 1 MB" in line for line in lines)
     assert board.lacking() == (0, 0.0)
 
 
-def test_one_job_alone_holds_the_bar_and_another_takes_it_over(tmp_path, capsys, monkeypatch):
+def test_one_job_alone_holds_the_bar_and_another_takes_it_over(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("epic100.download.board.LOOK_SECONDS", 0.0)
-    monkeypatch.setattr("epic100.base.rule_log.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("epic100.base.progress.PLAIN_SECONDS", 0.0)
     archive = [Video("P01_01", "P01", "train", 50.0, 60.0)]
     first, second = (Board(archive, tmp_path, tmp_path / "bar.lock") for _ in range(2))
     for board in (first, second, first, second):
         board.tick("note")
-    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert len(caplog.messages) == 1
     first.close()
     second.tick("note")
     second.tick("note")
-    assert "1 files to come, note" in capsys.readouterr().out.splitlines()[-1]
+    assert "1 files to come, note" in caplog.messages[-1]
     second.close()

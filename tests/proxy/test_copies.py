@@ -20,6 +20,7 @@ from epic100.video.index_file import load_index
 from epic100.video.reader import VideoReader
 from epic100.video.sheet import Video
 from support.decoder_stand_in import House
+from support.records import records_of
 from support.tricky_videos import encode
 
 SMALL = ProxySettings(height=48, gop=12, crf=18)
@@ -67,17 +68,16 @@ class Copies(House):
 
     def scan(self, **options):
         return scan_participant(self.videos, self.folder, self.folder / "P01.tsv",
-                                self.folder / "P01.index.npz", say=lambda line: None,
-                                **options)  # fmt: skip
+                                self.folder / "P01.index.npz", **options)  # fmt: skip
 
     def make(self, settings=SMALL, **options):
-        self.lines = []
-        return make_proxies(
-            self.videos, self.folder, options.pop("copies", self.copies), settings=settings,
-            scan_table=self.folder / "P01.tsv", scan_index=self.folder / "P01.index.npz",
-            table=self.folder / "made/P01.tsv", index=self.folder / "made/P01.index.npz",
-            encoder=self.stand_in, say=self.lines.append, **options,
-        )  # fmt: skip
+        with records_of("epic100.proxy.copies") as self.lines:
+            return make_proxies(
+                self.videos, self.folder, options.pop("copies", self.copies), settings=settings,
+                scan_table=self.folder / "P01.tsv", scan_index=self.folder / "P01.index.npz",
+                table=self.folder / "made/P01.tsv", index=self.folder / "made/P01.index.npz",
+                encoder=self.stand_in, **options,
+            )  # fmt: skip
 
     def reader(self, video: Video) -> VideoReader:
         """As training opens a copy: by its place and the index beside the table."""
@@ -212,7 +212,7 @@ def test_where_no_copy_can_be_made_the_original_is_read(order, reason, house):
     lab.order(lab.videos[0], order)
     bad, good = lab.make(replace(SMALL, gop=6), limits=QUICK_LIMITS)
     assert (bad.state, bad.reason, good.state) == ("original", reason, "copied")
-    assert f"WARNING: P01_01: no copy, the original is read: {reason}" in lab.lines
+    assert f"P01_01: no copy, the original is read: {reason}" in lab.lines
     frames = [0, 40, 89]
     original = VideoReader(lab.path(lab.videos[0])).get_frames(frames)
     assert np.array_equal(lab.reader(lab.videos[0]).get_frames(frames), original)

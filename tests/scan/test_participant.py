@@ -18,6 +18,7 @@ from epic100.video.index_file import load_index
 from epic100.video.scan_table import read_scan_table
 from epic100.video.sheet import Video
 from support.decoder_stand_in import SECONDS, House
+from support.records import records_of
 
 QUICK_LIMITS = ScanLimits(
     stall_seconds=5.0, min_seconds=60.0, seconds_per_second=0.0, memory_mib=512
@@ -62,11 +63,11 @@ class Scans(House):
         return self.table.parent / "cache" / "P01"
 
     def scan(self, **options):
-        self.lines = []
-        return scan_participant(
-            self.videos, self.folder, self.table, self.table.with_suffix(".index.npz"),
-            worker=self.stand_in, say=self.lines.append, **options,
-        )  # fmt: skip
+        with records_of("epic100.scan.participant") as self.lines:
+            return scan_participant(
+                self.videos, self.folder, self.table, self.table.with_suffix(".index.npz"),
+                worker=self.stand_in, **options,
+            )  # fmt: skip
 
 
 @pytest.fixture
@@ -280,17 +281,18 @@ def test_a_link_to_a_file_of_another_name_is_that_video(house, tmp_path):
     assert (row.video_id, row.status) == ("P01_01", "ok")
 
 
-def test_progress_tells_videos_speed_and_time_left(house, capsys, monkeypatch):
-    monkeypatch.setattr("epic100.base.rule_log.PLAIN_SECONDS", 0.0)
+def test_progress_tells_videos_speed_and_time_left(house, monkeypatch):
+    monkeypatch.setattr("epic100.base.progress.PLAIN_SECONDS", 0.0)
     lab = house(3)
-    lab.scan(threads=1)
-    lines = capsys.readouterr().out.splitlines()
+    with records_of("epic100.base.progress") as lines:
+        lab.scan(threads=1)
     assert any("0/3 videos" in line and "x real time" in line for line in lines)
     assert any("2/3 videos" in line for line in lines)
     assert all(line.startswith("scan P01: ") for line in lines)
     assert lines[-1].startswith("scan P01: 270 frames in ")
-    lab.scan()
-    assert capsys.readouterr().out == ""  # nothing to decode, nothing to wait for
+    with records_of("epic100.base.progress") as lines:
+        lab.scan()
+    assert not lines  # nothing to decode, nothing to wait for
 
 
 def test_videos_are_scanned_side_by_side(house):

@@ -75,7 +75,7 @@ def test_whole_videos_lose_nothing(kitchen):
 
 @pytest.mark.parametrize("policy", ["segment", "video"])
 def test_every_segment_is_in_its_clean_list_or_among_the_dropped_with_a_reason(
-    kitchen, policy, capsys
+    kitchen, policy, caplog
 ):
     kitchen.rows["P01_02"] = ScanRow("P01_02", "missing", reason="no file videos/P01/P01_02.MP4")
     kitchen.rows["P05_102"] = ScanRow("P05_102", "unreadable", reason="cannot open: Invalid data")
@@ -84,7 +84,7 @@ def test_every_segment_is_in_its_clean_list_or_among_the_dropped_with_a_reason(
     )
     kitchen.clean(policy)
     dropped = pd.read_csv(kitchen.folder / "clean/dropped.tsv", sep="\t")
-    said = capsys.readouterr().out
+    said = caplog.text
     for split in CSV:
         every, kept = (read_segments(p[split]) for p in (kitchen.segments, kitchen.lists))
         gone = dropped[dropped["split"] == split]
@@ -109,13 +109,13 @@ def test_every_segment_is_in_its_clean_list_or_among_the_dropped_with_a_reason(
     assert f"{len(pairs)} verb-noun pairs in train" in said
 
 
-def test_an_empty_clean_list_is_an_error_after_its_reasons_and_leaves_no_output(kitchen, capsys):
+def test_an_empty_clean_list_is_an_error_after_its_reasons_and_leaves_no_output(kitchen, caplog):
     for video in VIDEOS.values():
         if video.split == "train":
             kitchen.rows[video.video_id] = ScanRow(video.video_id, "missing", reason="no file")
     with pytest.raises(EpicError, match=r"no labelled train segment is left .*`videos: root:`"):
         kitchen.clean()
-    said = capsys.readouterr().out
+    said = caplog.text
     assert "train: 0 segments kept" in said and "dropped: video missing" in said
     assert kitchen.results() == []
 
@@ -136,7 +136,7 @@ def test_a_video_of_variable_rate_without_its_index_is_one_error(kitchen):
         kitchen.clean()
 
 
-def test_train_and_val_together_hold_every_segment_once_and_all_their_pairs(kitchen, capsys):
+def test_train_and_val_together_hold_every_segment_once_and_all_their_pairs(kitchen, caplog):
     kitchen.clean()
     train, val = (read_segments(kitchen.lists[split]) for split in CSV)
     out, pairs = kitchen.folder / "trainval.txt", kitchen.folder / "trainval_pairs.tsv"
@@ -148,7 +148,7 @@ def test_train_and_val_together_hold_every_segment_once_and_all_their_pairs(kitc
     only_train = {pair[:2] for pair in read_pairs(kitchen.folder / "clean/pairs.tsv")}
     assert only_train < set(every.index)  # val has a pair that train lacks
     words = f"{len(train) + len(val)} segments, {len(every)} verb-noun pairs in train and val"
-    assert words in capsys.readouterr().out
+    assert words in caplog.text
 
 
 def test_a_segment_of_both_train_and_val_is_one_error_and_leaves_no_output(kitchen):

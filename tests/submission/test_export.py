@@ -82,7 +82,7 @@ def test_without_any_prediction_all_get_the_prior_of_the_most_frequent_pair():
     assert (verb.exp().sum(dim=1) - 1).abs().max() < 1e-6
 
 
-def test_pt_and_zip_hold_every_segment_once_with_the_same_scores(tmp_path, capsys):
+def test_pt_and_zip_hold_every_segment_once_with_the_same_scores(tmp_path, caplog):
     stage = Stage(tmp_path, predictions(IDS[3:]))
     stage.export()
     entries = torch.load(stage.pt, weights_only=True)
@@ -97,7 +97,7 @@ def test_pt_and_zip_hold_every_segment_once_with_the_same_scores(tmp_path, capsy
         assert torch.equal(torch.tensor([scores["noun"][str(i)] for i in range(300)]), noun)
     faults = [line for line in check_zip(stage.zip, IDS, 97, 300) if not line.startswith("hint")]
     assert faults == []
-    said = capsys.readouterr().out
+    said = caplog.text
     for path in (stage.pt, stage.zip):
         assert f"{path}: 12 segments of val, 9 predicted, 3 with the training prior" in said
 
@@ -234,15 +234,16 @@ def test_a_disk_that_fills_leaves_the_old_submission_and_one_line(tmp_path, name
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_levels_of_supervision_that_contradict_the_training_are_said(tmp_path, capsys):
+def test_levels_of_supervision_that_contradict_the_training_are_said(tmp_path, caplog):
     stage = Stage(tmp_path, predictions(trained_on={"split": "trainval", "load_from": None}))
     stage.export(stage.zip)
-    said = capsys.readouterr().out
-    assert "WARNING: export: sls: pt is 2, but the model was trained from scratch: 0" in said
-    assert "WARNING: export: sls: td is 3, but the model was trained on trainval: 4" in said
-    assert "WARNING: the model learned from val" in said
+    said = caplog.text
+    assert "export: sls: pt is 2, but the model was trained from scratch: 0" in said
+    assert "export: sls: td is 3, but the model was trained on trainval: 4" in said
+    assert "the model learned from val" in said
+    caplog.clear()
     stage.export(stage.zip, sls={"pt": 0, "tl": 3, "td": 4})
-    assert "sls" not in capsys.readouterr().out
+    assert "sls" not in caplog.text
 
 
 def test_back_off_reaches_the_submission(tmp_path):

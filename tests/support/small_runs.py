@@ -11,7 +11,7 @@ import torch
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.model.model_file import load_model
 from epic100.training.run import train
 from epic100.training.settings import TrainSettings

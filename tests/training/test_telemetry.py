@@ -4,7 +4,7 @@ import signal
 import pandas as pd
 import pytest
 
-from epic100.base import rule_log
+from epic100.base import progress
 from epic100.training.epoch_table import COLUMNS
 from epic100.training.telemetry import epoch_line, loader_advice
 from support.small_runs import copy_results, end_of, run, said, signal_at, start, work_dir
@@ -13,14 +13,14 @@ from support.small_runs import copy_results, end_of, run, said, signal_at, start
 @pytest.fixture
 def every_batch(monkeypatch):
     """Progress is said at each batch, not every ten seconds."""
-    monkeypatch.setattr(rule_log, "PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
 
 
 def test_each_batch_is_counted_with_rate_time_left_loss_and_share_of_data(
-    lab, tmp_path, every_batch, capsys
+    lab, tmp_path, every_batch, capsys, caplog
 ):
     run(lab, copy_results(lab, tmp_path), epochs=2, validate={"every": 2})
-    lines = capsys.readouterr().out.splitlines()
+    lines = [*caplog.messages, *capsys.readouterr().out.splitlines()]
     counted = [line for line in lines if re.match(r"train: \d+/16 segments, ", line)]
     assert [int(line.split("/")[0].split()[1]) for line in counted] == [2, 4, 6, 8, 10, 12, 14, 16]
     form = r"train: 10/16 segments, [\d.]+/s, [\d:]+ left, epoch 2/2, loss [\d.]+, data \d+ %"
@@ -42,13 +42,13 @@ def test_mmengine_s_lines_stand_in_its_own_file_and_only_warnings_beside_ours(
     assert "Epoch(train)" in log.read_text()
 
 
-def test_a_run_that_goes_on_counts_what_is_left(lab, tmp_path, every_batch, capsys):
+def test_a_run_that_goes_on_counts_what_is_left(lab, tmp_path, every_batch, capsys, caplog):
     results = copy_results(lab, tmp_path)
     process = start(lab, results, signal_at(3, signal.SIGUSR1))
     assert end_of(process) == 1
     assert re.search(r"(?m)^train: 6 segments in [\d.]+ s$", said(results))  # before the error
     run(lab, results)
-    shown = capsys.readouterr().out
+    shown = "\n".join([*caplog.messages, capsys.readouterr().out])
     assert re.findall(r"(?m)^train: (\d+)/10 segments, ", shown) == ["2", "4", "6", "8", "10"]
     assert "do not match" not in shown  # of weights and model, which MMEngine would say
 

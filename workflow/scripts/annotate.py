@@ -1,6 +1,6 @@
 """Rule annotate: official CSV -> segment list."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import log, rule_log
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.segment_list import write_segments
 from epic100.video.sheet import read_sheet
@@ -12,4 +12,4 @@ with rule_log(snakemake.log[0]):
     )
     segments = index_segments(annotations, videos)
     write_segments(segments, snakemake.output.segments)
-    print(f"{len(segments)} segments in {annotations['video_id'].nunique()} videos")
+    log.info(f"{len(segments)} segments in {annotations['video_id'].nunique()} videos")

@@ -1,6 +1,6 @@
 """Rule annotations_ok: the annotation files against the pinned checksums."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.download.annotations import verify_annotations
 
 with rule_log(snakemake.log[0]):

@@ -1,6 +1,6 @@
 """Rule clean: segments x scans -> clean lists, pair table, reasons for what was dropped."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.segments.cleaning import clean
 from epic100.video.sheet import read_sheet
 

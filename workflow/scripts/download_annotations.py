@@ -1,6 +1,6 @@
 """Rule download_annotations: the official CSVs and lists at their pinned version."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.download.annotations import download_annotations
 from epic100.download.fetch import FetchSettings
 

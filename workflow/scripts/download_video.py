@@ -1,6 +1,6 @@
 """Rule download_video: one video from its url, resumed, verified."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.download.fetch import FetchSettings
 from epic100.download.videos import download_video
 from epic100.video.sheet import Video, read_sheet

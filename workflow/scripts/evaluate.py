@@ -1,6 +1,6 @@
 """Rule evaluate: predictions on the validation split -> the official figures."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import log, rule_log
 from epic100.scoring.evaluation import evaluate
 
 with rule_log(snakemake.log[0]):
@@ -17,4 +17,4 @@ with rule_log(snakemake.log[0]):
     for name in ("overall", "readable"):
         for task in ("verb", "noun", "action"):
             top1, top5 = (figures[f"{name}_{task}_accuracy_at_{k}"] for k in (1, 5))
-            print(f"{name:>8} {task:>6}: top-1 {top1:6.2f} %  top-5 {top5:6.2f} %")
+            log.info(f"{name:>8} {task:>6}: top-1 {top1:6.2f} %  top-5 {top5:6.2f} %")

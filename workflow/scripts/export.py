@@ -1,6 +1,6 @@
 """Rule export: pair scores -> submission.pt or submission.zip."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.submission.export import export
 
 with rule_log(snakemake.log[0]):

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.figures.damage import plot_archive, plot_close_up, plot_dropped
 from epic100.segments.segment_list import read_segments
 from epic100.video.scan_table import read_scan_table

@@ -1,6 +1,6 @@
 """Rule figures_data: official CSVs -> pictures of segments, lengths and classes."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.figures.data import (
     annotated_segments,
     plot_classes,

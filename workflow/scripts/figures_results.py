@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from epic100.base.atomic import atomic_path
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.figures.outcomes import by_class, outcomes
 from epic100.figures.results import plot_confusion, plot_official, plot_per_class
 from epic100.figures.strips import plot_strips, surest

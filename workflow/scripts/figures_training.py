@@ -1,6 +1,6 @@
 """Rule figures_training: the training's history -> its curves."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.figures.training import plot_training
 from epic100.training.epoch_table import read_epochs
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.minikitchen import write_annotations
 from epic100.video.sheet import read_sheet
 

@@ -1,6 +1,6 @@
 """Rule minikitchen_video: film one video of the mini kitchen, and damage it where asked."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.minikitchen import write_video
 from epic100.video.sheet import Video
 

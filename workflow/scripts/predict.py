@@ -2,7 +2,7 @@
 
 import os
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.prediction.predict import PredictSettings, predict
 
 with rule_log(snakemake.log[0]):

@@ -1,6 +1,6 @@
 """Rule proxy: a participant's videos -> small copies of them and their frame indexes."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.proxy import ProxySettings, make_proxies
 from epic100.video.decoder_process import ScanLimits
 from epic100.video.sheet import Video

@@ -1,6 +1,6 @@
 """Rule report: ask Snakemake for its report on what this run has made."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.report.snakemake_report import write_report
 
 with rule_log(snakemake.log[0]):

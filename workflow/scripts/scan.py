@@ -1,6 +1,6 @@
 """Rule scan: every frame of a participant's videos -> scan table and frame indexes."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import log, rule_log
 from epic100.scan import scan_participant
 from epic100.video.decoder_process import ScanLimits
 from epic100.video.sheet import Video, unlisted_files
@@ -8,7 +8,7 @@ from epic100.video.sheet import Video, unlisted_files
 with rule_log(snakemake.log[0]):
     videos = [Video(**row) for row in snakemake.params.rows]
     for path in unlisted_files(videos, snakemake.params.root):
-        print(f"{path}: not in the video sheet, left alone")
+        log.info(f"{path}: not in the video sheet, left alone")
     scan_participant(
         videos,
         snakemake.params.root,

@@ -1,6 +1,6 @@
 """Rule summary: what was kept and how good it is, in a text for people."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.report.summary import write_summary
 
 with rule_log(snakemake.log[0]):

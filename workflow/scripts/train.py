@@ -2,7 +2,7 @@
 
 import os
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.training.launch import launch
 from epic100.training.settings import TrainSettings
 

@@ -1,6 +1,6 @@
 """Rule trainval: the clean lists of train and val -> one list and its pair table."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.segments.cleaning import pool
 
 with rule_log(snakemake.log[0]):

@@ -1,6 +1,6 @@
 """Rule verify_videos: a participant's files against the sheet's md5s."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.download.verify import verify_videos
 from epic100.video.sheet import Video
 

@@ -1,6 +1,6 @@
 """Rule videos_ok: one word on the whole archive."""
 
-from epic100.base.rule_log import rule_log
+from epic100.base.log import rule_log
 from epic100.download.verify import settle
 
 with rule_log(snakemake.log[0]):

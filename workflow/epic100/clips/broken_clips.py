@@ -1,10 +1,13 @@
 """Clips that fail to decode although the scan let them pass: counted over all loader processes."""
 
+import logging
 from collections.abc import Callable
 
 import torch
 
 from epic100.base.errors import EpicError
+
+log = logging.getLogger(__name__)
 
 FEW = 10  # broken clips that never stop a run whose `max_share` is above zero
 SHOWN = 20
@@ -48,7 +51,7 @@ class BrokenClips:
         `name_of` gives the narration_id of a segment number.
         """
         self._broken[segment] += 1
-        print(f"broken clip {self.count} of {self.drawn} drawn: {error}", flush=True)
+        log.info(f"broken clip {self.count} of {self.drawn} drawn: {error}")
         too_many = self.count > max(FEW, self.max_share * self.drawn)
         if not self.max_share or too_many:
             found = [name_of(i) for i in self.segments()]

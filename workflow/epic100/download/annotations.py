@@ -1,5 +1,6 @@
 """The annotations at a pinned commit: where each official file comes from, and its checksum."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from epic100.base.text_table import read_table
 from epic100.download.checksum import Checksum, digest
 from epic100.download.fetch import FetchSettings, fetch
 from epic100.segments.official_lists import CLASS_LISTS, LISTS
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ("name", "url", "checksum")
 # Official names by the keys of the config's `annotations:` and `evaluate:`.
@@ -55,7 +58,7 @@ def download_annotations(
     pins = read_pins(sheet)
     for key, path in files.items():
         fetch(pins[key].url, Path(path), pins[key].checksum, settings=settings)
-        print(f"{path}: {pins[key].checksum}, as {sheet} says")
+        log.info(f"{path}: {pins[key].checksum}, as {sheet} says")
 
 
 def verify_annotations(
@@ -80,4 +83,4 @@ def verify_annotations(
     with atomic_path(out) as temporary:
         lines = [f"{files[key]} {checksum}\n" for key, checksum in found.items()]
         temporary.write_text("".join(lines), encoding="utf-8")
-    print(f"{len(found)} annotation files are the pinned ones")
+    log.info(f"{len(found)} annotation files are the pinned ones")

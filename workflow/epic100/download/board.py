@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epic100.base.atomic import open_plain
-from epic100.base.rule_log import Progress
+from epic100.base.progress import Progress
 from epic100.download.part import part_state
 from epic100.video.sheet import Video
 

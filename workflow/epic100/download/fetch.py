@@ -5,6 +5,7 @@ the DAG is built, and copies a body without time limit, resumption or checksum.
 """
 
 import http.client
+import logging
 import random
 import re
 import time
@@ -20,6 +21,8 @@ from epic100.base.names import URL_WORDS, is_url, whole_number
 from epic100.download.checksum import Checksum, digest
 from epic100.download.part import Part, claim
 from epic100.download.session import CarefulSession
+
+log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
 PROGRESS = 1 << 20  # bytes that make an attempt count as one that got on
@@ -75,7 +78,6 @@ def fetch(
     settings: FetchSettings = FetchSettings(),
     watch: Callable[[int, int | None], None] = lambda size, length: None,
     seal: Callable[[Path], None] = lambda part: None,
-    say: Callable[[str], None] = print,
 ) -> None:
     """Bring `url` to `target`, going on from `target`.part where an earlier attempt left one.
 
@@ -120,7 +122,9 @@ def fetch(
                         f"{part.path} keeps {part.size} bytes, and the next run goes on from there"
                     ) from error
                 pause = max(settings.pause(failures), getattr(error, "wait", 0.0))
-                say(f"{target.name}: {reason}; once more from {part.size} bytes in {pause:.1f} s")
+                log.info(
+                    f"{target.name}: {reason}; once more from {part.size} bytes in {pause:.1f} s"
+                )
                 time.sleep(pause)
         part.flush()
         seal(part.path)

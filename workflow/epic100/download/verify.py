@@ -4,6 +4,7 @@ A file is read once; its receipt answers as long as its path, size and time of c
 """
 
 import csv
+import logging
 import os
 import threading
 from collections import Counter
@@ -14,12 +15,14 @@ from pathlib import Path
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.rule_log import Progress
+from epic100.base.progress import Progress
 from epic100.base.text_table import read_table
 from epic100.download.checksum import digest
 from epic100.download.receipts import Receipts
 from epic100.download.videos import md5_of_sheet
 from epic100.video.sheet import Video
+
+log = logging.getLogger(__name__)
 
 VERIFIED, WRONG, UNVERIFIED = "verified", "wrong", "unverified"
 UNREADABLE, MISSING = "unreadable", "missing"
@@ -89,8 +92,8 @@ def verify_videos(
         writer.writerows([COLUMNS, *map(astuple, verdicts)])
     for verdict in verdicts:
         if verdict.status != VERIFIED:
-            print(f"{verdict.video_id}: {verdict.status}: {verdict.reason}")
-    print(f"{_counts(verdicts)}; {len(unread)} of them read now")
+            log.info(f"{verdict.video_id}: {verdict.status}: {verdict.reason}")
+    log.info(f"{_counts(verdicts)}; {len(unread)} of them read now")
     return verdicts
 
 
@@ -126,7 +129,7 @@ def settle(tables: Sequence[str], out: str | os.PathLike) -> None:
     size = sum(verdict.size for verdict in verdicts) / 1e9
     with atomic_path(out) as temporary:
         temporary.write_text(f"{_counts(verdicts)}; {size:.3f} GB\n", encoding="utf-8")
-    print(f"{_counts(verdicts)}; {size:.3f} GB")
+    log.info(f"{_counts(verdicts)}; {size:.3f} GB")
 
 
 def _verdict(video: Video, root: Path, book: Receipts, fault: str | None) -> Verdict:

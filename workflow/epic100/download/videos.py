@@ -1,5 +1,6 @@
 """One video of the sheet: fetched from its url, held to its md5."""
 
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from epic100.download.checksum import Checksum, digest
 from epic100.download.fetch import FetchSettings, fetch
 from epic100.download.receipts import Receipts
 from epic100.video.sheet import Video
+
+log = logging.getLogger(__name__)
 
 
 def download_video(
@@ -49,7 +52,7 @@ def download_video(
         board.close()
     size, spent = path.stat().st_size / 1e6, time.monotonic() - started
     held = "md5 as the sheet says" if checksum else "the sheet has no md5 to hold it to"
-    print(f"{video.video_id}: {size:.1f} MB in {spent:.1f} s, {held}")
+    log.info(f"{video.video_id}: {size:.1f} MB in {spent:.1f} s, {held}")
 
 
 def md5_of_sheet(video: Video) -> Checksum | None:

@@ -3,12 +3,14 @@
 import sys
 
 from epic100.base.errors import EpicError, last_line
+from epic100.base.log import log_to_stdout
 from epic100.prediction.job import REPORT, Job
 from epic100.prediction.worker import predict_videos
 
 
 def main() -> int:
     """Do the job on stdin; an EpicError ends in one line and code 1."""
+    log_to_stdout()
     try:
         job = Job.from_json(sys.stdin.read())
         predict_videos(job, lambda count: print(f"{REPORT}{count}", flush=True))

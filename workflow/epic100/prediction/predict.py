@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.base.rule_log import Progress
+from epic100.base.progress import Progress
 from epic100.model.model_file import digest, load_model
 from epic100.prediction.job import Job
 from epic100.prediction.processes import run_jobs

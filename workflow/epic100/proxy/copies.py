@@ -7,12 +7,13 @@ the original stands in its place, with the original's index, and it is said.
 
 import csv
 import json
+import logging
 import os
 import sys
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -30,6 +31,8 @@ from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import Video
 from epic100.video.side_by_side import Board, complete
 from epic100.video.watched_file import insist
+
+log = logging.getLogger(__name__)
 
 ENCODER = (sys.executable, "-P", "-m", "epic100.proxy.encoder")
 VERSION = 1  # raise it when copies are made otherwise, so that old ones are not used
@@ -84,7 +87,6 @@ def make_proxies(
     limits: ScanLimits = ScanLimits(),  # noqa: B008 (frozen)
     threads: int = 1,
     encoder: Sequence[str] = ENCODER,
-    say: Callable[[str], None] = print,
 ) -> list[ProxyRow]:
     """Make the copies of `videos` below `root` that lack, at the same places below `copies`.
 
@@ -112,13 +114,13 @@ def make_proxies(
     _write_table(rows, table)
     for row in rows:
         if row.state == State.ORIGINAL:
-            say(f"WARNING: {row.video_id}: no copy, the original is read: {row.reason}")
+            log.warning(f"{row.video_id}: no copy, the original is read: {row.reason}")
         elif row.stand_ins:
-            say(f"{row.video_id}: {row.stand_ins} damaged frames are grey in its copy")
+            log.info(f"{row.video_id}: {row.stand_ins} damaged frames are grey in its copy")
     counts = Counter(row.state for row in rows)
     told = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
     size, original = (sum(getattr(r, n) for r in rows) / 1e6 for n in ("bytes", "original_bytes"))
-    say(
+    log.info(
         f"{len(rows)} videos: {told}; {made} of them worked on now; "
         f"{size:.1f} MB, the originals {original:.1f} MB"
     )

@@ -1,6 +1,7 @@
 """The run's report: Snakemake's own, made from within the run."""
 
 import getpass
+import logging
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT
 from epic100.report.page import tidy
+
+log = logging.getLogger(__name__)
 
 
 def write_report(
@@ -47,4 +50,4 @@ def write_report(
         page = tidy(page, [Path.cwd(), ROOT], getpass.getuser())
         temporary.write_text(page, encoding="utf-8")
         size = Path(temporary).stat().st_size / 2**20
-    print(f"{out}: {size:.1f} MiB, opens in any browser without a network")
+    log.info(f"{out}: {size:.1f} MiB, opens in any browser without a network")

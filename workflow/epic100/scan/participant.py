@@ -11,6 +11,7 @@ file's packets, which takes no decoding.
 
 import errno
 import hashlib
+import logging
 import os
 import stat
 import sys
@@ -18,7 +19,7 @@ import time
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,8 @@ from epic100.video.sheet import Video
 from epic100.video.side_by_side import Board, complete
 from epic100.video.watched_file import insist
 
+log = logging.getLogger(__name__)
+
 RETRY_SECONDS = (1.0, 5.0)  # waits before a video is scanned again that is not at fault itself
 WORKER = (sys.executable, "-P", "-m", "epic100.scan.worker")
 
@@ -61,15 +64,13 @@ def scan_participant(
     cache: str | os.PathLike | None = None,
     worker: Sequence[str] = WORKER,
     quick: bool = False,
-    say: Callable[[str], None] = print,
 ) -> list[ScanRow]:
     """Scan `videos` below `root` and write their table and their frame indexes.
 
     `table`: results/scan/{participant}.tsv. `index`: an .npz that holds a VideoIndex per readable
     video (`load_index`). `cache`: a folder of finished videos, kept between calls. `quick`: read
-    packets and decode key frames only, and say so in every row. `say` gets a line for every video
-    that is not sound, and one for all. Raises EpicError where a video could not be scanned and is
-    not at fault.
+    packets and decode key frames only, and say so in every row. Raises EpicError where a video
+    could not be scanned and is not at fault.
     """
     folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,17 +92,17 @@ def scan_participant(
         if row.status != OK:
             frames = sum(stop - start for start, stop in row.damaged)
             share = f", {frames} of {row.pictures} frames" if frames else ""
-            say(f"{row.video_id}: {row.status}{share}: {row.reason}")
+            log.info(f"{row.video_id}: {row.status}{share}: {row.reason}")
     counts = Counter(row.status for row in rows)
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     older = sum(row.version < SCAN_VERSION for row in rows)
     if older:
-        say(
+        log.info(
             f"{older} of them were scanned by an older version of the scan, and keep its result; "
             f"to scan them anew, delete {folder} and run again with -R {table}"
         )
     decoded = waited - sum(job.is_older for job in jobs.values())
-    say(f"{len(rows)} videos: {told}; {decoded} of them decoded now")
+    log.info(f"{len(rows)} videos: {told}; {decoded} of them decoded now")
     return rows
 
 

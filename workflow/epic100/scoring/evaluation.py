@@ -1,6 +1,7 @@
 """metrics.json: the official figures on the validation split, and what they rest on."""
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from epic100.scoring.metrics import group_accuracies, official_hits
 from epic100.scoring.predictions import Predictions, read_predictions
 from epic100.segments.official_lists import LISTS, read_list
 from epic100.segments.segment_list import read_segments
+
+log = logging.getLogger(__name__)
 
 BACKOFFS = (0.0, 1.0, 2.0)  # weights that metrics.json compares
 
@@ -77,8 +80,10 @@ def evaluate(
         "trained_on": predictions.trained_on,
     }
     if predictions.trained_on.get("split") == "trainval":
-        print("WARNING: the model learned from val (`train: split: trainval`): these figures say "
-              "how well it remembers, not how good it is")  # fmt: skip
+        log.warning(
+            "the model learned from val (`train: split: trainval`): these figures say how well it "
+            "remembers, not how good it is"
+        )
     with atomic_path(out) as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return figures

@@ -4,6 +4,7 @@ Policy `segment` drops what touches a damaged stretch; policy `video` drops the 
 lab does that opens files and throws away those that fail. The first keeps most of a damaged file.
 """
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
 from epic100.video.scan_table import DAMAGED, MISSING, UNREADABLE, ScanRow, read_scan_table
 from epic100.video.sheet import Video
+
+log = logging.getLogger(__name__)
 
 POLICIES = ("segment", "video")
 EXCLUDED = "excluded"  # by the config; no scan table says it
@@ -81,18 +84,18 @@ def clean(
             if name == policy:
                 kept, gone, retimed = found
         for sentence in retimed:
-            print(sentence)
-        print(f"{split}: {len(kept)} segments kept, {len(gone)} dropped")
+            log.info(sentence)
+        log.info(f"{split}: {len(kept)} segments kept, {len(gone)} dropped")
         for kind, count in gone["reason"].map(kind_of).value_counts().items():
-            print(f"  {count} dropped: {kind}")
+            log.info(f"  {count} dropped: {kind}")
         if split == "train":
             seen = pair_table(kept)
         write_segments(kept, lists[split])
         drops.append(gone.assign(split=split))
-    print(f"{len(seen)} verb-noun pairs in train")
+    log.info(f"{len(seen)} verb-noun pairs in train")
     write_pairs(seen, pairs)
     saved = salvage_table(paths, kept_by)
-    print("\n".join(salvage_lines(saved)))
+    log.info("\n".join(salvage_lines(saved)))
     with atomic_path(salvage) as temporary:
         saved.to_csv(temporary, sep="\t", index=False)
     with atomic_path(dropped) as temporary:
@@ -118,7 +121,7 @@ def pool(
     table = pair_table(both)
     write_segments(both, out)
     write_pairs(table, pairs)
-    print(f"{len(both)} segments, {len(table)} verb-noun pairs in train and val together")
+    log.info(f"{len(both)} segments, {len(table)} verb-noun pairs in train and val together")
 
 
 def clean_split(
@@ -218,7 +221,7 @@ def _scanned(table: str, videos: Mapping[str, Video]) -> dict[str, ScanRow]:
                 f"{participant} alone; scan again with `snakemake -R {table}`"
             )
     if rows and not any(row.readable for row in rows.values()):
-        print(f"WARNING: {participant}: none of its {len(rows)} videos is readable")
+        log.warning(f"{participant}: none of its {len(rows)} videos is readable")
     return rows
 
 

@@ -1,5 +1,6 @@
 """From predictions to a complete submission: every segment of the split once."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from epic100.segments.segment_list import read_segments
 from epic100.submission import build, read_pt, write_pt, write_zip
 from epic100.submission.check import HINT, check, check_zip
 from epic100.submission.supervision import contradictions
+
+log = logging.getLogger(__name__)
 
 
 def export(
@@ -50,7 +53,7 @@ def export(
         if faults:
             raise EpicError(f"{out}: not written: {'; '.join(faults)}")
     prior = len(ids) - int(predicted.sum())
-    print(
+    log.info(
         f"{out}: {len(ids)} segments of {split}, {len(ids) - prior} predicted, {prior} with the "
         f"training prior (their video is damaged or missing); {out.stat().st_size / 2**20:.1f} MiB"
     )
@@ -60,7 +63,8 @@ def export(
 def _warn(predictions: Predictions, sls: Mapping[str, int] | None) -> None:
     if sls is not None:
         for sentence in contradictions(sls, predictions.trained_on):
-            print(f"WARNING: {sentence}")
+            log.warning(sentence)
     if predictions.split == "val" and predictions.trained_on.get("split") == "trainval":
-        print("WARNING: the model learned from val (`train: split: trainval`): its figures there "
-              "say nothing")  # fmt: skip
+        log.warning(
+            "the model learned from val (`train: split: trainval`): its figures there say nothing"
+        )

@@ -18,11 +18,13 @@ import torch.distributed  # noqa: E402
 from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
 from epic100.base.errors import EpicError, last_line  # noqa: E402
+from epic100.base.log import log_to_stdout  # noqa: E402
 
 
 @record
 def main(job: dict) -> None:
     """Join the others and train; the launcher reads from `record`'s file why a process failed."""
+    log_to_stdout()
     _end_with(job.pop("launcher", os.getppid()))
     # Of a 1x1x1 weight alone, whose layout has two names.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")

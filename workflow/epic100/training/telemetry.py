@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from epic100.base.machine import usable_cores
-from epic100.base.rule_log import Progress
+from epic100.base.progress import Progress
 from epic100.training.collective import on_rank_0
 from epic100.training.epoch_table import ACCURACIES, FILE, TASKS, Row, write_epochs
 from epic100.training.hook_order import PRIORITIES

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from epic100.base.rule_log import Progress
+from epic100.base.progress import Progress
 from epic100.video.sheet import Video
 
 Result = TypeVar("Result")
