@@ -10,7 +10,7 @@ from epic100.video.index_file import load_index
 from epic100.video.reader import FrameError, ReaderCache, VideoReader
 from epic100.video.sheet import Video
 from support.decoders import needs_decord
-from support.tricky_videos import change_size, encode, pictures
+from support.tricky_videos import audio_only, change_size, encode, pictures
 
 
 @pytest.fixture(scope="module", params=["P01_01", "P02_101", "P03_07"])
@@ -131,6 +131,12 @@ def test_a_frame_outside_the_file_is_an_error_that_names_it(video, index):
     path, _ = video
     with pytest.raises(FrameError, match=f"{path.name}.*{index}"):
         VideoReader(path).get_frames([0, index])
+
+
+def test_a_file_without_a_video_stream_is_an_error_that_names_it_whatever_its_index(lab, tmp_path):
+    index = build_index(lab.videos["P01_01"].path(lab.root))  # of the file that was there before
+    with pytest.raises(FrameError, match=r"a\.MP4: no video stream in this file"):
+        VideoReader(audio_only(tmp_path / "a.MP4"), index)
 
 
 def test_the_index_of_the_scan_is_the_index_of_the_file(lab):

@@ -5,6 +5,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator, validators
@@ -82,7 +83,7 @@ def _fill(value: dict, schema: dict) -> None:
             _fill(value[key], part)
 
 
-def _words(error) -> str:
+def _words(error: Any) -> str:  # a ValidationError, each part of which may be unset
     where = ".".join(str(part) for part in error.path)
     if error.validator == "additionalProperties" and "properties" in error.schema:
         known = list(error.schema["properties"])

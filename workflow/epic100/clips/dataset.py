@@ -5,8 +5,10 @@ pipeline decodes only those it wants.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from mmaction.datasets.base import BaseActionDataset
 from mmaction.registry import DATASETS
@@ -46,6 +48,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
     one gets the label -1. Raises EpicError otherwise.
     """
 
+    _fully_initialized: bool  # set by MMEngine
+
     def __init__(
         self,
         ann_file: str,
@@ -56,7 +60,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         test_mode: bool = False,
         max_broken: float = 0.01,
         part: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         self.pairs_file = pairs
         self.seed = seed
@@ -97,7 +101,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         self.broken = BrokenClips(len(table), self.max_broken)
         self._fully_initialized = True
 
-    def _labels(self, table) -> np.ndarray:
+    def _labels(self, table: pd.DataFrame) -> np.ndarray:
         pairs = read_pairs(self.pairs_file) if self.pairs_file else []
         known = {(v, n): i for i, (v, n, _) in enumerate(pairs)}
         found = zip(table["verb"].tolist(), table["noun"].tolist(), strict=True)

@@ -1,10 +1,13 @@
 """Orders in which segments are drawn, beside MMEngine's plain shuffle."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from mmaction.registry import DATA_SAMPLERS
 from mmengine.dataset import DefaultSampler
+
+from epic100.clips.dataset import EpicSegmentVideoDataset
 
 
 @DATA_SAMPLERS.register_module()
@@ -23,7 +26,7 @@ class VideoPoolSampler(DefaultSampler):
         kwargs: those of MMEngine's `DefaultSampler`, which also says how ranks share an order.
     """
 
-    def __init__(self, dataset, videos_at_once: int = 8, **kwargs):
+    def __init__(self, dataset: EpicSegmentVideoDataset, videos_at_once: int = 8, **kwargs: Any):
         super().__init__(dataset, **kwargs)
         self.videos_at_once = videos_at_once
 

@@ -7,6 +7,7 @@
 import gc
 import importlib.util
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ from mmcv.transforms import BaseTransform
 
 from epic100.base.errors import EpicError
 from epic100.video.index_file import index_path, load_index
-from epic100.video.reader import FrameError, ReaderCache, VideoReader, scaled_size
+from epic100.video.reader import FrameError, FrameReader, ReaderCache, VideoReader, scaled_size
 
 
 class DecordReader:
@@ -35,7 +36,7 @@ class DecordReader:
         """Let go of the file."""
         self._reader = None
 
-    def get_frames(self, indices, size: tuple[int, int] | None = None) -> np.ndarray:
+    def get_frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
         """Frames as uint8 RGB [len(indices), height, width, 3]; raises FrameError."""
         try:
             frames = self._reader.get_batch(np.asarray(indices)).asnumpy()
@@ -80,7 +81,7 @@ class OpenSegment(BaseTransform):
             "_inherited": None,
         }  # open files do not travel to other processes
 
-    def _open(self, path: str):
+    def _open(self, path: str) -> FrameReader:
         if self.decoder == "decord":
             return DecordReader(path)
         file = Path(path)

@@ -39,6 +39,8 @@ TROUBLE = (
     TimeoutError,
 )
 
+Watch = Callable[[int, int | None], None]
+
 
 @dataclass(frozen=True)
 class FetchSettings:
@@ -76,7 +78,7 @@ def fetch(
     checksum: Checksum | None,
     *,
     settings: FetchSettings = FetchSettings(),
-    watch: Callable[[int, int | None], None] = lambda size, length: None,
+    watch: Watch = lambda size, length: None,
     seal: Callable[[Path], None] = lambda part: None,
 ) -> None:
     """Bring `url` to `target`, going on from `target`.part where an earlier attempt left one.
@@ -131,7 +133,9 @@ def fetch(
         part.finish()
 
 
-def _attempt(session, url: str, part: Part, settings: FetchSettings, watch) -> None:
+def _attempt(
+    session: requests.Session, url: str, part: Part, settings: FetchSettings, watch: Watch
+) -> None:
     """One request for what lacks. Returns when the server has nothing more to send."""
     headers = {}
     if part.size:
@@ -167,7 +171,9 @@ def _attempt(session, url: str, part: Part, settings: FetchSettings, watch) -> N
         raise _Again(f"cut at {part.size} of {part.length} bytes")
 
 
-def _receive(response, part: Part, settings: FetchSettings, watch) -> None:
+def _receive(
+    response: requests.Response, part: Part, settings: FetchSettings, watch: Watch
+) -> None:
     since, came = time.monotonic(), 0
     # read1 hands over what is there: a server that drips must not fill a chunk in silence.
     while chunk := response.raw.read1(CHUNK, decode_content=False):
@@ -191,7 +197,7 @@ def _too_long(url: str, why: str, settings: FetchSettings) -> EpicError:
     )
 
 
-def _refuse(response, url: str, part: Part) -> None:
+def _refuse(response: requests.Response, url: str, part: Part) -> None:
     """Raise for what is no file: _Again for a server in trouble, EpicError for a plain no."""
     status = response.status_code
     if status in (200, 206):
@@ -214,7 +220,7 @@ def _fault(part: Part, checksum: Checksum | None) -> str:
     return "" if found == checksum else f"{found} of {part.size} bytes, expected {checksum.value}"
 
 
-def _range_of(response) -> tuple[int | None, int | None]:
+def _range_of(response: requests.Response) -> tuple[int | None, int | None]:
     """(first byte, bytes of the whole) of a Content-Range, None where it does not say."""
     text = response.headers.get("Content-Range", "")
     found = re.fullmatch(r"bytes\s+(?:(\d+)-\d+|\*)/(\d+|\*)", text.strip())
@@ -225,13 +231,13 @@ def _number(text: str | None) -> int | None:
     return whole_number(text or "")
 
 
-def _validator(response) -> str | None:
+def _validator(response: requests.Response) -> str | None:
     tag = response.headers.get("ETag", "")
     # RFC 9110, 13.1.5: a weak tag does not vouch for bytes.
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 
 
-def _asked_to_wait(response) -> float:
+def _asked_to_wait(response: requests.Response) -> float:
     try:
         wait = urllib3.Retry().parse_retry_after(response.headers["Retry-After"])
     except (KeyError, urllib3.exceptions.InvalidHeader):

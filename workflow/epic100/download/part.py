@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from epic100.base.atomic import atomic_path, open_plain
 from epic100.base.errors import EpicError
@@ -35,7 +36,7 @@ class Part:
     """An open `.part` file: `size` bytes have come; `length` and `validator` (ETag or date) are
     what the server said of the whole."""
 
-    def __init__(self, target: Path, file):
+    def __init__(self, target: Path, file: BinaryIO):
         self.target, self.path, self._file = target, part_path(target), file
         notes = _notes(self.path)
         self.length: int | None = notes.get("length")

@@ -107,7 +107,9 @@ def read_verdicts(path: str | os.PathLike) -> list[Verdict]:
                 f"{path}: line {line}: status is {row['status']!r}, size {row['size']!r}; expected "
                 f"one of {', '.join(STATES)}, and bytes; make it again with `snakemake -R {path}`"
             )
-        verdicts.append(Verdict(**{**{n: row[n] for n in COLUMNS}, "size": int(row["size"])}))
+        verdicts.append(
+            Verdict(row["video_id"], row["status"], int(row["size"]), row["md5"], row["reason"])
+        )
     return verdicts
 
 

@@ -3,10 +3,12 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator
@@ -33,7 +35,7 @@ from epic100.video.sheet import Video
 
 CLOSE_UP = 32  # videos with a row of their own
 LEFT_OUT = "left out"  # by the config: no scan table has them
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     OK: {"facecolor": PALE},
     DAMAGED: {"facecolor": SKY},
     UNREADABLE: {"facecolor": BLACK},
@@ -56,11 +58,11 @@ def plot_archive(
     with drawing(path, title, hint, 1.6 + 0.16 * max(len(owners), 6)) as figure:
         axes = figure.subplots()
         ends = dict.fromkeys(owners, 0.0)
-        marks = []
+        marks: list[tuple[float, float, float]] = []
         for video in videos.values():
             row, y = rows.get(video.video_id), owners.index(video.participant_id)
             start = ends[video.participant_id]
-            look = {"edgecolor": "white", "linewidth": 0.6, **LOOKS[states[video.video_id]]}
+            look = {"edgecolor": "white", "linewidth": 0.6} | LOOKS[states[video.video_id]]
             axes.barh(y, video.duration, 0.72, start, **look)
             if row:
                 marks += [(y, start + a, b - a) for a, b in _damaged_seconds(row, video)]
@@ -68,7 +70,7 @@ def plot_archive(
         _time_axis(axes, max(ends.values()), "{} of video")
         _mark(axes, marks, 0.9)
         name_rows(axes, owners, 8)
-        _state_legend(axes, {state: f"{state} ({count})" for state, count in counts.items()})
+        _state_legend(figure, {str(state): f"{state} ({count})" for state, count in counts.items()})
 
 
 def plot_close_up(
@@ -102,7 +104,7 @@ def plot_close_up(
         marks = []
         for y, name in enumerate(shown):
             video, row = videos[name], rows[name]
-            axes.barh(y + 0.2, video.duration, 0.4, **{"edgecolor": "white", **LOOKS[row.status]})
+            axes.barh(y + 0.2, video.duration, 0.4, **({"edgecolor": "white"} | LOOKS[row.status]))
             marks += [(y + 0.2, a, b - a) for a, b in _damaged_seconds(row, video)]
             _draw_segments(axes, y, own[own["video"] == name], video.fps)
             share = f"{lost.loc[name, 'sum']} of {lost.loc[name, 'size']} segments dropped"
@@ -112,7 +114,7 @@ def plot_close_up(
         name_rows(axes, [f"{name} {rows[name].status}" for name in shown], 8)
         looks = {"segment kept": BLUE, "segment dropped": ORANGE}
         handles = [Patch(color=colour, label=label) for label, colour in looks.items()]
-        _state_legend(axes, {rows[name].status: rows[name].status for name in shown}, handles)
+        _state_legend(figure, {rows[name].status: rows[name].status for name in shown}, handles)
 
 
 def plot_dropped(dropped: pd.DataFrame, salvage: pd.DataFrame, path: str | os.PathLike) -> None:
@@ -125,6 +127,7 @@ def plot_dropped(dropped: pd.DataFrame, salvage: pd.DataFrame, path: str | os.Pa
     counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
     hurt = salvage[salvage["kept_by_video"] < salvage["segments"]]
     hurt = hurt.iloc[hurt["kept_by_video"].div(hurt["segments"]).argsort(kind="stable")]
+    hurt_sizes = zip(hurt["participant_id"], hurt["segments"], strict=True)
     total = int(salvage["segments"].sum())
     title = f"{len(dropped):,} of {total:,} segments are dropped"
     hint = "Left: why. Right: what is left to each participant that loses some, by cleaning policy."
@@ -136,13 +139,13 @@ def plot_dropped(dropped: pd.DataFrame, salvage: pd.DataFrame, path: str | os.Pa
         stack_splits(left, counts, 0.7)
         name_rows(left, [short(kind, 30) for kind in counts.index])
         left.set_xlabel("segments dropped")
-        for y, row in enumerate(hurt.itertuples()):
-            kept = (row.kept_by_video, row.kept_by_segment)
-            by_video, by_segment = (100 * count / row.segments for count in kept)
+        for y, row in enumerate(hurt.to_dict("records")):
+            kept = (row["kept_by_video"], row["kept_by_segment"])
+            by_video, by_segment = (100 * count / row["segments"] for count in kept)
             right.plot([by_video, by_segment], [y, y], color=PALE, linewidth=3)
             right.plot(by_segment, y, "o", color=BLUE, markersize=7)
             right.plot(by_video, y, "x", color=VERMILION, markersize=6, markeredgewidth=2)
-        name_rows(right, [f"{row.participant_id} ({row.segments:,})" for row in hurt.itertuples()])
+        name_rows(right, [f"{name} ({count:,})" for name, count in hurt_sizes])
         right.set(xlim=(None, 101), xlabel="% of the participant's segments kept")
         looks = {"policy segment": ("o", BLUE), "policy video": ("x", VERMILION)}
         handles = left.get_legend_handles_labels()[0]
@@ -200,11 +203,11 @@ def _mark(axes: Axes, marks: list[tuple[float, float, float]], height: float) ->
         axes.barh(y, max(length, least), height, start, color=VERMILION, linewidth=0, zorder=3)
 
 
-def _state_legend(axes: Axes, labels: Mapping[str, str], more: Sequence[Patch] = ()) -> None:
+def _state_legend(figure: Figure, labels: Mapping[str, str], more: Sequence[Patch] = ()) -> None:
     handles = [
-        Patch(**{"edgecolor": "white", **look}, label=labels[state])
+        Patch(**({"edgecolor": "white"} | look), label=labels[state])
         for state, look in LOOKS.items()
         if state in labels
     ]
     handles += [Patch(color=VERMILION, label="damaged frames"), *more]
-    legend_on_top(axes.figure, handles)
+    legend_on_top(figure, handles)

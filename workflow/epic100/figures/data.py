@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ TOP = 24  # classes with a bar of their own
 
 
 def annotated_segments(
-    csvs: Mapping[str, str], videos: Mapping[str, Video], **reading
+    csvs: Mapping[str, str], videos: Mapping[str, Video], **reading: Any
 ) -> pd.DataFrame:
     """All segments of all splits: `split participant seconds verb noun`, labels -1 where none.
 
@@ -52,7 +53,7 @@ def plot_participants(
     counts = segments.groupby(["participant", "split"]).size().unstack(fill_value=0)
     sheet = pd.DataFrame([(v.participant_id, v.split, v.duration) for v in videos.values()])
     unit, size = time_unit(sheet[2].sum())
-    times = sheet.groupby([0, 1])[2].sum().unstack(fill_value=0.0) / size
+    times = sheet.groupby([0, 1])[2].sum().unstack(fill_value=0) / size
     names = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index.tolist()
     names += sorted(set(times.index) - set(names))
     title = (
@@ -83,11 +84,13 @@ def plot_lengths(segments: pd.DataFrame, names: ClassNames, path: str | os.PathL
         for split, group in segments.groupby("split", sort=False)["seconds"]:
             share = np.full(len(group), 100 / len(group))
             left.hist(group, bins, weights=share, histtype="step", linewidth=1.8,
-                      color=SPLIT_COLOURS[split],
+                      color=SPLIT_COLOURS[str(split)],
                       label=f"{split}, median {group.median():.1f} s")  # fmt: skip
         left.set(xlabel="length in seconds", ylabel="% of the split's segments")
         legend_on_top(figure)
-        lengths = labelled.groupby("verb")["seconds"].quantile([0.25, 0.5, 0.75]).unstack()
+        lengths = (
+            labelled.groupby("verb")["seconds"].quantile(np.array([0.25, 0.5, 0.75])).unstack()
+        )
         for row, verb in enumerate(frequent):
             low, middle, high = lengths.loc[verb]
             right.plot([low, high], [row, row], color=GREY, linewidth=4, solid_capstyle="butt")
@@ -112,14 +115,16 @@ def plot_classes(segments: pd.DataFrame, names: ClassNames, path: str | os.PathL
             return
         for axes, task in zip(figure.subplots(1, 2), TASKS, strict=True):
             shares = labelled.groupby("split")[task].value_counts(normalize=True).mul(100)
-            shares = shares.unstack("split", fill_value=0.0)
-            order = shares.get("train", shares.iloc[:, 0]).sort_values(ascending=False)
+            table = shares.unstack("split", fill_value=0)
+            first = table["train"] if "train" in table else table.iloc[:, 0]
+            order = first.sort_values(ascending=False)
             top, others = order.index[:TOP], order.index[TOP:]
             rows = [short(names(task, class_id)) for class_id in top]
-            table = shares.loc[top]
+            rest = table.loc[others].sum().to_frame().T
+            table = table.loc[top]
             if len(others):
                 rows.append(f"{len(others)} other {task}s")
-                table = pd.concat([table, shares.loc[others].sum().to_frame().T])
+                table = pd.concat([table, rest])
             if "train" in table:
                 colours = [SPLIT_COLOURS["train"]] * len(top) + [PALE] * bool(len(others))
                 axes.barh(range(len(rows)), table["train"], 0.75, color=colours, label="train")

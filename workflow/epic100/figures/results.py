@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -80,7 +81,7 @@ def plot_per_class(table: pd.DataFrame, path: str | os.PathLike) -> None:
             part = frequent[task]
             top, others = part[:TOP], part[TOP:]
             rows = [
-                (f"{short(row.name_)} ({row.val_segments:,})", row.top1, row.top5)
+                (f"{short(str(row.name_))} ({row.val_segments:,})", row.top1, row.top5)
                 for row in top.rename(columns={"name": "name_"}).itertuples()
             ]
             if len(others):
@@ -103,7 +104,8 @@ def plot_confusion(outcome: pd.DataFrame, names: ClassNames, path: str | os.Path
     if len(counts):
         percent = 100 * counts.div(counts.sum(axis=1), axis=0)
         errors = counts.mask(np.eye(*counts.shape, dtype=bool), 0).drop(columns=-1)
-        true, guess = errors.stack().idxmax()
+        pair: Any = errors.stack().idxmax()
+        true, guess = pair
         hint = "Rows: the true verb. Columns: the guess. A dark diagonal is what one wants."
         title = "No frequent verb is taken for another"
         if errors.to_numpy().any():

@@ -48,8 +48,8 @@ def plot_strips(
             say_nothing_to_show(figure, "there is no such segment")
             return
         panels = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
-        for axes, row in zip(panels, rows.itertuples(), strict=True):
-            segment = segments.loc[row.narration_id]
+        for axes, row in zip(panels, rows.to_dict("records"), strict=True):
+            segment = segments.loc[row["narration_id"]].to_dict()
             axes.set_axis_off()
             axes.set_title(_words(row, names), fontsize=8.5, pad=2, weight="normal")
             try:
@@ -60,14 +60,15 @@ def plot_strips(
             axes.set_anchor("W")
 
 
-def _words(row, names: ClassNames) -> str:
-    true = f"{names('verb', row.verb)} {names('noun', row.noun)}"
-    guess = f"{names('verb', row.verb_guess)} {names('noun', row.noun_guess)}"
-    if row.action_at_1:
-        return f"{row.narration_id}   truth and guess: {true} ({100 * row.confidence:.0f} %)"
+def _words(row: Mapping, names: ClassNames) -> str:
+    name = row["narration_id"]
+    true = f"{names('verb', row['verb'])} {names('noun', row['noun'])}"
+    guess = f"{names('verb', row['verb_guess'])} {names('noun', row['noun_guess'])}"
+    if row["action_at_1"]:
+        return f"{name}   truth and guess: {true} ({100 * row['confidence']:.0f} %)"
     return (
-        f"{row.narration_id}   truth: {true} ({100 * row.truth_score:.0f} %)   "
-        f"guess: {guess} ({100 * row.confidence:.0f} %)"
+        f"{name}   truth: {true} ({100 * row['truth_score']:.0f} %)   "
+        f"guess: {guess} ({100 * row['confidence']:.0f} %)"
     )
 
 
@@ -80,7 +81,9 @@ def _strip(segment: Mapping, root: Path, index_dir: str | os.PathLike) -> np.nda
     index = index_path(index_dir, video.parent.name)
     reader = VideoReader(video, load_index(index, video.stem) if index.is_file() else None)
     try:
-        wanted = np.linspace(segment["start"], segment["stop"] - 1, FRAMES).round().astype(int)
+        wanted = (
+            np.linspace(segment["start"], segment["stop"] - 1, FRAMES).round().astype(int).tolist()
+        )
         height, width = reader.size
         frames = reader.get_frames(wanted, size=(HEIGHT, round(width * HEIGHT / height)))
     finally:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -31,7 +32,7 @@ PALE, FAINT = "#D9D9D9", "#EFEFEF"
 SPLIT_COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}
 TASK_COLOURS = {"verb": BLUE, "noun": ORANGE, "action": BLACK}
 
-STYLE = {
+STYLE: dict[Any, object] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.grid.axis": "x",
@@ -60,8 +61,7 @@ def drawing(
     `title` says what the picture shows, `hint` how to read it. The suffix of `path` is the format.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, min(height, MAX_HEIGHT)), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
+        figure = Figure(figsize=(WIDTH, min(height, MAX_HEIGHT)))
         _leave_on_top(figure, HEAD)
         figure.text(0.01, 1 - 0.1 / figure.get_figheight(), title, va="top", size=12, weight="bold")
         figure.text(0.01, 1 - 0.33 / figure.get_figheight(), hint, va="top", color="#444444")
@@ -134,4 +134,5 @@ def short(text: str, length: int = 18) -> str:
 
 
 def _leave_on_top(figure: Figure, inches: float) -> None:
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - inches / figure.get_figheight()))
+    rect = (0, 0, 1, 1 - inches / figure.get_figheight())
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.06, rect=rect)

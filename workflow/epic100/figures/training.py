@@ -1,6 +1,7 @@
 """How the training went: loss, accuracy, learning rate, and where its time went."""
 
 import os
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _line(axes: Axes, history: pd.DataFrame, column: str, colour: str, **look) -> None:
+def _line(axes: Axes, history: pd.DataFrame, column: str, colour: str, **look: Any) -> None:
     known = history[history[column].notna()]
     look = {"marker": "o" if len(known) <= 40 else "", "markersize": 3, "color": colour, **look}
     axes.plot(known["epoch"], known[column], **look)

@@ -4,9 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT
+
+if TYPE_CHECKING:  # their import takes seconds, which `--help` need not
+    from epic100.migrate.lists import LabList
+    from epic100.video.sheet import Video
 
 SHEET = ROOT / "config" / "videos.tsv"
 
@@ -68,7 +73,7 @@ def _class_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--num-nouns", type=int, default=300, metavar="N")
 
 
-def _matched(options: argparse.Namespace):
+def _matched(options: argparse.Namespace) -> tuple["LabList", dict[str, "Video"]]:
     from epic100.migrate.lists import match_list
     from epic100.video.sheet import read_sheet
 
@@ -107,7 +112,7 @@ def _model(options: argparse.Namespace) -> int:
 
     if not options.pairs and not options.train_list:
         raise EpicError("model: nothing says what the outputs stand for: --pairs or --train-list")
-    pairs, counts = None, None
+    counts = None
     if options.train_list:
         pairs, counts = order_of_list(options.train_list, options.order)
     if options.pairs:

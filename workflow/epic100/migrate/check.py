@@ -15,6 +15,7 @@ from epic100.migrate.lists import LabList
 from epic100.segments.annotations import index_segments
 from epic100.segments.cleaning import clean_split
 from epic100.segments.drop_reasons import kind_of
+from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
 from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import Video
@@ -102,7 +103,7 @@ def _reasons(
 ) -> list[str]:
     """Why `clean` would drop each row, "" where it is sound or its video was not scanned."""
 
-    def index_of(video_id: str):
+    def index_of(video_id: str) -> VideoIndex:
         path = Path(scans) / f"{videos[video_id].participant_id}.index.npz"
         index = load_index(path, video_id)
         if index is None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,9 +62,10 @@ def match_list(
     the annotation clock. `annotations`: the labelled CSV that the list was made from. Raises
     EpicError as the two readers, and where most lines match nothing.
     """
-    classes = {"num_verbs": num_verbs, "num_nouns": num_nouns}
-    rows = read_lab_list(path, videos, **classes)
-    official = read_annotations(annotations, videos, labelled=True, **classes)
+    rows = read_lab_list(path, videos, num_verbs=num_verbs, num_nouns=num_nouns)
+    official = read_annotations(
+        annotations, videos, labelled=True, num_verbs=num_verbs, num_nouns=num_nouns
+    )
     by_label, by_video = _Rows(official, labels=True), _Rows(official, labels=False)
     place = np.array([by_label.take(row) for row in rows.itertuples()], dtype=np.int64)
     if not len(rows) or (place >= 0).mean() < LEAST_SHARE:
@@ -101,7 +103,7 @@ def convert_list(
         temporary.open("w", encoding="utf-8", newline="") as target,
     ):
         reader = csv.DictReader(source)
-        writer = csv.DictWriter(target, reader.fieldnames, lineterminator="\n")
+        writer = csv.DictWriter(target, reader.fieldnames or (), lineterminator="\n")
         writer.writeheader()
         writer.writerows(row for row in reader if row["narration_id"] in wanted)
 
@@ -115,7 +117,7 @@ class _Rows:
         for place, row in enumerate(official.itertuples()):
             self._rows[self._key(row)][place] = self._frames(row)
 
-    def take(self, wanted) -> int:
+    def take(self, wanted: Any) -> int:
         """The place of the nearest row within the tolerance, or -1; it is gone then."""
         rows, (start, stop) = self._rows[self._key(wanted)], self._frames(wanted)
         best, place = TOLERANCE, -1
@@ -126,10 +128,10 @@ class _Rows:
         rows.pop(place, None)
         return place
 
-    def _key(self, row) -> tuple:
+    def _key(self, row: Any) -> tuple:
         return (row.video_id, row.verb, row.noun) if self._labels else (row.video_id,)
 
     @staticmethod
-    def _frames(row) -> tuple[float, float]:
+    def _frames(row: Any) -> tuple[float, float]:
         rate = annotation_rate(row.video_id)
         return row.start_seconds * rate, row.stop_seconds * rate

@@ -116,7 +116,13 @@ KINDS: dict[str, Callable[[Path, int], None]] = {
 }
 
 
-def _overwrite(path, start_fraction, size, box, content: Callable[[int], bytes]) -> None:
+def _overwrite(
+    path: str | os.PathLike,
+    start_fraction: float,
+    size: int,
+    box: str,
+    content: Callable[[int], bytes],
+) -> None:
     _check_fraction(path, "start_fraction", start_fraction)
     start, stop = coded_data(path, box)
     first = start + int((stop - start) * start_fraction)

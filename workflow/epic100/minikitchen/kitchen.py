@@ -97,7 +97,7 @@ def write_annotations(videos: Iterable[Video], folder: str | os.PathLike, seed: 
     each, the rarest in train.
     """
     folder, videos = Path(folder), list(videos)
-    rows = {"train": [], "val": [], "test": []}
+    rows: dict[str, list[tuple]] = {"train": [], "val": [], "test": []}
     for video in videos:
         rows[video.split] += _rows(video, seed)
     for split in rows.values():

@@ -39,10 +39,12 @@ def rewrite(
     """
     with av.open(os.fspath(path)) as source, atomic_path(out or path) as temporary:
         stream = picture_stream(source)
+        if stream is None or stream.time_base is None:
+            raise EpicError(f"{path}: no video stream in this file")
         packets = [
             CodedPicture(bytes(p), p.pts, p.dts, p.is_keyframe)
             for p in source.demux(stream)
-            if p.size
+            if p.size and p.pts is not None and p.dts is not None
         ]
         with av.open(str(temporary), "w", options=options) as target:
             copy = target.add_stream_from_template(stream)
@@ -116,7 +118,7 @@ def _shifted(packets: list[CodedPicture], by: int) -> Iterator[CodedPicture]:
     return (replace(p, pts=p.pts + by, dts=p.dts + by) for p in packets)
 
 
-def _keys(path, packets: list[CodedPicture], least: int) -> list[int]:
+def _keys(path: str | os.PathLike, packets: list[CodedPicture], least: int) -> list[int]:
     keys = [i for i, p in enumerate(packets) if p.is_key]
     if len(keys) < least:
         raise EpicError(f"{Path(path)}: {len(keys)} key frames; expected {least} or more")

@@ -10,30 +10,33 @@ import importlib.abc
 import importlib.machinery
 import sys
 import warnings
+from types import ModuleType
 
 PACKAGE = "mmaction.models.localizers.drn"
 MODULE = f"{PACKAGE}.drn"
 
 
 class _DrnPlaceholder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(
+        self, fullname: str, path: object = None, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in (PACKAGE, MODULE):
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=fullname == PACKAGE)
 
-    def create_module(self, spec):
-        return None
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        """Python's own way will do."""
 
-    def exec_module(self, module):
+    def exec_module(self, module: ModuleType) -> None:
         if module.__name__ == MODULE:
 
             class DRN:
                 """Stands in for a localizer that the published wheel lacks."""
 
-                def __init__(self, *args, **kwargs):
+                def __init__(self, *args: object, **kwargs: object):
                     raise NotImplementedError("DRN is not part of the published mmaction2 1.2.0")
 
-            module.DRN = DRN
+            vars(module)["DRN"] = DRN
 
 
 if not any(isinstance(finder, _DrnPlaceholder) for finder in sys.meta_path):

@@ -1,5 +1,7 @@
 """The recognizer with its weights laid out channels-last, from the start."""
 
+from typing import Any
+
 import torch
 from mmaction.registry import MODELS
 
@@ -16,6 +18,6 @@ class ChannelsLastRecognizer3D(models.Recognizer3D):
     whose elements are interchanged.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.backbone.to(memory_format=torch.channels_last_3d)

@@ -15,6 +15,7 @@ from epic100.prediction.processes import run_jobs
 from epic100.prediction.shards import Shards, run_key, video_stamp
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.segments.clean_list import read_clean_list
+from epic100.segments.segment_list import lines_by
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,9 @@ def predict(
 def _videos(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list[int]]]:
     """By path: the stamp of the video's shard, and its line numbers in the list."""
     found = {}
-    for path, lines in table.groupby("path", sort=False).indices.items():
-        spans = table.iloc[lines]
-        stamp = video_stamp(Path(video_root) / path, spans["start"], spans["stop"])
+    for path, lines in lines_by(table, "path").items():
+        starts, stops = (table[name].iloc[lines].tolist() for name in ("start", "stop"))
+        stamp = video_stamp(Path(video_root) / path, starts, stops)
         found[path] = (stamp, lines.tolist())
     return found
 

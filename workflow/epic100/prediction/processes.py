@@ -27,7 +27,7 @@ def run_jobs(jobs: Sequence[Job], report: Callable[[int], None]) -> None:
 
     def follow(process: subprocess.Popen) -> None:
         said = ""
-        for line in process.stdout:
+        for line in process.stdout or ():
             with lock:
                 if line.startswith(REPORT):
                     report(int(line.removeprefix(REPORT)))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from mmaction.models import BaseRecognizer
 
 from epic100.base.errors import EpicError
 
@@ -34,7 +35,9 @@ def view_pipeline(pipeline: Sequence[dict], clips: int, crops: int, index_dir: s
 
 
 @torch.inference_mode()
-def mean_log_probs(model, segments: Sequence[torch.Tensor], at_once: int) -> torch.Tensor:
+def mean_log_probs(
+    model: BaseRecognizer, segments: Sequence[torch.Tensor], at_once: int
+) -> torch.Tensor:
     """float32 [B, P]: log of the mean, over a segment's views, of the model's probabilities.
 
     `segments`: B tensors of uint8 [views, C, T, H, W]. `at_once` views go through the model

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.container import InputContainer
 
 from epic100.base.errors import EpicError
 from epic100.video.index import VideoIndex
@@ -27,14 +28,16 @@ def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
     return ticks * parts + within, index.time_base / parts
 
 
-def numbered(container, stream, index: VideoIndex) -> Iterator[tuple[int, av.VideoFrame | None]]:
+def numbered(
+    container: InputContainer, stream: av.VideoStream, index: VideoIndex
+) -> Iterator[tuple[int, av.VideoFrame | None]]:
     """(frame number, picture) of all frames of `index` in order, decoded on one thread.
 
     None stands for a picture that the original does not give: it does not decode, or is flagged
     corrupt; `VideoReader` refuses those too. Raises EpicError where the file's packets are not
     those of `index`, av.error.FFmpegError where the file cannot be read to its end.
     """
-    numbers: dict[int, deque[int]] = {}
+    numbers: dict[int | None, deque[int]] = {}
     for number, pts in enumerate(index.pts.tolist()):
         numbers.setdefault(pts, deque()).append(number)
     waiting: dict[int, av.VideoFrame] = {}
@@ -51,7 +54,9 @@ def numbered(container, stream, index: VideoIndex) -> Iterator[tuple[int, av.Vid
         yield last, waiting.pop(last, None)
 
 
-def _decoded(container, stream, index: VideoIndex) -> Iterator[av.VideoFrame]:
+def _decoded(
+    container: InputContainer, stream: av.VideoStream, index: VideoIndex
+) -> Iterator[av.VideoFrame]:
     stream.thread_type = "NONE"
     stream.codec_context.thread_count = 1
     seen = []

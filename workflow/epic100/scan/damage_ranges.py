@@ -76,16 +76,13 @@ def judge(
     by_time = [packets[n] for n in numbers]
     position = {n: i for i, n in enumerate(numbers)}
     lost = max(lost, blame_missing(packets))
-    slips = [
-        blame_times(by_time, index, order_span),
-        blame_repeats(packets, position, still),
-    ]
+    found = (blame_times(by_time, index, order_span), blame_repeats(packets, position, still))
+    slips = [frame for frame in found if frame is not None]
     blame_sizes(by_time)
     damaged = spread(packets, position, index.frames)
     counts = Counter(p.fault for p in by_time if p.fault)
     if damaged.any() and not counts:  # all in what an edit list hides
         counts = Counter(p.fault for p in packets if p.fault)
-    slips = [frame for frame in slips if frame is not None]
     lasts = index.times[-1] + 1 / index.fps if index.fps else 0.0
     if slips and not (seconds and abs(lasts - seconds) < OFF_SECONDS):
         damaged[min(slips) :] = True

@@ -10,6 +10,7 @@ the container is X, not MP4                       it reads all the same
 it lasts X s, the sheet says Y s                  over half a second apart (`epic100.scan`)
 """
 
+import av
 import numpy as np
 
 from epic100.scan.damage_ranges import ranges
@@ -29,14 +30,14 @@ _WINDOW = 32  # pictures over which a rate is measured
 class Looks:
     """Glances at every 16th picture, in order of presentation."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._pts: list[int] = []
         self._same: list[bool] = []
         self._dark: list[bool] = []
         self._before: np.ndarray | None = None
         self._count = 0
 
-    def see(self, frame, height: int) -> None:
+    def see(self, frame: av.VideoFrame, height: int) -> None:
         """Take an `av.VideoFrame` in; looks at some only, at 8-bit planar ones, `height` pixels."""
         self._count += 1
         if self._count % LOOK_EVERY or frame.format.name not in ("yuv420p", "yuvj420p"):
@@ -62,7 +63,7 @@ class Looks:
         dark = np.array(self._dark, dtype=bool)
         return self._between(index, dark[1:] & dark[:-1], first=1)
 
-    def _between(self, index, marks, first=0) -> np.ndarray:
+    def _between(self, index: VideoIndex, marks: np.ndarray, first: int = 0) -> np.ndarray:
         frames = np.zeros(index.frames, dtype=bool)
         places = np.searchsorted(index.pts, self._pts)
         for i in np.flatnonzero(marks) + first:

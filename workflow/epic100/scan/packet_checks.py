@@ -114,7 +114,9 @@ def blame_times(by_time: list[Packet], index: VideoIndex, order_span: int) -> in
     return off
 
 
-def _first_slip(jumps, sequences, slips, span) -> int | None:
+def _first_slip(
+    jumps: np.ndarray, sequences: np.ndarray, slips: np.ndarray, span: int
+) -> int | None:
     """The first jump behind which order count and time stay apart; a spoilt header's do not."""
     for sequence in np.unique(sequences[jumps]):
         own = np.flatnonzero(sequences == sequence)

@@ -60,8 +60,7 @@ def complete_ways(
     folded = fold_ways(predictions.log_probs, pairs, *sizes, ways)
     whole = []
     for prior, rows in zip(priors, folded, strict=True):
-        scores = tuple(part.expand(len(place), -1).clone() for part in prior)
-        for part, own in zip(scores, rows, strict=True):
-            part[where] = own
-        whole.append(scores)
+        verb, noun = (part.expand(len(place), -1).clone() for part in prior)
+        verb[where], noun[where] = rows
+        whole.append((verb, noun))
     return whole, predicted

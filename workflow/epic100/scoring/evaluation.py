@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,18 +50,21 @@ def evaluate(
     predictions = read_predictions(predictions_path, "val", model=model, clean=clean)
     segments = read_segments(segments_path)
     groups = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
-    truth = (segments["verb"].to_numpy(), segments["noun"].to_numpy())
+    truth = verb_true, noun_true = (segments["verb"].to_numpy(), segments["noun"].to_numpy())
     participants = [Path(name).parent.name for name in segments["path"]]
     ids = segments["narration_id"].tolist()
     beyond = ~_in_train(predictions, *truth)
 
-    chosen, by_reduce, by_backoff = (reduce, backoff if reduce == "max" else 0.0), {}, {}
+    chosen = (reduce, backoff if reduce == "max" else 0.0)
+    by_reduce: dict[str, dict] = {}
+    by_backoff: dict[str, dict] = {}
+    figures: dict[str, Any] = {}
     every = [(way, 0.0) for way in REDUCTIONS] + [("max", weight) for weight in BACKOFFS]
     ways = list(dict.fromkeys([*every, chosen]))
     scores, predicted = complete_ways(predictions, ids, ways)
     for (way, weight), (verb, noun) in zip(ways, scores, strict=True):
         hits = official_hits(verb, noun, *truth)
-        found = group_accuracies(hits, *truth, participants, **groups)
+        found = group_accuracies(hits, verb_true, noun_true, participants, **groups)
         found |= _readable(hits, predicted.numpy(), beyond)
         shown = {k: v for k, v in found.items() if k.startswith(("overall", "readable", "beyond"))}
         if not weight:

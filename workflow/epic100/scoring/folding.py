@@ -78,10 +78,9 @@ def fold_ways(
     members = pairs.to(pair_logprobs.device).unbind(1)
     sizes = (num_verbs, num_nouns)
     sums = any(reduce == "logsumexp" or backoff for reduce, backoff in ways)
-    folded = [
-        tuple(pair_logprobs.new_empty((len(pair_logprobs), n), dtype=torch.float32) for n in sizes)
-        for _ in ways
-    ]
+    shape = (len(ways), len(pair_logprobs))
+    verbs, nouns = (pair_logprobs.new_empty((*shape, n), dtype=torch.float32) for n in sizes)
+    folded = list(zip(verbs, nouns, strict=True))
     for start in range(0, len(pair_logprobs), _CHUNK):
         rows = slice(start, start + _CHUNK)
         logits = pair_logprobs[rows].double()

@@ -55,7 +55,7 @@ class RecognitionMetrics:
         noun_scores: Scores,
         verb_true: Labels,
         noun_true: Labels,
-        participant_ids: Sequence[str],
+        participant_ids: Sequence[str] | np.ndarray,
     ) -> None:
         """Add a batch: scores [B, V] and [B, M] on any device, labels [B], participants [B]."""
         batch = _checked(verb_scores, noun_scores, verb_true, noun_true, participant_ids)
@@ -66,10 +66,13 @@ class RecognitionMetrics:
         """The figures of `official_metrics` over all batches; EpicError where there is none."""
         if not self._batches:
             raise EpicError("no segment to evaluate: no batch was added")
-        columns = [np.concatenate(column) for column in zip(*self._batches, strict=True)]
-        return official_metrics(
-            *columns, self.tail_verbs, self.tail_nouns, self.unseen_participants
+        verbs, nouns, verb_true, noun_true, participants = (
+            np.concatenate(column) for column in zip(*self._batches, strict=True)
         )
+        return official_metrics(
+            verbs, nouns, verb_true, noun_true, participants,
+            self.tail_verbs, self.tail_nouns, self.unseen_participants,
+        )  # fmt: skip
 
 
 def official_metrics(
@@ -77,7 +80,7 @@ def official_metrics(
     noun_scores: Scores,
     verb_true: Labels,
     noun_true: Labels,
-    participant_ids: Sequence[str],
+    participant_ids: Sequence[str] | np.ndarray,
     tail_verbs: Iterable[int],
     tail_nouns: Iterable[int],
     unseen_participants: Iterable[str],
@@ -104,7 +107,7 @@ def group_accuracies(
     hits: dict[str, np.ndarray],
     verb_true: np.ndarray,
     noun_true: np.ndarray,
-    participant_ids: Sequence[str],
+    participant_ids: Sequence[str] | np.ndarray,
     tail_verbs: Iterable[int],
     tail_nouns: Iterable[int],
     unseen_participants: Iterable[str],
@@ -219,7 +222,7 @@ def _checked(
     noun_scores: Scores,
     verb_true: Labels,
     noun_true: Labels,
-    participant_ids: Sequence[str],
+    participant_ids: Sequence[str] | np.ndarray,
 ) -> tuple[np.ndarray, ...]:
     verbs, nouns = _score_array(verb_scores, "verb"), _score_array(noun_scores, "noun")
     labels = [
@@ -245,7 +248,7 @@ def _score_array(scores: Scores, task: str) -> np.ndarray:
             f"{task} scores are {scores.dtype} {list(scores.shape)}, expected floats"
             " [segments, classes]"
         )
-    bad = ~np.isfinite(scores).all(axis=1)
+    bad = np.asarray(~np.isfinite(scores).all(axis=1))
     if bad.any():
         raise EpicError(
             f"{bad.sum()} of {len(bad)} rows of the {task} scores hold NaN or infinity, the first"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from epic100.base.errors import EpicError
@@ -165,14 +166,16 @@ def annotation_rate(video_id: str) -> float:
     return 50.0 if len(video_id.rsplit("_", 1)[-1]) == 3 else 60.0
 
 
-def frames_between(start_seconds, stop_seconds, fps):
+def frames_between(
+    start_seconds: npt.ArrayLike, stop_seconds: npt.ArrayLike, fps: npt.ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
     """Zero-based half-open [start, stop): all pictures shown at some time in [start, stop) seconds.
 
     Picture i of a file of constant rate is shown during [i / fps, (i + 1) / fps), so the first is
     floor(start * fps) and the end is ceil(stop * fps); never empty. Arrays or scalars.
     """
-    start = np.floor(np.asarray(start_seconds) * fps + EPSILON).astype(np.int64)
-    stop = np.ceil(np.asarray(stop_seconds) * fps - EPSILON).astype(np.int64)
+    start = np.floor(np.asarray(start_seconds) * np.asarray(fps) + EPSILON).astype(np.int64)
+    stop = np.ceil(np.asarray(stop_seconds) * np.asarray(fps) - EPSILON).astype(np.int64)
     return start, np.maximum(stop, start + 1)
 
 
@@ -226,13 +229,15 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     )
 
 
-def _refuse(path: Path, table: pd.DataFrame, column: str, bad, expected: str) -> None:
+def _refuse(
+    path: Path, table: pd.DataFrame, column: str, bad: npt.ArrayLike, expected: str
+) -> None:
     """Raise for the first bad row; the index of `table` is the line of the file."""
-    bad = np.asarray(bad, dtype=bool)
-    if not bad.any():
+    rows = np.asarray(bad, dtype=bool)
+    if not rows.any():
         return
-    where = int(np.argmax(bad))
-    more = f" ({bad.sum()} such rows)" if bad.sum() > 1 else ""
+    where = int(np.argmax(rows))
+    more = f" ({rows.sum()} such rows)" if rows.sum() > 1 else ""
     row = table.iloc[where]
     raise EpicError(
         f"{path}: line {table.index[where]} (narration_id {row['narration_id'] or '?'}), "

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,13 @@ from epic100.segments.annotations import frames_between, load_annotations
 from epic100.segments.drop_reasons import DropReason, kind_of
 from epic100.segments.kept import salvage_lines, salvage_table
 from epic100.segments.pairs import write_pairs
-from epic100.segments.segment_list import COLUMNS, NO_LABEL, read_segments, write_segments
+from epic100.segments.segment_list import (
+    COLUMNS,
+    NO_LABEL,
+    lines_by,
+    read_segments,
+    write_segments,
+)
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
 from epic100.video.scan_table import DAMAGED, MISSING, UNREADABLE, ScanRow, read_scan_table
@@ -49,7 +56,7 @@ def clean(
     salvage: str,
     policy: str,
     exclude: Sequence[str] = (),
-    **reading,
+    **reading: Any,
 ) -> None:
     """Write the clean list of every split, the pair table, `narration_id split reason`, and what
     each policy keeps of each participant.
@@ -64,13 +71,13 @@ def clean(
         for video in videos.values()
         if video.participant_id in exclude
     }
-    indexes = {}
-    for table in scans:
-        found = _scanned(table, videos)
-        rows |= found
-        indexes |= dict.fromkeys(found, table.removesuffix(".tsv") + ".index.npz")
+    indexes: dict[str, str] = {}
+    for scan in scans:
+        scanned = _scanned(scan, videos)
+        rows |= scanned
+        indexes |= dict.fromkeys(scanned, scan.removesuffix(".tsv") + ".index.npz")
     drops, paths = [], []
-    kept_by = {name: [] for name in POLICIES}
+    kept_by: dict[str, list[str]] = {name: [] for name in POLICIES}
     for split, path in annotations.items():
         table = load_annotations(path, videos, split=split, **reading)
         listed = _listed(segments[split], table)
@@ -143,7 +150,7 @@ def clean_split(
     _check_policy(policy)
     kept, retimed = segments.copy(), []
     reason = np.full(len(segments), "", dtype=object)
-    for video_id, places in annotations.groupby("video_id", sort=False).indices.items():
+    for video_id, places in lines_by(annotations, "video_id").items():
         row = rows.get(video_id)
         if row is None:
             raise EpicError(f"video {video_id} is in the annotations, but no scan table has it")
@@ -154,11 +161,11 @@ def clean_split(
         stop = segments["stop"].to_numpy()[places]
         clock = _other_clock(videos[video_id], row)
         if clock:
-            times = (annotations[c].to_numpy()[places] for c in ("start_seconds", "stop_seconds"))
+            begin, end = (annotations[f"{e}_seconds"].to_numpy()[places] for e in ("start", "stop"))
             if row.timing == "variable":
-                start, stop = index_of(video_id).frames_between(*times)
+                start, stop = index_of(video_id).frames_between(begin, end)
             else:
-                start, stop = frames_between(*times, row.fps)
+                start, stop = frames_between(begin, end, row.fps)
             retimed.append(f"{video_id}: {len(places)} segments re-timed, {clock}")
         # An annotation may run a little past its video; it then ends with it.
         stop = np.minimum(stop, row.pictures)

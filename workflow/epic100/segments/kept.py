@@ -22,11 +22,11 @@ def salvage_table(listed: Sequence[str], kept: Mapping[str, Sequence[str]]) -> p
 def salvage_lines(table: pd.DataFrame) -> list[str]:
     """The table in words, for participants that lost something under either policy."""
     lines = []
-    for row in table.itertuples():
-        if row.kept_by_video < row.segments:
+    for row in table.to_dict("records"):
+        if row["kept_by_video"] < row["segments"]:
             lines.append(
-                f"{row.participant_id}: {row.kept_by_segment} of {row.segments} segments kept "
-                f"(policy segment); dropping whole videos would keep {row.kept_by_video}"
+                f"{row['participant_id']}: {row['kept_by_segment']} of {row['segments']} segments "
+                f"kept (policy segment); dropping whole videos would keep {row['kept_by_video']}"
             )
     return lines
 

@@ -32,8 +32,8 @@ def find_lists(
     found = {}
     for key, (name, _) in lists.items():
         beside = Path(val_csv).parent / name
-        if named.get(key):
-            found[key] = named[key]
+        if chosen := named.get(key):
+            found[key] = chosen
         elif to_be_made or beside.is_file():
             found[key] = beside.as_posix()
     return found
@@ -48,6 +48,7 @@ def read_list(path: str | os.PathLike, key: str) -> list:
     about = f"{name} with the column {column} (`evaluate: {key}:` in the config)"
     values: list = []
     for line, row in read_table(path, (column,), about=about, delimiter=","):
+        value: str | int | None
         if key == "unseen_participants":
             value, kind = row[column] if is_name(row[column]) else None, "a participant id"
         else:

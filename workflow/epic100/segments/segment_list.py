@@ -55,13 +55,19 @@ def read_segments(path: str | os.PathLike) -> pd.DataFrame:
     return table.astype({name: np.int64 for name in ("start", "stop", "verb", "noun")})
 
 
+def lines_by(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
+    """Numbers of the lines, int64, of each value of `column`, in the order they first come."""
+    groups = table.groupby(column, sort=False).indices
+    return {str(value): np.asarray(lines) for value, lines in groups.items()}
+
+
 def _row(path: Path, number: int, line: str) -> tuple:
     try:
         name, start, stop, verb, noun, *rest = line.rstrip("\r\n").split(" ")
-        row = (name, int(start), int(stop), int(verb), int(noun), *(rest or [""]))
-        good = len(row) == len(COLUMNS) and name != "" and 0 <= row[1] < row[2] < LIMIT
-        good = good and name.isprintable() and row[5].isprintable()
-        good = good and all(NO_LABEL <= label < LIMIT for label in row[3:5])
+        numbers = [int(text) for text in (start, stop, verb, noun)]
+        good = len(rest) <= 1 and name != "" and 0 <= numbers[0] < numbers[1] < LIMIT
+        good = good and all(NO_LABEL <= label < LIMIT for label in numbers[2:])
+        good = good and all(text.isprintable() for text in (name, *rest))
     except ValueError:
         good = False
     if not good:
@@ -69,4 +75,4 @@ def _row(path: Path, number: int, line: str) -> tuple:
             f"{path}: line {number}: {line.rstrip()[:80]!r}; expected `path start stop verb noun "
             f"[narration_id]` with single spaces, 0 <= start < stop, and labels from {NO_LABEL} on"
         )
-    return row
+    return (name, *numbers, *(rest or [""]))

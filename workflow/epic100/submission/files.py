@@ -71,7 +71,7 @@ def write_zip(entries: Iterable[Mapping[str, Any]], path: PathLike, sls: Mapping
     if problems:
         raise EpicError(f"supervision levels {dict(sls)}: " + "; ".join(problems))
     _refuse_unwritable(entries)
-    head = {"version": VERSION, "challenge": CHALLENGE}
+    head: dict[str, str | int] = {"version": VERSION, "challenge": CHALLENGE}
     head |= {f"sls_{key}": sls[key] for key in ("pt", "tl", "td")}
     # Level 3 takes half the time of the default for a file 8 % larger. A member that is opened by
     # name has no date of today, so that the bytes stay the same.

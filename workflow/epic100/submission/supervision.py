@@ -26,7 +26,7 @@ def contradictions(sls: Mapping[str, int], trained_on: Mapping[str, Any]) -> lis
         found.append(f"pt is 1 (images only), but {weights} learned from videos: 2")
     if sls["tl"] < 3:
         found.append(f"tl is {sls['tl']}, but start and end of each segment were used: 3")
-    least = {"train": 3, "trainval": 4}.get(split)
+    least = {"train": 3, "trainval": 4}.get(str(split))
     if least and sls["td"] != least:
         found.append(f"td is {sls['td']}, but the model was trained on {split}: {least}")
     return [f"export: sls: {sentence}" for sentence in found]

@@ -97,8 +97,8 @@ def run_decoder(
             process.kill()
         code = process.wait()
         # A child of its own could hold these open for ever.
-        process.stdout.close()
-        process.stderr.close()
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            pipe.close()
     if verdict or code == 0:
         return verdict
     text = last_words.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
@@ -132,13 +132,18 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-def _watch(process, limits, total_seconds, progress) -> tuple[str, bool, bytes]:
+def _watch(
+    process: subprocess.Popen[bytes],
+    limits: ScanLimits,
+    total_seconds: float,
+    progress: Callable[[int], None],
+) -> tuple[str, bool, bytes]:
     """("" or why it must be killed, whether it said that it started, its last words)."""
     begun = heard = time.monotonic()
     started = False
     frames, line, last_words = 0, b"", b""
     with selectors.DefaultSelector() as selector:
-        for stream in (process.stdout, process.stderr):
+        for stream in filter(None, (process.stdout, process.stderr)):
             selector.register(stream, selectors.EVENT_READ)
         while True:
             ended = process.poll() is not None

@@ -1,11 +1,13 @@
 """What several readers of videos ask FFmpeg in the same way."""
 
 import av
+from av.container import InputContainer
 
 
-def picture_stream(container) -> "av.VideoStream | None":
+def picture_stream(container: InputContainer) -> av.VideoStream | None:
     """The stream with the pictures: where there are several, FFmpeg's choice (the default one)."""
-    return container.streams.best("video")
+    stream = container.streams.best("video")
+    return stream if isinstance(stream, av.VideoStream) else None
 
 
 def error_text(error: Exception) -> str:

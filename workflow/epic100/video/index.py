@@ -7,12 +7,14 @@ decode shifts nothing behind it, and a file of variable rate is indexed through 
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import numpy.typing as npt
 
 from epic100.base.errors import EpicError
 from epic100.video.ffmpeg import picture_stream
@@ -63,14 +65,16 @@ class VideoIndex:
         """Whether picture i is shown at i / fps, to within half a frame."""
         return self.is_constant_at(slice(None))
 
-    def is_constant_at(self, frames) -> bool:
+    def is_constant_at(self, frames: np.ndarray | slice) -> bool:
         """Likewise, for the pictures that `frames` (bool [F] or a slice) picks alone."""
         if self.frames < 2:
             return True
         drift = np.abs(self.times - np.arange(self.frames) / self.fps)[frames]
         return bool((drift < 0.5 / self.fps).all())
 
-    def frames_between(self, start_seconds, stop_seconds) -> tuple[np.ndarray, np.ndarray]:
+    def frames_between(
+        self, start_seconds: npt.ArrayLike, stop_seconds: npt.ArrayLike
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Half-open [start, stop) of the pictures shown during [start, stop) seconds.
 
         The same rule as `annotations.frames_between`, read off the table of times.
@@ -97,7 +101,7 @@ class VideoIndex:
         }
 
     @classmethod
-    def from_arrays(cls, arrays, prefix: str = "") -> "VideoIndex":
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], prefix: str = "") -> "VideoIndex":
         """Read back what `to_arrays` gave."""
         numerator, denominator = arrays[f"{prefix}time_base"]
         return cls(
@@ -135,7 +139,7 @@ def build_index(path: str | os.PathLike) -> VideoIndex:
     try:
         with contextlib.closing(WatchedFile(path)) as file, av.open(file, "r") as container:
             stream = picture_stream(container)
-            if stream is None:
+            if stream is None or stream.time_base is None:
                 raise EpicError(f"{path}: no video stream in this file")
             if stream.codec_context is None:
                 raise EpicError(f"{path}: no decoder for its video stream")

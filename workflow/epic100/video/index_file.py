@@ -21,7 +21,7 @@ def write_indexes(indexes: Mapping[str, VideoIndex], path: str | os.PathLike) ->
     for video_id, index in indexes.items():
         arrays |= index.to_arrays(f"{video_id}/")
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
 def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex | None:

@@ -7,8 +7,9 @@ The frames are bit for bit those of a full sequential decode. What that costs be
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -41,7 +42,10 @@ class VideoReader:
         except (av.error.FFmpegError, OSError) as error:
             raise FrameError(f"{self.path}: cannot be opened as video: {error}") from error
         self._refuse_another(self.index.table)
-        self._stream = picture_stream(self._container)
+        stream = picture_stream(self._container)
+        if stream is None:
+            raise FrameError(f"{self.path}: no video stream in this file")
+        self._stream = stream
         # One clip wants one core: workers run side by side, and threads would only add latency.
         self._stream.thread_type = "NONE"
         self._stream.codec_context.thread_count = 1
@@ -132,7 +136,7 @@ class VideoReader:
         if table is not None and self.path.stat().st_size != table.file_size:
             raise FrameError(f"{self.path}: {_ANOTHER}")
 
-    def _packets_from(self, key: int):
+    def _packets_from(self, key: int) -> Iterator[av.Packet]:
         """Packets from key frame number `key` on, and none before: those may be damaged.
 
         Demuxers seek by presentation time (mov) or decode time (ts) and may land on a neighbour,
@@ -154,7 +158,9 @@ class VideoReader:
                     break
         raise FrameError(f"{self.path}: cannot seek to its key frame {key}")
 
-    def _keep(self, frames, rows: dict[int, int], pictures: np.ndarray) -> None:
+    def _keep(
+        self, frames: Iterable[av.VideoFrame], rows: dict[int, int], pictures: np.ndarray
+    ) -> None:
         """Convert wanted frames into their rows of `pictures`, and take them off `rows`."""
         height, width = pictures.shape[1:3]
         for frame in frames:
@@ -166,25 +172,41 @@ class VideoReader:
                     f"{np.searchsorted(self.index.pts, frame.pts)}; scan the video"
                 )
             rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
-            lines = np.frombuffer(rgb.planes[0], np.uint8).reshape(height, -1)  # padded at the end
+            plane = memoryview(rgb.planes[0])
+            lines = np.frombuffer(plane, np.uint8).reshape(height, -1)  # padded at the end
             pictures[rows.pop(frame.pts)] = lines[:, : 3 * width].reshape(height, width, 3)
 
 
 def scaled_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
     """(height, width) with the shorter one at `short_side`, rounded as `mmcv.rescale_size` does."""
     factor = short_side / min(size)
-    return tuple(int(side * factor + 0.5) for side in size)
+    height, width = (int(side * factor + 0.5) for side in size)
+    return height, width
+
+
+class FrameReader(Protocol):
+    """What `ReaderCache` holds: a `VideoReader`, or another library's reader with its methods."""
+
+    @property
+    def fps(self) -> float:
+        """Frames a second."""
+
+    def get_frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
+        """As `VideoReader.get_frames`."""
+
+    def close(self) -> None:
+        """Close the file."""
 
 
 class ReaderCache:
     """The last few readers of a process, kept open: opening costs 10-15 ms, a clip about 70."""
 
-    def __init__(self, size: int = 8, open_reader: Callable[[str], VideoReader] = VideoReader):
+    def __init__(self, size: int = 8, open_reader: Callable[[str], FrameReader] = VideoReader):
         self.size = size
         self._open = open_reader
-        self._readers: OrderedDict[str, VideoReader] = OrderedDict()
+        self._readers: OrderedDict[str, FrameReader] = OrderedDict()
 
-    def get(self, path: str) -> VideoReader:
+    def get(self, path: str) -> FrameReader:
         """The reader of `path`, opened if need be; the one used longest ago is closed."""
         if path in self._readers:
             self._readers.move_to_end(path)

@@ -3,8 +3,9 @@
 import csv
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
+from typing import TypeVar
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
@@ -110,8 +111,11 @@ def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
     return list(rows.values())
 
 
+Value = TypeVar("Value")
+
+
 def _row(texts: dict[str, str], where: str, again: str) -> ScanRow:
-    def value(name: str, parse, expected: str):
+    def value(name: str, parse: Callable[[str], Value], expected: str) -> Value:
         try:
             return parse(texts.get(name, ""))
         except ValueError as error:
@@ -146,7 +150,7 @@ def _name(text: str) -> str:
     return text
 
 
-def _one_of(words: tuple[str, ...]):
+def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
     return lambda text: words[words.index(text)]
 
 

@@ -20,8 +20,11 @@ def complete(
     threads: int,
 ) -> tuple[list[Result], int]:
     """Results in the videos' order, and how many had to be worked on: what is not `known`."""
-    found = {video.video_id: known(video) for video in videos}
-    waiting = [video for video in videos if found[video.video_id] is None]
+    found: dict[str, Result] = {}
+    for video in videos:
+        if (result := known(video)) is not None:
+            found[video.video_id] = result
+    waiting = [video for video in videos if video.video_id not in found]
     if waiting:
         found |= side_by_side(label, waiting, work, threads)
     return [found[video.video_id] for video in videos], len(waiting)
