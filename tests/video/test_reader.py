@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import av
 import cv2
 import numpy as np
@@ -135,6 +137,7 @@ def test_a_frame_outside_the_file_is_an_error_that_names_it(video, index):
 
 def test_a_file_without_a_video_stream_is_an_error_that_names_it_whatever_its_index(lab, tmp_path):
     index = build_index(lab.videos["P01_01"].path(lab.root))  # of the file that was there before
+    index = replace(index, table=None)  # as scans were at first, without the file's size
     with pytest.raises(FrameError, match=r"a\.MP4: no video stream in this file"):
         VideoReader(audio_only(tmp_path / "a.MP4"), index)
 
