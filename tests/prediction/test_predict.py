@@ -55,7 +55,7 @@ def listed(lab, tmp_path_factory):
 def run(lab, model, listed, out, **settings):
     settings = {"batch_size": 2} | settings
     predict(model, listed, out, split="val", video_root=lab.root, index_dir=f"{lab.results}/scan",
-            settings=PredictSettings(**settings))  # fmt: skip
+            settings=PredictSettings(**{"workers": 0, **settings}))  # fmt: skip
     return read_predictions(out, "val")
 
 
@@ -94,7 +94,7 @@ def test_a_prediction_that_was_killed_goes_on_from_the_videos_it_had(
     code = (
         "from epic100.prediction.predict import *; import sys; "
         "predict(*sys.argv[1:4], split='val', video_root=sys.argv[4], index_dir=sys.argv[5], "
-        "settings=PredictSettings(batch_size=2))"
+        "settings=PredictSettings(batch_size=2, workers=0))"
     )
     arguments = [model, listed, out, lab.root, f"{lab.results}/scan"]
     process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)],

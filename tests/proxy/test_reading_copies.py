@@ -77,7 +77,7 @@ def test_a_model_is_trained_and_predicts_on_copies_alone(lab, results):
           num_verbs=97, num_nouns=300, index_dir=copies)  # fmt: skip
     predict(
         results / "model.pth", results / "clean/val.txt", results / "val.pt", split="val",
-        video_root=copies, index_dir=copies, settings=PredictSettings(batch_size=4),
+        video_root=copies, index_dir=copies, settings=PredictSettings(batch_size=4, workers=0),
     )  # fmt: skip
     listed = read_segments(results / "clean/val.txt")["narration_id"].tolist()
     assert read_predictions(results / "val.pt", "val").narration_ids == listed

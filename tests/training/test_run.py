@@ -58,7 +58,7 @@ def test_the_model_file_holds_all_that_predicting_takes(lab, results):
     shutil.rmtree(results / "work_dirs")
     predict(results.parent / "elsewhere.pth", results / "clean/val.txt", results / "val.pt",
             split="val", video_root=lab.root, index_dir=f"{results}/scan",
-            settings=PredictSettings())  # fmt: skip
+            settings=PredictSettings(workers=0))  # fmt: skip
     predictions = read_predictions(results / "val.pt", "val")
     ids = read_segments(results / "clean/val.txt")["narration_id"].tolist()
     assert predictions.narration_ids == ids and predictions.trained_on == model.trained_on
@@ -98,7 +98,7 @@ def test_training_on_train_and_val_takes_their_pairs_and_validates_on_nothing(la
 
 def test_another_backbone_of_mmaction2_trains_and_predicts(lab, results):
     run(lab, results, config="config/slowonly_demo.py", epochs=1)
-    settings = PredictSettings(clips=2)
+    settings = PredictSettings(clips=2, workers=0)
     predict(results / "model.pth", results / "clean/val.txt", results / "val.pt", split="val",
             video_root=lab.root, index_dir=f"{lab.results}/scan", settings=settings)  # fmt: skip
     found = read_predictions(results / "val.pt", "val")

@@ -62,7 +62,8 @@ def plot_archive(
         for video in videos.values():
             row, y = rows.get(video.video_id), owners.index(video.participant_id)
             start = ends[video.participant_id]
-            look = {"edgecolor": "white", "linewidth": 0.6} | LOOKS[states[video.video_id]]
+            look: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.6}
+            look |= LOOKS[states[video.video_id]]
             axes.barh(y, video.duration, 0.72, start, **look)
             if row:
                 marks += [(y, start + a, b - a) for a, b in _damaged_seconds(row, video)]

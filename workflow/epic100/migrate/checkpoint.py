@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from epic100.base.errors import EpicError
@@ -101,7 +102,9 @@ def migrate_model(
     ]
 
 
-def _check_weights(config, weights: dict, checkpoint, where: str) -> None:
+def _check_weights(
+    config: Config, weights: dict, checkpoint: str | os.PathLike, where: str
+) -> None:
     """Build the model and load the weights, all of them and no others."""
     from mmaction.registry import MODELS
 

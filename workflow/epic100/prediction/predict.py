@@ -30,7 +30,7 @@ class PredictSettings:
     clips: int = 1
     crops: int = 1
     batch_size: int = 8
-    workers: int = 0
+    workers: int = 2
     gpus: int | None = None
     processes: int | None = None
 

@@ -57,6 +57,7 @@ def _start(job: Job) -> subprocess.Popen:
         stderr=subprocess.STDOUT,
         text=True,
     )
+    assert process.stdin is not None, "a pipe, as asked for"
     process.stdin.write(job.to_json())
     process.stdin.close()
     return process

@@ -1,6 +1,7 @@
 """Some videos of a split, one after the other, each into its shard."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -10,6 +11,7 @@ from mmengine.utils import import_modules_from_strings
 from torch.utils.data import DataLoader
 
 from epic100.base.errors import EpicError
+from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.model.config_text import parse_config
 from epic100.model.model_file import TrainedModel, load_model
 from epic100.prediction.job import Job
@@ -37,7 +39,7 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
         model.backbone.to(memory_format=torch.channels_last_3d)
     shards = Shards(job.out, job.run)
     steps = _batches(job)
-    loader = DataLoader(
+    loader: DataLoader = DataLoader(
         _dataset(config, job),
         batch_sampler=[lines for _, lines, _ in steps],
         num_workers=job.workers,
@@ -68,7 +70,7 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
     ]
 
 
-def _model(config: Config, trained: TrainedModel):
+def _model(config: Config, trained: TrainedModel) -> Any:
     from mmaction.registry import MODELS
 
     model = MODELS.build(config.model)
@@ -76,7 +78,7 @@ def _model(config: Config, trained: TrainedModel):
     return model.eval()
 
 
-def _dataset(config: Config, job: Job):
+def _dataset(config: Config, job: Job) -> EpicSegmentVideoDataset:
     from mmaction.registry import DATASETS
 
     spec = dict(config.test_dataloader.dataset)

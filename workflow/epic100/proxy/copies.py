@@ -147,14 +147,19 @@ class _Job:
                 f"{self._copy.parent}: holds the originals; copies need a folder of their own, see "
                 "`videos: proxy: root:` in the config"
             )
-        self._row = scanned.get(video.video_id)
-        self._index = load_index(scan_index, video.video_id)
-        if self._row is None or (self._row.readable and self._index is None):
+        row = scanned.get(video.video_id)
+        self._found = load_index(scan_index, video.video_id)
+        if row is None or (row.readable and self._found is None):
             raise EpicError(
                 f"{scan_index}: no frame index of {video.video_id}, or no row in the table beside "
                 "it; scan its participant again"
             )
-        self._key = ""
+        self._row, self._key = row, ""
+
+    @property
+    def _index(self) -> VideoIndex:
+        assert self._found is not None, "only a readable video has one"
+        return self._found
 
     def known(self) -> Result | None:
         """The result where nothing has to be made: nothing to copy, or done before."""

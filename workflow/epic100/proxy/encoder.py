@@ -17,9 +17,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer, OutputContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
@@ -56,7 +59,8 @@ class ProxySettings:
     def size(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) of the copy: in proportion, even, never larger."""
         scale = min(1.0, self.height / min(width, height))
-        return tuple(max(2, 2 * round(side * scale / 2)) for side in (width, height))
+        across, down = (max(2, 2 * round(side * scale / 2)) for side in (width, height))
+        return across, down
 
     def options(self) -> dict[str, str]:
         """Options of libx264."""
@@ -114,16 +118,24 @@ def write_proxy(
     return Copy(facts.width, facts.height, own.frames, stand_ins, psnr), own
 
 
-def _encode(source, target, index, settings, progress) -> tuple[np.ndarray, list[int]]:
+def _encode(
+    source: Path,
+    target: Path,
+    index: VideoIndex,
+    settings: ProxySettings,
+    progress: Callable[[int], None],
+) -> tuple[np.ndarray, list[int]]:
     """Returns samples uint8 [F, S] of the pictures that went in, and the stand-ins."""
     ticks, time_base = clock(index)
-    samples, stand_ins, rotation = [], [], None
+    samples: list[np.ndarray] = []
+    stand_ins: list[int] = []
+    rotation: Any = None
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(contextlib.closing(WatchedFile(source)))
         container = stack.enter_context(av.open(file, "r"))
         stream = picture_stream(container)
         original = stream.codec_context
-        size = settings.size(original.width, original.height)
+        width, height = size = settings.size(original.width, original.height)
         out, video = stack.enter_context(_output(target, size, settings, index.fps, time_base))
         for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
             setattr(video.codec_context, name, getattr(original, name))
@@ -136,7 +148,7 @@ def _encode(source, target, index, settings, progress) -> tuple[np.ndarray, list
                 if number == len(stand_ins):  # the first that is one
                     rotation = frame.side_data.get("DISPLAYMATRIX")
                 picture = scaler.reformat(
-                    frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
+                    frame, width, height, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
                 )
             samples.append(sample(picture))
             picture.pts, picture.time_base = int(ticks[number]), time_base
@@ -154,8 +166,17 @@ def _encode(source, target, index, settings, progress) -> tuple[np.ndarray, list
     return np.array(samples), stand_ins
 
 
+def _pictures(container: InputContainer) -> av.VideoStream:
+    stream = picture_stream(container)
+    if stream is None:
+        raise EpicError(f"{container.name}: no video stream in this file")
+    return stream
+
+
 @contextlib.contextmanager
-def _output(path: Path, size, settings: ProxySettings, fps: float, time_base: Fraction):
+def _output(
+    path: Path, size: tuple[int, int], settings: ProxySettings, fps: float, time_base: Fraction
+) -> Iterator[tuple[OutputContainer, av.VideoStream]]:
     """An open file and its video stream; it is finished where nothing failed."""
     rate = Fraction(fps).limit_denominator(1001) if fps else Fraction(30)
     with _writing():
@@ -238,12 +259,12 @@ def _grey(size: tuple[int, int]) -> av.VideoFrame:
 def sample(frame: av.VideoFrame) -> np.ndarray:
     """Luma uint8 [S] on a grid."""
     plane = frame.planes[0]
-    luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     rows, columns = -(-frame.height // GRID), -(-frame.width // GRID)
     return luma[: frame.height : rows, : frame.width : columns].flatten()
 
 
-def _decibel(squared_error):
+def _decibel(squared_error: npt.ArrayLike) -> np.ndarray:
     return 10 * np.log10(255**2 / np.maximum(squared_error, 1e-4))
 
 

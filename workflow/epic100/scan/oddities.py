@@ -40,10 +40,14 @@ class Looks:
     def see(self, frame: av.VideoFrame, height: int) -> None:
         """Take an `av.VideoFrame` in; looks at some only, at 8-bit planar ones, `height` pixels."""
         self._count += 1
-        if self._count % LOOK_EVERY or frame.format.name not in ("yuv420p", "yuvj420p"):
+        if (
+            self._count % LOOK_EVERY
+            or frame.pts is None
+            or frame.format.name not in ("yuv420p", "yuvj420p")
+        ):
             return
         plane = frame.planes[0]
-        luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         rows, columns = height // GRID + 1, frame.width // GRID + 1
         sample = luma[:height:rows, : frame.width : columns].astype(np.int16)
         before = sample + 255 if self._before is None else self._before

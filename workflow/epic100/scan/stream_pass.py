@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 
 import av
+from av.container import InputContainer
 
 from epic100.scan import h264
 from epic100.scan.oddities import Looks
@@ -43,9 +44,9 @@ class StreamPass:
         self.lost = 0  # packets that the container's index promises and that do not come
         self.broke_off = ""
         self._container, self._stream, self._quick = container, stream, quick
-        self._by_pts: dict[int, Packet] = {}
+        self._by_pts: dict[int | None, Packet] = {}
         self._without_time = 0
-        self._far = AHEAD_SECONDS / float(stream.time_base)
+        self._far = AHEAD_SECONDS / float(stream.time_base or 0)
         self._time_before: tuple[int, int] | None = None
         self._settings: h264.StreamSettings | None = None
         self._recorder = PacketRecorder(file, stream)
@@ -55,7 +56,7 @@ class StreamPass:
         """Where the packets lie, their key frames as they turned out to be."""
         return self._recorder.table([p.is_key for p in self.packets])
 
-    def run(self, progress) -> None:
+    def run(self, progress: Callable[[int], None]) -> None:
         """Read and decode to the end. Raises MemoryError."""
         level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
         # What the decoder conceals, it tells in its log: spoilt headers, lost references, and (as a
@@ -69,7 +70,7 @@ class StreamPass:
             av.logging.set_level(level)
             av.logging.set_skip_repeated(skips)
 
-    def _run(self, progress) -> None:
+    def _run(self, progress: Callable[[int], None]) -> None:
         # The index of an MP4 has every packet from the start; where it has fragments, those read.
         mp4 = "mp4" in self._container.format.name
         count = len(self._stream.index_entries) if mp4 else 0
@@ -132,7 +133,7 @@ class StreamPass:
         self.packets.append(seen)
         self._by_pts[seen.pts] = seen
         if packet.dts is not None:
-            self._check_time(packet, seen)
+            self._check_time(seen)
         if packet.is_corrupt:
             seen.blame(CORRUPT)
         packet = self._examine(packet, seen)
@@ -145,8 +146,8 @@ class StreamPass:
         else:
             seen.decoded = True  # for all that a quick look can tell
 
-    def _check_time(self, packet: av.Packet, seen: Packet) -> None:
-        now = (packet.dts, packet.pts - packet.dts)
+    def _check_time(self, seen: Packet) -> None:
+        now = (seen.dts, seen.pts - seen.dts)
         dts, ahead = self._time_before or now
         self._time_before = now
         # Where one edit of several begins, hidden pictures from before it may come first.
@@ -161,7 +162,7 @@ class StreamPass:
                 settings, self._length_size = h264.read_extradata(context.extradata)
                 if settings.progressive:
                     rows = -(-MACROBLOCKS_BELOW // settings.width)
-                    taller = h264.taller_extradata(context.extradata, rows)
+                    taller = h264.taller_extradata(context.extradata or b"", rows)
                     context = av.CodecContext.create("h264", "r")
                     context.extradata = taller
                     self._settings = settings
@@ -206,6 +207,7 @@ class StreamPass:
         return _in_the_open(packet, data)
 
     def _follow(self, start: bytes, seen: Packet) -> None:
+        assert self._settings is not None, "without them no slice is read"
         try:
             header = h264.slice_header(start, self._settings)
         except ValueError:
@@ -219,7 +221,9 @@ class StreamPass:
         if not goes_on:
             seen.blame(NUMBERING)
 
-    def _with_taller_settings(self, data, units):
+    def _with_taller_settings(
+        self, data: memoryview, units: list[tuple[int, int]]
+    ) -> tuple[memoryview, list[tuple[int, int]]]:
         """Parameter sets inside the stream would take back those of the extradata."""
         parts, places, position = [], [], 0
         for start, stop in units:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
 
 from epic100.base.atomic import atomic_path
 from epic100.scan.damage_ranges import judge
@@ -42,10 +43,10 @@ SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # before an index is taken to be cut sh
 def inspect(
     path: Path,
     video_id: str,
-    progress=lambda frames: None,
+    progress: Callable[[int], None] = lambda frames: None,
     quick: bool = False,
     seconds: float = 0.0,
-):
+) -> tuple[ScanRow, VideoIndex | None]:
     """Decode `path` whole, on one thread; returns (ScanRow, VideoIndex or None).
 
     One thread, so that an error belongs to the packet that gave it. `quick` reads all packets and
@@ -138,7 +139,7 @@ def _beyond_index(boxes: Boxes, container, stream, index: VideoIndex) -> int:
     if "mp4" not in container.format.name or not index.frames:
         return 0
     stated = max(
-        float((stream.duration or 0) * stream.time_base),
+        float((stream.duration or 0) * (stream.time_base or 0)),
         (container.duration or 0) / av.time_base,
     )
     short = stated - index.times[-1]

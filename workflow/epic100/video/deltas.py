@@ -1,6 +1,6 @@
 """Long sequences of whole numbers that rise in small steps, kept in few bytes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -64,7 +64,7 @@ class Deltas:
         }
 
     @classmethod
-    def from_arrays(cls, arrays, prefix: str) -> "Deltas":
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], prefix: str) -> "Deltas":
         """Read back what `to_arrays` gave."""
         length, first = arrays[f"{prefix}_first"]
         return cls(int(length), int(first), arrays[f"{prefix}_steps"])

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.container import InputContainer
 
 from epic100.video.packet_table import PacketTable, StreamFacts
 from epic100.video.parameter_sets import ParameterSets
@@ -31,7 +32,7 @@ class PacketRecorder:
             context.width,
             context.height,
             context.pix_fmt or "",
-            Fraction(stream.time_base),
+            Fraction(stream.time_base or 0),
             self._sets.length_size,
         )
         self._rows = array("q")

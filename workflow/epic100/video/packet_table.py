@@ -5,6 +5,7 @@ kept beside the frame index (`epic100.video.index_file`); indexes of before have
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -146,7 +147,9 @@ class PacketTable:
         }
 
     @classmethod
-    def from_arrays(cls, arrays, prefix: str = "") -> "PacketTable | None":
+    def from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], prefix: str = ""
+    ) -> "PacketTable | None":
         """Read back what `to_arrays` gave; None where an index of before has no table."""
         if f"{prefix}stream" not in arrays:
             return None

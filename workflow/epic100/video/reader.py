@@ -9,10 +9,11 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import av
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 
 from epic100.base.errors import EpicError
@@ -52,7 +53,7 @@ class VideoReader:
         self.size = self._stream.codec_context.height, self._stream.codec_context.width
         # Kept: a new one for each frame would build its tables anew, and start threads.
         self._reformatter = VideoReformatter()
-        self._decoders: dict[int, av.CodecContext] = {}
+        self._decoders: dict[int, VideoCodecContext] = {}
 
     @property
     def fps(self) -> float:
@@ -116,7 +117,7 @@ class VideoReader:
         except av.error.FFmpegError as error:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
 
-    def _decoder(self, key: int) -> av.CodecContext:
+    def _decoder(self, key: int) -> VideoCodecContext:
         """A decoder with the parameter sets that are in force at key frame number `key`.
 
         One that was used elsewhere in the file keeps those of that place, and gives other pictures.
@@ -126,7 +127,7 @@ class VideoReader:
             return self._stream.codec_context
         number = int(table.key_sets[key])
         if number not in self._decoders:
-            decoder = av.CodecContext.create(table.stream.codec, "r")
+            decoder = cast(VideoCodecContext, av.CodecContext.create(table.stream.codec, "r"))
             decoder.extradata = table.sets[number]
             decoder.thread_type, decoder.thread_count = "NONE", 1
             self._decoders[number] = decoder
