@@ -28,9 +28,10 @@ quick: $(INSTALLED) ## The tests that take seconds
 docs: $(INSTALLED) ## The docs site, in build/site
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 
-lint: $(INSTALLED) ## ruff, snakefmt and snakemake --lint
+lint: $(INSTALLED) ## ruff, mypy, snakefmt and snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules workflow/Snakefile
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 
