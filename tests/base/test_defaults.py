@@ -10,15 +10,14 @@ import yaml
 
 from epic100.base.config import ROOT, SCHEMA, layered_config
 from epic100.download.fetch import FetchSettings
-from epic100.prediction import PredictSettings
+from epic100.prediction.predict import PredictSettings
 from epic100.proxy import ProxySettings
-from epic100.training import TrainSettings
 from epic100.training.checkpoint_hook import SafeCheckpointHook
-from epic100.training.validation import fit_validation
+from epic100.training.settings import CheckpointSettings, TrainSettings, ValidateSettings
 from epic100.video.decoder_process import ScanLimits
 
 TABLE_ROW = re.compile(r"\| (`[\w.]+`(?:, `\.\w+`)*) \| ([^|]+) \| [^|]+ \|")
-NOT_OF_THE_SECTION = {"go_on", "config"}  # arguments of other origin
+OTHERS = {"go_on", "config", "checkpoint", "validate"}  # no key, without a default, or a section
 
 
 def section(dotted: str) -> dict:
@@ -46,16 +45,17 @@ def defaults_of(settings) -> dict:
         ("download", FetchSettings, set()),
         ("videos.proxy", ProxySettings, {"root"}),
         ("scan", ScanLimits, {"quick"}),
-        ("train", TrainSettings, {"config"}),
-        ("train.checkpoint", SafeCheckpointHook, set()),
-        ("train.validate", fit_validation, set()),
+        ("train", TrainSettings, {"config", "checkpoint", "validate"}),
+        ("train.checkpoint", CheckpointSettings, set()),
+        ("train.checkpoint", SafeCheckpointHook, set()),  # in a config of one's own
+        ("train.validate", ValidateSettings, set()),
         ("predict", PredictSettings, {"model"}),
     ],
 )
 def test_defaults_in_code_are_the_schema_s(name, settings, elsewhere):
     keys = section(name)["properties"]
     wanted = {key: part["default"] for key, part in keys.items() if key not in elsewhere}
-    found = {k: v for k, v in defaults_of(settings).items() if k not in NOT_OF_THE_SECTION}
+    found = {k: v for k, v in defaults_of(settings).items() if k not in OTHERS}
     assert found == wanted
 
 

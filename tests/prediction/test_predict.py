@@ -88,7 +88,7 @@ def test_another_number_of_threads_changes_last_digits_only(lab, model, listed, 
 
 
 def test_a_prediction_that_was_killed_goes_on_from_the_videos_it_had(
-    lab, model, listed, straight, tmp_path, capsys
+    lab, model, listed, straight, tmp_path, caplog
 ):
     out = tmp_path / "val.pt"
     code = (
@@ -107,7 +107,7 @@ def test_a_prediction_that_was_killed_goes_on_from_the_videos_it_had(
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("val.shards/*/[!.]*.pt")}
     assert 1 <= len(kept) <= 3 and not out.exists()
     resumed = run(lab, model, listed, out)
-    assert f"going on: {len(kept)} of 3 videos are predicted already" in capsys.readouterr().out
+    assert f"going on: {len(kept)} of 3 videos are predicted already" in caplog.text
     assert torch.equal(resumed.log_probs, straight.log_probs)
     assert [path.name for path in tmp_path.iterdir()] == ["val.pt"]
 
@@ -125,19 +125,20 @@ def shards_of_a_run_that_fails_at_the_end(lab, model, listed, folder, **settings
 
 
 def test_shards_of_another_model_or_other_views_are_never_used(
-    lab, model, listed, straight, tmp_path, capsys
+    lab, model, listed, straight, tmp_path, caplog
 ):
     other = save_random_model(lab, tmp_path / "other.pth", seed=1)
     for settings, trained in (({}, other), ({"clips": 2}, model)):
         out, _ = shards_of_a_run_that_fails_at_the_end(lab, trained, listed, tmp_path, **settings)
+        caplog.clear()
         found = run(lab, model, listed, out)
-        assert "shards of another model or other views removed" in capsys.readouterr().out
+        assert "shards of another model or other views removed" in caplog.text
         assert torch.equal(found.log_probs, straight.log_probs)
         out.unlink()
 
 
 def test_a_shard_is_made_again_where_its_video_or_segments_changed_or_it_does_not_load(
-    lab, model, listed, straight, tmp_path, capsys
+    lab, model, listed, straight, tmp_path, caplog
 ):
     out, shards = shards_of_a_run_that_fails_at_the_end(lab, model, listed, tmp_path)
     shards[0].write_bytes(shards[0].read_bytes()[:-9])
@@ -148,19 +149,19 @@ def test_a_shard_is_made_again_where_its_video_or_segments_changed_or_it_does_no
         "".join([lines[0], " ".join([path, start, str(int(stop) - 1), *rest]), *lines[2:]])
     )
     found = run(lab, model, changed, out)
-    said = capsys.readouterr().out
+    said = caplog.text
     assert f"{shards[0]}: not a shard (cut short" in said and "going on: 1 of 3 videos" in said
     assert torch.equal(found.log_probs[0], straight.log_probs[0])
 
 
-def test_a_replaced_video_is_predicted_again(lab, model, listed, tmp_path, capsys):
+def test_a_replaced_video_is_predicted_again(lab, model, listed, tmp_path, caplog):
     shutil.copytree(lab.root, tmp_path / "videos")
     copy = replace(lab, folder=tmp_path)
     shutil.copytree(lab.results, copy.results)
     out, _ = shards_of_a_run_that_fails_at_the_end(copy, model, listed, tmp_path)
     os.utime(tmp_path / "videos/P01/P01_01.MP4", ns=(1, 1))
     run(copy, model, listed, out)
-    assert "going on: 2 of 3 videos" in capsys.readouterr().out
+    assert "going on: 2 of 3 videos" in caplog.text
 
 
 def test_more_views_change_the_rows_and_need_no_larger_batches(

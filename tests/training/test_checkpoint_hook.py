@@ -20,7 +20,7 @@ def results(lab, tmp_path):
 
 
 def test_the_best_by_val_action_top1_is_kept_and_a_setting_changed_starts_anew_and_says_so(
-    lab, results, capsys
+    lab, results, caplog
 ):
     run(lab, results, epochs=3, validate={"every": 1})
     folder = work_dir(results)
@@ -30,9 +30,9 @@ def test_the_best_by_val_action_top1_is_kept_and_a_setting_changed_starts_anew_a
     assert best["meta"]["epoch"] == scores.index(max(scores)) + 1
     names = sorted(path.name for path in folder.glob("*.pth"))
     assert names == ["best.pth", "iter_12.pth", "iter_8.pth"]
-    capsys.readouterr()
+    caplog.clear()
     run(lab, results, {"optim_wrapper.optimizer.lr": 0.001}, epochs=3)
-    out = capsys.readouterr().out
+    out = caplog.text
     assert f"starting from the first batch: {folder} is another run, which differs in " in out
     assert "optim_wrapper.optimizer.lr (0.003 there, 0.001 here)" in out
 

@@ -56,7 +56,7 @@ def damaged(kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["empty", "cut short", "text", "code", "altered", "a list"])
 def test_a_broken_newest_checkpoint_is_set_aside_and_the_one_before_taken(
-    tmp_path, monkeypatch, capsys, kind
+    tmp_path, monkeypatch, caplog, kind
 ):
     monkeypatch.chdir(tmp_path)
     for number in (8, 10):
@@ -64,7 +64,7 @@ def test_a_broken_newest_checkpoint_is_set_aside_and_the_one_before_taken(
     (tmp_path / "iter_10.pth").write_bytes(damaged(kind))
     assert newest_checkpoint(tmp_path, STAMP) == tmp_path / "iter_8.pth"
     assert names(tmp_path) == ["iter_10.broken", "iter_8.pth"]  # and no folder that code made
-    (line,) = capsys.readouterr().out.splitlines()
+    (line,) = caplog.messages
     assert "iter_10.pth: not a checkpoint" in line and "set aside as iter_10.broken" in line
 
 

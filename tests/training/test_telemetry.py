@@ -17,10 +17,10 @@ def every_batch(monkeypatch):
 
 
 def test_each_batch_is_counted_with_rate_time_left_loss_and_share_of_data(
-    lab, tmp_path, every_batch, capsys, caplog
+    lab, tmp_path, every_batch, caplog
 ):
     run(lab, copy_results(lab, tmp_path), epochs=2, validate={"every": 2})
-    lines = [*caplog.messages, *capsys.readouterr().out.splitlines()]
+    lines = caplog.messages
     counted = [line for line in lines if re.match(r"train: \d+/16 segments, ", line)]
     assert [int(line.split("/")[0].split()[1]) for line in counted] == [2, 4, 6, 8, 10, 12, 14, 16]
     form = r"train: 10/16 segments, [\d.]+/s, [\d:]+ left, epoch 2/2, loss [\d.]+, data \d+ %"
@@ -31,24 +31,24 @@ def test_each_batch_is_counted_with_rate_time_left_loss_and_share_of_data(
 
 
 def test_mmengine_s_lines_stand_in_its_own_file_and_only_warnings_beside_ours(
-    lab, tmp_path, capsys
+    lab, tmp_path, capsys, caplog
 ):
     results = copy_results(lab, tmp_path)
     run(lab, results, epochs=1)
     shown = capsys.readouterr()
     assert "mmengine - INFO" not in shown.out + shown.err
     (log,) = work_dir(results).glob("*/*.log")
-    assert f"MMEngine's own log: {log}" in shown.out
+    assert f"MMEngine's own log: {log}" in caplog.messages
     assert "Epoch(train)" in log.read_text()
 
 
-def test_a_run_that_goes_on_counts_what_is_left(lab, tmp_path, every_batch, capsys, caplog):
+def test_a_run_that_goes_on_counts_what_is_left(lab, tmp_path, every_batch, caplog):
     results = copy_results(lab, tmp_path)
     process = start(lab, results, signal_at(3, signal.SIGUSR1))
     assert end_of(process) == 1
     assert re.search(r"(?m)^train: 6 segments in [\d.]+ s$", said(results))  # before the error
     run(lab, results)
-    shown = "\n".join([*caplog.messages, capsys.readouterr().out])
+    shown = "\n".join(caplog.messages)
     assert re.findall(r"(?m)^train: (\d+)/10 segments, ", shown) == ["2", "4", "6", "8", "10"]
     assert "do not match" not in shown  # of weights and model, which MMEngine would say
 

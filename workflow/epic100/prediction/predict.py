@@ -1,5 +1,6 @@
 """Predict a split: share its videos among processes, gather their shards into one file."""
 
+import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from epic100.prediction.shards import Shards, run_key, video_stamp
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.segment_list import lines_by
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ def predict(
     videos = _videos(table, video_root)
     todo = {v: about for v, about in videos.items() if shards.read(v, about[0]) is None}
     if len(todo) < len(videos):
-        print(f"going on: {len(videos) - len(todo)} of {len(videos)} videos are predicted already")
+        known = len(videos) - len(todo)
+        log.info(f"going on: {known} of {len(videos)} videos are predicted already")
     if todo:
         job = Job(
             str(model_path), str(segments), str(out), shards.run, video_root, index_dir,

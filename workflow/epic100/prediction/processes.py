@@ -1,5 +1,6 @@
 """Jobs of a prediction in processes of their own, and what they say on the way."""
 
+import logging
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -8,6 +9,8 @@ from threading import Lock
 
 from epic100.base.errors import EpicError, from_last_line
 from epic100.prediction.job import REPORT, Job
+
+log = logging.getLogger(__name__)
 
 
 def run_jobs(jobs: Sequence[Job], report: Callable[[int], None]) -> None:
@@ -32,7 +35,7 @@ def run_jobs(jobs: Sequence[Job], report: Callable[[int], None]) -> None:
                 if line.startswith(REPORT):
                     report(int(line.removeprefix(REPORT)))
                 else:
-                    print(line, end="", flush=True)
+                    log.info(line.rstrip("\n"))
                     said = line.strip() or said
         if process.wait():
             with lock:

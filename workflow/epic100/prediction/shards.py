@@ -6,6 +6,7 @@ that fails.
 """
 
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from pathlib import Path
 import torch
 
 from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
+
+log = logging.getLogger(__name__)
 
 
 class Shards:
@@ -43,7 +46,7 @@ class Shards:
         try:
             content = read_tensors(path, "a shard", "that video is predicted again")
         except BrokenFile as error:
-            print(error)
+            log.warning(str(error))
             return None
         ours = isinstance(content, dict) and content.get("stamp") == stamp
         return content["log_probs"] if ours else None
@@ -54,7 +57,7 @@ class Shards:
         for path in others:
             shutil.rmtree(path)
         if others:
-            print(f"{self.folder}: shards of another model or other views removed")
+            log.info(f"{self.folder}: shards of another model or other views removed")
 
     def remove(self) -> None:
         """Remove all shards, once they stand in the finished file."""

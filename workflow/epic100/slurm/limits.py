@@ -27,7 +27,7 @@ def faults(
         for name in WHOLE
         if name in resources and type(resources[name]) is not int
     ]
-    cluster = next((resources[n] for n in ("cluster", "clusters") if resources.get(n)), None)
+    cluster = next((str(resources[n]) for n in ("cluster", "clusters") if resources.get(n)), "")
     account = resources.get("slurm_account")
     if not account or not NAME.fullmatch(str(account)):
         wrong.append(f"slurm_account is {account!r}, not the name of a credit account")
@@ -39,7 +39,7 @@ def faults(
     if cluster not in partitions:
         wrong.append(f"cluster {cluster!r} is none of {', '.join(partitions)}")
         return wrong
-    name = resources.get("slurm_partition")
+    name = str(resources.get("slurm_partition", ""))
     if name not in partitions[cluster]:
         known = ", ".join(partitions[cluster])
         wrong.append(f"partition {name!r} is none of {cluster}'s: {known}")

@@ -7,7 +7,7 @@ of the working directory: by that path a job is known as ours, and its rule with
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,9 @@ def cancel(jobs: Iterable[Job]) -> None:
         subprocess.run(command, timeout=ASK_SECONDS, check=False)
 
 
-def wait_until_gone(folder, clusters: Sequence[str], tell, seconds: float = 10.0) -> None:
+def wait_until_gone(
+    folder: Path, clusters: Sequence[str], tell: Callable[[str], None], seconds: float = 10.0
+) -> None:
     """Return when Slurm holds no job of `folder` any more; `tell` hears of every one that ends."""
     left: dict[str, Job] = {}
     while True:
@@ -82,5 +84,7 @@ def _parse(text: str, logs: Path) -> Iterable[Job]:
     for line in text.splitlines():
         fields = line.split(maxsplit=5)
         if len(fields) == 6 and Path(fields[5].strip()).is_relative_to(logs):
-            rule, *wildcards = Path(fields[5].strip()).relative_to(logs).parts[:-1]
-            yield Job(*fields[:5], " ".join([rule.removeprefix("rule_"), *wildcards]))
+            number, cluster, state, elapsed, partition, out = fields
+            rule, *wildcards = Path(out.strip()).relative_to(logs).parts[:-1]
+            about = " ".join([rule.removeprefix("rule_"), *wildcards])
+            yield Job(number, cluster, state, elapsed, partition, about)

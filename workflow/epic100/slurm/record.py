@@ -12,7 +12,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Run:
     slurm_cluster: str = ""
 
     @classmethod
-    def this(cls, clusters: Sequence[str], env=os.environ) -> "Run":
+    def this(cls, clusters: Sequence[str], env: Mapping[str, str] = os.environ) -> "Run":
         """The run of this process, whose jobs go to `clusters`."""
         pid = os.getpid()
         job, cluster = env.get("SLURM_JOB_ID", ""), env.get("SLURM_CLUSTER_NAME", "")

@@ -5,6 +5,7 @@ repository. `choose` is called by profiles/vsc/config.yaml.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def choose(
     where: str,
     account: str = NO_ACCOUNT,
     path: str | os.PathLike | None = None,
-    env=os.environ,
+    env: Mapping[str, str] = os.environ,
 ) -> Site:
     """The site that the word `where` stands for; EPIC100_SITE and EPIC100_ACCOUNT go first.
 
@@ -84,7 +85,9 @@ def choose(
     )
 
 
-def _named(partitions, name: str, path) -> Partition:
+def _named(
+    partitions: Mapping[str, Mapping[str, Partition]], name: str, path: str | os.PathLike
+) -> Partition:
     cluster, _, partition = name.partition("/")
     try:
         return partitions[cluster][partition]
@@ -93,7 +96,7 @@ def _named(partitions, name: str, path) -> Partition:
         raise EpicError(f"no partition {name!r} in {path}; known: {known}") from None
 
 
-def _partition(path, cluster: str, name: str, facts: dict) -> Partition:
+def _partition(path: str | os.PathLike, cluster: str, name: str, facts: dict) -> Partition:
     try:
         return Partition(cluster, name, **facts)
     except TypeError as error:

@@ -1,5 +1,6 @@
 """The hook that saves a run, picks it up again and stops it on a signal."""
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from epic100.training.stamp import FILE as STAMP
 from epic100.training.stamp import differences, read_stamp, run_stamp
 from epic100.training.state import collect_state, take_own_state
 from epic100.training.validation import ACTION_TOP1
+
+log = logging.getLogger(__name__)
 
 
 @HOOKS.register_module()
@@ -168,7 +171,7 @@ def _pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
     if path is None:
         _report_other_run(work_dir, stamp)
         return None
-    print(f"resuming from {path}", flush=True)
+    log.info(f"resuming from {path}")
     return str(path)
 
 
@@ -188,7 +191,6 @@ def _report_other_run(work_dir: Path, stamp: dict[str, str]) -> None:
     if saved:
         last = max(saved, key=lambda folder: checkpoints(folder)[0].stat().st_mtime)
         differing = differences(read_stamp(last), stamp)
-        print(
-            f"starting from the first batch: {last} is another run, which differs in {differing}",
-            flush=True,
+        log.info(
+            f"starting from the first batch: {last} is another run, which differs in {differing}"
         )

@@ -4,6 +4,7 @@ A checkpoint is `iter_{batches done}.pth`; no pointer file names the newest, so 
 All are read with `weights_only=True`, which runs no code that a file may hold.
 """
 
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,8 @@ from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import BrokenFile, pack, read_tensors
 from epic100.training.stamp import differences
+
+log = logging.getLogger(__name__)
 
 BEST = "best.pth"
 
@@ -50,7 +53,7 @@ def newest_checkpoint(work_dir: str | os.PathLike, stamp: dict[str, str]) -> Pat
         except BrokenFile as error:
             aside = path.with_suffix(".broken")
             os.replace(path, aside)
-            print(f"{error}; set aside as {aside.name}", flush=True)
+            log.info(f"{error}; set aside as {aside.name}")
             continue
         refuse_another_run(path, content, stamp)
         return path

@@ -5,6 +5,7 @@ calls), since the command reduces every end of a process to exit code 1 and keep
 table. A rank is the module `epic100.training.rank`; plain `torchrun` starts it as well.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
 import psutil
 import torch
@@ -27,12 +29,14 @@ from epic100.training.run import train
 from epic100.training.settings import TrainSettings
 from epic100.training.weights import local_weights
 
+log = logging.getLogger(__name__)
+
 RANK = "epic100.training.rank"
 SAVE_SECONDS = 120  # for the others to finish a step and save, before they are killed
 FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
-def launch(settings: TrainSettings, model_path: str | os.PathLike, **where) -> None:
+def launch(settings: TrainSettings, model_path: str | os.PathLike, **where: Any) -> None:
     """Train as `train: device:` and `gpus:` say; the arguments are those of `run.train`.
 
     Raises EpicError where the machine lacks the GPUs, and for whatever a process ends with: its
@@ -80,7 +84,7 @@ def _start(job: dict, processes: int, environment: dict[str, str]) -> None:
         except ChildFailedError as error:
             _tell(*_root_cause(error.failures))
         except SignalException as error:
-            print(f"error: stopped by {error.sigval.name}, and the processes with it", flush=True)
+            log.error(f"stopped by {error.sigval.name}, and the processes with it")
             sys.exit(128 + error.sigval)
 
 
@@ -135,7 +139,7 @@ def _environ(values: dict[str, str]) -> Iterator[None]:
 def _forwarding() -> Iterator[None]:
     """Pass SIGUSR1 and SIGUSR2 on to the ranks, which run in sessions of their own."""
 
-    def forward(number, frame):
+    def forward(number: int, frame: object) -> None:
         for child in psutil.Process().children():
             if RANK in child.cmdline():
                 child.send_signal(number)

@@ -1,5 +1,6 @@
 """Train the recognizer: settings, config, stamp, plan, start check, run, one model file."""
 
+import logging
 import os
 import shutil
 from dataclasses import replace
@@ -27,6 +28,8 @@ from epic100.training.stamp import open_work_dir, run_stamp
 from epic100.training.start_check import check_start
 from epic100.training.start_table import start_table
 from epic100.training.weights import local_weights
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -70,11 +73,11 @@ def train(
     plan = plan_run(config, settings, placement, work_dir=work_dir, classes=classes)
     check = check_start(plan)
     if is_main_process():
-        print(start_table(check, segments, pairs, classes).text(), flush=True)
+        log.info(start_table(check, segments, pairs, classes).text())
     config = check.plan.config
     runner = QuietRunner.from_cfg(config)
     if is_main_process():
-        print(f"MMEngine's own log: {runner.logger.log_file}", flush=True)
+        log.info(f"MMEngine's own log: {runner.logger.log_file}")
     runner.train()
     if not is_main_process():
         return

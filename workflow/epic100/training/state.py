@@ -4,6 +4,7 @@ MMEngine's own (0.10.7) holds objects that `weights_only=True` refuses, formats 
 each save, and knows nothing of ranks.
 """
 
+import logging
 import numbers
 from typing import Any
 
@@ -15,6 +16,8 @@ from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
 from epic100.training.device import bare
+
+log = logging.getLogger(__name__)
 
 
 def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> dict:
@@ -69,10 +72,9 @@ def take_own_state(runner: Runner, checkpoint: dict) -> None:
     states = checkpoint["rank_states"]
     if len(states) != get_world_size():
         if is_main_process():
-            print(
+            log.info(
                 f"saved by {len(states)} processes, resumed by {get_world_size()}: all go on from "
-                "rank 0's BatchNorm statistics, equal to rounding, not to the bit",
-                flush=True,
+                "rank 0's BatchNorm statistics, equal to rounding, not to the bit"
             )
         return
     own = states[get_rank()]

@@ -4,6 +4,7 @@ HistoryHook keeps the sums and writes `training.tsv`; LoaderShareHook and Progre
 with it and are called after it, read them. All three are named in configs and in model files.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from epic100.training.collective import on_rank_0
 from epic100.training.epoch_table import ACCURACIES, FILE, TASKS, Row, write_epochs
 from epic100.training.hook_order import PRIORITIES
 from epic100.training.validation import figure_name
+
+log = logging.getLogger(__name__)
 
 KEY = "history"  # of the sums in MMEngine's message hub, which a checkpoint holds
 FIGURES = {column: figure_name(*column.split("_top")) for column in ACCURACIES}
@@ -166,9 +169,9 @@ class ProgressHook(Hook):
             )
 
     def after_whole_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
-        """Print what the epoch brought."""
+        """Report what the epoch brought."""
         if self._bar is not None:
-            print(epoch_line(_sums(runner)["rows"][-1], runner.max_epochs), flush=True)
+            log.info(epoch_line(_sums(runner)["rows"][-1], runner.max_epochs))
 
     def at_end(self, runner: Runner) -> None:
         """Take the bar away."""

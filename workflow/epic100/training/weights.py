@@ -1,5 +1,6 @@
 """Weights to start from: fetched, opened safely, and compared with the model before training."""
 
+import logging
 import os
 import urllib.error
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import named_tensors, read_tensors
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def local_weights(source: str) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         prefix = torch.hub.HASH_REGEX.search(name)
         try:
-            print(f"fetching {source} to {path}", flush=True)
+            log.info(f"fetching {source} to {path}")
             torch.hub.download_url_to_file(
                 source, str(path), prefix.group(1) if prefix else None, progress=False
             )
