@@ -22,9 +22,11 @@ class CarefulSession(requests.Session):
         self.headers.update({"User-Agent": AGENT, "Accept-Encoding": "identity"})
         self._first = ""
 
-    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
+    def request(
+        self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any
+    ) -> requests.Response:
         """Ask for `url`, the one that redirects are held to."""
-        self._first = url
+        self._first = url if isinstance(url, str) else url.decode()
         return super().request(method, url, *args, **kwargs)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
