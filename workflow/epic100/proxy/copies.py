@@ -222,7 +222,7 @@ class _Job:
         if own.table is None:  # notes of before; only packets are read
             own = build_index(self._copy)
             with atomic_path(self._notes) as temporary:
-                np.savez_compressed(temporary, **arrays | own.to_arrays())
+                np.savez_compressed(temporary, allow_pickle=False, **arrays | own.to_arrays())
         sound = self._beyond_damage(facts["stand_ins"])
         if sound:
             reason = f"{sound} frames that the scan calls sound do not decode"

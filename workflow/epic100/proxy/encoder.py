@@ -22,7 +22,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
@@ -34,6 +34,7 @@ from epic100.video.ffmpeg import error_text, picture_stream
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.watched_file import WatchedFile
 
+Report = Callable[[int], None]  # takes the pictures done
 PROGRESS_EVERY = 64  # pictures
 CHECK_SHARE = 8  # of the time, one part goes into checking
 GRID = 16  # samples of luma each way, of every picture
@@ -94,7 +95,7 @@ def write_proxy(
     target: Path,
     settings: ProxySettings,
     index: VideoIndex | None = None,
-    progress: Callable[[int], None] = lambda frames: None,
+    progress: Report = lambda frames: None,
 ) -> tuple[Copy, VideoIndex]:
     """Write the copy of `source` to `target`, whole and checked or not at all.
 
@@ -114,26 +115,23 @@ def write_proxy(
     sound = np.ones(index.frames, dtype=bool)
     sound[stand_ins] = False
     psnr = float(_decibel(errors[sound].mean())) if sound.any() else 0.0
+    assert own.table is not None, "an index that was just built has one"
     facts = own.table.stream
     return Copy(facts.width, facts.height, own.frames, stand_ins, psnr), own
 
 
 def _encode(
-    source: Path,
-    target: Path,
-    index: VideoIndex,
-    settings: ProxySettings,
-    progress: Callable[[int], None],
+    source: Path, target: Path, index: VideoIndex, settings: ProxySettings, progress: Report
 ) -> tuple[np.ndarray, list[int]]:
     """Returns samples uint8 [F, S] of the pictures that went in, and the stand-ins."""
     ticks, time_base = clock(index)
-    samples: list[np.ndarray] = []
-    stand_ins: list[int] = []
+    samples, stand_ins = list[np.ndarray](), list[int]()
     rotation: Any = None
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(contextlib.closing(WatchedFile(source)))
         container = stack.enter_context(av.open(file, "r"))
         stream = picture_stream(container)
+        assert stream is not None, "its packets were read before"
         original = stream.codec_context
         width, height = size = settings.size(original.width, original.height)
         out, video = stack.enter_context(_output(target, size, settings, index.fps, time_base))
@@ -164,13 +162,6 @@ def _encode(
     if rotation is not None:
         copy_rotation(bytes(rotation), target)
     return np.array(samples), stand_ins
-
-
-def _pictures(container: InputContainer) -> av.VideoStream:
-    stream = picture_stream(container)
-    if stream is None:
-        raise EpicError(f"{container.name}: no video stream in this file")
-    return stream
 
 
 @contextlib.contextmanager
@@ -208,7 +199,7 @@ def check_copy(
     index: VideoIndex,
     settings: ProxySettings,
     samples: np.ndarray,
-    progress: Callable[[int], None] = lambda frames: None,
+    progress: Report = lambda frames: None,
 ) -> tuple[VideoIndex, np.ndarray]:
     """Decode a finished copy; its own index, and mean squared errors [F] of its luma.
 
@@ -225,6 +216,7 @@ def check_copy(
     errors = np.full(index.frames, 255.0**2)
     with contextlib.closing(WatchedFile(path)) as file, av.open(file, "r") as container:
         stream = picture_stream(container)
+        assert stream is not None, "its packets were read before"
         for number, frame in numbered(container, stream, own):
             if frame is not None:
                 difference = samples[number] - sample(frame).astype(np.float32)
@@ -299,7 +291,8 @@ def main() -> None:
         with _writing(), atomic_path(options.notes) as temporary:
             size = options.target.stat().st_size
             facts = {"key": options.key, "bytes": size, **asdict(made)}
-            np.savez_compressed(temporary, facts=np.array(json.dumps(facts)), **own.to_arrays())
+            arrays = own.to_arrays() | {"facts": np.array(json.dumps(facts))}
+            np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
 if __name__ == "__main__":

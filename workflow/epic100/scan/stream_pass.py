@@ -3,7 +3,7 @@
 import errno
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import av
 from av.container import InputContainer
@@ -36,7 +36,9 @@ INTRA = av.video.frame.PictureType.I
 class StreamPass:
     """One pass over a stream: packets in order of decoding, and what became of each."""
 
-    def __init__(self, file: WatchedFile, container, stream, quick: bool):
+    def __init__(
+        self, file: WatchedFile, container: InputContainer, stream: av.VideoStream, quick: bool
+    ):
         self.packets: list[Packet] = []
         self.looks = Looks()
         self.looked = 0
@@ -46,7 +48,7 @@ class StreamPass:
         self._container, self._stream, self._quick = container, stream, quick
         self._by_pts: dict[int | None, Packet] = {}
         self._without_time = 0
-        self._far = AHEAD_SECONDS / float(stream.time_base or 0)
+        self._far = AHEAD_SECONDS / float(stream.time_base or 1)
         self._time_before: tuple[int, int] | None = None
         self._settings: h264.StreamSettings | None = None
         self._recorder = PacketRecorder(file, stream)

@@ -10,6 +10,7 @@ decodes. What marks pictures as damaged: `epic100.scan.damage_ranges`; what is o
 
 import argparse
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -61,7 +62,13 @@ def inspect(
         return _inspect(file, video_id, progress, quick, seconds)
 
 
-def _inspect(file: WatchedFile, video_id: str, progress, quick: bool, seconds: float):
+def _inspect(
+    file: WatchedFile,
+    video_id: str,
+    progress: Callable[[int], None],
+    quick: bool,
+    seconds: float,
+) -> tuple[ScanRow, VideoIndex | None]:
     try:
         container = av.open(file, "r")
     except av.error.FFmpegError as error:
@@ -120,7 +127,10 @@ def with_table(path: Path, index: VideoIndex) -> VideoIndex:
     keys = set(zip(index.key_pts.tolist(), index.key_dts.tolist(), strict=True))
     try:
         with contextlib.closing(WatchedFile(path)) as file, av.open(file, "r") as container:
-            found = record_packets(file, container, picture_stream(container), keys)
+            stream = picture_stream(container)
+            if stream is None:
+                return index
+            found = record_packets(file, container, stream, keys)
     except av.error.FFmpegError:  # as in a damaged file, of which the scan read what can be read
         return index
     built = VideoIndex.from_table(found)
@@ -131,7 +141,9 @@ def with_table(path: Path, index: VideoIndex) -> VideoIndex:
     return built if same and built.time_base == index.time_base else index
 
 
-def _beyond_index(boxes: Boxes, container, stream, index: VideoIndex) -> int:
+def _beyond_index(
+    boxes: Boxes, container: InputContainer, stream: av.VideoStream, index: VideoIndex
+) -> int:
     """Pictures missing at the end of an MP4 whose index was cut short.
 
     Two signs must agree: the file says that it is longer, and it holds data that is no packet's.
@@ -178,11 +190,12 @@ def main() -> None:
     parser.add_argument("--add-table", type=Path, help="a result of before that has no packets")
     with own_faults():
         options = parser.parse_args()
+        index: VideoIndex | None
         av.logging.set_level(None)
         if options.add_table:
-            with np.load(options.add_table) as arrays:
-                row = ScanRow.from_json(str(arrays["row"]))
-                index = with_table(options.path, VideoIndex.from_arrays(arrays))
+            with np.load(options.add_table) as found:
+                row = ScanRow.from_json(str(found["row"]))
+                index = with_table(options.path, VideoIndex.from_arrays(found))
         else:
             row, index = inspect(
                 options.path,
@@ -191,9 +204,9 @@ def main() -> None:
                 options.quick,
                 options.seconds,
             )
-        arrays = {} if index is None else index.to_arrays()
+        arrays = {"row": np.array(row.to_json())} | (index.to_arrays() if index else {})
         with atomic_path(options.out) as temporary:
-            np.savez_compressed(temporary, row=np.array(row.to_json()), **arrays)
+            np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
 if __name__ == "__main__":

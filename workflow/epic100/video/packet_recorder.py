@@ -80,7 +80,7 @@ class PacketRecorder:
 
 def record_packets(
     file: WatchedFile,
-    container,
+    container: InputContainer,
     stream: "av.VideoStream",
     keys: set[tuple[int, int]] | None = None,
 ) -> PacketTable:
