@@ -1,9 +1,9 @@
 """Views of a segment: clips spread over its length, times crops; and their mean in probability."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from mmaction.models import BaseRecognizer
 
 from epic100.base.errors import EpicError
 
@@ -35,9 +35,7 @@ def view_pipeline(pipeline: Sequence[dict], clips: int, crops: int, index_dir: s
 
 
 @torch.inference_mode()
-def mean_log_probs(
-    model: BaseRecognizer, segments: Sequence[torch.Tensor], at_once: int
-) -> torch.Tensor:
+def mean_log_probs(model: Any, segments: Sequence[torch.Tensor], at_once: int) -> torch.Tensor:
     """float32 [B, P]: log of the mean, over a segment's views, of the model's probabilities.
 
     `segments`: B tensors of uint8 [views, C, T, H, W]. `at_once` views go through the model
