@@ -97,6 +97,8 @@ def cut_end(path: Path, share: float) -> Path:
     assert data[at] == 0 and int.from_bytes(data[at + 4 : at + 8], "big") == 1
     length = int.from_bytes(data[at + 8 : at + 12], "big")
     data[at + 8 : at + 12] = round(length * share).to_bytes(4, "big")
+    at = data.index(b"tkhd", start, stop) + 4  # the track lasts as long as its edits do
+    data[at + 20 : at + 24] = round(length * share).to_bytes(4, "big")
     path.write_bytes(data)
     return path
 

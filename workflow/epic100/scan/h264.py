@@ -21,13 +21,14 @@ MAX_REFERENCES = 16  # pictures that a decoder keeps at most, clause A.3.1
 _ESCAPED = re.compile(rb"\x00\x00(?=[\x00-\x03])")
 
 
-class _Bits:
+class Bits:
     """The last `left` bits of a number, most significant first. Past the end it reads zeros."""
 
     def __init__(self, value: int, left: int):
         self.value, self.left = value << 64, left + 64
 
     def u(self, count: int) -> int:
+        """An unsigned number of `count` bits."""
         self.left -= count
         return (self.value >> self.left) & ((1 << count) - 1)
 
@@ -40,6 +41,7 @@ class _Bits:
         return self.u(zeros + 1) - 1
 
     def se(self) -> int:
+        """Exp-Golomb code of a signed number, clause 9.1.1."""
         code = self.ue()
         return (code + 1) // 2 if code & 1 else -(code // 2)
 
@@ -65,7 +67,7 @@ def parse_sps(sps: bytes) -> StreamSettings:
     Raises ValueError where it is none or broken.
     """
     data = sps.replace(b"\0\0\3", b"\0\0")
-    bits = _Bits(int.from_bytes(data, "big"), 8 * len(data))
+    bits = Bits(int.from_bytes(data, "big"), 8 * len(data))
     whole = bits.left
     if bits.u(8) & 31 != SPS:
         raise ValueError("not a sequence parameter set")
@@ -126,7 +128,7 @@ def taller_extradata(extradata: bytes, rows: int) -> bytes:
     Raises ValueError where `extradata` is no such record.
     """
     out = bytearray(extradata[:6])
-    for sps, after in _extradata_sps(extradata):
+    for sps, after in extradata_sps(extradata):
         new = taller(sps, rows)
         out += len(new).to_bytes(2, "big") + new
         position = after
@@ -136,14 +138,15 @@ def taller_extradata(extradata: bytes, rows: int) -> bytes:
 def read_extradata(extradata: bytes | None) -> tuple[StreamSettings, int]:
     """(settings, bytes of a NAL length) of an avcC record. Raises ValueError if it is none."""
     extradata = extradata or b""
-    (sps, _), *others = _extradata_sps(extradata)
+    (sps, _), *others = extradata_sps(extradata)
     settings = parse_sps(sps)
     if any(parse_sps(other) != settings for other, _ in others):
         raise ValueError("several settings in one stream")
     return settings, (extradata[4] & 3) + 1
 
 
-def _extradata_sps(extradata: bytes) -> list[tuple[bytes, int]]:
+def extradata_sps(extradata: bytes) -> list[tuple[bytes, int]]:
+    """(parameter set, where it ends) of an avcC record. Raises ValueError where it is none."""
     if len(extradata) < 8 or extradata[0] != 1 or not extradata[5] & 31:
         raise ValueError("not an avcC record")
     found, position = [], 6
@@ -201,7 +204,7 @@ def slice_header(nal: bytes, settings: StreamSettings) -> SliceHeader:
     """Read the start of a slice of a progressive stream (7.3.3); `nal`: its first HEADER_BYTES.
 
     Raises ValueError where a picture's first slice cannot start so. Runs for every packet, hence
-    without `_Bits`.
+    without `Bits`.
     """
     data = nal[1:].replace(b"\0\0\3", b"\0\0")
     value, left = int.from_bytes(data, "big"), 8 * len(data) - 1
@@ -222,7 +225,7 @@ def slice_header(nal: bytes, settings: StreamSettings) -> SliceHeader:
     left -= settings.frame_num_bits
     frame_num = (value >> left) & ((1 << settings.frame_num_bits) - 1)
     if idr:
-        bits = _Bits(value & ((1 << left) - 1), left)
+        bits = Bits(value & ((1 << left) - 1), left)
         bits.ue()
         left = bits.left - 64
     poc_lsb = None
@@ -276,7 +279,7 @@ class Numbering:
         return goes_on, order
 
 
-def _skip_scaling_list(bits: _Bits, count: int) -> None:
+def _skip_scaling_list(bits: Bits, count: int) -> None:
     last = following = 8
     for _ in range(count):
         if following:

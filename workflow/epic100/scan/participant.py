@@ -148,9 +148,11 @@ class _Job:
 
     def _places(self, version: int, state: os.stat_result) -> tuple[Path, Path]:
         """Where a full result is kept, and where one of this kind is."""
-        # The sheet's length plays a part in what lost pictures mean, its md5 names the file.
+        # The sheet's length and rate play a part in what is damage, its md5 names the file.
         key = (version, self._path.resolve(), state.st_size, state.st_mtime_ns,
-               self.video.md5, self.video.duration)  # fmt: skip
+               self.video.md5, self.video.duration, self.video.fps)  # fmt: skip
+        if version == FIRST_VERSION:
+            key = key[:-1]
         name = hashlib.sha256(" ".join(map(str, key)).encode()).hexdigest()[:16]
         full = self._cache / f"{self.video.video_id}.{name}.npz"
         return full, full.with_suffix(".quick.npz") if self._quick else full
@@ -183,7 +185,8 @@ class _Job:
         for left in (*self._cache.glob(f"{name}.*.npz"), *self._cache.glob(f".{name}.*.tmp.npz")):
             if left != self._old:
                 left.unlink(missing_ok=True)
-        command = [*worker, str(self._path), str(self._kept), "--seconds", str(self.video.duration)]
+        command = [*worker, str(self._path), str(self._kept)]
+        command += ["--seconds", str(self.video.duration), "--fps", str(self.video.fps)]
         command += ["--quick"] * self._quick
         if self._old is not None:
             command += ["--add-table", str(self._old)]

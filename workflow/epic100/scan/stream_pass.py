@@ -9,6 +9,7 @@ import av
 from av.container import InputContainer
 
 from epic100.scan import h264
+from epic100.scan.h264_vui import usability
 from epic100.scan.oddities import Looks
 from epic100.scan.packet_checks import (
     BROKEN_UNITS,
@@ -92,6 +93,15 @@ class StreamPass:
     def judges_itself(self) -> bool:
         """Whether the stream's own slices and numbers are read, beside its decoder's errors."""
         return self._settings is not None
+
+    @property
+    def coded_fps(self) -> float:
+        """The rate that the coder noted in the stream, 0 where it noted none."""
+        try:
+            (sps, _), *_ = h264.extradata_sps(self._stream.codec_context.extradata or b"")
+            return usability(sps).fixed_fps if self._settings else 0.0
+        except ValueError:
+            return 0.0
 
     @property
     def order_span(self) -> int:

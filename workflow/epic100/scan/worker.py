@@ -18,6 +18,7 @@ import numpy as np
 from av.container import InputContainer
 
 from epic100.base.atomic import atomic_path
+from epic100.scan.clock_checks import CONTRADICTED, Promise, contradiction
 from epic100.scan.damage_ranges import judge
 from epic100.scan.oddities import hints, pauses
 from epic100.scan.stream_pass import StreamPass
@@ -25,6 +26,7 @@ from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import error_text, picture_stream
 from epic100.video.index import VideoIndex
 from epic100.video.mp4_boxes import boxes_of
+from epic100.video.mp4_clock import read_clock
 from epic100.video.packet_recorder import record_packets
 from epic100.video.scan_table import (
     DAMAGED,
@@ -47,11 +49,12 @@ def inspect(
     progress: Callable[[int], None] = lambda frames: None,
     quick: bool = False,
     seconds: float = 0.0,
+    fps: float = 0.0,
 ) -> tuple[ScanRow, VideoIndex | None]:
     """Decode `path` whole, on one thread; returns (ScanRow, VideoIndex or None).
 
     One thread, so that an error belongs to the packet that gave it. `quick` reads all packets and
-    decodes key frames alone. `seconds`: how long the video should be, 0 if not known.
+    decodes key frames alone. `seconds`, `fps`: what the sheet has, 0 if not known.
     Raises MemoryError where the decoder asks for too much, DiskError where the disk fails.
     """
     try:
@@ -59,7 +62,7 @@ def inspect(
     except OSError as error:
         return ScanRow(video_id, UNREADABLE, reason=f"cannot open: {error.strerror}"), None
     with contextlib.closing(file):
-        return _inspect(file, video_id, progress, quick, seconds)
+        return _inspect(file, video_id, progress, quick, Promise(fps, seconds))
 
 
 def _inspect(
@@ -67,7 +70,7 @@ def _inspect(
     video_id: str,
     progress: Callable[[int], None],
     quick: bool,
-    seconds: float,
+    promise: Promise,
 ) -> tuple[ScanRow, VideoIndex | None]:
     try:
         container = av.open(file, "r")
@@ -89,10 +92,20 @@ def _inspect(
         kind = container.format.name
         boxes = boxes_of(file.size, file.read_at)
         beyond_index = _beyond_index(boxes, container, stream, index)
+        clock = read_clock(file.size, file.read_at, stream.id) if "mp4" in kind else None
     lost = reading.lost or beyond_index
     ranges, reasons = judge(
-        reading.packets, index, lost, reading.looks.still(index), reading.order_span, seconds
+        reading.packets,
+        index,
+        lost,
+        reading.looks.still(index),
+        reading.order_span,
+        promise.seconds,
     )
+    contradicted = contradiction(index, clock, reading.coded_fps, promise)
+    if contradicted:
+        reasons.append(f"{CONTRADICTED}: {contradicted}")
+        ranges = [(0, max([index.frames, *(stop for _, stop in ranges)]))]
     if not lost and _ends_inside_a_box(boxes, file.size, kind):
         reasons.insert(0, "truncated: the file ends inside a fragment")
     if reading.broke_off:
@@ -187,6 +200,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--quick", action="store_true", help="read packets, decode key frames only")
     parser.add_argument("--seconds", type=float, default=0.0, help="how long the video should be")
+    parser.add_argument("--fps", type=float, default=0.0, help="the rate that it should have")
     parser.add_argument("--add-table", type=Path, help="a result of before that has no packets")
     with own_faults():
         options = parser.parse_args()
@@ -203,6 +217,7 @@ def main() -> None:
                 lambda frames: print("frames", frames, flush=True),
                 options.quick,
                 options.seconds,
+                options.fps,
             )
         arrays = {"row": np.array(row.to_json())} | (index.to_arrays() if index else {})
         with atomic_path(options.out) as temporary:

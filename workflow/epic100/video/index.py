@@ -69,6 +69,8 @@ class VideoIndex:
         """Likewise, for the pictures that `frames` (bool [F] or a slice) picks alone."""
         if self.frames < 2:
             return True
+        if not self.fps:
+            return False
         drift = np.abs(self.times - np.arange(self.frames) / self.fps)[frames]
         return bool((drift < 0.5 / self.fps).all())
 

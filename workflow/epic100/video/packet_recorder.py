@@ -53,7 +53,8 @@ class PacketRecorder:
         offset = _NO_PLACE if packet.pos is None else packet.pos
         if self._direct:
             self._direct = offset >= 0 and self._file.read_at(offset, len(data)) == data
-        if packet.is_keyframe:
+        # Nothing comes before the first packet, so that decoding begins there whatever it is.
+        if packet.is_keyframe or not self._rows:
             self._key_packets.append(len(self._rows) // _FIELDS)
             self._crcs.append(zlib.crc32(data))
             self._key_sets.append(self._sets.number())
@@ -66,6 +67,7 @@ class PacketRecorder:
         rows = np.frombuffer(self._rows, np.int64).reshape(-1, _FIELDS)
         claimed = np.array(self._key_packets, dtype=np.int64)
         held = np.ones(len(claimed), bool) if keys is None else np.asarray(keys, bool)[claimed]
+        held[:1] = True
         return PacketTable.pack(
             self._stream,
             rows,

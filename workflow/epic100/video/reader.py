@@ -4,6 +4,7 @@ The frames are bit for bit those of a full sequential decode. What that costs be
 `DecordInit`, which reads the whole file into memory for every clip: docs/performance.md.
 """
 
+import itertools
 import os
 import zlib
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from typing import Protocol, cast
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 
@@ -22,6 +24,8 @@ from epic100.video.index import VideoIndex, build_index
 from epic100.video.packet_table import PacketTable
 
 _ANOTHER = "is not the file that was scanned; scan it again"
+
+_NO_SKIPPING = ("libdav1d", "libaom", "av1")  # what they are to skip is settled when they open
 
 
 class FrameError(EpicError):
@@ -38,22 +42,23 @@ class VideoReader:
     def __init__(self, path: str | os.PathLike, index: VideoIndex | None = None):
         self.path = Path(path)
         self.index = index or build_index(path)
-        try:
-            self._container = av.open(str(self.path))
-        except (av.error.FFmpegError, OSError) as error:
-            raise FrameError(f"{self.path}: cannot be opened as video: {error}") from error
+        self._open()
         self._refuse_another(self.index.table)
-        stream = picture_stream(self._container)
-        if stream is None:
-            raise FrameError(f"{self.path}: no video stream in this file")
-        self._stream = stream
-        # One clip wants one core: workers run side by side, and threads would only add latency.
-        self._stream.thread_type = "NONE"
-        self._stream.codec_context.thread_count = 1
         self.size = self._stream.codec_context.height, self._stream.codec_context.width
         # Kept: a new one for each frame would build its tables anew, and start threads.
         self._reformatter = VideoReformatter()
         self._decoders: dict[int, VideoCodecContext] = {}
+
+    def _open(self) -> None:
+        try:
+            self._container = av.open(str(self.path))
+        except (av.error.FFmpegError, OSError) as error:
+            raise FrameError(f"{self.path}: cannot be opened as video: {error}") from error
+        stream = picture_stream(self._container)
+        if stream is None:
+            raise FrameError(f"{self.path}: no video stream in this file")
+        self._stream = stream
+        _prepare(self._stream.codec_context)
 
     @property
     def fps(self) -> float:
@@ -103,17 +108,32 @@ class VideoReader:
         self, key: int, wanted: set[int], rows: dict[int, int], pictures: np.ndarray
     ) -> None:
         """Decode from key frame number `key` until every wanted pts was fed, then drain."""
-        decoder = self._decoder(key)
+        begins = int(self.index.key_pts[key])
+        spoilt = False  # one of the pictures that are shown before the key frame
         try:
+            packets = self._packets_from(key)
+            first = next(packets)  # by now the file may be open anew, and its decoder another
+            decoder = self._decoder(key)
             decoder.flush_buffers()
-            for packet in self._packets_from(key):
+            skips = decoder.name not in _NO_SKIPPING
+            for packet in itertools.chain([first], packets):
                 # The decoder passes over pictures that nobody wants and no other is built on.
-                decoder.skip_frame = "NONREF" if packet.pts not in wanted else "DEFAULT"
+                if skips:
+                    decoder.skip_frame = "NONREF" if packet.pts not in wanted else "DEFAULT"
                 wanted.discard(packet.pts)
-                self._keep(decoder.decode(packet), rows, pictures)
+                try:
+                    frames = decoder.decode(packet)
+                except av.error.InvalidDataError:
+                    # Nothing behind a key frame is built on what is shown before it.
+                    if packet.pts is None or packet.pts >= begins:
+                        raise
+                    spoilt = True
+                    continue
+                self._keep([f for f in frames if not spoilt or f.pts >= begins], rows, pictures)
                 if not wanted:
                     break
-            self._keep(decoder.decode(None), rows, pictures)
+            last = decoder.decode(None)
+            self._keep([f for f in last if not spoilt or f.pts >= begins], rows, pictures)
         except av.error.FFmpegError as error:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
 
@@ -129,7 +149,7 @@ class VideoReader:
         if number not in self._decoders:
             decoder = cast(VideoCodecContext, av.CodecContext.create(table.stream.codec, "r"))
             decoder.extradata = table.sets[number]
-            decoder.thread_type, decoder.thread_count = "NONE", 1
+            _prepare(decoder)
             self._decoders[number] = decoder
         return self._decoders[number]
 
@@ -157,7 +177,20 @@ class VideoReader:
                     return
                 if packet.dts is not None and packet.dts > dts:
                     break
-        raise FrameError(f"{self.path}: cannot seek to its key frame {key}")
+        yield from self._packets_from_the_start(key)
+
+    def _packets_from_the_start(self, key: int) -> Iterator[av.Packet]:
+        """The same where no seek gets there: in a file without an index, or with a spoilt one."""
+        self._container.close()
+        self._open()
+        pts = int(self.index.key_pts[key])
+        packets = (p for p in self._container.demux(self._stream) if p.size)
+        for packet in packets:
+            if packet.pts == pts:
+                yield packet
+                yield from packets
+                return
+        raise FrameError(f"{self.path}: its key frame {key} is not there; scan it again")
 
     def _keep(
         self, frames: Iterable[av.VideoFrame], rows: dict[int, int], pictures: np.ndarray
@@ -176,6 +209,12 @@ class VideoReader:
             plane = memoryview(rgb.planes[0])
             lines = np.frombuffer(plane, np.uint8).reshape(height, -1)  # padded at the end
             pictures[rows.pop(frame.pts)] = lines[:, : 3 * width].reshape(height, width, 3)
+
+
+def _prepare(decoder: VideoCodecContext) -> None:
+    # One clip wants one core: workers run side by side, and threads would only add latency.
+    decoder.thread_type, decoder.thread_count = "NONE", 1
+    decoder.flags |= Flags.unaligned  # or a crop from the left is rounded
 
 
 def scaled_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:

@@ -1,0 +1,101 @@
+"""Whether a video's clock contradicts what else is known of its time.
+
+One spoilt bit in an MP4's tables of times and every picture has another moment; the file opens,
+decodes and looks sound. But its times stand in several places, its coder may have noted a rate, and
+the sheet has the number of pictures and the length. A contradiction is damage: nobody knows which
+of them is right.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from epic100.video.index import VideoIndex
+from epic100.video.mp4_clock import Mp4Clock
+
+CLOSE = 1.5  # pictures: what two places of one file may differ by, since some leave the last out
+MOST_STEPS = 5
+EVEN = 0.02
+EDIT = 0.75  # pictures: the same for an edit list, which hides what lies beyond
+SHEET_SECONDS = 0.5  # what a file may differ by from its sheet
+RATE_SHARE = 0.0004  # of a rate, less than 60 fps are from 59.94
+COUNT_SHARE = 0.002  # of the sheet's number of pictures
+CONTRADICTED = "its clock is contradicted"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What the sheet says: `fps`, `seconds`; 0 where it is not known."""
+
+    fps: float = 0.0
+    seconds: float = 0.0
+
+
+def contradiction(
+    index: VideoIndex, clock: Mp4Clock | None, coded_fps: float, promise: Promise
+) -> str:
+    """Why the times of `index` cannot be trusted, in words, or "".
+
+    `clock`: of the file, None where it is not known. `coded_fps`: a fixed rate that the coder noted
+    in the stream, 0 without. The sheet's length acquits a file that is only odd.
+    """
+    steps = np.diff(index.pts)
+    # Where decode times are spoilt, steps differ a little: how far ahead they are is noted apart.
+    even = len(steps) > 0 and bool(np.ptp(steps) <= max(1, EVEN * np.median(steps)))
+    step = 1 / index.fps if index.fps else clock.ticks * clock.tick / clock.samples if clock else 0
+    if not step or (clock and clock.samples < 2):
+        return ""
+    lasts = index.times[-1] + step
+    if clock and clock.counted != clock.samples:
+        return f"{clock.counted} times for {clock.samples} pictures"
+    if promise.fps and promise.seconds:
+        off, wanted = abs(lasts - promise.seconds), promise.fps * promise.seconds
+        as_fast = abs(index.fps / promise.fps - 1) < RATE_SHARE
+        if off <= CLOSE * step and abs(index.frames - wanted) <= CLOSE and as_fast:
+            return ""
+        found = _against_sheet(index, clock, lasts, promise)
+        if found:
+            return found
+    close = step / 8 if even or not len(steps) else CLOSE * float(steps.max() * index.time_base)
+    found = clock and _within_file(clock, step, close)
+    if found:
+        return found
+    if coded_fps and even:
+        # A coarse unit of time rounds 29.97 fps to 30; some coders count fields, some frames.
+        share = RATE_SHARE + 0.5 / np.mean(steps)
+        if all(abs(index.fps * by / coded_fps - 1) > share for by in (0.5, 1, 2)):
+            return f"{index.fps:.3f} fps, its coder noted {coded_fps:.3f}"
+    return ""
+
+
+def _against_sheet(
+    index: VideoIndex, clock: Mp4Clock | None, lasts: float, promise: Promise
+) -> str:
+    wanted = promise.fps * promise.seconds
+    few = max(2, COUNT_SHARE * wanted)
+    if abs(index.frames - wanted) <= few and abs(lasts - promise.seconds) > SHEET_SECONDS:
+        return (
+            f"its {index.frames} pictures last {lasts:.1f} s, the sheet's {promise.seconds:.1f} s"
+        )
+    # A sheet that has the very number of coded pictures was made of the file before it was spoilt.
+    if clock and index.frames < wanted - CLOSE and abs(clock.samples - wanted) <= CLOSE:
+        return f"it hides {clock.samples - index.frames} of the sheet's {wanted:.0f} pictures"
+    return ""
+
+
+def _within_file(clock: Mp4Clock, step: float, close: float) -> str:
+    """`step`: seconds from picture to picture. `close`: seconds that two lengths may differ by."""
+    seconds = clock.ticks * clock.tick
+    stated = clock.stated_ticks * clock.tick
+    # Writers leave out the last picture's step, or count those by which decoding runs ahead.
+    if min(abs(abs(seconds - stated) - few * step) for few in range(MOST_STEPS)) > close:
+        return f"its pictures last {seconds:.2f} s, its track {stated:.2f} s"
+    shown = sum(lasts for lasts, _ in clock.edits)
+    if clock.edits and abs(shown - clock.track_seconds) > EDIT * step:
+        return f"its edit list shows {shown:.2f} s of a track of {clock.track_seconds:.2f} s"
+    end = clock.first * clock.tick + seconds
+    for lasts, start in clock.edits:
+        if start is not None and start * clock.tick + lasts > end + max(EDIT * step, close):
+            goes = start * clock.tick + lasts
+            return f"its edit list goes to {goes:.2f} s, its pictures to {end:.2f} s"
+    return ""

@@ -1,0 +1,129 @@
+"""What an MP4 file says of the time of its video track, in several places that must agree.
+
+Names of boxes and fields are those of ISO/IEC 14496-12 (2022): `mvhd` 8.2.2, `tkhd` 8.3.2, `elst`
+8.6.6, `mdhd` 8.4.2, `stts` 8.6.1.2, `stsz` 8.7.3.2.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+ReadAt = Callable[[int, int], bytes]
+_MOST = 64 << 20  # bytes of a box that is read whole; a table of more times is no video's
+_NO_MEDIA = 2**64 - 1  # of an edit: nothing is shown
+
+
+@dataclass(frozen=True)
+class Mp4Clock:
+    """Of one track: `ticks` of its samples by `stts`, `stated_ticks` by `mdhd`, `tick` in seconds.
+
+    `first`: ticks at which the first sample is shown, by `ctts` (8.6.1.3).
+    `counted` samples by `stts`, `samples` by `stsz`. `track_seconds` by `tkhd`; `edits`: (seconds
+    shown, ticks of the media where they begin; None: nothing is shown) in order.
+    """
+
+    ticks: int
+    stated_ticks: int
+    tick: float
+    first: int
+    counted: int
+    samples: int
+    track_seconds: float
+    edits: list[tuple[float, int | None]]
+
+
+def read_clock(size: int, read_at: ReadAt, track_id: int) -> Mp4Clock | None:
+    """The clock of a track of an MP4 file of `size` bytes; None where it has none that is whole.
+
+    A file of fragments has its times elsewhere, and gives None.
+    """
+    try:
+        moov = next(_named(read_at, 0, size, "moov"), None)
+        if moov is None or next(_named(read_at, *moov, "mvex"), None):
+            return None
+        movie = _box(read_at, moov, "mvhd")
+        scale, _ = _scale_and_duration(movie)
+        for trak in _named(read_at, *moov, "trak"):
+            head = _box(read_at, trak, "tkhd")
+            wide = head[0] == 1
+            if _number(head, 20 if wide else 12, 4) == track_id:
+                lasts = _number(head, 28 if wide else 20, 8 if wide else 4)
+                return _track(read_at, trak, scale, lasts)
+    except (IndexError, ValueError, ZeroDivisionError):
+        pass
+    return None
+
+
+def _track(read_at: ReadAt, trak: tuple[int, int], scale: int, lasts: int) -> Mp4Clock:
+    mdia = _only(read_at, trak, "mdia")
+    timescale, stated = _scale_and_duration(_box(read_at, mdia, "mdhd"))
+    table = _only(read_at, _only(read_at, mdia, "minf"), "stbl")
+    times = _box(read_at, table, "stts")
+    count = _number(times, 4, 4)
+    ticks = counted = 0
+    for number in range(min(count, (len(times) - 8) // 8)):
+        samples, delta = _number(times, 8 + 8 * number, 4), _number(times, 12 + 8 * number, 4)
+        ticks, counted = ticks + samples * delta, counted + samples
+    sizes = _box(read_at, table, "stsz", most=12)
+    edts = next(_named(read_at, *trak, "edts"), None)
+    edits = [] if edts is None else _edits(_box(read_at, edts, "elst"), scale)
+    shown = next(_named(read_at, *table, "ctts"), None)
+    first = 0 if shown is None else int.from_bytes(read_at(shown[0] + 12, 4), "big", signed=True)
+    return Mp4Clock(
+        ticks, stated, 1 / timescale, first, counted, _number(sizes, 8, 4), lasts / scale, edits
+    )
+
+
+def _edits(data: bytes, scale: int) -> list[tuple[float, int | None]]:
+    width = 8 if data[0] == 1 else 4
+    found: list[tuple[float, int | None]] = []
+    for number in range(min(_number(data, 4, 4), (len(data) - 8) // (2 * width + 4))):
+        at = 8 + number * (2 * width + 4)
+        start = _number(data, at + width, width)
+        none = start in (_NO_MEDIA, 2**32 - 1 if width == 4 else None)
+        found.append((_number(data, at, width) / scale, None if none else start))
+    return found
+
+
+def _scale_and_duration(data: bytes) -> tuple[int, int]:
+    """Of mvhd or mdhd: units a second, and how long it lasts in them."""
+    wide = data[0] == 1
+    scale = _number(data, 20 if wide else 12, 4)
+    if not scale:
+        raise ValueError("no units")
+    return scale, _number(data, 24 if wide else 16, 8 if wide else 4)
+
+
+def _number(data: bytes, at: int, width: int) -> int:
+    if at + width > len(data):
+        raise ValueError("the box is too short")
+    return int.from_bytes(data[at : at + width], "big")
+
+
+def _box(read_at: ReadAt, inside: tuple[int, int], name: str, most: int = _MOST) -> bytes:
+    start, stop = _only(read_at, inside, name)
+    return read_at(start, min(stop - start, most))
+
+
+def _only(read_at: ReadAt, inside: tuple[int, int], name: str) -> tuple[int, int]:
+    found = list(islice(_named(read_at, *inside, name), 2))
+    if len(found) != 1:
+        raise ValueError(f"not one {name}")
+    return found[0]
+
+
+def _named(read_at: ReadAt, start: int, stop: int, name: str) -> Iterator[tuple[int, int]]:
+    """(start, stop) of the content of boxes of this name between two bytes of the file."""
+    position = start
+    while position + 8 <= stop:
+        header = read_at(position, 16)
+        length, head = int.from_bytes(header[:4], "big"), 8
+        if length == 1:
+            length, head = int.from_bytes(header[8:16], "big"), 16
+        elif length == 0:
+            length = stop - position
+        if length < head or position + length > stop:
+            return
+        if header[4:8].decode("latin-1") == name:
+            yield position + head, position + length
+        position += length
