@@ -56,7 +56,7 @@ class Scans(House):
     def scan(self, worker=None):
         return scan_participant(
             self.videos, self.folder, self.table, self.folder / "scan/P01.index.npz",
-            worker=worker or self.stand_in, say=self.lines.append,
+            worker=worker or self.stand_in,
         )  # fmt: skip
 
 

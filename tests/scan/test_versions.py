@@ -14,6 +14,7 @@ from epic100.video.index_file import load_index
 from epic100.video.scan_table import read_scan_table
 from epic100.video.sheet import Video
 from support.decoder_stand_in import SECONDS
+from support.records import records_of
 
 ARRAYS = ("steps", "key_pts", "key_dts", "time_base")
 
@@ -34,10 +35,8 @@ class Archive:
         self.cache = folder / "scan/cache/P01"
 
     def scan(self, **options):
-        self.lines = []
-        return scan_participant(
-            self.videos, self.folder, self.table, self.index, say=self.lines.append, **options
-        )
+        with records_of("epic100.scan.participant") as self.lines:
+            return scan_participant(self.videos, self.folder, self.table, self.index, **options)
 
     def make_old(self, **row) -> None:
         """Let the cache be as version 2 of the scan left it."""

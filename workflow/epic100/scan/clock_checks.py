@@ -57,9 +57,8 @@ def contradiction(
         if found:
             return found
     close = step / 8 if even or not len(steps) else CLOSE * float(steps.max() * index.time_base)
-    found = clock and _within_file(clock, step, close)
-    if found:
-        return found
+    if clock is not None and (within := _within_file(clock, step, close)):
+        return within
     if coded_fps and even:
         # A coarse unit of time rounds 29.97 fps to 30; some coders count fields, some frames.
         share = RATE_SHARE + 0.5 / np.mean(steps)

@@ -151,9 +151,8 @@ class _Job:
         # The sheet's length and rate play a part in what is damage, its md5 names the file.
         key = (version, self._path.resolve(), state.st_size, state.st_mtime_ns,
                self.video.md5, self.video.duration, self.video.fps)  # fmt: skip
-        if version == FIRST_VERSION:
-            key = key[:-1]
-        name = hashlib.sha256(" ".join(map(str, key)).encode()).hexdigest()[:16]
+        known = key[:-1] if version == FIRST_VERSION else key
+        name = hashlib.sha256(" ".join(map(str, known)).encode()).hexdigest()[:16]
         full = self._cache / f"{self.video.video_id}.{name}.npz"
         return full, full.with_suffix(".quick.npz") if self._quick else full
 

@@ -21,6 +21,7 @@ from epic100.base.atomic import atomic_path
 from epic100.scan.clock_checks import CONTRADICTED, Promise, contradiction
 from epic100.scan.damage_ranges import judge
 from epic100.scan.oddities import hints, pauses
+from epic100.scan.proof import refusal
 from epic100.scan.stream_pass import StreamPass
 from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import error_text, picture_stream
@@ -114,6 +115,10 @@ def _inspect(
     sound = np.ones(index.frames, dtype=bool)
     for start, stop in ranges:
         sound[start:stop] = False
+    refused = "" if quick else refusal(file.path, index, sound)
+    if refused:
+        reason = "; ".join([refused, *reasons])
+        return ScanRow(video_id, UNREADABLE, reason=reason), None
     told = hints(index, reading.looks, reading.wrong_keys, kind) + [pauses(index, sound)]
     decoded = sum(p.decoded for p in reading.packets if p.shown)
     if quick:

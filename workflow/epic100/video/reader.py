@@ -22,6 +22,7 @@ from epic100.base.errors import EpicError
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.packet_table import PacketTable
+from epic100.video.watched_file import WatchedFile
 
 _ANOTHER = "is not the file that was scanned; scan it again"
 
@@ -36,11 +37,14 @@ class VideoReader:
     """An open video that hands out frames by their number in the file.
 
     `size` is (height, width) of the pictures as coded: a rotation in the container is not applied.
-    `index` is the table that `scan` wrote; without one the file's packets are read once.
+    `index` is the table that `scan` wrote; without one the file's packets are read once. `watched`:
+    a disk that fails is a DiskError, never a frame that cannot be had.
     """
 
-    def __init__(self, path: str | os.PathLike, index: VideoIndex | None = None):
-        self.path = Path(path)
+    def __init__(
+        self, path: str | os.PathLike, index: VideoIndex | None = None, watched: bool = False
+    ):
+        self.path, self._watched = Path(path), watched
         self.index = index or build_index(path)
         self._open()
         self._refuse_another(self.index.table)
@@ -51,7 +55,8 @@ class VideoReader:
 
     def _open(self) -> None:
         try:
-            self._container = av.open(str(self.path))
+            source = WatchedFile(self.path) if self._watched else str(self.path)
+            self._container = av.open(source, "r")
         except (av.error.FFmpegError, OSError) as error:
             raise FrameError(f"{self.path}: cannot be opened as video: {error}") from error
         stream = picture_stream(self._container)
@@ -110,6 +115,10 @@ class VideoReader:
         """Decode from key frame number `key` until every wanted pts was fed, then drain."""
         begins = int(self.index.key_pts[key])
         spoilt = False  # one of the pictures that are shown before the key frame
+
+        def kept(frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
+            return [f for f in frames if not spoilt or (f.pts is not None and f.pts >= begins)]
+
         try:
             packets = self._packets_from(key)
             first = next(packets)  # by now the file may be open anew, and its decoder another
@@ -129,11 +138,11 @@ class VideoReader:
                         raise
                     spoilt = True
                     continue
-                self._keep([f for f in frames if not spoilt or f.pts >= begins], rows, pictures)
+                self._keep(kept(frames), rows, pictures)
                 if not wanted:
                     break
             last = decoder.decode(None)
-            self._keep([f for f in last if not spoilt or f.pts >= begins], rows, pictures)
+            self._keep(kept(last), rows, pictures)
         except av.error.FFmpegError as error:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
 
@@ -165,7 +174,10 @@ class VideoReader:
         """
         pts, dts = int(self.index.key_pts[key]), int(self.index.key_dts[key])
         for earlier in range(key, -1, -1):
-            self._container.seek(int(self.index.key_pts[earlier]), stream=self._stream)
+            try:
+                self._container.seek(int(self.index.key_pts[earlier]), stream=self._stream)
+            except av.error.FFmpegError:
+                break  # the container has no key frame so early
             packets = (p for p in self._container.demux(self._stream) if p.size)
             for packet in packets:
                 if packet.pts == pts:

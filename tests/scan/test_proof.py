@@ -1,0 +1,161 @@
+"""What a scan does not mark, the reader gives: in any order, from a reader that is kept."""
+
+import random
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.bitstream import BitStreamFilterContext
+
+from epic100.minikitchen.damage import coded_data
+from epic100.scan.proof import refusal
+from epic100.scan.worker import inspect
+from epic100.video.index import build_index
+from epic100.video.reader import VideoReader
+from support.tricky_videos import RATE, encode, pictures
+
+
+def remux(source: Path, out: Path, kind: str | None = None, change: str = "") -> Path:
+    """The same packets in another container, through a filter of FFmpeg's."""
+    with av.open(str(source)) as old, av.open(str(out), "w", format=kind) as new:
+        stream = old.streams.video[0]
+        copy = new.add_stream_from_template(stream)
+        through = BitStreamFilterContext(change or "null", stream, copy)
+        for packet in old.demux(stream):
+            for each in through.filter(packet if packet.size else None):
+                each.stream = copy
+                new.mux(each)
+    return out
+
+
+def late_sync(source: Path, out: Path) -> Path:
+    """Its table of key frames begins one picture late."""
+    data = bytearray(source.read_bytes())
+    at = data.index(b"stss", *coded_data(source, "moov")) + 12
+    data[at : at + 4] = (int.from_bytes(data[at : at + 4], "big") + 1).to_bytes(4, "big")
+    out.write_bytes(data)
+    return out
+
+
+def broken_b(source: Path, out: Path) -> Path:
+    """One picture that leads a key frame of an open group does not decode."""
+    with av.open(str(source)) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+        key = [n for n, p in enumerate(packets) if p.is_keyframe][1]
+        victim = next(p for p in packets[key + 1 :] if p.pts < packets[key].pts)
+        at, size = victim.pos, victim.size
+    data = bytearray(source.read_bytes())
+    data[at + 4] |= 0x1F  # a unit of no known type
+    data[at + 5 : at + size] = b"\xff" * (size - 5)
+    out.write_bytes(data)
+    return out
+
+
+def two_edits(source: Path, out: Path, gap: bool) -> Path:
+    """Its edit list shows the first and the last third; with `gap` nothing between them."""
+    data = bytearray(source.read_bytes())
+    start, stop = coded_data(source, "moov")
+    at = data.index(b"elst", start, stop) - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    lasts = int.from_bytes(data[at + 16 : at + 20], "big")
+    begins = int.from_bytes(data[at + 20 : at + 24], "big")
+    third = lasts // 3
+    later = begins + 80 * 1001
+    parts = [(third, begins), *([(third, 2**32 - 1)] if gap else []), (third, later)]
+    entries = b"".join(
+        a.to_bytes(4, "big") + b.to_bytes(4, "big") + bytes([0, 1, 0, 0]) for a, b in parts
+    )
+    box = b"elst" + bytes(4) + len(parts).to_bytes(4, "big") + entries
+    box = (len(box) + 4).to_bytes(4, "big") + box
+    grown = len(box) - size
+    data[at : at + size] = box
+    for name in (b"edts", b"trak"):
+        place = data.index(name, start, at) - 4
+        data[place : place + 4] = (int.from_bytes(data[place : place + 4], "big") + grown).to_bytes(
+            4, "big"
+        )
+    place = data.index(b"moov") - 4
+    data[place : place + 4] = (int.from_bytes(data[place : place + 4], "big") + grown).to_bytes(
+        4, "big"
+    )
+    shown = data.index(b"tkhd", start) + 24
+    data[shown : shown + 4] = sum(a for a, _ in parts).to_bytes(4, "big")
+    out.write_bytes(data)
+    return out
+
+
+def av1(out: Path) -> Path:
+    with av.open(str(out), "w") as container:
+        stream = container.add_stream("libsvtav1", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number, picture in enumerate(pictures(90)):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = frame.reformat(format="yuv420p")
+            frame.pts, frame.time_base = number, 1 / RATE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return out
+
+
+KINDS = {
+    "a late table of key frames": lambda a, b, out: late_sync(a, out / "v.MP4"),
+    "first packets lost": lambda a, b, out: remux(a, out / "v.MP4", change="noise=drop='lt(n,5)'"),
+    "TS": lambda a, b, out: remux(a, out / "v.ts", "mpegts"),
+    "Matroska": lambda a, b, out: remux(a, out / "v.mkv", "matroska"),
+    "cropped from the left": lambda a, b, out: remux(
+        a, out / "v.MP4", change="h264_metadata=crop_left=4"
+    ),
+    "a broken picture that leads": lambda a, b, out: broken_b(b, out / "v.MP4"),
+    "two edits": lambda a, b, out: two_edits(a, out / "v.MP4", gap=False),
+    "two edits and a gap": lambda a, b, out: two_edits(a, out / "v.MP4", gap=True),
+    "AV1": lambda a, b, out: av1(out / "v.MP4"),
+}
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("originals")
+    closed = encode(folder / "closed.MP4", 120, **{"b-pyramid": "normal"})
+    return closed, encode(folder / "open.MP4", 120, **{"open-gop": 1, "b-pyramid": "normal"})
+
+
+def sequential(path: Path) -> dict[int, np.ndarray]:
+    """Pictures by time, of one pass from the start."""
+    found = {}
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"
+        stream.codec_context.flags |= av.codec.context.Flags.unaligned
+        for packet in container.demux(stream):
+            try:
+                for frame in packet.decode():
+                    found[frame.pts] = frame.to_ndarray(format="rgb24")
+            except av.error.FFmpegError:
+                continue
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_marked_can_be_read(kind, originals, tmp_path):
+    path = KINDS[kind](*originals, tmp_path)
+    row, index = inspect(path, "v")
+    assert row.readable, row.reason
+    marked = {frame for start, stop in row.damaged for frame in range(start, stop)}
+    sound = [frame for frame in range(index.frames) if frame not in marked]
+    assert len(sound) >= 50
+    expected, reader = sequential(path), VideoReader(path, index)
+    random.Random(0).shuffle(sound)
+    for frame in sound:
+        (picture,) = reader.get_frames([frame])
+        assert np.array_equal(picture, expected[int(index.pts[frame])]), frame
+
+
+def test_a_file_of_which_sound_frames_cannot_be_read_is_unreadable(originals):
+    index = build_index(originals[0])
+    sound = np.ones(index.frames, bool)
+    assert refusal(originals[0], index, sound) == ""
+    assert refusal(originals[0], index, ~sound) == ""
+    spoilt = VideoReader(originals[0], index).index
+    moved = type(spoilt)(spoilt.pts + 7, spoilt.key_pts + 7, spoilt.key_dts + 7, spoilt.time_base)
+    assert "a frame that looks sound cannot be read: " in refusal(originals[0], moved, sound)
