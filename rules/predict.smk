@@ -22,6 +22,7 @@ rule predict:
     params:
         root=lambda wildcards: CLIP_ROOT,
         settings={key: value for key, value in CONFIG["predict"].items() if key != "model"},
+        modules=CONFIG["modules"],
     message:
         "Predict {wildcards.split} with {input.model}"
     script:

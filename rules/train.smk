@@ -29,6 +29,7 @@ rule train:
         root=lambda wildcards: CLIP_ROOT,
         settings=CONFIG["train"],
         classes=CONFIG["classes"],
+        modules=CONFIG["modules"],
     message:
         "Train on {input.segments} as {input.config} says"
     script:

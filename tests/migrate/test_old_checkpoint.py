@@ -261,14 +261,14 @@ def test_weights_that_are_not_of_the_config_s_model_are_named(old, tmp_path):
     with pytest.raises(EpicError) as caught:
         migrated(old, tmp_path, checkpoint=path)
     for words in (
-        "1 weights lack: cls_head.fc1.weight",
+        "1 weights are missing: cls_head.fc1.weight",
         "fc_verb.weight",
         "fc2.bias [3], expected",
     ):
         assert words in str(caught.value)
     unknown = rewritten(old, tmp_path, lambda c: c | {"meta": {"cfg": c["meta"]["cfg"].replace(
         "type='Recognizer3D'", "type='LabRecognizer'")}})  # fmt: skip
-    with pytest.raises(EpicError, match="model cannot be built here .*LabRecognizer"):
+    with pytest.raises(EpicError, match="'LabRecognizer', which is none .*MMAction2 1.2"):
         migrated(old, tmp_path, checkpoint=unknown)
 
 

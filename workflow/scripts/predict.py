@@ -14,4 +14,5 @@ with rule_log(snakemake.log[0]):
         video_root=snakemake.params.root,
         index_dir=os.path.dirname(snakemake.input.indexes[0]),
         settings=PredictSettings(**snakemake.params.settings),
+        modules=snakemake.params.modules,
     )

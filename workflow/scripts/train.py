@@ -16,4 +16,5 @@ with rule_log(snakemake.log[0]):
         index_dir=os.path.dirname(snakemake.input.indexes[0]),
         num_verbs=snakemake.params.classes["verbs"],
         num_nouns=snakemake.params.classes["nouns"],
+        modules=snakemake.params.modules,
     )

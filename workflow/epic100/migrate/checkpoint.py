@@ -8,8 +8,8 @@ A checkpoint is a pickle, which can run code when it is loaded. Here it is loade
 import os
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from epic100.base.errors import EpicError
@@ -17,9 +17,9 @@ from epic100.base.torch_file import named_tensors, read_tensors
 from epic100.migrate.lab_config import predicting_config, read_config
 from epic100.migrate.pair_order import Pair
 from epic100.model.config_text import parse_config
+from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipeline_of
+from epic100.model.foreign_model import build_foreign
 from epic100.model.model_file import TrainedModel, save_model
-
-TOLD = 4  # names of weights in an error
 
 
 def read_checkpoint(path: str | os.PathLike, allow_pickle: bool = False) -> tuple[dict, dict]:
@@ -70,6 +70,12 @@ def migrate_model(
     instead = "give the config file with --config"
     lab = read_config(config) if config else parse_config(meta["cfg"], where, instead)
     ours, notes = predicting_config(lab, where)
+    import epic100.clips.registered
+    import epic100.model.registered  # noqa: F401
+
+    init_default_scope("mmaction")
+    cleaned = clean_model(ours.model.to_dict(), where)
+    clean_pipeline(test_pipeline_of(ours), where)
     outputs = ours.model.cls_head.num_classes
     if outputs != len(pairs):
         raise EpicError(
@@ -82,13 +88,14 @@ def migrate_model(
                 f"pair order: {name} is verb {verb}, noun {noun}; expected verbs up to "
                 f"{num_verbs - 1}, nouns up to {num_nouns - 1}"
             )
-    _check_weights(ours, weights, checkpoint, where)
+    build_foreign(cleaned, weights, where, checkpoint)
+    ours.model = cleaned.spec
     counted = [(verb, noun, counts[verb, noun] if counts else 1) for verb, noun in pairs]
     trained_on = {
         "split": "train",
         "segments": counts.total() if counts else None,
-        "epochs": meta.get("epoch"),
-        "seed": meta.get("seed"),
+        "epochs": _number(meta.get("epoch")),
+        "seed": _number(meta.get("seed")),
         "load_from": str(checkpoint),
     }
     save_model(
@@ -96,42 +103,13 @@ def migrate_model(
     )
     prior = f"the {counts.total()} segments of the train list" if counts else "no count, all alike"
     return [
-        f"{out}: {len(weights)} weights, {len(pairs)} verb-noun pairs, epoch {meta.get('epoch')}",
+        f"{out}: {len(weights)} weights, {len(pairs)} verb-noun pairs, "
+        f"epoch {trained_on['epochs']}",
         f"prior of segments without a readable video: {prior}",
         *notes,
     ]
 
 
-def _check_weights(
-    config: Config, weights: dict, checkpoint: str | os.PathLike, where: str
-) -> None:
-    """Build the model and load the weights, all of them and no others."""
-    from mmaction.registry import MODELS
-
-    import epic100.model.registered  # noqa: F401
-
-    init_default_scope("mmaction")
-    try:
-        model = MODELS.build(config.model)
-    except Exception as error:  # whatever the constructors of a lab's own classes raise
-        raise EpicError(
-            f"{where}: model cannot be built here ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}); expected classes of MMAction2 1.2"
-        ) from error
-    wanted = model.state_dict()
-    faults = {
-        "lack": sorted(set(wanted) - set(weights)),
-        "are not of the model": sorted(set(weights) - set(wanted)),
-        "have another shape": [
-            f"{name} {list(weights[name].shape)}, expected {list(value.shape)}"
-            for name, value in wanted.items()
-            if name in weights and weights[name].shape != value.shape
-        ],
-    }
-    told = [
-        f"{len(names)} weights {what}: {', '.join(names[:TOLD])}{' ...' * (len(names) > TOLD)}"
-        for what, names in faults.items()
-        if names
-    ]
-    if told:
-        raise EpicError(f"{checkpoint}: does not fit the model of {where}: {'; '.join(told)}")
+def _number(value: Any) -> int | None:
+    """A number that a checkpoint holds, or None for anything else."""
+    return value if type(value) is int and abs(value) < 2**53 else None

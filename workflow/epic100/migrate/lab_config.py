@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 from epic100.base.errors import EpicError
+from epic100.model.foreign_config import test_pipeline_of
 
 # Readers of videos or cut clips; here segments of whole videos are read. A lab that does so too has
 # steps of its own, since MMAction2's DecordInit takes the whole video for the segment.
@@ -43,9 +44,14 @@ def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
             "; this is one of MMAction2 0.x, rewrite it in the form of 1.x" if "data" in lab else ""
         )
         raise EpicError(f"{where}: expected `model` and `test_dataloader` of MMAction2 1.x{old}")
-    if not (lab.model.get("cls_head") or {}).get("num_classes"):
+    head = lab.model.get("cls_head") if isinstance(lab.model, dict) else None
+    if not isinstance(head, dict) or type(head.get("num_classes")) is not int:
         raise EpicError(f"{where}: model has no cls_head.num_classes; expected one head over pairs")
-    steps = lab.test_dataloader.dataset.get("pipeline") or []
+    steps = test_pipeline_of(lab) or []
+    if not isinstance(steps, list | tuple) or not all(
+        isinstance(step, dict) and isinstance(step.get("type"), str) for step in steps
+    ):
+        raise EpicError(f"{where}: its test pipeline is no list of steps, each with its `type`")
     translated, notes = _translate([dict(step) for step in steps], where)
     kinds = [step["type"] for step in translated]
     if not {"OpenSegment", "SampleFrames", "DecodeSegment", "PackActionInputs"} <= set(kinds):
@@ -98,7 +104,7 @@ def _step(step: dict[str, Any], where: str) -> dict[str, Any]:
     if kind == "SampleFrames":
         return {**step, "num_clips": 1, "test_mode": True}
     if kind == "ThreeCrop":  # one crop; three are asked for with `predict: crops:`
-        return {"type": "CenterCrop", "crop_size": step["crop_size"]}
+        return {"type": "CenterCrop", "crop_size": step.get("crop_size")}
     if kind == "PackActionInputs":
         return {"type": kind, "meta_keys": META_KEYS}
     if kind in SAME:

@@ -8,6 +8,8 @@ from mmengine.config import Config
 
 from epic100.base.errors import EpicError
 
+LONGEST = 500_000  # characters; a complete config of MMAction2 has some 10,000
+
 
 def parse_config(text: str, where: str, instead: str) -> Config:
     """Read the text of a complete config, as MMEngine puts it into checkpoints, without running it.
@@ -16,17 +18,21 @@ def parse_config(text: str, where: str, instead: str) -> Config:
     what to do then.
     """
     try:
+        if not isinstance(text, str) or len(text) > LONGEST:
+            raise ValueError(f"expected at most {LONGEST} characters of text")
         tree = ast.parse(text)
         values = {}
         for node in tree.body:
             if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
                 raise ValueError(f"line {node.lineno}")
             values[node.targets[0].id] = _value(node.value)
-    except (SyntaxError, ValueError) as error:
+        return Config(values)
+    except (
+        SyntaxError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError
+    ) as error:  # fmt: skip
         raise EpicError(
             f"{where}: its config cannot be read without running it ({error}); {instead}"
         ) from error
-    return Config(values)
 
 
 def _value(node: ast.expr) -> Any:

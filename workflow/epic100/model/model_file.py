@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import torch
 
@@ -15,6 +16,7 @@ from epic100.base.torch_file import read_tensors, write_tensors
 
 FORMAT = "epic100 model 1"
 HEAD_WEIGHT = "cls_head.fc2.weight"
+MOST_CLASSES = 10_000  # verbs or nouns; scores of all segments are made for each
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
             "rule train writes it; train again"
         )
     model = TrainedModel(**{f.name: content[f.name] for f in fields(TrainedModel)})
+    if fault := _fault(model):
+        raise EpicError(f"{path}: {fault}; expected a model as the rule train writes it")
     outputs = model.state_dict.get(HEAD_WEIGHT)
     if outputs is not None and len(outputs) != len(model.pairs):
         raise EpicError(
@@ -72,3 +76,31 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
             "pairs; the two are not of one training; train again"
         )
     return model
+
+
+def _fault(model: TrainedModel) -> str:
+    """What is not of the kind that `TrainedModel` says, or ""."""
+    sizes = (model.num_verbs, model.num_nouns)
+    if not all(type(size) is int and 0 < size <= MOST_CLASSES for size in sizes):
+        return f"its numbers of classes are {str(sizes)[:60]}"
+    if not isinstance(model.state_dict, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor)
+        for name, value in model.state_dict.items()
+    ):
+        return "its state_dict is no dict of tensors by name"
+    if not isinstance(model.config, str) or not isinstance(model.trained_on, dict):
+        return "its config is no text, or its trained_on no dict"
+    return pair_fault(model.pairs, *sizes)
+
+
+def pair_fault(pairs: Any, num_verbs: int, num_nouns: int) -> str:
+    """What is wrong with a pair table that a file holds, or ""."""
+    if not isinstance(pairs, list | tuple) or not pairs:
+        return "its pair table is no list of pairs"
+    for place, pair in enumerate(pairs):
+        whole = isinstance(pair, list | tuple) and all(type(value) is int for value in pair)
+        if not whole or len(pair) != 3 or not (
+            0 <= pair[0] < num_verbs and 0 <= pair[1] < num_nouns and 0 <= pair[2] < 2**53
+        ):  # fmt: skip
+            return f"pair {place} is {str(pair)[:60]}, not (verb, noun, count) within the classes"
+    return ""

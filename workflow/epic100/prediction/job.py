@@ -12,7 +12,7 @@ class Job:
     """What one process does; plain values, since it may travel as JSON.
 
     `videos`: by path as in the list `segments`, the stamp of its shard and its lines' numbers.
-    `device` as torch names it; `threads` of torch.
+    `device` as torch names it; `threads` of torch; `modules`: the config's section of that name.
     """
 
     model: str
@@ -28,6 +28,7 @@ class Job:
     device: str
     threads: int
     videos: dict[str, tuple[str, list[int]]]
+    modules: dict | None = None
 
     def to_json(self) -> str:
         """As text for `Job.from_json`."""

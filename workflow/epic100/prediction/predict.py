@@ -2,8 +2,10 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -47,6 +49,7 @@ def predict(
     video_root: str,
     index_dir: str,
     settings: PredictSettings,
+    modules: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `results/predictions/{split}.pt` for every segment of the clean list `segments`.
 
@@ -56,7 +59,8 @@ def predict(
     processes share, changes their last digits (by 1e-6). A split all of whose segments were dropped
     gives a file of no rows, not an error.
 
-    Raises EpicError where there are fewer GPUs than asked for, or a process fails.
+    `modules`: the config's section of that name. Raises EpicError where there are fewer GPUs than
+    asked for, or a process fails.
     """
     trained, model = load_model(model_path), digest(model_path)
     table = read_clean_list(segments)
@@ -72,6 +76,7 @@ def predict(
             str(model_path), str(segments), str(out), shards.run, video_root, index_dir,
             settings.clips, settings.crops, settings.batch_size, settings.workers,
             device="cpu", threads=torch.get_num_threads(), videos=todo,
+            modules=dict(modules or {}),
         )  # fmt: skip
         left = sum(len(lines) for _, lines in todo.values())
         bar = Progress(f"predict {split}", left, "segments")

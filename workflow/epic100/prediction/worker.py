@@ -1,19 +1,20 @@
 """Some videos of a split, one after the other, each into its shard."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
-from mmengine.utils import import_modules_from_strings
 from torch.utils.data import DataLoader
 
 from epic100.base.errors import EpicError
+from epic100.base.own_modules import use_modules
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.model.config_text import parse_config
-from epic100.model.model_file import TrainedModel, load_model
+from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipeline_of
+from epic100.model.foreign_model import build_foreign
+from epic100.model.model_file import load_model
 from epic100.prediction.job import Job
 from epic100.prediction.shards import Shards
 from epic100.prediction.views import mean_log_probs, view_pipeline
@@ -31,16 +32,17 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     init_default_scope("mmaction")
     torch.set_num_threads(job.threads)
     trained = load_model(job.model)
+    modules = use_modules(job.modules)
     config = parse_config(trained.config, str(job.model), "train it again with this workflow")
-    if imports := config.get("custom_imports"):  # a model of one's own registers itself there
-        import_modules_from_strings(**imports)
-    model = _model(config, trained).to(job.device)
+    cleaned = clean_model(config.get("model"), job.model, modules)
+    model = build_foreign(cleaned, trained.state_dict, "its config", job.model)
+    model = model.eval().to(job.device)
     if job.device == "cpu":  # twice as fast there; on GPUs not measured
         model.backbone.to(memory_format=torch.channels_last_3d)
     shards = Shards(job.out, job.run)
     steps = _batches(job)
     loader: DataLoader = DataLoader(
-        _dataset(config, job),
+        _dataset(config, job, modules),
         batch_sampler=[lines for _, lines, _ in steps],
         num_workers=job.workers,
         collate_fn=pseudo_collate,
@@ -48,6 +50,11 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     rows: list[torch.Tensor] = []
     for batch, (video, _, last) in zip(loader, steps, strict=True):
         rows.append(mean_log_probs(model, batch["inputs"], job.batch_size))
+        if rows[-1].shape[1] != len(trained.pairs):
+            raise EpicError(
+                f"{job.model}: its model gives {rows[-1].shape[1]} scores a segment, its pair "
+                f"table has {len(trained.pairs)} pairs; the two are not of one training"
+            )
         bad = (~rows[-1].isfinite().all(dim=1)).nonzero().flatten().tolist()
         if bad:
             raise EpicError(
@@ -70,24 +77,17 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
     ]
 
 
-def _model(config: Config, trained: TrainedModel) -> Any:
-    from mmaction.registry import MODELS
-
-    model = MODELS.build(config.model)
-    model.load_state_dict(trained.state_dict)
-    return model.eval()
-
-
-def _dataset(config: Config, job: Job) -> EpicSegmentVideoDataset:
+def _dataset(config: Config, job: Job, modules: Sequence[str]) -> EpicSegmentVideoDataset:
+    """The segments of the job; of the model file's dataset no more than the pipeline."""
     from mmaction.registry import DATASETS
 
-    spec = dict(config.test_dataloader.dataset)
-    spec.update(
-        ann_file=job.segments,
-        data_root=job.video_root,
-        pairs=None,
-        test_mode=True,
-        max_broken=0.0,  # a stand-in's scores would be submitted under another segment's name
-        pipeline=view_pipeline(spec["pipeline"], job.clips, job.crops, job.index_dir),
-    )
+    steps, _ = clean_pipeline(test_pipeline_of(config), job.model, modules)
+    spec = {
+        "type": "EpicSegmentVideoDataset",
+        "ann_file": job.segments,
+        "data_root": job.video_root,
+        "test_mode": True,
+        "max_broken": 0.0,  # a stand-in's scores would be submitted under another segment's name
+        "pipeline": view_pipeline(steps, job.clips, job.crops, job.index_dir),
+    }
     return DATASETS.build(spec)

@@ -8,10 +8,11 @@ table. A rank is the module `epic100.training.rank`; plain `torchrun` starts it 
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -24,6 +25,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from epic100.base.errors import EpicError, from_last_line
 from epic100.base.machine import usable_cores
+from epic100.base.own_modules import use_modules
 from epic100.training.device import choose_device
 from epic100.training.run import train
 from epic100.training.settings import TrainSettings
@@ -33,11 +35,21 @@ log = logging.getLogger(__name__)
 
 RANK = "epic100.training.rank"
 SAVE_SECONDS = 120  # for the others to finish a step and save, before they are killed
+MEMORY = "/dev/shm"  # node-local everywhere, which $TMPDIR may not be
+# The ranks meet through a file: without this the agent opens a port for them all the same.
+ONE_NODE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
-def launch(settings: TrainSettings, model_path: str | os.PathLike, **where: Any) -> None:
-    """Train as `train: device:` and `gpus:` say; the arguments are those of `run.train`.
+def launch(
+    settings: TrainSettings,
+    model_path: str | os.PathLike,
+    *,
+    modules: Mapping[str, Any] | None = None,
+    **where: Any,
+) -> None:
+    """Train as `train: device:` and `gpus:` say; `modules` is the config's section of that name,
+    the other arguments are those of `run.train`.
 
     Raises EpicError where the machine lacks the GPUs, and for whatever a process ends with: its
     own words, or the signal that killed it. A process that chose its exit code gives it to this
@@ -49,6 +61,7 @@ def launch(settings: TrainSettings, model_path: str | os.PathLike, **where: Any)
         local_weights(settings.load_from)  # a URL is fetched once, not by each process
     hidden = placement.device == "cpu" and gpus > 0  # MMEngine trains on any GPU that it sees
     if placement.processes == 1 and not hidden:
+        use_modules(modules)
         train(settings, model_path, **where)
         return
     paths = {
@@ -56,7 +69,7 @@ def launch(settings: TrainSettings, model_path: str | os.PathLike, **where: Any)
         for name, value in where.items()
     }
     job = {"settings": asdict(settings), "model_path": os.fspath(model_path), **paths}
-    job["launcher"] = os.getpid()
+    job |= {"launcher": os.getpid(), "modules": dict(modules or {})}
     cores = usable_cores()
     environment = {"OMP_NUM_THREADS": str(max(1, cores // placement.processes))}
     if hidden:
@@ -65,19 +78,51 @@ def launch(settings: TrainSettings, model_path: str | os.PathLike, **where: Any)
 
 
 def _start(job: dict, processes: int, environment: dict[str, str]) -> None:
-    with tempfile.TemporaryDirectory(prefix="epic100_ranks_") as logs, _environ(environment):
+    with _private_folder() as logs, _private_folder(MEMORY) as meeting:
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
             nproc_per_node=processes,
             run_id=uuid.uuid4().hex,
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",  # with the line above: --standalone
+            **_rendezvous(meeting),
             max_restarts=0,  # the workflow starts it again, and it resumes
             shutdown_timeout=SAVE_SECONDS,
             logs_specs=DefaultLogsSpecs(log_dir=logs, tee=Std.ALL),
             log_line_prefix_template="rank ${rank}: ",
         )
+        job = {**job, "store": os.path.join(meeting, "ranks")}
+        _run(config, job, {**ONE_NODE, **_loopback(), **environment})
+
+
+def _rendezvous(meeting: str) -> dict[str, Any]:
+    """How the launcher's agents find each other: the one agent of this node, through a file.
+
+    torchrun's own choice is a store that listens on all of the node's addresses and unpickles what
+    anyone puts into it. Over several nodes take its `static` rendezvous, which unpickles nothing.
+    """
+    endpoint = os.path.join(meeting, "agents")
+    return {
+        "rdzv_backend": "c10d",
+        "rdzv_endpoint": endpoint,
+        "rdzv_configs": {"store_type": "file"},
+    }
+
+
+def _private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
+    """A folder that no other user may enter (0700); `parent` where it can be written to."""
+    usable = parent is not None and os.access(parent, os.W_OK | os.X_OK)
+    return tempfile.TemporaryDirectory(prefix="epic100_ranks_", dir=parent if usable else None)
+
+
+def _loopback() -> dict[str, str]:
+    """Variables that keep gloo and NCCL off the network, unless the user names an interface."""
+    names = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
+    wanted = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+    return {key: names[0] for key in wanted if names and key not in os.environ}
+
+
+def _run(config: LaunchConfig, job: dict, environment: dict[str, str]) -> None:
+    with _environ(environment):
         try:
             with _forwarding():
                 elastic_launch(config, sys.executable)("-u", "-P", "-m", RANK, repr(job))

@@ -28,15 +28,23 @@ def main(job: dict) -> None:
     _end_with(job.pop("launcher", os.getppid()))
     # Of a 1x1x1 weight alone, whose layout has two names.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    from epic100.base.own_modules import use_modules
     from epic100.training.run import train
     from epic100.training.settings import TrainSettings
 
     settings = TrainSettings.from_section(job.pop("settings"))
+    use_modules(job.pop("modules", None))
+    store = job.pop("store", None)  # of one node; torchrun's own port where there is none
     several = int(os.environ["WORLD_SIZE"]) > 1
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if several:  # before MMEngine does, whose way asks for a GPU, which a CPU build refuses
-        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        torch.distributed.init_process_group(
+            "nccl" if torch.cuda.is_available() else "gloo",
+            init_method=f"file://{store}" if store else "env://",
+            rank=int(os.environ["RANK"]),
+            world_size=int(os.environ["WORLD_SIZE"]),
+        )
     try:
         train(settings, job.pop("model_path"), **job)
     except EpicError as error:  # `record` keeps its text for the launcher

@@ -1,0 +1,256 @@
+"""Model files and checkpoints that would run code, open files or take the machine when used.
+
+Each attack is a file of plain data: no pickle of it does anything when it is loaded.
+"""
+
+import pickle
+import resource
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+import epic100.clips.registered
+import epic100.model.registered  # noqa: F401
+from epic100.base.errors import EpicError
+from epic100.migrate.checkpoint import migrate_model
+from epic100.model.config_text import parse_config
+from epic100.model.foreign_config import STEPS, clean_model, clean_pipeline
+from epic100.model.foreign_model import build_foreign
+from epic100.model.model_file import TrainedModel, load_model, save_model
+from epic100.prediction.job import Job
+from epic100.prediction.worker import predict_videos
+from support.small_model import MODEL, STEP_LIST, small_weights
+
+PAIRS = [(0, 1, 5), (2, 3, 4)]
+SHELL = {"type": "os.system", "command": "touch ran"}
+ABOUT = {"split": "train", "segments": 9, "epochs": 1, "seed": 0, "load_from": None}
+
+
+def text(model=MODEL, steps=STEP_LIST, **more) -> str:
+    """The text of a config, as it is inside files."""
+    loader = {"dataset": {"type": "EpicSegmentVideoDataset", "pipeline": steps}}
+    values = {"model": model, "test_dataloader": loader, "default_scope": "mmaction"} | more
+    return "".join(f"{name} = {value!r}\n" for name, value in values.items())
+
+
+def changed(where: str, value, model=MODEL) -> dict:
+    """The model with another value at a dotted place."""
+    first, _, rest = where.partition(".")
+    return {**model, first: changed(rest, value, model[first]) if rest else value}
+
+
+def predict_with(config: str) -> None:
+    """What the rule predict does with a model file that has this config."""
+    save_model(TrainedModel(small_weights(), PAIRS, 97, 300, config, ABOUT), "model.pth")
+    predict_videos(
+        Job("model.pth", "val.txt", "val.pt", "run", ".", ".", 1, 1, 1, 0, "cpu", 1,
+            {"P01/P01_01.MP4": ("stamp", [0])}),
+        lambda count: None,
+    )  # fmt: skip
+
+
+def migrate_with(config: str) -> None:
+    """What `python -m epic100.migrate model` does with a checkpoint that has this config."""
+    torch.save({"state_dict": small_weights(), "meta": {"cfg": config}}, "lab.pth")
+    migrate_model("lab.pth", "out.pth", [pair[:2] for pair in PAIRS], counts=Counter())
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A folder to work in, which no attack may leave a trace in."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    assert not Path("ran").exists(), "the file ran code"
+
+
+@pytest.mark.parametrize("use", [predict_with, migrate_with])
+@pytest.mark.parametrize(
+    "config",
+    [
+        text(model=SHELL),
+        text(model=changed("backbone", SHELL)),
+        text(model=changed("backbone.norm_cfg", SHELL)),
+        text(model=changed("cls_head.loss_cls", [SHELL])),
+        text(model=changed("data_preprocessor", {"type": "builtins.exec", "object": "open('r')"})),
+        text(model=changed("cls_head.type", "mmengine.fileio.load")),
+        text(model=changed("backbone", SHELL | {"_scope_": "os", "type": "system"})),
+        text(model=changed("backbone._scope_", "planted")),
+        text(model=changed("backbone.type", "planted.Backbone")),
+        text(model=changed("backbone.type", "torchvision.resnet50")),
+        text(model=changed("backbone.type", "timm.resnet50")),
+        text(model=changed("backbone.type", ["X3D"])),
+        text(model=changed("backbone.type", {"type": "X3D"})),
+        text(model=changed("backbone.type", None)),
+        text(model=changed("type", "Linear")),
+        text(model=changed("type", "CLIPSimilarity")),
+        text(model=changed("type", "VindLUVQA")),
+        text(model=[MODEL]),
+        text(model="Recognizer3D"),
+        text(steps=[*STEP_LIST[:3], SHELL, *STEP_LIST[3:]]),
+        text(steps=[*STEP_LIST[:-1], SHELL]),
+        text(steps="os.system"),
+        text(steps=[["OpenSegment"]]),
+        text(steps=[{"type": "LoadRGBFromFile"}]),
+    ],
+    ids=range(24),
+)
+def test_a_type_that_is_none_of_ours_is_one_clear_error_and_nothing_runs(use, config):
+    Path("planted.py").write_text("open('ran', 'w')\n")
+    with pytest.raises(EpicError, match=r"(model|lab)\.pth.*(expected|none of those|no list)"):
+        use(config)
+
+
+@pytest.mark.parametrize("use", [predict_with, migrate_with])
+def test_a_module_that_a_file_names_is_not_imported(use, monkeypatch, folder):
+    Path("planted.py").write_text("open('ran', 'w')\n")
+    monkeypatch.syspath_prepend(str(folder))
+    imports = {"imports": ["planted"], "allow_failed_imports": False}
+    config = text(custom_imports=imports)
+    if use is migrate_with:
+        use(config)
+        assert "planted" not in load_model("out.pth").config
+    else:
+        with pytest.raises(EpicError, match="val.txt: no such segment list"):
+            use(config)  # all that is missing by then
+
+
+@pytest.mark.parametrize(
+    "place, value",
+    [
+        ("backbone.pretrained", "evil.pkl"),
+        ("backbone.init_cfg", {"type": "Pretrained", "checkpoint": "evil.pkl"}),
+        ("cls_head.init_cfg", [{"type": "os.system", "command": "touch ran"}]),
+        ("cls_head.loss_cls", {"type": "LogitAdjustedLoss", "pairs": "/etc/passwd"}),
+        ("data_preprocessor.mean", "http://127.0.0.1:1/x"),
+        ("backbone.pretrained", "http://127.0.0.1:1/x.pth"),
+        ("init_cfg", "torchvision://resnet50"),
+    ],
+)
+def test_what_names_a_file_is_left_out_of_the_model_and_said(place, value):
+    cleaned = clean_model(changed(place, value), "model.pth")
+    assert len(cleaned.dropped) == 1 and place in cleaned.dropped[0]
+    for forbidden in ("evil", "passwd", "127.0.0.1", "torchvision", "os.system"):
+        assert forbidden not in str(cleaned.spec)
+
+
+def test_a_head_that_loads_a_pickle_gets_no_name_of_one():
+    class Touch:
+        def __reduce__(self):
+            return (eval, ("open('ran', 'w')",))
+
+    Path("evil.pkl").write_bytes(pickle.dumps(Touch()))
+    head = {"type": "UniFormerHead", "num_classes": 2, "in_channels": 4, "channel_map": "evil.pkl"}
+    with pytest.raises(EpicError, match="does not fit the model of its config"):
+        predict_with(text(model=changed("cls_head", head)))
+
+
+def test_of_the_file_s_dataset_nothing_is_built():
+    pose = {"type": "PoseDataset", "ann_file": "evil.pkl", "pipeline": STEP_LIST}
+    config = text().replace("'EpicSegmentVideoDataset'", "'PoseDataset', 'ann_file': 'evil.pkl'")
+    assert pose["type"] in config
+    with pytest.raises(EpicError, match="val.txt: no such segment list"):
+        predict_with(config)
+
+
+@pytest.mark.parametrize(
+    "place, value",
+    [
+        ("cls_head.num_classes", 10**9),
+        ("cls_head.in_channels", 10**5),
+        ("backbone.gamma_d", 1e9),
+        ("backbone.gamma_d", 1e5),
+        ("backbone.gamma_w", 9e4),
+        ("backbone.gamma_b", 99999),
+        ("backbone.gamma_d", float("nan")),
+        ("backbone.gamma_d", float("inf")),
+        ("data_preprocessor.mean", [1.0] * 30_000),
+    ],
+)
+def test_a_model_larger_than_its_weights_takes_neither_memory_nor_time(place, value):
+    started = time.monotonic()
+    with pytest.raises(EpicError, match="at most|larger|cannot be built|does not fit"):
+        cleaned = clean_model(changed(place, value), "model.pth")
+        build_foreign(cleaned, small_weights(), "its config", "model.pth")
+    assert time.monotonic() - started < 60
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 3 * 2**20  # KiB
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"type": "Resize", "scale": (10**6, 10**6)},
+        {"type": "SampleFrames", "clip_len": 10**7},
+        {"type": "DecodeSegment", "short_side": 65536},
+        {"type": "CenterCrop", "crop_size": float("inf")},
+        {"type": "Resize", "scale": [[[[1]]] * 9] * 9000},
+    ],
+)
+def test_a_step_that_asks_for_gigabytes_is_refused(step):
+    with pytest.raises(EpicError, match=r"model\.pth: .*(at most|larger)"):
+        clean_pipeline([step], "model.pth")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "import os; os.system('touch ran')", "model = __import__('os').system('touch ran')",
+        "model = [open(x, 'w') for x in ('ran',)]", "model = dict(**open('ran', 'w'))",
+        "model = " + "[" * 5000, "model = " + "-" * 200_000 + "1",
+        "model = " + "1+" * 50_000 + "1",
+        "model = {" + "'a': {" * 90 + "}" * 91, "x = " + "9" * 10_000, "x" * 600_000,
+        "model = dict(5)",
+        "model = {[]: 1}", "filename = 'a'", "a.b = 1", "model = f'{1}'", "\x00", "model: int",
+        "model = dict(1, 2)", "model = {**5}", "pretty_text = 1", 5, None, b"model = 1",
+    ],
+)  # fmt: skip
+def test_a_config_that_is_more_than_names_and_values_is_one_clear_error(config):
+    with pytest.raises(EpicError, match=r"^model\.pth: its (config cannot be read|`model` is no)"):
+        clean_model(parse_config(config, "model.pth", "x").get("model"), "model.pth")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_verbs": 10**9}, {"num_nouns": -1}, {"num_verbs": "97"}, {"pairs": []},
+        {"pairs": [(0, 1, 5), (97, 0, 1)]}, {"pairs": [(0, 1), (2, 3)]}, {"pairs": 7},
+        {"pairs": [(0, 1, 10**30), (1, 1, 1)]}, {"state_dict": [1]}, {"state_dict": {"a": 1}},
+        {"config": 7}, {"trained_on": [1]},
+    ],
+)  # fmt: skip
+def test_a_model_file_whose_fields_are_of_another_kind_is_one_clear_error(change):
+    fields = {"state_dict": small_weights(), "pairs": PAIRS, "num_verbs": 97, "num_nouns": 300,
+              "config": text(), "trained_on": ABOUT}  # fmt: skip
+    torch.save({"format": "epic100 model 1", **fields, **change}, "model.pth")
+    with pytest.raises(EpicError, match=r"model\.pth: "):
+        load_model("model.pth")
+
+
+def test_the_user_s_own_modules_are_built_once_the_config_names_them(monkeypatch, folder):
+    Path("my_models.py").write_text(
+        "from mmaction.registry import MODELS, TRANSFORMS\n"
+        "from mmaction.models import X3D\n"
+        "from mmcv.transforms import BaseTransform\n"
+        "@MODELS.register_module(force=True)\nclass MyX3D(X3D):\n    pass\n"
+        "@TRANSFORMS.register_module(force=True)\nclass MyStep(BaseTransform):\n"
+        "    def transform(self, results):\n        return results\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    import my_models  # noqa: F401
+
+    mine, step = changed("backbone.type", "MyX3D"), [{"type": "MyStep"}]
+    with pytest.raises(EpicError, match="'MyX3D', which is none .*`modules: imports:`"):
+        clean_model(mine, "model.pth")
+    with pytest.raises(EpicError, match="'MyStep', which is none .*`modules: imports:`"):
+        clean_pipeline(step, "model.pth")
+    assert clean_model(mine, "model.pth", ["my_models"]).spec == mine
+    assert clean_pipeline(step, "model.pth", ["my_models"]) == (step, [])
+
+
+def test_every_step_of_the_list_is_a_step_of_ours_or_mmaction2_s():
+    from mmaction.registry import TRANSFORMS
+
+    for name in STEPS:
+        assert TRANSFORMS.get(name).__module__.startswith(("epic100.", "mmaction.", "mmcv.")), name
