@@ -177,7 +177,10 @@ class _Walk:
 
     def _text(self, text: str, name: str) -> str | None:
         names_file = re.search(r"[/\\.~:$%]", text) or len(text) > 200 or not text.isprintable()
-        return self._drop(text, name) if names_file or Path(text).is_file() else text
+        if not names_file and not Path(text).is_file():
+            return text
+        self._drop(text, name)
+        return None
 
     def _drop(self, item: Any, name: str) -> None:
         self.dropped.append(f"{name} = {printable(str(item))[:80]}")

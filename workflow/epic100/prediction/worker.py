@@ -35,8 +35,8 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     modules = use_modules(job.modules)
     config = parse_config(trained.config, str(job.model), "train it again with this workflow")
     cleaned = clean_model(config.get("model"), job.model, modules)
-    model = build_foreign(cleaned, trained.state_dict, "its config", job.model)
-    model = model.eval().to(job.device)
+    built = build_foreign(cleaned, trained.state_dict, "its config", job.model)
+    model: Any = built.eval().to(job.device)
     if job.device == "cpu":  # twice as fast there; on GPUs not measured
         model.backbone.to(memory_format=torch.channels_last_3d)
     shards = Shards(job.out, job.run)
