@@ -46,8 +46,10 @@ def _value(node: ast.expr) -> Any:
             value |= {keyword.arg: more} if keyword.arg else _mapping(more, node)
         return value
     if isinstance(node, ast.Dict):
+        if None in node.keys:  # {**other}, which MMEngine does not write
+            raise ValueError(f"line {node.lineno}")
         items = zip(node.keys, node.values, strict=True)
-        return {_value(key) if key else None: _value(item) for key, item in items}
+        return {_value(key): _value(item) for key, item in items if key}
     if isinstance(node, (ast.List, ast.Tuple)):
         values = [_value(item) for item in node.elts]
         return values if isinstance(node, ast.List) else tuple(values)

@@ -1,6 +1,7 @@
 """Some videos of a split, one after the other, each into its shard."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from mmengine.config import Config
