@@ -216,7 +216,7 @@ def test_a_config_that_is_more_than_names_and_values_is_one_clear_error(config):
 @pytest.mark.parametrize(
     "change",
     [
-        {"num_verbs": 10**9}, {"num_nouns": -1}, {"num_verbs": "97"}, {"pairs": []},
+        {"num_verbs": 10**9}, {"num_nouns": -1}, {"num_verbs": "97"}, {"pairs": ()},
         {"pairs": [(0, 1, 5), (97, 0, 1)]}, {"pairs": [(0, 1), (2, 3)]}, {"pairs": 7},
         {"pairs": [(0, 1, 10**30), (1, 1, 1)]}, {"state_dict": [1]}, {"state_dict": {"a": 1}},
         {"config": 7}, {"trained_on": [1]},

@@ -15,6 +15,7 @@ from mmaction.registry import DATASETS
 
 from epic100.base.errors import EpicError
 from epic100.clips.broken_clips import BrokenClips
+from epic100.clips.time_limit import time_limit
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import NO_LABEL, read_segments
 from epic100.video.reader import FrameError
@@ -37,6 +38,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         seed: with the epoch and the sample's number it decides all augmentation, so results depend
             neither on the number of workers nor on where a run was resumed.
         max_broken: share of clips that may fail to decode.
+        clip_seconds: a clip that takes longer counts as one that does not decode; 0 is no limit.
         part: take only so many segments, spread evenly over the list, the same each time; None is
             all.
 
@@ -59,12 +61,14 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         seed: int = 0,
         test_mode: bool = False,
         max_broken: float = 0.01,
+        clip_seconds: float = 600.0,
         part: int | None = None,
         **kwargs: Any,
     ):
         self.pairs_file = pairs
         self.seed = seed
         self.max_broken = max_broken
+        self.clip_seconds = clip_seconds
         self.part = part
         # Shared memory: persistent workers must see a new epoch that is set in the main process.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
@@ -145,7 +149,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             np.random.seed(np.random.SeedSequence(entropy).generate_state(4))
             self.broken.draw()
             try:
-                sample = super().prepare_data(segment)
+                with time_limit(self.clip_seconds):
+                    sample = super().prepare_data(segment)
             except FrameError as error:
                 self.broken.add(segment, self.narration_id, error)
                 last = error

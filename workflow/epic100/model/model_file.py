@@ -95,7 +95,7 @@ def _fault(model: TrainedModel) -> str:
 
 def pair_fault(pairs: Any, num_verbs: int, num_nouns: int) -> str:
     """What is wrong with a pair table that a file holds, or ""."""
-    if not isinstance(pairs, list | tuple) or not pairs:
+    if not isinstance(pairs, list | tuple):
         return "its pair table is no list of pairs"
     for place, pair in enumerate(pairs):
         whole = isinstance(pair, list | tuple) and all(type(value) is int for value in pair)

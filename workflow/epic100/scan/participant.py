@@ -186,7 +186,7 @@ class _Job:
                 left.unlink(missing_ok=True)
         command = [*worker, str(self._path), str(self._kept)]
         command += ["--seconds", str(self.video.duration), "--fps", str(self.video.fps)]
-        command += ["--quick"] * self._quick
+        command += ["--quick"] * self._quick + ["--max-pixels", str(limits.max_pixels)]
         if self._old is not None:
             command += ["--add-table", str(self._old)]
         reason = run_decoder(

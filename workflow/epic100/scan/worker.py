@@ -24,7 +24,7 @@ from epic100.scan.oddities import hints, pauses
 from epic100.scan.proof import refusal
 from epic100.scan.stream_pass import StreamPass
 from epic100.video.decoder_process import own_faults
-from epic100.video.ffmpeg import error_text, picture_stream
+from epic100.video.ffmpeg import MAX_PIXELS, error_text, limit_pixels, picture_stream
 from epic100.video.index import VideoIndex
 from epic100.video.mp4_boxes import boxes_of
 from epic100.video.mp4_clock import read_clock
@@ -51,11 +51,13 @@ def inspect(
     quick: bool = False,
     seconds: float = 0.0,
     fps: float = 0.0,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[ScanRow, VideoIndex | None]:
     """Decode `path` whole, on one thread; returns (ScanRow, VideoIndex or None).
 
     One thread, so that an error belongs to the packet that gave it. `quick` reads all packets and
-    decodes key frames alone. `seconds`, `fps`: what the sheet has, 0 if not known.
+    decodes key frames alone. `seconds`, `fps`: what the sheet has, 0 if not known. Pictures of more
+    than `max_pixels` are not decoded.
     Raises MemoryError where the decoder asks for too much, DiskError where the disk fails.
     """
     try:
@@ -63,7 +65,7 @@ def inspect(
     except OSError as error:
         return ScanRow(video_id, UNREADABLE, reason=f"cannot open: {error.strerror}"), None
     with contextlib.closing(file):
-        return _inspect(file, video_id, progress, quick, Promise(fps, seconds))
+        return _inspect(file, video_id, progress, quick, Promise(fps, seconds), max_pixels)
 
 
 def _inspect(
@@ -72,6 +74,7 @@ def _inspect(
     progress: Callable[[int], None],
     quick: bool,
     promise: Promise,
+    max_pixels: int,
 ) -> tuple[ScanRow, VideoIndex | None]:
     try:
         container = av.open(file, "r")
@@ -84,6 +87,8 @@ def _inspect(
             return ScanRow(video_id, UNREADABLE, reason="no video stream"), None
         if stream.codec_context is None:
             return ScanRow(video_id, UNREADABLE, reason="no decoder for its video stream"), None
+        if too_large := limit_pixels(stream, max_pixels):
+            return ScanRow(video_id, UNREADABLE, reason=too_large), None
         reading = StreamPass(file, container, stream, quick)
         reading.run(progress)
         nothing = reading.why_nothing()
@@ -206,6 +211,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="read packets, decode key frames only")
     parser.add_argument("--seconds", type=float, default=0.0, help="how long the video should be")
     parser.add_argument("--fps", type=float, default=0.0, help="the rate that it should have")
+    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="of a picture")
     parser.add_argument("--add-table", type=Path, help="a result of before that has no packets")
     with own_faults():
         options = parser.parse_args()
@@ -223,6 +229,7 @@ def main() -> None:
                 options.quick,
                 options.seconds,
                 options.fps,
+                options.max_pixels,
             )
         arrays = {"row": np.array(row.to_json())} | (index.to_arrays() if index else {})
         with atomic_path(options.out) as temporary:

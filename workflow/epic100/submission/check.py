@@ -6,7 +6,10 @@ Lines that start with HINT are no errors to the server, but seldom meant.
 import json
 import math
 import os
+import re
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,12 +17,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from epic100.base.names import printable
+
 MEMBER = "test.json"
 VERSION = "0.2"
 CHALLENGE = "action_recognition"
 OUTPUTS = ("verb_output", "noun_output")
 HINT = "hint: "
-LARGEST = 2**30  # bytes of test.json; those of EPIC-100 test are 0.1 GiB, a zip can claim anything
+LARGEST = 2**28  # bytes of test.json; that of EPIC-100 test has some 100 MiB
+# Objects and lists, and longest number: each object takes hundred times its bytes in memory.
+MOST_OPENED, MOST_VALUES, LONGEST_NUMBER = 200_000, 10_000_000, 64
+MOST_SHOWN = 20  # problems of one kind
 
 _SLS = ("sls_pt", "sls_tl", "sls_td")
 _SMALLEST = math.log(1.4e-45)  # below it a float32 is 0
@@ -91,15 +99,25 @@ def check_zip(
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
             if members != [MEMBER]:
-                return [f"{path}: holds {members}, expected exactly one member, {MEMBER}"]
-            size = archive.getinfo(MEMBER).file_size
-            if size > LARGEST:
-                return [f"{path}: {MEMBER} is {size / 2**30:.1f} GiB unpacked, expected below 1"]
-            text = archive.read(MEMBER).decode("utf-8")
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        return [f"{path}: not a zip file, or a truncated or damaged one ({error})"]
+                held = _short(str(members[:5]))
+                return [f"{path}: holds {held}, expected exactly one member, {MEMBER}"]
+            how = archive.getinfo(MEMBER).compress_type
+            if how not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                return [f"{path}: {MEMBER} is packed by method {how}, expected stored or deflated"]
+            with archive.open(MEMBER) as member:  # what it claims of its size is not believed
+                claimed = archive.getinfo(MEMBER).file_size
+                data = member.read(LARGEST + 1) if claimed <= LARGEST else b""
+            if max(claimed, len(data)) > LARGEST:
+                return [f"{path}: {MEMBER} is over {LARGEST >> 20} MiB unpacked, expected less"]
+            if fault := _beyond(data):
+                return [f"{path}: {MEMBER} {fault}"]
+            text = data.decode("utf-8")
+            del data
     except UnicodeDecodeError as error:
         return [f"{path}: {MEMBER} is not UTF-8 ({error})"]
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError,
+            RuntimeError, ValueError, OverflowError, struct.error) as error:  # fmt: skip
+        return [f"{path}: not a zip file, or a truncated or damaged one ({error})"]
 
     reader = _Reader(num_verbs, num_nouns)
     try:
@@ -112,14 +130,15 @@ def check_zip(
         return [f"{path}: {MEMBER} is a JSON {type(content).__name__}, expected an object"]
     for key, wanted in (("version", VERSION), ("challenge", CHALLENGE)):
         if content.get(key) != wanted:
-            problems.append(f'"{key}" is {json.dumps(content.get(key))}, expected "{wanted}"')
+            found = _short(json.dumps(content.get(key), default=str))
+            problems.append(f'"{key}" is {found}, expected "{wanted}"')
     problems += sls_problems({key: content[key] for key in content if key.startswith("sls_")})
     problems += [
-        f'"{key}" is no field of a submission'
+        f'"{_short(key)}" is no field of a submission'
         for key in content
         if key not in ("version", "challenge", "results") and not key.startswith("sls_")
     ]
-    problems += [f"{key} appears twice in one object" for key in reader.duplicates]
+    problems += [f"{_short(key)} appears twice in one object" for key in reader.duplicates]
     problems += [f"{name} is no number of JSON" for name in sorted(reader.constants)]
     results = content.get("results")
     if not isinstance(results, dict):
@@ -128,14 +147,33 @@ def check_zip(
     return [*problems, *faults, *check(entries, expected_ids, num_verbs, num_nouns)]
 
 
+def _beyond(data: bytes) -> str:
+    """What in the text of a test.json would take more memory or time than any honest one, or ""."""
+    opened = data.count(b"{") + data.count(b"[")
+    if opened > MOST_OPENED:
+        return f"has {opened} objects and lists, expected at most {MOST_OPENED}"
+    if (values := data.count(b",")) > MOST_VALUES:
+        return f"has {values} values, expected at most {MOST_VALUES}"
+    if not data.isascii() and len(data) > 2**24:  # one letter makes the text four times as large
+        return "is no plain ASCII, as json.dumps writes it"
+    if re.search(rb"[0-9]{%d}" % LONGEST_NUMBER, data):
+        return f"has a number of more than {LONGEST_NUMBER} digits"
+    return ""
+
+
+def _short(text: str) -> str:
+    """What a file holds, for a line on a terminal."""
+    return printable(text if len(text) <= 80 else f"{text[:77]}...")
+
+
 def sls_problems(levels: Mapping[str, Any]) -> list[str]:
     """Problems of the supervision levels `sls_pt`, `sls_tl`, `sls_td`: integers from 0 to 5."""
     problems = [f'"{key}" is missing, expected 0 to 5' for key in _SLS if key not in levels]
     for key, level in levels.items():
         if key not in _SLS:
-            problems.append(f'"{key}" is no supervision level, expected {", ".join(_SLS)}')
+            problems.append(f'"{_short(key)}" is no supervision level, expected {", ".join(_SLS)}')
         elif type(level) is not int or not 0 <= level <= 5:
-            problems.append(f'"{key}" is {level!r}, expected an integer from 0 to 5')
+            problems.append(f'"{key}" is {_short(repr(level))}, expected an integer from 0 to 5')
     return problems
 
 
@@ -157,7 +195,8 @@ class _Reader:
                 return _float32(values)
         unique = dict(pairs)
         if len(unique) < len(pairs):
-            self.duplicates += [key for key, count in Counter(keys).items() if count > 1]
+            twice = [key for key, count in Counter(keys).items() if count > 1]
+            self.duplicates += twice[: MOST_SHOWN - len(self.duplicates)]
         return unique
 
     def constant(self, name: str) -> float:
@@ -227,6 +266,6 @@ def _chosen(names: Sequence[str], mask: torch.Tensor) -> list[str]:
 
 
 def _some(names: Sequence[Any]) -> str:
-    shown = ", ".join(str(name) for name in names[:3])
+    shown = ", ".join(_short(str(name)) for name in names[:3])
     more = ", ..." if len(names) > 3 else ""
     return f"{len(names)} segment{'s' * (len(names) != 1)} ({shown}{more})"

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.machine import limit_process
+from epic100.video.ffmpeg import MAX_PIXELS
 from epic100.video.sheet import Video
 
 POLL_SECONDS = 0.2
@@ -43,12 +44,14 @@ class ScanLimits:
 
     `stall_seconds`: without a further frame. A video's total limit is `min_seconds` plus its
     length times `seconds_per_second`. `memory_mib`: address space of the decoder (0: no limit).
+    `max_pixels` of a picture: larger ones are not decoded.
     """
 
     stall_seconds: float = 60.0
     min_seconds: float = 300.0
     seconds_per_second: float = 2.0
     memory_mib: int = 8192
+    max_pixels: int = MAX_PIXELS
 
     def total(self, video: Video) -> float:
         """Seconds that this video may take in all."""

@@ -3,11 +3,29 @@
 import av
 from av.container import InputContainer
 
+MAX_PIXELS = 2**24  # of a picture: 5.3K has 15.9 million; a clip of 8192 x 8192 takes 2.7 GiB
+
 
 def picture_stream(container: InputContainer) -> av.VideoStream | None:
     """The stream with the pictures: where there are several, FFmpeg's choice (the default one)."""
     stream = container.streams.best("video")
     return stream if isinstance(stream, av.VideoStream) else None
+
+
+def limit_pixels(stream: av.VideoStream, most: int) -> str:
+    """Let the decoder refuse pictures of more pixels than `most`.
+
+    Returns:
+        What is wrong with the size that the file states, or "".
+    """
+    context = stream.codec_context
+    context.options = {**context.options, "max_pixels": str(most)}
+    if context.width * context.height <= most:
+        return ""
+    return (
+        f"its pictures of {context.width}x{context.height} are larger than {most} pixels "
+        "(`scan: max_pixels:`)"
+    )
 
 
 def error_text(error: Exception) -> str:

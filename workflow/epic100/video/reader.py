@@ -19,7 +19,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 
 from epic100.base.errors import EpicError
-from epic100.video.ffmpeg import picture_stream
+from epic100.video.ffmpeg import MAX_PIXELS, limit_pixels, picture_stream
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.packet_table import PacketTable
 from epic100.video.watched_file import WatchedFile
@@ -42,12 +42,19 @@ class VideoReader:
     """
 
     def __init__(
-        self, path: str | os.PathLike, index: VideoIndex | None = None, watched: bool = False
+        self,
+        path: str | os.PathLike,
+        index: VideoIndex | None = None,
+        watched: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ):
         self.path, self._watched = Path(path), watched
         self.index = index or build_index(path)
         self._open()
         self._refuse_another(self.index.table)
+        # A scan has refused what is too large by the config's own limit.
+        if index is None and (fault := limit_pixels(self._stream, max_pixels)):
+            raise FrameError(f"{self.path}: {fault}")
         self.size = self._stream.codec_context.height, self._stream.codec_context.width
         # Kept: a new one for each frame would build its tables anew, and start threads.
         self._reformatter = VideoReformatter()

@@ -1,0 +1,107 @@
+"""Videos that would fill the memory or never come."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from mmengine.registry import init_default_scope
+
+import epic100.clips.registered  # noqa: F401
+from epic100.clips.dataset import EpicSegmentVideoDataset
+from epic100.clips.time_limit import time_limit
+from epic100.scan import scan_participant
+from epic100.video.decoder_process import ScanLimits
+from epic100.video.reader import FrameError, VideoReader
+from epic100.video.sheet import Video
+
+FILM = Video("P01_01", "P01", "train", 50.0, 3.0)
+STEPS = [
+    {"type": "OpenSegment"},
+    {"type": "SampleFrames", "clip_len": 2, "frame_interval": 1, "num_clips": 1},
+    {"type": "DecodeSegment", "short_side": 32},
+    {"type": "FormatShape", "input_format": "NCTHW"},
+    {"type": "PackActionInputs"},
+]
+
+
+@pytest.fixture(scope="module")
+def huge(tmp_path_factory) -> Path:
+    """Three grey pictures of 67 million pixels in some kilobytes."""
+    path = tmp_path_factory.mktemp("huge") / "videos/P01/P01_01.MP4"
+    path.parent.mkdir(parents=True)
+    with av.open(path, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=50)
+        stream.width = stream.height = 8176
+        frame = av.VideoFrame(8176, 8176, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes([128]) * plane.buffer_size)
+        for number in range(2):
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert path.stat().st_size < 2**21
+    return path
+
+
+def test_a_video_of_huge_pictures_is_unreadable_with_its_size(huge, tmp_path):
+    (row,) = scan_participant([FILM], huge.parents[1], tmp_path / "P01.tsv",
+                              tmp_path / "P01.index.npz")  # fmt: skip
+    assert row.status == "unreadable"
+    assert "pictures of 8176x8176 are larger than 16777216 pixels" in row.reason
+
+
+def test_the_limit_is_a_setting(huge, tmp_path):
+    limits = ScanLimits(max_pixels=2**27)
+    (row,) = scan_participant([FILM], huge.parents[1], tmp_path / "P01.tsv",
+                              tmp_path / "P01.index.npz", limits=limits)  # fmt: skip
+    assert row.status == "ok"
+
+
+def test_a_reader_without_a_scan_refuses_huge_pictures_before_it_decodes(huge):
+    with pytest.raises(FrameError, match=r"P01_01\.MP4: its pictures of 8176x8176 are larger"):
+        VideoReader(huge)
+
+
+def test_a_clip_that_waits_for_a_pipe_is_given_up_and_others_stand_in(lab, tmp_path):
+    lines = Path(f"{lab.results}/clean/train.txt").read_text().splitlines()
+    root = tmp_path / "videos"
+    (root / "P99").mkdir(parents=True)
+    for folder in Path(lab.root).iterdir():
+        (root / folder.name).symlink_to(folder)
+    os.mkfifo(root / "P99/P99_01.MP4")
+    (tmp_path / "train.txt").write_text(
+        "\n".join(["P99/P99_01.MP4 0 50 0 0 P99_01_0", *lines]) + "\n"
+    )
+    init_default_scope("mmaction")
+    dataset = EpicSegmentVideoDataset(str(tmp_path / "train.txt"), STEPS, data_root=str(root),
+                                      test_mode=True, max_broken=1.0, clip_seconds=1.0)  # fmt: skip
+    started = time.monotonic()
+    sample = dataset[0]
+    assert 2 <= time.monotonic() - started < 30  # twice the segment itself, then another one
+    assert sample["data_samples"].broken and sample["inputs"].shape[1] == 3
+
+
+@pytest.mark.parametrize("work", ["while True: pass", "import time; time.sleep(60)"])
+def test_a_block_that_spins_or_waits_ends_at_its_limit_and_leaves_no_alarm(work):
+    program = (
+        "import signal, time; from epic100.clips.time_limit import time_limit\n"
+        "try:\n"
+        "    with time_limit(0.2):\n"
+        f"        {work}\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+        "time.sleep(1.5); print(signal.getsignal(signal.SIGALRM) == signal.SIG_DFL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          timeout=60)  # fmt: skip
+    assert done.stdout == "FrameError not read within 0.2 s\nTrue\n", done.stderr
+
+
+def test_no_limit_and_a_block_in_time_change_nothing():
+    for seconds in (0, 60):
+        with time_limit(seconds):
+            assert np.ones(3).sum() == 3
