@@ -72,3 +72,11 @@ def test_what_troubleshooting_quotes_is_what_the_workflow_says():
         "predictions of split", "outputs, the pair table",
     ):  # fmt: skip
         assert quoted in code, quoted
+
+
+def test_mmaction2s_own_tool_is_where_the_docs_look_for_it(tmp_path):
+    where, call = (line for line in commands(ROOT / "docs/training.md") if "tools" in line)
+    script = f"{where}\n{call} --help"
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True,
+                          env=os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"})  # fmt: skip
+    assert done.returncode == 0 and "--resume" in done.stdout, done.stderr
