@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 HALF := $(VENV)/half-installed
+DEV := $(VENV)/dev-installed
 # 12: torch for GPUs before sm_75 or drivers before 580; 13: the newest. Else nvidia-smi decides. What
 # was asked for once stays until another is asked for.
 HAS := $(shell cat $(INSTALLED) 2>/dev/null)
 CUDA ?= $(HAS)
 
-.PHONY: help demo test quick lint docs install lock clean other-cuda
+.PHONY: help demo test quick lint docs install dev lock clean other-cuda
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -19,16 +20,16 @@ demo: $(INSTALLED) ## Make the mini kitchen, train on it, write demo/results/sub
 	$(BIN)/snakemake all --directory demo --configfile config/demo.yaml --quiet rules
 	@echo && cat demo/results/summary.txt
 
-test: $(INSTALLED) lint ## Lint, unit tests and one whole demo run
+test: $(DEV) lint ## Lint, unit tests and one whole demo run
 	$(BIN)/python -m pytest
 
-quick: $(INSTALLED) ## The tests that take seconds
+quick: $(DEV) ## The tests that take seconds
 	$(BIN)/python -m pytest -m "not slow"
 
-docs: $(INSTALLED) ## The docs site, in build/site
+docs: $(DEV) ## The docs site, in build/site
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 
-lint: $(INSTALLED) ## ruff, mypy, snakefmt and snakemake --lint
+lint: $(DEV) ## ruff, mypy, snakefmt and snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -36,6 +37,13 @@ lint: $(INSTALLED) ## ruff, mypy, snakefmt and snakemake --lint
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 
 install: $(INSTALLED) ## Make .venv from the locks; CUDA=12 for old GPUs and drivers
+
+dev: $(DEV) ## ... and what tests, linters and docs need
+
+$(DEV): $(INSTALLED) requirements-dev.lock
+	$(BIN)/python -m pip --disable-pip-version-check install --no-deps --require-hashes \
+	  -r requirements-dev.lock
+	touch $@
 
 # An install that was cut short leaves its marker behind, and the next one starts afresh.
 $(INSTALLED): requirements.lock requirements-torch.lock requirements-torch-cuda12.lock \
@@ -54,7 +62,7 @@ $(INSTALLED): other-cuda
 other-cuda:
 endif
 
-lock: $(INSTALLED) ## Renew the locks from pyproject.toml (needs the package index); UPGRADE=1: newest pins
+lock: $(DEV) ## Renew the locks from pyproject.toml (needs the package index); UPGRADE=1: newest pins
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python envs/lock.py $(if $(UPGRADE),--upgrade)
 
 clean: ## Remove the demo

@@ -1,11 +1,12 @@
 """Resolve pyproject.toml into exact versions with hashes, for every platform that is served.
 
 Run through `make lock`. uv resolves from package metadata alone, so this takes seconds. Pins that
-are in the files stay; `make lock UPGRADE=1` takes the newest. Three files come out:
+are in the files stay; `make lock UPGRADE=1` takes the newest. Four files come out:
 
-- requirements.lock: everything but torch. Two OpenCV builds that others ask for are left out in
-  favour of opencv-python-headless (pyproject.toml, `[tool.uv]`); pip cannot leave out a package,
-  hence `pip --no-deps`.
+- requirements.lock: everything that a run needs, but torch. Two OpenCV builds that others ask for
+  are left out in favour of opencv-python-headless (pyproject.toml, `[tool.uv]`); pip cannot leave
+  out a package, hence `pip --no-deps`.
+- requirements-dev.lock: what tests, linters and the docs site add to it.
 - requirements-torch.lock: torch, and the libraries of its CUDA build (3 GB), which a CPU build does
   without. envs/install_torch.py installs it.
 - requirements-torch-cuda12.lock: the same for old GPUs and old drivers: the newest torch whose
@@ -23,7 +24,16 @@ ROOT = Path(__file__).resolve().parent.parent
 TORCH = re.compile(r"^(torch|torchvision|triton|nvidia-.*|cuda-.*)$")
 # torch 2.7.1 has kernels for sm_50 to sm_90; 2.8.0 is the first without sm_60 (docs/platforms.md).
 OLD_GPUS = ("torch==2.7.1", "torchvision==0.22.1")
-MAIN, NEW, OLD = (f"requirements{kind}.lock" for kind in ("", "-torch", "-torch-cuda12"))
+MAIN, DEV, NEW, OLD = (
+    f"requirements{kind}.lock" for kind in ("", "-dev", "-torch", "-torch-cuda12")
+)
+
+TITLES = {
+    MAIN: "Every package that a run needs but torch: exact versions, for every platform.",
+    DEV: "What tests, linters and the docs site add to requirements.lock.",
+    NEW: "torch, torchvision, and the libraries that a CUDA build of them loads.",
+    OLD: "torch for GPUs before sm_75 (P100, V100) and drivers before 580.",
+}
 
 
 def read(name: str) -> dict[str, str]:
@@ -42,12 +52,13 @@ def _pins(entries: dict[str, str]) -> list[str]:
     return [block.partition("\n")[0].rstrip(" \\") for block in entries.values()]
 
 
-def resolve(constraints: list[str]) -> dict[str, str]:
+def resolve(constraints: list[str], *extras: str) -> dict[str, str]:
     """Every package of the whole tree on every platform, by name."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as held:
         held.write("\n".join(constraints))
         held.flush()
-        command = ["uv", "pip", "compile", "pyproject.toml", "--all-extras", "--universal"]
+        command = ["uv", "pip", "compile", "pyproject.toml", "--universal"]
+        command += [word for extra in extras for word in ("--extra", extra)]
         command += ["--python-version", "3.11", "--generate-hashes", "--no-annotate", "--no-header"]
         command += ["--constraint", held.name, "--quiet"]
         done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
@@ -56,7 +67,7 @@ def resolve(constraints: list[str]) -> dict[str, str]:
 
 def write(name: str, title: str, entries: dict[str, str]) -> None:
     """Write one lock file under a comment that says what it is and how it is renewed."""
-    text = f"# {title}\n# Renewed by `make lock`; installed by envs/install.sh.\n"
+    text = f"# {title}\n# Renewed by `make lock`; installed with --require-hashes and --no-deps.\n"
     (ROOT / name).write_text(text + "\n".join(entries.values()) + "\n", encoding="utf-8")
     print(f"{name}: {len(entries)} packages")
 
@@ -71,16 +82,20 @@ def mark_environment() -> None:
 
 
 def main(upgrade: bool) -> None:
-    """Renew the three files."""
-    held = [] if upgrade else _pins(read(MAIN) | read(NEW))
-    found = resolve(held)
-    main_lock = {name: entry for name, entry in found.items() if not TORCH.match(name)}
-    write(MAIN, "Every package but torch: exact versions, for every platform.", main_lock)
-    new = {name: entry for name, entry in found.items() if TORCH.match(name)}
-    write(NEW, "torch, torchvision, and the libraries that a CUDA build of them loads.", new)
-    old = resolve([*_pins(main_lock), *OLD_GPUS])
-    old = {name: entry for name, entry in old.items() if TORCH.match(name)}
-    write(OLD, "torch for GPUs before sm_75 (P100, V100) and drivers before 580.", old)
+    """Renew the four files."""
+    every = resolve(
+        [] if upgrade else _pins(read(MAIN) | read(DEV) | read(NEW)), "build", "dev", "docs"
+    )
+    run = resolve(_pins(every), "build")
+    parts = {
+        MAIN: {name: run[name] for name in run if not TORCH.match(name)},
+        DEV: {name: every[name] for name in every if name not in run},
+        NEW: {name: run[name] for name in run if TORCH.match(name)},
+    }
+    old = resolve([*_pins(parts[MAIN]), *OLD_GPUS], "build")
+    parts[OLD] = {name: old[name] for name in old if TORCH.match(name)}
+    for name, entries in parts.items():
+        write(name, TITLES[name], entries)
     mark_environment()
 
 

@@ -20,7 +20,9 @@ from packaging.requirements import Requirement
 from support.checkout import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-MAIN, NEW, OLD = (ROOT / f"requirements{kind}.lock" for kind in ("", "-torch", "-torch-cuda12"))
+MAIN, DEV, NEW, OLD = (
+    ROOT / f"requirements{kind}.lock" for kind in ("", "-dev", "-torch", "-torch-cuda12")
+)
 PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin")
 
 
@@ -39,7 +41,7 @@ def pins(lock: Path) -> dict[str, Requirement]:
 def test_every_package_asked_for_is_locked_at_one_plain_version():
     extras = PROJECT["optional-dependencies"].values()
     for lock in (NEW, OLD):
-        locked = pins(MAIN) | pins(lock)
+        locked = pins(MAIN) | pins(DEV) | pins(lock)
         for asked in itertools.chain(PROJECT["dependencies"], *extras):
             asked = Requirement(asked)
             assert asked.name in locked, f"{asked.name} is not locked; run `make lock`"
@@ -49,7 +51,7 @@ def test_every_package_asked_for_is_locked_at_one_plain_version():
 
 
 def test_every_entry_has_hashes():
-    for lock in (MAIN, NEW, OLD):
+    for lock in (MAIN, DEV, NEW, OLD):
         assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", each) for each in entries(lock))
 
 
@@ -61,7 +63,13 @@ def test_the_two_opencv_builds_that_need_a_display_library_stay_out():
 def test_torch_stands_with_the_libraries_of_its_cuda_build():
     for lock, cudnn in ((NEW, "nvidia-cudnn-cu13"), (OLD, "nvidia-cudnn-cu12")):
         assert {"torch", "torchvision", cudnn} <= set(pins(lock))
-        assert not set(pins(MAIN)) & set(pins(lock))
+        assert not set(pins(MAIN) | pins(DEV)) & set(pins(lock))
+
+
+def test_a_run_needs_no_linter():
+    assert not set(pins(MAIN)) & set(pins(DEV))
+    assert {"pytest", "ruff", "mypy", "mkdocs"} <= set(pins(DEV))
+    assert {"snakemake", "hatchling"} <= set(pins(MAIN))
 
 
 def test_a_new_lock_means_a_new_conda_environment():
@@ -71,7 +79,7 @@ def test_a_new_lock_means_a_new_conda_environment():
 
 
 def test_the_environment_in_use_holds_what_the_locks_pin():
-    locks = [pins(MAIN), pins(OLD if version("torch").startswith("2.7.") else NEW)]
+    locks = [pins(MAIN), pins(DEV), pins(OLD if version("torch").startswith("2.7.") else NEW)]
     asked = [pin for lock in locks for pin in lock.values()]
     asked = [pin for pin in asked if not pin.marker or pin.marker.evaluate()]
     wrong = {
@@ -107,6 +115,7 @@ def test_every_platform_has_wheels_of_what_is_locked(index, platform, python, tm
     command += ["--no-binary", "connection-pool"]  # pure Python, published as source alone
     command += ["--python-platform", platform, "--python-version", python]
     command += ["--target", tmp_path, "--requirement", MAIN, "--requirement", NEW]
+    command += ["--requirement", DEV]
     environment = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
