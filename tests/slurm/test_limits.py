@@ -2,7 +2,7 @@
 
 import pytest
 
-from epic100.slurm.limits import complaint, cores_of, faults
+from epic100.slurm.limits import cores_of, excesses, refusal
 from epic100.slurm.site import choose, facts_file, read_partitions
 
 PARTITIONS = read_partitions(facts_file())
@@ -14,18 +14,22 @@ GPU = {"slurm_account": "lp_epic", "clusters": "wice", "slurm_partition": "gpu_a
 
 @pytest.mark.parametrize("resources", [CPU, GPU, CPU | {"mem_mb": 99999}])
 def test_what_the_site_allows_has_no_fault(resources):
-    assert faults(resources, 1, PARTITIONS) == []
+    assert excesses(resources, 1, PARTITIONS) == []
 
 
 @pytest.mark.parametrize("resources, words", [
     (CPU | {"slurm_partition": "site.cpu.name"}, "partition 'site.cpu.name' is none of wice's"),
     (CPU | {"clusters": "$CLUSTER"}, "cluster '$CLUSTER' is none of wice, genius, mindwell"),
-    (CPU | {"clusters": "genius"}, "partition 'batch' is none of genius's: gpu_p100, gpu_v100"),
+    (CPU | {"clusters": "genius"}, "partition 'batch' is none of genius's: gpu_p100"),
     (CPU | {"runtime": "60 * hours"}, "runtime is '60 * hours', not a whole number"),
     (CPU | {"cpus_per_task": 2.5}, "cpus_per_task is 2.5, not a whole number"),
     (CPU | {"slurm_account": "$ACCOUNT"}, "slurm_account is '$ACCOUNT', not the name"),
     (CPU | {"slurm_account": None}, "slurm_account is None, not the name"),
     (CPU | {"slurm_account": "lp_myproject"}, "set yours, or EPIC100_ACCOUNT"),
+    (CPU | {"nodes": 2}, "nodes is 2: each rule is one task on one node, the rest idles"),
+    (CPU | {"tasks": 4}, "tasks is 4: each rule is one task on one node"),
+    (CPU | {"tasks": "many"}, "tasks is 'many', not a whole number"),
+    (CPU | {"cluster": "genius"}, "partition 'batch' is none of genius's"),  # comes before clusters
     (CPU | {"runtime": 4321}, "4321 minutes on wice/batch, which gives 4320"),
     (CPU | {"cpus_per_task": 73}, "73 cores on wice/batch, whose nodes have 72"),
     (CPU | {"gpu": 1}, "1 GPUs on wice/batch, whose nodes have none"),
@@ -38,7 +42,7 @@ def test_what_the_site_allows_has_no_fault(resources):
     (GPU | {"mem_mb_per_cpu": 7100}, "255600 MiB with 2 GPUs on wice/gpu_a100, which gives 126000"),
 ])  # fmt: skip
 def test_what_the_site_would_not_have_is_said_in_its_own_terms(resources, words):
-    found = faults(resources, 1, PARTITIONS)
+    found = excesses(resources, 1, PARTITIONS)
     assert [fault for fault in found if words in fault], found
 
 
@@ -52,10 +56,10 @@ def test_cores_are_counted_as_the_executor_asks_for_them():
 def test_a_fault_of_many_jobs_is_said_once_and_names_the_retry_that_has_it():
     short, long = CPU, CPU | {"runtime": 9999}
     jobs = [(f"scan P{n:02}", 2, long, 4) for n in range(1, 38)] + [("clean", 1, short, 1)]
-    words = complaint(jobs, facts_file()).splitlines()
+    words = refusal(jobs, facts_file()).splitlines()
     assert len(words) == 2 and "clean" not in words[1]
     assert words[1].startswith("scan P01 (retry 1), scan P02 (retry 1), scan P03 (retry 1) and 34")
-    assert complaint([("clean", 1, short, 1)], facts_file()) == ""
+    assert refusal([("clean", 1, short, 1)], facts_file()) == ""
 
 
 @pytest.mark.parametrize("word", ["wice", "h100", "debug", "genius", "mindwell"])
@@ -64,4 +68,4 @@ def test_every_site_that_can_be_chosen_gives_a_gpu_its_share_and_no_more(word):
     asked = {"slurm_account": "lp_epic", "clusters": gpu.cluster, "slurm_partition": gpu.name,
              "gpu": gpu.gpus, "cpus_per_gpu": gpu.cores_per_gpu,
              "mem_mb_per_cpu": gpu.mem_mb_per_core, "runtime": gpu.minutes(24)}  # fmt: skip
-    assert faults(asked, 1, PARTITIONS) == []
+    assert excesses(asked, 1, PARTITIONS) == []

@@ -4,6 +4,8 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.slurm.site import choose, facts_file, read_partitions
+from epic100.video.sheet import read_sheet
+from support.checkout import ROOT
 
 
 def test_one_word_chooses_where_cpu_and_gpu_jobs_go():
@@ -55,3 +57,39 @@ def test_the_file_of_the_folder_where_snakemake_is_called_comes_before_the_one_t
     monkeypatch.chdir(tmp_path)
     assert choose("home", env={}).cpu.cluster == "here"
     assert read_partitions(facts_file(tmp_path)).keys() == {"here"}
+
+
+def test_a_cluster_whose_jobs_take_no_option_is_named_in_the_facts_and_not_to_sbatch(tmp_path):
+    path = tmp_path / "partitions.yaml"
+    facts = (
+        "clusters: {here: {batch: {cores: 4, mem_mb_per_core: 5, hours: 1}}}\n"
+        "choices: {home: {cpu: here/batch, gpu: here/batch}}\n"
+    )
+    path.write_text(facts)
+    assert choose("home", path=path, env={}).cpu.clusters == "here"
+    path.write_text(f"{facts}without_clusters_option: [here]\n")
+    cpu = choose("home", path=path, env={}).cpu
+    assert (cpu.cluster, cpu.clusters) == ("here", "")
+    path.write_text(f"{facts}without_clusters_option: [there]\n")
+    with pytest.raises(EpicError, match="without_clusters_option: 'there' is none of here"):
+        choose("home", path=path, env={})
+
+
+@pytest.mark.parametrize("name", [
+    "genius/gpu_v100_long", "genius/gpu_p100_long", "genius/gpu_p100_debug", "wice/bigmem",
+    "wice/hugemem", "wice/interactive", "mindwell/interactive", "mindwell/bigmem",
+])  # fmt: skip
+def test_the_sites_partitions_can_be_chosen(name):
+    variable = "EPIC100_GPU" if "gpu" in name else "EPIC100_CPU"
+    site = choose("wice", env={variable: name})
+    chosen = site.gpu if "gpu" in name else site.cpu
+    assert f"{chosen.clusters}/{chosen.name}" == name
+
+
+def test_the_page_says_what_all_scans_cost():
+    hours = {}
+    for video in read_sheet(ROOT / "config/videos.tsv"):
+        hours[video.participant_id] = hours.get(video.participant_id, 0) + video.duration / 3600
+    minutes = sum(10 + round(30 * each) for each in hours.values())  # rules/scan.smk
+    credits = round(minutes * 4 * 2.54630)  # cores, and the rate of an Icelake core a minute
+    assert f"{credits:,} credits" in (ROOT / "docs/vsc.md").read_text()

@@ -6,61 +6,83 @@ a word; Slurm takes more cores for more memory without a word. Both are found he
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from epic100.slurm.site import NO_ACCOUNT, Partition, read_partitions
+from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions, read_partitions, unnamed_clusters
 
-WHOLE = ("runtime", "mem_mb", "mem_mb_per_cpu", "gpu", "cpus_per_task", "cpus_per_gpu", "tasks")
+Resources = Mapping[str, Any]  # of one job, as Snakemake resolved them
+
+# Every rule is one process on one node, and starts others itself: more would idle, and cost.
+SINGLE = ("nodes", "tasks", "tasks_per_gpu", "tasks_per_node")
+WHOLE = (
+    "runtime", "mem_mb", "mem_mb_per_cpu", "gpu", "cpus_per_task", "cpus_per_gpu", *SINGLE,
+)  # fmt: skip
 NAME = re.compile(r"[\w.-]+")
 
 
-def faults(
-    resources: Mapping, threads: int, partitions: Mapping[str, Mapping[str, Partition]]
+def cluster_of(resources: Resources) -> str:
+    """The cluster that the executor names to sbatch; "" where it names none."""
+    names = (resources.get(key) for key in ("cluster", "clusters", "slurm_cluster"))
+    return str(next(filter(None, names), ""))
+
+
+def cores_of(resources: Resources, threads: int) -> int:
+    """Cores that the executor asks for (get_cpu_setting of snakemake-executor-plugin-slurm)."""
+    if resources.get("cpus_per_task"):
+        return int(resources["cpus_per_task"])
+    if resources.get("gpu") and resources.get("cpus_per_gpu"):
+        return int(resources["gpu"] * resources["cpus_per_gpu"])
+    return threads
+
+
+def excesses(
+    resources: Resources, threads: int, partitions: Partitions, unnamed: Iterable[str] = ()
 ) -> list[str]:
     """What is wrong with one job's resources, in sentences; none where it may be submitted.
 
-    `resources`: as Snakemake resolved them, runtime in minutes, memory in MiB. `threads` is what
-    the executor asks for where neither cpus_per_task nor cpus_per_gpu is set.
+    Args:
+        resources: runtime in minutes, memory in MiB.
+        threads: What the executor asks for where neither cpus_per_task nor cpus_per_gpu is set.
+        partitions: By cluster and name.
+        unnamed: Clusters whose jobs take no `--clusters`.
     """
     wrong = [
         f"{name} is {resources[name]!r}, not a whole number: an expression that fails stays text"
         for name in WHOLE
         if name in resources and type(resources[name]) is not int
     ]
-    cluster = next((str(resources[n]) for n in ("cluster", "clusters") if resources.get(n)), "")
-    account = resources.get("slurm_account")
-    if not account or not NAME.fullmatch(str(account)):
-        wrong.append(f"slurm_account is {account!r}, not the name of a credit account")
-    elif account == NO_ACCOUNT:
-        wrong.append(
-            f"slurm_account is still {NO_ACCOUNT}: set yours, or EPIC100_ACCOUNT (`sam-balance` "
-            "lists them)"
-        )
+    wrong += _account(resources.get("slurm_account"))
+    cluster, name = cluster_of(resources), str(resources.get("slurm_partition"))
+    if not cluster:
+        # Without a name it is the machine's own cluster, of which there is one in the site's facts.
+        cluster = next((c for c in unnamed if name in partitions[c]), next(iter(unnamed), ""))
     if cluster not in partitions:
-        wrong.append(f"cluster {cluster!r} is none of {', '.join(partitions)}")
-        return wrong
-    name = str(resources.get("slurm_partition", ""))
+        return [*wrong, f"cluster {cluster!r} is none of {', '.join(partitions)}"]
     if name not in partitions[cluster]:
         known = ", ".join(partitions[cluster])
-        wrong.append(f"partition {name!r} is none of {cluster}'s: {known}")
-        return wrong
+        return [*wrong, f"partition {name!r} is none of {cluster}'s: {known}"]
     return wrong or list(_over(resources, threads, partitions[cluster][name]))
 
 
-def cores_of(resources: Mapping, threads: int) -> int:
-    """Cores that the executor asks for (get_cpu_setting of snakemake-executor-plugin-slurm)."""
-    if resources.get("cpus_per_task"):
-        return resources["cpus_per_task"]
-    if resources.get("gpu") and resources.get("cpus_per_gpu"):
-        return resources["gpu"] * resources["cpus_per_gpu"]
-    return threads
+def _account(account: object) -> Iterator[str]:
+    if not account or not NAME.fullmatch(str(account)):
+        yield f"slurm_account is {account!r}, not the name of a credit account"
+    elif account == NO_ACCOUNT:
+        yield (
+            f"slurm_account is still {NO_ACCOUNT}: set yours, or EPIC100_ACCOUNT (`sam-balance` "
+            "lists them)"
+        )
 
 
-def _over(resources: Mapping, threads: int, at: Partition) -> Iterable[str]:
+def _over(resources: Resources, threads: int, at: Partition) -> Iterator[str]:
     cores, gpus = cores_of(resources, threads), resources.get("gpu", 0)
     per_core = resources.get("mem_mb_per_cpu", 0)
     memory = per_core * cores if per_core else resources.get("mem_mb", 0)
     where = f"{at.cluster}/{at.name}"
+    for name in SINGLE:
+        if resources.get(name, 1) > 1:
+            yield f"{name} is {resources[name]}: each rule is one task on one node, the rest idles"
     if resources.get("runtime", 0) > at.hours * 60:
         yield f"{resources['runtime']} minutes on {where}, which gives {at.hours * 60:.0f}"
     if cores > at.cores:
@@ -83,22 +105,24 @@ def _over(resources: Mapping, threads: int, at: Partition) -> Iterable[str]:
         )
 
 
-def complaint(jobs: Iterable[tuple[str, int, Mapping, int]], path: str | os.PathLike) -> str:
-    """All faults of `jobs` in one text, or "" where all may be submitted.
+def refusal(jobs: Iterable[tuple[str, int, Resources, int]], path: str | os.PathLike[str]) -> str:
+    """All that is wrong with `jobs` in one text, or "" where all may be submitted.
 
-    `jobs`: (name, attempt, resources, threads) each. A fault that many jobs share is said once.
+    Args:
+        jobs: (name, attempt, resources, threads) each. What many jobs share is one line.
+        path: The file of partitions.
     """
-    partitions = read_partitions(path)
+    partitions, unnamed = read_partitions(path), unnamed_clusters(path)
     found: dict[str, dict[str, int]] = {}
     for name, attempt, resources, threads in jobs:
-        for fault in faults(resources, threads, partitions):
-            found.setdefault(fault, {}).setdefault(name, attempt)
+        for excess in excesses(resources, threads, partitions, unnamed):
+            found.setdefault(excess, {}).setdefault(name, attempt)
     if not found:
         return ""
-    lines = [f"{_some(names)}: {fault}" for fault, names in found.items()]
+    lines = [f"{_some(names)}: {excess}" for excess, names in found.items()]
     return "\n".join([f"Nothing was submitted: the site ({path}) would not have it.", *lines])
 
 
-def _some(names: Mapping[str, int]) -> str:
-    told = [f"{name} (retry {first - 1})" if first > 1 else name for name, first in names.items()]
-    return ", ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
+def _some(jobs: Mapping[str, int]) -> str:
+    names = [f"{name} (retry {first - 1})" if first > 1 else name for name, first in jobs.items()]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,7 +21,11 @@ NO_ACCOUNT = "lp_myproject"  # as every example of the site's documentation has 
 
 @dataclass(frozen=True)
 class Partition:
-    """One partition of one cluster: limits of a node, of a core and of a GPU. Memory in MiB."""
+    """One partition of one cluster: limits of a node, of a core and of a GPU. Memory in MiB.
+
+    `clusters` is the value of sbatch's `--clusters`: the cluster's name, or "" where its site's
+    jobs take no such option.
+    """
 
     cluster: str
     name: str
@@ -30,10 +35,14 @@ class Partition:
     gpus: int = 0
     cores_per_gpu: int = 0
     mem_mb_per_gpu: int = 0
+    clusters: str = ""
 
     def minutes(self, hours: float) -> int:
         """Wall time of a job that would like `hours`: as many minutes as the partition gives."""
         return round(60 * min(hours, self.hours))
+
+
+Partitions = Mapping[str, Mapping[str, Partition]]  # by cluster and name
 
 
 @dataclass(frozen=True)
@@ -45,32 +54,54 @@ class Site:
     gpu: Partition
 
 
-def facts_file(folder: str | os.PathLike = "") -> str:
+def facts_file(folder: str | os.PathLike[str] = "") -> str:
     """The file of partitions that a call of snakemake in `folder` goes by: its own comes first, as
     where snakedeploy has put one to edit."""
     own = Path(folder) / FACTS
     return str(own if own.is_file() else ROOT / FACTS)
 
 
-def read_partitions(path: str | os.PathLike) -> dict[str, dict[str, Partition]]:
+def read_partitions(path: str | os.PathLike[str]) -> Partitions:
     """Partitions by cluster and name. Raises EpicError that names the entry that is wrong."""
-    clusters = _read(path)["clusters"]
+    facts, unnamed = _read(path), unnamed_clusters(path)
     return {
-        cluster: {name: _partition(path, cluster, name, facts) for name, facts in named.items()}
-        for cluster, named in clusters.items()
+        cluster: {
+            name: _partition(path, cluster, name, "" if cluster in unnamed else cluster, values)
+            for name, values in named.items()
+        }
+        for cluster, named in facts["clusters"].items()
     }
+
+
+def unnamed_clusters(path: str | os.PathLike[str]) -> list[str]:
+    """Clusters whose jobs take no `--clusters`. Raises EpicError where one is not described."""
+    facts = _read(path)
+    unnamed = list(facts.get("without_clusters_option", []))
+    for cluster in unnamed:
+        if cluster not in facts["clusters"]:
+            known = ", ".join(facts["clusters"])
+            raise EpicError(f"{path}: without_clusters_option: {cluster!r} is none of {known}")
+    return unnamed
 
 
 def choose(
     where: str,
     account: str = NO_ACCOUNT,
-    path: str | os.PathLike | None = None,
+    path: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> Site:
     """The site that the word `where` stands for; EPIC100_SITE and EPIC100_ACCOUNT go first.
 
-    EPIC100_GPU and EPIC100_CPU name other partitions, as `cluster/partition`. `path`: the file of
-    partitions, if another than `facts_file`.
+    EPIC100_GPU and EPIC100_CPU name other partitions, as `cluster/partition`.
+
+    Args:
+        where: One of the file's `choices`.
+        account: Who pays.
+        path: The file of partitions, if another than `facts_file`.
+        env: Variables.
+
+    Raises:
+        EpicError: A name is not in the file; those that are there are listed.
     """
     path = path or facts_file()
     where = env.get("EPIC100_SITE") or where
@@ -85,9 +116,7 @@ def choose(
     )
 
 
-def _named(
-    partitions: Mapping[str, Mapping[str, Partition]], name: str, path: str | os.PathLike
-) -> Partition:
+def _named(partitions: Partitions, name: str, path: str | os.PathLike[str]) -> Partition:
     cluster, _, partition = name.partition("/")
     try:
         return partitions[cluster][partition]
@@ -96,12 +125,15 @@ def _named(
         raise EpicError(f"no partition {name!r} in {path}; known: {known}") from None
 
 
-def _partition(path: str | os.PathLike, cluster: str, name: str, facts: dict) -> Partition:
+def _partition(
+    path: str | os.PathLike[str], cluster: str, name: str, clusters: str, facts: dict[str, Any]
+) -> Partition:
     try:
-        return Partition(cluster, name, **facts)
+        return Partition(cluster, name, clusters=clusters, **facts)
     except TypeError as error:
         raise EpicError(f"{path}: {cluster}/{name}: {error}") from None
 
 
-def _read(path: str | os.PathLike) -> dict:
-    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    facts: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    return facts
