@@ -17,8 +17,7 @@ help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 demo: $(INSTALLED) ## Make the mini kitchen, train on it, write demo/results/submission.pt
-	$(BIN)/snakemake all --directory demo --configfile config/demo.yaml --quiet rules
-	@echo && cat demo/results/summary.txt
+	$(BIN)/snakemake all --directory demo --configfile config/demo.yaml --logger epic100
 
 test: $(DEV) lint ## Lint, unit tests and one whole demo run
 	$(BIN)/python -m pytest

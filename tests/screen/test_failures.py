@@ -1,0 +1,48 @@
+"""Why a job failed, in the clearest words that its logs have."""
+
+import pytest
+
+from snakemake_logger_plugin_epic100.failures import failure_of
+
+STATUS = (
+    "SLURM-job '7' failed, SLURM status is: 'TIMEOUT'. Reason: Step 0: it ran 01:00:10 of 01:00:00."
+)
+
+
+@pytest.fixture
+def logs(tmp_path):
+    def write(rule, slurm=""):
+        (tmp_path / "rule.log").write_text(rule)
+        (tmp_path / "7.log").write_text(slurm)
+        return [str(tmp_path / "rule.log"), str(tmp_path / "7.log")]
+
+    return write
+
+
+def test_the_clear_error_of_the_last_attempt_is_told(logs):
+    text = "--- 2026-01-01 00:00:00 pid 1\nerror: old\n--- 2026-01-02 00:00:00 pid 2\nerror: new\n"
+    failure = failure_of("clean", logs(text), "")
+    assert failure.lines() == ["FAILED clean: new", f"  log: {logs(text)[0]}"]
+
+
+def test_without_one_the_exception_is_told_and_slurms_reason_before_it(logs):
+    text = "Traceback (most recent call last):\n  File x\nRuntimeError: CUDA error: no kernel\n"
+    told = failure_of("train", logs(text), STATUS).error
+    assert told == "TIMEOUT, it ran 01:00:10 of 01:00:00, RuntimeError: CUDA error: no kernel"
+
+
+def test_a_job_that_died_before_its_log_had_text_shows_the_end_of_slurms(logs):
+    slurm = "".join(f"line {n}\n" for n in range(9)) + "slurmstepd: error: Exceeded memory limit\n"
+    failure = failure_of("scan P01", logs("", slurm), STATUS)
+    assert failure.error.endswith(
+        "\n    line 5\n    line 6\n    line 7\n    line 8\n"
+        "    slurmstepd: error: Exceeded memory limit"
+    )
+    assert failure.log == logs("", slurm)[1]
+
+
+def test_a_refused_submission_is_told_in_the_sites_words(logs):
+    message = "SLURM sbatch failed. The error message was 'sbatch: error: no\nsuch partition'.\n"
+    assert failure_of("scan P01", [], message).lines() == [
+        "FAILED scan P01: sbatch: error: no such partition"
+    ]

@@ -1,0 +1,55 @@
+"""A run on this machine with `--logger epic100`: the real workflow, on a small archive."""
+
+import re
+
+import pytest
+
+from support.archive import run, said
+
+PAIRS = "results/clean/pairs.tsv"
+
+
+@pytest.fixture
+def archive(new_archive, tmp_path):
+    return new_archive(tmp_path)
+
+
+def test_a_failure_is_told_with_its_log_and_once_more_at_the_end(archive):
+    in_the_way = archive / "results/scan/cache/P02"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()  # the job of P02 wants a folder there, and dies
+    done = run(archive, PAIRS, "--keep-going", "--logger", "epic100")
+    assert done.returncode != 0
+    lines = said(done).splitlines()
+    failed = [n for n, line in enumerate(lines) if line.startswith("FAILED scan P02: FileExists")]
+    assert len(failed) == 2 and failed[1] == len(lines) - 3
+    assert lines[failed[1] + 1] == "  log: results/logs/scan/P02.log"
+    assert lines[-1].startswith("Next: mend what failed and give the same command")
+    assert "RuleException" not in said(done) and "Traceback" not in said(done)
+    assert len(lines) <= 20, said(done)
+    (log,) = (archive / ".snakemake/log").glob("*.snakemake.log")
+    for word in ("Job stats:", "Finished jobid", "Error in rule scan", "RuleException"):
+        assert word in log.read_text()
+
+
+def test_a_dry_run_and_a_run_with_nothing_to_do_look_as_they_always_do(archive):
+    plain, ours = run(archive, PAIRS, "-n"), run(archive, PAIRS, "-n", "--logger", "epic100")
+    assert ours.returncode == 0
+    assert without_times(ours.stdout) == without_times(plain.stdout)
+    assert run(archive, PAIRS, "--logger", "epic100").returncode == 0
+    again = run(archive, PAIRS, "--logger", "epic100")
+    assert "Nothing to be done" in said(again) and "jobs done" not in said(again)
+
+
+def without_times(text):
+    changing = ("Workflow ID:", "Command:", "source-cache", "Reason:")
+    lines = [line for line in text.splitlines() if not any(word in line for word in changing)]
+    return sorted(re.sub(r"\d", "0", line) for line in lines)  # jobs come in any order
+
+
+def test_a_bad_config_is_told_as_it_always_is(archive):
+    text = (archive / "config.yaml").read_text()
+    (archive / "config.yaml").write_text(text.replace("videos:", "video:"))
+    done = run(archive, PAIRS, "--logger", "epic100")
+    assert done.returncode != 0
+    assert "did you mean 'videos'" in said(done)

@@ -1,0 +1,120 @@
+"""The status of the run, renewed: a block on a terminal, a line each five minutes in a log."""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from epic100.slurm.commands import NoAnswerError
+from epic100.slurm.jobs import SlurmJob, jobs_of
+from epic100.slurm.submission import WORKFLOW
+from epic100.slurm.wrappers import CLUSTERS
+from snakemake_logger_plugin_epic100.board import Board, BoardJob, duration
+from snakemake_logger_plugin_epic100.display import Display
+from snakemake_logger_plugin_epic100.progress import progress_of
+
+LOOK_SECONDS = 2.0
+LINE_SECONDS = float(os.environ.get("EPIC100_STATUS_SECONDS", 300))
+SQUEUE_SECONDS = float(os.environ.get("EPIC100_SQUEUE_SECONDS", 30))  # one squeue for all jobs
+SHOWN = 4  # jobs of a rule that are named; the others are counted
+
+
+class Status(threading.Thread):
+    """A thread that ends with the run."""
+
+    def __init__(self, board: Board, display: Display):
+        super().__init__(daemon=True)
+        self.board, self.display = board, display
+        self._slurm: dict[str, SlurmJob] = {}
+        self._end = threading.Event()
+        self._line_at = time.monotonic() + LINE_SECONDS
+        self._asked = 0.0
+        self._answered = 0.0  # when squeue was asked that last answered, in seconds of the epoch
+
+    def run(self) -> None:
+        """Renew the status until `stop`."""
+        self.display.say(f"{self.board.total} jobs: {_counts(self.board)}")
+        while not self._end.wait(LOOK_SECONDS):
+            self._ask_slurm()
+            self.display.renew(self.block())
+            if not self.display.is_terminal and time.monotonic() >= self._line_at:
+                self._line_at = time.monotonic() + LINE_SECONDS
+                self.display.say(self.line())
+
+    def changed(self) -> None:
+        """Show at once what an event has changed."""
+        self.display.renew(self.block())
+
+    def stop(self) -> None:
+        """Take the block away."""
+        self._end.set()
+        self.join(10)
+        self.display.renew([])
+
+    def line(self) -> str:
+        """The status in one line."""
+        return " | ".join(line.strip() for line in self.block())
+
+    def block(self) -> list[str]:
+        """The status: a head, and a line for each rule that has begun and not ended."""
+        board = self.board
+        active = board.in_state("active")
+        waits = [job for job in active if self._is_pending(job)]
+        failed = len(board.in_state("failed"))
+        counts = [f"{board.done} of {board.total} jobs done", f"{len(active) - len(waits)} running"]
+        counts += [f"{len(waits)} pending"] if waits else []
+        counts += [f"{failed} failed"] if failed else []
+        head = f"{', '.join(counts)}, {duration(time.time() - board.started)}"
+        rules = dict.fromkeys(job.rule for job in active)
+        return [head, *(f"  {self._rule_line(rule)}" for rule in rules)]
+
+    def _rule_line(self, rule: str) -> str:
+        done, total = len(self.board.of_rule(rule, "done")), self.board.stats.get(rule, 0)
+        active = self.board.of_rule(rule, "active")
+        running = [job for job in active if not self._is_pending(job)]
+        pending = [job for job in active if self._is_pending(job)]
+        parts = [self._told(job) for job in running[:SHOWN]]
+        parts += [f"{len(running) - SHOWN} more run"] if len(running) > SHOWN else []
+        parts += [self._told(job) for job in pending[:SHOWN]]
+        parts += [f"{len(pending) - SHOWN} more wait"] if len(pending) > SHOWN else []
+        count = f" {done}/{total}" if total > 1 else ""
+        return f"{rule}{count}: {'; '.join(parts)}"
+
+    def _told(self, job: BoardJob) -> str:
+        """One job: its wildcards, where it is, and how far."""
+        there = self._slurm.get(job.slurm)
+        where = f"{there.cluster}/{there.partition}" if there else ""
+        if there and there.state == "PENDING":
+            state = f"pending ({there.reason})" if there.reason != "None" else "pending"
+        else:
+            state = progress_of(job.logs, job.begun) or ("" if there else self._unseen(job))
+        again = f"attempt {job.attempt}" if job.attempt > 1 else ""
+        return " ".join(filter(None, [job.wildcards, where, again, state])) or "running"
+
+    def _unseen(self, job: BoardJob) -> str:
+        if not os.environ.get(WORKFLOW):
+            return "running"
+        if not job.slurm:
+            return "being submitted"
+        return "has left the queue" if self._answered > job.submitted else "submitted"
+
+    def _is_pending(self, job: BoardJob) -> bool:
+        there = self._slurm.get(job.slurm)
+        return there is not None and there.state == "PENDING"
+
+    def _ask_slurm(self) -> None:
+        if not os.environ.get(WORKFLOW) or time.monotonic() - self._asked < SQUEUE_SECONDS:
+            return
+        self._asked, asked = time.monotonic(), time.time()
+        clusters: Sequence[str] = list(filter(None, os.environ.get(CLUSTERS, "").split(",")))
+        try:
+            found = jobs_of(Path.cwd(), clusters, ["--me"], seconds=SQUEUE_SECONDS)
+        except (NoAnswerError, FileNotFoundError):
+            return  # shown by others where it matters
+        self._answered = asked
+        self._slurm = {job.id: job for job in found}
+
+
+def _counts(board: Board) -> str:
+    return ", ".join(f"{rule} {n}" if n > 1 else rule for rule, n in sorted(board.stats.items()))
