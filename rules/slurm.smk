@@ -1,39 +1,28 @@
 """What happens around the jobs on Slurm: before the first, beside them, after the last.
 
-Only hooks stand here. A run whose executor is not Slurm meets just one of them: it, too, first
-settles what a run on Slurm that was killed has left (epic100.slurm.record).
+Only hooks stand here. A run whose executor is not Slurm meets just one of them: it, too, first waits
+for what a run on Slurm that was killed has left (epic100.slurm.takeover).
 """
 
-import os
 import signal
-import sys
-from contextlib import chdir
 from pathlib import Path
 
-from snakemake.cli import parse_args
 from snakemake.logging import logger
 
-from epic100.slurm.limits import complaint
-from epic100.slurm.record import CHOICE, read_run, settle
+from epic100.slurm.call import only_looks, options
+from epic100.slurm.limits import cluster_of, refusal
+from epic100.slurm.record import read_run
 from epic100.slurm.session import Session
 from epic100.slurm.site import facts_file
 
-# Flags of calls that run no job: these must neither wait nor cancel.
-LOOKS = """
-    dryrun touch lint list_rules list_target_rules print_compilation dag rulegraph filegraph d3dag
-    unlock cleanup_metadata cleanup_shadow conda_cleanup_envs conda_create_envs_only archive
-    list_conda_envs list_changes list_input_changes list_params_changes list_untracked summary
-    detailed_summary containerize container_cleanup_images generate_unit_tests delete_all_output
-    delete_temp_output report
-""".split()
 SESSION = Session(Path.cwd(), logger.warning)
 
-
-def only_looks(arguments):
-    """Whether this call of Snakemake starts no job."""
-    with chdir(workflow.rundir):  # a profile's path is relative to where snakemake was called
-        _, options = parse_args(arguments)
-    return any(getattr(options, name, None) for name in LOOKS)
+# Where the config keeps a rule on the CPU, it gets the profile's resources for that.
+for name in ("train", "predict"):
+    overwrites = workflow.resource_settings.overwrite_resources
+    on_cpu = overwrites.pop(f"{name}_on_cpu", None)
+    if on_cpu and gpus_to_ask(CONFIG[name]) == 0:
+        overwrites[name] = on_cpu
 
 
 def resolved_resources():
@@ -52,17 +41,21 @@ if not workflow.is_main_process:
     # The warning before a time limit goes to every process of a job, and would kill this one.
     # The processes that it is meant for (train) say for themselves what they do with it.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-elif read_run(Path.cwd()) is not None and not only_looks(sys.argv[1:]):
-    settle(Path.cwd(), logger.warning, os.environ.get(CHOICE, ""))
+elif not only_looks(options()) and not workflow.output_settings.dryrun:
+    if getattr(options(), "executor", None) == "slurm" or read_run(Path.cwd()) is not None:
+        SESSION.claim()
 
 
 onstart:
     if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
         jobs = list(resolved_resources())
-        if words := complaint(jobs, facts_file(workflow.rundir)):
-            raise WorkflowError(words)
-        clusters = {resources.get("clusters") for _, _, resources, _ in jobs} - {None}
-        SESSION.begin(sorted(clusters))
+        if why := refusal(jobs, facts_file(workflow.rundir)):
+            raise WorkflowError(why)
+        clusters = {cluster_of(resources) for _, _, resources, _ in jobs} - {""}
+        logs = workflow.executor_settings.logdir
+        SESSION.begin(sorted(clusters), logs and Path(workflow.workdir_init) / logs)
+    elif workflow.is_main_process:
+        SESSION.release()  # Snakemake's own lock holds the folder from here on
 
 
 onsuccess:

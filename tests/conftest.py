@@ -45,18 +45,10 @@ def demo(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def rig(tmp_path_factory):
     """Two real Slurm clusters (tests/support/slurm_rig.py), where Slurm's daemons are installed."""
-    from support.slurm_rig import Rig, missing
+    from support.slurm_rig import VSC, running
 
-    if why := missing():
-        if os.environ.get("EPIC100_SLURM_TESTS") == "required":
-            pytest.fail(f"the tests on Slurm are required here, but {why}")
-        pytest.skip(f"no test on real Slurm: {why}; .ci/run names the packages")
-    rig = Rig(tmp_path_factory.mktemp("rig"))
-    try:
-        rig.start()
+    with running(tmp_path_factory.mktemp("rig"), VSC) as rig:
         yield rig
-    finally:
-        rig.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,13 @@
 """What goes wrong on a cluster, done to the real DAG: noticed, told, and survived."""
 
 import os
+import re
 import signal
 import sys
 
 import pytest
 
-from epic100.slurm.wrappers import BIN
+from epic100.slurm.commands import BIN
 from support.slurm_calls import Call
 from support.slurm_rig import NODES
 
@@ -92,8 +93,8 @@ def test_a_node_that_failed_on_one_cluster_bars_no_submission_to_the_other(rig):
     options = ("--parsable", "--clusters", "genius", "-A", "lp_epic", "-p", "gpu_v100", "--gpus=1",
                "-o", "/dev/null", "--hold", "--exclude=m28c27n1", "--wrap", "true")  # fmt: skip
     assert "Invalid node name" in rig.login("sbatch", *options, check=False).stderr
-    front = ("env", f"EPIC100_PYTHON={sys.executable}", str(BIN / "sbatch"))
-    job, cluster = rig.login(*front, *options).stdout.strip().split(";")
+    wrapper = ("env", f"EPIC100_PYTHON={sys.executable}", str(BIN / "sbatch"))
+    job, cluster = rig.login(*wrapper, *options).stdout.strip().split(";")
     assert cluster == "genius"
     rig.login("scancel", "-M", "genius", job)
 
@@ -111,15 +112,29 @@ def test_a_submission_waits_for_a_controller_that_is_away(rig, archive):
             rig.start_controller("wice")
 
 
-def test_a_submission_waits_for_a_place_in_the_queue(rig, archive):
-    limit = ("sacctmgr", "-i", "modify", "user", "root", "where", "cluster=wice", "account=lp_epic")
-    rig.login(*limit, "set", "MaxSubmitJobs=1")
+@pytest.mark.parametrize("whose, limit, reason", [
+    (("user", "root", "where", "account=lp_epic"), "MaxSubmitJobs", "AssocMaxSubmitJobLimit"),
+    (("account", "lp_epic", "where"), "GrpSubmitJobs", "AssocGrpSubmitJobsLimit"),
+])  # fmt: skip
+def test_a_submission_waits_for_a_place_in_the_queue(rig, archive, whose, limit, reason):
+    change = ("sacctmgr", "-i", "modify", *whose, "cluster=wice", "set")
+    rig.login(*change, f"{limit}=1")
     try:
-        with Call(rig, archive, SCAN, "results/scan/P02.tsv") as call:
-            call.until("cannot be submitted now, trying on: sbatch: error: AssocMaxSubmitJobLimit")
+        with Call(rig, archive, SCAN, "results/scan/P02.tsv", "--retries", "0") as call:
+            call.until(f"cannot be submitted now, trying on: sbatch: error: {reason}")
             assert call.end() == 0, call.said()
     finally:
-        rig.login(*limit, "set", "MaxSubmitJobs=-1")
+        rig.login(*change, f"{limit}=-1")
+
+
+def test_a_job_that_dies_before_its_log_has_text_shows_the_end_of_slurms(rig, archive):
+    dies = ("--precommand", "echo the node has no such module; exit 1")
+    with Call(rig, archive, SCAN, "--retries", "0", *dies) as call:
+        assert call.end() != 0
+    screen = call.screen()
+    assert "FAILED scan P01: FAILED, it ran" in screen
+    assert "\n    the node has no such module\n" in screen
+    assert re.search(r"log: .*/slurm_logs/rule_scan/P01/\d+\.log", screen)
 
 
 def test_sigterm_starts_no_more_jobs_and_waits_for_those_that_run(rig, archive, held):

@@ -1,6 +1,6 @@
 """The executor's hangs, each shown without its cure (`--no-hooks`) and gone with it.
 
-When a test of the first kind fails, upstream has mended the executor and a front can go.
+When a test of the first kind fails, upstream has mended the executor and a wrapper can go.
 """
 
 import subprocess
@@ -38,7 +38,7 @@ def test_a_job_cancelled_by_hand_is_said_and_ends_the_workflow(rig, archive, hel
         assert f"SLURM-job '{job}' failed, SLURM status is: 'CANCELLED'" in call.said()
 
 
-def test_without_the_front_a_job_cancelled_by_hand_hangs_the_workflow(rig, archive, held):
+def test_without_the_wrapper_a_job_cancelled_by_hand_hangs_the_workflow(rig, archive, held):
     with Call(rig, archive, *SCAN, "--no-hooks") as call:
         job = cancel_by_hand(rig, call)
         rig.wait(lambda: [j for j in rig.jobs("-j", job, fields="State") if "by" in j["State"]],
@@ -63,7 +63,7 @@ def test_a_database_outage_is_said_and_survived(database, archive, held):
         assert call.end(120) == 0, call.said()
 
 
-def test_without_the_front_a_database_outage_makes_the_executor_forget_its_jobs(
+def test_without_the_wrapper_a_database_outage_makes_the_executor_forget_its_jobs(
     database, archive, held
 ):
     with Call(database, archive, *SCAN, "--no-hooks", "--verbose") as call:

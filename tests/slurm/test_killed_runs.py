@@ -36,7 +36,7 @@ def test_after_kill_9_the_same_command_names_the_job_waits_and_submits_nothing_t
     with Call(rig, archive, SCAN, "-n") as look:
         assert look.end() == 0  # a look neither waits nor cancels
     with Call(rig, archive, SCAN) as call:
-        call.until(f"scan P01: job {job} on wice/batch, pending")
+        call.until(f"scan P01: job {job} of root on wice/batch, pending")
         call.until("Waiting for them")
         assert rig.queue(archive) == [job]
         held()
@@ -62,8 +62,8 @@ def test_after_a_lost_connection_the_jobs_can_be_cancelled_instead(rig, orphan, 
 
 def test_a_run_in_a_job_on_another_node_lives_as_long_as_that_job(rig, tmp_path):
     ask = (
-        "from pathlib import Path; import sys; from epic100.slurm.record import Run, alive; "
-        "print(alive(Run('elsewhere', 1, 1, ('wice',), sys.argv[1], 'wice'), Path()))"
+        "from pathlib import Path; import sys; from epic100.slurm.record import Run, is_alive; "
+        "print(is_alive(Run('elsewhere', 1, 1, ('wice',), sys.argv[1], 'wice'), Path()))"
     )
     done = rig.login("sbatch", "-M", "wice", "-A", "lp_epic", "--parsable", "-o", "/dev/null",
                      "--wrap", "sleep 600")  # fmt: skip

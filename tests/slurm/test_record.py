@@ -1,5 +1,6 @@
 """Who runs the workflow in a directory, and whether it still does."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.slurm import record
-from epic100.slurm.record import Run, alive, forget, read_run, settle, touch
+from epic100.slurm.record import RECORD, Run, is_alive, read_run, release, touch
+from epic100.slurm.takeover import take_over
 
 
 @pytest.fixture
@@ -20,39 +22,69 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_run_is_written_read_and_forgotten(folder):
+def test_a_run_is_claimed_once_read_renewed_and_released(folder):
     assert read_run(folder) is None
     run = Run.this(["wice"], env={"SLURM_JOB_ID": "7", "SLURM_CLUSTER_NAME": "wice"})
-    run.write(folder)
+    assert run.claim(folder)
+    assert not replace(run, pid=1).claim(folder)
     assert read_run(folder) == run
-    forget(folder)
+    replace(run, clusters=()).write(folder)
+    assert read_run(folder).clusters == ()
+    assert not release(folder, replace(run, pid=1))  # another's stays
+    assert read_run(folder).pid == run.pid
+    assert release(folder, run)
     assert read_run(folder) is None
     touch(folder)  # a record that is gone does not come back
     assert read_run(folder) is None
+    assert os.listdir(folder / ".snakemake") == []
+
+
+def test_a_record_of_an_earlier_version_is_read(folder):
+    old = {"host": "a", "pid": 1, "started": 2, "clusters": ["wice"], "slurm_job": "",
+           "slurm_cluster": ""}  # fmt: skip
+    (folder / RECORD).write_text(json.dumps(old))
+    assert read_run(folder) == Run("a", 1, 2, ("wice",))
+
+
+def test_of_many_that_claim_at_once_one_gets_it(folder):
+    got = []
+    start = threading.Barrier(8)
+
+    def claim(number):
+        start.wait()
+        if replace(Run.this(), pid=number).claim(folder):
+            got.append(number)
+
+    threads = [threading.Thread(target=claim, args=(n,)) for n in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [read_run(folder).pid] == got
 
 
 def test_this_process_lives_an_ended_one_and_one_with_a_reused_id_do_not(folder):
-    run = Run.this([])
-    assert alive(run, folder)
-    assert not alive(replace(run, started=run.started + 1), folder)
+    run = Run.this()
+    assert is_alive(run, folder)
+    assert not is_alive(replace(run, started=run.started + 1), folder)
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
-    assert not alive(replace(run, pid=done.pid), folder)
+    assert not is_alive(replace(run, pid=done.pid), folder)
 
 
 def test_a_run_on_another_machine_lives_while_it_touches_its_record(folder, monkeypatch):
     monkeypatch.setattr(record, "SILENT_SECONDS", 2.0)
-    run = replace(Run.this([]), host="elsewhere")
-    run.write(folder)
-    said = []
-    assert not alive(run, folder, said.append)
-    assert len(said) == 1 and "elsewhere" in said[0]
+    run = replace(Run.this(), host="elsewhere")
+    run.claim(folder)
+    shown = []
+    assert not is_alive(run, folder, shown.append)
+    assert "elsewhere" in " ".join(shown)
     run.write(folder)
     threading.Thread(target=lambda: (time.sleep(0.5), touch(folder))).start()
-    assert alive(run, folder, said.append)
+    assert is_alive(run, folder, shown.append)
     long_ago = time.time() - 10
     os.utime(folder / record.RECORD, (long_ago, long_ago))
-    assert not alive(run, folder)
+    assert not is_alive(run, folder)
 
 
 @pytest.fixture
@@ -64,24 +96,39 @@ def a_squeue(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
 
-def test_a_directory_in_use_is_refused_and_one_without_a_record_is_not_looked_at(folder, a_squeue):
-    settle(folder, print)
-    Run.this([]).write(folder)
-    with pytest.raises(EpicError, match=f"at work here: process {os.getpid()} on"):
-        settle(folder, print)
+def test_a_directory_in_use_is_refused_and_ones_own_is_not(folder, a_squeue):
+    mine = Run.this()
+    take_over(folder, mine, print)
+    take_over(folder, mine, print)
+    release(folder, mine)
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    theirs = replace(mine, pid=other.pid, started=record.start_of(other.pid))
+    theirs.claim(folder)
+    with pytest.raises(EpicError, match=f"at work here: process {other.pid} of .* on"):
+        take_over(folder, mine, print)
+    other.communicate()
     with pytest.raises(EpicError, match="EPIC100_LEFTOVERS is 'kill'; expected wait or cancel"):
-        settle(folder, print, "kill")
+        take_over(folder, mine, print, "kill")
+
+
+def test_a_run_that_died_before_its_first_submission_needs_no_answer_of_slurm(folder, a_squeue):
+    replace(Run.this(), started=1, submits=False).claim(folder)
+    (folder / ".snakemake/locks").mkdir()
+    (folder / ".snakemake/locks/0.input.lock").touch()
+    take_over(folder, Run.this(), print)
+    assert read_run(folder) == Run.this()
+    assert not list((folder / ".snakemake/locks").iterdir())
 
 
 def test_where_slurm_is_not_a_run_on_slurm_is_not_taken_over(folder, monkeypatch):
+    replace(Run.this(), started=1).claim(folder)
     monkeypatch.setenv("PATH", str(folder))
-    replace(Run.this([]), started=1).write(folder)
     with pytest.raises(EpicError, match="there is no squeue to ask"):
-        settle(folder, print)
+        take_over(folder, Run.this(), print)
     assert read_run(folder) is not None
 
 
 def test_a_record_that_is_not_whole_is_named(folder):
     (folder / record.RECORD).write_text('{"host": "a"')
     with pytest.raises(EpicError, match="epic100-run.json"):
-        settle(folder, print)
+        take_over(folder, Run.this(), print)

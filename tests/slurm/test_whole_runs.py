@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.archive import configure
+from support.checkout import ROOT
 from support.slurm_calls import Call
 
 SMALL = {"config": "config/x3d_demo.py", "epochs": 1}
@@ -20,6 +21,9 @@ LONG = {"config": "config/x3d_demo.py", "epochs": 40}
 PATIENT = {"stall_seconds": 600, "min_seconds": 600}
 # Slurm counts in minutes: one for the first job, more for its retry.
 SHORT = ("--set-resources", "scan:runtime=4 * attempt - 3")
+
+STATUS = re.compile(r"\d+ of \d+ jobs done, \d+ running")
+STATUS_PART = re.compile(r"\d+ of \d+ jobs done, [\w ,]+, [\d:]+$|\w+( \d+/\d+)?: \S.*$")
 
 CPU = {"Cluster": "wice", "Partition": "batch", "Account": "lp_epic", "gres/gpu": "0"}
 TWO_CORES = CPU | {"cpu": "2", "mem": "6800M"}
@@ -52,6 +56,7 @@ class Done:
 
     folder: Path
     said: str
+    screen: str
     jobs: list[dict[str, str]]  # as sacct tells them, in order of submission
 
 
@@ -66,7 +71,11 @@ def runs(rig, new_archive, tmp_path_factory):
     clean.parent.mkdir()
     clean.write_text('#!/bin/bash\nexec /usr/bin/sbatch "${@/--export=ALL/--export=NONE}"\n')
     clean.chmod(0o755)
-    env = {"EPIC100_SITE": "genius", "PATH": f"{clean.parent}:{os.environ['PATH']}"}
+    env = {
+        "EPIC100_SITE": "genius",
+        "EPIC100_STATUS_SECONDS": "20",
+        "PATH": f"{clean.parent}:{os.environ['PATH']}",
+    }
     tell = ("--precommand", f"env >> {folders['whole']}/env.txt")
     with (
         Call(rig, folders["scan"], "results/scan/P02.tsv", *SHORT) as scan,
@@ -84,7 +93,9 @@ def runs(rig, new_archive, tmp_path_factory):
 def done(rig, call):
     ids = re.findall(r"has been submitted with SLURM jobid (\d+)", call.said())
     fields = "JobID,Comment,State,Cluster,Partition,Account,Timelimit,AllocTRES,SubmitLine"
-    return Done(call.folder, call.said(), rig.jobs("-j", ",".join(ids), fields=fields))
+    return Done(
+        call.folder, call.said(), call.screen(), rig.jobs("-j", ",".join(ids), fields=fields)
+    )
 
 
 def stop_decoder(video):
@@ -144,6 +155,23 @@ def test_jobs_find_their_python_where_the_site_passes_no_environment_on(runs):
     passed = (runs["whole"].folder / "env.txt").read_text()
     assert "SLURM_JOB_ID" in passed
     assert "EPIC100_" not in passed and "PYTHONPATH" not in passed and ".venv" not in passed
+
+
+def test_the_screen_is_short_and_looks_as_the_page_shows_it(runs):
+    screen = runs["whole"].screen
+    assert len(screen.splitlines()) <= 60, screen
+    page = (ROOT / "docs/vsc.md").read_text()
+    pasted = page.split("```text\n")[1].split("```")[0].splitlines()
+    assert len(pasted) > 25
+    here = {shape(line) for line in screen.splitlines()}
+    assert [line for line in pasted if shape(line) not in here] == []
+
+
+def shape(line):
+    """A line without what differs from run to run; of a status line, what it tells of a job."""
+    if STATUS.match(line):
+        return "a status line" if all(STATUS_PART.match(p) for p in line.split(" | ")) else line
+    return re.sub(r"[\d.:]+", "0", line.split("/.snakemake/")[-1]).strip()
 
 
 def test_nothing_is_left_of_a_run_but_its_results(runs):

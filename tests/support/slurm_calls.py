@@ -1,10 +1,13 @@
 """The workflow called as on a login node of the rig, left to run while a test does its worst."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from support.checkout import ROOT
@@ -17,17 +20,28 @@ QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--seconds-between-st
 class Call:
     """One call of Snakemake with the real profile. Use it in a `with`: it never outlives that."""
 
-    def __init__(self, rig: Rig, folder: Path, *arguments: str, env: dict | None = None):
+    def __init__(
+        self,
+        rig: Rig,
+        folder: Path,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        program: Sequence[str] = ("-m", "snakemake"),
+        profile: str = "profiles/vsc",
+        cwd: Path = ROOT,
+    ):
         self.rig, self.folder = rig, folder
         self.log = folder / f"call-{time.monotonic_ns()}.log"
-        command = [sys.executable, "-m", "snakemake", *arguments, "--profile", "profiles/vsc",
+        self.started = datetime.now().isoformat().replace(":", "")  # as Snakemake names its logs
+        command = [sys.executable, *program, *arguments, "--profile", profile,
                    "--directory", str(folder), "--configfile", str(folder / "config.yaml"),
                    *QUICK]  # fmt: skip
         settings = {"EPIC100_ACCOUNT": ACCOUNT, "EPIC100_SUBMIT_RETRY_SECONDS": "2"}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                rig.on("genius", command), cwd=ROOT, env=os.environ | settings | (env or {}),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                rig.on(rig.login_cluster, command), cwd=cwd,
+                env=os.environ | settings | (env or {}), stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     def __enter__(self) -> "Call":
@@ -37,8 +51,15 @@ class Call:
         self.signal(signal.SIGKILL)
         self.process.wait()
 
-    def said(self) -> str:
+    def screen(self) -> str:
+        """What a person sees."""
         return self.log.read_text()
+
+    def said(self) -> str:
+        """The screen, and Snakemake's own log, which stays complete."""
+        logs = sorted((self.folder / ".snakemake/log").glob("*.snakemake.log"))
+        own = [log for log in logs if log.name > self.started]
+        return "\n".join([self.screen(), *(log.read_text() for log in own)])
 
     def until(self, words: str, seconds: float = 60) -> None:
         """Wait until the workflow says `words`."""
@@ -55,6 +76,10 @@ class Call:
             assert self.process.poll() is None and time.monotonic() < end, self.said()
         return jobs
 
+    def submitted(self) -> list[str]:
+        """Ids of the jobs that the workflow says it has submitted."""
+        return re.findall(r"has been submitted with SLURM jobid (\d+)", self.said())
+
     def end(self, seconds: float = 90) -> int:
         """Wait for the end; the exit status."""
         try:
@@ -65,3 +90,11 @@ class Call:
     def signal(self, number: int) -> None:
         if self.process.poll() is None:
             self.process.send_signal(number)
+
+
+def put_before(name: str, script: str, folder: Path) -> dict[str, str]:
+    """The environment in which a site's own program `name` comes before Slurm's."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/bash\n{script}\n")
+    (folder / name).chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}

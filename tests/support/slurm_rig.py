@@ -1,4 +1,4 @@
-"""Two real Slurm clusters on one machine, with partitions named as KU Leuven names them.
+"""Real Slurm clusters on one machine: two with partitions named as KU Leuven names them, or one.
 
 Everything lives in one folder and on ports that were free at the start; whatever else runs Slurm
 on the machine is not touched. Daemons are children of this process and die with it. Needs root,
@@ -11,8 +11,12 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ETC = Path(__file__).resolve().parent / "slurm_etc"
 PROGRAMS = (
@@ -25,13 +29,29 @@ PROGRAMS = (
     "unshare",
     "setpriv",
 )
-CLUSTERS = {"genius": 50000001, "wice": 60000001}  # first job id, as far apart as on VSC
-NODES = {
-    "genius": ("r26g03",),
-    "wice": ("m28c27n1", "m28c27n2", "m28c31n1", "m28c30n1"),
-}
-LOGIN = "genius"
 ACCOUNT = "lp_epic"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The clusters of a site, by name: first job id and nodes. `login` is where people log in;
+    `submit` is the site's filter of submissions, a file of slurm_etc."""
+
+    login: str
+    first_jobs: Mapping[str, int]
+    nodes: Mapping[str, Sequence[str]]
+    submit: str
+
+
+VSC = Layout(
+    login="genius",
+    first_jobs={"genius": 50000001, "wice": 60000001},  # as far apart as on VSC
+    nodes={"genius": ("r26g03",), "wice": ("m28c27n1", "m28c27n2", "m28c31n1", "m28c30n1")},
+    submit="job_submit.lua",
+)
+# One cluster, with partitions of its own, whose jobs take no `--clusters`.
+HOME = Layout("home", {"home": 1}, {"home": ("node1", "node2")}, "job_submit_home.lua")
+NODES = VSC.nodes
 SECONDS = 60.0  # how long any daemon may take
 IN_MOUNT = 'mount --bind "$0" /etc/slurm && exec "$@"'
 
@@ -47,10 +67,11 @@ def missing() -> str | None:
 class Rig:
     """Both clusters, their database, and what tests do to them."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, layout: Layout = VSC):
         self.folder = folder
+        self.layout, self.login_cluster = layout, layout.login
         self.daemons: dict[str, subprocess.Popen] = {}
-        ports = iter(_free_ports(4 + 2 * len(CLUSTERS) + sum(map(len, NODES.values()))))
+        ports = iter(_free_ports(4 + 2 * len(layout.nodes) + sum(map(len, layout.nodes.values()))))
         self._names = {
             "RUN": str(folder),
             "HOST": socket.gethostname(),
@@ -65,27 +86,30 @@ class Rig:
         (self.folder / "dev").mkdir(parents=True)
         for number in range(8):
             os.mknod(self.folder / f"dev/nvidia{number}", 0o666 | 0o020000, os.makedev(1, 3))
-        for cluster, first in CLUSTERS.items():
+        for cluster, first in self.layout.first_jobs.items():
             self._configure(cluster, first)
         self._start_munge()
         self._start_mariadb()
         self.start_database()
-        self.login("sacctmgr", "-i", "add", "cluster", *CLUSTERS)
+        self.login("sacctmgr", "-i", "add", "cluster", *self.layout.nodes)
         for account in (ACCOUNT, "lp_poor"):
-            both = f"Cluster={','.join(CLUSTERS)}"
+            both = f"Cluster={','.join(self.layout.nodes)}"
             self.login("sacctmgr", "-i", "add", "account", account, both, "Description=x")
-            self.login("sacctmgr", "-i", "add", "user", "root", both, f"Account={account}")
-        for cluster in CLUSTERS:
+            for user in ("root", "nobody"):
+                self.login("sacctmgr", "-i", "add", "user", user, both, f"Account={account}")
+        for cluster, nodes in self.layout.nodes.items():
             self.start_controller(cluster)
-            for node in NODES[cluster]:
+            for node in nodes:
                 self.start_node(cluster, node)
-        for cluster in CLUSTERS:
-            self.wait(lambda c=cluster: self.idle(c) == len(NODES[c]), f"the nodes of {cluster}")
+        for cluster, nodes in self.layout.nodes.items():
+            self.wait(lambda c=cluster, n=nodes: self.idle(c) == len(n), f"the nodes of {cluster}")
 
     def stop(self) -> None:
         """Cancel what runs and end every daemon, nodes first."""
-        if "slurmctld-wice" in self.daemons:
-            self.login("scancel", "-M", ",".join(CLUSTERS), "-u", "root", check=False)
+        if all(f"slurmctld-{cluster}" in self.daemons for cluster in self.layout.nodes):
+            where = ("-M", ",".join(self.layout.nodes))
+            for user in ("root", "nobody"):
+                self.login("scancel", *where, "-u", user, check=False)
             time.sleep(1)
         for name in reversed(list(self.daemons)):
             self.end(name)
@@ -117,11 +141,11 @@ class Rig:
 
     def idle(self, cluster: str) -> int:
         done = self.login("sinfo", "-h", "-M", cluster, "-N", "-t", "idle", "-o", "%N", check=False)
-        return len({line for line in done.stdout.split() if line in NODES[cluster]})
+        return len({line for line in done.stdout.split() if line in self.layout.nodes[cluster]})
 
     def login(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
         """Run a command as on the login node; stdout and stderr come back as text."""
-        return self.at(LOGIN, *command, check=check)
+        return self.at(self.login_cluster, *command, check=check)
 
     def at(self, cluster: str, *command: str, check: bool = True) -> subprocess.CompletedProcess:
         """Run a command as on a node of that cluster, which needs no database to find it."""
@@ -173,9 +197,10 @@ class Rig:
             ports = ",".join(str(next(self._ports)) for _ in range(2 if "[" in line else 1))
             nodes = nodes.replace(line, line.replace("@NODE_PORTS@", f"[{ports}]"))
         gres = (ETC / "gres.conf").read_text().splitlines()
-        own = [line for line in gres if not line.startswith("NodeName=")
-               or line.split()[0].removeprefix("NodeName=") in NODES[cluster]]  # fmt: skip
-        texts = {name: (ETC / name).read_text() for name in ("cgroup.conf", "job_submit.lua")}
+        here = tuple(f"NodeName={node} " for node in self.layout.nodes[cluster])
+        own = [line for line in gres if not line.startswith("NodeName=") or line.startswith(here)]
+        texts = {"cgroup.conf": (ETC / "cgroup.conf").read_text()}
+        texts["job_submit.lua"] = (ETC / self.layout.submit).read_text()
         texts["slurm.conf"] = (ETC / "slurm.conf").read_text() + nodes
         texts["gres.conf"] = "\n".join(own) + "\n"
         texts["slurmdbd.conf"] = (ETC / "slurmdbd.conf").read_text()
@@ -212,12 +237,27 @@ class Rig:
         create = [*client, f"create database slurm_acct_db; {rights}"]
         self.wait(lambda: not subprocess.run(create, capture_output=True).returncode, "mariadbd")
 
-    def _daemon(self, name: str, *command: str, cluster: str = LOGIN) -> None:
+    def _daemon(self, name: str, *command: str, cluster: str = "") -> None:
         log = (self.folder / f"{name}.out").open("ab")
-        dying = ["setpriv", "--pdeathsig", "TERM", *self.on(cluster, command)]
+        dying = ["setpriv", "--pdeathsig", "TERM", *self.on(cluster or self.login_cluster, command)]
         self.daemons[name] = subprocess.Popen(dying, stdin=subprocess.DEVNULL, stdout=log,
                                               stderr=log, start_new_session=True)  # fmt: skip
         log.close()
+
+
+@contextmanager
+def running(folder: Path, layout: Layout) -> Iterator[Rig]:
+    """A rig that is up; the test is skipped where Slurm's daemons are not installed."""
+    if why := missing():
+        if os.environ.get("EPIC100_SLURM_TESTS") == "required":
+            pytest.fail(f"the tests on Slurm are required here, but {why}")
+        pytest.skip(f"no test on real Slurm: {why}; .ci/run names the packages")
+    rig = Rig(folder, layout)
+    try:
+        rig.start()
+        yield rig
+    finally:
+        rig.stop()
 
 
 def _free_ports(count: int) -> list[int]:

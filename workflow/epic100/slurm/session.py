@@ -1,47 +1,109 @@
-"""One run of the workflow on Slurm, from before its first submission until after its last job."""
+"""One run of the workflow, from before it looks at any file until after its last job on Slurm."""
 
+import atexit
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 from epic100.base.errors import EpicError
-from epic100.slurm import queue, record
+from epic100.slurm import executor, jobs, takeover
+from epic100.slurm.commands import BIN, NoAnswerError
+from epic100.slurm.record import Run, Show, release
+from epic100.slurm.submission import STOP, WORKFLOW
 from epic100.slurm.watch import Watch
-from epic100.slurm.wrappers import BIN
+from epic100.slurm.wrappers import CLUSTERS, MENDED
 
 
 class Session:
-    """Does nothing until `begin`; `tell` gets lines for the people who look at the workflow."""
+    """Does nothing until `claim`; `show` gets lines for the people who look at the workflow."""
 
-    def __init__(self, folder: Path, tell: Callable[[str], None]):
-        self._folder, self._tell = folder, tell
-        self._clusters: Sequence[str] = ()
+    def __init__(self, folder: Path, show: Show):
+        self._folder, self._show = folder, show
+        self._run: Run | None = None
         self._watch: Watch | None = None
 
-    def begin(self, clusters: Sequence[str]) -> None:
-        """Put the wrappers on the PATH and record the run, whose jobs go to `clusters`."""
-        self._clusters = clusters
-        os.environ["EPIC100_PYTHON"] = sys.executable
-        os.environ["PATH"] = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
-        record.Run.this(clusters).write(self._folder)
-        self._watch = Watch(self._folder, self._tell)
+    def claim(self) -> None:
+        """Hold the working directory for this run; first wait for what a killed run has left.
+
+        Raises:
+            EpicError: Another run is at work here, or it cannot be judged.
+        """
+        if self._run is not None:
+            return
+        run = replace(Run.this(), submits=False)
+        takeover.take_over(self._folder, run, self._show, os.environ.get(takeover.CHOICE, ""))
+        self._run = run
+        atexit.register(self.release)
+        self._watch = Watch(self._folder, self._show)
         self._watch.start()
 
+    def begin(self, clusters: Sequence[str], logs: Path | None = None) -> None:
+        """Put the wrappers on the PATH and say in the record where the jobs go.
+
+        Args:
+            clusters: Where jobs go; none stands for the machine's own cluster.
+            logs: The folder of Slurm's logs, where it is not the executor's usual one.
+
+        Raises:
+            EpicError: A wrapper cannot be run.
+        """
+        for wrapper in BIN.iterdir():
+            if wrapper.suffix == "" and not os.access(wrapper, os.X_OK):
+                raise EpicError(f"{wrapper} has no run bit: chmod +x {BIN}/*, or install anew")
+        self.claim()
+        assert self._run is not None
+        os.environ["EPIC100_PYTHON"] = sys.executable
+        os.environ["PATH"] = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
+        if warning := executor.unknown_version():
+            self._show(warning)
+        # Asked in a thread, since the loop that the question needs may be running in this one.
+        with ThreadPoolExecutor(1) as pool:
+            os.environ[MENDED] = "" if pool.submit(executor.hangs).result() else "1"
+        os.environ[CLUSTERS] = ",".join(clusters)
+        os.environ[WORKFLOW] = f"{self._run.pid} {self._run.started}"
+        if logs is not None:
+            os.environ["EPIC100_SLURM_LOGS"] = str(logs)
+        self._run = replace(self._run, clusters=tuple(clusters), submits=True)
+        self._run.write(self._folder)
+        self._stop_submissions_on_interrupt()
+
     def end(self) -> None:
-        """Cancel what the executor has overlooked, and take the record away.
+        """Cancel what the executor has overlooked; nothing is left of the run then.
 
         On Ctrl-C the executor cancels the jobs that it knows at that moment, and not those that it
         is just submitting or looking up.
         """
-        if self._watch is None:
+        if self._run is None or not self._run.submits:
             return
         try:
-            if left := queue.jobs_of(self._folder, self._clusters):
+            if left := jobs.jobs_of(self._folder, self._run.clusters):
                 for job in left:
-                    self._tell(f"cancelled, since the workflow has ended: {job}")
-                queue.cancel(left)
-            record.forget(self._folder)
-        except EpicError as error:
-            self._tell(f"{error}; the next run here will ask again")
-        self._watch.pass_on()
+                    self._show(f"cancelled, since the workflow has ended: {job}")
+                jobs.cancel(left)
+            self._run = replace(self._run, submits=False)
+        except (EpicError, NoAnswerError) as error:
+            self._show(f"{error}; the next run here will ask again")
+        if self._watch is not None:
+            self._watch.show_notes()
+
+    def release(self) -> None:
+        """Let go of the working directory; a run that may have left jobs leaves its record too."""
+        if self._run is not None and not self._run.submits:
+            release(self._folder, self._run)
+
+    def _stop_submissions_on_interrupt(self) -> None:
+        """Let Ctrl-C end the submissions that wait for Slurm: the executor waits for them."""
+        usual = signal.getsignal(signal.SIGINT)
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            (self._folder / STOP).touch()
+            if callable(usual):
+                usual(number, frame)
+
+        if callable(usual):
+            signal.signal(signal.SIGINT, stop)

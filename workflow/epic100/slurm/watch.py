@@ -1,46 +1,46 @@
-"""Beside a running workflow: keep its record fresh, and pass on what the wrappers report."""
+"""Beside a running workflow: keep its record fresh, and show what the wrappers note."""
 
 import os
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from epic100.slurm import record
-from epic100.slurm.wrappers import NOTES
+from epic100.slurm.notes import NOTES
+from epic100.slurm.record import Show
 
 NOTES_FILE = Path(".snakemake/epic100-slurm.log")
 LOOK_SECONDS = 2.0
 
 
 class Watch(threading.Thread):
-    """A thread that ends with the process. `tell` gets each line that a front writes."""
+    """A thread that ends with the process. `show` gets each line that a wrapper notes."""
 
-    def __init__(self, folder: Path, tell: Callable[[str], None]):
+    def __init__(self, folder: Path, show: Show):
         super().__init__(daemon=True)
-        self._folder, self._tell = folder, tell
+        self._folder, self._show = folder, show
         self._notes = folder / NOTES_FILE
         self._notes.parent.mkdir(exist_ok=True)
         self._notes.touch()
         self._read = self._notes.stat().st_size
         self._lock = threading.Lock()
-        os.environ[NOTES] = str(self._notes)
+        os.environ[NOTES] = str(self._notes.resolve())
 
     def run(self) -> None:
         """Look at the notes every other second, touch the record twice a minute."""
         touched = 0.0
         while True:
-            self.pass_on()
+            self.show_notes()
             if time.monotonic() - touched > record.TOUCH_SECONDS:
                 record.touch(self._folder)
                 touched = time.monotonic()
             time.sleep(LOOK_SECONDS)
 
-    def pass_on(self) -> None:
-        """Tell what has been noted since the last look."""
+    def show_notes(self) -> None:
+        """Show what has been noted since the last look."""
         with self._lock, self._notes.open(encoding="utf-8") as notes:
             notes.seek(self._read)
             lines = notes.readlines()
             self._read = notes.tell()
         for line in lines:
-            self._tell(line.rstrip("\n"))
+            self._show(line.rstrip("\n"))

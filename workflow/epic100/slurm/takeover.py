@@ -1,0 +1,139 @@
+"""Take a working directory over from a run that was killed, so that no file ever has two writers.
+
+Its jobs and its submissions may go on. They are waited for, or cancelled, before the new run looks
+at any file; where that cannot be judged, the new run ends and says how to go on.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from epic100.base.errors import EpicError
+from epic100.slurm import jobs
+from epic100.slurm.commands import NoAnswerError
+from epic100.slurm.processes import lives
+from epic100.slurm.record import RECORD, Run, Show, file_time, is_alive, read_run, release
+from epic100.slurm.submission import MARKERS, NAMES, STOP, Marker
+
+T = TypeVar("T")
+LOCKS = Path(".snakemake/locks")
+CHOICE = "EPIC100_LEFTOVERS"  # variable: wait (default) or cancel
+GONE = "EPIC100_GONE_CLUSTERS"  # variable: clusters that no longer exist
+JUDGE_SECONDS = float(os.environ.get("EPIC100_JUDGE_SECONDS", 300))
+ARRIVAL_SECONDS = 30.0  # a request of an sbatch that was killed reaches the queue by then, or never
+
+
+def take_over(
+    folder: Path, mine: Run, show: Show, choice: str = "", patience: float = 10.0
+) -> None:
+    """Make `mine` the one run of the working directory `folder`.
+
+    Args:
+        folder: The working directory.
+        mine: The run of this process.
+        show: Gets a line for each thing that happens.
+        choice: "wait" for jobs that are left or "cancel" them.
+        patience: Seconds between two questions to Slurm.
+
+    Raises:
+        EpicError: Another run is at work, or it cannot be judged whether jobs are left.
+    """
+    choice = choice or "wait"
+    if choice not in ("wait", "cancel"):
+        raise EpicError(f"{CHOICE} is {choice!r}; expected wait or cancel")
+    left = False
+    while not mine.claim(folder):
+        other = read_run(folder)
+        if other is None:
+            continue
+        if other.is_same(mine):
+            return
+        _end_of(other, folder, show, choice, patience)
+        release(folder, other)  # or another call that waited has done so
+        left = True
+    for path in (folder / STOP, folder / NAMES, *(folder / MARKERS).glob("*.json")):
+        path.unlink(missing_ok=True)
+    if left:  # Snakemake's locks are the dead run's: no other could get past them, or this record
+        for lock in (folder / LOCKS).glob("*.lock"):
+            lock.unlink(missing_ok=True)
+
+
+def _end_of(run: Run, folder: Path, show: Show, choice: str, patience: float) -> None:
+    """Return when neither `run` nor anything that it has begun goes on."""
+    gone = os.environ.get(GONE, "").replace(",", " ").split()
+    elsewhere = run.host != socket.gethostname()
+    if not (elsewhere and run.slurm_cluster in gone) and _ask(
+        lambda: is_alive(run, folder, show), run, folder, show, patience
+    ):
+        raise EpicError(f"another run of this workflow is at work here: {run}")
+    if not run.submits:
+        return
+    _wait_for_submissions(folder, show)
+    clusters = [name for name in run.clusters if name not in gone]
+    if run.clusters and not clusters:
+        return
+    left = _ask(lambda: jobs.jobs_of(folder, clusters), run, folder, show, patience)
+    if not left:
+        return
+    show(f"The last run here ({run}) was cut short. Of its jobs, these have not ended:")
+    for job in left:
+        show(f"  {job}")
+    if choice == "cancel":
+        show(f"Cancelling them, since {CHOICE} is cancel.")
+        jobs.cancel(left)
+    else:
+        show(f"Waiting for them ({CHOICE}=cancel cancels them instead; Ctrl-C leaves them).")
+    jobs.wait_until_gone(folder, clusters, show, patience, lambda: read_run(folder) != run)
+
+
+def _ask(question: Callable[[], T], run: Run, folder: Path, show: Show, patience: float) -> T:
+    """The answer to a question to Slurm, asked again for a while.
+
+    Raises:
+        EpicError: There is none; says how to go on.
+    """
+    end, shown = time.monotonic() + JUDGE_SECONDS, ""
+    while True:
+        try:
+            return question()
+        except FileNotFoundError:
+            raise EpicError(
+                f"jobs of an earlier run here ({run}) may still be in Slurm's queue, and there is "
+                f"no squeue to ask: go on where Slurm is, or remove {folder / RECORD} and --unlock"
+            ) from None
+        except NoAnswerError as error:
+            message = str(error)
+        removed = "known by database" in message or "invalid entry for --cluster" in message
+        if time.monotonic() > end or ("known by database" in message):
+            way_out = f"; a cluster that no longer exists is left out by {GONE}=NAME" * removed
+            raise EpicError(
+                f"squeue does not tell whether jobs of the last run here ({run}) go on "
+                f"({message}): give the same command when it answers{way_out}"
+            )
+        if message != shown:
+            show(f"{message}; asking again, since jobs of a run that was cut short may be left")
+            shown = message
+        time.sleep(min(patience, max(end - time.monotonic(), 0.1)))
+
+
+def _wait_for_submissions(folder: Path, show: Show) -> None:
+    """Return when no sbatch of an earlier run is under way, and each that was cut short has had
+    the time to arrive."""
+    shown = False
+    while waiting := [m for path, m in Marker.all_of(folder) if _may_arrive(path, m, folder)]:
+        if not shown:
+            show(f"Waiting for submissions of the last run: {', '.join(m.job for m in waiting)}")
+            shown = True
+        time.sleep(1.0)
+
+
+def _may_arrive(path: Path, marker: Marker, folder: Path) -> bool:
+    try:
+        silent = file_time(folder) - path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    here = marker.host == socket.gethostname()
+    return silent < ARRIVAL_SECONDS or (here and lives(marker.pid, marker.started))
