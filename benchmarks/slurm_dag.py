@@ -16,9 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from archive import configure, make_archive  # noqa: E402
-from slurm.calls import Call  # noqa: E402
-from slurm.rig import Rig, missing  # noqa: E402
+from support.archive import configure, make_archive  # noqa: E402
+from support.slurm_calls import Call  # noqa: E402
+from support.slurm_rig import Rig, missing  # noqa: E402
 
 TRAIN = {"config": "config/x3d_demo.py", "epochs": 2}
 
