@@ -53,7 +53,7 @@ class Session:
             EpicError: A wrapper cannot be run.
         """
         for wrapper in BIN.iterdir():
-            if wrapper.suffix == "" and not os.access(wrapper, os.X_OK):
+            if not os.access(wrapper, os.X_OK):
                 raise EpicError(f"{wrapper} has no run bit: chmod +x {BIN}/*, or install anew")
         self.claim()
         assert self._run is not None
