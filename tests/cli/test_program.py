@@ -8,7 +8,7 @@ from importlib.metadata import version
 import pytest
 
 from epic100.cli.program import COMMANDS, main
-from epic100.cli.snakemake_call import snakemake_command
+from epic100.cli.snakemake_call import snakemake_command, with_screen
 from support.checkout import ROOT
 
 
@@ -68,6 +68,12 @@ def test_words_of_snakemake_reach_it_in_their_order():
     assert command[: -len(words)] == [
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
     ]  # fmt: skip
+
+
+def test_the_screen_is_asked_for_behind_all_words_unless_another_is_named():
+    assert with_screen(["all", "-n"]) == ["all", "-n", "--logger", "epic100"]
+    for named in (["--logger", "other"], ["--logger=other"]):
+        assert with_screen(named) == named
 
 
 def test_run_is_snakemake_with_its_exit_code(tmp_path):

@@ -2,7 +2,7 @@
 
 import argparse
 
-from epic100.cli.snakemake_call import replace_this_process, snakemake_command
+from epic100.cli.snakemake_call import replace_this_process, snakemake_command, with_screen
 
 EPILOG = """\
 Every other word is Snakemake's own: results/submission.pt, -n, --configfile, --profile ...
@@ -20,4 +20,4 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Go on as Snakemake with the words that were given."""
-    return replace_this_process(snakemake_command(options.rest))
+    return replace_this_process(snakemake_command(with_screen(options.rest)))

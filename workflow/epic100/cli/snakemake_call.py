@@ -22,6 +22,13 @@ def snakemake_command(arguments: Sequence[str]) -> list[str]:
     return command + [_shipped(argument) for argument in arguments]
 
 
+def with_screen(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the screen of `--logger epic100`, unless they name another."""
+    named = any(argument.partition("=")[0] == "--logger" for argument in arguments)
+    # Last, since it takes every word behind it for a logger's name.
+    return [*arguments] if named else [*arguments, "--logger", "epic100"]
+
+
 def replace_this_process(command: Sequence[str]) -> int:
     """Go on as Snakemake, so that signals and the exit code are its own."""
     sys.stdout.flush()
