@@ -21,6 +21,7 @@ From the official CSVs and full-length videos of EPIC-KITCHENS-100 to a trained 
 submission.
 
   epic100 demo                      films a mini kitchen in ./demo and runs everything on it
+  epic100 check                     whether config, annotations and videos are there
   epic100 run -n                    what would run here; config/config.yaml names your data
   epic100 run --profile profiles/vsc all     on Slurm
   epic100 submission check results/submission.zip --split test
@@ -45,6 +46,7 @@ class Command:
 COMMANDS = {
     "demo": Command("film a mini kitchen and run everything on it", "epic100.cli.demo", True),
     "run": Command("run the workflow in this folder", "epic100.cli.run", True),
+    "check": Command("say what a run in this folder would find", "epic100.cli.check"),
     "migrate": Command("bring a lab's lists and checkpoint along", "epic100.migrate.__main__"),
     "submission": Command("look at a submission before it is sent", "epic100.submission.__main__"),
 }

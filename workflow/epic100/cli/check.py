@@ -1,0 +1,73 @@
+"""`epic100 check`: what a run in this folder would find, in one screen and without starting it."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from epic100.base.config import layered_config
+from epic100.base.errors import EpicError
+from epic100.base.machine import usable_cores
+from epic100.base.shipped import existing_path
+from epic100.video.sheet import read_sheet
+
+Line = tuple[bool, str, str]  # whether a run can start with it, what it is about, how it is
+
+
+def fill_parser(parser: argparse.ArgumentParser) -> None:
+    """Describe the command."""
+    parser.epilog = "Exit code 1 where a run could not start. What would run: epic100 run -n"
+    parser.add_argument(
+        "--configfile", type=Path, nargs="+", default=[],
+        help="over config/config.yaml, as given to epic100 run",
+    )  # fmt: skip
+    parser.add_argument("--directory", type=Path, default=Path(), help="as given to epic100 run")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line a topic; 1 where one of them keeps a run from starting, else 0."""
+    overlays = [existing_path(path) for path in options.configfile]
+    config = layered_config(overlays, options.directory)
+    lines = [(True, "config", "is valid"), *_files(config, options.directory), _torch()]
+    for fine, about, words in lines:
+        print(f"{'ok' if fine else 'MISSING':8}{about:13}{words}")
+    return 0 if all(fine for fine, _, _ in lines) else 1
+
+
+def _files(config: dict[str, Any], folder: Path) -> Iterator[Line]:
+    """Annotations and videos. The demo makes them, `download: true` fetches them."""
+    if config.get("minikitchen"):
+        yield True, "videos", "and annotations are made by the demo"
+        return
+    asked = config["annotations"]
+    csvs = [asked[split] for split in ("train", "val", "test") if asked[split]]
+    absent = [path for path in csvs if not (folder / path).exists()]
+    words = f"{len(csvs) - len(absent)} of {len(csvs)} CSV files are there"
+    if absent:
+        how = "fetched by the run" if asked["download"] else "see `annotations: download`"
+        words += f"; {', '.join(absent)}: {how}"
+    yield not absent or asked["download"], "annotations", words
+    asked = config["videos"]
+    sheet = folder / asked["sheet"]
+    videos = read_sheet(sheet if sheet.exists() else existing_path(asked["sheet"]))
+    there = [video for video in videos if video.path(folder / asked["root"]).exists()]
+    words = (
+        f"{len(there)} of the {len(videos)} of {asked['sheet']} are there, below {asked['root']}"
+    )
+    if asked["download"] and len(there) < len(videos):
+        words += "; the run fetches the others"
+    yield bool(there) or asked["download"], "videos", words
+
+
+def _torch() -> Line:
+    """The device of a training that leaves the choice to the workflow."""
+    try:
+        import torch
+    except ImportError as error:
+        raise EpicError(f"torch does not load: {error}; docs/platforms.md") from error
+    cores = usable_cores()
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+        return True, "torch", f"{torch.__version__}; {', '.join(names)}; {cores} cores"
+    return True, "torch", f"{torch.__version__}; no GPU here; {cores} cores"
