@@ -23,6 +23,8 @@ N pictures are of another size                than most; a clip cannot hold both
 N packets have an impossible time             decoded before the one before, or over 10 s more or
                                               less ahead of being shown than that was
 N groups of pictures are repeated             byte for byte the group before
+its parameter sets are spoilt: ...            they differ by a bit from those of the participant's
+                                              other videos: all pictures (`parameter_checks`)
 its clock is contradicted: ...                by the file itself, its coder or the sheet: all
                                               pictures (`epic100.scan.clock_checks`)
 N pictures are off their time                 all behind lost or repeated pictures whose place in

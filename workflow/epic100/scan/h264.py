@@ -107,18 +107,19 @@ def parse_sps(sps: bytes) -> StreamSettings:
 
 def taller(sps: bytes, rows: int) -> bytes:
     """The same parameter set for a picture of `rows` more rows of macroblocks below."""
-    start, stop = parse_sps(sps).height_at
+    settings = parse_sps(sps)
+    start, stop = settings.height_at
     data = bytearray(sps.replace(b"\0\0\3", b"\0\0"))
     data[3] = _TOP_LEVEL
     length = 8 * len(data)
     value = int.from_bytes(data, "big")
     head, tail = value >> (length - start), value & ((1 << (length - stop)) - 1)
-    code = parse_sps(sps).height + rows  # ue(v) of height - 1 + rows
+    # ue(v) of one less, in pairs of rows where a frame has two fields.
+    code = settings.height + (rows if settings.progressive else rows // 2)
     size = 2 * code.bit_length() - 1
     value = ((head << size | code) << (length - stop)) | tail
     length += size - (stop - start)
-    value <<= -length % 8
-    raw = value.to_bytes((length + 7) // 8, "big").rstrip(b"\0")
+    raw = (value << -length % 8).to_bytes((length + 7) // 8, "big").rstrip(b"\0")
     return _ESCAPED.sub(b"\0\0\3", raw)
 
 
@@ -146,7 +147,7 @@ def read_extradata(extradata: bytes | None) -> tuple[StreamSettings, int]:
 
 
 def extradata_sps(extradata: bytes) -> list[tuple[bytes, int]]:
-    """(parameter set, where it ends) of an avcC record. Raises ValueError where it is none."""
+    """(set, where it ends) of an avcC record. Raises ValueError where it is none."""
     if len(extradata) < 8 or extradata[0] != 1 or not extradata[5] & 31:
         raise ValueError("not an avcC record")
     found, position = [], 6
@@ -157,6 +158,15 @@ def extradata_sps(extradata: bytes) -> list[tuple[bytes, int]]:
             raise ValueError("broken avcC record")
         found.append((extradata[position - length : position], position))
     return found
+
+
+def is_arithmetic(extradata: bytes) -> bool:
+    """Whether slices are coded with CABAC (clause 7.4.2.2), by the first picture parameter set."""
+    *_, (_, stop) = extradata_sps(extradata)
+    start = stop + 3  # behind how many there are, and the length of the first
+    bits = Bits(int.from_bytes(extradata[start + 1 : start + 9].ljust(8, b"\0"), "big"), 64)
+    bits.ue(), bits.ue()
+    return bool(bits.u(1))
 
 
 def nal_units(packet: bytes | memoryview, length_size: int) -> list[tuple[int, int]] | None:
@@ -197,11 +207,11 @@ class SliceHeader(NamedTuple):
     poc_lsb: int | None
 
 
-HEADER_BYTES = 20  # of a NAL unit, enough for all that is read of its slice header
+HEADER_BYTES = 20  # of a NAL unit, enough for its slice header as far as it is read
 
 
 def slice_header(nal: bytes, settings: StreamSettings) -> SliceHeader:
-    """Read the start of a slice of a progressive stream (7.3.3); `nal`: its first HEADER_BYTES.
+    """Read the start of a slice (7.3.3); `nal`: its first HEADER_BYTES.
 
     Raises ValueError where a picture's first slice cannot start so. Runs for every packet, hence
     without `Bits`.
@@ -224,6 +234,9 @@ def slice_header(nal: bytes, settings: StreamSettings) -> SliceHeader:
         left -= 2
     left -= settings.frame_num_bits
     frame_num = (value >> left) & ((1 << settings.frame_num_bits) - 1)
+    if not settings.progressive:
+        left -= 1
+        left -= (value >> left) & 1  # a field says which of the two it is
     if idr:
         bits = Bits(value & ((1 << left) - 1), left)
         bits.ue()

@@ -27,10 +27,13 @@ import numpy as np
 
 from epic100.base.errors import DiskError, EpicError
 from epic100.scan.oddities import sheet_hint
+from epic100.scan.parameter_checks import SPOILT, spoilt_sets
 from epic100.video.decoder_process import ProcessError, ScanLimits, run_decoder
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import write_indexes
 from epic100.video.scan_table import (
+    DAMAGED,
+    DECODER_ONLY,
     FIRST_VERSION,
     MISSING,
     OK,
@@ -83,16 +86,22 @@ def scan_participant(
         threads,
     )
     _refuse_other_faults({name: job.fault for name, job in jobs.items() if job.fault}, table)
-    write_indexes(
-        {row.video_id: VideoIndex.from_arrays(found) for row, found in results if found}, index
-    )
-    rows = [row for row, _ in results]
+    indexes = {row.video_id: VideoIndex.from_arrays(found) for row, found in results if found}
+    spoilt = spoilt_sets(indexes)
+    rows = [_with_spoilt_sets(row, spoilt.get(row.video_id, "")) for row, _ in results]
+    write_indexes(indexes, index)
     write_scan_table(rows, table)
     for row in rows:
         if row.status != OK:
             frames = sum(stop - start for start, stop in row.damaged)
             share = f", {frames} of {row.pictures} frames" if frames else ""
             log.info(f"{row.video_id}: {row.status}{share}: {row.reason}")
+    alone = [row.video_id for row in rows if row.judged == DECODER_ONLY]
+    if alone:
+        log.info(
+            f"{len(alone)} videos are judged by their decoder only, which misses some spoilt bits: "
+            f"{', '.join(alone)}"
+        )
     counts = Counter(row.status for row in rows)
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     older = sum(row.version < SCAN_VERSION for row in rows)
@@ -222,6 +231,14 @@ class _Job:
             hint = sheet_hint(seconds, self.video.duration)
             row = replace(row, reason="; ".join(filter(None, (row.reason, hint))))
         return replace(row, video_id=self.video.video_id), found
+
+
+def _with_spoilt_sets(row: ScanRow, why: str) -> ScanRow:
+    """The row of a video all of whose pictures may be others than were filmed."""
+    if not why or not row.readable or row.version < SCAN_VERSION:
+        return row
+    reason = "; ".join(filter(None, (f"{SPOILT}: {why}", row.reason)))
+    return replace(row, status=DAMAGED, damaged=[(0, row.pictures)], reason=reason)
 
 
 def _refuse_other_faults(faults: dict[str, str], table: str | os.PathLike) -> None:

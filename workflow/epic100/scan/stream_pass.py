@@ -1,6 +1,5 @@
 """One pass over a video stream: every packet, and what became of its picture."""
 
-import errno
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from epic100.scan.packet_checks import (
     WRONG_TIME,
     Packet,
 )  # fmt: skip
+from epic100.scan.packet_copies import check_memory, in_the_open
 from epic100.video.ffmpeg import error_text
 from epic100.video.packet_recorder import PacketRecorder
 from epic100.video.packet_table import PacketTable
@@ -51,6 +51,7 @@ class StreamPass:
         self._without_time = 0
         self._far = AHEAD_SECONDS / float(stream.time_base or 1)
         self._time_before: tuple[int, int] | None = None
+        self._arithmetic = False
         self._settings: h264.StreamSettings | None = None
         self._recorder = PacketRecorder(file, stream)
         self._open_decoder()
@@ -91,8 +92,11 @@ class StreamPass:
 
     @property
     def judges_itself(self) -> bool:
-        """Whether the stream's own slices and numbers are read, beside its decoder's errors."""
-        return self._settings is not None
+        """Whether the stream's own slices and numbers are read, beside its decoder's errors.
+
+        Without arithmetic coding a flipped bit may change a sign and nothing else: no syntax shows.
+        """
+        return self._settings is not None and self._arithmetic
 
     @property
     def coded_fps(self) -> float:
@@ -172,13 +176,14 @@ class StreamPass:
         try:
             if context.name == "h264":
                 settings, self._length_size = h264.read_extradata(context.extradata)
-                if settings.progressive:
-                    rows = -(-MACROBLOCKS_BELOW // settings.width)
-                    taller = h264.taller_extradata(context.extradata or b"", rows)
-                    context = av.CodecContext.create("h264", "r")
-                    context.extradata = taller
-                    self._settings = settings
-                    self._numbering = h264.Numbering(settings)
+                self._arithmetic = h264.is_arithmetic(context.extradata or b"")
+                rows = -(-MACROBLOCKS_BELOW // settings.width)
+                rows += rows % 2  # the rows of an interlaced picture come in pairs
+                taller = h264.taller_extradata(context.extradata or b"", rows)
+                context = av.CodecContext.create("h264", "r")
+                context.extradata = taller
+                self._settings = settings
+                self._numbering = h264.Numbering(settings)
         except ValueError:
             pass  # another framing of H.264, or spoilt settings: the plain decoder has its say
         context.thread_type = "NONE"
@@ -198,7 +203,7 @@ class StreamPass:
         data = memoryview(packet)
         seen.checksum = zlib.crc32(data)
         if self._settings is None:
-            return packet if seen.shown else _in_the_open(packet, data)
+            return packet if seen.shown else in_the_open(packet, data)
         units = h264.nal_units(data, self._length_size)
         if units is None:
             seen.blame(BROKEN_UNITS)
@@ -216,7 +221,7 @@ class StreamPass:
                     seen.blame(FORBIDDEN)
         if seen.shown and data.obj is packet:
             return packet
-        return _in_the_open(packet, data)
+        return in_the_open(packet, data)
 
     def _follow(self, start: bytes, seen: Packet) -> None:
         assert self._settings is not None, "without them no slice is read"
@@ -243,8 +248,7 @@ class StreamPass:
             if unit[0] & 31 == h264.SPS:
                 try:
                     settings = h264.parse_sps(unit)
-                    if settings.progressive:
-                        unit = h264.taller(unit, self._rows)
+                    unit = h264.taller(unit, self._rows)
                     if settings != self._settings:
                         self._settings = settings
                         sequence = self._numbering.sequence
@@ -262,7 +266,7 @@ class StreamPass:
         try:
             frames = self._decoder.decode(packet)
         except av.error.FFmpegError as error:
-            _check_memory(error)
+            check_memory(error)
             frames = []
             if seen is not None:
                 seen.blame(UNDECODED)
@@ -291,16 +295,3 @@ class StreamPass:
                 seen.blame(CORRUPT)
             elif level <= av.logging.ERROR and not (harmless and LET_GO in text):
                 seen.blame(UNDECODED)
-
-
-def _in_the_open(packet: av.Packet, data: memoryview) -> av.Packet:
-    """A packet of this content that no edit list hides: later pictures may be built on it."""
-    fresh = av.Packet(bytes(data))
-    fresh.pts, fresh.dts, fresh.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
-    return fresh
-
-
-def _check_memory(error: Exception) -> None:
-    """Too little memory is no property of the file: it must not pass for damage."""
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
-        raise MemoryError("Cannot allocate memory") from error
