@@ -2,6 +2,7 @@ import av
 import pytest
 
 from epic100.scan import h264
+from epic100.scan.numbering import Numbering
 from support.tricky_videos import encode
 
 
@@ -84,7 +85,7 @@ def test_without_word_of_the_rows_below_every_taller_picture_is_corrupt(tmp_path
 def test_numbers_of_a_sound_stream_go_on_and_give_the_order_of_showing(options, tmp_path):
     packets, extradata = packets_and_extradata(encode(tmp_path / "v.MP4", 150, **options))
     settings, size = h264.read_extradata(extradata)
-    numbering, placed = h264.Numbering(settings), []
+    numbering, placed = Numbering(settings), []
     for (pts, _, _), (header, is_key) in zip(
         packets, headers(packets, settings, size), strict=True
     ):
@@ -99,7 +100,7 @@ def test_numbers_of_a_sound_stream_go_on_and_give_the_order_of_showing(options, 
 def test_a_missing_reference_picture_breaks_the_numbers(tmp_path):
     packets, extradata = packets_and_extradata(encode(tmp_path / "v.MP4", 60, bframes=0))
     settings, size = h264.read_extradata(extradata)
-    numbering = h264.Numbering(settings)
+    numbering = Numbering(settings)
     del packets[40]
     followed = [
         numbering.follow(header, is_key)[0] for header, is_key in headers(packets, settings, size)

@@ -36,9 +36,13 @@ def encode(
     seed: int = 0,
     source=None,
     x265: dict | None = None,
+    unit: int = 0,
     **params: str | int,
 ) -> Path:
-    """Encode `count` pictures at 29.97 fps, or at `times` in 1/30000 s; `params` are libx264's."""
+    """Encode `count` pictures at 29.97 fps, or at `times` in 1/30000 s; `params` are libx264's.
+
+    The file counts time in 1/`unit` s, where one is given.
+    """
     settings = {
         "keyint": 30,
         "bframes": 3,
@@ -49,7 +53,10 @@ def encode(
         "mbtree": 0,
         "rc-lookahead": 0,  # or the bytes differ from run to run, and from machine to machine
     } | {name.replace("_", "-"): value for name, value in params.items()}
-    with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as container:
+    options = {"movflags": movflags} if movflags else {}
+    if unit:
+        options["video_track_timescale"] = str(unit)
+    with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=RATE)
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt

@@ -17,7 +17,6 @@ _INTRA = (2, 4)  # slice types I and SI, table 7-6
 _HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 # Level 6.2, so that the taller picture does not shrink the decoder's reordering (table A-1).
 _TOP_LEVEL = 62
-MAX_REFERENCES = 16  # pictures that a decoder keeps at most, clause A.3.1
 _ESCAPED = re.compile(rb"\x00\x00(?=[\x00-\x03])")
 
 
@@ -246,50 +245,6 @@ def slice_header(nal: bytes, settings: StreamSettings) -> SliceHeader:
         left -= settings.poc_bits
         poc_lsb = (value >> left) & ((1 << settings.poc_bits) - 1)
     return SliceHeader(idr, kind % 5 in _INTRA, bool(nal[0] & 0x60), frame_num, poc_lsb)
-
-
-class Numbering:
-    """Follows the numbers of pictures in order of decoding (clauses 7.4.3 and 8.2.1.1)."""
-
-    def __init__(self, settings: StreamSettings, sequence: int = 0):
-        self._settings = settings
-        self._frame_num: int | None = None  # of the last reference picture
-        self._order = 0  # likewise
-        self._since_break = 0
-        self.sequence = sequence  # numbers the stretches within which order counts can be compared
-
-    @property
-    def after_break(self) -> bool:
-        """Whether pictures may still let go of references from before a cut or a joint."""
-        return self._since_break <= MAX_REFERENCES
-
-    def follow(self, header: SliceHeader, is_key: bool) -> tuple[bool, int | None]:
-        """(whether `frame_num` goes on as it must, order count in its sequence or None).
-
-        At a key frame that is no IDR picture a stream that was cut or joined may start anew.
-        """
-        span = 1 << self._settings.frame_num_bits
-        goes_on = self._frame_num is not None and (
-            header.frame_num == (self._frame_num + 1) % span or self._settings.gaps_allowed
-        )
-        if header.idr:
-            self.sequence += 1
-            self._since_break = MAX_REFERENCES + 1
-            self._order, goes_on = 0, header.frame_num == 0
-        elif self._frame_num is None or (is_key and not goes_on):
-            self.sequence += 1
-            self._since_break = 0
-            goes_on = True
-        order = None
-        if header.poc_lsb is not None:
-            span = 1 << self._settings.poc_bits  # order: the nearest number with these low bits
-            order = self._order + (header.poc_lsb - self._order + span // 2) % span - span // 2
-        if header.reference:
-            self._since_break += 1
-            self._frame_num, self._order = header.frame_num, order or 0
-        elif self._frame_num is None:
-            self._frame_num = header.frame_num - 1
-        return goes_on, order
 
 
 def _skip_scaling_list(bits: Bits, count: int) -> None:

@@ -104,7 +104,8 @@ def blame_times(by_time: list[Packet], index: VideoIndex, order_span: int) -> in
         else:
             known[:] = False  # an order count that this cannot read
     alike = (np.abs(steps - usual) <= max(0.1 * usual, 1)).mean()
-    gaps = (steps > GAP * usual) & ~known & (alike >= REGULAR_SHARE)
+    # In a coarse unit of time a step that is rounded up is no gap.
+    gaps = (steps > max(GAP * usual, usual + 1)) & ~known & (alike >= REGULAR_SHARE)
     if alike < CONSTANT_SHARE:
         spoilt = np.array([bool(p.fault) for p in by_time])
         gaps &= spoilt[1:] | spoilt[:-1]

@@ -9,6 +9,7 @@ from av.container import InputContainer
 
 from epic100.scan import h264
 from epic100.scan.h264_vui import usability
+from epic100.scan.numbering import Numbering
 from epic100.scan.oddities import Looks
 from epic100.scan.packet_checks import (
     BROKEN_UNITS,
@@ -28,6 +29,7 @@ from epic100.video.watched_file import WatchedFile
 PROGRESS_SECONDS = 0.5
 MACROBLOCKS_BELOW = 2048  # of the taller picture: how far nonsense may run before it is noticed
 AHEAD_SECONDS = 10.0  # by which the time from decoding to showing may change
+SIDE = "SEI"  # in a message: about notes beside the picture, which change none
 OVERREAD, LET_GO = "bytestream overread", "mmco: unref short failure"  # as FFmpeg says it
 READ_TRIES = 8  # input errors in a row before reading is given up
 _SLICES = (h264.SLICE, h264.IDR)
@@ -110,7 +112,7 @@ class StreamPass:
     @property
     def order_span(self) -> int:
         """Order counts of pictures are coded modulo this; 0 where there are none."""
-        return 1 << self._settings.poc_bits if self._settings else 0
+        return 1 << self._settings.poc_bits if self._settings and self._settings.poc_bits else 0
 
     def why_nothing(self) -> str:
         """Why there is no picture at all, or "" if there is."""
@@ -183,7 +185,7 @@ class StreamPass:
                 context = av.CodecContext.create("h264", "r")
                 context.extradata = taller
                 self._settings = settings
-                self._numbering = h264.Numbering(settings)
+                self._numbering = Numbering(settings)
         except ValueError:
             pass  # another framing of H.264, or spoilt settings: the plain decoder has its say
         context.thread_type = "NONE"
@@ -252,7 +254,7 @@ class StreamPass:
                     if settings != self._settings:
                         self._settings = settings
                         sequence = self._numbering.sequence
-                        self._numbering = h264.Numbering(settings, sequence)
+                        self._numbering = Numbering(settings, sequence)
                 except ValueError:
                     pass  # spoilt: the decoder says so
             parts += [len(unit).to_bytes(self._length_size, "big"), unit]
@@ -291,7 +293,8 @@ class StreamPass:
         # Pictures that a cut left behind cannot be let go of: no harm done.
         harmless = self._settings is not None and self._numbering.after_break
         for level, _, text in self._said:
+            passes = SIDE in text or (harmless and LET_GO in text)
             if OVERREAD in text:
                 seen.blame(CORRUPT)
-            elif level <= av.logging.ERROR and not (harmless and LET_GO in text):
+            elif level <= av.logging.ERROR and not passes:
                 seen.blame(UNDECODED)
