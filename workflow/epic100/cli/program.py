@@ -1,7 +1,7 @@
 """The command `epic100`: one door to the workflow, from a clone or from a wheel.
 
 `demo` and `run` start Snakemake on the workflow's own Snakefile; the other commands are those of
-`python -m epic100.migrate` and `python -m epic100.submission`.
+`python -m epic100.migrate`, `epic100.submission` and `epic100.compare`.
 """
 
 import argparse
@@ -49,6 +49,7 @@ COMMANDS = {
     "check": Command("say what a run in this folder would find", "epic100.cli.check"),
     "migrate": Command("bring a lab's lists and checkpoint along", "epic100.migrate.__main__"),
     "submission": Command("look at a submission before it is sent", "epic100.submission.__main__"),
+    "compare": Command("say whether one model is better than another", "epic100.compare.__main__"),
 }
 
 

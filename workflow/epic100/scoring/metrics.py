@@ -113,21 +113,40 @@ def group_accuracies(
     unseen_participants: Iterable[str],
 ) -> dict[str, float | None]:
     """The figures of `official_metrics` from `official_hits` of the same segments."""
+    members = group_members(
+        verb_true, noun_true, participant_ids, tail_verbs, tail_nouns, unseen_participants
+    )
+    figures = {}
+    for task, everything in members["overall"].items():
+        figures[f"overall_{task}_accuracy_at_1"] = _percent(hits[f"{task}_at_1"], everything)
+        figures[f"overall_{task}_accuracy_at_5"] = _percent(hits[f"{task}_at_5"], everything)
+    for group in ("unseen", "tail"):
+        for task, own in members[group].items():
+            figures[f"{group}_{task}_accuracy_at_1"] = _percent(hits[f"{task}_at_1"], own)
+    return figures
+
+
+def group_members(
+    verb_true: np.ndarray,
+    noun_true: np.ndarray,
+    participant_ids: Sequence[str] | np.ndarray,
+    tail_verbs: Iterable[int],
+    tail_nouns: Iterable[int],
+    unseen_participants: Iterable[str],
+) -> dict[str, dict[str, np.ndarray]]:
+    """Which segments the official figures are over: bool [N] by group, then by task.
+
+    Groups are `overall`, `unseen` and `tail`; arguments as for `official_metrics`.
+    """
     tail_verb = np.isin(verb_true, list(tail_verbs))
     tail_noun = np.isin(noun_true, list(tail_nouns))
     participants = np.asarray(participant_ids, dtype=str)
     unseen = np.isin(participants, np.array(list(unseen_participants), dtype=str))
-    tail = {"verb": tail_verb, "noun": tail_noun, "action": tail_verb | tail_noun}
-
-    everything = np.ones(len(participants), dtype=bool)
-    figures = {}
-    for task in TASKS:
-        figures[f"overall_{task}_accuracy_at_1"] = _percent(hits[f"{task}_at_1"], everything)
-        figures[f"overall_{task}_accuracy_at_5"] = _percent(hits[f"{task}_at_5"], everything)
-    for group, members in (("unseen", dict.fromkeys(TASKS, unseen)), ("tail", tail)):
-        for task in TASKS:
-            figures[f"{group}_{task}_accuracy_at_1"] = _percent(hits[f"{task}_at_1"], members[task])
-    return figures
+    return {
+        "overall": dict.fromkeys(TASKS, np.ones(len(participants), dtype=bool)),
+        "unseen": dict.fromkeys(TASKS, unseen),
+        "tail": {"verb": tail_verb, "noun": tail_noun, "action": tail_verb | tail_noun},
+    }
 
 
 def official_hits(

@@ -95,39 +95,57 @@ def check_zip(
 
     EPIC-100 test (13,092 segments) takes some seconds and some hundred MB.
     """
+    entries, problems = read_zip(path, num_verbs, num_nouns)
+    if entries is None:
+        return problems
+    return [*problems, *check(entries, expected_ids, num_verbs, num_nouns)]
+
+
+def read_zip(
+    path: str | os.PathLike, num_verbs: int, num_nouns: int
+) -> tuple[list[dict] | None, list[str]]:
+    """Entries of a zip as `submission.build` makes them, and what is wrong beside their scores.
+
+    Returns:
+        The entries, None where the file has none to look at; the problems, one line each.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
             if members != [MEMBER]:
                 held = _short(str(members[:5]))
-                return [f"{path}: holds {held}, expected exactly one member, {MEMBER}"]
+                return None, [f"{path}: holds {held}, expected exactly one member, {MEMBER}"]
             how = archive.getinfo(MEMBER).compress_type
             if how not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                return [f"{path}: {MEMBER} is packed by method {how}, expected stored or deflated"]
+                return None, [
+                    f"{path}: {MEMBER} is packed by method {how}, expected stored or deflated"
+                ]
             with archive.open(MEMBER) as member:  # what it claims of its size is not believed
                 claimed = archive.getinfo(MEMBER).file_size
                 data = member.read(LARGEST + 1) if claimed <= LARGEST else b""
             if max(claimed, len(data)) > LARGEST:
-                return [f"{path}: {MEMBER} is over {LARGEST >> 20} MiB unpacked, expected less"]
+                return None, [
+                    f"{path}: {MEMBER} is over {LARGEST >> 20} MiB unpacked, expected less"
+                ]
             if fault := _beyond(data):
-                return [f"{path}: {MEMBER} {fault}"]
+                return None, [f"{path}: {MEMBER} {fault}"]
             text = data.decode("utf-8")
             del data
     except UnicodeDecodeError as error:
-        return [f"{path}: {MEMBER} is not UTF-8 ({error})"]
+        return None, [f"{path}: {MEMBER} is not UTF-8 ({error})"]
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError,
             RuntimeError, ValueError, OverflowError, struct.error) as error:  # fmt: skip
-        return [f"{path}: not a zip file, or a truncated or damaged one ({error})"]
+        return None, [f"{path}: not a zip file, or a truncated or damaged one ({error})"]
 
     reader = _Reader(num_verbs, num_nouns)
     try:
         content = json.loads(text, object_pairs_hook=reader.object, parse_constant=reader.constant)
     except (ValueError, RecursionError) as error:
-        return [f"{path}: {MEMBER} is not JSON ({error})"]
+        return None, [f"{path}: {MEMBER} is not JSON ({error})"]
     del text
     problems = []
     if not isinstance(content, dict):
-        return [f"{path}: {MEMBER} is a JSON {type(content).__name__}, expected an object"]
+        return None, [f"{path}: {MEMBER} is a JSON {type(content).__name__}, expected an object"]
     for key, wanted in (("version", VERSION), ("challenge", CHALLENGE)):
         if content.get(key) != wanted:
             found = _short(json.dumps(content.get(key), default=str))
@@ -142,9 +160,9 @@ def check_zip(
     problems += [f"{name} is no number of JSON" for name in sorted(reader.constants)]
     results = content.get("results")
     if not isinstance(results, dict):
-        return [*problems, '"results" is missing, expected an object of narration ids']
+        return None, [*problems, '"results" is missing, expected an object of narration ids']
     entries, faults = _zip_entries(results)
-    return [*problems, *faults, *check(entries, expected_ids, num_verbs, num_nouns)]
+    return entries, [*problems, *faults]
 
 
 def _beyond(data: bytes) -> str:

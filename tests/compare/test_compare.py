@@ -1,0 +1,135 @@
+"""`python -m epic100.compare`: what it reads, prints and refuses."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from epic100.compare.__main__ import main
+from epic100.scoring.completion import complete_scores
+from epic100.scoring.evaluation import evaluate
+from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
+from epic100.segments.segment_list import read_segments, write_segments
+from epic100.submission import build, write_pt, write_zip
+from support.real_size import real_segments, real_sheet
+
+SLS = {"pt": 2, "tl": 3, "td": 3}
+PAIRS = [(0, 0, 5), (0, 1, 3), (1, 1, 9), (2, 0, 1)]
+CSV = "annotations/EPIC_100_validation.csv"
+
+
+def predictions(ids, truth, seed, sure=2.0):
+    """Scores that lean towards the truth, of all segments but the last."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(len(ids) - 1, len(PAIRS), generator=generator)
+    logits[torch.arange(len(ids) - 1), truth[:-1]] += sure
+    return Predictions("val", ids[:-1], logits.log_softmax(1), PAIRS, 97, 300, {})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A run's folder: 60 segments of six videos, two predictions, official lists."""
+    truth = [i % 4 for i in range(60)]
+    rows = [(f"P0{i % 3}/P0{i % 3}_0{i % 2}.MP4", i, i + 9, *PAIRS[truth[i]][:2], f"s{i}")
+            for i in range(60)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["path", "start", "stop", "verb", "noun", "narration_id"])
+    (tmp_path / "results/segments").mkdir(parents=True)
+    write_segments(table, tmp_path / "results/segments/val.txt")
+    ids = table["narration_id"].tolist()
+    write_predictions(predictions(ids, truth, 0, 0.5), tmp_path / "a.pt")
+    write_predictions(predictions(ids, truth, 1, 3.0), tmp_path / "b.pt")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/EPIC_100_tail_verbs.csv").write_text("verb\n2\n")
+    (tmp_path / "annotations/EPIC_100_tail_nouns.csv").write_text("noun\n1\n")
+    unseen = tmp_path / "annotations/EPIC_100_unseen_participant_ids_validation.csv"
+    unseen.write_text("participant_id\nP02\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def rows_of(text):
+    """(group, task) -> the other cells of a printed table."""
+    cells = [line.split() for line in text.splitlines()]
+    groups = ("overall", "unseen", "tail")
+    return {(row[0], row[1]): row[2:] for row in cells if row and row[0] in groups}
+
+
+def test_accuracies_are_those_of_metrics_json(folder, capsys):
+    assert main(["a.pt", "b.pt"]) == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert len(rows) == 9
+    lists = {key: f"annotations/EPIC_100_{name}.csv" for key, name in (
+        ("tail_verbs", "tail_verbs"), ("tail_nouns", "tail_nouns"),
+        ("unseen_participants", "unseen_participant_ids_validation"))}  # fmt: skip
+    for column, name in enumerate(("a.pt", "b.pt"), start=1):
+        figures = evaluate(name, "results/segments/val.txt", folder / "m.json", lists=lists,
+                           reduce="max")  # fmt: skip
+        for (group, task), cells in rows.items():
+            assert cells[column] == f"{figures[f'{group}_{task}_accuracy_at_1']:.2f}"
+    assert float(rows["overall", "action"][3]) > 10
+
+
+def test_submissions_of_the_same_scores_give_the_same_table(folder, capsys):
+    ids = read_segments("results/segments/val.txt")["narration_id"].tolist()
+    for name in ("a", "b"):
+        verb, noun, _ = complete_scores(read_predictions(f"{name}.pt", "val"), ids, "max")
+        write_pt(build(ids, verb, noun), folder / f"{name}_sub.pt")
+        write_zip(build(ids, verb, noun), folder / f"{name}.zip", SLS)
+    tables = []
+    for a, b in (("a.pt", "b.pt"), ("a_sub.pt", "b_sub.pt"), ("a.zip", "b.zip"), ("a.pt", "b.zip")):
+        assert main([a, b]) == 0
+        tables.append(rows_of(capsys.readouterr().out))
+    assert all(table == tables[0] for table in tables)
+
+
+def test_a_group_without_its_list_is_a_dash(folder, capsys):
+    (folder / "annotations/EPIC_100_tail_nouns.csv").unlink()
+    assert main(["a.pt", "b.pt"]) == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert rows["tail", "noun"] == ["0", "-", "-", "-", "-", "-"]
+
+
+@pytest.mark.parametrize("name, content, words", [
+    ("none.pt", None, "none.pt: no such file"),
+    ("odd.pt", b"words", "odd.pt: not predictions or a submission"),
+    ("odd.zip", b"words", "odd.zip: not a zip file"),
+])  # fmt: skip
+def test_what_cannot_be_compared_is_one_line(folder, capsys, name, content, words):
+    if content is not None:
+        (folder / name).write_bytes(content)
+    assert main(["a.pt", name]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {words}")
+
+
+def test_a_submission_of_another_split_is_one_line(folder, capsys):
+    write_pt(build(["t1"], torch.zeros(1, 97), torch.zeros(1, 300)), folder / "test.pt")
+    assert main(["a.pt", "test.pt"]) == 1
+    words = "test.pt: 60 of 60 segments are missing, the first is s0; expected a submission of spl"
+    assert words in capsys.readouterr().err
+
+
+def test_a_submission_of_other_class_numbers_is_one_line(folder, capsys):
+    ids = read_segments("results/segments/val.txt")["narration_id"].tolist()
+    write_pt(build(ids, torch.zeros(60, 9), torch.zeros(60, 300)), folder / "nine.pt")
+    assert main(["nine.pt", "a.pt"]) == 1
+    assert "verb_output of segment s0 has shape [9]; expected [97]" in capsys.readouterr().err
+
+
+def test_the_official_val_split_takes_less_than_ten_seconds(folder, capsys):
+    every = real_segments(real_sheet())
+    table = every[every["split"] == "val"].reset_index(drop=True)
+    write_segments(table, folder / "results/segments/val.txt")
+    ids = table["narration_id"].tolist()
+    verb, noun = np.divmod(np.arange(3568), 300)
+    pairs = list(zip(verb.tolist(), noun.tolist(), [1] * 3568, strict=True))
+    for seed, name in enumerate(("a.pt", "b.pt")):
+        generator = torch.Generator().manual_seed(seed)
+        scores = torch.randn(len(ids), len(pairs), generator=generator).log_softmax(1)
+        write_predictions(Predictions("val", ids, scores, pairs, 97, 300, {}), folder / name)
+    begin = time.process_time()
+    assert main(["a.pt", "b.pt"]) == 0
+    assert time.process_time() - begin < 10
+    assert "9668 segments" in capsys.readouterr().out
