@@ -32,6 +32,7 @@ rule evaluate:
 rule summary:
     input:
         salvage="results/clean/salvage.tsv",
+        dropped="results/clean/dropped.tsv",
         metrics="results/metrics.json",
     output:
         text=report(

@@ -12,7 +12,8 @@ def test_damage_and_figures_stand_on_one_screen_and_absent_ones_are_a_dash(tmp_p
     figures |= {f"tail_{task}_accuracy_at_1": None for task in TASKS}
     figures |= {"segments": 20, "predicted": 17, "reduce": "max"}
     (tmp_path / "metrics.json").write_text(json.dumps(figures))
-    write_summary(tmp_path / "salvage.tsv", tmp_path / "metrics.json", tmp_path / "summary.txt")
+    write_summary(tmp_path / "salvage.tsv", tmp_path / "metrics.json",
+                  tmp_path / "dropped.tsv", tmp_path / "summary.txt")  # fmt: skip
     text = (tmp_path / "summary.txt").read_text()
     assert "learned from these" not in text
     assert "P22: 7 of 8 segments kept" in text and "P01" not in text
@@ -30,5 +31,24 @@ def test_figures_of_a_model_that_learned_from_val_are_marked(tmp_path):
     )
     figures = {"segments": 9, "predicted": 9, "reduce": "max", "trained_on": {"split": "trainval"}}
     (tmp_path / "metrics.json").write_text(json.dumps(figures))
-    write_summary(tmp_path / "salvage.tsv", tmp_path / "metrics.json", tmp_path / "summary.txt")
+    write_summary(tmp_path / "salvage.tsv", tmp_path / "metrics.json",
+                  tmp_path / "dropped.tsv", tmp_path / "summary.txt")  # fmt: skip
     assert "The model learned from these segments too" in (tmp_path / "summary.txt").read_text()
+
+
+def test_a_model_without_videos_is_called_worth_little_in_the_first_line(tmp_path):
+    (tmp_path / "salvage.tsv").write_text(
+        "participant_id\tsegments\tkept_by_segment\tkept_by_video\nP01\t9\t4\t4\n"
+    )
+    rows = ["s0\tval\tvideo missing", "s1\tval\tvideo missing", "s2\tval\tvideo unreadable: moov",
+            "s3\ttrain\tvideo missing"]  # fmt: skip
+    (tmp_path / "dropped.tsv").write_text("\n".join(["narration_id\tsplit\treason", *rows, ""]))
+    figures = {"segments": 4, "predicted": 1, "reduce": "max"}
+    (tmp_path / "metrics.json").write_text(json.dumps(figures))
+    write_summary(tmp_path / "salvage.tsv", tmp_path / "metrics.json", tmp_path / "dropped.tsv",
+                  tmp_path / "summary.txt")  # fmt: skip
+    first = (tmp_path / "summary.txt").read_text().splitlines()[0]
+    assert first == (
+        "WARNING: these figures are worth little: 3 of 4 segments (75.0%) without a prediction: "
+        "2 video missing, 1 video unreadable"
+    )

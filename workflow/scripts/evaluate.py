@@ -17,4 +17,5 @@ with rule_log(snakemake.log[0]):
     for name in ("overall", "readable"):
         for task in ("verb", "noun", "action"):
             top1, top5 = (figures[f"{name}_{task}_accuracy_at_{k}"] for k in (1, 5))
-            log.info(f"{name:>8} {task:>6}: top-1 {top1:6.2f} %  top-5 {top5:6.2f} %")
+            if top1 is not None:  # nothing is readable where no segment was predicted
+                log.info(f"{name:>8} {task:>6}: top-1 {top1:6.2f} %  top-5 {top5:6.2f} %")

@@ -4,4 +4,9 @@ from epic100.base.log import rule_log
 from epic100.report.summary import write_summary
 
 with rule_log(snakemake.log[0]):
-    write_summary(snakemake.input.salvage, snakemake.input.metrics, snakemake.output.text)
+    write_summary(
+        snakemake.input.salvage,
+        snakemake.input.metrics,
+        snakemake.input.dropped,
+        snakemake.output.text,
+    )

@@ -7,16 +7,29 @@ from pathlib import Path
 import pandas as pd
 
 from epic100.base.atomic import atomic_path
+from epic100.segments.drop_reasons import read_drop_kinds
 from epic100.segments.kept import salvage_lines
+from epic100.submission.prior import MOST, prior_words
 
 
 def write_summary(
-    salvage: str | os.PathLike, metrics: str | os.PathLike, out: str | os.PathLike
+    salvage: str | os.PathLike,
+    metrics: str | os.PathLike,
+    dropped: str | os.PathLike,
+    out: str | os.PathLike,
 ) -> None:
-    """Write the summary from `results/clean/salvage.tsv` and `results/metrics.json`."""
+    """Write the summary from `results/clean/salvage.tsv`, `metrics.json` and `clean/dropped.tsv`.
+
+    Where few of the val segments are predicted, its first line says so.
+    """
     table = pd.read_csv(salvage, sep="\t")
     figures = json.loads(Path(metrics).read_text(encoding="utf-8"))
-    lines = ["Damage"]
+    lines = []
+    if figures["predicted"] < (1 - MOST) * figures["segments"]:
+        lost = list(read_drop_kinds(dropped, "val"))
+        words = prior_words(lost, figures["segments"], dropped, "val")
+        lines = [f"WARNING: these figures are worth little: {words}", ""]
+    lines.append("Damage")
     lines += [f"  {line}" for line in salvage_lines(table)] or ["  none"]
     total, kept, whole = (int(table[column].sum()) for column in table.columns[1:])
     lines.append(f"  all: {kept} of {total} segments kept; dropping whole videos: {whole}")

@@ -1,6 +1,9 @@
 """Why a segment is dropped: the kinds there are, and the sentence of each in `dropped.tsv`."""
 
+import os
 from enum import Enum
+
+from epic100.base.text_table import read_table
 
 
 class DropReason(Enum):
@@ -26,3 +29,14 @@ def kind_of(sentence: str) -> str:
     """
     kinds = (reason.value[0] for reason in DropReason)
     return next((kind for kind in kinds if sentence.startswith(kind)), sentence)
+
+
+def read_drop_kinds(path: str | os.PathLike, split: str) -> dict[str, str]:
+    """Kinds of reason by narration_id, of one split, from `results/clean/dropped.tsv`.
+
+    Raises:
+        EpicError: No such file, or another one.
+    """
+    about = "the segments that the rule clean dropped, tab-separated narration_id split reason"
+    rows = read_table(path, ("narration_id", "split", "reason"), about=about)
+    return {row["narration_id"]: kind_of(row["reason"]) for _, row in rows if row["split"] == split}

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from epic100.base.config import layered_config
 from epic100.base.errors import EpicError
-from epic100.submission.check import HINT, check, check_zip
+from epic100.submission.check import HINT, check, read_zip
 from epic100.submission.files import existing_file, expected_ids, read_pickle, read_pt
+from epic100.submission.prior import MOST, prior_problems
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +44,10 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also read .pkl files and NumPy arrays; runs code of the file, so trust it first",
     )
+    command.add_argument(
+        "--allow-prior", type=float, metavar="SHARE", default=MOST,
+        help="share of segments, 0 to 1, that may be without a prediction (default: %(default)s)",
+    )  # fmt: skip
     command.set_defaults(run=_run)
 
 
@@ -63,7 +68,8 @@ def _check_file(options: argparse.Namespace) -> list[str]:
     path, suffix = existing_file(options.file), options.file.suffix.lower()
     wanted = _wanted(options)
     if suffix == ".zip":
-        return check_zip(path, *wanted)
+        entries, problems = read_zip(path, *wanted[1:])
+        return problems if entries is None else [*problems, *_problems(entries, options, wanted)]
     if suffix == ".pkl" and not options.allow_pickle:
         raise EpicError(
             f"{path}: loading a .pkl runs its code; with --allow-pickle if you trust it"
@@ -71,7 +77,18 @@ def _check_file(options: argparse.Namespace) -> list[str]:
     if suffix not in (".pt", ".pkl"):
         raise EpicError(f"{path}: unknown kind of file {suffix!r}, expected .pt or .zip")
     entries = read_pickle(path) if options.allow_pickle else read_pt(path)
-    return check(entries, *wanted)
+    return _problems(entries, options, wanted)
+
+
+def _problems(
+    entries: list[dict], options: argparse.Namespace, wanted: tuple[list[str], int, int]
+) -> list[str]:
+    """Problems of the scores, and of how many segments have none of their own."""
+    # Reasons are those of the run in --directory, where the split is named.
+    dropped = options.directory / "results/clean/dropped.tsv"
+    prior = prior_problems(entries, dropped, options.split or "", options.allow_prior)
+    lines = [*check(entries, *wanted), *prior]
+    return sorted(lines, key=lambda line: line.startswith(HINT))
 
 
 def _wanted(options: argparse.Namespace) -> tuple[list[str], int, int]:

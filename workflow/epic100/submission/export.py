@@ -9,9 +9,11 @@ from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.scoring.completion import complete_scores
 from epic100.scoring.predictions import Predictions, read_predictions
+from epic100.segments.clean_list import DROPPED
 from epic100.segments.segment_list import read_segments
 from epic100.submission import build, read_pt, write_pt, write_zip
 from epic100.submission.check import HINT, check, check_zip
+from epic100.submission.prior import MOST, prior_words
 from epic100.submission.supervision import contradictions
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,8 @@ def export(
 
     `segments_path`: results/segments/{split}.txt, which lists every segment. `clean`, `model`: what
     the predictions must be made from (`read_predictions`). `sls`: the levels of supervision (pt,
-    tl, td) that the server asks for; what contradicts the model's training is said.
+    tl, td) that the server asks for; what contradicts the model's training is said. Warns where
+    few segments are predicted, with the reasons of `dropped.tsv` beside `clean`.
     """
     out = Path(out)
     predictions = read_predictions(predictions_path, split, model=model, clean=clean)
@@ -52,11 +55,17 @@ def export(
         faults = [line for line in problems if not line.startswith(HINT)]
         if faults:
             raise EpicError(f"{out}: not written: {'; '.join(faults)}")
-    prior = len(ids) - int(predicted.sum())
+    prior = [name for name, known in zip(ids, predicted.tolist(), strict=True) if not known]
     log.info(
-        f"{out}: {len(ids)} segments of {split}, {len(ids) - prior} predicted, {prior} with the "
-        f"training prior (their video is damaged or missing); {out.stat().st_size / 2**20:.1f} MiB"
+        f"{out}: {len(ids)} segments of {split}, {len(ids) - len(prior)} predicted, {len(prior)} "
+        f"with the training prior; {out.stat().st_size / 2**20:.1f} MiB"
     )
+    dropped = Path(clean or segments_path).with_name(DROPPED)
+    words = prior_words(prior, len(ids), dropped, split)
+    if len(prior) > MOST * len(ids):
+        log.warning(f"{out}: worth little: {words}; bring the videos before it is sent")
+    elif prior:
+        log.info(f"{out}: {words}")
     _warn(predictions, sls if out.suffix == ".zip" else None)
 
 
