@@ -10,6 +10,7 @@ from pathlib import Path
 from snakemake.logging import logger
 
 from epic100.slurm.call import only_looks, options
+from epic100.slurm.kernels import unserved
 from epic100.slurm.limits import cluster_of, refusal
 from epic100.slurm.record import read_run
 from epic100.slurm.session import Session
@@ -49,7 +50,10 @@ elif not only_looks(options()) and not workflow.output_settings.dryrun:
 onstart:
     if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
         jobs = list(resolved_resources())
-        if why := refusal(jobs, facts_file(workflow.rundir)):
+        facts = facts_file(workflow.rundir)
+        # Another environment's torch (conda, a container) is not known here.
+        own = not workflow.deployment_settings.deployment_method
+        if why := refusal(jobs, facts) or (unserved(jobs, facts) if own else ""):
             raise WorkflowError(why)
         clusters = {cluster_of(resources) for _, _, resources, _ in jobs} - {""}
         logs = workflow.executor_settings.logdir

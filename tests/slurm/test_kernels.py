@@ -1,9 +1,12 @@
 """Which GPUs a build of torch can use."""
 
+import re
+
 import pytest
 import torch
 
-from epic100.slurm.kernels import kernels_of_torch, serve
+from epic100.slurm.kernels import kernels_of_torch, serve, unserved
+from epic100.slurm.site import facts_file, read_partitions
 
 # As read out of PyPI's x86-64 wheels.
 TORCH_2_13 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
@@ -29,3 +32,38 @@ def test_torch_itself_says_what_it_was_built_for():
         assert (version, kernels) == ("", [])
     else:
         assert version == torch.__version__ and kernels
+
+
+def job(cluster: str, partition: str, gpu: int = 1) -> tuple:
+    return ("train", 1, {"clusters": cluster, "slurm_partition": partition, "gpu": gpu}, 1)
+
+
+@pytest.mark.parametrize("kernels, where, words", [
+    (TORCH_2_13, ("genius", "gpu_v100"), "genius/gpu_v100 has GPUs of sm_70.*CUDA=12`"),
+    (TORCH_2_13, ("genius", "gpu_p100"), "genius/gpu_p100 has GPUs of sm_60.*CUDA=12`"),
+    (TORCH_2_7, ("mindwell", "gpu_b200"), "mindwell/gpu_b200 has GPUs of sm_100.*CUDA=13`"),
+    (TORCH_2_7, ("genius", "gpu_v100"), None),
+    (TORCH_2_13, ("wice", "gpu_a100"), None),
+    (TORCH_2_13, ("wice", "gpu_h100"), None),
+    (TORCH_2_13, ("mindwell", "gpu_b200"), None),
+    ([], ("genius", "gpu_v100"), None),  # a CPU build says so in the job, at once
+])  # fmt: skip
+def test_a_gpu_that_torch_has_no_kernels_for_is_refused_with_what_to_install(kernels, where, words):
+    jobs = [job("wice", "batch", 0), job(*where)]
+    found = unserved(jobs, facts_file(), lambda: ("2.0", kernels))
+    if words is None:
+        assert found == ""
+    else:
+        assert found.startswith("Nothing was submitted.") and re.search(words, found)
+
+
+def test_torch_is_not_asked_for_jobs_without_a_gpu():
+    def never() -> tuple:
+        raise AssertionError
+
+    assert unserved([job("wice", "batch", 0)], facts_file(), never) == ""
+
+
+def test_the_capability_of_every_gpu_of_the_site_is_known():
+    partitions = read_partitions(facts_file())
+    assert all(bool(at.gpus) == bool(at.sm) for own in partitions.values() for at in own.values())

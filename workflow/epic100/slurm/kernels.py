@@ -1,8 +1,13 @@
 """Whether this environment's torch has kernels for a GPU, known before a job waits for one."""
 
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
+
+from epic100.slurm.limits import Resources, cluster_of
+from epic100.slurm.site import Partition, Partitions, read_partitions
 
 # Answered by CUDA builds without a GPU; `torch.cuda.get_arch_list` answers on a GPU alone.
 _ASK = "import torch; print(torch.__version__, torch._C._cuda_getArchFlags() or '')"
@@ -34,3 +39,42 @@ def serve(kernels: list[str], sm: int) -> bool:
         if not letter and kind == "sm" and built // 10 == sm // 10 and built <= sm:
             return True
     return False
+
+
+def unserved(
+    jobs: Iterable[tuple[str, int, Resources, int]],
+    path: str | os.PathLike[str],
+    torch: Callable[[], tuple[str, list[str]]] = kernels_of_torch,
+) -> str:
+    """Say which jobs would get a GPU that this environment's torch cannot use.
+
+    Args:
+        jobs: (name, attempt, resources, threads) each.
+        path: the file of partitions, whose `sm` is the compute capability of a partition's GPUs.
+        torch: the version and kernels of the torch in use. Asked for only where a job needs them.
+
+    Returns:
+        A text with a line a partition, or "" where nothing is known to be wrong.
+    """
+    partitions = read_partitions(path)
+    wanted: dict[str, Partition] = {}
+    for _, _, resources, _ in jobs:
+        at = _partition(partitions, resources)
+        if at and at.sm and resources.get("gpu"):
+            wanted[f"{at.cluster}/{at.name}"] = at
+    version, kernels = torch() if wanted else ("", [])
+    lines = [
+        f"{where} has GPUs of sm_{at.sm}, for which torch {version} of this environment has no "
+        f"kernels (it has {' '.join(kernels)}): `make install CUDA={12 if at.sm < 75 else 13}` "
+        "installs one that has them (docs/platforms.md)"
+        for where, at in wanted.items()
+        if kernels and not serve(kernels, at.sm)
+    ]
+    return "\n".join(["Nothing was submitted.", *lines]) if lines else ""
+
+
+def _partition(partitions: Partitions, resources: Resources) -> Partition | None:
+    """Where a job goes; None where the site's facts do not have the place."""
+    cluster, name = cluster_of(resources), str(resources.get("slurm_partition"))
+    asked = [partitions.get(cluster, {})] if cluster else partitions.values()
+    return next((own[name] for own in asked if name in own), None)

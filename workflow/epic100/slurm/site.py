@@ -35,6 +35,7 @@ class Partition:
     gpus: int = 0
     cores_per_gpu: int = 0
     mem_mb_per_gpu: int = 0
+    sm: int = 0  # compute capability of its GPUs, 70 for 7.0; 0 where it is not known
     clusters: str = ""
 
     def minutes(self, hours: float) -> int:
