@@ -6,6 +6,7 @@ from epic100.base.errors import EpicError
 from epic100.download.annotations import (
     NAMES,
     download_annotations,
+    log_origin,
     read_pins,
     verify_annotations,
 )
@@ -67,3 +68,22 @@ def test_a_sheet_without_an_official_file_or_with_a_bad_checksum_is_one_error(ki
     sheet.write_text("\n".join([*lines[:2], lines[2][:-1]]))
     with pytest.raises(EpicError, match=r"pins\.tsv: line 3: checksum is"):
         read_pins(sheet)
+
+
+def test_a_csv_is_held_against_the_official_file_s_checksum(kitchen, caplog):
+    caplog.set_level("INFO", "epic100")
+    for split in ("train", "val", "test"):
+        path = kitchen / NAMES[split]
+        log_origin(path, split, kitchen / "pins.tsv")
+        assert f"{path}: the official {NAMES[split]}, by its checksum" in caplog.text
+        path.write_text(path.read_text()[: -len(NAMES[split]) - 1])  # its last line is gone
+        caplog.clear()
+        log_origin(path, split, kitchen / "pins.tsv")
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert f"{path}: not the official {NAMES[split]}, by its checksum; ex" in record.message
+
+
+def test_a_csv_that_is_not_there_is_named_with_its_key(kitchen):
+    with pytest.raises(EpicError, match=r"none\.csv: no such file; .*`annotations: val:`"):
+        log_origin(kitchen / "none.csv", "val", kitchen / "pins.tsv")

@@ -81,6 +81,44 @@ def test_a_bad_csv_is_one_error_with_file_line_and_column(tmp_path, text, words)
     assert "\n" not in str(caught.value)
 
 
+OFFICIAL = HEADER.replace("\n", ",all_noun_classes\n")
+
+
+@pytest.mark.parametrize("cut", ['"[2', '"[2, 3', "[2", "", ","])
+def test_a_file_that_ends_inside_its_last_line_is_cut(tmp_path, cut):
+    path = tmp_path / "EPIC_100_train.csv"
+    last = ROWS[3].strip() + ("," + cut if cut not in ("", ",") else cut)
+    path.write_text(OFFICIAL + "".join(row.replace("\n", ",[2]\n") for row in ROWS[:3]) + last)
+    words = r"line 5: (the last line is cut, .*copy or download it again|unexpected end of data)"
+    with pytest.raises(EpicError, match=rf"EPIC_100_train\.csv: {words}"):
+        load(path)
+
+
+def test_a_cut_among_the_first_columns_is_called_one(tmp_path):
+    path = tmp_path / "EPIC_100_train.csv"
+    whole = HEADER + "".join(ROWS)
+    for end in range(len(whole) - len(ROWS[3]) + 1, len(whole) - 3):
+        path.write_text(whole[:end])
+        with pytest.raises(EpicError, match="line 5: the last line is cut"):
+            load(path)
+
+
+def test_a_last_line_without_its_end_of_line_is_whole(tmp_path):
+    path = tmp_path / "EPIC_100_train.csv"
+    path.write_text(HEADER + "".join(ROWS).rstrip("\n"))
+    assert len(load(path)) == 4
+
+
+def test_a_row_of_another_participant_than_its_video_is_an_error(tmp_path):
+    path = tmp_path / "EPIC_100_train.csv"
+    owners = ("P01", "P01", "P22", "P01")
+    rows = [f"{row.strip()},{owner}\n" for row, owner in zip(ROWS, owners, strict=True)]
+    path.write_text(HEADER.replace("\n", ",participant_id\n") + "".join(rows))
+    words = THIRD + r"participant_id: 'P22'; expected the participant of the row's video_id, as the"
+    with pytest.raises(EpicError, match=words):
+        load(path)
+
+
 def test_several_rows_of_one_kind_are_counted_and_the_first_is_shown(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(HEADER + "".join(ROWS).replace(",1,2", ",500,2"))

@@ -84,3 +84,21 @@ def verify_annotations(
         lines = [f"{files[key]} {checksum}\n" for key, checksum in found.items()]
         temporary.write_text("".join(lines), encoding="utf-8")
     log.info(f"{len(found)} annotation files are the pinned ones")
+
+
+def log_origin(path: str | os.PathLike, split: str, sheet: str | os.PathLike) -> None:
+    """Report whether the CSV of a split is, byte by byte, the official one; warn where it is not.
+
+    A file that lost its last lines is a sound CSV otherwise. Raises as `read_pins`, and EpicError
+    where there is no such file.
+    """
+    pinned = read_pins(sheet)[split]
+    if not Path(path).is_file():
+        raise EpicError(f"{path}: no such file; expected {pinned.name} (`annotations: {split}:`)")
+    if digest(path, pinned.checksum.kind) == pinned.checksum:
+        log.info(f"{path}: the official {pinned.name}, by its checksum")
+    else:
+        log.warning(
+            f"{path}: not the official {pinned.name}, by its checksum; expected for a list of your "
+            f"own, else remove it and fetch it again from {pinned.url}"
+        )

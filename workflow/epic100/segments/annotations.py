@@ -22,6 +22,7 @@ from epic100.video.sheet import Video
 
 TIMESTAMP = re.compile(r"^([0-9]{1,4}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]{1,9})?)\Z")
 BASE_COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp")
+OWNER = "participant_id"  # may be absent
 LABEL_COLUMNS = ("verb_class", "noun_class")
 # Timestamps are hundredths of a second: below this, a product is a whole frame that floats missed.
 EPSILON = 1e-6
@@ -81,6 +82,13 @@ def read_annotations(
         "a video_id of the video sheet; add the video to the sheet, or set `videos: subset: true` "
         "if the sheet is smaller than the annotations on purpose",
     )  # fmt: skip
+    if OWNER in table:
+        owner = table["video_id"].map(lambda video_id: videos[video_id].participant_id)
+        _refuse(
+            path, table, OWNER, table[OWNER] != owner,
+            "the participant of the row's video_id, as the video sheet has it; correct the line, "
+            "or take the official file again",
+        )  # fmt: skip
     _refuse(
         path, table, "narration_id", ~table["narration_id"].str.fullmatch(NAME), NAME_WORDS
     )  # fmt: skip
@@ -213,7 +221,7 @@ def index_segments(annotations: pd.DataFrame, videos: Mapping[str, Video]) -> pd
 
 
 def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """The text of `columns`, indexed by line of the file."""
+    """The text of `columns`, and of `OWNER` where it is there, indexed by line of the file."""
     about = (
         "an official EPIC-KITCHENS-100 CSV (github.com/epic-kitchens/"
         f"epic-kitchens-100-annotations) with the columns {', '.join(columns)}; see "
@@ -222,11 +230,27 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     rows = read_table(path, columns, about=about, delimiter=",")
     if not rows:
         raise EpicError(f"{path}: no rows below the header; expected one row a segment")
+    _refuse_cut(path, *rows[-1])
+    owner = (OWNER,) if OWNER in rows[0][1] else ()
     return pd.DataFrame(
-        {name: [row[name] for _, row in rows] for name in columns},
+        {name: [row[name] for _, row in rows] for name in columns + owner},
         index=[line for line, _ in rows],
         dtype=str,
     )
+
+
+def _refuse_cut(path: Path, line: int, row: dict[str, str]) -> None:
+    """Raise where the last line ends in the middle, as in a copy that was broken off."""
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read() == b"\n":
+            return
+    last = list(row.values())[-1]
+    if not last or last.count("[") != last.count("]"):  # lists of classes: [3, 4]
+        raise EpicError(
+            f"{path}: line {line}: the last line is cut, so more lines may be missing; expected "
+            "the whole file: copy or download it again"
+        )
 
 
 def _refuse(
