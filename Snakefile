@@ -12,6 +12,7 @@ configfile: workflow.source_path("config/config.yaml")
 
 
 include: "rules/common.smk"
+include: "rules/weights.smk"
 include: "rules/slurm.smk"
 include: "rules/verify.smk"
 include: "rules/annotate.smk"
@@ -49,6 +50,7 @@ rule all:
         "results/submission.zip",
         "results/metrics.json",
         "results/report.html",
+        *([] if CONFIG["predict"]["model"] or MODELS else ["results/model_card.md"]),
         *(["results/videos.ok"] if DOWNLOAD else []),
         *(["results/annotations.ok"] if DOWNLOAD_ANNOTATIONS else []),
     localrule: True

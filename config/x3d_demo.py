@@ -35,7 +35,9 @@ test_dataloader = val_dataloader
 
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type="AdamW", lr=3e-3, weight_decay=0.05), clip_grad=None
+    optimizer=dict(_delete_=True, type="AdamW", lr=3e-3, weight_decay=0.05),
+    paramwise_cfg=None,
+    clip_grad=None,
 )
 auto_scale_lr = dict(base_batch_size=8)
 param_scheduler = [
@@ -49,3 +51,4 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
+load_from = None

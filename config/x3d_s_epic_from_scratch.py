@@ -11,7 +11,7 @@ epochs = 300
 warm_up = 35
 
 train_cfg = dict(max_epochs=epochs, val_interval=10)
-optim_wrapper = dict(optimizer=dict(lr=0.1), paramwise_cfg=dict(norm_decay_mult=0.0))
+optim_wrapper = dict(optimizer=dict(lr=0.1), paramwise_cfg=dict(_delete_=True, norm_decay_mult=0.0))
 auto_scale_lr = dict(base_batch_size=128)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, by_epoch=True, end=warm_up, convert_to_iter_based=True),
@@ -26,3 +26,5 @@ param_scheduler = [
 ]
 results = "{{$EPIC100_RESULTS:results}}"
 work_dir = f"{results}/work_dirs/x3d_s_from_scratch"
+load_from = None
+from_scratch = True  # for the workflow: no weights are missing here

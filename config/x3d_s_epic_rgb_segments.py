@@ -108,6 +108,7 @@ test_cfg = dict(type="TestLoop")
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=5e-5, nesterov=True),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
     clip_grad=dict(max_norm=40, norm_type=2),
 )
 auto_scale_lr = dict(enable=True, base_batch_size=32)
@@ -148,6 +149,6 @@ log_processor = dict(type="LogProcessor", window_size=20, by_epoch=True)
 vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
 visualizer = dict(type="ActionVisualizer", vis_backends=vis_backends)
 log_level = "INFO"
-load_from = None
+load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/x3d/facebook/x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth"
 resume = False
 work_dir = f"{results}/work_dirs/x3d_s"

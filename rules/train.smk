@@ -3,6 +3,20 @@ removes the outputs of a job that fails, and a long run must outlive its failure
 
 from epic100.segments.pairs import pairs_path
 
+# Keys that are newer than trainings to be kept: at these values they are as if they were not there.
+NEW_KEYS = {"heads": "pair", "sampling": None}
+
+
+def settings_of_training(section):
+    """The section without what `input.weights` says: a file's path alone starts no training anew."""
+    about_weights = ("load_from", "load_from_sha256", "from_scratch")
+    kept = {
+        key: value
+        for key, value in section.items()
+        if key not in about_weights and (key not in NEW_KEYS or value != NEW_KEYS[key])
+    }
+    return kept | {"load_from": None}
+
 
 rule train:
     input:
@@ -11,6 +25,7 @@ rule train:
         pairs=pairs_path("results", CONFIG["train"]["split"]),
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
         config=existing_path(CONFIG["train"]["config"], HERE),
+        weights=weights_to_train_from,
     output:
         model="results/model.pth",
         history="results/training.tsv",
@@ -27,10 +42,10 @@ rule train:
         gpu=gpus_to_ask(CONFIG["train"]),
     params:
         root=lambda wildcards: CLIP_ROOT,
-        settings=CONFIG["train"],
+        settings=settings_of_training(CONFIG["train"]),
         classes=CONFIG["classes"],
         modules=CONFIG["modules"],
     message:
-        "Train on {input.segments} as {input.config} says"
+        f"Train on {{input.segments}} as {{input.config}} says, from {WEIGHTS_TEXT}"
     script:
         "../workflow/scripts/train.py"

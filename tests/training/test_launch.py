@@ -150,7 +150,13 @@ def test_through_the_rule_the_reason_ends_its_log_and_the_workflow_fails(lab, tm
             "test": None,
         },
         "videos": {"root": "videos", "sheet": "sheet.tsv"},
-        "train": {"config": "config/x3d_demo.py", "device": "cpu", "gpus": 2, "batch_size": 3},
+        "train": {
+            "config": "config/x3d_demo.py",
+            "device": "cpu",
+            "gpus": 2,
+            "batch_size": 3,
+            "from_scratch": True,
+        },
     }
     file.write_text(yaml.safe_dump(config))
     done = run_snakemake("results/model.pth", "--directory", str(tmp_path), "--configfile",

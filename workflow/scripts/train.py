@@ -8,7 +8,13 @@ from epic100.training.settings import TrainSettings
 
 with rule_log(snakemake.log[0]):
     launch(
-        TrainSettings.from_section({**snakemake.params.settings, "config": snakemake.input.config}),
+        TrainSettings.from_section(
+            {
+                **snakemake.params.settings,
+                "config": snakemake.input.config,
+                "load_from": next(iter(snakemake.input.weights), None),
+            }
+        ),
         snakemake.output.model,
         history_path=snakemake.output.history,
         results="results",

@@ -31,6 +31,7 @@ from epic100.training.stamp import FILE as STAMP
 from epic100.training.stamp import differences, read_stamp, run_stamp
 from epic100.training.state import collect_state, take_own_state
 from epic100.training.validation import ACTION_TOP1
+from epic100.training.weights import tensors_of
 
 log = logging.getLogger(__name__)
 
@@ -160,9 +161,11 @@ class SafeCheckpointHook(Hook):
         return path
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """In a resume, give each rank back what was its own."""
+        """In a resume, give each rank back what was its own; else read foreign names."""
         if runner._resume:
             take_own_state(runner, checkpoint)
+        else:
+            checkpoint["state_dict"] = tensors_of(checkpoint)
 
 
 def _pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:

@@ -1,19 +1,15 @@
-"""Weights to start from: fetched, opened safely, and compared with the model before training."""
+"""Weights to start from: opened safely, and compared with the model before training."""
 
-import logging
 import os
-import urllib.error
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlparse
 
 import torch
 from torch import Tensor
 
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import named_tensors, read_tensors
-
-log = logging.getLogger(__name__)
+from epic100.model.foreign_names import mmaction_names
 
 
 @dataclass(frozen=True)
@@ -41,44 +37,36 @@ class Fit:
 
 
 def local_weights(source: str) -> str:
-    """The file behind `train: load_from:`; a URL is fetched once, into torch's own cache.
+    """The file of start weights. A URL is the rule `weights`' to fetch: jobs need no network.
 
-    A name that ends in `-<hash>.pth` (the model zoo's way) is checked against that SHA-256 prefix.
-    MMEngine's download would unpickle without `weights_only`. Raises EpicError.
+    Raises EpicError where there is no such file.
     """
-    if "://" not in source:
-        if not Path(source).is_file():
-            raise EpicError(
-                f"{source}: no such weights; `train: load_from:` takes a checkpoint file, a URL, "
-                "or null to train from scratch"
-            )
-        return source
-    name = Path(urlparse(source).path).name
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = torch.hub.HASH_REGEX.search(name)
-        try:
-            log.info(f"fetching {source} to {path}")
-            torch.hub.download_url_to_file(
-                source, str(path), prefix.group(1) if prefix else None, progress=False
-            )
-        except (urllib.error.URLError, OSError, RuntimeError) as error:
-            raise EpicError(
-                f"{source}: cannot be fetched ({error}); where compute nodes have no network, "
-                f"fetch it on a login node and set `train: load_from:` to the file"
-            ) from error
-    return str(path)
+    if not Path(source).is_file():
+        raise EpicError(
+            f"{source}: no such weights; a training starts from a file; the rule weights fetches "
+            "a URL that `train: load_from:` names"
+        )
+    return source
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, by name. Raises EpicError for a file that is none, or that
-    would run code when it is opened (`weights_only=True` refuses it)."""
+    """The tensors of a checkpoint, by MMAction2's names; PySlowFast's and pytorchvideo's serve.
+
+    Raises EpicError for a file that is none, or that would run code when it is opened
+    (`weights_only=True` refuses it).
+    """
     about = "expected a checkpoint of tensors and plain Python, as torch.save writes them"
-    tensors = named_tensors(read_tensors(path, "weights that can be loaded safely", about))
+    tensors = tensors_of(read_tensors(path, "weights that can be loaded safely", about))
     if not tensors:
         raise EpicError(f"{path}: holds no tensors by name; {about}")
     return tensors
+
+
+def tensors_of(content: object) -> dict[str, Tensor]:
+    """The tensors in a loaded checkpoint, by MMAction2's names; empty where there are none."""
+    if isinstance(content, dict) and isinstance(content.get("model_state"), dict):
+        content = content["model_state"]  # of PySlowFast and pytorchvideo
+    return mmaction_names(named_tensors(content))
 
 
 def fit_weights(path: str | os.PathLike, model: torch.nn.Module) -> Fit:

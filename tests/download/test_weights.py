@@ -1,0 +1,161 @@
+"""The weights to start from: which, where they are kept, whether they are the right ones."""
+
+import hashlib
+import io
+import re
+from pathlib import Path
+
+import mmaction
+import pytest
+import torch
+import yaml
+
+from epic100.base.errors import EpicError
+from epic100.download.fetch import FetchSettings
+from epic100.download.part import part_path
+from epic100.download.weights import (
+    StartWeights,
+    check_weights,
+    fetch_weights,
+    kept_at,
+    probe,
+    read_value,
+    start_weights,
+)
+from support.checkout import ROOT
+from support.fault_server import serving, status
+
+HASTY = FetchSettings(tries=2, stall_seconds=5, pause_seconds=0.01)
+RECIPE = ROOT / "config/x3d_s_epic_rgb_segments.py"
+PAGE = b"<!DOCTYPE html><title>Not found</title>"
+
+
+def checkpoint() -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"state_dict": {"a": torch.ones(3)}}, buffer)
+    return buffer.getvalue()
+
+
+def named(content: bytes) -> str:
+    return f"x3d-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as server:
+        yield server
+
+
+def section(**changes):
+    return {"load_from": "auto", "load_from_sha256": None, "from_scratch": False} | changes
+
+
+def test_the_default_is_the_url_of_mmaction2_s_own_metafile():
+    metafile = Path(mmaction.__file__).parent / ".mim/configs/recognition/x3d/metafile.yml"
+    models = {m["Name"]: m for m in yaml.safe_load(metafile.read_text())["Models"]}
+    weights = start_weights(section(), RECIPE)
+    assert weights.source == models["x3d_s_13x6x1_facebook-kinetics400-rgb"]["Weights"]
+    assert weights.path.startswith("weights/download.openmmlab.com/mmaction/v1.0/recognition/x3d/")
+
+
+def test_every_url_of_the_model_zoo_in_configs_and_docs_is_one_of_its_metafiles():
+    known = {
+        model["Weights"]
+        for metafile in (Path(mmaction.__file__).parent / ".mim/configs/recognition").rglob(
+            "metafile.yml"
+        )
+        for model in yaml.safe_load(metafile.read_text())["Models"]
+        if "Weights" in model
+    }
+    files = [*(ROOT / "config").rglob("*.py"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    found = {
+        url
+        for file in files
+        for url in re.findall(r"https://download\.openmmlab\.com/[^\s\"')]+", file.read_text())
+    }
+    assert found and found <= known
+
+
+def test_a_random_start_must_be_meant(tmp_path):
+    with pytest.raises(EpicError, match="schedule for fine-tuning.*from_scratch.py.*`train: from_"):
+        start_weights(section(load_from=None), RECIPE)
+    assert start_weights(section(from_scratch=True), RECIPE) is None
+    assert start_weights(section(), ROOT / "config/x3d_s_epic_from_scratch.py") is None
+    with pytest.raises(EpicError, match="expected one of the two"):
+        start_weights(section(load_from="a.pth", from_scratch=True), RECIPE)
+    assert start_weights(section(load_from="a.pth"), RECIPE).path == "a.pth"
+    mine = tmp_path / "mine.py"
+    mine.write_text(f'_base_ = ["{RECIPE}"]\nload_from = f"{{folder}}/a.pth"\n')
+    with pytest.raises(EpicError, match=r"mine.py: `load_from` is not a plain value"):
+        start_weights(section(), mine)
+    mine.write_text(f'_base_ = "{RECIPE}"\n')
+    assert start_weights(section(), mine) == start_weights(section(), RECIPE)
+    with pytest.raises(EpicError, match="none.py: this MMEngine config cannot be read"):
+        read_value(tmp_path / "none.py", "load_from")
+
+
+def test_files_are_kept_by_url_and_stay_below_the_folder():
+    urls = ["https://a.org/x/m.pth", "https://b.org/x/m.pth", "https://a.org/m.pth?v=1&w=/2",
+            "https://a.org:8080/%2e%2e/m.pth"]  # fmt: skip
+    paths = [kept_at(url) for url in urls]
+    assert len(set(paths)) == 4 and paths[0] == "weights/a.org/x/m.pth"
+    assert all(path.startswith("weights/") and ".." not in path.split("/") for path in paths)
+    for url in ("ftp://a.org/m.pth", "file:///etc/passwd", "https://a.org", "https://a.org/../m"):
+        with pytest.raises(EpicError, match="expected a file, or the http"):
+            kept_at(url)
+
+
+def test_a_file_is_fetched_checked_and_kept(server, tmp_path):
+    content = checkpoint()
+    weights = StartWeights(
+        server.put(named(content), content), str(tmp_path / "w" / named(content))
+    )
+    probe(weights)
+    fetch_weights(weights, HASTY)
+    assert Path(weights.path).read_bytes() == content
+    check_weights(weights)
+
+
+@pytest.mark.parametrize("content", [b"PK other weights", PAGE])
+def test_a_wrong_file_is_not_kept_and_both_digests_are_said(server, tmp_path, content):
+    url = server.put("x3d-0123abcd.pth", content)
+    weights = StartWeights(url, str(tmp_path / "x3d-0123abcd.pth"))
+    digest = hashlib.sha256(content).hexdigest()
+    words = rf"x3d-0123abcd.pth: sha256 is {digest}.*; expected 0123abcd, the hash in its name"
+    with pytest.raises(EpicError, match=words) as caught:
+        fetch_weights(weights, HASTY)
+    assert ("web page" in str(caught.value)) == (content == PAGE)
+    assert not Path(weights.path).exists() and not part_path(Path(weights.path)).exists()
+    (tmp_path / "x3d-0123abcd.pth").write_bytes(content)
+    with pytest.raises(EpicError, match=words):
+        check_weights(weights)
+
+
+def test_a_digest_in_the_config_goes_before_the_name(tmp_path):
+    content = checkpoint()
+    path = tmp_path / "x3d-0123abcd.pth"
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    check_weights(StartWeights("https://a.org/x", str(path), digest))
+    with pytest.raises(EpicError, match=f"sha256 is {digest}; expected {'0' * 64}, `train: load_"):
+        check_weights(StartWeights("https://a.org/x", str(path), "0" * 64))
+
+
+def test_a_page_or_an_empty_file_without_a_hash_is_no_checkpoint(tmp_path):
+    path = tmp_path / "x.pth"
+    for content in (PAGE, b""):
+        path.write_bytes(content)
+        with pytest.raises(EpicError, match="x.pth: not a checkpoint"):
+            check_weights(StartWeights(str(path), str(path)))
+    with pytest.raises(EpicError, match="none.pth: no such weights"):
+        check_weights(StartWeights("none.pth", "none.pth"))
+
+
+def test_without_an_answer_the_file_and_its_place_are_named(server, tmp_path):
+    url = server.put("x.pth", b"", status(404))
+    gone = server.put("none.pth", b"").replace(str(server.server_port), "9")
+    for source, reason in ((url, "HTTP 404"), (gone, "ConnectionError")):
+        weights = StartWeights(source, "weights/x.pth")
+        with pytest.raises(EpicError, match=rf"^{source}: .*\({reason}.*put it at weights/x.pth"):
+            probe(weights)

@@ -1,0 +1,226 @@
+"""The weights that training starts from: which file, where it is kept, whether it is the right one.
+
+Light enough to be imported while a DAG is built: nothing here needs torch or MMEngine.
+"""
+
+import ast
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+
+from epic100.base.errors import EpicError
+from epic100.base.names import is_url
+from epic100.download.checksum import Checksum, digest
+from epic100.download.fetch import FetchSettings, fetch
+from epic100.download.part import part_path
+from epic100.download.session import CarefulSession
+
+log = logging.getLogger(__name__)
+
+FOLDER = "weights"
+AUTO = "auto"
+HASH = re.compile(r"-([0-9a-f]{8,64})\.[^.]+$")  # the model zoo's names: x3d_s-623825a0.pth
+BEGINNINGS = (b"PK", b"\x80")  # torch.save: a zip file; before torch 1.6 a bare pickle
+PROBE_SECONDS = 20
+TWO_WAYS = (
+    "take `config: config/x3d_s_epic_from_scratch.py`, whose 300 epochs are made for a random "
+    "start, or set `train: from_scratch: true`, as the demo does, if you mean it"
+)
+
+
+@dataclass(frozen=True)
+class StartWeights:
+    """Weights to start from.
+
+    Attributes:
+        source: the path or URL that the config names.
+        path: the file on disk; of a URL, where the rule `weights` keeps it.
+        sha256: the digest that the config says the file has, or None.
+    """
+
+    source: str
+    path: str
+    sha256: str | None = None
+
+    @property
+    def is_url(self) -> bool:
+        """Whether the file is fetched from somewhere."""
+        return "://" in self.source
+
+
+def start_weights(section: Mapping[str, Any], config: str | os.PathLike) -> StartWeights | None:
+    """The weights that the `train:` section asks for; None for a random start.
+
+    Args:
+        section: the complete `train:` section. `load_from: auto` takes what the MMEngine config
+            names.
+        config: path of the MMEngine config.
+
+    Raises:
+        EpicError: a random start with a schedule for fine-tuning, both weights and a random start,
+            or an MMEngine config whose `load_from` cannot be read.
+    """
+    source, scratch = section["load_from"], section["from_scratch"]
+    if scratch:
+        if source not in (None, AUTO):
+            raise EpicError(
+                f"config: `train: from_scratch:` is true, but `load_from:` is {source!r}; expected "
+                "one of the two"
+            )
+        return None
+    if source == AUTO:
+        source = read_value(config, "load_from")
+    if source is None:
+        if read_value(config, "from_scratch"):
+            return None
+        raise EpicError(
+            f"config: {config} is a schedule for fine-tuning, but there are no weights to start "
+            f"from (`train: load_from:`); set a checkpoint file or URL; {TWO_WAYS}"
+        )
+    path = kept_at(source) if "://" in source else source
+    return StartWeights(source, path, section["load_from_sha256"])
+
+
+def kept_at(url: str) -> str:
+    """Where a URL's file is kept: its host and path below `weights/`; no two URLs share one.
+
+    Raises:
+        EpicError: a URL that is not http(s) or names no file.
+    """
+    parts = urlsplit(url)
+    names = [quote(name, safe="") for name in (parts.netloc, *parts.path.split("/")) if name]
+    if parts.query:
+        names[-1] += quote(f"?{parts.query}", safe="")
+    if not is_url(url) or len(names) < 2 or {".", ".."} & set(names):
+        raise EpicError(
+            f"config: `train: load_from:` is {url!r}; expected a file, or the http(s) URL of one"
+        )
+    return "/".join((FOLDER, *names))
+
+
+def read_value(config: str | os.PathLike, name: str) -> Any:
+    """A plain top-level value of an MMEngine config or of what it is based on, None where there is
+    none; the config is read, not run.
+
+    Raises:
+        EpicError: no such file, no Python, or a value that only running it would give.
+    """
+    path = Path(config)
+    try:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+    except (OSError, UnicodeDecodeError, SyntaxError) as error:
+        raise EpicError(
+            f"{path}: this MMEngine config cannot be read ({error}); see `train: config:`"
+        ) from error
+    values = {
+        target.id: node.value
+        for node in body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    try:
+        if name in values:
+            return ast.literal_eval(values[name])
+        bases = ast.literal_eval(values["_base_"]) if "_base_" in values else []
+    except ValueError as error:
+        raise EpicError(
+            f"{path}: `{name}` is not a plain value, so it cannot be read without running the "
+            "config; set `train: load_from:` in the workflow's config"
+        ) from error
+    for base in [bases] if isinstance(bases, str) else bases:
+        if "::" not in base and (found := read_value(path.parent / base, name)) is not None:
+            return found
+    return None
+
+
+def fetch_weights(weights: StartWeights, settings: FetchSettings) -> None:
+    """Bring the file to `weights.path`, checked. Raises as `fetch` and `check_weights`."""
+    target = Path(weights.path)
+    log.info("fetching %s to %s", weights.source, target)
+    checksum = Checksum("sha256", weights.sha256) if weights.sha256 else None
+
+    def seal(part: Path) -> None:
+        try:
+            check_weights(weights, part)
+        except EpicError:
+            part.unlink()  # whole, and wrong: to go on from it would be of no use
+            raise
+
+    try:
+        fetch(weights.source, target, checksum, settings=settings, seal=seal)
+    except EpicError as error:
+        if part_path(target).exists():
+            raise EpicError(f"{error}; {_by_hand(weights)}") from error
+        raise
+
+
+def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) -> None:
+    """Hold a file against the hash in its name, or against `sha256` where the config says one.
+
+    Args:
+        weights: what is expected.
+        file: the file, where it does not have its name yet.
+
+    Raises:
+        EpicError: no such file, another digest (both are in the message), or no checkpoint.
+    """
+    path = Path(file or weights.path)
+    if not path.is_file():
+        raise EpicError(
+            f"{path}: no such weights; `train: load_from:` takes a checkpoint file, a URL, or "
+            "`auto` for those that the MMEngine config names"
+        )
+    with path.open("rb") as opened:
+        beginning = opened.read(64)
+    page = " (it is a web page)" if beginning.lstrip()[:1] == b"<" else ""
+    in_name = HASH.search(Path(weights.path).name)
+    expected = weights.sha256 or (in_name[1] if in_name else "")
+    found = digest(path, "sha256").value
+    if not found.startswith(expected):
+        said = "`train: load_from_sha256:`" if weights.sha256 else "the hash in its name"
+        raise EpicError(
+            f"{weights.path}: sha256 is {found}{page}; expected {expected}, {said}; fetch "
+            f"{weights.source} again, or, if you trust this file, set `train: load_from_sha256:` "
+            "to its digest"
+        )
+    if not beginning.startswith(BEGINNINGS):
+        raise EpicError(
+            f"{weights.path}: not a checkpoint{page}; expected a file of torch.save; remove it "
+            "and fetch it again"
+        )
+
+
+def probe(weights: StartWeights) -> None:
+    """Ask for a URL and hang up, so that a missing network shows before the long work.
+
+    Raises:
+        EpicError: no answer, or a refusal; the message names the file and where to put it.
+    """
+    try:
+        with (
+            CarefulSession() as session,
+            session.get(weights.source, stream=True, timeout=PROBE_SECONDS) as answer,
+        ):
+            reason = "" if answer.ok else f"HTTP {answer.status_code} {answer.reason or ''}".strip()
+    except requests.RequestException as error:
+        reason = type(error).__name__
+    if reason:
+        raise EpicError(
+            f"{weights.source}: the start weights cannot be fetched here ({reason}); "
+            f"{_by_hand(weights)}"
+        )
+
+
+def _by_hand(weights: StartWeights) -> str:
+    return (
+        f"fetch the file where there is a network and put it at {weights.path}, or set `train: "
+        "load_from:` to a file"
+    )
