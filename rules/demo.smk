@@ -1,5 +1,8 @@
 """The mini kitchen: the demo's annotations and videos, made as the first jobs of the DAG."""
 
+# Named where it is not the demo's own, so that a demo made before stays as it is.
+LEVEL = {} if MINIKITCHEN["level"] == "easy" else {"level": MINIKITCHEN["level"]}
+
 
 rule minikitchen_annotations:
     input:
@@ -16,6 +19,7 @@ rule minikitchen_annotations:
         mem_mb=1000,
         runtime=5,
     params:
+        **LEVEL,
         seed=MINIKITCHEN["seed"],
     message:
         "Annotations of the mini kitchen"
@@ -35,6 +39,7 @@ rule minikitchen_video:
         mem_mb=1000,
         runtime=5,
     params:
+        **LEVEL,
         video=lambda wildcards: vars(video_at(wildcards)),
         seed=MINIKITCHEN["seed"],
         damage=lambda wildcards: MINIKITCHEN["damage"].get(wildcards.video_id),

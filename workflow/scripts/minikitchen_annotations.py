@@ -11,4 +11,5 @@ with rule_log(snakemake.log[0]):
         read_sheet(snakemake.input.sheet),
         Path(snakemake.output.train).parent,
         snakemake.params.seed,
+        level=snakemake.params.get("level", "easy"),
     )

@@ -10,4 +10,5 @@ with rule_log(snakemake.log[0]):
         snakemake.output.video,
         snakemake.params.seed,
         damage=snakemake.params.damage,
+        level=snakemake.params.get("level", "easy"),
     )

@@ -31,10 +31,27 @@ class Sprite:
     period: float
     phase: float
     colour: tuple[float, float, float]
+    directed: bool = False  # the hard level's motions, which go one way over the segment
+
+    def place(self, seconds: float) -> tuple[float, float, float]:
+        """(dx, dy, scale) at a moment of the video."""
+        turn = 2 * math.pi * (seconds - self.start) / self.period + self.phase
+        if not self.directed:
+            return MOTIONS[self.verb](turn)
+        done = min(max((seconds - self.start) / (self.stop - self.start), 0.0), 1.0)
+        return DIRECTED[self.verb](done, turn)
 
     def visible(self, frame: int, fps: float) -> bool:
         """Whether picture `frame`, shown in [frame, frame + 1) / fps, shows any of the segment."""
         return self.start * fps < frame + 1 - 1e-6 and frame < self.stop * fps - 1e-6
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is behind the objects: mean colour (RGB grey levels) and strength of the pattern."""
+
+    tint: tuple[float, float, float]
+    contrast: float
 
 
 def random_sprite(
@@ -66,6 +83,7 @@ def render(
     fps: float,
     size: tuple[int, int],
     rng: np.random.Generator,
+    look: Look | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield `frames` pictures, uint8 RGB [height, width, 3]; `size` is (width, height) in pixels.
 
@@ -73,7 +91,7 @@ def render(
     """
     width, height = size
     swing = height // 3  # pixels that the camera turns over tens of seconds
-    background = _background(width + swing + 2 * SHAKE, height + 2 * SHAKE, height, rng)
+    background = _background(width + swing + 2 * SHAKE, height + 2 * SHAKE, height, rng, look)
     noise = rng.integers(0, NOISE, (2 * height, 2 * width, 1), np.uint8)
     shake = rng.integers(0, 2 * SHAKE + 1, (frames, 2)).tolist()
     grain = rng.integers(0, (height, width), (frames, 2)).tolist()
@@ -91,7 +109,9 @@ def render(
         yield picture
 
 
-def _background(width: int, height: int, unit: int, rng: np.random.Generator) -> np.ndarray:
+def _background(
+    width: int, height: int, unit: int, rng: np.random.Generator, look: Look | None
+) -> np.ndarray:
     """A dull, smooth texture: a sum of random waves. uint8, bright enough to add noise."""
     y, x = np.mgrid[:height, :width][..., None] / unit
     directions = rng.uniform(0, 2 * math.pi, 8)
@@ -99,13 +119,15 @@ def _background(width: int, height: int, unit: int, rng: np.random.Generator) ->
     phases = rng.uniform(0, 2 * math.pi, 8)
     texture = np.sin(waves * (x * np.cos(directions) + y * np.sin(directions)) + phases).sum(-1)
     tint = rng.uniform(80, 140) + rng.uniform(-18, 18, 3)
-    return np.clip(tint + 5 * texture[..., None], 10, 240 - NOISE).astype(np.uint8)
+    contrast = 5.0
+    if look is not None:
+        tint, contrast = np.array(look.tint), look.contrast
+    return np.clip(tint + contrast * texture[..., None], 10, 240 - NOISE).astype(np.uint8)
 
 
 def _paint(picture: np.ndarray, sprite: Sprite, seconds: float) -> None:
     height, width = picture.shape[:2]
-    turn = 2 * math.pi * (seconds - sprite.start) / sprite.period + sprite.phase
-    dx, dy, scale = MOTIONS[sprite.verb](turn)
+    dx, dy, scale = sprite.place(seconds)
     x = width / height / 2 + sprite.centre[0] + dx
     y = 0.5 + sprite.centre[1] + dy
     radius = sprite.radius * scale
@@ -135,6 +157,16 @@ MOTIONS = {
 }
 
 
+# Motions of the hard level by verb class: share of the segment that is over, tremble in radians ->
+# (dx, dy, scale). Two and two are the same run backwards.
+DIRECTED = {
+    0: lambda done, a: (0.0, 0.2 - 0.4 * done + 0.07 * math.sin(a), 1.0),  # take: up
+    1: lambda done, a: (0.0, -0.2 + 0.4 * done + 0.07 * math.sin(a), 1.0),  # put: down
+    3: lambda done, a: (0.0, 0.0, 0.7 + 0.8 * done + 0.14 * math.sin(a)),  # open: nearer
+    4: lambda done, a: (0.0, 0.0, 1.5 - 0.8 * done + 0.14 * math.sin(a)),  # close: farther
+}
+
+
 # Shapes by noun class: local coordinates in radii -> depth inside the outline in radii, about;
 # negative outside. `u` is [1, n], `v` is [m, 1].
 def _spoon(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -157,5 +189,14 @@ def _bowl(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.minimum(1.15 - np.hypot(u, v + 0.35), v + 0.4)
 
 
-SHAPES = {1: _spoon, 2: _plate, 5: _pan, 7: _bowl}
+def _knife(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return np.minimum(1.2 - abs(u), 0.3 - abs(v))
+
+
+def _lid(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    dome = np.minimum(1.0 - np.hypot(u, v - 0.3), 0.3 - v)
+    return np.maximum(dome, 0.25 - np.hypot(u, v + 0.8))
+
+
+SHAPES = {1: _spoon, 2: _plate, 4: _knife, 5: _pan, 6: _lid, 7: _bowl}
 HUES = {1: 0.14, 2: 0.62, 5: 0.0, 7: 0.36}  # yellow, blue, red, green

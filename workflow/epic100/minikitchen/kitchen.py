@@ -8,10 +8,8 @@ overlap, segments shorter than a clip, a pair that train lacks, and damaged file
 
 import csv
 import os
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,8 +18,10 @@ import numpy as np
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.minikitchen import hard
 from epic100.minikitchen.damage import KINDS
-from epic100.minikitchen.drawing import random_sprite, render
+from epic100.minikitchen.drawing import Look, Sprite, random_sprite, render
+from epic100.minikitchen.timeline import Action, chance, deck
 from epic100.segments.annotations import annotation_rate
 from epic100.video.sheet import Video
 
@@ -44,27 +44,16 @@ COLUMNS = (
 TEST_COLUMNS = COLUMNS[:8]
 
 
-@dataclass(frozen=True)
-class Action:
-    """One segment, [start, stop) in seconds from the video's first picture, hundredths at most."""
-
-    narration_id: str
-    start: float
-    stop: float
-    verb: int
-    noun: int
-
-
 def schedule(video: Video, seed: int) -> list[Action]:
     """The segments of a video in order of time; a function of the row and the seed alone.
 
     Videos of the extension (`P02_101`) hold one segment of less than 13 frames; those of its val
     split hold two, and one of `UNSEEN_PAIR`, and their last segment ends 0.01 s after the video.
     """
-    rng = _rng(seed, video.video_id, "schedule")
+    rng = chance(seed, video.video_id, "schedule")
     extension = annotation_rate(video.video_id) == 50
     quirky = extension and video.split == "val"
-    pairs, lengths, overlaps = _pairs(rng), _deck(rng, LENGTHS), _deck(rng, OVERLAPS)
+    pairs, lengths, overlaps = _pairs(rng), deck(rng, LENGTHS), deck(rng, OVERLAPS)
     tiny = {3, 8} if quirky else {5} if extension else set()
     unseen = {2} if quirky else set()
     actions: list[Action] = []
@@ -90,7 +79,9 @@ def schedule(video: Video, seed: int) -> list[Action]:
     return actions
 
 
-def write_annotations(videos: Iterable[Video], folder: str | os.PathLike, seed: int) -> None:
+def write_annotations(
+    videos: Iterable[Video], folder: str | os.PathLike, seed: int, level: str = "easy"
+) -> None:
     """Write the six CSVs of EPIC-100 that the workflow reads, under their official names.
 
     Damaged and missing videos have their segments like any other. The tail files hold one class
@@ -99,7 +90,7 @@ def write_annotations(videos: Iterable[Video], folder: str | os.PathLike, seed: 
     folder, videos = Path(folder), list(videos)
     rows: dict[str, list[tuple]] = {"train": [], "val": [], "test": []}
     for video in videos:
-        rows[video.split] += _rows(video, seed)
+        rows[video.split] += _rows(video, seed, level)
     for split in rows.values():
         split.sort(key=lambda row: row[0])
     tails = [_rarest(row[COLUMNS.index(name)] for row in rows["train"])
@@ -129,6 +120,7 @@ def write_video(
     damage: str | None = None,
     size: tuple[int, int] = (160, 90),
     faststart: bool = False,
+    level: str = "easy",
 ) -> None:
     """Render a video's schedule to an MP4 file (H.264, a key frame every 250), then damage it.
 
@@ -142,18 +134,17 @@ def write_video(
             "(a missing video is simply not written)"
         )
     with atomic_path(path) as temporary:
-        _encode(video, temporary, seed, size, faststart or damage == "truncated")
+        _encode(video, temporary, seed, size, faststart or damage == "truncated", level)
         if damage is not None:
             KINDS[damage](temporary, seed)
 
 
-def _encode(video: Video, path: Path, seed: int, size: tuple[int, int], faststart: bool) -> None:
-    rng = _rng(seed, video.video_id, "pictures")
+def _encode(
+    video: Video, path: Path, seed: int, size: tuple[int, int], faststart: bool, level: str
+) -> None:
+    rng = chance(seed, video.video_id, "pictures")
     rate = Fraction(video.fps).limit_denominator(1001)  # 59.94005... -> 60000/1001
-    sprites = [
-        random_sprite(a.start, a.stop, a.verb, a.noun, a.stop - a.start < 13 / video.fps, rng)
-        for a in schedule(video, seed)
-    ]
+    sprites, look = _scene(video, seed, level, rng)
     frames = round(video.duration * video.fps)
     movflags = {"movflags": "faststart"} if faststart else {}
     with av.open(path, "w", format="mp4", options=movflags) as container:
@@ -165,21 +156,22 @@ def _encode(video: Video, path: Path, seed: int, size: tuple[int, int], faststar
         # No extra key frames where an object appears.
         stream.options = {"preset": "veryfast", "crf": "18", "threads": "1", "g": "250", "bf": "3",
                           "sc_threshold": "0", "x264-params": "asm=0"}  # fmt: skip
-        for picture in render(sprites, frames, video.fps, size, rng):
+        for picture in render(sprites, frames, video.fps, size, rng, look):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
-def _rng(seed: int, *names: str) -> np.random.Generator:
-    return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
-
-
-def _deck(rng: np.random.Generator, cards: Sequence) -> Iterator:
-    """The cards, shuffled, over and over: random order, balanced counts."""
-    while True:
-        for index in rng.permutation(len(cards)):
-            yield cards[index]
+def _scene(
+    video: Video, seed: int, level: str, rng: np.random.Generator
+) -> tuple[list[Sprite], Look | None]:
+    """The objects of a video, and what is behind them (None: drawn with the pictures)."""
+    if level == "hard":
+        return [hard.sprite(a, rng) for a in hard.schedule(video, seed)], hard.look(video, seed)
+    return [
+        random_sprite(a.start, a.stop, a.verb, a.noun, a.stop - a.start < 13 / video.fps, rng)
+        for a in schedule(video, seed)
+    ], None
 
 
 def _pairs(rng: np.random.Generator) -> Iterator[tuple[int, int]]:
@@ -194,13 +186,17 @@ def _pairs(rng: np.random.Generator) -> Iterator[tuple[int, int]]:
             yield pair
 
 
-def _rows(video: Video, seed: int) -> list[tuple]:
+def _rows(video: Video, seed: int, level: str) -> list[tuple]:
     """A video's lines in the official CSV, all 15 columns."""
     rate = int(annotation_rate(video.video_id))
-    rng = _rng(seed, video.video_id, "narration")
+    rng = chance(seed, video.video_id, "narration")
     rows = []
-    for index, action in enumerate(schedule(video, seed)):
-        verb, noun = VERBS[action.verb], NOUNS[action.noun]
+    if level == "hard":
+        actions, verbs, nouns = hard.schedule(video, seed), hard.VERBS, hard.NOUNS
+    else:
+        actions, verbs, nouns = schedule(video, seed), VERBS, NOUNS
+    for index, action in enumerate(actions):
+        verb, noun = verbs[action.verb], nouns[action.noun]
         spoken = _timestamp(max(0.0, action.start + rng.uniform(-0.5, 0.5)), 3)
         if video.split == "val" and index == 1:
             spoken = ""  # as in 70 rows of the official val CSV

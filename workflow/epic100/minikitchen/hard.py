@@ -1,0 +1,79 @@
+"""The hard level of the mini kitchen: what makes EPIC-100 hard to learn, on two CPU cores.
+
+- Verbs differ in direction alone: `take` goes up where `put` goes down, `open` grows where `close`
+  shrinks. The way takes the whole segment, and a tremble on top of it hides it from short clips.
+- Nouns are small and anywhere in the picture, a fifth of them beyond its centre square.
+- Lengths are drawn like EPIC-100's: log-normal with the mean and spread of the val segments.
+- Pairs have a long tail: each is 0.8 times as frequent as the one before.
+- A tenth of val's segments are of pairs that train lacks, of verbs and nouns that it knows.
+- Every participant's kitchen has light and wallpaper of its own; file rates are the sheet's.
+"""
+
+import math
+
+import numpy as np
+
+from epic100.minikitchen.drawing import Look, Sprite
+from epic100.minikitchen.timeline import Action, chance
+from epic100.video.sheet import Video
+
+VERBS = {0: "take", 1: "put", 3: "open", 4: "close"}
+NOUNS = {1: "spoon", 2: "plate", 4: "knife", 5: "pan", 6: "lid", 7: "bowl"}
+# Every verb and noun is in train; the pairs of `BEYOND` are in val alone.
+BEYOND = ((0, 7), (1, 1), (3, 4), (4, 2))
+PAIRS = (
+    (0, 1), (1, 2), (3, 5), (4, 6), (0, 4), (1, 7), (3, 6), (4, 5), (0, 2), (1, 4),
+    (3, 7), (4, 1), (0, 5), (1, 6), (3, 2), (4, 7), (0, 6), (1, 5), (3, 1), (4, 4),
+)  # fmt: skip
+TAIL = 0.8
+SHARE_BEYOND = 0.1
+# Of the logarithm of the 9,668 val segments' lengths in seconds, and what it is clipped to here.
+LOG_LENGTH, LOG_SPREAD = 0.83, 0.87
+SHORTEST, LONGEST = 0.5, 8.0
+TINTS = ((70, 95, 130), (135, 105, 75), (85, 125, 85), (120, 85, 120), (100, 100, 100))
+
+
+def schedule(video: Video, seed: int) -> list[Action]:
+    """The segments of a video in order of time; a function of the row and the seed alone."""
+    rng = chance(seed, video.video_id, "hard schedule")
+    frequency = TAIL ** np.arange(len(PAIRS))
+    frequency /= frequency.sum()
+    actions: list[Action] = []
+    start = round(float(rng.uniform(0.1, 0.5)), 2)
+    while True:
+        length = float(np.clip(rng.lognormal(LOG_LENGTH, LOG_SPREAD), SHORTEST, LONGEST))
+        stop = round(start + length, 2)
+        if stop > video.duration - 0.05:
+            return actions
+        pair = PAIRS[rng.choice(len(PAIRS), p=frequency)]
+        if video.split != "train" and rng.uniform() < SHARE_BEYOND:
+            pair = BEYOND[rng.choice(len(BEYOND))]
+        actions.append(Action(f"{video.video_id}_{len(actions)}", start, stop, *pair))
+        start = round(stop + float(rng.uniform(0.1, 0.4)), 2)
+
+
+def sprite(action: Action, rng: np.random.Generator) -> Sprite:
+    """A segment's object: its place, size and tremble drawn from `rng`."""
+    hue = HUES[action.noun] + rng.uniform(-0.03, 0.03)
+    return Sprite(
+        start=action.start,
+        stop=action.stop,
+        verb=action.verb,
+        noun=action.noun,
+        centre=(rng.uniform(-0.62, 0.62), rng.uniform(-0.12, 0.12)),
+        radius=rng.uniform(0.13, 0.18),
+        period=rng.uniform(0.5, 0.9),
+        phase=rng.uniform(0, 2 * math.pi),
+        colour=(hue % 1, rng.uniform(0.6, 1.0), rng.uniform(0.6, 1.0)),
+        directed=True,
+    )
+
+
+def look(video: Video, seed: int) -> Look:
+    """Wall colour and contrast of a participant's kitchen."""
+    rng = chance(seed, video.participant_id, "look")
+    tint = np.array(TINTS[rng.choice(len(TINTS))]) + rng.uniform(-15, 15, 3)
+    return Look((float(tint[0]), float(tint[1]), float(tint[2])), float(rng.uniform(6, 10)))
+
+
+HUES = {1: 0.14, 2: 0.62, 4: 0.8, 5: 0.0, 6: 0.48, 7: 0.36}
