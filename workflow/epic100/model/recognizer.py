@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import torch
 from mmaction.registry import MODELS
 
+from epic100.model.layout import lay_out_channels_last
 from epic100.model.mmaction_import import models
 
 
@@ -20,4 +20,4 @@ class ChannelsLastRecognizer3D(models.Recognizer3D):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.backbone.to(memory_format=torch.channels_last_3d)
+        lay_out_channels_last(self.backbone)

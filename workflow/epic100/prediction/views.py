@@ -1,52 +1,141 @@
 """Views of a segment: clips spread over its length, times crops; and their mean in probability."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from epic100.base.errors import EpicError
 
+DENSE_CLIPS = 10  # of SlowFast's test on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS)
+CROPS = ("CenterCrop", "ThreeCrop", "TenCrop")
 
-def view_pipeline(pipeline: Sequence[dict], clips: int, crops: int, index_dir: str) -> list[dict]:
-    """The test pipeline with `clips` clips a segment and 1 (centre) or 3 crops of each.
+Pipeline = Sequence[Mapping[str, Any]]
 
-    One clip is the middle of the segment; several go from its first frame to its last, evenly, and
-    none leaves it. Three crops are squares of the resized short side, side by side along the long
-    one.
+
+def chosen_views(pipeline: Pipeline, clips: int | None, crops: int) -> tuple[int, int]:
+    """How many clips and crops a segment is seen in.
+
+    Args:
+        pipeline: the model's test pipeline.
+        clips: as `predict: clips:` says; None is 10 where a clip is a dense stretch of frames, 1
+            where its frames are spread over the whole segment.
+        crops: 1 or 3.
+
+    Raises:
+        EpicError: what this pipeline cannot do.
     """
     if crops not in (1, 3):
         raise EpicError(f"predict: crops is {crops}; expected 1 (centre) or 3")
-    steps, short_side = [], None
+    kind = sampling_of(pipeline)
+    if clips is None:
+        clips = DENSE_CLIPS if kind == "dense" else 1
+    if clips > 1 and kind in ("sparse", "other"):
+        why = {
+            "sparse": "its SampleFrames takes single frames over the whole segment, which is one "
+            "clip; UniformSample can give several",
+            "other": "it has neither SampleFrames nor UniformSample",
+        }[kind]
+        raise EpicError(
+            f"predict: clips is {clips}, but the model's test pipeline cannot give them: {why}; "
+            "set it to null"
+        )
+    if crops == 3 and not any(step["type"] in CROPS for step in pipeline):
+        raise EpicError(
+            "predict: crops is 3, but the model's test pipeline has no CenterCrop to put three "
+            "crops in place of; set it to 1"
+        )
+    return clips, crops
+
+
+def sampling_of(pipeline: Pipeline) -> str:
+    """How a pipeline takes frames out of a segment.
+
+    Returns:
+        "dense": neighbouring frames at an interval, a part of the segment; "segment": a clip's
+        frames over the whole segment (UniformSample); "sparse": likewise, as MMAction2's 2D models
+        do it (SampleFrames with clips of one frame); "other".
+    """
     for step in pipeline:
-        step = dict(step)
+        if step["type"] == "UniformSample":
+            return "segment"
         if step["type"] == "SampleFrames":
+            return "sparse" if step["clip_len"] == 1 else "dense"
+    return "other"
+
+
+def view_pipeline(pipeline: Pipeline, clips: int, crops: int, index_dir: str) -> list[dict]:
+    """The test pipeline with `clips` clips a segment and 1 (centre) or 3 crops of each.
+
+    One dense clip is the middle of the segment; several go evenly from its first frame to its last,
+    and none leaves it. Three crops are squares of the resized short side, side by side along the
+    long one. Raises EpicError as `chosen_views`.
+    """
+    chosen_views(pipeline, clips, crops)
+    kind = sampling_of(pipeline)
+    steps, short_side = [], None
+    for step in map(dict, pipeline):
+        if kind in ("dense", "segment") and step["type"] in ("SampleFrames", "UniformSample"):
             step["num_clips"] = clips
         elif step["type"] == "OpenSegment":
             step["index_dir"] = index_dir
         elif step["type"] == "Resize":
-            short_side = min(side for side in step["scale"] if side > 0)
+            sides = [side for side in step["scale"] if side > 0]
+            short_side = min(sides) if step.get("keep_ratio", True) else None
         elif step["type"] == "DecodeSegment":
             short_side = step.get("short_side")
-        elif step["type"] == "CenterCrop" and crops == 3:
+        elif step["type"] in CROPS and crops == 3:
             step = {"type": "ThreeCrop", "crop_size": short_side or step["crop_size"]}
+        elif step["type"] in CROPS[1:]:
+            step = {"type": "CenterCrop", "crop_size": step["crop_size"]}
         steps.append(step)
     return steps
 
 
+def frames_of_2d(pipeline: Pipeline) -> int | None:
+    """Frames that a 2D model sees of one view; None for models that take clips [C, T, H, W]."""
+    if not any(s["type"] == "FormatShape" and s["input_format"] == "NCHW" for s in pipeline):
+        return None
+    for step in pipeline:
+        if step["type"] == "UniformSample":
+            return step["clip_len"]
+        if step["type"] == "SampleFrames":
+            return step["clip_len"] * step.get("num_clips", 1)
+    raise EpicError(
+        "the model's test pipeline has FormatShape of NCHW, but neither SampleFrames nor "
+        "UniformSample before it: how many frames make a view is not known"
+    )
+
+
 @torch.inference_mode()
-def mean_log_probs(model: Any, segments: Sequence[torch.Tensor], at_once: int) -> torch.Tensor:
+def mean_log_probs(
+    model: Any,
+    segments: Sequence[torch.Tensor],
+    at_once: int,
+    frames: int | None = None,
+    heads: Mapping[str, int] | None = None,
+) -> torch.Tensor:
     """float32 [B, P]: log of the mean, over a segment's views, of the model's probabilities.
 
-    `segments`: B tensors of uint8 [views, C, T, H, W]. `at_once` views go through the model
-    together, so that memory does not grow with the number of views.
+    Args:
+        model: a recognizer of MMAction2.
+        segments: B tensors of uint8: [views, C, T, H, W], or [views * T, C, H, W] of a 2D model.
+        at_once: views that go through the model together, so that memory does not grow with their
+            number. Each is a sample of its own: TSM shifts within it, never into the next.
+        frames: T of a 2D model, else None.
+        heads: Outputs of each head, whose probabilities sum to 1 by themselves; None is one head.
     """
+    views = torch.cat(list(segments))
+    views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
     logits = []
-    for views in torch.cat(list(segments)).split(at_once):
-        batch = {"inputs": list(views[:, None]), "data_samples": None}
-        inputs = model.data_preprocessor(batch, False)["inputs"]  # [views, 1, C, T, H, W]
-        features, _ = model.extract_feat(inputs, test_mode=True)
-        logits.append(model.cls_head(features).double().log_softmax(dim=1))
-    views = torch.cat(logits).reshape(len(segments), -1, logits[0].shape[1])
-    mean = views.logsumexp(dim=1) - torch.tensor(float(views.shape[1])).log()
+    for some in views.split(at_once):
+        batch = {"inputs": list(some), "data_samples": None}
+        inputs = model.data_preprocessor(batch, False)["inputs"]
+        # [views, 1, C, T, H, W], or [views, T, C, H, W] of a 2D model, whose head wants to know T
+        features, about = model.extract_feat(inputs, test_mode=True)
+        scores = model.cls_head(features, **about).double()
+        parts = scores.split(list(heads.values()) if heads else scores.shape[1], dim=1)
+        logits.append(torch.cat([part.log_softmax(dim=1) for part in parts], dim=1))
+    every = torch.cat(logits).reshape(len(segments), -1, logits[0].shape[1])
+    mean = every.logsumexp(dim=1) - torch.tensor(float(every.shape[1])).log()
     return mean.float().cpu()

@@ -1,0 +1,73 @@
+"""MViTv2-S: 16 frames over the segment.
+
+Recipe: MMAction2's configs/recognition/mvit/mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb.py,
+which starts from Kinetics-400 on another data set of hands and objects (AdamW 1.6e-3 for a batch
+of 512, 100 epochs, weight decay 0.05 and none on norms and biases), with the crop of LaViLa in
+place of RandAugment. No figure on EPIC-100 was published with this model alone.
+"""
+
+_base_ = ["./base.py"]
+
+epochs = 100
+
+model = dict(
+    _delete_=True,
+    type="ChannelsLastRecognizer3D",
+    backbone=dict(type="MViT", arch="small", drop_path_rate=0.2),
+    cls_head=dict(
+        type="MViTHead",
+        in_channels=768,
+        num_classes={{_base_.num_classes}},
+        label_smooth_eps=0.1,
+        average_clips="prob",
+    ),
+    data_preprocessor=dict(
+        type="ActionDataPreprocessor",
+        mean=[114.75, 114.75, 114.75],
+        std=[57.375, 57.375, 57.375],
+        format_shape="NCTHW",
+    ),
+)
+sample = dict(type="UniformSample", clip_len=16)
+train_pipeline = [
+    {{_base_.open_segment}},
+    sample,
+    {{_base_.decode}},
+    {{_base_.resized_crop}},
+    {{_base_.to_224}},
+    {{_base_.flip}},
+    {{_base_.clips}},
+    {{_base_.pack}},
+]
+test_pipeline = [
+    {{_base_.open_segment}},
+    dict(sample, test_mode=True),
+    dict(type="DecodeSegment", short_side=224),
+    {{_base_.centre_crop}},
+    {{_base_.clips}},
+    {{_base_.pack}},
+]
+train_dataloader = dict(batch_size=64, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+train_cfg = dict(max_epochs=epochs)
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type="AdamW", lr=1.6e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    clip_grad=dict(max_norm=1),
+)
+auto_scale_lr = dict(base_batch_size=512)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=True, end=10, convert_to_iter_based=True),
+    dict(
+        type="CosineAnnealingLR",
+        by_epoch=True,
+        begin=10,
+        end=epochs,
+        T_max=epochs - 10,
+        eta_min_ratio=0.01,
+        convert_to_iter_based=True,
+    ),
+]
+load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb_20230201-23284ff3.pth"

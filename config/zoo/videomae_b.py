@@ -1,0 +1,83 @@
+"""VideoMAE-B: a plain vision transformer over 16 frames of the segment, learned by masking.
+
+Recipe: MCG-NJU/VideoMAE at 14ef8d8, FINETUNE.md for Something-Something V2, another data set of
+hands and objects: AdamW 5e-4 for a batch of 256, 50 epochs, layer decay 0.75, weight decay 0.05,
+label smoothing 0.1; with drop path 0.1, and the crop of LaViLa in place of RandAugment and mixup.
+No figure on EPIC-100 was published with these weights alone.
+"""
+
+_base_ = ["./base.py"]
+
+epochs = 50
+
+model = dict(
+    _delete_=True,
+    type="ChannelsLastRecognizer3D",
+    backbone=dict(
+        type="VisionTransformer",
+        img_size=224,
+        patch_size=16,
+        embed_dims=768,
+        depth=12,
+        num_heads=12,
+        num_frames=16,
+        drop_path_rate=0.1,
+    ),
+    cls_head=dict(
+        type="TimeSformerHead",
+        in_channels=768,
+        num_classes={{_base_.num_classes}},
+        label_smooth_eps=0.1,
+        average_clips="prob",
+    ),
+    data_preprocessor=dict(
+        type="ActionDataPreprocessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        format_shape="NCTHW",
+    ),
+)
+sample = dict(type="UniformSample", clip_len=16)
+train_pipeline = [
+    {{_base_.open_segment}},
+    sample,
+    {{_base_.decode}},
+    {{_base_.resized_crop}},
+    {{_base_.to_224}},
+    {{_base_.flip}},
+    {{_base_.clips}},
+    {{_base_.pack}},
+]
+test_pipeline = [
+    {{_base_.open_segment}},
+    dict(sample, test_mode=True),
+    dict(type="DecodeSegment", short_side=224),
+    {{_base_.centre_crop}},
+    {{_base_.clips}},
+    {{_base_.pack}},
+]
+train_dataloader = dict(batch_size=64, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+train_cfg = dict(max_epochs=epochs)
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type="AdamW", lr=5e-4, betas=(0.9, 0.999), weight_decay=0.05),
+    constructor="LearningRateDecayOptimizerConstructor",
+    paramwise_cfg=dict(_delete_=True, decay_rate=0.75, decay_type="layer_wise", num_layers=12),
+    clip_grad=None,
+)
+auto_scale_lr = dict(base_batch_size=256)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.001, by_epoch=True, end=5, convert_to_iter_based=True),
+    dict(
+        type="CosineAnnealingLR",
+        by_epoch=True,
+        begin=5,
+        end=epochs,
+        T_max=epochs - 5,
+        eta_min_ratio=0.01,
+        convert_to_iter_based=True,
+    ),
+]
+load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/videomae/vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400_20221013-860a3cd3.pth"

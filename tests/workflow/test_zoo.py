@@ -1,0 +1,84 @@
+"""Models of config/zoo, shrunk, through the whole DAG: from an archive to the submission."""
+
+import json
+from typing import Any
+
+import pytest
+from mmengine.config import Config
+
+from support.archive import configure, run, said
+from support.checkout import ROOT
+
+TINY_VIT = {"embed_dims": 48, "num_heads": 4, "img_size": 32}
+# What makes each model small enough for a test; 32 pixels of 224.
+SHRUNK: dict[str, dict[str, Any]] = {
+    "tsn_r50": {"model.backbone.depth": 18, "model.cls_head.in_channels": 512},
+    "tsm_r50": {"model.backbone.depth": 18, "model.cls_head.in_channels": 512},
+    "slowfast_r50": {
+        "model.backbone.slow_pathway.base_channels": 16,
+        "model.backbone.fast_pathway.base_channels": 2,
+        "model.cls_head.in_channels": 576,
+    },
+    "x3d_m": {"model.backbone.gamma_d": 1.0},
+    "mvitv2_s": {
+        "model.backbone.arch": {
+            "embed_dims": 32, "num_layers": 3, "num_heads": 1, "downscale_indices": [1, 2],
+        },
+        "model.backbone.spatial_size": 32,
+        "model.cls_head.in_channels": 128,
+    },
+    "timesformer": {
+        **{f"model.backbone.{key}": value for key, value in TINY_VIT.items()},
+        "model.backbone.num_transformer_layers": 2,
+        "model.cls_head.in_channels": 48,
+    },
+    "videomae_b": {
+        **{f"model.backbone.{key}": value for key, value in TINY_VIT.items()},
+        "model.backbone.depth": 2,
+        "model.cls_head.in_channels": 48,
+        "optim_wrapper.paramwise_cfg.num_layers": 2,
+    },
+}  # fmt: skip
+IN_CI = ("tsn_r50", "timesformer")
+SIZES = ("short_side", "size", "crop_size", "input_size", "scale")
+
+
+def small(value):
+    return [small(part) for part in value] if isinstance(value, (list, tuple)) else value // 7
+
+
+def options(name: str, tmp_path, monkeypatch) -> dict:
+    """The model's own changes, and every size of its pipelines divided by seven."""
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "clean/pairs.tsv").write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
+    monkeypatch.setenv("EPIC100_RESULTS", str(tmp_path))
+    config = Config.fromfile(ROOT / f"config/zoo/{name}.py")
+    found = dict(SHRUNK[name])
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        for number, step in enumerate(config[loader].dataset.pipeline):
+            for key in set(step) & set(SIZES):
+                found[f"{loader}.dataset.pipeline.{number}.{key}"] = small(step[key])
+    return found
+
+
+def test_every_model_of_the_zoo_is_here():
+    models = {path.stem for path in (ROOT / "config/zoo").glob("*.py")} - {"base"}
+    assert models == set(SHRUNK)
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in IN_CI else pytest.param(n, marks=pytest.mark.zoo) for n in SHRUNK]
+)
+def test_a_model_goes_from_videos_to_a_submission(name, new_archive, tmp_path, monkeypatch):
+    changes = options(name, tmp_path, monkeypatch)
+    folder = new_archive(tmp_path / "archive")
+    train = {"config": str(ROOT / f"config/zoo/{name}.py"), "from_scratch": True, "epochs": 1,
+             "batch_size": 4, "workers": 0, "options": changes}  # fmt: skip
+    configure(folder, train=train, predict={"workers": 0, "crops": 3})
+    done = run(folder, "results/submission.pt", "results/metrics.json", "--cores", "2")
+    assert done.returncode == 0, said(done)[-4000:]
+    figures = json.loads((folder / "results/metrics.json").read_text())
+    assert figures["predicted"] == figures["segments"] > 0
+    log = (folder / "results/logs/predict/val.log").read_text()
+    clips = 10 if name in ("slowfast_r50", "x3d_m") else 1
+    assert f"{clips} clips x 3 crops" in log
