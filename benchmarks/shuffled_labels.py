@@ -52,7 +52,7 @@ def main(demo: Path) -> None:
         predict(
             results / "model.pth", results / "clean/val.txt", results / "val.pt", split="val",
             video_root=video_root, index_dir=str(results / "scan"),
-            settings=PredictSettings(**config["predict"]),
+            settings=PredictSettings(clips=config["predict"]["clips"]),
         )  # fmt: skip
         lists = find_lists(demo / config["annotations"]["val"], config["evaluate"])
         figures = evaluate(

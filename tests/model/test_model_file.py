@@ -113,7 +113,10 @@ def test_a_checkpoint_that_is_not_ours_is_told_where_ours_is(path, content):
     refused(path, r"a checkpoint, but not a finished model .*results/work_dirs")
 
 
-@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(TrainedModel)])
+PARTS = [f.name for f in dataclasses.fields(TrainedModel) if f.name != "heads"]
+
+
+@pytest.mark.parametrize("field", PARTS)
 def test_a_model_that_lacks_a_part_is_told_which(path, field):
     content = torch.load(path, weights_only=True)
     del content[field]
@@ -132,3 +135,19 @@ def test_a_model_that_cannot_be_written_leaves_the_old_one(path):
     with pytest.raises(Exception, match="lambda"):
         save_model(model(trained_on={"seed": lambda: 0}), path)
     assert path.read_bytes() == old and list(path.parent.iterdir()) == [path]
+
+
+def test_heads_are_kept_counted_and_absent_from_a_file_of_pairs_alone(path):
+    assert "heads" not in torch.load(path, weights_only=True) and load_model(path).heads == "pair"
+    wide = {HEAD_WEIGHT: torch.zeros(len(PAIRS) + 97 + 300, 4)}
+    save_model(model(state_dict=wide, heads="both"), path)
+    assert load_model(path).outputs == {"pair": 3, "verb": 97, "noun": 300}
+    save_model(model(state_dict=wide, heads="verb_noun"), path)
+    refused(path, r"the head has 400 outputs, .* 3 pairs, and there are 97 verbs and 300 nouns")
+    save_model(model(state_dict=wide, heads="triplet"), path)
+    refused(path, "its heads are 'triplet'; expected one of pair, verb_noun, both")
+
+
+def test_the_head_of_any_other_model_is_counted_too(path):
+    save_model(model(state_dict={"cls_head.fc_cls.weight": torch.zeros(5, 2)}), path)
+    refused(path, "the head has 5 outputs, the pair table 3 pairs")

@@ -110,3 +110,9 @@ def test_a_schedule_that_ends_earlier_is_left_alone():
 def test_a_file_that_is_not_there_is_named(lab):
     with pytest.raises(EpicError, match="config/none.py: no such MMEngine config"):
         build_config(settings(config="config/none.py"), lab.results, lab.root)
+
+
+def test_a_section_that_starts_from_scratch_has_no_weights():
+    section = {"config": "a.py", "load_from": "auto", "load_from_sha256": None}
+    assert TrainSettings.from_section({**section, "from_scratch": True}).load_from is None
+    assert TrainSettings.from_section({**section, "load_from": "b.pth"}).load_from == "b.pth"

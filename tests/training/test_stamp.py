@@ -37,6 +37,8 @@ ANOTHER_RUN = {
     "logit_adjustment": 1.0,
     "ema": 0.9,
     "dropout": 0.3,
+    "heads": "both",
+    "sampling": "segment",
 }
 # ... or with one that does not: how it is loaded, computed, saved and watched.
 THE_SAME_RUN = {

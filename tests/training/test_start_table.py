@@ -85,3 +85,13 @@ def test_a_learning_rate_of_0_is_warned_of():
 def test_the_estimate_lets_workers_load_while_a_gpu_computes(device, load_seconds, seconds):
     check = checked(processes=1, parts=1, device=device, load_seconds=load_seconds, workers=1)
     assert epoch_seconds(check, 10) == pytest.approx(seconds)
+
+
+def test_heads_for_verbs_and_nouns_are_named_with_what_they_can_say():
+    loss = {"model.cls_head.loss_cls": {"heads": "both", "smoothing": 0.2, "tau": 0.0},
+            "model.cls_head.label_smooth_eps": 0.0}  # fmt: skip
+    found = described(table((0, 0)), table((0, 0), (2, 0)), **loss)
+    assert dict(found.rows)["head"].startswith(
+        "pairs, verbs and nouns, dropout 0.5, label smoothing 0.2"
+    )
+    assert any("can be right by `export: reduce: heads` alone" in line for line in found.warnings)

@@ -5,7 +5,7 @@ Tensors and plain Python only, so that `torch.load(..., weights_only=True)`, the
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -13,9 +13,11 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import read_tensors, write_tensors
+from epic100.model.head_sizes import HEADS, head_sizes
 
 FORMAT = "epic100 model 1"
-HEAD_WEIGHT = "cls_head.fc2.weight"
+HEAD_WEIGHT = "cls_head.fc2.weight"  # of X3D
+OTHER_HEAD_WEIGHT = "cls_head.fc_cls.weight"  # of MMAction2's other heads
 MOST_CLASSES = 10_000  # verbs or nouns; scores of all segments are made for each
 
 
@@ -25,7 +27,8 @@ class TrainedModel:
 
     `state_dict`: weights. `pairs`: (verb, noun, count in training) by pair id, the order of the
     head's outputs. `config`: text of the MMEngine config. `trained_on`: split, number of segments,
-    epochs, seed and the weights that training started from.
+    epochs, seed and the weights that training started from. `heads`: what the last layer's outputs
+    stand for, a key of `HEADS`; files made before have pairs alone and do not say it.
     """
 
     state_dict: Mapping[str, torch.Tensor]
@@ -34,17 +37,40 @@ class TrainedModel:
     num_nouns: int
     config: str
     trained_on: dict
+    heads: str = "pair"
+
+    @property
+    def outputs(self) -> dict[str, int]:
+        """Outputs of each head, in order."""
+        return head_sizes(self.heads, len(self.pairs), self.num_verbs, self.num_nouns)
 
 
 def save_model(model: TrainedModel, path: str | os.PathLike) -> None:
     """Write `results/model.pth`, whole or not at all."""
-    write_tensors({"format": FORMAT, **asdict(model)}, path)
+    content = {"format": FORMAT, **asdict(model)}
+    if model.heads == "pair":  # as older versions of this software read it
+        del content["heads"]
+    write_tensors(content, path)
 
 
 def digest(path: str | os.PathLike) -> str:
     """SHA-256 of a model file, in hex: which model predictions were made with."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(models: str | os.PathLike | Sequence[str]) -> str:
+    """The digest of a model file, or one for several whose predictions are averaged."""
+    if isinstance(models, (str, os.PathLike)):
+        return digest(models)
+    return joint_digest([digest(path) for path in models])
+
+
+def joint_digest(digests: Sequence[str]) -> str:
+    """One digest for several models in this order; of a single one its own."""
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def load_model(path: str | os.PathLike) -> TrainedModel:
@@ -60,6 +86,8 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
             f"{path}: a checkpoint, but not a finished model ({FORMAT!r}); checkpoints of a "
             "running training stand in results/work_dirs and hold no pair table"
         )
+    if isinstance(content, dict):
+        content.setdefault("heads", "pair")
     lacking = [f.name for f in fields(TrainedModel) if f.name not in content]
     if lacking:
         raise EpicError(
@@ -69,12 +97,20 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     model = TrainedModel(**{f.name: content[f.name] for f in fields(TrainedModel)})
     if fault := _fault(model):
         raise EpicError(f"{path}: {fault}; expected a model as the rule train writes it")
-    outputs = model.state_dict.get(HEAD_WEIGHT)
-    if outputs is not None and len(outputs) != len(model.pairs):
+    if not isinstance(model.heads, str) or model.heads not in HEADS:
         raise EpicError(
-            f"{path}: the head has {len(outputs)} outputs, the pair table {len(model.pairs)} "
-            "pairs; the two are not of one training; train again"
+            f"{path}: its heads are {model.heads!r}; expected one of {', '.join(HEADS)}; was it "
+            "made by a newer version of this software?"
         )
+    for name in (HEAD_WEIGHT, OTHER_HEAD_WEIGHT):
+        weight = model.state_dict.get(name)
+        if weight is not None and len(weight) != sum(model.outputs.values()):
+            more = [f"{n} {head}s" for head, n in model.outputs.items() if head != "pair"]
+            raise EpicError(
+                f"{path}: the head has {len(weight)} outputs, the pair table {len(model.pairs)} "
+                f"pairs{', and there are ' + ' and '.join(more) if more else ''}; the two are not "
+                "of one training; train again"
+            )
     return model
 
 

@@ -12,10 +12,13 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.base.progress import Progress
-from epic100.model.model_file import digest, load_model
+from epic100.model.config_text import parse_config
+from epic100.model.head_sizes import head_logits
+from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.prediction.job import Job
 from epic100.prediction.processes import run_jobs
 from epic100.prediction.shards import Shards, run_key, video_stamp
+from epic100.prediction.views import chosen_views
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.segment_list import lines_by
@@ -27,12 +30,13 @@ log = logging.getLogger(__name__)
 class PredictSettings:
     """The `predict:` section of the config.
 
-    `clips` spread evenly over each segment, times `crops` (1: centre, 3: along the long side),
-    averaged in probability. `gpus`: how many of this machine's; None is one, if there is one.
-    `processes` share the videos; None is one a GPU, or one. `workers`: loader processes of each.
+    `clips` spread evenly over each segment (None: as `views.chosen_views` says), times `crops` (1:
+    centre, 3: along the long side), averaged in probability. `gpus`: how many of this machine's;
+    None is one, if there is one. `processes` share the videos; None is one a GPU, or one.
+    `workers`: loader processes of each.
     """
 
-    clips: int = 1
+    clips: int | None = None
     crops: int = 1
     batch_size: int = 8
     workers: int = 2
@@ -64,7 +68,12 @@ def predict(
     """
     trained, model = load_model(model_path), digest(model_path)
     table = read_clean_list(segments)
-    shards = Shards(out, run_key(model, settings.clips, settings.crops))
+    config = parse_config(trained.config, str(model_path), "train it again with this workflow")
+    clips, crops = chosen_views(
+        config.test_dataloader.dataset.pipeline, settings.clips, settings.crops
+    )
+    log.info("%s clips x %s crops of each segment", clips, crops)
+    shards = Shards(out, run_key(model, clips, crops))
     shards.drop_others()
     videos = _videos(table, video_root)
     todo = {v: about for v, about in videos.items() if shards.read(v, about[0]) is None}
@@ -74,7 +83,7 @@ def predict(
     if todo:
         job = Job(
             str(model_path), str(segments), str(out), shards.run, video_root, index_dir,
-            settings.clips, settings.crops, settings.batch_size, settings.workers,
+            clips, crops, settings.batch_size, settings.workers,
             device="cpu", threads=torch.get_num_threads(), videos=todo,
             modules=dict(modules or {}),
         )  # fmt: skip
@@ -82,21 +91,33 @@ def predict(
         bar = Progress(f"predict {split}", left, "segments")
         run_jobs(_shared(job, settings), bar.update)
         bar.close()
-    log_probs = torch.empty(len(table), len(trained.pairs))
+    log_probs = torch.empty(len(table), sum(trained.outputs.values()))
     for video, (stamp, lines) in videos.items():
         rows = shards.read(video, stamp)
         if rows is None:
             raise EpicError(f"{shards.path(video)}: gone or changed since it was made; run again")
         log_probs[lines] = rows
     ids = table["narration_id"].tolist()
-    write_predictions(
-        Predictions(
-            split, ids, log_probs, trained.pairs, trained.num_verbs, trained.num_nouns,
-            trained.trained_on, model,
-        ),
-        out,
-    )  # fmt: skip
+    write_predictions(_predictions(split, ids, log_probs, trained, model), out)
     shards.remove()
+
+
+def _predictions(
+    split: str, ids: list[str], rows: torch.Tensor, trained: TrainedModel, digest_of_model: str
+) -> Predictions:
+    """The rows of all heads, taken apart."""
+    parts = head_logits(rows, trained.outputs)
+    pairs = parts.get("pair")
+    if pairs is None:
+        members = torch.tensor([pair[:2] for pair in trained.pairs])
+        product = parts["verb"][:, members[:, 0]] + parts["noun"][:, members[:, 1]]
+        pairs = product.log_softmax(dim=1)
+    return Predictions(
+        split, ids, pairs, trained.pairs, trained.num_verbs, trained.num_nouns,
+        trained.trained_on, digest_of_model,
+        verb_log_probs=parts.get("verb"), noun_log_probs=parts.get("noun"),
+        pair_head="pair" in parts,
+    )  # fmt: skip
 
 
 def _videos(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list[int]]]:

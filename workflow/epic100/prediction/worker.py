@@ -15,10 +15,11 @@ from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.model.config_text import parse_config
 from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipeline_of
 from epic100.model.foreign_model import build_foreign
+from epic100.model.layout import lay_out_channels_last
 from epic100.model.model_file import load_model
 from epic100.prediction.job import Job
 from epic100.prediction.shards import Shards
-from epic100.prediction.views import mean_log_probs, view_pipeline
+from epic100.prediction.views import frames_of_2d, mean_log_probs, view_pipeline
 
 
 def predict_videos(job: Job, report: Callable[[int], None]) -> None:
@@ -39,19 +40,21 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     built = build_foreign(cleaned, trained.state_dict, "its config", job.model)
     model: Any = built.eval().to(job.device)
     if job.device == "cpu":  # twice as fast there; on GPUs not measured
-        model.backbone.to(memory_format=torch.channels_last_3d)
+        lay_out_channels_last(model.backbone)
     shards = Shards(job.out, job.run)
     steps = _batches(job)
+    heads = trained.outputs
     loader: DataLoader = DataLoader(
         _dataset(config, job, modules),
         batch_sampler=[lines for _, lines, _ in steps],
         num_workers=job.workers,
         collate_fn=pseudo_collate,
     )
+    frames = frames_of_2d(test_pipeline_of(config))  # which `_dataset` went through
     rows: list[torch.Tensor] = []
     for batch, (video, _, last) in zip(loader, steps, strict=True):
-        rows.append(mean_log_probs(model, batch["inputs"], job.batch_size))
-        if rows[-1].shape[1] != len(trained.pairs):
+        rows.append(mean_log_probs(model, batch["inputs"], job.batch_size, frames, heads))
+        if rows[-1].shape[1] != sum(heads.values()):
             raise EpicError(
                 f"{job.model}: its model gives {rows[-1].shape[1]} scores a segment, its pair "
                 f"table has {len(trained.pairs)} pairs; the two are not of one training"

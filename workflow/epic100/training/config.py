@@ -13,7 +13,8 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from epic100.base.errors import EpicError
-from epic100.segments.pairs import pairs_path
+from epic100.model.head_sizes import head_sizes
+from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.training.config_file import changed, custom_hooks, present, read_config
 from epic100.training.settings import TrainSettings
 
@@ -25,7 +26,11 @@ CHECKPOINT_HOOK = "SafeCheckpointHook"
 
 
 def build_config(
-    settings: TrainSettings, results: str, video_root: str, index_dir: str | None = None
+    settings: TrainSettings,
+    results: str,
+    video_root: str,
+    index_dir: str | None = None,
+    classes: tuple[int, int] = (97, 300),
 ) -> Config:
     """Make the MMEngine config of what is learned.
 
@@ -34,6 +39,7 @@ def build_config(
         results: The folder that holds `clean/` and `scan/`.
         video_root: The folder of the videos.
         index_dir: Frame indexes of the videos below `video_root`; None is the scan's.
+        classes: Numbers of verbs and nouns.
 
     Raises:
         EpicError: The MMEngine config cannot be read, learns from another split, or saves in
@@ -53,11 +59,14 @@ def build_config(
         config = changed(config, NO_VALIDATION)  # it would validate on what it learned from
     if settings.epochs is not None:
         config = changed(config, schedule_for(config, settings.epochs))
+    pairs = pairs_path(results, settings.split)
+    config = changed(config, _sampling(config, settings))
+    config = changed(config, _named(config, settings))
     config = changed(
         config,
         {
-            **_named(config, settings),
-            **_chosen(config, settings, pairs_path(results, settings.split)),
+            **_chosen(config, settings, pairs),
+            **_heads(config, settings, pairs, classes),
             **_checkpoints(config, settings),
             "custom_hooks": [*custom_hooks(config), *_hooks(settings)],
             "randomness.seed": settings.seed,
@@ -119,6 +128,70 @@ def _chosen(config: Config, settings: TrainSettings, pairs: str) -> Changes:
         scale = config.get("auto_scale_lr") or {}
         changes["auto_scale_lr"] = {**scale, "enable": settings.scale_lr}
     return changes
+
+
+def _heads(
+    config: Config, settings: TrainSettings, pairs: str, classes: tuple[int, int]
+) -> Changes:
+    """Heads for verbs and nouns: a wider last layer, whose loss smooths each head by itself."""
+    if settings.heads == "pair":
+        return {}
+    head, (verbs, nouns) = config.model.cls_head, classes
+    if (preprocessor := config.model.get("data_preprocessor", {})).get("blending"):
+        raise EpicError(
+            f"train: heads is {settings.heads!r}, but {settings.config} mixes labels "
+            f"({preprocessor.blending.type}), which one head over pairs alone can learn from; set "
+            "it to `pair`, or take `blending` out"
+        )
+    sizes = head_sizes(settings.heads, len(read_pairs(pairs)), verbs, nouns)
+    loss = {
+        "type": "HeadsLoss", "pairs": pairs, "heads": settings.heads, "num_verbs": verbs,
+        "num_nouns": nouns, "smoothing": head.get("label_smooth_eps", 0.0),
+        "tau": settings.logit_adjustment,
+    }  # fmt: skip
+    changes: Changes = {
+        "model.cls_head.loss_cls": loss,
+        "model.cls_head.num_classes": sum(sizes.values()),
+        "model.cls_head.label_smooth_eps": 0.0,
+    }
+    for name in present(config, "val_evaluator", "test_evaluator"):
+        changes[f"{name}.heads"] = settings.heads
+    return changes
+
+
+def _sampling(config: Config, settings: TrainSettings) -> Changes:
+    """Frames over the whole segment in place of a dense stretch, in every pipeline."""
+    steps = {place: _at(config, place) for place in _steps(config.to_dict(), "SampleFrames")}
+    dense = [place for place, step in steps.items() if step["clip_len"] > 1]
+    # Elsewhere are a base config's own names for steps, which nothing may read any more.
+    read = any(place.startswith(LOADERS) for place in dense)
+    if settings.target_fps is not None and (settings.sampling == "segment" or not read):
+        raise EpicError(
+            f"train: target_fps is {settings.target_fps:g}, but {settings.config} takes its frames "
+            "over the whole segment, at no rate of its own; set it to null"
+        )
+    if settings.sampling == "dense" and not read:
+        raise EpicError(
+            f"train: sampling is dense, but {settings.config} takes its frames over the whole "
+            "segment and has no interval; set it to null"
+        )
+    if settings.sampling != "segment":
+        return {}
+    return {
+        place: {
+            "type": "UniformSample",
+            "clip_len": steps[place]["clip_len"],
+            "test_mode": steps[place].get("test_mode", False),
+        }
+        for place in dense
+    }
+
+
+def _at(config: Config, place: str) -> Any:
+    node: Any = config
+    for name in place.split("."):
+        node = node[int(name)] if isinstance(node, (list, tuple)) else node[name]
+    return node
 
 
 def _checkpoints(config: Config, settings: TrainSettings) -> Changes:

@@ -50,7 +50,8 @@ def changed(config: Config, changes: Mapping[str, Any]) -> Config:
                 node = node[int(name)]
             else:
                 node = node.setdefault(name, ConfigDict())
-        node[last] = ConfigDict(value) if isinstance(value, dict) else value
+        place = int(last) if isinstance(node, list) else last
+        node[place] = ConfigDict(value) if isinstance(value, dict) else value
     return copied
 
 

@@ -64,12 +64,13 @@ def train(
     """
     init_default_scope("mmaction")
     weights = local_weights(settings.load_from) if settings.load_from else None
-    config = build_config(replace(settings, load_from=weights), results, video_root, index_dir)
+    classes = (num_verbs, num_nouns)
+    settings = replace(settings, load_from=weights)
+    config = build_config(settings, results, video_root, index_dir, classes)
     pairs = read_pairs(pairs_path(results, settings.split))
     segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
     work_dir = open_work_dir(Path(results) / "work_dirs", run_stamp(config))
     placement = choose_device(settings.device, settings.gpus, torch.cuda.device_count())
-    classes = (num_verbs, num_nouns)
     plan = plan_run(config, settings, placement, work_dir=work_dir, classes=classes)
     check = check_start(plan)
     if is_main_process():
@@ -88,6 +89,7 @@ def train(
             num_verbs=num_verbs,
             num_nouns=num_nouns,
             config=config.pretty_text,
+            heads=settings.heads,
             trained_on={
                 "split": settings.split,
                 "segments": len(segments),

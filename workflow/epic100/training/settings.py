@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+ABOUT_WEIGHTS = ("from_scratch", "load_from_sha256")
+
 
 @dataclass(frozen=True)
 class CheckpointSettings:
@@ -55,6 +57,8 @@ class TrainSettings:
         logit_adjustment: Strength of `LogitAdjustedLoss`; 0 is off.
         ema: Decay of an average of the weights, which then is the model.
         dropout: Dropout before the last layer.
+        heads: pair, verb_noun or both (`model.head_sizes.HEADS`).
+        sampling: dense or segment; None is as the MMEngine config says.
     """
 
     config: str
@@ -81,12 +85,21 @@ class TrainSettings:
     logit_adjustment: float = 0.0
     ema: float | None = None
     dropout: float | None = None
+    heads: str = "pair"
+    sampling: str | None = None
 
     @classmethod
     def from_section(cls, section: Mapping[str, Any]) -> "TrainSettings":
-        """The settings of a `train:` section that the schema has checked, or of `asdict`."""
+        """The settings of a `train:` section that the schema has checked, or of `asdict`.
+
+        The rule `weights` settles where start weights come from; here they are a file or, with
+        `from_scratch`, none.
+        """
+        kept = {key: value for key, value in section.items() if key not in ABOUT_WEIGHTS}
+        if section.get("from_scratch"):
+            kept["load_from"] = None
         nested = {
             "checkpoint": CheckpointSettings(**section.get("checkpoint", {})),
             "validate": ValidateSettings(**section.get("validate", {})),
         }
-        return cls(**{**section, **nested})
+        return cls(**{**kept, **nested})

@@ -11,6 +11,8 @@ from epic100.training.start_check import StartCheck
 
 Pairs = list[tuple[int, int, int]]
 
+HEADS_TEXT = {"pair": "", "verb_noun": "verbs and nouns, ", "both": "pairs, verbs and nouns, "}
+
 
 @dataclass(frozen=True)
 class StartTable:
@@ -42,7 +44,7 @@ def start_table(
     lr, rate = _learning_rate(plan)
     workers = config.train_dataloader.num_workers
     one_step = f"{check.step_seconds:.2f} s a step by a trial on this machine, as busy as it is"
-    warnings = [*_pair_warnings(train, pairs, classes), *_val_warnings(plan.val, pairs)]
+    warnings = [*_pair_warnings(train, pairs, classes), *_val_warnings(plan, pairs)]
     warnings += map(str, plan.off)
     if plan.batch > len(train):
         warnings.append(f"a batch of {plan.batch} is larger than the data: {len(train)} segments")
@@ -98,7 +100,8 @@ def _pair_warnings(train: pd.DataFrame, pairs: Pairs, classes: tuple[int, int]) 
     return warnings
 
 
-def _val_warnings(val: pd.DataFrame | None, pairs: Pairs) -> list[str]:
+def _val_warnings(plan: TrainingPlan, pairs: Pairs) -> list[str]:
+    val = plan.val
     if val is None:
         return []
     known = {pair[:2] for pair in pairs}
@@ -106,9 +109,13 @@ def _val_warnings(val: pd.DataFrame | None, pairs: Pairs) -> list[str]:
     unseen = [pair for pair in asked if pair not in known]
     if not unseen:
         return []
+    heads = plan.config.model.cls_head.get("loss_cls", {}).get("heads", "pair")
+    end = "their action cannot be right"
+    if heads != "pair":
+        end = "their action can be right by `export: reduce: heads` alone"
     return [
         f"{len(unseen)} of {len(asked)} val segments ({100 * len(unseen) / len(asked):.1f} %) are "
-        f"of {len(set(unseen))} pairs that train never has: their action cannot be right"
+        f"of {len(set(unseen))} pairs that train never has: {end}"
     ]
 
 
@@ -132,12 +139,14 @@ def _model_text(check: StartCheck) -> str:
 
 def _head_text(plan: TrainingPlan) -> str:
     head = plan.config.model.cls_head
-    tau = head.get("loss_cls", {}).get("tau")
+    loss = head.get("loss_cls", {})
+    tau = loss.get("tau")
+    smoothing = loss.get("smoothing", head.get("label_smooth_eps", 0.0))
     adjusted = f"logit adjustment {tau}" if tau else "no logit adjustment"
     averaged = f"weights averaged, decay {plan.ema:g}" if plan.ema else "no average"
     return (
-        f"dropout {head.get('dropout_ratio', 0)}, "
-        f"label smoothing {head.get('label_smooth_eps', 0.0)}, {adjusted}, {averaged}"
+        f"{HEADS_TEXT[loss.get('heads', 'pair')]}dropout {head.get('dropout_ratio', 0)}, "
+        f"label smoothing {smoothing}, {adjusted}, {averaged}"
     )
 
 

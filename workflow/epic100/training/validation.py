@@ -7,6 +7,7 @@ import torch
 from mmaction.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
+from epic100.model.head_sizes import head_logits, head_sizes
 from epic100.scoring.folding import fold_pairs
 from epic100.scoring.metrics import RecognitionMetrics
 from epic100.segments.pairs import read_pairs
@@ -31,6 +32,7 @@ class EpicPairMetric(BaseMetric):
         num_verbs: Verb classes.
         num_nouns: Noun classes.
         reduce: How pair scores are folded (`scoring.folding.fold_pairs`).
+        heads: Heads of the model; without one over pairs, verbs and nouns are taken as they are.
     """
 
     default_prefix = PREFIX
@@ -41,12 +43,14 @@ class EpicPairMetric(BaseMetric):
         num_verbs: int = 97,
         num_nouns: int = 300,
         reduce: str = "max",
+        heads: str = "pair",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.pairs = torch.tensor([pair[:2] for pair in read_pairs(pairs)])
         self.classes = (num_verbs, num_nouns)
         self.reduce = reduce
+        self.sizes = head_sizes(heads, len(self.pairs), num_verbs, num_nouns)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep each sample's scores over verbs and nouns, 1.6 kB, and its true verb and noun."""
@@ -56,7 +60,11 @@ class EpicPairMetric(BaseMetric):
             return
         scores = torch.stack([sample["pred_score"].float().cpu() for sample in whole])
         scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()
-        folded = fold_pairs(scores, self.pairs, *self.classes, self.reduce)
+        parts = head_logits(scores, self.sizes)
+        if "pair" in parts:
+            folded = fold_pairs(parts["pair"], self.pairs, *self.classes, self.reduce)
+        else:
+            folded = (parts["verb"].log_softmax(dim=1), parts["noun"].log_softmax(dim=1))
         for sample, verb, noun in zip(whole, *folded, strict=True):
             self.results.append((verb, noun, int(sample["verb"]), int(sample["noun"])))
 
