@@ -47,6 +47,11 @@ if DOWNLOAD_ANNOTATIONS and CONFIG["annotations"]["format"] != "official":
 PROXY = CONFIG["videos"]["proxy"]
 # A model of another's making must not stand where the rule train writes its own.
 MODEL = CONFIG["predict"]["model"] or "results/model.pth"
+# Several finished models, whose predictions are averaged.
+if MODELS := CONFIG["predict"]["models"]:
+    if CONFIG["predict"]["model"]:
+        raise WorkflowError("config: `predict: model:` and `models:` are both set; expected one")
+    MODEL = MODELS
 CLIP_ROOT = PROXY["root"] if PROXY else VIDEO_ROOT
 CLIP_INDEXES = "results/proxies" if PROXY else "results/scan"
 

@@ -1,17 +1,70 @@
-"""The trained model over the clean segments of a split."""
+"""The trained model, or several of them, over the clean segments of a split."""
+
+PREDICT_SETTINGS = {
+    key: value for key, value in CONFIG["predict"].items() if key not in ("model", "models")
+}
+PART = "models/{number}/" if MODELS else ""
+
+
+if MODELS:
+
+    rule models_ok:
+        input:
+            models=MODELS,
+        output:
+            ok="results/predictions/models.ok",
+        log:
+            "results/logs/predict/models.log",
+        retries: 0
+        localrule: True
+        conda:
+            "../envs/epic100.yaml"
+        threads: 1
+        resources:
+            mem_mb=4000,
+            runtime=10,
+        message:
+            "Whether {input.models} can be averaged"
+        script:
+            "../workflow/scripts/models_ok.py"
+
+    rule average:
+        input:
+            parts=expand(
+                "results/predictions/models/{number}/{{split}}.pt",
+                number=range(1, len(MODELS) + 1),
+            ),
+            models=MODELS,
+        output:
+            predictions="results/predictions/{split}.pt",
+        log:
+            "results/logs/predict/average.{split}.log",
+        retries: 0
+        conda:
+            "../envs/epic100.yaml"
+        threads: 1
+        resources:
+            mem_mb=8000,
+            runtime=15,
+        message:
+            "Average {input.parts}"
+        script:
+            "../workflow/scripts/average.py"
 
 
 rule predict:
     input:
-        model=MODEL,
+        # Where several models are averaged, {number} counts them; the check is no reason to repeat.
+        model=lambda wildcards: MODELS[int(wildcards.number) - 1] if MODELS else MODEL,
+        ok=ancient("results/predictions/models.ok") if MODELS else [],
         segments="results/clean/{split}.txt",
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
     output:
-        predictions="results/predictions/{split}.pt",
+        predictions=f"results/predictions/{PART}{{split}}.pt",
     log:
-        "results/logs/predict/{split}.log",
+        f"results/logs/predict/{PART}{{split}}.log",
     benchmark:
-        "results/benchmarks/predict/{split}.tsv"
+        f"results/benchmarks/predict/{PART}{{split}}.tsv"
     conda:
         "../envs/epic100.yaml"
     threads: 16
@@ -21,7 +74,7 @@ rule predict:
         gpu=gpus_to_ask(CONFIG["predict"]),
     params:
         root=lambda wildcards: CLIP_ROOT,
-        settings={key: value for key, value in CONFIG["predict"].items() if key != "model"},
+        settings=PREDICT_SETTINGS,
         modules=CONFIG["modules"],
     message:
         "Predict {wildcards.split} with {input.model}"

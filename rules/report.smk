@@ -9,7 +9,7 @@ rule report:
             *rules.figures_data.output,
             *rules.figures_damage.output,
             # A model of another's making has no training to show.
-            *([] if CONFIG["predict"]["model"] else rules.figures_training.output),
+            *([] if CONFIG["predict"]["model"] or MODELS else rules.figures_training.output),
             *rules.figures_results.output,
             *rules.figures_performance.output,
         ],

@@ -15,7 +15,7 @@ from epic100.segments.segment_list import read_segments
 
 
 def outcomes(
-    predictions: Predictions, segments_path: str | os.PathLike, reduce: str
+    predictions: Predictions, segments_path: str | os.PathLike, reduce: str | None
 ) -> pd.DataFrame:
     """One row a segment of `results/segments/val.txt`, in its order.
 

@@ -1,6 +1,7 @@
 """results/predictions/{split}.pt: log-probabilities over pairs, and what they were made with."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import read_tensors, write_tensors
-from epic100.model.model_file import digest
+from epic100.model.model_file import digest_of
 from epic100.segments.clean_list import read_clean_list
 
 FORMAT = "epic100 predictions 2"
+OF_HEADS = ("verb_log_probs", "noun_log_probs", "pair_head")
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,10 @@ class Predictions:
     `log_probs` float32 [N, P], rows normalised; `pairs` (verb, noun, training count) by column.
     `trained_on` as in `TrainedModel`; `model` is the `model_file.digest` of the model, "" where it
     is unknown.
+
+    A model with heads of their own for verbs and nouns gives `verb_log_probs` float32 [N, V] and
+    `noun_log_probs` [N, M]; else they are None. Where it has no head for pairs (`pair_head` false),
+    `log_probs` is the product of both, over the pairs of the table.
     """
 
     split: str
@@ -31,29 +37,35 @@ class Predictions:
     num_nouns: int
     trained_on: dict
     model: str = ""
+    verb_log_probs: torch.Tensor | None = None
+    noun_log_probs: torch.Tensor | None = None
+    pair_head: bool = True
 
 
 def write_predictions(predictions: Predictions, path: str | os.PathLike) -> None:
     """Write predictions, whole or not at all; tensors and plain Python only."""
-    write_tensors({"format": FORMAT, **vars(predictions)}, path)
+    content = {"format": FORMAT, **vars(predictions)}
+    if predictions.verb_log_probs is None:  # as older versions of this software read it
+        content = {key: value for key, value in content.items() if key not in OF_HEADS}
+    write_tensors(content, path)
 
 
 def read_predictions(
     path: str | os.PathLike,
     split: str,
     *,
-    model: str | os.PathLike | None = None,
+    model: str | os.PathLike | Sequence[str] | None = None,
     clean: str | os.PathLike | None = None,
 ) -> Predictions:
-    """Read predictions of `split`, made with `model` for the clean list `clean` where those are
-    given.
+    """Read predictions of `split`, made with `model` (or as the mean of several) for the clean list
+    `clean`, where those are given.
 
     Raises EpicError for another file, another split's, another model's, or one that lacks segments
     of the list or has others.
     """
     predictions = _read(Path(path), split)
     again = f"make it again with `snakemake -R {path}`"
-    if model is not None and predictions.model != digest(model):
+    if model is not None and predictions.model != digest_of(model):
         raise EpicError(f"{path}: made with another model than {model}; {again}")
     if clean is not None:
         listed = read_clean_list(clean)["narration_id"].tolist()
@@ -75,7 +87,7 @@ def _read(path: Path, split: str) -> Predictions:
     if (
         not isinstance(content, dict)
         or content.pop("format", None) != FORMAT
-        or set(content) != names
+        or set(content) not in (names, names - set(OF_HEADS))
     ):
         raise EpicError(f"{path}: not a predictions file; expected what the rule predict writes")
     predictions = Predictions(**content)
@@ -89,4 +101,14 @@ def _read(path: Path, split: str) -> Predictions:
             f"{path}: {len(predictions.narration_ids)} narration ids for "
             f"{len(predictions.log_probs)} rows of scores; {again}"
         )
+    shapes = {
+        "verb_log_probs": (len(predictions.log_probs), predictions.num_verbs),
+        "noun_log_probs": (len(predictions.log_probs), predictions.num_nouns),
+    }
+    for name, shape in shapes.items():
+        scores = getattr(predictions, name)
+        if scores is not None and tuple(scores.shape) != shape:
+            raise EpicError(
+                f"{path}: {name} is {list(scores.shape)}; expected {list(shape)}; {again}"
+            )
     return predictions

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from epic100.base.atomic import atomic_path
@@ -25,11 +25,11 @@ def export(
     out: str | os.PathLike,
     *,
     split: str,
-    reduce: str,
+    reduce: str | None,
     backoff: float = 0.0,
     sls: Mapping[str, int],
     clean: str | os.PathLike | None = None,
-    model: str | os.PathLike | None = None,
+    model: str | os.PathLike | Sequence[str] | None = None,
 ) -> None:
     """Write `out`, `.pt` or `.zip`, for the whole split; it appears only if it passes the check.
 

@@ -1,0 +1,146 @@
+"""The mean of several models' predictions, whose pair tables may differ."""
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.model.model_file import digest, joint_digest, load_model
+from epic100.scoring.folding import fold_pairs
+from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
+
+log = logging.getLogger(__name__)
+
+PathLike = str | os.PathLike
+PairTable = list[tuple[int, int, int]]
+
+
+def check_models(models: Sequence[PathLike], out: PathLike) -> None:
+    """Write a line a model to `out`, if all of them can be averaged.
+
+    Raises:
+        EpicError: A file that is no model, one twice, or other numbers of classes.
+    """
+    lines: list[str] = []
+    first: tuple[int, int] | None = None
+    for path in models:
+        model = load_model(path)
+        classes = (model.num_verbs, model.num_nouns)
+        first = first or classes
+        if classes != first:
+            raise EpicError(
+                f"{path}: has {classes[0]} verbs and {classes[1]} nouns, {models[0]} {first[0]} "
+                f"and {first[1]}; expected `predict: models:` of the same classes"
+            )
+        line = f"{digest(path)} {path} {len(model.pairs)} pairs\n"
+        if any(line.split()[0] == other.split()[0] for other in lines):
+            raise EpicError(f"{path}: is in `predict: models:` twice; expected each model once")
+        lines.append(line)
+    with atomic_path(out) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+    log.info("%s", "".join(lines).rstrip())
+
+
+def average_files(
+    parts: Sequence[PathLike], models: Sequence[PathLike], out: PathLike, split: str
+) -> None:
+    """Average the predictions of each of `models`, in that order, into `out`."""
+    read = [
+        read_predictions(part, split, model=model)
+        for part, model in zip(parts, models, strict=True)
+    ]
+    mean = average(read)
+    write_predictions(mean, out)
+    tables = ", ".join(str(len(part.pairs)) for part in read)
+    log.info(
+        "%s: mean of %s models of %s pairs; %s in all", out, len(read), tables, len(mean.pairs)
+    )
+
+
+def average(parts: Sequence[Predictions]) -> Predictions:
+    """The mean of probabilities, pair by pair, verb by verb and noun by noun.
+
+    A pair that a model does not have counts as probability 0 there. The table holds every pair of
+    any model, in order of the first that has it, with the largest of its counts. Verbs and nouns
+    have scores of their own where any model has heads for them; of a model without them the sums
+    over its pairs are taken.
+
+    Raises:
+        EpicError: Other classes, splits or segments.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        same = (part.split, part.num_verbs, part.num_nouns, sorted(part.narration_ids))
+        if same != (first.split, first.num_verbs, first.num_nouns, sorted(first.narration_ids)):
+            raise EpicError(
+                f"predictions of split {first.split} of several models differ in split, classes or "
+                "segments; make them again with the rule predict_one"
+            )
+    pairs = _union([part.pairs for part in parts])
+    column = {pair[:2]: index for index, pair in enumerate(pairs)}
+    total = torch.zeros(len(first.narration_ids), len(pairs), dtype=torch.float64)
+    for part in parts:
+        columns = torch.tensor([column[(pair[0], pair[1])] for pair in part.pairs])
+        total[:, columns] += part.log_probs[_rows(part, first)].double().exp()
+    verb, noun = _heads(parts)
+    return Predictions(
+        first.split, first.narration_ids, _log_mean(total, len(parts)), pairs, first.num_verbs,
+        first.num_nouns, _trained_on(parts), joint_digest([part.model for part in parts]),
+        verb_log_probs=verb, noun_log_probs=noun,
+        pair_head=any(part.pair_head for part in parts),
+    )  # fmt: skip
+
+
+def _union(tables: Sequence[PairTable]) -> PairTable:
+    counts: dict[tuple[int, int], int] = {}
+    for table in tables:
+        for verb, noun, count in table:
+            counts[verb, noun] = max(count, counts.get((verb, noun), 0))
+    return [(verb, noun, count) for (verb, noun), count in counts.items()]
+
+
+def _rows(part: Predictions, first: Predictions) -> torch.Tensor:
+    """The part's rows in the order of the first one's segments."""
+    place = {name: index for index, name in enumerate(part.narration_ids)}
+    return torch.tensor([place[name] for name in first.narration_ids], dtype=torch.int64)
+
+
+def _heads(parts: Sequence[Predictions]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    if all(part.verb_log_probs is None for part in parts):
+        return None, None
+    verbs, nouns = [], []
+    for part in parts:
+        verb, noun = part.verb_log_probs, part.noun_log_probs
+        if verb is None or noun is None:
+            members = torch.tensor([pair[:2] for pair in part.pairs])
+            verb, noun = fold_pairs(part.log_probs, members, part.num_verbs, part.num_nouns)
+        order = _rows(part, parts[0])
+        verbs.append(verb[order].double().exp())
+        nouns.append(noun[order].double().exp())
+    return (
+        _log_mean(torch.stack(verbs).sum(dim=0), len(parts)),
+        _log_mean(torch.stack(nouns).sum(dim=0), len(parts)),
+    )
+
+
+def _log_mean(total: torch.Tensor, number: int) -> torch.Tensor:
+    """float32 log of total / number; a probability that underflowed to 0 stays finite."""
+    least = torch.finfo(torch.float32).tiny
+    return (total / number).clamp_min(least).log().float()
+
+
+def _trained_on(parts: Sequence[Predictions]) -> dict[str, Any]:
+    """What all were trained on; where they differ, what matters for the levels of supervision."""
+    about = [part.trained_on for part in parts]
+    splits = {item.get("split") for item in about}
+    weights = [item.get("load_from") for item in about if item.get("load_from")]
+    return {
+        **about[0],
+        "split": about[0].get("split") if len(splits) == 1 else "trainval",
+        "load_from": weights[0] if weights else None,
+        "models": about,
+    }
