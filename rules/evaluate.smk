@@ -54,3 +54,38 @@ rule summary:
         "Summary of {input}"
     script:
         "../workflow/scripts/summary.py"
+
+
+# Of the model that was trained here: another's making has no list to be held against.
+rule model_card:
+    input:
+        model="results/model.pth",
+        metrics="results/metrics.json",
+        dropped="results/clean/dropped.tsv",
+        annotations=ANNOTATIONS["train"],
+        segments=f"results/clean/{CONFIG['train']['split']}.txt",
+        pairs=f"results/clean/{'trainval_' if CONFIG['train']['split'] == 'trainval' else ''}pairs.tsv",
+        weights=weights_to_train_from,
+    output:
+        card="results/model_card.md",
+        metafile="results/metafile.yml",
+    log:
+        "results/logs/model_card.log",
+    retries: 0
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=5,
+    params:
+        files={
+            "annotations": "official train annotations",
+            "segments": "clean list that was learned from",
+            "pairs": "pair table",
+            **({"weights": "start weights"} if WEIGHTS else {}),
+        },
+    message:
+        "Model card of {input.model}"
+    script:
+        "../workflow/scripts/model_card.py"

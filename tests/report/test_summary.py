@@ -25,6 +25,18 @@ def test_damage_and_figures_stand_on_one_screen_and_absent_ones_are_a_dash(tmp_p
     assert tail.split() == ["tail", "-", "-", "-", "top-1"]
 
 
+def test_published_figures_stand_beside_a_run_on_the_whole_val_split_and_no_other(tmp_path):
+    (tmp_path / "salvage.tsv").write_text(
+        "participant_id\tsegments\tkept_by_segment\tkept_by_video\nP01\t9\t9\t9\n"
+    )
+    for segments in (9668, 9667):
+        figures = {"segments": segments, "predicted": 9, "reduce": "max"}
+        (tmp_path / "metrics.json").write_text(json.dumps(figures))
+        write_summary(tmp_path / "salvage.tsv", tmp_path / "metrics.json", tmp_path / "summary.txt")
+        text = (tmp_path / "summary.txt").read_text()
+        assert ("Published" in text and "38.5" in text) == (segments == 9668)
+
+
 def test_figures_of_a_model_that_learned_from_val_are_marked(tmp_path):
     (tmp_path / "salvage.tsv").write_text(
         "participant_id\tsegments\tkept_by_segment\tkept_by_video\nP01\t9\t9\t9\n"

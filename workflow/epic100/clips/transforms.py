@@ -30,6 +30,7 @@ class DecordReader:
         self.path = path
         self._reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
         self.fps = float(self._reader.get_avg_fps())
+        self.frames = len(self._reader)
         self.size = self._reader[0].shape[:2]
 
     def close(self) -> None:
@@ -103,12 +104,15 @@ class OpenSegment(BaseTransform):
             self._inherited = self._cache
             gc.freeze()
             self._cache, self._owner = ReaderCache(self.keep_open, self._open), os.getpid()
+        # A whole video by its path, as MMAction2's inference_recognizer gives it, is a segment too.
+        results.setdefault("narration_id", Path(results["filename"]).stem)
         try:
             reader = self._cache.get(results["filename"])
         except FrameError as error:
             raise FrameError(f"{results['narration_id']}: {error}") from error
         results["video_reader"] = reader
         results["avg_fps"] = reader.fps
+        results.setdefault("total_frames", reader.frames)
         return results
 
     def __repr__(self) -> str:

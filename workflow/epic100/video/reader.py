@@ -77,6 +77,11 @@ class VideoReader:
         """Frames a second as measured."""
         return self.index.fps
 
+    @property
+    def frames(self) -> int:
+        """Number of frames of the file."""
+        return self.index.frames
+
     def close(self) -> None:
         """Close the file."""
         self._container.close()
@@ -249,6 +254,10 @@ class FrameReader(Protocol):
     @property
     def fps(self) -> float:
         """Frames a second."""
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of the file."""
 
     def get_frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
         """As `VideoReader.get_frames`."""

@@ -1,0 +1,193 @@
+"""results/model_card.md and metafile.yml: what a model is, what it learned from, how good it is."""
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import math
+import os
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from mmengine.config import Config
+
+from epic100.base.atomic import atomic_path
+from epic100.model.config_text import parse_config
+from epic100.model.model_file import TrainedModel, digest, load_model
+
+log = logging.getLogger(__name__)
+
+PathLike = str | os.PathLike
+PACKAGES = ("epic100", "mmaction2", "mmengine", "mmcv-lite", "torch", "av", "numpy")
+TASKS = ("verb", "noun", "action")
+Z_95 = 1.959964
+LOADING = """\
+import torch, epic100.mmaction, mmaction.apis, mmengine
+config = mmengine.Config.fromstring(torch.load("{path}", weights_only=True)["config"], ".py")
+model = mmaction.apis.init_recognizer(config, "{path}", device="cpu")
+"""
+
+
+def write_model_card(
+    model: PathLike,
+    metrics: PathLike,
+    dropped: PathLike,
+    files: Mapping[str, PathLike],
+    out: PathLike,
+    metafile: PathLike,
+) -> None:
+    """Describe a finished model.
+
+    Args:
+        model: The model file.
+        metrics: Its metrics.json on the val split.
+        dropped: The table of segments that were dropped, and why.
+        files: What it was made from, by what it is; each file's SHA-256 is in the card.
+        out: The card, in Markdown.
+        metafile: The same in the form of MMAction2's metafiles.
+    """
+    trained = load_model(model)
+    config = parse_config(trained.config, str(model), "train it again with this workflow")
+    figures = json.loads(Path(metrics).read_text(encoding="utf-8"))
+    parts = [
+        _what(trained, config, model),
+        "## Data",
+        _digests(files),
+        _dropped(dropped),
+        "## Recipe",
+        _recipe(trained, config),
+        "## Figures on the validation split",
+        _figures(figures),
+        "## Versions",
+        "\n".join(f"- {name} {version}" for name, version in _versions().items()),
+        "## Load it in MMAction2",
+        f"With this package installed:\n\n```python\n{LOADING.format(path=model)}```",
+    ]
+    with atomic_path(out) as temporary:
+        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    with atomic_path(metafile) as temporary:
+        temporary.write_text(
+            yaml.safe_dump(_metafile(trained, config, figures, model), sort_keys=False),
+            encoding="utf-8",
+        )
+    log.info("%s and %s describe %s", out, metafile, model)
+
+
+def wilson(percent: float, number: int) -> tuple[float, float]:
+    """The 95 % interval of a share of `number` segments, in percent (Wilson 1927)."""
+    share, z2 = percent / 100, Z_95**2
+    middle = (share + z2 / (2 * number)) / (1 + z2 / number)
+    half = Z_95 * math.sqrt(share * (1 - share) / number + z2 / (4 * number**2)) / (1 + z2 / number)
+    return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
+
+
+def _what(trained: TrainedModel, config: Config, path: PathLike) -> str:
+    heads = ", ".join(f"{number} {head}s" for head, number in trained.outputs.items())
+    weights = sum(w.numel() for name, w in trained.state_dict.items() if "running_" not in name)
+    return (
+        f"# Model card of {Path(path).name}\n\n"
+        f"{config.model.type} with backbone {config.model.backbone.type}, {weights / 1e6:.2f} M "
+        f"weights, {heads}. It says which verb and noun a segment of EPIC-KITCHENS-100 shows. "
+        f"SHA-256 of the file: `{digest(path)}`.\n\n"
+        "For research on egocentric action recognition. EPIC-KITCHENS-100 is CC BY-NC 4.0: no "
+        "commercial use. It learned from few kitchens in few cities; expect less elsewhere."
+    )
+
+
+def _digests(files: Mapping[str, PathLike]) -> str:
+    rows = [
+        f"| {name} | {path} | `{hashlib.sha256(Path(path).read_bytes()).hexdigest()}` |"
+        for name, path in files.items()
+    ]
+    return "\n".join(["| what | file | SHA-256 |", "|---|---|---|", *rows])
+
+
+def _dropped(path: PathLike) -> str:
+    table = pd.read_csv(path, sep="\t", dtype=str)
+    if table.empty:
+        return "No segment was dropped."
+    why = table["reason"].str.split(":").str[0]
+    counts = Counter(zip(table["split"], why, strict=True))
+    lines = [f"- {split}: {number}, {reason}" for (split, reason), number in sorted(counts.items())]
+    return "Segments that were dropped:\n\n" + "\n".join(lines)
+
+
+def _recipe(trained: TrainedModel, config: Config) -> str:
+    about, optimizer = trained.trained_on, config.optim_wrapper.optimizer
+    steps = " -> ".join(s["type"] for s in config.train_dataloader.dataset.pipeline)
+    rest = {key: value for key, value in optimizer.items() if key != "type"}
+    rows = {
+        "trained on": f"{about.get('split')}, {about.get('segments')} segments",
+        "start": about.get("load_from") or "random weights",
+        "epochs": about.get("epochs"),
+        "batch": config.train_dataloader.batch_size,
+        "optimizer": f"{optimizer.type} {json.dumps(rest)}",
+        "heads": trained.heads,
+        "training pipeline": steps,
+        "seed": about.get("seed"),
+    }
+    return "\n".join(f"- {name}: {value}" for name, value in rows.items())
+
+
+def _figures(figures: Mapping[str, Any]) -> str:
+    lines = ["| | verb | noun | action | segments |", "|---|---|---|---|---|"]
+    for group, number in (("overall", figures["segments"]), ("readable", figures["predicted"])):
+        cells = [_cell(figures.get(f"{group}_{task}_accuracy_at_1"), number) for task in TASKS]
+        lines.append(f"| {group}, top-1 | {' | '.join(cells)} | {number} |")
+    head = _cell(figures.get("action_head_accuracy_at_1"), figures["predicted"])
+    lines.append(f"| head over pairs, top-1 | | | {head} | {figures['predicted']} |")
+    return (
+        "\n".join(lines) + "\n\nIn percent, with 95 % intervals over segments (Wilson); of one "
+        "training. Segments without a readable video have the training prior. An action is right "
+        f"where verb and noun are; scores folded by `{figures['reduce']}`."
+    )
+
+
+def _cell(percent: float | None, number: int) -> str:
+    if percent is None or not number:
+        return "-"
+    low, high = wilson(percent, number)
+    return f"{percent:.1f} ({low:.1f}-{high:.1f})"
+
+
+def _versions() -> dict[str, str]:
+    found = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # the library of a clone, not installed
+            found[name] = "not installed as a package"
+    return found
+
+
+def _metafile(
+    trained: TrainedModel, config: Config, figures: Mapping[str, Any], path: PathLike
+) -> dict[str, Any]:
+    """One model in the form of MMAction2's metafile.yml."""
+    about = trained.trained_on
+    metrics = {
+        f"Top 1 {task} accuracy": figures.get(f"overall_{task}_accuracy_at_1") for task in TASKS
+    }
+    model = {
+        "Name": f"{config.model.backbone.type.lower()}_epic-kitchens-100-rgb",
+        "In Collection": config.model.backbone.type,
+        "Metadata": {
+            "Architecture": config.model.backbone.type,
+            "Batch Size": config.train_dataloader.batch_size,
+            "Epochs": about.get("epochs"),
+            "Parameters": sum(w.numel() for w in trained.state_dict.values()),
+            "Pretrained": about.get("load_from"),
+            "Training Data": f"EPIC-KITCHENS-100 {about.get('split')}",
+        },
+        "Modality": "RGB",
+        "Results": [
+            {"Dataset": "EPIC-KITCHENS-100", "Task": "Action Recognition", "Metrics": metrics}
+        ],
+        "Weights": f"{Path(path).name}#sha256={digest(path)}",
+    }
+    return {"Collections": [{"Name": config.model.backbone.type}], "Models": [model]}

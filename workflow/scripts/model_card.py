@@ -1,0 +1,14 @@
+"""Rule model_card: what the model is, for people and in MMAction2's form."""
+
+from epic100.base.log import rule_log
+from epic100.report.model_card import write_model_card
+
+with rule_log(snakemake.log[0]):
+    write_model_card(
+        snakemake.input.model,
+        snakemake.input.metrics,
+        snakemake.input.dropped,
+        {name: snakemake.input[key] for key, name in snakemake.params.files.items()},
+        snakemake.output.card,
+        snakemake.output.metafile,
+    )
