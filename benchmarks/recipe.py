@@ -1,0 +1,271 @@
+"""What each choice of the recipe brings on the hard mini kitchen, one changed at a time.
+
+    python benchmarks/recipe.py [FOLDER] [--choices base segment ...] [--seeds 3] [--minutes M]
+
+Films the hard kitchen (`minikitchen: level: hard`) in small pictures into FOLDER, scans and lists
+it with the library, and trains a small X3D from random weights for each choice and seed: the same
+schedule, the same start. Every finished run is a line of FOLDER/runs.jsonl, so that the same
+command goes on where it was cut; `--minutes` ends it after so long. Prints a Markdown table: top-1
+over the readable val segments in percent, mean and standard deviation over the seeds, and the
+difference to `base` of the same seeds with its 95 % interval (Student's t). The last line is JSON.
+
+It judges how frames are taken, which heads learn and how they are folded, crops and views. It
+cannot judge what depends on pretrained weights: BatchNorm, learning rate, weight decay.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from epic100.minikitchen import write_annotations, write_video
+from epic100.model.model_file import load_model, save_model
+from epic100.prediction.predict import PredictSettings, predict
+from epic100.scan import scan_participant
+from epic100.scoring.evaluation import evaluate
+from epic100.segments.annotations import index_segments, load_annotations
+from epic100.segments.cleaning import clean
+from epic100.segments.segment_list import write_segments
+from epic100.training.run import train
+from epic100.training.settings import TrainSettings
+from epic100.video.sheet import read_sheet
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASSES = {"verbs": 97, "nouns": 300}
+PICTURE, SIDE = (96, 54), 32  # of the videos, and of what the model sees
+CSVS = {"train": "EPIC_100_train.csv", "val": "EPIC_100_validation.csv"}
+T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # Student's t by number of seeds, two-sided
+SMALL = {
+    "train_dataloader.dataset.pipeline.2.short_side": [SIDE, SIDE + 8],
+    "train_dataloader.dataset.pipeline.3.size": SIDE,
+    "test_dataloader.dataset.pipeline.2.short_side": SIDE + 4,
+    "test_dataloader.dataset.pipeline.3.crop_size": SIDE,
+    "model.backbone.gamma_w": 0.34,  # a twelfth of the demo's weights, a quarter of its time
+    "model.backbone.gamma_d": 0.5,
+    "model.cls_head.in_channels": 144,
+    "log_level": "WARNING",
+    "val_dataloader": None,
+    "val_cfg": None,
+    "val_evaluator": None,
+}
+RESIZED_CROP = [
+    {"type": "OpenSegment"},
+    {
+        "type": "SampleFrames",
+        "clip_len": 13,
+        "frame_interval": 6,
+        "out_of_bound_opt": "repeat_last",
+    },
+    {"type": "DecodeSegment", "short_side": SIDE + 8},
+    {"type": "RandomResizedCrop", "area_range": (0.5, 1.0)},
+    {"type": "Resize", "scale": (SIDE, SIDE), "keep_ratio": False},
+    {"type": "FormatShape", "input_format": "NCTHW"},
+    {"type": "PackActionInputs", "meta_keys": ("narration_id",)},
+]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One change to the base: settings of `train:`, options of the MMEngine config, of `predict:`.
+
+    `of`: the choice whose trained model is predicted with, where nothing is trained anew.
+    """
+
+    train: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    predict: dict[str, Any] = field(default_factory=dict)
+    of: str | None = None
+    whole_picture: bool = False
+
+
+CHOICES = {
+    "base": Choice(),
+    "segment": Choice({"sampling": "segment"}),
+    "both": Choice({"heads": "both"}),
+    "verb_noun": Choice({"heads": "verb_noun"}),
+    "10 clips": Choice(predict={"clips": 10}, of="base"),
+    "3 crops": Choice(predict={"crops": 3}, of="base"),
+    "whole picture": Choice(of="base", whole_picture=True),
+    "resized crop": Choice(options={"train_dataloader.dataset.pipeline": RESIZED_CROP}),
+    "target_fps 60": Choice({"target_fps": 60}),
+    "segment, both": Choice({"sampling": "segment", "heads": "both"}),
+}
+
+
+def film(folder: Path) -> None:
+    """Videos, scans and clean lists, whichever are not there yet."""
+    results, sheet = folder / "results", ROOT / "config/hard_videos.tsv"
+    videos = {v.video_id: v for v in read_sheet(sheet) if v.split in CSVS}
+    if (results / "clean/pairs.tsv").is_file():
+        return
+    write_annotations(videos.values(), folder / "annotations", 0, "hard")
+    csvs = {split: str(folder / "annotations" / name) for split, name in CSVS.items()}
+    lists = {split: str(results / f"segments/{split}.txt") for split in CSVS}
+    for split in CSVS:
+        table = load_annotations(csvs[split], videos, split=split, classes=CLASSES)
+        write_segments(index_segments(table, videos), lists[split])
+    scans = []
+    for participant in dict.fromkeys(video.participant_id for video in videos.values()):
+        own = [video for video in videos.values() if video.participant_id == participant]
+        for video in own:
+            if not (path := video.path(folder / "videos")).exists():
+                write_video(video, path, 0, size=PICTURE, level="hard")
+        table = results / f"scan/{participant}.tsv"
+        if not table.exists():
+            scan_participant(own, folder / "videos", table, table.with_suffix(".index.npz"))
+        scans.append(str(table))
+    clean(
+        videos, annotations=csvs, segments=lists, scans=scans,
+        lists={split: str(results / f"clean/{split}.txt") for split in csvs},
+        pairs=str(results / "clean/pairs.tsv"), dropped=str(results / "clean/dropped.tsv"),
+        salvage=str(results / "clean/salvage.tsv"), policy="segment", classes=CLASSES,
+    )  # fmt: skip
+
+
+def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> dict[str, Any]:
+    """Train (or take the model of `choice.of`), predict, evaluate: the figures of a run."""
+    results = folder / "results"
+    kept = folder / "models" / f"{choice.of or name} {seed}.pth"
+    if not kept.exists():
+        options = {**SMALL, **choice.options}
+        if "train_dataloader.dataset.pipeline" in options:
+            options = {
+                k: v for k, v in options.items() if "train_dataloader.dataset.pipeline." not in k
+            }
+        settings = {
+            "config": str(ROOT / "config/x3d_demo.py"), "epochs": epochs, "seed": seed,
+            "options": options, **choice.train,
+        }  # fmt: skip
+        train(
+            TrainSettings.from_section(settings), kept, results=str(results),
+            video_root=str(folder / "videos"), num_verbs=97, num_nouns=300,
+        )  # fmt: skip
+        shutil.rmtree(results / "work_dirs")
+    with tempfile.TemporaryDirectory() as temporary:
+        model, out = Path(temporary) / "model.pth", Path(temporary) / "val.pt"
+        _save_for_test(kept, model, choice.whole_picture)
+        views = {"clips": 1, "batch_size": 8, **choice.predict}
+        predict(
+            model, results / "clean/val.txt", out, split="val", video_root=str(folder / "videos"),
+            index_dir=str(results / "scan"), settings=PredictSettings(**views),
+        )  # fmt: skip
+        figures = evaluate(
+            out, results / "segments/val.txt", Path(temporary) / "metrics.json",
+            lists={}, reduce=None,
+        )  # fmt: skip
+    return {"action_head": figures["action_head_accuracy_at_1"], **figures["by_reduce"]}
+
+
+def _save_for_test(kept: Path, path: Path, whole_picture: bool) -> None:
+    """The model as it is, or with a test pipeline that keeps the whole width of a picture."""
+    model = load_model(kept)
+    if whole_picture:
+        config = Config.fromstring(model.config, ".py")
+        steps = config.test_dataloader.dataset.pipeline
+        config.test_dataloader.dataset.pipeline = [s for s in steps if s["type"] != "CenterCrop"]
+        model = replace(model, config=config.pretty_text)
+    save_model(model, path)
+
+
+def rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a choice and way of folding, in order of the choices."""
+    found = []
+    for name in CHOICES:
+        own = {run["seed"]: run for run in runs if run["choice"] == name}
+        for way in dict.fromkeys(w for run in own.values() for w in WAYS if w in run["figures"]):
+            values = {s: run["figures"][way] for s, run in own.items()}
+            base = {run["seed"]: run for run in runs if run["choice"] == "base"}
+            gains = [
+                values[s]["readable_action_accuracy_at_1"]
+                - base[s]["figures"]["max"]["readable_action_accuracy_at_1"]
+                for s in values.keys() & base.keys()
+            ]
+            found.append(
+                {
+                    "choice": name,
+                    "fold": way,
+                    "seeds": len(values),
+                    **_means(values),
+                    **_gain(gains),
+                }
+            )
+    return found
+
+
+WAYS = ("max", "logsumexp", "heads")
+SHOWN = ("verb", "noun", "action")
+
+
+def _means(values: dict[int, dict[str, float]]) -> dict[str, float]:
+    means = {}
+    for task in SHOWN:
+        figures = [v[f"readable_{task}_accuracy_at_1"] for v in values.values()]
+        means[task] = statistics.mean(figures)
+        means[f"{task}_sd"] = statistics.stdev(figures) if len(figures) > 1 else 0.0
+    means["beyond"] = statistics.mean(
+        v["beyond_train_action_accuracy_at_1"] for v in values.values()
+    )
+    return means
+
+
+def _gain(gains: list[float]) -> dict[str, float | None]:
+    if len(gains) < 2:
+        return {"gain": gains[0] if gains else None, "interval": None}
+    half = T_95[len(gains)] * statistics.stdev(gains) / len(gains) ** 0.5
+    return {"gain": statistics.mean(gains), "interval": half}
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    lines = ["| choice | folded by | seeds | verb | noun | action | beyond train | gain, 95 % |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for row in found:
+        figures = " | ".join(f"{row[t]:.1f} ± {row[f'{t}_sd']:.1f}" for t in SHOWN)
+        gain = "" if row["gain"] is None else f"{row['gain']:+.1f}"
+        gain += "" if row["interval"] is None else f" ± {row['interval']:.1f}"
+        lines.append(
+            f"| {row['choice']} | {row['fold']} | {row['seeds']} | {figures} | {row['beyond']:.1f} "
+            f"| {gain} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing, for as long as there is time, and print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "hard")
+    parser.add_argument("--choices", nargs="+", choices=list(CHOICES), default=list(CHOICES))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--minutes", type=float, default=90)
+    given = parser.parse_args()
+    until = time.monotonic() + 60 * given.minutes
+    folder = given.folder.resolve()
+    film(folder)
+    log = folder / "runs.jsonl"
+    runs = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {(run["choice"], run["seed"]) for run in runs}
+    for seed in range(given.seeds):
+        for name in given.choices:
+            if (name, seed) in done or time.monotonic() > until:
+                continue
+            started = time.monotonic()
+            figures = one_run(folder, CHOICES[name], name, seed, given.epochs)
+            run = {"choice": name, "seed": seed, "epochs": given.epochs, "figures": figures}
+            runs.append(run | {"seconds": round(time.monotonic() - started)})
+            with log.open("a") as file:
+                file.write(json.dumps(runs[-1]) + "\n")
+    found = rows(runs)
+    print(table(found))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
