@@ -33,7 +33,7 @@ def test_two_csvs_and_a_video_root_are_enough():
     assert config["annotations"]["test"] is None and config["annotations"]["format"] == "official"
     assert config["clean"] == {"policy": "segment"}
     assert config["export"]["sls"] == {"pt": 2, "tl": 3, "td": 3}
-    assert config["train"]["load_from"] is None and config["train"]["options"] == {}
+    assert config["train"]["load_from"] == "auto" and config["train"]["options"] == {}
     assert "minikitchen" not in config
 
 
@@ -43,7 +43,8 @@ def test_what_is_set_stays_and_the_caller_s_dict_is_left_alone():
     filled = complete_config(config)
     assert config == before
     assert filled["export"]["sls"] == {"pt": 0, "tl": 3, "td": 3}
-    assert filled["minikitchen"] == {"seed": 0, "damage": {"P01_01": "empty"}}
+    damage = {"P01_01": "empty"}
+    assert filled["minikitchen"] == {"seed": 0, "level": "easy", "damage": damage}
     filled["train"]["options"]["a"] = 1
     assert complete_config(config)["train"]["options"] == {}
     assert complete_config(filled) == filled
