@@ -68,7 +68,7 @@ def test_a_lab_s_own_reader_is_known_by_its_place_and_named(lab_config):
     ("'Resize'", "'LabResize'", "step LabResize of the test pipeline has no counterpart"),
     ("'DecordDecode'", "'LabFrames'", "step LabFrames of the test pipeline has no counterpart"),
     ("dict(type='DecordDecode'),", "", "its test pipeline is DecordInit, SampleFrames, Resize"),
-    ("'SampleFrames'", "'UniformSample'", "step UniformSample of the test pipeline"),
+    ("'SampleFrames'", "'DenseSampleFrames'", "step DenseSampleFrames of the test pipeline"),
     ("test_dataloader", "data", "expected `model` and `test_dataloader` .*MMAction2 0.x"),
     ("num_classes=pairs, ", "", "model has no cls_head.num_classes"),
     ("pipeline=test_pipeline, ", "", "its test pipeline is empty"),
@@ -85,3 +85,16 @@ def test_a_config_that_does_not_read_is_one_error(lab_config, tmp_path):
         read_config(lab_config)
     with pytest.raises(EpicError, match=r"no such MMAction2 config"):
         read_config(tmp_path / "gone.py")
+
+
+@pytest.mark.parametrize("step, kept, clips", [
+    ("type='SampleFrames', clip_len=1, frame_interval=1, num_clips=8", {"num_clips": 8}, 1),
+    ("type='UniformSample', clip_len=16, num_clips=4", {"num_clips": 1, "clip_len": 16}, 4),
+])  # fmt: skip
+def test_frames_over_the_whole_segment_stay_so(lab_config, step, kept, clips):
+    dense = "type='SampleFrames', clip_len=13, frame_interval=6, num_clips=10"
+    lab_config.write_text(LAB_CONFIG.replace(dense, step))
+    config, notes = predicting_config(read_config(lab_config), "lab")
+    found = config.test_dataloader.dataset.pipeline[1]
+    assert found.type in step and found.test_mode and kept.items() <= dict(found).items()
+    assert f"`predict: {{clips: {clips}, crops: 3}}`" in notes[-1]

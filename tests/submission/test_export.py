@@ -136,7 +136,9 @@ def test_predictions_that_do_not_fit_are_one_error_and_no_output(tmp_path, made,
 
 def test_an_unknown_way_to_fold_is_one_error_and_no_output(tmp_path):
     stage = Stage(tmp_path)
-    with pytest.raises(EpicError, match=r"reduce is 'mean', expected one of logsumexp, max"):
+    with pytest.raises(
+        EpicError, match=r"export: reduce is 'mean'; expected one of logsumexp, max"
+    ):
         stage.export(reduce="mean")
     assert stage.written() == (False, False)
 

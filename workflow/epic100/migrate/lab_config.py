@@ -13,6 +13,7 @@ from epic100.model.foreign_config import test_pipeline_of
 # steps of its own, since MMAction2's DecordInit takes the whole video for the segment.
 INITS = ("DecordInit", "PyAVInit", "OpenCVInit", "OpenSegment")
 DECODES = ("DecordDecode", "PyAVDecode", "OpenCVDecode", "DecodeSegment")
+SAMPLERS = ("SampleFrames", "UniformSample")
 SAME = ("Resize", "CenterCrop", "FormatShape")
 META_KEYS = ("img_shape", "narration_id", "verb", "noun", "num_clips")
 
@@ -54,17 +55,20 @@ def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
         raise EpicError(f"{where}: its test pipeline is no list of steps, each with its `type`")
     translated, notes = _translate([dict(step) for step in steps], where)
     kinds = [step["type"] for step in translated]
-    if not {"OpenSegment", "SampleFrames", "DecodeSegment", "PackActionInputs"} <= set(kinds):
+    needed = {"OpenSegment", "DecodeSegment", "PackActionInputs"}
+    if not needed <= set(kinds) or not set(SAMPLERS) & set(kinds):
         found = ", ".join(step["type"] for step in steps)
         raise EpicError(
             f"{where}: its test pipeline is {found or 'empty'}; "
-            "expected an opening step, SampleFrames, a decoding step and PackActionInputs"
+            "expected an opening step, SampleFrames or UniformSample, a decoding step and "
+            "PackActionInputs"
         )
-    sampling = next(step for step in steps if step["type"] == "SampleFrames")
+    sampling = next(step for step in steps if step["type"] in SAMPLERS)
+    clips = 1 if _of_single_frames(sampling) else sampling.get("num_clips", 1)
     crops = 3 if any(step["type"] == "ThreeCrop" for step in steps) else 1
     notes.append(
         "its own test had these views; for the same, put into the workflow's config "
-        f"`predict: {{clips: {sampling.get('num_clips', 1)}, crops: {crops}}}`"
+        f"`predict: {{clips: {clips}, crops: {crops}}}`"
     )
     dataset = {"type": "EpicSegmentVideoDataset", "data_root": "", "ann_file": "", "pairs": None,
                "test_mode": True, "pipeline": translated}  # fmt: skip
@@ -80,7 +84,7 @@ def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
 def _translate(steps: list[dict[str, Any]], where: str) -> tuple[list[dict[str, Any]], list[str]]:
     """A test pipeline in this workflow's terms, and which steps were told by their place."""
     kinds = [step["type"] for step in steps]
-    sampling = kinds.index("SampleFrames") if "SampleFrames" in kinds else -1
+    sampling = next((place for place, kind in enumerate(kinds) if kind in SAMPLERS), -1)
     notes = []
     for place, step in enumerate(steps):
         name, known = step["type"], (*INITS, *DECODES)
@@ -101,8 +105,9 @@ def _step(step: dict[str, Any], where: str) -> dict[str, Any]:
         return {"type": "OpenSegment", "decoder": "pyav"}
     if kind in DECODES:
         return {"type": "DecodeSegment"}
-    if kind == "SampleFrames":
-        return {**step, "num_clips": 1, "test_mode": True}
+    if kind in SAMPLERS:
+        clips = {} if _of_single_frames(step) else {"num_clips": 1}
+        return {**step, **clips, "test_mode": True}
     if kind == "ThreeCrop":  # one crop; three are asked for with `predict: crops:`
         return {"type": "CenterCrop", "crop_size": step.get("crop_size")}
     if kind == "PackActionInputs":
@@ -111,5 +116,10 @@ def _step(step: dict[str, Any], where: str) -> dict[str, Any]:
         return step
     raise EpicError(
         f"{where}: step {kind} of the test pipeline has no counterpart; expected "
-        f"{', '.join((*INITS, 'SampleFrames', *DECODES, *SAME, 'ThreeCrop'))} or PackActionInputs"
+        f"{', '.join((*INITS, *SAMPLERS, *DECODES, *SAME, 'ThreeCrop'))} or PackActionInputs"
     )
+
+
+def _of_single_frames(step: dict[str, Any]) -> bool:
+    """Whether a 2D model's clips are the frames of one view, which none may take away."""
+    return step["type"] == "SampleFrames" and step["clip_len"] == 1
