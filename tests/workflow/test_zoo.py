@@ -22,7 +22,8 @@ SHRUNK: dict[str, dict[str, Any]] = {
     "x3d_m": {"model.backbone.gamma_d": 1.0},
     "mvitv2_s": {
         "model.backbone.arch": {
-            "embed_dims": 32, "num_layers": 3, "num_heads": 1, "downscale_indices": [1, 2],
+            "_delete_": True, "embed_dims": 32, "num_layers": 3, "num_heads": 1,
+            "downscale_indices": [1, 2],
         },
         "model.backbone.spatial_size": 32,
         "model.cls_head.in_channels": 128,
@@ -44,21 +45,40 @@ SIZES = ("short_side", "size", "crop_size", "input_size", "scale")
 
 
 def small(value):
-    return [small(part) for part in value] if isinstance(value, (list, tuple)) else value // 7
+    return tuple(map(small, value)) if isinstance(value, (list, tuple)) else value // 7
 
 
-def options(name: str, tmp_path, monkeypatch) -> dict:
-    """The model's own changes, and every size of its pipelines divided by seven."""
-    (tmp_path / "clean").mkdir()
-    (tmp_path / "clean/pairs.tsv").write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
-    monkeypatch.setenv("EPIC100_RESULTS", str(tmp_path))
-    config = Config.fromfile(ROOT / f"config/zoo/{name}.py")
-    found = dict(SHRUNK[name])
-    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        for number, step in enumerate(config[loader].dataset.pipeline):
-            for key in set(step) & set(SIZES):
-                found[f"{loader}.dataset.pipeline.{number}.{key}"] = small(step[key])
+def nested(changes: dict[str, Any]) -> dict[str, Any]:
+    """Dotted keys as dicts in dicts."""
+    found: dict[str, Any] = {}
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        node = found
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
     return found
+
+
+def write_small(name: str, folder, monkeypatch) -> str:
+    """A config on top of the model's own: shrunk, every size of its pipelines divided by seven."""
+    pairs = folder / "clean/pairs.tsv"
+    pairs.parent.mkdir(parents=True)
+    pairs.write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
+    monkeypatch.setenv("EPIC100_RESULTS", str(folder))
+    base = ROOT / f"config/zoo/{name}.py"
+    config = Config.fromfile(base)
+    changes = dict(SHRUNK[name])
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        steps = config[loader].dataset.to_dict()["pipeline"]
+        changes[f"{loader}.dataset.pipeline"] = [
+            {key: small(value) if key in SIZES else value for key, value in step.items()}
+            for step in steps
+        ]
+    lines = [f"{key} = {value!r}\n" for key, value in nested(changes).items()]
+    path = folder / "small.py"
+    path.write_text(f"_base_ = [{str(base)!r}]\n" + "".join(lines))
+    return str(path)
 
 
 def test_every_model_of_the_zoo_is_here():
@@ -70,10 +90,11 @@ def test_every_model_of_the_zoo_is_here():
     "name", [n if n in IN_CI else pytest.param(n, marks=pytest.mark.zoo) for n in SHRUNK]
 )
 def test_a_model_goes_from_videos_to_a_submission(name, new_archive, tmp_path, monkeypatch):
-    changes = options(name, tmp_path, monkeypatch)
+    config = write_small(name, tmp_path / "small", monkeypatch)
     folder = new_archive(tmp_path / "archive")
-    train = {"config": str(ROOT / f"config/zoo/{name}.py"), "from_scratch": True, "epochs": 1,
-             "batch_size": 4, "workers": 0, "options": changes}  # fmt: skip
+    train = {
+        "config": config, "from_scratch": True, "epochs": 1, "batch_size": 4, "workers": 0,
+    }  # fmt: skip
     configure(folder, train=train, predict={"workers": 0, "crops": 3})
     done = run(folder, "results/submission.pt", "results/metrics.json", "--cores", "2")
     assert done.returncode == 0, said(done)[-4000:]
