@@ -13,6 +13,7 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.base.progress import Progress
 from epic100.model.config_text import parse_config
+from epic100.model.foreign_config import test_pipeline_of
 from epic100.model.head_sizes import head_logits
 from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.prediction.job import Job
@@ -69,9 +70,7 @@ def predict(
     trained, model = load_model(model_path), digest(model_path)
     table = read_clean_list(segments)
     config = parse_config(trained.config, str(model_path), "train it again with this workflow")
-    clips, crops = chosen_views(
-        config.test_dataloader.dataset.pipeline, settings.clips, settings.crops
-    )
+    clips, crops = chosen_views(test_pipeline_of(config), settings.clips, settings.crops)
     log.info("%s clips x %s crops of each segment", clips, crops)
     shards = Shards(out, run_key(model, clips, crops))
     shards.drop_others()

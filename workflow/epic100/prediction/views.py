@@ -27,6 +27,8 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int) -> tuple[int
     """
     if crops not in (1, 3):
         raise EpicError(f"predict: crops is {crops}; expected 1 (centre) or 3")
+    if not isinstance(pipeline, list | tuple) or not all("type" in step for step in pipeline):
+        raise EpicError("the model's test pipeline is no list of steps, each with its `type`")
     kind = sampling_of(pipeline)
     if clips is None:
         clips = DENSE_CLIPS if kind == "dense" else 1
@@ -60,7 +62,7 @@ def sampling_of(pipeline: Pipeline) -> str:
         if step["type"] == "UniformSample":
             return "segment"
         if step["type"] == "SampleFrames":
-            return "sparse" if step["clip_len"] == 1 else "dense"
+            return "sparse" if step.get("clip_len") == 1 else "dense"
     return "other"
 
 
@@ -124,6 +126,7 @@ def mean_log_probs(
             number. Each is a sample of its own: TSM shifts within it, never into the next.
         frames: T of a 2D model, else None.
         heads: Outputs of each head, whose probabilities sum to 1 by themselves; None is one head.
+            Where they are not those of the model, it is taken for one head, and the caller sees it.
     """
     views = torch.cat(list(segments))
     views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
@@ -134,7 +137,8 @@ def mean_log_probs(
         # [views, 1, C, T, H, W], or [views, T, C, H, W] of a 2D model, whose head wants to know T
         features, about = model.extract_feat(inputs, test_mode=True)
         scores = model.cls_head(features, **about).double()
-        parts = scores.split(list(heads.values()) if heads else scores.shape[1], dim=1)
+        sizes = list((heads or {}).values())
+        parts = scores.split(sizes if sum(sizes) == scores.shape[1] else scores.shape[1], dim=1)
         logits.append(torch.cat([part.log_softmax(dim=1) for part in parts], dim=1))
     every = torch.cat(logits).reshape(len(segments), -1, logits[0].shape[1])
     mean = every.logsumexp(dim=1) - torch.tensor(float(every.shape[1])).log()
