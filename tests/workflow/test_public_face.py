@@ -63,6 +63,9 @@ def test_the_docs_site_is_built_without_a_warning_and_shows_every_part_of_the_li
     assert done.returncode == 0, done.stdout + done.stderr
     for part in (ROOT / "workflow/epic100").glob("*/__init__.py"):
         page = tmp_path / f"site/docs/api/{part.parent.name}/index.html"
+        assert page.exists(), (
+            f"{part.parent.name} needs a page in docs/api and a line in mkdocs.yml"
+        )
         assert f'id="epic100.{part.parent.name}"' in page.read_text(encoding="utf-8"), part
     front = (tmp_path / "site/index.html").read_text(encoding="utf-8")
     assert "make demo" in front and "fonts.googleapis.com" not in front
