@@ -1,14 +1,17 @@
 """What a process may use, on this system and on one that has less."""
 
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from epic100.base import machine
 from epic100.base.machine import limit_process, note, usable_cores
 
 
@@ -92,3 +95,17 @@ def test_a_wait_ends_with_the_signal_of_the_right_sender(system):
             assert waiter.poll() is None
         os.kill(waiter.pid, signal.SIGUSR2)
         assert waiter.wait(10) == 0
+
+
+def test_what_only_linux_has_is_used_in_one_module():
+    """Slurm's own processes apart, which are on Linux."""
+    calls = re.compile(
+        r"os\.sched_|resource\.prlimit|signal\.sigwaitinfo|signal\.sigtimedwait|/proc/"
+    )
+    library = Path(machine.__file__).parents[1]
+    found = {
+        path.relative_to(library).as_posix()
+        for path in library.rglob("*.py")
+        if calls.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"base/machine.py", "slurm/processes.py"}
