@@ -112,6 +112,7 @@ def test_a_full_cache_makes_no_sound_video_unreadable(house):
     assert [row.status for row in lab.scan()] == ["ok", "ok"]
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")
 def test_a_read_that_the_disk_refuses_is_tried_again_and_then_an_error(tmp_path, monkeypatch):
     waited = []
     monkeypatch.setattr(watched_file.time, "sleep", waited.append)

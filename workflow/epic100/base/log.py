@@ -42,6 +42,13 @@ def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
     except EpicError as error:
         log.error(str(error))
         sys.exit(1)
+    except OSError as error:
+        file.write(traceback.format_exc().rstrip())
+        log.error(
+            f"{error.filename or 'a file of this rule'}: {error.strerror or error}; the system "
+            f"refuses it, {path} has where: look at the disk, then run again"
+        )
+        sys.exit(1)
     except Exception:
         file.write(traceback.format_exc().rstrip())  # Python itself shows it on stderr
         raise
@@ -97,8 +104,10 @@ class _File(logging.Handler):
 
     def __init__(self, path: str | os.PathLike[str]):
         super().__init__()
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        self._file = -1
+        with contextlib.suppress(OSError):
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.write(self.format(record))
@@ -109,7 +118,8 @@ class _File(logging.Handler):
             os.write(self._file, f"{line}\n".encode(errors="backslashreplace"))
 
     def close(self) -> None:
-        os.close(self._file)
+        with contextlib.suppress(OSError):
+            os.close(self._file)
         super().close()
 
 

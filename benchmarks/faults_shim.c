@@ -1,0 +1,130 @@
+/* Preloaded into a process, it lets one system call fail, or ends the process there.
+ *
+ * Only calls on files below the folders of FAULT_BELOW (separated by ':') count, over all processes
+ * that inherit it: open, read, write, fsync, rename, close. FAULT_STATE names a file of two 64-bit
+ * numbers that they share: calls so far, and faults done. Call number FAULT_AT (from 1 on; 0: none)
+ * fails with errno FAULT_ERRNO, or kills the process where that is 0. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define REAL(name, type) ((type)dlsym(RTLD_NEXT, name))
+
+typedef int (*open_fn)(const char *, int, ...);
+typedef int (*openat_fn)(int, const char *, int, ...);
+
+static volatile long *state(void) {
+  static volatile long *shared = NULL;
+  const char *path = getenv("FAULT_STATE");
+  if (shared || !path) return shared;
+  int file = REAL("open", open_fn)(path, O_RDWR);
+  if (file < 0) return NULL;
+  void *at = mmap(NULL, 16, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  REAL("close", int (*)(int))(file);
+  if (at != MAP_FAILED) shared = at;
+  return shared;
+}
+
+static int below(const char *path) {
+  const char *folders = getenv("FAULT_BELOW");
+  while (folders && *folders) {
+    size_t length = strcspn(folders, ":");
+    if (length && !strncmp(path, folders, length) && (path[length] == '/' || !path[length])) return 1;
+    folders += length + (folders[length] == ':');
+  }
+  return 0;
+}
+
+/* 1 where this call must fail; errno is set. */
+static int fault(const char *path) {
+  if (!path || !below(path)) return 0;
+  volatile long *shared = state();
+  const char *at = getenv("FAULT_AT"), *number = getenv("FAULT_ERRNO");
+  if (!shared) return 0;
+  long call = __sync_add_and_fetch(&shared[0], 1);
+  if (!at || call != atol(at)) return 0;
+  __sync_add_and_fetch(&shared[1], 1);
+  if (!number || !atoi(number)) kill(getpid(), SIGKILL);
+  errno = atoi(number);
+  return 1;
+}
+
+static int fault_at(int file) {
+  char link[64], path[PATH_MAX];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+  int before = errno;
+  ssize_t length = readlink(link, path, sizeof path - 1);
+  errno = before;
+  if (length <= 0) return 0;
+  path[length] = 0;
+  return fault(path);
+}
+
+static int fault_path(const char *path) {
+  char whole[PATH_MAX], folder[PATH_MAX];
+  if (!path || path[0] == '/') return fault(path);
+  if (!getcwd(folder, sizeof folder)) return 0;
+  if (snprintf(whole, sizeof whole, "%s/%s", folder, path) >= (int)sizeof whole) return 0;
+  return fault(whole);
+}
+
+#define MODE(flags) mode_t mode = 0; \
+  if (flags & (O_CREAT | O_TMPFILE)) { va_list more; va_start(more, flags); mode = va_arg(more, mode_t); va_end(more); }
+
+#define OPEN(name) int name(const char *path, int flags, ...) { \
+  MODE(flags) if (fault_path(path)) return -1; return REAL(#name, open_fn)(path, flags, mode); }
+OPEN(open)
+OPEN(open64)
+
+#define OPENAT(name) int name(int folder, const char *path, int flags, ...) { \
+  MODE(flags) if (fault_path(path)) return -1; \
+  return REAL(#name, openat_fn)(folder, path, flags, mode); }
+OPENAT(openat)
+OPENAT(openat64)
+
+FILE *fopen(const char *path, const char *mode) {
+  return fault_path(path) ? NULL : REAL("fopen", FILE *(*)(const char *, const char *))(path, mode);
+}
+FILE *fopen64(const char *path, const char *mode) {
+  return fault_path(path) ? NULL : REAL("fopen64", FILE *(*)(const char *, const char *))(path, mode);
+}
+ssize_t read(int file, void *data, size_t count) {
+  return fault_at(file) ? -1 : REAL("read", ssize_t (*)(int, void *, size_t))(file, data, count);
+}
+#define PREAD(name) ssize_t name(int file, void *data, size_t count, off_t at) { \
+  return fault_at(file) ? -1 : REAL(#name, ssize_t (*)(int, void *, size_t, off_t))(file, data, count, at); }
+PREAD(pread)
+PREAD(pread64)
+ssize_t write(int file, const void *data, size_t count) {
+  return fault_at(file) ? -1 : REAL("write", ssize_t (*)(int, const void *, size_t))(file, data, count);
+}
+#define PWRITE(name) ssize_t name(int file, const void *data, size_t count, off_t at) { \
+  return fault_at(file) ? -1 : REAL(#name, ssize_t (*)(int, const void *, size_t, off_t))(file, data, count, at); }
+PWRITE(pwrite)
+PWRITE(pwrite64)
+int fsync(int file) { return fault_at(file) ? -1 : REAL("fsync", int (*)(int))(file); }
+int rename(const char *old, const char *name) {
+  return fault_path(name) ? -1 : REAL("rename", int (*)(const char *, const char *))(old, name);
+}
+int renameat(int a, const char *old, int b, const char *name) {
+  return fault_path(name) ? -1 : REAL("renameat", int (*)(int, const char *, int, const char *))(a, old, b, name);
+}
+/* The file is closed all the same, as the system does where a close reports an error. */
+int close(int file) {
+  int failed = fault_at(file), number = errno;
+  int result = REAL("close", int (*)(int))(file);
+  if (failed) { errno = number; return -1; }
+  return result;
+}
