@@ -1,7 +1,7 @@
 """`snakemake --logger epic100`: a screen that says what is going on.
 
 On a terminal one block of lines is renewed in place; elsewhere a line comes every five minutes.
-Failures are told when they happen and once more at the end, with the paths of what was made.
+Failures are shown when they happen and once more at the end, with the paths of what was made.
 Snakemake's own log file is not touched by this, and a dry run looks as it always does.
 """
 
@@ -22,7 +22,7 @@ from snakemake_logger_plugin_epic100.status import Status
 
 __all__ = ["LogHandler"]
 
-# A job's failure is told by JOB_ERROR; Snakemake's banner around it only repeats the command.
+# A job's failure comes with JOB_ERROR; Snakemake's banner around it only repeats the command.
 BANNERS = ("RuleException", "CalledProcessError")
 
 
@@ -44,7 +44,7 @@ class LogHandler(LogHandlerBase):
         self._status: Status | None = None
         self._screen: Screen | None = None
         self._board = Board()
-        self._unsaid: list[str] = []  # errors that no job's failure has told by the end
+        self._unsaid: list[str] = []  # errors, for an end without a job's failure
 
     def emit(self, record: LogRecord) -> None:
         """Take one record of Snakemake."""

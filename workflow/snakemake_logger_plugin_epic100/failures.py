@@ -16,7 +16,7 @@ LAST_LINES = 5
 
 @dataclass
 class Failure:
-    """A job that failed: what happened, and where more stands. `mended` by a later attempt."""
+    """A job that failed: what happened, and the log that has more. `mended` by a later attempt."""
 
     job: str
     error: str
@@ -42,7 +42,7 @@ def failure_of(job: str, logs: list[str], message: str) -> Failure:
     if found := (CLEAR.findall(own) or RAISED.findall(own)):
         parts.append(found[-1])
     elif logs and not own.strip():
-        # It died before the rule's log had text: what there is stands in Slurm's.
+        # It died before the rule's log had text: what there is, is in Slurm's.
         shown = logs[-1]
         lines = [line for line in _tail(shown).splitlines() if line.strip()]
         if len(logs) > 1 and lines:

@@ -1,4 +1,4 @@
-"""How far a job is, as its rule's log tells: its log is text that people read, and so does this."""
+"""How far a job is, read from its rule's log, which is text for people."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ TOP1 = re.compile(r"\baction top-1 ([\d.]+) %")
 
 @dataclass(frozen=True)
 class Step:
-    """The last that a log tells of its job's progress."""
+    """The last line of progress in a log."""
 
     done: int
     total: int

@@ -74,14 +74,14 @@ class Status(threading.Thread):
         active = self.board.of_rule(rule, "active")
         running = [job for job in active if not self._is_pending(job)]
         pending = [job for job in active if self._is_pending(job)]
-        parts = [self._told(job) for job in running[:SHOWN]]
+        parts = [self._about(job) for job in running[:SHOWN]]
         parts += [f"{len(running) - SHOWN} more run"] if len(running) > SHOWN else []
-        parts += [self._told(job) for job in pending[:SHOWN]]
+        parts += [self._about(job) for job in pending[:SHOWN]]
         parts += [f"{len(pending) - SHOWN} more wait"] if len(pending) > SHOWN else []
         count = f" {done}/{total}" if total > 1 else ""
         return f"{rule}{count}: {'; '.join(parts)}"
 
-    def _told(self, job: BoardJob) -> str:
+    def _about(self, job: BoardJob) -> str:
         """One job: its wildcards, where it is, and how far."""
         there = self._slurm.get(job.slurm)
         where = f"{there.cluster}/{there.partition}" if there else ""

@@ -54,7 +54,7 @@ def squeue(
 
     Args:
         fields: Names as `squeue --Format` knows them.
-        clusters: None of them stands for the cluster of this machine.
+        clusters: None of them means the cluster of this machine.
         options: More options of squeue.
         seconds: How long it may take.
 

@@ -52,7 +52,7 @@ def jobs_of(
 
     Args:
         folder: The working directory.
-        clusters: None of them stands for the machine's own.
+        clusters: None of them means the machine's own.
         options: More options of squeue.
         seconds: How long squeue may take.
 
@@ -101,7 +101,7 @@ def wait_until_gone(
 
     Args:
         folder: The working directory.
-        clusters: None of them stands for the machine's own.
+        clusters: None of them means the machine's own.
         show: Gets a line for each job that ends.
         seconds: Between two questions.
         is_over: Whether there is nothing more to wait for, since another run has the folder.

@@ -116,8 +116,8 @@ def touch(folder: Path) -> None:
 def is_alive(run: Run, folder: Path, show: Show = print) -> bool:
     """Whether that run is still at work.
 
-    Its process tells, or the Slurm job it runs in. Where neither can be seen (another machine,
-    another user's hidden processes), only its silence can tell.
+    Its process shows that, or the Slurm job it runs in. Where neither can be seen (another machine,
+    another user's hidden processes), only its silence does.
 
     Raises:
         NoAnswerError: It runs in a Slurm job, and squeue does not answer.

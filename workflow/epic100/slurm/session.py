@@ -46,7 +46,7 @@ class Session:
         """Put the wrappers on the PATH and say in the record where the jobs go.
 
         Args:
-            clusters: Where jobs go; none stands for the machine's own cluster.
+            clusters: Where jobs go; none means the machine's own cluster.
             logs: The folder of Slurm's logs, where it is not the executor's usual one.
 
         Raises:

@@ -91,7 +91,7 @@ def choose(
     path: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> Site:
-    """The site that the word `where` stands for; EPIC100_SITE and EPIC100_ACCOUNT go first.
+    """The site that the word `where` names; EPIC100_SITE and EPIC100_ACCOUNT go first.
 
     EPIC100_GPU and EPIC100_CPU name other partitions, as `cluster/partition`.
 

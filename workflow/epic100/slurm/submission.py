@@ -1,6 +1,6 @@
 """One submission to Slurm that waits while Slurm is away, arrives once, and ends with its workflow.
 
-While it goes on, a marker of it stands in the working directory: a workflow that starts after this
+While it goes on, a marker of it is in the working directory: a workflow that starts after this
 one was killed waits until the marker's process is gone, and asks Slurm for its jobs only then.
 """
 
@@ -79,7 +79,7 @@ class Submission:
         self._marker = MARKERS / f"{key}.json"
         self._clusters = list(filter(None, [option(command, "--clusters")]))
         self.job = about(self._comment)
-        self._told = ""
+        self._shown = ""
         self._lost = False
 
     def make(self, script: str) -> subprocess.CompletedProcess[str]:
@@ -92,7 +92,7 @@ class Submission:
         done = self._try(script, unclear)
         if not (_is_unclear(done) or self._lost):
             self._marker.unlink(missing_ok=True)
-        if done.returncode == 0 and self._told:
+        if done.returncode == 0 and self._shown:
             note(f"{self.job} is submitted")
         elif done.returncode == 0 and done.stderr.strip():
             note(f"{self.job}: {message_of(done)}")  # taken, but not without a word
@@ -115,7 +115,7 @@ class Submission:
             waits = NO_PLACE.search(done.stderr) or (_is_unclear(done) and time.monotonic() < end)
             if done.returncode == 0 or not waits:
                 return done
-            self._tell(message_of(done))
+            self._show(message_of(done))
             self._marker.touch()
             _sleep(RETRY_SECONDS)
 
@@ -166,9 +166,9 @@ class Submission:
             with NAMES.open("a", encoding="utf-8") as names:
                 names.write(f"{self._name}\n")
 
-    def _tell(self, reason: str) -> None:
-        if reason != self._told:
-            self._told = reason
+    def _show(self, reason: str) -> None:
+        if reason != self._shown:
+            self._shown = reason
             note(f"{self.job} cannot be submitted now, trying on: {reason}")
 
 
