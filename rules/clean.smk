@@ -28,6 +28,8 @@ rule clean:
         mem_mb=4000,
         runtime=15,
     params:
+        **({"include": INCLUDED} if INCLUDED else {}),
+        **({"absent": ABSENT} if ABSENT else {}),
         splits=list(ANNOTATIONS),
         classes=CONFIG["classes"],
         format=CONFIG["annotations"]["format"],

@@ -6,6 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+from snakemake.logging import logger
+
 # A Snakemake that has nothing but itself reads the rules with the clone's library, and leaves the
 # jobs to `--sdm conda`.
 if importlib.util.find_spec("epic100") is None:
@@ -21,6 +23,7 @@ from epic100.base.config import complete_config, gpus_to_ask
 from epic100.base.shipped import ROOT, existing_path
 from epic100.download.receipts import Receipts
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
+from epic100.video.on_disk import on_disk_lines
 from epic100.video.sheet import participants_of, read_sheet
 
 # This workflow's own folder, also where another workflow uses it as a module; where its files come
@@ -35,6 +38,10 @@ os.environ.update(EPIC100_ROOT=str(HERE))
 CONFIG = complete_config(config)
 SHEET = existing_path(CONFIG["videos"]["sheet"], HERE)
 VIDEO_ROOT = CONFIG["videos"]["root"]
+NO_ROOT = (
+    f"{VIDEO_ROOT}: no such folder; expected the one with {{participant_id}}/{{video_id}}.MP4; "
+    "correct `videos: root:` in the config, or set `videos: download: true`"
+)
 MINIKITCHEN = CONFIG.get("minikitchen")
 DOWNLOAD = CONFIG["videos"]["download"]
 DOWNLOAD_ANNOTATIONS = CONFIG["annotations"]["download"]
@@ -58,7 +65,8 @@ CLIP_INDEXES = "results/proxies" if PROXY else "results/scan"
 VIDEOS = read_sheet(SHEET)
 RECEIPTS = "results/videos/receipts"  # of files that were read, kept between calls
 EXCLUDED = CONFIG["participants"]["exclude"]
-PARTICIPANTS = participants_of(VIDEOS, EXCLUDED)
+INCLUDED = CONFIG["participants"]["include"]
+CHOSEN = participants_of(VIDEOS, EXCLUDED, INCLUDED)
 ANNOTATIONS = {
     split: CONFIG["annotations"][split]
     for split in ("train", "val", "test")
@@ -112,6 +120,32 @@ def is_there(video):
 def is_to_come(video):
     """Whether a download brings the file. What stands in its place stays, be it a broken link."""
     return DOWNLOAD and video.url != "" and not os.path.lexists(video.path(VIDEO_ROOT))
+
+
+# Of a partial archive: participants without any video get no job. With no video at all the run is
+# planned in full, before the data is there.
+NEEDED = [video for video in VIDEOS if video.participant_id in CHOSEN]
+ON_DISK = {video.video_id for video in filter(is_there, NEEDED)}
+PARTICIPANTS = [
+    name
+    for name in CHOSEN
+    if DOWNLOAD or not ON_DISK or any(video.video_id in ON_DISK for video in videos_of(name))
+]
+ABSENT = [name for name in CHOSEN if name not in PARTICIPANTS]
+if workflow.is_main_process and not MINIKITCHEN and len(ON_DISK) < len(NEEDED):
+    for line in on_disk_lines(NEEDED, ON_DISK, VIDEO_ROOT):
+        logger.info(line)
+    if not os.path.isdir(VIDEO_ROOT) and not DOWNLOAD:
+        logger.warning(f"{NO_ROOT}; a run that reads videos will not start")
+
+
+def refuse_missing_root():
+    """Raise for a run that needs videos below a folder that does not exist."""
+    readers = {"scan", "proxy", "verify_videos"} | (set() if PROXY else {"train", "predict"})
+    if MINIKITCHEN or DOWNLOAD or os.path.isdir(VIDEO_ROOT):
+        return
+    if readers & {job.rule.name for job in workflow.dag.needrun_jobs()}:
+        raise WorkflowError(NO_ROOT)
 
 
 def files_of(wildcards):

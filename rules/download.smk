@@ -42,7 +42,8 @@ if VIDEOS_TO_COME:
             root=lambda wildcards, output: os.path.dirname(os.path.dirname(output.video)),
             sheet=SHEET,
             settings=CONFIG["download"],
-            exclude=EXCLUDED,
+            # All that take no part; the bar counts the videos of the others.
+            exclude=[name for name in participants_of(VIDEOS, []) if name not in CHOSEN],
             receipts=RECEIPTS,
         message:
             "Download {wildcards.video_id} from {params.video[url]}"

@@ -50,6 +50,7 @@ elif not only_looks(options()) and not workflow.output_settings.dryrun:
 onstart:
     if workflow.is_main_process:
         refuse_unreachable_weights()
+        refuse_missing_root()
     if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
         jobs = list(resolved_resources())
         facts = facts_file(workflow.rundir)

@@ -32,7 +32,7 @@ rule verify_videos:
 
 rule videos_ok:
     input:
-        tables=expand("results/videos/{participant}.tsv", participant=PARTICIPANTS),
+        tables=expand("results/videos/{participant}.tsv", participant=CHOSEN),
     output:
         ok="results/videos.ok",
     log:

@@ -40,11 +40,13 @@ class Kitchen:
                 video.video_id, "ok", video.fps, pictures, pictures=pictures
             )
 
-    def clean(self, policy="segment"):
+    def clean(self, policy="segment", **who):
         scans = []
         for participant in sorted({video.participant_id for video in VIDEOS.values()}):
             table = self.folder / f"scan/{participant}.tsv"
             rows = [r for i, r in self.rows.items() if VIDEOS[i].participant_id == participant]
+            if not rows:
+                continue  # no scan of this participant
             write_scan_table(rows, table)
             np.savez_compressed(table.with_suffix(".index.npz"))
             scans.append(str(table))
@@ -53,6 +55,7 @@ class Kitchen:
             lists=self.lists, pairs=str(self.folder / "clean/pairs.tsv"),
             dropped=str(self.folder / "clean/dropped.tsv"),
             salvage=str(self.folder / "clean/salvage.tsv"), policy=policy, classes=CLASSES,
+            **who,
         )  # fmt: skip
 
     def results(self):
@@ -157,3 +160,20 @@ def test_a_segment_of_both_train_and_val_is_one_error_and_leaves_no_output(kitch
     with pytest.raises(EpicError, match=r"train\.txt: \S+ stands in .*train\.txt too"):
         pool(kitchen.lists["train"], kitchen.lists["train"], out, kitchen.folder / "pairs.tsv")
     assert not out.exists() and not (kitchen.folder / "pairs.tsv").exists()
+
+
+def test_segments_of_who_takes_no_part_and_of_who_has_no_video_go_with_the_reason(kitchen):
+    owners = sorted({video.participant_id for video in VIDEOS.values()})
+    out, absent, *rest = owners
+    kitchen.rows = {i: r for i, r in kitchen.rows.items() if VIDEOS[i].participant_id in rest}
+    kitchen.clean(include=[absent, *rest], absent=[absent])
+    reasons = {
+        out: "participant left out by the config (participants: include)",
+        absent: "video missing",
+    }
+    dropped = pd.read_csv(kitchen.folder / "clean/dropped.tsv", sep="\t")
+    segments = pd.concat(map(read_segments, kitchen.segments.values()))
+    owner = dict(zip(segments["narration_id"], segments["path"].str[:3], strict=True))
+    assert len(dropped) == sum(name in reasons for name in owner.values()) > 0
+    for row in dropped.itertuples():
+        assert row.reason == reasons[owner[row.narration_id]]

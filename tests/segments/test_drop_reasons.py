@@ -10,7 +10,8 @@ DROPPED = Path(__file__).parents[1] / "data/made_before/dropped.tsv"
 
 
 @pytest.mark.parametrize("reason, details, sentence", [
-    (DropReason.EXCLUDED, (), "participant left out by the config (participants: exclude)"),
+    (DropReason.EXCLUDED, ("exclude",),
+     "participant left out by the config (participants: exclude)"),
     (DropReason.VIDEO_MISSING, ("no file a.MP4",), "video missing"),
     (DropReason.VIDEO_UNREADABLE, ("cannot open: {}",), "video unreadable: cannot open: {}"),
     (DropReason.VIDEO_DAMAGED, ("3 errors",), "video damaged: 3 errors"),

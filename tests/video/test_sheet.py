@@ -90,6 +90,16 @@ def test_participants_come_in_the_sheets_order_without_those_left_out(tmp_path):
         participants_of(videos, ["P02"])
 
 
+def test_participants_that_are_included_are_all_there_are_less_those_left_out():
+    videos = [Video(f"{p}_01", p, "train", 50.0, 9.0) for p in ("P22", "P01", "P22", "P07")]
+    assert participants_of(videos, [], ["P07", "P22"]) == ["P22", "P07"]
+    assert participants_of(videos, ["P22"], ["P07", "P22"]) == ["P07"]
+    with pytest.raises(EpicError, match="participants.include names P02, .*P22, P01, P07"):
+        participants_of(videos, [], ["P02"])
+    with pytest.raises(EpicError, match="exclude and .include leave nobody"):
+        participants_of(videos, ["P07"], ["P07"])
+
+
 def test_a_file_without_a_row_is_listed_and_other_folders_are_nobodys(tmp_path):
     video = Video("P01_01", "P01", "train", 50.0, 9.0)
     for name in ("P01/P01_01.MP4", "P01/P01_99.MP4", "P01/extra.mp4", "P01/notes.txt", "P02/x.MP4"):

@@ -20,4 +20,6 @@ with rule_log(snakemake.log[0]):
         subset=snakemake.params.subset,
         policy=snakemake.params.policy,
         exclude=snakemake.params.exclude,
+        include=snakemake.params.get("include", ()),
+        absent=snakemake.params.get("absent", ()),
     )

@@ -56,21 +56,20 @@ def clean(
     salvage: str,
     policy: str,
     exclude: Sequence[str] = (),
+    include: Sequence[str] = (),
+    absent: Sequence[str] = (),
     **reading: Any,
 ) -> None:
     """Write the clean list of every split, the pair table, `narration_id split reason`, and what
     each policy keeps of each participant.
 
     `annotations`, `segments` and `lists` are paths by split; `scans` the participants' tables,
-    beside which their frame indexes stand; the participants in `exclude` have none, and all their
-    segments go. `reading` goes to `load_annotations`.
+    beside which their frame indexes stand; the participants in `exclude`, and those that are not
+    in `include` if it names any, have none, nor have those in `absent`, who have no video; all
+    their segments go. `reading` goes to `load_annotations`.
     """
     _check_policy(policy)
-    rows = {
-        video.video_id: ScanRow(video.video_id, EXCLUDED)
-        for video in videos.values()
-        if video.participant_id in exclude
-    }
+    rows = _not_scanned(videos, exclude, include, absent)
     indexes: dict[str, str] = {}
     for scan in scans:
         scanned = _scanned(scan, videos)
@@ -193,6 +192,24 @@ def pair_table(train: pd.DataFrame) -> pd.DataFrame:
     pairs = labelled.groupby(["verb", "noun"]).size().rename("count").reset_index()
     pairs.insert(0, "pair_id", np.arange(len(pairs)))
     return pairs
+
+
+def _not_scanned(
+    videos: Mapping[str, Video],
+    exclude: Sequence[str],
+    include: Sequence[str],
+    absent: Sequence[str],
+) -> dict[str, ScanRow]:
+    """Rows of the videos that no scan table has, in place of its own."""
+    rows = {}
+    for name, video in videos.items():
+        owner = video.participant_id
+        if owner in exclude or (include and owner not in include):
+            by = "exclude" if owner in exclude else "include"
+            rows[name] = ScanRow(name, EXCLUDED, reason=by)
+        elif owner in absent:
+            rows[name] = ScanRow(name, MISSING, reason="no video of this participant is there")
+    return rows
 
 
 def _listed(path: str, annotations: pd.DataFrame) -> pd.DataFrame:

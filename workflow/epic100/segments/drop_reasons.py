@@ -9,7 +9,7 @@ from epic100.base.text_table import read_table
 class DropReason(Enum):
     """A kind of reason: what it is called, and the details that follow in a sentence."""
 
-    EXCLUDED = "participant left out by the config", " (participants: exclude)"
+    EXCLUDED = "participant left out by the config", " (participants: {})"
     VIDEO_MISSING = "video missing", ""
     VIDEO_UNREADABLE = "video unreadable", ": {}"
     VIDEO_DAMAGED = "video damaged", ": {}"

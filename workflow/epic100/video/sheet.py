@@ -89,19 +89,28 @@ def _video(row: dict[str, str], where: str) -> Video:
     )
 
 
-def participants_of(videos: Sequence[Video], exclude: Sequence[str]) -> list[str]:
-    """Participants in the sheet's order, without those excluded.
+def participants_of(
+    videos: Sequence[Video], exclude: Sequence[str], include: Sequence[str] = ()
+) -> list[str]:
+    """Participants in the sheet's order: those of `include`, or all, without those of `exclude`.
 
-    Raises EpicError for an excluded one that the sheet does not know, since that is a typo.
+    Raises EpicError for one that the sheet does not know, since that is a typo, and where nobody
+    is left.
     """
     everyone = list(dict.fromkeys(video.participant_id for video in videos))
-    unknown = [name for name in exclude if name not in everyone]
-    if unknown:
+    for key, names in (("exclude", exclude), ("include", include)):
+        if unknown := [name for name in names if name not in everyone]:
+            raise EpicError(
+                f"config: participants.{key} names {', '.join(unknown)}, which the video sheet "
+                f"does not have; expected some of {', '.join(everyone)}"
+            )
+    chosen = [name for name in include or everyone if name not in exclude]
+    if not chosen:
         raise EpicError(
-            f"config: participants.exclude names {', '.join(unknown)}, which the video sheet does "
-            f"not have; expected some of {', '.join(everyone)}"
+            "config: participants.exclude and .include leave nobody; expected one participant or "
+            "more"
         )
-    return [name for name in everyone if name not in exclude]
+    return [name for name in everyone if name in chosen]
 
 
 def unlisted_files(videos: Sequence[Video], root: str | os.PathLike) -> list[Path]:
