@@ -48,6 +48,6 @@ def test_what_is_no_such_table_is_one_error_with_file_and_line(tmp_path, content
 
 
 def test_a_file_that_is_not_there_is_named_with_what_was_expected(tmp_path):
-    for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(EpicError, match=f"{path}: no such file; expected a table of mine"):
+    for path, what in ((tmp_path / "none.csv", "no such file"), (tmp_path, "is a folder")):
+        with pytest.raises(EpicError, match=f"{path}: {what}; expected a table of mine"):
             read_table(path, ("a",), about="a table of mine")

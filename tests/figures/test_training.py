@@ -32,7 +32,7 @@ def test_the_picture_tells_accuracy_rate_and_the_share_of_waiting(write, tmp_pat
 
 def test_a_training_that_was_never_validated_or_logged_still_makes_a_picture(write, tmp_path):
     plot_training(read_epochs(write(ROWS[0])), tmp_path / "a.svg")
-    assert "1 epochs in 9 seconds" in words(tmp_path / "a.svg")
+    assert "1 epoch in 9 seconds" in words(tmp_path / "a.svg")
     plot_training(read_epochs(write()), tmp_path / "b.svg")
     assert "results/training.tsv has no row" in words(tmp_path / "b.svg")
 

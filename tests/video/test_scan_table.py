@@ -75,7 +75,7 @@ def test_ranges_put_in_by_hand_in_any_order_and_overlapping_become_disjoint_ones
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("", r"line 1: column video_id, .*scan again, delete the table or run `snakemake -R"),
+        ("", r"line 1: column video_id, .*scan again, run `snakemake -R"),
         (HEADER.replace("\tpictures", "") + ROW, r"line 1: column pictures missing"),
         (HEADER + ROW.replace("damaged", "broken"), r"line 2: status is 'broken'; expected one of"),
         (HEADER + ROW.replace("damaged", "ok"), r"line 2: status is 'ok' with the damaged frames"),

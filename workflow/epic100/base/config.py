@@ -48,15 +48,25 @@ def layered_config(
     own = Path(directory) / DEFAULT
     config: dict = {}
     for path in (own if own.is_file() else ROOT / DEFAULT, *map(Path, overlays)):
-        try:
-            layer = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise EpicError(f"{path}: not a readable config ({reason}); expected YAML") from error
-        if not isinstance(layer, dict):
-            raise EpicError(f"{path}: is a {type(layer).__name__}; expected a config, key by key")
-        _merge(config, layer)
+        _merge(config, read_layer(path))
     return complete_config(config)
+
+
+def read_layer(path: str | os.PathLike) -> dict:
+    """One config file, unchecked. Raises EpicError where it is not YAML with keys."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        layer = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        tab = "; indent with spaces, not tabs" if "'\\t'" in reason else ""
+        raise EpicError(f"{path}: not a readable config ({reason}); expected YAML{tab}") from error
+    if layer is None:
+        raise EpicError(f"{path}: no key in it; expected a config, key by key, or remove the file")
+    if not isinstance(layer, dict):
+        raise EpicError(f"{path}: is a {type(layer).__name__}; expected a config, key by key")
+    return layer
 
 
 def _merge(config: dict, over: dict) -> None:

@@ -42,6 +42,9 @@ def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
     except EpicError as error:
         log.error(str(error))
         sys.exit(1)
+    except KeyboardInterrupt:
+        log.error("stopped by Ctrl-C; the same command goes on from what is done")
+        sys.exit(130)
     except OSError as error:
         file.write(traceback.format_exc().rstrip())
         log.error(

@@ -21,7 +21,8 @@ def read_table(
     """
     path = Path(path)
     if not path.is_file():
-        raise EpicError(f"{path}: no such file; expected {about}")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise EpicError(f"{path}: {what}; expected {about}")
     refuse_large(path, about)
     rows = []
     try:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from epic100.base.shipped import ROOT, existing_path
+from epic100.cli.call_checks import refuse_slips
 
 SHIPPED = ("config/", "profiles/")  # folders whose files may be named as in a clone
 
@@ -13,13 +14,15 @@ def snakemake_command(arguments: Sequence[str]) -> list[str]:
     """The words of a call of Snakemake with these arguments.
 
     A config or profile that the current folder does not have (`profiles/vsc`,
-    `config/trainval.yaml`) is the one that ships.
+    `config/trainval.yaml`) is the one that ships. Raises EpicError as `refuse_slips`.
     """
     named = {option.partition("=")[0] for option in arguments}
     command = [sys.executable, "-m", "snakemake"]
     if not named & {"--snakefile", "-s"}:
         command += ["--snakefile", str(ROOT / "Snakefile")]
-    return command + [_shipped(argument) for argument in arguments]
+    words = [_shipped(argument) for argument in arguments]
+    refuse_slips(words)
+    return command + words
 
 
 def with_screen(arguments: Sequence[str]) -> list[str]:

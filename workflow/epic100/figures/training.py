@@ -27,7 +27,7 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
     seconds = history["seconds"].sum()
     title, hint = "No epoch was logged", ""
     if len(history):
-        title = f"{len(history)} epochs in {in_words(seconds)}"
+        title = f"{len(history)} epoch{'s' * (len(history) != 1)} in {in_words(seconds)}"
         share = (history["seconds"] * history["data_share"]).sum() / seconds
         hint = f"{history['samples_per_s'].median():.3g} segments a second; "
         hint += f"{100 * share:.0f} % of the time went into waiting for data."

@@ -217,7 +217,7 @@ def _listed(path: str, annotations: pd.DataFrame) -> pd.DataFrame:
     if segments["narration_id"].tolist() != annotations["narration_id"].tolist():
         raise EpicError(
             f"{path}: not the segments of the annotations, in their order; expected the list as "
-            f"the rule annotate writes it; delete it or run `snakemake -R {path}`"
+            f"the rule annotate writes it; make it again with `snakemake -R {path}`"
         )
     return segments
 

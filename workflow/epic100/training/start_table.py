@@ -57,7 +57,10 @@ def start_table(
         ("model", _model_text(check)),
         ("weights", start),
         ("head", _head_text(plan)),
-        ("schedule", f"{epochs} epochs of {steps} steps; {_batch_text(plan)}; {rate}"),
+        (
+            "schedule",
+            f"{epochs} epoch{'s' * (epochs != 1)} of {steps} steps; {_batch_text(plan)}; {rate}",
+        ),
         ("device", _device_text(check)),
         ("loader", f"{workers} workers a process; {1000 * check.load_seconds:.0f} ms a segment"),
         ("time", f"about {_duration(epoch_seconds(check, steps) * epochs)} ({one_step})"),
@@ -125,7 +128,8 @@ def _val_text(plan: TrainingPlan) -> str:
     number = f"{len(plan.val)} segments"
     if plan.validated < len(plan.val):
         number = f"{plan.validated} of {number}"
-    return f"{number}, every {plan.config.train_cfg.get('val_interval', 1)} epochs"
+    every = plan.config.train_cfg.get("val_interval", 1)
+    return f"{number}, every {'epoch' if every == 1 else f'{every} epochs'}"
 
 
 def _model_text(check: StartCheck) -> str:

@@ -96,7 +96,7 @@ def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
 
     Raises EpicError naming file, line and column for a table edited amiss.
     """
-    again = f"to scan again, delete the table or run `snakemake -R {path}`"
+    again = f"to scan again, run `snakemake -R {path}`"
     about = f"the scan table of this version, tab-separated {' '.join(COLUMNS)}; {again}"
     rows: dict[str, ScanRow] = {}
     needed = [name for name in COLUMNS if name not in _LATER]

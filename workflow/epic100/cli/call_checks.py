@@ -1,0 +1,54 @@
+"""Slips in a call that Snakemake would answer without naming the file or the word."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from epic100.base.config import read_layer
+from epic100.base.errors import EpicError
+
+CONFIG_FILES = ("--configfile", "--configfiles")
+KINDS = (".yaml", ".yml", ".json")
+
+
+def refuse_slips(arguments: Sequence[str]) -> None:
+    """Raise for the first word that cannot be meant.
+
+    Raises:
+        EpicError: A target among the config files, a config file that is absent, empty or not
+            YAML, or a dotted key.
+    """
+    for option, word in _values(arguments):
+        if option in CONFIG_FILES:
+            _refuse_file(option, word)
+        elif option == "--config" and "." in word.partition("=")[0]:
+            section, _, rest = word.partition(".")
+            key, _, value = rest.partition("=")
+            raise EpicError(
+                f"--config {word}: the key has a dot in it; expected a file for --configfile, with "
+                f"the line `{section}: {{{key}: {value}}}`"
+            )
+
+
+def _values(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(option, word) of each word that follows an option, up to the next one."""
+    option = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            option, equals, word = argument.partition("=")
+            if equals:
+                yield option, word
+        else:
+            yield option, argument
+
+
+def _refuse_file(option: str, word: str) -> None:
+    path = Path(word)
+    if path.is_file():
+        read_layer(path)
+    elif path.suffix not in KINDS:
+        raise EpicError(
+            f"{word}: no config file, but {option} takes every word behind it; put targets before "
+            f"the options: {word} {option} ..."
+        )
+    else:
+        raise EpicError(f"{word}: no such config file; expected YAML, correct {option}")
