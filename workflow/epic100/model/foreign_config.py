@@ -71,12 +71,16 @@ def clean_model(model: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
     Raises:
         EpicError: something that is no model of MMAction2, of this project or of `modules`.
     """
-    from mmaction.models.recognizers import BaseRecognizer
     from mmaction.registry import MODELS
+
+    import epic100.model.registered  # noqa: F401
+    from epic100.model.mmaction_import import models
 
     walk = _Walk(MODELS, where, (*TRUSTED, *(f"{name}." for name in modules), *modules))
     spec = walk.value(model, "model")
-    if not isinstance(spec, dict) or not issubclass(walk.kind(spec, "model"), BaseRecognizer):
+    if not isinstance(spec, dict) or not issubclass(
+        walk.kind(spec, "model"), models.BaseRecognizer
+    ):
         raise EpicError(f"{where}: its `model` is no recognizer; expected one of MMAction2")
     return Cleaned(spec, walk.dropped)
 

@@ -1,13 +1,26 @@
 """The frame indexes of a participant's videos: one `.npz`, where it is and how it is read."""
 
 import os
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
 from epic100.video.index import VideoIndex
+
+LARGEST = 2**30  # bytes; an hour of video has some 10 MiB
+# What zipfile and numpy raise for bytes that are none of theirs, and from_arrays for odd arrays.
+UNREADABLE = (
+    OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError,
+    MemoryError, NotImplementedError, RuntimeError, SyntaxError, struct.error, zlib.error,
+    zipfile.BadZipFile, tokenize.TokenError,
+)  # fmt: skip
 
 
 def index_path(index_dir: str | os.PathLike, participant_id: str) -> Path:
@@ -25,8 +38,21 @@ def write_indexes(indexes: Mapping[str, VideoIndex], path: str | os.PathLike) ->
 
 
 def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex | None:
-    """The index of one video from a participant's file, or None where it has none."""
-    with np.load(path) as arrays:
-        if f"{video_id}/steps" not in arrays:
-            return None
-        return VideoIndex.from_arrays(arrays, f"{video_id}/")
+    """The index of one video from a participant's file, or None where it has none.
+
+    Raises EpicError for a file that is no frame index, or not a whole one.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > LARGEST:
+            raise ValueError(f"{unpacked / 2**20:.0f} MiB unpacked, at most {LARGEST >> 20}")
+        with np.load(path, allow_pickle=False) as arrays:
+            if f"{video_id}/steps" not in arrays:
+                return None
+            return VideoIndex.from_arrays(arrays, f"{video_id}/")
+    except UNREADABLE as error:
+        raise EpicError(
+            f"{path}: not a whole frame index ({type(error).__name__}: {error}); scan its "
+            "participant again"
+        ) from error

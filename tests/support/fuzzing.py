@@ -1,0 +1,287 @@
+"""Readers of strangers' bytes, honest files for each, and changes to them. No test in here.
+
+Used by tests/attacks/test_fuzzing.py for seconds, and by benchmarks/fuzz.py for as long as asked.
+"""
+
+import io
+import random
+import struct
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import epic100.clips.registered  # noqa: F401
+from epic100.base.errors import EpicError
+from epic100.download.part import part_state
+from epic100.migrate.checkpoint import read_checkpoint
+from epic100.model.config_text import parse_config
+from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipeline_of
+from epic100.model.model_file import TrainedModel, load_model, save_model
+from epic100.scan import h264
+from epic100.scan.worker import inspect
+from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
+from epic100.segments.annotations import load_annotations
+from epic100.segments.class_names import read_class_names
+from epic100.segments.official_lists import read_list
+from epic100.segments.pairs import read_pairs
+from epic100.segments.segment_list import read_segments
+from epic100.submission.check import check, check_zip
+from epic100.submission.files import build, read_pt, write_pt, write_zip
+from epic100.video.index import build_index
+from epic100.video.index_file import load_index, write_indexes
+from epic100.video.mp4_boxes import top_boxes
+from epic100.video.mp4_clock import read_clock
+from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
+from epic100.video.sheet import Video, read_sheet
+
+CLASSES = {"verbs": 97, "nouns": 300}
+PAIRS = [(0, 1, 5), (2, 3, 4)]
+ROW = "P01_01\tP01\ttrain\t59.94\t40.5\thttps://x/P01_01.MP4\t" + "0a" * 16 + "\n"
+CONFIG = """model = dict(type='Recognizer3D', backbone=dict(type='X3D', gamma_w=1, gamma_d=1.0),
+    cls_head=dict(type='X3DHead', num_classes=2, in_channels=432, init_cfg=None))
+test_dataloader = dict(dataset=dict(pipeline=[dict(type='OpenSegment', decoder='pyav'),
+    dict(type='SampleFrames', clip_len=13, frame_interval=6), dict(type='DecodeSegment'),
+    dict(type='PackActionInputs', meta_keys=('a', 'b'))]))
+"""
+# An SPS and a PPS of x264, as an avcC record, and a slice behind its length.
+AVCC = bytes.fromhex(
+    "0164000affe1001867640" "00aacd9445f9f016a020202800000030080000018078912cb"
+    "01000668ebe3cb22c0"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader, honest bytes for it, and what it may raise."""
+
+    read: Callable[[Path], object]
+    seeds: Callable[[Path], list[bytes]]
+    raises: tuple[type[BaseException], ...] = (EpicError,)
+    suffix: str = ".bin"
+    # Members of a zip whose bytes are changed inside, with checksums that fit again.
+    inside: str = ""
+    cache: list[bytes] = field(default_factory=list)
+
+    def honest(self, folder: Path) -> list[bytes]:
+        """The seeds, made once."""
+        if not self.cache:
+            self.cache.extend(self.seeds(folder))
+        return self.cache
+
+
+def text(*texts: str) -> Callable[[Path], list[bytes]]:
+    return lambda folder: [t.encode() for t in texts]
+
+
+def made(name: str, *makers: Callable[[Path], object]) -> Callable[[Path], list[bytes]]:
+    def seeds(folder: Path) -> list[bytes]:
+        found = []
+        for make in makers:
+            make(folder / name)
+            found.append((folder / name).read_bytes())
+        return found
+
+    return seeds
+
+
+def _model(path: Path) -> None:
+    weights = {"cls_head.fc2.weight": torch.zeros(2, 3), "a": torch.ones(4)}
+    save_model(TrainedModel(weights, PAIRS, 97, 300, CONFIG, {"split": "train"}), path)
+
+
+def _predictions(path: Path) -> None:
+    write_predictions(
+        Predictions("val", ["P01_01_0"], torch.zeros(1, 2), PAIRS, 97, 300, {"split": "train"}),
+        path,
+    )
+
+
+def _entries() -> list[dict]:
+    return build(["P01_01_0", "P01_01_1"], torch.randn(2, 4), torch.randn(2, 5))
+
+
+def _checkpoint(path: Path) -> None:
+    torch.save(
+        {"state_dict": {"module.a": torch.ones(3)}, "meta": {"epoch": 3, "cfg": CONFIG}}, path
+    )
+
+
+def _index(path: Path) -> None:
+    film = path.parent / "v.MP4"
+    film.write_bytes(_film(path.parent)[0])
+    write_indexes({"P01_01": build_index(film)}, path)
+
+
+def _scan_table(path: Path) -> None:
+    row = ScanRow("P01_01", "damaged", fps=50.0, frames=90, damaged=[(3, 9)], reason="torn")
+    write_scan_table([row, ScanRow("P01_02", "missing", reason="no file")], path)
+
+
+def _read_csv(path: Path) -> object:
+    videos = {"P01_01": Video("P01_01", "P01", "train", 50.0, 60.0)}
+    return load_annotations(path, videos, split="train", classes=CLASSES)
+
+
+def _read_config(path: Path) -> object:
+    config = parse_config(path.read_bytes().decode("utf-8", "replace"), "model.pth", "train again")
+    clean_model(config.get("model"), "model.pth")
+    return clean_pipeline(test_pipeline_of(config), "model.pth")
+
+
+def _read_submission(path: Path) -> object:
+    return check(read_pt(path), ["P01_01_0"], 4, 5)
+
+
+def _read_h264(path: Path) -> object:
+    data = path.read_bytes()
+    settings, length = h264.read_extradata(data)
+    h264.extradata_sps(data)
+    h264.taller_extradata(data, 9)
+    units = h264.nal_units(data, length) or []
+    for start, stop in units:
+        h264.has_forbidden_bytes(data[start:stop])
+    return h264.slice_header(data[6:], settings)
+
+
+def _read_boxes(path: Path) -> object:
+    data = path.read_bytes()
+    return top_boxes(path), read_clock(len(data), lambda at, n: data[at : at + n], 1)
+
+
+def _read_notes(path: Path) -> object:
+    return part_state(path.with_name(path.name.removesuffix(".part.json")))
+
+
+def _film(path: Path) -> list[bytes]:
+    from support.decoder_stand_in import FRAMES
+    from support.tricky_videos import encode
+
+    return [encode(path / "v.MP4", FRAMES, movflags="faststart").read_bytes()]
+
+
+def _moov(folder: Path) -> list[bytes]:
+    """The index of a real MP4 without its pictures."""
+    data = _film(folder)[0]
+    return [data[: data.index(b"mdat") + 4]]
+
+
+SEGMENTS = "P01/P01_01.MP4 0 60 1 2 P01_01_0\nP01/P01_01.MP4 60 90 3 4\n"
+SHEET = "video_id\tparticipant_id\tsplit\tfps\tduration\turl\tmd5\n"
+CSV = (
+    "narration_id,video_id,start_timestamp,stop_timestamp,verb_class,noun_class,verb\n"
+    'P01_01_0,P01_01,00:00:01.00,00:00:02.5,1,2,"put, down"\n'
+    "P01_01_1,P01_01,00:00:03,00:00:04,0,9,a\n"
+)
+PT = (".pt", made("a.pt", lambda p: write_pt(_entries(), p)))
+TARGETS: dict[str, Target] = {
+    "sheet": Target(read_sheet, text(SHEET + ROW)),
+    "csv": Target(_read_csv, text(CSV)),
+    "list": Target(lambda p: read_list(p, "tail_verbs"), text("verb\n1\n2\n")),
+    "participants": Target(
+        lambda p: read_list(p, "unseen_participants"), text("participant_id\nP01\n")
+    ),
+    "classes": Target(
+        lambda p: read_class_names([], {"verb_classes": str(p)}), text("id,key\n0,take\n")
+    ),
+    "segments": Target(read_segments, text(SEGMENTS)),
+    "pairs": Target(read_pairs, text("pair_id\tverb\tnoun\tcount\n0\t1\t2\t3\n1\t4\t5\t6\n")),
+    "scan table": Target(read_scan_table, made("a.tsv", _scan_table)),
+    "config": Target(_read_config, text(CONFIG)),
+    "model": Target(load_model, made("a.pth", _model)),
+    "model, inside": Target(load_model, made("b.pth", _model), inside="data.pkl"),
+    "predictions": Target(lambda p: read_predictions(p, "val"), made("c.pt", _predictions)),
+    "predictions, inside": Target(
+        lambda p: read_predictions(p, "val"), made("d.pt", _predictions), inside="data.pkl"
+    ),
+    "checkpoint, inside": Target(read_checkpoint, made("e.pth", _checkpoint), inside="data.pkl"),
+    "submission": Target(_read_submission, PT[1]),
+    "submission, inside": Target(
+        _read_submission, made("f.pt", lambda p: write_pt(_entries(), p)), inside="data.pkl"
+    ),
+    "zip": Target(
+        lambda p: check_zip(p, ["P01_01_0"], 4, 5),
+        made("a.zip", lambda p: write_zip(_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
+    ),
+    "zip, inside": Target(
+        lambda p: check_zip(p, ["P01_01_0"], 4, 5),
+        made("b.zip", lambda p: write_zip(_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
+        inside="test.json",
+    ),
+    "index": Target(lambda p: load_index(p, "P01_01"), made("a.npz", _index)),
+    "index, inside": Target(
+        lambda p: load_index(p, "P01_01"), made("b.npz", _index), inside=".npy"
+    ),
+    "h264": Target(_read_h264, lambda folder: [AVCC, AVCC + AVCC], raises=(EpicError, ValueError)),
+    "mp4": Target(_read_boxes, _moov),
+    "part notes": Target(
+        _read_notes, text('{"length": 10, "validator": "a"}'), suffix=".part.json"
+    ),
+}  # fmt: skip
+# FFmpeg may crash on these, so they are for processes of their own: benchmarks/fuzz.py.
+FILMS = {"video": Target(lambda p: inspect(p, "P01_01"), _film, raises=(EpicError, MemoryError))}
+
+NUMBERS = (
+    b"0",
+    b"-1",
+    b"9" * 30,
+    b"1e999",
+    b"nan",
+    b"\xff\xff\xff\xff",
+    bytes(8),
+    b"\x7f" + b"\xff" * 7,
+)
+BITS = (b"\x00", b'"', b"\n", b"\t", b",", b"{", b"[", b"(", b"'", b"\\", b"%", b"..", b"\x1b[2J",
+        "\u202e".encode(), b"\xff\xfe", b"None", b"true", b"os.system", b"_scope_",
+        b"type")  # fmt: skip
+
+
+def change(data: bytes, rng: random.Random) -> bytes:
+    """`data` with one to six changes: bits, bytes, numbers, pieces moved, doubled or cut."""
+    out = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
+        at, length = rng.randrange(len(out) + 1), rng.choice((1, 2, 4, 16, 64, 1000))
+        kind = rng.randrange(7)
+        if kind == 0 and at < len(out):
+            out[at] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            out[at : at + length] = rng.randbytes(length)
+        elif kind == 2:
+            out[at : at + rng.choice((0, 1, 4, 8))] = rng.choice(NUMBERS)
+        elif kind == 3:
+            out[at:at] = rng.choice(BITS)
+        elif kind == 4:
+            out[at : at + length] = b""
+        elif kind == 5:
+            out[at:at] = out[at : at + length] * rng.choice((1, 2, 50))
+        elif at + 4 <= len(out):
+            struct.pack_into(rng.choice("<>") + "I", out, at, rng.choice((0, 1, 2**31, 2**32 - 1)))
+    return bytes(out)
+
+
+def changed(target: Target, seed: bytes, rng: random.Random) -> bytes:
+    """A changed file for `target`; with `inside`, a zip that is whole around a changed member."""
+    if not target.inside:
+        return change(seed, rng)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(seed)) as old, zipfile.ZipFile(buffer, "w") as new:
+        names = [n for n in old.namelist() if n.endswith(target.inside)]
+        wanted = rng.choice(names)
+        for member in old.infolist():
+            data = old.read(member)
+            new.writestr(member.filename, change(data, rng) if member.filename == wanted else data)
+    return buffer.getvalue()
+
+
+def attempt(target: Target, data: bytes, folder: Path) -> None:
+    """Read `data` as a file of `target`. Raises what the reader must not raise."""
+    path = folder / f"input{target.suffix}"
+    path.write_bytes(data)
+    with np.errstate(all="ignore"):
+        try:
+            target.read(path)
+        except target.raises as error:
+            assert len(str(error)) < 5000, "a message of pages"
