@@ -169,3 +169,15 @@ def test_a_file_rewritten_without_its_table_s_packets_keeps_its_own_offsets(vide
     moved, first = build_index(path).table, build_index(video).table
     assert moved.offset.at([0]) > first.offset.at([0])
     assert np.array_equal(moved.size, first.size)
+
+
+@pytest.mark.parametrize("length", [-1, 0, 3, 2**40])
+def test_steps_that_claim_another_number_of_values_are_refused(length):
+    arrays = Deltas.of(np.arange(5) ** 2).to_arrays("a")
+    arrays["a_first"] = np.array([length, 0])
+    with pytest.raises(ValueError, match=f"4 steps of {length} values"):
+        Deltas.from_arrays(arrays, "a")
+    equal = Deltas.of(np.arange(5)).to_arrays("a")
+    equal["a_first"] = np.array([2**40, 0])  # of one step that all have
+    with pytest.raises(ValueError, match="1 steps of"):
+        Deltas.from_arrays(equal, "a")

@@ -17,7 +17,7 @@ def snakemake_command(arguments: Sequence[str]) -> list[str]:
     `config/trainval.yaml`) is the one that ships. Raises EpicError as `refuse_slips`.
     """
     named = {option.partition("=")[0] for option in arguments}
-    command = [sys.executable, "-m", "snakemake"]
+    command = [sys.executable, "-P", "-m", "snakemake"]
     if not named & {"--snakefile", "-s"}:
         command += ["--snakefile", str(ROOT / "Snakefile")]
     words = [_shipped(argument) for argument in arguments]

@@ -7,7 +7,9 @@ the end. A run that dies by SIGKILL, or with its connection, leaves it: epic100.
 import getpass
 import json
 import os
+import secrets
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -49,8 +51,9 @@ class Run:
     def claim(self, folder: Path) -> bool:
         """Create the record in the working directory `folder`; False where there is one."""
         (folder / RECORD).parent.mkdir(exist_ok=True)
-        temporary = folder / RECORD.with_suffix(f".{self.host}.{self.pid}")
-        temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        temporary = folder / RECORD.with_suffix(f".{secrets.token_hex(8)}")
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(self)))
         try:
             os.link(temporary, folder / RECORD)  # whole at once, and never over another
         except FileExistsError:
@@ -127,25 +130,24 @@ def is_alive(run: Run, folder: Path, show: Show = print) -> bool:
     if run.host != socket.gethostname() and run.slurm_job:
         return _job_is_alive(run)
     last, shown = (folder / RECORD).stat().st_mtime, False
-    while (silent := file_time(folder) - last) < SILENT_SECONDS:
+    # A time in the future says nothing of how long it has been silent.
+    silent = max(0.0, file_time(folder) - last)
+    until = time.monotonic() + SILENT_SECONDS - silent
+    while (left := until - time.monotonic()) > 0:
         if not shown:
             show(f"The last run here was {run}, which cannot be seen from here: waiting to see if")
             show("it lives.")
             shown = True
-        time.sleep(min(5.0, SILENT_SECONDS - silent))
-        if not (folder / RECORD).exists() or (folder / RECORD).stat().st_mtime > last:
+        time.sleep(min(5.0, left))
+        if not (folder / RECORD).exists() or (folder / RECORD).stat().st_mtime != last:
             return (folder / RECORD).exists()
     return False
 
 
 def file_time(folder: Path) -> float:
     """Now, on the clock of the file system."""
-    probe = folder / f".snakemake/epic100-now.{socket.gethostname()}.{os.getpid()}"
-    probe.touch()
-    try:
-        return probe.stat().st_mtime
-    finally:
-        probe.unlink()
+    with tempfile.TemporaryFile(dir=folder / ".snakemake") as probe:
+        return os.fstat(probe.fileno()).st_mtime
 
 
 def _job_is_alive(run: Run) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 BLOCK = 256  # values between two that are kept whole
+MOST = 10**8  # values; a video of 90 fps reaches it after 300 hours
 _TYPES = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int64)
 
 
@@ -65,9 +66,14 @@ class Deltas:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], prefix: str) -> "Deltas":
-        """Read back what `to_arrays` gave."""
-        length, first = arrays[f"{prefix}_first"]
-        return cls(int(length), int(first), arrays[f"{prefix}_steps"])
+        """Read back what `to_arrays` gave. Raises ValueError for arrays that it did not give."""
+        length, first = map(int, arrays[f"{prefix}_first"])
+        steps = arrays[f"{prefix}_steps"]
+        fits = length == len(steps) + 1 or length == len(steps) == 0
+        equal = len(steps) == 1 and 0 < length <= MOST  # a few bytes could claim any number
+        if steps.ndim != 1 or steps.dtype.kind not in "iu" or not (fits or equal):
+            raise ValueError(f"{len(steps)} steps of {length} values")
+        return cls(length, first, steps)
 
 
 def smallest(values: np.ndarray) -> np.ndarray:
