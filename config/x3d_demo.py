@@ -52,3 +52,4 @@ param_scheduler = [
     ),
 ]
 load_from = None
+from_scratch = True  # for the workflow: this schedule is made for random weights

@@ -81,7 +81,8 @@ def test_a_random_start_must_be_meant(tmp_path):
     with pytest.raises(EpicError, match="schedule for fine-tuning.*from_scratch.py.*`train: from_"):
         start_weights(section(load_from=None), RECIPE)
     assert start_weights(section(from_scratch=True), RECIPE) is None
-    assert start_weights(section(), ROOT / "config/x3d_s_epic_from_scratch.py") is None
+    for made_for_it in ("x3d_s_epic_from_scratch.py", "x3d_demo.py", "slowonly_demo.py"):
+        assert start_weights(section(), ROOT / "config" / made_for_it) is None
     with pytest.raises(EpicError, match="expected one of the two"):
         start_weights(section(load_from="a.pth", from_scratch=True), RECIPE)
     assert start_weights(section(load_from="a.pth"), RECIPE).path == "a.pth"

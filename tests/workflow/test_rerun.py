@@ -31,7 +31,7 @@ def test_a_missing_video_is_a_row_and_the_training_section_touches_no_scan(archi
     dropped = (archive / "results/clean/dropped.tsv").read_text()
     assert "video missing" in dropped
     configure(archive, train={"epochs": 3, "seed": 5})
-    assert jobs(run(archive, "results/model.pth", "-n")) == {"train": 1}
+    assert jobs(run(archive, "results/model.pth", "-n")) == {"train": 1, "weights": 1}
 
 
 def test_a_scan_that_dies_stops_no_other_and_alone_runs_again(archive):
