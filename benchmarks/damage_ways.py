@@ -8,7 +8,9 @@ from pathlib import Path
 import av
 import numpy as np
 
+from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import (
+    coded_data,
     empty,
     flip_bits,
     random_block,
@@ -34,6 +36,19 @@ def _block(path: Path, rng, size: int, noise: bool, box: str = "mdat") -> None:
 
 def _flip(path: Path, rng, count: int, box: str = "mdat") -> None:
     flip_bits(path, count, int(rng.integers(2**31)), box=box)
+
+
+def _flip_in(path: Path, rng, name: str) -> None:
+    """Flip one bit of the content of the first box of this name."""
+    data = bytearray(path.read_bytes())
+    try:
+        at = data.index(name.encode(), *coded_data(path, "moov")) + 4
+    except ValueError as error:
+        raise EpicError(f"{path}: no {name} in it") from error
+    size = int.from_bytes(data[at - 8 : at - 4], "big") - 8
+    bit = int(rng.integers(8 * size))
+    data[at + bit // 8] ^= 0x80 >> (bit % 8)
+    path.write_bytes(data)
 
 
 def _packets(path: Path, rng, change: Callable, **options) -> None:
@@ -122,6 +137,10 @@ FLIPS: dict[str, Callable] = {
     "50 bits flipped": partial(_flip, count=50),
     "200 bits flipped": partial(_flip, count=200),
     "1 bit of index flipped": partial(_flip, count=1, box="moov"),
+    **{
+        f"1 bit of index flipped, {box}": partial(_flip_in, name=box)
+        for box in ("stts", "mdhd", "elst", "tkhd", "ctts", "stss", "avcC")
+    },
 }
 ONCE = {"zero bytes", "text", "audio only", "a directory", "no permission", "broken symbolic link"}
 CLOSED_UP = {"20 packets dropped, closed up"}
