@@ -36,6 +36,15 @@ def test_what_a_run_could_not_start_without_is_named(archive, capsys):
         found["annotations"].startswith("MISSING") and "EPIC_100_train.csv" in found["annotations"]
     )
     assert found["videos"].startswith("ok") and "2 of the 3" in found["videos"]
+    assert found["train"].endswith(" 1 of 2 (all of P02, none of P01)")
+    assert found["val"].endswith(" 1 of 1 (all of P02)")
+
+
+def test_only_videos_of_who_takes_part_are_counted(archive, capsys):
+    VIDEOS[0].path(archive / "archive").unlink()
+    configure(archive, participants={"include": ["P02"]})
+    assert main(["check", "--configfile", "config.yaml"]) == 0
+    assert "2 of the 2 of sheet.tsv are there" in lines(capsys)["videos"]
 
 
 def test_what_the_run_itself_makes_or_fetches_is_not_missing(tmp_path, monkeypatch, capsys):

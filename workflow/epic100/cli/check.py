@@ -9,7 +9,8 @@ from epic100.base.config import layered_config
 from epic100.base.errors import EpicError
 from epic100.base.machine import usable_cores
 from epic100.base.shipped import existing_path
-from epic100.video.sheet import read_sheet
+from epic100.video.on_disk import on_disk_lines
+from epic100.video.sheet import participants_of, read_sheet
 
 Line = tuple[bool, str, str]  # whether a run can start with it, what it is about, how it is
 
@@ -50,7 +51,9 @@ def _files(config: dict[str, Any], folder: Path) -> Iterator[Line]:
     yield not absent or asked["download"], "annotations", words
     asked = config["videos"]
     sheet = folder / asked["sheet"]
-    videos = read_sheet(sheet if sheet.exists() else existing_path(asked["sheet"]))
+    listed = read_sheet(sheet if sheet.exists() else existing_path(asked["sheet"]))
+    chosen = participants_of(listed, **config["participants"])
+    videos = [video for video in listed if video.participant_id in chosen]
     there = [video for video in videos if video.path(folder / asked["root"]).exists()]
     words = (
         f"{len(there)} of the {len(videos)} of {asked['sheet']} are there, below {asked['root']}"
@@ -58,6 +61,9 @@ def _files(config: dict[str, Any], folder: Path) -> Iterator[Line]:
     if asked["download"] and len(there) < len(videos):
         words += "; the run fetches the others"
     yield bool(there) or asked["download"], "videos", words
+    for line in list(on_disk_lines(videos, {video.video_id for video in there}, ""))[1:]:
+        split, _, counts = line.strip().partition(": ")
+        yield True, f"  {split}", counts
 
 
 def _torch() -> Line:
