@@ -15,6 +15,7 @@ from epic100.base.log import rule_log
 from epic100.model.model_file import load_model
 from epic100.training.run import train
 from epic100.training.settings import TrainSettings
+from support.cpu_autocast import autocast_on_cpu
 
 SMALL = {
     "train_dataloader.dataset.pipeline.3.size": 32,
@@ -42,12 +43,15 @@ def run(lab, results: Path, options: dict | None = None, **settings) -> dict[str
     return _run(lab.root, results, options or {}, settings)
 
 
-def start(lab, results: Path, options: dict | None = None, rank=None, **settings):
+def start(
+    lab, results: Path, options: dict | None = None, rank=None, autocast: bool = False, **settings
+):
     """Train in another process, the leader of a group of its own, ended as a rule would be.
 
     What it says goes to `said.txt` in `results`. `rank`: (rank, processes, port) of one of several.
+    `autocast`: with autocast and gradient scaling on the CPU, as a GPU has it.
     """
-    arguments = (lab.root, results, options or {}, settings, rank)
+    arguments = (lab.root, results, options or {}, settings, rank, autocast)
     process = processes.Process(target=_child, args=arguments)
     process.start()
     return process
@@ -90,8 +94,12 @@ def _run(root: str, results: Path, options: dict, settings: dict) -> dict[str, t
     return dict(load_model(results / "model.pth").state_dict)
 
 
-def _child(root: str, results: Path, options: dict, settings: dict, rank) -> None:
+def _child(
+    root: str, results: Path, options: dict, settings: dict, rank, autocast: bool = False
+) -> None:
     os.setpgid(0, 0)
+    if autocast:
+        autocast_on_cpu(setattr)
     name = "said.txt"
     if rank is not None:
         number, world, port = rank

@@ -4,6 +4,7 @@ from typing import Any
 
 from mmaction.registry import MODELS
 
+from epic100.model.device_loss import keep_loss_on_device
 from epic100.model.layout import lay_out_channels_last
 from epic100.model.mmaction_import import models
 
@@ -21,3 +22,4 @@ class ChannelsLastRecognizer3D(models.Recognizer3D):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         lay_out_channels_last(self.backbone)
+        keep_loss_on_device(self)  # also where MMAction2's own tools train it

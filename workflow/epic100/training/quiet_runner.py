@@ -1,10 +1,13 @@
-"""MMEngine's Runner with less on the terminal."""
+"""MMEngine's Runner with less on the terminal, and with the loss of ours."""
 
 import logging
 from typing import Any
 
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from torch import nn
+
+from epic100.model.device_loss import keep_loss_on_device
 
 
 class QuietRunner(Runner):
@@ -16,6 +19,12 @@ class QuietRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         quiet(logger)
         return logger
+
+    def build_model(self, model: Any) -> nn.Module:
+        """As MMEngine does; the loss then stays on the device."""
+        built = super().build_model(model)
+        keep_loss_on_device(built)
+        return built
 
 
 def quiet(logger: MMLogger) -> None:

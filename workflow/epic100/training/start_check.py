@@ -14,6 +14,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
 
 from epic100.base.errors import EpicError
+from epic100.model.device_loss import keep_loss_on_device
 from epic100.training.device import autocast, compile_backbone
 from epic100.training.plan import TrainingPlan
 from epic100.training.weights import Fit, fit_weights
@@ -53,6 +54,7 @@ def check_start(plan: TrainingPlan) -> StartCheck:
     """
     samples, load_seconds = _load(plan)
     model = MODELS.build(plan.config.model)
+    keep_loss_on_device(model)
     path = plan.config.load_from
     weights = fit_weights(path, model) if path else None
     model = model.to(plan.placement.device).train()
