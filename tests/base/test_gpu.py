@@ -1,0 +1,108 @@
+"""A GPU that was granted or asked for is used, or nothing runs."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from epic100.base.errors import EpicError
+from epic100.base.gpu import Gpus, gpus_to_use, granted_gpus, look_for_gpus, unusable
+
+OLD = "The NVIDIA driver on your system is too old (found version 11040)"
+NO_KERNELS = "CUDA error: no kernel image is available for execution on the device"
+
+
+def gpus(visible=0, granted=None, nodes=False, why_not=None):
+    return Gpus(visible, granted, nodes, lambda: why_not)
+
+
+@pytest.mark.parametrize("environment, words", [
+    ({}, None),
+    ({"CUDA_VISIBLE_DEVICES": ""}, None),
+    ({"CUDA_VISIBLE_DEVICES": "-1"}, None),
+    ({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, None),
+    ({"CUDA_VISIBLE_DEVICES": "0,1"}, "CUDA_VISIBLE_DEVICES is 0,1"),
+    ({"CUDA_VISIBLE_DEVICES": "MIG-3f"}, "CUDA_VISIBLE_DEVICES is MIG-3f"),
+    ({"SLURM_JOB_GPUS": "0", "CUDA_VISIBLE_DEVICES": ""}, "SLURM_JOB_GPUS is 0"),
+    ({"SLURM_JOB_ID": "7"}, None),
+])  # fmt: skip
+def test_slurm_or_cuda_s_variable_grants_a_gpu(environment, words):
+    assert granted_gpus(environment) == words
+
+
+def test_a_rule_that_asked_slurm_for_a_gpu_was_granted_one_and_elsewhere_it_was_not():
+    found = look_for_gpus(asked=2, environment={"SLURM_JOB_ID": "7"})
+    assert found.granted == "the rule asked Slurm for 2 GPUs"
+    assert look_for_gpus(asked=2, environment={}).granted is None
+    assert look_for_gpus(asked=0, environment={"SLURM_JOB_ID": "7"}).granted is None
+
+
+@pytest.mark.parametrize("device, number, found, expected", [
+    ("auto", None, gpus(0), 0),
+    ("auto", None, gpus(4), 1),
+    ("auto", 0, gpus(4, "SLURM_JOB_GPUS is 0"), 0),
+    ("auto", 2, gpus(4), 2),
+    ("cuda", None, gpus(1), 1),
+    ("cpu", None, gpus(4, "SLURM_JOB_GPUS is 0"), 0),
+    ("cpu", 2, gpus(0, "SLURM_JOB_GPUS is 0"), 0),
+])  # fmt: skip
+def test_the_two_keys_say_how_many_gpus_are_used(device, number, found, expected):
+    assert gpus_to_use("train", device, number, found) == expected
+
+
+@pytest.mark.parametrize("device, number, found, words", [
+    ("auto", 2, gpus(0), r"^train.gpus is 2, but torch \S+ sees 0 GPUs here; expected at least 2"),
+    ("auto", 4, gpus(2), r"^train.gpus is 4, .* 2 GPUs here; expected at least 4"),
+    ("cuda", None, gpus(0), r"^train.device is cuda, but .* 0 GPUs here"),
+    ("cuda", 0, gpus(4), r"^train.gpus is 0 and train.device is cuda"),
+    ("auto", None, gpus(0, "SLURM_JOB_GPUS is 0"), r"^SLURM_JOB_GPUS is 0, but torch .* 0 GPUs"),
+    ("auto", None, gpus(0, "SLURM_JOB_GPUS is 0", why_not=OLD), r"cannot use one \(The NVIDIA dri"),
+    ("auto", None, gpus(1, "SLURM_JOB_GPUS is 0", why_not=NO_KERNELS), r"1 GPUs .*no kernel image"),
+    ("cuda", None, gpus(1, why_not=NO_KERNELS), r"^train.device is cuda, .*no kernel image"),
+    ("auto", 1, gpus(1, why_not=NO_KERNELS), r"^train.gpus is 1, .*no kernel image"),
+])  # fmt: skip
+def test_what_was_granted_or_asked_for_and_cannot_be_used_ends_it(device, number, found, words):
+    with pytest.raises(EpicError, match=words):
+        gpus_to_use("train", device, number, found)
+
+
+def test_a_gpu_that_nobody_asked_for_and_torch_cannot_use_is_a_warning(caplog):
+    with caplog.at_level(logging.WARNING, "epic100"):
+        assert gpus_to_use("predict", "auto", None, gpus(0, nodes=True, why_not=OLD)) == 0
+        assert gpus_to_use("predict", "auto", None, gpus(1, why_not=NO_KERNELS)) == 0
+    assert "too old" in caplog.messages[0] and "no kernel image" in caplog.messages[1]
+    caplog.clear()
+    assert gpus_to_use("predict", "auto", None, gpus(0)) == 0
+    assert not caplog.messages
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
+def test_torch_gives_its_own_reason():
+    assert unusable() and unusable("cpu") is None
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
+@pytest.mark.parametrize("module", ["training.launch", "prediction.predict"])
+def test_a_real_process_with_a_granted_gpu_never_falls_back_to_the_cpu(module):
+    """`SLURM_JOB_GPUS=0` with a torch that has no GPU, as in a paid job whose driver is too old."""
+    calls = {
+        "training.launch": (
+            "from epic100.training.settings import TrainSettings as S; "
+            "launch(S('none.py'), 'm.pth', results='r', video_root='v', num_verbs=1, num_nouns=1)"
+        ),
+        "prediction.predict": (
+            "from epic100.prediction.predict import PredictSettings as S; "
+            "predict('none.pth', 'none.txt', 'o', split='val', video_root='v', index_dir='i', "
+            "settings=S())"
+        ),
+    }
+    name = module.split(".")[1]
+    code = f"from epic100.{module} import {name}; {calls[module]}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env={"PATH": "", "PYTHONPATH": ":".join(sys.path), "SLURM_JOB_GPUS": "0"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "SLURM_JOB_GPUS is 0, but torch" in done.stderr.splitlines()[-1]

@@ -1,0 +1,121 @@
+"""Which GPUs this process may use, and whether it must: a GPU that is paid for is used, or nothing is.
+
+torch sees no GPU where its driver is too old or its build has no CUDA, and reports none of it. A job
+that then trained on the CPU would look like one that is slow.
+"""
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from epic100.base.errors import EpicError
+
+log = logging.getLogger(__name__)
+
+NONE = ("", "-1", "NoDevFiles")  # the last is what older Slurm writes for a job without GPUs
+GRANTS = ("SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES")
+
+
+def granted_gpus(environment: Mapping[str, str]) -> str | None:
+    """What says that this process was given a GPU, as words; None where nothing does.
+
+    Args:
+        environment: Its variables. Slurm sets `SLURM_JOB_GPUS` in a job that has GPUs.
+    """
+    for name in GRANTS:
+        value = environment.get(name, "").strip()
+        if value.split(",")[0] not in NONE:
+            return f"{name} is {value}"
+    return None
+
+
+def unusable(device: str = "cuda") -> str | None:
+    """Torch's own reason why it cannot compute on a GPU; None where it can."""
+    try:
+        torch.ones(1, device=device).add(1).item()
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return lines[0].rstrip(".")
+    return None
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """GPUs of this process.
+
+    Args:
+        visible: How many torch sees.
+        granted: What says that the job has one, as words; None where nothing does.
+        nodes: Whether the machine has device files of GPUs.
+        why_not: Torch's reason why it cannot compute on the first one. It starts CUDA, so it is
+            asked for only where it matters.
+    """
+
+    visible: int
+    granted: str | None = None
+    nodes: bool = False
+    why_not: Callable[[], str | None] = unusable
+
+
+def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -> Gpus:
+    """The GPUs of this process.
+
+    Args:
+        asked: GPUs that the rule asks its scheduler for (its resource `gpu`); counts in a Slurm job.
+        environment: Its variables.
+    """
+    granted = granted_gpus(environment)
+    if granted is None and asked and "SLURM_JOB_ID" in environment:
+        granted = f"the rule asked Slurm for {asked} GPU{'s' if asked > 1 else ''}"
+    return Gpus(
+        torch.cuda.device_count(), granted, any(Path("/dev").glob("nvidia[0-9]*")),
+        functools.cache(unusable),
+    )  # fmt: skip
+
+
+def gpus_to_use(section: str, device: str, gpus: int | None, found: Gpus) -> int:
+    """How many GPUs a section of the config computes on; 0 is the CPU.
+
+    Args:
+        section: `train` or `predict`, for messages.
+        device: Its key `device`: auto, cuda or cpu.
+        gpus: Its key `gpus`; None is one GPU where there is one.
+        found: The GPUs of this process.
+
+    Raises:
+        EpicError: A GPU was granted or asked for, and torch cannot use it.
+    """
+    if device == "cuda" and gpus == 0:
+        raise EpicError(
+            f"{section}.gpus is 0 and {section}.device is cuda; set one of the two otherwise"
+        )
+    if device == "cpu" or gpus == 0:
+        return 0
+    wanted = gpus or 1
+    why_not = found.why_not() if wanted == 1 or found.visible < wanted else None
+    if found.visible >= wanted and why_not is None:
+        return wanted
+    reason = _why_it_must(section, device, gpus, found)
+    seen = f"torch {torch.__version__} sees {found.visible} GPUs here"
+    if why_not:
+        seen += f" and cannot use one ({why_not})"
+    if reason is None:
+        if found.visible or found.nodes:
+            log.warning(f"{section}: this machine has a GPU, but {seen}: on the CPU instead")
+        return 0
+    raise EpicError(
+        f"{reason}, but {seen}; expected at least {wanted}: install a torch that fits the driver "
+        f"and the GPU (docs/vsc.md), ask Slurm for enough of them, or set `{section}: device: cpu` "
+        "to compute on the CPU"
+    )
+
+
+def _why_it_must(section: str, device: str, gpus: int | None, found: Gpus) -> str | None:
+    if gpus:
+        return f"{section}.gpus is {gpus}"
+    return f"{section}.device is cuda" if device == "cuda" else found.granted
