@@ -34,7 +34,7 @@ def test_slurm_or_cuda_s_variable_grants_a_gpu(environment, words):
 
 def test_a_rule_that_asked_slurm_for_a_gpu_was_granted_one_and_elsewhere_it_was_not():
     found = look_for_gpus(asked=2, environment={"SLURM_JOB_ID": "7"})
-    assert found.granted == "the rule asked Slurm for 2 GPUs"
+    assert found.granted == "the rule's resource `gpu` is 2 in a Slurm job"
     assert look_for_gpus(asked=2, environment={}).granted is None
     assert look_for_gpus(asked=0, environment={"SLURM_JOB_ID": "7"}).granted is None
 

@@ -222,6 +222,6 @@ def test_code_in_a_model_s_config_is_not_run(lab, model, listed, tmp_path):
 def test_more_gpus_than_there_are_is_one_line(lab, model, listed, tmp_path):
     there = torch.cuda.device_count()
     with pytest.raises(
-        EpicError, match=rf"`predict: gpus:` is {there + 1}, .* shows {there}; null"
+        EpicError, match=rf"^predict.gpus is {there + 1}, but torch \S+ sees {there} GPUs"
     ):
         run(lab, model, listed, tmp_path / "val.pt", gpus=there + 1)

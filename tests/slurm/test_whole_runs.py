@@ -16,8 +16,9 @@ from support.archive import configure
 from support.checkout import ROOT
 from support.slurm_calls import Call
 
-SMALL = {"config": "config/x3d_demo.py", "epochs": 1}
-LONG = {"config": "config/x3d_demo.py", "epochs": 40}
+# The rig's GPUs are stand-ins: the nodes grant them, and torch sees none.
+SMALL = {"config": "config/x3d_demo.py", "epochs": 1, "device": "cpu"}
+LONG = SMALL | {"epochs": 40}
 PATIENT = {"stall_seconds": 600, "min_seconds": 600}
 # Slurm counts in minutes: one for the first job, more for its retry.
 SHORT = ("--set-resources", "scan:runtime=4 * attempt - 3")
@@ -64,7 +65,7 @@ class Done:
 def runs(rig, new_archive, tmp_path_factory):
     names = ("whole", "training", "scan")
     folders = {name: new_archive(tmp_path_factory.mktemp(name)) for name in names}
-    configure(folders["whole"], train=SMALL)
+    configure(folders["whole"], train=SMALL, predict={"device": "cpu"})
     configure(folders["training"], train=LONG)
     configure(folders["scan"], scan=PATIENT)
     clean = folders["whole"] / "bin/sbatch"  # a site that passes no environment on to jobs
@@ -201,10 +202,20 @@ def test_a_scan_that_runs_into_its_wall_time_keeps_the_videos_that_it_had(runs):
 
 def test_a_training_on_two_gpus_asks_for_them_with_the_cores_and_memory_of_two(rig, runs):
     folder = runs["whole"].folder
-    configure(folder, train=SMALL | {"gpus": 2})
+    configure(folder, train=SMALL | {"device": "auto", "gpus": 2})
     with Call(rig, folder, "results/model.pth", "--retries", "0") as call:
         call.until("train.gpus is 2, but torch")  # torch sees none of the rig's
         (job,) = done(rig, call).jobs
     amounts = dict(part.split("=") for part in job["AllocTRES"].split(","))
     assert job["Partition"] == "gpu_a100"
     assert (amounts["gres/gpu"], amounts["cpu"], amounts["mem"]) == ("2", "36", "252000M")
+
+
+def test_a_training_that_was_granted_a_gpu_never_runs_on_the_cpu(rig, runs):
+    folder = runs["whole"].folder
+    configure(folder, train=SMALL | {"device": "auto", "epochs": 2})
+    with Call(
+        rig, folder, "results/model.pth", "--retries", "0", env={"EPIC100_SITE": "debug"}
+    ) as call:
+        call.until("SLURM_JOB_GPUS is 0, but torch")
+        assert call.end() != 0

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+import yaml
+
 from support.checkout import ROOT
 from support.slurm_rig import ACCOUNT, Rig
 
@@ -33,7 +35,7 @@ class Call:
         self.rig, self.folder = rig, folder
         self.log = folder / f"call-{time.monotonic_ns()}.log"
         self.started = datetime.now().isoformat().replace(":", "")  # as Snakemake names its logs
-        command = [sys.executable, *program, *arguments, "--profile", profile,
+        command = [sys.executable, *program, *arguments, "--profile", stand_in_profile(folder, cwd, profile),
                    "--directory", str(folder), "--configfile", str(folder / "config.yaml"),
                    *QUICK]  # fmt: skip
         settings = {"EPIC100_ACCOUNT": ACCOUNT, "EPIC100_SUBMIT_RETRY_SECONDS": "2"}
@@ -98,3 +100,20 @@ def put_before(name: str, script: str, folder: Path) -> dict[str, str]:
     (folder / name).write_text(f"#!/bin/bash\n{script}\n")
     (folder / name).chmod(0o755)
     return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def stand_in_profile(folder: Path, cwd: Path, profile: str) -> str:
+    """The profile. For a config with `device: cpu` a copy that asks for a GPU all the same, as
+    nodes with the rig's stand-ins for GPUs require."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    if not any(config.get(rule, {}).get("device") == "cpu" for rule in ("train", "predict")):
+        return profile
+    real = (cwd / profile / "config.yaml").read_text()
+    for rule in ("train", "predict"):
+        if config.get(rule, {}).get("device") == "cpu":
+            assert f"\n  {rule}:\n" in real
+            real = real.replace(f"\n  {rule}:\n", f"\n  {rule}:\n    gpu: 1\n")
+    own = folder / "profile"
+    own.mkdir(exist_ok=True)
+    (own / "config.yaml").write_text(real)
+    return str(own)

@@ -15,7 +15,7 @@ from support.small_runs import copy_results, end_of, run, said, same, signal_at,
 
 @pytest.mark.parametrize("precision, dtype", [("bf16", "bfloat16"), ("fp16", "float16")])
 def test_the_loss_falls_and_a_killed_run_ends_in_the_same_bits(
-    lab, tmp_path, monkeypatch, capsys, precision, dtype
+    lab, tmp_path, monkeypatch, caplog, precision, dtype
 ):
     autocast_on_cpu(monkeypatch.setattr)
     results = copy_results(lab, tmp_path)
@@ -23,7 +23,7 @@ def test_the_loss_falls_and_a_killed_run_ends_in_the_same_bits(
     straight = run(lab, results, **chosen)
     losses = pd.read_csv(results / "training.tsv", sep="\t")["loss"]
     assert losses.iloc[-1] < losses.iloc[0]
-    assert dtype in capsys.readouterr().out  # in the start table
+    assert dtype in caplog.text  # in the start table
     scaler = torch.load(checkpoints(work_dir(results))[0])["optimizer"].get("loss_scaler")
     assert scaler == {} if precision == "bf16" else scaler["scale"] > 1
 
@@ -34,7 +34,7 @@ def test_the_loss_falls_and_a_killed_run_ends_in_the_same_bits(
         warned = start(lab, results, signal_at(4, signal.SIGUSR1), autocast=True, **chosen)
         assert end_of(warned) == 1 and "SIGUSR1 came: saved" in said(results)
     assert same(run(lab, results, **chosen), straight)
-    assert re.search(r"resuming from \S+iter_[24].pth", capsys.readouterr().out)
+    assert re.search(r"resuming from \S+iter_[24].pth", caplog.text)
 
 
 def test_a_batch_in_parts_is_scaled_and_cast_as_the_whole(lab, tmp_path, monkeypatch):

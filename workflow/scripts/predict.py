@@ -13,6 +13,7 @@ with rule_log(snakemake.log[0]):
         split=snakemake.wildcards.split,
         video_root=snakemake.params.root,
         index_dir=os.path.dirname(snakemake.input.indexes[0]),
+        asked=snakemake.resources.get("gpu", 0),
         settings=PredictSettings(**snakemake.params.settings),
         modules=snakemake.params.modules,
     )

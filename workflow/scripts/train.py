@@ -16,6 +16,7 @@ with rule_log(snakemake.log[0]):
             }
         ),
         snakemake.output.model,
+        asked=snakemake.resources.get("gpu", 0),
         history_path=snakemake.output.history,
         results="results",
         video_root=snakemake.params.root,

@@ -71,7 +71,7 @@ def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -
     """
     granted = granted_gpus(environment)
     if granted is None and asked and "SLURM_JOB_ID" in environment:
-        granted = f"the rule asked Slurm for {asked} GPU{'s' if asked > 1 else ''}"
+        granted = f"the rule's resource `gpu` is {asked} in a Slurm job"
     return Gpus(
         torch.cuda.device_count(), granted, any(Path("/dev").glob("nvidia[0-9]*")),
         functools.cache(unusable),

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.base.progress import Progress
 from epic100.model.config_text import parse_config
 from epic100.model.foreign_config import test_pipeline_of
@@ -32,15 +33,16 @@ class PredictSettings:
     """The `predict:` section of the config.
 
     `clips` spread evenly over each segment (None: as `views.chosen_views` says), times `crops` (1:
-    centre, 3: along the long side), averaged in probability. `gpus`: how many of this machine's;
-    None is one, if there is one. `processes` share the videos; None is one a GPU, or one.
-    `workers`: loader processes of each.
+    centre, 3: along the long side), averaged in probability. `device`: auto, cuda or cpu. `gpus`:
+    how many; None is one, if there is one, and 0 the CPU. `processes` share the videos; None is one
+    a GPU, or one. `workers`: loader processes of each.
     """
 
     clips: int | None = None
     crops: int = 1
     batch_size: int = 8
     workers: int = 2
+    device: str = "auto"
     gpus: int | None = None
     processes: int | None = None
 
@@ -55,6 +57,7 @@ def predict(
     index_dir: str,
     settings: PredictSettings,
     modules: Mapping[str, Any] | None = None,
+    asked: int = 0,
 ) -> None:
     """Write `results/predictions/{split}.pt` for every segment of the clean list `segments`.
 
@@ -64,9 +67,10 @@ def predict(
     processes share, changes their last digits (by 1e-6). A split all of whose segments were dropped
     gives a file of no rows, not an error.
 
-    `modules`: the config's section of that name. Raises EpicError where there are fewer GPUs than
-    asked for, or a process fails.
+    `modules`: the config's section of that name. `asked`: GPUs that the rule asks its scheduler for.
+    Raises EpicError where torch cannot use a GPU that was granted or asked for, or a process fails.
     """
+    gpus = gpus_to_use("predict", settings.device, settings.gpus, look_for_gpus(asked))
     trained, model = load_model(model_path), digest(model_path)
     table = read_clean_list(segments)
     config = parse_config(trained.config, str(model_path), "train it again with this workflow")
@@ -88,7 +92,7 @@ def predict(
         )  # fmt: skip
         left = sum(len(lines) for _, lines in todo.values())
         bar = Progress(f"predict {split}", left, "segments")
-        run_jobs(_shared(job, settings), bar.update)
+        run_jobs(_shared(job, settings, gpus), bar.update)
         bar.close()
     log_probs = torch.empty(len(table), sum(trained.outputs.values()))
     for video, (stamp, lines) in videos.items():
@@ -129,15 +133,8 @@ def _videos(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list[i
     return found
 
 
-def _shared(job: Job, settings: PredictSettings) -> list[Job]:
+def _shared(job: Job, settings: PredictSettings, gpus: int) -> list[Job]:
     """The job cut into one a process, alike in segments, each with a device of its own."""
-    there = torch.cuda.device_count()
-    gpus = min(there, 1) if settings.gpus is None else settings.gpus
-    if gpus > there:
-        raise EpicError(
-            f"`predict: gpus:` is {gpus}, but this machine shows {there}; null takes one if there "
-            "is one, and predicts on the CPU if there is none"
-        )
     count = min(settings.processes or max(gpus, 1), len(job.videos))
     shares: list[dict] = [{} for _ in range(count)]
     sizes = [0] * count

@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
 from epic100.base.errors import EpicError
+from epic100.base.gpu import unusable
 from epic100.base.own_modules import use_modules
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.model.config_text import parse_config
@@ -33,6 +34,8 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
 
     init_default_scope("mmaction")
     torch.set_num_threads(job.threads)
+    if why := unusable(job.device):
+        raise EpicError(f"torch cannot compute on {job.device}: {why}")
     trained = load_model(job.model)
     modules = use_modules(job.modules)
     config = parse_config(trained.config, str(job.model), "train it again with this workflow")

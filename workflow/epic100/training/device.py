@@ -17,7 +17,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner
 
-from epic100.base.errors import EpicError
+from epic100.base.gpu import Gpus, gpus_to_use
 from epic100.training.hook_order import PRIORITIES
 
 CHANNELS_LAST = "ChannelsLastRecognizer3D"
@@ -31,31 +31,20 @@ class Placement:
     processes: int
 
 
-def choose_device(device: str, gpus: int | None, available: int) -> Placement:
+def choose_device(device: str, gpus: int | None, found: Gpus) -> Placement:
     """Choose where to train.
 
     Args:
         device: `train: device:`, auto, cuda or cpu.
         gpus: `train: gpus:`; None is one GPU where there is one, else the CPU. On the CPU it is a
             number of processes.
-        available: GPUs of this machine.
+        found: The GPUs of this process.
 
     Raises:
-        EpicError: The machine does not have what was asked for.
+        EpicError: A GPU was granted or asked for, and torch cannot use it.
     """
-    if device == "cuda" and gpus == 0:
-        raise EpicError("train.gpus is 0 and train.device is cuda; set one of the two otherwise")
-    if device == "cpu" or gpus == 0 or (device == "auto" and gpus is None and not available):
-        return Placement("cpu", gpus or 1)
-    wanted = gpus or 1
-    if wanted > available:
-        key = "train.device is cuda" if gpus is None else f"train.gpus is {gpus}"
-        raise EpicError(
-            f"{key}, but torch {torch.__version__} sees {available} GPUs here; expected at least "
-            f"{wanted}: set `train: gpus:` to null (one if there is one), to 0 (the CPU), or ask "
-            "Slurm for them"
-        )
-    return Placement("cuda", wanted)
+    used = gpus_to_use("train", device, gpus, found)
+    return Placement("cuda", used) if used else Placement("cpu", gpus or 1)
 
 
 def autocast(dtype: str, device: str) -> AbstractContextManager[None]:

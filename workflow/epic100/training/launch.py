@@ -14,16 +14,16 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import psutil
-import torch
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from epic100.base.errors import EpicError, from_last_line
+from epic100.base.gpu import look_for_gpus
 from epic100.base.machine import usable_cores
 from epic100.base.own_modules import use_modules
 from epic100.training.device import choose_device
@@ -46,20 +46,31 @@ def launch(
     model_path: str | os.PathLike,
     *,
     modules: Mapping[str, Any] | None = None,
+    asked: int = 0,
     **where: Any,
 ) -> None:
-    """Train as `train: device:` and `gpus:` say; `modules` is the config's section of that name,
-    the other arguments are those of `run.train`.
+    """Train as `train: device:` and `gpus:` say.
 
-    Raises EpicError where the machine lacks the GPUs, and for whatever a process ends with: its
-    own words, or the signal that killed it. A process that chose its exit code gives it to this
-    one (SystemExit).
+    Args:
+        settings: The `train:` section.
+        model_path: Where the model file goes.
+        modules: The config's section of that name.
+        asked: GPUs that the rule asks its scheduler for.
+        where: The other arguments of `run.train`.
+
+    Raises:
+        EpicError: Torch cannot use a GPU that was granted or asked for; and for whatever a process
+            ends with: its own words, or the signal that killed it.
+        SystemExit: A process chose its exit code.
     """
-    gpus = torch.cuda.device_count()
-    placement = choose_device(settings.device, settings.gpus, gpus)
+    found = look_for_gpus(asked)
+    placement = choose_device(settings.device, settings.gpus, found)
     if settings.load_from:
         local_weights(settings.load_from)  # a URL is fetched once, not by each process
-    hidden = placement.device == "cpu" and gpus > 0  # MMEngine trains on any GPU that it sees
+    # MMEngine trains on any GPU that it sees.
+    hidden = placement.device == "cpu" and found.visible > 0
+    if hidden:
+        settings = replace(settings, device="cpu")
     if placement.processes == 1 and not hidden:
         use_modules(modules)
         train(settings, model_path, **where)

@@ -6,7 +6,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import EMAHook
 from mmengine.registry import init_default_scope
@@ -15,6 +14,8 @@ from torch import Tensor
 
 import epic100.training.registered  # noqa: F401  (what the config names)
 from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.base.gpu import look_for_gpus, unusable
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.pairs import pairs_path, read_pairs
@@ -63,6 +64,9 @@ def train(
             state is saved.
     """
     init_default_scope("mmaction")
+    placement = choose_device(settings.device, settings.gpus, look_for_gpus())
+    if placement.device == "cuda" and (why := unusable()):
+        raise EpicError(f"torch cannot compute on this GPU: {why}")
     weights = local_weights(settings.load_from) if settings.load_from else None
     classes = (num_verbs, num_nouns)
     settings = replace(settings, load_from=weights)
@@ -70,7 +74,6 @@ def train(
     pairs = read_pairs(pairs_path(results, settings.split))
     segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
     work_dir = open_work_dir(Path(results) / "work_dirs", run_stamp(config))
-    placement = choose_device(settings.device, settings.gpus, torch.cuda.device_count())
     plan = plan_run(config, settings, placement, work_dir=work_dir, classes=classes)
     check = check_start(plan)
     if is_main_process():
