@@ -140,7 +140,7 @@ custom_hooks = [  # what can change the weights; a run with others is another ru
     dict(type="SyncBuffersHook"),  # BatchNorm statistics: the mean over processes, once an epoch
 ]
 env_cfg = dict(
-    cudnn_benchmark=False,
+    cudnn_benchmark=True,  # shapes are fixed; on a GPU two runs then differ in their last digits
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
     dist_cfg=dict(backend="nccl"),
 )

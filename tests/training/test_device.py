@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from epic100.base.gpu import Gpus
-from epic100.training.device import Placement, choose_device, compile_backbone
+from epic100.training.device import (
+    Placement,
+    Tf32Hook,
+    choose_device,
+    compile_backbone,
+    tf32_text,
+)
+from epic100.training.start_table import precision_words
 
 
 @pytest.mark.parametrize("device, gpus, visible, expected", [
@@ -33,3 +40,23 @@ def test_compilation_changes_the_time_and_not_the_sums():
         "0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var",
         "1.num_batches_tracked",
     }  # fmt: skip
+
+
+@pytest.fixture
+def backends():
+    """torch's switches as they come; put back afterwards."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = False, True, False
+    yield
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+
+
+def test_tf32_is_what_the_key_says_and_the_start_table_names_it(backends):
+    assert tf32_text() == "TF32 in convolutions"  # torch's own way
+    Tf32Hook(True).before_run(None)
+    assert tf32_text() == "TF32 in convolutions and matrix products"
+    torch.backends.cudnn.benchmark = True
+    assert precision_words("float32") == ["float32", tf32_text(), "cudnn.benchmark"]
+    Tf32Hook(False).before_run(None)
+    assert tf32_text() == "no TF32"

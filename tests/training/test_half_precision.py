@@ -37,9 +37,17 @@ def test_the_loss_falls_and_a_killed_run_ends_in_the_same_bits(
     assert re.search(r"resuming from \S+iter_[24].pth", caplog.text)
 
 
-def test_a_batch_in_parts_is_scaled_and_cast_as_the_whole(lab, tmp_path, monkeypatch):
+def test_another_precision_is_another_run(lab, tmp_path, monkeypatch, caplog):
+    """bf16 after a finished run in fp32 trained nothing; fp16 after bf16 died in its scaler."""
     autocast_on_cpu(monkeypatch.setattr)
     results = copy_results(lab, tmp_path)
-    run(lab, results, precision="bf16", epochs=1, batch_size=4, accumulate=2)
-    losses = pd.read_csv(results / "training.tsv", sep="\t")["loss"]
-    assert losses.notna().all()
+    weights = [
+        run(lab, results, precision=precision, epochs=1, batch_size=4, accumulate=2)
+        for precision in ("fp32", "bf16")
+    ]
+    assert not same(*weights)
+    assert len(list(results.glob("work_dirs/*"))) == 2
+    assert "is another run, which differs in optim_wrapper.type (OptimWrapper there" in caplog.text
+    caplog.clear()
+    assert same(run(lab, results, epochs=1, batch_size=4, accumulate=2), weights[0])
+    assert "resuming from" in caplog.text

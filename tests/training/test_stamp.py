@@ -39,6 +39,8 @@ ANOTHER_RUN = {
     "dropout": 0.3,
     "heads": "both",
     "sampling": "segment",
+    "precision": "bf16",
+    "tf32": True,
 }
 # ... or with one that does not: how it is loaded, computed, saved and watched.
 THE_SAME_RUN = {
@@ -48,7 +50,6 @@ THE_SAME_RUN = {
     "validate": {"every": 3, "segments": 2},
     "device": "cpu",
     "gpus": 0,
-    "precision": "bf16",
     "channels_last": False,
     "compile": True,
     "accumulate": 2,

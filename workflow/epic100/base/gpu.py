@@ -1,7 +1,7 @@
-"""Which GPUs this process may use, and whether it must: a GPU that is paid for is used, or nothing is.
+"""Which GPUs this process may use, and whether it must: a GPU that is paid for is used.
 
-torch sees no GPU where its driver is too old or its build has no CUDA, and reports none of it. A job
-that then trained on the CPU would look like one that is slow.
+torch sees no GPU where its driver is too old or its build has no CUDA, and reports none of it. A
+job that then trained on the CPU would look like one that is slow.
 """
 
 import functools
@@ -66,7 +66,8 @@ def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -
     """The GPUs of this process.
 
     Args:
-        asked: GPUs that the rule asks its scheduler for (its resource `gpu`); counts in a Slurm job.
+        asked: GPUs that the rule asks its scheduler for (its resource `gpu`). It counts in a
+            Slurm job.
         environment: Its variables.
     """
     granted = granted_gpus(environment)

@@ -1,7 +1,7 @@
 """The loss of MMAction2's heads without a detour over the CPU.
 
-MMAction2's own (`BaseHead.loss_by_feat`, 1.2.0) takes top-k with NumPy between forward and backward:
-the GPU waits for a full sort on the CPU, and NumPy has no bfloat16, so that autocast ends there.
+MMAction2's own (`BaseHead.loss_by_feat`, 1.2.0) takes top-k with NumPy between forward and
+backward: the GPU waits for a full sort on the CPU, and NumPy has no bfloat16.
 """
 
 from types import MethodType

@@ -20,6 +20,7 @@ from epic100.training.settings import TrainSettings
 
 Changes = dict[str, Any]
 
+AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 NO_VALIDATION: Changes = dict.fromkeys(("val_dataloader", "val_cfg", "val_evaluator"))
 CHECKPOINT_HOOK = "SafeCheckpointHook"
@@ -68,6 +69,7 @@ def build_config(
             **_chosen(config, settings, pairs),
             **_heads(config, settings, pairs, classes),
             **_checkpoints(config, settings),
+            **_precision(settings.precision),
             "custom_hooks": [*custom_hooks(config), *_hooks(settings)],
             "randomness.seed": settings.seed,
             "load_from": settings.load_from,
@@ -206,12 +208,25 @@ def _checkpoints(config: Config, settings: TrainSettings) -> Changes:
     return {f"default_hooks.checkpoint.{key}": value for key, value in chosen.items()}
 
 
+def _precision(precision: str) -> Changes:
+    """Autocast is a part of what is learned: a run goes on in the precision that it began in."""
+    if precision == "fp32":
+        return {}
+    # bf16 has the exponents of fp32: its gradients need no scaling against underflow.
+    scale = "dynamic" if precision == "fp16" else {"enabled": False}
+    amp = {"type": "AmpOptimWrapper", "dtype": AUTOCAST[precision], "loss_scale": scale}
+    return {f"optim_wrapper.{key}": value for key, value in amp.items()}
+
+
 def _hooks(settings: TrainSettings) -> list[ConfigDict]:
     """Hooks that change what is learned; they come after those of the MMEngine config."""
-    if settings.ema is None:
-        return []
-    kind = "ExponentialMovingAverage"
-    return [ConfigDict(type="EMAHook", ema_type=kind, momentum=1 - settings.ema)]
+    hooks = []
+    if settings.tf32 is not None:
+        hooks.append(ConfigDict(type="Tf32Hook", allowed=settings.tf32))
+    if settings.ema is not None:
+        kind = "ExponentialMovingAverage"
+        hooks.append(ConfigDict(type="EMAHook", ema_type=kind, momentum=1 - settings.ema))
+    return hooks
 
 
 def _require_split(config: Config, settings: TrainSettings) -> None:

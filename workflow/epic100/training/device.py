@@ -61,6 +61,35 @@ def autocast_refused(precision: str, device: str) -> str | None:
     return None
 
 
+def use_tf32(allowed: bool) -> None:
+    """Multiply float32 as TF32, everywhere or nowhere, on GPUs that can (A100 and newer)."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
+def tf32_text() -> str:
+    """Where float32 is multiplied as TF32 now."""
+    used = {
+        "convolutions": torch.backends.cudnn.allow_tf32,
+        "matrix products": torch.backends.cuda.matmul.allow_tf32,
+    }
+    places = [place for place, on in used.items() if on]
+    return f"TF32 in {' and '.join(places)}" if places else "no TF32"
+
+
+@HOOKS.register_module()
+class Tf32Hook(Hook):
+    """Sets `train: tf32:`; a run keeps what it began with, since another value is another run."""
+
+    priority = PRIORITIES["Tf32Hook"]
+
+    def __init__(self, allowed: bool) -> None:
+        self.allowed = allowed
+
+    def before_run(self, runner: Runner) -> None:
+        """Set it before anything is computed."""
+        use_tf32(self.allowed)
+
+
 @MODEL_WRAPPERS.register_module()
 class EpicDistributed(MMDistributedDataParallel):
     """MMEngine's wrapper for one process of several, which goes without a GPU, too."""

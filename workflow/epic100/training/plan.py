@@ -18,8 +18,6 @@ from epic100.training.config_file import changed, custom_hooks, present
 from epic100.training.device import CHANNELS_LAST, Placement, autocast_refused
 from epic100.training.settings import TrainSettings
 
-AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
-
 
 @dataclass(frozen=True)
 class Off:
@@ -114,7 +112,6 @@ def plan_run(
         {
             "work_dir": str(work_dir),
             **_loaders(config, placement),
-            **({} if refused else _precision(settings.precision)),
             **_layout(config, settings.channels_last),
             **_processes(placement),
             **(NO_VALIDATION if val is None else _evaluator(placement, classes)),
@@ -163,15 +160,6 @@ def _loaders(config: Config, placement: Placement) -> Changes:
         changes[f"{name}.batch_size"] = max(1, loader.batch_size // placement.processes)
         changes[f"{name}.pin_memory"] = loader.get("pin_memory", placement.device == "cuda")
     return changes
-
-
-def _precision(precision: str) -> Changes:
-    if precision == "fp32":
-        return {}
-    # bf16 has the exponents of fp32: its gradients need no scaling against underflow.
-    scale = "dynamic" if precision == "fp16" else {"enabled": False}
-    amp = {"type": "AmpOptimWrapper", "dtype": AUTOCAST[precision], "loss_scale": scale}
-    return {f"optim_wrapper.{key}": value for key, value in amp.items()}
 
 
 def _layout(config: Config, channels_last: bool) -> Changes:

@@ -20,7 +20,7 @@ from epic100.model.model_file import TrainedModel, save_model
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.training.config import build_config
-from epic100.training.device import bare, choose_device
+from epic100.training.device import autocast_refused, bare, choose_device
 from epic100.training.epoch_table import FILE as EPOCHS
 from epic100.training.plan import plan_run
 from epic100.training.quiet_runner import QuietRunner
@@ -70,7 +70,10 @@ def train(
     weights = local_weights(settings.load_from) if settings.load_from else None
     classes = (num_verbs, num_nouns)
     settings = replace(settings, load_from=weights)
-    config = build_config(settings, results, video_root, index_dir, classes)
+    possible = settings
+    if autocast_refused(settings.precision, placement.device):  # the plan lists it as off
+        possible = replace(settings, precision="fp32")
+    config = build_config(possible, results, video_root, index_dir, classes)
     pairs = read_pairs(pairs_path(results, settings.split))
     segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
     work_dir = open_work_dir(Path(results) / "work_dirs", run_stamp(config))

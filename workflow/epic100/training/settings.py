@@ -52,6 +52,8 @@ class TrainSettings:
         device: auto, cuda or cpu.
         gpus: Processes, on CUDA each with a GPU of its own.
         precision: fp32, bf16 or fp16 autocast.
+        tf32: Whether float32 is multiplied as TF32, in convolutions and elsewhere; None is torch's
+            own way: in convolutions alone.
         accumulate: Parts that each batch is worked off in.
         scale_lr: Whether the learning rate follows the batch size.
         logit_adjustment: Strength of `LogitAdjustedLoss`; 0 is off.
@@ -77,6 +79,7 @@ class TrainSettings:
     device: str = "auto"
     gpus: int | None = None
     precision: str = "fp32"
+    tf32: bool | None = None
     channels_last: bool = True
     compile: bool = False
     accumulate: int = 1

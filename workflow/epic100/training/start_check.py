@@ -15,7 +15,8 @@ from mmengine.model import BaseModel
 
 from epic100.base.errors import EpicError
 from epic100.model.device_loss import keep_loss_on_device
-from epic100.training.device import autocast, compile_backbone
+from epic100.training.config_file import custom_hooks
+from epic100.training.device import autocast, compile_backbone, use_tf32
 from epic100.training.plan import TrainingPlan
 from epic100.training.weights import Fit, fit_weights
 
@@ -52,6 +53,7 @@ def check_start(plan: TrainingPlan) -> StartCheck:
         EpicError: The batch does not fit into the GPU's memory, the weights to start from are of
             another model, or the list of segments is empty.
     """
+    _as_the_runner_will(plan)
     samples, load_seconds = _load(plan)
     model = MODELS.build(plan.config.model)
     keep_loss_on_device(model)
@@ -68,6 +70,14 @@ def check_start(plan: TrainingPlan) -> StartCheck:
         parameters=sum(p.numel() for p in model.parameters()), memory=memory,
         shape=tuple(samples[0]["inputs"].shape), weights=weights,
     )  # fmt: skip
+
+
+def _as_the_runner_will(plan: TrainingPlan) -> None:
+    """Set how the GPU computes, which the Runner and its hooks do only later."""
+    torch.backends.cudnn.benchmark = bool(plan.config.get("env_cfg", {}).get("cudnn_benchmark"))
+    for hook in custom_hooks(plan.config):
+        if hook["type"] == "Tf32Hook":
+            use_tf32(hook["allowed"])
 
 
 def _load(plan: TrainingPlan) -> tuple[list[dict[str, Any]], float]:

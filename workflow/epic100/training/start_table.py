@@ -6,6 +6,7 @@ import pandas as pd
 import torch
 
 from epic100.base.machine import usable_cores
+from epic100.training.device import tf32_text
 from epic100.training.plan import TrainingPlan
 from epic100.training.start_check import StartCheck
 
@@ -180,7 +181,14 @@ def _device_text(check: StartCheck) -> str:
     else:
         name = f"CPU, {plan.placement.processes} x {torch.get_num_threads()} threads"
     layout = ["channels-last"] if plan.channels_last else []
-    return ", ".join([name, plan.dtype, *layout, *(["compiled"] if plan.compiled else [])])
+    precision = [plan.dtype] if plan.placement.device == "cpu" else precision_words(plan.dtype)
+    return ", ".join([name, *precision, *layout, *(["compiled"] if plan.compiled else [])])
+
+
+def precision_words(dtype: str) -> list[str]:
+    """What a GPU computes in, and whether cuDNN tries its algorithms for each shape first."""
+    tried = ["cudnn.benchmark"] if torch.backends.cudnn.benchmark else []
+    return [dtype, tf32_text(), *tried]
 
 
 def _duration(seconds: float) -> str:
