@@ -4,8 +4,9 @@ import pytest
 from mmengine.config import Config
 
 from epic100.base.errors import EpicError
+from epic100.training import plan as plan_module
 from epic100.training.device import Placement
-from epic100.training.plan import Off, plan_run
+from epic100.training.plan import Off, batches_ahead, plan_run
 from epic100.training.settings import TrainSettings
 
 LIST = "a.MP4 0 9 1 1 a_0\na.MP4 9 18 1 1 a_1\n"
@@ -15,7 +16,7 @@ LIST = "a.MP4 0 9 1 1 a_0\na.MP4 9 18 1 1 a_1\n"
 def plan(tmp_path):
     """A plan for settings, some processes and a val list."""
 
-    def planned(processes=1, val=LIST, **settings):
+    def planned(processes=1, val=LIST, device="cpu", **settings):
         (tmp_path / "val.txt").write_text(val)
         loader = {"batch_size": 8, "dataset": {"ann_file": str(tmp_path / "val.txt")}}
         config = Config({
@@ -26,7 +27,7 @@ def plan(tmp_path):
         })  # fmt: skip
         before = config.to_dict()
         made = plan_run(
-            config, TrainSettings("x.py", **settings), Placement("cpu", processes), work_dir="w",
+            config, TrainSettings("x.py", **settings), Placement(device, processes), work_dir="w",
             classes=(4, 5),
         )  # fmt: skip
         assert config.to_dict() == before
@@ -63,6 +64,19 @@ def test_autocast_is_off_on_a_cpu_and_the_plan_lists_it(plan):
     assert [str(off) for off in made.off] == [
         "precision bf16 is off: MMEngine's autocast needs a GPU; fp32 instead"
     ]
+
+
+def test_on_a_gpu_workers_fill_the_cores_and_prepare_a_bounded_number_of_clips(plan, monkeypatch):
+    monkeypatch.setattr(plan_module, "usable_cores", lambda: 36)
+    loader = plan(device="cuda", processes=2).config.train_dataloader
+    assert (loader.num_workers, loader.persistent_workers, loader.prefetch_factor) == (17, True, 2)
+    assert loader.pin_memory and loader.collate_fn.type == "collate_in_one"
+    assert plan(device="cuda", workers=3).config.train_dataloader.get("num_workers") is None
+    asked = {"train_dataloader.num_workers": 5}
+    assert plan(device="cuda", options=asked).config.val_dataloader.num_workers == 35
+    assert plan(device="cuda", options=asked).config.train_dataloader.get("num_workers") is None
+    assert plan().config.train_dataloader.get("num_workers") is None  # on a CPU as the config says
+    assert batches_ahead(17, 32) == 2 and batches_ahead(17, 128) == 1  # 2 GB
 
 
 def test_channels_last_can_be_switched_off(plan):

@@ -1,12 +1,16 @@
 import re
 import signal
 
+import numpy as np
 import pandas as pd
 import pytest
+from mmaction.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer, MessageHub
 
 from epic100.base import progress
 from epic100.training.epoch_table import COLUMNS
-from epic100.training.telemetry import epoch_line, loader_advice
+from epic100.training.telemetry import KEPT, epoch_line, loader_advice
 from support.small_runs import copy_results, end_of, run, said, signal_at, start, work_dir
 
 
@@ -94,6 +98,24 @@ def test_each_epoch_is_a_row_and_figures_stand_where_it_was_validated(lab, tmp_p
     lines = pd.read_json(log, lines=True)
     means = lines[lines["step"].isin([4, 8, 12]) & lines["loss"].notna()]["loss"]
     assert rows["loss"].tolist() == pytest.approx(means.tolist(), abs=1e-4)
+
+
+@HOOKS.register_module()
+class OldHook(Hook):
+    """Makes a run as old as one after 200,000 iterations."""
+
+    def before_train(self, runner):
+        for name in ("loss", "lr", "time", "data_time", "top1_acc"):
+            old = HistoryBuffer(np.zeros(200_000), np.ones(200_000))
+            runner.message_hub.log_scalars[f"train/{name}"] = old
+
+
+def test_what_a_long_run_logged_is_not_copied_for_ever(lab, tmp_path):
+    old = {"default_hooks.old": {"type": "OldHook"}}
+    run(lab, copy_results(lab, tmp_path), old, epochs=1)
+    logged = MessageHub.get_current_instance().log_scalars
+    assert len(logged["train/loss"].data[0]) == KEPT  # 14 ms a figure of 630,000 values
+    assert max(len(buffer.data[0]) for buffer in logged.values()) <= KEPT
 
 
 def test_a_slow_loader_is_told_with_its_figures_and_what_would_help():

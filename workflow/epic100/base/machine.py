@@ -36,6 +36,16 @@ def usable_cores(cgroup: Path = CGROUP) -> int:
     return max(1, math.floor(min(cores, _quota(cgroup))))
 
 
+def workers_for(cores: int, processes: int) -> int:
+    """Loader processes that fill a node: all cores of a process but the one it computes with.
+
+    Args:
+        cores: Cores that all processes on this machine share.
+        processes: Training or predicting processes on this machine.
+    """
+    return max(1, cores // processes - 1)
+
+
 def _quota(cgroup: Path) -> float:
     """Cores' worth of time that the cgroup may use; `cpu.max` is `quota period` or `max period`."""
     try:

@@ -4,6 +4,7 @@ No clip is cut out beforehand: a sample is a stretch of frames of a whole video,
 pipeline decodes only those it wants.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from mmaction.registry import DATASETS
 
 from epic100.base.errors import EpicError
 from epic100.clips.broken_clips import BrokenClips
+from epic100.clips.disk import PAUSES, disk_failure
 from epic100.clips.time_limit import time_limit
+from epic100.clips.transforms import OpenSegment
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import NO_LABEL, read_segments
 from epic100.video.reader import FrameError
@@ -149,8 +152,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             np.random.seed(np.random.SeedSequence(entropy).generate_state(4))
             self.broken.draw()
             try:
-                with time_limit(self.clip_seconds):
-                    sample = super().prepare_data(segment)
+                sample = self._read(segment)
             except FrameError as error:
                 self.broken.add(segment, self.narration_id, error)
                 last = error
@@ -163,6 +165,32 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         raise FrameError(
             f"{last}; and no clip of {OTHER_SEGMENTS} other segments decodes: is the disk there?"
         ) from last
+
+    def _read(self, segment: int) -> dict:
+        """Run the pipeline on a segment, again where the disk failed, with the same draws.
+
+        Raises FrameError where the clip does not decode, or the disk fails each time.
+        """
+        drawn = np.random.get_state()
+        for pause in (*PAUSES, None):
+            try:
+                with time_limit(self.clip_seconds):
+                    return super().prepare_data(segment)
+            except Exception as error:
+                reason = disk_failure(error)
+                if reason is None:
+                    raise
+                if pause is None:
+                    raise FrameError(
+                        f"{self.narration_id(segment)}: the disk failed {1 + len(PAUSES)} times, "
+                        f"with {reason}; no fault of the video"
+                    ) from error
+            for step in self.pipeline.transforms:
+                if isinstance(step, OpenSegment):
+                    step.forget()
+            time.sleep(pause)
+            np.random.set_state(drawn)
+        raise AssertionError("the last attempt returns or raises")
 
     @property
     def video_of(self) -> np.ndarray:

@@ -97,13 +97,15 @@ class OpenSegment(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Put the open reader into `results`."""
-        if self._cache is None or self._owner != os.getpid():
+        if self._owner != os.getpid():
             # A forked worker inherits open files, whose place in the file it would share with
             # others. They must not be closed here either: decord waits for threads that only the
             # parent has, and aborts.
             self._inherited = self._cache
             gc.freeze()
-            self._cache, self._owner = ReaderCache(self.keep_open, self._open), os.getpid()
+            self._cache, self._owner = None, os.getpid()
+        if self._cache is None:
+            self._cache = ReaderCache(self.keep_open, self._open)
         # A whole video by its path, as MMAction2's inference_recognizer gives it, is a segment too.
         results.setdefault("narration_id", Path(results["filename"]).stem)
         try:
@@ -114,6 +116,11 @@ class OpenSegment(BaseTransform):
         results["avg_fps"] = reader.fps
         results.setdefault("total_frames", reader.frames)
         return results
+
+    def forget(self) -> None:
+        """Let go of this process's open videos: after an I/O error a reader may go on failing."""
+        if self._owner == os.getpid():
+            self._cache = None
 
     def __repr__(self) -> str:
         return f"OpenSegment(decoder={self.decoder!r}, index_dir={self.index_dir!r})"

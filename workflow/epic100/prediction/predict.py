@@ -12,6 +12,7 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.base.gpu import gpus_to_use, look_for_gpus
+from epic100.base.machine import usable_cores, workers_for
 from epic100.base.progress import Progress
 from epic100.model.config_text import parse_config
 from epic100.model.foreign_config import test_pipeline_of
@@ -27,6 +28,8 @@ from epic100.segments.segment_list import lines_by
 
 log = logging.getLogger(__name__)
 
+WORKERS_ON_CPU = 2
+
 
 @dataclass(frozen=True)
 class PredictSettings:
@@ -35,13 +38,14 @@ class PredictSettings:
     `clips` spread evenly over each segment (None: as `views.chosen_views` says), times `crops` (1:
     centre, 3: along the long side), averaged in probability. `device`: auto, cuda or cpu. `gpus`:
     how many; None is one, if there is one, and 0 the CPU. `processes` share the videos; None is one
-    a GPU, or one. `workers`: loader processes of each.
+    a GPU, or one. `workers`: loader processes of each; None fills the cores beside a GPU, and is two
+    on a CPU.
     """
 
     clips: int | None = None
     crops: int = 1
     batch_size: int = 8
-    workers: int = 2
+    workers: int | None = None
     device: str = "auto"
     gpus: int | None = None
     processes: int | None = None
@@ -86,7 +90,7 @@ def predict(
     if todo:
         job = Job(
             str(model_path), str(segments), str(out), shards.run, video_root, index_dir,
-            clips, crops, settings.batch_size, settings.workers,
+            clips, crops, settings.batch_size, settings.workers or 0,
             device="cpu", threads=torch.get_num_threads(), videos=todo,
             modules=dict(modules or {}),
         )  # fmt: skip
@@ -143,7 +147,16 @@ def _shared(job: Job, settings: PredictSettings, gpus: int) -> list[Job]:
         shares[least][video] = job.videos[video]
         sizes[least] += len(job.videos[video][1])
     threads = max(1, job.threads // count)
+    workers = settings.workers
+    if workers is None:
+        workers = workers_for(usable_cores(), count) if gpus else WORKERS_ON_CPU
     return [
-        replace(job, videos=videos, threads=threads, device=f"cuda:{i % gpus}" if gpus else "cpu")
+        replace(
+            job,
+            videos=videos,
+            threads=threads,
+            workers=workers,
+            device=f"cuda:{i % gpus}" if gpus else "cpu",
+        )  # fmt: skip
         for i, videos in enumerate(shares)
     ]

@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
 from epic100.base.errors import EpicError
 from epic100.base.gpu import unusable
 from epic100.base.own_modules import use_modules
+from epic100.clips.collate import collate_in_one
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.model.config_text import parse_config
 from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipeline_of
@@ -51,7 +51,7 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
         _dataset(config, job, modules),
         batch_sampler=[lines for _, lines, _ in steps],
         num_workers=job.workers,
-        collate_fn=pseudo_collate,
+        collate_fn=collate_in_one,
     )
     frames = frames_of_2d(test_pipeline_of(config))  # which `_dataset` went through
     rows: list[torch.Tensor] = []

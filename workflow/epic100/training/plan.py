@@ -11,12 +11,16 @@ import pandas as pd
 from mmengine.config import Config, ConfigDict
 
 from epic100.base.errors import EpicError
+from epic100.base.machine import usable_cores, workers_for
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.segment_list import NO_LABEL
 from epic100.training.config import LOADERS, NO_VALIDATION, Changes
 from epic100.training.config_file import changed, custom_hooks, present
 from epic100.training.device import CHANNELS_LAST, Placement, autocast_refused
 from epic100.training.settings import TrainSettings
+
+# Clips that a process's workers hold ready, at 1 MB each of 13 frames of 160 pixels.
+CLIPS_AHEAD = 2048
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def plan_run(
         config,
         {
             "work_dir": str(work_dir),
-            **_loaders(config, placement),
+            **_loaders(config, settings, placement),
             **_layout(config, settings.channels_last),
             **_processes(placement),
             **(NO_VALIDATION if val is None else _evaluator(placement, classes)),
@@ -153,13 +157,29 @@ def _require_even_shares(config: Config, processes: int, parts: int) -> None:
         )
 
 
-def _loaders(config: Config, placement: Placement) -> Changes:
+def _loaders(config: Config, settings: TrainSettings, placement: Placement) -> Changes:
     changes: Changes = {}
     for name in present(config, *LOADERS):
         loader = config[name]
-        changes[f"{name}.batch_size"] = max(1, loader.batch_size // placement.processes)
+        share = max(1, loader.batch_size // placement.processes)
+        workers = loader.get("num_workers", 0)
+        chosen = settings.workers is not None or f"{name}.num_workers" in settings.options
+        if placement.device == "cuda" and not chosen:
+            workers = workers_for(usable_cores(), placement.processes)
+            changes[f"{name}.num_workers"] = workers
+            changes[f"{name}.persistent_workers"] = workers > 0
+        changes[f"{name}.batch_size"] = share
         changes[f"{name}.pin_memory"] = loader.get("pin_memory", placement.device == "cuda")
+        changes[f"{name}.collate_fn"] = loader.get("collate_fn", {"type": "collate_in_one"})
+        if workers:
+            ahead = batches_ahead(workers, share)
+            changes[f"{name}.prefetch_factor"] = loader.get("prefetch_factor", ahead)
     return changes
+
+
+def batches_ahead(workers: int, share: int) -> int:
+    """Batches of `share` segments that each worker prepares: torch's two, or one where large."""
+    return max(1, min(2, CLIPS_AHEAD // (workers * share)))
 
 
 def _layout(config: Config, channels_last: bool) -> Changes:

@@ -50,6 +50,7 @@ class VideoReader:
     ):
         self.path, self._watched = Path(path), watched
         self.index = index or build_index(path)
+        self.fps = self.index.fps  # measured over all frames: not to be done anew for each clip
         self._open()
         self._refuse_another(self.index.table)
         # A scan has refused what is too large by the config's own limit.
@@ -71,11 +72,6 @@ class VideoReader:
             raise FrameError(f"{self.path}: no video stream in this file")
         self._stream = stream
         _prepare(self._stream.codec_context)
-
-    @property
-    def fps(self) -> float:
-        """Frames a second as measured."""
-        return self.index.fps
 
     @property
     def frames(self) -> int:
