@@ -79,6 +79,14 @@ def test_on_a_gpu_workers_fill_the_cores_and_prepare_a_bounded_number_of_clips(p
     assert batches_ahead(17, 32) == 2 and batches_ahead(17, 128) == 1  # 2 GB
 
 
+def test_batch_norm_over_processes_wants_gpus_and_local_statistics_are_pooled(plan):
+    def kinds(made):
+        return [hook["type"] for hook in made.config.custom_hooks]
+
+    assert kinds(plan(processes=2)) == ["A", "PooledStatisticsHook"]
+    assert kinds(plan(processes=2, bn="frozen")) == kinds(plan()) == ["A"]
+
+
 def test_channels_last_can_be_switched_off(plan):
     assert plan().channels_last
     assert plan().config.model.type == "ChannelsLastRecognizer3D"

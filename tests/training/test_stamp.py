@@ -41,6 +41,7 @@ ANOTHER_RUN = {
     "sampling": "segment",
     "precision": "bf16",
     "tf32": True,
+    "bn": "frozen",
 }
 # ... or with one that does not: how it is loaded, computed, saved and watched.
 THE_SAME_RUN = {
@@ -53,6 +54,7 @@ THE_SAME_RUN = {
     "channels_last": False,
     "compile": True,
     "accumulate": 2,
+    "patience_minutes": 5,
 }
 
 

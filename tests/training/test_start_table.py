@@ -1,3 +1,5 @@
+import re
+
 import pandas as pd
 import pytest
 from mmengine.config import Config
@@ -70,6 +72,18 @@ def test_what_cannot_be_learned_or_was_switched_off_is_warned_of():
     ):
         assert words in text
     assert "nouns have no segment" not in text
+
+
+def test_a_small_share_of_each_process_is_a_row_and_a_warning():
+    text = described(table((0, 0), (0, 1))).text()
+    assert re.search(r"each process: 2 segments a step in 2 parts, \d+ cores, bn local", text)
+    assert (
+        "warning: BatchNorm sees 1 segments at a time on each of 2 processes; below 16 its "
+        "statistics are poor: raise `batch_size` to 64, or set `bn: sync` or `frozen`"
+    ) in text
+    synced = described(table((0, 0)), sync_bn="torch").text()
+    assert "bn sync" in synced and "BatchNorm sees" not in synced
+    assert "each process" not in described(table((0, 0)), processes=1, parts=1).text()
 
 
 def test_a_learning_rate_of_0_is_warned_of():

@@ -71,7 +71,7 @@ def predict(
     processes share, changes their last digits (by 1e-6). A split all of whose segments were dropped
     gives a file of no rows, not an error.
 
-    `modules`: the config's section of that name. `asked`: GPUs that the rule asks its scheduler for.
+    `modules`: the config's section of that name. `asked`: GPUs that the rule asks Slurm for.
     Raises EpicError where torch cannot use a GPU that was granted or asked for, or a process fails.
     """
     gpus = gpus_to_use("predict", settings.device, settings.gpus, look_for_gpus(asked))

@@ -70,6 +70,7 @@ def build_config(
             **_heads(config, settings, pairs, classes),
             **_checkpoints(config, settings),
             **_precision(settings.precision),
+            **({"sync_bn": "torch"} if settings.bn == "sync" else {}),
             "custom_hooks": [*custom_hooks(config), *_hooks(settings)],
             "randomness.seed": settings.seed,
             "load_from": settings.load_from,
@@ -221,6 +222,8 @@ def _precision(precision: str) -> Changes:
 def _hooks(settings: TrainSettings) -> list[ConfigDict]:
     """Hooks that change what is learned; they come after those of the MMEngine config."""
     hooks = []
+    if settings.bn == "frozen":
+        hooks.append(ConfigDict(type="FrozenBatchNormHook"))
     if settings.tf32 is not None:
         hooks.append(ConfigDict(type="Tf32Hook", allowed=settings.tf32))
     if settings.ema is not None:

@@ -7,6 +7,8 @@ EMAHook 50; LoggerHook 60; ParamSchedulerHook 70. Of equal numbers the default h
 PRIORITIES = {
     "SampleSeedHook": 10,  # before anything draws at random
     "Tf32Hook": 11,
+    "FrozenBatchNormHook": 12,
+    "PooledStatisticsHook": 49,  # before SyncBuffersHook
     "CompileHook": 51,
     "AccumulateHook": 52,
     "HistoryHook": 71,  # keeps the sums that the next two read

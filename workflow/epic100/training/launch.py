@@ -34,6 +34,10 @@ from epic100.training.weights import local_weights
 log = logging.getLogger(__name__)
 
 RANK = "epic100.training.rank"
+WAITED = (
+    "another process did not answer within `train: patience_minutes:` (it hangs on its disk, or "
+    "the network does)"
+)
 SAVE_SECONDS = 120  # for the others to finish a step and save, before they are killed
 MEMORY = "/dev/shm"  # node-local everywhere, which $TMPDIR may not be
 # The ranks meet through a file: without this the agent opens a port for them all the same.
@@ -138,7 +142,7 @@ def _run(config: LaunchConfig, job: dict, environment: dict[str, str]) -> None:
             with _forwarding():
                 elastic_launch(config, sys.executable)("-u", "-P", "-m", RANK, repr(job))
         except ChildFailedError as error:
-            _tell(*_root_cause(error.failures))
+            report_failure(*_root_cause(error.failures))
         except SignalException as error:
             log.error(f"stopped by {error.sigval.name}, and the processes with it")
             sys.exit(128 + error.sigval)
@@ -159,18 +163,27 @@ def _root_cause(failures: dict[int, ProcessFailure]) -> tuple[int, ProcessFailur
     return min(failures.items(), key=order)
 
 
-def _tell(rank: int, failure: ProcessFailure) -> None:
+def report_failure(rank: int, failure: ProcessFailure) -> None:
+    """End as a process did: with its own words, its exit code, or the signal that killed it."""
     message = failure.message
     if not isinstance(message, dict):
         if failure.exitcode > 0:  # it left through sys.exit and said why itself
             sys.exit(failure.exitcode)
+        why = "out of memory, or by hand"
+        if failure.exitcode == -signal.SIGABRT:
+            why = f"NCCL ends it so where {WAITED}; or CUDA or the C library failed"
         raise EpicError(
-            f"training ended, because process {rank} was killed by {failure.signal_name()} (out "
-            "of memory, or by hand); the same command goes on from the last checkpoint"
+            f"training ended, because process {rank} was killed by {failure.signal_name()} "
+            f"({why}); the same command goes on from the last checkpoint"
         )
     kind, _, words = message["message"].partition(": ")
     if error := from_last_line(words):
         raise error
+    if "imed out" in words:
+        raise EpicError(
+            f"training ended, because process {rank} found that {WAITED}; the same command goes on "
+            "from the last checkpoint"
+        )
     raise EpicError(
         f"training ended, because process {rank} failed with {kind}: {words.splitlines()[0]} (its "
         "traceback stands above); the same command goes on from the last checkpoint"

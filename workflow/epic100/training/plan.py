@@ -63,6 +63,13 @@ class TrainingPlan:
     off: tuple[Off, ...]
 
     @property
+    def bn(self) -> str:
+        """BatchNorm's statistics: local, sync or frozen."""
+        if any(hook["type"] == "FrozenBatchNormHook" for hook in custom_hooks(self.config)):
+            return "frozen"
+        return "sync" if self.config.get("sync_bn") else "local"
+
+    @property
     def batch(self) -> int:
         """Segments a step, over all processes."""
         return self.share * self.placement.processes
@@ -119,12 +126,15 @@ def plan_run(
             **_layout(config, settings.channels_last),
             **_processes(placement),
             **(NO_VALIDATION if val is None else _evaluator(placement, classes)),
-            "custom_hooks": [*custom_hooks(config), *_hooks(settings)],
+            **_batch_norm(config, placement),
+            "custom_hooks": [*custom_hooks(config), *_hooks(settings, placement)],
         },
     )
     off = [Off("validation", no_val)] if no_val else []
     if refused:
         off.append(Off(f"precision {settings.precision}", f"{refused}; fp32 instead"))
+    if config.get("sync_bn") and placement.device == "cpu":
+        off.append(Off("bn sync", "BatchNorm over processes needs GPUs; local instead"))
     return TrainingPlan(
         config=planned, placement=placement, share=planned.train_dataloader.batch_size,
         parts=settings.accumulate, dtype=planned.optim_wrapper.get("dtype", "float32"),
@@ -133,9 +143,16 @@ def plan_run(
     )  # fmt: skip
 
 
-def _hooks(settings: TrainSettings) -> list[ConfigDict]:
+def _batch_norm(config: Config, placement: Placement) -> Changes:
+    """SyncBatchNorm has no kernels for a CPU."""
+    return {"sync_bn": None} if config.get("sync_bn") and placement.device == "cpu" else {}
+
+
+def _hooks(settings: TrainSettings, placement: Placement) -> list[ConfigDict]:
     """Hooks that change how it is computed; they come after all others."""
     hooks = []
+    if placement.processes > 1 and settings.bn == "local":
+        hooks.append(ConfigDict(type="PooledStatisticsHook"))
     if settings.compile:
         hooks.append(ConfigDict(type="CompileHook"))
     if settings.accumulate > 1:

@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from epic100.model.device_loss import keep_loss_on_device
+from epic100.training.batch_norm import freeze_scales
 
 
 class QuietRunner(Runner):
@@ -24,6 +25,9 @@ class QuietRunner(Runner):
         """As MMEngine does; the loss then stays on the device."""
         built = super().build_model(model)
         keep_loss_on_device(built)
+        hooks = self.cfg.get("custom_hooks") or []
+        if any(hook["type"] == "FrozenBatchNormHook" for hook in hooks):
+            freeze_scales(built)
         return built
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import warnings
+from datetime import timedelta
 
 # Until training has a handler of its own: what asks it to save must not kill it while it starts.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -44,6 +45,7 @@ def main(job: dict) -> None:
             init_method=f"file://{store}" if store else "env://",
             rank=int(os.environ["RANK"]),
             world_size=int(os.environ["WORLD_SIZE"]),
+            timeout=timedelta(minutes=settings.patience_minutes),
         )
     try:
         train(settings, job.pop("model_path"), **job)

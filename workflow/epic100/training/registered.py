@@ -2,6 +2,7 @@
 
 import epic100.clips.registered
 import epic100.model.registered
+import epic100.training.batch_norm
 import epic100.training.checkpoint_hook
 import epic100.training.device
 import epic100.training.hooks

@@ -112,9 +112,14 @@ def train(
 
 
 def final_weights(runner: Runner) -> dict[str, Tensor]:
-    """The weights that training ends in, on the CPU: the average where one was kept."""
+    """The weights that training ends in, on the CPU: the average where one was kept.
+
+    Buffers (BatchNorm's statistics) are the model's own, which processes share at the end of an
+    epoch; the average's are of one process alone.
+    """
     model = bare(runner.model)
+    weights = model.state_dict()
     for hook in runner.hooks:
         if isinstance(hook, EMAHook):
-            model = hook.ema_model.module
-    return {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
+            weights |= dict(hook.ema_model.module.named_parameters())
+    return {key: value.detach().cpu().clone() for key, value in weights.items()}

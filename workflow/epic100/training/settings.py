@@ -54,7 +54,9 @@ class TrainSettings:
         precision: fp32, bf16 or fp16 autocast.
         tf32: Whether float32 is multiplied as TF32, in convolutions and elsewhere; None is torch's
             own way: in convolutions alone.
+        bn: BatchNorm's statistics: local (of each process), sync (over all) or frozen.
         accumulate: Parts that each batch is worked off in.
+        patience_minutes: How long a process waits for another one.
         scale_lr: Whether the learning rate follows the batch size.
         logit_adjustment: Strength of `LogitAdjustedLoss`; 0 is off.
         ema: Decay of an average of the weights, which then is the model.
@@ -82,7 +84,9 @@ class TrainSettings:
     tf32: bool | None = None
     channels_last: bool = True
     compile: bool = False
+    bn: str = "local"
     accumulate: int = 1
+    patience_minutes: float = 30
     scale_lr: bool | None = None
     label_smoothing: float | None = None
     logit_adjustment: float = 0.0

@@ -10,6 +10,7 @@ from epic100.training.device import tf32_text
 from epic100.training.plan import TrainingPlan
 from epic100.training.start_check import StartCheck
 
+FEW = 16  # segments that BatchNorm normalizes by, below which its statistics are poor
 Pairs = list[tuple[int, int, int]]
 
 HEADS_TEXT = {"pair": "", "verb_noun": "verbs and nouns, ", "both": "pairs, verbs and nouns, "}
@@ -47,6 +48,13 @@ def start_table(
     one_step = f"{check.step_seconds:.2f} s a step by a trial on this machine, as busy as it is"
     warnings = [*_pair_warnings(train, pairs, classes), *_val_warnings(plan, pairs)]
     warnings += map(str, plan.off)
+    part = plan.share // plan.parts
+    if plan.placement.processes > 1 and part < FEW and plan.bn == "local":
+        warnings.append(
+            f"BatchNorm sees {part} segments at a time on each of {plan.placement.processes} "
+            f"processes; below {FEW} its statistics are poor: raise `batch_size` to "
+            f"{FEW * plan.parts * plan.placement.processes}, or set `bn: sync` or `frozen`"
+        )
     if plan.batch > len(train):
         warnings.append(f"a batch of {plan.batch} is larger than the data: {len(train)} segments")
     if lr == 0:
@@ -63,6 +71,7 @@ def start_table(
             f"{epochs} epoch{'s' * (epochs != 1)} of {steps} steps; {_batch_text(plan)}; {rate}",
         ),
         ("device", _device_text(check)),
+        *_each_gpu(plan),
         ("loader", f"{workers} workers a process; {1000 * check.load_seconds:.0f} ms a segment"),
         ("time", f"about {_duration(epoch_seconds(check, steps) * epochs)} ({one_step})"),
         ("folder", str(config.work_dir)),
@@ -160,6 +169,16 @@ def _batch_text(plan: TrainingPlan) -> str:
     if processes * parts == 1:
         return f"batch {plan.batch}"
     return f"batch {plan.batch} = {processes} processes x {parts} parts x {plan.share // parts}"
+
+
+def _each_gpu(plan: TrainingPlan) -> list[tuple[str, str]]:
+    """What each of several processes gets."""
+    processes = plan.placement.processes
+    if processes == 1:
+        return []
+    parts = f" in {plan.parts} parts" if plan.parts > 1 else ""
+    cores = usable_cores() // processes
+    return [("each process", f"{plan.share} segments a step{parts}, {cores} cores, bn {plan.bn}")]
 
 
 def _learning_rate(plan: TrainingPlan) -> tuple[float, str]:

@@ -66,7 +66,9 @@ class EpicPairMetric(BaseMetric):
         else:
             folded = (parts["verb"].log_softmax(dim=1), parts["noun"].log_softmax(dim=1))
         for sample, verb, noun in zip(whole, *folded, strict=True):
-            self.results.append((verb, noun, int(sample["verb"]), int(sample["noun"])))
+            # Cloned, since a row takes its whole batch along when ranks swap their results.
+            rows = verb.clone(), noun.clone()
+            self.results.append((*rows, int(sample["verb"]), int(sample["noun"])))
 
     def compute_metrics(self, results: list) -> dict[str, float | None]:
         """The official overall figures over all samples."""
