@@ -111,7 +111,7 @@ def gpus_to_use(section: str, device: str, gpus: int | None, found: Gpus) -> int
         return 0
     raise EpicError(
         f"{reason}, but {seen}; expected at least {wanted}: install a torch that fits the driver "
-        f"and the GPU (docs/vsc.md), ask Slurm for enough of them, or set `{section}: device: cpu` "
+        f"and the GPU (docs/platforms.md), ask Slurm for enough of them, or set `{section}: device: cpu` "
         "to compute on the CPU"
     )
 
