@@ -92,6 +92,8 @@ def test_channels_last_can_be_switched_off(plan):
     assert plan().config.model.type == "ChannelsLastRecognizer3D"
     made = plan(channels_last=False)
     assert made.config.model.type == "Recognizer3D" and not made.channels_last
+    assert plan(channels_last=True, device="cuda").channels_last is True
+    assert plan(device="cuda").channels_last is None  # to be measured
 
 
 def test_validation_knows_the_classes_and_how_many_segments_it_takes(plan):

@@ -111,8 +111,8 @@ def gpus_to_use(section: str, device: str, gpus: int | None, found: Gpus) -> int
         return 0
     raise EpicError(
         f"{reason}, but {seen}; expected at least {wanted}: install a torch that fits the driver "
-        f"and the GPU (docs/platforms.md), ask Slurm for enough of them, or set `{section}: device: cpu` "
-        "to compute on the CPU"
+        "and the GPU (docs/platforms.md), ask Slurm for enough of them, or set "
+        f"`{section}: device: cpu` to compute on the CPU"
     )
 
 

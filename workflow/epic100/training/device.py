@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 from epic100.base.gpu import Gpus, gpus_to_use
 from epic100.training.hook_order import PRIORITIES
 
-CHANNELS_LAST = "ChannelsLastRecognizer3D"
+CHANNELS_LAST, PLAIN = "ChannelsLastRecognizer3D", "Recognizer3D"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from epic100.segments.clean_list import read_clean_list
 from epic100.segments.segment_list import NO_LABEL
 from epic100.training.config import LOADERS, NO_VALIDATION, Changes
 from epic100.training.config_file import changed, custom_hooks, present
-from epic100.training.device import CHANNELS_LAST, Placement, autocast_refused
+from epic100.training.device import CHANNELS_LAST, PLAIN, Placement, autocast_refused
 from epic100.training.settings import TrainSettings
 
 # Clips that a process's workers hold ready, at 1 MB each of 13 frames of 160 pixels.
@@ -44,7 +44,8 @@ class TrainingPlan:
         share: Segments a step of one process.
         parts: What each share is split into, one after the other.
         dtype: What is computed in, by torch's name.
-        channels_last: Whether the backbone is laid out channels-last.
+        channels_last: Whether the backbone is laid out channels-last; None where the start check
+            is to measure it.
         compiled: Whether the backbone is compiled.
         ema: Decay of the average of the weights, or None.
         val: The val list; None where training runs without validation.
@@ -56,7 +57,7 @@ class TrainingPlan:
     share: int
     parts: int
     dtype: str
-    channels_last: bool
+    channels_last: bool | None
     compiled: bool
     ema: float | None
     val: pd.DataFrame | None
@@ -80,6 +81,12 @@ class TrainingPlan:
         if self.val is None:
             return 0
         return min(self.config.val_dataloader.dataset.get("part") or len(self.val), len(self.val))
+
+    def with_layout(self, channels_last: bool) -> "TrainingPlan":
+        """The same plan with the backbone laid out this way."""
+        kind = CHANNELS_LAST if channels_last else PLAIN
+        config = changed(self.config, {"model.type": kind})
+        return replace(self, config=config, channels_last=channels_last)
 
     def without_compile(self, why: str) -> "TrainingPlan":
         """The same plan without compilation, which `why` says failed."""
@@ -123,7 +130,6 @@ def plan_run(
         {
             "work_dir": str(work_dir),
             **_loaders(config, settings, placement),
-            **_layout(config, settings.channels_last),
             **_processes(placement),
             **(NO_VALIDATION if val is None else _evaluator(placement, classes)),
             **_batch_norm(config, placement),
@@ -135,12 +141,15 @@ def plan_run(
         off.append(Off(f"precision {settings.precision}", f"{refused}; fp32 instead"))
     if config.get("sync_bn") and placement.device == "cpu":
         off.append(Off("bn sync", "BatchNorm over processes needs GPUs; local instead"))
-    return TrainingPlan(
+    plan = TrainingPlan(
         config=planned, placement=placement, share=planned.train_dataloader.batch_size,
         parts=settings.accumulate, dtype=planned.optim_wrapper.get("dtype", "float32"),
-        channels_last=planned.model.type == CHANNELS_LAST, compiled=settings.compile,
+        channels_last=_layout(config, settings, placement), compiled=settings.compile,
         ema=_average_decay(planned), val=val, off=tuple(off),
     )  # fmt: skip
+    if plan.channels_last is False and config.model.type == CHANNELS_LAST:
+        return plan.with_layout(False)
+    return plan  # a model of another type keeps it
 
 
 def _batch_norm(config: Config, placement: Placement) -> Changes:
@@ -199,9 +208,13 @@ def batches_ahead(workers: int, share: int) -> int:
     return max(1, min(2, CLIPS_AHEAD // (workers * share)))
 
 
-def _layout(config: Config, channels_last: bool) -> Changes:
-    other = config.model.type == CHANNELS_LAST and not channels_last
-    return {"model.type": "Recognizer3D"} if other else {}
+def _layout(config: Config, settings: TrainSettings, placement: Placement) -> bool | None:
+    """The layout of the backbone; None where it is to be measured."""
+    if config.model.type != CHANNELS_LAST:
+        return False
+    if settings.channels_last is None and placement.device == "cuda":
+        return None
+    return settings.channels_last is not False
 
 
 def _processes(placement: Placement) -> Changes:

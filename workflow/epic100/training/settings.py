@@ -54,6 +54,8 @@ class TrainSettings:
         precision: fp32, bf16 or fp16 autocast.
         tf32: Whether float32 is multiplied as TF32, in convolutions and elsewhere; None is torch's
             own way: in convolutions alone.
+        channels_last: Whether the backbone is laid out channels-last; None is yes on a CPU, and
+            what is faster on a GPU.
         bn: BatchNorm's statistics: local (of each process), sync (over all) or frozen.
         accumulate: Parts that each batch is worked off in.
         patience_minutes: How long a process waits for another one.
@@ -82,7 +84,7 @@ class TrainSettings:
     gpus: int | None = None
     precision: str = "fp32"
     tf32: bool | None = None
-    channels_last: bool = True
+    channels_last: bool | None = None
     compile: bool = False
     bn: str = "local"
     accumulate: int = 1

@@ -71,6 +71,7 @@ def start_table(
             f"{epochs} epoch{'s' * (epochs != 1)} of {steps} steps; {_batch_text(plan)}; {rate}",
         ),
         ("device", _device_text(check)),
+        *layout_rows(check),
         *_each_gpu(plan),
         ("loader", f"{workers} workers a process; {1000 * check.load_seconds:.0f} ms a segment"),
         ("time", f"about {_duration(epoch_seconds(check, steps) * epochs)} ({one_step})"),
@@ -169,6 +170,15 @@ def _batch_text(plan: TrainingPlan) -> str:
     if processes * parts == 1:
         return f"batch {plan.batch}"
     return f"batch {plan.batch} = {processes} processes x {parts} parts x {plan.share // parts}"
+
+
+def layout_rows(check: StartCheck) -> list[tuple[str, str]]:
+    """What was measured to choose the backbone's layout, where it was."""
+    if not check.layouts:
+        return []
+    times = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in check.layouts.items())
+    chosen = "channels-last" if check.plan.channels_last else "plain"
+    return [("layout", f"{chosen}, the faster ({times} a step); kept for this run")]
 
 
 def _each_gpu(plan: TrainingPlan) -> list[tuple[str, str]]:

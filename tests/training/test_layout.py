@@ -1,0 +1,72 @@
+"""The layout of the backbone: measured once a run, and kept."""
+
+import pytest
+import torch
+
+from epic100.base.errors import EpicError
+from epic100.training.config import build_config
+from epic100.training.device import Placement
+from epic100.training.plan import plan_run
+from epic100.training.settings import TrainSettings
+from epic100.training.start_check import check_start, kept_layout, time_layouts
+from epic100.training.start_table import layout_rows
+from support.small_runs import SMALL, copy_results, run, work_dir
+
+
+@pytest.fixture
+def planned(lab, tmp_path):
+    """A plan as a GPU gets it, but computed on this machine's CPU."""
+    results = copy_results(lab, tmp_path)
+    settings = TrainSettings("config/x3d_demo.py", batch_size=2, options=SMALL, workers=0)
+    config = build_config(settings, str(results), lab.root)
+    plan = plan_run(
+        config, settings, Placement("cuda", 1), work_dir=tmp_path / "run", classes=(97, 300)
+    )
+    assert plan.channels_last is None
+    object.__setattr__(plan, "placement", Placement("cpu", 1))
+    return plan
+
+
+def test_the_start_check_takes_the_faster_layout_and_the_run_keeps_it(planned):
+    check = check_start(planned)
+    faster = min(check.layouts, key=check.layouts.get)
+    assert set(check.layouts) == {"channels-last", "plain"}
+    assert check.plan.channels_last is (faster == "channels-last")
+    kind = check.plan.config.model.type
+    assert kind == ("ChannelsLastRecognizer3D" if check.plan.channels_last else "Recognizer3D")
+    (row,) = layout_rows(check)
+    assert row[0] == "layout" and row[1].startswith(f"{faster}, the faster (channels-last ")
+    # Another start of the same run measures nothing, whatever would be faster now.
+    kept = planned.config.work_dir + "/layout.txt"
+    for name, channels_last in (("plain", False), ("channels-last", True)):
+        with open(kept, "w") as file:
+            file.write(name + "\n")
+        again = check_start(planned)
+        assert again.plan.channels_last is channels_last and not again.layouts
+
+
+def test_both_layouts_are_timed_and_give_the_same_model(planned):
+    samples = [{"inputs": torch.zeros(1, 3, 13, 32, 32, dtype=torch.uint8), "data_samples": s}
+               for s in [_sample()]]  # fmt: skip
+    times = time_layouts(planned, samples)
+    assert set(times) == {"channels-last", "plain"} and min(times.values()) > 0
+
+
+def _sample():
+    from mmaction.structures import ActionDataSample
+
+    return ActionDataSample().set_gt_label(0)
+
+
+def test_a_layout_file_with_something_else_in_it_is_refused(tmp_path):
+    assert kept_layout(tmp_path, lambda: "plain") == "plain"
+    assert kept_layout(tmp_path, lambda: pytest.fail("measured again")) == "plain"
+    (tmp_path / "layout.txt").write_text("rows")
+    with pytest.raises(EpicError, match="layout.txt: is 'rows'; expected channels-last or plain"):
+        kept_layout(tmp_path, lambda: "plain")
+
+
+def test_on_a_cpu_nothing_is_measured(lab, tmp_path):
+    results = copy_results(lab, tmp_path)
+    run(lab, results, epochs=1)
+    assert not (work_dir(results) / "layout.txt").exists()
