@@ -1,0 +1,232 @@
+"""What one GPU node does with this training: speed, memory, loader, waiting, a kill and a resume.
+
+    python benchmarks/gpu.py            # one GPU, at most ten minutes, no network, no data
+    python benchmarks/gpu.py --small    # the same on a CPU, in miniature: no figure of it counts
+
+Prints a table for docs/performance.md; the last line is one JSON object. Videos are made here
+(benchmarks/gpu_kitchen.py). A part that its time does not reach is named as not measured.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from gpu_kitchen import SOURCES, make_kitchens
+from mmaction.registry import DATASETS, MODELS
+from mmaction.structures import ActionDataSample
+from mmengine.registry import init_default_scope
+from torch.utils.data import DataLoader
+
+import epic100.mmaction  # noqa: F401
+from epic100.base.errors import EpicError
+from epic100.base.machine import usable_cores, workers_for
+from epic100.clips.collate import collate_in_one
+from epic100.model.device_loss import keep_loss_on_device
+from epic100.training.config import build_config
+from epic100.training.device import autocast, use_tf32
+from epic100.training.launch import launch
+from epic100.training.settings import TrainSettings
+
+PRECISIONS = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+LAYOUTS = {"channels-last": "ChannelsLastRecognizer3D", "plain": "Recognizer3D"}
+SECONDS = 600.0
+SMALL = {
+    "model.backbone.gamma_d": 1.0,
+    "train_dataloader.dataset.pipeline.2.short_side": [36, 40],
+    "train_dataloader.dataset.pipeline.3.size": 32,
+}
+
+
+class Bench:
+    """One run of the benchmark: where it computes, how large, and until when."""
+
+    def __init__(self, small: bool):
+        self.small = small
+        self.device = "cpu" if small else "cuda"
+        self.options: dict[str, Any] = dict(SMALL) if small else {}
+        self.size = 32 if small else 160
+        self.batches = (2,) if small else (8, 32, 128)
+        self.began = time.monotonic()
+
+    def left(self, share: float) -> bool:
+        """Whether less than this share of all the time is over."""
+        return time.monotonic() - self.began < share * SECONDS
+
+    def settings(self, **more: Any) -> TrainSettings:
+        """The real config, in this run's size."""
+        options = {**self.options, **more.pop("options", {})}
+        return TrainSettings(
+            "config/x3d_s_epic_rgb_segments.py", options=options, device=self.device, **more
+        )
+
+    def train(self, folder: Path, **more: Any) -> subprocess.Popen:
+        """Train in `folder` in a process of its own."""
+        job = {"settings": asdict(self.settings(**more)), "folder": str(folder)}
+        command = [sys.executable, __file__, "--train", json.dumps(job)]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def steps(bench: Bench, kitchen: Path) -> Iterator[dict[str, Any]]:
+    """Clips a second and GiB of each precision, layout and batch: forward, backward and update."""
+    torch.backends.cudnn.benchmark = True
+    spec = build_config(bench.settings(), str(kitchen / "results"), str(kitchen)).model
+    for layout, precision, batch in product(LAYOUTS, PRECISIONS, bench.batches):
+        row = {"layout": layout, "precision": precision, "batch": batch}
+        if not bench.left(0.6):
+            yield row | {"why_not": "out of time"}
+            continue
+        use_tf32(precision == "tf32")
+        try:
+            yield row | _steps(bench, {**spec, "type": LAYOUTS[layout]}, precision, batch)
+        except RuntimeError as error:  # out of memory, or no kernel for it
+            yield row | {"why_not": str(error).splitlines()[0][:80]}
+        finally:
+            if bench.device == "cuda":
+                torch.cuda.empty_cache()
+
+
+def _steps(bench: Bench, spec: dict[str, Any], precision: str, batch: int) -> dict[str, Any]:
+    torch.manual_seed(0)
+    model = MODELS.build(spec).to(bench.device).train()
+    keep_loss_on_device(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    scaler = torch.amp.GradScaler(bench.device, enabled=precision == "fp16")
+    shape = (1, 3, 13, bench.size, bench.size)
+    labels = [ActionDataSample().set_gt_label(0) for _ in range(batch)]
+    inputs = [torch.randint(0, 256, shape, dtype=torch.uint8) for _ in range(batch)]
+    on_gpu = bench.device == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    times: list[float] = []
+    until = time.monotonic() + (1 if bench.small else 4)
+    while len(times) < 3 or (time.monotonic() < until and len(times) < 40):
+        began = time.perf_counter()
+        data = model.data_preprocessor({"inputs": inputs, "data_samples": labels}, True)
+        with autocast(PRECISIONS[precision], bench.device):
+            losses = model(**data, mode="loss")
+        scaler.scale(model.parse_losses(losses)[0]).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        if on_gpu:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    rate = batch / float(np.median(times[2:]))
+    gib = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
+    return {"clips_s": round(rate, 1), "gib": gib and round(gib, 1)}
+
+
+def loader(bench: Bench, kitchens: dict[str, Path]) -> Iterator[dict[str, Any]]:
+    """Clips a second of the training's pipeline on all cores of this node, by source."""
+    workers = workers_for(usable_cores(), 1)
+    for source, kitchen in kitchens.items():
+        config = build_config(bench.settings(), str(kitchen / "results"), str(kitchen))
+        data = DATASETS.build(config.train_dataloader.dataset)
+        batches = iter(DataLoader(data, 8, num_workers=workers, collate_fn=collate_in_one))
+        next(batches)
+        count, began = 0, time.perf_counter()
+        for batch in batches:
+            count += len(batch["inputs"])
+            if time.perf_counter() - began > (1 if bench.small else 20):
+                break
+        rate = count / (time.perf_counter() - began)
+        yield {"source": source, "workers": workers, "clips_s": round(rate, 1)}
+
+
+def trainings(bench: Bench, kitchen: Path) -> dict[str, Any]:
+    """A real training of two epochs: its rate, its waiting, and whether it survives a kill."""
+    chosen = {"epochs": 2, "batch_size": bench.batches[min(1, len(bench.batches) - 1)],
+              "checkpoint": {"iterations": 1}}  # fmt: skip
+    process = bench.train(kitchen, **chosen)
+    while process.poll() is None and not list(kitchen.glob("results/work_dirs/*/iter_*.pth")):
+        time.sleep(0.1)
+    killed = process.poll() is None
+    if killed:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    code = bench.train(kitchen, **chosen).wait()
+    found: dict[str, Any] = {"killed": killed, "resumed_and_finished": code == 0}
+    if code == 0:
+        row = pd.read_csv(kitchen / "results/training.tsv", sep="\t").iloc[-1]
+        found |= {"clips_s": round(row["samples_per_s"], 1), "waiting": round(row["data_share"], 2)}
+    if bench.device == "cuda" and torch.cuda.device_count() > 1:
+        code = bench.train(kitchen, epochs=1, gpus=2, seed=1, batch_size=32).wait()
+        found["two_processes_over_nccl"] = code == 0
+    return found
+
+
+def train_here(job: dict[str, Any]) -> int:
+    """Train as a rule does."""
+    folder = Path(job["folder"])
+    try:
+        launch(
+            TrainSettings.from_section(job["settings"]), folder / "results/model.pth",
+            history_path=folder / "results/training.tsv", results=str(folder / "results"),
+            video_root=str(folder), num_verbs=97, num_nouns=300,
+        )  # fmt: skip
+    except EpicError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def report(found: dict[str, Any]) -> str:
+    """The tables, in Markdown."""
+    about = found["about"]
+    lines = [f"{about['device']}, torch {about['torch']}, {about['cores']} cores", ""]
+    lines += ["| layout | precision | batch | clips/s | GiB |", "|---|---|---|---|---|"]
+    for row in found["steps"]:
+        cells = [row["layout"], row["precision"], row["batch"]]
+        cells += [row.get("clips_s", row.get("why_not")), row.get("gib") or ""]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    lines += ["", "| loader | workers | clips/s |", "|---|---|---|"]
+    lines += [f"| {r['source']} | {r['workers']} | {r['clips_s']} |" for r in found["loader"]]
+    lines += ["", *(f"- {key}: {value}" for key, value in found["training"].items())]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--small", action="store_true", help="in miniature, on the CPU")
+    parser.add_argument("--train", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.train:
+        return train_here(json.loads(options.train))
+    if not options.small and not torch.cuda.is_available():
+        print("error: torch sees no GPU here; --small runs in miniature on a CPU", file=sys.stderr)
+        return 1
+    bench = Bench(options.small)
+    init_default_scope("mmaction")
+    device = "CPU, in miniature" if options.small else torch.cuda.get_device_name()
+    with tempfile.TemporaryDirectory() as name:
+        sources = dict(list(SOURCES.items())[:1]) if options.small else SOURCES
+        kitchens = make_kitchens(Path(name), sources, seconds=4 if options.small else 30)
+        first = next(iter(kitchens.values()))
+        found = {
+            "about": {"device": device, "torch": torch.__version__, "cores": usable_cores()},
+            "steps": list(steps(bench, first)),
+            "loader": list(loader(bench, kitchens)),
+            "training": trainings(bench, first),
+        }
+    found["about"]["seconds"] = round(time.monotonic() - bench.began)
+    print(report(found))
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
