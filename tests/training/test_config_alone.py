@@ -35,7 +35,7 @@ def test_the_config_trains_and_resumes_in_processes_that_know_nothing_else(lab, 
         assert done.returncode == 0, done.stderr[-3000:]
         weights.append(torch.load(tmp_path / "iter_6.pth", weights_only=True)["state_dict"])
         (tmp_path / "iter_6.pth").unlink()  # as if it had been killed in the second epoch
-    assert "resuming from" in done.stdout
+    assert "resumed epoch: 1, iter: " in done.stdout + done.stderr
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 

@@ -11,15 +11,19 @@ from epic100.training.settings import TrainSettings
 
 def test_the_hooks_of_a_training_are_called_in_the_order_that_is_written_down(lab, tmp_path):
     init_default_scope("mmaction")
-    settings = TrainSettings("config/x3d_demo.py", ema=0.9, accumulate=2, compile=True)
+    settings = TrainSettings(
+        "config/x3d_demo.py", ema=0.9, accumulate=2, compile=True, tf32=True, bn="frozen"
+    )
     config = build_config(settings, lab.results, lab.root)
     place = Placement("cpu", 1)
     plan = plan_run(config, settings, place, work_dir=tmp_path, classes=(97, 300))
     names = [type(hook).__name__ for hook in Runner.from_cfg(plan.config).hooks]
     assert names == [
-        "RuntimeInfoHook", "SampleSeedHook", "IterTimerHook", "DistSamplerSeedHook",
+        "RuntimeInfoHook", "SampleSeedHook", "Tf32Hook", "FrozenBatchNormHook", "IterTimerHook", "DistSamplerSeedHook",
         "SyncBuffersHook", "EMAHook", "CompileHook", "AccumulateHook", "LoggerHook",
         "ParamSchedulerHook", "HistoryHook", "LoaderShareHook", "ProgressHook",
         "SafeCheckpointHook",
     ]  # fmt: skip
-    assert [name for name in names if name in PRIORITIES] == list(PRIORITIES)
+    alone = "PooledStatisticsHook"  # of several processes; before SyncBuffersHook's 50
+    assert PRIORITIES[alone] == 49 and list(PRIORITIES.values()) == sorted(PRIORITIES.values())
+    assert [name for name in names if name in PRIORITIES] == [n for n in PRIORITIES if n != alone]

@@ -2,7 +2,10 @@
 
 import pytest
 import torch
+from mmaction.structures import ActionDataSample
+from mmengine.registry import init_default_scope
 
+import epic100.training.registered  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.training.config import build_config
 from epic100.training.device import Placement
@@ -16,6 +19,7 @@ from support.small_runs import SMALL, copy_results, run, work_dir
 @pytest.fixture
 def planned(lab, tmp_path):
     """A plan as a GPU gets it, but computed on this machine's CPU."""
+    init_default_scope("mmaction")
     results = copy_results(lab, tmp_path)
     settings = TrainSettings("config/x3d_demo.py", batch_size=2, options=SMALL, workers=0)
     config = build_config(settings, str(results), lab.root)
@@ -46,16 +50,10 @@ def test_the_start_check_takes_the_faster_layout_and_the_run_keeps_it(planned):
 
 
 def test_both_layouts_are_timed_and_give_the_same_model(planned):
-    samples = [{"inputs": torch.zeros(1, 3, 13, 32, 32, dtype=torch.uint8), "data_samples": s}
-               for s in [_sample()]]  # fmt: skip
-    times = time_layouts(planned, samples)
+    inputs = torch.zeros(1, 3, 13, 32, 32, dtype=torch.uint8)
+    label = ActionDataSample().set_gt_label(0)
+    times = time_layouts(planned, [{"inputs": inputs, "data_samples": label}])
     assert set(times) == {"channels-last", "plain"} and min(times.values()) > 0
-
-
-def _sample():
-    from mmaction.structures import ActionDataSample
-
-    return ActionDataSample().set_gt_label(0)
 
 
 def test_a_layout_file_with_something_else_in_it_is_refused(tmp_path):
