@@ -19,6 +19,9 @@ QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--seconds-between-st
          "--latency-wait", "10")  # fmt: skip
 
 
+REAL = "profiles/vsc"
+
+
 class Call:
     """One call of Snakemake with the real profile. Use it in a `with`: it never outlives that."""
 
@@ -29,13 +32,14 @@ class Call:
         *arguments: str,
         env: dict[str, str] | None = None,
         program: Sequence[str] = ("-m", "snakemake"),
-        profile: str = "profiles/vsc",
+        profile: str = REAL,
         cwd: Path = ROOT,
     ):
         self.rig, self.folder = rig, folder
         self.log = folder / f"call-{time.monotonic_ns()}.log"
         self.started = datetime.now().isoformat().replace(":", "")  # as Snakemake names its logs
-        command = [sys.executable, *program, *arguments, "--profile", stand_in_profile(folder, cwd, profile),
+        profile = stand_in_profile(folder, cwd, profile)
+        command = [sys.executable, *program, *arguments, "--profile", profile,
                    "--directory", str(folder), "--configfile", str(folder / "config.yaml"),
                    *QUICK]  # fmt: skip
         settings = {"EPIC100_ACCOUNT": ACCOUNT, "EPIC100_SUBMIT_RETRY_SECONDS": "2"}
@@ -106,7 +110,8 @@ def stand_in_profile(folder: Path, cwd: Path, profile: str) -> str:
     """The profile. For a config with `device: cpu` a copy that asks for a GPU all the same, as
     nodes with the rig's stand-ins for GPUs require."""
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    if not any(config.get(rule, {}).get("device") == "cpu" for rule in ("train", "predict")):
+    chosen = any(config.get(rule, {}).get("device") == "cpu" for rule in ("train", "predict"))
+    if profile != REAL or not chosen:
         return profile
     real = (cwd / profile / "config.yaml").read_text()
     for rule in ("train", "predict"):

@@ -19,7 +19,8 @@ def test_the_hooks_of_a_training_are_called_in_the_order_that_is_written_down(la
     plan = plan_run(config, settings, place, work_dir=tmp_path, classes=(97, 300))
     names = [type(hook).__name__ for hook in Runner.from_cfg(plan.config).hooks]
     assert names == [
-        "RuntimeInfoHook", "SampleSeedHook", "Tf32Hook", "FrozenBatchNormHook", "IterTimerHook", "DistSamplerSeedHook",
+        "RuntimeInfoHook", "SampleSeedHook", "Tf32Hook", "FrozenBatchNormHook", "IterTimerHook",
+        "DistSamplerSeedHook",
         "SyncBuffersHook", "EMAHook", "CompileHook", "AccumulateHook", "LoggerHook",
         "ParamSchedulerHook", "HistoryHook", "LoaderShareHook", "ProgressHook",
         "SafeCheckpointHook",

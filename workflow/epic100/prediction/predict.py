@@ -38,8 +38,8 @@ class PredictSettings:
     `clips` spread evenly over each segment (None: as `views.chosen_views` says), times `crops` (1:
     centre, 3: along the long side), averaged in probability. `device`: auto, cuda or cpu. `gpus`:
     how many; None is one, if there is one, and 0 the CPU. `processes` share the videos; None is one
-    a GPU, or one. `workers`: loader processes of each; None fills the cores beside a GPU, and is two
-    on a CPU.
+    a GPU, or one. `workers`: loader processes of each; None fills the cores beside a GPU, and
+    is two on a CPU.
     """
 
     clips: int | None = None
