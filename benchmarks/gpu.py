@@ -63,7 +63,7 @@ class Bench:
 
     def left(self, share: float) -> bool:
         """Whether less than this share of all the time is over."""
-        return time.monotonic() - self.began < share * SECONDS
+        return self.small or time.monotonic() - self.began < share * SECONDS
 
     def settings(self, **more: Any) -> TrainSettings:
         """The real config, in this run's size."""
@@ -126,7 +126,7 @@ def _steps(bench: Bench, spec: dict[str, Any], precision: str, batch: int) -> di
         times.append(time.perf_counter() - began)
     rate = batch / float(np.median(times[2:]))
     gib = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
-    return {"clips_s": round(rate, 1), "gib": gib and round(gib, 1)}
+    return {"clips_s": round(rate, 3 if bench.small else 1), "gib": gib and round(gib, 1)}
 
 
 def loader(bench: Bench, kitchens: dict[str, Path]) -> Iterator[dict[str, Any]]:
@@ -143,7 +143,11 @@ def loader(bench: Bench, kitchens: dict[str, Path]) -> Iterator[dict[str, Any]]:
             if time.perf_counter() - began > (1 if bench.small else 20):
                 break
         rate = count / (time.perf_counter() - began)
-        yield {"source": source, "workers": workers, "clips_s": round(rate, 1)}
+        yield {
+            "source": source,
+            "workers": workers,
+            "clips_s": round(rate, 3 if bench.small else 1),
+        }
 
 
 def trainings(bench: Bench, kitchen: Path) -> dict[str, Any]:
