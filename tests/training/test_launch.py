@@ -20,7 +20,6 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from epic100.base.errors import EpicError
 from epic100.model.model_file import load_model
-from epic100.training.checkpoints import checkpoints
 from epic100.training.launch import RANK, launch, report_failure
 from epic100.training.settings import TrainSettings
 from support import small_runs
@@ -108,39 +107,6 @@ def test_a_signal_to_the_launcher_saves_and_what_goes_on_ends_as_plain_torchrun_
     start(lab, results, gpus=2, **often)
     ends = [load_model(folder / "model.pth").state_dict for folder in (results, straight)]
     assert small_runs.same(*ends)
-
-
-def test_an_average_of_the_weights_has_the_statistics_of_all_processes(lab, results):
-    """It had those of the first: 39 of 117 tensors were equal."""
-    start(lab, results, gpus=2, ema=0.5, epochs=1)
-    weights = load_model(results / "model.pth").state_dict
-    (work_dir,) = (results / "work_dirs").iterdir()
-    state = torch.load(checkpoints(work_dir)[0], weights_only=True)
-    first, second = (own["buffers"] for own in state["rank_states"])
-    for name, value in first.items():
-        assert torch.equal(value, second[name]) and torch.equal(value, weights[name]), name
-    averaged = state["state_dict"]["backbone.conv1_s.conv.weight"]
-    assert torch.equal(weights["backbone.conv1_s.conv.weight"], averaged)
-
-
-def test_a_process_that_hangs_is_waited_for_so_long_and_no_longer(lab, results):
-    stopped = []
-
-    def stop():
-        while not list(results.glob("work_dirs/*/*.pth")):
-            time.sleep(0.1)
-        stopped.append(next(r for r in ranks() if r.environ()["RANK"] == "1"))
-        stopped[0].suspend()
-        time.sleep(15)
-        stopped[0].resume()  # so that it can be ended
-
-    thread = threading.Thread(target=stop, daemon=True)
-    thread.start()
-    words = r"did not answer within `train: patience_minutes:` .*goes on from the last"
-    with pytest.raises(EpicError, match=words):
-        start(lab, results, gpus=2, epochs=1000, patience_minutes=0.1)
-    thread.join(20)
-    assert stopped and not ranks()
 
 
 def test_an_abort_is_named_as_nccl_s_way_to_end_what_waits():
