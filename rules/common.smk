@@ -20,8 +20,10 @@ if importlib.util.find_spec("epic100") is None:
     sys.path.append(str(LIBRARY))
 
 from epic100.base.config import complete_config, gpus_to_ask
+from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT, existing_path
 from epic100.download.receipts import Receipts
+from epic100.download.weights import check_weights, probe, start_weights
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.video.on_disk import on_disk_lines
 from epic100.video.sheet import participants_of, read_sheet
@@ -184,3 +186,46 @@ def exported_split(kind):
     for the first and the test board for the second, where the config has a test CSV."""
     board = "test" if kind == "zip" and "test" in ANNOTATIONS else "val"
     return CONFIG["export"]["split"] or board
+
+
+# The weights that training starts from. A call that trains nothing needs none.
+try:
+    WEIGHTS = start_weights(CONFIG["train"], existing_path(CONFIG["train"]["config"], HERE))
+    WEIGHTS_FAULT = ""
+except EpicError as error:
+    WEIGHTS, WEIGHTS_FAULT = None, str(error)
+WEIGHTS_TEXT = WEIGHTS.path if WEIGHTS else "random weights"
+
+
+def weights_to_train_from(wildcards):
+    """The file that the rule train starts from, if any."""
+    if WEIGHTS_FAULT:
+        raise WorkflowError(WEIGHTS_FAULT)
+    return [WEIGHTS.path] if WEIGHTS else []
+
+
+def refuse_unreachable_weights():
+    """Raise where this run will train and its weights are not the right ones or not to be had."""
+    jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    try:
+        if "weights" in jobs:
+            probe(WEIGHTS)
+        elif "train" in jobs and WEIGHTS:
+            check_weights(WEIGHTS)
+    except EpicError as error:
+        raise WorkflowError(str(error)) from error
+
+
+# Keys that are newer than trainings to be kept: at these values they are as if they were not there.
+NEW_KEYS = {"heads": "pair", "sampling": None}
+
+
+def settings_of_training(section):
+    """The section without what `input.weights` says: a file's path alone starts no training anew."""
+    about_weights = ("load_from", "load_from_sha256", "from_scratch")
+    kept = {
+        key: value
+        for key, value in section.items()
+        if key not in about_weights and (key not in NEW_KEYS or value != NEW_KEYS[key])
+    }
+    return kept | {"load_from": None}

@@ -3,20 +3,6 @@ removes the outputs of a job that fails, and a long run must outlive its failure
 
 from epic100.segments.pairs import pairs_path
 
-# Keys that are newer than trainings to be kept: at these values they are as if they were not there.
-NEW_KEYS = {"heads": "pair", "sampling": None}
-
-
-def settings_of_training(section):
-    """The section without what `input.weights` says: a file's path alone starts no training anew."""
-    about_weights = ("load_from", "load_from_sha256", "from_scratch")
-    kept = {
-        key: value
-        for key, value in section.items()
-        if key not in about_weights and (key not in NEW_KEYS or value != NEW_KEYS[key])
-    }
-    return kept | {"load_from": None}
-
 
 rule train:
     input:

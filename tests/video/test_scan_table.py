@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from epic100.base.errors import EpicError
+from epic100.base.errors import DiskError, EpicError
 from epic100.video.scan_table import COLUMNS, ScanRow, read_scan_table, write_scan_table
 
 HEADER = "\t".join(COLUMNS) + "\n"
@@ -111,6 +111,6 @@ def test_rows_that_fail_midway_leave_the_old_table(tmp_path):
 
     path = tmp_path / "P01.tsv"
     path.write_text(HEADER + ROW)
-    with pytest.raises(OSError):
+    with pytest.raises(DiskError, match="P01.tsv: not written: the disk is gone"):
         write_scan_table(rows(), path)
     assert path.read_text() == HEADER + ROW and list(tmp_path.iterdir()) == [path]

@@ -53,7 +53,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
                 f"{target}: not written: {reason.strerror}; make room and run again, what is "
                 "finished is kept"
             ) from error
-        raise DiskError(f"{target}: not written: {reason.strerror}") from error
+        raise DiskError(f"{target}: not written: {reason.strerror or reason}") from error
     finally:
         if temporary is not None:
             with suppress(OSError):
