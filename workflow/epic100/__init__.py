@@ -1,4 +1,4 @@
-"""The library behind the workflow: plain functions and classes, no Snakemake in them."""
+"""The library behind the workflow: plain functions and classes, independent of Snakemake."""
 
 import os
 

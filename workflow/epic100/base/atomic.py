@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all."""
+"""Atomic writes: an output file appears complete or not at all."""
 
 import errno
 import fcntl
@@ -12,26 +12,35 @@ from pathlib import Path
 
 from epic100.base.errors import DiskError, EpicError
 
-# What the kernel says where no more can be written: disk, quota and limit of a file's size.
+# Errors when no more can be written: disk full, quota reached, file size limit reached.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LINKED = "a link or a pipe; expected a plain file; see who put it there, then remove it"
 
 
 class DiskFullError(DiskError):
-    """Disk, quota or limit of a file's size is reached; names the file not written."""
+    """The disk, the quota or the file size limit is full. The message names the unwritten file."""
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, renamed to it on success and removed on failure.
+    """Yield a temporary path beside `path`; rename it on success, remove it on failure.
 
-    It is a new, empty file with a name that nobody can know before: in a folder that others write
-    to, a link of theirs under that name would send the output to a file of its owner's. The name
-    keeps the suffix, since writers (PyAV, torch) choose a format by it. The file is on the disk
-    before it gets its name, and its name before this returns: a power cut leaves the old file or
-    the new one. What a killed process left behind for the same `path` is removed.
-    Raises DiskFullError where the disk or the quota is full and DiskError for what else the system
-    refuses; the file they name is the outermost.
+    The temporary file is new, empty and has a random name. A predictable name would be unsafe in a
+    folder that others can write to: they could place a link there and redirect the output. The
+    suffix is kept, because writers (PyAV, torch) choose the format by it. The file is synced to
+    disk before the rename, and the folder is synced before this returns. After a power cut, either
+    the old file or the new one is there. Files left behind by a killed process for the same `path`
+    are removed.
+
+    Args:
+        path: The final path. Missing parent folders are created.
+
+    Yields:
+        The temporary path to write to.
+
+    Raises:
+        DiskFullError: The disk or the quota is full. In nested calls it names the outermost file.
+        DiskError: The system refuses the write for another reason.
     """
     target = Path(path)
     temporary, handle = None, None
@@ -63,22 +72,22 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _new_beside(target: Path) -> tuple[Path, int]:
-    """A new file and a descriptor that holds a lock on it: a sign that its writer lives."""
+    """Create a new file and lock it. The lock shows that the writer is still running."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     while True:
         temporary = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.tmp{target.suffix}")
         handle = os.open(temporary, flags, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks, on which nothing is taken for left behind
+        except OSError:  # a file system without locks: leftovers are never removed there
             return temporary, handle
         if os.fstat(handle).st_nlink:
             return temporary, handle
-        os.close(handle)  # removed by another writer, before it was locked
+        os.close(handle)  # another writer removed it before it was locked
 
 
 def _remove_left(target: Path, own: Path) -> None:
-    """Remove temporary files of `target` that nobody holds a lock on."""
+    """Remove temporary files of `target` that no process holds a lock on."""
     left = re.compile(
         rf"\.{re.escape(target.stem)}\.[0-9a-f]+\.tmp{re.escape(target.suffix)}", re.ASCII
     )
@@ -99,9 +108,9 @@ def _remove_unlocked(path: Path) -> None:
 
 
 def _refusal(error: BaseException, ours: tuple[Path | None, ...]) -> OSError | None:
-    """The system's own error behind `error`, where it is one of writing this file.
+    """Return the system error behind `error` if it concerns writing this file, else None.
 
-    torch raises a RuntimeError of its own over that of a full disk.
+    torch raises its own RuntimeError on top of the system's "disk full" error.
     """
     if type(error).__module__ == "builtins" and isinstance(error, OSError):
         named = error.filename is None or any(os.fspath(error.filename) == str(p) for p in ours)
@@ -116,22 +125,29 @@ def _refusal(error: BaseException, ours: tuple[Path | None, ...]) -> OSError | N
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file or a folder is on the disk."""
+    """Flush a file or a folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not known for folders everywhere
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some systems cannot sync folders
             raise
     finally:
         os.close(handle)
 
 
 def open_plain(path: str | os.PathLike, flags: int) -> int:
-    """Open a plain file under a name that others can guess; returns its descriptor.
+    """Open a plain file whose name others can guess.
 
-    `flags` as of os.open; a file that is not there is made. Raises EpicError where a link or a pipe
-    has the name, since what is written would go elsewhere.
+    Args:
+        path: The file. It is created if it does not exist.
+        flags: As for `os.open`.
+
+    Returns:
+        The file descriptor.
+
+    Raises:
+        EpicError: The name is a link or a pipe, so the data would be written somewhere else.
     """
     try:
         handle = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)

@@ -1,4 +1,4 @@
-"""The workflow's config: checked against its JSON schema, defaults put in."""
+"""The workflow's config: validated against its JSON schema and completed with defaults."""
 
 import copy
 import difflib
@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator, validators
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT
 
-# JSON takes 1.0 for an integer, Python's range() and torch do not.
+# JSON Schema accepts 1.0 as an integer; Python's range() and torch do not.
 Strict = validators.extend(
     Draft202012Validator,
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
@@ -25,11 +25,21 @@ DEFAULT = "config/config.yaml"
 
 
 def complete_config(config: dict) -> dict:
-    """A copy of `config` with the schema's defaults. Raises EpicError that names the wrong key."""
+    """Validate a config and fill in the schema's defaults.
+
+    Args:
+        config: The config; it is not changed.
+
+    Returns:
+        A complete copy.
+
+    Raises:
+        EpicError: The config does not match the schema. The message names the key.
+    """
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     errors = sorted(Strict(schema).iter_errors(config), key=lambda e: [str(p) for p in e.path])
     if errors:
-        # The schema reports each missing key of a section, with the same words.
+        # The schema reports each missing key of a section with the same message.
         words = dict.fromkeys(_words(error) for error in errors)
         raise EpicError("config: " + "; ".join(words))
     filled = copy.deepcopy(config)
@@ -40,10 +50,20 @@ def complete_config(config: dict) -> dict:
 def layered_config(
     overlays: Sequence[str | os.PathLike], directory: str | os.PathLike = ""
 ) -> dict:
-    """What Snakemake would take in `directory` with these `--configfile`s: config/config.yaml,
-    there or else as it ships, and over it each overlay, key by key; checked and complete.
+    """Build the config that Snakemake would use in `directory` with these `--configfile`s.
 
-    Raises EpicError for a file that is not there or is not YAML, and as `complete_config` does.
+    The base is `config/config.yaml` of the folder, or the shipped one if the folder has none. The
+    overlays are merged into it key by key, in order.
+
+    Args:
+        overlays: Paths of further config files.
+        directory: The working folder of the run.
+
+    Returns:
+        The validated, complete config.
+
+    Raises:
+        EpicError: A file is missing or is not YAML, or the config does not match the schema.
     """
     own = Path(directory) / DEFAULT
     config: dict = {}
@@ -53,7 +73,11 @@ def layered_config(
 
 
 def read_layer(path: str | os.PathLike) -> dict:
-    """One config file, unchecked. Raises EpicError where it is not YAML with keys."""
+    """Read one config file without validating it.
+
+    Raises:
+        EpicError: The file cannot be read, or is not YAML with keys.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -78,8 +102,14 @@ def _merge(config: dict, over: dict) -> None:
 
 
 def gpus_to_ask(section: dict) -> int:
-    """GPUs that a job asks its scheduler for: `gpus` of the config's section `train` or `predict`,
-    one where that is null."""
+    """Number of GPUs that a job requests from its scheduler.
+
+    Args:
+        section: The section `train` or `predict` of the config.
+
+    Returns:
+        0 on the CPU, else `gpus`, or 1 if `gpus` is null.
+    """
     if section.get("device") == "cpu":
         return 0
     return 1 if section["gpus"] is None else section["gpus"]

@@ -1,13 +1,13 @@
-"""The one exception that users meet, and how it comes from one process to another."""
+"""The errors that users see, and how an error passes from one process to another."""
 
-SIGN = "error: "  # begins the last line of a process that ends with an EpicError
+SIGN = "error: "  # prefix of the last line of a process that ends with an EpicError
 
 
 class EpicError(ValueError):
-    """Bad input, told in one message: file, line or id, what was expected, what to do.
+    """Bad input. One message names the file, line or id, what was expected and what to do.
 
-    It keeps its message and class when it is pickled, and through torch's data loader, which makes
-    an error of the same class out of the text of a worker's whole traceback.
+    Message and class survive pickling. They also survive torch's data loader, which builds an error
+    of the same class from the full traceback text of a worker.
     """
 
     def __init__(self, message: object) -> None:
@@ -16,14 +16,14 @@ class EpicError(ValueError):
 
 
 class DiskError(EpicError):
-    """The disk fails or is full: no property of what was read or should be written."""
+    """The disk failed or is full. The data read or written is not at fault."""
 
 
 def last_line(error: EpicError) -> str:
-    """The line that a process ends with on this error, for people and for `from_last_line`."""
+    """The last line that a process prints for this error. `from_last_line` parses it."""
     return SIGN + str(error)
 
 
 def from_last_line(line: str) -> EpicError | None:
-    """The error that another process ended with, or None where its last line is another one."""
+    """The error that another process ended with, or None if its last line is not an error."""
     return EpicError(line.removeprefix(SIGN)) if line.startswith(SIGN) else None

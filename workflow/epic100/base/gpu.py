@@ -1,7 +1,7 @@
-"""Which GPUs this process may use, and whether it must: a GPU that is paid for is used.
+"""Which GPUs this process may use, and whether it must use one: a paid GPU must not stay idle.
 
-torch sees no GPU where its driver is too old or its build has no CUDA, and reports none of it. A
-job that then trained on the CPU would look like one that is slow.
+torch sees no GPU if the driver is too old or if torch was built without CUDA, and it reports
+neither. A job that then trained on the CPU would only look slow.
 """
 
 import functools
@@ -17,15 +17,18 @@ from epic100.base.errors import EpicError
 
 log = logging.getLogger(__name__)
 
-NONE = ("", "-1", "NoDevFiles")  # the last is what older Slurm writes for a job without GPUs
+NONE = ("", "-1", "NoDevFiles")  # older Slurm writes the last one for a job without GPUs
 GRANTS = ("SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES")
 
 
 def granted_gpus(environment: Mapping[str, str]) -> str | None:
-    """What says that this process was given a GPU, as words; None where nothing does.
+    """Find evidence that this process was granted a GPU.
 
     Args:
-        environment: Its variables. Slurm sets `SLURM_JOB_GPUS` in a job that has GPUs.
+        environment: Environment variables. Slurm sets `SLURM_JOB_GPUS` in a job that has GPUs.
+
+    Returns:
+        The evidence as text for messages, or None if there is none.
     """
     for name in GRANTS:
         value = environment.get(name, "").strip()
@@ -35,7 +38,7 @@ def granted_gpus(environment: Mapping[str, str]) -> str | None:
 
 
 def unusable(device: str = "cuda") -> str | None:
-    """Torch's own reason why it cannot compute on a GPU; None where it can."""
+    """Torch's own reason why it cannot compute on a GPU (first line only), or None if it can."""
     try:
         torch.ones(1, device=device).add(1).item()
     except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
@@ -46,14 +49,14 @@ def unusable(device: str = "cuda") -> str | None:
 
 @dataclass(frozen=True)
 class Gpus:
-    """GPUs of this process.
+    """The GPUs of this process.
 
-    Args:
-        visible: How many torch sees.
-        granted: What says that the job has one, as words; None where nothing does.
+    Attributes:
+        visible: Number of GPUs that torch sees.
+        granted: Evidence that the job was granted one, as text for messages, or None.
         nodes: Whether the machine has device files of GPUs.
-        why_not: Torch's reason why it cannot compute on the first one. It starts CUDA, so it is
-            asked for only where it matters.
+        why_not: Returns torch's reason why it cannot compute on the first GPU, or None. The call
+            starts CUDA, so it is made only when the answer matters.
     """
 
     visible: int
@@ -63,12 +66,11 @@ class Gpus:
 
 
 def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -> Gpus:
-    """The GPUs of this process.
+    """Find the GPUs of this process.
 
     Args:
-        asked: GPUs that the rule asks its scheduler for (its resource `gpu`). It counts in a
-            Slurm job.
-        environment: Its variables.
+        asked: Number of GPUs that the rule requests (its resource `gpu`). Used in a Slurm job only.
+        environment: Environment variables.
     """
     granted = granted_gpus(environment)
     if granted is None and asked and "SLURM_JOB_ID" in environment:
@@ -80,16 +82,20 @@ def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -
 
 
 def gpus_to_use(section: str, device: str, gpus: int | None, found: Gpus) -> int:
-    """How many GPUs a section of the config computes on; 0 is the CPU.
+    """How many GPUs a section of the config computes on.
 
     Args:
         section: `train` or `predict`, for messages.
         device: Its key `device`: auto, cuda or cpu.
-        gpus: Its key `gpus`; None is one GPU where there is one.
+        gpus: Its key `gpus`. None means one GPU if there is one.
         found: The GPUs of this process.
 
+    Returns:
+        Number of GPUs; 0 means the CPU.
+
     Raises:
-        EpicError: A GPU was granted or asked for, and torch cannot use it.
+        EpicError: A GPU was granted or requested but torch cannot use it, or the two keys
+            contradict each other.
     """
     if device == "cuda" and gpus == 0:
         raise EpicError(

@@ -1,7 +1,7 @@
-"""Where the library's records go: the terminal and, line by line, the log of a rule.
+"""Where the library's log records go: the terminal and, line by line, the log file of a rule.
 
-Modules report through `logging.getLogger(__name__)`. A rule's script opens `rule_log`; a process
-that a rule starts calls `log_to_stdout`, and the rule passes its lines on.
+Modules report through `logging.getLogger(__name__)`. A rule's script opens `rule_log`. A process
+started by a rule calls `log_to_stdout`, and the rule passes its lines on.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from epic100.base.errors import SIGN, EpicError
 
-# `log.info(text, extra=FILE_ONLY)`: for the log alone, since the terminal shows it another way.
+# `log.info(text, extra=FILE_ONLY)` goes to the log file only; the terminal shows it another way.
 FILE_ONLY = {"file_only": True}
 
 log = logging.getLogger(__name__)
@@ -26,11 +26,18 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Send records to stderr and to the rule's log; end in one clear line on an EpicError.
+    """Send records to stderr and to the rule's log; end with one clear line on an EpicError.
 
-    Appends, since a retry must not wipe what the attempt before it reported. What other libraries
-    print, and what torchrun passes on from its processes, goes the same way. stdout stays empty: it
-    belongs to whoever asked for it (`--dag`).
+    The log is appended to, so that a retry keeps what the attempt before it reported. Output that
+    other libraries print, and output that torchrun forwards from its processes, takes the same
+    path. stdout stays empty for commands that print to it (`--dag`).
+
+    Args:
+        path: The rule's log file.
+
+    Raises:
+        SystemExit: Code 1 after an EpicError or OSError, code 130 after Ctrl-C. The error has been
+            logged.
     """
     terminal, file = _Terminal(sys.stderr), _File(path)
     file.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()}")
@@ -53,7 +60,7 @@ def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
         )
         sys.exit(1)
     except Exception:
-        file.write(traceback.format_exc().rstrip())  # Python itself shows it on stderr
+        file.write(traceback.format_exc().rstrip())  # Python itself prints it to stderr
         raise
     finally:
         printed.finish()
@@ -63,12 +70,12 @@ def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def log_to_stdout() -> None:
-    """Send records to stdout, for a process whose lines another one passes on."""
+    """Send records to stdout, for a process whose output another process forwards."""
     _add(_Terminal(sys.stdout))
 
 
 def _add(*handlers: logging.Handler) -> None:
-    """To the root, where warnings of other libraries arrive too."""
+    """Add handlers to the root logger, which also receives warnings of other libraries."""
     logging.getLogger("epic100").setLevel(logging.INFO)
     for handler in handlers:
         handler.setFormatter(_Format())
@@ -76,7 +83,7 @@ def _add(*handlers: logging.Handler) -> None:
 
 
 class _Format(logging.Formatter):
-    """The message alone; warnings and errors begin with what they are."""
+    """The plain message; warnings and errors get a prefix."""
 
     def format(self, record: logging.LogRecord) -> str:
         prefix = {logging.WARNING: "WARNING: ", logging.ERROR: SIGN}.get(record.levelno, "")
@@ -84,8 +91,10 @@ class _Format(logging.Formatter):
 
 
 class _Terminal(logging.StreamHandler[TextIO]):
-    """Whole lines, so that those of jobs side by side do not mix; the bar of `Progress` is drawn on
-    the real stderr and moves down for them."""
+    """Writes whole lines, so that the lines of parallel jobs do not mix.
+
+    The bar of `Progress` is drawn on the real stderr and moves down for each line.
+    """
 
     def __init__(self, stream: TextIO):
         super().__init__(stream)
@@ -93,17 +102,17 @@ class _Terminal(logging.StreamHandler[TextIO]):
         self.addFilter(lambda record: not hasattr(record, "file_only"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        # A loader's worker has no bar and must not wait for one.
+        # A data loader worker has no bar and must not wait for its lock.
         ours = os.getpid() == self._pid
         with tqdm.external_write_mode(file=sys.__stderr__) if ours else contextlib.nullcontext():
             super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Nothing: a terminal that is gone stops no work."""
+        """Do nothing: a closed terminal must not stop the work."""
 
 
 class _File(logging.Handler):
-    """Appends to a rule's log, unbuffered: a forked worker has nothing to write a second time."""
+    """Appends to a rule's log, unbuffered, so that a forked worker cannot write a line twice."""
 
     def __init__(self, path: str | os.PathLike[str]):
         super().__init__()
@@ -116,7 +125,7 @@ class _File(logging.Handler):
         self.write(self.format(record))
 
     def write(self, line: str) -> None:
-        """One whole line. Where the disk takes none, the terminal alone shows it."""
+        """Write one whole line. If the disk refuses it, only the terminal shows it."""
         with contextlib.suppress(OSError):
             os.write(self._file, f"{line}\n".encode(errors="backslashreplace"))
 
@@ -127,7 +136,7 @@ class _File(logging.Handler):
 
 
 class _Printed(io.TextIOBase):
-    """In place of stdout and stderr: what is printed becomes records, whole lines at once."""
+    """Replaces stdout and stderr: printed text becomes log records, in whole lines."""
 
     def __init__(self, stream: TextIO):
         self._stream, self._begun = stream, ""
@@ -139,7 +148,7 @@ class _Printed(io.TextIOBase):
         return len(text)
 
     def finish(self) -> None:
-        """Report what no line's end came after."""
+        """Log a last line that has no newline."""
         if self._begun:
             log.info(self._begun)
 

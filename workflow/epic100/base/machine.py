@@ -1,6 +1,6 @@
-"""What this process may use of its machine, with a fallback and a message where a system differs.
+"""What this process may use of its machine, with a fallback and a note where systems differ.
 
-Linux has affinity, limits on other processes and the sender of a signal; macOS has none of the
+Linux has CPU affinity, limits on other processes and the sender of a signal. macOS has none of the
 three. All uses of them go through this module.
 """
 
@@ -17,16 +17,16 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def usable_cores(cgroup: Path = CGROUP) -> int:
-    """Cores that this process was given: by affinity, and by the quota of its cgroup.
+    """Number of cores that this process was given, by affinity and by the quota of its cgroup.
 
-    Slurm binds a job to its cores (affinity), containers get a share of time (quota). The number
-    of the machine's cores counts only where neither can be asked for.
+    Slurm binds a job to its cores (affinity). Containers limit CPU time (quota). The machine's core
+    count is used only if the system has neither.
 
     Args:
-        cgroup: where the cgroup (version 2) of this process is mounted.
+        cgroup: Where the cgroup (version 2) of this process is mounted.
 
     Returns:
-        At least 1; a quota of 2.5 cores counts as 2.
+        At least 1. A quota of 2.5 cores counts as 2.
     """
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
@@ -37,17 +37,17 @@ def usable_cores(cgroup: Path = CGROUP) -> int:
 
 
 def workers_for(cores: int, processes: int) -> int:
-    """Loader processes that fill a node: all cores of a process but the one it computes with.
+    """Number of loader processes that use all cores of a process except the one it computes on.
 
     Args:
         cores: Cores that all processes on this machine share.
-        processes: Training or predicting processes on this machine.
+        processes: Training or prediction processes on this machine.
     """
     return max(1, cores // processes - 1)
 
 
 def _quota(cgroup: Path) -> float:
-    """Cores' worth of time that the cgroup may use; `cpu.max` is `quota period` or `max period`."""
+    """CPU quota of the cgroup in cores; `cpu.max` is `quota period` or `max period`."""
     try:
         quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
         return math.inf if quota == "max" else int(quota) / int(period)
@@ -56,11 +56,11 @@ def _quota(cgroup: Path) -> float:
 
 
 def limit_process(pid: int, wanted: Mapping[int, int]) -> None:
-    """Limit another process of ours; the system's own hard limits may be lower, and then hold.
+    """Set resource limits of another process of this user. Lower hard limits of the system win.
 
     Args:
-        pid: the process. It may have ended already, or have become another user's.
-        wanted: limits by kind (`resource.RLIMIT_...`).
+        pid: The process. It may have ended already, or its pid may belong to another user by now.
+        wanted: Limits by kind (`resource.RLIMIT_...`).
     """
     if not hasattr(resource, "prlimit"):
         note("this system sets no limits on other processes: decoders may take any memory")
@@ -75,7 +75,7 @@ def limit_process(pid: int, wanted: Mapping[int, int]) -> None:
 def wait_for_signal_of(sender: int, number: signal.Signals) -> None:
     """Wait until `sender` sends this signal, which the calling thread has blocked.
 
-    Where the system does not say who sent a signal, the first one ends the wait.
+    If the system does not report who sent a signal, the first one ends the wait.
     """
     if not hasattr(signal, "sigwaitinfo"):
         signal.sigwait({number})
@@ -86,5 +86,5 @@ def wait_for_signal_of(sender: int, number: signal.Signals) -> None:
 
 @functools.cache
 def note(words: str, tell: Callable[[str], None] = print) -> None:
-    """Say something about this system once a process."""
+    """Report a fact about this system, once per process."""
     tell(f"note: {words}")

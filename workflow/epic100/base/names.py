@@ -1,22 +1,22 @@
-"""Names, addresses and digests that come from other people's files: what they may consist of.
+"""Allowed characters of names, URLs and digests that come from other people's files.
 
 Ids become file names, Snakemake wildcards and parts of the command line that the Slurm executor
-gives to a shell; urls are shown in a browser. So an id is a plain name, and a url has no character
-that a shell line or a page would take for its own.
+passes to a shell. URLs are shown in a browser. So an id is a plain name, and a URL has no character
+with a special meaning in a shell or an HTML page.
 """
 
 import re
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 NAME_WORDS = "a name of up to 100 letters, digits, _ and - that begins with a letter or digit"
-# RFC 3986 without user names and the apostrophe; other characters of an address are written %XX.
+# RFC 3986 without user names and the apostrophe; all other characters must be written as %XX.
 URL = re.compile(
     r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
     r"([/?#][A-Za-z0-9._~:/?#@!$&()*+,;=%-]*)?"
 )
 URL_WORDS = "http:// or https://, a host and a path, without spaces, quotes or brackets"
 MD5 = re.compile(r"[0-9A-Fa-f]{32}")
-LONGEST_NUMBER = 18  # digits that fit into 63 bits
+LONGEST_NUMBER = 18  # digits; always fits into 63 bits
 
 
 def is_name(text: str) -> bool:
@@ -25,18 +25,21 @@ def is_name(text: str) -> bool:
 
 
 def is_url(text: str) -> bool:
-    """Whether `text` is an address that this workflow fetches from."""
+    """Whether `text` is a URL that this workflow may download from (at most 2000 characters)."""
     return len(text) <= 2000 and URL.fullmatch(text) is not None
 
 
 def whole_number(text: str) -> int | None:
-    """The number that `text` writes in ASCII digits; None for anything else, or above 63 bits."""
+    """Parse a number of 1 to 18 ASCII digits; None for anything else."""
     return int(text) if re.fullmatch(rf"[0-9]{{1,{LONGEST_NUMBER}}}", text) else None
 
 
 def printable(text: str) -> str:
-    """`text` for a terminal, a log or a picture: control characters, and those that turn the
-    direction of writing, are shown as escapes; line ends and tabs stay."""
+    """Make `text` safe for a terminal, a log or a figure.
+
+    Control characters and characters that change the writing direction become escapes. Newlines and
+    tabs stay.
+    """
     if text.isprintable():
         return text
     return "".join(

@@ -1,7 +1,8 @@
-"""Modules of the user's own, with models and pipeline steps: imported because the config says so.
+"""The user's own modules with models and pipeline steps, imported because the config names them.
 
-Processes start without the working folder on their path, where others may put a file, and no model
-file decides what is imported. So a folder and names of modules come from `modules:` in the config.
+Processes start without the working folder on their import path, because others may put files there.
+A model file never decides what is imported. So the folder and the module names come from `modules:`
+in the config.
 """
 
 import importlib
@@ -14,24 +15,24 @@ from epic100.base.errors import EpicError
 
 
 def use_modules(modules: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Put `modules["folder"]` on the import path and import `modules["imports"]`, in their order.
+    """Put `modules["folder"]` on the import path and import `modules["imports"]` in order.
 
     Args:
-        modules: The config's section `modules:`; None is neither.
+        modules: The section `modules:` of the config; None means no folder and no imports.
 
     Returns:
-        The names of the modules.
+        The names of the imported modules.
 
     Raises:
-        EpicError: A module that is not there or that fails.
+        EpicError: A module is missing or its import fails.
     """
     section = modules or {}
     if folder := section.get("folder"):
-        sys.path.append(os.path.abspath(folder))  # last: it must not stand in for anything else
+        sys.path.append(os.path.abspath(folder))  # last: it must not hide any other module
     for name in section.get("imports", ()):
         try:
             importlib.import_module(name)
-        except Exception as error:  # a module is a program, and fails as programs do
+        except Exception as error:  # a module is code, so any error is possible
             raise EpicError(
                 f"config: `modules: imports:` names {name}, which cannot be imported "
                 f"({type(error).__name__}: {error}); expected a module in `modules: folder:` "

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, and plain lines elsewhere."""
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
 import logging
 import sys
@@ -9,16 +9,20 @@ from tqdm import tqdm
 from epic100.base.log import FILE_ONLY
 
 PLAIN_SECONDS = 10.0
-tqdm.monitor_interval = 0  # its thread could hold a lock while a loader's worker is forked
+tqdm.monitor_interval = 0  # its thread could hold a lock when a loader worker is forked
 
 log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Progress of long work: a bar on a terminal; elsewhere, and in the rule's log, plain lines.
+    """Progress of long work: a bar on a terminal; plain lines elsewhere and in the rule's log.
 
-    A line comes every 10 s. `total` and `update` count `unit`; rate and time left are worked out
-    from them.
+    A line is logged every 10 s, with the rate and the time left.
+
+    Args:
+        label: Name of the work.
+        total: Amount of work in `unit`.
+        unit: What is counted, such as "frames".
     """
 
     def __init__(self, label: str, total: float, unit: str):
@@ -43,7 +47,7 @@ class Progress:
             log.info(self.line(note), extra=None if self._bar is None else FILE_ONLY)
 
     def line(self, note: str = "") -> str:
-        """The state in words: done, rate and time left."""
+        """The current state as text: amount done, rate and time left."""
         spent = max(time.monotonic() - self._started, 1e-9)
         rate = self.done / spent
         left = tqdm.format_interval(max(self.total - self.done, 0) / rate) if rate else "?"
@@ -51,7 +55,7 @@ class Progress:
         return f"{text}, {left} left{', ' + note if note else ''}"
 
     def close(self) -> None:
-        """Take the bar away and report the total in one line."""
+        """Remove the bar and log the total in one line."""
         if self._bar is not None:
             self._bar.close()
         spent = time.monotonic() - self._started

@@ -1,4 +1,4 @@
-"""Tables of text with a header, tab- or comma-separated: one reader, one set of errors."""
+"""Text tables with a header, tab- or comma-separated: one reader, one set of errors."""
 
 import csv
 import os
@@ -13,11 +13,21 @@ LARGEST = 2**28  # bytes; the largest official CSV has 2**23
 def read_table(
     path: str | os.PathLike, columns: Sequence[str], *, about: str, delimiter: str = "\t"
 ) -> list[tuple[int, dict[str, str]]]:
-    """Rows as (line of the file where the row begins, text by column), blank lines left out.
+    """Read a table as rows of text; blank lines are skipped.
 
-    `columns` must be in the header; more may be. Fields that lack at a row's end are "". `about`
-    says in errors what the file is and where it comes from. Raises EpicError naming file and line:
-    no such file, not UTF-8, quotes that do not close, a column missing or twice, too many fields.
+    Args:
+        path: The file, UTF-8, with or without a byte order mark.
+        columns: Columns that the header must have. More are allowed.
+        about: What the file is and where it comes from, for errors.
+        delimiter: Separator of fields.
+
+    Returns:
+        Per row: the line of the file where it begins, and its text by column. Fields missing at
+        the end of a row are "".
+
+    Raises:
+        EpicError: No such file, not UTF-8, unclosed quotes, a missing or duplicate column, or too
+            many fields. The message names file and line.
     """
     path = Path(path)
     if not path.is_file():
@@ -26,7 +36,7 @@ def read_table(
     refuse_large(path, about)
     rows = []
     try:
-        # -sig: spreadsheets put a byte order mark first, which would become part of a name.
+        # -sig: spreadsheets write a byte order mark, which would become part of a column name.
         with path.open(encoding="utf-8-sig", newline="") as handle:
             reader, line = csv.reader(handle, delimiter=delimiter, strict=True), 1
             header = next(reader, [])
@@ -50,7 +60,7 @@ def read_table(
 
 
 def refuse_large(path: Path, about: str) -> None:
-    """Raise EpicError where `path` is larger than any table of this field."""
+    """Raise EpicError if `path` is larger than any table of this field (256 MiB)."""
     size = path.stat().st_size
     if size > LARGEST:
         raise EpicError(

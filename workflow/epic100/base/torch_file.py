@@ -1,9 +1,9 @@
-"""Tensor files: one way to write them whole, one way to read them without trusting them.
+"""Tensor files: one way to write them atomically, one way to read them without trusting them.
 
-Such a file is what `torch.save` makes: a zip with a pickle of the structure and a member for each
-storage, or one of torch's formats before 1.6. `torch.load(weights_only=True)` runs no code of it,
-but it looks neither at checksums nor at whether a storage is as large as the pickle says. Both are
-checked here first, and no tensor claims more values than a file of its size can hold.
+`torch.save` writes a zip with a pickle of the structure and one member per storage. Before torch
+1.6 it wrote other formats. `torch.load(weights_only=True)` runs no code of the file. But it checks
+neither the checksums nor whether a storage is as large as the pickle claims. This module checks
+both first, and refuses tensors with more values than a file of this size can hold.
 """
 
 import errno
@@ -20,9 +20,9 @@ import torch
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 
-ZIP = b"PK\x03\x04"  # torch looks at these bytes alone to tell its formats apart
-SPREAD, SPARE = 4, 64 * 2**20  # values may take so many times the file's bytes, and so many more
-CONTAINER = 64  # bytes that a list or dict counts for, so that nested ones come to an end
+ZIP = b"PK\x03\x04"  # torch tells its formats apart by these bytes only
+SPREAD, SPARE = 4, 64 * 2**20  # values may take SPREAD times the file's bytes plus SPARE bytes
+CONTAINER = 64  # bytes counted per list or dict, so that nested ones also reach the limit
 ITEM_BYTES = {
     **dict.fromkeys(("Untyped", "Byte", "Char", "Bool", "QInt8", "QUInt8"), 1),
     **dict.fromkeys(("QUInt4x2", "QUInt2x4"), 1),
@@ -34,18 +34,18 @@ ITEM_BYTES = {
 
 
 class BrokenFile(EpicError):
-    """A file that can be read, but is not a whole file of tensors and plain Python."""
+    """A file that can be read but is not a complete file of tensors and plain Python objects."""
 
 
 def pack(content: Any) -> memoryview:
-    """The bytes of a tensor file: the same for the same content, whatever the file's name."""
-    buffer = io.BytesIO()  # given a path, torch.save puts its (temporary) name inside the file
+    """The bytes of a tensor file. They depend on the content only, not on the file's name."""
+    buffer = io.BytesIO()  # given a path, torch.save writes its (temporary) name into the file
     torch.save(content, buffer)
     return buffer.getbuffer()
 
 
 def write_tensors(content: Any, path: str | os.PathLike) -> None:
-    """Write tensors and plain Python to `path`, whole or not at all."""
+    """Write tensors and plain Python objects to `path` atomically."""
     data = pack(content)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
@@ -61,34 +61,34 @@ def read_tensors(
     allow_pickle: bool = False,
     code_remedy: str = "",
 ) -> Any:
-    """Read a tensor file to the CPU without running code of it.
+    """Read a tensor file to the CPU without running code from it.
 
     Args:
         path: The file.
         what: What was expected, for the error: "not {what} (why); {remedy}".
         remedy: What to do, for the error.
-        most: Bytes that the values of all tensors may take; None is in proportion to the file.
-        drop_objects: Put something empty in the place of objects that only code can load, instead
-            of refusing the file.
-        allow_pickle: Load such objects, which runs code of the file.
-        code_remedy: What to do about a file with such objects, if that is another thing.
+        most: Limit for the values of all tensors, in bytes. None: in proportion to the file size.
+        drop_objects: Replace objects that only code can load by empty ones, instead of refusing
+            the file.
+        allow_pickle: Load such objects. This runs code from the file.
+        code_remedy: What to do about a file with such objects, if that differs from `remedy`.
 
     Returns:
         What was saved.
 
     Raises:
-        BrokenFile: Cut short, altered, not a tensor file, with code in it, or with tensors of more
-            values than it can hold.
-        EpicError: No such file, or one that the disk or too little memory keeps from being read,
-            which says nothing about the file.
+        BrokenFile: The file is truncated, altered, not a tensor file, contains code, or has tensors
+            with more values than it can hold.
+        EpicError: The file is missing, or cannot be read because of the disk or too little memory.
+            The file itself may be fine.
     """
     try:
         with open(path, "rb") as file:
             return _load(file, most, drop_objects, allow_pickle)
     except FileNotFoundError as error:
         raise EpicError(f"{path}: no such file; {remedy}") from error
-    except Exception as error:  # torch and zipfile raise many kinds for a file that is not theirs
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a seek of a broken zip
+    except Exception as error:  # torch and zipfile raise many kinds of errors for a wrong file
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a seek in a broken zip
             raise EpicError(f"{path}: cannot be read: {error.strerror or error}") from error
         if _lacks_memory(error):
             size = os.path.getsize(path) / 2**20
@@ -102,9 +102,9 @@ def read_tensors(
 
 
 def named_tensors(content: Any) -> dict[str, torch.Tensor]:
-    """The tensors of a state_dict, alone or in a checkpoint, by name.
+    """The tensors of a state_dict, plain or inside a checkpoint, by name.
 
-    The `module.` that a distributed training puts before each name is taken off.
+    The prefix `module.` that distributed training adds to each name is removed.
     """
     state = content.get("state_dict", content) if isinstance(content, dict) else {}
     return {
@@ -115,9 +115,13 @@ def named_tensors(content: Any) -> dict[str, torch.Tensor]:
 
 
 def tensor_bytes(content: Any, most: float = float("inf")) -> int:
-    """Bytes of the values of all tensors in lists, tuples and dicts; counts no further than `most`.
+    """Total bytes of the tensor values in lists, tuples and dicts.
 
-    A tensor counts with all its values, even where a stride of 0 lets them share a few bytes.
+    Every value of a tensor counts, even if a stride of 0 lets values share memory.
+
+    Args:
+        content: Nested lists, tuples and dicts.
+        most: Counting stops once the total exceeds this.
     """
     total, left = 0, [content]
     while left and total <= most:
@@ -131,11 +135,11 @@ def tensor_bytes(content: Any, most: float = float("inf")) -> int:
 
 
 class _Fault(Exception):
-    """What is wrong with a file, in words of our own."""
+    """What is wrong with a file, as text for users."""
 
 
 class _Nothing:
-    """Stands in the place of an object of a foreign class: takes all, keeps and runs nothing."""
+    """Replaces an object of a foreign class: accepts all calls, stores nothing, runs nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "_Nothing":
         return super().__new__(cls)
@@ -153,7 +157,7 @@ class _Nothing:
 
 
 class _Zeros(_Nothing):
-    """Stands in the place of bytearray, which makes as many zeros as it is asked for."""
+    """Replaces bytearray, which would allocate as many zeros as the file asks for."""
 
     def __init__(self, *args: Any) -> None:
         if any(isinstance(arg, int) for arg in args):
@@ -161,12 +165,13 @@ class _Zeros(_Nothing):
 
 
 class _Claims(pickle._Unpickler):
-    """Goes through a pickle without making anything of it: bytes of each storage, as it claims.
+    """Walks through a pickle without building objects; collects the size each storage claims.
 
-    In Python, since the unpickler in C takes all memory for one operation (LONG_BINPUT).
+    It uses the Python unpickler, because a single operation (LONG_BINPUT) can make the C unpickler
+    take all memory.
     """
 
-    # Without the operation that makes as many zeros as a file asks for; torch does not know it.
+    # BYTEARRAY8 is removed: it allocates as many zeros as a file asks for, and torch never uses it.
     dispatch = {k: v for k, v in pickle._Unpickler.dispatch.items() if k != pickle.BYTEARRAY8[0]}
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -178,7 +183,7 @@ class _Claims(pickle._Unpickler):
         return _Zeros if name == "bytearray" else type(name, (_Nothing,), {})
 
     def persistent_load(self, pid: Any) -> Any:
-        """Note a storage; `pid` as torch writes it: ("storage", class, key, location, items)."""
+        """Record a storage; torch writes `pid` as ("storage", class, key, location, items)."""
         _, kind, key, _, count = pid
         size = ITEM_BYTES[kind.__name__.removesuffix("Storage")] * count
         self.bytes[key] = max(size, self.bytes.get(key, 0))
@@ -206,8 +211,10 @@ def _from_start(file: IO[bytes]) -> IO[bytes]:
 
 
 def _check_zip(file: IO[bytes], size: int) -> None:
-    """Raise _Fault where members are damaged, or are not as torch.save writes and torch.load
-    believes them to be."""
+    """Raise _Fault if members are damaged or differ from what torch.save writes.
+
+    torch.load trusts members to be as torch.save writes them.
+    """
     if not zipfile.is_zipfile(file):
         raise _Fault("cut short, its end is missing")
     with zipfile.ZipFile(file) as archive:
@@ -238,7 +245,7 @@ def _lacks_memory(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> tuple[str, bool]:
-    """(what is wrong, in one short clause; whether it is that only code loads what is in there)."""
+    """Return what is wrong as a short clause, and whether the file needs code to be loaded."""
     if isinstance(error, _Fault):
         return str(error), False
     if isinstance(error, ModuleNotFoundError):
