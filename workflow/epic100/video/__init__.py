@@ -1,1 +1,1 @@
-"""One video: its row in the sheet, its exact frames, the state that a scan found."""
+"""One video: its row in the sheet, its exact frames, and the state that a scan found."""

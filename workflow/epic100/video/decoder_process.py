@@ -1,16 +1,16 @@
-"""Run a decoder on one file as a process that may take so much and no more.
+"""Run a decoder on one file, in a process with limits on time and memory.
 
-What a file does to its decoder is told apart from what the machine does to it. Reasons that it can
-come back with, each the reason of an `unreadable` row:
+Faults of the file are kept apart from faults of the machine. The file is at fault in these cases;
+each text is the reason of an `unreadable` row:
 
-no progress in N s                                  it spins or waits
+no progress in N s                                  it hangs or waits
 not decoded within N s                              it is far slower than any decoder should be
 the decoder asked for more than N MiB of memory
-the decoder crashed (SIGSEGV)                       or any other signal
-the decoder failed: ...                             with what it said last
+the decoder crashed (SIGSEGV)                       or another signal
+the decoder failed: ...                             with its last line of output
 
-Not the file's, and so an error (`ProcessError`): its own disk fails or is full, it does not start,
-or somebody else ends it.
+The file is not at fault, which is an error (`ProcessError`), if the disk fails or is full, if the
+process does not start, or if something else kills it.
 """
 
 import contextlib
@@ -32,19 +32,22 @@ from epic100.video.sheet import Video
 
 POLL_SECONDS = 0.2
 IO_EXIT = 74  # EX_IOERR of sysexits.h: the process could not read or write
-# Sent by no decoder; SIGBUS where a page of a program or library cannot be read from its disk.
+# No decoder sends these. SIGBUS: a page of a program or library cannot be read from the disk.
 FOREIGN = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
 _FRAMES = re.compile(rb"^frames (\d+)\n", re.MULTILINE)
-_TAIL = 4000  # bytes of its last words
+_TAIL = 4000  # bytes of its last output that are kept
 
 
 @dataclass(frozen=True)
 class ScanLimits:
-    """What one video may take before it is given up.
+    """What one video may take before the scan gives it up.
 
-    `stall_seconds`: without a further frame. A video's total limit is `min_seconds` plus its
-    length times `seconds_per_second`. `memory_mib`: address space of the decoder (0: no limit).
-    `max_pixels` of a picture: larger ones are not decoded.
+    Attributes:
+        stall_seconds: Seconds without a new frame.
+        min_seconds: Fixed part of the time limit per video.
+        seconds_per_second: Added to the time limit per second of video.
+        memory_mib: Address space of the decoder; 0: no limit.
+        max_pixels: Largest picture in pixels; larger ones are not decoded.
     """
 
     stall_seconds: float = 60.0
@@ -54,23 +57,23 @@ class ScanLimits:
     max_pixels: int = MAX_PIXELS
 
     def total(self, video: Video) -> float:
-        """Seconds that this video may take in all."""
+        """Time limit for this video in seconds of wall-clock time."""
         return self.min_seconds + self.seconds_per_second * video.duration
 
 
 class ProcessError(EpicError):
-    """The process ended for a reason that is not the file's."""
+    """The process ended for a reason that is not the file's fault."""
 
 
 @contextlib.contextmanager
 def own_faults() -> Iterator[None]:
-    """Around all that such a process does: ends it with `IO_EXIT` where its disk is at fault."""
-    print("frames 0", flush=True)  # it has started
+    """Wrap all work of such a process: exit with `IO_EXIT` if its disk fails."""
+    print("frames 0", flush=True)  # shows that the process has started
     try:
         yield
     except (DiskError, OSError) as error:
         if type(error).__module__.startswith("av."):
-            raise  # FFmpeg's word on a file
+            raise  # FFmpeg's verdict on the file
         print(error, file=sys.stderr, flush=True)
         sys.exit(IO_EXIT)
 
@@ -81,10 +84,22 @@ def run_decoder(
     total_seconds: float,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> str:
-    """Run `command` to its end or its limits; the reason why it gave no result, or "".
+    """Run `command` until it ends or exceeds its limits.
 
-    It says `frames 0` on a line of stdout once it has started (`own_faults`) and `frames N` as it
-    goes on; only a greater N is progress. Raises ProcessError where the file is not at fault.
+    The process prints `frames 0` on a line of stdout once it has started (`own_faults`), then
+    `frames N` as it goes on. Only a greater N counts as progress.
+
+    Args:
+        command: Program and arguments.
+        limits: Limits on stalling and memory.
+        total_seconds: Limit on wall-clock time.
+        progress: Called with each new N.
+
+    Returns:
+        Why it gave no result, or "" if it succeeded.
+
+    Raises:
+        ProcessError: The process failed and the file is not at fault.
     """
     try:
         process = subprocess.Popen(
@@ -99,7 +114,7 @@ def run_decoder(
         finally:
             process.kill()
         code = process.wait()
-        # A child of its own could hold these open for ever.
+        # A child of the process could keep these open forever.
         for pipe in filter(None, (process.stdout, process.stderr)):
             pipe.close()
     if verdict or code == 0:
@@ -121,7 +136,7 @@ def run_decoder(
 
 
 def _limit(pid: int, limits: ScanLimits, total_seconds: float) -> None:
-    """Limits that hold even if nobody is left to watch; the system's own may be lower."""
+    """Set limits that hold even if this process dies. The system's own limits may be lower."""
     wanted = {resource.RLIMIT_CPU: int(total_seconds) + 60, resource.RLIMIT_CORE: 0}
     if limits.memory_mib:
         wanted[resource.RLIMIT_AS] = limits.memory_mib * 2**20
@@ -131,7 +146,7 @@ def _limit(pid: int, limits: ScanLimits, total_seconds: float) -> None:
 def _signal(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # a real-time one, without a name
+    except ValueError:  # a real-time signal without a name
         return f"signal {number}"
 
 
@@ -141,7 +156,7 @@ def _watch(
     total_seconds: float,
     progress: Callable[[int], None],
 ) -> tuple[str, bool, bytes]:
-    """("" or why it must be killed, whether it said that it started, its last words)."""
+    """Return "" or why it must be killed, whether it reported its start, and its last output."""
     begun = heard = time.monotonic()
     started = False
     frames, line, last_words = 0, b"", b""

@@ -1,22 +1,29 @@
-"""Long sequences of whole numbers that rise in small steps, kept in few bytes."""
+"""Compact storage for long sequences of integers that rise in small steps."""
 
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-BLOCK = 256  # values between two that are kept whole
+BLOCK = 256  # a full value is stored every BLOCK values
 MOST = 10**8  # values; a video of 90 fps reaches it after 300 hours
 _TYPES = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int64)
 
 
 class Deltas:
-    """int64 values [N] as steps of the smallest type that holds them; equal steps are kept once.
+    """int64 values [N], stored as steps of the smallest type that holds them.
 
-    A whole value every `BLOCK` steps makes any stretch cheap to read.
+    If all steps are equal, only one is stored. A full value every `BLOCK` steps makes any stretch
+    cheap to read.
     """
 
     def __init__(self, length: int, first: int, steps: np.ndarray):
-        """`steps` [N - 1]: from each value to the next; [1] where all are equal."""
+        """Store the values.
+
+        Args:
+            length: Number of values N.
+            first: The first value.
+            steps: [N - 1], from each value to the next; [1] if all steps are equal.
+        """
         self._length, self._steps = length, steps
         self._equal = len(steps) == 1
         if self._equal:
@@ -42,7 +49,7 @@ class Deltas:
         return int(self._steps.nbytes + self._bases.nbytes)
 
     def between(self, start: int, stop: int) -> np.ndarray:
-        """int64 values [stop - start] of the half-open stretch."""
+        """The values [start, stop) as int64 [stop - start]."""
         block = start // BLOCK
         first = int(self._bases[block])
         if self._equal:
@@ -66,18 +73,26 @@ class Deltas:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], prefix: str) -> "Deltas":
-        """Read back what `to_arrays` gave. Raises ValueError for arrays that it did not give."""
+        """Rebuild from the arrays of `to_arrays`.
+
+        Raises:
+            ValueError: `to_arrays` cannot have written these arrays.
+        """
         length, first = map(int, arrays[f"{prefix}_first"])
         steps = arrays[f"{prefix}_steps"]
         fits = length == len(steps) + 1 or length == len(steps) == 0
-        equal = len(steps) == 1 and 0 < length <= MOST  # a few bytes could claim any number
+        equal = len(steps) == 1 and 0 < length <= MOST  # a few bytes could claim any length
         if steps.ndim != 1 or steps.dtype.kind not in "iu" or not (fits or equal):
             raise ValueError(f"{len(steps)} steps of {length} values")
         return cls(length, first, steps)
 
 
 def smallest(values: np.ndarray) -> np.ndarray:
-    """The same whole numbers in the smallest type that holds them all."""
+    """The same integers in the smallest integer type that holds them all.
+
+    Raises:
+        ValueError: They do not fit into 64 bits.
+    """
     least, most = (int(values.min()), int(values.max())) if len(values) else (0, 0)
     for kind in _TYPES:
         limits = np.iinfo(kind)

@@ -1,22 +1,22 @@
-"""What several readers of videos ask FFmpeg in the same way."""
+"""FFmpeg calls that several video modules share."""
 
 import av
 from av.container import InputContainer
 
-MAX_PIXELS = 2**24  # of a picture: 5.3K has 15.9 million; a clip of 8192 x 8192 takes 2.7 GiB
+MAX_PIXELS = 2**24  # per picture: 5.3K has 15.9 million; a clip of 8192 x 8192 takes 2.7 GiB
 
 
 def picture_stream(container: InputContainer) -> av.VideoStream | None:
-    """The stream with the pictures: where there are several, FFmpeg's choice (the default one)."""
+    """The video stream; if there are several, the one that FFmpeg picks (the default one)."""
     stream = container.streams.best("video")
     return stream if isinstance(stream, av.VideoStream) else None
 
 
 def limit_pixels(stream: av.VideoStream, most: int) -> str:
-    """Let the decoder refuse pictures of more pixels than `most`.
+    """Make the decoder refuse pictures of more than `most` pixels.
 
     Returns:
-        What is wrong with the size that the file states, or "".
+        What is wrong with the picture size that the file states, or "".
     """
     context = stream.codec_context
     context.options = {**context.options, "max_pixels": str(most)}
@@ -29,5 +29,5 @@ def limit_pixels(stream: av.VideoStream, most: int) -> str:
 
 
 def error_text(error: Exception) -> str:
-    """What an error of FFmpeg says, without its number and the path."""
+    """The text of an FFmpeg error, without its number and the path."""
     return getattr(error, "strerror", None) or type(error).__name__

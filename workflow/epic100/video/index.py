@@ -1,8 +1,8 @@
-"""Which picture stands where in a video file: the table behind exact frame numbers.
+"""Which picture is where in a video file: the table behind exact frame numbers.
 
-Frame i of a file is the i-th picture of its packet list in order of presentation, edit lists
-applied, whether or not it decodes; time 0 is the first picture's time. So a frame that fails to
-decode shifts nothing behind it, and a file of variable rate is indexed through its times.
+Frame i of a file is the i-th picture of its packet list in presentation order, with edit lists
+applied, whether or not it decodes. Time 0 is the time of the first picture. So a frame that fails
+to decode does not shift later frames, and a file of variable rate is indexed by its times.
 """
 
 import contextlib
@@ -22,16 +22,19 @@ from epic100.video.packet_recorder import record_packets
 from epic100.video.packet_table import PacketTable
 from epic100.video.watched_file import WatchedFile
 
-VERSION = 2  # of an index on disk: 1 has no table of packets
+VERSION = 2  # of an index on disk; version 1 has no packet table
 
 
 @dataclass(frozen=True)
 class VideoIndex:
-    """Pictures and key frames of one file, in units of `time_base` seconds.
+    """Pictures and key frames of one file; all times in units of `time_base` seconds.
 
-    `pts` int64 [F], ascending: presentation times of the pictures. `key_pts`, `key_dts` int64
-    [K]: presentation and decode times of the packets at which decoding may begin. `table`: where
-    all packets lie in the file, or None in an index of version 1.
+    Attributes:
+        pts: int64 [F], ascending: presentation times of the pictures.
+        key_pts: int64 [K]: presentation times of the packets where decoding may begin.
+        key_dts: int64 [K]: decode times of the same packets.
+        time_base: Seconds per unit of time.
+        table: Where all packets are in the file; None in an index of version 1.
     """
 
     pts: np.ndarray
@@ -47,12 +50,12 @@ class VideoIndex:
 
     @property
     def times(self) -> np.ndarray:
-        """Seconds [F] from the first picture's time."""
+        """Seconds [F] since the first picture."""
         return (self.pts - self.pts[0]) * float(self.time_base)
 
     @property
     def fps(self) -> float:
-        """Frames a second as measured: the mean over all steps that are not gaps."""
+        """Measured frames per second: the mean over all steps that are not gaps."""
         if self.frames < 2:
             return 0.0
         steps = np.diff(self.pts)
@@ -66,7 +69,11 @@ class VideoIndex:
         return self.is_constant_at(slice(None))
 
     def is_constant_at(self, frames: np.ndarray | slice) -> bool:
-        """Likewise, for the pictures that `frames` (bool [F] or a slice) picks alone."""
+        """Whether picture i is shown at i / fps, to within half a frame, for some pictures.
+
+        Args:
+            frames: Which pictures are checked: bool [F] or a slice.
+        """
         if self.frames < 2:
             return True
         if not self.fps:
@@ -77,20 +84,27 @@ class VideoIndex:
     def frames_between(
         self, start_seconds: npt.ArrayLike, stop_seconds: npt.ArrayLike
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Half-open [start, stop) of the pictures shown during [start, stop) seconds.
+        """The pictures shown during [start, stop) seconds.
 
-        The same rule as `annotations.frames_between`, read off the table of times.
+        Same rule as `annotations.frames_between`, but based on the measured times.
+
+        Args:
+            start_seconds: Start times, in seconds since the first picture.
+            stop_seconds: Stop times, in seconds since the first picture.
+
+        Returns:
+            Start and stop frames, half-open, at least one frame each.
         """
         times = self.times
         start = np.searchsorted(times, np.asarray(start_seconds) + 1e-6, side="right") - 1
         stop = np.searchsorted(times, np.asarray(stop_seconds) - 1e-6, side="left")
-        # The last picture is shown for one step; what starts after that starts at frame F.
+        # The last picture is shown for one step. A segment that starts later starts at frame F.
         over = np.asarray(start_seconds) >= times[-1] + (1 / self.fps if self.fps else 0)
         start = np.where(over, self.frames, np.maximum(start, 0))
         return start, np.maximum(stop, start + 1)
 
     def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
-        """Arrays for `np.savez_compressed`; steps, not times, so that they pack to a few KB."""
+        """Arrays for `np.savez_compressed`; steps instead of times, which compress to a few KB."""
         more = {} if self.table is None else self.table.to_arrays(prefix)
         return more | {
             f"{prefix}version": np.array(1 if self.table is None else VERSION),
@@ -104,7 +118,7 @@ class VideoIndex:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], prefix: str = "") -> "VideoIndex":
-        """Read back what `to_arrays` gave."""
+        """Rebuild from the arrays of `to_arrays`."""
         numerator, denominator = arrays[f"{prefix}time_base"]
         return cls(
             pts=np.cumsum(arrays[f"{prefix}steps"]),
@@ -118,7 +132,7 @@ class VideoIndex:
     def from_table(cls, table: PacketTable) -> "VideoIndex":
         """The index of the packets of a table.
 
-        A key frame that an edit list hides is no picture, but decoding may have to begin there.
+        A key frame that an edit list hides is not a picture, but decoding may have to begin there.
         """
         packets = table.stretch(0, len(table))
         return cls(
@@ -131,11 +145,13 @@ class VideoIndex:
 
 
 def build_index(path: str | os.PathLike) -> VideoIndex:
-    """Read every packet of a file, decode none.
+    """Read every packet of a file without decoding.
 
-    Raises EpicError where there is no video in it, DiskError where the disk fails.
+    `scan` stores the index of every file beside its table, so this runs only for unscanned files.
 
-    `scan` keeps the index of every file beside its table, so this runs for unscanned files only.
+    Raises:
+        EpicError: The file has no video.
+        DiskError: The disk fails.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""The frame indexes of a participant's videos: one `.npz`, where it is and how it is read."""
+"""The frame indexes of a participant's videos: one `.npz`, its path and how to read it."""
 
 import os
 import struct
@@ -14,8 +14,8 @@ from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.video.index import VideoIndex
 
-LARGEST = 2**30  # bytes; an hour of video has some 10 MiB
-# What zipfile and numpy raise for bytes that are none of theirs, and from_arrays for odd arrays.
+LARGEST = 2**30  # bytes; an hour of video takes about 10 MiB
+# What zipfile and numpy raise for foreign data, and from_arrays for unexpected arrays.
 UNREADABLE = (
     OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError,
     MemoryError, NotImplementedError, RuntimeError, SyntaxError, struct.error, zlib.error,
@@ -24,12 +24,12 @@ UNREADABLE = (
 
 
 def index_path(index_dir: str | os.PathLike, participant_id: str) -> Path:
-    """Where the rules scan and proxy keep the frame indexes of a participant's videos."""
+    """Where the rules scan and proxy store the frame indexes of a participant's videos."""
     return Path(index_dir) / f"{participant_id}.index.npz"
 
 
 def write_indexes(indexes: Mapping[str, VideoIndex], path: str | os.PathLike) -> None:
-    """Write the index of each video, by video_id, whole or not at all."""
+    """Write the index of each video, by video_id, atomically."""
     arrays: dict[str, np.ndarray] = {}
     for video_id, index in indexes.items():
         arrays |= index.to_arrays(f"{video_id}/")
@@ -38,9 +38,13 @@ def write_indexes(indexes: Mapping[str, VideoIndex], path: str | os.PathLike) ->
 
 
 def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex | None:
-    """The index of one video from a participant's file, or None where it has none.
+    """Read the index of one video from a participant's file.
 
-    Raises EpicError for a file that is no frame index, or not a whole one.
+    Returns:
+        The index, or None if the file has none for this video.
+
+    Raises:
+        EpicError: The file is not a frame index, or is incomplete.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,11 +1,11 @@
-"""Boxes of an MP4 file (ISO 14496-12), as far as a scan asks them whether the file is whole."""
+"""Boxes of an MP4 file (ISO 14496-12), as far as a scan needs them to check that it is complete."""
 
 import os
 from collections.abc import Callable
 
 
 def top_boxes(path: str | os.PathLike) -> list[tuple[str, int, int]]:
-    """`boxes_of` a file. Raises OSError."""
+    """The `boxes_of` a file. Raises OSError."""
     with open(path, "rb") as file:
 
         def read_at(position: int, count: int) -> bytes:
@@ -16,10 +16,15 @@ def top_boxes(path: str | os.PathLike) -> list[tuple[str, int, int]]:
 
 
 def boxes_of(size: int, read_at: Callable[[int, int], bytes]) -> list[tuple[str, int, int]]:
-    """(name, start, stop) of the boxes at the top level of a file of `size` bytes, in bytes.
+    """Find the boxes at the top level of a file. Stops at the first thing that cannot be a box.
 
-    Headers are included. `stop` lies behind the file's end where a box promises more than there is.
-    Stops at the first thing that cannot be a box. `read_at` (position, count) gives bytes.
+    Args:
+        size: Size of the file in bytes.
+        read_at: Reads from the file; takes position and count in bytes.
+
+    Returns:
+        (name, start, stop) per box in bytes, header included. `stop` is beyond the end of the file
+        if the box claims more than is there.
     """
     boxes, position = [], 0
     while position + 8 <= size:

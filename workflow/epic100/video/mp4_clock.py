@@ -1,6 +1,6 @@
-"""What an MP4 file says of the time of its video track, in several places that must agree.
+"""What an MP4 file states about the timing of its video track, in several places that must agree.
 
-Names of boxes and fields are those of ISO/IEC 14496-12 (2022): `mvhd` 8.2.2, `tkhd` 8.3.2, `elst`
+Names of boxes and fields follow ISO/IEC 14496-12 (2022): `mvhd` 8.2.2, `tkhd` 8.3.2, `elst`
 8.6.6, `mdhd` 8.4.2, `stts` 8.6.1.2, `stsz` 8.7.3.2.
 """
 
@@ -9,17 +9,23 @@ from dataclasses import dataclass
 from itertools import islice
 
 ReadAt = Callable[[int, int], bytes]
-_MOST = 64 << 20  # bytes of a box that is read whole; a table of more times is no video's
-_NO_MEDIA = 2**64 - 1  # of an edit: nothing is shown
+_MOST = 64 << 20  # bytes read of one box; no video has a larger table of times
+_NO_MEDIA = 2**64 - 1  # start of an edit that shows nothing
 
 
 @dataclass(frozen=True)
 class Mp4Clock:
-    """Of one track: `ticks` of its samples by `stts`, `stated_ticks` by `mdhd`, `tick` in seconds.
+    """The timing of one track.
 
-    `first`: ticks at which the first sample is shown, by `ctts` (8.6.1.3).
-    `counted` samples by `stts`, `samples` by `stsz`. `track_seconds` by `tkhd`; `edits`: (seconds
-    shown, ticks of the media where they begin; None: nothing is shown) in order.
+    Attributes:
+        ticks: Length of all samples in ticks, by `stts`.
+        stated_ticks: Length of the track in ticks, by `mdhd`.
+        tick: Length of a tick in seconds.
+        first: Tick at which the first sample is shown, by `ctts` (8.6.1.3).
+        counted: Number of samples by `stts`.
+        samples: Number of samples by `stsz`.
+        track_seconds: Length of the track in seconds, by `tkhd`.
+        edits: In order: (seconds shown, tick of the media where they begin; None: nothing shown).
     """
 
     ticks: int
@@ -33,9 +39,16 @@ class Mp4Clock:
 
 
 def read_clock(size: int, read_at: ReadAt, track_id: int) -> Mp4Clock | None:
-    """The clock of a track of an MP4 file of `size` bytes; None where it has none that is whole.
+    """Read the timing of a track of an MP4 file.
 
-    A file of fragments has its times elsewhere, and gives None.
+    Args:
+        size: Size of the file in bytes.
+        read_at: Reads from the file; takes position and count in bytes.
+        track_id: The track.
+
+    Returns:
+        The timing, or None if it is missing or incomplete. A fragmented file stores its times
+        elsewhere and gives None.
     """
     try:
         moov = next(_named(read_at, 0, size, "moov"), None)
@@ -86,7 +99,7 @@ def _edits(data: bytes, scale: int) -> list[tuple[float, int | None]]:
 
 
 def _scale_and_duration(data: bytes) -> tuple[int, int]:
-    """Of mvhd or mdhd: units a second, and how long it lasts in them."""
+    """Units per second and duration in these units, of mvhd or mdhd."""
     wide = data[0] == 1
     scale = _number(data, 20 if wide else 12, 4)
     if not scale:

@@ -1,4 +1,4 @@
-"""How much of an archive is on disk, by split and participant, in a few lines."""
+"""A short report of how much of an archive is on disk, by split and participant."""
 
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -9,11 +9,11 @@ from epic100.video.sheet import SPLITS, Video
 def on_disk_lines(
     videos: Sequence[Video], there: Collection[str], root: str | os.PathLike
 ) -> Iterator[str]:
-    """What is there and what is not, a line a split; a single line where all or nothing is.
+    """Report which videos are on disk: one line per split, or one line if all or none are.
 
     Args:
         videos: All videos that the run needs.
-        there: Ids of those that are there, or will be.
+        there: Ids of the videos that are on disk or will be.
         root: The folder that the config names.
     """
     known = sum(video.video_id in there for video in videos)

@@ -1,4 +1,4 @@
-"""Notes each packet of a stream while it is read: what frame indexes are made of."""
+"""Records each packet of a stream while it is read; frame indexes are made from these records."""
 
 import zlib
 from array import array
@@ -18,10 +18,10 @@ _NO_PLACE = -1
 
 
 class PacketRecorder:
-    """Takes in the packets of one stream in order of decoding; those without a time are no picture.
+    """Records the packets of one stream in decoding order. Packets without a time are not pictures.
 
-    It reads each packet once more at its offset, past the demuxer, since only that proves that a
-    reader may do so. The file's own bytes are in the system's cache by then.
+    Each packet is read a second time at its offset, without the demuxer. Only that proves that a
+    reader may do the same. The bytes are in the system's cache by then.
     """
 
     def __init__(self, file: WatchedFile, stream: "av.VideoStream"):
@@ -36,13 +36,13 @@ class PacketRecorder:
             self._sets.length_size,
         )
         self._rows = array("q")
-        self._crcs, self._key_sets = array("L"), array("q")  # of the packets that are key frames
+        self._crcs, self._key_sets = array("L"), array("q")  # of the key frames
         self._key_packets = array("q")
         self._direct = True
         self._file = file
 
     def add(self, packet: "av.Packet") -> None:
-        """Note a packet that has bytes. Raises DiskError where the file cannot be read."""
+        """Record a packet that has bytes. Raises DiskError if the file cannot be read."""
         data = memoryview(packet)
         if packet.has_sidedata("new_extradata"):
             self._sets.new_entry(bytes(packet.get_sidedata("new_extradata")))
@@ -53,7 +53,7 @@ class PacketRecorder:
         offset = _NO_PLACE if packet.pos is None else packet.pos
         if self._direct:
             self._direct = offset >= 0 and self._file.read_at(offset, len(data)) == data
-        # Nothing comes before the first packet, so that decoding begins there whatever it is.
+        # Nothing comes before the first packet, so decoding can begin there whatever it is.
         if packet.is_keyframe or not self._rows:
             self._key_packets.append(len(self._rows) // _FIELDS)
             self._crcs.append(zlib.crc32(data))
@@ -63,7 +63,11 @@ class PacketRecorder:
         self._rows.extend((offset, len(data), packet.pts, dts, shown))
 
     def table(self, keys: Sequence[bool] | None = None) -> PacketTable:
-        """The table of all packets so far; `keys`: which of them are key frames after all."""
+        """The table of all packets so far.
+
+        Args:
+            keys: Per packet, whether it really is a key frame; None: trust the container.
+        """
         rows = np.frombuffer(self._rows, np.int64).reshape(-1, _FIELDS)
         claimed = np.array(self._key_packets, dtype=np.int64)
         held = np.ones(len(claimed), bool) if keys is None else np.asarray(keys, bool)[claimed]
@@ -86,10 +90,17 @@ def record_packets(
     stream: "av.VideoStream",
     keys: set[tuple[int, int]] | None = None,
 ) -> PacketTable:
-    """Read all packets of an open file and decode none.
+    """Read all packets of an open file without decoding.
 
-    `keys`: (pts, dts) of the key frames that are some, where that is known. Raises FFmpegError,
-    DiskError.
+    Args:
+        file: The file, open for direct reads.
+        container: The same file, open in FFmpeg.
+        stream: Its picture stream.
+        keys: (pts, dts) of the real key frames, if known.
+
+    Raises:
+        FFmpegError: The container cannot be read.
+        DiskError: The disk fails.
     """
     held: list[bool] = []
     recorder = PacketRecorder(file, stream)

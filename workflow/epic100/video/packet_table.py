@@ -1,7 +1,7 @@
-"""Where the packets of a video lie in its file: enough to read a clip without opening it as video.
+"""Where the packets of a video are in its file: enough to read a clip without a demuxer.
 
-A table is small enough to hold those of a whole archive in memory: some 10 bytes a packet. It is
-kept beside the frame index (`epic100.video.index_file`); indexes of before have none.
+A table takes about 10 bytes per packet, so the tables of a whole archive fit in memory. It is
+stored in the frame index (`epic100.video.index_file`). Older indexes have no table.
 """
 
 import json
@@ -16,9 +16,15 @@ from epic100.video.deltas import Deltas, smallest
 
 @dataclass(frozen=True)
 class StreamFacts:
-    """What a decoder must know of a stream: `codec` is the name of FFmpeg's decoder.
+    """What a decoder must know about a stream.
 
-    `length_size`: bytes of the length before each NAL unit; 0 where there are start codes or none.
+    Attributes:
+        codec: Name of FFmpeg's decoder.
+        width: Width in pixels.
+        height: Height in pixels.
+        pix_fmt: FFmpeg's pixel format.
+        time_base: Seconds per unit of time.
+        length_size: Bytes of the length before each NAL unit; 0 for start codes or no NAL units.
     """
 
     codec: str
@@ -31,10 +37,14 @@ class StreamFacts:
 
 @dataclass(frozen=True)
 class Group:
-    """The packets of one key frame and of all up to the next, in order of decoding.
+    """The packets of one key frame and of all up to the next, in decoding order.
 
-    int64 [P] each: `offset` and `size` in bytes, `pts`, `dts` in units of the stream's time base;
-    `shown` bool [P]: not hidden by an edit list.
+    Attributes:
+        offset: int64 [P], in bytes.
+        size: int64 [P], in bytes.
+        pts: int64 [P], in units of the stream's time base.
+        dts: int64 [P], in the same units.
+        shown: bool [P]: not hidden by an edit list.
     """
 
     offset: np.ndarray
@@ -46,17 +56,25 @@ class Group:
 
 @dataclass(frozen=True)
 class PacketTable:
-    """All packets of a picture stream, in order of decoding, from the first key frame or before it.
+    """All packets of a picture stream, in decoding order.
 
-    Of packets [P]: `offset` of the coded bytes in the file, `size` of them, `dts`, and `ahead`: pts
-    minus dts. `hidden`: numbers of those that an edit list hides.
-    Of pictures [F]: `frames`, their pts in order of presentation, as in the frame index.
-    Of key frames [K], as in the frame index: `key_packet`, the packet's number; `key_crc`, CRC-32
-    of its bytes; `key_sets`, the number in `sets` of the parameter sets that are in force before it
-    is decoded.
-    `sets`: extradata for a decoder, in the form that the file has; number 0 is the file's own.
-    `file_size` in bytes. `direct`: the bytes at each offset are the packet that a demuxer gives, as
-    was checked; where they are not (laced, or with start codes) the file must be opened as video.
+    P packets, F pictures and K key frames; pictures and key frames are those of the frame index.
+
+    Attributes:
+        stream: What a decoder must know.
+        offset: [P] where the coded bytes begin in the file.
+        size: [P] number of coded bytes.
+        dts: [P] decode times.
+        ahead: [P] pts minus dts.
+        hidden: Numbers of the packets that an edit list hides.
+        frames: [F] pts in presentation order.
+        key_packet: [K] packet numbers.
+        key_crc: [K] CRC-32 of the packets' bytes.
+        key_sets: [K] index into `sets`: the parameter sets in force before the key frame.
+        sets: Extradata for a decoder, in the format of the file; number 0 is the file's own.
+        file_size: In bytes.
+        direct: Whether the bytes at each offset were checked to equal the demuxer's packet. If not
+            (lacing, start codes), the file must be read through its container.
     """
 
     stream: StreamFacts
@@ -77,7 +95,12 @@ class PacketTable:
     def pack(cls, stream: StreamFacts, packets: np.ndarray, *, keys: np.ndarray, crcs: np.ndarray,
              key_sets: np.ndarray, sets: list[bytes], file_size: int, direct: bool
     ) -> "PacketTable":  # fmt: skip
-        """Of `packets` int64 [P, 5]: offset, size, pts, dts, shown; `keys` int64 [K]: numbers."""
+        """Build a table.
+
+        Args:
+            packets: int64 [P, 5]: offset, size, pts, dts, shown.
+            keys: int64 [K]: packet numbers of the key frames.
+        """
         offset, size, pts, dts, shown = packets.T
         return cls(
             stream=stream,
@@ -101,13 +124,13 @@ class PacketTable:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory, but for the parameter sets."""
+        """Bytes in memory, without the parameter sets."""
         arrays = (self.size, self.ahead, self.hidden, self.key_packet, self.key_crc, self.key_sets)
         sequences = (self.offset, self.dts, self.frames)
         return sum(each.nbytes for each in (*arrays, *sequences))
 
     def group(self, key: int) -> Group:
-        """The packets from key frame number `key` on, up to the next one."""
+        """The packets from key frame number `key` up to the next key frame."""
         start = int(self.key_packet[key])
         more = key + 1 < len(self.key_packet)
         return self.stretch(start, int(self.key_packet[key + 1]) if more else len(self))
@@ -150,7 +173,7 @@ class PacketTable:
     def from_arrays(
         cls, arrays: Mapping[str, np.ndarray], prefix: str = ""
     ) -> "PacketTable | None":
-        """Read back what `to_arrays` gave; None where an index of before has no table."""
+        """Rebuild from the arrays of `to_arrays`; None for an older index without a table."""
         if f"{prefix}stream" not in arrays:
             return None
         facts = json.loads(str(arrays[f"{prefix}stream"]))

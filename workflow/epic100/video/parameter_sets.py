@@ -1,9 +1,9 @@
-"""The parameter sets of H.264 and HEVC that are in force while packets go by.
+"""Tracks which parameter sets of H.264 and HEVC are in force as packets are read.
 
-A slice names its picture parameter set by number only. What stands under that number is what the
-stream, or the file's sample entry, gave last. A decoder keeps it from one seek to the next; so a
-decoder that begins at a key frame must be given the sets that a decode from the start has there.
-Numbers of clauses are those of Rec. ITU-T H.264 (08/2021) and ISO/IEC 14496-15 (2022).
+A slice refers to its picture parameter set by number only. The content behind that number is what
+the stream, or the file's sample entry, gave last. A decoder keeps it across seeks. So a decoder
+that begins at a key frame must be given the sets that a decode from the start has there.
+Clause numbers refer to Rec. ITU-T H.264 (08/2021) and ISO/IEC 14496-15 (2022).
 """
 
 import re
@@ -18,10 +18,12 @@ Key = tuple[int, int]  # (NAL unit type, id of the set)
 
 
 class ParameterSets:
-    """Follows the parameter sets of a stream, packet by packet, in order of decoding.
+    """Follows the parameter sets of a stream, packet by packet, in decoding order.
 
-    `collections`: each a decoder's extradata, in the form that the file has it; number 0 is the
-    file's own. Other coders than H.264 and HEVC have their extradata alone.
+    Attributes:
+        collections: Extradata for a decoder, in the format of the file; number 0 is the file's own.
+            For codecs other than H.264 and HEVC only the container's extradata is known.
+        length_size: Bytes of the length before each NAL unit; 0 if there is none.
     """
 
     def __init__(self, codec: str, extradata: bytes | None):
@@ -36,7 +38,7 @@ class ParameterSets:
         self._numbers[self._state()] = 0
 
     def new_entry(self, extradata: bytes) -> None:
-        """Another sample entry of the file holds from here on."""
+        """Switch to another sample entry of the file."""
         if not self._codec:
             if extradata not in self.collections:
                 self.collections.append(extradata)
@@ -46,10 +48,10 @@ class ParameterSets:
         self._now = None
 
     def see(self, packet: bytes | memoryview) -> None:
-        """Take in the sets that a packet brings."""
+        """Record the sets that a packet contains."""
         if not self._codec:
             return
-        # Whatever stands behind the first slice is another picture's.
+        # Sets after the first slice belong to another picture.
         for unit in self._units(packet):
             kind = self._kind(unit[0])
             if self._is_set(kind):
@@ -90,7 +92,7 @@ class ParameterSets:
         try:
             key = kind, _set_id(self._codec, kind, unit)
         except ValueError:
-            return  # spoilt: no decoder takes it either
+            return  # corrupted: no decoder accepts it either
         if self._sets.get(key) != unit:
             self._sets[key] = unit
             self._now = None
@@ -142,7 +144,7 @@ def _sized(unit: bytes) -> bytes:
 
 
 def _avcc_units(data: bytes) -> Iterator[bytes]:
-    """The sets of an avcC record (ISO/IEC 14496-15, 5.3.3.1), as far as it is whole."""
+    """The sets of an avcC record (ISO/IEC 14496-15, 5.3.3.1), as far as it is complete."""
     position, count = _AVCC_HEAD, data[_AVCC_HEAD - 1] & 31
     for last in (False, True):
         for _ in range(count):
@@ -157,7 +159,7 @@ def _avcc_units(data: bytes) -> Iterator[bytes]:
 
 
 def _hvcc_units(data: bytes) -> Iterator[bytes]:
-    """The sets of an hvcC record (ISO/IEC 14496-15, 8.3.3.1), as far as it is whole."""
+    """The sets of an hvcC record (ISO/IEC 14496-15, 8.3.3.1), as far as it is complete."""
     position = _HVCC_HEAD + 1
     for _ in range(data[_HVCC_HEAD]):
         count = int.from_bytes(data[position + 1 : position + 3], "big")
@@ -190,7 +192,7 @@ def _set_id(codec: str, kind: int, unit: bytes) -> int:
         return int(bits[16:20], 2)
     if kind == PPS_HEVC:
         return _exp_golomb(bits, 16)
-    layers = int(bits[20:23], 2)  # profile_tier_level: 96 bits, and more for each layer below
+    layers = int(bits[20:23], 2)  # profile_tier_level: 96 bits, plus some per sub-layer
     at = 24 + 96
     if layers:
         flags = [bits[at + 2 * i : at + 2 * i + 2] for i in range(layers)]

@@ -1,7 +1,7 @@
-"""Exact frames of an untrimmed video: seek once to the key frame before, decode, stop.
+"""Exact frames of an untrimmed video: seek to the key frame before, decode, stop.
 
-The frames are bit for bit those of a full sequential decode. What that costs beside MMAction2's
-`DecordInit`, which reads the whole file into memory for every clip: docs/performance.md.
+The frames are bit for bit those of a full sequential decode. MMAction2's `DecordInit` reads the
+whole file into memory for every clip; docs/performance.md compares the cost.
 """
 
 import itertools
@@ -26,19 +26,24 @@ from epic100.video.watched_file import WatchedFile
 
 _ANOTHER = "is not the file that was scanned; scan it again"
 
-_NO_SKIPPING = ("libdav1d", "libaom", "av1")  # what they are to skip is settled when they open
+_NO_SKIPPING = ("libdav1d", "libaom", "av1")  # these fix what they skip when they open
 
 
 class FrameError(EpicError):
-    """A wanted frame did not come out of the decoder."""
+    """A requested frame cannot be read."""
 
 
 class VideoReader:
-    """An open video that hands out frames by their number in the file.
+    """An open video; returns frames by their number in the file.
 
-    `size` is (height, width) of the pictures as coded: a rotation in the container is not applied.
-    `index` is the table that `scan` wrote; without one the file's packets are read once. `watched`:
-    a disk that fails is a DiskError, never a frame that cannot be had.
+    Args:
+        path: The video file.
+        index: The index that `scan` wrote. Without one, all packets of the file are read once.
+        watched: Report a failing disk as DiskError, never as a missing frame.
+        max_pixels: Refuse larger pictures, if there is no index.
+
+    Attributes:
+        size: (height, width) as coded; a rotation in the container is not applied.
     """
 
     def __init__(
@@ -50,14 +55,14 @@ class VideoReader:
     ):
         self.path, self._watched = Path(path), watched
         self.index = index or build_index(path)
-        self.fps = self.index.fps  # measured over all frames: not to be done anew for each clip
+        self.fps = self.index.fps  # measured over all frames, so computed once
         self._open()
         self._refuse_another(self.index.table)
-        # A scan has refused what is too large by the config's own limit.
+        # A scan has already applied the config's own limit.
         if index is None and (fault := limit_pixels(self._stream, max_pixels)):
             raise FrameError(f"{self.path}: {fault}")
         self.size = self._stream.codec_context.height, self._stream.codec_context.width
-        # Kept: a new one for each frame would build its tables anew, and start threads.
+        # Kept, because a new one per frame would rebuild its tables and start threads.
         self._reformatter = VideoReformatter()
         self._decoders: dict[int, VideoCodecContext] = {}
 
@@ -83,11 +88,15 @@ class VideoReader:
         self._container.close()
 
     def get_frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
-        """Frames as uint8 RGB [len(indices), height, width, 3], in the order asked, repeats too.
+        """Read frames as uint8 RGB [len(indices), height, width, 3], in the order of `indices`.
 
-        `indices` are zero-based frames of the file. `size` (height, width): scale on the way to RGB
-        (swscale's bilinear filter, which averages when it shrinks), cheaper than afterwards.
-        Raises FrameError (file, frame) where one lies outside the file or does not decode.
+        Args:
+            indices: Zero-based frames of the file; repeats are allowed.
+            size: (height, width) to scale to during the RGB conversion (swscale's bilinear filter,
+                which averages when it shrinks). Cheaper than scaling afterwards.
+
+        Raises:
+            FrameError: A frame is outside the file or does not decode. Names file and frame.
         """
         wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
         if len(wanted) == 0 or wanted[0] < 0 or wanted[-1] >= self.index.frames:
@@ -96,15 +105,15 @@ class VideoReader:
                 f"{self.index.frames} frames; scan the video again if it was replaced"
             )
         pts = self.index.pts[wanted]
-        # The last key frame that is not shown after the picture: pictures that lead an open GOP
-        # are decoded from the key frame before.
+        # The last key frame that is not shown after the picture. The leading pictures of an open
+        # GOP are decoded from the key frame before.
         keys = np.maximum(np.searchsorted(self.index.key_pts, pts, side="right") - 1, 0)
         pictures = np.empty((len(wanted), *(size or self.size), 3), np.uint8)
         rows = {time: row for row, time in enumerate(pts.tolist())}
         for key in np.unique(keys).tolist():
             group = set(pts[keys == key].tolist())
-            # Some files mark pictures as key frames from which decoding only recovers by and by
-            # (intra refresh); what did not come out is decoded from further back.
+            # Some files mark pictures as key frames from which decoding recovers only gradually
+            # (intra refresh). Frames that did not come out are decoded from further back.
             for earlier in dict.fromkeys((key, key - 1, key - 2, 0)):
                 if earlier >= 0 and not group.isdisjoint(rows):
                     self._decode_group(earlier, group & rows.keys(), rows, pictures)
@@ -122,26 +131,26 @@ class VideoReader:
     ) -> None:
         """Decode from key frame number `key` until every wanted pts was fed, then drain."""
         begins = int(self.index.key_pts[key])
-        spoilt = False  # one of the pictures that are shown before the key frame
+        spoilt = False  # whether a picture shown before the key frame is corrupted
 
         def kept(frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
             return [f for f in frames if not spoilt or (f.pts is not None and f.pts >= begins)]
 
         try:
             packets = self._packets_from(key)
-            first = next(packets)  # by now the file may be open anew, and its decoder another
+            first = next(packets)  # may reopen the file, which replaces its decoder
             decoder = self._decoder(key)
             decoder.flush_buffers()
             skips = decoder.name not in _NO_SKIPPING
             for packet in itertools.chain([first], packets):
-                # The decoder passes over pictures that nobody wants and no other is built on.
+                # The decoder skips unwanted pictures that are not reference pictures.
                 if skips:
                     decoder.skip_frame = "NONREF" if packet.pts not in wanted else "DEFAULT"
                 wanted.discard(packet.pts)
                 try:
                     frames = decoder.decode(packet)
                 except av.error.InvalidDataError:
-                    # Nothing behind a key frame is built on what is shown before it.
+                    # No later picture refers to one that is shown before the key frame.
                     if packet.pts is None or packet.pts >= begins:
                         raise
                     spoilt = True
@@ -157,7 +166,7 @@ class VideoReader:
     def _decoder(self, key: int) -> VideoCodecContext:
         """A decoder with the parameter sets that are in force at key frame number `key`.
 
-        One that was used elsewhere in the file keeps those of that place, and gives other pictures.
+        A decoder used elsewhere in the file keeps the sets of that place and gives wrong pictures.
         """
         table = self.index.table
         if table is None or (table.key_sets == table.key_sets[0]).all():
@@ -175,10 +184,11 @@ class VideoReader:
             raise FrameError(f"{self.path}: {_ANOTHER}")
 
     def _packets_from(self, key: int) -> Iterator[av.Packet]:
-        """Packets from key frame number `key` on, and none before: those may be damaged.
+        """Packets from key frame number `key` on, and none before, since those may be damaged.
 
-        Demuxers seek by presentation time (mov) or decode time (ts) and may land on a neighbour,
-        so the landing is checked: too early is skipped over, too late is tried again further back.
+        Demuxers seek by presentation time (mov) or decode time (ts) and may land on a neighbour. So
+        the result is checked: packets before the key frame are skipped. If the seek landed too late,
+        an earlier seek is tried.
         """
         pts, dts = int(self.index.key_pts[key]), int(self.index.key_dts[key])
         for earlier in range(key, -1, -1):
@@ -200,7 +210,7 @@ class VideoReader:
         yield from self._packets_from_the_start(key)
 
     def _packets_from_the_start(self, key: int) -> Iterator[av.Packet]:
-        """The same where no seek gets there: in a file without an index, or with a spoilt one."""
+        """The same without a seek, for files whose own index is missing or corrupted."""
         self._container.close()
         self._open()
         pts = int(self.index.key_pts[key])
@@ -215,7 +225,7 @@ class VideoReader:
     def _keep(
         self, frames: Iterable[av.VideoFrame], rows: dict[int, int], pictures: np.ndarray
     ) -> None:
-        """Convert wanted frames into their rows of `pictures`, and take them off `rows`."""
+        """Convert wanted frames into their rows of `pictures` and remove them from `rows`."""
         height, width = pictures.shape[1:3]
         for frame in frames:
             if frame.pts not in rows or frame.is_corrupt:
@@ -232,38 +242,38 @@ class VideoReader:
 
 
 def _prepare(decoder: VideoCodecContext) -> None:
-    # One clip wants one core: workers run side by side, and threads would only add latency.
+    # One core per clip: workers run in parallel, and threads would only add latency.
     decoder.thread_type, decoder.thread_count = "NONE", 1
-    decoder.flags |= Flags.unaligned  # or a crop from the left is rounded
+    decoder.flags |= Flags.unaligned  # without it, a crop from the left is rounded
 
 
 def scaled_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-    """(height, width) with the shorter one at `short_side`, rounded as `mmcv.rescale_size` does."""
+    """(height, width) with the shorter side at `short_side`, rounded like `mmcv.rescale_size`."""
     factor = short_side / min(size)
     height, width = (int(side * factor + 0.5) for side in size)
     return height, width
 
 
 class FrameReader(Protocol):
-    """What `ReaderCache` holds: a `VideoReader`, or another library's reader with its methods."""
+    """What `ReaderCache` holds: a `VideoReader`, or a wrapper of another library's reader."""
 
     @property
     def fps(self) -> float:
-        """Frames a second."""
+        """Frames per second."""
 
     @property
     def frames(self) -> int:
         """Number of frames of the file."""
 
     def get_frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
-        """As `VideoReader.get_frames`."""
+        """See `VideoReader.get_frames`."""
 
     def close(self) -> None:
         """Close the file."""
 
 
 class ReaderCache:
-    """The last few readers of a process, kept open: opening costs 10-15 ms, a clip about 70."""
+    """Keeps the last readers of a process open: opening takes 10-15 ms, a clip about 70 ms."""
 
     def __init__(self, size: int = 8, open_reader: Callable[[str], FrameReader] = VideoReader):
         self.size = size
@@ -271,7 +281,7 @@ class ReaderCache:
         self._readers: OrderedDict[str, FrameReader] = OrderedDict()
 
     def get(self, path: str) -> FrameReader:
-        """The reader of `path`, opened if need be; the one used longest ago is closed."""
+        """The reader of `path`, opened if needed. The least recently used reader is closed."""
         if path in self._readers:
             self._readers.move_to_end(path)
         else:

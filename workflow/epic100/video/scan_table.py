@@ -1,4 +1,4 @@
-"""The scan table: one row a video, the state of its file. Read by `clean`, readable by people."""
+"""The scan table: one row per video with the state of its file, for `clean` and for people."""
 
 import csv
 import json
@@ -16,21 +16,25 @@ STATES = (OK, DAMAGED, UNREADABLE, MISSING)
 TIMINGS = ("constant", "variable")
 FULL, DECODER_ONLY, QUICK = "full", "decoder only", "quick"
 JUDGED = (FULL, DECODER_ONLY, QUICK)
-SCAN_VERSION = 3  # of what a scan checks; raise it when it finds more
-FIRST_VERSION = 2  # results without a version; those of 1 are not read
+SCAN_VERSION = 3  # what a scan checks; raise it when the scan finds more
+FIRST_VERSION = 2  # assumed for results without a version; version 1 is not read
 
 
 @dataclass(frozen=True)
 class ScanRow:
     """State of one video.
 
-    `fps`: as measured, frames a second; 0 where there are too few pictures to tell. `frames`:
-    pictures that decode. `damaged`: half-open ranges of file frames, in order and disjoint.
-    `timing`: `constant`, or `variable` where times go through the index.
-    `pictures`: how many the file has or promises, so that frames run from 0 to `pictures`.
-    `judged`: by what: `full` where the scan reads the stream's own numbers and slices (H.264),
-    `decoder only` for other coders, `quick` for a quick look, "" where that is not known. `version`
-    of the scan that judged it.
+    Attributes:
+        status: One of `STATES`.
+        fps: Measured frames per second; 0 if there are too few pictures.
+        frames: Number of pictures that decode.
+        damaged: Half-open ranges of file frames, in order and disjoint.
+        reason: Why it is not ok, and hints.
+        timing: `constant`, or `variable` if times must go through the index.
+        pictures: Number of pictures that the file has or promises; frames are 0 to `pictures`.
+        judged: What found the damage. `full`: the scan also read the stream's own numbers and
+            slices (H.264). `decoder only`: other codecs. `quick`: a quick look. "": not known.
+        version: Version of the scan that judged it.
     """
 
     video_id: str
@@ -50,7 +54,7 @@ class ScanRow:
 
     @classmethod
     def from_json(cls, text: str) -> "ScanRow":
-        """Read back what `to_json` gave."""
+        """Read back the JSON of `to_json`."""
         values = json.loads(text)
         values.setdefault("version", FIRST_VERSION)
         values["damaged"] = [tuple(pair) for pair in values["damaged"]]
@@ -58,16 +62,16 @@ class ScanRow:
 
     @property
     def readable(self) -> bool:
-        """Whether some picture can be had from the file."""
+        """Whether at least one picture can be read from the file."""
         return self.status in (OK, DAMAGED)
 
 
 COLUMNS = tuple(f.name for f in fields(ScanRow))
-_LATER = ("judged", "version")  # columns that tables of before do not have
+_LATER = ("judged", "version")  # columns that older tables do not have
 
 
 def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
-    """Write `results/scan/{participant}.tsv`, whole or not at all."""
+    """Write `results/scan/{participant}.tsv` atomically."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, delimiter="\t", lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -92,9 +96,10 @@ def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
 
 
 def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
-    """Read a scan table; damaged ranges that overlap (put in by hand) become one.
+    """Read a scan table. Overlapping damaged ranges (from editing by hand) are merged.
 
-    Raises EpicError naming file, line and column for a table edited amiss.
+    Raises:
+        EpicError: The table has an invalid value. The message names file, line and column.
     """
     again = f"to scan again, run `snakemake -R {path}`"
     about = f"the scan table of this version, tab-separated {' '.join(COLUMNS)}; {again}"
@@ -172,7 +177,7 @@ def _version(text: str) -> int:
 
 
 def _ranges(text: str) -> list[tuple[int, int]]:
-    """Ranges in order; those that overlap or touch become one."""
+    """Ranges in order; those that overlap or touch are merged."""
     merged: list[tuple[int, int]] = []
     pairs = [tuple(map(_count, part.split("-"))) for part in text.split(",") if part]
     for start, stop in sorted(pairs):

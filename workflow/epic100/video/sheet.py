@@ -1,4 +1,4 @@
-"""The video sheet: one row a video, read before anything is downloaded; it makes the DAG static."""
+"""The video sheet: one row per video, read before any download, so that the DAG is static."""
 
 import os
 from collections.abc import Sequence
@@ -11,12 +11,19 @@ from epic100.base.text_table import read_table
 
 REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")
 SPLITS = ("train", "val", "test")
-MOST_FPS, MOST_SECONDS = 10_000.0, 1e6  # their product is a number of frames that int64 holds
+MOST_FPS, MOST_SECONDS = 10_000.0, 1e6  # their product, a number of frames, fits into int64
 
 
 @dataclass(frozen=True)
 class Video:
-    """A row of the sheet: `fps` in frames per second of the file, `duration` in seconds."""
+    """A row of the sheet.
+
+    Attributes:
+        fps: Frames per second of the file.
+        duration: In seconds.
+        url: Where to download it, or "".
+        md5: 32 hexadecimal digits, or "".
+    """
 
     video_id: str
     participant_id: str
@@ -27,14 +34,15 @@ class Video:
     md5: str = ""
 
     def path(self, root: str | os.PathLike = "") -> Path:
-        """Where the file stands below the video root: `{participant}/{video_id}.MP4`."""
+        """Path of the file below the video root: `{participant}/{video_id}.MP4`."""
         return Path(root) / self.participant_id / f"{self.video_id}.MP4"
 
 
 def read_sheet(path: str | os.PathLike) -> list[Video]:
-    """Read a tab-separated sheet with at least the columns of `REQUIRED`, one row a video.
+    """Read a tab-separated sheet with at least the columns of `REQUIRED`; others are ignored.
 
-    More columns are allowed and ignored. Raises EpicError naming file, line and column.
+    Raises:
+        EpicError: The sheet is invalid. The message names file, line and column.
     """
     about = (
         f"a video sheet (`videos: sheet:` in the config), tab-separated {' '.join(REQUIRED)} "
@@ -92,10 +100,10 @@ def _video(row: dict[str, str], where: str) -> Video:
 def participants_of(
     videos: Sequence[Video], exclude: Sequence[str], include: Sequence[str] = ()
 ) -> list[str]:
-    """Participants in the sheet's order: those of `include`, or all, without those of `exclude`.
+    """Participants in the sheet's order: `include`, or everyone if it is empty, minus `exclude`.
 
-    Raises EpicError for one that the sheet does not know, since that is a typo, and where nobody
-    is left.
+    Raises:
+        EpicError: The sheet has no such participant (a typo), or nobody is left.
     """
     everyone = list(dict.fromkeys(video.participant_id for video in videos))
     for key, names in (("exclude", exclude), ("include", include)):
@@ -114,7 +122,7 @@ def participants_of(
 
 
 def unlisted_files(videos: Sequence[Video], root: str | os.PathLike) -> list[Path]:
-    """Video files in these videos' folders that no row of the sheet names, by path."""
+    """Video files in the folders of these videos that no row of the sheet names, sorted by path."""
     listed = {video.path(root) for video in videos}
     folders = {path.parent for path in listed}
     files = {path for folder in folders for path in folder.glob("*.[Mm][Pp]4")}

@@ -1,4 +1,4 @@
-"""Videos of a participant worked on side by side, and what is said of them meanwhile."""
+"""Process the videos of a participant in parallel, with one progress display."""
 
 import threading
 import time
@@ -19,7 +19,18 @@ def complete(
     work: Callable[[Video, "Board"], Result],
     threads: int,
 ) -> tuple[list[Result], int]:
-    """Results in the videos' order, and how many had to be worked on: what is not `known`."""
+    """Get a result for every video; only videos without a known result are processed.
+
+    Args:
+        label: Name of the work, for the progress display.
+        videos: The videos.
+        known: Returns the result of a video if there is one already.
+        work: Processes one video.
+        threads: Number of videos at once.
+
+    Returns:
+        Results in the order of `videos`, and the number of videos that were processed.
+    """
     found: dict[str, Result] = {}
     for video in videos:
         if (result := known(video)) is not None:
@@ -36,9 +47,13 @@ def side_by_side(
     work: Callable[[Video, "Board"], Result],
     threads: int,
 ) -> dict[str, Result]:
-    """Results of `work(video, board)` by video_id, `threads` videos at once.
+    """Run `work(video, board)` for `threads` videos at once.
 
-    `work` waits for a process of its own, so threads are enough. It tells the board its frames.
+    `work` waits for a process of its own, so threads are enough. It reports its frames to the
+    board.
+
+    Returns:
+        Results by video_id.
     """
     board = Board(label, videos)
     pool = ThreadPoolExecutor(max_workers=max(1, threads))
@@ -52,14 +67,14 @@ def side_by_side(
     try:
         results = list(pool.map(run, videos))
     finally:
-        # After an interrupt, videos that wait must not start.
+        # After an interrupt, waiting videos must not start.
         pool.shutdown(cancel_futures=True)
         board.close()
     return {video.video_id: result for video, result in zip(videos, results, strict=True)}
 
 
 class Board:
-    """Progress over videos, told from several threads."""
+    """Progress over several videos, updated from several threads."""
 
     def __init__(self, label: str, videos: Sequence[Video]):
         self._lock = threading.Lock()
@@ -70,7 +85,7 @@ class Board:
         self._bar = Progress(label, sum(v.fps * v.duration for v in videos), "frames")
 
     def update(self, video: Video, frames: int) -> None:
-        """`frames` of this video are done."""
+        """Report that `frames` frames of this video are done."""
         with self._lock:
             new = frames - self._seen[video.video_id]
             self._seen[video.video_id] = frames
@@ -78,13 +93,13 @@ class Board:
             self._tell(new)
 
     def finish(self) -> None:
-        """One more video is done, one way or the other."""
+        """Report that one more video is done, successful or not."""
         with self._lock:
             self._finished += 1
             self._tell(0)
 
     def close(self) -> None:
-        """Say the total."""
+        """Log the total."""
         self._bar.close()
 
     def _tell(self, new: int) -> None:

@@ -1,8 +1,8 @@
-"""A video file read so that a failing disk is never taken for a damaged video.
+"""Read a video file so that a failing disk is never mistaken for a damaged video.
 
-FFmpeg goes on after a read that failed, or takes it for the file's end; what comes out is a video
-that looks cut or spoilt. So the scan reads the bytes itself: a read that the disk refuses is tried
-again, and then ends the scan of that file with an error of the disk.
+FFmpeg continues after a failed read, or takes it for the end of the file. The result looks like a
+truncated or corrupted video. So the scan reads the bytes itself. If the disk refuses a read, the
+scan tries again, and then stops with an error about the disk.
 """
 
 import errno
@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from epic100.base.errors import DiskError
 
-RETRY_SECONDS = (0.1, 1.0, 5.0)  # waits before a further try: a disk over the network may come back
-# What an open may fail with since the file is what it is, not since the disk fails.
+RETRY_SECONDS = (0.1, 1.0, 5.0)  # waits between tries: a network disk may come back
+# Errors of an open that are about the file, not about a failing disk.
 OF_THE_FILE = {
     errno.EACCES,
     errno.EISDIR,
@@ -30,9 +30,19 @@ Value = TypeVar("Value")
 
 
 def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> Value:
-    """The result of `action`, tried again where the disk refuses it.
+    """Run `action`; try again if the disk refuses it.
 
-    Raises DiskError, or the OSError itself where it is the file's (`OF_THE_FILE`).
+    Args:
+        path: The file, for the error.
+        doing: What is being done, for the error.
+        action: What to run.
+
+    Returns:
+        The result of `action`.
+
+    Raises:
+        DiskError: All tries failed.
+        OSError: The error is about the file itself (`OF_THE_FILE`).
     """
     waits = iter(RETRY_SECONDS)
     while True:
@@ -51,9 +61,11 @@ def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> 
 
 
 class WatchedFile:
-    """A file open for reading, with the methods that `av.open` asks of one.
+    """A file open for reading, with the methods that `av.open` needs.
 
-    Raises OSError where it cannot be opened for what it is, DiskError where the disk fails.
+    Raises:
+        OSError: The file cannot be opened, for a reason of its own.
+        DiskError: The disk fails.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -64,28 +76,28 @@ class WatchedFile:
         self.size = insist(path, "asking for its size", lambda: os.fstat(self._file).st_size)
 
     def read(self, count: int) -> bytes:
-        """At most `count` bytes from here on."""
+        """Read at most `count` bytes from the current position."""
         data = self.read_at(self._position, count)
         self._position += len(data)
         return data
 
     def read_at(self, position: int, count: int) -> bytes:
-        """At most `count` bytes from `position` on, whatever was read before."""
+        """Read at most `count` bytes from `position`, without moving the current position."""
         place = f"reading at byte {position}"
         return insist(self.path, place, lambda: os.pread(self._file, count, position))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place in the file. One before its start, as spoilt files ask for, is -EINVAL."""
+        """Move to a position. Corrupted files may ask for one before the start; that gives -EINVAL."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         if start + offset < 0:
-            return -errno.EINVAL  # FFmpeg takes it as the system's own answer
+            return -errno.EINVAL  # FFmpeg treats it like the system's own error
         self._position = start + offset
         return self._position
 
     def tell(self) -> int:
-        """Where in the file this is."""
+        """The current position in bytes."""
         return self._position
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._file)
