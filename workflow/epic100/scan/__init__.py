@@ -1,4 +1,4 @@
-"""The scan: every picture of every video decoded once, damage known to the frame."""
+"""The scan: decode every picture of every video once and locate damage to the frame."""
 
 from epic100.scan.participant import WORKER, scan_participant
 

@@ -1,9 +1,9 @@
-"""Whether a video's clock contradicts what else is known of its time.
+"""Check whether a video's timing contradicts other sources.
 
-One spoilt bit in an MP4's tables of times and every picture has another moment; the file opens,
-decodes and looks sound. But its times stand in several places, its coder may have noted a rate, and
-the sheet has the number of pictures and the length. A contradiction is damage: nobody knows which
-of them is right.
+One corrupted bit in an MP4's time tables shifts every picture. The file still opens, decodes and
+looks fine. But the file states its times in several places, the encoder may have noted a frame
+rate, and the sheet has the number of pictures and the length. A contradiction counts as damage,
+because nobody knows which source is right.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ import numpy as np
 from epic100.video.index import VideoIndex
 from epic100.video.mp4_clock import Mp4Clock
 
-CLOSE = 1.5  # pictures: what two places of one file may differ by, since some leave the last out
+CLOSE = 1.5  # pictures: allowed difference inside a file, since some places leave out the last
 MOST_STEPS = 5
 EVEN = 0.02
-EDIT = 0.75  # pictures: the same for an edit list, which hides what lies beyond
-SHEET_SECONDS = 0.5  # what a file may differ by from its sheet
-RATE_SHARE = 0.0004  # of a rate, less than 60 fps are from 59.94
-COUNT_SHARE = 0.002  # of the sheet's number of pictures
+EDIT = 0.75  # pictures: the same for an edit list, which hides what is beyond it
+SHEET_SECONDS = 0.5  # allowed difference between a file and its sheet
+RATE_SHARE = 0.0004  # allowed difference of rates; less than between 60 and 59.94 fps
+COUNT_SHARE = 0.002  # allowed difference from the sheet's number of pictures
 CONTRADICTED = "its clock is contradicted"
 
 
 @dataclass(frozen=True)
 class Promise:
-    """What the sheet says: `fps`, `seconds`; 0 where it is not known."""
+    """What the sheet states: `fps` and length in `seconds`; 0 means not known."""
 
     fps: float = 0.0
     seconds: float = 0.0
@@ -34,13 +34,21 @@ class Promise:
 def contradiction(
     index: VideoIndex, clock: Mp4Clock | None, coded_fps: float, promise: Promise
 ) -> str:
-    """Why the times of `index` cannot be trusted, in words, or "".
+    """Find a reason not to trust the times of a video.
 
-    `clock`: of the file, None where it is not known. `coded_fps`: a fixed rate that the coder noted
-    in the stream, 0 without. The sheet's length acquits a file that is only odd.
+    A file that is only unusual is accepted if the sheet confirms its length.
+
+    Args:
+        index: The measured times.
+        clock: What the file states, None if not known.
+        coded_fps: Fixed rate that the encoder noted in the stream, 0 if none.
+        promise: What the sheet states.
+
+    Returns:
+        The reason as text, or "".
     """
     steps = np.diff(index.pts)
-    # Where decode times are spoilt, steps differ a little: how far ahead they are is noted apart.
+    # Corrupted decode times change steps only slightly: pts - dts is stored separately.
     even = len(steps) > 0 and bool(np.ptp(steps) <= max(1, EVEN * np.median(steps)))
     step = 1 / index.fps if index.fps else clock.ticks * clock.tick / clock.samples if clock else 0
     if not step or (clock and clock.samples < 2):
@@ -60,7 +68,7 @@ def contradiction(
     if clock is not None and (within := _within_file(clock, step, close)):
         return within
     if coded_fps and even:
-        # A coarse unit of time rounds 29.97 fps to 30; some coders count fields, some frames.
+        # A coarse time base rounds 29.97 fps to 30. Some encoders count fields, some frames.
         share = RATE_SHARE + 0.5 / np.mean(steps)
         if all(abs(index.fps * by / coded_fps - 1) > share for by in (0.5, 1, 2)):
             return f"{index.fps:.3f} fps, its coder noted {coded_fps:.3f}"
@@ -76,17 +84,20 @@ def _against_sheet(
         return (
             f"its {index.frames} pictures last {lasts:.1f} s, the sheet's {promise.seconds:.1f} s"
         )
-    # A sheet that has the very number of coded pictures was made of the file before it was spoilt.
+    # If the sheet has exactly the number of coded pictures, it was made before the corruption.
     if clock and index.frames < wanted - CLOSE and abs(clock.samples - wanted) <= CLOSE:
         return f"it hides {clock.samples - index.frames} of the sheet's {wanted:.0f} pictures"
     return ""
 
 
 def _within_file(clock: Mp4Clock, step: float, close: float) -> str:
-    """`step`: seconds from picture to picture. `close`: seconds that two lengths may differ by."""
+    """Check the file against itself.
+
+    `step`: seconds between pictures. `close`: allowed difference of two lengths in seconds.
+    """
     seconds = clock.ticks * clock.tick
     stated = clock.stated_ticks * clock.tick
-    # Writers leave out the last picture's step, or count those by which decoding runs ahead.
+    # Some writers leave out the last picture's step, or add the steps that decoding is ahead.
     if min(abs(abs(seconds - stated) - few * step) for few in range(MOST_STEPS)) > close:
         return f"its pictures last {seconds:.2f} s, its track {stated:.2f} s"
     shown = sum(lasts for lasts, _ in clock.edits)

@@ -1,38 +1,38 @@
-"""From what a scan saw of each packet to damaged ranges of frames and reasons.
+"""Turn what a scan saw of each packet into damaged ranges of frames and reasons.
 
-Phrases of the scan table's `reason`. These mark pictures:
+These phrases of the scan table's `reason` mark pictures as damaged:
 
 phrase                                        what was seen
 --------------------------------------------- --------------------------------------------------
 truncated: N of M pictures are in the file    the container promises more than there is: by its
-                                              index, or by its length where coded data is unused
-truncated: the file ends inside a fragment    of a fragmented file, which promises no number
-input errors while reading: ...               as from a bad sector
+                                              index, or by its length if coded data is unused
+truncated: the file ends inside a fragment    in a fragmented file, which promises no number
+input errors while reading: ...               for example from a bad sector
 N packets do not decode cleanly               the decoder refuses, or logs an error and goes on
-N pictures are flagged corrupt                container or decoder says so; a slice of H.264 does
+N pictures are flagged corrupt                by container or decoder; or a slice of H.264 does
                                               not end where its picture ends (`epic100.scan.h264`)
-N pictures do not come out of the decoder     a packet went in, nothing came out
+N pictures do not come out of the decoder     a packet went in, no picture came out
 N packets are not whole NAL units             lengths inside a packet do not add up to its size
-N packets hold bytes that no coder writes     zeros in a row inside a slice of H.264
+N packets hold bytes that no coder writes     a run of zeros inside a slice of H.264
 N pictures break the numbering                `frame_num` or order count jumps: pictures are lost,
-                                              swapped, or have a spoilt header
+                                              swapped, or have a corrupted header
 N pictures share their time with another      the same presentation time twice
-N gaps between pictures                       a step of over 1.5 usual ones, and no numbering that
-                                              shows that nothing is lost there
-N pictures are of another size                than most; a clip cannot hold both
-N packets have an impossible time             decoded before the one before, or over 10 s more or
-                                              less ahead of being shown than that was
-N groups of pictures are repeated             byte for byte the group before
-its parameter sets are spoilt: ...            they differ by a bit from those of the participant's
+N gaps between pictures                       a step over 1.5 times the usual, unless the
+                                              numbering shows that no picture is lost
+N pictures are of another size                than most; a clip cannot contain both
+N packets have an impossible time             decoded before the previous one, or pts - dts
+                                              changed by over 10 s from the previous one
+N groups of pictures are repeated             byte for byte the previous group
+its parameter sets are spoilt: ...            they differ by one bit from those of the participant's
                                               other videos: all pictures (`parameter_checks`)
-its clock is contradicted: ...                by the file itself, its coder or the sheet: all
+its clock is contradicted: ...                by the file itself, its encoder or the sheet: all
                                               pictures (`epic100.scan.clock_checks`)
-N pictures are off their time                 all behind lost or repeated pictures whose place in
-                                              time was closed, unless the file is as long as told
+N pictures are off their time                 all after lost or repeated pictures that left no gap
+                                              in time, unless the file has the sheet's length
 
 A damaged range runs from the first doubtful picture to the next key frame that decodes cleanly,
-for whatever is decoded in between may be built on it. A doubtful picture that no other is built on
-(a non-reference picture of H.264) is a range of its own, and so is a clean key frame behind a gap.
+because whatever is decoded in between may depend on it. A doubtful picture that no other depends on
+(a non-reference picture of H.264) is a range of its own. So is a clean key frame after a gap.
 """
 
 from collections import Counter
@@ -54,11 +54,11 @@ from epic100.scan.packet_checks import (
 from epic100.video.index import VideoIndex
 
 OFF = "pictures are off their time"
-# These spoil the picture itself: one that no other is built on spoils nothing else.
+# These affect the picture itself. If it is not a reference picture, no other is affected.
 _OWN = {UNDECODED, CORRUPT, SILENT, FORBIDDEN}
 
-REORDER = 16  # pictures that one may be shown before those decoded ahead of it
-OFF_SECONDS = 0.5  # as far off stands the picture of another action
+REORDER = 16  # how many pictures presentation order may differ from decoding order
+OFF_SECONDS = 0.5  # so far off, a picture may show another action
 
 
 def judge(
@@ -69,11 +69,18 @@ def judge(
     order_span: int = 0,
     seconds: float = 0.0,
 ) -> tuple[list[tuple[int, int]], list[str]]:
-    """Half-open ranges of damaged file frames, and reasons, from packets in order of decoding.
+    """Find the damaged frames of a video and the reasons.
 
-    `index`: of the same packets. `lost`: pictures that the container promises behind the last one.
-    `still` bool [F]: pictures that look like the one before. `order_span`: order counts are known
-    modulo this. `seconds`: how long the video should be (0: not known).
+    Args:
+        packets: In decoding order.
+        index: The index of the same packets.
+        lost: Number of pictures that the container promises after the last one.
+        still: bool [F]: pictures that look like the one before.
+        order_span: Order counts are known modulo this.
+        seconds: Expected length of the video; 0: not known.
+
+    Returns:
+        Half-open ranges of damaged file frames, and the reasons.
     """
     numbers = [n for n, p in enumerate(packets) if p.shown]
     numbers.sort(key=lambda n: packets[n].pts)
@@ -85,7 +92,7 @@ def judge(
     blame_sizes(by_time)
     damaged = spread(packets, position, index.frames)
     counts = Counter(p.fault for p in by_time if p.fault)
-    if damaged.any() and not counts:  # all in what an edit list hides
+    if damaged.any() and not counts:  # all faults are in what an edit list hides
         counts = Counter(p.fault for p in packets if p.fault)
     lasts = index.times[-1] + 1 / index.fps if index.fps else 0.0
     if slips and not (seconds and abs(lasts - seconds) < OFF_SECONDS):
@@ -99,10 +106,18 @@ def judge(
 
 
 def spread(packets: list[Packet], position: dict[int, int], frames: int) -> np.ndarray:
-    """Mark bool [frames] from each doubtful picture to the next clean key frame.
+    """Mark frames from each doubtful picture to the next clean key frame.
 
-    `position`: file frame by packet number. Pictures that lead a key frame (open GOP: decoded
-    after it, shown before it) still lean on what came before; nothing leans on them.
+    Pictures that lead a key frame (open GOP: decoded after it, shown before it) still depend on
+    what came before. No other picture depends on them.
+
+    Args:
+        packets: In decoding order.
+        position: File frame by packet number.
+        frames: Number of frames F.
+
+    Returns:
+        bool [F]: the damaged frames.
     """
     damaged = np.zeros(frames, dtype=bool)
     run: list[int] = []  # file frames of one damaged stretch
@@ -110,18 +125,18 @@ def spread(packets: list[Packet], position: dict[int, int], frames: int) -> np.n
     def close() -> None:
         run.sort()
         for a, b in zip(run, run[1:] + run[-1:], strict=True):
-            # A picture that a spoilt index shows somewhere else does not spoil all in between.
+            # A corrupted index may show a picture far away; the frames in between are fine.
             damaged[a : b if a < b <= a + REORDER else a + 1] = True
         run.clear()
 
     tainted = leading_tainted = False
-    key_pts = None  # of the clean key frame whose leading pictures may follow
+    key_pts = None  # pts of the clean key frame; its leading pictures may follow
     for number, p in enumerate(packets):
         leading = False
         if p.is_key and p.fault in ("", GAPS):
             tainted, leading_tainted, key_pts = False, tainted, p.pts
             if p.fault and number in position:
-                damaged[position[number]] = True  # the hole before it, so that none spans it
+                damaged[position[number]] = True  # so that no clip spans the gap
         elif p.is_key:
             tainted, key_pts = True, None
         else:

@@ -1,11 +1,11 @@
-"""What the scan reads off an H.264 stream itself: NAL units, slice headers, a taller picture size.
+"""Read H.264 streams directly: NAL units, slice headers, and a taller picture size.
 
-A decoder tells that a slice is spoilt where its syntax breaks. Most flipped bits break none: the
-arithmetic decoder reads on, reads nonsense, and stops when the picture is full. So the picture is
-declared taller than it is (`taller`), and the decoder is told that the rows below are no error:
-a sound slice ends by its own end mark at the true last macroblock, nonsense runs on into the rows
+A decoder reports a corrupted slice only if its syntax breaks. Most flipped bits do not break it:
+the arithmetic decoder reads on, decodes garbage, and stops when the picture is full. So the picture
+is declared taller than it is (`taller`), and the decoder must ignore errors in the rows below. A
+correct slice ends with its own end mark at the true last macroblock. Garbage runs on into the rows
 below until it hits an error or stops at the wrong place. Both are flagged, at no cost.
-Numbers of clauses are those of Rec. ITU-T H.264 (08/2021).
+Clause numbers refer to Rec. ITU-T H.264 (08/2021).
 """
 
 import re
@@ -15,24 +15,29 @@ from typing import NamedTuple
 SLICE, IDR, SPS = 1, 5, 7  # NAL unit types, table 7-1
 _INTRA = (2, 4)  # slice types I and SI, table 7-6
 _HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
-# Level 6.2, so that the taller picture does not shrink the decoder's reordering (table A-1).
+# Level 6.2, so that the taller picture does not reduce the reorder depth (table A-1).
 _TOP_LEVEL = 62
 _ESCAPED = re.compile(rb"\x00\x00(?=[\x00-\x03])")
 
 
 class Bits:
-    """The last `left` bits of a number, most significant first. Past the end it reads zeros."""
+    """Reads bits, most significant first. Reads zeros past the end.
+
+    Args:
+        value: The bits as one integer.
+        left: How many of its last bits are read.
+    """
 
     def __init__(self, value: int, left: int):
         self.value, self.left = value << 64, left + 64
 
     def u(self, count: int) -> int:
-        """An unsigned number of `count` bits."""
+        """Read an unsigned number of `count` bits."""
         self.left -= count
         return (self.value >> self.left) & ((1 << count) - 1)
 
     def ue(self) -> int:
-        """Exp-Golomb code, clause 9.1. Raises ValueError for one of over 32 bits."""
+        """Read an Exp-Golomb code, clause 9.1. Raises ValueError for a code of over 32 bits."""
         zeros = self.left - (self.value & ((1 << self.left) - 1)).bit_length()
         if zeros > 32 or self.left < 2 * zeros + 1:
             raise ValueError("no Exp-Golomb code here")
@@ -40,14 +45,14 @@ class Bits:
         return self.u(zeros + 1) - 1
 
     def se(self) -> int:
-        """Exp-Golomb code of a signed number, clause 9.1.1."""
+        """Read a signed Exp-Golomb code, clause 9.1.1."""
         code = self.ue()
         return (code + 1) // 2 if code & 1 else -(code // 2)
 
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """Of a sequence parameter set, what slice headers need; sizes in macroblocks (16 pixels)."""
+    """Fields of a sequence parameter set that slice headers need; sizes in macroblocks (16 px)."""
 
     width: int
     height: int
@@ -61,9 +66,10 @@ class StreamSettings:
 
 
 def parse_sps(sps: bytes) -> StreamSettings:
-    """Read a sequence parameter set (clause 7.3.2.1.1), its NAL header included.
+    """Read a sequence parameter set (clause 7.3.2.1.1), including its NAL header.
 
-    Raises ValueError where it is none or broken.
+    Raises:
+        ValueError: It is not a sequence parameter set, or is broken.
     """
     data = sps.replace(b"\0\0\3", b"\0\0")
     bits = Bits(int.from_bytes(data, "big"), 8 * len(data))
@@ -105,7 +111,7 @@ def parse_sps(sps: bytes) -> StreamSettings:
 
 
 def taller(sps: bytes, rows: int) -> bytes:
-    """The same parameter set for a picture of `rows` more rows of macroblocks below."""
+    """The same parameter set for a picture with `rows` more rows of macroblocks at the bottom."""
     settings = parse_sps(sps)
     start, stop = settings.height_at
     data = bytearray(sps.replace(b"\0\0\3", b"\0\0"))
@@ -113,7 +119,7 @@ def taller(sps: bytes, rows: int) -> bytes:
     length = 8 * len(data)
     value = int.from_bytes(data, "big")
     head, tail = value >> (length - start), value & ((1 << (length - stop)) - 1)
-    # ue(v) of one less, in pairs of rows where a frame has two fields.
+    # ue(v) of the height minus one; in pairs of rows if a frame has two fields.
     code = settings.height + (rows if settings.progressive else rows // 2)
     size = 2 * code.bit_length() - 1
     value = ((head << size | code) << (length - stop)) | tail
@@ -123,9 +129,10 @@ def taller(sps: bytes, rows: int) -> bytes:
 
 
 def taller_extradata(extradata: bytes, rows: int) -> bytes:
-    """`taller` for every parameter set of an avcC record (ISO 14496-15, 5.3.3.1).
+    """Apply `taller` to every parameter set of an avcC record (ISO 14496-15, 5.3.3.1).
 
-    Raises ValueError where `extradata` is no such record.
+    Raises:
+        ValueError: `extradata` is not such a record.
     """
     out = bytearray(extradata[:6])
     for sps, after in extradata_sps(extradata):
@@ -136,7 +143,14 @@ def taller_extradata(extradata: bytes, rows: int) -> bytes:
 
 
 def read_extradata(extradata: bytes | None) -> tuple[StreamSettings, int]:
-    """(settings, bytes of a NAL length) of an avcC record. Raises ValueError if it is none."""
+    """Read an avcC record.
+
+    Returns:
+        Stream settings, and the number of bytes of a NAL unit length.
+
+    Raises:
+        ValueError: It is not an avcC record, or its parameter sets differ.
+    """
     extradata = extradata or b""
     (sps, _), *others = extradata_sps(extradata)
     settings = parse_sps(sps)
@@ -146,7 +160,11 @@ def read_extradata(extradata: bytes | None) -> tuple[StreamSettings, int]:
 
 
 def extradata_sps(extradata: bytes) -> list[tuple[bytes, int]]:
-    """(set, where it ends) of an avcC record. Raises ValueError where it is none."""
+    """(set, byte where it ends) for each sequence parameter set of an avcC record.
+
+    Raises:
+        ValueError: It is not an avcC record, or is broken.
+    """
     if len(extradata) < 8 or extradata[0] != 1 or not extradata[5] & 31:
         raise ValueError("not an avcC record")
     found, position = [], 6
@@ -162,14 +180,14 @@ def extradata_sps(extradata: bytes) -> list[tuple[bytes, int]]:
 def is_arithmetic(extradata: bytes) -> bool:
     """Whether slices are coded with CABAC (clause 7.4.2.2), by the first picture parameter set."""
     *_, (_, stop) = extradata_sps(extradata)
-    start = stop + 3  # behind how many there are, and the length of the first
+    start = stop + 3  # after their number and the length of the first
     bits = Bits(int.from_bytes(extradata[start + 1 : start + 9].ljust(8, b"\0"), "big"), 64)
     bits.ue(), bits.ue()
     return bool(bits.u(1))
 
 
 def nal_units(packet: bytes | memoryview, length_size: int) -> list[tuple[int, int]] | None:
-    """(start, stop) of the NAL units of a packet, or None where they do not tile it exactly."""
+    """(start, stop) of the NAL units of a packet, or None if they do not fill it exactly."""
     units, position, size = [], 0, len(packet)
     while position < size:
         start = position + length_size
@@ -181,22 +199,23 @@ def nal_units(packet: bytes | memoryview, length_size: int) -> list[tuple[int, i
 
 
 def has_forbidden_bytes(nal: bytes) -> bool:
-    """Whether a NAL unit holds 000000, 000001 or 000002 before its end, as none may (7.4.1).
+    """Whether a NAL unit contains 000000, 000001 or 000002 before its end, which 7.4.1 forbids.
 
-    A block of zeros decodes to endless skipped macroblocks without an error; this betrays it.
+    A block of zeros decodes to endless skipped macroblocks without an error. This check finds it.
     """
     at = nal.find(b"\0\0")
     while 0 <= at < len(nal) - 2:
         if nal[at + 2] < 3:
-            return nal[at:].strip(b"\0") != b""  # zeros behind the end do no harm
+            return nal[at:].strip(b"\0") != b""  # zeros after the end are harmless
         at = nal.find(b"\0\0", at + 2)
     return False
 
 
 class SliceHeader(NamedTuple):
-    """Place of a picture in the stream: its numbers in order of decoding and of showing.
+    """Numbers of a picture in decoding order and in presentation order.
 
-    `poc_lsb`: low bits of the picture order count, None where the stream does not code it.
+    Attributes:
+        poc_lsb: Low bits of the picture order count; None if the stream does not code it.
     """
 
     idr: bool
@@ -206,14 +225,18 @@ class SliceHeader(NamedTuple):
     poc_lsb: int | None
 
 
-HEADER_BYTES = 20  # of a NAL unit, enough for its slice header as far as it is read
+HEADER_BYTES = 20  # of a NAL unit; enough for the fields that are read
 
 
 def slice_header(nal: bytes, settings: StreamSettings) -> SliceHeader:
-    """Read the start of a slice (7.3.3); `nal`: its first HEADER_BYTES.
+    """Read the start of a slice (7.3.3). Runs for every packet, so it avoids the slower `Bits`.
 
-    Raises ValueError where a picture's first slice cannot start so. Runs for every packet, hence
-    without `Bits`.
+    Args:
+        nal: The first HEADER_BYTES of the NAL unit.
+        settings: The parameter set in force.
+
+    Raises:
+        ValueError: The first slice of a picture cannot begin like this.
     """
     data = nal[1:].replace(b"\0\0\3", b"\0\0")
     value, left = int.from_bytes(data, "big"), 8 * len(data) - 1
@@ -227,7 +250,7 @@ def slice_header(nal: bytes, settings: StreamSettings) -> SliceHeader:
     if left <= 0 or kind > 9 or value >> left > 256:
         raise ValueError("no slice type or parameter set")
     value &= (1 << left) - 1
-    value, left = value << 64, left + 64  # zeros behind the end
+    value, left = value << 64, left + 64  # zeros after the end
     idr = nal[0] & 31 == IDR
     if settings.colour_planes:
         left -= 2
@@ -235,7 +258,7 @@ def slice_header(nal: bytes, settings: StreamSettings) -> SliceHeader:
     frame_num = (value >> left) & ((1 << settings.frame_num_bits) - 1)
     if not settings.progressive:
         left -= 1
-        left -= (value >> left) & 1  # a field says which of the two it is
+        left -= (value >> left) & 1  # a field has one more bit: top or bottom
     if idr:
         bits = Bits(value & ((1 << left) - 1), left)
         bits.ue()

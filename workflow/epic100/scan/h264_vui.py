@@ -1,6 +1,6 @@
-"""The end of an H.264 sequence parameter set: cropping, and what its coder noted (VUI).
+"""The end of an H.264 sequence parameter set: cropping and the encoder's notes (VUI).
 
-Numbers of clauses are those of Rec. ITU-T H.264 (08/2021).
+Clause numbers refer to Rec. ITU-T H.264 (08/2021).
 """
 
 from dataclasses import dataclass
@@ -12,17 +12,22 @@ _EXTENDED_SAR = 255  # table E-1
 
 @dataclass(frozen=True)
 class Usability:
-    """`crop`: (left, right, top, bottom) in units of clause 7.4.2.1.1. `fixed_fps`: frames a second
-    where the coder states that they are all of the same length, else 0."""
+    """Cropping and fixed frame rate of a stream.
+
+    Attributes:
+        crop: (left, right, top, bottom) in units of clause 7.4.2.1.1.
+        fixed_fps: Frames per second if the encoder states that all have the same length, else 0.
+    """
 
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
     fixed_fps: float = 0.0
 
 
 def usability(sps: bytes) -> Usability:
-    """Read cropping and VUI (clauses 7.3.2.1.1 and E.1.1) of a set, its NAL header included.
+    """Read cropping and VUI (clauses 7.3.2.1.1 and E.1.1) of a set, including its NAL header.
 
-    Raises ValueError where it is broken.
+    Raises:
+        ValueError: The set is broken.
     """
     settings = parse_sps(sps)
     data = sps.replace(b"\0\0\3", b"\0\0")
@@ -48,5 +53,5 @@ def usability(sps: bytes) -> Usability:
     if not bits.u(1):
         return Usability(crop)
     units, scale, fixed = bits.u(32), bits.u(32), bits.u(1)
-    # Each of a frame's two fields is counted (clause E.2.1).
+    # The rate counts both fields of a frame (clause E.2.1).
     return Usability(crop, scale / units / 2 if units and fixed else 0.0)

@@ -1,12 +1,12 @@
-"""Hints of a scan: what is odd about a video and yet no damage. They never mark a picture.
+"""Hints of a scan: what is unusual about a video but not damage. They never mark a picture.
 
 phrase (each after `hint: `)                      what was seen
 ------------------------------------------------- ----------------------------------------------
 frozen A-B, black A-B                             frames that stay the same or dark for 2 s
-the rate changes from X to Y fps at frame N       both hold for a second or more
-N pauses, no picture lost                         steps of over 1.5 usual ones, numbered through
-N key frames are marked wrongly                   the container calls them so, the decoder does not
-the container is X, not MP4                       it reads all the same
+the rate changes from X to Y fps at frame N       both last for a second or more
+N pauses, no picture lost                         steps over 1.5 times the usual, numbers complete
+N key frames are marked wrongly                   by the container; the decoder disagrees
+the container is X, not MP4                       it is readable all the same
 it lasts X s, the sheet says Y s                  over half a second apart (`epic100.scan`)
 """
 
@@ -17,18 +17,18 @@ from epic100.scan.damage_ranges import ranges
 from epic100.scan.packet_checks import CONSTANT_SHARE, GAP
 from epic100.video.index import VideoIndex
 
-LOOK_EVERY = 16  # pictures between two looks
-GRID = 48  # samples of luma each way
+LOOK_EVERY = 16  # every how many pictures one is checked
+GRID = 48  # luma samples per direction
 SECONDS = 2.0
-SAME = 4  # of 255: a coder polishes a still picture
-BLACK = 40  # luma is below this everywhere
+SAME = 4  # of 255; an encoder keeps refining a still picture
+BLACK = 40  # all luma is below this
 SHEET_SECONDS = 0.5
-_SAID = 3  # stretches that are told one by one
+_SAID = 3  # ranges that are listed one by one
 _WINDOW = 32  # pictures over which a rate is measured
 
 
 class Looks:
-    """Glances at every 16th picture, in order of presentation."""
+    """Compares every 16th picture with the previous one it checked, in presentation order."""
 
     def __init__(self) -> None:
         self._pts: list[int] = []
@@ -38,7 +38,12 @@ class Looks:
         self._count = 0
 
     def see(self, frame: av.VideoFrame, height: int) -> None:
-        """Take an `av.VideoFrame` in; looks at some only, at 8-bit planar ones, `height` pixels."""
+        """Take in a decoded picture.
+
+        Args:
+            frame: The picture. Only every 16th is checked, and only 8-bit planar ones.
+            height: True height in pixels; the coded picture may be taller.
+        """
         self._count += 1
         if (
             self._count % LOOK_EVERY
@@ -59,11 +64,11 @@ class Looks:
         self._before = sample
 
     def still(self, index: VideoIndex) -> np.ndarray:
-        """Bool [F]: frames between two looks that were the same."""
+        """bool [F]: frames between two checked pictures that were the same."""
         return self._between(index, np.array(self._same, dtype=bool))
 
     def black(self, index: VideoIndex) -> np.ndarray:
-        """Bool [F]: frames between two dark looks."""
+        """bool [F]: frames between two checked pictures that were dark."""
         dark = np.array(self._dark, dtype=bool)
         return self._between(index, dark[1:] & dark[:-1], first=1)
 
@@ -77,7 +82,7 @@ class Looks:
 
 
 def hints(index: VideoIndex, looks: Looks, wrong_keys: int, container: str) -> list[str]:
-    """All but the sheet's, in words."""
+    """All hints except that about the sheet's length and that about pauses."""
     found = []
     for word, marks in (("frozen", looks.still(index)), ("black", looks.black(index))):
         stretches = [r for r in ranges(marks) if (r[1] - r[0]) >= SECONDS * index.fps > 0]
@@ -96,7 +101,12 @@ def hints(index: VideoIndex, looks: Looks, wrong_keys: int, container: str) -> l
 
 
 def pauses(index: VideoIndex, sound: np.ndarray) -> str:
-    """The hint on long steps before `sound` frames (bool [F]) of a file of steady rate, or ""."""
+    """The hint about long steps in a file of steady rate, or "".
+
+    Args:
+        index: The measured times.
+        sound: bool [F]: the undamaged frames. Only steps before these count.
+    """
     steps = np.diff(index.pts)
     long = steps > GAP * np.median(steps) if len(steps) else steps
     if not long.any() or long.mean() > 1 - CONSTANT_SHARE:
@@ -106,14 +116,14 @@ def pauses(index: VideoIndex, sound: np.ndarray) -> str:
 
 
 def sheet_hint(seconds: float, promised: float) -> str:
-    """The hint on a video that is not as long as its sheet says, or ""."""
+    """The hint about a length that differs from the sheet's (both in seconds), or ""."""
     if abs(seconds - promised) <= SHEET_SECONDS:
         return ""
     return f"hint: it lasts {seconds:.1f} s, the sheet says {promised:.1f} s"
 
 
 def _rate_change(index: VideoIndex) -> str:
-    """The first place where the rate of some window lasts and is another than that before."""
+    """Describe the first place where a steady rate differs from the steady rate before, or ""."""
     steps = np.diff(index.pts)
     windows = len(steps) // _WINDOW
     if windows < 2 or index.is_constant:

@@ -1,6 +1,6 @@
-"""What makes a packet or its picture doubtful, seen from all packets of a video together.
+"""What makes a packet or its picture doubtful, judged from all packets of a video together.
 
-The table of all phrases, and what follows from them, stands in `epic100.scan.damage_ranges`.
+`epic100.scan.damage_ranges` lists all phrases and their consequences.
 """
 
 from collections import Counter
@@ -21,20 +21,22 @@ GAPS = "gaps between pictures"
 OTHER_SIZE = "pictures are of another size"
 REPEATED = "groups of pictures are repeated"
 
-GAP = 1.5  # usual steps
-CONSTANT_SHARE = 0.99  # of the steps in time that are alike, for a longer one to be a gap
-REGULAR_SHARE = 0.9  # of the steps of order counts that are alike, for another to be a jump;
-# of those in time, for one beside a spoilt packet to be a gap
-REPEAT_PACKETS = 8  # shorter groups may be alike by chance, as in a still picture
-_LASTING = 8  # pictures over which a slip must hold to be one
+GAP = 1.5  # times the usual step
+CONSTANT_SHARE = 0.99  # share of similar time steps above which a longer one is a gap
+REGULAR_SHARE = 0.9  # share of equal order count steps above which another is a jump;
+# share of similar time steps above which a longer one beside a faulty packet is a gap
+REPEAT_PACKETS = 8  # shorter groups may be equal by chance, as in a still scene
+_LASTING = 8  # pictures over which a slip must last to count
 
 
 @dataclass(slots=True)
 class Packet:
-    """What one packet and its picture said.
+    """What is known about one packet and its picture.
 
-    `shown`: not hidden by an edit list. `order`: order count within `sequence`, None if unknown.
-    `fault`: the first of the phrases above that it gave cause for.
+    Attributes:
+        shown: Not hidden by an edit list.
+        order: Order count within `sequence`, None if not known.
+        fault: The first of the phrases above that applied.
     """
 
     pts: int
@@ -50,15 +52,19 @@ class Packet:
     size: tuple[int, int] | None = None
 
     def blame(self, fault: str) -> None:
-        """Note a fault; the first one stays."""
+        """Record a fault; the first one is kept."""
         self.fault = self.fault or fault
 
 
 def blame_missing(packets: list[Packet]) -> int:
-    """Blame packets without a picture, in order of decoding.
+    """Blame packets that gave no picture.
 
-    Returns how many pictures stand hidden behind the first packet of an impossible time: a spoilt
-    index gave them times that an edit list does not show.
+    Args:
+        packets: In decoding order.
+
+    Returns:
+        How many pictures are hidden after the first packet with an impossible time: a corrupted
+        index gave them times that the edit list does not show.
     """
     hidden, turned = 0, False
     for p in packets:
@@ -70,11 +76,18 @@ def blame_missing(packets: list[Packet]) -> int:
 
 
 def blame_times(by_time: list[Packet], index: VideoIndex, order_span: int) -> int | None:
-    """Blame gaps, shared times and jumps in order count; `by_time`: shown packets, in that order.
+    """Blame gaps, shared times and jumps in order count.
 
-    A step in time is a gap only where the numbering does not show that nothing is lost: a camera
-    may pause. Returns the first frame behind which all is off its time, since pictures are lost
-    there without a gap, or None. `order_span`: order counts are known modulo this (0: exactly).
+    A long step is not a gap if the numbering shows that nothing is lost: a camera may pause.
+
+    Args:
+        by_time: Shown packets in presentation order.
+        index: The index of the same packets.
+        order_span: Order counts are known modulo this; 0: exactly.
+
+    Returns:
+        The first frame from which all times are off, because pictures are lost there without a
+        gap; or None.
     """
     for p, before in zip(by_time[1:], by_time, strict=False):
         if p.pts == before.pts:
@@ -83,7 +96,7 @@ def blame_times(by_time: list[Packet], index: VideoIndex, order_span: int) -> in
         return None
     sequences = np.array([p.sequence for p in by_time])
     for i in np.flatnonzero(np.diff(sequences) < 0):
-        by_time[i].blame(NUMBERING)  # one of the two is shown at a wrong time
+        by_time[i].blame(NUMBERING)  # one of the two is shown at the wrong time
         by_time[i + 1].blame(NUMBERING)
     steps = np.diff(index.pts)
     usual = max(np.median(steps), 1)
@@ -102,9 +115,9 @@ def blame_times(by_time: list[Packet], index: VideoIndex, order_span: int) -> in
         elif (counted[known] <= 0).mean() <= 1 - REGULAR_SHARE:
             jumps = known & (counted <= 0)
         else:
-            known[:] = False  # an order count that this cannot read
+            known[:] = False  # order counts of an unknown pattern
     alike = (np.abs(steps - usual) <= max(0.1 * usual, 1)).mean()
-    # In a coarse unit of time a step that is rounded up is no gap.
+    # With a coarse time base, a step that was rounded up is not a gap.
     gaps = (steps > max(GAP * usual, usual + 1)) & ~known & (alike >= REGULAR_SHARE)
     if alike < CONSTANT_SHARE:
         spoilt = np.array([bool(p.fault) for p in by_time])
@@ -118,7 +131,10 @@ def blame_times(by_time: list[Packet], index: VideoIndex, order_span: int) -> in
 def _first_slip(
     jumps: np.ndarray, sequences: np.ndarray, slips: np.ndarray, span: int
 ) -> int | None:
-    """The first jump behind which order count and time stay apart; a spoilt header's do not."""
+    """The first jump after which order count and time stay apart.
+
+    A corrupted header makes them differ only briefly.
+    """
     for sequence in np.unique(sequences[jumps]):
         own = np.flatnonzero(sequences == sequence)
         jumped = jumps[sequences[jumps] == sequence]
@@ -132,7 +148,7 @@ def _first_slip(
 
 
 def blame_sizes(by_time: list[Packet]) -> None:
-    """Blame pictures that are not of the size that most are of."""
+    """Blame pictures of a size that most pictures do not have."""
     sizes = Counter(p.size for p in by_time if p.size)
     if len(sizes) > 1:
         usual = sizes.most_common(1)[0][0]
@@ -142,10 +158,15 @@ def blame_sizes(by_time: list[Packet]) -> None:
 
 
 def blame_repeats(packets: list[Packet], position: dict[int, int], still: np.ndarray) -> int | None:
-    """Blame key frames whose group is the one before again, byte for byte.
+    """Blame key frames of groups that repeat the previous group byte for byte.
 
-    `position`: frame by packet number. `still` bool [F]: pictures that look like the one before,
-    which may be coded alike. Returns the first frame that all behind it come late for, or None.
+    Args:
+        packets: In decoding order.
+        position: File frame by packet number.
+        still: bool [F]: pictures that look like the one before; these may be coded alike.
+
+    Returns:
+        The first frame from which all are late because of a repeat, or None.
     """
     off = None
     keys = [n for n, p in enumerate(packets) if p.is_key] + [len(packets)]

@@ -1,4 +1,4 @@
-"""Packets as the scan hands them to a decoder, and what it does not take for the file's."""
+"""Packets as the scan passes them to a decoder, and decoder errors that are no damage."""
 
 import errno
 
@@ -6,17 +6,20 @@ import av
 
 
 def in_the_open(packet: av.Packet, data: bytes | memoryview) -> av.Packet:
-    """A packet of this content that no edit list hides: later pictures may be built on it."""
+    """Copy a packet with this content, not hidden by an edit list.
+
+    Hidden pictures must be decoded too, because later ones may depend on them.
+    """
     fresh = av.Packet(bytes(data))
     fresh.pts, fresh.dts, fresh.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
     return fresh
 
 
 def check_memory(error: Exception) -> None:
-    """Too little memory is no property of the file: it must not pass for damage.
+    """Raise MemoryError for errors about too little memory, which must not count as damage.
 
     Raises:
-        MemoryError: Where that is what `error` is about.
+        MemoryError: `error` is about memory.
     """
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         raise MemoryError("Cannot allocate memory") from error

@@ -1,8 +1,8 @@
-"""Parameter sets of a video against those of the participant's other videos, and its container.
+"""Compare a video's parameter sets with those of the participant's other videos.
 
-One spoilt bit in a parameter set and a decoder gives another picture for each of a file, without an
-error. A camera writes the same sets into all files of one setting; so a set that differs by one
-bit from one that several other files share was spoilt. What else differs, was set otherwise.
+With one corrupted bit in a parameter set, a decoder gives a wrong picture for every frame, without
+an error. A camera writes the same sets into all files with the same settings. So a set that differs
+by one bit from a set that several other files share is corrupted. Larger differences are settings.
 """
 
 from collections.abc import Mapping
@@ -10,15 +10,19 @@ from collections.abc import Mapping
 from epic100.scan.h264 import is_arithmetic
 from epic100.video.index import VideoIndex
 
-_LEVELS = 12  # bytes of an avcC record: its head, and the first of a set, which repeats them
-WITNESSES = 2  # other files that share a set
+_LEVELS = 12  # bytes of an avcC record: its header, and the start of a set, which repeats it
+WITNESSES = 2  # number of other files that must share a set
 SPOILT = "its parameter sets are spoilt"
 
 
 def spoilt_sets(indexes: Mapping[str, VideoIndex]) -> dict[str, str]:
-    """Videos whose own parameter sets are spoilt, and why, in words.
+    """Find videos with corrupted parameter sets.
 
-    `indexes`: by video_id, of one participant.
+    Args:
+        indexes: By video_id, of one participant.
+
+    Returns:
+        The reason as text, by video_id.
     """
     own = {
         video: (index.table.stream.codec, index.table.sets[0])
@@ -39,10 +43,10 @@ def spoilt_sets(indexes: Mapping[str, VideoIndex]) -> dict[str, str]:
 
 
 def _one_bit_apart(one: bytes, other: bytes) -> bool:
-    """Whether two records differ by one bit that is no setting which is often another.
+    """Whether two records differ by one bit that is not a common setting.
 
-    Such are the kind of entropy coding of H.264, without which nothing decodes, and profile and
-    level, which change no picture.
+    Common settings are the entropy coding of H.264 (a wrong one makes decoding fail) and profile
+    and level (which do not change pictures).
     """
     if len(one) != len(other):
         return False
@@ -52,6 +56,6 @@ def _one_bit_apart(one: bytes, other: bytes) -> bool:
     place = len(one) - 1 - (difference.bit_length() - 1) // 8
     try:
         head = place < _LEVELS or is_arithmetic(one) != is_arithmetic(other)
-    except ValueError:  # another coder's record, or a spoilt one
+    except ValueError:  # a record of another codec, or a corrupted one
         head = place < _LEVELS
     return not head

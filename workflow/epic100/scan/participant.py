@@ -1,12 +1,11 @@
-"""Scan the videos of a participant: each in a process of its own that can be killed.
+"""Scan the videos of a participant, each in a process of its own that can be killed.
 
-Nothing a file does can hang or fail the scan: a decoder that spins, eats memory or crashes ends
-as a row `unreadable` with its reason (`decoder_process`). What the disk or the machine does is no
-property of a file: it is tried again, and then ends the scan with an error once all other videos
-are done. Finished videos are kept in a cache keyed
-by path, size and time of change, so a scan that was cut short decodes only what is new. A result of
-an older version of the scan stays, marked with its version; what its index lacks is read from the
-file's packets, which takes no decoding.
+No file can hang or crash the scan. A decoder that hangs, takes too much memory or crashes gives a
+row `unreadable` with its reason (`decoder_process`). Faults of the disk or the machine are not the
+file's: the video is tried again, and if that fails, the scan ends with an error after all other
+videos. Finished videos are cached by path, size and modification time, so an interrupted scan
+decodes only new files. A result of an older scan version is kept and marked with its version. If
+its index has no packet table, that is read from the file's packets without decoding.
 """
 
 import errno
@@ -49,10 +48,10 @@ from epic100.video.watched_file import insist
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = (1.0, 5.0)  # waits before a video is scanned again that is not at fault itself
+RETRY_SECONDS = (1.0, 5.0)  # waits before a video that is not at fault is scanned again
 WORKER = (sys.executable, "-P", "-m", "epic100.scan.worker")
 
-Found = dict[str, np.ndarray]  # of a VideoIndex
+Found = dict[str, np.ndarray]  # arrays of a VideoIndex
 Result = tuple[ScanRow, Found]
 
 
@@ -68,12 +67,16 @@ def scan_participant(
     worker: Sequence[str] = WORKER,
     quick: bool = False,
 ) -> list[ScanRow]:
-    """Scan `videos` below `root` and write their table and their frame indexes.
+    """Scan `videos` below `root`; write their table and their frame indexes.
 
-    `table`: results/scan/{participant}.tsv. `index`: an .npz that holds a VideoIndex per readable
-    video (`load_index`). `cache`: a folder of finished videos, kept between calls. `quick`: read
-    packets and decode key frames only, and say so in every row. Raises EpicError where a video
-    could not be scanned and is not at fault.
+    Args:
+        table: Output `results/scan/{participant}.tsv`.
+        index: Output .npz with a VideoIndex per readable video (`load_index`).
+        cache: Folder of finished videos, kept between calls.
+        quick: Read packets and decode key frames only; every row reports it.
+
+    Raises:
+        EpicError: A video could not be scanned and is not at fault.
     """
     folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,30 +125,30 @@ class _Job:
         self.video, self._quick = video, quick
         self._path, self._cache = video.path(root), cache
         self._full = self._kept = cache
-        self._old: Path | None = None  # a result whose index has no table of packets
-        self._file: os.stat_result | None = None  # as it was when the places were chosen
-        self.fault = ""  # why it could not be scanned, where that is not the video's
+        self._old: Path | None = None  # a result with an index without packet table
+        self._file: os.stat_result | None = None  # its state when the cache paths were chosen
+        self.fault = ""  # why it could not be scanned, if the video is not at fault
 
     @property
     def is_older(self) -> bool:
-        """Whether a result of before is taken over, so that nothing is decoded."""
+        """Whether an older result is reused, so that nothing is decoded."""
         return self._old is not None
 
     def known(self) -> Result | None:
-        """The result where nothing has to be decoded: no such file, or done before."""
+        """The result if nothing must be decoded: no such file, or scanned before."""
         status, reason, state = _state(self._path)
         self._file, self._old = state, None
         if state is None:
             return ScanRow(self.video.video_id, status, reason=reason), {}
         self._full, self._kept = self._places(SCAN_VERSION, state)
-        # A full result serves a quick look as well, never the other way round.
+        # A full result also serves a quick look, never the other way round.
         result = _load(self._full) or (_load(self._kept) if self._quick else None)
         if result is None:
             self._old = self._older(state)
         return None if result is None else self._told(*result)
 
     def _older(self, state: os.stat_result) -> Path | None:
-        """The newest result of a scan of before."""
+        """The newest result of an older scan version."""
         for version in range(SCAN_VERSION - 1, FIRST_VERSION - 1, -1):
             full, kept = self._places(version, state)
             if _load(full):
@@ -156,8 +159,8 @@ class _Job:
         return None
 
     def _places(self, version: int, state: os.stat_result) -> tuple[Path, Path]:
-        """Where a full result is kept, and where one of this kind is."""
-        # The sheet's length and rate play a part in what is damage, its md5 names the file.
+        """Cache paths of a full result and of a result of this kind."""
+        # The sheet's length and rate affect what counts as damage; its md5 identifies the file.
         key = (version, self._path.resolve(), state.st_size, state.st_mtime_ns,
                self.video.md5, self.video.duration, self.video.fps)  # fmt: skip
         known = key[:-1] if version == FIRST_VERSION else key
@@ -166,9 +169,9 @@ class _Job:
         return full, full.with_suffix(".quick.npz") if self._quick else full
 
     def decode(self, limits: ScanLimits, worker: Sequence[str], board: Board) -> Result:
-        """Run the decoder; keep what it finds, unless it cannot read the file.
+        """Run the decoder and keep its result, unless it cannot read the file.
 
-        Tried again where something else than the file was at fault; `fault` says so if that is all.
+        Tries again if the file is not at fault. If all tries fail, `fault` has the reason.
         """
         for seconds in (*RETRY_SECONDS, None):
             try:
@@ -178,7 +181,7 @@ class _Job:
             if seconds is not None:
                 time.sleep(seconds)
                 try:
-                    known = self.known()  # the file may be another one by now
+                    known = self.known()  # the file may have been replaced
                 except DiskError as error:
                     self.fault = str(error)
                     continue
@@ -189,7 +192,7 @@ class _Job:
 
     def _decode(self, limits: ScanLimits, worker: Sequence[str], board: Board) -> Result:
         name = self.video.video_id
-        # What is left of an earlier file of this video, or of a scan that was killed.
+        # Leftovers of an earlier file of this video, or of a killed scan.
         for left in (*self._cache.glob(f"{name}.*.npz"), *self._cache.glob(f".{name}.*.tmp.npz")):
             if left != self._old:
                 left.unlink(missing_ok=True)
@@ -220,11 +223,11 @@ class _Job:
         if result is None:
             return ScanRow(name, UNREADABLE, reason=reason), {}
         if result[0].status == UNREADABLE:
-            self._kept.unlink()  # cheap to find again, and rights may change with nothing else
+            self._kept.unlink()  # cheap to redo, and permissions may change unnoticed
         return self._told(*result)
 
     def _told(self, row: ScanRow, found: Found) -> Result:
-        """The row under the sheet's name, with what the sheet says of its length."""
+        """The row under the sheet's name, with the hint about the sheet's length."""
         if found:
             index = VideoIndex.from_arrays(found)
             seconds = index.times[-1] + (1 / index.fps if index.fps else 0)
@@ -234,7 +237,7 @@ class _Job:
 
 
 def _with_spoilt_sets(row: ScanRow, why: str) -> ScanRow:
-    """The row of a video all of whose pictures may be others than were filmed."""
+    """The row of a video with corrupted parameter sets: all its pictures may be wrong."""
     if not why or not row.readable or row.version < SCAN_VERSION:
         return row
     reason = "; ".join(filter(None, (f"{SPOILT}: {why}", row.reason)))
@@ -251,13 +254,13 @@ def _refuse_other_faults(faults: dict[str, str], table: str | os.PathLike) -> No
 
 
 def _changed(before: os.stat_result | None, after: os.stat_result | None) -> bool:
-    """Whether the file was written to, or another one put in its place."""
+    """Whether the file was written to or replaced."""
     names = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
     return any(getattr(before, name, None) != getattr(after, name, None) for name in names)
 
 
 def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
-    """(status, reason, None) of what cannot be scanned, or ("", "", state) of a file."""
+    """("", "", state) of a regular file, or (status, reason, None) of anything else."""
     try:
         state = insist(path, "asking for its state", path.stat)
     except OSError as error:
@@ -274,7 +277,7 @@ def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
 
 
 def _load(path: Path) -> tuple[ScanRow, Found] | None:
-    """A finished video, or None where there is none or it is no longer whole."""
+    """The result of a finished video, or None if there is none or it is incomplete."""
 
     def read() -> tuple[ScanRow, Found] | None:
         with np.load(path) as arrays:

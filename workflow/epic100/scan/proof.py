@@ -1,4 +1,4 @@
-"""What the scan does not mark can be read: it reads a sample through the reader itself."""
+"""Verify that unmarked frames can be read: reads a sample through the real reader."""
 
 from pathlib import Path
 
@@ -7,14 +7,22 @@ import numpy as np
 from epic100.video.index import VideoIndex
 from epic100.video.reader import FrameError, VideoReader
 
-SAMPLE = 6  # frames; each costs the decoding from its key frame on
+SAMPLE = 6  # frames; each must be decoded from its key frame
 
 
 def refusal(path: Path, index: VideoIndex, sound: np.ndarray) -> str:
-    """Why frames that are not marked cannot be had, in words, or "".
+    """Read a sample of the frames that the scan did not mark.
 
-    `sound` bool [F]: the frames that are not marked. The first and the last of them are read, and
-    some between them, from the last back: what a decoder keeps from one place must not matter.
+    The sample has the first and the last such frame and some between them. It is read backwards, to
+    check that a decoder's state from elsewhere in the file does no harm.
+
+    Args:
+        path: The video file.
+        index: Its index.
+        sound: bool [F]: the frames that are not marked.
+
+    Returns:
+        Why a frame cannot be read, as text, or "".
     """
     frames = np.flatnonzero(sound)
     if not len(frames):

@@ -27,17 +27,17 @@ from epic100.video.packet_table import PacketTable
 from epic100.video.watched_file import WatchedFile
 
 PROGRESS_SECONDS = 0.5
-MACROBLOCKS_BELOW = 2048  # of the taller picture: how far nonsense may run before it is noticed
-AHEAD_SECONDS = 10.0  # by which the time from decoding to showing may change
-SIDE = "SEI"  # in a message: about notes beside the picture, which change none
-OVERREAD, LET_GO = "bytestream overread", "mmco: unref short failure"  # as FFmpeg says it
+MACROBLOCKS_BELOW = 2048  # added below the picture: room for garbage to run into
+AHEAD_SECONDS = 10.0  # how much pts - dts may change between packets
+SIDE = "SEI"  # in a log message: about metadata, which changes no picture
+OVERREAD, LET_GO = "bytestream overread", "mmco: unref short failure"  # FFmpeg's words
 READ_TRIES = 8  # input errors in a row before reading is given up
 _SLICES = (h264.SLICE, h264.IDR)
 INTRA = av.video.frame.PictureType.I
 
 
 class StreamPass:
-    """One pass over a stream: packets in order of decoding, and what became of each."""
+    """One pass over a stream: packets in decoding order, and what became of each."""
 
     def __init__(
         self, file: WatchedFile, container: InputContainer, stream: av.VideoStream, quick: bool
@@ -46,7 +46,7 @@ class StreamPass:
         self.looks = Looks()
         self.looked = 0
         self.wrong_keys = 0
-        self.lost = 0  # packets that the container's index promises and that do not come
+        self.lost = 0  # packets of the container's index that are missing
         self.broke_off = ""
         self._container, self._stream, self._quick = container, stream, quick
         self._by_pts: dict[int | None, Packet] = {}
@@ -59,14 +59,14 @@ class StreamPass:
         self._open_decoder()
 
     def table(self) -> PacketTable:
-        """Where the packets lie, their key frames as they turned out to be."""
+        """Where the packets are; key frames are the verified ones."""
         return self._recorder.table([p.is_key for p in self.packets])
 
     def run(self, progress: Callable[[int], None]) -> None:
         """Read and decode to the end. Raises MemoryError."""
         level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
-        # What the decoder conceals, it tells in its log: spoilt headers, lost references, and (as a
-        # note for its makers) a slice that asks for more bytes than it has.
+        # The decoder logs what it conceals: corrupted headers, lost references, and (at debug
+        # level) a slice that asks for more bytes than it has.
         av.logging.set_level(av.logging.DEBUG)
         av.logging.set_skip_repeated(False)
         try:
@@ -77,7 +77,7 @@ class StreamPass:
             av.logging.set_skip_repeated(skips)
 
     def _run(self, progress: Callable[[int], None]) -> None:
-        # The index of an MP4 has every packet from the start; where it has fragments, those read.
+        # The index of an MP4 lists all packets from the start; in a fragmented one, those read.
         mp4 = "mp4" in self._container.format.name
         count = len(self._stream.index_entries) if mp4 else 0
         last, read = time.monotonic(), 0
@@ -94,15 +94,15 @@ class StreamPass:
 
     @property
     def judges_itself(self) -> bool:
-        """Whether the stream's own slices and numbers are read, beside its decoder's errors.
+        """Whether the stream's own slices and numbers are read, in addition to decoder errors.
 
-        Without arithmetic coding a flipped bit may change a sign and nothing else: no syntax shows.
+        Without arithmetic coding, a flipped bit may change only a sign, which no syntax reveals.
         """
         return self._settings is not None and self._arithmetic
 
     @property
     def coded_fps(self) -> float:
-        """The rate that the coder noted in the stream, 0 where it noted none."""
+        """Frame rate that the encoder noted in the stream; 0 if none."""
         try:
             (sps, _), *_ = h264.extradata_sps(self._stream.codec_context.extradata or b"")
             return usability(sps).fixed_fps if self._settings else 0.0
@@ -111,11 +111,11 @@ class StreamPass:
 
     @property
     def order_span(self) -> int:
-        """Order counts of pictures are coded modulo this; 0 where there are none."""
+        """Order counts of pictures are coded modulo this; 0 if there are none."""
         return 1 << self._settings.poc_bits if self._settings and self._settings.poc_bits else 0
 
     def why_nothing(self) -> str:
-        """Why there is no picture at all, or "" if there is."""
+        """Why there is no picture at all, or "" if there is one."""
         if not self.packets and self._without_time:
             return f"no picture has a time of presentation (in {self._container.format.name})"
         if not self.packets:
@@ -127,7 +127,7 @@ class StreamPass:
         return ""
 
     def _read(self) -> Iterator[av.Packet]:
-        """Packets with something in them. After an error of the container reading goes on."""
+        """Packets with content. Reading goes on after an error of the container."""
         tries = 0
         while tries < READ_TRIES:
             try:
@@ -162,13 +162,13 @@ class StreamPass:
             self._decode(None, seen)
             self._decoder.flush_buffers()
         else:
-            seen.decoded = True  # for all that a quick look can tell
+            seen.decoded = True  # as far as a quick look can see
 
     def _check_time(self, seen: Packet) -> None:
         now = (seen.dts, seen.pts - seen.dts)
         dts, ahead = self._time_before or now
         self._time_before = now
-        # Where one edit of several begins, hidden pictures from before it may come first.
+        # At the start of one of several edits, earlier hidden pictures may come first.
         backwards = now[0] < dts and (seen.shown or not seen.is_key)
         if backwards or abs(now[1] - ahead) > self._far:
             seen.blame(WRONG_TIME)
@@ -187,11 +187,11 @@ class StreamPass:
                 self._settings = settings
                 self._numbering = Numbering(settings)
         except ValueError:
-            pass  # another framing of H.264, or spoilt settings: the plain decoder has its say
+            pass  # another framing of H.264, or corrupted settings: the plain decoder decides
         context.thread_type = "NONE"
         context.thread_count = 1
-        # Concealment must be on to be reported; its cheapest kind will do. Smoothing the edges of
-        # blocks finds nothing, and neither do transforms where nobody looks at the picture.
+        # Errors are reported only if concealment is on; its cheapest kind is enough. Deblocking
+        # finds no errors, and neither do transforms if nobody looks at the picture.
         context.options = {
             "ec": "favor_inter",
             "skip_bottom": str(rows),
@@ -201,7 +201,7 @@ class StreamPass:
         self._decoder, self._rows = context, rows
 
     def _examine(self, packet: av.Packet, seen: Packet) -> av.Packet:
-        """What the bytes say before decoding; the packet to decode, its picture made taller."""
+        """Check the bytes before decoding; return the packet to decode, its picture made taller."""
         data = memoryview(packet)
         seen.checksum = zlib.crc32(data)
         if self._settings is None:
@@ -233,7 +233,7 @@ class StreamPass:
             seen.blame(NUMBERING)
             return
         if seen.is_key and not header.intra:
-            seen.is_key = False  # as in a stream that refreshes its pictures bit by bit
+            seen.is_key = False  # as in a stream with gradual refresh
             self.wrong_keys += 1
         goes_on, seen.order = self._numbering.follow(header, seen.is_key)
         seen.reference, seen.sequence = header.reference, self._numbering.sequence
@@ -243,7 +243,7 @@ class StreamPass:
     def _with_taller_settings(
         self, data: memoryview, units: list[tuple[int, int]]
     ) -> tuple[memoryview, list[tuple[int, int]]]:
-        """Parameter sets inside the stream would take back those of the extradata."""
+        """Make sets inside the stream taller too, or they would override those of the extradata."""
         parts, places, position = [], [], 0
         for start, stop in units:
             unit = bytes(data[start:stop])
@@ -256,7 +256,7 @@ class StreamPass:
                         sequence = self._numbering.sequence
                         self._numbering = Numbering(settings, sequence)
                 except ValueError:
-                    pass  # spoilt: the decoder says so
+                    pass  # corrupted: the decoder reports it
             parts += [len(unit).to_bytes(self._length_size, "big"), unit]
             start = position + self._length_size
             position = start + len(unit)
@@ -290,7 +290,7 @@ class StreamPass:
             self._listen(seen)
 
     def _listen(self, seen: Packet) -> None:
-        # Pictures that a cut left behind cannot be let go of: no harm done.
+        # After a cut, references to be released may be missing, which is harmless.
         harmless = self._settings is not None and self._numbering.after_break
         for level, _, text in self._said:
             passes = SIDE in text or (harmless and LET_GO in text)

@@ -1,11 +1,11 @@
-"""Decode every picture of one video and say which are damaged: `python -m epic100.scan.worker`.
+"""Decode every picture of one video and report the damaged ones: `python -m epic100.scan.worker`.
 
-Runs as a process of its own, because some damaged files make decoders spin, eat memory or crash;
-`decoder_process` watches it and can kill it. Progress goes to stdout as lines `frames N`.
+Runs in a process of its own, because some damaged files make decoders hang, take all memory or
+crash. `decoder_process` watches it and can kill it. Progress goes to stdout as lines `frames N`.
 
-A video is `unreadable` if it cannot be opened, has no video stream, no times, or no picture that
-decodes. What marks pictures as damaged: `epic100.scan.damage_ranges`; what is only told as a hint:
-`epic100.scan.oddities`.
+A video is `unreadable` if it cannot be opened, or has no video stream, no times, or no picture that
+decodes. `epic100.scan.damage_ranges` lists what marks pictures as damaged, and
+`epic100.scan.oddities` lists what is only reported as a hint.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from epic100.video.scan_table import (
 from epic100.video.watched_file import WatchedFile
 
 Boxes = list[tuple[str, int, int]]
-SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # before an index is taken to be cut short
+SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # limits above which an index counts as truncated
 
 
 def inspect(
@@ -53,12 +53,23 @@ def inspect(
     fps: float = 0.0,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[ScanRow, VideoIndex | None]:
-    """Decode `path` whole, on one thread; returns (ScanRow, VideoIndex or None).
+    """Decode a whole file on one thread, so that each error belongs to the packet that caused it.
 
-    One thread, so that an error belongs to the packet that gave it. `quick` reads all packets and
-    decodes key frames alone. `seconds`, `fps`: what the sheet has, 0 if not known. Pictures of more
-    than `max_pixels` are not decoded.
-    Raises MemoryError where the decoder asks for too much, DiskError where the disk fails.
+    Args:
+        path: The video file.
+        video_id: Its id, for the row.
+        progress: Called with the number of packets read so far.
+        quick: Read all packets but decode key frames only.
+        seconds: Length that the sheet states, 0 if not known.
+        fps: Rate that the sheet states, 0 if not known.
+        max_pixels: Larger pictures are not decoded.
+
+    Returns:
+        The row of the scan table, and the index or None.
+
+    Raises:
+        MemoryError: The decoder asks for too much memory.
+        DiskError: The disk fails.
     """
     try:
         file = WatchedFile(path)
@@ -143,9 +154,12 @@ def _inspect(
 
 
 def with_table(path: Path, index: VideoIndex) -> VideoIndex:
-    """The `index` of a scan of before, with a table of packets; itself where they are others now.
+    """Add a packet table to the `index` of an older scan, by reading packets only.
 
-    Only reads packets. What the scan found out about key frames stays.
+    What that scan found out about key frames is kept.
+
+    Returns:
+        The index with a table, or `index` itself if the file's packets differ now.
     """
     keys = set(zip(index.key_pts.tolist(), index.key_dts.tolist(), strict=True))
     try:
@@ -154,7 +168,7 @@ def with_table(path: Path, index: VideoIndex) -> VideoIndex:
             if stream is None:
                 return index
             found = record_packets(file, container, stream, keys)
-    except av.error.FFmpegError:  # as in a damaged file, of which the scan read what can be read
+    except av.error.FFmpegError:  # a damaged file; the older scan read what it could
         return index
     built = VideoIndex.from_table(found)
     same = all(
@@ -167,9 +181,9 @@ def with_table(path: Path, index: VideoIndex) -> VideoIndex:
 def _beyond_index(
     boxes: Boxes, container: InputContainer, stream: av.VideoStream, index: VideoIndex
 ) -> int:
-    """Pictures missing at the end of an MP4 whose index was cut short.
+    """Pictures missing at the end of an MP4 with a truncated index.
 
-    Two signs must agree: the file says that it is longer, and it holds data that is no packet's.
+    Two signs must agree: the file claims to be longer, and it has data outside all packets.
     """
     if "mp4" not in container.format.name or not index.frames:
         return 0
@@ -186,12 +200,12 @@ def _beyond_index(
 
 
 def _ends_inside_a_box(boxes: Boxes, size: int, kind: str) -> bool:
-    """Whether a fragmented MP4, whose index promises nothing, was cut; not if between fragments."""
+    """Whether a fragmented MP4 was cut inside a box. A cut between fragments is not detected."""
     return "mp4" in kind and any(name == "moof" for name, _, _ in boxes) and boxes[-1][2] != size
 
 
 def _why_closed(file: WatchedFile, error: Exception) -> str:
-    """Why a file does not open, in words that say what happened to it where that is plain."""
+    """Why a file does not open; names what happened to it if that is clear."""
     if not file.size:
         return "the file is empty"
     boxes = boxes_of(file.size, file.read_at)
@@ -204,7 +218,7 @@ def _why_closed(file: WatchedFile, error: Exception) -> str:
 
 
 def main() -> None:
-    """Scan one file and save row and index to an .npz."""
+    """Scan one file and save its row and index to an .npz."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path)
     parser.add_argument("out", type=Path)

@@ -150,7 +150,7 @@ class VideoReader:
                 try:
                     frames = decoder.decode(packet)
                 except av.error.InvalidDataError:
-                    # No later picture refers to one that is shown before the key frame.
+                    # No picture shown after the key frame refers to one shown before it.
                     if packet.pts is None or packet.pts >= begins:
                         raise
                     spoilt = True
@@ -187,8 +187,8 @@ class VideoReader:
         """Packets from key frame number `key` on, and none before, since those may be damaged.
 
         Demuxers seek by presentation time (mov) or decode time (ts) and may land on a neighbour. So
-        the result is checked: packets before the key frame are skipped. If the seek landed too late,
-        an earlier seek is tried.
+        the result is checked: packets before the key frame are skipped. If the seek landed too
+        late, an earlier seek is tried.
         """
         pts, dts = int(self.index.key_pts[key]), int(self.index.key_dts[key])
         for earlier in range(key, -1, -1):

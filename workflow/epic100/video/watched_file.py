@@ -87,7 +87,7 @@ class WatchedFile:
         return insist(self.path, place, lambda: os.pread(self._file, count, position))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a position. Corrupted files may ask for one before the start; that gives -EINVAL."""
+        """Move to a position. One before the start (corrupted files ask for it) gives -EINVAL."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         if start + offset < 0:
             return -errno.EINVAL  # FFmpeg treats it like the system's own error
