@@ -1,4 +1,4 @@
-"""BatchNorm in a training: frozen, or its statistics pooled over processes."""
+"""BatchNorm in training: frozen, or with statistics pooled over processes."""
 
 from typing import Any
 
@@ -20,7 +20,11 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 def freeze_scales(model: nn.Module) -> None:
-    """Let no BatchNorm layer learn; before DistributedDataParallel, which waits for gradients."""
+    """Freeze scale and shift of every BatchNorm layer.
+
+    Call it before DistributedDataParallel wraps the model, which waits for the gradients of all
+    trainable parameters.
+    """
     for layer in batch_norms(model):
         for parameter in layer.parameters():
             parameter.requires_grad_(False)
@@ -28,33 +32,34 @@ def freeze_scales(model: nn.Module) -> None:
 
 @HOOKS.register_module()
 class FrozenBatchNormHook(Hook):
-    """Keeps BatchNorm as it starts: statistics, scale and shift.
+    """Keep BatchNorm as it starts: statistics, scale and shift.
 
-    As epic-kitchens-slowfast with `BN.FREEZE` (`freeze_fn` in video_model_builder.py). Scale and
-    shift are frozen where the model is built (`QuietRunner`), the statistics here.
+    It does what epic-kitchens-slowfast does with `BN.FREEZE` (`freeze_fn` in
+    video_model_builder.py). Scale and shift are frozen when the model is built (`QuietRunner`), the
+    statistics here.
     """
 
     priority = PRIORITIES["FrozenBatchNormHook"]
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Undo `model.train()`, which each epoch begins with."""
+        """Undo `model.train()`, which is called at the start of each epoch."""
         for layer in batch_norms(bare(runner.model)):
             layer.eval()
 
 
 @HOOKS.register_module()
 class PooledStatisticsHook(Hook):
-    """Makes BatchNorm's statistics of several processes those of all their batches together.
+    """Pool BatchNorm's statistics over processes, as if one process had seen all batches.
 
-    MMEngine's SyncBuffersHook, which comes after it, takes the mean over processes. Of variances
-    that leaves out how the means of the processes differ: the variance of all is the mean of
-    `var + mean ** 2`, less the square of the mean.
+    MMEngine's SyncBuffersHook, which runs after it, averages the buffers over processes. For
+    variances this ignores that the means of the processes differ: the pooled variance is the mean
+    of `var + mean ** 2` minus the square of the mean.
     """
 
     priority = PRIORITIES["PooledStatisticsHook"]
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Put into each process's variance what the mean over processes is then short of."""
+        """Add to each process's variance what the average over processes would miss."""
         for layer in batch_norms(bare(runner.model)):
             if layer.running_mean is None or layer.running_var is None:
                 continue

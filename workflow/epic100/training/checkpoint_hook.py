@@ -1,4 +1,4 @@
-"""The hook that saves a run, picks it up again and stops it on a signal."""
+"""The hook that saves a run, resumes it and stops it on a signal."""
 
 import logging
 import math
@@ -38,18 +38,18 @@ log = logging.getLogger(__name__)
 
 @HOOKS.register_module()
 class SafeCheckpointHook(Hook):
-    """Saves after epochs and in between, resumes the newest state that loads, stops on a signal.
+    """Save after and during epochs, resume the newest checkpoint that loads, stop on a signal.
 
-    Takes the place of MMEngine's CheckpointHook and goes with ResumableEpochLoop. Random states are
-    not saved: what is drawn follows from seed, epoch, sample and iteration (SampleSeedHook). With
-    several processes rank 0 writes, for all (`state.collect_state`).
+    It replaces MMEngine's CheckpointHook and needs ResumableEpochLoop. Random states are not saved,
+    because random draws depend only on seed, epoch, sample and iteration (SampleSeedHook). With
+    several processes, rank 0 writes for all (`state.collect_state`).
 
     Args:
-        iterations: Save in an epoch after so many batches; None is never.
-        seconds: Save so long after the last save; None is never.
-        keep: How many of the newest checkpoints stay.
-        go_on: The workflow's way: the work directory is one run's own (`stamp.open_work_dir`) and
-            what it holds is resumed. Without it only a Runner with `resume` set resumes.
+        iterations: Save after this many batches within an epoch; None means never.
+        seconds: Save this many seconds after the last save; None means never.
+        keep: Number of newest checkpoints to keep.
+        go_on: True in the workflow: the work directory belongs to one run (`stamp.open_work_dir`),
+            and its checkpoints are resumed. If False, only a Runner with `resume` set resumes.
     """
 
     priority = PRIORITIES["SafeCheckpointHook"]
@@ -69,14 +69,14 @@ class SafeCheckpointHook(Hook):
         self._config_text = ""
 
     def before_run(self, runner: Runner) -> None:
-        """Decide, alike on all ranks, what to resume from, before the Runner loads anything."""
+        """Choose what to resume from, the same on all ranks, before the Runner loads anything."""
         if not isinstance(runner.train_loop, ResumableEpochLoop):
             raise EpicError(
                 f"train_cfg.type is {type(runner.train_loop).__name__}; SafeCheckpointHook goes "
                 "with ResumableEpochLoop, which can begin inside an epoch"
             )
         work_dir, config = Path(runner.work_dir), runner.cfg
-        if runner._resume and runner._load_from is not None:  # tools/train.py --resume FILE
+        if runner._resume and runner._load_from is not None:  # by tools/train.py --resume FILE
             self._stamp = on_rank_0(lambda: _adopted_stamp(runner._load_from, config))
             return
         self._stamp = on_rank_0(
@@ -93,27 +93,27 @@ class SafeCheckpointHook(Hook):
             )
 
     def before_train(self, runner: Runner) -> None:
-        """Look for room on the disk before hours are spent."""
+        """Check the free disk space before hours of training."""
         model = bare(runner.model)
         weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-        size = 4 * weights  # with two moments of Adam and an average of the weights
+        size = 4 * weights  # plus Adam's two moments and the average of the weights
         there = sum(path.stat().st_size for path in checkpoints(runner.work_dir))
         on_rank_0(lambda: require_space(runner.work_dir, (self.keep + 2) * size - there))
         self._saved_at = runner.train_loop.clock
         if runner.iter and runner.iter == runner.message_hub.get_info("best_iter"):
-            best = checkpoint_path(runner.work_dir, runner.iter)  # a kill may have come in between
+            best = checkpoint_path(runner.work_dir, runner.iter)  # a kill may have prevented it
             on_rank_0(lambda: keep_as_best(best))
-        self._config_text = runner.cfg.pretty_text  # takes a while, each time
+        self._config_text = runner.cfg.pretty_text  # slow, so formatted only once
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Save where it is time to; save and stop where a signal came."""
+        """Save if a save is due; save and stop if a signal arrived."""
         loop, done = runner.train_loop, runner.iter + 1
         last = batch_idx + 1 == len(runner.train_dataloader)
         due = self.iterations is not None and done % self.iterations == 0
         due |= self.seconds is not None and loop.clock - self._saved_at >= self.seconds
-        due = due and not last  # the end of an epoch saves by itself, once the epoch is whole
+        due = due and not last  # after_whole_epoch saves after the last batch
         if due or loop.stopping or (last and loop.validates_after(runner.epoch + 1)):
             path = self._save(runner, runner.epoch, done)
             if loop.stopping:
@@ -126,7 +126,7 @@ class SafeCheckpointHook(Hook):
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Stop inside a validation; the state before it was saved."""
+        """Stop during a validation if a signal arrived; the state before it is already saved."""
         if runner.train_loop.stop_requested():
             raise EpicError(
                 f"{runner.train_loop.signals.requested or 'a signal to another process'} came in "
@@ -161,7 +161,7 @@ class SafeCheckpointHook(Hook):
         return path
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """In a resume, give each rank back what was its own; else read foreign names."""
+        """Restore each rank's own state on a resume; otherwise convert foreign tensor names."""
         if runner._resume:
             take_own_state(runner, checkpoint)
         else:
@@ -181,14 +181,14 @@ def _pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
 def _adopted_stamp(path: str, config: Config) -> dict[str, str]:
     content = read_checkpoint(path)
     ours = run_stamp(config, get_world_size())
-    # The file that is resumed is given to MMEngine in place of the run's start weights.
+    # MMEngine gets the resumed file as `load_from`, so the start weights come from its stamp.
     ours["start weights"] = content.get("stamp", {}).get("start weights", "")
     refuse_another_run(path, content, ours)
     return ours
 
 
 def _report_other_run(work_dir: Path, stamp: dict[str, str]) -> None:
-    """Name the run beside this one that was saved last, and how it differs."""
+    """Log the most recently saved other run beside this one, and how it differs."""
     others = [path.parent for path in work_dir.parent.glob(f"*/{STAMP}")]
     saved = [folder for folder in others if checkpoints(folder)]
     if saved:

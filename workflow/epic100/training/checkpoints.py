@@ -1,7 +1,7 @@
-"""Checkpoints on disk: whole or not there, the newest that loads, none of another run.
+"""Checkpoints on disk: written completely or not at all, and resumed only by their own run.
 
-A checkpoint is `iter_{batches done}.pth`; no pointer file names the newest, so none can be missing.
-All are read with `weights_only=True`, which runs no code that a file may hold.
+A checkpoint is `iter_{batches done}.pth`. No pointer file names the newest one, so none can be
+missing. All are read with `weights_only=True`, which runs no code from a file.
 """
 
 import logging
@@ -20,7 +20,7 @@ BEST = "best.pth"
 
 
 def checkpoint_path(work_dir: str | os.PathLike, batches: int) -> Path:
-    """The file of the state after this many batches."""
+    """The path of the checkpoint after this many batches."""
     return Path(work_dir) / f"iter_{batches}.pth"
 
 
@@ -31,10 +31,12 @@ def checkpoints(work_dir: str | os.PathLike) -> list[Path]:
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict:
-    """The content of a checkpoint, on the CPU.
+    """Read a checkpoint to the CPU.
 
-    Raises BrokenFile where it is text, empty, cut short, altered, or holds more than tensors and
-    plain Python; EpicError where it cannot be read at all, which says nothing about the file.
+    Raises:
+        BrokenFile: The file is text, empty, cut short or altered, or contains more than tensors and
+            plain Python.
+        EpicError: The file cannot be read at all, so it may still be intact.
     """
     content = read_tensors(path, "a checkpoint", "code in a file is never run")
     if not isinstance(content, dict):
@@ -43,9 +45,17 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
 
 
 def newest_checkpoint(work_dir: str | os.PathLike, stamp: dict[str, str]) -> Path | None:
-    """The newest checkpoint that loads; a broken one is set aside as `.broken`, with a line.
+    """Find the newest checkpoint that loads; rename broken ones to `.broken` and log each.
 
-    Raises EpicError where it is of another run, naming what differs from `stamp`.
+    Args:
+        work_dir: The run's work directory.
+        stamp: The stamp of the run.
+
+    Returns:
+        Its path, or None if no checkpoint loads.
+
+    Raises:
+        EpicError: The checkpoint is of another run; the error names what differs from `stamp`.
     """
     for path in checkpoints(work_dir):
         try:
@@ -61,7 +71,7 @@ def newest_checkpoint(work_dir: str | os.PathLike, stamp: dict[str, str]) -> Pat
 
 
 def refuse_another_run(path: str | os.PathLike, content: dict, stamp: dict[str, str]) -> None:
-    """Raise EpicError unless the checkpoint's stamp is this one."""
+    """Raise EpicError unless the checkpoint's stamp equals `stamp`."""
     found = content.get("stamp")
     differing = differences(found, stamp) if isinstance(found, dict) else "it holds no stamp"
     if differing:
@@ -72,10 +82,12 @@ def refuse_another_run(path: str | os.PathLike, content: dict, stamp: dict[str, 
 
 
 def write_checkpoint(path: Path, content: dict, keep: int) -> None:
-    """Save `content`, whole and on the disk before the file has its name; then remove all but the
-    newest `keep`.
+    """Save `content`, then remove all but the newest `keep` checkpoints.
 
-    Raises EpicError where there is no room; what was saved before is kept.
+    The file gets its name only after it is completely on disk.
+
+    Raises:
+        EpicError: It cannot be written; earlier checkpoints are kept.
     """
     data = pack(content)
     require_space(path.parent, len(data))
@@ -94,7 +106,7 @@ def write_checkpoint(path: Path, content: dict, keep: int) -> None:
 
 
 def keep_as_best(path: Path) -> None:
-    """Give a checkpoint the second name best.pth, under which it stays when it grows old."""
+    """Link a checkpoint as best.pth too, so that it remains when old checkpoints are removed."""
     with atomic_path(path.with_name(BEST)) as temporary:
         temporary.unlink()
         try:
@@ -104,8 +116,10 @@ def keep_as_best(path: Path) -> None:
 
 
 def require_space(folder: str | os.PathLike, size: float) -> None:
-    """Raise EpicError where the folder's disk has fewer than `size` bytes free. Quotas are not
-    seen here; they show when a file is written."""
+    """Raise EpicError if the folder's disk has fewer than `size` bytes free.
+
+    Quotas are not checked here; they show up when a file is written.
+    """
     free = shutil.disk_usage(folder).free
     if free < size:
         raise EpicError(
@@ -115,6 +129,6 @@ def require_space(folder: str | os.PathLike, size: float) -> None:
 
 
 def remove_half_written(work_dir: str | os.PathLike) -> None:
-    """Remove what saves that were killed left behind."""
+    """Remove temporary files of saves that were killed."""
     for path in Path(work_dir).glob(".*.tmp.*"):
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What the processes of one training exchange, besides gradients."""
+"""What the processes of one training exchange, apart from gradients."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,7 +11,13 @@ Result = TypeVar("Result")
 
 
 def on_rank_0(task: Callable[[], Result]) -> Result:
-    """Do `task` on rank 0 only; every rank gets its result, or raises its EpicError."""
+    """Run `task` on rank 0 only and give its result to all ranks.
+
+    All ranks must call it together.
+
+    Raises:
+        EpicError: The task raised it on rank 0; every rank then raises it.
+    """
     outcome: list[Any] = [None, None]  # the result, or the message of an error
     if is_main_process():
         try:

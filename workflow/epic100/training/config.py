@@ -1,8 +1,8 @@
-"""The workflow's settings as an MMEngine config: what is learned.
+"""Turn the workflow's settings into the MMEngine config of what is learned.
 
-Settings in, config out: nothing is changed in place. The stamp of a run is taken of this config;
-`training.plan` then adds how a machine trains it. The functions below `build_config` each give
-some keys of the config, dotted, with their values.
+Nothing is changed in place. The stamp of a run is computed from this config; `training.plan` then
+adds how a machine trains it. Each function below `build_config` returns some dotted keys of the
+config with their values.
 """
 
 import copy
@@ -33,18 +33,18 @@ def build_config(
     index_dir: str | None = None,
     classes: tuple[int, int] = (97, 300),
 ) -> Config:
-    """Make the MMEngine config of what is learned.
+    """Build the MMEngine config of what is learned.
 
     Args:
-        settings: The workflow's settings; `options` are set last and win over all others.
-        results: The folder that holds `clean/` and `scan/`.
+        settings: The workflow's settings; `options` are applied last and override all others.
+        results: The folder that contains `clean/` and `scan/`.
         video_root: The folder of the videos.
-        index_dir: Frame indexes of the videos below `video_root`; None is the scan's.
-        classes: Numbers of verbs and nouns.
+        index_dir: Folder of the frame indexes of the videos; None means the scan's.
+        classes: Number of verb classes and number of noun classes.
 
     Raises:
-        EpicError: The MMEngine config cannot be read, learns from another split, or saves in
-            another way.
+        EpicError: The MMEngine config cannot be read, trains on another split, or uses another
+            checkpoint hook.
     """
     config = read_config(
         settings.config,
@@ -57,7 +57,7 @@ def build_config(
     )
     if settings.split != "train":
         _require_split(config, settings)
-        config = changed(config, NO_VALIDATION)  # it would validate on what it learned from
+        config = changed(config, NO_VALIDATION)  # it would validate on training segments
     if settings.epochs is not None:
         config = changed(config, schedule_for(config, settings.epochs))
     pairs = pairs_path(results, settings.split)
@@ -76,14 +76,14 @@ def build_config(
             "load_from": settings.load_from,
         },
     )
-    config.merge_from_dict(copy.deepcopy(settings.options))  # MMEngine takes `_delete_` out of them
+    config.merge_from_dict(copy.deepcopy(settings.options))  # MMEngine pops its `_delete_` keys
     return config
 
 
 def schedule_for(config: Config, epochs: int) -> Changes:
-    """The number of epochs, and with it every schedule that ended with the training.
+    """Set the number of epochs, and extend or shorten each schedule that ended with the training.
 
-    A schedule that would begin only after the new end is left out.
+    A schedule that would start only after the new end is dropped.
     """
     before = config.train_cfg.max_epochs
     schedules = []
@@ -98,7 +98,7 @@ def schedule_for(config: Config, epochs: int) -> Changes:
 
 
 def _named(config: Config, settings: TrainSettings) -> Changes:
-    """Settings that are a value of the MMEngine config; None leaves what is there."""
+    """Settings that set one value of the MMEngine config; None keeps the config's value."""
     workers, validate = settings.workers, settings.validate
     values = {
         "train_cfg.val_interval": validate.every,
@@ -119,12 +119,12 @@ def _named(config: Config, settings: TrainSettings) -> Changes:
 
 
 def _chosen(config: Config, settings: TrainSettings, pairs: str) -> Changes:
-    """Settings that put another part in place of one of the MMEngine config."""
+    """Settings that replace a component of the MMEngine config."""
     changes: Changes = {}
     if number := settings.videos_at_once:
         sampler = {"type": "VideoPoolSampler", "videos_at_once": number}
         changes["train_dataloader.sampler"] = sampler
-    if tau := settings.logit_adjustment:  # the counts of the pair table are its prior
+    if tau := settings.logit_adjustment:  # its prior is the counts of the pair table
         loss = {"type": "LogitAdjustedLoss", "pairs": pairs, "tau": tau}
         changes["model.cls_head.loss_cls"] = loss
     if settings.scale_lr is not None:
@@ -136,7 +136,7 @@ def _chosen(config: Config, settings: TrainSettings, pairs: str) -> Changes:
 def _heads(
     config: Config, settings: TrainSettings, pairs: str, classes: tuple[int, int]
 ) -> Changes:
-    """Heads for verbs and nouns: a wider last layer, whose loss smooths each head by itself."""
+    """Add heads for verbs and nouns: a wider last layer and a loss that smooths each head alone."""
     if settings.heads == "pair":
         return {}
     head, (verbs, nouns) = config.model.cls_head, classes
@@ -163,10 +163,10 @@ def _heads(
 
 
 def _sampling(config: Config, settings: TrainSettings) -> Changes:
-    """Frames over the whole segment in place of a dense stretch, in every pipeline."""
+    """Sample frames over the whole segment instead of a dense stretch, in every pipeline."""
     steps = {place: _at(config, place) for place in _steps(config.to_dict(), "SampleFrames")}
     dense = [place for place, step in steps.items() if step["clip_len"] > 1]
-    # Elsewhere are a base config's own names for steps, which nothing may read any more.
+    # Elsewhere are variables of a base config, which may be unused by now.
     read = any(place.startswith(LOADERS) for place in dense)
     if settings.target_fps is not None and (settings.sampling == "segment" or not read):
         raise EpicError(
@@ -210,17 +210,17 @@ def _checkpoints(config: Config, settings: TrainSettings) -> Changes:
 
 
 def _precision(precision: str) -> Changes:
-    """Autocast is a part of what is learned: a run goes on in the precision that it began in."""
+    """Set autocast, which is part of what is learned: a resumed run keeps its precision."""
     if precision == "fp32":
         return {}
-    # bf16 has the exponents of fp32: its gradients need no scaling against underflow.
+    # bf16 has the exponent range of fp32, so its gradients need no scaling against underflow.
     scale = "dynamic" if precision == "fp16" else {"enabled": False}
     amp = {"type": "AmpOptimWrapper", "dtype": AUTOCAST[precision], "loss_scale": scale}
     return {f"optim_wrapper.{key}": value for key, value in amp.items()}
 
 
 def _hooks(settings: TrainSettings) -> list[ConfigDict]:
-    """Hooks that change what is learned; they come after those of the MMEngine config."""
+    """Hooks that change what is learned, added after those of the MMEngine config."""
     hooks = []
     if settings.bn == "frozen":
         hooks.append(ConfigDict(type="FrozenBatchNormHook"))
@@ -243,7 +243,7 @@ def _require_split(config: Config, settings: TrainSettings) -> None:
 
 
 def _steps(node: Any, kind: str, place: str = "") -> Iterator[str]:
-    """The dotted key of every dict of this `type` in a nested config."""
+    """The dotted key of every dict with this `type` in a nested config."""
     if isinstance(node, dict) and node.get("type") == kind:
         yield place
     if isinstance(node, (list, tuple)):

@@ -1,4 +1,4 @@
-"""An MMEngine config: read from its file, and changed without changing the original."""
+"""Read an MMEngine config from its file, and change a copy of it."""
 
 import copy
 import os
@@ -15,22 +15,22 @@ from epic100.training.quiet_runner import quiet
 
 
 def read_config(path: str | os.PathLike, variables: Mapping[str, str]) -> Config:
-    """Read an MMEngine config with its `{{$NAME:default}}` taken from `variables`.
+    """Read an MMEngine config and fill its `{{$NAME:default}}` from `variables`.
 
     Raises:
-        EpicError: The file is missing or cannot be read, with the cause in one line.
+        EpicError: The file is missing or cannot be read; the error gives the cause in one line.
     """
     if not Path(path).is_file():
         raise EpicError(f"{path}: no such MMEngine config; see `train: config:`")
-    quiet(MMLogger.get_current_instance())  # it reports each variable that it puts in
+    quiet(MMLogger.get_current_instance())  # it logs each variable that it fills in
     try:
-        with _environment(variables):  # MMEngine looks nowhere else
+        with _environment(variables):  # MMEngine reads variables only there
             return Config.fromfile(path)
     except EpicError:
         raise
-    except Exception as error:  # a config is Python: anything can go wrong in it
+    except Exception as error:  # a config is Python code: it can raise anything
         cause: BaseException = error
-        while cause.__cause__ or cause.__context__:  # MMEngine wraps what went wrong
+        while cause.__cause__ or cause.__context__:  # MMEngine wraps the original error
             cause = cause.__cause__ or cause.__context__ or cause
         reason = " ".join(str(cause).split())
         raise EpicError(
@@ -40,7 +40,7 @@ def read_config(path: str | os.PathLike, variables: Mapping[str, str]) -> Config
 
 
 def changed(config: Config, changes: Mapping[str, Any]) -> Config:
-    """A copy of a config in which each dotted key has its new value, as a whole."""
+    """Copy a config and replace the value of each dotted key as a whole."""
     copied = copy.deepcopy(config)
     for key, value in changes.items():
         *parents, last = key.split(".")
@@ -56,12 +56,12 @@ def changed(config: Config, changes: Mapping[str, Any]) -> Config:
 
 
 def present(config: Config, *names: str) -> list[str]:
-    """Those of the names that a config has, and not as None."""
+    """The names that the config sets to a value other than None or empty."""
     return [name for name in names if config.get(name)]
 
 
 def custom_hooks(config: Config) -> list[ConfigDict]:
-    """The hooks that a config adds to its default ones."""
+    """The hooks that a config adds to the default ones."""
     return list(config.get("custom_hooks") or [])
 
 

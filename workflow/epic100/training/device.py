@@ -1,7 +1,7 @@
-"""Where a training runs, and the means for it: several processes, autocast, compilation, parts.
+"""Where and how a training runs: several processes, autocast, compilation, batches in parts.
 
-What is here changes time and memory, never what is learned (but for rounding, and for BatchNorm
-and dropout over several processes).
+This changes time and memory but not what is learned, except for rounding, and for BatchNorm and
+dropout over several processes.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,12 @@ CHANNELS_LAST, PLAIN = "ChannelsLastRecognizer3D", "Recognizer3D"
 
 @dataclass(frozen=True)
 class Placement:
-    """`device` is "cuda" or "cpu"; `processes` train together, on CUDA each on a GPU of its own."""
+    """Where a training runs.
+
+    Args:
+        device: "cuda" or "cpu".
+        processes: Number of processes that train together; on CUDA each has its own GPU.
+    """
 
     device: str
     processes: int
@@ -36,24 +41,24 @@ def choose_device(device: str, gpus: int | None, found: Gpus) -> Placement:
 
     Args:
         device: `train: device:`, auto, cuda or cpu.
-        gpus: `train: gpus:`; None is one GPU where there is one, else the CPU. On the CPU it is a
+        gpus: `train: gpus:`; None means one GPU if there is one, else the CPU. On the CPU it is a
             number of processes.
         found: The GPUs of this process.
 
     Raises:
-        EpicError: A GPU was granted or asked for, and torch cannot use it.
+        EpicError: A GPU was granted or requested, but torch cannot use it.
     """
     used = gpus_to_use("train", device, gpus, found)
     return Placement("cuda", used) if used else Placement("cpu", gpus or 1)
 
 
 def autocast(dtype: str, device: str) -> AbstractContextManager[None]:
-    """The autocast that a training in this dtype runs under."""
+    """The autocast context for training in this dtype."""
     return nullcontext() if dtype == "float32" else torch.autocast(device, getattr(torch, dtype))
 
 
 def autocast_refused(precision: str, device: str) -> str | None:
-    """Why this precision cannot be had on the device; None where it can."""
+    """The reason why this precision is not available on the device; None if it is."""
     if precision != "fp32" and device == "cpu":
         return "MMEngine's autocast needs a GPU"
     if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -62,12 +67,12 @@ def autocast_refused(precision: str, device: str) -> str | None:
 
 
 def use_tf32(allowed: bool) -> None:
-    """Multiply float32 as TF32, everywhere or nowhere, on GPUs that can (A100 and newer)."""
+    """Multiply float32 as TF32, everywhere or nowhere, on GPUs that support it (A100 and newer)."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
 def tf32_text() -> str:
-    """Where float32 is multiplied as TF32 now."""
+    """Describe where float32 is now multiplied as TF32."""
     used = {
         "convolutions": torch.backends.cudnn.allow_tf32,
         "matrix products": torch.backends.cuda.matmul.allow_tf32,
@@ -78,7 +83,7 @@ def tf32_text() -> str:
 
 @HOOKS.register_module()
 class Tf32Hook(Hook):
-    """Sets `train: tf32:`; a run keeps what it began with, since another value is another run."""
+    """Apply `train: tf32:`. It is part of the run's stamp, so another value is another run."""
 
     priority = PRIORITIES["Tf32Hook"]
 
@@ -86,37 +91,40 @@ class Tf32Hook(Hook):
         self.allowed = allowed
 
     def before_run(self, runner: Runner) -> None:
-        """Set it before anything is computed."""
+        """Set it before the first computation."""
         use_tf32(self.allowed)
 
 
 @MODEL_WRAPPERS.register_module()
 class EpicDistributed(MMDistributedDataParallel):
-    """MMEngine's wrapper for one process of several, which goes without a GPU, too."""
+    """MMEngine's wrapper for one of several processes, which also works without a GPU."""
 
     def __init__(self, module: torch.nn.Module, **kwargs: Any) -> None:
         if not next(module.parameters()).is_cuda:
-            kwargs["device_ids"] = None  # MMEngine names a GPU, on any machine
+            kwargs["device_ids"] = None  # MMEngine sets a GPU on every machine
         super().__init__(module, **kwargs)
 
 
 @HOOKS.register_module()
 class CompileHook(Hook):
-    """Run the backbone through `torch.compile` in training; validation stays as it is, since its
-    other picture size and batch would each cost a compilation of their own."""
+    """Run the backbone through `torch.compile` in training.
+
+    Validation is not compiled: its other picture size and batch size would each need another
+    compilation.
+    """
 
     priority = PRIORITIES["CompileHook"]
 
     def before_train(self, runner: Runner) -> None:
-        """Compile at the first batch of each shape; weights keep their names."""
+        """Compile at the first batch of each shape; names of weights do not change."""
         compile_backbone(bare(runner.model).backbone)
 
 
 def compile_backbone(backbone: torch.nn.Module) -> None:
-    """Compile `backbone.forward` for training, for each shape on its own.
+    """Compile `backbone.forward` for training, separately for each shape.
 
-    With sizes left open a second shape would recompile for any, and a resumed run, which meets
-    shapes in another order, would run other kernels.
+    With dynamic sizes, a second shape would recompile for any size. A resumed run meets the shapes
+    in another order and would then use other kernels.
     """
     eager: Callable[..., torch.Tensor] = backbone.forward
     compiled = torch.compile(eager, dynamic=False)
@@ -125,10 +133,13 @@ def compile_backbone(backbone: torch.nn.Module) -> None:
 
 @HOOKS.register_module()
 class AccumulateHook(Hook):
-    """Work a batch off in `parts`, one after the other, for the memory of one and the step of all.
+    """Train on each batch in parts: the memory of one part, the optimizer step of the whole batch.
 
-    The split is inside the iteration (MMEngine's own accumulation counts iterations), so a step
-    never hangs over a checkpoint or the end of an epoch, and a resumed run stays exact.
+    The split is inside the iteration (MMEngine's own accumulation counts iterations). So no step
+    spans a checkpoint or the end of an epoch, and a resumed run stays exact.
+
+    Args:
+        parts: Number of parts per batch.
     """
 
     priority = PRIORITIES["AccumulateHook"]
@@ -137,7 +148,7 @@ class AccumulateHook(Hook):
         self.parts = parts
 
     def before_train(self, runner: Runner) -> None:
-        """Put the loop over parts in place of the model's own step."""
+        """Replace the model's own step with the loop over parts."""
         model = runner.model
         model.train_step = lambda data, optim_wrapper: step_in_parts(
             model, data, optim_wrapper, self.parts
@@ -150,13 +161,18 @@ def step_in_parts(
     optim_wrapper: OptimWrapper,
     parts: int,
 ) -> dict[str, torch.Tensor]:
-    """One optimizer step on `data` in up to `parts` forward and backward passes.
+    """Do one optimizer step on `data` in up to `parts` forward and backward passes.
 
-    The gradient is that of the mean loss over the whole batch; over several processes it is
-    exchanged once.
+    The gradient is that of the mean loss over the whole batch; several processes exchange it once.
+
+    Args:
+        model: The model, or its wrapper for several processes.
+        data: The collated batch.
+        optim_wrapper: MMEngine's optimizer wrapper.
+        parts: Maximum number of parts.
 
     Returns:
-        The logged figures, averaged in the same way.
+        The logged figures, as a mean over the batch.
     """
     module, total = bare(model), len(data["inputs"])
     size = -(-total // parts)
@@ -179,5 +195,5 @@ def step_in_parts(
 
 
 def bare(model: BaseModel | MMDistributedDataParallel) -> BaseModel:
-    """The model itself, out of the wrapper that several processes put around it."""
+    """The model without the wrapper for several processes."""
     return model.module if is_model_wrapper(model) else model

@@ -1,6 +1,6 @@
-"""`training.tsv`: what each epoch of a training brought. Its columns, its writer, its reader.
+"""`training.tsv`, the figures of each epoch of a training: its columns, writer and reader.
 
-Nothing of MMEngine's or torch's is imported here, so that the figures can read the file.
+It imports neither MMEngine nor torch, so the figures can read the file without them.
 """
 
 import os
@@ -22,13 +22,13 @@ Row = Mapping[str, float | None]
 
 
 def write_epochs(rows: Sequence[Row], path: str | os.PathLike) -> None:
-    """Write a row an epoch, with a header.
+    """Write one row per epoch, with a header.
 
     Args:
-        rows: Values by column. `epoch` and `iter` are counted from 1; `lr` is that of the epoch's
-            last batch; `loss` the mean over its batches; accuracies are in percent, None where
-            the epoch was not validated; `seconds` are of training alone, without saves and
-            validation, and `data_share` is their part (0 to 1) spent waiting for data.
+        rows: Values by column. `epoch` and `iter` count from 1; `lr` is the rate of the epoch's
+            last batch; `loss` is the mean over its batches; accuracies are in percent, None if the
+            epoch was not validated. `seconds` is training time alone, without saves and validation;
+            `data_share` is the share of it (0 to 1) spent waiting for data.
         path: The file; it is replaced as a whole.
 
     Raises:
@@ -43,10 +43,11 @@ def write_epochs(rows: Sequence[Row], path: str | os.PathLike) -> None:
 
 
 def read_epochs(path: str | os.PathLike) -> pd.DataFrame:
-    """Read a row an epoch as floats, NaN where a field is empty.
+    """Read `training.tsv` as floats, one row per epoch; an empty field is NaN.
 
     Raises:
-        EpicError: No such table, or a field that is no number, with file, line and column.
+        EpicError: The file is not such a table, or a field is not a number. The error names file,
+            line and column.
     """
     path = Path(path)
     about = f"the training history of the rule train, tab-separated {' '.join(COLUMNS)}"

@@ -1,4 +1,4 @@
-"""What is drawn at random in a training, as functions of what is known at any moment."""
+"""Seeds for everything random in training, so that a run can resume at any batch."""
 
 from typing import Any
 
@@ -13,18 +13,18 @@ from epic100.training.hook_order import PRIORITIES
 
 @HOOKS.register_module()
 class SampleSeedHook(Hook):
-    """Augmentation and dropout as functions of (seed, epoch, sample) and (seed, iteration, rank).
+    """Seed augmentation with (seed, epoch, sample), and dropout with (seed, iteration, rank).
 
-    MMEngine restores no random state on resume and seeds workers alike every epoch. With the seeds
-    drawn anew here nothing needs restoring, and the number of workers changes no result.
+    MMEngine restores no random state on resume and gives workers the same seeds in every epoch.
+    With these seeds nothing needs restoring, and the number of workers does not change the result.
     """
 
     priority = PRIORITIES["SampleSeedHook"]
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Tell the dataset, also in running workers, which epoch it is."""
+        """Pass the epoch to the dataset, also in workers that are already running."""
         runner.train_dataloader.dataset.set_epoch(runner.epoch)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Seed what the model draws in this iteration."""
+        """Seed the random draws of the model in this iteration."""
         torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + get_rank())

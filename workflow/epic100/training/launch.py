@@ -1,8 +1,8 @@
 """Start a training: in this process, or in several through torchrun.
 
-torchrun's launcher is called as a library (`torch.distributed.launcher`, what the command itself
-calls), since the command reduces every end of a process to exit code 1 and keeps its reason to a
-table. A rank is the module `epic100.training.rank`; plain `torchrun` starts it as well.
+torchrun's launcher is called as a library (`torch.distributed.launcher`, which the command also
+calls). The command itself turns every failure into exit code 1 and prints the reason only in a
+table. Each rank runs the module `epic100.training.rank`, which plain `torchrun` can start too.
 """
 
 import logging
@@ -38,9 +38,9 @@ WAITED = (
     "another process did not answer within `train: patience_minutes:` (it hangs on its disk, or "
     "the network does)"
 )
-SAVE_SECONDS = 120  # for the others to finish a step and save, before they are killed
-MEMORY = "/dev/shm"  # node-local everywhere, which $TMPDIR may not be
-# The ranks meet through a file: without this the agent opens a port for them all the same.
+SAVE_SECONDS = 120  # time for the other ranks to finish a step and save before they are killed
+MEMORY = "/dev/shm"  # always node-local; $TMPDIR may not be
+# The ranks meet through a file. Without this variable the agent still opens a port for them.
 ONE_NODE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 
@@ -53,25 +53,25 @@ def launch(
     asked: int = 0,
     **where: Any,
 ) -> None:
-    """Train as `train: device:` and `gpus:` say.
+    """Train on the device and with the number of processes that the settings ask for.
 
     Args:
         settings: The `train:` section.
-        model_path: Where the model file goes.
-        modules: The config's section of that name.
-        asked: GPUs that the rule asks its scheduler for.
+        model_path: Path of the model file to write.
+        modules: The config's `modules` section.
+        asked: Number of GPUs that the rule requests from its scheduler.
         where: The other arguments of `run.train`.
 
     Raises:
-        EpicError: Torch cannot use a GPU that was granted or asked for; and for whatever a process
-            ends with: its own words, or the signal that killed it.
-        SystemExit: A process chose its exit code.
+        EpicError: Torch cannot use a GPU that was granted or requested; or a process failed (with
+            its own message) or was killed by a signal.
+        SystemExit: A process exited with its own exit code.
     """
     found = look_for_gpus(asked)
     placement = choose_device(settings.device, settings.gpus, found)
     if settings.load_from:
-        local_weights(settings.load_from)  # a URL is fetched once, not by each process
-    # MMEngine trains on any GPU that it sees.
+        local_weights(settings.load_from)  # checked once, before any process starts
+    # MMEngine uses any visible GPU, so hide the GPUs if the CPU was chosen.
     hidden = placement.device == "cpu" and found.visible > 0
     if hidden:
         settings = replace(settings, device="cpu")
@@ -100,7 +100,7 @@ def _start(job: dict, processes: int, environment: dict[str, str]) -> None:
             nproc_per_node=processes,
             run_id=uuid.uuid4().hex,
             **_rendezvous(meeting),
-            max_restarts=0,  # the workflow starts it again, and it resumes
+            max_restarts=0,  # the workflow restarts it, and it resumes
             shutdown_timeout=SAVE_SECONDS,
             logs_specs=DefaultLogsSpecs(log_dir=logs, tee=Std.ALL),
             log_line_prefix_template="rank ${rank}: ",
@@ -110,10 +110,10 @@ def _start(job: dict, processes: int, environment: dict[str, str]) -> None:
 
 
 def _rendezvous(meeting: str) -> dict[str, Any]:
-    """How the launcher's agents find each other: the one agent of this node, through a file.
+    """Rendezvous settings: one agent of torchrun on this node, found through a file.
 
-    torchrun's own choice is a store that listens on all of the node's addresses and unpickles what
-    anyone puts into it. Over several nodes take its `static` rendezvous, which unpickles nothing.
+    torchrun's default is a store that listens on all addresses of the node and unpickles whatever
+    anyone sends to it. For several nodes use its `static` rendezvous, which unpickles nothing.
     """
     endpoint = os.path.join(meeting, "agents")
     return {
@@ -124,7 +124,7 @@ def _rendezvous(meeting: str) -> dict[str, Any]:
 
 
 def _private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
-    """A folder that no other user may enter (0700); `parent` where it can be written to."""
+    """A folder that only this user can enter (mode 0700), in `parent` if that is writable."""
     usable = parent is not None and os.access(parent, os.W_OK | os.X_OK)
     return tempfile.TemporaryDirectory(prefix="epic100_ranks_", dir=parent if usable else None)
 
@@ -149,8 +149,11 @@ def _run(config: LaunchConfig, job: dict, environment: dict[str, str]) -> None:
 
 
 def _root_cause(failures: dict[int, ProcessFailure]) -> tuple[int, ProcessFailure]:
-    """The failure that the others follow from: the first, but of those within seconds of it a
-    process that was killed before one that misses it. SIGTERM is the launcher's own."""
+    """The failure that caused the others.
+
+    It is the first failure. If a process was killed within 2 seconds of it, that process is
+    preferred, because others fail when they miss it. SIGTERM does not count: the launcher sends it.
+    """
     earliest = min(failure.timestamp for failure in failures.values())
 
     def order(item: tuple[int, ProcessFailure]) -> tuple:
@@ -164,10 +167,19 @@ def _root_cause(failures: dict[int, ProcessFailure]) -> tuple[int, ProcessFailur
 
 
 def report_failure(rank: int, failure: ProcessFailure) -> None:
-    """End as a process did: with its own words, its exit code, or the signal that killed it."""
+    """Exit as the failed process did: with its error, its exit code, or the signal that killed it.
+
+    Args:
+        rank: Rank of the process.
+        failure: What torchrun recorded about it.
+
+    Raises:
+        EpicError: The process raised an exception or was killed by a signal.
+        SystemExit: The process exited with its own exit code.
+    """
     message = failure.message
     if not isinstance(message, dict):
-        if failure.exitcode > 0:  # it left through sys.exit and said why itself
+        if failure.exitcode > 0:  # it called sys.exit and logged the reason itself
             sys.exit(failure.exitcode)
         why = "out of memory, or by hand"
         if failure.exitcode == -signal.SIGABRT:
@@ -206,7 +218,7 @@ def _environ(values: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _forwarding() -> Iterator[None]:
-    """Pass SIGUSR1 and SIGUSR2 on to the ranks, which run in sessions of their own."""
+    """Forward SIGUSR1 and SIGUSR2 to the ranks, which run in sessions of their own."""
 
     def forward(number: int, frame: object) -> None:
         for child in psutil.Process().children():

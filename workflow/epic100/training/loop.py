@@ -1,4 +1,4 @@
-"""An epoch loop that goes on at the exact batch."""
+"""An epoch loop that resumes at the exact batch."""
 
 import itertools
 import math
@@ -19,7 +19,7 @@ from epic100.training.stop import StopSignals, end_workers, shelter_workers
 
 
 class RestOfOrder(Sampler):
-    """Another sampler's order without its first `start` samples; its length stays the whole."""
+    """Another sampler's order without its first `start` samples; its length stays the full one."""
 
     def __init__(self, order: Any) -> None:
         self.order = order
@@ -34,19 +34,23 @@ class RestOfOrder(Sampler):
 
 @LOOPS.register_module()
 class ResumableEpochLoop(EpochBasedTrainLoop):
-    """MMEngine's epoch loop, but a run that was cut goes on at the batch after the last saved one.
-    Works with any sampler whose order follows from its seed and epoch.
+    """MMEngine's epoch loop, but an interrupted run resumes at the batch after the last saved one.
 
-    `epoch` counts epochs that are finished, validation included, `iter` finished batches of all
-    epochs. So a state saved after the last batch of an epoch differs from one saved after its
+    It works with any sampler that derives its order from its seed and epoch.
+
+    `epoch` counts finished epochs, including their validation; `iter` counts finished batches of
+    all epochs. So a state saved after the last batch of an epoch differs from one saved after its
     validation.
-    After each iteration all ranks know `loss` (mean over ranks), `clock` (rank 0's, seconds),
-    `stopping` (whether any rank was asked to stop) and their own `waited` and `computed` (seconds
-    for data, and for the step, hooks left out).
-    Hooks may have the methods `after_whole_epoch(runner, metrics)`, when validation, where due, is
-    done, and `at_end(runner)`, called however the training ends.
 
-    Raises EpicError where the loss is NaN or infinite, naming the batch, before anything is saved.
+    After each iteration, all ranks have the same `loss` (mean over ranks), `clock` (rank 0's
+    monotonic clock, seconds) and `stopping` (whether any rank was asked to stop). `waited` and
+    `computed` are each rank's own seconds for data and for the step, without hooks.
+
+    Hooks may define `after_whole_epoch(runner, metrics)`, called after the epoch and its
+    validation, if due, and `at_end(runner)`, called however the training ends.
+
+    Raises:
+        EpicError: The loss is NaN or infinite. The error names the batch; nothing is saved.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -93,13 +97,13 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.runner.call_hook("after_train")
 
     def validates_after(self, epoch: int) -> bool:
-        """Whether validation follows the epoch of this number, counted from 1."""
+        """Whether a validation follows this epoch, counted from 1."""
         if self.runner.val_loop is None or epoch < self.val_begin:
             return False
         return epoch % self.val_interval == 0 or epoch == self._max_epochs
 
     def run_epoch(self) -> None:
-        """The batches of this epoch that are not done yet."""
+        """Train on the batches of this epoch that are not done yet."""
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
@@ -118,7 +122,12 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             before = time.perf_counter()
 
     def run_iter(self, idx: int, data_batch: dict) -> None:
-        """One batch."""
+        """Train on one batch.
+
+        Args:
+            idx: Index of the batch in the epoch, from 0.
+            data_batch: The collated batch.
+        """
         runner = self.runner
         runner.call_hook("before_train_iter", batch_idx=idx, data_batch=data_batch)
         started = time.perf_counter()
@@ -129,13 +138,13 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self._iter += 1
 
     def stop_requested(self) -> bool:
-        """Whether any rank was asked to stop; all ranks must ask at the same place."""
+        """Whether any rank was asked to stop; all ranks must call it together."""
         flag = torch.tensor(float(self.signals.requested is not None))
         all_reduce(flag, op="max")
         return bool(flag)
 
     def _agree(self, loss: float, data_batch: dict) -> None:
-        """One sum over ranks, so that all see the same and act alike."""
+        """Sum loss, clock and stop requests over ranks, so that all ranks decide the same."""
         clock = time.monotonic() if is_main_process() else 0.0
         stop = self.signals.requested is not None
         total = torch.tensor([loss, clock, stop], dtype=torch.float64)
@@ -159,5 +168,5 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
 
 def narration_ids(data_batch: dict) -> list[str]:
-    """The segments of a batch."""
+    """The narration_id of each segment of a batch."""
     return [sample.metainfo["narration_id"] for sample in data_batch["data_samples"]]

@@ -1,7 +1,7 @@
 """How this machine trains a config: processes, shares of a batch, precision, what is off.
 
-Nothing here changes what is learned, but for rounding, and for BatchNorm and dropout over several
-processes. So it is left out of a run's stamp, and a run may go on with another plan.
+Nothing here changes what is learned, except for rounding, and for BatchNorm and dropout over
+several processes. So it is not part of a run's stamp, and a run may resume with another plan.
 """
 
 import os
@@ -19,13 +19,13 @@ from epic100.training.config_file import changed, custom_hooks, present
 from epic100.training.device import CHANNELS_LAST, PLAIN, Placement, autocast_refused
 from epic100.training.settings import TrainSettings
 
-# Clips that a process's workers hold ready, at 1 MB each of 13 frames of 160 pixels.
+# Clips that the workers of one process prefetch; a clip of 13 frames of 160 pixels takes 1 MB.
 CLIPS_AHEAD = 2048
 
 
 @dataclass(frozen=True)
 class Off:
-    """Something that was asked for and is not on, and why."""
+    """A requested feature that is off, and the reason."""
 
     what: str
     why: str
@@ -39,17 +39,17 @@ class TrainingPlan:
     """How a run is trained on this machine.
 
     Args:
-        config: The MMEngine config, complete.
+        config: The complete MMEngine config.
         placement: Device and processes.
-        share: Segments a step of one process.
-        parts: What each share is split into, one after the other.
-        dtype: What is computed in, by torch's name.
-        channels_last: Whether the backbone is laid out channels-last; None where the start check
-            is to measure it.
+        share: Segments per step of one process.
+        parts: Number of parts that each share is split into and trained on one after the other.
+        dtype: Name of the torch dtype that is computed in.
+        channels_last: Whether the backbone's layout is channels-last; None if the start check is to
+            measure it.
         compiled: Whether the backbone is compiled.
         ema: Decay of the average of the weights, or None.
-        val: The val list; None where training runs without validation.
-        off: What was asked for and is not on.
+        val: The val list; None if training runs without validation.
+        off: Requested features that are off.
     """
 
     config: Config
@@ -72,24 +72,28 @@ class TrainingPlan:
 
     @property
     def batch(self) -> int:
-        """Segments a step, over all processes."""
+        """Segments per step, over all processes."""
         return self.share * self.placement.processes
 
     @property
     def validated(self) -> int:
-        """Segments that each validation takes."""
+        """Number of segments in each validation."""
         if self.val is None:
             return 0
         return min(self.config.val_dataloader.dataset.get("part") or len(self.val), len(self.val))
 
     def with_layout(self, channels_last: bool) -> "TrainingPlan":
-        """The same plan with the backbone laid out this way."""
+        """The same plan with this memory layout of the backbone."""
         kind = CHANNELS_LAST if channels_last else PLAIN
         config = changed(self.config, {"model.type": kind})
         return replace(self, config=config, channels_last=channels_last)
 
     def without_compile(self, why: str) -> "TrainingPlan":
-        """The same plan without compilation, which `why` says failed."""
+        """The same plan without compilation.
+
+        Args:
+            why: The reason why compilation failed.
+        """
         hooks = [hook for hook in self.config.custom_hooks if hook["type"] != "CompileHook"]
         return replace(
             self,
@@ -107,20 +111,17 @@ def plan_run(
     work_dir: str | os.PathLike,
     classes: tuple[int, int],
 ) -> TrainingPlan:
-    """Plan how this machine trains what `build_config` made.
-
-    Nothing here changes what is learned, but for rounding, and for BatchNorm and dropout over
-    several processes. So a run may go on with another plan.
+    """Plan how this machine trains the result of `build_config`.
 
     Args:
-        config: What `build_config` made; it stays as it is.
-        settings: The settings that it was made of.
+        config: The result of `build_config`; it is not changed.
+        settings: The settings that it was built from.
         placement: Device and processes.
         work_dir: The run's own folder.
-        classes: Numbers of verbs and nouns.
+        classes: Number of verb classes and number of noun classes.
 
     Raises:
-        EpicError: The batch cannot be shared evenly, or a val segment has no label.
+        EpicError: The batch cannot be split evenly, or a val segment has no label.
     """
     _require_even_shares(config, placement.processes, settings.accumulate)
     refused = autocast_refused(settings.precision, placement.device)
@@ -149,16 +150,16 @@ def plan_run(
     )  # fmt: skip
     if plan.channels_last is False and config.model.type == CHANNELS_LAST:
         return plan.with_layout(False)
-    return plan  # a model of another type keeps it
+    return plan  # a model of another type keeps its type
 
 
 def _batch_norm(config: Config, placement: Placement) -> Changes:
-    """SyncBatchNorm has no kernels for a CPU."""
+    """Turn sync BatchNorm off on a CPU, because SyncBatchNorm has no kernels for it."""
     return {"sync_bn": None} if config.get("sync_bn") and placement.device == "cpu" else {}
 
 
 def _hooks(settings: TrainSettings, placement: Placement) -> list[ConfigDict]:
-    """Hooks that change how it is computed; they come after all others."""
+    """Hooks that change how the run is computed; they come after all others."""
     hooks = []
     if placement.processes > 1 and settings.bn == "local":
         hooks.append(ConfigDict(type="PooledStatisticsHook"))
@@ -204,12 +205,17 @@ def _loaders(config: Config, settings: TrainSettings, placement: Placement) -> C
 
 
 def batches_ahead(workers: int, share: int) -> int:
-    """Batches of `share` segments that each worker prepares: torch's two, or one where large."""
+    """Batches that each worker prefetches: two, torch's default, or one if they are large.
+
+    Args:
+        workers: Loader processes of one training process.
+        share: Segments per batch of one process.
+    """
     return max(1, min(2, CLIPS_AHEAD // (workers * share)))
 
 
 def _layout(config: Config, settings: TrainSettings, placement: Placement) -> bool | None:
-    """The layout of the backbone; None where it is to be measured."""
+    """Whether the backbone's layout is channels-last; None if the start check is to measure it."""
     if config.model.type != CHANNELS_LAST:
         return False
     if settings.channels_last is None and placement.device == "cuda":
@@ -226,7 +232,7 @@ def _processes(placement: Placement) -> Changes:
 
 def _evaluator(placement: Placement, classes: tuple[int, int]) -> Changes:
     values: Changes = {"num_verbs": classes[0], "num_nouns": classes[1]}
-    if placement.processes > 1:  # else ranks swap their results through files in `.`
+    if placement.processes > 1:  # otherwise ranks exchange results through files in `.`
         values["collect_device"] = "gpu"
     return {f"val_evaluator.{key}": value for key, value in values.items()}
 

@@ -1,4 +1,4 @@
-"""MMEngine's Runner with less on the terminal, and with the loss of ours."""
+"""MMEngine's Runner with less output on the terminal and with the loss kept on the device."""
 
 import logging
 from typing import Any
@@ -12,17 +12,19 @@ from epic100.training.batch_norm import freeze_scales
 
 
 class QuietRunner(Runner):
-    """MMEngine's Runner, whose many lines go to its file in the work directory; the terminal and
-    the rule's log get its warnings."""
+    """MMEngine's Runner, but its info lines go only to its log file in the work directory.
+
+    The terminal and the rule's log get its warnings.
+    """
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """As MMEngine does, but with less on the terminal."""
+        """Build MMEngine's logger and limit what it prints on the terminal."""
         logger = super().build_logger(*args, **kwargs)
         quiet(logger)
         return logger
 
     def build_model(self, model: Any) -> nn.Module:
-        """As MMEngine does; the loss then stays on the device."""
+        """Build the model, keep its loss on the device, and freeze BatchNorm if configured."""
         built = super().build_model(model)
         keep_loss_on_device(built)
         hooks = self.cfg.get("custom_hooks") or []
@@ -32,7 +34,7 @@ class QuietRunner(Runner):
 
 
 def quiet(logger: MMLogger) -> None:
-    """Let only warnings of this logger go to the terminal."""
+    """Let only warnings of this logger reach the terminal."""
     for handler in logger.handlers:
         if not isinstance(handler, logging.FileHandler):
             handler.setLevel(max(handler.level, logging.WARNING))

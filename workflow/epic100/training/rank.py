@@ -1,4 +1,4 @@
-"""One process of a training over several: what torchrun starts, with a job as a Python literal.
+"""One process of a training with several: torchrun starts it with a job as a Python literal.
 
 torchrun --standalone --nproc-per-node 2 -m epic100.training.rank "{'settings': {...}, ...}"
 """
@@ -12,7 +12,7 @@ import time
 import warnings
 from datetime import timedelta
 
-# Until training has a handler of its own: what asks it to save must not kill it while it starts.
+# Until training installs its own handler, a request to save must not kill the starting process.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 import torch.distributed  # noqa: E402
@@ -24,10 +24,14 @@ from epic100.base.log import log_to_stdout  # noqa: E402
 
 @record
 def main(job: dict) -> None:
-    """Join the others and train; the launcher reads from `record`'s file why a process failed."""
+    """Join the other processes and train; `record` writes the reason of a failure for the launcher.
+
+    Args:
+        job: Keyword arguments of `run.train`, plus `launcher` (process id), `store` and `modules`.
+    """
     log_to_stdout()
     _end_with(job.pop("launcher", os.getppid()))
-    # Of a 1x1x1 weight alone, whose layout has two names.
+    # Only a 1x1x1 weight causes this warning: two strides describe the same layout.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     from epic100.base.own_modules import use_modules
     from epic100.training.run import train
@@ -35,11 +39,11 @@ def main(job: dict) -> None:
 
     settings = TrainSettings.from_section(job.pop("settings"))
     use_modules(job.pop("modules", None))
-    store = job.pop("store", None)  # of one node; torchrun's own port where there is none
+    store = job.pop("store", None)  # file of one node; None means torchrun's port
     several = int(os.environ["WORLD_SIZE"]) > 1
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    if several:  # before MMEngine does, whose way asks for a GPU, which a CPU build refuses
+    if several:  # before MMEngine, which asks for a GPU even in a CPU build and fails
         torch.distributed.init_process_group(
             "nccl" if torch.cuda.is_available() else "gloo",
             init_method=f"file://{store}" if store else "env://",
@@ -49,14 +53,14 @@ def main(job: dict) -> None:
         )
     try:
         train(settings, job.pop("model_path"), **job)
-    except EpicError as error:  # `record` keeps its text for the launcher
+    except EpicError as error:  # `record` stores its text for the launcher
         raise EpicError(last_line(error)) from error
     if several:
         torch.distributed.destroy_process_group()
 
 
 def _end_with(parent: int) -> None:
-    """End when the launcher is killed: a rank left alone would write into the next run's folder."""
+    """Exit when the launcher dies: an orphaned rank would write into the next run's folder."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -70,4 +74,4 @@ if __name__ == "__main__":
     try:
         main(ast.literal_eval(sys.argv[1]))
     except EpicError:
-        sys.exit(1)  # the launcher says it, once
+        sys.exit(1)  # the launcher reports it, once

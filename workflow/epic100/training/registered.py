@@ -1,4 +1,4 @@
-"""Importing this registers all that a training builds by name."""
+"""Import this module to register everything that a training builds by name."""
 
 import epic100.clips.registered
 import epic100.model.registered

@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor
 
-import epic100.training.registered  # noqa: F401  (what the config names)
+import epic100.training.registered  # noqa: F401  (registers what the config names)
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus, unusable
@@ -46,22 +46,23 @@ def train(
 ) -> None:
     """Train on `{results}/clean/{split}.txt` and write the finished model.
 
-    Logs and checkpoints go to a folder below `{results}/work_dirs` that is named after the data
-    and settings of the run; the same run, started again, goes on from its newest whole checkpoint.
+    Logs and checkpoints go to a folder below `{results}/work_dirs`. Its name depends on the data
+    and settings of the run. If the same run is started again, it resumes from its newest intact
+    checkpoint.
 
     Args:
         settings: The `train:` section.
-        model_path: Where the model file goes.
-        history_path: Where the table of epochs goes (`training.epoch_table`).
-        results: The folder that holds `clean/` and `scan/`.
+        model_path: Path of the model file to write.
+        history_path: Path of the table of epochs to write (`training.epoch_table`).
+        results: The folder that contains `clean/` and `scan/`.
         video_root: The folder of the videos.
         num_verbs: Verb classes of the challenge.
         num_nouns: Noun classes of the challenge.
-        index_dir: Frame indexes of the videos below `video_root`; None is the scan's.
+        index_dir: Folder of the frame indexes of the videos; None means the scan's.
 
     Raises:
-        EpicError: Input that cannot be trained on; also where a signal asked to stop, once the
-            state is saved.
+        EpicError: The input cannot be trained on; or a signal asked to stop, after the state is
+            saved.
     """
     init_default_scope("mmaction")
     placement = choose_device(settings.device, settings.gpus, look_for_gpus())
@@ -112,10 +113,10 @@ def train(
 
 
 def final_weights(runner: Runner) -> dict[str, Tensor]:
-    """The weights that training ends in, on the CPU: the average where one was kept.
+    """The weights at the end of training, on the CPU: the moving average if there is one.
 
-    Buffers (BatchNorm's statistics) are the model's own, which processes share at the end of an
-    epoch; the average's are of one process alone.
+    Buffers (BatchNorm's statistics) are the model's own, which the processes share at the end of an
+    epoch. Those of the average belong to one process only.
     """
     model = bare(runner.model)
     weights = model.state_dict()

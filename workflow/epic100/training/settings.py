@@ -1,4 +1,4 @@
-"""The `train:` section of the workflow's config, typed. Its schema has each key's meaning."""
+"""The `train:` section of the workflow's config, typed. The schema explains each key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ ABOUT_WEIGHTS = ("from_scratch", "load_from_sha256")
 
 @dataclass(frozen=True)
 class CheckpointSettings:
-    """When the state of a training is saved, besides after each epoch; None is never.
+    """When to save the state of a training, in addition to after each epoch.
 
     Args:
-        iterations: After so many batches.
-        seconds: So long after the last save.
-        keep: How many of the newest checkpoints stay.
+        iterations: Save after this many batches; None means never.
+        seconds: Save this many seconds after the last save; None means never.
+        keep: Number of newest checkpoints to keep.
     """
 
     iterations: int | None = None
@@ -24,11 +24,11 @@ class CheckpointSettings:
 
 @dataclass(frozen=True)
 class ValidateSettings:
-    """Validation during training; None is as the MMEngine config says.
+    """Validation during training; None keeps the value of the MMEngine config.
 
     Args:
-        every: After so many epochs, and after the last.
-        segments: On so many segments, spread evenly over the val list.
+        every: Validate after this many epochs, and after the last one.
+        segments: Number of segments to validate on, spread evenly over the val list.
     """
 
     every: int | None = None
@@ -37,34 +37,34 @@ class ValidateSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """The `train:` section; None is as the MMEngine config says.
+    """The `train:` section; None keeps the value of the MMEngine config unless noted.
 
     Args:
         config: MMEngine config file.
         split: train, or trainval, which leaves no segment to validate on.
-        load_from: Weights to start from, a path or URL.
-        target_fps: Rate that clips are sampled at; None is the file's own.
-        batch_size: Segments a step, over all processes and parts.
+        load_from: Path or URL of the start weights.
+        target_fps: Rate at which clips are sampled, in frames per second; None uses the video's.
+        batch_size: Segments per step, over all processes and parts.
         workers: Loader processes of each training process.
-        videos_at_once: Draw segments from so many videos at a time (`VideoPoolSampler`).
-        max_broken: Share of clips that may fail to decode.
-        options: Any other key of the MMEngine config, dotted, to its value. Set after all others.
+        videos_at_once: Number of videos to draw segments from at a time (`VideoPoolSampler`).
+        max_broken: Share (0 to 1) of clips that may fail to decode.
+        options: Values of other keys of the MMEngine config, by dotted key. Applied last.
         device: auto, cuda or cpu.
-        gpus: Processes, on CUDA each with a GPU of its own.
+        gpus: Number of processes; on CUDA each has its own GPU.
         precision: fp32, bf16 or fp16 autocast.
-        tf32: Whether float32 is multiplied as TF32, in convolutions and elsewhere; None is torch's
-            own way: in convolutions alone.
-        channels_last: Whether the backbone is laid out channels-last; None is yes on a CPU, and
-            what is faster on a GPU.
+        tf32: Whether float32 is multiplied as TF32, in convolutions and matrix products; None keeps
+            torch's default: in convolutions only.
+        channels_last: Whether the backbone's memory layout is channels-last; None means yes on a
+            CPU, and the faster layout on a GPU.
         bn: BatchNorm's statistics: local (of each process), sync (over all) or frozen.
-        accumulate: Parts that each batch is worked off in.
-        patience_minutes: How long a process waits for another one.
-        scale_lr: Whether the learning rate follows the batch size.
-        logit_adjustment: Strength of `LogitAdjustedLoss`; 0 is off.
-        ema: Decay of an average of the weights, which then is the model.
+        accumulate: Number of parts that each batch is split into.
+        patience_minutes: Minutes that a process waits for another one.
+        scale_lr: Whether the learning rate is scaled with the batch size.
+        logit_adjustment: Strength of `LogitAdjustedLoss`; 0 turns it off.
+        ema: Decay of a moving average of the weights, which then becomes the model.
         dropout: Dropout before the last layer.
         heads: pair, verb_noun or both (`model.head_sizes.HEADS`).
-        sampling: dense or segment; None is as the MMEngine config says.
+        sampling: dense or segment.
     """
 
     config: str
@@ -99,10 +99,10 @@ class TrainSettings:
 
     @classmethod
     def from_section(cls, section: Mapping[str, Any]) -> "TrainSettings":
-        """The settings of a `train:` section that the schema has checked, or of `asdict`.
+        """Build the settings from a `train:` section that the schema has checked, or from `asdict`.
 
-        The rule `weights` settles where start weights come from; here they are a file or, with
-        `from_scratch`, none.
+        The rule `weights` decides where start weights come from. Here `load_from` is a file, or
+        None with `from_scratch`.
         """
         kept = {key: value for key, value in section.items() if key not in ABOUT_WEIGHTS}
         if section.get("from_scratch"):

@@ -1,4 +1,4 @@
-"""What makes a training this one and no other: lists, start weights, settings."""
+"""The stamp of a run identifies it: digests of lists and start weights, and all settings."""
 
 import hashlib
 import json
@@ -24,8 +24,8 @@ KEYS = (
     "auto_scale_lr",
     "sync_bn",
 )
-# Below those keys, at any depth: where files are (what the lists hold is in the stamp itself) and
-# how they are loaded. `batch_size` is counted over all processes instead.
+# Left out below those keys, at any depth: where files are (the stamp has digests of the lists) and
+# how they are loaded. The stamp has the batch over all processes instead of `batch_size`.
 INDIFFERENT = {
     "ann_file",
     "pairs",
@@ -46,15 +46,15 @@ INDIFFERENT = {
 
 
 def run_stamp(config: Config, processes: int = 1) -> dict[str, str]:
-    """What the outcome of a training depends on, by name: digests of the clean list, the pair table
-    and the weights it starts from, the global batch, and each setting by its dotted key.
+    """Everything that the result of a training depends on, by name.
 
-    Where files are, how they are loaded, validation and logs (`default_hooks`) are left out: a run
-    may go on with those changed.
+    These are digests of the clean list, the pair table and the start weights, the global batch, and
+    each setting by its dotted key. Paths of files, loading, validation and logs (`default_hooks`)
+    are left out, so a run may resume with other values of these.
 
     Args:
-        config: What `build_config` made, or a complete config by itself.
-        processes: How many train together, each with the config's `batch_size`.
+        config: The result of `build_config`, or any complete config.
+        processes: Number of training processes, each with the config's `batch_size`.
     """
     dataset = config.train_dataloader.dataset
     weights = config.get("load_from")
@@ -71,13 +71,13 @@ def run_stamp(config: Config, processes: int = 1) -> dict[str, str]:
 
 
 def stamp_name(stamp: dict[str, str]) -> str:
-    """A short name for the run of this stamp."""
+    """A short name for the run with this stamp."""
     text = "\n".join(f"{key}={stamp[key]}" for key in sorted(stamp))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def open_work_dir(folder: str | os.PathLike, stamp: dict[str, str]) -> Path:
-    """The run's own directory in `folder`, named after the stamp and holding it as stamp.json."""
+    """Create the run's own directory in `folder`, named after the stamp, and write stamp.json."""
     work_dir = Path(folder) / stamp_name(stamp)
     with atomic_path(work_dir / FILE) as temporary:
         temporary.write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
@@ -85,12 +85,12 @@ def open_work_dir(folder: str | os.PathLike, stamp: dict[str, str]) -> Path:
 
 
 def read_stamp(work_dir: str | os.PathLike) -> dict[str, str]:
-    """The stamp of a work directory."""
+    """Read the stamp of a work directory."""
     return json.loads((Path(work_dir) / FILE).read_text(encoding="utf-8"))
 
 
 def differences(theirs: dict[str, str], ours: dict[str, str]) -> str:
-    """What differs between two stamps, as text; empty where nothing does."""
+    """Describe how two stamps differ; empty if they are equal."""
     found = []
     for key in dict.fromkeys([*ours, *theirs]):
         there, here = theirs.get(key, "absent"), ours.get(key, "absent")

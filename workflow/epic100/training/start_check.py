@@ -1,6 +1,6 @@
-"""The start check: one step on a throwaway model before training. Does it fit, how long is it?
+"""The start check: one step on a throwaway model, before training, to measure memory and time.
 
-The run itself is untouched by it: MMEngine seeds and builds anew afterwards.
+It does not affect the run: MMEngine then seeds again and builds a new model.
 """
 
 import os
@@ -26,23 +26,23 @@ from epic100.training.plan import TrainingPlan
 from epic100.training.weights import Fit, fit_weights
 
 SAMPLES = 4
-LAYOUT = "layout.txt"  # in the work directory
+LAYOUT = "layout.txt"  # file in the work directory
 LAYOUTS = {"channels-last": True, "plain": False}
 
 
 @dataclass(frozen=True)
 class StartCheck:
-    """What one step showed.
+    """Result of the start check.
 
     Args:
-        plan: What is trained: the plan that was checked, less what failed here.
-        step_seconds: Forward and backward of one process's share of a batch.
-        load_seconds: Of one sample, by one loader process.
-        parameters: Of the model.
+        plan: The checked plan, without what failed here.
+        step_seconds: Seconds of forward and backward for one process's share of a batch.
+        load_seconds: Seconds to load one sample with one loader process.
+        parameters: Number of parameters of the model.
         memory: Peak bytes on the GPU; None on a CPU.
-        shape: Of one sample's input.
-        weights: How the weights to start from fit; None where there are none.
-        layouts: Seconds a step of each layout that was measured, by name; empty where none was.
+        shape: Shape of one sample's input.
+        weights: How the start weights fit the model; None without start weights.
+        layouts: Seconds per step of each layout measured, by name; empty if none was measured.
     """
 
     plan: TrainingPlan
@@ -58,9 +58,15 @@ class StartCheck:
 def check_start(plan: TrainingPlan) -> StartCheck:
     """Load some samples and run one step of the model that the plan's config describes.
 
+    Args:
+        plan: The plan to check.
+
+    Returns:
+        The measurements, and the plan without what failed.
+
     Raises:
-        EpicError: The batch does not fit into the GPU's memory, the weights to start from are of
-            another model, or the list of segments is empty.
+        EpicError: The batch does not fit into the GPU's memory, the start weights are of another
+            model, or the list of segments is empty.
     """
     _as_the_runner_will(plan)
     samples, load_seconds = _load(plan)
@@ -82,7 +88,7 @@ def check_start(plan: TrainingPlan) -> StartCheck:
 
 
 def _batch(plan: TrainingPlan, samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """What goes through the model at once."""
+    """The samples of one part of a process's share, repeated if there are too few."""
     part = plan.share // plan.parts
     return pseudo_collate([samples[number % len(samples)] for number in range(part)])
 
@@ -90,9 +96,13 @@ def _batch(plan: TrainingPlan, samples: list[dict[str, Any]]) -> dict[str, Any]:
 def _settle_layout(
     plan: TrainingPlan, samples: list[dict[str, Any]]
 ) -> tuple[TrainingPlan, dict[str, float]]:
-    """The plan in the layout that its run keeps, and what was measured for it.
+    """Choose the memory layout of the backbone for the whole run.
 
-    The first start of a run measures, for all processes; later ones read the work directory.
+    The first start of a run measures the layouts, on rank 0 for all processes. Later starts read
+    the result from the work directory.
+
+    Returns:
+        The plan with its layout, and the seconds per step of each layout measured.
     """
     if plan.channels_last is not None:
         return plan, {}
@@ -108,9 +118,14 @@ def _settle_layout(
 
 
 def kept_layout(folder: str | os.PathLike, measure: Callable[[], str]) -> str:
-    """The layout of the run in this work directory: what it began with, else what `measure` says.
+    """Read the layout of a run from its work directory, or measure and store it.
 
-    Raises EpicError for a file that holds none.
+    Args:
+        folder: The run's work directory.
+        measure: Returns the name of the faster layout; called only if none is stored.
+
+    Raises:
+        EpicError: The file contains no known layout.
     """
     path = Path(folder) / LAYOUT
     if path.is_file():
@@ -125,7 +140,15 @@ def kept_layout(folder: str | os.PathLike, measure: Callable[[], str]) -> str:
 
 
 def time_layouts(plan: TrainingPlan, samples: list[dict[str, Any]]) -> dict[str, float]:
-    """Seconds a step in each layout that fits into memory, compiled where the plan is."""
+    """Measure the seconds per step of each layout that fits into memory, compiled if the plan is.
+
+    Args:
+        plan: The plan to measure.
+        samples: Samples to build a batch from.
+
+    Raises:
+        EpicError: No layout fits into memory.
+    """
     found: dict[str, float] = {}
     for name, channels_last in LAYOUTS.items():
         laid = plan.with_layout(channels_last)
@@ -144,7 +167,7 @@ def time_layouts(plan: TrainingPlan, samples: list[dict[str, Any]]) -> dict[str,
 
 
 def _as_the_runner_will(plan: TrainingPlan) -> None:
-    """Set how the GPU computes, which the Runner and its hooks do only later."""
+    """Set now how the GPU computes; the Runner and its hooks set it only later."""
     torch.backends.cudnn.benchmark = bool(plan.config.get("env_cfg", {}).get("cudnn_benchmark"))
     for hook in custom_hooks(plan.config):
         if hook["type"] == "Tf32Hook":
@@ -152,7 +175,7 @@ def _as_the_runner_will(plan: TrainingPlan) -> None:
 
 
 def _load(plan: TrainingPlan) -> tuple[list[dict[str, Any]], float]:
-    """Samples from all over the data, and seconds a sample."""
+    """Load samples spread evenly over the data; returns them and the seconds per sample."""
     dataset = DATASETS.build(plan.config.train_dataloader.dataset)
     chosen = np.linspace(0, len(dataset) - 1, min(SAMPLES, len(dataset))).astype(int)
     started = time.perf_counter()
@@ -161,14 +184,14 @@ def _load(plan: TrainingPlan) -> tuple[list[dict[str, Any]], float]:
 
 
 def _compile_failure(plan: TrainingPlan, model: BaseModel, batch: dict[str, Any]) -> str | None:
-    """Compile the model's backbone and run a step; the reason where that fails, and undone."""
+    """Compile the backbone and run a step; if that fails, undo it and return the reason."""
     eager = model.backbone.forward
     compile_backbone(model.backbone)
     try:
         _step(plan, model, batch)
     except torch.OutOfMemoryError:
-        return None  # reported where the timed step fails too
-    except Exception as error:  # no compiler, a GPU too old, an operator it does not know
+        return None  # the timed step fails too and reports it
+    except Exception as error:  # no compiler, an old GPU or an unknown operator
         model.backbone.forward = eager
         first = str(error).strip().splitlines()[0][:120]
         return f"it failed here ({type(error).__name__}: {first})"
@@ -176,12 +199,12 @@ def _compile_failure(plan: TrainingPlan, model: BaseModel, batch: dict[str, Any]
 
 
 def _timed(plan: TrainingPlan, model: BaseModel, batch: dict[str, Any]) -> tuple[float, int | None]:
-    """Seconds of the fastest step after the first, and the GPU's peak bytes."""
+    """Measure the fastest step after a first one, in seconds, and the GPU's peak bytes."""
     on_gpu = plan.placement.device == "cuda"
     try:
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
-        _step(plan, model, batch)  # in which cuDNN looks for its algorithms
+        _step(plan, model, batch)  # cuDNN selects its algorithms in this step
         seconds = min(_step(plan, model, batch) for _ in range(3 if on_gpu else 1))
     except torch.OutOfMemoryError as error:
         raise EpicError(
@@ -192,7 +215,7 @@ def _timed(plan: TrainingPlan, model: BaseModel, batch: dict[str, Any]) -> tuple
 
 
 def _step(plan: TrainingPlan, model: BaseModel, batch: dict[str, Any]) -> float:
-    """Seconds of one forward and backward pass."""
+    """Run one forward and backward pass and return its seconds."""
     started = time.perf_counter()
     with autocast(plan.dtype, plan.placement.device):
         losses = model(**model.data_preprocessor(batch, True), mode="loss")

@@ -1,4 +1,4 @@
-"""What is about to be trained, in one table with its warnings, before the first step."""
+"""A table of what is about to be trained, with warnings, shown before the first step."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from epic100.training.device import tf32_text
 from epic100.training.plan import TrainingPlan
 from epic100.training.start_check import StartCheck
 
-FEW = 16  # segments that BatchNorm normalizes by, below which its statistics are poor
+FEW = 16  # segments per BatchNorm batch below which its statistics are poor
 Pairs = list[tuple[int, int, int]]
 
 HEADS_TEXT = {"pair": "", "verb_noun": "verbs and nouns, ", "both": "pairs, verbs and nouns, "}
@@ -18,13 +18,13 @@ HEADS_TEXT = {"pair": "", "verb_noun": "verbs and nouns, ", "both": "pairs, verb
 
 @dataclass(frozen=True)
 class StartTable:
-    """Rows of the table, (name, text), and the warnings below it."""
+    """Rows of the table as (name, text), and the warnings below it."""
 
     rows: list[tuple[str, str]]
     warnings: list[str]
 
     def text(self) -> str:
-        """The table, then a line a warning."""
+        """The table, then one line per warning."""
         width = max(len(name) for name, _ in self.rows)
         lines = [f"{name:>{width}}: {value}" for name, value in self.rows]
         return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])
@@ -33,13 +33,13 @@ class StartTable:
 def start_table(
     check: StartCheck, train: pd.DataFrame, pairs: Pairs, classes: tuple[int, int]
 ) -> StartTable:
-    """Describe a run that was checked.
+    """Describe a checked run.
 
     Args:
-        check: The outcome of the start check.
-        train: The segments to learn from.
+        check: Result of the start check.
+        train: The segments to train on.
         pairs: The pair table: verb, noun and count.
-        classes: Numbers of verbs and nouns.
+        classes: Number of verb classes and number of noun classes.
     """
     plan, config = check.plan, check.plan.config
     epochs, steps = config.train_cfg.max_epochs, -(-len(train) // plan.batch)
@@ -81,10 +81,14 @@ def start_table(
 
 
 def epoch_seconds(check: StartCheck, steps: int) -> float:
-    """Estimate the seconds of an epoch of `steps`, with its share of validation.
+    """Estimate the seconds of an epoch, with its share of validation.
 
-    On a GPU workers load while it computes; on a CPU both want the same cores. A forward pass is
-    taken for a third of a step.
+    On a GPU, loading overlaps with computing; on a CPU both compete for the same cores. A forward
+    pass is assumed to take a third of a step.
+
+    Args:
+        check: Result of the start check.
+        steps: Steps per epoch.
     """
     plan, loader = check.plan, check.plan.config.train_dataloader
     cores = max(1, usable_cores() // plan.placement.processes)
@@ -145,7 +149,7 @@ def _val_text(plan: TrainingPlan) -> str:
 
 def _model_text(check: StartCheck) -> str:
     model, (height, width) = check.plan.config.model, check.shape[-2:]
-    frames = check.shape[2] if len(check.shape) == 5 else check.shape[0]  # of a 2-D recognizer
+    frames = check.shape[2] if len(check.shape) == 5 else check.shape[0]  # 2D recognizer
     return (
         f"{model.type}, backbone {model.backbone.type}, {check.parameters / 1e6:.2f} M parameters; "
         f"{frames} frames of {width} x {height}"
@@ -173,7 +177,7 @@ def _batch_text(plan: TrainingPlan) -> str:
 
 
 def layout_rows(check: StartCheck) -> list[tuple[str, str]]:
-    """What was measured to choose the backbone's layout, where it was."""
+    """The row with the times that decided the backbone's layout; empty if none were measured."""
     if not check.layouts:
         return []
     times = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in check.layouts.items())
@@ -182,7 +186,7 @@ def layout_rows(check: StartCheck) -> list[tuple[str, str]]:
 
 
 def _each_gpu(plan: TrainingPlan) -> list[tuple[str, str]]:
-    """What each of several processes gets."""
+    """The row with the share of each process; empty for a single process."""
     processes = plan.placement.processes
     if processes == 1:
         return []
@@ -215,7 +219,7 @@ def _device_text(check: StartCheck) -> str:
 
 
 def precision_words(dtype: str) -> list[str]:
-    """What a GPU computes in, and whether cuDNN tries its algorithms for each shape first."""
+    """The precision of a GPU, and whether cuDNN benchmarks its algorithms."""
     tried = ["cudnn.benchmark"] if torch.backends.cudnn.benchmark else []
     return [dtype, tf32_text(), *tried]
 

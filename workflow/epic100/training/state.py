@@ -1,7 +1,7 @@
-"""The whole state of a run as one dict of tensors and plain Python, and back.
+"""Collect the state of a run as one dict of tensors and plain Python, and restore it.
 
-MMEngine's own (0.10.7) holds objects that `weights_only=True` refuses, formats the config anew for
-each save, and knows nothing of ranks.
+MMEngine's own checkpoint (0.10.7) contains objects that `weights_only=True` refuses, formats the
+config again for each save, and does not save state per rank.
 """
 
 import logging
@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 
 
 def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> dict:
-    """What MMEngine's resume reads, and `rank_states`: of each rank the buffers (BatchNorm's
-    running statistics) and, inside a gradient accumulation, the gradients.
+    """Collect the state of a run, in the form that MMEngine's resume reads.
 
-    All ranks must call it together.
+    `rank_states` is added to it: the buffers of each rank (BatchNorm's running statistics) and,
+    during a gradient accumulation, its gradients. All ranks must call it together.
 
     Args:
         runner: MMEngine's Runner in training.
-        epoch: Epochs that are finished.
-        done: Batches that are finished.
+        epoch: Number of finished epochs.
+        done: Number of finished batches.
         config_text: The run's config as text.
 
     Raises:
@@ -42,7 +42,7 @@ def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> di
     weights = model.state_dict()
     buffers = {n: buffer.cpu() for n, buffer in model.named_buffers() if n in weights}
     own: dict[str, dict] = {"buffers": buffers}
-    if not runner.optim_wrapper.should_update():  # gradients of some batches, not applied yet
+    if not runner.optim_wrapper.should_update():  # gradients that are not applied yet
         own["gradients"] = {
             name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None
         }
@@ -65,9 +65,9 @@ def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> di
 
 
 def take_own_state(runner: Runner, checkpoint: dict) -> None:
-    """Put what this rank had of its own where the Runner, about to load, finds it.
+    """Restore this rank's own state, just before the Runner loads the checkpoint.
 
-    With another number of processes all go on from rank 0's buffers, and a line reports it.
+    If the number of processes has changed, all continue from rank 0's buffers, and this is logged.
     """
     states = checkpoint["rank_states"]
     if len(states) != get_world_size():
@@ -85,16 +85,16 @@ def take_own_state(runner: Runner, checkpoint: dict) -> None:
 
 
 def plain(value: Any) -> Any:
-    """NumPy scalars as Python numbers, in nested lists, tuples and dicts too; tensors stay."""
+    """Convert NumPy scalars to Python numbers, also in dicts, lists and tuples; keep tensors."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(plain(item) for item in value)
-    return value.item() if isinstance(value, np.generic) else value  # np.float64 is a float, too
+    return value.item() if isinstance(value, np.generic) else value  # np.float64 is also a float
 
 
 def _plain_hub(hub: MessageHub) -> dict:
-    """Of MMEngine's message hub what resuming uses; logs begin anew."""
+    """The part of MMEngine's message hub that resuming uses; logged figures start again."""
     info = {k: plain(v) for k, v in hub.runtime_info.items() if k != "cfg" and _is_plain(v)}
     return {"log_scalars": {}, "runtime_info": info, "resumed_keys": dict.fromkeys(info, True)}
 

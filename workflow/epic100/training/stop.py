@@ -1,7 +1,7 @@
-"""Signals that ask a training to stop: noted, acted on after the iteration, ignored by workers.
+"""Signals that ask a training to stop: recorded, obeyed after the iteration, ignored by workers.
 
-SIGUSR1 is what Slurm sends before a time limit (`--signal=USR1@120`), SIGTERM what it and
-`torchrun` send at the end, SIGINT is Ctrl-C. All three may reach the whole process group.
+Slurm sends SIGUSR1 before a time limit (`--signal=USR1@120`); Slurm and `torchrun` send SIGTERM at
+the end; Ctrl-C sends SIGINT. All three may reach the whole process group.
 """
 
 import os
@@ -20,10 +20,10 @@ SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """While entered, the first of SIGNALS is noted in `requested` instead of ending the process.
+    """A context that stores the first of SIGNALS in `requested` instead of ending the process.
 
-    A second SIGINT is a KeyboardInterrupt again. Only the main thread can hear signals; elsewhere
-    entering changes nothing.
+    A second SIGINT raises KeyboardInterrupt. Only the main thread can receive signals; in other
+    threads the context does nothing.
     """
 
     def __init__(self) -> None:
@@ -46,14 +46,18 @@ class StopSignals:
 
 
 def shelter_workers(loader: DataLoader) -> None:
-    """Let the loader's workers outlive signals that their process group gets, so that the iteration
-    can end; they go when their parent ends them or is gone."""
+    """Let the loader's workers survive signals to their process group, so the iteration can finish.
+
+    They exit when their parent ends them or dies.
+    """
     loader.worker_init_fn = partial(_ignore_signals, then=loader.worker_init_fn)
 
 
 def end_workers(loader: DataLoader) -> None:
-    """End persistent workers now. Left to the garbage collector, which takes their queues apart
-    first, each would be waited for in vain for 5 s."""
+    """End persistent workers now.
+
+    The garbage collector would first take their queues apart and then wait for each worker for 5 s.
+    """
     workers: Any = loader._iterator
     if workers is not None:
         workers._shutdown_workers()
@@ -64,8 +68,8 @@ def _ignore_signals(worker: int, then: Callable[[int], None] | None) -> None:
     for number in SIGNALS:
         if number != signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)
-    # Ignored for good, SIGTERM would make Python wait for ever at exit: it ends its children by it
-    # and joins them. Only sigwaitinfo, not a handler, learns who sent a signal.
+    # If SIGTERM were ignored, Python would wait forever at exit: it sends SIGTERM to its children
+    # and joins them. Only sigwaitinfo, not a handler, reports who sent a signal.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_at_parents_signal, args=(os.getppid(),), daemon=True).start()
     if then is not None:

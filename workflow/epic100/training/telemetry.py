@@ -1,7 +1,7 @@
-"""What a training reports while it runs, from one set of sums an epoch.
+"""What a training reports while it runs.
 
-HistoryHook keeps the sums and writes `training.tsv`; LoaderShareHook and ProgressHook, which go
-with it and are called after it, read them. All three are named in configs and in model files.
+HistoryHook adds up the figures of each epoch and writes `training.tsv`. LoaderShareHook and
+ProgressHook read its sums, so they run after it. Configs and model files name all three hooks.
 """
 
 import logging
@@ -22,34 +22,35 @@ from epic100.training.validation import figure_name
 
 log = logging.getLogger(__name__)
 
-KEY = "history"  # of the sums in MMEngine's message hub, which a checkpoint holds
-# Values of each figure that MMEngine's log keeps, more than its windows look at. It copies them at
-# every iteration: of a million, its default, that takes 14 ms after 630,000 iterations.
+KEY = "history"  # key of the sums in MMEngine's message hub; part of each checkpoint
+# Values that MMEngine's log keeps of each figure; more than its averaging windows need. MMEngine
+# copies them at every iteration. With its default of a million values, the copy takes 14 ms after
+# 630,000 iterations.
 KEPT = 1000
 FIGURES = {column: figure_name(*column.split("_top")) for column in ACCURACIES}
 
 
 @HOOKS.register_module()
 class HistoryHook(Hook):
-    """Keeps the sums of an epoch and writes `training.tsv` in the work directory after each.
+    """Write `training.tsv` to the work directory after each epoch.
 
-    `samples_per_s` counts all ranks; `data_share` and `seconds` are rank 0's. They are of the
-    batches that count: what a kill made undone is in no row. Rows and sums are in the message hub,
-    so a checkpoint holds them, and a resumed run goes on from those that belong to its state.
+    `samples_per_s` covers all ranks; `data_share` and `seconds` are rank 0's. Only batches that
+    count are included: work that a kill undid is in no row. Rows and sums are in the message hub,
+    so a checkpoint contains them, and a resumed run continues from those of its checkpoint.
     """
 
     priority = PRIORITIES["HistoryHook"]
 
     def before_run(self, runner: Runner) -> None:
-        """Begin anew; a resume then puts back what the checkpoint holds."""
+        """Start with empty sums; a resume then restores those of the checkpoint."""
         runner.message_hub.update_info(KEY, _no_sums([]))
 
     def before_train(self, runner: Runner) -> None:
-        """Make the file fit the state that was resumed."""
+        """Rewrite the file so that it matches the resumed state."""
         self._write(runner, _sums(runner)["rows"])
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Note the rate that this batch is learned with."""
+        """Record the learning rate of this batch."""
         _sums(runner)["lr"] = float(runner.optim_wrapper.get_lr()["lr"][0])
 
     def after_train_iter(
@@ -66,7 +67,7 @@ class HistoryHook(Hook):
         sums["seconds"] += loop.waited + loop.computed
 
     def after_whole_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
-        """Turn the sums into a row."""
+        """Add the epoch's row and reset the sums."""
         sums = _sums(runner)
         row = {
             "epoch": runner.epoch,
@@ -88,12 +89,13 @@ class HistoryHook(Hook):
 
 @HOOKS.register_module()
 class LoaderShareHook(Hook):
-    """Log `compute_time` beside MMEngine's `data_time` (seconds an iteration), and warn once an
-    epoch where the loader is the limit.
+    """Log `compute_time` and warn once per epoch if data loading is the bottleneck.
+
+    `compute_time` is in seconds per iteration, like MMEngine's `data_time`.
 
     Args:
-        limit: Share of the time spent waiting for data from which on it warns.
-        enough: Iterations that it takes to judge the share.
+        limit: The hook warns if at least this share (0 to 1) of the time is spent waiting for data.
+        enough: Iterations needed before the share is judged.
     """
 
     priority = PRIORITIES["LoaderShareHook"]
@@ -104,13 +106,13 @@ class LoaderShareHook(Hook):
         self._warned = False
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Count each epoch on its own."""
+        """Start a new measurement for each epoch."""
         self._first, self._warned = None, False
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Look at what came after the first iteration, which waits for workers to start."""
+        """Check the share, without the first iteration, which waits for workers to start."""
         runner.message_hub.update_scalar("train/compute_time", runner.train_loop.computed)
         if self._first is None:
             self._first = dict(_sums(runner))
@@ -118,7 +120,7 @@ class LoaderShareHook(Hook):
             self._warn(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Look again at the whole epoch."""
+        """Check the share of the whole epoch."""
         self._warn(runner)
 
     def _warn(self, runner: Runner) -> None:
@@ -138,10 +140,10 @@ class LoaderShareHook(Hook):
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Shows segments done, segments a second (of all ranks), time left, loss and the share of this
-    epoch's time spent waiting for data; and each epoch's row of `training.tsv` as a sentence.
+    """Show a progress bar, and log each epoch's row of `training.tsv` as a sentence.
 
-    A resumed run counts what is left.
+    The bar shows segments done, segments per second (all ranks), time left, loss and the share of
+    this epoch's time spent waiting for data. A resumed run counts only what is left.
     """
 
     priority = PRIORITIES["ProgressHook"]
@@ -150,7 +152,7 @@ class ProgressHook(Hook):
         self._bar: Progress | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Begin to count."""
+        """Start the bar with the number of segments that are left."""
         loader = runner.train_dataloader
         batch = loader.batch_size * get_world_size()
         whole = len(loader) * batch
@@ -164,7 +166,7 @@ class ProgressHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Count a batch."""
+        """Advance the bar by one batch."""
         if self._bar is not None:
             sums = _sums(runner)
             self._bar.update(
@@ -174,18 +176,18 @@ class ProgressHook(Hook):
             )
 
     def after_whole_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
-        """Report what the epoch brought."""
+        """Log the figures of the epoch."""
         if self._bar is not None:
             log.info(epoch_line(_sums(runner)["rows"][-1], runner.max_epochs))
 
     def at_end(self, runner: Runner) -> None:
-        """Take the bar away."""
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
 
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
-    """A row of `training.tsv` as a line of text."""
+    """Format a row of `training.tsv` as one line of text."""
     parts = [f"loss {row['loss']:.4g}"]
     if row["action_top1"] is not None:
         parts += [f"{task} top-1 {row[f'{task}_top1']:.2f} %" for task in TASKS]
@@ -195,13 +197,13 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
 
 
 def loader_advice(waited: float, spent: float, workers: int, cores: int) -> str:
-    """What to do about a loader that is the limit.
+    """Describe a data-loading bottleneck and how to remove it.
 
     Args:
-        waited: Seconds an iteration spent waiting for data.
-        spent: Seconds an iteration in all.
-        workers: Loader processes of this process.
-        cores: Cores of this process.
+        waited: Seconds per iteration spent waiting for data.
+        spent: Seconds per iteration in total.
+        workers: Loader processes of this training process.
+        cores: Cores that this training process may use.
     """
     text = (
         f"the loader is the limit: of {spent:.2f} s an iteration {waited:.2f} s "

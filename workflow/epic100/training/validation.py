@@ -1,4 +1,4 @@
-"""Verb, noun and action accuracy during training, by the same class as `evaluate`'s figures."""
+"""Verb, noun and action accuracy during training, computed by the same class as `evaluate`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ PREFIX = "epic"
 
 
 def figure_name(task: str, k: int | str) -> str:
-    """The key of top-k accuracy among the metrics of a validation."""
+    """The key of top-k accuracy of a task in the metrics of a validation."""
     return f"{PREFIX}/overall_{task}_accuracy_at_{k}"
 
 
@@ -25,14 +25,14 @@ ACTION_TOP1 = figure_name("action", 1)
 
 @METRICS.register_module()
 class EpicPairMetric(BaseMetric):
-    """Top-1 and top-5 of verb, noun and action, in percent, from scores over pairs.
+    """Top-1 and top-5 accuracy of verb, noun and action, in percent, from scores over pairs.
 
     Args:
-        pairs: The pair table.
+        pairs: Path of the pair table.
         num_verbs: Verb classes.
         num_nouns: Noun classes.
         reduce: How pair scores are folded (`scoring.folding.fold_pairs`).
-        heads: Heads of the model; without one over pairs, verbs and nouns are taken as they are.
+        heads: Heads of the model; without a pair head, verb and noun scores are used as they are.
     """
 
     default_prefix = PREFIX
@@ -53,8 +53,8 @@ class EpicPairMetric(BaseMetric):
         self.sizes = head_sizes(heads, len(self.pairs), num_verbs, num_nouns)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep each sample's scores over verbs and nouns, 1.6 kB, and its true verb and noun."""
-        # Another segment takes the place of one that does not decode.
+        """Store each sample's scores over verbs and nouns (1.6 kB) and its true verb and noun."""
+        # Another segment replaces one that does not decode, so its scores must not count.
         whole = [sample for sample in data_samples if not sample.get("broken")]
         if not whole:
             return
@@ -66,12 +66,12 @@ class EpicPairMetric(BaseMetric):
         else:
             folded = (parts["verb"].log_softmax(dim=1), parts["noun"].log_softmax(dim=1))
         for sample, verb, noun in zip(whole, *folded, strict=True):
-            # Cloned, since a row takes its whole batch along when ranks swap their results.
+            # Cloned, because a view would send its whole batch when ranks exchange results.
             rows = verb.clone(), noun.clone()
             self.results.append((*rows, int(sample["verb"]), int(sample["noun"])))
 
     def compute_metrics(self, results: list) -> dict[str, float | None]:
-        """The official overall figures over all samples."""
+        """Compute the official overall figures over all samples."""
         verb, noun, verbs, nouns = zip(*results, strict=True)
         metrics = RecognitionMetrics()
         metrics.update(torch.stack(verb), torch.stack(noun), verbs, nouns, [""] * len(verbs))

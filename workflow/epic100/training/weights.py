@@ -1,4 +1,4 @@
-"""Weights to start from: opened safely, and compared with the model before training."""
+"""Start weights: opened safely, and compared with the model before training."""
 
 import os
 from dataclasses import dataclass
@@ -14,7 +14,14 @@ from epic100.model.foreign_names import mmaction_names
 
 @dataclass(frozen=True)
 class Fit:
-    """How a checkpoint fits a model: tensors `taken` of `wanted`, and why the others are not."""
+    """How a checkpoint fits a model.
+
+    Args:
+        taken: Tensors that are loaded.
+        wanted: Tensors of the model.
+        other_size: Tensors of another shape, by name: (shape in the file, shape in the model).
+        absent: Tensors of the model that are not in the file.
+    """
 
     taken: int
     wanted: int
@@ -22,7 +29,7 @@ class Fit:
     absent: list[str]
 
     def line(self) -> str:
-        """The fit in words, with the sizes of what differs."""
+        """Describe the fit in one line, with the shapes that differ."""
         parts = [f"{self.taken} of {self.wanted} tensors"]
         if self.other_size:
             sizes = (
@@ -37,9 +44,12 @@ class Fit:
 
 
 def local_weights(source: str) -> str:
-    """The file of start weights. A URL is the rule `weights`' to fetch: jobs need no network.
+    """Check that the start weights are a file.
 
-    Raises EpicError where there is no such file.
+    URLs are fetched by the rule `weights`, so that jobs need no network.
+
+    Raises:
+        EpicError: There is no such file.
     """
     if not Path(source).is_file():
         raise EpicError(
@@ -50,10 +60,13 @@ def local_weights(source: str) -> str:
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, by MMAction2's names; PySlowFast's and pytorchvideo's serve.
+    """Read the tensors of a checkpoint, by MMAction2's names.
 
-    Raises EpicError for a file that is none, or that would run code when it is opened
-    (`weights_only=True` refuses it).
+    Checkpoints of PySlowFast and pytorchvideo are also accepted.
+
+    Raises:
+        EpicError: The file is not a checkpoint, or would run code when opened (`weights_only=True`
+            refuses it).
     """
     about = "expected a checkpoint of tensors and plain Python, as torch.save writes them"
     tensors = tensors_of(read_tensors(path, "weights that can be loaded safely", about))
@@ -63,17 +76,18 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def tensors_of(content: object) -> dict[str, Tensor]:
-    """The tensors in a loaded checkpoint, by MMAction2's names; empty where there are none."""
+    """The tensors of a loaded checkpoint, by MMAction2's names; empty if there are none."""
     if isinstance(content, dict) and isinstance(content.get("model_state"), dict):
-        content = content["model_state"]  # of PySlowFast and pytorchvideo
+        content = content["model_state"]  # PySlowFast and pytorchvideo
     return mmaction_names(named_tensors(content))
 
 
 def fit_weights(path: str | os.PathLike, model: torch.nn.Module) -> Fit:
     """Compare a checkpoint with `model` before it is loaded.
 
-    Raises EpicError where less than half of the model's tensors would come from it: a checkpoint
-    of another model, which MMEngine would load next to nothing of, and go on.
+    Raises:
+        EpicError: The file provides less than half of the model's tensors, so it belongs to another
+            model. MMEngine would load almost nothing from it and train on.
     """
     found, wanted = read_weights(path), model.state_dict()
     other = {
