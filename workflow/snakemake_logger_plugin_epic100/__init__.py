@@ -1,8 +1,8 @@
-"""`snakemake --logger epic100`: a screen that says what is going on.
+"""`snakemake --logger epic100`: show the status of a run on the screen.
 
-On a terminal one block of lines is renewed in place; elsewhere a line comes every five minutes.
-Failures are shown when they happen and once more at the end, with the paths of what was made.
-Snakemake's own log file is not touched by this, and a dry run looks as it always does.
+On a terminal, one block of lines is updated in place; elsewhere, one line is printed every five
+minutes. Failures are shown when they happen and again at the end, with the paths of the results.
+Snakemake's own log file and its dry runs are unchanged.
 """
 
 import sys
@@ -22,15 +22,15 @@ from snakemake_logger_plugin_epic100.status import Status
 
 __all__ = ["LogHandler"]
 
-# A job's failure comes with JOB_ERROR; Snakemake's banner around it only repeats the command.
+# JOB_ERROR already reports a job's failure; Snakemake's banner only repeats the command.
 BANNERS = ("RuleException", "CalledProcessError")
 
 
 class LogHandler(LogHandlerBase):
-    """The handler that Snakemake loads; the screen itself is in this package's other modules."""
+    """The handler that Snakemake loads; the display is in the other modules of this package."""
 
     def __post_init__(self) -> None:
-        """Begin with Snakemake's own form; the screen comes with the first job."""
+        """Start with Snakemake's own format; the display starts when the run does."""
         common = self.common_settings
         quiet: Collection[Quietness] = common.quiet or ()
         self._plain = ColorizingTextHandler(
@@ -44,10 +44,10 @@ class LogHandler(LogHandlerBase):
         self._status: Status | None = None
         self._screen: Screen | None = None
         self._board = Board()
-        self._unsaid: list[str] = []  # errors, for an end without a job's failure
+        self._unsaid: list[str] = []  # errors, shown at the end if no job failed
 
     def emit(self, record: LogRecord) -> None:
-        """Take one record of Snakemake."""
+        """Handle one log record of Snakemake."""
         if self.common_settings.dryrun or self.common_settings.verbose:
             self._pass_on(record)
             return
@@ -89,7 +89,7 @@ class LogHandler(LogHandlerBase):
             self._plain.emit(record)
 
     def close(self) -> None:
-        """Say how it ended."""
+        """Show how the run ended, and give the screen back."""
         if self._status is not None:
             self._status.stop()
             if not self._board.failures:
@@ -105,27 +105,27 @@ class LogHandler(LogHandlerBase):
 
     @property
     def writes_to_stream(self) -> bool:
-        """Take the place of Snakemake's own handler."""
+        """True: this handler replaces Snakemake's own."""
         return True
 
     @property
     def writes_to_file(self) -> bool:
-        """The log file stays Snakemake's."""
+        """False: the log file remains Snakemake's."""
         return False
 
     @property
     def has_filter(self) -> bool:
-        """Every event is wanted here, whatever `--quiet` says."""
+        """True: this handler needs every event, even with `--quiet`."""
         return True
 
     @property
     def has_formatter(self) -> bool:
-        """Lines are made here."""
+        """True: this handler formats its own lines."""
         return True
 
     @property
     def needs_rulegraph(self) -> bool:
-        """Not drawn."""
+        """False: no graph is drawn."""
         return False
 
 

@@ -1,4 +1,4 @@
-"""What is known of the run: its jobs, where each is, and what has failed."""
+"""The state of the run: its jobs, their progress, and what has failed."""
 
 import re
 import time
@@ -21,7 +21,7 @@ WORTH_SHOWING = (
 
 @dataclass
 class BoardJob:
-    """One job of this run that has been started; `slurm` is its id there."""
+    """A job of this run that has started; `slurm` is its Slurm job id, or ""."""
 
     rule: str
     wildcards: str
@@ -41,7 +41,7 @@ class BoardJob:
 
 @dataclass
 class Board:
-    """The state of the run, made of Snakemake's events one by one."""
+    """The state of the run, built from Snakemake's events."""
 
     started: float = field(default_factory=time.time)
     stats: dict[str, int] = field(default_factory=dict)  # jobs by rule, without the total
@@ -51,19 +51,19 @@ class Board:
 
     @property
     def total(self) -> int:
-        """Jobs of the run."""
+        """Number of jobs of the run."""
         return sum(self.stats.values())
 
     def of_rule(self, rule: str, state: str) -> list[BoardJob]:
-        """Jobs of a rule in a state."""
+        """The jobs of a rule that are in this state."""
         return [j for j in list(self.jobs.values()) if j.rule == rule and j.state == state]
 
     def in_state(self, state: str) -> list[BoardJob]:
-        """Jobs in a state, in the order in which they began."""
+        """The jobs in this state, in the order in which they started."""
         return [job for job in list(self.jobs.values()) if job.state == state]
 
     def take(self, event: LogEvent | None, record: LogRecord) -> list[str]:
-        """Take an event in; the lines that it is worth on the screen."""
+        """Update the state with an event and return the lines to show for it."""
         if event == LogEvent.RUN_INFO and hasattr(record, "stats"):
             stats = {rule: int(n) for rule, n in record.stats.items() if rule != "total"}
             self.stats = stats if not self.stats else self.stats
@@ -78,7 +78,7 @@ class Board:
         return []
 
     def is_worth_showing(self, message: str) -> bool:
-        """Whether a message that is no warning belongs on the screen."""
+        """Whether a message below warning level belongs on the screen."""
         return message.startswith(WORTH_SHOWING)
 
     def _begin(self, record: LogRecord) -> None:
@@ -103,7 +103,7 @@ class Board:
             failure.mended = failure.mended or failure.job == job.name
         finished = self.of_rule(job.rule, "done")
         if len(finished) < self.stats.get(job.rule, 0) or not job.outputs:
-            return []  # a rule without outputs is a target
+            return []  # a rule without outputs is only a target
         spent = max(time.time() - min(j.begun for j in finished), 0)
         jobs = f"{len(finished)} jobs" if len(finished) > 1 else "done"
         return [f"{job.rule}: {jobs} in {duration(spent)}"]
@@ -130,7 +130,7 @@ class Board:
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
+    """Format seconds as h:mm:ss, or m:ss below one hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

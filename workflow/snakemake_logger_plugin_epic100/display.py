@@ -1,7 +1,7 @@
-"""Lines that stay, and below them, on a terminal, a block that is renewed in place.
+"""Lines that stay on the screen, and below them, on a terminal, a block updated in place.
 
-Rules print as they run, each into its own log and on stderr; on the screen that would tear the
-block apart. So the screen is taken from stderr, and what is printed there goes into a file.
+Rules write to their own logs and to stderr while they run; on the screen this would break the
+block. So the display takes over the terminal of stderr, and stderr goes to a file instead.
 """
 
 import os
@@ -19,7 +19,11 @@ OUTPUT = Path(".snakemake/epic100-output.log")
 
 
 class Screen:
-    """The terminal, or file, that stderr was, for the time until `give_back`."""
+    """The terminal or file that stderr was connected to, until `give_back`.
+
+    Args:
+        output: The file that stderr is redirected to.
+    """
 
     def __init__(self, output: Path = OUTPUT):
         sys.stderr.flush()
@@ -29,7 +33,7 @@ class Screen:
             os.dup2(file.fileno(), 2)
 
     def give_back(self) -> None:
-        """Let stderr be the screen again."""
+        """Connect stderr to the screen again."""
         sys.stderr.flush()
         self.stream.flush()
         os.dup2(self.stream.fileno(), 2)
@@ -37,7 +41,7 @@ class Screen:
 
 
 class Display:
-    """A stream of lines with a block at its end."""
+    """A stream of lines with an updatable block at its end."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -46,13 +50,13 @@ class Display:
         self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
-        """Add lines that stay."""
+        """Print lines that stay, above the block."""
         with self._lock:
             self._stream.write(self._erased() + f"{text}\n" + "".join(self._block))
             self._stream.flush()
 
     def renew(self, lines: Sequence[str]) -> None:
-        """Put `lines` in the block's place; nothing happens where there is no terminal."""
+        """Replace the block with `lines`; does nothing if the stream is not a terminal."""
         if not self.is_terminal:
             return
         size = shutil.get_terminal_size()

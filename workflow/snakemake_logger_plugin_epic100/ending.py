@@ -1,4 +1,4 @@
-"""What a run leaves on the screen when it has ended."""
+"""The last lines on the screen when a run has ended."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ MADE = {
 
 
 def ending(board: Board) -> list[str]:
-    """The last lines: figures, paths and the next step, or once more what has failed."""
+    """The last lines: figures, paths and the next step, or again what has failed."""
     made = {path for job in board.in_state("done") for path in job.outputs}
     spent = duration(time.time() - board.started)
     failures = [failure for failure in board.failures if not failure.mended]

@@ -1,11 +1,11 @@
-"""Why a job failed, in the clearest words that its logs have."""
+"""Find the reason of a failed job: the clearest message in its logs."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 TAIL_BYTES = 65536
-ATTEMPT = re.compile(r"^--- \d{4}-\d\d-\d\d ", re.MULTILINE)  # a rule's log begins each attempt so
+ATTEMPT = re.compile(r"^--- \d{4}-\d\d-\d\d ", re.MULTILINE)  # how each attempt in a log starts
 CLEAR = re.compile(r"^(?:\S+ )?error: (.+)$", re.MULTILINE)
 RAISED = re.compile(r"^((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b.*)$", re.MULTILINE)
 STATUS = re.compile(r"SLURM status is: '(\w+)'")
@@ -16,7 +16,14 @@ LAST_LINES = 5
 
 @dataclass
 class Failure:
-    """A job that failed: what happened, and the log that has more. `mended` by a later attempt."""
+    """A job that failed.
+
+    Args:
+        job: Rule and wildcards.
+        error: The reason.
+        log: Path of the log with details, or "".
+        mended: Whether a later attempt succeeded.
+    """
 
     job: str
     error: str
@@ -24,13 +31,19 @@ class Failure:
     mended: bool = False
 
     def lines(self) -> list[str]:
-        """The failure as it is shown."""
+        """The failure as lines to show."""
         text = [f"FAILED {self.job}: {self.error}"]
         return [*text, f"  log: {self.log}"] if self.log else text
 
 
 def failure_of(job: str, logs: list[str], message: str) -> Failure:
-    """Work out a failure from the job's logs (Slurm's is the last) and the executor's message."""
+    """Find the reason of a failure.
+
+    Args:
+        job: Rule and wildcards.
+        logs: The job's logs: the rule's first, Slurm's last.
+        message: The executor's message.
+    """
     parts = [match[1] for match in [STATUS.search(message)] if match]
     reason = REASON.search(message)
     if reason and reason[1] != "Unknown":
@@ -42,7 +55,7 @@ def failure_of(job: str, logs: list[str], message: str) -> Failure:
     if found := (CLEAR.findall(own) or RAISED.findall(own)):
         parts.append(found[-1])
     elif logs and not own.strip():
-        # It died before the rule's log had text: what there is, is in Slurm's.
+        # The job died before its rule wrote to the log, so show the end of Slurm's log.
         shown = logs[-1]
         lines = [line for line in _tail(shown).splitlines() if line.strip()]
         if len(logs) > 1 and lines:

@@ -1,4 +1,4 @@
-"""How far a job is, read from its rule's log, which is text for people."""
+"""The progress of a job, parsed from its rule's log."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ TOP1 = re.compile(r"\baction top-1 ([\d.]+) %")
 
 @dataclass(frozen=True)
 class Step:
-    """The last line of progress in a log."""
+    """The last progress line of a log."""
 
     done: int
     total: int
@@ -28,11 +28,11 @@ class Step:
 
 
 def progress_of(logs: list[str], since: float) -> str:
-    """Progress of a job in a few words; "" where its log has none.
+    """The progress of a job as a short text; "" if its log has none.
 
     Args:
         logs: The job's logs; the first is its rule's.
-        since: When the job began, in seconds of the epoch: an older log is another attempt's.
+        since: Start of the job in seconds since 1970. An older log belongs to another attempt.
     """
     if not logs:
         return ""

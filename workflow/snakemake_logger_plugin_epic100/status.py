@@ -1,4 +1,4 @@
-"""The status of the run, renewed: a block on a terminal, a line each five minutes in a log."""
+"""The status of the run: an updated block on a terminal, or a line every five minutes in a log."""
 
 import os
 import threading
@@ -17,11 +17,11 @@ from snakemake_logger_plugin_epic100.progress import progress_of
 LOOK_SECONDS = 2.0
 LINE_SECONDS = float(os.environ.get("EPIC100_STATUS_SECONDS", 300))
 SQUEUE_SECONDS = float(os.environ.get("EPIC100_SQUEUE_SECONDS", 30))  # one squeue for all jobs
-SHOWN = 4  # jobs of a rule that are named; the others are counted
+SHOWN = 4  # jobs shown per rule; the others are only counted
 
 
 class Status(threading.Thread):
-    """A thread that ends with the run."""
+    """A thread that updates the status until the run ends."""
 
     def __init__(self, board: Board, display: Display):
         super().__init__(daemon=True)
@@ -30,10 +30,10 @@ class Status(threading.Thread):
         self._end = threading.Event()
         self._line_at = time.monotonic() + LINE_SECONDS
         self._asked = 0.0
-        self._answered = 0.0  # when squeue was asked that last answered, in seconds of the epoch
+        self._answered = 0.0  # time of the last squeue call that succeeded, seconds since 1970
 
     def run(self) -> None:
-        """Renew the status until `stop`."""
+        """Update the status until `stop`."""
         self.display.say(f"{self.board.total} jobs: {_counts(self.board)}")
         while not self._end.wait(LOOK_SECONDS):
             self._ask_slurm()
@@ -43,11 +43,11 @@ class Status(threading.Thread):
                 self.display.say(self.line())
 
     def changed(self) -> None:
-        """Show at once what an event has changed."""
+        """Show the effect of an event immediately."""
         self.display.renew(self.block())
 
     def stop(self) -> None:
-        """Take the block away."""
+        """Stop the thread and remove the block."""
         self._end.set()
         self.join(10)
         self.display.renew([])
@@ -57,7 +57,7 @@ class Status(threading.Thread):
         return " | ".join(line.strip() for line in self.block())
 
     def block(self) -> list[str]:
-        """The status: a head, and a line for each rule that has begun and not ended."""
+        """The status: a summary line, and one line per rule with active jobs."""
         board = self.board
         active = board.in_state("active")
         waits = [job for job in active if self._is_pending(job)]
@@ -82,7 +82,7 @@ class Status(threading.Thread):
         return f"{rule}{count}: {'; '.join(parts)}"
 
     def _about(self, job: BoardJob) -> str:
-        """One job: its wildcards, where it is, and how far."""
+        """One job: its wildcards, where it runs, and its progress."""
         there = self._slurm.get(job.slurm)
         where = f"{there.cluster}/{there.partition}" if there else ""
         if there and there.state == "PENDING":
@@ -111,7 +111,7 @@ class Status(threading.Thread):
         try:
             found = jobs_of(Path.cwd(), clusters, ["--me"], seconds=SQUEUE_SECONDS)
         except (NoAnswerError, FileNotFoundError):
-            return  # shown by others where it matters
+            return  # the executor and the wrappers report it if it matters
         self._answered = asked
         self._slurm = {job.id: job for job in found}
 

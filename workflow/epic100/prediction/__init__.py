@@ -1,1 +1,1 @@
-"""Prediction: a model over a split's clean segments, in shards that outlive a killed job."""
+"""Prediction: run a model over a split's clean segments, in shards that survive a killed job."""

@@ -1,4 +1,4 @@
-"""`python -m epic100.prediction < job.json`: one process of a prediction that has several."""
+"""`python -m epic100.prediction < job.json`: one of several processes of a prediction."""
 
 import sys
 
@@ -9,7 +9,7 @@ from epic100.prediction.worker import predict_videos
 
 
 def main() -> int:
-    """Do the job on stdin; an EpicError ends in one line and code 1."""
+    """Run the job read from stdin; an EpicError is printed as one line and gives exit code 1."""
     log_to_stdout()
     try:
         job = Job.from_json(sys.stdin.read())

@@ -1,18 +1,31 @@
-"""What one process of a prediction is told, and how it answers."""
+"""The job that one process of a prediction gets, and how the process reports progress."""
 
 import json
 from dataclasses import asdict, dataclass
 
-# Starts a line of a process's output that says how many segments are done.
+# Prefix of an output line of a process: the number of segments just finished follows.
 REPORT = "@segments "
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one process does; plain values, since it may travel as JSON.
+    """The work of one process, in plain values, because it may be sent as JSON.
 
-    `videos`: by path as in the list `segments`, the stamp of its shard and its lines' numbers.
-    `device` as torch names it; `threads` of torch; `modules`: the config's section of that name.
+    Args:
+        model: The model file.
+        segments: The clean list.
+        out: The predictions file, whose name the folder of shards is derived from.
+        run: Name of the shards' run (`shards.run_key`).
+        video_root: The folder of the videos.
+        index_dir: The folder of the frame indexes.
+        clips: Clips per segment.
+        crops: Crops per clip, 1 or 3.
+        batch_size: Segments per batch, and views per forward pass.
+        workers: Loader processes.
+        device: The torch device.
+        threads: Threads that torch uses.
+        videos: By path as in `segments`: the stamp of the video's shard and its line numbers.
+        modules: The config's `modules` section.
     """
 
     model: str
@@ -31,10 +44,10 @@ class Job:
     modules: dict | None = None
 
     def to_json(self) -> str:
-        """As text for `Job.from_json`."""
+        """Convert to JSON text, which `from_json` reads."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Job":
-        """Read what `to_json` wrote."""
+        """Read the text that `to_json` wrote."""
         return cls(**json.loads(text))

@@ -1,4 +1,4 @@
-"""Predict a split: share its videos among processes, gather their shards into one file."""
+"""Predict a split: divide its videos among processes, then collect their shards into one file."""
 
 import logging
 import os
@@ -35,11 +35,17 @@ WORKERS_ON_CPU = 2
 class PredictSettings:
     """The `predict:` section of the config.
 
-    `clips` spread evenly over each segment (None: as `views.chosen_views` says), times `crops` (1:
-    centre, 3: along the long side), averaged in probability. `device`: auto, cuda or cpu. `gpus`:
-    how many; None is one, if there is one, and 0 the CPU. `processes` share the videos; None is one
-    a GPU, or one. `workers`: loader processes of each; None fills the cores beside a GPU, and
-    is two on a CPU.
+    Probabilities are averaged over all views (clips x crops) of a segment.
+
+    Args:
+        clips: Clips spread evenly over each segment; None: see `views.chosen_views`.
+        crops: Crops per clip: 1 (centre) or 3 (along the long side).
+        batch_size: Segments per batch.
+        workers: Loader processes of each process; None fills the cores beside a GPU, and is 2 on a
+            CPU.
+        device: auto, cuda or cpu.
+        gpus: Number of GPUs; None means one if there is one; 0 means the CPU.
+        processes: Processes that share the videos; None means one per GPU, or one.
     """
 
     clips: int | None = None
@@ -63,16 +69,26 @@ def predict(
     modules: Mapping[str, Any] | None = None,
     asked: int = 0,
 ) -> None:
-    """Write `results/predictions/{split}.pt` for every segment of the clean list `segments`.
+    """Predict every segment of a clean list and write the predictions file.
 
-    Videos that are finished stand in `{split}.shards` beside it until all are, so a prediction
-    that is cut short goes on where it was. Its rows depend neither on the number of processes or
-    workers nor on where it was cut; only the number of torch's threads on a CPU, which the
-    processes share, changes their last digits (by 1e-6). A split all of whose segments were dropped
-    gives a file of no rows, not an error.
+    Finished videos are kept in `{split}.shards` beside it until all are done, so an interrupted
+    prediction resumes where it was. Rows do not depend on the number of processes or workers, or on
+    interruptions. On a CPU, the number of torch threads, which the processes share, changes their
+    last digits (by 1e-6). If all segments of a split were dropped, the file has no rows.
 
-    `modules`: the config's section of that name. `asked`: GPUs that the rule asks Slurm for.
-    Raises EpicError where torch cannot use a GPU that was granted or asked for, or a process fails.
+    Args:
+        model_path: The model file.
+        segments: The clean list.
+        out: The file to write, `results/predictions/{split}.pt`.
+        split: Name of the split.
+        video_root: The folder of the videos.
+        index_dir: The folder of the frame indexes.
+        settings: The `predict:` section.
+        modules: The config's `modules` section.
+        asked: Number of GPUs that the rule requests from Slurm.
+
+    Raises:
+        EpicError: Torch cannot use a GPU that was granted or requested, or a process fails.
     """
     gpus = gpus_to_use("predict", settings.device, settings.gpus, look_for_gpus(asked))
     trained, model = load_model(model_path), digest(model_path)
@@ -112,7 +128,7 @@ def predict(
 def _predictions(
     split: str, ids: list[str], rows: torch.Tensor, trained: TrainedModel, digest_of_model: str
 ) -> Predictions:
-    """The rows of all heads, taken apart."""
+    """Build the predictions from the rows, split into heads."""
     parts = head_logits(rows, trained.outputs)
     pairs = parts.get("pair")
     if pairs is None:
@@ -138,7 +154,7 @@ def _videos(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list[i
 
 
 def _shared(job: Job, settings: PredictSettings, gpus: int) -> list[Job]:
-    """The job cut into one a process, alike in segments, each with a device of its own."""
+    """Split the job into one per process, with similar numbers of segments and a device each."""
     count = min(settings.processes or max(gpus, 1), len(job.videos))
     shares: list[dict] = [{} for _ in range(count)]
     sizes = [0] * count

@@ -1,4 +1,4 @@
-"""Jobs of a prediction in processes of their own, and what they say on the way."""
+"""Run the jobs of a prediction in processes of their own, and follow their output."""
 
 import logging
 import subprocess
@@ -14,10 +14,16 @@ log = logging.getLogger(__name__)
 
 
 def run_jobs(jobs: Sequence[Job], report: Callable[[int], None]) -> None:
-    """Run every job, each in a process of its own where there are several.
+    """Run every job; several jobs run in a process each.
 
-    `report` takes the segments done, from one thread at a time. Raises EpicError with the reason of
-    the process that fails first; the others are then ended, and finished videos are kept.
+    If one process fails, the others are ended; finished videos are kept.
+
+    Args:
+        jobs: The jobs.
+        report: Gets the number of segments just finished; called by one thread at a time.
+
+    Raises:
+        EpicError: A process failed. The reason is that of the first one to fail.
     """
     if len(jobs) == 1:
         from epic100.prediction.worker import predict_videos  # MMAction2 takes seconds to import

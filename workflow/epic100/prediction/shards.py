@@ -1,8 +1,8 @@
-"""Finished videos of a prediction that may be cut short: a file each, beside the prediction's own.
+"""Shards: one file per finished video of a prediction, kept until the prediction is complete.
 
-A shard is used only where the model, the views, the video and its segments are the same; all else
-is made again. The folder is no output of the workflow, since Snakemake removes the outputs of a job
-that fails.
+A shard is used only if the model, the views, the video and its segments are unchanged; otherwise
+the video is predicted again. The folder of shards is not an output of the workflow, because
+Snakemake removes the outputs of a job that fails.
 """
 
 import hashlib
@@ -20,9 +20,13 @@ log = logging.getLogger(__name__)
 
 
 class Shards:
-    """The shards of one prediction: log-probabilities of a video's segments, by the video's path.
+    """The shards of one prediction: log-probabilities of each video's segments.
 
-    They stand in `{out}.shards/{run}/`; `run` names the model and the views.
+    They are in `{out}.shards/{run}/`, where `{out}` is the predictions file without its suffix.
+
+    Args:
+        out: The predictions file.
+        run: Name of the model and the views (`run_key`).
     """
 
     def __init__(self, out: str | os.PathLike, run: str):
@@ -31,15 +35,15 @@ class Shards:
         self.run = run
 
     def path(self, video: str) -> Path:
-        """Where the shard of `video` (P01/P01_11.MP4) stands."""
+        """The path of the shard of `video`, for example P01/P01_11.MP4."""
         return self.folder / self.run / f"{video.replace('/', '_')}.pt"
 
     def write(self, video: str, stamp: str, log_probs: torch.Tensor) -> None:
-        """Write float32 [segments, pairs] of `video`, whole or not at all."""
+        """Write the float32 [segments, outputs] of a video, completely or not at all."""
         write_tensors({"stamp": stamp, "log_probs": log_probs}, self.path(video))
 
     def read(self, video: str, stamp: str) -> torch.Tensor | None:
-        """What `write` wrote under the same stamp; None where there is no such whole shard."""
+        """Read a shard that `write` wrote with the same stamp; None if there is no intact one."""
         path = self.path(video)
         if not path.is_file():
             return None
@@ -60,17 +64,17 @@ class Shards:
             log.info(f"{self.folder}: shards of another model or other views removed")
 
     def remove(self) -> None:
-        """Remove all shards, once they stand in the finished file."""
+        """Remove all shards, once they are in the finished file."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def run_key(model: str, clips: int, crops: int) -> str:
-    """A short name for what shapes every row: the model's digest and the views."""
+    """A short name for what all rows depend on: the model's digest and the views."""
     return hashlib.sha256(f"{model} {clips} {crops}".encode()).hexdigest()[:16]
 
 
 def video_stamp(file: Path, starts: Sequence[int], stops: Sequence[int]) -> str:
-    """Names a video file as it is now (size, time of change) and its segments in frames."""
+    """A digest of a video file (path, size, modification time) and its segments in frames."""
     stat = file.stat() if file.exists() else None
     state = f"{stat.st_size} {stat.st_mtime_ns}" if stat else "absent"
     spans = " ".join(f"{start}-{stop}" for start, stop in zip(starts, stops, strict=True))

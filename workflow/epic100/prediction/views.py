@@ -1,4 +1,4 @@
-"""Views of a segment: clips spread over its length, times crops; and their mean in probability."""
+"""Views of a segment: clips spread over its length, times crops, averaged in probability."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,23 +7,26 @@ import torch
 
 from epic100.base.errors import EpicError
 
-DENSE_CLIPS = 10  # of SlowFast's test on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS)
+DENSE_CLIPS = 10  # as SlowFast tests on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS)
 CROPS = ("CenterCrop", "ThreeCrop", "TenCrop")
 
 Pipeline = Sequence[Mapping[str, Any]]
 
 
 def chosen_views(pipeline: Pipeline, clips: int | None, crops: int) -> tuple[int, int]:
-    """How many clips and crops a segment is seen in.
+    """Choose the number of clips and crops per segment.
 
     Args:
-        pipeline: the model's test pipeline.
-        clips: as `predict: clips:` says; None is 10 where a clip is a dense stretch of frames, 1
-            where its frames are spread over the whole segment.
+        pipeline: The model's test pipeline.
+        clips: `predict: clips:`; None means 10 if a clip is a dense stretch of frames, and 1 if its
+            frames are spread over the whole segment.
         crops: 1 or 3.
 
+    Returns:
+        Clips and crops.
+
     Raises:
-        EpicError: what this pipeline cannot do.
+        EpicError: The pipeline does not support them.
     """
     if crops not in (1, 3):
         raise EpicError(f"predict: crops is {crops}; expected 1 (centre) or 3")
@@ -51,12 +54,12 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int) -> tuple[int
 
 
 def sampling_of(pipeline: Pipeline) -> str:
-    """How a pipeline takes frames out of a segment.
+    """How a pipeline samples the frames of a segment.
 
     Returns:
-        "dense": neighbouring frames at an interval, a part of the segment; "segment": a clip's
-        frames over the whole segment (UniformSample); "sparse": likewise, as MMAction2's 2D models
-        do it (SampleFrames with clips of one frame); "other".
+        "dense": neighbouring frames at an interval, from a part of the segment. "segment": the
+        frames of a clip cover the whole segment (UniformSample). "sparse": the same, the way
+        MMAction2's 2D models do it (SampleFrames with clips of one frame). "other": none of these.
     """
     for step in pipeline:
         if step["type"] == "UniformSample":
@@ -67,11 +70,20 @@ def sampling_of(pipeline: Pipeline) -> str:
 
 
 def view_pipeline(pipeline: Pipeline, clips: int, crops: int, index_dir: str) -> list[dict]:
-    """The test pipeline with `clips` clips a segment and 1 (centre) or 3 crops of each.
+    """Change the test pipeline so that it gives `clips` x `crops` views per segment.
 
-    One dense clip is the middle of the segment; several go evenly from its first frame to its last,
-    and none leaves it. Three crops are squares of the resized short side, side by side along the
-    long one. Raises EpicError as `chosen_views`.
+    A single dense clip is the middle of the segment; several are spread evenly from its first to
+    its last frame, and none goes beyond it. Three crops are squares as large as the resized short
+    side, spread along the long side.
+
+    Args:
+        pipeline: The model's test pipeline.
+        clips: Clips per segment.
+        crops: Crops per clip: 1 (centre) or 3.
+        index_dir: The folder of the frame indexes.
+
+    Raises:
+        EpicError: The pipeline does not support these views (`chosen_views`).
     """
     chosen_views(pipeline, clips, crops)
     kind = sampling_of(pipeline)
@@ -95,7 +107,7 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int, index_dir: str) ->
 
 
 def frames_of_2d(pipeline: Pipeline) -> int | None:
-    """Frames that a 2D model sees of one view; None for models that take clips [C, T, H, W]."""
+    """Frames per view of a 2D model; None for models with input [C, T, H, W]."""
     if not any(s["type"] == "FormatShape" and s["input_format"] == "NCHW" for s in pipeline):
         return None
     for step in pipeline:
@@ -117,16 +129,20 @@ def mean_log_probs(
     frames: int | None = None,
     heads: Mapping[str, int] | None = None,
 ) -> torch.Tensor:
-    """float32 [B, P]: log of the mean, over a segment's views, of the model's probabilities.
+    """Log of a model's probabilities, averaged over the views of each segment.
 
     Args:
-        model: a recognizer of MMAction2.
-        segments: B tensors of uint8: [views, C, T, H, W], or [views * T, C, H, W] of a 2D model.
-        at_once: views that go through the model together, so that memory does not grow with their
-            number. Each is a sample of its own: TSM shifts within it, never into the next.
+        model: A recognizer of MMAction2.
+        segments: B tensors of uint8: [views, C, T, H, W], or [views * T, C, H, W] for a 2D model.
+        at_once: Views per forward pass, so that memory does not grow with their number. Each view
+            is a sample of its own: TSM shifts only within it.
         frames: T of a 2D model, else None.
-        heads: Outputs of each head, whose probabilities sum to 1 by themselves; None is one head.
-            Where they are not those of the model, it is taken for one head, and the caller sees it.
+        heads: Number of outputs of each head; each head has its own softmax. None means one head.
+            If they do not add up to the model's outputs, one head is assumed; the caller checks
+            this.
+
+    Returns:
+        float32 [B, outputs] on the CPU.
     """
     views = torch.cat(list(segments))
     views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
@@ -134,7 +150,7 @@ def mean_log_probs(
     for some in views.split(at_once):
         batch = {"inputs": list(some), "data_samples": None}
         inputs = model.data_preprocessor(batch, False)["inputs"]
-        # [views, 1, C, T, H, W], or [views, T, C, H, W] of a 2D model, whose head wants to know T
+        # [views, 1, C, T, H, W], or [views, T, C, H, W] of a 2D model; its head needs T
         features, about = model.extract_feat(inputs, test_mode=True)
         scores = model.cls_head(features, **about).double()
         sizes = list((heads or {}).values())

@@ -1,4 +1,4 @@
-"""Some videos of a split, one after the other, each into its shard."""
+"""Predict some videos of a split one after the other, and write a shard for each."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,10 +24,15 @@ from epic100.prediction.views import frames_of_2d, mean_log_probs, view_pipeline
 
 
 def predict_videos(job: Job, report: Callable[[int], None]) -> None:
-    """Write the shard of every video of the job; `report` takes the segments done in each step.
+    """Write the shard of every video of the job.
 
-    Raises EpicError where a frame does not decode or the model gives no finite number; the videos
-    before are kept.
+    Args:
+        job: The job of this process.
+        report: Gets the number of segments of each finished batch.
+
+    Raises:
+        EpicError: A frame cannot be decoded, or the model returns NaN or infinity. Videos finished
+            before are kept.
     """
     import epic100.clips.registered
     import epic100.model.registered  # noqa: F401
@@ -42,7 +47,7 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     cleaned = clean_model(config.get("model"), job.model, modules)
     built = build_foreign(cleaned, trained.state_dict, "its config", job.model)
     model: Any = built.eval().to(job.device)
-    if job.device == "cpu":  # twice as fast there; on GPUs not measured
+    if job.device == "cpu":  # twice as fast on a CPU; not measured on GPUs
         lay_out_channels_last(model.backbone)
     shards = Shards(job.out, job.run)
     steps = _batches(job)
@@ -53,7 +58,7 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
         num_workers=job.workers,
         collate_fn=collate_in_one,
     )
-    frames = frames_of_2d(test_pipeline_of(config))  # which `_dataset` went through
+    frames = frames_of_2d(test_pipeline_of(config))  # checked by `_dataset`
     rows: list[torch.Tensor] = []
     for batch, (video, _, last) in zip(loader, steps, strict=True):
         rows.append(mean_log_probs(model, batch["inputs"], job.batch_size, frames, heads))
@@ -75,8 +80,11 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
 
 
 def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
-    """(video, lines, whether the video ends here). No batch spans two videos, so that a row does
-    not depend, not even in its last digit, on which videos this process was given."""
+    """The batches as (video, lines, whether it is the video's last).
+
+    No batch spans two videos. So a row does not depend, not even in its last digit, on which other
+    videos this process predicts.
+    """
     return [
         (video, lines[start : start + job.batch_size], start + job.batch_size >= len(lines))
         for video, (_, lines) in job.videos.items()
@@ -85,7 +93,7 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
 
 
 def _dataset(config: Config, job: Job, modules: Sequence[str]) -> EpicSegmentVideoDataset:
-    """The segments of the job; of the model file's dataset no more than the pipeline."""
+    """The dataset of the job's segments; only the pipeline comes from the model file."""
     from mmaction.registry import DATASETS
 
     steps, _ = clean_pipeline(test_pipeline_of(config), job.model, modules)
@@ -94,7 +102,7 @@ def _dataset(config: Config, job: Job, modules: Sequence[str]) -> EpicSegmentVid
         "ann_file": job.segments,
         "data_root": job.video_root,
         "test_mode": True,
-        "max_broken": 0.0,  # a stand-in's scores would be submitted under another segment's name
+        "max_broken": 0.0,  # a substitute's scores would be submitted for the wrong segment
         "pipeline": view_pipeline(steps, job.clips, job.crops, job.index_dir),
     }
     return DATASETS.build(spec)
