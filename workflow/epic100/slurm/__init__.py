@@ -1,4 +1,4 @@
-"""Running the workflow on Slurm: what a site has, what a job may ask, and what to do when it fails.
+"""Run the workflow on Slurm: a site's partitions, limits of jobs, and recovery from failures.
 
-The modules here know Slurm's commands; rules/slurm.smk calls them at the right moments.
+These modules call Slurm's commands; rules/slurm.smk calls the modules at the right moments.
 """

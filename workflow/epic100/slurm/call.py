@@ -1,13 +1,13 @@
-"""How Snakemake was called, as seen from a Snakefile while it is read.
+"""Find Snakemake's options while a Snakefile is being read.
 
-Snakemake passes its options on only later. They are found in its own frame, and not read again from
-sys.argv, which belongs to another program where one calls Snakemake.
+Snakemake passes them on only later, so they are taken from its stack frame. sys.argv is not used,
+because it belongs to another program if that program calls Snakemake.
 """
 
 import sys
 from argparse import Namespace
 
-# Options of calls that run no job: these must neither wait for jobs nor cancel any.
+# Options of calls that run no job; such calls must neither wait for jobs nor cancel any.
 LOOKS = [
     "dryrun",
     "touch",
@@ -42,7 +42,7 @@ LOOKS = [
 
 
 def options() -> Namespace:
-    """Snakemake's options; empty where its API is called without them."""
+    """Snakemake's options; empty if its API was called without them."""
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back
@@ -53,5 +53,5 @@ def options() -> Namespace:
 
 
 def only_looks(given: Namespace) -> bool:
-    """Whether a call with these options starts no job."""
+    """Whether a call with these options runs no jobs."""
     return any(getattr(given, name, None) for name in LOOKS)

@@ -1,4 +1,4 @@
-"""Slurm's own commands, called past the wrappers and without the user's defaults for them."""
+"""Call Slurm's own commands, not the wrappers, and without the user's default options."""
 
 import os
 import shutil
@@ -8,17 +8,20 @@ from pathlib import Path
 
 BIN = Path(__file__).resolve().parent / "bin"
 ASK_SECONDS = 60.0
-# Variables with which a user sets defaults. SQUEUE_STATES=RUNNING, say, hides every job that waits.
+# Variables that set a user's defaults. For example, SQUEUE_STATES=RUNNING hides pending jobs.
 DEFAULTS = ("SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SLURM_TIME_FORMAT")
-FIELD_END = "\x1f"  # a comment or a path may hold any sign that people type
+FIELD_END = "\x1f"  # comments and paths may contain any printable character
 
 
 class NoAnswerError(RuntimeError):
-    """A command of Slurm failed or did not answer in time; the text is its own message."""
+    """A Slurm command failed or timed out; the text is its own message."""
 
 
 def real(program: str) -> str:
-    """The path of a command of Slurm, past the wrappers.
+    """The path of a Slurm command, ignoring the wrappers.
+
+    Args:
+        program: Name of the command.
 
     Raises:
         FileNotFoundError: It is not installed.
@@ -34,7 +37,16 @@ def real(program: str) -> str:
 def run(
     command: Sequence[str], seconds: float | None = ASK_SECONDS, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; exit status 124 where it did not answer within `seconds`."""
+    """Run a command and wait for it.
+
+    Args:
+        command: The command and its arguments.
+        seconds: Timeout; None means no limit.
+        stdin: Text for its standard input.
+
+    Returns:
+        Its result; exit status 124 after a timeout.
+    """
     try:
         return subprocess.run(
             command, input=stdin, capture_output=True, text=True, timeout=seconds, env=_plain()
@@ -50,21 +62,21 @@ def squeue(
     options: Sequence[str] = (),
     seconds: float = ASK_SECONDS,
 ) -> list[dict[str, str]]:
-    """The jobs of all users that have not ended, one dictionary of `fields` each.
+    """List the jobs of all users that have not ended, each as a dictionary of `fields`.
 
     Args:
-        fields: Names as `squeue --Format` knows them.
-        clusters: None of them means the cluster of this machine.
+        fields: Names as in `squeue --Format`.
+        clusters: Clusters to ask; empty means this machine's own.
         options: More options of squeue.
-        seconds: How long it may take.
+        seconds: Timeout.
 
     Raises:
-        NoAnswerError: A cluster did not answer, or squeue itself failed.
+        NoAnswerError: A cluster did not answer, or squeue failed.
     """
     form = ",".join(f"{field}:{FIELD_END}" for field in fields)
     command = [real("squeue"), *on(clusters), "--noheader", "--Format", form, *options]
     done = run(command, seconds)
-    # With several clusters, one that cannot be asked leaves the exit status at 0.
+    # With several clusters, the exit status is 0 even if one of them does not answer.
     if done.returncode or "error:" in done.stderr:
         raise NoAnswerError(message_of(done))
     rows = (line.split(FIELD_END) for line in done.stdout.splitlines())
@@ -72,13 +84,13 @@ def squeue(
 
 
 def on(clusters: Iterable[str]) -> list[str]:
-    """The option that names clusters; none where the machine's own is meant."""
+    """The option that names clusters; empty for this machine's own cluster."""
     names = ",".join(clusters)
     return ["--clusters", names] if names else []
 
 
 def message_of(done: subprocess.CompletedProcess[str]) -> str:
-    """What a command wrote about its failure, in one line."""
+    """The error messages of a command as one line."""
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     return "; ".join(dict.fromkeys(lines)) or f"exit status {done.returncode}"
 

@@ -1,7 +1,7 @@
-"""What is known of the installed snakemake-executor-plugin-slurm: its version, and its two hangs.
+"""Check the installed snakemake-executor-plugin-slurm: its version and its two known hangs.
 
-A hang is looked for in what the executor does, not in its version: a release that has the patches
-of contrib/upstream, or others to the same end, needs no mended `sacct`.
+The hangs are tested by what the executor does, not by its version. A release that includes the
+patches of contrib/upstream, or similar ones, does not need the `sacct` wrapper's workarounds.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 PLUGIN = "snakemake-executor-plugin-slurm"
-KNOWN = ("2.8.0",)  # versions that tests/slurm has run with
+KNOWN = ("2.8.0",)  # versions tested by tests/slurm
 SILENT = logging.Logger("silent", logging.CRITICAL)
 
 
 def hangs() -> list[str]:
-    """The hangs that the installed executor has, each in a few words."""
+    """Short descriptions of the hangs that the installed executor has."""
     known: list[tuple[str, Callable[[], bool]]] = [
         ("a job cancelled by hand counts as running", knows_cancelled),
         ("jobs are forgotten when sacct fails", keeps_jobs),
@@ -28,7 +28,7 @@ def hangs() -> list[str]:
 
 
 def unknown_version() -> str:
-    """A warning where the executor's version is one that was not tested; else ""."""
+    """A warning if the executor's version was not tested; else ""."""
     found = version(PLUGIN)
     if found in KNOWN:
         return ""
@@ -39,7 +39,7 @@ def unknown_version() -> str:
 
 
 def knows_cancelled() -> bool:
-    """Whether `CANCELLED by 1000`, as sacct has it, is the end of a job for the executor."""
+    """Whether the executor treats `CANCELLED by 1000`, sacct's state, as the end of a job."""
     from snakemake_executor_plugin_slurm.job_status_query import query_job_status
 
     command = shlex.join([sys.executable, "-c", "print('1|CANCELLED by 1000')"])
@@ -48,7 +48,7 @@ def knows_cancelled() -> bool:
 
 
 def keeps_jobs() -> bool:
-    """Whether the executor still has its jobs after a poll in which each query failed."""
+    """Whether the executor keeps its jobs after a poll in which every query failed."""
     import snakemake_executor_plugin_slurm as plugin
 
     executor = plugin.Executor.__new__(plugin.Executor)
@@ -85,14 +85,14 @@ def keeps_jobs() -> bool:
 
 class _Open:
     async def __aenter__(self) -> None:
-        """Let everyone in at once, where the executor limits its rate."""
+        """Replaces the executor's rate limiter and never waits."""
 
     async def __aexit__(self, *error: object) -> None:
-        """Nothing to undo."""
+        """Nothing to release."""
 
 
 def _safely(question: Callable[[], bool]) -> bool:
-    """Its answer; no, where the executor is built so differently that it cannot be asked."""
+    """The answer, or False if the executor's code is too different to be tested."""
     try:
         return question()
     except Exception:

@@ -1,7 +1,7 @@
-"""The jobs of one working directory that Slurm still holds, whoever submitted them.
+"""The jobs of one working directory that are still in Slurm, whoever submitted them.
 
-A job is known by its name, which a run gives to all its jobs and epic100.slurm.submission notes in
-the working directory, or by the place of its log below that directory.
+A job is recognized by its name, which a run gives to all its jobs and epic100.slurm.submission
+records in the working directory, or by the path of its log below that directory.
 """
 
 import time
@@ -23,7 +23,7 @@ FIELDS = (*NAMED.values(), "Name", "Comment", "StdOut")
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """A job that waits or runs; `about` is its rule and wildcards."""
+    """A pending or running job; `about` is its rule and wildcards."""
 
     about: str
     id: str
@@ -32,7 +32,7 @@ class SlurmJob:
     elapsed: str
     partition: str
     user: str
-    reason: str  # why it waits, in Slurm's word
+    reason: str  # why it is pending, as Slurm reports it
 
     def __str__(self) -> str:
         where = f"{self.cluster}/{self.partition}"
@@ -48,16 +48,16 @@ def jobs_of(
     options: Sequence[str] = (),
     seconds: float = ASK_SECONDS,
 ) -> list[SlurmJob]:
-    """Jobs of the working directory `folder` that have not ended, on the named clusters.
+    """List the jobs of a working directory that have not ended.
 
     Args:
         folder: The working directory.
-        clusters: None of them means the machine's own.
+        clusters: Clusters to ask; empty means this machine's own.
         options: More options of squeue.
-        seconds: How long squeue may take.
+        seconds: Timeout of squeue.
 
     Raises:
-        NoAnswerError: Slurm does not tell.
+        NoAnswerError: Slurm does not answer.
     """
     names = set((folder / NAMES).read_text().split()) if (folder / NAMES).exists() else set()
     logs = folder.resolve() / LOGS
@@ -72,10 +72,10 @@ def jobs_of(
 
 
 def cancel(jobs: Iterable[SlurmJob]) -> None:
-    """Cancel each job on its own cluster, by id.
+    """Cancel each job by id on its own cluster.
 
     Raises:
-        EpicError: Slurm refuses; a job of another user can be cancelled by that user alone.
+        EpicError: Slurm refuses; for example, only the owner can cancel a job.
     """
     by_cluster: dict[str, list[SlurmJob]] = {}
     for job in jobs:
@@ -97,14 +97,14 @@ def wait_until_gone(
     seconds: float,
     is_over: Callable[[], bool],
 ) -> None:
-    """Return when Slurm holds no job of `folder`, or when `is_over`.
+    """Wait until Slurm has no more jobs of `folder`, or until `is_over`.
 
     Args:
         folder: The working directory.
-        clusters: None of them means the machine's own.
+        clusters: Clusters to ask; empty means this machine's own.
         show: Gets a line for each job that ends.
-        seconds: Between two questions.
-        is_over: Whether there is nothing more to wait for, since another run has the folder.
+        seconds: Interval between two queries.
+        is_over: Whether waiting is pointless, because another run has taken the folder over.
     """
     left: dict[str, SlurmJob] = {}
     while True:

@@ -1,4 +1,4 @@
-"""Whether this environment's torch has kernels for a GPU, known before a job waits for one."""
+"""Check, before a job waits for a GPU, whether this environment's torch has kernels for it."""
 
 import os
 import re
@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterable
 from epic100.slurm.limits import Resources, cluster_of
 from epic100.slurm.site import Partition, Partitions, read_partitions
 
-# Answered by CUDA builds without a GPU; `torch.cuda.get_arch_list` answers on a GPU alone.
+# CUDA builds answer this without a GPU; `torch.cuda.get_arch_list` needs one.
 _ASK = "import torch; print(torch.__version__, torch._C._cuda_getArchFlags() or '')"
 
 
 def kernels_of_torch() -> tuple[str, list[str]]:
-    """torch's version, and the architectures that it has kernels for (`sm_80`, `compute_90`).
+    """torch's version, and the architectures it has kernels for (`sm_80`, `compute_90`).
 
     Returns:
-        ("", []) where this Python has no CUDA build of torch. Such a job is no case for the site's
-        facts: it stops by itself, at once.
+        Version and architectures, or ("", []) if this Python has no CUDA build of torch. Such a job
+        needs no check here, because it fails at once with its own error.
     """
     done = subprocess.run([sys.executable, "-P", "-c", _ASK], capture_output=True, text=True)
     version, *kernels = done.stdout.split() or [""]
@@ -26,11 +26,11 @@ def kernels_of_torch() -> tuple[str, list[str]]:
 
 
 def serve(kernels: list[str], sm: int) -> bool:
-    """Whether a GPU of compute capability `sm` (70 is 7.0) runs one of these kernels.
+    """Whether one of these kernels runs on a GPU of compute capability `sm` (70 means 7.0).
 
-    CUDA C++ Programming Guide, "Compute Capabilities": machine code (`sm_`) runs on its own major
-    version from its own minor version on, PTX (`compute_`) on everything newer. The letter of
-    `sm_90a` binds a kernel to exactly that one.
+    Rule: CUDA C++ Programming Guide, "Compute Capabilities". Machine code (`sm_`) runs on its own
+    major version from its minor version up. PTX (`compute_`) also runs on everything newer. A
+    letter, as in `sm_90a`, limits a kernel to exactly that capability.
     """
     for kind, number, letter in re.findall(r"(sm|compute)_(\d+)([a-z]?)", " ".join(kernels)):
         built = int(number)
@@ -46,15 +46,15 @@ def unserved(
     path: str | os.PathLike[str],
     torch: Callable[[], tuple[str, list[str]]] = kernels_of_torch,
 ) -> str:
-    """Say which jobs would get a GPU that this environment's torch cannot use.
+    """Report which jobs would get a GPU that this environment's torch cannot use.
 
     Args:
-        jobs: (name, attempt, resources, threads) each.
-        path: the file of partitions, whose `sm` is the compute capability of a partition's GPUs.
-        torch: the version and kernels of the torch in use. Asked for only where a job needs them.
+        jobs: (name, attempt, resources, threads) of each job.
+        path: The file of partitions; `sm` is the compute capability of a partition's GPUs.
+        torch: Returns torch's version and kernels; called only if a job requests a GPU.
 
     Returns:
-        A text with a line a partition, or "" where nothing is known to be wrong.
+        A text with one line per partition, or "" if no problem is known.
     """
     partitions = read_partitions(path)
     wanted: dict[str, Partition] = {}
@@ -74,7 +74,7 @@ def unserved(
 
 
 def _partition(partitions: Partitions, resources: Resources) -> Partition | None:
-    """Where a job goes; None where the site's facts do not have the place."""
+    """The partition of a job, or None if the site's file does not list it."""
     cluster, name = cluster_of(resources), str(resources.get("slurm_partition"))
     asked = [partitions.get(cluster, {})] if cluster else partitions.values()
     return next((own[name] for own in asked if name in own), None)

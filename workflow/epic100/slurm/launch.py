@@ -1,9 +1,9 @@
-"""Start a wrapper in a process of its own, with this library and whatever Python runs Snakemake."""
+"""Start a wrapper in its own process, with this library and the Python that runs Snakemake."""
 
 import sys
 from pathlib import Path
 
-# In place of this folder, whose modules would hide others (`site`, `jobs`).
+# Replaces this folder, because its modules would hide others (`site`, `jobs`).
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from epic100.slurm.wrappers import main  # noqa: E402

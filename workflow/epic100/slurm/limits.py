@@ -1,7 +1,7 @@
-"""Hold the resources of jobs against what the site's partitions allow, before any is submitted.
+"""Compare the resources of jobs with the limits of the site's partitions before submitting any job.
 
-Snakemake keeps a profile's expression that fails, and a variable that is not set, as text without
-a word; Slurm takes more cores for more memory without a word. Both are found here.
+Snakemake silently keeps a profile's expression as text if it fails or uses an unset variable. Slurm
+silently allocates more cores if a job requests more memory. Both are detected here.
 """
 
 import os
@@ -11,9 +11,9 @@ from typing import Any
 
 from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions, read_partitions, unnamed_clusters
 
-Resources = Mapping[str, Any]  # of one job, as Snakemake resolved them
+Resources = Mapping[str, Any]  # one job's resources, resolved by Snakemake
 
-# Every rule is one process on one node, and starts others itself: more would idle, and cost.
+# Every rule is one process on one node and starts others itself; more would idle but be charged.
 SINGLE = ("nodes", "tasks", "tasks_per_gpu", "tasks_per_node")
 WHOLE = (
     "runtime", "mem_mb", "mem_mb_per_cpu", "gpu", "cpus_per_task", "cpus_per_gpu", *SINGLE,
@@ -22,13 +22,18 @@ NAME = re.compile(r"[\w.-]+")
 
 
 def cluster_of(resources: Resources) -> str:
-    """The cluster that the executor names to sbatch; "" where it names none."""
+    """The cluster that the executor passes to sbatch; "" if it passes none."""
     names = (resources.get(key) for key in ("cluster", "clusters", "slurm_cluster"))
     return str(next(filter(None, names), ""))
 
 
 def cores_of(resources: Resources, threads: int) -> int:
-    """Cores that the executor asks for (get_cpu_setting of snakemake-executor-plugin-slurm)."""
+    """Cores that the executor requests (get_cpu_setting of snakemake-executor-plugin-slurm).
+
+    Args:
+        resources: Resources of the job.
+        threads: Threads of the job, used if neither cpus_per_task nor cpus_per_gpu is set.
+    """
     if resources.get("cpus_per_task"):
         return int(resources["cpus_per_task"])
     if resources.get("gpu") and resources.get("cpus_per_gpu"):
@@ -39,13 +44,16 @@ def cores_of(resources: Resources, threads: int) -> int:
 def excesses(
     resources: Resources, threads: int, partitions: Partitions, unnamed: Iterable[str] = ()
 ) -> list[str]:
-    """What is wrong with one job's resources, in sentences; none where it may be submitted.
+    """Describe what is wrong with one job's resources.
 
     Args:
-        resources: runtime in minutes, memory in MiB.
-        threads: What the executor asks for where neither cpus_per_task nor cpus_per_gpu is set.
-        partitions: By cluster and name.
-        unnamed: Clusters whose jobs take no `--clusters`.
+        resources: Resources of the job; runtime in minutes, memory in MiB.
+        threads: Cores requested if neither cpus_per_task nor cpus_per_gpu is set.
+        partitions: Partitions by cluster and name.
+        unnamed: Clusters that are used without `--clusters`.
+
+    Returns:
+        One sentence per problem; empty if the job may be submitted.
     """
     wrong = [
         f"{name} is {resources[name]!r}, not a whole number: an expression that fails stays text"
@@ -55,7 +63,7 @@ def excesses(
     wrong += _account(resources.get("slurm_account"))
     cluster, name = cluster_of(resources), str(resources.get("slurm_partition"))
     if not cluster:
-        # Without a name it is the machine's own cluster, of which there is one in the site's facts.
+        # Without a name it is the machine's own cluster, one of the `unnamed` of the site's file.
         cluster = next((c for c in unnamed if name in partitions[c]), next(iter(unnamed), ""))
     if cluster not in partitions:
         return [*wrong, f"cluster {cluster!r} is none of {', '.join(partitions)}"]
@@ -106,10 +114,11 @@ def _over(resources: Resources, threads: int, at: Partition) -> Iterator[str]:
 
 
 def refusal(jobs: Iterable[tuple[str, int, Resources, int]], path: str | os.PathLike[str]) -> str:
-    """All that is wrong with `jobs` in one text, or "" where all may be submitted.
+    """Describe everything that is wrong with `jobs` in one text, or return "".
 
     Args:
-        jobs: (name, attempt, resources, threads) each. What many jobs share is one line.
+        jobs: (name, attempt, resources, threads) of each job. A problem of several jobs is one
+            line.
         path: The file of partitions.
     """
     partitions, unnamed = read_partitions(path), unnamed_clusters(path)

@@ -1,4 +1,4 @@
-"""Lines that wrappers write to a file, for the workflow to show."""
+"""Notes: lines that the wrappers write to a file and that the workflow shows."""
 
 import os
 
@@ -6,7 +6,7 @@ NOTES = "EPIC100_SLURM_NOTES"  # variable: the file's path
 
 
 def note(text: str) -> None:
-    """Add a line for the people who look at the workflow."""
+    """Append a line for the user who watches the workflow."""
     if path := os.environ.get(NOTES):
         with open(path, "a", encoding="utf-8") as notes:
             notes.write(f"{text}\n")

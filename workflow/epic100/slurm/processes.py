@@ -1,14 +1,15 @@
-"""Whether a process of this machine still lives, also where its number was given away again."""
+"""Check whether a process of this machine is still alive, even if its id has been reused."""
 
 import os
 from pathlib import Path
 
 
 def start_of(pid: int) -> int:
-    """Start of a process in clock ticks after boot (field 22 of /proc/PID/stat); 0 if it is gone.
+    """Start time of a process in clock ticks after boot (field 22 of /proc/PID/stat).
 
-    Another user's process may be hidden (`hidepid`): it is there, and its start cannot be read.
-    That is -1.
+    Returns:
+        The start time; 0 if the process is gone or a zombie; -1 if it exists but its start cannot
+        be read, since `hidepid` may hide another user's process.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
@@ -19,7 +20,7 @@ def start_of(pid: int) -> int:
 
 
 def lives(pid: int, started: int) -> bool:
-    """Whether the process `pid` is the one that began at `started`."""
+    """Whether the process `pid` is the one that started at `started` (clock ticks after boot)."""
     return start_of(pid) == started
 
 

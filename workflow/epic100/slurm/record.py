@@ -1,7 +1,7 @@
-"""Who runs the workflow in a working directory: a record that only one call at a time can hold.
+"""The record of the run that holds a working directory; only one call can hold it at a time.
 
-It is created exclusively before any file is looked at, touched twice a minute, and taken away at
-the end. A run that dies by SIGKILL, or with its connection, leaves it: epic100.slurm.takeover.
+It is created exclusively before any file is read, touched twice a minute, and removed at the end. A
+run that dies by SIGKILL, or with its connection, leaves it behind: epic100.slurm.takeover.
 """
 
 import getpass
@@ -22,19 +22,19 @@ from epic100.slurm.processes import lives, start_of
 
 RECORD = Path(".snakemake/epic100-run.json")
 TOUCH_SECONDS = 30.0
-SILENT_SECONDS = 180.0  # a run that cannot be looked at and has not touched its record is dead
+SILENT_SECONDS = 180.0  # an invisible run is dead if its record is untouched for so long
 
-Show = Callable[[str], None]  # shows a line to the people who look at the workflow
+Show = Callable[[str], None]  # shows a line to the user
 
 
 @dataclass(frozen=True)
 class Run:
-    """One call of Snakemake: the process, and the Slurm job it runs in, if in one."""
+    """One call of Snakemake: its process, and the Slurm job that it runs in, if any."""
 
     host: str
     pid: int
-    started: int  # clock ticks after boot: a process id alone may be another process by now
-    clusters: tuple[str, ...] = ()  # to which its jobs go; empty: the machine's own
+    started: int  # clock ticks after boot, because process ids are reused
+    clusters: tuple[str, ...] = ()  # for its jobs; empty: the machine's own
     slurm_job: str = ""
     slurm_cluster: str = ""
     user: str = ""
@@ -42,20 +42,25 @@ class Run:
 
     @classmethod
     def this(cls, clusters: Sequence[str] = (), env: Mapping[str, str] = os.environ) -> "Run":
-        """The run of this process, whose jobs go to `clusters`."""
+        """The run of this process.
+
+        Args:
+            clusters: Clusters of its jobs; empty means this machine's own.
+            env: Environment variables.
+        """
         pid = os.getpid()
         job, cluster = env.get("SLURM_JOB_ID", ""), env.get("SLURM_CLUSTER_NAME", "")
         host = socket.gethostname()
         return cls(host, pid, start_of(pid), tuple(clusters), job, cluster, getpass.getuser())
 
     def claim(self, folder: Path) -> bool:
-        """Create the record in the working directory `folder`; False where there is one."""
+        """Create the record in the working directory `folder`; False if there already is one."""
         (folder / RECORD).parent.mkdir(exist_ok=True)
         temporary = folder / RECORD.with_suffix(f".{secrets.token_hex(8)}")
         with temporary.open("x", encoding="utf-8") as file:
             file.write(json.dumps(asdict(self)))
         try:
-            os.link(temporary, folder / RECORD)  # whole at once, and never over another
+            os.link(temporary, folder / RECORD)  # atomic, and never replaces another record
         except FileExistsError:
             return False
         finally:
@@ -63,7 +68,7 @@ class Run:
         return True
 
     def write(self, folder: Path) -> None:
-        """Renew the record that this run holds."""
+        """Update the record that this run holds."""
         with atomic_path(folder / RECORD) as temporary:
             temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
@@ -82,7 +87,7 @@ def read_run(folder: Path) -> Run | None:
     """The run that holds `folder`, or None.
 
     Raises:
-        EpicError: The record is not whole.
+        EpicError: The record is incomplete or invalid.
     """
     try:
         values = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -96,10 +101,14 @@ def read_run(folder: Path) -> Run | None:
 
 
 def release(folder: Path, run: Run) -> bool:
-    """Take the record of `run` away; False, and nothing is done, where it is another's by now."""
+    """Remove the record of `run`.
+
+    Returns:
+        False, without any change, if the record is gone or belongs to another run.
+    """
     taken = folder / RECORD.with_suffix(f".{socket.gethostname()}.{os.getpid()}")
     try:
-        os.rename(folder / RECORD, taken)  # of two that do this, one gets it
+        os.rename(folder / RECORD, taken)  # if two processes do this, only one succeeds
     except FileNotFoundError:
         return False
     values = json.loads(taken.read_text(encoding="utf-8"))
@@ -111,26 +120,32 @@ def release(folder: Path, run: Run) -> bool:
 
 
 def touch(folder: Path) -> None:
-    """Show that this run is alive."""
+    """Update the record's time to show that this run is alive."""
     if (folder / RECORD).exists():
         os.utime(folder / RECORD)
 
 
 def is_alive(run: Run, folder: Path, show: Show = print) -> bool:
-    """Whether that run is still at work.
+    """Whether that run is still active.
 
-    Its process shows that, or the Slurm job it runs in. Where neither can be seen (another machine,
-    another user's hidden processes), only its silence does.
+    This is decided by its process, or by the Slurm job that it runs in. If neither is visible
+    (another machine, or another user's hidden processes), it is decided by whether its record is
+    still touched; this can take up to 180 s.
+
+    Args:
+        run: The run to check.
+        folder: The working directory.
+        show: Gets a line if the check has to wait.
 
     Raises:
-        NoAnswerError: It runs in a Slurm job, and squeue does not answer.
+        NoAnswerError: The run is in a Slurm job, and squeue does not answer.
     """
     if run.host == socket.gethostname() and start_of(run.pid) != -1:
         return lives(run.pid, run.started)
     if run.host != socket.gethostname() and run.slurm_job:
         return _job_is_alive(run)
     last, shown = (folder / RECORD).stat().st_mtime, False
-    # A time in the future says nothing of how long it has been silent.
+    # A time in the future does not show how long ago the record was touched.
     silent = max(0.0, file_time(folder) - last)
     until = time.monotonic() + SILENT_SECONDS - silent
     while (left := until - time.monotonic()) > 0:
@@ -145,7 +160,7 @@ def is_alive(run: Run, folder: Path, show: Show = print) -> bool:
 
 
 def file_time(folder: Path) -> float:
-    """Now, on the clock of the file system."""
+    """The current time on the clock of the file system, in seconds since 1970."""
     with tempfile.TemporaryFile(dir=folder / ".snakemake") as probe:
         return os.fstat(probe.fileno()).st_mtime
 
@@ -155,7 +170,7 @@ def _job_is_alive(run: Run) -> bool:
     try:
         rows = squeue(["State"], where, ["--jobs", run.slurm_job])
     except NoAnswerError as error:
-        if "Invalid job id" in str(error):  # so long ago that Slurm has forgotten it
+        if "Invalid job id" in str(error):  # too long ago for Slurm to remember
             return False
         raise
     return any(row["State"] in ("RUNNING", "COMPLETING", "SUSPENDED") for row in rows)

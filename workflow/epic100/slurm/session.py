@@ -1,4 +1,4 @@
-"""One run of the workflow, from before it looks at any file until after its last job on Slurm."""
+"""One run of the workflow, from before it reads any file until after its last job on Slurm."""
 
 import atexit
 import os
@@ -20,7 +20,12 @@ from epic100.slurm.wrappers import CLUSTERS, MENDED
 
 
 class Session:
-    """Does nothing until `claim`; `show` gets lines for the people who look at the workflow."""
+    """Holds a working directory from `claim` to `release`; does nothing before.
+
+    Args:
+        folder: The working directory.
+        show: Gets lines for the user.
+    """
 
     def __init__(self, folder: Path, show: Show):
         self._folder, self._show = folder, show
@@ -28,10 +33,10 @@ class Session:
         self._watch: Watch | None = None
 
     def claim(self) -> None:
-        """Hold the working directory for this run; first wait for what a killed run has left.
+        """Hold the working directory for this run, after waiting for the remains of a killed run.
 
         Raises:
-            EpicError: Another run is at work here, or it cannot be judged.
+            EpicError: Another run is active here, or this cannot be determined.
         """
         if self._run is not None:
             return
@@ -43,14 +48,14 @@ class Session:
         self._watch.start()
 
     def begin(self, clusters: Sequence[str], logs: Path | None = None) -> None:
-        """Put the wrappers on the PATH and say in the record where the jobs go.
+        """Put the wrappers on the PATH, and write to the record where the jobs go.
 
         Args:
-            clusters: Where jobs go; none means the machine's own cluster.
-            logs: The folder of Slurm's logs, where it is not the executor's usual one.
+            clusters: Clusters of the jobs; empty means this machine's own.
+            logs: Folder of Slurm's logs, if it is not the executor's default.
 
         Raises:
-            EpicError: A wrapper cannot be run.
+            EpicError: A wrapper is not executable.
         """
         for wrapper in BIN.iterdir():
             if not os.access(wrapper, os.X_OK):
@@ -61,7 +66,7 @@ class Session:
         os.environ["PATH"] = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
         if warning := executor.unknown_version():
             self._show(warning)
-        # Asked in a thread, since the loop that the question needs may be running in this one.
+        # In a thread, because the check needs an event loop, and one may be running in this thread.
         with ThreadPoolExecutor(1) as pool:
             os.environ[MENDED] = "" if pool.submit(executor.hangs).result() else "1"
         os.environ[CLUSTERS] = ",".join(clusters)
@@ -73,10 +78,10 @@ class Session:
         self._stop_submissions_on_interrupt()
 
     def end(self) -> None:
-        """Cancel what the executor has overlooked; nothing is left of the run then.
+        """Cancel jobs that the executor missed, so that nothing is left of the run.
 
-        On Ctrl-C the executor cancels the jobs that it knows at that moment, and not those that it
-        is just submitting or looking up.
+        On Ctrl-C the executor cancels the jobs that it knows, but not those that it is just
+        submitting or looking up.
         """
         if self._run is None or not self._run.submits:
             return
@@ -92,12 +97,12 @@ class Session:
             self._watch.show_notes()
 
     def release(self) -> None:
-        """Let go of the working directory; a run that may have left jobs leaves its record too."""
+        """Release the working directory; a run that may have left jobs keeps its record."""
         if self._run is not None and not self._run.submits:
             release(self._folder, self._run)
 
     def _stop_submissions_on_interrupt(self) -> None:
-        """Let Ctrl-C end the submissions that wait for Slurm: the executor waits for them."""
+        """Make Ctrl-C end submissions that wait for Slurm, because the executor waits for them."""
         usual = signal.getsignal(signal.SIGINT)
 
         def stop(number: int, frame: FrameType | None) -> None:

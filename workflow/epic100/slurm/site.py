@@ -1,7 +1,7 @@
-"""What Slurm partitions have and allow, and which of them a run uses.
+"""Slurm partitions: what they have and allow, and which of them a run uses.
 
-The facts stand in profiles/partitions.yaml, of the folder where snakemake is called or else of this
-repository. `choose` is called by profiles/vsc/config.yaml.
+They are described in profiles/partitions.yaml, of the folder where snakemake is called or else of
+this repository. profiles/vsc/config.yaml calls `choose`.
 """
 
 import os
@@ -16,15 +16,15 @@ from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT
 
 FACTS = Path("profiles/partitions.yaml")
-NO_ACCOUNT = "lp_myproject"  # as every example of the site's documentation has it
+NO_ACCOUNT = "lp_myproject"  # as in the examples of the site's documentation
 
 
 @dataclass(frozen=True)
 class Partition:
-    """One partition of one cluster: limits of a node, of a core and of a GPU. Memory in MiB.
+    """One partition of one cluster: limits per node, per core and per GPU. Memory is in MiB.
 
-    `clusters` is the value of sbatch's `--clusters`: the cluster's name, or "" where its site's
-    jobs take no such option.
+    `clusters` is the value of sbatch's `--clusters`: the cluster's name, or "" if jobs of that site
+    do not use this option.
     """
 
     cluster: str
@@ -35,11 +35,11 @@ class Partition:
     gpus: int = 0
     cores_per_gpu: int = 0
     mem_mb_per_gpu: int = 0
-    sm: int = 0  # compute capability of its GPUs, 70 for 7.0; 0 where it is not known
+    sm: int = 0  # compute capability of its GPUs, 70 means 7.0; 0 if unknown
     clusters: str = ""
 
     def minutes(self, hours: float) -> int:
-        """Wall time of a job that would like `hours`: as many minutes as the partition gives."""
+        """Wall time in minutes of a job that needs `hours`, at most the partition's limit."""
         return round(60 * min(hours, self.hours))
 
 
@@ -48,7 +48,7 @@ Partitions = Mapping[str, Mapping[str, Partition]]  # by cluster and name
 
 @dataclass(frozen=True)
 class Site:
-    """The partitions that one run uses, and who pays."""
+    """The partitions that one run uses, and the account that pays."""
 
     account: str
     cpu: Partition
@@ -56,14 +56,20 @@ class Site:
 
 
 def facts_file(folder: str | os.PathLike[str] = "") -> str:
-    """The file of partitions that a call of snakemake in `folder` goes by: its own comes first, as
-    where snakedeploy has put one to edit."""
+    """The file of partitions that a call of snakemake in `folder` uses.
+
+    A file in the folder itself comes first; snakedeploy puts one there to edit.
+    """
     own = Path(folder) / FACTS
     return str(own if own.is_file() else ROOT / FACTS)
 
 
 def read_partitions(path: str | os.PathLike[str]) -> Partitions:
-    """Partitions by cluster and name. Raises EpicError that names the entry that is wrong."""
+    """Read the partitions by cluster and name.
+
+    Raises:
+        EpicError: An entry is wrong; the error names it.
+    """
     facts, unnamed = _read(path), unnamed_clusters(path)
     return {
         cluster: {
@@ -75,7 +81,11 @@ def read_partitions(path: str | os.PathLike[str]) -> Partitions:
 
 
 def unnamed_clusters(path: str | os.PathLike[str]) -> list[str]:
-    """Clusters whose jobs take no `--clusters`. Raises EpicError where one is not described."""
+    """Clusters that are used without `--clusters`.
+
+    Raises:
+        EpicError: The file does not describe one of them.
+    """
     facts = _read(path)
     unnamed = list(facts.get("without_clusters_option", []))
     for cluster in unnamed:
@@ -91,18 +101,19 @@ def choose(
     path: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> Site:
-    """The site that the word `where` names; EPIC100_SITE and EPIC100_ACCOUNT go first.
+    """Choose the partitions and the account of a run.
 
-    EPIC100_GPU and EPIC100_CPU name other partitions, as `cluster/partition`.
+    The variables EPIC100_SITE and EPIC100_ACCOUNT override the arguments. EPIC100_GPU and
+    EPIC100_CPU name other partitions, as `cluster/partition`.
 
     Args:
         where: One of the file's `choices`.
-        account: Who pays.
-        path: The file of partitions, if another than `facts_file`.
-        env: Variables.
+        account: The account that pays.
+        path: The file of partitions, if not `facts_file`.
+        env: Environment variables.
 
     Raises:
-        EpicError: A name is not in the file; those that are there are listed.
+        EpicError: A name is not in the file; the error lists those that are.
     """
     path = path or facts_file()
     where = env.get("EPIC100_SITE") or where

@@ -1,7 +1,7 @@
-"""One submission to Slurm that waits while Slurm is away, arrives once, and ends with its workflow.
+"""Submit one job to Slurm exactly once: wait while Slurm is away, stop when the workflow ends.
 
-While it goes on, a marker of it is in the working directory: a workflow that starts after this
-one was killed waits until the marker's process is gone, and asks Slurm for its jobs only then.
+During a submission a marker is in the working directory. If this workflow is killed, the next one
+waits until the marker's process is gone, and only then asks Slurm for the jobs.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ from epic100.slurm.notes import note
 from epic100.slurm.processes import lives, start_of
 
 WORKFLOW = "EPIC100_WORKFLOW"  # variable: process id and start of the workflow
-STOP = Path(".snakemake/epic100-stop")  # is there when the user has stopped the workflow
+STOP = Path(".snakemake/epic100-stop")  # exists if the user has stopped the workflow
 MARKERS = Path(".snakemake/epic100-submitting")
 NAMES = Path(".snakemake/epic100-job-names")
 RETRY_SECONDS = float(os.environ.get("EPIC100_SUBMIT_RETRY_SECONDS", 15))
 PATIENCE_SECONDS = 1800.0
 LOOK_SECONDS = 2.0
-# What sbatch writes when its request may have been lost, or may have arrived all the same.
+# Errors of sbatch after which it is unknown whether its request arrived.
 UNCLEAR = (
     "Unable to contact slurm controller",
     "can't be reached now",
@@ -38,14 +38,14 @@ UNCLEAR = (
     "Zero Bytes were transmitted",
     "temporarily unable to accept job",
 )
-# AssocGrpSubmitJobsLimit, AssocMaxSubmitJobLimit, QOSMaxSubmitJobPerUserLimit and their kin: there
-# is no place in the queue until some other job has ended.
+# AssocGrpSubmitJobsLimit, AssocMaxSubmitJobLimit, QOSMaxSubmitJobPerUserLimit and similar: the
+# queue is full until another job has ended.
 NO_PLACE = re.compile(r"\w*SubmitJobs?\w*Limit")
 
 
 @dataclass(frozen=True)
 class Marker:
-    """The process that submits a job, in a file named after the job."""
+    """The process that submits a job, stored in a file named after the job."""
 
     host: str
     pid: int
@@ -59,10 +59,10 @@ class Marker:
             try:
                 yield path, cls(**json.loads(path.read_text(encoding="utf-8")))
             except (FileNotFoundError, ValueError, TypeError):
-                continue  # gone, or cut short while it was written: before its submission
+                continue  # gone, or not fully written, so before its submission
 
     def put(self, path: Path) -> None:
-        """Write the marker, whole or not at all."""
+        """Write the marker, completely or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{self.pid}")
         temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
@@ -70,7 +70,7 @@ class Marker:
 
 
 class Submission:
-    """One call of sbatch, as the executor gives it."""
+    """One call of sbatch, as the executor makes it."""
 
     def __init__(self, command: list[str]):
         self._command = command
@@ -83,8 +83,15 @@ class Submission:
         self._lost = False
 
     def make(self, script: str) -> subprocess.CompletedProcess[str]:
-        """Submit; what sbatch would have answered. `script` is what it reads from its stdin."""
-        # A marker from before: the last try gave up without knowing whether the job arrived.
+        """Submit the job.
+
+        Args:
+            script: The text that sbatch reads from its stdin.
+
+        Returns:
+            What sbatch would have returned.
+        """
+        # With an old marker, the last attempt ended without knowing whether the job arrived.
         unclear = self._marker.exists()
         self._remember_name()
         pid = os.getpid()
@@ -95,7 +102,7 @@ class Submission:
         if done.returncode == 0 and self._shown:
             note(f"{self.job} is submitted")
         elif done.returncode == 0 and done.stderr.strip():
-            note(f"{self.job}: {message_of(done)}")  # taken, but not without a word
+            note(f"{self.job}: {message_of(done)}")  # accepted, but with a message
         return done
 
     def _try(self, script: str, unclear: bool) -> subprocess.CompletedProcess[str]:
@@ -107,7 +114,7 @@ class Submission:
                 if unclear and (line := self._arrived()):
                     return _answer(0, f"{line}\n", "")
                 done = self._sbatch(script)
-            except NoAnswerError as error:  # only what may have arrived is asked for
+            except NoAnswerError as error:  # squeue is asked only if the job may have arrived
                 done = _answer(1, "", f"Unable to contact slurm controller: {error}")
             if "Invalid node name" in done.stderr and _excludes_strangers(self._command):
                 continue
@@ -120,7 +127,7 @@ class Submission:
             _sleep(RETRY_SECONDS)
 
     def _sbatch(self, script: str) -> subprocess.CompletedProcess[str]:
-        """Call sbatch; end it where the workflow ends meanwhile."""
+        """Call sbatch; terminate it if the workflow ends meanwhile."""
         child = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True,
@@ -133,7 +140,7 @@ class Submission:
                 given = None
                 self._marker.touch()
                 if not _wanted():
-                    self._lost = True  # its request may be on its way
+                    self._lost = True  # its request may still arrive
                     child.terminate()
                 continue
             if child.returncode == 0:
@@ -141,7 +148,7 @@ class Submission:
             return subprocess.CompletedProcess(self._command, child.returncode, out, err)
 
     def _job_line(self, out: str) -> str:
-        """The line of sbatch's output that names the job: a site's own may print more."""
+        """The line of sbatch's output with the job id; a site's own sbatch may print more lines."""
         form = r"\d+;[\w.-]+" if self._clusters else r"\d+"
         found = [line.strip() for line in out.splitlines() if re.fullmatch(form, line.strip())]
         if len(found) != 1:
@@ -152,7 +159,7 @@ class Submission:
         return f"{found[-1]}\n" if found else out
 
     def _arrived(self) -> str:
-        """The line that sbatch prints for the job, if the queue has it; else nothing."""
+        """The line that sbatch would print for the job if it is in the queue; else ""."""
         fields = ("JobID", "Cluster", "Comment")
         for row in squeue(fields, self._clusters, ["--name", self._name]):
             if row["Comment"] == self._comment:
@@ -160,7 +167,7 @@ class Submission:
         return ""
 
     def _remember_name(self) -> None:
-        """Add the run's name for its jobs to those by which the next run finds what is left."""
+        """Record the run's name for its jobs, by which the next run finds those that are left."""
         known = NAMES.read_text(encoding="utf-8").split() if NAMES.exists() else []
         if self._name and self._name not in known:
             with NAMES.open("a", encoding="utf-8") as names:
@@ -173,7 +180,7 @@ class Submission:
 
 
 def submit(command: list[str]) -> int:
-    """Stand in for sbatch; the exit status."""
+    """Replace sbatch: submit the job and return the exit status."""
     script = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
     done = Submission(command).make(script)
     sys.stdout.write(done.stdout)
@@ -182,17 +189,17 @@ def submit(command: list[str]) -> int:
 
 
 def option(command: Sequence[str], name: str) -> str:
-    """The value of a command's option; "" where it has none."""
+    """The value of a command's option; "" if it has none."""
     return command[command.index(name) + 1] if name in command[:-1] else ""
 
 
 def about(comment: str) -> str:
-    """Rule and wildcards, out of the comment that the executor gives a job."""
+    """Rule and wildcards, taken from the comment that the executor gives a job."""
     return comment.removeprefix("rule_").replace("_wildcards_", " ") or "a job"
 
 
 def _wanted() -> bool:
-    """Whether the workflow that asked for this submission still is there and wants it."""
+    """Whether the workflow that requested this submission is still alive and not stopped."""
     if STOP.exists():
         return False
     process = os.environ.get(WORKFLOW, "").split()
@@ -214,7 +221,7 @@ def _answer(status: int, out: str, err: str) -> subprocess.CompletedProcess[str]
 
 
 def _excludes_strangers(command: list[str]) -> bool:
-    """Whether nodes of other clusters were excluded; they no longer are."""
+    """Whether nodes of other clusters were excluded; removes them from the command."""
     place = next((i for i, word in enumerate(command) if word.startswith("--exclude=")), None)
     if place is None:
         return False

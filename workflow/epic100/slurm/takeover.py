@@ -1,7 +1,8 @@
-"""Take a working directory over from a run that was killed, so that no file ever has two writers.
+"""Take over a working directory from a killed run, so that no file ever has two writers.
 
-Its jobs and its submissions may go on. They are waited for, or cancelled, before the new run looks
-at any file; where that cannot be judged, the new run ends and says how to go on.
+Jobs and submissions of the killed run may still be active. The new run waits for them or cancels
+them before it reads any file. If their state cannot be determined, the new run ends and explains
+how to continue.
 """
 
 import os
@@ -23,23 +24,23 @@ LOCKS = Path(".snakemake/locks")
 CHOICE = "EPIC100_LEFTOVERS"  # variable: wait (default) or cancel
 GONE = "EPIC100_GONE_CLUSTERS"  # variable: clusters that no longer exist
 JUDGE_SECONDS = float(os.environ.get("EPIC100_JUDGE_SECONDS", 300))
-ARRIVAL_SECONDS = 30.0  # a request of an sbatch that was killed reaches the queue by then, or never
+ARRIVAL_SECONDS = 30.0  # by then, a killed sbatch's request is in the queue or lost
 
 
 def take_over(
     folder: Path, mine: Run, show: Show, choice: str = "", patience: float = 10.0
 ) -> None:
-    """Make `mine` the one run of the working directory `folder`.
+    """Make `mine` the only run of the working directory `folder`.
 
     Args:
         folder: The working directory.
         mine: The run of this process.
         show: Gets a line for each thing that happens.
-        choice: "wait" for jobs that are left or "cancel" them.
-        patience: Seconds between two questions to Slurm.
+        choice: "wait" for jobs that are left, or "cancel" them; "" means wait.
+        patience: Seconds between two queries to Slurm.
 
     Raises:
-        EpicError: Another run is at work, or it cannot be judged whether jobs are left.
+        EpicError: Another run is active, or it cannot be determined whether jobs are left.
     """
     choice = choice or "wait"
     if choice not in ("wait", "cancel"):
@@ -52,17 +53,17 @@ def take_over(
         if other.is_same(mine):
             return
         _end_of(other, folder, show, choice, patience)
-        release(folder, other)  # or another call that waited has done so
+        release(folder, other)  # or another waiting call has done it
         left = True
     for path in (folder / STOP, folder / NAMES, *(folder / MARKERS).glob("*.json")):
         path.unlink(missing_ok=True)
-    if left:  # Snakemake's locks are the dead run's: no other could get past them, or this record
+    if left:  # Snakemake's locks are the dead run's: this record keeps every other run out
         for lock in (folder / LOCKS).glob("*.lock"):
             lock.unlink(missing_ok=True)
 
 
 def _end_of(run: Run, folder: Path, show: Show, choice: str, patience: float) -> None:
-    """Return when neither `run` nor anything that it has begun goes on."""
+    """Return when `run` and everything that it started have ended."""
     gone = os.environ.get(GONE, "").replace(",", " ").split()
     elsewhere = run.host != socket.gethostname()
     if not (elsewhere and run.slurm_cluster in gone) and _ask(
@@ -90,10 +91,10 @@ def _end_of(run: Run, folder: Path, show: Show, choice: str, patience: float) ->
 
 
 def _ask(question: Callable[[], T], run: Run, folder: Path, show: Show, patience: float) -> T:
-    """The answer to a question to Slurm, asked again for a while.
+    """Ask Slurm a question, and repeat it for a while if there is no answer.
 
     Raises:
-        EpicError: There is none; says how to go on.
+        EpicError: There is no answer; the error explains how to continue.
     """
     end, shown = time.monotonic() + JUDGE_SECONDS, ""
     while True:
@@ -120,8 +121,7 @@ def _ask(question: Callable[[], T], run: Run, folder: Path, show: Show, patience
 
 
 def _wait_for_submissions(folder: Path, show: Show) -> None:
-    """Return when no sbatch of an earlier run is under way, and each that was cut short has had
-    the time to arrive."""
+    """Wait until no sbatch of an earlier run is active and killed ones have had time to arrive."""
     shown = False
     while waiting := [m for path, m in Marker.all_of(folder) if _may_arrive(path, m, folder)]:
         if not shown:
@@ -136,5 +136,5 @@ def _may_arrive(path: Path, marker: Marker, folder: Path) -> bool:
     except FileNotFoundError:
         return False
     here = marker.host == socket.gethostname()
-    recent = abs(silent) < ARRIVAL_SECONDS  # a time far in the future says nothing
+    recent = abs(silent) < ARRIVAL_SECONDS  # a time far in the future is not evidence
     return recent or (here and lives(marker.pid, marker.started))

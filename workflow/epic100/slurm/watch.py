@@ -1,4 +1,4 @@
-"""Beside a running workflow: keep its record fresh, and show what the wrappers note."""
+"""A thread beside a running workflow that keeps its record fresh and shows the wrappers' notes."""
 
 import os
 import threading
@@ -14,7 +14,12 @@ LOOK_SECONDS = 2.0
 
 
 class Watch(threading.Thread):
-    """A thread that ends with the process. `show` gets each line that a wrapper notes."""
+    """A thread that ends with the process.
+
+    Args:
+        folder: The working directory.
+        show: Gets each line that a wrapper notes.
+    """
 
     def __init__(self, folder: Path, show: Show):
         super().__init__(daemon=True)
@@ -27,7 +32,7 @@ class Watch(threading.Thread):
         os.environ[NOTES] = str(self._notes.resolve())
 
     def run(self) -> None:
-        """Look at the notes every other second, touch the record twice a minute."""
+        """Read the notes every two seconds, and touch the record twice a minute."""
         touched = 0.0
         while True:
             self.show_notes()
@@ -37,7 +42,7 @@ class Watch(threading.Thread):
             time.sleep(LOOK_SECONDS)
 
     def show_notes(self) -> None:
-        """Show what has been noted since the last look."""
+        """Show the notes that are new since the last call."""
         with self._lock, self._notes.open(encoding="utf-8") as notes:
             notes.seek(self._read)
             lines = notes.readlines()

@@ -1,24 +1,25 @@
-"""Stand before Slurm's own commands on Snakemake's PATH and mend what its executor gets wrong.
+"""Wrappers of Slurm's commands on Snakemake's PATH, which work around bugs of its executor.
 
-snakemake-executor-plugin-slurm 2.8.0 (and what each wrapper does about it):
-- a job cancelled by hand is `CANCELLED by 1000` in sacct, which the executor takes for running, so
-  the workflow never ends. `sacct` here writes `CANCELLED`.
-- when sacct fails in every attempt of one poll (database away, or slower than a minute), the
-  executor forgets all its jobs and never ends. `sacct` here asks squeue instead, and where that
-  fails too it writes nothing and reports success: jobs without a line are kept and asked for again.
-- look-ups by job id ask the login node's cluster only. `sacct` here asks all that the run uses.
-- the reason of a failure is looked for where Slurm writes none. `sacct` here gives Slurm's own
-  messages from the job's log (its memory, its time, a node), and how long the job ran.
-- a submission that meets an absent controller or database, or a limit of jobs in the queue, fails
-  the job. `sbatch` here tries again (epic100.slurm.submission).
-- after a node failure that node is excluded from submissions to the other clusters too, which
-  refuse a name that they do not know. `sbatch` here leaves out nodes that are not the cluster's.
-- accounts are looked up in the database before each submission. `sacctmgr` and `sshare` here are
-  empty where it is away: then sbatch itself decides.
+Behaviour of snakemake-executor-plugin-slurm 2.8.0, and what each wrapper does about it:
+- For a job cancelled by hand, sacct reports `CANCELLED by 1000`. The executor takes this for
+  running, so the workflow never ends. The `sacct` wrapper writes `CANCELLED`.
+- If sacct fails in every attempt of one poll (the database is down, or needs over a minute), the
+  executor forgets all its jobs and never ends. The `sacct` wrapper asks squeue instead. If that
+  fails too, it writes nothing and reports success: jobs without a line are kept and queried again.
+- Queries by job id ask only the login node's cluster. The `sacct` wrapper asks all clusters of the
+  run.
+- The executor looks for a failure's reason where Slurm writes none. The `sacct` wrapper returns
+  Slurm's messages from the job's log (memory, time, node), and how long the job ran.
+- If the controller or database is down at submission, or a limit of queued jobs is reached, the
+  job fails. The `sbatch` wrapper tries again (epic100.slurm.submission).
+- After a node failure, that node is excluded from submissions to other clusters too, which reject
+  an unknown name. The `sbatch` wrapper removes nodes of other clusters.
+- Accounts are looked up in the database before each submission. The `sacctmgr` and `sshare`
+  wrappers return nothing if it is down; then sbatch itself decides.
 
-The first two are the executor's hangs; where it no longer has them (epic100.slurm.executor), its
-status queries pass `sacct` here untouched. bin/ holds one launcher for all, by the name it is
-called under.
+The first two are the executor's hangs. If the installed executor does not have them
+(epic100.slurm.executor), the `sacct` wrapper passes its status queries on unchanged. bin/ contains
+one launcher for all wrappers; the name that it is called by selects the wrapper.
 """
 
 import os
@@ -31,17 +32,17 @@ from epic100.slurm.commands import message_of, on, real, run
 from epic100.slurm.notes import note
 from epic100.slurm.submission import option, submit
 
-CLUSTERS = "EPIC100_CLUSTERS"  # variable: those that the run uses; empty: this machine's own
-MENDED = "EPIC100_EXECUTOR_MENDED"  # variable: set where the executor no longer hangs
-# The executor gives its status query a minute.
+CLUSTERS = "EPIC100_CLUSTERS"  # variable: clusters of the run; empty: this machine's own
+MENDED = "EPIC100_EXECUTOR_MENDED"  # variable: set if the executor does not hang
+# Must be under the executor's timeout for its status query, one minute.
 ANSWER_SECONDS = float(os.environ.get("EPIC100_SACCT_SECONDS", 40))
 LOGS = Path(".snakemake/slurm_logs")  # the executor's, below the working directory
 SLURM_MESSAGE = re.compile(r"^(?:slurmstepd|slurmd|srun)[^:]*: error: (.+)$", re.MULTILINE)
-ENDED = {"PREEMPTED": "CANCELLED", "REVOKED": "CANCELLED"}  # final, since nothing is requeued
+ENDED = {"PREEMPTED": "CANCELLED", "REVOKED": "CANCELLED"}  # final, because nothing is requeued
 
 
 def main(program: str, arguments: Sequence[str]) -> int:
-    """Run `program` in its mended form; the exit status."""
+    """Run the wrapper of `program` and return its exit status."""
     command = [real(program), *arguments]
     if program == "sacct":
         return _sacct(command)
@@ -69,7 +70,7 @@ def _sacct(command: list[str]) -> int:
 
 
 def _states(command: list[str]) -> int:
-    """The executor's status query: one line a job, its id and its state."""
+    """The executor's status query: one line per job with its id and state."""
     done = run(command, ANSWER_SECONDS)
     if done.returncode:
         failure = message_of(done)
@@ -88,7 +89,7 @@ def _states(command: list[str]) -> int:
 
 
 def _reason(job: str, step: str) -> int:
-    if step == "0":  # the executor asks for each of ten steps
+    if step == "0":  # the executor asks for ten steps; answer once
         asked = ["-X", "-n", "-P", "--format=Elapsed,Timelimit", "-j", job]
         facts = run([real("sacct"), *_clusters(), *asked], ANSWER_SECONDS).stdout.strip()
         spent = "it ran {} of {}".format(*facts.split("|")) if facts.count("|") == 1 else ""
