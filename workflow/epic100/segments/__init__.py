@@ -1,1 +1,1 @@
-"""Annotated segments, from the official CSVs to clean lists and the pair table."""
+"""Annotated segments: from the official CSVs to the clean lists and the pair table."""

@@ -1,8 +1,8 @@
 """Official EPIC-KITCHENS-100 CSV -> annotations in seconds -> segments in frames of the file.
 
-Two clocks meet here. The CSV's `start_frame` counts on the annotation clock (60 a second for
-EPIC-55 videos, 50 for the extension, whatever the file's rate), so it is *not* an index into the
-file: on 59.94 fps files it drifts by seconds. Everything below starts from the timestamps.
+There are two clocks. The CSV's `start_frame` counts on the annotation clock: 60 frames per second
+for EPIC-55 videos, 50 for the extension, whatever the file's own rate. So `start_frame` is *not* an
+index into the file: on 59.94 fps files it drifts by seconds. The code below uses the timestamps.
 """
 
 import os
@@ -24,7 +24,7 @@ TIMESTAMP = re.compile(r"^([0-9]{1,4}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]{1,9})?
 BASE_COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp")
 OWNER = "participant_id"  # may be absent
 LABEL_COLUMNS = ("verb_class", "noun_class")
-# Timestamps are hundredths of a second: below this, a product is a whole frame that floats missed.
+# Timestamps have steps of 0.01 s. A smaller distance to a whole frame is a rounding error.
 EPSILON = 1e-6
 
 
@@ -37,9 +37,10 @@ def load_annotations(
     format: str = "official",
     subset: bool = False,
 ) -> pd.DataFrame:
-    """Annotations of a split from an `official` CSV or a `lab_list`, as the config says.
+    """Read a split in the config's `format`: an `official` CSV or a `lab_list`.
 
-    Only the test split may lack labels. Columns and errors as `read_annotations`.
+    Only the test split may be without labels. `classes` has the counts of `verbs` and `nouns`.
+    Returns and raises as `read_annotations`.
     """
     if format == "lab_list":
         return read_lab_list(
@@ -66,10 +67,20 @@ def read_annotations(
 ) -> pd.DataFrame:
     """Read an official CSV (train, validation, or the test timestamps) and check every row.
 
-    Returns one row a segment in the CSV's order: `narration_id`, `video_id`, `start_seconds`,
-    `stop_seconds` (annotation time: 0 is the video's first picture), `verb`, `noun` (-1 where
-    `labelled` is false). With `subset`, rows of videos that the sheet does not list are left out;
-    otherwise they are an error. Raises EpicError naming file, line, column and what was expected.
+    Args:
+        path: The CSV.
+        videos: Rows of the video sheet by video_id.
+        labelled: Whether the CSV has the label columns.
+        num_verbs: Number of verb classes.
+        num_nouns: Number of noun classes.
+        subset: Skip rows of videos that are not in the sheet. Otherwise such a row is an error.
+
+    Returns:
+        One row per segment in the CSV's order: `narration_id`, `video_id`, `start_seconds`,
+        `stop_seconds` (0 is the video's first frame), `verb`, `noun` (-1 if not `labelled`).
+
+    Raises:
+        EpicError: A row is wrong. The error names file, line, column and the expected value.
     """
     path = Path(path)
     table = _read_csv(path, BASE_COLUMNS + (LABEL_COLUMNS if labelled else ()))
@@ -131,9 +142,8 @@ def read_lab_list(
 ) -> pd.DataFrame:
     """Read a five-field list on the *annotation* clock, as the lab made it from `start_frame`.
 
-    The frames become seconds by the clock of the video's id style (`annotation_rate`); narration
-    ids, which such a list lacks, are made as `{video_id}_line{n}`. Columns, `subset` and errors as
-    `read_annotations`; labels may be -1.
+    `annotation_rate` converts the frames to seconds. Such a list has no narration ids, so they are
+    made: `{video_id}_line{n}`. Labels may be -1. All else is as in `read_annotations`.
     """
     listed = read_segments(path)
     listed["line"] = np.arange(1, len(listed) + 1)
@@ -169,18 +179,20 @@ def read_lab_list(
 
 
 def annotation_rate(video_id: str) -> float:
-    """Frames a second of the clock that `start_frame` counts on: 60 for EPIC-55 ids (`P01_01`),
-    50 for the extension (`P01_101`), whatever the file's rate (measured on all official CSVs)."""
+    """Rate of the annotation clock, in frames per second, which does not depend on the file's rate.
+
+    60 for EPIC-55 ids (`P01_01`), 50 for the extension (`P01_101`): measured on all official CSVs.
+    """
     return 50.0 if len(video_id.rsplit("_", 1)[-1]) == 3 else 60.0
 
 
 def frames_between(
     start_seconds: npt.ArrayLike, stop_seconds: npt.ArrayLike, fps: npt.ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Zero-based half-open [start, stop): all pictures shown at some time in [start, stop) seconds.
+    """Return the frames that are shown at some time in [start, stop) seconds, at a constant rate.
 
-    Picture i of a file of constant rate is shown during [i / fps, (i + 1) / fps), so the first is
-    floor(start * fps) and the end is ceil(stop * fps); never empty. Arrays or scalars.
+    Frame i is shown during [i / fps, (i + 1) / fps). So the first frame is floor(start * fps), and
+    the end is ceil(stop * fps). The range is zero-based, half-open and never empty.
     """
     start = np.floor(np.asarray(start_seconds) * np.asarray(fps) + EPSILON).astype(np.int64)
     stop = np.ceil(np.asarray(stop_seconds) * np.asarray(fps) - EPSILON).astype(np.int64)
@@ -188,11 +200,11 @@ def frames_between(
 
 
 def index_segments(annotations: pd.DataFrame, videos: Mapping[str, Video]) -> pd.DataFrame:
-    """Turn annotations into segments: frames of the file, by the sheet's fps and duration.
+    """Turn annotations into segments in frames of the file, by the sheet's fps and duration.
 
-    Returns the columns of a segment list (`segment_list.COLUMNS`), in order. A segment that ends
-    after its video (P29_05_563 by 0.013 s) ends with it; one that starts after it keeps its
-    frames, and is dropped by `clean` once the file was measured.
+    A segment that ends after its video (P29_05_563, by 0.013 s) is cut to the video's end. One that
+    starts after the end keeps its frames: `clean` drops it when the file has been measured.
+    The result has the columns `segment_list.COLUMNS`, in the order of `annotations`.
     """
     sheet = pd.DataFrame(
         [
@@ -221,7 +233,7 @@ def index_segments(annotations: pd.DataFrame, videos: Mapping[str, Video]) -> pd
 
 
 def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """The text of `columns`, and of `OWNER` where it is there, indexed by line of the file."""
+    """Read `columns`, and `OWNER` if the file has it, as text. The index is the line number."""
     about = (
         "an official EPIC-KITCHENS-100 CSV (github.com/epic-kitchens/"
         f"epic-kitchens-100-annotations) with the columns {', '.join(columns)}; see "
@@ -240,7 +252,7 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _refuse_cut(path: Path, line: int, row: dict[str, str]) -> None:
-    """Raise where the last line ends in the middle, as in a copy that was broken off."""
+    """Raise if the last line is incomplete, as after an interrupted copy."""
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         if file.read() == b"\n":
@@ -256,7 +268,7 @@ def _refuse_cut(path: Path, line: int, row: dict[str, str]) -> None:
 def _refuse(
     path: Path, table: pd.DataFrame, column: str, bad: npt.ArrayLike, expected: str
 ) -> None:
-    """Raise for the first bad row; the index of `table` is the line of the file."""
+    """Raise for the first bad row. The index of `table` is the line number in the file."""
     rows = np.asarray(bad, dtype=bool)
     if not rows.any():
         return

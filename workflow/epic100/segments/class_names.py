@@ -1,4 +1,4 @@
-"""The words for class ids: from the official class lists where given, else from the annotations."""
+"""Names of the classes, from the official class lists if given, else from the annotations."""
 
 import os
 from collections import Counter
@@ -13,25 +13,31 @@ TASKS = ("verb", "noun")
 
 
 class ClassNames:
-    """Names by class id; an id without one is called by its number."""
+    """Class names by id. A class without a name is shown by its number."""
 
     def __init__(self, names: Mapping[str, Mapping[int, str]]):
         self._names = names
 
     def __call__(self, task: str, class_id: int) -> str:
-        """The name of a `verb` or `noun` class."""
+        """Return the name of a `verb` or `noun` class."""
         return printable(self._names[task].get(class_id, f"{task} {class_id}"))
 
 
 def read_class_names(
     csvs: Iterable[str | os.PathLike], lists: Mapping[str, str] | None = None
 ) -> ClassNames:
-    """Names of verb and noun classes.
+    """Read the names of the verb and noun classes.
 
-    `lists`: paths by the keys of `official_lists.CLASS_LISTS`. A task without a list is named by
-    the words that annotators used most for each class in the columns `verb` and `noun` of `csvs`;
-    files without these columns (the test timestamps, a lab's list) add nothing. Raises EpicError
-    naming file and line for an id that is no number.
+    Without a list, a class gets the word that annotators used most often for it, in the columns
+    `verb` and `noun` of `csvs`.
+
+    Args:
+        csvs: Annotation files. Those without these columns (the test timestamps, a lab's list) are
+            ignored.
+        lists: Paths of class lists by the keys of `official_lists.CLASS_LISTS`.
+
+    Raises:
+        EpicError: An id in a list is not a number. The error names file and line.
     """
     lists, csvs, names = lists or {}, list(csvs), {}
     for task in TASKS:

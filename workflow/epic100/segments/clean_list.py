@@ -1,4 +1,4 @@
-"""Clean lists as training, prediction and export read them: never empty without a reason."""
+"""Read a clean list for training, prediction or export. An empty list must have a known reason."""
 
 import os
 from pathlib import Path
@@ -9,19 +9,19 @@ from epic100.base.errors import EpicError
 from epic100.base.text_table import read_table
 from epic100.segments.segment_list import read_segments
 
-DROPPED = "dropped.tsv"  # beside the clean lists
-_POOLED = {"trainval": ("train", "val")}  # lists that are made of others
+DROPPED = "dropped.tsv"  # in the folder of the clean lists
+_POOLED = {"trainval": ("train", "val")}  # lists that are joined from others
 
 
 def read_clean_list(path: str | os.PathLike) -> pd.DataFrame:
-    """Read `results/clean/{split}.txt` (`read_segments`).
+    """Read `results/clean/{split}.txt` with `read_segments`.
 
-    A list may well have no segment: all of a split's videos can be damaged. Then `dropped.tsv`
-    beside it gives the reason for each, or the split has no segment at all. An empty list without
-    that is a file that lost its content, and what is made from it would be empty too.
+    A list can be empty for two good reasons: all segments were dropped, for instance because all
+    videos are damaged (`dropped.tsv` in the same folder then lists them), or the split has no
+    segments. Any other empty list has lost its content, and results made from it would be empty.
 
     Raises:
-        EpicError: As `read_segments`, and for an empty list that nothing explains.
+        EpicError: As `read_segments`, or the list is empty without a known reason.
     """
     table = read_segments(path)
     if table.empty and not _explained(Path(path)):

@@ -1,7 +1,8 @@
-"""Segments x scans -> the segments that can be trusted, and a reason for each that cannot.
+"""Segments and scans -> the segments whose frames are intact, and a reason for each dropped one.
 
-Policy `segment` drops what touches a damaged stretch; policy `video` drops the whole video, as a
-lab does that opens files and throws away those that fail. The first keeps most of a damaged file.
+Policy `segment` drops the segments that overlap a damaged range of frames, and so keeps most of a
+damaged file. Policy `video` drops every segment of a damaged video, as labs do that discard files
+which fail to open.
 """
 
 import logging
@@ -34,13 +35,14 @@ from epic100.video.sheet import Video
 log = logging.getLogger(__name__)
 
 POLICIES = ("segment", "video")
-EXCLUDED = "excluded"  # by the config; no scan table says it
+EXCLUDED = "excluded"  # by the config, so it is never in a scan table
 WHY_NOT = {
     MISSING: DropReason.VIDEO_MISSING,
     UNREADABLE: DropReason.VIDEO_UNREADABLE,
     EXCLUDED: DropReason.EXCLUDED,
 }
-# A file whose rate drifts from the sheet's by less than this over its length needs no re-timing.
+# Frames. A file that drifts less than this from the sheet's clock, over its whole length, is not
+# re-timed.
 DRIFT_FRAMES = 0.5
 
 
@@ -60,13 +62,24 @@ def clean(
     absent: Sequence[str] = (),
     **reading: Any,
 ) -> None:
-    """Write the clean list of every split, the pair table, `narration_id split reason`, and what
-    each policy keeps of each participant.
+    """Write each split's clean list, the pair table, the dropped segments and the kept counts.
 
-    `annotations`, `segments` and `lists` are paths by split; `scans` the participants' tables,
-    beside which their frame indexes stand; the participants in `exclude`, and those that are not
-    in `include` if it names any, have none, nor have those in `absent`, who have no video; all
-    their segments go. `reading` goes to `load_annotations`.
+    Segments of participants in `exclude`, not in a non-empty `include`, or in `absent` are dropped.
+
+    Args:
+        videos: Rows of the video sheet by video_id.
+        annotations: Annotation files by split.
+        segments: Segment lists of the rule annotate by split.
+        scans: Scan tables, one per participant, with the frame indexes in the same folder.
+        lists: The clean lists to write, by split.
+        pairs: The pair table to write.
+        dropped: The table `narration_id split reason` to write.
+        salvage: The table to write of what each policy keeps per participant.
+        policy: One of `POLICIES`.
+        exclude: Participants to leave out.
+        include: If not empty, the only participants to use.
+        absent: Participants without any video file.
+        **reading: Passed on to `load_annotations`.
     """
     _check_policy(policy)
     rows = _not_scanned(videos, exclude, include, absent)
@@ -112,10 +125,10 @@ def clean(
 def pool(
     train: str | os.PathLike, val: str | os.PathLike, out: str | os.PathLike, pairs: str
 ) -> None:
-    """Write the clean lists of train and val as one, `out`, and the pair table of both.
+    """Join the clean lists of train and val in `out`, and write the pair table of both.
 
-    For a model of the test board, which may learn from val too. Raises EpicError where an id
-    stands in both lists or no segment is labelled.
+    This is for submissions to the test leaderboard, where a model may be trained on val too. Raises
+    EpicError if an id is in both lists, or if no segment has a label.
     """
     both = pd.concat([read_segments(train), read_segments(val)], ignore_index=True)
     twice = both["narration_id"][both["narration_id"].duplicated() & (both["narration_id"] != "")]
@@ -138,13 +151,13 @@ def clean_split(
     index_of: Callable[[str], VideoIndex],
     policy: str = "segment",
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Keep the segments of one split that lie on sound frames.
+    """Keep the segments of one split that have no damaged frames.
 
-    `annotations` (seconds) and `segments` (frames, by the sheet's fps) are of the same rows in the
-    same order. Videos whose measured rate is not the sheet's are re-timed: frames from seconds and
-    the measured rate, or through `index_of(video_id)` where the rate varies. Returns (kept
-    segments, dropped: narration_id and reason, re-timed: a sentence a video).
-    Raises EpicError for an unknown policy or a video that no scan covers.
+    `annotations` (seconds) and `segments` (frames, by the sheet's fps) have the same rows in the
+    same order. If a video's measured rate is not the sheet's, its frames are computed again from
+    the seconds: by the measured rate, or by `index_of(video_id)` if the rate varies. `rows` has the
+    scan results by video_id. Returns the kept segments, the dropped ones (narration_id and reason),
+    and one sentence per re-timed video. Raises EpicError for an unknown policy or unscanned video.
     """
     _check_policy(policy)
     kept, retimed = segments.copy(), []
@@ -166,7 +179,7 @@ def clean_split(
             else:
                 start, stop = frames_between(begin, end, row.fps)
             retimed.append(f"{video_id}: {len(places)} segments re-timed, {clock}")
-        # An annotation may run a little past its video; it then ends with it.
+        # An annotation may end a little after its video: it is cut to the video's end.
         stop = np.minimum(stop, row.pictures)
         kept.iloc[places, COLUMNS.index("start")] = start
         kept.iloc[places, COLUMNS.index("stop")] = stop
@@ -179,9 +192,9 @@ def clean_split(
 
 
 def pair_table(train: pd.DataFrame) -> pd.DataFrame:
-    """The verb-noun pairs that occur in `train`: `pair_id verb noun count`, by verb, then noun.
+    """Count the verb-noun pairs in `train`, which are the classes of the pair head.
 
-    These are the classes of the one head. Raises EpicError where no labelled segment is left.
+    Columns `pair_id verb noun count`, by verb, then noun. EpicError if no segment has a label.
     """
     labelled = train[train["verb"] != NO_LABEL]
     if labelled.empty:
@@ -200,7 +213,7 @@ def _not_scanned(
     include: Sequence[str],
     absent: Sequence[str],
 ) -> dict[str, ScanRow]:
-    """Rows of the videos that no scan table has, in place of its own."""
+    """Make rows for videos without a scan: their participant is left out or has no video file."""
     rows = {}
     for name, video in videos.items():
         owner = video.participant_id
@@ -233,8 +246,7 @@ def _index(path: str, video_id: str) -> VideoIndex:
 
 
 def _scanned(table: str, videos: Mapping[str, Video]) -> dict[str, ScanRow]:
-    """The rows of one participant's table, all of that participant, and none without a picture
-    said in silence."""
+    """Read and check one participant's table. Log a warning if no video in it is readable."""
     participant = Path(table).stem
     rows = {row.video_id: row for row in read_scan_table(table)}
     for video_id in rows:
@@ -255,9 +267,9 @@ def _check_policy(policy: str) -> None:
 
 
 def _other_clock(video: Video, row: ScanRow) -> str:
-    """Why the sheet's clock does not hold for this file, or ""."""
+    """Return why the sheet's clock is wrong for this file, or "" if it is right."""
     if not row.fps:
-        return ""  # too few pictures are left to measure a rate
+        return ""  # too few frames are readable to measure a rate
     if row.timing == "variable":
         return "its pictures are not evenly spaced"
     if abs(row.fps - video.fps) * video.duration >= DRIFT_FRAMES:
@@ -273,7 +285,7 @@ def _reasons(row: ScanRow, start: np.ndarray, stop: np.ndarray, policy: str) -> 
     reason[start >= row.pictures] = DropReason.AFTER_THE_END.sentence(row.pictures)
     if row.damaged:
         first, last = np.array(row.damaged).T
-        # Ranges are sorted and disjoint: the first that ends behind `start` is the one to ask.
+        # Ranges are sorted and disjoint, so only the first that ends after `start` can be nearest.
         nearest = np.searchsorted(last, start, side="right")
         touches = (nearest < len(first)) & (first[np.minimum(nearest, len(first) - 1)] < stop)
         for place in np.flatnonzero(touches):

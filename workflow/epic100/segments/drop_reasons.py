@@ -1,4 +1,4 @@
-"""Why a segment is dropped: the kinds there are, and the sentence of each in `dropped.tsv`."""
+"""The reasons for which a segment is dropped, and how `dropped.tsv` writes each of them."""
 
 import os
 from enum import Enum
@@ -7,7 +7,7 @@ from epic100.base.text_table import read_table
 
 
 class DropReason(Enum):
-    """A kind of reason: what it is called, and the details that follow in a sentence."""
+    """A kind of reason. The value is its name and the format of the details after it."""
 
     EXCLUDED = "participant left out by the config", " (participants: {})"
     VIDEO_MISSING = "video missing", ""
@@ -17,25 +17,25 @@ class DropReason(Enum):
     DAMAGED_FRAMES = "touches damaged frames", " {}-{} ({})"
 
     def sentence(self, *details: object) -> str:
-        """The reason in full, with details such as frames and what the decoder reports."""
+        """Write the full reason, with details such as frames or the decoder's message."""
         kind, more = self.value
         return kind + more.format(*details)
 
 
 def kind_of(sentence: str) -> str:
-    """What a reason in `dropped.tsv` is called without its details.
+    """Return the kind of a reason in `dropped.tsv`: its text without the details.
 
-    A sentence that none of the kinds begins is a kind of its own.
+    A text that starts with no known kind is returned whole.
     """
     kinds = (reason.value[0] for reason in DropReason)
     return next((kind for kind in kinds if sentence.startswith(kind)), sentence)
 
 
 def read_drop_kinds(path: str | os.PathLike, split: str) -> dict[str, str]:
-    """Kinds of reason by narration_id, of one split, from `results/clean/dropped.tsv`.
+    """Read `results/clean/dropped.tsv`: the kind of reason by narration_id, for one split.
 
     Raises:
-        EpicError: No such file, or another one.
+        EpicError: The file is missing or is not such a table.
     """
     about = "the segments that the rule clean dropped, tab-separated narration_id split reason"
     rows = read_table(path, ("narration_id", "split", "reason"), about=about)

@@ -1,4 +1,4 @@
-"""How much of each participant the two cleaning policies keep."""
+"""How many segments of each participant the two cleaning policies keep."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,10 +8,14 @@ COLUMNS = ("participant_id", "segments", "kept_by_segment", "kept_by_video")
 
 
 def salvage_table(listed: Sequence[str], kept: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Segments of each participant, all splits together: annotated, and kept by each policy.
+    """Count each participant's segments over all splits: annotated, and kept by each policy.
 
-    `listed` and the values of `kept` (by policy name) are video paths, `P22/P22_01.MP4`, one a
-    segment. Columns as `COLUMNS`, a row a participant, by name.
+    Args:
+        listed: One video path (`P22/P22_01.MP4`) per annotated segment.
+        kept: The same for the kept segments, by policy name.
+
+    Returns:
+        One row per participant, sorted by name, with the columns `COLUMNS`.
     """
     counts = {"segments": _by_participant(listed)}
     counts |= {f"kept_by_{policy}": _by_participant(paths) for policy, paths in kept.items()}
@@ -20,7 +24,7 @@ def salvage_table(listed: Sequence[str], kept: Mapping[str, Sequence[str]]) -> p
 
 
 def salvage_lines(table: pd.DataFrame) -> list[str]:
-    """The table in words, for participants that lost something under either policy."""
+    """Describe, one line each, the participants that lose segments under policy `video`."""
     lines = []
     for row in table.to_dict("records"):
         if row["kept_by_video"] < row["segments"]:

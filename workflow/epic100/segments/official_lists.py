@@ -1,4 +1,4 @@
-"""The official lists behind the tail and unseen figures: where they are and what they hold."""
+"""The official lists of tail classes, unseen participants and class names, and how to read them."""
 
 import os
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ from epic100.base.errors import EpicError
 from epic100.base.names import is_name, whole_number
 from epic100.base.text_table import read_table
 
-# File name and its one column, by config key. The unseen list is that of the validation split.
+# File name and its one column, by config key. The unseen list is of the validation split.
 LISTS = {
     "tail_verbs": ("EPIC_100_tail_verbs.csv", "verb"),
     "tail_nouns": ("EPIC_100_tail_nouns.csv", "noun"),
     "unseen_participants": ("EPIC_100_unseen_participant_ids_validation.csv", "participant_id"),
 }
-# Likewise, with the words for class ids in the column: what the report's pictures call them.
+# File name and the column with the class names, which the report's figures use.
 CLASS_LISTS = {
     "verb_classes": ("EPIC_100_verb_classes.csv", "key"),
     "noun_classes": ("EPIC_100_noun_classes.csv", "key"),
@@ -27,8 +27,17 @@ def find_lists(
     to_be_made: bool = False,
     lists: Mapping[str, tuple[str, str]] = LISTS,
 ) -> dict[str, str]:
-    """Paths by the keys of `lists`: as the config names them, else the official names beside the
-    validation CSV, if they are there or `to_be_made`."""
+    """Find the official lists: a path of the config, else the official name beside the val CSV.
+
+    Args:
+        val_csv: The validation CSV.
+        named: The config's paths by the keys of `lists`.
+        to_be_made: Assume that files beside the CSV will exist; otherwise they must exist now.
+        lists: File name and column by key, such as `LISTS` or `CLASS_LISTS`.
+
+    Returns:
+        Paths by key, without the lists that were not found.
+    """
     found = {}
     for key, (name, _) in lists.items():
         beside = Path(val_csv).parent / name
@@ -40,9 +49,17 @@ def find_lists(
 
 
 def read_list(path: str | os.PathLike, key: str) -> list:
-    """The values of one official list: class ids, or participant ids.
+    """Read one official list.
 
-    Raises EpicError naming file, line and column where it is not such a list.
+    Args:
+        path: The CSV.
+        key: A key of `LISTS`.
+
+    Returns:
+        Class ids (int) or participant ids (str), in the file's order.
+
+    Raises:
+        EpicError: A value is wrong. The error names file, line and column.
     """
     name, column = LISTS[key]
     about = f"{name} with the column {column} (`evaluate: {key}:` in the config)"

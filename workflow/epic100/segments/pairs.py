@@ -1,4 +1,4 @@
-"""The pair table: the verb-noun pairs seen in training, which are the classes of the one head."""
+"""The pair table: the verb-noun pairs in the training split. They are the pair head's classes."""
 
 import os
 from typing import TYPE_CHECKING
@@ -7,19 +7,19 @@ from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_table
 
-if TYPE_CHECKING:  # the rules read `pairs_path` under a Snakemake that may have no pandas
+if TYPE_CHECKING:  # the rules import `pairs_path`, and Snakemake's environment may have no pandas
     import pandas as pd
 
 COLUMNS = ("pair_id", "verb", "noun", "count")
 
 
 def pairs_path(results: str, split: str) -> str:
-    """Where the pair table of a training split (train or trainval) stands below `results`."""
+    """Return the path, below `results`, of a training split's pair table (train or trainval)."""
     return f"{results}/clean/{'pairs' if split == 'train' else split + '_pairs'}.tsv"
 
 
 def write_pairs(pairs: "pd.DataFrame", path: str | os.PathLike) -> None:
-    """Write `pair_id verb noun count`, tab-separated, whole or not at all."""
+    """Write `pair_id verb noun count`, tab-separated, atomically."""
     with atomic_path(path) as temporary:
         pairs.to_csv(temporary, sep="\t", index=False, columns=list(COLUMNS))
 
@@ -27,8 +27,9 @@ def write_pairs(pairs: "pd.DataFrame", path: str | os.PathLike) -> None:
 def read_pairs(path: str | os.PathLike) -> list[tuple[int, int, int]]:
     """Read the table as (verb, noun, count) in order of pair_id.
 
-    Raises EpicError naming file, line and column where a field is not a whole number from 0 on,
-    ids do not count up from 0, or a pair stands twice.
+    Raises:
+        EpicError: A field is not a whole number >= 0, the ids are not 0, 1, 2, ..., or a pair is
+            listed twice. The error names file, line and column.
     """
     about = f"the pair table of the rule clean, tab-separated {' '.join(COLUMNS)}"
     pairs: list[tuple[int, int, int]] = []

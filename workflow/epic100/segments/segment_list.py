@@ -1,8 +1,8 @@
-"""Segment lists: one line a segment, `path start stop verb noun [narration_id]`.
+"""Segment lists: one line per segment, `path start stop verb noun [narration_id]`.
 
-Single spaces, UTF-8. `start` and `stop` are zero-based, half-open frames of the file's own clock;
-verb and noun are -1 where there is no label; paths are relative to the video root. The first five
-fields are the lab's own format, so its readers can use our files and ours reads theirs.
+The text is UTF-8 with single spaces. `start` and `stop` are frames of the file: zero-based,
+half-open. Verb and noun are -1 without a label. Paths are relative to the video root. The first
+five fields are the lab's own format: its code can read our lists, and ours can read the lab's.
 """
 
 import os
@@ -17,11 +17,11 @@ from epic100.base.text_table import refuse_large
 
 COLUMNS = ("path", "start", "stop", "verb", "noun", "narration_id")
 NO_LABEL = -1
-LIMIT = 2**63  # of the columns' int64
+LIMIT = 2**63  # the columns are int64
 
 
 def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Write a segment list whole or not at all. Raises EpicError for a field that holds a space."""
+    """Write a segment list atomically. Raises EpicError if a path or an id contains a space."""
     for what, names in (("video path", segments["path"]), ("id", segments["narration_id"])):
         for name in names.unique():
             if any(c.isspace() for c in name):
@@ -35,9 +35,13 @@ def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:
 
 
 def read_segments(path: str | os.PathLike) -> pd.DataFrame:
-    """Read a segment list of five or six fields a line; `narration_id` is "" where it lacks.
+    """Read a segment list with five or six fields per line.
 
-    Raises EpicError naming file and line for a line that is not of that form.
+    Returns:
+        One row per segment with the columns `COLUMNS`; a missing `narration_id` is "".
+
+    Raises:
+        EpicError: A line does not have this form. The error names file and line.
     """
     path = Path(path)
     if not path.is_file():
@@ -56,7 +60,7 @@ def read_segments(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def lines_by(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
-    """Numbers of the lines, int64, of each value of `column`, in the order they first come."""
+    """Return the row numbers (int64) of each value of `column`, in order of first occurrence."""
     groups = table.groupby(column, sort=False).indices
     return {str(value): np.asarray(lines) for value, lines in groups.items()}
 
