@@ -1,1 +1,1 @@
-"""Clips for MMAction2: the dataset of segments, its decoding steps, the order of drawing."""
+"""Clips for MMAction2: the dataset of segments, its decoding steps and its sampler."""

@@ -1,4 +1,4 @@
-"""Clips that fail to decode although the scan let them pass: counted over all loader processes."""
+"""Counts clips that fail to decode although the scan passed them, over all loader processes."""
 
 import logging
 from collections.abc import Callable
@@ -9,46 +9,52 @@ from epic100.base.errors import EpicError
 
 log = logging.getLogger(__name__)
 
-FEW = 10  # broken clips that never stop a run whose `max_share` is above zero
-SHOWN = 20
+FEW = 10  # so many broken clips never stop a run, unless `max_share` is 0
+SHOWN = 20  # ids in the error
 
 
 class BrokenClips:
-    """Counts of drawn and broken clips, shared with loader workers; says when it is too much.
+    """Counts of drawn and broken clips, shared with loader workers. Stops the run at too many.
 
     Args:
-        segments: number of segments.
-        max_share: share of drawn clips that may be broken, 0 to 1; at 0 the first one is too much.
+        segments: Number of segments.
+        max_share: Share of drawn clips that may be broken, 0 to 1. At 0, the first one is an error.
     """
 
     def __init__(self, segments: int, max_share: float):
         self.max_share = max_share
-        # Workers add without a lock: a lost count now and then changes no decision.
+        # Workers add without a lock: losing a count now and then does not matter.
         self._drawn = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._broken = torch.zeros(segments, dtype=torch.int32).share_memory_()
 
     @property
     def drawn(self) -> int:
-        """Clips asked for so far."""
+        """Number of clips drawn so far."""
         return int(self._drawn)
 
     @property
     def count(self) -> int:
-        """Clips that did not decode."""
+        """Number of clips that did not decode."""
         return int(self._broken.sum())
 
     def segments(self) -> list[int]:
-        """Numbers of the segments that had broken clips."""
+        """Return the indices of the segments that had broken clips."""
         return self._broken.nonzero().flatten().tolist()
 
     def draw(self) -> None:
-        """Count one clip that is asked for."""
+        """Count one drawn clip."""
         self._drawn += 1
 
     def add(self, segment: int, name_of: Callable[[int], str], error: Exception) -> None:
-        """Count a broken clip and say so. Raises EpicError with a list once they are too many.
+        """Count and log a broken clip.
 
-        `name_of` gives the narration_id of a segment number.
+        Args:
+            segment: Index of the segment.
+            name_of: Returns the narration_id of a segment index.
+            error: Why the clip does not decode.
+
+        Raises:
+            EpicError: There are too many broken clips. The error lists their segments.
         """
         self._broken[segment] += 1
         log.info(f"broken clip {self.count} of {self.drawn} drawn: {error}")

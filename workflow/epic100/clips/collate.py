@@ -1,8 +1,9 @@
-"""Batches that travel between processes in one piece.
+"""Batches that are sent between processes as few large tensors.
 
-torch passes each tensor from a worker to the training by a file descriptor of its own, which stays
-open until the batch is used. MMEngine's `pseudo_collate` makes two a segment, clip and label: 9,216
-for 18 workers, two batches of 128 segments each ahead, where Linux allows 1,024 or 4,096.
+torch passes each tensor from a worker to the training process with its own file descriptor, which
+stays open until the batch is used. MMEngine's `pseudo_collate` keeps two tensors per segment, clip
+and label. With 18 workers, two prefetched batches each and 128 segments per batch, that is 9,216
+descriptors. Linux allows 1,024 or 4,096.
 """
 
 from collections.abc import Sequence
@@ -16,34 +17,37 @@ from torch import Tensor
 
 
 class TensorsInOne(list[Tensor]):
-    """Tensors of one shape that travel as one; a list, as MMAction2's preprocessor wants it."""
+    """A list of tensors of one shape, sent as one tensor. MMAction2's preprocessor needs a list."""
 
     def __reduce__(self) -> tuple:
         return _apart, (torch.stack(list(self)),)
 
     def pin_memory(self) -> "TensorsInOne":
-        """The same in memory that a GPU copies from; torch calls this."""
+        """Return a copy in pinned memory. torch calls this."""
         return _apart(torch.stack(list(self)).pin_memory())
 
 
 class SamplesByValue(list[BaseDataElement]):
-    """Data samples whose labels travel as numbers."""
+    """A list of data samples. Their labels are sent as NumPy arrays, not as tensors."""
 
     def __reduce__(self) -> tuple:
         return _samples, ([(type(s), s.metainfo, _arrays(s)) for s in self],)
 
     def pin_memory(self) -> "SamplesByValue":
-        """The same: a label is too small to be pinned."""
+        """Return self: labels are too small for pinned memory to matter."""
         return self
 
 
 @FUNCTIONS.register_module()
 def collate_in_one(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """As `pseudo_collate`: `inputs` and `data_samples` as lists, but made to travel in one piece.
+    """Collate as `pseudo_collate` does, into lists that need few file descriptors.
 
     Args:
-        samples: What the dataset gives. Where their `inputs` differ in shape or type they
-            travel one by one.
+        samples: Samples of the dataset. If their `inputs` differ in shape or dtype, each is sent as
+            a tensor of its own.
+
+    Returns:
+        The batch with the lists `inputs` and `data_samples`.
     """
     batch = pseudo_collate(samples)
     if len({(tuple(item.shape), item.dtype) for item in batch["inputs"]}) == 1:

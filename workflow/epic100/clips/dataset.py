@@ -1,7 +1,7 @@
 """EpicSegmentVideoDataset: segments of full-length videos, labelled by verb-noun pair.
 
-No clip is cut out beforehand: a sample is a stretch of frames of a whole video, of which the
-pipeline decodes only those it wants.
+Videos are not cut into clips beforehand. A sample is a range of frames of a whole video, and the
+pipeline decodes only the frames that it samples.
 """
 
 import time
@@ -28,29 +28,33 @@ OTHER_SEGMENTS = 10
 
 @DATASETS.register_module()
 class EpicSegmentVideoDataset(BaseActionDataset):
-    """Segments of a list as `epic100.segments.segment_list` reads it.
+    """The segments of a list, in the format of `epic100.segments.segment_list`.
 
-    A sample of the pipeline holds `filename` (below `data_root`), `start_index` (first frame) and
-    `total_frames` (length), both in frames of the file, as MMAction2's `SampleFrames` wants them,
-    `label` (pair id), `verb`, `noun` and `narration_id`.
+    A sample has `filename` (below `data_root`), `start_index` (first frame), `total_frames`
+    (length), `label` (pair id), `verb`, `noun` and `narration_id`. The first frame and the length
+    are in frames of the file, as MMAction2's `SampleFrames` expects.
+
+    If a clip does not decode, another one is drawn from the same segment, then from up to ten other
+    segments. Each failure is logged. The run stops when the share of failures exceeds `max_broken`
+    (`BrokenClips`). In `test_mode`, the replacement has the metainfo `broken`, so that a metric can
+    ignore it.
 
     Args:
-        ann_file: the segment list.
-        pairs: the pair table (`results/clean/pairs.tsv`); None where no labels are wanted.
-        data_root: the video root.
-        seed: with the epoch and the sample's number it decides all augmentation, so results depend
-            neither on the number of workers nor on where a run was resumed.
-        max_broken: share of clips that may fail to decode.
-        clip_seconds: a clip that takes longer counts as one that does not decode; 0 is no limit.
-        part: take only so many segments, spread evenly over the list, the same each time; None is
-            all.
+        ann_file: The segment list.
+        pipeline: MMAction2's pipeline steps.
+        pairs: The pair table (`results/clean/pairs.tsv`); None if no labels are needed.
+        data_root: The video root.
+        seed: The seed, the epoch and the sample's index determine all augmentation. So results do
+            not depend on the number of workers, nor on where a run was resumed.
+        test_mode: A segment whose pair is not in the table gets the label -1. In training, such a
+            segment is an error.
+        max_broken: Share of clips that may fail to decode. At 0, the first failure is an error.
+        clip_seconds: A clip that takes longer counts as a failure; 0 means no limit.
+        part: Use only this many segments, always the same, evenly spaced in the list. None: all.
+        **kwargs: Passed on to `BaseActionDataset`.
 
-    A clip that does not decode is drawn anew from its segment, then from up to ten other segments,
-    each time said; over `max_broken` of all clips the run stops (`BrokenClips`). In `test_mode` the
-    stand-in carries `broken`, so that a metric can leave it out; 0 raises at the first one.
-
-    In training every segment must have a pair of the table; with `test_mode` a segment without
-    one gets the label -1. Raises EpicError otherwise.
+    Raises:
+        EpicError: The list is empty, or has pairs that are not in the table (in `full_init`).
     """
 
     _fully_initialized: bool  # set by MMEngine
@@ -73,7 +77,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         self.max_broken = max_broken
         self.clip_seconds = clip_seconds
         self.part = part
-        # Shared memory: persistent workers must see a new epoch that is set in the main process.
+        # Shared memory: the main process sets the epoch, and persistent workers must see it.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         super().__init__(
             ann_file,
@@ -84,11 +88,11 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell this process and its workers which epoch's augmentation to draw."""
+        """Set the epoch of the augmentation, for this process and its workers."""
         self._epoch[0] = epoch
 
     def full_init(self) -> None:
-        """Read the list into arrays, which forked workers share; no dict a segment is kept."""
+        """Read the list into arrays. Forked workers share arrays, but would copy dicts."""
         if self._fully_initialized:
             return
         table = read_segments(self.ann_file)
@@ -127,7 +131,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         return len(self._numbers)
 
     def get_data_info(self, idx: int) -> dict:
-        """The sample's description, before any frame is read."""
+        """Return the sample's description, before any frame is read."""
         start, stop, verb, noun, label = self._numbers[idx].tolist()
         return {
             "filename": self._paths[self._path_of[idx]],
@@ -142,9 +146,11 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         }
 
     def prepare_data(self, idx: int) -> dict:
-        """Run the pipeline on one segment, its random numbers drawn from (seed, epoch, idx).
+        """Run the pipeline on one segment, with random numbers from (seed, epoch, idx).
 
-        Raises EpicError where too many clips are broken, FrameError where nothing else decodes.
+        Raises:
+            EpicError: Too many clips are broken.
+            FrameError: This clip and all its replacements fail to decode.
         """
         segment = idx
         for attempt in range(2 + OTHER_SEGMENTS):
@@ -160,16 +166,16 @@ class EpicSegmentVideoDataset(BaseActionDataset):
                 if segment != idx and self.test_mode:
                     sample["data_samples"].set_metainfo({"broken": True})
                 return sample
-            if attempt:  # twice the same segment, then others
+            if attempt:  # the first retry is of the same segment, then others
                 segment = np.random.randint(len(self))
         raise FrameError(
             f"{last}; and no clip of {OTHER_SEGMENTS} other segments decodes: is the disk there?"
         ) from last
 
     def _read(self, segment: int) -> dict:
-        """Run the pipeline on a segment, again where the disk failed, with the same draws.
+        """Run the pipeline on a segment. Retry after disk failures, with the same random numbers.
 
-        Raises FrameError where the clip does not decode, or the disk fails each time.
+        Raises FrameError if the clip does not decode, or if the disk fails every time.
         """
         drawn = np.random.get_state()
         for pause in (*PAUSES, None):
@@ -194,7 +200,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
 
     @property
     def video_of(self) -> np.ndarray:
-        """Number of each segment's video, int64 [N], 0 to `videos` - 1."""
+        """Index of each segment's video, int64 [N], 0 to `videos` - 1."""
         return self._path_of
 
     @property
@@ -203,10 +209,10 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         return len(self._paths)
 
     def narration_id(self, idx: int) -> str:
-        """Id of one segment."""
+        """Return the narration_id of one segment."""
         return self._ids[idx].decode()
 
     @property
     def narration_ids(self) -> list[str]:
-        """Ids by segment number."""
+        """The narration_ids of all segments, in order."""
         return [self.narration_id(idx) for idx in range(len(self))]

@@ -1,4 +1,4 @@
-"""Failures of the disk or the network behind it, told from damage of a file."""
+"""Tells failures of the disk, or of the network behind it, apart from damaged files."""
 
 import errno
 import zipfile
@@ -6,7 +6,7 @@ import zlib
 
 from epic100.base.errors import DiskError
 
-PAUSES = (0.2, 1.0, 5.0)  # seconds; a file server that is restarted is back in a minute or never
+PAUSES = (0.2, 1.0, 5.0)  # seconds; longer outages are not waited for
 OF_THE_DISK = {
     errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.EHOSTDOWN,
     errno.ENOLINK, errno.ESHUTDOWN,
@@ -14,9 +14,12 @@ OF_THE_DISK = {
 
 
 def disk_failure(error: BaseException) -> str | None:
-    """What the disk failed with, where that is behind an error; None where it is not.
+    """Return the disk failure that caused an error, or None if the disk is not the cause.
 
-    An index that is no whole archive counts: `scan` writes it whole.
+    A damaged index archive counts as a disk failure, because `scan` writes indexes atomically.
+
+    Args:
+        error: The error. Its chain of causes is searched.
     """
     found: BaseException | None = error
     while found is not None:

@@ -1,4 +1,4 @@
-"""Importing this registers what clips are read with, by name: dataset, decoding steps, sampler."""
+"""Import this to register, by name, the dataset, its decoding steps, collate and the sampler."""
 
 import epic100.clips.collate
 import epic100.clips.dataset

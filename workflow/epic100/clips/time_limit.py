@@ -1,4 +1,4 @@
-"""A clip that does not come: a hanging disk, a pipe in a video's place, a decoder that spins."""
+"""A time limit for reading: for a hanging disk, a pipe instead of a video, or a hanging decoder."""
 
 import signal
 import threading
@@ -11,10 +11,16 @@ from epic100.video.reader import FrameError
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise FrameError in the block after `seconds`; 0 is no limit.
+    """Limit the time of a block.
 
-    By a signal, which interrupts waiting for a disk too; so in a process's main thread alone, which
-    loaders' workers read in. Elsewhere there is no limit.
+    The limit uses a signal, which also interrupts a wait for the disk. Signals work only in a
+    process's main thread, where loader workers read. In other threads there is no limit.
+
+    Args:
+        seconds: The limit; 0 means none.
+
+    Raises:
+        FrameError: The block takes longer.
     """
     if not seconds or threading.current_thread() is not threading.main_thread():
         yield
@@ -24,7 +30,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise FrameError(f"not read within {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    # Once more every second: a library may swallow the first exception.
+    # Repeated every second, because a library may swallow the first exception.
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield

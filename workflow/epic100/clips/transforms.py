@@ -1,7 +1,7 @@
-"""Pipeline steps that decode only the wanted frames of an untrimmed video.
+"""Pipeline steps that decode only the sampled frames of an untrimmed video.
 
-`OpenSegment` and `DecodeSegment` stand where MMAction2's `DecordInit` and `DecordDecode` would;
-`SampleFrames` goes between them. Both decoders give the same frames, unless scaled.
+`OpenSegment` and `DecodeSegment` replace MMAction2's `DecordInit` and `DecordDecode`, with
+`SampleFrames` between them. Without scaling, both decoders give the same frames.
 """
 
 import gc
@@ -21,8 +21,10 @@ from epic100.video.reader import FrameError, FrameReader, ReaderCache, VideoRead
 
 
 class DecordReader:
-    """A reader with decord 0.6 inside. Only for files that were scanned: decord can spin for ever
-    on damaged ones (decord issues 269, 373, 375)."""
+    """A reader that uses decord 0.6.
+
+    Use it only on scanned files: decord can hang on damaged ones (decord issues 269, 373, 375).
+    """
 
     def __init__(self, path: str):
         import decord
@@ -34,11 +36,22 @@ class DecordReader:
         self.size = self._reader[0].shape[:2]
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._reader = None
 
     def get_frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
-        """Frames as uint8 RGB [len(indices), height, width, 3]; raises FrameError."""
+        """Decode frames.
+
+        Args:
+            indices: Frame numbers in the file.
+            size: (height, width) to scale to; None keeps the file's size.
+
+        Returns:
+            uint8 RGB [len(indices), height, width, 3].
+
+        Raises:
+            FrameError: A frame does not decode.
+        """
         try:
             frames = self._reader.get_batch(np.asarray(indices)).asnumpy()
         except Exception as error:  # decord raises its own DECORDError and bare RuntimeErrors
@@ -50,14 +63,17 @@ class DecordReader:
 
 @TRANSFORMS.register_module()
 class OpenSegment(BaseTransform):
-    """Open the segment's video, or find it open: adds `video_reader` and `avg_fps`.
+    """Open the segment's video, or use it if already open. Adds `video_reader` and `avg_fps`.
 
     Args:
-        decoder: "pyav" (seeks to the key frame before; frames by their place in the packet list)
-            or "decord".
-        index_dir: where `scan` keeps the frame indexes (results/scan); without one for a video,
-            its packets are read once.
-        keep_open: videos held open per worker.
+        decoder: "pyav" or "decord". "pyav" seeks to the key frame before, and numbers frames by
+            their position in the packet list.
+        index_dir: Folder of the frame indexes that `scan` writes (results/scan). For a video
+            without an index, the packets are read once.
+        keep_open: Number of videos that each worker keeps open.
+
+    Raises:
+        EpicError: The decoder is unknown or not installed.
     """
 
     def __init__(self, decoder: str = "pyav", index_dir: str | None = None, keep_open: int = 8):
@@ -80,7 +96,7 @@ class OpenSegment(BaseTransform):
             **self.__dict__,
             "_cache": None,
             "_inherited": None,
-        }  # open files do not travel to other processes
+        }  # open files cannot be sent to other processes
 
     def _open(self, path: str) -> FrameReader:
         if self.decoder == "decord":
@@ -92,21 +108,21 @@ class OpenSegment(BaseTransform):
             return VideoReader(path, found)
         except FrameError:
             raise
-        except EpicError as error:  # no index, and the file's packets cannot be read either
+        except EpicError as error:  # no index, and the packets cannot be read either
             raise FrameError(str(error)) from error
 
     def transform(self, results: dict) -> dict:
-        """Put the open reader into `results`."""
+        """Add the open reader to `results`. Raises FrameError if the video cannot be opened."""
         if self._owner != os.getpid():
-            # A forked worker inherits open files, whose place in the file it would share with
-            # others. They must not be closed here either: decord waits for threads that only the
-            # parent has, and aborts.
+            # A forked worker inherits open files and would share their file positions with other
+            # processes. It must not close them either: decord would wait for threads that exist
+            # only in the parent, and abort.
             self._inherited = self._cache
             gc.freeze()
             self._cache, self._owner = None, os.getpid()
         if self._cache is None:
             self._cache = ReaderCache(self.keep_open, self._open)
-        # A whole video by its path, as MMAction2's inference_recognizer gives it, is a segment too.
+        # MMAction2's inference_recognizer passes only a video's path: then it is one segment.
         results.setdefault("narration_id", Path(results["filename"]).stem)
         try:
             reader = self._cache.get(results["filename"])
@@ -118,7 +134,7 @@ class OpenSegment(BaseTransform):
         return results
 
     def forget(self) -> None:
-        """Let go of this process's open videos: after an I/O error a reader may go on failing."""
+        """Close this process's open videos: after an I/O error, a reader may keep failing."""
         if self._owner == os.getpid():
             self._cache = None
 
@@ -128,21 +144,23 @@ class OpenSegment(BaseTransform):
 
 @TRANSFORMS.register_module()
 class DecodeSegment(BaseTransform):
-    """Decode `frame_inds` with `video_reader`: adds `imgs`, a list of uint8 RGB [H, W, 3].
+    """Decode `frame_inds` with `video_reader`. Adds `imgs`, a list of uint8 RGB [H, W, 3].
 
     Args:
-        short_side: scale while decoding, so that the shorter side has this many pixels; a pair is
-            a closed interval to draw from, for each clip anew, as MMAction2's `RandomRescale` does.
-
-    Raises FrameError naming the segment where a frame does not decode, EpicError where one outside
-    the segment is asked for.
+        short_side: Scale while decoding, so that the shorter side has this many pixels. For a pair,
+            each clip draws a size from this closed interval, as in MMAction2's `RandomRescale`.
     """
 
     def __init__(self, short_side: int | tuple[int, int] | None = None):
         self.short_side = short_side
 
     def transform(self, results: dict) -> dict:
-        """Replace the reader by the frames."""
+        """Replace the reader with the frames.
+
+        Raises:
+            FrameError: A frame does not decode. The error names the segment.
+            EpicError: A sampled frame is outside the segment.
+        """
         reader = results.pop("video_reader")
         wanted = results["frame_inds"]
         start, length = results["start_index"], results["total_frames"]
