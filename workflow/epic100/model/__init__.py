@@ -1,1 +1,1 @@
-"""The recognizer, and the trained model as one file."""
+"""The recognizer, and the file format of the trained model."""

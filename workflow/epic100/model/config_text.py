@@ -1,4 +1,4 @@
-"""MMEngine configs as text inside model files, read as data: a file of weights runs no code."""
+"""Reads the MMEngine configs in model files as data: loading a model file never runs code."""
 
 import ast
 from collections.abc import Mapping
@@ -8,14 +8,19 @@ from mmengine.config import Config
 
 from epic100.base.errors import EpicError
 
-LONGEST = 500_000  # characters; a complete config of MMAction2 has some 10,000
+LONGEST = 500_000  # characters; a complete MMAction2 config has about 10,000
 
 
 def parse_config(text: str, where: str, instead: str) -> Config:
-    """Read the text of a complete config, as MMEngine puts it into checkpoints, without running it.
+    """Parse a complete config, as MMEngine stores it in checkpoints, without running it.
 
-    Raises EpicError, begun with `where`, for text that is more than names and values; `instead`:
-    what to do then.
+    Args:
+        text: Python assignments of literals and `dict(...)` calls.
+        where: Start of the error message, such as the file.
+        instead: End of the error message: what the user can do.
+
+    Raises:
+        EpicError: The text has anything other than names and values, or is too long.
     """
     try:
         if not isinstance(text, str) or len(text) > LONGEST:
@@ -36,7 +41,7 @@ def parse_config(text: str, where: str, instead: str) -> Config:
 
 
 def _value(node: ast.expr) -> Any:
-    """The value of a literal, or of `dict(...)`."""
+    """Evaluate a literal or `dict(...)`."""
     if isinstance(node, ast.Call):
         if not isinstance(node.func, ast.Name) or node.func.id != "dict" or len(node.args) > 1:
             raise ValueError(f"line {node.lineno}")

@@ -1,7 +1,7 @@
-"""The loss of MMAction2's heads without a detour over the CPU.
+"""The loss of MMAction2's heads, computed on the GPU without a copy to the CPU.
 
-MMAction2's own (`BaseHead.loss_by_feat`, 1.2.0) takes top-k with NumPy between forward and
-backward: the GPU waits for a full sort on the CPU, and NumPy has no bfloat16.
+MMAction2's own loss (`BaseHead.loss_by_feat`, 1.2.0) computes top-k with NumPy between forward and
+backward. The GPU then waits for a full sort on the CPU, and NumPy has no bfloat16.
 """
 
 from types import MethodType
@@ -18,9 +18,13 @@ BaseHead = models.heads.BaseHead
 
 
 def keep_loss_on_device(model: nn.Module) -> None:
-    """Give the model's head the loss below, where its own is MMAction2's; any recognizer serves.
+    """Replace MMAction2's loss in the model's head with `loss_on_device`.
 
-    Names of weights, and the head's type in configs and model files, stay.
+    A head with a loss of its own keeps it. The names of the weights and the head's type in configs
+    and model files do not change.
+
+    Args:
+        model: Any recognizer. It is changed in place.
     """
     head = getattr(model, "cls_head", None)
     if isinstance(head, BaseHead) and type(head).loss_by_feat is BaseHead.loss_by_feat:
@@ -28,15 +32,15 @@ def keep_loss_on_device(model: nn.Module) -> None:
 
 
 def loss_on_device(head: Any, scores: Tensor, samples: list[ActionDataSample]) -> dict[str, Tensor]:
-    """What `BaseHead.loss_by_feat` returns, in float32 and without leaving the device.
+    """Compute what `BaseHead.loss_by_feat` does, in float32 and on the device.
 
     Args:
         head: A head of MMAction2.
-        scores: Logits [B, P], in whatever autocast made of them.
-        samples: Their labels: class ids, or probabilities [P] each (of Mixup and CutMix).
+        scores: Logits [B, P] in any float type, such as autocast's.
+        samples: Samples with the labels: class ids, or probabilities [P] (Mixup and CutMix).
 
     Returns:
-        The losses, and `top{k}_acc` where labels are ids.
+        The losses, and `top{k}_acc` (0 to 1) if the labels are ids.
     """
     scores = scores.float()
     labels = torch.stack([sample.gt_label for sample in samples]).to(scores.device)
@@ -53,7 +57,7 @@ def loss_on_device(head: Any, scores: Tensor, samples: list[ActionDataSample]) -
 
 
 def _top_k(scores: Tensor, labels: Tensor, ranks: tuple[int, ...]) -> dict[str, Tensor]:
-    """Share of the samples whose label is among the k highest scores, for each k."""
+    """For each k, the share of samples with the label among the k highest scores."""
     highest = scores.topk(min(max(ranks), scores.shape[1]), dim=1).indices
     hit = highest.eq(labels[:, None])
     return {f"top{k}_acc": hit[:, :k].any(dim=1).double().mean() for k in ranks}

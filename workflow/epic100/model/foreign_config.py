@@ -1,15 +1,14 @@
-"""Configs out of other people's files: what of them may be built.
+"""Decides what may be built from a config in a model file or checkpoint of unknown origin.
 
-MMEngine resolves a dotted `type` to any callable there is, and registered classes open the files
-and addresses that their arguments name. So a config that comes inside a model file or a checkpoint
-is gone through before anything is built of it:
+MMEngine resolves a dotted `type` to any callable, and registered classes open the files and URLs in
+their arguments. So such a config is checked before anything is built from it:
 
-- a `type` is the name of a class in the registry's own table, from the modules of `TRUSTED` or from
-  modules that the user's config names (`modules: imports:`); pipeline steps come from a list;
-- `_scope_` is refused;
-- what would load weights (`init_cfg`, `pretrained`, ...) is left out, every text that names a file
-  or an address is set to None, and both are listed, since honest configs hold them as well;
-- numbers stay within what a model of this field has.
+- `type` must be the name of a registered class from the modules in `TRUSTED`, or from modules in
+  the user's config (`modules: imports:`). Pipeline steps must be in the list `STEPS`;
+- a `_scope_` other than `mmaction` is an error;
+- keys that would load weights (`init_cfg`, `pretrained`, ...) are removed, and text that looks like
+  a path or a URL becomes None. Both are reported, not refused: harmless configs have them too;
+- numbers must be in the range of real video models.
 """
 
 import inspect
@@ -44,7 +43,7 @@ STEPS = (
     "OpenSegment", "SampleFrames", "UniformSample", "DecodeSegment", "Resize", "CenterCrop",
     "ThreeCrop", "TenCrop", "Flip", "Normalize", "FormatShape", "PackActionInputs",
 )  # fmt: skip
-WORDS = ("AvgConsensus", "resnet3d")  # each a `type` that its owner compares, and builds nothing of
+WORDS = ("AvgConsensus", "resnet3d")  # a `type` that is only compared, never built
 LOADS = ("init_cfg", "pretrained", "load_from", "checkpoint", "resume_from")
 LARGEST_NUMBER = 100_000
 LARGEST_STEP_NUMBER = 4_096  # pixels, frames of a clip
@@ -54,22 +53,28 @@ DEEPEST = 30
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A part of a config that may be built, and what was taken out of it, for people."""
+    """A part of a config that is safe to build.
+
+    Attributes:
+        spec: The config.
+        dropped: What was removed from it, as readable text.
+    """
 
     spec: dict[str, Any]
     dropped: list[str]
 
 
 def clean_model(model: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
-    """The `model` of a foreign config, fit to be built.
+    """Make the `model` of a foreign config safe to build.
 
     Args:
-        model: the config's value; a recognizer.
-        where: begins errors: the file.
-        modules: names of modules that the user trusts, imported before.
+        model: The value of `model` in the config. It must be a recognizer.
+        where: Start of error messages: the file.
+        modules: Modules that the user trusts. They must be imported already.
 
     Raises:
-        EpicError: something that is no model of MMAction2, of this project or of `modules`.
+        EpicError: The model has a class that is not from MMAction2, this project or `modules`, or
+            it is not a recognizer.
     """
     from mmaction.registry import MODELS
 
@@ -88,9 +93,18 @@ def clean_model(model: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
 def clean_pipeline(
     steps: Any, where: str, modules: Sequence[str] = ()
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The steps of a foreign test pipeline, fit to be built, and what was taken out of them.
+    """Make the steps of a foreign test pipeline safe to build.
 
-    Raises EpicError as `clean_model`, and for a step that is neither in `STEPS` nor of `modules`.
+    Args:
+        steps: The pipeline in the config.
+        where: Start of error messages: the file.
+        modules: Modules that the user trusts. They must be imported already.
+
+    Returns:
+        The steps, and what was removed from them.
+
+    Raises:
+        EpicError: As `clean_model`, or a step is neither in `STEPS` nor from `modules`.
     """
     from mmaction.registry import TRANSFORMS
 
@@ -105,7 +119,7 @@ def clean_pipeline(
 
 
 def test_pipeline_of(config: Config) -> Any:
-    """What a foreign config has at `test_dataloader.dataset.pipeline`; None where it has none."""
+    """Return `test_dataloader.dataset.pipeline` of a foreign config, or None if it is missing."""
     found: Any = config
     for key in ("test_dataloader", "dataset", "pipeline"):
         found = found.get(key) if isinstance(found, Mapping | Config) else None
@@ -123,7 +137,7 @@ class _Walk:
         self._left = MOST_VALUES
 
     def value(self, value: Any, name: str, depth: int = 0) -> Any:
-        """A copy of `value` without what must not be built."""
+        """Copy `value` without the parts that must not be built."""
         self._left -= 1
         if self._left < 0 or depth > DEEPEST:
             raise EpicError(f"{self._where}: its config is larger or deeper than any model's")
@@ -143,7 +157,7 @@ class _Walk:
         raise EpicError(f"{self._where}: {name} is a {type(value).__name__}; expected plain values")
 
     def kind(self, spec: Mapping[str, Any], name: str) -> type:
-        """The class that `spec` names. Raises EpicError where it is none of those that may be."""
+        """Return the class named in `spec`. Raises EpicError if it is not allowed."""
         found, wanted = None, spec.get("type")
         registry: Registry | None = self._registry
         while registry is not None and found is None:
@@ -172,7 +186,7 @@ class _Walk:
                 copy[key] = item
                 if item not in WORDS:
                     self.kind(copy, name)
-            elif key in LOADS:  # left out: some classes take no None here
+            elif key in LOADS:  # removed, since some classes do not accept None here
                 if item:
                     self._drop(item, part)
             else:

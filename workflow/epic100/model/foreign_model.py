@@ -1,8 +1,8 @@
-"""The model of a file that another made: built of its config, with its weights in it.
+"""Builds the model of a foreign file from its config, and loads its weights.
 
-What may be built is the matter of `foreign_config`. Here the model is kept from taking the machine:
-a config of a few words can ask for a layer of terabytes, or for a million layers. The weights that
-are in the file say how large it can honestly be, so tensors are counted as they are made.
+`foreign_config` decides what may be built. This module limits memory and time: a short config can
+ask for a layer of terabytes, or for a million layers. The size of the weights in the file shows how
+large the model can be, so tensors are counted while the model is built.
 """
 
 import logging
@@ -19,25 +19,25 @@ from epic100.model.foreign_config import Cleaned
 
 log = logging.getLogger(__name__)
 
-SPARE = 256 * 2**20  # bytes that a model may make besides its weights: attention masks, tables
-TIMES = 4  # of the weights' bytes: values are made, filled and copied
-SHOWN = 4  # names of weights in an error
-MOST_OPERATIONS = 100_000  # the largest backbone of MMAction2 takes some 10,000
+SPARE = 256 * 2**20  # bytes that a model may need besides its weights: attention masks, tables
+TIMES = 4  # x the weights' bytes: tensors are created, filled and copied
+SHOWN = 4  # names of weights per kind of fault in an error
+MOST_OPERATIONS = 100_000  # MMAction2's largest backbone needs about 10,000
 
 
 def build_foreign(
     cleaned: Cleaned, weights: Mapping[str, Tensor], where: str, file: str | os.PathLike
 ) -> nn.Module:
-    """Build the model of a foreign config and load its weights, all of them and no others.
+    """Build the model of a foreign config and load its weights, which must match exactly.
 
     Args:
-        cleaned: What `clean_model` gives.
-        weights: By name.
-        where: Names the config in errors.
-        file: The file that the weights are from.
+        cleaned: The result of `clean_model`.
+        weights: The weights by name.
+        where: Name of the config in errors.
+        file: The file of the weights.
 
     Raises:
-        EpicError: A model that cannot be built, or that these weights are not of.
+        EpicError: The model cannot be built, or the weights do not match it.
     """
     from mmaction.registry import MODELS
 
@@ -45,7 +45,7 @@ def build_foreign(
         log.info("%s: left out of %s: %s", file, where, "; ".join(cleaned.dropped))
     try:
         built = _bounded(lambda: MODELS.build(cleaned.spec), weights)
-    except Exception as error:  # whatever constructors raise for arguments that are none of theirs
+    except Exception as error:  # constructors raise anything for wrong arguments
         raise EpicError(
             f"{where}: model cannot be built here ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}); expected classes of MMAction2 1.2"
@@ -57,7 +57,7 @@ def build_foreign(
 
 
 def _misfit(model: nn.Module, weights: Mapping[str, Tensor]) -> str:
-    """What of `weights` is not of `model`, in words, or ""."""
+    """Describe how `weights` do not match `model`, or return ""."""
     wanted = model.state_dict()
     faults = {
         "missing": sorted(set(wanted) - set(weights)),
@@ -77,18 +77,18 @@ def _misfit(model: nn.Module, weights: Mapping[str, Tensor]) -> str:
 
 
 class TooLargeError(Exception):
-    """A model is larger than the weights that are to go into it."""
+    """A model is larger than its weights allow."""
 
 
 def _bounded(build: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> nn.Module:
-    """Call `build`, and raise TooLargeError when it makes far more than `weights` hold."""
+    """Call `build`. Raise TooLargeError if it needs far more memory than `weights`."""
     held = sum(value.numel() * value.element_size() for value in weights.values())
     with _Counted(held * TIMES + SPARE):
         return build()
 
 
 class _Counted(TorchDispatchMode):
-    """Looks at each operation before it takes memory."""
+    """Checks each operation before it allocates memory."""
 
     def __init__(self, most: float) -> None:
         super().__init__()
@@ -110,9 +110,9 @@ class _Counted(TorchDispatchMode):
 
 
 def _asked(args: Sequence[Any]) -> int:
-    """Values that the arguments of an operation ask for: a size, or a number of steps."""
+    """Return how many values an operation asks for: by a size, or by a number of steps."""
     sizes = [prod(a) for a in args if isinstance(a, list | tuple) and all(map(_whole, a))]
-    if not any(isinstance(a, Tensor) for a in args):  # else a number is a dimension or an end
+    if not any(isinstance(a, Tensor) for a in args):  # else it can be a dimension
         sizes += [a for a in args if _whole(a)]
     return max(map(abs, sizes), default=0)
 

@@ -1,9 +1,9 @@
-"""X3D's weights under the names of PySlowFast and of pytorchvideo, given MMAction2's.
+"""Renames X3D weights of PySlowFast and pytorchvideo to MMAction2's names.
 
 Both projects publish `X3D_S.pyth` with the same tensors. MMAction2's `fc1` is their 1x1x1
-convolution without its three last axes. pytorchvideo's stem calls the spatial convolution
-`conv_t`, and its first block has no BatchNorm beside the shortcut: MMAction2's then keeps the
-values it is made with, which change nothing.
+convolution without the last three axes. pytorchvideo's stem calls the spatial convolution `conv_t`.
+Its first block has no BatchNorm on the shortcut. MMAction2's BatchNorm there keeps its initial
+values, which leave the result unchanged.
 """
 
 import re
@@ -15,8 +15,8 @@ Rename = Callable[[re.Match], str]
 _STAGE_UNIT = {"a": "conv1.conv", "b": "conv2.conv", "c": "conv3.conv"}
 _SE_LAYER = {"0": "fc1", "2": "fc2"}
 
-# Each pattern matches a whole name; what follows the module (weight, bias, running_mean ...) is
-# the group `rest`.
+# Each pattern matches a whole name. The group `rest` is the part after the module: weight, bias,
+# running_mean ...
 _PYSLOWFAST: list[tuple[str, Rename]] = [
     (r"s1\.pathway0_stem\.conv_xy\.(?P<rest>.+)", lambda m: f"backbone.conv1_s.conv.{m['rest']}"),
     (r"s1\.pathway0_stem\.conv\.(?P<rest>.+)", lambda m: f"backbone.conv1_t.conv.{m['rest']}"),
@@ -65,13 +65,13 @@ _PYTORCHVIDEO: list[tuple[str, Rename]] = [
 
 
 def mmaction_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under MMAction2's names where they have PySlowFast's or pytorchvideo's.
+    """Rename PySlowFast's and pytorchvideo's weights to MMAction2's names.
 
     Args:
-        state: tensors by name. Names of neither project, MMAction2's own among them, stay.
+        state: Tensors by name. Other names, such as MMAction2's own, are not changed.
 
     Returns:
-        The same tensors; `fc1.weight` of those two projects as [out, in].
+        The same tensors; a renamed `fc1.weight` gets the shape [out, in].
     """
     found = {}
     for name, tensor in state.items():
@@ -89,7 +89,7 @@ def _renamed(name: str) -> str:
 
 
 def _in_block(match: re.Match, first: int, module: str) -> str:
-    """A name in a residual block; `first` is one less than the number of the first stage there."""
+    """Return a name in a residual block. `first` is the number of the first stage, minus one."""
     layer = int(match["stage"]) - first
     return f"backbone.layer{layer}.{match['block']}.{module}.{match['rest']}"
 

@@ -1,4 +1,4 @@
-"""What the outputs of a model's last layer stand for: pairs, or verbs and nouns, or all three."""
+"""The meaning of the last layer's outputs: pairs, or verbs and nouns, or all three."""
 
 from collections.abc import Mapping
 
@@ -8,19 +8,30 @@ HEADS = {"pair": ("pair",), "verb_noun": ("verb", "noun"), "both": ("pair", "ver
 
 
 def head_sizes(heads: str, pairs: int, verbs: int, nouns: int) -> dict[str, int]:
-    """Outputs of each head, by "pair", "verb" and "noun", in the order of the last layer.
+    """Return the number of outputs of each head, in the order of the last layer.
 
     Args:
         heads: A key of `HEADS`.
-        pairs: Pairs of the pair table.
-        verbs: Verb classes.
-        nouns: Noun classes.
+        pairs: Number of pairs in the pair table.
+        verbs: Number of verb classes.
+        nouns: Number of noun classes.
+
+    Returns:
+        Outputs by "pair", "verb" and "noun", as far as the model has these heads.
     """
     sizes = {"pair": pairs, "verb": verbs, "noun": nouns}
     return {head: sizes[head] for head in HEADS[heads]}
 
 
 def head_logits(scores: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
-    """The scores of each head, taken apart by their place; `scores` [..., outputs of all heads]."""
+    """Split scores by head.
+
+    Args:
+        scores: [..., outputs of all heads].
+        sizes: The result of `head_sizes`.
+
+    Returns:
+        The scores [..., outputs] of each head.
+    """
     parts = scores.split(list(sizes.values()), dim=-1)
     return dict(zip(sizes, parts, strict=True))

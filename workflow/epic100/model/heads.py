@@ -1,7 +1,7 @@
-"""Heads over pairs, verbs and nouns, side by side in one last layer, and their loss.
+"""The loss of a last layer that has heads for pairs, verbs and nouns side by side.
 
-Any head of MMAction2 serves: its last layer gets an output for each pair, verb and noun that is
-asked for, and the scores are taken apart again by their place.
+This works with any head of MMAction2: its last layer gets one output per pair, verb or noun, and
+the scores are split again by position.
 """
 
 import torch
@@ -18,13 +18,12 @@ class HeadsLoss(nn.Module):
     """The sum of the heads' softmax cross-entropies, each with weight 1 as in LaViLa.
 
     Args:
-        pairs: The pair table. It is read at the first loss, so that a model that only predicts does
-            not need it.
+        pairs: The pair table. It is read at the first loss, so prediction does not need it.
         heads: A key of `head_sizes.HEADS`.
-        num_verbs: Verb classes.
-        num_nouns: Noun classes.
+        num_verbs: Number of verb classes.
+        num_nouns: Number of noun classes.
         smoothing: Share of each label that is spread evenly over its head's classes.
-        tau: Strength of the logit adjustment (`LogitAdjustedLoss`), by each head's own prior.
+        tau: Strength of the logit adjustment (`LogitAdjustedLoss`), with each head's own prior.
     """
 
     def __init__(
@@ -47,11 +46,14 @@ class HeadsLoss(nn.Module):
         self._offsets: dict[str, Tensor] = {}
 
     def forward(self, scores: Tensor, label: Tensor) -> Tensor:
-        """Sum of the heads' mean losses.
+        """Compute the sum of the heads' mean losses.
 
         Args:
             scores: Logits [B, outputs of all heads].
             label: Pair ids, int64 [B].
+
+        Returns:
+            A scalar.
         """
         if not self._sizes:
             self._read_pairs(scores.device)
@@ -66,7 +68,7 @@ class HeadsLoss(nn.Module):
         return torch.stack(losses).sum()
 
     def _read_pairs(self, device: torch.device) -> None:
-        """The class of each pair in each head, and the log of each class's frequency times tau."""
+        """Set each pair's class in each head, and tau times the log frequency of each class."""
         table = torch.tensor(read_pairs(self.pairs))
         verb, noun, count = table.unbind(1)
         members = {"pair": torch.arange(len(table)), "verb": verb, "noun": noun}

@@ -1,14 +1,14 @@
-"""The order of a convolution's weights in memory."""
+"""The memory layout of convolution weights."""
 
 import torch
 from torch import nn
 
 
 def lay_out_channels_last(module: nn.Module) -> None:
-    """Lay the 5-D weights of `module` out channels-last, in place; all others stay as they are.
+    """Change the 5-D weights of `module` to channels-last, in place. Others are not changed.
 
-    `Module.to(memory_format=torch.channels_last_3d)` refuses a module that holds 4-D weights too,
-    as 2D backbones and the patch embedding of transformers do.
+    `Module.to(memory_format=torch.channels_last_3d)` fails on modules that also have 4-D weights,
+    such as 2D backbones and the patch embedding of transformers.
     """
     for parameter in module.parameters():
         if parameter.ndim == 5:

@@ -1,4 +1,4 @@
-"""The loss for a long tail of pairs."""
+"""A loss for the long-tailed distribution of pairs."""
 
 import torch
 import torch.nn.functional as F
@@ -10,15 +10,15 @@ from epic100.segments.pairs import read_pairs
 
 @MODELS.register_module()
 class LogitAdjustedLoss(nn.Module):
-    """Softmax cross-entropy of `scores + tau * log(prior)`; scores are used bare in prediction.
+    """Softmax cross-entropy of `scores + tau * log(prior)`. Prediction uses the scores alone.
 
-    Menon et al., Long-tail learning via logit adjustment, ICLR 2021, equation 10: consistent for
-    the balanced error at tau 1, so rare classes gain and the overall top-1 may lose.
+    Source: Menon et al., Long-tail learning via logit adjustment, ICLR 2021, equation 10. At tau 1
+    the loss is consistent for the balanced error: rare classes gain, and overall top-1 may drop.
 
     Args:
-        pairs: the pair table; its counts are the prior. Read at the first loss, so that a model
-            that only predicts does not need it.
-        tau: strength.
+        pairs: The pair table, whose counts are the prior. It is read at the first loss, so
+            prediction does not need it.
+        tau: Strength of the adjustment.
     """
 
     def __init__(self, pairs: str, tau: float = 1.0):
@@ -28,7 +28,15 @@ class LogitAdjustedLoss(nn.Module):
         self._offset: Tensor | None = None
 
     def forward(self, scores: Tensor, label: Tensor) -> Tensor:
-        """Mean loss of `scores` [B, P] for `label`, ids [B] or probabilities [B, P]."""
+        """Compute the mean loss.
+
+        Args:
+            scores: Logits [B, P].
+            label: Pair ids [B] or probabilities [B, P].
+
+        Returns:
+            A scalar.
+        """
         if self._offset is None:
             counts = torch.tensor([float(count) for _, _, count in read_pairs(self.pairs)])
             prior = counts.clamp_min(1) / counts.clamp_min(1).sum()

@@ -1,9 +1,9 @@
-"""Import MMAction2's models as published: import this before `mmaction.models`.
+"""Makes `mmaction.models` of the published MMAction2 importable: import this module first.
 
-The wheel and sdist of mmaction2 1.2.0 leave out the folder `mmaction/models/localizers/drn`, which
-its own `__init__` imports, so `import mmaction.models` fails. A finder at the *end* of
-`sys.meta_path` serves placeholders for those two modules, and only where the real ones are absent;
-nothing in site-packages is changed, and a mended release needs no change here.
+The wheel and sdist of mmaction2 1.2.0 do not have the folder `mmaction/models/localizers/drn`, but
+its `__init__` imports it, so `import mmaction.models` fails. A finder at the *end* of
+`sys.meta_path` provides placeholders for these two modules, only if the real ones are missing. It
+changes nothing in site-packages, and a fixed release needs no change here.
 """
 
 import importlib.abc
@@ -25,13 +25,13 @@ class _DrnPlaceholder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self, is_package=fullname == PACKAGE)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
-        """Python's own way will do."""
+        """Return None: Python then creates the module."""
 
     def exec_module(self, module: ModuleType) -> None:
         if module.__name__ == MODULE:
 
             class DRN:
-                """Stands in for a localizer that the published wheel lacks."""
+                """Placeholder for a localizer that is missing in the published wheel."""
 
                 def __init__(self, *args: object, **kwargs: object):
                     raise NotImplementedError("DRN is not part of the published mmaction2 1.2.0")
@@ -43,7 +43,7 @@ if not any(isinstance(finder, _DrnPlaceholder) for finder in sys.meta_path):
     sys.meta_path.append(_DrnPlaceholder())
 
 with warnings.catch_warnings():
-    # mmcv-lite has no compiled operators; no recognizer here wants one.
+    # mmcv-lite has no compiled operators, and no recognizer here needs them.
     warnings.filterwarnings("ignore", message=".*mmcv-lite.*")
     warnings.filterwarnings("ignore", message=".*Fail to import.*")
     from mmaction import models  # noqa: F401

@@ -1,6 +1,6 @@
 """The trained model as one file: weights, pair table, class counts and config.
 
-Tensors and plain Python only, so that `torch.load(..., weights_only=True)`, the safe way, reads it.
+The file has only tensors and plain Python types, so `torch.load(..., weights_only=True)` reads it.
 """
 
 import hashlib
@@ -18,17 +18,22 @@ from epic100.model.head_sizes import HEADS, head_sizes
 FORMAT = "epic100 model 1"
 HEAD_WEIGHT = "cls_head.fc2.weight"  # of X3D
 OTHER_HEAD_WEIGHT = "cls_head.fc_cls.weight"  # of MMAction2's other heads
-MOST_CLASSES = 10_000  # verbs or nouns; scores of all segments are made for each
+MOST_CLASSES = 10_000  # verbs or nouns; each gets a score for every segment
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model and what it takes to use it.
+    """A model and all that is needed to use it.
 
-    `state_dict`: weights. `pairs`: (verb, noun, count in training) by pair id, the order of the
-    head's outputs. `config`: text of the MMEngine config. `trained_on`: split, number of segments,
-    epochs, seed and the weights that training started from. `heads`: what the last layer's outputs
-    stand for, a key of `HEADS`; files made before have pairs alone and do not say it.
+    Attributes:
+        state_dict: Weights by name.
+        pairs: (verb, noun, count in training) by pair id, in the order of the head's outputs.
+        num_verbs: Number of verb classes.
+        num_nouns: Number of noun classes.
+        config: Text of the MMEngine config.
+        trained_on: Split, number of segments, epochs, seed and start weights of the training.
+        heads: The heads of the last layer, a key of `HEADS`. Older files do not have this field and
+            have a pair head only.
     """
 
     state_dict: Mapping[str, torch.Tensor]
@@ -41,41 +46,44 @@ class TrainedModel:
 
     @property
     def outputs(self) -> dict[str, int]:
-        """Outputs of each head, in order."""
+        """Number of outputs of each head, in order."""
         return head_sizes(self.heads, len(self.pairs), self.num_verbs, self.num_nouns)
 
 
 def save_model(model: TrainedModel, path: str | os.PathLike) -> None:
-    """Write `results/model.pth`, whole or not at all."""
+    """Write `results/model.pth` atomically."""
     content = {"format": FORMAT, **asdict(model)}
-    if model.heads == "pair":  # as older versions of this software read it
+    if model.heads == "pair":  # older versions of this software read this form
         del content["heads"]
     write_tensors(content, path)
 
 
 def digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a model file, in hex: which model predictions were made with."""
+    """Return the SHA-256 of a model file in hex. Predictions use it to identify their model."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of(models: str | os.PathLike | Sequence[str]) -> str:
-    """The digest of a model file, or one for several whose predictions are averaged."""
+    """Return the digest of one model file, or the joint digest of several averaged models."""
     if isinstance(models, (str, os.PathLike)):
         return digest(models)
     return joint_digest([digest(path) for path in models])
 
 
 def joint_digest(digests: Sequence[str]) -> str:
-    """One digest for several models in this order; of a single one its own."""
+    """Combine digests, in this order, into one. A single digest is returned as it is."""
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def load_model(path: str | os.PathLike) -> TrainedModel:
-    """Read what `save_model` wrote. Raises EpicError for any other file, or where the pair table
-    does not fit the head."""
+    """Read a file of `save_model`.
+
+    Raises:
+        EpicError: The file is not a model, or its pair table does not match the head.
+    """
     content = read_tensors(
         path,
         "a model that this workflow wrote",
@@ -115,7 +123,7 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
 
 
 def _fault(model: TrainedModel) -> str:
-    """What is not of the kind that `TrainedModel` says, or ""."""
+    """Return which field is not as `TrainedModel` defines it, or ""."""
     sizes = (model.num_verbs, model.num_nouns)
     if not all(type(size) is int and 0 < size <= MOST_CLASSES for size in sizes):
         return f"its numbers of classes are {str(sizes)[:60]}"
@@ -130,7 +138,7 @@ def _fault(model: TrainedModel) -> str:
 
 
 def pair_fault(pairs: Any, num_verbs: int, num_nouns: int) -> str:
-    """What is wrong with a pair table that a file holds, or ""."""
+    """Return what is wrong with the pair table of a file, or ""."""
     if not isinstance(pairs, list | tuple):
         return "its pair table is no list of pairs"
     for place, pair in enumerate(pairs):

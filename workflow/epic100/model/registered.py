@@ -1,4 +1,4 @@
-"""Importing this registers what a model file is built from, by name."""
+"""Import this to register, by name, the classes that model files use."""
 
 import epic100.model.heads
 import epic100.model.loss
