@@ -1,1 +1,1 @@
-"""Two models on the same segments: how far apart they are, and how sure that is."""
+"""Compares two models on the same segments: the difference and its confidence interval."""

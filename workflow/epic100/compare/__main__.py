@@ -21,7 +21,14 @@ from epic100.segments.segment_list import read_segments
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; 1 and one line on stderr where an input is wrong, else 0."""
+    """Print the table.
+
+    Args:
+        arguments: The command line; None means `sys.argv`.
+
+    Returns:
+        The exit code: 1, after one line on stderr, if an input is wrong, else 0.
+    """
     parser = argparse.ArgumentParser(prog="python -m epic100.compare", description=__doc__)
     fill_parser(parser)
     options = parser.parse_args(arguments)
@@ -33,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
-    """Describe the arguments; sets `run`."""
+    """Add the arguments, and the default `run`: the function to call."""
     parser.add_argument("first", type=Path, metavar="A", help="predictions or submission of val")
     parser.add_argument("second", type=Path, metavar="B", help="the one that is held against it")
     parser.add_argument(
@@ -76,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _lists(config: dict[str, Any], directory: Path) -> dict[str, list[Any]]:
-    """The official lists behind the unseen and tail figures; empty where they are absent."""
+    """Read the official lists for the unseen and tail figures. A missing list is empty."""
     named = {key: path and str(directory / path) for key, path in config["evaluate"].items()}
     found = find_lists(directory / config["annotations"]["val"], named)
     return {key: read_list(found[key], key) if key in found else [] for key in LISTS}

@@ -1,9 +1,9 @@
 """Paired bootstrap of the difference of two accuracies, over segments and over whole videos.
 
-Both models answer the same segments, so each segment gives one difference: 1 where only the second
-model is right, -1 where only the first is, else 0. Resampling those keeps the pairing. Segments of
-one video are alike, and the next kitchen is another video: the interval over videos is the one that
-speaks of new videos, and it is the wider one.
+Both models predict the same segments, so each segment has one difference: 1 if only the second
+model is right, -1 if only the first is, else 0. Resampling these differences keeps the pairing.
+Segments of one video are similar to each other. So the interval over videos is the wider one, and
+it is the one that applies to new videos.
 
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13 (percentiles).
 """
@@ -22,14 +22,14 @@ Hits = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Difference:
-    """Top-1 of both models over some segments, and the second minus the first; all in percent.
+    """Top-1 of both models over the same segments, and the second minus the first, in percent.
 
     Attributes:
         first: Accuracy of the first model.
         second: Accuracy of the second model.
-        over_segments: 95 % interval of the difference where segments are resampled.
-        over_videos: The same where whole videos are resampled.
-        segments: How many segments the figures are over.
+        over_segments: 95 % interval of the difference, with segments resampled.
+        over_videos: 95 % interval of the difference, with whole videos resampled.
+        segments: Number of segments.
     """
 
     first: float
@@ -49,17 +49,17 @@ def difference(
 ) -> Difference | None:
     """Compare two models over the segments of a group.
 
-    All are resampled, and the group's share of them varies, as it would in other data.
+    All segments are resampled, so the size of the group varies, as it would in other data.
 
     Args:
-        first: Which segments the first model gets right, bool [N].
-        second: The same of the second model.
-        members: Which segments the group has, bool [N].
-        videos: Number of each segment's video, from 0 on, [N].
-        seed: Of the resampling.
+        first: Whether the first model is right, bool [N].
+        second: Whether the second model is right, bool [N].
+        members: Whether a segment is in the group, bool [N].
+        videos: Index of each segment's video, from 0 on, [N].
+        seed: Seed of the resampling.
 
     Returns:
-        The figures, or None for a group without a segment.
+        The figures, or None for an empty group.
     """
     if not members.any():
         return None
@@ -77,8 +77,8 @@ def difference(
 def _over_segments(
     change: npt.NDArray[np.int64], members: Hits, rng: np.random.Generator
 ) -> Interval:
-    # The figure depends on four counts alone, and resampled counts follow a multinomial law:
-    # drawing those is drawing the segments, at a thousandth of the cost.
+    # The figure depends on four counts only, and resampled counts have a multinomial distribution.
+    # Drawing the counts is equivalent to drawing segments, at a thousandth of the cost.
     better, worse = int((change > 0).sum()), int((change < 0).sum())
     equal, others = int(members.sum()) - better - worse, int((~members).sum())
     counts = np.array([better, worse, equal, others])
@@ -100,7 +100,7 @@ def _over_videos(
 
 
 def _interval(changes: npt.NDArray[np.number], sizes: npt.NDArray[np.number]) -> Interval:
-    """Percentiles of changes / sizes in percent; a resample without a member says nothing."""
+    """Percentiles of changes / sizes, in percent. Resamples without group members are ignored."""
     some = sizes > 0
     low, high = np.percentile(100 * changes[some] / sizes[some], PERCENTILES)
     return float(low), float(high)

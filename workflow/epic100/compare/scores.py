@@ -1,4 +1,4 @@
-"""Verb and noun scores of every segment of a split, from predictions or from a submission."""
+"""Reads verb and noun scores of all segments of a split, from predictions or a submission."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,19 +17,19 @@ from epic100.submission.files import existing_file, read_pt
 def read_scores(
     path: Path, ids: Sequence[str], export: Mapping[str, Any], classes: Mapping[str, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores of the segments `ids` of split val, in their order.
+    """Read the scores of split val.
 
     Args:
         path: results/predictions/val.pt, or a submission of val, .pt or .zip.
-        ids: Every narration_id of the split.
-        export: `reduce` and `backoff` as the config has them; predictions are folded that way.
+        ids: All narration_ids of the split.
+        export: The config's `reduce` and `backoff`, used to fold predictions.
         classes: Numbers of `verbs` and `nouns`.
 
     Returns:
-        Verb scores [N, V] and noun scores [N, M].
+        Verb scores [N, V] and noun scores [N, M], in the order of `ids`.
 
     Raises:
-        EpicError: A file of another kind or split, or one without some of the segments.
+        EpicError: The file is of another kind or split, or segments are missing.
     """
     path = existing_file(path)
     if path.suffix.lower() == ".zip":

@@ -1,1 +1,1 @@
-"""From scores over pairs to the official figures: folding, completion, metrics, diagnostics."""
+"""From pair scores to the official metrics: folding, completion, metrics and diagnostics."""

@@ -1,4 +1,4 @@
-"""The mean of several models' predictions, whose pair tables may differ."""
+"""The mean of several models' predictions. The models may have different pair tables."""
 
 import logging
 import os
@@ -20,10 +20,14 @@ PairTable = list[tuple[int, int, int]]
 
 
 def check_models(models: Sequence[PathLike], out: PathLike) -> None:
-    """Write a line a model to `out`, if all of them can be averaged.
+    """Check that models can be averaged, and write one line per model to `out`.
+
+    Args:
+        models: The model files.
+        out: The text file to write: digest, path and number of pairs.
 
     Raises:
-        EpicError: A file that is no model, one twice, or other numbers of classes.
+        EpicError: A file is not a model or is listed twice, or the numbers of classes differ.
     """
     lines: list[str] = []
     first: tuple[int, int] | None = None
@@ -48,7 +52,14 @@ def check_models(models: Sequence[PathLike], out: PathLike) -> None:
 def average_files(
     parts: Sequence[PathLike], models: Sequence[PathLike], out: PathLike, split: str
 ) -> None:
-    """Average the predictions of each of `models`, in that order, into `out`."""
+    """Average prediction files.
+
+    Args:
+        parts: Predictions, one file per model.
+        models: The models, in the order of `parts`.
+        out: The predictions to write.
+        split: The split of the predictions.
+    """
     read = [
         read_predictions(part, split, model=model)
         for part, model in zip(parts, models, strict=True)
@@ -62,15 +73,18 @@ def average_files(
 
 
 def average(parts: Sequence[Predictions]) -> Predictions:
-    """The mean of probabilities, pair by pair, verb by verb and noun by noun.
+    """Average the probabilities of each pair, verb and noun.
 
-    A pair that a model does not have counts as probability 0 there. The table holds every pair of
-    any model, in order of the first that has it, with the largest of its counts. Verbs and nouns
-    have scores of their own where any model has heads for them; of a model without them the sums
-    over its pairs are taken.
+    A pair that is not in a model's table has probability 0 for that model. The result's table has
+    all pairs of all models, in order of first occurrence, each with its largest count. If any model
+    has heads for verbs and nouns, the result has their scores too; for a model without these heads,
+    they are the sums over its pairs.
+
+    Args:
+        parts: One per model.
 
     Raises:
-        EpicError: Other classes, splits or segments.
+        EpicError: The parts differ in classes, split or segments.
     """
     first = parts[0]
     for part in parts[1:]:
@@ -104,7 +118,7 @@ def _union(tables: Sequence[PairTable]) -> PairTable:
 
 
 def _rows(part: Predictions, first: Predictions) -> torch.Tensor:
-    """The part's rows in the order of the first one's segments."""
+    """Return the part's row numbers in the order of the first part's segments."""
     place = {name: index for index, name in enumerate(part.narration_ids)}
     return torch.tensor([place[name] for name in first.narration_ids], dtype=torch.int64)
 
@@ -128,13 +142,13 @@ def _heads(parts: Sequence[Predictions]) -> tuple[torch.Tensor | None, torch.Ten
 
 
 def _log_mean(total: torch.Tensor, number: int) -> torch.Tensor:
-    """float32 log of total / number; a probability that underflowed to 0 stays finite."""
+    """Return the float32 log of total / number. It is finite even if a probability is 0."""
     least = torch.finfo(torch.float32).tiny
     return (total / number).clamp_min(least).log().float()
 
 
 def _trained_on(parts: Sequence[Predictions]) -> dict[str, Any]:
-    """What all were trained on; where they differ, what matters for the levels of supervision."""
+    """Join `trained_on`. If models differ, the values with more supervision are used."""
     about = [part.trained_on for part in parts]
     splits = {item.get("split") for item in about}
     weights = [item.get("load_from") for item in about if item.get("load_from")]

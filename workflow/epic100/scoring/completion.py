@@ -1,4 +1,4 @@
-"""Scores for every segment of a split: predictions, and the training prior where there is none."""
+"""Scores for every segment of a split: its prediction, or else the training prior."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,25 +9,25 @@ from epic100.base.errors import EpicError
 from epic100.scoring.folding import REDUCTIONS, fold_ways, prior_logprobs
 from epic100.scoring.predictions import Predictions
 
-HEADS = "heads"  # the scores of a model's own heads for verbs and nouns, nothing folded
+HEADS = "heads"  # the scores of the model's verb and noun heads, without folding
 Scores = tuple[torch.Tensor, torch.Tensor]
 
 
 def ways_of(predictions: Predictions) -> tuple[str, ...]:
-    """What `export: reduce:` can be for these predictions."""
+    """Return the values that `export: reduce:` can have for these predictions."""
     return REDUCTIONS if predictions.verb_log_probs is None else (*REDUCTIONS, HEADS)
 
 
 def chosen_way(predictions: Predictions, reduce: str | None) -> str:
-    """How pair scores become verb and noun scores.
+    """Choose how verb and noun scores are computed.
 
     Args:
-        predictions: Of any model.
-        reduce: As `export: reduce:` says; None is `max` where the model has a head over pairs, and
-            `heads` where it has none.
+        predictions: Predictions of any model.
+        reduce: The value of `export: reduce:`. None means `max` if the model has a pair head, else
+            `heads`.
 
     Raises:
-        EpicError: A way that is unknown, or that these predictions do not have.
+        EpicError: `reduce` is unknown, or these predictions do not have it.
     """
     if reduce is None:
         return "max" if predictions.pair_head else HEADS
@@ -44,12 +44,23 @@ def chosen_way(predictions: Predictions, reduce: str | None) -> str:
 def complete_scores(
     predictions: Predictions, narration_ids: list[str], reduce: str | None, backoff: float = 0.0
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Verb scores [N, V] and noun scores [N, M] for all `narration_ids`, in their order.
+    """Compute verb and noun scores for all segments of a split.
 
-    `reduce` as for `chosen_way`, `backoff` as for `folding.fold_pairs`. Segments without a
-    prediction (their video is damaged or missing) get the training prior: the pairs' frequencies,
-    folded like any prediction. Third: bool [N], which were predicted. Raises EpicError where an id
-    is there twice, predictions name one that is not of the split, or hold NaN or infinity.
+    Segments without a prediction (their video is damaged or missing) get the training prior: the
+    pairs' frequencies, folded like a prediction.
+
+    Args:
+        predictions: Predictions of the split.
+        narration_ids: All segments of the split, N of them.
+        reduce: As for `chosen_way`.
+        backoff: As for `folding.fold_pairs`.
+
+    Returns:
+        Verb scores [N, V], noun scores [N, M], and whether each segment was predicted, bool [N].
+
+    Raises:
+        EpicError: An id is listed twice, or predictions have a segment that is not in the split, or
+            NaN or infinity.
     """
     way = chosen_way(predictions, reduce)
     (scores,), predicted = complete_ways(predictions, narration_ids, [(way, backoff)])
@@ -59,8 +70,19 @@ def complete_scores(
 def complete_ways(
     predictions: Predictions, narration_ids: list[str], ways: Sequence[tuple[str, float]]
 ) -> tuple[list[Scores], torch.Tensor]:
-    """Verb and noun scores as `complete_scores` gives them, for each (reduce, backoff) of `ways`;
-    second: which were predicted."""
+    """Compute the scores of `complete_scores` for several (reduce, backoff).
+
+    Args:
+        predictions: Predictions of the split.
+        narration_ids: All segments of the split, N of them.
+        ways: Pairs of (reduce, backoff).
+
+    Returns:
+        Verb and noun scores for each of `ways`, and whether each segment was predicted, bool [N].
+
+    Raises:
+        EpicError: As `complete_scores`.
+    """
     place = {narration_id: i for i, narration_id in enumerate(narration_ids)}
     if len(place) < len(narration_ids):
         twice = next(name for name, count in Counter(narration_ids).items() if count > 1)
@@ -96,7 +118,7 @@ def complete_ways(
     whole = []
     for way, prior, rows in zip(ways, priors, folded, strict=True):
         if way[0] == HEADS:
-            assert predictions.verb_log_probs is not None  # `chosen_way` saw to it
+            assert predictions.verb_log_probs is not None  # `chosen_way` has checked this
             assert predictions.noun_log_probs is not None
             rows = (predictions.verb_log_probs, predictions.noun_log_probs)
         verb, noun = (part.expand(len(place), -1).clone() for part in prior)

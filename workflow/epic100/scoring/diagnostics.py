@@ -1,4 +1,4 @@
-"""Where a model is right and wrong, beyond the official figures; all rates in percent."""
+"""Metrics beyond the official ones: calibration, confusions, participants. Rates in percent."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,13 +17,25 @@ def diagnose(
     participant_ids: Sequence[str],
     top: int = 20,
 ) -> dict[str, Any]:
-    """All of this module in one dict that json can write.
+    """Compute all diagnostics of this module.
 
-    Scores [N, V] and [N, M], labels [N], participants [N], as for `metrics.official_metrics`, whose
-    errors are raised. Keys: `{verb,noun,action}_mean_class_accuracy`,
-    `{verb,noun,action}_expected_calibration_error`, `participants` and
-    `{verb,noun,action}_confusions` (the `top` most frequent). An action is [verb, noun]; its
-    confidence is the product of both, as in the official score.
+    An action is [verb, noun]. Its confidence is the product of both, as in the official score.
+
+    Args:
+        verb_scores: [N, V], as for `metrics.official_metrics`.
+        noun_scores: [N, M].
+        verb_true: Verb classes [N].
+        noun_true: Noun classes [N].
+        participant_ids: Participants [N].
+        top: Number of confusions.
+
+    Returns:
+        A dict for JSON with the keys `{verb,noun,action}_mean_class_accuracy`,
+        `{verb,noun,action}_expected_calibration_error`, `participants` and
+        `{verb,noun,action}_confusions` (the `top` most frequent).
+
+    Raises:
+        EpicError: As `metrics.official_metrics`.
     """
     hits = official_hits(verb_scores, noun_scores, verb_true, noun_true)
     verb_true, noun_true = np.asarray(verb_true), np.asarray(noun_true)
@@ -53,7 +65,15 @@ def diagnose(
 
 
 def mean_class_accuracy(true: np.ndarray, hit: np.ndarray) -> float:
-    """Accuracy of each class that occurs in `true` [N], averaged over classes; `hit` bool [N]."""
+    """Average the accuracy over the classes that occur in `true`.
+
+    Args:
+        true: Class ids [N].
+        hit: Whether each segment is right, bool [N].
+
+    Returns:
+        The mean in percent.
+    """
     _, index, count = np.unique(true, return_inverse=True, return_counts=True)
     return float((np.bincount(index, weights=hit) / count).mean() * 100)
 
@@ -61,9 +81,17 @@ def mean_class_accuracy(true: np.ndarray, hit: np.ndarray) -> float:
 def participant_accuracies(
     hits: dict[str, np.ndarray], participant_ids: Sequence[str]
 ) -> dict[str, dict[str, float | int]]:
-    """`segments` and `{verb,noun,action}_accuracy_at_{1,5}` of each participant, by id.
+    """Compute each participant's accuracies in percent.
 
-    `hits` as `metrics.official_hits` gives them. EpicError: lengths that differ.
+    Args:
+        hits: The result of `metrics.official_hits`.
+        participant_ids: Participants [N].
+
+    Returns:
+        `segments` and `{verb,noun,action}_accuracy_at_{1,5}` by participant id.
+
+    Raises:
+        EpicError: The lengths differ.
     """
     participants = np.asarray(participant_ids, dtype=str)
     if any(len(hit) != len(participants) for hit in hits.values()):
@@ -80,11 +108,17 @@ def participant_accuracies(
 
 
 def reliability(scores: Scores, true: Labels, bins: int = 15) -> list[dict[str, float | int]]:
-    """Confidence against accuracy, the data of a reliability diagram.
+    """Compute the data of a reliability diagram: confidence and accuracy by bin.
 
-    `scores` [N, C] are softmaxed row by row; the confidence of a segment is its highest
-    probability. `bins` of equal width over (0, 1], empty ones left out: `segments`, mean
-    `confidence` and `accuracy` in percent.
+    The confidence of a segment is its highest probability, after a softmax over its row.
+
+    Args:
+        scores: [N, C].
+        true: Class ids [N].
+        bins: Number of bins of equal width over (0, 1].
+
+    Returns:
+        For each bin that is not empty: `segments`, and mean `confidence` and `accuracy` in percent.
     """
     probabilities = _probabilities(scores)
     hit = probabilities.argmax(axis=1) == np.asarray(true)
@@ -104,18 +138,28 @@ def _bins(confidence: np.ndarray, hit: np.ndarray, bins: int = 15) -> list[dict[
 
 
 def expected_calibration_error(bins: Sequence[dict[str, float | int]]) -> float:
-    """Mean gap of confidence and accuracy over the bins of `reliability`, weighted by segments.
+    """Average the gap between confidence and accuracy over bins, weighted by segments.
 
-    Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3; here in percent.
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3. Here in percent.
+
+    Args:
+        bins: The result of `reliability`.
     """
     gaps = [b["segments"] * abs(b["confidence"] - b["accuracy"]) for b in bins]
     return float(sum(gaps) / sum(b["segments"] for b in bins))
 
 
 def confusions(true: Labels, scores: Scores, top: int = 20) -> list[dict[str, Any]]:
-    """The `top` most frequent mistakes: `true` class, `predicted` class, `count` and `share`.
+    """Find the most frequent mistakes.
 
-    `share` is in percent of the segments of the true class. Ties in `count` by class id.
+    Args:
+        true: Class ids [N].
+        scores: [N, C].
+        top: Number of mistakes.
+
+    Returns:
+        `true` class, `predicted` class, `count`, and `share` in percent of the true class's
+        segments. Equal counts are sorted by class id.
     """
     return _mistakes(np.asarray(true), np.asarray(scores).argmax(axis=1), top)
 

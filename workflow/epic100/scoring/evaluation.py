@@ -1,4 +1,4 @@
-"""metrics.json: the official figures on the validation split, and what they rest on."""
+"""Writes metrics.json: the official metrics on the validation split, and related figures."""
 
 import json
 import logging
@@ -33,19 +33,36 @@ def evaluate(
     clean: str | os.PathLike | None = None,
     model: str | os.PathLike | Sequence[str] | None = None,
 ) -> dict:
-    """Write the official figures of split val, in percent, and return them.
+    """Write the official metrics of split val, in percent.
 
-    `lists`: paths by the keys of `official_lists.LISTS`; a figure whose list is absent is null.
-    `clean`, `model`: what the predictions must be made from (`read_predictions`). Besides the
-    official names:
+    The keys besides the official names are:
 
-    - `readable_*`: the same over segments that could be predicted; `segments`, `predicted`;
-    - `by_reduce`, `by_backoff`: overall figures of each way to fold pairs, and of `max` with each
-      weight of the back-off; `beyond_train`: the segments whose pair training lacks;
-    - `action_head_accuracy_at_1`: top-1 of the head over pairs by itself, over the predicted
-      segments, as LaViLa and AVION report it; null where the model has none. The board's figure,
+    - `readable_*`: the same over the segments with a prediction;
+    - `segments`, `predicted`: numbers of segments, and of those with a prediction;
+    - `by_reduce`: overall figures for each way to fold pairs;
+    - `by_backoff`: overall figures of `max` for each back-off weight;
+    - `beyond_train`: number of segments with a pair that is not in training;
+    - `action_head_accuracy_at_1`: top-1 of the pair head alone over the predicted segments, as
+      LaViLa and AVION report it; null without a pair head. The leaderboard's figure,
       `overall_action_accuracy_at_1`, multiplies verb and noun scores;
-    - `diagnostics`: what `diagnostics.diagnose` finds; `trained_on`: as in the model.
+    - `diagnostics`: the result of `diagnostics.diagnose`;
+    - `trained_on`: as in the model.
+
+    Args:
+        predictions_path: Predictions of split val.
+        segments_path: The segment list of split val, with labels.
+        out: The JSON file to write.
+        lists: Paths by the keys of `official_lists.LISTS`. Without its list, a figure is null.
+        reduce: As for `completion.chosen_way`.
+        backoff: As for `folding.fold_pairs`; used with `max` only.
+        clean: The clean list that the predictions must be made from; None: not checked.
+        model: The model or models that the predictions must be made with; None: not checked.
+
+    Returns:
+        The content of `out`.
+
+    Raises:
+        EpicError: An input is wrong, or the predictions are of other segments or another model.
     """
     predictions = read_predictions(predictions_path, "val", model=model, clean=clean)
     reduce = chosen_way(predictions, reduce)
@@ -98,7 +115,7 @@ def evaluate(
 def _action_head(
     predictions: Predictions, ids: list[str], verb: np.ndarray, noun: np.ndarray
 ) -> float | None:
-    """Share of predicted segments whose most probable pair is the true one, in percent."""
+    """Return the pair head's top-1 over the predicted segments, in percent."""
     if not predictions.pair_head:
         return None
     truth = dict(zip(ids, zip(verb.tolist(), noun.tolist(), strict=True), strict=True))
@@ -109,7 +126,7 @@ def _action_head(
 
 
 def _in_train(predictions: Predictions, verb: np.ndarray, noun: np.ndarray) -> np.ndarray:
-    """Which (verb, noun) the pair table holds, bool [N]."""
+    """Return whether each (verb, noun) is in the pair table, bool [N]."""
     known = {tuple(pair[:2]) for pair in predictions.pairs}
     found = zip(verb.tolist(), noun.tolist(), strict=True)
     return np.array([pair in known for pair in found], dtype=bool)
@@ -118,7 +135,7 @@ def _in_train(predictions: Predictions, verb: np.ndarray, noun: np.ndarray) -> n
 def _readable(
     hits: dict[str, np.ndarray], predicted: np.ndarray, beyond: np.ndarray
 ) -> dict[str, float | None]:
-    """Accuracies over the segments that were predicted, and top-1 of those beyond train's pairs."""
+    """Return accuracies over predicted segments, and top-1 of those with a pair not in training."""
     figures: dict[str, float | None] = {}
     for name, right in hits.items():
         accuracy = name.replace("_at_", "_accuracy_at_")

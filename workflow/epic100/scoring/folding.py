@@ -1,4 +1,4 @@
-"""From the scores of a model over verb-noun pairs to scores over verbs and over nouns."""
+"""Computes verb scores and noun scores from a model's scores of verb-noun pairs."""
 
 import math
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ import torch
 
 from epic100.base.errors import EpicError
 
-# Log-probability of a class that no pair holds, unless the row has a held class still lower. Low
-# enough to move no other class by 1e-10, and high enough for the official evaluator: there one
-# softmax runs over all N rows, so the least action score is exp(2 * FLOOR) / N^2, a normal float32
-# up to N = 890,000.
+# Log-probability of a class without a pair, unless a class with pairs is even lower in its row.
+# It is low enough to change no other class by 1e-10, and high enough for the official evaluator.
+# Its softmax is over all N rows, so the smallest action score is exp(2 * FLOOR) / N^2. That is a
+# normal float32 up to N = 890,000.
 FLOOR = -30.0
 REDUCTIONS = ("logsumexp", "max")
 
-_LEAST = -1e30  # finite in float32, whatever a float64 log-softmax of wild logits gives
-# Rows at a time: with 3,568 pairs 58 MB of float64 an array. Smaller chunks cache
+_LEAST = -1e30  # finite in float32, unlike a float64 log-softmax of extreme logits
+# Rows at a time: with 3,568 pairs, an array takes 58 MB in float64. Smaller chunks fit the cache
 # better, but on busy cores 256 rows took four times as long as 1,024: threads wait for each other.
 _CHUNK = 2048
 
@@ -28,29 +28,37 @@ def fold_pairs(
     reduce: str = "logsumexp",
     backoff: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Verb scores [N, V] and noun scores [N, M] from pair scores [N, P].
+    """Compute verb and noun scores from pair scores.
 
-    `pair_logprobs` float [N, P], logits or log-probabilities (constants of a row do not matter);
-    `pairs` int [P, 2], the (verb, noun) of each column. Returns float32 log-probabilities, each row
-    with exp summing to 1.
+    `logsumexp` sums the probabilities of all pairs with a verb (or noun). The result is the
+    marginal, which is the best choice for verb accuracy and for noun accuracy. `max` takes the most
+    probable pair with each verb (or noun). The top-1 verb and noun are then those of the most
+    probable pair, unless two pairs tie. This is the best choice for action accuracy, because the
+    official evaluator multiplies verb and noun scores.
 
-    `logsumexp` sums the probability of all pairs of a verb (or noun): the marginal, so the best
-    choice for verb and for noun accuracy. `max` takes the most probable pair of each: the top-1
-    verb and the top-1 noun are then the two members of the most probable pair (unless two pairs
-    tie), so the best choice for action accuracy, which the official evaluator gets from the product
-    of both.
+    `backoff` > 0 lets `max` predict a pair that is not in the table. Let v and n be the best verb
+    and the best noun by their marginals. If (v, n) is not in the table, and backoff * p(v) * p(n)
+    exceeds the probability of every pair, then v and n get that score and rank first. At 1 the
+    score is the product of the marginals, as if verb and noun were independent. `logsumexp` uses
+    the marginals anyway and ignores `backoff`.
 
-    `backoff` above 0 lets `max` say a pair that is not in the table: where the best verb and the
-    best noun by their marginals, v and n, are no pair of it and backoff * p(v) * p(n) exceeds the
-    probability of every pair, v and n get that score and come first. At 1 the marginals' product is
-    taken as it is, as if verb and noun were independent. `logsumexp` chooses by the marginals
-    anyway, and takes no notice.
+    Classes without a pair get FLOOR, or one nat less than the row's lowest other class if that is
+    lower. They are part of the row when it is normalised.
 
-    Classes that no pair holds get FLOOR, or one nat less than the lowest held class of the row
-    where that is lower; rows are normalised with the floor in.
+    Args:
+        pair_logprobs: float [N, P], logits or log-probabilities. A constant per row has no effect.
+        pairs: int [P, 2], the (verb, noun) of each column.
+        num_verbs: V.
+        num_nouns: M.
+        reduce: One of `REDUCTIONS`.
+        backoff: Weight of pairs that are not in the table; 0 means no back-off.
 
-    EpicError: NaN or infinite scores, shapes that do not fit, an id out of range, a pair listed
-    twice, an unknown `reduce`, a negative `backoff`.
+    Returns:
+        Verb [N, V] and noun [N, M] log-probabilities, float32. The exp of each row sums to 1.
+
+    Raises:
+        EpicError: Scores are NaN or infinite, shapes do not match, an id is out of range, a pair is
+            listed twice, `reduce` is unknown, or `backoff` is negative.
     """
     return fold_ways(pair_logprobs, pairs, num_verbs, num_nouns, [(reduce, backoff)])[0]
 
@@ -62,7 +70,10 @@ def fold_ways(
     num_nouns: int,
     ways: Sequence[tuple[str, float]],
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """What `fold_pairs` gives for each (reduce, backoff) of `ways`, the costly sums made once."""
+    """Call `fold_pairs` for several (reduce, backoff), but compute the expensive sums only once.
+
+    Args and errors are as for `fold_pairs`; the result has one entry for each of `ways`.
+    """
     for reduce, backoff in ways:
         if reduce not in REDUCTIONS:
             raise EpicError(f"reduce is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
@@ -99,12 +110,19 @@ def fold_ways(
 
 
 def prior_logprobs(pair_counts: torch.Tensor) -> torch.Tensor:
-    """Log of the training frequency of each pair, float32 [P], from its count [P] in training.
+    """Compute the log of each pair's frequency in training.
 
-    For segments whose video is damaged or missing: the best guess without a picture. A pair with
-    count 0 is taken as half an occurrence, so that the result stays finite.
+    This is the best guess for segments without frames: their video is damaged or missing. A count
+    of 0 is replaced by 0.5, so that the result is finite.
 
-    EpicError: no pair, a negative or non-finite count, or all counts zero.
+    Args:
+        pair_counts: Number of training segments of each pair, [P].
+
+    Returns:
+        float32 [P].
+
+    Raises:
+        EpicError: There is no pair, a count is negative or not finite, or all counts are 0.
     """
     counts = torch.as_tensor(pair_counts).double()
     if counts.ndim != 1 or not len(counts):
@@ -156,7 +174,7 @@ def _refuse_non_finite(scores: torch.Tensor) -> None:
 
 
 def _peaks(logits: torch.Tensor, class_of: torch.Tensor, size: int) -> torch.Tensor:
-    """[n, P] to [n, size]: each class's highest pair; -inf for one that no pair holds."""
+    """[n, P] to [n, size]: each class's highest pair; -inf for a class without a pair."""
     peaks = logits.new_full((len(logits), size), -math.inf)
     return peaks.scatter_reduce_(1, class_of.expand(len(logits), -1), logits, "amax")
 
@@ -164,7 +182,7 @@ def _peaks(logits: torch.Tensor, class_of: torch.Tensor, size: int) -> torch.Ten
 def _log_sums(logits: torch.Tensor, class_of: torch.Tensor, peaks: torch.Tensor) -> torch.Tensor:
     """[n, P] to [n, size]: log of the sum over each class's pairs, unnormalised."""
     index = class_of.expand(len(logits), -1)
-    # Shifted by the class's own peak, not the row's, so that improbable classes do not underflow.
+    # Shifted by the class's own peak, not the row's: else improbable classes would underflow.
     shifted = peaks.gather(1, index).neg_().add_(logits).exp_()
     return torch.zeros_like(peaks).scatter_add_(1, index, shifted).log_().add_(peaks)
 
@@ -176,7 +194,7 @@ def _back_off(
     marginals: Sequence[torch.Tensor],
     log_weight: float,
 ) -> list[torch.Tensor]:
-    """`peaks`, with a pair beyond the table raised to the top where both marginals say it."""
+    """Return `peaks`, with a pair that is not in the table on top if both marginals choose it."""
     verb, noun = (peak.clone() for peak in peaks)
     in_table = torch.zeros((verb.shape[1], noun.shape[1]), dtype=torch.bool, device=logits.device)
     in_table[members[0], members[1]] = True
@@ -190,7 +208,7 @@ def _back_off(
 
 
 def _normalise(folded: torch.Tensor) -> torch.Tensor:
-    # Also the softmax over pairs: what a row of pairs sums to cancels out here.
+    # No softmax over the pairs is needed before: their sum per row cancels out here.
     empty = folded.isinf()
     logprobs = folded.log_softmax(dim=1).clamp_(min=_LEAST)
     lowest = logprobs.masked_fill(empty, math.inf).amin(dim=1, keepdim=True)

@@ -1,9 +1,8 @@
-"""The official figures of the EPIC-KITCHENS-100 action recognition challenge, in percent.
+"""The official metrics of the EPIC-KITCHENS-100 action recognition challenge, in percent.
 
-What is computed is what epic-kitchens/C1-Action-Recognition computes (evaluate.py,
-utils/metrics.py, utils/scoring.py at c90b6f9), to the last tie: its way of ranking is
-`argsort(...)[::-1]` with NumPy's default sort, so ties are ranked by the same call here. It prints
-the prefixes `all`, `unseen` and `tail`; the first is called `overall` here.
+The results equal those of epic-kitchens/C1-Action-Recognition (evaluate.py, utils/metrics.py,
+utils/scoring.py at c90b6f9), including ties: it ranks by `argsort(...)[::-1]` with NumPy's default
+sort, and so does this module. Its prefix `all` is `overall` here; `unseen` and `tail` are the same.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,11 +14,11 @@ from epic100.base.errors import EpicError
 
 TASKS = ("verb", "noun", "action")
 
-_TOP_CLASSES = 100  # the official action score knows the best 100 verbs and nouns of a segment only
-_CHUNK = 256  # segments with ties at a time: 97 x 100 products and their ranks, some 30 MB
+_TOP_CLASSES = 100  # the official action score uses a segment's best 100 verbs and nouns only
+_CHUNK = 256  # segments with ties at a time: 97 x 100 products and their ranks, about 30 MB
 
-# Ranks (verb, noun) whose product can be among the six highest of a segment: (i + 1) * (j + 1)
-# products, itself one of them, are at least as high.
+# Ranks (verb, noun) that can have one of a segment's six highest products: (i + 1) * (j + 1)
+# products, including itself, are at least as high.
 _CANDIDATES = np.array([(i, j) for i in range(6) for j in range(6) if (i + 1) * (j + 1) <= 6])
 
 Scores = torch.Tensor | np.ndarray
@@ -27,10 +26,10 @@ Labels = torch.Tensor | np.ndarray | Sequence[int]
 
 
 class RecognitionMetrics:
-    """Gathers batches of scores and labels, then gives the official figures of all of them.
+    """Collects batches of scores and labels, then computes the official metrics over all of them.
 
-    Nothing can be averaged batch by batch: the official action score is a softmax over all rows.
-    So the scores are kept, in host memory, 1.6 kB a segment.
+    The official action score is a softmax over all rows, so batches cannot be averaged. All scores
+    are kept in host memory: 1.6 kB per segment.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class RecognitionMetrics:
         tail_nouns: Iterable[int] = (),
         unseen_participants: Iterable[str] = (),
     ):
-        """Class ids of the tail lists; participants without a video in training."""
+        """Take the class ids of the tail lists, and the participants without training videos."""
         self.tail_verbs = list(tail_verbs)
         self.tail_nouns = list(tail_nouns)
         self.unseen_participants = list(unseen_participants)
@@ -63,7 +62,7 @@ class RecognitionMetrics:
         self._batches.append(tuple(column.copy() for column in batch))
 
     def compute(self) -> dict[str, float | None]:
-        """The figures of `official_metrics` over all batches; EpicError where there is none."""
+        """Compute `official_metrics` over all batches. Raises EpicError if there are none."""
         if not self._batches:
             raise EpicError("no segment to evaluate: no batch was added")
         verbs, nouns, verb_true, noun_true, participants = (
@@ -85,16 +84,26 @@ def official_metrics(
     tail_nouns: Iterable[int],
     unseen_participants: Iterable[str],
 ) -> dict[str, float | None]:
-    """Accuracies in percent: overall at 1 and 5, unseen participants and tail classes at 1.
+    """Compute the official accuracies: overall at 1 and 5, unseen and tail at 1, in percent.
 
-    Scores [N, V] and [N, M], log-probabilities or logits on one scale for all rows; labels [N];
-    participants [N]. Keys are `{overall,unseen,tail}_{verb,noun,action}_accuracy_at_{1,5}`. A tail
-    action has a tail verb or a tail noun. A figure over no segment at all (no unseen participant,
-    no tail class in these labels) is None: the official evaluator leaves the unseen ones out and
-    stops with an error at the tail ones.
+    A tail action has a tail verb or a tail noun. A figure without segments is None. (The official
+    evaluator omits such unseen figures, and fails for tail ones.)
 
-    EpicError: no segment, lengths that differ, NaN or infinite scores, labels out of range.
-    Source: epic-kitchens/C1-Action-Recognition, evaluate.py.
+    Args:
+        verb_scores: [N, V], log-probabilities or logits, on the same scale for all rows.
+        noun_scores: [N, M], in the same form.
+        verb_true: Verb classes [N].
+        noun_true: Noun classes [N].
+        participant_ids: Participants [N].
+        tail_verbs: Tail verb classes.
+        tail_nouns: Tail noun classes.
+        unseen_participants: Participants without training videos.
+
+    Returns:
+        Figures by `{overall,unseen,tail}_{verb,noun,action}_accuracy_at_{1,5}`.
+
+    Raises:
+        EpicError: No segments, different lengths, NaN or infinite scores, labels out of range.
     """
     data = _checked(verb_scores, noun_scores, verb_true, noun_true, participant_ids)
     verbs, nouns, verb_true, noun_true, participants = data
@@ -112,7 +121,7 @@ def group_accuracies(
     tail_nouns: Iterable[int],
     unseen_participants: Iterable[str],
 ) -> dict[str, float | None]:
-    """The figures of `official_metrics` from `official_hits` of the same segments."""
+    """Compute `official_metrics` from the result of `official_hits` for the same segments."""
     members = group_members(
         verb_true, noun_true, participant_ids, tail_verbs, tail_nouns, unseen_participants
     )
@@ -134,9 +143,9 @@ def group_members(
     tail_nouns: Iterable[int],
     unseen_participants: Iterable[str],
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Which segments the official figures are over: bool [N] by group, then by task.
+    """Return which segments each official figure is over: bool [N] by group, then by task.
 
-    Groups are `overall`, `unseen` and `tail`; arguments as for `official_metrics`.
+    Groups are `overall`, `unseen` and `tail`. Arguments are as for `official_metrics`.
     """
     tail_verb = np.isin(verb_true, list(tail_verbs))
     tail_noun = np.isin(noun_true, list(tail_nouns))
@@ -152,9 +161,9 @@ def group_members(
 def official_hits(
     verb_scores: Scores, noun_scores: Scores, verb_true: Labels, noun_true: Labels
 ) -> dict[str, np.ndarray]:
-    """Which segments are right: bool [N] under the keys `{verb,noun,action}_at_{1,5}`.
+    """Return which segments are right: bool [N] by `{verb,noun,action}_at_{1,5}`.
 
-    Arguments and errors as for `official_metrics`.
+    Arguments and errors are as for `official_metrics`.
     """
     unknown = [""] * len(verb_true)
     return _official_hits(*_checked(verb_scores, noun_scores, verb_true, noun_true, unknown)[:4])
@@ -177,11 +186,11 @@ def _official_hits(
 def _top_actions(
     verbs: np.ndarray, nouns: np.ndarray, verb_order: np.ndarray, noun_order: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The five best actions of each segment, as verbs and nouns [N, 5]; -1 where there are fewer.
+    """Return each segment's five best actions, as verbs and nouns [N, 5]; -1 if there are fewer.
 
-    The first is in place; the other four are a set. A product rises with both its factors, also
-    when rounded, so the six highest values lie among _CANDIDATES, and where the first differs from
-    the second and the fifth from the sixth, no way of ranking can choose otherwise. The other
+    The first one is the best; the order of the other four is not defined. A product grows with both
+    factors, even after rounding, so the six highest are among _CANDIDATES. If the first differs
+    from the second, and the fifth from the sixth, every ranking gives the same result. All other
     segments are ranked in full, as the official evaluator does.
     """
     verb_order, noun_order = verb_order[:, :_TOP_CLASSES], noun_order[:, :_TOP_CLASSES]
@@ -203,8 +212,8 @@ def _top_actions(
         rows = tied[start : start + _CHUNK]
         product = verb_probs[rows][:, :, None] * noun_probs[rows][:, None, :]
         flat = product.reshape(len(rows), -1)
-        # Twice: the official evaluator keeps the best 100 and ranks those again, which can turn
-        # the order of ties around.
+        # Ranked twice: the official evaluator keeps the best 100 and ranks them again, which can
+        # reverse the order of ties.
         order = _descending(flat)[:, :_TOP_CLASSES]
         again = _descending(np.take_along_axis(flat, order, axis=1))[:, :5]
         order = np.take_along_axis(order, again, axis=1)
@@ -222,12 +231,12 @@ def _fill(ranks: np.ndarray) -> np.ndarray:
 
 
 def _descending(scores: np.ndarray) -> np.ndarray:
-    # Not argsort(-scores) and not a stable sort: ties must fall as in the official evaluator.
+    # Not argsort(-scores) and not a stable sort: ties must be as in the official evaluator.
     return np.argsort(scores, axis=-1)[:, ::-1]
 
 
 def _softmax_of_all(scores: np.ndarray) -> np.ndarray:
-    # In the dtype of the scores, so that float16 scores underflow here as they do there.
+    # In the dtype of the scores, so that float16 underflows as in the official evaluator.
     exp = np.exp(scores - scores.max())
     return exp / exp.sum()
 

@@ -1,4 +1,4 @@
-"""results/predictions/{split}.pt: log-probabilities over pairs, and what they were made with."""
+"""The file results/predictions/{split}.pt: log-probabilities of pairs, and their model."""
 
 import os
 from collections.abc import Sequence
@@ -20,13 +20,19 @@ OF_HEADS = ("verb_log_probs", "noun_log_probs", "pair_head")
 class Predictions:
     """Pair log-probabilities of the segments of one split.
 
-    `log_probs` float32 [N, P], rows normalised; `pairs` (verb, noun, training count) by column.
-    `trained_on` as in `TrainedModel`; `model` is the `model_file.digest` of the model, "" where it
-    is unknown.
-
-    A model with heads of their own for verbs and nouns gives `verb_log_probs` float32 [N, V] and
-    `noun_log_probs` [N, M]; else they are None. Where it has no head for pairs (`pair_head` false),
-    `log_probs` is the product of both, over the pairs of the table.
+    Attributes:
+        split: The split.
+        narration_ids: The segments, N of them.
+        log_probs: float32 [N, P], normalised per row. Without a pair head, the product of verb and
+            noun probabilities over the pairs of the table.
+        pairs: (verb, noun, training count) of each column.
+        num_verbs: Number of verb classes V.
+        num_nouns: Number of noun classes M.
+        trained_on: As in `TrainedModel`.
+        model: The `model_file.digest` of the model; "" if unknown.
+        verb_log_probs: float32 [N, V] of the verb head; None without one.
+        noun_log_probs: float32 [N, M] of the noun head; None without one.
+        pair_head: Whether the model has a pair head.
     """
 
     split: str
@@ -43,9 +49,9 @@ class Predictions:
 
 
 def write_predictions(predictions: Predictions, path: str | os.PathLike) -> None:
-    """Write predictions, whole or not at all; tensors and plain Python only."""
+    """Write predictions atomically, as tensors and plain Python types only."""
     content = {"format": FORMAT, **vars(predictions)}
-    if predictions.verb_log_probs is None:  # as older versions of this software read it
+    if predictions.verb_log_probs is None:  # older versions of this software read this form
         content = {key: value for key, value in content.items() if key not in OF_HEADS}
     write_tensors(content, path)
 
@@ -57,11 +63,16 @@ def read_predictions(
     model: str | os.PathLike | Sequence[str] | None = None,
     clean: str | os.PathLike | None = None,
 ) -> Predictions:
-    """Read predictions of `split`, made with `model` (or as the mean of several) for the clean list
-    `clean`, where those are given.
+    """Read predictions and check what they were made from.
 
-    Raises EpicError for another file, another split's, another model's, or one that lacks segments
-    of the list or has others.
+    Args:
+        path: The file.
+        split: The split that it must be of.
+        model: The model, or the averaged models, that it must be made with. None: not checked.
+        clean: The clean list that must have the same segments. None: not checked.
+
+    Raises:
+        EpicError: The file is not a predictions file, or is of another split, model or list.
     """
     predictions = _read(Path(path), split)
     again = f"make it again with `snakemake -R {path}`"
