@@ -1,1 +1,1 @@
-"""The report's pictures, a module a topic; each reads result files and writes picture files."""
+"""The report's pictures, one module per topic; each reads result files and writes picture files."""

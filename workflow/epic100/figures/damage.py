@@ -1,4 +1,4 @@
-"""What is wrong with the videos, where in them, and what that costs in segments."""
+"""Damage in the videos: what it is, where it is, and how many segments it costs."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -33,8 +33,8 @@ from epic100.segments.drop_reasons import kind_of
 from epic100.video.scan_table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow
 from epic100.video.sheet import Video
 
-CLOSE_UP = 32  # videos with a row of their own
-LEFT_OUT = "left out"  # by the config: no scan table has them
+CLOSE_UP = 32  # most videos in the close-up, one row each
+LEFT_OUT = "left out"  # excluded by the config, so in no scan table
 LOOKS: dict[str, dict[str, Any]] = {
     OK: {"facecolor": PALE},
     DAMAGED: {"facecolor": SKY},
@@ -42,14 +42,20 @@ LOOKS: dict[str, dict[str, Any]] = {
     MISSING: {"facecolor": "white", "edgecolor": GREY, "hatch": "////"},
     LEFT_OUT: {"facecolor": "white", "edgecolor": PALE},
 }
-PIXELS = 700  # of an axis that is as wide as the picture
-MARK = 0.003  # least width of damaged frames, as a part of the axis: four frames are to be seen
+PIXELS = 700  # width of an axis that is as wide as the picture
+MARK = 0.003  # smallest drawn width of damage, as a share of the axis, so that 4 frames are visible
 
 
 def plot_archive(
     videos: Mapping[str, Video], rows: Mapping[str, ScanRow], path: str | os.PathLike
 ) -> None:
-    """Every video as a block as long as it lasts, a participant's end to end, damage marked."""
+    """Draw every video as a block, one row per participant, with damage marked.
+
+    Args:
+        videos: All videos of the sheet by id. A block's width is the video's duration.
+        rows: Scan results by video id.
+        path: The picture to write.
+    """
     states = {name: _state(rows.get(name)) for name in videos}
     owners = list(dict.fromkeys(video.participant_id for video in videos.values()))
     counts = pd.Series(states).value_counts()
@@ -81,10 +87,15 @@ def plot_close_up(
     dropped: Sequence[str],
     path: str | os.PathLike,
 ) -> None:
-    """Each video that is not sound in a row of its own, with its segments, kept and dropped.
+    """Draw each video that is not sound in a row of its own, with kept and dropped segments.
 
-    `segments`: lists of all splits on the sheet's clock (`path start stop narration_id`); `dropped`
-    the narration ids of those that went.
+    Args:
+        videos: All videos of the sheet by id.
+        rows: Scan results by video id.
+        segments: Lists of all splits, in frames on the sheet's clock (`path start stop
+            narration_id`).
+        dropped: The narration ids of dropped segments.
+        path: The picture to write.
     """
     bad = [name for name in videos if name in rows and rows[name].status != OK]
     owner = segments["path"].map(lambda name: Path(name).stem)
@@ -119,9 +130,12 @@ def plot_close_up(
 
 
 def plot_dropped(dropped: pd.DataFrame, salvage: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Why segments were dropped, and what either cleaning policy leaves each participant.
+    """Draw why segments were dropped, and what each cleaning policy leaves per participant.
 
-    `dropped`: `narration_id split reason`; `salvage`: the columns of `epic100.segments.kept`.
+    Args:
+        dropped: Columns `narration_id split reason`.
+        salvage: The columns of `epic100.segments.kept`.
+        path: The picture to write.
     """
     kinds = dropped["reason"].map(kind_of)
     counts = dropped.groupby([kinds, "split"]).size().unstack(fill_value=0)
@@ -165,7 +179,7 @@ def _damaged_seconds(row: ScanRow, video: Video) -> list[tuple[float, float]]:
 
 
 def _time_axis(axes: Axes, seconds: float, label: str) -> None:
-    """An x axis of seconds that is read in a handier unit."""
+    """Set an x axis in seconds, labelled in a convenient unit."""
     unit, size = time_unit(seconds)
     axes.set_xlim(0, seconds * 1.01)
     axes.xaxis.set_major_locator(MultipleLocator(size * _step(seconds / size)))
@@ -174,7 +188,7 @@ def _time_axis(axes: Axes, seconds: float, label: str) -> None:
 
 
 def _step(length: float) -> float:
-    """The round step that makes some eight ticks."""
+    """Return the round step that gives about eight ticks."""
     magnitude = 10 ** np.floor(np.log10(length / 8))
     return float(next(s for s in (1, 2, 5, 10) if s * magnitude >= length / 8) * magnitude)
 
@@ -187,7 +201,7 @@ def _draw_segments(axes: Axes, y: float, segments: pd.DataFrame, fps: float) -> 
 
 
 def _joined(spans: pd.DataFrame, gap: float) -> list[tuple[float, float]]:
-    """Stretches (start, length), those less than a `gap` apart as one: nobody could tell them."""
+    """Return stretches (start, length); merge those closer than `gap`, which no reader could see."""
     joined: list[list[float]] = []
     for start, stop in spans.sort_values("start").to_numpy():
         if joined and start - joined[-1][1] < gap:
@@ -198,7 +212,7 @@ def _joined(spans: pd.DataFrame, gap: float) -> list[tuple[float, float]]:
 
 
 def _mark(axes: Axes, marks: list[tuple[float, float, float]], height: float) -> None:
-    """Damaged stretches (row, start, length), in front of everything."""
+    """Draw damaged stretches (row, start, length) in front of everything else."""
     least = MARK * axes.get_xlim()[1]
     for y, start, length in marks:
         axes.barh(y, max(length, least), height, start, color=VERMILION, linewidth=0, zorder=3)

@@ -1,4 +1,4 @@
-"""What the annotations hold: segments by participant, their lengths, and the classes' long tail."""
+"""What the annotations contain: segments per participant, their lengths, and class frequencies."""
 
 import os
 from collections.abc import Mapping
@@ -27,15 +27,21 @@ from epic100.segments.class_names import TASKS, ClassNames
 from epic100.segments.segment_list import NO_LABEL
 from epic100.video.sheet import Video
 
-TOP = 24  # classes with a bar of their own
+TOP = 24  # most classes with a bar of their own; the others share one
 
 
 def annotated_segments(
     csvs: Mapping[str, str], videos: Mapping[str, Video], **reading: Any
 ) -> pd.DataFrame:
-    """All segments of all splits: `split participant seconds verb noun`, labels -1 where none.
+    """Read all segments of all splits.
 
-    `csvs` by split; `reading` goes to `load_annotations`.
+    Args:
+        csvs: Annotation files by split.
+        videos: All videos of the sheet by id.
+        **reading: Passed to `load_annotations`.
+
+    Returns:
+        Columns `split participant seconds verb noun`; a missing label is -1.
     """
     tables = []
     for split, path in csvs.items():
@@ -49,7 +55,7 @@ def annotated_segments(
 def plot_participants(
     segments: pd.DataFrame, videos: Mapping[str, Video], path: str | os.PathLike
 ) -> None:
-    """Segments and hours of video of each participant, by split, most segments first."""
+    """Draw segments and hours of video per participant and split, most segments first."""
     counts = segments.groupby(["participant", "split"]).size().unstack(fill_value=0)
     sheet = pd.DataFrame([(v.participant_id, v.split, v.duration) for v in videos.values()])
     unit, size = time_unit(sheet[2].sum())
@@ -71,7 +77,7 @@ def plot_participants(
 
 
 def plot_lengths(segments: pd.DataFrame, names: ClassNames, path: str | os.PathLike) -> None:
-    """Lengths in seconds: a histogram by split, and the middle half of each frequent verb."""
+    """Draw segment lengths: a histogram per split, and the middle half for each frequent verb."""
     labelled = segments[segments["verb"] != NO_LABEL]
     frequent = labelled["verb"].value_counts().index[:TOP].tolist()
     seconds = segments["seconds"]
@@ -102,7 +108,7 @@ def plot_lengths(segments: pd.DataFrame, names: ClassNames, path: str | os.PathL
 
 
 def plot_classes(segments: pd.DataFrame, names: ClassNames, path: str | os.PathLike) -> None:
-    """Share of the frequent verbs and nouns in each labelled split, and that of all others."""
+    """Draw the share of frequent verbs and nouns per labelled split, and of all others together."""
     labelled = segments[segments["verb"] != NO_LABEL]
     kinds = {task: labelled[task].nunique() for task in TASKS}
     pairs = len(labelled[list(TASKS)].drop_duplicates())

@@ -1,4 +1,4 @@
-"""What the model said of each validation segment, beside the truth; by segment and by class."""
+"""Predictions on the validation segments compared with the labels, per segment and per class."""
 
 import os
 from collections.abc import Sequence
@@ -17,12 +17,18 @@ from epic100.segments.segment_list import read_segments
 def outcomes(
     predictions: Predictions, segments_path: str | os.PathLike, reduce: str | None
 ) -> pd.DataFrame:
-    """One row a segment of `results/segments/val.txt`, in its order.
+    """Compare predictions with labels, one row per segment of val.
 
-    `narration_id participant verb noun`, `predicted` (False: the training prior stands in),
-    `verb_guess noun_guess` (top-1), `confidence` and `truth_score` (probabilities that the model
-    gives the guessed and the true action, verb times noun as in the official figures), and the hits
-    of `official_hits`.
+    Args:
+        predictions: Predictions on val.
+        segments_path: results/segments/val.txt, whose order is kept.
+        reduce: How pair scores are folded into verb and noun scores.
+
+    Returns:
+        `narration_id participant verb noun`; `predicted` (False where the training prior is used);
+        `verb_guess noun_guess` (top-1); `confidence` and `truth_score` (the model's probabilities
+        of the guessed and the true action, verb times noun as in the official metrics); and the
+        hits of `official_hits`.
     """
     segments = read_segments(segments_path)
     scores = complete_scores(predictions, segments["narration_id"].tolist(), reduce)
@@ -42,11 +48,16 @@ def outcomes(
 def by_class(
     outcome: pd.DataFrame, pairs: Sequence[tuple[int, int, int]], names: ClassNames
 ) -> pd.DataFrame:
-    """Accuracy of every verb and noun that val or train has, over predicted segments.
+    """Compute the accuracy of every verb and noun of val or train, over predicted segments.
 
-    Columns `task class_id name train_segments val_segments top1 top5 often_taken_for`, accuracies
-    in percent, empty where val has none; the most frequent in val first. `pairs`: (verb, noun,
-    count in training).
+    Args:
+        outcome: See `outcomes`.
+        pairs: (verb, noun, count in training).
+        names: Class names.
+
+    Returns:
+        Columns `task class_id name train_segments val_segments top1 top5 often_taken_for`, the most
+        frequent in val first. Accuracies are in percent, empty for a class that val does not have.
     """
     trained = pd.DataFrame(pairs, columns=["verb", "noun", "count"])
     known = outcome[outcome["predicted"]]
@@ -75,8 +86,13 @@ def by_class(
 
 
 def confusion(outcome: pd.DataFrame, task: str, count: int) -> pd.DataFrame:
-    """Predicted segments by true class (rows) and guess (columns), the `count` most frequent true
-    classes each, all other guesses together in the column -1."""
+    """Count predicted segments by true class (rows) and guess (columns).
+
+    Args:
+        outcome: See `outcomes`.
+        task: `verb` or `noun`.
+        count: How many of the most frequent true classes to show; column -1 counts other guesses.
+    """
     known = outcome[outcome["predicted"]]
     frequent = known[task].value_counts().index[:count]
     rows = known[known[task].isin(frequent)]

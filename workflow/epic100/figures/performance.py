@@ -14,10 +14,14 @@ TICKS = {1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "
 
 
 def read_benchmarks(folder: str | os.PathLike) -> pd.DataFrame:
-    """All jobs below `results/benchmarks`: `rule job seconds memory_mib load_percent`.
+    """Read all jobs below `results/benchmarks`.
 
-    `{rule}.tsv` is a rule of one job, `{rule}/{job}.tsv` a job of a rule with wildcards; a job that
-    was repeated has several rows. NaN where Snakemake wrote no number (jobs of a moment).
+    `{rule}.tsv` belongs to a rule with one job, `{rule}/{job}.tsv` to one job of a rule with
+    wildcards. A job that was repeated has several rows.
+
+    Returns:
+        Columns `rule job seconds memory_mib load_percent`; NaN where Snakemake wrote no number, as
+        for very short jobs.
     """
     folder, tables = Path(folder), []
     for path in sorted(folder.rglob("*.tsv")):
@@ -30,9 +34,11 @@ def read_benchmarks(folder: str | os.PathLike) -> pd.DataFrame:
 
 
 def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Wall time, peak memory and busy cores of each job, a row a rule, the costliest on top.
+    """Draw wall time, peak memory and busy cores of each job, one row per rule, costliest on top.
 
-    `jobs`: see `read_benchmarks`.
+    Args:
+        jobs: See `read_benchmarks`.
+        path: The picture to write.
     """
     totals = jobs.groupby("rule")["seconds"].agg(["sum", "size"])
     totals = totals.sort_values("sum", ascending=False)

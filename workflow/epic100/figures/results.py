@@ -1,4 +1,4 @@
-"""How good the model is: the official figures, class by class, and what it takes for what."""
+"""How good the model is: the official metrics, accuracy per class, and which verbs it confuses."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -20,8 +20,8 @@ from epic100.figures.style import (
 )
 from epic100.segments.class_names import TASKS, ClassNames
 
-TOP = 24  # classes with a bar of their own
-SQUARE = 14  # verbs of the confusion table
+TOP = 24  # most classes with a bar of their own
+SQUARE = 14  # most verbs in the confusion table
 
 
 def plot_official(
@@ -30,9 +30,13 @@ def plot_official(
     unseen: Collection[str],
     path: str | os.PathLike,
 ) -> None:
-    """The figures of `results/metrics.json` and accuracy on seen participants, as labelled bars.
+    """Draw the metrics of `results/metrics.json` and accuracy on seen participants as bars.
 
-    `outcome`: see `outcomes`; `unseen`: participants without a video in train.
+    Args:
+        figures: The content of metrics.json.
+        outcome: See `outcomes`.
+        unseen: Participants without a video in train.
+        path: The picture to write.
     """
     seen = outcome[~outcome["participant"].isin(unseen)]
     strange = len(outcome) - len(seen)
@@ -65,9 +69,11 @@ def plot_official(
 
 
 def plot_per_class(table: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Top-1 (bar) and top-5 (line) of the verbs and nouns that val has most of.
+    """Draw top-1 (bar) and top-5 (line) of the most frequent verbs and nouns of val.
 
-    `table`: see `by_class`.
+    Args:
+        table: See `by_class`.
+        path: The picture to write.
     """
     frequent = {task: table[(table["task"] == task) & (table["val_segments"] > 0)]
                 for task in TASKS}  # fmt: skip
@@ -98,7 +104,7 @@ def plot_per_class(table: pd.DataFrame, path: str | os.PathLike) -> None:
 
 
 def plot_confusion(outcome: pd.DataFrame, names: ClassNames, path: str | os.PathLike) -> None:
-    """What the model takes the frequent verbs for: true by guessed, in percent of the true."""
+    """Draw the confusion of the frequent verbs: true by guessed, in percent of the true class."""
     counts = confusion(outcome, "verb", SQUARE)
     title, hint = "No readable segment", ""
     if len(counts):

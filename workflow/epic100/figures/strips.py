@@ -1,4 +1,4 @@
-"""Segments as strips of frames: where the model was most surely right, and most surely wrong."""
+"""Strips of frames of the segments where the model was most surely right or wrong."""
 
 import os
 from collections.abc import Mapping
@@ -19,7 +19,12 @@ HEIGHT = 120  # pixels of a frame
 
 
 def surest(outcome: pd.DataFrame, right: bool) -> pd.DataFrame:
-    """The predicted segments with the surest guesses, right or wrong ones, one a true action."""
+    """Select the predicted segments with the highest confidence, at most one per true action.
+
+    Args:
+        outcome: See `outcomes`.
+        right: Whether to select correct or wrong guesses.
+    """
     rows = outcome[outcome["predicted"] & (outcome["action_at_1"] == right)]
     rows = rows.sort_values("confidence", ascending=False, kind="stable")
     return rows.drop_duplicates(["verb", "noun"])[:STRIPS]
@@ -35,11 +40,18 @@ def plot_strips(
     *,
     title: str,
 ) -> None:
-    """Six frames of each segment in `rows` (see `outcomes`), evenly spaced, with truth and guess.
+    """Draw six evenly spaced frames of each segment, with the true and the guessed action.
 
-    Frames are those of the clean list `segments_path`, read as training reads them: below
-    `video_root`, through the indexes in `index_dir`. A video that is gone or does not decode is
-    said in its place.
+    A video that is missing or does not decode is replaced by the error text.
+
+    Args:
+        rows: Rows of `outcomes`, one per segment.
+        segments_path: Clean list of the segments, in frames of the file.
+        video_root: Folder of the videos.
+        index_dir: Folder of the frame indexes; frames are read as in training.
+        names: Class names.
+        path: The picture to write.
+        title: Its title.
     """
     segments = read_segments(segments_path).set_index("narration_id")
     hint = "Six frames of each, in order of time. Percent: the score of that verb and noun."
@@ -73,8 +85,11 @@ def _words(row: Mapping, names: ClassNames) -> str:
 
 
 def _strip(segment: Mapping, root: Path, index_dir: str | os.PathLike) -> np.ndarray:
-    """Frames side by side: uint8 RGB [HEIGHT, width, 3]. Raises EpicError where one is not to be
-    had."""
+    """Return frames side by side, uint8 RGB [HEIGHT, width, 3].
+
+    Raises:
+        EpicError: A frame cannot be read.
+    """
     video = root / segment["path"]
     if not video.is_file():
         raise EpicError(f"{video} is not there any more")

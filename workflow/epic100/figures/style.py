@@ -1,7 +1,8 @@
-"""One look for all pictures, made for where they are shown: Snakemake's report.
+"""One look for all pictures, made for Snakemake's report, where they are shown.
 
-The report shows a picture at its own size (96 pixels an inch), shrinks what is too wide and centres
-what is too tall, so sizes here fit a window on a screen of 1366 x 768, beside the report's menu.
+The report shows a picture at its own size (96 pixels per inch), shrinks what is too wide and
+centres what is too tall. So sizes here fit a window on a 1366 x 768 screen, beside the report's
+menu.
 """
 
 import io
@@ -21,10 +22,10 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from epic100.base.atomic import atomic_path
 
 WIDTH, MAX_HEIGHT = 10.0, 6.2  # inches
-DPI = 110  # of photographs; drawings are SVG
-HEAD, KEY = 0.6, 0.28  # inches of the two lines on top, and of a legend below them
+DPI = 110  # for photographs; drawings are SVG
+HEAD, KEY = 0.6, 0.28  # inches: height of title and hint, and of a legend below them
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart by colour-blind people too.
+# Okabe and Ito, "Color Universal Design" (2008): colour-blind people can distinguish them too.
 ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
 VERMILION, PURPLE, BLACK, GREY = "#D55E00", "#CC79A7", "#000000", "#999999"
 PALE, FAINT = "#D9D9D9", "#EFEFEF"
@@ -45,8 +46,8 @@ STYLE: dict[Any, object] = {
     "font.size": 9,
     "grid.color": FAINT,
     "legend.frameon": False,
-    "svg.fonttype": "path",  # looks the same whatever fonts the reader has
-    "svg.hashsalt": "epic100",  # the same bytes from the same data
+    "svg.fonttype": "path",  # looks the same with any fonts
+    "svg.hashsalt": "epic100",  # the same data give the same bytes
     "text.parse_math": False,  # a class may be called $\frac$
     "ytick.left": False,
 }
@@ -56,9 +57,13 @@ STYLE: dict[Any, object] = {
 def drawing(
     path: str | os.PathLike, title: str, hint: str = "", height: float = 4.8
 ) -> Iterator[Figure]:
-    """Yield an empty figure of `height` inches and save it, whole or not at all, at the end.
+    """Yield an empty figure and save it at the end, whole or not at all.
 
-    `title` says what the picture shows, `hint` how to read it. The suffix of `path` is the format.
+    Args:
+        path: The picture to write; its suffix is the format.
+        title: What the picture shows.
+        hint: How to read it.
+        height: Inches.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, min(height, MAX_HEIGHT)))
@@ -67,7 +72,7 @@ def drawing(
         figure.text(0.01, 1 - 0.33 / figure.get_figheight(), hint, va="top", color="#444444")
         yield figure
         plain = Path(path).suffix == ".svg"
-        # To memory first: Pillow takes a write that the disk cuts short for a whole one.
+        # To memory first: Pillow does not notice a write that the disk cuts short.
         picture = io.BytesIO()
         metadata = {"Date": None} if plain else None
         figure.savefig(picture, format=Path(path).suffix[1:], dpi=DPI, metadata=metadata)
@@ -76,8 +81,8 @@ def drawing(
 
 
 def legend_on_top(figure: Figure, handles: Sequence | None = None) -> None:
-    """One legend for the whole figure, in a line of its own below title and hint."""
-    # Not loc="outside": that one is laid out from the figure's edge, over the title.
+    """Add one legend for the whole figure, on a line of its own below title and hint."""
+    # Not loc="outside": that starts at the figure's edge and covers the title.
     _leave_on_top(figure, HEAD + KEY)
     place = (0.0, 1 - (HEAD - 0.1) / figure.get_figheight())
     handles = handles or figure.axes[0].get_legend_handles_labels()[0]
@@ -85,14 +90,20 @@ def legend_on_top(figure: Figure, handles: Sequence | None = None) -> None:
 
 
 def name_rows(axes: Axes, names: list[str], size: float = 9, least: int = 4) -> None:
-    """Name rows 0, 1, ... of a chart of horizontal bars, the first on top; few rows stay slim."""
+    """Label rows 0, 1, ... of a horizontal bar chart, the first on top; a few rows stay slim."""
     axes.set_yticks(np.arange(len(names)), names, fontsize=size)
     axes.set_ylim(max(len(names), least) - 0.4, -0.6)
 
 
 def stack_splits(axes: Axes, table: pd.DataFrame, height: float, decimals: int = 0) -> None:
-    """A horizontal bar for each row of `table`, its columns, named by split, end to end; the legend
-    has their sums."""
+    """Draw a stacked horizontal bar per row of `table`; the legend shows the sum of each split.
+
+    Args:
+        axes: Where to draw.
+        table: One row per bar, one column per split.
+        height: Height of a bar; rows are 1 apart.
+        decimals: Decimals of the sums.
+    """
     offset = np.zeros(len(table))
     for split in (s for s in SPLIT_COLOURS if s in table):
         widths = table[split].to_numpy()
@@ -102,7 +113,7 @@ def stack_splits(axes: Axes, table: pd.DataFrame, height: float, decimals: int =
 
 
 def log_seconds(axes: Axes) -> None:
-    """A logarithmic x axis with plain numbers at 1, 2, 5, 10, ..."""
+    """Use a logarithmic x axis with plain numbers at 1, 2, 5, 10, ..."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -110,12 +121,12 @@ def log_seconds(axes: Axes) -> None:
 
 
 def say_nothing_to_show(figure: Figure, why: str) -> None:
-    """Say why a picture is empty, in place of axes without data."""
+    """Write why a picture is empty, in place of axes without data."""
     figure.text(0.5, 0.45, why, ha="center", va="center", fontsize=12, color=GREY)
 
 
 def time_unit(seconds: float) -> tuple[str, int]:
-    """Name of the unit in which so many seconds are a handy number, and its seconds."""
+    """Return the name and length in seconds of a unit that suits this time."""
     for unit, size in (("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return unit, size
@@ -123,13 +134,13 @@ def time_unit(seconds: float) -> tuple[str, int]:
 
 
 def in_words(seconds: float) -> str:
-    """A time in hours, minutes or seconds."""
+    """Format a time in hours, minutes or seconds."""
     unit, size = time_unit(seconds)
     return f"{seconds / size:.{int(size > 1)}f} {unit}"
 
 
 def short(text: str, length: int = 18) -> str:
-    """`text`, cut to `length` characters."""
+    """Cut `text` to `length` characters."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 

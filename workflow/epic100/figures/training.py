@@ -1,4 +1,4 @@
-"""How the training went: loss, accuracy, learning rate, and where its time went."""
+"""The course of the training: loss, accuracy, learning rate, and where the time went."""
 
 import os
 from typing import Any
@@ -20,9 +20,11 @@ from epic100.figures.style import (
 
 
 def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Four panels over epochs: loss, accuracy on val, learning rate, time by what it was spent on.
+    """Draw loss, accuracy on val, learning rate and time by activity, one panel each, over epochs.
 
-    `history`: as `read_epochs` gives it.
+    Args:
+        history: From `read_epochs`.
+        path: The picture to write.
     """
     seconds = history["seconds"].sum()
     title, hint = "No epoch was logged", ""

@@ -1,1 +1,1 @@
-"""What people read at the end: the summary and the report."""
+"""What people read at the end of a run: the summary, the model card and the report."""

@@ -1,4 +1,4 @@
-"""results/model_card.md and metafile.yml: what a model is, what it learned from, how good it is."""
+"""results/model_card.md and metafile.yml: what a model is, its training data, and its accuracy."""
 
 import hashlib
 import importlib.metadata
@@ -46,10 +46,10 @@ def write_model_card(
     Args:
         model: The model file.
         metrics: Its metrics.json on the val split.
-        dropped: The table of segments that were dropped, and why.
-        files: What it was made from, by what it is; each file's SHA-256 is in the card.
+        dropped: The table of dropped segments and reasons.
+        files: Files that the model was made from, by description; the card lists their SHA-256.
         out: The card, in Markdown.
-        metafile: The same in the form of MMAction2's metafiles.
+        metafile: The same facts in the format of MMAction2's metafiles.
     """
     trained = load_model(model)
     config = parse_config(trained.config, str(model), "train it again with this workflow")
@@ -79,7 +79,15 @@ def write_model_card(
 
 
 def wilson(percent: float, number: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `number` segments, in percent (Wilson 1927)."""
+    """Compute the 95 % interval of an accuracy (Wilson 1927).
+
+    Args:
+        percent: The accuracy over all segments.
+        number: How many segments there are, 1 or more.
+
+    Returns:
+        Lower and upper bound in percent.
+    """
     share, z2 = percent / 100, Z_95**2
     middle = (share + z2 / (2 * number)) / (1 + z2 / number)
     half = Z_95 * math.sqrt(share * (1 - share) / number + z2 / (4 * number**2)) / (1 + z2 / number)
@@ -160,7 +168,7 @@ def _versions() -> dict[str, str]:
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # the library of a clone, not installed
+        except importlib.metadata.PackageNotFoundError:  # used from a clone, not installed
             found[name] = "not installed as a package"
     return found
 
@@ -168,7 +176,7 @@ def _versions() -> dict[str, str]:
 def _metafile(
     trained: TrainedModel, config: Config, figures: Mapping[str, Any], path: PathLike
 ) -> dict[str, Any]:
-    """One model in the form of MMAction2's metafile.yml."""
+    """Describe one model in the format of MMAction2's metafile.yml."""
     about = trained.trained_on
     metrics = {
         f"Top 1 {task} accuracy": figures.get(f"overall_{task}_accuracy_at_1") for task in TASKS

@@ -1,8 +1,8 @@
-"""Snakemake's report made fit to be handed on: no text of it runs, no path tells whose disk it was.
+"""Make Snakemake's report safe to share: no text in it runs as code, no path shows a user's disk.
 
-Snakemake 9 writes its data as JSON into script elements without escaping `<`, so that a `</script>`
-in a parameter or a caption would end the element, and what follows would run in the reader's
-browser. Its tables are `data:` addresses, whose text can name files as well.
+Snakemake 9 writes its data as JSON into script elements without escaping `<`. A `</script>` in a
+parameter or a caption would end the element, and the text after it would run in the reader's
+browser. Its tables are `data:` URLs, and their text can contain file paths as well.
 """
 
 import base64
@@ -20,10 +20,16 @@ _PATH = re.compile(r"(?<![\w.~/:<>\\}-])~?(?:/[\w.@+=-]+){2,}/?")
 
 
 def tidy(page: str, folders: Sequence[Path], user: str) -> str:
-    """The page of a report with its data escaped, its paths made relative, and without `user`.
+    """Escape a report's data, make its paths relative, and remove the user's name.
 
-    A path below one of `folders` is shown from there on, another one as `.../` and its last part.
-    Raises EpicError for a page that does not hold its data in Snakemake's way.
+    Args:
+        page: The report's HTML.
+        folders: A path below one of them becomes relative to it. Any other path becomes `.../` and
+            its last part.
+        user: The user's name.
+
+    Raises:
+        EpicError: The page does not hold its data in the way of Snakemake 9.
     """
     names = [f"{folder}/" for folder in folders]
     own = re.compile(rf"(?<=[/~]){re.escape(user)}(?=/|$)")

@@ -1,4 +1,4 @@
-"""The run's report: Snakemake's own, made from within the run."""
+"""Write Snakemake's report of a run from within the run."""
 
 import getpass
 import logging
@@ -27,11 +27,20 @@ def write_report(
     config: dict,
     stylesheet: str,
 ) -> None:
-    """Write Snakemake's report on `targets`, which are finished, as one HTML file.
+    """Write Snakemake's report on finished targets as one HTML file, cleaned by `tidy`.
 
-    A second Snakemake reads the metadata of the first (`--nolock`, since that one holds the lock)
-    under the very same config, whatever command line it came from; its page is then `tidy`. Raises
-    EpicError with Snakemake's own words where it fails.
+    A second Snakemake reads the metadata of the first, under exactly the same config. It uses
+    `--nolock`, since the first one holds the lock.
+
+    Args:
+        targets: The results to show.
+        out: The HTML file.
+        snakefile: The Snakefile of the run.
+        config: The complete config of the run.
+        stylesheet: CSS for the report.
+
+    Raises:
+        EpicError: Snakemake fails; the message contains its output.
     """
     with (
         tempfile.NamedTemporaryFile("w", suffix=".yaml") as configfile,

@@ -1,4 +1,4 @@
-"""results/summary.txt: what was kept and how good it is, on one screen."""
+"""results/summary.txt: what was kept and how accurate the model is, on one screen."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from epic100.segments.kept import salvage_lines
 from epic100.submission.prior import MOST, prior_words
 
 VAL_SEGMENTS = 9668
-# Top-1 on EPIC-100 val; sources: docs/recipe.md. LaViLa's action is of its head over pairs.
+# Top-1 on EPIC-100 val; sources: docs/recipe.md. LaViLa's action accuracy uses a head over pairs.
 PUBLISHED = (
     ("TSM, RGB", "-", "-", "35.75"),
     ("SlowFast", "65.6", "50.0", "38.5"),
@@ -27,9 +27,13 @@ def write_summary(
     dropped: str | os.PathLike,
     out: str | os.PathLike,
 ) -> None:
-    """Write the summary from `results/clean/salvage.tsv`, `metrics.json` and `clean/dropped.tsv`.
+    """Write the summary. If few val segments are predicted, its first line is a warning.
 
-    Where few of the val segments are predicted, its first line says so.
+    Args:
+        salvage: results/clean/salvage.tsv.
+        metrics: The model's metrics.json.
+        dropped: results/clean/dropped.tsv.
+        out: The text file to write.
     """
     table = pd.read_csv(salvage, sep="\t")
     figures = json.loads(Path(metrics).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The submission: what the files hold, how they are written, read, checked and exported."""
+"""Submission files: their layout, and how to write, read, check and export them."""
 
 from epic100.submission.files import (
     build,

@@ -13,10 +13,16 @@ from epic100.submission.prior import MOST, prior_problems
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`check FILE`: one line a problem on stdout, 1 if there is any, else 0.
+    """Run `check FILE`: print one line per problem to stdout.
 
-    What FILE must hold comes from a split's CSV, named by `--split` through the workflow's config,
-    or by `--annotations`.
+    The ids that FILE must contain come from a split's CSV, which is named by `--annotations`, or
+    by `--split` and the workflow's config.
+
+    Args:
+        arguments: Command line arguments; None takes those of this process.
+
+    Returns:
+        Exit code: 1 if there is a problem, else 0.
     """
     parser = argparse.ArgumentParser(prog="python -m epic100.submission", description=__doc__)
     fill_parser(parser)
@@ -25,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
-    """Add the command `check`, which sets `run`."""
+    """Add the command `check`, which sets the option `run`."""
     commands = parser.add_subparsers(dest="part", required=True)
     command = commands.add_parser("check", help="say what is wrong with a submission")
     command.add_argument("file", type=Path, metavar="FILE", help=".pt or .zip")
@@ -83,8 +89,8 @@ def _check_file(options: argparse.Namespace) -> list[str]:
 def _problems(
     entries: list[dict], options: argparse.Namespace, wanted: tuple[list[str], int, int]
 ) -> list[str]:
-    """Problems of the scores, and of how many segments have none of their own."""
-    # Reasons are those of the run in --directory, where the split is named.
+    """List problems of the scores, and how many segments have no prediction of their own."""
+    # The reasons come from the run in --directory, and are known only for a named split.
     dropped = options.directory / "results/clean/dropped.tsv"
     prior = prior_problems(entries, dropped, options.split or "", options.allow_prior)
     lines = [*check(entries, *wanted), *prior]
@@ -92,7 +98,7 @@ def _problems(
 
 
 def _wanted(options: argparse.Namespace) -> tuple[list[str], int, int]:
-    """The ids that must be there, and the numbers of verbs and nouns."""
+    """Return the expected ids, the number of verbs and the number of nouns."""
     csv, classes = options.annotations, {"verbs": 97, "nouns": 300}
     if options.split:
         config = layered_config(options.configfile, options.directory)

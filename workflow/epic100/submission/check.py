@@ -1,6 +1,6 @@
-"""What is wrong with a submission: each problem in one line, before the server says so.
+"""Check a submission before upload: one line per problem that the server would report.
 
-Lines that start with HINT are no errors to the server, but seldom meant.
+Lines that start with HINT are not errors for the server, but are rarely intended.
 """
 
 import json
@@ -24,13 +24,13 @@ VERSION = "0.2"
 CHALLENGE = "action_recognition"
 OUTPUTS = ("verb_output", "noun_output")
 HINT = "hint: "
-LARGEST = 2**28  # bytes of test.json; that of EPIC-100 test has some 100 MiB
-# Objects and lists, and longest number: each object takes hundred times its bytes in memory.
+LARGEST = 2**28  # bytes of test.json; that of EPIC-100 test has about 100 MiB
+# Limits on objects and lists, values, and digits: an object needs 100 times its bytes in memory.
 MOST_OPENED, MOST_VALUES, LONGEST_NUMBER = 200_000, 10_000_000, 64
-MOST_SHOWN = 20  # problems of one kind
+MOST_SHOWN = 20  # duplicate keys that are listed
 
 _SLS = ("sls_pt", "sls_tl", "sls_td")
-_SMALLEST = math.log(1.4e-45)  # below it a float32 is 0
+_SMALLEST = math.log(1.4e-45)  # a smaller float32 becomes 0
 
 
 def check(
@@ -39,10 +39,13 @@ def check(
     num_verbs: int,
     num_nouns: int,
 ) -> list[str]:
-    """Problems of entries as `submission.build` or `read_pt` make them; empty if there are none.
+    """List problems of entries from `submission.build` or `read_pt`.
 
-    Looks for missing, unexpected and duplicate ids, wrong shapes and dtypes, NaN and infinity; as
-    hints, for ties at the top of a row and for rows that vanish in the official softmax.
+    Reports missing, unexpected and duplicate ids, wrong shapes and dtypes, NaN and infinity. Hints
+    report ties for the highest score and rows that become 0 in the official softmax.
+
+    Returns:
+        One line per problem, hints last; empty if there are none.
     """
     problems = _id_problems([entry["narration_id"] for entry in entries], expected_ids)
     log_shares = []
@@ -91,9 +94,9 @@ def check(
 def check_zip(
     path: str | os.PathLike, expected_ids: Iterable[str], num_verbs: int, num_nouns: int
 ) -> list[str]:
-    """Problems of a zip for the server, its scores those of `check`; empty if there are none.
+    """List problems of a zip for the server, those of `check` included; empty if there are none.
 
-    EPIC-100 test (13,092 segments) takes some seconds and some hundred MB.
+    EPIC-100 test (13,092 segments) takes a few seconds and a few hundred MB.
     """
     entries, problems = read_zip(path, num_verbs, num_nouns)
     if entries is None:
@@ -104,10 +107,10 @@ def check_zip(
 def read_zip(
     path: str | os.PathLike, num_verbs: int, num_nouns: int
 ) -> tuple[list[dict] | None, list[str]]:
-    """Entries of a zip as `submission.build` makes them, and what is wrong beside their scores.
+    """Read a zip into entries like those of `submission.build`, and check all but their scores.
 
     Returns:
-        The entries, None where the file has none to look at; the problems, one line each.
+        The entries, or None if the file has no results to check; the problems, one line each.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -120,7 +123,7 @@ def read_zip(
                 return None, [
                     f"{path}: {MEMBER} is packed by method {how}, expected stored or deflated"
                 ]
-            with archive.open(MEMBER) as member:  # what it claims of its size is not believed
+            with archive.open(MEMBER) as member:  # the size in its header may be wrong
                 claimed = archive.getinfo(MEMBER).file_size
                 data = member.read(LARGEST + 1) if claimed <= LARGEST else b""
             if max(claimed, len(data)) > LARGEST:
@@ -166,13 +169,13 @@ def read_zip(
 
 
 def _beyond(data: bytes) -> str:
-    """What in the text of a test.json would take more memory or time than any honest one, or ""."""
+    """Say what in test.json needs more memory or time than a valid file can, or return ""."""
     opened = data.count(b"{") + data.count(b"[")
     if opened > MOST_OPENED:
         return f"has {opened} objects and lists, expected at most {MOST_OPENED}"
     if (values := data.count(b",")) > MOST_VALUES:
         return f"has {values} values, expected at most {MOST_VALUES}"
-    if not data.isascii() and len(data) > 2**24:  # one letter makes the text four times as large
+    if not data.isascii() and len(data) > 2**24:  # one such letter makes the text 4 times as large
         return "is no plain ASCII, as json.dumps writes it"
     if re.search(rb"[0-9]{%d}" % LONGEST_NUMBER, data):
         return f"has a number of more than {LONGEST_NUMBER} digits"
@@ -180,12 +183,12 @@ def _beyond(data: bytes) -> str:
 
 
 def _short(text: str) -> str:
-    """What a file holds, for a line on a terminal."""
+    """Shorten text from a file so that it fits one line of a terminal."""
     return printable(text if len(text) <= 80 else f"{text[:77]}...")
 
 
 def sls_problems(levels: Mapping[str, Any]) -> list[str]:
-    """Problems of the supervision levels `sls_pt`, `sls_tl`, `sls_td`: integers from 0 to 5."""
+    """List problems of the supervision levels `sls_pt`, `sls_tl`, `sls_td` (integers, 0 to 5)."""
     problems = [f'"{key}" is missing, expected 0 to 5' for key in _SLS if key not in levels]
     for key, level in levels.items():
         if key not in _SLS:
@@ -196,7 +199,7 @@ def sls_problems(levels: Mapping[str, Any]) -> list[str]:
 
 
 class _Reader:
-    """Turns each object of class scores into an array as soon as it is read, to save memory."""
+    """Turns each object of class scores into an array while the JSON is parsed, to save memory."""
 
     def __init__(self, num_verbs: int, num_nouns: int):
         self.layouts = {
@@ -223,7 +226,7 @@ class _Reader:
 
 
 def _float32(values: list[float]) -> np.ndarray:
-    with np.errstate(over="ignore"):  # becomes inf, which `check` reports
+    with np.errstate(over="ignore"):  # an overflow becomes inf, which `check` reports
         return np.array(values, dtype=np.float64).astype(np.float32)
 
 
@@ -251,7 +254,7 @@ def _zip_entries(results: Mapping[str, Any]) -> tuple[list[dict], list[str]]:
 
 
 def _scores_of(scores: Mapping[str, Any]) -> tuple[np.ndarray, str]:
-    """Scores in order of their class, from any other order; what is wrong with their keys."""
+    """Return scores sorted by class, and what is wrong with their keys ("" if nothing)."""
     wanted = [str(i) for i in range(len(scores))]
     missing = [key for key in wanted if key not in scores]
     if missing:

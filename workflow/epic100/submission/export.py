@@ -1,4 +1,4 @@
-"""From predictions to a complete submission: every segment of the split once."""
+"""Turn predictions into a complete submission that has every segment of the split once."""
 
 import logging
 import os
@@ -31,12 +31,24 @@ def export(
     clean: str | os.PathLike | None = None,
     model: str | os.PathLike | Sequence[str] | None = None,
 ) -> None:
-    """Write `out`, `.pt` or `.zip`, for the whole split; it appears only if it passes the check.
+    """Write a submission of the whole split; the file appears only if it passes the check.
 
-    `segments_path`: results/segments/{split}.txt, which lists every segment. `clean`, `model`: what
-    the predictions must be made from (`read_predictions`). `sls`: the levels of supervision (pt,
-    tl, td) that the server asks for; what contradicts the model's training is said. Warns where
-    few segments are predicted, with the reasons of `dropped.tsv` beside `clean`.
+    Warns if few segments are predicted, with the reasons from `dropped.tsv` next to `clean`.
+
+    Args:
+        predictions_path: results/predictions/{split}.pt.
+        segments_path: results/segments/{split}.txt, which lists every segment of the split.
+        out: The file to write; its suffix, `.pt` or `.zip`, chooses the format.
+        split: `val` or `test`.
+        reduce: How pair scores are folded into verb and noun scores.
+        backoff: See `complete_scores`.
+        sls: Supervision levels (pt, tl, td) that the server asks for. A level that contradicts the
+            model's training is logged as a warning.
+        clean: The clean list that the predictions must match, if given.
+        model: The model, or models, that the predictions must come from, if given.
+
+    Raises:
+        EpicError: The predictions do not match, or the result does not pass the check.
     """
     out = Path(out)
     predictions = read_predictions(predictions_path, split, model=model, clean=clean)
@@ -51,7 +63,7 @@ def export(
         else:
             write_pt(entries, temporary)
             problems = check(read_pt(temporary), *wanted)
-        # Segments that share the prior are equal by design, which is all a hint can say of them.
+        # Hints are skipped: segments that share the prior are equal by design.
         faults = [line for line in problems if not line.startswith(HINT)]
         if faults:
             raise EpicError(f"{out}: not written: {'; '.join(faults)}")

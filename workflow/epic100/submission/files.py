@@ -1,4 +1,4 @@
-"""Submissions: the `.pt` file of the official tools and the `.zip` of the challenge's server.
+"""Submission files: the `.pt` of the official tools and the `.zip` of the challenge server.
 
 Formats: epic-kitchens/C1-Action-Recognition, README.md and utils/challenge.py.
 """
@@ -24,12 +24,19 @@ PathLike = str | os.PathLike
 
 
 def build(narration_ids: Sequence[str], verb: torch.Tensor, noun: torch.Tensor) -> list[dict]:
-    """Entries of a submission from ids [N] and scores [N, V] and [N, M], in the order given.
+    """Make the entries of a submission.
 
-    An entry is a dict of `narration_id` (str), `verb_output` (float32 [V]) and `noun_output`
-    (float32 [M]); its tensors hold nothing but their own row.
+    Args:
+        narration_ids: N ids.
+        verb: Scores [N, V], rows in the order of the ids.
+        noun: Scores [N, M], rows in the order of the ids.
 
-    EpicError: lengths that differ, an id twice, NaN or infinite scores.
+    Returns:
+        One dict per segment, in the same order: `narration_id` (str), `verb_output` (float32 [V])
+        and `noun_output` (float32 [M]). Each tensor owns its row and shares no larger storage.
+
+    Raises:
+        EpicError: Lengths differ, an id appears twice, or a score is NaN or infinite.
     """
     if not (verb.ndim == noun.ndim == 2 and len(verb) == len(noun) == len(narration_ids)):
         raise EpicError(
@@ -45,9 +52,10 @@ def build(narration_ids: Sequence[str], verb: torch.Tensor, noun: torch.Tensor) 
 
 
 def write_pt(entries: Sequence[Mapping[str, Any]], path: PathLike) -> None:
-    """Write entries as `build` makes them with torch.save, for `torch.load(weights_only=True)`.
+    """Write entries from `build` with torch.save, readable by `torch.load(weights_only=True)`.
 
-    EpicError: an id twice, NaN or infinite scores.
+    Raises:
+        EpicError: An id appears twice, or a score is NaN or infinite.
     """
     _refuse_unwritable(entries)
     entries = [
@@ -58,13 +66,20 @@ def write_pt(entries: Sequence[Mapping[str, Any]], path: PathLike) -> None:
 
 
 def write_zip(entries: Iterable[Mapping[str, Any]], path: PathLike, sls: Mapping[str, int]) -> None:
-    """Write the zip for the server: one member, `test.json`; the same bytes for the same entries.
+    """Write the zip for the server, with one member, `test.json`.
 
-    `sls` holds the supervision levels `pt` (pretraining), `tl` (training labels) and `td` (training
-    data), 0 to 5 each, see github.com/epic-kitchens/sls. The text of test.json is, byte for byte,
-    what the official create_submission.py makes of the same scores.
+    The same entries give the same bytes. The text of test.json is identical to what the official
+    create_submission.py writes for the same scores.
 
-    EpicError: an `sls` that is not three levels, an id twice, NaN or infinite scores.
+    Args:
+        entries: Entries from `build`.
+        path: The zip.
+        sls: Supervision levels `pt` (pretraining), `tl` (training labels) and `td` (training data),
+            0 to 5 each; see github.com/epic-kitchens/sls.
+
+    Raises:
+        EpicError: `sls` is not three valid levels, an id appears twice, or a score is NaN or
+            infinite.
     """
     entries = list(entries)
     problems = sls_problems({f"sls_{key}": level for key, level in sls.items()})
@@ -74,7 +89,7 @@ def write_zip(entries: Iterable[Mapping[str, Any]], path: PathLike, sls: Mapping
     head: dict[str, str | int] = {"version": VERSION, "challenge": CHALLENGE}
     head |= {f"sls_{key}": sls[key] for key in ("pt", "tl", "td")}
     # Level 3 takes half the time of the default for a file 8 % larger. A member that is opened by
-    # name has no date of today, so that the bytes stay the same.
+    # name gets a fixed date, so that the bytes stay the same.
     with (
         atomic_path(path) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive,
@@ -92,12 +107,14 @@ def write_zip(entries: Iterable[Mapping[str, Any]], path: PathLike, sls: Mapping
 
 
 def read_pt(path: PathLike) -> list[dict]:
-    """Entries of a `.pt` file in the official list or dict layout; runs no code of the file.
+    """Read a `.pt` file in the official list or dict layout, without running code from the file.
 
-    Shapes and dtypes are left as they are, for `check`.
+    Returns:
+        Entries like those of `build`. Shapes and dtypes are not changed, so that `check` sees them.
 
-    EpicError: no such file, a truncated or foreign file, one that needs code to load (NumPy
-    objects too), another layout.
+    Raises:
+        EpicError: The file is missing, truncated or of another kind or layout, or needs code to
+            load (NumPy objects do too).
     """
     path = Path(path)
     content = read_tensors(
@@ -111,9 +128,10 @@ def read_pt(path: PathLike) -> list[dict]:
 
 
 def read_pickle(path: PathLike) -> list[dict]:
-    """Entries of a `.pkl` or `.pt` file with NumPy arrays. Runs code of the file: trust it first.
+    """Read a `.pkl` or `.pt` file with NumPy arrays. This runs code from the file: trust it first.
 
-    EpicError: no such file, a file that does not load, another layout.
+    Raises:
+        EpicError: The file is missing, cannot be loaded, or has another layout.
     """
     path = existing_file(path)
     try:
@@ -129,14 +147,14 @@ def read_pickle(path: PathLike) -> list[dict]:
 
 
 def expected_ids(annotations: PathLike) -> list[str]:
-    """The `narration_id` column of an official CSV (train, validation or test)."""
+    """Read the `narration_id` column of an official CSV (train, validation or test)."""
     about = "an EPIC_100_*.csv"
     rows = read_table(annotations, ["narration_id"], about=about, delimiter=",")
     return [row["narration_id"] for _, row in rows]
 
 
 def _entries(content: Any, path: Path) -> list[dict]:
-    """The list layout from either official layout: a list of dicts, or a dict of arrays."""
+    """Convert either official layout, a list of dicts or a dict of arrays, to a list of dicts."""
     keys = ("narration_id", *OUTPUTS)
     try:
         if isinstance(content, dict):
@@ -148,7 +166,7 @@ def _entries(content: Any, path: Path) -> list[dict]:
             raise TypeError(f"it is a {type(content).__name__}")
         for row in rows:
             if isinstance(row["narration_id"], str):
-                row["narration_id"] = str(row["narration_id"])  # of numpy.str_ too
+                row["narration_id"] = str(row["narration_id"])  # it may be a numpy.str_
             for key in OUTPUTS:
                 row[key] = torch.as_tensor(row[key])
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
@@ -161,7 +179,7 @@ def _entries(content: Any, path: Path) -> list[dict]:
 
 def _row(scores: torch.Tensor) -> torch.Tensor:
     row = scores.detach().to("cpu", torch.float32).contiguous()
-    # A view would take the whole array along, into the file and out of it.
+    # torch.save stores the whole storage of a view.
     return row.clone() if row.untyped_storage().nbytes() != row.nbytes else row
 
 
@@ -187,7 +205,11 @@ def _template(num_verbs: int, num_nouns: int) -> str:
 
 
 def existing_file(path: PathLike) -> Path:
-    """`path` as a Path. Raises EpicError where there is no file."""
+    """Return `path` as a Path.
+
+    Raises:
+        EpicError: There is no such file.
+    """
     path = Path(path)
     if not path.is_file():
         raise EpicError(f"{path}: no such file")

@@ -1,7 +1,7 @@
-"""Segments without a prediction: all have the same scores, and a submission of those is worthless.
+"""Segments without a prediction: all get the same scores, so too many make a submission worthless.
 
-They get the training prior, which is the best guess without a picture and right for about one
-action in a hundred. A file does not mark them, but no other segments share all their scores.
+They get the training prior, the best guess without a picture, which is right for about one action
+in a hundred. A file does not mark these segments, but no other segments have all scores equal.
 """
 
 import os
@@ -13,16 +13,16 @@ from typing import Any
 from epic100.segments.drop_reasons import read_drop_kinds
 from epic100.submission.check import HINT, OUTPUTS
 
-MOST = 0.5  # the share of segments that may have the prior before it is called a problem
+MOST = 0.5  # a larger share of segments with the prior is a problem
 
 
 def prior_words(ids: Sequence[str], total: int, dropped: str | os.PathLike, split: str) -> str:
-    """How many segments have the prior, and why.
+    """Describe how many segments have the prior, and why.
 
     Args:
         ids: The segments without a prediction.
-        total: How many segments the split has.
-        dropped: results/clean/dropped.tsv; where it is absent, the reasons are left out.
+        total: Number of segments in the split.
+        dropped: results/clean/dropped.tsv; if the file is missing, no reasons are given.
         split: `val` or `test`.
     """
     kinds = read_drop_kinds(dropped, split) if Path(dropped).is_file() else {}
@@ -33,7 +33,11 @@ def prior_words(ids: Sequence[str], total: int, dropped: str | os.PathLike, spli
 
 
 def with_prior(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Ids of the largest group of entries with the same verb and noun scores, [] for none."""
+    """Find entries that share the training prior.
+
+    Returns:
+        The ids of the largest group with equal verb and noun scores; [] if all entries differ.
+    """
     groups = defaultdict(list)
     for entry in entries:
         row = b"".join(entry[key].detach().cpu().numpy().tobytes() for key in OUTPUTS)
@@ -45,7 +49,14 @@ def with_prior(entries: Iterable[Mapping[str, Any]]) -> list[str]:
 def prior_problems(
     entries: Sequence[Mapping[str, Any]], dropped: str | os.PathLike, split: str, most: float
 ) -> list[str]:
-    """A line where entries have the prior: a problem for a share above `most`, else a hint."""
+    """Report entries that have the prior in one line.
+
+    Args:
+        entries: Entries from `submission.build` or `read_pt`.
+        dropped: results/clean/dropped.tsv.
+        split: `val` or `test`.
+        most: Share of the entries, 0 to 1. Above it the line is a problem, otherwise a hint.
+    """
     ids = with_prior(entries)
     if not ids:
         return []

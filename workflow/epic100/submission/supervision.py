@@ -1,4 +1,4 @@
-"""Supervision levels (SLS) that a submission states, held against how its model was trained.
+"""Compare the supervision levels (SLS) of a submission with how its model was trained.
 
 Levels: Damen and Wray, Supervision Levels Scale, arXiv 2008.09890; github.com/epic-kitchens/sls.
 """
@@ -6,15 +6,16 @@ Levels: Damen and Wray, Supervision Levels Scale, arXiv 2008.09890; github.com/e
 from collections.abc import Mapping
 from typing import Any
 
-# Words in the name of a file of weights that say it learned from videos.
+# Words in a weights file's name which show that the weights were trained on videos.
 VIDEO_DATA = ("kinetics", "k400", "k600", "k700", "ssv2", "sthv2", "something")
 
 
 def contradictions(sls: Mapping[str, int], trained_on: Mapping[str, Any]) -> list[str]:
-    """A sentence for each level that cannot be true of the model.
+    """List the levels that cannot be true of the model, one sentence each.
 
-    `sls`: levels `pt` (pretraining), `tl` (training labels), `td` (training data); `trained_on` as
-    in `model_file.TrainedModel`, of which `split` and `load_from` are looked at.
+    Args:
+        sls: Levels `pt` (pretraining), `tl` (training labels) and `td` (training data).
+        trained_on: As in `model_file.TrainedModel`; only `split` and `load_from` are used.
     """
     weights, split = trained_on.get("load_from"), trained_on.get("split")
     found = []
