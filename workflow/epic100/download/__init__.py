@@ -1,1 +1,1 @@
-"""Videos and annotations over HTTP: fetched whole, verified, never fetched twice."""
+"""Download videos and annotations over HTTP: complete, verified, and only once."""

@@ -1,4 +1,4 @@
-"""The annotations at a pinned commit: where each official file comes from, and its checksum."""
+"""The annotations at a pinned commit: the URL and the checksum of each official file."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Pinned:
-    """An official file: its name, where its pinned version is, and what its bytes must give."""
+    """An official file: its name, the URL of its pinned version, and its checksum."""
 
     name: str
     url: str
@@ -34,9 +34,14 @@ class Pinned:
 
 
 def read_pins(path: str | os.PathLike) -> dict[str, Pinned]:
-    """Read the sheet of annotation files, by key of `NAMES`; other files in it are left out.
+    """Read the sheet of annotation files; files that are not in `NAMES` are skipped.
 
-    Raises EpicError naming file and line, and for an official file that the sheet lacks.
+    Returns:
+        One entry per key of `NAMES`.
+
+    Raises:
+        EpicError: A row is invalid (the message names file and line), or an official file has
+            no row.
     """
     about = "the sheet of annotation files (`annotations: sheet:`), tab-separated " + " ".join(
         COLUMNS
@@ -54,7 +59,16 @@ def read_pins(path: str | os.PathLike) -> dict[str, Pinned]:
 def download_annotations(
     files: Mapping[str, str], sheet: str | os.PathLike, *, settings: FetchSettings
 ) -> None:
-    """Fetch `files` (path by key of `NAMES`) from where the sheet says. Raises as `fetch`."""
+    """Download annotation files from the URLs of the sheet.
+
+    Args:
+        files: Where to save them: path by key of `NAMES`.
+        sheet: The sheet of annotation files.
+        settings: The `download:` section of the config.
+
+    Raises:
+        EpicError: As in `read_pins` and `fetch`.
+    """
     pins = read_pins(sheet)
     for key, path in files.items():
         fetch(pins[key].url, Path(path), pins[key].checksum, settings=settings)
@@ -64,9 +78,15 @@ def download_annotations(
 def verify_annotations(
     files: Mapping[str, str], sheet: str | os.PathLike, out: str | os.PathLike
 ) -> None:
-    """Write `results/annotations.ok`, a line a file, if all are byte by byte the pinned ones.
+    """Write `results/annotations.ok`, one line per file, if all files are the pinned ones.
 
-    Raises EpicError that names those which are not.
+    Args:
+        files: Path by key of `NAMES`.
+        sheet: The sheet of annotation files.
+        out: The file to write.
+
+    Raises:
+        EpicError: A checksum differs; the message names all such files.
     """
     pins = read_pins(sheet)
     found = {key: digest(path, pins[key].checksum.kind) for key, path in files.items()}
@@ -87,10 +107,12 @@ def verify_annotations(
 
 
 def log_origin(path: str | os.PathLike, split: str, sheet: str | os.PathLike) -> None:
-    """Report whether the CSV of a split is, byte by byte, the official one; warn where it is not.
+    """Log whether the CSV of a split is byte for byte the official one; warn if it is not.
 
-    A file that lost its last lines is a sound CSV otherwise. Raises as `read_pins`, and EpicError
-    where there is no such file.
+    A file whose last lines were cut off would otherwise look like a valid CSV.
+
+    Raises:
+        EpicError: As in `read_pins`, or the CSV is missing.
     """
     pinned = read_pins(sheet)[split]
     if not Path(path).is_file():

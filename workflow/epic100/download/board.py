@@ -1,4 +1,4 @@
-"""One bar for all videos that are to come, though each is fetched by a job of its own."""
+"""One progress bar for all videos that are still to come, although each has a job of its own."""
 
 import fcntl
 import os
@@ -15,23 +15,23 @@ LOOK_SECONDS = 5.0
 
 
 class Board:
-    """What lacks of an archive, told by whichever job holds the lock; the others stay silent.
+    """Progress of a whole archive. The job that holds the lock shows it; the others show nothing.
 
-    Sizes are not known before a server was asked, so the unit is minutes of video, and a file that
-    is under way counts by its bytes.
+    Sizes are unknown before the server is asked, so the unit is minutes of video. A file whose
+    download is under way counts by its share of bytes.
     """
 
     def __init__(self, videos: Sequence[Video], root: str | os.PathLike, lock: str | os.PathLike):
         self._videos, self._root = list(videos), Path(root)
         Path(lock).parent.mkdir(parents=True, exist_ok=True)
         handle = open_plain(lock, os.O_WRONLY | os.O_APPEND)
-        self._lock = open(handle, "a")  # noqa: SIM115 (held as long as the board)
+        self._lock = open(handle, "a")  # noqa: SIM115 (open until `close`)
         self._bar: Progress | None = None
         self._left = 0.0
         self._looked = float("-inf")
 
     def tick(self, note: str) -> None:
-        """Look at the archive, if it is time, and tell what lacks."""
+        """Look at the archive, at most every `LOOK_SECONDS`, and update the bar with `note`."""
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
@@ -43,7 +43,7 @@ class Board:
         self._left = minutes
 
     def lacking(self) -> tuple[int, float]:
-        """(files that are not there, minutes of video that have not come)."""
+        """Return (missing files, minutes of video that are still to come)."""
         files, minutes = 0, 0.0
         for video in self._videos:
             path = video.path(self._root)
@@ -54,7 +54,7 @@ class Board:
         return files, minutes
 
     def close(self) -> None:
-        """Let another job tell."""
+        """Finish the bar and release the lock, so that another job can show its own."""
         if self._bar is not None:
             files, minutes = self.lacking()
             self._bar.update(self._left - minutes, f"{files} files to come")
@@ -67,5 +67,5 @@ class Board:
         except BlockingIOError:
             return False
         except OSError:
-            return True  # a file system without locks: better two bars than none
+            return True  # the file system has no locks: two bars are better than none
         return True

@@ -14,14 +14,22 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Checksum:
-    """What a file's bytes must give; `kind` is a key of `DIGITS`, `value` lower-case hex."""
+    """A checksum: `kind` is a key of `DIGITS`, `value` is lower-case hex."""
 
     kind: str
     value: str
 
     @classmethod
     def parse(cls, text: str, where: str) -> "Checksum":
-        """Read `kind:hex`; `where` begins the EpicError for anything else."""
+        """Read `kind:hex`.
+
+        Args:
+            text: The text to read.
+            where: Start of the error message.
+
+        Raises:
+            EpicError: `text` has another form.
+        """
         kind, _, value = text.strip().lower().partition(":")
         if len(value) != DIGITS.get(kind) or not re.fullmatch("[0-9a-f]+", value):
             raise EpicError(
@@ -37,9 +45,13 @@ class Checksum:
 def digest(
     path: str | os.PathLike, kind: str, watch: Callable[[int], None] | None = None
 ) -> Checksum:
-    """The checksum of a file; `watch` gets the size in bytes of every piece that is read.
+    """Compute the checksum of a file.
 
-    `git` is the id that git gives the content: SHA-1 over `blob {size}`, a zero byte, the bytes.
+    Args:
+        path: The file.
+        kind: A key of `DIGITS`. `git` is git's blob id: SHA-1 over `blob {size}`, a zero byte and
+            the bytes.
+        watch: Called with the size in bytes of every piece that was read.
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size

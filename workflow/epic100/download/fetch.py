@@ -1,6 +1,6 @@
-"""One file over HTTP: resumed after any cut, verified before it gets its name.
+"""Download one file over HTTP: resumed after any interruption, verified before it gets its name.
 
-Snakemake's HTTP storage plugin (0.3) does none of this: it asks for the header of every URL when
+Snakemake's HTTP storage plugin (0.3) does none of this. It requests the header of every URL when
 the DAG is built, and copies a body without time limit, resumption or checksum.
 """
 
@@ -25,12 +25,12 @@ from epic100.download.session import CarefulSession
 log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
-PROGRESS = 1 << 20  # bytes that make an attempt count as one that got on
-LEAST_RATE = 1024  # bytes a second; below it a connection is as good as dead
-WHOLE_TRIES = 2  # whole downloads with another checksum before it is believed
-PATIENCE = 3600  # seconds that a server may ask to be left alone
+PROGRESS = 1 << 20  # bytes; an attempt that brings fewer made no progress
+LEAST_RATE = 1024  # bytes per second; a slower connection is dropped
+WHOLE_TRIES = 2  # complete downloads with a wrong checksum before giving up
+PATIENCE = 3600  # seconds; the longest Retry-After that is respected
 
-BUSY = {408, 425, 429}  # asked too early, too often or too slowly; all of 5xx is like it
+BUSY = {408, 425, 429}  # too slow, too early, too many requests; tried again, as all 5xx are
 TROUBLE = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
@@ -46,10 +46,13 @@ Watch = Callable[[int, int | None], None]
 class FetchSettings:
     """The `download:` section of the config.
 
-    `tries`: attempts in a row that get nowhere before a file is given up. `stall_seconds`: silence
-    after which a connection is dropped. `pause_seconds`: the first pause; each one that follows is
-    twice as long, up to `max_pause_seconds`, less a random part of it. `max_gib`: a body that is
-    longer, or is said to be, is given up.
+    Attributes:
+        tries: Attempts in a row without progress before a file is given up.
+        stall_seconds: Silence after which a connection is dropped.
+        pause_seconds: First pause between attempts. Each further pause is twice as long, minus a
+            random part of it.
+        max_pause_seconds: Longest pause.
+        max_gib: A file that is longer, or announced as longer, is refused.
     """
 
     tries: int = 8
@@ -59,13 +62,13 @@ class FetchSettings:
     max_gib: float = 64.0
 
     def pause(self, failures: int) -> float:
-        """Seconds to wait after the given number of failures in a row, 1 or more."""
+        """Return the seconds to wait after `failures` (1 or more) failures in a row."""
         longest = min(self.pause_seconds * 2 ** (failures - 1), self.max_pause_seconds)
         return longest * random.uniform(0.5, 1.0)
 
 
 class _Again(Exception):
-    """An attempt that failed where the next may not; `wait`: seconds that the server asks for."""
+    """An attempt failed, but the next may succeed; `wait`: seconds that the server asks for."""
 
     def __init__(self, reason: str, wait: float = 0.0):
         super().__init__(reason)
@@ -81,13 +84,20 @@ def fetch(
     watch: Watch = lambda size, length: None,
     seal: Callable[[Path], None] = lambda part: None,
 ) -> None:
-    """Bring `url` to `target`, going on from `target`.part where an earlier attempt left one.
+    """Download `url` to `target`, resuming from `target`.part if an earlier attempt left one.
 
-    `checksum`: what the whole file must give; with None its length is all that is looked at.
-    `watch` gets (bytes that have come, bytes of the whole or None) as they come; `seal` the
-    verified part, just before it gets its name. Raises EpicError where the server refuses the
-    file, serves another one, or gets nowhere for `settings.tries` attempts in a row; the part
-    then stays for the next run, unless its checksum was wrong.
+    Args:
+        url: The http(s) URL.
+        target: Where the file goes.
+        checksum: Checksum of the whole file; with None, only its length is checked.
+        settings: The `download:` section of the config.
+        watch: Called with (bytes so far, total bytes or None) as data arrive.
+        seal: Called with the verified part just before it is renamed to `target`.
+
+    Raises:
+        EpicError: The server refuses the file or sends another one, or `settings.tries` attempts
+            in a row make no progress. The part is kept for the next run, unless its checksum was
+            wrong.
     """
     if not is_url(url):
         raise EpicError(f"{target}: its url is {url!r}; expected {URL_WORDS}")
@@ -108,7 +118,7 @@ def fetch(
                 part.flush()
                 got_on = part.size >= furthest + PROGRESS
                 failures = 1 if got_on else failures + 1
-                # A server that promises more bytes than there are gets no further.
+                # The server announced too many bytes: the file may be complete already.
                 if part.size and part.size <= furthest and checksum and not _fault(part, checksum):
                     break
                 furthest = max(furthest, part.size)
@@ -136,12 +146,12 @@ def fetch(
 def _attempt(
     session: requests.Session, url: str, part: Part, settings: FetchSettings, watch: Watch
 ) -> None:
-    """One request for what lacks. Returns when the server has nothing more to send."""
+    """Request the missing bytes once. Returns when the server has nothing more to send."""
     headers = {}
     if part.size:
         headers["Range"] = f"bytes={part.size}-"
         if part.validator:
-            headers["If-Range"] = part.validator  # another file by now: then all of it
+            headers["If-Range"] = part.validator  # if the file has changed, the server sends all
     try:
         response = session.get(
             url, headers=headers, stream=True, timeout=(settings.stall_seconds,) * 2
@@ -149,7 +159,7 @@ def _attempt(
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
         raise EpicError(f"{part.target}: its url is {url!r}; {error}") from error
     with response:
-        if response.status_code == 416:  # nothing there behind what has come
+        if response.status_code == 416:  # the server has no bytes after ours
             if _range_of(response)[1] not in (None, part.size):
                 part.restart()
                 raise _Again("the server's file is shorter than what came before")
@@ -160,7 +170,7 @@ def _attempt(
             if start != part.size:
                 part.restart()
                 raise _Again(f"the server sent bytes from {start} on where others were asked for")
-        else:  # the whole file, asked for or not
+        else:  # the whole file, even if only a range was requested
             part.restart()
             length = _number(response.headers.get("Content-Length"))
         if length is not None and length > settings.max_gib * 2**30:
@@ -175,7 +185,7 @@ def _receive(
     response: requests.Response, part: Part, settings: FetchSettings, watch: Watch
 ) -> None:
     since, came = time.monotonic(), 0
-    # read1 hands over what is there: a server that drips must not fill a chunk in silence.
+    # read1 returns what has arrived, so that the rate of a slow server is measured in time.
     while chunk := response.raw.read1(CHUNK, decode_content=False):
         part.append(chunk)
         watch(part.size, part.length)
@@ -198,7 +208,7 @@ def _too_long(url: str, why: str, settings: FetchSettings) -> EpicError:
 
 
 def _refuse(response: requests.Response, url: str, part: Part) -> None:
-    """Raise for what is no file: _Again for a server in trouble, EpicError for a plain no."""
+    """Raise if the response is no file: _Again for a busy server, EpicError for a final refusal."""
     status = response.status_code
     if status in (200, 206):
         return
@@ -212,7 +222,7 @@ def _refuse(response: requests.Response, url: str, part: Part) -> None:
 
 
 def _fault(part: Part, checksum: Checksum | None) -> str:
-    """What is wrong with the bytes that came, or ""."""
+    """Say what is wrong with the downloaded bytes, or return ""."""
     part.flush()
     if checksum is None:
         return ""
@@ -221,7 +231,7 @@ def _fault(part: Part, checksum: Checksum | None) -> str:
 
 
 def _range_of(response: requests.Response) -> tuple[int | None, int | None]:
-    """(first byte, bytes of the whole) of a Content-Range, None where it does not say."""
+    """Parse Content-Range into (first byte, total bytes); None for a missing number."""
     text = response.headers.get("Content-Range", "")
     found = re.fullmatch(r"bytes\s+(?:(\d+)-\d+|\*)/(\d+|\*)", text.strip())
     return (_number(found[1]), _number(found[2])) if found else (None, None)
@@ -233,7 +243,7 @@ def _number(text: str | None) -> int | None:
 
 def _validator(response: requests.Response) -> str | None:
     tag = response.headers.get("ETag", "")
-    # RFC 9110, 13.1.5: a weak tag does not vouch for bytes.
+    # RFC 9110, 13.1.5: a weak tag does not guarantee identical bytes.
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 
 
@@ -246,7 +256,7 @@ def _asked_to_wait(response: requests.Response) -> float:
 
 
 def _words(error: Exception) -> str:
-    """An error in a few words: the libraries nest theirs, and only the innermost tells anything."""
+    """Describe an error briefly: libraries nest errors, and only the innermost is informative."""
     if isinstance(error, _Again):
         return str(error)
     inner: BaseException = error

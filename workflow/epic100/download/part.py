@@ -1,4 +1,4 @@
-"""The half of a file that has come so far: `{name}.part` beside the file, until it is whole."""
+"""An incomplete download: `{name}.part` beside the file, until all bytes have arrived."""
 
 import errno
 import fcntl
@@ -13,18 +13,18 @@ from typing import BinaryIO
 from epic100.base.atomic import atomic_path, open_plain
 from epic100.base.errors import EpicError
 
-NOTES: dict[str, type] = {"length": int, "validator": str}  # either may be None, and lack then
+NOTES: dict[str, type] = {"length": int, "validator": str}  # a value that is None is left out
 LARGEST_NOTES = 10_000  # bytes
-_BUFFER = 1 << 17  # what a killed process loses at most
+_BUFFER = 1 << 17  # bytes; the most that a killed process loses
 
 
 def part_path(target: Path) -> Path:
-    """Where the bytes of `target` wait until they are whole and verified."""
+    """Return where the bytes of `target` are kept until they are complete and verified."""
     return target.with_name(f"{target.name}.part")
 
 
 def part_state(target: Path) -> tuple[int, int | None]:
-    """(bytes that have come, bytes that the server promised or None), as other processes see it."""
+    """Return (bytes so far, total bytes announced by the server or None), for any process."""
     part = part_path(target)
     try:
         return part.stat().st_size, _notes(part).get("length")
@@ -33,8 +33,14 @@ def part_state(target: Path) -> tuple[int, int | None]:
 
 
 class Part:
-    """An open `.part` file: `size` bytes have come; `length` and `validator` (ETag or date) are
-    what the server said of the whole."""
+    """An open `.part` file.
+
+    Attributes:
+        target: The file that it becomes.
+        path: The `.part` file.
+        length: Size of the whole in bytes, as announced by the server, or None.
+        validator: ETag or date of the whole, or None.
+    """
 
     def __init__(self, target: Path, file: BinaryIO):
         self.target, self.path, self._file = target, part_path(target), file
@@ -44,11 +50,15 @@ class Part:
 
     @property
     def size(self) -> int:
-        """Bytes that have come."""
+        """Bytes so far."""
         return self._file.tell()
 
     def promise(self, length: int | None, validator: str | None) -> None:
-        """Note what the server says of the whole. Raises EpicError where the disk is too small."""
+        """Store what the server announces about the whole file.
+
+        Raises:
+            EpicError: The disk has too little free space.
+        """
         self.length, self.validator = length, validator
         free = shutil.disk_usage(self.path.parent).free
         if length is not None and length - self.size > free:
@@ -61,14 +71,22 @@ class Part:
             temporary.write_text(json.dumps({"length": length, "validator": validator}))
 
     def append(self, data: bytes) -> None:
-        """Write what came. Raises EpicError where the disk does not take it."""
+        """Write received bytes.
+
+        Raises:
+            EpicError: The disk does not accept them.
+        """
         try:
             self._file.write(data)
         except OSError as error:
             raise self._unwritable(error) from error
 
     def flush(self) -> None:
-        """Put on disk what came."""
+        """Force received bytes to disk.
+
+        Raises:
+            EpicError: The disk does not accept them.
+        """
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -76,14 +94,14 @@ class Part:
             raise self._unwritable(error) from error
 
     def restart(self) -> None:
-        """Throw away what came."""
+        """Discard all received bytes and notes."""
         self._file.seek(0)
         self._file.truncate()
         self.length = self.validator = None
         _notes_path(self.path).unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Give the file its name."""
+        """Rename the part to its target."""
         self.flush()
         os.replace(self.path, self.target)
         _notes_path(self.path).unlink(missing_ok=True)
@@ -95,19 +113,23 @@ class Part:
 
 @contextmanager
 def claim(target: Path) -> Iterator[Part]:
-    """The part of `target`, for this process alone. Raises EpicError where another one has it."""
+    """Open the part of `target` for this process alone.
+
+    Raises:
+        EpicError: Another process has it open.
+    """
     path = part_path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = open_plain(path, os.O_WRONLY | os.O_APPEND)
     with open(handle, "ab", buffering=_BUFFER) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever had it may have finished in between: this would then be the finished file.
+            # Another process may have finished meanwhile: the handle would be the finished file.
             mine = os.path.samestat(os.fstat(file.fileno()), path.lstat())
         except (BlockingIOError, FileNotFoundError):
             mine = False
         except OSError:
-            mine = True  # a file system without locks
+            mine = True  # the file system has no locks
         if not mine:
             raise EpicError(f"{path}: another process downloads this file; run again when it ended")
         yield Part(target, file)

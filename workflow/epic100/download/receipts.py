@@ -1,4 +1,4 @@
-"""Receipts: which file had which md5 when it was read, so that an archive is read once."""
+"""Receipts: the md5 of each file when it was read, so that an archive is read only once."""
 
 import json
 import os
@@ -9,16 +9,22 @@ from pathlib import Path
 from epic100.base.atomic import atomic_path
 from epic100.video.sheet import Video
 
-# Snakemake touches what a job has made, so that a fetched file is a little newer than its receipt.
+# Snakemake touches the outputs of a job, so a downloaded file is a little newer than its receipt.
 TOUCH_SECONDS = 600
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """A file as it was when its md5 was taken.
+    """State of a file when its md5 was computed.
 
-    `fetched`: by a download, not yet looked at again. `edition`: how often a file of this video has
-    changed or gone before.
+    Attributes:
+        path: The resolved path.
+        size: Bytes.
+        mtime_ns: Time of the last change, in nanoseconds.
+        inode: Number of the file on its disk.
+        md5: Lower-case hex.
+        fetched: Whether a download wrote the receipt and the file was not read again since.
+        edition: How often a file of this video has changed or disappeared before.
     """
 
     path: str
@@ -30,7 +36,7 @@ class Receipt:
     edition: int
 
     def is_of(self, path: Path) -> bool:
-        """Whether the file that stands at `path` now is the one that was read."""
+        """Whether the file now at `path` is the one that was read."""
         try:
             state = path.stat()
         except OSError:
@@ -43,20 +49,27 @@ class Receipt:
 
 
 class Receipts:
-    """A folder of receipts, one a video; they outlive the jobs that write them."""
+    """A folder of receipts, one per video; it is kept between runs."""
 
     def __init__(self, folder: str | os.PathLike):
         self._folder = Path(folder)
 
     def md5_of(self, video: Video, root: str | os.PathLike) -> str | None:
-        """The md5 of the video's file, where it was read before and has not changed since."""
+        """Return the md5 of the video's file if it was read before and has not changed since."""
         receipt = self._find(video)
         return receipt.md5 if receipt and receipt.is_of(video.path(root)) else None
 
     def write(
         self, video: Video, root: str | os.PathLike, md5: str, part: Path | None = None
     ) -> None:
-        """Note the md5 of the video's file, or of a fetched `part` that is about to become it."""
+        """Store the md5 of the video's file.
+
+        Args:
+            video: The video.
+            root: Folder of the videos.
+            md5: Lower-case hex.
+            part: The downloaded part that is about to become the file; None if the file exists.
+        """
         path, edition = video.path(root), self.edition([video], root)
         state = (part or path).stat()
         receipt = Receipt(str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino, md5,
@@ -65,11 +78,11 @@ class Receipts:
             temporary.write_text(json.dumps(asdict(receipt)), encoding="utf-8")
 
     def edition(self, videos: Sequence[Video], root: str | os.PathLike) -> int:
-        """A number that is another one once a file that was read has changed or gone.
+        """Return a number that changes when a file that was read has changed or disappeared.
 
-        Snakemake sees files that are newer than a table, not those that `rsync --times` put there,
-        nor that one lacks which a rule could bring. Reading or fetching the file writes the same
-        number down, so the next look gives it again.
+        Snakemake notices files that are newer than a table. It does not notice a file that `rsync
+        --times` replaced, or a missing file that a rule could make. Reading or downloading the file
+        stores the same number, so that the next call returns it again.
         """
         found = [(self._find(video), video.path(root)) for video in videos]
         return sum(

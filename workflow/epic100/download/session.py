@@ -1,4 +1,4 @@
-"""HTTP that goes only where the sheet's url may lead: a server's redirects are not trusted."""
+"""HTTP with checked redirects: a server must not send us to an unsafe address."""
 
 import ipaddress
 import socket
@@ -14,8 +14,11 @@ AGENT = "epic100-workflow (EPIC-KITCHENS-100 action recognition)"
 
 
 class CarefulSession(requests.Session):
-    """A session that raises EpicError for a redirect to http after https, to another scheme, or to
-    a private address, unless the url that was asked for first names that host itself."""
+    """A session that raises EpicError for an unsafe redirect.
+
+    Unsafe is http after https, another scheme, or a private address that is not the host of the
+    URL that was requested first.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,12 +28,12 @@ class CarefulSession(requests.Session):
     def request(
         self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any
     ) -> requests.Response:
-        """Ask for `url`, the one that redirects are held to."""
+        """Request `url`, with which later redirects are compared."""
         self._first = url if isinstance(url, str) else url.decode()
         return super().request(method, url, *args, **kwargs)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Where `resp` leads, once it is checked; what requests asks at each step."""
+        """Return where `resp` redirects to, after a check; requests calls this per redirect."""
         target = super().get_redirect_target(resp)
         if target is not None:
             check_redirect(self._first, resp.url, urljoin(resp.url, target))
@@ -38,12 +41,15 @@ class CarefulSession(requests.Session):
 
 
 def check_redirect(first: str, before: str, target: str) -> None:
-    """Raise EpicError where a redirect must not be followed.
+    """Check that a redirect may be followed.
 
     Args:
-        first: the url that was asked for.
-        before: the url that answers with the redirect.
-        target: where it leads, absolute.
+        first: The URL that was requested first.
+        before: The URL that answers with the redirect.
+        target: Where it leads, as an absolute URL.
+
+    Raises:
+        EpicError: It must not be followed.
     """
     host = urlsplit(target).hostname
     if not is_url(target.partition("#")[0]) or host is None:
@@ -61,10 +67,10 @@ def check_redirect(first: str, before: str, target: str) -> None:
 
 
 def _private(host: str) -> str:
-    """The first address of `host` that is not of the public internet, or ""."""
+    """Return the first address of `host` that is not public, or ""."""
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
-    except (OSError, UnicodeError):  # a proxy may know the host; without one, the request fails
+    except (OSError, UnicodeError):  # a proxy may resolve it; without a proxy the request fails
         return ""
     addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in sorted(found)]
     mapped = [getattr(address, "ipv4_mapped", None) or address for address in addresses]

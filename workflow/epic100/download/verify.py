@@ -1,6 +1,6 @@
-"""An archive against the sheet's md5s: a table a participant, and a word on the whole.
+"""Check an archive against the sheet's md5s: one table per participant, and one result for all.
 
-A file is read once; its receipt answers as long as its path, size and time of change stay.
+A file is read once. Its receipt is used as long as path, size and modification time are the same.
 """
 
 import csv
@@ -27,12 +27,20 @@ log = logging.getLogger(__name__)
 VERIFIED, WRONG, UNVERIFIED = "verified", "wrong", "unverified"
 UNREADABLE, MISSING = "unreadable", "missing"
 STATES = (VERIFIED, WRONG, UNVERIFIED, UNREADABLE, MISSING)
-TOLD = 5  # videos that an error names
+TOLD = 5  # most videos that an error names
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the md5 says of one video. `size` in bytes; `md5` of the file, "" where not read."""
+    """Result of the md5 check of one video.
+
+    Attributes:
+        video_id: The video.
+        status: One of `STATES`.
+        size: Bytes.
+        md5: Of the file; "" if it was not read.
+        reason: Why the status is not `verified`.
+    """
 
     video_id: str
     status: str
@@ -52,8 +60,15 @@ def verify_videos(
     *,
     threads: int = 1,
 ) -> list[Verdict]:
-    """Hold the files of `videos` below `root` to the sheet's md5s and write `table`, tab-separated
-    `COLUMNS`, a row a video. Files with a receipt in the folder `receipts` are not read again."""
+    """Compare videos with the sheet's md5s and write the results.
+
+    Args:
+        videos: The videos to check.
+        root: Folder of the videos.
+        table: Tab-separated table to write, with `COLUMNS`, one row per video.
+        receipts: Folder of receipts; a file with a valid receipt is not read again.
+        threads: How many files to read at the same time.
+    """
     book = Receipts(receipts)
     promised = {video.video_id: md5_of_sheet(video) for video in videos}
     unread = [
@@ -98,7 +113,11 @@ def verify_videos(
 
 
 def read_verdicts(path: str | os.PathLike) -> list[Verdict]:
-    """Read what `verify_videos` wrote. Raises EpicError naming file and line."""
+    """Read the table that `verify_videos` wrote.
+
+    Raises:
+        EpicError: A row is invalid; the message names file and line.
+    """
     about = f"the table of the rule verify_videos, tab-separated {' '.join(COLUMNS)}"
     verdicts = []
     for line, row in read_table(path, COLUMNS, about=about):
@@ -114,9 +133,14 @@ def read_verdicts(path: str | os.PathLike) -> list[Verdict]:
 
 
 def settle(tables: Sequence[str], out: str | os.PathLike) -> None:
-    """Write `results/videos.ok` in a sentence if every video is there and no md5 is wrong.
+    """Write `results/videos.ok`, one sentence, if every video is readable and no md5 is wrong.
 
-    Raises EpicError that counts and names those which are not.
+    Args:
+        tables: The tables of `verify_videos`.
+        out: The file to write.
+
+    Raises:
+        EpicError: Some videos are wrong, unreadable or missing; the message counts and names them.
     """
     verdicts = [verdict for table in tables for verdict in read_verdicts(table)]
     bad = [v for v in verdicts if v.status in (WRONG, UNREADABLE, MISSING)]
@@ -150,7 +174,7 @@ def _verdict(video: Video, root: Path, book: Receipts, fault: str | None) -> Ver
     if found != promised.value:
         reason = f"{path}: md5 {found}, the sheet says {promised.value}"
         return Verdict(name, WRONG, size, found, reason)
-    book.write(video, root, found)  # with the time that Snakemake gave a fetched file
+    book.write(video, root, found)  # stores the time that Snakemake gave a downloaded file
     return Verdict(name, VERIFIED, size, found)
 
 

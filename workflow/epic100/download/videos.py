@@ -1,4 +1,4 @@
-"""One video of the sheet: fetched from its url, held to its md5."""
+"""Download one video of the sheet and verify its md5."""
 
 import logging
 import os
@@ -24,10 +24,18 @@ def download_video(
     settings: FetchSettings,
     archive: Sequence[Video] = (),
 ) -> None:
-    """Fetch `video` to its place below `root` and leave a receipt, so that it is not read again.
+    """Download `video` and write a receipt, so that it is not read again.
 
-    `archive`: all videos of the run, for the bar that counts them. Raises EpicError where a file
-    stands there already, since no download may write over one, and as `fetch`.
+    Args:
+        video: The video, with its URL.
+        root: Folder of the videos.
+        receipts: Folder of receipts.
+        settings: The `download:` section of the config.
+        archive: All videos of the run, for the common progress bar.
+
+    Raises:
+        EpicError: A file of that name exists, which a download must not overwrite; or as in
+            `fetch`.
     """
     path = video.path(root)
     if os.path.lexists(path):
@@ -56,5 +64,9 @@ def download_video(
 
 
 def md5_of_sheet(video: Video) -> Checksum | None:
-    """The md5 that the sheet promises, None where it has none. Raises EpicError for no md5."""
+    """Return the md5 of the sheet, None if it has none.
+
+    Raises:
+        EpicError: The sheet's text is not an md5.
+    """
     return Checksum.parse(f"md5:{video.md5}", f"video {video.video_id}") if video.md5 else None

@@ -1,6 +1,6 @@
-"""The weights that training starts from: which file, where it is kept, whether it is the right one.
+"""The weights that training starts from: which file, where it is kept, and whether it is correct.
 
-Light enough to be imported while a DAG is built: nothing here needs torch or MMEngine.
+Nothing here needs torch or MMEngine, so that a DAG can import it quickly.
 """
 
 import ast
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 FOLDER = "weights"
 AUTO = "auto"
 HASH = re.compile(r"-([0-9a-f]{8,64})\.[^.]+$")  # the model zoo's names: x3d_s-623825a0.pth
-BEGINNINGS = (b"PK", b"\x80")  # torch.save: a zip file; before torch 1.6 a bare pickle
+BEGINNINGS = (b"PK", b"\x80")  # torch.save: a zip file; before torch 1.6 a plain pickle
 PROBE_SECONDS = 20
 TWO_WAYS = (
     "take `config: config/x3d_s_epic_from_scratch.py`, whose 300 epochs are made for a random "
@@ -40,9 +40,9 @@ class StartWeights:
     """Weights to start from.
 
     Attributes:
-        source: the path or URL that the config names.
-        path: the file on disk; of a URL, where the rule `weights` keeps it.
-        sha256: the digest that the config says the file has, or None.
+        source: The path or URL in the config.
+        path: The file on disk; for a URL, where the rule `weights` saves it.
+        sha256: The digest that the config expects, or None.
     """
 
     source: str
@@ -51,20 +51,20 @@ class StartWeights:
 
     @property
     def is_url(self) -> bool:
-        """Whether the file is fetched from somewhere."""
+        """Whether the file must be downloaded."""
         return "://" in self.source
 
 
 def start_weights(section: Mapping[str, Any], config: str | os.PathLike) -> StartWeights | None:
-    """The weights that the `train:` section asks for; None for a random start.
+    """Find the weights that the `train:` section asks for; None for a random start.
 
     Args:
-        section: the complete `train:` section. `load_from: auto` takes what the MMEngine config
+        section: The complete `train:` section. `load_from: auto` uses what the MMEngine config
             names.
-        config: path of the MMEngine config.
+        config: Path of the MMEngine config.
 
     Raises:
-        EpicError: a random start with a schedule for fine-tuning, both weights and a random start,
+        EpicError: A random start with a schedule for fine-tuning, both weights and a random start,
             or an MMEngine config whose `load_from` cannot be read.
     """
     source, scratch = section["load_from"], section["from_scratch"]
@@ -89,10 +89,10 @@ def start_weights(section: Mapping[str, Any], config: str | os.PathLike) -> Star
 
 
 def kept_at(url: str) -> str:
-    """Where a URL's file is kept: its host and path below `weights/`; no two URLs share one.
+    """Return where the file of a URL is saved: host and path below `weights/`, unique per URL.
 
     Raises:
-        EpicError: a URL that is not http(s) or names no file.
+        EpicError: The URL is not http(s) or names no file.
     """
     parts = urlsplit(url)
     names = [quote(name, safe="") for name in (parts.netloc, *parts.path.split("/")) if name]
@@ -106,11 +106,13 @@ def kept_at(url: str) -> str:
 
 
 def read_value(config: str | os.PathLike, name: str) -> Any:
-    """A plain top-level value of an MMEngine config or of what it is based on, None where there is
-    none; the config is read, not run.
+    """Read a plain top-level value of an MMEngine config or its bases, without running the config.
+
+    Returns:
+        The value; None if there is none.
 
     Raises:
-        EpicError: no such file, no Python, or a value that only running it would give.
+        EpicError: The file is missing or not Python, or only running it would give the value.
     """
     path = Path(config)
     try:
@@ -142,7 +144,11 @@ def read_value(config: str | os.PathLike, name: str) -> Any:
 
 
 def fetch_weights(weights: StartWeights, settings: FetchSettings) -> None:
-    """Bring the file to `weights.path`, checked. Raises as `fetch` and `check_weights`."""
+    """Download the weights to `weights.path` and check them.
+
+    Raises:
+        EpicError: As in `fetch` and `check_weights`.
+    """
     target = Path(weights.path)
     log.info("fetching %s to %s", weights.source, target)
     checksum = Checksum("sha256", weights.sha256) if weights.sha256 else None
@@ -151,7 +157,7 @@ def fetch_weights(weights: StartWeights, settings: FetchSettings) -> None:
         try:
             check_weights(weights, part)
         except EpicError:
-            part.unlink()  # whole, and wrong: to go on from it would be of no use
+            part.unlink()  # complete but wrong, so resuming would not help
             raise
 
     try:
@@ -163,14 +169,15 @@ def fetch_weights(weights: StartWeights, settings: FetchSettings) -> None:
 
 
 def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) -> None:
-    """Hold a file against the hash in its name, or against `sha256` where the config says one.
+    """Compare a file with `sha256` of the config, or else with the hash in its name.
 
     Args:
-        weights: what is expected.
-        file: the file, where it does not have its name yet.
+        weights: What is expected.
+        file: The file, if it is not at `weights.path` yet.
 
     Raises:
-        EpicError: no such file, another digest (both are in the message), or no checkpoint.
+        EpicError: The file is missing, has another digest (the message names both), or is not a
+            checkpoint.
     """
     path = Path(file or weights.path)
     if not path.is_file():
@@ -199,10 +206,10 @@ def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) 
 
 
 def probe(weights: StartWeights) -> None:
-    """Ask for a URL and hang up, so that a missing network shows before the long work.
+    """Request a URL and close the connection, so that a missing network shows before the long work.
 
     Raises:
-        EpicError: no answer, or a refusal; the message names the file and where to put it.
+        EpicError: No answer, or a refusal; the message says where to put the file by hand.
     """
     try:
         with (

@@ -201,7 +201,7 @@ def _draw_segments(axes: Axes, y: float, segments: pd.DataFrame, fps: float) -> 
 
 
 def _joined(spans: pd.DataFrame, gap: float) -> list[tuple[float, float]]:
-    """Return stretches (start, length); merge those closer than `gap`, which no reader could see."""
+    """Return stretches (start, length), merging those closer than `gap`, a width nobody can see."""
     joined: list[list[float]] = []
     for start, stop in spans.sort_values("start").to_numpy():
         if joined and start - joined[-1][1] < gap:

@@ -1,1 +1,1 @@
-"""What a lab brings from before this workflow: its lists, its checkpoint, its order of pairs."""
+"""Convert what a lab has from before this workflow: its lists, checkpoint and order of pairs."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT
 
-if TYPE_CHECKING:  # their import takes seconds, which `--help` need not
+if TYPE_CHECKING:  # importing them takes seconds, which `--help` should not need
     from epic100.migrate.lists import LabList
     from epic100.video.sheet import Video
 
@@ -17,7 +17,11 @@ SHEET = ROOT / "config" / "videos.tsv"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`list`, `check` or `model`; 0, or 1 and one line on stderr where the input is wrong."""
+    """Run `list`, `check` or `model`.
+
+    Returns:
+        Exit code: 0, or 1 with one line on stderr if the input is wrong.
+    """
     parser = argparse.ArgumentParser(prog="python -m epic100.migrate", description=__doc__)
     fill_parser(parser)
     options = parser.parse_args(arguments)
@@ -29,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
-    """Add the commands `list`, `check` and `model`; each sets `run`."""
+    """Add the commands `list`, `check` and `model`; each sets the option `run`."""
     commands = parser.add_subparsers(dest="part", required=True)
 
     command = commands.add_parser("list", help="five fields on the annotation clock -> ours")

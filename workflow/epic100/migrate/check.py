@@ -1,4 +1,4 @@
-"""A lab's list against the scans: what of it is damaged, and what it lacks that is sound."""
+"""Compare a lab's list with the scans: damaged lines, and sound segments that are missing."""
 
 import os
 from collections import Counter
@@ -27,23 +27,35 @@ COLUMNS = ("verdict", "line", "narration_id", "video_id", "reason")
 
 @dataclass(frozen=True)
 class Findings:
-    """`table`: columns `COLUMNS`, the lines that are not sound in order (`line` counts from 1),
-    then the sound official segments that the list lacks (`line` 0). `sound`: number of sound
-    lines."""
+    """Result of comparing a list with the scans.
+
+    Attributes:
+        table: Columns `COLUMNS`. First the lines that are not sound, in order (`line` counts from
+            1), then the sound official segments that the list does not have (`line` is 0).
+        sound: Number of sound lines.
+    """
 
     table: pd.DataFrame
     sound: int
 
     def of(self, verdict: str) -> pd.DataFrame:
-        """The rows with that verdict."""
+        """Return the rows with this verdict."""
         return self.table[self.table["verdict"] == verdict]
 
 
 def check_list(found: LabList, videos: Mapping[str, Video], scans: str | os.PathLike) -> Findings:
-    """Hold a list to the scan tables `{scans}/{participant}.tsv`, as the rule clean would.
+    """Compare a list with the scan tables, by the same rules as the rule clean.
 
-    Videos that no table has are said to be not scanned; what the list lacks is told of scanned
-    videos only. Raises EpicError where there is no scan table.
+    Videos that are in no table get the verdict `not scanned`. Missing segments are reported for
+    scanned videos only.
+
+    Args:
+        found: The list, from `match_list`.
+        videos: All videos of the sheet by id.
+        scans: Folder of the tables `{participant}.tsv` and their frame indexes.
+
+    Raises:
+        EpicError: There is no scan table, or a frame index is missing.
     """
     tables = sorted(Path(scans).glob("*.tsv"))
     if not tables:
@@ -72,7 +84,7 @@ def write_findings(findings: Findings, path: str | os.PathLike) -> None:
 
 
 def summary(found: LabList, findings: Findings) -> list[str]:
-    """What there is to know, in lines for people."""
+    """Summarise the findings in lines for people."""
     lines, lacking = found.rows, findings.of(LACKING)
     strange = int((~found.matched).sum())
     told = [
@@ -101,7 +113,7 @@ def _reasons(
     states: Mapping[str, ScanRow],
     scans: str | os.PathLike,
 ) -> list[str]:
-    """Why `clean` would drop each row, "" where it is sound or its video was not scanned."""
+    """Return why `clean` would drop each row; "" if it is sound or its video was not scanned."""
 
     def index_of(video_id: str) -> VideoIndex:
         path = Path(scans) / f"{videos[video_id].participant_id}.index.npz"

@@ -1,8 +1,8 @@
-"""A lab's MMAction2 checkpoint and its pair order -> `model.pth`, for the rules predict and export.
+"""Convert a lab's MMAction2 checkpoint and pair order to `model.pth` for the rules predict and export.
 
 A checkpoint is a pickle, which can run code when it is loaded. Here it is loaded with torch's
-`weights_only`, and what MMEngine 0.10 puts beside the weights (HistoryBuffer, NumPy scalars, even
-`getattr`) comes to nothing.
+`weights_only`. What MMEngine 0.10 stores beside the weights (HistoryBuffer, NumPy scalars, even
+`getattr`) is ignored.
 """
 
 import os
@@ -23,11 +23,19 @@ from epic100.model.model_file import TrainedModel, save_model
 
 
 def read_checkpoint(path: str | os.PathLike, allow_pickle: bool = False) -> tuple[dict, dict]:
-    """(weights by name on the CPU, `meta`) of an MMAction2 checkpoint or a bare state_dict.
+    """Read an MMAction2 checkpoint or a bare state_dict.
 
-    `module.` of a distributed training is taken off the names. Objects that are neither tensors nor
-    plain Python are dropped, unless `allow_pickle` has them loaded, which runs the file's code.
-    Raises EpicError for a file that is no checkpoint, or that cannot be loaded without.
+    Args:
+        path: The checkpoint.
+        allow_pickle: Load any object, which runs code from the file. Otherwise objects that are
+            neither tensors nor plain Python are dropped.
+
+    Returns:
+        Weights by name on the CPU, without the prefix `module.` of distributed training, and
+        `meta`.
+
+    Raises:
+        EpicError: The file is not a checkpoint, or cannot be loaded without `allow_pickle`.
     """
     content = read_tensors(
         path,
@@ -38,7 +46,7 @@ def read_checkpoint(path: str | os.PathLike, allow_pickle: bool = False) -> tupl
         code_remedy="add --allow-pickle if you trust where it comes from",
     )
     meta = content.get("meta", {}) if isinstance(content, dict) else {}
-    # Copies: a view would take its whole array along into the model file.
+    # Copies: torch.save would write the whole storage of a view into the model file.
     tensors = {name: t.detach().clone().contiguous() for name, t in named_tensors(content).items()}
     if not tensors:
         raise EpicError(f"{path}: no weights in it; expected `state_dict` of an MMAction2 model")
@@ -56,12 +64,24 @@ def migrate_model(
     num_nouns: int = 300,
     allow_pickle: bool = False,
 ) -> list[str]:
-    """Write `out` in the form of `results/model.pth`; returns what was done, in lines for people.
+    """Convert a checkpoint to a file like `results/model.pth`.
 
-    `pairs`: (verb, noun) of each output. `counts`: training segments by pair, for the prior that
-    segments without a readable video get; without them all pairs are as likely. `config`: the lab's
-    MMEngine config; without it the one that the checkpoint holds. Raises EpicError where weights,
-    config and pairs do not fit each other.
+    Args:
+        checkpoint: The lab's checkpoint.
+        out: The model file to write.
+        pairs: (verb, noun) of each output of the head.
+        counts: Training segments by pair, for the prior of segments without a readable video;
+            without them, all pairs are equally likely.
+        config: The lab's MMEngine config; None takes the one in the checkpoint.
+        num_verbs: Number of verb classes.
+        num_nouns: Number of noun classes.
+        allow_pickle: See `read_checkpoint`.
+
+    Returns:
+        What was done, in lines for people.
+
+    Raises:
+        EpicError: Weights, config and pairs do not fit each other.
     """
     weights, meta = read_checkpoint(checkpoint, allow_pickle)
     if config is None and not isinstance(meta.get("cfg"), str):
@@ -111,5 +131,5 @@ def migrate_model(
 
 
 def _number(value: Any) -> int | None:
-    """A number that a checkpoint holds, or None for anything else."""
+    """Return an integer from a checkpoint, or None for anything else."""
     return value if type(value) is int and abs(value) < 2**53 else None

@@ -1,4 +1,4 @@
-"""A lab's MMAction2 config -> the config inside `model.pth`: its model, its clips, our reader."""
+"""Convert a lab's MMAction2 config to the config in `model.pth`: its model, its clips, our reader."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,8 @@ from mmengine.config import Config
 from epic100.base.errors import EpicError
 from epic100.model.foreign_config import test_pipeline_of
 
-# Readers of videos or cut clips; here segments of whole videos are read. A lab that does so too has
-# steps of its own, since MMAction2's DecordInit takes the whole video for the segment.
+# Steps that open a video or a cut clip. A lab that reads segments of whole videos has steps of its
+# own, since MMAction2's DecordInit treats the whole video as the segment.
 INITS = ("DecordInit", "PyAVInit", "OpenCVInit", "OpenSegment")
 DECODES = ("DecordDecode", "PyAVDecode", "OpenCVDecode", "DecodeSegment")
 SAMPLERS = ("SampleFrames", "UniformSample")
@@ -19,13 +19,18 @@ META_KEYS = ("img_shape", "narration_id", "verb", "noun", "num_clips")
 
 
 def read_config(path: str | os.PathLike) -> Config:
-    """Read a config file and its bases. It is Python and is run, but the modules that it names in
-    `custom_imports` are not imported. Raises EpicError where MMEngine cannot read it."""
+    """Read a config file and its bases. The config is Python and is run.
+
+    Modules in its `custom_imports` are not imported.
+
+    Raises:
+        EpicError: MMEngine cannot read the config.
+    """
     if not Path(path).is_file():
         raise EpicError(f"{path}: no such MMAction2 config")
     try:
         return Config.fromfile(path, import_custom_modules=False)
-    except Exception as error:  # a config is a program, and fails as programs do
+    except Exception as error:  # a config is a program and can raise anything
         raise EpicError(
             f"{path}: not readable as an MMEngine config ({type(error).__name__}: {error}); give "
             "the complete one that MMEngine wrote into the work dir"
@@ -33,12 +38,19 @@ def read_config(path: str | os.PathLike) -> Config:
 
 
 def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
-    """The config that the rule predict runs: the lab's model and test pipeline over our segments.
+    """Make the config for the rule predict: the lab's model and test pipeline on our segments.
 
-    Also what to know of it, in lines for people: which of the lab's own steps were taken for
-    opening or decoding, and the views of its test, which the workflow's config asks for
-    (`predict:`) and the pipeline does not. Raises EpicError, begun with `where`, for a config of
-    another form, or a step that has no counterpart here.
+    Args:
+        lab: The lab's config.
+        where: Start of error messages.
+
+    Returns:
+        The config, and notes for people: which of the lab's own steps were taken for opening or
+        decoding, and the views (clips and crops) of its test. The pipeline does not contain the
+        views; set them with `predict:` in the workflow's config.
+
+    Raises:
+        EpicError: The config has another form, or a step that has no counterpart here.
     """
     if "test_dataloader" not in lab or "model" not in lab:
         old = (
@@ -82,7 +94,7 @@ def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
 
 
 def _translate(steps: list[dict[str, Any]], where: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """A test pipeline in this workflow's terms, and which steps were told by their place."""
+    """Convert a test pipeline to this workflow's steps; notes name steps known by their position."""
     kinds = [step["type"] for step in steps]
     sampling = next((place for place, kind in enumerate(kinds) if kind in SAMPLERS), -1)
     notes = []
@@ -99,7 +111,7 @@ def _translate(steps: list[dict[str, Any]], where: str) -> tuple[list[dict[str, 
 
 
 def _step(step: dict[str, Any], where: str) -> dict[str, Any]:
-    """One step of a test pipeline in this workflow's terms."""
+    """Convert one step of a test pipeline to this workflow's step."""
     kind = step["type"]
     if kind in INITS:
         return {"type": "OpenSegment", "decoder": "pyav"}
@@ -108,7 +120,7 @@ def _step(step: dict[str, Any], where: str) -> dict[str, Any]:
     if kind in SAMPLERS:
         clips = {} if _of_single_frames(step) else {"num_clips": 1}
         return {**step, **clips, "test_mode": True}
-    if kind == "ThreeCrop":  # one crop; three are asked for with `predict: crops:`
+    if kind == "ThreeCrop":  # one crop; `predict: crops: 3` gives three
         return {"type": "CenterCrop", "crop_size": step.get("crop_size")}
     if kind == "PackActionInputs":
         return {"type": kind, "meta_keys": META_KEYS}
@@ -121,5 +133,5 @@ def _step(step: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _of_single_frames(step: dict[str, Any]) -> bool:
-    """Whether a 2D model's clips are the frames of one view, which none may take away."""
+    """Whether `num_clips` means the frames of one view, as in 2D models; it must then be kept."""
     return step["type"] == "SampleFrames" and step["clip_len"] == 1

@@ -1,4 +1,4 @@
-"""A lab's five-field list -> rows of the official CSV, or a segment list in frames of the file."""
+"""Convert a lab's five-field list to rows of the official CSV, or to a segment list in frames."""
 
 import csv
 import os
@@ -22,19 +22,23 @@ from epic100.segments.annotations import (
 from epic100.segments.segment_list import write_segments
 from epic100.video.sheet import Video
 
-# A list holds `start_frame` as published (which is off by one in some rows) or counted from 0.
+# A list has `start_frame` as published (off by one in some rows) or counted from 0.
 TOLERANCE = 2.0
-LEAST_SHARE = 0.5  # of lines that match; below it the list is of another split or another clock
+LEAST_SHARE = 0.5  # if fewer lines match, the list has another split or another clock
 
 
 @dataclass(frozen=True)
 class LabList:
-    """A lab's list beside the official rows.
+    """A lab's list and the official rows that match its lines.
 
-    `rows`: one a line, in order, columns as `read_annotations`: id and times of the official row
-    that the line is, else an id made of the line and times by the annotation clock. `place`: number
-    of that row in `official`, -1 where there is none. `relabelled`: bool, no row, but one of these
-    times with another verb or noun.
+    Attributes:
+        rows: One row per line, in order, columns as in `read_annotations`. A line that matches has
+            id and times of its official row. Any other has an id made from the line, and times in
+            seconds from the annotation clock.
+        official: All official rows.
+        place: Int [lines], the matching row in `official`, or -1.
+        relabelled: Bool [lines], lines without a match that have the times of an official row but
+            another verb or noun.
     """
 
     rows: pd.DataFrame
@@ -56,11 +60,20 @@ def match_list(
     num_verbs: int,
     num_nouns: int,
 ) -> LabList:
-    """Find the official row of each line of a list on the annotation clock, each row once.
+    """Find the official row of each line; each row is used once.
 
-    A line is a row if video, verb and noun are the same and both ends within `TOLERANCE` frames of
-    the annotation clock. `annotations`: the labelled CSV that the list was made from. Raises
-    EpicError as the two readers, and where most lines match nothing.
+    A line matches a row if video, verb and noun are equal, and both ends differ by at most
+    `TOLERANCE` frames of the annotation clock.
+
+    Args:
+        path: The lab's list, in frames of the annotation clock.
+        annotations: The labelled CSV that the list was made from.
+        videos: All videos of the sheet by id.
+        num_verbs: Number of verb classes.
+        num_nouns: Number of noun classes.
+
+    Raises:
+        EpicError: A file cannot be read, or fewer than half of the lines match.
     """
     rows = read_lab_list(path, videos, num_verbs=num_verbs, num_nouns=num_nouns)
     official = read_annotations(
@@ -88,10 +101,14 @@ def convert_list(
     videos: Mapping[str, Video],
     out: str | os.PathLike,
 ) -> None:
-    """Write the list as `out`: a `.csv` of official rows, which the config's `annotations:` takes,
-    or else a segment list in frames of the file by the sheet's rate.
+    """Write the list in a form that the workflow reads.
 
-    The CSV lacks the lines that are no official rows; the segment list has all.
+    Args:
+        found: The list, from `match_list`.
+        annotations: The CSV that the list was made from.
+        videos: All videos of the sheet by id.
+        out: A `.csv` gets the official rows that match, for the config's `annotations:`. Any other
+            suffix gets a segment list with all lines, in frames of the file by the sheet's rate.
     """
     if Path(out).suffix.lower() != ".csv":
         write_segments(index_segments(found.rows, videos), out)
@@ -109,7 +126,7 @@ def convert_list(
 
 
 class _Rows:
-    """Official rows by video (and labels), each of which can be taken once."""
+    """Official rows by video (and labels); each can be taken once."""
 
     def __init__(self, official: pd.DataFrame, labels: bool):
         self._labels = labels
@@ -118,7 +135,7 @@ class _Rows:
             self._rows[self._key(row)][place] = self._frames(row)
 
     def take(self, wanted: Any) -> int:
-        """The place of the nearest row within the tolerance, or -1; it is gone then."""
+        """Remove the nearest row within the tolerance and return its place, or -1."""
         rows, (start, stop) = self._rows[self._key(wanted)], self._frames(wanted)
         best, place = TOLERANCE, -1
         for candidate, (first, last) in rows.items():

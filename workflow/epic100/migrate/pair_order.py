@@ -1,7 +1,7 @@
-"""Which verb-noun pair each output of a lab's head stands for.
+"""Which verb-noun pair each output of a lab's head means.
 
-Nothing in a checkpoint says it: it comes from a text file, or from the train list that the lab made
-its table from.
+A checkpoint does not contain this. It comes from a text file, or from the train list that the lab
+made its table from.
 """
 
 import os
@@ -17,11 +17,17 @@ Pair = tuple[int, int]
 
 
 def read_pair_order(path: str | os.PathLike) -> list[Pair]:
-    """(verb, noun) by output, from a text file with a pair a line.
+    """Read the pair of each output from a text file with one pair per line.
 
-    Numbers between spaces, tabs or commas, a header or none: `verb noun`, where the line is the
-    output; `output verb noun` or `verb noun output`, outputs from 0 on in any order; or `output
-    verb noun count`. Raises EpicError naming the line that is of no such form.
+    Numbers are separated by spaces, tabs or commas; a header is optional. The forms are `verb noun`
+    (the output is the line number), `output verb noun` or `verb noun output` (outputs from 0 in any
+    order), and `output verb noun count`.
+
+    Returns:
+        (verb, noun) by output.
+
+    Raises:
+        EpicError: A line has another form; the message names it.
     """
     path = Path(path)
     expected = (
@@ -36,7 +42,7 @@ def read_pair_order(path: str | os.PathLike) -> list[Pair]:
     for number, line in enumerate(lines, start=1):
         fields = re.split(r"[\s,;]+", line.strip())
         if fields == [""] or (not rows and not any(f.isdigit() for f in fields)):
-            continue  # an empty line, or a header
+            continue  # empty line or header
         good = all(f.isascii() and f.isdigit() for f in fields) and 2 <= len(fields) <= 4
         if not good or (rows and len(fields) != len(rows[0])):
             raise EpicError(f"{path}: line {number}: {line.strip()[:80]!r}; expected {expected}")
@@ -45,9 +51,17 @@ def read_pair_order(path: str | os.PathLike) -> list[Pair]:
 
 
 def order_of_list(path: str | os.PathLike, order: str) -> tuple[list[Pair], Counter]:
-    """The pairs of a train list (five or six fields a line), and how often each occurs.
+    """Read the pairs of a train list and their counts.
 
-    `order`: `sorted` by verb, then noun; or `first-seen`, as the list goes from top to bottom.
+    Args:
+        path: The list, five or six fields per line.
+        order: `sorted` by verb, then noun; or `first-seen`, in order of appearance.
+
+    Returns:
+        (verb, noun) by output, and the number of segments of each pair.
+
+    Raises:
+        EpicError: `order` is unknown, or no line has a verb and a noun.
     """
     if order not in ORDERS:
         raise EpicError(f"order is {order!r}; expected one of {', '.join(ORDERS)}")

@@ -82,7 +82,7 @@ def wilson(percent: float, number: int) -> tuple[float, float]:
     """Compute the 95 % interval of an accuracy (Wilson 1927).
 
     Args:
-        percent: The accuracy over all segments.
+        percent: Share of the segments that are right, 0 to 100.
         number: How many segments there are, 1 or more.
 
     Returns:
