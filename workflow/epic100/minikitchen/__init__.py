@@ -1,4 +1,4 @@
-"""The mini kitchen: a small look-alike of EPIC-KITCHENS-100, filmed, annotated and damaged here."""
+"""The mini kitchen: a small data set like EPIC-KITCHENS-100, drawn, annotated and damaged here."""
 
 from epic100.minikitchen.kitchen import (
     NOUNS,

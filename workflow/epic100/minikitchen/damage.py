@@ -1,8 +1,8 @@
-"""Damage to finished video files, as discs and downloads do it; seeded, so that it can be repeated.
+"""Damage to finished video files as by disks and downloads; seeded, so that it can be repeated.
 
-Every function changes one file in place, whole or not at all. Blocks and flipped bits hit the coded
-pictures (the `mdat` box of ISO 14496-12, section 8.1.1), or the index (`moov`) if asked to.
-Damage to the order of packets: `epic100.minikitchen.packet_damage`.
+Every function changes one file in place, whole or not at all. Blocks and flipped bits affect the
+coded pictures (the `mdat` box of ISO 14496-12, section 8.1.1), or the index (`moov`) on request.
+Damage to the order of packets is in `epic100.minikitchen.packet_damage`.
 """
 
 import os
@@ -20,9 +20,13 @@ from epic100.video.mp4_boxes import top_boxes
 
 
 def coded_data(path: str | os.PathLike, box: str = "mdat") -> tuple[int, int]:
-    """Byte range [start, stop) of the content of an MP4 file's first `box` at the top level.
+    """Find the content of an MP4 file's first top-level `box`.
 
-    Raises EpicError if the file's top-level boxes hold no such content.
+    Returns:
+        Byte range [start, stop).
+
+    Raises:
+        EpicError: The file has no such box, or the box is empty.
     """
     path = Path(path)
     size = path.stat().st_size
@@ -36,10 +40,10 @@ def coded_data(path: str | os.PathLike, box: str = "mdat") -> tuple[int, int]:
 
 
 def truncate(path: str | os.PathLike, fraction: float) -> None:
-    """Keep the first `fraction` of the file's bytes, as a broken download does.
+    """Keep the first `fraction` of the file's bytes, as an interrupted download does.
 
-    A file with its index at the end opens no more; one with its index first (faststart) still
-    plays up to the cut.
+    A file with its index at the end cannot be opened any more. One with its index at the start
+    (faststart) can still be read up to the cut.
     """
     _check_fraction(path, "fraction", fraction)
     with _edited(path) as file:
@@ -49,9 +53,13 @@ def truncate(path: str | os.PathLike, fraction: float) -> None:
 def zero_block(
     path: str | os.PathLike, start_fraction: float, size: int, box: str = "mdat"
 ) -> None:
-    """Overwrite `size` bytes with zeros, from `start_fraction` of the coded pictures on.
+    """Overwrite a block of the coded pictures with zeros; it is cut at their end.
 
-    A block that would pass the end of the coded pictures stops there.
+    Args:
+        path: The file.
+        start_fraction: Start of the block, as a fraction of the coded pictures.
+        size: Length of the block in bytes.
+        box: The box to change, `mdat` or `moov`.
     """
     _overwrite(path, start_fraction, size, box, bytes)
 
@@ -59,12 +67,12 @@ def zero_block(
 def random_block(
     path: str | os.PathLike, start_fraction: float, size: int, seed: int, box: str = "mdat"
 ) -> None:
-    """Overwrite as `zero_block` does, with bytes that `seed` draws."""
+    """Overwrite like `zero_block`, but with random bytes from `seed`."""
     _overwrite(path, start_fraction, size, box, np.random.default_rng(seed).bytes)
 
 
 def zero_tail(path: str | os.PathLike, fraction: float) -> None:
-    """Zeros from `fraction` of the file on: a download that set the size first and then broke."""
+    """Replace all bytes after `fraction` by zeros, like a failed download that had set the size."""
     _check_fraction(path, "fraction", fraction)
     with _edited(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -79,10 +87,19 @@ def flip_bits(
     between: tuple[float, float] = (0.0, 1.0),
     box: str = "mdat",
 ) -> None:
-    """Flip `count` different bits at places that `seed` draws evenly from the coded pictures.
+    """Flip different bits at random places in the coded pictures.
 
-    `between` narrows the places to this part of the coded pictures, as two fractions. A few bits
-    can be flipped without any decoder noticing. Raises EpicError if there are fewer bits.
+    A few bits can be flipped without any decoder noticing.
+
+    Args:
+        path: The file.
+        count: How many bits.
+        seed: Determines the places.
+        between: The part of the coded pictures to use, as two fractions.
+        box: The box to change, `mdat` or `moov`.
+
+    Raises:
+        EpicError: That part has fewer bits than `count`.
     """
     for fraction in between:
         _check_fraction(path, "between", fraction)
@@ -106,8 +123,8 @@ def empty(path: str | os.PathLike) -> None:
         file.truncate(0)
 
 
-# Kinds of the mini kitchen, as (path, seed). Block and bits stand just behind the middle, close
-# together, so that they spoil few groups of pictures and leave most segments good.
+# Kinds of the mini kitchen, called with (path, seed). Block and bits are just after the middle and
+# close together, so that they damage few groups of pictures and leave most segments sound.
 KINDS: dict[str, Callable[[Path, int], None]] = {
     "truncated": lambda path, seed: truncate(path, 0.6),
     "zeroed": lambda path, seed: zero_block(path, 0.55, 8192),

@@ -1,4 +1,4 @@
-"""Pictures of the mini kitchen: one sprite a segment, its shape the noun and its motion the verb.
+"""Pictures of the mini kitchen: one sprite per segment; its shape is the noun, its motion the verb.
 
 Lengths and positions are in picture heights, so that any picture size shows the same scene.
 """
@@ -10,16 +10,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NOISE = 11  # grey levels of sensor noise, below so many
-SHAKE = 1  # pixels that the camera trembles at most, each way
+NOISE = 11  # sensor noise is below this many grey levels
+SHAKE = 1  # pixels; largest tremble of the camera in each direction
 
 
 @dataclass(frozen=True)
 class Sprite:
-    """One object in motion, in the pictures shown in [start, stop), both in seconds.
+    """One moving object, visible in pictures shown in [start, stop).
 
-    `centre` is (x, y) from the middle of the picture and `radius` a half size, in picture heights;
-    `period` in seconds; `phase` in radians; `colour` as (hue, saturation, value) from 0 to 1.
+    Attributes:
+        start: Seconds from the first picture.
+        stop: Seconds from the first picture.
+        verb: Class id; decides the motion.
+        noun: Class id; decides the shape.
+        centre: (x, y) from the middle of the picture, in picture heights.
+        radius: Half the size, in picture heights.
+        period: Seconds of one turn of the motion.
+        phase: Of the motion, in radians.
+        colour: (hue, saturation, value), 0 to 1 each.
+        directed: Whether the motion is one of the hard level, which go one way over the segment.
     """
 
     start: float
@@ -31,10 +40,10 @@ class Sprite:
     period: float
     phase: float
     colour: tuple[float, float, float]
-    directed: bool = False  # the hard level's motions, which go one way over the segment
+    directed: bool = False
 
     def place(self, seconds: float) -> tuple[float, float, float]:
-        """(dx, dy, scale) at a moment of the video."""
+        """Return (dx, dy, scale) at a time of the video."""
         turn = 2 * math.pi * (seconds - self.start) / self.period + self.phase
         if not self.directed:
             return MOTIONS[self.verb](turn)
@@ -42,13 +51,13 @@ class Sprite:
         return DIRECTED[self.verb](done, turn)
 
     def visible(self, frame: int, fps: float) -> bool:
-        """Whether picture `frame`, shown in [frame, frame + 1) / fps, shows any of the segment."""
+        """Whether picture `frame`, shown in [frame, frame + 1) / fps, shows part of the segment."""
         return self.start * fps < frame + 1 - 1e-6 and frame < self.stop * fps - 1e-6
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is behind the objects: mean colour (RGB grey levels) and strength of the pattern."""
+    """The background of a video: mean colour (RGB grey levels) and contrast of the pattern."""
 
     tint: tuple[float, float, float]
     contrast: float
@@ -57,11 +66,19 @@ class Look:
 def random_sprite(
     start: float, stop: float, verb: int, noun: int, quick: bool, rng: np.random.Generator
 ) -> Sprite:
-    """A sprite of this verb and noun (class ids), all else drawn from `rng`.
+    """Make a sprite of this verb and noun; everything else is drawn from `rng`.
 
-    A motion's period is about half a second: a clip of 13x6 frames (1.3 s at 59.94 fps) sees two or
-    more at any offset, and at 29.97 fps, 5 pictures a second, it is still sampled twice. Slower
-    motions took a small X3D more epochs to tell apart. With `quick`, half a period fits in 0.2 s.
+    A motion's period is about half a second. A clip of 13x6 frames (1.3 s at 59.94 fps) then shows
+    two or more periods at any offset; at 29.97 fps (5 pictures per second) each has two samples.
+    With slower motions a small X3D needed more epochs.
+
+    Args:
+        start: Seconds from the first picture.
+        stop: Seconds from the first picture.
+        verb: Class id.
+        noun: Class id.
+        quick: Whether half a period must fit in 0.2 s.
+        rng: Source of the random values.
     """
     hue = HUES[noun] + rng.uniform(-0.025, 0.025)
     return Sprite(
@@ -85,12 +102,20 @@ def render(
     rng: np.random.Generator,
     look: Look | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield `frames` pictures, uint8 RGB [height, width, 3]; `size` is (width, height) in pixels.
+    """Yield pictures, uint8 RGB [height, width, 3].
 
-    Where no sprite is visible there is a still background under a trembling camera and noise.
+    Without a visible sprite, a picture is a still background with camera tremble and noise.
+
+    Args:
+        sprites: The objects.
+        frames: How many pictures.
+        fps: Pictures per second.
+        size: (width, height) in pixels.
+        rng: Source of the random values.
+        look: The background; None draws a random one.
     """
     width, height = size
-    swing = height // 3  # pixels that the camera turns over tens of seconds
+    swing = height // 3  # pixels; the camera turns this far over tens of seconds
     background = _background(width + swing + 2 * SHAKE, height + 2 * SHAKE, height, rng, look)
     noise = rng.integers(0, NOISE, (2 * height, 2 * width, 1), np.uint8)
     shake = rng.integers(0, 2 * SHAKE + 1, (frames, 2)).tolist()
@@ -112,7 +137,7 @@ def render(
 def _background(
     width: int, height: int, unit: int, rng: np.random.Generator, look: Look | None
 ) -> np.ndarray:
-    """A dull, smooth texture: a sum of random waves. uint8, bright enough to add noise."""
+    """Return a dull, smooth texture, a sum of random waves; uint8, bright enough for the noise."""
     y, x = np.mgrid[:height, :width][..., None] / unit
     directions = rng.uniform(0, 2 * math.pi, 8)
     waves = 2 * math.pi * rng.uniform(0.6, 5.0, 8)
@@ -147,8 +172,8 @@ def _pixel(value: float, limit: int) -> int:
     return min(max(round(value), 0), limit)
 
 
-# Motions by verb class: phase in radians -> (dx, dy, scale). Each looks the same run backwards,
-# except the round one, whose sense of turning says nothing.
+# Motions by verb class: phase in radians -> (dx, dy, scale). Each looks the same when played
+# backwards, except the circle, whose direction does not matter.
 MOTIONS = {
     0: lambda a: (0.34 * math.sin(a), 0.0, 1.0),  # take: from side to side
     2: lambda a: (0.0, 0.26 * math.sin(a), 1.0),  # wash: up and down
@@ -157,8 +182,8 @@ MOTIONS = {
 }
 
 
-# Motions of the hard level by verb class: share of the segment that is over, tremble in radians ->
-# (dx, dy, scale). Two and two are the same run backwards.
+# Motions of the hard level by verb class: (share of the segment that has passed, tremble in
+# radians) -> (dx, dy, scale). Each of the two pairs is one motion, forwards and backwards.
 DIRECTED = {
     0: lambda done, a: (0.0, 0.2 - 0.4 * done + 0.07 * math.sin(a), 1.0),  # take: up
     1: lambda done, a: (0.0, -0.2 + 0.4 * done + 0.07 * math.sin(a), 1.0),  # put: down
@@ -167,7 +192,7 @@ DIRECTED = {
 }
 
 
-# Shapes by noun class: local coordinates in radii -> depth inside the outline in radii, about;
+# Shapes by noun class: local coordinates in radii -> approximate depth inside the outline in radii,
 # negative outside. `u` is [1, n], `v` is [m, 1].
 def _spoon(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     head = 0.78 - np.hypot(u, 0.9 * (v + 0.5))

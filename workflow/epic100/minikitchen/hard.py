@@ -1,12 +1,12 @@
-"""The hard level of the mini kitchen: what makes EPIC-100 hard to learn, on two CPU cores.
+"""The hard level of the mini kitchen: what makes EPIC-100 hard to learn, for two CPU cores.
 
-- Verbs differ in direction alone: `take` goes up where `put` goes down, `open` grows where `close`
-  shrinks. The way takes the whole segment, and a tremble on top of it hides it from short clips.
-- Nouns are small and anywhere in the picture, a fifth of them beyond its centre square.
-- Lengths are drawn like EPIC-100's: log-normal with the mean and spread of the val segments.
+- Verbs differ only in direction: `take` goes up and `put` goes down, `open` grows and `close`
+  shrinks. The motion takes the whole segment, and a tremble hides it from short clips.
+- Nouns are small and anywhere in the picture; a fifth of them are outside its centre square.
+- Lengths follow EPIC-100: log-normal with the mean and spread of the val segments.
 - Pairs have a long tail: each is 0.8 times as frequent as the one before.
-- A tenth of val's segments are of pairs that train lacks, of verbs and nouns that it knows.
-- Every participant's kitchen has light and wallpaper of its own; file rates are the sheet's.
+- A tenth of val's segments have pairs that are not in train; their verbs and nouns are.
+- Every participant's kitchen has its own light and wallpaper; file rates are those of the sheet.
 """
 
 import math
@@ -19,7 +19,7 @@ from epic100.video.sheet import Video
 
 VERBS = {0: "take", 1: "put", 3: "open", 4: "close"}
 NOUNS = {1: "spoon", 2: "plate", 4: "knife", 5: "pan", 6: "lid", 7: "bowl"}
-# Every verb and noun is in train; the pairs of `BEYOND` are in val alone.
+# Every verb and noun is in train; the pairs of `BEYOND` are only in val.
 BEYOND = ((0, 7), (1, 1), (3, 4), (4, 2))
 PAIRS = (
     (0, 1), (1, 2), (3, 5), (4, 6), (0, 4), (1, 7), (3, 6), (4, 5), (0, 2), (1, 4),
@@ -27,14 +27,14 @@ PAIRS = (
 )  # fmt: skip
 TAIL = 0.8
 SHARE_BEYOND = 0.1
-# Of the logarithm of the 9,668 val segments' lengths in seconds, and what it is clipped to here.
+# Mean and spread of the logarithm of the 9,668 val segments' lengths in seconds, and clip limits.
 LOG_LENGTH, LOG_SPREAD = 0.83, 0.87
 SHORTEST, LONGEST = 0.5, 8.0
 TINTS = ((70, 95, 130), (135, 105, 75), (85, 125, 85), (120, 85, 120), (100, 100, 100))
 
 
 def schedule(video: Video, seed: int) -> list[Action]:
-    """The segments of a video in order of time; a function of the row and the seed alone."""
+    """Return the segments of a video in order of time; they depend only on the row and the seed."""
     rng = chance(seed, video.video_id, "hard schedule")
     frequency = TAIL ** np.arange(len(PAIRS))
     frequency /= frequency.sum()
@@ -53,7 +53,7 @@ def schedule(video: Video, seed: int) -> list[Action]:
 
 
 def sprite(action: Action, rng: np.random.Generator) -> Sprite:
-    """A segment's object: its place, size and tremble drawn from `rng`."""
+    """Return a segment's object; its position, size and tremble are drawn from `rng`."""
     hue = HUES[action.noun] + rng.uniform(-0.03, 0.03)
     return Sprite(
         start=action.start,
@@ -70,7 +70,7 @@ def sprite(action: Action, rng: np.random.Generator) -> Sprite:
 
 
 def look(video: Video, seed: int) -> Look:
-    """Wall colour and contrast of a participant's kitchen."""
+    """Return the wall colour and contrast of a participant's kitchen."""
     rng = chance(seed, video.participant_id, "look")
     tint = np.array(TINTS[rng.choice(len(TINTS))]) + rng.uniform(-15, 15, 3)
     return Look((float(tint[0]), float(tint[1]), float(tint[2])), float(rng.uniform(6, 10)))

@@ -1,9 +1,9 @@
-"""The mini kitchen: a small EPIC-100 look-alike, made from the rows of a video sheet.
+"""The mini kitchen: a small data set like EPIC-100, made from the rows of a video sheet.
 
-A row and a seed give one schedule of segments; the schedule gives the official CSVs and the
-pictures. Coloured shapes stand for nouns and motions for verbs, under the official class ids. What
-makes EPIC-100 hard to read is here too: three file rates under two annotation clocks, segments that
-overlap, segments shorter than a clip, a pair that train lacks, and damaged files.
+A row and a seed determine the segments of a video; the official CSVs and the pictures are made
+from them. Coloured shapes stand for nouns and motions for verbs, with the official class ids. The
+difficulties of reading EPIC-100 are included: three file rates and two annotation clocks,
+overlapping segments, segments shorter than a clip, a pair that is not in train, and damaged files.
 """
 
 import csv
@@ -27,11 +27,11 @@ from epic100.video.sheet import Video
 
 VERBS = {0: "take", 2: "wash", 9: "pour", 10: "mix"}
 NOUNS = {1: "spoon", 2: "plate", 5: "pan", 7: "bowl"}
-# Each verb with two nouns and each noun with two verbs: neither alone tells the action.
+# Each verb has two nouns and each noun two verbs, so that neither alone determines the action.
 PAIRS = ((0, 1), (0, 2), (2, 2), (2, 5), (9, 5), (9, 7), (10, 7), (10, 1))
-UNSEEN_PAIR = (2, 7)  # of a verb and a noun that train knows, on val only
+UNSEEN_PAIR = (2, 7)  # only in val; train has its verb and its noun, but not together
 
-# Lengths in seconds of ten segments. 78 frames, a clip of 13x6, are 1.3 s at 59.94 fps.
+# Lengths of ten segments, in seconds. A clip of 13x6 frames (78) is 1.3 s at 59.94 fps.
 LENGTHS = ((1.0, 1.28),) * 4 + ((1.3, 2.0),) * 3 + ((2.0, 3.0),) * 3
 TINY = 10  # frames of the shortest segments, fewer than a clip's 13
 OVERLAPS = (True,) * 3 + (False,) * 7
@@ -45,10 +45,10 @@ TEST_COLUMNS = COLUMNS[:8]
 
 
 def schedule(video: Video, seed: int) -> list[Action]:
-    """The segments of a video in order of time; a function of the row and the seed alone.
+    """Return the segments of a video in order of time; they depend only on the row and the seed.
 
-    Videos of the extension (`P02_101`) hold one segment of less than 13 frames; those of its val
-    split hold two, and one of `UNSEEN_PAIR`, and their last segment ends 0.01 s after the video.
+    Videos of the extension (`P02_101`) have one segment of less than 13 frames. Those of its val
+    split have two, and one of `UNSEEN_PAIR`, and their last segment ends 0.01 s after the video.
     """
     rng = chance(seed, video.video_id, "schedule")
     extension = annotation_rate(video.video_id) == 50
@@ -67,7 +67,7 @@ def schedule(video: Video, seed: int) -> list[Action]:
             break
         verb, noun = UNSEEN_PAIR if index in unseen else next(pairs)
         actions.append(Action(f"{video.video_id}_{number}", start, stop, verb, noun))
-        # These few must be seen well: no overlap on either side of them.
+        # These few segments must be visible alone: no overlap with the ones before and after.
         overlap = next(overlaps) and not (tiny | unseen) & {index, index + 1}
         gap = -rng.uniform(0.1, 0.3) if overlap else rng.uniform(0.1, 0.9)
         start = round(stop + gap, 2)
@@ -84,8 +84,14 @@ def write_annotations(
 ) -> None:
     """Write the six CSVs of EPIC-100 that the workflow reads, under their official names.
 
-    Damaged and missing videos have their segments like any other. The tail files hold one class
-    each, the rarest in train.
+    Damaged and missing videos have segments like all others. Each tail file has one class, the
+    rarest of train.
+
+    Args:
+        videos: Rows of the video sheet.
+        folder: Where to write.
+        seed: Determines the segments.
+        level: `easy` or `hard` (`minikitchen.hard`).
     """
     folder, videos = Path(folder), list(videos)
     rows: dict[str, list[tuple]] = {"train": [], "val": [], "test": []}
@@ -122,11 +128,22 @@ def write_video(
     faststart: bool = False,
     level: str = "easy",
 ) -> None:
-    """Render a video's schedule to an MP4 file (H.264, a key frame every 250), then damage it.
+    """Render a video to an MP4 file (H.264, a key frame every 250), then damage it.
 
-    `damage` is one of `damage.KINDS`; `size` is (width, height), even pixels. The index stands at
-    the file's end unless `faststart`, or damage `truncated`, puts it first. The same arguments
-    give the same bytes on the same machine. Raises EpicError for an unknown damage.
+    The same arguments give the same bytes on the same machine.
+
+    Args:
+        video: Row of the video sheet.
+        path: The file to write.
+        seed: Determines segments, pictures and damage.
+        damage: One of `damage.KINDS`, or None.
+        size: (width, height) in pixels, even numbers.
+        faststart: Put the index at the start of the file, as damage `truncated` does; otherwise it
+            is at the end.
+        level: `easy` or `hard` (`minikitchen.hard`).
+
+    Raises:
+        EpicError: The damage is unknown.
     """
     if damage is not None and damage not in KINDS:
         raise EpicError(
@@ -151,9 +168,9 @@ def _encode(
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        # One thread and plain C: the same bytes every time. With its AVX-512 code x264 gave other
-        # bytes in 7 of 10 processes (they depend on what stands in memory beside the picture).
-        # No extra key frames where an object appears.
+        # One thread and plain C give the same bytes every time. With its AVX-512 code, x264 gave
+        # other bytes in 7 of 10 processes (they depend on the memory next to the picture).
+        # sc_threshold: no extra key frames where an object appears.
         stream.options = {"preset": "veryfast", "crf": "18", "threads": "1", "g": "250", "bf": "3",
                           "sc_threshold": "0", "x264-params": "asm=0"}  # fmt: skip
         for picture in render(sprites, frames, video.fps, size, rng, look):
@@ -165,7 +182,7 @@ def _encode(
 def _scene(
     video: Video, seed: int, level: str, rng: np.random.Generator
 ) -> tuple[list[Sprite], Look | None]:
-    """The objects of a video, and what is behind them (None: drawn with the pictures)."""
+    """Return the objects of a video and their background (None: `render` draws one)."""
     if level == "hard":
         return [hard.sprite(a, rng) for a in hard.schedule(video, seed)], hard.look(video, seed)
     return [
@@ -175,7 +192,7 @@ def _scene(
 
 
 def _pairs(rng: np.random.Generator) -> Iterator[tuple[int, int]]:
-    """All pairs, over and over, no noun twice in a row if it can be helped."""
+    """Yield all pairs in random order, again and again, avoiding the same noun twice in a row."""
     previous = None
     while True:
         deck = [PAIRS[index] for index in rng.permutation(len(PAIRS))]
@@ -187,7 +204,7 @@ def _pairs(rng: np.random.Generator) -> Iterator[tuple[int, int]]:
 
 
 def _rows(video: Video, seed: int, level: str) -> list[tuple]:
-    """A video's lines in the official CSV, all 15 columns."""
+    """Return the lines of a video in the official CSV, all 15 columns."""
     rate = int(annotation_rate(video.video_id))
     rng = chance(seed, video.video_id, "narration")
     rows = []
@@ -199,8 +216,8 @@ def _rows(video: Video, seed: int, level: str) -> list[tuple]:
         verb, noun = verbs[action.verb], nouns[action.noun]
         spoken = _timestamp(max(0.0, action.start + rng.uniform(-0.5, 0.5)), 3)
         if video.split == "val" and index == 1:
-            spoken = ""  # as in 70 rows of the official val CSV
-        # In hundredths, whole numbers: a product of floats can fall just below a whole frame.
+            spoken = ""  # empty, as in 70 rows of the official val CSV
+        # Integers in hundredths: a product of floats can fall just below a whole frame.
         first, last = (max(1, round(t * 100) * rate // 100) for t in (action.start, action.stop))
         rows.append(
             (action.narration_id, video.participant_id, video.video_id, spoken,

@@ -1,7 +1,7 @@
-"""Damage to the order of a video's packets, as failing recorders and muxers do it.
+"""Damage to the order of a video's packets, as by failing recorders and muxers.
 
-Every function writes the file anew from its packets, whole or not at all; pictures stay coded as
-they are. The video stream alone is kept.
+Every function rewrites the file from its packets, whole or not at all, without coding pictures
+again. Only the video stream is kept.
 """
 
 import os
@@ -19,7 +19,7 @@ from epic100.video.ffmpeg import picture_stream
 
 @dataclass(frozen=True)
 class CodedPicture:
-    """One packet: its bytes and times (in units of the stream's time base)."""
+    """One packet: its bytes, its times in units of the stream's time base, its key frame flag."""
 
     data: bytes
     pts: int
@@ -33,9 +33,16 @@ def rewrite(
     out: str | os.PathLike | None = None,
     **options: str,
 ) -> None:
-    """Write the file (or `out`) anew with the packets that `change` makes of its own.
+    """Rewrite a file with changed packets.
 
-    `options` go to the muxer (`movflags="faststart"`). The container is chosen by the name's end.
+    Args:
+        path: The file to read.
+        change: Takes all packets and returns the packets to write.
+        out: The file to write; its suffix chooses the container. None overwrites `path`.
+        **options: Options of the muxer, such as `movflags="faststart"`.
+
+    Raises:
+        EpicError: The file has no video stream.
     """
     with av.open(os.fspath(path)) as source, atomic_path(out or path) as temporary:
         stream = picture_stream(source)
@@ -57,7 +64,7 @@ def rewrite(
 
 
 def swap_packets(path: str | os.PathLike, seed: int, pairs: int = 1) -> None:
-    """Swap the coded pictures of neighbours, none a key frame; times and key marks stay."""
+    """Swap the coded pictures of `pairs` neighbours, never key frames; times and flags stay."""
 
     def change(packets: list[CodedPicture]) -> list[CodedPicture]:
         plain = [
@@ -76,9 +83,14 @@ def swap_packets(path: str | os.PathLike, seed: int, pairs: int = 1) -> None:
 def drop_packets(
     path: str | os.PathLike, seed: int, count: int, close: bool = False, groups: bool = False
 ) -> None:
-    """Leave out `count` packets in a row, or whole groups of pictures (key frame to key frame).
+    """Remove a run of packets; the first and the last packet stay.
 
-    Those behind keep their times, or with `close` follow without a gap. First and last stay.
+    Args:
+        path: The file.
+        seed: Determines the place.
+        count: How many packets, or groups of pictures.
+        close: Whether later packets move forward to close the gap; else they keep their times.
+        groups: Whether to remove groups of pictures (key frame to key frame).
     """
 
     def change(packets: list[CodedPicture]) -> list[CodedPicture]:
@@ -98,7 +110,7 @@ def drop_packets(
 
 
 def repeat_group(path: str | os.PathLike, seed: int) -> None:
-    """Put one group of pictures in twice; all behind it comes later by its length."""
+    """Write one group of pictures twice; all later packets are delayed by its length."""
 
     def change(packets: list[CodedPicture]) -> list[CodedPicture]:
         keys = _keys(path, packets, 3)

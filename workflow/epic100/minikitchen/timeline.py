@@ -1,4 +1,4 @@
-"""Segments in order of time, and seeded chance: what every level of the kitchen shares."""
+"""Segments in order of time, and seeded random numbers, for all levels of the mini kitchen."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ Card = TypeVar("Card")
 
 @dataclass(frozen=True)
 class Action:
-    """One segment, [start, stop) in seconds from the video's first picture, hundredths at most."""
+    """One segment, [start, stop) in seconds from the first picture, with at most two decimals."""
 
     narration_id: str
     start: float
@@ -22,12 +22,12 @@ class Action:
 
 
 def chance(seed: int, *names: str) -> np.random.Generator:
-    """A stream of random numbers of its own for each seed and names."""
+    """Return an independent random generator for each seed and names."""
     return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
 
 
 def deck(rng: np.random.Generator, cards: Sequence[Card]) -> Iterator[Card]:
-    """The cards, shuffled, over and over: random order, balanced counts."""
+    """Yield the cards shuffled, again and again: the order is random and counts are balanced."""
     while True:
         for index in rng.permutation(len(cards)):
             yield cards[index]

@@ -1,4 +1,4 @@
-"""Proxies: small copies of the videos with key frames close together, cheap to read clips from."""
+"""Proxies: small copies of the videos with frequent key frames, so that clips are fast to read."""
 
 from epic100.proxy.copies import ENCODER, make_proxies
 from epic100.proxy.encoder import ProxySettings, write_proxy

@@ -1,8 +1,8 @@
-"""Small copies of a participant's videos: each made by a process of its own that can be killed.
+"""Small copies of a participant's videos; each is made by its own process, which can be killed.
 
-Finished copies are kept, with notes of what they are made of beside them, so that a run that was
-cut short makes only what lacks. No file stops the others: where a copy cannot be made, a link to
-the original stands in its place, with the original's index, and it is said.
+Finished copies are kept, with notes beside them on what they were made from, so that a run that
+was interrupted makes only the missing ones. A failure does not stop the others: where a copy cannot
+be made, a link to the original takes its place, with the original's index, and this is logged.
 """
 
 import csv
@@ -35,13 +35,13 @@ from epic100.video.watched_file import insist
 log = logging.getLogger(__name__)
 
 ENCODER = (sys.executable, "-P", "-m", "epic100.proxy.encoder")
-VERSION = 1  # raise it when copies are made otherwise, so that old ones are not used
+VERSION = 1  # increase it when copies change, so that old ones are not used
 
 
 class State(StrEnum):
-    """What there is for a video: a copy, the `original` (a link), or `none` (not readable).
+    """What exists for a video: a copy, the `original` (a link), or `none` (not readable).
 
-    `UNWRITTEN` is the disk's fault: it stops the rule, so that no table has it.
+    `UNWRITTEN` is a fault of the disk. It stops the rule, so that it is in no table.
     """
 
     COPIED = "copied"
@@ -52,10 +52,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class ProxyRow:
-    """What stands for one video.
+    """The copy of one video, or what takes its place; sizes in bytes.
 
-    `stand_ins`: how many frames of the copy are grey since the original does not give them. `psnr`:
-    of the copy's luma, in dB, against the original scaled to its size. Sizes in bytes.
+    Attributes:
+        stand_ins: Number of frames that are grey because the original gives no picture.
+        psnr: Of the copy's luma, in dB, compared with the original scaled to the same size.
     """
 
     video_id: str
@@ -88,12 +89,14 @@ def make_proxies(
     threads: int = 1,
     encoder: Sequence[str] = ENCODER,
 ) -> list[ProxyRow]:
-    """Make the copies of `videos` below `root` that lack, at the same places below `copies`.
+    """Make the missing copies of `videos`, at the same places below `copies` as below `root`.
 
-    `scan_table`, `scan_index`: what the scan found; what it calls unreadable gets no copy. Writes
-    `table`, a row a video for people, and `index`: an .npz of the copies' indexes as the scan's is
-    of the originals', for readers. Raises EpicError, after all the others are done, where the disk
-    does not take a copy.
+    A video that `scan_table` calls unreadable gets no copy. `scan_index` has the originals' frame
+    indexes. Writes `table`, one row per video for people, and `index`, an .npz of the copies'
+    frame indexes for readers.
+
+    Raises:
+        EpicError: The disk does not accept a copy; raised after all others are done.
     """
     scanned = {row.video_id: row for row in read_scan_table(scan_table)}
     jobs = {}
@@ -128,7 +131,7 @@ def make_proxies(
 
 
 class _Job:
-    """One video, the place of its copy and the notes beside it."""
+    """One video, the path of its copy, and the notes beside the copy."""
 
     def __init__(
         self,
@@ -162,7 +165,7 @@ class _Job:
         return self._found
 
     def known(self) -> Result | None:
-        """The result where nothing has to be made: nothing to copy, or done before."""
+        """Return the result if there is nothing to do: nothing to copy, or done before."""
         if not self._row.readable:
             return ProxyRow(self.video.video_id, State.NONE, reason=self._row.reason), None
         try:
@@ -181,7 +184,7 @@ class _Job:
         return self._result()
 
     def make(self, limits: ScanLimits, encoder: Sequence[str], board: Board) -> Result:
-        """Run the encoder; where it fails, let the original stand in the copy's place."""
+        """Run the encoder; if it fails, link the original in place of the copy."""
         name = self.video.video_id
         for left in self._copy.parent.glob(f".{name}.*.tmp.*"):  # of a run that was killed
             left.unlink(missing_ok=True)
@@ -205,12 +208,12 @@ class _Job:
         return result
 
     def _result(self) -> Result | None:
-        """What the notes say, if they and the copy are whole and made of this very file."""
+        """Return what the notes say, if they and the copy are complete and made from this file."""
         try:
             facts, arrays = insist(self._notes, "reading", self._read_notes)
             own = VideoIndex.from_arrays(arrays)
             size = insist(self._copy, "asking for its size", self._copy.stat).st_size
-            # Not its time: whoever touches copies to keep them does not spoil them.
+            # Not its time: a copy that was touched, to keep it, is still valid.
             if facts["key"] != self._key or facts["bytes"] != size:
                 return None
         except DiskError:
@@ -219,7 +222,7 @@ class _Job:
             return None
         if not same_clock(self._index, own):
             return None
-        if own.table is None:  # notes of before; only packets are read
+        if own.table is None:  # notes of an earlier version; reads packets only
             own = build_index(self._copy)
             with atomic_path(self._notes) as temporary:
                 np.savez_compressed(temporary, allow_pickle=False, **arrays | own.to_arrays())
@@ -251,7 +254,7 @@ class _Job:
         return int((~damaged[frames]).sum())
 
     def _original(self, reason: str) -> ProxyRow:
-        """Put a link to the original in the copy's place."""
+        """Put a link to the original in place of the copy."""
         with atomic_path(self._copy) as temporary:
             temporary.unlink()
             temporary.symlink_to(self._source.resolve())

@@ -1,13 +1,12 @@
 """Make and check the copy of one video: `python -m epic100.proxy.encoder`.
 
-Runs as a process of its own, which can be killed, as the scan's decoder does. Frame i of the copy
-is frame i of the original and is shown at the same time, counted from the first picture on. Where
-the original gives no picture, the copy holds a grey one, so that no number shifts.
+Runs in its own process, which can be killed, like the scan's decoder. Frame i of the copy is frame
+i of the original, shown at the same time after the first picture. If the original gives no picture,
+the copy has a grey one, so that no frame number shifts.
 
-The copy is H.264 without B-frames, in closed groups of `gop` pictures, coded on one thread. x264's
-preset is `veryfast`, tuned for fast decoding: no CABAC, no deblocking filter. Its assembly stays
-on, so two copies of one video may differ in bytes; with `asm=0` they would not, but take four
-times as long to code.
+The copy is H.264 without B-frames, in closed groups of `gop` pictures, coded on one thread with
+x264's preset `veryfast`, tuned for fast decoding (no CABAC, no deblocking filter). x264's assembly
+is on, so copies of one video may differ in bytes; `asm=0` prevents that but takes 4 times as long.
 """
 
 import argparse
@@ -34,23 +33,23 @@ from epic100.video.ffmpeg import error_text, picture_stream
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.watched_file import WatchedFile
 
-Report = Callable[[int], None]  # takes the pictures done
+Report = Callable[[int], None]  # called with the number of pictures done
 PROGRESS_EVERY = 64  # pictures
-CHECK_SHARE = 8  # of the time, one part goes into checking
-GRID = 16  # samples of luma each way, of every picture
-LEAST_PSNR = 15.0  # dB; another picture, or a torn one, lies below
+CHECK_SHARE = 8  # one part in 8 of the progress is for checking
+GRID = 16  # samples of luma per row and per column of a picture
+LEAST_PSNR = 15.0  # dB; a wrong or torn picture is below
 
 
 class CannotWriteError(DiskError):
-    """The disk does not take the copy."""
+    """The disk does not accept the copy."""
 
 
 @dataclass(frozen=True)
 class ProxySettings:
-    """How copies are made: what of `videos: proxy:` decides their pictures.
+    """The settings of `videos: proxy:` that decide the pictures of a copy.
 
-    `height` of the pictures in pixels (their width where they stand upright), never more than the
-    original's. `gop`: pictures from key frame to key frame. `crf`: x264's constant rate factor.
+    `height`: of the pictures, in pixels (their width if they are upright); never above the
+    original's. `gop`: pictures from one key frame to the next. `crf`: x264's constant rate factor.
     """
 
     height: int = 256
@@ -58,13 +57,13 @@ class ProxySettings:
     crf: float = 20
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) of the copy: in proportion, even, never larger."""
+        """Return (width, height) of the copy: in proportion, even, never above the original's."""
         scale = min(1.0, self.height / min(width, height))
         across, down = (max(2, 2 * round(side * scale / 2)) for side in (width, height))
         return across, down
 
     def options(self) -> dict[str, str]:
-        """Options of libx264."""
+        """Return the options of libx264."""
         x264 = f"keyint={self.gop}:min-keyint=1:scenecut=0:bframes=0:open-gop=0"
         return {
             "preset": "veryfast",
@@ -78,9 +77,9 @@ class ProxySettings:
 
 @dataclass(frozen=True)
 class Copy:
-    """What became of one video. `stand_ins`: frames that the original does not give.
+    """A finished copy. `stand_ins`: frames that are grey because the original gives no picture.
 
-    `psnr`: of luma, in dB, from a grid of samples of every picture that is no stand-in.
+    `psnr`: of luma, in dB, from a grid of samples of every picture that is not a stand-in.
     """
 
     width: int
@@ -97,11 +96,11 @@ def write_proxy(
     index: VideoIndex | None = None,
     progress: Report = lambda frames: None,
 ) -> tuple[Copy, VideoIndex]:
-    """Write the copy of `source` to `target`, whole and checked or not at all.
+    """Write a copy, whole and checked or not at all; return its facts and its own index.
 
-    `index`: the original's, of the scan; without one its packets are read once more. Returns the
-    copy's own index too. Raises EpicError where the copy does not hold, DiskError where the disk
-    is at fault, and av.error.FFmpegError where the original cannot be read.
+    Without the scan's `index` of `source`, its packets are read once more. Raises EpicError if the
+    copy does not pass the check, DiskError for a fault of the disk, and av.error.FFmpegError if the
+    original cannot be read.
     """
     index = index or build_index(source)
     with atomic_path(target) as temporary:
@@ -123,7 +122,7 @@ def write_proxy(
 def _encode(
     source: Path, target: Path, index: VideoIndex, settings: ProxySettings, progress: Report
 ) -> tuple[np.ndarray, list[int]]:
-    """Returns samples uint8 [F, S] of the pictures that went in, and the stand-ins."""
+    """Return samples of the input pictures, uint8 [F, S], and the numbers of the grey frames."""
     ticks, time_base = clock(index)
     samples, stand_ins = list[np.ndarray](), list[int]()
     rotation: Any = None
@@ -143,14 +142,14 @@ def _encode(
                 picture = _grey(size)
                 stand_ins.append(number)
             else:
-                if number == len(stand_ins):  # the first that is one
+                if number == len(stand_ins):  # the first real picture
                     rotation = frame.side_data.get("DISPLAYMATRIX")
                 picture = scaler.reformat(
                     frame, width, height, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
                 )
             samples.append(sample(picture))
             picture.pts, picture.time_base = int(ticks[number]), time_base
-            picture.pict_type = 0  # the original's would make key frames of its own
+            picture.pict_type = 0  # otherwise the original's key frames are key frames here too
             packets = video.encode(picture)
             with _writing():
                 out.mux(packets)
@@ -168,7 +167,7 @@ def _encode(
 def _output(
     path: Path, size: tuple[int, int], settings: ProxySettings, fps: float, time_base: Fraction
 ) -> Iterator[tuple[OutputContainer, av.VideoStream]]:
-    """An open file and its video stream; it is finished where nothing failed."""
+    """Open a file and its video stream; it is finalised unless an error occurs."""
     rate = Fraction(fps).limit_denominator(1001) if fps else Fraction(30)
     with _writing():
         out = av.open(str(path), "w", format="mp4")
@@ -201,11 +200,11 @@ def check_copy(
     samples: np.ndarray,
     progress: Report = lambda frames: None,
 ) -> tuple[VideoIndex, np.ndarray]:
-    """Decode a finished copy; its own index, and mean squared errors [F] of its luma.
+    """Decode a finished copy; return its index and the mean squared errors [F] of its luma.
 
-    `index`: of the original; `samples` (`sample`) uint8 [F, S]: of the pictures that went in.
-    Raises EpicError where count, clock or key frames are not the wanted ones, or a picture does
-    not decode or is another than the one that went in.
+    `index` is the original's, `samples` uint8 [F, S] are from `sample` of the input pictures.
+    Raises EpicError if the frame count, times or key frames are wrong, or a picture does not decode
+    or is not the one that was encoded.
     """
     own = build_index(path)
     if not same_clock(index, own):
@@ -231,7 +230,7 @@ def check_copy(
 
 
 def same_clock(index: VideoIndex, copy: VideoIndex) -> bool:
-    """Whether `copy` has the frames of the original's `index` at the same times, to the tick."""
+    """Whether `copy` has the frames of the original's `index` at exactly the same times."""
     ticks, time_base = clock(index)
     unit = time_base / copy.time_base
     return (
@@ -249,7 +248,7 @@ def _grey(size: tuple[int, int]) -> av.VideoFrame:
 
 
 def sample(frame: av.VideoFrame) -> np.ndarray:
-    """Luma uint8 [S] on a grid."""
+    """Return luma on a grid, uint8 [S]."""
     plane = frame.planes[0]
     luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     rows, columns = -(-frame.height // GRID), -(-frame.width // GRID)
@@ -261,7 +260,7 @@ def _decibel(squared_error: npt.ArrayLike) -> np.ndarray:
 
 
 def main() -> None:
-    """Copy one file; leave the copy's index and what became of it in an .npz beside it."""
+    """Copy one file; write the copy's index and its facts to an .npz beside it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)

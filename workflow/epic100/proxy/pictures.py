@@ -1,4 +1,4 @@
-"""The pictures of an original in the order of its frame numbers, whatever its decoder does."""
+"""The pictures of an original in order of frame number, however its decoder orders them."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -11,14 +11,17 @@ from av.container import InputContainer
 from epic100.base.errors import EpicError
 from epic100.video.index import VideoIndex
 
-REORDER = 16  # pictures that may come out ahead of one that is shown before them
+REORDER = 16  # most pictures that are decoded before a picture with a smaller frame number
 
 
 def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
-    """Times of the frames from the first on: ticks int64 [F], strictly ascending, and their unit.
+    """Compute the times of a copy's frames, counted from the first one.
 
-    They are the original's own, to the tick. Frames that share one time (a kind of damage) cannot
-    do so in a copy: there the unit is a part of the original's, and they follow each other.
+    They equal the original's times exactly. Frames that share one time (a kind of damage) cannot do
+    so in a copy. There the unit is a fraction of the original's, and such frames follow each other.
+
+    Returns:
+        Ticks, int64 [F], strictly ascending; and their unit in seconds.
     """
     ticks = index.pts - index.pts[0]
     starts = np.concatenate([[0], np.flatnonzero(np.diff(ticks)) + 1])
@@ -31,11 +34,13 @@ def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
 def numbered(
     container: InputContainer, stream: av.VideoStream, index: VideoIndex
 ) -> Iterator[tuple[int, av.VideoFrame | None]]:
-    """(frame number, picture) of all frames of `index` in order, decoded on one thread.
+    """Yield (frame number, picture) for all frames of `index` in order, decoded on one thread.
 
-    None stands for a picture that the original does not give: it does not decode, or is flagged
-    corrupt; `VideoReader` refuses those too. Raises EpicError where the file's packets are not
-    those of `index`, av.error.FFmpegError where the file cannot be read to its end.
+    A picture is None if it does not decode or is flagged corrupt; `VideoReader` refuses those too.
+
+    Raises:
+        EpicError: The file's packets are not those of `index`.
+        av.error.FFmpegError: The file cannot be read to its end.
     """
     numbers: dict[int | None, deque[int]] = {}
     for number, pts in enumerate(index.pts.tolist()):
@@ -67,6 +72,6 @@ def _decoded(
             yield from packet.decode()
         except av.error.FFmpegError as error:
             if isinstance(error, MemoryError):
-                raise  # no property of the file
+                raise  # not a fault of the file
     if sorted(seen) != index.pts.tolist():
         raise EpicError("its packets are not those that were scanned; scan it again")

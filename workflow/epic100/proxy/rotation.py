@@ -1,4 +1,4 @@
-"""The rotation that a container asks its player for, carried over to a copy.
+"""Copy the rotation that a container asks a player to apply.
 
 `VideoReader` does not apply it, but players and other readers do.
 """
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from epic100.video.mp4_boxes import top_boxes
 
-# Of the track header box after its name (ISO 14496-12, section 8.3.2), by its version.
+# Offset in the track header box, after its name, by version (ISO 14496-12, section 8.3.2).
 _MATRIX_AT = {0: 40, 1: 52}
 
 
 def copy_rotation(matrix: bytes, path: Path) -> None:
-    """Put FFmpeg's display `matrix` (nine int32) into an MP4 file of one track."""
+    """Write FFmpeg's display `matrix` (nine int32) into an MP4 file with one track."""
     start, stop = next((a, b) for name, a, b in top_boxes(path) if name == "moov")
     with path.open("r+b") as file:
         file.seek(start)
