@@ -1,4 +1,4 @@
-"""Rule annotations_ok: the annotation files against the pinned checksums."""
+"""Rule annotations_ok: compare the annotation files with the pinned checksums."""
 
 from epic100.base.log import rule_log
 from epic100.download.annotations import verify_annotations

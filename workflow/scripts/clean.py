@@ -1,4 +1,4 @@
-"""Rule clean: segments x scans -> clean lists, pair table, reasons for what was dropped."""
+"""Rule clean: segments and scans -> clean lists, pair table, reasons for dropped segments."""
 
 from epic100.base.log import rule_log
 from epic100.segments.cleaning import clean

@@ -1,4 +1,4 @@
-"""Rule download_annotations: the official CSVs and lists at their pinned version."""
+"""Rule download_annotations: download the official CSVs and lists at their pinned version."""
 
 from epic100.base.log import rule_log
 from epic100.download.annotations import download_annotations

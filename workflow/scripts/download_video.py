@@ -1,4 +1,4 @@
-"""Rule download_video: one video from its url, resumed, verified."""
+"""Rule download_video: download one video, with resumption, and verify it."""
 
 from epic100.base.log import rule_log
 from epic100.download.fetch import FetchSettings

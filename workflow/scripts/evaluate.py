@@ -1,4 +1,4 @@
-"""Rule evaluate: predictions on the validation split -> the official figures."""
+"""Rule evaluate: predictions on the validation split -> the official metrics."""
 
 from epic100.base.log import log, rule_log
 from epic100.scoring.evaluation import evaluate
@@ -17,5 +17,5 @@ with rule_log(snakemake.log[0]):
     for name in ("overall", "readable"):
         for task in ("verb", "noun", "action"):
             top1, top5 = (figures[f"{name}_{task}_accuracy_at_{k}"] for k in (1, 5))
-            if top1 is not None:  # nothing is readable where no segment was predicted
+            if top1 is not None:  # None if no segment was predicted
                 log.info(f"{name:>8} {task:>6}: top-1 {top1:6.2f} %  top-5 {top5:6.2f} %")

@@ -1,4 +1,4 @@
-"""Rule figures_damage: scan tables and what clean dropped -> pictures of both."""
+"""Rule figures_damage: scan tables and dropped segments -> pictures of both."""
 
 import pandas as pd
 

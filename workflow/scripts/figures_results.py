@@ -1,4 +1,4 @@
-"""Rule figures_results: predictions on val -> figures, classes, confusion and strips of frames."""
+"""Rule figures_results: predictions on val -> metrics, classes, confusion and strips of frames."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Rule figures_training: the training's history -> its curves."""
+"""Rule figures_training: history of the training -> its curves."""
 
 from epic100.base.log import rule_log
 from epic100.figures.training import plot_training

@@ -1,4 +1,4 @@
-"""Rule minikitchen_video: film one video of the mini kitchen, and damage it where asked."""
+"""Rule minikitchen_video: render one video of the mini kitchen, with damage if asked for."""
 
 from epic100.base.log import rule_log
 from epic100.minikitchen import write_video

@@ -1,4 +1,4 @@
-"""Rule model_card: what the model is, for people and in MMAction2's form."""
+"""Rule model_card: describe the model, for people and in MMAction2's format."""
 
 from epic100.base.log import rule_log
 from epic100.report.model_card import write_model_card

@@ -1,4 +1,4 @@
-"""Rule models_ok: whether the models of `predict: models:` can be averaged, before any predicts."""
+"""Rule models_ok: check that the models of `predict: models:` can be averaged, before they run."""
 
 from epic100.base.log import rule_log
 from epic100.scoring.averaging import check_models

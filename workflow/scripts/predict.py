@@ -1,4 +1,4 @@
-"""Rule predict: the trained model over the clean segments of a split."""
+"""Rule predict: run the trained model on the clean segments of a split."""
 
 import os
 

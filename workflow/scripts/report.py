@@ -1,4 +1,4 @@
-"""Rule report: ask Snakemake for its report on what this run has made."""
+"""Rule report: let Snakemake write its report on the results of this run."""
 
 from epic100.base.log import rule_log
 from epic100.report.snakemake_report import write_report

@@ -1,4 +1,4 @@
-"""Rule summary: what was kept and how good it is, in a text for people."""
+"""Rule summary: what was kept and how accurate the model is, as text for people."""
 
 from epic100.base.log import rule_log
 from epic100.report.summary import write_summary

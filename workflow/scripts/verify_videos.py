@@ -1,4 +1,4 @@
-"""Rule verify_videos: a participant's files against the sheet's md5s."""
+"""Rule verify_videos: compare a participant's files with the md5s of the sheet."""
 
 from epic100.base.log import rule_log
 from epic100.download.verify import verify_videos

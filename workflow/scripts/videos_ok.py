@@ -1,4 +1,4 @@
-"""Rule videos_ok: one word on the whole archive."""
+"""Rule videos_ok: the result of the md5 check for the whole archive."""
 
 from epic100.base.log import rule_log
 from epic100.download.verify import settle

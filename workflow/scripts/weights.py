@@ -1,4 +1,4 @@
-"""Rule weights: fetch the weights that training starts from."""
+"""Rule weights: download the weights that training starts from."""
 
 from epic100.base.log import rule_log
 from epic100.download.fetch import FetchSettings

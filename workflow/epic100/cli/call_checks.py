@@ -1,4 +1,4 @@
-"""Slips in a call that Snakemake would answer without naming the file or the word."""
+"""Find mistakes in a call that Snakemake would report without naming the file or the argument."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ KINDS = (".yaml", ".yml", ".json")
 
 
 def refuse_slips(arguments: Sequence[str]) -> None:
-    """Raise for the first word that cannot be meant.
+    """Raise for the first argument that must be a mistake.
 
     Raises:
-        EpicError: A target among the config files, a config file that is absent, empty or not
-            YAML, or a dotted key.
+        EpicError: A target among the config files, a config file that is missing, empty or not
+            YAML, or a key with a dot.
     """
     for option, word in _values(arguments):
         if option in CONFIG_FILES:
@@ -30,7 +30,7 @@ def refuse_slips(arguments: Sequence[str]) -> None:
 
 
 def _values(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(option, word) of each word that follows an option, up to the next one."""
+    """Yield (option, value) for each argument that follows an option, up to the next option."""
     option = ""
     for argument in arguments:
         if argument.startswith("-"):

@@ -1,4 +1,4 @@
-"""`epic100 check`: what a run in this folder would find, in one screen and without starting it."""
+"""`epic100 check`: what a run in this folder would find, on one screen and without starting it."""
 
 import argparse
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from epic100.base.shipped import existing_path
 from epic100.video.on_disk import on_disk_lines
 from epic100.video.sheet import participants_of, read_sheet
 
-Line = tuple[bool, str, str]  # whether a run can start with it, what it is about, how it is
+Line = tuple[bool, str, str]  # whether a run can start with it, topic, state
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
-    """Describe the command."""
+    """Describe the command's options."""
     parser.epilog = "Exit code 1 where a run could not start. What would run: epic100 run -n"
     parser.add_argument(
         "--configfile", type=Path, nargs="+", default=[],
@@ -27,7 +27,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a line a topic; 1 where one of them keeps a run from starting, else 0."""
+    """Print one line per topic; return 1 if one of them prevents a run from starting, else 0."""
     overlays = [existing_path(path) for path in options.configfile]
     config = layered_config(overlays, options.directory)
     lines = [(True, "config", "is valid"), *_files(config, options.directory), _torch()]
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _files(config: dict[str, Any], folder: Path) -> Iterator[Line]:
-    """Annotations and videos. The demo makes them, `download: true` fetches them."""
+    """Yield lines on annotations and videos. The demo makes them, `download: true` fetches them."""
     if config.get("minikitchen"):
         yield True, "videos", "and annotations are made by the demo"
         return
@@ -67,7 +67,7 @@ def _files(config: dict[str, Any], folder: Path) -> Iterator[Line]:
 
 
 def _torch() -> Line:
-    """The device of a training that leaves the choice to the workflow."""
+    """Return the device that training uses if the workflow chooses it."""
     try:
         import torch
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""`epic100 demo`: the whole workflow on a mini kitchen that it films itself."""
+"""`epic100 demo`: the whole workflow on a mini kitchen, whose videos the workflow makes itself."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from epic100.cli.snakemake_call import replace_this_process, snakemake_command, 
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
-    """Describe the command."""
+    """Describe the command's options."""
     parser.usage = "epic100 demo [-h] [--directory DIR] [OPTION OF SNAKEMAKE ...]"
     parser.epilog = "Every other word is Snakemake's own: -n, --cores 4, a target ..."
     parser.add_argument("--directory", default="demo", help="where it is made (default: demo)")
@@ -15,7 +15,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Go on as Snakemake on the demo's config."""
+    """Replace this process by Snakemake on the demo's config."""
     config = ["--configfile", str(ROOT / "config/demo.yaml")]
     words = [*config, "--directory", options.directory, *with_screen(options.rest)]
     return replace_this_process(snakemake_command(words))

@@ -1,7 +1,7 @@
-"""The command `epic100`: one door to the workflow, from a clone or from a wheel.
+"""The command `epic100`: one entry point to the workflow, from a clone or from a wheel.
 
-`demo` and `run` start Snakemake on the workflow's own Snakefile; the other commands are those of
-`python -m epic100.migrate`, `epic100.submission` and `epic100.compare`.
+`demo` and `run` start Snakemake on the workflow's own Snakefile. `migrate`, `submission` and
+`compare` are the commands of `python -m epic100.migrate`, and so on.
 """
 
 import argparse
@@ -31,11 +31,14 @@ COMPLETION = "--print-completion"
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its help, and where its arguments are defined.
+    """One command.
 
-    `module` has `fill_parser(parser)`, which also sets `run`, a function of the options that
-    returns an exit code. Modules are imported only for the command that was asked for, since some
-    of them take seconds. `passes_on`: what the parser does not know is Snakemake's.
+    Attributes:
+        help: One line for `--help`.
+        module: Has `fill_parser(parser)`, which also sets `run`, a function that takes the options
+            and returns an exit code. It is imported only when the command is used, since some
+            modules take seconds.
+        passes_on: Whether arguments that the parser does not know go to Snakemake.
     """
 
     help: str
@@ -57,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: words after `epic100`; those of this process where None.
+        arguments: Words after `epic100`; None takes those of this process.
 
     Returns:
-        The exit code: 0, or 1 and one line on stderr where the input is wrong, or Snakemake's.
+        The exit code: 0, or 1 with one line on stderr if the input is wrong, or Snakemake's.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = build_parser(arguments)
@@ -77,8 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser, with the arguments of the one command that `arguments` name, or of all where a
-    completion script is asked for."""
+    """Build the parser.
+
+    Args:
+        arguments: Words after `epic100`. Only the command that they name gets its options, or all
+            commands if a completion script is requested.
+    """
     parser = argparse.ArgumentParser(
         prog="epic100", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -100,5 +107,5 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def run_and_exit() -> NoReturn:
-    """The entry point of the installed command."""
+    """Run the installed command `epic100`."""
     sys.exit(main())

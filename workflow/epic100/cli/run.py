@@ -1,4 +1,4 @@
-"""`epic100 run`: Snakemake on this workflow, in the current folder."""
+"""`epic100 run`: run Snakemake on this workflow, in the current folder."""
 
 import argparse
 
@@ -11,7 +11,7 @@ A file of config/ or profiles/ that this folder does not have is the one that sh
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
-    """Describe the command."""
+    """Describe the command's options."""
     parser.usage = "epic100 run [-h] [TARGET ...] [OPTION OF SNAKEMAKE ...]"
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -19,5 +19,5 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Go on as Snakemake with the words that were given."""
+    """Replace this process by Snakemake with the given arguments."""
     return replace_this_process(snakemake_command(with_screen(options.rest)))

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from epic100.base.shipped import ROOT, existing_path
 from epic100.cli.call_checks import refuse_slips
 
-SHIPPED = ("config/", "profiles/")  # folders whose files may be named as in a clone
+SHIPPED = ("config/", "profiles/")  # their files may be named as in a clone
 
 
 def snakemake_command(arguments: Sequence[str]) -> list[str]:
-    """The words of a call of Snakemake with these arguments.
+    """Build the command line of Snakemake with these arguments.
 
     A config or profile that the current folder does not have (`profiles/vsc`,
-    `config/trainval.yaml`) is the one that ships. Raises EpicError as `refuse_slips`.
+    `config/trainval.yaml`) is replaced by the one in the package.
+
+    Raises:
+        EpicError: As in `refuse_slips`.
     """
     named = {option.partition("=")[0] for option in arguments}
     command = [sys.executable, "-P", "-m", "snakemake"]
@@ -26,14 +29,14 @@ def snakemake_command(arguments: Sequence[str]) -> list[str]:
 
 
 def with_screen(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the screen of `--logger epic100`, unless they name another."""
+    """Add `--logger epic100` to the arguments, unless they name another logger."""
     named = any(argument.partition("=")[0] == "--logger" for argument in arguments)
-    # Last, since it takes every word behind it for a logger's name.
+    # Last, since Snakemake reads every word after it as a logger's name.
     return [*arguments] if named else [*arguments, "--logger", "epic100"]
 
 
 def replace_this_process(command: Sequence[str]) -> int:
-    """Go on as Snakemake, so that signals and the exit code are its own."""
+    """Replace this process by Snakemake, so that signals and exit code are Snakemake's."""
     sys.stdout.flush()
     os.execv(command[0], list(command))
 

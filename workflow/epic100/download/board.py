@@ -1,4 +1,4 @@
-"""One progress bar for all videos that are still to come, although each has a job of its own."""
+"""One progress bar for all videos that are still missing, although each has its own job."""
 
 import fcntl
 import os
@@ -17,8 +17,8 @@ LOOK_SECONDS = 5.0
 class Board:
     """Progress of a whole archive. The job that holds the lock shows it; the others show nothing.
 
-    Sizes are unknown before the server is asked, so the unit is minutes of video. A file whose
-    download is under way counts by its share of bytes.
+    The unit is minutes of video, since sizes are unknown before the server is asked. A file that is
+    being downloaded counts by its share of bytes.
     """
 
     def __init__(self, videos: Sequence[Video], root: str | os.PathLike, lock: str | os.PathLike):

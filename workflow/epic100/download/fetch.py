@@ -185,7 +185,7 @@ def _receive(
     response: requests.Response, part: Part, settings: FetchSettings, watch: Watch
 ) -> None:
     since, came = time.monotonic(), 0
-    # read1 returns what has arrived, so that the rate of a slow server is measured in time.
+    # read1 returns what has arrived. A full read would wait until a slow server fills a chunk.
     while chunk := response.raw.read1(CHUNK, decode_content=False):
         part.append(chunk)
         watch(part.size, part.length)

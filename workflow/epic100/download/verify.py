@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 VERIFIED, WRONG, UNVERIFIED = "verified", "wrong", "unverified"
 UNREADABLE, MISSING = "unreadable", "missing"
 STATES = (VERIFIED, WRONG, UNVERIFIED, UNREADABLE, MISSING)
-TOLD = 5  # most videos that an error names
+TOLD = 5  # videos that an error names, at most
 
 
 @dataclass(frozen=True)

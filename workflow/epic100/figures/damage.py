@@ -33,7 +33,7 @@ from epic100.segments.drop_reasons import kind_of
 from epic100.video.scan_table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow
 from epic100.video.sheet import Video
 
-CLOSE_UP = 32  # most videos in the close-up, one row each
+CLOSE_UP = 32  # videos in the close-up, at most; one row each
 LEFT_OUT = "left out"  # excluded by the config, so in no scan table
 LOOKS: dict[str, dict[str, Any]] = {
     OK: {"facecolor": PALE},

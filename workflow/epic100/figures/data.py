@@ -27,7 +27,7 @@ from epic100.segments.class_names import TASKS, ClassNames
 from epic100.segments.segment_list import NO_LABEL
 from epic100.video.sheet import Video
 
-TOP = 24  # most classes with a bar of their own; the others share one
+TOP = 24  # classes with a bar each, at most; the others share one
 
 
 def annotated_segments(

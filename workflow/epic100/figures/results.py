@@ -20,8 +20,8 @@ from epic100.figures.style import (
 )
 from epic100.segments.class_names import TASKS, ClassNames
 
-TOP = 24  # most classes with a bar of their own
-SQUARE = 14  # most verbs in the confusion table
+TOP = 24  # classes with a bar each, at most
+SQUARE = 14  # verbs in the confusion table, at most
 
 
 def plot_official(

@@ -90,7 +90,14 @@ def legend_on_top(figure: Figure, handles: Sequence | None = None) -> None:
 
 
 def name_rows(axes: Axes, names: list[str], size: float = 9, least: int = 4) -> None:
-    """Label rows 0, 1, ... of a horizontal bar chart, the first on top; a few rows stay slim."""
+    """Label rows 0, 1, ... of a horizontal bar chart, the first on top.
+
+    Args:
+        axes: The chart.
+        names: Labels of the rows.
+        size: Font size.
+        least: Rows that the height is made for, so that a few bars stay slim.
+    """
     axes.set_yticks(np.arange(len(names)), names, fontsize=size)
     axes.set_ylim(max(len(names), least) - 0.4, -0.6)
 

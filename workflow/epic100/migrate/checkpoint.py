@@ -1,4 +1,4 @@
-"""Convert a lab's MMAction2 checkpoint and pair order to `model.pth` for the rules predict and export.
+"""Convert a lab's MMAction2 checkpoint and pair order to `model.pth`, for predict and export.
 
 A checkpoint is a pickle, which can run code when it is loaded. Here it is loaded with torch's
 `weights_only`. What MMEngine 0.10 stores beside the weights (HistoryBuffer, NumPy scalars, even

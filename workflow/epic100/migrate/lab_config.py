@@ -1,4 +1,4 @@
-"""Convert a lab's MMAction2 config to the config in `model.pth`: its model, its clips, our reader."""
+"""Convert a lab's MMAction2 config to the one in `model.pth`: its model and clips, our reader."""
 
 import os
 from pathlib import Path
@@ -94,7 +94,7 @@ def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
 
 
 def _translate(steps: list[dict[str, Any]], where: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Convert a test pipeline to this workflow's steps; notes name steps known by their position."""
+    """Convert a test pipeline to this workflow's steps, with notes on steps known by position."""
     kinds = [step["type"] for step in steps]
     sampling = next((place for place, kind in enumerate(kinds) if kind in SAMPLERS), -1)
     notes = []

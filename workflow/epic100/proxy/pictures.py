@@ -11,7 +11,7 @@ from av.container import InputContainer
 from epic100.base.errors import EpicError
 from epic100.video.index import VideoIndex
 
-REORDER = 16  # most pictures that are decoded before a picture with a smaller frame number
+REORDER = 16  # pictures that may be decoded before one with a smaller frame number, at most
 
 
 def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:

@@ -27,7 +27,7 @@ HINT = "hint: "
 LARGEST = 2**28  # bytes of test.json; that of EPIC-100 test has about 100 MiB
 # Limits on objects and lists, values, and digits: an object needs 100 times its bytes in memory.
 MOST_OPENED, MOST_VALUES, LONGEST_NUMBER = 200_000, 10_000_000, 64
-MOST_SHOWN = 20  # duplicate keys that are listed
+MOST_SHOWN = 20  # duplicate keys that are listed, at most
 
 _SLS = ("sls_pt", "sls_tl", "sls_td")
 _SMALLEST = math.log(1.4e-45)  # a smaller float32 becomes 0
@@ -43,6 +43,12 @@ def check(
 
     Reports missing, unexpected and duplicate ids, wrong shapes and dtypes, NaN and infinity. Hints
     report ties for the highest score and rows that become 0 in the official softmax.
+
+    Args:
+        entries: One dict per segment: `narration_id`, `verb_output` and `noun_output`.
+        expected_ids: The narration ids of the split.
+        num_verbs: Scores that each `verb_output` must have.
+        num_nouns: Scores that each `noun_output` must have.
 
     Returns:
         One line per problem, hints last; empty if there are none.
