@@ -32,7 +32,7 @@ if PROXY:
     include: "rules/proxy.smk"
 
 
-# Only the demo makes its videos, and only `download: true` brings some; else no rule may write one.
+# Only the demo makes videos, and only `download: true` fetches them; else no rule may write one.
 if MINIKITCHEN:
 
     include: "rules/demo.smk"

@@ -1,6 +1,6 @@
 """The lab's recipe, exactly: 13 x 6 frames at the file's own rate, weight decay on all weights.
 
-What config/x3d_s_epic_rgb_segments.py was before its defaults followed the literature; see
+config/x3d_s_epic_rgb_segments.py as it was before its defaults followed the literature; see
 docs/recipe.md.
 """
 

@@ -9,7 +9,7 @@ model = dict(
     cls_head=dict(dropout_ratio=0.0, label_smooth_eps=0.0),
 )
 
-# Lists are replaced whole: the same steps as the base, at 48 pixels and without flips.
+# MMEngine replaces whole lists: these are the steps of the base, at 48 pixels and without flips.
 train_pipeline = [
     {{_base_.open_segment}},
     {{_base_.sample}},
@@ -52,4 +52,4 @@ param_scheduler = [
     ),
 ]
 load_from = None
-from_scratch = True  # for the workflow: this schedule is made for random weights
+from_scratch = True  # for the workflow: this schedule is for random weights

@@ -4,20 +4,21 @@ A complete MMEngine config: the workflow trains it, and so does MMAction2's own
     python tools/train.py config/x3d_s_epic_rgb_segments.py
 after `snakemake results/clean/pairs.tsv`. Model and input follow MMAction2's X3D-S recipe
 (configs/recognition/x3d, after Feichtenhofer, CVPR 2020); 13 x 6 at the file's own rate is the
-lab's clip, 1.3 s at 59.94 fps. Kinetics weights saw 13 x 6 at 30 fps: set `target_fps = 30` for
-those 2.6 s. The schedule is for a start from them; x3d_s_epic_from_scratch.py is for one without.
+lab's clip, 1.3 s at 59.94 fps. Kinetics weights were trained on 13 x 6 at 30 fps: set
+`target_fps = 30` for those 2.6 s. The schedule is for a start from these weights;
+x3d_s_epic_from_scratch.py is for a start from random weights.
 Where each number comes from: docs/training.md.
 """
 
 custom_imports = dict(imports=["epic100.mmaction"], allow_failed_imports=False)
 default_scope = "mmaction"
 
-# Where the workflow's results, the videos and their frame indexes stand; the environment can say
-# otherwise.
+# Where the workflow's results, the videos and their frame indexes are; the environment can set
+# other folders.
 results = "{{$EPIC100_RESULTS:results}}"
 video_root = "{{$EPIC100_VIDEOS:videos}}"
 index_dir = "{{$EPIC100_INDEXES:results/scan}}"
-split = "{{$EPIC100_SPLIT:train}}"  # or trainval: train and val together, with pairs of their own
+split = "{{$EPIC100_SPLIT:train}}"  # or trainval: train and val together, with their own pair table
 pairs = f"{results}/clean/{'pairs' if split == 'train' else split + '_pairs'}.tsv"
 num_classes = sum(1 for _ in open(pairs)) - 1  # noqa: SIM115 (a handle of `with` would join the config)
 
@@ -56,7 +57,7 @@ sample = dict(
     frame_interval=frame_interval,
     num_clips=1,
     target_fps=target_fps,
-    out_of_bound_opt="repeat_last",  # short segments end in their last picture, never outside
+    out_of_bound_opt="repeat_last",  # short segments repeat their last frame, never go outside
 )
 sample_evenly = dict(sample, test_mode=True)
 pack = dict(
@@ -135,7 +136,7 @@ default_hooks = dict(
     loader_share=dict(type="LoaderShareHook"),
     progress=dict(type="ProgressHook"),
 )
-custom_hooks = [  # what can change the weights; a run with others is another run
+custom_hooks = [  # all that can change the weights; with other hooks it is another run
     dict(type="SampleSeedHook"),
     dict(type="SyncBuffersHook"),  # BatchNorm statistics: the mean over processes, once an epoch
 ]

@@ -3,7 +3,7 @@
 
 rule annotate:
     input:
-        # The demo's CSVs and a lab's lists are not the official files, and need not be.
+        # The demo's CSVs and a lab's lists are not the official files, so they have no checksums.
         **(
             {}
             if MINIKITCHEN or CONFIG["annotations"]["format"] != "official"

@@ -1,4 +1,4 @@
-"""Segments x scans -> clean lists, the pair table, and a reason for every segment dropped."""
+"""Segments and scans -> clean lists, the pair table, and a reason for every dropped segment."""
 
 
 rule clean:

@@ -1,4 +1,4 @@
-"""The config, checked and complete, and what several rules ask of it and of the video sheet."""
+"""The checked and completed config, and what several rules need from it and the video sheet."""
 
 import importlib.util
 import os
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
-# A Snakemake that has nothing but itself reads the rules with the clone's library, and leaves the
-# jobs to `--sdm conda`.
+# A Snakemake without our package can read the rules of a clone with the clone's library. Its jobs
+# then need `--sdm conda`.
 if importlib.util.find_spec("epic100") is None:
     LIBRARY = Path(str(workflow.current_basedir)).parent / "workflow"
     if not LIBRARY.is_dir():
@@ -28,13 +28,13 @@ from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, fin
 from epic100.video.on_disk import on_disk_lines
 from epic100.video.sheet import participants_of, read_sheet
 
-# This workflow's own folder, also where another workflow uses it as a module; where its files come
-# straight from a repository's host, the folder that the installed package is of.
+# This workflow's own folder, also when another workflow uses it as a module. If its files come
+# directly from a repository's host, it is the folder of the installed package.
 HERE = Path(str(workflow.current_basedir)).parent
 if not HERE.is_dir():
     HERE = ROOT
 
-# Read by envs/epic100.post-deploy.sh, which Snakemake copies away from here before it runs.
+# For envs/epic100.post-deploy.sh, which Snakemake copies to another folder before it runs it.
 os.environ.update(EPIC100_ROOT=str(HERE))
 
 CONFIG = complete_config(config)
@@ -52,11 +52,11 @@ if MINIKITCHEN and (DOWNLOAD or DOWNLOAD_ANNOTATIONS):
 if DOWNLOAD_ANNOTATIONS and CONFIG["annotations"]["format"] != "official":
     raise WorkflowError("config: `annotations: download: true` goes with `format: official` only")
 
-# Clips are read from the small copies where the config asks for them, else from the originals.
+# Clips are read from the small copies if the config sets them, else from the originals.
 PROXY = CONFIG["videos"]["proxy"]
-# A model of another's making must not stand where the rule train writes its own.
+# A model that was made elsewhere must not be where the rule train writes its own.
 MODEL = CONFIG["predict"]["model"] or "results/model.pth"
-# Several finished models, whose predictions are averaged.
+# With several finished models, their predictions are averaged.
 if MODELS := CONFIG["predict"]["models"]:
     if CONFIG["predict"]["model"]:
         raise WorkflowError("config: `predict: model:` and `models:` are both set; expected one")
@@ -65,7 +65,7 @@ CLIP_ROOT = PROXY["root"] if PROXY else VIDEO_ROOT
 CLIP_INDEXES = "results/proxies" if PROXY else "results/scan"
 
 VIDEOS = read_sheet(SHEET)
-RECEIPTS = "results/videos/receipts"  # of files that were read, kept between calls
+RECEIPTS = "results/videos/receipts"  # checksums of files already read, kept between calls
 EXCLUDED = CONFIG["participants"]["exclude"]
 INCLUDED = CONFIG["participants"]["include"]
 CHOSEN = participants_of(VIDEOS, EXCLUDED, INCLUDED)
@@ -100,7 +100,7 @@ def videos_of(participant):
 
 
 def rows_of(participant):
-    """What jobs need of these rows: not the urls, since Snakemake's report shows parameters."""
+    """These rows as job parameters, without urls, since Snakemake's report shows parameters."""
     return [
         {key: value for key, value in vars(video).items() if key != "url"}
         for video in videos_of(participant)
@@ -113,19 +113,19 @@ def video_at(wildcards):
 
 
 def is_there(video):
-    """Whether a video's file is on disk, or will be: made by the demo's kitchen, or downloaded."""
+    """Whether a video's file is on disk, or will be made by the demo or downloaded."""
     if MINIKITCHEN:
         return MINIKITCHEN["damage"].get(video.video_id) != "missing"
     return video.path(VIDEO_ROOT).exists() or is_to_come(video)
 
 
 def is_to_come(video):
-    """Whether a download brings the file. What stands in its place stays, be it a broken link."""
+    """Whether the file will be downloaded. What is already at its path is kept, even a broken link."""
     return DOWNLOAD and video.url != "" and not os.path.lexists(video.path(VIDEO_ROOT))
 
 
-# Of a partial archive: participants without any video get no job. With no video at all the run is
-# planned in full, before the data is there.
+# In a partial archive, participants without any video get no job. If there is no video at all, the
+# whole run is planned, so that it can be inspected before the data is there.
 NEEDED = [video for video in VIDEOS if video.participant_id in CHOSEN]
 ON_DISK = {video.video_id for video in filter(is_there, NEEDED)}
 PARTICIPANTS = [
@@ -172,7 +172,7 @@ def figure(topic, name, category, label):
 
 
 def annotations_of(wildcards):
-    """The CSV of a split; the error names the key that lacks."""
+    """The CSV of a split. The error names the missing key."""
     if wildcards.split not in ANNOTATIONS:
         raise WorkflowError(
             f"results of split {wildcards.split} were asked for, but the config has no "
@@ -182,13 +182,13 @@ def annotations_of(wildcards):
 
 
 def exported_split(kind):
-    """The split of submission.pt or submission.zip: as the config says, else the validation split
-    for the first and the test board for the second, where the config has a test CSV."""
+    """The split of submission.pt or submission.zip: the one in the config, else val for `pt`, and
+    test for `zip` if the config has a test CSV."""
     board = "test" if kind == "zip" and "test" in ANNOTATIONS else "val"
     return CONFIG["export"]["split"] or board
 
 
-# The weights that training starts from. A call that trains nothing needs none.
+# The weights that training starts from. A fault is an error only for a call that trains.
 try:
     WEIGHTS = start_weights(CONFIG["train"], existing_path(CONFIG["train"]["config"], HERE))
     WEIGHTS_FAULT = ""
@@ -205,7 +205,7 @@ def weights_to_train_from(wildcards):
 
 
 def refuse_unreachable_weights():
-    """Raise where this run will train and its weights are not the right ones or not to be had."""
+    """Raise if this run will train, but its start weights are wrong or cannot be fetched."""
     jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
     try:
         if "weights" in jobs:
@@ -216,12 +216,12 @@ def refuse_unreachable_weights():
         raise WorkflowError(str(error)) from error
 
 
-# Keys that are newer than trainings to be kept: at these values they are as if they were not there.
+# Keys that were added later: at these values they are left out, so that older trainings stay valid.
 NEW_KEYS = {"heads": "pair", "sampling": None}
 
 
 def settings_of_training(section):
-    """The section without what `input.weights` says: a file's path alone starts no training anew."""
+    """The section without the keys of `input.weights`: a new path alone must not train again."""
     about_weights = ("load_from", "load_from_sha256", "from_scratch")
     kept = {
         key: value

@@ -1,6 +1,6 @@
 """The mini kitchen: the demo's annotations and videos, made as the first jobs of the DAG."""
 
-# Named where it is not the demo's own, so that a demo made before stays as it is.
+# A parameter only if it is not the demo's default, so that older demos are not made again.
 LEVEL = {} if MINIKITCHEN["level"] == "easy" else {"level": MINIKITCHEN["level"]}
 
 

@@ -1,9 +1,9 @@
-"""Videos and annotations that are not there, over HTTP.
+"""Download missing videos and annotations over HTTP.
 
-A file that is there is no rule's output, whatever its state: Snakemake removes the outputs of a job
-before it runs and after it fails, and no archive may be lost that way. So these rules know the
-files alone that lack when the DAG is built. They run where `snakemake` runs: compute nodes often
-have no way out.
+An existing file is never the output of a rule, whatever its state: Snakemake removes the outputs of
+a job before it runs and after it fails, and no archive may be lost that way. So the outputs of
+these rules are only the files that are missing when the DAG is built. They run where `snakemake`
+runs, since compute nodes often have no internet access.
 """
 
 VIDEOS_TO_COME = [video.video_id for video in VIDEOS if is_to_come(video)]
@@ -13,7 +13,7 @@ ANNOTATIONS_TO_COME = {
     if DOWNLOAD_ANNOTATIONS and not os.path.lexists(path)
 }
 
-# Politeness, unless `--resources download=N` says otherwise.
+# To limit the load on the server, unless `--resources download=N` sets another number.
 if "download" not in workflow.global_resources:
     workflow.register_resource("download", 2)
 
@@ -42,7 +42,7 @@ if VIDEOS_TO_COME:
             root=lambda wildcards, output: os.path.dirname(os.path.dirname(output.video)),
             sheet=SHEET,
             settings=CONFIG["download"],
-            # All that take no part; the bar counts the videos of the others.
+            # All participants that are not used; the bar counts the videos of the others.
             exclude=[name for name in participants_of(VIDEOS, []) if name not in CHOSEN],
             receipts=RECEIPTS,
         message:

@@ -1,4 +1,4 @@
-"""The official figures on the validation split."""
+"""The official metrics on the validation split."""
 
 
 rule evaluate:
@@ -56,7 +56,7 @@ rule summary:
         "../workflow/scripts/summary.py"
 
 
-# Of the model that was trained here: another's making has no list to be held against.
+# Only for a model that was trained here: for any other there is no train list to describe.
 rule model_card:
     input:
         model="results/model.pth",

@@ -1,5 +1,5 @@
-"""Pair scores -> complete submissions, every narration_id of a split once: `.pt` as the official
-tools read it, `.zip` as the server does. Each is of its own board: see `export: split:`."""
+"""Pair scores -> complete submissions with every narration_id of a split once: `.pt` for the
+official tools, `.zip` for the server. Each has its own split: see `export: split:`."""
 
 
 rule export:

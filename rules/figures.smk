@@ -1,4 +1,4 @@
-"""Result files -> pictures of the report, a rule a topic. What each shows stands in its caption."""
+"""Result files -> pictures of the report, one rule per topic. Captions describe what each shows."""
 
 
 rule figures_data:
@@ -119,7 +119,7 @@ rule figures_results:
         "../workflow/scripts/figures_results.py"
 
 
-# Benchmark files are read, not asked for as inputs: to lose one must not train a model again.
+# Benchmark files are read but are not inputs: a lost one must not cause a training.
 rule figures_performance:
     input:
         "results/submission.zip",

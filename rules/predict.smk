@@ -1,4 +1,4 @@
-"""The trained model, or several of them, over the clean segments of a split."""
+"""Predictions of one or several trained models for the clean segments of a split."""
 
 PREDICT_SETTINGS = {
     key: value for key, value in CONFIG["predict"].items() if key not in ("model", "models")
@@ -54,7 +54,7 @@ if MODELS:
 
 rule predict:
     input:
-        # Where several models are averaged, {number} counts them; the check is no reason to repeat.
+        # With several models, {number} counts them; a new check alone does not predict again.
         model=lambda wildcards: MODELS[int(wildcards.number) - 1] if MODELS else MODEL,
         ok=ancient("results/predictions/models.ok") if MODELS else [],
         segments="results/clean/{split}.txt",

@@ -1,7 +1,7 @@
-"""One job a participant: small copies of its videos, to read clips from.
+"""One job per participant: small copies of its videos, to read clips from.
 
-The copies are no outputs: Snakemake removes the outputs of a job before it runs again, and a copy
-that was made for the same file and settings is kept.
+The copies are not outputs: Snakemake removes the outputs of a job before it runs again, but a copy
+of the same file with the same settings must be kept.
 """
 
 
@@ -22,7 +22,7 @@ rule proxy:
     threads: 4
     resources:
         mem_mb=lambda wildcards, threads: 1000 + 700 * threads,
-        # 1080p is copied at some three times real time a core; ten minutes on top for the rest.
+        # A core copies 1080p at about three times real time; ten minutes are added for the rest.
         runtime=lambda wildcards: 10 + round(40 * hours_of(wildcards.participant)),
     params:
         root=VIDEO_ROOT,

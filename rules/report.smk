@@ -8,7 +8,7 @@ rule report:
             "results/submission.zip",
             *rules.figures_data.output,
             *rules.figures_damage.output,
-            # A model of another's making has no training to show.
+            # A model that was made elsewhere has no training to show.
             *([] if CONFIG["predict"]["model"] or MODELS else rules.figures_training.output),
             *rules.figures_results.output,
             *rules.figures_performance.output,
@@ -18,7 +18,7 @@ rule report:
         html="results/report.html",
     log:
         "results/logs/report.log",
-    # It reads this folder's Snakemake metadata, so it runs where the workflow runs.
+    # It reads the Snakemake metadata of this folder, so it must run where the workflow runs.
     localrule: True
     conda:
         "../envs/epic100.yaml"

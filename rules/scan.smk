@@ -1,6 +1,6 @@
-"""One job a participant: decode every frame of every video, and say what is damaged.
+"""One job per participant: decode every frame of every video, and report what is damaged.
 
-Videos on disk are inputs, so that a replaced file scans its participant again and no other.
+Videos on disk are inputs, so a replaced file causes a new scan of its participant only.
 """
 
 
@@ -24,7 +24,7 @@ rule scan:
     threads: 4
     resources:
         mem_mb=lambda wildcards, threads: 1000 + 700 * threads,
-        # 1080p decodes at some five times real time a core; ten minutes on top for the rest.
+        # A core decodes 1080p at about five times real time; ten minutes are added for the rest.
         runtime=lambda wildcards, attempt: (10 + round(30 * hours_of(wildcards.participant)))
         * attempt,
     params:

@@ -1,7 +1,7 @@
-"""What happens around the jobs on Slurm: before the first, beside them, after the last.
+"""What happens around the jobs on Slurm: before the first, during the run, after the last.
 
-Only hooks stand here. A run whose executor is not Slurm meets just one of them: it, too, first waits
-for what a run on Slurm that was killed has left (epic100.slurm.takeover).
+This file has only hooks. One of them also applies to a run without Slurm: it first waits for the
+jobs that a killed run on Slurm has left (epic100.slurm.takeover).
 """
 
 import signal
@@ -18,7 +18,7 @@ from epic100.slurm.site import facts_file
 
 SESSION = Session(Path.cwd(), logger.warning)
 
-# Where the config keeps a rule on the CPU, it gets the profile's resources for that.
+# A rule that the config keeps on the CPU gets the profile's resources for that case.
 for name in ("train", "predict"):
     overwrites = workflow.resource_settings.overwrite_resources
     on_cpu = overwrites.pop(f"{name}_on_cpu", None)
@@ -27,7 +27,7 @@ for name in ("train", "predict"):
 
 
 def resolved_resources():
-    """(job, attempt, resources, threads) of all that will be submitted, retries included."""
+    """(job, attempt, resources, threads) of all jobs that will be submitted, retries included."""
     for job in workflow.dag.needrun_jobs():
         if not job.is_local:
             for attempt in range(1, job.restart_times + 2):
@@ -39,8 +39,8 @@ def resolved_resources():
 
 
 if not workflow.is_main_process:
-    # The warning before a time limit goes to every process of a job, and would kill this one.
-    # The processes that it is meant for (train) say for themselves what they do with it.
+    # The signal before a time limit goes to every process of a job, and would kill this one.
+    # The process that it is for (train) handles it itself.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 elif not only_looks(options()) and not workflow.output_settings.dryrun:
     if getattr(options(), "executor", None) == "slurm" or read_run(Path.cwd()) is not None:
@@ -54,7 +54,7 @@ onstart:
     if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
         jobs = list(resolved_resources())
         facts = facts_file(workflow.rundir)
-        # Another environment's torch (conda, a container) is not known here.
+        # The torch of another environment (conda, a container) is not known here.
         own = not workflow.deployment_settings.deployment_method
         if why := refusal(jobs, facts) or (unserved(jobs, facts) if own else ""):
             raise WorkflowError(why)
@@ -73,8 +73,9 @@ onerror:
     SESSION.end()
 
 
-# Snakemake calls the handlers of its main Snakefile only, and snakedeploy's passes nothing on. Where
-# this is a module and the Snakefile around it has handlers, those must call `epic100.onstart()` etc.
+# Snakemake calls only the handlers of its main Snakefile, and the one by snakedeploy does not call
+# ours. If this is a module and the Snakefile around it has its own handlers, these must call
+# `epic100.onstart()` etc.
 if not workflow.modifier.is_main_snakefile():
     for handler in ("onstart", "onsuccess", "onerror"):
         setattr(workflow, f"_{handler}", lambda log, own=globals()[handler]: own())

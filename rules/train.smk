@@ -1,5 +1,5 @@
-"""Train the recognizer. Checkpoints live in results/work_dirs and are never outputs: Snakemake
-removes the outputs of a job that fails, and a long run must outlive its failures."""
+"""Train the recognizer. Checkpoints are in results/work_dirs and are never outputs: Snakemake
+removes the outputs of a job that fails, but a long training must survive its failures."""
 
 from epic100.segments.pairs import pairs_path
 

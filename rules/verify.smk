@@ -1,4 +1,4 @@
-"""Whether videos and annotations are, byte by byte, what their sheets say. Writes no video."""
+"""Compare videos and annotations with the checksums in their sheets. Writes no video."""
 
 
 rule verify_videos:
@@ -15,7 +15,7 @@ rule verify_videos:
     threads: 2
     resources:
         mem_mb=1000,
-        # Five minutes an hour of video: enough for 10 GB an hour, read at 35 MB/s.
+        # Five minutes per hour of video: enough for 10 GB per hour, read at 35 MB/s.
         runtime=lambda wildcards: 10 + round(5 * hours_of(wildcards.participant)),
     params:
         root=VIDEO_ROOT,

@@ -1,6 +1,6 @@
 """The weights that training starts from: fetched once, where `snakemake` runs, and kept.
 
-As with videos, a file that is there is no rule's output: Snakemake would remove it before a job.
+As with videos, an existing file is not a rule's output: Snakemake would remove it before a job.
 """
 
 if WEIGHTS and WEIGHTS.is_url and not os.path.lexists(WEIGHTS.path):

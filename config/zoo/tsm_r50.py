@@ -4,7 +4,7 @@ Recipe: epic-kitchens/C1-Action-Recognition-TSN-TRN-TSM at e8e1a79, configs/tsm_
 for a batch of 64, 80 epochs with steps at 20 and 40, weight decay 5e-4, dropout 0.7, partial
 BatchNorm, multi-scale crops, 8 frames over the segment. Published on EPIC-100 val, RGB alone:
 action top-1 35.75 (that repository's README). There mean and standard deviation are both
-ImageNet's mean, by mistake; here they are what the start weights saw.
+ImageNet's mean, by mistake; here they are those of the start weights.
 """
 
 _base_ = ["./base.py"]

@@ -1,10 +1,10 @@
-"""TSN-R50: eight frames over the segment, each for itself.
+"""TSN-R50: eight frames over the segment, each processed by itself.
 
 Recipe: epic-kitchens/C1-Action-Recognition-TSN-TRN-TSM at e8e1a79, configs/tsn_rgb.yaml: SGD 0.01
 for a batch of 64, 80 epochs with steps at 20 and 40, weight decay 5e-4, dropout 0.7, partial
 BatchNorm, multi-scale crops, 8 frames over the segment. Published on EPIC-100 val, RGB alone:
 action top-1 27.4 (that repository's README). There mean and standard deviation are both ImageNet's
-mean, by mistake; here they are what the start weights saw.
+mean, by mistake; here they are those of the start weights.
 """
 
 _base_ = ["./base.py"]
