@@ -120,7 +120,7 @@ def is_there(video):
 
 
 def is_to_come(video):
-    """Whether the file will be downloaded. What is already at its path is kept, even a broken link."""
+    """Whether the file will be downloaded. What is at its path is kept, even a broken link."""
     return DOWNLOAD and video.url != "" and not os.path.lexists(video.path(VIDEO_ROOT))
 
 
