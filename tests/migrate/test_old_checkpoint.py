@@ -128,7 +128,7 @@ def test_the_migrated_model_predicts_as_the_old_one_does_and_in_its_order(lab, o
     assert model.trained_on["segments"] == old.counts.total()
     predict(tmp_path / "model.pth", f"{lab.results}/clean/val.txt", tmp_path / "val.pt",
             split="val", video_root=lab.root, index_dir=f"{lab.results}/scan",
-            settings=PredictSettings(batch_size=4, workers=0))  # fmt: skip
+            settings=PredictSettings(clips=1, batch_size=4, workers=0))  # fmt: skip
     found = read_predictions(tmp_path / "val.pt", "val")
     ids, expected = by_mmaction2(old, lab, f"{lab.results}/clean/val.txt")
     assert found.narration_ids == ids != []

@@ -47,7 +47,7 @@ def test_training_and_prediction_wait_for_the_copies_only_where_they_are_asked_f
     assert "proxy" not in jobs(run(archive, target, "-n"))
     with_proxies(archive)
     assert jobs(run(archive, target, "-n")) == {
-        "annotate": 2, "scan": 2, "clean": 1, "proxy": 2, "train": 1, "predict": 1,
+        "annotate": 2, "scan": 2, "clean": 1, "proxy": 2, "weights": 1, "train": 1, "predict": 1,
     }  # fmt: skip
     configure(archive, videos={"sheet": "sheet.tsv", "root": "archive", "proxy": None})
     assert "proxy" not in jobs(run(archive, target, "-n"))

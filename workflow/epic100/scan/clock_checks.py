@@ -32,7 +32,11 @@ class Promise:
 
 
 def contradiction(
-    index: VideoIndex, clock: Mp4Clock | None, coded_fps: float, promise: Promise
+    index: VideoIndex,
+    clock: Mp4Clock | None,
+    coded_fps: float,
+    promise: Promise,
+    lost: int = 0,
 ) -> str:
     """Find a reason not to trust the times of a video.
 
@@ -43,6 +47,7 @@ def contradiction(
         clock: What the file states, None if not known.
         coded_fps: Fixed rate that the encoder noted in the stream, 0 if none.
         promise: What the sheet states.
+        lost: Pictures that are missing at the end of a truncated file.
 
     Returns:
         The reason as text, or "".
@@ -61,7 +66,7 @@ def contradiction(
         as_fast = abs(index.fps / promise.fps - 1) < RATE_SHARE
         if off <= CLOSE * step and abs(index.frames - wanted) <= CLOSE and as_fast:
             return ""
-        found = _against_sheet(index, clock, lasts, promise)
+        found = _against_sheet(index, clock, lasts, promise, lost)
         if found:
             return found
     close = step / 8 if even or not len(steps) else CLOSE * float(steps.max() * index.time_base)
@@ -76,7 +81,7 @@ def contradiction(
 
 
 def _against_sheet(
-    index: VideoIndex, clock: Mp4Clock | None, lasts: float, promise: Promise
+    index: VideoIndex, clock: Mp4Clock | None, lasts: float, promise: Promise, lost: int
 ) -> str:
     wanted = promise.fps * promise.seconds
     few = max(2, COUNT_SHARE * wanted)
@@ -85,8 +90,9 @@ def _against_sheet(
             f"its {index.frames} pictures last {lasts:.1f} s, the sheet's {promise.seconds:.1f} s"
         )
     # If the sheet has exactly the number of coded pictures, it was made before the corruption.
-    if clock and index.frames < wanted - CLOSE and abs(clock.samples - wanted) <= CLOSE:
-        return f"it hides {clock.samples - index.frames} of the sheet's {wanted:.0f} pictures"
+    hidden = clock.samples - lost - index.frames if clock else 0
+    if clock and hidden > CLOSE and abs(clock.samples - wanted) <= CLOSE:
+        return f"it hides {hidden} of the sheet's {wanted:.0f} pictures"
     return ""
 
 

@@ -119,7 +119,7 @@ def _inspect(
         reading.order_span,
         promise.seconds,
     )
-    contradicted = contradiction(index, clock, reading.coded_fps, promise)
+    contradicted = contradiction(index, clock, reading.coded_fps, promise, lost)
     if contradicted:
         reasons.append(f"{CONTRADICTED}: {contradicted}")
         ranges = [(0, max([index.frames, *(stop for _, stop in ranges)]))]

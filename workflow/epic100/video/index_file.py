@@ -47,14 +47,17 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex | None:
         EpicError: The file is not a frame index, or is incomplete.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > LARGEST:
-            raise ValueError(f"{unpacked / 2**20:.0f} MiB unpacked, at most {LARGEST >> 20}")
-        with np.load(path, allow_pickle=False) as arrays:
-            if f"{video_id}/steps" not in arrays:
-                return None
-            return VideoIndex.from_arrays(arrays, f"{video_id}/")
+        with open(path, "rb") as file:
+            file.read(1)  # zipfile would take a failing disk for a damaged archive
+            with zipfile.ZipFile(file) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > LARGEST:
+                raise ValueError(f"{unpacked / 2**20:.0f} MiB unpacked, at most {LARGEST >> 20}")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                if f"{video_id}/steps" not in arrays:
+                    return None
+                return VideoIndex.from_arrays(arrays, f"{video_id}/")
     except UNREADABLE as error:
         raise EpicError(
             f"{path}: not a whole frame index ({type(error).__name__}: {error}); scan its "
