@@ -30,9 +30,10 @@ def test_published_figures_stand_beside_a_run_on_the_whole_val_split_and_no_othe
         "participant_id\tsegments\tkept_by_segment\tkept_by_video\nP01\t9\t9\t9\n"
     )
     for segments in (9668, 9667):
-        figures = {"segments": segments, "predicted": 9, "reduce": "max"}
+        figures = {"segments": segments, "predicted": segments, "reduce": "max"}
         (tmp_path / "metrics.json").write_text(json.dumps(figures))
-        write_summary(tmp_path / "salvage.tsv", tmp_path / "metrics.json", tmp_path / "summary.txt")
+        write_summary(tmp_path / "salvage.tsv", tmp_path / "metrics.json",
+                      tmp_path / "dropped.tsv", tmp_path / "summary.txt")  # fmt: skip
         text = (tmp_path / "summary.txt").read_text()
         assert ("Published" in text and "38.5" in text) == (segments == 9668)
 

@@ -21,7 +21,11 @@ def test_a_failure_is_told_with_its_log_and_once_more_at_the_end(archive):
     done = run(archive, PAIRS, "--keep-going", "--logger", "epic100")
     assert done.returncode != 0
     lines = said(done).splitlines()
-    failed = [n for n, line in enumerate(lines) if line.startswith("FAILED scan P02: FileExists")]
+    failed = [
+        n
+        for n, line in enumerate(lines)
+        if line.startswith("FAILED scan P02: ") and "File exists" in line
+    ]
     assert len(failed) == 2 and failed[1] == len(lines) - 3
     assert lines[failed[1] + 1] == "  log: results/logs/scan/P02.log"
     assert lines[-1].startswith("Next: mend what failed and give the same command")
