@@ -23,7 +23,7 @@ test: $(DEV) lint ## Lint, unit tests and one whole demo run
 	$(BIN)/python -m pytest
 
 quick: $(DEV) ## The tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not zoo"
 
 docs: $(DEV) ## The docs site, in build/site
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict

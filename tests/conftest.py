@@ -11,6 +11,15 @@ from support.decoder_stand_in import FRAMES
 from support.lab import Lab, make_lab
 from support.tricky_videos import encode, sound_videos
 
+SLOW_FIXTURES = {"demo", "rig", "new_archive"}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark as slow what uses the demo, an archive or Slurm; other slow files mark themselves."""
+    for item in items:
+        if SLOW_FIXTURES.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory) -> Lab:

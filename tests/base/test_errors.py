@@ -8,6 +8,8 @@ from epic100.base.errors import EpicError, from_last_line, last_line
 from epic100.base.torch_file import BrokenFile
 from epic100.video.reader import FrameError
 
+pytestmark = pytest.mark.slow
+
 KINDS = (EpicError, BrokenFile, DiskFullError, FrameError)
 MESSAGE = "P01/P01_01.MP4: frame 7: ValueError: bad; epic100 EpicError: do this"
 

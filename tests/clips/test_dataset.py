@@ -14,6 +14,8 @@ from epic100.segments.segment_list import read_segments
 from epic100.video.reader import FrameError
 from support.decoders import needs_decord
 
+pytestmark = pytest.mark.slow
+
 init_default_scope("mmaction")  # as MMEngine's Runner does for a config
 
 SAMPLE = {

@@ -18,6 +18,8 @@ from epic100.clips.disk import disk_failure
 from epic100.video.reader import VideoReader
 from support.small_runs import copy_results
 
+pytestmark = pytest.mark.slow
+
 # Reading this at its start is answered with EIO by the kernel, as by a disk that fails.
 EIO_FILE = Path("/proc/self/mem")
 STEPS = [

@@ -31,6 +31,8 @@ from epic100.training.settings import TrainSettings
 from support.archive import configure, jobs, make_archive, run, said
 from support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "train_dataloader.dataset.pipeline.3.size": 32,
     "train_dataloader.dataset.pipeline.2.short_side": (36, 40),

@@ -19,6 +19,8 @@ from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
 from support.random_model import save_random_model
 
+pytestmark = pytest.mark.slow
+
 EACH = 5  # segments of each of three videos
 
 

@@ -23,6 +23,8 @@ from support.decoder_stand_in import House
 from support.records import records_of
 from support.tricky_videos import encode
 
+pytestmark = pytest.mark.slow
+
 SMALL = ProxySettings(height=48, gop=12, crf=18)
 QUICK_LIMITS = ScanLimits(stall_seconds=5.0, min_seconds=60.0, seconds_per_second=0.0)
 

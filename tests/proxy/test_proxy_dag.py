@@ -7,6 +7,8 @@ import pytest
 from epic100.minikitchen import write_video
 from support.archive import VIDEOS, configure, errors, jobs, make_archive, run, said
 
+pytestmark = pytest.mark.slow
+
 INDEXES = ("results/proxies/P01.index.npz", "results/proxies/P02.index.npz")
 TARGETS = (*INDEXES, "results/clean/pairs.tsv")
 

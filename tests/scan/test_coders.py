@@ -13,6 +13,8 @@ from support.damage import harmed, marked
 from support.records import records_of
 from support.tricky_videos import encode
 
+pytestmark = pytest.mark.slow
+
 
 def test_flipped_bits_of_interlaced_pictures_are_found(tmp_path):
     original = encode(tmp_path / "o.MP4", 90, size=(160, 96), tff=1)

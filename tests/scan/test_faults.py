@@ -11,6 +11,8 @@ from epic100.video import watched_file
 from epic100.video.watched_file import WatchedFile
 from support.decoder_stand_in import House
 
+pytestmark = pytest.mark.slow
+
 # Does what the file `order` beside it says, once for each line, then scans.
 STAND_IN = """
 import os, pathlib, runpy, shutil, signal, sys

@@ -20,6 +20,8 @@ from epic100.video.sheet import Video
 from support.decoder_stand_in import SECONDS, House
 from support.records import records_of
 
+pytestmark = pytest.mark.slow
+
 QUICK_LIMITS = ScanLimits(
     stall_seconds=5.0, min_seconds=60.0, seconds_per_second=0.0, memory_mib=512
 )

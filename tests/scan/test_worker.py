@@ -26,6 +26,8 @@ from support.tricky_videos import (
     encode,
 )
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 180  # six groups of thirty pictures
 
 

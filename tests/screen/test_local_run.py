@@ -6,6 +6,8 @@ import pytest
 
 from support.archive import run, said
 
+pytestmark = pytest.mark.slow
+
 PAIRS = "results/clean/pairs.tsv"
 
 

@@ -13,6 +13,8 @@ from epic100.training.config import build_config
 from epic100.training.settings import TrainSettings
 from support.small_runs import SMALL, copy_results, run, same, work_dir
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def results(lab, tmp_path):

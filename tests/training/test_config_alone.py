@@ -12,6 +12,8 @@ from epic100.training.config import build_config
 from epic100.training.settings import TrainSettings
 from support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 # What tools/train.py does with `CONFIG --work-dir FOLDER [--resume]`.
 TOOL = """
 import sys

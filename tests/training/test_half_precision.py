@@ -12,6 +12,8 @@ from epic100.training.checkpoints import checkpoints
 from support.cpu_autocast import autocast_on_cpu
 from support.small_runs import copy_results, end_of, run, said, same, signal_at, start, work_dir
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("precision, dtype", [("bf16", "bfloat16"), ("fp16", "float16")])
 def test_the_loss_falls_and_a_killed_run_ends_in_the_same_bits(

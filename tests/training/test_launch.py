@@ -26,6 +26,8 @@ from support import small_runs
 from support.checkout import run_snakemake
 from support.small_runs import copy_results
 
+pytestmark = pytest.mark.slow
+
 SMALL = small_runs.SMALL | {"train_cfg.val_interval": 1}
 # BatchNorm out of play; and no Adam, which blows rounding up where gradients are tiny.
 PLAIN = {

@@ -13,6 +13,8 @@ from epic100.segments.segment_list import read_segments
 from epic100.training.loop import RestOfOrder
 from support.small_runs import copy_results, end_of, run, said, same, signal_at, start, work_dir
 
+pytestmark = pytest.mark.slow
+
 LOADERS = {
     "no workers": {"workers": 0},
     "workers": {"workers": 2, "options": {"train_dataloader.persistent_workers": False}},

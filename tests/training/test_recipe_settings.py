@@ -18,6 +18,8 @@ from epic100.training.run import train
 from epic100.training.settings import TrainSettings
 from support.small_runs import SMALL, copy_results
 
+pytestmark = pytest.mark.slow
+
 DEMO = "config/x3d_demo.py"
 SLS = {"pt": 0, "tl": 3, "td": 3}
 

@@ -15,6 +15,8 @@ from epic100.training.settings import TrainSettings
 from support import small_runs
 from support.small_runs import copy_results
 
+pytestmark = pytest.mark.slow
+
 DEMO_CONFIG = "config/x3d_demo.py"
 SMALL = small_runs.SMALL | {"train_cfg.val_interval": 100}
 

@@ -13,6 +13,8 @@ from epic100.training.epoch_table import COLUMNS
 from epic100.training.telemetry import KEPT, epoch_line, loader_advice
 from support.small_runs import copy_results, end_of, run, said, signal_at, start, work_dir
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def every_batch(monkeypatch):

@@ -7,6 +7,8 @@ import pytest
 
 from epic100.video.decoder_process import ProcessError, ScanLimits, run_decoder
 
+pytestmark = pytest.mark.slow
+
 # Only tests of the stall itself are in a hurry: on a busy machine Python alone starts in a second.
 PATIENT = ScanLimits(stall_seconds=60.0, min_seconds=60.0, memory_mib=512)
 QUICK = ScanLimits(stall_seconds=0.8, min_seconds=60.0, memory_mib=512)
