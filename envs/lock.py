@@ -89,7 +89,12 @@ def main(upgrade: bool) -> None:
     run = resolve(_pins(every), "build")
     parts = {
         MAIN: {name: run[name] for name in run if not TORCH.match(name)},
-        DEV: {name: every[name] for name in every if name not in run},
+        # Also what a run needs on another platform alone (colorama).
+        DEV: {
+            name: block
+            for name, block in every.items()
+            if not TORCH.match(name) and _pins({name: block}) != _pins({name: run.get(name, "")})
+        },
         NEW: {name: run[name] for name in run if TORCH.match(name)},
     }
     old = resolve([*_pins(parts[MAIN]), *OLD_GPUS], "build")

@@ -118,6 +118,7 @@ def stand_in_profile(folder: Path, cwd: Path, profile: str) -> str:
         if config.get(rule, {}).get("device") == "cpu":
             assert f"\n  {rule}:\n" in real
             real = real.replace(f"\n  {rule}:\n", f"\n  {rule}:\n    gpu: 1\n")
+            real = re.sub(rf"\n  {rule}_on_cpu:\n(    .*\n)+", "\n", real)
     own = folder / "profile"
     own.mkdir(exist_ok=True)
     (own / "config.yaml").write_text(real)
