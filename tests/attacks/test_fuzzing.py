@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from support.fuzzing import TARGETS, attempt, changed
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 150  # of each reader: about a minute in all; benchmarks/fuzz.py goes on for hours
 SECONDS = 20.0  # that one input may take on a busy machine
 MIB = 1024

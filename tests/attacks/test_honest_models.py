@@ -11,6 +11,8 @@ from epic100.model.foreign_config import clean_model
 from epic100.model.foreign_model import build_foreign
 from support.small_model import MODELS
 
+pytestmark = pytest.mark.slow
+
 ZOO = Path(mmaction.__file__).parent / ".mim/configs/recognition"
 # Models with a loader of their own for several kinds of input: no head over pairs, no reader here.
 OTHERS = {"omnisource"}

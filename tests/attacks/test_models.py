@@ -24,6 +24,8 @@ from epic100.prediction.job import Job
 from epic100.prediction.worker import predict_videos
 from support.small_model import MODEL, STEP_LIST, small_weights
 
+pytestmark = pytest.mark.slow
+
 PAIRS = [(0, 1, 5), (2, 3, 4)]
 SHELL = {"type": "os.system", "command": "touch ran"}
 ABOUT = {"split": "train", "segments": 9, "epochs": 1, "seed": 0, "load_from": None}

@@ -15,6 +15,8 @@ from epic100.training.launch import RANK, _private_folder, _rendezvous, launch
 from epic100.training.settings import TrainSettings
 from support.small_runs import SMALL, copy_results
 
+pytestmark = pytest.mark.slow
+
 LOCAL = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 

@@ -15,6 +15,8 @@ from epic100.report.page import tidy
 from support.checkout import ROOT
 from support.chromium import Page, need_chromium
 
+pytestmark = pytest.mark.slow
+
 ATTACK = "</script><script>document.title = 'it ran'</script><!-- "
 SNAKEFILE = """
 rule table:

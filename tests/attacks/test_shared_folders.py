@@ -18,6 +18,8 @@ from epic100.slurm import record
 from epic100.video.sheet import Video
 from support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 FILM = Video("P01_01", "P01", "train", 50.0, 3.0)
 
 

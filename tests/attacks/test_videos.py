@@ -19,6 +19,8 @@ from epic100.video.decoder_process import ScanLimits
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.sheet import Video
 
+pytestmark = pytest.mark.slow
+
 FILM = Video("P01_01", "P01", "train", 50.0, 3.0)
 STEPS = [
     {"type": "OpenSegment"},

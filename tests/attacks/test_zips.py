@@ -17,6 +17,8 @@ from epic100.base.errors import EpicError
 from epic100.submission.check import LARGEST, check_zip
 from epic100.submission.files import read_pt
 
+pytestmark = pytest.mark.slow
+
 GIB = 2**30
 HEAD = b'{"version": "0.2", "challenge": "action_recognition", "results": '
 

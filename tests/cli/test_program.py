@@ -66,7 +66,7 @@ def test_words_of_snakemake_reach_it_in_their_order():
     command = snakemake_command(words)
     assert command[-len(words) :] == words
     assert command[: -len(words)] == [
-        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
+        sys.executable, "-P", "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
     ]  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from support.bare_environment import without_the_clone
 from support.checkout import ROOT
 from support.wheel import build_wheel, install_wheel
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:

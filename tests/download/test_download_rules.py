@@ -15,6 +15,8 @@ from epic100.video.sheet import Video
 from support.archive import errors, jobs, run, said
 from support.fault_server import cut, serving, status, wrong_bytes
 
+pytestmark = pytest.mark.slow
+
 IDS = ("P01_01", "P01_02", "P02_101", "P02_102")
 CONTENT = {name: random.Random(name).randbytes(200_000) for name in IDS}
 HASTY = {"tries": 2, "stall_seconds": 10, "pause_seconds": 0.01}

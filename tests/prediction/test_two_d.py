@@ -17,6 +17,8 @@ from epic100.prediction.views import (
     view_pipeline,
 )
 
+pytestmark = pytest.mark.slow
+
 FRAMES, CLASSES = 4, 5
 HEAD = {"in_channels": 512, "num_classes": CLASSES, "spatial_type": "avg", "average_clips": "prob",
         "consensus": {"type": "AvgConsensus", "dim": 1}}  # fmt: skip

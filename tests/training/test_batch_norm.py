@@ -3,8 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from epic100.model.model_file import load_model
 from support.small_runs import copy_results, run
+
+pytestmark = pytest.mark.slow
 
 PROCESS = """
 import sys, types, torch

@@ -17,6 +17,8 @@ from epic100.training.settings import TrainSettings
 from epic100.training.stamp import open_work_dir, run_stamp
 from epic100.training.start_check import check_start
 
+pytestmark = pytest.mark.slow
+
 CONFIG = "config/x3d_s_epic_rgb_segments.py"
 PAIRS = 3568  # of EPIC_100_train.csv
 

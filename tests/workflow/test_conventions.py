@@ -9,6 +9,8 @@ import pytest
 from support.bare_environment import bare_environment, without_the_clone
 from support.checkout import ROOT, run_snakemake
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def snakemake(tmp_path_factory) -> Path:

@@ -13,6 +13,8 @@ from snakemake.cli import parse_args
 
 from support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 PAGES = sorted([ROOT / "README.md", ROOT / "config/README.md", *(ROOT / "docs").glob("*.md")])
 BIN = Path(os.sys.executable).parent
 

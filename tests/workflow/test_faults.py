@@ -12,6 +12,8 @@ from support.checkout import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import faults
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory) -> Path:

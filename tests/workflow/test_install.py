@@ -8,6 +8,8 @@ import pytest
 
 from support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def old_python(tmp_path):

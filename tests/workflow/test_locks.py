@@ -19,6 +19,8 @@ from packaging.requirements import Requirement
 
 from support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAIN, DEV, NEW, OLD = (
     ROOT / f"requirements{kind}.lock" for kind in ("", "-dev", "-torch", "-torch-cuda12")

@@ -14,6 +14,8 @@ from epic100.cli.program import main
 from epic100.segments.annotations import load_annotations
 from epic100.video.sheet import read_sheet
 
+pytestmark = pytest.mark.slow
+
 CLASSES = {"verbs": 97, "nouns": 300}
 SHEET = "video_id\tparticipant_id\tsplit\tfps\tduration\turl\tmd5\n"
 CSV = "narration_id,participant_id,video_id,start_timestamp,stop_timestamp,verb_class,noun_class\n"

@@ -7,6 +7,8 @@ from epic100.video.sheet import read_sheet
 from support.archive import VIDEOS, configure, errors, jobs, make_archive, run, said
 from support.checkout import ROOT, run_snakemake
 
+pytestmark = pytest.mark.slow
+
 OFFICIAL = read_sheet(ROOT / "config/videos.tsv")
 P04 = [video for video in OFFICIAL if video.participant_id == "P04"][:9]
 P22 = [video for video in OFFICIAL if video.participant_id == "P22"][:4]

@@ -12,6 +12,8 @@ import yaml
 
 from support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 MAKEFILE = (ROOT / "Makefile").read_text()
 QUIET = {"NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"}

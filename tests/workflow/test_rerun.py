@@ -8,6 +8,8 @@ from epic100.minikitchen import write_video
 from epic100.segments.segment_list import read_segments
 from support.archive import VIDEOS, configure, errors, jobs, make_archive, run, said
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def archive(tmp_path):

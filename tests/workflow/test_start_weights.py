@@ -7,6 +7,8 @@ import pytest
 from support.archive import configure, jobs, run, said
 from support.fault_server import serving, status
 
+pytestmark = pytest.mark.slow
+
 CONTENT = b"PK stands for a checkpoint"
 NAME = f"x3d-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
 DEMO = "config/x3d_demo.py"

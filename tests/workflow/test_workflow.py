@@ -12,6 +12,8 @@ from epic100.video.sheet import read_sheet
 from support.archive import VIDEOS, configure, errors, jobs, make_archive, run, said
 from support.checkout import ROOT, run_snakemake
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def archive(tmp_path):
