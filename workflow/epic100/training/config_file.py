@@ -24,7 +24,7 @@ def read_config(path: str | os.PathLike, variables: Mapping[str, str]) -> Config
         raise EpicError(f"{path}: no such MMEngine config; see `train: config:`")
     quiet(MMLogger.get_current_instance())  # it logs each variable that it fills in
     try:
-        with _environment(variables):  # MMEngine reads variables only there
+        with environment_with(variables):  # MMEngine reads variables only there
             return Config.fromfile(path)
     except EpicError:
         raise
@@ -66,7 +66,8 @@ def custom_hooks(config: Config) -> list[ConfigDict]:
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def environment_with(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables within a `with` block and restore them after it."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -26,6 +26,7 @@ from epic100.base.errors import EpicError, from_last_line
 from epic100.base.gpu import look_for_gpus
 from epic100.base.machine import usable_cores
 from epic100.base.own_modules import use_modules
+from epic100.training.config_file import environment_with
 from epic100.training.device import choose_device
 from epic100.training.run import train
 from epic100.training.settings import TrainSettings
@@ -137,7 +138,7 @@ def _loopback() -> dict[str, str]:
 
 
 def _run(config: LaunchConfig, job: dict, environment: dict[str, str]) -> None:
-    with _environ(environment):
+    with environment_with(environment):
         try:
             with _forwarding():
                 elastic_launch(config, sys.executable)("-u", "-P", "-m", RANK, repr(job))
@@ -200,20 +201,6 @@ def report_failure(rank: int, failure: ProcessFailure) -> None:
         f"training ended, because process {rank} failed with {kind}: {words.splitlines()[0]} (its "
         "traceback stands above); the same command goes on from the last checkpoint"
     )
-
-
-@contextmanager
-def _environ(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager
