@@ -4,10 +4,11 @@ import time
 
 import pytest
 
-from epic100.base.errors import EpicError
+from epic100.base.errors import DiskError, EpicError
 from epic100.download.checksum import digest
 from epic100.download.receipts import Receipts
 from epic100.download.verify import read_verdicts, settle, verify_videos
+from epic100.video import watched_file
 from epic100.video.sheet import Video
 
 
@@ -81,6 +82,22 @@ def test_a_file_that_is_written_while_it_is_read_is_not_believed(archive, caplog
     assert archive.verify(caplog) == (["unreadable"], 1)
     monkeypatch.undo()
     assert archive.verify(caplog) == (["verified"], 1)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")
+def test_a_failing_disk_is_no_row_but_an_error_once_all_others_are_read(
+    archive, caplog, monkeypatch
+):
+    monkeypatch.setattr(watched_file, "RETRY_SECONDS", (0.0,))
+    content = archive.path(1).read_bytes()
+    archive.path(1).unlink()
+    archive.path(1).symlink_to("/proc/self/mem")  # nothing is mapped at its start: EIO
+    with pytest.raises(DiskError, match=r"P01\.tsv: not written: .* 1 videos: .*P01_01\.MP4: read"):
+        archive.verify(caplog)
+    assert not archive.table.exists()
+    archive.path(1).unlink()
+    archive.path(1).write_bytes(content)
+    assert archive.verify(caplog) == (["verified", "verified"], 1)
 
 
 def test_a_fetched_file_that_snakemake_touched_is_not_read_again_and_one_written_to_is(

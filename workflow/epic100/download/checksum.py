@@ -1,5 +1,6 @@
 """Checksums of files, written `md5:...`, `sha256:...` or `git:...` (a git blob id)."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from epic100.base.errors import EpicError
+from epic100.video.watched_file import WatchedFile
 
 DIGITS = {"md5": 32, "sha256": 64, "git": 40}
 _CHUNK = 1 << 20
@@ -52,12 +54,15 @@ def digest(
         kind: A key of `DIGITS`. `git` is git's blob id: SHA-1 over `blob {size}`, a zero byte and
             the bytes.
         watch: Called with the size in bytes of every piece that was read.
+
+    Raises:
+        OSError: The file cannot be opened, for a reason of its own.
+        DiskError: The disk fails, also when it is tried again.
     """
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+    with contextlib.closing(WatchedFile(path)) as file:
         hasher = hashlib.new("sha1" if kind == "git" else kind, usedforsecurity=False)
         if kind == "git":
-            hasher.update(b"blob %d\0" % size)
+            hasher.update(b"blob %d\0" % file.size)
         while chunk := file.read(_CHUNK):
             hasher.update(chunk)
             if watch:

@@ -1,6 +1,8 @@
 """Check an archive against the sheet's md5s: one table per participant, and one result for all.
 
 A file is read once. Its receipt is used as long as path, size and modification time are the same.
+A failing disk is not the file's fault: it is tried again, and then ends the check with an error
+after all other files. No row is written from such a read.
 """
 
 import csv
@@ -14,7 +16,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from epic100.base.atomic import atomic_path
-from epic100.base.errors import EpicError
+from epic100.base.errors import DiskError, EpicError
 from epic100.base.progress import Progress
 from epic100.base.text_table import read_table
 from epic100.download.checksum import digest
@@ -68,6 +70,9 @@ def verify_videos(
         table: Tab-separated table to write, with `COLUMNS`, one row per video.
         receipts: Folder of receipts; a file with a valid receipt is not read again.
         threads: How many files to read at the same time.
+
+    Raises:
+        DiskError: The disk fails. The message names the files; the receipts of others are kept.
     """
     book = Receipts(receipts)
     promised = {video.video_id: md5_of_sheet(video) for video in videos}
@@ -78,6 +83,8 @@ def verify_videos(
     ]
     total = sum(video.path(root).stat().st_size for video in unread) / 1e6
     lock = threading.Lock()
+
+    failed: list[str] = []
 
     def read(video: Video) -> tuple[str, str]:
         def watch(count: int) -> None:
@@ -90,6 +97,9 @@ def verify_videos(
             found = digest(path, "md5", watch).value
             if path.stat().st_mtime_ns != before:
                 return video.video_id, "it changed while it was read"
+        except DiskError as error:
+            failed.append(str(error))
+            return video.video_id, ""
         except OSError as error:
             return video.video_id, f"cannot be read: {error.strerror}"
         book.write(video, root, found)
@@ -101,6 +111,11 @@ def verify_videos(
         with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
             faults = dict(pool.map(read, unread))
         bar.close()
+    if failed:
+        raise DiskError(
+            f"{table}: not written: the disk failed for {len(failed)} videos: "
+            f"{'; '.join(failed)}; what was read before is kept"
+        )
     verdicts = [_verdict(video, Path(root), book, faults.get(video.video_id)) for video in videos]
     with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, delimiter="\t", lineterminator="\n")

@@ -55,7 +55,7 @@ def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> 
             if seconds is None:
                 raise DiskError(
                     f"{path}: {doing} failed {len(RETRY_SECONDS) + 1} times: {error.strerror}; the "
-                    "disk is at fault, not the video: run again, or copy the file anew"
+                    "disk is at fault, not the file: run again, or copy the file anew"
                 ) from error
         time.sleep(seconds)
 
