@@ -43,14 +43,19 @@ if DOWNLOAD or DOWNLOAD_ANNOTATIONS:
     include: "rules/download.smk"
 
 
+RESULTS_OF_RUN = [
+    f"{HOME}/submission.pt",
+    f"{HOME}/submission.zip",
+    f"{HOME}/metrics.json",
+    f"{HOME}/report.html",
+    *([] if CONFIG["predict"]["model"] or MODELS else [f"{HOME}/model_card.md"]),
+]
+
+
 rule all:
     default_target: True
     input:
-        "results/submission.pt",
-        "results/submission.zip",
-        "results/metrics.json",
-        "results/report.html",
-        *([] if CONFIG["predict"]["model"] or MODELS else ["results/model_card.md"]),
+        *(expand(f"{HOME}/metrics.json", run=SWEEP) if SWEEP else RESULTS_OF_RUN),
         *(["results/videos.ok"] if DOWNLOAD else []),
         *(["results/annotations.ok"] if DOWNLOAD_ANNOTATIONS else []),
     localrule: True

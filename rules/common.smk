@@ -21,10 +21,12 @@ if importlib.util.find_spec("epic100") is None:
 
 from epic100.base.config import complete_config, gpus_to_ask
 from epic100.base.errors import EpicError
+from epic100.base.runs import home_pattern, sweep_runs
 from epic100.base.shipped import ROOT, existing_path
 from epic100.download.receipts import Receipts
 from epic100.download.weights import check_weights, probe, start_weights
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
+from epic100.training.settings import job_settings
 from epic100.video.on_disk import on_disk_lines
 from epic100.video.sheet import participants_of, read_sheet
 
@@ -54,8 +56,12 @@ if DOWNLOAD_ANNOTATIONS and CONFIG["annotations"]["format"] != "official":
 
 # Clips are read from the small copies if the config sets them, else from the originals.
 PROXY = CONFIG["videos"]["proxy"]
+# Where the trained parts of a run go; with a sweep, {run} is one of its names.
+HOME = home_pattern(CONFIG)
+SWEEP = sweep_runs(CONFIG)
+
 # A model that was made elsewhere must not be where the rule train writes its own.
-MODEL = CONFIG["predict"]["model"] or "results/model.pth"
+MODEL = CONFIG["predict"]["model"] or f"{HOME}/model.pth"
 # With several finished models, their predictions are averaged.
 if MODELS := CONFIG["predict"]["models"]:
     if CONFIG["predict"]["model"]:
@@ -92,6 +98,7 @@ ANNOTATION_SHEET = existing_path(CONFIG["annotations"]["sheet"], HERE)
 wildcard_constraints:
     participant="[^/]+",
     split="train|val|test",
+    run="|".join(map(re.escape, SWEEP)) or "[^/]+",
 
 
 def videos_of(participant):
@@ -164,7 +171,7 @@ def hours_of(participant):
 def figure(topic, name, category, label):
     """A picture of the report; `data`, `classes.svg` has its caption in `data_classes.rst`."""
     return report(
-        f"results/figures/{topic}/{name}",
+        f"{'results' if topic in ('data', 'damage') else HOME}/figures/{topic}/{name}",
         category=category,
         caption=f"../workflow/report/{topic}_{os.path.splitext(name)[0]}.rst",
         labels={"picture": label},
@@ -216,16 +223,7 @@ def refuse_unreachable_weights():
         raise WorkflowError(str(error)) from error
 
 
-# Keys that were added later: at these values they are left out, so that older trainings stay valid.
-NEW_KEYS = {"heads": "pair", "sampling": None}
-
-
-def settings_of_training(section):
-    """The section without the keys of `input.weights`: a new path alone must not train again."""
-    about_weights = ("load_from", "load_from_sha256", "from_scratch")
-    kept = {
-        key: value
-        for key, value in section.items()
-        if key not in about_weights and (key not in NEW_KEYS or value != NEW_KEYS[key])
-    }
-    return kept | {"load_from": None}
+def settings_of_training(wildcards):
+    """The `train:` section of a run, as far as a change of it trains again."""
+    section = SWEEP[wildcards.run] if SWEEP else CONFIG["train"]
+    return job_settings(section)

@@ -4,14 +4,14 @@
 rule evaluate:
     input:
         **OFFICIAL_LISTS,
-        predictions="results/predictions/val.pt",
+        predictions=f"{HOME}/predictions/val.pt",
         segments="results/segments/val.txt",
         clean="results/clean/val.txt",
         model=MODEL,
     output:
-        metrics="results/metrics.json",
+        metrics=f"{HOME}/metrics.json",
     log:
-        "results/logs/evaluate.log",
+        f"{HOME}/logs/evaluate.log",
     retries: 0
     conda:
         "../envs/epic100.yaml"
@@ -33,16 +33,16 @@ rule summary:
     input:
         salvage="results/clean/salvage.tsv",
         dropped="results/clean/dropped.tsv",
-        metrics="results/metrics.json",
+        metrics=f"{HOME}/metrics.json",
     output:
         text=report(
-            "results/summary.txt",
+            f"{HOME}/summary.txt",
             category="6 Tables",
             caption="../workflow/report/summary.rst",
             labels={"table": "summary"},
         ),
     log:
-        "results/logs/summary.log",
+        f"{HOME}/logs/summary.log",
     retries: 0
     conda:
         "../envs/epic100.yaml"
@@ -59,18 +59,18 @@ rule summary:
 # Only for a model that was trained here: for any other there is no train list to describe.
 rule model_card:
     input:
-        model="results/model.pth",
-        metrics="results/metrics.json",
+        model=f"{HOME}/model.pth",
+        metrics=f"{HOME}/metrics.json",
         dropped="results/clean/dropped.tsv",
         annotations=ANNOTATIONS["train"],
         segments=f"results/clean/{CONFIG['train']['split']}.txt",
         pairs=f"results/clean/{'trainval_' if CONFIG['train']['split'] == 'trainval' else ''}pairs.tsv",
         weights=weights_to_train_from,
     output:
-        card="results/model_card.md",
-        metafile="results/metafile.yml",
+        card=f"{HOME}/model_card.md",
+        metafile=f"{HOME}/metafile.yml",
     log:
-        "results/logs/model_card.log",
+        f"{HOME}/logs/model_card.log",
     retries: 0
     conda:
         "../envs/epic100.yaml"

@@ -4,14 +4,15 @@ official tools, `.zip` for the server. Each has its own split: see `export: spli
 
 rule export:
     input:
-        predictions=lambda wildcards: f"results/predictions/{exported_split(wildcards.kind)}.pt",
+        predictions=lambda wildcards: HOME.format(**wildcards)
+        + f"/predictions/{exported_split(wildcards.kind)}.pt",
         segments=lambda wildcards: f"results/segments/{exported_split(wildcards.kind)}.txt",
         clean=lambda wildcards: f"results/clean/{exported_split(wildcards.kind)}.txt",
         model=MODEL,
     output:
-        submission="results/submission.{kind}",
+        submission=f"{HOME}/submission.{{kind}}",
     log:
-        "results/logs/export/{kind}.log",
+        f"{HOME}/logs/export/{{kind}}.log",
     wildcard_constraints:
         kind="pt|zip",
     retries: 0

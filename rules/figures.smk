@@ -59,11 +59,11 @@ rule figures_damage:
 
 rule figures_training:
     input:
-        history="results/training.tsv",
+        history=f"{HOME}/training.tsv",
     output:
         training=figure("training", "training.svg", "3 Training", "loss, accuracy, rate, time"),
     log:
-        "results/logs/figures/training.log",
+        f"{HOME}/logs/figures/training.log",
     retries: 0
     conda:
         "../envs/epic100.yaml"
@@ -82,11 +82,11 @@ rule figures_results:
         **{f"{split}_annotations": ANNOTATIONS[split] for split in ("train", "val")},
         **OFFICIAL_LISTS,
         **CLASS_LISTS,
-        predictions="results/predictions/val.pt",
+        predictions=f"{HOME}/predictions/val.pt",
         segments="results/segments/val.txt",
         clean="results/clean/val.txt",
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
-        metrics="results/metrics.json",
+        metrics=f"{HOME}/metrics.json",
     output:
         official=figure("results", "official.svg", "4 Results", "1 official figures"),
         per_class=figure("results", "per_class.svg", "4 Results", "2 class by class"),
@@ -94,13 +94,13 @@ rule figures_results:
         best=figure("results", "best.jpg", "4 Results", "4 most surely right"),
         worst=figure("results", "worst.jpg", "4 Results", "5 most surely wrong"),
         classes=report(
-            "results/figures/results/per_class.tsv",
+            f"{HOME}/figures/results/per_class.tsv",
             category="6 Tables",
             caption="../workflow/report/classes_table.rst",
             labels={"table": "every class"},
         ),
     log:
-        "results/logs/figures/results.log",
+        f"{HOME}/logs/figures/results.log",
     retries: 0
     conda:
         "../envs/epic100.yaml"
@@ -122,12 +122,12 @@ rule figures_results:
 # Benchmark files are read but are not inputs: a lost one must not cause a training.
 rule figures_performance:
     input:
-        "results/submission.zip",
-        "results/metrics.json",
+        f"{HOME}/submission.zip",
+        f"{HOME}/metrics.json",
     output:
         rules=figure("performance", "rules.svg", "5 Performance", "time and memory"),
     log:
-        "results/logs/figures/performance.log",
+        f"{HOME}/logs/figures/performance.log",
     retries: 0
     conda:
         "../envs/epic100.yaml"
@@ -136,7 +136,7 @@ rule figures_performance:
         mem_mb=2000,
         runtime=10,
     params:
-        benchmarks="results/benchmarks",
+        benchmarks=f"{HOME}/benchmarks",
     message:
         "Picture of what the run cost"
     script:

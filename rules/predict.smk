@@ -12,9 +12,9 @@ if MODELS:
         input:
             models=MODELS,
         output:
-            ok="results/predictions/models.ok",
+            ok=f"{HOME}/predictions/models.ok",
         log:
-            "results/logs/predict/models.log",
+            f"{HOME}/logs/predict/models.log",
         retries: 0
         localrule: True
         conda:
@@ -31,14 +31,14 @@ if MODELS:
     rule average:
         input:
             parts=expand(
-                "results/predictions/models/{number}/{{split}}.pt",
+                f"{HOME}/predictions/models/{{number}}/{{{{split}}}}.pt",
                 number=range(1, len(MODELS) + 1),
             ),
             models=MODELS,
         output:
-            predictions="results/predictions/{split}.pt",
+            predictions=f"{HOME}/predictions/{{split}}.pt",
         log:
-            "results/logs/predict/average.{split}.log",
+            f"{HOME}/logs/predict/average.{{split}}.log",
         retries: 0
         conda:
             "../envs/epic100.yaml"
@@ -55,16 +55,16 @@ if MODELS:
 rule predict:
     input:
         # With several models, {number} counts them; a new check alone does not predict again.
-        model=lambda wildcards: MODELS[int(wildcards.number) - 1] if MODELS else MODEL,
-        ok=ancient("results/predictions/models.ok") if MODELS else [],
+        model=(lambda wildcards: MODELS[int(wildcards.number) - 1]) if MODELS else MODEL,
+        ok=ancient(f"{HOME}/predictions/models.ok") if MODELS else [],
         segments="results/clean/{split}.txt",
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
     output:
-        predictions=f"results/predictions/{PART}{{split}}.pt",
+        predictions=f"{HOME}/predictions/{PART}{{split}}.pt",
     log:
-        f"results/logs/predict/{PART}{{split}}.log",
+        f"{HOME}/logs/predict/{PART}{{split}}.log",
     benchmark:
-        f"results/benchmarks/predict/{PART}{{split}}.tsv"
+        f"{HOME}/benchmarks/predict/{PART}{{split}}.tsv"
     conda:
         "../envs/epic100.yaml"
     threads: 16

@@ -4,8 +4,8 @@
 rule report:
     input:
         results=[
-            "results/summary.txt",
-            "results/submission.zip",
+            f"{HOME}/summary.txt",
+            f"{HOME}/submission.zip",
             *rules.figures_data.output,
             *rules.figures_damage.output,
             # A model that was made elsewhere has no training to show.
@@ -15,9 +15,9 @@ rule report:
         ],
         stylesheet=workflow.source_path("../workflow/report/report.css"),
     output:
-        html="results/report.html",
+        html=f"{HOME}/report.html",
     log:
-        "results/logs/report.log",
+        f"{HOME}/logs/report.log",
     # It reads the Snakemake metadata of this folder, so it must run where the workflow runs.
     localrule: True
     conda:

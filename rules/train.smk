@@ -13,12 +13,12 @@ rule train:
         config=existing_path(CONFIG["train"]["config"], HERE),
         weights=weights_to_train_from,
     output:
-        model="results/model.pth",
-        history="results/training.tsv",
+        model=f"{HOME}/model.pth",
+        history=f"{HOME}/training.tsv",
     log:
-        "results/logs/train.log",
+        f"{HOME}/logs/train.log",
     benchmark:
-        "results/benchmarks/train.tsv"
+        f"{HOME}/benchmarks/train.tsv"
     conda:
         "../envs/epic100.yaml"
     threads: 16
@@ -28,7 +28,7 @@ rule train:
         gpu=gpus_to_ask(CONFIG["train"]),
     params:
         root=lambda wildcards: CLIP_ROOT,
-        settings=settings_of_training(CONFIG["train"]),
+        settings=settings_of_training,
         classes=CONFIG["classes"],
         modules=CONFIG["modules"],
     message:

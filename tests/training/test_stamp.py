@@ -4,7 +4,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
+from epic100.base.config import SCHEMA
 from epic100.training.config import build_config
 from epic100.training.settings import TrainSettings
 from epic100.training.stamp import differences, open_work_dir, read_stamp, run_stamp, stamp_name
@@ -61,6 +63,12 @@ THE_SAME_RUN = {
 def test_every_field_of_the_settings_is_known_to_make_another_run_or_not():
     names = [field.name for field in fields(TrainSettings)]
     assert sorted([*ANOTHER_RUN, *THE_SAME_RUN]) == sorted(names)
+
+
+def test_a_sweep_takes_what_makes_another_run_but_for_other_weights_configs_and_lists():
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    keys = schema["properties"]["sweep"]["properties"]["train"]["properties"]
+    assert set(keys) == set(ANOTHER_RUN) - {"config", "split", "load_from"}
 
 
 @pytest.mark.parametrize("name", ANOTHER_RUN)

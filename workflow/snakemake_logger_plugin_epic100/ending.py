@@ -1,28 +1,35 @@
 """The last lines on the screen when a run has ended."""
 
+import re
 import time
 from pathlib import Path
 
 from snakemake_logger_plugin_epic100.board import Board, duration
 
-SUMMARY = "results/summary.txt"
+# Names below `results/`, or below the folder of a run.
+OF_RUN = re.compile(r"results/(?:runs/[^/]+/)?([^/]+)")
+SUMMARY = "summary.txt"
 MADE = {
-    "submission": ("results/submission.pt", "results/submission.zip"),
-    "model": ("results/model.pth",),
-    "report": ("results/report.html",),
+    "submission": ("submission.pt", "submission.zip"),
+    "model": ("model.pth",),
+    "report": ("report.html",),
 }
 
 
 def ending(board: Board) -> list[str]:
     """The last lines: figures, paths and the next step, or again what has failed."""
-    made = {path for job in board.in_state("done") for path in job.outputs}
+    made: dict[str, list[str]] = {}
+    for path in (path for job in board.in_state("done") for path in job.outputs):
+        if found := OF_RUN.fullmatch(path):
+            made.setdefault(found[1], []).append(path)
     spent = duration(time.time() - board.started)
     failures = [failure for failure in board.failures if not failure.mended]
     lines = []
-    if SUMMARY in made and Path(SUMMARY).exists():
-        lines += ["", *Path(SUMMARY).read_text(encoding="utf-8").rstrip().splitlines(), ""]
-    for name, paths in MADE.items():
-        if there := [path for path in paths if path in made]:
+    summaries = [Path(path) for path in made.get(SUMMARY, []) if Path(path).exists()]
+    if len(summaries) == 1:
+        lines += ["", *summaries[0].read_text(encoding="utf-8").rstrip().splitlines(), ""]
+    for name, files in MADE.items():
+        if there := [path for file in files for path in made.get(file, [])]:
             lines.append(f"{name + ':':12}{', '.join(there)}")
     if not failures and board.done >= board.total:
         return [*lines, f"{board.done} jobs done in {spent}.{_next_step(made)}"]
@@ -33,9 +40,9 @@ def ending(board: Board) -> list[str]:
     return [*lines, f"Next: {first}give the same command; what is finished is kept."]
 
 
-def _next_step(made: set[str]) -> str:
-    if "results/report.html" in made:
-        return " Next: look at results/report.html, then send the submission to the challenge."
-    if "results/submission.zip" in made or "results/submission.pt" in made:
+def _next_step(made: dict[str, list[str]]) -> str:
+    if report := made.get("report.html"):
+        return f" Next: look at {report[0]}, then send the submission to the challenge."
+    if "submission.zip" in made or "submission.pt" in made:
         return " Next: `snakemake all` with the same options makes figures and report."
     return ""

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 ABOUT_WEIGHTS = ("from_scratch", "load_from_sha256")
+# Keys that were added later: with these values a job has the parameters of older versions, so that
+# their trainings stay valid.
+NEW_KEYS = {"heads": "pair", "sampling": None}
 
 
 @dataclass(frozen=True)
@@ -112,3 +115,17 @@ class TrainSettings:
             "validate": ValidateSettings(**section.get("validate", {})),
         }
         return cls(**{**kept, **nested})
+
+
+def job_settings(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a complete `train:` section that makes a job train again if it changes.
+
+    The start weights are left out. They are an input of the job, and a new path of the same file
+    must not train again.
+    """
+    kept = {
+        key: value
+        for key, value in section.items()
+        if key not in ABOUT_WEIGHTS and (key not in NEW_KEYS or value != NEW_KEYS[key])
+    }
+    return kept | {"load_from": None}
