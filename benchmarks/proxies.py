@@ -23,7 +23,8 @@ import numpy as np
 
 from epic100.proxy import ProxySettings, write_proxy
 from epic100.video.index import build_index
-from epic100.video.reader import VideoReader, scaled_size
+from epic100.video.reader import VideoReader
+from epic100.video.window import scaled_size
 
 CLIP, WARM_UP = 13, 3
 READINGS = {"ms": (6, False), "ms_205": (6, True), "ms_205_apart": (12, True)}

@@ -16,8 +16,10 @@ from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 from epic100.base.errors import EpicError
+from epic100.clips.crop import Crop, draw_size, flipped
 from epic100.video.index_file import index_path, load_index
-from epic100.video.reader import FrameError, FrameReader, ReaderCache, VideoReader, scaled_size
+from epic100.video.reader import FrameError, FrameReader, ReaderCache, VideoReader
+from epic100.video.window import Window
 
 
 class DecordReader:
@@ -39,12 +41,18 @@ class DecordReader:
         """Close the file."""
         self._reader = None
 
-    def get_frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
+    def get_frames(
+        self,
+        indices: Sequence[int],
+        size: tuple[int, int] | None = None,
+        window: Window | None = None,
+    ) -> np.ndarray:
         """Decode frames.
 
         Args:
             indices: Frame numbers in the file.
             size: (height, width) to scale to; None keeps the file's size.
+            window: The part of each picture that is kept; None keeps all.
 
         Returns:
             uint8 RGB [len(indices), height, width, 3].
@@ -56,6 +64,10 @@ class DecordReader:
             frames = self._reader.get_batch(np.asarray(indices)).asnumpy()
         except Exception as error:  # decord raises its own DECORDError and bare RuntimeErrors
             raise FrameError(f"{self.path}: decord: {error}") from error
+        if window is not None:
+            rows = slice(window.top, window.top + window.height)
+            frames = frames[:, rows, window.left : window.left + window.width]
+            frames = frames[:, :, ::-1] if window.flipped else frames
         if size is None:
             return frames
         return np.stack([cv2.resize(f, size[::-1], interpolation=cv2.INTER_AREA) for f in frames])
@@ -146,13 +158,39 @@ class OpenSegment(BaseTransform):
 class DecodeSegment(BaseTransform):
     """Decode `frame_inds` with `video_reader`. Adds `imgs`, a list of uint8 RGB [H, W, 3].
 
+    With `crop`, this step does the work of MMAction2's `RandomCrop`, `CenterCrop`, or
+    `RandomResizedCrop` with `Resize`, and of `Flip`: the window is drawn first, and only that part
+    of a decoded picture is scaled and converted. Without `crop`, those steps can follow.
+
     Args:
         short_side: Scale while decoding, so that the shorter side has this many pixels. For a pair,
             each clip draws a size from this closed interval, as in MMAction2's `RandomRescale`.
+        crop: "centre", "random" or "resized", see `epic100.clips.crop.Crop`; None: the whole
+            picture.
+        size: Side of the crop in pixels.
+        area: The smallest and the largest share of the picture's area, for "resized".
+        flip_ratio: Probability that a clip's left and right are exchanged.
+
+    Raises:
+        EpicError: `crop` is unknown, or only one of `crop` and `size` is given.
     """
 
-    def __init__(self, short_side: int | tuple[int, int] | None = None):
-        self.short_side = short_side
+    def __init__(
+        self,
+        short_side: int | tuple[int, int] | None = None,
+        crop: str | None = None,
+        size: int | None = None,
+        area: tuple[float, float] = (0.5, 1.0),
+        flip_ratio: float = 0.0,
+    ):
+        if (crop is None) != (size is None):
+            raise EpicError(
+                f"DecodeSegment: crop is {crop!r} and size {size!r}; expected both or neither"
+            )
+        self.short_side, self.flip_ratio = short_side, flip_ratio
+        self.crop = None
+        if crop is not None and size is not None:
+            self.crop = Crop(crop, size, short_side, area, flip_ratio)
 
     def transform(self, results: dict) -> dict:
         """Replace the reader with the frames.
@@ -169,17 +207,21 @@ class DecodeSegment(BaseTransform):
                 f"{results['narration_id']}: frames {wanted.min()}-{wanted.max()} were sampled "
                 f"outside the segment [{start}, {start + length})"
             )
-        side, size = self.short_side, None
-        if side is not None:
-            drawn = side if isinstance(side, int) else np.random.randint(side[0], side[1] + 1)
-            size = scaled_size(reader.size, drawn)
+        size, window = self._drawn(reader.size)
         try:
-            frames = reader.get_frames(wanted, size)
+            frames = reader.get_frames(wanted, size, window)
         except FrameError as error:
             raise FrameError(f"{results['narration_id']}: {error}") from error
         results["imgs"] = list(frames)
         results["original_shape"], results["img_shape"] = reader.size, frames.shape[1:3]
         return results
 
+    def _drawn(self, picture: tuple[int, int]) -> tuple[tuple[int, int] | None, Window | None]:
+        """The size of this clip's pictures, and the part of the file's pictures that they show."""
+        if self.crop:
+            return (self.crop.size, self.crop.size), self.crop.draw(picture)
+        size = draw_size(picture, self.short_side)
+        return size, flipped(Window(0, 0, *picture), self.flip_ratio) if self.flip_ratio else None
+
     def __repr__(self) -> str:
-        return f"DecodeSegment(short_side={self.short_side!r})"
+        return f"DecodeSegment(short_side={self.short_side!r}, crop={self.crop!r})"

@@ -16,13 +16,13 @@ import av
 import numpy as np
 from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
-from av.video.reformatter import VideoReformatter
 
 from epic100.base.errors import EpicError
 from epic100.video.ffmpeg import MAX_PIXELS, limit_pixels, picture_stream
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.packet_table import PacketTable
 from epic100.video.watched_file import WatchedFile
+from epic100.video.window import PictureConverter, Window
 
 _ANOTHER = "is not the file that was scanned; scan it again"
 
@@ -62,8 +62,6 @@ class VideoReader:
         if index is None and (fault := limit_pixels(self._stream, max_pixels)):
             raise FrameError(f"{self.path}: {fault}")
         self.size = self._stream.codec_context.height, self._stream.codec_context.width
-        # Kept, because a new one per frame would rebuild its tables and start threads.
-        self._reformatter = VideoReformatter()
         self._decoders: dict[int, VideoCodecContext] = {}
 
     def _open(self) -> None:
@@ -87,13 +85,19 @@ class VideoReader:
         """Close the file."""
         self._container.close()
 
-    def get_frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
+    def get_frames(
+        self,
+        indices: Sequence[int],
+        size: tuple[int, int] | None = None,
+        window: Window | None = None,
+    ) -> np.ndarray:
         """Read frames as uint8 RGB [len(indices), height, width, 3], in the order of `indices`.
 
         Args:
             indices: Zero-based frames of the file; repeats are allowed.
             size: (height, width) to scale to during the RGB conversion (swscale's bilinear filter,
-                which averages when it shrinks). Cheaper than scaling afterwards.
+                which averages when it shrinks). Cheaper than scaling afterwards. None: not scaled.
+            window: The part of each picture that is kept and scaled; None keeps all.
 
         Raises:
             FrameError: A frame is outside the file or does not decode. Names file and frame.
@@ -108,7 +112,9 @@ class VideoReader:
         # The last key frame that is not shown after the picture. The leading pictures of an open
         # GOP are decoded from the key frame before.
         keys = np.maximum(np.searchsorted(self.index.key_pts, pts, side="right") - 1, 0)
-        pictures = np.empty((len(wanted), *(size or self.size), 3), np.uint8)
+        kept = self.size if window is None else (window.height, window.width)
+        pictures = np.empty((len(wanted), *(size or kept), 3), np.uint8)
+        self._converter = PictureConverter(window)
         rows = {time: row for row, time in enumerate(pts.tolist())}
         for key in np.unique(keys).tolist():
             group = set(pts[keys == key].tolist())
@@ -226,7 +232,6 @@ class VideoReader:
         self, frames: Iterable[av.VideoFrame], rows: dict[int, int], pictures: np.ndarray
     ) -> None:
         """Convert wanted frames into their rows of `pictures` and remove them from `rows`."""
-        height, width = pictures.shape[1:3]
         for frame in frames:
             if frame.pts not in rows or frame.is_corrupt:
                 continue
@@ -235,23 +240,13 @@ class VideoReader:
                     f"{self.path}: the picture changes its size at frame "
                     f"{np.searchsorted(self.index.pts, frame.pts)}; scan the video"
                 )
-            rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
-            plane = memoryview(rgb.planes[0])
-            lines = np.frombuffer(plane, np.uint8).reshape(height, -1)  # padded at the end
-            pictures[rows.pop(frame.pts)] = lines[:, : 3 * width].reshape(height, width, 3)
+            self._converter.write(frame, pictures[rows.pop(frame.pts)])
 
 
 def _prepare(decoder: VideoCodecContext) -> None:
     # One core per clip: workers run in parallel, and threads would only add latency.
     decoder.thread_type, decoder.thread_count = "NONE", 1
     decoder.flags |= Flags.unaligned  # without it, a crop from the left is rounded
-
-
-def scaled_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-    """(height, width) with the shorter side at `short_side`, rounded like `mmcv.rescale_size`."""
-    factor = short_side / min(size)
-    height, width = (int(side * factor + 0.5) for side in size)
-    return height, width
 
 
 class FrameReader(Protocol):
@@ -265,7 +260,12 @@ class FrameReader(Protocol):
     def frames(self) -> int:
         """Number of frames of the file."""
 
-    def get_frames(self, indices: Sequence[int], size: tuple[int, int] | None = None) -> np.ndarray:
+    def get_frames(
+        self,
+        indices: Sequence[int],
+        size: tuple[int, int] | None = None,
+        window: Window | None = None,
+    ) -> np.ndarray:
         """See `VideoReader.get_frames`."""
 
     def close(self) -> None:

@@ -1,0 +1,124 @@
+"""Which part of a picture a clip shows. It is drawn before the pictures are decoded.
+
+The draws are those of MMAction2's `RandomCrop`, `RandomResizedCrop`, `CenterCrop` and `Flip`, from
+NumPy's random numbers alone. The window is then rounded to even pixels of the file, because a
+chroma sample covers two; it lies at most one pixel beside the one that was drawn.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from epic100.base.errors import EpicError
+from epic100.video.window import Window, scaled_size
+
+CROPS = ("centre", "random", "resized")
+ASPECT_RATIOS = (3 / 4, 4 / 3)  # of a resized crop, as in MMAction2 and torchvision
+ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square crop of all pictures of a clip.
+
+    Args:
+        kind: "centre"; "random": anywhere; "resized": a random share of the picture's area with a
+            random aspect ratio, scaled to a square (Szegedy et al., Going deeper with
+            convolutions).
+        size: Side of the square, in pixels.
+        short_side: What the picture's shorter side is scaled to; from a closed interval, one is
+            drawn. None: not scaled. "resized" does not use it.
+        area: The smallest and the largest share of the picture, for "resized".
+        flip_ratio: Probability that left and right are exchanged.
+    """
+
+    kind: str
+    size: int
+    short_side: int | tuple[int, int] | None = None
+    area: tuple[float, float] = (0.5, 1.0)
+    flip_ratio: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in CROPS:
+            raise EpicError(
+                f"DecodeSegment: crop is {self.kind!r}; expected one of {', '.join(CROPS)}"
+            )
+
+    def draw(self, picture: tuple[int, int]) -> Window:
+        """Draw the window of one clip.
+
+        Args:
+            picture: (height, width) of the file's pictures.
+
+        Raises:
+            EpicError: The scaled picture is smaller than the crop.
+        """
+        resized = self.kind == "resized"
+        window = _resized(picture, self.area) if resized else self._square(picture)
+        return flipped(window, self.flip_ratio)
+
+    def _square(self, picture: tuple[int, int]) -> Window:
+        scaled = draw_size(picture, self.short_side) or picture
+        if self.size > min(scaled):
+            raise EpicError(
+                f"DecodeSegment: size is {self.size}, but a picture is scaled to "
+                f"{scaled[1]}x{scaled[0]}; expected a short_side of at least {self.size}"
+            )
+        free = [side - self.size for side in scaled]
+        if self.kind == "centre":
+            top, left = (room // 2 for room in free)
+        else:  # in this order, and never at the last place, as MMAction2's RandomCrop
+            top, left = (int(np.random.randint(room)) if room else 0 for room in free)
+        rows, columns = (
+            _in_file(start, self.size, made, whole)
+            for start, made, whole in zip((top, left), scaled, picture, strict=True)
+        )
+        return Window(rows[0], columns[0], rows[1], columns[1])
+
+
+def draw_size(
+    picture: tuple[int, int], short_side: int | tuple[int, int] | None
+) -> tuple[int, int] | None:
+    """(height, width) that a clip's pictures are scaled to, or None if they are not scaled.
+
+    Args:
+        picture: (height, width) of the file's pictures.
+        short_side: Pixels of the shorter side, or the closed interval that they are drawn from, as
+            MMAction2's `RandomRescale` does.
+    """
+    if short_side is None:
+        return None
+    if not isinstance(short_side, int):
+        short_side = int(np.random.randint(short_side[0], short_side[1] + 1))
+    return scaled_size(picture, short_side)
+
+
+def flipped(window: Window, flip_ratio: float) -> Window:
+    """The window, with left and right exchanged with this probability."""
+    flip = flip_ratio > 0 and np.random.rand() < flip_ratio
+    return Window(window.top, window.left, window.height, window.width, flip)
+
+
+def _in_file(start: int, length: int, made: int, whole: int) -> tuple[int, int]:
+    """First pixel and length in the file of a stretch of a side that is scaled to `made`."""
+    if length == made:
+        return 0, whole
+    scale = whole / made
+    kept = min(2 * round(length * scale / 2), whole // 2 * 2)
+    return min(2 * round(start * scale / 2), (whole - kept) // 2 * 2), kept
+
+
+def _resized(picture: tuple[int, int], area: tuple[float, float]) -> Window:
+    height, width = picture
+    low, high = np.log(ASPECT_RATIOS)
+    ratios = np.exp(np.random.uniform(low, high, ATTEMPTS))
+    areas = np.random.uniform(*area, ATTEMPTS) * height * width
+    for ratio, pixels in zip(ratios, areas, strict=True):
+        across = 2 * round(np.sqrt(pixels * ratio) / 2)
+        down = 2 * round(np.sqrt(pixels / ratio) / 2)
+        if across <= width and down <= height:
+            left = 2 * np.random.randint((width - across) // 2 + 1)
+            top = 2 * np.random.randint((height - down) // 2 + 1)
+            return Window(int(top), int(left), int(down), int(across))
+    side = min(picture)
+    return Window((height - side) // 4 * 2, (width - side) // 4 * 2, side, side)
