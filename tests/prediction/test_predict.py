@@ -79,7 +79,7 @@ def test_rows_are_the_same_for_any_number_of_workers_and_processes(
     shared = run(lab, model, listed, tmp_path / "val.pt", **settings)
     assert shared.narration_ids == straight.narration_ids
     assert torch.equal(shared.log_probs, straight.log_probs)
-    assert [path.name for path in tmp_path.iterdir()] == ["val.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["val.pt", "val.shards"]
 
 
 def test_another_number_of_threads_changes_last_digits_only(lab, model, listed, straight, tmp_path):
@@ -111,7 +111,7 @@ def test_a_prediction_that_was_killed_goes_on_from_the_videos_it_had(
     resumed = run(lab, model, listed, out)
     assert f"going on: {len(kept)} of 3 videos are predicted already" in caplog.text
     assert torch.equal(resumed.log_probs, straight.log_probs)
-    assert [path.name for path in tmp_path.iterdir()] == ["val.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["val.pt", "val.shards"]
 
 
 def shards_of_a_run_that_fails_at_the_end(lab, model, listed, folder, **settings):
@@ -136,7 +136,26 @@ def test_shards_of_another_model_or_other_views_are_never_used(
         found = run(lab, model, listed, out)
         assert "shards of another model or other views removed" in caplog.text
         assert torch.equal(found.log_probs, straight.log_probs)
+        shutil.rmtree(tmp_path / "val.shards")
         out.unlink()
+
+
+def test_a_finished_prediction_is_put_together_again_after_others_were_tried(
+    lab, model, listed, straight, tmp_path, caplog
+):
+    out = tmp_path / "val.pt"
+    run(lab, model, listed, out)
+    first = out.read_bytes()
+    other = save_random_model(lab, tmp_path / "other.pth", seed=1)
+    shards_of_another = tmp_path / "val.shards/another"
+    shards_of_another.mkdir()  # of a prediction that was interrupted
+    out.unlink()  # as Snakemake does
+    run(lab, other, listed, out)
+    assert not shards_of_another.exists()
+    caplog.clear()
+    run(lab, model, listed, out)
+    assert "going on: 3 of 3 videos are predicted already" in caplog.text
+    assert out.read_bytes() == first
 
 
 def test_a_shard_is_made_again_where_its_video_or_segments_changed_or_it_does_not_load(
@@ -172,7 +191,7 @@ def test_more_views_change_the_rows_and_need_no_larger_batches(
     found = run(lab, model, listed, tmp_path / "val.pt", clips=2, crops=3)
     assert torch.allclose(found.log_probs.exp().sum(1), torch.ones(3 * EACH))
     assert not torch.allclose(found.log_probs, straight.log_probs)
-    again = run(lab, model, listed, tmp_path / "val.pt", clips=2, crops=3, batch_size=1)
+    again = run(lab, model, listed, tmp_path / "again.pt", clips=2, crops=3, batch_size=1)
     torch.testing.assert_close(again.log_probs, found.log_probs, atol=1e-4, rtol=1e-4)
 
 

@@ -40,3 +40,14 @@ def test_a_file_of_another_kind_in_its_place_is_not_used(shards):
     os.symlink("/proc/self/mem", shards.path(VIDEO))  # opens, but cannot be read
     with pytest.raises(EpicError, match="cannot be read"):
         shards.read(VIDEO, STAMP)
+
+
+def test_the_shards_of_the_last_two_finished_predictions_are_kept(tmp_path):
+    for number, run in enumerate(["old", "interrupted", "second", "last"]):
+        made = Shards(tmp_path / "val.pt", run)
+        made.drop_unfinished()
+        made.write(VIDEO, STAMP, torch.zeros(1, 2))
+        if run != "interrupted":
+            made.finish()
+            os.utime(made.folder / run / "finished", (number, number))
+    assert sorted(path.name for path in made.folder.iterdir()) == ["last", "second"]

@@ -31,7 +31,7 @@ def test_the_best_by_val_action_top1_is_kept_and_a_setting_changed_starts_anew_a
     best = torch.load(folder / "best.pth", weights_only=True)
     assert best["meta"]["epoch"] == scores.index(max(scores)) + 1
     names = sorted(path.name for path in folder.glob("*.pth"))
-    assert names == ["best.pth", "iter_12.pth", "iter_8.pth"]
+    assert names == ["best.pth", "iter_12.pth", "iter_8.pth", "model.pth"]
     caplog.clear()
     run(lab, results, {"optim_wrapper.optimizer.lr": 0.001}, epochs=3)
     out = caplog.text
@@ -39,9 +39,12 @@ def test_the_best_by_val_action_top1_is_kept_and_a_setting_changed_starts_anew_a
     assert "optim_wrapper.optimizer.lr (0.003 there, 0.001 here)" in out
 
 
-def test_a_finished_run_started_again_trains_no_batch_and_gives_the_same_model(lab, results):
+def test_a_run_stopped_before_its_model_was_written_trains_no_batch_and_gives_the_same_model(
+    lab, results
+):
     first = run(lab, results, epochs=1)
-    (results / "model.pth").unlink()
+    for path in (results / "model.pth", work_dir(results) / "model.pth"):
+        path.unlink()
     (work_dir(results) / "best.pth").unlink()  # as if killed between the two
     assert same(run(lab, results, epochs=1), first)
     assert (work_dir(results) / "best.pth").is_file()
@@ -50,6 +53,7 @@ def test_a_finished_run_started_again_trains_no_batch_and_gives_the_same_model(l
 def test_a_checkpoint_of_another_model_or_pair_table_is_refused_and_stays(lab, results):
     run(lab, results, epochs=1)
     folder = work_dir(results)
+    (folder / "model.pth").unlink()
     content = torch.load(folder / "iter_4.pth", weights_only=True)
     for key, value in (("pair table", "0" * 64), ("model.backbone.type", "SlowOnly")):
         foreign = {**content, "stamp": {**content["stamp"], key: value}}

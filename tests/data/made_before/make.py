@@ -49,7 +49,7 @@ for name in ("scan/P22.index.npz", "scan/P22.tsv", "clean/dropped.tsv", "trainin
 shards = Shards(HERE / "val.pt", "run")
 shards.write("P22/P22_02.MP4", "stamp", torch.arange(24.0).reshape(3, 8).log_softmax(1))
 shutil.copy(shards.path("P22/P22_02.MP4"), HERE / "shard.pt")
-shards.remove()
+shutil.rmtree(shards.folder)
 
 copy, notes = HERE / "P22_02.MP4", HERE / "P22_02.proxy.npz"
 command = [sys.executable, "-m", "epic100.proxy.encoder", DEMO / "videos/P22/P22_02.MP4", copy]

@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -69,6 +70,15 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
                 temporary.unlink()
         if handle is not None:
             os.close(handle)
+
+
+def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Copy the content of a file; the copy appears complete or not at all.
+
+    It is never a hard link: what a user copies over the one must not change the other.
+    """
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def _new_beside(target: Path) -> tuple[Path, int]:

@@ -71,10 +71,11 @@ def predict(
 ) -> None:
     """Predict every segment of a clean list and write the predictions file.
 
-    Finished videos are kept in `{split}.shards` beside it until all are done, so an interrupted
-    prediction resumes where it was. Rows do not depend on the number of processes or workers, or on
-    interruptions. On a CPU, the number of torch threads, which the processes share, changes their
-    last digits (by 1e-6). If all segments of a split were dropped, the file has no rows.
+    Finished videos are kept in `{split}.shards` beside it. So an interrupted prediction resumes
+    where it was, and one of the last two finished predictions is not computed again. Rows do not
+    depend on the number of processes or workers, or on interruptions. On a CPU, the number of torch
+    threads, which the processes share, changes their last digits (by 1e-6). If all segments of a
+    split were dropped, the file has no rows.
 
     Args:
         model_path: The model file.
@@ -97,7 +98,7 @@ def predict(
     clips, crops = chosen_views(test_pipeline_of(config), settings.clips, settings.crops)
     log.info("%s clips x %s crops of each segment", clips, crops)
     shards = Shards(out, run_key(model, clips, crops))
-    shards.drop_others()
+    shards.drop_unfinished()
     videos = _videos(table, video_root)
     todo = {v: about for v, about in videos.items() if shards.read(v, about[0]) is None}
     if len(todo) < len(videos):
@@ -122,7 +123,7 @@ def predict(
         log_probs[lines] = rows
     ids = table["narration_id"].tolist()
     write_predictions(_predictions(split, ids, log_probs, trained, model), out)
-    shards.remove()
+    shards.finish()
 
 
 def _predictions(

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +12,14 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 import epic100.training.registered  # noqa: F401  (registers what the config names)
-from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus, unusable
-from epic100.model.model_file import TrainedModel, save_model
+from epic100.model.model_file import TrainedModel
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.training.config import build_config
 from epic100.training.device import autocast_refused, bare, choose_device
-from epic100.training.epoch_table import FILE as EPOCHS
+from epic100.training.finished import has_model, keep_model, take_model
 from epic100.training.plan import plan_run
 from epic100.training.quiet_runner import QuietRunner
 from epic100.training.settings import TrainSettings
@@ -48,7 +46,7 @@ def train(
 
     Logs and checkpoints go to a folder below `{results}/work_dirs`. Its name depends on the data
     and settings of the run. If the same run is started again, it resumes from its newest intact
-    checkpoint.
+    checkpoint; if it was finished, its model is taken from there.
 
     Args:
         settings: The `train:` section.
@@ -78,6 +76,11 @@ def train(
     pairs = read_pairs(pairs_path(results, settings.split))
     segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
     work_dir = open_work_dir(Path(results) / "work_dirs", run_stamp(config))
+    if has_model(work_dir, classes):
+        if is_main_process():
+            log.info(f"{work_dir} has the finished model of these settings and lists: taken")
+            take_model(work_dir, model_path, history_path)
+        return
     plan = plan_run(config, settings, placement, work_dir=work_dir, classes=classes)
     check = check_start(plan)
     if is_main_process():
@@ -89,7 +92,7 @@ def train(
     runner.train()
     if not is_main_process():
         return
-    save_model(
+    keep_model(
         TrainedModel(
             state_dict=final_weights(runner),
             pairs=pairs,
@@ -105,11 +108,9 @@ def train(
                 "load_from": settings.load_from or config.load_from,
             },
         ),
-        model_path,
+        work_dir,
     )
-    if history_path is not None:
-        with atomic_path(history_path) as temporary:
-            shutil.copyfile(work_dir / EPOCHS, temporary)
+    take_model(work_dir, model_path, history_path)
 
 
 def final_weights(runner: Runner) -> dict[str, Tensor]:
