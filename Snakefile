@@ -24,6 +24,7 @@ include: "rules/export.smk"
 include: "rules/evaluate.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
+include: "rules/compare.smk"
 
 
 # Small copies to read clips from, where `videos: proxy:` asks for them.
@@ -55,7 +56,7 @@ RESULTS_OF_RUN = [
 rule all:
     default_target: True
     input:
-        *(expand(f"{HOME}/metrics.json", run=SWEEP) if SWEEP else RESULTS_OF_RUN),
+        *(["results/compare.html"] if SWEEP else RESULTS_OF_RUN),
         *(["results/videos.ok"] if DOWNLOAD else []),
         *(["results/annotations.ok"] if DOWNLOAD_ANNOTATIONS else []),
     localrule: True

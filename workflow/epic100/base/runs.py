@@ -6,14 +6,18 @@ needs torch, so that a DAG can import it quickly.
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from epic100.base.errors import EpicError
 
 RESULTS = "results"
 RUNS = f"{RESULTS}/runs"
+DEFAULT = "default"  # what the run in `results/` is called beside others
+COMPARED = ("metrics.json", "predictions/val.pt")  # what a finished run has
 # YAML 1.1 reads 1e-2 as text: a number with an exponent needs a point.
 _NUMBER_AS_TEXT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
@@ -30,8 +34,11 @@ def home_pattern(config: Mapping[str, Any]) -> str:
         config: The complete config.
 
     Raises:
-        EpicError: Both `run:` and `sweep:` are set, or a sweep has a model that is finished.
+        EpicError: Both `run:` and `sweep:` are set, a sweep has a model that is finished, or the
+            run has the name of the default run.
     """
+    if config["run"] == DEFAULT:
+        raise EpicError("config: `run: default` is the run without a name; leave `run:` out")
     if not config.get("sweep"):
         return home_of(config["run"])
     if config["run"]:
@@ -82,6 +89,32 @@ def sweep_runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             )
         runs[name] = section
     return runs
+
+
+def runs_to_compare(
+    config: Mapping[str, Any], folder: str | os.PathLike = ""
+) -> tuple[list[str | None], list[str | None]]:
+    """Return the runs that `results/compare.html` shows; None is the default run.
+
+    Args:
+        config: The complete config.
+        folder: The working folder.
+
+    Returns:
+        The runs of this config, which are made if they are missing or out of date; and the other
+        finished runs, which are shown as they are. The default run is left out if it was never made
+        and others were.
+    """
+    there = sorted(path.name for path in (Path(folder) / RUNS).glob("*"))
+    finished = [
+        run
+        for run in (None, *there)
+        if all((Path(folder) / home_of(run) / name).is_file() for name in COMPARED)
+    ]
+    own: list[str | None] = [*sweep_runs(config)] or [config["run"]]
+    if own == [None] and finished and None not in finished:
+        own = []
+    return own, [run for run in finished if run not in own]
 
 
 def _value_text(key: str, value: Any) -> str:

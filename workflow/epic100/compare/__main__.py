@@ -1,6 +1,7 @@
 """`python -m epic100.compare A B`: whether one model is better than another, and how sure that is.
 
-A and B are predictions of val or submissions of val (.pt or .zip), from any run.
+A and B are predictions of val or submissions of val (.pt or .zip), from any run, or the folder of a
+run, such as results and results/runs/NAME.
 """
 
 import argparse
@@ -14,10 +15,9 @@ import numpy as np
 from epic100.base.config import layered_config
 from epic100.base.errors import EpicError
 from epic100.compare.bootstrap import RESAMPLES, Difference, difference
-from epic100.compare.scores import read_scores
-from epic100.scoring.metrics import TASKS, group_members, official_hits
-from epic100.segments.official_lists import LISTS, find_lists, read_list
-from epic100.segments.segment_list import read_segments
+from epic100.compare.truth import Truth, read_truth
+from epic100.scoring.metrics import TASKS
+from epic100.segments.official_lists import find_lists
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,49 +59,42 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     config = layered_config(options.configfile, options.directory)
     path = options.segments or options.directory / "results/segments/val.txt"
-    segments = read_segments(path)
-    if not len(segments):
-        raise EpicError(f"{path}: no segment in it; expected those of split val")
-    ids = segments["narration_id"].tolist()
-    truth = verb, noun = segments["verb"].to_numpy(), segments["noun"].to_numpy()
+    truth = read_truth(path, _lists(config, options.directory))
     first, second = (
-        official_hits(*read_scores(file, ids, config["export"], config["classes"]), *truth)
+        truth.hits(_predictions(file), config["export"], config["classes"])
         for file in (options.first, options.second)
     )
-
-    participants = [Path(name).parent.name for name in segments["path"]]
-    names, videos = np.unique(segments["path"].to_numpy(dtype=str), return_inverse=True)
-    members = group_members(verb, noun, participants, **_lists(config, options.directory))
     print(f"A: {options.first}\nB: {options.second}")
     print(
-        f"{len(ids)} segments of {len(names)} videos. Top-1 in percent, B - A in percentage points,"
-        f"\n95 % intervals of a paired bootstrap with {RESAMPLES} resamples."
+        f"{len(truth.ids)} segments of {truth.video_count} videos. "
+        "Top-1 in percent, B - A in percentage points,\n"
+        f"95 % intervals of a paired bootstrap with {RESAMPLES} resamples."
     )
-    for line in _table(first, second, members, videos, options.seed):
+    for line in _table(first, second, truth, options.seed):
         print(line)
     return 0
 
 
-def _lists(config: dict[str, Any], directory: Path) -> dict[str, list[Any]]:
-    """Read the official lists for the unseen and tail figures. A missing list is empty."""
+def _predictions(path: Path) -> Path:
+    """The predictions of a run whose folder is given; any other path as it is."""
+    return path / "predictions/val.pt" if path.is_dir() else path
+
+
+def _lists(config: dict[str, Any], directory: Path) -> dict[str, str]:
+    """Find the official lists for the unseen and tail figures."""
     named = {key: path and str(directory / path) for key, path in config["evaluate"].items()}
-    found = find_lists(directory / config["annotations"]["val"], named)
-    return {key: read_list(found[key], key) if key in found else [] for key in LISTS}
+    return find_lists(directory / config["annotations"]["val"], named)
 
 
 def _table(
-    first: dict[str, np.ndarray],
-    second: dict[str, np.ndarray],
-    members: dict[str, dict[str, np.ndarray]],
-    videos: np.ndarray,
-    seed: int,
+    first: dict[str, np.ndarray], second: dict[str, np.ndarray], truth: Truth, seed: int
 ) -> Iterator[str]:
     columns = f"{'segments':>8}{'A':>8}{'B':>8}{'B - A':>8}"
     yield f"{'':16}{columns}   {'over segments':<18}over videos"
-    for group, of_task in members.items():
+    for group, of_task in truth.members.items():
         for task in TASKS:
             key = f"{task}_at_1"
-            found = difference(first[key], second[key], of_task[task], videos, seed)
+            found = difference(first[key], second[key], of_task[task], truth.videos, seed)
             yield f"{group:<8}{task:<8}{_cells(found)}"
 
 

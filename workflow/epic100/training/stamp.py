@@ -64,10 +64,16 @@ def run_stamp(config: Config, processes: int = 1) -> dict[str, str]:
         "start weights": _digest(weights) if weights and Path(weights).is_file() else str(weights),
         "global batch": str(config.train_dataloader.batch_size * processes),
     }
+    return stamp | settings_in(config)
+
+
+def settings_in(config: Config) -> dict[str, str]:
+    """The settings of a config that change what is learned, by dotted key."""
+    found: dict[str, str] = {}
     settings = config.to_dict()
     for key in KEYS:
-        _flatten(key, settings.get(key), stamp)
-    return stamp
+        _flatten(key, settings.get(key), found)
+    return found
 
 
 def stamp_name(stamp: dict[str, str]) -> str:

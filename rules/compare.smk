@@ -1,0 +1,36 @@
+"""All finished runs side by side. Those of other configs are shown as they are: no run is made
+again by a config that is not its own."""
+
+from epic100.base.runs import home_of, runs_to_compare
+from epic100.download.checksum import digest
+
+OWN_RUNS, OTHER_RUNS = runs_to_compare(CONFIG)
+
+
+rule compare:
+    input:
+        **OFFICIAL_LISTS,
+        segments="results/segments/val.txt",
+        metrics=[f"{home_of(run)}/metrics.json" for run in OWN_RUNS],
+    output:
+        table="results/compare.tsv",
+        page="results/compare.html",
+    log:
+        "results/logs/compare.log",
+    retries: 0
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=15,
+    params:
+        lists=list(OFFICIAL_LISTS),
+        classes=CONFIG["classes"],
+        others=[home_of(run) for run in OTHER_RUNS],
+        # A change of them makes the page again.
+        digests=[digest(f"{home_of(run)}/metrics.json", "sha256").value for run in OTHER_RUNS],
+    message:
+        "All runs side by side"
+    script:
+        "../workflow/scripts/compare.py"

@@ -1,0 +1,129 @@
+"""All finished runs in one table and on one page."""
+
+import csv
+import shutil
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+
+import pytest
+
+from epic100.base.errors import EpicError
+from epic100.compare.runs import Run, read_runs, what_differs, write_table
+from epic100.compare.truth import read_truth
+from epic100.model.model_file import load_model, save_model
+from epic100.report.compare_page import write_compare_page
+from epic100.scoring.evaluation import evaluate
+from epic100.scoring.predictions import read_predictions, write_predictions
+from support.chromium import Page, need_chromium
+from support.small_predictions import make_predictions
+
+BEFORE = Path(__file__).parents[1] / "data/made_before/model.pth"
+CLASSES = {"verbs": 4, "nouns": 3}
+
+
+@pytest.fixture
+def truth(tmp_path, monkeypatch):
+    """Three runs of the same segments, the first with the best scores; read from files."""
+    monkeypatch.chdir(tmp_path)
+    Path("segments").mkdir()
+    make_predictions(Path("segments"))
+    first, model = read_predictions("segments/val.pt", "val"), load_model(BEFORE)
+    for number, name in enumerate(("results", "results/runs/a", "results/runs/b")):
+        (Path(name) / "predictions").mkdir(parents=True)
+        scores = first.log_probs.clone()
+        scores[: 9 * number] = scores[: 9 * number].flip(1)
+        path = Path(name) / "predictions/val.pt"
+        write_predictions(replace(first, log_probs=scores), path)
+        evaluate(path, "segments/val.txt", Path(name) / "metrics.json", lists={}, reduce="max")
+        config = model.config.replace("lr=0.003", f"lr=0.0{number}")
+        config = config.replace("max_epochs=40", f"max_epochs={number}")
+        trained_on = model.trained_on | {"epochs": number}
+        save_model(replace(model, config=config, trained_on=trained_on), Path(name) / "model.pth")
+    return read_truth("segments/val.txt", {})
+
+
+def runs_of(truth, *names):
+    return read_runs(["results", *(f"results/runs/{name}" for name in names)], truth, CLASSES)
+
+
+def test_each_run_has_its_figures_its_change_and_the_settings_that_differ(truth):
+    runs = runs_of(truth, "a", "b")
+    write_table(runs, "compare.tsv")
+    with open("compare.tsv", newline="") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t"))
+    assert [row["run"] for row in rows] == ["default", "a", "b"]
+    for row, run in zip(rows, runs, strict=True):
+        assert row["predicted"] == "35" and row["unseen_verb_accuracy_at_1"] == "-"
+        assert row["overall_action_accuracy_at_1"] == (
+            f"{run.figures['overall_action_accuracy_at_1']:.2f}"
+        )
+    assert rows[0]["action_change"] == "-"
+    changes = [float(row["action_change"]) for row in rows[1:]]
+    assert changes[1] < changes[0] < 0
+    assert float(rows[2]["low_over_videos"]) <= changes[1] <= float(rows[2]["high_over_videos"])
+    assert float(rows[2]["low_over_segments"]) < changes[1] < float(rows[2]["high_over_segments"])
+    assert what_differs(runs) == {
+        "train_cfg.max_epochs, trained_on.epochs": ["0", "1", "2"],
+        "optim_wrapper.optimizer.lr": ["0.0", "0.01", "0.02"],
+    }
+    assert rows[1]["optim_wrapper.optimizer.lr"] == "0.01"
+
+
+def test_a_model_made_elsewhere_has_no_settings_and_makes_no_difference(truth):
+    Path("results/runs/a/model.pth").unlink()
+    shutil.copy("results/runs/b/model.pth", "results/model.pth")
+    assert what_differs(runs_of(truth, "a", "b")) == {}
+
+
+@pytest.mark.parametrize("break_it, words", [
+    (lambda path: path.unlink(), "cannot be read"),
+    (lambda path: path.write_text("{"), "cannot be read"),
+    (lambda path: path.write_text("[]"), "segments is missing"),
+    (lambda path: path.write_text(path.read_text().replace('"segments": 40', '"segments": 41')),
+     "is of 41 segments, the list of val now has 40"),
+])  # fmt: skip
+def test_figures_that_cannot_be_shown_name_their_file(truth, break_it, words):
+    break_it(Path("results/runs/a/metrics.json"))
+    with pytest.raises(EpicError, match="results/runs/a/metrics.json: ") as caught:
+        runs_of(truth, "a")
+    assert words in str(caught.value)
+
+
+def test_no_run_at_all_is_an_error(truth):
+    with pytest.raises(EpicError, match="no finished run"):
+        read_runs([], truth, CLASSES)
+
+
+ATTACK = "<script>document.title = 'it ran'</script>"
+
+
+def test_text_of_files_is_escaped(truth):
+    runs = runs_of(truth, "a")
+    odd = Run(ATTACK, runs[1].figures, {**runs[1].settings, ATTACK: ATTACK}, runs[1].change)
+    write_compare_page([runs[0], odd], truth, "compare.html")
+    page = Path("compare.html").read_text()
+    assert ATTACK not in page and page.count(escape(ATTACK)) >= 6
+
+
+@pytest.mark.slow
+def test_the_page_fits_a_phone_and_a_screen_and_asks_for_nothing(truth, tmp_path):
+    need_chromium()
+    long = "lr0.003_a-setting-with-a-long-name_and-another-one_seed0"
+    shutil.copytree("results/runs/a", f"results/runs/{long}")
+    runs = runs_of(truth, "a", "b", long)
+    write_compare_page(runs, truth, "compare.html")
+    text = escape(Path("compare.html").read_text())
+    frames = "".join(f'<iframe width="{w}" srcdoc="{text}"></iframe>' for w in (390, 1440))
+    Path("frames.html").write_text(f"<meta charset=utf-8>{frames}")
+    page = Page(f"file://{tmp_path}/frames.html", tmp_path / "profile")
+    try:
+        found = page.run("""return [...document.querySelectorAll('iframe')].map(frame => {
+            const page = frame.contentDocument, all = [...page.body.querySelectorAll('*')];
+            return [page.documentElement.scrollWidth <= frame.clientWidth,
+                    Math.min(...all.map(e => parseFloat(getComputedStyle(e).fontSize))) >= 11,
+                    page.querySelectorAll('tr').length > 10]});""")
+    finally:
+        page.close()
+    assert found == [[True, True, True]] * 2
+    assert [address for address in page.asked if not address.startswith("file:")] == []

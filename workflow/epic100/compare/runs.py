@@ -1,0 +1,152 @@
+"""Runs side by side: the figures of each, what differs in their settings, and how sure that is."""
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.base.runs import DEFAULT, RESULTS
+from epic100.compare.bootstrap import Difference, difference
+from epic100.compare.truth import Truth
+from epic100.model.config_text import parse_config
+from epic100.model.model_file import load_model
+from epic100.scoring.metrics import TASKS
+from epic100.training.stamp import settings_in
+
+log = logging.getLogger(__name__)
+
+GROUPS = ("overall", "unseen", "tail")
+HEADS = "heads"
+FIGURES = tuple(f"{group}_{task}_accuracy_at_1" for group in GROUPS for task in TASKS)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        name: Its name; `default` for the one in `results/`.
+        figures: The content of its metrics.json.
+        settings: What its model was trained with and how its scores are folded, by dotted key.
+        change: Top-1 action of this run minus that of the first; None for the first.
+    """
+
+    name: str
+    figures: dict[str, Any]
+    settings: dict[str, str]
+    change: Difference | None = None
+
+
+def read_runs(
+    folders: Sequence[str | os.PathLike], truth: Truth, classes: Mapping[str, int]
+) -> list[Run]:
+    """Read finished runs and compare each with the first.
+
+    Args:
+        folders: Folders with metrics.json and predictions/val.pt, and model.pth of a run that was
+            trained here.
+        truth: The val split.
+        classes: Numbers of `verbs` and `nouns`.
+
+    Raises:
+        EpicError: A file is missing or wrong, or there is no folder.
+    """
+    if not folders:
+        raise EpicError("no finished run to show; `snakemake results/metrics.json` makes one")
+    runs: list[Run] = []
+    first = None
+    for folder in map(Path, folders):
+        figures = _read_figures(folder / "metrics.json", len(truth.ids))
+        name = DEFAULT if folder.as_posix() == RESULTS else folder.name
+        run = Run(name, figures, _settings(folder, figures))
+        right = truth.hits(folder / "predictions/val.pt", figures, classes)["action_at_1"]
+        if first is None:
+            first = right
+        else:
+            everything = truth.members["overall"]["action"]
+            run = replace(run, change=difference(first, right, everything, truth.videos))
+        runs.append(run)
+        log.info("%s: top-1 action %.2f %%", name, figures["overall_action_accuracy_at_1"])
+    return runs
+
+
+def what_differs(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Return the values, in order of the runs, of each setting that is not the same in all.
+
+    Settings that differ in the same way, such as the two seeds of a training, are one entry with
+    the names of all of them. A run without such a setting has "-". A run whose model was made
+    elsewhere has no settings of a training, and makes no difference there.
+    """
+    names = dict.fromkeys(name for run in runs for name in run.settings)
+    by_values: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        values = tuple(run.settings.get(name, "-") for run in runs)
+        known = {
+            value
+            for value, run in zip(values, runs, strict=True)
+            if HEADS in run.settings or name in run.settings
+        }
+        if len(known) > 1:
+            by_values.setdefault(values, []).append(name)
+    return {", ".join(names): list(values) for values, names in by_values.items()}
+
+
+def write_table(runs: Sequence[Run], path: str | os.PathLike) -> None:
+    """Write one row per run: figures in percent, the change with its intervals, and settings.
+
+    Args:
+        runs: The result of `read_runs`.
+        path: results/compare.tsv.
+    """
+    rows = []
+    for run in runs:
+        row: dict[str, Any] = {"run": run.name}
+        row |= {key: run.figures.get(key) for key in ("segments", "predicted", *FIGURES)}
+        change = run.change
+        row["action_change"] = change and change.points
+        for key in ("over_segments", "over_videos"):
+            low, high = getattr(change, key) if change else (None, None)
+            row |= {f"low_{key}": low, f"high_{key}": high}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    for name, values in what_differs(runs).items():
+        table[name] = [" ".join(value.split()) for value in values]
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, float_format="%.2f", na_rep="-")
+
+
+def _read_figures(path: Path, segments: int) -> dict[str, Any]:
+    again = f"make it again with `snakemake -R {path}`"
+    try:
+        figures = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EpicError(f"{path}: cannot be read ({error}); {again}") from error
+    needed = ("segments", "predicted", "reduce", "backoff", *FIGURES)
+    lacking = [key for key in needed if not isinstance(figures, dict) or key not in figures]
+    if lacking:
+        raise EpicError(f"{path}: {lacking[0]} is missing; {again}")
+    if figures["segments"] != segments:
+        raise EpicError(
+            f"{path}: is of {figures['segments']} segments, the list of val now has {segments}; "
+            "expected runs of the same segments; make it again with its settings, or move the "
+            "folder away"
+        )
+    return figures
+
+
+def _settings(folder: Path, figures: Mapping[str, Any]) -> dict[str, str]:
+    found = {}
+    path = folder / "model.pth"
+    if path.is_file():
+        trained = load_model(path)
+        config = parse_config(trained.config, str(path), "train it again with this workflow")
+        about = {f"trained_on.{key}": str(value) for key, value in trained.trained_on.items()}
+        found = settings_in(config) | {HEADS: trained.heads} | about
+    return found | {f"export.{key}": str(figures[key]) for key in ("reduce", "backoff")}
