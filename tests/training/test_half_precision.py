@@ -52,4 +52,4 @@ def test_another_precision_is_another_run(lab, tmp_path, monkeypatch, caplog):
     assert "is another run, which differs in optim_wrapper.type (OptimWrapper there" in caplog.text
     caplog.clear()
     assert same(run(lab, results, epochs=1, batch_size=4, accumulate=2), weights[0])
-    assert "resuming from" in caplog.text
+    assert "has the finished model" in caplog.text
