@@ -31,15 +31,20 @@ def test_a_sweep_is_a_training_for_each_run_and_its_lists_and_scans_are_shared(
     assert "export" not in found
 
 
-def test_a_named_run_has_the_jobs_of_the_default_run_and_writes_to_its_own_folder(
+def test_a_named_run_writes_to_its_own_folder_and_not_to_that_of_the_default_run(
     new_archive, tmp_path
 ):
     folder = new_archive(tmp_path)
-    default = jobs(run(folder, "-n"))
     configure(folder, run="b")
     done = run(folder, "-n")
-    assert jobs(done) == default
-    assert "results/runs/b/model.pth" in said(done) and "results/model.pth" not in said(done)
+    for name in (
+        "model.pth",
+        "predictions/val.pt",
+        "submission.zip",
+        "metrics.json",
+        "report.html",
+    ):
+        assert f"results/runs/b/{name}" in said(done) and f"results/{name}" not in said(done)
     assert "MissingRuleException" in said(run(folder, "-n", "results/model.pth"))
 
 
