@@ -19,14 +19,11 @@ import shutil
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
 from epic100.minikitchen import write_annotations, write_video
-from epic100.model.model_file import load_model, save_model
 from epic100.prediction.predict import PredictSettings, predict
 from epic100.scan import scan_participant
 from epic100.scoring.evaluation import evaluate
@@ -55,20 +52,7 @@ SMALL = {
     "val_cfg": None,
     "val_evaluator": None,
 }
-RESIZED_CROP = [
-    {"type": "OpenSegment"},
-    {
-        "type": "SampleFrames",
-        "clip_len": 13,
-        "frame_interval": 6,
-        "out_of_bound_opt": "repeat_last",
-    },
-    {"type": "DecodeSegment", "short_side": SIDE + 8},
-    {"type": "RandomResizedCrop", "area_range": (0.5, 1.0)},
-    {"type": "Resize", "scale": (SIDE, SIDE), "keep_ratio": False},
-    {"type": "FormatShape", "input_format": "NCTHW"},
-    {"type": "PackActionInputs", "meta_keys": ("narration_id",)},
-]
+OF_TRAIN_PIPELINE = "train_dataloader.dataset.pipeline."
 
 
 @dataclass(frozen=True)
@@ -82,7 +66,6 @@ class Choice:
     options: dict[str, Any] = field(default_factory=dict)
     predict: dict[str, Any] = field(default_factory=dict)
     of: str | None = None
-    whole_picture: bool = False
 
 
 CHOICES = {
@@ -92,8 +75,8 @@ CHOICES = {
     "verb_noun": Choice({"heads": "verb_noun"}),
     "10 clips": Choice(predict={"clips": 10}, of="base"),
     "3 crops": Choice(predict={"crops": 3}, of="base"),
-    "whole picture": Choice(of="base", whole_picture=True),
-    "resized crop": Choice(options={"train_dataloader.dataset.pipeline": RESIZED_CROP}),
+    "whole picture": Choice(predict={"crops": "whole"}, of="base"),
+    "resized crop": Choice({"crop": "resized"}, {f"{OF_TRAIN_PIPELINE}2.size": SIDE}),
     "target_fps 60": Choice({"target_fps": 60}),
     "segment, both": Choice({"sampling": "segment", "heads": "both"}),
 }
@@ -134,11 +117,9 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
     results = folder / "results"
     kept = folder / "models" / f"{choice.of or name} {seed}.pth"
     if not kept.exists():
-        options = {**SMALL, **choice.options}
-        if "train_dataloader.dataset.pipeline" in options:
-            options = {
-                k: v for k, v in options.items() if "train_dataloader.dataset.pipeline." not in k
-            }
+        own = any(key.startswith(OF_TRAIN_PIPELINE) for key in choice.options)
+        small = {k: v for k, v in SMALL.items() if not (own and k.startswith(OF_TRAIN_PIPELINE))}
+        options = {**small, **choice.options}
         settings = {
             "config": str(ROOT / "config/x3d_demo.py"), "epochs": epochs, "seed": seed,
             "options": options, **choice.train,
@@ -149,11 +130,10 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
         )  # fmt: skip
         shutil.rmtree(results / "work_dirs")
     with tempfile.TemporaryDirectory() as temporary:
-        model, out = Path(temporary) / "model.pth", Path(temporary) / "val.pt"
-        _save_for_test(kept, model, choice.whole_picture)
+        out = Path(temporary) / "val.pt"
         views = {"clips": 1, "batch_size": 8, **choice.predict}
         predict(
-            model, results / "clean/val.txt", out, split="val", video_root=str(folder / "videos"),
+            kept, results / "clean/val.txt", out, split="val", video_root=str(folder / "videos"),
             index_dir=str(results / "scan"), settings=PredictSettings(**views),
         )  # fmt: skip
         figures = evaluate(
@@ -161,17 +141,6 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
             lists={}, reduce=None,
         )  # fmt: skip
     return {"action_head": figures["action_head_accuracy_at_1"], **figures["by_reduce"]}
-
-
-def _save_for_test(kept: Path, path: Path, whole_picture: bool) -> None:
-    """The model as it is, or with a test pipeline that keeps the whole width of a picture."""
-    model = load_model(kept)
-    if whole_picture:
-        config = Config.fromstring(model.config, ".py")
-        steps = config.test_dataloader.dataset.pipeline
-        config.test_dataloader.dataset.pipeline = [s for s in steps if s["type"] != "CenterCrop"]
-        model = replace(model, config=config.pretty_text)
-    save_model(model, path)
 
 
 def rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The lab's recipe, exactly: 13 x 6 frames at the file's own rate, weight decay on all weights.
 
 config/x3d_s_epic_rgb_segments.py as it was before its defaults followed the literature; see
-docs/recipe.md.
+docs/recipe.md. A crop is drawn before its picture is scaled, see docs/performance.md.
 """
 
 _base_ = ["./x3d_s_epic_rgb_segments.py"]

@@ -66,17 +66,14 @@ pack = dict(
 train_pipeline = [
     open_segment,
     sample,
-    dict(type="DecodeSegment", short_side=(182, 228)),
-    dict(type="RandomCrop", size=160),
-    dict(type="Flip", flip_ratio=0.5),
+    dict(type="DecodeSegment", short_side=(182, 228), crop="random", size=160, flip_ratio=0.5),
     dict(type="FormatShape", input_format="NCTHW"),
     pack,
 ]
 test_pipeline = [
     open_segment,
     sample_evenly,
-    dict(type="DecodeSegment", short_side=182),
-    dict(type="CenterCrop", crop_size=182),
+    dict(type="DecodeSegment", short_side=182, crop="centre", size=182),
     dict(type="FormatShape", input_format="NCTHW"),
     pack,
 ]

@@ -6,12 +6,17 @@ Each model is a file beside this one. Steps that a pipeline is put together from
 _base_ = ["../x3d_s_epic_rgb_segments.py"]
 
 decode = dict(type="DecodeSegment", short_side=256)
-jitter = dict(type="DecodeSegment", short_side=(256, 320))  # of SlowFast, X3D
-random_crop = dict(type="RandomCrop", size=224)
-resized_crop = dict(type="RandomResizedCrop", area_range=(0.5, 1.0))  # of LaViLa, AVION
+random_crop = dict(  # of SlowFast, X3D
+    type="DecodeSegment", short_side=(256, 320), crop="random", size=224, flip_ratio=0.5
+)
+resized_crop = dict(  # of LaViLa, AVION
+    type="DecodeSegment", crop="resized", size=224, area=(0.5, 1.0), flip_ratio=0.5
+)
+centre_224 = dict(type="DecodeSegment", short_side=224, crop="centre", size=224)
+centre_256 = dict(type="DecodeSegment", short_side=256, crop="centre", size=256)
 to_224 = dict(type="Resize", scale=(224, 224), keep_ratio=False)
 flip = dict(type="Flip", flip_ratio=0.5)
-centre_crop = dict(type="CenterCrop", crop_size=224)
+centre_crop = dict(type="CenterCrop", crop_size=224)  # after `decode`
 clips = dict(type="FormatShape", input_format="NCTHW")
 pictures = dict(type="FormatShape", input_format="NCHW")
 

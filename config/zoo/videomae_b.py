@@ -41,18 +41,14 @@ sample = dict(type="UniformSample", clip_len=16)
 train_pipeline = [
     {{_base_.open_segment}},
     sample,
-    {{_base_.decode}},
     {{_base_.resized_crop}},
-    {{_base_.to_224}},
-    {{_base_.flip}},
     {{_base_.clips}},
     {{_base_.pack}},
 ]
 test_pipeline = [
     {{_base_.open_segment}},
     dict(sample, test_mode=True),
-    dict(type="DecodeSegment", short_side=224),
-    {{_base_.centre_crop}},
+    {{_base_.centre_224}},
     {{_base_.clips}},
     {{_base_.pack}},
 ]

@@ -18,17 +18,14 @@ sample = dict(
 train_pipeline = [
     {{_base_.open_segment}},
     sample,
-    {{_base_.jitter}},
     {{_base_.random_crop}},
-    {{_base_.flip}},
     {{_base_.clips}},
     {{_base_.pack}},
 ]
 test_pipeline = [
     {{_base_.open_segment}},
     dict(sample, test_mode=True),
-    {{_base_.decode}},
-    dict(type="CenterCrop", crop_size=256),
+    {{_base_.centre_256}},
     {{_base_.clips}},
     {{_base_.pack}},
 ]

@@ -99,6 +99,8 @@ def test_views_are_chosen_by_how_frames_are_sampled():
         chosen_views(SPARSE, 10, 1)
     with pytest.raises(EpicError, match="clips is 2, .* neither SampleFrames nor UniformSample"):
         chosen_views(SPARSE[1:], 2, 1)
+    with pytest.raises(EpicError, match="crops is whole, .* has no CenterCrop"):
+        chosen_views([*SPARSE[:2], SPARSE[3]], 1, "whole")
     with pytest.raises(EpicError, match="crops is 3, .* has no CenterCrop"):
         chosen_views([*SPARSE[:2], SPARSE[3]], 1, 3)
 
@@ -108,6 +110,7 @@ def test_frames_of_a_view_stay_and_crops_are_as_chosen():
     assert steps[0]["num_clips"] == 8 and frames_of_2d(SPARSE) == 8
     assert steps[2] == {"type": "ThreeCrop", "crop_size": 256}
     assert view_pipeline(steps, 1, 1, "")[2] == {"type": "CenterCrop", "crop_size": 256}
+    assert view_pipeline(steps, 1, "whole", "") == [steps[0], steps[1], *steps[3:]]
     assert view_pipeline(SEGMENT, 3, 1, "")[0]["num_clips"] == 3 and frames_of_2d(SEGMENT) == 16
     assert frames_of_2d(DENSE) is None
     with pytest.raises(EpicError, match="how many frames make a view is not known"):

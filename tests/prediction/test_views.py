@@ -21,7 +21,7 @@ def test_views_change_the_test_pipeline_and_nothing_else(steps):
     assert [step["type"] for step in changed if "Crop" in step["type"]] == ["ThreeCrop"]
     assert next(s for s in changed if s["type"] == "SampleFrames")["num_clips"] == 10
     assert next(s for s in steps if s["type"] == "SampleFrames")["num_clips"] == 1
-    with pytest.raises(EpicError, match="crops is 2; expected 1"):
+    with pytest.raises(EpicError, match="crops is 2; expected 1 .centre., 3 or whole"):
         view_pipeline(steps, 1, 2, "")
 
 
@@ -44,3 +44,13 @@ def test_clips_go_evenly_from_the_first_frame_to_the_last_and_never_leave_the_se
             assert np.ptp(np.diff(first)) <= 1
         if clips == 1 and length > 200:  # in the middle
             assert abs(frames.min() - (length - 1 - frames.max())) <= 2
+
+
+def test_a_crop_that_is_decoded_gives_way_to_three_or_to_the_whole_picture():
+    decode = {"type": "DecodeSegment", "short_side": 182, "crop": "centre", "size": 160}
+    steps = [{"type": "OpenSegment"}, {"type": "SampleFrames", "clip_len": 13}, decode]
+    assert view_pipeline(steps, 1, 1, "")[2:] == [decode]
+    whole = {"type": "DecodeSegment", "short_side": 182}
+    assert view_pipeline(steps, 1, "whole", "")[2:] == [whole]
+    three = {"type": "ThreeCrop", "crop_size": 182}
+    assert view_pipeline(steps, 1, 3, "")[2:] == [whole, three]

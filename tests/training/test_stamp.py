@@ -41,6 +41,7 @@ ANOTHER_RUN = {
     "dropout": 0.3,
     "heads": "both",
     "sampling": "segment",
+    "crop": "resized",
     "precision": "bf16",
     "tf32": True,
     "bn": "frozen",

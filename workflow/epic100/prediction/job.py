@@ -19,7 +19,7 @@ class Job:
         video_root: The folder of the videos.
         index_dir: The folder of the frame indexes.
         clips: Clips per segment.
-        crops: Crops per clip, 1 or 3.
+        crops: Crops per clip, 1, 3 or "whole".
         batch_size: Segments per batch, and views per forward pass.
         workers: Loader processes.
         device: The torch device.
@@ -35,7 +35,7 @@ class Job:
     video_root: str
     index_dir: str
     clips: int
-    crops: int
+    crops: int | str
     batch_size: int
     workers: int
     device: str

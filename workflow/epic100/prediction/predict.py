@@ -21,7 +21,7 @@ from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.prediction.job import Job
 from epic100.prediction.processes import run_jobs
 from epic100.prediction.shards import Shards, run_key, video_stamp
-from epic100.prediction.views import chosen_views
+from epic100.prediction.views import WHOLE, chosen_views
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.segment_list import lines_by
@@ -39,7 +39,7 @@ class PredictSettings:
 
     Args:
         clips: Clips spread evenly over each segment; None: see `views.chosen_views`.
-        crops: Crops per clip: 1 (centre) or 3 (along the long side).
+        crops: Crops per clip: 1 (centre), 3 (along the long side), or "whole" (the whole picture).
         batch_size: Segments per batch.
         workers: Loader processes of each process; None fills the cores beside a GPU, and is 2 on a
             CPU.
@@ -49,7 +49,7 @@ class PredictSettings:
     """
 
     clips: int | None = None
-    crops: int = 1
+    crops: int | str = 1
     batch_size: int = 8
     workers: int | None = None
     device: str = "auto"
@@ -96,7 +96,8 @@ def predict(
     table = read_clean_list(segments)
     config = parse_config(trained.config, str(model_path), "train it again with this workflow")
     clips, crops = chosen_views(test_pipeline_of(config), settings.clips, settings.crops)
-    log.info("%s clips x %s crops of each segment", clips, crops)
+    shown = f"{crops} crops" if crops != WHOLE else "the whole picture"
+    log.info("%s clips x %s of each segment", clips, shown)
     shards = Shards(out, run_key(model, clips, crops))
     shards.drop_unfinished()
     videos = _videos(table, video_root)

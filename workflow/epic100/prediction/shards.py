@@ -82,7 +82,7 @@ class Shards:
         return [path for path in self.folder.glob("*") if path.name != self.run]
 
 
-def run_key(model: str, clips: int, crops: int) -> str:
+def run_key(model: str, clips: int, crops: int | str) -> str:
     """A short name for what all rows depend on: the model's digest and the views."""
     return hashlib.sha256(f"{model} {clips} {crops}".encode()).hexdigest()[:16]
 

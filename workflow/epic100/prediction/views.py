@@ -9,18 +9,19 @@ from epic100.base.errors import EpicError
 
 DENSE_CLIPS = 10  # as SlowFast tests on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS)
 CROPS = ("CenterCrop", "ThreeCrop", "TenCrop")
+WHOLE = "whole"  # no crop: the whole picture
 
 Pipeline = Sequence[Mapping[str, Any]]
 
 
-def chosen_views(pipeline: Pipeline, clips: int | None, crops: int) -> tuple[int, int]:
+def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tuple[int, int | str]:
     """Choose the number of clips and crops per segment.
 
     Args:
         pipeline: The model's test pipeline.
         clips: `predict: clips:`; None means 10 if a clip is a dense stretch of frames, and 1 if its
             frames are spread over the whole segment.
-        crops: 1 or 3.
+        crops: 1, 3 or "whole".
 
     Returns:
         Clips and crops.
@@ -28,8 +29,8 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int) -> tuple[int
     Raises:
         EpicError: The pipeline does not support them.
     """
-    if crops not in (1, 3):
-        raise EpicError(f"predict: crops is {crops}; expected 1 (centre) or 3")
+    if crops not in (1, 3, WHOLE):
+        raise EpicError(f"predict: crops is {crops}; expected 1 (centre), 3 or {WHOLE}")
     if not isinstance(pipeline, list | tuple) or not all("type" in step for step in pipeline):
         raise EpicError("the model's test pipeline is no list of steps, each with its `type`")
     kind = sampling_of(pipeline)
@@ -45,10 +46,10 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int) -> tuple[int
             f"predict: clips is {clips}, but the model's test pipeline cannot give them: {why}; "
             "set it to null"
         )
-    if crops == 3 and not any(step["type"] in CROPS for step in pipeline):
+    if crops != 1 and not any(step["type"] in CROPS or step.get("crop") for step in pipeline):
         raise EpicError(
-            "predict: crops is 3, but the model's test pipeline has no CenterCrop to put three "
-            "crops in place of; set it to 1"
+            f"predict: crops is {crops}, but the model's test pipeline has no CenterCrop, and no "
+            "DecodeSegment with `crop`, to put other crops in place of; set it to 1"
         )
     return clips, crops
 
@@ -69,12 +70,12 @@ def sampling_of(pipeline: Pipeline) -> str:
     return "other"
 
 
-def view_pipeline(pipeline: Pipeline, clips: int, crops: int, index_dir: str) -> list[dict]:
+def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str, index_dir: str) -> list[dict]:
     """Change the test pipeline so that it gives `clips` x `crops` views per segment.
 
     A single dense clip is the middle of the segment; several are spread evenly from its first to
     its last frame, and none goes beyond it. Three crops are squares as large as the resized short
-    side, spread along the long side.
+    side, spread along the long side; each picture is converted once for all three.
 
     Args:
         pipeline: The model's test pipeline.
@@ -98,6 +99,14 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int, index_dir: str) ->
             short_side = min(sides) if step.get("keep_ratio", True) else None
         elif step["type"] == "DecodeSegment":
             short_side = step.get("short_side")
+            if step.get("crop") and crops != 1:
+                size = short_side or step["size"]
+                steps.append({"type": "DecodeSegment", "short_side": short_side})
+                if crops == WHOLE:
+                    continue
+                step = {"type": "ThreeCrop", "crop_size": size}
+        elif step["type"] in CROPS and crops == WHOLE:
+            continue
         elif step["type"] in CROPS and crops == 3:
             step = {"type": "ThreeCrop", "crop_size": short_side or step["crop_size"]}
         elif step["type"] in CROPS[1:]:

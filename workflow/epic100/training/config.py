@@ -15,6 +15,7 @@ from mmengine.config import Config, ConfigDict
 from epic100.base.errors import EpicError
 from epic100.model.head_sizes import head_sizes
 from epic100.segments.pairs import pairs_path, read_pairs
+from epic100.training.config_crop import cropping
 from epic100.training.config_file import changed, custom_hooks, present, read_config
 from epic100.training.settings import TrainSettings
 
@@ -62,6 +63,8 @@ def build_config(
         config = changed(config, schedule_for(config, settings.epochs))
     pairs = pairs_path(results, settings.split)
     config = changed(config, _sampling(config, settings))
+    if settings.crop is not None:
+        config = changed(config, cropping(config, settings.crop, settings.config))
     config = changed(config, _named(config, settings))
     config = changed(
         config,

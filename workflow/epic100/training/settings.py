@@ -7,7 +7,7 @@ from typing import Any
 ABOUT_WEIGHTS = ("from_scratch", "load_from_sha256")
 # Keys that were added later: with these values a job has the parameters of older versions, so that
 # their trainings stay valid.
-NEW_KEYS = {"heads": "pair", "sampling": None}
+NEW_KEYS = {"heads": "pair", "sampling": None, "crop": None}
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class TrainSettings:
         dropout: Dropout before the last layer.
         heads: pair, verb_noun or both (`model.head_sizes.HEADS`).
         sampling: dense or segment.
+        crop: random or resized, of the pictures that are trained on.
     """
 
     config: str
@@ -99,6 +100,7 @@ class TrainSettings:
     dropout: float | None = None
     heads: str = "pair"
     sampling: str | None = None
+    crop: str | None = None
 
     @classmethod
     def from_section(cls, section: Mapping[str, Any]) -> "TrainSettings":
