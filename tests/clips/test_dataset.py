@@ -11,6 +11,7 @@ from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.minikitchen.damage import zero_block
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
+from epic100.video.index import PackedIndex
 from epic100.video.reader import FrameError
 from support.decoders import needs_decord
 
@@ -53,6 +54,20 @@ def test_a_sample_says_where_its_segment_lies_and_which_pair_it_is(lab):
         assert (info["start_index"], info["total_frames"]) == (row.start, row.stop - row.start)
         assert pairs[info["label"]][:2] == (row.verb, row.noun)
         assert info["narration_id"] == row.narration_id
+
+
+def test_indexes_are_read_before_workers_start_and_never_again(lab, tmp_path):
+    shutil.copytree(f"{lab.results}/scan", tmp_path / "scan")
+    steps = pipeline(lab)
+    expected = [clip["inputs"] for clip in map(dataset(lab, steps).__getitem__, range(6))]
+    steps[0]["index_dir"] = str(tmp_path / "scan")
+    data = dataset(lab, steps)
+    shutil.rmtree(tmp_path / "scan")
+    loader = DataLoader(data, batch_size=None, sampler=range(6), num_workers=1)
+    for clip, other in zip(loader, expected, strict=True):
+        assert np.array_equal(clip["inputs"], other)
+    opened = data.pipeline.transforms[0](data.get_data_info(0))["video_reader"]
+    assert opened.by_place and isinstance(opened.index, PackedIndex)
 
 
 @pytest.mark.parametrize("target_fps", [None, 30])

@@ -9,7 +9,7 @@ import pytest
 from epic100.minikitchen.packet_damage import rewrite
 from epic100.scan.worker import inspect
 from epic100.video.deltas import BLOCK, Deltas
-from epic100.video.index import VideoIndex, build_index
+from epic100.video.index import PackedIndex, VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.packet_table import PacketTable, StreamFacts
 from epic100.video.reader import FrameError, VideoReader
@@ -159,8 +159,9 @@ def test_twenty_million_packets_take_at_most_300_mb():
         crcs=keys.astype(np.uint32), key_sets=keys * 0, sets=[b""], file_size=1, direct=True,
     )  # fmt: skip
     assert table.nbytes / count <= 300e6 / 20e6
-    again = PacketTable.from_arrays(VideoIndex.from_table(table).to_arrays())
-    assert again.nbytes == table.nbytes
+    packed = PackedIndex.from_arrays(VideoIndex.from_table(table).to_arrays())
+    assert packed.table.nbytes == table.nbytes
+    assert packed.nbytes / count <= 300e6 / 20e6
 
 
 def test_a_file_rewritten_without_its_table_s_packets_keeps_its_own_offsets(video, tmp_path):

@@ -46,6 +46,12 @@ def workers_for(cores: int, processes: int) -> int:
     return max(1, cores // processes - 1)
 
 
+def expect_random_reads(descriptor: int) -> None:
+    """Tell the system that a file is read at random places, so that it reads nothing ahead."""
+    if hasattr(os, "posix_fadvise"):  # macOS has none; its own guess is good enough
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+
+
 def _quota(cgroup: Path) -> float:
     """CPU quota of the cgroup in cores; `cpu.max` is `quota period` or `max period`."""
     try:

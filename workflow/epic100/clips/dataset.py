@@ -4,6 +4,7 @@ Videos are not cut into clips beforehand. A sample is a range of frames of a who
 pipeline decodes only the frames that it samples.
 """
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from epic100.segments.segment_list import NO_LABEL, read_segments
 from epic100.video.reader import FrameError
 
 OTHER_SEGMENTS = 10
+log = logging.getLogger(__name__)
 
 
 @DATASETS.register_module()
@@ -110,7 +112,18 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         columns = table[["start", "stop", "verb", "noun"]].to_numpy()
         self._numbers = np.column_stack([columns, labels])
         self.broken = BrokenClips(len(table), self.max_broken)
+        self._load_indexes()
         self._fully_initialized = True
+
+    def _load_indexes(self) -> None:
+        try:
+            for step in self._openers():
+                step.load_indexes(self._paths)
+        except EpicError as error:  # the disk may come back until the clip is read
+            log.warning(f"{error}; it will be tried again")
+
+    def _openers(self) -> list[OpenSegment]:
+        return [step for step in self.pipeline.transforms if isinstance(step, OpenSegment)]
 
     def _labels(self, table: pd.DataFrame) -> np.ndarray:
         pairs = read_pairs(self.pairs_file) if self.pairs_file else []
@@ -191,9 +204,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
                         f"{self.narration_id(segment)}: the disk failed {1 + len(PAUSES)} times, "
                         f"with {reason}; no fault of the video"
                     ) from error
-            for step in self.pipeline.transforms:
-                if isinstance(step, OpenSegment):
-                    step.forget()
+            for step in self._openers():
+                step.forget()
             time.sleep(pause)
             np.random.set_state(drawn)
         raise AssertionError("the last attempt returns or raises")

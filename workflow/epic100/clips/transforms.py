@@ -7,7 +7,7 @@
 import gc
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -17,7 +17,8 @@ from mmcv.transforms import BaseTransform
 
 from epic100.base.errors import EpicError
 from epic100.clips.crop import Crop, draw_size, flipped
-from epic100.video.index_file import index_path, load_index
+from epic100.video.kept import Kept
+from epic100.video.loaded_indexes import LoadedIndexes
 from epic100.video.reader import FrameError, FrameReader, ReaderCache, VideoReader
 from epic100.video.window import Window
 
@@ -82,7 +83,8 @@ class OpenSegment(BaseTransform):
             their position in the packet list.
         index_dir: Folder of the frame indexes that `scan` writes (results/scan). For a video
             without an index, the packets are read once.
-        keep_open: Number of videos that each worker keeps open.
+        keep_open: Number of readers that each worker keeps. Files that are read by the places of
+            their packets stay open beyond that (`epic100.video.kept`).
 
     Raises:
         EpicError: The decoder is unknown or not installed.
@@ -101,23 +103,37 @@ class OpenSegment(BaseTransform):
         self.keep_open = keep_open
         self._cache: ReaderCache | None = None
         self._inherited: ReaderCache | None = None
+        self._indexes: LoadedIndexes | None = None
+        self._kept = Kept()
         self._owner = 0
 
     def __getstate__(self) -> dict:
-        return {
-            **self.__dict__,
-            "_cache": None,
-            "_inherited": None,
-        }  # open files cannot be sent to other processes
+        # Open files cannot be sent to other processes, and indexes are large.
+        names = ("_cache", "_inherited", "_indexes", "_kept")
+        return {name: value for name, value in self.__dict__.items() if name not in names}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__ |= state
+        self._cache = self._inherited = self._indexes = None
+        self._kept = Kept()
+
+    def load_indexes(self, paths: Iterable[str]) -> None:
+        """Read the frame indexes of videos before workers are forked, which then share them.
+
+        Raises:
+            EpicError: A file of indexes cannot be read.
+        """
+        if self.decoder == "pyav" and self.index_dir:
+            self._indexes = self._indexes or LoadedIndexes(self.index_dir)
+            self._indexes.load(paths)
 
     def _open(self, path: str) -> FrameReader:
         if self.decoder == "decord":
             return DecordReader(path)
-        file = Path(path)
-        index = self.index_dir and index_path(self.index_dir, file.parent.name)
         try:
-            found = load_index(index, file.stem) if index and index.is_file() else None
-            return VideoReader(path, found)
+            self.load_indexes([path])
+            found = self._indexes.find(path) if self._indexes else None
+            return VideoReader(path, found, kept=self._kept)
         except FrameError:
             raise
         except EpicError as error:  # no index, and the packets cannot be read either
@@ -131,7 +147,7 @@ class OpenSegment(BaseTransform):
             # only in the parent, and abort.
             self._inherited = self._cache
             gc.freeze()
-            self._cache, self._owner = None, os.getpid()
+            self._cache, self._owner, self._kept = None, os.getpid(), Kept()
         if self._cache is None:
             self._cache = ReaderCache(self.keep_open, self._open)
         # MMAction2's inference_recognizer passes only a video's path: then it is one segment.
@@ -149,6 +165,7 @@ class OpenSegment(BaseTransform):
         """Close this process's open videos: after an I/O error, a reader may keep failing."""
         if self._owner == os.getpid():
             self._cache = None
+            self._kept.files.close()
 
     def __repr__(self) -> str:
         return f"OpenSegment(decoder={self.decoder!r}, index_dir={self.index_dir!r})"

@@ -27,6 +27,7 @@ import numpy as np
 from epic100.base.errors import DiskError, EpicError
 from epic100.scan.oddities import sheet_hint
 from epic100.scan.parameter_checks import SPOILT, spoilt_sets
+from epic100.scan.proof import read_through_containers
 from epic100.video.decoder_process import ProcessError, ScanLimits, run_decoder
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import write_indexes
@@ -105,6 +106,8 @@ def scan_participant(
             f"{len(alone)} videos are judged by their decoder only, which misses some spoilt bits: "
             f"{', '.join(alone)}"
         )
+    if slower := read_through_containers(indexes):
+        log.info(slower)
     counts = Counter(row.status for row in rows)
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     older = sum(row.version < SCAN_VERSION for row in rows)

@@ -1,5 +1,6 @@
 """Verify that unmarked frames can be read: reads a sample through the real reader."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,35 @@ from epic100.video.index import VideoIndex
 from epic100.video.reader import FrameError, VideoReader
 
 SAMPLE = 6  # frames; each must be decoded from its key frame
+
+
+def prove(path: Path, index: VideoIndex, sound: np.ndarray) -> tuple[str, VideoIndex]:
+    """Read a sample of the frames that the scan did not mark, as training will read them.
+
+    Packets are read by their places only if both ways give the same pictures.
+
+    Args:
+        path: The video file.
+        index: Its index.
+        sound: bool [F]: the frames that are not marked.
+
+    Returns:
+        Why a frame cannot be read, as text, or ""; and the index, which says how to read the file.
+    """
+    if index.table is None or not index.table.direct:
+        return refusal(path, index, sound), index
+    other = index.through_container()
+    try:
+        readers = [VideoReader(path, each, watched=True) for each in (index, other)]
+        for frame in _sample(sound):
+            direct, expected = (reader.get_frames([frame]) for reader in readers)
+            if not np.array_equal(direct, expected):
+                return refusal(path, other, sound), other
+        for reader in readers:
+            reader.close()
+    except FrameError:
+        return refusal(path, other, sound), other
+    return "", index
 
 
 def refusal(path: Path, index: VideoIndex, sound: np.ndarray) -> str:
@@ -24,15 +54,33 @@ def refusal(path: Path, index: VideoIndex, sound: np.ndarray) -> str:
     Returns:
         Why a frame cannot be read, as text, or "".
     """
-    frames = np.flatnonzero(sound)
-    if not len(frames):
+    frames = _sample(sound)
+    if not frames:
         return ""
-    places = np.unique(np.linspace(0, len(frames) - 1, SAMPLE).round().astype(int))
     try:
         reader = VideoReader(path, index, watched=True)
-        for frame in frames[places][::-1].tolist():
+        for frame in frames:
             reader.get_frames([frame])
         reader.close()
     except FrameError as error:
         return f"a frame that looks sound cannot be read: {str(error).removeprefix(f'{path}: ')}"
     return ""
+
+
+def read_through_containers(indexes: Mapping[str, VideoIndex]) -> str:
+    """A sentence on the videos that are not read by the places of their packets, or ""."""
+    slow = [name for name, each in indexes.items() if not (each.table and each.table.direct)]
+    if not slow:
+        return ""
+    return (
+        f"{len(slow)} videos are read through their container, since their packets cannot be read "
+        f"by their places in the file; a clip takes longer: {', '.join(slow)}"
+    )
+
+
+def _sample(sound: np.ndarray) -> list[int]:
+    frames = np.flatnonzero(sound)
+    if not len(frames):
+        return []
+    places = np.unique(np.linspace(0, len(frames) - 1, SAMPLE).round().astype(int))
+    return frames[places][::-1].tolist()

@@ -21,7 +21,7 @@ from epic100.base.atomic import atomic_path
 from epic100.scan.clock_checks import CONTRADICTED, Promise, contradiction
 from epic100.scan.damage_ranges import judge
 from epic100.scan.oddities import hints, pauses
-from epic100.scan.proof import refusal
+from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
 from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import MAX_PIXELS, error_text, limit_pixels, picture_stream
@@ -131,7 +131,7 @@ def _inspect(
     sound = np.ones(index.frames, dtype=bool)
     for start, stop in ranges:
         sound[start:stop] = False
-    refused = "" if quick else refusal(file.path, index, sound)
+    refused, index = ("", index) if quick else prove(file.path, index, sound)
     if refused:
         reason = "; ".join([refused, *reasons])
         return ScanRow(video_id, UNREADABLE, reason=reason), None

@@ -1,6 +1,6 @@
 """Compact storage for long sequences of integers that rise in small steps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -48,6 +48,11 @@ class Deltas:
         """Bytes in memory."""
         return int(self._steps.nbytes + self._bases.nbytes)
 
+    @property
+    def step(self) -> int | None:
+        """The step from each value to the next, if all are equal; else None."""
+        return int(self._steps[0]) if self._equal else None
+
     def between(self, start: int, stop: int) -> np.ndarray:
         """The values [start, stop) as int64 [stop - start]."""
         block = start // BLOCK
@@ -59,8 +64,11 @@ class Deltas:
         values = first + np.concatenate([[0], np.cumsum(steps)])
         return values[start - block * BLOCK :]
 
-    def at(self, places: Iterable[int]) -> np.ndarray:
+    def at(self, places: Sequence[int] | np.ndarray) -> np.ndarray:
         """int64 values at `places`, in any order."""
+        if self._equal:
+            numbers = np.asarray(places, dtype=np.int64)
+            return self._bases[0] + int(self._steps[0]) * numbers
         return np.array([self.between(place, place + 1)[0] for place in places], dtype=np.int64)
 
     def to_arrays(self, prefix: str) -> dict[str, np.ndarray]:

@@ -7,10 +7,11 @@ to decode does not shift later frames, and a file of variable rate is indexed by
 
 import contextlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -23,6 +24,33 @@ from epic100.video.packet_table import PacketTable
 from epic100.video.watched_file import WatchedFile
 
 VERSION = 2  # of an index on disk; version 1 has no packet table
+
+
+class FrameIndex(Protocol):
+    """What a reader needs of an index: see `VideoIndex` for the attributes."""
+
+    @property
+    def frames(self) -> int:
+        """Number of pictures."""
+
+    @property
+    def fps(self) -> float:
+        """Measured frames per second."""
+
+    @property
+    def key_pts(self) -> np.ndarray:
+        """int64 [K]: presentation times of the packets where decoding may begin."""
+
+    @property
+    def key_dts(self) -> np.ndarray:
+        """int64 [K]: decode times of the same packets."""
+
+    @property
+    def table(self) -> PacketTable | None:
+        """Where all packets are in the file."""
+
+    def pts_of(self, frames: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Presentation times of pictures, int64."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +75,10 @@ class VideoIndex:
     def frames(self) -> int:
         """Number of pictures."""
         return len(self.pts)
+
+    def pts_of(self, frames: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Presentation times of pictures, int64."""
+        return self.pts[np.asarray(frames)]
 
     @property
     def times(self) -> np.ndarray:
@@ -102,6 +134,12 @@ class VideoIndex:
         over = np.asarray(start_seconds) >= times[-1] + (1 / self.fps if self.fps else 0)
         start = np.where(over, self.frames, np.maximum(start, 0))
         return start, np.maximum(stop, start + 1)
+
+    def through_container(self) -> "VideoIndex":
+        """The same index, but readers take packets from the file's container."""
+        if self.table is None:
+            return self
+        return replace(self, table=replace(self.table, direct=False))
 
     def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
         """Arrays for `np.savez_compressed`; steps instead of times, which compress to a few KB."""
@@ -168,3 +206,48 @@ def build_index(path: str | os.PathLike) -> VideoIndex:
     if not index.frames:
         raise EpicError(f"{path}: no pictures in this file")
     return index
+
+
+@dataclass(frozen=True)
+class PackedIndex:
+    """A `FrameIndex` in about 10 bytes a frame, for a process that holds those of a whole archive.
+
+    Attributes:
+        table: Where all packets are in the file.
+        key_pts: As in `VideoIndex`.
+        key_dts: As in `VideoIndex`.
+        fps: Measured frames per second, computed once.
+    """
+
+    table: PacketTable
+    key_pts: np.ndarray
+    key_dts: np.ndarray
+    fps: float
+
+    @property
+    def frames(self) -> int:
+        """Number of pictures."""
+        return len(self.table.frames)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, without the parameter sets."""
+        return self.table.nbytes + self.key_pts.nbytes + self.key_dts.nbytes
+
+    def pts_of(self, frames: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Presentation times of pictures, int64."""
+        return self.table.frames.at(frames)
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], prefix: str = ""
+    ) -> "PackedIndex | None":
+        """Rebuild from the arrays of `VideoIndex.to_arrays`; None if they have no packets."""
+        table = PacketTable.from_arrays(arrays, prefix)
+        if table is None:
+            return None
+        frames, none = table.frames, np.zeros(0, dtype=np.int64)
+        few = len(frames) if frames.step is None else 2  # one step that all have is the rate
+        times = frames.between(0, min(few, len(frames)))
+        fps = VideoIndex(times, none, none, table.stream.time_base).fps
+        return cls(table, arrays[f"{prefix}key_pts"], arrays[f"{prefix}key_dts"], fps)

@@ -5,14 +5,15 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.video.index import VideoIndex
+from epic100.video.index import FrameIndex, PackedIndex, VideoIndex
 
 LARGEST = 2**30  # bytes; an hour of video takes about 10 MiB
 # What zipfile and numpy raise for foreign data, and from_arrays for unexpected arrays.
@@ -46,6 +47,32 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex | None:
     Raises:
         EpicError: The file is not a frame index, or is incomplete.
     """
+    with _opened(path) as arrays:
+        if f"{video_id}/steps" not in arrays:
+            return None
+        return VideoIndex.from_arrays(arrays, f"{video_id}/")
+
+
+def load_packed(path: str | os.PathLike) -> dict[str, FrameIndex]:
+    """Read all indexes of a participant's file, in the form that takes least memory.
+
+    Returns:
+        By video_id: a `PackedIndex`, or a `VideoIndex` if a scan of before left no packets.
+
+    Raises:
+        EpicError: The file is not a frame index, or is incomplete.
+    """
+    with _opened(path) as arrays:
+        names = [name.rpartition("/")[0] for name in arrays if name.endswith("/steps")]
+        return {
+            name: PackedIndex.from_arrays(arrays, f"{name}/")
+            or VideoIndex.from_arrays(arrays, f"{name}/")
+            for name in names
+        }
+
+
+@contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[Mapping[str, np.ndarray]]:
     try:
         with open(path, "rb") as file:
             file.read(1)  # zipfile would take a failing disk for a damaged archive
@@ -55,9 +82,7 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex | None:
                 raise ValueError(f"{unpacked / 2**20:.0f} MiB unpacked, at most {LARGEST >> 20}")
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
-                if f"{video_id}/steps" not in arrays:
-                    return None
-                return VideoIndex.from_arrays(arrays, f"{video_id}/")
+                yield arrays
     except UNREADABLE as error:
         raise EpicError(
             f"{path}: not a whole frame index ({type(error).__name__}: {error}); scan its "

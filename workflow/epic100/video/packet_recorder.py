@@ -9,7 +9,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from epic100.video.packet_table import PacketTable, StreamFacts
+from epic100.video.packet_table import COLOURS, PacketTable, StreamFacts
 from epic100.video.parameter_sets import ParameterSets
 from epic100.video.watched_file import WatchedFile
 
@@ -34,6 +34,7 @@ class PacketRecorder:
             context.pix_fmt or "",
             Fraction(stream.time_base or 0),
             self._sets.length_size,
+            tuple(int(getattr(context, name)) for name in COLOURS),
         )
         self._rows = array("q")
         self._crcs, self._key_sets = array("L"), array("q")  # of the key frames
@@ -46,6 +47,7 @@ class PacketRecorder:
         data = memoryview(packet)
         if packet.has_sidedata("new_extradata"):
             self._sets.new_entry(bytes(packet.get_sidedata("new_extradata")))
+            self._direct = False  # packets read by their places lack it
         self._sets.see(data)
         if packet.pts is None:
             self._direct = False

@@ -13,6 +13,8 @@ import numpy as np
 
 from epic100.video.deltas import Deltas, smallest
 
+COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")  # of a codec context
+
 
 @dataclass(frozen=True)
 class StreamFacts:
@@ -25,6 +27,7 @@ class StreamFacts:
         pix_fmt: FFmpeg's pixel format.
         time_base: Seconds per unit of time.
         length_size: Bytes of the length before each NAL unit; 0 for start codes or no NAL units.
+        colours: The values of `COLOURS` that the container states; None if not recorded.
     """
 
     codec: str
@@ -33,6 +36,7 @@ class StreamFacts:
     pix_fmt: str
     time_base: Fraction
     length_size: int = 0
+    colours: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,9 @@ class PacketTable:
         key_sets: [K] index into `sets`: the parameter sets in force before the key frame.
         sets: Extradata for a decoder, in the format of the file; number 0 is the file's own.
         file_size: In bytes.
-        direct: Whether the bytes at each offset were checked to equal the demuxer's packet. If not
-            (lacing, start codes), the file must be read through its container.
+        direct: Whether the file can be read by the places of its packets: the bytes at each offset
+            were equal to the demuxer's packet. If not (lacing, start codes, a head that changes),
+            the file must be read through its container.
     """
 
     stream: StreamFacts
@@ -138,13 +143,15 @@ class PacketTable:
     def stretch(self, start: int, stop: int) -> Group:
         """The packets with the numbers [start, stop)."""
         dts = self.dts.between(start, stop)
-        numbers = np.arange(start, stop)
+        shown = np.ones(stop - start, bool)
+        if len(self.hidden):
+            shown = ~np.isin(np.arange(start, stop), self.hidden)
         return Group(
             self.offset.between(start, stop),
             self.size[start:stop].astype(np.int64),
             dts + self.ahead[start:stop],
             dts,
-            ~np.isin(numbers, self.hidden),
+            shown,
         )
 
     def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
@@ -179,6 +186,10 @@ class PacketTable:
         facts = json.loads(str(arrays[f"{prefix}stream"]))
         facts["time_base"] = Fraction(facts["time_base"])
         file_size, direct = facts.pop("file_size"), facts.pop("direct")
+        if facts.get("colours") is None:
+            direct = False  # recorded before colours were: a decoder may need them
+        else:
+            facts["colours"] = tuple(facts["colours"])
         data, stops = arrays[f"{prefix}sets"].tobytes(), arrays[f"{prefix}sets_stop"].tolist()
         starts = [0, *stops]
         return cls(

@@ -6,31 +6,23 @@ whole file into memory for every clip; docs/performance.md compares the cost.
 
 import itertools
 import os
-import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 import av
 import numpy as np
-from av.codec.context import Flags
-from av.video.codeccontext import VideoCodecContext
 
-from epic100.base.errors import EpicError
-from epic100.video.ffmpeg import MAX_PIXELS, limit_pixels, picture_stream
-from epic100.video.index import VideoIndex, build_index
-from epic100.video.packet_table import PacketTable
-from epic100.video.watched_file import WatchedFile
+from epic100.video.container_packets import ContainerPackets
+from epic100.video.direct_packets import DirectPackets
+from epic100.video.ffmpeg import MAX_PIXELS
+from epic100.video.frame_error import FrameError as FrameError  # every reader raises it
+from epic100.video.index import FrameIndex, build_index
+from epic100.video.kept import Kept
 from epic100.video.window import PictureConverter, Window
 
-_ANOTHER = "is not the file that was scanned; scan it again"
-
 _NO_SKIPPING = ("libdav1d", "libaom", "av1")  # these fix what they skip when they open
-
-
-class FrameError(EpicError):
-    """A requested frame cannot be read."""
 
 
 class VideoReader:
@@ -41,40 +33,37 @@ class VideoReader:
         index: The index that `scan` wrote. Without one, all packets of the file are read once.
         watched: Report a failing disk as DiskError, never as a missing frame.
         max_pixels: Refuse larger pictures, if there is no index.
+        kept: Files and decoders that readers of this process share. Without them, the reader has
+            its own.
 
     Attributes:
         size: (height, width) as coded; a rotation in the container is not applied.
+        by_place: Packets are read by their places in the file, not through its container.
     """
 
     def __init__(
         self,
         path: str | os.PathLike,
-        index: VideoIndex | None = None,
+        index: FrameIndex | None = None,
         watched: bool = False,
         max_pixels: int = MAX_PIXELS,
+        kept: Kept | None = None,
     ):
-        self.path, self._watched = Path(path), watched
-        self.index = index or build_index(path)
+        self.path = Path(path)
+        self.index: FrameIndex = index or build_index(path)
         self.fps = self.index.fps  # measured over all frames, so computed once
-        self._open()
-        self._refuse_another(self.index.table)
-        # A scan has already applied the config's own limit.
-        if index is None and (fault := limit_pixels(self._stream, max_pixels)):
-            raise FrameError(f"{self.path}: {fault}")
-        self.size = self._stream.codec_context.height, self._stream.codec_context.width
-        self._decoders: dict[int, VideoCodecContext] = {}
-
-    def _open(self) -> None:
-        try:
-            source = WatchedFile(self.path) if self._watched else str(self.path)
-            self._container = av.open(source, "r")
-        except (av.error.FFmpegError, OSError) as error:
-            raise FrameError(f"{self.path}: cannot be opened as video: {error}") from error
-        stream = picture_stream(self._container)
-        if stream is None:
-            raise FrameError(f"{self.path}: no video stream in this file")
-        self._stream = stream
-        _prepare(self._stream.codec_context)
+        self._kept, self._alone = kept or Kept(), kept is None
+        most = max_pixels if index is None else None  # a scan has applied the config's own limit
+        table = self.index.table
+        self.by_place = table is not None and table.direct
+        self._packets: ContainerPackets | DirectPackets
+        if table is not None and table.direct:
+            self._packets = DirectPackets(self.path, table, self._kept, watched, most)
+        else:
+            self._packets = ContainerPackets(
+                self.path, self.index, self._kept.decoders, watched, most
+            )
+        self.size = self._packets.size
 
     @property
     def frames(self) -> int:
@@ -82,8 +71,10 @@ class VideoReader:
         return self.index.frames
 
     def close(self) -> None:
-        """Close the file."""
-        self._container.close()
+        """Close the file; one that is kept for other readers stays open."""
+        self._packets.close()
+        if self._alone:
+            self._kept.files.close()
 
     def get_frames(
         self,
@@ -108,7 +99,7 @@ class VideoReader:
                 f"{self.path}: frames {list(indices)[:3]}... asked of a file of "
                 f"{self.index.frames} frames; scan the video again if it was replaced"
             )
-        pts = self.index.pts[wanted]
+        pts = self.index.pts_of(wanted)
         # The last key frame that is not shown after the picture. The leading pictures of an open
         # GOP are decoded from the key frame before.
         keys = np.maximum(np.searchsorted(self.index.key_pts, pts, side="right") - 1, 0)
@@ -143,21 +134,24 @@ class VideoReader:
             return [f for f in frames if not spoilt or (f.pts is not None and f.pts >= begins)]
 
         try:
-            packets = self._packets_from(key)
-            first = next(packets)  # may reopen the file, which replaces its decoder
-            decoder = self._decoder(key)
+            packets = self._packets.from_key(key, wanted)
+            first = next(packets, None)  # may reopen the file, which replaces its decoder
+            if first is None:
+                return
+            decoder = self._packets.decoder(key)
             decoder.flush_buffers()
-            skips = decoder.name not in _NO_SKIPPING
-            for packet in itertools.chain([first], packets):
+            skips, skipping = decoder.name not in _NO_SKIPPING, None
+            for packet, time in itertools.chain([first], packets):
                 # The decoder skips unwanted pictures that are not reference pictures.
-                if skips:
-                    decoder.skip_frame = "NONREF" if packet.pts not in wanted else "DEFAULT"
+                if skips and skipping != (packet.pts not in wanted):
+                    skipping = packet.pts not in wanted
+                    decoder.skip_frame = "NONREF" if skipping else "DEFAULT"
                 wanted.discard(packet.pts)
                 try:
                     frames = decoder.decode(packet)
                 except av.error.InvalidDataError:
                     # No picture shown after the key frame refers to one shown before it.
-                    if packet.pts is None or packet.pts >= begins:
+                    if time is None or time >= begins:
                         raise
                     spoilt = True
                     continue
@@ -169,65 +163,6 @@ class VideoReader:
         except av.error.FFmpegError as error:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
 
-    def _decoder(self, key: int) -> VideoCodecContext:
-        """A decoder with the parameter sets that are in force at key frame number `key`.
-
-        A decoder used elsewhere in the file keeps the sets of that place and gives wrong pictures.
-        """
-        table = self.index.table
-        if table is None or (table.key_sets == table.key_sets[0]).all():
-            return self._stream.codec_context
-        number = int(table.key_sets[key])
-        if number not in self._decoders:
-            decoder = cast(VideoCodecContext, av.CodecContext.create(table.stream.codec, "r"))
-            decoder.extradata = table.sets[number]
-            _prepare(decoder)
-            self._decoders[number] = decoder
-        return self._decoders[number]
-
-    def _refuse_another(self, table: PacketTable | None) -> None:
-        if table is not None and self.path.stat().st_size != table.file_size:
-            raise FrameError(f"{self.path}: {_ANOTHER}")
-
-    def _packets_from(self, key: int) -> Iterator[av.Packet]:
-        """Packets from key frame number `key` on, and none before, since those may be damaged.
-
-        Demuxers seek by presentation time (mov) or decode time (ts) and may land on a neighbour. So
-        the result is checked: packets before the key frame are skipped. If the seek landed too
-        late, an earlier seek is tried.
-        """
-        pts, dts = int(self.index.key_pts[key]), int(self.index.key_dts[key])
-        for earlier in range(key, -1, -1):
-            try:
-                self._container.seek(int(self.index.key_pts[earlier]), stream=self._stream)
-            except av.error.FFmpegError:
-                break  # the container has no key frame so early
-            packets = (p for p in self._container.demux(self._stream) if p.size)
-            for packet in packets:
-                if packet.pts == pts:
-                    table = self.index.table
-                    if table is not None and zlib.crc32(packet) != table.key_crc[key]:
-                        raise FrameError(f"{self.path}: {_ANOTHER}")
-                    yield packet
-                    yield from packets
-                    return
-                if packet.dts is not None and packet.dts > dts:
-                    break
-        yield from self._packets_from_the_start(key)
-
-    def _packets_from_the_start(self, key: int) -> Iterator[av.Packet]:
-        """The same without a seek, for files whose own index is missing or corrupted."""
-        self._container.close()
-        self._open()
-        pts = int(self.index.key_pts[key])
-        packets = (p for p in self._container.demux(self._stream) if p.size)
-        for packet in packets:
-            if packet.pts == pts:
-                yield packet
-                yield from packets
-                return
-        raise FrameError(f"{self.path}: its key frame {key} is not there; scan it again")
-
     def _keep(
         self, frames: Iterable[av.VideoFrame], rows: dict[int, int], pictures: np.ndarray
     ) -> None:
@@ -236,17 +171,12 @@ class VideoReader:
             if frame.pts not in rows or frame.is_corrupt:
                 continue
             if (frame.height, frame.width) != self.size:
+                before = self.index.pts_of(np.arange(self.index.frames)) < frame.pts
                 raise FrameError(
-                    f"{self.path}: the picture changes its size at frame "
-                    f"{np.searchsorted(self.index.pts, frame.pts)}; scan the video"
+                    f"{self.path}: the picture changes its size at frame {before.sum()}; scan the "
+                    "video"
                 )
             self._converter.write(frame, pictures[rows.pop(frame.pts)])
-
-
-def _prepare(decoder: VideoCodecContext) -> None:
-    # One core per clip: workers run in parallel, and threads would only add latency.
-    decoder.thread_type, decoder.thread_count = "NONE", 1
-    decoder.flags |= Flags.unaligned  # without it, a crop from the left is rounded
 
 
 class FrameReader(Protocol):

@@ -1,0 +1,162 @@
+"""Packets read by their places give the frames that the container gives, and nothing else."""
+
+import errno
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from epic100.base.errors import DiskError
+from epic100.video import direct_packets, watched_file
+from epic100.video.index import VideoIndex, build_index
+from epic100.video.kept import Kept, OpenFiles
+from epic100.video.packet_table import PacketTable
+from epic100.video.reader import FrameError, VideoReader
+from support.tricky_videos import encode, other_settings
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    return encode(tmp_path_factory.mktemp("direct") / "v.MP4", 90, **{"b-pyramid": "normal"})
+
+
+def with_table(index: VideoIndex, **changes) -> VideoIndex:
+    return replace(index, table=replace(index.table, **changes))
+
+
+def assert_same_frames(path: Path, index: VideoIndex, kept: Kept, seed: int = 0) -> bool:
+    """Compare both ways; returns whether there are two."""
+    rng = np.random.default_rng(seed)
+    direct = VideoReader(path, index, kept=kept)
+    other = VideoReader(path, index.through_container(), kept=kept)
+    assert (direct.size, direct.fps, direct.frames) == (other.size, other.fps, other.frames)
+    assert not other.by_place
+    for count in (1, 1, 1, 13, 5):
+        frames = rng.integers(0, index.frames, count)
+        assert np.array_equal(direct.get_frames(frames), other.get_frames(frames)), path
+    direct.close()
+    other.close()
+    return direct.by_place
+
+
+def test_both_ways_give_the_same_frames_of_every_kind_of_file(sound):
+    kept = Kept()
+    by_place = {n for n, p in sound.items() if assert_same_frames(p, build_index(p), kept)}
+    assert set(sound) - by_place == {"matroska"}  # its blocks have a head of their own
+    assert len(kept.decoders) <= kept.decoders.most
+
+
+def test_each_key_frame_is_decoded_with_the_parameter_sets_of_its_place(tmp_path):
+    path = other_settings(tmp_path, tmp_path / "v.MP4")
+    index = build_index(path)
+    assert len(set(index.table.key_sets.tolist())) == 3
+    assert assert_same_frames(path, index, Kept())
+
+
+def test_streams_of_equal_parameters_share_a_decoder_and_a_file_is_opened_once(sound):
+    kept = Kept(files=OpenFiles(2))
+    for name in ("b_frames", "joined") * 3:
+        VideoReader(sound[name], build_index(sound[name]), kept=kept).get_frames([50, 3])
+    assert (kept.files.opened, len(kept.decoders)) == (2, 1)
+    VideoReader(sound["cavlc"], build_index(sound["cavlc"]), kept=kept).get_frames([50])
+    assert (kept.files.opened, len(kept.files), len(kept.decoders)) == (3, 2, 2)
+
+
+def test_files_and_decoders_that_are_kept_are_bounded(sound):
+    kept, before = Kept(files=OpenFiles(3)), len(os.listdir("/proc/self/fd"))
+    for name in ("b_frames", "cavlc", "hevc", "444", "10_bit", "odd_size", "lossless", "mpeg4"):
+        VideoReader(sound[name], build_index(sound[name]), kept=kept).get_frames([2])
+    assert len(kept.files) == 3 and len(kept.decoders) == kept.decoders.most
+    assert len(os.listdir("/proc/self/fd")) == before + 3
+    kept.files.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_descriptors_leave_room_for_others_of_the_process():
+    import resource
+
+    assert OpenFiles().most <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+
+
+@pytest.mark.parametrize(
+    "between, most, single", [(1 << 16, 1 << 22, True), (0, 1 << 22, False), (1 << 16, 700, False)]
+)
+def test_a_group_is_one_read_unless_its_packets_are_far_apart_or_large(
+    between, most, single, sound, monkeypatch
+):
+    monkeypatch.setattr(direct_packets, "MOST_BETWEEN", between)
+    monkeypatch.setattr(direct_packets, "MOST_AT_ONCE", most)
+    reads = []
+    read = OpenFiles.read
+    monkeypatch.setattr(OpenFiles, "read", lambda *a: reads.append(a[3]) or read(*a))
+    path = sound["two_streams"]  # those of the other stream are in between
+    index = build_index(path)
+    key = len(index.key_pts) - 1
+    group, last = index.table.group(key), index.frames - 1
+    expected = VideoReader(path, index.through_container()).get_frames([last])
+    assert np.array_equal(VideoReader(path, index).get_frames([last]), expected)
+    assert sum(reads) <= group.offset[-1] + group.size[-1] - group.offset[0]
+    assert (len(reads) == 1) == single
+    assert all(count <= most or count in group.size for count in reads)
+
+
+@pytest.mark.parametrize("change", ["cut", "packets that are elsewhere", "of no sense"])
+def test_a_file_that_is_not_the_scanned_one_is_an_error_also_while_it_is_kept_open(
+    change, video, tmp_path
+):
+    path = Path(shutil.copy(video, tmp_path / "v.MP4"))
+    index, kept = build_index(path), Kept()
+    reader = VideoReader(path, index, kept=kept)
+    reader.get_frames([5])
+    table: PacketTable = index.table
+    if change == "cut":
+        os.truncate(path, int(table.group(1).offset[3]))
+    elif change == "of no sense":
+        huge = with_table(index, size=table.size.astype(np.int64) + (1 << 40))
+        reader = VideoReader(path, huge, kept=kept)
+    else:
+        at = int(table.group(1).offset[0])
+        with path.open("r+b") as file:
+            file.seek(at + 100)
+            file.write(b"another")
+    with pytest.raises(FrameError, match=r"v\.MP4: is not the file that was scanned"):
+        reader.get_frames([45])
+
+
+def test_a_failing_disk_keeps_its_class_and_the_next_try_opens_the_file_anew(video, monkeypatch):
+    index, kept = build_index(video), Kept()
+    reader, watched = VideoReader(video, index, kept=kept), VideoReader(video, index, watched=True)
+    expected = reader.get_frames([40])
+
+    def fails(descriptor: int, count: int, position: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pread", fails)
+        patched.setattr(watched_file, "RETRY_SECONDS", (0.0,))
+        with pytest.raises(FrameError, match="reading at byte") as caught:
+            reader.get_frames([40])
+        assert isinstance(caught.value.__cause__, OSError)
+        assert caught.value.__cause__.errno == errno.EIO
+        with pytest.raises(DiskError, match="failed 2 times"):
+            watched.get_frames([40])
+    assert len(kept.files) == 0
+    assert np.array_equal(reader.get_frames([40]), expected)
+    assert np.array_equal(watched.get_frames([40]), expected)
+    assert kept.files.opened == 2
+
+
+def test_a_file_without_recorded_colours_or_with_a_head_that_changes_is_read_as_before(video):
+    index = build_index(video)
+    arrays = index.to_arrays()
+    assert VideoIndex.from_arrays(arrays).table.direct
+    old = with_table(index, stream=replace(index.table.stream, colours=None)).to_arrays()
+    old["stream"] = np.array(str(old["stream"]).replace(', "colours": null', ""))
+    again = VideoIndex.from_arrays(old)
+    assert not again.table.direct
+    assert np.array_equal(
+        VideoReader(video, again).get_frames([40]), VideoReader(video, index).get_frames([40])
+    )

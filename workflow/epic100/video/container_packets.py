@@ -1,0 +1,116 @@
+"""The packets of a video through its container, by FFmpeg's demuxer: works for every file."""
+
+import os
+import zlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import av
+from av.video.codeccontext import VideoCodecContext
+
+from epic100.video.ffmpeg import limit_pixels, picture_stream
+from epic100.video.frame_error import ANOTHER_FILE, FrameError
+from epic100.video.index import FrameIndex
+from epic100.video.kept import Decoders, prepare
+from epic100.video.watched_file import WatchedFile
+
+Timed = tuple[av.Packet, int | None]  # a packet and its time, which a hidden packet lacks
+
+
+class ContainerPackets:
+    """An open container that gives packets from any key frame on.
+
+    Attributes:
+        size: (height, width) as coded.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        index: FrameIndex,
+        decoders: Decoders,
+        watched: bool = False,
+        max_pixels: int | None = None,
+    ):
+        self.path, self._index, self._watched = path, index, watched
+        self._decoders = decoders
+        self._open()
+        table = index.table
+        if table is not None and os.stat(path).st_size != table.file_size:
+            raise FrameError(f"{path}: {ANOTHER_FILE}")
+        if max_pixels is not None and (fault := limit_pixels(self._stream, max_pixels)):
+            raise FrameError(f"{path}: {fault}")
+        self.size = self._stream.codec_context.height, self._stream.codec_context.width
+
+    def _open(self) -> None:
+        try:
+            source = WatchedFile(self.path) if self._watched else str(self.path)
+            self._container = av.open(source, "r")
+        except (av.error.FFmpegError, OSError) as error:
+            raise FrameError(f"{self.path}: cannot be opened as video: {error}") from error
+        stream = picture_stream(self._container)
+        if stream is None:
+            raise FrameError(f"{self.path}: no video stream in this file")
+        self._stream = stream
+        prepare(self._stream.codec_context)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    def decoder(self, key: int) -> VideoCodecContext:
+        """A decoder with the parameter sets that are in force at key frame number `key`.
+
+        A decoder used elsewhere in the file keeps the sets of that place and gives wrong pictures.
+        """
+        table = self._index.table
+        if table is None or len(table.sets) == 1 or not table.key_sets.any():
+            return self._stream.codec_context
+        sets = table.sets[int(table.key_sets[key])]
+        return self._decoders.get(table.stream, sets, known=False)
+
+    def from_key(self, key: int, wanted: Collection[int]) -> Iterator[Timed]:
+        """Packets from key frame number `key` on, and none before, since those may be damaged.
+
+        Demuxers seek by presentation time (mov) or decode time (ts) and may land on a neighbour. So
+        the result is checked: packets before the key frame are skipped. If the seek landed too
+        late, an earlier seek is tried.
+
+        Args:
+            key: Number of the key frame.
+            wanted: Not used: the caller stops when it has what it wants.
+        """
+        pts, dts = int(self._index.key_pts[key]), int(self._index.key_dts[key])
+        for earlier in range(key, -1, -1):
+            try:
+                self._container.seek(int(self._index.key_pts[earlier]), stream=self._stream)
+            except av.error.FFmpegError:
+                break  # the container has no key frame so early
+            packets = self._timed()
+            for packet, time in packets:
+                if time == pts:
+                    table = self._index.table
+                    if table is not None and zlib.crc32(packet) != table.key_crc[key]:
+                        raise FrameError(f"{self.path}: {ANOTHER_FILE}")
+                    yield packet, time
+                    yield from packets
+                    return
+                if packet.dts is not None and packet.dts > dts:
+                    break
+        yield from self._from_the_start(key)
+
+    def _from_the_start(self, key: int) -> Iterator[Timed]:
+        """The same without a seek, for files whose own index is missing or corrupted."""
+        self._container.close()
+        self._open()
+        pts = int(self._index.key_pts[key])
+        packets = self._timed()
+        for packet, time in packets:
+            if time == pts:
+                yield packet, time
+                yield from packets
+                return
+        raise FrameError(f"{self.path}: its key frame {key} is not there; scan it again")
+
+    def _timed(self) -> Iterator[Timed]:
+        return ((p, p.pts) for p in self._container.demux(self._stream) if p.size)

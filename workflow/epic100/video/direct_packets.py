@@ -1,0 +1,149 @@
+"""The packets of a video by their places in the file: no container is opened, no header is read.
+
+Only for files whose table says `direct`: each packet was read at its place during the scan and was
+equal to the demuxer's.
+"""
+
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import av
+from av.video.codeccontext import VideoCodecContext
+
+from epic100.video.ffmpeg import too_many_pixels
+from epic100.video.frame_error import ANOTHER_FILE, FrameError
+from epic100.video.kept import Kept
+from epic100.video.packet_table import PacketTable
+from epic100.video.watched_file import insist
+
+# Bytes between two packets, such as sound, that cost less to read than a second read costs.
+MOST_BETWEEN = 64 << 10
+MOST_AT_ONCE = 4 << 20  # bytes of one read, unless one packet is larger
+
+Place = tuple[int, int, int, bool, bool]  # offset, size, pts, shown, is a key frame
+Value = TypeVar("Value")
+
+
+class DirectPackets:
+    """Gives packets from any key frame on, with one read of the file for each decode group.
+
+    Attributes:
+        size: (height, width) as coded.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        table: PacketTable,
+        kept: Kept,
+        watched: bool = False,
+        max_pixels: int | None = None,
+    ):
+        stream = table.stream
+        fault = too_many_pixels(stream.width, stream.height, max_pixels) if max_pixels else ""
+        if fault:
+            raise FrameError(f"{path}: {fault}")
+        self.path, self.size = path, (stream.height, stream.width)
+        self._name, self._table, self._kept, self._watched = str(path), table, kept, watched
+        self._closed = False
+        self._check_size()
+
+    def close(self) -> None:
+        """Refuse further reads. The owner of the kept files closes the file."""
+        self._closed = True
+
+    def decoder(self, key: int) -> VideoCodecContext:
+        """A decoder with the parameter sets that are in force at key frame number `key`."""
+        table = self._table
+        if len(table.sets) == 1 or not table.key_sets.any():
+            return self._kept.decoders.get(table.stream, table.sets[0], known=True)
+        sets = table.sets[int(table.key_sets[key])]
+        return self._kept.decoders.get(table.stream, sets, known=False)
+
+    def from_key(self, key: int, wanted: Collection[int]) -> Iterator[tuple[av.Packet, int | None]]:
+        """Packets from key frame number `key` to the last one that is wanted, with their times.
+
+        Args:
+            key: Number of the key frame.
+            wanted: Presentation times of the wanted packets.
+
+        Raises:
+            FrameError: The file is not the one that was scanned, or cannot be read.
+            DiskError: The disk fails, and the reader is watched.
+        """
+        if self._closed:
+            raise ValueError(f"{self.path}: this reader is closed")
+        self._check_size()
+        first = True
+        for run in _runs(self._places(key, wanted)):
+            start = run[0][0]
+            count = run[-1][0] + run[-1][1] - start
+            # An index that was tampered with must not make the reader ask for all memory.
+            if start < 0 or start + count > self._table.file_size:
+                raise FrameError(f"{self.path}: {ANOTHER_FILE}")
+            data = memoryview(self._read(start, count))
+            if len(data) < count:
+                raise FrameError(f"{self.path}: {ANOTHER_FILE}")
+            for offset, size, pts, shown, is_key in run:
+                coded = data[offset - start : offset - start + size]
+                if first and zlib.crc32(coded) != self._table.key_crc[key]:
+                    raise FrameError(f"{self.path}: {ANOTHER_FILE}")
+                first = False
+                packet = av.Packet(coded)  # type: ignore[arg-type]  # it takes any buffer
+                if shown:  # without a time, a hidden picture is never taken for a wanted one
+                    packet.pts = pts
+                packet.is_keyframe = is_key
+                yield packet, pts
+
+    def _places(self, key: int, wanted: Collection[int]) -> list[Place]:
+        """Where the packets are, up to the last wanted one; [] if no wanted one follows."""
+        missing = set(wanted)
+        places: list[Place] = []
+        stop = 0
+        for number in range(key, len(self._table.key_packet)):
+            group = self._table.group(number)
+            columns = (group.offset, group.size, group.pts, group.shown)
+            is_key = True
+            for place in zip(*(column.tolist() for column in columns), strict=True):
+                places.append((*place, is_key))
+                is_key = False
+                if place[2] in missing and place[3]:
+                    missing.remove(place[2])
+                    stop = len(places)
+                    if not missing:
+                        return places
+        return places[:stop]
+
+    def _check_size(self) -> None:
+        size = self._try("opening", lambda: self._kept.files.size(self._name))
+        if size != self._table.file_size:
+            self._kept.files.forget(self._name)
+            raise FrameError(f"{self.path}: {ANOTHER_FILE}")
+
+    def _read(self, start: int, count: int) -> bytes:
+        read = self._kept.files.read
+        return self._try(f"reading at byte {start}", lambda: read(self._name, start, count))
+
+    def _try(self, doing: str, action: Callable[[], Value]) -> Value:
+        try:
+            return insist(self.path, doing, action) if self._watched else action()
+        except OSError as error:
+            raise FrameError(f"{self.path}: {doing} failed: {error}") from error
+
+
+def _runs(places: list[Place]) -> Iterator[list[Place]]:
+    """Split packets into stretches of the file that are read at once."""
+    run: list[Place] = []
+    stop = 0
+    for place in places:
+        offset, size = place[:2]
+        near = stop <= offset <= stop + MOST_BETWEEN
+        if run and not (near and offset + size - run[0][0] <= MOST_AT_ONCE):
+            yield run
+            run = []
+        run.append(place)
+        stop = offset + size
+    if run:
+        yield run

@@ -1,0 +1,52 @@
+"""The frame indexes of a job, read once and shared with the processes that it forks."""
+
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+
+from epic100.base.errors import EpicError
+from epic100.video.index import FrameIndex
+from epic100.video.index_file import index_path, load_packed
+
+
+class LoadedIndexes:
+    """Finds the index of a video below `{root}/{participant}/{video_id}.*`.
+
+    A file of indexes is read when one of its videos is first asked for, and never again. Processes
+    that are forked later share what was read, since nobody writes to it.
+    """
+
+    def __init__(self, folder: str | PathLike):
+        """Read from the indexes in `folder`, as the rules scan and proxy write them."""
+        self._folder = Path(folder)
+        self._loaded: dict[str, dict[str, FrameIndex]] = {}  # by participant
+
+    def find(self, path: str | PathLike) -> FrameIndex | None:
+        """The index of a video, or None if there is none.
+
+        Raises:
+            EpicError: Its file of indexes cannot be read; the next call tries again.
+        """
+        video = Path(path)
+        participant = video.parent.name
+        if participant not in self._loaded:
+            file = index_path(self._folder, participant)
+            if not file.is_file():
+                return None
+            self._loaded[participant] = load_packed(file)
+        return self._loaded[participant].get(video.stem)
+
+    def load(self, paths: Iterable[str | PathLike]) -> None:
+        """Read the indexes of videos now, so that processes that are forked later share them.
+
+        Raises:
+            EpicError: A file of indexes cannot be read; all others were.
+        """
+        first = None
+        for video in {Path(path).parent.name: path for path in paths}.values():
+            try:
+                self.find(video)
+            except EpicError as error:
+                first = first or error
+        if first is not None:
+            raise first
