@@ -2,6 +2,7 @@
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -10,7 +11,7 @@ import pytest
 from av.bitstream import BitStreamFilterContext
 
 from epic100.minikitchen.damage import coded_data
-from epic100.scan.proof import refusal
+from epic100.scan.proof import prove, read_through_containers, refusal
 from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
@@ -163,3 +164,17 @@ def test_a_file_of_which_sound_frames_cannot_be_read_is_unreadable(originals):
     spoilt = VideoReader(originals[0], index).index
     moved = type(spoilt)(spoilt.pts + 7, spoilt.key_pts + 7, spoilt.key_dts + 7, spoilt.time_base)
     assert "a frame that looks sound cannot be read: " in refusal(originals[0], moved, sound)
+
+
+def test_packets_are_read_by_their_places_only_where_that_gives_the_container_s_pictures(originals):
+    index = build_index(originals[0])
+    sound = np.ones(index.frames, bool)
+    refused, proven = prove(originals[0], index, sound)
+    assert refused == "" and proven.table.direct
+    full_range = replace(index.table.stream, colours=(2, 1, 1, 1))  # not what the file says
+    wrong = replace(index, table=replace(index.table, stream=full_range))
+    refused, proven = prove(originals[0], wrong, sound)
+    assert refused == "" and not proven.table.direct
+    told = read_through_containers({"P01_01": index, "P01_02": proven})
+    assert told.startswith("1 videos are read through their container") and "P01_02" in told
+    assert read_through_containers({"P01_01": index}) == ""

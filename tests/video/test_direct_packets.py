@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from epic100.base.errors import DiskError
+from epic100.scan import h264
 from epic100.video import direct_packets, watched_file
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.kept import Kept, OpenFiles
@@ -160,3 +161,31 @@ def test_a_file_without_recorded_colours_or_with_a_head_that_changes_is_read_as_
     assert np.array_equal(
         VideoReader(video, again).get_frames([40]), VideoReader(video, index).get_frames([40])
     )
+
+
+def without_reorder_limit(extradata: bytes) -> bytes:
+    """Cut the end of the sequence parameter set off, as encoders that write no such notes do."""
+    size = int.from_bytes(extradata[6:8], "big")
+    coded = extradata[8 : 8 + size].replace(b"\0\0\3", b"\0\0")
+    bits = h264.Bits(int.from_bytes(coded, "big"), 8 * len(coded))
+    whole = bits.left
+    bits.left = whole - h264.parse_sps(extradata[8 : 8 + size]).height_at[1]
+    if not bits.u(1):  # clause 7.3.2.1.1: fields, direct_8x8_inference, cropping
+        bits.u(1)
+    bits.u(1)
+    if bits.u(1):
+        bits.ue(), bits.ue(), bits.ue(), bits.ue()
+    coded_bits = f"{int.from_bytes(coded, 'big'):0{8 * len(coded)}b}"
+    text = coded_bits[: whole - bits.left] + "01"
+    text += "0" * (-len(text) % 8)
+    unit = int(text, 2).to_bytes(len(text) // 8, "big")
+    return extradata[:6] + len(unit).to_bytes(2, "big") + unit + extradata[8 + size :]
+
+
+def test_no_picture_is_lost_where_a_stream_does_not_say_how_far_it_is_out_of_order(sound):
+    index = build_index(sound["b_frames"])
+    (extradata,) = index.table.sets
+    silent = with_table(index, sets=[without_reorder_limit(extradata)])
+    frames = range(index.frames)
+    expected = VideoReader(sound["b_frames"], index.through_container()).get_frames(frames)
+    assert np.array_equal(VideoReader(sound["b_frames"], silent).get_frames(frames), expected)

@@ -10,7 +10,7 @@ decodes. `epic100.scan.damage_ranges` lists what marks pictures as damaged, and
 
 import argparse
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
@@ -128,9 +128,7 @@ def _inspect(
     if reading.broke_off:
         reasons.insert(0, f"input errors while reading: {reading.broke_off}")
     status = DAMAGED if reasons else OK
-    sound = np.ones(index.frames, dtype=bool)
-    for start, stop in ranges:
-        sound[start:stop] = False
+    sound = _outside(ranges, index.frames)
     refused, index = ("", index) if quick else prove(file.path, index, sound)
     if refused:
         reason = "; ".join([refused, *reasons])
@@ -176,6 +174,14 @@ def with_table(path: Path, index: VideoIndex) -> VideoIndex:
         for name in ("pts", "key_pts", "key_dts")
     )
     return built if same and built.time_base == index.time_base else index
+
+
+def _outside(ranges: Sequence[tuple[int, int]], frames: int) -> np.ndarray:
+    """bool [frames]: the frames that no range contains."""
+    sound = np.ones(frames, dtype=bool)
+    for start, stop in ranges:
+        sound[start:stop] = False
+    return sound
 
 
 def _beyond_index(
@@ -235,6 +241,7 @@ def main() -> None:
             with np.load(options.add_table) as found:
                 row = ScanRow.from_json(str(found["row"]))
                 index = with_table(options.path, VideoIndex.from_arrays(found))
+            _, index = prove(options.path, index, _outside(row.damaged, index.frames))
         else:
             row, index = inspect(
                 options.path,
