@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def same_threads():
-    """Torch's thread count as before: a prediction in this process sets it, and bits depend on it."""
+    """Torch's thread count as before: a prediction sets it, and bits depend on it."""
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

@@ -11,7 +11,7 @@ import pytest
 
 from epic100.base.atomic import atomic_path, open_plain
 from epic100.base.errors import EpicError
-from epic100.download.board import Board
+from epic100.download.archive_bar import ArchiveBar
 from epic100.download.part import claim, part_path, part_state
 from epic100.scan import scan_participant
 from epic100.slurm import record
@@ -96,7 +96,7 @@ def test_notes_of_a_part_that_are_none_of_ours_say_nothing(tmp_path, notes):
 def test_a_link_in_the_place_of_the_downloads_lock_is_refused(tmp_path, victim):
     (tmp_path / "lock").symlink_to(victim)
     with pytest.raises(EpicError, match="lock: a link or a pipe"):
-        Board([], tmp_path, tmp_path / "lock")
+        ArchiveBar([], tmp_path, tmp_path / "lock")
 
 
 def test_a_plain_file_is_opened_and_made(tmp_path):

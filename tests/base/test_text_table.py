@@ -35,7 +35,7 @@ def test_a_table_of_a_header_alone_has_no_rows(tmp_path):
     [
         ("", r"line 1: column a, b missing \(found: an empty line\); expected a table of mine"),
         ("a,c\n1,2\n", r"line 1: column b missing \(found: a, c\); expected a table of mine"),
-        ("a,b,a\n1,2,3\n", r"line 1: column a stands twice; expected a table of mine"),
+        ("a,b,a\n1,2,3\n", r"line 1: column a is there twice; expected a table of mine"),
         ("a,b\n1,2\n\n1,2,3\n", r"line 4: 3 fields, the header has 2; expected a table of mine"),
         ('a,b\n1,2\n"1,2\n3,4\n', r"line 3: unexpected end of data; expected a table of mine"),
         ("a,b\nKüche,1\n".encode("latin-1"), r"not UTF-8 text .*; expected a table of mine"),

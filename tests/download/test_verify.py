@@ -7,7 +7,7 @@ import pytest
 from epic100.base.errors import DiskError, EpicError
 from epic100.download.checksum import digest
 from epic100.download.receipts import Receipts
-from epic100.download.verify import read_verdicts, settle, verify_videos
+from epic100.download.verify import read_verdicts, verify_videos, write_videos_ok
 from epic100.video import watched_file
 from epic100.video.sheet import Video
 
@@ -153,7 +153,7 @@ def test_what_cannot_be_held_to_an_md5_is_told_apart(archive, caplog):
 
 def test_one_sentence_settles_an_archive(archive, tmp_path, caplog):
     archive.verify(caplog)
-    settle([str(archive.table)], tmp_path / "videos.ok")
+    write_videos_ok([str(archive.table)], tmp_path / "videos.ok")
     assert (tmp_path / "videos.ok").read_text() == "2 videos: 2 verified; 0.005 GB\n"
 
 
@@ -162,7 +162,7 @@ def test_an_archive_that_is_not_whole_names_what_lacks(archive, tmp_path, caplog
     archive.path(2).write_bytes(b"half")
     archive.verify(caplog)
     with pytest.raises(EpicError, match="2 of 2 videos .*: P01_01 missing, P01_02 wrong; all"):
-        settle([str(archive.table)], tmp_path / "videos.ok")
+        write_videos_ok([str(archive.table)], tmp_path / "videos.ok")
     assert not (tmp_path / "videos.ok").exists()
 
 
@@ -176,4 +176,4 @@ def test_a_table_edited_amiss_names_its_line(archive, tmp_path, caplog):
     archive.verify(caplog)
     archive.table.write_text(archive.table.read_text().replace("verified", "fine", 1))
     with pytest.raises(EpicError, match=r"P01\.tsv: line 2: status is 'fine'"):
-        settle([str(archive.table)], tmp_path / "videos.ok")
+        write_videos_ok([str(archive.table)], tmp_path / "videos.ok")

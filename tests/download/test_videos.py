@@ -5,7 +5,7 @@ import time
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.download.board import Board
+from epic100.download.archive_bar import ArchiveBar
 from epic100.download.fetch import FetchSettings
 from epic100.download.receipts import Receipts
 from epic100.download.videos import download_video
@@ -60,7 +60,7 @@ def test_an_md5_that_is_none_is_named_before_anything_is_asked(server, tmp_path)
 def test_one_bar_counts_all_videos_and_the_half_ones_by_their_bytes(
     server, tmp_path, caplog, monkeypatch
 ):
-    monkeypatch.setattr("epic100.download.board.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("epic100.download.archive_bar.LOOK_SECONDS", 0.0)
     monkeypatch.setattr("epic100.base.progress.PLAIN_SECONDS", 0.0)
     archive = [video(server, stall(512_000), name=f"P01_0{i}") for i in (1, 2, 3)]
     archive[2].path(tmp_path).parent.mkdir()
@@ -72,7 +72,7 @@ def test_one_bar_counts_all_videos_and_the_half_ones_by_their_bytes(
     threads = [threading.Thread(target=bring, args=(wanted,)) for wanted in archive[:2]]
     for thread in threads:
         thread.start()
-    board = Board(archive, tmp_path, tmp_path / "other.lock")
+    board = ArchiveBar(archive, tmp_path, tmp_path / "other.lock")
     fewest = 2.0
     until = time.monotonic() + 10
     while any(thread.is_alive() for thread in threads) and time.monotonic() < until:
@@ -89,10 +89,10 @@ def test_one_bar_counts_all_videos_and_the_half_ones_by_their_bytes(
 
 
 def test_one_job_alone_holds_the_bar_and_another_takes_it_over(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("epic100.download.board.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("epic100.download.archive_bar.LOOK_SECONDS", 0.0)
     monkeypatch.setattr("epic100.base.progress.PLAIN_SECONDS", 0.0)
     archive = [Video("P01_01", "P01", "train", 50.0, 60.0)]
-    first, second = (Board(archive, tmp_path, tmp_path / "bar.lock") for _ in range(2))
+    first, second = (ArchiveBar(archive, tmp_path, tmp_path / "bar.lock") for _ in range(2))
     for board in (first, second, first, second):
         board.tick("note")
     assert len(caplog.messages) == 1

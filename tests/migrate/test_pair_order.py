@@ -39,7 +39,7 @@ def test_a_pair_order_is_read_in_the_forms_that_labs_write(tmp_path, form):
     ("0 1\n-1 2\n", r"line 2: '-1 2'"),
     ("1\n2\n", r"line 1: '1'"),
     ("7 1 9\n8 5 9\n", r"2 pairs, and no column that counts their outputs from 0 to 1"),
-    ("0 1\n5 2\n0 1\n", r"verb 0 with noun 1 stands there twice"),
+    ("0 1\n5 2\n0 1\n", r"verb 0 with noun 1 is there twice"),
     ("", r"0 pairs"),
 ])  # fmt: skip
 def test_what_is_no_pair_order_names_the_line(tmp_path, text, words):

@@ -9,7 +9,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.minikitchen import write_annotations
 from epic100.segments.annotations import index_segments, load_annotations
-from epic100.segments.cleaning import clean, pool
+from epic100.segments.cleaning import clean, join_train_and_val
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments, write_segments
 from epic100.video.scan_table import ScanRow, write_scan_table
@@ -143,7 +143,7 @@ def test_train_and_val_together_hold_every_segment_once_and_all_their_pairs(kitc
     kitchen.clean()
     train, val = (read_segments(kitchen.lists[split]) for split in CSV)
     out, pairs = kitchen.folder / "trainval.txt", kitchen.folder / "trainval_pairs.tsv"
-    pool(kitchen.lists["train"], kitchen.lists["val"], out, pairs)
+    join_train_and_val(kitchen.lists["train"], kitchen.lists["val"], out, pairs)
     lines = [Path(kitchen.lists[split]).read_text() for split in CSV]
     assert out.read_text() == "".join(lines)
     every = pd.concat([train, val]).groupby(["verb", "noun"]).size()
@@ -157,8 +157,10 @@ def test_train_and_val_together_hold_every_segment_once_and_all_their_pairs(kitc
 def test_a_segment_of_both_train_and_val_is_one_error_and_leaves_no_output(kitchen):
     kitchen.clean()
     out = kitchen.folder / "trainval.txt"
-    with pytest.raises(EpicError, match=r"train\.txt: \S+ stands in .*train\.txt too"):
-        pool(kitchen.lists["train"], kitchen.lists["train"], out, kitchen.folder / "pairs.tsv")
+    with pytest.raises(EpicError, match=r"train\.txt: \S+ is in .*train\.txt too"):
+        join_train_and_val(
+            kitchen.lists["train"], kitchen.lists["train"], out, kitchen.folder / "pairs.tsv"
+        )
     assert not out.exists() and not (kitchen.folder / "pairs.tsv").exists()
 
 

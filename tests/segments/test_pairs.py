@@ -44,7 +44,7 @@ def test_the_table_holds_the_pairs_of_train_counted_and_in_order(tmp_path, seed)
         (HEADER + "\n0\t1\t2\t3\n2\t1\t3\t3\n", r"line 4: pair_id is 2; expected 1"),
         (
             HEADER + "0\t1\t2\t3\n1\t1\t3\t3\n2\t1\t2\t4\n",
-            r"line 4: verb 1 with noun 2 stands on line 2 already; expected each pair once",
+            r"line 4: verb 1 with noun 2 is on line 2 already; expected each pair once",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import torch
 from epic100.model.model_file import load_model
 from epic100.prediction.predict import PredictSettings, predict
 from epic100.scoring.predictions import read_predictions
-from epic100.segments.cleaning import pool
+from epic100.segments.cleaning import join_train_and_val
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.training.run import train
@@ -88,7 +88,7 @@ def test_training_on_train_and_val_takes_their_pairs_and_validates_on_nothing(la
     clean = results / "clean"
     lists = [(clean / f"{split}.txt").read_text() for split in ("train", "val")]
     (clean / "val.txt").write_text("".join(lists[1].splitlines(keepends=True)[:4]))
-    pool(clean / "train.txt", clean / "val.txt", clean / "trainval.txt",
+    join_train_and_val(clean / "train.txt", clean / "val.txt", clean / "trainval.txt",
          str(clean / "trainval_pairs.tsv"))  # fmt: skip
     options = SMALL | {"train_cfg.val_interval": 1}
     model = run(lab, results, split="trainval", epochs=1, options=options)

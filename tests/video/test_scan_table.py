@@ -90,7 +90,7 @@ def test_ranges_put_in_by_hand_in_any_order_and_overlapping_become_disjoint_ones
         (HEADER + ROW.replace("constant", "vary"), r"line 2: timing is 'vary'; expected one of"),
         (HEADER + "P01_01\tok\t50\t9\n", r"line 2: timing is ''; expected one of constant, variab"),
         (HEADER + ROW.replace("P01_01", ""), r"line 2: video_id is ''; expected the id"),
-        (HEADER + ROW + ROW, r"line 3: video_id P01_01 stands there already; expected one row"),
+        (HEADER + ROW + ROW, r"line 3: video_id P01_01 is there already; expected one row"),
         (HEADER.encode() + b"\xff\n", r"not UTF-8 text .*expected the scan table"),
     ],
 )

@@ -51,7 +51,7 @@ def test_the_sheets_that_ship_are_sound(name, least):
         (HEADER.replace("\t", ",") + ROW, r"line 1: column video_id, .*tab-separated"),
         (
             HEADER + ROW + "\n" + ROW,
-            r"line 4: video_id P01_01 stands on line 2 already; one row a video, remove one",
+            r"line 4: video_id P01_01 is on line 2 already; one row a video, remove one",
         ),
         (HEADER + ROW.replace("59.94", "fast"), r"line 2: fps is 'fast'; expected a positive num"),
         (HEADER + ROW.replace("59.94", "0"), r"line 2: fps is '0'; expected a positive number"),

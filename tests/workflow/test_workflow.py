@@ -45,7 +45,7 @@ def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk(tmp_path):
     done = run_snakemake("all", "-n", "--directory", str(tmp_path))
     assert done.returncode == 0, said(done)
     assert jobs(done)["scan"] == len({video.participant_id for video in sheet}) == 37
-    dag = run_snakemake("results/submission.pt", "--dag", "--directory", str(tmp_path))
+    dag = run_snakemake("results/submission.pt", "--rulegraph", "--directory", str(tmp_path))
     assert dag.returncode == 0 and dag.stdout.startswith("digraph"), dag.stderr
     for rule in ("annotate", "scan", "clean", "train", "predict", "export"):
         assert rule in dag.stdout
@@ -95,7 +95,7 @@ def test_a_sheet_with_a_video_twice_names_both_lines(archive):
     sheet.write_text("".join([*lines, lines[1]]))
     done = run(archive, "all", "-n")
     assert done.returncode != 0
-    assert "line 5: video_id P01_01 stands on line 2 already" in said(done)
+    assert "line 5: video_id P01_01 is on line 2 already" in said(done)
 
 
 def test_a_bad_csv_stops_its_rule_with_one_line_and_leaves_nothing_behind(archive):

@@ -78,4 +78,6 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str], about: 
         )
     twice = [name for name in columns if header.count(name) > 1]
     if twice:
-        raise EpicError(f"{path}: line 1: column {', '.join(twice)} stands twice; expected {about}")
+        raise EpicError(
+            f"{path}: line 1: column {', '.join(twice)} is there twice; expected {about}"
+        )

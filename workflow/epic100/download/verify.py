@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 VERIFIED, WRONG, UNVERIFIED = "verified", "wrong", "unverified"
 UNREADABLE, MISSING = "unreadable", "missing"
 STATES = (VERIFIED, WRONG, UNVERIFIED, UNREADABLE, MISSING)
-TOLD = 5  # videos that an error names, at most
+NAMED = 5  # videos that an error names, at most
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def read_verdicts(path: str | os.PathLike) -> list[Verdict]:
     return verdicts
 
 
-def settle(tables: Sequence[str], out: str | os.PathLike) -> None:
+def write_videos_ok(tables: Sequence[str], out: str | os.PathLike) -> None:
     """Write `results/videos.ok`, one sentence, if every video is readable and no md5 is wrong.
 
     Args:
@@ -160,11 +160,11 @@ def settle(tables: Sequence[str], out: str | os.PathLike) -> None:
     verdicts = [verdict for table in tables for verdict in read_verdicts(table)]
     bad = [v for v in verdicts if v.status in (WRONG, UNREADABLE, MISSING)]
     if bad:
-        named = ", ".join(f"{v.video_id} {v.status}" for v in bad[:TOLD])
-        more = f" and {len(bad) - TOLD} more" if len(bad) > TOLD else ""
+        named = ", ".join(f"{v.video_id} {v.status}" for v in bad[:NAMED])
+        more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
         raise EpicError(
             f"{out}: not written: {len(bad)} of {len(verdicts)} videos are not what the sheet "
-            f"says: {named}{more}; all stand in {Path(tables[0]).parent}/*.tsv; with `videos: "
+            f"says: {named}{more}; all are in {Path(tables[0]).parent}/*.tsv; with `videos: "
             "download: true` what is missing is fetched, and a wrong file once it is removed"
         )
     size = sum(verdict.size for verdict in verdicts) / 1e9
@@ -195,5 +195,5 @@ def _verdict(video: Video, root: Path, book: Receipts, fault: str | None) -> Ver
 
 def _counts(verdicts: Sequence[Verdict]) -> str:
     counts = Counter(verdict.status for verdict in verdicts)
-    told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    return f"{len(verdicts)} videos: {told}"
+    counted = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    return f"{len(verdicts)} videos: {counted}"

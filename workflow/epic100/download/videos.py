@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epic100.base.errors import EpicError
-from epic100.download.board import Board
+from epic100.download.archive_bar import ArchiveBar
 from epic100.download.checksum import Checksum, digest
 from epic100.download.fetch import FetchSettings, fetch
 from epic100.download.receipts import Receipts
@@ -44,11 +44,11 @@ def download_video(
             "verified, or remove it to have it fetched"
         )
     checksum = md5_of_sheet(video)
-    started, board = time.monotonic(), Board(archive, root, Path(receipts) / "bar.lock")
+    started, bar = time.monotonic(), ArchiveBar(archive, root, Path(receipts) / "bar.lock")
 
     def watch(size: int, length: int | None) -> None:
         of = f" of {length / 1e6:.0f}" if length else ""
-        board.tick(f"{video.video_id} at {size / 1e6:.0f}{of} MB")
+        bar.tick(f"{video.video_id} at {size / 1e6:.0f}{of} MB")
 
     def seal(part: Path) -> None:
         md5 = checksum.value if checksum else digest(part, "md5").value
@@ -57,7 +57,7 @@ def download_video(
     try:
         fetch(video.url, path, checksum, settings=settings, watch=watch, seal=seal)
     finally:
-        board.close()
+        bar.close()
     size, spent = path.stat().st_size / 1e6, time.monotonic() - started
     held = "md5 as the sheet says" if checksum else "the sheet has no md5 to hold it to"
     log.info(f"{video.video_id}: {size:.1f} MB in {spent:.1f} s, {held}")

@@ -92,7 +92,7 @@ def _distinct(path: Path, pairs: list[Pair]) -> list[Pair]:
     twice = [pair for pair, count in Counter(pairs).items() if count > 1]
     if twice:
         raise EpicError(
-            f"{path}: verb {twice[0][0]} with noun {twice[0][1]} stands there twice; expected each "
+            f"{path}: verb {twice[0][0]} with noun {twice[0][1]} is there twice; expected each "
             "pair once, since each is an output of the head"
         )
     return pairs

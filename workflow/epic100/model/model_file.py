@@ -92,7 +92,7 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise EpicError(
             f"{path}: a checkpoint, but not a finished model ({FORMAT!r}); checkpoints of a "
-            "running training stand in results/work_dirs and hold no pair table"
+            "running training are in results/work_dirs and hold no pair table"
         )
     if isinstance(content, dict):
         content.setdefault("heads", "pair")

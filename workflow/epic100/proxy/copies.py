@@ -29,7 +29,7 @@ from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import Video
-from epic100.video.side_by_side import Board, complete
+from epic100.video.side_by_side import SharedProgress, complete
 from epic100.video.watched_file import insist
 
 log = logging.getLogger(__name__)
@@ -121,10 +121,10 @@ def make_proxies(
         elif row.stand_ins:
             log.info(f"{row.video_id}: {row.stand_ins} damaged frames are grey in its copy")
     counts = Counter(row.state for row in rows)
-    told = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
+    counted = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
     size, original = (sum(getattr(r, n) for r in rows) / 1e6 for n in ("bytes", "original_bytes"))
     log.info(
-        f"{len(rows)} videos: {told}; {made} of them worked on now; "
+        f"{len(rows)} videos: {counted}; {made} of them worked on now; "
         f"{size:.1f} MB, the originals {original:.1f} MB"
     )
     return rows
@@ -183,7 +183,7 @@ class _Job:
         self._key = json.dumps(made_of | asdict(self._settings))
         return self._result()
 
-    def make(self, limits: ScanLimits, encoder: Sequence[str], board: Board) -> Result:
+    def make(self, limits: ScanLimits, encoder: Sequence[str], board: SharedProgress) -> Result:
         """Run the encoder; if it fails, link the original in place of the copy."""
         name = self.video.video_id
         for left in self._copy.parent.glob(f".{name}.*.tmp.*"):  # of a run that was killed

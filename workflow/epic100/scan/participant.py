@@ -44,7 +44,7 @@ from epic100.video.scan_table import (
     write_scan_table,
 )
 from epic100.video.sheet import Video
-from epic100.video.side_by_side import Board, complete
+from epic100.video.side_by_side import SharedProgress, complete
 from epic100.video.watched_file import insist
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def scan_participant(
     if slower := read_through_containers(indexes):
         log.info(slower)
     counts = Counter(row.status for row in rows)
-    told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    counted = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     older = sum(row.version < SCAN_VERSION for row in rows)
     if older:
         log.info(
@@ -117,7 +117,7 @@ def scan_participant(
             f"to scan them anew, delete {folder} and run again with -R {table}"
         )
     decoded = waited - sum(job.is_older for job in jobs.values())
-    log.info(f"{len(rows)} videos: {told}; {decoded} of them decoded now")
+    log.info(f"{len(rows)} videos: {counted}; {decoded} of them decoded now")
     return rows
 
 
@@ -171,7 +171,7 @@ class _Job:
         full = self._cache / f"{self.video.video_id}.{name}.npz"
         return full, full.with_suffix(".quick.npz") if self._quick else full
 
-    def decode(self, limits: ScanLimits, worker: Sequence[str], board: Board) -> Result:
+    def decode(self, limits: ScanLimits, worker: Sequence[str], board: SharedProgress) -> Result:
         """Run the decoder and keep its result, unless it cannot read the file.
 
         Tries again if the file is not at fault. If all tries fail, `fault` has the reason.
@@ -193,7 +193,7 @@ class _Job:
                     return known
         return ScanRow(self.video.video_id, UNREADABLE, reason=self.fault), {}
 
-    def _decode(self, limits: ScanLimits, worker: Sequence[str], board: Board) -> Result:
+    def _decode(self, limits: ScanLimits, worker: Sequence[str], board: SharedProgress) -> Result:
         name = self.video.video_id
         # Leftovers of an earlier file of this video, or of a killed scan.
         for left in (*self._cache.glob(f"{name}.*.npz"), *self._cache.glob(f".{name}.*.tmp.npz")):
@@ -249,10 +249,10 @@ def _with_spoilt_sets(row: ScanRow, why: str) -> ScanRow:
 
 def _refuse_other_faults(faults: dict[str, str], table: str | os.PathLike) -> None:
     if faults:
-        told = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+        faulty = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
         raise EpicError(
             f"{table}: not written, since the scan of {len(faults)} videos failed and they are not "
-            f"at fault: {told}; what is finished is kept: run again"
+            f"at fault: {faulty}; what is finished is kept: run again"
         )
 
 

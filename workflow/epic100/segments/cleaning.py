@@ -122,7 +122,7 @@ def clean(
         pd.concat(drops).to_csv(temporary, sep="\t", index=False, columns=columns)
 
 
-def pool(
+def join_train_and_val(
     train: str | os.PathLike, val: str | os.PathLike, out: str | os.PathLike, pairs: str
 ) -> None:
     """Join the clean lists of train and val in `out`, and write the pair table of both.
@@ -134,7 +134,7 @@ def pool(
     twice = both["narration_id"][both["narration_id"].duplicated() & (both["narration_id"] != "")]
     if len(twice):
         raise EpicError(
-            f"{val}: {twice.iloc[0]} stands in {train} too ({len(twice)} such segments); expected "
+            f"{val}: {twice.iloc[0]} is in {train} too ({len(twice)} such segments); expected "
             "splits that share none; check `annotations: train:` and `val:`"
         )
     table = pair_table(both)

@@ -49,7 +49,7 @@ def read_pairs(path: str | os.PathLike) -> list[tuple[int, int, int]]:
             )
         if (verb, noun) in seen:
             raise EpicError(
-                f"{where}: verb {verb} with noun {noun} stands on line {seen[verb, noun]} already; "
+                f"{where}: verb {verb} with noun {noun} is on line {seen[verb, noun]} already; "
                 "expected each pair once"
             )
         seen[verb, noun] = line

@@ -199,7 +199,7 @@ def report_failure(rank: int, failure: ProcessFailure) -> None:
         )
     raise EpicError(
         f"training ended, because process {rank} failed with {kind}: {words.splitlines()[0]} (its "
-        "traceback stands above); the same command goes on from the last checkpoint"
+        "traceback is above); the same command goes on from the last checkpoint"
     )
 
 

@@ -109,7 +109,7 @@ def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
         row = _row(texts, f"{path}: line {line}", again)
         if row.video_id in rows:
             raise EpicError(
-                f"{path}: line {line}: video_id {row.video_id} stands there already; "
+                f"{path}: line {line}: video_id {row.video_id} is there already; "
                 f"expected one row a video; {again}"
             )
         rows[row.video_id] = row

@@ -54,7 +54,7 @@ def read_sheet(path: str | os.PathLike) -> list[Video]:
         video = _video(row, f"{path}: line {line}")
         if video.video_id in seen:
             raise EpicError(
-                f"{path}: line {line}: video_id {video.video_id} stands on line "
+                f"{path}: line {line}: video_id {video.video_id} is on line "
                 f"{seen[video.video_id]} already; one row a video, remove one of them"
             )
         seen[video.video_id] = line

@@ -16,7 +16,7 @@ def complete(
     label: str,
     videos: Sequence[Video],
     known: Callable[[Video], Result | None],
-    work: Callable[[Video, "Board"], Result],
+    work: Callable[[Video, "SharedProgress"], Result],
     threads: int,
 ) -> tuple[list[Result], int]:
     """Get a result for every video; only videos without a known result are processed.
@@ -44,36 +44,36 @@ def complete(
 def side_by_side(
     label: str,
     videos: Sequence[Video],
-    work: Callable[[Video, "Board"], Result],
+    work: Callable[[Video, "SharedProgress"], Result],
     threads: int,
 ) -> dict[str, Result]:
-    """Run `work(video, board)` for `threads` videos at once.
+    """Run `work(video, progress)` for `threads` videos at once.
 
     `work` waits for a process of its own, so threads are enough. It reports its frames to the
-    board.
+    progress.
 
     Returns:
         Results by video_id.
     """
-    board = Board(label, videos)
+    progress = SharedProgress(label, videos)
     pool = ThreadPoolExecutor(max_workers=max(1, threads))
 
     def run(video: Video) -> Result:
         try:
-            return work(video, board)
+            return work(video, progress)
         finally:
-            board.finish()
+            progress.finish()
 
     try:
         results = list(pool.map(run, videos))
     finally:
         # After an interrupt, waiting videos must not start.
         pool.shutdown(cancel_futures=True)
-        board.close()
+        progress.close()
     return {video.video_id: result for video, result in zip(videos, results, strict=True)}
 
 
-class Board:
+class SharedProgress:
     """Progress over several videos, updated from several threads."""
 
     def __init__(self, label: str, videos: Sequence[Video]):

@@ -14,7 +14,7 @@ from epic100.video.sheet import Video
 LOOK_SECONDS = 5.0
 
 
-class Board:
+class ArchiveBar:
     """Progress of a whole archive. The job that holds the lock shows it; the others show nothing.
 
     The unit is minutes of video, since sizes are unknown before the server is asked. A file that is
