@@ -2,10 +2,12 @@
 
 Recipe: facebookresearch/LaViLa at 8002b5a, main_finetune_classification.py as docs/MODEL_ZOO.md
 calls it: SGD 3e-3 for a batch of 128, a tenth of it for the backbone, 100 epochs with a cosine
-after one of warm-up, weight decay 4e-5 and none on norms and biases, dropout 0.5, label smoothing
-0.1, resized crops of 0.5 to 1. Published on EPIC-100 val: verb 67.7, noun 56.7, action 46.2 with
-one head over pairs, 69.0, 58.4, 46.9 with three; from weights of Ego4D and with 16 frames. The
-start weights here are of Kinetics-400 and eight frames.
+after one of warm-up, weight decay 4e-5, dropout 0.5, label smoothing 0.1, resized crops of 0.5 to
+1. LaViLa has no decay on norms and biases, and has it on the embeddings of class, place and time.
+Here it is the other way round in the backbone: in MMEngine, a rate of its own for the backbone
+switches `norm_decay_mult` and `bias_decay_mult` off there. Published on EPIC-100 val: verb 67.7,
+noun 56.7, action 46.2 with one head over pairs, 69.0, 58.4, 46.9 with three; from weights of Ego4D
+and with 16 frames. The start weights here are of Kinetics-400 and eight frames.
 """
 
 _base_ = ["./base.py"]
