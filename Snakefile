@@ -5,9 +5,6 @@ from snakemake.utils import min_version
 min_version("9.27")  # what the tests run; the lock has it
 
 
-report: "workflow/report/workflow.rst"
-
-
 configfile: workflow.source_path("config/config.yaml")
 
 
@@ -49,6 +46,7 @@ RESULTS_OF_RUN = [
     f"{HOME}/submission.zip",
     f"{HOME}/metrics.json",
     f"{HOME}/report.html",
+    f"{HOME}/provenance.html",
     *([] if CONFIG["predict"]["model"] or MODELS else [f"{HOME}/model_card.md"]),
 ]
 

@@ -14,8 +14,7 @@ rule clean:
         salvage="results/clean/salvage.tsv",
         dropped=report(
             "results/clean/dropped.tsv",
-            category="6 Tables",
-            caption="../workflow/report/dropped.rst",
+            category="Tables",
             labels={"table": "dropped segments"},
         ),
     log:

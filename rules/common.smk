@@ -168,14 +168,10 @@ def hours_of(participant):
     return sum(video.duration for video in videos_of(participant)) / 3600
 
 
-def figure(topic, name, category, label):
-    """A picture of the report; `data`, `classes.svg` has its caption in `data_classes.rst`."""
-    return report(
-        f"{'results' if topic in ('data', 'damage') else HOME}/figures/{topic}/{name}",
-        category=category,
-        caption=f"../workflow/report/{topic}_{os.path.splitext(name)[0]}.rst",
-        labels={"picture": label},
-    )
+def figure(topic, name):
+    """A picture of the report, for wide and for narrow screens."""
+    folder = "results" if topic in ("data", "damage") else HOME
+    return multiext(f"{folder}/figures/{topic}/{name}", ".svg", ".narrow.svg")
 
 
 def annotations_of(wildcards):

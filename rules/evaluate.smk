@@ -37,8 +37,7 @@ rule summary:
     output:
         text=report(
             f"{HOME}/summary.txt",
-            category="6 Tables",
-            caption="../workflow/report/summary.rst",
+            category="Tables",
             labels={"table": "summary"},
         ),
     log:

@@ -1,4 +1,4 @@
-"""Result files -> pictures of the report, one rule per topic. Captions describe what each shows."""
+"""Result files -> pictures of the report, one rule per topic; captions: page.html.j2."""
 
 
 rule figures_data:
@@ -7,9 +7,9 @@ rule figures_data:
         **CLASS_LISTS,
         sheet=SHEET,
     output:
-        participants=figure("data", "participants.svg", "1 Data", "by participant"),
-        lengths=figure("data", "lengths.svg", "1 Data", "lengths"),
-        classes=figure("data", "classes.svg", "1 Data", "verbs and nouns"),
+        participants=figure("data", "participants"),
+        lengths=figure("data", "lengths"),
+        classes=figure("data", "classes"),
     log:
         "results/logs/figures/data.log",
     retries: 0
@@ -39,9 +39,9 @@ rule figures_damage:
         salvage="results/clean/salvage.tsv",
         sheet=SHEET,
     output:
-        archive=figure("damage", "archive.svg", "2 Damage", "1 the whole archive"),
-        close_up=figure("damage", "close_up.svg", "2 Damage", "2 video by video"),
-        dropped=figure("damage", "dropped.svg", "2 Damage", "3 what was dropped, and why"),
+        archive=figure("damage", "archive"),
+        close_up=figure("damage", "close_up"),
+        dropped=figure("damage", "dropped"),
     log:
         "results/logs/figures/damage.log",
     retries: 0
@@ -61,7 +61,7 @@ rule figures_training:
     input:
         history=f"{HOME}/training.tsv",
     output:
-        training=figure("training", "training.svg", "3 Training", "loss, accuracy, rate, time"),
+        training=figure("training", "training"),
     log:
         f"{HOME}/logs/figures/training.log",
     retries: 0
@@ -80,23 +80,18 @@ rule figures_training:
 rule figures_results:
     input:
         **{f"{split}_annotations": ANNOTATIONS[split] for split in ("train", "val")},
-        **OFFICIAL_LISTS,
         **CLASS_LISTS,
         predictions=f"{HOME}/predictions/val.pt",
         segments="results/segments/val.txt",
         clean="results/clean/val.txt",
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
-        metrics=f"{HOME}/metrics.json",
     output:
-        official=figure("results", "official.svg", "4 Results", "1 official figures"),
-        per_class=figure("results", "per_class.svg", "4 Results", "2 class by class"),
-        confusion=figure("results", "confusion.svg", "4 Results", "3 verbs taken for others"),
-        best=figure("results", "best.jpg", "4 Results", "4 most surely right"),
-        worst=figure("results", "worst.jpg", "4 Results", "5 most surely wrong"),
+        per_class=figure("results", "per_class"),
+        confusion=figure("results", "confusion"),
+        examples=f"{HOME}/figures/results/examples.json",
         classes=report(
             f"{HOME}/figures/results/per_class.tsv",
-            category="6 Tables",
-            caption="../workflow/report/classes_table.rst",
+            category="Tables",
             labels={"table": "every class"},
         ),
     log:
@@ -125,7 +120,7 @@ rule figures_performance:
         f"{HOME}/submission.zip",
         f"{HOME}/metrics.json",
     output:
-        rules=figure("performance", "rules.svg", "5 Performance", "time and memory"),
+        rules=figure("performance", "rules"),
     log:
         f"{HOME}/logs/figures/performance.log",
     retries: 0

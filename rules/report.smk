@@ -1,23 +1,57 @@
-"""Snakemake's own report, as one HTML file that needs no network, as a target like any other."""
+"""The report, and how each file was made: two HTML files that need no network."""
+
+# The names are those of the report's template. A model that was made elsewhere has no training.
+PICTURES = {
+    **{name: rules.figures_data.output[name] for name in ("participants", "lengths", "classes")},
+    **{name: rules.figures_damage.output[name] for name in ("archive", "close_up", "dropped")},
+    **{name: rules.figures_results.output[name] for name in ("per_class", "confusion")},
+    "rules": rules.figures_performance.output.rules,
+}
+if not (CONFIG["predict"]["model"] or MODELS):
+    PICTURES["training"] = rules.figures_training.output.training
 
 
 rule report:
     input:
-        results=[
-            f"{HOME}/summary.txt",
-            f"{HOME}/submission.zip",
-            *rules.figures_data.output,
-            *rules.figures_damage.output,
-            # A model that was made elsewhere has no training to show.
-            *([] if CONFIG["predict"]["model"] or MODELS else rules.figures_training.output),
-            *rules.figures_results.output,
-            *rules.figures_performance.output,
-        ],
-        stylesheet=workflow.source_path("../workflow/report/report.css"),
+        **PICTURES,
+        **OFFICIAL_LISTS,
+        metrics=f"{HOME}/metrics.json",
+        salvage="results/clean/salvage.tsv",
+        reasons="results/clean/dropped.tsv",
+        examples=rules.figures_results.output.examples,
     output:
         html=f"{HOME}/report.html",
     log:
         f"{HOME}/logs/report.log",
+    # Seconds of work: not worth a job in a queue.
+    localrule: True
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        pictures=list(PICTURES),
+        policy=CONFIG["clean"]["policy"],
+        run=lambda wildcards: wildcards.get("run", CONFIG["run"] or ""),
+    message:
+        "Report: {output.html}"
+    script:
+        "../workflow/scripts/report.py"
+
+
+rule provenance:
+    input:
+        results=[
+            f"{HOME}/summary.txt",
+            f"{HOME}/submission.zip",
+            f"{HOME}/report.html",
+        ],
+    output:
+        html=f"{HOME}/provenance.html",
+    log:
+        f"{HOME}/logs/provenance.log",
     # It reads the Snakemake metadata of this folder, so it must run where the workflow runs.
     localrule: True
     conda:
@@ -30,6 +64,6 @@ rule report:
         snakefile=workflow.main_snakefile,
         config=config,
     message:
-        "Report of {input.results}"
+        "Snakemake's report of {input.results}"
     script:
-        "../workflow/scripts/report.py"
+        "../workflow/scripts/provenance.py"

@@ -10,8 +10,7 @@ rule scan:
     output:
         table=report(
             "results/scan/{participant}.tsv",
-            category="6 Tables",
-            caption="../workflow/report/scan.rst",
+            category="Tables",
             labels={"table": "scan of {participant}"},
         ),
         index="results/scan/{participant}.index.npz",

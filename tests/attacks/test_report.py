@@ -1,6 +1,5 @@
-"""Texts that would run in the browser of whoever opens the report; paths that tell of a disk."""
+"""Texts that would run in the browser of whoever opens the reports; paths that name a disk."""
 
-import getpass
 import json
 import re
 import subprocess
@@ -11,16 +10,16 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.figures.style import drawing
-from epic100.report.page import tidy
-from support.checkout import ROOT
+from epic100.report.tidy import tidy
 from support.chromium import Page, need_chromium
+from support.small_report import make_report
 
 pytestmark = pytest.mark.slow
 
 ATTACK = "</script><script>document.title = 'it ran'</script><!-- "
 SNAKEFILE = """
 rule table:
-    output: report("table.tsv", caption="caption.rst", labels={{"x": {attack!r}}})
+    output: report("table.tsv", labels={{"x": {attack!r}}})
     params: url={attack!r}, root="/scratch/lab7/videos"
     run: open(output[0], "w").write("no file /scratch/lab7/videos/P01/P01_01.MP4\\n")
 """
@@ -40,16 +39,13 @@ def report(tmp_path_factory) -> Path:
     """A real report of Snakemake's on a job whose parameter, label and table are attacks."""
     folder = tmp_path_factory.mktemp("attacked")
     (folder / "Snakefile").write_text(SNAKEFILE.format(attack=ATTACK))
-    (folder / "caption.rst").write_text("In {{ snakemake.params.root }} below " + str(folder))
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--directory", str(folder)]
     subprocess.run([*command, "--snakefile", folder / "Snakefile"], check=True)
     program = (
-        "import sys; from epic100.report.snakemake_report import write_report;"
-        "write_report(['table.tsv'], 'report.html', snakefile='Snakefile', config={},"
-        " stylesheet=sys.argv[1])"
+        "from epic100.report.provenance import write_provenance;"
+        "write_provenance(['table.tsv'], 'report.html', snakefile='Snakefile', config={})"
     )
-    style = ROOT / "workflow/report/report.css"
-    subprocess.run([sys.executable, "-c", program, style], cwd=folder, check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=folder, check=True)
     return folder / "report.html"
 
 
@@ -78,11 +74,15 @@ def test_the_report_names_no_absolute_path_and_not_whose_run_it_was(report):
     assert shown == '[["a .../b"]]'
 
 
-def test_the_demo_s_report_names_no_absolute_path(demo):
-    page = (demo / "results/report.html").read_text(encoding="utf-8")
-    texts = json.dumps([data for name, data in data_of(page).items() if name != "packages"])
-    for private in (str(demo), str(ROOT), str(Path.home()) + "/", f"/{getpass.getuser()}/"):
-        assert private not in texts
+def test_no_text_of_a_run_is_code_on_the_page_of_our_own(tmp_path):
+    attack = "</title></svg><script>document.title = 'it ran'</script><img src=x onerror=alert(1)>"
+    page = make_report(tmp_path, attack)
+    assert "<script" not in page and "<img" not in page and page.count("it ran") > 20
+    need_chromium()
+    opened = Page((tmp_path / "report.html").as_uri(), tmp_path / "profile")
+    assert opened.run("return document.title") == "EPIC-KITCHENS-100: report of a run"
+    assert opened.run("return document.querySelectorAll('script, img').length") == 0
+    opened.close()
 
 
 @pytest.mark.parametrize(

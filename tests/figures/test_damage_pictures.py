@@ -40,9 +40,9 @@ def picture(tmp_path):
 def test_the_archive_counts_videos_by_state_and_names_participants(picture):
     plot_archive(VIDEOS, ROWS, picture)
     said = words(picture)
-    assert "1 of 5 videos are sound" in said
-    assert {"P01", "P02", "P03", "ok (1)", "damaged (1)", "unreadable (1)", "missing (1)",
-            "left out (1)", "minutes of video"} <= set(said)  # fmt: skip
+    assert "1 of 3 videos on disk are sound; 2 more: missing, or not in this run" in said
+    assert {"P01", "P02", "ok (1)", "damaged (1)", "unreadable (1)", "missing (1)",
+            "minutes of video"} <= set(said)  # fmt: skip
 
 
 def test_damaged_frames_are_marked_where_they_lie_in_the_file(picture):
@@ -63,19 +63,20 @@ def test_damaged_frames_are_marked_where_they_lie_in_the_file(picture):
 def test_the_close_up_lists_only_what_is_not_sound_and_what_it_costs(picture):
     plot_close_up(VIDEOS, ROWS, SEGMENTS, DROPPED, picture)
     said = words(picture)
-    assert "3 videos are not sound; they cost 7 segments" in said
+    assert "2 videos are damaged or unreadable; 4 segments lost" in said
     rows = [text for text in said if text.startswith("P0")]
-    assert rows == ["P02_101 unreadable", "P02_102 missing", "P01_102 damaged"]
-    assert said.count("3 of 3 segments dropped") == 2
-    assert said.count("1 of 3 segments dropped") == 1
+    assert rows == ["P02_101 unreadable", "P01_102 damaged"]
+    assert [text for text in said if text.endswith("lost")][1:] == ["3 of 3 lost", "1 of 3 lost"]
 
 
 def test_an_archive_without_a_flaw_says_so(picture):
     plot_close_up({"P01_101": VIDEOS["P01_101"]}, ROWS, SEGMENTS, [], picture)
-    assert "no damaged, unreadable or missing video" in words(picture)
+    assert "no damaged or unreadable video" in words(picture)
     table = salvage_table(SEGMENTS["path"], dict.fromkeys(("segment", "video"), SEGMENTS["path"]))
     plot_dropped(pd.DataFrame(columns=["narration_id", "split", "reason"]), table, picture)
-    assert {"0 of 15 segments are dropped", "nothing was dropped"} <= set(words(picture))
+    assert {"Damage costs 0 of 15 segments", "no segment was dropped for damage"} <= set(
+        words(picture)
+    )
 
 
 def test_what_was_dropped_is_counted_by_kind_of_reason_and_split(picture):
@@ -84,10 +85,11 @@ def test_what_was_dropped_is_counted_by_kind_of_reason_and_split(picture):
     table = salvage_table(SEGMENTS["path"], {"segment": kept["path"], "video": kept["path"][:3]})
     plot_dropped(dropped, table, picture)
     said = words(picture)
-    assert "7 of 15 segments are dropped" in said
+    assert "Damage costs 4 of 15 segments" in said
+    assert "3 more are dropped: video missing. " in said  # and have no bar
     kinds = {"touches damaged frames", "video unreadable", "video missing"}
     assert set(dropped["reason"].map(kind_of)) == kinds
-    assert kinds | {"train (7)", "P01 (6)", "P02 (6)", "P03 (3)"} <= set(said)
+    assert kinds - {"video missing"} | {"train (4)", "P01", "P03"} <= set(said)
 
 
 def test_pictures_of_the_whole_archive_stay_small_and_say_what_they_leave_out(tmp_path):
@@ -100,8 +102,30 @@ def test_pictures_of_the_whole_archive_stay_small_and_say_what_they_leave_out(tm
     plot_archive(videos, rows, tmp_path / "archive.svg")
     plot_close_up(videos, rows, segments, lost["narration_id"], tmp_path / "close_up.svg")
     plot_dropped(lost, salvage_table(segments["path"].tolist(), kept), tmp_path / "dropped.svg")
-    assert "643 of 700 videos are sound" in words(tmp_path / "archive.svg")
-    title = next(w for w in words(tmp_path / "close_up.svg") if "videos are not sound" in w)
-    assert title.startswith("57 ") and title.endswith("(the 32 that cost most are shown)")
+    assert "643 of 697 videos on disk are sound; 3 more: missing, or not in this run" in words(
+        tmp_path / "archive.svg"
+    )
+    title, hint, *rest = words(tmp_path / "close_up.svg")
+    assert title.startswith("54 videos are") and hint.endswith("Only the first rows are shown.")
+    assert sum(text.endswith(" lost") for text in rest) == 32
     for path in tmp_path.iterdir():
-        assert path.stat().st_size < 500_000 and max(size(path)) < 1000
+        assert path.stat().st_size < 250_000 and max(size(path)) < 1200
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_an_archive_with_687_missing_videos_shows_those_that_are_there(tmp_path, narrow):
+    videos = real_sheet()
+    there = list(videos)[:3] + list(videos)[200:210]
+    owners = {videos[name].participant_id for name in there}
+    rows = {
+        name: ScanRow(name, "ok" if name in there else "missing", 50.0, 5000, pictures=5000)
+        for name, video in videos.items()
+        if video.participant_id in owners
+    }
+    plot_archive(videos, rows, tmp_path / "a.svg", narrow)
+    title, hint, *rest = words(tmp_path / "a.svg")
+    assert title == "13 of 13 videos on disk are sound; 687 more: missing, or not in this run"
+    assert {text for text in rest if text in {v.participant_id for v in videos.values()}} == owners
+    assert f"{sorted(set(v.participant_id for v in videos.values()) - owners)[-1]}." in hint
+    plot_archive(videos, {}, tmp_path / "b.svg", narrow)
+    assert "no video is on disk" in words(tmp_path / "b.svg")

@@ -64,6 +64,11 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def resize(self, width: int, height: int = 900) -> None:
+        """Show the page as on a screen of this size in CSS pixels."""
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height,
+                   deviceScaleFactor=1, mobile=False)  # fmt: skip
+
     def close(self) -> None:
         """End Chromium."""
         os.close(self._out)

@@ -4,6 +4,7 @@ import pandas as pd
 
 from epic100.base.log import rule_log
 from epic100.figures.damage import plot_archive, plot_close_up, plot_dropped
+from epic100.figures.style import draw_both
 from epic100.segments.segment_list import read_segments
 from epic100.video.scan_table import read_scan_table
 from epic100.video.sheet import read_sheet
@@ -14,6 +15,7 @@ with rule_log(snakemake.log[0]):
     segments = pd.concat(map(read_segments, snakemake.input.segments), ignore_index=True)
     dropped = pd.read_csv(snakemake.input.dropped, sep="\t", dtype=str)
     salvage = pd.read_csv(snakemake.input.salvage, sep="\t")
-    plot_archive(videos, rows, snakemake.output.archive)
-    plot_close_up(videos, rows, segments, dropped["narration_id"], snakemake.output.close_up)
-    plot_dropped(dropped, salvage, snakemake.output.dropped)
+    made, gone = snakemake.output, dropped["narration_id"]
+    draw_both(plot_archive, videos, rows, paths=made.archive)
+    draw_both(plot_close_up, videos, rows, segments, gone, paths=made.close_up)
+    draw_both(plot_dropped, dropped, salvage, paths=made.dropped)

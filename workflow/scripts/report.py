@@ -1,13 +1,18 @@
-"""Rule report: let Snakemake write its report on the results of this run."""
+"""Rule report: figures, pictures and examples of a run -> one HTML page."""
 
 from epic100.base.log import rule_log
-from epic100.report.snakemake_report import write_report
+from epic100.report.page import write_page
 
 with rule_log(snakemake.log[0]):
-    write_report(
-        snakemake.input.results,
+    given = snakemake.input
+    write_page(
         snakemake.output.html,
-        snakefile=snakemake.params.snakefile,
-        config=snakemake.params.config,
-        stylesheet=snakemake.input.stylesheet,
+        metrics=given.metrics,
+        salvage=given.salvage,
+        dropped=given.reasons,
+        examples=given.examples,
+        pictures={name: given[name] for name in snakemake.params.pictures},
+        policy=snakemake.params.policy,
+        unseen=given.get("unseen_participants"),
+        run=snakemake.params.run,
     )

@@ -9,75 +9,100 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator
 
 from epic100.figures.style import (
     BLACK,
-    BLUE,
+    GREEN,
     GREY,
     ORANGE,
     PALE,
+    PURPLE,
     SKY,
     VERMILION,
+    WHITE,
     drawing,
     legend_on_top,
     name_rows,
+    panels,
     say_nothing_to_show,
     short,
     stack_splits,
     time_unit,
+    title_and_legend,
 )
-from epic100.segments.drop_reasons import kind_of
+from epic100.segments.drop_reasons import DropReason, kind_of
 from epic100.video.scan_table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow
 from epic100.video.sheet import Video
 
 CLOSE_UP = 32  # videos in the close-up, at most; one row each
-LEFT_OUT = "left out"  # excluded by the config, so in no scan table
+LEFT_OUT = "not in this run"  # excluded by the config, or of a participant without any video
+NO_DAMAGE = {reason.value[0] for reason in (DropReason.EXCLUDED, DropReason.VIDEO_MISSING)}
 LOOKS: dict[str, dict[str, Any]] = {
     OK: {"facecolor": PALE},
     DAMAGED: {"facecolor": SKY},
     UNREADABLE: {"facecolor": BLACK},
-    MISSING: {"facecolor": "white", "edgecolor": GREY, "hatch": "////"},
-    LEFT_OUT: {"facecolor": "white", "edgecolor": PALE},
+    MISSING: {"facecolor": WHITE, "edgecolor": GREY, "linewidth": 0.6},
+    LEFT_OUT: {"facecolor": WHITE, "edgecolor": PALE, "linewidth": 0.6},
 }
-PIXELS = 700  # width of an axis that is as wide as the picture
+PIXELS = 700  # width of an axis that is as wide as a wide picture
+BAD = (DAMAGED, UNREADABLE)
+ROWS = 24  # participants in the picture of dropped segments, at most
 MARK = 0.003  # smallest drawn width of damage, as a share of the axis, so that 4 frames are visible
 
 
 def plot_archive(
-    videos: Mapping[str, Video], rows: Mapping[str, ScanRow], path: str | os.PathLike
+    videos: Mapping[str, Video],
+    rows: Mapping[str, ScanRow],
+    path: str | os.PathLike,
+    narrow: bool = False,
 ) -> None:
     """Draw every video as a block, one row per participant, with damage marked.
+
+    Participants without any video on disk have no row.
 
     Args:
         videos: All videos of the sheet by id. A block's width is the video's duration.
         rows: Scan results by video id.
         path: The picture to write.
+        narrow: See `drawing`.
     """
     states = {name: _state(rows.get(name)) for name in videos}
-    owners = list(dict.fromkeys(video.participant_id for video in videos.values()))
     counts = pd.Series(states).value_counts()
-    title = f"{counts.get(OK, 0)} of {len(videos)} videos are sound"
-    hint = "A block a video, as long as it lasts. Damaged frames are drawn wide enough to be seen."
-    with drawing(path, title, hint, 1.6 + 0.16 * max(len(owners), 6)) as figure:
+    every = dict.fromkeys(video.participant_id for video in videos.values())
+    there = {v.participant_id for v in videos.values() if states[v.video_id] in (*BAD, OK)}
+    owners = [name for name in every if name in there]
+    on_disk = sum(counts.get(state, 0) for state in (*BAD, OK))
+    title = f"{counts.get(OK, 0)} of {on_disk} videos on disk are sound"
+    if on_disk < len(videos):
+        title += f"; {len(videos) - on_disk} more: missing, or not in this run"
+    hint = "Each block is a video. Damaged frames are drawn wide enough to be visible."
+    if absent := [name for name in every if name not in there]:
+        hint += f" No row for participants without a video on disk: {', '.join(absent)}."
+    height = 0.9 + 0.19 * max(len(owners), 6) + 0.4 * narrow
+    with drawing(path, title, hint, height, narrow) as figure:
+        if not owners:
+            say_nothing_to_show(figure, "no video is on disk")
+            return
         axes = figure.subplots()
         ends = dict.fromkeys(owners, 0.0)
         marks: list[tuple[float, float, float]] = []
-        for video in videos.values():
+        drawn = [video for video in videos.values() if video.participant_id in there]
+        for video in drawn:
             row, y = rows.get(video.video_id), owners.index(video.participant_id)
             start = ends[video.participant_id]
-            look: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.6}
+            look: dict[str, Any] = {"edgecolor": WHITE, "linewidth": 0.6}
             look |= LOOKS[states[video.video_id]]
             axes.barh(y, video.duration, 0.72, start, **look)
             if row:
                 marks += [(y, start + a, b - a) for a, b in _damaged_seconds(row, video)]
             ends[video.participant_id] += video.duration
-        _time_axis(axes, max(ends.values()), "{} of video")
+        _time_axis(axes, max(ends.values()), "{} of video", narrow)
         _mark(axes, marks, 0.9)
-        name_rows(axes, owners, 8)
-        _state_legend(figure, {str(state): f"{state} ({count})" for state, count in counts.items()})
+        name_rows(axes, owners)
+        known = {states[video.video_id] for video in drawn}
+        _state_legend(figure, {state: f"{state} ({counts[state]})" for state in known})
 
 
 def plot_close_up(
@@ -86,8 +111,9 @@ def plot_close_up(
     segments: pd.DataFrame,
     dropped: Sequence[str],
     path: str | os.PathLike,
+    narrow: bool = False,
 ) -> None:
-    """Draw each video that is not sound in a row of its own, with kept and dropped segments.
+    """Draw each damaged or unreadable video in a row of its own, with kept and dropped segments.
 
     Args:
         videos: All videos of the sheet by id.
@@ -96,77 +122,97 @@ def plot_close_up(
             narration_id`).
         dropped: The narration ids of dropped segments.
         path: The picture to write.
+        narrow: See `drawing`.
     """
-    bad = [name for name in videos if name in rows and rows[name].status != OK]
+    bad = [name for name in videos if name in rows and rows[name].status in BAD]
     owner = segments["path"].map(lambda name: Path(name).stem)
     own = segments.assign(video=owner, gone=segments["narration_id"].isin(set(dropped)))
     own = own[own["video"].isin(bad)]
     lost = own.groupby("video")["gone"].agg(["sum", "size"]).reindex(bad, fill_value=0)
-    shown = lost.sort_values("sum", ascending=False, kind="stable").index[:CLOSE_UP].tolist()
-    title = f"{len(bad)} videos are not sound; they cost {lost['sum'].sum():,} segments"
-    if len(shown) < len(bad):
-        title += f" (the {len(shown)} that cost most are shown)"
-    hint = "A row a video, those that cost most on top. Above its bar: its segments."
-    with drawing(path, title, hint, 1.5 + 0.2 * max(len(shown), 5)) as figure:
+    order = lost.sort_values("sum", ascending=False, kind="stable").index
+    shown = order[: CLOSE_UP // 2 if narrow else CLOSE_UP].tolist()
+    title = f"{_videos(len(bad))} damaged or unreadable; {lost['sum'].sum():,} segments lost"
+    hint = "Each row is a video; those that cost most are on top. Above its bar: its segments."
+    if len(bad) > CLOSE_UP // 2:
+        hint += " Only the first rows are shown."
+    with drawing(
+        path, title, hint, 0.8 + 0.6 * narrow + 0.34 * max(len(shown), 3), narrow
+    ) as figure:
         if not shown:
-            say_nothing_to_show(figure, "no damaged, unreadable or missing video")
+            say_nothing_to_show(figure, "no damaged or unreadable video")
             return
         axes = figure.subplots()
-        _time_axis(axes, max(videos[name].duration for name in shown), "{} from the video's start")
+        longest = max(videos[name].duration for name in shown)
+        _time_axis(axes, longest, "{} from the video's start", narrow)
         marks = []
         for y, name in enumerate(shown):
             video, row = videos[name], rows[name]
-            axes.barh(y + 0.2, video.duration, 0.4, **({"edgecolor": "white"} | LOOKS[row.status]))
+            axes.barh(y + 0.2, video.duration, 0.4, **({"edgecolor": WHITE} | LOOKS[row.status]))
             marks += [(y + 0.2, a, b - a) for a, b in _damaged_seconds(row, video)]
             _draw_segments(axes, y, own[own["video"] == name], video.fps)
-            share = f"{lost.loc[name, 'sum']} of {lost.loc[name, 'size']} segments dropped"
-            axes.annotate(share, (1.01, y + 0.1), xycoords=("axes fraction", "data"), va="center",
-                          fontsize=8)  # fmt: skip
         _mark(axes, marks, 0.4)
-        name_rows(axes, [f"{name} {rows[name].status}" for name in shown], 8)
-        looks = {"segment kept": BLUE, "segment dropped": ORANGE}
+        cost = [f"{gone} of {count} lost" for gone, count in lost.loc[shown].to_numpy()]
+        name_rows(axes, [f"{name} {rows[name].status}\n{text}"
+                         for name, text in zip(shown, cost, strict=True)], 3)  # fmt: skip
+        looks = {"segment kept": GREEN, "segment dropped": ORANGE}
         handles = [Patch(color=colour, label=label) for label, colour in looks.items()]
         _state_legend(figure, {rows[name].status: rows[name].status for name in shown}, handles)
 
 
-def plot_dropped(dropped: pd.DataFrame, salvage: pd.DataFrame, path: str | os.PathLike) -> None:
+def plot_dropped(
+    dropped: pd.DataFrame,
+    salvage: pd.DataFrame,
+    path: str | os.PathLike,
+    narrow: bool = False,
+) -> None:
     """Draw why segments were dropped, and what each cleaning policy leaves per participant.
+
+    Segments of missing videos and of participants that the config leaves out are counted in the
+    hint only: they would hide the rest.
 
     Args:
         dropped: Columns `narration_id split reason`.
         salvage: The columns of `epic100.segments.kept`.
         path: The picture to write.
+        narrow: See `drawing`.
     """
     kinds = dropped["reason"].map(kind_of)
-    counts = dropped.groupby([kinds, "split"]).size().unstack(fill_value=0)
+    damage = ~kinds.isin(NO_DAMAGE)
+    counts = dropped[damage].groupby([kinds[damage], "split"]).size().unstack(fill_value=0)
     counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
-    hurt = salvage[salvage["kept_by_video"] < salvage["segments"]]
-    hurt = hurt.iloc[hurt["kept_by_video"].div(hurt["segments"]).argsort(kind="stable")]
-    hurt_sizes = zip(hurt["participant_id"], hurt["segments"], strict=True)
+    kept = salvage.set_index("participant_id")
+    saved = kept["kept_by_segment"] - kept["kept_by_video"]
+    saved = saved[saved > 0].sort_values(ascending=False, kind="stable")[:ROWS]
     total = int(salvage["segments"].sum())
-    title = f"{len(dropped):,} of {total:,} segments are dropped"
-    hint = "Left: why. Right: what is left to each participant that loses some, by cleaning policy."
-    with drawing(path, title, hint, 1.9 + 0.17 * max(len(counts), len(hurt), 5)) as figure:
-        if dropped.empty and hurt.empty:
-            say_nothing_to_show(figure, "nothing was dropped")
+    title = f"Damage costs {damage.sum():,} of {total:,} segments"
+    hint = ""
+    for kind, count in kinds[~damage].value_counts().items():
+        hint += f"{count:,} more are dropped: {kind}. "
+    sizes = [1.1 + 0.19 * max(length, 4) for length in (len(counts), len(saved))]
+    with drawing(path, title, hint, sum(sizes) if narrow else max(sizes), narrow) as figure:
+        if counts.empty and saved.empty:
+            say_nothing_to_show(figure, "no segment was dropped for damage")
             return
-        left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
+        left, right = panels(figure)
         stack_splits(left, counts, 0.7)
+        _numbers(left, counts.sum(axis=1))
         name_rows(left, [short(kind, 30) for kind in counts.index])
-        left.set_xlabel("segments dropped")
-        for y, row in enumerate(hurt.to_dict("records")):
-            kept = (row["kept_by_video"], row["kept_by_segment"])
-            by_video, by_segment = (100 * count / row["segments"] for count in kept)
-            right.plot([by_video, by_segment], [y, y], color=PALE, linewidth=3)
-            right.plot(by_segment, y, "o", color=BLUE, markersize=7)
-            right.plot(by_video, y, "x", color=VERMILION, markersize=6, markeredgewidth=2)
-        name_rows(right, [f"{name} ({count:,})" for name, count in hurt_sizes])
-        right.set(xlim=(None, 101), xlabel="% of the participant's segments kept")
-        looks = {"policy segment": ("o", BLUE), "policy video": ("x", VERMILION)}
-        handles = left.get_legend_handles_labels()[0]
-        handles += [Line2D([], [], marker=marker, color=colour, linewidth=0, mew=2, label=label)
-                    for label, (marker, colour) in looks.items()]  # fmt: skip
-        legend_on_top(figure, handles)
+        title_and_legend(left, "dropped, by reason")
+        right.barh(range(len(saved)), saved, 0.7, color=PURPLE)
+        _numbers(right, saved)
+        name_rows(right, [str(name) for name in saved.index])
+        right.set_title("saved segments", pad=20)
+
+
+def _numbers(axes: Axes, values: pd.Series) -> None:
+    """Write each bar's value at its end."""
+    for y, value in enumerate(values):
+        axes.text(value, y, f" {value:,}", va="center")
+    axes.set_xlim(0, 1.18 * max(values, default=1))
+
+
+def _videos(count: int) -> str:
+    return "1 video is" if count == 1 else f"{count} videos are"
 
 
 def _state(row: ScanRow | None) -> str:
@@ -178,26 +224,26 @@ def _damaged_seconds(row: ScanRow, video: Video) -> list[tuple[float, float]]:
     return [(start / fps, stop / fps) for start, stop in row.damaged]
 
 
-def _time_axis(axes: Axes, seconds: float, label: str) -> None:
+def _time_axis(axes: Axes, seconds: float, label: str, narrow: bool) -> None:
     """Set an x axis in seconds, labelled in a convenient unit."""
     unit, size = time_unit(seconds)
     axes.set_xlim(0, seconds * 1.01)
-    axes.xaxis.set_major_locator(MultipleLocator(size * _step(seconds / size)))
+    axes.xaxis.set_major_locator(MultipleLocator(size * _step(seconds / size, 4 if narrow else 8)))
     axes.xaxis.set_major_formatter(lambda x, _: f"{x / size:g}")
     axes.set_xlabel(label.format(unit))
 
 
-def _step(length: float) -> float:
-    """Return the round step that gives about eight ticks."""
-    magnitude = 10 ** np.floor(np.log10(length / 8))
-    return float(next(s for s in (1, 2, 5, 10) if s * magnitude >= length / 8) * magnitude)
+def _step(length: float, ticks: int) -> float:
+    """Return the round step that gives about so many ticks."""
+    magnitude = 10 ** np.floor(np.log10(length / ticks))
+    return float(next(s for s in (1, 2, 5, 10) if s * magnitude >= length / ticks) * magnitude)
 
 
 def _draw_segments(axes: Axes, y: float, segments: pd.DataFrame, fps: float) -> None:
-    for gone, colour in ((False, BLUE), (True, ORANGE)):
+    for gone, colour in ((False, GREEN), (True, ORANGE)):
         spans = segments.loc[segments["gone"] == gone, ["start", "stop"]] / fps
         joined = _joined(spans, axes.get_xlim()[1] / PIXELS)
-        axes.broken_barh(joined, (y - 0.3, 0.22), color=colour, linewidth=0)
+        axes.broken_barh(joined, (y - 0.28, 0.22), color=colour, linewidth=0)
 
 
 def _joined(spans: pd.DataFrame, gap: float) -> list[tuple[float, float]]:
@@ -220,7 +266,7 @@ def _mark(axes: Axes, marks: list[tuple[float, float, float]], height: float) ->
 
 def _state_legend(figure: Figure, labels: Mapping[str, str], more: Sequence[Patch] = ()) -> None:
     handles = [
-        Patch(**({"edgecolor": "white"} | look), label=labels[state])
+        Patch(**({"edgecolor": WHITE} | look), label=labels[state])
         for state, look in LOOKS.items()
         if state in labels
     ]

@@ -12,15 +12,18 @@ from epic100.figures.style import (
     GREY,
     PALE,
     SPLIT_COLOURS,
+    WHITE,
     drawing,
     in_words,
     legend_on_top,
     log_seconds,
     name_rows,
+    panels,
     say_nothing_to_show,
     short,
     stack_splits,
     time_unit,
+    title_and_legend,
 )
 from epic100.segments.annotations import load_annotations
 from epic100.segments.class_names import TASKS, ClassNames
@@ -53,7 +56,10 @@ def annotated_segments(
 
 
 def plot_participants(
-    segments: pd.DataFrame, videos: Mapping[str, Video], path: str | os.PathLike
+    segments: pd.DataFrame,
+    videos: Mapping[str, Video],
+    path: str | os.PathLike,
+    narrow: bool = False,
 ) -> None:
     """Draw segments and hours of video per participant and split, most segments first."""
     counts = segments.groupby(["participant", "split"]).size().unstack(fill_value=0)
@@ -66,30 +72,33 @@ def plot_participants(
         f"{len(segments):,} segments in {len(videos)} videos of {len(names)} participants, "
         f"{in_words(sheet[2].sum())}"
     )
-    hint = "One row a participant. Long bars: who the model sees most of."
-    with drawing(path, title, hint, 1.6 + 0.16 * max(len(names), 8)) as figure:
-        left, right = figure.subplots(1, 2, sharey=True)
+    hint = "One row per participant. The model sees most of those with long bars."
+    size_of_one = 1.0 + 0.19 * max(len(names), 6)
+    with drawing(path, title, hint, size_of_one * (1 + narrow), narrow) as figure:
+        left, right = panels(figure, sharey=True)
         for axes, table, label in ((left, counts, "segments"), (right, times, f"{unit} of video")):
             stack_splits(axes, table.reindex(names, fill_value=0), 0.8, int(axes is right))
-            axes.set_xlabel(label)
-            axes.legend(loc="lower right")
-        name_rows(left, names, 8)
+            title_and_legend(axes, label)
+            name_rows(axes, names)
 
 
-def plot_lengths(segments: pd.DataFrame, names: ClassNames, path: str | os.PathLike) -> None:
+def plot_lengths(
+    segments: pd.DataFrame, names: ClassNames, path: str | os.PathLike, narrow: bool = False
+) -> None:
     """Draw segment lengths: a histogram per split, and the middle half for each frequent verb."""
     labelled = segments[segments["verb"] != NO_LABEL]
-    frequent = labelled["verb"].value_counts().index[:TOP].tolist()
+    frequent = labelled["verb"].value_counts().index[: TOP // 2 if narrow else TOP].tolist()
     seconds = segments["seconds"]
     title = f"Half of all segments are shorter than {seconds.median():.1f} s"
-    hint = "Left: how long segments are. Right: how long the frequent verbs take. Log scale."
-    with drawing(path, title, hint, 1.8 + 0.18 * max(len(frequent), 12)) as figure:
-        left, right = figure.subplots(1, 2)
+    hint = "Both axes of time are logarithmic."
+    height = 5.6 if narrow else 1.0 + 0.2 * max(len(frequent), 12)
+    with drawing(path, title, hint, height, narrow) as figure:
+        left, right = panels(figure)
         count = int(np.clip(len(seconds) ** 0.5, 8, 40))
         bins = np.geomspace(max(seconds.min(), 0.05), max(seconds.max(), 0.1) * 1.001, count)
         for split, group in segments.groupby("split", sort=False)["seconds"]:
             share = np.full(len(group), 100 / len(group))
-            left.hist(group, bins, weights=share, histtype="step", linewidth=1.8,
+            left.hist(group, bins.tolist(), weights=share, histtype="step", linewidth=1.8,
                       color=SPLIT_COLOURS[str(split)],
                       label=f"{split}, median {group.median():.1f} s")  # fmt: skip
         left.set(xlabel="length in seconds", ylabel="% of the split's segments")
@@ -102,12 +111,14 @@ def plot_lengths(segments: pd.DataFrame, names: ClassNames, path: str | os.PathL
             right.plot([low, high], [row, row], color=GREY, linewidth=4, solid_capstyle="butt")
             right.plot(middle, row, "o", color=BLACK, markersize=4)
         name_rows(right, [short(names("verb", verb)) for verb in frequent])
-        right.set_xlabel("seconds: middle half (bar) and median (dot)")
+        right.set_xlabel("seconds: middle half (bar), median (dot)")
         log_seconds(left)
         log_seconds(right)
 
 
-def plot_classes(segments: pd.DataFrame, names: ClassNames, path: str | os.PathLike) -> None:
+def plot_classes(
+    segments: pd.DataFrame, names: ClassNames, path: str | os.PathLike, narrow: bool = False
+) -> None:
     """Draw the share of frequent verbs and nouns per labelled split, and of all others together."""
     labelled = segments[segments["verb"] != NO_LABEL]
     kinds = {task: labelled[task].nunique() for task in TASKS}
@@ -115,16 +126,18 @@ def plot_classes(segments: pd.DataFrame, names: ClassNames, path: str | os.PathL
     title = f"{kinds['verb']} verbs, {kinds['noun']} nouns, {pairs:,} verb-noun pairs are in use"
     hint = "Bars: share of train. Dots: share of val. Dots far off a bar: the splits differ there."
     slots = min(max(kinds.values()), TOP + 1)
-    with drawing(path, title, hint, 2.0 + 0.19 * max(slots, 5)) as figure:
+    most = TOP // 2 if narrow else TOP
+    height = 0.9 + 0.2 * max(min(slots, most + 1), 5)
+    with drawing(path, title, hint, height * (1 + narrow), narrow) as figure:
         if labelled.empty:
             say_nothing_to_show(figure, "no labelled segment")
             return
-        for axes, task in zip(figure.subplots(1, 2), TASKS, strict=True):
+        for axes, task in zip(panels(figure), TASKS, strict=True):
             shares = labelled.groupby("split")[task].value_counts(normalize=True).mul(100)
             table = shares.unstack("split", fill_value=0)
             first = table["train"] if "train" in table else table.iloc[:, 0]
             order = first.sort_values(ascending=False)
-            top, others = order.index[:TOP], order.index[TOP:]
+            top, others = order.index[:most], order.index[most:]
             rows = [short(names(task, class_id)) for class_id in top]
             rest = table.loc[others].sum().to_frame().T
             table = table.loc[top]
@@ -136,7 +149,7 @@ def plot_classes(segments: pd.DataFrame, names: ClassNames, path: str | os.PathL
                 axes.barh(range(len(rows)), table["train"], 0.75, color=colours, label="train")
             if "val" in table:
                 axes.plot(table["val"], range(len(rows)), "o", color=SPLIT_COLOURS["val"],
-                          markersize=5, markeredgecolor="white", label="val")  # fmt: skip
+                          markersize=5, markeredgecolor=WHITE, label="val")  # fmt: skip
             name_rows(axes, rows)
             axes.set(xlabel="% of the split's segments", title=f"{task}s")
         legend_on_top(figure)

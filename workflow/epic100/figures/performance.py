@@ -6,7 +6,14 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 
-from epic100.figures.style import BLUE, drawing, in_words, name_rows, say_nothing_to_show
+from epic100.figures.style import (
+    BLUE,
+    drawing,
+    in_words,
+    name_rows,
+    panels,
+    say_nothing_to_show,
+)
 
 COLUMNS = {"s": "seconds", "max_rss": "memory_mib", "mean_load": "load_percent"}
 TICKS = {1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h",
@@ -33,12 +40,13 @@ def read_benchmarks(folder: str | os.PathLike) -> pd.DataFrame:
     return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
 
 
-def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike) -> None:
+def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike, narrow: bool = False) -> None:
     """Draw wall time, peak memory and busy cores of each job, one row per rule, costliest on top.
 
     Args:
         jobs: See `read_benchmarks`.
         path: The picture to write.
+        narrow: See `drawing`.
     """
     totals = jobs.groupby("rule")["seconds"].agg(["sum", "size"])
     totals = totals.sort_values("sum", ascending=False)
@@ -48,16 +56,17 @@ def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike) -> None:
             f", {100 * totals['sum'].iloc[0] / totals['sum'].sum():.0f} % of it {totals.index[0]}"
         )
     hint = "A dot a job. What a rule asks for (threads, memory, runtime) should lie a little above."
-    with drawing(path, title, hint, 1.9 + 0.45 * max(len(totals), 4)) as figure:
+    height = 0.7 + 0.42 * max(len(totals), 3)
+    with drawing(path, title, hint, height * (3 if narrow else 1), narrow) as figure:
         if jobs.empty:
             say_nothing_to_show(figure, "results/benchmarks holds no file")
             return
-        time, memory, cores = figure.subplots(1, 3, sharey=True, width_ratios=(1.6, 1, 1))
+        time, memory, cores = panels(figure, (1.6, 1, 1), sharey=True)
         rows = [list(totals.index).index(rule) for rule in jobs["rule"]]
         _dots(time, jobs["seconds"].clip(lower=0.5), rows)
         time.set(xscale="log", xlabel="wall time of a job")
         last = max(jobs["seconds"].max() * 3, 10)
-        ticks = [tick for tick in TICKS if tick <= last]
+        ticks = [tick for tick in TICKS if tick <= last][:: 2 if narrow else 1]
         time.set_xticks(ticks, [TICKS[tick] for tick in ticks])
         time.set_xticks([], minor=True)
         time.set_xlim(0.4, last)
@@ -65,8 +74,9 @@ def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike) -> None:
         memory.set(xlim=(0, None), xlabel="peak memory in GiB")
         _dots(cores, jobs["load_percent"] / 100, rows)
         cores.set(xlim=(0, None), xlabel="cores busy on average")
-        name_rows(time, [f"{rule}\n{_jobs(row['size'])}, {in_words(row['sum'])}"
-                         for rule, row in totals.iterrows()])  # fmt: skip
+        for axes in (time, memory, cores):
+            name_rows(axes, [f"{rule}\n{_jobs(row['size'])}, {in_words(row['sum'])}"
+                             for rule, row in totals.iterrows()], 3)  # fmt: skip
 
 
 def _dots(axes: Axes, values: pd.Series, rows: list[int]) -> None:

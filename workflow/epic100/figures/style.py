@@ -1,15 +1,13 @@
-"""One look for all pictures, made for Snakemake's report, where they are shown.
+"""One look for all pictures of the report.
 
-The report shows a picture at its own size (96 pixels per inch), shrinks what is too wide and
-centres what is too tall. So sizes here fit a window on a 1366 x 768 screen, beside the report's
-menu.
+Each picture is drawn twice, for a wide and for a narrow screen, so that its text has one size on
+both. Title and hint are in the file's metadata: the report's page shows them as its own text. The
+page also replaces `BLACK`, `WHITE` and the greys by the colours of a light or a dark screen.
 """
 
-import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -21,14 +19,12 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from epic100.base.atomic import atomic_path
 
-WIDTH, MAX_HEIGHT = 10.0, 6.2  # inches
-DPI = 110  # for photographs; drawings are SVG
-HEAD, KEY = 0.6, 0.28  # inches: height of title and hint, and of a legend below them
+WIDE, NARROW = 9.2, 3.6  # inches: 883 and 346 pixels in a browser
 
 # Okabe and Ito, "Color Universal Design" (2008): colour-blind people can distinguish them too.
 ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
-VERMILION, PURPLE, BLACK, GREY = "#D55E00", "#CC79A7", "#000000", "#999999"
-PALE, FAINT = "#D9D9D9", "#EFEFEF"
+VERMILION, PURPLE = "#D55E00", "#CC79A7"
+BLACK, WHITE, GREY, PALE, FAINT = "#000000", "#FFFFFF", "#999999", "#D9D9D9", "#EFEFEF"
 
 SPLIT_COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}
 TASK_COLOURS = {"verb": BLUE, "noun": ORANGE, "action": BLACK}
@@ -46,7 +42,7 @@ STYLE: dict[Any, object] = {
     "font.size": 9,
     "grid.color": FAINT,
     "legend.frameon": False,
-    "svg.fonttype": "path",  # looks the same with any fonts
+    "svg.fonttype": "none",  # text that can be selected, searched and measured
     "svg.hashsalt": "epic100",  # the same data give the same bytes
     "text.parse_math": False,  # a class may be called $\frac$
     "ytick.left": False,
@@ -55,50 +51,85 @@ STYLE: dict[Any, object] = {
 
 @contextmanager
 def drawing(
-    path: str | os.PathLike, title: str, hint: str = "", height: float = 4.8
+    path: str | os.PathLike,
+    title: str,
+    hint: str = "",
+    height: float = 4.8,
+    narrow: bool = False,
 ) -> Iterator[Figure]:
-    """Yield an empty figure and save it at the end, whole or not at all.
+    """Yield an empty figure and save it at the end as SVG, whole or not at all.
 
     Args:
-        path: The picture to write; its suffix is the format.
+        path: The picture to write.
         title: What the picture shows.
         hint: How to read it.
         height: Inches.
+        narrow: Whether it is for a narrow screen.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, min(height, MAX_HEIGHT)))
-        _leave_on_top(figure, HEAD)
-        figure.text(0.01, 1 - 0.1 / figure.get_figheight(), title, va="top", size=12, weight="bold")
-        figure.text(0.01, 1 - 0.33 / figure.get_figheight(), hint, va="top", color="#444444")
+        figure = Figure(figsize=(NARROW if narrow else WIDE, height))
+        figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.06)
         yield figure
-        plain = Path(path).suffix == ".svg"
-        # To memory first: Pillow does not notice a write that the disk cuts short.
-        picture = io.BytesIO()
-        metadata = {"Date": None} if plain else None
-        figure.savefig(picture, format=Path(path).suffix[1:], dpi=DPI, metadata=metadata)
+        metadata = {"Date": None, "Title": title, "Description": hint}
         with atomic_path(path) as temporary:
-            temporary.write_bytes(picture.getvalue())
+            figure.savefig(temporary, format="svg", metadata=metadata, transparent=True)
+
+
+def draw_both(plot: Callable[..., None], *data: Any, paths: Sequence[str]) -> None:
+    """Call `plot(*data, path)` for wide screens, and with `narrow=True` for narrow ones.
+
+    Args:
+        plot: A function of this package that draws one picture.
+        *data: What it draws.
+        paths: The two files to write.
+    """
+    wide, narrow = paths
+    plot(*data, wide)
+    plot(*data, narrow, narrow=True)
+
+
+def panels(figure: Figure, widths: Sequence[float] = (1, 1), sharey: bool = False) -> list[Axes]:
+    """Add axes beside one another, or below one another in a narrow figure.
+
+    Args:
+        figure: An empty figure.
+        widths: Their relative widths in a wide figure.
+        sharey: Whether axes beside one another share their rows.
+    """
+    if is_narrow(figure):
+        return list(figure.subplots(len(widths), 1, squeeze=False)[:, 0])
+    return list(figure.subplots(1, len(widths), squeeze=False, width_ratios=widths,
+                                sharey=sharey)[0])  # fmt: skip
+
+
+def is_narrow(figure: Figure) -> bool:
+    """Whether `drawing` made this figure for a narrow screen."""
+    return figure.get_figwidth() <= NARROW
 
 
 def legend_on_top(figure: Figure, handles: Sequence | None = None) -> None:
-    """Add one legend for the whole figure, on a line of its own below title and hint."""
-    # Not loc="outside": that starts at the figure's edge and covers the title.
-    _leave_on_top(figure, HEAD + KEY)
-    place = (0.0, 1 - (HEAD - 0.1) / figure.get_figheight())
+    """Add one legend for the whole figure, above its axes."""
     handles = handles or figure.axes[0].get_legend_handles_labels()[0]
-    figure.legend(handles=handles, ncols=len(handles), loc="upper left", bbox_to_anchor=place)
+    columns = min(len(handles), 2) if is_narrow(figure) else len(handles)
+    figure.legend(handles=handles, ncols=columns, loc="outside upper left", columnspacing=1.2)
 
 
-def name_rows(axes: Axes, names: list[str], size: float = 9, least: int = 4) -> None:
+def title_and_legend(axes: Axes, title: str, columns: int = 3) -> None:
+    """Write a title above the axes, and the legend on a line of its own between both."""
+    axes.set_title(title, pad=20)
+    axes.legend(ncols=columns, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2,
+                columnspacing=0.9, borderpad=0.1, handlelength=1, handletextpad=0.4)  # fmt: skip
+
+
+def name_rows(axes: Axes, names: list[str], least: int = 4) -> None:
     """Label rows 0, 1, ... of a horizontal bar chart, the first on top.
 
     Args:
         axes: The chart.
         names: Labels of the rows.
-        size: Font size.
         least: Rows that the height is made for, so that a few bars stay slim.
     """
-    axes.set_yticks(np.arange(len(names)), names, fontsize=size)
+    axes.set_yticks(np.arange(len(names)), names)
     axes.set_ylim(max(len(names), least) - 0.4, -0.6)
 
 
@@ -149,8 +180,3 @@ def in_words(seconds: float) -> str:
 def short(text: str, length: int = 18) -> str:
     """Cut `text` to `length` characters."""
     return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _leave_on_top(figure: Figure, inches: float) -> None:
-    rect = (0, 0, 1, 1 - inches / figure.get_figheight())
-    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.06, rect=rect)

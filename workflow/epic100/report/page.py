@@ -1,69 +1,112 @@
-"""Make Snakemake's report safe to share: no text in it runs as code, no path shows a user's disk.
+"""results/report.html: a run's figures and pictures on one page that needs no network.
 
-Snakemake 9 writes its data as JSON into script elements without escaping `<`. A `</script>` in a
-parameter or a caption would end the element, and the text after it would run in the reader's
-browser. Its tables are `data:` URLs, and their text can contain file paths as well.
+Text of the run (class names, reasons, error messages) is escaped by the template. The page has no
+script, and its content security policy forbids any, as well as every request.
 """
 
-import base64
 import json
-import re
-from collections.abc import Callable, Sequence
+import logging
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from epic100.base.errors import EpicError
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-_DATA = re.compile(r'(<script id="[\w-]+">\s*var \w+ = )(.+)(;\s*</script>)')
-_TABLE = re.compile(r"(data:text/[\w.+-]+;[^,]*;base64,)(.*)")
-_PATH = re.compile(r"(?<![\w.~/:<>\\}-])~?(?:/[\w.@+=-]+){2,}/?")
+from epic100.base.atomic import atomic_path
+from epic100.report.drawings import Drawing, read_drawing
+from epic100.report.tables import dropped_rows, official_rows, published_rows
+from epic100.segments.drop_reasons import read_drop_kinds
+from epic100.segments.official_lists import read_list
+from epic100.submission.prior import MOST, prior_words
+
+log = logging.getLogger(__name__)
+
+PathLike = str | os.PathLike
+TEMPLATE = "page.html.j2"
 
 
-def tidy(page: str, folders: Sequence[Path], user: str) -> str:
-    """Escape a report's data, make its paths relative, and remove the user's name.
+def write_page(
+    out: PathLike,
+    *,
+    metrics: PathLike,
+    salvage: PathLike,
+    dropped: PathLike,
+    examples: PathLike,
+    pictures: Mapping[str, Sequence[PathLike]],
+    policy: str,
+    unseen: PathLike | None = None,
+    run: str = "",
+) -> None:
+    """Write the report.
 
     Args:
-        page: The report's HTML.
-        folders: A path below one of them becomes relative to it. Any other path becomes `.../` and
-            its last part.
-        user: The user's name.
+        out: The HTML file.
+        metrics: The model's metrics.json.
+        salvage: results/clean/salvage.tsv.
+        dropped: results/clean/dropped.tsv.
+        examples: The file of `figures.examples.write_examples`.
+        pictures: Two files for each picture, by its name in the template: for wide and for narrow
+            screens.
+        policy: The cleaning policy of the run.
+        unseen: The official list of participants without a video in train, if there is one.
+        run: The run's name; "" for the default run.
 
     Raises:
-        EpicError: The page does not hold its data in the way of Snakemake 9.
+        EpicError: An input is wrong.
     """
-    names = [f"{folder}/" for folder in folders]
-    own = re.compile(rf"(?<=[/~]){re.escape(user)}(?=/|$)")
-
-    def plain(text: str) -> str:
-        if table := _TABLE.fullmatch(text):
-            shown = plain(base64.b64decode(table[2]).decode("utf-8", "replace"))
-            return table[1] + base64.b64encode(shown.encode()).decode()
-        if text.startswith("data:"):
-            return text
-        for name in names:
-            text = text.replace(name, "")
-        return own.sub("user", _PATH.sub(_last_part, text))
-
-    def escaped(found: re.Match) -> str:
-        data = json.dumps(_every_text(json.loads(found[2]), plain))
-        return found[1] + data.replace("<", r"\u003c") + found[3]
-
-    try:
-        tidied, count = _DATA.subn(escaped, page)
-    except ValueError as error:
-        raise EpicError(f"the report's data is no JSON ({error})") from error
-    if not count:
-        raise EpicError("the report has no data in script elements, as Snakemake 9 writes it")
-    return tidied
+    figures = json.loads(Path(metrics).read_text(encoding="utf-8"))
+    kept = pd.read_csv(salvage, sep="\t")
+    splits, reasons = dropped_rows(dropped)
+    page = _template().render(
+        run=run,
+        figures=figures,
+        warning=_warning(figures, dropped),
+        official=official_rows(
+            figures, read_list(str(unseen), "unseen_participants") if unseen else []
+        ),
+        published=published_rows(figures),
+        segments=int(kept["segments"].sum()),
+        kept=int(kept["kept_by_segment" if policy == "segment" else "kept_by_video"].sum()),
+        policy=policy,
+        splits=splits,
+        reasons=reasons,
+        drawings=_drawings(pictures),
+        examples=_by_group(json.loads(Path(examples).read_text(encoding="utf-8"))),
+    )
+    with atomic_path(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    log.info(f"{out}: {len(page) / 1e6:.1f} MB, opens in any browser without a network")
 
 
-def _last_part(path: re.Match) -> str:
-    return f".../{path[0].rstrip('/').rpartition('/')[2]}"
+def _template() -> Any:
+    here = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=here, autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    return environment.get_template(TEMPLATE)
 
 
-def _every_text(data: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(data, dict):
-        return {change(key): _every_text(value, change) for key, value in data.items()}
-    if isinstance(data, list):
-        return [_every_text(value, change) for value in data]
-    return change(data) if isinstance(data, str) else data
+def _drawings(pictures: Mapping[str, Sequence[PathLike]]) -> dict[str, tuple[Drawing, Drawing]]:
+    return {
+        name: (read_drawing(wide, name), read_drawing(narrow, f"{name}-narrow"))
+        for name, (wide, narrow) in pictures.items()
+    }
+
+
+def _by_group(examples: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for example in examples:
+        groups.setdefault(example["group"], []).append(example)
+    return groups
+
+
+def _warning(figures: Mapping[str, Any], dropped: PathLike) -> str:
+    """Return what makes the figures worth little, or an empty text."""
+    if figures["predicted"] < (1 - MOST) * figures["segments"]:
+        lost = list(read_drop_kinds(dropped, "val"))
+        words = prior_words(lost, figures["segments"], dropped, "val")
+        return f"These figures are worth little: {words}."
+    if figures.get("trained_on", {}).get("split") == "trainval":
+        return "The model learned from these segments too (train: split: trainval)."
+    return ""

@@ -1,4 +1,4 @@
-"""Write Snakemake's report of a run from within the run."""
+"""results/provenance.html: Snakemake's own report of a run, written from within the run."""
 
 import getpass
 import logging
@@ -14,18 +14,17 @@ import yaml
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT
-from epic100.report.page import tidy
+from epic100.report.tidy import tidy
 
 log = logging.getLogger(__name__)
 
 
-def write_report(
+def write_provenance(
     targets: Sequence[str],
     out: str | os.PathLike,
     *,
     snakefile: str,
     config: dict,
-    stylesheet: str,
 ) -> None:
     """Write Snakemake's report on finished targets as one HTML file, cleaned by `tidy`.
 
@@ -37,7 +36,6 @@ def write_report(
         out: The HTML file.
         snakefile: The Snakefile of the run.
         config: The complete config of the run.
-        stylesheet: CSS for the report.
 
     Raises:
         EpicError: Snakemake fails; the message contains its output.
@@ -50,11 +48,10 @@ def write_report(
         configfile.flush()
         command = [sys.executable, "-P", "-m", "snakemake", *targets, "--snakefile", snakefile]
         command += ["--configfile", configfile.name, "--report", str(temporary), "--nolock"]
-        command += ["--report-stylesheet", stylesheet]
         command += ["--profile", "none", "--workflow-profile", "none", "--cores", "1"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
-            raise EpicError(f"{out}: no report: {(done.stdout + done.stderr)[-2000:]}")
+            raise EpicError(f"{out}: no report of Snakemake: {(done.stdout + done.stderr)[-2000:]}")
         page = temporary.read_text(encoding="utf-8")
         page = tidy(page, [Path.cwd(), ROOT], getpass.getuser())
         temporary.write_text(page, encoding="utf-8")

@@ -1,0 +1,117 @@
+import base64
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from epic100.figures.examples import GAP, WIDTH, at_random, surest, write_examples
+from epic100.segments.class_names import read_class_names
+from epic100.segments.segment_list import read_segments
+from epic100.video.reader import VideoReader
+
+COLUMNS = ("narration_id", "verb", "noun", "verb_guess", "noun_guess", "confidence", "truth_score",
+           "action_at_1", "predicted")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def segments(lab):
+    return read_segments(f"{lab.results}/clean/val.txt")
+
+
+def rows_of(segments, wrong=()):
+    return pd.DataFrame(
+        [
+            (s.narration_id, s.verb, s.noun, 9 if i in wrong else s.verb, s.noun, 0.75,
+             0.03 if i in wrong else 0.75, i not in wrong, True)
+            for i, s in enumerate(segments.itertuples())
+        ],
+        columns=list(COLUMNS),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def write(lab, tmp_path):
+    names = read_class_names([lab.folder / "annotations/EPIC_100_train.csv"])
+
+    def write(rows, root=lab.root):
+        path = tmp_path / "examples.json"
+        clean, scan = f"{lab.results}/clean/val.txt", f"{lab.results}/scan"
+        write_examples({"a group": rows}, clean, root, scan, names, path)
+        return json.loads(path.read_text())
+
+    return write
+
+
+def picture_of(example) -> np.ndarray:
+    data = base64.b64decode(example["picture"].removeprefix("data:image/jpeg;base64,"))
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_an_example_names_segment_truth_and_guess(write, segments):
+    rows = rows_of(segments[:2], wrong=[1])
+    rows.loc[1, ["verb", "noun"]] = 0, 1
+    first, second = write(rows)
+    assert first["group"] == "a group" and first["narration_id"] == rows["narration_id"][0]
+    assert first["right"] and first["guess"] == first["truth"] and first["guess_percent"] == 75
+    assert not second["right"] and second["truth"] == "take spoon"
+    assert second["truth_percent"] == 3 and second["guess"].startswith("pour")
+
+
+def test_the_frames_are_those_of_the_segment_from_its_first_to_its_last(write, segments, lab):
+    segment = segments.iloc[0]
+    (example,) = write(rows_of(segments[:1]))
+    picture = picture_of(example)
+    reader = VideoReader(f"{lab.root}/{segment['path']}")
+    first, last = reader.get_frames([segment["start"], segment["stop"] - 1])[..., ::-1]
+    reader.close()
+    height = (picture.shape[0] - GAP) // 2
+    for frame, shown in ((first, picture[:height, :WIDTH]), (last, picture[-height:, -WIDTH:])):
+        small = cv2.resize(frame, (80, 45), interpolation=cv2.INTER_AREA).astype(int)
+        shown = cv2.resize(shown, (80, 45), interpolation=cv2.INTER_AREA).astype(int)
+        assert np.abs(small - shown).mean() < 12
+    assert np.abs(first.astype(int) - last.astype(int)).mean() > 2  # so that order shows
+
+
+def test_the_reason_replaces_the_frames_of_a_video_that_is_gone_or_broken(
+    write, segments, lab, tmp_path
+):
+    root = tmp_path / "videos"
+    for example in write(rows_of(segments[:2]), root=root):
+        assert example["problem"] == "P01_02.MP4 is missing" and example["picture"] == ""
+    shutil.copytree(lab.root, root)
+    (root / "P01/P01_02.MP4").write_bytes(b"no video")
+    (example,) = write(rows_of(segments[:1]), root=root)
+    assert "cannot be opened as video" in example["problem"] and example["picture"] == ""
+
+
+def test_without_a_segment_there_is_no_example(write, segments):
+    assert write(rows_of(segments[:0])) == []
+
+
+def test_random_examples_are_the_same_each_time_and_of_readable_segments_alone(segments):
+    table = pd.concat([rows_of(segments)] * 5, ignore_index=True)
+    table.loc[::2, "predicted"] = False
+    drawn = at_random(table)
+    assert len(drawn) == 6 and drawn["predicted"].all() and drawn.index.is_monotonic_increasing
+    assert drawn.index.tolist() == at_random(table).index.tolist()
+    assert drawn.index.tolist() != at_random(table, seed=1).index.tolist()
+    assert len(at_random(rows_of(segments[:2]))) == 2
+
+
+def test_the_surest_are_one_an_action_and_of_readable_segments_alone(segments):
+    table = pd.concat([rows_of(segments)] * 3, ignore_index=True)
+    table["confidence"] = np.linspace(0.2, 0.9, len(table))
+    table.loc[table.index[-1], "predicted"] = False
+    table.loc[table.index[-2], "action_at_1"] = False
+    right, wrong = surest(table, True), surest(table, False)
+    assert not right.duplicated(["verb", "noun"]).any() and len(right) <= 6
+    assert right["confidence"].is_monotonic_decreasing and right["action_at_1"].all()
+    assert right.index[0] == table.index[-3] and wrong.index.tolist() == [table.index[-2]]
+
+
+def test_eighteen_examples_stay_small(write, segments):
+    examples = write(pd.concat([rows_of(segments)] * 6)[:18])
+    assert len(examples) == 18 and sum(len(example["picture"]) for example in examples) < 1_000_000

@@ -1,0 +1,103 @@
+"""The report of the demo's run, in a real browser, on a wide and on a narrow screen."""
+
+import json
+
+import pytest
+
+from support.chromium import Page, need_chromium
+
+PICTURES = {"participants", "lengths", "classes", "archive", "close_up", "dropped", "training",
+            "per_class", "confusion", "rules"}  # fmt: skip
+# Sizes of all visible texts in CSS pixels, also in drawings, and texts that a drawing cuts off.
+TEXTS = """
+const sizes = [], cut = [];
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+for (let node; node = walker.nextNode();) {
+    const element = node.parentElement, drawing = element.ownerSVGElement;
+    if (!node.textContent.trim() || !element.getClientRects().length) continue;
+    const scale = drawing ? Math.hypot(drawing.getScreenCTM().a, drawing.getScreenCTM().b) : 1;
+    sizes.push(scale * parseFloat(getComputedStyle(element).fontSize));
+    if (!drawing) continue;
+    const [box, edge] = [element, drawing].map(e => e.getBoundingClientRect());
+    if (box.left < edge.left - 1 || box.right > edge.right + 1
+        || box.top < edge.top - 1 || box.bottom > edge.bottom + 1) cut.push(node.textContent);
+}
+return {smallest: Math.min(...sizes), count: sizes.length, cut};
+"""
+SHOWN = """
+return [...document.querySelectorAll('figure[id]')].map(figure => ({
+    id: figure.id,
+    title: figure.querySelector('h3').textContent,
+    caption: figure.querySelector('figcaption').textContent,
+    drawings: [...figure.querySelectorAll('svg')].filter(e => e.getClientRects().length).length,
+}));
+"""
+IMAGES = """
+const images = [...document.images];
+await Promise.all(images.map(image => image.decode()));
+return images.map(image => image.naturalWidth);
+"""
+
+
+@pytest.fixture(scope="module")
+def report(demo):
+    return demo / "results/report.html"
+
+
+@pytest.fixture(scope="module")
+def page(report, tmp_path_factory):
+    need_chromium()
+    page = Page(report.as_uri(), tmp_path_factory.mktemp("browser") / "profile")
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_text_is_legible_and_whole_and_nothing_scrolls_sideways(page, width):
+    page.resize(width)
+    assert page.run("return document.documentElement.scrollWidth") <= width
+    texts = page.run(TEXTS)
+    assert texts["smallest"] >= 11 and texts["count"] > 200 and texts["cut"] == []
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_each_picture_is_drawn_once_with_title_and_caption(page, width):
+    page.resize(width)
+    shown = page.run(SHOWN)
+    assert {figure["id"] for figure in shown} == PICTURES
+    assert all(figure["drawings"] == 1 for figure in shown)
+    assert all(figure["title"] and len(figure["caption"].split()) >= 10 for figure in shown)
+
+
+def test_captions_are_beside_pictures_where_there_is_room(page):
+    place = """const [a, b] = ['.drawing', 'figcaption'].map(
+        name => document.querySelector('#training ' + name).getBoundingClientRect());
+        return [b.left >= a.right, b.top >= a.bottom];"""
+    page.resize(1440)
+    assert page.run(place) == [True, False]
+    page.resize(390)
+    assert page.run(place) == [False, True]
+
+
+def test_examples_are_right_wrong_and_random_ones_with_frames(page, demo):
+    examples = json.loads((demo / "results/figures/results/examples.json").read_text())
+    groups = {example["group"] for example in examples}
+    assert groups == {"most surely right", "most surely wrong", "drawn at random"}
+    widths = page.run(IMAGES)
+    assert len(widths) == len(examples) and min(widths) > 400
+
+
+def test_it_asks_no_network_for_anything(page, report):
+    page.run(IMAGES)
+    assert {url for url in page.asked if not url.startswith("data:")} == {report.as_uri()}
+    assert report.stat().st_size < 6e6
+
+
+def test_a_page_that_asks_the_network_is_caught_at_it(tmp_path):
+    need_chromium()
+    file = tmp_path / "page.html"
+    file.write_text("<html><body><img src='http://127.0.0.1:9/picture.png'></body></html>")
+    page = Page(file.as_uri(), tmp_path / "profile")
+    assert page.run("return document.images[0].naturalWidth") == 0
+    assert "http://127.0.0.1:9/picture.png" in page.asked
+    page.close()

@@ -1,0 +1,74 @@
+"""What the report says: figures, warnings, published models; text of a run stays text."""
+
+import re
+
+import pytest
+
+from epic100.base.errors import EpicError
+from epic100.report.drawings import read_drawing
+from epic100.report.published import PUBLISHED
+from epic100.report.tables import official_rows
+from epic100.scoring.metrics import TASKS
+from support.small_report import make_report
+
+
+def text_of(page: str) -> str:
+    return " ".join(re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL).split())
+
+
+def test_the_first_page_has_accuracies_with_intervals_and_what_was_dropped(tmp_path):
+    text = text_of(make_report(tmp_path, overall_action_accuracy_at_1=50.0))
+    assert "50.0 % of the validation actions are right" in text
+    assert "actions, top-1 50.0 % 95 % interval 35.2-64.8" in text  # 20 of 40 (Wilson 1927)
+    assert "val segments predicted 35 of 40" in text
+    assert "video missing 5 0" in text and "segments kept, all splits 35 of 40" in text
+    assert "Warning" not in text
+
+
+def test_a_run_on_the_official_val_split_is_shown_beside_published_models(tmp_path):
+    (tmp_path / "all").mkdir()
+    text = text_of(make_report(tmp_path / "all", segments=9668, predicted=9668,
+                               action_head_accuracy_at_1=44.4))  # fmt: skip
+    assert "this run" in text and text.count("published 6") + text.count("published 7") == 3
+    assert "LaViLa TimeSformer-B published 69.0 58.4 - 46.9" in text  # its head, not the board's
+    assert "SlowFast published 65.6 50.0 38.5 -" in text and "44.4" in text
+    other = text_of(make_report(tmp_path))
+    assert not any(model.name in other for model in PUBLISHED)
+    assert "this run has 40" in other
+
+
+def test_few_predictions_or_training_on_val_are_a_warning_on_top(tmp_path):
+    text = text_of(make_report(tmp_path, predicted=3))
+    assert "Warning. These figures are worth little: 5 of 40 segments" in text
+    text = text_of(make_report(tmp_path, trained_on={"split": "trainval"}))
+    assert "Warning. The model learned from these segments too" in text
+
+
+def test_seen_participants_are_all_but_the_unseen_ones():
+    participants = {
+        name: {"segments": count} | {f"{task}_accuracy_at_1": accuracy for task in TASKS}
+        for name, count, accuracy in (("P01", 30, 50.0), ("P02", 10, 90.0), ("P18", 5, 0.0))
+    }
+    diagnostics = {f"{task}_mean_class_accuracy": 1.0 for task in TASKS}
+    diagnostics |= {"participants": participants}
+    figures = {"segments": 45, "predicted": 45, "beyond_train": 0, "diagnostics": diagnostics}
+    rows = {row.name: row for row in official_rows(figures, ["P18"])}
+    seen = rows["seen participants, top-1"]
+    assert seen.segments == 40 and [cell.percent for cell in seen.cells] == [60.0] * 3
+    assert rows["unseen participants, top-1"].segments == 5
+    assert rows["tail classes, top-1"].cells == [None] * 3
+
+
+def test_a_picture_keeps_no_element_that_can_run_or_load(tmp_path):
+    path = tmp_path / "a.svg"
+    path.write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        'width="9pt" height="9pt"><script>bad()</script><image xlink:href="http://bad"/>'
+        '<g id="a" onclick="bad()" style="fill: #000000"><use xlink:href="#a"/></g></svg>'
+    )
+    markup = read_drawing(path, "x").markup
+    assert "bad" not in markup and 'href="#x-a"' in markup and 'id="x-a"' in markup
+    assert "fill: var(--ink)" in markup
+    path.write_text("no SVG")
+    with pytest.raises(EpicError, match="no SVG file .* make it again"):
+        read_drawing(path, "x")

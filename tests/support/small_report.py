@@ -1,0 +1,53 @@
+"""A report of small, made-up results, for tests of what it says. No test in here."""
+
+import json
+from pathlib import Path
+
+from epic100.figures.style import drawing
+from epic100.report.page import write_page
+from epic100.scoring.evaluation import evaluate
+from support.small_predictions import make_predictions
+
+NAMES = ("participants", "lengths", "classes", "archive", "close_up", "dropped", "per_class",
+         "confusion", "rules")  # fmt: skip
+
+
+def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
+    """Write a report and return its HTML.
+
+    `text` is wherever a run's text can be: class names, reasons, problems, titles. `figures`
+    replace those of metrics.json.
+    """
+    make_predictions(folder)
+    found = evaluate(folder / "val.pt", folder / "val.txt", folder / "metrics.json",
+                     lists={}, reduce="max")  # fmt: skip
+    (folder / "metrics.json").write_text(json.dumps(found | figures))
+    (folder / "salvage.tsv").write_text(
+        "participant_id\tsegments\tkept_by_segment\tkept_by_video\nP00\t40\t35\t30\n"
+    )
+    rows = [f"s{i}\tval\tvideo missing" for i in range(35, 40)]
+    rows.append(f"t0\ttrain\t{text}")
+    (folder / "dropped.tsv").write_text("\n".join(["narration_id\tsplit\treason", *rows, ""]))
+    common = {"truth_percent": 3.0, "guess_percent": 75.0, "picture": "", "problem": text}
+    examples = [
+        {"group": "drawn at random", "narration_id": text, "truth": text, "guess": text,
+         "right": right, **common}
+        for right in (True, False)
+    ]  # fmt: skip
+    (folder / "examples.json").write_text(json.dumps(examples))
+    pictures = {}
+    for name in NAMES:
+        pictures[name] = [folder / f"{name}.svg", folder / f"{name}.narrow.svg"]
+        for path in pictures[name]:
+            with drawing(path, f"title {text}", f"hint {text}", 1, "narrow" in path.name) as figure:
+                figure.subplots().set_yticks([0], [text])
+    write_page(
+        folder / "report.html",
+        metrics=folder / "metrics.json",
+        salvage=folder / "salvage.tsv",
+        dropped=folder / "dropped.tsv",
+        examples=folder / "examples.json",
+        pictures=pictures,
+        policy="segment",
+    )
+    return (folder / "report.html").read_text(encoding="utf-8")

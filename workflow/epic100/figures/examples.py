@@ -1,0 +1,120 @@
+"""Examples of val segments with frames: most surely right, most surely wrong, and at random."""
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.segments.class_names import ClassNames
+from epic100.segments.segment_list import read_segments
+from epic100.video.index_file import index_path, load_index
+from epic100.video.reader import VideoReader
+
+EXAMPLES, FRAMES, COLUMNS = 6, 6, 3
+WIDTH = 140  # pixels of a frame
+GAP = 3  # pixels between frames
+
+
+def surest(outcome: pd.DataFrame, right: bool) -> pd.DataFrame:
+    """Select the predicted segments with the highest confidence, at most one per true action.
+
+    Args:
+        outcome: See `outcomes`.
+        right: Whether to select correct or wrong guesses.
+    """
+    rows = outcome[outcome["predicted"] & (outcome["action_at_1"] == right)]
+    rows = rows.sort_values("confidence", ascending=False, kind="stable")
+    return rows.drop_duplicates(["verb", "noun"])[:EXAMPLES]
+
+
+def at_random(outcome: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Draw predicted segments with equal chances, in the order of the list."""
+    rows = outcome[outcome["predicted"]]
+    return rows.sample(min(EXAMPLES, len(rows)), random_state=seed).sort_index()
+
+
+def write_examples(
+    groups: Mapping[str, pd.DataFrame],
+    segments_path: str | os.PathLike,
+    video_root: str | os.PathLike,
+    index_dir: str | os.PathLike,
+    names: ClassNames,
+    out: str | os.PathLike,
+) -> None:
+    """Write six evenly spaced frames of each segment, with the true and the guessed action.
+
+    Where a video is missing or does not decode, the reason is written in place of the picture.
+
+    Args:
+        groups: Rows of `outcomes`, by what they are examples of.
+        segments_path: Clean list of the segments, in frames of the file.
+        video_root: Folder of the videos.
+        index_dir: Folder of the frame indexes; frames are read as in training.
+        names: Class names.
+        out: A JSON list of objects `group narration_id truth truth_percent guess guess_percent
+            right picture problem`; `picture` is a JPEG as a `data:` URL.
+    """
+    segments = read_segments(segments_path).set_index("narration_id")
+    examples: list[dict[str, Any]] = []
+    for group, rows in groups.items():
+        for row in rows.to_dict("records"):
+            picture, problem = "", ""
+            try:
+                segment = segments.loc[row["narration_id"]].to_dict()
+                picture = _data_url(_frames(segment, Path(video_root), index_dir))
+            except EpicError as error:
+                problem = str(error)
+            examples.append(
+                {
+                    "group": group,
+                    "narration_id": row["narration_id"],
+                    "truth": f"{names('verb', row['verb'])} {names('noun', row['noun'])}",
+                    "truth_percent": round(100 * row["truth_score"], 1),
+                    "guess": f"{names('verb', row['verb_guess'])} "
+                    f"{names('noun', row['noun_guess'])}",
+                    "guess_percent": round(100 * row["confidence"], 1),
+                    "right": bool(row["action_at_1"]),
+                    "picture": picture,
+                    "problem": problem,
+                }
+            )
+    with atomic_path(out) as temporary:
+        temporary.write_text(json.dumps(examples, indent=1) + "\n", encoding="utf-8")
+
+
+def _frames(segment: Mapping, root: Path, index_dir: str | os.PathLike) -> np.ndarray:
+    """Return frames in rows of `COLUMNS`, uint8 RGB.
+
+    Raises:
+        EpicError: A frame cannot be read.
+    """
+    video = root / segment["path"]
+    if not video.is_file():
+        raise EpicError(f"{video.name} is missing")
+    index = index_path(index_dir, video.parent.name)
+    reader = VideoReader(video, load_index(index, video.stem) if index.is_file() else None)
+    try:
+        wanted = (
+            np.linspace(segment["start"], segment["stop"] - 1, FRAMES).round().astype(int).tolist()
+        )
+        height, width = reader.size
+        frames = reader.get_frames(wanted, size=(round(height * WIDTH / width), WIDTH))
+    finally:
+        reader.close()
+    framed = np.pad(frames, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
+    rows = [np.hstack(list(framed[i : i + COLUMNS])) for i in range(0, FRAMES, COLUMNS)]
+    return np.vstack(rows)[:-GAP, :-GAP]
+
+
+def _data_url(picture: np.ndarray) -> str:
+    done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    assert done
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
