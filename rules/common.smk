@@ -19,7 +19,7 @@ if importlib.util.find_spec("epic100") is None:
         )
     sys.path.append(str(LIBRARY))
 
-from epic100.base.config import complete_config, gpus_to_ask
+from epic100.base.config import complete_config, gpus_to_ask, resources_of_nodes
 from epic100.base.errors import EpicError
 from epic100.base.runs import home_pattern, sweep_runs
 from epic100.base.shipped import ROOT, existing_path

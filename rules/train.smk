@@ -26,6 +26,7 @@ rule train:
         mem_mb=32000,
         runtime="12h",
         gpu=gpus_to_ask(CONFIG["train"]),
+        **resources_of_nodes(CONFIG["train"]),
     params:
         root=lambda wildcards: CLIP_ROOT,
         settings=settings_of_training,

@@ -10,8 +10,10 @@ import psutil
 import pytest
 from torch.distributed.elastic.rendezvous.api import RendezvousParameters
 from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import create_backend
+from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
-from epic100.training.launch import RANK, _private_folder, _rendezvous, launch
+from epic100.training.launch import RANK, _private_folder, launch
+from epic100.training.meeting import Nodes, free_port, meet_at, meet_in
 from epic100.training.settings import TrainSettings
 from support.small_runs import SMALL, copy_results
 
@@ -66,7 +68,7 @@ def _command(process: psutil.Process) -> list[str]:
 def test_the_ranks_meet_in_a_folder_that_others_may_not_enter():
     with _private_folder("/dev/shm") as meeting:
         assert stat.S_IMODE(Path(meeting).stat().st_mode) == 0o700
-        config = _rendezvous(meeting)
+        config = meet_in(meeting)
         parameters = RendezvousParameters(
             config["rdzv_backend"], config["rdzv_endpoint"], "run", 1, 1, **config["rdzv_configs"]
         )
@@ -77,6 +79,22 @@ def test_the_ranks_meet_in_a_folder_that_others_may_not_enter():
         store.set("a", "b")
         assert Path(config["rdzv_endpoint"]).parent == Path(meeting)
     assert not Path(meeting).exists()
+
+
+def test_several_nodes_meet_at_one_address_of_the_first_alone():
+    """Torch's own static rendezvous listens on all of its addresses."""
+    port = free_port("127.0.0.1")
+    config = meet_at(Nodes(count=1, rank=0, address="127.0.0.1", port=port, run_id="run"))
+    handler = get_rendezvous_handler(
+        RendezvousParameters(
+            config["rdzv_backend"], config["rdzv_endpoint"], "run", 1, 1, **config["rdzv_configs"]
+        )
+    )
+    store = handler.next_rendezvous().store
+    found = {c.laddr for c in psutil.Process().net_connections() if c.laddr.port == port}
+    assert {address.ip for address in found} == {"127.0.0.1"}
+    store.set("a", "b")
+    assert handler.use_agent_store  # so the ranks open no port for another one
 
 
 def test_a_listener_on_all_addresses_is_seen_as_one():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from epic100.base.config import resources_of_nodes
 from epic100.slurm.limits import cores_of, excesses, refusal
 from epic100.slurm.site import choose, facts_file, read_partitions
 
@@ -12,7 +13,13 @@ GPU = {"slurm_account": "lp_epic", "clusters": "wice", "slurm_partition": "gpu_a
        "cpus_per_task": 0, "cpus_per_gpu": 18, "mem_mb_per_cpu": 7000, "runtime": 1440}  # fmt: skip
 
 
-@pytest.mark.parametrize("resources", [CPU, GPU, CPU | {"mem_mb": 99999}])
+NODES = resources_of_nodes({"nodes": 2})
+
+
+@pytest.mark.parametrize("resources", [
+    CPU, GPU, CPU | {"mem_mb": 99999},
+    CPU | NODES | {"cpus_per_task": 72}, GPU | NODES | {"gpu": 8},
+])  # fmt: skip
 def test_what_the_site_allows_has_no_fault(resources):
     assert excesses(resources, 1, PARTITIONS) == []
 
@@ -28,6 +35,10 @@ def test_what_the_site_allows_has_no_fault(resources):
     (CPU | {"slurm_account": "lp_myproject"}, "set yours, or EPIC100_ACCOUNT"),
     (CPU | {"nodes": 2}, "nodes is 2: each rule is one task on one node, the rest idles"),
     (CPU | {"tasks": 4}, "tasks is 4: each rule is one task on one node"),
+    (CPU | NODES | {"tasks": 4}, "tasks is 4: each rule is one task on one node"),
+    (CPU | NODES | {"cpus_per_task": 73}, "73 cores on wice/batch, whose nodes have 72"),
+    (GPU | NODES | {"gpu": 10}, "5 GPUs on wice/gpu_a100, whose nodes have 4"),
+    (GPU | NODES | {"gpu": 3}, "3 GPUs on 2 nodes; expected as many on each"),
     (CPU | {"tasks": "many"}, "tasks is 'many', not a whole number"),
     (CPU | {"cluster": "genius"}, "partition 'batch' is none of genius's"),  # comes before clusters
     (CPU | {"runtime": 4321}, "4321 minutes on wice/batch, which gives 4320"),

@@ -212,6 +212,19 @@ def test_a_training_on_two_gpus_asks_for_them_with_the_cores_and_memory_of_two(r
     assert (amounts["gres/gpu"], amounts["cpu"], amounts["mem"]) == ("2", "36", "252000M")
 
 
+def test_a_training_on_two_nodes_is_one_job_with_a_task_on_each(rig, runs):
+    folder = runs["whole"].folder
+    configure(folder, train=SMALL | {"nodes": 2, "gpus": 1})
+    # Not the profile of the other tests, which asks for a GPU where the config says CPU.
+    with Call(rig, folder, "results/model.pth", profile="./profiles/vsc") as call:
+        assert call.end(200) == 0, call.said()[-20000:]
+        (job,) = done(rig, call).jobs
+    amounts = dict(part.split("=") for part in job["AllocTRES"].split(","))
+    assert (job["State"], amounts["node"], amounts["cpu"]) == ("COMPLETED", "2", "32")
+    log = (folder / "results/logs/train.log").read_text()
+    assert "training on 2 nodes, which meet at " in log and ", on 2 nodes" in log
+
+
 def test_a_training_that_was_granted_a_gpu_never_runs_on_the_cpu(rig, runs):
     folder = runs["whole"].folder
     configure(folder, train=SMALL | {"device": "auto", "epochs": 2})

@@ -1,10 +1,12 @@
 """Several real processes over gloo: the same sums as one, and how they end."""
 
+import contextlib
 import json
 import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +23,9 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from epic100.base.errors import EpicError
 from epic100.model.model_file import load_model
 from epic100.training.launch import RANK, launch, report_failure
+from epic100.training.meeting import free_port
 from epic100.training.settings import TrainSettings
+from epic100.training.several_nodes import NODE, cause_of
 from support import small_runs
 from support.checkout import run_snakemake
 from support.small_runs import copy_results
@@ -65,6 +69,72 @@ def test_two_processes_of_two_parts_learn_what_one_process_learns(lab, results):
     assert not ranks()
     for key, one in weights[1].items():
         assert torch.allclose(one.double(), weights[2][key].double(), rtol=0, atol=1e-6), key
+
+
+@pytest.fixture
+def two_nodes(lab, results):
+    """Starts the two nodes of a training on this machine, as srun would; returns both."""
+    started = []
+
+    def start_both(**chosen) -> list[subprocess.Popen]:
+        job = {"settings": asdict(settings(nodes=2, gpus=1, **chosen)), "asked": 0, "nodes": 2,
+               "model_path": f"{results}/model.pth", "results": str(results), "num_verbs": 97,
+               "num_nouns": 300, "video_root": lab.root, "modules": {}, "run_id": "x",
+               "host": socket.gethostname(), "address": "127.0.0.1",
+               "port": free_port("127.0.0.1")}  # fmt: skip
+        for number in "01":
+            command = [sys.executable, "-P", "-m", NODE, repr(job)]
+            env = os.environ | {"SLURM_PROCID": number}
+            started.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True))
+        return started
+
+    yield start_both
+    for node in started:
+        node.kill()
+        node.wait()
+
+
+def test_two_nodes_learn_what_one_process_learns_and_listen_on_one_address(lab, results, two_nodes):
+    start(lab, results, options=SMALL | PLAIN)
+    one = load_model(results / "model.pth").state_dict
+    shutil.rmtree(results / "work_dirs")
+    (results / "model.pth").unlink()
+    nodes, addresses = two_nodes(options=SMALL | PLAIN), set()
+    while any(node.poll() is None for node in nodes):
+        addresses |= {ip for node in nodes for ip in listening(node.pid)}
+        time.sleep(0.2)
+    said = [node.stdout.read() for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    assert "on 2 nodes" in said[0] and addresses == {"127.0.0.1"}
+    two = load_model(results / "model.pth").state_dict
+    for key, tensor in one.items():
+        assert torch.allclose(tensor.double(), two[key].double(), rtol=0, atol=1e-6), key
+
+
+def listening(pid: int) -> set[str]:
+    """Addresses that a process and its children listen on."""
+    found = set()
+    with contextlib.suppress(psutil.Error):
+        for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                inet = process.net_connections(kind="inet")
+                found |= {c.laddr.ip for c in inet if c.status == psutil.CONN_LISTEN}
+    return found
+
+
+def test_several_nodes_without_slurm_are_refused(lab, results, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(EpicError, match=r"^train\.nodes is 2, but this is no Slurm job"):
+        start(lab, results, nodes=2)
+
+
+def test_of_the_errors_of_several_nodes_the_cause_is_reported():
+    lost = "training ended, because process 0 failed with RuntimeError: Connection closed by peer"
+    killed = "training ended, because process 1 was killed by SIGKILL (out of memory, or by hand)"
+    told = "results/clean/train.txt: is empty"
+    for words in ([lost, killed], [killed, lost]):
+        assert str(cause_of(map(EpicError, words))) == killed
+    assert str(cause_of(map(EpicError, [lost, killed, told]))) == told
 
 
 def test_a_process_that_is_killed_ends_all_and_is_named(lab, results):

@@ -54,6 +54,7 @@ THE_SAME_RUN = {
     "validate": {"every": 3, "segments": 2},
     "device": "cpu",
     "gpus": 0,
+    "nodes": 2,
     "channels_last": False,
     "compile": True,
     "accumulate": 2,

@@ -108,11 +108,28 @@ def gpus_to_ask(section: dict) -> int:
         section: The section `train` or `predict` of the config.
 
     Returns:
-        0 on the CPU, else `gpus`, or 1 if `gpus` is null.
+        0 on the CPU, else `gpus`, or 1 if `gpus` is null; times `nodes`, if there is more than one.
     """
     if section.get("device") == "cpu":
         return 0
-    return 1 if section["gpus"] is None else section["gpus"]
+    on_node = 1 if section["gpus"] is None else section["gpus"]
+    return on_node * section.get("nodes", 1)
+
+
+def resources_of_nodes(section: dict) -> dict[str, int | str]:
+    """What a job over several nodes requests from Slurm besides GPUs: one task a node.
+
+    With `mpi` the executor runs the job's command on the first node only and leaves it to the
+    command to start the others. `tasks_per_gpu: 0` keeps it from taking `tasks` as tasks of a GPU.
+
+    Args:
+        section: The section `train` of the config.
+
+    Returns:
+        Resources of the rule; empty for one node.
+    """
+    nodes = section["nodes"]
+    return {"mpi": "srun", "nodes": nodes, "tasks": nodes, "tasks_per_gpu": 0} if nodes > 1 else {}
 
 
 def _fill(value: dict, schema: dict) -> None:

@@ -13,7 +13,8 @@ from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions, read_partition
 
 Resources = Mapping[str, Any]  # one job's resources, resolved by Snakemake
 
-# Every rule is one process on one node and starts others itself; more would idle but be charged.
+# Every rule but one is a process on one node and starts others itself; more would idle but be
+# charged. A training over several nodes has `mpi` and as many tasks as nodes.
 SINGLE = ("nodes", "tasks", "tasks_per_gpu", "tasks_per_node")
 WHOLE = (
     "runtime", "mem_mb", "mem_mb_per_cpu", "gpu", "cpus_per_task", "cpus_per_gpu", *SINGLE,
@@ -84,12 +85,17 @@ def _account(account: object) -> Iterator[str]:
 
 
 def _over(resources: Resources, threads: int, at: Partition) -> Iterator[str]:
-    cores, gpus = cores_of(resources, threads), resources.get("gpu", 0)
+    several = resources.get("mpi") and resources.get("tasks") == resources.get("nodes")
+    nodes = resources.get("nodes", 1) if several else 1
+    gpus, uneven = divmod(resources.get("gpu", 0), nodes)  # on each node, like all below
+    if uneven:
+        yield f"{resources['gpu']} GPUs on {nodes} nodes; expected as many on each"
+    cores = cores_of({**resources, "gpu": gpus}, threads)
     per_core = resources.get("mem_mb_per_cpu", 0)
     memory = per_core * cores if per_core else resources.get("mem_mb", 0)
     where = f"{at.cluster}/{at.name}"
     for name in SINGLE:
-        if resources.get(name, 1) > 1:
+        if not several and resources.get(name, 1) > 1:
             yield f"{name} is {resources[name]}: each rule is one task on one node, the rest idles"
     if resources.get("runtime", 0) > at.hours * 60:
         yield f"{resources['runtime']} minutes on {where}, which gives {at.hours * 60:.0f}"

@@ -6,7 +6,7 @@ dropout over several processes.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,27 +29,37 @@ class Placement:
 
     Args:
         device: "cuda" or "cpu".
-        processes: Number of processes that train together; on CUDA each has its own GPU.
+        processes: Number of processes that train together, over all nodes; on CUDA each has its
+            own GPU.
+        nodes: Number of nodes, which have equally many processes.
     """
 
     device: str
     processes: int
+    nodes: int = 1
+
+    @property
+    def on_node(self) -> int:
+        """Number of processes on each node."""
+        return self.processes // self.nodes
 
 
-def choose_device(device: str, gpus: int | None, found: Gpus) -> Placement:
+def choose_device(device: str, gpus: int | None, found: Gpus, nodes: int = 1) -> Placement:
     """Choose where to train.
 
     Args:
         device: `train: device:`, auto, cuda or cpu.
         gpus: `train: gpus:`; None means one GPU if there is one, else the CPU. On the CPU it is a
-            number of processes.
+            number of processes. Both are per node.
         found: The GPUs of this process.
+        nodes: `train: nodes:`.
 
     Raises:
         EpicError: A GPU was granted or requested, but torch cannot use it.
     """
     used = gpus_to_use("train", device, gpus, found)
-    return Placement("cuda", used) if used else Placement("cpu", gpus or 1)
+    here = Placement("cuda", used) if used else Placement("cpu", gpus or 1)
+    return replace(here, processes=here.processes * nodes, nodes=nodes)
 
 
 def autocast(dtype: str, device: str) -> AbstractContextManager[None]:

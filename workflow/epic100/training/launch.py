@@ -12,8 +12,7 @@ import socket
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -23,13 +22,16 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from epic100.base.errors import EpicError, from_last_line
-from epic100.base.gpu import look_for_gpus
+from epic100.base.gpu import Gpus, look_for_gpus
 from epic100.base.machine import usable_cores
 from epic100.base.own_modules import use_modules
 from epic100.training.config_file import environment_with
-from epic100.training.device import choose_device
+from epic100.training.device import Placement, choose_device
+from epic100.training.meeting import ONE_NODE, Nodes, loopback, meet_at, meet_in, towards
 from epic100.training.run import train
 from epic100.training.settings import TrainSettings
+from epic100.training.several_nodes import train_on_nodes
+from epic100.training.stop import forwarding
 from epic100.training.weights import local_weights
 
 log = logging.getLogger(__name__)
@@ -41,9 +43,6 @@ WAITED = (
 )
 SAVE_SECONDS = 120  # time for the other ranks to finish a step and save before they are killed
 MEMORY = "/dev/shm"  # always node-local; $TMPDIR may not be
-# The ranks meet through a file. Without this variable the agent still opens a port for them.
-ONE_NODE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def launch(
@@ -69,10 +68,9 @@ def launch(
         SystemExit: A process exited with its own exit code.
     """
     found = look_for_gpus(asked)
-    placement = choose_device(settings.device, settings.gpus, found)
+    placement = choose_device(settings.device, settings.gpus, found, settings.nodes)
     if settings.load_from:
         local_weights(settings.load_from)  # checked once, before any process starts
-    # MMEngine uses any visible GPU, so hide the GPUs if the CPU was chosen.
     hidden = placement.device == "cpu" and found.visible > 0
     if hidden:
         settings = replace(settings, device="cpu")
@@ -85,43 +83,52 @@ def launch(
         for name, value in where.items()
     }
     job = {"settings": asdict(settings), "model_path": os.fspath(model_path), **paths}
-    job |= {"launcher": os.getpid(), "modules": dict(modules or {})}
-    cores = usable_cores()
-    environment = {"OMP_NUM_THREADS": str(max(1, cores // placement.processes))}
-    if hidden:
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-    _start(job, placement.processes, environment)
+    job |= {"modules": dict(modules or {})}
+    if settings.nodes > 1:
+        train_on_nodes({**job, "asked": asked, "host": socket.gethostname()}, settings.nodes)
+    else:
+        start_processes(job, placement, found)
 
 
-def _start(job: dict, processes: int, environment: dict[str, str]) -> None:
-    with _private_folder() as logs, _private_folder(MEMORY) as meeting:
+def start_processes(
+    job: dict, placement: Placement, found: Gpus, nodes: Nodes | None = None
+) -> None:
+    """Start the processes of this node through torchrun's launcher and wait for them.
+
+    Args:
+        job: What `rank.main` takes, without `launcher` and `store`.
+        placement: Device and processes of the whole training.
+        found: The GPUs of this node.
+        nodes: The nodes of the training; None means this one only.
+
+    Raises:
+        EpicError: As `launch`.
+        SystemExit: As `launch`.
+    """
+    environment = {"OMP_NUM_THREADS": str(max(1, usable_cores() // placement.on_node))}
+    if placement.device == "cpu" and found.visible > 0:
+        environment["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine uses any GPU that it sees
+    with _private_folder() as logs, _private_folder(MEMORY) as folder:
+        job = {**job, "launcher": os.getpid()}
+        if nodes is None:
+            meeting = meet_in(folder)
+            job["store"] = os.path.join(folder, "ranks")
+            environment |= {**ONE_NODE, **loopback()}
+        else:
+            meeting = meet_at(nodes)
+            environment |= towards(nodes.address)
         config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=processes,
-            run_id=uuid.uuid4().hex,
-            **_rendezvous(meeting),
+            min_nodes=placement.nodes,
+            max_nodes=placement.nodes,
+            nproc_per_node=placement.on_node,
+            run_id=nodes.run_id if nodes else uuid.uuid4().hex,
+            **meeting,
             max_restarts=0,  # the workflow restarts it, and it resumes
             shutdown_timeout=SAVE_SECONDS,
             logs_specs=DefaultLogsSpecs(log_dir=logs, tee=Std.ALL),
             log_line_prefix_template="rank ${rank}: ",
         )
-        job = {**job, "store": os.path.join(meeting, "ranks")}
-        _run(config, job, {**ONE_NODE, **_loopback(), **environment})
-
-
-def _rendezvous(meeting: str) -> dict[str, Any]:
-    """Rendezvous settings: one agent of torchrun on this node, found through a file.
-
-    torchrun's default is a store that listens on all addresses of the node and unpickles whatever
-    anyone sends to it. For several nodes use its `static` rendezvous, which unpickles nothing.
-    """
-    endpoint = os.path.join(meeting, "agents")
-    return {
-        "rdzv_backend": "c10d",
-        "rdzv_endpoint": endpoint,
-        "rdzv_configs": {"store_type": "file"},
-    }
+        _run(config, job, environment)
 
 
 def _private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
@@ -130,17 +137,10 @@ def _private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[st
     return tempfile.TemporaryDirectory(prefix="epic100_ranks_", dir=parent if usable else None)
 
 
-def _loopback() -> dict[str, str]:
-    """Variables that keep gloo and NCCL off the network, unless the user names an interface."""
-    names = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
-    wanted = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
-    return {key: names[0] for key in wanted if names and key not in os.environ}
-
-
 def _run(config: LaunchConfig, job: dict, environment: dict[str, str]) -> None:
     with environment_with(environment):
         try:
-            with _forwarding():
+            with forwarding(_tell_ranks):
                 elastic_launch(config, sys.executable)("-u", "-P", "-m", RANK, repr(job))
         except ChildFailedError as error:
             report_failure(*_root_cause(error.failures))
@@ -203,18 +203,8 @@ def report_failure(rank: int, failure: ProcessFailure) -> None:
     )
 
 
-@contextmanager
-def _forwarding() -> Iterator[None]:
-    """Forward SIGUSR1 and SIGUSR2 to the ranks, which run in sessions of their own."""
-
-    def forward(number: int, frame: object) -> None:
-        for child in psutil.Process().children():
-            if RANK in child.cmdline():
-                child.send_signal(number)
-
-    before = {number: signal.signal(number, forward) for number in FORWARDED}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _tell_ranks(number: int) -> None:
+    """Send a signal to the ranks, which run in sessions of their own."""
+    for child in psutil.Process().children():
+        if RANK in child.cmdline():
+            child.send_signal(number)

@@ -123,7 +123,7 @@ def plan_run(
     Raises:
         EpicError: The batch cannot be split evenly, or a val segment has no label.
     """
-    _require_even_shares(config, placement.processes, settings.accumulate)
+    _require_even_shares(config, placement, settings.accumulate)
     refused = autocast_refused(settings.precision, placement.device)
     val, no_val = _val_list(config, settings)
     planned = changed(
@@ -175,12 +175,13 @@ def _average_decay(config: Config) -> float | None:
     return 1 - momenta[-1] if momenta else None
 
 
-def _require_even_shares(config: Config, processes: int, parts: int) -> None:
-    batch = config.train_dataloader.batch_size
-    if batch % (processes * parts):
+def _require_even_shares(config: Config, placement: Placement, parts: int) -> None:
+    batch, shares = config.train_dataloader.batch_size, placement.processes * parts
+    if batch % shares:
+        nodes = f"train.nodes {placement.nodes} x " if placement.nodes > 1 else ""
         raise EpicError(
-            f"train.batch_size is {batch}; expected a multiple of {processes * parts} "
-            f"(train.gpus {processes} x train.accumulate {parts}), so that all get the same share"
+            f"train.batch_size is {batch}; expected a multiple of {shares} ({nodes}train.gpus "
+            f"{placement.on_node} x train.accumulate {parts}), so that all get the same share"
         )
 
 
@@ -192,7 +193,7 @@ def _loaders(config: Config, settings: TrainSettings, placement: Placement) -> C
         workers = loader.get("num_workers", 0)
         chosen = settings.workers is not None or f"{name}.num_workers" in settings.options
         if placement.device == "cuda" and not chosen:
-            workers = workers_for(usable_cores(), placement.processes)
+            workers = workers_for(usable_cores(), placement.on_node)
             changes[f"{name}.num_workers"] = workers
             changes[f"{name}.persistent_workers"] = workers > 0
         changes[f"{name}.batch_size"] = share

@@ -63,7 +63,7 @@ def train(
             saved.
     """
     init_default_scope("mmaction")
-    placement = choose_device(settings.device, settings.gpus, look_for_gpus())
+    placement = choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes)
     if placement.device == "cuda" and (why := unusable()):
         raise EpicError(f"torch cannot compute on this GPU: {why}")
     weights = local_weights(settings.load_from) if settings.load_from else None

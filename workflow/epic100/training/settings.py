@@ -7,7 +7,7 @@ from typing import Any
 ABOUT_WEIGHTS = ("from_scratch", "load_from_sha256")
 # Keys that were added later: with these values a job has the parameters of older versions, so that
 # their trainings stay valid.
-NEW_KEYS = {"heads": "pair", "sampling": None, "crop": None}
+NEW_KEYS = {"heads": "pair", "sampling": None, "crop": None, "nodes": 1}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class TrainSettings:
         max_broken: Share (0 to 1) of clips that may fail to decode.
         options: Values of other keys of the MMEngine config, by dotted key. Applied last.
         device: auto, cuda or cpu.
-        gpus: Number of processes; on CUDA each has its own GPU.
+        gpus: Number of processes on each node; on CUDA each has its own GPU.
+        nodes: Number of nodes of a Slurm job.
         precision: fp32, bf16 or fp16 autocast.
         tf32: Whether float32 is multiplied as TF32, in convolutions and matrix products; None keeps
             torch's default: in convolutions only.
@@ -86,6 +87,7 @@ class TrainSettings:
     options: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
     gpus: int | None = None
+    nodes: int = 1
     precision: str = "fp32"
     tf32: bool | None = None
     channels_last: bool | None = None

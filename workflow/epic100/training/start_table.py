@@ -91,7 +91,7 @@ def epoch_seconds(check: StartCheck, steps: int) -> float:
         steps: Steps per epoch.
     """
     plan, loader = check.plan, check.plan.config.train_dataloader
-    cores = max(1, usable_cores() // plan.placement.processes)
+    cores = max(1, usable_cores() // plan.placement.on_node)
     load = plan.share * check.load_seconds / min(max(1, loader.num_workers), cores)
     apart = plan.placement.device == "cuda" and loader.num_workers > 0
     step = max(check.step_seconds, load) if apart else check.step_seconds + load
@@ -191,7 +191,7 @@ def _each_gpu(plan: TrainingPlan) -> list[tuple[str, str]]:
     if processes == 1:
         return []
     parts = f" in {plan.parts} parts" if plan.parts > 1 else ""
-    cores = usable_cores() // processes
+    cores = usable_cores() // plan.placement.on_node
     return [("each process", f"{plan.share} segments a step{parts}, {cores} cores, bn {plan.bn}")]
 
 
@@ -213,6 +213,8 @@ def _device_text(check: StartCheck) -> str:
         name += f", {check.memory / 2**30:.1f} GiB each" if check.memory else ""
     else:
         name = f"CPU, {plan.placement.processes} x {torch.get_num_threads()} threads"
+    if plan.placement.nodes > 1:
+        name += f", on {plan.placement.nodes} nodes"
     layout = ["channels-last"] if plan.channels_last else []
     precision = [plan.dtype] if plan.placement.device == "cpu" else precision_words(plan.dtype)
     return ", ".join([name, *precision, *layout, *(["compiled"] if plan.compiled else [])])

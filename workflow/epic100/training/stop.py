@@ -7,7 +7,8 @@ the end; Ctrl-C sends SIGINT. All three may reach the whole process group.
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 from epic100.base.machine import wait_for_signal_of
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 class StopSignals:
@@ -43,6 +45,25 @@ class StopSignals:
         if number == signal.SIGINT and self.requested == "SIGINT":
             raise KeyboardInterrupt
         self.requested = self.requested or signal.Signals(number).name
+
+
+@contextmanager
+def forwarding(send: Callable[[int], None]) -> Iterator[None]:
+    """Forward SIGUSR1 and SIGUSR2, which ask for a save, to the processes that train.
+
+    Args:
+        send: Sends them the signal with this number.
+    """
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        send(number)
+
+    before = {number: signal.signal(number, forward) for number in FORWARDED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def shelter_workers(loader: DataLoader) -> None:

@@ -5,6 +5,7 @@ ProgressHook read its sums, so they run after it. Configs and model files name a
 """
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ class LoaderShareHook(Hook):
         if count < self.enough or waited < self.limit * spent:
             return
         self._warned = True
-        cores = usable_cores() // get_world_size()
+        cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         workers = runner.train_dataloader.num_workers
         runner.logger.warning(loader_advice(waited / count, spent / count, workers, cores))
 
