@@ -48,6 +48,16 @@ def test_thirteen_of_700_videos_are_two_scans_and_few_lines(folder):
     assert jobs(plan(folder, "results/videos.ok"))["verify_videos"] == 37
 
 
+def test_the_plan_for_thirteen_videos_fits_on_a_screen(folder):
+    touch(folder, [*P04, *P22])
+    done = run_snakemake("results/clean/train.txt", "-n", "--logger", "epic100", "--directory",
+                         str(folder))  # fmt: skip
+    lines = said(done).splitlines()
+    assert len(lines) <= 40 and "Scan of P22" in said(done)
+    assert sum(line.startswith("Reason: ") for line in lines) == 6
+    assert sum(line == "Job stats:" for line in lines) == 1
+
+
 def test_without_any_video_all_is_planned_and_the_folder_is_called_missing(folder):
     done = plan(folder, "results/clean/train.txt")
     assert jobs(done) == {"annotate": 3, "scan": 37, "clean": 1}

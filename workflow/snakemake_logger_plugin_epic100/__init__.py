@@ -2,13 +2,14 @@
 
 On a terminal, one block of lines is updated in place; elsewhere, one line is printed every five
 minutes. Failures are shown when they happen and again at the end, with the paths of the results.
-Snakemake's own log file and its dry runs are unchanged.
+Snakemake's own log file is unchanged. Its dry runs are shorter: each job once, with its reason.
 """
 
 import sys
 import time
 from collections.abc import Collection
 from logging import LogRecord
+from typing import Any
 
 from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
 from snakemake.settings.enums import Quietness
@@ -39,19 +40,28 @@ class LogHandler(LogHandlerBase):
             filter=DefaultFilter(
                 quiet, common.debug_dag, common.verbose, common.dryrun, common.printshellcmds
             ),
-            formatter=DefaultFormatter(quiet, common.show_failed_logs),
+            formatter=(_PlanFormatter if common.dryrun else DefaultFormatter)(
+                quiet, common.show_failed_logs
+            ),
         )
         self._status: Status | None = None
         self._screen: Screen | None = None
+        self._counted = False
         self._board = Board()
         self._unsaid: list[str] = []  # errors, shown at the end if no job failed
 
     def emit(self, record: LogRecord) -> None:
         """Handle one log record of Snakemake."""
-        if self.common_settings.dryrun or self.common_settings.verbose:
+        event = getattr(record, "event", None)
+        if self.common_settings.dryrun and not self.common_settings.verbose:
+            again = event == LogEvent.RUN_INFO and self._counted
+            self._counted = self._counted or event == LogEvent.RUN_INFO
+            if event != LogEvent.WORKFLOW_STARTED and not again:
+                self._pass_on(record)
+            return
+        if self.common_settings.verbose:
             self._pass_on(record)
             return
-        event = getattr(record, "event", None)
         if event == LogEvent.RUN_INFO and self._status is None:
             self._board.started = time.time()
             self._board.take(event, record)
@@ -127,6 +137,14 @@ class LogHandler(LogHandlerBase):
     def needs_rulegraph(self) -> bool:
         """False: no graph is drawn."""
         return False
+
+
+class _PlanFormatter(DefaultFormatter):
+    """The jobs of a dry run without the time of day, which says nothing there."""
+
+    def format_job_info(self, msg: dict[str, Any]) -> str:
+        """Leave out the first line, the time."""
+        return super().format_job_info(msg).partition("\n")[2]
 
 
 def _without_banner(text: str) -> str:
