@@ -1,5 +1,6 @@
 """What runs again and what does not, counted on the real DAG."""
 
+import shutil
 import time
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from epic100.minikitchen import write_video
 from epic100.segments.segment_list import read_segments
 from support.archive import VIDEOS, configure, errors, jobs, make_archive, run, said
+from support.checkout import ROOT, run_snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +26,20 @@ def test_a_replaced_video_scans_its_participant_again_and_no_other(archive):
     done = run(archive, "results/clean/pairs.tsv")
     assert jobs(done) == {"scan": 1, "clean": 1}
     assert "P02_101\tdamaged" in (archive / "results/scan/P02.tsv").read_text()
+
+
+def test_an_update_or_a_move_of_the_checkout_repeats_nothing(archive):
+    for name in ("Snakefile", "config", "profiles", "rules", "workflow", "envs"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, archive / name)
+    call = ("results/clean/pairs.tsv", "--configfile", "config.yaml", "--cores", "2")
+    done = run_snakemake(*call, cwd=archive)
+    assert done.returncode == 0, said(done)
+    for path in archive.glob("[Scprwe]*/**/*"):
+        if path.suffix in (".py", ".smk", ".tsv", ".yaml") and "results" not in path.parts:
+            path.touch()  # as a fresh clone has it
+    (archive / "Snakefile").touch()
+    moved = archive.rename(archive.parent / "elsewhere")
+    assert "Nothing to be done" in said(run_snakemake(*call, "-n", cwd=moved))
 
 
 def test_a_missing_video_is_a_row_and_the_training_section_touches_no_scan(archive):
