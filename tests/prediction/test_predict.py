@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -246,3 +247,28 @@ def test_more_gpus_than_there_are_is_one_line(lab, model, listed, tmp_path):
         EpicError, match=rf"^predict.gpus is {there + 1}, but torch \S+ sees {there} GPUs"
     ):
         run(lab, model, listed, tmp_path / "val.pt", gpus=there + 1)
+
+
+def test_ctrl_c_ends_every_process_and_is_one_line(lab, model, listed, tmp_path):
+    code = (
+        "import sys\nfrom epic100.base.log import rule_log\n"
+        "from epic100.prediction.predict import PredictSettings, predict\n"
+        "with rule_log('rule.log'):\n"
+        "    predict(*sys.argv[1:4], split='val', video_root=sys.argv[4], index_dir=sys.argv[5],\n"
+        "            settings=PredictSettings(batch_size=2, workers=1, processes=2))\n"
+    )
+    command = [sys.executable, "-c", code, str(model), str(listed), "val.pt", lab.root,
+               f"{lab.results}/scan"]  # fmt: skip
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+                          start_new_session=True) as process:  # fmt: skip
+        children: list[psutil.Process] = []
+        while len(children) < 2 or any(c.memory_info().rss < 2**26 for c in children):
+            time.sleep(0.05)  # until both import torch
+            children = psutil.Process(process.pid).children()
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert said.endswith("error: stopped by Ctrl-C; the same command goes on from what is done\n")
+    assert "Traceback" not in said
+    psutil.wait_procs(children, timeout=20)
+    assert not any(child.is_running() for child in children)

@@ -5,14 +5,12 @@ wall time, and a scan that runs into it. What each job asked for and got is read
 import json
 import os
 import re
-import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from support.archive import configure
+from support.archive import configure, stop_decoder
 from support.checkout import ROOT
 from support.slurm_calls import Call
 
@@ -98,24 +96,6 @@ def done(rig, call):
     return Done(
         call.folder, call.said(), call.screen(), rig.jobs("-j", ",".join(ids), fields=fields)
     )
-
-
-def stop_decoder(video):
-    """Halt the process that decodes `video`, as a file system that is away would."""
-    end = time.monotonic() + 60
-    name = str(video.relative_to(video.parents[2])).encode()
-    while time.monotonic() < end:
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (process / "cmdline").read_bytes().split(b"\0")
-                here = Path(os.readlink(process / "cwd")) == video.parents[2]
-            except OSError:
-                continue
-            if here and b"epic100.scan.worker" in words and name in words:
-                os.kill(int(process.name), signal.SIGSTOP)
-                return
-        time.sleep(0.05)
-    raise AssertionError("no decoder came")
 
 
 def warn_training(rig, call):

@@ -1,10 +1,13 @@
 """Run the jobs of a prediction in processes of their own, and follow their output."""
 
 import logging
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Lock
 
 from epic100.base.errors import EpicError, from_last_line
@@ -49,13 +52,33 @@ def run_jobs(jobs: Sequence[Job], report: Callable[[int], None]) -> None:
             _end(processes)
 
     try:
-        processes += [_start(job) for job in jobs]
+        with _deaf_children():
+            processes += [_start(job) for job in jobs]
         with ThreadPoolExecutor(len(jobs)) as pool:
-            list(pool.map(follow, processes))
+            try:
+                list(pool.map(follow, processes))
+            except KeyboardInterrupt:
+                _end(processes)  # else the pool would wait for them
+                raise
     finally:
         _end(processes)
     if failures:
         raise failures[0]
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Let processes that start within the block ignore Ctrl-C, which a terminal sends to all.
+
+    This process ends them then, and reports it once.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, before)
 
 
 def _start(job: Job) -> subprocess.Popen:

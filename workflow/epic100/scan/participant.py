@@ -181,7 +181,7 @@ class _Job:
                 return self._decode(limits, worker, board)
             except (ProcessError, DiskError) as error:
                 self.fault = str(error)
-            if seconds is not None:
+            if seconds is not None and not board.stopped:
                 time.sleep(seconds)
                 try:
                     known = self.known()  # the file may have been replaced

@@ -93,7 +93,8 @@ def run_decoder(
         command: Program and arguments.
         limits: Limits on stalling and memory.
         total_seconds: Limit on wall-clock time.
-        progress: Called with each new N.
+        progress: Called with N, a few times a second. It may raise a ProcessError, which ends the
+            process.
 
     Returns:
         Why it gave no result, or "" if it succeeded.
@@ -185,6 +186,8 @@ def _watch(
                     if counts and max(counts) > frames:
                         frames, heard = max(counts), time.monotonic()
                         progress(frames)
+            if not events:
+                progress(frames)  # it may raise, to end the process
             now = time.monotonic()
             if ended and not events:
                 return "", started, last_words

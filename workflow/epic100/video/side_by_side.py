@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from epic100.base.progress import Progress
+from epic100.video.decoder_process import ProcessError
 from epic100.video.sheet import Video
 
 Result = TypeVar("Result")
@@ -66,6 +67,9 @@ def side_by_side(
 
     try:
         results = list(pool.map(run, videos))
+    except KeyboardInterrupt:
+        progress.stop()  # videos that are being decoded must not be waited for
+        raise
     finally:
         # After an interrupt, waiting videos must not start.
         pool.shutdown(cancel_futures=True)
@@ -80,12 +84,19 @@ class SharedProgress:
         self._lock = threading.Lock()
         self._seen = {video.video_id: 0 for video in videos}
         self._finished = 0
+        self.stopped = False
         self._seconds = 0.0
         self._started = time.monotonic()
         self._bar = Progress(label, sum(v.fps * v.duration for v in videos), "frames")
 
     def update(self, video: Video, frames: int) -> None:
-        """Report that `frames` frames of this video are done."""
+        """Report that `frames` frames of this video are done.
+
+        Raises:
+            ProcessError: The work is to stop, so the process that did them must end.
+        """
+        if self.stopped:
+            raise ProcessError("the work was stopped")
         with self._lock:
             new = frames - self._seen[video.video_id]
             self._seen[video.video_id] = frames
@@ -97,6 +108,10 @@ class SharedProgress:
         with self._lock:
             self._finished += 1
             self._tell(0)
+
+    def stop(self) -> None:
+        """Let the processes end at their next report, and start none again."""
+        self.stopped = True
 
     def close(self) -> None:
         """Log the total."""
