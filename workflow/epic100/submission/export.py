@@ -56,9 +56,11 @@ def export(
     verb, noun, predicted = complete_scores(predictions, ids, reduce, backoff)
     entries = build(ids, verb, noun)
     wanted = (ids, predictions.num_verbs, predictions.num_nouns)
+    log.info(f"{out}: writing {len(ids)} segments")
     with atomic_path(out) as temporary:
         if out.suffix == ".zip":
             write_zip(entries, temporary, sls)
+            log.info(f"{out}: written, now checked as the server would")
             problems = check_zip(temporary, *wanted)
         else:
             write_pt(entries, temporary)

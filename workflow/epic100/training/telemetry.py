@@ -151,6 +151,7 @@ class ProgressHook(Hook):
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
+        self._val_bar: Progress | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Start the bar with the number of segments that are left."""
@@ -175,6 +176,24 @@ class ProgressHook(Hook):
                 f"epoch {runner.epoch + 1}/{runner.max_epochs}, loss {runner.train_loop.loss:.4g}, "
                 f"data {100 * sums['waited'] / sums['seconds']:.0f} %",
             )
+
+    def before_val(self, runner: Runner) -> None:
+        """Start a bar with the number of segments to validate on."""
+        if is_main_process():
+            self._val_bar = Progress("validate", len(runner.val_dataloader.dataset), "segments")
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Advance that bar by one batch."""
+        if self._val_bar is not None:
+            self._val_bar.update(len(data_batch["data_samples"]) * get_world_size())
+
+    def after_val(self, runner: Runner) -> None:
+        """Close that bar."""
+        if self._val_bar is not None:
+            self._val_bar.close()
+            self._val_bar = None
 
     def after_whole_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Log the figures of the epoch."""
