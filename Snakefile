@@ -10,6 +10,7 @@ configfile: workflow.source_path("config/config.yaml")
 
 include: "rules/common.smk"
 include: "rules/weights.smk"
+include: "rules/start_check.smk"
 include: "rules/slurm.smk"
 include: "rules/verify.smk"
 include: "rules/annotate.smk"

@@ -58,10 +58,12 @@ onstart:
         own = not workflow.deployment_settings.deployment_method
         if why := refusal(jobs, facts) or (unserved(jobs, facts) if own else ""):
             raise WorkflowError(why)
+        refuse_hopeless_training()
         clusters = {cluster_of(resources) for _, _, resources, _ in jobs} - {""}
         logs = workflow.executor_settings.logdir
         SESSION.begin(sorted(clusters), logs and Path(workflow.workdir_init) / logs)
     elif workflow.is_main_process:
+        refuse_hopeless_training()
         SESSION.release()  # Snakemake's own lock holds the folder from here on
 
 

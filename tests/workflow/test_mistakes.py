@@ -7,15 +7,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from epic100.base.config import layered_config
 from epic100.base.errors import EpicError
 from epic100.cli.program import main
 from epic100.segments.annotations import load_annotations
+from epic100.training.head_check import require_head
+from epic100.training.option_check import require_known_options
 from epic100.video.sheet import read_sheet
+from support.archive import stop_decoder
+from support.checkout import ROOT
 
 pytestmark = pytest.mark.slow
 
+MODEL = Config({"model": {"cls_head": {"num_classes": 97}}, "optim_wrapper": {}, "batch_size": 8})
 CLASSES = {"verbs": 97, "nouns": 300}
 SHEET = "video_id\tparticipant_id\tsplit\tfps\tduration\turl\tmd5\n"
 CSV = "narration_id,participant_id,video_id,start_timestamp,stop_timestamp,verb_class,noun_class\n"
@@ -99,6 +105,20 @@ MISTAKES = {
         annotations("owner.csv"),
         "owner.csv: line 2", "'P22'", "expected the participant of", "correct the line",
     ),
+    "a head of the wrong size": (
+        library(require_head, MODEL, "pair", 3568, (97, 300), "results/clean/pairs.tsv"),
+        "results/clean/pairs.tsv", "the head has 97 outputs", "expected 3568 outputs",
+        "take the number from the pair table",
+    ),
+    "a typo in the options": (
+        library(require_known_options, MODEL, {"optim_wraper.optimizer.lr": 0.1}),
+        "optim_wraper.optimizer.lr", "does not know", "did you mean 'optim_wrapper'?",
+        "expected a dotted key",
+    ),
+    "an option that nothing reads": (
+        library(require_known_options, MODEL, {"batch_size": 16}),
+        "sets batch_size", "changes nothing", "expected a key of the result", "such as",
+    ),
     "an md5 that is none": (
         library(read_sheet, "md5.tsv"),
         "md5.tsv: line 2", "md5 is 'xyz'", "expected 32 hexadecimal digits", "or nothing",
@@ -115,6 +135,22 @@ def test_a_slip_is_one_line_with_what_where_expected_and_what_to_do(folder, caps
     assert line.startswith("error: ")
     for word in words:
         assert word in line
+
+
+def test_ctrl_c_in_a_scan_waits_for_no_decoder_and_is_one_line(new_archive, tmp_path):
+    folder = new_archive(tmp_path)
+    command = [sys.executable, "-m", "snakemake", "results/scan/P01.tsv", "--directory",
+               str(folder), "--configfile", str(folder / "config.yaml")]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True,
+                          start_new_session=True) as call:  # fmt: skip
+        stop_decoder(folder / "archive/P01/P01_01.MP4")  # it would take its 60 s to be given up
+        os.killpg(call.pid, signal.SIGINT)
+        text = call.communicate(timeout=45)[1]
+    assert call.returncode != 0
+    lines = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert lines == ["error: stopped by Ctrl-C; the same command goes on from what is done"]
+    assert "Traceback" not in text
+    assert not (folder / "results/scan/P01.tsv").exists()
 
 
 def test_ctrl_c_in_a_rule_is_one_line_that_tells_how_to_go_on(tmp_path):

@@ -1,5 +1,6 @@
 """Import this to register, by name, the dataset, its decoding steps, collate and the sampler."""
 
+import epic100.clips.blank
 import epic100.clips.collate
 import epic100.clips.dataset
 import epic100.clips.sampling

@@ -17,6 +17,7 @@ from epic100.model.head_sizes import head_sizes
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.training.config_crop import cropping
 from epic100.training.config_file import changed, custom_hooks, present, read_config
+from epic100.training.option_check import require_known_options
 from epic100.training.settings import TrainSettings
 
 Changes = dict[str, Any]
@@ -45,7 +46,7 @@ def build_config(
 
     Raises:
         EpicError: The MMEngine config cannot be read, trains on another split, or uses another
-            checkpoint hook.
+            checkpoint hook; or nothing reads one of the options.
     """
     config = read_config(
         settings.config,
@@ -79,6 +80,7 @@ def build_config(
             "load_from": settings.load_from,
         },
     )
+    require_known_options(config, settings.options)
     config.merge_from_dict(copy.deepcopy(settings.options))  # MMEngine pops its `_delete_` keys
     return config
 

@@ -29,14 +29,19 @@ def read_config(path: str | os.PathLike, variables: Mapping[str, str]) -> Config
     except EpicError:
         raise
     except Exception as error:  # a config is Python code: it can raise anything
-        cause: BaseException = error
-        while cause.__cause__ or cause.__context__:  # MMEngine wraps the original error
-            cause = cause.__cause__ or cause.__context__ or cause
+        cause = root_cause(error)  # MMEngine wraps the original error
         reason = " ".join(str(cause).split())
         raise EpicError(
             f"{path}: this MMEngine config cannot be read ({type(cause).__name__}: {reason}); see "
             "`train: config:`, and `custom_imports` in the file itself"
         ) from error
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The error that an error was raised from, in the end."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return error
 
 
 def changed(config: Config, changes: Mapping[str, Any]) -> Config:

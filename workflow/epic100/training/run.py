@@ -20,6 +20,7 @@ from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.training.config import build_config
 from epic100.training.device import autocast_refused, bare, choose_device
 from epic100.training.finished import has_model, keep_model, take_model
+from epic100.training.head_check import require_head
 from epic100.training.plan import plan_run
 from epic100.training.quiet_runner import QuietRunner
 from epic100.training.settings import TrainSettings
@@ -73,7 +74,9 @@ def train(
     if autocast_refused(settings.precision, placement.device):  # the plan lists it as off
         possible = replace(settings, precision="fp32")
     config = build_config(possible, results, video_root, index_dir, classes)
-    pairs = read_pairs(pairs_path(results, settings.split))
+    table = pairs_path(results, settings.split)
+    pairs = read_pairs(table)
+    require_head(config, settings.heads, len(pairs), classes, table)
     segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
     work_dir = open_work_dir(Path(results) / "work_dirs", run_stamp(config))
     if has_model(work_dir, classes):
