@@ -51,6 +51,17 @@ def test_a_file_of_indexes_is_read_once_and_one_that_comes_later_is_found(archiv
     assert loaded.find("videos/P01/no_such.MP4") is None
 
 
+def test_datasets_of_one_process_share_an_index_until_its_file_is_another(archive):
+    folder, built = archive
+    path = next(iter(built))
+    loaded = LoadedIndexes(folder)
+    first = loaded.find(path)
+    assert LoadedIndexes(folder).find(path) is first
+    write_indexes({"b_frames": built[path]}, folder / "P01.index.npz")
+    assert LoadedIndexes(folder).find(path) is not first
+    assert loaded.find(path) is first
+
+
 def test_one_file_that_is_no_index_stops_no_other_and_is_tried_again(archive):
     folder, built = archive
     loaded, first = LoadedIndexes(folder), next(iter(built))

@@ -119,7 +119,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         try:
             for step in self._openers():
                 step.load_indexes(self._paths)
-        except EpicError as error:  # the disk may come back until the clip is read
+        except (EpicError, OSError) as error:  # the disk may come back until the clip is read
             log.warning(f"{error}; it will be tried again")
 
     def _openers(self) -> list[OpenSegment]:

@@ -3,10 +3,19 @@
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from epic100.base.errors import EpicError
 from epic100.video.index import FrameIndex
 from epic100.video.index_file import index_path, load_packed
+
+
+class _Indexes(dict[str, FrameIndex]):
+    """The indexes of a participant, by video_id."""
+
+
+# What is in use in this process, by the state of its file: training and validation share it.
+_in_use: WeakValueDictionary[tuple, _Indexes] = WeakValueDictionary()
 
 
 class LoadedIndexes:
@@ -19,7 +28,7 @@ class LoadedIndexes:
     def __init__(self, folder: str | PathLike):
         """Read from the indexes in `folder`, as the rules scan and proxy write them."""
         self._folder = Path(folder)
-        self._loaded: dict[str, dict[str, FrameIndex]] = {}  # by participant
+        self._loaded: dict[str, _Indexes] = {}  # by participant
 
     def find(self, path: str | PathLike) -> FrameIndex | None:
         """The index of a video, or None if there is none.
@@ -33,7 +42,7 @@ class LoadedIndexes:
             file = index_path(self._folder, participant)
             if not file.is_file():
                 return None
-            self._loaded[participant] = load_packed(file)
+            self._loaded[participant] = _load(file)
         return self._loaded[participant].get(video.stem)
 
     def load(self, paths: Iterable[str | PathLike]) -> None:
@@ -41,12 +50,23 @@ class LoadedIndexes:
 
         Raises:
             EpicError: A file of indexes cannot be read; all others were.
+            OSError: The disk fails under one; all others were read.
         """
         first = None
         for video in {Path(path).parent.name: path for path in paths}.values():
             try:
                 self.find(video)
-            except EpicError as error:
+            except (EpicError, OSError) as error:
                 first = first or error
         if first is not None:
             raise first
+
+
+def _load(file: Path) -> _Indexes:
+    state = file.stat()
+    key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+    found = _in_use.get(key)
+    if found is None:
+        found = _Indexes(load_packed(file))
+        _in_use[key] = found
+    return found
