@@ -14,12 +14,19 @@ RATE = Fraction(60000, 1001)
 OPTIONS = {"crf": "19", "preset": "medium", "g": "250"}
 
 
-def write_camera_video(path: Path, minutes: float, size: tuple[int, int] = (640, 360)) -> None:
+def write_camera_video(
+    path: Path,
+    minutes: float,
+    size: tuple[int, int] = (640, 360),
+    rate: Fraction = RATE,
+    scene: np.ndarray | None = None,
+) -> None:
     """Film at most one minute of a wandering, turning, noisy camera; longer files repeat it.
 
-    H.264 by libx264's defaults (a key frame every 250, three B-frames), 59.94 fps.
+    H.264 by libx264's defaults (a key frame every 250, three B-frames). The camera films `scene`,
+    uint8 RGB twice as high and wide as the pictures, or one that is drawn.
     """
-    _film(path, min(minutes, 1.0), size)
+    _film(path, min(minutes, 1.0), size, rate, scene)
 
     def repeat(packets: list[CodedPicture]) -> list[CodedPicture]:
         step = int(np.median(np.diff(sorted(p.pts for p in packets))))
@@ -34,15 +41,17 @@ def write_camera_video(path: Path, minutes: float, size: tuple[int, int] = (640,
         rewrite(path, repeat)
 
 
-def _film(path: Path, minutes: float, size: tuple[int, int]) -> None:
+def _film(
+    path: Path, minutes: float, size: tuple[int, int], rate: Fraction, scene: np.ndarray | None
+) -> None:
     rng = np.random.default_rng(7)
-    scene = _scene(rng, 2 * size[0], 2 * size[1])
-    frames = round(minutes * 60 * RATE)
+    scene = _scene(rng, 2 * size[0], 2 * size[1]) if scene is None else scene
+    frames = round(minutes * 60 * rate)
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=RATE, options=OPTIONS)
+        stream = container.add_stream("libx264", rate=rate, options=OPTIONS)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for i in range(frames):
-            t = i / float(RATE)
+            t = i / float(rate)
             angle = 4 * np.sin(0.7 * t) + 1.5 * np.sin(3.1 * t)
             move = cv2.getRotationMatrix2D((size[0], size[1]), angle, 1 + 0.1 * np.sin(0.4 * t))
             move[0, 2] -= size[0] / 2 + 60 * np.sin(0.9 * t) + 8 * np.sin(7 * t)
