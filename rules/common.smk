@@ -91,6 +91,14 @@ CLASS_LISTS = find_lists(
     to_be_made=DOWNLOAD_ANNOTATIONS,
     lists=CLASS_LIST_FILES,
 )
+NAME_FILES = {
+    "csvs": [
+        ANNOTATIONS[split]
+        for split in ("train", "val")
+        if CONFIG["annotations"]["format"] == "official" and split in ANNOTATIONS
+    ],
+    "lists": CLASS_LISTS,
+}
 ANNOTATION_FILES = {**ANNOTATIONS, **OFFICIAL_LISTS, **CLASS_LISTS}
 ANNOTATION_SHEET = existing_path(CONFIG["annotations"]["sheet"], HERE)
 
@@ -150,7 +158,9 @@ if workflow.is_main_process and not MINIKITCHEN and len(ON_DISK) < len(NEEDED):
 
 def refuse_missing_root():
     """Raise for a run that needs videos below a folder that does not exist."""
-    readers = {"scan", "proxy", "verify_videos"} | (set() if PROXY else {"train", "predict"})
+    readers = {"scan", "proxy", "verify_videos"} | (
+        set() if PROXY else {"train", "predict", "timeline"}
+    )
     if MINIKITCHEN or DOWNLOAD or os.path.isdir(VIDEO_ROOT):
         return
     if readers & {job.rule.name for job in workflow.dag.needrun_jobs()}:

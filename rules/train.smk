@@ -31,6 +31,8 @@ rule train:
         root=lambda wildcards: CLIP_ROOT,
         settings=settings_of_training,
         classes=CONFIG["classes"],
+        # Of `input`, so that Snakemake does not record it: new names alone must not train again.
+        names=lambda wildcards, input: NAME_FILES,
         modules=CONFIG["modules"],
     message:
         f"Train on {{input.segments}} as {{input.config}} says, from {WEIGHTS_TEXT}"

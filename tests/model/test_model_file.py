@@ -113,7 +113,7 @@ def test_a_checkpoint_that_is_not_ours_is_told_where_ours_is(path, content):
     refused(path, r"a checkpoint, but not a finished model .*results/work_dirs")
 
 
-PARTS = [f.name for f in dataclasses.fields(TrainedModel) if f.name != "heads"]
+PARTS = [f.name for f in dataclasses.fields(TrainedModel) if f.name not in ("heads", "names")]
 
 
 @pytest.mark.parametrize("field", PARTS)
@@ -146,6 +146,24 @@ def test_heads_are_kept_counted_and_absent_from_a_file_of_pairs_alone(path):
     refused(path, r"the head has 400 outputs, .* 3 pairs, and there are 97 verbs and 300 nouns")
     save_model(model(state_dict=wide, heads="triplet"), path)
     refused(path, "its heads are 'triplet'; expected one of pair, verb_noun, both")
+
+
+def test_class_names_are_kept_and_absent_from_a_file_without_them(path):
+    assert "names" not in torch.load(path, weights_only=True) and load_model(path).names == {}
+    names = {"verb": {0: "take", 9: "pour"}, "noun": {1: "spoon"}}
+    save_model(model(names=names), path)
+    assert load_model(path).names == names
+
+
+@pytest.mark.parametrize("names, words", [
+    ([1], r"its class names are \[1\], not those of verb and noun"),
+    ({"action": {0: "take"}}, "its class names are .*action"),
+    ({"verb": {"0": "take"}}, "its verb names are no texts of at most 200 characters by class id"),
+    ({"noun": {0: "a" * 201}}, "its noun names are no texts"),
+])  # fmt: skip
+def test_class_names_of_another_form_are_one_error(path, names, words):
+    save_model(model(names=names), path)
+    refused(path, words)
 
 
 def test_the_head_of_any_other_model_is_counted_too(path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from epic100.minikitchen import NOUNS, VERBS
 from epic100.model.model_file import load_model
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
@@ -109,6 +110,7 @@ def test_the_model_file_loads_safely_and_holds_the_pair_table(demo):
                  for r in csv.DictReader(handle, delimiter="\t")]  # fmt: skip
     assert [tuple(pair) for pair in model.pairs] == table
     assert (model.num_verbs, model.num_nouns) == (97, 300)
+    assert model.names == {"verb": VERBS, "noun": NOUNS}
 
 
 def test_test_segments_are_predicted_in_the_same_run(demo):

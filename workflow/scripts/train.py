@@ -3,6 +3,7 @@
 import os
 
 from epic100.base.log import rule_log
+from epic100.segments.class_names import read_class_names
 from epic100.training.launch import launch
 from epic100.training.settings import TrainSettings
 
@@ -23,5 +24,6 @@ with rule_log(snakemake.log[0]):
         index_dir=os.path.dirname(snakemake.input.indexes[0]),
         num_verbs=snakemake.params.classes["verbs"],
         num_nouns=snakemake.params.classes["nouns"],
+        names=read_class_names(**snakemake.params.names).by_task,
         modules=snakemake.params.modules,
     )

@@ -6,7 +6,7 @@ The file has only tensors and plain Python types, so `torch.load(..., weights_on
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -14,10 +14,12 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import read_tensors, write_tensors
 from epic100.model.head_sizes import HEADS, head_sizes
+from epic100.segments.class_names import TASKS
 
 FORMAT = "epic100 model 1"
 HEAD_WEIGHT = "cls_head.fc2.weight"  # of X3D
 OTHER_HEAD_WEIGHT = "cls_head.fc_cls.weight"  # of MMAction2's other heads
+LONGEST_NAME = 200  # characters of a class name
 MOST_CLASSES = 10_000  # verbs or nouns; each gets a score for every segment
 
 
@@ -34,6 +36,8 @@ class TrainedModel:
         trained_on: Split, number of segments, epochs, seed and start weights of the training.
         heads: The heads of the last layer, a key of `HEADS`. Older files do not have this field and
             have a pair head only.
+        names: Class names by id, of "verb" and of "noun". A class may have none; older files have
+            no names at all.
     """
 
     state_dict: Mapping[str, torch.Tensor]
@@ -43,6 +47,7 @@ class TrainedModel:
     config: str
     trained_on: dict
     heads: str = "pair"
+    names: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
     @property
     def outputs(self) -> dict[str, int]:
@@ -55,6 +60,8 @@ def save_model(model: TrainedModel, path: str | os.PathLike) -> None:
     content = {"format": FORMAT, **asdict(model)}
     if model.heads == "pair":  # older versions of this software read this form
         del content["heads"]
+    if not model.names:
+        del content["names"]
     write_tensors(content, path)
 
 
@@ -96,6 +103,7 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
         )
     if isinstance(content, dict):
         content.setdefault("heads", "pair")
+        content.setdefault("names", {})
     lacking = [f.name for f in fields(TrainedModel) if f.name not in content]
     if lacking:
         raise EpicError(
@@ -134,7 +142,23 @@ def _fault(model: TrainedModel) -> str:
         return "its state_dict is no dict of tensors by name"
     if not isinstance(model.config, str) or not isinstance(model.trained_on, dict):
         return "its config is no text, or its trained_on no dict"
+    if fault := _names_fault(model.names):
+        return fault
     return pair_fault(model.pairs, *sizes)
+
+
+def _names_fault(names: Any) -> str:
+    """Return what is wrong with the class names of a file, or ""."""
+    if not isinstance(names, Mapping) or not set(names) <= set(TASKS):
+        return f"its class names are {str(names)[:60]}, not those of {' and '.join(TASKS)}"
+    for task, listed in names.items():
+        good = isinstance(listed, Mapping) and all(
+            type(number) is int and isinstance(name, str) and len(name) <= LONGEST_NAME
+            for number, name in listed.items()
+        )
+        if not good:
+            return f"its {task} names are no texts of at most {LONGEST_NAME} characters by class id"
+    return ""
 
 
 def pair_fault(pairs: Any, num_verbs: int, num_nouns: int) -> str:

@@ -18,9 +18,14 @@ class ClassNames:
     def __init__(self, names: Mapping[str, Mapping[int, str]]):
         self._names = names
 
+    @property
+    def by_task(self) -> dict[str, dict[int, str]]:
+        """The names by class id, of each task that has some, as a model file carries them."""
+        return {task: dict(names) for task, names in self._names.items() if names}
+
     def __call__(self, task: str, class_id: int) -> str:
         """Return the name of a `verb` or `noun` class."""
-        return printable(self._names[task].get(class_id, f"{task} {class_id}"))
+        return printable(self._names.get(task, {}).get(class_id, f"{task} {class_id}"))
 
 
 def read_class_names(

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def train(
     num_verbs: int,
     num_nouns: int,
     index_dir: str | None = None,
+    names: Mapping[str, Mapping[int, str]] | None = None,
 ) -> None:
     """Train on `{results}/clean/{split}.txt` and write the finished model.
 
@@ -58,6 +60,7 @@ def train(
         num_verbs: Verb classes of the challenge.
         num_nouns: Noun classes of the challenge.
         index_dir: Folder of the frame indexes of the videos; None means the scan's.
+        names: Class names for the model file, by task and class id (`ClassNames.by_task`).
 
     Raises:
         EpicError: The input cannot be trained on; or a signal asked to stop, after the state is
@@ -103,6 +106,7 @@ def train(
             num_nouns=num_nouns,
             config=config.pretty_text,
             heads=settings.heads,
+            names=names or {},
             trained_on={
                 "split": settings.split,
                 "segments": len(segments),
