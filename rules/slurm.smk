@@ -19,11 +19,11 @@ from epic100.slurm.site import facts_file
 SESSION = Session(Path.cwd(), logger.warning)
 
 # A rule that the config keeps on the CPU gets the profile's resources for that case.
-for name in ("train", "predict"):
+for section, names in (("train", ["train"]), ("predict", ["predict", "timeline"])):
     overwrites = workflow.resource_settings.overwrite_resources
-    on_cpu = overwrites.pop(f"{name}_on_cpu", None)
-    if on_cpu and gpus_to_ask(CONFIG[name]) == 0:
-        overwrites[name] = on_cpu
+    on_cpu = overwrites.pop(f"{section}_on_cpu", None)
+    if on_cpu and gpus_to_ask(CONFIG[section]) == 0:
+        overwrites.update(dict.fromkeys(names, on_cpu))
 
 
 def resolved_resources():

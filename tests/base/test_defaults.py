@@ -12,6 +12,7 @@ from epic100.base.config import ROOT, SCHEMA, layered_config
 from epic100.download.fetch import FetchSettings
 from epic100.prediction.predict import PredictSettings
 from epic100.proxy import ProxySettings
+from epic100.timeline.settings import TimelineSettings
 from epic100.training.checkpoint_hook import SafeCheckpointHook
 from epic100.training.settings import CheckpointSettings, TrainSettings, ValidateSettings
 from epic100.video.decoder_process import ScanLimits
@@ -52,6 +53,7 @@ def defaults_of(settings) -> dict:
         ("train.checkpoint", SafeCheckpointHook, set()),  # in a config of one's own
         ("train.validate", ValidateSettings, set()),
         ("predict", PredictSettings, {"model", "models"}),
+        ("timeline", TimelineSettings, set()),
     ],
 )
 def test_defaults_in_code_are_the_schema_s(name, settings, elsewhere):

@@ -27,6 +27,7 @@ def test_a_class_without_words_is_called_by_its_number(csvs):
     names = read_class_names(csvs)
     assert (names("noun", 7), names("verb", 96)) == ("noun 7", "verb 96")
     assert read_class_names([])("noun", 0) == "noun 0"
+    assert read_class_names([]).by_task == {}
 
 
 def test_an_official_list_has_the_last_word_for_its_task_alone(csvs, tmp_path):

@@ -19,7 +19,7 @@ LAYERS = (
     ("scoring",),
     ("training", "prediction"),
     ("submission", "migrate", "scan", "proxy", "download", "slurm", "minikitchen"),
-    ("figures", "compare"),
+    ("figures", "compare", "timeline"),
     ("report",),
     ("mmaction", "cli"),
     ("__main__",),

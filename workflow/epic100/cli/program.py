@@ -24,6 +24,7 @@ submission.
   epic100 check                     whether config, annotations and videos are there
   epic100 run -n                    what would run here; config/config.yaml names your data
   epic100 run --profile profiles/vsc all     on Slurm
+  epic100 predict VIDEO --model results/model.pth    a timeline of actions
   epic100 submission check results/submission.zip --split test
 """
 COMPLETION = "--print-completion"
@@ -50,6 +51,7 @@ COMMANDS = {
     "demo": Command("film a mini kitchen and run everything on it", "epic100.cli.demo", True),
     "run": Command("run the workflow in this folder", "epic100.cli.run", True),
     "check": Command("say what a run in this folder would find", "epic100.cli.check"),
+    "predict": Command("see what a model sees in whole videos", "epic100.cli.predict"),
     "migrate": Command("bring a lab's lists and checkpoint along", "epic100.migrate.__main__"),
     "submission": Command("look at a submission before it is sent", "epic100.submission.__main__"),
     "compare": Command("say whether one model is better than another", "epic100.compare.__main__"),

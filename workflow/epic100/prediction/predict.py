@@ -98,39 +98,77 @@ def predict(
     clips, crops = chosen_views(test_pipeline_of(config), settings.clips, settings.crops)
     shown = f"{crops} crops" if crops != WHOLE else "the whole picture"
     log.info("%s clips x %s of each segment", clips, shown)
-    shards = Shards(out, run_key(model, clips, crops))
-    shards.drop_unfinished()
-    videos = _videos(table, video_root)
-    todo = {v: about for v, about in videos.items() if shards.read(v, about[0]) is None}
-    if len(todo) < len(videos):
-        known = len(videos) - len(todo)
-        log.info(f"going on: {known} of {len(videos)} videos are predicted already")
-    if todo:
-        job = Job(
-            str(model_path), str(segments), str(out), shards.run, video_root, index_dir,
-            clips, crops, settings.batch_size, settings.workers or 0,
-            device="cpu", threads=torch.get_num_threads(), videos=todo,
-            modules=dict(modules or {}),
-        )  # fmt: skip
-        left = sum(len(lines) for _, lines in todo.values())
-        bar = Progress(f"predict {split}", left, "segments")
-        run_jobs(_shared(job, settings, gpus), bar.update)
-        bar.close()
-    log_probs = torch.empty(len(table), sum(trained.outputs.values()))
-    for video, (stamp, lines) in videos.items():
-        rows = shards.read(video, stamp)
-        if rows is None:
-            raise EpicError(f"{shards.path(video)}: gone or changed since it was made; run again")
-        log_probs[lines] = rows
+    job = Job(
+        str(model_path), str(segments), str(out), run_key(model, clips, crops), video_root,
+        index_dir, clips, crops, settings.batch_size, settings.workers or 0,
+        device="cpu", threads=torch.get_num_threads(), videos=_videos(table, video_root),
+        modules=dict(modules or {}),
+    )  # fmt: skip
+    log_probs = predict_rows(job, settings, gpus, sum(trained.outputs.values()), split)
     ids = table["narration_id"].tolist()
-    write_predictions(_predictions(split, ids, log_probs, trained, model), out)
-    shards.finish()
+    write_predictions(predictions_of(split, ids, log_probs, trained, model), out)
+    Shards(out, job.run).finish()
 
 
-def _predictions(
+def predict_rows(
+    job: Job, settings: PredictSettings, gpus: int, outputs: int, label: str, parts: str = "videos"
+) -> torch.Tensor:
+    """Predict the segments of a job in one or several processes, and collect their shards.
+
+    Shards that are there already are used. They are kept; the caller removes them once it has
+    stored the result.
+
+    Args:
+        job: The whole work. Its keys of `videos` name the parts that get a shard each; together
+            they have every line of the list once.
+        settings: The `predict:` section: processes and workers.
+        gpus: GPUs to use, 0 for the CPU.
+        outputs: Outputs of the model.
+        label: What is predicted, for the progress display.
+        parts: What a part is, for the log.
+
+    Returns:
+        float32 [lines of the list, outputs], log-probabilities of each head.
+
+    Raises:
+        EpicError: A process fails, or a shard disappears.
+    """
+    shards = Shards(job.out, job.run)
+    shards.drop_unfinished()
+    todo = {v: about for v, about in job.videos.items() if shards.read(v, about[0]) is None}
+    if len(todo) < len(job.videos):
+        known = len(job.videos) - len(todo)
+        log.info(f"going on: {known} of {len(job.videos)} {parts} are predicted already")
+    if todo:
+        left = sum(len(lines) for _, lines in todo.values())
+        bar = Progress(f"predict {label}", left, "segments")
+        run_jobs(_shared(replace(job, videos=todo), settings, gpus), bar.update)
+        bar.close()
+    rows = torch.empty(sum(len(lines) for _, lines in job.videos.values()), outputs)
+    for part, (stamp, lines) in job.videos.items():
+        found = shards.read(part, stamp)
+        if found is None:
+            raise EpicError(f"{shards.path(part)}: gone or changed since it was made; run again")
+        rows[lines] = found
+    return rows
+
+
+def predictions_of(
     split: str, ids: list[str], rows: torch.Tensor, trained: TrainedModel, digest_of_model: str
 ) -> Predictions:
-    """Build the predictions from the rows, split into heads."""
+    """Build predictions from rows of all heads side by side.
+
+    Args:
+        split: Name of the split.
+        ids: Ids of the N segments.
+        rows: float32 [N, outputs of all heads], log-probabilities.
+        trained: The model.
+        digest_of_model: Its digest (`model_file.digest`).
+
+    Returns:
+        The predictions. For a model without a head over pairs, a pair has the product of the
+        probabilities of its verb and its noun, normalised over the pairs.
+    """
     parts = head_logits(rows, trained.outputs)
     pairs = parts.get("pair")
     if pairs is None:

@@ -1,0 +1,203 @@
+"""`epic100 predict` on files that the workflow did not make: formats, damage, kills, mistakes."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from epic100.base.errors import EpicError
+from epic100.minikitchen import NOUNS, VERBS
+from epic100.minikitchen.damage import truncate, zero_block
+from epic100.model.model_file import load_model, save_model
+from epic100.prediction.predict import PredictSettings
+from epic100.timeline.any_video import make_timelines
+from epic100.timeline.files import SUFFIXES, beside
+from epic100.timeline.run import PART, ModelInUse
+from epic100.timeline.settings import TimelineSettings
+from support.random_model import save_random_model
+from support.tricky_videos import encode
+
+pytestmark = pytest.mark.slow
+
+NAMES = {"verb": VERBS, "noun": NOUNS}
+WITHOUT_LOADERS = PredictSettings(workers=0, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def model(lab, tmp_path_factory):
+    path = save_random_model(lab, tmp_path_factory.mktemp("model") / "model.pth")
+    save_model(replace(load_model(path), names=NAMES), path)
+    return path
+
+
+def predict(model, out, *files, **settings):
+    settings = TimelineSettings(**{"stride": 1.0, "threshold": 0} | settings)
+    make_timelines(files, ModelInUse(model), out, settings=settings, predict=WITHOUT_LOADERS)
+
+
+def table(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def command(model, out, *words):
+    start = [sys.executable, "-m", "epic100", "predict", "--model", str(model), "--out", str(out)]
+    return [*start, "--device", "cpu", "--workers", "0", *map(str, words)]
+
+
+def contents(out, name):
+    return {suffix: (out / f"{name}{suffix}").read_bytes() for suffix in SUFFIXES}
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_same_files(model, sound, tmp_path, caplog):
+    torch.set_num_threads(1)
+    film = sound["b_frames"]  # 4.004 s
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+
+    def whole(out):
+        caplog.clear()
+        settings = TimelineSettings(stride=0.03)
+        make_timelines([film], ModelInUse(model), out, settings=settings, predict=WITHOUT_LOADERS)
+        return contents(out, "b_frames")
+
+    wanted = whole(straight)
+    assert "134 clips of 78 frames every 0.03 s; 0 steps are damaged and skipped" in caplog.text
+    process = subprocess.Popen(command(model, killed, film, "--stride", "0.03"),
+                               env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+    while not list(killed.glob("b_frames.shards/*/[!.]*.pt")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "b_frames.tsv").exists()
+    assert whole(killed) == wanted
+    assert f"of {-(-134 // PART)} parts are predicted already" in caplog.text
+    assert len(list(killed.iterdir())) == len(SUFFIXES)  # nothing else is left
+    assert whole(killed) == wanted
+    assert "is there already, of this model, video and settings" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["variable_rate", "paused", "matroska", "ten_pictures"])
+def test_any_format_rate_and_length_gives_actions_over_the_whole_video(
+    model, sound, tmp_path, name
+):
+    film = tmp_path / f"my {name} film{sound[name].suffix}"  # a space, as people's files have
+    shutil.copyfile(sound[name], film)
+    predict(model, tmp_path / "out", film, stride=0.5, min_seconds=0, smooth=0)
+    found = json.loads((tmp_path / f"out/{film.stem}.json").read_text())
+    rows = table(tmp_path / f"out/{film.stem}.tsv")
+    assert float(rows[0]["start"]) == 0
+    assert float(rows[-1]["stop"]) == pytest.approx(found["duration"], abs=0.001)
+    assert all(a["stop"] == b["start"] for a, b in zip(rows, rows[1:], strict=False))
+    for row in rows:
+        assert row["verb_name"] == VERBS[int(row["verb"])]
+        assert row["noun_name"] == NOUNS[int(row["noun"])]
+        assert 0 < float(row["probability"]) <= float(row["verb_probability"]) + 1e-3 <= 1.001
+    for clip in found["clips"]:
+        best = [action["probability"] for action in clip["actions"]]
+        assert best == sorted(best, reverse=True) and len(best) == 5
+        assert sum(verb["probability"] for verb in clip["verbs"]) == pytest.approx(1, abs=0.01)
+
+
+def test_damage_is_marked_and_no_clip_is_made_of_it(model, lab, tmp_path):
+    film = tmp_path / "spoilt.mp4"
+    shutil.copyfile(lab.videos["P03_07"].path(lab.root), film)
+    zero_block(film, 0.5, 8192)
+    predict(model, tmp_path, film, stride=1.0, min_seconds=0)
+    found = json.loads((tmp_path / "spoilt.json").read_text())
+    assert found["damaged"] and found["segments"]
+    for clip in found["clips"]:
+        touched = any(a < clip["stop"] and clip["start"] < b for a, b in found["damaged"])
+        assert clip.get("damaged", False) == touched and ("actions" in clip) == (not touched)
+    rows = table(tmp_path / "spoilt.tsv")
+    stretches = [(float(r["start"]), float(r["stop"])) for r in rows if r["what"] == "damaged"]
+    assert stretches == [tuple(stretch) for stretch in found["damaged"]]
+    for row in rows:
+        if row["what"] == "action":
+            span = float(row["start"]), float(row["stop"])
+            assert not any(a < span[1] and span[0] < b for a, b in stretches)
+    assert "(damaged)" in beside(tmp_path / "spoilt.tsv", ".vtt").read_text()
+
+
+def test_a_model_without_names_shows_ids_and_says_how_to_get_names(model, sound, tmp_path, caplog):
+    bare = tmp_path / "bare.pth"
+    save_model(replace(load_model(model), names={}), bare)
+    predict(bare, tmp_path / "ids", sound["ten_pictures"])
+    assert "bare.pth: has no class names" in caplog.text and "--class-lists" in caplog.text
+    (row,) = table(tmp_path / "ids/ten_pictures.tsv")
+    assert row["verb_name"] == f"verb {row['verb']}"
+    for task, names in NAMES.items():
+        lines = [f"{number},{name}" for number, name in names.items()]
+        (tmp_path / f"{task}s.csv").write_text("\n".join(["id,key", *lines, ""]))
+    words = [sound["ten_pictures"], "--class-lists", tmp_path / "verbs.csv", tmp_path / "nouns.csv"]
+    words += ["--threshold", "0", "--min-seconds", "0"]
+    done = subprocess.run(command(bare, tmp_path / "ids", *words), capture_output=True, text=True)
+    assert done.returncode == 0 and "no class names" not in done.stdout
+    (row,) = table(tmp_path / "ids/ten_pictures.tsv")
+    assert row["verb_name"] == VERBS[int(row["verb"])]
+
+
+def without_pictures(folder):
+    with av.open(str(folder / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return folder / "sound.mp4"
+
+
+def cut(folder):
+    path = encode(folder / "cut.MP4", 60)
+    truncate(path, 0.6)
+    return path
+
+
+def a_text(folder):
+    (folder / "text.mp4").write_text("not a film")
+    return folder / "text.mp4"
+
+
+@pytest.mark.parametrize("made, words", [
+    (without_pictures, "sound.mp4: no video stream in this file"),
+    (lambda folder: encode(folder / "one.MP4", 1), "one.MP4: 1 picture in it; expected a video"),
+    (cut, "cut.MP4: cannot be opened as video"),
+    (a_text, "text.mp4: cannot be opened as video"),
+    (lambda folder: folder, "is a folder; expected a video file; name its files"),
+    (lambda folder: folder / "gone.mp4", "gone.mp4: no such file; expected a video"),
+    (lambda folder: "https://a.org/v.mp4", "https://a.org/v.mp4: is a URL; .* download it first"),
+])  # fmt: skip
+def test_what_is_no_video_is_one_message(model, tmp_path, made, words):
+    with pytest.raises(EpicError, match=words) as caught:
+        predict(model, tmp_path / "out", made(tmp_path))
+    assert "\n" not in str(caught.value) and not list(tmp_path.glob("out/*.tsv"))
+
+
+def test_two_videos_of_one_name_are_refused_before_any_work(model, sound, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other/b_frames.mp4"
+    shutil.copyfile(sound["ten_pictures"], other)
+    with pytest.raises(EpicError, match="b_frames: two videos have this name"):
+        predict(model, tmp_path / "out", sound["b_frames"], other)
+
+
+@pytest.mark.parametrize("words, message", [
+    (["v.mp4", "--stride", "0"], "timeline: stride is 0; expected a number from 0.01"),
+    (["v.mp4", "--batch-size", "0"], "--batch-size is 0; expected a whole number from 1 on"),
+    (["v.mp4"], "v.mp4: no such file; expected a video"),
+])  # fmt: skip
+def test_a_mistaken_call_is_one_line(model, tmp_path, words, message):
+    done = subprocess.run(command(model, "out", *words), cwd=tmp_path, capture_output=True,
+                          text=True)  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: {message}")

@@ -1,0 +1,74 @@
+"""`epic100 predict`: what a trained model sees in whole videos, as timelines."""
+
+import argparse
+import logging
+
+from epic100.base.errors import EpicError
+from epic100.base.log import log_to_stdout
+from epic100.prediction.predict import PredictSettings
+from epic100.segments.class_names import read_class_names
+from epic100.segments.official_lists import CLASS_LISTS
+from epic100.timeline.any_video import make_timelines
+from epic100.timeline.run import ModelInUse
+from epic100.timeline.settings import TimelineSettings
+
+EPILOG = """\
+For each video, four files are written: NAME.tsv, NAME.json (also the best classes of every clip),
+NAME.vtt (captions for a player) and NAME.activitynet.json. The same command, run again, keeps what
+is finished and goes on where it was stopped. How clips are merged: docs/timeline.md.
+"""
+THEIRS = TimelineSettings()
+
+
+def fill_parser(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's options."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files of any format")
+    parser.add_argument("--model", required=True, help="results/model.pth")
+    parser.add_argument("--out", default="timeline", help="folder to write (default: timeline)")
+    for name, help in (
+        ("stride", "seconds from clip to clip"),
+        ("window", "seconds of a clip; without it, as the model was trained"),
+        ("smooth", "seconds over which probabilities are averaged"),
+        ("threshold", "least mean probability of an action"),
+        ("min-seconds", "length of the shortest action"),
+    ):
+        default = getattr(THEIRS, name.replace("-", "_"))
+        shown = "" if default is None else " (default: %(default)s)"
+        parser.add_argument(f"--{name}", type=float, default=default, help=help + shown)
+    parser.add_argument(
+        "--class-lists", nargs=2, metavar=("VERBS", "NOUNS"),
+        help="EPIC_100_verb_classes.csv and EPIC_100_noun_classes.csv, for a model without names",
+    )  # fmt: skip
+    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    parser.add_argument("--gpus", type=int, help="GPUs to use; without it, one if there is one")
+    parser.add_argument("--batch-size", type=int, default=8, help="clips a step (default: 8)")
+    parser.add_argument("--workers", type=int, help="loader processes of each GPU, or of the CPU")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the timelines; return 130 after Ctrl-C, else 0."""
+    settings = TimelineSettings(
+        options.stride, options.window, options.smooth, options.threshold, options.min_seconds
+    )
+    for name, least in (("batch_size", 1), ("workers", 0), ("gpus", 0)):
+        if (value := getattr(options, name)) is not None and value < least:
+            option = name.replace("_", "-")
+            raise EpicError(f"--{option} is {value}; expected a whole number from {least} on")
+    predict = PredictSettings(
+        batch_size=options.batch_size, workers=options.workers, device=options.device,
+        gpus=options.gpus,
+    )  # fmt: skip
+    names = None
+    if options.class_lists:
+        names = read_class_names((), dict(zip(CLASS_LISTS, options.class_lists, strict=True)))
+    log_to_stdout()
+    try:
+        model = ModelInUse(options.model, names)
+        make_timelines(options.videos, model, options.out, settings=settings, predict=predict)
+    except KeyboardInterrupt:
+        logging.getLogger(__name__).error("stopped by Ctrl-C; the same command goes on")
+        return 130
+    return 0

@@ -1,0 +1,139 @@
+"""What a timeline says: segments, damaged stretches and the best classes of every clip."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from epic100.scoring.folding import fold_pairs
+from epic100.scoring.predictions import Predictions
+from epic100.segments.class_names import ClassNames
+from epic100.timeline.merging import merge
+from epic100.timeline.placing import Placed
+from epic100.timeline.settings import TimelineSettings
+
+TOP = 5  # classes of each clip that are listed
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One action. Times are in seconds from the first picture, probabilities from 0 to 1.
+
+    The probability of the pair is `Run.probability`. Those of verb and noun are means over the
+    segment's clips.
+    """
+
+    start: float
+    stop: float
+    verb: int
+    noun: int
+    pair: int
+    verb_name: str
+    noun_name: str
+    probability: float
+    verb_probability: float
+    noun_probability: float
+
+    @property
+    def action(self) -> str:
+        """The action in words."""
+        return f"{self.verb_name} {self.noun_name}"
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """All about one video.
+
+    Attributes:
+        video: Its name, without suffix.
+        fps: Mean frames per second.
+        duration: Seconds.
+        damaged: Damaged stretches in seconds.
+        segments: The actions, in order.
+        clips: One dict per step: `start`, `stop` (seconds) and either `damaged: True` or `actions`,
+            `verbs` and `nouns`, each with the `TOP` most probable.
+        made_from: Digest of the model, state of the video file, settings.
+    """
+
+    video: str
+    fps: float
+    duration: float
+    damaged: list[tuple[float, float]]
+    segments: list[Segment]
+    clips: list[dict[str, Any]]
+    made_from: Mapping[str, Any]
+
+
+def build_timeline(
+    video: str,
+    fps: float,
+    placed: Placed,
+    predictions: Predictions,
+    names: ClassNames,
+    settings: TimelineSettings,
+    made_from: Mapping[str, Any],
+) -> Timeline:
+    """Build a timeline from the predictions of its clips.
+
+    Args:
+        video: Name of the video.
+        fps: Mean frames per second.
+        placed: The steps.
+        predictions: Of the sound steps, in order.
+        names: Class names.
+        settings: How to merge.
+        made_from: What to record.
+    """
+    members = [pair[:2] for pair in predictions.pairs]
+    pairs = _spread(predictions.log_probs, placed.sound)
+    verbs, nouns = (_spread(rows, placed.sound) for rows in _marginals(predictions))
+    found = []
+    for run in merge(pairs, placed.sound, settings):
+        verb, noun = members[run.pair]
+        steps = slice(run.start, run.stop)
+        found.append(
+            Segment(
+                placed.seconds(run.start), placed.seconds(run.stop), verb, noun, run.pair,
+                names("verb", verb), names("noun", noun), run.probability,
+                float(verbs[steps, verb].mean()), float(nouns[steps, noun].mean()),
+            )
+        )  # fmt: skip
+    clips: list[dict[str, Any]] = []
+    for step, sound in enumerate(placed.sound.tolist()):
+        clip: dict[str, Any] = {"start": placed.seconds(step), "stop": placed.seconds(step + 1)}
+        if sound:
+            actions = [
+                {"verb": v, "noun": n, "name": f"{names('verb', v)} {names('noun', n)}"} | rest
+                for (v, n), rest in ((members[k], rest) for k, rest in _best(pairs[step]))
+            ]
+            clip |= {
+                "actions": actions,
+                "verbs": [{"verb": k, "name": names("verb", k)} | p for k, p in _best(verbs[step])],
+                "nouns": [{"noun": k, "name": names("noun", k)} | p for k, p in _best(nouns[step])],
+            }
+        else:
+            clip["damaged"] = True
+        clips.append(clip)
+    return Timeline(video, fps, placed.duration, placed.damaged, found, clips, made_from)
+
+
+def _marginals(found: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities of verbs and nouns: of their heads, or summed over pairs."""
+    if found.verb_log_probs is not None and found.noun_log_probs is not None:
+        return found.verb_log_probs, found.noun_log_probs
+    members = torch.tensor([pair[:2] for pair in found.pairs])
+    return fold_pairs(found.log_probs, members, found.num_verbs, found.num_nouns)
+
+
+def _spread(log_probs: torch.Tensor, sound: np.ndarray) -> np.ndarray:
+    """Probabilities of all steps, float32 [N, classes]; 0 where a step is not sound."""
+    rows = np.zeros((len(sound), log_probs.shape[1]), np.float32)
+    rows[sound] = log_probs.exp().numpy()
+    return rows
+
+
+def _best(row: np.ndarray) -> list[tuple[int, dict[str, float]]]:
+    best = np.argsort(-row, kind="stable")[:TOP]
+    return [(int(k), {"probability": round(float(row[k]), 4)}) for k in best]
