@@ -134,6 +134,9 @@ def trial(way: str, original: Path, seed: int) -> Trial | None:
             worker = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *WORKER)
             for place in (Path(folder), path.parent):
                 place.chmod(0o755)
+            cache = Path(folder) / "cache" / "P01"
+            cache.mkdir(parents=True)
+            cache.chmod(0o777)
         index_file = Path(folder) / "P01.index.npz"
         with contextlib.redirect_stdout(io.StringIO()):
             row = scan_participant(

@@ -18,10 +18,12 @@ ever, and no temporary file may be left. The last line printed is one JSON objec
 
 import argparse
 import collections
+import contextlib
 import errno
 import itertools
 import json
 import os
+import queue
 import shutil
 import signal
 import struct
@@ -29,79 +31,21 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
+
+import faults_rules
+from faults_rules import RULES
 
 from epic100.base.log import rule_log
-from epic100.minikitchen import write_annotations, write_video
-from epic100.proxy import ProxySettings, make_proxies
-from epic100.scan import scan_participant
-from epic100.segments.annotations import index_segments, load_annotations
-from epic100.segments.cleaning import clean
-from epic100.segments.segment_list import write_segments
-from epic100.video.sheet import Video
 
 SHIM = Path(__file__).with_name("faults_shim.c")
-VIDEOS = (
-    Video("P01_01", "P01", "train", 50.0, 6.0),
-    Video("P01_02", "P01", "val", 50.0, 6.0),
-)
-CSVS = {"train": "EPIC_100_train.csv", "val": "EPIC_100_validation.csv"}
-CLASSES = {"verbs": 97, "nouns": 300}
 FAULTS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "killed": 0}
 OUTCOMES = ("clear line", "traceback", "went on", "killed", "WRONG")
-
-
-def annotate(folder: Path) -> None:
-    """As the rule: official CSV -> segment list."""
-    by_id = {video.video_id: video for video in VIDEOS}
-    for split, name in CSVS.items():
-        path = folder / "annotations" / name
-        table = load_annotations(str(path), by_id, split=split, classes=CLASSES)
-        write_segments(index_segments(table, by_id), folder / f"results/segments/{split}.txt")
-
-
-def scan(folder: Path) -> None:
-    """As the rule: videos -> scan table and frame indexes."""
-    table = folder / "results/scan/P01.tsv"
-    scan_participant(VIDEOS, folder / "videos", table, table.with_suffix(".index.npz"))
-
-
-def clean_lists(folder: Path) -> None:
-    """As the rule clean."""
-    results = folder / "results"
-    clean(
-        {video.video_id: video for video in VIDEOS},
-        annotations={split: str(folder / "annotations" / name) for split, name in CSVS.items()},
-        segments={split: str(results / f"segments/{split}.txt") for split in CSVS},
-        scans=[str(results / "scan/P01.tsv")],
-        lists={split: str(results / f"clean/{split}.txt") for split in CSVS},
-        pairs=str(results / "clean/pairs.tsv"),
-        dropped=str(results / "clean/dropped.tsv"),
-        salvage=str(results / "clean/salvage.tsv"),
-        policy="segment",
-        classes=CLASSES,
-    )
-
-
-def proxy(folder: Path) -> None:
-    """As the rule: videos -> small copies and their indexes."""
-    results = folder / "results"
-    make_proxies(
-        VIDEOS,
-        folder / "videos",
-        results / "proxies",
-        scan_table=results / "scan/P01.tsv",
-        scan_index=results / "scan/P01.index.npz",
-        table=results / "proxies/P01.tsv",
-        index=results / "proxies/P01.index.npz",
-        settings=ProxySettings(height=64),
-    )
-
-
-RULES = {"annotate": annotate, "scan": scan, "clean": clean_lists, "proxy": proxy}
 # x264's assembly: copies of one video may differ in bytes. Of them and their table the names, the
 # states and the pictures' sizes are compared, and whether one is a link.
 VARYING = ("proxies",)
@@ -125,20 +69,70 @@ def build_shim(folder: Path) -> Path:
     return out
 
 
-def run(rule: str, folder: Path, shim: Path, at: int = 0, number: int = 0):
+class Server:
+    """A process that has imported all and runs each rule in a fork of itself, with the shim."""
+
+    def __init__(self, shim: Path):
+        self.shim = shim
+        env = os.environ | {"LD_PRELOAD": str(shim), "PYTHONDONTWRITEBYTECODE": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--serve"],
+            env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def run(self, **request: str | dict) -> int:
+        """Run a rule; returns its exit code, negative for a signal."""
+        assert self._process.stdin and self._process.stdout
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+def serve() -> None:
+    """Run what `Server` asks for, until its end."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if not child:
+            _run_here(request)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def _run_here(request: dict) -> NoReturn:
+    """Run a rule as a script of Snakemake does, and end this process."""
+    with open(request["said"], "w") as said, open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+    os.environ.update(request["env"])
+    code, folder = 0, Path(request["folder"])
+    try:
+        with rule_log(folder / f"results/logs/{request['rule']}.log"):
+            RULES[request["rule"]](folder)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    except BaseException:
+        code = 1
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def run(rule: str, folder: Path, server: Server, at: int = 0, number: int = 0):
     """Run a rule with a fault at call `at`; (exit code, last line, calls, faults done)."""
-    with tempfile.NamedTemporaryFile(dir=shim.parent) as state:
-        state.write(bytes(16))
-        state.flush()
-        env = os.environ | {
-            "LD_PRELOAD": str(shim), "FAULT_STATE": state.name, "FAULT_BELOW": str(folder),
-            "FAULT_AT": str(at), "FAULT_ERRNO": str(number), "PYTHONDONTWRITEBYTECODE": "1",
-        }  # fmt: skip
-        command = [sys.executable, __file__, "--rule", rule, str(folder)]
-        done = subprocess.run(command, env=env, capture_output=True, text=True)
-        calls, faults = struct.unpack("2q", Path(state.name).read_bytes())
-    lines = done.stderr.strip().splitlines() or [""]
-    return done.returncode, lines[-1], calls, faults
+    with tempfile.TemporaryDirectory(dir=server.shim.parent) as name:
+        state, said = Path(name) / "state", Path(name) / "said"
+        state.write_bytes(bytes(16))
+        env = {"FAULT_STATE": str(state), "FAULT_BELOW": str(folder), "FAULT_AT": str(at),
+               "FAULT_ERRNO": str(number)}  # fmt: skip
+        code = server.run(rule=rule, folder=str(folder), said=str(said), env=env)
+        calls, faults = struct.unpack("2q", state.read_bytes())
+        lines = said.read_text(errors="replace").strip().splitlines() or [""]
+    return code, lines[-1], calls, faults
 
 
 def outputs(folder: Path, rule: str) -> dict[str, bytes]:
@@ -162,25 +156,25 @@ def leftovers(folder: Path) -> list[Path]:
     return [path for path in (folder / "results").rglob(".*") if ".tmp" in path.name]
 
 
-def prepare(folder: Path, rule: str, shim: Path) -> None:
+def prepare(folder: Path, rule: str, server: Server) -> None:
     """A run's folder in which everything before `rule` is made."""
-    write_annotations(VIDEOS, folder / "annotations", seed=1)
-    for video in VIDEOS:
-        write_video(video, video.path(folder / "videos"), seed=1)
+    faults_rules.inputs(folder)
     for before in itertools.takewhile(lambda name: name != rule, RULES):
-        code, words, *_ = run(before, folder, shim)
+        code, words, *_ = run(before, folder, server)
         if code:
             raise RuntimeError(f"{before} fails without a fault: {words}")
+        if before == "clean":
+            faults_rules.predictions(folder)
 
 
-def inject(rule: str, model: Path, shim: Path, expected: dict, at: int, kind: str) -> Fault:
+def inject(rule: str, model: Path, server: Server, expected: dict, at: int, kind: str) -> Fault:
     """One fault in a copy of the folder `model`, and the same command again."""
-    with tempfile.TemporaryDirectory(dir=shim.parent) as name:
+    with tempfile.TemporaryDirectory(dir=server.shim.parent) as name:
         folder = Path(name) / "run"
         shutil.copytree(model, folder, symlinks=True)
-        code, words, _, faults = run(rule, folder, shim, at, FAULTS[kind])
+        code, words, _, faults = run(rule, folder, server, at, FAULTS[kind])
         made = outputs(folder, rule)
-        again, later, *_ = run(rule, folder, shim)
+        again, later, *_ = run(rule, folder, server)
         right = not again and outputs(folder, rule) == expected and not leftovers(folder)
     if not right:
         outcome, words = "WRONG", f"{words} / {later}"
@@ -197,20 +191,32 @@ def faults_of(
     rule: str, folder: Path, shim: Path, every: int, jobs: int, most: int | None = None
 ) -> Iterator[Fault]:
     """Each `every`th call of a rule, with each kind of fault; `most` of them, spread evenly."""
-    model = folder / f"model-{rule}"
-    prepare(model, rule, shim)
-    whole = folder / f"whole-{rule}"
-    shutil.copytree(model, whole, symlinks=True)
-    code, words, calls, _ = run(rule, whole, shim)
-    if code:
-        raise RuntimeError(f"{rule} fails without a fault: {words}")
-    expected = outputs(whole, rule)
-    # Paths in outputs are of the run's own folder; every run has one of the same name.
-    places = [(at, kind) for at in range(1, calls + 1, every) for kind in FAULTS]
-    if most:
-        places = places[:: max(len(places) // most, 1)][:most]
-    with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(lambda place: inject(rule, model, shim, expected, *place), places)
+    servers: queue.SimpleQueue[Server] = queue.SimpleQueue()
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
+        for _ in range(jobs):
+            server = Server(shim)
+            stack.callback(server.close)
+            servers.put(server)
+        model, whole = folder / f"model-{rule}", folder / f"whole-{rule}"
+        prepare(model, rule, server)
+        shutil.copytree(model, whole, symlinks=True)
+        code, words, calls, _ = run(rule, whole, server)
+        if code:
+            raise RuntimeError(f"{rule} fails without a fault: {words}")
+        expected = outputs(whole, rule)
+        # Paths in outputs are of the run's own folder; every run has one of the same name.
+        places = [(at, kind) for at in range(1, calls + 1, every) for kind in FAULTS]
+        if most:
+            places = places[:: max(len(places) // most, 1)][:most]
+
+        def one(place: tuple[int, str]) -> Fault:
+            free = servers.get()
+            try:
+                return inject(rule, model, free, expected, *place)
+            finally:
+                servers.put(free)
+
+        yield from pool.map(one, places)
 
 
 def main() -> None:
@@ -221,12 +227,10 @@ def main() -> None:
     parser.add_argument("--most", type=int, help="faults a rule, spread over its calls")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--show", action="store_true", help="print each that is no clear line")
-    parser.add_argument("--rule", choices=RULES, help=argparse.SUPPRESS)
-    parser.add_argument("folder", nargs="?", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.rule:
-        with rule_log(options.folder / f"results/logs/{options.rule}.log"):
-            RULES[options.rule](options.folder)
+    if options.serve:
+        serve()
         return
     started = time.monotonic()
     table: dict[str, collections.Counter] = {}

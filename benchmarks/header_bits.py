@@ -206,8 +206,10 @@ class File:
         if not unmarked:
             result = "told" if row.damaged else "harmless"
             return result, result
-        others = {"a": self.index, "b": self.index, "v": index}
-        return "silent", "told" if "v" in spoilt_sets(others) else "silent"
+        others = {"a": self.index, "b": self.index}
+        alone, shared = ("told" if "v" in spoilt_sets({**more, "v": index}) else "silent"
+                         for more in ({}, others))  # fmt: skip
+        return alone, shared
 
     def unmarked(self, copy: Path, index: VideoIndex, damaged: list[tuple[int, int]]) -> int:
         """Number of pictures that are not what or when they were, outside reported ranges."""

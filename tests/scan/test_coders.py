@@ -11,7 +11,7 @@ from epic100.scan.worker import inspect
 from epic100.video.sheet import Video
 from support.damage import harmed, marked
 from support.records import records_of
-from support.tricky_videos import encode
+from support.tricky_videos import encode, two_entries
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +46,12 @@ def test_flipped_bits_of_interlaced_pictures_are_found(tmp_path):
 def test_each_row_has_what_it_was_judged_by(kind, judged, sound):
     assert inspect(sound[kind], "v")[0].judged == judged
     assert inspect(sound[kind], "v", quick=True)[0].judged == "quick"
+
+
+def test_a_part_without_arithmetic_coding_is_judged_by_the_decoder_only(tmp_path):
+    parts = [encode(tmp_path / f"{n}.MP4", 60, cabac=n) for n in (1, 0)]
+    row, _ = inspect(two_entries(parts, tmp_path / "v.MP4"), "v")
+    assert (row.status, row.judged) == ("ok", "decoder only")
 
 
 def test_the_log_names_the_videos_that_are_judged_by_their_decoder_only(sound, tmp_path):

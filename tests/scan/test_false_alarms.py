@@ -26,6 +26,17 @@ def test_lost_pictures_of_such_a_coder_are_found_all_the_same(tmp_path):
         assert "break the numbering" in row.reason
 
 
+def test_a_pause_in_hevc_is_none_and_lost_pictures_are_found(tmp_path):
+    """Its pictures name those that they depend on, so the decoder knows of lost ones."""
+    path = encode(tmp_path / "v.MP4", 120, times=PAUSE, codec="libx265", x265={"keyint": 60})
+    row, _ = inspect(path, "v")
+    assert (row.status, row.reason) == ("ok", "hint: 1 pauses, no picture lost")
+    for count, seed in ((1, 1), (4, 2), (12, 3)):
+        path = encode(tmp_path / "v.MP4", 120, codec="libx265", x265={"keyint": 60})
+        drop_packets(path, seed, count)
+        assert inspect(path, "v")[0].status == "damaged"
+
+
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
 def test_a_step_that_a_coarse_unit_of_time_rounds_up_is_no_gap(codec, tmp_path):
     times = [i * 1000 + 1000 * (i // 40) for i in range(120)]  # of 1/30000 s, below in 1/30

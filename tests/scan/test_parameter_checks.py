@@ -6,6 +6,8 @@ import pytest
 
 from epic100.minikitchen.damage import coded_data
 from epic100.scan import scan_participant
+from epic100.scan.parameter_checks import spoilt_sets
+from epic100.video.index import build_index
 from epic100.video.sheet import Video
 from support.tricky_videos import RATE, encode
 
@@ -66,5 +68,22 @@ def test_videos_of_several_settings_are_sound(films, tmp_path):
 
 
 def test_one_other_video_is_no_witness(films, tmp_path):
-    rows = scan(tmp_path, films[:2], ("SPS", 93))
+    rows = scan(tmp_path, films[:2], ("PPS", 22))  # constrained_intra_pred
     assert "parameter sets" not in rows[0].reason + rows[1].reason
+
+
+@pytest.mark.parametrize(("kind", "bit"), [("SPS", 67), ("SPS", 93)])
+def test_a_set_that_does_not_end_where_it_must_is_found_alone(kind, bit, films, tmp_path):
+    path = tmp_path / "P01" / "P01_00.MP4"
+    path.parent.mkdir()
+    spoil(films[0], path, kind, bit)
+    video = Video("P01_00", "P01", "train", float(RATE), float(FRAMES / RATE))
+    (row,) = scan_participant([video], tmp_path, tmp_path / "t.tsv", tmp_path / "t.index.npz")
+    assert (row.status, row.damaged) == ("damaged", [(0, FRAMES)])
+    assert "its parameter sets are spoilt: one does not end where it must" in row.reason
+
+
+def test_no_set_of_a_sound_file_ends_amiss(sound):
+    indexes = {name: build_index(path) for name, path in sound.items()}
+    alone = {name: spoilt_sets({name: index}) for name, index in indexes.items()}
+    assert not [name for name, found in alone.items() if found]

@@ -184,6 +184,42 @@ def other_settings(folder: Path, out: Path, copied: bool = True) -> Path:
     return join(parts, out)
 
 
+def two_entries(parts: list[Path], out: Path) -> Path:
+    """Two encodes one after the other, each with its own sample entry (ISO 14496-12, 8.5.2)."""
+
+    def numbers(*values: int) -> bytes:
+        return b"".join(value.to_bytes(4, "big") for value in values)
+
+    def size_at(data: bytes | bytearray, at: int) -> int:
+        return int.from_bytes(data[at : at + 4], "big")
+
+    join(parts, out)
+    entries, counts = b"", []
+    for part in parts:
+        data = part.read_bytes()
+        at = data.index(b"stsd", *coded_data(part, "moov")) + 12
+        entries += data[at : at + size_at(data, at)]
+        with av.open(str(part)) as container:
+            counts.append(sum(bool(p.size) for p in container.demux(video=0)))
+    with av.open(str(out)) as container:
+        places = [p.pos for p in container.demux(video=0) if p.size]
+    first, second = counts
+    data, (start, _) = bytearray(out.read_bytes()), coded_data(out, "moov")
+    for name, content in (
+        (b"stsd", numbers(0, 2) + entries),
+        (b"stsc", numbers(0, 2, 1, first, 1, 2, second, 2)),
+        (b"stco", numbers(0, 2, places[0], places[first])),
+    ):
+        at = data.index(name, start) - 4
+        grown = len(content) + 8 - size_at(data, at)
+        data[at : at + size_at(data, at)] = numbers(len(content) + 8) + name + content
+        for around in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+            at = data.index(around, start - 8) - 4
+            data[at : at + 4] = numbers(size_at(data, at) + grown)
+    out.write_bytes(data)
+    return out
+
+
 def uneven_times(count: int) -> list[int]:
     """Times of pictures in 1/30000 s, steps from half to two and a half usual ones."""
     return np.cumsum(np.random.default_rng(3).integers(500, 2500, count)).tolist()

@@ -26,7 +26,7 @@ def shim(tmp_path_factory) -> Path:
     return faults.build_shim(tmp_path_factory.mktemp("shim"))
 
 
-@pytest.mark.parametrize(("rule", "most"), [("annotate", 3), ("scan", 5)])
+@pytest.mark.parametrize(("rule", "most"), [("annotate", 3), ("verify", 4), ("scan", 5)])
 def test_a_failed_call_never_gives_a_wrong_result_and_the_same_command_goes_on(
     rule, most, shim, tmp_path_factory
 ):
@@ -34,4 +34,5 @@ def test_a_failed_call_never_gives_a_wrong_result_and_the_same_command_goes_on(
     folder.mkdir()
     found = list(faults.faults_of(rule, folder, shim, every=1, jobs=1, most=most))
     assert len(found) == most
+    assert {fault.kind for fault in found} == set(faults.FAULTS)  # the process is killed too
     assert not [fault for fault in found if fault.outcome in ("WRONG", "traceback")]

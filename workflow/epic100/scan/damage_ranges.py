@@ -18,7 +18,8 @@ N pictures break the numbering                `frame_num` or order count jumps: 
                                               swapped, or have a corrupted header
 N pictures share their time with another      the same presentation time twice
 N gaps between pictures                       a step over 1.5 times the usual, unless the
-                                              numbering shows that no picture is lost
+                                              numbering, or the decoder of HEVC, shows that no
+                                              picture is lost
 N pictures are of another size                than most; a clip cannot contain both
 N packets have an impossible time             decoded before the previous one, or pts - dts
                                               changed by over 10 s from the previous one
@@ -68,6 +69,7 @@ def judge(
     still: np.ndarray,
     order_span: int = 0,
     seconds: float = 0.0,
+    tells_lost: bool = False,
 ) -> tuple[list[tuple[int, int]], list[str]]:
     """Find the damaged frames of a video and the reasons.
 
@@ -78,6 +80,7 @@ def judge(
         still: bool [F]: pictures that look like the one before.
         order_span: Order counts are known modulo this.
         seconds: Expected length of the video; 0: not known.
+        tells_lost: As for `blame_times`.
 
     Returns:
         Half-open ranges of damaged file frames, and the reasons.
@@ -87,7 +90,10 @@ def judge(
     by_time = [packets[n] for n in numbers]
     position = {n: i for i, n in enumerate(numbers)}
     lost = max(lost, blame_missing(packets))
-    found = (blame_times(by_time, index, order_span), blame_repeats(packets, position, still))
+    found = (
+        blame_times(by_time, index, order_span, tells_lost),
+        blame_repeats(packets, position, still),
+    )
     slips = [frame for frame in found if frame is not None]
     blame_sizes(by_time)
     damaged = spread(packets, position, index.frames)

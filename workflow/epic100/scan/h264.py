@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 SLICE, IDR, SPS = 1, 5, 7  # NAL unit types, table 7-1
 _INTRA = (2, 4)  # slice types I and SI, table 7-6
-_HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
+HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 # Level 6.2, so that the taller picture does not reduce the reorder depth (table A-1).
 _TOP_LEVEL = 62
 _ESCAPED = re.compile(rb"\x00\x00(?=[\x00-\x03])")
@@ -80,14 +80,14 @@ def parse_sps(sps: bytes) -> StreamSettings:
     bits.u(16)
     bits.ue()
     planes = False
-    if profile in _HIGH:
+    if profile in HIGH_PROFILES:
         chroma = bits.ue()
         planes = chroma == 3 and bool(bits.u(1))
         bits.ue(), bits.ue(), bits.u(1)
         if bits.u(1):
             for number in range(12 if chroma == 3 else 8):
                 if bits.u(1):
-                    _skip_scaling_list(bits, 16 if number < 6 else 64)
+                    skip_scaling_list(bits, 16 if number < 6 else 64)
     frame_num_bits = bits.ue() + 4
     poc_type, poc_bits = bits.ue(), 0
     if poc_type == 0:
@@ -174,6 +174,19 @@ def extradata_sps(extradata: bytes) -> list[tuple[bytes, int]]:
         if not length or position > len(extradata):
             raise ValueError("broken avcC record")
         found.append((extradata[position - length : position], position))
+    return found
+
+
+def extradata_pps(extradata: bytes) -> list[bytes]:
+    """The picture parameter sets of an avcC record. Raises ValueError."""
+    position = extradata_sps(extradata)[-1][1]
+    found, count, position = [], extradata[position], position + 1
+    for _ in range(count):
+        length = int.from_bytes(extradata[position : position + 2], "big")
+        position += 2 + length
+        if not length or position > len(extradata):
+            raise ValueError("broken avcC record")
+        found.append(extradata[position - length : position])
     return found
 
 
@@ -270,7 +283,8 @@ def slice_header(nal: bytes, settings: StreamSettings) -> SliceHeader:
     return SliceHeader(idr, kind % 5 in _INTRA, bool(nal[0] & 0x60), frame_num, poc_lsb)
 
 
-def _skip_scaling_list(bits: Bits, count: int) -> None:
+def skip_scaling_list(bits: Bits, count: int) -> None:
+    """Read over a scaling list of `count` numbers (clause 7.3.2.1.1.1)."""
     last = following = 8
     for _ in range(count):
         if following:

@@ -22,6 +22,7 @@ OTHER_SIZE = "pictures are of another size"
 REPEATED = "groups of pictures are repeated"
 
 GAP = 1.5  # times the usual step
+PAUSE = 3.5  # the same, of a step in which pictures that no other depends on cannot be lost alone
 CONSTANT_SHARE = 0.99  # share of similar time steps above which a longer one is a gap
 REGULAR_SHARE = 0.9  # share of equal order count steps above which another is a jump;
 # share of similar time steps above which a longer one beside a faulty packet is a gap
@@ -75,7 +76,9 @@ def blame_missing(packets: list[Packet]) -> int:
     return hidden
 
 
-def blame_times(by_time: list[Packet], index: VideoIndex, order_span: int) -> int | None:
+def blame_times(
+    by_time: list[Packet], index: VideoIndex, order_span: int, tells_lost: bool = False
+) -> int | None:
     """Blame gaps, shared times and jumps in order count.
 
     A long step is not a gap if the numbering shows that nothing is lost: a camera may pause.
@@ -84,6 +87,8 @@ def blame_times(by_time: list[Packet], index: VideoIndex, order_span: int) -> in
         by_time: Shown packets in presentation order.
         index: The index of the same packets.
         order_span: Order counts are known modulo this; 0: exactly.
+        tells_lost: Each picture lists those that it and later ones depend on, as in HEVC, and the
+            decoder reports a lost one at the next picture.
 
     Returns:
         The first frame from which all times are off, because pictures are lost there without a
@@ -122,6 +127,9 @@ def blame_times(by_time: list[Packet], index: VideoIndex, order_span: int) -> in
     if alike < CONSTANT_SHARE:
         spoilt = np.array([bool(p.fault) for p in by_time])
         gaps &= spoilt[1:] | spoilt[:-1]
+    if tells_lost:
+        told = np.array([bool(p.fault) or p.is_key for p in by_time])
+        gaps &= (steps <= PAUSE * usual) | told[1:]
     for fault, where in ((NUMBERING, jumps), (GAPS, gaps)):
         for i in np.flatnonzero(where):
             by_time[i + 1].blame(fault)

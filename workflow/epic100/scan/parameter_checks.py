@@ -1,13 +1,15 @@
-"""Compare a video's parameter sets with those of the participant's other videos.
+"""Check a video's parameter sets, by themselves and by those of the participant's other videos.
 
 With one corrupted bit in a parameter set, a decoder gives a wrong picture for every frame, without
 an error. A camera writes the same sets into all files with the same settings. So a set that differs
 by one bit from a set that several other files share is corrupted. Larger differences are settings.
+A set that no other file shares is corrupted if it does not end where it must.
 """
 
 from collections.abc import Mapping
 
-from epic100.scan.h264 import is_arithmetic
+from epic100.scan.h264 import extradata_pps, extradata_sps, is_arithmetic
+from epic100.scan.h264_vui import is_whole_pps, usability
 from epic100.video.index import VideoIndex
 
 _LEVELS = 12  # bytes of an avcC record: its header, and the start of a set, which repeats it
@@ -35,11 +37,26 @@ def spoilt_sets(indexes: Mapping[str, VideoIndex]) -> dict[str, str]:
     for video, (codec, data) in own.items():
         if (codec, data) in shared:
             continue
+        if codec == "h264" and _ends_amiss(data):
+            found[video] = "one does not end where it must"
         for other_codec, other in shared:
             if codec == other_codec and _one_bit_apart(data, other):
                 count = kinds.count((other_codec, other))
                 found[video] = f"1 bit differs from those of {count} other videos"
     return found
+
+
+def _ends_amiss(data: bytes) -> bool:
+    """Whether a set of an avcC record does not end where it must."""
+    try:
+        sets, others = [sps for sps, _ in extradata_sps(data)], extradata_pps(data)
+    except (ValueError, IndexError):  # another kind of record
+        return False
+    try:
+        wholes = [usability(sps).whole for sps in sets]
+        return not all(wholes + [is_whole_pps(pps, sets[0]) for pps in others])
+    except ValueError:  # it goes on beyond its end
+        return True
 
 
 def _one_bit_apart(one: bytes, other: bytes) -> bool:

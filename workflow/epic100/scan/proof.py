@@ -9,6 +9,7 @@ from epic100.video.index import VideoIndex
 from epic100.video.reader import FrameError, VideoReader
 
 SAMPLE = 6  # frames; each must be decoded from its key frame
+NEAR = 16  # frames from the key frame to those in the middle, since a group may be long
 
 
 def prove(path: Path, index: VideoIndex, sound: np.ndarray) -> tuple[str, VideoIndex]:
@@ -29,7 +30,7 @@ def prove(path: Path, index: VideoIndex, sound: np.ndarray) -> tuple[str, VideoI
     other = index.through_container()
     try:
         readers = [VideoReader(path, each, watched=True) for each in (index, other)]
-        for frame in _sample(sound):
+        for frame in _sample(index, sound):
             direct, expected = (reader.get_frames([frame]) for reader in readers)
             if not np.array_equal(direct, expected):
                 return refusal(path, other, sound), other
@@ -43,8 +44,8 @@ def prove(path: Path, index: VideoIndex, sound: np.ndarray) -> tuple[str, VideoI
 def refusal(path: Path, index: VideoIndex, sound: np.ndarray) -> str:
     """Read a sample of the frames that the scan did not mark.
 
-    The sample has the first and the last such frame and some between them. It is read backwards, to
-    check that a decoder's state from elsewhere in the file does no harm.
+    The sample has the first and the last such frame and some between them, near their key frames.
+    It is read backwards, to check that a decoder's state from elsewhere in the file does no harm.
 
     Args:
         path: The video file.
@@ -54,7 +55,7 @@ def refusal(path: Path, index: VideoIndex, sound: np.ndarray) -> str:
     Returns:
         Why a frame cannot be read, as text, or "".
     """
-    frames = _sample(sound)
+    frames = _sample(index, sound)
     if not frames:
         return ""
     try:
@@ -78,9 +79,15 @@ def read_through_containers(indexes: Mapping[str, VideoIndex]) -> str:
     )
 
 
-def _sample(sound: np.ndarray) -> list[int]:
+def _sample(index: VideoIndex, sound: np.ndarray) -> list[int]:
+    """The sample, backwards. Those in the middle are near their key frame: a group may be long."""
     frames = np.flatnonzero(sound)
     if not len(frames):
         return []
     places = np.unique(np.linspace(0, len(frames) - 1, SAMPLE).round().astype(int))
-    return frames[places][::-1].tolist()
+    keys = np.unique(np.searchsorted(index.pts, index.key_pts))
+    found = []
+    for frame in frames[places][::-1].tolist():
+        near = int(keys[max(int(np.searchsorted(keys, frame, "right")) - 1, 0)]) + NEAR
+        found.append(near if near < frame < frames[-1] and sound[near] else frame)
+    return found

@@ -20,7 +20,7 @@ from epic100.scan.packet_checks import (
     WRONG_TIME,
     Packet,
 )  # fmt: skip
-from epic100.scan.packet_copies import check_memory, in_the_open
+from epic100.scan.packet_copies import check_memory, in_the_open, with_new_sets
 from epic100.video.ffmpeg import error_text
 from epic100.video.packet_recorder import PacketRecorder
 from epic100.video.packet_table import PacketTable
@@ -206,6 +206,7 @@ class StreamPass:
         seen.checksum = zlib.crc32(data)
         if self._settings is None:
             return packet if seen.shown else in_the_open(packet, data)
+        data = with_new_sets(packet, data, self._length_size)
         units = h264.nal_units(data, self._length_size)
         if units is None:
             seen.blame(BROKEN_UNITS)
@@ -221,9 +222,7 @@ class StreamPass:
                     first = False
                 if h264.has_forbidden_bytes(nal):
                     seen.blame(FORBIDDEN)
-        if seen.shown and data.obj is packet:
-            return packet
-        return in_the_open(packet, data)
+        return packet if seen.shown and data.obj is packet else in_the_open(packet, data)
 
     def _follow(self, start: bytes, seen: Packet) -> None:
         assert self._settings is not None, "without them no slice is read"

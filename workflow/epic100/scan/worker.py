@@ -20,6 +20,7 @@ from av.container import InputContainer
 from epic100.base.atomic import atomic_path
 from epic100.scan.clock_checks import CONTRADICTED, Promise, contradiction
 from epic100.scan.damage_ranges import judge
+from epic100.scan.h264 import is_arithmetic
 from epic100.scan.oddities import hints, pauses
 from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
@@ -105,7 +106,8 @@ def _inspect(
         nothing = reading.why_nothing()
         if nothing:
             return ScanRow(video_id, UNREADABLE, reason=nothing), None
-        index = VideoIndex.from_table(reading.table())
+        table = reading.table()
+        index = VideoIndex.from_table(table)
         kind = container.format.name
         boxes = boxes_of(file.size, file.read_at)
         beyond_index = _beyond_index(boxes, container, stream, index)
@@ -118,6 +120,7 @@ def _inspect(
         reading.looks.still(index),
         reading.order_span,
         promise.seconds,
+        tells_lost=table.stream.codec == "hevc",
     )
     contradicted = contradiction(index, clock, reading.coded_fps, promise, lost)
     if contradicted:
@@ -134,6 +137,7 @@ def _inspect(
         reason = "; ".join([refused, *reasons])
         return ScanRow(video_id, UNREADABLE, reason=reason), None
     told = hints(index, reading.looks, reading.wrong_keys, kind) + [pauses(index, sound)]
+    full = reading.judges_itself and all(map(is_arithmetic, table.sets))
     decoded = sum(p.decoded for p in reading.packets if p.shown)
     if quick:
         reasons.insert(0, f"quick look: {reading.looked} of {index.frames} pictures decoded")
@@ -146,7 +150,7 @@ def _inspect(
         reason="; ".join([*reasons, *filter(None, told)]),
         timing="constant" if index.is_constant_at(sound) else "variable",
         pictures=max(index.frames, ranges[-1][1] if ranges else 0),
-        judged=QUICK if quick else FULL if reading.judges_itself else DECODER_ONLY,
+        judged=QUICK if quick else FULL if full else DECODER_ONLY,
     )
     return row, index
 
