@@ -140,7 +140,9 @@ def outputs(folder: Path, rule: str) -> dict[str, bytes]:
     found = {}
     for path in sorted((folder / "results").rglob("*")):
         name = str(path.relative_to(folder / "results"))
-        if not path.is_file() or "cache" in path.parts or path.suffix == ".log":
+        # Of the scan's cache and the receipts of files the content depends on place and time.
+        kept = {"cache", "receipts"}.intersection(path.parts)
+        if not path.is_file() or kept or path.suffix == ".log":
             continue
         if name.startswith(VARYING):
             columns = [line.split("\t")[:6] for line in path.read_text().splitlines()] \
@@ -207,7 +209,9 @@ def faults_of(
         # Paths in outputs are of the run's own folder; every run has one of the same name.
         places = [(at, kind) for at in range(1, calls + 1, every) for kind in FAULTS]
         if most:
-            places = places[:: max(len(places) // most, 1)][:most]
+            stride = max(len(places) // most, 1)
+            stride -= stride > 1 and stride % len(FAULTS) == 0  # or all are of one kind
+            places = places[::stride][:most]
 
         def one(place: tuple[int, str]) -> Fault:
             free = servers.get()

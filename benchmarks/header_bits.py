@@ -16,6 +16,7 @@ The last line printed is one JSON object with the silent bits by field.
 
 import argparse
 import collections
+import contextlib
 import json
 import resource
 import signal
@@ -27,7 +28,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from damage import VISIBLE, decode, harm
+from damage import VISIBLE
 
 from epic100.minikitchen.damage import coded_data
 from epic100.scan.h264 import Bits
@@ -177,15 +178,41 @@ def camera(folder: Path, number: int) -> Path:
     return path
 
 
+def decode(path: Path) -> dict[int, np.ndarray]:
+    """Pictures by presentation time, as a lenient player shows them: uint8 [height, width, 3]."""
+    shown: dict[int, np.ndarray] = {}
+
+    def take(frames: list[av.VideoFrame]) -> None:
+        for frame in frames:
+            with contextlib.suppress(ValueError, av.error.FFmpegError):
+                shown[frame.pts] = frame.to_ndarray(format="rgb24")
+
+    with av.open(str(path)) as container:
+        stream = container.streams.best("video")
+        stream.codec_context.thread_count = 1
+        for packet in container.demux(stream):
+            with contextlib.suppress(av.error.FFmpegError):
+                take(packet.decode())
+    return shown
+
+
+def harm(before: np.ndarray, after: np.ndarray) -> float:
+    """Greatest mean difference of a block of 16x16 in one of the three colours."""
+    if before.shape != after.shape:
+        return 255.0
+    gap = np.abs(before.astype(np.int16) - after)
+    rows, columns = (size // 16 for size in gap.shape[:2])
+    blocks = gap[: 16 * rows, : 16 * columns].reshape(rows, 16, columns, 16, 3)
+    return float(blocks.mean(axis=(1, 3)).max())
+
+
 class File:
     """An undamaged file and what its pictures are and when."""
 
     def __init__(self, path: Path):
         self.path, self.data, self.index = path, path.read_bytes(), build_index(path)
-        shown = dict(zip(*decode(path), strict=True))
-        self.planes = [shown[pts] for pts in self.index.pts.tolist()]
-        with av.open(str(path)) as container:
-            self.height = container.streams.video[0].codec_context.height
+        shown = decode(path)
+        self.pictures = [shown[pts] for pts in self.index.pts.tolist()]
         self.promise = {"fps": self.index.fps, "seconds": self.index.frames / self.index.fps}
 
     def outcome(self, bit: int, copy: Path) -> tuple[str, str]:
@@ -213,7 +240,7 @@ class File:
 
     def unmarked(self, copy: Path, index: VideoIndex, damaged: list[tuple[int, int]]) -> int:
         """Number of pictures that are not what or when they were, outside reported ranges."""
-        seen = dict(zip(*decode(copy), strict=True))
+        seen = decode(copy)
         marked = {frame for start, stop in damaged for frame in range(start, stop)}
         step, count = 1 / self.index.fps, 0
         for frame in range(max(index.frames, self.index.frames)):
@@ -224,7 +251,7 @@ class File:
                 continue
             off = abs(index.times[frame] - self.index.times[frame])
             picture = seen.get(int(index.pts[frame]))
-            wrong = picture is None or harm(self.planes[frame], picture, self.height) > VISIBLE
+            wrong = picture is None or harm(self.pictures[frame], picture) > VISIBLE
             count += bool(wrong or off > step / 2)
         return count
 

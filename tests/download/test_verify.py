@@ -100,6 +100,23 @@ def test_a_failing_disk_is_no_row_but_an_error_once_all_others_are_read(
     assert archive.verify(caplog) == (["verified", "verified"], 1)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")
+def test_a_receipt_that_the_disk_refuses_makes_no_row_and_is_read_again(
+    archive, caplog, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(watched_file, "RETRY_SECONDS", (0.0,))
+    archive.verify(caplog)
+    receipt = archive.receipts / "P01_01.json"
+    receipt.rename(tmp_path / "kept")
+    receipt.symlink_to("/proc/self/mem")
+    archive.table.unlink()
+    with pytest.raises(DiskError, match=r"P01_01\.json: reading failed 2 times"):
+        archive.verify(caplog)
+    assert not archive.table.exists()
+    (tmp_path / "kept").rename(receipt)
+    assert archive.verify(caplog) == (["verified", "verified"], 0)
+
+
 def test_a_fetched_file_that_snakemake_touched_is_not_read_again_and_one_written_to_is(
     archive, caplog
 ):

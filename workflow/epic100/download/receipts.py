@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from epic100.base.atomic import atomic_path
+from epic100.base.errors import DiskError
 from epic100.video.sheet import Video
+from epic100.video.watched_file import insist
 
 # Snakemake touches the outputs of a job, so a downloaded file is a little newer than its receipt.
 TOUCH_SECONDS = 600
@@ -90,8 +92,12 @@ class Receipts:
         )
 
     def _find(self, video: Video) -> Receipt | None:
+        path = self._path(video)
         try:
-            return Receipt(**json.loads(self._path(video).read_text(encoding="utf-8")))
+            # A failing disk must not make a verified file look unread.
+            return Receipt(**json.loads(insist(path, "reading", path.read_bytes)))
+        except DiskError:
+            raise
         except (OSError, ValueError, TypeError):
             return None
 

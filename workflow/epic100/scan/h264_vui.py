@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from epic100.scan.h264 import HIGH_PROFILES, Bits, parse_sps, skip_scaling_list
 
 _EXTENDED_SAR = 255  # table E-1
+_NO_MATRICES = {3, *range(18, 256)}  # reserved: matrix_coefficients, table E-5 and H.273
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def _vui(bits: Bits) -> float:
         bits.u(1)
     if bits.u(1):
         bits.u(4)
-        if bits.u(1):
-            bits.u(24)
+        if bits.u(1) and (bits.u(16), bits.u(8))[1] in _NO_MATRICES:
+            raise ValueError("a reserved matrix of colours")
     if bits.u(1):
         bits.ue(), bits.ue()
     fps = 0.0
@@ -90,10 +91,12 @@ def _vui(bits: Bits) -> float:
         units, scale, fixed = bits.u(32), bits.u(32), bits.u(1)
         # The rate counts both fields of a frame (clause E.2.1).
         fps = scale / units / 2 if units and fixed else 0.0
-    with_hrd = [_hrd(bits) for _ in range(2) if bits.u(1)]
-    if with_hrd:
-        bits.u(1)
-    bits.u(1)
+    one_more = 0  # low_delay_hrd_flag
+    for _ in range(2):
+        if bits.u(1):
+            _skip_hrd(bits)
+            one_more = 1
+    bits.u(one_more + 1)
     if bits.u(1):
         bits.u(1)
         for _ in range(6):
@@ -101,8 +104,8 @@ def _vui(bits: Bits) -> float:
     return fps
 
 
-def _hrd(bits: Bits) -> None:
-    """Skip the parameters of a reference decoder (clause E.1.2)."""
+def _skip_hrd(bits: Bits) -> None:
+    """Read over the parameters of a reference decoder (clause E.1.2)."""
     count = bits.ue() + 1
     bits.u(8)
     for _ in range(min(count, 32)):

@@ -3,7 +3,7 @@
 With one corrupted bit in a parameter set, a decoder gives a wrong picture for every frame, without
 an error. A camera writes the same sets into all files with the same settings. So a set that differs
 by one bit from a set that several other files share is corrupted. Larger differences are settings.
-A set that no other file shares is corrupted if it does not end where it must.
+A set of one file alone is corrupted if it does not end where it must, or has reserved values.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def spoilt_sets(indexes: Mapping[str, VideoIndex]) -> dict[str, str]:
         if (codec, data) in shared:
             continue
         if codec == "h264" and _ends_amiss(data):
-            found[video] = "one does not end where it must"
+            found[video] = "one does not end where it must, or has reserved values"
         for other_codec, other in shared:
             if codec == other_codec and _one_bit_apart(data, other):
                 count = kinds.count((other_codec, other))
@@ -55,7 +55,7 @@ def _ends_amiss(data: bytes) -> bool:
     try:
         wholes = [usability(sps).whole for sps in sets]
         return not all(wholes + [is_whole_pps(pps, sets[0]) for pps in others])
-    except ValueError:  # it goes on beyond its end
+    except ValueError:  # it goes on beyond its end, or has a reserved value
         return True
 
 
