@@ -1,7 +1,6 @@
 """The rules in which `benchmarks/faults.py` lets system calls fail, on a run of two videos."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +8,12 @@ import pandas as pd
 import torch
 
 from epic100.base.atomic import atomic_path
-from epic100.download.verify import settle, verify_videos
+from epic100.download.verify import verify_videos, write_videos_ok
 from epic100.figures.damage import plot_archive, plot_close_up, plot_dropped
 from epic100.figures.data import annotated_segments, plot_classes, plot_lengths, plot_participants
+from epic100.figures.examples import surest, write_examples
 from epic100.figures.outcomes import by_class, outcomes
-from epic100.figures.results import plot_confusion, plot_official, plot_per_class
-from epic100.figures.strips import plot_strips, surest
+from epic100.figures.results import plot_confusion, plot_per_class
 from epic100.figures.training import plot_training
 from epic100.minikitchen import write_annotations, write_video
 from epic100.model.model_file import digest
@@ -26,7 +25,7 @@ from epic100.scoring.predictions import Predictions, read_predictions, write_pre
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.class_names import read_class_names
 from epic100.segments.clean_list import read_clean_list
-from epic100.segments.cleaning import clean, pool
+from epic100.segments.cleaning import clean, join_train_and_val
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments, write_segments
 from epic100.submission.export import export
@@ -55,7 +54,7 @@ def verify(folder: Path) -> None:
     results = folder / "results"
     table = results / "verify/P01.tsv"
     verify_videos(read_sheet(folder / "sheet.tsv"), folder / "videos", table, results / "receipts")
-    settle([str(table)], results / "videos.ok")
+    write_videos_ok([str(table)], results / "videos.ok")
 
 
 def scan(folder: Path) -> None:
@@ -84,7 +83,7 @@ def clean_lists(folder: Path) -> None:
 def trainval(folder: Path) -> None:
     """The clean lists of train and val -> one list and its pair table."""
     lists = folder / "results/clean"
-    pool(lists / "train.txt", lists / "val.txt", lists / "trainval.txt",
+    join_train_and_val(lists / "train.txt", lists / "val.txt", lists / "trainval.txt",
          str(lists / "trainval_pairs.tsv"))  # fmt: skip
 
 
@@ -168,21 +167,19 @@ def figures_training(folder: Path) -> None:
 
 
 def figures_results(folder: Path) -> None:
-    """Predictions -> pictures, a table, and strips of frames."""
+    """Predictions -> pictures, a table, and examples with frames."""
     results, made = folder / "results", folder / "results/figures"
     names = read_class_names(_csvs(folder).values())
     predictions = read_predictions(results / "predictions/val.pt", "val")
     outcome = outcomes(predictions, results / "segments/val.txt", "max")
-    figures = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
     classes = by_class(outcome, predictions.pairs, names)
     with atomic_path(made / "per_class.tsv") as temporary:
         classes.to_csv(temporary, sep="\t", index=False, float_format="%.2f")
-    plot_official(figures, outcome, [], made / "official.svg")
     plot_per_class(classes, made / "per_class.svg")
     plot_confusion(outcome, names, made / "confusion.svg")
-    for right, name in ((True, "best.jpg"), (False, "worst.jpg")):
-        plot_strips(surest(outcome, right), results / "clean/val.txt", folder / "videos",
-                    results / "scan", names, made / name, title=name)  # fmt: skip
+    groups = {"surest": surest(outcome, right=True)}
+    write_examples(groups, results / "clean/val.txt", folder / "videos", results / "scan", names,
+                   made / "examples")  # fmt: skip
 
 
 # In an order in which each has its inputs.

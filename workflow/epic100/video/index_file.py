@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from epic100.base.atomic import atomic_path
-from epic100.base.errors import EpicError
+from epic100.base.errors import DiskError, EpicError
 from epic100.video.index import FrameIndex, PackedIndex, VideoIndex
+from epic100.video.watched_file import OF_THE_FILE
 
 LARGEST = 2**30  # bytes; an hour of video takes about 10 MiB
 # What zipfile and numpy raise for foreign data, and from_arrays for unexpected arrays.
@@ -84,6 +85,8 @@ def _opened(path: str | os.PathLike) -> Iterator[Mapping[str, np.ndarray]]:
             with np.load(file, allow_pickle=False) as arrays:
                 yield arrays
     except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno not in {None, *OF_THE_FILE}:
+            raise DiskError(f"{path}: {error.strerror}: the disk is at fault; run again") from error
         raise EpicError(
             f"{path}: not a whole frame index ({type(error).__name__}: {error}); scan its "
             "participant again"
