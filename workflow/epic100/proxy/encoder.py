@@ -11,6 +11,7 @@ is on, so copies of one video may differ in bytes; `asm=0` prevents that but tak
 
 import argparse
 import contextlib
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -271,7 +272,8 @@ def main() -> None:
     with own_faults():
         options = parser.parse_args()
         av.logging.set_level(None)
-        with np.load(options.index) as arrays:
+        # zipfile takes a failed read for a damaged archive, so all is read before.
+        with np.load(io.BytesIO(options.index.read_bytes())) as arrays:
             index = VideoIndex.from_arrays(arrays, f"{options.target.stem}/")
         try:
             made, own = write_proxy(
