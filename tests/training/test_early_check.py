@@ -63,6 +63,8 @@ def test_a_training_that_works_is_tried_on_a_real_video(looked_at):
     ({"options": {"batch_size": 4}},
      ("batch_size", "changes nothing", "train_dataloader.batch_size")),
     ({"settings": {"batch_size": 5, "accumulate": 2}}, ("batch_size is 5", "multiple of 2")),
+    ({"settings": {"batch_size": 6, "device": "cpu", "gpus": 2, "nodes": 2}},
+     ("batch_size is 6", "multiple of 4")),
     ({"annotations": {"train": "no.csv", "val": "no.csv"}},
      ("no.csv: no such file", "annotations: download: true")),
     ({"participants": ["P09"]}, ("no segment with a verb and a noun",)),

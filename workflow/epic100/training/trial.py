@@ -80,7 +80,8 @@ def try_training(
         plain = replace(plain, precision="fp32")
     config = build_config(plain, str(folder), video_root, index_dir, classes)
     asked = replace(plain, accumulate=settings.accumulate)
-    every = Placement("cpu", settings.gpus or 1)  # whether the batch can be shared among them
+    # Whether the batch can be shared among all processes.
+    every = Placement("cpu", (settings.gpus or 1) * settings.nodes, settings.nodes)
     plan_run(config, asked, every, work_dir=folder, classes=classes)
     config = changed(config, {**ONE_EPOCH, **_small_loaders(config, settings.split, blank)})
     with _in_one_line(config, settings):
