@@ -46,7 +46,7 @@ SECONDS = 600.0
 SMALL = {
     "model.backbone.gamma_d": 1.0,
     "train_dataloader.dataset.pipeline.2.short_side": [36, 40],
-    "train_dataloader.dataset.pipeline.3.size": 32,
+    "train_dataloader.dataset.pipeline.2.size": 32,
 }
 
 
