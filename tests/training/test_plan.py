@@ -16,7 +16,7 @@ LIST = "a.MP4 0 9 1 1 a_0\na.MP4 9 18 1 1 a_1\n"
 def plan(tmp_path):
     """A plan for settings, some processes and a val list."""
 
-    def planned(processes=1, val=LIST, device="cpu", **settings):
+    def planned(processes=1, val=LIST, device="cpu", sync_bn=None, nodes=1, **settings):
         (tmp_path / "val.txt").write_text(val)
         loader = {"batch_size": 8, "dataset": {"ann_file": str(tmp_path / "val.txt")}}
         config = Config({
@@ -24,11 +24,12 @@ def plan(tmp_path):
             "val_cfg": {"type": "ValLoop"}, "val_evaluator": {"type": "EpicPairMetric"},
             "optim_wrapper": {"type": "OptimWrapper"},
             "model": {"type": "ChannelsLastRecognizer3D"}, "custom_hooks": [{"type": "A"}],
+            "sync_bn": sync_bn,
         })  # fmt: skip
         before = config.to_dict()
         made = plan_run(
-            config, TrainSettings("x.py", **settings), Placement(device, processes), work_dir="w",
-            classes=(4, 5),
+            config, TrainSettings("x.py", **settings), Placement(device, processes, nodes),
+            work_dir="w", classes=(4, 5),
         )  # fmt: skip
         assert config.to_dict() == before
         return made
@@ -45,6 +46,8 @@ def test_the_batch_is_shared_among_processes_and_parts_and_is_still_the_same_bat
     assert config.launcher == "pytorch" and config.val_evaluator.collect_device == "gpu"
     with pytest.raises(EpicError, match="^train.batch_size is 8; expected a multiple of 6"):
         plan(processes=2, accumulate=3)
+    with pytest.raises(EpicError, match=r"of 6 \(train.nodes 2 x train.gpus 3 x train.acc"):
+        plan(processes=6, nodes=2)
 
 
 def test_hooks_that_are_added_come_last_in_a_fixed_order(plan):
@@ -66,11 +69,22 @@ def test_autocast_is_off_on_a_cpu_and_the_plan_lists_it(plan):
     ]
 
 
+def test_statistics_over_processes_are_off_on_a_cpu_and_the_plan_lists_it(plan):
+    """torch's SyncBatchNorm refuses tensors on a CPU."""
+    made = plan(processes=2, sync_bn="torch", bn="sync")
+    assert made.config.sync_bn is None and made.bn == "local"
+    assert [off.what for off in made.off] == ["bn sync"]
+    on_gpus = plan(processes=2, device="cuda", sync_bn="torch", bn="sync")
+    assert on_gpus.config.sync_bn == "torch" and on_gpus.bn == "sync" and on_gpus.off == ()
+
+
 def test_on_a_gpu_workers_fill_the_cores_and_prepare_a_bounded_number_of_clips(plan, monkeypatch):
     monkeypatch.setattr(plan_module, "usable_cores", lambda: 36)
     loader = plan(device="cuda", processes=2).config.train_dataloader
     assert (loader.num_workers, loader.persistent_workers, loader.prefetch_factor) == (17, True, 2)
     assert loader.pin_memory and loader.collate_fn.type == "collate_in_one"
+    loader = plan(device="cuda", processes=4, nodes=2).config.train_dataloader
+    assert loader.num_workers == 17  # two of the four processes are on this node
     assert plan(device="cuda", workers=3).config.train_dataloader.get("num_workers") is None
     asked = {"train_dataloader.num_workers": 5}
     assert plan(device="cuda", options=asked).config.val_dataloader.num_workers == 35
