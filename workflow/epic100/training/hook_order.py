@@ -15,5 +15,6 @@ PRIORITIES = {
     "HistoryHook": 71,  # updates the sums that the next two read
     "LoaderShareHook": 72,
     "ProgressHook": 73,
+    "DiagnosisHook": 74,
     "SafeCheckpointHook": 90,  # saves the result of all others; may end training
 }

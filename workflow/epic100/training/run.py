@@ -20,6 +20,8 @@ from epic100.segments.clean_list import read_clean_list
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.training.config import build_config
 from epic100.training.device import autocast_refused, bare, choose_device
+from epic100.training.diagnosis import FILE as DIAGNOSIS
+from epic100.training.diagnosis import DiagnosisHook, about_run
 from epic100.training.finished import has_model, keep_model, take_model
 from epic100.training.head_check import require_head
 from epic100.training.plan import plan_run
@@ -49,7 +51,8 @@ def train(
 
     Logs and checkpoints go to a folder below `{results}/work_dirs`. Its name depends on the data
     and settings of the run. If the same run is started again, it resumes from its newest intact
-    checkpoint; if it was finished, its model is taken from there.
+    checkpoint; if it was finished, its model is taken from there. An anonymous page about the run,
+    `diagnosis.txt`, goes beside the model file.
 
     Args:
         settings: The `train:` section.
@@ -89,12 +92,15 @@ def train(
         return
     plan = plan_run(config, settings, placement, work_dir=work_dir, classes=classes)
     check = check_start(plan)
+    shown = start_table(check, segments, pairs, classes)
     if is_main_process():
-        log.info(start_table(check, segments, pairs, classes).text())
+        log.info(shown.text())
     config = check.plan.config
     runner = QuietRunner.from_cfg(config)
     if is_main_process():
         log.info(f"MMEngine's own log: {runner.logger.log_file}")
+        page = Path(model_path).parent / DIAGNOSIS
+        runner.register_hook(DiagnosisHook(page, about_run(check, shown)))
     runner.train()
     if not is_main_process():
         return
