@@ -229,7 +229,7 @@ def test_a_quick_look_is_never_taken_for_a_scan_but_a_scan_serves_as_one(house):
     assert "quick" not in full.reason
     assert lab.scan(quick=True) == [full]
     assert lab.runs() == []
-    assert len(list(lab.cache.glob("P01_01.*"))) == 1
+    assert len(list(lab.cache.glob("P01_01.*.npz"))) == 1
 
 
 def test_files_that_are_no_files_are_told_apart(house):

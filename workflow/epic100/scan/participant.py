@@ -4,8 +4,9 @@ No file can hang or crash the scan. A decoder that hangs, takes too much memory 
 row `unreadable` with its reason (`decoder_process`). Faults of the disk or the machine are not the
 file's: the video is tried again, and if that fails, the scan ends with an error after all other
 videos. Finished videos are cached by path, size and modification time, so an interrupted scan
-decodes only new files. A result of an older scan version is kept and marked with its version. If
-its index has no packet table, that is read from the file's packets without decoding.
+decodes only new files. A file that was moved or copied anew keeps its result if its md5 is the same
+(`kept_results`). A result of an older scan version is kept and marked with its version. If its
+index has no packet table, that is read from the file's packets without decoding.
 """
 
 import errno
@@ -15,16 +16,13 @@ import os
 import stat
 import sys
 import time
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from epic100.base.errors import DiskError, EpicError
+from epic100.scan.kept_results import Found, Result, load_result, move_result, note_contents
 from epic100.scan.oddities import sheet_hint
 from epic100.scan.parameter_checks import SPOILT, spoilt_sets
 from epic100.scan.proof import read_through_containers
@@ -51,9 +49,6 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = (1.0, 5.0)  # waits before a video that is not at fault is scanned again
 WORKER = (sys.executable, "-P", "-m", "epic100.scan.worker")
-
-Found = dict[str, np.ndarray]  # arrays of a VideoIndex
-Result = tuple[ScanRow, Found]
 
 
 def scan_participant(
@@ -116,7 +111,7 @@ def scan_participant(
             f"{older} of them were scanned by an older version of the scan, and keep its result; "
             f"to scan them anew, delete {folder} and run again with -R {table}"
         )
-    decoded = waited - sum(job.is_older for job in jobs.values())
+    decoded = waited - sum(job.is_reused for job in jobs.values())
     log.info(f"{len(rows)} videos: {counted}; {decoded} of them decoded now")
     return rows
 
@@ -130,12 +125,13 @@ class _Job:
         self._full = self._kept = cache
         self._old: Path | None = None  # a result with an index without packet table
         self._file: os.stat_result | None = None  # its state when the cache paths were chosen
+        self._is_moved = False  # the result is that of the same bytes at another place or time
         self.fault = ""  # why it could not be scanned, if the video is not at fault
 
     @property
-    def is_older(self) -> bool:
-        """Whether an older result is reused, so that nothing is decoded."""
-        return self._old is not None
+    def is_reused(self) -> bool:
+        """Whether an earlier result is reused, so that nothing is decoded."""
+        return self._is_moved or self._old is not None
 
     def known(self) -> Result | None:
         """The result if nothing must be decoded: no such file, or scanned before."""
@@ -145,7 +141,7 @@ class _Job:
             return ScanRow(self.video.video_id, status, reason=reason), {}
         self._full, self._kept = self._places(SCAN_VERSION, state)
         # A full result also serves a quick look, never the other way round.
-        result = _load(self._full) or (_load(self._kept) if self._quick else None)
+        result = load_result(self._full) or (load_result(self._kept) if self._quick else None)
         if result is None:
             self._old = self._older(state)
         return None if result is None else self._told(*result)
@@ -154,10 +150,10 @@ class _Job:
         """The newest result of an older scan version."""
         for version in range(SCAN_VERSION - 1, FIRST_VERSION - 1, -1):
             full, kept = self._places(version, state)
-            if _load(full):
+            if load_result(full):
                 self._kept = self._full
                 return full
-            if self._quick and _load(kept):
+            if self._quick and load_result(kept):
                 return kept
         return None
 
@@ -195,10 +191,15 @@ class _Job:
 
     def _decode(self, limits: ScanLimits, worker: Sequence[str], board: SharedProgress) -> Result:
         name = self.video.video_id
+        if self._old is None and not self._is_moved and self._take_moved():
+            known = self.known()  # None if an index of an older version lacks its packet table
+            if known is not None:
+                return known
         # Leftovers of an earlier file of this video, or of a killed scan.
-        for left in (*self._cache.glob(f"{name}.*.npz"), *self._cache.glob(f".{name}.*.tmp.npz")):
-            if left != self._old:
-                left.unlink(missing_ok=True)
+        for pattern in (f"{name}.*.npz", f".{name}.*.tmp.npz", f"{name}.*.md5"):
+            for left in self._cache.glob(pattern):
+                if left != self._old:
+                    left.unlink(missing_ok=True)
         command = [*worker, str(self._path), str(self._kept)]
         command += ["--seconds", str(self.video.duration), "--fps", str(self.video.fps)]
         command += ["--quick"] * self._quick + ["--max-pixels", str(limits.max_pixels)]
@@ -210,15 +211,17 @@ class _Job:
             limits.total(self.video),
             lambda frames: board.update(self.video, frames),
         )
-        result = None if reason else _load(self._kept)
+        result = None if reason else load_result(self._kept)
         if _changed(self._file, _state(self._path)[2]):
             self._kept.unlink(missing_ok=True)
             raise ProcessError(
                 "the file changed while it was scanned; is it still being written? Run again then"
             )
+        if result is not None and not self._quick:
+            note_contents(self._kept, self._path, self.video)
         self.fault = ""
         if self._old is not None and result is None:
-            result = _load(self._old)
+            result = load_result(self._old)
         elif self._old is not None:
             self._old.unlink()
         if result is None and not reason:
@@ -228,6 +231,14 @@ class _Job:
         if result[0].status == UNREADABLE:
             self._kept.unlink()  # cheap to redo, and permissions may change unnoticed
         return self._told(*result)
+
+    def _take_moved(self) -> bool:
+        """Take over the result of the same bytes at another place or time, if there is one."""
+        state = self._file
+        if state is not None:
+            places = {v: self._places(v, state)[0] for v in range(FIRST_VERSION, SCAN_VERSION + 1)}
+            self._is_moved = move_result(self.video, self._path, places)
+        return self._is_moved
 
     def _told(self, row: ScanRow, found: Found) -> Result:
         """The row under the sheet's name, with the hint about the sheet's length."""
@@ -277,24 +288,3 @@ def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
     if not stat.S_ISREG(state.st_mode):
         return UNREADABLE, "cannot open: not a regular file", None
     return "", "", state
-
-
-def _load(path: Path) -> tuple[ScanRow, Found] | None:
-    """The result of a finished video, or None if there is none or it is incomplete."""
-
-    def read() -> tuple[ScanRow, Found] | None:
-        with np.load(path) as arrays:
-            row = ScanRow.from_json(str(arrays["row"]))
-            return row, {name: arrays[name] for name in arrays.files if name != "row"}
-
-    try:
-        return insist(path, "reading", read)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DiskError(f"{path}: {error.strerror}; results of the scan are kept there") from error
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, EpicError):
-            raise
-        path.unlink(missing_ok=True)
-        return None

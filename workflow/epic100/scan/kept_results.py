@@ -1,0 +1,140 @@
+"""Results of finished videos, kept between calls, also if a file is moved or copied anew.
+
+A result is found by path, size and modification time. They differ after a move or a new copy: a
+scratch disk may remove files that nobody used for a month. So beside each result is a text file
+with the size and md5 of the bytes that it was made from. Before a file is decoded, a result with
+the same size and md5 is taken over.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import DiskError, EpicError
+from epic100.video.scan_table import UNREADABLE, ScanRow
+from epic100.video.sheet import Video
+from epic100.video.watched_file import WatchedFile, insist
+
+log = logging.getLogger(__name__)
+
+PIECE = 1 << 20  # bytes read at once
+
+Found = dict[str, np.ndarray]  # arrays of a VideoIndex
+Result = tuple[ScanRow, Found]
+
+
+def load_result(path: Path) -> tuple[ScanRow, Found] | None:
+    """Read the result of a finished video.
+
+    Returns:
+        The row and the arrays of its index, or None if there is none or it is incomplete.
+
+    Raises:
+        DiskError: The disk fails.
+    """
+
+    def read() -> tuple[ScanRow, Found] | None:
+        with np.load(path) as arrays:
+            row = ScanRow.from_json(str(arrays["row"]))
+            return row, {name: arrays[name] for name in arrays.files if name != "row"}
+
+    try:
+        return insist(path, "reading", read)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DiskError(f"{path}: {error.strerror}; results of the scan are kept there") from error
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, EpicError):
+            raise
+        path.unlink(missing_ok=True)
+        return None
+
+
+def note_contents(kept: Path, path: Path, video: Video) -> None:
+    """Write beside a result what it was made from.
+
+    Args:
+        kept: The result, `{video_id}.{key}.npz`.
+        path: The video file.
+        video: Its row of the sheet.
+
+    Raises:
+        DiskError: The disk fails.
+    """
+    result = load_result(kept)
+    if result is None or result[0].status == UNREADABLE:
+        return
+    with contextlib.suppress(OSError):  # the file itself is gone meanwhile
+        about = {**_about(video, path), "version": result[0].version, "md5": _md5(path)}
+        with atomic_path(kept.with_suffix(".md5")) as temporary:
+            temporary.write_text(json.dumps(about) + "\n", encoding="utf-8")
+
+
+def move_result(video: Video, path: Path, places: Mapping[int, Path]) -> bool:
+    """Take over the result of a file with the same bytes, if there is one.
+
+    Args:
+        video: The row of the sheet.
+        path: The video file.
+        places: Where the result of each scan version is expected for this file.
+
+    Returns:
+        Whether a result was moved to its place.
+
+    Raises:
+        DiskError: The disk fails.
+    """
+    try:
+        return _move_result(video, path, places)
+    except OSError:  # about the file itself; the scan reports it
+        return False
+
+
+def _move_result(video: Video, path: Path, places: Mapping[int, Path]) -> bool:
+    about, found = _about(video, path), ""
+    folder = next(iter(places.values())).parent
+    for note in sorted(folder.glob(f"{video.video_id}.*.md5")):
+        noted, kept = _read(note), note.with_suffix(".npz")
+        place = places.get(noted.get("version", 0))
+        if place is None or any(noted.get(key) != about[key] for key in about):
+            continue
+        found = found or _md5(path)
+        if noted.get("md5") == found and kept.is_file():
+            os.replace(kept, place)
+            os.replace(note, place.with_suffix(".md5"))
+            log.info(f"{video.video_id}: moved or copied anew, same md5: its result is kept")
+            return True
+    return False
+
+
+def _about(video: Video, path: Path) -> dict[str, Any]:
+    """What must be the same: the size, and what of the sheet decides on damage."""
+    size = insist(path, "asking for its size", path.stat).st_size
+    return {"bytes": size, "sheet": [video.md5, video.duration, video.fps]}
+
+
+def _read(note: Path) -> dict[str, Any]:
+    try:
+        noted = json.loads(insist(note, "reading", note.read_bytes))
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def _md5(path: Path) -> str:
+    hasher = hashlib.md5(usedforsecurity=False)
+    with contextlib.closing(WatchedFile(path)) as file:
+        while piece := file.read(PIECE):
+            hasher.update(piece)
+    return hasher.hexdigest()
