@@ -93,7 +93,7 @@ def test_the_configs_that_ship_are_valid(name):
         (with_key("clean.polcy", "video"), r"unknown key 'clean.polcy'; did you mean 'policy'\?"),
         (with_key("export.sls.x", 1), r"unknown key 'export.sls.x' \(known here: pt, tl, td\)"),
         (with_key("clean.policy", "frame"), r"clean.policy is 'frame'; expected one of \['segment"),
-        (with_key("videos.root", None), r"videos.root is None; expected of type string \(Files are"),
+        (with_key("videos.root", None), r"videos.root is None; expected of type string \(Files"),
         (with_key("train.epochs", "ten"), r"train.epochs is 'ten'; expected of type"),
         (with_key("train.epochs", 0), r"train.epochs is 0; expected minimum 1"),
         (with_key("train.epochs", 8.0), r"train.epochs is 8.0; expected of type"),
