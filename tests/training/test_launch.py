@@ -22,6 +22,7 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from epic100.base.errors import EpicError
 from epic100.model.model_file import load_model
+from epic100.training.checkpoints import checkpoints
 from epic100.training.launch import RANK, launch, report_failure
 from epic100.training.meeting import free_port
 from epic100.training.settings import TrainSettings
@@ -157,7 +158,7 @@ def test_a_process_that_is_killed_ends_all_and_is_named(lab, results):
 def test_a_signal_to_the_launcher_saves_and_what_goes_on_ends_as_plain_torchrun_does(lab, results):
     straight = results.parent / "straight"
     shutil.copytree(results, straight)
-    job = {"settings": asdict(settings(gpus=2)), "model_path": f"{straight}/model.pth",
+    job = {"settings": asdict(settings(gpus=2, ema=0.5)), "model_path": f"{straight}/model.pth",
            "results": str(straight), "video_root": lab.root, "num_verbs": 97,
            "num_nouns": 300}  # fmt: skip
     torchrun = Path(sys.executable).with_name("torchrun")
@@ -170,7 +171,7 @@ def test_a_signal_to_the_launcher_saves_and_what_goes_on_ends_as_plain_torchrun_
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGUSR1)
 
-    often = {"checkpoint": {"iterations": 1, "keep": 9}}
+    often = {"checkpoint": {"iterations": 1, "keep": 9}, "ema": 0.5}
     thread = threading.Thread(target=signalled, daemon=True)
     thread.start()
     with pytest.raises(EpicError, match=r"^SIGUSR1 came: saved \S+ after [1-3] of 4 iterations"):
@@ -179,6 +180,37 @@ def test_a_signal_to_the_launcher_saves_and_what_goes_on_ends_as_plain_torchrun_
     start(lab, results, gpus=2, **often)
     ends = [load_model(folder / "model.pth").state_dict for folder in (results, straight)]
     assert small_runs.same(*ends)
+    # The average has BatchNorm's statistics of both processes, not those of the first.
+    state = torch.load(checkpoints(small_runs.work_dir(results))[0], weights_only=True)
+    first, second = (own["buffers"] for own in state["rank_states"])
+    for name, value in first.items():
+        assert torch.equal(value, second[name]) and torch.equal(value, ends[0][name]), name
+    averaged = state["state_dict"]["backbone.conv1_s.conv.weight"]
+    assert torch.equal(ends[0]["backbone.conv1_s.conv.weight"], averaged)
+
+
+def test_a_process_that_hangs_is_waited_for_so_long_and_no_longer(lab, results):
+    stopped = []
+
+    def stop():
+        while not list(results.glob("work_dirs/*/*.pth")):
+            time.sleep(0.1)
+        waits, hangs = sorted(ranks(), key=lambda r: r.environ()["RANK"])
+        hangs.suspend()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while waits.status() != psutil.STATUS_ZOMBIE:  # its exit code is the launcher's
+                time.sleep(0.1)
+        hangs.resume()  # so that it can be ended
+        stopped.append(hangs)
+
+    thread = threading.Thread(target=stop, daemon=True)
+    thread.start()
+    words = r"did not answer within `train: patience_minutes:` .*goes on from the last"
+    with pytest.raises(EpicError, match=words):
+        start(lab, results, gpus=2, epochs=1000, patience_minutes=0.2)
+    thread.join(20)
+    assert stopped and not ranks()
+    assert not (results / "model.pth").exists()
 
 
 def test_an_abort_is_named_as_nccl_s_way_to_end_what_waits():
