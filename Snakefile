@@ -9,9 +9,10 @@ configfile: workflow.source_path("config/config.yaml")
 
 
 include: "rules/common.smk"
+# Before the first rule: Snakemake reads the profile's resources once, and this changes them.
+include: "rules/slurm.smk"
 include: "rules/weights.smk"
 include: "rules/start_check.smk"
-include: "rules/slurm.smk"
 include: "rules/verify.smk"
 include: "rules/annotate.smk"
 include: "rules/scan.smk"
