@@ -84,7 +84,7 @@ def test_the_reason_replaces_the_frames_of_a_video_that_is_gone_or_broken(
     shutil.copytree(lab.root, root)
     (root / "P01/P01_02.MP4").write_bytes(b"no video")
     (example,) = write(rows_of(segments[:1]), root=root)
-    assert "cannot be opened as video" in example["problem"] and example["picture"] == ""
+    assert "is not the file that was scanned" in example["problem"] and example["picture"] == ""
 
 
 def test_without_a_segment_there_is_no_example(write, segments):

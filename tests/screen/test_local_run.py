@@ -1,7 +1,5 @@
 """A run on this machine with `--logger epic100`: the real workflow, on a small archive."""
 
-import re
-
 import pytest
 
 from support.archive import run, said
@@ -38,19 +36,10 @@ def test_a_failure_is_told_with_its_log_and_once_more_at_the_end(archive):
         assert word in log.read_text()
 
 
-def test_a_dry_run_and_a_run_with_nothing_to_do_look_as_they_always_do(archive):
-    plain, ours = run(archive, PAIRS, "-n"), run(archive, PAIRS, "-n", "--logger", "epic100")
-    assert ours.returncode == 0
-    assert without_times(ours.stdout) == without_times(plain.stdout)
+def test_a_run_with_nothing_to_do_looks_as_it_always_does(archive):
     assert run(archive, PAIRS, "--logger", "epic100").returncode == 0
     again = run(archive, PAIRS, "--logger", "epic100")
     assert "Nothing to be done" in said(again) and "jobs done" not in said(again)
-
-
-def without_times(text):
-    changing = ("Workflow ID:", "Command:", "source-cache", "Reason:")
-    lines = [line for line in text.splitlines() if not any(word in line for word in changing)]
-    return sorted(re.sub(r"\d", "0", line) for line in lines)  # jobs come in any order
 
 
 def test_a_bad_config_is_told_as_it_always_is(archive):

@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from epic100.training.diagnosis import FILE, Step, driver_version, speed
+from epic100.base.machine import driver_version
+from epic100.training.diagnosis import FILE, Step, speed
 from support import small_runs
 
 

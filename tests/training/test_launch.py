@@ -265,13 +265,15 @@ def test_through_the_rule_the_reason_ends_its_log_and_the_workflow_fails(lab, tm
             "config": "config/x3d_demo.py",
             "device": "cpu",
             "gpus": 2,
-            "batch_size": 3,
+            "batch_size": 4,
             "from_scratch": True,
         },
     }
     file.write_text(yaml.safe_dump(config))
+    clean = tmp_path / "results/clean/train.txt"  # which the start check does not read
+    clean.write_text(clean.read_text().replace("P01/P01_01.MP4", "P01/P01_01.MP4 x", 1))
     done = run_snakemake("results/model.pth", "--directory", str(tmp_path), "--configfile",
                          str(file), "--rerun-triggers", "mtime")  # fmt: skip
     assert done.returncode != 0
     log = (tmp_path / "results/logs/train.log").read_text().splitlines()
-    assert log[-1].startswith("error: train.batch_size is 3; expected a multiple of 2 (train.gpus")
+    assert log[-1].startswith("error: results/clean/train.txt: line 1: ")

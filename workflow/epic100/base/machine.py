@@ -8,12 +8,16 @@ import contextlib
 import functools
 import math
 import os
+import platform
+import re
 import resource
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+CPU = Path("/proc/cpuinfo")
+DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def usable_cores(cgroup: Path = CGROUP) -> int:
@@ -44,6 +48,26 @@ def workers_for(cores: int, processes: int) -> int:
         processes: Training or prediction processes on this machine.
     """
     return max(1, cores // processes - 1)
+
+
+def driver_version(path: Path = DRIVER) -> str | None:
+    """Version of NVIDIA's kernel driver, such as 550.54.15; None if there is none.
+
+    Args:
+        path: The file in which the driver describes itself.
+    """
+    with contextlib.suppress(OSError):
+        found = re.search(r"\s(\d{3,}(\.\d+)+)\s", path.read_text(errors="replace"))
+        return found[1] if found else None
+    return None
+
+
+def cpu_name() -> str:
+    """Model of the CPU, or its architecture where the system does not name it."""
+    with contextlib.suppress(OSError):
+        if found := re.search(r"^model name\s*: (.*)$", CPU.read_text(), re.M):
+            return found[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def expect_random_reads(descriptor: int) -> None:

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import platform
-import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +22,7 @@ from mmengine.runner import Runner
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError
-from epic100.base.machine import usable_cores
+from epic100.base.machine import cpu_name, driver_version, usable_cores
 from epic100.training.hook_order import PRIORITIES
 from epic100.training.start_check import StartCheck
 from epic100.training.start_table import StartTable
@@ -36,7 +35,6 @@ TITLE = (
 )
 PRIVATE_ROWS = ("weights", "folder")  # rows of the start table with paths
 PACKAGES = ("epic100", "mmengine", "mmaction2", "av", "numpy", "snakemake")
-DRIVER = Path("/proc/driver/nvidia/version")
 
 log = logging.getLogger(__name__)
 
@@ -92,19 +90,7 @@ def machine() -> list[str]:
     lines.append(f"driver: {driver_version() or 'none'}")
     memory = psutil.virtual_memory().total / 2**30
     cores = f"{usable_cores()} of {os.cpu_count()} cores"
-    return [*lines, f"CPU: {_cpu_name()}, {cores}, {memory:.0f} GiB of memory"]
-
-
-def driver_version(path: Path = DRIVER) -> str | None:
-    """Version of NVIDIA's kernel driver, such as 550.54.15; None if there is none.
-
-    Args:
-        path: The file in which the driver describes itself.
-    """
-    with contextlib.suppress(OSError):
-        found = re.search(r"\s(\d{3,}(\.\d+)+)\s", path.read_text(errors="replace"))
-        return found[1] if found else None
-    return None
+    return [*lines, f"CPU: {cpu_name()}, {cores}, {memory:.0f} GiB of memory"]
 
 
 def speed(steps: list[Step], processes: int) -> list[str]:
@@ -176,11 +162,3 @@ class DiagnosisHook(Hook):
                 temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
         except (OSError, DiskError) as error:  # a page about the training must not end it
             log.warning(f"{self.path}: not written ({error})")
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
-        if found:
-            return found[1].strip()
-    return platform.processor() or "unknown"
