@@ -23,10 +23,10 @@ rule train:
         "../envs/epic100.yaml"
     threads: 16
     resources:
+        **resources_of_nodes(CONFIG["train"]),
         mem_mb=32000,
         runtime="12h",
         gpu=gpus_to_ask(CONFIG["train"]),
-        **resources_of_nodes(CONFIG["train"]),
     params:
         root=lambda wildcards: CLIP_ROOT,
         settings=settings_of_training,
