@@ -12,6 +12,7 @@ include: "rules/common.smk"
 # Before the first rule: Snakemake reads the profile's resources once, and this changes them.
 include: "rules/slurm.smk"
 include: "rules/weights.smk"
+include: "rules/before_start.smk"
 include: "rules/start_check.smk"
 include: "rules/verify.smk"
 include: "rules/annotate.smk"

@@ -233,3 +233,14 @@ def settings_of_training(wildcards):
     """The `train:` section of a run, as far as a change of it trains again."""
     section = SWEEP[wildcards.run] if SWEEP else CONFIG["train"]
     return job_settings(section)
+
+
+def video_of_timeline(wildcards):
+    """The sheet's row of the video."""
+    for video in VIDEOS:
+        if video.video_id == wildcards.video:
+            return video
+    raise WorkflowError(
+        f"results/timeline/{wildcards.video}.tsv: {SHEET} has no such video; expected a video_id "
+        "of it; for other files: epic100 predict VIDEO --model results/model.pth"
+    )

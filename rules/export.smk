@@ -4,8 +4,9 @@ official tools, `.zip` for the server. Each has its own split: see `export: spli
 
 rule export:
     input:
-        predictions=lambda wildcards: HOME.format(**wildcards)
-        + f"/predictions/{exported_split(wildcards.kind)}.pt",
+        predictions=lambda wildcards: (
+            f"{HOME.format(**wildcards)}/predictions/{exported_split(wildcards.kind)}.pt"
+        ),
         segments=lambda wildcards: f"results/segments/{exported_split(wildcards.kind)}.txt",
         clean=lambda wildcards: f"results/clean/{exported_split(wildcards.kind)}.txt",
         model=MODEL,

@@ -1,18 +1,6 @@
 """What the trained model sees in a whole video of the sheet. On request: no other rule needs it.
 For any other video file, `epic100 predict` does the same."""
 
-
-def video_of_timeline(wildcards):
-    """The sheet's row of the video."""
-    for video in VIDEOS:
-        if video.video_id == wildcards.video:
-            return video
-    raise WorkflowError(
-        f"results/timeline/{wildcards.video}.tsv: {SHEET} has no such video; expected a video_id "
-        "of it; for other files: epic100 predict VIDEO --model results/model.pth"
-    )
-
-
 # One model: `predict: models:` averages predictions of segments, not of whole videos.
 if not MODELS:
 
