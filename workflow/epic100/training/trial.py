@@ -83,7 +83,8 @@ def try_training(
     # Whether the batch can be shared among all processes.
     every = Placement("cpu", (settings.gpus or 1) * settings.nodes, settings.nodes)
     plan_run(config, asked, every, work_dir=folder, classes=classes)
-    config = changed(config, {**ONE_EPOCH, **_small_loaders(config, settings.split, blank)})
+    own = {"experiment_name": folder.name}  # MMEngine takes runs of one second and name for one
+    config = changed(config, {**ONE_EPOCH, **own, **_small_loaders(config, settings.split, blank)})
     with _in_one_line(config, settings):
         work_dir = open_work_dir(folder / "work_dirs", run_stamp(config))
         plan = plan_run(config, plain, placement, work_dir=work_dir, classes=classes)
