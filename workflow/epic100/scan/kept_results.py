@@ -21,7 +21,7 @@ import numpy as np
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError, EpicError
-from epic100.video.scan_table import UNREADABLE, ScanRow
+from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
 from epic100.video.watched_file import WatchedFile, insist
 
@@ -33,7 +33,7 @@ Found = dict[str, np.ndarray]  # arrays of a VideoIndex
 Result = tuple[ScanRow, Found]
 
 
-def load_result(path: Path) -> tuple[ScanRow, Found] | None:
+def load_result(path: Path) -> Result | None:
     """Read the result of a finished video.
 
     Returns:
@@ -43,7 +43,7 @@ def load_result(path: Path) -> tuple[ScanRow, Found] | None:
         DiskError: The disk fails.
     """
 
-    def read() -> tuple[ScanRow, Found] | None:
+    def read() -> Result:
         with np.load(path) as arrays:
             row = ScanRow.from_json(str(arrays["row"]))
             return row, {name: arrays[name] for name in arrays.files if name != "row"}
@@ -61,22 +61,20 @@ def load_result(path: Path) -> tuple[ScanRow, Found] | None:
         return None
 
 
-def note_contents(kept: Path, path: Path, video: Video) -> None:
+def note_contents(kept: Path, path: Path, video: Video, version: int) -> None:
     """Write beside a result what it was made from.
 
     Args:
         kept: The result, `{video_id}.{key}.npz`.
         path: The video file.
         video: Its row of the sheet.
+        version: The version of the scan that made the result.
 
     Raises:
         DiskError: The disk fails.
     """
-    result = load_result(kept)
-    if result is None or result[0].status == UNREADABLE:
-        return
     with contextlib.suppress(OSError):  # the file itself is gone meanwhile
-        about = {**_about(video, path), "version": result[0].version, "md5": _md5(path)}
+        about = {**_about(video, path), "version": version, "md5": _md5(path)}
         with atomic_path(kept.with_suffix(".md5")) as temporary:
             temporary.write_text(json.dumps(about) + "\n", encoding="utf-8")
 

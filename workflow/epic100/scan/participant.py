@@ -217,8 +217,8 @@ class _Job:
             raise ProcessError(
                 "the file changed while it was scanned; is it still being written? Run again then"
             )
-        if result is not None and not self._quick:
-            note_contents(self._kept, self._path, self.video)
+        if result is not None and result[0].status != UNREADABLE and not self._quick:
+            note_contents(self._kept, self._path, self.video, result[0].version)
         self.fault = ""
         if self._old is not None and result is None:
             result = load_result(self._old)
