@@ -2,6 +2,8 @@
 
 _base_ = ["./x3d_s_epic_rgb_segments.py"]
 
+sampling = None  # the pipelines below, as they are
+heads = "pair"
 epochs = 40
 
 model = dict(

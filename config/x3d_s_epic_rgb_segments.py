@@ -1,12 +1,14 @@
-"""X3D-S on segments of EPIC-KITCHENS-100, 13 frames x 6 interval, one head over verb-noun pairs.
+"""X3D-S on segments of EPIC-KITCHENS-100: 13 frames over the segment; pairs, verbs and nouns.
 
-A complete MMEngine config: the workflow trains it, and so does MMAction2's own
+`sampling` and `heads` are for the workflow, which spreads the frames of each `sample` step below
+over the segment and adds two heads; `train: sampling:` and `heads:` override them. Why: the table
+in docs/recipe.md. The rest is a complete MMEngine config of dense clips and one head over pairs,
+which MMAction2's own tool trains as it is:
     python tools/train.py config/x3d_s_epic_rgb_segments.py
 after `snakemake results/clean/pairs.tsv`. Model and input follow MMAction2's X3D-S recipe
 (configs/recognition/x3d, after Feichtenhofer, CVPR 2020); 13 x 6 at the file's own rate is the
-lab's clip, 1.3 s at 59.94 fps. Kinetics weights were trained on 13 x 6 at 30 fps: set
-`target_fps = 30` for those 2.6 s. The schedule is for a start from these weights;
-x3d_s_epic_from_scratch.py is for a start from random weights.
+lab's clip, 1.3 s at 59.94 fps (config/lab_13x6.py). The schedule is for a start from Kinetics
+weights; x3d_s_epic_from_scratch.py is for a start from random weights.
 Where each number comes from: docs/training.md.
 """
 
@@ -22,6 +24,8 @@ split = "{{$EPIC100_SPLIT:train}}"  # or trainval: train and val together, with 
 pairs = f"{results}/clean/{'pairs' if split == 'train' else split + '_pairs'}.tsv"
 num_classes = sum(1 for _ in open(pairs)) - 1  # noqa: SIM115 (a handle of `with` would join the config)
 
+sampling = "segment"  # dense: `frame_interval` frames apart
+heads = "both"  # pair: verb-noun pairs alone; verb_noun
 clip_len = 13
 frame_interval = 6
 target_fps = None

@@ -1,9 +1,12 @@
-"""What the models of the zoo share: pictures of 224 pixels, segments and heads as in the base.
+"""What the models of the zoo share: pictures of 224 pixels; heads and the rest as in the base.
 
-Each model is a file beside this one. Steps that a pipeline is put together from have names here.
+Each model is a file beside this one and takes its frames as its own pipelines say. Steps that a
+pipeline is put together from have names here.
 """
 
 _base_ = ["../x3d_s_epic_rgb_segments.py"]
+
+sampling = None
 
 decode = dict(type="DecodeSegment", short_side=256)
 random_crop = dict(  # of SlowFast, X3D

@@ -28,7 +28,7 @@ def test_the_placeholder_serves_only_what_is_absent():
         drn.DRN()
 
 
-def test_x3d_s_of_the_config_takes_13_frames_and_gives_a_score_a_pair(lab, monkeypatch):
+def test_x3d_s_of_the_config_takes_13_frames_and_scores_pairs_verbs_and_nouns(lab, monkeypatch):
     from mmaction.registry import MODELS
 
     import epic100.mmaction  # noqa: F401
@@ -44,7 +44,7 @@ def test_x3d_s_of_the_config_takes_13_frames_and_gives_a_score_a_pair(lab, monke
     assert million == pytest.approx(3.8, abs=0.05)  # Feichtenhofer, CVPR 2020, table 4: X3D-S
     with torch.inference_mode():
         features, _ = model.extract_feat(torch.zeros(1, 1, 3, 13, 64, 64), test_mode=True)
-        assert model.cls_head(features).shape == (1, config.num_classes)
+        assert model.cls_head(features).shape == (1, config.num_classes + 97 + 300)
 
 
 def test_the_door_alone_registers_all_that_a_config_names():

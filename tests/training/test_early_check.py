@@ -47,7 +47,8 @@ def test_a_training_that_works_is_tried_on_a_real_video(looked_at):
     assert screen.error == "" and "error:" not in screen.text()
     text = screen.text()
     assert "4 videos of the sheet are there" in text
-    assert "one step and one validation on P0" in text and "outputs" in text
+    assert "one step and one validation on P0" in text and "heads: pair, " in text
+    assert "13 frames, 6 apart at the file's rate" in text
     assert "GB free in" in text
 
 

@@ -14,6 +14,7 @@ from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
 from epic100.submission.export import export
 from epic100.training.config import build_config
+from epic100.training.config_heads import heads_of
 from epic100.training.run import train
 from epic100.training.settings import TrainSettings
 from support.small_runs import SMALL, copy_results
@@ -21,6 +22,7 @@ from support.small_runs import SMALL, copy_results
 pytestmark = pytest.mark.slow
 
 DEMO = "config/x3d_demo.py"
+RECIPE = "config/x3d_s_epic_rgb_segments.py"
 SLS = {"pt": 0, "tl": 3, "td": 3}
 
 
@@ -44,7 +46,36 @@ def test_segment_sampling_takes_the_place_of_dense_in_every_pipeline(lab):
         assert {step["type"] for step in samplers(config)} == {"SampleFrames"}
 
 
+@pytest.mark.parametrize("chosen, kinds, heads", [
+    ({"config": RECIPE}, {"UniformSample"}, "both"),
+    ({"config": RECIPE, "sampling": "dense", "heads": "pair"}, {"SampleFrames"}, "pair"),
+    ({"config": "config/x3d_s_epic_from_scratch.py"}, {"UniformSample"}, "both"),
+    ({"config": "config/lab_13x6.py"}, {"SampleFrames"}, "pair"),
+    ({"config": "config/lab_13x6.py", "heads": "verb_noun"}, {"SampleFrames"}, "verb_noun"),
+    ({"config": "config/zoo/x3d_m.py"}, {"SampleFrames"}, "both"),
+    ({"config": DEMO}, {"SampleFrames"}, "pair"),
+])  # fmt: skip
+def test_the_mmengine_config_says_heads_and_sampling_unless_the_settings_do(
+    lab, chosen, kinds, heads
+):
+    config = build_config(settings(**chosen), lab.results, lab.root)
+    assert {step["type"] for step in samplers(config)} == kinds
+    assert heads_of(config) == heads and not {"heads", "sampling"} & set(config)
+
+
+@pytest.mark.parametrize("line, words", [
+    ("heads = 'nouns'", "own.py: heads is 'nouns'; expected pair, verb_noun, both or None"),
+    ("model = dict(cls_head=dict(loss_cls=dict(type='FocalLoss')))", "a loss of its own .Focal"),
+])  # fmt: skip
+def test_a_config_whose_heads_cannot_be_is_one_line(lab, tmp_path, line, words):
+    own = tmp_path / "own.py"
+    own.write_text(f"_base_ = [{str(Path(RECIPE).absolute())!r}]\n{line}\n")
+    with pytest.raises(EpicError, match=words):
+        build_config(settings(config=str(own)), lab.results, lab.root)
+
+
 @pytest.mark.parametrize("chosen, words", [
+    ({"config": RECIPE, "target_fps": 30}, "target_fps is 30, but config/x3d_s_epic_rgb"),
     ({"sampling": "segment", "target_fps": 30}, "target_fps is 30, but config/x3d_demo.py takes"),
     ({"config": "config/zoo/tsn_r50.py", "target_fps": 30}, "target_fps is 30, but config/zoo/tsn"),
     ({"config": "config/zoo/timesformer.py", "sampling": "dense"}, "sampling is dense, but"),

@@ -10,6 +10,7 @@ from epic100.training.plan import Off, TrainingPlan
 from epic100.training.start_check import StartCheck
 from epic100.training.start_table import epoch_seconds, start_table
 
+DENSE = {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}
 PAIRS = [(0, 0, 3), (0, 1, 1), (2, 1, 0)]
 
 
@@ -19,11 +20,21 @@ def table(*labels):
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def checked(val=None, processes=2, parts=2, device="cpu", load_seconds=0.02, workers=0, **changes):
+def checked(
+    val=None,
+    processes=2,
+    parts=2,
+    device="cpu",
+    load_seconds=0.02,
+    workers=0,
+    sample=None,
+    **changes,
+):
     config = Config({
         "model": {"type": "Recognizer3D", "backbone": {"type": "X3D"},
                   "cls_head": {"dropout_ratio": 0.5, "label_smooth_eps": 0.1}},
-        "train_dataloader": {"batch_size": 2, "num_workers": workers},
+        "train_dataloader": {"batch_size": 2, "num_workers": workers,
+                             "dataset": {"pipeline": [sample or DENSE]}},
         "val_dataloader": {"dataset": {}},
         "train_cfg": {"max_epochs": 10, "val_interval": 5}, "work_dir": "work_dirs/abc",
         "optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.01}},
@@ -58,6 +69,17 @@ def test_the_table_says_data_model_schedule_device_and_time():
     assert rows["head"] == ("dropout 0.5, label smoothing 0.1, no logit adjustment, no average")
     # Each of 10 epochs: 2 steps of 0.5 s and 2 segments of 0.02 s, loaded in between.
     assert rows["time"].startswith("about 11 s (0.50 s a step")
+
+
+@pytest.mark.parametrize("sample, words", [
+    (DENSE, "13 frames, 6 apart at the file's rate"),
+    (DENSE | {"target_fps": 60}, "13 frames, 6 apart at 60 frames a second"),
+    ({"type": "UniformSample", "clip_len": 16}, "16 frames over the whole segment"),
+    (DENSE | {"clip_len": 1, "num_clips": 8}, "8 frames over the whole segment"),
+    ({"type": "MySample"}, "frames as a step of its own takes them"),
+])  # fmt: skip
+def test_the_table_says_how_a_clip_takes_its_frames(sample, words):
+    assert dict(described(table((0, 0)), sample=sample).rows)["clip"] == words
 
 
 def test_what_cannot_be_learned_or_was_switched_off_is_warned_of():

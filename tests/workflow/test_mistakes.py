@@ -106,7 +106,7 @@ MISTAKES = {
         "owner.csv: line 2", "'P22'", "expected the participant of", "correct the line",
     ),
     "a head of the wrong size": (
-        library(require_head, MODEL, "pair", 3568, (97, 300), "results/clean/pairs.tsv"),
+        library(require_head, MODEL, 3568, (97, 300), "results/clean/pairs.tsv"),
         "results/clean/pairs.tsv", "the head has 97 outputs", "expected 3568 outputs",
         "take the number from the pair table",
     ),

@@ -1,4 +1,4 @@
-"""Models of config/zoo, shrunk, through the whole DAG: from an archive to the submission."""
+"""The default recipe and the zoo, shrunk, through the whole DAG: from videos to the submission."""
 
 import json
 from typing import Any
@@ -40,6 +40,9 @@ SHRUNK: dict[str, dict[str, Any]] = {
         "optim_wrapper.paramwise_cfg.num_layers": 2,
     },
 }  # fmt: skip
+DEFAULT = "x3d_s_epic_rgb_segments"
+SHRUNK_DEFAULT = {"model.backbone.gamma_d": 0.5, "model.backbone.gamma_w": 0.34,
+                  "model.cls_head.in_channels": 144}  # fmt: skip
 IN_CI = ("tsn_r50", "timesformer")
 SIZES = ("short_side", "size", "crop_size", "input_size", "scale")
 
@@ -66,9 +69,9 @@ def write_small(name: str, folder, monkeypatch) -> str:
     pairs.parent.mkdir(parents=True)
     pairs.write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
     monkeypatch.setenv("EPIC100_RESULTS", str(folder))
-    base = ROOT / f"config/zoo/{name}.py"
+    base = ROOT / (f"config/{name}.py" if name == DEFAULT else f"config/zoo/{name}.py")
     config = Config.fromfile(base)
-    changes = dict(SHRUNK[name])
+    changes = dict(SHRUNK.get(name, SHRUNK_DEFAULT))
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         steps = config[loader].dataset.to_dict()["pipeline"]
         changes[f"{loader}.dataset.pipeline"] = [
@@ -87,7 +90,8 @@ def test_every_model_of_the_zoo_is_here():
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in IN_CI else pytest.param(n, marks=pytest.mark.zoo) for n in SHRUNK]
+    "name",
+    [DEFAULT, *(n if n in IN_CI else pytest.param(n, marks=pytest.mark.zoo) for n in SHRUNK)],
 )
 def test_a_model_goes_from_videos_to_a_submission(name, new_archive, tmp_path, monkeypatch):
     config = write_small(name, tmp_path / "small", monkeypatch)
@@ -100,6 +104,10 @@ def test_a_model_goes_from_videos_to_a_submission(name, new_archive, tmp_path, m
     assert done.returncode == 0, said(done)[-4000:]
     figures = json.loads((folder / "results/metrics.json").read_text())
     assert figures["predicted"] == figures["segments"] > 0
+    assert set(figures["by_reduce"]) == {"logsumexp", "max", "heads"}  # of three heads
+    dense = name in ("slowfast_r50", "x3d_m")
     log = (folder / "results/logs/predict/val.log").read_text()
-    clips = 10 if name in ("slowfast_r50", "x3d_m") else 1
-    assert f"{clips} clips x 3 crops" in log
+    assert f"{10 if dense else 1} clips x 3 crops" in log
+    log = (folder / "results/logs/train.log").read_text()
+    assert "head: pairs, verbs and nouns, dropout" in log
+    assert ("apart at" in log) == dense and ("frames over the whole segment" in log) != dense

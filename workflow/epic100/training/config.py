@@ -6,6 +6,7 @@ config with their values.
 """
 
 import copy
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from epic100.base.errors import EpicError
-from epic100.model.head_sizes import head_sizes
-from epic100.segments.pairs import pairs_path, read_pairs
+from epic100.model.head_sizes import HEADS
+from epic100.segments.pairs import pairs_path
 from epic100.training.config_crop import cropping
 from epic100.training.config_file import changed, custom_hooks, present, read_config
+from epic100.training.config_heads import with_heads
 from epic100.training.option_check import require_known_options
 from epic100.training.settings import TrainSettings
 
@@ -25,6 +27,8 @@ Changes = dict[str, Any]
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 NO_VALIDATION: Changes = dict.fromkeys(("val_dataloader", "val_cfg", "val_evaluator"))
+# What an MMEngine config may say to the workflow, each a variable of its file.
+RECIPE = {"heads": tuple(HEADS), "sampling": ("dense", "segment")}
 CHECKPOINT_HOOK = "SafeCheckpointHook"
 
 
@@ -57,6 +61,7 @@ def build_config(
             "EPIC100_SPLIT": settings.split,
         },
     )
+    settings = _recipe(config, settings)
     if settings.split != "train":
         _require_split(config, settings)
         config = changed(config, NO_VALIDATION)  # it would validate on training segments
@@ -71,7 +76,7 @@ def build_config(
         config,
         {
             **_chosen(config, settings, pairs),
-            **_heads(config, settings, pairs, classes),
+            **with_heads(config, settings, pairs, classes),
             **_checkpoints(config, settings),
             **_precision(settings.precision),
             **({"sync_bn": "torch"} if settings.bn == "sync" else {}),
@@ -83,6 +88,23 @@ def build_config(
     require_known_options(config, settings.options)
     config.merge_from_dict(copy.deepcopy(settings.options))  # MMEngine pops its `_delete_` keys
     return config
+
+
+def _recipe(config: Config, settings: TrainSettings) -> TrainSettings:
+    """Take what the settings leave open from the MMEngine config's own `heads` and `sampling`.
+
+    They are for the workflow alone, so they are taken out of the config.
+    """
+    for key, known in RECIPE.items():
+        value = config.pop(key, None)
+        if value is not None and value not in known:
+            raise EpicError(
+                f"{settings.config}: {key} is {value!r}; expected {', '.join(known)} or None, for "
+                f"`train: {key}:`"
+            )
+        if getattr(settings, key) is None:
+            settings = dataclasses.replace(settings, **{key: value})
+    return settings
 
 
 def schedule_for(config: Config, epochs: int) -> Changes:
@@ -138,45 +160,17 @@ def _chosen(config: Config, settings: TrainSettings, pairs: str) -> Changes:
     return changes
 
 
-def _heads(
-    config: Config, settings: TrainSettings, pairs: str, classes: tuple[int, int]
-) -> Changes:
-    """Add heads for verbs and nouns: a wider last layer and a loss that smooths each head alone."""
-    if settings.heads == "pair":
-        return {}
-    head, (verbs, nouns) = config.model.cls_head, classes
-    if (preprocessor := config.model.get("data_preprocessor", {})).get("blending"):
-        raise EpicError(
-            f"train: heads is {settings.heads!r}, but {settings.config} mixes labels "
-            f"({preprocessor.blending.type}), which one head over pairs alone can learn from; set "
-            "it to `pair`, or take `blending` out"
-        )
-    sizes = head_sizes(settings.heads, len(read_pairs(pairs)), verbs, nouns)
-    loss = {
-        "type": "HeadsLoss", "pairs": pairs, "heads": settings.heads, "num_verbs": verbs,
-        "num_nouns": nouns, "smoothing": head.get("label_smooth_eps", 0.0),
-        "tau": settings.logit_adjustment,
-    }  # fmt: skip
-    changes: Changes = {
-        "model.cls_head.loss_cls": loss,
-        "model.cls_head.num_classes": sum(sizes.values()),
-        "model.cls_head.label_smooth_eps": 0.0,
-    }
-    for name in present(config, "val_evaluator", "test_evaluator"):
-        changes[f"{name}.heads"] = settings.heads
-    return changes
-
-
 def _sampling(config: Config, settings: TrainSettings) -> Changes:
     """Sample frames over the whole segment instead of a dense stretch, in every pipeline."""
     steps = {place: _at(config, place) for place in _steps(config.to_dict(), "SampleFrames")}
     dense = [place for place, step in steps.items() if step["clip_len"] > 1]
     # Elsewhere are variables of a base config, which may be unused by now.
     read = any(place.startswith(LOADERS) for place in dense)
+    or_dense = ", or set `sampling: dense`" if read else ""
     if settings.target_fps is not None and (settings.sampling == "segment" or not read):
         raise EpicError(
             f"train: target_fps is {settings.target_fps:g}, but {settings.config} takes its frames "
-            "over the whole segment, at no rate of its own; set it to null"
+            f"over the whole segment, at no rate of its own; set it to null{or_dense}"
         )
     if settings.sampling == "dense" and not read:
         raise EpicError(

@@ -22,6 +22,7 @@ from epic100.base.own_modules import use_modules
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.training.config import build_config
+from epic100.training.config_heads import heads_of
 from epic100.training.device import Placement, choose_device
 from epic100.training.early_call import EarlyCheck
 from epic100.training.head_check import head_outputs, require_head
@@ -33,6 +34,7 @@ from epic100.training.small_lists import (
     stand_in,
     write_small_results,
 )
+from epic100.training.start_table import clip_text
 from epic100.training.trial import Trial, lists_are_in, try_training
 from epic100.video.on_disk import on_disk_lines
 from epic100.video.sheet import Video, read_sheet
@@ -173,7 +175,7 @@ def _trial(
             learned, pairs = kept, raw_pairs(kept)
         elif "train" in segments:
             about = f"the train list of {check.annotations['train']}"
-            require_head(config, settings.heads, len(pairs), classes, about)
+            require_head(config, len(pairs), classes, about)
         few = {
             "train": few_segments(learned, check.video_root, index_dir),
             "val": few_segments(val, check.video_root, index_dir),
@@ -217,7 +219,8 @@ def _describe(
     screen.add(
         READY, "model",
         f"{plan.config.model.type}, {trial.check.parameters / 1e6:.2f} M parameters; "
-        f"{head} outputs, {pairs} pairs before cleaning",
+        f"{clip_text(plan.config)}; heads: {heads_of(plan.config)}, "
+        f"{head} outputs; {pairs} pairs before cleaning",
     )  # fmt: skip
     what = few["train"].video or "grey pictures, as no video can be read"
     device = "the CPU" if placement.device == "cpu" else "a GPU"

@@ -4,6 +4,7 @@ from mmengine.config import Config
 
 from epic100.base.errors import EpicError
 from epic100.model.head_sizes import head_sizes
+from epic100.training.config_heads import heads_of
 
 
 def head_outputs(config: Config) -> int | None:
@@ -11,23 +12,20 @@ def head_outputs(config: Config) -> int | None:
     return config.model.get("cls_head", {}).get("num_classes")
 
 
-def require_head(
-    config: Config, heads: str, pairs: int, classes: tuple[int, int], table: str
-) -> None:
+def require_head(config: Config, pairs: int, classes: tuple[int, int], table: str) -> None:
     """Refuse a last layer of the wrong size. Validation would meet it only after an epoch.
 
     Args:
         config: The result of `build_config`.
-        heads: Heads of the model (`model.head_sizes.HEADS`).
         pairs: Number of pairs in the pair table.
         classes: Number of verb classes and number of noun classes.
         table: Name of the pair table, for the message.
 
     Raises:
-        EpicError: The head has another number of outputs than the pair table and `heads` need.
+        EpicError: The head has another number of outputs than the pair table and its heads need.
     """
     found = head_outputs(config)
-    expected = sum(head_sizes(heads, pairs, *classes).values())
+    expected = sum(head_sizes(heads_of(config), pairs, *classes).values())
     if found is not None and found != expected:
         raise EpicError(
             f"config: the head has {found} outputs (model.cls_head.num_classes), but {table} has "

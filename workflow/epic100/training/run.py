@@ -19,6 +19,7 @@ from epic100.model.model_file import TrainedModel
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.training.config import build_config
+from epic100.training.config_heads import heads_of
 from epic100.training.device import autocast_refused, bare, choose_device
 from epic100.training.diagnosis import FILE as DIAGNOSIS
 from epic100.training.diagnosis import DiagnosisHook, about_run
@@ -82,7 +83,7 @@ def train(
     config = build_config(possible, results, video_root, index_dir, classes)
     table = pairs_path(results, settings.split)
     pairs = read_pairs(table)
-    require_head(config, settings.heads, len(pairs), classes, table)
+    require_head(config, len(pairs), classes, table)
     segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
     work_dir = open_work_dir(Path(results) / "work_dirs", run_stamp(config))
     if has_model(work_dir, classes):
@@ -111,7 +112,7 @@ def train(
             num_verbs=num_verbs,
             num_nouns=num_nouns,
             config=config.pretty_text,
-            heads=settings.heads,
+            heads=heads_of(config),
             names=names or {},
             trained_on={
                 "split": settings.split,

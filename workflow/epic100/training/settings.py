@@ -7,7 +7,7 @@ from typing import Any
 ABOUT_WEIGHTS = ("from_scratch", "load_from_sha256")
 # Keys that were added later: with these values a job has the parameters of older versions, so that
 # their trainings stay valid.
-NEW_KEYS = {"heads": "pair", "sampling": None, "crop": None, "nodes": 1}
+NEW_KEYS = {"heads": None, "sampling": None, "crop": None, "nodes": 1}
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,9 @@ class TrainSettings:
         logit_adjustment: Strength of `LogitAdjustedLoss`; 0 turns it off.
         ema: Decay of a moving average of the weights, which then becomes the model.
         dropout: Dropout before the last layer.
-        heads: pair, verb_noun or both (`model.head_sizes.HEADS`).
-        sampling: dense or segment.
+        heads: pair, verb_noun or both (`model.head_sizes.HEADS`); None is the MMEngine config's
+            `heads`, or pair.
+        sampling: dense or segment; None is the MMEngine config's `sampling`, or its pipelines.
         crop: random or resized, of the pictures that are trained on.
     """
 
@@ -100,7 +101,7 @@ class TrainSettings:
     logit_adjustment: float = 0.0
     ema: float | None = None
     dropout: float | None = None
-    heads: str = "pair"
+    heads: str | None = None
     sampling: str | None = None
     crop: str | None = None
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
+from mmengine.config import Config
 
 from epic100.base.machine import usable_cores
+from epic100.training.config_heads import heads_of
 from epic100.training.device import tf32_text
 from epic100.training.plan import TrainingPlan
 from epic100.training.start_check import StartCheck
@@ -64,6 +66,7 @@ def start_table(
         ("data", f"{len(train)} segments of {train['path'].nunique()} videos, {len(pairs)} pairs"),
         ("val", _val_text(plan)),
         ("model", _model_text(check)),
+        ("clip", clip_text(plan.config)),
         ("weights", start),
         ("head", _head_text(plan)),
         (
@@ -127,9 +130,8 @@ def _val_warnings(plan: TrainingPlan, pairs: Pairs) -> list[str]:
     unseen = [pair for pair in asked if pair not in known]
     if not unseen:
         return []
-    heads = plan.config.model.cls_head.get("loss_cls", {}).get("heads", "pair")
     end = "their action cannot be right"
-    if heads != "pair":
+    if heads_of(plan.config) != "pair":
         end = "their action can be right by `export: reduce: heads` alone"
     return [
         f"{len(unseen)} of {len(asked)} val segments ({100 * len(unseen) / len(asked):.1f} %) are "
@@ -156,6 +158,24 @@ def _model_text(check: StartCheck) -> str:
     )
 
 
+def clip_text(config: Config) -> str:
+    """How a training clip takes its frames, in words.
+
+    Args:
+        config: The result of `build_config`.
+    """
+    for step in config.train_dataloader.dataset.pipeline:
+        if step["type"] == "UniformSample":
+            return f"{step['clip_len']} frames over the whole segment"
+        if step["type"] == "SampleFrames" and step.get("clip_len") == 1:
+            return f"{step.get('num_clips', 1)} frames over the whole segment"
+        if step["type"] == "SampleFrames":
+            fps = step.get("target_fps")
+            rate = f"at {fps:g} frames a second" if fps else "at the file's rate"
+            return f"{step['clip_len']} frames, {step.get('frame_interval', 1)} apart {rate}"
+    return "frames as a step of its own takes them"
+
+
 def _head_text(plan: TrainingPlan) -> str:
     head = plan.config.model.cls_head
     loss = head.get("loss_cls", {})
@@ -164,7 +184,7 @@ def _head_text(plan: TrainingPlan) -> str:
     adjusted = f"logit adjustment {tau}" if tau else "no logit adjustment"
     averaged = f"weights averaged, decay {plan.ema:g}" if plan.ema else "no average"
     return (
-        f"{HEADS_TEXT[loss.get('heads', 'pair')]}dropout {head.get('dropout_ratio', 0)}, "
+        f"{HEADS_TEXT[heads_of(plan.config)]}dropout {head.get('dropout_ratio', 0)}, "
         f"label smoothing {smoothing}, {adjusted}, {averaged}"
     )
 
