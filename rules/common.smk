@@ -109,16 +109,20 @@ wildcard_constraints:
     run="|".join(map(re.escape, SWEEP)) or "[^/]+",
 
 
-def videos_of(participant):
-    """The sheet's rows of one participant."""
-    return [video for video in VIDEOS if video.participant_id == participant]
+def videos_of(participant, split=None):
+    """The sheet's rows of one participant, of all splits or of one."""
+    return [
+        video
+        for video in VIDEOS
+        if video.participant_id == participant and split in (None, video.split)
+    ]
 
 
-def rows_of(participant):
+def rows_of(participant, split=None):
     """These rows as job parameters, without urls, since Snakemake's report shows parameters."""
     return [
         {key: value for key, value in vars(video).items() if key != "url"}
-        for video in videos_of(participant)
+        for video in videos_of(participant, split)
     ]
 
 
@@ -159,7 +163,7 @@ if workflow.is_main_process and not MINIKITCHEN and len(ON_DISK) < len(NEEDED):
 def refuse_missing_root():
     """Raise for a run that needs videos below a folder that does not exist."""
     readers = {"scan", "proxy", "verify_videos"} | (
-        set() if PROXY else {"train", "predict", "timeline"}
+        set() if PROXY else {"train", "predict", "timeline", "clips"}
     )
     if MINIKITCHEN or DOWNLOAD or os.path.isdir(VIDEO_ROOT):
         return
@@ -173,9 +177,9 @@ def files_of(wildcards):
     return [video.path(VIDEO_ROOT).as_posix() for video in videos]
 
 
-def hours_of(participant):
-    """Hours of video that a participant's scan decodes."""
-    return sum(video.duration for video in videos_of(participant)) / 3600
+def hours_of(participant, split=None):
+    """Hours of video that a participant's scan decodes, or of those of one split."""
+    return sum(video.duration for video in videos_of(participant, split)) / 3600
 
 
 def figure(topic, name):

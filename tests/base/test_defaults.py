@@ -11,7 +11,7 @@ import yaml
 from epic100.base.config import ROOT, SCHEMA, layered_config
 from epic100.download.fetch import FetchSettings
 from epic100.prediction.predict import PredictSettings
-from epic100.proxy import ProxySettings
+from epic100.proxy import ClipSettings, ProxySettings
 from epic100.timeline.settings import TimelineSettings
 from epic100.training.checkpoint_hook import SafeCheckpointHook
 from epic100.training.settings import CheckpointSettings, TrainSettings, ValidateSettings
@@ -47,6 +47,7 @@ def defaults_of(settings) -> dict:
     [
         ("download", FetchSettings, set()),
         ("videos.proxy", ProxySettings, {"root"}),
+        ("clips", ClipSettings, set()),
         ("scan", ScanLimits, {"quick"}),
         ("train", TrainSettings, {"config", "checkpoint", "validate", *WEIGHTS}),
         ("train.checkpoint", CheckpointSettings, set()),

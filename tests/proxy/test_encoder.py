@@ -1,4 +1,3 @@
-import struct
 from dataclasses import replace
 from fractions import Fraction
 
@@ -7,15 +6,16 @@ import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.minikitchen.damage import coded_data, truncate, zero_block
+from epic100.minikitchen.damage import truncate, zero_block
 from epic100.minikitchen.packet_damage import rewrite
 from epic100.proxy import ProxySettings, write_proxy
-from epic100.proxy.encoder import check_copy, sample
+from epic100.proxy.encoder import check_copy
+from epic100.proxy.output import sample
 from epic100.scan.worker import inspect
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
-from support.tricky_videos import encode, sound_videos
+from support.tricky_videos import encode, sound_videos, turn
 
 SMALL = ProxySettings(height=48, gop=12, crf=18)
 
@@ -117,16 +117,6 @@ def test_colours_are_kept_in_their_range_and_matrix(full, matrix, tmp_path):
     copy = VideoReader(tmp_path / "copy.MP4").get_frames(frames).mean((1, 2))
     assert np.abs(original - colours).max() < 6
     assert np.abs(copy - original).max() < 3
-
-
-def turn(path):
-    """Let players turn the picture by 90 degrees, as of a phone that was held upright."""
-    data = bytearray(path.read_bytes())
-    at = data.index(b"tkhd", *coded_data(path, "moov")) + 4
-    assert data[at] == 0
-    matrix = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 64 << 16, 0, 1 << 30)
-    data[at + 40 : at + 76] = matrix
-    path.write_bytes(data)
 
 
 def test_a_rotation_is_left_to_the_player_as_in_the_original(tmp_path):

@@ -1,5 +1,6 @@
 """Makes small sound MP4 files of the kinds that mislead scans and readers. No test in here."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -218,6 +219,16 @@ def two_entries(parts: list[Path], out: Path) -> Path:
             data[at : at + 4] = numbers(size_at(data, at) + grown)
     out.write_bytes(data)
     return out
+
+
+def turn(path):
+    """Let players turn the picture by 90 degrees, as of a phone that was held upright."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd", *coded_data(path, "moov")) + 4
+    assert data[at] == 0
+    matrix = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 64 << 16, 0, 1 << 30)
+    data[at + 40 : at + 76] = matrix
+    path.write_bytes(data)
 
 
 def uneven_times(count: int) -> list[int]:

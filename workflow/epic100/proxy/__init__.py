@@ -1,6 +1,7 @@
-"""Proxies: small copies of the videos with frequent key frames, so that clips are fast to read."""
+"""Small copies of whole videos, fast to read clips from; and clips, a file for each segment."""
 
 from epic100.proxy.copies import ENCODER, make_proxies
+from epic100.proxy.cutter import ClipSettings
 from epic100.proxy.encoder import ProxySettings, write_proxy
 
-__all__ = ["ENCODER", "ProxySettings", "make_proxies", "write_proxy"]
+__all__ = ["ENCODER", "ClipSettings", "ProxySettings", "make_proxies", "write_proxy"]

@@ -13,20 +13,19 @@ import argparse
 import contextlib
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
-from av.container import OutputContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError, EpicError
+from epic100.proxy.output import open_output, sample, writing
 from epic100.proxy.pictures import clock, numbered
 from epic100.proxy.rotation import copy_rotation
 from epic100.video.decoder_process import own_faults
@@ -37,12 +36,7 @@ from epic100.video.watched_file import WatchedFile
 Report = Callable[[int], None]  # called with the number of pictures done
 PROGRESS_EVERY = 64  # pictures
 CHECK_SHARE = 8  # one part in 8 of the progress is for checking
-GRID = 16  # samples of luma per row and per column of a picture
 LEAST_PSNR = 15.0  # dB; a wrong or torn picture is below
-
-
-class CannotWriteError(DiskError):
-    """The disk does not accept the copy."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +118,6 @@ def _encode(
     source: Path, target: Path, index: VideoIndex, settings: ProxySettings, progress: Report
 ) -> tuple[np.ndarray, list[int]]:
     """Return samples of the input pictures, uint8 [F, S], and the numbers of the grey frames."""
-    ticks, time_base = clock(index)
     samples, stand_ins = list[np.ndarray](), list[int]()
     rotation: Any = None
     with contextlib.ExitStack() as stack:
@@ -134,9 +127,7 @@ def _encode(
         assert stream is not None, "its packets were read before"
         original = stream.codec_context
         width, height = size = settings.size(original.width, original.height)
-        out, video = stack.enter_context(_output(target, size, settings, index.fps, time_base))
-        for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
-            setattr(video.codec_context, name, getattr(original, name))
+        add = stack.enter_context(open_output(target, original, size, index, settings.options()))
         scaler = VideoReformatter()
         for number, frame in numbered(container, stream, index):
             if frame is None:
@@ -149,49 +140,12 @@ def _encode(
                     frame, width, height, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
                 )
             samples.append(sample(picture))
-            picture.pts, picture.time_base = int(ticks[number]), time_base
-            picture.pict_type = 0  # otherwise the original's key frames are key frames here too
-            packets = video.encode(picture)
-            with _writing():
-                out.mux(packets)
+            add(picture)
             if number % PROGRESS_EVERY == 0:
                 progress(number)
-        packets = video.encode(None)
-        with _writing():
-            out.mux(packets)
     if rotation is not None:
         copy_rotation(bytes(rotation), target)
     return np.array(samples), stand_ins
-
-
-@contextlib.contextmanager
-def _output(
-    path: Path, size: tuple[int, int], settings: ProxySettings, fps: float, time_base: Fraction
-) -> Iterator[tuple[OutputContainer, av.VideoStream]]:
-    """Open a file and its video stream; it is finalised unless an error occurs."""
-    rate = Fraction(fps).limit_denominator(1001) if fps else Fraction(30)
-    with _writing():
-        out = av.open(str(path), "w", format="mp4")
-    try:
-        stream = out.add_stream("libx264", rate=rate, options=settings.options())
-        stream.width, stream.height = size
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = time_base
-        yield out, stream
-    except BaseException:
-        with contextlib.suppress(av.error.FFmpegError, OSError):
-            out.close()
-        raise
-    with _writing():
-        out.close()
-
-
-@contextlib.contextmanager
-def _writing() -> Iterator[None]:
-    try:
-        yield
-    except (av.error.FFmpegError, OSError) as error:
-        raise CannotWriteError(f"cannot write the copy: {error_text(error)}") from error
 
 
 def check_copy(
@@ -248,14 +202,6 @@ def _grey(size: tuple[int, int]) -> av.VideoFrame:
     return frame
 
 
-def sample(frame: av.VideoFrame) -> np.ndarray:
-    """Return luma on a grid, uint8 [S]."""
-    plane = frame.planes[0]
-    luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-    rows, columns = -(-frame.height // GRID), -(-frame.width // GRID)
-    return luma[: frame.height : rows, : frame.width : columns].flatten()
-
-
 def _decibel(squared_error: npt.ArrayLike) -> np.ndarray:
     return 10 * np.log10(255**2 / np.maximum(squared_error, 1e-4))
 
@@ -289,7 +235,7 @@ def main() -> None:
             if isinstance(error, DiskError):
                 raise
             raise SystemExit(str(error)) from error
-        with _writing(), atomic_path(options.notes) as temporary:
+        with writing(), atomic_path(options.notes) as temporary:
             size = options.target.stat().st_size
             facts = {"key": options.key, "bytes": size, **asdict(made)}
             arrays = own.to_arrays() | {"facts": np.array(json.dumps(facts))}

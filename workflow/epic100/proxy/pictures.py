@@ -1,7 +1,7 @@
 """The pictures of an original in order of frame number, however its decoder orders them."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import av
@@ -32,11 +32,12 @@ def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
 
 
 def numbered(
-    container: InputContainer, stream: av.VideoStream, index: VideoIndex
+    container: InputContainer, stream: av.VideoStream, index: VideoIndex, stop: int | None = None
 ) -> Iterator[tuple[int, av.VideoFrame | None]]:
     """Yield (frame number, picture) for all frames of `index` in order, decoded on one thread.
 
     A picture is None if it does not decode or is flagged corrupt; `VideoReader` refuses those too.
+    Frames from `stop` on are not decoded, but their packets are read and compared with the index.
 
     Raises:
         EpicError: The file's packets are not those of `index`.
@@ -46,21 +47,24 @@ def numbered(
     for number, pts in enumerate(index.pts.tolist()):
         numbers.setdefault(pts, deque()).append(number)
     waiting: dict[int, av.VideoFrame] = {}
-    number = 0
-    for frame in _decoded(container, stream, index):
+    number, stop = 0, index.frames if stop is None else stop
+    for frame in _decoded(container, stream, index, lambda: number < stop):  # noqa: B023 (as it is then)
         own = numbers.get(frame.pts)
         if not own or frame.is_corrupt:
             continue
         waiting[own.popleft()] = frame
-        while number in waiting or len(waiting) > REORDER:
+        while number < stop and (number in waiting or len(waiting) > REORDER):
             yield number, waiting.pop(number, None)
             number += 1
-    for last in range(number, index.frames):
+    for last in range(number, stop):
         yield last, waiting.pop(last, None)
 
 
 def _decoded(
-    container: InputContainer, stream: av.VideoStream, index: VideoIndex
+    container: InputContainer,
+    stream: av.VideoStream,
+    index: VideoIndex,
+    more: Callable[[], bool],
 ) -> Iterator[av.VideoFrame]:
     stream.thread_type = "NONE"
     stream.codec_context.thread_count = 1
@@ -68,6 +72,8 @@ def _decoded(
     for packet in container.demux(stream):
         if packet.size and packet.pts is not None and not packet.is_discard:
             seen.append(packet.pts)
+        if not more():
+            continue
         try:
             yield from packet.decode()
         except av.error.FFmpegError as error:

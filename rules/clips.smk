@@ -1,0 +1,61 @@
+"""A file for each segment of a clean list, and the list of them that MMAction2 reads. On request:
+no other rule needs them. They are no outputs, as with copies: a clip of the same frames is kept.
+"""
+
+from epic100.segments.pairs import pairs_path
+
+
+rule clips:
+    input:
+        segments="results/clean/{split}.txt",
+        index=f"{CLIP_INDEXES}/{{participant}}.index.npz",
+    output:
+        table="results/clips/{split}/{participant}.tsv",
+    log:
+        "results/logs/clips/{split}/{participant}.log",
+    benchmark:
+        "results/benchmarks/clips/{split}/{participant}.tsv"
+    conda:
+        "../envs/epic100.yaml"
+    threads: 4
+    resources:
+        mem_mb=lambda wildcards, threads: 1000 + 700 * threads,
+        # As for copies: a core decodes and encodes 1080p at about three times real time.
+        runtime=lambda wildcards: (
+            10 + round(40 * hours_of(wildcards.participant, wildcards.split))
+        ),
+    params:
+        root=lambda wildcards: CLIP_ROOT,
+        settings=CONFIG["clips"],
+        limits={key: value for key, value in CONFIG["scan"].items() if key != "quick"},
+        rows=lambda wildcards: rows_of(wildcards.participant, wildcards.split),
+    message:
+        "Clips of {wildcards.participant}, {wildcards.split}"
+    script:
+        "../workflow/scripts/clips.py"
+
+
+rule clips_list:
+    input:
+        segments="results/clean/{split}.txt",
+        pairs=pairs_path("results", CONFIG["train"]["split"]),
+        tables=lambda wildcards: expand(
+            "results/clips/{split}/{participant}.tsv",
+            split=wildcards.split,
+            participant=[name for name in PARTICIPANTS if videos_of(name, wildcards.split)],
+        ),
+    output:
+        list="results/clips/{split}/list.txt",
+    log:
+        "results/logs/clips/{split}.log",
+    retries: 0
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "List of the clips of {wildcards.split}"
+    script:
+        "../workflow/scripts/clips_list.py"

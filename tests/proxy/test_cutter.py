@@ -1,0 +1,134 @@
+import os
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from epic100.base.errors import EpicError
+from epic100.minikitchen.damage import zero_block
+from epic100.minikitchen.packet_damage import rewrite
+from epic100.proxy.cutter import Clip, ClipSettings, cut_clips
+from epic100.video.index import build_index
+from epic100.video.mp4_boxes import top_boxes
+from epic100.video.reader import FrameError, VideoReader
+from support.tricky_videos import encode, turn
+
+SHARP = ClipSettings(height=64, gop=12, crf=12)
+OVERLAPPING = ((0, 20), (10, 45), (44, 45), (17, 45), (60, 100))
+
+
+def clips_of(folder: Path, ranges) -> list[Clip]:
+    return [Clip(str(folder / f"{a}_{b}.mp4"), a, b, f"made from {a} to {b}") for a, b in ranges]
+
+
+def seconds(pts, time_base) -> list[Fraction]:
+    return [int(time - pts[0]) * time_base for time in pts]
+
+
+def assert_same_frames(path: Path, clip: Clip) -> None:
+    """Each picture of the clip is nearest to its own frame of the video, and at its time."""
+    source = VideoReader(path)
+    frames = source.get_frames(range(source.frames))[:, ::2, ::2].astype(np.float32)
+    with av.open(clip.target) as container:
+        cut = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+    assert len(cut) == clip.stop - clip.start
+    for number, picture in enumerate(cut[:, ::2, ::2].astype(np.float32), start=clip.start):
+        errors = np.abs(frames - picture).mean((1, 2, 3))
+        assert errors.argmin() == number and errors[number] < 6, (clip, number)
+    index = build_index(clip.target)
+    part = source.index.pts[clip.start : clip.stop]
+    assert seconds(index.pts, index.time_base) == seconds(part, source.index.time_base)
+
+
+@pytest.mark.parametrize("name", ["b_frames", "open_gop", "cut_open_gop", "variable_rate"])
+def test_a_clip_has_the_frames_of_its_segment_each_once_and_in_order(name, sound, tmp_path):
+    clips = clips_of(tmp_path, [r for r in OVERLAPPING if name != "cut_open_gop" or r[1] < 60])
+    assert not cut_clips(sound[name], build_index(sound[name]), clips, SHARP)
+    for clip in clips:
+        assert_same_frames(sound[name], clip)
+        assert clip.is_there()
+
+
+def test_a_clip_begins_with_its_header_and_a_key_frame_in_a_format_that_browsers_play(
+    sound, tmp_path
+):
+    (clip,) = clips = clips_of(tmp_path, [(40, 90)])
+    cut_clips(sound["444"], build_index(sound["444"]), clips, SHARP)
+    assert [name for name, _, _ in top_boxes(clip.target)][:2] == ["ftyp", "moov"]
+    with av.open(clip.target) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    assert [n for n, packet in enumerate(packets) if packet.is_keyframe] == [0, 12, 24, 36, 48]
+
+
+def test_a_rotation_is_left_to_the_player(tmp_path):
+    path = encode(tmp_path / "v.MP4", 60)
+    turn(path)
+    clips = clips_of(tmp_path, [(5, 15), (10, 40)])
+    cut_clips(path, build_index(path), clips, SHARP)
+    for clip in clips:
+        with av.open(clip.target) as container:
+            first = next(container.decode(video=0))
+            assert (first.width, first.height, first.rotation) == (96, 64, -90)
+
+
+def test_a_segment_with_an_unreadable_frame_gets_no_clip_and_the_others_do(tmp_path):
+    path = encode(tmp_path / "v.MP4", 200, size=(160, 96))
+    index = build_index(path)
+    zero_block(path, 0.4, 2000)
+    reader = VideoReader(path, index)
+    broken = []
+    for number in range(200):
+        try:
+            reader.get_frames([number])
+        except FrameError:
+            broken.append(number)
+    assert broken and broken[-1] < 155
+    ranges = [(0, 20), (10, broken[0] + 1), (broken[0] - 5, 190), (160, 200)]
+    clips = clips_of(tmp_path, ranges)
+    Path(clips[2].target).write_bytes(b"a clip of other settings")
+    failed = cut_clips(path, index, clips, SHARP)
+    wanted = f"frame {broken[0]} does not decode"
+    assert failed == {clips[1].target: wanted, clips[2].target: wanted}
+    assert [Path(clip.target).exists() for clip in clips] == [True, False, False, True]
+    assert not list(tmp_path.glob(".*")), "no half clip is left"
+
+
+def test_a_file_other_than_the_one_that_was_scanned_gives_no_clip(tmp_path):
+    path = encode(tmp_path / "v.MP4", 120)
+    index = build_index(path)
+    rewrite(path, lambda packets: packets[:90] + packets[91:])
+    clips = clips_of(tmp_path, [(0, 20), (30, 50)])
+    with pytest.raises(EpicError, match="its packets are not those that were scanned"):
+        cut_clips(path, index, clips, SHARP)
+    assert sorted(os.listdir(tmp_path)) == ["v.MP4"]
+
+
+def test_a_limit_on_kilobits_holds_for_each_clip(sound, tmp_path):
+    index = build_index(sound["b_frames"])
+    clips = clips_of(tmp_path, [(0, 120), (50, 65)])
+    sizes = {}
+    for most in (None, 30):
+        cut_clips(sound["b_frames"], index, clips, replace(SHARP, crf=4, max_kbit=most))
+        sizes[most] = [Path(clip.target).stat().st_size for clip in clips]
+    for clip, free, limited in zip(clips, *sizes.values(), strict=True):
+        length = (clip.stop - clip.start) / 29.97
+        header = 1500 + 8 * (clip.stop - clip.start)
+        assert limited < 30_000 / 8 * (length + 0.5) + header < free
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    lambda path: path.write_bytes(b"no video"),
+    lambda path: path.unlink(),
+])  # fmt: skip
+def test_a_clip_that_is_not_whole_is_not_there(spoil, sound, tmp_path):
+    (clip,) = clips = clips_of(tmp_path, [(0, 10)])
+    cut_clips(sound["b_frames"], build_index(sound["b_frames"]), clips, SHARP)
+    assert clip.is_there() and not replace(clip, key="another").is_there()
+    spoil(Path(clip.target))
+    assert not clip.is_there()

@@ -1,0 +1,235 @@
+import csv
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmaction.datasets import VideoDataset
+
+from epic100.base.errors import EpicError
+from epic100.minikitchen.damage import zero_block
+from epic100.proxy import ClipSettings
+from epic100.proxy.precut import Sources, cut_participant, write_list
+from epic100.segments.segment_list import read_segments
+from epic100.video.decoder_process import ScanLimits
+from support.archive import jobs, said
+from support.checkout import run_snakemake
+from support.lab import Lab
+from support.records import records_of
+
+pytestmark = pytest.mark.slow
+
+SMALL = ClipSettings(height=48, crf=30)
+# Stands in for the cutter: what it is to do is written in a file beside it.
+STAND_IN = """
+import os, pathlib, resource, runpy, signal, sys
+order = pathlib.Path(__file__).with_suffix(".order").read_text()
+if order == "kill":
+    import epic100.proxy.encoder as encoder
+    calls, check = [], encoder.check_copy
+    def check_copy(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return check(*arguments)
+    encoder.check_copy = check_copy
+if order == "spin":
+    print("frames 0", flush=True)
+    while True: pass
+if order == "full disk":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+runpy.run_module("epic100.proxy.cutter", run_name="__main__")
+"""
+
+
+class Kitchen:
+    """P01's train segments of the lab, and a folder for their clips."""
+
+    def __init__(self, lab: Lab, folder: Path):
+        self.videos = [v for v in lab.videos.values() if v.participant_id == "P01"]
+        self.results, self.root = Path(lab.results), Path(lab.root)
+        self.segments = self.results / "clean/train.txt"
+        self.table = folder / "clips/train/P01.tsv"
+        self.index = self.results / "scan/P01.index.npz"
+        self.program = folder / "stand_in.py"
+        self.program.write_text(STAND_IN)
+        self.order("")
+
+    def order(self, what: str) -> None:
+        self.program.with_suffix(".order").write_text(what)
+
+    def cut(self, settings: ClipSettings = SMALL, **changes):
+        limits = ScanLimits(stall_seconds=3.0)
+        sources = Sources(changes.get("root", self.root), self.index, settings, limits)
+        with records_of("epic100.proxy.precut") as self.lines:
+            return cut_participant(
+                self.videos, self.segments, sources, self.table,
+                cutter=(os.sys.executable, str(self.program)),
+            )  # fmt: skip
+
+    def clips(self) -> dict[str, tuple[bytes, int]]:
+        """Bytes and time of change of each clip, by name."""
+        found = self.table.with_suffix("").glob("*")
+        return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+@pytest.fixture
+def kitchen(lab, tmp_path):
+    return Kitchen(lab, tmp_path)
+
+
+def test_a_participant_gets_a_clip_and_a_row_for_each_segment_and_keeps_them(kitchen, tmp_path):
+    rows = kitchen.cut()
+    listed = read_segments(kitchen.segments)
+    listed = listed[listed["path"] == "P01/P01_01.MP4"]
+    assert [row[0] for row in rows] == listed["narration_id"].tolist()
+    assert [row[1] for row in rows] == (listed["stop"] - listed["start"]).tolist()
+    clips = kitchen.clips()
+    assert list(clips) and set(clips) == {f"{row[0]}.mp4" for row in rows}
+    assert [row[2] for row in rows] == [len(clips[f"{row[0]}.mp4"][0]) for row in rows]
+    with open(kitchen.table) as handle:
+        table = list(csv.DictReader(handle, delimiter="\t"))
+    assert [row["reason"] for row in table] == [""] * len(rows)
+    kitchen.order("spin")  # it is not called
+    assert kitchen.cut() == rows and "0 videos worked on now" in kitchen.lines[-1]
+    moved = tmp_path / "moved"
+    shutil.copytree(kitchen.root, moved)  # with the times of the files
+    assert kitchen.cut(root=moved) == rows
+    assert kitchen.clips() == clips
+
+
+def test_a_process_that_is_killed_loses_one_clip_and_the_next_run_makes_only_the_rest(kitchen):
+    kitchen.order("kill")
+    with pytest.raises(EpicError) as error:
+        kitchen.cut()
+    assert "its process was ended from outside (SIGKILL)" in str(error.value)
+    assert "\n" not in str(error.value) and not kitchen.table.exists()
+    first = {name: of for name, of in kitchen.clips().items() if not name.startswith(".")}
+    assert len(first) == 2
+    kitchen.order("")
+    rows = kitchen.cut()
+    clips = kitchen.clips()
+    assert set(clips) == {f"{row[0]}.mp4" for row in rows} and len(clips) > 3
+    assert first.items() <= clips.items()
+
+
+def test_other_settings_a_changed_video_or_a_spoilt_clip_are_made_anew(kitchen, tmp_path):
+    kitchen.cut()
+    before = kitchen.clips()
+    spoilt, *others = sorted(before)
+    path = kitchen.table.with_suffix("") / spoilt
+    path.write_bytes(before[spoilt][0][:-5])
+    kitchen.cut()
+    now = kitchen.clips()
+    assert now[spoilt][1] != before[spoilt][1] and len(now[spoilt][0]) == len(before[spoilt][0])
+    assert all(now[name] == before[name] for name in others)
+    kitchen.cut(replace(SMALL, height=32))
+    small = kitchen.clips()
+    assert all(small[name][1] != now[name][1] for name in now)
+    changed = tmp_path / "changed"
+    shutil.copytree(kitchen.root, changed)
+    os.utime(changed / "P01/P01_01.MP4")
+    kitchen.cut(replace(SMALL, height=32), root=changed)
+    assert all(kitchen.clips()[name][1] != small[name][1] for name in small)
+
+
+def test_a_full_disk_and_a_missing_video_are_one_line(kitchen, tmp_path):
+    kitchen.order("full disk")
+    with pytest.raises(EpicError, match="make room and run again") as error:
+        kitchen.cut()
+    assert "\n" not in str(error.value) and not kitchen.table.exists()
+    assert not kitchen.clips()
+    with pytest.raises(EpicError, match="it was there when it was scanned"):
+        kitchen.cut(root=tmp_path)
+
+
+def test_a_decoder_that_hangs_and_damage_that_no_scan_saw_cost_only_their_segments(
+    kitchen, tmp_path
+):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(kitchen.root, damaged)
+    zero_block(damaged / "P01/P01_01.MP4", 0.5, 3000)
+    rows = kitchen.cut(root=damaged)
+    gone = [row for row in rows if row[3]]
+    assert 0 < len(gone) < len(rows)
+    assert all("does not decode" in row[3] and row[2] == 0 for row in gone)
+    assert f"{gone[0][0]}: no clip: {gone[0][3]}" in kitchen.lines
+    out = kitchen.table.with_name("list.txt")
+    kitchen.segments = only(kitchen, tmp_path)
+    write_list(kitchen.segments, kitchen.results / "clean/pairs.tsv", [kitchen.table], out)
+    names = [line.split()[0] for line in out.read_text().splitlines()]
+    assert names == [f"P01/{row[0]}.mp4" for row in rows if not row[3]]
+    kitchen.order("spin")
+    rows = kitchen.cut(replace(SMALL, height=32), root=damaged)
+    assert {row[3] for row in rows} == {"no progress in 3 s"}
+
+
+def only(kitchen: Kitchen, folder: Path) -> Path:
+    """The clean list with P01's segments alone."""
+    lines = kitchen.segments.read_text().splitlines(keepends=True)
+    path = folder / "train.txt"
+    path.write_text("".join(line for line in lines if line.startswith("P01/P01_01")))
+    return path
+
+
+def test_mmaction2s_own_dataset_reads_list_labels_and_frames(kitchen, tmp_path):
+    rows = kitchen.cut(ClipSettings())
+    pairs, out = kitchen.results / "clean/pairs.tsv", kitchen.table.with_name("list.txt")
+    listed = only(kitchen, tmp_path)
+    first = read_segments(listed).iloc[0]
+    shortened = tmp_path / "pairs.tsv"  # without the pair of the first segment: it comes last there
+    with open(pairs) as handle:
+        table = list(csv.DictReader(handle, delimiter="\t"))
+    own = (str(first["verb"]), str(first["noun"]))
+    kept = [row for row in table if (row["verb"], row["noun"]) != own]
+    text = [f"{n}\t{row['verb']}\t{row['noun']}\t{row['count']}\n" for n, row in enumerate(kept)]
+    shortened.write_text("pair_id\tverb\tnoun\tcount\n" + "".join(text))
+    write_list(listed, shortened, [kitchen.table], out)
+    assert out.read_text().splitlines()[0] == f"P01/{rows[0][0]}.mp4 -1"
+
+    write_list(listed, pairs, [kitchen.table], out)
+    pipeline = [
+        {"type": "mmaction.PyAVInit"},
+        {"type": "mmaction.SampleFrames", "clip_len": 4, "frame_interval": 2, "num_clips": 1},
+        {"type": "mmaction.PyAVDecode"},
+        {"type": "mmaction.Resize", "scale": (-1, 64)},
+        {"type": "mmaction.CenterCrop", "crop_size": 64},
+        {"type": "mmaction.FormatShape", "input_format": "NCTHW"},
+        {"type": "mmaction.PackActionInputs"},
+    ]
+    dataset = VideoDataset(str(out), pipeline, {"video": str(out.parent)})
+    classes = [(int(row["verb"]), int(row["noun"])) for row in table]
+    segments = read_segments(listed)
+    assert len(dataset) == len(segments)
+    for number, row in segments.iterrows():
+        item = dataset[number]
+        label = int(item["data_samples"].gt_label)
+        assert classes[label] == (row["verb"], row["noun"])
+        assert item["inputs"].shape == (1, 3, 4, 64, 64)
+        assert np.ptp(item["inputs"].numpy()) > 50
+
+
+def test_a_segment_that_no_table_has_is_an_error_that_names_the_sheet(kitchen, tmp_path):
+    pairs = kitchen.results / "clean/pairs.tsv"
+    with pytest.raises(EpicError, match="P01_01_0 is in no table of clips; expected its video"):
+        write_list(kitchen.segments, pairs, [], tmp_path / "list.txt")
+
+
+def test_the_rules_cut_a_split_on_request_and_leave_the_rest_of_the_run_alone(demo, tmp_path):
+    folder = shutil.copytree(demo, tmp_path / "demo", ignore=shutil.ignore_patterns("work_dirs"))
+    options = ("--directory", str(folder), "--configfile", "config/demo.yaml")
+    done = run_snakemake("results/clips/val/list.txt", *options)
+    assert done.returncode == 0, said(done)
+    assert set(jobs(done)) == {"clips", "clips_list"}
+    lines = [line.split() for line in (folder / "results/clips/val/list.txt").open()]
+    segments = read_segments(folder / "results/clean/val.txt")
+    ids = zip(segments["path"], segments["narration_id"], strict=True)
+    names = [f"{Path(path).parent}/{name}.mp4" for path, name in ids]
+    assert [name for name, _ in lines] == names
+    assert all((folder / "results/clips/val" / name).is_file() for name in names)
+    done = run_snakemake("results/clips/val/list.txt", "-n", *options)
+    assert "Nothing to be done" in said(done)
+    whole = run_snakemake("all", "results/clips/test/list.txt", "-n", *options)
+    assert set(jobs(whole)) == {"clips", "clips_list"}, said(whole)

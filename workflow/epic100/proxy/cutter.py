@@ -1,0 +1,242 @@
+"""Cut the clips of one video: `python -m epic100.proxy.cutter`.
+
+Runs in its own process, which can be killed. The video is decoded once, in order, for all its
+segments, also where they overlap. Picture i of a clip is frame `start` + i of the video, shown at
+the same time after the clip's first picture. Each clip is decoded and compared with what was
+encoded before it gets its name.
+
+A clip is H.264 without B-frames in an MP4 whose header comes first (for players in a browser). It
+begins with a key frame. Its metadata hold a key of what it was made from (`Clip.key`).
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import DiskError, EpicError
+from epic100.proxy.encoder import PROGRESS_EVERY, ProxySettings, Report, check_copy
+from epic100.proxy.output import open_output, sample
+from epic100.proxy.pictures import numbered
+from epic100.proxy.rotation import copy_rotation
+from epic100.video.decoder_process import own_faults
+from epic100.video.ffmpeg import error_text, picture_stream
+from epic100.video.index import VideoIndex
+from epic100.video.index_file import load_index
+from epic100.video.mp4_boxes import top_boxes
+from epic100.video.watched_file import WatchedFile
+
+VERSION = 1  # increase it when clips change, so that old ones are made again
+Picture = tuple[av.VideoFrame, np.ndarray]  # scaled, and its `sample`
+
+
+@dataclass(frozen=True)
+class ClipSettings(ProxySettings):
+    """The `clips:` section of the config: as for copies, and `max_kbit`.
+
+    `max_kbit`: most kilobits a second that a clip takes, with half a second of them to spare at its
+    beginning; None is no limit.
+    """
+
+    height: int = 256
+    gop: int = 60
+    crf: float = 23
+    max_kbit: int | None = None
+
+    def options(self) -> dict[str, str]:
+        """Return the options of libx264."""
+        options = super().options()
+        del options["tune"]  # it makes files larger
+        if self.max_kbit is not None:
+            options |= {"maxrate": f"{self.max_kbit}k", "bufsize": f"{max(1, self.max_kbit // 2)}k"}
+        return options
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip to cut: frames `start` to `stop` (half-open) of the video, into the file `target`."""
+
+    target: str
+    start: int
+    stop: int
+    key: str
+
+    def is_there(self) -> bool:
+        """Whether the file is whole and was made from the same frames with the same settings."""
+        path = Path(self.target)
+        try:
+            boxes = top_boxes(path)
+            if not boxes or boxes[-1][2] != path.stat().st_size:
+                return False
+            with av.open(str(path)) as container:
+                return container.metadata.get("comment") == self.key
+        except (OSError, av.error.FFmpegError):
+            return False
+
+
+def clip_key(video: Path, index: VideoIndex, settings: ClipSettings, start: int, stop: int) -> str:
+    """Return what a clip is recognised by: settings, frames, and the video's size, time and index.
+
+    The video's path is not part of it, so that clips of a video that was moved are kept.
+    """
+    state = video.stat()
+    made_from = {
+        "version": VERSION,
+        "bytes": state.st_size,
+        "mtime_ns": state.st_mtime_ns,
+        "frames": [start, stop],
+        **asdict(settings),
+    }
+    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode())
+    digest.update(index.pts.tobytes())
+    return digest.hexdigest()
+
+
+def cut_clips(
+    source: Path,
+    index: VideoIndex,
+    clips: Sequence[Clip],
+    settings: ClipSettings,
+    progress: Report = lambda frames: None,
+) -> dict[str, str]:
+    """Write clips, each whole and checked or not at all.
+
+    Args:
+        source: The video.
+        index: Its frame index.
+        clips: What to cut; files that are there are replaced.
+        settings: How they are encoded.
+        progress: Called with the number of frames done.
+
+    Returns:
+        Why there is no file, by `target`, for clips with a frame that does not decode.
+
+    Raises:
+        EpicError: The packets of the file are not those of `index`; no clip is left.
+        DiskError: The disk fails.
+        av.error.FFmpegError: The file cannot be read to its end.
+    """
+    failed, running = dict[str, str](), dict[Clip, Generator[None, Picture, None]]()
+    waiting = sorted(clips, key=lambda clip: clip.start, reverse=True)
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(contextlib.closing(WatchedFile(source)))
+        container = stack.enter_context(av.open(file, "r"))
+        stream = picture_stream(container)
+        assert stream is not None, "its packets were read before"
+        original, scaler = stream.codec_context, VideoReformatter()
+        size = settings.size(original.width, original.height)
+        stop = max(clip.stop for clip in clips)
+        try:
+            for number, frame in numbered(container, stream, index, stop):
+                while waiting and waiting[-1].start == number:
+                    clip = waiting.pop()
+                    matrix: Any = frame.side_data.get("DISPLAYMATRIX") if frame else None
+                    rotation = None if matrix is None else bytes(matrix)
+                    writer = _writer(clip, original, size, index, settings, rotation)
+                    stack.callback(writer.close)  # removes its half file after an error
+                    next(writer)
+                    running[clip] = writer
+                if running and frame is not None:
+                    scaled = scaler.reformat(
+                        frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
+                    )
+                    _send(running, (scaled, sample(scaled)), failed)
+                elif running:
+                    for clip, writer in running.items():
+                        writer.close()
+                        Path(clip.target).unlink(missing_ok=True)  # one of other settings
+                        failed[clip.target] = f"frame {number} does not decode"
+                    running.clear()
+                if number % PROGRESS_EVERY == 0:
+                    progress(number)
+        except EpicError as error:
+            if not isinstance(error, DiskError):
+                for clip in clips:
+                    Path(clip.target).unlink(missing_ok=True)
+            raise
+    return failed
+
+
+def _send(
+    running: dict[Clip, Generator[None, Picture, None]],
+    picture: Picture,
+    failed: dict[str, str],
+) -> None:
+    """Give the next picture to all running clips; remove those that are complete."""
+    for clip, writer in list(running.items()):
+        try:
+            writer.send(picture)
+            continue
+        except StopIteration:
+            pass
+        except EpicError as error:
+            if isinstance(error, DiskError):
+                raise
+            Path(clip.target).unlink(missing_ok=True)
+            failed[clip.target] = str(error)
+        del running[clip]
+
+
+def _writer(
+    clip: Clip,
+    original: av.VideoCodecContext,
+    size: tuple[int, int],
+    index: VideoIndex,
+    settings: ClipSettings,
+    rotation: bytes | None,
+) -> Generator[None, Picture, None]:
+    """Take the pictures of one clip, and end after the last; closed before, it leaves no file."""
+    part = replace(index, pts=index.pts[clip.start : clip.stop], table=None)
+    samples = []
+    with atomic_path(clip.target) as temporary:
+        with open_output(
+            temporary, original, size, part, settings.options(),
+            {"movflags": "faststart"}, clip.key,
+        ) as add:  # fmt: skip
+            for _ in range(part.frames):
+                picture, its_sample = yield
+                samples.append(its_sample)
+                add(picture)
+        if rotation is not None:
+            copy_rotation(rotation, temporary)
+        check_copy(temporary, part, settings, np.array(samples))
+
+
+def main() -> None:
+    """Cut the clips that a JSON file lists; write the reasons of those that fail beside it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("job", type=Path, help="JSON: source, video_id, index, settings, clips")
+    with own_faults():
+        options = parser.parse_args()
+        av.logging.set_level(None)
+        job = json.loads(options.job.read_bytes())
+        index = load_index(job["index"], job["video_id"])
+        assert index is not None, "the caller has looked"
+        try:
+            failed = cut_clips(
+                Path(job["source"]),
+                index,
+                [Clip(**clip) for clip in job["clips"]],
+                ClipSettings(**job["settings"]),
+                lambda frames: print("frames", frames, flush=True),
+            )
+        except av.error.FFmpegError as error:
+            raise SystemExit(error_text(error)) from error
+        except EpicError as error:
+            if isinstance(error, DiskError):
+                raise
+            raise SystemExit(str(error)) from error
+        options.job.with_suffix(".failed").write_text(json.dumps(failed), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

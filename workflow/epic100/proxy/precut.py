@@ -1,0 +1,242 @@
+"""The segments of a clean list as clips: a file each, and a list that MMAction2 reads.
+
+Each video is cut by its own process (`cutter`), which can be killed. Clips that are there and were
+made from the same frames are kept, so that a run that was interrupted makes only the missing ones.
+A segment that cannot be cut does not stop the others; the participant's table says why.
+"""
+
+import csv
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.base.text_table import read_table
+from epic100.proxy.cutter import Clip, ClipSettings, clip_key
+from epic100.segments.clean_list import read_clean_list
+from epic100.segments.pairs import read_pairs
+from epic100.segments.segment_list import NO_LABEL, lines_by, read_segments
+from epic100.video.decoder_process import ProcessError, ScanLimits, run_decoder
+from epic100.video.index_file import load_index
+from epic100.video.sheet import Video
+from epic100.video.side_by_side import SharedProgress, complete
+
+log = logging.getLogger(__name__)
+
+CUTTER = (sys.executable, "-P", "-m", "epic100.proxy.cutter")
+COLUMNS = ("narration_id", "frames", "bytes", "reason")
+Row = tuple[str, int, int, str]  # as COLUMNS
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where clips come from and how they are made.
+
+    Attributes:
+        root: Folder of the videos, or of their small copies.
+        index: Frame indexes of the participant's files below `root`.
+        settings: The `clips:` section.
+        limits: The `scan:` section's limits of a process.
+    """
+
+    root: Path
+    index: Path
+    settings: ClipSettings = ClipSettings()
+    limits: ScanLimits = ScanLimits()
+
+
+def cut_participant(
+    videos: Sequence[Video],
+    segments: str | os.PathLike,
+    sources: Sources,
+    table: str | os.PathLike,
+    *,
+    threads: int = 1,
+    cutter: Sequence[str] = CUTTER,
+) -> list[Row]:
+    """Cut the missing clips of a participant's segments, `{narration_id}.mp4`.
+
+    Args:
+        videos: The participant's videos.
+        segments: A clean list.
+        sources: Where clips come from.
+        table: The table to write, `COLUMNS`, a row a segment. Clips go into the folder of the same
+            name without the suffix.
+        threads: Videos that are cut at once.
+        cutter: The command that cuts.
+
+    Returns:
+        The rows of the table, in order of video and segment.
+
+    Raises:
+        EpicError: A video or its index is missing, or the disk does not accept a clip; the latter
+            is raised after all others are done.
+    """
+    listed = read_segments(segments)
+    lines = lines_by(listed, "path")
+    jobs = {}
+    for video in videos:
+        if (path := video.path().as_posix()) in lines:
+            jobs[video.video_id] = _Job(video, listed.iloc[lines[path]], sources, Path(table))
+    results, made = complete(
+        f"clips {Path(table).parent.name} {Path(table).stem}",
+        [job.video for job in jobs.values()],
+        lambda video: jobs[video.video_id].known(),
+        lambda video, board: jobs[video.video_id].make(cutter, board),
+        threads,
+    )
+    if unwritten := [result for result in results if isinstance(result, str)]:
+        raise EpicError(
+            f"{Path(table).with_suffix('')}: {unwritten[0]}; clips of {len(unwritten)} videos are "
+            "missing, the others are kept: make room and run again"
+        )
+    rows = [row for result in results if not isinstance(result, str) for row in result]
+    with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
+        writer.writerows([COLUMNS, *rows])
+    for name, _, _, reason in rows:
+        if reason:
+            log.warning(f"{name}: no clip: {reason}")
+    log.info(
+        f"{sum(not row[3] for row in rows)} of {len(rows)} segments are cut, "
+        f"{sum(row[2] for row in rows) / 1e6:.1f} MB; {made} videos worked on now"
+    )
+    return rows
+
+
+class _Job:
+    """The clips of one video."""
+
+    def __init__(self, video: Video, segments: pd.DataFrame, sources: Sources, table: Path):
+        self.video, self._segments, self._sources = video, segments, sources
+        self._folder = table.with_suffix("")
+        self._source = video.path(sources.root)
+
+    @cached_property
+    def _clips(self) -> dict[str, Clip]:
+        """The clips by narration_id."""
+        index = load_index(self._sources.index, self.video.video_id)
+        if index is None:
+            raise EpicError(
+                f"{self._sources.index}: no frame index of {self.video.video_id}, which the clean "
+                "list has; run the rule that makes it again"
+            )
+        clips = {}
+        try:
+            for row in self._segments.to_dict("records"):
+                frames = min(row["start"], index.frames), min(row["stop"], index.frames)
+                if frames != (row["start"], row["stop"]):
+                    raise EpicError(
+                        f"{self._source}: {row['narration_id']} ends at frame {row['stop']}, the "
+                        f"index has {index.frames}; make the clean list again"
+                    )
+                key = clip_key(self._source, index, self._sources.settings, *frames)
+                target = self._folder / f"{row['narration_id']}.mp4"
+                clips[row["narration_id"]] = Clip(str(target), *frames, key)
+        except OSError as error:
+            raise EpicError(
+                f"{self._source}: {error.strerror}; it was there when it was scanned"
+            ) from error
+        return clips
+
+    def known(self) -> list[Row] | None:
+        """Return the rows if all clips are there."""
+        rows = self._rows({})
+        return None if any(reason for *_, reason in rows) else rows
+
+    def make(self, cutter: Sequence[str], board: SharedProgress) -> list[Row] | str:
+        """Cut the missing clips; return the rows, or why the disk or the machine failed."""
+        missing = [self._clips[name] for name, *_, reason in self._rows({}) if reason]
+        limits = self._sources.limits
+        seconds = self.video.duration + sum(c.stop - c.start for c in missing) / self.video.fps
+        with tempfile.TemporaryDirectory() as folder:
+            job = Path(folder) / "job.json"
+            about = {
+                "source": str(self._source),
+                "video_id": self.video.video_id,
+                "index": str(self._sources.index),
+                "settings": asdict(self._sources.settings),
+                "clips": [asdict(clip) for clip in missing],
+            }
+            job.write_text(json.dumps(about), encoding="utf-8")
+            try:
+                reason = run_decoder(
+                    [*cutter, str(job)],
+                    limits,
+                    limits.min_seconds + limits.seconds_per_second * seconds,
+                    lambda frames: board.update(self.video, frames),
+                )
+            except ProcessError as error:  # not the video's fault
+                return str(error)
+            notes = job.with_suffix(".failed")
+            failed = json.loads(notes.read_bytes()) if notes.is_file() else {}
+        return self._rows(dict.fromkeys((c.target for c in missing), reason) | failed)
+
+    def _rows(self, reasons: dict[str, str]) -> list[Row]:
+        rows = []
+        for name, clip in self._clips.items():
+            if clip.is_there():
+                size = Path(clip.target).stat().st_size
+                rows.append((name, clip.stop - clip.start, size, ""))
+            else:
+                reason = reasons.get(clip.target) or "its process left no clip"
+                rows.append((name, clip.stop - clip.start, 0, " ".join(reason.split())))
+        return rows
+
+
+def write_list(
+    segments: str | os.PathLike,
+    pairs: str | os.PathLike,
+    tables: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+) -> None:
+    """Write the list of a split's clips for MMAction2's `VideoDataset`.
+
+    A line is `{participant}/{narration_id}.mp4 LABEL`. LABEL is the row of the segment's pair in
+    the pair table, as in training; -1 if the pair is not in it or the segment has no label.
+    Segments without a clip are left out.
+
+    Args:
+        segments: The clean list.
+        pairs: The pair table.
+        tables: The tables of `cut_participant`.
+        out: The list to write.
+
+    Raises:
+        EpicError: A segment is in none of the tables.
+    """
+    reasons = dict[str, str]()
+    size = 0
+    for table in tables:
+        about = f"a table of the rule clips, tab-separated {' '.join(COLUMNS)}"
+        for _, cut in read_table(table, COLUMNS, about=about):
+            reasons[cut["narration_id"]] = cut["reason"]
+            size += int(cut["bytes"])
+    known = {(verb, noun): number for number, (verb, noun, _) in enumerate(read_pairs(pairs))}
+    lines = []
+    for row in read_clean_list(segments).to_dict("records"):
+        name = row["narration_id"]
+        if name not in reasons:
+            raise EpicError(
+                f"{segments}: {name} is in no table of clips; expected its video, {row['path']}, "
+                f"in the sheet's split {Path(segments).stem}; correct the sheet or the annotations"
+            )
+        if not reasons[name]:
+            label = known.get((row["verb"], row["noun"]), NO_LABEL)
+            lines.append(f"{Path(row['path']).parent.name}/{name}.mp4 {label}\n")
+    with atomic_path(out) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+    log.info(f"{out}: {len(lines)} clips of {len(reasons)} segments, {size / 1e6:.1f} MB")
+    if none := sum(line.endswith(" -1\n") for line in lines):
+        log.info(
+            f"{none} of them have the label -1: {pairs} has no such pair, or no label is known"
+        )
