@@ -10,7 +10,7 @@ DEV := $(VENV)/dev-installed
 HAS := $(shell cat $(INSTALLED) 2>/dev/null)
 CUDA ?= $(HAS)
 
-.PHONY: help demo test quick lint docs install dev lock clean other-cuda
+.PHONY: help demo test slurm-tests other-tests quick lint docs install dev lock clean other-cuda
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -20,7 +20,16 @@ demo: $(INSTALLED) ## Make the mini kitchen, train on it, write demo/results/sub
 	$(BIN)/snakemake all --directory demo --configfile config/demo.yaml --logger epic100
 
 test: $(DEV) lint ## Lint, unit tests and one whole demo run
-	$(BIN)/python -m pytest
+	@mkdir -p build
+	@$(MAKE) -j2 other-tests slurm-tests; \
+	status=$$?; [ ! -e build/slurm-tests.txt ] || cat build/slurm-tests.txt; exit $$status
+
+# Side by side, since tests on Slurm mostly wait. Their output follows at the end.
+other-tests:
+	$(BIN)/python -m pytest --ignore=tests/slurm
+
+slurm-tests:
+	$(BIN)/python -m pytest tests/slurm >build/slurm-tests.txt 2>&1
 
 quick: $(DEV) ## The tests that take seconds
 	$(BIN)/python -m pytest -m "not slow and not zoo"

@@ -1,6 +1,11 @@
 """Data that several tests look at, made once a session: real videos, a small lab, the demo."""
 
 import os
+
+# Torch's threads spin while they wait, unless OpenMP hears otherwise before torch is imported. On
+# cores with other work that makes the tests' trainings three times as long, in the same bits.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
 import shutil
 from pathlib import Path
 

@@ -37,6 +37,13 @@ def test_make_alone_lists_the_targets():
         assert re.search(rf"^{target} ", done.stdout, re.MULTILINE)
 
 
+def test_two_calls_side_by_side_run_every_test(tmp_path):
+    command = ["make", "-n", "test", f"VENV={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    calls = re.findall(r"-m pytest ?(\S*)", done.stdout)
+    assert sorted(calls) == ["--ignore=tests/slurm", "tests/slurm"]
+
+
 def test_every_environment_is_made_by_the_one_script_from_the_locks():
     install = (ROOT / "envs/install.sh").read_text()
     assert "requirements.lock" in install and "--no-deps" in install
