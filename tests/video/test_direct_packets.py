@@ -13,7 +13,7 @@ from epic100.base.errors import DiskError
 from epic100.scan import h264
 from epic100.video import direct_packets, watched_file
 from epic100.video.index import VideoIndex, build_index
-from epic100.video.kept import Kept, OpenFiles
+from epic100.video.kept import Converters, Kept, OpenFiles
 from epic100.video.packet_table import PacketTable
 from epic100.video.reader import FrameError, VideoReader
 from support.tricky_videos import encode, other_settings
@@ -66,11 +66,13 @@ def test_streams_of_equal_parameters_share_a_decoder_and_a_file_is_opened_once(s
     assert (kept.files.opened, len(kept.files), len(kept.decoders)) == (3, 2, 2)
 
 
-def test_files_and_decoders_that_are_kept_are_bounded(sound):
-    kept, before = Kept(files=OpenFiles(3)), len(os.listdir("/proc/self/fd"))
+def test_files_decoders_and_converters_that_are_kept_are_bounded(sound):
+    kept = Kept(files=OpenFiles(3), converters=Converters(2))
+    before = len(os.listdir("/proc/self/fd"))
     for name in ("b_frames", "cavlc", "hevc", "444", "10_bit", "odd_size", "lossless", "mpeg4"):
         VideoReader(sound[name], build_index(sound[name]), kept=kept).get_frames([2])
     assert len(kept.files) == 3 and len(kept.decoders) == kept.decoders.most
+    assert len(kept.converters) == 2
     assert len(os.listdir("/proc/self/fd")) == before + 3
     kept.files.close()
     assert len(os.listdir("/proc/self/fd")) == before

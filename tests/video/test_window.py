@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from epic100.video.kept import Kept
 from epic100.video.reader import VideoReader
 from epic100.video.window import PictureConverter, Window
 
@@ -13,7 +14,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (360, 640, 3), dtype=np.uint8
 
 def converted(picture, size, window=None):
     made = np.empty((*size, 3), np.uint8)
-    PictureConverter(window).write(picture, made)
+    PictureConverter().write(picture, made, window)
     return made
 
 
@@ -68,3 +69,19 @@ def test_windows_of_every_kind_of_file_are_its_own_pixels(sound):
         size = (height * 2 // 3, width * 2 // 3)
         flipped = reader.get_frames(frames, size, all_of_it)
         assert np.array_equal(flipped, reader.get_frames(frames, size)[:, :, ::-1])
+
+
+def test_windows_of_many_files_through_kept_converters_are_those_of_a_new_reader(sound):
+    kept, rng = Kept(), np.random.default_rng(0)
+    for _ in range(3):
+        for name in ("b_frames", "cavlc", "odd_size", "10_bit", "interlaced", "matroska"):
+            reader = VideoReader(sound[name], kept=kept)
+            down, across = (int(rng.integers(10, side // 2) * 2 - 18) for side in reader.size)
+            top, left = (int(rng.integers(4)) * 2 for _ in range(2))
+            window = Window(top, left, down, across, flipped=bool(rng.integers(2)))
+            ours = reader.get_frames([40, 3], (20, 30), window)
+            assert np.array_equal(
+                ours, VideoReader(sound[name]).get_frames([40, 3], (20, 30), window)
+            )
+            reader.close()
+    assert len(kept.converters) > 6

@@ -1,13 +1,14 @@
-"""What a process keeps between clips: open files and decoders, a bounded number of each.
+"""What a process keeps between clips: open files, decoders, converters, a bounded number of each.
 
-Opening a file costs a round trip to the disk, and a new decoder its tables. A training draws clips
-from hundreds of files at random, so nearly every clip would pay both.
+Opening a file costs a round trip to the disk, and a new decoder or converter its tables. A training
+draws clips from hundreds of files at random, so nearly every clip would pay for all.
 """
 
 import errno
 import os
 import resource
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -17,8 +18,10 @@ from av.video.codeccontext import VideoCodecContext
 
 from epic100.base.machine import expect_random_reads
 from epic100.video.packet_table import COLOURS, StreamFacts
+from epic100.video.window import PictureConverter
 
 MOST_FILES, MOST_DECODERS = 512, 4  # EPIC-KITCHENS-100 has 495 training videos
+MOST_CONVERTERS = 64  # of 140 kB; training draws one of 47 sizes for each clip
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,30 @@ class Decoders:
         return decoder
 
 
+class Converters:
+    """Keeps the last converters of pictures."""
+
+    def __init__(self, most: int = MOST_CONVERTERS):
+        self.most = most
+        self._converters: OrderedDict[Hashable, PictureConverter] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._converters)
+
+    def get(self, key: Hashable) -> PictureConverter:
+        """The converter of a stream, the size of its windows and the size they are scaled to.
+
+        Args:
+            key: All of these. Streams with equal keys describe their colours alike.
+        """
+        if key in self._converters:
+            self._converters.move_to_end(key)
+            return self._converters[key]
+        while len(self._converters) >= self.most:
+            self._converters.popitem(last=False)
+        return self._converters.setdefault(key, PictureConverter())
+
+
 @dataclass(frozen=True)
 class Kept:
     """What readers of one process share.
@@ -162,10 +189,12 @@ class Kept:
     Attributes:
         files: Open files.
         decoders: Decoders.
+        converters: Converters of decoded pictures.
     """
 
     files: OpenFiles = field(default_factory=OpenFiles)
     decoders: Decoders = field(default_factory=Decoders)
+    converters: Converters = field(default_factory=Converters)
 
 
 def prepare(decoder: VideoCodecContext) -> None:

@@ -22,7 +22,7 @@ from epic100.video.ffmpeg import MAX_PIXELS
 from epic100.video.frame_error import FrameError as FrameError  # every reader raises it
 from epic100.video.index import FrameIndex, build_index
 from epic100.video.kept import Kept
-from epic100.video.window import PictureConverter, Window
+from epic100.video.window import Window
 
 _NO_SKIPPING = ("libdav1d", "libaom", "av1")  # these fix what they skip when they open
 
@@ -35,8 +35,7 @@ class VideoReader:
         index: The index that `scan` wrote. Without one, all packets of the file are read once.
         watched: Report a failing disk as DiskError, never as a missing frame.
         max_pixels: Refuse larger pictures, if there is no index.
-        kept: Files and decoders that readers of this process share. Without them, the reader has
-            its own.
+        kept: What readers of this process share. Without it, the reader has its own.
 
     Attributes:
         size: (height, width) as coded; a rotation in the container is not applied.
@@ -58,6 +57,8 @@ class VideoReader:
         most = max_pixels if index is None else None  # a scan has applied the config's own limit
         table = self.index.table
         self.by_place = table is not None and table.direct
+        # Equal for streams whose pictures are described alike: they share converters.
+        self._described = object() if table is None else (table.stream, *table.sets)
         self._packets: ContainerPackets | DirectPackets
         if table is not None and table.direct:
             self._packets = DirectPackets(self.path, table, self._kept, watched, most)
@@ -107,7 +108,8 @@ class VideoReader:
         keys = np.maximum(np.searchsorted(self.index.key_pts, pts, side="right") - 1, 0)
         kept = self.size if window is None else (window.height, window.width)
         pictures = np.empty((len(wanted), *(size or kept), 3), np.uint8)
-        self._converter = PictureConverter(window)
+        self._window = window
+        self._converter = self._kept.converters.get((self._described, kept, size))
         rows = {time: row for row, time in enumerate(pts.tolist())}
         for key in np.unique(keys).tolist():
             group = set(pts[keys == key].tolist())
@@ -178,7 +180,7 @@ class VideoReader:
                     f"{self.path}: the picture changes its size at frame {before.sum()}; scan the "
                     "video"
                 )
-            self._converter.write(frame, pictures[rows.pop(frame.pts)])
+            self._converter.write(frame, pictures[rows.pop(frame.pts)], self._window)
 
 
 class FrameReader(Protocol):
