@@ -163,7 +163,7 @@ if workflow.is_main_process and not MINIKITCHEN and len(ON_DISK) < len(NEEDED):
 def refuse_missing_root():
     """Raise for a run that needs videos below a folder that does not exist."""
     readers = {"scan", "proxy", "verify_videos"} | (
-        set() if PROXY else {"train", "predict", "timeline", "clips"}
+        set() if PROXY else {"train", "predict", "timeline", "clips", "features"}
     )
     if MINIKITCHEN or DOWNLOAD or os.path.isdir(VIDEO_ROOT):
         return
@@ -239,12 +239,26 @@ def settings_of_training(wildcards):
     return job_settings(section)
 
 
-def video_of_timeline(wildcards):
-    """The sheet's row of the video."""
+def video_on_request(wildcards, file):
+    """The sheet's row of the video that a file was asked for of."""
     for video in VIDEOS:
         if video.video_id == wildcards.video:
             return video
     raise WorkflowError(
-        f"results/timeline/{wildcards.video}.tsv: {SHEET} has no such video; expected a video_id "
-        "of it; for other files: epic100 predict VIDEO --model results/model.pth"
+        f"results/{file}: {SHEET} has no such video; expected a video_id of it"
+        + (
+            "; for other files: epic100 predict VIDEO --model results/model.pth"
+            if file.startswith("timeline")
+            else ""
+        )
     )
+
+
+def video_of_timeline(wildcards):
+    """The sheet's row of the video of a timeline."""
+    return video_on_request(wildcards, f"timeline/{wildcards.video}.tsv")
+
+
+def video_of_features(wildcards):
+    """The sheet's row of the video of features."""
+    return video_on_request(wildcards, f"features/{wildcards.video}.npz")

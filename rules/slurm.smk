@@ -19,7 +19,7 @@ from epic100.slurm.site import facts_file
 SESSION = Session(Path.cwd(), logger.warning)
 
 # A rule that the config keeps on the CPU gets the profile's resources for that case.
-for section, names in (("train", ["train"]), ("predict", ["predict", "timeline"])):
+for section, names in (("train", ["train"]), ("predict", ["predict", "timeline", "features"])):
     overwrites = workflow.resource_settings.overwrite_resources
     on_cpu = overwrites.pop(f"{section}_on_cpu", None)
     if on_cpu and gpus_to_ask(CONFIG[section]) == 0:

@@ -10,6 +10,7 @@ import yaml
 
 from epic100.base.config import ROOT, SCHEMA, layered_config
 from epic100.download.fetch import FetchSettings
+from epic100.features.settings import FeatureSettings
 from epic100.prediction.predict import PredictSettings
 from epic100.proxy import ClipSettings, ProxySettings
 from epic100.timeline.settings import TimelineSettings
@@ -55,6 +56,7 @@ def defaults_of(settings) -> dict:
         ("train.validate", ValidateSettings, set()),
         ("predict", PredictSettings, {"model", "models"}),
         ("timeline", TimelineSettings, set()),
+        ("features", FeatureSettings, set()),
     ],
 )
 def test_defaults_in_code_are_the_schema_s(name, settings, elsewhere):

@@ -22,7 +22,8 @@ from epic100.model.model_file import load_model, save_model
 from epic100.prediction.predict import PredictSettings
 from epic100.timeline.any_video import make_timelines
 from epic100.timeline.files import SUFFIXES, beside
-from epic100.timeline.run import PART, ModelInUse
+from epic100.timeline.rows import PART
+from epic100.timeline.run import ModelInUse
 from epic100.timeline.settings import TimelineSettings
 from support.random_model import save_random_model
 from support.tricky_videos import encode

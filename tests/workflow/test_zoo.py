@@ -4,8 +4,14 @@ import json
 from typing import Any
 
 import pytest
+import torch
+from mmaction.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
+import epic100.mmaction  # noqa: F401  (registers what the configs name)
+from epic100.prediction.encoder import pooled_features
+from epic100.prediction.views import frames_of_2d, mean_log_probs
 from support.archive import configure, run, said
 from support.checkout import ROOT
 
@@ -111,3 +117,23 @@ def test_a_model_goes_from_videos_to_a_submission(name, new_archive, tmp_path, m
     log = (folder / "results/logs/train.log").read_text()
     assert "head: pairs, verbs and nouns, dropout" in log
     assert ("apart at" in log) == dense and ("frames over the whole segment" in log) != dense
+
+
+@pytest.mark.parametrize("name", SHRUNK)
+def test_a_model_gives_the_features_that_its_last_layer_gets(name, tmp_path, monkeypatch):
+    init_default_scope("mmaction")
+    config = Config.fromfile(write_small(name, tmp_path, monkeypatch))
+    model = MODELS.build(config.model).eval()
+    steps = config.test_dataloader.dataset.pipeline
+    frames = frames_of_2d(steps)
+    number = frames or min(16, next(step["clip_len"] for step in steps if "clip_len" in step))
+    shape = (number, 3, 32, 32) if frames else (1, 3, number, 32, 32)
+    generator = torch.Generator().manual_seed(0)
+    clips = [torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator) for _ in "ab"]
+    found = pooled_features(model, clips, 1, frames, name)
+    assert found.shape == (2, config.model.cls_head.in_channels)
+    head = model.cls_head
+    with torch.inference_mode():  # X3D has a layer in between
+        last = head.fc2(head.fc1(found).relu()) if hasattr(head, "fc2") else head.fc_cls(found)
+    scores = mean_log_probs(model, clips, 2, frames)
+    torch.testing.assert_close(last.log_softmax(dim=1), scores, atol=1e-4, rtol=1e-4)

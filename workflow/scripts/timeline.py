@@ -2,7 +2,8 @@
 
 from epic100.base.log import rule_log
 from epic100.prediction.predict import PredictSettings
-from epic100.timeline.run import ModelInUse, make_timeline, scanned_video
+from epic100.timeline.run import ModelInUse, make_timeline
+from epic100.timeline.scanned import scanned_video
 from epic100.timeline.settings import TimelineSettings
 
 with rule_log(snakemake.log[0]):

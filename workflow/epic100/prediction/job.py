@@ -26,6 +26,8 @@ class Job:
         threads: Threads that torch uses.
         videos: By path as in `segments`: the stamp of the video's shard and its line numbers.
         modules: The config's `modules` section.
+        encoder: Empty for scores. Else rows are features: "model" for those of the model file, or
+            `module:Class` (`encoder.Encoder`).
     """
 
     model: str
@@ -42,6 +44,7 @@ class Job:
     threads: int
     videos: dict[str, tuple[str, list[int]]]
     modules: dict | None = None
+    encoder: str = ""
 
     def to_json(self) -> str:
         """Convert to JSON text, which `from_json` reads."""

@@ -123,12 +123,12 @@ def predict_rows(
             they have every line of the list once.
         settings: The `predict:` section: processes and workers.
         gpus: GPUs to use, 0 for the CPU.
-        outputs: Outputs of the model.
+        outputs: Outputs of the model; 0: as many as the shards have.
         label: What is predicted, for the progress display.
         parts: What a part is, for the log.
 
     Returns:
-        float32 [lines of the list, outputs], log-probabilities of each head.
+        float32 [lines of the list, outputs], log-probabilities of each head, or features.
 
     Raises:
         EpicError: A process fails, or a shard disappears.
@@ -149,6 +149,8 @@ def predict_rows(
         found = shards.read(part, stamp)
         if found is None:
             raise EpicError(f"{shards.path(part)}: gone or changed since it was made; run again")
+        if not rows.shape[1]:
+            rows = rows.new_empty(len(rows), found.shape[1])
         rows[lines] = found
     return rows
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
@@ -18,9 +17,18 @@ from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipel
 from epic100.model.foreign_model import build_foreign
 from epic100.model.layout import lay_out_channels_last
 from epic100.model.model_file import load_model
+from epic100.prediction.encoder import (
+    MODEL,
+    clip_pipeline,
+    encoded,
+    encoder_class,
+    pooled_features,
+)
 from epic100.prediction.job import Job
 from epic100.prediction.shards import Shards
 from epic100.prediction.views import frames_of_2d, mean_log_probs, view_pipeline
+
+Compute = Callable[[Sequence[torch.Tensor]], torch.Tensor]  # clips of B segments -> [B, columns]
 
 
 def predict_videos(job: Job, report: Callable[[int], None]) -> None:
@@ -41,37 +49,25 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     torch.set_num_threads(job.threads)
     if why := unusable(job.device):
         raise EpicError(f"torch cannot compute on {job.device}: {why}")
-    trained = load_model(job.model)
     modules = use_modules(job.modules)
-    config = parse_config(trained.config, str(job.model), "train it again with this workflow")
-    cleaned = clean_model(config.get("model"), job.model, modules)
-    built = build_foreign(cleaned, trained.state_dict, "its config", job.model)
-    model: Any = built.eval().to(job.device)
-    if job.device == "cpu":  # twice as fast on a CPU; not measured on GPUs
-        lay_out_channels_last(model.backbone)
+    own = "" if job.encoder in ("", MODEL) else job.encoder
+    compute, pipeline = _of_encoder(job) if own else _of_model(job, modules)
     shards = Shards(job.out, job.run)
     steps = _batches(job)
-    heads = trained.outputs
     loader: DataLoader = DataLoader(
-        _dataset(config, job, modules),
+        _dataset(pipeline, job),
         batch_sampler=[lines for _, lines, _ in steps],
         num_workers=job.workers,
         collate_fn=collate_in_one,
     )
-    frames = frames_of_2d(test_pipeline_of(config))  # checked by `_dataset`
     rows: list[torch.Tensor] = []
     for batch, (video, _, last) in zip(loader, steps, strict=True):
-        rows.append(mean_log_probs(model, batch["inputs"], job.batch_size, frames, heads))
-        if rows[-1].shape[1] != sum(heads.values()):
-            raise EpicError(
-                f"{job.model}: its model gives {rows[-1].shape[1]} scores a segment, its pair "
-                f"table has {len(trained.pairs)} pairs; the two are not of one training"
-            )
+        rows.append(compute(batch["inputs"]))
         bad = (~rows[-1].isfinite().all(dim=1)).nonzero().flatten().tolist()
         if bad:
             raise EpicError(
-                f"{batch['data_samples'][bad[0]].narration_id}: {job.model} gives NaN or infinity; "
-                "look at the training's loss and train again"
+                f"{batch['data_samples'][bad[0]].narration_id}: {own or job.model} gives NaN "
+                "or infinity; look at the training's loss and train again"
             )
         report(len(rows[-1]))
         if last:
@@ -92,17 +88,51 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
     ]
 
 
-def _dataset(config: Config, job: Job, modules: Sequence[str]) -> EpicSegmentVideoDataset:
-    """The dataset of the job's segments; only the pipeline comes from the model file."""
+def _of_model(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
+    """What computes the rows of a batch with a model file, and the model's test pipeline."""
+    trained = load_model(job.model)
+    config = parse_config(trained.config, str(job.model), "train it again with this workflow")
+    cleaned = clean_model(config.get("model"), job.model, modules)
+    built = build_foreign(cleaned, trained.state_dict, "its config", job.model)
+    model: Any = built.eval().to(job.device)
+    if job.device == "cpu":  # twice as fast on a CPU; not measured on GPUs
+        lay_out_channels_last(model.backbone)
+    pipeline, _ = clean_pipeline(test_pipeline_of(config), job.model, modules)
+    frames = frames_of_2d(pipeline)
+    heads = trained.outputs
+
+    def scores(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        rows = mean_log_probs(model, clips, job.batch_size, frames, heads)
+        if rows.shape[1] != sum(heads.values()):
+            raise EpicError(
+                f"{job.model}: its model gives {rows.shape[1]} scores a segment, its pair "
+                f"table has {len(trained.pairs)} pairs; the two are not of one training"
+            )
+        return rows
+
+    def features(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        return pooled_features(model, clips, job.batch_size, frames, job.model)
+
+    return (features if job.encoder else scores), pipeline
+
+
+def _of_encoder(job: Job) -> tuple[Compute, list[dict]]:
+    """The same of an encoder of the user's."""
+    kind = encoder_class(job.encoder, None)  # the folder is on the path already
+    encoder = kind(job.device)
+    return (lambda clips: encoded(encoder, clips, job.batch_size, job.encoder)), clip_pipeline(kind)
+
+
+def _dataset(pipeline: list[dict], job: Job) -> EpicSegmentVideoDataset:
+    """The dataset of the job's segments."""
     from mmaction.registry import DATASETS
 
-    steps, _ = clean_pipeline(test_pipeline_of(config), job.model, modules)
     spec = {
         "type": "EpicSegmentVideoDataset",
         "ann_file": job.segments,
         "data_root": job.video_root,
         "test_mode": True,
         "max_broken": 0.0,  # a substitute's scores would be submitted for the wrong segment
-        "pipeline": view_pipeline(steps, job.clips, job.crops, job.index_dir),
+        "pipeline": view_pipeline(pipeline, job.clips, job.crops, job.index_dir),
     }
     return DATASETS.build(spec)

@@ -1,0 +1,207 @@
+"""Features of real videos: what they are, when they are made again, and what is refused."""
+
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from mmaction.registry import MODELS
+
+from epic100.base.errors import EpicError
+from epic100.features.file import read_features
+from epic100.features.participant import confirm_features, make_features, source_of
+from epic100.features.settings import FeatureSettings
+from epic100.features.table import read_feature_table
+from epic100.minikitchen.damage import zero_block
+from epic100.model.config_text import parse_config
+from epic100.model.model_file import load_model, save_model
+from epic100.prediction.encoder import pooled_features
+from epic100.prediction.predict import PredictSettings, predict
+from epic100.scan import scan_participant
+from epic100.scoring.predictions import read_predictions
+from epic100.training.settings import TrainSettings
+from epic100.training.start_model import save_start_model
+from epic100.video.sheet import Video
+from support.checkout import ROOT, run_snakemake
+from support.random_model import save_random_model
+from support.small_model import MODEL
+from support.tricky_videos import encode
+
+pytestmark = pytest.mark.slow
+
+COLOURS = "support.encoders:Colours"
+HERE = PredictSettings(workers=0, device="cpu")
+
+
+def make(folder, table, encoder=COLOURS, participant="P01", model=None, batch=8, **settings):
+    """Features by way of the library, as the rule makes them."""
+    make_features(
+        participant, table, source_of(encoder, model), root=folder / "videos",
+        scan=folder / f"results/scan/{participant}.tsv",
+        index=folder / f"results/scan/{participant}.index.npz",
+        settings=FeatureSettings(**{"encoder": encoder, "stride": 0.5} | settings),
+        predict=replace(HERE, batch_size=batch),
+    )  # fmt: skip
+    return table.parent
+
+
+@pytest.fixture(scope="module")
+def model(lab, tmp_path_factory):
+    return save_random_model(lab, tmp_path_factory.mktemp("model") / "model.pth")
+
+
+def test_the_models_head_makes_its_own_scores_of_its_features(lab, model, tmp_path):
+    torch.set_num_threads(1)
+    found = make(lab.folder, tmp_path / "P02.tsv", "model", "P02", model, stride=4.0)
+    features = read_features(found / "P02_101.npz")
+    assert features.feats.shape == (3, 432) and features.valid.all()
+    clips = tmp_path / "val.txt"
+    clips.write_text("".join(
+        f"P02/P02_101.MP4 {start} {stop} -1 -1 clip{i}\n"
+        for i, (start, stop) in enumerate(features.frames)
+    ))  # fmt: skip
+    predict(model, clips, tmp_path / "val.pt", split="val", video_root=lab.root,
+            index_dir=f"{lab.results}/scan", settings=replace(HERE, clips=1))  # fmt: skip
+    trained = load_model(model)
+    whole = MODELS.build(parse_config(trained.config, "", "").model)
+    whole.load_state_dict(trained.state_dict)
+    head = whole.eval().cls_head
+    with torch.inference_mode():
+        scores = head.fc2(head.fc1(torch.from_numpy(features.feats)).relu())
+    wanted = read_predictions(tmp_path / "val.pt", "val").log_probs
+    torch.testing.assert_close(scores.log_softmax(dim=1), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_the_lines_for_actionformer_put_features_where_they_are(lab, tmp_path):
+    text = (ROOT / "docs/features.md").read_text()
+    lines = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1))["dataset"]
+    make(lab.folder, tmp_path / "P01.tsv")
+    with np.load(tmp_path / f"P01_01{lines['file_ext']}") as data:
+        feats, times = data["feats"], data["times"]
+    assert feats.dtype == np.float32 and feats.shape == (25, 3 * 3 * 16) == (len(times), 144)
+    middle = 0.5 * lines["num_frames"]
+    theirs = (np.arange(len(times)) * lines["feat_stride"] + middle) / lines["default_fps"]
+    np.testing.assert_allclose(theirs, times, atol=1e-9)
+    features = read_features(tmp_path / "P01_01.npz")
+    clips = features.frames.mean(axis=1)[1:-1] / features.fps
+    np.testing.assert_allclose(clips, times[1:-1], atol=1 / features.fps)
+
+
+def test_only_what_changed_is_made_again(lab, tmp_path, caplog):
+    table = tmp_path / "P01.tsv"
+
+    def said(**settings):
+        caplog.clear()
+        make(lab.folder, table, **settings)
+        return re.search(r"features of (\d) videos to make; (\d) are there", caplog.text).groups()
+
+    assert said() == ("2", "0")
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(first) == {"P01.tsv", "P01_01.npz", "P01_02.npz"}
+    assert said() == ("0", "2")
+    cut = tmp_path / "P01_02.npz"
+    cut.write_bytes(first["P01_02.npz"][:-900])
+    with pytest.raises(EpicError, match=r"P01_02.npz: not whole features .*snakemake --force"):
+        read_features(cut)
+    assert said() == ("1", "1")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+    assert said(stride=2.0) == ("2", "0")
+    assert [row.steps for row in read_feature_table(table)] == [7, 7]
+
+
+def test_a_job_that_failed_goes_on_after_its_last_part(lab, tmp_path, caplog, monkeypatch):
+    failing = "support.encoders:Failing"  # in the ninth batch: the first of the second part
+    monkeypatch.setenv("EPIC100_TEST_FAILS", "yes")
+    with pytest.raises(EpicError, match=r"P02_101_at_6.40_s: support.encoders:Failing gives NaN"):
+        make(lab.folder, tmp_path / "P02.tsv", failing, "P02", stride=0.1)
+    assert not list(tmp_path.glob("*.npz"))
+    monkeypatch.delenv("EPIC100_TEST_FAILS")
+    make(lab.folder, tmp_path / "P02.tsv", failing, "P02", stride=0.1)
+    assert "going on: 1 of 2 parts are predicted already" in caplog.text
+    straight = make(lab.folder, tmp_path / "straight/P02.tsv", participant="P02", stride=0.1)
+    one, other = (read_features(path / "P02_101.npz") for path in (tmp_path, straight))
+    assert np.array_equal(one.feats, other.feats) and len(one.feats) == 120
+    assert not list(tmp_path.glob("P02.*s"))  # neither shards nor clips
+
+
+def test_damage_is_marked_and_videos_without_features_have_a_reason(lab, tmp_path):
+    ids = ("P04_01", "P04_02", "P04_03")
+    videos = [Video(name, "P04", "train", 30000 / 1001, 4.0) for name in ids]
+    (tmp_path / "videos/P04").mkdir(parents=True)
+    shutil.copyfile(lab.videos["P03_07"].path(lab.root), videos[0].path(tmp_path / "videos"))
+    zero_block(videos[0].path(tmp_path / "videos"), 0.5, 8192)
+    encode(videos[1].path(tmp_path / "videos"), 1)
+    scans = tmp_path / "results/scan"
+    scan_participant(videos, tmp_path / "videos", scans / "P04.tsv", scans / "P04.index.npz")
+    out = tmp_path / "results/features"
+    out.mkdir()
+    (out / "P04_03.npz").write_bytes(b"of a video that is gone")
+    make(tmp_path, out / "P04.tsv", participant="P04")
+    features = read_features(out / "P04_01.npz")
+    touched = ~features.valid
+    assert 0 < touched.sum() < len(touched) and not features.feats[touched].any()
+    assert features.feats[features.valid].any(axis=1).all()
+    rows = {row.video_id: row for row in read_feature_table(out / "P04.tsv")}
+    assert rows["P04_01"].valid == features.valid.sum() and not rows["P04_01"].reason
+    assert "1 picture" in rows["P04_02"].reason and rows["P04_03"].reason.startswith("missing")
+    assert [path.name for path in out.glob("*.npz")] == ["P04_01.npz"]
+    with pytest.raises(EpicError, match="P04_02 has no features: .*1 picture"):
+        confirm_features(out / "P04_02.npz", out / "P04.tsv")
+
+
+def test_start_weights_give_features_without_a_training(lab, model, tmp_path):
+    weights = {
+        f"backbone.{name.removeprefix('backbone.')}": value
+        for name, value in load_model(model).state_dict.items()
+        if "backbone" in name
+    }
+    torch.save({"state_dict": weights}, tmp_path / "weights.pth")
+    settings = TrainSettings("config/x3d_demo.py", load_from=str(tmp_path / "weights.pth"))
+    about = {"results": lab.results, "video_root": lab.root, "classes": (97, 300)}
+    save_start_model(settings, tmp_path / "start_model.pth", **about)
+    ours = make(lab.folder, tmp_path / "a/P02.tsv", "start", "P02", tmp_path / "start_model.pth",
+                stride=6.0)  # fmt: skip
+    same = make(lab.folder, tmp_path / "b/P02.tsv", "model", "P02", model, stride=6.0)
+    one, other = (read_features(path / "P02_101.npz") for path in (ours, same))
+    np.testing.assert_allclose(one.feats, other.feats, atol=1e-5)
+    assert one.source != other.source  # of another model file
+    with pytest.raises(EpicError, match="encoder:` is start, but `train:` starts from random"):
+        save_start_model(replace(settings, load_from=None), tmp_path / "none.pth", **about)
+
+
+@pytest.mark.parametrize("encoder, words", [
+    ("no_such_module:Encoder", "cannot be imported .ModuleNotFoundError"),
+    ("support.encoders:Nothing", "cannot be imported .AttributeError"),
+    ("support.encoders:Nameless", "has no frame_interval, fps"),
+    ("support.encoders:OfOneRow", r"gives \[144\] for 8 clips; expected features \[8, C\]"),
+])  # fmt: skip
+def test_an_encoder_that_is_none_is_refused(lab, tmp_path, encoder, words):
+    with pytest.raises(EpicError, match=words):
+        make(lab.folder, tmp_path / "P02.tsv", encoder, "P02", stride=1.0)
+
+
+def test_a_head_without_pooled_features_is_refused():
+    model = MODELS.build(MODEL).eval()
+    model.cls_head.fc1 = torch.nn.Identity()
+    model.cls_head.fc2 = torch.nn.Identity()
+    clip = torch.zeros(1, 3, 4, 32, 32, dtype=torch.uint8)
+    with pytest.raises(EpicError, match="m.pth: X3DHead gives no features: no linear layer"):
+        pooled_features(model, [clip], 1, None, "m.pth")
+
+
+def test_a_model_that_is_none_is_refused(lab, model, tmp_path):
+    bare = tmp_path / "bare.pth"
+    save_model(replace(load_model(model), config="model = dict()"), bare)
+    with pytest.raises(EpicError, match="test pipeline is no list of steps"):
+        source_of("model", bare)
+
+
+def test_features_of_a_video_that_is_not_in_the_sheet_are_refused(tmp_path):
+    done = run_snakemake("results/features/P99_01.npz", "-n", "--directory", str(tmp_path),
+                         "--configfile", "config/demo.yaml")  # fmt: skip
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert re.search("results/features/P99_01.npz: .*demo_videos.tsv has no such video", said)

@@ -1,0 +1,116 @@
+"""The features of a video as one `.npz`, whose `feats` ActionFormer reads."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import DiskError, EpicError
+from epic100.video.index_file import UNREADABLE
+from epic100.video.watched_file import OF_THE_FILE
+
+FORMAT = "epic100 features 1"
+SOURCE = ("encoder", "model", "stride", "window")  # of `made_from`: what features share
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a video. Row i belongs to the time [i * stride, (i + 1) * stride).
+
+    Attributes:
+        feats: float32 [T, C]; zeros where `valid` is False.
+        valid: bool [T]; False where a step touches damage.
+        times: float64 [T], middle of each step in seconds from the first picture.
+        frames: int64 [T, 2], first frame of each clip and the frame after its last one.
+        fps: Mean rate of the file.
+        duration: Seconds.
+        made_from: Encoder, model (its SHA-256, "" for an encoder of the user's), stride, window,
+            and the size and modification time of the video file.
+    """
+
+    feats: np.ndarray
+    valid: np.ndarray
+    times: np.ndarray
+    frames: np.ndarray
+    fps: float
+    duration: float
+    made_from: dict[str, Any]
+
+    @property
+    def stride(self) -> float:
+        """Seconds from row to row."""
+        return float(self.made_from["stride"])
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What must be the same of all features that are used together."""
+        return {key: self.made_from[key] for key in SOURCE} | {"channels": self.feats.shape[1]}
+
+
+def write_features(features: Features, path: str | os.PathLike) -> None:
+    """Write features atomically. Equal features are equal files."""
+    values = {**vars(features), "made_from": json.dumps(features.made_from, sort_keys=True)}
+    with atomic_path(path) as temporary:
+        np.savez(temporary, allow_pickle=False, format=FORMAT, **values)
+
+
+def read_features(path: str | os.PathLike) -> Features:
+    """Read features of `write_features`, and check them.
+
+    Raises:
+        EpicError: There is no such file, it is not whole, it is from elsewhere, or a valid row has
+            NaN or infinity.
+    """
+    path = Path(path)
+    again = f"make it again: remove it, then `snakemake --force {path.parent}/PARTICIPANT.tsv`"
+    if not path.is_file():
+        raise EpicError(f"{path}: no such features; the rule features makes them: {again}")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays}
+        if str(found.pop("format", "")) != FORMAT:
+            raise ValueError(f"no {FORMAT!r}")
+        for name in ("fps", "duration"):
+            found[name] = float(found[name])
+        found["made_from"] = json.loads(str(found["made_from"]))
+        features = Features(**found)
+        fault = _fault(features)
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno not in {None, *OF_THE_FILE}:
+            raise DiskError(f"{path}: {error.strerror}: the disk is at fault; run again") from error
+        fault = f"{type(error).__name__}: {error}"
+    if fault:
+        raise EpicError(f"{path}: not whole features of the rule features ({fault}); {again}")
+    return features
+
+
+def is_of(path: str | os.PathLike, made_from: Mapping[str, Any]) -> bool:
+    """Whether intact features made from exactly this are there."""
+    try:
+        return read_features(path).made_from == made_from
+    except DiskError:
+        raise
+    except EpicError:
+        return False
+
+
+def _fault(features: Features) -> str:
+    """What is wrong with the arrays, or ""."""
+    steps = len(features.valid)
+    shapes = {"feats": (steps, features.feats.shape[-1]), "times": (steps,), "frames": (steps, 2)}
+    for name, shape in shapes.items():
+        if (found := getattr(features, name).shape) != shape:
+            return f"{name} is {list(found)}, expected {list(shape)}"
+    if features.feats.dtype != np.float32 or features.valid.dtype != np.bool_:
+        return f"feats is {features.feats.dtype}, valid is {features.valid.dtype}"
+    if missing := [key for key in SOURCE if key not in features.made_from]:
+        return f"made_from has no {', '.join(missing)}"
+    if not np.isfinite(features.feats).all():
+        row = int((~np.isfinite(features.feats)).any(axis=1).argmax())
+        return f"row {row} has NaN or infinity"
+    return ""

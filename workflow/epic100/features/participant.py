@@ -1,0 +1,199 @@
+"""Make the features of a participant's videos."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from epic100.base.errors import EpicError
+from epic100.base.gpu import gpus_to_use, look_for_gpus
+from epic100.features.file import Features, is_of, read_features, write_features
+from epic100.features.settings import START, FeatureSettings
+from epic100.features.table import FeatureRow, read_feature_table, write_feature_table
+from epic100.model.config_text import parse_config
+from epic100.model.foreign_config import test_pipeline_of
+from epic100.model.model_file import digest, load_model
+from epic100.prediction.encoder import MODEL, clip_pipeline, encoder_class
+from epic100.prediction.predict import PredictSettings
+from epic100.prediction.views import chosen_views
+from epic100.timeline.placing import Placed, place_clips
+from epic100.timeline.rows import forget_rows, rows_of_clips
+from epic100.timeline.scanned import ScannedVideo, scanned_video
+from epic100.timeline.settings import clip_frames
+from epic100.video.scan_table import ScanRow, read_scan_table
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What gives the features.
+
+    Attributes:
+        encoder: "model", or `module:Class` of the user's.
+        path: The model file; "" for an encoder of the user's.
+        digest: SHA-256 of the model file, or "".
+        pipeline: The steps that make a clip ready.
+    """
+
+    encoder: str
+    path: str
+    digest: str
+    pipeline: Any
+
+
+def source_of(
+    encoder: str, model: str | os.PathLike | None, modules: Mapping[str, Any] | None = None
+) -> Source:
+    """Look up what gives the features.
+
+    Args:
+        encoder: The `encoder` of `FeatureSettings`.
+        model: The model file; None for an encoder of the user's.
+        modules: The config's `modules` section.
+
+    Raises:
+        EpicError: The model or the encoder cannot be used.
+    """
+    if encoder not in (MODEL, START) or model is None:
+        return Source(encoder, "", "", clip_pipeline(encoder_class(encoder, modules)))
+    trained = load_model(model)
+    config = parse_config(trained.config, str(model), "train it again with this workflow")
+    pipeline = test_pipeline_of(config)
+    chosen_views(pipeline, 1, 1)
+    return Source(MODEL, os.fspath(model), digest(model), pipeline)
+
+
+def make_features(
+    participant_id: str,
+    table: str | os.PathLike,
+    source: Source,
+    *,
+    root: str | os.PathLike,
+    scan: str | os.PathLike,
+    index: str | os.PathLike,
+    settings: FeatureSettings,
+    predict: PredictSettings,
+    modules: Mapping[str, Any] | None = None,
+    asked: int = 0,
+) -> None:
+    """Make `{video}.npz` beside `table` for every readable video of a participant.
+
+    Features that are there already, of the same source, settings and video file, are kept. Clips of
+    an interrupted run are in `{participant}.shards`, and are used again.
+
+    Args:
+        participant_id: The participant.
+        table: The table to write; the features are beside it.
+        source: What gives the features.
+        root: Folder of the videos, or of their small copies.
+        scan: The scan table of the participant.
+        index: The frame indexes of the participant's files below `root`.
+        settings: The `features:` section.
+        predict: The `predict:` section. A clip always has one view.
+        modules: The config's `modules` section.
+        asked: Number of GPUs that the rule requests from Slurm.
+
+    Raises:
+        EpicError: A frame that the scan passed does not decode; the source gives NaN or no
+            features; torch cannot use a GPU that was granted or requested.
+    """
+    gpus = gpus_to_use("predict", predict.device, predict.gpus, look_for_gpus(asked))
+    folder, out = Path(table).parent, Path(table).with_suffix(".pt")
+    rows: dict[str, FeatureRow] = {}
+    todo: list[tuple[ScannedVideo, Placed]] = []
+    for row in read_scan_table(scan):
+        found = _placed(row, participant_id, source, settings, root=root, scan=scan, index=index)
+        rows[row.video_id] = FeatureRow(row.video_id)
+        if isinstance(found, str):
+            (folder / f"{row.video_id}.npz").unlink(missing_ok=True)  # of another file
+            rows[row.video_id] = FeatureRow(row.video_id, reason=found)
+        elif not is_of(folder / f"{row.video_id}.npz", _made_from(found[0], source, settings)):
+            todo.append(found)
+    kept = sum(not about.reason for about in rows.values()) - len(todo)
+    log.info(f"{participant_id}: features of {len(todo)} videos to make; {kept} are there already")
+    if todo:
+        made = rows_of_clips(
+            todo, out, model=source.path, key=f"{source.encoder} {source.digest}",
+            encoder=source.encoder, predict=predict, gpus=gpus, label=participant_id,
+            modules=modules,
+        )  # fmt: skip
+        for (video, placed), sound in zip(todo, made, strict=True):
+            features = _features(video, placed, sound, _made_from(video, source, settings))
+            write_features(features, folder / f"{video.name}.npz")
+    forget_rows(out)
+    for video_id in [name for name, about in rows.items() if not about.reason]:
+        features = read_features(folder / f"{video_id}.npz")
+        steps, channels = features.feats.shape
+        rows[video_id] = FeatureRow(video_id, steps, int(features.valid.sum()), channels)
+    write_feature_table(rows.values(), table)
+    counts = [sum(getattr(about, key) for about in rows.values()) for key in ("steps", "valid")]
+    log.info(
+        f"{table}: {counts[0]} steps of {settings.stride:g} s, {counts[0] - counts[1]} of them "
+        f"damaged; {sum(bool(about.reason) for about in rows.values())} videos without features"
+    )
+
+
+def confirm_features(path: str | os.PathLike, table: str | os.PathLike) -> None:
+    """Check that a video has whole features, and make them newer than the table.
+
+    Raises:
+        EpicError: It has none; the message has the reason. Or they are not whole.
+    """
+    video = Path(path).stem
+    row = next((row for row in read_feature_table(table) if row.video_id == video), None)
+    if row is None or not row.steps:
+        why = "is not in the table" if row is None else row.reason
+        raise EpicError(f"{path}: {table}: {video} has no features: {why}")
+    read_features(path)
+    os.utime(path)
+
+
+def _placed(
+    row: ScanRow, participant_id: str, source: Source, settings: FeatureSettings, *,
+    root: str | os.PathLike, scan: str | os.PathLike, index: str | os.PathLike,
+) -> tuple[ScannedVideo, Placed] | str:  # fmt: skip
+    """A video and its clips, or why it has none."""
+    if not row.readable:
+        return f"{row.status}: {row.reason or 'no reason'}"
+    video = scanned_video(row.video_id, participant_id, root, scan, index)
+    frames = clip_frames(source.pipeline, video.index.fps, settings.window)
+    try:
+        placed = place_clips(video.index, row.damaged, settings.stride, frames)
+    except EpicError as error:  # a single picture
+        return str(error)
+    return (video, placed) if placed.sound.any() else "every step touches damage"
+
+
+def _made_from(video: ScannedVideo, source: Source, settings: FeatureSettings) -> dict[str, Any]:
+    state = (video.root / video.path).stat()
+    return {
+        "encoder": source.encoder,
+        "model": source.digest,
+        "stride": settings.stride,
+        "window": settings.window,
+        "bytes": state.st_size,
+        "modified_ns": state.st_mtime_ns,
+        "damaged": [list(stretch) for stretch in video.row.damaged],
+    }
+
+
+def _features(
+    video: ScannedVideo, placed: Placed, sound: Tensor, made_from: dict[str, Any]
+) -> Features:
+    feats = np.zeros((len(placed.sound), sound.shape[1]), np.float32)
+    feats[placed.sound] = sound.numpy()
+    return Features(
+        feats=feats,
+        valid=placed.sound,
+        times=(np.arange(len(feats)) + 0.5) * placed.stride,
+        frames=np.stack([placed.start, placed.stop], axis=1),
+        fps=video.index.fps,
+        duration=placed.duration,
+        made_from=made_from,
+    )

@@ -1,0 +1,59 @@
+"""`features/{participant}.tsv`: the videos that have features, and why others have none."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+from epic100.base.text_table import read_table
+
+
+@dataclass(frozen=True)
+class FeatureRow:
+    """A video of the table.
+
+    Attributes:
+        video_id: The video.
+        steps: Rows of its features; 0: it has none.
+        valid: Rows that touch no damage.
+        channels: Values of a row.
+        reason: Why it has none.
+    """
+
+    video_id: str
+    steps: int = 0
+    valid: int = 0
+    channels: int = 0
+    reason: str = ""
+
+
+COLUMNS = tuple(field.name for field in fields(FeatureRow))
+
+
+def write_feature_table(rows: Iterable[FeatureRow], path: str | os.PathLike) -> None:
+    """Write the table atomically, tab-separated with a header."""
+    lines = ["\t".join(COLUMNS)]
+    lines += ["\t".join(" ".join(str(value).split()) for value in astuple(row)) for row in rows]
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def read_feature_table(path: str | os.PathLike) -> list[FeatureRow]:
+    """Read a table of `write_feature_table`.
+
+    Raises:
+        EpicError: It is not such a table. The message names file and line.
+    """
+    about = f"the table of the rule features, tab-separated {' '.join(COLUMNS)}"
+    rows = []
+    for line, texts in read_table(path, COLUMNS, about=about):
+        numbers = [texts[name] for name in COLUMNS[1:4]]
+        if not all(text.isascii() and text.isdigit() for text in numbers):
+            raise EpicError(
+                f"{path}: line {line}: steps, valid and channels are {' '.join(numbers)[:60]!r}; "
+                "expected whole numbers"
+            )
+        steps, valid, channels = map(int, numbers)
+        rows.append(FeatureRow(texts["video_id"], steps, valid, channels, texts["reason"]))
+    return rows

@@ -1,0 +1,171 @@
+"""What turns clips into features: a recognizer without its head, or an encoder of the user's."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from epic100.base.errors import EpicError
+from epic100.base.own_modules import use_modules
+
+MODEL = "model"  # the recognizer of a model file
+
+
+class Encoder(Protocol):
+    """A class that `features: encoder: module:Class` names. V-JEPA 2 or VideoMAE can be one.
+
+    Its name stands for its weights too: other weights need another class.
+
+    Attributes:
+        clip_len: Frames of a clip.
+        frame_interval: Frames from one to the next.
+        fps: The rate that `frame_interval` counts at; None: the file's own.
+        size: Side of the square pictures, in pixels.
+    """
+
+    clip_len: int
+    frame_interval: int
+    fps: float | None
+    size: int
+
+    def __init__(self, device: str) -> None:
+        """Load the weights onto a torch device."""
+
+    def __call__(self, clips: Tensor) -> Tensor:
+        """Compute features.
+
+        Args:
+            clips: uint8 [B, 3, clip_len, size, size], RGB, on the CPU.
+
+        Returns:
+            Floats [B, C].
+        """
+        ...
+
+
+def encoder_class(name: str, modules: Mapping[str, Any] | None) -> type[Encoder]:
+    """Import the encoder that the config names.
+
+    Args:
+        name: `module:Class`.
+        modules: The config's `modules` section, whose folder is looked in too.
+
+    Raises:
+        EpicError: There is no such class, or it lacks an attribute of `Encoder`.
+    """
+    use_modules(modules)
+    module, _, kind = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), kind)
+    except Exception as error:  # a module is code, so any error is possible
+        raise EpicError(
+            f"config: `features: encoder:` is {name}, which cannot be imported "
+            f"({type(error).__name__}: {error}); expected model, start, or module:Class of an "
+            "installed module or one in `modules: folder:`"
+        ) from error
+    lacking = [
+        key for key in ("clip_len", "frame_interval", "fps", "size") if not hasattr(found, key)
+    ]
+    if lacking:
+        raise EpicError(
+            f"config: `features: encoder:` {name} has no {', '.join(lacking)}; expected the "
+            "attributes of epic100.prediction.encoder.Encoder"
+        )
+    return found
+
+
+def clip_pipeline(encoder: type[Encoder]) -> list[dict[str, Any]]:
+    """Build the pipeline that makes the clips of an encoder: neighbouring frames, centre crop."""
+    return [
+        {"type": "OpenSegment"},
+        {
+            "type": "SampleFrames", "clip_len": encoder.clip_len, "num_clips": 1,
+            "frame_interval": encoder.frame_interval, "target_fps": encoder.fps,
+            "test_mode": True,
+        },
+        {"type": "DecodeSegment", "short_side": encoder.size, "crop": "centre",
+         "size": encoder.size},
+        {"type": "FormatShape", "input_format": "NCTHW"},
+        {"type": "PackActionInputs", "meta_keys": ("narration_id",)},
+    ]  # fmt: skip
+
+
+@torch.inference_mode()
+def encoded(encoder: Encoder, clips: Sequence[Tensor], at_once: int, name: str) -> Tensor:
+    """Compute the features of clips with an encoder of the user's.
+
+    Args:
+        encoder: The encoder.
+        clips: B tensors, uint8 [1, 3, T, H, W].
+        at_once: Clips per call.
+        name: The encoder's name, for errors.
+
+    Returns:
+        float32 [B, C] on the CPU.
+
+    Raises:
+        EpicError: It returns something else.
+    """
+    found = []
+    for some in torch.cat(list(clips)).split(at_once):
+        rows = encoder(some)
+        shape = list(getattr(rows, "shape", []))
+        if len(shape) != 2 or shape[0] != len(some):
+            raise EpicError(
+                f"{name}: gives {shape or type(rows).__name__} for {len(some)} clips; expected "
+                f"features [{len(some)}, C]"
+            )
+        found.append(rows.float().cpu())
+    return torch.cat(found)
+
+
+@torch.inference_mode()
+def pooled_features(
+    model: Any, clips: Sequence[Tensor], at_once: int, frames: int | None, where: str
+) -> Tensor:
+    """Compute what a recognizer's backbone gives after pooling, before the head's first layer.
+
+    This is the input of the first linear layer that the head applies: the pooled maps of a CNN
+    (X3D-S: 432 values, before its `fc1`), both ways of SlowFast side by side, the class token or
+    the mean of the tokens of a transformer. 2D models that classify each frame (TSM) give the mean
+    over the clip's frames.
+
+    Args:
+        model: A recognizer of MMAction2, in evaluation mode.
+        clips: B tensors of uint8: [1, C, T, H, W], or [T, C, H, W] for a 2D model.
+        at_once: Clips per forward pass.
+        frames: T of a 2D model, else None.
+        where: The model's file, for errors.
+
+    Returns:
+        float32 [B, C] on the CPU.
+
+    Raises:
+        EpicError: The head has no linear layer behind a pooling.
+    """
+    seen: list[Tensor] = []
+    layers = [part for part in model.cls_head.modules() if isinstance(part, nn.Linear)]
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for layer in layers
+    ]
+    views = torch.cat(list(clips))
+    views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
+    found = []
+    try:
+        for some in views.split(at_once):
+            seen.clear()
+            inputs = model.data_preprocessor({"inputs": list(some), "data_samples": None}, False)
+            features, about = model.extract_feat(inputs["inputs"], test_mode=True)
+            model.cls_head(features, **about)
+            if not seen or seen[0].dim() != 2 or len(seen[0]) % len(some):
+                raise EpicError(
+                    f"{where}: {type(model.cls_head).__name__} gives no features: no linear layer "
+                    "in it gets pooled features [clips, C]; expected a head of the zoo (config/zoo)"
+                )
+            found.append(seen[0].float().reshape(len(some), -1, seen[0].shape[1]).mean(dim=1).cpu())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.cat(found)
