@@ -1,6 +1,5 @@
 """Checksums of files, written `md5:...`, `sha256:...` or `git:...` (a git blob id)."""
 
-import contextlib
 import hashlib
 import os
 import re
@@ -8,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from epic100.base.errors import EpicError
-from epic100.video.watched_file import WatchedFile
+from epic100.video.watched_file import feed, insist
 
 DIGITS = {"md5": 32, "sha256": 64, "git": 40}
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -59,12 +57,8 @@ def digest(
         OSError: The file cannot be opened, for a reason of its own.
         DiskError: The disk fails, also when it is tried again.
     """
-    with contextlib.closing(WatchedFile(path)) as file:
-        hasher = hashlib.new("sha1" if kind == "git" else kind, usedforsecurity=False)
-        if kind == "git":
-            hasher.update(b"blob %d\0" % file.size)
-        while chunk := file.read(_CHUNK):
-            hasher.update(chunk)
-            if watch:
-                watch(len(chunk))
-    return Checksum(kind, hasher.hexdigest())
+    hasher = hashlib.new("sha1" if kind == "git" else kind, usedforsecurity=False)
+    if kind == "git":
+        size = insist(path, "asking for its size", lambda: os.stat(path).st_size)
+        hasher.update(b"blob %d\0" % size)
+    return Checksum(kind, feed(hasher, path, watch))

@@ -8,6 +8,7 @@ the same size and md5 is taken over.
 
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
@@ -23,11 +24,9 @@ from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError, EpicError
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
-from epic100.video.watched_file import WatchedFile, insist
+from epic100.video.watched_file import feed, insist
 
 log = logging.getLogger(__name__)
-
-PIECE = 1 << 20  # bytes read at once
 
 Found = dict[str, np.ndarray]  # arrays of a VideoIndex
 Result = tuple[ScanRow, Found]
@@ -44,7 +43,8 @@ def load_result(path: Path) -> Result | None:
     """
 
     def read() -> Result:
-        with np.load(path) as arrays:
+        # zipfile takes a failed read for a damaged archive, so all is read before.
+        with np.load(io.BytesIO(path.read_bytes())) as arrays:
             row = ScanRow.from_json(str(arrays["row"]))
             return row, {name: arrays[name] for name in arrays.files if name != "row"}
 
@@ -131,8 +131,4 @@ def _read(note: Path) -> dict[str, Any]:
 
 
 def _md5(path: Path) -> str:
-    hasher = hashlib.md5(usedforsecurity=False)
-    with contextlib.closing(WatchedFile(path)) as file:
-        while piece := file.read(PIECE):
-            hasher.update(piece)
-    return hasher.hexdigest()
+    return feed(hashlib.md5(usedforsecurity=False), path)

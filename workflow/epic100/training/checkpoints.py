@@ -44,6 +44,13 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
     return content
 
 
+def set_aside(path: Path, error: BrokenFile) -> None:
+    """Rename a broken file to `.broken`, so that it is kept but not used, and log it."""
+    aside = path.with_suffix(".broken")
+    os.replace(path, aside)
+    log.warning(f"{error}; set aside as {aside.name}")
+
+
 def newest_checkpoint(work_dir: str | os.PathLike, stamp: dict[str, str]) -> Path | None:
     """Find the newest checkpoint that loads; rename broken ones to `.broken` and log each.
 
@@ -61,9 +68,7 @@ def newest_checkpoint(work_dir: str | os.PathLike, stamp: dict[str, str]) -> Pat
         try:
             content = read_checkpoint(path)
         except BrokenFile as error:
-            aside = path.with_suffix(".broken")
-            os.replace(path, aside)
-            log.info(f"{error}; set aside as {aside.name}")
+            set_aside(path, error)
             continue
         refuse_another_run(path, content, stamp)
         return path

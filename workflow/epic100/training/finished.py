@@ -4,16 +4,14 @@ Snakemake removes the outputs of a job before it starts, so `results/model.pth` 
 copy: another setting that is tried for an hour would cost the model of a day.
 """
 
-import logging
 import os
 from pathlib import Path
 
 from epic100.base.atomic import copy_file
 from epic100.base.torch_file import BrokenFile
 from epic100.model.model_file import TrainedModel, load_model, save_model
+from epic100.training.checkpoints import set_aside
 from epic100.training.epoch_table import FILE as EPOCHS
-
-log = logging.getLogger(__name__)
 
 FILE = "model.pth"
 
@@ -38,9 +36,7 @@ def has_model(work_dir: str | os.PathLike, classes: tuple[int, int]) -> bool:
     try:
         model = load_model(path)
     except BrokenFile as error:
-        aside = path.with_suffix(".broken")
-        os.replace(path, aside)
-        log.warning(f"{error}; set aside as {aside.name}")
+        set_aside(path, error)
         return False
     return (model.num_verbs, model.num_nouns) == classes and (path.parent / EPOCHS).is_file()
 

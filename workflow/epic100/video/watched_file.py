@@ -5,15 +5,20 @@ truncated or corrupted video. So the scan reads the bytes itself. If the disk re
 scan tries again, and then stops with an error about the disk.
 """
 
+import contextlib
 import errno
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from epic100.base.errors import DiskError
 
+if TYPE_CHECKING:
+    import hashlib
+
+PIECE = 1 << 20  # bytes of a file that are hashed at once
 RETRY_SECONDS = (0.1, 1.0, 5.0)  # waits between tries: a network disk may come back
 # Errors of an open that are about the file, not about a failing disk.
 OF_THE_FILE = {
@@ -58,6 +63,33 @@ def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> 
                     "disk is at fault, not the file: run again, or copy the file anew"
                 ) from error
         time.sleep(seconds)
+
+
+def feed(
+    hasher: "hashlib._Hash",
+    path: str | os.PathLike,
+    watch: Callable[[int], None] | None = None,
+) -> str:
+    """Add the bytes of a file to a hash.
+
+    Args:
+        hasher: The hash, of `hashlib`.
+        path: The file.
+        watch: Called with the size in bytes of every piece that was read.
+
+    Returns:
+        The digest in lower-case hex.
+
+    Raises:
+        OSError: The file cannot be opened, for a reason of its own.
+        DiskError: The disk fails, also when it is tried again.
+    """
+    with contextlib.closing(WatchedFile(path)) as file:
+        while piece := file.read(PIECE):
+            hasher.update(piece)
+            if watch:
+                watch(len(piece))
+    return hasher.hexdigest()
 
 
 class WatchedFile:
