@@ -1,29 +1,34 @@
 """Lets system calls of the rules fail one at a time, and looks what becomes of their outputs.
 
-    python benchmarks/faults.py [--every 1] [--only scan] [--jobs 1]
+    python benchmarks/faults.py [--only scan clean] [--calls 2] [--most 60] [--into faults.jsonl]
 
-A shim (faults_shim.c, built with gcc) is preloaded into the rule's process and all that it starts.
-It counts opens, reads, writes, fsyncs, renames and closes of files below the run's folder, inputs
-included, and lets one of them fail with EIO or ENOSPC, or kills the process there. Then:
+Snakemake runs every rule once on a kitchen of three short videos (faults_jobs.py). Then each job
+runs again and again in a copy of its folder, with a shim (faults_shim.c, built with gcc) that
+counts opens, reads, writes, fsyncs, renames, closes and mkdirs below that folder, inputs included.
+It lets one of them fail with EIO or ENOSPC, or kills the process there. `--calls` of each kind on
+each file are chosen. After it the job's outputs are removed, as Snakemake does, and the same job
+runs again.
 
-clear line    the rule ended with one line `error: ...` as its last
-traceback     it ended with another error
-went on       it succeeded, its outputs the same as without a fault
-WRONG         it succeeded with other outputs, or the same command does not make the right ones now
-killed        it was killed, and the same command made the right outputs
+clear line    the job ended with one line `error: ...` as its last, with the name of a file
+unclear       it ended with another line, or with a traceback
+went on       it succeeded, with the same files as without a fault
+killed        it was killed
+WRONG         it succeeded with other files or left half a file; or the same job, run again, does
+              not end in the same files, or leaves a temporary file
 
-After each fault the same command runs again without one; its outputs must be the same bytes as
-ever, and no temporary file may be left. The last line printed is one JSON object.
+With `--into`, each fault is a line of that file, and faults that are in it are not repeated. The
+last line printed is one JSON object.
 """
 
 import argparse
 import collections
 import contextlib
 import errno
-import itertools
+import importlib
 import json
 import os
-import queue
+import random
+import re
 import shutil
 import signal
 import struct
@@ -31,35 +36,55 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NoReturn
 
-import faults_rules
-from faults_rules import RULES
-
-from epic100.base.log import rule_log
+import faults_jobs
 
 SHIM = Path(__file__).with_name("faults_shim.c")
-FAULTS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "killed": 0}
-OUTCOMES = ("clear line", "traceback", "went on", "killed", "WRONG")
-# x264's assembly: copies of one video may differ in bytes. Of them and their table the names, the
-# states and the pictures' sizes are compared, and whether one is a link.
-VARYING = ("proxies",)
+ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "killed": 0}
+KINDS = {"read": ("EIO", "killed")}  # of other calls all; nothing is full for a reader
+OUTCOMES = ("clear line", "went on", "killed", "unclear", "WRONG")
+# What the server imports before it forks: what all rules need, or no torch for a few.
+IMPORTS = ("snakemake.cli", "epic100.mmaction")
+LIGHT = {
+    "annotate": "epic100.segments.annotations",
+    "scan": "epic100.scan",
+    "verify_videos": "epic100.download.verify",
+}
+STATE_BYTES = 16 + 4096
+# What a rule leaves for itself: content that depends on place and time, and Snakemake's own.
+OWN = re.compile(r"\.snakemake/|results/(.*/)?(logs|benchmarks|cache|receipts)/|.*\.details$")
 
 
-@dataclass
-class Fault:
-    """One fault and what became of it."""
+@dataclass(frozen=True)
+class Place:
+    """A call of a job to let fail: its number, what it does, and the kind of fault."""
 
     rule: str
     call: int
+    what: str
     kind: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What became of a fault. `hit`: the call that failed, "" if the job did not come so far."""
+
+    place: Place
+    hit: str
     outcome: str
     words: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a job."""
+
+    code: int
+    last_line: str
+    hit: str
 
 
 def build_shim(folder: Path) -> Path:
@@ -70,18 +95,18 @@ def build_shim(folder: Path) -> Path:
 
 
 class Server:
-    """A process that has imported all and runs each rule in a fork of itself, with the shim."""
+    """A process that has imported all and runs each job in a fork of itself, with the shim."""
 
-    def __init__(self, shim: Path):
-        self.shim = shim
+    def __init__(self, shim: Path, imports: Sequence[str]):
+        self.folder = shim.parent
         env = os.environ | {"LD_PRELOAD": str(shim), "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--serve"],
+            [sys.executable, __file__, "--serve", *imports],
             env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def run(self, **request: str | dict) -> int:
-        """Run a rule; returns its exit code, negative for a signal."""
+    def ask(self, **request) -> int:
+        """Let a fork do something; returns its exit code, negative for a signal."""
         assert self._process.stdin and self._process.stdout
         print(json.dumps(request), file=self._process.stdin, flush=True)
         return int(self._process.stdout.readline())
@@ -91,165 +116,220 @@ class Server:
         self._process.communicate()
 
 
-def serve() -> None:
-    """Run what `Server` asks for, until its end."""
+def serve(imports: Sequence[str]) -> None:
+    """Do what `Server` asks for, until its end."""
+    for name in imports:
+        importlib.import_module(name)
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
         if not child:
-            _run_here(request)
+            with open(request["said"], "w") as said, open(os.devnull) as nothing:
+                os.dup2(nothing.fileno(), 0)
+                os.dup2(said.fileno(), 1)
+                os.dup2(said.fileno(), 2)
+            os.environ.update(request["env"])
+            folder = Path(request["folder"])
+            if "scene" in request:
+                scene = faults_jobs.Scene(**request["scene"])
+                faults_jobs.record(folder, Path(request["store"]), scene, request["only"])
+            os.chdir(folder)
+            faults_jobs.run_script(Path(request["script"]))
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def _run_here(request: dict) -> NoReturn:
-    """Run a rule as a script of Snakemake does, and end this process."""
-    with open(request["said"], "w") as said, open(os.devnull) as nothing:
-        os.dup2(nothing.fileno(), 0)
-        os.dup2(said.fileno(), 1)
-        os.dup2(said.fileno(), 2)
-    os.environ.update(request["env"])
-    code, folder = 0, Path(request["folder"])
-    try:
-        with rule_log(folder / f"results/logs/{request['rule']}.log"):
-            RULES[request["rule"]](folder)
-    except SystemExit as end:
-        code = int(end.code or 0)
-    except BaseException:
-        code = 1
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def run(rule: str, folder: Path, server: Server, at: int = 0, number: int = 0):
-    """Run a rule with a fault at call `at`; (exit code, last line, calls, faults done)."""
-    with tempfile.TemporaryDirectory(dir=server.shim.parent) as name:
-        state, said = Path(name) / "state", Path(name) / "said"
-        state.write_bytes(bytes(16))
-        env = {"FAULT_STATE": str(state), "FAULT_BELOW": str(folder), "FAULT_AT": str(at),
-               "FAULT_ERRNO": str(number)}  # fmt: skip
-        code = server.run(rule=rule, folder=str(folder), said=str(said), env=env)
-        calls, faults = struct.unpack("2q", state.read_bytes())
-        lines = said.read_text(errors="replace").strip().splitlines() or [""]
-    return code, lines[-1], calls, faults
-
-
-def outputs(folder: Path, rule: str) -> dict[str, bytes]:
-    """What a rule made, by name; of copies only what is the same every time."""
-    found = {}
-    for path in sorted((folder / "results").rglob("*")):
-        name = str(path.relative_to(folder / "results"))
-        # Of the scan's cache and the receipts of files the content depends on place and time.
-        kept = {"cache", "receipts"}.intersection(path.parts)
-        if not path.is_file() or kept or path.suffix == ".log":
+def record(server: Server, store: Path, url: str, files: Path, only: list[str]) -> None:
+    """Keep a job of each rule, or of those in `only`, below `store`; the scan is the second."""
+    folder, said = store / "kitchen", store / "said.txt"
+    faults_jobs.write_inputs(folder, files, url)
+    for name, scene in faults_jobs.scenes(url).items():
+        if only and scene.makes and not set(scene.makes).intersection(only):
             continue
-        if name.startswith(VARYING):
-            columns = [line.split("\t")[:6] for line in path.read_text().splitlines()] \
-                if path.suffix == ".tsv" else path.is_symlink()  # fmt: skip
-            found[name] = repr(columns).encode()
-        else:
+        if only and all((store / "jobs" / rule).exists() for rule in only):
+            break
+        if name == "archive":  # downloaded now
+            for path in ("annotations", "videos"):
+                shutil.rmtree(folder / path, ignore_errors=True)
+        code = server.ask(folder=str(folder), store=str(store / "jobs"), said=str(said), only=only,
+                          scene=asdict(scene), env={})  # fmt: skip
+        if code:
+            raise RuntimeError(f"the scene {name} fails without a fault:\n{said.read_text()}")
+
+
+def run(server: Server, script: Path, folder: Path, *, at: int = 0, kind: str = "EIO",
+        trace: Path | None = None) -> Run:  # fmt: skip
+    """Run a job in `folder`, with a fault at call `at` unless that is 0."""
+    with tempfile.TemporaryDirectory(dir=server.folder) as name:
+        state, said = Path(name) / "state", Path(name) / "said"
+        state.write_bytes(bytes(STATE_BYTES))
+        env = {"FAULT_STATE": str(state), "FAULT_BELOW": str(folder), "FAULT_AT": str(at),
+               "FAULT_ERRNO": str(ERRORS[kind])}  # fmt: skip
+        if trace:
+            trace.touch()
+            env["FAULT_TRACE"] = str(trace)
+        code = server.ask(script=str(script), folder=str(folder), said=str(said), env=env)
+        _, faults = struct.unpack("2q", state.read_bytes()[:16])
+        hit = state.read_bytes()[16:].partition(b"\0")[0].decode(errors="replace")
+        lines = said.read_text(errors="replace").strip().splitlines() or [""]
+    return Run(code, lines[-1], hit.replace(f"{folder}/", "") if faults else "")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """All files of a run's folder but those that are about the run itself, by name."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            found[name] = f"a link to {os.readlink(path)}".encode()
+        elif path.is_file() and not OWN.match(name) and path.suffix != ".log":
             found[name] = path.read_bytes()
     return found
 
 
-def leftovers(folder: Path) -> list[Path]:
-    """Temporary files below the results."""
-    return [path for path in (folder / "results").rglob(".*") if ".tmp" in path.name]
+def settled(files: dict[str, bytes], varying: set[str]) -> dict[str, bytes]:
+    """Files without what differs from run to run: numbers in text (times), or the whole content."""
+    settled = dict(files)
+    for name in varying & files.keys():
+        with contextlib.suppress(UnicodeDecodeError):
+            settled[name] = re.sub(r"[-\d.a-f]+", "#", files[name].decode()).encode()
+            continue
+        settled[name] = b"some bytes" if files[name] else b""
+    return settled
 
 
-def prepare(folder: Path, rule: str, server: Server) -> None:
-    """A run's folder in which everything before `rule` is made."""
-    faults_rules.inputs(folder)
-    for before in itertools.takewhile(lambda name: name != rule, RULES):
-        code, words, *_ = run(before, folder, server)
-        if code:
-            raise RuntimeError(f"{before} fails without a fault: {words}")
-        if before == "clean":
-            faults_rules.predictions(folder)
+class Job:
+    """A kept job: what it makes without a fault, and what it makes with one."""
+
+    def __init__(self, server: Server, rule: str, kept: Path):
+        self.server, self.rule = server, rule
+        self.model, self.script = kept / "run", kept / "script.py"
+        self.outputs = faults_jobs.outputs_of(self.script)
+        self.trace = kept / "trace.txt"
+        made = []
+        for trace in (self.trace, None):
+            with self._copy() as folder:
+                self._sound_run(folder, trace)
+                made.append(files_of(folder))
+        self.varying = {name for name in made[0] if made[0][name] != made[1].get(name)}
+        self.expected = settled(made[0], self.varying)
+
+    def places(self, calls: int) -> Iterator[Place]:
+        """The first, the last, and so on: `calls` of each kind on each file."""
+        groups = collections.defaultdict(list)
+        for number, line in enumerate(self.trace.read_text().splitlines(), 1):
+            what = re.sub(r"^(\w+) .*?/run/", r"\1 ", line)
+            groups[re.sub(r"[0-9a-f]{16}", "*", what)].append(number)
+        for what, numbers in groups.items():
+            step = max(len(numbers) - 1, 1) / max(calls - 1, 1)
+            chosen = {numbers[min(round(n * step), len(numbers) - 1)] for n in range(calls)}
+            for call in sorted(chosen):
+                for kind in KINDS.get(what.split()[0], tuple(ERRORS)):
+                    yield Place(self.rule, call, what, kind)
+
+    def inject(self, place: Place) -> Fault:
+        """Let one call fail, remove the outputs as Snakemake does, and run the job again."""
+        with self._copy() as folder:
+            first = run(self.server, self.script, folder, at=place.call, kind=place.kind)
+            made = settled(files_of(folder), self.varying)
+            half = [name for name in self.outputs
+                    if name in made and made[name] != self.expected.get(name)]  # fmt: skip
+            for name in self.outputs:
+                (folder / name).unlink(missing_ok=True)
+            again = run(self.server, self.script, folder)
+            differing = different(settled(files_of(folder), self.varying), self.expected)
+        words = first.last_line
+        if again.code or differing:
+            outcome = "WRONG"
+            words = f"{words} / again: {again.code} {again.last_line} {differing}"
+        elif half or (first.code == 0 and different(made, self.expected)):
+            outcome, words = "WRONG", f"{words} / {half or different(made, self.expected)}"
+        elif first.code == 0:
+            outcome = "went on"
+        elif place.kind == "killed" and (first.code == -signal.SIGKILL or "killed" in words
+                                         or "ended from outside" in words):  # fmt: skip
+            outcome = "killed"
+        else:
+            outcome = "clear line" if self._clear(words) else "unclear"
+        return Fault(place, first.hit, outcome, words[:600])
+
+    def _clear(self, line: str) -> bool:
+        """Whether a line is an error that names a file of the run."""
+        named = re.search(r"\w/|\w\.[a-zA-Z]\w\w", line) and "a file of this rule" not in line
+        return line.startswith("error: ") and bool(named)
+
+    @contextlib.contextmanager
+    def _copy(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(dir=self.server.folder) as name:
+            yield Path(shutil.copytree(self.model, Path(name) / "run", symlinks=True))
+
+    def _sound_run(self, folder: Path, trace: Path | None) -> None:
+        done = run(self.server, self.script, folder, trace=trace)
+        if done.code:
+            raise RuntimeError(f"{self.rule} fails without a fault: {done.last_line}")
 
 
-def inject(rule: str, model: Path, server: Server, expected: dict, at: int, kind: str) -> Fault:
-    """One fault in a copy of the folder `model`, and the same command again."""
-    with tempfile.TemporaryDirectory(dir=server.shim.parent) as name:
-        folder = Path(name) / "run"
-        shutil.copytree(model, folder, symlinks=True)
-        code, words, _, faults = run(rule, folder, server, at, FAULTS[kind])
-        made = outputs(folder, rule)
-        again, later, *_ = run(rule, folder, server)
-        right = not again and outputs(folder, rule) == expected and not leftovers(folder)
-    if not right:
-        outcome, words = "WRONG", f"{words} / {later}"
-    elif code == 0:
-        outcome = "went on" if made == expected else "WRONG"
-    elif kind == "killed" and (code == -signal.SIGKILL or "ended from outside" in words):
-        outcome = "killed"
-    else:
-        outcome = "clear line" if words.startswith("error: ") else "traceback"
-    return Fault(rule, at, kind if faults else f"{kind} (not reached)", outcome, words[:300])
+def different(files: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
+    """Names of files that are missing, too many or other ones."""
+    return sorted(n for n in files.keys() | expected if files.get(n) != expected.get(n))
 
 
-def faults_of(
-    rule: str, folder: Path, shim: Path, every: int, jobs: int, most: int | None = None
-) -> Iterator[Fault]:
-    """Each `every`th call of a rule, with each kind of fault; `most` of them, spread evenly."""
-    servers: queue.SimpleQueue[Server] = queue.SimpleQueue()
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
-        for _ in range(jobs):
-            server = Server(shim)
-            stack.callback(server.close)
-            servers.put(server)
-        model, whole = folder / f"model-{rule}", folder / f"whole-{rule}"
-        prepare(model, rule, server)
-        shutil.copytree(model, whole, symlinks=True)
-        code, words, calls, _ = run(rule, whole, server)
-        if code:
-            raise RuntimeError(f"{rule} fails without a fault: {words}")
-        expected = outputs(whole, rule)
-        # Paths in outputs are of the run's own folder; every run has one of the same name.
-        places = [(at, kind) for at in range(1, calls + 1, every) for kind in FAULTS]
-        if most:
-            stride = max(len(places) // most, 1)
-            stride -= stride > 1 and stride % len(FAULTS) == 0  # or all are of one kind
-            places = places[::stride][:most]
+def some(places: list[Place], most: int) -> list[Place]:
+    """At most so many places, chosen at random, the same ones in every run."""
+    return random.Random(0).sample(places, most) if most < len(places) else places
 
-        def one(place: tuple[int, str]) -> Fault:
-            free = servers.get()
-            try:
-                return inject(rule, model, free, expected, *place)
-            finally:
-                servers.put(free)
 
-        yield from pool.map(one, places)
+@dataclass(frozen=True)
+class Kept:
+    """What `kept_jobs` made: the shim, a server, and a folder with one folder for each rule."""
+
+    shim: Path
+    server: Server
+    jobs: Path
+
+
+@contextlib.contextmanager
+def kept_jobs(only: list[str]) -> Iterator[Kept]:
+    """Record a job of each rule, or of those in `only`."""
+    with tempfile.TemporaryDirectory(prefix="faults_") as name:
+        store = Path(name)
+        shim = build_shim(store)
+        light = only and LIGHT.keys() >= set(only)
+        server = Server(shim, sorted({LIGHT[rule] for rule in only}) if light else IMPORTS)
+        try:
+            with faults_jobs.served(store / "served") as url:
+                record(server, store, url, store / "served", only)
+                yield Kept(shim, server, store / "jobs")
+        finally:
+            server.close()
 
 
 def main() -> None:
     """Inject the faults and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--every", type=int, default=1, help="only each Nth call")
-    parser.add_argument("--only", choices=RULES, help="one rule")
-    parser.add_argument("--most", type=int, help="faults a rule, spread over its calls")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--show", action="store_true", help="print each that is no clear line")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="*", default=[], help="these rules")
+    parser.add_argument("--calls", type=int, default=2, help="of each kind on each file")
+    parser.add_argument("--most", type=int, default=10**9, help="faults of a rule")
+    parser.add_argument("--into", type=Path, help="a file for the results, to go on from")
+    parser.add_argument("--serve", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve()
+        serve(options.serve)
         return
-    started = time.monotonic()
-    table: dict[str, collections.Counter] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        shim = build_shim(Path(folder))
-        for rule in [options.only] if options.only else RULES:
-            table[rule] = collections.Counter()
-            for fault in faults_of(
-                rule, Path(folder), shim, options.every, options.jobs, options.most
-            ):
-                table[rule][fault.outcome] += 1
-                if options.show and fault.outcome in ("WRONG", "traceback"):
-                    print(fault, flush=True)
-            print(rule, dict(table[rule]), flush=True)
-    total = sum(sum(counts.values()) for counts in table.values())
+    started, table = time.monotonic(), collections.defaultdict(collections.Counter)
+    into = options.into or Path(os.devnull)
+    lines = into.read_text().splitlines() if into.is_file() else []
+    known = {Place(**(row := json.loads(line)).pop("place")): row["outcome"] for line in lines}
+    with kept_jobs(options.only) as found, into.open("a") as out:
+        for kept in sorted(found.jobs.iterdir()):
+            job = Job(found.server, kept.name, kept)
+            for place in some(list(job.places(options.calls)), options.most):
+                if place not in known:
+                    fault = job.inject(place)
+                    print(json.dumps(asdict(fault)), file=out, flush=True)
+                    known[place] = fault.outcome
+                table[kept.name][known[place]] += 1
+            print(f"{kept.name} {dict(table[kept.name])}; vary: {sorted(job.varying)}", flush=True)
+    total = sum(counts.total() for counts in table.values())
     print(f"{total} faults, {time.monotonic() - started:.0f} s")
     print(json.dumps({rule: {name: counts[name] for name in OUTCOMES}
                       for rule, counts in table.items()}))  # fmt: skip

@@ -1,9 +1,11 @@
 /* Preloaded into a process, it lets one system call fail, or ends the process there.
  *
  * Only calls on files below the folders of FAULT_BELOW (separated by ':') count, over all processes
- * that inherit it: open, read, write, fsync, rename, close. FAULT_STATE names a file of two 64-bit
- * numbers that they share: calls so far, and faults done. Call number FAULT_AT (from 1 on; 0: none)
- * fails with errno FAULT_ERRNO, or kills the process where that is 0. */
+ * that inherit it: open, read, write, fsync, rename, close, mkdir. FAULT_STATE names a file of two
+ * 64-bit numbers that they share, calls so far and faults done, and of the failed call as text. Call
+ * number FAULT_AT (from 1 on; 0: none) fails with errno FAULT_ERRNO, or kills the process where that
+ * is 0. The calls are written to the file FAULT_TRACE, if that is set. All of it is read at each
+ * call, so a process that was started without these settings can fork one that has them. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -16,11 +18,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #define REAL(name, type) ((type)dlsym(RTLD_NEXT, name))
+#define TEXT 4096 /* bytes of the state after its numbers */
 
 typedef int (*open_fn)(const char *, int, ...);
 typedef int (*openat_fn)(int, const char *, int, ...);
@@ -31,7 +35,7 @@ static volatile long *state(void) {
   if (shared || !path) return shared;
   int file = REAL("open", open_fn)(path, O_RDWR);
   if (file < 0) return NULL;
-  void *at = mmap(NULL, 16, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  void *at = mmap(NULL, 16 + TEXT, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   REAL("close", int (*)(int))(file);
   if (at != MAP_FAILED) shared = at;
   return shared;
@@ -47,21 +51,36 @@ static int below(const char *path) {
   return 0;
 }
 
+static void trace(const char *what, const char *path) {
+  const char *name = getenv("FAULT_TRACE");
+  if (!name) return;
+  char line[PATH_MAX + 32];
+  int length = snprintf(line, sizeof line, "%s %s\n", what, path);
+  int file = REAL("open", open_fn)(name, O_WRONLY | O_APPEND);
+  if (file < 0) return;
+  syscall(SYS_write, file, line, length < (int)sizeof line ? length : (int)sizeof line - 1);
+  REAL("close", int (*)(int))(file);
+}
+
 /* 1 where this call must fail; errno is set. */
-static int fault(const char *path) {
+static int fault(const char *what, const char *path) {
   if (!path || !below(path)) return 0;
   volatile long *shared = state();
   const char *at = getenv("FAULT_AT"), *number = getenv("FAULT_ERRNO");
   if (!shared) return 0;
+  int before = errno;
+  trace(what, path);
+  errno = before;
   long call = __sync_add_and_fetch(&shared[0], 1);
   if (!at || call != atol(at)) return 0;
+  snprintf((char *)(shared + 2), TEXT, "%s %s", what, path);
   __sync_add_and_fetch(&shared[1], 1);
   if (!number || !atoi(number)) kill(getpid(), SIGKILL);
   errno = atoi(number);
   return 1;
 }
 
-static int fault_at(int file) {
+static int fault_at(const char *what, int file) {
   char link[64], path[PATH_MAX];
   snprintf(link, sizeof link, "/proc/self/fd/%d", file);
   int before = errno;
@@ -69,61 +88,66 @@ static int fault_at(int file) {
   errno = before;
   if (length <= 0) return 0;
   path[length] = 0;
-  return fault(path);
+  return fault(what, path);
 }
 
-static int fault_path(const char *path) {
+static int fault_path(const char *what, const char *path) {
   char whole[PATH_MAX], folder[PATH_MAX];
-  if (!path || path[0] == '/') return fault(path);
+  if (!path || path[0] == '/') return fault(what, path);
   if (!getcwd(folder, sizeof folder)) return 0;
   if (snprintf(whole, sizeof whole, "%s/%s", folder, path) >= (int)sizeof whole) return 0;
-  return fault(whole);
+  return fault(what, whole);
 }
 
 #define MODE(flags) mode_t mode = 0; \
   if (flags & (O_CREAT | O_TMPFILE)) { va_list more; va_start(more, flags); mode = va_arg(more, mode_t); va_end(more); }
 
 #define OPEN(name) int name(const char *path, int flags, ...) { \
-  MODE(flags) if (fault_path(path)) return -1; return REAL(#name, open_fn)(path, flags, mode); }
+  MODE(flags) if (fault_path("open", path)) return -1; return REAL(#name, open_fn)(path, flags, mode); }
 OPEN(open)
 OPEN(open64)
 
 #define OPENAT(name) int name(int folder, const char *path, int flags, ...) { \
-  MODE(flags) if (fault_path(path)) return -1; \
+  MODE(flags) if (fault_path("open", path)) return -1; \
   return REAL(#name, openat_fn)(folder, path, flags, mode); }
 OPENAT(openat)
 OPENAT(openat64)
 
-FILE *fopen(const char *path, const char *mode) {
-  return fault_path(path) ? NULL : REAL("fopen", FILE *(*)(const char *, const char *))(path, mode);
-}
-FILE *fopen64(const char *path, const char *mode) {
-  return fault_path(path) ? NULL : REAL("fopen64", FILE *(*)(const char *, const char *))(path, mode);
-}
+#define FOPEN(name) FILE *name(const char *path, const char *mode) { \
+  return fault_path("open", path) ? NULL : REAL(#name, FILE *(*)(const char *, const char *))(path, mode); }
+FOPEN(fopen)
+FOPEN(fopen64)
 ssize_t read(int file, void *data, size_t count) {
-  return fault_at(file) ? -1 : REAL("read", ssize_t (*)(int, void *, size_t))(file, data, count);
+  return fault_at("read", file) ? -1 : REAL("read", ssize_t (*)(int, void *, size_t))(file, data, count);
 }
 #define PREAD(name) ssize_t name(int file, void *data, size_t count, off_t at) { \
-  return fault_at(file) ? -1 : REAL(#name, ssize_t (*)(int, void *, size_t, off_t))(file, data, count, at); }
+  return fault_at("read", file) ? -1 : REAL(#name, ssize_t (*)(int, void *, size_t, off_t))(file, data, count, at); }
 PREAD(pread)
 PREAD(pread64)
 ssize_t write(int file, const void *data, size_t count) {
-  return fault_at(file) ? -1 : REAL("write", ssize_t (*)(int, const void *, size_t))(file, data, count);
+  return fault_at("write", file) ? -1 : REAL("write", ssize_t (*)(int, const void *, size_t))(file, data, count);
 }
 #define PWRITE(name) ssize_t name(int file, const void *data, size_t count, off_t at) { \
-  return fault_at(file) ? -1 : REAL(#name, ssize_t (*)(int, const void *, size_t, off_t))(file, data, count, at); }
+  return fault_at("write", file) ? -1 : REAL(#name, ssize_t (*)(int, const void *, size_t, off_t))(file, data, count, at); }
 PWRITE(pwrite)
 PWRITE(pwrite64)
-int fsync(int file) { return fault_at(file) ? -1 : REAL("fsync", int (*)(int))(file); }
+#define SENDFILE(name) ssize_t name(int out, int in, off_t *at, size_t count) { \
+  return fault_at("write", out) ? -1 : REAL(#name, ssize_t (*)(int, int, off_t *, size_t))(out, in, at, count); }
+SENDFILE(sendfile)
+SENDFILE(sendfile64)
+int fsync(int file) { return fault_at("fsync", file) ? -1 : REAL("fsync", int (*)(int))(file); }
 int rename(const char *old, const char *name) {
-  return fault_path(name) ? -1 : REAL("rename", int (*)(const char *, const char *))(old, name);
+  return fault_path("rename", name) ? -1 : REAL("rename", int (*)(const char *, const char *))(old, name);
 }
 int renameat(int a, const char *old, int b, const char *name) {
-  return fault_path(name) ? -1 : REAL("renameat", int (*)(int, const char *, int, const char *))(a, old, b, name);
+  return fault_path("rename", name) ? -1 : REAL("renameat", int (*)(int, const char *, int, const char *))(a, old, b, name);
+}
+int mkdir(const char *path, mode_t mode) {
+  return fault_path("mkdir", path) ? -1 : REAL("mkdir", int (*)(const char *, mode_t))(path, mode);
 }
 /* The file is closed all the same, as the system does where a close reports an error. */
 int close(int file) {
-  int failed = fault_at(file), number = errno;
+  int failed = fault_at("close", file), number = errno;
   int result = REAL("close", int (*)(int))(file);
   if (failed) { errno = number; return -1; }
   return result;

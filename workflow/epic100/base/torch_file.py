@@ -18,7 +18,8 @@ from typing import IO, Any
 import torch
 
 from epic100.base.atomic import atomic_path
-from epic100.base.errors import EpicError
+from epic100.base.disk_file import DiskFile
+from epic100.base.errors import DiskError, EpicError
 
 ZIP = b"PK\x03\x04"  # torch tells its formats apart by these bytes only
 SPREAD, SPARE = 4, 64 * 2**20  # values may take SPREAD times the file's bytes plus SPARE bytes
@@ -79,17 +80,19 @@ def read_tensors(
     Raises:
         BrokenFile: The file is truncated, altered, not a tensor file, contains code, or has tensors
             with more values than it can hold.
-        EpicError: The file is missing, or cannot be read because of the disk or too little memory.
-            The file itself may be fine.
+        EpicError: The file is missing, or cannot be read because of the disk (DiskError) or too
+            little memory. The file itself may be fine.
     """
+    file = None
     try:
-        with open(path, "rb") as file:
+        with DiskFile(path) as file:
             return _load(file, most, drop_objects, allow_pickle)
     except FileNotFoundError as error:
         raise EpicError(f"{path}: no such file; {remedy}") from error
     except Exception as error:  # torch and zipfile raise many kinds of errors for a wrong file
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a seek in a broken zip
-            raise EpicError(f"{path}: cannot be read: {error.strerror or error}") from error
+        refused = (file and file.refused) or error
+        if isinstance(refused, OSError) and refused.errno != errno.EINVAL:  # seeks in a broken zip
+            raise DiskError(f"{path}: cannot be read: {refused.strerror or refused}") from error
         if _lacks_memory(error):
             size = os.path.getsize(path) / 2**20
             raise EpicError(

@@ -6,6 +6,7 @@ be made, a link to the original takes its place, with the original's index, and 
 """
 
 import csv
+import io
 import json
 import logging
 import os
@@ -244,7 +245,8 @@ class _Job:
         return row, own
 
     def _read_notes(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        with np.load(self._notes) as arrays:
+        # zipfile takes a failed read for a damaged archive, so all is read before.
+        with np.load(io.BytesIO(self._notes.read_bytes())) as arrays:
             return json.loads(str(arrays["facts"])), dict(arrays)
 
     def _beyond_damage(self, frames: list[int]) -> int:

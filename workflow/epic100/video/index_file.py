@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from epic100.base.atomic import atomic_path
+from epic100.base.disk_file import DiskFile
 from epic100.base.errors import DiskError, EpicError
 from epic100.video.index import FrameIndex, PackedIndex, VideoIndex
 from epic100.video.watched_file import OF_THE_FILE
@@ -74,9 +75,9 @@ def load_packed(path: str | os.PathLike) -> dict[str, FrameIndex]:
 
 @contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[Mapping[str, np.ndarray]]:
+    file = None
     try:
-        with open(path, "rb") as file:
-            file.read(1)  # zipfile would take a failing disk for a damaged archive
+        with DiskFile(path) as file:
             with zipfile.ZipFile(file) as archive:
                 unpacked = sum(member.file_size for member in archive.infolist())
             if unpacked > LARGEST:
@@ -85,8 +86,11 @@ def _opened(path: str | os.PathLike) -> Iterator[Mapping[str, np.ndarray]]:
             with np.load(file, allow_pickle=False) as arrays:
                 yield arrays
     except UNREADABLE as error:
-        if isinstance(error, OSError) and error.errno not in {None, *OF_THE_FILE}:
-            raise DiskError(f"{path}: {error.strerror}: the disk is at fault; run again") from error
+        refused = (file and file.refused) or error
+        if isinstance(refused, OSError) and refused.errno not in {None, *OF_THE_FILE}:
+            raise DiskError(
+                f"{path}: {refused.strerror}: the disk is at fault; run again"
+            ) from error
         raise EpicError(
             f"{path}: not a whole frame index ({type(error).__name__}: {error}); scan its "
             "participant again"

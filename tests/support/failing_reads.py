@@ -1,0 +1,60 @@
+"""Reads a file of each kind once for each call that can fail, in a process with the shim.
+
+    LD_PRELOAD=faults_shim.so FAULT_STATE=... FAULT_BELOW=FOLDER python failing_reads.py FOLDER
+
+Prints a line for each call: the kind of file, and the error's class, or `fine`.
+"""
+
+import os
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from epic100.base.torch_file import read_tensors, write_tensors
+from epic100.scan.kept_results import load_result
+from epic100.video.index_file import load_packed
+from epic100.video.scan_table import ScanRow
+
+
+def outcomes(read: Callable[[], object]) -> Iterator[str]:
+    """What becomes of `read`, with each of its calls failing once with EIO."""
+    at = 0
+    while True:
+        at += 1
+        with open(os.environ["FAULT_STATE"], "r+b") as state:
+            state.write(bytes(16))
+        os.environ.update(FAULT_AT=str(at), FAULT_ERRNO="5")
+        try:
+            read()
+            said = "fine"
+        except Exception as error:
+            said = type(error).__name__
+        os.environ["FAULT_AT"] = "0"
+        with open(os.environ["FAULT_STATE"], "rb") as state:
+            if not struct.unpack("2q", state.read(16))[1]:
+                return  # there are no more calls
+        yield said
+
+
+def main(folder: Path) -> None:
+    """Make the files and read them."""
+    tensors, index, kept = folder / "iter_8.pth", folder / "P01.index.npz", folder / "P01_01.npz"
+    write_tensors({"state_dict": {str(n): torch.ones(3000) for n in range(3)}}, tensors)
+    np.savez_compressed(index, other=np.arange(9))
+    np.savez_compressed(kept, row=ScanRow("P01_01", "ok").to_json(), other=np.arange(9))
+    kinds = {
+        "tensors": (tensors, lambda: read_tensors(tensors, "a checkpoint", "")),
+        "index": (index, lambda: load_packed(index)),
+        "kept": (kept, lambda: load_result(kept)),
+    }
+    for kind, (path, read) in kinds.items():
+        for said in outcomes(read):
+            print(kind, said if path.is_file() else "removed")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
