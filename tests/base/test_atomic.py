@@ -111,8 +111,8 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_it_is_
 def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_s_is_not(tmp_path):
     code = (
         "import os, signal, sys, time; from epic100.base.atomic import atomic_path\n"
-        "with atomic_path(sys.argv[1]) as path:\n"
-        "    path.write_text('half'); print(path, flush=True); time.sleep(60)\n"
+        "with atomic_path(sys.argv[1]) as outer, atomic_path(outer) as path:\n"
+        "    path.write_text('half'); print(outer, path, sep='\\t', flush=True); time.sleep(60)\n"
     )
     target = tmp_path / "a [1].txt"
     run = [sys.executable, "-c", code, target]
@@ -120,7 +120,10 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_s_is_
         subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as killed,
         subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as living,
     ):
-        left, busy = (Path(each.stdout.readline().strip()) for each in (killed, living))
+        left, busy = (
+            [Path(name) for name in each.stdout.readline().strip().split("\t")]
+            for each in (killed, living)
+        )
         killed.kill()
         killed.wait()
         old = tmp_path / ".a [1].4711.tmp.txt"  # as it was named before
@@ -129,7 +132,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_s_is_
             path.write_text("half")
         with atomic_path(target) as temporary:
             temporary.write_text("whole")
-        assert sorted(tmp_path.iterdir()) == sorted([busy, other, target])
-        assert not left.exists()
+        assert sorted(tmp_path.iterdir()) == sorted([*busy, other, target])
+        assert not any(path.exists() for path in left)
         living.kill()
     assert target.read_text() == "whole"

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = (
     "import sys; from epic100.base.log import rule_log\n"
     "with rule_log(sys.argv[1]): {body}\n"
@@ -23,6 +25,20 @@ def test_an_error_of_the_system_is_one_line_that_names_the_file(tmp_path):
         "rule.log has where: look at the disk, then run again"
     ]
     assert "Traceback" in (tmp_path / "rule.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "__import__('pathlib').Path('/proc/self/mem').read_bytes()",
+        "__import__('pandas').read_csv('/proc/self/mem')",
+        "__import__('epic100.model.model_file').model.model_file.digest('/proc/self/mem')",
+    ],
+)
+def test_a_failed_read_names_the_file_which_the_system_does_not(body, tmp_path):
+    done = run(tmp_path / "rule.log", body)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: /proc/self/mem: Input/output error; ")
 
 
 def test_a_log_that_cannot_be_opened_stops_no_work(tmp_path):

@@ -69,7 +69,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             with suppress(OSError):
                 temporary.unlink()
         if handle is not None:
-            os.close(handle)
+            with suppress(OSError):  # nothing was written through it
+                os.close(handle)
 
 
 def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
@@ -97,9 +98,9 @@ def _new_beside(target: Path) -> tuple[Path, int]:
 
 
 def _remove_left(target: Path, own: Path) -> None:
-    """Remove temporary files of `target` that no process holds a lock on."""
+    """Remove temporary files of `target`, and theirs, that no process holds a lock on."""
     left = re.compile(
-        rf"\.{re.escape(target.stem)}\.[0-9a-f]+\.tmp{re.escape(target.suffix)}", re.ASCII
+        rf"\.+{re.escape(target.stem)}(\.[0-9a-f]+\.tmp)+{re.escape(target.suffix)}", re.ASCII
     )
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:

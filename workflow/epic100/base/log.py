@@ -16,7 +16,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from epic100.base.errors import SIGN, EpicError
+from epic100.base.errors import SIGN, EpicError, file_of
 
 # `log.info(text, extra=FILE_ONLY)` goes to the log file only; the terminal shows it another way.
 FILE_ONLY = {"file_only": True}
@@ -55,7 +55,7 @@ def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         file.write(traceback.format_exc().rstrip())
         log.error(
-            f"{error.filename or 'a file of this rule'}: {error.strerror or error}; the system "
+            f"{file_of(error) or 'a file of this rule'}: {error.strerror or error}; the system "
             f"refuses it, {path} has where: look at the disk, then run again"
         )
         sys.exit(1)
