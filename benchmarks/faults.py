@@ -55,7 +55,10 @@ LIGHT = {
 }
 STATE_BYTES = 16 + 4096
 # What a rule leaves for itself: content that depends on place and time, and Snakemake's own.
-OWN = re.compile(r"\.snakemake/|results/(.*/)?(logs|benchmarks|cache|receipts)/|.*\.details$")
+OWN = re.compile(
+    r"\.snakemake/|results/(.*/)?(logs|benchmarks|cache|receipts)/|.*\.details$|"
+    r"results/work_dirs/.*/\d{8}_\d{6}/|results/(.*/)?diagnosis\.txt$"  # MMEngine's logs; speeds
+)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         _sync(target.parent)
     except Exception as error:
         own_words = isinstance(error, EpicError) and not isinstance(error, DiskFullError)
-        reason = None if own_words else _refusal(error, (temporary, target, target.parent))
+        reason = None if own_words else _refusal(error, target)
         if reason is None:
             raise
         if reason.errno in FULL:
@@ -99,14 +99,18 @@ def _new_beside(target: Path) -> tuple[Path, int]:
 
 def _remove_left(target: Path, own: Path) -> None:
     """Remove temporary files of `target`, and theirs, that no process holds a lock on."""
-    left = re.compile(
-        rf"\.+{re.escape(target.stem)}(\.[0-9a-f]+\.tmp)+{re.escape(target.suffix)}", re.ASCII
-    )
+    left = _temporary_names(target)
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
             if entry.name != own.name and left.fullmatch(entry.name):
                 with suppress(OSError):
                     _remove_unlocked(Path(entry.path))
+
+
+def _temporary_names(target: Path) -> re.Pattern[str]:
+    return re.compile(
+        rf"\.+{re.escape(target.stem)}(\.[0-9a-f]+\.tmp)+{re.escape(target.suffix)}", re.ASCII
+    )
 
 
 def _remove_unlocked(path: Path) -> None:
@@ -118,14 +122,17 @@ def _remove_unlocked(path: Path) -> None:
         os.close(handle)
 
 
-def _refusal(error: BaseException, ours: tuple[Path | None, ...]) -> OSError | None:
+def _refusal(error: BaseException, target: Path) -> OSError | None:
     """Return the system error behind `error` if it concerns writing this file, else None.
 
     torch raises its own RuntimeError on top of the system's "disk full" error.
     """
     if type(error).__module__ == "builtins" and isinstance(error, OSError):
-        named = error.filename is None or any(os.fspath(error.filename) == str(p) for p in ours)
-        if named or error.errno in FULL:
+        path = target if error.filename is None else Path(os.fsdecode(error.filename))
+        ours = path in (target, target.parent) or (
+            path.parent == target.parent and _temporary_names(target).fullmatch(path.name)
+        )
+        if ours or error.errno in FULL:
             return error
     behind: BaseException | None = error
     while behind is not None:
