@@ -239,6 +239,18 @@ def settings_of_training(wildcards):
     return job_settings(section)
 
 
+def refuse_average(wildcards):
+    """Raise for what is made with one model, where the config has several."""
+    raise WorkflowError(
+        f"timelines and features are made with one model, and the config has {len(MODELS)} in "
+        "`predict: models:`, whose average is of segments only; set `predict: {models: [], model: "
+        "FILE}`"
+    )
+
+
+ONE_MODEL = refuse_average if MODELS else MODEL
+
+
 def video_on_request(wildcards, file):
     """The sheet's row of the video that a file was asked for of."""
     for video in VIDEOS:

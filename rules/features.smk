@@ -6,70 +6,70 @@ one again. The job keeps those that are still right."""
 ENCODER = CONFIG["features"]["encoder"]
 START_MODEL = f"{HOME}/features/start_model.pth"
 
-# A user's encoder has no model file; several models (`predict: models:`) have no features together.
-if ENCODER != "model" or not MODELS:
 
-    rule features:
-        input:
-            model={"model": MODEL, "start": START_MODEL}.get(ENCODER, []),
-            scan="results/scan/{participant}.tsv",
-            index=f"{CLIP_INDEXES}/{{participant}}.index.npz",
-        output:
-            table=f"{HOME}/features/{{participant}}.tsv",
-        log:
-            f"{HOME}/logs/features/{{participant}}.log",
-        benchmark:
-            f"{HOME}/benchmarks/features/{{participant}}.tsv"
-        conda:
-            "../envs/epic100.yaml"
-        threads: 16
-        resources:
-            mem_mb=32000,
-            runtime="12h",
-            gpu=gpus_to_ask(CONFIG["predict"]),
-        params:
-            root=CLIP_ROOT,
-            settings=CONFIG["features"],
-            predict=PREDICT_SETTINGS,
-            modules=CONFIG["modules"],
-        message:
-            f"Features of {{wildcards.participant}}'s videos, by {ENCODER}"
-        script:
-            "../workflow/scripts/features.py"
+rule features:
+    input:
+        model={"model": ONE_MODEL, "start": START_MODEL}.get(ENCODER, []),
+        scan="results/scan/{participant}.tsv",
+        index=f"{CLIP_INDEXES}/{{participant}}.index.npz",
+    output:
+        table=f"{HOME}/features/{{participant}}.tsv",
+    log:
+        f"{HOME}/logs/features/{{participant}}.log",
+    benchmark:
+        f"{HOME}/benchmarks/features/{{participant}}.tsv"
+    conda:
+        "../envs/epic100.yaml"
+    threads: 16
+    resources:
+        mem_mb=32000,
+        runtime="12h",
+        gpu=gpus_to_ask(CONFIG["predict"]),
+    params:
+        root=CLIP_ROOT,
+        settings=CONFIG["features"],
+        predict=PREDICT_SETTINGS,
+        modules=CONFIG["modules"],
+    message:
+        f"Features of {{wildcards.participant}}'s videos, by {ENCODER}"
+    script:
+        "../workflow/scripts/features.py"
 
-    # One video's features, so that a call can name them; all of the participant's are made.
-    rule video_features:
+
+# One video's features, so that a call can name them; all of the participant's are made.
+rule video_features:
+    input:
+        table=lambda wildcards: (
+            f"{HOME.format(**wildcards)}/features/{video_of_features(wildcards).participant_id}.tsv"
+        ),
+    output:
+        features=update(f"{HOME}/features/{{video}}.npz"),
+    log:
+        f"{HOME}/logs/features/{{video}}.npz.log",
+    wildcard_constraints:
+        video="[A-Za-z0-9][A-Za-z0-9_-]*",
+    retries: 0
+    localrule: True
+    conda:
+        "../envs/epic100.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    message:
+        "Check {output.features}"
+    script:
+        "../workflow/scripts/video_features.py"
+
+
+if not SWEEP:
+
+    rule all_features:
         input:
-            table=lambda wildcards: (
-                f"{HOME.format(**wildcards)}/features/{video_of_features(wildcards).participant_id}.tsv"
-            ),
-        output:
-            features=update(f"{HOME}/features/{{video}}.npz"),
-        log:
-            f"{HOME}/logs/features/{{video}}.npz.log",
-        wildcard_constraints:
-            video="[A-Za-z0-9][A-Za-z0-9_-]*",
-        retries: 0
+            expand(f"{HOME}/features/{{participant}}.tsv", participant=PARTICIPANTS),
         localrule: True
-        conda:
-            "../envs/epic100.yaml"
-        threads: 1
-        resources:
-            mem_mb=1000,
-            runtime=5,
         message:
-            "Check {output.features}"
-        script:
-            "../workflow/scripts/video_features.py"
-
-    if not SWEEP:
-
-        rule all_features:
-            input:
-                expand(f"{HOME}/features/{{participant}}.tsv", participant=PARTICIPANTS),
-            localrule: True
-            message:
-                "The features of all participants are complete"
+            "The features of all participants are complete"
 
 
 if ENCODER == "start":

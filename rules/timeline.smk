@@ -1,41 +1,39 @@
 """What the trained model sees in a whole video of the sheet. On request: no other rule needs it.
 For any other video file, `epic100 predict` does the same."""
 
-# One model: `predict: models:` averages predictions of segments, not of whole videos.
-if not MODELS:
 
-    rule timeline:
-        input:
-            model=MODEL,
-            scan=lambda wildcards: f"results/scan/{video_of_timeline(wildcards).participant_id}.tsv",
-            index=lambda wildcards: (
-                f"{CLIP_INDEXES}/{video_of_timeline(wildcards).participant_id}.index.npz"
-            ),
-        output:
-            tsv=f"{HOME}/timeline/{{video}}.tsv",
-            json=f"{HOME}/timeline/{{video}}.json",
-            vtt=f"{HOME}/timeline/{{video}}.vtt",
-            activitynet=f"{HOME}/timeline/{{video}}.activitynet.json",
-        log:
-            f"{HOME}/logs/timeline/{{video}}.log",
-        benchmark:
-            f"{HOME}/benchmarks/timeline/{{video}}.tsv"
-        wildcard_constraints:
-            video="[A-Za-z0-9][A-Za-z0-9_-]*",
-        conda:
-            "../envs/epic100.yaml"
-        threads: 16
-        resources:
-            mem_mb=32000,
-            runtime="4h",
-            gpu=gpus_to_ask(CONFIG["predict"]),
-        params:
-            root=CLIP_ROOT,
-            participant=lambda wildcards: video_of_timeline(wildcards).participant_id,
-            settings=CONFIG["timeline"],
-            predict=PREDICT_SETTINGS,
-            modules=CONFIG["modules"],
-        message:
-            "Timeline of {wildcards.video} with {input.model}"
-        script:
-            "../workflow/scripts/timeline.py"
+rule timeline:
+    input:
+        model=ONE_MODEL,
+        scan=lambda wildcards: f"results/scan/{video_of_timeline(wildcards).participant_id}.tsv",
+        index=lambda wildcards: (
+            f"{CLIP_INDEXES}/{video_of_timeline(wildcards).participant_id}.index.npz"
+        ),
+    output:
+        tsv=f"{HOME}/timeline/{{video}}.tsv",
+        json=f"{HOME}/timeline/{{video}}.json",
+        vtt=f"{HOME}/timeline/{{video}}.vtt",
+        activitynet=f"{HOME}/timeline/{{video}}.activitynet.json",
+    log:
+        f"{HOME}/logs/timeline/{{video}}.log",
+    benchmark:
+        f"{HOME}/benchmarks/timeline/{{video}}.tsv"
+    wildcard_constraints:
+        video="[A-Za-z0-9][A-Za-z0-9_-]*",
+    conda:
+        "../envs/epic100.yaml"
+    threads: 16
+    resources:
+        mem_mb=32000,
+        runtime="4h",
+        gpu=gpus_to_ask(CONFIG["predict"]),
+    params:
+        root=CLIP_ROOT,
+        participant=lambda wildcards: video_of_timeline(wildcards).participant_id,
+        settings=CONFIG["timeline"],
+        predict=PREDICT_SETTINGS,
+        modules=CONFIG["modules"],
+    message:
+        "Timeline of {wildcards.video} with {input.model}"
+    script:
+        "../workflow/scripts/timeline.py"

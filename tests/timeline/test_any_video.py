@@ -196,6 +196,7 @@ def test_two_videos_of_one_name_are_refused_before_any_work(model, sound, tmp_pa
     (["v.mp4", "--stride", "0"], "timeline: stride is 0; expected a number from 0.01"),
     (["v.mp4", "--batch-size", "0"], "--batch-size is 0; expected a whole number from 1 on"),
     (["v.mp4"], "v.mp4: no such file; expected a video"),
+    (["v.mp4", "--model", "b.pth"], "--model is given 2 times; a timeline takes one model; call"),
 ])  # fmt: skip
 def test_a_mistaken_call_is_one_line(model, tmp_path, words, message):
     done = subprocess.run(command(model, "out", *words), cwd=tmp_path, capture_output=True,

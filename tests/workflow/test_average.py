@@ -43,3 +43,7 @@ def test_models_of_other_classes_stop_before_any_prediction(new_archive, tmp_pat
     assert done.returncode != 0
     assert len(errors(done)) == 1 and "2.pth: has 50 verbs and 300 nouns" in errors(done)[0]
     assert not (folder / "results/predictions/models").exists()
+    for file in ("timeline/P01_01.tsv", "features/P01.tsv"):
+        done = run(folder, f"results/{file}", "-n")
+        assert done.returncode != 0
+        assert "are made with one model, and the config has 2 in `predict: models:`" in said(done)

@@ -25,7 +25,7 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files of any format")
-    parser.add_argument("--model", required=True, help="results/model.pth")
+    parser.add_argument("--model", required=True, action="append", help="results/model.pth")
     parser.add_argument("--out", default="timeline", help="folder to write (default: timeline)")
     for name, help in (
         ("stride", "seconds from clip to clip"),
@@ -50,6 +50,11 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Make the timelines; return 130 after Ctrl-C, else 0."""
+    if len(options.model) > 1:
+        raise EpicError(
+            f"--model is given {len(options.model)} times; a timeline takes one model; call once "
+            "for each, with an --out of its own"
+        )
     settings = TimelineSettings(
         options.stride, options.window, options.smooth, options.threshold, options.min_seconds
     )
@@ -66,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         names = read_class_names((), dict(zip(CLASS_LISTS, options.class_lists, strict=True)))
     log_to_stdout()
     try:
-        model = ModelInUse(options.model, names)
+        model = ModelInUse(options.model[0], names)
         make_timelines(options.videos, model, options.out, settings=settings, predict=predict)
     except KeyboardInterrupt:
         logging.getLogger(__name__).error("stopped by Ctrl-C; the same command goes on")
