@@ -9,16 +9,21 @@ command goes on where it was cut; `--minutes` ends it after so long. Prints a Ma
 over the readable val segments in percent, mean and standard deviation over the seeds, and the
 difference to `base` of the same seeds with its 95 % interval (Student's t). The last line is JSON.
 
+"shuffled labels" deals the labels of the train segments out anew for each seed. Its chance is that
+of its own answers: how often they would be right if they were given to the val segments at random.
+
 It judges how frames are taken, which heads learn and how they are folded, crops and views. It
 cannot judge what depends on pretrained weights: BatchNorm, learning rate, weight decay.
 """
 
 import argparse
 import json
+import random
 import shutil
 import statistics
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +32,10 @@ from epic100.minikitchen import write_annotations, write_video
 from epic100.prediction.predict import PredictSettings, predict
 from epic100.scan import scan_participant
 from epic100.scoring.evaluation import evaluate
+from epic100.scoring.predictions import Predictions, read_predictions
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.cleaning import clean
-from epic100.segments.segment_list import write_segments
+from epic100.segments.segment_list import read_segments, write_segments
 from epic100.training.run import train
 from epic100.training.settings import TrainSettings
 from epic100.video.sheet import read_sheet
@@ -60,12 +66,14 @@ class Choice:
     """One change to the base: settings of `train:`, options of the MMEngine config, of `predict:`.
 
     `of`: the choice whose trained model is predicted with, where nothing is trained anew.
+    `shuffled`: train on labels that are dealt out anew.
     """
 
     train: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     predict: dict[str, Any] = field(default_factory=dict)
     of: str | None = None
+    shuffled: bool = False
 
 
 CHOICES = {
@@ -79,6 +87,7 @@ CHOICES = {
     "resized crop": Choice({"crop": "resized"}, {f"{OF_TRAIN_PIPELINE}2.size": SIDE}),
     "target_fps 60": Choice({"target_fps": 60}),
     "segment, both": Choice({"sampling": "segment", "heads": "both"}),
+    "shuffled labels": Choice({"sampling": "segment", "heads": "both"}, shuffled=True),
 }
 
 
@@ -124,11 +133,15 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
             "config": str(ROOT / "config/x3d_demo.py"), "epochs": epochs, "seed": seed,
             "options": options, **choice.train,
         }  # fmt: skip
-        train(
-            TrainSettings.from_section(settings), kept, results=str(results),
-            video_root=str(folder / "videos"), num_verbs=97, num_nouns=300,
-        )  # fmt: skip
-        shutil.rmtree(results / "work_dirs")
+        with tempfile.TemporaryDirectory() as temporary:
+            lists = Path(temporary)
+            shutil.copytree(results, lists, dirs_exist_ok=True)
+            if choice.shuffled:
+                shuffle_labels(lists / "clean/train.txt", seed)
+            train(
+                TrainSettings.from_section(settings), kept, results=temporary,
+                video_root=str(folder / "videos"), num_verbs=97, num_nouns=300,
+            )  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "val.pt"
         views = {"clips": 1, "batch_size": 8, **choice.predict}
@@ -140,7 +153,25 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
             out, results / "segments/val.txt", Path(temporary) / "metrics.json",
             lists={}, reduce=None,
         )  # fmt: skip
-    return {"action_head": figures["action_head_accuracy_at_1"], **figures["by_reduce"]}
+        chance = chance_of(read_predictions(out), results / "segments/val.txt")
+    head = figures["action_head_accuracy_at_1"]
+    return {"action_head": head, "chance": chance, **figures["by_reduce"]}
+
+
+def shuffle_labels(path: Path, seed: int) -> None:
+    """Deal the labels of a list's segments out anew."""
+    listed = read_segments(path)
+    order = random.Random(seed).sample(range(len(listed)), len(listed))
+    listed[["verb", "noun"]] = listed[["verb", "noun"]].to_numpy()[order]
+    write_segments(listed, path)
+
+
+def chance_of(predictions: Predictions, segments: Path) -> float:
+    """Percent of pairs that would be right if the top pairs were dealt out anew to the segments."""
+    listed = read_segments(segments).set_index("narration_id").loc[predictions.narration_ids]
+    best = Counter(predictions.pairs[i][:2] for i in predictions.log_probs.argmax(1).tolist())
+    true = Counter(zip(listed["verb"], listed["noun"], strict=True))
+    return 100 * sum(best[pair] * true[pair] for pair in best) / len(listed) ** 2
 
 
 def rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:

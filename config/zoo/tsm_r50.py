@@ -14,7 +14,14 @@ epochs = 80
 model = dict(
     _delete_=True,
     type="Recognizer2D",
-    backbone=dict(type="ResNetTSM", num_segments=8, shift_div=8, depth=50, partial_bn=True),
+    backbone=dict(
+        type="ResNetTSM",
+        num_segments=8,
+        shift_div=8,
+        depth=50,
+        partial_bn=True,
+        pretrained2d=False,  # or it loads `pretrained`, which is None; `load_from` has all weights
+    ),
     cls_head=dict(
         type="TSMHead",
         in_channels=2048,

@@ -1,3 +1,5 @@
+import io
+
 import pytest
 import torch
 from torch import nn
@@ -20,6 +22,12 @@ def test_another_head_is_named_with_both_sizes(tmp_path):
     )
 
 
+def written(content) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
 class Evil:
     def __reduce__(self):
         return (print, ("code ran",))
@@ -28,6 +36,8 @@ class Evil:
 @pytest.mark.parametrize("content, words", [
     (b"hello", "not weights that can be loaded safely .*expected a checkpoint of tensors"),
     (b"", "not weights that can be loaded safely"),
+    (b"<!DOCTYPE html><title>Not found</title>", "not weights that can be loaded safely"),
+    (written(net().state_dict())[:-200], "not weights that can be loaded safely"),  # cut
     (Evil(), r"not weights that can be loaded safely \(holds print besides tensors"),
     ({"epoch": 3}, "holds no tensors by name"),
     ({"state_dict": [1]}, "holds no tensors by name"),

@@ -113,17 +113,23 @@ def test_a_model_goes_from_videos_to_a_submission(name, new_archive, tmp_path, m
     assert set(figures["by_reduce"]) == {"logsumexp", "max", "heads"}  # of three heads
     dense = name in ("slowfast_r50", "x3d_m")
     log = (folder / "results/logs/predict/val.log").read_text()
-    assert f"{10 if dense else 1} clips x 3 crops" in log
+    clips = 10 if dense else 1
+    assert f"{clips} clips x 3 crops of each of {figures['segments']} segments" in log
+    assert f"segments: {3 * clips} times the cost of one view" in log
     log = (folder / "results/logs/train.log").read_text()
     assert "head: pairs, verbs and nouns, dropout" in log
     assert ("apart at" in log) == dense and ("frames over the whole segment" in log) != dense
 
 
 @pytest.mark.parametrize("name", SHRUNK)
-def test_a_model_gives_the_features_that_its_last_layer_gets(name, tmp_path, monkeypatch):
+def test_a_model_starts_without_other_files_and_gives_the_features_of_its_last_layer(
+    name, tmp_path, monkeypatch
+):
     init_default_scope("mmaction")
     config = Config.fromfile(write_small(name, tmp_path, monkeypatch))
-    model = MODELS.build(config.model).eval()
+    model = MODELS.build(config.model)
+    model.init_weights()  # as a run calls it, whatever `load_from` is
+    model.eval()
     steps = config.test_dataloader.dataset.pipeline
     frames = frames_of_2d(steps)
     number = frames or min(16, next(step["clip_len"] for step in steps if "clip_len" in step))

@@ -96,8 +96,9 @@ def predict(
     table = read_clean_list(segments)
     config = parse_config(trained.config, str(model_path), "train it again with this workflow")
     clips, crops = chosen_views(test_pipeline_of(config), settings.clips, settings.crops)
-    shown = f"{crops} crops" if crops != WHOLE else "the whole picture"
-    log.info("%s clips x %s of each segment", clips, shown)
+    shown, parts = ("the whole picture", 1) if crops == WHOLE else (f"{crops} crops", int(crops))
+    what = f"{clips} clips x {shown} of each of {len(table)} segments"
+    log.info("%s: %d times the cost of one view", what, clips * parts)
     job = Job(
         str(model_path), str(segments), str(out), run_key(model, clips, crops), video_root,
         index_dir, clips, crops, settings.batch_size, settings.workers or 0,
