@@ -28,6 +28,7 @@ include: "rules/evaluate.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
 include: "rules/compare.smk"
+include: "rules/browse.smk"
 
 
 # Small copies to read clips from, where `videos: proxy:` asks for them.

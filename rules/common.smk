@@ -274,3 +274,11 @@ def video_of_timeline(wildcards):
 def video_of_features(wildcards):
     """The sheet's row of the video of features."""
     return video_on_request(wildcards, f"features/{wildcards.video}.npz")
+
+
+def timelines_made(wildcards):
+    """Timelines of whole videos that are there already, of the splits that the page shows."""
+    folder = Path(HOME.replace("{run}", wildcards.get("run", "")), "timeline")
+    shown = [video for video in VIDEOS if video.split in CONFIG["browse"]["splits"]]
+    paths = [folder / f"{video.video_id}.tsv" for video in shown]
+    return [path.as_posix() for path in paths if not MODELS and path.is_file()]

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from epic100.base.config import ROOT, SCHEMA, layered_config
+from epic100.browse.settings import BrowseSettings
 from epic100.download.fetch import FetchSettings
 from epic100.features.settings import FeatureSettings
 from epic100.prediction.predict import PredictSettings
@@ -57,6 +58,7 @@ def defaults_of(settings) -> dict:
         ("predict", PredictSettings, {"model", "models"}),
         ("timeline", TimelineSettings, set()),
         ("features", FeatureSettings, set()),
+        ("browse", BrowseSettings, set()),
     ],
 )
 def test_defaults_in_code_are_the_schema_s(name, settings, elsewhere):

@@ -31,7 +31,8 @@ def need_chromium() -> None:
 
 
 class Page:
-    """One page in a Chromium of its own. `asked`: every address that the page asked for."""
+    """One page in a Chromium of its own. `asked`: every address that the page asked for; `errors`:
+    what its console shows as errors."""
 
     def __init__(self, url: str, profile: Path):
         (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
@@ -48,10 +49,11 @@ class Page:
         self._session: str | None = None
         self._loaded = False
         self.asked: list[str] = []
+        self.errors: list[dict] = []
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
-        for domain in ("Page", "Network", "Runtime"):
+        for domain in ("Page", "Network", "Runtime", "Log"):
             self._call(f"{domain}.enable")
         self._call("Page.navigate", url=url)
         while not self._loaded:
@@ -68,6 +70,18 @@ class Page:
         """Show the page as on a screen of this size in CSS pixels."""
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height,
                    deviceScaleFactor=1, mobile=False)  # fmt: skip
+
+    def prefer(self, scheme: str) -> None:
+        """Show the page as to somebody who prefers `light` or `dark`."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._call("Emulation.setEmulatedMedia", features=features)
+
+    def press(self, *keys: str) -> None:
+        """Press keys, by their names in JavaScript, one after the other."""
+        for key in keys:
+            text = {"text": key} if len(key) == 1 else {}
+            self._call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
+            self._call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     def close(self) -> None:
         """End Chromium."""
@@ -100,5 +114,12 @@ class Page:
         message = json.loads(text)
         if message.get("method") == "Network.requestWillBeSent":
             self.asked.append(message["params"]["request"]["url"])
+        event = message.get("params", {})
+        if (
+            message.get("method") == "Runtime.exceptionThrown"
+            or event.get("entry", {}).get("level") == "error"
+            or event.get("type") == "error"
+        ):
+            self.errors.append(event)
         self._loaded |= message.get("method") == "Page.loadEventFired"
         return message

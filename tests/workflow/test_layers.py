@@ -19,7 +19,7 @@ LAYERS = (
     ("scoring",),
     ("training", "prediction"),
     ("submission", "migrate", "scan", "proxy", "download", "slurm", "minikitchen"),
-    ("figures", "compare", "timeline"),
+    ("figures", "compare", "timeline", "browse"),
     ("report", "features"),
     ("mmaction", "cli"),
     ("__main__",),

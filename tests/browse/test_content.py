@@ -1,0 +1,95 @@
+"""What the page is told about a run, against the run's own figures."""
+
+import json
+
+import pytest
+
+from epic100.base.errors import EpicError
+from epic100.browse.content import gather
+from epic100.browse.folder import as_script
+from epic100.scoring.evaluation import evaluate
+from epic100.segments.annotations import index_segments, read_annotations
+from epic100.segments.segment_list import write_segments
+from support.small_browse import ATTACK, NOUNS, REASON, VERBS, VIDEOS, rows, sources
+
+
+@pytest.fixture
+def run(tmp_path):
+    return sources(tmp_path)
+
+
+@pytest.fixture
+def data(run):
+    return gather(run, VIDEOS, "second")
+
+
+def test_segments_are_those_of_the_csv_with_names_times_and_reasons(data):
+    columns = data["segments"]
+    assert columns["id"] == [row[0] for row in rows()]
+    assert columns["start"][:3] == [0.0, 3.0, 6.0] and columns["stop"][0] == 4.0
+    assert columns["said"][4] == "saying P01_11_4"
+    assert [data["videos"]["id"][video] for video in columns["video"]] == [row[1] for row in rows()]
+    assert data["verbs"] == VERBS and data["nouns"] == NOUNS
+    assert columns["reason"] == [-1] * 27 + [0] * 3
+    assert data["reasons"] == [{"text": REASON, "kind": "touches damaged frames"}]
+    assert (data["tail_verbs"], data["tail_nouns"], data["unseen"]) == ([2], [2], ["P18"])
+    assert data["run"] == "second"
+
+
+def test_the_first_guesses_have_the_accuracy_of_metrics_json(data, run, tmp_path):
+    table = read_annotations(run.annotations["val"], VIDEOS, labelled=True, num_verbs=4,
+                             num_nouns=3)  # fmt: skip
+    write_segments(index_segments(table, VIDEOS), tmp_path / "val.txt")
+    figures = evaluate(run.predictions, tmp_path / "val.txt", tmp_path / "metrics.json", lists={},
+                       reduce=None)  # fmt: skip
+    columns, guesses = data["segments"], data["guesses"]
+    assert len(guesses["segment"]) == figures["predicted"] == 27
+    right = [True] * 27
+    for task in ("verb", "noun"):
+        width = data["best"][task]
+        best = [guesses[task][row * width : (row + 1) * width] for row in range(27)]
+        hits = [best[r][0] == columns[task][i] for r, i in enumerate(guesses["segment"])]
+        assert 100 * sum(hits) / 27 == pytest.approx(figures[f"readable_{task}_accuracy_at_1"])
+        right = [a and b for a, b in zip(right, hits, strict=True)]
+        shares = [guesses[f"{task}_p"][row * width : (row + 1) * width] for row in range(27)]
+        assert all(each == sorted(each, reverse=True) for each in shares)
+        assert all(abs(sum(each) - data["unit"]) <= 3 for each in shares)  # all classes are here
+        for row, i in enumerate(guesses["segment"]):
+            place = best[row].index(columns[task][i])
+            assert guesses[f"{task}_truth_p"][row] == shares[row][place]
+    assert 100 * sum(right) / 27 == pytest.approx(figures["readable_action_accuracy_at_1"])
+
+
+def test_videos_have_their_damage_and_their_timeline_in_seconds(data):
+    videos = data["videos"]
+    assert videos["state"] == ["ok", "not scanned", "damaged"]
+    assert videos["damaged"] == [[], [], [[27.0, 30.0]]]
+    assert videos["why"][2] == "broken slices" and videos["seconds"] == [40.0, 40.0, 40.0]
+    assert videos["timeline"] == [None, [[1.0, 4.5, 0, 0, 0.75]], None]
+
+
+def test_all_of_a_video_that_cannot_be_read_is_damaged(run, tmp_path):
+    text = run.scans[0].read_text().replace("P01_11\tok\t60\t2400", "P01_11\tunreadable\t0\t0")
+    run.scans[0].write_text(text.replace("\t2400\t", "\t0\t"))
+    assert gather(run, VIDEOS)["videos"]["damaged"][0] == [[0.0, 40.0]]
+
+
+def test_a_script_of_it_holds_no_tag_and_gives_the_same_back(data):
+    text = as_script(data)
+    assert "<" not in text and text.isascii()
+    assert json.loads(text.removeprefix("window.epicData = ").removesuffix(";\n")) == data
+    assert data["verbs"][2] == ATTACK
+
+
+def test_predictions_of_other_segments_are_refused(run):
+    csv = run.annotations["val"]
+    csv.write_text(csv.read_text().replace("P01_11_3,", "P01_11_33,"))
+    with pytest.raises(EpicError, match="P01_11_3, which is not of the split"):
+        gather(run, VIDEOS)
+
+
+def test_a_timeline_with_a_wrong_number_names_its_line(run):
+    path = run.timelines[0]
+    path.write_text(path.read_text().replace("4.500", "soon"))
+    with pytest.raises(EpicError, match=r"P02_03\.tsv: line 2: .*soon.*make it again"):
+        gather(run, VIDEOS)

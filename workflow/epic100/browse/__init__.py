@@ -1,0 +1,1 @@
+"""A folder to look at in a browser: segments, predictions, clips and timelines of a run."""

@@ -1,0 +1,231 @@
+"""What the page shows, as columns of numbers and tables of names: segments, guesses, videos."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from epic100.base.errors import EpicError
+from epic100.base.names import printable
+from epic100.base.text_table import read_table
+from epic100.scoring.completion import complete_scores
+from epic100.scoring.predictions import read_predictions
+from epic100.segments.annotations import load_annotations
+from epic100.segments.class_names import TASKS, read_class_names
+from epic100.segments.drop_reasons import kind_of
+from epic100.segments.official_lists import LISTS, read_list
+from epic100.video.scan_table import DAMAGED, OK, ScanRow, read_scan_table
+from epic100.video.sheet import Video
+
+PathLike = str | os.PathLike
+
+BEST = 5  # guesses of a segment
+PREDICTED = "val"  # the split whose predictions are shown
+UNIT = 10_000  # probabilities are whole numbers of 1 / UNIT
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The files of a run, and how to read them.
+
+    Attributes:
+        annotations: CSV of each split to show, by its name; `val` is one of them.
+        predictions: Predictions of split val.
+        dropped: results/clean/dropped.tsv.
+        scans: Scan tables.
+        timelines: Tables `{video_id}.tsv` of `epic100.timeline`, of the videos that have one.
+        classes: Counts of `verbs` and `nouns`.
+        format: Format of `annotations`.
+        subset: As for `load_annotations`.
+        name_csvs: CSVs that classes without a list are named after.
+        lists: Paths by the keys of `official_lists.LISTS` and `CLASS_LISTS`.
+        reduce: As for `completion.complete_scores`.
+        backoff: As for `completion.complete_scores`.
+    """
+
+    annotations: Mapping[str, PathLike]
+    predictions: PathLike
+    dropped: PathLike
+    scans: Sequence[PathLike]
+    classes: Mapping[str, int]
+    timelines: Sequence[PathLike] = ()
+    format: str = "official"
+    subset: bool = False
+    name_csvs: Sequence[PathLike] = ()
+    lists: Mapping[str, str] = field(default_factory=dict)
+    reduce: str | None = None
+    backoff: float = 0.0
+
+
+def gather(sources: Sources, videos: Mapping[str, Video], run: str = "") -> dict[str, Any]:
+    """Collect what the page shows.
+
+    Args:
+        sources: The files of the run.
+        videos: Rows of the video sheet by video_id.
+        run: The run's name; "" for the default run.
+
+    Returns:
+        Plain lists and numbers, for `data.js`:
+
+        - `verbs`, `nouns`: names by class id; `tail_verbs`, `tail_nouns`, `unseen`: official lists;
+        - `segments`: columns with one value each, over all splits, in the order of the CSVs. Times
+          are seconds from the video's first picture; `video` and `reason` are places in `videos`
+          and `reasons` (-1: kept); `split` is a place in `splits`; -1 is an unknown class;
+        - `guesses`: columns over the segments of `guesses.segment`, which have a prediction. `verb`
+          and `noun` have `best` classes of each, most probable first; `verb_p` and `noun_p` their
+          probabilities, `verb_truth_p` and `noun_truth_p` those of the truth, in 1 / `unit`;
+        - `videos`: columns. `damaged` has [start, stop] in seconds, `timeline` rows [start, stop,
+          verb, noun, probability], or null where no timeline was made.
+
+    Raises:
+        EpicError: A file is wrong, or the predictions are not of these segments.
+    """
+    names = read_class_names(
+        sources.name_csvs, {k: v for k, v in sources.lists.items() if k not in LISTS}
+    )
+    table = _segments(sources, videos)
+    official = {
+        key: read_list(sources.lists[key], key) if key in sources.lists else [] for key in LISTS
+    }
+    shown = {name: place for place, name in enumerate(dict.fromkeys(table["video_id"]))}
+    reasons = {text: place for place, text in enumerate(dict.fromkeys(table["reason"])) if text}
+    places = {text: place for place, text in enumerate(reasons)} | {"": -1}
+    splits = list(sources.annotations)
+    return {
+        "run": run,
+        "unit": UNIT,
+        "best": {task: min(BEST, sources.classes[f"{task}s"]) for task in TASKS},
+        "splits": splits,
+        **{
+            f"{task}s": [names(task, number) for number in range(sources.classes[f"{task}s"])]
+            for task in TASKS
+        },
+        "tail_verbs": official["tail_verbs"],
+        "tail_nouns": official["tail_nouns"],
+        "unseen": official["unseen_participants"],
+        "reasons": [
+            {"text": printable(text), "kind": printable(kind_of(text))} for text in reasons
+        ],
+        "segments": {
+            "id": table["narration_id"].tolist(),
+            "split": [splits.index(split) for split in table["split"]],
+            "video": [shown[name] for name in table["video_id"]],
+            "start": table["start_seconds"].round(2).tolist(),
+            "stop": table["stop_seconds"].round(2).tolist(),
+            "verb": table["verb"].tolist(),
+            "noun": table["noun"].tolist(),
+            "said": [printable(text) for text in table["said"]],
+            "reason": [places[text] for text in table["reason"]],
+        },
+        "guesses": _guesses(sources, table),
+        "videos": _videos(sources, [videos[name] for name in shown], table),
+    }
+
+
+def _segments(sources: Sources, videos: Mapping[str, Video]) -> pd.DataFrame:
+    """The annotations of all splits, with `split`, the narration, and why each was dropped."""
+    about = "the segments that the rule clean dropped, tab-separated narration_id split reason"
+    dropped = {
+        (row["split"], row["narration_id"]): row["reason"]
+        for _, row in read_table(sources.dropped, ("narration_id", "split", "reason"), about=about)
+    }
+    tables = []
+    for split, path in sources.annotations.items():
+        table = load_annotations(path, videos, split=split, classes=sources.classes,
+                                 format=sources.format, subset=sources.subset)  # fmt: skip
+        said = {}
+        if sources.format == "official":
+            rows = read_table(path, ("narration_id",), about="an official CSV", delimiter=",")
+            said = {row["narration_id"]: row.get("narration", "") for _, row in rows}
+        ids = table["narration_id"]
+        tables.append(
+            table.assign(
+                split=split,
+                said=[said.get(name, "") for name in ids],
+                reason=[dropped.get((split, name), "") for name in ids],
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def _guesses(sources: Sources, table: pd.DataFrame) -> dict[str, list[int]]:
+    """The best classes of each predicted segment, ranked like the official evaluator ranks them."""
+    own = table[table["split"] == PREDICTED]
+    predictions = read_predictions(sources.predictions, PREDICTED)
+    ids = own["narration_id"].tolist()
+    *scores, predicted = complete_scores(predictions, ids, sources.reduce, sources.backoff)
+    kept = predicted.numpy()
+    found = {"segment": own.index[kept].tolist()}
+    for task, score in zip(TASKS, scores, strict=True):
+        rows = score.numpy()[kept]
+        best = np.argsort(rows, axis=1)[:, ::-1][:, :BEST]
+        chances = np.exp(np.take_along_axis(rows, best, axis=1))
+        truth = own[task].to_numpy()[kept]
+        found[task] = best.ravel().tolist()
+        found[f"{task}_p"] = _whole(chances)
+        found[f"{task}_truth_p"] = _whole(np.exp(rows[np.arange(len(rows)), truth]))
+    return found
+
+
+def _whole(chances: np.ndarray) -> list[int]:
+    return (UNIT * chances).round().astype(int).ravel().tolist()
+
+
+def _videos(sources: Sources, shown: Sequence[Video], table: pd.DataFrame) -> dict[str, list[Any]]:
+    """Columns over the videos: how long, what is damaged, and the timeline where there is one."""
+    scanned = {row.video_id: row for path in sources.scans for row in read_scan_table(path)}
+    timelines = {Path(path).name.removesuffix(".tsv"): path for path in sources.timelines}
+    last = table.groupby("video_id")["stop_seconds"].max()
+    columns: dict[str, list[Any]] = {
+        key: [] for key in ("id", "participant", "seconds", "state", "why", "damaged", "timeline")
+    }
+    for video in shown:
+        row = scanned.get(video.video_id)
+        seconds = max(_seconds(video, row), float(last[video.video_id]))
+        made = timelines.get(video.video_id)
+        values = (
+            video.video_id,
+            video.participant_id,
+            round(seconds, 2),
+            row.status if row else "not scanned",
+            printable(row.reason) if row else "",
+            _damaged(row, seconds),
+            _timeline(made) if made else None,
+        )
+        for column, value in zip(columns.values(), values, strict=True):
+            column.append(value)
+    return columns
+
+
+def _seconds(video: Video, row: ScanRow | None) -> float:
+    return row.pictures / row.fps if row and row.fps else video.duration
+
+
+def _damaged(row: ScanRow | None, seconds: float) -> list[list[float]]:
+    """Damaged stretches in seconds; all of a video that cannot be read at all."""
+    if row is None or row.status == OK:
+        return []
+    if row.status != DAMAGED or not row.fps:
+        return [[0.0, round(seconds, 2)]]
+    return [[round(frame / row.fps, 2) for frame in stretch] for stretch in row.damaged]
+
+
+def _timeline(path: PathLike) -> list[list[float]]:
+    """Rows [start, stop, verb, noun, probability] of the actions."""
+    columns = ("start", "stop", "what", "verb", "noun", "probability")
+    about = "a timeline of the rule timeline; make it again with `snakemake -R`"
+    actions = []
+    for line, row in read_table(path, columns, about=about):
+        if row["what"] == "action":
+            try:
+                times = float(row["start"]), float(row["stop"])
+                classes = int(row["verb"]), int(row["noun"])
+                actions.append([*times, *classes, float(row["probability"])])
+            except ValueError as error:
+                raise EpicError(f"{path}: line {line}: {error}; expected {about}") from error
+    return actions

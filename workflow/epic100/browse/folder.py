@@ -1,0 +1,112 @@
+"""results/browse/: a folder with a page, its data and its clips; opens without a server."""
+
+import json
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from epic100.base.errors import DiskError
+from epic100.browse.clips import in_order, link_or_copy, that_fit
+from epic100.browse.content import PREDICTED
+from epic100.browse.settings import BrowseSettings
+
+log = logging.getLogger(__name__)
+
+PathLike = str | os.PathLike
+SITE = Path(__file__).parent / "site"  # the page's own files, as they are
+PAGE, DATA = "index.html", "data.js"
+
+
+def write_folder(
+    page: PathLike, data: Mapping[str, Any], clips: PathLike, settings: BrowseSettings
+) -> None:
+    """Write the page's folder anew; the old one is replaced when the new one is complete.
+
+    Args:
+        page: index.html in a folder of its own.
+        data: The result of `content.gather`.
+        clips: Folder of val's clips, `{participant}/{narration_id}.mp4`.
+        settings: What the page holds.
+
+    Raises:
+        DiskError: The folder cannot be written.
+    """
+    with new_folder(Path(page).parent) as folder:
+        shutil.copytree(SITE, folder, dirs_exist_ok=True)
+        kept, left_out = _place_clips(data, Path(clips), folder / "clips", settings)
+        more = {"clips": kept, "left_out": left_out, "max_mb": settings.max_mb}
+        (folder / DATA).write_text(as_script({**data, **more}), encoding="utf-8")
+    log.info(f"{page}: {len(data['segments']['id'])} segments, {len(kept)} clips; open it in a "
+             "browser")  # fmt: skip
+
+
+def as_script(data: Mapping[str, Any]) -> str:
+    """Write data as a script, since a page from disk may not read JSON files.
+
+    All text is ASCII without `<`, so that no name can end a script element or open another one.
+    """
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=True).replace("<", "\\u003c")
+    return f"window.epicData = {text};\n"
+
+
+def _place_clips(
+    data: Mapping[str, Any], source: Path, target: Path, settings: BrowseSettings
+) -> tuple[list[int], int]:
+    """Link the clips that fit; return their segments, and how many clips do not fit."""
+    segments, guesses = data["segments"], data["guesses"]
+    own = data["splits"].index(PREDICTED)
+    owners = [data["videos"]["participant"][video] for video in segments["video"]]
+    wrong = [False] * len(owners)
+    for row, place in enumerate(guesses["segment"]):
+        wrong[place] = any(
+            guesses[task][row * width] != segments[task][place]
+            for task, width in data["best"].items()
+        )
+    names = [f"{owner}/{name}.mp4" for owner, name in zip(owners, segments["id"], strict=True)]
+    sizes = {
+        place: (source / name).stat().st_size
+        for place, name in enumerate(names)
+        if segments["split"][place] == own and (source / name).is_file()
+    }
+    kept = that_fit(sizes, in_order(wrong, owners), settings.max_mb * 10**6)
+    for place in kept:
+        link_or_copy(source / names[place], target / names[place])
+    left_out = len(sizes) - len(kept)
+    if left_out:
+        log.warning(f"{left_out} of {len(sizes)} clips do not fit into "
+                    f"{settings.max_mb} MB (`browse: max_mb:`)")  # fmt: skip
+    return sorted(kept), left_out
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside `target`, which takes its place when all went well.
+
+    Folders that a killed process left behind are removed. `target` may have one writer at a time.
+
+    Raises:
+        DiskError: The system refuses.
+    """
+    new, old = (
+        target.with_name(f".{target.name}.{secrets.token_hex(8)}.{end}") for end in ("new", "old")
+    )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f".{target.name}.*"):
+            if left.suffix in (".new", ".old"):
+                shutil.rmtree(left)
+        new.mkdir()
+        yield new
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    except OSError as error:
+        raise DiskError(f"{target}: not written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

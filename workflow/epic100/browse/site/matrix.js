@@ -1,0 +1,115 @@
+// The confusion matrix of the segments that the filters show, and the list of mix-ups.
+"use strict";
+
+epic.matrix = (() => {
+  const { segments: s, make } = epic;
+  const element = document.getElementById("matrix");
+  const list = document.getElementById("mixups");
+  let choose = () => {};
+
+  // counts: Map of truth -> Map of guess -> segments; totals of each truth.
+  function countAll(shown, task) {
+    const counts = new Map();
+    const totals = new Map();
+    for (let i = 0; i < s.count; i += 1) {
+      if (!shown[i] || !s.predicted(i)) continue;
+      const truth = s.columns[task][i];
+      const guess = s.guess(i, task);
+      if (!counts.has(truth)) counts.set(truth, new Map());
+      const row = counts.get(truth);
+      row.set(guess, (row.get(guess) || 0) + 1);
+      totals.set(truth, (totals.get(truth) || 0) + 1);
+    }
+    return { counts, totals };
+  }
+
+  function cell(task, truth, guess, number, total, label) {
+    const share = number / total;
+    const button = make("button", { type: "button", tabIndex: -1 }, number ? String(number) : "");
+    button.title = `${s.nameOf(task, truth)} taken for ${label}: ${number} of ${total}`;
+    button.setAttribute("aria-label", button.title);
+    button.disabled = !number;
+    button.style.setProperty("--share", `${Math.round(60 * share)}%`); // numbers stay legible up to 60
+    button.addEventListener("click", () => choose({ task, truth, guess }));
+    return make("td", { className: truth === guess ? "diagonal" : "" }, button);
+  }
+
+  function head(task, id, scope, mix) {
+    const button = make("button", { type: "button", tabIndex: -1 }, s.nameOf(task, id));
+    button.addEventListener("click", () => choose(mix));
+    return make("th", { scope }, button);
+  }
+
+  function draw(shown, task, count) {
+    const { counts, totals } = countAll(shown, task);
+    const frequent = [...totals].sort((a, b) => b[1] - a[1]).slice(0, count).map(([id]) => id);
+    const known = new Set(frequent);
+    element.replaceChildren();
+    if (frequent.length) {
+      const top = make("tr", {}, make("td", { className: "corner" }, "truth ↓ guess →"));
+      for (const id of frequent) top.append(head(task, id, "col", { task, truth: null, guess: id }));
+      top.append(make("th", { scope: "col", className: "others" }, make("span", {}, "others")));
+      const body = make("tbody");
+      for (const truth of frequent) {
+        const row = make("tr", {}, head(task, truth, "row", { task, truth, guess: null }));
+        const own = counts.get(truth);
+        let rest = totals.get(truth);
+        for (const guess of frequent) {
+          const number = own.get(guess) || 0;
+          rest -= number;
+          row.append(cell(task, truth, guess, number, totals.get(truth), s.nameOf(task, guess)));
+        }
+        row.append(cell(task, truth, known, rest, totals.get(truth), "others"));
+        body.append(row);
+      }
+      const table = make("table", { className: count > 15 ? "dense" : "" }, make("thead", {}, top), body);
+      table.addEventListener("keydown", walk);
+      element.append(table);
+      (table.querySelector("td button:enabled") || table.querySelector("button")).tabIndex = 0;
+    } else {
+      element.append(make("p", { className: "soft" }, "No segment with a prediction: loosen the filters."));
+    }
+    drawList(counts, task);
+    return frequent.length;
+  }
+
+  function drawList(counts, task) {
+    const mixed = [];
+    for (const [truth, row] of counts) {
+      for (const [guess, number] of row) if (truth !== guess) mixed.push({ truth, guess, number });
+    }
+    mixed.sort((a, b) => b.number - a.number);
+    list.replaceChildren(...mixed.slice(0, 15).map(({ truth, guess, number }) => {
+      const button = make("button", { type: "button" },
+        make("span", {}, s.nameOf(task, truth)), make("span", { className: "soft" }, " taken for "),
+        make("span", { className: "wrong" }, s.nameOf(task, guess)), ` ${number}`);
+      button.addEventListener("click", () => choose({ task, truth, guess }));
+      return make("li", {}, button);
+    }));
+  }
+
+  // Arrow keys go from cell to cell, past empty ones.
+  function walk(event) {
+    const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+    const step = steps[event.key];
+    const from = event.target.closest("td, th");
+    if (!step || !from) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const rows = [...event.currentTarget.rows];
+    let [y, x] = [from.parentElement.rowIndex, from.cellIndex];
+    do {
+      y += step[0];
+      x += step[1];
+      const button = rows[y]?.cells[x]?.querySelector("button:enabled");
+      if (button) {
+        event.target.tabIndex = -1;
+        button.tabIndex = 0;
+        button.focus();
+        return;
+      }
+    } while (rows[y]?.cells[x]);
+  }
+
+  return { draw, onChoice(call) { choose = call; } };
+})();

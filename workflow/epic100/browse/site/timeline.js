@@ -1,0 +1,146 @@
+// The timeline of a video under the player: annotation above, prediction below, damage hatched.
+"use strict";
+
+epic.timeline = (() => {
+  const { segments: s, make, clock } = epic;
+  const element = document.getElementById("timeline");
+  const SPAN = 30; // seconds on the screen at first
+  const MOST = 400; // pixels of a second
+  let video = -1;
+  let selected = -1;
+  let scale = 0; // pixels of a second
+  let line = null;
+  let choose = () => {};
+
+  const least = () => element.clientWidth / s.videos.seconds[video];
+
+  // Rows for spans that overlap: each goes into the first row that is free at its start.
+  function stack(spans) {
+    const ends = [];
+    return spans.map(({ start, stop }) => {
+      let row = ends.findIndex((end) => end <= start);
+      if (row < 0) row = ends.length;
+      ends[row] = stop;
+      return row;
+    });
+  }
+
+  function block(span, row) {
+    const button = make("button", { type: "button", tabIndex: -1, className: `block ${span.tone}` }, span.text);
+    button.title = `${span.text}\n${clock(span.start)} – ${clock(span.stop)}${span.more ? `\n${span.more}` : ""}`;
+    button.style.left = `${span.start * scale}px`;
+    button.style.width = `${Math.max((span.stop - span.start) * scale - 1, 3)}px`;
+    button.style.top = `${row * 1.65}rem`;
+    if (span.i >= 0) button.dataset.segment = span.i;
+    button.addEventListener("click", () => { if (span.i >= 0) choose(span.i); });
+    return button;
+  }
+
+  function lane(name, spans) {
+    const rows = stack(spans);
+    const field = make("div", { className: "lane" }, ...spans.map((span, place) => block(span, rows[place])));
+    field.style.height = `${(Math.max(0, ...rows) + 1) * 1.65}rem`;
+    return [make("div", { className: "lane-name" }, make("span", {}, name)), field];
+  }
+
+  const annotated = () => s.ofVideo[video].map((i) => ({
+    i, start: s.columns.start[i], stop: s.columns.stop[i], text: s.truth(i),
+    tone: s.columns.reason[i] < 0 ? "truth" : "truth dropped",
+    more: s.reason(i) ? `dropped: ${s.reason(i).text}` : s.columns.said[i],
+  }));
+
+  const guessed = () => s.ofVideo[video].filter(s.predicted).map((i) => ({
+    i, start: s.columns.start[i], stop: s.columns.stop[i], text: `${s.mark(i)} ${s.guessed(i)}`,
+    tone: s.tone(i), more: `${(100 * s.sureness(i)).toFixed(1)} % sure; truth: ${s.truth(i)}`,
+  }));
+
+  // The segment that a stretch of the whole video's prediction is mostly over.
+  function under(start, stop) {
+    const over = (i) => Math.min(stop, s.columns.stop[i]) - Math.max(start, s.columns.start[i]);
+    const [best] = [...s.ofVideo[video]].sort((a, b) => over(b) - over(a));
+    return best !== undefined && over(best) > 0 ? best : -1;
+  }
+  const seen = () => s.videos.timeline[video].map(([start, stop, verb, noun, p]) => ({
+    i: under(start, stop), start, stop, tone: "seen",
+    text: `${s.nameOf("verb", verb)} ${s.nameOf("noun", noun)}`, more: `${(100 * p).toFixed(1)} % sure`,
+  }));
+
+  function ticks() {
+    const step = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600].find((each) => each * scale >= 56) || 1200;
+    const marks = [];
+    for (let at = 0; at < s.videos.seconds[video]; at += step) {
+      const mark = make("span", {}, step < 1 ? clock(at) : clock(at).replace(/\.0$/, ""));
+      mark.style.left = `${at * scale}px`;
+      marks.push(mark);
+    }
+    return make("div", { className: "ticks", ariaHidden: "true" }, ...marks);
+  }
+
+  function damage() {
+    return s.videos.damaged[video].map(([start, stop]) => {
+      const field = make("div", { className: "damage", title: `damaged: ${clock(start)} – ${clock(stop)}\n${s.videos.why[video]}` });
+      field.style.left = `${start * scale}px`;
+      field.style.width = `${Math.max((stop - start) * scale, 2)}px`;
+      return field;
+    });
+  }
+
+  function draw() {
+    const whole = s.videos.timeline[video];
+    const below = whole ? lane("prediction over the whole video", seen()) : lane("prediction of each segment", guessed());
+    line = make("div", { className: "line" });
+    const film = make("div", { className: "film" }, ...damage(), ticks(),
+      ...lane("annotation", annotated()), ...below, line);
+    film.style.width = `${s.videos.seconds[video] * scale}px`;
+    element.replaceChildren(film);
+    element.setAttribute("aria-label", `Timeline of ${s.videos.id[video]}`);
+    mark();
+  }
+
+  function mark() {
+    for (const old of element.querySelectorAll(".selected")) old.classList.remove("selected");
+    for (const own of element.querySelectorAll(`[data-segment="${selected}"]`)) own.classList.add("selected");
+  }
+
+  function centre(seconds) {
+    element.scrollLeft = seconds * scale - element.clientWidth / 2;
+  }
+
+  function zoom(factor) {
+    const middle = (element.scrollLeft + element.clientWidth / 2) / scale;
+    const wanted = factor === 0 ? least() : scale * factor;
+    scale = Math.max(least(), Math.min(MOST, wanted));
+    draw();
+    centre(factor > 1 && selected >= 0 ? s.columns.start[selected] : middle);
+  }
+
+  return {
+    zoom,
+    onChoice(call) { choose = call; },
+    // Show the video of a segment, with the segment in sight.
+    show(i) {
+      const changed = s.columns.video[i] !== video;
+      video = s.columns.video[i];
+      selected = i;
+      if (changed || !scale) {
+        scale = Math.max(least(), Math.min(MOST, scale || element.clientWidth / SPAN));
+        draw();
+      }
+      mark();
+      const [left, right] = [s.columns.start[i] * scale, s.columns.stop[i] * scale];
+      if (left < element.scrollLeft || right > element.scrollLeft + element.clientWidth) {
+        centre((s.columns.start[i] + s.columns.stop[i]) / 2);
+      }
+    },
+    // Move the line to a time of the video.
+    at(seconds) {
+      if (!line) return;
+      const x = seconds * scale;
+      line.style.transform = `translateX(${x}px)`;
+      if (x > element.scrollLeft + element.clientWidth) element.scrollLeft = x - 40;
+    },
+    resized() {
+      if (video >= 0 && scale < least()) zoom(0);
+    },
+  };
+})();
