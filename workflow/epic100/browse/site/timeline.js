@@ -10,6 +10,7 @@ epic.timeline = (() => {
   let selected = -1;
   let scale = 0; // pixels of a second
   let line = null;
+  let time = 0; // of the video, where the line is
   let choose = () => {};
 
   const least = () => element.clientWidth / s.videos.seconds[video];
@@ -95,6 +96,11 @@ epic.timeline = (() => {
     element.replaceChildren(film);
     element.setAttribute("aria-label", `Timeline of ${s.videos.id[video]}`);
     mark();
+    place();
+  }
+
+  function place() {
+    line.style.transform = `translateX(${time * scale}px)`;
   }
 
   function mark() {
@@ -134,9 +140,9 @@ epic.timeline = (() => {
     },
     // Move the line to a time of the video.
     at(seconds) {
-      if (!line) return;
-      const x = seconds * scale;
-      line.style.transform = `translateX(${x}px)`;
+      time = seconds;
+      place();
+      const x = time * scale;
       if (x > element.scrollLeft + element.clientWidth) element.scrollLeft = x - 40;
     },
     resized() {
