@@ -210,8 +210,7 @@ def test_a_clip_that_is_cut_is_said_so(page, file):
     clip = file.parent / "clips/P18/P18_01_6.mp4"
     clip.unlink()
     clip.write_bytes(b"no clip")
-    ask(page, "epic.viewer.show(26, false);"
-              "while (at('message').hidden) await new Promise(done => setTimeout(done, 20))")  # fmt: skip
+    ask(page, "epic.viewer.show(26, false); while (at('message').hidden) await wait()")
     assert "missing or cut" in ask(page, "return at('message').innerText")
 
 

@@ -70,17 +70,19 @@ def gather(sources: Sources, videos: Mapping[str, Video], run: str = "") -> dict
         run: The run's name; "" for the default run.
 
     Returns:
-        Plain lists and numbers, for `data.js`:
+        Plain lists and numbers, for `data.js`. `verbs` and `nouns` are names by class id;
+        `tail_verbs`, `tail_nouns` and `unseen` the official lists.
 
-        - `verbs`, `nouns`: names by class id; `tail_verbs`, `tail_nouns`, `unseen`: official lists;
-        - `segments`: columns with one value each, over all splits, in the order of the CSVs. Times
-          are seconds from the video's first picture; `video` and `reason` are places in `videos`
-          and `reasons` (-1: kept); `split` is a place in `splits`; -1 is an unknown class;
-        - `guesses`: columns over the segments of `guesses.segment`, which have a prediction. `verb`
-          and `noun` have `best` classes of each, most probable first; `verb_p` and `noun_p` their
-          probabilities, `verb_truth_p` and `noun_truth_p` those of the truth, in 1 / `unit`;
-        - `videos`: columns. `damaged` has [start, stop] in seconds, `timeline` rows [start, stop,
-          verb, noun, probability], or null where no timeline was made.
+        `segments` has columns over all splits, in the order of the CSVs: times in seconds from the
+        video's first picture; `split`, `video` and `reason` as places in `splits`, `videos` and
+        `reasons` (-1: kept); -1 is an unknown class.
+
+        `guesses` has columns over the segments of its column `segment`, which have a prediction:
+        `verb` and `noun` with `best` classes of each, most probable first; `verb_p` and `noun_p`
+        with their probabilities, `verb_truth_p` and `noun_truth_p` with the truth's, in 1 / `unit`.
+
+        `videos` has columns: `damaged` with [start, stop] in seconds, `timeline` with rows [start,
+        stop, verb, noun, probability], or null where no timeline was made.
 
     Raises:
         EpicError: A file is wrong, or the predictions are not of these segments.
