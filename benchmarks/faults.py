@@ -168,7 +168,7 @@ def run(server: Server, script: Path, folder: Path, *, at: int = 0, kind: str = 
         env = {"FAULT_STATE": str(state), "FAULT_BELOW": str(folder), "FAULT_AT": str(at),
                "FAULT_ERRNO": str(ERRORS[kind])}  # fmt: skip
         if trace:
-            trace.touch()
+            trace.write_text("")
             env["FAULT_TRACE"] = str(trace)
         code = server.ask(script=str(script), folder=str(folder), said=str(said), env=env)
         _, faults = struct.unpack("2q", state.read_bytes()[:16])

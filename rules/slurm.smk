@@ -1,7 +1,8 @@
 """What happens around the jobs on Slurm: before the first, during the run, after the last.
 
-This file has only hooks. One of them also applies to a run without Slurm: it first waits for the
-jobs that a killed run on Slurm has left (epic100.slurm.takeover).
+This file has only hooks. Two of them also apply to a run without Slurm: it first waits for the
+jobs that a killed run on Slurm has left (epic100.slurm.takeover), and it goes on after a run that
+was killed on this machine (epic100.slurm.killed_here).
 """
 
 import signal
@@ -11,6 +12,7 @@ from snakemake.logging import logger
 
 from epic100.slurm.call import only_looks, options
 from epic100.slurm.kernels import unserved
+from epic100.slurm.killed_here import go_on_here
 from epic100.slurm.limits import cluster_of, refusal
 from epic100.slurm.record import read_run
 from epic100.slurm.session import Session
@@ -45,6 +47,7 @@ if not workflow.is_main_process:
 elif not only_looks(options()) and not workflow.output_settings.dryrun:
     if getattr(options(), "executor", None) == "slurm" or read_run(Path.cwd()) is not None:
         SESSION.claim()
+    go_on_here(Path.cwd(), logger.warning)
 
 
 onstart:

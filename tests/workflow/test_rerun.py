@@ -1,13 +1,16 @@
 """What runs again and what does not, counted on the real DAG."""
 
 import shutil
+import subprocess
+import sys
 import time
 
+import psutil
 import pytest
 
 from epic100.minikitchen import write_video
 from epic100.segments.segment_list import read_segments
-from support.archive import VIDEOS, configure, errors, jobs, make_archive, run, said
+from support.archive import VIDEOS, configure, errors, jobs, make_archive, run, said, stop_decoder
 from support.checkout import ROOT, run_snakemake
 
 pytestmark = pytest.mark.slow
@@ -64,6 +67,33 @@ def test_a_scan_that_dies_stops_no_other_and_alone_runs_again(archive):
     done = run(archive, "results/clean/pairs.tsv")
     assert done.returncode == 0, said(done)
     assert jobs(done) == {"scan": 1, "clean": 1}
+
+
+def test_after_kill_9_the_same_command_goes_on_once_no_job_of_the_last_is_left(archive):
+    words = [
+        "results/scan/P01.tsv",
+        "--directory",
+        archive,
+        "--configfile",
+        archive / "config.yaml",
+    ]
+    command = [sys.executable, "-m", "snakemake", *words]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as killed:
+        stop_decoder(VIDEOS[0].path(archive / "archive"))
+        jobs_left = psutil.Process(killed.pid).children(recursive=True)
+        killed.kill()
+    try:
+        done = run(archive, "results/scan/P01.tsv")
+        assert done.returncode != 0
+        assert "jobs of it are still active (scan.py, process " in said(done)
+    finally:
+        for process in jobs_left:
+            process.kill()
+    psutil.wait_procs(jobs_left)
+    done = run(archive, "results/scan/P01.tsv")
+    assert done.returncode == 0, said(done)
+    assert "was killed; this one goes on" in said(done)
+    assert not list((archive / ".snakemake/epic100-runs").iterdir())
 
 
 def test_one_scan_is_done_again_on_demand(archive):
