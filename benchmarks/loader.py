@@ -4,7 +4,7 @@
 
 Videos are links to one made file of 640x360 at 59.94 fps, four minutes, as `read_clips.py` makes
 it: fifty names, so that readers are opened and closed as in an archive. The pipeline is that of
-config/x3d_s_epic_rgb_segments.py (13 x 6 frames, 160 px). The last line is one JSON object.
+config/lab_13x6.py (13 x 6 frames, 160 px). The last line is one JSON object.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from epic100.clips.sampling import VideoPoolSampler
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
 
-CONFIG = Path(__file__).resolve().parent.parent / "config" / "x3d_s_epic_rgb_segments.py"
+CONFIG = Path(__file__).resolve().parent.parent / "config" / "lab_13x6.py"
 VIDEOS, MINUTES, BATCH = 50, 4, 16
 
 

@@ -1,8 +1,8 @@
 """X3D-S on segments of EPIC-KITCHENS-100: 13 frames over the segment; pairs, verbs and nouns.
 
 `sampling` and `heads` are for the workflow, which spreads the frames of each `sample` step below
-over the segment and adds two heads; `train: sampling:` and `heads:` override them. Why: the table
-in docs/recipe.md. The rest is a complete MMEngine config of dense clips and one head over pairs,
+over the segment and adds two heads; `train: sampling:` and `heads:` override them. Why:
+docs/recipe.md. The rest is a complete MMEngine config of dense clips and one head over pairs,
 which MMAction2's own tool trains as it is:
     python tools/train.py config/x3d_s_epic_rgb_segments.py
 after `snakemake results/clean/pairs.tsv`. Model and input follow MMAction2's X3D-S recipe
