@@ -138,12 +138,17 @@ def test_of_the_errors_of_several_nodes_the_cause_is_reported():
     assert str(cause_of(map(EpicError, [lost, killed, told]))) == told
 
 
-def test_a_process_that_is_killed_ends_all_and_is_named(lab, results):
+def test_processes_share_indexes_and_one_that_is_killed_ends_all_and_is_named(lab, results):
+    mapped = []
+
     def kill():
         while True:  # until both have trained for an epoch
             if list(results.glob("work_dirs/*/*.pth")):
                 break
             time.sleep(0.1)
+        for rank in ranks():
+            lines = Path(f"/proc/{rank.pid}/maps").read_text().splitlines()
+            mapped.append({line.split()[-1] for line in lines if "/epic100_ranks_" in line})
         next(r for r in ranks() if r.environ()["RANK"] == "1").send_signal(signal.SIGKILL)
 
     thread = threading.Thread(target=kill, daemon=True)
@@ -151,6 +156,7 @@ def test_a_process_that_is_killed_ends_all_and_is_named(lab, results):
     words = "^training ended, because process 1 was killed by SIGKILL .*goes on from the last"
     with pytest.raises(EpicError, match=words):
         start(lab, results, gpus=2, epochs=1000)
+    assert len(mapped[0]) == 3 and mapped[0] == mapped[1]  # a file for each participant
     assert not ranks()
     assert not (results / "model.pth").exists()
 

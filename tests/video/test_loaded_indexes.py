@@ -1,5 +1,9 @@
 """A job reads each file of indexes once, and what it holds is what the files say."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +12,7 @@ from epic100.video.index import PackedIndex, VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.loaded_indexes import LoadedIndexes
 from epic100.video.reader import VideoReader
+from epic100.video.shared_arrays import FOLDER
 
 KINDS = ("b_frames", "cut_start", "variable_rate", "paused", "one_picture", "matroska")
 
@@ -85,3 +90,31 @@ def test_an_index_of_before_stays_whole(archive):
     found = LoadedIndexes(folder).find("P04/v.MP4")
     assert isinstance(found, VideoIndex) and found.table is None
     assert np.array_equal(found.pts, load_index(folder / "P04.index.npz", "v").pts)
+
+
+def test_processes_of_a_node_map_one_copy_and_do_without_where_there_is_no_room(
+    archive, sound, tmp_path, monkeypatch
+):
+    folder, built = archive
+    (tmp_path / "shared").mkdir()
+    monkeypatch.setenv(FOLDER, str(tmp_path / "shared"))
+    code = (
+        "import sys; from epic100.video.loaded_indexes import LoadedIndexes;"
+        "LoadedIndexes(sys.argv[1]).load(sys.argv[2:])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder), *built], check=True)
+    (copy,) = (p for p in (tmp_path / "shared").iterdir() if p.suffix != ".lock")
+    before = copy.stat().st_ino
+    loaded = LoadedIndexes(folder)
+    for path, index in built.items():
+        found = loaded.find(path)
+        assert np.array_equal(found.pts_of(np.arange(index.frames)), index.pts)
+        assert found.table.direct == index.table.direct
+        file = sound[path.rpartition("/")[2].removesuffix(".MP4")]
+        frames = [index.frames - 1, index.frames // 2]
+        expected = VideoReader(file, index).get_frames(frames)
+        assert np.array_equal(VideoReader(file, found).get_frames(frames), expected)
+    assert copy.stat().st_ino == before and str(copy) in Path("/proc/self/maps").read_text()
+    monkeypatch.setenv(FOLDER, str(copy))  # not a folder
+    again = LoadedIndexes(folder).find("videos/P02/paused.MP4")
+    assert again.frames == built["videos/P01/paused.MP4"].frames

@@ -33,6 +33,7 @@ from epic100.training.settings import TrainSettings
 from epic100.training.several_nodes import train_on_nodes
 from epic100.training.stop import forwarding
 from epic100.training.weights import local_weights
+from epic100.video.shared_arrays import FOLDER as SHARED_INDEXES
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ def start_processes(
         environment["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine uses any GPU that it sees
     with _private_folder() as logs, _private_folder(MEMORY) as folder:
         job = {**job, "launcher": os.getpid()}
+        environment[SHARED_INDEXES] = logs  # on a disk: shared memory is scarce in containers
         if nodes is None:
             meeting = meet_in(folder)
             job["store"] = os.path.join(folder, "ranks")

@@ -15,6 +15,7 @@ from epic100.base.atomic import atomic_path
 from epic100.base.disk_file import DiskFile
 from epic100.base.errors import DiskError, EpicError
 from epic100.video.index import FrameIndex, PackedIndex, VideoIndex
+from epic100.video.shared_arrays import share_arrays
 from epic100.video.watched_file import OF_THE_FILE
 
 LARGEST = 2**30  # bytes; an hour of video takes about 10 MiB
@@ -55,8 +56,12 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex | None:
         return VideoIndex.from_arrays(arrays, f"{video_id}/")
 
 
-def load_packed(path: str | os.PathLike) -> dict[str, FrameIndex]:
+def load_packed(path: str | os.PathLike, shared_as: str) -> dict[str, FrameIndex]:
     """Read all indexes of a participant's file, in the form that takes least memory.
+
+    Args:
+        path: The file.
+        shared_as: A name for what it holds now, under which processes of a node share it.
 
     Returns:
         By video_id: a `PackedIndex`, or a `VideoIndex` if a scan of before left no packets.
@@ -64,8 +69,10 @@ def load_packed(path: str | os.PathLike) -> dict[str, FrameIndex]:
     Raises:
         EpicError: The file is not a frame index, or is incomplete.
     """
-    with _opened(path) as arrays:
-        names = [name.rpartition("/")[0] for name in arrays if name.endswith("/steps")]
+    with _opened(path) as packed:
+        names = [name.rpartition("/")[0] for name in packed if name.endswith("/steps")]
+        unused = {f"{name}/steps" for name in names if f"{name}/stream" in packed}
+        arrays = share_arrays(packed, shared_as, unused)
         return {
             name: PackedIndex.from_arrays(arrays, f"{name}/")
             or VideoIndex.from_arrays(arrays, f"{name}/")

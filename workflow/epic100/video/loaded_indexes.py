@@ -1,4 +1,8 @@
-"""The frame indexes of a job, read once and shared with the processes that it forks."""
+"""The frame indexes of a job, read once and shared by its processes.
+
+Forked processes share what was read. Those of a training on several GPUs map the same file, which
+the first of them writes (`epic100.video.shared_arrays`).
+"""
 
 from collections.abc import Iterable
 from os import PathLike
@@ -67,6 +71,6 @@ def _load(file: Path) -> _Indexes:
     key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
     found = _in_use.get(key)
     if found is None:
-        found = _Indexes(load_packed(file))
+        found = _Indexes(load_packed(file, "-".join(map(str, key))))
         _in_use[key] = found
     return found
