@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from epic100.base.atomic import atomic_path
 from epic100.report.drawings import Drawing, read_drawing
 from epic100.report.tables import dropped_rows, official_rows, published_rows
+from epic100.report.template import template
 from epic100.segments.drop_reasons import read_drop_kinds
 from epic100.segments.official_lists import read_list
 from epic100.submission.prior import MOST, prior_words
@@ -59,7 +59,7 @@ def write_page(
     figures = json.loads(Path(metrics).read_text(encoding="utf-8"))
     kept = pd.read_csv(salvage, sep="\t")
     splits, reasons = dropped_rows(dropped)
-    page = _template().render(
+    page = template(TEMPLATE).render(
         run=run,
         figures=figures,
         warning=_warning(figures, dropped),
@@ -78,13 +78,6 @@ def write_page(
     with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     log.info(f"{out}: {len(page) / 1e6:.1f} MB, opens in any browser without a network")
-
-
-def _template() -> Any:
-    here = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=here, autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    return environment.get_template(TEMPLATE)
 
 
 def _drawings(pictures: Mapping[str, Sequence[PathLike]]) -> dict[str, tuple[Drawing, Drawing]]:
