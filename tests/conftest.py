@@ -83,6 +83,17 @@ def new_archive(tmp_path_factory):
     return lambda folder: Path(shutil.copytree(model, folder, dirs_exist_ok=True))
 
 
+@pytest.fixture(scope="session")
+def clean_archive(new_archive, tmp_path_factory):
+    """Copies that archive with its scans and clean lists, made once by the workflow."""
+    from support.archive import run, said
+
+    model = new_archive(tmp_path_factory.mktemp("clean_archive"))
+    done = run(model, "results/clean/pairs.tsv")
+    assert done.returncode == 0, said(done)
+    return lambda folder: Path(shutil.copytree(model, folder, dirs_exist_ok=True))
+
+
 @pytest.fixture
 def held(rig):
     """Jobs on wice's batch partition wait until `held()` is called, or the test ends."""

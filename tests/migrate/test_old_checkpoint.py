@@ -28,7 +28,7 @@ from epic100.scoring.predictions import read_predictions
 from epic100.segments.pairs import write_pairs
 from epic100.training.config import build_config
 from epic100.training.settings import TrainSettings
-from support.archive import configure, jobs, make_archive, run, said
+from support.archive import configure, jobs, run, said
 from support.checkout import ROOT
 
 pytestmark = pytest.mark.slow
@@ -158,8 +158,10 @@ def by_mmaction2(old, lab, segments):
     return ids, torch.cat(rows)
 
 
-def test_the_old_checkpoint_goes_all_the_way_to_a_submission_and_nothing_is_trained(old, tmp_path):
-    folder = make_archive(tmp_path / "archive")
+def test_the_old_checkpoint_goes_all_the_way_to_a_submission_and_nothing_is_trained(
+    new_archive, old, tmp_path
+):
+    folder = new_archive(tmp_path / "archive")
     command = [sys.executable, "-m", "epic100.migrate.__main__", "model", str(old.checkpoint),
                "--train-list", str(old.train_list), "--order", "first-seen",
                "--out", str(folder / "lab/model.pth")]  # fmt: skip

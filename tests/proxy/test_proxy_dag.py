@@ -5,7 +5,7 @@ import time
 import pytest
 
 from epic100.minikitchen import write_video
-from support.archive import VIDEOS, configure, errors, jobs, make_archive, run, said
+from support.archive import VIDEOS, configure, errors, jobs, run, said
 
 pytestmark = pytest.mark.slow
 
@@ -20,9 +20,9 @@ def with_proxies(folder, **changes):
 
 
 @pytest.fixture(scope="module")
-def copied(tmp_path_factory):
+def copied(new_archive, tmp_path_factory):
     """An archive whose copies are made. Tests leave it as they found it."""
-    folder = make_archive(tmp_path_factory.mktemp("copied"))
+    folder = new_archive(tmp_path_factory.mktemp("copied"))
     with_proxies(folder)
     done = run(folder, *TARGETS)
     assert done.returncode == 0, said(done)
@@ -43,8 +43,10 @@ def test_copies_stand_beside_their_table_and_all_is_done(copied):
     assert "Nothing to be done" in said(run(copied, *TARGETS, "-n"))
 
 
-def test_training_and_prediction_wait_for_the_copies_only_where_they_are_asked_for(tmp_path):
-    archive = make_archive(tmp_path)
+def test_training_and_prediction_wait_for_the_copies_only_where_they_are_asked_for(
+    new_archive, tmp_path
+):
+    archive = new_archive(tmp_path)
     target = "results/predictions/val.pt"
     assert "proxy" not in jobs(run(archive, target, "-n"))
     with_proxies(archive)
@@ -74,8 +76,8 @@ def test_what_runs_the_job_again_without_cause_makes_no_copy_again(copied):
     assert stamps(copied) == before
 
 
-def test_another_height_makes_all_copies_again_and_a_replaced_video_its_own(tmp_path):
-    archive = make_archive(tmp_path)
+def test_another_height_makes_all_copies_again_and_a_replaced_video_its_own(new_archive, tmp_path):
+    archive = new_archive(tmp_path)
     with_proxies(archive)
     assert run(archive, *TARGETS).returncode == 0
     first = stamps(archive)
@@ -93,8 +95,8 @@ def test_another_height_makes_all_copies_again_and_a_replaced_video_its_own(tmp_
     assert "2 videos: 2 copied; 1 of them worked on now" in said(done)
 
 
-def test_missing_unreadable_and_left_out_videos_break_nothing(tmp_path):
-    archive = make_archive(tmp_path)
+def test_missing_unreadable_and_left_out_videos_break_nothing(new_archive, tmp_path):
+    archive = new_archive(tmp_path)
     VIDEOS[0].path(archive / "archive").write_bytes(b"")  # all that P01 has
     VIDEOS[2].path(archive / "archive").unlink()
     with_proxies(archive)
@@ -109,8 +111,8 @@ def test_missing_unreadable_and_left_out_videos_break_nothing(tmp_path):
     assert "P01.index.npz" not in said(done) and "proxy" not in jobs(done)
 
 
-def test_copies_can_stand_on_another_disk_but_not_among_the_originals(tmp_path):
-    archive = make_archive(tmp_path)
+def test_copies_can_stand_on_another_disk_but_not_among_the_originals(new_archive, tmp_path):
+    archive = new_archive(tmp_path)
     with_proxies(archive, proxy={"root": str(tmp_path / "scratch")})
     assert run(archive, INDEXES[0]).returncode == 0
     assert VIDEOS[0].path(tmp_path / "scratch").is_file()

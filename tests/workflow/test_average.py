@@ -10,9 +10,8 @@ from support.archive import configure, errors, jobs, run, said
 from support.random_model import save_random_model
 
 
-def test_two_models_are_averaged_into_one_submission(new_archive, tmp_path):
-    folder = new_archive(tmp_path)
-    assert run(folder, "results/clean/pairs.tsv").returncode == 0
+def test_two_models_are_averaged_into_one_submission(clean_archive, tmp_path):
+    folder = clean_archive(tmp_path)
     lab = SimpleNamespace(results=str(folder / "results"), root=str(folder / "archive"))
     models = [str(folder / f"{seed}.pth") for seed in (1, 2)]
     for seed, path in enumerate(models, start=1):
@@ -32,9 +31,8 @@ def test_two_models_are_averaged_into_one_submission(new_archive, tmp_path):
     assert "train" not in jobs(run(folder, "all", "-n"))
 
 
-def test_models_of_other_classes_stop_before_any_prediction(new_archive, tmp_path):
-    folder = new_archive(tmp_path)
-    assert run(folder, "results/clean/pairs.tsv").returncode == 0
+def test_models_of_other_classes_stop_before_any_prediction(clean_archive, tmp_path):
+    folder = clean_archive(tmp_path)
     lab = SimpleNamespace(results=str(folder / "results"), root=str(folder / "archive"))
     save_random_model(lab, folder / "1.pth", 1)
     save_model(replace(load_model(folder / "1.pth"), num_verbs=50), folder / "2.pth")

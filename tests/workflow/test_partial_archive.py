@@ -4,7 +4,7 @@ import pytest
 
 from epic100.download.annotations import NAMES
 from epic100.video.sheet import read_sheet
-from support.archive import VIDEOS, configure, errors, jobs, make_archive, run, said
+from support.archive import VIDEOS, configure, errors, jobs, run, said
 from support.checkout import ROOT, run_snakemake
 
 pytestmark = pytest.mark.slow
@@ -67,8 +67,8 @@ def test_without_any_video_all_is_planned_and_the_folder_is_called_missing(folde
     assert jobs(done)["scan"] == 3
 
 
-def test_a_run_without_its_folder_of_videos_does_not_start(tmp_path):
-    archive = make_archive(tmp_path)
+def test_a_run_without_its_folder_of_videos_does_not_start(new_archive, tmp_path):
+    archive = new_archive(tmp_path)
     (archive / "archive").rename(archive / "elsewhere")
     done = run(archive, "results/clean/pairs.tsv")
     assert done.returncode != 0
@@ -76,8 +76,10 @@ def test_a_run_without_its_folder_of_videos_does_not_start(tmp_path):
     assert not (archive / "results/scan/P01.tsv").exists()
 
 
-def test_a_participant_without_a_video_has_no_job_and_its_segments_are_missing(tmp_path):
-    archive = make_archive(tmp_path)
+def test_a_participant_without_a_video_has_no_job_and_its_segments_are_missing(
+    new_archive, tmp_path
+):
+    archive = new_archive(tmp_path)
     for video in VIDEOS[1:]:
         video.path(archive / "archive").unlink()
     done = run(archive, "results/clean/pairs.tsv")

@@ -10,25 +10,29 @@ import pytest
 
 from epic100.minikitchen import write_video
 from epic100.segments.segment_list import read_segments
-from support.archive import VIDEOS, configure, errors, jobs, make_archive, run, said, stop_decoder
+from support.archive import VIDEOS, configure, errors, jobs, run, said, stop_decoder
 from support.checkout import ROOT, run_snakemake
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def archive(tmp_path):
-    return make_archive(tmp_path)
+def archive(new_archive, tmp_path):
+    return new_archive(tmp_path)
 
 
-def test_a_replaced_video_scans_its_participant_again_and_no_other(archive):
-    assert run(archive, "results/clean/pairs.tsv").returncode == 0
-    assert "Nothing to be done" in said(run(archive, "results/clean/pairs.tsv", "-n"))
+@pytest.fixture
+def cleaned(clean_archive, tmp_path):
+    return clean_archive(tmp_path)
+
+
+def test_a_replaced_video_scans_its_participant_again_and_no_other(cleaned):
+    assert "Nothing to be done" in said(run(cleaned, "results/clean/pairs.tsv", "-n"))
     time.sleep(0.1)
-    write_video(VIDEOS[1], VIDEOS[1].path(archive / "archive"), seed=2, damage="zeroed")
-    done = run(archive, "results/clean/pairs.tsv")
+    write_video(VIDEOS[1], VIDEOS[1].path(cleaned / "archive"), seed=2, damage="zeroed")
+    done = run(cleaned, "results/clean/pairs.tsv")
     assert jobs(done) == {"scan": 1, "clean": 1}
-    assert "P02_101\tdamaged" in (archive / "results/scan/P02.tsv").read_text()
+    assert "P02_101\tdamaged" in (cleaned / "results/scan/P02.tsv").read_text()
 
 
 def test_an_update_or_a_move_of_the_checkout_repeats_nothing(archive):
@@ -96,11 +100,10 @@ def test_after_kill_9_the_same_command_goes_on_once_no_job_of_the_last_is_left(a
     assert not list((archive / ".snakemake/epic100-runs").iterdir())
 
 
-def test_one_scan_is_done_again_on_demand(archive):
-    assert run(archive, "results/clean/pairs.tsv").returncode == 0
-    (archive / "results/scan/P02.tsv").unlink()  # deleting does nothing while the target stands
-    assert "Nothing to be done" in said(run(archive, "results/clean/pairs.tsv", "-n"))
-    done = run(archive, "results/clean/pairs.tsv", "-R", "results/scan/P02.tsv")
+def test_one_scan_is_done_again_on_demand(cleaned):
+    (cleaned / "results/scan/P02.tsv").unlink()  # deleting does nothing while the target stands
+    assert "Nothing to be done" in said(run(cleaned, "results/clean/pairs.tsv", "-n"))
+    done = run(cleaned, "results/clean/pairs.tsv", "-R", "results/scan/P02.tsv")
     assert done.returncode == 0, said(done)
     assert jobs(done) == {"scan": 1, "clean": 1}
 
@@ -117,11 +120,10 @@ def test_a_participant_can_be_left_out_and_it_is_said(archive):
     assert "participants.exclude names P2" in said(run(archive, "results/clean/pairs.tsv", "-n"))
 
 
-def test_a_scan_table_of_another_participant_is_refused(archive):
-    assert run(archive, "results/clean/pairs.tsv").returncode == 0
-    other = (archive / "results/scan/P02.tsv").read_text()
-    (archive / "results/scan/P01.tsv").write_text(other)
-    done = run(archive, "results/clean/pairs.tsv")
+def test_a_scan_table_of_another_participant_is_refused(cleaned):
+    other = (cleaned / "results/scan/P02.tsv").read_text()
+    (cleaned / "results/scan/P01.tsv").write_text(other)
+    done = run(cleaned, "results/clean/pairs.tsv")
     (line,) = errors(done)
     assert "results/scan/P01.tsv: has a row of P02_101, a video of P02" in line
 
