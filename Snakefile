@@ -19,9 +19,6 @@ include: "rules/annotate.smk"
 include: "rules/scan.smk"
 include: "rules/clean.smk"
 include: "rules/clips.smk"
-include: "rules/train.smk"
-include: "rules/predict.smk"
-include: "rules/timeline.smk"
 include: "rules/features.smk"
 include: "rules/export.smk"
 include: "rules/evaluate.smk"
@@ -29,6 +26,18 @@ include: "rules/figures.smk"
 include: "rules/report.smk"
 include: "rules/compare.smk"
 include: "rules/browse.smk"
+
+
+# The model of a run learns from clips, or with `probe:` from the features of another run's model.
+if PROBE is None:
+
+    include: "rules/train.smk"
+    include: "rules/predict.smk"
+    include: "rules/timeline.smk"
+
+else:
+
+    include: "rules/probe.smk"
 
 
 # Small copies to read clips from, where `videos: proxy:` asks for them.
@@ -54,7 +63,11 @@ RESULTS_OF_RUN = [
     f"{HOME}/metrics.json",
     f"{HOME}/report.html",
     f"{HOME}/provenance.html",
-    *([] if CONFIG["predict"]["model"] or MODELS else [f"{HOME}/model_card.md"]),
+    *(
+        []
+        if CONFIG["predict"]["model"] or MODELS or PROBE is not None
+        else [f"{HOME}/model_card.md"]
+    ),
 ]
 
 

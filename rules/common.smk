@@ -21,7 +21,7 @@ if importlib.util.find_spec("epic100") is None:
 
 from epic100.base.config import complete_config, gpus_to_ask, resources_of_nodes
 from epic100.base.errors import EpicError
-from epic100.base.runs import home_pattern, sweep_runs
+from epic100.base.runs import home_of, home_pattern, sweep_runs
 from epic100.base.shipped import ROOT, existing_path
 from epic100.download.receipts import Receipts
 from epic100.download.weights import check_weights, probe, start_weights
@@ -60,13 +60,29 @@ PROXY = CONFIG["videos"]["proxy"]
 HOME = home_pattern(CONFIG)
 SWEEP = sweep_runs(CONFIG)
 
+# With a probe, the model of this run learns from the features of another one.
+PROBE = CONFIG["probe"]
+if PROBE is not None:
+    if not CONFIG["run"] or CONFIG["run"] == PROBE["of"]:
+        raise WorkflowError(
+            "config: `probe:` needs a run of its own, since the model of "
+            f"{home_of(PROBE['of'])} gives the features; set `run:` to another name, as "
+            "config/probe.yaml does"
+        )
+    if CONFIG["predict"]["models"]:
+        raise WorkflowError("config: `probe:` and `predict: models:` are both set; expected one")
+FEATURES = f"{HOME if PROBE is None else home_of(PROBE['of'])}/features"
+
 # A model that was made elsewhere must not be where the rule train writes its own.
-MODEL = CONFIG["predict"]["model"] or f"{HOME}/model.pth"
+MODEL = PROBE is None and CONFIG["predict"]["model"] or f"{HOME}/model.pth"
 # With several finished models, their predictions are averaged.
 if MODELS := CONFIG["predict"]["models"]:
     if CONFIG["predict"]["model"]:
         raise WorkflowError("config: `predict: model:` and `models:` are both set; expected one")
     MODEL = MODELS
+PREDICT_SETTINGS = {
+    key: value for key, value in CONFIG["predict"].items() if key not in ("model", "models")
+}
 CLIP_ROOT = PROXY["root"] if PROXY else VIDEO_ROOT
 CLIP_INDEXES = "results/proxies" if PROXY else "results/scan"
 
@@ -282,3 +298,14 @@ def timelines_made(wildcards):
     shown = [video for video in VIDEOS if video.split in CONFIG["browse"]["splits"]]
     paths = [folder / f"{video.video_id}.tsv" for video in shown]
     return [path.as_posix() for path in paths if not MODELS and path.is_file()]
+
+
+def model_of_features(wildcards):
+    """The model file that gives a probe its features; no rule of the probe's run makes it."""
+    path = CONFIG["predict"]["model"] or f"{os.path.dirname(FEATURES)}/model.pth"
+    if not os.path.exists(path):
+        raise WorkflowError(
+            f"{path}: no such model; the probe learns from its features: train it first, without "
+            "`probe:`, or set `features: encoder:` to start or to an encoder of your own"
+        )
+    return path

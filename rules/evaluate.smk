@@ -55,36 +55,38 @@ rule summary:
         "../workflow/scripts/summary.py"
 
 
-# Only for a model that was trained here: for any other there is no train list to describe.
-rule model_card:
-    input:
-        model=f"{HOME}/model.pth",
-        metrics=f"{HOME}/metrics.json",
-        dropped="results/clean/dropped.tsv",
-        annotations=ANNOTATIONS["train"],
-        segments=f"results/clean/{CONFIG['train']['split']}.txt",
-        pairs=f"results/clean/{'trainval_' if CONFIG['train']['split'] == 'trainval' else ''}pairs.tsv",
-        weights=weights_to_train_from,
-    output:
-        card=f"{HOME}/model_card.md",
-        metafile=f"{HOME}/metafile.yml",
-    log:
-        f"{HOME}/logs/model_card.log",
-    retries: 0
-    conda:
-        "../envs/epic100.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=5,
-    params:
-        files={
-            "annotations": "official train annotations",
-            "segments": "clean list that was learned from",
-            "pairs": "pair table",
-            **({"weights": "start weights"} if WEIGHTS else {}),
-        },
-    message:
-        "Model card of {input.model}"
-    script:
-        "../workflow/scripts/model_card.py"
+# Only for a model that was trained here on clips: for others there is no training to describe.
+if PROBE is None:
+
+    rule model_card:
+        input:
+            model=f"{HOME}/model.pth",
+            metrics=f"{HOME}/metrics.json",
+            dropped="results/clean/dropped.tsv",
+            annotations=ANNOTATIONS["train"],
+            segments=f"results/clean/{CONFIG['train']['split']}.txt",
+            pairs=f"results/clean/{'trainval_' if CONFIG['train']['split'] == 'trainval' else ''}pairs.tsv",
+            weights=weights_to_train_from,
+        output:
+            card=f"{HOME}/model_card.md",
+            metafile=f"{HOME}/metafile.yml",
+        log:
+            f"{HOME}/logs/model_card.log",
+        retries: 0
+        conda:
+            "../envs/epic100.yaml"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=5,
+        params:
+            files={
+                "annotations": "official train annotations",
+                "segments": "clean list that was learned from",
+                "pairs": "pair table",
+                **({"weights": "start weights"} if WEIGHTS else {}),
+            },
+        message:
+            "Model card of {input.model}"
+        script:
+            "../workflow/scripts/model_card.py"

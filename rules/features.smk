@@ -4,16 +4,17 @@ The `.npz` are no outputs of the job that makes them: Snakemake would remove the
 one again. The job keeps those that are still right."""
 
 ENCODER = CONFIG["features"]["encoder"]
-START_MODEL = f"{HOME}/features/start_model.pth"
+FEATURE_MODEL = ONE_MODEL if PROBE is None else model_of_features
+START_MODEL = f"{FEATURES}/start_model.pth"
 
 
 rule features:
     input:
-        model={"model": ONE_MODEL, "start": START_MODEL}.get(ENCODER, []),
+        model={"model": FEATURE_MODEL, "start": START_MODEL}.get(ENCODER, []),
         scan="results/scan/{participant}.tsv",
         index=f"{CLIP_INDEXES}/{{participant}}.index.npz",
     output:
-        table=f"{HOME}/features/{{participant}}.tsv",
+        table=f"{FEATURES}/{{participant}}.tsv",
     log:
         f"{HOME}/logs/features/{{participant}}.log",
     benchmark:
@@ -40,10 +41,10 @@ rule features:
 rule video_features:
     input:
         table=lambda wildcards: (
-            f"{HOME.format(**wildcards)}/features/{video_of_features(wildcards).participant_id}.tsv"
+            f"{FEATURES.format(**wildcards)}/{video_of_features(wildcards).participant_id}.tsv"
         ),
     output:
-        features=update(f"{HOME}/features/{{video}}.npz"),
+        features=update(f"{FEATURES}/{{video}}.npz"),
     log:
         f"{HOME}/logs/features/{{video}}.npz.log",
     wildcard_constraints:
@@ -66,7 +67,7 @@ if not SWEEP:
 
     rule all_features:
         input:
-            expand(f"{HOME}/features/{{participant}}.tsv", participant=PARTICIPANTS),
+            expand(f"{FEATURES}/{{participant}}.tsv", participant=PARTICIPANTS),
         localrule: True
         message:
             "The features of all participants are complete"

@@ -1,8 +1,5 @@
 """Predictions of one or several trained models for the clean segments of a split."""
 
-PREDICT_SETTINGS = {
-    key: value for key, value in CONFIG["predict"].items() if key not in ("model", "models")
-}
 PART = "models/{number}/" if MODELS else ""
 
 

@@ -11,6 +11,7 @@ import yaml
 from epic100.base.config import ROOT, SCHEMA, layered_config
 from epic100.browse.settings import BrowseSettings
 from epic100.download.fetch import FetchSettings
+from epic100.features.probe_settings import ProbeSettings
 from epic100.features.settings import FeatureSettings
 from epic100.prediction.predict import PredictSettings
 from epic100.proxy import ClipSettings, ProxySettings
@@ -59,6 +60,7 @@ def defaults_of(settings) -> dict:
         ("timeline", TimelineSettings, set()),
         ("features", FeatureSettings, set()),
         ("browse", BrowseSettings, set()),
+        ("probe", ProbeSettings, {"of"}),
     ],
 )
 def test_defaults_in_code_are_the_schema_s(name, settings, elsewhere):

@@ -1,7 +1,18 @@
-"""Features by the rules, on the demo."""
+"""Features by the rules, and a probe from features to a submission, on the demo."""
+
+import json
+import shutil
+
+import torch
+import yaml
 
 from epic100.features.file import read_features
+from epic100.features.participant import make_features, source_of
+from epic100.features.settings import FeatureSettings
 from epic100.features.table import read_feature_table
+from epic100.prediction.predict import PredictSettings
+from epic100.scoring.predictions import read_predictions
+from epic100.segments.segment_list import read_segments
 from support.checkout import run_snakemake
 
 
@@ -14,3 +25,34 @@ def test_the_rules_make_a_participants_features_and_one_videos(demo):
     features = read_features(demo / calls[1])
     assert features.feats.shape == (row.steps, row.channels) and row.channels == 432
     assert row.valid == row.steps == 70  # of half a second
+
+
+def test_a_probes_predictions_become_a_submission_as_any_models_do(demo, tmp_path):
+    folder = tmp_path / "demo"
+    shutil.copytree(demo, folder, ignore=shutil.ignore_patterns(".snakemake", "work_dirs"))
+    results, colours = folder / "results", "support.encoders:Colours"
+    features = {"encoder": colours, "stride": 1.0}
+    for scan in sorted(results.glob("scan/*.tsv")):  # here, since seven jobs would have to start
+        make_features(
+            scan.stem, results / f"runs/colours/features/{scan.name}", source_of(colours, None),
+            root=folder / "videos", scan=scan, index=scan.with_suffix(".index.npz"),
+            settings=FeatureSettings(**features),
+            predict=PredictSettings(workers=0, device="cpu", batch_size=32),
+        )  # fmt: skip
+    probe = {"of": "colours", "epochs": 10, "heads": "both"}
+    (tmp_path / "over.yaml").write_text(yaml.safe_dump({"probe": probe, "features": features}))
+    home = results / "runs/probe"
+    wanted = ("submission.pt", "metrics.json", "figures/training/training.svg")
+    done = run_snakemake(*(f"results/runs/probe/{name}" for name in wanted), "--directory",
+                         str(folder), "--configfile", "config/demo.yaml", "config/probe.yaml",
+                         str(tmp_path / "over.yaml"))  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "Train a probe on" in done.stderr and "Features of" not in done.stderr
+    entries = torch.load(home / "submission.pt", weights_only=True)
+    listed = read_segments(results / "segments/val.txt")["narration_id"].tolist()
+    assert [entry["narration_id"] for entry in entries] == listed
+    found = read_predictions(home / "predictions/val.pt", "val", model=home / "model.pth")
+    figures = json.loads((home / "metrics.json").read_text())
+    assert figures["predicted"] == len(found.narration_ids) > 40
+    assert set(figures["by_reduce"]) == {"logsumexp", "max", "heads"}
+    assert (home / "figures/training/training.svg").stat().st_size > 1000

@@ -15,7 +15,13 @@ from epic100.video.index_file import UNREADABLE
 from epic100.video.watched_file import OF_THE_FILE
 
 FORMAT = "epic100 features 1"
-SOURCE = ("encoder", "model", "stride", "window")  # of `made_from`: what features share
+SOURCE = (
+    "encoder",
+    "model",
+    "load_from",
+    "stride",
+    "window",
+)  # of `made_from`: what features share
 
 
 @dataclass(frozen=True)
@@ -26,16 +32,18 @@ class Features:
         feats: float32 [T, C]; zeros where `valid` is False.
         valid: bool [T]; False where a step touches damage.
         times: float64 [T], middle of each step in seconds from the first picture.
+        middle: int64 [T], the frame that is shown then.
         frames: int64 [T, 2], first frame of each clip and the frame after its last one.
         fps: Mean rate of the file.
         duration: Seconds.
-        made_from: Encoder, model (its SHA-256, "" for an encoder of the user's), stride, window,
-            and the size and modification time of the video file.
+        made_from: Encoder, model (its SHA-256, "" for an encoder of the user's), the start weights
+            of its training, stride, window, and size, modification time and damage of the video.
     """
 
     feats: np.ndarray
     valid: np.ndarray
     times: np.ndarray
+    middle: np.ndarray
     frames: np.ndarray
     fps: float
     duration: float
@@ -102,7 +110,8 @@ def is_of(path: str | os.PathLike, made_from: Mapping[str, Any]) -> bool:
 def _fault(features: Features) -> str:
     """What is wrong with the arrays, or ""."""
     steps = len(features.valid)
-    shapes = {"feats": (steps, features.feats.shape[-1]), "times": (steps,), "frames": (steps, 2)}
+    shapes = {"feats": (steps, features.feats.shape[-1]), "times": (steps,),
+              "middle": (steps,), "frames": (steps, 2)}  # fmt: skip
     for name, shape in shapes.items():
         if (found := getattr(features, name).shape) != shape:
             return f"{name} is {list(found)}, expected {list(shape)}"

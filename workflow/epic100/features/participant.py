@@ -39,12 +39,15 @@ class Source:
         path: The model file; "" for an encoder of the user's.
         digest: SHA-256 of the model file, or "".
         pipeline: The steps that make a clip ready.
+        load_from: Start weights of the model's training, if any; for an encoder of the user's its
+            name.
     """
 
     encoder: str
     path: str
     digest: str
     pipeline: Any
+    load_from: str | None
 
 
 def source_of(
@@ -61,12 +64,13 @@ def source_of(
         EpicError: The model or the encoder cannot be used.
     """
     if encoder not in (MODEL, START) or model is None:
-        return Source(encoder, "", "", clip_pipeline(encoder_class(encoder, modules)))
+        return Source(encoder, "", "", clip_pipeline(encoder_class(encoder, modules)), encoder)
     trained = load_model(model)
     config = parse_config(trained.config, str(model), "train it again with this workflow")
     pipeline = test_pipeline_of(config)
     chosen_views(pipeline, 1, 1)
-    return Source(MODEL, os.fspath(model), digest(model), pipeline)
+    load_from = trained.trained_on.get("load_from")
+    return Source(MODEL, os.fspath(model), digest(model), pipeline, load_from)
 
 
 def make_features(
@@ -175,6 +179,7 @@ def _made_from(video: ScannedVideo, source: Source, settings: FeatureSettings) -
     return {
         "encoder": source.encoder,
         "model": source.digest,
+        "load_from": source.load_from,
         "stride": settings.stride,
         "window": settings.window,
         "bytes": state.st_size,
@@ -188,10 +193,13 @@ def _features(
 ) -> Features:
     feats = np.zeros((len(placed.sound), sound.shape[1]), np.float32)
     feats[placed.sound] = sound.numpy()
+    times = (np.arange(len(feats)) + 0.5) * placed.stride
+    middle, _ = video.index.frames_between(times, times)
     return Features(
         feats=feats,
         valid=placed.sound,
-        times=(np.arange(len(feats)) + 0.5) * placed.stride,
+        times=times,
+        middle=np.minimum(middle, video.index.frames - 1),
         frames=np.stack([placed.start, placed.stop], axis=1),
         fps=video.index.fps,
         duration=placed.duration,

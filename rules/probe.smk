@@ -1,0 +1,58 @@
+"""A probe as the model of this run: trained on stored features, in minutes and on a CPU. What comes
+after predictions is as for any model."""
+
+FEATURE_TABLES = expand(f"{FEATURES}/{{participant}}.tsv", participant=PARTICIPANTS)
+
+
+rule probe_train:
+    input:
+        segments=f"results/clean/{CONFIG['train']['split']}.txt",
+        val="results/clean/val.txt",
+        pairs=pairs_path("results", CONFIG["train"]["split"]),
+        features=FEATURE_TABLES,
+    output:
+        model=f"{HOME}/model.pth",
+        history=f"{HOME}/training.tsv",
+    log:
+        f"{HOME}/logs/probe_train.log",
+    benchmark:
+        f"{HOME}/benchmarks/probe_train.tsv"
+    conda:
+        "../envs/epic100.yaml"
+    threads: 16
+    resources:
+        mem_mb=16000,
+        runtime="2h",
+    params:
+        split=CONFIG["train"]["split"],
+        settings={key: value for key, value in PROBE.items() if key != "of"},
+        classes=CONFIG["classes"],
+        # Of `input`, so that Snakemake does not record it: new names alone must not train again.
+        names=lambda wildcards, input: NAME_FILES,
+    message:
+        f"Train a probe on {{input.segments}} with the features in {FEATURES}"
+    script:
+        "../workflow/scripts/probe_train.py"
+
+
+rule probe_predict:
+    input:
+        model=f"{HOME}/model.pth",
+        segments="results/clean/{split}.txt",
+        features=FEATURE_TABLES,
+    output:
+        predictions=f"{HOME}/predictions/{{split}}.pt",
+    log:
+        f"{HOME}/logs/probe_predict/{{split}}.log",
+    benchmark:
+        f"{HOME}/benchmarks/probe_predict/{{split}}.tsv"
+    conda:
+        "../envs/epic100.yaml"
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    message:
+        "Predict {wildcards.split} with the probe {input.model}"
+    script:
+        "../workflow/scripts/probe_predict.py"

@@ -1,0 +1,24 @@
+"""Rule probe_train: stored features -> the finished probe."""
+
+import torch
+
+from epic100.base.log import rule_log
+from epic100.features.probe_settings import ProbeSettings
+from epic100.features.probe_train import train_probe
+from epic100.segments.class_names import read_class_names
+
+with rule_log(snakemake.log[0]):
+    torch.set_num_threads(snakemake.threads)
+    params = snakemake.params
+    train_probe(
+        ProbeSettings(**params.settings),
+        snakemake.output.model,
+        snakemake.output.history,
+        split=params.split,
+        segments=snakemake.input.segments,
+        val=snakemake.input.val,
+        pairs=snakemake.input.pairs,
+        tables=snakemake.input.features,
+        classes=(params.classes["verbs"], params.classes["nouns"]),
+        names=read_class_names(**params.names).by_task,
+    )
