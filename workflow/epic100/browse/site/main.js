@@ -52,7 +52,9 @@
       make("span", {}, make("b", {}, thousands(sums.shown)), ` of ${thousands(s.count)} segments`),
       ...["action", "verb", "noun"].map((task) => make("span", {}, `${task} `, share(task))),
     );
-    at("summary").title = `right, of the ${thousands(sums.predicted)} with a prediction`;
+    if (sums.predicted < sums.shown) {
+      at("summary").append(make("span", { className: "soft" }, `right, of ${thousands(sums.predicted)} with a prediction`));
+    } else at("summary").append(make("span", { className: "soft" }, "right"));
     const number = Object.keys(filter()).length + (mix ? 1 : 0);
     at("active").textContent = number ? `(${number} on)` : "";
   }

@@ -34,8 +34,8 @@ epic.tables = (() => {
       data: segmentRows(),
       placeholder: "No segment: loosen the filters.",
       columns: [
-        { title: "", field: "mark", width: 34, formatter: marked, hozAlign: "center", headerSort: false, responsive: 0 },
-        { title: "segment", field: "id", minWidth: 96, widthGrow: 2, responsive: 0,
+        { title: "", field: "mark", width: 30, formatter: marked, hozAlign: "center", headerSort: false, responsive: 0 },
+        { title: "segment", field: "id", width: 112, responsive: 0,
           sorter: (a, b) => a.localeCompare(b, "en", { numeric: true }) },
         { title: "truth", field: "truth", minWidth: 90, widthGrow: 3, responsive: 0 },
         { title: "guess", field: "guess", minWidth: 90, widthGrow: 3, formatter: guessed, responsive: 1 },
@@ -89,10 +89,10 @@ epic.tables = (() => {
       columns: [
         { title: "video", field: "id", minWidth: 80, widthGrow: 2, responsive: 0,
           sorter: (a, b) => a.localeCompare(b, "en", { numeric: true }) },
-        { title: "length", field: "seconds", minWidth: 66, hozAlign: "right", headerHozAlign: "right", responsive: 1,
+        { title: "length", field: "seconds", minWidth: 70, hozAlign: "right", headerHozAlign: "right", responsive: 1,
           formatter: (cell) => clock(cell.getValue()) },
         { title: "segments", field: "segments", minWidth: 84, hozAlign: "right", headerHozAlign: "right", responsive: 2 },
-        { title: "right", field: "right", minWidth: 70, hozAlign: "right", headerHozAlign: "right", responsive: 0,
+        { title: "right", field: "right", minWidth: 76, hozAlign: "right", headerHozAlign: "right", responsive: 0,
           formatter: (cell) => (cell.getValue() < 0 ? "–" : percent(cell.getValue())) },
         { title: "damage", field: "damaged", minWidth: 90, widthGrow: 2, responsive: 0,
           formatter: (cell) => {
