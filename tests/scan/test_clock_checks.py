@@ -47,19 +47,19 @@ def test_the_clock_of_a_file_is_read_from_each_of_its_places(original):
     [
         ("stts", range(64, 128)),  # count and step of the first entry
         ("mdhd", range(96, 128)),  # units a second
-        ("elst", range(64, 112)),  # how long it shows, and the upper half of where it begins
+        ("elst", range(64, 128)),  # how long it shows, and where it begins
     ],
 )
-def test_no_bit_of_a_clock_moves_pictures_unseen(box, bits, original, tmp_path):
+def test_no_bit_of_a_clock_moves_or_hides_pictures_unseen(box, bits, original, tmp_path):
     index = build_index(original)
     silent, found = [], 0
     for bit in bits:
         path = flipped(original, box, bit, tmp_path / "v.MP4")
         row, own = inspect(path, "v", quick=True, seconds=SECONDS, fps=float(RATE))
         found += row.status != "ok"
-        if row.status == "ok":  # then within a picture of what it was
+        if row.status == "ok":  # then within half a picture of what it was
             moved = np.abs(own.times[: index.frames] - index.times[: own.frames]).max()
-            if abs(own.frames - index.frames) > 1 or moved > 1 / RATE:
+            if own.frames != index.frames or moved > 0.5 / RATE:
                 silent.append(bit)
     assert not silent
     assert found > len(bits) / 4
@@ -71,7 +71,7 @@ def test_a_contradicted_clock_damages_all_pictures_and_names_both_witnesses(orig
     assert row.status == "damaged"
     assert row.damaged == [(0, row.pictures)]
     assert "its clock is contradicted: its 239 pictures last" in row.reason
-    assert "the sheet's 8.0 s" in row.reason
+    assert "the sheet's 8.01 s" in row.reason
 
 
 def test_sound_files_with_odd_clocks_stay_sound(original, tmp_path, sound):

@@ -15,8 +15,9 @@ from epic100.video.mp4_clock import Mp4Clock
 
 CLOSE = 1.5  # pictures: allowed difference inside a file, since some places leave out the last
 MOST_STEPS = 5
-EVEN = 0.02
+EVEN = 0.05
 EDIT = 0.75  # pictures: the same for an edit list, which hides what is beyond it
+SAME = 0.5  # pictures: numbers that differ by less are the same
 SHEET_SECONDS = 0.5  # allowed difference between a file and its sheet
 RATE_SHARE = 0.0004  # allowed difference of rates; less than between 60 and 59.94 fps
 COUNT_SHARE = 0.002  # allowed difference from the sheet's number of pictures
@@ -64,11 +65,12 @@ def contradiction(
     if promise.fps and promise.seconds:
         off, wanted = abs(lasts - promise.seconds), promise.fps * promise.seconds
         as_fast = abs(index.fps / promise.fps - 1) < RATE_SHARE
-        if off <= CLOSE * step and abs(index.frames - wanted) <= CLOSE and as_fast:
-            return ""
-        found = _against_sheet(index, clock, lasts, promise, lost)
+        near = step / 2 if even and not as_fast else SHEET_SECONDS
+        found = _against_sheet(index, clock, lasts, promise, lost, near)
         if found:
             return found
+        if off <= CLOSE * step and abs(index.frames - wanted) <= CLOSE and as_fast:
+            return ""
     close = step / 8 if even or not len(steps) else CLOSE * float(steps.max() * index.time_base)
     if clock is not None and (within := _within_file(clock, step, close)):
         return within
@@ -81,17 +83,28 @@ def contradiction(
 
 
 def _against_sheet(
-    index: VideoIndex, clock: Mp4Clock | None, lasts: float, promise: Promise, lost: int
+    index: VideoIndex,
+    clock: Mp4Clock | None,
+    lasts: float,
+    promise: Promise,
+    lost: int,
+    near: float,
 ) -> str:
+    """Check the file against its sheet.
+
+    `lasts`: seconds of the file. `near`: allowed difference in seconds if the sheet has exactly as
+    many pictures.
+    """
     wanted = promise.fps * promise.seconds
+    off, apart = abs(lasts - promise.seconds), abs(index.frames - wanted)
     few = max(2, COUNT_SHARE * wanted)
-    if abs(index.frames - wanted) <= few and abs(lasts - promise.seconds) > SHEET_SECONDS:
+    if (apart <= few and off > SHEET_SECONDS) or (apart < SAME and off > near):
         return (
-            f"its {index.frames} pictures last {lasts:.1f} s, the sheet's {promise.seconds:.1f} s"
+            f"its {index.frames} pictures last {lasts:.2f} s, the sheet's {promise.seconds:.2f} s"
         )
     # If the sheet has exactly the number of coded pictures, it was made before the corruption.
     hidden = clock.samples - lost - index.frames if clock else 0
-    if clock and hidden > CLOSE and abs(clock.samples - wanted) <= CLOSE:
+    if clock and hidden > 0 and abs(clock.samples - wanted) < min(CLOSE, hidden - SAME):
         return f"it hides {hidden} of the sheet's {wanted:.0f} pictures"
     return ""
 
