@@ -51,6 +51,7 @@ from epic100.video.sheet import Video
 
 VISIBLE = 8.0  # of 255, mean over a block
 CLOSE_SECONDS = 0.5
+VISIBLE_RGB = 24.0  # the same as RGB, where differences in brightness and colours add up
 READ = 8  # unmarked frames of each file that are read at random
 DECORD_SECONDS = 20.0
 DECORD = """
@@ -242,7 +243,7 @@ def unlike(original: Path, path: Path, index, frames: list[tuple[int, int]]) -> 
             continue
         (known,) = expected.get_frames([int(true)])
         gap = np.abs(known.astype(np.int16) - picture) if known.shape == picture.shape else None
-        count += gap is None or max(_blocks(gap[..., c], 16) for c in range(3)) > VISIBLE
+        count += gap is None or max(_blocks(gap[..., c], 16) for c in range(3)) > VISIBLE_RGB
     return count
 
 

@@ -1,11 +1,12 @@
-"""How fast the scan is beside a bare decode loop over the same files, in the same run.
+"""How fast the scan is beside a bare decode loop over the same file, in the same run.
 
-    python benchmarks/scan.py [--minutes 20] [--repeats 2] [video ...]
+    python benchmarks/scan.py [--seconds 20 120 720] [--repeats 3] [--threads] [video ...]
 
-Without files it makes one of 640x360 at 59.94 fps: a minute of mini kitchen, over and over. Each
-figure is the least of the repeats, in seconds of wall time, processes' starts included on both
-sides. Threads are measured on one copy a core of a fifth of it. The last line printed is one JSON
-object. Other work on the machine spoils the figure on threads first: look at `load`.
+Without files it makes one of each length, of 640x360 at 59.94 fps with a key frame every 250: up
+to a minute of mini kitchen, over and over. Each figure is the least of the repeats, in seconds of
+CPU time of all processes, their starts included on both sides. With --threads, copies of the
+first file are scanned on one thread and on one thread a core, and timed by the clock, which other
+work on the machine spoils: look at `load`. The last line printed is one JSON object.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -30,6 +32,7 @@ from epic100.video.scan_table import OK
 from epic100.video.sheet import Video
 
 FPS = 60000 / 1001
+CORES = len(os.sched_getaffinity(0))
 BARE = """
 import sys, av
 with av.open(sys.argv[1]) as container:
@@ -41,43 +44,45 @@ with av.open(sys.argv[1]) as container:
 """
 
 
-def long_video(path: Path, minutes: int) -> None:
-    """A minute of mini kitchen, its packets repeated with later times."""
-    write_video(Video("P01_01", "P01", "train", FPS, 60.0), path, seed=1, size=(640, 360))
+def long_video(path: Path, seconds: int) -> None:
+    """At most a minute of mini kitchen, its packets repeated with later times."""
+    part = min(seconds, 60)
+    write_video(Video("P01_01", "P01", "train", FPS, part), path, seed=1, size=(640, 360))
 
     def repeat(packets: list[CodedPicture]) -> list[CodedPicture]:
         step = int(np.median(np.diff(sorted(p.pts for p in packets))))
         length = step * len(packets)
         return [
             CodedPicture(p.data, p.pts + i * length, p.dts + i * length, p.is_key)
-            for i in range(minutes)
+            for i in range(round(seconds / part))
             for p in packets
         ]
 
     rewrite(path, repeat)
 
 
-def bare(paths: list[Path]) -> float:
-    """Seconds to decode all files in bare loops, one process a file, one after the other."""
-    started = time.perf_counter()
-    for path in paths:
-        subprocess.run([sys.executable, "-c", BARE, str(path)], check=True)
-    return time.perf_counter() - started
+def cpu_seconds(action: Callable[[], object]) -> float:
+    """CPU time of this process and its children while `action` runs."""
+    before = os.times()
+    action()
+    return sum(os.times()[:4]) - sum(before[:4])
 
 
-def scan(videos: list[Video], root: Path, threads: int, quick: bool = False) -> float:
-    """Seconds to scan the videos from nothing, with `threads` at once."""
+def bare(path: Path) -> None:
+    """Decode a file in a bare loop, in a process of its own."""
+    subprocess.run([sys.executable, "-c", BARE, str(path)], check=True)
+
+
+def scan(videos: list[Video], root: Path, threads: int = 1, quick: bool = False) -> None:
+    """Scan the videos from nothing, with `threads` at once."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        started = time.perf_counter()
         rows = scan_participant(
             videos, root, Path(folder) / "P01.tsv", Path(folder) / "P01.index.npz",
             threads=threads, quick=quick,
         )  # fmt: skip
-        seconds = time.perf_counter() - started
     bad = [row for row in rows if row.status != OK]
     if bad:
         print(f"note: {bad[0]}")
-    return seconds
 
 
 def linked(paths: list[Path], root: Path, first: int) -> list[Video]:
@@ -92,58 +97,65 @@ def linked(paths: list[Path], root: Path, first: int) -> list[Video]:
     return videos
 
 
+def compare(video: Video, root: Path, repeats: int) -> dict[str, float]:
+    """The figures of one file."""
+    path = video.path(root)
+    ways: dict[str, Callable[[], None]] = {
+        "bare": lambda: bare(path),
+        "scan": lambda: scan([video], root),
+        "quick": lambda: scan([video], root, quick=True),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, run in ways.items():
+            times[name].append(cpu_seconds(run))
+    least = {name: min(values) for name, values in times.items()}
+    return {
+        "video seconds": round(video.duration, 1),
+        "scan / bare": round(least["scan"] / least["bare"], 3),
+        "scan / quick": round(least["scan"] / least["quick"], 1),
+        "frames a second": round(video.duration * video.fps / least["scan"]),
+        **{f"{name} s": round(value, 2) for name, value in least.items()},
+    }
+
+
+def speedup(path: Path, root: Path) -> float:
+    """How much faster all cores scan copies of a file than one does, by the clock."""
+    copies, seconds = linked([path] * 2 * CORES, root, 50), []
+    for threads in (1, CORES):
+        started = time.perf_counter()
+        scan(copies, root, threads)
+        seconds.append(time.perf_counter() - started)
+    return round(seconds[0] / seconds[1], 2)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("videos", nargs="*", type=Path)
-    parser.add_argument("--minutes", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--seconds", nargs="+", type=int, default=[20, 120, 720])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", action="store_true", help="measure threads too")
     options = parser.parse_args()
+    result = {
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}",
+        "cores": CORES,
+        "load": round(os.getloadavg()[0], 1),
+        "files": [],
+    }
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "P01").mkdir()
-        cores = len(os.sched_getaffinity(0))
-        shorter = options.videos
-        if not options.videos:
-            options.videos, shorter = [root / "long.mp4"], [root / "short.mp4"]
-            long_video(options.videos[0], options.minutes)
-            long_video(shorter[0], max(options.minutes // 5, 1))
-        indexes = [build_index(path) for path in options.videos]
-        frames = sum(index.frames for index in indexes)
-        seconds = sum(float(index.times[-1]) for index in indexes)
-        once = linked(options.videos, root, 1)
-        copies = linked(shorter * cores, root, 50)
-        times: dict[str, list[float]] = {}
-        load = os.getloadavg()[0]
-        for _ in range(options.repeats):
-            for name, run in (
-                ("bare", lambda: bare([v.path(root) for v in once])),
-                ("scan", lambda: scan(once, root, 1)),
-                ("quick", lambda: scan(once, root, 1, quick=True)),
-                ("copies_one_thread", lambda: scan(copies, root, 1)),
-                ("copies_all_cores", lambda: scan(copies, root, cores)),
-            ):
-                times.setdefault(name, []).append(run())
-    least = {name: min(values) for name, values in times.items()}
-    result = {
-        "scan_over_bare": round(least["scan"] / least["bare"], 3),
-        "speedup_over_cores": round(least["copies_one_thread"] / least["copies_all_cores"], 2),
-        "cores": cores,
-        "quick_times_faster": round(least["scan"] / least["quick"], 1),
-        "quick_times_faster_than_bare": round(least["bare"] / least["quick"], 1),
-        "frames_per_second": round(frames / least["scan"]),
-        "times_real_time": round(seconds / least["scan"], 1),
-        "frames": frames,
-        "seconds": {name: round(value, 2) for name, value in least.items()},
-        "load": round(load, 1),
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}",
-    }
-    print(f"{frames} frames, {seconds:.0f} s of video, {cores} cores, {result['versions']}")
-    print(f"scan {least['scan']:.2f} s, bare loop {least['bare']:.2f} s: "
-          f"{result['scan_over_bare']} times")  # fmt: skip
-    print(f"{cores} threads: {result['speedup_over_cores']} times as fast as one")
-    print(f"quick look: {result['quick_times_faster']} times as fast as a scan")
+        paths = options.videos
+        for seconds in [] if paths else options.seconds:
+            paths = [*paths, root / f"{seconds}.mp4"]
+            long_video(paths[-1], seconds)
+        for video in linked(paths, root, 1):
+            result["files"].append(compare(video, root, options.repeats))
+            print(result["files"][-1], flush=True)
+        if options.threads:
+            result["all cores / one core"] = speedup(paths[0], root)
     print(json.dumps(result))
 
 

@@ -33,7 +33,7 @@ def flipped(path: Path, box: str, bit: int, out: Path) -> Path:
 def test_the_clock_of_a_file_is_read_from_each_of_its_places(original):
     file = WatchedFile(original)
     clock = read_clock(file.size, file.read_at, 1)
-    assert clock.counted == clock.samples == FRAMES
+    assert clock.counted == clock.delayed == clock.samples == FRAMES
     assert clock.ticks * clock.tick == pytest.approx(SECONDS, abs=1e-6)
     assert clock.stated_ticks == clock.ticks
     assert clock.track_seconds == pytest.approx(SECONDS, abs=1e-3)
@@ -72,6 +72,14 @@ def test_a_contradicted_clock_damages_all_pictures_and_names_both_witnesses(orig
     assert row.damaged == [(0, row.pictures)]
     assert "its clock is contradicted: its 239 pictures last" in row.reason
     assert "the sheet's 8.01 s" in row.reason
+
+
+def test_a_table_of_delays_of_another_number_of_pictures_is_found(original, tmp_path):
+    """From the wrong number on, all pictures are shown in another order."""
+    path = flipped(original, "ctts", 64 + 10 * 64 + 31, tmp_path / "v.MP4")  # of the 11th entry
+    row, _ = inspect(path, "v", quick=True)
+    assert row.damaged == [(0, row.pictures)]
+    assert f"delays for {FRAMES} pictures" in row.reason
 
 
 def test_sound_files_with_odd_clocks_stay_sound(original, tmp_path, sound):

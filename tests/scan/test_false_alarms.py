@@ -1,5 +1,6 @@
 """Sound files that look odd: what a scan must not call damage."""
 
+import numpy as np
 import pytest
 
 from epic100.minikitchen.packet_damage import drop_packets
@@ -55,3 +56,11 @@ def test_a_malformed_note_beside_a_picture_is_no_damage(tmp_path):
     path.write_bytes(data)
     row, _ = inspect(path, "v")
     assert row.status == "ok", row.reason
+
+
+@pytest.mark.parametrize(("codec", "pix_fmt"), [("mpeg4", "yuv420p"), ("mjpeg", "yuvj420p")])
+def test_a_pause_of_a_coder_without_numbers_costs_its_group_only(codec, pix_fmt, tmp_path):
+    path = encode(tmp_path / "v.MP4", 120, times=PAUSE, codec=codec, pix_fmt=pix_fmt)
+    row, index = inspect(path, "v")
+    after = np.searchsorted(index.pts, index.key_pts)
+    assert row.damaged == [(58, 58 + 1 if 58 in after else int(after[after > 58][0]))]

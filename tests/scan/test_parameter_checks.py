@@ -12,6 +12,7 @@ from epic100.video.sheet import Video
 from support.tricky_videos import RATE, encode
 
 FRAMES = 60
+WEIGHTED_BIPRED = 17  # bit of the PPS; its value is 2, and 3 is reserved
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +73,8 @@ def test_one_other_video_is_no_witness(films, tmp_path):
     assert "parameter sets" not in rows[0].reason + rows[1].reason
 
 
-@pytest.mark.parametrize(("kind", "bit"), [("SPS", 67), ("SPS", 93)])
-def test_a_set_that_does_not_end_where_it_must_is_found_alone(kind, bit, films, tmp_path):
+@pytest.mark.parametrize(("kind", "bit"), [("SPS", 67), ("SPS", 93), ("PPS", WEIGHTED_BIPRED + 1)])
+def test_a_set_that_ends_amiss_or_has_a_reserved_value_is_found_alone(kind, bit, films, tmp_path):
     path = tmp_path / "P01" / "P01_00.MP4"
     path.parent.mkdir()
     spoil(films[0], path, kind, bit)

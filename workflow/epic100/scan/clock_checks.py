@@ -62,6 +62,8 @@ def contradiction(
     lasts = index.times[-1] + step
     if clock and clock.counted != clock.samples:
         return f"{clock.counted} times for {clock.samples} pictures"
+    if clock and clock.delayed not in (None, clock.samples):
+        return f"{clock.delayed} delays for {clock.samples} pictures"
     if promise.fps and promise.seconds:
         off, wanted = abs(lasts - promise.seconds), promise.fps * promise.seconds
         as_fast = abs(index.fps / promise.fps - 1) < RATE_SHARE

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from epic100.scan.h264 import HIGH_PROFILES, Bits, parse_sps, skip_scaling_list
 
 _EXTENDED_SAR = 255  # table E-1
+_MOST_CHROMA_OFFSET = 12  # clause 7.4.2.2
+_GBR = 0  # matrix_coefficients of pictures that are not converted; only with chroma format 3
 _NO_MATRICES = {3, *range(18, 256)}  # reserved: matrix_coefficients, table E-5 and H.273
 
 
@@ -42,7 +44,7 @@ def usability(sps: bytes) -> Usability:
         bits.u(1)
     bits.u(1)
     crop = (bits.ue(), bits.ue(), bits.ue(), bits.ue()) if bits.u(1) else (0, 0, 0, 0)
-    fps = _vui(bits) if bits.u(1) else 0.0
+    fps = _vui(bits, _chroma(sps)) if bits.u(1) else 0.0
     return Usability(crop, fps, _ends(bits))
 
 
@@ -62,7 +64,13 @@ def is_whole_pps(pps: bytes, sps: bytes) -> bool:
     bits.u(8), bits.ue(), bits.ue(), bits.u(2)
     if bits.ue():
         return True
-    bits.ue(), bits.ue(), bits.u(3), bits.se(), bits.se(), bits.se(), bits.u(3)
+    bits.ue(), bits.ue(), bits.u(1)
+    if bits.u(2) == 3:
+        raise ValueError("a reserved kind of weighted prediction")
+    bits.se(), bits.se()
+    if abs(bits.se()) > _MOST_CHROMA_OFFSET:
+        raise ValueError("an impossible chroma_qp_index_offset")
+    bits.u(3)
     if _ends(bits):
         return True
     eight = bits.u(1)  # transform_8x8_mode_flag
@@ -74,7 +82,7 @@ def is_whole_pps(pps: bytes, sps: bytes) -> bool:
     return _ends(bits)
 
 
-def _vui(bits: Bits) -> float:
+def _vui(bits: Bits, chroma: int) -> float:
     """Read the VUI up to its end; returns the fixed frame rate or 0."""
     if bits.u(1) and bits.u(8) == _EXTENDED_SAR:
         bits.u(32)
@@ -82,8 +90,10 @@ def _vui(bits: Bits) -> float:
         bits.u(1)
     if bits.u(1):
         bits.u(4)
-        if bits.u(1) and (bits.u(16), bits.u(8))[1] in _NO_MATRICES:
-            raise ValueError("a reserved matrix of colours")
+        if bits.u(1):
+            matrix = (bits.u(16), bits.u(8))[1]
+            if matrix in _NO_MATRICES or (matrix == _GBR and chroma != 3):
+                raise ValueError("an impossible matrix of colours")
     if bits.u(1):
         bits.ue(), bits.ue()
     fps = 0.0

@@ -1,12 +1,14 @@
 """What an MP4 file states about the timing of its video track, in several places that must agree.
 
 Names of boxes and fields follow ISO/IEC 14496-12 (2022): `mvhd` 8.2.2, `tkhd` 8.3.2, `elst`
-8.6.6, `mdhd` 8.4.2, `stts` 8.6.1.2, `stsz` 8.7.3.2.
+8.6.6, `mdhd` 8.4.2, `stts` 8.6.1.2, `ctts` 8.6.1.3, `stsz` 8.7.3.2.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+
+import numpy as np
 
 ReadAt = Callable[[int, int], bytes]
 _MOST = 64 << 20  # bytes read of one box; no video has a larger table of times
@@ -21,8 +23,9 @@ class Mp4Clock:
         ticks: Length of all samples in ticks, by `stts`.
         stated_ticks: Length of the track in ticks, by `mdhd`.
         tick: Length of a tick in seconds.
-        first: Tick at which the first sample is shown, by `ctts` (8.6.1.3).
+        first: Tick at which the first sample is shown, by `ctts`.
         counted: Number of samples by `stts`.
+        delayed: Number of samples by `ctts`; None without it.
         samples: Number of samples by `stsz`.
         track_seconds: Length of the track in seconds, by `tkhd`.
         edits: In order: (seconds shown, tick of the media where they begin; None: nothing shown).
@@ -33,6 +36,7 @@ class Mp4Clock:
     tick: float
     first: int
     counted: int
+    delayed: int | None
     samples: int
     track_seconds: float
     edits: list[tuple[float, int | None]]
@@ -80,10 +84,15 @@ def _track(read_at: ReadAt, trak: tuple[int, int], scale: int, lasts: int) -> Mp
     sizes = _box(read_at, table, "stsz", most=12)
     edts = next(_named(read_at, *trak, "edts"), None)
     edits = [] if edts is None else _edits(_box(read_at, edts, "elst"), scale)
-    shown = next(_named(read_at, *table, "ctts"), None)
-    first = 0 if shown is None else int.from_bytes(read_at(shown[0] + 12, 4), "big", signed=True)
+    first, delayed = 0, None
+    if next(_named(read_at, *table, "ctts"), None):
+        delays = _box(read_at, table, "ctts")
+        first = int.from_bytes(delays[12:16], "big", signed=True)
+        counts = np.frombuffer(delays[8 : 8 + (len(delays) - 8) // 8 * 8], ">u4")[::2]
+        delayed = int(counts[: _number(delays, 4, 4)].sum(dtype=np.int64))
+    samples = _number(sizes, 8, 4)
     return Mp4Clock(
-        ticks, stated, 1 / timescale, first, counted, _number(sizes, 8, 4), lasts / scale, edits
+        ticks, stated, 1 / timescale, first, counted, delayed, samples, lasts / scale, edits
     )
 
 

@@ -54,7 +54,8 @@ class PacketRecorder:
             return
         offset = _NO_PLACE if packet.pos is None else packet.pos
         if self._direct:
-            self._direct = offset >= 0 and self._file.read_at(offset, len(data)) == data
+            # As bytes, since a memoryview is compared byte by byte.
+            self._direct = offset >= 0 and self._file.read_at(offset, len(data)) == bytes(data)
         # Nothing comes before the first packet, so decoding can begin there whatever it is.
         if packet.is_keyframe or not self._rows:
             self._key_packets.append(len(self._rows) // _FIELDS)
