@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import av
-import cv2
 import numpy as np
 from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -63,6 +62,8 @@ class PictureConverter:
         rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
         picture = _lines(rgb.planes[0])[:, : 3 * width].reshape(height, width, 3)
         if window is not None and window.flipped:
+            import cv2  # 300 MiB of address space, which a scan does not need
+
             cv2.flip(picture, 1, into)  # thirty times as fast as a slice with a negative step
         else:
             into[:] = picture
