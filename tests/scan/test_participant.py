@@ -34,6 +34,8 @@ path, out = map(pathlib.Path, sys.argv[1:3])
 with open(out.parent / "runs", "a") as runs:
     print(path.name, file=runs)
 order = path.read_bytes()[:16].strip()
+if order == b"wait":
+    time.sleep(60)
 if order == b"spin":
     while True: pass
 if order == b"eat":
@@ -300,7 +302,7 @@ def test_progress_tells_videos_speed_and_time_left(house, monkeypatch):
 def test_videos_are_scanned_side_by_side(house):
     lab = house(4)
     for video in lab.videos:
-        lab.path(video).write_bytes(b"spin".ljust(16))
+        lab.path(video).write_bytes(b"wait".ljust(16))
     started = time.monotonic()
     lab.scan(limits=QUICK_LIMITS, threads=4)
     assert time.monotonic() - started < 18  # four times 5 s one after the other

@@ -49,6 +49,24 @@ def test_a_decoder_that_makes_no_progress_is_killed(code):
     assert time.monotonic() - started < AT_ONCE
 
 
+SUSPENDED = (
+    "import os, signal, subprocess\n"
+    "print('frames 0', flush=True)\n"
+    "wake = f'sleep SECONDS; kill -CONT {os.getpid()}'\n"
+    "subprocess.Popen(['sh', '-c', wake], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+    "os.kill(os.getpid(), signal.SIGSTOP)\n"
+)
+
+
+def test_a_decoder_that_the_machine_leaves_no_time_is_not_stalled():
+    assert run(SUSPENDED.replace("SECONDS", "2"), QUICK) == ""
+
+
+def test_a_machine_that_leaves_a_decoder_no_time_for_long_is_at_fault_and_not_the_file():
+    with pytest.raises(ProcessError, match="of this machine are too busy"):
+        run(SUSPENDED.replace("SECONDS", "30"), ScanLimits(stall_seconds=0.3, memory_mib=512))
+
+
 def test_a_decoder_that_only_creeps_on_is_killed_at_its_total_limit():
     code = "import time\nfor n in range(10**6): print('frames', n, flush=True); time.sleep(0.02)"
     started = time.monotonic()

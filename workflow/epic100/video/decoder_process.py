@@ -9,8 +9,11 @@ the decoder asked for more than N MiB of memory
 the decoder crashed (SIGSEGV)                       or another signal
 the decoder failed: ...                             with its last line of output
 
+The seconds are those in which the process computes, or waits of its own will (`UsableTime`). On a
+machine that is far too busy, each video would be at fault otherwise.
+
 The file is not at fault, which is an error (`ProcessError`), if the disk fails or is full, if the
-process does not start, or if something else kills it.
+process does not start, if something else kills it, or if the machine leaves it no time.
 """
 
 import contextlib
@@ -29,8 +32,10 @@ from epic100.base.errors import DiskError, EpicError
 from epic100.base.machine import limit_process
 from epic100.video.ffmpeg import MAX_PIXELS
 from epic100.video.sheet import Video
+from epic100.video.usable_time import UsableTime
 
 POLL_SECONDS = 0.2
+PATIENCE = 10  # times a limit may pass on the clock before the machine is at fault
 IO_EXIT = 74  # EX_IOERR of sysexits.h: the process could not read or write
 # No decoder sends these. SIGBUS: a page of a program or library cannot be read from the disk.
 FOREIGN = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
@@ -43,7 +48,7 @@ class ScanLimits:
     """What one video may take before the scan gives it up.
 
     Attributes:
-        stall_seconds: Seconds without a new frame.
+        stall_seconds: Seconds of usable time without a new frame.
         min_seconds: Fixed part of the time limit per video.
         seconds_per_second: Added to the time limit per second of video.
         memory_mib: Address space of the decoder; 0: no limit.
@@ -57,7 +62,7 @@ class ScanLimits:
     max_pixels: int = MAX_PIXELS
 
     def total(self, video: Video) -> float:
-        """Time limit for this video in seconds of wall-clock time."""
+        """Time limit for this video in seconds of usable time."""
         return self.min_seconds + self.seconds_per_second * video.duration
 
 
@@ -92,7 +97,7 @@ def run_decoder(
     Args:
         command: Program and arguments.
         limits: Limits on stalling and memory.
-        total_seconds: Limit on wall-clock time.
+        total_seconds: Limit on usable time.
         progress: Called with N, a few times a second. It may raise a ProcessError, which ends the
             process.
 
@@ -158,7 +163,9 @@ def _watch(
     progress: Callable[[int], None],
 ) -> tuple[str, bool, bytes]:
     """Return "" or why it must be killed, whether it reported its start, and its last output."""
+    usable = UsableTime(process.pid)
     begun = heard = time.monotonic()
+    used_then = 0.0
     started = False
     frames, line, last_words = 0, b"", b""
     with selectors.DefaultSelector() as selector:
@@ -185,15 +192,21 @@ def _watch(
                     started = started or bool(counts)
                     if counts and max(counts) > frames:
                         frames, heard = max(counts), time.monotonic()
+                        used_then = usable.seconds()
                         progress(frames)
             if not events:
                 progress(frames)  # it may raise, to end the process
             now = time.monotonic()
-            if ended and not events:
+            if ended and (not events or now - begun > total_seconds):
                 return "", started, last_words
-            if ended and now - begun > total_seconds:
-                return "", started, last_words
-            if now - heard > limits.stall_seconds:
+            used = usable.seconds()
+            if used - used_then > limits.stall_seconds:
                 return f"no progress in {limits.stall_seconds:g} s", started, last_words
-            if now - begun > total_seconds:
+            if used > total_seconds:
                 return f"not decoded within {total_seconds:g} s", started, last_words
+            silent, total = now - heard, now - begun
+            if silent > PATIENCE * limits.stall_seconds or total > PATIENCE * total_seconds:
+                raise ProcessError(
+                    f"its process had {used:.0f} s of the last {total:.0f} s to work: the "
+                    "cores, the memory or the disk of this machine are too busy"
+                )
