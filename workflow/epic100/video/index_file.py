@@ -85,6 +85,7 @@ def _opened(path: str | os.PathLike) -> Iterator[Mapping[str, np.ndarray]]:
     file = None
     try:
         with DiskFile(path) as file:
+            file.peek()  # a disk that fails says so here, where zipfile might not ask it
             with zipfile.ZipFile(file) as archive:
                 unpacked = sum(member.file_size for member in archive.infolist())
             if unpacked > LARGEST:
