@@ -153,7 +153,7 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
             out, results / "segments/val.txt", Path(temporary) / "metrics.json",
             lists={}, reduce=None,
         )  # fmt: skip
-        chance = chance_of(read_predictions(out), results / "segments/val.txt")
+        chance = chance_of(read_predictions(out, "val"), results / "segments/val.txt")
     head = figures["action_head_accuracy_at_1"]
     return {"action_head": head, "chance": chance, **figures["by_reduce"]}
 

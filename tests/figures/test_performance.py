@@ -42,7 +42,7 @@ def test_no_benchmark_file_at_all_is_a_picture_that_says_so(tmp_path):
 
 def test_files_that_snakemake_itself_wrote_are_read(demo):
     jobs = read_benchmarks(demo / "results/benchmarks")
-    assert set(jobs["rule"]) == {"scan", "train", "predict"}  # of the demo's rules, the long ones
+    assert {"scan", "train", "predict"} <= set(jobs["rule"])  # other tests add their own
     assert jobs.loc[jobs["rule"] == "train", "seconds"].iloc[0] > 5
     assert (jobs.loc[jobs["rule"] == "train", "memory_mib"] > 100).all()
 
