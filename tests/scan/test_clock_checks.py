@@ -82,6 +82,15 @@ def test_a_table_of_delays_of_another_number_of_pictures_is_found(original, tmp_
     assert f"delays for {FRAMES} pictures" in row.reason
 
 
+def test_a_track_whose_header_is_not_found_has_far_too_few_pictures(original, tmp_path):
+    # FFmpeg then takes thousandths for the unit, and the few pictures that it finds last as long.
+    path = tmp_path / "v.MP4"
+    path.write_bytes(original.read_bytes().replace(b"mdhd", b"Mdhd"))
+    row, _ = inspect(path, "v", seconds=SECONDS, fps=float(RATE))
+    assert row.status == "damaged"
+    assert f"of the sheet's {FRAMES} pictures" in row.reason
+
+
 def test_sound_files_with_odd_clocks_stay_sound(original, tmp_path, sound):
     whole = encode(tmp_path / "whole.MP4", FRAMES)
     cut = cut_start(whole, tmp_path / "cut.MP4", 45)

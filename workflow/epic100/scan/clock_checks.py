@@ -20,6 +20,7 @@ EDIT = 0.75  # pictures: the same for an edit list, which hides what is beyond i
 SAME = 0.5  # pictures: numbers that differ by less are the same
 SHEET_SECONDS = 0.5  # allowed difference between a file and its sheet
 RATE_SHARE = 0.0004  # allowed difference of rates; less than between 60 and 59.94 fps
+FEWEST = 1 / 8  # of the sheet's pictures; a copy at a lower rate has more of them
 COUNT_SHARE = 0.002  # allowed difference from the sheet's number of pictures
 CONTRADICTED = "its clock is contradicted"
 
@@ -99,6 +100,8 @@ def _against_sheet(
     """
     wanted = promise.fps * promise.seconds
     off, apart = abs(lasts - promise.seconds), abs(index.frames - wanted)
+    if index.frames + lost < FEWEST * wanted:
+        return f"it has {index.frames} of the sheet's {wanted:.0f} pictures"
     few = max(2, COUNT_SHARE * wanted)
     if (apart <= few and off > SHEET_SECONDS) or (apart < SAME and off > near):
         return (
