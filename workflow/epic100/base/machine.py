@@ -1,7 +1,7 @@
 """What this process may use of its machine, with a fallback and a note where systems differ.
 
-Linux has CPU affinity, limits on other processes and the sender of a signal. macOS has none of the
-three. All uses of them go through this module.
+Linux has CPU affinity, limits on other processes, the sender of a signal and the state of threads.
+macOS has none of the four. All uses of them go through this module.
 """
 
 import contextlib
@@ -118,3 +118,22 @@ def wait_for_signal_of(sender: int, number: signal.Signals) -> None:
 def note(words: str, tell: Callable[[str], None] = print) -> None:
     """Report a fact about this system, once per process."""
     tell(f"note: {words}")
+
+
+def thread_states(pid: int) -> tuple[set[str], float] | None:
+    """Return what the threads of a process do, and the seconds that they computed in all.
+
+    States are letters as in proc_pid_stat(5): R computes or waits for a core, S sleeps, D waits for
+    a disk, T is suspended. None where the system has no /proc.
+    """
+    tasks = Path(f"/proc/{pid}/task")
+    if not tasks.exists():
+        return None
+    states, ticks = set(), 0
+    with contextlib.suppress(OSError):  # a thread or the process has just ended
+        for stat in tasks.glob("*/stat"):
+            text = stat.read_text(encoding="utf-8", errors="replace")
+            fields = text.rpartition(")")[2].split()  # the name in parentheses may hold spaces
+            states.add(fields[0])
+            ticks += int(fields[11]) + int(fields[12])
+    return states, ticks / os.sysconf("SC_CLK_TCK")
