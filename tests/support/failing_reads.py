@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
     np.savez_compressed(kept, row=ScanRow("P01_01", "ok").to_json(), other=np.arange(9))
     kinds = {
         "tensors": (tensors, lambda: read_tensors(tensors, "a checkpoint", "")),
-        "index": (index, lambda: load_packed(index)),
+        "index": (index, lambda: load_packed(index, "alone")),
         "kept": (kept, lambda: load_result(kept)),
     }
     for kind, (path, read) in kinds.items():
