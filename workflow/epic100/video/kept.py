@@ -8,9 +8,9 @@ import errno
 import os
 import resource
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 import av
 from av.codec.context import Flags
@@ -22,6 +22,9 @@ from epic100.video.window import PictureConverter
 
 MOST_FILES, MOST_DECODERS = 512, 4  # EPIC-KITCHENS-100 has 495 training videos
 MOST_CONVERTERS = 64  # of 140 kB; training draws one of 47 sizes for each clip
+
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -114,15 +117,31 @@ class OpenFiles:
             self.forget(next(iter(self._files)))  # others of this process need descriptors too
 
 
-class Decoders:
+class _Last(Generic[V]):
+    """Keeps the values that were asked for last, at most `most`."""
+
+    def __init__(self, most: int):
+        self.most = most
+        self._values: OrderedDict[Hashable, V] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def _find(self, key: Hashable, make: Callable[[], V]) -> V:
+        """The value of this key, made if it is not kept."""
+        if key in self._values:
+            self._values.move_to_end(key)
+            return self._values[key]
+        while len(self._values) >= self.most:
+            self._values.popitem(last=False)
+        return self._values.setdefault(key, make())
+
+
+class Decoders(_Last[VideoCodecContext]):
     """Keeps the last decoders. Streams of equal parameters share one, which they flush first."""
 
     def __init__(self, most: int = MOST_DECODERS):
-        self.most = most
-        self._decoders: OrderedDict[tuple, VideoCodecContext] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._decoders)
+        super().__init__(most)
 
     def get(self, stream: StreamFacts, extradata: bytes, known: bool) -> VideoCodecContext:
         """A decoder on one thread.
@@ -134,39 +153,14 @@ class Decoders:
                 change states them itself.
         """
         key = (stream, extradata, known)
-        if key in self._decoders:
-            self._decoders.move_to_end(key)
-            return self._decoders[key]
-        while len(self._decoders) >= self.most:
-            self._decoders.popitem(last=False)
-        decoder = cast(VideoCodecContext, av.CodecContext.create(stream.codec, "r"))
-        if extradata:
-            decoder.extradata = extradata
-        if known:
-            decoder.width, decoder.height = stream.width, stream.height
-            if stream.pix_fmt:
-                decoder.pix_fmt = stream.pix_fmt
-            for name, value in zip(COLOURS, stream.colours or (), strict=False):
-                setattr(decoder, name, value)
-        if stream.codec == "h264":
-            # A container tells how far pictures may be out of order; FFmpeg's demuxer measures it.
-            # Without that, pictures are lost if the stream does not say so itself. "Strict" assumes
-            # the most that the stream's level allows. The pictures stay the same.
-            decoder.options = {"strict": "strict"}
-        prepare(decoder)
-        self._decoders[key] = decoder
-        return decoder
+        return self._find(key, lambda: _new_decoder(*key))
 
 
-class Converters:
+class Converters(_Last[PictureConverter]):
     """Keeps the last converters of pictures."""
 
     def __init__(self, most: int = MOST_CONVERTERS):
-        self.most = most
-        self._converters: OrderedDict[Hashable, PictureConverter] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._converters)
+        super().__init__(most)
 
     def get(self, key: Hashable) -> PictureConverter:
         """The converter of a stream, the size of its windows and the size they are scaled to.
@@ -174,12 +168,7 @@ class Converters:
         Args:
             key: All of these. Streams with equal keys describe their colours alike.
         """
-        if key in self._converters:
-            self._converters.move_to_end(key)
-            return self._converters[key]
-        while len(self._converters) >= self.most:
-            self._converters.popitem(last=False)
-        return self._converters.setdefault(key, PictureConverter())
+        return self._find(key, PictureConverter)
 
 
 @dataclass(frozen=True)
@@ -202,3 +191,22 @@ def prepare(decoder: VideoCodecContext) -> None:
     # One core per clip: workers run in parallel, and threads would only add latency.
     decoder.thread_type, decoder.thread_count = "NONE", 1
     decoder.flags |= Flags.unaligned  # without it, a crop from the left is rounded
+
+
+def _new_decoder(stream: StreamFacts, extradata: bytes, known: bool) -> VideoCodecContext:
+    decoder = cast(VideoCodecContext, av.CodecContext.create(stream.codec, "r"))
+    if extradata:
+        decoder.extradata = extradata
+    if known:
+        decoder.width, decoder.height = stream.width, stream.height
+        if stream.pix_fmt:
+            decoder.pix_fmt = stream.pix_fmt
+        for name, value in zip(COLOURS, stream.colours or (), strict=False):
+            setattr(decoder, name, value)
+    if stream.codec == "h264":
+        # A container tells how far pictures may be out of order; FFmpeg's demuxer measures it.
+        # Without that, pictures are lost if the stream does not say so itself. "Strict" assumes
+        # the most that the stream's level allows. The pictures stay the same.
+        decoder.options = {"strict": "strict"}
+    prepare(decoder)
+    return decoder
