@@ -21,7 +21,7 @@ from epic100.video.sheet import Video
 
 pytestmark = pytest.mark.slow
 
-FILM = Video("P01_01", "P01", "train", 50.0, 3.0)
+FILM = Video("P01_01", "P01", "train", 50.0, 2 / 50)
 STEPS = [
     {"type": "OpenSegment"},
     {"type": "SampleFrames", "clip_len": 2, "frame_interval": 1, "num_clips": 1},
@@ -33,7 +33,7 @@ STEPS = [
 
 @pytest.fixture(scope="module")
 def huge(tmp_path_factory) -> Path:
-    """Three grey pictures of 67 million pixels in some kilobytes."""
+    """Two grey pictures of 67 million pixels in some kilobytes."""
     path = tmp_path_factory.mktemp("huge") / "videos/P01/P01_01.MP4"
     path.parent.mkdir(parents=True)
     with av.open(path, "w", format="mp4") as container:
