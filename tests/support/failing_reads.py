@@ -15,7 +15,10 @@ import numpy as np
 import torch
 
 from epic100.base.torch_file import read_tensors, write_tensors
+from epic100.features.file import read_features
 from epic100.scan.kept_results import load_result
+from epic100.submission import build, write_zip
+from epic100.submission.check import check_zip
 from epic100.video.index_file import load_packed
 from epic100.video.scan_table import ScanRow
 
@@ -44,11 +47,17 @@ def main(folder: Path) -> None:
     """Make the files and read them."""
     tensors, index, kept = folder / "iter_8.pth", folder / "P01.index.npz", folder / "P01_01.npz"
     write_tensors({"state_dict": {str(n): torch.ones(3000) for n in range(3)}}, tensors)
-    np.savez_compressed(index, other=np.arange(9))
+    features, entry = folder / "P01_01.features.npz", folder / "submission.zip"
+    for path in (index, features):
+        np.savez_compressed(path, other=np.arange(9))
+    scores = torch.zeros(1, 2)
+    write_zip(build(["a"], scores, scores), entry, {"pt": 0, "tl": 0, "td": 0})
     np.savez_compressed(kept, row=ScanRow("P01_01", "ok").to_json(), other=np.arange(9))
     kinds = {
         "tensors": (tensors, lambda: read_tensors(tensors, "a checkpoint", "")),
         "index": (index, lambda: load_packed(index, "alone")),
+        "features": (features, lambda: read_features(features)),
+        "submission": (entry, lambda: check_zip(entry, ["a"], 2, 2)),
         "kept": (kept, lambda: load_result(kept)),
     }
     for kind, (path, read) in kinds.items():

@@ -6,7 +6,6 @@ neither the checksums nor whether a storage is as large as the pickle claims. Th
 both first, and refuses tensors with more values than a file of this size can hold.
 """
 
-import errno
 import io
 import os
 import pickle
@@ -18,7 +17,7 @@ from typing import IO, Any
 import torch
 
 from epic100.base.atomic import atomic_path
-from epic100.base.disk_file import DiskFile
+from epic100.base.disk_file import reading
 from epic100.base.errors import DiskError, EpicError
 
 ZIP = b"PK\x03\x04"  # torch tells its formats apart by these bytes only
@@ -83,16 +82,14 @@ def read_tensors(
         EpicError: The file is missing, or cannot be read because of the disk (DiskError) or too
             little memory. The file itself may be fine.
     """
-    file = None
     try:
-        with DiskFile(path) as file:
+        with reading(path) as file:
             return _load(file, most, drop_objects, allow_pickle)
+    except DiskError:
+        raise
     except FileNotFoundError as error:
         raise EpicError(f"{path}: no such file; {remedy}") from error
     except Exception as error:  # torch and zipfile raise many kinds of errors for a wrong file
-        refused = (file and file.refused) or error
-        if isinstance(refused, OSError) and refused.errno != errno.EINVAL:  # seeks in a broken zip
-            raise DiskError(f"{path}: cannot be read: {refused.strerror or refused}") from error
         if _lacks_memory(error):
             size = os.path.getsize(path) / 2**20
             raise EpicError(

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from epic100.base.atomic import atomic_path
+from epic100.base.disk_file import reading
 from epic100.base.errors import DiskError, EpicError
 from epic100.video.index_file import UNREADABLE
-from epic100.video.watched_file import OF_THE_FILE
 
 FORMAT = "epic100 features 1"
 SOURCE = (
@@ -79,7 +79,7 @@ def read_features(path: str | os.PathLike) -> Features:
     if not path.is_file():
         raise EpicError(f"{path}: no such features; the rule features makes them: {again}")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with reading(path) as file, np.load(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays}
         if str(found.pop("format", "")) != FORMAT:
             raise ValueError(f"no {FORMAT!r}")
@@ -88,9 +88,9 @@ def read_features(path: str | os.PathLike) -> Features:
         found["made_from"] = json.loads(str(found["made_from"]))
         features = Features(**found)
         fault = _fault(features)
+    except DiskError:
+        raise
     except UNREADABLE as error:
-        if isinstance(error, OSError) and error.errno not in {None, *OF_THE_FILE}:
-            raise DiskError(f"{path}: {error.strerror}: the disk is at fault; run again") from error
         fault = f"{type(error).__name__}: {error}"
     if fault:
         raise EpicError(f"{path}: not whole features of the rule features ({fault}); {again}")

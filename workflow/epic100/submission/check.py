@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from epic100.base.disk_file import reading
+from epic100.base.errors import DiskError
 from epic100.base.names import printable
 
 MEMBER = "test.json"
@@ -117,31 +119,33 @@ def read_zip(
 
     Returns:
         The entries, or None if the file has no results to check; the problems, one line each.
+
+    Raises:
+        DiskError: The disk fails.
     """
+    where = f"{path}: {MEMBER}"
     try:
-        with zipfile.ZipFile(path) as archive:
+        with reading(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.namelist()
             if members != [MEMBER]:
                 held = _short(str(members[:5]))
                 return None, [f"{path}: holds {held}, expected exactly one member, {MEMBER}"]
             how = archive.getinfo(MEMBER).compress_type
             if how not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                return None, [
-                    f"{path}: {MEMBER} is packed by method {how}, expected stored or deflated"
-                ]
+                return None, [f"{where} is packed by method {how}, expected stored or deflated"]
             with archive.open(MEMBER) as member:  # the size in its header may be wrong
                 claimed = archive.getinfo(MEMBER).file_size
                 data = member.read(LARGEST + 1) if claimed <= LARGEST else b""
             if max(claimed, len(data)) > LARGEST:
-                return None, [
-                    f"{path}: {MEMBER} is over {LARGEST >> 20} MiB unpacked, expected less"
-                ]
+                return None, [f"{where} is over {LARGEST >> 20} MiB unpacked, expected less"]
             if fault := _beyond(data):
-                return None, [f"{path}: {MEMBER} {fault}"]
+                return None, [f"{where} {fault}"]
             text = data.decode("utf-8")
             del data
+    except DiskError:
+        raise
     except UnicodeDecodeError as error:
-        return None, [f"{path}: {MEMBER} is not UTF-8 ({error})"]
+        return None, [f"{where} is not UTF-8 ({error})"]
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError,
             RuntimeError, ValueError, OverflowError, struct.error) as error:  # fmt: skip
         return None, [f"{path}: not a zip file, or a truncated or damaged one ({error})"]
@@ -150,21 +154,19 @@ def read_zip(
     try:
         content = json.loads(text, object_pairs_hook=reader.object, parse_constant=reader.constant)
     except (ValueError, RecursionError) as error:
-        return None, [f"{path}: {MEMBER} is not JSON ({error})"]
+        return None, [f"{where} is not JSON ({error})"]
     del text
     problems = []
     if not isinstance(content, dict):
-        return None, [f"{path}: {MEMBER} is a JSON {type(content).__name__}, expected an object"]
+        return None, [f"{where} is a JSON {type(content).__name__}, expected an object"]
     for key, wanted in (("version", VERSION), ("challenge", CHALLENGE)):
         if content.get(key) != wanted:
             found = _short(json.dumps(content.get(key), default=str))
             problems.append(f'"{key}" is {found}, expected "{wanted}"')
-    problems += sls_problems({key: content[key] for key in content if key.startswith("sls_")})
-    problems += [
-        f'"{_short(key)}" is no field of a submission'
-        for key in content
-        if key not in ("version", "challenge", "results") and not key.startswith("sls_")
-    ]
+    levels = {key: content[key] for key in content if key.startswith("sls_")}
+    unknown = [key for key in content if key not in ("version", "challenge", "results", *levels)]
+    problems += sls_problems(levels)
+    problems += [f'"{_short(key)}" is no field of a submission' for key in unknown]
     problems += [f"{_short(key)} appears twice in one object" for key in reader.duplicates]
     problems += [f"{name} is no number of JSON" for name in sorted(reader.constants)]
     results = content.get("results")
@@ -241,8 +243,7 @@ def _zip_entries(results: Mapping[str, Any]) -> tuple[list[dict], list[str]]:
     faults: dict[str, list[str]] = {}
     for narration_id, result in results.items():
         if not isinstance(result, dict) or set(result) != {"verb", "noun"}:
-            fault = 'is not an object of "verb" and "noun"'
-            faults.setdefault(fault, []).append(narration_id)
+            faults.setdefault('is not an object of "verb" and "noun"', []).append(narration_id)
             result = {}
         entry: dict[str, Any] = {"narration_id": narration_id}
         for task, key in zip(("verb", "noun"), OUTPUTS, strict=True):

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from epic100.base.atomic import atomic_path
+from epic100.base.disk_file import reading
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_table
 from epic100.base.torch_file import read_tensors, write_tensors
@@ -138,7 +139,7 @@ def read_pickle(path: PathLike) -> list[dict]:
         if path.suffix.lower() == ".pt":
             again = "copy or write it again"
             return _entries(read_tensors(path, "a submission", again, allow_pickle=True), path)
-        with open(path, "rb") as file:
+        with reading(path) as file:
             return _entries(pickle.load(file), path)
     except EpicError:
         raise

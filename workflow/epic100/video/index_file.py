@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from epic100.base.atomic import atomic_path
-from epic100.base.disk_file import DiskFile
+from epic100.base.disk_file import reading
 from epic100.base.errors import DiskError, EpicError
 from epic100.video.index import FrameIndex, PackedIndex, VideoIndex
 from epic100.video.shared_arrays import share_arrays
-from epic100.video.watched_file import OF_THE_FILE
 
 LARGEST = 2**30  # bytes; an hour of video takes about 10 MiB
 # What zipfile and numpy raise for foreign data, and from_arrays for unexpected arrays.
@@ -82,9 +81,8 @@ def load_packed(path: str | os.PathLike, shared_as: str) -> dict[str, FrameIndex
 
 @contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[Mapping[str, np.ndarray]]:
-    file = None
     try:
-        with DiskFile(path) as file:
+        with reading(path) as file:
             file.peek()  # a disk that fails says so here, where zipfile might not ask it
             with zipfile.ZipFile(file) as archive:
                 unpacked = sum(member.file_size for member in archive.infolist())
@@ -93,12 +91,9 @@ def _opened(path: str | os.PathLike) -> Iterator[Mapping[str, np.ndarray]]:
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
                 yield arrays
+    except DiskError:
+        raise
     except UNREADABLE as error:
-        refused = (file and file.refused) or error
-        if isinstance(refused, OSError) and refused.errno not in {None, *OF_THE_FILE}:
-            raise DiskError(
-                f"{path}: {refused.strerror}: the disk is at fault; run again"
-            ) from error
         raise EpicError(
             f"{path}: not a whole frame index ({type(error).__name__}: {error}); scan its "
             "participant again"
