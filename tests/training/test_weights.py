@@ -14,8 +14,9 @@ def net(classes=5):
 
 def test_another_head_is_named_with_both_sizes(tmp_path):
     state = {f"module.{name}": value for name, value in net(400).state_dict().items()}
-    torch.save({"state_dict": state, "meta": {"epoch": 3}}, tmp_path / "k400.pth")
-    fit = fit_weights(tmp_path / "k400.pth", net(5))
+    path = tmp_path / "k400.pth"
+    torch.save({"state_dict": state, "meta": {"epoch": 3}}, path)
+    fit = fit_weights(path, read_weights(path), net(5))
     assert (fit.taken, fit.wanted) == (7, 9)
     assert fit.line() == (
         "7 of 9 tensors; trained anew: 2.weight (400x3 there, 5x3 here), 2.bias (400 there, 5 here)"
@@ -52,7 +53,7 @@ def test_what_is_no_weights_of_this_model_is_one_line_and_runs_nothing(
     else:
         torch.save(content, path)
     with pytest.raises(EpicError, match=rf"^{path}: {words}") as caught:
-        fit_weights(path, net())
+        fit_weights(path, read_weights(path), net())
     assert "\n" not in str(caught.value)
     assert "code ran" not in capsys.readouterr().out
 

@@ -23,7 +23,7 @@ from epic100.training.collective import on_rank_0
 from epic100.training.config_file import custom_hooks
 from epic100.training.device import autocast, compile_backbone, use_tf32
 from epic100.training.plan import TrainingPlan
-from epic100.training.weights import Fit, fit_weights
+from epic100.training.weights import Fit, fit_weights, read_weights
 
 SAMPLES = 4
 LAYOUT = "layout.txt"  # file in the work directory
@@ -74,7 +74,7 @@ def check_start(plan: TrainingPlan) -> StartCheck:
     model = MODELS.build(plan.config.model)
     keep_loss_on_device(model)
     path = plan.config.load_from
-    weights = fit_weights(path, model) if path else None
+    weights = fit_weights(path, read_weights(path), model) if path else None
     model = model.to(plan.placement.device).train()
     batch = _batch(plan, samples)
     if plan.compiled and (failure := _compile_failure(plan, model, batch)):

@@ -57,8 +57,8 @@ def save_start_model(
     config = build_config(settings, results, video_root, classes=classes)
     torch.manual_seed(settings.seed)
     model = MODELS.build(config.model)
-    log.info(f"{weights}: {fit_weights(weights, model).line()}")
     state, found = model.state_dict(), read_weights(weights)
+    log.info(f"{weights}: {fit_weights(weights, found, model).line()}")
     state |= {
         name: found[name].detach().clone()
         for name, value in state.items()

@@ -1,6 +1,7 @@
 """Start weights: opened safely, and compared with the model before training."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,14 +83,16 @@ def tensors_of(content: object) -> dict[str, Tensor]:
     return mmaction_names(named_tensors(content))
 
 
-def fit_weights(path: str | os.PathLike, model: torch.nn.Module) -> Fit:
-    """Compare a checkpoint with `model` before it is loaded.
+def fit_weights(
+    path: str | os.PathLike, found: Mapping[str, Tensor], model: torch.nn.Module
+) -> Fit:
+    """Compare `found`, which `read_weights(path)` gave, with `model` before it is loaded.
 
     Raises:
         EpicError: The file provides less than half of the model's tensors, so it belongs to another
             model. MMEngine would load almost nothing from it and train on.
     """
-    found, wanted = read_weights(path), model.state_dict()
+    wanted = model.state_dict()
     other = {
         name: (tuple(found[name].shape), tuple(value.shape))
         for name, value in wanted.items()
