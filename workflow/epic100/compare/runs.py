@@ -146,7 +146,7 @@ def _settings(folder: Path, figures: Mapping[str, Any]) -> dict[str, str]:
     path = folder / "model.pth"
     if path.is_file():
         trained = load_model(path)
-        config = parse_config(trained.config, str(path), "train it again with this workflow")
+        config = parse_config(trained.config, path)
         about = {f"trained_on.{key}": str(value) for key, value in trained.trained_on.items()}
         found = settings_in(config) | {HEADS: trained.heads} | about
     return found | {f"export.{key}": str(figures[key]) for key in ("reduce", "backoff")}

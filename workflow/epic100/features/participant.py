@@ -15,12 +15,10 @@ from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.features.file import Features, is_of, read_features, write_features
 from epic100.features.settings import START, FeatureSettings
 from epic100.features.table import FeatureRow, read_feature_table, write_feature_table
-from epic100.model.config_text import parse_config
-from epic100.model.foreign_config import test_pipeline_of
 from epic100.model.model_file import digest, load_model
 from epic100.prediction.encoder import MODEL, clip_pipeline, encoder_class
 from epic100.prediction.predict import PredictSettings
-from epic100.prediction.views import chosen_views
+from epic100.prediction.views import one_view_pipeline
 from epic100.timeline.placing import Placed, place_clips
 from epic100.timeline.rows import forget_rows, rows_of_clips
 from epic100.timeline.scanned import ScannedVideo, scanned_video
@@ -66,9 +64,7 @@ def source_of(
     if encoder not in (MODEL, START) or model is None:
         return Source(encoder, "", "", clip_pipeline(encoder_class(encoder, modules)), encoder)
     trained = load_model(model)
-    config = parse_config(trained.config, str(model), "train it again with this workflow")
-    pipeline = test_pipeline_of(config)
-    chosen_views(pipeline, 1, 1)
+    pipeline = one_view_pipeline(trained.config, model)
     load_from = trained.trained_on.get("load_from")
     return Source(MODEL, os.fspath(model), digest(model), pipeline, load_from)
 

@@ -129,7 +129,7 @@ def predict_probe(
         EpicError: It is no probe, or the features are not of the source that it learned from.
     """
     trained = load_model(model_path)
-    config = parse_config(trained.config, str(model_path), "train the probe again")
+    config = parse_config(trained.config, model_path, "train the probe again")
     if config.get("model", {}).get("type") != KIND or "features" not in config:
         raise EpicError(
             f"{model_path}: a model, but no probe; expected one of the rule probe_train"

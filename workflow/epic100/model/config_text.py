@@ -1,6 +1,7 @@
 """Reads the MMEngine configs in model files as data: loading a model file never runs code."""
 
 import ast
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,9 @@ from epic100.base.errors import EpicError
 LONGEST = 500_000  # characters; a complete MMAction2 config has about 10,000
 
 
-def parse_config(text: str, where: str, instead: str) -> Config:
+def parse_config(
+    text: str, where: str | os.PathLike, instead: str = "train it again with this workflow"
+) -> Config:
     """Parse a complete config, as MMEngine stores it in checkpoints, without running it.
 
     Args:

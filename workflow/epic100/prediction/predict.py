@@ -94,7 +94,7 @@ def predict(
     gpus = gpus_to_use("predict", settings.device, settings.gpus, look_for_gpus(asked))
     trained, model = load_model(model_path), digest(model_path)
     table = read_clean_list(segments)
-    config = parse_config(trained.config, str(model_path), "train it again with this workflow")
+    config = parse_config(trained.config, model_path)
     clips, crops = chosen_views(test_pipeline_of(config), settings.clips, settings.crops)
     shown, parts = ("the whole picture", 1) if crops == WHOLE else (f"{crops} crops", int(crops))
     what = f"{clips} clips x {shown} of each of {len(table)} segments"

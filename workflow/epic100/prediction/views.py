@@ -1,11 +1,14 @@
 """Views of a segment: clips spread over its length, times crops, averaged in probability."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.model.config_text import parse_config
+from epic100.model.foreign_config import test_pipeline_of
 
 DENSE_CLIPS = 10  # as SlowFast tests on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS)
 CROPS = ("CenterCrop", "ThreeCrop", "TenCrop")
@@ -52,6 +55,13 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
             "DecodeSegment with `crop`, to put other crops in place of; set it to 1"
         )
     return clips, crops
+
+
+def one_view_pipeline(config: str, path: str | os.PathLike) -> Pipeline:
+    """The test pipeline in a model file's config. Raises EpicError if it cannot give one view."""
+    pipeline = test_pipeline_of(parse_config(config, path))
+    chosen_views(pipeline, 1, 1)
+    return pipeline
 
 
 def sampling_of(pipeline: Pipeline) -> str:

@@ -91,7 +91,7 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
 def _of_model(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
     """What computes the rows of a batch with a model file, and the model's test pipeline."""
     trained = load_model(job.model)
-    config = parse_config(trained.config, str(job.model), "train it again with this workflow")
+    config = parse_config(trained.config, job.model)
     cleaned = clean_model(config.get("model"), job.model, modules)
     built = build_foreign(cleaned, trained.state_dict, "its config", job.model)
     model: Any = built.eval().to(job.device)

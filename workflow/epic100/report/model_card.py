@@ -52,7 +52,7 @@ def write_model_card(
         metafile: The same facts in the format of MMAction2's metafiles.
     """
     trained = load_model(model)
-    config = parse_config(trained.config, str(model), "train it again with this workflow")
+    config = parse_config(trained.config, model)
     figures = json.loads(Path(metrics).read_text(encoding="utf-8"))
     parts = [
         _what(trained, config, model),

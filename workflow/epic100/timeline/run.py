@@ -9,11 +9,9 @@ from typing import Any
 
 from epic100.base.errors import EpicError
 from epic100.base.gpu import gpus_to_use, look_for_gpus
-from epic100.model.config_text import parse_config
-from epic100.model.foreign_config import test_pipeline_of
 from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.prediction.predict import PredictSettings, predictions_of
-from epic100.prediction.views import chosen_views
+from epic100.prediction.views import one_view_pipeline
 from epic100.segments.class_names import ClassNames
 from epic100.timeline.content import build_timeline
 from epic100.timeline.files import beside, write_timeline
@@ -40,9 +38,7 @@ class ModelInUse:
         self.path = Path(path)
         self.trained: TrainedModel = load_model(path)
         self.digest = digest(path)
-        config = parse_config(self.trained.config, str(path), "train it again with this workflow")
-        self.pipeline = test_pipeline_of(config)
-        chosen_views(self.pipeline, 1, 1)
+        self.pipeline = one_view_pipeline(self.trained.config, path)
         self.names = names or ClassNames(self.trained.names)
         if not self.names.by_task:
             log.warning(
