@@ -50,7 +50,7 @@ FILTERS = (("text", "open"), ("text", ""), ("result", "wrong"), ("result", "near
 
 
 def random_predictions(csv: Path, videos: dict, path: Path) -> None:
-    """Scores of the pairs of val itself, the true one a little likelier."""
+    """Scores of the pairs of val itself, the true one a little more likely."""
     table = read_annotations(csv, videos, labelled=True, num_verbs=97, num_nouns=300)
     pairs = table.groupby(["verb", "noun"]).size()
     place = {pair: row for row, pair in enumerate(pairs.index)}

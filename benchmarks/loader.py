@@ -87,7 +87,7 @@ def dataset(folder: Path, name: str, pipeline: list) -> EpicSegmentVideoDataset:
 
 
 def shares(data: EpicSegmentVideoDataset, order: list[int]) -> dict[str, float]:
-    """ms a clip by step of the pipeline, in one process; decoding and converting told apart."""
+    """ms a clip by step of the pipeline, in one process; decoding and converting apart."""
     spent: dict[str, float] = defaultdict(float)
     keep = VideoReader._keep
 

@@ -5,7 +5,7 @@
 Without a video it makes one of 640x360 at 59.94 fps, 4.5 MB a minute, a key frame every 250, whose
 camera moves all of the picture. Every copy is made as the rule proxy makes it, checks included, on
 one core. Clips of 13 frames begin at the same random places in all files and are read in turn, 6
-frames apart at the file's own size, 6 and 12 apart at 205 pixels, amid what training scales to.
+frames apart at the file's own size, 6 and 12 apart at 205 pixels, among what training scales to.
 PSNR: luma as the copy was made, and RGB as training sees it, both files read at 205 pixels. The
 last line is one JSON object; its hours (of one core) and GB for the 100 h of EPIC-KITCHENS-100 are
 extrapolated from the file at hand.

@@ -1,4 +1,4 @@
-"""Trainings that are killed, stopped and robbed of their checkpoints: do they end in the same bits?
+"""Trainings that are killed or stopped, or lose their checkpoints: do they end in the same bits?
 
     python benchmarks/resume.py [kills] [stops] [losses] [overhead]
 
@@ -120,7 +120,7 @@ def losses(lab: Path, straight: str, seconds: float) -> list[tuple]:
 
 def overhead(lab: Path) -> dict:
     """CPU milliseconds an iteration of MMEngine's bare loop and of ours, taken in turn: medians of
-    one thread's own time, which other work on the machine moves little. Saves are told apart, in
+    one thread's own time, which other work on the machine moves little. Saves are counted apart, in
     milliseconds of the clock."""
     here, there = processes.Pipe(duplex=False)
     process = processes.Process(target=_time_loops, args=(lab, there))

@@ -48,7 +48,7 @@ processes.set_forkserver_preload(["short_trainings", "epic100.mmaction"])
 
 @HOOKS.register_module()
 class Meter(Hook):
-    """Tells the benchmark the iteration that runs, and the CPU time of this thread at each."""
+    """Gives the benchmark the iteration that runs, and the CPU time of this thread at each."""
 
     priority = "VERY_HIGH"
 

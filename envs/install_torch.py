@@ -2,7 +2,7 @@
 
 They are the two packages of which pip may find another build than PyPI's: a CPU build in a folder
 of wheels or on PyTorch's own index, named by the reader's pip settings. Its version has a local
-label (`2.13.0+cpu`), which PyPI does not accept, so it cannot come from there. Hence the check:
+label (`2.13.0+cpu`), which PyPI does not accept, so it cannot come from there. So:
 
 - a plain version is PyPI's and must have a hash of LOCK;
 - a version with a local label is the reader's own choice; its hash is printed, not checked.

@@ -5,7 +5,7 @@ are in the files stay; `make lock UPGRADE=1` takes the newest. Four files come o
 
 - requirements.lock: everything that a run needs, but torch. Two OpenCV builds that others ask for
   are left out in favour of opencv-python-headless (pyproject.toml, `[tool.uv]`); pip cannot leave
-  out a package, hence `pip --no-deps`.
+  out a package, so `pip --no-deps`.
 - requirements-dev.lock: what tests, linters and the docs site add to it.
 - requirements-torch.lock: torch, and the libraries of its CUDA build (3 GB), which a CPU build does
   without. envs/install_torch.py installs it.

@@ -1,4 +1,4 @@
-"""What the page is told about a run, against the run's own figures."""
+"""What the page says about a run, against the run's own figures."""
 
 import json
 

@@ -82,7 +82,7 @@ def test_a_disk_that_goes_on_failing_is_a_broken_clip_of_the_disk(clips, caplog,
     assert re.search(words, caplog.text)
 
 
-def test_what_the_disk_fails_with_is_told_from_what_is_wrong_with_a_file(tmp_path):
+def test_what_the_disk_fails_with_is_distinguished_from_what_is_wrong_with_a_file(tmp_path):
     (tmp_path / "v.MP4").symlink_to(EIO_FILE)
     with pytest.raises(EpicError) as caught:
         VideoReader(tmp_path / "v.MP4")

@@ -229,7 +229,7 @@ def test_without_a_checksum_the_length_decides(server, target):
     refused(url, target, "given up", checksum=None)
 
 
-def test_a_server_that_is_not_there_is_told_in_few_words(server, target):
+def test_a_server_that_is_not_there_is_reported_in_few_words(server, target):
     url = server.put("a", CONTENT)
     server.shutdown()
     server.server_close()

@@ -153,7 +153,7 @@ def test_the_edition_changes_with_a_file_and_once_verified_stays(archive, caplog
     assert archive.edition() == 3
 
 
-def test_what_cannot_be_held_to_an_md5_is_told_apart(archive, caplog):
+def test_what_cannot_be_held_to_an_md5_is_distinguished(archive, caplog):
     names = ("P01_01", "P01_02", "P01_03", "P01_04", "P01_05")
     archive.videos[1] = Video("P01_02", "P01", "train", 50.0, 9.0)
     archive.videos += [

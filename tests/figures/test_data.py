@@ -44,7 +44,7 @@ def test_a_participant_of_the_sheet_without_a_segment_has_a_row(segments, lab, t
     assert "P03" in words(tmp_path / "a.svg")
 
 
-def test_lengths_and_classes_are_told_in_the_annotators_words(segments, csvs, tmp_path):
+def test_lengths_and_classes_are_named_in_the_annotators_words(segments, csvs, tmp_path):
     names = read_class_names(csvs.values())
     plot_lengths(segments, names, tmp_path / "lengths.svg")
     plot_classes(segments, names, tmp_path / "classes.svg")

@@ -17,7 +17,7 @@ def folder(tmp_path):
     return tmp_path / "b"
 
 
-def test_jobs_are_told_apart_by_folder_and_file(folder):
+def test_jobs_are_distinguished_by_folder_and_file(folder):
     jobs = read_benchmarks(folder)
     assert jobs[["rule", "job"]].apply(tuple, axis=1).tolist() == [
         ("scan", "P01"), ("scan", "P02"), ("train", ""),

@@ -38,7 +38,7 @@ def test_the_commonest_mistake_is_the_title_of_the_confusion_if_it_is_common(out
     plot_confusion(many, NAMES, tmp_path / "a.svg")
     assert words(tmp_path / "a.svg")[0] == (
         f"verb {true} is taken for verb {guess} in {counts.max()} of {total} segments, "
-        "the commonest mistake"
+        "the most common mistake"
     )
     right = outcome.assign(verb_guess=outcome["verb"])
     plot_confusion(right, NAMES, tmp_path / "b.svg")

@@ -58,7 +58,9 @@ def test_a_line_twice_is_one_row_and_one_stranger(lab, official, tmp_path):
     assert found.rows["narration_id"].iloc[-1] == f"{rows[3]['video_id']}_line{len(rows) + 1}"
 
 
-def test_a_line_with_other_labels_is_told_from_one_at_another_time(lab, official, tmp_path):
+def test_a_line_with_other_labels_is_distinguished_from_one_at_another_time(
+    lab, official, tmp_path
+):
     rows = rows_of(official)
     rows[2]["noun_class"] = "299"
     rows[4]["start_frame"] = str(int(rows[4]["start_frame"]) + 9)
@@ -138,10 +140,10 @@ def test_what_is_damaged_and_what_lacks_is_named(lab, official, tmp_path, damage
     write_findings(findings, tmp_path / "found.tsv")
     lines = (tmp_path / "found.tsv").read_text().splitlines()
     assert lines[0] == HEADER and len(lines) == 1 + len(findings.table)
-    told = summary(found, findings)
-    assert f"{len(touches)} on damaged frames or videos, 0 in videos that were not" in told[1]
-    assert told[2] == f"  {len(touches)}: touches damaged frames"
-    assert told[3].startswith(
+    report = summary(found, findings)
+    assert f"{len(touches)} on damaged frames or videos, 0 in videos that were not" in report[1]
+    assert report[2] == f"  {len(touches)}: touches damaged frames"
+    assert report[3].startswith(
         f"{len(lacking)} sound segments lack, {len(whole)} of them in the 1 vi"
     )
 
@@ -151,9 +153,9 @@ def test_pairs_are_counted_with_and_without_what_lacks(lab, official, tmp_path, 
     pair = (rows[0]["verb_class"], rows[0]["noun_class"])
     kept = [row for row in rows if (row["verb_class"], row["noun_class"]) != pair]
     found = matched(write_list(tmp_path / "lab.txt", kept), official, lab)
-    told = summary(found, check_list(found, lab.videos, damaged_scans))
+    report = summary(found, check_list(found, lab.videos, damaged_scans))
     everything = {(row["verb_class"], row["noun_class"]) for row in rows}
-    assert told[-1].startswith(f"{len(everything) - 1} verb-noun pairs; {len(everything)} with")
+    assert report[-1].startswith(f"{len(everything) - 1} verb-noun pairs; {len(everything)} with")
 
 
 def test_videos_that_were_not_scanned_are_said_and_lack_nothing(

@@ -215,7 +215,7 @@ def test_code_in_a_checkpoint_is_not_run_unless_it_is_allowed(old, tmp_path, mon
     assert (tmp_path / "sprung").exists()
 
 
-def test_the_form_before_torch_1_6_is_read_or_told_how_to(old, tmp_path):
+def test_the_form_before_torch_1_6_is_read_or_refused_with_advice(old, tmp_path):
     how = {"_use_new_zipfile_serialization": False}
     path = rewritten(old, tmp_path, lambda content: {"state_dict": content["state_dict"]}, **how)
     plain, _ = read_checkpoint(old.checkpoint)

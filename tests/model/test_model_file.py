@@ -108,7 +108,7 @@ def test_code_in_a_stranger_s_file_is_not_run(path, tmp_path):
         torch.zeros(3),
     ],
 )
-def test_a_checkpoint_that_is_not_ours_is_told_where_ours_is(path, content):
+def test_a_checkpoint_that_is_not_ours_is_refused_with_where_ours_is(path, content):
     torch.save(content, path)
     refused(path, r"a checkpoint, but not a finished model .*results/work_dirs")
 
@@ -117,7 +117,7 @@ PARTS = [f.name for f in dataclasses.fields(TrainedModel) if f.name not in ("hea
 
 
 @pytest.mark.parametrize("field", PARTS)
-def test_a_model_that_lacks_a_part_is_told_which(path, field):
+def test_a_model_that_lacks_a_part_is_refused_by_its_name(path, field):
     content = torch.load(path, weights_only=True)
     del content[field]
     torch.save(content, path)

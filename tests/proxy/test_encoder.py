@@ -90,7 +90,7 @@ def test_a_lower_rate_factor_is_closer_and_larger(sound, tmp_path):
     assert found[12][1] > found[40][1]
 
 
-def test_the_quality_told_is_that_of_the_pictures(sound, tmp_path):
+def test_the_quality_reported_is_that_of_the_pictures(sound, tmp_path):
     made, _ = write_proxy(sound["b_frames"], tmp_path / "v.MP4", SMALL)
     errors = greys(tmp_path / "v.MP4") - greys(sound["b_frames"], (made.width, made.height))
     assert made.psnr == pytest.approx(10 * np.log10(255**2 / np.square(errors).mean()), abs=0.7)
@@ -231,6 +231,6 @@ def test_nothing_is_left_of_a_copy_that_fails(tmp_path):
 
 
 def test_progress_runs_from_the_first_frame_to_the_last(sound, tmp_path):
-    told = []
-    write_proxy(sound["joined"], tmp_path / "v.MP4", SMALL, progress=told.append)
-    assert told == sorted(told) and told[0] == 0 and told[-1] == 240
+    counts = []
+    write_proxy(sound["joined"], tmp_path / "v.MP4", SMALL, progress=counts.append)
+    assert counts == sorted(counts) and counts[0] == 0 and counts[-1] == 240

@@ -234,7 +234,7 @@ def test_a_quick_look_is_never_taken_for_a_scan_but_a_scan_serves_as_one(house):
     assert len(list(lab.cache.glob("P01_01.*.npz"))) == 1
 
 
-def test_files_that_are_no_files_are_told_apart(house):
+def test_files_that_are_no_files_are_distinguished(house):
     lab = house(5)
     paths = [lab.path(video) for video in lab.videos]
     for path in paths[:4]:

@@ -179,6 +179,6 @@ def test_packets_are_read_by_their_places_only_where_that_gives_the_container_s_
     wrong = replace(index, table=replace(index.table, stream=full_range))
     refused, proven = prove(originals[0], wrong, sound)
     assert refused == "" and not proven.table.direct
-    told = read_through_containers({"P01_01": index, "P01_02": proven})
-    assert told.startswith("1 videos are read through their container") and "P01_02" in told
+    warning = read_through_containers({"P01_01": index, "P01_02": proven})
+    assert warning.startswith("1 videos are read through their container") and "P01_02" in warning
     assert read_through_containers({"P01_01": index}) == ""

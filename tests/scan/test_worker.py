@@ -43,7 +43,7 @@ def video(original, tmp_path) -> Path:
     return Path(shutil.copy(original, tmp_path / "v.MP4"))
 
 
-# What sound files of some kinds are told, and nothing else.
+# What is reported of sound files of some kinds, and nothing else.
 HINTS = {
     "intra_refresh": "hint: 3 key frames are marked wrongly",
     "two_rates": "hint: the rate changes from 29.97 to 60.00 fps at about frame 64",
@@ -198,7 +198,7 @@ def test_flipped_bits_are_found_where_a_strict_decoder_lets_most_pass(original, 
     assert caught >= 0.9 * silent
 
 
-def test_a_gap_in_time_is_told_and_times_go_through_the_index(video):
+def test_a_gap_in_time_is_reported_and_times_go_through_the_index(video):
     drop_packets(video, 3, 1, groups=True)
     row, _ = inspect(video, "v")
     assert row.reason == "1 gaps between pictures"
@@ -207,7 +207,7 @@ def test_a_gap_in_time_is_told_and_times_go_through_the_index(video):
     assert (start % 30, stop) == (0, start + 1)
 
 
-def test_pictures_that_share_their_time_are_told(video):
+def test_pictures_that_share_their_time_are_reported(video):
     def change(packets):
         clash = packets[40]
         packets[41] = type(clash)(packets[41].data, clash.pts, packets[41].dts, False)
@@ -255,15 +255,15 @@ def test_a_change_of_size_marks_the_smaller_part(tmp_path):
 
 
 def test_a_spoilt_index_makes_a_video_unreadable_or_damaged(original, tmp_path):
-    told, unnoticed = set(), []
+    statuses, unnoticed = set(), []
     for seed in range(16):
         path = Path(shutil.copy(original, tmp_path / "v.MP4"))
         random_block(path, seed / 16, 64, seed, box="moov")
         row, _ = inspect(path, "v", seconds=FRAMES * 1001 / 30000)
-        told.add(row.status)
+        statuses.add(row.status)
         if row.status == "ok" and any(f < row.pictures for f in harmed(original, path)):
             unnoticed.append(seed)
-    assert {"damaged", "unreadable"} <= told
+    assert {"damaged", "unreadable"} <= statuses
     assert len(unnoticed) <= 1
 
 

@@ -19,16 +19,16 @@ def logs(tmp_path):
     return write
 
 
-def test_the_clear_error_of_the_last_attempt_is_told(logs):
+def test_the_clear_error_of_the_last_attempt_is_reported(logs):
     text = "--- 2026-01-01 00:00:00 pid 1\nerror: old\n--- 2026-01-02 00:00:00 pid 2\nerror: new\n"
     failure = failure_of("clean", logs(text), "")
     assert failure.lines() == ["FAILED clean: new", f"  log: {logs(text)[0]}"]
 
 
-def test_without_one_the_exception_is_told_and_slurms_reason_before_it(logs):
+def test_without_one_the_exception_is_reported_and_slurms_reason_before_it(logs):
     text = "Traceback (most recent call last):\n  File x\nRuntimeError: CUDA error: no kernel\n"
-    told = failure_of("train", logs(text), STATUS).error
-    assert told == "TIMEOUT, it ran 01:00:10 of 01:00:00, RuntimeError: CUDA error: no kernel"
+    error = failure_of("train", logs(text), STATUS).error
+    assert error == "TIMEOUT, it ran 01:00:10 of 01:00:00, RuntimeError: CUDA error: no kernel"
 
 
 def test_a_job_that_died_before_its_log_had_text_shows_the_end_of_slurms(logs):
@@ -41,7 +41,7 @@ def test_a_job_that_died_before_its_log_had_text_shows_the_end_of_slurms(logs):
     assert failure.log == logs("", slurm)[1]
 
 
-def test_a_refused_submission_is_told_in_the_sites_words(logs):
+def test_a_refused_submission_is_reported_in_the_sites_words(logs):
     message = "SLURM sbatch failed. The error message was 'sbatch: error: no\nsuch partition'.\n"
     assert failure_of("scan P01", [], message).lines() == [
         "FAILED scan P01: sbatch: error: no such partition"

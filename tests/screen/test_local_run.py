@@ -14,7 +14,7 @@ def archive(new_archive, tmp_path):
     return new_archive(tmp_path)
 
 
-def test_a_failure_is_told_with_its_log_and_once_more_at_the_end(archive):
+def test_a_failure_is_reported_with_its_log_and_once_more_at_the_end(archive):
     in_the_way = archive / "results/scan/cache/P02"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.touch()  # the job of P02 wants a folder there, and dies
@@ -28,7 +28,7 @@ def test_a_failure_is_told_with_its_log_and_once_more_at_the_end(archive):
     ]
     assert len(failed) == 2 and failed[1] == len(lines) - 3
     assert lines[failed[1] + 1] == "  log: results/logs/scan/P02.log"
-    assert lines[-1].startswith("Next: mend what failed and give the same command")
+    assert lines[-1].startswith("Next: fix what failed and give the same command")
     assert "RuleException" not in said(done) and "Traceback" not in said(done)
     assert len(lines) <= 20, said(done)
     (log,) = (archive / ".snakemake/log").glob("*.snakemake.log")
@@ -42,7 +42,7 @@ def test_a_run_with_nothing_to_do_looks_as_it_always_does(archive):
     assert "Nothing to be done" in said(again) and "jobs done" not in said(again)
 
 
-def test_a_bad_config_is_told_as_it_always_is(archive):
+def test_a_bad_config_is_reported_as_it_always_is(archive):
     text = (archive / "config.yaml").read_text()
     (archive / "config.yaml").write_text(text.replace("videos:", "video:"))
     done = run(archive, PAIRS, "--logger", "epic100")

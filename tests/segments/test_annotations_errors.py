@@ -139,7 +139,7 @@ def test_the_line_is_that_of_the_file_behind_blank_lines_breaks_in_quotes_and_le
         load(path, subset=subset)
 
 
-def test_a_missing_file_is_told_with_the_key_that_names_it(tmp_path):
+def test_a_missing_file_is_reported_with_the_key_that_names_it(tmp_path):
     with pytest.raises(EpicError, match=r"train\.csv: no such file; .*`annotations:` in the conf"):
         load(tmp_path / "train.csv")
     with pytest.raises(EpicError, match=r"train\.txt: no such segment list"):

@@ -13,7 +13,7 @@ def test_each_participant_is_counted_under_both_policies():
     assert table.values.tolist() == [["P01", 2, 2, 2], ["P22", 8, 7, 0]]
 
 
-def test_only_participants_that_lose_something_are_told_of():
+def test_only_participants_that_lose_something_are_named():
     (line,) = salvage_lines(salvage_table(LISTED, KEPT))
     assert line.startswith("P22: 7 of 8 segments kept") and line.endswith("would keep 0")
 

@@ -60,6 +60,6 @@ def test_another_file_is_one_error_with_file_line_and_column(tmp_path, key, text
         listed(tmp_path, text, key)
 
 
-def test_a_list_that_is_not_there_is_told_with_its_key(tmp_path):
+def test_a_list_that_is_not_there_is_reported_with_its_key(tmp_path):
     with pytest.raises(EpicError, match=r"none\.csv: no such file; .*`evaluate: tail_nouns:`"):
         read_list(tmp_path / "none.csv", "tail_nouns")

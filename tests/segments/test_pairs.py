@@ -53,7 +53,7 @@ def test_a_bad_table_is_one_error_with_file_line_and_column(tmp_path, text, word
         read(tmp_path, text)
 
 
-def test_a_missing_table_is_told_with_the_rule_that_makes_it(tmp_path):
+def test_a_missing_table_is_reported_with_the_rule_that_makes_it(tmp_path):
     with pytest.raises(EpicError, match=r"pairs\.tsv: no such file; .*of the rule clean"):
         read_pairs(tmp_path / "pairs.tsv")
 

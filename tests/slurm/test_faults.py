@@ -1,4 +1,4 @@
-"""What goes wrong on a cluster, done to the real DAG: noticed, told, and survived."""
+"""What goes wrong on a cluster, done to the real DAG: noticed, reported, and survived."""
 
 import os
 import re
@@ -148,7 +148,7 @@ def test_sigterm_starts_no_more_jobs_and_waits_for_those_that_run(rig, archive, 
     assert not (archive / "results/clean/pairs.tsv").exists()
 
 
-def test_a_slow_sacct_is_told_and_squeue_asked_instead(rig, archive, tmp_path):
+def test_a_slow_sacct_is_reported_and_squeue_asked_instead(rig, archive, tmp_path):
     slow = tmp_path / "bin/sacct"
     slow.parent.mkdir()
     slow.write_text('#!/bin/sh\nsleep 20\nexec /usr/bin/sacct "$@"\n')
@@ -166,19 +166,19 @@ def test_the_sites_own_words_reach_the_user_when_it_refuses_a_job(rig, archive):
         assert "Batch job submission failed: Invalid feature specification" in call.said()
 
 
-def test_an_account_without_credits_is_told_though_the_job_is_taken(rig, archive):
+def test_an_account_without_credits_is_reported_though_the_job_is_taken(rig, archive):
     with Call(rig, archive, SCAN, env={"EPIC100_ACCOUNT": "lp_poor"}) as call:
         call.until("scan P01: sbatch: account lp_poor has insufficient credits")
 
 
-def test_an_account_that_is_not_ones_own_is_told_with_those_that_are(rig, archive):
+def test_an_account_that_is_not_ones_own_is_reported_with_those_that_are(rig, archive):
     with Call(rig, archive, SCAN, "--retries", "0", env={"EPIC100_ACCOUNT": "lp_other"}) as call:
         assert call.end() != 0
         assert "account lp_other appears to be invalid" in call.said()
         assert "lp_epic" in call.said()
 
 
-def test_more_memory_than_asked_for_is_told_with_the_jobs_log(rig, archive):
+def test_more_memory_than_asked_for_is_reported_with_the_jobs_log(rig, archive):
     small = "scan:mem_mb_per_cpu=30"
     with Call(rig, archive, SCAN, "--retries", "0", "--set-resources", small) as call:
         call.until("exceeded memory limit")
@@ -189,7 +189,7 @@ def test_more_memory_than_asked_for_is_told_with_the_jobs_log(rig, archive):
     ("scan:cpus_per_task=80", "scan P01: 80 cores on wice/batch, whose nodes have 72"),
     ("scan:slurm_account=$NOT_SET", "slurm_account is '$NOT_SET', not the name of a"),
 ])  # fmt: skip
-def test_resources_that_the_site_would_not_have_are_told_before_a_submission(
+def test_resources_that_the_site_would_not_have_are_reported_before_a_submission(
     rig, archive, wrong, words
 ):
     with Call(rig, archive, SCAN, "--set-resources", wrong) as call:

@@ -32,7 +32,7 @@ def test_a_wall_time_is_cut_to_what_the_partition_gives():
     ("wice", {"EPIC100_GPU": "gpu_a100"}, "no partition 'gpu_a100'"),
     ("wice", {"EPIC100_CPU": "genius/batch"}, "no partition 'genius/batch'"),
 ])  # fmt: skip
-def test_a_name_that_is_not_there_is_told_with_those_that_are(word, env, words):
+def test_a_name_that_is_not_there_is_reported_with_those_that_are(word, env, words):
     with pytest.raises(EpicError, match=words) as error:
         choose(word, env=env)
     assert "known: " in str(error.value)

@@ -132,7 +132,7 @@ R = ("results", IDS[2])
         (lambda text: text.encode("utf-16"), "{path}: test.json is not UTF-8"),
     ],
 )
-def test_each_problem_of_a_zip_is_told(change, expected, entries, tmp_path):
+def test_each_problem_of_a_zip_is_reported(change, expected, entries, tmp_path):
     path = tmp_path / "s.zip"
     write_zip(entries, path, SLS)
     rewrite(path, change)
@@ -141,7 +141,7 @@ def test_each_problem_of_a_zip_is_told(change, expected, entries, tmp_path):
     assert all("\n" not in line for line in lines)
 
 
-def test_a_zip_that_says_it_unpacks_to_gigabytes_is_told_and_not_read(entries, tmp_path):
+def test_a_zip_that_says_it_unpacks_to_gigabytes_is_reported_and_not_read(entries, tmp_path):
     path = tmp_path / "s.zip"
     write_zip(entries, path, SLS)
     whole = bytearray(path.read_bytes())
@@ -152,7 +152,7 @@ def test_a_zip_that_says_it_unpacks_to_gigabytes_is_told_and_not_read(entries, t
     assert line == f"{path}: test.json is over 256 MiB unpacked, expected less"
 
 
-def test_a_damaged_zip_is_told(entries, tmp_path):
+def test_a_damaged_zip_is_reported(entries, tmp_path):
     path = tmp_path / "s.zip"
     write_zip(entries, path, SLS)
     whole = path.read_bytes()

@@ -143,7 +143,7 @@ def test_what_cannot_be_written_is_refused_and_leaves_the_old_file(entries, tmp_
     assert sorted(os.listdir(tmp_path)) == ["s.pt", "s.zip"]
 
 
-def test_a_truncated_pt_file_is_told_wherever_it_ends(entries, tmp_path):
+def test_a_truncated_pt_file_is_reported_at_any_end(entries, tmp_path):
     path = tmp_path / "s.pt"
     write_pt(entries, path)
     whole = path.read_bytes()
@@ -159,7 +159,7 @@ def test_a_truncated_pt_file_is_told_wherever_it_ends(entries, tmp_path):
         read_pt(tmp_path / "none.pt")
 
 
-def test_a_flipped_bit_in_the_scores_is_told(entries, tmp_path):
+def test_a_flipped_bit_in_the_scores_is_reported(entries, tmp_path):
     path = tmp_path / "s.pt"
     write_pt(entries, path)
     whole = path.read_bytes()
@@ -236,7 +236,7 @@ def test_both_official_layouts_are_read(entries, tmp_path):
         {"narration_id": ["a"], "verb_output": torch.zeros(2, V), "noun_output": torch.zeros(1, M)},
     ],
 )
-def test_another_layout_is_told(content, tmp_path):
+def test_another_layout_is_reported(content, tmp_path):
     torch.save(content, tmp_path / "s.pt")
     with pytest.raises(EpicError, match=r"s\.pt: expected a list of dicts with narration_id"):
         read_pt(tmp_path / "s.pt")

@@ -1,4 +1,4 @@
-"""A real HTTP server on 127.0.0.1 that misbehaves as it is told, request by request."""
+"""A real HTTP server on 127.0.0.1 that misbehaves as it is asked to, request by request."""
 
 import socket
 import struct

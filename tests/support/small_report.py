@@ -15,7 +15,7 @@ NAMES = ("participants", "lengths", "classes", "archive", "close_up", "dropped",
 def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
     """Write a report and return its HTML.
 
-    `text` is wherever a run's text can be: class names, reasons, problems, titles. `figures`
+    `text` is in all places where a run has text: class names, reasons, problems, titles. `figures`
     replace those of metrics.json.
     """
     make_predictions(folder)

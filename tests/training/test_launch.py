@@ -132,10 +132,10 @@ def test_several_nodes_without_slurm_are_refused(lab, results, monkeypatch):
 def test_of_the_errors_of_several_nodes_the_cause_is_reported():
     lost = "training ended, because process 0 failed with RuntimeError: Connection closed by peer"
     killed = "training ended, because process 1 was killed by SIGKILL (out of memory, or by hand)"
-    told = "results/clean/train.txt: is empty"
+    clear = "results/clean/train.txt: is empty"
     for words in ([lost, killed], [killed, lost]):
         assert str(cause_of(map(EpicError, words))) == killed
-    assert str(cause_of(map(EpicError, [lost, killed, told]))) == told
+    assert str(cause_of(map(EpicError, [lost, killed, clear]))) == clear
 
 
 def test_processes_share_indexes_and_one_that_is_killed_ends_all_and_is_named(lab, results):
@@ -233,11 +233,11 @@ def test_the_launcher_knows_every_kind_of_our_errors_in_a_process(tmp_path):
         "run.train = full\n"
         "rank.main({'settings': {'config': ''}, 'model_path': ''})\n"
     )
-    told = tmp_path / "error.json"
-    environment = os.environ | {"TORCHELASTIC_ERROR_FILE": str(told), "WORLD_SIZE": "1"}
+    report = tmp_path / "error.json"
+    environment = os.environ | {"TORCHELASTIC_ERROR_FILE": str(report), "WORLD_SIZE": "1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
     assert done.returncode != 0
-    message = json.loads(told.read_text())["message"]["message"]
+    message = json.loads(report.read_text())["message"]["message"]
     assert message == "EpicError: error: model.pth: no space"
 
 

@@ -120,7 +120,7 @@ def test_what_a_long_run_logged_is_not_copied_for_ever(lab, tmp_path):
     assert max(len(buffer.data[0]) for buffer in logged.values()) <= KEPT
 
 
-def test_a_slow_loader_is_told_with_its_figures_and_what_would_help():
+def test_a_slow_loader_is_reported_with_its_figures_and_what_would_help():
     text = loader_advice(waited=0.9, spent=1.2, workers=2, cores=18)
     assert text.startswith(
         "the loader is the limit: of 1.20 s an iteration 0.90 s (75 %) are spent waiting for data, "

@@ -80,7 +80,7 @@ def test_a_decoder_that_eats_memory_is_stopped_by_its_limit():
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGFPE"])
-def test_a_decoder_that_crashes_is_told_by_its_signal(name):
+def test_a_decoder_that_crashes_is_reported_by_its_signal(name):
     code = f"import os, signal; os.kill(os.getpid(), signal.{name})"
     assert run(code) == f"the decoder crashed ({name})"
 
@@ -98,7 +98,7 @@ def test_a_limit_of_the_system_that_is_lower_stays():
     assert done.stdout.strip() == "the decoder failed: ValueError: 400"
 
 
-def test_a_decoder_that_fails_is_told_by_its_last_words():
+def test_a_decoder_that_fails_is_reported_by_its_last_words():
     assert run("print('frames 0', flush=True); raise ValueError('no such codec')") == (
         "the decoder failed: ValueError: no such codec"
     )

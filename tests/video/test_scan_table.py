@@ -99,7 +99,7 @@ def test_a_table_edited_amiss_is_one_error_with_file_line_and_column(tmp_path, t
         read(tmp_path, text)
 
 
-def test_a_missing_table_is_told_as_such(tmp_path):
+def test_a_missing_table_is_reported_as_such(tmp_path):
     with pytest.raises(EpicError, match=r"P01\.tsv: no such file; expected the scan table"):
         read_scan_table(tmp_path / "P01.tsv")
 

@@ -73,7 +73,7 @@ def test_a_bad_sheet_is_one_error_with_file_line_and_column(tmp_path, text, word
         sheet(tmp_path, text)
 
 
-def test_bytes_that_are_no_text_and_a_missing_sheet_are_told_as_such(tmp_path):
+def test_bytes_that_are_no_text_and_a_missing_sheet_are_reported_as_such(tmp_path):
     path = tmp_path / "videos.tsv"
     with pytest.raises(EpicError, match=r"videos\.tsv: no such file; expected a video sheet"):
         read_sheet(path)

@@ -36,7 +36,7 @@ def ending(board: Board) -> list[str]:
     lines.append(f"{board.done} of {board.total} jobs done in {spent}.")
     for failure in {failure.job: failure for failure in failures}.values():
         lines += failure.lines()
-    first = "mend what failed and " if failures else ""
+    first = "fix what failed and " if failures else ""
     return [*lines, f"Next: {first}give the same command; what is finished is kept."]
 
 

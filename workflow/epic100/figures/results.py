@@ -115,7 +115,7 @@ def plot_confusion(
 
 
 def _finding(counts: pd.DataFrame, names: ClassNames) -> str:
-    """Return the title: the commonest mistake with its number, or that none is common."""
+    """Return the title: the most common mistake with its number, or that none is common."""
     if counts.empty:
         return "No readable segment"
     errors = counts.mask(np.eye(*counts.shape, dtype=bool), 0).drop(columns=-1)
@@ -126,5 +126,5 @@ def _finding(counts: pd.DataFrame, names: ClassNames) -> str:
         return f"No frequent verb is taken for another in {ENOUGH} or more segments"
     return (
         f"{names('verb', true)} is taken for {names('verb', guess)} in {number:,} of "
-        f"{counts.loc[true].sum():,} segments, the commonest mistake"
+        f"{counts.loc[true].sum():,} segments, the most common mistake"
     )

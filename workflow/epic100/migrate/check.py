@@ -87,24 +87,24 @@ def summary(found: LabList, findings: Findings) -> list[str]:
     """Summarise the findings in lines for people."""
     lines, lacking = found.rows, findings.of(LACKING)
     strange = int((~found.matched).sum())
-    told = [
+    report = [
         f"{len(lines)} lines in {lines['video_id'].nunique()} videos; {strange} are no official "
         f"rows, {int(found.relabelled.sum())} of them an official segment with other labels",
         f"{findings.sound} sound, {len(findings.of(DAMAGED))} on damaged frames or videos, "
         f"{len(findings.of(NOT_SCANNED))} in videos that were not scanned",
     ]
     kinds = findings.of(DAMAGED)["reason"].map(kind_of)
-    told += [f"  {count}: {kind}" for kind, count in Counter(kinds).most_common()]
+    report += [f"  {count}: {kind}" for kind, count in Counter(kinds).most_common()]
     whole = lacking[lacking["reason"] != ""]
-    told.append(
+    report.append(
         f"{len(lacking)} sound segments lack, {len(whole)} of them in the "
         f"{whole['video_id'].nunique()} videos that the list leaves out whole"
     )
     gained = found.official[found.official["narration_id"].isin(lacking["narration_id"])]
     pairs = set(zip(lines["verb"], lines["noun"], strict=True))
     more = pairs | set(zip(gained["verb"], gained["noun"], strict=True))
-    told.append(f"{len(pairs)} verb-noun pairs; {len(more)} with the segments that lack")
-    return told
+    report.append(f"{len(pairs)} verb-noun pairs; {len(more)} with the segments that lack")
+    return report
 
 
 def _reasons(

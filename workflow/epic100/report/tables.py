@@ -88,7 +88,7 @@ def dropped_rows(dropped: str | os.PathLike) -> tuple[list[str], list[tuple[str,
         dropped: results/clean/dropped.tsv.
 
     Returns:
-        The splits, and one (reason, numbers by split) for each reason, the commonest first.
+        The splits, and one (reason, numbers by split) for each reason, the most common first.
     """
     table = pd.read_csv(dropped, sep="\t", dtype=str)
     splits = list(dict.fromkeys(table["split"]))

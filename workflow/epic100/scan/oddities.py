@@ -87,9 +87,9 @@ def hints(index: VideoIndex, looks: Looks, wrong_keys: int, container: str) -> l
     for word, marks in (("frozen", looks.still(index)), ("black", looks.black(index))):
         stretches = [r for r in ranges(marks) if (r[1] - r[0]) >= SECONDS * index.fps > 0]
         if stretches:
-            told = ", ".join(f"{a}-{b}" for a, b in stretches[:_SAID])
+            shown = ", ".join(f"{a}-{b}" for a, b in stretches[:_SAID])
             more = len(stretches) - _SAID
-            found.append(f"hint: {word} {told}" + (f" and {more} more" if more > 0 else ""))
+            found.append(f"hint: {word} {shown}" + (f" and {more} more" if more > 0 else ""))
     change = _rate_change(index)
     if change:
         found.append(change)

@@ -128,8 +128,8 @@ def blame_times(
         spoilt = np.array([bool(p.fault) for p in by_time])
         gaps &= spoilt[1:] | spoilt[:-1]
     if tells_lost:
-        told = np.array([bool(p.fault) or p.is_key for p in by_time])
-        gaps &= (steps <= PAUSE * usual) | told[1:]
+        marked = np.array([bool(p.fault) or p.is_key for p in by_time])
+        gaps &= (steps <= PAUSE * usual) | marked[1:]
     for fault, where in ((NUMBERING, jumps), (GAPS, gaps)):
         for i in np.flatnonzero(where):
             by_time[i + 1].blame(fault)

@@ -144,7 +144,7 @@ class _Job:
         result = load_result(self._full) or (load_result(self._kept) if self._quick else None)
         if result is None:
             self._old = self._older(state)
-        return None if result is None else self._told(*result)
+        return None if result is None else self._with_hint(*result)
 
     def _older(self, state: os.stat_result) -> Path | None:
         """The newest result of an older scan version."""
@@ -230,7 +230,7 @@ class _Job:
             return ScanRow(name, UNREADABLE, reason=reason), {}
         if result[0].status == UNREADABLE:
             self._kept.unlink()  # cheap to redo, and permissions may change unnoticed
-        return self._told(*result)
+        return self._with_hint(*result)
 
     def _take_moved(self) -> bool:
         """Take over the result of the same bytes at another place or time, if there is one."""
@@ -240,7 +240,7 @@ class _Job:
             self._is_moved = move_result(self.video, self._path, places)
         return self._is_moved
 
-    def _told(self, row: ScanRow, found: Found) -> Result:
+    def _with_hint(self, row: ScanRow, found: Found) -> Result:
         """The row under the sheet's name, with the hint about the sheet's length."""
         if found:
             index = VideoIndex.from_arrays(found)

@@ -136,7 +136,7 @@ def _inspect(
     if refused:
         reason = "; ".join([refused, *reasons])
         return ScanRow(video_id, UNREADABLE, reason=reason), None
-    told = hints(index, reading.looks, reading.wrong_keys, kind) + [pauses(index, sound)]
+    notes = hints(index, reading.looks, reading.wrong_keys, kind) + [pauses(index, sound)]
     full = reading.judges_itself and all(map(is_arithmetic, table.sets))
     decoded = sum(p.decoded for p in reading.packets if p.shown)
     if quick:
@@ -147,7 +147,7 @@ def _inspect(
         fps=index.fps,
         frames=decoded,
         damaged=ranges,
-        reason="; ".join([*reasons, *filter(None, told)]),
+        reason="; ".join([*reasons, *filter(None, notes)]),
         timing="constant" if index.is_constant_at(sound) else "variable",
         pictures=max(index.frames, ranges[-1][1] if ranges else 0),
         judged=QUICK if quick else FULL if full else DECODER_ONLY,

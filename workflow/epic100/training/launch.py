@@ -161,10 +161,10 @@ def _root_cause(failures: dict[int, ProcessFailure]) -> tuple[int, ProcessFailur
 
     def order(item: tuple[int, ProcessFailure]) -> tuple:
         failure = item[1]
-        told = isinstance(failure.message, dict)
-        killed = failure.exitcode < 0 and not told and failure.exitcode != -signal.SIGTERM
-        swept = failure.exitcode == -signal.SIGTERM and not told
-        return swept, not (killed and failure.timestamp <= earliest + 2), failure.timestamp
+        explained = isinstance(failure.message, dict)
+        killed = failure.exitcode < 0 and not explained and failure.exitcode != -signal.SIGTERM
+        terminated = failure.exitcode == -signal.SIGTERM and not explained
+        return terminated, not (killed and failure.timestamp <= earliest + 2), failure.timestamp
 
     return min(failures.items(), key=order)
 

@@ -151,15 +151,15 @@ def time_layouts(plan: TrainingPlan, samples: list[dict[str, Any]]) -> dict[str,
     """
     found: dict[str, float] = {}
     for name, channels_last in LAYOUTS.items():
-        laid = plan.with_layout(channels_last)
-        model = MODELS.build(laid.config.model)
+        changed = plan.with_layout(channels_last)
+        model = MODELS.build(changed.config.model)
         keep_loss_on_device(model)
         model = model.to(plan.placement.device).train()
         batch = _batch(plan, samples)
         if plan.compiled:
-            _compile_failure(laid, model, batch)
+            _compile_failure(changed, model, batch)
         try:
-            found[name] = _timed(laid, model, batch)[0]
+            found[name] = _timed(changed, model, batch)[0]
         except EpicError:
             if name == list(LAYOUTS)[-1] and not found:  # neither fits
                 raise

@@ -142,7 +142,7 @@ epic.segments = (() => {
     clip: (i) => `clips/${participant(i)}/${columns.id[i]}.mp4`,
     truth: (i) => (columns.verb[i] < 0 ? "no label" : `${nameOf("verb", columns.verb[i])} ${nameOf("noun", columns.noun[i])}`),
     guessed: (i) => `${nameOf("verb", guess(i, "verb"))} ${nameOf("noun", guess(i, "noun"))}`,
-    sureness: (i) => (row[i] < 0 ? -1 : best(i, "verb")[0].p * best(i, "noun")[0].p),
+    certainty: (i) => (row[i] < 0 ? -1 : best(i, "verb")[0].p * best(i, "noun")[0].p),
     mark: (i) => (row[i] < 0 ? "–" : bothRight(i) ? "✓" : "✗"),
     tone: (i) => (row[i] < 0 ? "soft" : bothRight(i) ? "right" : "wrong"),
   };

@@ -23,7 +23,7 @@ epic.tables = (() => {
   function segmentRows() {
     return s.ofVideo.flat().map((i) => ({
       i, id: s.columns.id[i], truth: s.truth(i), guess: s.predicted(i) ? s.guessed(i) : "",
-      mark: s.mark(i), p: s.sureness(i), seconds: s.columns.stop[i] - s.columns.start[i],
+      mark: s.mark(i), p: s.certainty(i), seconds: s.columns.stop[i] - s.columns.start[i],
     }));
   }
 

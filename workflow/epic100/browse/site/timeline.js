@@ -52,7 +52,7 @@ epic.timeline = (() => {
 
   const guessed = () => s.ofVideo[video].filter(s.predicted).map((i) => ({
     i, start: s.columns.start[i], stop: s.columns.stop[i], text: `${s.mark(i)} ${s.guessed(i)}`,
-    tone: s.tone(i), more: `${(100 * s.sureness(i)).toFixed(1)} % sure; truth: ${s.truth(i)}`,
+    tone: s.tone(i), more: `${(100 * s.certainty(i)).toFixed(1)} % sure; truth: ${s.truth(i)}`,
   }));
 
   // The segment that a stretch of the whole video's prediction is mostly over.
