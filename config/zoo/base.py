@@ -1,7 +1,7 @@
 """What the models of the zoo share: pictures of 224 pixels; heads and the rest as in the base.
 
-Each model is a file beside this one and takes its frames as its own pipelines say. Steps that a
-pipeline is put together from have names here.
+Each model is a file beside this one. It takes 16 frames over the segment, as here, or has pipelines
+of its own, put together from the steps that have names here.
 """
 
 _base_ = ["../x3d_s_epic_rgb_segments.py"]
@@ -22,5 +22,24 @@ flip = dict(type="Flip", flip_ratio=0.5)
 centre_crop = dict(type="CenterCrop", crop_size=224)  # after `decode`
 clips = dict(type="FormatShape", input_format="NCTHW")
 pictures = dict(type="FormatShape", input_format="NCHW")
+
+sample = dict(type="UniformSample", clip_len=16)
+train_pipeline = [
+    {{_base_.open_segment}},
+    sample,
+    resized_crop,
+    clips,
+    {{_base_.pack}},
+]
+test_pipeline = [
+    {{_base_.open_segment}},
+    dict(sample, test_mode=True),
+    centre_224,
+    clips,
+    {{_base_.pack}},
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
 
 load_from = None

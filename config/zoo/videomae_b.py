@@ -37,25 +37,7 @@ model = dict(
         format_shape="NCTHW",
     ),
 )
-sample = dict(type="UniformSample", clip_len=16)
-train_pipeline = [
-    {{_base_.open_segment}},
-    sample,
-    {{_base_.resized_crop}},
-    {{_base_.clips}},
-    {{_base_.pack}},
-]
-test_pipeline = [
-    {{_base_.open_segment}},
-    dict(sample, test_mode=True),
-    {{_base_.centre_224}},
-    {{_base_.clips}},
-    {{_base_.pack}},
-]
-train_dataloader = dict(batch_size=64, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
-
+train_dataloader = dict(batch_size=64)
 train_cfg = dict(max_epochs=epochs)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type="AdamW", lr=5e-4, betas=(0.9, 0.999), weight_decay=0.05),
