@@ -23,8 +23,7 @@ def test_classes_count_alike_in_the_mean_class_accuracy():
 
 def test_calibration_error_is_the_mean_gap_weighted_by_segments():
     # Confidence 0.9 with three of four right, confidence 0.6 with none of one.
-    scores = np.log([[0.9, 0.1]] * 4 + [[0.6, 0.4]]) + 5
-    bins = reliability(scores, [0, 0, 0, 1, 1], bins=10)
+    bins = reliability(np.array([0.9] * 4 + [0.6]), np.array([1, 1, 1, 0, 0]), bins=10)
     assert [b["segments"] for b in bins] == [1, 4]
     assert [b["confidence"] for b in bins] == pytest.approx([60, 90])
     assert [b["accuracy"] for b in bins] == pytest.approx([0, 75])
@@ -32,19 +31,19 @@ def test_calibration_error_is_the_mean_gap_weighted_by_segments():
 
 
 def test_certain_segments_are_in_the_last_bin_and_right_ones_have_no_error():
-    bins = reliability(np.array([[0.0, 1000.0], [1000.0, 0.0]]), [1, 0])
+    bins = reliability(np.ones(2), np.ones(2))
     assert bins == [{"segments": 2, "confidence": 100, "accuracy": 100}]
     assert expected_calibration_error(bins) == 0
 
 
 def test_confusions_are_ordered_by_count_with_their_share_of_the_true_class():
-    predicted = [1, 1, 0, 2, 2, 0, 0]
-    found = confusions([0, 0, 0, 0, 1, 1, 0], np.eye(3)[predicted], top=2)
+    predicted = np.array([1, 1, 0, 2, 2, 0, 0])
+    found = confusions(np.array([0, 0, 0, 0, 1, 1, 0]), predicted, top=2)
     assert found == [
         {"true": 0, "predicted": 1, "count": 2, "share": 40},
         {"true": 0, "predicted": 2, "count": 1, "share": 20},
     ]
-    assert confusions([1, 2], np.eye(3)[[1, 2]]) == []
+    assert confusions(predicted, predicted, top=2) == []
 
 
 def test_participants_add_up():

@@ -54,9 +54,9 @@ def diagnose(
     confidence["action"] = confidence["verb"] * confidence["noun"]
     predicted["action"] = predicted["verb"] * nouns + predicted["noun"]
     for task in TASKS:
-        bins = _bins(confidence[task], predicted[task] == classes[task])
+        bins = reliability(confidence[task], predicted[task] == classes[task])
         report[f"{task}_expected_calibration_error"] = expected_calibration_error(bins)
-        report[f"{task}_confusions"] = _mistakes(classes[task], predicted[task], top)
+        report[f"{task}_confusions"] = confusions(classes[task], predicted[task], top)
     for mistake in report["action_confusions"]:
         for key in ("true", "predicted"):
             mistake[key] = list(divmod(mistake[key], nouns))
@@ -107,25 +107,19 @@ def participant_accuracies(
     return accuracies
 
 
-def reliability(scores: Scores, true: Labels, bins: int = 15) -> list[dict[str, float | int]]:
+def reliability(
+    confidence: np.ndarray, hit: np.ndarray, bins: int = 15
+) -> list[dict[str, float | int]]:
     """Compute the data of a reliability diagram: confidence and accuracy by bin.
 
-    The confidence of a segment is its highest probability, after a softmax over its row.
-
     Args:
-        scores: [N, C].
-        true: Class ids [N].
+        confidence: The highest probability of each segment [N].
+        hit: Whether each segment is right, bool [N].
         bins: Number of bins of equal width over (0, 1].
 
     Returns:
         For each bin that is not empty: `segments`, and mean `confidence` and `accuracy` in percent.
     """
-    probabilities = _probabilities(scores)
-    hit = probabilities.argmax(axis=1) == np.asarray(true)
-    return _bins(probabilities.max(axis=1), hit, bins)
-
-
-def _bins(confidence: np.ndarray, hit: np.ndarray, bins: int = 15) -> list[dict[str, float | int]]:
     index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     return [
         {
@@ -149,22 +143,18 @@ def expected_calibration_error(bins: Sequence[dict[str, float | int]]) -> float:
     return float(sum(gaps) / sum(b["segments"] for b in bins))
 
 
-def confusions(true: Labels, scores: Scores, top: int = 20) -> list[dict[str, Any]]:
+def confusions(true: np.ndarray, predicted: np.ndarray, top: int) -> list[dict[str, Any]]:
     """Find the most frequent mistakes.
 
     Args:
         true: Class ids [N].
-        scores: [N, C].
+        predicted: Class ids [N].
         top: Number of mistakes.
 
     Returns:
         `true` class, `predicted` class, `count`, and `share` in percent of the true class's
         segments. Equal counts are sorted by class id.
     """
-    return _mistakes(np.asarray(true), np.asarray(scores).argmax(axis=1), top)
-
-
-def _mistakes(true: np.ndarray, predicted: np.ndarray, top: int) -> list[dict[str, Any]]:
     wrong = predicted != true
     pairs, count = np.unique(
         np.stack([true[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True
