@@ -13,7 +13,9 @@ N pictures are flagged corrupt                by container or decoder; or a slic
                                               not end where its picture ends (`epic100.scan.h264`)
 N pictures do not come out of the decoder     a packet went in, no picture came out
 N packets are not whole NAL units             lengths inside a packet do not add up to its size
-N packets hold bytes that no coder writes     a run of zeros inside a slice of H.264
+N packets hold bytes that no coder writes     a run of zeros inside a slice of H.264, or a header
+                                              of a slice that the standard forbids, or a choice in
+                                              it that no other makes (`epic100.scan.h264_slice`)
 N pictures break the numbering                `frame_num` or order count jumps: pictures are lost,
                                               swapped, or have a corrupted header
 N pictures share their time with another      the same presentation time twice

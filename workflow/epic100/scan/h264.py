@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-SLICE, IDR, SPS = 1, 5, 7  # NAL unit types, table 7-1
+SLICE, IDR, SPS, PPS = 1, 5, 7, 8  # NAL unit types, table 7-1
 _INTRA = (2, 4)  # slice types I and SI, table 7-6
 HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 # Level 6.2, so that the taller picture does not reduce the reorder depth (table A-1).
@@ -62,6 +62,8 @@ class StreamSettings:
     gaps_allowed: bool
     progressive: bool
     colour_planes: bool
+    has_chroma: bool
+    codes_order: bool  # with poc_type 1: slices give differences of order counts
     height_at: tuple[int, int]  # bits [start, stop) of the height in the unescaped bytes
 
 
@@ -79,7 +81,7 @@ def parse_sps(sps: bytes) -> StreamSettings:
     profile = bits.u(8)
     bits.u(16)
     bits.ue()
-    planes = False
+    planes, chroma, codes_order = False, 1, False
     if profile in HIGH_PROFILES:
         chroma = bits.ue()
         planes = chroma == 3 and bool(bits.u(1))
@@ -93,7 +95,8 @@ def parse_sps(sps: bytes) -> StreamSettings:
     if poc_type == 0:
         poc_bits = bits.ue() + 4
     elif poc_type == 1:
-        bits.u(1), bits.se(), bits.se()
+        codes_order = not bits.u(1)
+        bits.se(), bits.se()
         for _ in range(min(bits.ue(), 255)):
             bits.se()
     bits.ue()
@@ -104,10 +107,9 @@ def parse_sps(sps: bytes) -> StreamSettings:
     stop = whole - bits.left
     if poc_type > 2 or frame_num_bits > 16 or poc_bits > 16 or bits.left < 64:
         raise ValueError("broken sequence parameter set")
-    progressive = bool(bits.u(1))
-    return StreamSettings(
-        width, height, frame_num_bits, poc_type, poc_bits, gaps, progressive, planes, (start, stop)
-    )
+    progressive, has_chroma = bool(bits.u(1)), chroma > 0 and not planes
+    return StreamSettings(width, height, frame_num_bits, poc_type, poc_bits, gaps, progressive,
+                          planes, has_chroma, codes_order, (start, stop))  # fmt: skip
 
 
 def taller(sps: bytes, rows: int) -> bytes:

@@ -1,10 +1,18 @@
 """Packets as the scan passes them to a decoder, and decoder errors that are no damage."""
 
 import errno
+from typing import NamedTuple
 
 import av
 
-from epic100.scan.h264 import extradata_pps, extradata_sps
+from epic100.scan.h264 import (
+    SPS,
+    StreamSettings,
+    extradata_pps,
+    extradata_sps,
+    parse_sps,
+    taller,
+)
 
 
 def in_the_open(packet: av.Packet, data: bytes | memoryview) -> av.Packet:
@@ -36,6 +44,47 @@ def with_new_sets(packet: av.Packet, data: memoryview, length_size: int) -> memo
         return data
     units = (len(unit).to_bytes(length_size, "big") + unit for unit in sets)
     return memoryview(b"".join([*units, data]))
+
+
+class Taller(NamedTuple):
+    """A packet with taller pictures.
+
+    Attributes:
+        units: (start, stop) of its NAL units.
+        settings: Those of the sequence parameter sets in it, with the true height.
+    """
+
+    data: memoryview
+    units: list[tuple[int, int]]
+    settings: list[StreamSettings]
+
+
+def with_taller_sets(
+    data: memoryview, units: list[tuple[int, int]], length_size: int, rows: int
+) -> Taller:
+    """Make sets inside the stream taller too, or they would override those of the extradata.
+
+    Args:
+        data: A packet of H.264.
+        units: (start, stop) of its NAL units.
+        length_size: Bytes of the length before each NAL unit.
+        rows: How many rows of macroblocks are added.
+    """
+    parts, places, found, position = [], [], [], 0
+    for start, stop in units:
+        unit = bytes(data[start:stop])
+        if unit[0] & 31 == SPS:
+            try:
+                settings = parse_sps(unit)
+                unit = taller(unit, rows)
+                found.append(settings)
+            except ValueError:
+                pass  # corrupted: the decoder reports it
+        parts += [len(unit).to_bytes(length_size, "big"), unit]
+        start = position + length_size
+        position = start + len(unit)
+        places.append((start, position))
+    return Taller(memoryview(b"".join(parts)), places, found)
 
 
 def check_memory(error: Exception) -> None:

@@ -8,6 +8,7 @@ import av
 from av.container import InputContainer
 
 from epic100.scan import h264
+from epic100.scan.h264_slice import SliceHeaders
 from epic100.scan.h264_vui import usability
 from epic100.scan.numbering import Numbering
 from epic100.scan.oddities import Looks
@@ -20,7 +21,12 @@ from epic100.scan.packet_checks import (
     WRONG_TIME,
     Packet,
 )  # fmt: skip
-from epic100.scan.packet_copies import check_memory, in_the_open, with_new_sets
+from epic100.scan.packet_copies import (
+    check_memory,
+    in_the_open,
+    with_new_sets,
+    with_taller_sets,
+)
 from epic100.video.ffmpeg import error_text
 from epic100.video.packet_recorder import PacketRecorder
 from epic100.video.packet_table import PacketTable
@@ -89,6 +95,8 @@ class StreamPass:
                 progress(read)
         if not self._quick:
             self._decode(None, None)
+        if self._settings is not None:
+            self._headers.blame()
         progress(read)
         self.lost = max(count - read, 0)
 
@@ -186,6 +194,7 @@ class StreamPass:
                 context.extradata = taller
                 self._settings = settings
                 self._numbering = Numbering(settings)
+                self._headers = SliceHeaders(self._stream.codec_context.extradata or b"")
         except ValueError:
             pass  # another framing of H.264, or corrupted settings: the plain decoder decides
         context.thread_type = "NONE"
@@ -215,8 +224,12 @@ class StreamPass:
             data, units = self._with_taller_settings(data, units)
         first = True
         for start, stop in units:
-            if data[start] & 31 in _SLICES:
+            kind = data[start] & 31
+            if kind == h264.PPS:
+                self._headers.take_set(bytes(data[start:stop]))
+            if kind in _SLICES:
                 nal = bytes(data[start:stop])
+                self._headers.check(nal, self._settings, seen)
                 if first:
                     self._follow(nal[: h264.HEADER_BYTES], seen)
                     first = False
@@ -242,25 +255,12 @@ class StreamPass:
     def _with_taller_settings(
         self, data: memoryview, units: list[tuple[int, int]]
     ) -> tuple[memoryview, list[tuple[int, int]]]:
-        """Make sets inside the stream taller too, or they would override those of the extradata."""
-        parts, places, position = [], [], 0
-        for start, stop in units:
-            unit = bytes(data[start:stop])
-            if unit[0] & 31 == h264.SPS:
-                try:
-                    settings = h264.parse_sps(unit)
-                    unit = h264.taller(unit, self._rows)
-                    if settings != self._settings:
-                        self._settings = settings
-                        sequence = self._numbering.sequence
-                        self._numbering = Numbering(settings, sequence)
-                except ValueError:
-                    pass  # corrupted: the decoder reports it
-            parts += [len(unit).to_bytes(self._length_size, "big"), unit]
-            start = position + self._length_size
-            position = start + len(unit)
-            places.append((start, position))
-        return memoryview(b"".join(parts)), places
+        taller = with_taller_sets(data, units, self._length_size, self._rows)
+        for settings in taller.settings:
+            if settings != self._settings:
+                self._settings = settings
+                self._numbering = Numbering(settings, self._numbering.sequence)
+        return taller.data, taller.units
 
     def _decode(self, packet: av.Packet | None, seen: Packet | None) -> None:
         self._said.clear()
