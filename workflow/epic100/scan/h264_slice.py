@@ -19,8 +19,7 @@ from epic100.scan.packet_checks import FORBIDDEN, Packet
 _P, _B, _I = range(3)  # slice types modulo 5, table 7-6; others are in no MP4 of a camera
 _IDR = -1
 _STEADY = {_B: 8, _IDR: 1}  # kinds that are compared, with how many before and after
-_USUAL_BYTES = 32  # enough for almost all headers; a longer one is read again from the whole unit
-_MARGIN = 64  # bits; a code that does not fit in them is none
+_USUAL_BYTES, _MOST_BYTES = 24, 2048  # of a header: what is read first, and at most
 _NO_MORE = 3  # modification_of_pic_nums_idc that ends a list, table 7-7
 _ODD_SHARE = 0.1  # of irregular headers, above which the coder writes so
 _RARE_SHARE = 0.001  # of slices with an unusual choice, above which the coder chooses so
@@ -77,7 +76,7 @@ class Habit(NamedTuple):
     """
 
     kind: int
-    choice: int
+    choice: bool
 
 
 def habit_of(
@@ -94,16 +93,45 @@ def habit_of(
     Returns:
         What may be compared with other slices, or None if no coder writes such a header.
     """
-    for size in (_USUAL_BYTES, len(nal)):
-        data = nal[1:size].replace(b"\0\0\3", b"\0\0")
-        bits = Bits(int.from_bytes(data, "big"), 8 * len(data))
-        try:
-            habit = _read(bits, nal[0], stream, sets)
-        except ValueError:
-            habit = None
-        if bits.left >= 64 + _MARGIN or size >= len(nal):  # `Bits` adds 64 zeros
+    for size in (_USUAL_BYTES, _MOST_BYTES):
+        with contextlib.suppress(ValueError, IndexError):
+            if habit := _read(_Codes(nal[1:size]), nal[0], stream, sets):
+                return habit
+        if size >= len(nal):
             break
-    return habit
+    return None
+
+
+class _Codes:
+    """Reads bits from text, which is faster than `Bits` where most fields are skipped.
+
+    Past the end there is an IndexError or a ValueError.
+    """
+
+    def __init__(self, escaped: bytes):
+        data = escaped.replace(b"\0\0\3", b"\0\0")
+        self.text = f"{int.from_bytes(data, 'big'):0{8 * len(data)}b}"
+        self.at = 0
+
+    def flag(self) -> bool:
+        self.at += 1
+        return self.text[self.at - 1] == "1"
+
+    def ue(self) -> int:
+        """Read an Exp-Golomb code, clause 9.1."""
+        one = self.text.index("1", self.at)
+        start, self.at = one, 2 * one - self.at + 1
+        return int(self.text[start : self.at], 2) - 1
+
+    def skip(self, count: int) -> None:
+        """Skip Exp-Golomb codes."""
+        for _ in range(count):
+            self.at = 2 * self.text.index("1", self.at) - self.at + 1
+
+    def is_filled(self) -> bool:
+        """Whether only ones are left in the last byte that was read from."""
+        ones = -self.at % 8
+        return self.text[self.at : self.at + ones] == "1" * ones and self.at <= len(self.text)
 
 
 class SliceHeaders:
@@ -119,7 +147,7 @@ class SliceHeaders:
         self._sets: dict[int, PictureSettings] = {}
         self._seen = 0
         self._irregular: list[Packet] = []
-        self._habits: dict[int, list[tuple[int, Packet]]] = {}
+        self._habits: dict[int, list[tuple[bool, Packet]]] = {}
         with contextlib.suppress(ValueError):  # a broken record: the decoder reports it
             for pps in extradata_pps(extradata):
                 self.take_set(pps)
@@ -164,83 +192,71 @@ def _lone(choices: np.ndarray, steady: int) -> Iterator[int]:
 
 
 def _read(
-    bits: Bits, first: int, stream: StreamSettings, sets: Mapping[int, PictureSettings]
+    codes: _Codes, first: int, stream: StreamSettings, sets: Mapping[int, PictureSettings]
 ) -> Habit | None:
-    """Read a header (clause 7.3.3) from behind its first byte. Raises ValueError."""
-    bits.ue()
-    kind, picture = bits.ue() % 5, sets.get(bits.ue())
+    """Read a header (clause 7.3.3) from behind its first byte."""
+    codes.skip(1)
+    kind, picture = codes.ue() % 5, sets.get(codes.ue())
     if picture is None or kind not in (_P, _B, _I):
-        return Habit(_P, 0)
+        return Habit(_P, False)
     is_idr = first & 31 == IDR
     if is_idr and kind != _I:
         return None
-    habit = Habit(_IDR if is_idr else kind, 0)
-    bits.u(2 * stream.colour_planes + stream.frame_num_bits)
-    is_frame = stream.progressive or not bits.u(1)
-    bits.u(not is_frame)  # which field
-    if is_idr:
-        bits.ue()
-    if stream.poc_type == 0:
-        bits.u(stream.poc_bits)
-    elif stream.codes_order:
-        bits.se()
-    if picture.bottom_order and is_frame and (stream.poc_type == 0 or stream.codes_order):
-        bits.se()
-    if picture.redundant:
-        bits.ue()
+    habit = Habit(kind, False)
+    codes.at += 2 * stream.colour_planes + stream.frame_num_bits
+    is_frame = stream.progressive or not codes.flag()
+    codes.at += not is_frame  # which field
+    codes.skip(is_idr)
+    has_order = stream.poc_type == 0 or stream.codes_order
+    codes.at += stream.poc_bits
+    codes.skip(
+        stream.codes_order + (picture.bottom_order and is_frame and has_order) + picture.redundant
+    )
     if kind == _B:
-        habit = Habit(_B, bits.u(1))
-    if not _read_references(bits, kind, stream, picture):
+        habit = Habit(_B, codes.flag())
+    if kind != _I and not _read_references(codes, kind, stream, picture):
         return None
     if is_idr:
-        bits.u(1)
-        habit = Habit(_IDR, bits.u(1))
+        codes.at += 1
+        habit = Habit(_IDR, codes.flag())
     elif first & 0x60:
-        _skip_marking(bits)
+        _skip_marking(codes)
     if not picture.arithmetic:
         return habit
-    if kind in (_P, _B):
-        bits.ue()  # cabac_init_idc
-    bits.se()
-    if picture.deblocking and bits.ue() != 1:
-        bits.se(), bits.se()
-    filling = (bits.left - 64) % 8
-    return habit if bits.u(filling) == (1 << filling) - 1 else None
+    codes.skip(2 if kind != _I else 1)  # cabac_init_idc and the quantiser
+    if picture.deblocking and codes.ue() != 1:
+        codes.skip(2)
+    return habit if codes.is_filled() else None
 
 
 def _read_references(
-    bits: Bits, kind: int, stream: StreamSettings, picture: PictureSettings
+    codes: _Codes, kind: int, stream: StreamSettings, picture: PictureSettings
 ) -> bool:
-    """Read the lists of references and their weights (7.3.3.1 and 7.3.3.2). Raises ValueError."""
-    lists = {_P: 1, _B: 2}.get(kind, 0)
-    counts = picture.references[:lists]
-    if lists and bits.u(1):
-        counts = tuple(bits.ue() + 1 for _ in counts)
+    """Read the lists of references and their weights (clauses 7.3.3.1 and 7.3.3.2)."""
+    counts = picture.references[: 2 if kind == _B else 1]
+    if codes.flag():
+        counts = tuple(codes.ue() + 1 for _ in counts)
     for count in counts:
         if count > _MOST_REFERENCES:
-            raise ValueError("too many references")
-        if bits.u(1):
+            return False
+        if codes.flag():
             moves = 0
-            while bits.ue() != _NO_MORE:
-                bits.ue()
+            while codes.ue() != _NO_MORE:
+                codes.skip(1)
                 moves += 1
             if not 1 <= moves <= count:
                 return False  # clause 7.4.3.1
     if kind in picture.weights:
-        bits.ue()
-        if stream.has_chroma:
-            bits.ue()
+        codes.skip(1 + stream.has_chroma)
         for _ in range(sum(counts)):
             for planes in (1, 2) if stream.has_chroma else (1,):
-                if bits.u(1):
-                    for _ in range(2 * planes):
-                        bits.se()
+                if codes.flag():
+                    codes.skip(2 * planes)
     return True
 
 
-def _skip_marking(bits: Bits) -> None:
-    """Read over what happens to kept pictures (clause 7.3.3.3). Raises ValueError."""
-    if bits.u(1):
-        while operation := bits.ue():
-            for _ in range({5: 0, 3: 2}.get(operation, 1)):
-                bits.ue()
+def _skip_marking(codes: _Codes) -> None:
+    """Read over what happens to kept pictures (clause 7.3.3.3)."""
+    if codes.flag():
+        while operation := codes.ue():
+            codes.skip({5: 0, 3: 2}.get(operation, 1))
