@@ -187,17 +187,13 @@ Shown = tuple[tuple[bytes, ...], av.VideoFrame]  # planes, and the picture itsel
 def decode(path: Path) -> dict[int, Shown]:
     """Pictures by presentation time, as a lenient player shows them."""
     shown: dict[int, Shown] = {}
-
-    def take(frames: list[av.VideoFrame]) -> None:
-        for frame in frames:
-            shown[frame.pts] = tuple(map(bytes, frame.planes)), frame
-
     with av.open(str(path)) as container:
         stream = container.streams.best("video")
         stream.codec_context.thread_count = 1
         for packet in container.demux(stream):
             with contextlib.suppress(av.error.FFmpegError):
-                take(packet.decode())
+                for frame in packet.decode():
+                    shown[frame.pts] = tuple(map(bytes, frame.planes)), frame
     return shown
 
 

@@ -50,18 +50,19 @@ SIZES = ((96, 64), (160, 90), (62, 46))
 
 def files(folder: Path, only: str) -> Iterator[tuple[str, Path]]:
     """(kind, path) of each file."""
-    number = 0
-    plans = [("as in the tests", partial(_one_of_the_tests, name)) for name in _NAMES]
-    for kind, make in [*_encodes(), *_copies(), *plans]:
+    for number, (kind, make) in enumerate([*_encodes(), *_copies()]):
         if only not in kind:
             continue
-        number += 1
         own = folder / str(number)
         own.mkdir()
         try:
             yield kind, make(own)
         except (av.error.FFmpegError, ValueError, EpicError) as error:
             print(f"not made: {kind}: {error}", file=sys.stderr)
+    if only in "as in the tests":
+        (folder / "tests").mkdir()
+        for path in sound_videos(folder / "tests").values():
+            yield "as in the tests", path
 
 
 def _mp4(folder: Path, count: int = COUNT, **options) -> Path:
@@ -234,13 +235,6 @@ def _late_keys(folder: Path) -> Path:
     return path
 
 
-_NAMES: dict[str, Path] = {}
-
-
-def _one_of_the_tests(name: str, folder: Path) -> Path:
-    return _NAMES[name]
-
-
 def sequential(path: Path) -> dict[int, np.ndarray]:
     """Pictures by time, from one pass."""
     found = {}
@@ -284,9 +278,6 @@ def main() -> None:
     av.logging.set_level(None)
     started, counts, bad = time.monotonic(), collections.Counter(), []
     with tempfile.TemporaryDirectory() as name:
-        if options.only in "as in the tests":
-            (Path(name) / "tests").mkdir()
-            _NAMES.update(sound_videos(Path(name) / "tests"))
         for kind, path in files(Path(name), options.only):
             counts[kind] += 1
             if found := fault(path):
