@@ -6,7 +6,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import shtab
 
-from epic100.base.errors import EpicError
+from epic100.base.command import run_options
 
 HELP = """\
 From the official CSVs and full-length videos of EPIC-KITCHENS-100 to a trained model and a
@@ -73,12 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest and not COMMANDS[options.command].passes_on:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
-    run: Callable[[argparse.Namespace], int] = options.run
-    try:
-        return run(options)
-    except EpicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_options(options)
 
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from epic100.base.command import run_module
 from epic100.base.config import layered_config
-from epic100.base.errors import EpicError
 from epic100.compare.bootstrap import RESAMPLES, Difference, difference
 from epic100.compare.truth import Truth, read_truth
 from epic100.scoring.metrics import TASKS
@@ -21,22 +21,8 @@ from epic100.segments.official_lists import find_lists
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table.
-
-    Args:
-        arguments: The command line; None means `sys.argv`.
-
-    Returns:
-        The exit code: 1, after one line on stderr, if an input is wrong, else 0.
-    """
-    parser = argparse.ArgumentParser(prog="python -m epic100.compare", description=__doc__)
-    fill_parser(parser)
-    options = parser.parse_args(arguments)
-    try:
-        return options.run(options)
-    except EpicError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    """Run the command line; None takes that of this process."""
+    return run_module("compare", __doc__, fill_parser, arguments)
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:

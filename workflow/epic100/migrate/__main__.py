@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from epic100.base.command import run_module
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT
 
@@ -17,19 +18,8 @@ SHEET = ROOT / "config" / "videos.tsv"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `list`, `check` or `model`.
-
-    Returns:
-        Exit code: 0, or 1 with one line on stderr if the input is wrong.
-    """
-    parser = argparse.ArgumentParser(prog="python -m epic100.migrate", description=__doc__)
-    fill_parser(parser)
-    options = parser.parse_args(arguments)
-    try:
-        return options.run(options)
-    except EpicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    """Run the command line; None takes that of this process."""
+    return run_module("migrate", __doc__, fill_parser, arguments)
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:

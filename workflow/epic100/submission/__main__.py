@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from epic100.base.command import run_module
 from epic100.base.config import layered_config
 from epic100.base.errors import EpicError
 from epic100.submission.check import HINT, check, read_zip
@@ -13,21 +14,8 @@ from epic100.submission.prior import MOST, prior_problems
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `check FILE`: print one line per problem to stdout.
-
-    The ids that FILE must contain come from a split's CSV, which is named by `--annotations`, or
-    by `--split` and the workflow's config.
-
-    Args:
-        arguments: Command line arguments; None takes those of this process.
-
-    Returns:
-        Exit code: 1 if there is a problem, else 0.
-    """
-    parser = argparse.ArgumentParser(prog="python -m epic100.submission", description=__doc__)
-    fill_parser(parser)
-    options = parser.parse_args(arguments)
-    return options.run(options)
+    """Run the command line; None takes that of this process."""
+    return run_module("submission", __doc__, fill_parser, arguments)
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
