@@ -1,13 +1,24 @@
-"""Text tables with a header, tab- or comma-separated: one reader, one set of errors."""
+"""Text tables with a header, tab- or comma-separated: one writer, one reader, one set of errors."""
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 
 LARGEST = 2**28  # bytes; the largest official CSV has 2**23
+
+
+def write_table(
+    path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Iterable[Any]],
+    delimiter: str = "\t",
+) -> None:  # fmt: skip
+    """Write a table atomically."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        csv.writer(out, delimiter=delimiter, lineterminator="\n").writerows([columns, *rows])
 
 
 def read_table(

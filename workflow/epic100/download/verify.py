@@ -5,7 +5,6 @@ A failing disk is not the file's fault: it is tried again, and then ends the che
 after all other files. No row is written from such a read.
 """
 
-import csv
 import logging
 import os
 import threading
@@ -18,7 +17,7 @@ from pathlib import Path
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.progress import Progress
-from epic100.base.text_table import read_table
+from epic100.base.text_table import read_table, write_table
 from epic100.download.checksum import digest
 from epic100.download.receipts import Receipts
 from epic100.download.videos import md5_of_sheet
@@ -117,9 +116,7 @@ def verify_videos(
             f"{'; '.join(failed)}; what was read before is kept"
         )
     verdicts = [_verdict(video, Path(root), book, faults.get(video.video_id)) for video in videos]
-    with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
-        writer.writerows([COLUMNS, *map(astuple, verdicts)])
+    write_table(table, COLUMNS, map(astuple, verdicts))
     for verdict in verdicts:
         if verdict.status != VERIFIED:
             log.info(f"{verdict.video_id}: {verdict.status}: {verdict.reason}")

@@ -4,9 +4,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 
-from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.text_table import read_table
+from epic100.base.text_table import read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,8 @@ COLUMNS = tuple(field.name for field in fields(FeatureRow))
 
 def write_feature_table(rows: Iterable[FeatureRow], path: str | os.PathLike) -> None:
     """Write the table atomically, tab-separated with a header."""
-    lines = ["\t".join(COLUMNS)]
-    lines += ["\t".join(" ".join(str(value).split()) for value in astuple(row)) for row in rows]
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    cells = ([" ".join(str(value).split()) for value in astuple(row)] for row in rows)
+    write_table(path, COLUMNS, cells)
 
 
 def read_feature_table(path: str | os.PathLike) -> list[FeatureRow]:

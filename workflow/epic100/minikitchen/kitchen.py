@@ -6,7 +6,6 @@ difficulties of reading EPIC-100 are included: three file rates and two annotati
 overlapping segments, segments shorter than a clip, a pair that is not in train, and damaged files.
 """
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ import numpy as np
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.text_table import write_table
 from epic100.minikitchen import hard
 from epic100.minikitchen.damage import KINDS
 from epic100.minikitchen.drawing import Look, Sprite, random_sprite, render
@@ -112,11 +112,7 @@ def write_annotations(
         "unseen_participant_ids_validation": (("participant_id",), [(p,) for p in sorted(unseen)]),
     }
     for name, (header, lines) in tables.items():
-        with (
-            atomic_path(folder / f"EPIC_100_{name}.csv") as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
-        ):
-            csv.writer(file, lineterminator="\n").writerows([header, *lines])
+        write_table(folder / f"EPIC_100_{name}.csv", header, lines, ",")
 
 
 def write_video(

@@ -5,7 +5,6 @@ made from the same frames are kept, so that a run that was interrupted makes onl
 A segment that cannot be cut does not stop the others; the participant's table says why.
 """
 
-import csv
 import json
 import logging
 import os
@@ -20,7 +19,7 @@ import pandas as pd
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.text_table import read_table
+from epic100.base.text_table import read_table, write_table
 from epic100.proxy.cutter import Clip, ClipSettings, clip_key
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.pairs import read_pairs
@@ -100,9 +99,7 @@ def cut_participant(
             "missing, the others are kept: make room and run again"
         )
     rows = [row for result in results if not isinstance(result, str) for row in result]
-    with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
-        writer.writerows([COLUMNS, *rows])
+    write_table(table, COLUMNS, rows)
     for name, _, _, reason in rows:
         if reason:
             log.warning(f"{name}: no clip: {reason}")

@@ -1,15 +1,13 @@
 """The scan table: one row per video with the state of its file, for `clean` and for people."""
 
-import csv
 import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import TypeVar
 
-from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.text_table import read_table
+from epic100.base.text_table import read_table, write_table
 
 OK, DAMAGED, UNREADABLE, MISSING = "ok", "damaged", "unreadable", "missing"
 STATES = (OK, DAMAGED, UNREADABLE, MISSING)
@@ -72,27 +70,16 @@ _LATER = ("judged", "version")  # columns that older tables do not have
 
 def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
     """Write `results/scan/{participant}.tsv` atomically."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            ranges = ",".join(f"{start}-{stop}" for start, stop in row.damaged)
-            reason = " ".join(row.reason.split())
-            fps = f"{row.fps:.6f}".rstrip("0").rstrip(".")
-            writer.writerow(
-                [
-                    row.video_id,
-                    row.status,
-                    fps,
-                    row.frames,
-                    ranges,
-                    reason,
-                    row.timing,
-                    row.pictures,
-                    row.judged,
-                    row.version,
-                ]  # fmt: skip
-            )
+    write_table(path, COLUMNS, map(_cells, rows))
+
+
+def _cells(row: ScanRow) -> list[object]:
+    ranges = ",".join(f"{start}-{stop}" for start, stop in row.damaged)
+    fps = f"{row.fps:.6f}".rstrip("0").rstrip(".")
+    return [
+        row.video_id, row.status, fps, row.frames, ranges, " ".join(row.reason.split()), row.timing,
+        row.pictures, row.judged, row.version,
+    ]  # fmt: skip
 
 
 def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
