@@ -7,7 +7,7 @@ set (SPS, PPS). One file is like that of an action camera, of 22 s, with B-frame
 SPS; the other has none of these. Both are scanned with the rate and length of the sheet. A bit is
 
 harmless   if all pictures are what and when they were (to half a step and a difference of 8 of 255)
-told       if each picture that is not lies in a reported range, or the file is unreadable
+reported   if each picture that is not lies in a reported range, or the file is unreadable
 silent     otherwise; `alone` without other videos to compare with, `shared` with two whose
            parameter sets are the same
 
@@ -232,7 +232,7 @@ class File:
         self.promise = {"fps": self.index.fps, "seconds": self.index.frames / self.index.fps}
 
     def outcome(self, bit: int, copy: Path) -> tuple[str, str]:
-        """What becomes of one flipped bit, `alone` and `shared`: harmless, told or silent."""
+        """What becomes of one flipped bit, `alone` and `shared`: harmless, reported or silent."""
         data = bytearray(self.data)
         data[bit // 8] ^= 0x80 >> bit % 8
         copy.write_bytes(data)
@@ -241,16 +241,16 @@ class File:
             row, index = inspect(copy, "v", **self.promise)
             unmarked = self.unmarked(copy, index, row.damaged) if index else False
         except (MemoryError, TimeoutError):
-            return "told", "told"
+            return "reported", "reported"
         finally:
             signal.alarm(0)
         if index is None or row.status == UNREADABLE:
-            return "told", "told"
+            return "reported", "reported"
         if not unmarked:
-            result = "told" if row.damaged else "harmless"
+            result = "reported" if row.damaged else "harmless"
             return result, result
         others = {"a": self.index, "b": self.index}
-        alone, shared = ("told" if "v" in spoilt_sets({**more, "v": index}) else "silent"
+        alone, shared = ("reported" if "v" in spoilt_sets({**more, "v": index}) else "silent"
                          for more in ({}, others))  # fmt: skip
         return alone, shared
 
@@ -308,7 +308,7 @@ def main() -> None:
                 if options.show and alone == "silent":
                     print(number, kind, field, bit, "shared:", shared, flush=True)
     columns = ("bits", *(f"{what} {how}" for how in ("alone", "shared")
-                         for what in ("harmless", "told", "silent")))  # fmt: skip
+                         for what in ("harmless", "reported", "silent")))  # fmt: skip
     print("what  " + "  ".join(columns))
     for kind, found in counts.items():
         print(f"{kind:5} " + "  ".join(f"{found[c]:{len(c)}}" for c in columns))
