@@ -65,6 +65,16 @@ def demo(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture
+def server(monkeypatch):
+    """A server on this machine that misbehaves when asked to; no proxy stands before it."""
+    from support.fault_server import serving
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def rig(tmp_path_factory):
     """Two real Slurm clusters (tests/support/slurm_rig.py), where Slurm's daemons are installed."""

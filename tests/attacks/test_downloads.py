@@ -7,16 +7,10 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.download.fetch import FetchSettings, fetch
 from epic100.download.session import check_redirect
-from support.fault_server import serving, status
+from support.fault_server import status
 
 HASTY = FetchSettings(tries=2, stall_seconds=2, pause_seconds=0.01, max_pause_seconds=0.01)
 SHEET = "https://data.bris.ac.uk/P01_01.MP4"
-
-
-@pytest.fixture
-def server():
-    with serving() as server:
-        yield server
 
 
 def endless(handler, content, start):

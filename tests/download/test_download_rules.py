@@ -13,7 +13,7 @@ from epic100.download.checksum import digest
 from epic100.minikitchen import write_annotations
 from epic100.video.sheet import Video
 from support.archive import errors, jobs, run, said
-from support.fault_server import cut, serving, status, wrong_bytes
+from support.fault_server import cut, status, wrong_bytes
 
 pytestmark = pytest.mark.slow
 
@@ -66,10 +66,8 @@ class Lab:
 
 
 @pytest.fixture
-def lab(tmp_path, monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving() as server:
-        yield Lab(tmp_path, server)
+def lab(tmp_path, server):
+    return Lab(tmp_path, server)
 
 
 def test_what_lacks_is_fetched_what_is_there_adopted_and_nothing_done_twice(lab):

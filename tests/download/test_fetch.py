@@ -20,7 +20,6 @@ from support.fault_server import (
     ignoring_range,
     promise,
     reset,
-    serving,
     stall,
     status,
     without_length,
@@ -31,17 +30,6 @@ from support.records import records_of
 CONTENT = random.Random(0).randbytes(300_000)
 MD5 = Checksum("md5", hashlib.md5(CONTENT).hexdigest())
 HASTY = FetchSettings(tries=4, stall_seconds=5, pause_seconds=0.01, max_pause_seconds=0.05)
-
-
-@pytest.fixture(autouse=True)
-def straight(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-def server():
-    with serving() as server:
-        yield server
 
 
 @pytest.fixture

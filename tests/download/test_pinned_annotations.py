@@ -12,26 +12,24 @@ from epic100.download.annotations import (
 )
 from epic100.download.checksum import digest
 from epic100.download.fetch import FetchSettings
-from support.fault_server import cut, serving
+from support.fault_server import cut
 
 ROOT = Path(__file__).resolve().parents[2]
 HASTY = FetchSettings(tries=2, stall_seconds=1, pause_seconds=0.01)
 
 
 @pytest.fixture
-def kitchen(tmp_path, monkeypatch):
+def kitchen(tmp_path, server):
     """The official files behind a server, and their sheet with all kinds of checksums."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving() as server:
-        lines = ["name\turl\tchecksum"]
-        for number, name in enumerate(NAMES.values()):
-            original = tmp_path / name
-            original.write_text(f"{name}\n" * 50)
-            checksum = digest(original, ("md5", "sha256", "git")[number % 3])
-            url = server.put(name, original.read_bytes(), cut(100))
-            lines.append(f"{name}\t{url}\t{checksum.kind}:{checksum.value}")
-        (tmp_path / "pins.tsv").write_text("\n".join(lines) + "\n")
-        yield tmp_path
+    lines = ["name\turl\tchecksum"]
+    for number, name in enumerate(NAMES.values()):
+        original = tmp_path / name
+        original.write_text(f"{name}\n" * 50)
+        checksum = digest(original, ("md5", "sha256", "git")[number % 3])
+        url = server.put(name, original.read_bytes(), cut(100))
+        lines.append(f"{name}\t{url}\t{checksum.kind}:{checksum.value}")
+    (tmp_path / "pins.tsv").write_text("\n".join(lines) + "\n")
+    return tmp_path
 
 
 def test_files_come_from_where_the_sheet_says_and_are_the_pinned_ones(kitchen):

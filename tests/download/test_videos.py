@@ -10,17 +10,10 @@ from epic100.download.fetch import FetchSettings
 from epic100.download.receipts import Receipts
 from epic100.download.videos import download_video
 from epic100.video.sheet import Video
-from support.fault_server import serving, stall
+from support.fault_server import stall
 
 CONTENT = bytes(range(256)) * 4000
 HASTY = FetchSettings(tries=4, stall_seconds=0.5, pause_seconds=0.01)
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving() as server:
-        yield server
 
 
 def video(server, *faults, name="P01_01", md5=None):

@@ -23,7 +23,7 @@ from epic100.download.weights import (
     start_weights,
 )
 from support.checkout import ROOT
-from support.fault_server import serving, status
+from support.fault_server import status
 
 HASTY = FetchSettings(tries=2, stall_seconds=5, pause_seconds=0.01)
 RECIPE = ROOT / "config/x3d_s_epic_rgb_segments.py"
@@ -38,13 +38,6 @@ def checkpoint() -> bytes:
 
 def named(content: bytes) -> str:
     return f"x3d-{hashlib.sha256(content).hexdigest()[:8]}.pth"
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving() as server:
-        yield server
 
 
 def section(**changes):

@@ -114,13 +114,17 @@ def test_a_submission_whose_answer_is_lost_is_not_made_again(rig, archive, scans
     assert len(scans()) == 1
 
 
+def one_is_refused(rig, held, one, two):
+    rig.wait(lambda: {one.process.poll(), two.process.poll()} != {None}, "a refusal")
+    refused, runs = (one, two) if one.process.poll() is not None else (two, one)
+    assert "another run of this workflow is at work here: process" in refused.said()
+    held()
+    assert runs.end() == 0, runs.said()
+
+
 def test_of_two_calls_at_once_one_is_refused(rig, archive, held, scans):
     with Call(rig, archive, SCAN) as one, Call(rig, archive, SCAN) as two:
-        rig.wait(lambda: {one.process.poll(), two.process.poll()} != {None}, "a refusal")
-        refused, runs = (one, two) if one.process.poll() is not None else (two, one)
-        assert "another run of this workflow is at work here: process" in refused.said()
-        held()
-        assert runs.end() == 0, runs.said()
+        one_is_refused(rig, held, one, two)
     assert len(scans()) == 1
 
 
@@ -130,11 +134,7 @@ def test_of_two_calls_that_wait_for_the_same_job_one_goes_on(rig, archive, held,
         for call in (one, two):
             rig.wait(lambda c=call: "Waiting for them" in c.screen(), "both to wait")
         rig.login("scancel", "-M", "wice", job)
-        rig.wait(lambda: {one.process.poll(), two.process.poll()} != {None}, "a refusal")
-        refused, runs = (one, two) if one.process.poll() is not None else (two, one)
-        assert "another run of this workflow is at work here: process" in refused.said()
-        held()
-        assert runs.end() == 0, runs.said()
+        one_is_refused(rig, held, one, two)
     assert len(scans()) == 2
 
 

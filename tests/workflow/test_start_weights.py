@@ -5,20 +5,13 @@ import hashlib
 import pytest
 
 from support.archive import configure, jobs, run, said
-from support.fault_server import serving, status
+from support.fault_server import status
 
 pytestmark = pytest.mark.slow
 
 CONTENT = b"PK stands for a checkpoint"
 NAME = f"x3d-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
 DEMO = "config/x3d_demo.py"
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving() as server:
-        yield server
 
 
 def test_a_dry_run_on_defaults_names_the_start_weights(new_archive, tmp_path):
