@@ -45,6 +45,7 @@ def start_check(section):
         videos_to_come=bool(MINIKITCHEN or DOWNLOAD),
         remote=getattr(options(), "executor", None) not in (None, "local"),
         modules=CONFIG["modules"],
+        views={key: CONFIG["predict"][key] for key in ("clips", "crops")},
     )
 
 

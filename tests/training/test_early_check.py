@@ -1,5 +1,6 @@
 """The start check before the scans: what stops a run, and what is only reported."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -77,6 +78,23 @@ def test_a_training_that_cannot_work_is_found(looked_at, slip, words):
     assert "\n" not in screen.error
     assert screen.text().startswith("Start check: 1 of ")
     assert "\nready   disk" in screen.text()  # the other topics are shown too
+
+
+@pytest.mark.parametrize("views, words", [
+    ({"clips": 3, "crops": 1}, "predict: clips is 3, .* cannot give them"),
+    ({"clips": 1, "crops": 3}, "predict: crops is 3, .* no CenterCrop"),
+])  # fmt: skip
+def test_views_that_the_model_cannot_give_are_found_before_it_is_trained(looked_at, views, words):
+    steps = ["OpenSegment", "SampleFrames", "DecodeSegment", "Resize", "FormatShape"]
+    given = [{"type": step, "clip_len": 1} if step == "SampleFrames" else {"type": step}
+             for step in steps]  # fmt: skip
+    screen = check_early(looked_at({"test_dataloader.dataset.pipeline": given}, views=views))
+    assert re.search(words, screen.error)
+
+
+def test_the_cost_of_views_is_shown(looked_at):
+    text = check_early(looked_at()).text()
+    assert re.search(r"prediction  10 clips x 1 crops of each of [1-9]\d* segments: 10 times", text)
 
 
 def test_weights_of_another_model_are_found(looked_at, tmp_path):

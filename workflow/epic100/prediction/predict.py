@@ -14,6 +14,7 @@ from epic100.base.errors import EpicError
 from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.base.machine import usable_cores, workers_for
 from epic100.base.progress import Progress
+from epic100.clips.views import chosen_views, cost_of_views
 from epic100.model.config_text import parse_config
 from epic100.model.foreign_config import test_pipeline_of
 from epic100.model.head_sizes import head_logits
@@ -21,7 +22,6 @@ from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.prediction.job import Job
 from epic100.prediction.processes import run_jobs
 from epic100.prediction.shards import Shards, run_key, video_stamp
-from epic100.prediction.views import WHOLE, chosen_views
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.segment_list import lines_by
@@ -96,9 +96,7 @@ def predict(
     table = read_clean_list(segments)
     config = parse_config(trained.config, model_path)
     clips, crops = chosen_views(test_pipeline_of(config), settings.clips, settings.crops)
-    shown, parts = ("the whole picture", 1) if crops == WHOLE else (f"{crops} crops", int(crops))
-    what = f"{clips} clips x {shown} of each of {len(table)} segments"
-    log.info("%s: %d times the cost of one view", what, clips * parts)
+    log.info(cost_of_views(clips, crops, len(table)))
     job = Job(
         str(model_path), str(segments), str(out), run_key(model, clips, crops), video_root,
         index_dir, clips, crops, settings.batch_size, settings.workers or 0,

@@ -42,6 +42,7 @@ class EarlyCheck:
         videos_to_come: Whether the run fetches or makes missing videos.
         remote: Whether jobs run on other machines, which may have the GPU that this one lacks.
         modules: The config's `modules` section.
+        views: `clips` and `crops` of the `predict:` section.
     """
 
     settings: dict[str, Any]
@@ -58,6 +59,7 @@ class EarlyCheck:
     videos_to_come: bool = False
     remote: bool = False
     modules: dict[str, Any] = field(default_factory=dict)
+    views: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Convert to JSON text."""

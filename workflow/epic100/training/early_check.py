@@ -19,6 +19,8 @@ from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus
 from epic100.base.machine import usable_cores
 from epic100.base.own_modules import use_modules
+from epic100.clips.views import chosen_views, cost_of_views
+from epic100.model.foreign_config import test_pipeline_of
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.training.config import build_config
@@ -169,6 +171,9 @@ def _trial(
             screen.add(LATER, "training", f"{settings.config} reads lists that are not made yet")
             return None
         config = build_config(settings, name, check.video_root, index_dir, classes)
+        views = chosen_views(
+            test_pipeline_of(config), check.views.get("clips"), check.views.get("crops", 1)
+        )
         made = Path(pairs_path(check.results, settings.split))
         kept = _kept_pairs(made, learned, head_outputs(config))
         if kept is not None:  # the head has the size of the clean pairs of an earlier run
@@ -187,6 +192,7 @@ def _trial(
             settings, folder, check.video_root, index_dir, classes, placement, blank
         )
     _describe(check, trial, few, len(pairs), placement, screen)
+    screen.add(READY, "prediction", cost_of_views(*views, len(segments.get("val", ()))))
     return trial
 
 
