@@ -20,6 +20,7 @@ from epic100.minikitchen import NOUNS, VERBS
 from epic100.minikitchen.damage import truncate, zero_block
 from epic100.model.model_file import load_model, save_model
 from epic100.prediction.predict import PredictSettings
+from epic100.segments.class_names import ClassNames
 from epic100.timeline.any_video import make_timelines
 from epic100.timeline.files import SUFFIXES, beside
 from epic100.timeline.rows import PART
@@ -172,7 +173,7 @@ def a_text(folder):
 @pytest.mark.parametrize("made, words", [
     (without_pictures, "sound.mp4: no video stream in this file"),
     (lambda folder: encode(folder / "one.MP4", 1), "one.MP4: 1 picture in it; expected a video"),
-    (cut, "cut.MP4: cannot be opened as video"),
+    (cut, "cut.MP4: cannot be opened as video: .* cut or only half copied, copy it again"),
     (a_text, "text.mp4: cannot be opened as video"),
     (lambda folder: folder, "is a folder; expected a video file; name its files"),
     (lambda folder: folder / "gone.mp4", "gone.mp4: no such file; expected a video"),
@@ -182,6 +183,32 @@ def test_what_is_no_video_is_one_message(model, tmp_path, made, words):
     with pytest.raises(EpicError, match=words) as caught:
         predict(model, tmp_path / "out", made(tmp_path))
     assert "\n" not in str(caught.value) and not list(tmp_path.glob("out/*.tsv"))
+
+
+def test_a_file_that_is_no_video_does_not_keep_the_others_from_theirs(
+    model, sound, tmp_path, caplog
+):
+    text, one = a_text(tmp_path), encode(tmp_path / "one.MP4", 1)
+    with pytest.raises(EpicError, match="2 of 3 videos have no timeline: .*text.mp4: cannot"):
+        predict(model, tmp_path / "out", text, one, sound["ten_pictures"])
+    assert "one.MP4: 1 picture in it" in caplog.text
+    assert [path.name for path in tmp_path.glob("out/*.tsv")] == ["ten_pictures.tsv"]
+
+
+def test_lists_of_other_classes_are_refused_and_other_names_are_written(model, sound, tmp_path):
+    def named(verbs, nouns):
+        return ModelInUse(model, ClassNames({"verb": verbs, "noun": nouns}))
+
+    with pytest.raises(EpicError, match="list of verbs names class 299, .* has 97 verbs; .* first"):
+        named(dict.fromkeys(range(300), "pan"), VERBS)
+    settings = TimelineSettings(stride=1.0, threshold=0)
+    found = []
+    for word in ("take", "grab"):
+        names = named(dict.fromkeys(range(97), word), NOUNS)
+        make_timelines([sound["ten_pictures"]], names, tmp_path, settings=settings,
+                       predict=WITHOUT_LOADERS)  # fmt: skip
+        found += {row["verb_name"] for row in table(tmp_path / "ten_pictures.tsv")}
+    assert found == ["take", "grab"]
 
 
 def test_two_videos_of_one_name_are_refused_before_any_work(model, sound, tmp_path):
@@ -196,9 +223,11 @@ def test_two_videos_of_one_name_are_refused_before_any_work(model, sound, tmp_pa
     (["v.mp4", "--stride", "0"], "timeline: stride is 0; expected a number from 0.01"),
     (["v.mp4", "--batch-size", "0"], "--batch-size is 0; expected a whole number from 1 on"),
     (["v.mp4"], "v.mp4: no such file; expected a video"),
+    (["film.mp4", "--out", "film.mp4"], "film.mp4: is a file; expected a folder"),
     (["v.mp4", "--model", "b.pth"], "--model is given 2 times; a timeline takes one model; call"),
 ])  # fmt: skip
 def test_a_mistaken_call_is_one_line(model, tmp_path, words, message):
+    encode(tmp_path / "film.mp4", 2)
     done = subprocess.run(command(model, "out", *words), cwd=tmp_path, capture_output=True,
                           text=True)  # fmt: skip
     assert done.returncode == 1

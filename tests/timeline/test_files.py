@@ -60,7 +60,8 @@ def test_actionformer_and_opentad_find_what_they_read(tsv):
     """By the keys that they use.
 
     ActionFormer 18e5860, libs/utils/metrics.py: `load_gt_seg_from_json`. OpenTAD 5948e38,
-    opentad/evaluations/mAP.py: `_import_ground_truth`, `_import_prediction`.
+    opentad/evaluations/mAP.py: `_import_ground_truth`, `_import_prediction`; without a rate in its
+    config, opentad/datasets/anet.py takes `frame` / `duration`.
     """
     found = json.loads(beside(tsv, ".activitynet.json").read_text(encoding="utf-8"))
     ((video, about),) = found["database"].items()
@@ -68,6 +69,7 @@ def test_actionformer_and_opentad_find_what_they_read(tsv):
     events = [(*map(float, e["segment"]), int(e["label_id"])) for e in about["annotations"]]
     assert events == [(0.0, 1.5, 0), (3661.25, 3663.0, 4)]
     assert about["duration"] == 3700.0 and about["fps"] == 29.97
+    assert about["frame"] / about["duration"] == pytest.approx(29.97, rel=1e-4)
     ((video, results),) = found["results"].items()
     scored = [(r["label"], *map(float, r["segment"]), r["score"]) for r in results]
     assert video == "my film.v2" and scored[0] == ("take spoon", 0.0, 1.5, 0.9123)

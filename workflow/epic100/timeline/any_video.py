@@ -43,7 +43,7 @@ def make_timelines(
         predict: Batch size, device, processes and workers.
 
     Raises:
-        EpicError: A file is not a video that can be read. Videos before it are finished.
+        EpicError: Files that are no videos that can be read; the others are finished.
     """
     paths = [_checked(file) for file in files]
     names = [path.stem for path in paths]
@@ -53,14 +53,27 @@ def make_timelines(
                 f"{name}: two videos have this name, and their outputs would be one file; expected "
                 "different names, or a call with another --out for each"
             )
+    if Path(out).exists() and not Path(out).is_dir():
+        raise EpicError(f"{out}: is a file; expected a folder for the timelines; name another")
+    refused = []
     for path in paths:
         tsv = Path(out) / f"{path.stem}.tsv"
         if _is_made(tsv, made_from(model, path, settings)):
             log.info(f"{tsv}: is there already, of this model, video and settings")
             continue
         work = beside(tsv, ".work")
-        make_timeline(_scanned(path, work), model, tsv, settings=settings, predict=predict)
+        try:
+            scanned = _scanned(path, work)
+        except EpicError as error:  # of this file only, so the others are made
+            log.error(f"error: {error}")
+            refused.append(str(error))
+            continue
+        make_timeline(scanned, model, tsv, settings=settings, predict=predict)
         shutil.rmtree(work, ignore_errors=True)
+    if len(paths) == 1 and refused:
+        raise EpicError(refused[0])
+    if refused:
+        raise EpicError(f"{len(refused)} of {len(paths)} videos have no timeline: " + refused[0])
 
 
 def _checked(file: str | os.PathLike) -> Path:
@@ -76,7 +89,12 @@ def _checked(file: str | os.PathLike) -> Path:
 
 def _scanned(path: Path, work: Path) -> ScannedVideo:
     """Scan a file as the workflow scans its own, through a link with a name it accepts."""
-    index = build_index(path)
+    try:
+        index = build_index(path)
+    except EpicError as error:
+        raise EpicError(
+            f"{error}; expected a video; if it was cut or only half copied, copy it again"
+        ) from error
     if index.frames < 2 or not index.fps:
         raise EpicError(f"{path}: {index.frames} picture in it; expected a video, with two or more")
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:99].lstrip("_-") or "video"

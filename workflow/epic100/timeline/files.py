@@ -80,6 +80,7 @@ def as_activitynet(timeline: Timeline) -> dict[str, Any]:
         "subset": "predicted",
         "duration": round(timeline.duration, 3),
         "fps": round(timeline.fps, 6),
+        "frame": round(timeline.duration * timeline.fps),
         "annotations": rows,
     }
     return {

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ class ModelInUse:
         self.digest = digest(path)
         self.pipeline = one_view_pipeline(self.trained.config, path)
         self.names = names or ClassNames(self.trained.names)
+        for task, classes in (("verb", self.trained.num_verbs), ("noun", self.trained.num_nouns)):
+            last = max(self.names.by_task.get(task, {}), default=-1)
+            if last >= classes:
+                raise EpicError(
+                    f"--class-lists: the list of {task}s names class {last}, but {path} has "
+                    f"{classes} {task}s; expected the lists of its classes, verbs first"
+                )
         if not self.names.by_task:
             log.warning(
                 f"{path}: has no class names, since an older version or `epic100 migrate` wrote "
@@ -111,7 +119,7 @@ def made_from(
     state = Path(file).stat()
     return {
         "model": model.digest,
-        "names": bool(model.names.by_task),
+        "names": sha256(repr(model.names.by_task).encode()).hexdigest()[:16],
         "bytes": state.st_size,
         "modified_ns": state.st_mtime_ns,
         "settings": asdict(settings),
