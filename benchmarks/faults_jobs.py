@@ -23,6 +23,7 @@ from typing import NoReturn
 
 import yaml
 
+from epic100.base.config import complete_config
 from epic100.base.shipped import ROOT
 from epic100.minikitchen import write_annotations, write_video
 from epic100.video.sheet import Video
@@ -108,13 +109,19 @@ def served(folder: Path) -> Iterator[str]:
     """Videos, annotations and start weights on an HTTP server of this machine; yields its URL."""
     import torch
 
+    from epic100.training.fetched import untrained_model
+    from epic100.training.settings import TrainSettings
+
     write_annotations(VIDEOS, folder, seed=1)
     for task, classes in (("verb", 97), ("noun", 300)):
         lines = ["id,key", *(f"{n},{task} {n}" for n in range(classes))]
         (folder / f"EPIC_100_{task}_classes.csv").write_text("\n".join([*lines, ""]))
     for video in VIDEOS:
         write_video(video, folder / f"{video.video_id}.MP4", seed=1)
-    torch.save({"state_dict": {"a": torch.zeros(9)}}, folder / "start.pth")
+    section = complete_config(KITCHEN)["train"] | {"config": str(ROOT / TRAINING["config"])}
+    settings = TrainSettings.from_section(section | {"load_from": None, "from_scratch": False})
+    model = untrained_model(settings, (97, 300))
+    torch.save({"state_dict": model.state_dict()}, folder / "start.pth")
     handler = partial(_Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,5 @@
-"""The weights that training starts from: fetched once, where `snakemake` runs, and kept.
+"""The weights that training starts from: fetched once, where `snakemake` runs, compared with the
+model, and kept.
 
 As with videos, an existing file is not a rule's output: Snakemake would remove it before a job.
 """
@@ -16,12 +17,15 @@ if WEIGHTS and WEIGHTS.is_url and not os.path.lexists(WEIGHTS.path):
             "../envs/epic100.yaml"
         threads: 1
         resources:
-            mem_mb=1000,
+            mem_mb=4000,
             runtime=60,
             download=1,
         params:
             weights=vars(WEIGHTS),
             settings=CONFIG["download"],
+            train=lambda wildcards: start_check(CONFIG["train"]).settings,
+            classes=(CONFIG["classes"]["verbs"], CONFIG["classes"]["nouns"]),
+            modules=CONFIG["modules"],
         message:
             "Fetch the start weights {params.weights[source]}"
         script:

@@ -1,17 +1,39 @@
 """Start weights on the real DAG: named in a dry run, refused before a scan, fetched once."""
 
 import hashlib
+import io
 
 import pytest
+import torch
 
+from epic100.base.config import complete_config
+from epic100.training.fetched import untrained_model
+from epic100.training.settings import TrainSettings
 from support.archive import configure, jobs, run, said
+from support.checkout import ROOT
 from support.fault_server import status
 
 pytestmark = pytest.mark.slow
 
-CONTENT = b"PK stands for a checkpoint"
-NAME = f"x3d-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
 DEMO = "config/x3d_demo.py"
+
+
+def stored(state):
+    """A checkpoint of `state`, and a name with its hash."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    content = file.getvalue()
+    return f"x3d-{hashlib.sha256(content).hexdigest()[:8]}.pth", content
+
+
+@pytest.fixture(scope="module")
+def weights():
+    section = complete_config({
+        "annotations": {"train": "a", "val": "b", "test": None}, "videos": {"root": "videos"},
+        "train": {"config": str(ROOT / DEMO), "from_scratch": True},
+    })["train"]  # fmt: skip
+    settings = TrainSettings.from_section(section | {"load_from": None, "from_scratch": False})
+    return stored(untrained_model(settings, (97, 300)).state_dict())
 
 
 def test_a_dry_run_on_defaults_names_the_start_weights(new_archive, tmp_path):
@@ -49,14 +71,29 @@ def test_weights_out_of_reach_stop_the_run_before_any_scan(new_archive, tmp_path
     assert f"put it at {place}" in said(done) and not (folder / "results/scan").exists()
 
 
-def test_weights_are_fetched_once_and_a_file_put_by_hand_serves_if_it_is_right(
-    new_archive, tmp_path, server
+@pytest.mark.parametrize("cut, words", [
+    (False, "weights of another model: 0 of its 1 tensors fit"),
+    (True, "not weights that can be loaded safely (cut short, its end is missing)"),
+])  # fmt: skip
+def test_fetched_weights_that_are_cut_or_of_another_model_stop_the_run_before_any_scan(
+    new_archive, tmp_path, server, cut, words
 ):
-    folder = new_archive(tmp_path)
-    configure(folder, train={"config": DEMO, "load_from": server.put(NAME, CONTENT)})
+    folder, (_, content) = new_archive(tmp_path), stored({"conv.weight": torch.ones(1000)})
+    content = content[: len(content) // 2] if cut else content
+    configure(folder, train={"config": DEMO, "load_from": server.put("other.pth", content)})
+    done = run(folder, "results/model.pth", "--cores", "1")
+    assert done.returncode != 0 and words in said(done)
+    assert not list(folder.glob("weights/**/*.pth")) and not (folder / "results/scan").exists()
+
+
+def test_weights_are_fetched_once_and_a_file_put_by_hand_serves_if_it_is_right(
+    new_archive, tmp_path, server, weights
+):
+    folder, (name, content) = new_archive(tmp_path), weights
+    configure(folder, train={"config": DEMO, "load_from": server.put(name, content)})
     assert run(folder, "weights").returncode == 0
-    file = folder / f"weights/127.0.0.1%3A{server.server_port}/{NAME}"
-    assert file.read_bytes() == CONTENT
+    file = folder / f"weights/127.0.0.1%3A{server.server_port}/{name}"
+    assert file.read_bytes() == content
     done = run(folder, "results/model.pth", "-n")
     assert done.returncode == 0 and "weights" not in jobs(done) and f"from {file.parent.name}" in (
         said(done).replace("weights/", "")
@@ -64,5 +101,5 @@ def test_weights_are_fetched_once_and_a_file_put_by_hand_serves_if_it_is_right(
     file.write_bytes(b"PK something else")
     done = run(folder, "results/model.pth")
     assert done.returncode != 0
-    assert f"expected {NAME[4:12]}, the hash in its name" in said(done)
+    assert f"expected {name[4:12]}, the hash in its name" in said(done)
     assert file.exists() and not (folder / "results/scan").exists()
