@@ -108,6 +108,26 @@ def test_a_decoder_that_fails_is_reported_by_its_last_words():
 
 
 @pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (
+            "EpicError('v.MP4: bad\\npackets; scan it')",
+            "v.MP4: bad packets; scan it",
+        ),
+        ("av.error.InvalidDataError(1, 'Invalid data found')", "Invalid data found"),
+        ("av.error.FileNotFoundError(2, 'No such file')", "No such file"),
+    ],
+)
+def test_a_verdict_on_the_file_is_its_last_words_alone(raised, words):
+    code = (
+        "import av\nfrom epic100.base.errors import EpicError\n"
+        "from epic100.video.decoder_process import own_faults\n"
+        f"with own_faults(): raise {raised}"
+    )
+    assert run(code) == f"the decoder failed: {words}"
+
+
+@pytest.mark.parametrize(
     ("code", "words"),
     [
         ("import no_such_module", "did not start: ModuleNotFoundError"),

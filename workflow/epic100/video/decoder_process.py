@@ -27,10 +27,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
+
+import av
 
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.machine import limit_process
-from epic100.video.ffmpeg import MAX_PIXELS
+from epic100.video.ffmpeg import MAX_PIXELS, error_text
 from epic100.video.sheet import Video
 from epic100.video.usable_time import UsableTime
 
@@ -72,15 +75,24 @@ class ProcessError(EpicError):
 
 @contextlib.contextmanager
 def own_faults() -> Iterator[None]:
-    """Wrap all work of such a process: exit with `IO_EXIT` if its disk fails."""
+    """Wrap all work of such a process: its last line is the reason of what fails.
+
+    It exits with `IO_EXIT` if its disk fails, with 1 for a verdict on the file.
+    """
     print("frames 0", flush=True)  # shows that the process has started
     try:
         yield
+    except av.error.FFmpegError as error:  # first, since some are an OSError too
+        _end(error_text(error), 1)
     except (DiskError, OSError) as error:
-        if type(error).__module__.startswith("av."):
-            raise  # FFmpeg's verdict on the file
-        print(error, file=sys.stderr, flush=True)
-        sys.exit(IO_EXIT)
+        _end(str(error), IO_EXIT)
+    except EpicError as error:
+        _end(str(error), 1)
+
+
+def _end(reason: str, code: int) -> NoReturn:
+    print(" ".join(reason.split()), file=sys.stderr, flush=True)
+    sys.exit(code)
 
 
 def run_decoder(
