@@ -136,8 +136,8 @@ class Floor:
         self._groups: dict[int, list] = {}
         self._decoders: dict[str, Any] = {}
 
-    def load(self, clip: Clip) -> None:
-        """Read the packets of a clip: from the key frame before each group to its last frame."""
+    def load(self, clip: Clip) -> int:
+        """Read its packets, from each key frame to the last wanted picture; return their bytes."""
         path = Path(clip.path)
         index = load_index(index_path(self._scan, path.parent.name), path.stem)
         pts = index.pts[np.unique(clip.frames)]
@@ -155,13 +155,14 @@ class Floor:
                 left = set(wanted)
                 container.seek(int(index.key_pts[key]), stream=stream)
                 for packet in container.demux(stream):
-                    if packets or packet.pts == index.key_pts[key]:
+                    if packet.size and (packets or packet.pts == index.key_pts[key]):
                         packets.append(packet)
                         left.discard(packet.pts)
                         if not left:
                             break
                 groups.append((wanted, packets))
         self._groups[id(clip)] = groups
+        return sum(packet.size for _, packets in groups for packet in packets)
 
     def __call__(self, clip: Clip) -> None:
         """Decode them, without the pictures that nothing needs, as the reader does."""
@@ -222,6 +223,11 @@ def measure(folder: Path, make: Callable[[], Read], clips: list[Clip], cold: boo
         "ms": 1e3 * sum(wall) / count, "cpu_ms": 1e3 * cpu / count, "opens": opened.total / count,
         "mb": spent[0] / count / 1e6, "reads": spent[1] / count, "sum": digest.hexdigest()[:12],
     }  # fmt: skip
+
+
+def bytes_read() -> float:
+    """Bytes that this process has read so far, from the cache too."""
+    return float(_io()[0])
 
 
 def _io() -> np.ndarray:

@@ -31,8 +31,6 @@ def make_archive(folder: Path, files: int, minutes: float, size: tuple[int, int]
     """Write the originals, their copies, indexes and cut clips, and their names as files.json."""
     if not 1 <= files <= 64:
         raise SystemExit(f"--files is {files}; expected 1 to 64")
-    photo = cv2.imread(str(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"))
-    scene = cv2.resize(photo, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_CUBIC)[..., ::-1]
     made = [folder / part for part in ("original/P01", "copy/P01", "cut/P01", "filmed")]
     for part in made:
         part.mkdir(parents=True, exist_ok=True)
@@ -40,7 +38,7 @@ def make_archive(folder: Path, files: int, minutes: float, size: tuple[int, int]
     for number, rate in enumerate(RATES[: min(files, 2)]):
         camera, small = folder / f"filmed/{number}.MP4", folder / f"filmed/{number}.copy.MP4"
         sound = folder / f"filmed/{number}.sound.MP4"
-        write_camera_video(camera, min(minutes, 1), size, rate, np.ascontiguousarray(scene))
+        film_photograph(camera, min(minutes, 1), size, rate)
         write_proxy(camera, small, ProxySettings())
         _record(sound, min(minutes, 1) * 60)
         times = max(1, round(minutes))
@@ -60,6 +58,15 @@ def make_archive(folder: Path, files: int, minutes: float, size: tuple[int, int]
     ]
     os.sync()
     (folder / "files.json").write_text(json.dumps({"archive": names, "cut": cut}))
+
+
+def film_photograph(
+    path: Path, minutes: float, size: tuple[int, int], rate: Fraction = RATES[0]
+) -> None:
+    """As `write_camera_video`, of a photograph."""
+    photo = cv2.imread(str(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"))
+    scene = cv2.resize(photo, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_CUBIC)[..., ::-1]
+    write_camera_video(path, minutes, size, rate, np.ascontiguousarray(scene))
 
 
 def write_scan(folder: Path, files: int) -> list[int]:

@@ -1,147 +1,188 @@
-"""What copies of a video cost, and what they gain when clips are read from them.
+"""What copies of a video cost, and what a clip costs that is read from them.
 
-    python benchmarks/proxies.py [VIDEO ...] [--minutes 2] [--size 640 360] [--clips 60]
+    python benchmarks/proxies.py [VIDEO ...] [--ways 256/30/5/18 ...] [--minutes 2] [--clips 60]
 
-Without a video it makes one of 640x360 at 59.94 fps, 4.5 MB a minute, a key frame every 250, whose
-camera moves all of the picture. Every copy is made as the rule proxy makes it, checks included, on
-one core. Clips of 13 frames begin at the same random places in all files and are read in turn, 6
-frames apart at the file's own size, 6 and 12 apart at 205 pixels, among what training scales to.
-PSNR: luma as the copy was made, and RGB as training sees it, both files read at 205 pixels. The
-last line is one JSON object; its hours (of one core) and GB for the 100 h of EPIC-KITCHENS-100 are
-extrapolated from the file at hand.
+Without a video it films a photograph, as `archive.py` does: 640x360 at 59.94 fps, a key frame every
+250, all of the picture moves. A way is height/gop/b_frames/crf, and options of x264 that copies do
+not have, such as /cabac=1. Every copy is made as the rule proxy makes it, checks included, on one
+core.
+
+Clips have 13 frames: dense (6 apart), or over a whole segment of 2 to 60 s, whose lengths are
+distributed like EPIC-100's. They begin at the same random places in all files, which are read in
+turn by the pipeline's own steps: pictures of the file's own size, and at training size (cropped
+first). The floor decodes the same packets from memory and converts nothing. kB beyond: bytes read
+(/proc/self/io) but for those from each key frame to the last wanted packet.
+
+PSNR: luma as the copy was made. Times are CPU time. The last line is one JSON object; its hours (of
+one core) and GB for the 100 h of EPIC-KITCHENS-100 are extrapolated from the file at hand.
 """
 
 import argparse
 import json
+import os
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
+from archive import (
+    CLIP,
+    CROPPED,
+    DENSE,
+    FORMAT,
+    FULL,
+    INTERVAL,
+    WARM_UP,
+    Clip,
+    Floor,
+    Read,
+    bytes_read,
+    ours,
+)  # fmt: skip
+from archive_files import film_photograph
+from mmaction.registry import TRANSFORMS
+from mmengine.registry import init_default_scope
 
+import epic100.mmaction  # noqa: F401
 from epic100.proxy import ProxySettings, write_proxy
-from epic100.video.index import build_index
-from epic100.video.reader import VideoReader
-from epic100.video.window import scaled_size
+from epic100.video.index import VideoIndex, build_index
+from epic100.video.index_file import write_indexes
 
-CLIP, WARM_UP = 13, 3
-READINGS = {"ms": (6, False), "ms_205": (6, True), "ms_205_apart": (12, True)}
-SHORT_SIDE = 205
 EPIC_HOURS = 100.03
 ORIGINAL = "original"
-DEFAULT = ProxySettings()
-WAYS = {
-    f"{s.height} px, gop {s.gop}, crf {s.crf:g}": s
-    for s in (
-        DEFAULT,
-        *(replace(DEFAULT, gop=gop) for gop in (6, 25, 50)),
-        *(replace(DEFAULT, crf=crf) for crf in (17, 23)),
-        replace(DEFAULT, height=224),
-    )
-}
+WAYS = (
+    "256/12/0/20", "256/30/5/18", "256/30/5/19", "256/30/0/20", "256/30/3/19", "256/30/7/19",
+    "256/12/5/19", "256/60/5/19", "224/30/5/19", "256/30/5/19/cabac=1", "256/30/5/19/b-adapt=1",
+)  # fmt: skip
 
 
-def decibel(first: np.ndarray, second: np.ndarray) -> float:
-    """PSNR of uint8 pictures."""
-    error = np.square(first.astype(np.float32) - second).mean()
-    return float(10 * np.log10(255**2 / error))
+@dataclass(frozen=True)
+class Way(ProxySettings):
+    """Settings of a copy, and further ones of x264, which takes the last of two values."""
+
+    more: str = ""
+
+    @classmethod
+    def of(cls, text: str) -> "Way":
+        """Parse height/gop/b_frames/crf and what follows."""
+        height, gop, b_frames, crf, *more = text.split("/")
+        return cls(int(height), int(gop), float(crf), int(b_frames), ":".join(more))
+
+    def options(self) -> dict[str, str]:
+        """Options of libx264."""
+        options = super().options()
+        if self.more:
+            options["x264-params"] += f":{self.more}"
+        return options
 
 
-def quality(original: VideoReader, copy: VideoReader) -> float:
-    """PSNR in RGB of 100 pictures, both read at the size that training scales to."""
-    frames = np.random.default_rng(1).choice(original.index.frames, 100, replace=False).tolist()
-    size = scaled_size(copy.size, SHORT_SIDE)
-    return decibel(copy.get_frames(frames, size), original.get_frames(frames, size))
+def draw(index: VideoIndex, step: dict, count: int) -> list[tuple[int, int, list[int]]]:
+    """Start and length of random segments, and the frames that are read of them."""
+    rng, sampler = np.random.default_rng(3), TRANSFORMS.build(step)
+    np.random.seed(3)
+    clips = []
+    for _ in range(count + WARM_UP):
+        seconds = 0.0
+        while not 2 <= seconds <= min(60, 0.9 * index.times[-1]):
+            seconds = rng.lognormal(np.log(1.96), 0.9)
+        length = CLIP * INTERVAL if step is DENSE else int(seconds * index.fps)
+        start = int(rng.integers(index.frames - length + 1))
+        sample = {"total_frames": length, "start_index": start, "avg_fps": index.fps}
+        clips.append((start, length, sampler.transform(sample)["frame_inds"].tolist()))
+    return clips
 
 
-def clip_times(readers: dict[str, VideoReader], clips: int, interval: int, scaled: bool) -> dict:
-    """ms a clip by file, all files in turn."""
-    last = readers[ORIGINAL].index.frames - CLIP * interval
-    starts = np.random.default_rng(0).integers(0, last, clips + WARM_UP).tolist()
-    spent = dict.fromkeys(readers, 0.0)
-    for number, start in enumerate(starts):
-        frames = range(start, start + CLIP * interval, interval)
-        for way, reader in readers.items():
-            size = scaled_size(reader.size, SHORT_SIDE) if scaled else None
-            began = time.perf_counter()
-            reader.get_frames(frames, size)
-            if number >= WARM_UP:
-                spent[way] += time.perf_counter() - began
-    return {way: 1e3 * value / clips for way, value in spent.items()}
+def spent_on(read: Read, clip: Clip) -> tuple[np.ndarray, np.ndarray | None]:
+    """CPU ms and bytes read, and the frames."""
+    np.random.seed(clip.start)
+    before, began = bytes_read(), time.process_time()
+    frames = read(clip)
+    spent = np.array([1e3 * (time.process_time() - began), 0.0])
+    spent[1] = bytes_read() - before
+    return spent, frames
 
 
-def measure(path: Path, folder: Path, clips: int) -> dict[str, dict]:
+def measure(path: Path, ways: list[str], folder: Path, clips: int) -> dict[str, dict]:
     """All figures of one file and its copies, by way."""
     index = build_index(path)
-    seconds = float(index.times[-1])
-    found: dict[str, dict] = {ORIGINAL: {"mb": path.stat().st_size / 1e6}}
-    readers = {ORIGINAL: VideoReader(path, index)}
-    for way, settings in WAYS.items():
-        copy = folder / f"{way}.MP4"
-        began = time.perf_counter()
-        made, own = write_proxy(path, copy, settings, index)
-        spent = time.perf_counter() - began
-        readers[way] = VideoReader(copy, own)
-        size = copy.stat().st_size
+    (folder / "P01").mkdir()
+    found: dict[str, dict] = {ORIGINAL: {}}
+    files, indexes = {ORIGINAL: folder / "P01/original.MP4"}, {"original": index}
+    files[ORIGINAL].symlink_to(path.resolve())
+    for way in ways:
+        files[way] = copy = folder / "P01" / f"{way.replace('/', '_')}.MP4"
+        began = time.process_time()
+        made, indexes[copy.stem] = write_proxy(path, copy, Way.of(way), index)
+        spent = time.process_time() - began
+        seconds, size = float(index.times[-1]), copy.stat().st_size
         found[way] = {
-            "times_real_time": seconds / spent,
-            "mb": size / 1e6,
-            "mb_of_original": size / path.stat().st_size,
-            "psnr_rgb": quality(readers[ORIGINAL], readers[way]),
-            "psnr_luma": made.psnr,
-            "epic_core_hours": EPIC_HOURS * spent / seconds,
-            "epic_gb": EPIC_HOURS * 3600 * size / seconds / 1e9,
+            "hours": EPIC_HOURS * spent / seconds,
+            "gb": EPIC_HOURS * 3600 * size / seconds / 1e9,
+            "psnr": made.psnr,
         }
-    for name, (interval, scaled) in READINGS.items():
-        times = clip_times(readers, clips, interval, scaled)
-        for way, spent in times.items():
-            found[way][name] = spent
-            found[way][f"{name}_gain"] = times[ORIGINAL] / spent
+        print(f"{way}: {found[way]}", flush=True)
+    write_indexes(indexes, folder / "P01.index.npz")
+    for kind, step in (("dense", DENSE), ("whole", {"type": "UniformSample", "clip_len": CLIP})):
+        drawn = draw(index, step, clips)
+        paths = [str(file) for file in files.values()]
+        read_own, read_small = (ours(folder, paths, 8, s) for s in (FULL, [*CROPPED, FORMAT]))
+        floor, total = Floor(folder), {way: np.zeros(4) for way in files}
+        for number, (start, length, frames) in enumerate(drawn):
+            for way, file in files.items():
+                clip = Clip(str(file), start, length, frames)
+                own = floor.load(clip)
+                least, _ = spent_on(floor, clip)
+                whole, _ = spent_on(read_own, clip)
+                small, _ = spent_on(read_small, clip)
+                if number >= WARM_UP:
+                    total[way] += (least[0], whole[0], small[0], small[1] - own)
+        for way, values in total.items():
+            names = ("floor", "own size", "training", "beyond")
+            values[3] /= 1e3
+            found[way] |= {f"{kind}, {n}": v for n, v in zip(names, values / clips, strict=True)}
     return found
 
 
-def show(path: Path, found: dict[str, dict]) -> None:
-    """A table for people."""
-    width, height = VideoReader(path).size[::-1]
-    print(f"\n{path.name}, {width}x{height}, {found[ORIGINAL]['mb']:.1f} MB")
-    heads = {
-        "times_real_time": "x realtime", "mb_of_original": "MB/orig.", "psnr_luma": "PSNR Y",
-        "psnr_rgb": "PSNR RGB", "ms": "ms/clip", "ms_gain": "gain", "ms_205": "at 205 px",
-        "ms_205_gain": "gain", "ms_205_apart": "12 apart", "ms_205_apart_gain": "gain",
-        "epic_core_hours": "EPIC hours", "epic_gb": "EPIC GB",
-    }  # fmt: skip
-    print(f"{'':<24}" + "".join(f"{head:>12}" for head in heads.values()))
+def table(path: Path, found: dict[str, dict]) -> str:
+    """The figures as Markdown."""
+    heads = list(found[next(reversed(found))])
+    lines = [f"\n{path.name}\n", f"| height/gop/b/crf | {' | '.join(heads)} |"]
+    lines.append("|---" * (len(heads) + 1) + "|")
     for way, one in found.items():
-        cells = (f"{one[key]:>12.2f}" if key in one else f"{'':>12}" for key in heads)
-        print(f"{way:<24}" + "".join(cells))
+        cells = (f"{one[head]:.1f}" if head in one else "" for head in heads)
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("videos", nargs="*", type=Path)
+    parser.add_argument("--ways", nargs="+", default=WAYS)
     parser.add_argument("--minutes", type=float, default=2)
     parser.add_argument("--size", nargs=2, type=int, default=(640, 360), help="width and height")
     parser.add_argument("--clips", type=int, default=60)
     options = parser.parse_args()
+    cv2.setNumThreads(0)
+    init_default_scope("mmaction")
     result: dict = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if not options.videos:
-            from camera_video import write_camera_video
-
             options.videos = [folder / "camera.MP4"]
-            write_camera_video(options.videos[0], options.minutes, tuple(options.size))
-        for path in options.videos:
-            found = measure(path, folder, options.clips)
-            show(path, found)
+            film_photograph(options.videos[0], options.minutes, tuple(options.size))
+        for number, path in enumerate(options.videos):
+            (folder / str(number)).mkdir()
+            found = measure(path, list(options.ways), folder / str(number), options.clips)
+            print(table(path, found), flush=True)
             result[path.name] = {
                 way: {key: round(value, 3) for key, value in one.items()}
                 for way, one in found.items()
             }
-    result["date"] = time.strftime("%Y-%m-%d")
+    result |= {"date": time.strftime("%Y-%m-%d"), "load": os.getloadavg()[0]}
     result["versions"] = f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}"
     print(json.dumps(result))
 

@@ -27,7 +27,8 @@ rule proxy:
     params:
         root=VIDEO_ROOT,
         copies=lambda wildcards: CLIP_ROOT,
-        settings={key: value for key, value in PROXY.items() if key != "root"},
+        # Those that the config gives: another default in a later version is no other setting.
+        settings={key: value for key, value in config["videos"]["proxy"].items() if key != "root"},
         limits={key: value for key, value in CONFIG["scan"].items() if key != "quick"},
         rows=lambda wildcards: rows_of(wildcards.participant),
     message:

@@ -52,7 +52,9 @@ def test_what_is_set_stays_and_the_caller_s_dict_is_left_alone():
 
 def test_an_empty_section_asks_for_copies_by_their_defaults():
     proxy = complete_config(with_key("videos.proxy", {}))["videos"]["proxy"]
-    assert proxy == {"height": 256, "gop": 12, "crf": 20, "root": "results/proxies"}
+    assert proxy == {
+        "height": 256, "gop": 30, "crf": 18, "b_frames": 5, "root": "results/proxies",
+    }  # fmt: skip
 
 
 def test_the_overlay_for_the_test_board_is_valid_over_the_config_that_ships():

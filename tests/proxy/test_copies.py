@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import shutil
 import signal
@@ -132,7 +133,7 @@ def test_a_second_run_makes_nothing_and_says_the_same(house):
     assert lab.runs() == []
 
 
-@pytest.mark.parametrize("change", [{"height": 32}, {"gop": 6}, {"crf": 30}])
+@pytest.mark.parametrize("change", [{"height": 32}, {"gop": 6}, {"crf": 30}, {"b_frames": 0}])
 def test_other_settings_make_every_copy_anew(change, house):
     lab = house(2)
     lab.make()
@@ -143,6 +144,47 @@ def test_other_settings_make_every_copy_anew(change, house):
     assert {row.state for row in rows} == {"copied"}
     assert lab.copy(lab.videos[0]).read_bytes() != before
     lab.reader(lab.videos[0]).get_frames(range(90))
+
+
+def keys_of(lab: Copies) -> list[dict]:
+    """What the notes say that the copies were made of."""
+    notes = (lab.copy(video).with_suffix(".npz") for video in lab.videos)
+    return [json.loads(json.loads(str(np.load(path)["facts"]))["key"]) for path in notes]
+
+
+def test_copies_of_earlier_defaults_are_kept_until_the_user_sets_one(house):
+    """An update changes the defaults: 12, 20 and no B-frames were those of before."""
+    lab = house(3)
+    one = lab.videos.pop()
+    lab.make(ProxySettings(48, 12, 20, 0), given=["height"])
+    assert all({"gop": 12, "crf": 20}.items() <= key.items() for key in keys_of(lab))
+    # As notes of that version have them: no word of B-frames.
+    assert not any("b_frames" in key for key in keys_of(lab))
+    before = [lab.copy(video).read_bytes() for video in lab.videos]
+    lab.runs()
+    lab.videos.append(one)
+    rows = lab.make(ProxySettings(48), given=["height"])
+    assert lab.runs() == ["P01_03"] and {row.state for row in rows} == {"copied"}
+    assert [lab.copy(video).read_bytes() for video in lab.videos[:2]] == before
+    assert keys_of(lab)[2]["gop"] == ProxySettings().gop != 12
+    assert any(line.startswith("2 copies were made with earlier defaults") for line in lab.lines)
+    lab.make(ProxySettings(48, gop=12), given=["height", "gop"])  # these have it
+    assert lab.runs() == ["P01_03"]
+    lab.make(ProxySettings(48), given=["height", "gop"])
+    assert lab.runs() == ["P01_01", "P01_02", "P01_03"]
+    assert not any("earlier defaults" in line for line in lab.lines)
+    lab.make(ProxySettings(48), given=["height"])
+    assert lab.runs() == []
+
+
+def test_earlier_copies_of_another_height_or_of_other_settings_are_not_kept(house):
+    lab = house(1)
+    lab.make(ProxySettings(48, 12, 20, 0))
+    lab.make(ProxySettings(32), given=["height"])
+    assert lab.runs() == ["P01_01", "P01_01"]
+    lab.make(ProxySettings(48, 12, 23, 0))  # the user's
+    lab.make(ProxySettings(48))
+    assert lab.runs() == ["P01_01", "P01_01"]
 
 
 def test_a_replaced_video_alone_is_copied_anew(house):

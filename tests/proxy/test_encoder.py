@@ -57,13 +57,41 @@ def test_frame_i_of_a_copy_is_frame_i_of_the_original_at_the_same_time(sound, tm
             assert (errors[0] < others).all(), name
 
 
-def test_copies_are_closed_groups_without_b_frames(sound, tmp_path):
-    for name in ("open_gop", "all_key_frames", "variable_rate", "joined"):
-        _, own = write_proxy(sound[name], tmp_path / f"{name}.MP4", SMALL)
-        assert own.key_pts.tolist() == own.pts[::12].tolist()
-        with av.open(str(tmp_path / f"{name}.MP4")) as container:
-            packets = [p for p in container.demux(video=0) if p.size]
-            assert [p.pts for p in packets] == [p.dts for p in packets] == own.pts.tolist()
+def references(path) -> list[int]:
+    """Frame numbers of the pictures that others may depend on (nal_ref_idc of their slices)."""
+    found = []
+    with av.open(str(path)) as container:
+        for packet in container.demux(video=0):
+            data, at = bytes(packet), 0
+            while at < len(data):
+                kind = data[at + 4]
+                if kind & 31 in (1, 5) and kind >> 5:
+                    found.append(packet.pts)
+                    break
+                at += 4 + int.from_bytes(data[at : at + 4], "big")
+    return np.searchsorted(build_index(path).pts, sorted(found)).tolist()
+
+
+@pytest.mark.parametrize("name", ["open_gop", "all_key_frames", "variable_rate", "joined"])
+def test_copies_are_closed_groups_in_which_nothing_depends_on_a_b_frame(name, sound, tmp_path):
+    copy = tmp_path / "copy.MP4"
+    _, own = write_proxy(sound[name], copy, SMALL)
+    packets = own.table.stretch(0, len(own.table))
+    groups = np.searchsorted(own.pts, packets.pts) // 12
+    assert own.key_pts.tolist() == own.pts[::12].tolist()
+    assert (np.diff(groups) >= 0).all()
+    assert own.table.direct and packets.shown.all()
+    last = own.frames - 1
+    wanted = {n for n in range(own.frames) if n % 12 in (0, 6, 11)} | {last}
+    assert set(references(copy)) == wanted
+
+
+def test_copies_without_b_frames_are_coded_in_the_order_of_their_pictures(sound, tmp_path):
+    copy = tmp_path / "copy.MP4"
+    _, own = write_proxy(sound["variable_rate"], copy, replace(SMALL, b_frames=0))
+    packets = own.table.stretch(0, len(own.table))
+    assert packets.pts.tolist() == packets.dts.tolist() == own.pts.tolist()
+    assert references(copy) == list(range(own.frames))
 
 
 @pytest.mark.parametrize("size, expected", [
@@ -182,9 +210,9 @@ def copied(tmp_path_factory):
 
 
 def swap_key_frames(packets):
-    packets[12], packets[36] = (
-        replace(packets[12], data=packets[36].data),
-        replace(packets[36], data=packets[12].data),
+    packets[12], packets[48] = (
+        replace(packets[12], data=packets[48].data),
+        replace(packets[48], data=packets[12].data),
     )
     return packets
 
@@ -219,6 +247,22 @@ def test_another_distance_of_key_frames_than_asked_for_is_refused(copied):
     copy, index, samples = copied
     with pytest.raises(EpicError, match="key frame every 10 pictures"):
         check_copy(copy, index, replace(SMALL, gop=10), samples)
+
+
+class OpenGroups(ProxySettings):
+    """The last pictures before a key frame may be coded after it."""
+
+    def options(self):
+        """With the groups open."""
+        options = super().options()
+        options["x264-params"] = options["x264-params"].replace("open-gop=0", "open-gop=1")
+        return options
+
+
+def test_a_copy_whose_groups_are_not_closed_is_refused(tmp_path):
+    path = encode(tmp_path / "v.MP4", 60)
+    with pytest.raises(EpicError, match="key frame every 12 pictures"):
+        write_proxy(path, tmp_path / "copy.MP4", OpenGroups(**vars(SMALL)))
 
 
 def test_nothing_is_left_of_a_copy_that_fails(tmp_path):

@@ -95,6 +95,22 @@ def test_another_height_makes_all_copies_again_and_a_replaced_video_its_own(new_
     assert "2 videos: 2 copied; 1 of them worked on now" in said(done)
 
 
+def test_another_default_of_a_later_version_makes_no_copy_again(new_archive, tmp_path):
+    archive = new_archive(tmp_path)
+    earlier = {"gop": 12, "crf": 20, "b_frames": 0}  # made these copies without being asked for
+    with_proxies(archive, proxy=earlier)
+    assert run(archive, INDEXES[1]).returncode == 0
+    before = stamps(archive)
+    videos = {"sheet": "sheet.tsv", "root": "archive", "proxy": {"height": 60}}
+    configure(archive, videos=videos)
+    done = run(archive, INDEXES[1])
+    assert jobs(done) == {"proxy": 1}, said(done)
+    assert "2 videos: 2 copied; 0 of them worked on now" in said(done)
+    assert "2 copies were made with earlier defaults and are kept" in said(done)
+    assert stamps(archive) == before
+    assert "proxy" not in jobs(run(archive, "all", "-n"))
+
+
 def test_missing_unreadable_and_left_out_videos_break_nothing(new_archive, tmp_path):
     archive = new_archive(tmp_path)
     VIDEOS[0].path(archive / "archive").write_bytes(b"")  # all that P01 has

@@ -1,7 +1,7 @@
 """Small copies of whole videos, fast to read clips from; and clips, a file for each segment."""
 
 from epic100.proxy.copies import ENCODER, make_proxies
-from epic100.proxy.cutter import ClipSettings
-from epic100.proxy.encoder import ProxySettings, write_proxy
+from epic100.proxy.encoder import write_proxy
+from epic100.proxy.settings import ClipSettings, ProxySettings
 
 __all__ = ["ENCODER", "ClipSettings", "ProxySettings", "make_proxies", "write_proxy"]

@@ -5,7 +5,6 @@ was interrupted makes only the missing ones. A failure does not stop the others:
 be made, a link to the original takes its place, with the original's index, and this is logged.
 """
 
-import csv
 import io
 import json
 import logging
@@ -14,9 +13,8 @@ import sys
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from enum import StrEnum
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,9 @@ import numpy as np
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError, EpicError
-from epic100.proxy.encoder import ProxySettings, same_clock
+from epic100.proxy.copy_table import ProxyRow, State, write_proxy_table
+from epic100.proxy.encoder import same_clock
+from epic100.proxy.settings import ProxySettings
 from epic100.video.decoder_process import ProcessError, ScanLimits, run_decoder
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
@@ -39,40 +39,6 @@ ENCODER = (sys.executable, "-P", "-m", "epic100.proxy.encoder")
 VERSION = 1  # increase it when copies change, so that old ones are not used
 
 
-class State(StrEnum):
-    """What exists for a video: a copy, the `original` (a link), or `none` (not readable).
-
-    `UNWRITTEN` is a fault of the disk. It stops the rule, so that it is in no table.
-    """
-
-    COPIED = "copied"
-    ORIGINAL = "original"
-    NONE = "none"
-    UNWRITTEN = "not written"
-
-
-@dataclass(frozen=True)
-class ProxyRow:
-    """The copy of one video, or what takes its place; sizes in bytes.
-
-    Attributes:
-        stand_ins: Number of frames that are grey because the original gives no picture.
-        psnr: Of the copy's luma, in dB, compared with the original scaled to the same size.
-    """
-
-    video_id: str
-    state: State
-    width: int = 0
-    height: int = 0
-    frames: int = 0
-    stand_ins: int = 0
-    psnr: float = 0.0
-    bytes: int = 0
-    original_bytes: int = 0
-    reason: str = ""
-
-
-COLUMNS = tuple(f.name for f in fields(ProxyRow))
 Result = tuple[ProxyRow, VideoIndex | None]
 
 
@@ -86,6 +52,7 @@ def make_proxies(
     table: str | os.PathLike,
     index: str | os.PathLike,
     settings: ProxySettings,
+    given: Collection[str] = (),
     limits: ScanLimits = ScanLimits(),  # noqa: B008 (frozen)
     threads: int = 1,
     encoder: Sequence[str] = ENCODER,
@@ -94,7 +61,8 @@ def make_proxies(
 
     A video that `scan_table` calls unreadable gets no copy. `scan_index` has the originals' frame
     indexes. Writes `table`, one row per video for people, and `index`, an .npz of the copies'
-    frame indexes for readers.
+    frame indexes for readers. Copies that were made with earlier defaults are kept, unless `given`,
+    the settings that the user chose, says otherwise.
 
     Raises:
         EpicError: The disk does not accept a copy; raised after all others are done.
@@ -103,7 +71,8 @@ def make_proxies(
     jobs = {}
     for video in videos:
         _make_folder(video.path(copies).parent)
-        job = _Job(video, scanned, Path(root), Path(copies), Path(scan_index), settings)
+        good = settings.as_good(given)
+        job = _Job(video, scanned, Path(root), Path(copies), Path(scan_index), good)
         jobs[video.video_id] = job
     results, made = complete(
         f"copy {Path(table).stem}",
@@ -115,7 +84,12 @@ def make_proxies(
     rows = [row for row, _ in results]
     _refuse_disk_errors(rows, copies)
     write_indexes({row.video_id: own for row, own in results if own is not None}, index)
-    _write_table(rows, table)
+    write_proxy_table(rows, table)
+    if earlier := sum(job.earlier for job in jobs.values()):
+        log.info(
+            f"{earlier} copies were made with earlier defaults and are kept; to make them anew, "
+            "set `videos: proxy: gop:` in the config"
+        )
     for row in rows:
         if row.state == State.ORIGINAL:
             log.warning(f"{row.video_id}: no copy, the original is read: {row.reason}")
@@ -141,9 +115,10 @@ class _Job:
         root: Path,
         copies: Path,
         scan_index: Path,
-        settings: ProxySettings,
+        good: Sequence[ProxySettings],
     ):
-        self.video, self._scan_index, self._settings = video, scan_index, settings
+        self.video, self._scan_index, self._good = video, scan_index, good
+        self.earlier = False  # whether its copy was made with earlier defaults
         self._source, self._copy = video.path(root), video.path(copies)
         self._notes = self._copy.with_suffix(".npz")
         if self._source.parent.resolve() == self._copy.parent.resolve():
@@ -158,7 +133,7 @@ class _Job:
                 f"{scan_index}: no frame index of {video.video_id}, or no row in the table beside "
                 "it; scan its participant again"
             )
-        self._row, self._key = row, ""
+        self._row, self._keys = row, list[str]()
 
     @property
     def _index(self) -> VideoIndex:
@@ -181,7 +156,7 @@ class _Job:
             "bytes": state.st_size,
             "mtime_ns": state.st_mtime_ns,
         }
-        self._key = json.dumps(made_of | asdict(self._settings))
+        self._keys = [json.dumps(made_of | settings.noted()) for settings in self._good]
         return self._result()
 
     def make(self, limits: ScanLimits, encoder: Sequence[str], board: SharedProgress) -> Result:
@@ -190,8 +165,8 @@ class _Job:
         for left in self._copy.parent.glob(f".{name}.*.tmp.*"):  # of a run that was killed
             left.unlink(missing_ok=True)
         command = [*encoder, str(self._source), str(self._copy), str(self._notes)]
-        command += ["--index", str(self._scan_index), "--key", self._key]
-        command += ["--settings", json.dumps(asdict(self._settings))]
+        command += ["--index", str(self._scan_index), "--key", self._keys[0]]
+        command += ["--settings", json.dumps(asdict(self._good[0]))]
         try:
             reason = run_decoder(
                 command,
@@ -215,8 +190,9 @@ class _Job:
             own = VideoIndex.from_arrays(arrays)
             size = insist(self._copy, "asking for its size", self._copy.stat).st_size
             # Not its time: a copy that was touched, to keep it, is still valid.
-            if facts["key"] != self._key or facts["bytes"] != size:
+            if facts["key"] not in self._keys or facts["bytes"] != size:
                 return None
+            self.earlier = facts["key"] != self._keys[0]
         except DiskError:
             raise
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
@@ -287,11 +263,3 @@ def _refuse_disk_errors(rows: Sequence[ProxyRow], copies: str | os.PathLike) -> 
             f"{copies}: {failed[0].reason}; no copy of {names}; the others are kept: make room "
             "(or set `videos: proxy: root:`) and run again"
         )
-
-
-def _write_table(rows: Sequence[ProxyRow], path: str | os.PathLike) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            writer.writerow([f"{v:.2f}" if isinstance(v, float) else v for v in vars(row).values()])

@@ -24,12 +24,13 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError, EpicError
-from epic100.proxy.encoder import PROGRESS_EVERY, ProxySettings, Report, check_copy
+from epic100.proxy.encoder import PROGRESS_EVERY, Report, check_copy
 from epic100.proxy.output import open_output, sample
 from epic100.proxy.pictures import numbered
 from epic100.proxy.rotation import copy_rotation
+from epic100.proxy.settings import ClipSettings
 from epic100.video.decoder_process import own_faults
-from epic100.video.ffmpeg import error_text, picture_stream
+from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
 from epic100.video.mp4_boxes import top_boxes
@@ -37,28 +38,6 @@ from epic100.video.watched_file import WatchedFile
 
 VERSION = 1  # increase it when clips change, so that old ones are made again
 Picture = tuple[av.VideoFrame, np.ndarray]  # scaled, and its `sample`
-
-
-@dataclass(frozen=True)
-class ClipSettings(ProxySettings):
-    """The `clips:` section of the config: as for copies, and `max_kbit`.
-
-    `max_kbit`: most kilobits a second that a clip takes, with half a second of them to spare at its
-    beginning; None is no limit.
-    """
-
-    height: int = 256
-    gop: int = 60
-    crf: float = 23
-    max_kbit: int | None = None
-
-    def options(self) -> dict[str, str]:
-        """Return the options of libx264."""
-        options = super().options()
-        del options["tune"]  # it makes files larger
-        if self.max_kbit is not None:
-            options |= {"maxrate": f"{self.max_kbit}k", "bufsize": f"{max(1, self.max_kbit // 2)}k"}
-        return options
 
 
 @dataclass(frozen=True)
@@ -221,20 +200,13 @@ def main() -> None:
         job = json.loads(options.job.read_bytes())
         index = load_index(job["index"], job["video_id"])
         assert index is not None, "the caller has looked"
-        try:
-            failed = cut_clips(
-                Path(job["source"]),
-                index,
-                [Clip(**clip) for clip in job["clips"]],
-                ClipSettings(**job["settings"]),
-                lambda frames: print("frames", frames, flush=True),
-            )
-        except av.error.FFmpegError as error:
-            raise SystemExit(error_text(error)) from error
-        except EpicError as error:
-            if isinstance(error, DiskError):
-                raise
-            raise SystemExit(str(error)) from error
+        failed = cut_clips(
+            Path(job["source"]),
+            index,
+            [Clip(**clip) for clip in job["clips"]],
+            ClipSettings(**job["settings"]),
+            lambda frames: print("frames", frames, flush=True),
+        )
         options.job.with_suffix(".failed").write_text(json.dumps(failed), encoding="utf-8")
 
 

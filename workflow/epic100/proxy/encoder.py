@@ -4,7 +4,8 @@ Runs in its own process, which can be killed, like the scan's decoder. Frame i o
 i of the original, shown at the same time after the first picture. If the original gives no picture,
 the copy has a grey one, so that no frame number shifts.
 
-The copy is H.264 without B-frames, in closed groups of `gop` pictures, coded on one thread with
+The copy is H.264 in closed groups of `gop` pictures: a key frame, and every `b_frames` + 1 pictures
+one that refers to those before; no picture depends on those between. It is coded on one thread with
 x264's preset `veryfast`, tuned for fast decoding (no CABAC, no deblocking filter). x264's assembly
 is on, so copies of one video may differ in bytes; `asm=0` prevents that but takes 4 times as long.
 """
@@ -24,12 +25,13 @@ import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.errors import EpicError
 from epic100.proxy.output import open_output, sample, writing
 from epic100.proxy.pictures import clock, numbered
 from epic100.proxy.rotation import copy_rotation
+from epic100.proxy.settings import PictureSettings, ProxySettings
 from epic100.video.decoder_process import own_faults
-from epic100.video.ffmpeg import error_text, picture_stream
+from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.watched_file import WatchedFile
 
@@ -37,37 +39,6 @@ Report = Callable[[int], None]  # called with the number of pictures done
 PROGRESS_EVERY = 64  # pictures
 CHECK_SHARE = 8  # one part in 8 of the progress is for checking
 LEAST_PSNR = 15.0  # dB; a wrong or torn picture is below
-
-
-@dataclass(frozen=True)
-class ProxySettings:
-    """The settings of `videos: proxy:` that decide the pictures of a copy.
-
-    `height`: of the pictures, in pixels (their width if they are upright); never above the
-    original's. `gop`: pictures from one key frame to the next. `crf`: x264's constant rate factor.
-    """
-
-    height: int = 256
-    gop: int = 12
-    crf: float = 20
-
-    def size(self, width: int, height: int) -> tuple[int, int]:
-        """Return (width, height) of the copy: in proportion, even, never above the original's."""
-        scale = min(1.0, self.height / min(width, height))
-        across, down = (max(2, 2 * round(side * scale / 2)) for side in (width, height))
-        return across, down
-
-    def options(self) -> dict[str, str]:
-        """Return the options of libx264."""
-        x264 = f"keyint={self.gop}:min-keyint=1:scenecut=0:bframes=0:open-gop=0"
-        return {
-            "preset": "veryfast",
-            "tune": "fastdecode",
-            "crf": str(self.crf),
-            "threads": "1",
-            "a53cc": "0",
-            "x264-params": x264,
-        }
 
 
 @dataclass(frozen=True)
@@ -151,7 +122,7 @@ def _encode(
 def check_copy(
     path: Path,
     index: VideoIndex,
-    settings: ProxySettings,
+    settings: PictureSettings,
     samples: np.ndarray,
     progress: Report = lambda frames: None,
 ) -> tuple[VideoIndex, np.ndarray]:
@@ -164,8 +135,7 @@ def check_copy(
     own = build_index(path)
     if not same_clock(index, own):
         raise EpicError(f"its copy has {own.frames} frames, or other times than its {index.frames}")
-    keys = own.pts[:: settings.gop]
-    if not (np.array_equal(own.key_pts, keys) and np.array_equal(own.key_dts, keys)):
+    if not np.array_equal(own.key_pts, own.pts[:: settings.gop]) or not _closed(own):
         raise EpicError(f"its copy has not a key frame every {settings.gop} pictures")
     errors = np.full(index.frames, 255.0**2)
     with contextlib.closing(WatchedFile(path)) as file, av.open(file, "r") as container:
@@ -182,6 +152,14 @@ def check_copy(
     if len(wrong):
         raise EpicError(f"frame {wrong[0]} of its copy is another picture ({len(wrong)} in all)")
     return own, errors
+
+
+def _closed(index: VideoIndex) -> bool:
+    """Whether the pictures of each group, key frame to key frame, are coded one after another."""
+    assert index.table is not None, "an index that was just built has one"
+    packets = index.table.stretch(0, index.frames)
+    group = np.searchsorted(index.key_pts, packets.pts, side="right")
+    return bool(packets.shown.all() and (np.diff(group) >= 0).all())
 
 
 def same_clock(index: VideoIndex, copy: VideoIndex) -> bool:
@@ -221,20 +199,13 @@ def main() -> None:
         # zipfile takes a failed read for a damaged archive, so all is read before.
         with np.load(io.BytesIO(options.index.read_bytes())) as arrays:
             index = VideoIndex.from_arrays(arrays, f"{options.target.stem}/")
-        try:
-            made, own = write_proxy(
-                options.source,
-                options.target,
-                ProxySettings(**options.settings),
-                index,
-                lambda frames: print("frames", frames, flush=True),
-            )
-        except av.error.FFmpegError as error:
-            raise SystemExit(error_text(error)) from error
-        except EpicError as error:
-            if isinstance(error, DiskError):
-                raise
-            raise SystemExit(str(error)) from error
+        made, own = write_proxy(
+            options.source,
+            options.target,
+            ProxySettings(**options.settings),
+            index,
+            lambda frames: print("frames", frames, flush=True),
+        )
         with writing(), atomic_path(options.notes) as temporary:
             size = options.target.stat().st_size
             facts = {"key": options.key, "bytes": size, **asdict(made)}

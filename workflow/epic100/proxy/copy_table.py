@@ -1,0 +1,54 @@
+"""The table of a participant's copies, a row a video."""
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from epic100.base.atomic import atomic_path
+
+
+class State(StrEnum):
+    """What exists for a video: a copy, the `original` (a link), or `none` (not readable).
+
+    `UNWRITTEN` is a fault of the disk. It stops the rule, so that it is in no table.
+    """
+
+    COPIED = "copied"
+    ORIGINAL = "original"
+    NONE = "none"
+    UNWRITTEN = "not written"
+
+
+@dataclass(frozen=True)
+class ProxyRow:
+    """The copy of one video, or what takes its place; sizes in bytes.
+
+    Attributes:
+        stand_ins: Number of frames that are grey because the original gives no picture.
+        psnr: Of the copy's luma, in dB, compared with the original scaled to the same size.
+    """
+
+    video_id: str
+    state: State
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+    stand_ins: int = 0
+    psnr: float = 0.0
+    bytes: int = 0
+    original_bytes: int = 0
+    reason: str = ""
+
+
+COLUMNS = tuple(f.name for f in fields(ProxyRow))
+
+
+def write_proxy_table(rows: Sequence[ProxyRow], path: str | os.PathLike) -> None:
+    """Write one row per video, tab-separated."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in rows:
+            writer.writerow([f"{v:.2f}" if isinstance(v, float) else v for v in vars(row).values()])

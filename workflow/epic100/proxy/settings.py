@@ -1,0 +1,95 @@
+"""How copies and clips are encoded, and which earlier copies are as good as those made now."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+# What the settings of copies were in earlier versions, where the config did not give them. Add the
+# old values here when a default changes: an update must not make the copies of an archive anew.
+EARLIER_DEFAULTS: tuple[Mapping[str, Any], ...] = ({"gop": 12, "crf": 20, "b_frames": 0},)
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """What decides the pictures of a copy or a clip.
+
+    `height`: of the pictures, in pixels (their width if they are upright); never above the
+    original's. `gop`: pictures from one key frame to the next. `crf`: x264's constant rate factor.
+    """
+
+    height: int = 256
+    gop: int = 60
+    crf: float = 23
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Return (width, height) of the copy: in proportion, even, never above the original's."""
+        scale = min(1.0, self.height / min(width, height))
+        across, down = (max(2, 2 * round(side * scale / 2)) for side in (width, height))
+        return across, down
+
+    def options(self) -> dict[str, str]:
+        """Return the options of libx264."""
+        x264 = f"keyint={self.gop}:min-keyint=1:scenecut=0:bframes=0:open-gop=0"
+        return {
+            "preset": "veryfast",
+            "crf": str(self.crf),
+            "threads": "1",
+            "a53cc": "0",
+            "x264-params": x264,
+        }
+
+
+@dataclass(frozen=True)
+class ProxySettings(PictureSettings):
+    """The settings of `videos: proxy:` that decide the pictures of a copy.
+
+    `b_frames`: pictures between two reference pictures. No picture depends on them, so that the
+    reader skips those that are not wanted.
+    """
+
+    gop: int = 30
+    crf: float = 18
+    b_frames: int = 5
+
+    def options(self) -> dict[str, str]:
+        """Return the options of libx264: those of clips, but fast to decode."""
+        options = super().options() | {"tune": "fastdecode"}
+        if self.b_frames:
+            # Always as many as set (b-adapt=0), and never references of each other (b-pyramid).
+            more = f"bframes={self.b_frames}:b-adapt=0:b-pyramid=none"
+            options["x264-params"] = options["x264-params"].replace("bframes=0", more)
+        return options
+
+    def noted(self) -> dict[str, Any]:
+        """Return what the notes beside a copy record; without B-frames, that of earlier notes."""
+        return {key: value for key, value in asdict(self).items() if key != "b_frames" or value}
+
+    def as_good(self, given: Collection[str]) -> list["ProxySettings"]:
+        """Return the settings whose copies are used: these first, then those of earlier defaults.
+
+        Args:
+            given: The keys that the user gave; their values must be the same.
+        """
+        earlier = (
+            replace(self, **{key: value for key, value in one.items() if key not in given})
+            for one in EARLIER_DEFAULTS
+        )
+        return list(dict.fromkeys([self, *earlier]))
+
+
+@dataclass(frozen=True)
+class ClipSettings(PictureSettings):
+    """The `clips:` section of the config: as for copies, and `max_kbit`.
+
+    `max_kbit`: most kilobits a second that a clip takes, with half a second of them to spare at its
+    beginning; None is no limit.
+    """
+
+    max_kbit: int | None = None
+
+    def options(self) -> dict[str, str]:
+        """Return the options of libx264."""
+        options = super().options()
+        if self.max_kbit is not None:
+            options |= {"maxrate": f"{self.max_kbit}k", "bufsize": f"{max(1, self.max_kbit // 2)}k"}
+        return options
