@@ -108,7 +108,6 @@ def test_another_default_of_a_later_version_makes_no_copy_again(new_archive, tmp
     assert "2 videos: 2 copied; 0 of them worked on now" in said(done)
     assert "2 copies were made with earlier defaults and are kept" in said(done)
     assert stamps(archive) == before
-    assert "proxy" not in jobs(run(archive, "all", "-n"))
 
 
 def test_missing_unreadable_and_left_out_videos_break_nothing(new_archive, tmp_path):
