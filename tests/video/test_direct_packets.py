@@ -57,6 +57,22 @@ def test_each_key_frame_is_decoded_with_the_parameter_sets_of_its_place(tmp_path
     assert assert_same_frames(path, index, Kept())
 
 
+@pytest.mark.parametrize("name, all_handed", [("b_frames", False), ("slices", True)])
+def test_pictures_that_no_wanted_one_needs_are_not_handed_to_the_decoder(sound, name, all_handed):
+    index = build_index(sound[name])
+    wanted = int(index.pts[20])
+    group = index.table.stretch(0, len(index.table))
+    until = int(np.flatnonzero(group.pts == wanted)[0]) + 1
+    packets = direct_packets.DirectPackets(sound[name], index.table, Kept())
+    handed = {packet.pts for packet, _ in packets.from_key(0, {wanted})}
+    assert wanted in handed and handed <= set(group.pts[:until].tolist())
+    assert (len(handed) == until) == all_handed  # of pictures with several slices, all are handed
+    data = sound[name].read_bytes()
+    for offset, pts in zip(group.offset[:until].tolist(), group.pts[:until].tolist(), strict=True):
+        needed = data[offset + 4] & 0x60  # nal_ref_idc
+        assert pts in handed or not needed
+
+
 def test_streams_of_equal_parameters_share_a_decoder_and_a_file_is_opened_once(sound):
     kept = Kept(files=OpenFiles(2))
     for name in ("b_frames", "joined") * 3:

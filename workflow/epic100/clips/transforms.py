@@ -229,7 +229,8 @@ class DecodeSegment(BaseTransform):
             frames = reader.get_frames(wanted, size, window)
         except FrameError as error:
             raise FrameError(f"{results['narration_id']}: {error}") from error
-        results["imgs"] = list(frames)
+        # After a crop no step needs a list, and an array is not put together once more.
+        results["imgs"] = frames if self.crop else list(frames)
         results["original_shape"], results["img_shape"] = reader.size, frames.shape[1:3]
         return results
 

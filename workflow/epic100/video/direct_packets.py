@@ -47,6 +47,7 @@ class DirectPackets:
             raise FrameError(f"{path}: {fault}")
         self.path, self.size = path, (stream.height, stream.width)
         self._name, self._table, self._kept, self._watched = str(path), table, kept, watched
+        self._length_size = stream.length_size if stream.codec == "h264" else 0
         self._closed = False
         self._check_size()
 
@@ -64,6 +65,8 @@ class DirectPackets:
 
     def from_key(self, key: int, wanted: Collection[int]) -> Iterator[tuple[av.Packet, int | None]]:
         """Packets from key frame number `key` to the last one that is wanted, with their times.
+
+        Without unwanted ones that the decoder would skip: handing them over costs as well.
 
         Args:
             key: Number of the key frame.
@@ -88,9 +91,12 @@ class DirectPackets:
                 raise FrameError(f"{self.path}: {ANOTHER_FILE}")
             for offset, size, pts, shown, is_key in run:
                 coded = data[offset - start : offset - start + size]
-                if first and zlib.crc32(coded) != self._table.key_crc[key]:
-                    raise FrameError(f"{self.path}: {ANOTHER_FILE}")
-                first = False
+                if first:
+                    if zlib.crc32(coded) != self._table.key_crc[key]:
+                        raise FrameError(f"{self.path}: {ANOTHER_FILE}")
+                    first = False
+                elif pts not in wanted and _is_skipped(coded, self._length_size):
+                    continue
                 packet = av.Packet(coded)  # type: ignore[arg-type]  # it takes any buffer
                 if shown:  # without a time, a hidden picture is never taken for a wanted one
                     packet.pts = pts
@@ -131,6 +137,19 @@ class DirectPackets:
             return insist(self.path, doing, action) if self._watched else action()
         except OSError as error:
             raise FrameError(f"{self.path}: {doing} failed: {error}") from error
+
+
+def _is_skipped(coded: memoryview, length_size: int) -> bool:
+    """Whether this is one H.264 slice on which no picture depends (nal_ref_idc 0, type 1).
+
+    The decoder does nothing with it if such pictures are to be skipped, but to find that out takes
+    it as long as to copy the packet twice.
+    """
+    return (
+        0 < length_size < len(coded)
+        and coded[length_size] == 1
+        and length_size + int.from_bytes(coded[:length_size], "big") == len(coded)
+    )
 
 
 def _runs(places: list[Place]) -> Iterator[list[Place]]:

@@ -1,5 +1,6 @@
 """Scale and convert only the part of a decoded picture that is kept."""
 
+import functools
 from dataclasses import dataclass
 
 import av
@@ -123,11 +124,19 @@ def _has_whole_samples(frame: av.VideoFrame, window: Window) -> bool:
 
     swscale takes the lines of an interlaced picture apart, so there a chroma line covers four.
     """
-    kind = frame.format
-    across, down = 16 // kind.chroma_width(16), 16 // kind.chroma_height(16)
+    sample = _sample_size(frame.format.name)
     return (
-        kind.is_planar
+        sample is not None
         and not frame.interlaced_frame
-        and len(frame.planes) == len(kind.components)
-        and not (window.left % across or window.top % down)
+        and not (window.left % sample[0] or window.top % sample[1])
     )
+
+
+@functools.cache
+def _sample_size(name: str) -> tuple[int, int] | None:
+    """Pixels across and down that a chroma sample covers; None if components share a plane."""
+    kind = av.VideoFormat(name, 16, 16)
+    planes = {component.plane for component in kind.components}
+    if not kind.is_planar or len(planes) != len(kind.components):
+        return None
+    return 16 // kind.chroma_width(16), 16 // kind.chroma_height(16)
