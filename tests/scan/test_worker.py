@@ -14,7 +14,13 @@ from epic100.minikitchen.damage import (
     zero_block,
     zero_tail,
 )
-from epic100.minikitchen.packet_damage import drop_packets, repeat_group, rewrite, swap_packets
+from epic100.minikitchen.packet_damage import (
+    CodedPicture,
+    drop_packets,
+    repeat_group,
+    rewrite,
+    swap_packets,
+)
 from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from support.damage import harmed, marked
@@ -244,6 +250,29 @@ def test_pictures_lost_without_a_gap_put_all_behind_them_off(video):
     row, _ = inspect(video, "v", seconds=FRAMES * 1001 / 30000 + 1)
     assert row.damaged[-1][1] == row.pictures
     assert "pictures are off their time" in row.reason
+
+
+@pytest.mark.parametrize("lost", [20, 21, 25])
+def test_pictures_lost_before_an_open_key_frame_put_all_behind_them_off(lost, tmp_path):
+    """There the numbers begin anew, and only the sheet's length says that the times are wrong."""
+    path = encode(tmp_path / "v.MP4", FRAMES, **{"open-gop": 1, "b-pyramid": "normal"})
+
+    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
+        key = [i for i, p in enumerate(packets) if p.is_key][3]
+        late = [
+            CodedPicture(p.data, p.pts - lost * step, p.dts - lost * step, p.is_key)
+            for p in packets[key:]
+        ]
+        return packets[: key - lost] + late
+
+    step = int(np.median(np.diff(build_index(path).pts)))
+    rewrite(path, change)
+    row, _ = inspect(path, "v", seconds=FRAMES * 1001 / 30000)
+    assert row.damaged[-1][1] == row.pictures == FRAMES - lost
+    assert "pictures are off their time" in row.reason
+    row, _ = inspect(path, "v", seconds=(FRAMES - lost) * 1001 / 30000)
+    assert row.damaged[-1][1] < row.pictures
+    assert "pictures are off their time" not in row.reason
 
 
 def test_a_change_of_size_marks_the_smaller_part(tmp_path):

@@ -31,7 +31,9 @@ its parameter sets are spoilt: ...            they differ by one bit from those 
 its clock is contradicted: ...                by the file itself, its encoder or the sheet: all
                                               pictures (`epic100.scan.clock_checks`)
 N pictures are off their time                 all after lost or repeated pictures that left no gap
-                                              in time, unless the file has the sheet's length
+                                              in time, unless the file has the sheet's length; or
+                                              after the first loss without one, if the file is
+                                              shorter than the sheet says
 
 A damaged range runs from the first doubtful picture to the next key frame that decodes cleanly,
 because whatever is decoded in between may depend on it. A doubtful picture that no other depends on
@@ -53,6 +55,7 @@ from epic100.scan.packet_checks import (
     blame_repeats,
     blame_sizes,
     blame_times,
+    losses_without_gap,
 )
 from epic100.video.index import VideoIndex
 
@@ -97,12 +100,14 @@ def judge(
         blame_repeats(packets, position, still),
     )
     slips = [frame for frame in found if frame is not None]
+    lasts = index.times[-1] + 1 / index.fps if index.fps else 0.0
+    if not lost and seconds - lasts >= OFF_SECONDS:
+        slips += losses_without_gap(by_time)[:1]
     blame_sizes(by_time)
     damaged = spread(packets, position, index.frames)
     counts = Counter(p.fault for p in by_time if p.fault)
     if damaged.any() and not counts:  # all faults are in what an edit list hides
         counts = Counter(p.fault for p in packets if p.fault)
-    lasts = index.times[-1] + 1 / index.fps if index.fps else 0.0
     if slips and not (seconds and abs(lasts - seconds) < OFF_SECONDS):
         damaged[min(slips) :] = True
         counts[OFF] = index.frames - min(slips)

@@ -148,7 +148,7 @@ class SliceHeaders:
         self._seen = 0
         self._irregular: list[Packet] = []
         self._habits: dict[int, list[tuple[bool, Packet]]] = {}
-        with contextlib.suppress(ValueError):  # a broken record: the decoder reports it
+        with contextlib.suppress(ValueError, IndexError):  # broken: the decoder reports it
             for pps in extradata_pps(extradata):
                 self.take_set(pps)
 

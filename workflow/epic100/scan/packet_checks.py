@@ -27,6 +27,7 @@ CONSTANT_SHARE = 0.99  # share of similar time steps above which a longer one is
 REGULAR_SHARE = 0.9  # share of equal order count steps above which another is a jump;
 # share of similar time steps above which a longer one beside a faulty packet is a gap
 REPEAT_PACKETS = 8  # shorter groups may be equal by chance, as in a still scene
+_AROUND = 32  # pictures; a loss and its gap may lie so far apart, since pictures are reordered
 _LASTING = 8  # pictures over which a slip must last to count
 
 
@@ -134,6 +135,24 @@ def blame_times(
         for i in np.flatnonzero(where):
             by_time[i + 1].blame(fault)
     return off
+
+
+def losses_without_gap(by_time: list[Packet]) -> list[int]:
+    """Frames that tell of lost pictures, with no long step around that would stand for them.
+
+    Either the numbering breaks there, or a picture waits for what it depends on.
+
+    Args:
+        by_time: As for `blame_times`, which has blamed them.
+    """
+    pts = np.array([p.pts for p in by_time])
+    steps = np.diff(pts)
+    long = np.append(False, steps > PAUSE * max(np.median(steps), 1)) if len(steps) else [False]
+    return [
+        i
+        for i, p in enumerate(by_time)
+        if p.fault in (NUMBERING, SILENT) and not any(long[max(i - _AROUND, 0) : i + _AROUND])
+    ]
 
 
 def _first_slip(
