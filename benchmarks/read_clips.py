@@ -121,7 +121,7 @@ def copy_of(path: Path, folder: Path) -> Path:
     return copy
 
 
-def table(path: Path, starts: list[int], folder: Path, processes: int, copy: Path | None) -> dict:
+def table(path: Path, starts: list[int], processes: int, copy: Path | None) -> dict:
     """All ways over one file, printed; the figures by way."""
     found = {way: run(way, path, starts, processes) for way in WAYS}
     sums = {found[way]["sum"] for way in WAYS if way != FLOOR}
@@ -188,7 +188,7 @@ def main() -> None:
         for path in options.videos:
             starts, copy = random_starts(path, options.clips), copy_of(path, folder)
             for processes in (1, 2):
-                found = table(path, starts, folder, processes, copy)
+                found = table(path, starts, processes, copy)
                 stock, ours = found[STOCK], found[OURS]
                 ratios[f"{path.name} x {processes}"] = {
                     "times_faster_than_stock": round(stock["ms"] / ours["ms"], 2),

@@ -32,7 +32,7 @@ def test_an_error_of_the_system_is_one_line_that_names_the_file(tmp_path):
     [
         "__import__('pathlib').Path('/proc/self/mem').read_bytes()",
         "__import__('pandas').read_csv('/proc/self/mem')",
-        "__import__('epic100.model.model_file').model.model_file.digest('/proc/self/mem')",
+        "__import__('hashlib').file_digest(open('/proc/self/mem', 'rb'), 'md5')",
     ],
 )
 def test_a_failed_read_names_the_file_which_the_system_does_not(body, tmp_path):

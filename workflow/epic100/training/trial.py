@@ -84,7 +84,7 @@ def try_training(
     every = Placement("cpu", (settings.gpus or 1) * settings.nodes, settings.nodes)
     plan_run(config, asked, every, work_dir=folder, classes=classes)
     own = {"experiment_name": folder.name}  # MMEngine takes runs of one second and name for one
-    config = changed(config, {**ONE_EPOCH, **own, **_small_loaders(config, settings.split, blank)})
+    config = changed(config, {**ONE_EPOCH, **own, **_small_loaders(config, blank)})
     with _in_one_line(config, settings):
         work_dir = open_work_dir(folder / "work_dirs", run_stamp(config))
         plan = plan_run(config, plain, placement, work_dir=work_dir, classes=classes)
@@ -100,7 +100,7 @@ def try_training(
     )
 
 
-def _small_loaders(config: Config, split: str, blank: tuple[str, ...]) -> Changes:
+def _small_loaders(config: Config, blank: tuple[str, ...]) -> Changes:
     """Few segments a batch, and no loader processes."""
     changes: Changes = {}
     for name in present(config, *LOADERS):
