@@ -1,12 +1,11 @@
 """The table of a participant's copies, a row a video."""
 
-import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from epic100.base.atomic import atomic_path
+from epic100.base.text_table import write_table
 
 
 class State(StrEnum):
@@ -47,8 +46,7 @@ COLUMNS = tuple(f.name for f in fields(ProxyRow))
 
 def write_proxy_table(rows: Sequence[ProxyRow], path: str | os.PathLike) -> None:
     """Write one row per video, tab-separated."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, delimiter="\t", lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            writer.writerow([f"{v:.2f}" if isinstance(v, float) else v for v in vars(row).values()])
+    cells = (
+        [f"{v:.2f}" if isinstance(v, float) else v for v in vars(row).values()] for row in rows
+    )
+    write_table(path, COLUMNS, cells)
