@@ -27,6 +27,9 @@ def folder(lab, tmp_path_factory):
     shutil.copy(f"{lab.results}/clean/dropped.tsv", folder / "dropped.tsv")
     with (folder / "dropped.tsv").open("a") as file:
         file.write("P09_01_0\ttrain\tvideo unreadable: cannot open\n")
+        for number in range(2):
+            reason = f"touches damaged frames {number}-9 (truncated: 1 of 9 pictures)"
+            file.write(f"P09_02_{number}\ttrain\t{reason}\n")
     write_model_card(
         folder / "model.pth", folder / "metrics.json", folder / "dropped.tsv",
         {"pair table": f"{lab.results}/clean/pairs.tsv"},
@@ -40,6 +43,7 @@ def test_the_card_names_data_recipe_figures_and_versions(folder, lab):
     assert f"`{digest(folder / 'model.pth')}`" in card
     assert f"| pair table | {lab.results}/clean/pairs.tsv | `" in card
     assert "- train: 1, video unreadable" in card
+    assert "- train: 2, touches damaged frames\n" in card
     assert "| overall, top-1 | 25.0 (14.2-40.2) |" in card
     assert "| head over pairs, top-1 | | | 50.0 (33.2-66.8) | 30 |" in card
     for words in ("- optimizer: AdamW", "- start: random weights", "- torch ", "- seed: 0"):
@@ -52,6 +56,8 @@ def test_the_metafile_is_in_mmaction2_s_form(folder):
     assert model["In Collection"] == metafile["Collections"][0]["Name"] == "X3D"
     assert model["Results"][0]["Metrics"]["Top 1 action accuracy"] == 25.0
     assert digest(folder / "model.pth") in model["Weights"]
+    card = (folder / "card.md").read_text()
+    assert f", {model['Metadata']['Parameters'] / 1e6:.2f} M weights," in card
 
 
 def test_intervals_are_wilson_s():

@@ -19,6 +19,7 @@ from mmengine.config import Config
 from epic100.base.atomic import atomic_path
 from epic100.model.config_text import parse_config
 from epic100.model.model_file import TrainedModel, digest, load_model
+from epic100.segments.drop_reasons import kind_of
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def wilson(percent: float, number: int) -> tuple[float, float]:
 
 def _what(trained: TrainedModel, config: Config, path: PathLike) -> str:
     heads = ", ".join(f"{number} {head}s" for head, number in trained.outputs.items())
-    weights = sum(w.numel() for name, w in trained.state_dict.items() if "running_" not in name)
+    weights = _parameters(trained)
     return (
         f"# Model card of {Path(path).name}\n\n"
         f"{config.model.type} with backbone {config.model.backbone.type}, {weights / 1e6:.2f} M "
@@ -105,6 +106,12 @@ def _what(trained: TrainedModel, config: Config, path: PathLike) -> str:
         "For research on egocentric action recognition. EPIC-KITCHENS-100 is CC BY-NC 4.0: no "
         "commercial use. It learned from few kitchens in few cities; expect less elsewhere."
     )
+
+
+def _parameters(trained: TrainedModel) -> int:
+    """How many weights were learned: all but BatchNorm's statistics and counters."""
+    kept = ("running_mean", "running_var", "num_batches_tracked")
+    return sum(w.numel() for name, w in trained.state_dict.items() if not name.endswith(kept))
 
 
 def _digests(files: Mapping[str, PathLike]) -> str:
@@ -119,8 +126,7 @@ def _dropped(path: PathLike) -> str:
     table = pd.read_csv(path, sep="\t", dtype=str)
     if table.empty:
         return "No segment was dropped."
-    why = table["reason"].str.split(":").str[0]
-    counts = Counter(zip(table["split"], why, strict=True))
+    counts = Counter(zip(table["split"], table["reason"].map(kind_of), strict=True))
     lines = [f"- {split}: {number}, {reason}" for (split, reason), number in sorted(counts.items())]
     return "Segments that were dropped:\n\n" + "\n".join(lines)
 
@@ -188,7 +194,7 @@ def _metafile(
             "Architecture": config.model.backbone.type,
             "Batch Size": config.train_dataloader.batch_size,
             "Epochs": about.get("epochs"),
-            "Parameters": sum(w.numel() for w in trained.state_dict.values()),
+            "Parameters": _parameters(trained),
             "Pretrained": about.get("load_from"),
             "Training Data": f"EPIC-KITCHENS-100 {about.get('split')}",
         },
