@@ -143,20 +143,25 @@ def serve(imports: Sequence[str]) -> None:
 
 def record(server: Server, store: Path, url: str, files: Path, only: list[str]) -> None:
     """Keep a job of each rule, or of those in `only`, below `store`; the scan is the second."""
-    folder, said = store / "kitchen", store / "said.txt"
+    folder, said, jobs = store / "kitchen", store / "said.txt", store / "jobs"
     faults_jobs.write_inputs(folder, files, url)
-    for name, scene in faults_jobs.scenes(url).items():
-        if only and scene.makes and not set(scene.makes).intersection(only):
-            continue
-        if only and all((store / "jobs" / rule).exists() for rule in only):
+    scenes = faults_jobs.scenes(url)
+    asked = set(only or (rule for scene in scenes.values() for rule in scene.makes))
+    for name, scene in scenes.items():
+        missing = sorted(rule for rule in asked if not (jobs / rule).exists())
+        if not missing:
             break
+        if not scene.needed and not asked.intersection(scene.makes):
+            continue
         if name == "archive":  # downloaded now
             for path in ("annotations", "videos"):
                 shutil.rmtree(folder / path, ignore_errors=True)
-        code = server.ask(folder=str(folder), store=str(store / "jobs"), said=str(said), only=only,
-                          scene=asdict(scene), env={})  # fmt: skip
+        code = server.ask(folder=str(folder), store=str(jobs), said=str(said),
+                          only=missing if only else [], scene=asdict(scene), env={})  # fmt: skip
         if code:
             raise RuntimeError(f"the scene {name} fails without a fault:\n{said.read_text()}")
+        if lost := [n for n in scene.makes if n in missing and not (jobs / n).exists()]:
+            raise RuntimeError(f"the scene {name} ran no job of {lost}:\n{said.read_text()}")
 
 
 def run(server: Server, script: Path, folder: Path, *, at: int = 0, kind: str = "EIO",

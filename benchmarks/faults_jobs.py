@@ -62,25 +62,26 @@ KITCHEN = {
 class Scene:
     """One call of Snakemake: what the config has beside `KITCHEN`, and the targets.
 
-    `makes`: the only rules that are of use here; no other scene needs what they make. A long scene
-    runs only as far as the rules that are asked for.
+    `makes`: the rules of which a job is kept here. `needed`: whether later scenes need its files.
     """
 
     config: dict
     targets: tuple[str, ...]
-    makes: tuple[str, ...] = ()
-    long: bool = True
+    makes: tuple[str, ...]
+    needed: bool = True
 
 
 def scenes(url: str) -> dict[str, Scene]:
     """The calls that run every rule, in order; `url` serves what is downloaded."""
     second = {"run": "second", "train": {**TRAINING, "seed": 1}}
+    copies = {"videos": {**KITCHEN["videos"], "proxy": {"height": 64}}}
     models = ["results/model.pth", "results/runs/second/model.pth"]
     return {
         "kitchen": Scene(
             {"minikitchen": {"seed": 1}},
             (CSVS["train"], "videos/P01/P01_01.MP4"),
             makes=("minikitchen_annotations", "minikitchen_video"),
+            needed=False,
         ),
         "archive": Scene(
             {
@@ -89,17 +90,37 @@ def scenes(url: str) -> dict[str, Scene]:
                 "train": {**TRAINING, "from_scratch": False, "load_from": f"{url}/start.pth"},
             },
             ("weights", "results/annotations.ok", "results/videos.ok"),
-            long=False,
+            makes=("weights", "download_annotations", "annotations_ok", "download_video",
+                   "verify_videos", "videos_ok"),
         ),
         "run": Scene(
-            {"videos": {**KITCHEN["videos"], "proxy": {"height": 64}}},
+            copies,
             ("results/start_check.txt", "results/clean/trainval.txt", "all",
-             "results/timeline/P01_02.tsv"),
+             "results/timeline/P01_02.tsv", "results/features/P01_02.npz"),
+            makes=("start_check", "annotate", "scan", "proxy", "clean", "trainval", "train",
+                   "predict", "export", "evaluate", "summary", "model_card", "figures_data",
+                   "figures_damage", "figures_training", "figures_results", "figures_performance",
+                   "report", "provenance", "timeline", "features", "video_features"),
         ),
-        "second run": Scene(second, ("results/compare.tsv",)),
+        "page": Scene(  # with the timeline that was made
+            copies, ("results/browse/index.html",), makes=("clips", "clips_list", "browse"),
+        ),
+        "probe": Scene(
+            {**copies, "run": "probe", "probe": {"epochs": 1}},
+            ("results/runs/probe/predictions/val.pt",),
+            makes=("probe_train", "probe_predict"),
+        ),
+        "start": Scene(
+            {**copies, "run": "start", "features": {"encoder": "start"},
+             "train": {**TRAINING, "from_scratch": False, "load_from": models[0]}},
+            ("results/runs/start/features/start_model.pth",),
+            makes=("start_model",),
+        ),
+        "second run": Scene(second, ("results/compare.tsv",), makes=("compare",)),
         "both": Scene(
             {"run": "both", "predict": {"clips": 1, "models": models}},
             ("results/runs/both/predictions/val.pt",),
+            makes=("models_ok", "average"),
         ),
     }  # fmt: skip
 
@@ -155,7 +176,8 @@ def record(folder: Path, store: Path, scene: Scene, only: list[str]) -> NoReturn
     """Run a scene in `folder`, keep a job of each rule in `store`, and end this process.
 
     A job is `{rule}/run`, the folder as it was before, and `{rule}/script.py`. Scripts run in forks
-    of this process, which has imported what they need. `only`: rules to keep; none means all.
+    of this process, which has imported what they need. `only`: rules to keep; none means all. The
+    scene runs no further than it must for these.
     """
     from snakemake.benchmark import benchmarked
     from snakemake.cli import main
@@ -185,7 +207,7 @@ def record(folder: Path, store: Path, scene: Scene, only: list[str]) -> NoReturn
     main([*scene.targets, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
           "--configfile", str(config), "--cores", "1", "--profile", "none",
           "--workflow-profile", "none", "--rerun-triggers", "mtime",
-          *(["--until", *only] if only and scene.long else [])])  # fmt: skip
+          *(["--until", *only] if only and set(scene.makes) >= set(only) else [])])  # fmt: skip
     raise AssertionError("Snakemake ends this process")
 
 

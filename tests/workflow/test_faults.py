@@ -1,6 +1,7 @@
 """System calls that fail, one at a time: a sample of benchmarks/faults.py, which has them all."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,19 @@ from support.checkout import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import faults
+import faults_jobs
 
-pytestmark = pytest.mark.slow
 RULES = {"annotate": 3, "verify_videos": 4, "scan": 5}  # and how many faults of each
+
+
+def test_the_faults_have_a_job_of_every_rule():
+    rules = set()
+    for path in ROOT.glob("rules/*.smk"):
+        for rule in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            if "script:" in rule:  # else it is a target without a job
+                rules.add(rule.partition(":")[0])
+    scenes = faults_jobs.scenes("http://127.0.0.1").values()
+    assert Counter(rule for scene in scenes for rule in scene.makes) == Counter(rules)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +40,7 @@ def kept() -> faults.Kept:
         yield kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_a_failed_call_never_gives_a_wrong_result_and_the_same_command_goes_on(rule, kept):
     job = faults.Job(kept.server, rule, kept.jobs / rule)
@@ -39,6 +51,7 @@ def test_a_failed_call_never_gives_a_wrong_result_and_the_same_command_goes_on(r
     assert not [fault for fault in found if fault.outcome in ("WRONG", "unclear")]
 
 
+@pytest.mark.slow
 def test_a_failed_read_of_an_archive_is_not_told_as_a_broken_archive(kept, tmp_path):
     """zipfile takes it for the end of the file: checkpoints were set aside, results removed."""
     state, folder = tmp_path / "state", tmp_path / "files"
