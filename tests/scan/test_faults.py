@@ -1,5 +1,6 @@
 """What the machine does to a scan is never a property of a video."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -132,4 +133,18 @@ def test_what_a_file_is_by_itself_is_no_fault_of_the_disk(tmp_path):
     assert (file.seek(-2, os.SEEK_END), file.read(4)) == (8, b"89")
     assert file.read_at(2, 3) == b"234"
     assert file.seek(-11, os.SEEK_END) < 0  # and so it is in a spoilt file, which asks for it
+    file.close()
+
+
+def test_a_refused_close_takes_nothing_from_what_was_read(tmp_path, monkeypatch):
+    (tmp_path / "v.MP4").write_bytes(b"0123456789")
+    file = WatchedFile(tmp_path / "v.MP4")
+    assert file.read(10) == b"0123456789"
+
+    def refuse(handle):
+        close(handle)
+        raise OSError(errno.EIO, "Input/output error")
+
+    close = os.close
+    monkeypatch.setattr(watched_file.os, "close", refuse)
     file.close()

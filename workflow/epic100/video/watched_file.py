@@ -132,4 +132,5 @@ class WatchedFile:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        with contextlib.suppress(OSError):  # all that was wanted is read
+            os.close(self._file)
