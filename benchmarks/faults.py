@@ -42,12 +42,19 @@ from pathlib import Path
 
 import faults_jobs
 
+from epic100.base.shipped import ROOT
+
 SHIM = Path(__file__).with_name("faults_shim.c")
 ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "killed": 0}
 KINDS = {"read": ("EIO", "killed")}  # of other calls all; nothing is full for a reader
 OUTCOMES = ("clear line", "went on", "killed", "unclear", "WRONG")
-# What the server imports before it forks: what all rules need, or no torch for a few.
-IMPORTS = ("snakemake.cli", "epic100.mmaction")
+# What the server imports before it forks: what the rules need, or no torch for a few of them.
+SCRIPTS = "".join(path.read_text() for path in ROOT.glob("workflow/scripts/*.py"))
+IMPORTS = (
+    *("snakemake.cli", "matplotlib.backends.backend_svg", "epic100.mmaction"),
+    *("epic100.prediction.worker", "epic100.training.run"),
+    *sorted(set(re.findall(r"^from (epic100\S+)", SCRIPTS, re.MULTILINE))),
+)
 LIGHT = {
     "annotate": "epic100.segments.annotations",
     "scan": "epic100.scan",
