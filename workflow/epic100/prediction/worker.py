@@ -12,6 +12,7 @@ from epic100.base.gpu import unusable
 from epic100.base.own_modules import use_modules
 from epic100.clips.collate import collate_in_one
 from epic100.clips.dataset import EpicSegmentVideoDataset
+from epic100.clips.workers import told_of_ended_workers
 from epic100.model.config_text import parse_config
 from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipeline_of
 from epic100.model.foreign_model import build_foreign
@@ -39,8 +40,8 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
         report: Gets the number of segments of each finished batch.
 
     Raises:
-        EpicError: A frame cannot be decoded, or the model returns NaN or infinity. Videos finished
-            before are kept.
+        EpicError: A frame cannot be decoded, a process that reads clips was killed, or the model
+            returns NaN or infinity. Videos finished before are kept.
     """
     import epic100.clips.registered
     import epic100.model.registered  # noqa: F401
@@ -61,18 +62,19 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
         collate_fn=collate_in_one,
     )
     rows: list[torch.Tensor] = []
-    for batch, (video, _, last) in zip(loader, steps, strict=True):
-        rows.append(compute(batch["inputs"]))
-        bad = (~rows[-1].isfinite().all(dim=1)).nonzero().flatten().tolist()
-        if bad:
-            raise EpicError(
-                f"{batch['data_samples'][bad[0]].narration_id}: {own or job.model} gives NaN "
-                "or infinity; look at the training's loss and train again"
-            )
-        report(len(rows[-1]))
-        if last:
-            shards.write(video, job.videos[video][0], torch.cat(rows))
-            rows = []
+    with told_of_ended_workers():
+        for batch, (video, _, last) in zip(loader, steps, strict=True):
+            rows.append(compute(batch["inputs"]))
+            bad = (~rows[-1].isfinite().all(dim=1)).nonzero().flatten().tolist()
+            if bad:
+                raise EpicError(
+                    f"{batch['data_samples'][bad[0]].narration_id}: {own or job.model} gives NaN "
+                    "or infinity; look at the training's loss and train again"
+                )
+            report(len(rows[-1]))
+            if last:
+                shards.write(video, job.videos[video][0], torch.cat(rows))
+                rows = []
 
 
 def _batches(job: Job) -> list[tuple[str, list[int], bool]]:

@@ -13,6 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import BatchSampler, Sampler
 
 from epic100.base.errors import EpicError
+from epic100.clips.workers import told_of_ended_workers
 from epic100.training.checkpoints import checkpoints
 from epic100.training.collective import on_rank_0
 from epic100.training.stop import StopSignals, end_workers, shelter_workers
@@ -50,7 +51,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     validation, if due, and `at_end(runner)`, called however the training ends.
 
     Raises:
-        EpicError: The loss is NaN or infinite. The error names the batch; nothing is saved.
+        EpicError: The loss is NaN or infinite: the error names the batch, nothing is saved. Or a
+            process that reads clips was killed.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -78,7 +80,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         for loader in loaders:
             shelter_workers(loader)
         try:
-            with self.signals:
+            with self.signals, told_of_ended_workers():
                 self._run_epochs()
         finally:
             self.runner.call_hook("at_end")
