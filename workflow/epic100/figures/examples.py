@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from epic100.base.atomic import atomic_path
-from epic100.base.errors import EpicError
+from epic100.base.errors import DiskError, EpicError
 from epic100.segments.class_names import ClassNames
 from epic100.segments.segment_list import read_segments
 from epic100.video.index_file import index_path, load_index
@@ -61,6 +61,9 @@ def write_examples(
         names: Class names.
         out: A JSON list of objects `group narration_id truth truth_percent guess guess_percent
             right picture problem`; `picture` is a JPEG as a `data:` URL.
+
+    Raises:
+        DiskError: The disk fails under a video or its index.
     """
     segments = read_segments(segments_path).set_index("narration_id")
     examples: list[dict[str, Any]] = []
@@ -70,6 +73,8 @@ def write_examples(
             try:
                 segment = segments.loc[row["narration_id"]].to_dict()
                 picture = _data_url(_frames(segment, Path(video_root), index_dir))
+            except DiskError:
+                raise  # the same command may find the frames
             except EpicError as error:
                 problem = str(error)
             examples.append(
@@ -95,12 +100,14 @@ def _frames(segment: Mapping, root: Path, index_dir: str | os.PathLike) -> np.nd
 
     Raises:
         EpicError: A frame cannot be read.
+        DiskError: The disk fails.
     """
     video = root / segment["path"]
     if not video.is_file():
         raise EpicError(f"{video.name} is missing")
     index = index_path(index_dir, video.parent.name)
-    reader = VideoReader(video, load_index(index, video.stem) if index.is_file() else None)
+    found = load_index(index, video.stem) if index.is_file() else None
+    reader = VideoReader(video, found, watched=True)
     try:
         wanted = (
             np.linspace(segment["start"], segment["stop"] - 1, FRAMES).round().astype(int).tolist()
