@@ -218,7 +218,9 @@ class Job:
     def __init__(self, server: Server, rule: str, kept: Path):
         self.server, self.rule = server, rule
         self.model, self.script = kept / "run", kept / "script.py"
-        self.outputs = faults_jobs.outputs_of(self.script)
+        # Without those that the job updates: only they are there before, and Snakemake keeps them.
+        named = faults_jobs.outputs_of(self.script)
+        self.outputs = [name for name in named if not (self.model / name).exists()]
         self.trace = kept / "trace.txt"
         made = []
         for trace in (self.trace, None):
