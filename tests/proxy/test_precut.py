@@ -138,7 +138,7 @@ def test_other_settings_a_changed_video_or_a_spoilt_clip_are_made_anew(kitchen, 
 
 def test_a_full_disk_and_a_missing_video_are_one_line(kitchen, tmp_path):
     kitchen.order("full disk")
-    with pytest.raises(EpicError, match="make room and run again") as error:
+    with pytest.raises(EpicError, match="make room, or wait for a free machine") as error:
         kitchen.cut()
     assert "\n" not in str(error.value) and not kitchen.table.exists()
     assert not kitchen.clips()

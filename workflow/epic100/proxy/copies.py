@@ -261,5 +261,5 @@ def _refuse_disk_errors(rows: Sequence[ProxyRow], copies: str | os.PathLike) -> 
         names = ", ".join(row.video_id for row in failed)
         raise EpicError(
             f"{copies}: {failed[0].reason}; no copy of {names}; the others are kept: make room "
-            "(or set `videos: proxy: root:`) and run again"
+            "(or set `videos: proxy: root:`), or wait for a free machine, and run again"
         )

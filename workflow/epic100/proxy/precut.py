@@ -96,7 +96,7 @@ def cut_participant(
     if unwritten := [result for result in results if isinstance(result, str)]:
         raise EpicError(
             f"{Path(table).with_suffix('')}: {unwritten[0]}; clips of {len(unwritten)} videos are "
-            "missing, the others are kept: make room and run again"
+            "missing, the others are kept: make room, or wait for a free machine, and run again"
         )
     rows = [row for result in results if not isinstance(result, str) for row in result]
     write_table(table, COLUMNS, rows)
