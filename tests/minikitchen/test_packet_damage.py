@@ -1,3 +1,4 @@
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -100,3 +101,21 @@ def test_blocks_and_zeros_change_what_they_should(original, video):
     assert len(after) == len(before)
     assert not any(after[len(before) // 2 :])
     assert after[: len(before) // 2] == before.tobytes()[: len(before) // 2]
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt"), [("libsvtav1", "yuv420p"), ("mjpeg", "yuvj420p")], ids=["AV1", "MJPEG"]
+)
+def test_other_coders_are_rewritten_with_the_same_packets(codec, pix_fmt, tmp_path):
+    path = encode(tmp_path / "v.MP4", 30, codec=codec, pix_fmt=pix_fmt)
+    if hasattr(os, "sched_setscheduler"):  # SVT-AV1, run by root, takes a real-time priority
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    before = packets(path)
+    rewrite(path, lambda all_: all_, movflags="faststart")
+    assert packets(path) == before
+
+
+def test_a_file_of_key_frames_alone_has_no_neighbours_to_swap(tmp_path):
+    path = encode(tmp_path / "v.MP4", 10, codec="mjpeg", pix_fmt="yuvj420p")
+    with pytest.raises(EpicError, match=r"v\.MP4: too few neighbours"):
+        swap_packets(path, 1)

@@ -54,7 +54,8 @@ def rewrite(
             if p.size and p.pts is not None and p.dts is not None
         ]
         with av.open(str(temporary), "w", options=options) as target:
-            copy = target.add_stream_from_template(stream)
+            # As it is, since a decoder (dav1d of AV1) need not have an encoder of the same name.
+            copy = target.add_stream_from_template(stream, opaque=True)
             for made in change(packets):
                 packet = av.Packet(made.data)
                 packet.pts, packet.dts = made.pts, made.dts
@@ -72,6 +73,8 @@ def swap_packets(path: str | os.PathLike, seed: int, pairs: int = 1) -> None:
             for i, (a, b) in enumerate(zip(packets, packets[1:], strict=False))
             if not (a.is_key or b.is_key)
         ]
+        if len(plain) < pairs:
+            raise EpicError(f"{Path(path)}: too few neighbours that are no key frames to swap")
         for i in np.random.default_rng(seed).choice(plain, pairs, replace=False).tolist():
             a, b = packets[i : i + 2]
             packets[i : i + 2] = [replace(a, data=b.data), replace(b, data=a.data)]
