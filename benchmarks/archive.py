@@ -1,18 +1,20 @@
 """What a clip costs out of an archive of many long files, by the way it is read.
 
-    python benchmarks/archive.py [FOLDER] [--files 8] [--minutes 20] [--clips 40]
+    python benchmarks/archive.py [FOLDER] [--files 64] [--minutes 20] [--clips 40]
 
 Makes FOLDER: files of 640x360 with sound, 59.94 and 50 fps in turn, a key frame every 250, filmed
 from a photograph and repeated by copying the stream, so that each has the headers of a file of that
-length. Beside them are their copies as `videos: proxy: {}` makes them, the frame indexes, and short
-clips cut and encoded in EPIC's lengths. The default is 8 of
-up to 64 files. Segments are drawn as in training: any file, any place, lengths distributed like
-EPIC-100's.
+length (64 of 20 minutes take 8 GB). Beside them are their copies as `videos: proxy: {}` makes them
+(links to two files), the frame indexes, and short clips cut and encoded in EPIC's lengths. Segments
+are drawn as in training: any file, any place, lengths distributed like EPIC-100's.
 
-Each way reads the same frames in a process of its own, and its full-size frames must have equal
-checksums. The floor decodes the same packets from memory and converts nothing. Opens are those that
-the kernel reports of the files of FOLDER (inotify); bytes and read calls are of /proc/self/io. The
-"Containers opened" keeps one file open: of eight files, seven clips of eight open another one. The
+Each way reads the same frames in a process of its own, which may take 6 GB. The ways take turns,
+clip by clip, so that all see the machine's load. Full-size frames must have equal checksums.
+Ours, by place, opens each file first, as the first epoch does. The floor decodes the same packets
+from memory and converts nothing. Opens are those that the kernel reports of the files of FOLDER
+(inotify); bytes and read calls are of /proc/self/io. "KB beyond" is what is read beyond the packets
+from the key frame to the last wanted one. "Containers kept" and torchcodec keep eight files open,
+decord and "containers opened" one. "Training size" is MMAction2's own scaling, crop and flip. The
 last column is wall time after the kernel was told to drop these files from its cache
 (POSIX_FADV_DONTNEED), which on a virtual disk does not empty the host's cache. Prints a Markdown
 table and one JSON line.
@@ -23,8 +25,11 @@ import hashlib
 import json
 import multiprocessing
 import os
+import resource
+import sys
 import tempfile
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +39,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from archive_files import Opened, drop_from_cache, make_archive
+from archive_files import LENGTHS, Opened, drop_from_cache, make_archive
 from mmaction.registry import TRANSFORMS
 from mmengine.registry import init_default_scope
 
@@ -42,6 +47,8 @@ import epic100.mmaction  # noqa: F401
 from epic100.video.index_file import index_path, load_index
 
 CLIP, INTERVAL, WARM_UP = 13, 6, 2
+KEPT, DECORDS = 8, 1  # files kept open; of decord two take 5 GB, eight over 6
+MOST_MEMORY = 6 << 30  # bytes of a way's process
 DENSE = {"type": "SampleFrames", "clip_len": CLIP, "frame_interval": INTERVAL,
          "out_of_bound_opt": "repeat_last"}  # fmt: skip
 SEGMENT = {"type": "UniformSample", "clip_len": CLIP}
@@ -50,6 +57,8 @@ CROPPED = [{"type": "DecodeSegment", "short_side": (182, 228), "crop": "random",
 SCALED = [{"type": "DecodeSegment", "short_side": (182, 228)},
           {"type": "RandomCrop", "size": 160}, {"type": "Flip", "flip_ratio": 0.5}]  # fmt: skip
 FORMAT = {"type": "FormatShape", "input_format": "NCTHW"}
+THEIRS = [{"type": "RandomRescale", "scale_range": (182, 228)},
+          {"type": "RandomCrop", "size": 160}, {"type": "Flip", "flip_ratio": 0.5}]  # fmt: skip
 FULL = [{"type": "DecodeSegment"}]
 
 
@@ -69,7 +78,7 @@ class Clip:
                 "frame_interval": INTERVAL, "clip_len": CLIP}  # fmt: skip
 
 
-Read = Callable[[Clip], np.ndarray | None]
+Read = Callable[[Clip], np.ndarray | list[np.ndarray] | None]
 
 
 def ours(scan: Path, paths: list[str], keep_open: int, steps: list[dict]) -> Read:
@@ -77,55 +86,62 @@ def ours(scan: Path, paths: list[str], keep_open: int, steps: list[dict]) -> Rea
     opening = {"type": "OpenSegment", "index_dir": str(scan), "keep_open": keep_open}
     opened, *others = [TRANSFORMS.build(step) for step in (opening, *steps)]
     opened.load_indexes(paths)  # as the dataset does before its workers start
+    for path in () if scan.name.endswith("container") else paths:  # as the first epoch does
+        opened.transform(Clip(path, 0, 1, []).sample())
 
-    def read(clip: Clip) -> np.ndarray:
+    def read(clip: Clip) -> np.ndarray | list[np.ndarray]:
         sample = opened.transform(clip.sample()) | {"frame_inds": np.array(clip.frames)}
         for step in others:
             sample = step.transform(sample)
-        return np.stack(sample["imgs"]) if isinstance(sample["imgs"], list) else sample["imgs"]
+        return sample["imgs"]
 
     return read
 
 
-def stock() -> Read:
-    """MMAction2's own reader: a file is read whole for every clip."""
+def stock(steps: list[dict]) -> Read:
+    """MMAction2's own reader, and its steps after it: a file is read whole for every clip."""
     init = TRANSFORMS.build({"type": "DecordInit", "num_threads": 1})
-    decode = TRANSFORMS.build({"type": "DecordDecode"})
+    others = [TRANSFORMS.build(step) for step in ({"type": "DecordDecode"}, *steps)]
 
-    def read(clip: Clip) -> np.ndarray:
-        sample = init.transform({"filename": clip.path}) | {"frame_inds": np.array(clip.frames)}
-        return np.stack(decode.transform(sample)["imgs"])
+    def read(clip: Clip) -> np.ndarray | list[np.ndarray]:
+        sample = init.transform(clip.sample()) | {"frame_inds": np.array(clip.frames)}
+        for step in others:
+            sample = step.transform(sample)
+        return sample["imgs"]
 
     return read
 
 
 def decord_kept() -> Read:
-    """decord with all files open."""
+    """decord with one file open."""
     import decord
 
-    readers: dict[str, Any] = {}
-
-    def read(clip: Clip) -> np.ndarray:
-        if clip.path not in readers:
-            readers[clip.path] = decord.VideoReader(clip.path, ctx=decord.cpu(0), num_threads=1)
-        return readers[clip.path].get_batch(clip.frames).asnumpy()
-
-    return read
+    kept = Kept(DECORDS, lambda path: decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1))
+    return lambda clip: kept.get(clip.path).get_batch(clip.frames).asnumpy()
 
 
 def torchcodec_kept() -> Read:
-    """torchcodec with all files open."""
+    """torchcodec with some files open."""
     from torchcodec.decoders import VideoDecoder
 
-    readers: dict[str, Any] = {}
+    kept = Kept(KEPT, lambda path: VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1))
+    return lambda clip: kept.get(clip.path).get_frames_at(indices=clip.frames).data.numpy()
 
-    def read(clip: Clip) -> np.ndarray:
-        if clip.path not in readers:
-            readers[clip.path] = VideoDecoder(clip.path, dimension_order="NHWC",
-                                              num_ffmpeg_threads=1)  # fmt: skip
-        return readers[clip.path].get_frames_at(indices=clip.frames).data.numpy()
 
-    return read
+class Kept:
+    """The last files of another library that were used."""
+
+    def __init__(self, most: int, open_file: Callable[[str], Any]):
+        self._most, self._open, self._files = most, open_file, OrderedDict[str, Any]()
+
+    def get(self, path: str) -> Any:
+        """The open file; the one that was not used for longest is given up."""
+        if path not in self._files:
+            while len(self._files) >= self._most:
+                self._files.popitem(last=False)
+            self._files[path] = self._open(path)
+        self._files.move_to_end(path)
+        return self._files[path]
 
 
 class Floor:
@@ -176,15 +192,16 @@ class Floor:
 
 
 def draw(folder: Path, kind: str, step: dict, count: int) -> list[Clip]:
-    """Clips of random segments, the same frames for originals and copies."""
+    """Clips of random segments, the same frames for originals and copies; cut clips in turn."""
     rng, files = np.random.default_rng(3), json.loads((folder / "files.json").read_text())
     names = files["cut" if kind == "cut" else "archive"]
     clips = []
     np.random.seed(3)
     sampler = TRANSFORMS.build(step)
-    for _ in range(count + WARM_UP):
-        name, rate, frames = names[int(rng.integers(len(names)))]
-        length = int(np.clip(rng.lognormal(np.log(1.96), 0.9), 0.3, 60) * rate)
+    for number in range(count):
+        drawn = int(rng.integers(len(names)))
+        name, rate, frames = names[number % len(names) if kind == "cut" else drawn]
+        length = int(np.clip(rng.lognormal(*LENGTHS), 0.3, 60) * rate)
         length = frames if kind == "cut" else min(length, frames)
         start = int(rng.integers(frames - length + 1))
         sample = {"total_frames": length, "start_index": start, "avg_fps": rate}
@@ -193,35 +210,63 @@ def draw(folder: Path, kind: str, step: dict, count: int) -> list[Clip]:
     return clips
 
 
-def measure(folder: Path, make: Callable[[], Read], clips: list[Clip], cold: bool) -> dict:
-    """What a clip costs, in this process: ms, opens, MB and calls that read."""
+class Reader:
+    """Reads clips in a fork of this process, which has decoded nothing yet, one when it is told."""
+
+    def __init__(self, folder: Path, make: Callable[[], Read], clips: list[Clip]):
+        processes = multiprocessing.get_context("fork")
+        self._pipe, other = processes.Pipe()
+        self._process = processes.Process(target=_child, args=(other, folder, make, clips))
+        self._process.start()
+        other.close()
+        self.missing = self._pipe.recv()  # the name of a module, or ""
+
+    def read(self, number: int, cold: bool = False) -> dict:
+        """What a clip costs: see `measure`."""
+        self._pipe.send((number, cold))
+        return self._pipe.recv()
+
+    def close(self) -> None:
+        """End the process."""
+        if not self.missing:
+            self._pipe.send(None)
+        self._process.join()
+
+
+def _child(pipe: Any, folder: Path, make: Callable[[], Read], clips: list[Clip]) -> None:
+    cv2.setNumThreads(0)
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
     try:
-        read = make()
+        read, opened = make(), Opened(folder)
     except ImportError as error:
-        return {"missing": str(error)}
-    digest, wall, cpu, opened = hashlib.sha256(), [], 0.0, Opened(folder)
-    spent, own = np.zeros(2), -_io() + _io()  # reading /proc is a read too
-    for number, clip in enumerate(clips):
-        if isinstance(read, Floor):
-            read.load(clip)
+        pipe.send(str(error))
+        return
+    pipe.send("")
+    for number, cold in iter(pipe.recv, None):
         if cold:
             drop_from_cache(folder)
-        if number == WARM_UP:
-            cpu, spent = 0.0, np.zeros(2)
-            wall.clear()
-        opened.count()
-        before, began, began_cpu = _io(), time.perf_counter(), time.process_time()
-        frames = read(clip)
-        wall.append(time.perf_counter() - began)
-        cpu += time.process_time() - began_cpu
-        spent += _io() - before - own
-        opened.add(number >= WARM_UP)
-        if frames is not None:
-            digest.update(np.ascontiguousarray(frames))
-    count = len(wall)
+        pipe.send(measure(read, opened, clips[number]))
+
+
+def measure(read: Read, opened: Opened, clip: Clip) -> dict:
+    """What a clip costs: ms, CPU ms, opens, bytes read, calls that read; its checksum.
+
+    Of the floor also the bytes of its packets, as `size`.
+    """
+    size = read.load(clip) if isinstance(read, Floor) else 0
+    own = -_io() + _io()  # reading /proc is a read too
+    opened.count()
+    before, began, began_cpu = _io(), time.perf_counter(), time.process_time()
+    frames = read(clip)
+    wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
+    count, calls = (_io() - before - own).tolist()
+    checksum = ""
+    if frames is not None:
+        checksum = hashlib.sha256(np.ascontiguousarray(frames)).hexdigest()[:12]
     return {
-        "ms": 1e3 * sum(wall) / count, "cpu_ms": 1e3 * cpu / count, "opens": opened.total / count,
-        "mb": spent[0] / count / 1e6, "reads": spent[1] / count, "sum": digest.hexdigest()[:12],
+        "ms": 1e3 * wall, "cpu_ms": 1e3 * cpu, "opens": opened.count(), "bytes": count,
+        "reads": calls, "size": size, "sum": checksum,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
     }  # fmt: skip
 
 
@@ -236,23 +281,6 @@ def _io() -> np.ndarray:
     return np.array([int(lines["rchar"]), int(lines["syscr"])], float)
 
 
-def _child(send: Any, *arguments: Any) -> None:
-    cv2.setNumThreads(0)
-    send.send(measure(*arguments))
-
-
-def in_its_own_process(*arguments: Any) -> dict:
-    """`measure` in a fork of this process, which has decoded nothing yet."""
-    processes = multiprocessing.get_context("fork")
-    receive, send = processes.Pipe(duplex=False)
-    child = processes.Process(target=_child, args=(send, *arguments))
-    child.start()
-    send.close()
-    found = receive.recv()
-    child.join()
-    return found
-
-
 def compare(folder: Path, count: int, cold: int) -> dict[str, dict]:
     """All ways, each with the same clips; `cold` clips of each with an empty cache."""
     init_default_scope("mmaction")
@@ -262,56 +290,96 @@ def compare(folder: Path, count: int, cold: int) -> dict[str, dict]:
         scan, old = folder / "scan" / kind, folder / "scan" / f"{kind}-container"
         paths = [str(folder / kind / name) for name, _, _ in files]
         ways[f"{kind}: floor"] = kind, DENSE, partial(Floor, scan)
+        ways[f"{kind}: floor, whole segment"] = kind, SEGMENT, partial(Floor, scan)
         for name, where, kept, step, steps in (
-            ("ours", scan, 8, DENSE, FULL),
-            ("ours, containers kept", old, len(files), DENSE, FULL),
+            ("ours", scan, KEPT, DENSE, FULL),
+            ("ours, containers kept", old, KEPT, DENSE, FULL),
             ("ours, containers opened", old, 1, DENSE, FULL),
-            ("ours, crop first", scan, 8, DENSE, [*CROPPED, FORMAT]),
-            ("ours, scale first", scan, 8, DENSE, [*SCALED, FORMAT]),
-            ("ours, whole segment", scan, 8, SEGMENT, [*CROPPED, FORMAT]),
+            ("ours, crop first", scan, KEPT, DENSE, [*CROPPED, FORMAT]),
+            ("ours, scale first", scan, KEPT, DENSE, [*SCALED, FORMAT]),
+            ("ours, whole segment", scan, KEPT, SEGMENT, [*CROPPED, FORMAT]),
         ):
             ways[f"{kind}: {name}"] = kind, step, partial(ours, where, paths, kept, steps)
-        ways[f"{kind}: floor, whole segment"] = kind, SEGMENT, partial(Floor, scan)
     ways |= {
-        "original: decord, all kept": ("original", DENSE, decord_kept),
-        "original: torchcodec, all kept": ("original", DENSE, torchcodec_kept),
-        "original: MMAction2 stock": ("original", DENSE, stock),
-        "cut clips: MMAction2 stock": ("cut", DENSE, stock),
+        "original: decord, kept": ("original", DENSE, decord_kept),
+        "original: torchcodec, kept": ("original", DENSE, torchcodec_kept),
+        "original: MMAction2 stock": ("original", DENSE, partial(stock, [])),
+        "cut clips: MMAction2 stock": ("cut", DENSE, partial(stock, [])),
+        "cut clips: MMAction2 stock, training size":
+            ("cut", DENSE, partial(stock, [*THEIRS, FORMAT])),
+    }  # fmt: skip
+    rows: dict[str, list[dict]] = {name: [] for name in ways}
+    few: dict[str, list[dict]] = {name: [] for name in ways}
+    readers = {
+        name: Reader(folder, make, draw(folder, kind, step, count))
+        for name, (kind, step, make) in ways.items()
     }
-    found = {}
-    for name, (kind, step, make) in ways.items():
-        # Stock needs a second and a gigabyte a clip of a long file.
-        clips = draw(folder, kind, step, count if make is not stock else max(3, count // 3))
-        found[name] = in_its_own_process(folder, make, clips, False)
-        if cold and "missing" not in found[name]:
-            few = in_its_own_process(folder, make, clips[: cold + WARM_UP], True)
-            found[name]["cold_ms"] = few["ms"]
-    _require_equal_frames(found)
+    for number in range(-WARM_UP, count):
+        for name, reader in readers.items():
+            # These need a second a clip of a long file.
+            slow = name in ("original: decord, kept", "original: MMAction2 stock")
+            if reader.missing or number >= (max(3, count // 3) if slow else count):
+                continue
+            row = reader.read(number)
+            if number >= 0:
+                rows[name].append(row)
+            if 0 <= number < cold:
+                few[name].append(reader.read(number, cold=True))
+        print("clip", number, file=sys.stderr)
+    for reader in readers.values():
+        reader.close()
+    _require_equal_frames(rows)
+    found = {name: _figures(some, few[name]) for name, some in rows.items()}
+    for name, some in rows.items():
+        if some and "cut" not in name:
+            floor = rows[_floor_of(name)][: len(some)]
+            found[name]["beyond_kb"] = 1e3 * found[name]["mb"] - _mean(floor, "size") / 1e3
     return found
 
 
-def _require_equal_frames(found: dict[str, dict]) -> None:
-    for kind in ("original", "copy"):
-        whole = ("ours", "ours, containers kept", "ours, containers opened", "decord, all kept")
-        rows = {way: found.get(f"{kind}: {way}", {}).get("sum") for way in whole}
-        assert len(set(rows.values()) - {None}) == 1, f"other frames: {rows}"
+def _mean(rows: list[dict], key: str) -> float:
+    return sum(row[key] for row in rows) / max(1, len(rows))
+
+
+def _figures(rows: list[dict], cold: list[dict]) -> dict:
+    if not rows:
+        return {"missing": True}
+    figures = {key: _mean(rows, key) for key in ("ms", "cpu_ms", "opens", "reads")}
+    figures |= {"mb": _mean(rows, "bytes") / 1e6, "peak_mb": max(row["peak_mb"] for row in rows)}
+    return figures | ({"cold_ms": _mean(cold, "ms")} if cold else {})
+
+
+def _floor_of(name: str) -> str:
+    kind = "copy" if name.startswith("copy") else "original"
+    return f"{kind}: floor" + ", whole segment" * name.endswith("whole segment")
+
+
+def _require_equal_frames(found: dict[str, list[dict]]) -> None:
+    others = {"original": ["decord, kept", "MMAction2 stock"], "copy": []}
+    for kind, more in others.items():
+        ours = [row["sum"] for row in found[f"{kind}: ours"]]
+        for way in ("ours, containers kept", "ours, containers opened", *more):
+            sums = [row["sum"] for row in found[f"{kind}: {way}"]]
+            assert sums == ours[: len(sums)], f"{kind}, {way}: other frames"
 
 
 def table(found: dict[str, dict]) -> str:
     """The figures as Markdown."""
-    lines = ["| read | ms | CPU ms | of the floor | opens | MB read | read calls | ms, cold |",
-             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| read | ms | CPU ms | of the floor | opens | KB beyond | MB read | read calls | peak MB "
+        "| ms, cold |", "|---" * 10 + "|",
+    ]  # fmt: skip
     for name, row in found.items():
         if "missing" in row:
-            lines.append(f"| {name} | not installed | | | | | | |")
+            lines.append(f"| {name} | not installed " + "| " * 8 + "|")
             continue
-        kind = "copy" if name.startswith("copy") else "original"
-        way = "floor, whole segment" if name.endswith("whole segment") else "floor"
-        floor = found[f"{kind}: {way}"]["cpu_ms"]
+        floor = found[_floor_of(name)]["cpu_ms"]
+        beyond = f"{row['beyond_kb']:.0f}" if "beyond_kb" in row and "floor" not in name else ""
         cold = f"{row['cold_ms']:.1f}" if "cold_ms" in row else ""
         lines.append(
             f"| {name} | {row['ms']:.1f} | {row['cpu_ms']:.1f} | {row['cpu_ms'] / floor:.2f} "
-            f"| {row['opens']:.2f} | {row['mb']:.2f} | {row['reads']:.0f} | {cold} |"
+            f"| {row['opens']:.2f} | {beyond} | {row['mb']:.2f} | {row['reads']:.0f} "
+            f"| {row['peak_mb']:.0f} | {cold} |"
         )
     return "\n".join(lines)
 

@@ -3,8 +3,10 @@
 import ctypes
 import itertools
 import json
+import math
 import os
 import shutil
+import statistics
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from epic100.video.index_file import write_indexes
 
 RATES = (Fraction(60000, 1001), Fraction(50))
 SOUND = 48000  # samples a second
+LENGTHS = math.log(1.96), 0.9  # of segments: mean and deviation of the logarithm of seconds
 CUT_CLIPS, LONGEST_CUT = 12, 12  # seconds; the longest are held in memory
 IN_ACCESS, IN_CLOSE, IN_OPEN = 0x1, 0x18, 0x20
 
@@ -46,10 +49,10 @@ def make_archive(folder: Path, files: int, minutes: float, size: tuple[int, int]
         repeat([camera, sound], folder / f"original/P01/{first}.MP4", times)
         repeat([small], folder / f"copy/P01/{first}.MP4", times)
         for name in (f"P01_{n + 1:03d}" for n in range(number, files, 2)):
-            for kind in ("original", "copy"):
-                file = folder / kind / f"P01/{name}.MP4"
-                if name != first:
-                    shutil.copyfile(folder / kind / f"P01/{first}.MP4", file)
+            if name != first:
+                originals, copies = folder / "original/P01", folder / "copy/P01"
+                shutil.copyfile(originals / f"{first}.MP4", originals / f"{name}.MP4")
+                os.link(copies / f"{first}.MP4", copies / f"{name}.MP4")
         cut += _cut(camera, folder, float(rate), CUT_CLIPS // 2)
     lengths = write_scan(folder, files)
     names = [
@@ -124,7 +127,7 @@ def _record(path: Path, seconds: float) -> None:
     """Stereo noise as AAC."""
     rng = np.random.default_rng(5)
     with av.open(str(path), "w", format="mp4") as out:
-        stream = out.add_stream("aac", rate=SOUND, layout="stereo")
+        stream = out.add_stream("aac", rate=SOUND, layout="stereo", bit_rate=64000)
         for _ in range(max(1, int(seconds * SOUND / 1024))):
             noise = rng.normal(0, 0.05, (2, 1024)).astype(np.float32)
             frame = av.AudioFrame.from_ndarray(noise, format="fltp", layout="stereo")
@@ -134,13 +137,16 @@ def _record(path: Path, seconds: float) -> None:
 
 
 def _cut(source: Path, folder: Path, rate: float, count: int) -> Iterator[tuple[str, float, int]]:
-    """Cut clips out and encode each by itself, as users of MMAction2 do."""
-    rng = np.random.default_rng(9)
+    """Cut clips out and encode each by itself by libx264's defaults, as `ffmpeg -ss -to` does.
+
+    Their lengths are quantiles of EPIC-100's.
+    """
+    rng, lengths = np.random.default_rng(9), statistics.NormalDist(*LENGTHS)
     with av.open(str(source)) as container:
         pictures = list(itertools.islice(container.decode(video=0), round(LONGEST_CUT * rate)))
     for number in range(count):
-        length = int(np.clip(rng.lognormal(np.log(1.96), 0.9), 0.3, 60) * rate)
-        length = max(1, min(length, len(pictures)))
+        seconds = math.exp(lengths.inv_cdf((number + 0.5) / count))
+        length = max(1, min(int(seconds * rate), len(pictures)))
         start = int(rng.integers(len(pictures) - length + 1))
         name = f"P01/{round(rate)}_{number:02d}.MP4"
         with av.open(str(folder / "cut" / name), "w", format="mp4") as out:
@@ -176,7 +182,6 @@ class Opened:
             watched = IN_ACCESS | IN_CLOSE | IN_OPEN
             if libc.inotify_add_watch(self._descriptor, os.fsencode(part), watched) < 0:
                 raise OSError(ctypes.get_errno(), "inotify_add_watch", str(part))
-        self.total = 0
 
     def count(self) -> int:
         """Opens since the last call."""
@@ -191,8 +196,3 @@ class Opened:
                 _, mask, _, length = struct.unpack_from("iIII", events, place)
                 opens += bool(mask & IN_OPEN) and not mask & 0x40000000  # not of folders
                 place += 16 + length
-
-    def add(self, counted: bool) -> None:
-        """Add the opens since the last call to `total`, if they count."""
-        opens = self.count()
-        self.total += opens if counted else 0

@@ -2,7 +2,7 @@
 
     python benchmarks/loader.py [--clips 200] [--steady 2000] [--rows 67217]
 
-Videos are links to one made file of 640x360 at 59.94 fps, four minutes, as `read_clips.py` makes
+Videos are links to one made file of 640x360 at 59.94 fps, four minutes, as `camera_video.py` makes
 it: fifty names, so that readers are opened and closed as in an archive. The pipeline is that of
 config/lab_13x6.py (13 x 6 frames, 160 px). The last line is one JSON object.
 """
