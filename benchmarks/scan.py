@@ -1,12 +1,14 @@
 """How fast the scan is beside a bare decode loop over the same file, in the same run.
 
-    python benchmarks/scan.py [--seconds 20 120 720] [--repeats 3] [--threads] [video ...]
+    python benchmarks/scan.py [--seconds 20 120 720] [--count 1 10] [--size 640 360] [--repeats 3]
+                              [--threads] [video ...]
 
 Without files it makes one of each length, of 640x360 at 59.94 fps with a key frame every 250: up
 to a minute of mini kitchen, over and over. Each figure is the least of the repeats, in seconds of
-CPU time of all processes, their starts included on both sides. With --threads, copies of the
-first file are scanned on one thread and on one thread a core, and timed by the clock, which other
-work on the machine spoils: look at `load`. The last line printed is one JSON object.
+CPU time of all processes, their starts included on both sides. A participant has --count copies of
+the file, and the bare loop then runs as often, each time in a new process. With --threads, copies
+of the first file are scanned on one thread and on one thread a core, and timed by the clock, which
+other work on the machine spoils: look at `load`. The last line printed is one JSON object.
 """
 
 import argparse
@@ -44,10 +46,10 @@ with av.open(sys.argv[1]) as container:
 """
 
 
-def long_video(path: Path, seconds: int) -> None:
+def long_video(path: Path, seconds: int, size: tuple[int, int]) -> None:
     """At most a minute of mini kitchen, its packets repeated with later times."""
     part = min(seconds, 60)
-    write_video(Video("P01_01", "P01", "train", FPS, part), path, seed=1, size=(640, 360))
+    write_video(Video("P01_01", "P01", "train", FPS, part), path, seed=1, size=size)
 
     def repeat(packets: list[CodedPicture]) -> list[CodedPicture]:
         step = int(np.median(np.diff(sorted(p.pts for p in packets))))
@@ -92,29 +94,31 @@ def linked(paths: list[Path], root: Path, first: int) -> list[Video]:
         index = build_index(path)
         name = f"P01_{first + number:02d}"
         video = Video(name, "P01", "train", index.fps, index.frames / index.fps)
+        video.path(root).unlink(missing_ok=True)
         video.path(root).symlink_to(path.resolve())
         videos.append(video)
     return videos
 
 
-def compare(video: Video, root: Path, repeats: int) -> dict[str, float]:
-    """The figures of one file."""
-    path = video.path(root)
-    ways: dict[str, Callable[[], None]] = {
-        "bare": lambda: bare(path),
-        "scan": lambda: scan([video], root),
-        "quick": lambda: scan([video], root, quick=True),
+def compare(videos: list[Video], root: Path, repeats: int) -> dict[str, float]:
+    """The figures of a participant."""
+    ways: dict[str, Callable[[], object]] = {
+        "bare": lambda: [bare(video.path(root)) for video in videos],
+        "scan": lambda: scan(videos, root),
+        "quick": lambda: scan(videos, root, quick=True),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, run in ways.items():
             times[name].append(cpu_seconds(run))
     least = {name: min(values) for name, values in times.items()}
+    seconds = sum(video.duration for video in videos)
     return {
-        "video seconds": round(video.duration, 1),
+        "videos": len(videos),
+        "seconds of each": round(videos[0].duration, 1),
         "scan / bare": round(least["scan"] / least["bare"], 3),
         "scan / quick": round(least["scan"] / least["quick"], 1),
-        "frames a second": round(video.duration * video.fps / least["scan"]),
+        "frames a second": round(seconds * videos[0].fps / least["scan"]),
         **{f"{name} s": round(value, 2) for name, value in least.items()},
     }
 
@@ -134,6 +138,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("videos", nargs="*", type=Path)
     parser.add_argument("--seconds", nargs="+", type=int, default=[20, 120, 720])
+    parser.add_argument("--count", nargs="+", type=int, default=[1, 10], help="videos")
+    parser.add_argument("--size", nargs=2, type=int, default=[640, 360], metavar=("W", "H"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", action="store_true", help="measure threads too")
     options = parser.parse_args()
@@ -150,10 +156,12 @@ def main() -> None:
         paths = options.videos
         for seconds in [] if paths else options.seconds:
             paths = [*paths, root / f"{seconds}.mp4"]
-            long_video(paths[-1], seconds)
-        for video in linked(paths, root, 1):
-            result["files"].append(compare(video, root, options.repeats))
-            print(result["files"][-1], flush=True)
+            long_video(paths[-1], seconds, tuple(options.size))
+        for path in paths:
+            for count in options.count:
+                videos = linked([path] * count, root, 1)
+                result["files"].append(compare(videos, root, options.repeats))
+                print(result["files"][-1], flush=True)
         if options.threads:
             result["all cores / one core"] = speedup(paths[0], root)
     print(json.dumps(result))

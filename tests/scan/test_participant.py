@@ -30,6 +30,8 @@ QUICK_LIMITS = ScanLimits(
 # runs in a file beside its results.
 STAND_IN = """
 import os, pathlib, runpy, signal, sys, time
+from epic100.video.fork_server import arguments_of_orders
+sys.argv[1:] = arguments_of_orders()
 path, out = map(pathlib.Path, sys.argv[1:3])
 with open(out.parent / "runs", "a") as runs:
     print(path.name, file=runs)

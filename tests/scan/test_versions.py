@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,11 @@ def test_an_older_result_stays_where_its_packets_can_no_longer_be_read(archive):
     lab = archive(1)
     lab.scan()
     lab.make_old()
-    (row,) = lab.scan(worker=("sh", "-c", "echo frames 0; exit 1"))
+    code = (
+        "from epic100.video.fork_server import arguments_of_orders\n"
+        "arguments_of_orders(); print('frames 0', flush=True); raise SystemExit(1)"
+    )
+    (row,) = lab.scan(worker=(sys.executable, "-c", code))
     assert (row.status, row.version) == ("ok", 2)
     assert load_index(lab.index, "P01_00").table is None
 

@@ -66,15 +66,15 @@ def jobs(done) -> dict[str, int]:
 def stop_decoder(video):
     """Halt the process that decodes `video`, as a file system that is away would."""
     end = time.monotonic() + 60
-    name = str(video.relative_to(video.parents[2])).encode()
     while time.monotonic() < end:
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 words = (process / "cmdline").read_bytes().split(b"\0")
                 here = Path(os.readlink(process / "cwd")) == video.parents[2]
+                files = [os.readlink(file) for file in (process / "fd").iterdir()]
             except OSError:
                 continue
-            if here and b"epic100.scan.worker" in words and name in words:
+            if here and b"epic100.scan.worker" in words and str(video.resolve()) in files:
                 os.kill(int(process.name), signal.SIGSTOP)
                 return
         time.sleep(0.05)

@@ -26,7 +26,8 @@ from epic100.scan.kept_results import Found, Result, load_result, move_result, n
 from epic100.scan.oddities import sheet_hint
 from epic100.scan.parameter_checks import SPOILT, spoilt_sets
 from epic100.scan.proof import read_through_containers
-from epic100.video.decoder_process import ProcessError, ScanLimits, run_decoder
+from epic100.video.decoder_process import PATIENCE, ProcessError, ScanLimits, run_decoder
+from epic100.video.fork_server import ForkServers
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import write_indexes
 from epic100.video.scan_table import (
@@ -77,13 +78,14 @@ def scan_participant(
     folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
     folder.mkdir(parents=True, exist_ok=True)
     jobs = {video.video_id: _Job(video, Path(root), folder, quick) for video in videos}
-    results, waited = complete(
-        f"scan {Path(table).stem}",
-        videos,
-        lambda video: jobs[video.video_id].known(),
-        lambda video, board: jobs[video.video_id].decode(limits, worker, board),
-        threads,
-    )
+    with ForkServers(worker, PATIENCE * limits.stall_seconds) as servers:
+        results, waited = complete(
+            f"scan {Path(table).stem}",
+            videos,
+            lambda video: jobs[video.video_id].known(),
+            lambda video, board: jobs[video.video_id].decode(limits, servers, board),
+            threads,
+        )
     _refuse_other_faults({name: job.fault for name, job in jobs.items() if job.fault}, table)
     indexes = {row.video_id: VideoIndex.from_arrays(found) for row, found in results if found}
     spoilt = spoilt_sets(indexes)
@@ -167,14 +169,14 @@ class _Job:
         full = self._cache / f"{self.video.video_id}.{name}.npz"
         return full, full.with_suffix(".quick.npz") if self._quick else full
 
-    def decode(self, limits: ScanLimits, worker: Sequence[str], board: SharedProgress) -> Result:
+    def decode(self, limits: ScanLimits, servers: ForkServers, board: SharedProgress) -> Result:
         """Run the decoder and keep its result, unless it cannot read the file.
 
         Tries again if the file is not at fault. If all tries fail, `fault` has the reason.
         """
         for seconds in (*RETRY_SECONDS, None):
             try:
-                return self._decode(limits, worker, board)
+                return self._decode(limits, servers, board)
             except (ProcessError, DiskError) as error:
                 self.fault = str(error)
             if seconds is not None and not board.stopped:
@@ -189,7 +191,7 @@ class _Job:
                     return known
         return ScanRow(self.video.video_id, UNREADABLE, reason=self.fault), {}
 
-    def _decode(self, limits: ScanLimits, worker: Sequence[str], board: SharedProgress) -> Result:
+    def _decode(self, limits: ScanLimits, servers: ForkServers, board: SharedProgress) -> Result:
         name = self.video.video_id
         if self._old is None and not self._is_moved and self._take_moved():
             known = self.known()  # None if an index of an older version lacks its packet table
@@ -200,7 +202,7 @@ class _Job:
             for left in self._cache.glob(pattern):
                 if left != self._old:
                     left.unlink(missing_ok=True)
-        command = [*worker, str(self._path), str(self._kept)]
+        command = [str(self._path), str(self._kept)]
         command += ["--seconds", str(self.video.duration), "--fps", str(self.video.fps)]
         command += ["--quick"] * self._quick + ["--max-pixels", str(limits.max_pixels)]
         if self._old is not None:
@@ -210,6 +212,7 @@ class _Job:
             limits,
             limits.total(self.video),
             lambda frames: board.update(self.video, frames),
+            servers.fork,
         )
         result = None if reason else load_result(self._kept)
         if _changed(self._file, _state(self._path)[2]):

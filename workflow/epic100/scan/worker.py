@@ -2,6 +2,7 @@
 
 Runs in a process of its own, because some damaged files make decoders hang, take all memory or
 crash. `decoder_process` watches it and can kill it. Progress goes to stdout as lines `frames N`.
+Without arguments it serves orders (`fork_server`).
 
 A video is `unreadable` if it cannot be opened, or has no video stream, no times, or no picture that
 decodes. `epic100.scan.damage_ranges` lists what marks pictures as damaged, and
@@ -10,11 +11,13 @@ decodes. `epic100.scan.damage_ranges` lists what marks pictures as damaged, and
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
 import numpy as np
+import numpy.ma  # np.median imports it when first called: here, once for all forks
 from av.container import InputContainer
 
 from epic100.base.atomic import atomic_path
@@ -26,6 +29,7 @@ from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
 from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import MAX_PIXELS, error_text, limit_pixels, picture_stream
+from epic100.video.fork_server import arguments_of_orders
 from epic100.video.index import VideoIndex
 from epic100.video.mp4_boxes import boxes_of
 from epic100.video.mp4_clock import read_clock
@@ -237,8 +241,9 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=0.0, help="the rate that it should have")
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="of a picture")
     parser.add_argument("--add-table", type=Path, help="a result of before that has no packets")
+    arguments = sys.argv[1:] or arguments_of_orders()
     with own_faults():
-        options = parser.parse_args()
+        options = parser.parse_args(arguments)
         index: VideoIndex | None
         av.logging.set_level(None)
         if options.add_table:

@@ -27,7 +27,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from types import TracebackType
+from typing import IO, NoReturn, Protocol, Self
 
 import av
 
@@ -69,6 +70,33 @@ class ScanLimits:
         return self.min_seconds + self.seconds_per_second * video.duration
 
 
+class DecoderProcess(Protocol):
+    """A running process: a `Popen`, or a `Fork`. Leaving its `with` block lets go of it."""
+
+    pid: int
+    stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None if it has not ended."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the exit code. Raises TimeoutExpired."""
+
+    def kill(self) -> None:
+        """End it if it is alive."""
+
+
 class ProcessError(EpicError):
     """The process ended for a reason that is not the file's fault."""
 
@@ -95,11 +123,24 @@ def _end(reason: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def open_process(
+    command: Sequence[str], stdin: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
+    """Start a process with pipes for its output. Raises OSError."""
+    # NumPy's library would start a thread a core, each with memory of its own, and compute nothing.
+    # Snakemake sets this to the threads of the rule.
+    env = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
+    )
+
+
 def run_decoder(
     command: Sequence[str],
     limits: ScanLimits,
     total_seconds: float,
     progress: Callable[[int], None] = lambda frames: None,
+    start: Callable[[Sequence[str]], DecoderProcess] = open_process,
 ) -> str:
     """Run `command` until it ends or exceeds its limits.
 
@@ -112,6 +153,7 @@ def run_decoder(
         total_seconds: Limit on usable time.
         progress: Called with N, a few times a second. It may raise a ProcessError, which ends the
             process.
+        start: Starts the process, such as `ForkServers.fork`.
 
     Returns:
         Why it gave no result, or "" if it succeeded.
@@ -120,9 +162,7 @@ def run_decoder(
         ProcessError: The process failed and the file is not at fault.
     """
     try:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        process = start(command)
     except OSError as error:
         raise ProcessError(f"{command[0]} does not start: {error.strerror}") from error
     with process:
@@ -132,25 +172,22 @@ def run_decoder(
         finally:
             process.kill()
         code = process.wait()
-        # A child of the process could keep these open forever.
-        for pipe in filter(None, (process.stdout, process.stderr)):
-            pipe.close()
     if verdict or code == 0:
         return verdict
-    text = last_words.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
-    if "MemoryError" in text[-1] or "Cannot allocate memory" in text[-1]:
+    said = last_line(last_words) or f"exit code {code}"
+    if "MemoryError" in said or "Cannot allocate memory" in said:
         return f"the decoder asked for more than {limits.memory_mib} MiB of memory"
     if -code in FOREIGN:
         raise ProcessError(
             f"its process was ended from outside ({_signal(-code)}): out of memory, or by hand"
         )
     if code == IO_EXIT:
-        raise ProcessError(text[-1])
+        raise ProcessError(said)
     if not started and code > 0:
-        raise ProcessError(f"its process did not start: {text[-1]}")
+        raise ProcessError(f"its process did not start: {said}")
     if code < 0:
         return f"the decoder crashed ({_signal(-code)})"
-    return f"the decoder failed: {text[-1]}"
+    return f"the decoder failed: {said}"
 
 
 def _limit(pid: int, limits: ScanLimits, total_seconds: float) -> None:
@@ -161,6 +198,11 @@ def _limit(pid: int, limits: ScanLimits, total_seconds: float) -> None:
     limit_process(pid, wanted)
 
 
+def last_line(words: bytes) -> str:
+    """The last line that a process said, or ""."""
+    return (words.decode(errors="replace").strip().splitlines() or [""])[-1]
+
+
 def _signal(number: int) -> str:
     try:
         return signal.Signals(number).name
@@ -169,7 +211,7 @@ def _signal(number: int) -> str:
 
 
 def _watch(
-    process: subprocess.Popen[bytes],
+    process: DecoderProcess,
     limits: ScanLimits,
     total_seconds: float,
     progress: Callable[[int], None],
