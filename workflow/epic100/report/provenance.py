@@ -38,7 +38,7 @@ def write_provenance(
         config: The complete config of the run.
 
     Raises:
-        EpicError: Snakemake fails; the message contains its output.
+        EpicError: Snakemake fails; its output is logged, and its last line is in the message.
     """
     with (
         tempfile.NamedTemporaryFile("w", suffix=".yaml") as configfile,
@@ -51,7 +51,13 @@ def write_provenance(
         command += ["--profile", "none", "--workflow-profile", "none", "--cores", "1"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
-            raise EpicError(f"{out}: no report of Snakemake: {(done.stdout + done.stderr)[-2000:]}")
+            said = (done.stdout + done.stderr).strip()
+            log.info(said)
+            last = said.rpartition("\n")[2] or "nothing"
+            raise EpicError(
+                f"{out}: not written: Snakemake ended with code {done.returncode}; its last "
+                f"words, after those above: {last}"
+            )
         page = temporary.read_text(encoding="utf-8")
         page = tidy(page, [Path.cwd(), ROOT], getpass.getuser())
         temporary.write_text(page, encoding="utf-8")
