@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from epic100.base.config import complete_config
+from epic100.base.errors import EpicError
 from epic100.training.early_call import EarlyCheck, passed_before, run_early_check
 from epic100.training.early_check import check_early
 from support.checkout import CLASSES, ROOT
@@ -135,3 +136,15 @@ def test_a_passed_check_is_kept_until_a_setting_or_a_file_changes(looked_at, tmp
     assert not passed_before(looked_at({"optim_wrapper.optimizer.lr": 0.1}), file)
     (tmp_path / "sheet.tsv").write_text("")
     assert not passed_before(check, file)
+
+
+def test_a_check_that_does_not_finish_is_an_error_only_if_it_was_asked_for(
+    looked_at, tmp_path, monkeypatch
+):
+    check, file, log = looked_at({}), tmp_path / "start_check.txt", tmp_path / "log.txt"
+    monkeypatch.setenv("PYTHONHASHSEED", "none")  # with which no Python starts
+    outcome = run_early_check(check, file, log)
+    assert "did not finish" in outcome.text and outcome.error == ""
+    with pytest.raises(EpicError, match=r"did not finish; .*log\.txt has the details"):
+        run_early_check(check, file, log, must_finish=True)
+    assert not file.exists()

@@ -7,7 +7,10 @@ from epic100.training.early_call import EarlyCheck, run_early_check
 
 with rule_log(snakemake.log[0]):
     outcome = run_early_check(
-        EarlyCheck(**snakemake.params.check), snakemake.output.screen, f"{snakemake.log[0]}.details"
+        EarlyCheck(**snakemake.params.check),
+        snakemake.output.screen,
+        f"{snakemake.log[0]}.details",
+        must_finish=True,
     )
     log.info(outcome.text)
     if outcome.error:

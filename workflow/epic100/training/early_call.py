@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
 from epic100.segments.pairs import pairs_path
 
 MODULE = "epic100.training.early_check"
@@ -102,7 +103,10 @@ def passed_before(check: EarlyCheck, file: str | os.PathLike) -> bool:
 
 
 def run_early_check(
-    check: EarlyCheck, file: str | os.PathLike, log_file: str | os.PathLike
+    check: EarlyCheck,
+    file: str | os.PathLike,
+    log_file: str | os.PathLike,
+    must_finish: bool = False,
 ) -> Outcome:
     """Run the start check; write its screen to `file` if nothing stands in the way of the run.
 
@@ -110,14 +114,21 @@ def run_early_check(
         check: What to check.
         file: The file to write.
         log_file: Gets what the libraries print, with the traceback of a setting that fails.
+        must_finish: Whether a check that does not finish is an error; else it stops nothing.
 
     Returns:
-        The screen and the first error. A check that does not finish stops nothing.
+        The screen and the first error.
+
+    Raises:
+        EpicError: It must finish, and crashed or took too long.
     """
     digest = check.digest()
     answer = _answer(check, Path(log_file))
     if answer is None:
-        return Outcome(f"the start check did not finish; {log_file} has the details", "")
+        reason = f"the start check did not finish; {log_file} has the details"
+        if must_finish:
+            raise EpicError(reason)
+        return Outcome(reason, "")
     outcome = Outcome(answer["text"], answer["error"])
     if not outcome.error:
         with atomic_path(file) as temporary:
