@@ -1,3 +1,4 @@
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -133,6 +134,26 @@ def test_a_truncated_file_is_good_up_to_where_it_ends(fraction, movflags, origin
     assert not {f for f in harmed(original, video) if f < good}
     if movflags == "faststart":
         assert row.damaged[-1][1] == row.pictures == FRAMES
+
+
+@pytest.mark.parametrize("coder", ["libx264", "libvpx-vp9"])
+def test_a_truncated_matroska_file_is_good_up_to_where_it_ends(coder, original, tmp_path):
+    path = tmp_path / "v.mkv"
+    with av.open(original) as pictures, av.open(path, "w") as container:
+        stream = container.add_stream(coder, rate=50, width=64, height=36, pix_fmt="yuv420p")
+        for frame in pictures.decode(video=0):
+            container.mux(stream.encode(frame.reformat(64, 36)))
+        container.mux(stream.encode(None))
+    assert inspect(path, "v")[0].status == "ok"
+    size = path.stat().st_size
+    os.truncate(path, size - 1)
+    row, _ = inspect(path, "v")
+    assert row.status == "damaged" and "shorter than its header states" in row.reason
+    os.truncate(path, size // 2)
+    row, index = inspect(path, "v")
+    promised = row.damaged[-1][1]
+    assert f"truncated: {index.frames} of {promised} pictures are in the file" in row.reason
+    assert row.pictures == promised == pytest.approx(FRAMES, abs=4)  # it counts milliseconds
 
 
 def test_a_file_whose_index_was_at_its_end_and_is_gone_says_so(video):

@@ -5,8 +5,9 @@ These phrases of the scan table's `reason` mark pictures as damaged:
 phrase                                        what was seen
 --------------------------------------------- --------------------------------------------------
 truncated: N of M pictures are in the file    the container promises more than there is: by its
-                                              index, or by its length if coded data is unused
+                                              index, or by its length if data is unused or missing
 truncated: the file ends inside a fragment    in a fragmented file, which promises no number
+truncated: the file is shorter than its header states    Matroska or WebM, by less than a second
 input errors while reading: ...               for example from a bad sector
 N packets do not decode cleanly               the decoder refuses, or logs an error and goes on
 N pictures are flagged corrupt                by container or decoder; or a slice of H.264 does

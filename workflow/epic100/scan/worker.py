@@ -31,6 +31,7 @@ from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import MAX_PIXELS, error_text, limit_pixels, picture_stream
 from epic100.video.fork_server import arguments_of_orders
 from epic100.video.index import VideoIndex
+from epic100.video.matroska import stated_bytes
 from epic100.video.mp4_boxes import boxes_of
 from epic100.video.mp4_clock import read_clock
 from epic100.video.packet_recorder import record_packets
@@ -114,7 +115,8 @@ def _inspect(
         index = VideoIndex.from_table(table)
         kind = container.format.name
         boxes = boxes_of(file.size, file.read_at)
-        beyond_index = _beyond_index(boxes, container, stream, index)
+        is_short = stated_bytes(file.read_at) > file.size or _has_unused_data(boxes, container)
+        beyond_index = _beyond_index(container, stream, index) if is_short else 0
         clock = read_clock(file.size, file.read_at, stream.id) if "mp4" in kind else None
     lost = reading.lost or beyond_index
     ranges, reasons = judge(
@@ -132,6 +134,8 @@ def _inspect(
         ranges = [(0, max([index.frames, *(stop for _, stop in ranges)]))]
     if not lost and _ends_inside_a_box(boxes, file.size, kind):
         reasons.insert(0, "truncated: the file ends inside a fragment")
+    elif not lost and stated_bytes(file.read_at) > file.size:
+        reasons.insert(0, "truncated: the file is shorter than its header states")
     if reading.broke_off:
         reasons.insert(0, f"input errors while reading: {reading.broke_off}")
     status = DAMAGED if reasons else OK
@@ -192,25 +196,25 @@ def _outside(ranges: Sequence[tuple[int, int]], frames: int) -> np.ndarray:
     return sound
 
 
-def _beyond_index(
-    boxes: Boxes, container: InputContainer, stream: av.VideoStream, index: VideoIndex
-) -> int:
-    """Pictures missing at the end of an MP4 with a truncated index.
-
-    Two signs must agree: the file claims to be longer, and it has data outside all packets.
-    """
-    if "mp4" not in container.format.name or not index.frames:
+def _beyond_index(container: InputContainer, stream: av.VideoStream, index: VideoIndex) -> int:
+    """Pictures missing at the end of a file that lacks data there, by the length that it states."""
+    if not index.frames or not index.fps:
         return 0
     stated = max(
         float((stream.duration or 0) * (stream.time_base or 0)),
         (container.duration or 0) / av.time_base,
     )
     short = stated - index.times[-1]
+    return 0 if short < SHORT_SECONDS else round(short * index.fps) - 1
+
+
+def _has_unused_data(boxes: Boxes, container: InputContainer) -> bool:
+    """Whether the index of an MP4 is truncated: much of its data is outside all packets."""
+    if "mp4" not in container.format.name:
+        return False
     data = sum(stop - start for name, start, stop in boxes if name == "mdat")
-    if short < SHORT_SECONDS or not index.fps:
-        return 0
     used = sum(entry.size for any_stream in container.streams for entry in any_stream.index_entries)
-    return round(short * index.fps) - 1 if used < (1 - UNUSED_SHARE) * data else 0
+    return used < (1 - UNUSED_SHARE) * data
 
 
 def _ends_inside_a_box(boxes: Boxes, size: int, kind: str) -> bool:
