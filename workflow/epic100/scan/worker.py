@@ -115,8 +115,9 @@ def _inspect(
         index = VideoIndex.from_table(table)
         kind = container.format.name
         boxes = boxes_of(file.size, file.read_at)
-        is_short = stated_bytes(file.read_at) > file.size or _has_unused_data(boxes, container)
-        beyond_index = _beyond_index(container, stream, index) if is_short else 0
+        is_short = stated_bytes(file.read_at) > file.size
+        lacks_data = is_short or _has_unused_data(boxes, container)
+        beyond_index = _beyond_index(container, stream, index) if lacks_data else 0
         clock = read_clock(file.size, file.read_at, stream.id) if "mp4" in kind else None
     lost = reading.lost or beyond_index
     ranges, reasons = judge(
@@ -134,7 +135,7 @@ def _inspect(
         ranges = [(0, max([index.frames, *(stop for _, stop in ranges)]))]
     if not lost and _ends_inside_a_box(boxes, file.size, kind):
         reasons.insert(0, "truncated: the file ends inside a fragment")
-    elif not lost and stated_bytes(file.read_at) > file.size:
+    elif not lost and is_short:
         reasons.insert(0, "truncated: the file is shorter than its header states")
     if reading.broke_off:
         reasons.insert(0, f"input errors while reading: {reading.broke_off}")
