@@ -6,7 +6,7 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from epic100.base.errors import EpicError
-from epic100.clips.workers import told_of_ended_workers
+from epic100.clips.workers import ended_workers_are_errors
 
 pytestmark = pytest.mark.slow
 
@@ -27,12 +27,12 @@ class Killed(Dataset):
 def test_a_killed_worker_is_one_line_that_says_what_to_do(at_work):
     with (
         pytest.raises(EpicError, match=r"ended from outside: .*DataLoader worker \(pid.*; give "),
-        told_of_ended_workers(),
+        ended_workers_are_errors(),
     ):
         for _ in DataLoader(Killed(), num_workers=1):
             time.sleep(3 * at_work)  # torch's signal handler may raise here
 
 
 def test_another_error_of_torch_is_no_killed_worker():
-    with pytest.raises(RuntimeError, match="shape"), told_of_ended_workers():
+    with pytest.raises(RuntimeError, match="shape"), ended_workers_are_errors():
         raise RuntimeError("shape '[2]' is invalid")

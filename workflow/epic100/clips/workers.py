@@ -7,7 +7,7 @@ from epic100.base.errors import EpicError
 
 
 @contextmanager
-def told_of_ended_workers() -> Iterator[None]:
+def ended_workers_are_errors() -> Iterator[None]:
     """Within the block, a worker of a data loader that is killed is an error for the user.
 
     torch raises a RuntimeError then, not only where a batch is waited for: it may come from its

@@ -12,7 +12,7 @@ from epic100.base.gpu import unusable
 from epic100.base.own_modules import use_modules
 from epic100.clips.collate import collate_in_one
 from epic100.clips.dataset import EpicSegmentVideoDataset
-from epic100.clips.workers import told_of_ended_workers
+from epic100.clips.workers import ended_workers_are_errors
 from epic100.model.config_text import parse_config
 from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipeline_of
 from epic100.model.foreign_model import build_foreign
@@ -62,7 +62,7 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
         collate_fn=collate_in_one,
     )
     rows: list[torch.Tensor] = []
-    with told_of_ended_workers():
+    with ended_workers_are_errors():
         for batch, (video, _, last) in zip(loader, steps, strict=True):
             rows.append(compute(batch["inputs"]))
             bad = (~rows[-1].isfinite().all(dim=1)).nonzero().flatten().tolist()

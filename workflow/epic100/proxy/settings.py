@@ -29,7 +29,7 @@ class PictureSettings:
 
     def options(self) -> dict[str, str]:
         """Return the options of libx264."""
-        x264 = f"keyint={self.gop}:min-keyint=1:scenecut=0:bframes=0:open-gop=0"
+        x264 = f"keyint={self.gop}:min-keyint=1:scenecut=0:{self._between()}:open-gop=0"
         return {
             "preset": "veryfast",
             "crf": str(self.crf),
@@ -37,6 +37,10 @@ class PictureSettings:
             "a53cc": "0",
             "x264-params": x264,
         }
+
+    def _between(self) -> str:
+        """Return x264's options about B-frames."""
+        return "bframes=0"
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,13 @@ class ProxySettings(PictureSettings):
 
     def options(self) -> dict[str, str]:
         """Return the options of libx264: those of clips, but fast to decode."""
-        options = super().options() | {"tune": "fastdecode"}
-        if self.b_frames:
-            # Always as many as set (b-adapt=0), and never references of each other (b-pyramid).
-            more = f"bframes={self.b_frames}:b-adapt=0:b-pyramid=none"
-            options["x264-params"] = options["x264-params"].replace("bframes=0", more)
-        return options
+        return super().options() | {"tune": "fastdecode"}
+
+    def _between(self) -> str:
+        """Always as many as set (b-adapt=0), and never references of each other (b-pyramid)."""
+        if not self.b_frames:
+            return super()._between()
+        return f"bframes={self.b_frames}:b-adapt=0:b-pyramid=none"
 
     def noted(self) -> dict[str, Any]:
         """Return what the notes beside a copy record; without B-frames, that of earlier notes."""

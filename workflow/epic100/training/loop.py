@@ -13,7 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import BatchSampler, Sampler
 
 from epic100.base.errors import EpicError
-from epic100.clips.workers import told_of_ended_workers
+from epic100.clips.workers import ended_workers_are_errors
 from epic100.training.checkpoints import checkpoints
 from epic100.training.collective import on_rank_0
 from epic100.training.stop import StopSignals, end_workers, shelter_workers
@@ -80,7 +80,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         for loader in loaders:
             shelter_workers(loader)
         try:
-            with self.signals, told_of_ended_workers():
+            with self.signals, ended_workers_are_errors():
                 self._run_epochs()
         finally:
             self.runner.call_hook("at_end")
