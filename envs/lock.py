@@ -1,7 +1,7 @@
 """Resolve pyproject.toml into exact versions with hashes, for every platform that is served.
 
 Run through `make lock`. uv resolves from package metadata alone, so this takes seconds. Pins that
-are in the files stay; `make lock UPGRADE=1` takes the newest. Four files come out:
+are in the files stay; `make lock UPGRADE=1` takes the newest. Five files come out:
 
 - requirements.lock: everything that a run needs, but torch. Two OpenCV builds that others ask for
   are left out in favour of opencv-python-headless (pyproject.toml, `[tool.uv]`); pip cannot leave
@@ -11,6 +11,8 @@ are in the files stay; `make lock UPGRADE=1` takes the newest. Four files come o
   without. envs/install_torch.py installs it.
 - requirements-torch-cuda12.lock: the same for old GPUs and old drivers: the newest torch whose
   wheels on PyPI hold kernels for sm_60 and sm_70 (P100, V100).
+- tests/model/requirements-hf.lock: what transformers and timm add to all of them, for the test that
+  lays these on top.
 """
 
 import hashlib
@@ -27,12 +29,14 @@ OLD_GPUS = ("torch==2.7.1", "torchvision==0.22.1")
 MAIN, DEV, NEW, OLD = (
     f"requirements{kind}.lock" for kind in ("", "-dev", "-torch", "-torch-cuda12")
 )
+HF = "tests/model/requirements-hf.lock"
 
 TITLES = {
     MAIN: "Every package that a run needs but torch: exact versions, for every platform.",
     DEV: "What tests, linters and the docs site add to requirements.lock.",
     NEW: "torch, torchvision, and the libraries that a CUDA build of them loads.",
     OLD: "torch for GPUs before sm_75 (P100, V100) and drivers before 580.",
+    HF: "What transformers and timm add to the other locks, for a test.",
 }
 
 
@@ -52,13 +56,14 @@ def _pins(entries: dict[str, str]) -> list[str]:
     return [block.partition("\n")[0].rstrip(" \\") for block in entries.values()]
 
 
-def resolve(constraints: list[str], *extras: str) -> dict[str, str]:
+def resolve(constraints: list[str], *extras: str, group: str = "") -> dict[str, str]:
     """Every package of the whole tree on every platform, by name."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as held:
         held.write("\n".join(constraints))
         held.flush()
         command = ["uv", "pip", "compile", "pyproject.toml", "--universal"]
         command += [word for extra in extras for word in ("--extra", extra)]
+        command += ["--group", group] if group else []
         command += ["--python-version", "3.11", "--generate-hashes", "--no-annotate", "--no-header"]
         command += ["--constraint", held.name, "--quiet"]
         done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
@@ -82,7 +87,7 @@ def mark_environment() -> None:
 
 
 def main(upgrade: bool) -> None:
-    """Renew the four files."""
+    """Renew the five files."""
     every = resolve(
         [] if upgrade else _pins(read(MAIN) | read(DEV) | read(NEW)), "build", "dev", "docs"
     )
@@ -99,6 +104,9 @@ def main(upgrade: bool) -> None:
     }
     old = resolve([*_pins(parts[MAIN]), *OLD_GPUS], "build")
     parts[OLD] = {name: old[name] for name in old if TORCH.match(name)}
+    kept = [] if upgrade else _pins(read(HF))
+    more = resolve([*_pins(every), *kept], "build", "dev", "docs", group="hf")
+    parts[HF] = {name: more[name] for name in more if name not in every}
     for name, entries in parts.items():
         write(name, TITLES[name], entries)
     mark_environment()
