@@ -70,6 +70,15 @@ def resolve(constraints: list[str], *extras: str, group: str = "") -> dict[str, 
     return _entries(done.stdout)
 
 
+def _added(entries: dict[str, str], others: dict[str, str]) -> dict[str, str]:
+    """What is not in others, and what these need on another platform alone (colorama, regex)."""
+    return {
+        name: block
+        for name, block in entries.items()
+        if not TORCH.match(name) and _pins({name: block}) != _pins({name: others.get(name, "")})
+    }
+
+
 def write(name: str, title: str, entries: dict[str, str]) -> None:
     """Write one lock file under a comment that says what it is and how it is renewed."""
     text = f"# {title}\n# Renewed by `make lock`; installed with --require-hashes and --no-deps.\n"
@@ -94,19 +103,14 @@ def main(upgrade: bool) -> None:
     run = resolve(_pins(every), "build")
     parts = {
         MAIN: {name: run[name] for name in run if not TORCH.match(name)},
-        # Also what a run needs on another platform alone (colorama).
-        DEV: {
-            name: block
-            for name, block in every.items()
-            if not TORCH.match(name) and _pins({name: block}) != _pins({name: run.get(name, "")})
-        },
+        DEV: _added(every, run),
         NEW: {name: run[name] for name in run if TORCH.match(name)},
     }
     old = resolve([*_pins(parts[MAIN]), *OLD_GPUS], "build")
     parts[OLD] = {name: old[name] for name in old if TORCH.match(name)}
     kept = [] if upgrade else _pins(read(HF))
     more = resolve([*_pins(every), *kept], "build", "dev", "docs", group="hf")
-    parts[HF] = {name: more[name] for name in more if name not in every}
+    parts[HF] = _added(more, every)
     for name, entries in parts.items():
         write(name, TITLES[name], entries)
     mark_environment()
