@@ -6,11 +6,14 @@ import os
 # cores with other work that makes the tests' trainings three times as long, in the same bits.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
+import pickle
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from support.checkout import run_snakemake
 from support.decoder_stand_in import FRAMES
@@ -19,12 +22,29 @@ from support.tricky_videos import encode, sound_videos
 
 SLOW_FIXTURES = {"demo", "rig", "new_archive"}
 
+# `nohup` and scripts start what runs in the background with these signals ignored, and each program
+# would inherit that. A handler, even one that does nothing, is reset to the default there.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark as slow what uses the demo, an archive or Slurm; other slow files mark themselves."""
+    """Mark as slow what uses the demo, an archive or Slurm; other slow files mark themselves.
+
+    A worker of pytest-xdist takes a file as a whole, and one takes all that looks at the demo. The
+    slow ones begin, so that no worker is left with one at the end.
+    """
+    begins: dict[str, int] = {}
     for item in items:
         if SLOW_FIXTURES.intersection(item.fixturenames):
             item.add_marker(pytest.mark.slow)
+        group = "demo" if "demo" in item.fixturenames else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+        rank = 0 if group == "demo" else 1 if item.get_closest_marker("slow") else 2
+        begins[group] = min(rank, begins.get(group, rank))
+    items.sort(key=lambda item: begins[item.get_closest_marker("xdist_group").args[0]])
 
 
 @pytest.fixture(autouse=True)
@@ -36,21 +56,38 @@ def same_threads():
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory) -> Lab:
-    return make_lab(tmp_path_factory.mktemp("lab"))
+def once(tmp_path_factory):
+    """Makes what is shared, in a folder of the session, once for all workers; returns its value."""
+
+    def shared(name, make):
+        base = tmp_path_factory.getbasetemp()
+        folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"shared_{name}"
+        value = folder.with_suffix(".pickle")
+        with FileLock(f"{folder}.lock"):
+            if not value.exists():
+                folder.mkdir()
+                value.write_bytes(pickle.dumps(make(folder)))
+        return pickle.loads(value.read_bytes())
+
+    return shared
 
 
 @pytest.fixture(scope="session")
-def short_video(tmp_path_factory) -> bytes:
+def lab(once) -> Lab:
+    return once("lab", make_lab)
+
+
+@pytest.fixture(scope="session")
+def short_video(once) -> bytes:
     """A sound file of three seconds."""
-    path = tmp_path_factory.mktemp("short") / "v.MP4"
-    return encode(path, FRAMES, movflags="faststart").read_bytes()
+    return once("short", lambda folder: encode(folder / "v.MP4", FRAMES, movflags="faststart")
+                .read_bytes())  # fmt: skip
 
 
 @pytest.fixture(scope="session")
-def sound(tmp_path_factory) -> dict[str, Path]:
+def sound(once) -> dict[str, Path]:
     """Sound files of every kind, by name; to be read only."""
-    return sound_videos(tmp_path_factory.mktemp("sound"))
+    return once("sound", sound_videos)
 
 
 @pytest.fixture(scope="session")
@@ -85,22 +122,25 @@ def rig(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def new_archive(tmp_path_factory):
+def new_archive(once):
     """Copies the archive of tests/support/archive.py, filmed once, into a folder."""
     from support.archive import make_archive
 
-    model = make_archive(tmp_path_factory.mktemp("archive"))
+    model = once("archive", make_archive)
     return lambda folder: Path(shutil.copytree(model, folder, dirs_exist_ok=True))
 
 
 @pytest.fixture(scope="session")
-def clean_archive(new_archive, tmp_path_factory):
+def clean_archive(new_archive, once):
     """Copies that archive with its scans and clean lists, made once by the workflow."""
     from support.archive import run, said
 
-    model = new_archive(tmp_path_factory.mktemp("clean_archive"))
-    done = run(model, "results/clean/pairs.tsv")
-    assert done.returncode == 0, said(done)
+    def make(folder):
+        done = run(new_archive(folder), "results/clean/pairs.tsv")
+        assert done.returncode == 0, said(done)
+        return folder
+
+    model = once("clean_archive", make)
     return lambda folder: Path(shutil.copytree(model, folder, dirs_exist_ok=True))
 
 

@@ -1,0 +1,51 @@
+"""All that `make test` runs, side by side: linters, tests on Slurm, which mostly wait, all others.
+
+The others are on the screen; what the linters and Slurm's tests said follows at the end, with the
+minutes that all took.
+"""
+
+import ctypes
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PYTEST = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "--durations", "10"]
+PYTEST += ["--no-loadscope-reorder"]  # the order is in conftest.py
+COMMANDS = {
+    "lint": ["make", "lint"],
+    "slurm": [*PYTEST, "tests/slurm"],
+    "tests": [*PYTEST, "--ignore", "tests/slurm"],
+}
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+def main(arguments: list[str]) -> int:
+    """Run everything, with further arguments for pytest; 0 if all is well."""
+    if sys.platform == "linux":  # a process whose parent ended is counted here as well
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    build = Path("build")
+    build.mkdir(exist_ok=True)
+    start, running, failed = time.monotonic(), {}, []
+    for name, command in COMMANDS.items():
+        more = [] if name == "lint" else arguments
+        with (build / f"{name}.txt").open("w") as said:
+            output = None if name == "tests" else said
+            process = subprocess.Popen([*command, *more], stdout=output, stderr=output)
+        running[process.pid] = name
+    while running:
+        pid, status = os.waitpid(-1, 0)
+        if (name := running.pop(pid, None)) and status:
+            failed.append(name)
+    for name in ("lint", "slurm"):
+        print(f"\n{name}:\n{(build / f'{name}.txt').read_text()}", end="")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu, wall = (used.ru_utime + used.ru_stime) / 60, (time.monotonic() - start) / 60
+    print(f"\n{wall:.1f} minutes, {cpu:.1f} minutes of CPU; failed: {', '.join(failed) or 'none'}")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
