@@ -1,0 +1,86 @@
+"""An archive of films: its sheet, its scan by the rules, its frames through the dataset.
+
+No test in here, and nothing of the library but what MMEngine builds by name.
+"""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from mmaction.registry import DATASETS
+from mmengine.registry import init_default_scope
+
+import epic100.mmaction  # noqa: F401
+from behaviour.films import RATES, SIZE
+from support.checkout import run_snakemake
+
+
+@dataclass(frozen=True)
+class Film:
+    """A file of the archive, and what the sheet says about it."""
+
+    participant: str
+    name: str
+    rate: str = "59.94"
+    pictures: int = 120
+
+    @property
+    def path(self) -> Path:
+        """Below the video root."""
+        return Path(self.participant, f"{self.name}.MP4")
+
+
+class Archive:
+    """A folder with `videos/` and, once it is scanned, `results/`."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.root = folder, folder / "videos"
+
+    def scan(self, films: Iterable[Film]) -> dict[str, dict[str, str]]:
+        """Write sheet and config, scan all participants; the rows of all films."""
+        rows = ["video_id\tparticipant_id\tsplit\tfps\tduration"]
+        participants = []
+        for film in films:
+            fps = float(RATES[film.rate])
+            rows.append(f"{film.name}\t{film.participant}\ttrain\t{fps}\t{film.pictures / fps}")
+            participants.append(film.participant)
+        (self.folder / "sheet.tsv").write_text("\n".join(rows) + "\n")
+        config = {"videos": {"root": "videos", "sheet": "sheet.tsv"}}
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
+        tables = [f"results/scan/{name}.tsv" for name in dict.fromkeys(participants)]
+        done = run_snakemake(*tables, "--directory", str(self.folder), "--configfile",
+                             str(self.folder / "config.yaml"))  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        found = {}
+        for table in tables:
+            with open(self.folder / table, newline="") as handle:
+                found |= {row["video_id"]: row for row in csv.DictReader(handle, delimiter="\t")}
+        return found
+
+    def read(self, segments: list[tuple[Film, int, int]]) -> list[dict[int, np.ndarray]]:
+        """Frames of segments (film, start, stop) as the pipeline gives them, by their number."""
+        lines = [f"{film.path} {start} {stop} -1 -1 {number}\n"
+                 for number, (film, start, stop) in enumerate(segments)]  # fmt: skip
+        listed = self.folder / "segments.txt"
+        listed.write_text("".join(lines))
+        init_default_scope("mmaction")
+        opening = {"type": "OpenSegment", "decoder": "pyav",
+                   "index_dir": str(self.folder / "results/scan")}  # fmt: skip
+        sample = {"type": "SampleFrames", "clip_len": 3, "frame_interval": 2, "num_clips": 1,
+                  "out_of_bound_opt": "repeat_last"}  # fmt: skip
+        decode = {"type": "DecodeSegment", "short_side": min(SIZE)}
+        dataset = DATASETS.build(
+            {"type": "EpicSegmentVideoDataset", "ann_file": str(listed), "max_broken": 0,
+             "data_root": str(self.root), "test_mode": True, "pipeline": [opening, sample, decode]}
+        )  # fmt: skip
+        taken = [dataset[number] for number in range(len(dataset))]
+        return [dict(zip(one["frame_inds"].tolist(), one["imgs"], strict=True)) for one in taken]
+
+
+def ranges(text: str) -> list[tuple[int, int]]:
+    """`damaged` of a scan table."""
+    pairs = (part.split("-") for part in text.split(",") if part)
+    return [(int(start), int(stop)) for start, stop in pairs]

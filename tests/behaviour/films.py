@@ -1,0 +1,120 @@
+"""Short films of every kind that PyAV's encoders make, their packets, and a plain full decode.
+
+No test in here, and nothing of the library.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+SIZE = (96, 64)  # width and height
+RATES = {"59.94": Fraction(60000, 1001), "50": Fraction(50)}
+# One thread and plain C give the same bytes each time, and a fixed quantizer needs no estimates.
+X264 = {
+    "qp": 24, "keyint": 25, "bframes": 3, "b-adapt": 0, "scenecut": 0, "threads": 1, "asm": 0,
+    "mbtree": 0, "rc-lookahead": 0, "ref": 3,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A coded picture; times in units of its stream's time base."""
+
+    data: bytes
+    pts: int
+    dts: int
+    is_key: bool
+
+
+def pictures(count: int, seed: int) -> Iterable[np.ndarray]:
+    """Grainy blocks that drift: uint8 [height, width, 3] a picture, no two alike."""
+    rng, (width, height) = np.random.default_rng(seed), SIZE
+    blocks = rng.integers(0, 200, (height // 8, width, 3), np.uint8)
+    wide = blocks.repeat(8, axis=0).repeat(8, axis=1)
+    for number in range(count):
+        grain = rng.integers(0, 12, (height, width, 1), np.uint8)
+        at = 2 * number % (wide.shape[1] - width)
+        yield wide[:, at : at + width] + grain
+
+
+def film(
+    path: Path,
+    count: int = 120,
+    rate: str = "59.94",
+    codec: str = "libx264",
+    container: str = "mp4",
+    seed: int = 0,
+    times: list[int] | None = None,
+    muxer: dict[str, str] | None = None,
+    coder: dict[str, str] | None = None,
+    **x264: int | str,
+) -> Path:
+    """Encode `count` pictures, shown at `times` in steps of the rate; `x264`: its own settings."""
+    fps = RATES[rate]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", format=container, options=muxer or {}) as out:
+        stream = out.add_stream(codec, rate=fps)
+        stream.width, stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = 1 / fps
+        stream.options = coder or {}
+        if codec == "libx264":
+            settings = X264 | {name.replace("_", "-"): value for name, value in x264.items()}
+            stream.options = {"x264-params": ":".join(f"{k}={v}" for k, v in settings.items())}
+        for number, picture in enumerate(pictures(count, seed)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = times[number] if times else number, 1 / fps
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def copy(
+    source: Path,
+    target: Path,
+    change: Callable[[list[Packet]], list[Packet]] = list,
+    container: str = "mp4",
+    **muxer: str,
+) -> Path:
+    """Write the packets of a film into another file, without coding pictures again."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(source)) as before:
+        stream = before.streams.video[0]
+        packets = [Packet(bytes(p), p.pts, p.dts, p.is_keyframe) for p in before.demux(stream)
+                   if p.size]  # fmt: skip
+        with av.open(str(target), "w", format=container, options=muxer) as out:
+            copied = out.add_stream_from_template(stream, opaque=True)
+            for made in change(packets):
+                packet = av.Packet(made.data)
+                packet.pts, packet.dts, packet.is_keyframe = made.pts, made.dts, made.is_key
+                packet.stream, packet.time_base = copied, stream.time_base
+                out.mux(packet)
+    return target
+
+
+def later(packets: list[Packet], by: int) -> list[Packet]:
+    """The same packets, later by so many units."""
+    return [replace(p, pts=p.pts + by, dts=p.dts + by) for p in packets]
+
+
+def times_of(path: Path) -> list[int]:
+    """When the pictures of a file are shown, in order, in units of its time base."""
+    with av.open(str(path)) as container:
+        return sorted({p.pts for p in container.demux(video=0) if p.size and not p.is_discard})
+
+
+def decode(path: Path) -> dict[int, np.ndarray]:
+    """All pictures that a lenient full decode shows, RGB, by their time."""
+    shown: dict[int, np.ndarray] = {}
+    with av.open(str(path)) as container, contextlib.suppress(av.error.FFmpegError):
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        for packet in container.demux(stream):
+            with contextlib.suppress(av.error.FFmpegError):
+                shown |= {f.pts: f.to_ndarray(format="rgb24") for f in packet.decode()}
+    return dict(sorted(shown.items()))

@@ -1,0 +1,114 @@
+"""The kinds of sound files, and the ways to damage one. No test in here, nothing of the library."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from behaviour.films import Packet, copy, film, later
+
+CLOSED, OPEN, PLAIN = {}, {"open_gop": 1, "b_pyramid": "normal"}, {"bframes": 0}
+LENGTH = 160  # pictures of a film that is damaged: in shorter ones a single gap is a pause
+H264 = {"b_frames": CLOSED, "open_groups": OPEN, "no_b_frames": PLAIN}
+
+
+def hidden_start(packets: list[Packet]) -> list[Packet]:
+    """From the second key frame on; an edit list hides the ten pictures that it leads."""
+    first = [number for number, p in enumerate(packets) if p.is_key][1]
+    shown = sorted(p.pts for p in packets[first:])[10]
+    return later(packets[first:], -shown)
+
+
+def uneven(count: int) -> list[int]:
+    """Times with steps of one and two."""
+    return np.cumsum(np.random.default_rng(3).integers(1, 3, count)).tolist()
+
+
+def _hidden(path: Path) -> None:
+    whole = film(path.with_suffix(".whole"))
+    copy(whole, path, hidden_start, avoid_negative_ts="disabled")
+
+
+SOUND: dict[str, tuple[str, Callable[[Path], object]]] = {
+    **{f"h264_{name}": ("59.94", partial(film, **kind)) for name, kind in H264.items()},
+    **{f"h264_{name}_50": ("50", partial(film, rate="50", **kind)) for name, kind in H264.items()},
+    "key_frames": ("50", partial(film, rate="50", keyint=1)),
+    "cavlc": ("59.94", partial(film, cabac=0)),
+    "index_first": ("59.94", partial(film, muxer={"movflags": "faststart"})),
+    "fragments": ("59.94", partial(film, muxer={"movflags": "frag_keyframe+empty_moov"})),
+    "hidden_start": ("59.94", _hidden),
+    "late_start": ("50", partial(film, rate="50", times=list(range(33, 153)))),
+    "matroska": ("59.94", partial(film, container="matroska")),
+    "transport": ("50", partial(film, rate="50", container="mpegts")),
+    "hevc": ("59.94", partial(film, codec="libx265",
+                              coder={"x265-params": "log-level=none:keyint=25"})),
+    "vp9": ("50", partial(film, rate="50", codec="libvpx-vp9", container="webm",
+                          coder={"g": "25", "deadline": "realtime", "cpu-used": "8"})),
+    "av1": ("59.94", partial(film, codec="libsvtav1", coder={"preset": "11", "g": "25"})),
+    "mpeg4": ("50", partial(film, rate="50", codec="mpeg4", coder={"g": "25", "bf": "2"})),
+}  # fmt: skip
+
+
+def _pictures_in(data: bytes) -> tuple[int, int]:
+    """The bytes [start, stop) of an MP4 file that hold coded pictures."""
+    start = data.index(b"mdat") + 4
+    index = data.rindex(b"moov") - 4
+    return start, index if index > start else len(data)
+
+
+def flipped(path: Path, rng: np.random.Generator, bits: int) -> None:
+    """Flip bits at random places of the coded pictures."""
+    data = bytearray(path.read_bytes())
+    start, stop = _pictures_in(data)
+    for bit in rng.choice(8 * (stop - start), bits, replace=False).tolist():
+        data[start + bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+def zeroed(path: Path, rng: np.random.Generator, size: int) -> None:
+    """Put zeros over a block of the coded pictures."""
+    data = bytearray(path.read_bytes())
+    start, stop = _pictures_in(data)
+    at = int(rng.integers(start, stop - size))
+    data[at : at + size] = bytes(size)
+    path.write_bytes(data)
+
+
+def cut(path: Path, rng: np.random.Generator, movflags: str) -> None:
+    """Lay the file out so, and cut its tail."""
+    whole = copy(path, path.with_suffix(".whole"), movflags=movflags)
+    data = whole.read_bytes()
+    path.write_bytes(data[: int(rng.uniform(0.3, 0.95) * len(data))])
+    whole.unlink()
+
+
+def lost(path: Path, rng: np.random.Generator, count: int) -> None:
+    """Leave packets out; the others keep their times. 0: a whole group of pictures."""
+
+    def change(packets: list[Packet]) -> list[Packet]:
+        keys = [number for number, p in enumerate(packets) if p.is_key]
+        first = int(rng.integers(1, len(packets) - 20))
+        group = int(rng.integers(1, len(keys) - 1))
+        start, stop = (first, first + count) if count else keys[group : group + 2]
+        return packets[:start] + packets[stop:]
+
+    copy(copy(path, path.with_suffix(".whole")), path, change)
+    path.with_suffix(".whole").unlink()
+
+
+WAYS: dict[str, Callable[[Path, np.random.Generator], None]] = {
+    "1_bit": partial(flipped, bits=1),
+    "3_bits": partial(flipped, bits=3),
+    "10_bits": partial(flipped, bits=10),
+    "50_bits": partial(flipped, bits=50),
+    "16_zeros": partial(zeroed, size=16),
+    "512_zeros": partial(zeroed, size=512),
+    "4096_zeros": partial(zeroed, size=4096),
+    "cut_index_last": partial(cut, movflags="0"),
+    "cut_index_first": partial(cut, movflags="faststart"),
+    "cut_fragments": partial(cut, movflags="frag_keyframe+empty_moov"),
+    "1_lost": partial(lost, count=1),
+    "6_lost": partial(lost, count=6),
+    "group_lost": partial(lost, count=0),
+}
