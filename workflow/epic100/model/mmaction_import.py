@@ -4,6 +4,9 @@ The wheel and sdist of mmaction2 1.2.0 do not have the folder `mmaction/models/l
 its `__init__` imports it, so `import mmaction.models` fails. A finder at the *end* of
 `sys.meta_path` provides placeholders for these two modules, only if the real ones are missing. It
 changes nothing in site-packages, and a fixed release needs no change here.
+
+Where `transformers` is installed, it also imports VindLU (video and text), which needs `timm` and a
+`transformers` before 5, and nothing here uses. So it is told that there is none.
 """
 
 import importlib.abc
@@ -46,4 +49,7 @@ with warnings.catch_warnings():
     # mmcv-lite has no compiled operators, and no recognizer here needs them.
     warnings.filterwarnings("ignore", message=".*mmcv-lite.*")
     warnings.filterwarnings("ignore", message=".*Fail to import.*")
+    from mmaction.utils import dependency
+
+    dependency.WITH_MULTIMODAL = False
     from mmaction import models  # noqa: F401
