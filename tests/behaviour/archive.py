@@ -6,6 +6,7 @@ No test in here, and nothing of the library but what MMEngine builds by name.
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from mmaction.registry import DATASETS
 from mmengine.registry import init_default_scope
 
 import epic100.mmaction  # noqa: F401
-from behaviour.films import RATES, SIZE
+from behaviour.films import RATES, SIZE, decode, times_of
 from support.checkout import run_snakemake
 
 
@@ -84,3 +85,31 @@ def ranges(text: str) -> list[tuple[int, int]]:
     """`damaged` of a scan table."""
     pairs = (part.split("-") for part in text.split(",") if part)
     return [(int(start), int(stop)) for start, stop in pairs]
+
+
+whole = cache(decode)  # of originals, which many damaged films are compared with
+
+
+@dataclass
+class Scanned:
+    """The archive, its films by kind and its scan tables; originals of the damaged ones."""
+
+    archive: Archive
+    sound: list[Film]
+    damaged: dict[Film, Path]
+    rows: dict[str, dict[str, str]]
+
+    def shown(self, film: Film) -> list[np.ndarray | None]:
+        """The pictures of each frame as a lenient full decode of the file has them."""
+        path = self.archive.root / film.path
+        seen = decode(path)
+        return [seen.get(time) for time in times_of(path)]
+
+    def expected(self, film: Film) -> tuple[list[int], list[np.ndarray]]:
+        """For each frame of a damaged film, its number in the original; the original's pictures."""
+        pictures = whole(self.damaged[film])
+        times = np.array(times_of(self.archive.root / film.path))
+        known = np.array(list(pictures))
+        found = np.searchsorted(known - known[0], times - times[0])
+        assert np.array_equal((known - known[0])[found], times - times[0])
+        return found.tolist(), list(pictures.values())

@@ -17,7 +17,7 @@ from behaviour.archive import ranges
 from behaviour.golden import require_golden
 from behaviour.kinds import LENGTH
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("behaviour_films")]
+pytestmark = pytest.mark.slow
 VISIBLE = 8  # of 255, mean over a block of 16 x 16
 READ = 8  # unmarked frames of each file
 

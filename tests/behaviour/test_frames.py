@@ -11,7 +11,7 @@ import pytest
 from behaviour.films import RATES
 from behaviour.kinds import SOUND
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("behaviour_films")]
+pytestmark = pytest.mark.slow
 PLACES, LONGEST = 40, 12
 
 
