@@ -1,5 +1,8 @@
+"""Damage of every kind is found, and its range is no larger than it must be."""
+
 import os
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +19,6 @@ from epic100.minikitchen.damage import (
     zero_tail,
 )
 from epic100.minikitchen.packet_damage import (
-    CodedPicture,
     drop_packets,
     repeat_group,
     rewrite,
@@ -24,18 +26,13 @@ from epic100.minikitchen.packet_damage import (
 )
 from epic100.scan.worker import inspect
 from epic100.video.index import build_index
-from support.damage import harmed, marked
-from support.tricky_videos import (
-    audio_only,
-    change_size,
-    cut_end,
-    cut_start,
-    encode,
-)
+from support.damage import harmed, marked, overwrite, packets_of
+from support.tricky_videos import audio_only, change_size, cut_end, encode
 
 pytestmark = pytest.mark.slow
 
 FRAMES = 180  # six groups of thirty pictures
+SECONDS = FRAMES * 1001 / 30000
 
 
 @pytest.fixture(scope="module")
@@ -48,51 +45,6 @@ def original(tmp_path_factory) -> Path:
 def video(original, tmp_path) -> Path:
     """A sound video of its own for a test to damage."""
     return Path(shutil.copy(original, tmp_path / "v.MP4"))
-
-
-# What is reported of sound files of some kinds, and nothing else.
-HINTS = {
-    "intra_refresh": "hint: 3 key frames are marked wrongly",
-    "two_rates": "hint: the rate changes from 29.97 to 60.00 fps at about frame 64",
-    "paused": "hint: 1 pauses, no picture lost",
-    "matroska": "hint: the container is matroska,webm, not MP4",
-    "still": "hint: frozen 63-144",
-    "black": "hint: frozen 15-144; hint: black 15-144",
-}
-
-
-def test_no_sound_file_is_called_damaged_and_every_picture_decodes(sound):
-    assert len(sound) > 35
-    wrong = {}
-    for name, path in sound.items():
-        row, index = inspect(path, name)
-        if (row.status, row.damaged, row.reason) != ("ok", [], HINTS.get(name, "")):
-            wrong[name] = row
-        assert row.frames == row.pictures == index.frames > 0, name
-    assert not wrong
-
-
-def test_no_sound_file_is_called_damaged_at_a_quick_look(sound):
-    wrong = {}
-    for name, path in sound.items():
-        row, _ = inspect(path, name, quick=True)
-        if row.status != "ok" or not row.reason.startswith("quick look: "):
-            wrong[name] = row
-    assert not wrong
-
-
-def test_pictures_that_lead_a_cut_in_an_open_group_are_damaged_only_if_they_are_shown(
-    sound, tmp_path
-):
-    row, _ = inspect(sound["cut_at_open_key"], "v")
-    assert row.status == "ok"
-    # The same cut, but the index says that the leading pictures are to be seen.
-    path = tmp_path / "shown.MP4"
-    row, _ = inspect(cut_start(sound["open_gop"], path, 60, hide=False), "v")
-    assert row.status == "damaged"
-    leading = row.damaged[0][1]
-    assert row.damaged == [(0, leading)]
-    assert 1 <= leading <= 3
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -156,15 +108,6 @@ def test_a_truncated_matroska_file_is_good_up_to_where_it_ends(coder, original, 
     assert row.pictures == promised == pytest.approx(FRAMES, abs=4)  # it counts milliseconds
 
 
-def test_a_file_whose_index_was_at_its_end_and_is_gone_says_so(video):
-    truncate(video, 0.9)
-    row, index = inspect(video, "v")
-    assert (row.status, index) == ("unreadable", None)
-    assert row.reason == (
-        "cannot open: truncated: its index (moov box) is not there, or not all of it"
-    )
-
-
 def test_zeros_up_to_the_end_are_damaged_up_to_the_end(original, video):
     rewrite(video, lambda packets: packets, movflags="faststart")
     zero_tail(video, 0.6)
@@ -184,60 +127,69 @@ def test_damage_ends_at_the_next_clean_key_frame(video):
 
 def test_damage_to_a_picture_that_no_other_is_built_on_costs_that_picture_alone(original, video):
     # Without B-pyramid the second of three B-frames is such a picture.
-    encode(video, 60, size=(160, 96))
-    with av.open(str(video)) as container:
-        packets = [p for p in container.demux(video=0) if p.size]
-        victim = max((p for p in packets[1:] if bytes(p)[4] & 0x60 == 0), key=lambda p: p.size)
-        position, pts = victim.pos + 16, victim.pts
-    data = bytearray(video.read_bytes())
-    data[position : position + 8] = b"\xa5" * 8
-    video.write_bytes(data)
+    packets = packets_of(encode(video, 60, size=(160, 96)))
+    victim = max((p for p in packets[1:] if bytes(p)[4] & 0x60 == 0), key=lambda p: p.size)
+    overwrite(video, victim.pos + 16, b"\xa5" * 8)
     row, index = inspect(video, "v")
-    frame = int(np.searchsorted(index.pts, pts))
+    frame = int(np.searchsorted(index.pts, victim.pts))
     assert row.damaged == [(frame, frame + 1)]
 
 
-def test_flipped_bits_are_found_where_a_strict_decoder_lets_most_pass(original, tmp_path):
-    """Of the pictures that change visibly, 99 % and more lie inside reported ranges."""
+def passes(path: Path) -> bool:
+    """Whether a decoder that is told to be strict is content."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"err_detect": "explode"}
+        try:
+            return not any(f.is_corrupt for f in container.decode(stream))
+        except av.error.FFmpegError:
+            return False
+
+
+@pytest.mark.parametrize(
+    ("options", "seeds", "least"),
+    [
+        ({"b-pyramid": "normal"}, range(1000, 1016), 2),
+        ({"tff": 1}, range(8), 0),
+        pytest.param({"b-pyramid": "normal"}, range(1000, 1080), 8, marks=pytest.mark.weekly),
+        pytest.param({"tff": 1}, range(8, 56), 0, marks=pytest.mark.weekly),
+    ],
+)
+def test_flipped_bits_are_found_where_a_strict_decoder_lets_most_pass(
+    options, seeds, least, tmp_path
+):
+    """Of the pictures that change visibly, 99.5 % and more lie inside reported ranges."""
+    original = encode(tmp_path / "o.MP4", FRAMES, size=(160, 96), **options)
     changed = missed = silent = caught = 0
-    for seed in range(40):
+    for seed in seeds:
         path = Path(shutil.copy(original, tmp_path / "v.MP4"))
-        flip_bits(path, 1 + seed % 2, 1000 + seed)
-        bad = harmed(original, path)
-        if not bad:
+        flip_bits(path, 1 + seed % 2 * (4 if "tff" in options else 1), seed)
+        if not (bad := harmed(original, path)):
             continue
         row, _ = inspect(path, "v")
         changed += len(bad)
         missed += len(bad - marked(row))
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
-            stream.codec_context.options = {"err_detect": "explode"}
-            try:
-                passes = not any(f.is_corrupt for f in container.decode(stream))
-            except av.error.FFmpegError:
-                passes = False
-        silent += passes
-        caught += passes and row.status == "damaged"
+        if passes(path):
+            silent += 1
+            caught += row.status == "damaged"
     assert changed > 100
-    assert missed <= 0.01 * changed
-    assert silent >= 4  # else this test shows nothing
+    assert missed <= changed / 200
+    assert silent >= least  # else this test shows nothing
     assert caught >= 0.9 * silent
 
 
 def test_a_gap_in_time_is_reported_and_times_go_through_the_index(video):
     drop_packets(video, 3, 1, groups=True)
     row, _ = inspect(video, "v")
-    assert row.reason == "1 gaps between pictures"
-    assert row.timing == "variable"
+    assert (row.reason, row.timing) == ("1 gaps between pictures", "variable")
     ((start, stop),) = row.damaged  # the key frame behind the gap decodes, and all behind it
     assert (start % 30, stop) == (0, start + 1)
 
 
 def test_pictures_that_share_their_time_are_reported(video):
     def change(packets):
-        clash = packets[40]
-        packets[41] = type(clash)(packets[41].data, clash.pts, packets[41].dts, False)
+        packets[41] = replace(packets[41], pts=packets[40].pts, is_key=False)
         return packets
 
     rewrite(video, change)
@@ -248,27 +200,21 @@ def test_pictures_that_share_their_time_are_reported(video):
     assert twice in marked(row)
 
 
-def test_a_repeated_group_is_found_and_all_behind_it_is_late(video):
+def test_a_repeated_group_makes_all_behind_it_late_unless_the_file_is_as_long_as_the_sheet(video):
     repeat_group(video, 2)
-    row, _ = inspect(video, "v")
+    row, index = inspect(video, "v")
     assert row.pictures == FRAMES + 30
     assert "1 groups of pictures are repeated" in row.reason
-    (start, stop) = row.damaged[-1]
-    assert stop == row.pictures
-    assert start % 30 == 0
-
-
-def test_a_repeated_group_in_a_file_of_the_right_length_costs_that_group_alone(video):
-    repeat_group(video, 2)
-    seconds = build_index(video).frames * 1001 / 30000
-    row, _ = inspect(video, "v", seconds=seconds)
+    start, stop = row.damaged[-1]
+    assert (start % 30, stop) == (0, row.pictures)
+    row, _ = inspect(video, "v", seconds=index.frames * 1001 / 30000)
     ((start, stop),) = row.damaged
     assert stop - start == 30
 
 
 def test_pictures_lost_without_a_gap_put_all_behind_them_off(video):
     drop_packets(video, 5, 12, close=True)
-    row, _ = inspect(video, "v", seconds=FRAMES * 1001 / 30000 + 1)
+    row, _ = inspect(video, "v", seconds=SECONDS + 1)
     assert row.damaged[-1][1] == row.pictures
     assert "pictures are off their time" in row.reason
 
@@ -277,18 +223,16 @@ def test_pictures_lost_without_a_gap_put_all_behind_them_off(video):
 def test_pictures_lost_before_an_open_key_frame_put_all_behind_them_off(lost, tmp_path):
     """There the numbers begin anew, and only the sheet's length says that the times are wrong."""
     path = encode(tmp_path / "v.MP4", FRAMES, **{"open-gop": 1, "b-pyramid": "normal"})
+    late = lost * int(np.median(np.diff(build_index(path).pts)))
 
-    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
+    def change(packets):
         key = [i for i, p in enumerate(packets) if p.is_key][3]
-        late = [
-            CodedPicture(p.data, p.pts - lost * step, p.dts - lost * step, p.is_key)
-            for p in packets[key:]
+        return packets[: key - lost] + [
+            replace(p, pts=p.pts - late, dts=p.dts - late) for p in packets[key:]
         ]
-        return packets[: key - lost] + late
 
-    step = int(np.median(np.diff(build_index(path).pts)))
     rewrite(path, change)
-    row, _ = inspect(path, "v", seconds=FRAMES * 1001 / 30000)
+    row, _ = inspect(path, "v", seconds=SECONDS)
     assert row.damaged[-1][1] == row.pictures == FRAMES - lost
     assert "pictures are off their time" in row.reason
     row, _ = inspect(path, "v", seconds=(FRAMES - lost) * 1001 / 30000)
@@ -297,8 +241,7 @@ def test_pictures_lost_before_an_open_key_frame_put_all_behind_them_off(lost, tm
 
 
 def test_a_change_of_size_marks_the_smaller_part(tmp_path):
-    path = change_size(tmp_path / "v.MP4", 60)
-    row, index = inspect(path, "v")
+    row, index = inspect(change_size(tmp_path / "v.MP4", 60), "v")
     assert row.status == "damaged"
     assert "pictures are of another size" in row.reason
     assert len(marked(row)) == 60 == index.frames // 2
@@ -309,7 +252,7 @@ def test_a_spoilt_index_makes_a_video_unreadable_or_damaged(original, tmp_path):
     for seed in range(16):
         path = Path(shutil.copy(original, tmp_path / "v.MP4"))
         random_block(path, seed / 16, 64, seed, box="moov")
-        row, _ = inspect(path, "v", seconds=FRAMES * 1001 / 30000)
+        row, _ = inspect(path, "v", seconds=SECONDS)
         statuses.add(row.status)
         if row.status == "ok" and any(f < row.pictures for f in harmed(original, path)):
             unnoticed.append(seed)
@@ -317,54 +260,44 @@ def test_a_spoilt_index_makes_a_video_unreadable_or_damaged(original, tmp_path):
     assert len(unnoticed) <= 1
 
 
+def without_pictures(path: Path) -> None:
+    for packet in packets_of(path):
+        overwrite(path, packet.pos + 4, bytes(packet.size - 4))
+
+
+NO_INDEX = "cannot open: truncated: its index (moov box) is not there, or not all of it"
+
+
 @pytest.mark.parametrize(
-    ("make", "reason"),
+    ("spoil", "reason"),
     [
-        (lambda path: path.write_bytes(b""), "cannot open: the file is empty"),
+        (empty, "cannot open: the file is empty"),
+        (partial(truncate, fraction=0.9), NO_INDEX),
         (lambda path: path.write_text("404\n" * 99), "cannot open: not a video file"),
-        (lambda path: audio_only(path), "no video stream"),
-        (lambda path: cut_end(encode(path, 30), 0.0), "its edit list hides every picture"),
+        (audio_only, "no video stream"),
+        (partial(cut_end, share=0.0), "its edit list hides every picture"),
+        (without_pictures, "no picture decodes"),
     ],
-    ids=["empty", "text", "audio", "all hidden"],
+    ids=["empty", "cut", "text", "audio", "all hidden", "zeros"],
 )
-def test_what_cannot_be_read_is_unreadable_with_its_reason(make, reason, tmp_path):
-    path = tmp_path / "v.MP4"
-    make(path)
-    row, index = inspect(path, "v")
+def test_what_cannot_be_read_is_unreadable_with_its_reason(spoil, reason, video):
+    spoil(video)
+    row, index = inspect(video, "v")
     assert (row.status, index) == ("unreadable", None)
     assert row.reason.startswith(reason)
 
 
-def test_a_video_of_which_nothing_decodes_is_unreadable(video):
-    with av.open(str(video)) as container:
-        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
-    data = bytearray(video.read_bytes())
-    for position, size in places:
-        data[position + 4 : position + size] = bytes(size - 4)
-    video.write_bytes(data)
-    row, _ = inspect(video, "v")
-    assert row.status == "unreadable"
-    assert row.reason.startswith("no picture decodes")
-
-
 def test_a_quick_look_sees_packets_and_key_frames_and_says_what_it_saw(video, original):
-    whole, _ = inspect(original, "v", quick=True)
+    seen = []
+    whole, _ = inspect(original, "v", seen.append, quick=True)
     assert (whole.status, whole.reason) == ("ok", "quick look: 6 of 180 pictures decoded")
+    assert seen[-1] == FRAMES  # progress counts up to all packets
     zero_block(video, 0.5, 3000)
     row, index = inspect(video, "v", quick=True)
     assert row.status == "damaged"
     assert row.reason.startswith("quick look: ")
-    full, full_index = inspect(video, "v")
+    seen.clear()
+    full, full_index = inspect(video, "v", seen.append)
+    assert seen[-1] == FRAMES
     assert marked(row) <= marked(full) | {f for s, e in full.damaged for f in (s - 1, e)}
     assert np.array_equal(index.pts, full_index.pts)
-
-
-def test_progress_counts_up_to_all_packets(original):
-    seen = []
-    inspect(original, "v", seen.append)
-    assert seen[-1] == FRAMES
-
-
-def test_an_emptied_file_is_not_a_video(video):
-    empty(video)
-    assert inspect(video, "v")[0].status == "unreadable"
