@@ -1,30 +1,58 @@
-"""The DAG as a user meets it: targets, dry runs, and errors in one clear line."""
+"""The DAG as a user meets it: what is planned, and what stops a run before its first job."""
 
-import csv
-import os
+import re
 import shutil
 import subprocess
-import time
 
 import pytest
 
+from epic100.download.annotations import NAMES
 from epic100.video.sheet import read_sheet
-from support.archive import VIDEOS, configure, errors, jobs, run, said
+from support.archive import jobs, said
 from support.checkout import ROOT, run_snakemake
 
 pytestmark = pytest.mark.slow
 
+OFFICIAL = read_sheet(ROOT / "config/videos.tsv")
+# Nine videos of one participant and four of another.
+THIRTEEN = [video for name, number in (("P04", 9), ("P22", 4))
+            for video in [v for v in OFFICIAL if v.participant_id == name][:number]]  # fmt: skip
+MODELS = "predict: {models: [a.pth, b.pth]}"
+ONE_MODEL = "are made with one model, and the config has 2 in `predict: models:`"
+# The sweep of docs/real-data.md.
+SWEEP = re.search(r"```yaml\n(sweep:.*?)```", (ROOT / "docs/real-data.md").read_text("utf-8"), re.S)
+
 
 @pytest.fixture
-def archive(new_archive, tmp_path):
-    return new_archive(tmp_path)
+def folder(tmp_path):
+    """The official files' names, without content: enough to plan."""
+    for path in [tmp_path / "annotations" / name for name in NAMES.values()]:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    return tmp_path
 
 
-def put_csvs(folder):
-    """Empty ones, with which a DAG can be made, in the default config's places."""
-    (folder / "annotations").mkdir()
-    for name in ("train", "validation", "test_timestamps"):
-        (folder / f"annotations/EPIC_100_{name}.csv").touch()
+@pytest.fixture
+def partial(folder):
+    """... and thirteen of the official videos."""
+    for video in THIRTEEN:
+        path = video.path(folder / "videos")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def plan(folder, *words: str):
+    """The jobs of a dry run, and all that it says."""
+    done = run_snakemake(*words, "-n", "--directory", str(folder))
+    assert done.returncode == 0, said(done)
+    return jobs(done), said(done)
+
+
+def boards(text: str) -> dict[str, str]:
+    """The split of each submission."""
+    submissions = re.findall(r"Submission of (\w+)\nReason: .*?submission\.(\w+)", text)
+    return {kind: split for split, kind in submissions}
 
 
 def module(config, names="", source=f'"{ROOT}/Snakefile"'):
@@ -38,149 +66,120 @@ def module(config, names="", source=f'"{ROOT}/Snakefile"'):
     )
 
 
-def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk(tmp_path):
-    sheet = read_sheet(ROOT / "config/videos.tsv")
-    assert len(sheet) == 700
-    put_csvs(tmp_path)
-    done = run_snakemake("all", "-n", "--directory", str(tmp_path))
-    assert done.returncode == 0, said(done)
-    assert jobs(done)["scan"] == len({video.participant_id for video in sheet}) == 37
-    dag = run_snakemake("results/submission.pt", "--rulegraph", "--directory", str(tmp_path))
-    assert dag.returncode == 0 and dag.stdout.startswith("digraph"), dag.stderr
-    for rule in ("annotate", "scan", "clean", "train", "predict", "export"):
-        assert rule in dag.stdout
-
-
-def test_each_board_is_one_target_with_a_split_and_a_model_of_its_own(tmp_path):
-    put_csvs(tmp_path)
-    both, test = tmp_path / "val.yaml", ROOT / "config/trainval.yaml"
-    both.write_text("export: {split: val}\n")
-    for target, config, split in (
-        ("pt", None, "val"), ("zip", None, "test"), ("zip", both, "val"), ("zip", test, "test"),
+def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk_and_for_a_cluster(folder):
+    planned, text = plan(folder, "all", "--profile", "profiles/vsc", "--printshellcmds",
+                         "--verbose")  # fmt: skip
+    assert len(OFFICIAL) == 700
+    assert planned["scan"] == len({video.participant_id for video in OFFICIAL}) == 37
+    assert planned["annotate"] == 3 and planned["predict"] == planned["export"] == 2
+    assert planned["clean"] == planned["weights"] == planned["train"] == 1
+    assert boards(text) == {"pt": "val", "zip": "test"}
+    for words in (
+        "videos: none of the 700 videos of the sheet are there",
+        "videos: no such folder; expected the one with {participant_id}/{video_id}",
+        "Fetch the start weights https://download.openmmlab.com/mmaction/v1.0/",
+        "Train on results/clean/train.txt", "from weights/download.openmmlab.com/",
+        "Predict val", "Predict test",
     ):  # fmt: skip
-        config = ["--configfile", str(config)] if config else []
-        done = run_snakemake(f"results/submission.{target}", "-n", "--directory", str(tmp_path),
-                             *config)  # fmt: skip
-        assert done.returncode == 0, said(done)
-        assert f"Submission of {split}" in said(done) and f"Predict {split}" in said(done)
-        assert jobs(done)["predict"] == jobs(done)["export"] == jobs(done)["train"] == 1
-        learned = "trainval" if str(test) in config else "train"
-        assert f"Train on results/clean/{learned}.txt" in said(done)
+        assert words in text, words
 
 
-def test_the_vsc_profile_sends_scans_to_cores_and_training_to_a_gpu(tmp_path):
-    put_csvs(tmp_path)
-    done = run_snakemake("all", "-n", "--printshellcmds", "--verbose", "--profile", "profiles/vsc",
-                         "--directory", str(tmp_path))  # fmt: skip
-    assert done.returncode == 0, said(done)
+def test_each_board_has_a_split_and_a_model_of_its_own(partial):
+    overlay = str(ROOT / "config/trainval.yaml")
+    planned, text = plan(partial, "results/submission.zip", "results/videos.ok", "--configfile",
+                         overlay)  # fmt: skip
+    assert boards(text) == {"zip": "test"} and "Train on results/clean/trainval.txt" in text
+    assert planned["predict"] == planned["export"] == planned["train"] == 1
+    assert planned["scan"] == 2 and planned["verify_videos"] == 37
+    planned, text = plan(partial, "results/submission.zip", "results/submission.pt", "--config",
+                         "export={split: val}", "participants={include: [P22]}")  # fmt: skip
+    assert boards(text) == {"pt": "val", "zip": "val"} and planned["export"] == 2
+    assert planned["predict"] == planned["scan"] == 1
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"trian": {"epochs": 3}}, "unknown key 'trian'; did you mean 'train'?"),
-    ({"train": {"epoch": 3}}, "unknown key 'train.epoch'; did you mean 'epochs'?"),
-    ({"train": {"epochs": "three"}}, "train.epochs is 'three'"),
-    ({"clean": {"policy": "frame"}}, "clean.policy is 'frame'"),
-    ({"videos": {"root": "archive", "sheet": "nowhere.tsv"}}, "nowhere.tsv: no such file"),
-])  # fmt: skip
-def test_a_wrong_config_is_one_sentence_that_names_the_key(archive, changes, words):
-    configure(archive, **changes)
-    done = run(archive, "all", "-n")
-    assert done.returncode != 0
-    assert words in said(done)
+def test_without_any_video_those_who_take_part_are_planned_in_each_run_of_a_sweep(folder):
+    (folder / "sweep.yaml").write_text(SWEEP[1] + "participants: {include: [P04, P22, P01]}\n")
+    planned, _ = plan(folder, "--configfile", str(folder / "sweep.yaml"))
+    assert planned["train"] == planned["predict"] == planned["evaluate"] == 6
+    assert planned["compare"] == planned["clean"] == 1 and planned["scan"] == 3
+    assert "export" not in planned
 
 
-def test_a_sheet_with_a_video_twice_names_both_lines(archive):
-    sheet = archive / "sheet.tsv"
-    lines = sheet.read_text().splitlines(keepends=True)
-    sheet.write_text("".join([*lines, lines[1]]))
-    done = run(archive, "all", "-n")
-    assert done.returncode != 0
-    assert "line 5: video_id P01_01 is on line 2 already" in said(done)
+def test_a_named_run_writes_to_its_own_folder_and_not_to_that_of_the_default_run(folder):
+    _, text = plan(folder, "--config", "run=b")
+    for name in ("model.pth", "predictions/val.pt", "submission.zip", "metrics.json",
+                 "report.html"):  # fmt: skip
+        assert f"results/runs/b/{name}" in text and f"results/{name}" not in text
 
 
-def test_a_bad_csv_stops_its_rule_with_one_line_and_leaves_nothing_behind(archive):
-    path = archive / "csv/EPIC_100_validation.csv"
-    table = list(csv.DictReader(path.open()))
-    table[1]["noun_class"] = "300"
-    with path.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
-    done = run(archive, "results/segments/val.txt", "results/segments/train.txt", "--keep-going")
-    assert done.returncode != 0
-    (line,) = errors(done)
-    assert "line 3" in line and "noun_class: '300'" in line and "0 to 299" in line
-    assert not (archive / "results/segments/val.txt").exists()
-    assert (archive / "results/segments/train.txt").exists()  # what was finished is kept
+def test_the_plan_for_thirteen_of_700_videos_is_two_scans_and_fits_on_a_screen(partial):
+    planned, text = plan(partial, "results/clean/train.txt", "--logger", "epic100")
+    assert planned == {"annotate": 3, "scan": 2, "clean": 1}
+    assert "videos: 13 of the 700 videos of the sheet are there" in text
+    assert "none of P01 P02 P03" in text and "Scan of P22" in text
+    lines = text.splitlines()
+    assert len(lines) <= 40
+    assert len([line for line in lines if "of the 700" in line or " of P" in line]) <= 4 + 2
+    assert sum(line.startswith("Reason: ") for line in lines) == 6
+    assert sum(line == "Job stats:" for line in lines) == 1
 
 
-def test_an_empty_clean_list_stops_before_training_and_says_where_to_look(archive):
-    shutil.rmtree(archive / "archive/P01")
-    VIDEOS[1].path(archive / "archive").unlink()
-    done = run(archive, "results/clean/pairs.tsv")
-    assert done.returncode != 0
-    assert "no labelled train segment is left after cleaning" in said(done)
-    assert "dropped.tsv" in said(done)
-    assert not (archive / "results/clean/pairs.tsv").exists()
-
-
-@pytest.mark.parametrize("content, words", [
-    (b"not a model", "not a model that this workflow wrote"),
-    (b"", "not a model that this workflow wrote"),
-])  # fmt: skip
-def test_an_unreadable_checkpoint_stops_prediction_in_one_line(
-    clean_archive, tmp_path, content, words
-):
-    archive = clean_archive(tmp_path)
-    model = archive / "results/model.pth"
-    model.write_bytes(content)
-    os.utime(model, (time.time() + 1, time.time() + 1))
-    done = run(archive, "results/predictions/val.pt", "--allowed-rules", "predict")
-    assert done.returncode != 0
-    (line,) = errors(done)
-    assert words in line and "results/model.pth" in line
-    assert not (archive / "results/predictions/val.pt").exists()
-
-
-def test_the_report_on_a_model_from_elsewhere_trains_none_for_its_curves(archive):
-    (archive / "old.pth").touch()
-    configure(archive, predict={"model": "old.pth"})
-    planned = jobs(run(archive, "results/report.html", "-n"))
+def test_the_report_on_a_model_from_elsewhere_trains_none_for_its_curves(folder):
+    (folder / "old.pth").touch()
+    planned, _ = plan(folder, "results/report.html", "--config", "predict={model: old.pth}")
     assert planned["report"] == planned["figures_results"] == 1
     assert not {"train", "figures_training"} & set(planned)
 
 
-def test_asking_for_a_split_that_the_config_lacks_names_the_key(archive):
-    done = run(archive, "results/segments/test.txt", "-n")
+def test_the_catalogs_snakefile_draws_the_whole_workflow_without_a_warning(tmp_path):
+    done = run_snakemake("all", "--rulegraph", "--snakefile", "workflow/Snakefile", "--directory",
+                         str(tmp_path), "--configfile", "config/demo.yaml")  # fmt: skip
+    assert done.returncode == 0 and done.stdout.startswith("digraph"), said(done)
+    for rule in ("annotate", "scan", "clean", "train", "predict", "export"):
+        assert rule in done.stdout
+    assert "warning" not in said(done).lower()
+
+
+@pytest.mark.parametrize("target, config, words", [
+    ("all", "train: {epoch: 3}", "unknown key 'train.epoch'; did you mean 'epochs'?"),
+    ("all", "videos: {sheet: nowhere.tsv}", "nowhere.tsv: no such file"),
+    ("all", "participants: {exclude: [P2]}", "participants.exclude names P2"),
+    ("all", "train: {load_from: null}", "set `train: from_scratch: true`"),
+    ("all", "annotations: {download: true, format: lab_list}", "goes with `format: official`"),
+    ("all", "{minikitchen: {}, videos: {download: true}}", "`download: true` is of no use"),
+    ("results/model.pth", "run: b", "MissingRuleException"),
+    ("results/segments/test.txt", "annotations: {test: null}", "no `annotations: test:`"),
+    ("results/timeline/P01_01.tsv", MODELS, ONE_MODEL),
+    ("results/features/P01.tsv", MODELS, ONE_MODEL),
+])  # fmt: skip
+def test_what_cannot_be_planned_is_one_sentence_that_names_the_key(folder, target, config, words):
+    (folder / "mine.yaml").write_text(config)
+    done = run_snakemake(target, "-n", "--directory", str(folder), "--configfile",
+                         str(folder / "mine.yaml"))  # fmt: skip
     assert done.returncode != 0
-    assert "no `annotations: test:`" in said(done)
+    assert words in said(done)
 
 
-def test_another_workflow_can_use_this_one_as_a_module(tmp_path):
-    (tmp_path / "Snakefile").write_text(
-        module("demo.yaml", " as epic100_*") + "rule mine:\n"
-        "    default_target: True\n"
-        '    input: "results/submission.pt"\n'
-    )
-    done = run_snakemake("-n", "--cores", "1", cwd=tmp_path)
-    assert done.returncode == 0, said(done)
-    assert {"mine", "epic100_train", "epic100_export"} <= set(jobs(done))
+def test_a_run_without_its_folder_of_videos_does_not_start(folder):
+    done = run_snakemake("results/clean/pairs.tsv", "--directory", str(folder))
+    assert done.returncode != 0
+    assert "videos: no such folder; expected the one with" in said(done)
+    assert not (folder / "results/segments").exists()
 
 
 @pytest.mark.parametrize("as_module", [False, True])
-def test_resources_that_the_site_would_not_have_stop_a_run_before_its_first_job(
-    tmp_path, as_module
-):
-    put_csvs(tmp_path)
-    (tmp_path / "Snakefile").write_text(module("config.yaml"))
-    snakefile = tmp_path / "Snakefile" if as_module else ROOT / "Snakefile"
+def test_resources_that_the_site_would_not_have_stop_a_run_before_its_first_job(folder, as_module):
+    (folder / "Snakefile").write_text(module("config.yaml"))
+    snakefile = folder / "Snakefile" if as_module else ROOT / "Snakefile"
     done = run_snakemake("results/segments/val.txt", "--snakefile", str(snakefile), "--profile",
-                         str(ROOT / "profiles/vsc"), cwd=tmp_path)  # fmt: skip
+                         str(ROOT / "profiles/vsc"), cwd=folder)  # fmt: skip
     assert done.returncode != 0
     assert "Nothing was submitted" in said(done) and "set yours, or EPIC100_ACCOUNT" in said(done)
 
 
-def test_a_deployment_takes_what_ships_from_the_host_and_from_the_package(tmp_path, monkeypatch):
+def test_another_workflow_takes_the_rules_from_their_host_and_what_ships_from_the_package(
+    tmp_path, monkeypatch
+):
     hosted, mine = tmp_path / "host/team/epic100", tmp_path / "mine"
     hosted.mkdir(parents=True)
     for name in ("Snakefile", "config", "rules", "workflow"):
@@ -194,9 +193,12 @@ def test_a_deployment_takes_what_ships_from_the_host_and_from_the_package(tmp_pa
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (mine / "workflow").mkdir(parents=True)
+    source = 'github("team/epic100", path="Snakefile", branch="main")'
     (mine / "workflow/Snakefile").write_text(
-        module("demo.yaml", source='github("team/epic100", path="Snakefile", branch="main")')
+        module("demo.yaml", " as epic100_*", source) + "rule mine:\n"
+        "    default_target: True\n"
+        '    input: "results/submission.pt"\n'
     )
     done = run_snakemake("-n", "--cores", "1", cwd=mine)
     assert done.returncode == 0, said(done)
-    assert {"scan", "train", "export", "report"} <= set(jobs(done))
+    assert {"mine", "epic100_scan", "epic100_train", "epic100_export"} <= set(jobs(done))
