@@ -1,24 +1,37 @@
+"""What is read of H.264: settings, units, numbers and slice headers."""
+
 import av
 import pytest
 
 from epic100.scan import h264
+from epic100.scan.h264_slice import PictureSettings, SliceHeaders, habit_of, parse_pps
 from epic100.scan.numbering import Numbering
+from epic100.scan.packet_checks import FORBIDDEN, Packet
+from epic100.scan.worker import inspect
+from support.damage import extradata_of, flip, packets_of
 from support.tricky_videos import encode
 
-
-def packets_and_extradata(path):
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        packets = [(p.pts, p.is_keyframe, bytes(p)) for p in container.demux(stream) if p.size]
-        return packets, stream.codec_context.extradata
+STREAM = h264.StreamSettings(10, 6, 4, 0, 4, False, True, False, True, False, (0, 0))
+PICTURE = PictureSettings(True, False, (2, 1), (), True, False)
+P, B, INTRA = range(3)
 
 
-def headers(packets, settings, size):
-    for _, is_key, data in packets:
-        start, stop = next(
-            u for u in h264.nal_units(data, size) if data[u[0]] & 31 in (h264.SLICE, h264.IDR)
-        )
-        yield h264.slice_header(data[start:stop][: h264.HEADER_BYTES], settings), is_key
+def units(path):
+    """(packet, place in the file, bytes) of each slice of an MP4."""
+    for packet in packets_of(path):
+        data = bytes(packet)
+        for start, stop in h264.nal_units(data, 4):
+            if data[start] & 31 in (h264.SLICE, h264.IDR):
+                yield packet, packet.pos + start, data[start:stop]
+
+
+def headers(path):
+    """(header of the first slice, packet) of each picture."""
+    settings, before = h264.read_extradata(extradata_of(path))[0], None
+    for packet, _, nal in units(path):
+        if packet is not before:
+            yield h264.slice_header(nal[: h264.HEADER_BYTES], settings), packet
+        before = packet
 
 
 @pytest.mark.parametrize(
@@ -35,26 +48,32 @@ def headers(packets, settings, size):
     ids=["plain", "cropped", "interlaced", "wide", "444", "matrices", "main"],
 )
 def test_settings_are_read_off_what_x264_wrote(options, expected, tmp_path):
-    _, extradata = packets_and_extradata(encode(tmp_path / "v.MP4", **{"count": 20} | options))
-    settings, length_size = h264.read_extradata(extradata)
+    path = encode(tmp_path / "v.MP4", **{"count": 20} | options)
+    settings, length_size = h264.read_extradata(extradata_of(path))
     assert (settings.width, settings.height, settings.progressive) == expected
     assert length_size == 4
+
+
+def taller_pictures(path, rows: int, **options) -> list[av.VideoFrame]:
+    """Pictures of a decoder that takes them for higher by `rows` of blocks."""
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    decoder.extradata = h264.taller_extradata(extradata_of(path), rows)
+    decoder.options = options
+    packets = [av.Packet(bytes(packet)) for packet in packets_of(path)]
+    return [frame for packet in (*packets, None) for frame in decoder.decode(packet)]
 
 
 @pytest.mark.parametrize("rows", [1, 7, 100, 1000])
 def test_a_taller_picture_keeps_all_else_and_the_decoder_takes_it(rows, tmp_path):
     path = encode(tmp_path / "v.MP4", 20, cqm="jvt")
-    packets, extradata = packets_and_extradata(path)
-    taller = h264.taller_extradata(extradata, rows)
-    before, after = h264.read_extradata(extradata)[0], h264.read_extradata(taller)[0]
+    extradata = extradata_of(path)
+    before = h264.read_extradata(extradata)[0]
+    after = h264.read_extradata(h264.taller_extradata(extradata, rows))[0]
     assert after.height == before.height + rows
     for name in ("width", "frame_num_bits", "poc_type", "poc_bits", "gaps_allowed", "progressive"):
         assert getattr(after, name) == getattr(before, name)
-    decoder = av.CodecContext.create("h264", "r")
-    decoder.extradata = taller
-    decoder.options = {"skip_bottom": str(rows)}
-    frames = [f for _, _, data in packets for f in decoder.decode(av.Packet(data))]
-    frames += decoder.decode(None)
+    frames = taller_pictures(path, rows, skip_bottom=str(rows))
     assert len(frames) == 20
     assert {(f.width, f.height) for f in frames} == {(96, 64 + 16 * rows)}
     assert not any(f.is_corrupt for f in frames)
@@ -62,13 +81,8 @@ def test_a_taller_picture_keeps_all_else_and_the_decoder_takes_it(rows, tmp_path
 
 def test_without_word_of_the_rows_below_every_taller_picture_is_corrupt(tmp_path):
     """The decoder does look whether a slice ends at the true end: the whole trick rests on it."""
-    packets, extradata = packets_and_extradata(encode(tmp_path / "v.MP4", 20))
-    decoder = av.CodecContext.create("h264", "r")
-    decoder.thread_count = 1
-    decoder.extradata = h264.taller_extradata(extradata, 3)
-    frames = [f for _, _, data in packets for f in decoder.decode(av.Packet(data))]
-    assert frames
-    assert all(f.is_corrupt for f in frames)
+    frames = taller_pictures(encode(tmp_path / "v.MP4", 20), 3)
+    assert frames and all(f.is_corrupt for f in frames)
 
 
 @pytest.mark.parametrize(
@@ -83,34 +97,28 @@ def test_without_word_of_the_rows_below_every_taller_picture_is_corrupt(tmp_path
     ids=["pyramid", "open", "slices", "no b-frames", "weighted"],
 )
 def test_numbers_of_a_sound_stream_go_on_and_give_the_order_of_showing(options, tmp_path):
-    packets, extradata = packets_and_extradata(encode(tmp_path / "v.MP4", 150, **options))
-    settings, size = h264.read_extradata(extradata)
-    numbering, placed = Numbering(settings), []
-    for (pts, _, _), (header, is_key) in zip(
-        packets, headers(packets, settings, size), strict=True
-    ):
-        goes_on, order = numbering.follow(header, is_key)
+    path = encode(tmp_path / "v.MP4", 150, **options)
+    numbering, placed = Numbering(h264.read_extradata(extradata_of(path))[0]), []
+    for header, packet in headers(path):
+        goes_on, order = numbering.follow(header, packet.is_keyframe)
         assert goes_on
-        assert header.intra or not is_key
-        placed.append((numbering.sequence, order, pts))
-    placed.sort()
-    assert [pts for _, _, pts in placed] == sorted(pts for pts, _, _ in packets)
+        assert header.intra or not packet.is_keyframe
+        placed.append((numbering.sequence, order, packet.pts))
+    shown = [pts for _, _, pts in sorted(placed)]
+    assert shown == sorted(shown) and len(shown) == 150
 
 
 def test_a_missing_reference_picture_breaks_the_numbers(tmp_path):
-    packets, extradata = packets_and_extradata(encode(tmp_path / "v.MP4", 60, bframes=0))
-    settings, size = h264.read_extradata(extradata)
-    numbering = Numbering(settings)
-    del packets[40]
-    followed = [
-        numbering.follow(header, is_key)[0] for header, is_key in headers(packets, settings, size)
-    ]
+    path = encode(tmp_path / "v.MP4", 60, bframes=0)
+    numbering = Numbering(h264.read_extradata(extradata_of(path))[0])
+    pictures = list(headers(path))
+    del pictures[40]
+    followed = [numbering.follow(header, packet.is_keyframe)[0] for header, packet in pictures]
     assert [n for n, goes_on in enumerate(followed) if not goes_on] == [40]
 
 
 def test_units_must_tile_their_packet(tmp_path):
-    packets, _ = packets_and_extradata(encode(tmp_path / "v.MP4", 20, slices=3))
-    data = packets[5][2]
+    data = bytes(packets_of(encode(tmp_path / "v.MP4", 20, slices=3))[5])
     assert len(h264.nal_units(data, 4)) == 3
     for broken in (data[:-1], data + b"\0", data[:3], b"\0" * 9, b"\xff" + data[1:]):
         assert h264.nal_units(broken, 4) is None
@@ -118,10 +126,8 @@ def test_units_must_tile_their_packet(tmp_path):
 
 
 def test_no_sound_slice_holds_zeros_in_a_row_and_a_zeroed_one_does(tmp_path):
-    packets, _ = packets_and_extradata(encode(tmp_path / "v.MP4", 60, qp=0))  # many bytes
-    for _, _, data in packets:
-        for start, stop in h264.nal_units(data, 4):
-            assert not h264.has_forbidden_bytes(data[start:stop])
+    path = encode(tmp_path / "v.MP4", 60, qp=0)  # many bytes
+    assert not any(h264.has_forbidden_bytes(nal) for _, _, nal in units(path))
     slice_ = bytes([0x41]) + bytes(range(1, 200))
     assert not h264.has_forbidden_bytes(slice_ + b"\0\0\0\0")  # only behind its end
     assert not h264.has_forbidden_bytes(slice_ + b"\0\0\3\1" + slice_)  # as a coder writes it
@@ -136,15 +142,148 @@ def test_what_is_no_avcc_record_is_refused(data):
 
 
 def test_a_spoilt_parameter_set_is_refused_or_read_and_never_hangs(tmp_path):
-    _, extradata = packets_and_extradata(encode(tmp_path / "v.MP4", 5))
-    size = int.from_bytes(extradata[6:8], "big")
-    for bit in range(8 * size):
+    extradata = extradata_of(encode(tmp_path / "v.MP4", 5))
+    read = 0
+    for bit in range(8 * int.from_bytes(extradata[6:8], "big")):
         spoilt = bytearray(extradata)
         spoilt[8 + bit // 8] ^= 1 << bit % 8
         try:
             settings, _ = h264.read_extradata(bytes(spoilt))
-            assert h264.read_extradata(h264.taller_extradata(bytes(spoilt), 5))[0].height == (
-                settings.height + (5 if settings.progressive else 2)
-            )
+            taller, _ = h264.read_extradata(h264.taller_extradata(bytes(spoilt), 5))
         except ValueError:
             continue
+        assert taller.height == settings.height + (5 if settings.progressive else 2)
+        read += 1
+    assert read
+
+
+def code(value: int) -> str:
+    """Exp-Golomb code, clause 9.1."""
+    bits = f"{value + 1:b}"
+    return "0" * (len(bits) - 1) + bits
+
+
+def a_slice(kind: int, lists: str, first: int = 0x01, fill: str = "1") -> bytes:
+    """A slice that is no reference; `lists` has its bits between order count and quantiser."""
+    bits = code(0) + code(kind) + code(0) + "0011" + "0100" + lists
+    bits += code(0) if kind != INTRA else ""
+    bits += code(0) if len(bits) % 8 == 0 else code(3)  # the header must not fill its last byte
+    bits += code(0) * 3
+    bits += fill * (-len(bits) % 8) + "01100101" * 40
+    return bytes([first]) + int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def is_regular(nal: bytes, settings: PictureSettings = PICTURE, number: int = 0) -> bool:
+    return habit_of(nal, STREAM, {number: settings}) is not None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"b-pyramid": "normal", "ref": 8},
+        {"open-gop": 1, "bframes": 5, "direct": "auto"},
+        {"slices": 4, "weightp": 2, "weightb": 1},
+        {"tff": 1, "weightb": 1, "ref": 4},
+        {"bff": 1, "bframes": 0},
+        {"pix_fmt": "yuv444p"},
+        {"pix_fmt": "gray"},
+        {"pix_fmt": "yuv420p10le", "b-pyramid": "strict"},
+        {"intra-refresh": 1, "deblock": "-3,2"},
+        {"bframes": 0, "no-deblock": 1, "keyint": 1000},
+        {"cabac": 0, "slices": 3},
+        {"nal-hrd": "vbr", "vbv-maxrate": 500, "vbv-bufsize": 500, "bluray-compat": 1},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_every_header_that_x264_writes_is_regular(options, tmp_path):
+    path = encode(tmp_path / "v.MP4", 90, **options)
+    stream, _ = h264.read_extradata(extradata_of(path))
+    sets = dict(map(parse_pps, h264.extradata_pps(extradata_of(path))))
+    habits = [habit_of(nal, stream, sets) for _, _, nal in units(path)]
+    assert len(habits) >= 90
+    assert None not in habits
+    assert inspect(path, "v")[0].status == "ok"
+
+
+def test_what_the_standard_forbids_is_not_regular():
+    plain, moves = "0" + "0", code(0) + code(1)
+    assert is_regular(a_slice(P, plain))
+    assert is_regular(a_slice(P, "0" + "1" + moves + code(3)))
+    assert is_regular(a_slice(B, "1" + "0" + "00"))
+    assert is_regular(a_slice(INTRA, "", first=0x01))
+    assert not is_regular(a_slice(P, plain, fill="0")), "zeros where ones must be"
+    endless = a_slice(P, "0" + "1" + code(3))
+    assert not is_regular(endless), "a list that moves nothing"
+    assert is_regular(endless, number=1), "slices of an unknown set are left to the decoder"
+    assert not is_regular(a_slice(P, "0" + "1" + 3 * moves + code(3))), "more moves than references"
+    assert not is_regular(a_slice(P, "1" + code(40) + "0")), "41 references"
+    assert not is_regular(a_slice(P, plain, first=0x65)), "a key frame that refers to others"
+
+
+def test_a_header_longer_than_usual_is_read_to_its_end():
+    weighted = PictureSettings(True, False, (16, 16), (P,), True, False)
+    table = code(5) + code(5) + ("1" + code(60) + code(9) + "1" + 4 * code(30)) * 16
+    assert is_regular(a_slice(P, "0" + "0" + table), weighted)
+    assert not is_regular(a_slice(P, "0" + "0" + table, fill="0"), weighted)
+
+
+def pictures_that_begin(path, head: str, then: str = ""):
+    """(number, place, bit behind the order count, bytes) of slices with these bits."""
+    stream, _ = h264.read_extradata(extradata_of(path))
+    at = len(head) + stream.frame_num_bits + stream.poc_bits
+    for number, (_, place, nal) in enumerate(units(path)):
+        bits = "".join(f"{byte:08b}" for byte in nal[1:20])
+        if bits.startswith(head) and bits[at:].startswith(then):
+            yield number, place, 8 + at, nal
+
+
+def test_an_emptied_list_of_references_is_found_where_the_decoder_is_content(tmp_path):
+    """As found by benchmarks/damage.py: five pictures were others, in a file called `ok`."""
+    path = encode(tmp_path / "v.MP4", 180, size=(160, 96), pix_fmt="yuv420p10le", seed=1)
+    assert inspect(path, "v")[0].status == "ok"
+    list_ = "0" + "1" + code(0) + code(1) + code(3)  # another picture first; then the end
+    found = pictures_that_begin(path, code(0) + code(5) + code(0), list_)
+    number, place, bit, _ = next(each for each in found if each[0] > 20)
+    flip(path, place, bit + 2)  # the first code of the list becomes its end
+    row, _ = inspect(path, "v")
+    assert (row.status, row.reason) == ("damaged", f"1 {FORBIDDEN}")
+    assert row.damaged[0][0] == number
+
+
+@pytest.mark.parametrize("options", [{}, {"cabac": 0}], ids=["CABAC", "CAVLC"])
+def test_a_b_picture_that_alone_predicts_otherwise_is_damaged(options, tmp_path):
+    path = encode(tmp_path / "v.MP4", 120, **options)
+    found = list(pictures_that_begin(path, code(0) + code(6) + code(0)))
+    pictures = [(place, bit) for _, place, bit, nal in found if not nal[0] & 0x60]
+    flip(path, *pictures[len(pictures) // 2])
+    row, _ = inspect(path, "v")
+    assert row.reason == f"1 {FORBIDDEN}"
+    assert [stop - start for start, stop in row.damaged] == [1]
+
+
+def blamed(nals: list[bytes]) -> list[bool]:
+    """Which of the packets are blamed, with one slice each."""
+    packets = [Packet(n, n, False, True) for n in range(len(nals))]
+    checked = SliceHeaders(b"")
+    checked._sets = {0: PICTURE}
+    for nal, packet in zip(nals, packets, strict=True):
+        checked.check(nal, STREAM, packet)
+    checked.blame()
+    return [bool(p.fault) for p in packets]
+
+
+def test_a_coder_that_fills_with_zeros_is_odd_and_no_damage():
+    good, odd = (a_slice(P, "00", fill=fill) for fill in "10")
+    assert blamed([good, odd] * 30) == [False] * 60
+    assert blamed([good] * 30 + [odd] + [good] * 10) == [False] * 30 + [True] + [False] * 10
+
+
+def test_a_coder_that_changes_its_mind_is_not_blamed():
+    usual, other = (a_slice(B, choice + "0" + "00") for choice in "10")
+    for nals in (
+        [other, other, usual, other, *[usual] * 500],  # before it has settled
+        [usual] * 500 + [other] * 20 + [usual] * 500,
+        ([usual] * 12 + [other]) * 20,
+    ):
+        assert not any(blamed(nals))
+    assert sum(blamed([usual] * 50 + [other] + [usual] * 50)) == 1

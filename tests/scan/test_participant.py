@@ -17,7 +17,8 @@ from support.records import records_of
 
 pytestmark = pytest.mark.slow
 
-QUICK_LIMITS = ScanLimits(stall_seconds=1.0, min_seconds=60, seconds_per_second=0, memory_mib=512)
+QUICK = ScanLimits(stall_seconds=2.0)
+SMALL = ScanLimits(memory_mib=512)
 
 
 def test_the_table_has_a_row_a_video_and_the_index_beside_it_its_pictures(house):
@@ -41,9 +42,9 @@ def test_the_table_has_a_row_a_video_and_the_index_beside_it_its_pictures(house)
 @pytest.mark.parametrize(
     ("order", "limits", "reason"),
     [
-        ("spin", QUICK_LIMITS, "no progress in 1 s"),
-        ("eat", QUICK_LIMITS, "the decoder asked for more than 512 MiB of memory"),
-        ("get:SIGSEGV", QUICK_LIMITS, "the decoder crashed (SIGSEGV)"),
+        ("spin", QUICK, "no progress in 2 s"),
+        ("eat", SMALL, "the decoder asked for more than 512 MiB of memory"),
+        ("get:SIGSEGV", SMALL, "the decoder crashed (SIGSEGV)"),
         (
             "creep",
             ScanLimits(min_seconds=0.5, seconds_per_second=0.2),  # grows with the sheet's length
@@ -94,7 +95,7 @@ def test_files_that_are_no_files_are_distinguished(house):
     paths[1].mkdir()
     paths[2].symlink_to("gone.MP4")
     os.mkfifo(paths[3])
-    rows = lab.scan(limits=QUICK_LIMITS)
+    rows = lab.scan(limits=SMALL)
     assert [(row.status, row.reason) for row in rows] == [
         ("missing", f"no file {paths[0]}"),
         ("unreadable", "cannot open: a directory"),

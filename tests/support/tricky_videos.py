@@ -9,6 +9,7 @@ import numpy as np
 
 from epic100.minikitchen.damage import coded_data
 from epic100.minikitchen.packet_damage import CodedPicture, rewrite
+from support.damage import number_at, overwrite, packets_of, place_of
 
 RATE = Fraction(30000, 1001)
 
@@ -66,7 +67,7 @@ def encode(
             text = ":".join(f"{k}={v}" for k, v in settings.items())
             # At lower rates x264 writes blocks of noise as raw samples, in which no damage shows.
             stream.options = {"preset": "veryfast", "crf": "26", "x264-params": text}
-        elif x265:
+        elif x265 is not None:
             text = ":".join(f"{k}={v}" for k, v in x265.items())
             stream.options = {"x265-params": f"log-level=none:{text}"}
         for i, picture in enumerate(source or pictures(count, size, seed)):
@@ -99,16 +100,11 @@ def cut_start(path: Path, out: Path, frames: int, hide: bool = True) -> Path:
 
 def cut_end(path: Path, share: float) -> Path:
     """Let the edit list show only the first `share` of the video."""
-    data = bytearray(path.read_bytes())
-    start, stop = coded_data(path, "moov")
-    at = data.index(b"elst", start, stop) + 4
-    assert data[at] == 0 and int.from_bytes(data[at + 4 : at + 8], "big") == 1
-    length = int.from_bytes(data[at + 8 : at + 12], "big")
-    data[at + 8 : at + 12] = round(length * share).to_bytes(4, "big")
-    at = data.index(b"tkhd", start, stop) + 4  # the track lasts as long as its edits do
-    data[at + 20 : at + 24] = round(length * share).to_bytes(4, "big")
-    path.write_bytes(data)
-    return path
+    place = place_of(path, "elst")
+    assert number_at(path, place) == 0 and number_at(path, place + 4) == 1
+    length = round(number_at(path, place + 8) * share)
+    overwrite(path, place + 8, length)
+    return overwrite(path, place_of(path, "tkhd") + 20, length)  # it lasts as long as its edits do
 
 
 def two_streams(path: Path, count: int = 60) -> Path:
@@ -154,15 +150,11 @@ def join(parts: list[Path], out: Path) -> Path:
     """One file after the other, without encoding, on one clock."""
     packets, at = [], 0
     for part in parts:
-        with av.open(str(part)) as source:
-            own = [p for p in source.demux(video=0) if p.size]
-            base = min(p.pts for p in own)
-            packets += [
-                CodedPicture(bytes(p), p.pts - base + at, p.dts - base + at, p.is_keyframe)
-                for p in own
-            ]
-            step = int(np.median(np.diff(sorted(p.pts for p in own))))
-            at += max(p.pts for p in own) - base + step
+        own = packets_of(part)
+        times = sorted(p.pts for p in own)
+        late = at - times[0]
+        packets += [CodedPicture(bytes(p), p.pts + late, p.dts + late, p.is_keyframe) for p in own]
+        at = late + times[-1] + int(np.median(np.diff(times)))
     rewrite(parts[0], lambda _: packets, out)
     return out
 
@@ -185,50 +177,45 @@ def other_settings(folder: Path, out: Path, copied: bool = True) -> Path:
     return join(parts, out)
 
 
+def put_box(data: bytearray, box: bytes, content: bytes, around: bytes, start: int) -> None:
+    """Replace a box of an MP4's index, which begins at `start`; `around` names those it is in."""
+    at = data.index(box, start) - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    data[at : at + size] = numbers(len(content) + 8) + box + content
+    for name in around.split():
+        at = data.index(name, start - 8) - 4
+        grown = int.from_bytes(data[at : at + 4], "big") + len(content) + 8 - size
+        data[at : at + 4] = numbers(grown)
+
+
+def numbers(*values: int) -> bytes:
+    return struct.pack(f">{len(values)}I", *values)
+
+
 def two_entries(parts: list[Path], out: Path) -> Path:
     """Two encodes one after the other, each with its own sample entry (ISO 14496-12, 8.5.2)."""
-
-    def numbers(*values: int) -> bytes:
-        return b"".join(value.to_bytes(4, "big") for value in values)
-
-    def size_at(data: bytes | bytearray, at: int) -> int:
-        return int.from_bytes(data[at : at + 4], "big")
-
     join(parts, out)
-    entries, counts = b"", []
+    entries = b""
     for part in parts:
-        data = part.read_bytes()
-        at = data.index(b"stsd", *coded_data(part, "moov")) + 12
-        entries += data[at : at + size_at(data, at)]
-        with av.open(str(part)) as container:
-            counts.append(sum(bool(p.size) for p in container.demux(video=0)))
-    with av.open(str(out)) as container:
-        places = [p.pos for p in container.demux(video=0) if p.size]
-    first, second = counts
+        at = place_of(part, "stsd") + 8
+        entries += part.read_bytes()[at : at + number_at(part, at)]
+    first, second = (len(packets_of(part)) for part in parts)
+    places = [p.pos for p in packets_of(out)]
     data, (start, _) = bytearray(out.read_bytes()), coded_data(out, "moov")
     for name, content in (
         (b"stsd", numbers(0, 2) + entries),
         (b"stsc", numbers(0, 2, 1, first, 1, 2, second, 2)),
         (b"stco", numbers(0, 2, places[0], places[first])),
     ):
-        at = data.index(name, start) - 4
-        grown = len(content) + 8 - size_at(data, at)
-        data[at : at + size_at(data, at)] = numbers(len(content) + 8) + name + content
-        for around in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
-            at = data.index(around, start - 8) - 4
-            data[at : at + 4] = numbers(size_at(data, at) + grown)
+        put_box(data, name, content, b"moov trak mdia minf stbl", start)
     out.write_bytes(data)
     return out
 
 
-def turn(path):
+def turn(path: Path) -> None:
     """Let players turn the picture by 90 degrees, as of a phone that was held upright."""
-    data = bytearray(path.read_bytes())
-    at = data.index(b"tkhd", *coded_data(path, "moov")) + 4
-    assert data[at] == 0
     matrix = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 64 << 16, 0, 1 << 30)
-    data[at + 40 : at + 76] = matrix
-    path.write_bytes(data)
+    overwrite(path, place_of(path, "tkhd") + 40, matrix)
 
 
 def uneven_times(count: int) -> list[int]:
@@ -236,54 +223,64 @@ def uneven_times(count: int) -> list[int]:
     return np.cumsum(np.random.default_rng(3).integers(500, 2500, count)).tolist()
 
 
+PYRAMID = {"b-pyramid": "normal", "ref": 4}
+# Options of `encode` for a sound file of each kind, whose name may state the container.
+KINDS: dict[str, dict] = {
+    "b_frames": PYRAMID,
+    "open_gop": {"open-gop": 1, "b-pyramid": "normal"},
+    "index_first": {"movflags": "faststart"},
+    "fragmented": {"movflags": "frag_keyframe+empty_moov"},
+    "fragmented_default_base": {"movflags": "frag_keyframe+default_base_moof+delay_moov"},
+    "no_b_frames": {"bframes": 0},
+    "all_key_frames": {"keyint": 1},
+    "one_key_frame": {"keyint": 1000},
+    "intra_refresh": {"intra-refresh": 1, "bframes": 0},
+    "cavlc": {"cabac": 0},
+    "slices": {"slices": 4},
+    "weighted": {"weightp": 2, "weightb": 1, "direct": "temporal"},
+    "interlaced": {"tff": 1},
+    "headers_in_stream": {"repeat-headers": 1, "aud": 1},
+    "odd_size": {"size": (102, 58)},
+    "wide": {"size": (640, 16), "count": 60},
+    "444": {"pix_fmt": "yuv444p"},
+    "10_bit": {"pix_fmt": "yuv420p10le"},
+    "lossless": {"qp": 0},
+    "ten_pictures": {"count": 10},
+    "one_picture": {"count": 1},
+    "variable_rate": {"times": uneven_times(120)},
+    "two_rates": {"times": [i * 1001 - max(i - 60, 0) * 501 for i in range(120)]},
+    "paused": {"times": [i * 1001 + (30000 if i > 57 else 0) for i in range(200)]},
+    "late_start": {"times": [20000 + i * 1001 for i in range(120)]},
+    "matroska.mkv": {},
+    "mpeg4": {"codec": "mpeg4"},
+    "hevc": {"codec": "libx265", "count": 40, "x265": {}},
+    "other": {"seed": 5, **PYRAMID},
+    "still": {"source": [next(pictures(1))] * 150},
+    "black": {"source": [np.zeros((64, 96, 3), np.uint8)] * 150},
+}
+
+
 def sound_videos(folder: Path) -> dict[str, Path]:
     """One sound file of every kind, by name. Some 100 pictures each."""
-    made: dict[str, Path] = {}
+    made = {
+        name.partition(".")[0]: encode(
+            (folder / name).with_suffix(Path(name).suffix or ".MP4"), **{"count": 120, **options}
+        )
+        for name, options in KINDS.items()
+    }
 
-    def add(name: str, **options) -> Path:
-        suffix = options.pop("suffix", ".MP4")
-        made[name] = encode(folder / f"{name}{suffix}", **options)
+    def path(name: str) -> Path:
+        made[name] = folder / f"{name}.MP4"
         return made[name]
 
-    plain = add("b_frames", **{"b-pyramid": "normal", "ref": 4})
-    opened = add("open_gop", **{"open-gop": 1, "b-pyramid": "normal"})
-    add("index_first", movflags="faststart")
-    add("fragmented", movflags="frag_keyframe+empty_moov")
-    add("fragmented_default_base", movflags="frag_keyframe+default_base_moof+delay_moov")
-    add("no_b_frames", bframes=0)
-    add("all_key_frames", keyint=1)
-    add("one_key_frame", keyint=1000)
-    add("intra_refresh", **{"intra-refresh": 1, "bframes": 0})
-    add("cavlc", cabac=0)
-    add("slices", slices=4)
-    add("weighted", weightp=2, weightb=1, direct="temporal")
-    add("interlaced", tff=1)
-    add("headers_in_stream", **{"repeat-headers": 1, "aud": 1})
-    add("odd_size", size=(102, 58))
-    add("wide", size=(640, 16), count=60)
-    add("444", pix_fmt="yuv444p")
-    add("10_bit", pix_fmt="yuv420p10le")
-    add("lossless", qp=0)
-    add("ten_pictures", count=10)
-    add("one_picture", count=1)
-    add("variable_rate", times=uneven_times(120))
-    add("two_rates", times=[i * 1001 if i < 60 else 60 * 1001 + (i - 60) * 500 for i in range(120)])
-    add("paused", times=[i * 1001 + (30000 if i > 57 else 0) for i in range(200)])
-    add("late_start", times=[20000 + i * 1001 for i in range(120)])
-    add("matroska", suffix=".mkv")
-    add("mpeg4", codec="mpeg4")
-    add("hevc", codec="libx265", count=40)
+    plain, opened = made["b_frames"], made["open_gop"]
     made["quicktime"] = folder / "quicktime.mov"
     rewrite(plain, lambda packets: packets, made["quicktime"])
-    made["cut_start"] = cut_start(plain, folder / "cut_start.MP4", 45)
-    made["cut_open_gop"] = cut_start(opened, folder / "cut_open_gop.MP4", 45)
-    made["cut_at_open_key"] = cut_start(opened, folder / "cut_at_open_key.MP4", 60)
-    made["negative_first_pts"] = cut_start(plain, folder / "negative_first_pts.MP4", 31)
-    made["cut_end"] = cut_end(encode(folder / "cut_end.MP4"), 0.6)
-    made["two_streams"] = two_streams(folder / "two_streams.MP4")
-    made["joined"] = join([plain, add("other", seed=5, **{"b-pyramid": "normal", "ref": 4})],
-                          folder / "joined.MP4")  # fmt: skip
-    still = next(pictures(1))
-    made["still"] = encode(folder / "still.MP4", source=[still] * 150)
-    made["black"] = encode(folder / "black.MP4", source=[np.zeros_like(still)] * 150)
+    cut_start(plain, path("cut_start"), 45)
+    cut_start(opened, path("cut_open_gop"), 45)
+    cut_start(opened, path("cut_at_open_key"), 60)
+    cut_start(plain, path("negative_first_pts"), 31)
+    cut_end(encode(path("cut_end")), 0.6)
+    two_streams(path("two_streams"))
+    join([plain, made["other"]], path("joined"))
     return made

@@ -1,0 +1,174 @@
+"""One spoilt bit in an MP4's tables or parameter sets: the file opens, decodes and looks sound."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from epic100.minikitchen.damage import coded_data
+from epic100.scan.parameter_checks import spoilt_sets
+from epic100.scan.worker import inspect
+from epic100.video.index import build_index
+from epic100.video.mp4_clock import read_clock
+from epic100.video.watched_file import WatchedFile
+from support.damage import flip, overwrite, place_of
+from support.decoder_stand_in import FRAMES as SHORT
+from support.tricky_videos import RATE, cut_end, cut_start, encode
+
+FRAMES = 240
+PROMISE = {"seconds": float(FRAMES / RATE), "fps": float(RATE)}
+WEIGHTED_BIPRED = 17  # bit of the PPS; its value is 2, and 3 is reserved
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    return encode(tmp_path_factory.mktemp("clock") / "v.MP4", FRAMES)
+
+
+@pytest.fixture
+def flipped(original, tmp_path):
+    """Makes a copy with one bit of a box's content flipped."""
+    return lambda box, bit: flip(original, place_of(original, box), bit, tmp_path / "v.MP4")
+
+
+def test_the_clock_of_a_file_is_read_from_each_of_its_places(original):
+    file = WatchedFile(original)
+    clock = read_clock(file.size, file.read_at, 1)
+    assert clock.counted == clock.delayed == clock.samples == FRAMES
+    assert clock.ticks * clock.tick == pytest.approx(PROMISE["seconds"], abs=1e-6)
+    assert clock.stated_ticks == clock.ticks
+    assert clock.track_seconds == pytest.approx(PROMISE["seconds"], abs=1e-3)
+    ((shown, start),) = clock.edits
+    assert shown == pytest.approx(PROMISE["seconds"], abs=1e-3) and start == clock.first
+    assert read_clock(file.size, file.read_at, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("box", "bits"),
+    [
+        ("stts", range(64, 128)),  # count and step of the first entry
+        ("mdhd", range(96, 128)),  # units a second
+        ("elst", range(64, 128)),  # how long it shows, and where it begins
+    ],
+)
+def test_no_bit_of_a_clock_moves_or_hides_pictures_unseen(box, bits, original, flipped):
+    index = build_index(original)
+    silent, found = [], 0
+    for bit in bits:
+        row, own = inspect(flipped(box, bit), "v", quick=True, **PROMISE)
+        found += row.status != "ok"
+        if row.status == "ok":  # then within half a picture of what it was
+            moved = np.abs(own.times[: index.frames] - index.times[: own.frames]).max()
+            if own.frames != index.frames or moved > 0.5 / RATE:
+                silent.append(bit)
+    assert not silent
+    assert found > len(bits) / 4
+
+
+def test_a_contradicted_clock_damages_all_pictures_and_names_both_witnesses(flipped):
+    row, _ = inspect(flipped("stts", 118), "v", **PROMISE)  # 1001 becomes 489
+    assert row.status == "damaged"
+    assert row.damaged == [(0, row.pictures)]
+    assert "its clock is contradicted: its 239 pictures last" in row.reason
+    assert "the sheet's 8.01 s" in row.reason
+
+
+def test_a_table_of_delays_of_another_number_of_pictures_is_found(flipped):
+    """From the wrong number on, all pictures are shown in another order."""
+    row, _ = inspect(flipped("ctts", 64 + 10 * 64 + 31), "v", quick=True)  # of the 11th entry
+    assert row.damaged == [(0, row.pictures)]
+    assert f"delays for {FRAMES} pictures" in row.reason
+
+
+def test_a_track_whose_header_is_not_found_has_far_too_few_pictures(original, tmp_path):
+    # FFmpeg then takes thousandths for the unit, and the few pictures that it finds last as long.
+    path = overwrite(original, place_of(original, "mdhd") - 4, b"M", tmp_path / "v.MP4")
+    row, _ = inspect(path, "v", **PROMISE)
+    assert row.status == "damaged"
+    assert f"of the sheet's {FRAMES} pictures" in row.reason
+
+
+def test_sound_files_with_odd_clocks_stay_sound(tmp_path, sound):
+    whole = encode(tmp_path / "whole.MP4", FRAMES)
+    cut = cut_start(whole, tmp_path / "cut.MP4", 45)
+    short = cut_end(whole, 0.6)
+    rates = [sound[name] for name in ("variable_rate", "two_rates", "paused", "late_start")]
+    for path in (cut, short, *rates):
+        index = build_index(path)
+        lasts = float(index.times[-1] + 1 / index.fps)
+        for promise in ({}, {"seconds": lasts, "fps": index.frames / lasts}):
+            row, _ = inspect(path, "v", quick=True, **promise)
+            assert "contradicted" not in row.reason, (path.name, promise, row.reason, index.frames)
+
+
+def test_copies_at_another_rate_than_the_sheet_s_are_sound(original):
+    row, _ = inspect(original, "v", quick=True, **PROMISE | {"fps": 2 * float(RATE)})
+    assert row.status == "ok"
+
+
+def test_pictures_that_all_share_one_time_are_no_crash(original, flipped, tmp_path):
+    inspect(flipped("mdhd", 96), "v", **PROMISE)
+    path = overwrite(original, place_of(original, "stts") + 12, 0, tmp_path / "v.MP4")
+    row, _ = inspect(path, "v", **PROMISE)
+    assert row.status == "damaged"
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> list[bytes]:
+    """Of one camera: the same settings, other pictures."""
+    folder = tmp_path_factory.mktemp("films")
+    return [encode(folder / f"{n}.MP4", SHORT, seed=n).read_bytes() for n in range(4)]
+
+
+@pytest.fixture
+def participant(house, films):
+    """A participant of so many films; in one of them a bit of a parameter set is flipped."""
+
+    def make(count: int, number: int, kind: str, bit: int):
+        lab = house(count)
+        for path, film in zip(lab.paths, films, strict=False):
+            path.write_bytes(film)
+        path = lab.paths[number]
+        at = path.read_bytes().index(b"avcC", *coded_data(path, "moov")) + 10
+        size = int.from_bytes(films[number][at : at + 2], "big")
+        flip(path, at + 2 + (size + 3 if kind == "PPS" else 0), bit)
+        return lab
+
+    return make
+
+
+@pytest.mark.parametrize("spoilt", [("PPS", 16), ("PPS", 20), ("SPS", 71), ("SPS", 93)])
+def test_a_spoilt_bit_is_found_by_the_participant_s_other_videos(spoilt, films, participant):
+    lab = participant(4, 1, *spoilt)
+    first, bad, *others = lab.scan()
+    assert [row.status for row in (first, *others)] == ["ok"] * 3
+    assert bad.status in ("damaged", "unreadable")
+    assert bad.status == "unreadable" or bad.damaged == [(0, bad.pictures)]
+    if bad.status == "damaged":
+        words = "its parameter sets are spoilt: 1 bit differs from those of 3 other videos"
+        assert words in bad.reason
+    lab.paths[1].write_bytes(films[1])
+    assert lab.scan()[1].status == "ok"  # and nothing of it is kept
+
+
+def test_videos_of_several_settings_are_sound(participant):
+    lab = participant(4, 3, "PPS", 16)
+    encode(lab.paths[3], SHORT, cabac=0, ref=1)
+    assert {row.status for row in lab.scan()} == {"ok"}
+
+
+def test_one_other_video_is_no_witness(participant):
+    rows = participant(2, 1, "PPS", 22).scan()  # constrained_intra_pred
+    assert "parameter sets" not in rows[0].reason + rows[1].reason
+
+
+@pytest.mark.parametrize(("kind", "bit"), [("SPS", 67), ("SPS", 93), ("PPS", WEIGHTED_BIPRED + 1)])
+def test_a_set_that_ends_amiss_or_has_a_reserved_value_is_found_alone(kind, bit, participant):
+    (row,) = participant(1, 0, kind, bit).scan()
+    assert (row.status, row.damaged) == ("damaged", [(0, SHORT)])
+    assert "its parameter sets are spoilt: one does not end where it must" in row.reason
+
+
+def test_no_set_of_a_sound_file_ends_amiss(sound):
+    alone = {name: spoilt_sets({name: build_index(path)}) for name, path in sound.items()}
+    assert not [name for name, found in alone.items() if found]
