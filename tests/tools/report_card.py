@@ -1,0 +1,108 @@
+"""Coverage, complexity and the slowest tests, as a table in build/report-card.txt.
+
+`make report-card` runs this. Processes that tests start count too, unless they are killed or get an
+environment of their own. Seconds are those with coverage, which slows Python down.
+
+    .venv/bin/python tests/tools/report_card.py            # all but tests/slurm
+    .venv/bin/python tests/tools/report_card.py --slurm
+    .venv/bin/python tests/tools/report_card.py tests/scoring tests/base
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[2]
+REPORT = ROOT / "build/report-card.txt"
+SETTINGS = """[run]
+branch = true
+source_pkgs = epic100
+patch = subprocess, fork, _exit, execv
+data_file = {folder}/coverage
+"""
+COUNTS = ("num_statements", "covered_lines", "num_branches", "covered_branches")
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+LIMIT, SLOWEST = 10, 20
+
+
+def output(*words: object) -> str:
+    """What a program of this environment writes; ruff ends with 1 if it found something."""
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, words)], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    return done.stdout.decode()
+
+
+def run_tests(folder: Path, *words: str) -> list[ElementTree.Element]:
+    """Run tests under coverage; the results, one a test."""
+    results = folder / f"{words[-1].replace(os.sep, '-')}.xml"
+    measured = ("-m", "coverage", "run", "--rcfile", str(folder / "coveragerc"))
+    command = [sys.executable, *measured, *PYTEST, f"--junit-xml={results}", *words]
+    subprocess.run(command, cwd=ROOT)
+    return list(ElementTree.parse(results).iter("testcase"))
+
+
+def coverage(folder: Path) -> list[str]:
+    """Lines and branches that ran, by part of the library."""
+    settings = f"--rcfile={folder / 'coveragerc'}"
+    output("coverage", "combine", "--quiet", settings)
+    output("coverage", "json", "--quiet", settings, "-o", folder / "coverage.json")
+    parts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for name, file in json.loads((folder / "coverage.json").read_text())["files"].items():
+        for part in (Path(name).relative_to("workflow/epic100").parts[0], "in all"):
+            parts[part].update({key: file["summary"][key] for key in COUNTS})
+    lines = [f"{'part':14}{'lines':>8}{'covered':>9}{'branches':>10}{'covered':>9}"]
+    for part in sorted(parts, key=lambda part: (part == "in all", part)):
+        all_lines, lines_run, all_ways, ways_run = (parts[part][key] for key in COUNTS)
+        shares = [f"{100 * a / b:.1f} %" if b else "-" for a, b in
+                  ((lines_run, all_lines), (ways_run, all_ways))]  # fmt: skip
+        lines.append(f"{part:14}{all_lines:8,}{shares[0]:>9}{all_ways:10,}{shares[1]:>9}")
+    return lines
+
+
+def complexity() -> list[str]:
+    """Functions with more ways through them than LIMIT."""
+    rule = ("--select", "C901", "--config", f"lint.mccabe.max-complexity={LIMIT}")
+    found = json.loads(output("ruff", "check", *rule, "--output-format", "json", "."))
+    places = [
+        f"{Path(one['filename']).relative_to(ROOT)}:{one['location']['row']}" for one in found
+    ]
+    return [f"{place}  {one['message']}" for place, one in zip(places, found, strict=True)]
+
+
+def main() -> int:
+    words = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    words.add_argument("tests", nargs="*", default=["tests"])
+    words.add_argument("--slurm", action="store_true", help="tests/slurm too, which mostly waits")
+    words.add_argument("--jobs", default="2", help="processes of tests side by side")
+    asked = words.parse_args()
+    with tempfile.TemporaryDirectory(prefix="report-card-") as home:
+        folder = Path(home)
+        (folder / "coveragerc").write_text(SETTINGS.format(folder=folder))
+        side_by_side = ("-n", asked.jobs, "--dist", "loadgroup", "--ignore=tests/slurm")
+        tests = run_tests(folder, *side_by_side, *asked.tests)
+        tests += run_tests(folder, "tests/slurm") if asked.slurm else []
+        covered = coverage(folder)
+    bad = [test for test in tests if {"failure", "error"} & {part.tag for part in test}]
+    tests.sort(key=lambda test: -float(test.get("time", 0)))
+    rows = [
+        f"{float(t.get('time', 0)):7.1f} s  {t.get('classname')}::{t.get('name')}" for t in tests
+    ]
+    text = "\n".join([
+        *covered, "", f"Functions with a complexity above {LIMIT} (ruff C901):", *complexity(), "",
+        f"The slowest of {len(tests):,} tests, {len(bad)} of which failed:", *rows[:SLOWEST],
+    ])  # fmt: skip
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(text + "\n")
+    print(text)
+    return bool(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

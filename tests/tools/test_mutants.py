@@ -1,0 +1,46 @@
+"""The faults that `make mutants` makes."""
+
+import ast
+from pathlib import Path
+
+from support.checkout import ROOT
+from tools.mutants import draw, mutants
+
+SOURCE = b'''
+@cached(size=1)
+def first(rows: Rows[2], least: int = 3) -> Table[4]:
+    """Has 5 lines."""
+    if least <= rows and rows.all():  # \xc3\xa4
+        log.info("%s", 6 + rows)
+        raise ValueError(f"{rows + 7} or {8 if rows else 9}")
+    least += 10
+    return None
+'''
+
+
+def test_mutants_are_of_every_part_and_each_is_another_program_that_python_can_read():
+    drawn = draw(ROOT, 60, 3, "*")
+    assert drawn == draw(ROOT, 60, 3, "*") != draw(ROOT, 60, 4, "*")
+    folders = {
+        path.name for path in (ROOT / "workflow/epic100").iterdir() if any(path.glob("*.py"))
+    }
+    assert {mutant.part for mutant in drawn} == folders
+    for mutant in drawn:
+        assert ast.dump(ast.parse(mutant.text)) != ast.dump(ast.parse(mutant.source))
+
+
+def test_types_decorators_and_what_is_said_stay_as_they_are(tmp_path):
+    path = Path("workflow/epic100/part/module.py")
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_bytes(SOURCE)
+    found = {(m.kind, SOURCE[m.start : m.stop].decode(), m.new) for m in mutants(tmp_path, path)}
+    test, body = "least <= rows and rows.all()", SOURCE.decode()[SOURCE.decode().index("log") :]
+    assert found == {
+        ("constant", "3", "4"),
+        ("constant", "10", "11"),
+        ("comparison", "<=", "<"),
+        ("boolean operator", "and", "or"),
+        ("arithmetic", "+", "-"),
+        ("condition", test, f"not ({test})"),
+        ("branch left out", body[: body.index("\n    least")], "pass"),
+    }
