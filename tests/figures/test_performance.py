@@ -1,8 +1,9 @@
+import pandas as pd
 import pytest
 
 from epic100.figures.performance import plot_rules, read_benchmarks
 from support.checkout import run_snakemake
-from support.pictures import words
+from support.pictures import cut, words
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 ROW = "{}\t0:05:15\t{}\t1813.20\t735.35\t748.29\t23.96\t772.68\t{}\t248.21\n"
@@ -33,6 +34,15 @@ def test_the_picture_sums_up_each_rule_the_costliest_first(folder, tmp_path):
     rules = [w for w in said if w in ("scan", "train")]
     assert rules == ["train", "scan"]
     assert {"1 job, 60.0 minutes", "2 jobs, 10.0 minutes"} <= set(said)
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("load", [237, 240, 241])
+def test_no_label_of_a_tick_is_cut_at_the_edge_whatever_a_run_took(tmp_path, load, narrow):
+    columns = ["rule", "job", "seconds", "memory_mib", "load_percent"]
+    rows = [(rule, "", 30, 512, load) for rule in ("minikitchen_video", "scan")]
+    plot_rules(pd.DataFrame(rows, columns=columns), tmp_path / "a.svg", narrow)
+    assert cut(tmp_path / "a.svg") == []
 
 
 def test_no_benchmark_file_at_all_is_a_picture_that_says_so(tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
 from epic100.base.atomic import atomic_path
 
@@ -70,9 +70,19 @@ def drawing(
         figure = Figure(figsize=(NARROW if narrow else WIDE, height))
         figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.06)
         yield figure
+        _keep_ticks(figure)
         metadata = {"Date": None, "Title": title, "Description": hint}
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="svg", metadata=metadata, transparent=True)
+
+
+def _keep_ticks(figure: Figure) -> None:
+    """Fix the ticks after a first layout: another one could draw longer labels than it left room
+    for, and cut the last."""
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(FixedLocator(axis.get_majorticklocs()))
 
 
 def draw_both(plot: Callable[..., None], *data: Any, paths: Sequence[str]) -> None:
