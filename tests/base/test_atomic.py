@@ -4,29 +4,24 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import DiskFullError, atomic_path
 from epic100.base.errors import EpicError
+from support.limits import largest_file
 
 
-def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path):
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_a_file_has_its_name_only_when_it_is_whole_and_replaces_an_old_one_then(tmp_path, old):
     target = tmp_path / "new" / "folder" / "video.MP4"
-    with atomic_path(target) as temporary:
-        assert temporary.parent == target.parent and temporary.suffix == ".MP4"
-        temporary.write_bytes(b"first")
-        assert not target.exists()
-        temporary.write_bytes(b"first second")
-    assert target.read_bytes() == b"first second"
-    assert list(target.parent.iterdir()) == [target]
-
-
-def test_a_new_file_takes_the_old_one_s_place_in_one_step(tmp_path):
-    target = tmp_path / "a.txt"
-    target.write_text("old")
+    if old:
+        target.parent.mkdir(parents=True)
+        target.write_bytes(old)
     with atomic_path(str(target)) as temporary:
-        temporary.write_text("new")
-        assert target.read_text() == "old"
-    assert target.read_text() == "new"
+        assert temporary.parent == target.parent and temporary.suffix == ".MP4"
+        temporary.write_bytes(b"first second")
+        assert (target.read_bytes() if target.exists() else None) == old
+    assert target.read_bytes() == b"first second" and list(target.parent.iterdir()) == [target]
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
@@ -41,12 +36,16 @@ def test_whatever_stops_a_writer_the_old_file_stays_and_no_other(tmp_path, failu
     assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
 
 
-def test_a_name_that_a_folder_has_is_not_taken_and_nothing_stays_behind(tmp_path):
-    (tmp_path / "a.txt").mkdir()
-    words = r"a\.txt: not written: Is a directory"
-    with pytest.raises(EpicError, match=words), atomic_path(tmp_path / "a.txt") as temporary:
+@pytest.mark.parametrize("name, words", [
+    ("folder", "folder: not written: Is a directory"),
+    ("file/a.txt", r"file/a\.txt: not written: File exists"),
+])  # fmt: skip
+def test_a_name_that_cannot_be_had_is_one_line_and_nothing_stays_behind(tmp_path, name, words):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(EpicError, match=words), atomic_path(tmp_path / name) as temporary:
         temporary.write_text("whole")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
 
 def test_a_full_disk_is_one_line_that_names_the_file_and_leaves_the_old_one(tmp_path):
@@ -61,26 +60,15 @@ def test_a_full_disk_is_one_line_that_names_the_file_and_leaves_the_old_one(tmp_
 
 
 def test_a_limit_that_torch_runs_into_is_one_line_too(tmp_path):
-    code = (
-        "import resource, sys, torch; from epic100.base.atomic import atomic_path\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))\n"
-        "with atomic_path(sys.argv[1]) as path, open(path, 'wb') as file:\n"
-        "    torch.save([torch.zeros(300) for _ in range(500)], file)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.pt"], capture_output=True,
-                          text=True)  # fmt: skip
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith(
-        f"epic100.base.atomic.DiskFullError: {tmp_path}/a.pt: not written: File too large;"
-    )
+    words, many = r"a\.pt: not written: File too large;", [torch.zeros(300) for _ in range(500)]
+    with (
+        largest_file(10_000),
+        pytest.raises(DiskFullError, match=words),
+        atomic_path(tmp_path / "a.pt") as path,
+        path.open("wb") as file,
+    ):
+        torch.save(many, file)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_cannot_be_made_is_one_line_that_names_the_file(tmp_path):
-    (tmp_path / "file").write_text("")
-    words = r"file/a\.txt: not written: File exists"
-    with pytest.raises(EpicError, match=words), atomic_path(tmp_path / "file" / "a.txt"):
-        pass
 
 
 def test_an_error_about_another_file_keeps_its_own_words(tmp_path):
@@ -91,18 +79,14 @@ def test_an_error_about_another_file_keeps_its_own_words(tmp_path):
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_it_is_used(
     tmp_path, monkeypatch
 ):
-    done, sync, replace = [], os.fsync, os.replace
+    done = []
 
-    def fsync(handle):
-        done.append(os.fstat(handle).st_ino)
-        sync(handle)
+    def noted(module, name, what):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: (done.append(what(*given)), real(*given)))
 
-    def rename(old, new):
-        done.append("rename")
-        replace(old, new)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(os, "replace", rename)
+    noted(os, "fsync", lambda handle: os.fstat(handle).st_ino)
+    noted(os, "replace", lambda old, new: "rename")
     with atomic_path(tmp_path / "a.txt") as temporary:
         temporary.write_text("whole")
     assert done == [(tmp_path / "a.txt").stat().st_ino, "rename", tmp_path.stat().st_ino]

@@ -1,6 +1,7 @@
 """The schema owns the defaults; what repeats them may not drift from it."""
 
 import fnmatch
+import functools
 import inspect
 import re
 from dataclasses import MISSING, fields, is_dataclass
@@ -23,12 +24,13 @@ from epic100.video.decoder_process import ScanLimits
 TABLE_ROW = re.compile(r"\| (`[\w.]+`(?:, `\.\w+`)*) \| ([^|]+) \| [^|]+ \|")
 OTHERS = {"go_on", "config", "checkpoint", "validate"}  # no key, without a default, or a section
 
+WHOLE = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
 WEIGHTS = {"load_from", "load_from_sha256", "from_scratch"}  # the rules make a path of them
 
 
 def section(dotted: str) -> dict:
     """The schema of a section, or of a key."""
-    part = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    part = WHOLE
     for name in dotted.split("."):
         part = part["properties"][name]
     return part
@@ -70,6 +72,10 @@ def test_defaults_in_code_are_the_schema_s(name, settings, elsewhere):
     assert found == wanted
 
 
+as_it_ships = functools.cache(layered_config)
+
+
+@functools.cache
 def readme_rows() -> dict[str, str]:
     """Default as written, by dotted key, of the table in config/README.md."""
     page = (ROOT / "config/README.md").read_text(encoding="utf-8")
@@ -97,13 +103,12 @@ def schema_keys(part: dict, prefix: str = "") -> list[str]:
 
 
 def test_the_readme_s_table_names_every_key():
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    assert sorted(readme_rows()) == sorted(schema_keys(schema))
+    assert sorted(readme_rows()) == sorted(schema_keys(WHOLE))
 
 
 @pytest.mark.parametrize("key", readme_rows())
 def test_the_readme_s_default_is_that_of_the_config_as_it_ships(key):
-    written, found = readme_rows()[key], layered_config([])
+    written, found = readme_rows()[key], as_it_ships(())
     if written == "absent":
         assert key.split(".")[0] not in found
         return
@@ -112,7 +117,4 @@ def test_the_readme_s_default_is_that_of_the_config_as_it_ships(key):
             found = section(key)["default"]
             break
         found = found[name]
-    if "*" in written:
-        assert fnmatch.fnmatch(found, written)
-    else:
-        assert yaml.safe_load(written) == found
+    assert fnmatch.fnmatch(found, written) if "*" in written else yaml.safe_load(written) == found

@@ -1,14 +1,15 @@
 """A GPU that was granted or asked for is used, or nothing runs."""
 
 import logging
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus, gpus_to_use, granted_gpus, look_for_gpus, unusable
+from epic100.prediction.predict import PredictSettings, predict
+from epic100.training.launch import launch
+from epic100.training.settings import TrainSettings
 
 OLD = "The NVIDIA driver on your system is too old (found version 11040)"
 NO_KERNELS = "CUDA error: no kernel image is available for execution on the device"
@@ -32,11 +33,13 @@ def test_slurm_or_cuda_s_variable_grants_a_gpu(environment, words):
     assert granted_gpus(environment) == words
 
 
-def test_a_rule_that_asked_slurm_for_a_gpu_was_granted_one_and_elsewhere_it_was_not():
-    found = look_for_gpus(asked=2, environment={"SLURM_JOB_ID": "7"})
-    assert found.granted == "the rule's resource `gpu` is 2 in a Slurm job"
-    assert look_for_gpus(asked=2, environment={}).granted is None
-    assert look_for_gpus(asked=0, environment={"SLURM_JOB_ID": "7"}).granted is None
+@pytest.mark.parametrize("asked, environment, words", [
+    (2, {"SLURM_JOB_ID": "7"}, "the rule's resource `gpu` is 2 in a Slurm job"),
+    (2, {}, None),
+    (0, {"SLURM_JOB_ID": "7"}, None),
+])  # fmt: skip
+def test_a_rule_that_asked_slurm_for_a_gpu_was_granted_one(asked, environment, words):
+    assert look_for_gpus(asked, environment).granted == words
 
 
 @pytest.mark.parametrize("device, number, found, expected", [
@@ -72,10 +75,9 @@ def test_a_gpu_that_nobody_asked_for_and_torch_cannot_use_is_a_warning(caplog):
     with caplog.at_level(logging.WARNING, "epic100"):
         assert gpus_to_use("predict", "auto", None, gpus(0, nodes=True, why_not=OLD)) == 0
         assert gpus_to_use("predict", "auto", None, gpus(1, why_not=NO_KERNELS)) == 0
-    assert "too old" in caplog.messages[0] and "no kernel image" in caplog.messages[1]
-    caplog.clear()
-    assert gpus_to_use("predict", "auto", None, gpus(0)) == 0
-    assert not caplog.messages
+        assert gpus_to_use("predict", "auto", None, gpus(0)) == 0
+    old, no_kernels = caplog.messages
+    assert "too old" in old and "no kernel image" in no_kernels
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
@@ -84,25 +86,14 @@ def test_torch_gives_its_own_reason():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
-@pytest.mark.parametrize("module", ["training.launch", "prediction.predict"])
-def test_a_real_process_with_a_granted_gpu_never_falls_back_to_the_cpu(module):
+@pytest.mark.parametrize("start", [
+    lambda: launch(TrainSettings("none.py"), "m.pth", results="r", video_root="v", num_verbs=1,
+                   num_nouns=1),
+    lambda: predict("none.pth", "none.txt", "o", split="val", video_root="v", index_dir="i",
+                    settings=PredictSettings()),
+], ids=["train", "predict"])  # fmt: skip
+def test_a_job_with_a_granted_gpu_never_falls_back_to_the_cpu(start, monkeypatch):
     """`SLURM_JOB_GPUS=0` with a torch that has no GPU, as in a paid job whose driver is too old."""
-    calls = {
-        "training.launch": (
-            "from epic100.training.settings import TrainSettings as S; "
-            "launch(S('none.py'), 'm.pth', results='r', video_root='v', num_verbs=1, num_nouns=1)"
-        ),
-        "prediction.predict": (
-            "from epic100.prediction.predict import PredictSettings as S; "
-            "predict('none.pth', 'none.txt', 'o', split='val', video_root='v', index_dir='i', "
-            "settings=S())"
-        ),
-    }
-    name = module.split(".")[1]
-    code = f"from epic100.{module} import {name}; {calls[module]}"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
-        env={"PATH": "", "PYTHONPATH": ":".join(sys.path), "SLURM_JOB_GPUS": "0"},
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "SLURM_JOB_GPUS is 0, but torch" in done.stderr.splitlines()[-1]
+    monkeypatch.setenv("SLURM_JOB_GPUS", "0")
+    with pytest.raises(EpicError, match="SLURM_JOB_GPUS is 0, but torch"):
+        start()

@@ -14,12 +14,28 @@ from epic100.base.log import FILE_ONLY, rule_log
 log = logging.getLogger("epic100.a.module")
 
 
-def test_records_of_the_library_and_warnings_of_others_are_on_stderr_and_in_the_log(
-    tmp_path, capsys
-):
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "logs" / "a.log"
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    """stdout and stderr are put back, however the rule ends."""
+    before = sys.stdout, sys.stderr
+    yield
+    assert (sys.stdout, sys.stderr) == before
+
+
+def logged(path):
+    """The lines below the heads of the attempts."""
+    return [line for line in path.read_text().splitlines() if line[:3] != "---"]
+
+
+def test_records_of_the_library_and_warnings_of_others_are_on_stderr_and_in_the_log(path, capsys):
     others = logging.getLogger("urllib3.a.module")
     others.setLevel(logging.NOTSET)
-    with rule_log(tmp_path / "a.log"):
+    with rule_log(path):
         logging.getLogger().setLevel(logging.WARNING)  # as outside pytest
         log.info("100 segments")
         log.warning("P01: none of its videos is readable")
@@ -31,21 +47,21 @@ def test_records_of_the_library_and_warnings_of_others_are_on_stderr_and_in_the_
     shown = ["100 segments", "WARNING: P01: none of its videos is readable", "WARNING: retrying"]
     assert capsys.readouterr().err.splitlines() == shown
     shown.insert(2, "1 of 2")
-    assert (tmp_path / "a.log").read_text().splitlines()[1:] == shown
+    assert logged(path) == shown
 
 
-def test_lines_of_a_loader_s_workers_are_whole_and_there_once(tmp_path, capfd):
+def test_lines_of_a_loader_s_workers_are_whole_and_there_once(path, capfd):
     def report(samples):
         for sample in samples:
             log.info(f"broken clip {sample}")
         return samples
 
-    with rule_log(tmp_path / "a.log"):
+    with rule_log(path):
         log.info("first")
         loader = DataLoader(range(200), num_workers=2, batch_size=5, collate_fn=report)
         assert sum(map(len, loader)) == 200
     expected = ["first", *sorted(f"broken clip {i}" for i in range(200))]
-    for lines in (capfd.readouterr().err, (tmp_path / "a.log").read_text().partition("\n")[2]):
+    for lines in (capfd.readouterr().err, "\n".join(logged(path))):
         first, *rest = lines.splitlines()
         assert [first, *sorted(rest)] == expected
 
@@ -60,79 +76,65 @@ def test_a_disk_without_room_for_the_log_stops_no_work(capsys):
     assert capsys.readouterr().err == "error: no room for checkpoints\n"
 
 
-def test_a_terminal_that_is_gone_stops_no_work(tmp_path, monkeypatch):
+def test_a_terminal_that_is_gone_stops_no_work(path, monkeypatch):
     with open("/dev/full", "w", buffering=1) as gone:
         monkeypatch.setattr("sys.stderr", gone)
-        with rule_log(tmp_path / "a.log"):
+        with rule_log(path):
             log.info("100 segments")
         monkeypatch.undo()
         with contextlib.suppress(OSError):
             gone.close()
-    assert (tmp_path / "a.log").read_text().endswith("\n100 segments\n")
+    assert path.read_text().endswith("\n100 segments\n")
 
 
-def test_what_is_printed_stands_on_stderr_and_in_the_log(tmp_path, capsys):
-    path = tmp_path / "logs" / "clean.log"
-    out, err = sys.stdout, sys.stderr
+def test_what_is_printed_stands_on_stderr_and_in_the_log(path, capsys):
     with rule_log(path):
         print("train: 100 segments kept")
         print("a warning", file=sys.stderr)
         assert "100 segments" in path.read_text()  # while it runs, not at its end
-    assert (sys.stdout, sys.stderr) == (out, err)
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err == "train: 100 segments kept\na warning\n"
+    assert capsys.readouterr() == ("", "train: 100 segments kept\na warning\n")
     head, *lines = path.read_text().splitlines()
     assert re.fullmatch(r"--- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d pid \d+", head)
     assert lines == ["train: 100 segments kept", "a warning"]
 
 
-def test_lines_of_jobs_side_by_side_cannot_mix_since_each_is_one_write(tmp_path, monkeypatch):
+def test_lines_of_jobs_side_by_side_cannot_mix_since_each_is_one_write(path, monkeypatch):
     writes = []
     monkeypatch.setattr("sys.stderr", io.StringIO())
     monkeypatch.setattr(sys.stderr, "write", writes.append)
-    with rule_log(tmp_path / "a.log"):
+    with rule_log(path):
         print("error:", "a.csv", 3)
         print("no end", end="")
     assert writes == ["error: a.csv 3\n", "no end\n"]
-    assert (tmp_path / "a.log").read_text().endswith("\nerror: a.csv 3\nno end\n")
+    assert path.read_text().endswith("\nerror: a.csv 3\nno end\n")
 
 
-def test_a_retry_keeps_what_the_attempt_before_it_said(tmp_path):
+def test_a_retry_keeps_what_the_attempt_before_it_said(path):
     for words in ("first", "second"):
-        with rule_log(tmp_path / "a.log"):
+        with rule_log(path):
             print(words)
-    said = [line for line in (tmp_path / "a.log").read_text().splitlines() if line[:3] != "---"]
-    assert said == ["first", "second"]
+    assert logged(path) == ["first", "second"]
 
 
-def test_bad_input_ends_in_one_line_and_exit_code_1(tmp_path, capsys):
-    out, err = sys.stdout, sys.stderr
-    with pytest.raises(SystemExit) as caught, rule_log(tmp_path / "a.log"):
-        raise EpicError("a.csv: line 2: expected a class id")
-    assert caught.value.code == 1 and (sys.stdout, sys.stderr) == (out, err)
-    assert capsys.readouterr().err == "error: a.csv: line 2: expected a class id\n"
-    assert (tmp_path / "a.log").read_text().splitlines()[1:] == [
-        "error: a.csv: line 2: expected a class id"
-    ]
+def fail(kind):
+    raise kind("P01_01: frame 7 does not decode")
 
 
 @pytest.mark.parametrize("kind", [EpicError, DiskFullError])
-def test_of_an_error_in_a_loader_s_worker_its_words_alone_are_said(tmp_path, capsys, kind):
-    def fail(_):
-        raise kind("P01_01: frame 7 does not decode")
-
-    with pytest.raises(SystemExit), rule_log(tmp_path / "a.log"):
-        next(iter(DataLoader([0], num_workers=1, collate_fn=fail)))
+@pytest.mark.parametrize("workers", [0, 1])
+def test_bad_input_ends_in_one_line_and_exit_code_1_in_a_loader_s_worker_too(
+    path, capsys, kind, workers
+):
+    with pytest.raises(SystemExit, match="^1$"), rule_log(path):
+        next(iter(DataLoader([0], num_workers=workers, collate_fn=lambda _: fail(kind))))
     assert capsys.readouterr().err == "error: P01_01: frame 7 does not decode\n"
+    assert logged(path)[-1] == "error: P01_01: frame 7 does not decode"
 
 
-def test_a_fault_of_the_program_leaves_its_traceback_in_the_log_and_goes_on_up(tmp_path):
-    out, err = sys.stdout, sys.stderr
-    with pytest.raises(ZeroDivisionError), rule_log(tmp_path / "a.log"):
+def test_a_fault_of_the_program_leaves_its_traceback_in_the_log_and_goes_on_up(path):
+    with pytest.raises(ZeroDivisionError), rule_log(path):
         print("before")
         1 / 0  # noqa: B018
-    log = (tmp_path / "a.log").read_text()
-    assert "before\nTraceback (most recent call last):\n" in log and "1 / 0" in log
-    assert log.endswith("ZeroDivisionError: division by zero\n")
-    assert (sys.stdout, sys.stderr) == (out, err)
+    text = path.read_text()
+    assert "before\nTraceback (most recent call last):\n" in text and "1 / 0" in text
+    assert text.endswith("ZeroDivisionError: division by zero\n")

@@ -91,7 +91,7 @@ def test_a_wait_ends_with_the_signal_of_the_right_sender(system):
         assert waiter.stdout.readline() == b"ready\n"
         if system == "linux":  # a stranger's signal is not the one
             subprocess.run(["kill", "-USR2", str(waiter.pid)], check=True)
-            time.sleep(0.5)
+            time.sleep(0.2)
             assert waiter.poll() is None
         os.kill(waiter.pid, signal.SIGUSR2)
         assert waiter.wait(10) == 0

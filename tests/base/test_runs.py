@@ -6,11 +6,12 @@ from epic100.base.config import complete_config, layered_config
 from epic100.base.errors import EpicError
 from epic100.base.runs import home_of, home_pattern, sweep_runs
 
+SHIPPED = layered_config([])
 LR = "optim_wrapper.optimizer.lr"
 
 
 def config(**keys):
-    return complete_config(layered_config([]) | keys)
+    return complete_config(SHIPPED | keys)
 
 
 def test_the_default_run_is_in_results_and_a_named_one_in_a_folder_of_its_own():

@@ -1,11 +1,12 @@
 """The one reader of tensor files: what it takes, what it refuses, and what it does not blame."""
 
+import multiprocessing
 import os
-import subprocess
-import sys
+import resource
 import zipfile
 from collections import OrderedDict
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
@@ -38,15 +39,6 @@ def path(tmp_path):
     return tmp_path / "a.pt"
 
 
-def rebuilt(path, change) -> None:
-    """Write the zip once more, with sound checksums, members as `change(name, bytes)` gives."""
-    with zipfile.ZipFile(path) as archive:
-        members = [(name, archive.read(name)) for name in archive.namelist()]
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in members:
-            archive.writestr(name, change(name, data))
-
-
 def test_what_is_written_is_read_and_the_bytes_do_not_depend_on_the_name(path, tmp_path):
     content = read(path)
     assert torch.equal(content["weights"]["a"], CONTENT["weights"]["a"])
@@ -68,16 +60,6 @@ def test_the_format_before_torch_1_6_is_read(tmp_path):
     whole = (tmp_path / "old.pt").read_bytes()
     (tmp_path / "old.pt").write_bytes(whole[:-300])
     refused(tmp_path / "old.pt", "do it again$")
-
-
-def test_no_bit_of_the_values_flips_unnoticed(path):
-    whole = path.read_bytes()
-    at = whole.index(CONTENT["weights"]["a"].numpy().tobytes())
-    for bit in range(0, 8 * 2000, 999):
-        flipped = bytearray(whole)
-        flipped[at + bit // 8] ^= 1 << bit % 8
-        path.write_bytes(flipped)
-        refused(path, r"\(the checksum of archive/data/0 does not fit\); do it again$")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.7, 0.999])
@@ -124,26 +106,36 @@ def test_code_is_run_only_on_wish(tmp_path):
     assert read(path, allow_pickle=True)["weights"].sum() == 3 and mark.exists()
 
 
-def test_a_storage_that_claims_more_bytes_than_there_are_is_refused(path):
-    """torch.load makes a tensor of it that reads the memory behind."""
-    rebuilt(path, lambda name, data: data[:16] if name == "archive/data/0" else data)
-    refused(path, "storage 0 has fewer bytes than the file claims")
+PICKLE = "archive/data.pkl"
+# BYTEARRAY8 makes as many bytes as it says before it reads any; torch calls bytearray.
+EIGHT = b"\x80\x05\x96" + (2**40).to_bytes(8, "little")
+CALLED = b"\x80\x02cbuiltins\nbytearray\n(J\xff\xff\xff\x7ftR."
 
 
-def test_a_structure_that_asks_for_all_memory_is_refused(path):
-    """BYTEARRAY8 makes as many bytes as it says before it reads any; torch calls bytearray."""
-    eight = b"\x80\x05\x96" + (2**40).to_bytes(8, "little")
-    called = b"\x80\x02cbuiltins\nbytearray\n(J\xff\xff\xff\x7ftR."
-    for claim, words in ((eight, "do it again$"), (called, "asks for memory")):
-        rebuilt(path, lambda name, data, claim=claim: claim if "data.pkl" in name else data)
-        refused(path, words)
+@pytest.mark.parametrize("member, change, words", [
+    # Of this one torch.load makes a tensor that reads the memory behind.
+    ("archive/data/0", lambda data: data[:16], "storage 0 has fewer bytes than the file claims"),
+    (PICKLE, lambda _: EIGHT, "do it again$"),
+    (PICKLE, lambda _: CALLED, "asks for memory"),
+])  # fmt: skip
+def test_what_claims_bytes_that_are_not_there_is_refused(path, member, change, words):
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members[member] = change(members[member])
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)  # with sound checksums
+    refused(path, words)
+
+
+def test_few_bytes_are_read(path):
     write_tensors({"few": bytearray(b"abc")}, path)
     assert read(path)["few"] == b"abc"
 
 
 def test_packed_members_are_refused_before_they_are_unpacked(path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", bytes(200 * 2**20))
+        archive.writestr(PICKLE, bytes(65 * 2**20))
     assert path.stat().st_size < 2**20
     refused(path, "its members are packed")
 
@@ -171,31 +163,31 @@ def test_lists_within_themselves_come_to_an_end(path):
     refused(path, "more than 64 MiB of values")
 
 
-def test_a_disk_or_a_missing_file_is_not_the_file_s_fault(tmp_path):
-    for path, words in ((tmp_path, "cannot be read: Is a directory; check the disk.*"),
-                        (tmp_path / "none.pt", "no such file; do it again")):  # fmt: skip
-        with pytest.raises(EpicError, match=rf"^{path}: {words}$") as caught:
-            read(path)
-        assert not isinstance(caught.value, BrokenFile)
+@pytest.mark.parametrize("name, words", [
+    (".", "cannot be read: Is a directory; check the disk.*"),
+    ("none.pt", "no such file; do it again$"),
+])  # fmt: skip
+def test_a_disk_or_a_missing_file_is_not_the_file_s_fault(tmp_path, name, words):
+    with pytest.raises(EpicError, match=f"{tmp_path / name}: {words}") as caught:
+        read(tmp_path / name)
+    assert not isinstance(caught.value, BrokenFile)
+
+
+def read_within(path, mib):
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + mib * 2**20,) * 2)
+    read(path)
 
 
 def test_too_little_memory_is_not_the_file_s_fault(tmp_path):
     write_tensors(torch.zeros(2**24), tmp_path / "large.pt")
-    code = (
-        "import resource, sys\n"
-        "from epic100.base.torch_file import read_tensors\n"
-        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (used + 40 * 2**20,) * 2)\n"
-        "try:\n"
-        "    read_tensors(sys.argv[1], 'a thing', 'do it again')\n"
-        "except ValueError as error:\n"
-        "    print(type(error).__name__, error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "large.pt"], capture_output=True, text=True
-    )
-    assert done.stdout.startswith("EpicError ") and done.stdout.count("\n") == 1, done
-    assert "large.pt: cannot be read: too little memory for its 64.0 MiB" in done.stdout
+    words = r"large\.pt: cannot be read: too little memory for its 64\.0 MiB"
+    with (
+        multiprocessing.get_context("fork").Pool(1) as pool,
+        pytest.raises(EpicError, match=words) as caught,
+    ):
+        pool.apply(read_within, (tmp_path / "large.pt", 40))
+    assert not isinstance(caught.value, BrokenFile)
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(path):

@@ -63,16 +63,16 @@ def model(path, verbs=3, seed=0):
     return str(path)
 
 
-def test_models_are_checked_together_before_any_predicts(tmp_path):
+@pytest.mark.parametrize("second, words", [
+    ({"verbs": 97}, r"2\.pth: has 97 verbs and 4 nouns, .*1\.pth 3 and 4"),
+    ({}, r"2\.pth: is in `predict: models:` twice"),
+])  # fmt: skip
+def test_models_are_checked_together_before_any_predicts(tmp_path, second, words):
     one, two = model(tmp_path / "1.pth"), model(tmp_path / "2.pth", seed=1)
     check_models([one, two], tmp_path / "ok")
     assert len((tmp_path / "ok").read_text().splitlines()) == 2
-    other = model(tmp_path / "3.pth", verbs=97)
-    with pytest.raises(EpicError, match=r"3\.pth: has 97 verbs and 4 nouns, .*1\.pth 3 and 4"):
-        check_models([one, other], tmp_path / "no")
-    twice = model(tmp_path / "4.pth")
-    with pytest.raises(EpicError, match=r"4\.pth: is in `predict: models:` twice"):
-        check_models([one, twice], tmp_path / "no")
+    with pytest.raises(EpicError, match=words):
+        check_models([one, model(tmp_path / "2.pth", **second)], tmp_path / "no")
     assert not (tmp_path / "no").exists()
 
 

@@ -21,19 +21,17 @@ def test_classes_count_alike_in_the_mean_class_accuracy():
     assert mean_class_accuracy(true, hit) == pytest.approx((75 + 0) / 2)
 
 
-def test_calibration_error_is_the_mean_gap_weighted_by_segments():
+@pytest.mark.parametrize("confidence, right, bins, error", [
     # Confidence 0.9 with three of four right, confidence 0.6 with none of one.
-    bins = reliability(np.array([0.9] * 4 + [0.6]), np.array([1, 1, 1, 0, 0]), bins=10)
-    assert [b["segments"] for b in bins] == [1, 4]
-    assert [b["confidence"] for b in bins] == pytest.approx([60, 90])
-    assert [b["accuracy"] for b in bins] == pytest.approx([0, 75])
-    assert expected_calibration_error(bins) == pytest.approx((4 * 15 + 1 * 60) / 5)
-
-
-def test_certain_segments_are_in_the_last_bin_and_right_ones_have_no_error():
-    bins = reliability(np.ones(2), np.ones(2))
-    assert bins == [{"segments": 2, "confidence": 100, "accuracy": 100}]
-    assert expected_calibration_error(bins) == 0
+    ([0.9] * 4 + [0.6], [1, 1, 1, 0, 0], [(1, 60, 0), (4, 90, 75)], (4 * 15 + 1 * 60) / 5),
+    ([1.0, 1.0], [1, 1], [(2, 100, 100)], 0),
+])  # fmt: skip
+def test_calibration_error_is_the_mean_gap_weighted_by_segments(confidence, right, bins, error):
+    found = reliability(np.array(confidence), np.array(right), bins=10)
+    assert [(b["segments"], b["confidence"], b["accuracy"]) for b in found] == [
+        (segments, pytest.approx(said), pytest.approx(true)) for segments, said, true in bins
+    ]
+    assert expected_calibration_error(found) == pytest.approx(error)
 
 
 def test_confusions_are_ordered_by_count_with_their_share_of_the_true_class():

@@ -17,6 +17,12 @@ def pairs():
     return torch.stack([chosen // (M - 1), chosen % (M - 1)], dim=1)
 
 
+def changed(pairs, place, to):
+    pairs = pairs.clone()
+    pairs[place] = to
+    return pairs
+
+
 def logits(rows, scale=3.0):
     return torch.randn(rows, P, generator=torch.Generator().manual_seed(2)) * scale
 
@@ -63,21 +69,10 @@ def test_improbable_classes_do_not_underflow():
     torch.testing.assert_close(verb, expected)
 
 
-def test_max_gives_the_members_of_the_best_pair_and_logsumexp_the_marginal_best():
-    pairs = torch.tensor([[0, 0], [1, 1], [1, 2], [2, 2]])
-    x = torch.tensor([[0.35, 0.25, 0.2, 0.2]]).log()
-    verb, noun = fold_pairs(x, pairs, 3, 3, reduce="max")
-    assert (int(verb.argmax()), int(noun.argmax())) == (0, 0)
-    verb, noun = fold_pairs(x, pairs, 3, 3, reduce="logsumexp")
-    assert (int(verb.argmax()), int(noun.argmax())) == (1, 2)
-    torch.testing.assert_close(verb.exp(), torch.tensor([[0.35, 0.45, 0.2]]))
-
-
-def test_max_always_agrees_with_the_most_probable_pair(pairs):
+def test_max_gives_the_members_of_the_best_pair(pairs):
     x = logits(500)
-    verb, noun = fold_pairs(x, pairs, V, M, reduce="max")
-    best = pairs[x.argmax(dim=1)]
-    assert torch.equal(torch.stack([verb.argmax(dim=1), noun.argmax(dim=1)], dim=1), best)
+    best = [scores.argmax(dim=1) for scores in fold_pairs(x, pairs, V, M, reduce="max")]
+    assert torch.equal(torch.stack(best, dim=1), pairs[x.argmax(dim=1)])
 
 
 def factored(rows, pairs, scale=1.5):
@@ -117,22 +112,14 @@ def test_back_off_says_a_pair_beyond_the_table_where_both_marginals_do(pairs, we
         assert (scores.double().exp().sum(1) - 1).abs().max() < 1e-5
 
 
-def test_back_off_takes_the_marginals_of_any_row_offset_and_leaves_logsumexp_alone(pairs):
-    x = factored(100, pairs)
-    shifted = x.double() + torch.linspace(-500, 500, 100, dtype=torch.float64)[:, None]
-    for scores, wanted in zip(
-        fold_pairs(shifted, pairs, V, M, "max", 2),
-        fold_pairs(x, pairs, V, M, "max", 2),
-        strict=True,
-    ):
-        torch.testing.assert_close(scores, wanted)
-    for scores, wanted in zip(
-        fold_pairs(x, pairs, V, M, backoff=2), fold_pairs(x, pairs, V, M), strict=True
-    ):
-        assert torch.equal(scores, wanted)
-    for weight in (-1, math.nan, math.inf):
-        with pytest.raises(EpicError, match="backoff is .*, expected a number from 0 on"):
-            fold_pairs(x, pairs, V, M, "max", weight)
+@pytest.mark.parametrize("way", [("logsumexp", 0), ("logsumexp", 2), ("max", 2)])
+def test_offsets_of_rows_do_not_matter_and_logsumexp_knows_no_back_off(pairs, way):
+    x = factored(100, pairs).half()
+    offsets = torch.linspace(-1e4, 1e4, 100, dtype=torch.float64)[:, None]
+    expected = fold_pairs(x.double(), pairs, V, M, way[0], way[1] * (way[0] == "max"))
+    for rows, tolerance in ((x.double() + offsets, None), (x, 0)):
+        for scores, wanted in zip(fold_pairs(rows, pairs, V, M, *way), expected, strict=True):
+            torch.testing.assert_close(scores, wanted, rtol=tolerance, atol=tolerance)
 
 
 def test_ways_that_are_folded_together_are_those_that_are_folded_alone(pairs):
@@ -143,53 +130,37 @@ def test_ways_that_are_folded_together_are_those_that_are_folded_alone(pairs):
             assert torch.equal(part, alone)
 
 
-def test_offsets_of_rows_and_half_precision_do_not_matter(pairs):
-    x = logits(40).half()
-    expected = fold_pairs(x.double(), pairs, V, M)
-    offsets = torch.linspace(-1e4, 1e4, 40, dtype=torch.float64)[:, None]
-    for scores, wanted in zip(fold_pairs(x.double() + offsets, pairs, V, M), expected, strict=True):
-        torch.testing.assert_close(scores, wanted)
-    for scores, wanted in zip(fold_pairs(x, pairs, V, M), expected, strict=True):
-        assert torch.equal(scores, wanted)
+BROKEN = logits(1500)
+BROKEN[1033, 4], BROKEN[1040, 0], BROKEN[1499] = math.nan, math.inf, -math.inf
 
 
-def test_non_finite_scores_are_counted_and_the_first_row_named(pairs):
-    x = logits(1500)
-    x[1033, 4], x[1040, 0], x[1499] = math.nan, math.inf, -math.inf
-    with pytest.raises(EpicError, match=r"3 of 1500 rows .* first is row 1033"):
-        fold_pairs(x, pairs, V, M)
+@pytest.mark.parametrize("change, words", [
+    (lambda p: {"pairs": p[:-1]}, r"29 pairs, but the scores have 30 columns.*pairs\.tsv"),
+    (lambda p: {"num_nouns": 9}, r"pair \d+ of the pair table has noun 9, expected 0 to 8"),
+    (lambda p: {"pairs": changed(p, 3, -1)}, "pair 3 of the pair table has verb -1"),
+    (lambda p: {"pairs": changed(p, 8, p[2])}, "twice"),
+    (lambda p: {"pairs": p.T}, r"expected integers \[pairs, 2\]"),
+    (lambda p: {"reduce": "mean"}, "'mean', expected one of logsumexp, max"),
+    (lambda p: {"pair_logprobs": logits(2).long()}, r"int64 \[2, 30\], expected a float tensor"),
+    (lambda p: {"pair_logprobs": BROKEN}, r"3 of 1500 rows .* first is row 1033"),
+    (lambda p: {"backoff": -1}, "backoff is .*, expected a number from 0 on"),
+    (lambda p: {"backoff": math.nan}, "backoff is .*, expected a number from 0 on"),
+    (lambda p: {"backoff": math.inf}, "backoff is .*, expected a number from 0 on"),
+])  # fmt: skip
+def test_what_cannot_be_folded_is_refused(pairs, change, words):
+    given = {"pairs": pairs, "num_verbs": V, "num_nouns": M, "reduce": "max"}
+    with pytest.raises(EpicError, match=words):
+        fold_pairs(**{"pair_logprobs": logits(2)} | given | change(pairs))
 
 
-def test_a_pair_table_that_does_not_fit_is_refused(pairs):
-    x = logits(2)
-    with pytest.raises(EpicError, match=r"29 pairs, but the scores have 30 columns.*pairs\.tsv"):
-        fold_pairs(x, pairs[:-1], V, M)
-    with pytest.raises(EpicError, match=r"pair \d+ of the pair table has noun 9, expected 0 to 8"):
-        fold_pairs(x, pairs, V, 9)
-    negative = pairs.clone()
-    negative[3, 0] = -1
-    with pytest.raises(EpicError, match="pair 3 of the pair table has verb -1"):
-        fold_pairs(x, negative, V, M)
-    twice = pairs.clone()
-    twice[8] = twice[2]
-    with pytest.raises(EpicError, match="twice"):
-        fold_pairs(x, twice, V, M)
-    with pytest.raises(EpicError, match=r"expected integers \[pairs, 2\]"):
-        fold_pairs(x, pairs.T, V, M)
+@pytest.mark.parametrize("counts, shares", [
+    ([6, 3, 1], [0.6, 0.3, 0.1]), ([3, 0], [6 / 7, 1 / 7]),
+])  # fmt: skip
+def test_the_prior_is_the_log_of_the_training_frequency(counts, shares):
+    torch.testing.assert_close(prior_logprobs(torch.tensor(counts)).exp(), torch.tensor(shares))
 
 
-def test_wrong_arguments_are_refused(pairs):
-    with pytest.raises(EpicError, match="'mean', expected one of logsumexp, max"):
-        fold_pairs(logits(2), pairs, V, M, reduce="mean")
-    with pytest.raises(EpicError, match=r"int64 \[2, 30\], expected a float tensor"):
-        fold_pairs(logits(2).long(), pairs, V, M)
-
-
-def test_the_prior_is_the_log_of_the_training_frequency():
-    prior = prior_logprobs(torch.tensor([6, 3, 1]))
-    torch.testing.assert_close(prior.exp(), torch.tensor([0.6, 0.3, 0.1]))
-    prior = prior_logprobs(torch.tensor([3, 0]))
-    torch.testing.assert_close(prior.exp(), torch.tensor([6 / 7, 1 / 7]))
-    for counts in ([], [0, 0], [1, -1], [1.0, math.nan]):
-        with pytest.raises(EpicError, match="pair counts"):
-            prior_logprobs(torch.tensor(counts))
+@pytest.mark.parametrize("counts", [[], [0, 0], [1, -1], [1.0, math.nan]])
+def test_counts_that_are_none_are_refused(counts):
+    with pytest.raises(EpicError, match="pair counts"):
+        prior_logprobs(torch.tensor(counts))

@@ -30,16 +30,12 @@ def test_what_was_written_is_read_and_the_bytes_do_not_depend_on_the_name(made, 
     assert (tmp_path / "another.pt").read_bytes() == path.read_bytes()
 
 
-def test_a_truncated_or_damaged_file_is_one_line(path):
-    whole = path.read_bytes()
-    scores = whole.index(read_predictions(path, "val").log_probs.numpy().tobytes())
-    flipped = bytearray(whole)
-    flipped[scores + 5] ^= 16
-    for content in (b"", whole[:50], whole[: len(whole) // 2], whole[:-1], bytes(flipped)):
-        path.write_bytes(content)
-        with pytest.raises(EpicError, match=r"val\.pt: not readable as predictions") as caught:
-            read_predictions(path, "val")
-        assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("size", [0, 50, -1])
+def test_a_truncated_file_is_one_line(path, size):
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(EpicError, match=r"val\.pt: not readable as predictions") as caught:
+        read_predictions(path, "val")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
 """Lines that stay and a block that is renewed, on a real terminal and in a file."""
 
-import os
-import pty
-
 from snakemake_logger_plugin_epic100.display import Display
+from support.terminal import Terminal
 
 
 def shown(text):
@@ -28,26 +26,15 @@ def shown(text):
 
 def test_on_a_terminal_the_block_is_renewed_below_the_lines_that_stay(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
-    ours, theirs = pty.openpty()
-    terminal = os.fdopen(theirs, "w")
-    display = Display(terminal)
+    terminal = Terminal()
+    display = Display(terminal.stream)
     assert display.is_terminal
     display.renew(["1 of 3 jobs done", "  train: epoch 1/2"])
     display.say("scan: 2 jobs in 0:05")
     display.renew(["2 of 3 jobs done", "  train: epoch 2/2", "  predict"])
     display.renew(["3 of 3 jobs done"])
     display.say("over")
-    terminal.close()
-    assert shown(all_of(ours)) == ["scan: 2 jobs in 0:05", "over", "3 of 3 jobs done"]
-
-
-def all_of(terminal):
-    written = b""
-    while True:
-        try:
-            written += os.read(terminal, 65536)
-        except OSError:  # its other end is closed, and all is read
-            return written.decode()
+    assert shown(terminal.shown()) == ["scan: 2 jobs in 0:05", "over", "3 of 3 jobs done"]
 
 
 def test_in_a_file_lines_stay_and_no_block_comes(tmp_path):

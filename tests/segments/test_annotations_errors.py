@@ -1,10 +1,13 @@
 """Bad annotation files: each one error that names file, line, column and what was expected."""
 
+import re
+
 import pytest
 
 from epic100.base.errors import EpicError
 from epic100.segments.annotations import load_annotations
 from epic100.video.sheet import Video
+from support.checkout import CLASSES
 
 VIDEOS = {"P01_01": Video("P01_01", "P01", "train", 59.94, 30.0)}
 HEADER = "narration_id,video_id,start_timestamp,stop_timestamp,verb_class,noun_class\n"
@@ -12,8 +15,15 @@ ROWS = [f"P01_01_{i},P01_01,00:00:0{i}.00,00:00:0{i}.50,1,2\n" for i in range(4)
 
 
 def load(path, **kwargs):
-    classes = {"verbs": 97, "nouns": 300}
-    return load_annotations(path, VIDEOS, split="train", classes=classes, **kwargs)
+    return load_annotations(path, VIDEOS, split="train", classes=CLASSES, **kwargs)
+
+
+def refused(tmp_path, text, words, name="EPIC_100_train.csv", **kwargs):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(EpicError, match=rf"/{re.escape(name)}: {words}") as caught:
+        load(path, **kwargs)
+    assert "\n" not in str(caught.value)
 
 
 def rows(old, new):
@@ -71,14 +81,22 @@ THIRD = r"line 4 \(narration_id P01_01_2\), column "
             rows("P01_01_2", "P01_01_é").encode("latin-1"),
             r"not UTF-8 text .*; expected an official",
         ),
+        (  # another participant than that of the row's video
+            HEADER.replace("\n", ",participant_id\n")
+            + ROWS[0].replace("\n", ",P01\n")
+            + "\n"
+            + ROWS[2].replace("\n", ",P22\n"),
+            THIRD
+            + r"participant_id: 'P22'; expected the participant of the row's video_id, as the",
+        ),
+        (
+            HEADER + "".join(ROWS).replace(",1,2", ",500,2"),
+            r"line 2 .*P01_01_0.*'500' \(4 such rows\); expected",
+        ),
     ],
 )
 def test_a_bad_csv_is_one_error_with_file_line_and_column(tmp_path, text, words):
-    path = tmp_path / "EPIC_100_train.csv"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(EpicError, match=rf"EPIC_100_train\.csv: {words}") as caught:
-        load(path)
-    assert "\n" not in str(caught.value)
+    refused(tmp_path, text, words)
 
 
 OFFICIAL = HEADER.replace("\n", ",all_noun_classes\n")
@@ -86,21 +104,16 @@ OFFICIAL = HEADER.replace("\n", ",all_noun_classes\n")
 
 @pytest.mark.parametrize("cut", ['"[2', '"[2, 3', "[2", "", ","])
 def test_a_file_that_ends_inside_its_last_line_is_cut(tmp_path, cut):
-    path = tmp_path / "EPIC_100_train.csv"
     last = ROWS[3].strip() + ("," + cut if cut not in ("", ",") else cut)
-    path.write_text(OFFICIAL + "".join(row.replace("\n", ",[2]\n") for row in ROWS[:3]) + last)
+    whole = OFFICIAL + "".join(row.replace("\n", ",[2]\n") for row in ROWS[:3])
     words = r"line 5: (the last line is cut, .*copy or download it again|unexpected end of data)"
-    with pytest.raises(EpicError, match=rf"EPIC_100_train\.csv: {words}"):
-        load(path)
+    refused(tmp_path, whole + last, words)
 
 
 def test_a_cut_among_the_first_columns_is_called_one(tmp_path):
-    path = tmp_path / "EPIC_100_train.csv"
     whole = HEADER + "".join(ROWS)
     for end in range(len(whole) - len(ROWS[3]) + 1, len(whole) - 3):
-        path.write_text(whole[:end])
-        with pytest.raises(EpicError, match="line 5: the last line is cut"):
-            load(path)
+        refused(tmp_path, whole[:end], "line 5: the last line is cut")
 
 
 def test_a_last_line_without_its_end_of_line_is_whole(tmp_path):
@@ -109,40 +122,23 @@ def test_a_last_line_without_its_end_of_line_is_whole(tmp_path):
     assert len(load(path)) == 4
 
 
-def test_a_row_of_another_participant_than_its_video_is_an_error(tmp_path):
-    path = tmp_path / "EPIC_100_train.csv"
-    owners = ("P01", "P01", "P22", "P01")
-    rows = [f"{row.strip()},{owner}\n" for row, owner in zip(ROWS, owners, strict=True)]
-    path.write_text(HEADER.replace("\n", ",participant_id\n") + "".join(rows))
-    words = THIRD + r"participant_id: 'P22'; expected the participant of the row's video_id, as the"
-    with pytest.raises(EpicError, match=words):
-        load(path)
-
-
-def test_several_rows_of_one_kind_are_counted_and_the_first_is_shown(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_text(HEADER + "".join(ROWS).replace(",1,2", ",500,2"))
-    with pytest.raises(EpicError, match=r"line 2 .*P01_01_0.*'500' \(4 such rows\); expected"):
-        load(path)
-
-
 @pytest.mark.parametrize("subset", [False, True])
 def test_the_line_is_that_of_the_file_behind_blank_lines_breaks_in_quotes_and_left_out_rows(
     tmp_path, subset
 ):
-    path = tmp_path / "a.csv"
     other = 'P09_07_0,P09_07,00:00:00.00,00:00:01.00,"1",2\n' if subset else ""
     broken = ROWS[1].replace("P01_01_1", '"P01_01_1"').replace(",1,2", ',"1\n",2')
-    path.write_text(HEADER + other + "\n\n" + ROWS[0] + broken + ROWS[2].replace(",1,2", ",1,999"))
-    line = path.read_text().splitlines().index(ROWS[2].strip().replace(",1,2", ",1,999")) + 1
-    with pytest.raises(EpicError, match=rf"line {line} .*column noun_class: '999'"):
-        load(path, subset=subset)
+    text = HEADER + other + "\n\n" + ROWS[0] + broken + ROWS[2].replace(",1,2", ",1,999")
+    words = rf"line {len(text.splitlines())} .*column noun_class: '999'"
+    refused(tmp_path, text, words, subset=subset)
 
 
 def test_a_missing_file_is_reported_with_the_key_that_names_it(tmp_path):
     with pytest.raises(EpicError, match=r"train\.csv: no such file; .*`annotations:` in the conf"):
         load(tmp_path / "train.csv")
-    with pytest.raises(EpicError, match=r"train\.txt: no such segment list"):
+    with pytest.raises(
+        EpicError, match=r"train\.txt: no such segment list; the rules annotate and c"
+    ):
         load(tmp_path / "train.txt", format="lab_list")
 
 
@@ -156,7 +152,5 @@ def test_a_missing_file_is_reported_with_the_key_that_names_it(tmp_path):
     ],
 )
 def test_a_bad_lab_list_is_one_error_with_file_and_line(tmp_path, line, words):
-    path = tmp_path / "lab.txt"
-    path.write_text(f"P01/P01_01.MP4 0 60 1 2\n{line}\n")
-    with pytest.raises(EpicError, match=rf"lab\.txt: {words}"):
-        load(path, format="lab_list")
+    text = f"P01/P01_01.MP4 0 60 1 2\n{line}\n"
+    refused(tmp_path, text, words, "lab.txt", format="lab_list")

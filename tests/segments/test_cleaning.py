@@ -74,13 +74,10 @@ def random_split(seed):
 
 def judged_slowly(segment, row, policy):
     """(start, stop) or None: frame by frame, as the rule is said."""
-    if row.status in ("missing", "unreadable") or (policy == "video" and row.status == "damaged"):
-        return None
     bad = {frame for start, stop in row.damaged for frame in range(start, stop)}
     own = [frame for frame in range(segment.start, segment.stop) if frame < row.pictures]
-    if not own or bad & set(own):
-        return None
-    return own[0], own[-1] + 1
+    lost = not own or bad & set(own) or (policy == "video" and row.status == "damaged")
+    return None if lost or row.status == "missing" else (own[0], own[-1] + 1)
 
 
 @pytest.mark.parametrize("policy", ["segment", "video"])
@@ -117,23 +114,15 @@ def test_a_drop_names_the_damage_that_it_touches():
     }
 
 
-def test_damage_between_segments_costs_nothing_and_one_frame_inside_costs_one_segment():
+@pytest.mark.parametrize("damaged, lost", [
+    ([(50, 100), (200, 5000)], []), ([(49, 100)], [0]), ([(199, 201)], [2]), ([(124, 125)], [1]),
+])  # fmt: skip
+def test_damage_between_segments_costs_nothing_and_one_frame_inside_costs_one(damaged, lost):
     table, videos = one_video((0, 1), (2, 3), (2.5, 4), fps=50.0)
-    between = scanned([(50, 100), (200, 5000)], fps=50.0, pictures=5000)
-    kept, dropped, _ = run(table, videos, between)
-    assert frames(kept) == [[0, 50], [100, 150], [125, 200]] and dropped.empty
-    for damaged, lost in (((49, 100), [0]), ((199, 201), [2]), ((124, 125), [1])):
-        _, dropped, _ = run(table, videos, scanned([damaged], fps=50.0, pictures=5000))
-        assert dropped.index.size == 1
-        assert dropped["narration_id"].tolist() == [f"P01_01_{i}" for i in lost]
-
-
-def test_policy_video_drops_all_of_a_damaged_video_and_nothing_of_a_whole_one():
-    table, videos = one_video((0, 1), (2, 3))
-    kept, dropped, _ = run(table, videos, scanned([(5000, 5001)]), "video")
-    assert kept.empty and dropped["reason"].tolist() == ["video damaged: made so"] * 2
-    kept, dropped, _ = run(table, videos, scanned(), "video")
-    assert len(kept) == 2 and dropped.empty
+    kept, dropped, _ = run(table, videos, scanned(damaged, fps=50.0, pictures=5000))
+    left = [span for i, span in enumerate([[0, 50], [100, 150], [125, 200]]) if i not in lost]
+    assert frames(kept) == left
+    assert dropped["narration_id"].tolist() == [f"P01_01_{i}" for i in lost]
 
 
 @pytest.mark.parametrize(
@@ -148,12 +137,6 @@ def test_segments_of_a_video_that_cannot_be_read_are_dropped_with_its_reason(
     rows = {"P01_01": ScanRow("P01_01", status, reason="cannot open: no moov")}
     kept, dropped, retimed = run(table, videos, rows, policy)
     assert kept.empty and dropped["reason"].tolist() == [reason] * 2 and not retimed
-
-
-def test_a_segment_that_outlasts_the_measured_video_ends_with_it():
-    table, videos = one_video((99.9, 100.1), (99, 100), duration=101.0, fps=50.0)
-    kept, _, _ = run(table, videos, scanned(fps=50.0, pictures=4999))
-    assert frames(kept) == [[4995, 4999], [4950, 4999]]
 
 
 @pytest.mark.parametrize("measured", [30.0, 25.0, RATE / 2, 90.0, 59.0])
@@ -171,17 +154,16 @@ def test_a_file_of_another_rate_than_the_sheet_s_is_re_timed_and_said_so(measure
     ]
 
 
-def test_damage_is_looked_for_at_the_re_timed_frames():
+@pytest.mark.parametrize("damaged, kept", [((650, 660), 1), ((299, 300), 0)])
+def test_damage_is_looked_for_at_the_re_timed_frames(damaged, kept):
     table, videos = one_video((10, 12))  # 600-720 by the sheet, 250-300 in the file
-    by_sheet, by_file = ([(650, 660)], [(299, 300)])
-    assert len(run(table, videos, scanned(by_sheet, fps=25.0, pictures=2500))[0]) == 1
-    assert len(run(table, videos, scanned(by_file, fps=25.0, pictures=2500))[1]) == 1
+    assert len(run(table, videos, scanned([damaged], fps=25.0, pictures=2500))[0]) == kept
 
 
-def test_a_rate_that_drifts_by_less_than_half_a_frame_is_the_sheet_s():
+@pytest.mark.parametrize("drift, retimed", [(0.004, 0), (-0.004, 0), (0.006, 1)])
+def test_a_rate_that_drifts_by_less_than_half_a_frame_is_the_sheet_s(drift, retimed):
     table, videos = one_video((10, 12), (90, 91))
-    for fps, count in ((RATE + 0.004, 0), (RATE - 0.004, 0), (RATE + 0.006, 1)):
-        assert len(run(table, videos, scanned(fps=fps))[2]) == count
+    assert len(run(table, videos, scanned(fps=RATE + drift))[2]) == retimed
 
 
 def test_a_video_with_one_picture_left_keeps_the_sheet_s_clock_and_loses_its_segments():
@@ -212,18 +194,13 @@ def test_a_video_of_variable_rate_is_timed_through_its_table_of_times(seed):
     assert retimed == ["P01_01: 60 segments re-timed, its pictures are not evenly spaced"]
 
 
-def test_a_policy_or_a_video_that_nobody_knows_is_one_error():
-    table, videos = one_video((0, 1))
-    with pytest.raises(EpicError, match=r"policy is 'frame'; expected one of segment, video"):
-        run(table, videos, scanned(), "frame")
-    with pytest.raises(EpicError, match=r"video P01_01 is in the annotations, but no scan table"):
-        run(table, videos, {})
-
-
-def test_a_split_without_segments_stays_one():
-    table, videos = one_video()
-    kept, dropped, retimed = run(table, videos, scanned())
-    assert kept.empty and dropped.empty and not retimed
+@pytest.mark.parametrize("rows, policy, words", [
+    (scanned(), "frame", "policy is 'frame'; expected one of segment, video"),
+    ({}, "segment", "video P01_01 is in the annotations, but no scan table"),
+])  # fmt: skip
+def test_a_policy_or_a_video_that_nobody_knows_is_one_error(rows, policy, words):
+    with pytest.raises(EpicError, match=words):
+        run(*one_video((0, 1)), rows, policy)
 
 
 def epic_sized(seed=0, segments=67_217, videos=495, ranges=500):
@@ -247,3 +224,8 @@ def test_as_many_segments_as_epic_100_has_are_cleaned():
     touched = dropped["reason"].str.startswith("touches damaged frames")
     # 500 ranges of 4.2 s, segments of 2 s: about 1 in 160 segments.
     assert touched.all() and 250 < len(dropped) < 650
+
+
+def test_a_split_without_segments_stays_one():
+    table, videos = one_video()
+    assert [len(part) for part in run(table, videos, scanned())] == [0, 0, 0]

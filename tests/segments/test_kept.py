@@ -16,8 +16,3 @@ def test_each_participant_is_counted_under_both_policies():
 def test_only_participants_that_lose_something_are_named():
     (line,) = salvage_lines(salvage_table(LISTED, KEPT))
     assert line.startswith("P22: 7 of 8 segments kept") and line.endswith("would keep 0")
-
-
-def test_a_participant_of_whom_nothing_is_left_is_still_counted():
-    table = salvage_table(LISTED, {"segment": [], "video": []})
-    assert table["kept_by_segment"].tolist() == [0, 0]

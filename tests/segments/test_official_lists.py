@@ -1,13 +1,9 @@
-from pathlib import Path
-
 import pytest
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen import write_annotations
 from epic100.segments.official_lists import LISTS, find_lists, read_list
-from epic100.video.sheet import read_sheet
-
-SHEET = Path(__file__).resolve().parents[2] / "config" / "demo_videos.tsv"
+from support.demo_kitchen import SHEET
 
 
 def listed(tmp_path, text, key="tail_verbs"):
@@ -17,11 +13,10 @@ def listed(tmp_path, text, key="tail_verbs"):
 
 
 def test_the_mini_kitchen_s_lists_are_found_beside_its_csv_and_read(tmp_path):
-    videos = read_sheet(SHEET)
-    write_annotations(videos, tmp_path, seed=0)
+    write_annotations(SHEET, tmp_path, seed=0)
     found = find_lists(tmp_path / "EPIC_100_validation.csv", dict.fromkeys(LISTS))
     values = {key: read_list(path, key) for key, path in found.items()}
-    train, val = ({v.participant_id for v in videos if v.split == s} for s in ("train", "val"))
+    train, val = ({v.participant_id for v in SHEET if v.split == s} for s in ("train", "val"))
     assert set(values["unseen_participants"]) == val - train != set()
     for key in ("tail_verbs", "tail_nouns"):
         assert len(values[key]) == 1 and isinstance(values[key][0], int)

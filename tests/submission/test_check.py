@@ -1,28 +1,37 @@
 import io
 import json
+import operator
+import re
 import zipfile
+from functools import reduce
 
 import pytest
 import torch
 
-from epic100.submission import build, write_zip
+from epic100.submission import write_zip
 from epic100.submission.check import check, check_zip
-
-V, M, N = 5, 8, 20
-IDS = [f"P01_{video}_{i}" for video in (11, 101) for i in range(N // 2)]
-SLS = {"pt": 2, "tl": 3, "td": 4}
+from support.small_submission import IDS, SLS, M, V, make_entries
 
 
 @pytest.fixture
 def entries():
-    generator = torch.Generator().manual_seed(0)
-    rows = [torch.randn(N, size, generator=generator).log_softmax(dim=1) for size in (V, M)]
-    return build(IDS, *rows)
+    return make_entries()
 
 
-def test_good_entries_have_no_problem(entries):
-    assert check(entries, IDS, V, M) == []
-    assert check(entries[::-1], iter(IDS), V, M) == []
+@pytest.fixture
+def path(entries, tmp_path):
+    """A good zip."""
+    write_zip(entries, tmp_path / "s.zip", SLS)
+    return tmp_path / "s.zip"
+
+
+def problems_of(path, ids=IDS):
+    return check_zip(path, ids, V, M)
+
+
+def test_good_entries_have_no_problem_and_none_at_all_miss_everything(entries):
+    assert check(entries, IDS, V, M) == check(entries[::-1], iter(IDS), V, M) == []
+    assert check([], IDS, V, M) == [f"missing: 20 segments ({IDS[0]}, {IDS[1]}, {IDS[2]}, ...)"]
 
 
 def test_each_problem_is_one_line_with_its_segments(entries):
@@ -51,22 +60,15 @@ def test_each_problem_is_one_line_with_its_segments(entries):
     ]
 
 
-def test_an_empty_submission_misses_everything():
-    assert check([], IDS, V, M) == [f"missing: 20 segments ({IDS[0]}, {IDS[1]}, {IDS[2]}, ...)"]
-
-
-def test_rows_that_vanish_in_the_official_softmax_are_a_hint(entries):
-    for key in ("verb_output", "noun_output"):
-        entries[3][key] += 90
-    (line,) = check(entries, IDS, V, M)
-    assert line.startswith("hint: all action scores become 0 in 19 segments")
-    for key in ("verb_output", "noun_output"):
-        entries[3][key] -= 60
-    assert check(entries, IDS, V, M) == []
-    entries[3]["noun_output"][2] = torch.inf
-    assert check(entries, IDS, V, M) == [
-        f"noun_output holds NaN or infinity in 1 segment ({IDS[3]})"
-    ]
+@pytest.mark.parametrize("more, expected", [
+    ([90, 90], "hint: all action scores become 0 in 19 segments.*"),
+    ([30, 30], ""),
+    ([30, torch.inf], rf"noun_output holds NaN or infinity in 1 segment \({IDS[3]}\)\nhint: .*"),
+])  # fmt: skip
+def test_rows_that_vanish_in_the_official_softmax_are_a_hint(entries, more, expected):
+    for key, offset in zip(("verb_output", "noun_output"), more, strict=True):
+        entries[3][key] += offset
+    assert re.fullmatch(expected, "\n".join(check(entries, IDS, V, M)))
 
 
 def rewrite(path, change):
@@ -80,9 +82,7 @@ def rewrite(path, change):
 def set_in(*keys, value):
     def change(text):
         content = json.loads(text)
-        inner = content
-        for key in keys[:-1]:
-            inner = inner[key]
+        inner = reduce(operator.getitem, keys[:-1], content)
         if value is None:
             del inner[keys[-1]]
         else:
@@ -92,14 +92,12 @@ def set_in(*keys, value):
     return change
 
 
-def test_a_good_zip_has_no_problem_in_any_order_of_classes(entries, tmp_path):
-    path = tmp_path / "s.zip"
-    write_zip(entries, path, SLS)
-    assert check_zip(path, IDS, V, M) == []
+def test_a_good_zip_has_no_problem_in_any_order_of_classes(path):
+    assert problems_of(path) == []
+    assert problems_of(path, [*IDS, "P02_01_3"]) == ["missing: 1 segment (P02_01_3)"]
     shuffled = dict(sorted({str(i): -float(i) for i in range(M)}.items(), reverse=True))
     rewrite(path, set_in("results", IDS[2], "noun", value=shuffled))
-    assert check_zip(path, IDS, V, M) == []
-    assert check_zip(path, [*IDS, "P02_01_3"], V, M) == ["missing: 1 segment (P02_01_3)"]
+    assert problems_of(path) == []
 
 
 R = ("results", IDS[2])
@@ -132,41 +130,46 @@ R = ("results", IDS[2])
         (lambda text: text.encode("utf-16"), "{path}: test.json is not UTF-8"),
     ],
 )
-def test_each_problem_of_a_zip_is_reported(change, expected, entries, tmp_path):
-    path = tmp_path / "s.zip"
-    write_zip(entries, path, SLS)
+def test_each_problem_of_a_zip_is_reported(change, expected, path):
     rewrite(path, change)
-    lines = check_zip(path, IDS, V, M)
+    lines = problems_of(path)
     assert any(line.startswith(expected.format(path=path)) for line in lines), lines
     assert all("\n" not in line for line in lines)
 
 
-def test_a_zip_that_says_it_unpacks_to_gigabytes_is_reported_and_not_read(entries, tmp_path):
-    path = tmp_path / "s.zip"
-    write_zip(entries, path, SLS)
-    whole = bytearray(path.read_bytes())
+DAMAGED = "not a zip file, or a truncated or damaged one"
+
+
+def claims_gigabytes(whole):
     size_in_directory = whole.index(b"PK\x01\x02") + 24
-    whole[size_in_directory : size_in_directory + 4] = (3 * 2**29).to_bytes(4, "little")
-    path.write_bytes(whole)
-    (line,) = check_zip(path, IDS, V, M)
-    assert line == f"{path}: test.json is over 256 MiB unpacked, expected less"
+    return (
+        whole[:size_in_directory]
+        + (3 * 2**29).to_bytes(4, "little")
+        + whole[size_in_directory + 4 :]
+    )
 
 
-def test_a_damaged_zip_is_reported(entries, tmp_path):
-    path = tmp_path / "s.zip"
-    write_zip(entries, path, SLS)
-    whole = path.read_bytes()
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 64
+def other_member(_):
     other = io.BytesIO()
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("results/test.json", "{}")
-    for content, expected in (
-        (whole[: len(whole) // 2], "not a zip file, or a truncated or damaged one"),
-        (bytes(flipped), "not a zip file, or a truncated or damaged one"),
-        (b"{}", "not a zip file, or a truncated or damaged one"),
-        (other.getvalue(), "holds ['results/test.json'], expected exactly one member, test.json"),
-    ):
-        path.write_bytes(content)
-        (line,) = check_zip(path, IDS, V, M)
-        assert line.startswith(f"{path}: {expected}")
+    return other.getvalue()
+
+
+def flipped(whole):
+    return bytes(byte ^ 64 * (at == len(whole) // 2) for at, byte in enumerate(whole))
+
+
+@pytest.mark.parametrize("change, expected", [
+    (lambda whole: whole[: len(whole) // 2], DAMAGED),
+    (flipped, DAMAGED),
+    (lambda whole: b"{}", DAMAGED),
+    (other_member, "holds ['results/test.json'], expected exactly one member, test.json"),
+    (claims_gigabytes, "test.json is over 256 MiB unpacked, expected less"),
+])  # fmt: skip
+def test_a_damaged_zip_is_reported_and_one_that_claims_gigabytes_is_not_read(
+    path, change, expected
+):
+    path.write_bytes(change(path.read_bytes()))
+    (line,) = problems_of(path)
+    assert line.startswith(f"{path}: {expected}")

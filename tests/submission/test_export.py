@@ -1,9 +1,3 @@
-import json
-import re
-import resource
-import zipfile
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 import torch
@@ -12,29 +6,25 @@ from epic100.base.errors import EpicError
 from epic100.model.model_file import digest
 from epic100.scoring.completion import complete_scores
 from epic100.scoring.folding import fold_pairs, prior_logprobs
-from epic100.scoring.predictions import Predictions, write_predictions
-from epic100.submission.check import check_zip
+from epic100.scoring.predictions import write_predictions
+from epic100.submission import build, write_pt, write_zip
 from epic100.submission.export import export
+from support.few_predictions import IDS, PAIRS, predictions, segment_list
+from support.limits import largest_file
 
-PAIRS = [(0, 1, 12), (0, 5, 3), (2, 5, 5), (9, 7, 20)]
 SLS = {"pt": 2, "tl": 3, "td": 3}
-IDS = [f"P01_11_{i}" for i in range(12)]
 
 
-def predictions(ids=IDS, seed=0, **changes):
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(len(ids), len(PAIRS), generator=generator) * 3
-    fields = {
-        "split": "val", "narration_ids": list(ids), "log_probs": logits.log_softmax(dim=1),
-        "pairs": PAIRS, "num_verbs": 97, "num_nouns": 300, "trained_on": {"split": "train"},
-    }  # fmt: skip
-    return Predictions(**(fields | changes))
-
-
-def segment_list(path, ids=IDS):
-    lines = [f"P01/P01_11.MP4 {i} {i + 9} 0 1 {name}\n" for i, name in enumerate(ids)]
-    path.write_text("".join(lines))
-    return path
+REFUSED = [
+    ({"ids": [*IDS[:3], "P99_01_0"]}, {}, "split val name P99_01_0, which is not of the spl"),
+    ({"ids": [*IDS[:3], IDS[0]]}, {}, "split val name a segment twice; make them again"),
+    ({"log_probs": torch.tensor([0.0, torch.nan]).repeat(12, 2)}, {},
+     "split val: 12 segments hold NaN or infinity, the first is P01_11_0; look at the"),
+    ({"pairs": PAIRS[:3]}, {}, "the pair table has 3 pairs, but the scores have 4"),
+    ({"pairs": [*PAIRS[:3], (97, 0, 1)]}, {}, "pair 3 .* has verb 97, expected 0 to 96"),
+    ({"split": "test"}, {}, r"val\.pt: predictions of split 'test', expected 'val'; .*`exp"),
+    ({}, {"reduce": "mean"}, "export: reduce is 'mean'; expected one of logsumexp, max"),
+]  # fmt: skip
 
 
 class Stage:
@@ -82,64 +72,23 @@ def test_without_any_prediction_all_get_the_prior_of_the_most_frequent_pair():
     assert (verb.exp().sum(dim=1) - 1).abs().max() < 1e-6
 
 
-def test_pt_and_zip_hold_every_segment_once_with_the_same_scores(tmp_path, caplog):
-    stage = Stage(tmp_path, predictions(IDS[3:]))
-    stage.export()
-    entries = torch.load(stage.pt, weights_only=True)
-    assert [entry["narration_id"] for entry in entries] == IDS
-    content = json.loads(zipfile.ZipFile(stage.zip).read("test.json"))
-    assert [content[f"sls_{key}"] for key in ("pt", "tl", "td")] == [2, 3, 3]
-    for entry in entries:
-        verb, noun = entry["verb_output"], entry["noun_output"]
-        assert (verb.dtype, verb.shape, noun.shape) == (torch.float32, (97,), (300,))
-        scores = content["results"][entry["narration_id"]]
-        assert torch.equal(torch.tensor([scores["verb"][str(i)] for i in range(97)]), verb)
-        assert torch.equal(torch.tensor([scores["noun"][str(i)] for i in range(300)]), noun)
-    faults = [line for line in check_zip(stage.zip, IDS, 97, 300) if not line.startswith("hint")]
-    assert faults == []
-    said = caplog.text
-    for path in (stage.pt, stage.zip):
-        assert f"{path}: 12 segments of val, 9 predicted, 3 with the training prior" in said
-
-
-def test_the_same_predictions_give_the_same_bytes(tmp_path):
-    stage = Stage(tmp_path)
-    stage.export()
-    first = stage.pt.read_bytes(), stage.zip.read_bytes()
-    stage.export()
-    assert (stage.pt.read_bytes(), stage.zip.read_bytes()) == first
-
-
-@pytest.mark.parametrize(
-    "made, words",
-    [
-        (predictions([*IDS[:3], "P99_01_0"]), r"split val name P99_01_0, which is not of the spl"),
-        (predictions([*IDS[:3], IDS[0]]), r"split val name a segment twice; make them again"),
-        (
-            predictions(log_probs=torch.tensor([0.0, torch.nan]).repeat(12, 2)[:, :4]),
-            r"split val: 12 segments hold NaN or infinity, the first is P01_11_0; look at the",
-        ),
-        (predictions(pairs=PAIRS[:3]), r"the pair table has 3 pairs, but the scores have 4"),
-        (predictions(pairs=[*PAIRS[:3], (97, 0, 1)]), r"pair 3 .* has verb 97, expected 0 to 96"),
-        (
-            predictions(split="test"),
-            r"val\.pt: predictions of split 'test', expected 'val'; .*`exp",
-        ),
-    ],
-)
-def test_predictions_that_do_not_fit_are_one_error_and_no_output(tmp_path, made, words):
+def test_pt_and_zip_hold_the_completed_scores_of_every_segment_to_the_byte(tmp_path, caplog):
+    made = predictions(IDS[3:])
     stage = Stage(tmp_path, made)
+    stage.export()
+    entries = build(IDS, *complete_scores(made, IDS, "max")[:2])
+    write_pt(entries, tmp_path / "a.pt")
+    write_zip(entries, tmp_path / "a.zip", SLS)
+    for path, same in ((stage.pt, tmp_path / "a.pt"), (stage.zip, tmp_path / "a.zip")):
+        assert path.read_bytes() == same.read_bytes()
+        assert f"{path}: 12 segments of val, 9 predicted, 3 with the training prior" in caplog.text
+
+
+@pytest.mark.parametrize("made, settings, words", REFUSED)
+def test_predictions_that_do_not_fit_are_one_error_and_no_output(tmp_path, made, settings, words):
+    stage = Stage(tmp_path, predictions(**made))
     with pytest.raises(EpicError, match=words):
-        stage.export()
-    assert stage.written() == (False, False)
-
-
-def test_an_unknown_way_to_fold_is_one_error_and_no_output(tmp_path):
-    stage = Stage(tmp_path)
-    with pytest.raises(
-        EpicError, match=r"export: reduce is 'mean'; expected one of logsumexp, max"
-    ):
-        stage.export(reduce="mean")
+        stage.export(**settings)
     assert stage.written() == (False, False)
 
 
@@ -152,39 +101,20 @@ def test_a_segment_list_that_names_a_segment_twice_is_one_error(tmp_path, ids):
     assert stage.written() == (False, False)
 
 
-@pytest.mark.parametrize("content", [b"", b"words\n", None])
+@pytest.mark.parametrize("content", [b"", b"words\n"])
 def test_what_is_no_predictions_file_is_one_error(tmp_path, content):
     stage = Stage(tmp_path)
-    if content is None:
-        torch.save({"state_dict": {}}, stage.predictions)
-    else:
-        stage.predictions.write_bytes(content)
-    with pytest.raises(
-        EpicError, match=r"val\.pt: not (readable as predictions|a predictions fil)"
-    ):
+    stage.predictions.write_bytes(content)
+    with pytest.raises(EpicError, match=r"val\.pt: not readable as predictions"):
         stage.export()
     assert stage.written() == (False, False)
 
 
-def test_supervision_levels_that_the_server_would_refuse_leave_no_zip(tmp_path):
-    stage = Stage(tmp_path)
-    with pytest.raises(EpicError, match=r"sls_pt.* is 9, expected an integer from 0 to 5"):
-        stage.export(sls=SLS | {"pt": 9})
-    assert not stage.zip.exists()
-
-
-@pytest.fixture
-def model(tmp_path):
-    path = tmp_path / "model.pth"
-    path.write_bytes(b"weights")
-    return path
-
-
-def test_predictions_of_another_checkpoint_are_one_error_and_no_output(tmp_path, model):
+def test_predictions_of_another_checkpoint_are_one_error_and_no_output(tmp_path):
+    model = tmp_path / "model.pth"
+    model.write_bytes(b"weights")
     stage = Stage(tmp_path, predictions(model=digest(model)))
-    stage.export(model=model)
-    for path in (stage.pt, stage.zip):
-        path.unlink()
+    stage.export(tmp_path / "fits.pt", model=model)
     model.write_bytes(b"other weights")
     words = r"val\.pt: made with another model than .*model\.pth; make it again with `snakemake -R"
     with pytest.raises(EpicError, match=words):
@@ -204,36 +134,21 @@ def test_predictions_of_another_checkpoint_are_one_error_and_no_output(tmp_path,
 )
 def test_predictions_for_another_clean_list_are_one_error_and_no_output(tmp_path, listed, words):
     stage = Stage(tmp_path)
-    stage.export(clean=segment_list(tmp_path / "clean.txt"))
-    for path in (stage.pt, stage.zip):
-        path.unlink()
+    stage.export(tmp_path / "fits.pt", clean=segment_list(tmp_path / "clean.txt"))
     with pytest.raises(EpicError, match=words):
         stage.export(clean=segment_list(tmp_path / "clean.txt", listed))
     assert stage.written() == (False, False)
 
 
-@contextmanager
-def largest_file(size):
-    """No file that is written grows beyond `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("name", ["submission.pt", "submission.zip"])
 def test_a_disk_that_fills_leaves_the_old_submission_and_one_line(tmp_path, name):
     stage = Stage(tmp_path)
-    out = tmp_path / name
-    out.write_text("old")
-    before = sorted(path.name for path in tmp_path.iterdir())
-    with largest_file(500), pytest.raises(EpicError) as full:
-        stage.export(out)
-    assert re.search(rf"{name}: not written: File too large; make", str(full.value))
-    assert out.read_text() == "old"
-    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    (tmp_path / name).write_text("old")
+    before = sorted(tmp_path.iterdir())
+    words = f"{name}: not written: File too large; make"
+    with largest_file(500), pytest.raises(EpicError, match=words):
+        stage.export(tmp_path / name)
+    assert (tmp_path / name).read_text() == "old" and sorted(tmp_path.iterdir()) == before
 
 
 def test_levels_of_supervision_that_contradict_the_training_are_said(tmp_path, caplog):
@@ -250,10 +165,8 @@ def test_levels_of_supervision_that_contradict_the_training_are_said(tmp_path, c
 
 def test_back_off_reaches_the_submission(tmp_path):
     pairs = [(0, 1, 5), (0, 2, 5), (1, 3, 5), (2, 3, 5)]
-    made = predictions(
-        pairs=pairs, log_probs=torch.tensor([[0.27, 0.25, 0.25, 0.23]]).log().repeat(12, 1)
-    )
-    stage = Stage(tmp_path, made)
+    log_probs = torch.tensor([[0.27, 0.25, 0.25, 0.23]]).log().repeat(12, 1)
+    stage = Stage(tmp_path, predictions(pairs=pairs, log_probs=log_probs))
     for backoff, expected in ((0, (0, 1)), (2, (0, 3))):
         stage.export(stage.pt, backoff=backoff)
         first = torch.load(stage.pt, weights_only=True)[0]
