@@ -8,7 +8,7 @@ import pytest
 
 from support.checkout import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.weekly]
 
 
 def test_the_gpu_benchmark_runs_every_part_in_miniature():

@@ -13,7 +13,7 @@ from support.bare_environment import without_the_clone
 from support.checkout import ROOT
 from support.wheel import build_wheel, install_wheel
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.weekly]
 
 
 @pytest.fixture(scope="module")

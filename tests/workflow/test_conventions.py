@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from support.bare_environment import bare_environment, without_the_clone
-from support.checkout import ROOT, run_snakemake
+from support.checkout import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.weekly]
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,3 @@ def test_rules_that_come_without_the_package_say_so(snakemake, tmp_path):
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode != 0
     assert "the package epic100 is not installed beside Snakemake" in done.stdout + done.stderr
-
-
-def test_the_catalogs_snakefile_is_the_workflow(tmp_path):
-    done = run_snakemake("all", "-n", "--snakefile", "workflow/Snakefile", "--directory",
-                         str(tmp_path), "--configfile", "config/demo.yaml")  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "warning" not in (done.stdout + done.stderr).lower()

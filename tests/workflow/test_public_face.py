@@ -19,6 +19,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 QUIET = {"NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"}
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("schema, name", [
     ("github-workflows", ".github/workflows/ci.yml"),
     ("github-issue-forms", ".github/ISSUE_TEMPLATE/problem.yml"),
@@ -59,6 +60,7 @@ def test_the_version_is_one():
     assert version in (ROOT / "CHANGELOG.md").read_text()
 
 
+@pytest.mark.weekly
 def test_the_docs_site_is_built_without_a_warning_and_shows_every_part_of_the_library(tmp_path):
     command = [BIN / "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | QUIET, capture_output=True, text=True)

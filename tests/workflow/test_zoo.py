@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from mmaction.registry import MODELS
+from mmaction.registry import MODELS as REGISTRY
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -49,7 +49,9 @@ SHRUNK: dict[str, dict[str, Any]] = {
 DEFAULT = "x3d_s_epic_rgb_segments"
 SHRUNK_DEFAULT = {"model.backbone.gamma_d": 0.5, "model.backbone.gamma_w": 0.34,
                   "model.cls_head.in_channels": 144}  # fmt: skip
-IN_CI = ("tsn_r50", "timesformer")
+# One of the zoo is looked at each time, the others once a week.
+MODELS = [pytest.param(name, marks=() if name == "timesformer" else pytest.mark.weekly)
+          for name in SHRUNK]  # fmt: skip
 SIZES = ("short_side", "size", "crop_size", "input_size", "scale")
 
 
@@ -95,13 +97,11 @@ def test_every_model_of_the_zoo_is_here():
     assert models == set(SHRUNK)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [DEFAULT, *(n if n in IN_CI else pytest.param(n, marks=pytest.mark.zoo) for n in SHRUNK)],
-)
-def test_a_model_goes_from_videos_to_a_submission(name, new_archive, tmp_path, monkeypatch):
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [DEFAULT, *MODELS])
+def test_a_model_goes_from_videos_to_a_submission(name, clean_archive, tmp_path, monkeypatch):
     config = write_small(name, tmp_path / "small", monkeypatch)
-    folder = new_archive(tmp_path / "archive")
+    folder = clean_archive(tmp_path / "archive")
     train = {
         "config": config, "from_scratch": True, "epochs": 1, "batch_size": 4, "workers": 0,
     }  # fmt: skip
@@ -121,13 +121,13 @@ def test_a_model_goes_from_videos_to_a_submission(name, new_archive, tmp_path, m
     assert ("apart at" in log) == dense and ("frames over the whole segment" in log) != dense
 
 
-@pytest.mark.parametrize("name", SHRUNK)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_model_starts_without_other_files_and_gives_the_features_of_its_last_layer(
     name, tmp_path, monkeypatch
 ):
     init_default_scope("mmaction")
     config = Config.fromfile(write_small(name, tmp_path, monkeypatch))
-    model = MODELS.build(config.model)
+    model = REGISTRY.build(config.model)
     model.init_weights()  # as a run calls it, whatever `load_from` is
     model.eval()
     steps = config.test_dataloader.dataset.pipeline
