@@ -9,30 +9,32 @@ DEV := $(VENV)/dev-installed
 # was asked for once stays until another is asked for.
 HAS := $(shell cat $(INSTALLED) 2>/dev/null)
 CUDA ?= $(HAS)
+# For pytest-xdist. tests/conftest.py makes the groups and their order.
+PARALLEL := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help demo test slurm-tests other-tests quick lint docs install dev lock clean other-cuda
+.PHONY: help demo test test-all quick mutants report-card lint docs install dev lock clean other-cuda
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
 
 demo: $(INSTALLED) ## Make the mini kitchen, train on it, write demo/results/submission.pt
 	$(BIN)/snakemake all --directory demo --configfile config/demo.yaml --logger epic100
 
-test: $(DEV) lint ## Lint, unit tests and one whole demo run
-	@mkdir -p build
-	@$(MAKE) -j2 other-tests slurm-tests; \
-	status=$$?; [ ! -e build/slurm-tests.txt ] || cat build/slurm-tests.txt; exit $$status
+test: $(DEV) ## Linters and all tests but the weekly ones
+	$(BIN)/python tests/tools/side_by_side.py $(PARALLEL)
 
-# Side by side, since tests on Slurm mostly wait. Their output follows at the end.
-other-tests:
-	$(BIN)/python -m pytest --ignore=tests/slurm
+test-all: $(DEV) ## ... and those: the wheel, the docs site, the model zoo, three demos
+	$(BIN)/python tests/tools/side_by_side.py $(PARALLEL) -m ""
 
-slurm-tests:
-	$(BIN)/python -m pytest tests/slurm >build/slurm-tests.txt 2>&1
+quick: $(DEV) ## The tests of the parts that take seconds: at every save
+	$(BIN)/python -m pytest -q $(PARALLEL) -m "not slow and not weekly" --ignore tests/slurm
 
-quick: $(DEV) ## The tests that take seconds
-	$(BIN)/python -m pytest -m "not slow and not zoo"
+mutants: $(DEV) ## Do tests notice small faults? 40 of them, drawn by SEED, up to an hour
+	$(BIN)/python tests/tools/mutants.py --seed $(or $(SEED),1)
+
+report-card: $(DEV) ## Coverage by part, tangled functions, slow tests: build/report-card.txt
+	$(BIN)/python tests/tools/report_card.py
 
 docs: $(DEV) ## The docs site, in build/site
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict

@@ -1,7 +1,7 @@
 """All that `make test` runs, side by side: linters, tests on Slurm, which mostly wait, all others.
 
 The others are on the screen; what the linters and Slurm's tests said follows at the end, with the
-minutes that all took.
+minutes that all took. All arguments go to pytest.
 """
 
 import ctypes
@@ -12,10 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-PYTEST = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "--durations", "10"]
-PYTEST += ["--no-loadscope-reorder"]  # the order is in conftest.py
+PYTEST = [sys.executable, "-m", "pytest", "--durations", "10"]
 COMMANDS = {
-    "lint": ["make", "lint"],
+    "lint": ["make", "--no-print-directory", "lint"],
     "slurm": [*PYTEST, "tests/slurm"],
     "tests": [*PYTEST, "--ignore", "tests/slurm"],
 }
