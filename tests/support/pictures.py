@@ -21,10 +21,11 @@ def cut(path: Path) -> list[str]:
     """Texts that do not fit between the picture's left and right edge, in matplotlib's own font."""
     found, right = [], size(path)[0] * 72 / 96
     for element in ElementTree.parse(path).getroot().iter(f"{SVG}text"):
-        style, place = element.get("style"), float(element.get("x"))
-        text = TextPath((0, 0), element.text, size=float(re.search(r"([\d.]+)px", style)[1]))
-        share = {"start": 0, "middle": 0.5, "end": 1}[re.search(r"anchor: (\w+)", style)[1]]
-        left = place - share * (width := text.get_extents().width)
+        look = f"{element.get('style')}; x: {element.get('x')}; {element.get('transform')}"
+        height = float(re.search(r"([\d.]+)px", look)[1])
+        width = TextPath((0, 0), element.text, size=height).get_extents().width
+        place = float(re.search(r"(?:x: |translate\()(-?[\d.]+)", look)[1])
+        left = place - width * ("middle" in look) / 2 - width * ("anchor: end" in look)
         if left < 0 or left + width > right:
             found.append(element.text)
     return found
