@@ -1,32 +1,45 @@
-"""Trainings of seconds, in this process or in one of their own that can be killed."""
+"""Small trainings: their settings, and runs in this process or in one that can be killed."""
 
 import multiprocessing
 import os
 import shutil
 import signal
 import sys
+import tempfile
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmaction.registry import HOOKS
+from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from epic100.base.log import rule_log
+from epic100.base.machine import usable_cores
 from epic100.model.model_file import load_model
+from epic100.training.config import build_config
 from epic100.training.run import train
 from epic100.training.settings import TrainSettings
+from epic100.video.sheet import Video
+from support.checkout import CLASSES
 from support.cpu_autocast import autocast_on_cpu
 
+DEMO = "config/x3d_demo.py"
 SMALL = {
     "train_dataloader.dataset.pipeline.3.size": 32,
     "train_dataloader.dataset.pipeline.2.short_side": (36, 40),
 }
 SEGMENTS, BATCH, EPOCHS = 8, 2, 2  # 4 iterations an epoch, 8 in all
+# Of six segments, 3 x 3 iterations: what the fixture `straight` was trained with.
+WHOLE = {"epochs": 3, "validate": {"every": 2}, "ema": 0.7}
 
 # A process forked of a server that has imported all and run nothing starts in no time and has no
-# threads of torch's to miss.
+# threads of torch's to miss. The server does not know `tests`, so what a training takes is named.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["small_runs", "epic100.mmaction"])
+processes.set_forkserver_preload(
+    ["epic100.mmaction", "epic100.training.run", "torch._dynamo", "torch.utils.tensorboard"]
+)
 
 
 def copy_results(lab, folder: Path, segments: int = SEGMENTS) -> Path:
@@ -38,23 +51,59 @@ def copy_results(lab, folder: Path, segments: int = SEGMENTS) -> Path:
     return results
 
 
-def run(lab, results: Path, options: dict | None = None, **settings) -> dict[str, torch.Tensor]:
+def write_sheet(lab, folder: Path) -> Path:
+    """A sheet of the lab's videos."""
+    rows = [[field.name for field in fields(Video)], *map(astuple, lab.videos.values())]
+    sheet = folder / "sheet.tsv"
+    sheet.write_text("".join("\t".join(map(str, row[:5])) + "\n" for row in rows))
+    return sheet
+
+
+def settings(**chosen) -> TrainSettings:
+    """The demo's training, made small; `options` are added to those that make it so."""
+    options = SMALL | chosen.pop("options", {})
+    defaults = {"config": DEMO, "epochs": EPOCHS, "batch_size": BATCH}
+    return TrainSettings.from_section({**defaults, **chosen, "options": options})
+
+
+def job(lab, results: Path) -> dict[str, Any]:
+    """What `train` and `launch` are called with, beside the settings."""
+    numbers = {f"num_{name}": count for name, count in CLASSES.items()}
+    return numbers | {
+        "model_path": f"{results}/model.pth", "history_path": f"{results}/training.tsv",
+        "results": str(results), "video_root": lab.root,
+    }  # fmt: skip
+
+
+def built(lab, results: Path | str = "", **section) -> Config:
+    """The MMEngine config of a section `train:`, whose `config` is the demo's, for the lab."""
+    chosen = TrainSettings.from_section({"config": DEMO, **section})
+    return build_config(chosen, str(results or lab.results), lab.root)
+
+
+def run(lab, results: Path, options: dict | None = None, **chosen) -> dict[str, torch.Tensor]:
     """Train here; returns the weights."""
-    return _run(lab.root, results, options or {}, settings)
+    train(settings(options=options or {}, **chosen), **job(lab, results))
+    return dict(load_model(results / "model.pth").state_dict)
 
 
-def start(
-    lab, results: Path, options: dict | None = None, rank=None, autocast: bool = False, **settings
-):
+def start(lab, results: Path, options: dict | None = None, of_several=(), autocast=False, **chosen):
     """Train in another process, the leader of a group of its own, ended as a rule would be.
 
-    What it says goes to `said.txt` in `results`. `rank`: (rank, processes, port) of one of several.
-    `autocast`: with autocast and gradient scaling on the CPU, as a GPU has it.
+    What it says goes to `said.txt` in `results`. `of_several`: (rank, processes, file in which they
+    meet). `autocast`: with autocast and gradient scaling on the CPU, as a GPU has it.
     """
-    arguments = (lab.root, results, options or {}, settings, rank, autocast)
-    process = processes.Process(target=_child, args=arguments)
+    what = job(lab, results) | {"settings": asdict(settings(options=options or {}, **chosen))}
+    process = processes.Process(target=_child, args=(what, results, of_several, autocast))
     process.start()
     return process
+
+
+def ends_of_two(lab, results: Path, options: dict | None = None, **chosen) -> list[int]:
+    """The exit codes of the two processes of a training, which no launcher starts."""
+    store = f"{tempfile.mkdtemp(dir=results)}/store"
+    both = [start(lab, results, options, (n, 2, store), gpus=2, **chosen) for n in (0, 1)]
+    return [end_of(process) for process in both]
 
 
 def end_of(process) -> int:
@@ -82,44 +131,31 @@ def same(first: dict, second: dict) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-def _run(root: str, results: Path, options: dict, settings: dict) -> dict[str, torch.Tensor]:
-    chosen = {"config": "config/x3d_demo.py", "epochs": EPOCHS, "batch_size": BATCH, **settings}
-    train(
-        TrainSettings.from_section({**chosen, "options": {**SMALL, **options}}),
-        results / "model.pth", history_path=results / "training.tsv", results=str(results),
-        video_root=root, num_verbs=97, num_nouns=300,
-    )  # fmt: skip
-    if int(os.environ.get("RANK", 0)):
-        return {}  # rank 0 writes the model, maybe later than this one ends
-    return dict(load_model(results / "model.pth").state_dict)
-
-
-def _child(
-    root: str, results: Path, options: dict, settings: dict, rank, autocast: bool = False
-) -> None:
+def _child(what: dict, results: Path, of_several: tuple, autocast: bool) -> None:
     os.setpgid(0, 0)
     if autocast:
         autocast_on_cpu(setattr)
-    name = "said.txt"
-    if rank is not None:
-        number, world, port = rank
-        os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(world),
-                          MASTER_ADDR="localhost", MASTER_PORT=str(port))  # fmt: skip
-        torch.distributed.init_process_group("gloo")
-        wrapper = {"type": "MMDistributedDataParallel", "device_ids": None,
-                   "broadcast_buffers": False}  # fmt: skip
-        options = {**options, "launcher": "pytorch", "model_wrapper_cfg": wrapper}
-        name = "said.txt" if number == 0 else f"said_{number}.txt"
+    number, world, store = of_several or (0, 1, None)
     with open(os.devnull, "w") as nothing:
         sys.stdout = sys.stderr = nothing
-        with rule_log(results / name):
-            _run(root, results, options, settings)
+        with rule_log(results / (f"said_{number}.txt" if number else "said.txt")):
+            if of_several:
+                from epic100.training import rank  # which lets this process ignore SIGUSR1
+
+                torch.set_num_threads(max(1, usable_cores() // world))  # as the launcher has it
+                place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world}
+                os.environ.update({name: str(value) for name, value in place.items()})
+                rank.main({**what, "store": store})
+            else:
+                train(TrainSettings.from_section(what.pop("settings")), **what)
 
 
-def signal_at(iteration: int, number: int, group: bool = False, rank: int = 0) -> dict:
-    """Options that let the training, or its whole process group, get a signal in an iteration."""
-    hook = {"type": "SignalHook", "at": iteration, "number": int(number), "group": group,
-            "rank": rank}  # fmt: skip
+def signal_at(iteration: int, number: int, to: str = "itself", of: int = 0) -> dict:
+    """Options that let process `of` of a training signal in an iteration, counted from 1.
+
+    It signals `itself`, its whole `group` of processes or its `parent`.
+    """
+    hook = {"type": "SignalHook", "at": iteration, "number": int(number), "to": to, "of": of}
     return {"default_hooks.signal": hook}  # not a custom hook: those make another run
 
 
@@ -129,12 +165,10 @@ class SignalHook(Hook):
 
     priority = "VERY_HIGH"
 
-    def __init__(self, at: int, number: int, group: bool, rank: int):
-        self.at, self.number, self.group, self.rank = at, number, group, rank
+    def __init__(self, at: int, number: int, to: str, of: int):
+        self.at, self.number, self.of = at, number, of
+        self.to = {"itself": os.getpid, "group": lambda: -os.getpgrp(), "parent": os.getppid}[to]
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        if runner.iter + 1 == self.at and int(os.environ.get("RANK", 0)) == self.rank:
-            if self.group:
-                os.killpg(0, self.number)
-            else:
-                os.kill(os.getpid(), self.number)
+        if runner.iter + 1 == self.at and int(os.environ.get("RANK", 0)) == self.of:
+            os.kill(self.to(), self.number)

@@ -1,95 +1,135 @@
+"""Trainings that are cut, here and on two processes, and the sums that stop one."""
+
+import re
 import signal
 import socket
+from dataclasses import dataclass
+from functools import lru_cache
+from getpass import getuser
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler
 
+from epic100.base import progress
 from epic100.base.errors import EpicError
+from epic100.base.log import rule_log
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.clips.sampling import VideoPoolSampler
 from epic100.segments.segment_list import read_segments
+from epic100.training.diagnosis import FILE
 from epic100.training.loop import RestOfOrder
-from support.small_runs import copy_results, end_of, run, said, same, signal_at, start, work_dir
+from support.small_runs import (
+    WHOLE,
+    copy_results,
+    end_of,
+    run,
+    said,
+    same,
+    signal_at,
+    start,
+    work_dir,
+)
 
 pytestmark = pytest.mark.slow
 
-LOADERS = {
-    "no workers": {"workers": 0},
-    "workers": {"workers": 2, "options": {"train_dataloader.persistent_workers": False}},
-    "persistent workers": {"workers": 2},
-}
+# By kind of loader: how, at which of 9 iterations it is cut, and after which it goes on.
+CUTS = {
+    "no workers": (signal.SIGKILL, 5, 4, {"workers": 0}),
+    "workers": (signal.SIGTERM, 7, 7, {"workers": 2, "options": {
+        "train_dataloader.persistent_workers": False}}),
+    "persistent workers": (signal.SIGUSR1, 2, 2, {"workers": 2}),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A training that was cut, with what it left, and the same command once more."""
+
+    results: Path
+    code: int
+    said: str
+    page: str
+    then_said: str
+    weights: dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
-def straight(lab, tmp_path_factory):
-    """The weights and the history of a training that nothing cuts."""
-    results = copy_results(lab, tmp_path_factory.mktemp("straight"))
-    weights = run(lab, results)
-    return weights, pd.read_csv(results / "training.tsv", sep="\t")
+def cut(lab, tmp_path_factory):
+    """Cuts the training `straight` and lets it go on, once for each kind of loader."""
+
+    @lru_cache
+    def made(loader: str) -> Cut:
+        number, at, _, changes = CUTS[loader]
+        results = copy_results(lab, tmp_path_factory.mktemp("cut"), segments=6)
+        chosen = {"checkpoint": {"iterations": 2}, "options": {}} | changes | WHOLE
+        ended = signal_at(at, number, to="itself" if number == signal.SIGKILL else "group")
+        options = chosen.pop("options")
+        code = end_of(start(lab, results, options | ended, precision="bf16", **chosen))
+        before, page = said(results), (results / FILE).read_text()
+        with pytest.MonkeyPatch.context() as patch, rule_log(results / "then_said.txt"):
+            patch.setattr(progress, "PLAIN_SECONDS", 0.0)
+            weights = run(lab, results, options, **chosen)
+        return Cut(results, code, before, page, (results / "then_said.txt").read_text(), weights)
+
+    return made
 
 
-@pytest.mark.parametrize("loader, killed", list(zip(LOADERS, (4, 7, 6), strict=True)))
-def test_a_run_killed_inside_an_epoch_ends_in_the_same_weights_and_rows(
-    lab, tmp_path, straight, loader, killed
-):
-    results = copy_results(lab, tmp_path)
-    settings = {"checkpoint": {"iterations": 2}, **LOADERS[loader]}
-    options = settings.pop("options", {})
-    process = start(lab, results, {**options, **signal_at(killed, signal.SIGKILL)}, **settings)
-    assert end_of(process) == -signal.SIGKILL
-    weights = run(lab, results, options, **settings)
-    assert same(weights, straight[0])
-    log = "".join(path.read_text() for path in work_dir(results).glob("*/*.log"))
-    assert f"resumed epoch: {(killed - 1) // 4}, iter: {(killed - 1) // 2 * 2}" in log
-    rows = pd.read_csv(results / "training.tsv", sep="\t")
-    exact = ["epoch", "iter", "lr", "loss", "verb_top1", "action_top5"]
-    assert rows[exact].equals(straight[1][exact])
+@pytest.mark.parametrize("loader", CUTS)
+def test_a_run_cut_inside_an_epoch_ends_in_the_same_weights_rows_and_average(straight, cut, loader):
+    number, _, after, _ = CUTS[loader]
+    found = cut(loader)
+    assert found.code == (-number if number == signal.SIGKILL else 1)
+    assert same(found.weights, straight.weights)
+    log = "".join(path.read_text() for path in work_dir(found.results).glob("*/*.log"))
+    assert f"resumed epoch: {after // 3}, iter: {after}" in log
+    rows, expected = (
+        pd.read_csv(folder / "training.tsv", sep="\t")[
+            ["epoch", "iter", "lr", "loss", "verb_top1", "action_top5"]
+        ]
+        for folder in (found.results, straight.results)
+    )
+    pd.testing.assert_frame_equal(rows, expected, check_exact=True)
 
 
-def test_an_average_of_the_weights_goes_on_where_it_was_cut(lab, tmp_path, straight):
-    cut, whole = (copy_results(lab, tmp_path / name) for name in ("cut", "whole"))
-    settings = {"ema": 0.7, "checkpoint": {"iterations": 2}}
-    assert end_of(start(lab, cut, signal_at(6, signal.SIGKILL), **settings)) == -signal.SIGKILL
-    averaged = run(lab, whole, **settings)
-    assert same(run(lab, cut, **settings), averaged) and not same(averaged, straight[0])
+def test_the_model_is_the_average_and_not_the_last_weights(straight):
+    state = torch.load(work_dir(straight.results) / "iter_9.pth", weights_only=True)
+    last = {name.removeprefix("module."): value for name, value in state["ema_state_dict"].items()}
+    key = "backbone.conv1_s.conv.weight"
+    assert torch.equal(straight.weights[key], state["state_dict"][key])
+    assert not torch.equal(straight.weights[key], last[key])
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
-def test_a_signal_to_the_whole_group_saves_in_the_same_iteration_and_stops(lab, tmp_path, number,
-                                                                          straight):  # fmt: skip
-    results = copy_results(lab, tmp_path)
-    process = start(lab, results, signal_at(3, number, group=True), workers=2)
-    assert end_of(process) == 1
-    words = said(results).strip().splitlines()[-1]
-    saved = work_dir(results) / "iter_3.pth"
+@pytest.mark.parametrize("loader", ["workers", "persistent workers"])
+def test_a_signal_to_the_whole_group_saves_in_the_same_iteration_and_stops(cut, loader):
+    number, at, _, _ = CUTS[loader]
+    found = cut(loader)
+    *_, counted, words = found.said.strip().splitlines()
+    saved = work_dir(found.results) / f"iter_{at}.pth"
     assert words == (
-        f"error: {signal.Signals(number).name} came: saved {saved} after 3 of 8 iterations and "
+        f"error: {signal.Signals(number).name} came: saved {saved} after {at} of 9 iterations and "
         "stopped; the same command goes on from there"
     )
-    if number == signal.SIGUSR1:
-        assert same(run(lab, results), straight[0])
+    assert re.fullmatch(rf"train: {2 * at} segments in [\d.]+ s", counted)
 
 
-def test_ranks_agree_to_stop_and_each_takes_its_own_batch_norm_back(lab, tmp_path):
-    def both(folder, options, port, **settings):
-        ranks = [start(lab, folder, options, (n, 2, port), batch_size=1, **settings)
-                 for n in (0, 1)]  # fmt: skip
-        return [end_of(process) for process in ranks]
+def test_a_run_that_goes_on_counts_what_is_left(cut):
+    shown = cut("workers").then_said
+    assert re.findall(r"(?m)^train: (\d+)/4 segments, ", shown) == ["2", "4"]
+    assert "do not match" not in shown  # of weights and model, which MMEngine would say
 
-    cut, straight = (copy_results(lab, tmp_path / name) for name in ("cut", "straight"))
-    assert both(straight, {}, free_port()) == [0, 0]
-    assert both(cut, signal_at(3, signal.SIGUSR1, rank=1), free_port()) == [1, 1]
-    assert "saved" in said(cut) and (work_dir(cut) / "iter_3.pth").is_file()
-    states = torch.load(work_dir(cut) / "iter_3.pth", weights_only=True)["rank_states"]
-    key = "backbone.conv1_t.bn.running_mean"
-    assert not torch.equal(states[0]["buffers"][key], states[1]["buffers"][key])
-    assert both(cut, {}, free_port()) == [0, 0]
-    ends = [torch.load(work_dir(f) / "iter_8.pth", weights_only=True) for f in (cut, straight)]
-    assert same(ends[0]["state_dict"], ends[1]["state_dict"])
-    for one, other in zip(*(end["rank_states"] for end in ends), strict=True):
-        assert same(one["buffers"], other["buffers"])
+
+def test_a_training_that_is_stopped_leaves_a_page_without_paths_or_names(cut):
+    found = cut("workers")
+    for words in ("schedule: 3 epochs of 3 steps", "GPU: none", "torch: ", "off: precision bf16\n",
+                  "next 6 steps: ", "clips/s"):  # fmt: skip
+        assert words in found.page
+    assert "needs a GPU" not in found.page  # the reason; of other features a foreign message
+    private = [getuser(), socket.gethostname(), "P01", "work_dirs", found.results.parent.name]
+    assert [name for name in private if re.search(rf"\b{re.escape(name)}\b", found.page)] == []
+    assert re.findall(r"(?<!\S)[~.]*/\S*|\S+\.(?:py|pth|txt|tsv|MP4)\b", found.page) == []
 
 
 NOT_FINITE = {
@@ -125,9 +165,3 @@ def test_the_rest_of_an_order_is_its_end_and_counts_as_the_whole(lab, kind):
     assert list(rest) == list(sampler)
     rest.start = 13
     assert list(rest) == list(sampler)[13:] and len(rest) == len(dataset)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("localhost", 0))
-        return one.getsockname()[1]

@@ -1,8 +1,15 @@
-import shutil
-from pathlib import Path
+"""What a training leaves behind, and what other choices make of it."""
 
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from mmaction.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer, MessageHub
 
 from epic100.model.model_file import load_model
 from epic100.prediction.predict import PredictSettings, predict
@@ -10,99 +17,183 @@ from epic100.scoring.predictions import read_predictions
 from epic100.segments.cleaning import join_train_and_val
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
-from epic100.training.run import train
-from epic100.training.settings import TrainSettings
-from support import small_runs
-from support.small_runs import copy_results
+from epic100.training.epoch_table import COLUMNS
+from epic100.training.telemetry import KEPT
+from support.small_runs import WHOLE, copy_results, run, same, work_dir
 
 pytestmark = pytest.mark.slow
 
-DEMO_CONFIG = "config/x3d_demo.py"
-SMALL = small_runs.SMALL | {"train_cfg.val_interval": 100}
+
+def test_each_batch_is_counted_with_rate_time_left_loss_and_share_of_data(straight):
+    counted = [line for line in straight.said if re.match(r"train: \d+/18 segments, ", line)]
+    assert [int(line.split("/")[0].split()[1]) for line in counted] == list(range(2, 19, 2))
+    form = r"train: 10/18 segments, [\d.]+/s, [\d:]+ left, epoch 2/3, loss [\d.]+, data \d+ %"
+    assert re.fullmatch(form, counted[4])
+    first, second, _ = (line for line in straight.said if line.startswith("epoch "))
+    assert first.startswith("epoch 1/3: loss ") and "top-1" not in first
+    assert re.search(r"action top-1 [\d.]+ %, [\d.]+ segments/s, \d+ % of the time waiting", second)
 
 
-def settings(**kwargs):
-    defaults = {"config": DEMO_CONFIG, "epochs": 2, "batch_size": 4, "options": SMALL}
-    return TrainSettings(**{**defaults, **kwargs})
+def test_mmengine_s_lines_stand_in_its_own_file_and_only_warnings_beside_ours(straight):
+    assert not any("mmengine - INFO" in line for line in straight.said)
+    (log,) = work_dir(straight.results).glob("*/*.log")
+    assert f"MMEngine's own log: {log}" in straight.said
+    assert "Epoch(train)" in log.read_text()
 
 
-@pytest.fixture
-def results(lab, tmp_path) -> Path:
-    """A copy of the lab's results with eight train segments, to train on in seconds."""
-    return copy_results(lab, tmp_path, segments=8)
+def test_each_epoch_is_a_row_and_figures_stand_where_it_was_validated(straight):
+    folder = work_dir(straight.results)
+    text = (straight.results / "training.tsv").read_text()
+    assert text == (folder / "training.tsv").read_text()
+    contract = (
+        "epoch iter lr loss verb_top1 verb_top5 noun_top1 noun_top5 action_top1 action_top5 "
+        "samples_per_s data_share seconds"
+    )
+    assert text.splitlines()[0] == contract.replace(" ", "\t") == "\t".join(COLUMNS)
+    rows = pd.read_csv(straight.results / "training.tsv", sep="\t")
+    assert rows["epoch"].tolist() == [1, 2, 3] and rows["iter"].tolist() == [3, 6, 9]
+    # Warm-up to the rate of two segments a step, then cosine.
+    assert rows["lr"].iloc[0] == pytest.approx(0.003 * 2 / 8)
+    assert rows["lr"].iloc[0] > rows["lr"].iloc[2]
+    for column in COLUMNS[4:10]:
+        assert rows[column].notna().tolist() == [False, True, True]
+        assert rows[column].dropna().between(0, 100).all()
+    assert (rows["samples_per_s"] * rows["seconds"]).round(3).tolist() == [6, 6, 6]
+    assert rows["data_share"].between(0, 1).all()
+    assert list(folder.glob("*/vis_data/events.out.tfevents.*"))
+    (log,) = folder.glob("*/vis_data/scalars.json")
+    lines = pd.read_json(log, lines=True)
+    means = lines[lines["step"].isin([3, 6, 9]) & lines["loss"].notna()]["loss"]
+    assert rows["loss"].tolist() == pytest.approx(means.tolist(), abs=1e-4)
 
 
-def run(lab, results, out="model.pth", **kwargs):
-    path = results / out
-    train(settings(**kwargs), path, results=str(results), video_root=lab.root,
-          num_verbs=97, num_nouns=300)  # fmt: skip
-    return load_model(path)
+def test_the_newest_two_checkpoints_and_the_best_by_val_action_top1_are_kept(straight):
+    folder = work_dir(straight.results)
+    scores = pd.read_csv(folder / "training.tsv", sep="\t")["action_top1"]
+    best = torch.load(folder / "best.pth", weights_only=True)
+    assert best["meta"]["epoch"] == scores.idxmax() + 1
+    names = sorted(path.name for path in folder.glob("*.pth"))
+    assert names == ["best.pth", "iter_6.pth", "iter_9.pth", "model.pth"]
+    assert not (folder / "layout.txt").exists()  # which only a GPU measures
 
 
-def same(first, second):
-    return all(torch.equal(first[key], second[key]) for key in first)
-
-
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(lab, results):
-    weights = []
-    for seed, out in ((0, "a.pth"), (0, "b.pth"), (1, "c.pth")):
-        weights.append(run(lab, results, out, epochs=1, seed=seed).state_dict)
-        shutil.rmtree(results / "work_dirs")
-    assert same(weights[0], weights[1])
-    assert not same(weights[0], weights[2])
-
-
-def test_the_model_file_holds_all_that_predicting_takes(lab, results):
-    model = run(lab, results, epochs=1)
-    assert model.trained_on["segments"] == 8 and model.trained_on["epochs"] == 1
-    assert len(model.pairs) == len((results / "clean/pairs.tsv").read_text().splitlines()) - 1
-    shutil.move(results / "model.pth", results.parent / "elsewhere.pth")
-    shutil.rmtree(results / "work_dirs")
-    predict(results.parent / "elsewhere.pth", results / "clean/val.txt", results / "val.pt",
-            split="val", video_root=lab.root, index_dir=f"{results}/scan",
-            settings=PredictSettings(workers=0))  # fmt: skip
-    predictions = read_predictions(results / "val.pt", "val")
-    ids = read_segments(results / "clean/val.txt")["narration_id"].tolist()
+def test_the_model_file_holds_all_that_predicting_takes(lab, straight, tmp_path):
+    model = load_model(shutil.copy(straight.results / "model.pth", tmp_path))
+    assert model.trained_on["segments"] == 6 and model.trained_on["epochs"] == 3
+    assert model.pairs == read_pairs(straight.results / "clean/pairs.tsv")
+    clean = straight.results / "clean/val.txt"
+    predict(tmp_path / "model.pth", clean, tmp_path / "val.pt", split="val", video_root=lab.root,
+            index_dir=f"{lab.results}/scan", settings=PredictSettings(workers=0))  # fmt: skip
+    predictions = read_predictions(tmp_path / "val.pt", "val")
+    ids = read_segments(clean)["narration_id"].tolist()
     assert predictions.narration_ids == ids and predictions.trained_on == model.trained_on
     assert torch.allclose(predictions.log_probs.exp().sum(1), torch.ones(len(ids)))
 
 
-def test_weights_of_another_head_are_taken_but_for_the_last_layer_and_it_is_said(
-    lab, results, tmp_path, capsys
+@pytest.fixture
+def results(straight, tmp_path):
+    """A copy of the results of the finished training."""
+    return shutil.copytree(straight.results, tmp_path / "results")
+
+
+def test_the_model_of_settings_that_come_back_is_taken_and_nothing_is_trained(
+    lab, straight, results, caplog
 ):
-    first = run(lab, results, epochs=1)
-    foreign = {k: v.clone() for k, v in first.state_dict.items()}
-    foreign["cls_head.fc2.weight"] = torch.zeros(400, 2048)
-    foreign["cls_head.fc2.bias"] = torch.zeros(400)
-    torch.save({"state_dict": foreign}, tmp_path / "kinetics.pth")
-    shutil.rmtree(results / "work_dirs")
-    model = run(lab, results, epochs=1, load_from=str(tmp_path / "kinetics.pth"),
-                options={**SMALL, "optim_wrapper.optimizer.lr": 1e-12})  # fmt: skip
+    folder = work_dir(results)
+    outputs = [results / "model.pth", results / "training.tsv"]
+    made = [path.read_bytes() for path in outputs]
+    for path in outputs:  # Snakemake removes outputs; a user may also write over them
+        path.write_bytes(b"of other settings")
+    assert same(run(lab, results, workers=0, **WHOLE), straight.weights)
+    assert [path.read_bytes() for path in outputs] == made
+    assert f"{folder} has the finished model of these settings and lists: taken" in caplog.text
+    assert len(list(folder.rglob("*.log"))) == 1
+
+
+@pytest.mark.parametrize("lost", [(), ("iter_9.pth", "best.pth")])
+def test_a_run_killed_before_its_model_or_best_checkpoint_was_written_ends_as_it_should(
+    lab, straight, results, lost
+):
+    (results / "model.pth").unlink()
+    folder = work_dir(results)
+    kept = folder / "model.pth"
+    kept.write_bytes(kept.read_bytes()[:-100])
+    for name in lost:  # as if killed between the best of iteration 6 and its copy
+        (folder / name).unlink()
+    assert same(run(lab, results, **WHOLE), straight.weights)
+    assert (folder / "model.broken").is_file() and (folder / "best.pth").is_file()
+    assert kept.read_bytes() == (results / "model.pth").read_bytes()
+
+
+@HOOKS.register_module()
+class OldHook(Hook):
+    """Makes a run as old as one after 200,000 iterations."""
+
+    def before_train(self, runner):
+        for name in ("loss", "lr", "time", "data_time", "top1_acc"):
+            old = HistoryBuffer(np.zeros(200_000), np.ones(200_000))
+            runner.message_hub.log_scalars[f"train/{name}"] = old
+
+
+def test_another_seed_is_another_run_with_other_weights_and_it_is_said(
+    lab, straight, results, caplog
+):
+    before = work_dir(results)
+    old = {"default_hooks.old": {"type": "OldHook"}}
+    assert not same(run(lab, results, old, seed=1, **WHOLE), straight.weights)
+    assert f"starting from the first batch: {before} is another run, which differs in " in (
+        caplog.text
+    )
+    assert "randomness.seed (0 there, 1 here)" in caplog.text
+    # What a long run logged is not copied for ever: it takes 14 ms a figure of 630,000 values.
+    logged = MessageHub.get_current_instance().log_scalars
+    assert len(logged["train/loss"].data[0]) == KEPT
+    assert max(len(buffer.data[0]) for buffer in logged.values()) <= KEPT
+
+
+def test_weights_of_another_head_are_taken_but_for_the_last_layer_and_it_is_said(
+    lab, straight, tmp_path, capsys
+):
+    foreign = straight.weights | {"cls_head.fc2.weight": torch.zeros(400, 2048),
+                                  "cls_head.fc2.bias": torch.zeros(400)}  # fmt: skip
+    path = tmp_path / "kinetics.pth"
+    torch.save({"state_dict": foreign}, path)
+    results = copy_results(lab, tmp_path, segments=2)
+    weights = run(lab, results, {"optim_wrapper.optimizer.lr": 1e-12}, load_from=str(path),
+                  epochs=1)  # fmt: skip
     key = "backbone.conv1_s.conv.weight"
-    assert torch.allclose(model.state_dict[key], first.state_dict[key], atol=1e-6)
+    assert torch.allclose(weights[key], straight.weights[key], atol=1e-6)
     assert "size mismatch for cls_head.fc2.weight" in capsys.readouterr().out
-    assert model.trained_on["load_from"] == str(tmp_path / "kinetics.pth")
+    assert load_model(results / "model.pth").trained_on["load_from"] == str(path)
 
 
-def test_training_on_train_and_val_takes_their_pairs_and_validates_on_nothing(lab, results):
+@pytest.fixture(scope="module")
+def unlike(lab, tmp_path_factory):
+    """The results of a training with choices that the others have not."""
+    results = copy_results(lab, tmp_path_factory.mktemp("unlike"))
     clean = results / "clean"
-    lists = [(clean / f"{split}.txt").read_text() for split in ("train", "val")]
-    (clean / "val.txt").write_text("".join(lists[1].splitlines(keepends=True)[:4]))
+    (clean / "val.txt").write_text("".join((clean / "val.txt").open().readlines()[:2]))
     join_train_and_val(clean / "train.txt", clean / "val.txt", clean / "trainval.txt",
-         str(clean / "trainval_pairs.tsv"))  # fmt: skip
-    options = SMALL | {"train_cfg.val_interval": 1}
-    model = run(lab, results, split="trainval", epochs=1, options=options)
-    assert model.trained_on["split"] == "trainval" and model.trained_on["segments"] == 12
-    assert model.pairs == read_pairs(clean / "trainval_pairs.tsv")
-    log = "".join(path.read_text() for path in results.glob("work_dirs/*/*/*.log"))
+                       str(clean / "trainval_pairs.tsv"))  # fmt: skip
+    run(lab, results, split="trainval", bn="frozen", epochs=1, validate={"every": 1})
+    return results
+
+
+def test_training_on_train_and_val_takes_their_pairs_and_validates_on_nothing(unlike):
+    model = load_model(unlike / "model.pth")
+    assert model.trained_on["split"] == "trainval" and model.trained_on["segments"] == 10
+    assert model.pairs == read_pairs(unlike / "clean/trainval_pairs.tsv")
+    log = "".join(path.read_text() for path in unlike.glob("work_dirs/*/*/*.log"))
     assert "Epoch(train)" in log and "Epoch(val)" not in log
 
 
-def test_another_backbone_of_mmaction2_trains_and_predicts(lab, results):
-    run(lab, results, config="config/slowonly_demo.py", epochs=1)
-    settings = PredictSettings(clips=2, workers=0)
-    predict(results / "model.pth", results / "clean/val.txt", results / "val.pt", split="val",
-            video_root=lab.root, index_dir=f"{lab.results}/scan", settings=settings)  # fmt: skip
-    found = read_predictions(results / "val.pt", "val")
-    assert found.narration_ids == read_segments(results / "clean/val.txt")["narration_id"].tolist()
-    assert torch.allclose(found.log_probs.exp().sum(1), torch.ones(len(found.log_probs)))
+def test_a_frozen_batch_norm_stays_as_it_starts(unlike):
+    weights = load_model(unlike / "model.pth").state_dict
+    layers = [name.removesuffix(".running_var") for name in weights if "running_var" in name]
+    assert len(layers) > 20
+    for layer in layers:
+        assert not weights[f"{layer}.running_mean"].any()
+        assert (weights[f"{layer}.running_var"] == 1).all()
+        assert not weights[f"{layer}.bias"].any()
+        assert weights[f"{layer}.weight"].unique().numel() == 1
+    assert weights["cls_head.fc2.bias"].any()  # the rest learns

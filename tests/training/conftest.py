@@ -1,0 +1,37 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from epic100.base import progress
+from epic100.base.log import rule_log
+from support.small_runs import WHOLE, copy_results, run
+
+LOGGED = {"default_hooks.logger.interval": 1, "log_processor.window_size": 3}
+
+
+@dataclass(frozen=True)
+class Straight:
+    """A training that nothing cut, and all that it said: lines of its log, and of other libraries.
+
+    Its results are to be read only.
+    """
+
+    results: Path
+    weights: dict[str, torch.Tensor]
+    said: list[str]
+
+
+@pytest.fixture(scope="session")
+def straight(lab, once) -> Straight:
+    """Of the settings `WHOLE`; its progress is said at each batch, not every ten seconds."""
+
+    def made(folder):
+        results = copy_results(lab, folder, segments=6)
+        with pytest.MonkeyPatch.context() as patch, rule_log(results / "said.txt"):
+            patch.setattr(progress, "PLAIN_SECONDS", 0.0)
+            weights = run(lab, results, LOGGED, **WHOLE)
+        return Straight(results, weights, (results / "said.txt").read_text().splitlines())
+
+    return once("straight", made)
