@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -14,15 +13,17 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.base.log import rule_log
 from epic100.model.model_file import load_model, save_model
 from epic100.prediction.predict import PredictSettings, predict
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
+from support.dying import fork, kill_after_a_shard
 from support.random_model import save_random_model
 
 pytestmark = pytest.mark.slow
 
-EACH = 5  # segments of each of three videos
+EACH = 3  # segments of each of three videos
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,9 +57,9 @@ def listed(lab, tmp_path_factory):
 
 
 def run(lab, model, listed, out, **settings):
-    settings = {"batch_size": 2} | settings
+    settings = PredictSettings(**{"batch_size": 2, "clips": 1, "workers": 0} | settings)
     predict(model, listed, out, split="val", video_root=lab.root, index_dir=f"{lab.results}/scan",
-            settings=PredictSettings(**{"workers": 0, **settings}))  # fmt: skip
+            settings=settings)  # fmt: skip
     return read_predictions(out, "val")
 
 
@@ -94,23 +95,10 @@ def test_a_prediction_that_was_killed_goes_on_from_the_videos_it_had(
     lab, model, listed, straight, tmp_path, caplog
 ):
     out = tmp_path / "val.pt"
-    code = (
-        "from epic100.prediction.predict import *; import sys; "
-        "predict(*sys.argv[1:4], split='val', video_root=sys.argv[4], index_dir=sys.argv[5], "
-        "settings=PredictSettings(batch_size=2, workers=0))"
-    )
-    arguments = [model, listed, out, lab.root, f"{lab.results}/scan"]
-    process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)],
-                               env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
-    while not list(tmp_path.glob("val.shards/*/[!.]*.pt")):
-        assert process.poll() is None
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("val.shards/*/[!.]*.pt")}
-    assert 1 <= len(kept) <= 3 and not out.exists()
+    kill_after_a_shard(run, lab, model, listed, out)
+    assert len(list(tmp_path.glob("val.shards/*/[!.]*.pt"))) == 1 and not out.exists()
     resumed = run(lab, model, listed, out)
-    assert f"going on: {len(kept)} of 3 videos are predicted already" in caplog.text
+    assert "going on: 1 of 3 videos are predicted already" in caplog.text
     assert torch.equal(resumed.log_probs, straight.log_probs)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["val.pt", "val.shards"]
 
@@ -249,25 +237,25 @@ def test_more_gpus_than_there_are_is_one_line(lab, model, listed, tmp_path):
         run(lab, model, listed, tmp_path / "val.pt", gpus=there + 1)
 
 
+def predict_as_a_rule_does(folder, *arguments):
+    """In a group of its own, where Ctrl-C is not ignored, as it would be below `nohup`."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with open(folder / "said.txt", "w") as sys.stderr, rule_log(folder / "rule.log"):
+        run(*arguments, folder / "val.pt", workers=1, processes=2)
+
+
 def test_ctrl_c_ends_every_process_and_is_one_line(lab, model, listed, tmp_path):
-    code = (
-        "import sys\nfrom epic100.base.log import rule_log\n"
-        "from epic100.prediction.predict import PredictSettings, predict\n"
-        "with rule_log('rule.log'):\n"
-        "    predict(*sys.argv[1:4], split='val', video_root=sys.argv[4], index_dir=sys.argv[5],\n"
-        "            settings=PredictSettings(batch_size=2, workers=1, processes=2))\n"
-    )
-    command = [sys.executable, "-c", code, str(model), str(listed), "val.pt", lab.root,
-               f"{lab.results}/scan"]  # fmt: skip
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
-                          start_new_session=True) as process:  # fmt: skip
-        children: list[psutil.Process] = []
-        while len(children) < 2 or any(c.memory_info().rss < 2**26 for c in children):
-            time.sleep(0.05)  # until both import torch
-            children = psutil.Process(process.pid).children()
-        os.killpg(process.pid, signal.SIGINT)
-        said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
+    process = fork.Process(target=predict_as_a_rule_does, args=(tmp_path, lab, model, listed))
+    process.start()
+    children: list[psutil.Process] = []
+    while len(children) < 2 or any(c.memory_info().rss < 2**26 for c in children):
+        time.sleep(0.05)  # until both import torch
+        children = psutil.Process(process.pid).children()
+    os.killpg(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 130
+    said = (tmp_path / "said.txt").read_text()
     assert said.endswith("error: stopped by Ctrl-C; the same command goes on from what is done\n")
     assert "Traceback" not in said
     psutil.wait_procs(children, timeout=20)

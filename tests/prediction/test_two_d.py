@@ -40,7 +40,7 @@ DENSE = [{"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}, *SPARSE[
          {"type": "FormatShape", "input_format": "NCTHW"}]  # fmt: skip
 
 
-@pytest.fixture(params=list(MODELS_2D))
+@pytest.fixture(scope="module", params=list(MODELS_2D))
 def model(request):
     init_default_scope("mmaction")
     torch.manual_seed(0)

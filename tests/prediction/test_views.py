@@ -6,33 +6,24 @@ from mmengine.registry import init_default_scope
 import epic100.mmaction  # noqa: F401  (registers the steps)
 from epic100.base.errors import EpicError
 from epic100.prediction.views import view_pipeline
-from epic100.training.config import build_config
-from epic100.training.settings import TrainSettings
+from support.small_model import STEP_LIST
 
 
-@pytest.fixture
-def steps(lab):
-    config = build_config(TrainSettings("config/x3d_demo.py"), lab.results, lab.root)
-    return config.test_dataloader.dataset.pipeline
-
-
-def test_views_change_the_test_pipeline_and_nothing_else(steps):
-    changed = view_pipeline(steps, 10, 3, "elsewhere")
+def test_views_change_the_test_pipeline_and_nothing_else():
+    changed = view_pipeline(STEP_LIST, 10, 3, "elsewhere")
     assert [step["type"] for step in changed if "Crop" in step["type"]] == ["ThreeCrop"]
     assert next(s for s in changed if s["type"] == "SampleFrames")["num_clips"] == 10
-    assert next(s for s in steps if s["type"] == "SampleFrames")["num_clips"] == 1
+    assert next(s for s in STEP_LIST if s["type"] == "SampleFrames")["num_clips"] == 1
     with pytest.raises(EpicError, match="crops is 2; expected 1 .centre., 3 or whole"):
-        view_pipeline(steps, 1, 2, "")
+        view_pipeline(STEP_LIST, 1, 2, "")
 
 
 @pytest.mark.parametrize("fps", [None, 30])
 @pytest.mark.parametrize("length", [1, 5, 72, 73, 74, 400, 5000])
-def test_clips_go_evenly_from_the_first_frame_to_the_last_and_never_leave_the_segment(
-    steps, length, fps
-):
+def test_clips_go_evenly_from_the_first_frame_to_the_last_and_never_leave_the_segment(length, fps):
     init_default_scope("mmaction")
     for clips in (1, 10):
-        pipeline = view_pipeline(steps, clips, 1, "")
+        pipeline = view_pipeline(STEP_LIST, clips, 1, "")
         spec = next(step for step in pipeline if step["type"] == "SampleFrames")
         sampler = TRANSFORMS.build(spec | {"target_fps": fps})
         segment = {"total_frames": length, "start_index": 1000, "avg_fps": 60000 / 1001}

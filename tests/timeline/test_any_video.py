@@ -2,12 +2,8 @@
 
 import csv
 import json
-import os
+import logging
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import av
@@ -16,6 +12,7 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.cli.program import main
 from epic100.minikitchen import NOUNS, VERBS
 from epic100.minikitchen.damage import truncate, zero_block
 from epic100.model.model_file import load_model, save_model
@@ -26,6 +23,7 @@ from epic100.timeline.files import SUFFIXES, beside
 from epic100.timeline.rows import PART
 from epic100.timeline.run import ModelInUse
 from epic100.timeline.settings import TimelineSettings
+from support.dying import kill_after_a_shard
 from support.random_model import save_random_model
 from support.tricky_videos import encode
 
@@ -52,9 +50,17 @@ def table(path):
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-def command(model, out, *words):
-    start = [sys.executable, "-m", "epic100", "predict", "--model", str(model), "--out", str(out)]
-    return [*start, "--device", "cpu", "--workers", "0", *map(str, words)]
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    """`epic100 predict` in `tmp_path`, by its words; returns the exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [*logging.getLogger().handlers])
+
+    def run(model, *words):
+        start = ["predict", "--model", model, "--device", "cpu", "--workers", 0]
+        return main([*map(str, start), *map(str, words)])
+
+    return run
 
 
 def contents(out, name):
@@ -63,27 +69,18 @@ def contents(out, name):
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_files(model, sound, tmp_path, caplog):
     torch.set_num_threads(1)
-    film = sound["b_frames"]  # 4.004 s
     straight, killed = tmp_path / "straight", tmp_path / "killed"
 
     def whole(out):
-        caplog.clear()
-        settings = TimelineSettings(stride=0.03)
-        make_timelines([film], ModelInUse(model), out, settings=settings, predict=WITHOUT_LOADERS)
+        predict(model, out, sound["b_frames"], stride=0.05, threshold=0.3)  # 4.004 s
         return contents(out, "b_frames")
 
     wanted = whole(straight)
-    assert "134 clips of 78 frames every 0.03 s; 0 steps are damaged and skipped" in caplog.text
-    process = subprocess.Popen(command(model, killed, film, "--stride", "0.03"),
-                               env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
-    while not list(killed.glob("b_frames.shards/*/[!.]*.pt")):
-        assert process.poll() is None
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    assert "81 clips of 78 frames every 0.05 s; 0 steps are damaged and skipped" in caplog.text
+    kill_after_a_shard(whole, killed)
     assert not (killed / "b_frames.tsv").exists()
     assert whole(killed) == wanted
-    assert f"of {-(-134 // PART)} parts are predicted already" in caplog.text
+    assert f"1 of {-(-81 // PART)} parts are predicted already" in caplog.text
     assert len(list(killed.iterdir())) == len(SUFFIXES)  # nothing else is left
     assert whole(killed) == wanted
     assert "is there already, of this model, video and settings" in caplog.text
@@ -131,7 +128,9 @@ def test_damage_is_marked_and_no_clip_is_made_of_it(model, lab, tmp_path):
     assert "(damaged)" in beside(tmp_path / "spoilt.tsv", ".vtt").read_text()
 
 
-def test_a_model_without_names_shows_ids_and_says_how_to_get_names(model, sound, tmp_path, caplog):
+def test_a_model_without_names_shows_ids_and_says_how_to_get_names(
+    model, sound, call, tmp_path, caplog
+):
     bare = tmp_path / "bare.pth"
     save_model(replace(load_model(model), names={}), bare)
     predict(bare, tmp_path / "ids", sound["ten_pictures"])
@@ -142,9 +141,9 @@ def test_a_model_without_names_shows_ids_and_says_how_to_get_names(model, sound,
         lines = [f"{number},{name}" for number, name in names.items()]
         (tmp_path / f"{task}s.csv").write_text("\n".join(["id,key", *lines, ""]))
     words = [sound["ten_pictures"], "--class-lists", tmp_path / "verbs.csv", tmp_path / "nouns.csv"]
-    words += ["--threshold", "0", "--min-seconds", "0"]
-    done = subprocess.run(command(bare, tmp_path / "ids", *words), capture_output=True, text=True)
-    assert done.returncode == 0 and "no class names" not in done.stdout
+    caplog.clear()
+    assert call(bare, "--out", "ids", "--threshold", "0", "--min-seconds", "0", *words) == 0
+    assert "no class names" not in caplog.text
     (row,) = table(tmp_path / "ids/ten_pictures.tsv")
     assert row["verb_name"] == VERBS[int(row["verb"])]
 
@@ -226,9 +225,7 @@ def test_two_videos_of_one_name_are_refused_before_any_work(model, sound, tmp_pa
     (["film.mp4", "--out", "film.mp4"], "film.mp4: is a file; expected a folder"),
     (["v.mp4", "--model", "b.pth"], "--model is given 2 times; a timeline takes one model; call"),
 ])  # fmt: skip
-def test_a_mistaken_call_is_one_line(model, tmp_path, words, message):
+def test_a_mistaken_call_is_one_line(model, call, tmp_path, capsys, words, message):
     encode(tmp_path / "film.mp4", 2)
-    done = subprocess.run(command(model, "out", *words), cwd=tmp_path, capture_output=True,
-                          text=True)  # fmt: skip
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"error: {message}")
+    assert call(model, *words) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {message}")
