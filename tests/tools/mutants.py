@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTEST = (
     "-m", "pytest", "-v", "-p", "no:cacheprovider", "--basetemp", "../pytest",
     # Of one test with its fixtures, on cores that have other work too. What takes longer hangs.
-    "-o", "faulthandler_timeout=420", "-o", "faulthandler_exit_on_timeout=true",
+    "-o", "faulthandler_timeout=600", "-o", "faulthandler_exit_on_timeout=true",
 )  # fmt: skip
 # Found on sound code too: the test is "unsound". No time: not all of its tests could run.
 STATES = ("survived", "unsound", "no time", "found")
@@ -192,7 +192,7 @@ def run(root: Path, *words: str, seconds: float) -> tuple[int | None, str]:
 
 def failed(said: str) -> list[str]:
     """The tests that failed; else the one during which pytest ended or was ended."""
-    begun = re.findall(r"^(tests/\S+::.+?) *(?:(?:PASSED|SKIPPED|XFAIL).*)?$", said, re.MULTILINE)
+    begun = re.findall(r"^(tests/\S+::.+?) *(?:(?:PASSED|SKIPPED|XFAIL|Timeout).*)?$", said, re.M)
     return re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", said, re.MULTILINE) or begun[-1:]
 
 
@@ -246,7 +246,7 @@ def main() -> None:
     # Slurm's daemons are there once, so those mutants queue. They begin: they mostly wait.
     queues = [[m for m in drawn if m.part == "slurm"], *([m] for m in drawn if m.part != "slurm")]
     with ThreadPoolExecutor(asked.jobs) as pool:
-        list(pool.map(lambda queue: [judge(m, end - 360) for m in queue], queues))
+        list(pool.map(lambda queue: [judge(m, end - 600) for m in queue], queues))
     last = check(drawn, end - time.monotonic())
     left = (end - time.monotonic()) / 60
     print(f"\n{report(drawn)}\n{last}; {asked.minutes - left:.0f} minutes")
