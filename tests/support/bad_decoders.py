@@ -141,6 +141,14 @@ def speak_in_pieces() -> None:
         time.sleep(0.05)
 
 
+SEEN: list[int] = []  # what a fork leaves there, the next one must not see
+
+
+def be_new() -> None:
+    assert not SEEN
+    SEEN.append(os.getpid())
+
+
 def note(path: str, name: str = "say", *words: str) -> None:
     """Note the server and this fork of it, then go on."""
     with open(path, "a") as file:
@@ -153,6 +161,15 @@ def kill_after_a_while(whom: str) -> None:
     time.sleep(1)
     os.kill({"server": os.getppid(), "fork": os.getpid()}[whom], signal.SIGKILL)
     sleep()
+
+
+def watch(*words: str) -> None:
+    """Run such a decoder as a fork, and say why it gave no result."""
+    from epic100.video.decoder_process import ScanLimits, run_decoder
+    from epic100.video.fork_server import ForkServers
+
+    with ForkServers((sys.executable, __file__), 60.0) as servers:
+        say(run_decoder(words, ScanLimits(memory_mib=512), 60.0, start=servers.fork))
 
 
 def meet(count: str) -> None:

@@ -3,6 +3,7 @@ import pytest
 
 from epic100.base.errors import DiskError, EpicError
 from epic100.video.scan_table import COLUMNS, ScanRow, read_scan_table, write_scan_table
+from support.damage import marked
 
 HEADER = "\t".join(COLUMNS) + "\n"
 ROW = "P01_01\tdamaged\t59.94006\t90\t10-20\t10 packets do not decode\tconstant\t100\n"
@@ -14,30 +15,27 @@ def read(tmp_path, text):
     return read_scan_table(path)
 
 
-def random_rows(seed):
-    rng = np.random.default_rng(seed)
-    rows = [ScanRow("P01_90", "missing", reason="no file videos/P01/P01_90.MP4")]
-    for number in range(20):
-        edges = np.unique(rng.integers(0, 5000, 2 * rng.integers(0, 6))).tolist()
-        ranges = list(zip(edges[::2], edges[1::2], strict=False))
-        rows.append(
-            ScanRow(
-                f"P01_{number:02d}",
-                "damaged" if ranges else "ok",
-                fps=round(float(rng.uniform(20, 90)), 6),
-                frames=int(rng.integers(1, 5000)),
-                damaged=ranges,
-                reason=str(rng.choice(["", 'cannot open: "moov" lacks', "3 gaps; 2 corrupt, é"])),
-                timing=str(rng.choice(["constant", "variable"])),
-                pictures=int(rng.integers(1, 5000)),
-            )
-        )
-    return rows
+def ranges_of(rng) -> list[tuple[int, int]]:
+    edges = np.unique(rng.integers(0, 5000, 2 * rng.integers(0, 6))).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=False))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_rows_survive_the_table_and_the_cache_s_json(tmp_path, seed):
-    rows = random_rows(seed)
+    rng = np.random.default_rng(seed)
+    rows = [ScanRow("P01_90", "missing", reason="no file videos/P01/P01_90.MP4")] + [
+        ScanRow(
+            f"P01_{number:02d}",
+            "damaged" if (ranges := ranges_of(rng)) else "ok",
+            fps=round(float(rng.uniform(20, 90)), 6),
+            frames=int(rng.integers(1, 5000)),
+            damaged=ranges,
+            reason=str(rng.choice(["", 'cannot open: "moov" lacks', "3 gaps; 2 corrupt, é"])),
+            timing=str(rng.choice(["constant", "variable"])),
+            pictures=int(rng.integers(1, 5000)),
+        )
+        for number in range(20)
+    ]
     write_scan_table(rows, tmp_path / "P01.tsv")
     assert read_scan_table(tmp_path / "P01.tsv") == rows
     assert [ScanRow.from_json(row.to_json()) for row in rows] == rows
@@ -60,14 +58,10 @@ def test_only_whole_and_damaged_videos_are_readable():
 def test_ranges_put_in_by_hand_in_any_order_and_overlapping_become_disjoint_ones(tmp_path, seed):
     rng = np.random.default_rng(seed)
     starts = rng.integers(0, 300, 12)
-    ranges = [
-        (int(a), int(a + length)) for a, length in zip(starts, rng.integers(1, 40, 12), strict=True)
-    ]
+    ranges = np.stack([starts, starts + rng.integers(1, 40, 12)], axis=1).tolist()
     text = ",".join(f"{start}-{stop}" for start, stop in ranges)
     (row,) = read(tmp_path, HEADER + ROW.replace("10-20", text))
-    assert {f for a, b in row.damaged for f in range(a, b)} == {
-        f for a, b in ranges for f in range(a, b)
-    }
+    assert marked(row) == {frame for each in ranges for frame in range(*each)}
     edges = [edge for pair in row.damaged for edge in pair]
     assert edges == sorted(set(edges))
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from epic100.base.errors import EpicError
+from epic100.video.on_disk import on_disk_lines
 from epic100.video.sheet import Video, participants_of, read_sheet, unlisted_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,22 +83,19 @@ def test_bytes_that_are_no_text_and_a_missing_sheet_are_reported_as_such(tmp_pat
         read_sheet(path)
 
 
-def test_participants_come_in_the_sheets_order_without_those_left_out(tmp_path):
+def test_participants_come_in_the_sheets_order_those_included_less_those_left_out():
     videos = [Video(f"{p}_01", p, "train", 50.0, 9.0) for p in ("P22", "P01", "P22", "P07")]
     assert participants_of(videos, []) == ["P22", "P01", "P07"]
     assert participants_of(videos, ["P01"]) == ["P22", "P07"]
-    with pytest.raises(EpicError, match="P02.*does not have.*P22, P01, P07"):
-        participants_of(videos, ["P02"])
-
-
-def test_participants_that_are_included_are_all_there_are_less_those_left_out():
-    videos = [Video(f"{p}_01", p, "train", 50.0, 9.0) for p in ("P22", "P01", "P22", "P07")]
     assert participants_of(videos, [], ["P07", "P22"]) == ["P22", "P07"]
     assert participants_of(videos, ["P22"], ["P07", "P22"]) == ["P07"]
-    with pytest.raises(EpicError, match="participants.include names P02, .*P22, P01, P07"):
-        participants_of(videos, [], ["P02"])
-    with pytest.raises(EpicError, match="exclude and .include leave nobody"):
-        participants_of(videos, ["P07"], ["P07"])
+    for sets, words in (
+        ([["P02"]], "P02.*does not have.*P22, P01, P07"),
+        ([[], ["P02"]], "participants.include names P02, .*P22, P01, P07"),
+        ([["P07"], ["P07"]], "exclude and .include leave nobody"),
+    ):
+        with pytest.raises(EpicError, match=words):
+            participants_of(videos, *sets)
 
 
 def test_a_file_without_a_row_is_listed_and_other_folders_are_nobodys(tmp_path):
@@ -107,3 +105,19 @@ def test_a_file_without_a_row_is_listed_and_other_folders_are_nobodys(tmp_path):
         (tmp_path / name).touch()
     found = unlisted_files([video], tmp_path)
     assert [path.name for path in found] == ["P01_99.MP4", "extra.mp4"]
+
+
+def test_what_is_on_the_disk_is_counted_by_split_and_participant_and_all_or_nothing_is_one_line():
+    videos = [
+        Video(name, name[:3], split, 50.0, 9.0)
+        for split, names in (("train", "P01_01 P01_02 P02_01 P03_01"), ("val", "P03_02"))
+        for name in names.split()
+    ]
+    assert list(on_disk_lines(videos, {"P01_02", "P02_01"}, "videos")) == [
+        "videos: 2 of the 5 videos of the sheet are there",
+        "  train: 2 of 4 (all of P02, 1 of 2 of P01, none of P03)",
+        "  val: 0 of 1 (none of P03)",
+    ]
+    for count, found in (("all", {video.video_id for video in videos}), ("none of the", set())):
+        (line,) = on_disk_lines(videos, found, "videos")
+        assert line == f"videos: {count} 5 videos of the sheet are there"

@@ -1,0 +1,371 @@
+"""Packets read by their places give the frames that the container gives, and nothing else."""
+
+import errno
+import os
+import resource
+import shutil
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from epic100.base.errors import DiskError
+from epic100.minikitchen.packet_damage import rewrite
+from epic100.scan import h264
+from epic100.scan.worker import inspect
+from epic100.video import direct_packets, watched_file
+from epic100.video.deltas import BLOCK, Deltas
+from epic100.video.index import PackedIndex, VideoIndex, build_index
+from epic100.video.index_file import load_index, write_indexes
+from epic100.video.kept import Converters, Kept, OpenFiles
+from epic100.video.packet_table import PacketTable, StreamFacts
+from epic100.video.parameter_sets import ParameterSets
+from epic100.video.reader import FrameError, VideoReader
+from support.damage import decoded, extradata_of, flip, overwrite, packets_of
+from support.tricky_videos import encode, join, other_settings
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    return encode(tmp_path_factory.mktemp("packets") / "v.MP4", 90, **{"b-pyramid": "normal"})
+
+
+@pytest.fixture(scope="module")
+def index(video) -> VideoIndex:
+    return build_index(video)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [7],
+        [7, 7],
+        list(range(0, 1001 * 3 * BLOCK, 1001)),
+        np.random.default_rng(0).integers(-(2**40), 2**40, 3 * BLOCK + 5).tolist(),
+        np.cumsum(np.random.default_rng(1).integers(0, 60000, 2 * BLOCK)).tolist(),
+        [-5, 2**40, -(2**62), 3],
+    ],
+)
+def test_a_packed_sequence_gives_its_values_back_at_every_place(values):
+    values = np.array(values, dtype=np.int64)
+    packed = Deltas.of(values)
+    arrays = {name: np.array(a) for name, a in packed.to_arrays("x").items()}
+    for each in (packed, Deltas.from_arrays(arrays, "x")):
+        assert len(each) == len(values)
+        places = [p for p in (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, len(values) - 1) if p >= 0]
+        places = [p for p in places if p < len(values)]
+        assert np.array_equal(each.at(places), values[places])
+        for start in places:
+            for stop in (start + 1, min(start + BLOCK + 3, len(values)), len(values)):
+                assert np.array_equal(each.between(start, stop), values[start:stop])
+
+
+@pytest.mark.parametrize("length", [-1, 0, 3, 2**40])
+def test_steps_that_claim_another_number_of_values_are_refused(length):
+    arrays = Deltas.of(np.arange(5) ** 2).to_arrays("a")
+    arrays["a_first"] = np.array([length, 0])
+    with pytest.raises(ValueError, match=f"4 steps of {length} values"):
+        Deltas.from_arrays(arrays, "a")
+    equal = Deltas.of(np.arange(5)).to_arrays("a")
+    equal["a_first"] = np.array([2**40, 0])  # of one step that all have
+    with pytest.raises(ValueError, match="1 steps of"):
+        Deltas.from_arrays(equal, "a")
+
+
+def test_each_packet_is_found_by_its_place_in_the_file(video, sound):
+    for name, path in {"plain": video, **sound}.items():
+        index, data, packets = build_index(path), path.read_bytes(), packets_of(path)
+        table = index.table
+        assert table.direct == (name != "matroska"), name  # its blocks have a head of their own
+        found = table.stretch(0, len(table))
+        assert found.pts.tolist() == [p.pts for p in packets]
+        assert found.dts.tolist() == [p.pts if p.dts is None else p.dts for p in packets]
+        assert found.size.tolist() == [p.size for p in packets]
+        assert found.shown.tolist() == [not p.is_discard for p in packets]
+        if table.direct:
+            for at, packet in zip(found.offset.tolist(), packets, strict=True):
+                assert data[at : at + packet.size] == bytes(packet), (name, at)
+        assert table.key_packet.tolist() == [n for n, p in enumerate(packets) if p.is_keyframe]
+        assert np.array_equal(table.frames.between(0, len(table.frames)), index.pts)
+
+
+def test_a_group_runs_from_its_key_frame_to_the_next(index):
+    table = index.table
+    assert [len(table.group(key).size) for key in range(len(index.key_pts))] == [30, 30, 30]
+    assert table.group(1).pts[0] == index.key_pts[1]
+    assert table.group(2).dts[0] == index.key_dts[2]
+
+
+def test_the_scan_s_table_is_that_of_the_packets_alone(video, index, tmp_path):
+    _, scanned = inspect(video, "v")
+    write_indexes({"v": scanned}, tmp_path / "P01.index.npz")
+    for each in (scanned, load_index(tmp_path / "P01.index.npz", "v")):
+        found = each.table.to_arrays()
+        for name, value in index.table.to_arrays().items():
+            assert np.array_equal(value, found[name]), name
+
+
+def test_twenty_million_packets_take_at_most_300_mb():
+    """Of a camera: 10 kB a packet, sound in between, B-frames, a key frame every 250."""
+    rng = np.random.default_rng(0)
+    count = 200_000
+    sizes = rng.gamma(2.0, 5000.0, count).astype(np.int64) + 70_000 * (np.arange(count) % 250 == 0)
+    sound = np.where(np.arange(count) % 30 == 0, 9000, 0)
+    offsets = np.cumsum(sizes + sound) - sizes
+    dts = 1001 * np.arange(count)
+    ahead = 1001 * np.tile([1, 4, 2, 0], count // 4)
+    packets = np.stack([offsets, sizes, dts + ahead, dts, np.ones(count, np.int64)], axis=1)
+    keys = np.arange(0, count, 250)
+    table = PacketTable.pack(
+        StreamFacts("h264", 1920, 1080, "yuv420p", Fraction(1, 60000)), packets, keys=keys,
+        crcs=keys.astype(np.uint32), key_sets=keys * 0, sets=[b""], file_size=1, direct=True,
+    )  # fmt: skip
+    assert table.nbytes / count <= 300e6 / 20e6
+    packed = PackedIndex.from_arrays(VideoIndex.from_table(table).to_arrays())
+    assert packed.table.nbytes == table.nbytes
+    assert packed.nbytes / count <= 300e6 / 20e6
+
+
+def test_a_file_rewritten_without_its_table_s_packets_keeps_its_own_offsets(video, index, tmp_path):
+    rewrite(video, lambda packets: packets, tmp_path / "v.MP4", movflags="faststart")
+    moved = build_index(tmp_path / "v.MP4").table
+    assert moved.offset.at([0]) > index.table.offset.at([0])
+    assert np.array_equal(moved.size, index.table.size)
+
+
+def with_table(index: VideoIndex, **changes) -> VideoIndex:
+    return replace(index, table=replace(index.table, **changes))
+
+
+def assert_same_frames(path: Path, index: VideoIndex, kept: Kept, seed: int = 0) -> bool:
+    """Compare both ways; returns whether there are two."""
+    rng = np.random.default_rng(seed)
+    direct = VideoReader(path, index, kept=kept)
+    other = VideoReader(path, index.through_container(), kept=kept)
+    assert (direct.size, direct.fps, direct.frames) == (other.size, other.fps, other.frames)
+    assert not other.by_place
+    for count in (1, 1, 1, 13, 5):
+        frames = rng.integers(0, index.frames, count)
+        assert np.array_equal(direct.get_frames(frames), other.get_frames(frames)), path
+    direct.close()
+    other.close()
+    return direct.by_place
+
+
+def test_both_ways_give_the_same_frames_of_every_kind_of_file(sound):
+    kept = Kept()
+    by_place = {n for n, p in sound.items() if assert_same_frames(p, build_index(p), kept)}
+    assert set(sound) - by_place == {"matroska"}  # its blocks have a head of their own
+    assert len(kept.decoders) <= kept.decoders.most
+
+
+def assert_as_decoded(path: Path, index: VideoIndex, frames) -> None:
+    """What was read before never changes frames."""
+    expected, reader = decoded(path), VideoReader(path, index)
+    for frame in frames:
+        (picture,) = reader.get_frames([frame])
+        assert np.array_equal(picture, expected[int(index.pts[frame])]), frame
+
+
+def test_each_key_frame_is_decoded_with_the_parameter_sets_of_its_place(tmp_path):
+    path = other_settings(tmp_path, tmp_path / "v.MP4")
+    row, index = inspect(path, "v")
+    assert row.status == "ok"
+    assert len(set(index.table.key_sets.tolist())) == 3
+    assert assert_same_frames(path, index, Kept())
+    assert_as_decoded(path, index, np.random.default_rng(0).permutation(index.frames).tolist())
+
+
+def test_and_so_is_hevc(tmp_path):
+    parts = [
+        encode(
+            tmp_path / f"{n}.MP4", 40, seed=n, codec="libx265", x265={"repeat-headers": n, **own}
+        )
+        for n, own in enumerate(({"amp": 0, "sao": 0}, {"ref": 1, "range": "full"}))
+    ]
+    path = join(parts, tmp_path / "v.MP4")
+    _, index = inspect(path, "v")
+    assert len(set(index.table.key_sets.tolist())) == 2
+    assert_as_decoded(path, index, (70, 5, 50, 20))
+
+
+def test_a_stream_with_one_set_has_one_collection_wherever_its_sets_stand(sound):
+    for name in ("b_frames", "headers_in_stream", "cavlc", "hevc", "mpeg4", "matroska"):
+        table = build_index(sound[name]).table
+        assert len(table.sets) == 1, name
+        assert not table.key_sets.any()
+
+
+@pytest.mark.parametrize("kind, coder", [("b_frames", "h264"), ("hevc", "hevc")])
+def test_a_collection_is_extradata_that_a_decoder_takes_and_cut_ones_are_no_error(
+    kind, coder, sound
+):
+    extradata = extradata_of(sound[kind])
+    sets = ParameterSets(coder, extradata)
+    rebuilt = sets._extradata()
+    assert ParameterSets(coder, rebuilt)._state() == sets._state() != ()
+    decoder = av.CodecContext.create(coder, "r")
+    decoder.extradata = rebuilt
+    packets = [av.Packet(bytes(p)) for p in packets_of(sound[kind])[:10]]
+    frames = [frame for packet in (*packets, None) for frame in decoder.decode(packet)]
+    assert len(frames) == 10
+    assert not any(f.is_corrupt for f in frames)
+    for stop in range(len(extradata)):
+        ParameterSets(coder, extradata[:stop])
+
+
+@pytest.mark.parametrize("name, all_handed", [("b_frames", False), ("slices", True)])
+def test_pictures_that_no_wanted_one_needs_are_not_handed_to_the_decoder(sound, name, all_handed):
+    index = build_index(sound[name])
+    wanted = int(index.pts[20])
+    group = index.table.stretch(0, len(index.table))
+    until = int(np.flatnonzero(group.pts == wanted)[0]) + 1
+    packets = direct_packets.DirectPackets(sound[name], index.table, Kept())
+    handed = {packet.pts for packet, _ in packets.from_key(0, {wanted})}
+    assert wanted in handed and handed <= set(group.pts[:until].tolist())
+    assert (len(handed) == until) == all_handed  # of pictures with several slices, all are handed
+    data = sound[name].read_bytes()
+    for offset, pts in zip(group.offset[:until].tolist(), group.pts[:until].tolist(), strict=True):
+        needed = data[offset + 4] & 0x60  # nal_ref_idc
+        assert pts in handed or not needed
+
+
+def test_streams_of_equal_parameters_share_a_decoder_and_a_file_is_opened_once(sound):
+    kept = Kept(files=OpenFiles(2))
+    for name in ("b_frames", "joined") * 3:
+        VideoReader(sound[name], build_index(sound[name]), kept=kept).get_frames([50, 3])
+    assert (kept.files.opened, len(kept.decoders)) == (2, 1)
+    VideoReader(sound["cavlc"], build_index(sound["cavlc"]), kept=kept).get_frames([50])
+    assert (kept.files.opened, len(kept.files), len(kept.decoders)) == (3, 2, 2)
+
+
+def test_files_decoders_and_converters_that_are_kept_are_bounded(sound):
+    kept = Kept(files=OpenFiles(3), converters=Converters(2))
+    before = len(os.listdir("/proc/self/fd"))
+    for name in ("b_frames", "cavlc", "hevc", "444", "10_bit", "odd_size", "lossless", "mpeg4"):
+        VideoReader(sound[name], build_index(sound[name]), kept=kept).get_frames([2])
+    assert len(kept.files) == 3 and len(kept.decoders) == kept.decoders.most
+    assert len(kept.converters) == 2
+    assert len(os.listdir("/proc/self/fd")) == before + 3
+    kept.files.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_descriptors_leave_room_for_others_of_the_process():
+    assert OpenFiles().most <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+
+
+@pytest.mark.parametrize(
+    "between, most, single", [(1 << 16, 1 << 22, True), (0, 1 << 22, False), (1 << 16, 700, False)]
+)
+def test_a_group_is_one_read_unless_its_packets_are_far_apart_or_large(
+    between, most, single, sound, monkeypatch
+):
+    monkeypatch.setattr(direct_packets, "MOST_BETWEEN", between)
+    monkeypatch.setattr(direct_packets, "MOST_AT_ONCE", most)
+    reads = []
+    read = OpenFiles.read
+    monkeypatch.setattr(OpenFiles, "read", lambda *a: reads.append(a[3]) or read(*a))
+    path = sound["two_streams"]  # those of the other stream are in between
+    index = build_index(path)
+    key = len(index.key_pts) - 1
+    group, last = index.table.group(key), index.frames - 1
+    expected = VideoReader(path, index.through_container()).get_frames([last])
+    assert np.array_equal(VideoReader(path, index).get_frames([last]), expected)
+    assert sum(reads) <= group.offset[-1] + group.size[-1] - group.offset[0]
+    assert (len(reads) == 1) == single
+    assert all(count <= most or count in group.size for count in reads)
+
+
+CHANGES = {
+    "longer": lambda path, at: overwrite(path, path.stat().st_size, b"\0\0\0\x10free" + bytes(8)),
+    "of the same length": lambda path, at: flip(path, at + 500, 7),
+    "cut": lambda path, at: os.truncate(path, at + 600),
+    "with packets that are elsewhere": lambda path, at: overwrite(path, at + 100, b"another"),
+    "with an index of no sense": lambda path, at: None,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_is_not_the_scanned_one_is_an_error_also_while_it_is_kept_open(
+    change, video, index, tmp_path
+):
+    path, kept = Path(shutil.copy(video, tmp_path / "v.MP4")), Kept()
+    if change != "longer":
+        VideoReader(path, index, kept=kept).get_frames([5])
+    CHANGES[change](path, int(index.table.group(1).offset[0]))
+    if change == "with an index of no sense":
+        index = with_table(index, size=index.table.size.astype(np.int64) + (1 << 40))
+    with pytest.raises(FrameError, match=r"v\.MP4: is not the file that was scanned"):
+        VideoReader(path, index, kept=kept).get_frames([45])
+
+
+def test_a_failing_disk_keeps_its_class_and_the_next_try_opens_the_file_anew(
+    video, index, monkeypatch
+):
+    kept = Kept()
+    reader, watched = VideoReader(video, index, kept=kept), VideoReader(video, index, watched=True)
+    expected = reader.get_frames([40])
+
+    def fails(descriptor: int, count: int, position: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pread", fails)
+        patched.setattr(watched_file, "RETRY_SECONDS", (0.0,))
+        with pytest.raises(FrameError, match="reading at byte") as caught:
+            reader.get_frames([40])
+        assert isinstance(caught.value.__cause__, OSError)
+        assert caught.value.__cause__.errno == errno.EIO
+        with pytest.raises(DiskError, match="failed 2 times"):
+            watched.get_frames([40])
+    assert len(kept.files) == 0
+    assert np.array_equal(reader.get_frames([40]), expected)
+    assert np.array_equal(watched.get_frames([40]), expected)
+    assert kept.files.opened == 2
+
+
+def test_a_file_without_recorded_colours_or_with_a_head_that_changes_is_read_as_before(
+    video, index
+):
+    arrays = index.to_arrays()
+    assert VideoIndex.from_arrays(arrays).table.direct
+    old = with_table(index, stream=replace(index.table.stream, colours=None)).to_arrays()
+    old["stream"] = np.array(str(old["stream"]).replace(', "colours": null', ""))
+    again = VideoIndex.from_arrays(old)
+    assert not again.table.direct
+    assert np.array_equal(
+        VideoReader(video, again).get_frames([40]), VideoReader(video, index).get_frames([40])
+    )
+
+
+def without_reorder_limit(extradata: bytes) -> bytes:
+    """Cut the end of the sequence parameter set off, as encoders that write no such notes do."""
+    size = int.from_bytes(extradata[6:8], "big")
+    coded = extradata[8 : 8 + size].replace(b"\0\0\3", b"\0\0")
+    bits = h264.Bits(int.from_bytes(coded, "big"), 8 * len(coded))
+    whole = bits.left
+    bits.left = whole - h264.parse_sps(extradata[8 : 8 + size]).height_at[1]
+    if not bits.u(1):  # clause 7.3.2.1.1: fields, direct_8x8_inference, cropping
+        bits.u(1)
+    bits.u(1)
+    if bits.u(1):
+        bits.ue(), bits.ue(), bits.ue(), bits.ue()
+    coded_bits = f"{int.from_bytes(coded, 'big'):0{8 * len(coded)}b}"
+    text = coded_bits[: whole - bits.left] + "01"
+    text += "0" * (-len(text) % 8)
+    unit = int(text, 2).to_bytes(len(text) // 8, "big")
+    return extradata[:6] + len(unit).to_bytes(2, "big") + unit + extradata[8 + size :]
+
+
+def test_no_picture_is_lost_where_a_stream_does_not_say_how_far_it_is_out_of_order(sound):
+    index = build_index(sound["b_frames"])
+    (extradata,) = index.table.sets
+    silent = with_table(index, sets=[without_reorder_limit(extradata)])
+    frames = range(index.frames)
+    expected = VideoReader(sound["b_frames"], index.through_container()).get_frames(frames)
+    assert np.array_equal(VideoReader(sound["b_frames"], silent).get_frames(frames), expected)
