@@ -44,9 +44,9 @@ def test_what_is_set_stays_and_the_caller_s_dict_is_left_alone():
     assert filled["export"]["sls"] == {"pt": 0, "tl": 3, "td": 3}
     damage = {"P01_01": "empty"}
     assert filled["minikitchen"] == {"seed": 0, "level": "easy", "damage": damage}
+    assert complete_config(filled) == filled
     filled["train"]["options"]["a"] = 1
     assert complete_config(config)["train"]["options"] == {}
-    assert complete_config(filled) == filled
 
 
 def test_an_empty_section_asks_for_copies_by_their_defaults():
@@ -137,13 +137,14 @@ def test_all_that_is_wrong_is_said_at_once():
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_of_the_working_directory_goes_before_the_one_that_ships(tmp_path, monkeypatch):
-    shipped, work = tmp_path / "shipped", tmp_path / "work"
-    for folder in (shipped, work):
-        folder.mkdir()
-    monkeypatch.chdir(work)
-    assert existing_path("videos.tsv", shipped) == "videos.tsv"
-    (shipped / "videos.tsv").touch()
-    assert existing_path("videos.tsv", shipped) == str(shipped / "videos.tsv")
-    (work / "videos.tsv").touch()
-    assert existing_path("videos.tsv", shipped) == "videos.tsv"
+@pytest.mark.parametrize("folders, found", [
+    ((), "."), (("shipped",), "shipped"), (("shipped", "."), "."),
+])  # fmt: skip
+def test_a_file_of_the_working_directory_goes_before_the_one_that_ships(
+    tmp_path, monkeypatch, folders, found
+):
+    monkeypatch.chdir(tmp_path)
+    Path("shipped").mkdir()
+    for folder in folders:
+        Path(folder, "videos.tsv").touch()
+    assert existing_path("videos.tsv", Path("shipped")) == str(Path(found, "videos.tsv"))

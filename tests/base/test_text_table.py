@@ -10,24 +10,15 @@ def table(tmp_path, content, delimiter=","):
     return read_table(path, ("a", "b"), about="a table of mine", delimiter=delimiter)
 
 
-def test_rows_come_with_the_line_on_which_they_begin(tmp_path):
-    content = 'a,c,b\n\n1,"two\nlines",3\n\n\n"x, y",,\n'
-    assert table(tmp_path, content) == [
-        (3, {"a": "1", "c": "two\nlines", "b": "3"}),
-        (7, {"a": "x, y", "c": "", "b": ""}),
-    ]
-
-
-def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_a_name(tmp_path):
-    assert table(tmp_path, b"\xef\xbb\xbfa\tb\r\n1\t2\r\n", "\t") == [(2, {"a": "1", "b": "2"})]
-
-
-def test_fields_that_an_editor_stripped_from_a_line_s_end_are_empty(tmp_path):
-    assert table(tmp_path, "a\tb\tc\n1\n", "\t") == [(2, {"a": "1", "b": "", "c": ""})]
-
-
-def test_a_table_of_a_header_alone_has_no_rows(tmp_path):
-    assert table(tmp_path, "a,b\n") == []
+@pytest.mark.parametrize("content, rows", [
+    ('a\tc\tb\n\n1\t"two\nlines"\t3\n\n\n"x\ty"\t\t\n',
+     [(3, {"a": "1", "c": "two\nlines", "b": "3"}), (7, {"a": "x\ty", "c": "", "b": ""})]),
+    (b"\xef\xbb\xbfa\tb\r\n1\t2\r\n", [(2, {"a": "1", "b": "2"})]),
+    ("a\tb\tc\n1\n", [(2, {"a": "1", "b": "", "c": ""})]),
+    ("a\tb\n", []),
+], ids=["blank lines", "Windows", "fields stripped by an editor", "a header alone"])  # fmt: skip
+def test_rows_come_with_the_line_on_which_they_begin(tmp_path, content, rows):
+    assert table(tmp_path, content, "\t") == rows
 
 
 @pytest.mark.parametrize(
@@ -47,7 +38,7 @@ def test_what_is_no_such_table_is_one_error_with_file_and_line(tmp_path, content
         table(tmp_path, content)
 
 
-def test_a_file_that_is_not_there_is_named_with_what_was_expected(tmp_path):
-    for path, what in ((tmp_path / "none.csv", "no such file"), (tmp_path, "is a folder")):
-        with pytest.raises(EpicError, match=f"{path}: {what}; expected a table of mine"):
-            read_table(path, ("a",), about="a table of mine")
+@pytest.mark.parametrize("name, what", [("none.csv", "no such file"), ("", "is a folder")])
+def test_a_file_that_is_not_there_is_named_with_what_was_expected(tmp_path, name, what):
+    with pytest.raises(EpicError, match=f"{tmp_path / name}: {what}; expected a table of mine"):
+        read_table(tmp_path / name, ("a",), about="a table of mine")

@@ -203,29 +203,6 @@ def test_a_policy_or_a_video_that_nobody_knows_is_one_error(rows, policy, words)
         run(*one_video((0, 1)), rows, policy)
 
 
-def epic_sized(seed=0, segments=67_217, videos=495, ranges=500):
-    """As many segments as train has, over as many videos, with damage in about half of them."""
-    rng = np.random.default_rng(seed)
-    ids = [f"P{i // 15:02d}_{i % 15 + 1:02d}" for i in range(videos)]
-    sheet = {i: Video(i, i[:3], "train", RATE, 1000.0) for i in ids}
-    damaged = {i: [] for i in ids}
-    for place in np.sort(rng.choice(videos * 59, ranges, replace=False)):
-        damaged[ids[place // 59]].append((int(place % 59) * 1000, int(place % 59) * 1000 + 250))
-    rows = {i: scanned(r, pictures=59_940, video_id=i)[i] for i, r in damaged.items()}
-    start = np.round(rng.uniform(0, 990, segments), 2)
-    spans = zip(rng.choice(ids, segments), start, start + rng.exponential(2, segments), strict=True)
-    return annotations(list(spans)), sheet, rows
-
-
-def test_as_many_segments_as_epic_100_has_are_cleaned():
-    table, videos, rows = epic_sized()
-    kept, dropped, _ = run(table, videos, rows)
-    assert len(kept) + len(dropped) == 67_217
-    touched = dropped["reason"].str.startswith("touches damaged frames")
-    # 500 ranges of 4.2 s, segments of 2 s: about 1 in 160 segments.
-    assert touched.all() and 250 < len(dropped) < 650
-
-
 def test_a_split_without_segments_stays_one():
     table, videos = one_video()
     assert [len(part) for part in run(table, videos, scanned())] == [0, 0, 0]

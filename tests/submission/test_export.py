@@ -16,14 +16,16 @@ SLS = {"pt": 2, "tl": 3, "td": 3}
 
 
 REFUSED = [
-    ({"ids": [*IDS[:3], "P99_01_0"]}, {}, "split val name P99_01_0, which is not of the spl"),
-    ({"ids": [*IDS[:3], IDS[0]]}, {}, "split val name a segment twice; make them again"),
-    ({"log_probs": torch.tensor([0.0, torch.nan]).repeat(12, 2)}, {},
+    ({"ids": [*IDS[:3], "P99_01_0"]}, IDS, "max", "split val name P99_01_0, which is not of the"),
+    ({"ids": [*IDS[:3], IDS[0]]}, IDS, "max", "split val name a segment twice; make them again"),
+    ({"log_probs": torch.tensor([0.0, torch.nan]).repeat(12, 2)}, IDS, "max",
      "split val: 12 segments hold NaN or infinity, the first is P01_11_0; look at the"),
-    ({"pairs": PAIRS[:3]}, {}, "the pair table has 3 pairs, but the scores have 4"),
-    ({"pairs": [*PAIRS[:3], (97, 0, 1)]}, {}, "pair 3 .* has verb 97, expected 0 to 96"),
-    ({"split": "test"}, {}, r"val\.pt: predictions of split 'test', expected 'val'; .*`exp"),
-    ({}, {"reduce": "mean"}, "export: reduce is 'mean'; expected one of logsumexp, max"),
+    ({"pairs": PAIRS[:3]}, IDS, "max", "the pair table has 3 pairs, but the scores have 4"),
+    ({"pairs": [*PAIRS[:3], (97, 0, 1)]}, IDS, "max", "pair 3 .* has verb 97, expected 0 to 96"),
+    ({"split": "test"}, IDS, "max", r"val\.pt: predictions of split 'test', expected 'val'; .*`e"),
+    ({}, IDS, "mean", "export: reduce is 'mean'; expected one of logsumexp, max"),
+    ({}, [*IDS, IDS[4]], "max", "has the narration_id 'P01_11_4' more than once; expected"),
+    ({}, [*IDS, "", ""], "max", "split val has the narration_id '' more than once; expected"),
 ]  # fmt: skip
 
 
@@ -84,20 +86,13 @@ def test_pt_and_zip_hold_the_completed_scores_of_every_segment_to_the_byte(tmp_p
         assert f"{path}: 12 segments of val, 9 predicted, 3 with the training prior" in caplog.text
 
 
-@pytest.mark.parametrize("made, settings, words", REFUSED)
-def test_predictions_that_do_not_fit_are_one_error_and_no_output(tmp_path, made, settings, words):
-    stage = Stage(tmp_path, predictions(**made))
+@pytest.mark.parametrize("made, listed, reduce, words", REFUSED)
+def test_predictions_that_do_not_fit_are_one_error_and_no_output(
+    tmp_path, made, listed, reduce, words
+):
+    stage = Stage(tmp_path, predictions(**made), listed)
     with pytest.raises(EpicError, match=words):
-        stage.export(**settings)
-    assert stage.written() == (False, False)
-
-
-@pytest.mark.parametrize("ids", [[*IDS, IDS[4]], [*IDS, "", ""]])
-def test_a_segment_list_that_names_a_segment_twice_is_one_error(tmp_path, ids):
-    stage = Stage(tmp_path, ids=ids)
-    words = rf"split val has the narration_id '{ids[-1]}' more than once; expected each once"
-    with pytest.raises(EpicError, match=words):
-        stage.export()
+        stage.export(reduce=reduce)
     assert stage.written() == (False, False)
 
 
