@@ -1,0 +1,123 @@
+"""A training that is stopped inside an epoch, in each way that there is, ends in the same weights.
+
+A small kitchen is filmed and trained on by the rules, once without a stop. The same training runs
+again and is stopped four times, each time a bit later: SIGTERM to its process, Ctrl-C to all of the
+terminal, SIGUSR1 as Slurm sends it, SIGKILL to everything. Each time the same command goes on. Its
+weights are equal to the bit, and no finished batch is done twice.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import yaml
+
+from support.checkout import ROOT, run_snakemake
+
+pytestmark = pytest.mark.slow
+SHEET = """video_id\tparticipant_id\tsplit\tfps\tduration
+P02_101\tP02\ttrain\t50\t24
+P02_102\tP02\tval\t50\t5
+"""
+TRAIN = {
+    "config": "config/x3d_demo.py", "from_scratch": True, "epochs": 2, "batch_size": 1,
+    "checkpoint": {"seconds": 0.001, "keep": 1000},  # a checkpoint after each batch, all kept
+    "options": {"train_dataloader.dataset.pipeline.2.short_side": [36, 40],
+                "train_dataloader.dataset.pipeline.3.size": 32},
+}  # fmt: skip
+# Whom each signal is sent to, and how many batches more are done before it.
+WAYS = (
+    (signal.SIGTERM, "the training", 3),
+    (signal.SIGINT, "all", 3),
+    (signal.SIGUSR1, "the training", 4),
+    (signal.SIGKILL, "all", 4),
+)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory) -> Path:
+    """The folder of the training that nothing stops."""
+    folder = tmp_path_factory.mktemp("straight")
+    (folder / "sheet.tsv").write_text(SHEET)
+    config = {
+        "annotations": {"test": None},
+        "videos": {"root": "videos", "sheet": "sheet.tsv"},
+        "minikitchen": {"seed": 3, "damage": {}},
+        "train": TRAIN,
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    done = run_snakemake(*words(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def words(folder: Path) -> list[str]:
+    return ["results/model.pth", "--directory", str(folder), "--configfile",
+            str(folder / "config.yaml")]  # fmt: skip
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    model = torch.load(folder / "results/model.pth", weights_only=True)
+    return model["state_dict"]
+
+
+def batches(folder: Path) -> dict[int, int]:
+    """Batches after which a checkpoint stands, and when it was written."""
+    found = (folder / "results/work_dirs").glob("*/iter_*.pth")
+    return {int(path.stem.split("_")[1]): path.stat().st_mtime_ns for path in found}
+
+
+def as_a_terminal_starts_it() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def stop(folder: Path, number: int, whom: str, after: int) -> int:
+    """Start the command, and stop it after this many batches in all; its exit code."""
+    command = [sys.executable, "-m", "snakemake", *words(folder)]
+    with open(folder / "said.txt", "a") as said:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True,
+            preexec_fn=as_a_terminal_starts_it,
+        )  # fmt: skip
+    while max(batches(folder), default=0) < after:
+        assert process.poll() is None, (folder / "said.txt").read_text()[-3000:]
+        time.sleep(0.01)
+    if whom == "all":
+        os.killpg(process.pid, number)
+    else:
+        (training,) = (p for p in psutil.Process(process.pid).children(recursive=True)
+                       if any(word.endswith("train.py") for word in p.cmdline()))  # fmt: skip
+        training.send_signal(number)
+    return process.wait(300)
+
+
+def test_a_training_that_is_stopped_in_every_way_ends_in_the_same_weights(straight, tmp_path):
+    folder = tmp_path / "stopped"
+    shutil.copytree(straight, folder)
+    shutil.rmtree(folder / "results/work_dirs")
+    for path in folder.glob("results/*.*"):
+        path.unlink()
+    last = max(batches(straight))
+    done: dict[int, int] = {}
+    for number, whom, more in WAYS:
+        code = stop(folder, number, whom, max(done, default=0) + more)
+        assert code != 0 and not (folder / "results/model.pth").exists()
+        now = batches(folder)
+        assert done.items() <= now.items(), f"{number.name}: batches were done twice"
+        assert max(done, default=0) < max(now) < last
+        done = now
+    finished = run_snakemake(*words(folder))
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert done.items() <= batches(folder).items()
+    ends = weights(straight), weights(folder)
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+    assert (folder / "results/training.tsv").read_text().count("\n") == 3  # a header, two epochs
