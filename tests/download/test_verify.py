@@ -1,6 +1,7 @@
 import hashlib
 import os
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,8 @@ from epic100.download.verify import read_verdicts, verify_videos, write_videos_o
 from epic100.video import watched_file
 from epic100.video.sheet import Video
 
+BOTH = ["verified", "verified"]
+
 
 def md5(content):
     return hashlib.md5(content).hexdigest()
@@ -19,15 +22,16 @@ def md5(content):
 class Archive:
     """Files of P01, their sheet, and what verifying them says."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, caplog):
+        self.caplog = caplog
         self.root, self.receipts = folder / "videos", folder / "receipts"
-        self.table = folder / "results/P01.tsv"
+        self.table, self.ok = folder / "results/P01.tsv", folder / "videos.ok"
         self.videos = [
             Video(f"P01_0{i}", "P01", "train", 50.0, 9.0, md5=md5(self.content(i))) for i in (1, 2)
         ]
-        for i, video in enumerate(self.videos, 1):
-            video.path(self.root).parent.mkdir(parents=True, exist_ok=True)
-            video.path(self.root).write_bytes(self.content(i))
+        for i in (1, 2):
+            self.path(i).parent.mkdir(parents=True, exist_ok=True)
+            self.path(i).write_bytes(self.content(i))
 
     @staticmethod
     def content(i):
@@ -36,42 +40,56 @@ class Archive:
     def path(self, i):
         return self.videos[i - 1].path(self.root)
 
-    def verify(self, caplog):
+    def put_older(self, i, content):
+        """Another file of the same size, with an older time than the one that was there."""
+        before = self.path(i).stat()
+        self.path(i).write_bytes(content)
+        os.utime(self.path(i), ns=(before.st_atime_ns, before.st_mtime_ns - 10**9))
+
+    def verify(self):
         """(states by video, how many files were read)."""
         rows = verify_videos(self.videos, self.root, self.table, self.receipts, threads=2)
         assert read_verdicts(self.table) == rows
-        said = caplog.messages[-1]
+        said = self.caplog.messages[-1]
         return [row.status for row in rows], int(said.split("; ")[1].split(" ")[0])
 
     def edition(self):
         return Receipts(self.receipts).edition(self.videos, self.root)
 
+    def settle(self):
+        write_videos_ok([str(self.table)], self.ok)
+
 
 @pytest.fixture
-def archive(tmp_path):
-    return Archive(tmp_path)
+def archive(tmp_path, caplog):
+    return Archive(tmp_path, caplog)
 
 
-def test_files_are_read_once_and_a_changed_one_again(archive, caplog):
-    assert archive.verify(caplog) == (["verified", "verified"], 2)
-    assert archive.verify(caplog) == (["verified", "verified"], 0)
+@pytest.fixture
+def failing_file(monkeypatch):
+    """A file whose reading fails with EIO: nothing is mapped at its start."""
+    if not os.path.exists("/proc/self/mem"):
+        pytest.skip("no file here that gives EIO")
+    monkeypatch.setattr(watched_file, "RETRY_SECONDS", (0.0,))
+    return "/proc/self/mem"
+
+
+def test_files_are_read_once_and_a_changed_or_moved_one_again(archive):
+    assert archive.verify() == (BOTH, 2)
+    assert archive.verify() == (BOTH, 0)
     time.sleep(0.01)
     archive.path(2).write_bytes(archive.content(2))
-    assert archive.verify(caplog) == (["verified", "verified"], 1)
+    assert archive.verify() == (BOTH, 1)
     archive.path(2).write_bytes(archive.content(3))
-    assert archive.verify(caplog) == (["verified", "wrong"], 1)
-    assert archive.verify(caplog) == (["verified", "wrong"], 0)
+    assert archive.verify() == (["verified", "wrong"], 1)
+    assert archive.verify() == (["verified", "wrong"], 0)
+    archive.put_older(1, archive.content(7))
+    assert archive.verify() == (["wrong", "wrong"], 1)
+    archive.root = archive.root.rename(archive.root.with_name("elsewhere"))
+    assert archive.verify() == (["wrong", "wrong"], 2)
 
 
-def test_a_file_of_the_same_size_and_an_older_time_is_another_file(archive, caplog):
-    archive.verify(caplog)
-    before = archive.path(1).stat()
-    archive.path(1).write_bytes(archive.content(7))
-    os.utime(archive.path(1), ns=(before.st_atime_ns, before.st_mtime_ns - 10**9))
-    assert archive.verify(caplog) == (["wrong", "verified"], 1)
-
-
-def test_a_file_that_is_written_while_it_is_read_is_not_believed(archive, caplog, monkeypatch):
+def test_a_file_that_is_written_while_it_is_read_is_not_believed(archive, monkeypatch):
     def slow(path, kind, watch):
         found = digest(path, kind, watch)
         path.write_bytes(Archive.content(1))
@@ -79,118 +97,87 @@ def test_a_file_that_is_written_while_it_is_read_is_not_believed(archive, caplog
 
     monkeypatch.setattr("epic100.download.verify.digest", slow)
     archive.videos.pop()
-    assert archive.verify(caplog) == (["unreadable"], 1)
+    assert archive.verify() == (["unreadable"], 1)
     monkeypatch.undo()
-    assert archive.verify(caplog) == (["verified"], 1)
+    assert archive.verify() == (["verified"], 1)
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")
+@pytest.mark.parametrize("of, words, read", [
+    ("video", r"P01\.tsv: not written: .* 1 videos: .*P01_01\.MP4: read", 1),
+    ("receipt", r"P01_01\.json: reading failed 2 times", 0),
+])  # fmt: skip
 def test_a_failing_disk_is_no_row_but_an_error_once_all_others_are_read(
-    archive, caplog, monkeypatch
+    archive, failing_file, tmp_path, of, words, read
 ):
-    monkeypatch.setattr(watched_file, "RETRY_SECONDS", (0.0,))
-    content = archive.path(1).read_bytes()
-    archive.path(1).unlink()
-    archive.path(1).symlink_to("/proc/self/mem")  # nothing is mapped at its start: EIO
-    with pytest.raises(DiskError, match=r"P01\.tsv: not written: .* 1 videos: .*P01_01\.MP4: read"):
-        archive.verify(caplog)
+    path = archive.path(1)
+    if of == "receipt":
+        archive.verify()
+        archive.table.unlink()
+        path = archive.receipts / "P01_01.json"
+    path.rename(tmp_path / "kept")
+    path.symlink_to(failing_file)
+    with pytest.raises(DiskError, match=words):
+        archive.verify()
     assert not archive.table.exists()
-    archive.path(1).unlink()
-    archive.path(1).write_bytes(content)
-    assert archive.verify(caplog) == (["verified", "verified"], 1)
+    (tmp_path / "kept").rename(path)
+    assert archive.verify() == (BOTH, read)
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")
-def test_a_receipt_that_the_disk_refuses_makes_no_row_and_is_read_again(
-    archive, caplog, monkeypatch, tmp_path
-):
-    monkeypatch.setattr(watched_file, "RETRY_SECONDS", (0.0,))
-    archive.verify(caplog)
-    receipt = archive.receipts / "P01_01.json"
-    receipt.rename(tmp_path / "kept")
-    receipt.symlink_to("/proc/self/mem")
-    archive.table.unlink()
-    with pytest.raises(DiskError, match=r"P01_01\.json: reading failed 2 times"):
-        archive.verify(caplog)
-    assert not archive.table.exists()
-    (tmp_path / "kept").rename(receipt)
-    assert archive.verify(caplog) == (["verified", "verified"], 0)
-
-
-def test_a_fetched_file_that_snakemake_touched_is_not_read_again_and_one_written_to_is(
-    archive, caplog
-):
+def test_a_fetched_file_that_snakemake_touched_is_not_read_again_and_one_written_to_is(archive):
     archive.videos.pop()
     book = Receipts(archive.receipts)
     book.write(archive.videos[0], archive.root, archive.videos[0].md5, part=archive.path(1))
     os.utime(archive.path(1))
-    assert archive.verify(caplog) == (["verified"], 0)
+    assert archive.verify() == (["verified"], 0)
     time.sleep(0.01)
     os.utime(archive.path(1))
-    assert archive.verify(caplog) == (["verified"], 1)  # only the first touch was Snakemake's
+    assert archive.verify() == (["verified"], 1)  # only the first touch was Snakemake's
 
 
-def test_an_archive_that_moved_is_read_again(archive, caplog):
-    archive.verify(caplog)
-    archive.root = archive.root.rename(archive.root.with_name("elsewhere"))
-    assert archive.verify(caplog) == (["verified", "verified"], 2)
-
-
-def test_the_edition_changes_with_a_file_and_once_verified_stays(archive, caplog):
+def test_the_edition_changes_with_a_file_and_once_verified_stays(archive):
     assert archive.edition() == 0  # nothing known, nothing to compare with
-    archive.verify(caplog)
+    archive.verify()
     assert archive.edition() == 0
-    for number in (1, 2):
-        state = archive.path(1).stat()
-        archive.path(1).write_bytes(archive.content(number + 4))
-        os.utime(archive.path(1), ns=(state.st_atime_ns, state.st_mtime_ns - 10**9))
+    for number in (1, 2, 3):
+        if number < 3:
+            archive.put_older(1, archive.content(number + 4))
+        else:
+            archive.path(1).unlink()
         assert archive.edition() == number
-        archive.verify(caplog)
+        archive.verify()
         assert archive.edition() == number
-    archive.path(1).unlink()
-    assert archive.edition() == 3
-    archive.verify(caplog)
-    assert archive.edition() == 3
 
 
-def test_what_cannot_be_held_to_an_md5_is_distinguished(archive, caplog):
-    names = ("P01_01", "P01_02", "P01_03", "P01_04", "P01_05")
-    archive.videos[1] = Video("P01_02", "P01", "train", 50.0, 9.0)
-    archive.videos += [
-        Video(name, "P01", "train", 50.0, 9.0, md5=md5(b"")) for name in names[2:]
-    ]  # fmt: skip
+def test_what_cannot_be_held_to_an_md5_is_distinguished(archive):
+    first, second = archive.videos
+    others = [replace(second, video_id=f"P01_0{i}") for i in (3, 4, 5)]
+    archive.videos = [first, replace(second, md5=""), *others]
     archive.path(3).mkdir()
     archive.path(4).symlink_to("nowhere")
-    states, read = archive.verify(caplog)
+    states, read = archive.verify()
     assert states == ["verified", "unverified", "unreadable", "unreadable", "missing"]
     assert read == 1
     reasons = [row.reason for row in read_verdicts(archive.table)]
     assert reasons[1] == "the sheet has no md5" and reasons[4] == f"no file {archive.path(5)}"
 
 
-def test_one_sentence_settles_an_archive(archive, tmp_path, caplog):
-    archive.verify(caplog)
-    write_videos_ok([str(archive.table)], tmp_path / "videos.ok")
-    assert (tmp_path / "videos.ok").read_text() == "2 videos: 2 verified; 0.005 GB\n"
-
-
-def test_an_archive_that_is_not_whole_names_what_lacks(archive, tmp_path, caplog):
+def test_one_sentence_settles_an_archive_and_another_names_what_lacks(archive):
+    archive.verify()
+    archive.settle()
+    assert archive.ok.read_text() == "2 videos: 2 verified; 0.005 GB\n"
+    archive.ok.unlink()
     archive.path(1).unlink()
     archive.path(2).write_bytes(b"half")
-    archive.verify(caplog)
+    archive.verify()
     with pytest.raises(EpicError, match="2 of 2 videos .*: P01_01 missing, P01_02 wrong; all"):
-        write_videos_ok([str(archive.table)], tmp_path / "videos.ok")
-    assert not (tmp_path / "videos.ok").exists()
+        archive.settle()
+    assert not archive.ok.exists()
+    archive.table.write_text(archive.table.read_text().replace("wrong", "fine", 1))
+    with pytest.raises(EpicError, match=r"P01\.tsv: line 3: status is 'fine'"):
+        archive.settle()
 
 
 def test_a_sheet_whose_md5_is_none_is_one_error(archive):
-    archive.videos[0] = Video("P01_01", "P01", "train", 50.0, 9.0, md5="abc")
+    archive.videos[0] = replace(archive.videos[0], md5="abc")
     with pytest.raises(EpicError, match="video P01_01: checksum is 'md5:abc'; expected md5"):
-        verify_videos(archive.videos, archive.root, archive.table, archive.receipts)
-
-
-def test_a_table_edited_amiss_names_its_line(archive, tmp_path, caplog):
-    archive.verify(caplog)
-    archive.table.write_text(archive.table.read_text().replace("verified", "fine", 1))
-    with pytest.raises(EpicError, match=r"P01\.tsv: line 2: status is 'fine'"):
-        write_videos_ok([str(archive.table)], tmp_path / "videos.ok")
+        archive.verify()

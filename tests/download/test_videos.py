@@ -22,47 +22,56 @@ def video(server, *faults, name="P01_01", md5=None):
     return Video(name, "P01", "train", 50.0, 60.0, url, md5)
 
 
-def test_a_downloaded_video_has_its_receipt_and_is_not_read_again(server, tmp_path, caplog):
+@pytest.fixture
+def bring(tmp_path):
+    """Downloads a video below the test's folder."""
+    return lambda wanted, **more: download_video(
+        wanted, tmp_path, tmp_path / "receipts", settings=HASTY, **more
+    )
+
+
+def test_a_downloaded_video_has_its_receipt_and_is_never_written_over(
+    server, tmp_path, caplog, bring
+):
     wanted = video(server)
-    download_video(wanted, tmp_path / "videos", tmp_path / "receipts", settings=HASTY)
-    assert wanted.path(tmp_path / "videos").read_bytes() == CONTENT
-    assert Receipts(tmp_path / "receipts").md5_of(wanted, tmp_path / "videos") == wanted.md5
+    bring(wanted)
+    assert wanted.path(tmp_path).read_bytes() == CONTENT
+    assert Receipts(tmp_path / "receipts").md5_of(wanted, tmp_path) == wanted.md5
     assert "P01_01: 1.0 MB in" in caplog.text
+    wanted.path(tmp_path).write_bytes(b"of the lab")
+    with pytest.raises(EpicError, match=r"P01_01\.MP4: there already; .*writes over nothing"):
+        bring(wanted)
+    assert wanted.path(tmp_path).read_bytes() == b"of the lab" and len(server.asked) == 1
 
 
-def test_a_video_without_md5_is_fetched_and_it_is_said(server, tmp_path, caplog):
-    download_video(video(server, md5=""), tmp_path, tmp_path / "receipts", settings=HASTY)
+def test_a_video_without_md5_is_fetched_and_it_is_said_and_one_that_is_none_is_named(
+    server, caplog, bring
+):
+    with pytest.raises(EpicError, match="video P01_01: checksum is 'md5:abc'"):
+        bring(video(server, md5="abc"))
+    assert server.asked == []
+    bring(video(server, md5=""))
     assert "the sheet has no md5 to hold it to" in caplog.text
 
 
-def test_a_file_that_is_there_is_never_written_over(server, tmp_path):
-    wanted = video(server)
-    wanted.path(tmp_path).parent.mkdir()
-    wanted.path(tmp_path).write_bytes(b"of the lab")
-    with pytest.raises(EpicError, match=r"P01_01\.MP4: there already; .*writes over nothing"):
-        download_video(wanted, tmp_path, tmp_path / "receipts", settings=HASTY)
-    assert wanted.path(tmp_path).read_bytes() == b"of the lab" and server.asked == []
-
-
-def test_an_md5_that_is_none_is_named_before_anything_is_asked(server, tmp_path):
-    with pytest.raises(EpicError, match="video P01_01: checksum is 'md5:abc'"):
-        download_video(video(server, md5="abc"), tmp_path, tmp_path / "receipts", settings=HASTY)
-    assert server.asked == []
+@pytest.fixture
+def hasty_bar(monkeypatch):
+    """A bar that looks and speaks at every tick."""
+    monkeypatch.setattr("epic100.download.archive_bar.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("epic100.base.progress.PLAIN_SECONDS", 0.0)
 
 
 def test_one_bar_counts_all_videos_and_the_half_ones_by_their_bytes(
-    server, tmp_path, caplog, monkeypatch
+    server, tmp_path, caplog, bring, hasty_bar
 ):
-    monkeypatch.setattr("epic100.download.archive_bar.LOOK_SECONDS", 0.0)
-    monkeypatch.setattr("epic100.base.progress.PLAIN_SECONDS", 0.0)
     archive = [video(server, stall(512_000), name=f"P01_0{i}") for i in (1, 2, 3)]
     archive[2].path(tmp_path).parent.mkdir()
     archive[2].path(tmp_path).write_bytes(CONTENT)
 
-    def bring(wanted):
-        download_video(wanted, tmp_path, tmp_path / "receipts", settings=HASTY, archive=archive)
-
-    threads = [threading.Thread(target=bring, args=(wanted,)) for wanted in archive[:2]]
+    threads = [
+        threading.Thread(target=bring, args=(wanted,), kwargs={"archive": archive})
+        for wanted in archive[:2]
+    ]
     for thread in threads:
         thread.start()
     board = ArchiveBar(archive, tmp_path, tmp_path / "other.lock")
@@ -81,9 +90,7 @@ def test_one_bar_counts_all_videos_and_the_half_ones_by_their_bytes(
     assert board.lacking() == (0, 0.0)
 
 
-def test_one_job_alone_holds_the_bar_and_another_takes_it_over(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("epic100.download.archive_bar.LOOK_SECONDS", 0.0)
-    monkeypatch.setattr("epic100.base.progress.PLAIN_SECONDS", 0.0)
+def test_one_job_alone_holds_the_bar_and_another_takes_it_over(tmp_path, caplog, hasty_bar):
     archive = [Video("P01_01", "P01", "train", 50.0, 60.0)]
     first, second = (ArchiveBar(archive, tmp_path, tmp_path / "bar.lock") for _ in range(2))
     for board in (first, second, first, second):

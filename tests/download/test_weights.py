@@ -26,18 +26,16 @@ from support.checkout import ROOT
 from support.fault_server import status
 
 HASTY = FetchSettings(tries=2, stall_seconds=5, pause_seconds=0.01)
+ZOO = Path(mmaction.__file__).parent / ".mim/configs/recognition"
 RECIPE = ROOT / "config/x3d_s_epic_rgb_segments.py"
 PAGE = b"<!DOCTYPE html><title>Not found</title>"
 
 
+@pytest.fixture
 def checkpoint() -> bytes:
     buffer = io.BytesIO()
     torch.save({"state_dict": {"a": torch.ones(3)}}, buffer)
     return buffer.getvalue()
-
-
-def named(content: bytes) -> str:
-    return f"x3d-{hashlib.sha256(content).hexdigest()[:8]}.pth"
 
 
 def section(**changes):
@@ -45,8 +43,8 @@ def section(**changes):
 
 
 def test_the_default_is_the_url_of_mmaction2_s_own_metafile():
-    metafile = Path(mmaction.__file__).parent / ".mim/configs/recognition/x3d/metafile.yml"
-    models = {m["Name"]: m for m in yaml.safe_load(metafile.read_text())["Models"]}
+    metafile = yaml.safe_load((ZOO / "x3d/metafile.yml").read_text())
+    models = {model["Name"]: model for model in metafile["Models"]}
     weights = start_weights(section(), RECIPE)
     assert weights.source == models["x3d_s_13x6x1_facebook-kinetics400-rgb"]["Weights"]
     assert weights.path.startswith("weights/download.openmmlab.com/mmaction/v1.0/recognition/x3d/")
@@ -55,9 +53,7 @@ def test_the_default_is_the_url_of_mmaction2_s_own_metafile():
 def test_every_url_of_the_model_zoo_in_configs_and_docs_is_one_of_its_metafiles():
     known = {
         model["Weights"]
-        for metafile in (Path(mmaction.__file__).parent / ".mim/configs/recognition").rglob(
-            "metafile.yml"
-        )
+        for metafile in ZOO.rglob("metafile.yml")
         for model in yaml.safe_load(metafile.read_text())["Models"]
         if "Weights" in model
     }
@@ -100,14 +96,12 @@ def test_files_are_kept_by_url_and_stay_below_the_folder():
             kept_at(url)
 
 
-def test_a_file_is_fetched_checked_and_kept(server, tmp_path):
-    content = checkpoint()
-    weights = StartWeights(
-        server.put(named(content), content), str(tmp_path / "w" / named(content))
-    )
+def test_a_file_is_fetched_checked_and_kept(server, tmp_path, checkpoint):
+    name = f"x3d-{hashlib.sha256(checkpoint).hexdigest()[:8]}.pth"
+    weights = StartWeights(server.put(name, checkpoint), str(tmp_path / "w" / name))
     probe(weights)
     fetch_weights(weights, HASTY)
-    assert Path(weights.path).read_bytes() == content
+    assert Path(weights.path).read_bytes() == checkpoint
     check_weights(weights)
 
 
@@ -126,11 +120,10 @@ def test_a_wrong_file_is_not_kept_and_both_digests_are_said(server, tmp_path, co
         check_weights(weights)
 
 
-def test_a_digest_in_the_config_goes_before_the_name(tmp_path):
-    content = checkpoint()
+def test_a_digest_in_the_config_goes_before_the_name(tmp_path, checkpoint):
     path = tmp_path / "x3d-0123abcd.pth"
-    path.write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
+    path.write_bytes(checkpoint)
+    digest = hashlib.sha256(checkpoint).hexdigest()
     check_weights(StartWeights("https://a.org/x", str(path), digest))
     with pytest.raises(EpicError, match=f"sha256 is {digest}; expected {'0' * 64}, `train: load_"):
         check_weights(StartWeights("https://a.org/x", str(path), "0" * 64))
