@@ -56,40 +56,22 @@ SIZES = ("short_side", "size", "crop_size", "input_size", "scale")
 
 
 def small(value):
-    return tuple(map(small, value)) if isinstance(value, (list, tuple)) else value // 7
+    return list(map(small, value)) if isinstance(value, (list, tuple)) else value // 7
 
 
-def nested(changes: dict[str, Any]) -> dict[str, Any]:
-    """Dotted keys as dicts in dicts."""
-    found: dict[str, Any] = {}
-    for key, value in changes.items():
-        *parents, last = key.split(".")
-        node = found
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    return found
-
-
-def write_small(name: str, folder, monkeypatch) -> str:
-    """A config on top of the model's own: shrunk, every size of its pipelines divided by seven."""
+def shrunk(name: str, folder, monkeypatch) -> tuple[str, Config, dict[str, Any]]:
+    """A model's config, as it is read, and options: every size of its pipelines over seven."""
     pairs = folder / "clean/pairs.tsv"
     pairs.parent.mkdir(parents=True)
     pairs.write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
     monkeypatch.setenv("EPIC100_RESULTS", str(folder))
-    base = ROOT / (f"config/{name}.py" if name == DEFAULT else f"config/zoo/{name}.py")
-    config = Config.fromfile(base)
-    changes = dict(SHRUNK.get(name, SHRUNK_DEFAULT))
+    path = f"config/{name}.py" if name == DEFAULT else f"config/zoo/{name}.py"
+    config, options = Config.fromfile(ROOT / path), dict(SHRUNK.get(name, SHRUNK_DEFAULT))
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        steps = config[loader].dataset.to_dict()["pipeline"]
-        changes[f"{loader}.dataset.pipeline"] = [
-            {key: small(value) if key in SIZES else value for key, value in step.items()}
-            for step in steps
-        ]
-    lines = [f"{key} = {value!r}\n" for key, value in nested(changes).items()]
-    path = folder / "small.py"
-    path.write_text(f"_base_ = [{str(base)!r}]\n" + "".join(lines))
-    return str(path)
+        for number, step in enumerate(config[loader].dataset.pipeline):
+            for key in set(SIZES) & set(step):
+                options[f"{loader}.dataset.pipeline.{number}.{key}"] = small(step[key])
+    return path, config, options
 
 
 def test_every_model_of_the_zoo_is_here():
@@ -100,11 +82,10 @@ def test_every_model_of_the_zoo_is_here():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [DEFAULT, *MODELS])
 def test_a_model_goes_from_videos_to_a_submission(name, clean_archive, tmp_path, monkeypatch):
-    config = write_small(name, tmp_path / "small", monkeypatch)
+    config, _, options = shrunk(name, tmp_path / "small", monkeypatch)
     folder = clean_archive(tmp_path / "archive")
-    train = {
-        "config": config, "from_scratch": True, "epochs": 1, "batch_size": 4, "workers": 0,
-    }  # fmt: skip
+    train = {"config": config, "from_scratch": True, "epochs": 1, "batch_size": 4, "workers": 0,
+             "options": options}  # fmt: skip
     configure(folder, train=train, predict={"workers": 0, "crops": 3})
     done = run(folder, "results/submission.pt", "results/metrics.json", "--cores", "2")
     assert done.returncode == 0, said(done)[-4000:]
@@ -126,7 +107,8 @@ def test_a_model_starts_without_other_files_and_gives_the_features_of_its_last_l
     name, tmp_path, monkeypatch
 ):
     init_default_scope("mmaction")
-    config = Config.fromfile(write_small(name, tmp_path, monkeypatch))
+    _, config, options = shrunk(name, tmp_path, monkeypatch)
+    config.merge_from_dict(options)
     model = REGISTRY.build(config.model)
     model.init_weights()  # as a run calls it, whatever `load_from` is
     model.eval()
