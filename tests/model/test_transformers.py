@@ -26,10 +26,13 @@ def install(folder: Path, *, timm: bool) -> Path:
     lock = folder / "packages.lock"
     lock.write_text(text)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
-    command += ["--only-binary", ":all:", "--retries", "1", "--target", folder, "-r", lock]
+    command += ["--only-binary", ":all:", "--retries", "1", "--timeout", "20"]
+    command += ["--target", folder, "--requirement", lock]
     done = subprocess.run(command, capture_output=True, text=True)
     if "(from versions: none)" in done.stderr:
-        pytest.skip(f"transformers is installed from an index, and none is reached: {done.stderr}")
+        pytest.skip(
+            f"transformers is installed from an index, and none is reached: {done.stderr[-300:]}"
+        )
     assert done.returncode == 0, done.stderr
     assert (folder / "timm").exists() == timm
     return folder
