@@ -1,0 +1,30 @@
+"""Calls a function in a process of its own, forked from one that has imported all."""
+
+import resource
+from concurrent.futures import ProcessPoolExecutor
+
+from epic100.base.errors import EpicError
+from support.small_runs import processes
+
+MOST = 5 * 2**30  # bytes of address space, torch's libraries included
+
+
+def apart(function, *arguments, seconds: float = 90):
+    """The function's result. Raises TimeoutError if it takes longer."""
+    with ProcessPoolExecutor(1, mp_context=processes) as pool:
+        return pool.submit(function, *arguments).result(seconds)
+
+
+def measured(function, *arguments):
+    """(the function's result or EpicError, KiB that it took)."""
+    return apart(_measure, function, arguments)
+
+
+def _measure(function, arguments):
+    resource.setrlimit(resource.RLIMIT_AS, (MOST, MOST))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        result = function(*arguments)
+    except EpicError as error:
+        result = error
+    return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
