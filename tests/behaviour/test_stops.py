@@ -1,20 +1,18 @@
 """A training that is stopped inside an epoch, in each way that there is, ends in the same weights.
 
 A small kitchen is filmed and trained on by the rules, once without a stop. The same training runs
-again and is stopped four times, each time a bit later: SIGTERM to its process, Ctrl-C to all of the
-terminal, SIGUSR1 as Slurm sends it, SIGKILL to everything. Each time the same command goes on. Its
-weights are equal to the bit, and no finished batch is done twice.
+again and is stopped four times, each time a bit later: Ctrl-C to all of the terminal, SIGTERM to
+its process, SIGUSR1 as Slurm sends it, SIGKILL to everything. Each time the same command goes on.
+Its weights are equal to the bit, and no finished batch is done twice.
 """
 
-import os
+import json
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 import yaml
@@ -30,14 +28,15 @@ TRAIN = {
     "config": "config/x3d_demo.py", "from_scratch": True, "epochs": 2, "batch_size": 1,
     "checkpoint": {"seconds": 0.001, "keep": 1000},  # a checkpoint after each batch, all kept
     "options": {"train_dataloader.dataset.pipeline.2.short_side": [36, 40],
-                "train_dataloader.dataset.pipeline.3.size": 32},
+                "train_dataloader.dataset.pipeline.3.size": 32,
+                "default_hooks.stopper": {"type": "Stopper"}},
 }  # fmt: skip
-# Whom each signal is sent to, and how many batches more are done before it.
-WAYS = (
-    (signal.SIGTERM, "the training", 3),
-    (signal.SIGINT, "all", 3),
-    (signal.SIGUSR1, "the training", 4),
-    (signal.SIGKILL, "all", 4),
+# The batch of 22, two epochs of 11; the signal; to the whole group or to the training.
+STOPS = (
+    (3, signal.SIGINT, True),
+    (8, signal.SIGTERM, False),
+    (14, signal.SIGUSR1, False),
+    (18, signal.SIGKILL, True),
 )
 
 
@@ -50,6 +49,7 @@ def straight(tmp_path_factory) -> Path:
         "annotations": {"test": None},
         "videos": {"root": "videos", "sheet": "sheet.tsv"},
         "minikitchen": {"seed": 3, "damage": {}},
+        "modules": {"folder": str(Path(__file__).with_name("modules")), "imports": ["stopper"]},
         "train": TRAIN,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -79,24 +79,17 @@ def as_a_terminal_starts_it() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def stop(folder: Path, number: int, whom: str, after: int) -> int:
-    """Start the command, and stop it after this many batches in all; its exit code."""
+def stop(folder: Path, batch: int, number: int, everyone: bool) -> int:
+    """Start the command and let it be stopped inside a batch; its exit code."""
+    (folder / "stop.json").write_text(json.dumps([batch, number, everyone]))
+    if not everyone:
+        return run_snakemake(*words(folder)).returncode
     command = [sys.executable, "-m", "snakemake", *words(folder)]
     with open(folder / "said.txt", "a") as said:
-        process = subprocess.Popen(
+        return subprocess.run(
             command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True,
-            preexec_fn=as_a_terminal_starts_it,
-        )  # fmt: skip
-    while max(batches(folder), default=0) < after:
-        assert process.poll() is None, (folder / "said.txt").read_text()[-3000:]
-        time.sleep(0.01)
-    if whom == "all":
-        os.killpg(process.pid, number)
-    else:
-        (training,) = (p for p in psutil.Process(process.pid).children(recursive=True)
-                       if any(word.endswith("train.py") for word in p.cmdline()))  # fmt: skip
-        training.send_signal(number)
-    return process.wait(300)
+            preexec_fn=as_a_terminal_starts_it, timeout=1500,
+        ).returncode  # fmt: skip
 
 
 def test_a_training_that_is_stopped_in_every_way_ends_in_the_same_weights(straight, tmp_path):
@@ -105,18 +98,18 @@ def test_a_training_that_is_stopped_in_every_way_ends_in_the_same_weights(straig
     shutil.rmtree(folder / "results/work_dirs")
     for path in folder.glob("results/*.*"):
         path.unlink()
-    last = max(batches(straight))
     done: dict[int, int] = {}
-    for number, whom, more in WAYS:
-        code = stop(folder, number, whom, max(done, default=0) + more)
-        assert code != 0 and not (folder / "results/model.pth").exists()
+    for batch, number, everyone in STOPS:
+        assert stop(folder, batch, number, everyone) != 0
+        assert not (folder / "stop.json").exists() and not (folder / "results/model.pth").exists()
         now = batches(folder)
         assert done.items() <= now.items(), f"{number.name}: batches were done twice"
-        assert max(done, default=0) < max(now) < last
+        # A signal lets the batch end and saves; what is killed leaves what was saved before.
+        assert max(now) == batch - (number == signal.SIGKILL)
         done = now
     finished = run_snakemake(*words(folder))
     assert finished.returncode == 0, finished.stderr[-3000:]
-    assert done.items() <= batches(folder).items()
+    assert done.items() <= batches(folder).items() and batches(folder).keys() == set(range(1, 23))
     ends = weights(straight), weights(folder)
     assert ends[0].keys() == ends[1].keys()
     assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
