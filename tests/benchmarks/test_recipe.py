@@ -1,24 +1,16 @@
 """The tables that docs/recipe.md and config/README.md are made of."""
 
-import importlib.util
-
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 
+from benchmarks import recipe, sampling
 from epic100.minikitchen import write_annotations
 from epic100.scoring.predictions import Predictions
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.segment_list import read_segments
 from epic100.video.sheet import read_sheet
 from support.checkout import CLASSES, ROOT
-
-
-def benchmark(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"benchmarks/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def run(choice, seed, action, ways=("max",)):
@@ -28,7 +20,6 @@ def run(choice, seed, action, ways=("max",)):
 
 
 def test_gains_are_of_the_same_seeds_with_student_s_interval():
-    recipe = benchmark("recipe")
     runs = [run("base", seed, value) for seed, value in enumerate((20.0, 30.0, 40.0))]
     runs += [run("segment", seed, value) for seed, value in enumerate((25.0, 33.0, 44.0))]
     runs += [run("both", 0, 21.0, ("max", "heads"))]
@@ -46,7 +37,7 @@ def test_gains_are_of_the_same_seeds_with_student_s_interval():
 
 
 def test_shuffled_labels_keep_their_counts_and_chance_is_that_of_the_answers(tmp_path):
-    recipe, path = benchmark("recipe"), tmp_path / "list.txt"
+    path = tmp_path / "list.txt"
     lines = [f"P01/P01_01.MP4 {i} {i + 9} {i % 2} {i % 4} P01_01_{i}\n" for i in range(16)]
     path.write_text("".join(lines))
     true = read_segments(path)
@@ -62,7 +53,6 @@ def test_shuffled_labels_keep_their_counts_and_chance_is_that_of_the_answers(tmp
 
 
 def test_what_a_clip_sees_is_counted_by_mmaction2_s_own_samplers(tmp_path):
-    sampling = benchmark("sampling")
     init_default_scope("mmaction")
     videos = {v.video_id: v for v in read_sheet(ROOT / "config/hard_videos.tsv")}
     write_annotations(videos.values(), tmp_path, 0, "hard")
