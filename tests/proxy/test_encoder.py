@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.minikitchen.damage import truncate, zero_block
+from epic100.minikitchen.damage import zero_block
 from epic100.minikitchen.packet_damage import rewrite
 from epic100.proxy import ProxySettings, write_proxy
 from epic100.proxy.encoder import check_copy
@@ -15,14 +15,22 @@ from epic100.scan.worker import inspect
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
-from support.tricky_videos import encode, sound_videos, turn
+from support.tricky_videos import encode, turn
 
 SMALL = ProxySettings(height=48, gop=12, crf=18)
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    return sound_videos(tmp_path_factory.mktemp("sound"))
+def copies(sound, tmp_path_factory):
+    """By kind of sound file: the path of its copy, the copy's facts and index, and the progress."""
+    folder, found = tmp_path_factory.mktemp("copies"), {}
+    for name, path in sound.items():
+        counts = []
+        _, index = inspect(path, name)
+        made, own = write_proxy(path, folder / f"{name}.MP4", SMALL, index, counts.append)
+        assert seconds(own) == seconds(index), name
+        found[name] = folder / f"{name}.MP4", made, own, counts
+    return found
 
 
 def greys(path, size=(None, None)) -> np.ndarray:
@@ -37,15 +45,13 @@ def seconds(index) -> list[Fraction]:
     return [int(pts - index.pts[0]) * index.time_base for pts in index.pts]
 
 
-def test_frame_i_of_a_copy_is_frame_i_of_the_original_at_the_same_time(sound, tmp_path):
-    for name, path in sound.items():
-        _, index = inspect(path, name)
-        made, _ = write_proxy(path, tmp_path / f"{name}.MP4", SMALL, index)
-        own = build_index(tmp_path / f"{name}.MP4")
-        assert seconds(own) == seconds(index), name
-        assert made.frames == own.frames and not made.stand_ins, name
-        copy = greys(tmp_path / f"{name}.MP4")
-        original = greys(path, (made.width, made.height))
+def test_frame_i_of_a_copy_is_frame_i_of_the_original_at_the_same_time(sound, copies):
+    for name, (path, made, own, _) in copies.items():
+        index = build_index(path)
+        assert seconds(index) == seconds(own) == seconds(build_index(sound[name])), name
+        assert made.frames == index.frames and not made.stand_ins, name
+        copy = greys(path)
+        original = greys(sound[name], (made.width, made.height))
         assert len(copy) == len(original) == index.frames, name
         errors = {
             shift: np.abs(copy - np.roll(original, shift, axis=0)).mean((1, 2))
@@ -73,9 +79,8 @@ def references(path) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["open_gop", "all_key_frames", "variable_rate", "joined"])
-def test_copies_are_closed_groups_in_which_nothing_depends_on_a_b_frame(name, sound, tmp_path):
-    copy = tmp_path / "copy.MP4"
-    _, own = write_proxy(sound[name], copy, SMALL)
+def test_copies_are_closed_groups_in_which_nothing_depends_on_a_b_frame(name, copies):
+    copy, _, own, _ = copies[name]
     packets = own.table.stretch(0, len(own.table))
     groups = np.searchsorted(own.pts, packets.pts) // 12
     assert own.key_pts.tolist() == own.pts[::12].tolist()
@@ -103,24 +108,16 @@ def test_sizes_are_even_and_in_proportion(size, expected):
     assert ProxySettings(height=256).size(*size) == expected
 
 
-def test_a_small_original_keeps_its_size(sound, tmp_path):
-    made, _ = write_proxy(sound["b_frames"], tmp_path / "v.MP4", ProxySettings())
-    assert (made.width, made.height) == (96, 64)
+def test_a_higher_rate_factor_is_farther_from_the_original_and_smaller(sound, copies, tmp_path):
+    near, made, *_ = copies["b_frames"]
+    far, _ = write_proxy(sound["b_frames"], tmp_path / "v.MP4", replace(SMALL, crf=40))
+    assert far.psnr < made.psnr - 5
+    assert (tmp_path / "v.MP4").stat().st_size < near.stat().st_size
 
 
-def test_a_lower_rate_factor_is_closer_and_larger(sound, tmp_path):
-    found = {}
-    for crf in (12, 40):
-        path = tmp_path / f"{crf}.MP4"
-        made, _ = write_proxy(sound["b_frames"], path, replace(SMALL, crf=crf))
-        found[crf] = made.psnr, path.stat().st_size
-    assert found[12][0] > found[40][0] + 5
-    assert found[12][1] > found[40][1]
-
-
-def test_the_quality_reported_is_that_of_the_pictures(sound, tmp_path):
-    made, _ = write_proxy(sound["b_frames"], tmp_path / "v.MP4", SMALL)
-    errors = greys(tmp_path / "v.MP4") - greys(sound["b_frames"], (made.width, made.height))
+def test_the_quality_reported_is_that_of_the_pictures(sound, copies):
+    copy, made, _, _ = copies["b_frames"]
+    errors = greys(copy) - greys(sound["b_frames"], (made.width, made.height))
     assert made.psnr == pytest.approx(10 * np.log10(255**2 / np.square(errors).mean()), abs=0.7)
 
 
@@ -174,16 +171,6 @@ def test_damaged_frames_are_grey_and_no_number_shifts(tmp_path):
     assert np.abs(copy - whole)[~damaged].mean((1, 2)).max() < 6
     rgb = VideoReader(tmp_path / "copy.MP4", own).get_frames(made.stand_ins).astype(int)
     assert np.abs(rgb - 130).mean((1, 2, 3)).max() < 12
-
-
-def test_a_file_that_was_cut_gives_a_copy_of_what_is_there(tmp_path):
-    path = encode(tmp_path / "v.MP4", 120, movflags="faststart")
-    truncate(path, 0.6)
-    row, index = inspect(path, "v")
-    assert row.pictures == 120 > index.frames
-    made, own = write_proxy(path, tmp_path / "copy.MP4", SMALL, index)
-    assert seconds(own) == seconds(index)
-    assert all(any(a <= n < b for a, b in row.damaged) for n in made.stand_ins)
 
 
 def test_frames_that_share_a_time_stay_two_frames(tmp_path):
@@ -274,7 +261,6 @@ def test_nothing_is_left_of_a_copy_that_fails(tmp_path):
     assert list(target.parent.iterdir()) == []
 
 
-def test_progress_runs_from_the_first_frame_to_the_last(sound, tmp_path):
-    counts = []
-    write_proxy(sound["joined"], tmp_path / "v.MP4", SMALL, progress=counts.append)
+def test_progress_runs_from_the_first_frame_to_the_last(copies):
+    *_, counts = copies["joined"]
     assert counts == sorted(counts) and counts[0] == 0 and counts[-1] == 240

@@ -16,6 +16,7 @@ from epic100.proxy.precut import Sources, cut_participant, write_list
 from epic100.segments.segment_list import read_segments
 from epic100.video.decoder_process import ScanLimits
 from support.archive import jobs, run, said
+from support.encoder_stand_in import Orders
 from support.lab import Lab
 from support.records import records_of
 
@@ -23,26 +24,6 @@ pytestmark = pytest.mark.slow
 
 DECODERS = ("PyAV", "Decord") if importlib.util.find_spec("decord") else ("PyAV",)
 SMALL = ClipSettings(height=48, crf=30)
-# Stands in for the cutter: what it is to do is written in a file beside it.
-STAND_IN = """
-import os, pathlib, resource, runpy, signal, sys
-order = pathlib.Path(__file__).with_suffix(".order").read_text()
-if order == "kill":
-    import epic100.proxy.encoder as encoder
-    calls, check = [], encoder.check_copy
-    def check_copy(*arguments):
-        calls.append(1)
-        if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return check(*arguments)
-    encoder.check_copy = check_copy
-if order == "spin":
-    print("frames 0", flush=True)
-    while True: pass
-if order == "full disk":
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-runpy.run_module("epic100.proxy.cutter", run_name="__main__")
-"""
 
 
 class Kitchen:
@@ -54,21 +35,18 @@ class Kitchen:
         self.segments = self.results / "clean/train.txt"
         self.table = folder / "clips/train/P01.tsv"
         self.index = self.results / "scan/P01.index.npz"
-        self.program = folder / "stand_in.py"
-        self.program.write_text(STAND_IN)
-        self.order("")
+        self._orders = Orders(folder / "orders", "epic100.proxy.cutter")
 
     def order(self, what: str) -> None:
-        self.program.with_suffix(".order").write_text(what)
+        self._orders.give("job", what)
 
     def cut(self, settings: ClipSettings = SMALL, **changes):
-        limits = ScanLimits(stall_seconds=3.0)
+        limits = ScanLimits(stall_seconds=changes.get("stall", 60.0))
         sources = Sources(changes.get("root", self.root), self.index, settings, limits)
         with records_of("epic100.proxy.precut") as self.lines:
             return cut_participant(
-                self.videos, self.segments, sources, self.table,
-                cutter=(os.sys.executable, str(self.program)),
-            )  # fmt: skip
+                self.videos, self.segments, sources, self.table, cutter=self._orders.command
+            )
 
     def clips(self) -> dict[str, tuple[bytes, int]]:
         """Bytes and time of change of each clip, by name."""
@@ -78,31 +56,46 @@ class Kitchen:
 
 @pytest.fixture
 def kitchen(lab, tmp_path):
+    """Nothing is cut."""
     return Kitchen(lab, tmp_path)
 
 
-def test_a_participant_gets_a_clip_and_a_row_for_each_segment_and_keeps_them(kitchen, tmp_path):
-    rows = kitchen.cut()
-    listed = read_segments(kitchen.segments)
+@pytest.fixture(scope="module")
+def first(lab, tmp_path_factory):
+    """The folder of what is cut with `SMALL`, and its rows."""
+    folder = tmp_path_factory.mktemp("first")
+    return folder, Kitchen(lab, folder).cut()
+
+
+@pytest.fixture
+def cut(kitchen, first, tmp_path):
+    """All is cut with `SMALL`."""
+    shutil.copytree(first[0] / "clips", tmp_path / "clips")
+    return kitchen
+
+
+def test_a_participant_gets_a_clip_and_a_row_for_each_segment_and_keeps_them(cut, first, tmp_path):
+    rows = first[1]
+    listed = read_segments(cut.segments)
     listed = listed[listed["path"] == "P01/P01_01.MP4"]
     assert [row[0] for row in rows] == listed["narration_id"].tolist()
     assert [row[1] for row in rows] == (listed["stop"] - listed["start"]).tolist()
-    clips = kitchen.clips()
+    clips = cut.clips()
     assert list(clips) and set(clips) == {f"{row[0]}.mp4" for row in rows}
     assert [row[2] for row in rows] == [len(clips[f"{row[0]}.mp4"][0]) for row in rows]
-    with open(kitchen.table) as handle:
+    with open(cut.table) as handle:
         table = list(csv.DictReader(handle, delimiter="\t"))
     assert [row["reason"] for row in table] == [""] * len(rows)
-    kitchen.order("spin")  # it is not called
-    assert kitchen.cut() == rows and "0 videos worked on now" in kitchen.lines[-1]
+    cut.order("sleep")  # it is not called
+    assert cut.cut() == rows and "0 videos worked on now" in cut.lines[-1]
     moved = tmp_path / "moved"
-    shutil.copytree(kitchen.root, moved)  # with the times of the files
-    assert kitchen.cut(root=moved) == rows
-    assert kitchen.clips() == clips
+    shutil.copytree(cut.root, moved)  # with the times of the files
+    assert cut.cut(root=moved) == rows
+    assert cut.clips() == clips
 
 
 def test_a_process_that_is_killed_loses_one_clip_and_the_next_run_makes_only_the_rest(kitchen):
-    kitchen.order("kill")
+    kitchen.order("be_killed_at_a_third_check")
     with pytest.raises(EpicError) as error:
         kitchen.cut()
     assert "its process was ended from outside (SIGKILL)" in str(error.value)
@@ -116,28 +109,27 @@ def test_a_process_that_is_killed_loses_one_clip_and_the_next_run_makes_only_the
     assert first.items() <= clips.items()
 
 
-def test_other_settings_a_changed_video_or_a_spoilt_clip_are_made_anew(kitchen, tmp_path):
-    kitchen.cut()
-    before = kitchen.clips()
+def test_other_settings_a_changed_video_or_a_spoilt_clip_are_made_anew(cut, tmp_path):
+    before = cut.clips()
     spoilt, *others = sorted(before)
-    path = kitchen.table.with_suffix("") / spoilt
+    path = cut.table.with_suffix("") / spoilt
     path.write_bytes(before[spoilt][0][:-5])
-    kitchen.cut()
-    now = kitchen.clips()
+    cut.cut()
+    now = cut.clips()
     assert now[spoilt][1] != before[spoilt][1] and len(now[spoilt][0]) == len(before[spoilt][0])
     assert all(now[name] == before[name] for name in others)
-    kitchen.cut(replace(SMALL, height=32))
-    small = kitchen.clips()
+    cut.cut(replace(SMALL, height=32))
+    small = cut.clips()
     assert all(small[name][1] != now[name][1] for name in now)
     changed = tmp_path / "changed"
-    shutil.copytree(kitchen.root, changed)
+    shutil.copytree(cut.root, changed)
     os.utime(changed / "P01/P01_01.MP4")
-    kitchen.cut(replace(SMALL, height=32), root=changed)
-    assert all(kitchen.clips()[name][1] != small[name][1] for name in small)
+    cut.cut(replace(SMALL, height=32), root=changed)
+    assert all(cut.clips()[name][1] != small[name][1] for name in small)
 
 
 def test_a_full_disk_and_a_missing_video_are_one_line(kitchen, tmp_path):
-    kitchen.order("full disk")
+    kitchen.order("find_the_disk_full")
     with pytest.raises(EpicError, match="make room, or wait for a free machine") as error:
         kitchen.cut()
     assert "\n" not in str(error.value) and not kitchen.table.exists()
@@ -162,9 +154,9 @@ def test_a_decoder_that_hangs_and_damage_that_no_scan_saw_cost_only_their_segmen
     write_list(kitchen.segments, kitchen.results / "clean/pairs.tsv", [kitchen.table], out)
     names = [line.split()[0] for line in out.read_text().splitlines()]
     assert names == [f"P01/{row[0]}.mp4" for row in rows if not row[3]]
-    kitchen.order("spin")
-    rows = kitchen.cut(replace(SMALL, height=32), root=damaged)
-    assert {row[3] for row in rows} == {"no progress in 3 s"}
+    kitchen.order("sleep")
+    rows = kitchen.cut(replace(SMALL, height=32), root=damaged, stall=2.0)
+    assert {row[3] for row in rows} == {"no progress in 2 s"}
 
 
 def only(kitchen: Kitchen, folder: Path) -> Path:
@@ -188,22 +180,21 @@ def pipeline(decoder: str) -> list[dict]:
     ]
 
 
-def test_mmaction2s_own_dataset_reads_list_labels_and_frames(kitchen, tmp_path):
-    rows = kitchen.cut(ClipSettings())
-    pairs, out = kitchen.results / "clean/pairs.tsv", kitchen.table.with_name("list.txt")
-    listed = only(kitchen, tmp_path)
-    first = read_segments(listed).iloc[0]
+def test_mmaction2s_own_dataset_reads_list_labels_and_frames(cut, first, tmp_path):
+    pairs, out = cut.results / "clean/pairs.tsv", cut.table.with_name("list.txt")
+    listed = only(cut, tmp_path)
+    segment = read_segments(listed).iloc[0]
     shortened = tmp_path / "pairs.tsv"  # without the pair of the first segment: it comes last there
     with open(pairs) as handle:
         table = list(csv.DictReader(handle, delimiter="\t"))
-    own = (str(first["verb"]), str(first["noun"]))
+    own = (str(segment["verb"]), str(segment["noun"]))
     kept = [row for row in table if (row["verb"], row["noun"]) != own]
     text = [f"{n}\t{row['verb']}\t{row['noun']}\t{row['count']}\n" for n, row in enumerate(kept)]
     shortened.write_text("pair_id\tverb\tnoun\tcount\n" + "".join(text))
-    write_list(listed, shortened, [kitchen.table], out)
-    assert out.read_text().splitlines()[0] == f"P01/{rows[0][0]}.mp4 -1"
+    write_list(listed, shortened, [cut.table], out)
+    assert out.read_text().splitlines()[0] == f"P01/{first[1][0][0]}.mp4 -1"
 
-    write_list(listed, pairs, [kitchen.table], out)
+    write_list(listed, pairs, [cut.table], out)
     classes = [(int(row["verb"]), int(row["noun"])) for row in table]
     segments = read_segments(listed)
     seen = []
@@ -240,5 +231,6 @@ def test_the_rules_cut_a_split_on_request_and_leave_the_rest_of_the_run_alone(
     assert names and [name for name, _ in lines] == names
     assert all((folder / "results/clips/val" / name).is_file() for name in names)
     rest = jobs(run(folder, "all", "results/clips/val/list.txt", "-n"))
-    assert "train" in rest and not {"clips", "clips_list", "clean"} & set(rest)
-    assert "clips" not in jobs(run(folder, "all", "-n")), "clips of train and test are not of `all`"
+    assert "train" in rest and not {"clips", "clips_list", "clean"} & set(rest), (
+        "nothing is made again, and clips of train and test are not of `all`"
+    )
