@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
 from epic100.base.atomic import atomic_path
@@ -68,21 +69,23 @@ def drawing(
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(NARROW if narrow else WIDE, height))
-        figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.06)
+        layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.06)
+        figure.set_layout_engine(layout)
         yield figure
-        _keep_ticks(figure)
+        _keep_ticks(figure, layout)
         metadata = {"Date": None, "Title": title, "Description": hint}
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="svg", metadata=metadata, transparent=True)
 
 
-def _keep_ticks(figure: Figure) -> None:
+def _keep_ticks(figure: Figure, layout: ConstrainedLayoutEngine) -> None:
     """Fix the ticks after a first layout: another one could draw longer labels than it left room
     for, and cut the last."""
-    figure.draw_without_rendering()
+    if figure.axes:
+        layout.execute(figure)
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(FixedLocator(axis.get_majorticklocs()))
+            axis.set_major_locator(FixedLocator(axis.get_majorticklocs().tolist()))
 
 
 def draw_both(plot: Callable[..., None], *data: Any, paths: Sequence[str]) -> None:
