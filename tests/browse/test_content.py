@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
@@ -44,20 +45,17 @@ def test_the_first_guesses_have_the_accuracy_of_metrics_json(data, run, tmp_path
                        reduce=None)  # fmt: skip
     columns, guesses = data["segments"], data["guesses"]
     assert len(guesses["segment"]) == figures["predicted"] == 27
-    right = [True] * 27
+    right = np.ones(27, bool)
     for task in ("verb", "noun"):
-        width = data["best"][task]
-        best = [guesses[task][row * width : (row + 1) * width] for row in range(27)]
-        hits = [best[r][0] == columns[task][i] for r, i in enumerate(guesses["segment"])]
-        assert 100 * sum(hits) / 27 == pytest.approx(figures[f"readable_{task}_accuracy_at_1"])
-        right = [a and b for a, b in zip(right, hits, strict=True)]
-        shares = [guesses[f"{task}_p"][row * width : (row + 1) * width] for row in range(27)]
-        assert all(each == sorted(each, reverse=True) for each in shares)
-        assert all(abs(sum(each) - data["unit"]) <= 3 for each in shares)  # all classes are here
-        for row, i in enumerate(guesses["segment"]):
-            place = best[row].index(columns[task][i])
-            assert guesses[f"{task}_truth_p"][row] == shares[row][place]
-    assert 100 * sum(right) / 27 == pytest.approx(figures["readable_action_accuracy_at_1"])
+        best, shares = (np.reshape(guesses[key], (27, -1)) for key in (task, f"{task}_p"))
+        true = np.array(columns[task])[guesses["segment"], None]
+        hits = best[:, 0] == true[:, 0]
+        right &= hits
+        assert 100 * hits.mean() == pytest.approx(figures[f"readable_{task}_accuracy_at_1"])
+        assert best.shape[1] == data["best"][task] and (np.diff(shares) <= 0).all()
+        assert np.allclose(shares.sum(axis=1), data["unit"], atol=3)  # all classes are here
+        assert guesses[f"{task}_truth_p"] == shares[best == true].tolist()
+    assert 100 * right.mean() == pytest.approx(figures["readable_action_accuracy_at_1"])
 
 
 def test_videos_have_their_damage_and_their_timeline_in_seconds(data):
@@ -81,15 +79,13 @@ def test_a_script_of_it_holds_no_tag_and_gives_the_same_back(data):
     assert data["verbs"][2] == ATTACK
 
 
-def test_predictions_of_other_segments_are_refused(run):
-    csv = run.annotations["val"]
-    csv.write_text(csv.read_text().replace("P01_11_3,", "P01_11_33,"))
-    with pytest.raises(EpicError, match="P01_11_3, which is not of the split"):
-        gather(run, VIDEOS)
-
-
-def test_a_timeline_with_a_wrong_number_names_its_line(run):
-    path = run.timelines[0]
-    path.write_text(path.read_text().replace("4.500", "soon"))
-    with pytest.raises(EpicError, match=r"P02_03\.tsv: line 2: .*soon.*make it again"):
+@pytest.mark.parametrize("path, old, new, words", [
+    (lambda run: run.annotations["val"], "P01_11_3,", "P01_11_33,",
+     "P01_11_3, which is not of the split"),
+    (lambda run: run.timelines[0], "4.500", "soon",
+     r"P02_03\.tsv: line 2: .*soon.*make it again"),
+])  # fmt: skip
+def test_predictions_of_other_segments_and_wrong_numbers_are_refused(run, path, old, new, words):
+    path(run).write_text(path(run).read_text().replace(old, new))
+    with pytest.raises(EpicError, match=words):
         gather(run, VIDEOS)

@@ -17,7 +17,12 @@ from support.real_size import real_segments, real_sheet
 
 SLS = {"pt": 2, "tl": 3, "td": 3}
 PAIRS = [(0, 0, 5), (0, 1, 3), (1, 1, 9), (2, 0, 1)]
-CSV = "annotations/EPIC_100_validation.csv"
+LISTS = {
+    "tail_verbs": ("annotations/EPIC_100_tail_verbs.csv", "verb\n2\n"),
+    "tail_nouns": ("annotations/EPIC_100_tail_nouns.csv", "noun\n1\n"),
+    "unseen_participants": ("annotations/EPIC_100_unseen_participant_ids_validation.csv",
+                            "participant_id\nP02\n"),
+}  # fmt: skip
 
 
 def predictions(ids, truth, seed, sure=2.0):
@@ -41,10 +46,8 @@ def folder(tmp_path, monkeypatch):
     write_predictions(predictions(ids, truth, 0, 0.5), tmp_path / "a.pt")
     write_predictions(predictions(ids, truth, 1, 3.0), tmp_path / "b.pt")
     (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations/EPIC_100_tail_verbs.csv").write_text("verb\n2\n")
-    (tmp_path / "annotations/EPIC_100_tail_nouns.csv").write_text("noun\n1\n")
-    unseen = tmp_path / "annotations/EPIC_100_unseen_participant_ids_validation.csv"
-    unseen.write_text("participant_id\nP02\n")
+    for path, text in LISTS.values():
+        (tmp_path / path).write_text(text)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -60,9 +63,7 @@ def test_accuracies_are_those_of_metrics_json(folder, capsys):
     assert main(["a.pt", "b.pt"]) == 0
     rows = rows_of(capsys.readouterr().out)
     assert len(rows) == 9
-    lists = {key: f"annotations/EPIC_100_{name}.csv" for key, name in (
-        ("tail_verbs", "tail_verbs"), ("tail_nouns", "tail_nouns"),
-        ("unseen_participants", "unseen_participant_ids_validation"))}  # fmt: skip
+    lists = {key: path for key, (path, _) in LISTS.items()}
     for column, name in enumerate(("a.pt", "b.pt"), start=1):
         figures = evaluate(name, "results/segments/val.txt", folder / "m.json", lists=lists,
                            reduce="max")  # fmt: skip
@@ -91,45 +92,36 @@ def test_a_group_without_its_list_is_a_dash(folder, capsys):
     assert rows["tail", "noun"] == ["0", "-", "-", "-", "-", "-"]
 
 
-@pytest.mark.parametrize("name, content, words", [
-    ("none.pt", None, "none.pt: no such file"),
-    ("odd.pt", b"words", "odd.pt: not predictions or a submission"),
-    ("odd.zip", b"words", "odd.zip: not a zip file"),
+def submission(ids, verbs):
+    return lambda path: write_pt(build(ids, torch.zeros(len(ids), verbs),
+                                       torch.zeros(len(ids), 300)), path)  # fmt: skip
+
+
+@pytest.mark.parametrize("name, write, words", [
+    ("none.pt", lambda path: None, "none.pt: no such file"),
+    ("odd.pt", lambda path: path.write_bytes(b"words"), "odd.pt: not predictions or a submission"),
+    ("odd.zip", lambda path: path.write_bytes(b"words"), "odd.zip: not a zip file"),
+    ("test.pt", submission(["t1"], 97), "test.pt: 60 of 60 segments are missing, the first is s0; "
+     "expected a submission of spl"),
+    ("nine.pt", submission([f"s{i}" for i in range(60)], 9),
+     "nine.pt: verb_output of segment s0 has shape [9]; expected [97]"),
 ])  # fmt: skip
-def test_what_cannot_be_compared_is_one_line(folder, capsys, name, content, words):
-    if content is not None:
-        (folder / name).write_bytes(content)
+def test_what_cannot_be_compared_is_one_line(folder, capsys, name, write, words):
+    write(folder / name)
     assert main(["a.pt", name]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {words}")
 
 
-def test_a_submission_of_another_split_is_one_line(folder, capsys):
-    write_pt(build(["t1"], torch.zeros(1, 97), torch.zeros(1, 300)), folder / "test.pt")
-    assert main(["a.pt", "test.pt"]) == 1
-    words = "test.pt: 60 of 60 segments are missing, the first is s0; expected a submission of spl"
-    assert words in capsys.readouterr().err
-
-
-def test_a_submission_of_other_class_numbers_is_one_line(folder, capsys):
-    ids = read_segments("results/segments/val.txt")["narration_id"].tolist()
-    write_pt(build(ids, torch.zeros(60, 9), torch.zeros(60, 300)), folder / "nine.pt")
-    assert main(["nine.pt", "a.pt"]) == 1
-    assert "verb_output of segment s0 has shape [9]; expected [97]" in capsys.readouterr().err
-
-
 def test_the_official_val_split_takes_less_than_ten_seconds(folder, capsys):
-    every = real_segments(real_sheet())
-    table = every[every["split"] == "val"].reset_index(drop=True)
+    table = real_segments(real_sheet(), splits=["val"])
     write_segments(table, folder / "results/segments/val.txt")
     ids = table["narration_id"].tolist()
     verb, noun = np.divmod(np.arange(3568), 300)
     pairs = list(zip(verb.tolist(), noun.tolist(), [1] * 3568, strict=True))
-    for seed, name in enumerate(("a.pt", "b.pt")):
-        generator = torch.Generator().manual_seed(seed)
-        scores = torch.randn(len(ids), len(pairs), generator=generator).log_softmax(1)
-        write_predictions(Predictions("val", ids, scores, pairs, 97, 300, {}), folder / name)
+    scores = torch.rand(len(ids), len(pairs)).log_softmax(1)
+    write_predictions(Predictions("val", ids, scores, pairs, 97, 300, {}), folder / "a.pt")
     begin = time.process_time()
-    assert main(["a.pt", "b.pt"]) == 0
+    assert main(["a.pt", "a.pt"]) == 0
     assert time.process_time() - begin < 10
     assert "9668 segments" in capsys.readouterr().out

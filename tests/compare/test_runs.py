@@ -1,12 +1,13 @@
 """All finished runs in one table and on one page."""
 
-import csv
 import shutil
+from contextlib import closing
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 
 import markupsafe
+import pandas as pd
 import pytest
 
 from epic100.base.errors import EpicError
@@ -31,7 +32,6 @@ def truth(tmp_path, monkeypatch):
     make_predictions(Path("segments"))
     first, model = read_predictions("segments/val.pt", "val"), load_model(BEFORE)
     for number, name in enumerate(("results", "results/runs/a", "results/runs/b")):
-        (Path(name) / "predictions").mkdir(parents=True)
         scores = first.log_probs.clone()
         scores[: 9 * number] = scores[: 9 * number].flip(1)
         path = Path(name) / "predictions/val.pt"
@@ -51,8 +51,7 @@ def runs_of(truth, *names):
 def test_each_run_has_its_figures_its_change_and_the_settings_that_differ(truth):
     runs = runs_of(truth, "a", "b")
     write_table(runs, "compare.tsv")
-    with open("compare.tsv", newline="") as handle:
-        rows = list(csv.DictReader(handle, delimiter="\t"))
+    rows = pd.read_csv("compare.tsv", sep="\t", dtype=str).to_dict("records")
     assert [row["run"] for row in rows] == ["default", "a", "b"]
     for row, run in zip(rows, runs, strict=True):
         assert row["predicted"] == "35" and row["unseen_verb_accuracy_at_1"] == "-"
@@ -117,14 +116,11 @@ def test_the_page_fits_a_phone_and_a_screen_and_asks_for_nothing(truth, tmp_path
     text = escape(Path("compare.html").read_text())
     frames = "".join(f'<iframe width="{w}" srcdoc="{text}"></iframe>' for w in (390, 1440))
     Path("frames.html").write_text(f"<meta charset=utf-8>{frames}")
-    page = Page(f"file://{tmp_path}/frames.html", tmp_path / "profile")
-    try:
+    with closing(Page(f"file://{tmp_path}/frames.html", tmp_path / "profile")) as page:
         found = page.run("""return [...document.querySelectorAll('iframe')].map(frame => {
             const page = frame.contentDocument, all = [...page.body.querySelectorAll('*')];
             return [page.documentElement.scrollWidth <= frame.clientWidth,
                     Math.min(...all.map(e => parseFloat(getComputedStyle(e).fontSize))) >= 11,
                     page.querySelectorAll('tr').length > 10]});""")
-    finally:
-        page.close()
     assert found == [[True, True, True]] * 2
     assert [address for address in page.asked if not address.startswith("file:")] == []

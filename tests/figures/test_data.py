@@ -8,14 +8,14 @@ from epic100.figures.data import (
 )
 from epic100.segments.class_names import read_class_names
 from support.checkout import CLASSES
+from support.demo_kitchen import FILES
 from support.pictures import size, words
 from support.real_size import real_segments, real_sheet
 
 
 @pytest.fixture(scope="module")
 def csvs(lab):
-    names = {"train": "train", "val": "validation"}
-    return {s: str(lab.folder / f"annotations/EPIC_100_{n}.csv") for s, n in names.items()}
+    return {split: str(lab.folder / f"annotations/{FILES[split]}") for split in ("train", "val")}
 
 
 @pytest.fixture(scope="module")

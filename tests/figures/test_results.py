@@ -9,14 +9,9 @@ from support.small_predictions import NAMES, PAIRS, make_predictions
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")
-    make_predictions(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def outcome(files):
+def outcome(tmp_path_factory):
+    files = tmp_path_factory.mktemp("results")
+    make_predictions(files)
     return outcomes(read_predictions(files / "val.pt", "val"), files / "val.txt", "max")
 
 

@@ -12,7 +12,7 @@ import pytest
 from epic100.minikitchen import hard, write_annotations, write_video
 from epic100.minikitchen.drawing import render
 from epic100.minikitchen.timeline import Action, chance
-from epic100.video.sheet import Video, read_sheet
+from epic100.video.sheet import read_sheet
 
 SHEET = read_sheet(Path(__file__).parents[2] / "config/hard_videos.tsv")
 SIZE = (160, 90)
@@ -58,10 +58,10 @@ def position(verb: int, at: float) -> tuple[float, float]:
     return SIZE[1] - rows.mean(), changed.sum()
 
 
-def test_take_goes_up_put_down_open_grows_and_close_shrinks():
-    for verb, measure, sign in ((0, 0, 1), (1, 0, -1), (3, 1, 1), (4, 1, -1)):
-        early, late = position(verb, 0.0)[measure], position(verb, 1.0)[measure]
-        assert sign * (late - early) > 8, (hard.VERBS[verb], early, late)
+@pytest.mark.parametrize("verb, measure, sign", [(0, 0, 1), (1, 0, -1), (3, 1, 1), (4, 1, -1)])
+def test_take_goes_up_put_down_open_grows_and_close_shrinks(verb, measure, sign):
+    early, late = (position(verb, at)[measure] for at in (0.0, 1.0))
+    assert sign * (late - early) > 8
 
 
 def test_a_tremble_hides_the_direction_from_a_short_clip():
@@ -76,12 +76,8 @@ def test_kitchens_differ_by_participant_and_stay_the_same_in_all_their_videos():
     assert len({looks[f"P0{n}_01"].tint for n in range(1, 8)}) == 7
 
 
-@pytest.fixture(scope="module")
-def video() -> Video:
-    return replace(SHEET[0], duration=6.006)
-
-
-def test_csvs_and_pictures_are_made_of_the_same_segments(tmp_path, video):
+def test_csvs_and_pictures_are_made_of_the_same_segments(tmp_path):
+    video = replace(SHEET[0], duration=6.006)
     write_annotations([video, replace(video, video_id="P01_02", split="val")], tmp_path, 0, "hard")
     table = pd.read_csv(tmp_path / "EPIC_100_train.csv")
     assert table["narration_id"].tolist() == [a.narration_id for a in hard.schedule(video, 0)]

@@ -21,19 +21,15 @@ from epic100.minikitchen import (
     write_annotations,
     write_video,
 )
-from epic100.video.sheet import Video, read_sheet
+from epic100.video.sheet import Video
+from support.demo_kitchen import FILES, SHEET
 
-SHEET = read_sheet(Path(__file__).parents[2] / "config" / "demo_videos.tsv")
 SHORT = Video("P01_01", "P01", "train", 60000 / 1001, 600 * 1001 / 60000)
 LABELLED = [
     "narration_id", "participant_id", "video_id", "narration_timestamp", "start_timestamp",
     "stop_timestamp", "start_frame", "stop_frame", "narration", "verb", "verb_class", "noun",
     "noun_class", "all_nouns", "all_noun_classes",
 ]  # fmt: skip
-
-
-def seconds(timestamps: pd.Series) -> pd.Series:
-    return pd.to_timedelta(timestamps).dt.total_seconds()
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +45,8 @@ def labelled(tables) -> pd.DataFrame:
     both = pd.concat([tables["EPIC_100_train"], tables["EPIC_100_validation"]])
     sheet = pd.DataFrame(SHEET)[["video_id", "split", "fps", "duration"]]
     both = both.merge(sheet, on="video_id", validate="many_to_one")
-    both["start"] = seconds(both["start_timestamp"])
-    both["stop"] = seconds(both["stop_timestamp"])
+    for when in ("start", "stop"):
+        both[when] = pd.to_timedelta(both[f"{when}_timestamp"]).dt.total_seconds()
     both["frames"] = (both["stop"] - both["start"]) * both["fps"]
     return both.sort_values(["video_id", "start"])
 
@@ -78,12 +74,11 @@ def test_the_annotations_are_six_csvs_of_the_official_columns(tables):
         "EPIC_100_tail_nouns": ["noun"],
         "EPIC_100_unseen_participant_ids_validation": ["participant_id"],
     }
-    for name, split in (("train", "train"), ("validation", "val"), ("test_timestamps", "test")):
+    for split, name in FILES.items():
         expected = {video.video_id for video in SHEET if video.split == split}
-        assert set(tables[f"EPIC_100_{name}"]["video_id"]) == expected
-    assert set(tables["EPIC_100_tail_verbs"]["verb"]) < set(VERBS)
-    assert set(tables["EPIC_100_tail_nouns"]["noun"]) < set(NOUNS)
-    assert len(tables["EPIC_100_tail_verbs"]) and len(tables["EPIC_100_tail_nouns"])
+        assert set(tables[name.removesuffix(".csv")]["video_id"]) == expected
+    for task, names in (("verb", VERBS), ("noun", NOUNS)):
+        assert set() < set(tables[f"EPIC_100_tail_{task}s"][task]) < set(names)
 
 
 def test_every_row_reads_as_an_official_one(labelled):
@@ -161,12 +156,13 @@ def test_a_schedule_depends_on_its_own_row_and_the_seed_alone(tmp_path):
     assert len(alone) > 1 and set(alone) < set(among)
 
 
-def test_the_same_row_and_seed_give_the_same_bytes(short_file, tmp_path):
-    write_video(SHORT, tmp_path / "again.MP4", seed=0)
-    write_video(SHORT, tmp_path / "other.MP4", seed=1)
-    assert (tmp_path / "again.MP4").read_bytes() == short_file.read_bytes()
-    assert (tmp_path / "other.MP4").read_bytes() != short_file.read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["again.MP4", "other.MP4"]
+def test_the_same_row_and_seed_give_the_same_bytes(tmp_path):
+    brief = replace(SHORT, duration=1.001)
+    for name, seed in (("one", 0), ("again", 0), ("other", 1)):
+        write_video(brief, tmp_path / name / "P01_01.MP4", seed=seed, size=(96, 54))
+    one, again, other = ((tmp_path / n / "P01_01.MP4") for n in ("one", "again", "other"))
+    assert one.read_bytes() == again.read_bytes() != other.read_bytes()
+    assert list(again.parent.iterdir()) == [again]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +181,7 @@ def test_a_file_has_the_rate_and_frames_of_its_row(tmp_path, fps, rate):
     assert times == [i / Fraction(rate) for i in range(round(2.002 * fps))]
 
 
-def test_key_frames_are_250_apart_with_b_frames_between_and_the_index_last(short_file):
+def test_key_frames_are_250_apart_with_b_frames_between(short_file):
     with av.open(short_file) as container:
         packets = [p for p in container.demux(video=0) if p.size]
         assert [i for i, packet in enumerate(packets) if packet.is_keyframe] == [0, 250, 500]
@@ -193,15 +189,14 @@ def test_key_frames_are_250_apart_with_b_frames_between_and_the_index_last(short
         types = {PictureType(frame.pict_type).name for frame in container.decode(video=0)}
     assert types == {"I", "P", "B"}
     assert any(later.pts < earlier.pts for earlier, later in pairwise(packets))
-    data = short_file.read_bytes()
-    assert data.index(b"mdat") < data.index(b"moov")
 
 
-def test_faststart_puts_the_index_first(tmp_path):
+@pytest.mark.parametrize("faststart", [False, True])
+def test_the_index_is_last_or_first(tmp_path, faststart):
     path = tmp_path / "fast.MP4"
-    write_video(replace(SHORT, duration=0.5), path, seed=0, faststart=True)
+    write_video(replace(SHORT, duration=0.5), path, seed=0, faststart=faststart)
     data = path.read_bytes()
-    assert data.index(b"moov") < data.index(b"mdat")
+    assert (data.index(b"moov") < data.index(b"mdat")) == faststart
 
 
 def test_a_segments_object_shows_from_its_first_frame_to_its_last(pictures):

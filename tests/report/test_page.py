@@ -1,6 +1,7 @@
 """The report of the demo's run, in a real browser, on a wide and on a narrow screen."""
 
 import json
+from contextlib import closing
 
 import pytest
 
@@ -47,9 +48,8 @@ def report(demo):
 @pytest.fixture(scope="module")
 def page(report, tmp_path_factory):
     need_chromium()
-    page = Page(report.as_uri(), tmp_path_factory.mktemp("browser") / "profile")
-    yield page
-    page.close()
+    with closing(Page(report.as_uri(), tmp_path_factory.mktemp("browser") / "profile")) as page:
+        yield page
 
 
 @pytest.mark.parametrize("width", [1440, 390])
@@ -97,7 +97,6 @@ def test_a_page_that_asks_the_network_is_caught_at_it(tmp_path):
     need_chromium()
     file = tmp_path / "page.html"
     file.write_text("<html><body><img src='http://127.0.0.1:9/picture.png'></body></html>")
-    page = Page(file.as_uri(), tmp_path / "profile")
-    assert page.run("return document.images[0].naturalWidth") == 0
-    assert "http://127.0.0.1:9/picture.png" in page.asked
-    page.close()
+    with closing(Page(file.as_uri(), tmp_path / "profile")) as page:
+        assert page.run("return document.images[0].naturalWidth") == 0
+        assert "http://127.0.0.1:9/picture.png" in page.asked

@@ -37,11 +37,12 @@ def test_a_run_on_the_official_val_split_is_shown_beside_published_models(tmp_pa
     assert "this run has 40" in other
 
 
-def test_few_predictions_or_training_on_val_are_a_warning_on_top(tmp_path):
-    text = text_of(make_report(tmp_path, predicted=3))
-    assert "Warning. These figures are worth little: 5 of 40 segments" in text
-    text = text_of(make_report(tmp_path, trained_on={"split": "trainval"}))
-    assert "Warning. The model learned from these segments too" in text
+@pytest.mark.parametrize("figures, words", [
+    ({"predicted": 3}, "Warning. These figures are worth little: 5 of 40 segments"),
+    ({"trained_on": {"split": "trainval"}}, "Warning. The model learned from these segments too"),
+])  # fmt: skip
+def test_few_predictions_or_training_on_val_are_a_warning_on_top(tmp_path, figures, words):
+    assert words in text_of(make_report(tmp_path, **figures))
 
 
 def test_seen_participants_are_all_but_the_unseen_ones():

@@ -3,6 +3,7 @@
 import getpass
 import json
 import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,10 @@ def test_no_absolute_path_is_named(demo, provenance):
 
 def test_it_asks_no_network_for_anything(provenance, tmp_path):
     need_chromium()
-    page = Page(provenance.as_uri(), tmp_path / "profile")
-    assert page.run("return document.title") == "Snakemake Report"
-    assert {url.partition(":")[0] for url in page.asked} <= {"file", "data"}
+    with closing(Page(provenance.as_uri(), tmp_path / "profile")) as page:
+        assert page.run("return document.title") == "Snakemake Report"
+        assert {url.partition(":")[0] for url in page.asked} <= {"file", "data"}
     assert provenance.stat().st_size < 8 * 2**20
-    page.close()
 
 
 def test_a_report_that_cannot_be_made_is_one_line_after_snakemakes_words(tmp_path, caplog):

@@ -9,12 +9,8 @@ pytestmark = pytest.mark.slow
 PAIRS = "results/clean/pairs.tsv"
 
 
-@pytest.fixture
-def archive(new_archive, tmp_path):
-    return new_archive(tmp_path)
-
-
-def test_a_failure_is_reported_with_its_log_and_once_more_at_the_end(archive):
+def test_a_failure_is_reported_with_its_log_and_once_more_at_the_end(new_archive, tmp_path):
+    archive = new_archive(tmp_path)
     in_the_way = archive / "results/scan/cache/P02"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.touch()  # the job of P02 wants a folder there, and dies
@@ -36,15 +32,11 @@ def test_a_failure_is_reported_with_its_log_and_once_more_at_the_end(archive):
         assert word in log.read_text()
 
 
-def test_a_run_with_nothing_to_do_looks_as_it_always_does(archive):
-    assert run(archive, PAIRS, "--logger", "epic100").returncode == 0
-    again = run(archive, PAIRS, "--logger", "epic100")
-    assert "Nothing to be done" in said(again) and "jobs done" not in said(again)
-
-
-def test_a_bad_config_is_reported_as_it_always_is(archive):
+def test_a_run_with_nothing_to_do_and_a_bad_config_look_as_they_always_do(clean_archive, tmp_path):
+    archive = clean_archive(tmp_path)
+    done = run(archive, PAIRS, "--logger", "epic100")
+    assert "Nothing to be done" in said(done) and "jobs done" not in said(done)
     text = (archive / "config.yaml").read_text()
     (archive / "config.yaml").write_text(text.replace("videos:", "video:"))
     done = run(archive, PAIRS, "--logger", "epic100")
-    assert done.returncode != 0
-    assert "did you mean 'videos'" in said(done)
+    assert done.returncode != 0 and "did you mean 'videos'" in said(done)

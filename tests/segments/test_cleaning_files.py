@@ -7,16 +7,14 @@ import pandas as pd
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.minikitchen import write_annotations
-from epic100.segments.annotations import index_segments, load_annotations
-from epic100.segments.cleaning import clean, join_train_and_val
+from epic100.segments.cleaning import join_train_and_val
 from epic100.segments.pairs import read_pairs
-from epic100.segments.segment_list import read_segments, write_segments
+from epic100.segments.segment_list import read_segments
 from epic100.video.scan_table import ScanRow, write_scan_table
-from support.checkout import CLASSES
-from support.demo_kitchen import FILES, VIDEOS
+from support.demo_kitchen import SHEET, VIDEOS
+from support.lab import annotate, clean_lists
 
-CSV = {split: FILES[split] for split in ("train", "val")}
+CSV = ("train", "val")
 
 
 class Kitchen:
@@ -24,13 +22,9 @@ class Kitchen:
 
     def __init__(self, folder):
         self.folder = folder
-        self.annotations = {split: str(folder / name) for split, name in CSV.items()}
-        self.segments = {split: str(folder / f"segments/{split}.txt") for split in CSV}
-        self.lists = {split: str(folder / f"clean/{split}.txt") for split in CSV}
-        write_annotations(VIDEOS.values(), folder, seed=5)
-        for split, path in self.annotations.items():
-            table = load_annotations(path, VIDEOS, split=split, classes=CLASSES)
-            write_segments(index_segments(table, VIDEOS), self.segments[split])
+        self.annotations = annotate(SHEET, folder, folder, seed=5)
+        self.segments = {split: str(folder / f"segments/{split}.txt") for split in self.annotations}
+        self.lists = {split: str(folder / f"clean/{split}.txt") for split in self.annotations}
         counts = {name: round(video.duration * video.fps) for name, video in VIDEOS.items()}
         self.rows = {
             name: ScanRow(name, "ok", VIDEOS[name].fps, count, pictures=count)
@@ -38,20 +32,12 @@ class Kitchen:
         }
 
     def clean(self, policy="segment", **who):
-        scans = []
         for participant in sorted({VIDEOS[name].participant_id for name in self.rows}):
             table = self.folder / f"scan/{participant}.tsv"
             rows = [r for i, r in self.rows.items() if VIDEOS[i].participant_id == participant]
             write_scan_table(rows, table)
             np.savez_compressed(table.with_suffix(".index.npz"))
-            scans.append(str(table))
-        clean(
-            VIDEOS, annotations=self.annotations, segments=self.segments, scans=scans,
-            lists=self.lists, pairs=str(self.folder / "clean/pairs.tsv"),
-            dropped=str(self.folder / "clean/dropped.tsv"),
-            salvage=str(self.folder / "clean/salvage.tsv"), policy=policy, classes=CLASSES,
-            **who,
-        )  # fmt: skip
+        clean_lists(SHEET, self.annotations, self.folder, policy, **who)
 
     def results(self):
         return sorted(path.name for path in (self.folder / "clean").glob("*"))

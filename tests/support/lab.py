@@ -11,6 +11,7 @@ from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import write_segments
 from epic100.video.sheet import Video
 from support.checkout import CLASSES
+from support.demo_kitchen import FILES
 
 LAB_VIDEOS = (
     Video("P01_01", "P01", "train", 60000 / 1001, 12.012),
@@ -36,37 +37,45 @@ class Lab:
         return str(self.folder / "videos")
 
 
-def make_lab(folder: Path, videos: Sequence[Video] = LAB_VIDEOS, seed: int = 1) -> Lab:
-    """Film `videos` of train and val, annotate, scan and clean them below `folder`."""
+def annotate(videos: Sequence[Video], folder: Path, results: Path, seed: int) -> dict[str, str]:
+    """Write the CSVs into `folder` and the segment lists of train and val; return their CSVs."""
     by_id = {video.video_id: video for video in videos}
-    results, annotations = folder / "results", folder / "annotations"
-    write_annotations(videos, annotations, seed=seed)
-    csvs = {
-        "train": str(annotations / "EPIC_100_train.csv"),
-        "val": str(annotations / "EPIC_100_validation.csv"),
-    }
-    segments = {split: str(results / f"segments/{split}.txt") for split in csvs}
+    write_annotations(videos, folder, seed=seed)
+    csvs = {split: str(folder / FILES[split]) for split in ("train", "val")}
     for split, path in csvs.items():
         table = load_annotations(path, by_id, split=split, classes=CLASSES)
-        write_segments(index_segments(table, by_id), segments[split])
-    scans = []
+        write_segments(index_segments(table, by_id), results / f"segments/{split}.txt")
+    return csvs
+
+
+def clean_lists(
+    videos: Sequence[Video], csvs: dict[str, str], results: Path, policy: str = "segment", **who
+) -> None:
+    """Clean the lists of these CSVs by all scan tables in `results`."""
+    clean(
+        {video.video_id: video for video in videos},
+        annotations=csvs,
+        segments={split: str(results / f"segments/{split}.txt") for split in csvs},
+        scans=[str(path) for path in sorted(results.glob("scan/*.tsv"))],
+        lists={split: str(results / f"clean/{split}.txt") for split in csvs},
+        pairs=str(results / "clean/pairs.tsv"),
+        dropped=str(results / "clean/dropped.tsv"),
+        salvage=str(results / "clean/salvage.tsv"),
+        policy=policy,
+        classes=CLASSES,
+        **who,
+    )
+
+
+def make_lab(folder: Path, videos: Sequence[Video] = LAB_VIDEOS, seed: int = 1) -> Lab:
+    """Film `videos` of train and val, annotate, scan and clean them below `folder`."""
+    results = folder / "results"
+    csvs = annotate(videos, folder / "annotations", results, seed)
     for participant in dict.fromkeys(video.participant_id for video in videos):
         own = [video for video in videos if video.participant_id == participant]
         for video in own:
             write_video(video, video.path(folder / "videos"), seed=seed)
         table = results / f"scan/{participant}.tsv"
         scan_participant(own, folder / "videos", table, table.with_suffix(".index.npz"))
-        scans.append(str(table))
-    clean(
-        by_id,
-        annotations=csvs,
-        segments=segments,
-        scans=scans,
-        lists={split: str(results / f"clean/{split}.txt") for split in csvs},
-        pairs=str(results / "clean/pairs.tsv"),
-        dropped=str(results / "clean/dropped.tsv"),
-        salvage=str(results / "clean/salvage.tsv"),
-        policy="segment",
-        classes=CLASSES,
-    )
-    return Lab(folder, by_id)
+    clean_lists(videos, csvs, results)
+    return Lab(folder, {video.video_id: video for video in videos})

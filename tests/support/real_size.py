@@ -17,14 +17,15 @@ def real_sheet() -> dict[str, Video]:
     return {video.video_id: video for video in read_sheet(ROOT / "config/videos.tsv")}
 
 
-def real_segments(videos: dict[str, Video], seed: int = 0) -> pd.DataFrame:
+def real_segments(videos: dict[str, Video], seed: int = 0, splits=SEGMENTS) -> pd.DataFrame:
     """A table with the columns of a segment list and those of `annotated_segments`.
 
     Classes fall off as 1/rank, lengths are log-normal about 2 s, places are uniform.
     """
     rng = np.random.default_rng(seed)
     tables = []
-    for split, count in SEGMENTS.items():
+    for split in splits:
+        count = SEGMENTS[split]
         own = [video for video in videos.values() if video.split == split]
         length = np.array([video.duration for video in own])
         owner = rng.choice(len(own), count, p=length / length.sum())

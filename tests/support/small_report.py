@@ -35,19 +35,17 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
         for right in (True, False)
     ]  # fmt: skip
     (folder / "examples.json").write_text(json.dumps(examples))
-    pictures = {}
-    for name in NAMES:
-        pictures[name] = [folder / f"{name}.svg", folder / f"{name}.narrow.svg"]
-        for path in pictures[name]:
-            with drawing(path, f"title {text}", f"hint {text}", 1, "narrow" in path.name) as figure:
-                figure.subplots().set_yticks([0], [text])
+    pictures = [folder / "picture.svg", folder / "picture.narrow.svg"]
+    for path in pictures:
+        with drawing(path, f"title {text}", f"hint {text}", 1, "narrow" in path.name) as figure:
+            figure.subplots().set_yticks([0], [text])
     write_page(
         folder / "report.html",
         metrics=folder / "metrics.json",
         salvage=folder / "salvage.tsv",
         dropped=folder / "dropped.tsv",
         examples=folder / "examples.json",
-        pictures=pictures,
+        pictures=dict.fromkeys(NAMES, pictures),
         policy="segment",
     )
     return (folder / "report.html").read_text(encoding="utf-8")
