@@ -1,16 +1,17 @@
 """Texts that would run in the browser of whoever opens the reports; paths that name a disk."""
 
+import contextlib
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from epic100.base.errors import EpicError
 from epic100.figures.style import drawing
+from epic100.report.provenance import write_provenance
 from epic100.report.tidy import tidy
+from support import preloaded
 from support.chromium import Page, need_chromium
 from support.small_report import make_report
 
@@ -39,13 +40,10 @@ def report(tmp_path_factory) -> Path:
     """A real report of Snakemake's on a job whose parameter, label and table are attacks."""
     folder = tmp_path_factory.mktemp("attacked")
     (folder / "Snakefile").write_text(SNAKEFILE.format(attack=ATTACK))
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--directory", str(folder)]
-    subprocess.run([*command, "--snakefile", folder / "Snakefile"], check=True)
-    program = (
-        "from epic100.report.provenance import write_provenance;"
-        "write_provenance(['table.tsv'], 'report.html', snakefile='Snakefile', config={})"
-    )
-    subprocess.run([sys.executable, "-c", program], cwd=folder, check=True)
+    done = preloaded.run("-m", "snakemake", "--cores", "1", cwd=folder, timeout=300)
+    assert done.returncode == 0, done.stderr
+    with contextlib.chdir(folder):
+        write_provenance(["table.tsv"], "report.html", snakefile="Snakefile", config={})
     return folder / "report.html"
 
 
