@@ -48,7 +48,7 @@ def test_the_tutorial_can_be_walked(demo, tmp_path):
     for line in commands(ROOT / "docs/tutorial.md"):
         if line in ("make demo", ". .venv/bin/activate"):
             continue  # the demo is there, and so is its Python
-        command = re.sub(r"(?<![\w/.])demo(?=[/ ]|$)", str(tmp_path / "demo"), line)
+        command = re.sub(r"(?<![\w/.])demo(?=[/ ]|$)", shlex.quote(f"{tmp_path}/demo"), line)
         if line.startswith("snakemake "):
             done = run_snakemake(*shlex.split(command, comments=True)[1:])
         else:

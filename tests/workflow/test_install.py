@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from support.checkout import ROOT
+from tools.side_by_side import COMMANDS, PYTEST
 
 pytestmark = pytest.mark.slow
 
@@ -37,11 +38,13 @@ def test_make_alone_lists_the_targets():
         assert re.search(rf"^{target} ", done.stdout, re.MULTILINE)
 
 
-def test_two_calls_side_by_side_run_every_test(tmp_path):
+def test_calls_side_by_side_run_the_linters_and_every_test(tmp_path):
     command = ["make", "-n", "test", f"VENV={tmp_path}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    calls = re.findall(r"-m pytest ?(\S*)", done.stdout)
-    assert sorted(calls) == ["--ignore=tests/slurm", "tests/slurm"]
+    assert "tests/tools/side_by_side.py" in done.stdout
+    assert COMMANDS["lint"][-1] == "lint"
+    assert COMMANDS["slurm"] == [*PYTEST, "tests/slurm"]
+    assert COMMANDS["tests"] == [*PYTEST, "--ignore", "tests/slurm"]
 
 
 def test_every_environment_is_made_by_the_one_script_from_the_locks():

@@ -22,6 +22,7 @@ QUIET = {"NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"}
 @pytest.mark.weekly
 @pytest.mark.parametrize("schema, name", [
     ("github-workflows", ".github/workflows/ci.yml"),
+    ("github-workflows", ".github/workflows/weekly.yml"),
     ("github-issue-forms", ".github/ISSUE_TEMPLATE/problem.yml"),
     ("github-issue-forms", ".github/ISSUE_TEMPLATE/idea.yml"),
     ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
@@ -35,12 +36,13 @@ def test_a_file_of_the_host_is_what_the_hosts_schema_says(schema, name):
 
 
 def test_the_hosts_ci_runs_targets_of_the_makefile_and_actions_of_known_commits():
-    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
-    steps = [step for job in jobs.values() for step in job["steps"]]
+    files = [yaml.safe_load(path.read_text()) for path in ROOT.glob(".github/workflows/*.yml")]
+    jobs = [job for file in files for job in file["jobs"].values()]
+    steps = [step for job in jobs for step in job["steps"]]
     for call in (step["run"] for step in steps if "run" in step):
         assert re.search(rf"^{call.removeprefix('make ')}:", MAKEFILE, re.MULTILINE), call
     assert all(re.search(r"@[0-9a-f]{40}$", step["uses"]) for step in steps if "uses" in step)
-    matrices = [job["strategy"]["matrix"] for job in jobs.values() if "strategy" in job]
+    matrices = [job["strategy"]["matrix"] for job in jobs if "strategy" in job]
     systems = {name for matrix in matrices for name in matrix["os"]}
     assert {name.split("-")[0] for name in systems} == {"ubuntu", "macos"}
     assert any(name.endswith("-arm") for name in systems)
