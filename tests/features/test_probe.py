@@ -121,10 +121,10 @@ def test_segments_of_a_video_without_a_sound_step_have_zeros(lab, own, caplog):
     assert f"{without.sum()} segments are of videos without features (P02_101" in caplog.text
 
 
-def spoil_stride(own):
-    features = read_features(own / "P03_07.npz")
-    other = {**features.made_from, "stride": 0.5}
-    write_features(replace(features, made_from=other), own / "P03_07.npz")
+def make_of_another(path, **changes):
+    """Let a file say that its features were made from something else."""
+    features = read_features(path)
+    write_features(replace(features, made_from={**features.made_from, **changes}), path)
 
 
 def spoil_value(own):
@@ -134,8 +134,8 @@ def spoil_value(own):
 
 
 @pytest.mark.parametrize("spoil, words", [
-    (spoil_stride, r"P03_07.npz: features of .*stride 0.5.* but .*P0._.*npz has features of .*"
-                   "stride 0.25"),
+    (lambda own: make_of_another(own / "P03_07.npz", stride=0.5),
+     r"P03_07.npz: features of .*stride 0.5.* but .*P0._.*npz has features of .*stride 0.25"),
     (spoil_value, "P03_07.npz: not whole features .*row 3 has NaN"),
     (lambda own: (own / "P03_07.npz").unlink(), "P03_07.npz: no such features; the rule features"),
     (lambda own: (own / "P03.tsv").unlink(), "P03_07: no table of the rule features has this"),
@@ -151,9 +151,7 @@ def test_features_that_do_not_belong_together_are_refused(lab, own, tmp_path, sp
 def test_a_probe_reads_features_of_its_own_source_only(lab, own, tmp_path):
     model = train(lab, own, tmp_path, epochs=1)
     for path in own.glob("*.npz"):
-        features = read_features(path)
-        other = {**features.made_from, "model": "another"}
-        write_features(replace(features, made_from=other), path)
+        make_of_another(path, model="another")
     with pytest.raises(EpicError, match="model another.* but the probe was trained on features of"):
         predicted(lab, own, model, "val")
     with pytest.raises(EpicError, match="random.pth: a model, but no probe"):
