@@ -4,6 +4,7 @@ No test in here, and nothing of the library but what MMEngine builds by name.
 """
 
 import csv
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -61,24 +62,30 @@ class Archive:
                 found |= {row["video_id"]: row for row in csv.DictReader(handle, delimiter="\t")}
         return found
 
-    def read(self, segments: list[tuple[Film, int, int]]) -> list[dict[int, np.ndarray]]:
+    def read(
+        self, segments: list[tuple[Film, int, int]], height: int = SIZE[1]
+    ) -> list[dict[int, np.ndarray]]:
         """Frames of segments (film, start, stop) as the pipeline gives them, by their number."""
         lines = [f"{film.path} {start} {stop} -1 -1 {number}\n"
                  for number, (film, start, stop) in enumerate(segments)]  # fmt: skip
-        listed = self.folder / "segments.txt"
-        listed.write_text("".join(lines))
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
+            listed.write("".join(lines))
+            listed.flush()
+            dataset = self._dataset(listed.name, height)
+        taken = [dataset[number] for number in range(len(dataset))]
+        return [dict(zip(one["frame_inds"].tolist(), one["imgs"], strict=True)) for one in taken]
+
+    def _dataset(self, listed: str, height: int):
         init_default_scope("mmaction")
         opening = {"type": "OpenSegment", "decoder": "pyav",
                    "index_dir": str(self.folder / "results/scan")}  # fmt: skip
         sample = {"type": "SampleFrames", "clip_len": 3, "frame_interval": 2, "num_clips": 1,
                   "out_of_bound_opt": "repeat_last"}  # fmt: skip
-        decode = {"type": "DecodeSegment", "short_side": min(SIZE)}
-        dataset = DATASETS.build(
-            {"type": "EpicSegmentVideoDataset", "ann_file": str(listed), "max_broken": 0,
+        decode = {"type": "DecodeSegment", "short_side": height}
+        return DATASETS.build(
+            {"type": "EpicSegmentVideoDataset", "ann_file": listed, "max_broken": 0,
              "data_root": str(self.root), "test_mode": True, "pipeline": [opening, sample, decode]}
         )  # fmt: skip
-        taken = [dataset[number] for number in range(len(dataset))]
-        return [dict(zip(one["frame_inds"].tolist(), one["imgs"], strict=True)) for one in taken]
 
 
 def ranges(text: str) -> list[tuple[int, int]]:

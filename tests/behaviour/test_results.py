@@ -1,0 +1,106 @@
+"""The demo's results, file by file.
+
+What is exact is what golden.json says: segment lists, clean lists, pairs, dropped segments, states
+and damage of videos. Frames that the dataset reads through the indexes are those of a plain full
+decode. Figures are those that the submission itself gives, up to rounding. A prediction and its
+submission that are made again on the same machine are equal to the bit.
+"""
+
+import csv
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from behaviour.archive import Archive, Film, ranges
+from behaviour.films import decode, times_of
+from behaviour.golden import require_golden
+from support.checkout import run_snakemake
+
+LISTS = (
+    "segments/train.txt", "segments/val.txt", "segments/test.txt", "clean/train.txt",
+    "clean/val.txt", "clean/test.txt", "clean/pairs.tsv", "clean/dropped.tsv", "clean/salvage.tsv",
+)  # fmt: skip
+MEASURED = ("video_id", "status", "frames", "damaged", "timing", "pictures")
+READ = {"P02_101": "sound, 50 fps", "P03_07": "sound, 29.97 fps", "P22_02": "damaged"}
+SEGMENTS = 12  # or some more, of each of these
+
+
+def digest(*files) -> str:
+    total = hashlib.sha256()
+    for file in files:
+        total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+def rows(path, delimiter="\t"):
+    with open(path, newline="") as handle:
+        return list(csv.DictReader(handle, delimiter=delimiter))
+
+
+@pytest.fixture(scope="module")
+def scans(demo):
+    tables = sorted((demo / "results/scan").glob("*.tsv"))
+    return {row["video_id"]: row for table in tables for row in rows(table)}
+
+
+def test_lists_and_damage_are_what_they_are_today(demo, scans):
+    found = {name: digest(demo / "results" / name) for name in LISTS}
+    states = {name: " ".join(row[key] or "-" for key in MEASURED) for name, row in scans.items()}
+    inputs = [*sorted(demo.glob("annotations/*.csv")), *sorted(demo.glob("videos/*/*.MP4"))]
+    require_golden("demo", found | states, digest(*inputs))
+
+
+@pytest.mark.parametrize("name", READ)
+def test_frames_read_through_the_index_are_those_of_a_full_decode(demo, scans, name):
+    film = Film(name.split("_")[0], name)
+    path = demo / "videos" / film.path
+    seen = decode(path)
+    shown = [seen.get(time) for time in times_of(path)]
+    height = shown[0].shape[0]
+    listed = []
+    for split in ("train", "val", "test"):
+        for line in (demo / f"results/clean/{split}.txt").read_text().splitlines():
+            file, start, stop, *_ = line.split()
+            if file == str(film.path):
+                listed.append((film, int(start), int(stop)))
+    marked = {n for ends in ranges(scans[name]["damaged"]) for n in range(*ends)}
+    assert bool(marked) == (READ[name] == "damaged") and listed
+    clips = Archive(demo).read(listed[:: max(len(listed) // SEGMENTS, 1)], height)
+    for clip in clips:
+        assert not marked & clip.keys()
+        assert all(np.array_equal(picture, shown[n]) for n, picture in clip.items())
+
+
+def test_the_figures_are_those_of_the_submission(demo):
+    figures = json.loads((demo / "results/metrics.json").read_text())
+    entries = torch.load(demo / "results/submission.pt", weights_only=True)
+    guessed = {entry["narration_id"]: entry for entry in entries}
+    right = {"verb": [], "noun": []}
+    for row in rows(demo / "annotations/EPIC_100_validation.csv", ","):
+        for task, found in right.items():
+            scores = guessed[row["narration_id"]][f"{task}_output"]
+            assert scores.exp().sum().item() == pytest.approx(1, abs=1e-4)
+            found.append(int(scores.argmax()) == int(row[f"{task}_class"]))
+    for task, found in right.items():
+        told = figures[f"overall_{task}_accuracy_at_1"]
+        assert told == pytest.approx(100 * np.mean(found), abs=1e-3)
+    both = 100 * np.mean(np.logical_and(*right.values()))
+    assert figures["overall_action_accuracy_at_1"] == pytest.approx(both, abs=1e-3)
+
+
+def test_a_prediction_and_its_submission_made_again_are_equal_to_the_bit(demo, tmp_path):
+    for name in ("annotations", "videos", "results/segments", "results/clean", "results/scan"):
+        shutil.copytree(demo / name, tmp_path / name)
+    shutil.copy2(demo / "results/model.pth", tmp_path / "finished.pth")
+    given = {"predict": {"model": "finished.pth"}}
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(given))
+    done = run_snakemake("results/submission.pt", "--directory", str(tmp_path), "--configfile",
+                         "config/demo.yaml", str(tmp_path / "again.yaml"))  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, again = (folder / "results/submission.pt" for folder in (demo, tmp_path))
+    assert digest(first) == digest(again)
