@@ -68,6 +68,12 @@ def straight(lab, model, listed, tmp_path_factory):
     return run(lab, model, listed, tmp_path_factory.mktemp("straight") / "val.pt")
 
 
+@pytest.fixture
+def own(lab, tmp_path):
+    """A copy of the lab that a test may spoil."""
+    return replace(lab, folder=shutil.copytree(lab.folder, tmp_path / "lab"))
+
+
 def test_every_segment_has_a_row_of_its_own_in_the_order_of_the_list(listed, straight):
     assert straight.narration_ids == read_segments(listed)["narration_id"].tolist()
     assert torch.allclose(straight.log_probs.exp().sum(1), torch.ones(3 * EACH))
@@ -164,13 +170,10 @@ def test_a_shard_is_made_again_where_its_video_or_segments_changed_or_it_does_no
     assert torch.equal(found.log_probs[0], straight.log_probs[0])
 
 
-def test_a_replaced_video_is_predicted_again(lab, model, listed, tmp_path, caplog):
-    shutil.copytree(lab.root, tmp_path / "videos")
-    copy = replace(lab, folder=tmp_path)
-    shutil.copytree(lab.results, copy.results)
-    out, _ = shards_of_a_run_that_fails_at_the_end(copy, model, listed, tmp_path)
-    os.utime(tmp_path / "videos/P01/P01_01.MP4", ns=(1, 1))
-    run(copy, model, listed, out)
+def test_a_replaced_video_is_predicted_again(own, model, listed, tmp_path, caplog):
+    out, _ = shards_of_a_run_that_fails_at_the_end(own, model, listed, tmp_path)
+    os.utime(own.videos["P01_01"].path(own.root), ns=(1, 1))
+    run(own, model, listed, out)
     assert "going on: 2 of 3 videos" in caplog.text
 
 
@@ -195,14 +198,11 @@ def test_a_list_of_no_segment_gives_an_empty_file(lab, model, tmp_path):
 
 @pytest.mark.parametrize("settings", [{}, {"workers": 1}, {"processes": 2}])
 def test_a_video_that_is_gone_is_one_line_that_names_it_and_keeps_the_others(
-    lab, model, listed, tmp_path, settings
+    own, model, listed, tmp_path, settings
 ):
-    copy = replace(lab, folder=tmp_path)
-    shutil.copytree(lab.root, tmp_path / "videos")
-    shutil.copytree(lab.results, copy.results)
-    (tmp_path / "videos/P03/P03_07.MP4").unlink()
+    own.videos["P03_07"].path(own.root).unlink()
     with pytest.raises(EpicError, match=r"P03_07\.MP4") as caught:
-        run(copy, model, listed, tmp_path / "out/val.pt", **settings)
+        run(own, model, listed, tmp_path / "out/val.pt", **settings)
     assert "\n" not in str(caught.value) and "Error:" not in str(caught.value)
     assert not (tmp_path / "out/val.pt").exists()
     if not settings.get("processes"):  # others are ended with the first that fails
