@@ -6,7 +6,6 @@ import signal
 import time
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
@@ -19,11 +18,12 @@ from epic100.video.decoder_process import ScanLimits
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.sheet import Video
 from support.own_process import apart
+from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow
 
 SIZE = (4112, 4096)
-FILM = Video("P01_01", "P01", "train", 50.0, 2 / 50)
+FILM = Video("P01_01", "P01", "train", 30000 / 1001, 2 * 1001 / 30000)
 STEPS = [
     {"type": "OpenSegment"},
     {"type": "SampleFrames", "clip_len": 2, "frame_interval": 1, "num_clips": 1},
@@ -38,16 +38,7 @@ def huge(tmp_path_factory) -> Path:
     """Two grey pictures of more than 2^24 pixels in some kilobytes."""
     path = tmp_path_factory.mktemp("huge") / "videos/P01/P01_01.MP4"
     path.parent.mkdir(parents=True)
-    with av.open(path, "w", format="mp4") as container:
-        stream = container.add_stream("mpeg4", rate=50)
-        stream.width, stream.height = SIZE
-        frame = av.VideoFrame(*SIZE, "yuv420p")
-        for plane in frame.planes:
-            plane.update(bytes([128]) * plane.buffer_size)
-        for number in range(2):
-            frame.pts = number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    encode(path, 2, SIZE, codec="mpeg4", source=[np.full((*SIZE[::-1], 3), 128, np.uint8)] * 2)
     assert path.stat().st_size < 2**19
     return path
 

@@ -55,9 +55,7 @@ def test_the_table_has_a_row_a_video_and_the_index_beside_it_its_pictures(house)
 def test_whatever_a_decoder_does_ends_as_a_row_beside_the_others(order, limits, reason, house):
     lab = house(2)
     lab.order(0, order)
-    started = time.monotonic()
     bad, good = lab.scan(limits=limits)
-    assert time.monotonic() - started < 40
     assert (bad.status, bad.reason, bad.damaged) == ("unreadable", reason, [])
     assert good.status == "ok"
     assert f"P01_01: unreadable: {reason}" in lab.lines

@@ -16,7 +16,7 @@ from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
 from support.damage import decoded, marked, number_at, overwrite, packets_of, place_of
-from support.tricky_videos import RATE, encode, numbers, pictures, put_box, two_entries
+from support.tricky_videos import encode, numbers, put_box, two_entries
 
 
 def remux(source: Path, out: Path, kind: str | None = None, change: str = "") -> Path:
@@ -61,15 +61,7 @@ def two_edits(source: Path, out: Path, gap: bool) -> Path:
 
 
 def av1(out: Path) -> Path:
-    with av.open(str(out), "w") as container:
-        stream = container.add_stream("libsvtav1", rate=RATE)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for number, picture in enumerate(pictures(90)):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame = frame.reformat(format="yuv420p")
-            frame.pts, frame.time_base = number, 1 / RATE
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    encode(out, 90, codec="libsvtav1")
     if hasattr(os, "sched_setscheduler"):
         # SVT-AV1, run by root, gives its threads and this one a real-time priority for good.
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

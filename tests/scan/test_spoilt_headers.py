@@ -1,5 +1,6 @@
 """One spoilt bit in an MP4's tables or parameter sets: the file opens, decodes and looks sound."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -65,19 +66,19 @@ def test_no_bit_of_a_clock_moves_or_hides_pictures_unseen(box, bits, original, f
     assert found > len(bits) / 4
 
 
-def test_a_contradicted_clock_damages_all_pictures_and_names_both_witnesses(flipped):
-    row, _ = inspect(flipped("stts", 118), "v", **PROMISE)  # 1001 becomes 489
-    assert row.status == "damaged"
-    assert row.damaged == [(0, row.pictures)]
-    assert "its clock is contradicted: its 239 pictures last" in row.reason
-    assert "the sheet's 8.01 s" in row.reason
-
-
-def test_a_table_of_delays_of_another_number_of_pictures_is_found(flipped):
-    """From the wrong number on, all pictures are shown in another order."""
-    row, _ = inspect(flipped("ctts", 64 + 10 * 64 + 31), "v", quick=True)  # of the 11th entry
-    assert row.damaged == [(0, row.pictures)]
-    assert f"delays for {FRAMES} pictures" in row.reason
+@pytest.mark.parametrize(
+    ("box", "bit", "promise", "words"),
+    [
+        # 1001 becomes 489: both witnesses are named.
+        ("stts", 118, PROMISE, "clock is contradicted: its 239 pictures last .*the sheet's 8.01 s"),
+        # From the wrong number on, of the 11th entry, all pictures are shown in another order.
+        ("ctts", 64 + 10 * 64 + 31, {}, f"delays for {FRAMES} pictures"),
+    ],
+)
+def test_a_contradicted_clock_damages_all_pictures(box, bit, promise, words, flipped):
+    row, _ = inspect(flipped(box, bit), "v", **promise)
+    assert (row.status, row.damaged) == ("damaged", [(0, row.pictures)])
+    assert re.search(words, row.reason)
 
 
 def test_a_track_whose_header_is_not_found_has_far_too_few_pictures(original, tmp_path):

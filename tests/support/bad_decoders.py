@@ -96,29 +96,19 @@ def tell_threads_of_the_server() -> None:
 
 
 def judge(kind: str, *words: object) -> None:
-    """End with a verdict of the library."""
+    """End as the library's decoders do."""
     import av
 
     from epic100.base.errors import EpicError
     from epic100.video.decoder_process import own_faults
-
-    with own_faults():
-        raise EpicError(*words) if kind == "EpicError" else getattr(av.error, kind)(1, *words)
-
-
-def read_a_bad_sector() -> None:
-    from epic100.video.decoder_process import own_faults
     from epic100.video.watched_file import WatchedFile
 
     with own_faults():
-        WatchedFile("/proc/self/mem").read(8)
-
-
-def write_where_no_folder_is() -> None:
-    from epic100.video.decoder_process import own_faults
-
-    with own_faults():
-        Path("/no/such/folder/x").touch()
+        if kind == "bad_sector":
+            WatchedFile("/proc/self/mem").read(8)
+        elif kind == "no_folder":
+            Path("/no/such/folder/x").touch()
+        raise EpicError(*words) if kind == "EpicError" else getattr(av.error, kind)(1, *words)
 
 
 def start_amiss() -> None:
