@@ -43,24 +43,20 @@ class Archive:
 
     def scan(self, films: Iterable[Film]) -> dict[str, dict[str, str]]:
         """Write sheet and config, scan all participants; the rows of all films."""
-        rows = ["video_id\tparticipant_id\tsplit\tfps\tduration"]
+        lines = ["video_id\tparticipant_id\tsplit\tfps\tduration"]
         participants = []
         for film in films:
             fps = float(RATES[film.rate])
-            rows.append(f"{film.name}\t{film.participant}\ttrain\t{fps}\t{film.pictures / fps}")
+            lines.append(f"{film.name}\t{film.participant}\ttrain\t{fps}\t{film.pictures / fps}")
             participants.append(film.participant)
-        (self.folder / "sheet.tsv").write_text("\n".join(rows) + "\n")
+        (self.folder / "sheet.tsv").write_text("\n".join(lines) + "\n")
         config = {"videos": {"root": "videos", "sheet": "sheet.tsv"}}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
         tables = [f"results/scan/{name}.tsv" for name in dict.fromkeys(participants)]
         done = run_snakemake(*tables, "--directory", str(self.folder), "--configfile",
                              str(self.folder / "config.yaml"))  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
-        found = {}
-        for table in tables:
-            with open(self.folder / table, newline="") as handle:
-                found |= {row["video_id"]: row for row in csv.DictReader(handle, delimiter="\t")}
-        return found
+        return states(self.folder / "results")
 
     def read(
         self, segments: list[tuple[Film, int, int]], height: int = SIZE[1]
@@ -86,6 +82,17 @@ class Archive:
             {"type": "EpicSegmentVideoDataset", "ann_file": listed, "max_broken": 0,
              "data_root": str(self.root), "test_mode": True, "pipeline": [opening, sample, decode]}
         )  # fmt: skip
+
+
+def rows(path: Path, delimiter: str = "\t") -> list[dict[str, str]]:
+    """The rows of a table."""
+    with open(path, newline="") as handle:
+        return list(csv.DictReader(handle, delimiter=delimiter))
+
+
+def states(results: Path) -> dict[str, dict[str, str]]:
+    """The scan tables' rows by video."""
+    return {row["video_id"]: row for path in results.glob("scan/*.tsv") for row in rows(path)}
 
 
 def ranges(text: str) -> list[tuple[int, int]]:

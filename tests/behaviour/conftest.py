@@ -29,7 +29,7 @@ def film_and_scan(folder: Path) -> Scanned:
         for way, damage in WAYS.items():
             one = Film(f"P0{number + 2}", f"{name}-{way}", pictures=LENGTH)
             path = archive.root / one.path
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(original, path)
             damage(path, np.random.default_rng([SEED, *one.name.encode()]))
             damaged[one] = original

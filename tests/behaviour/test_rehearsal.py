@@ -6,7 +6,6 @@ to the report and the page, in a run that gets SIGTERM and one that gets SIGKILL
 and submissions are those of a run that nothing kills. Here is what they must say.
 """
 
-import csv
 import json
 import math
 import subprocess
@@ -17,7 +16,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from behaviour.archive import ranges
+from behaviour.archive import ranges, rows, states
 from support.checkout import ROOT, run_snakemake
 
 pytestmark = pytest.mark.slow
@@ -32,11 +31,6 @@ def rehearsal(tmp_path_factory):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     return folder, json.loads(done.stdout.splitlines()[-1])
-
-
-def rows(path, delimiter="\t"):
-    with open(path, newline="") as handle:
-        return list(csv.DictReader(handle, delimiter=delimiter))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +48,7 @@ def annotated(rehearsal):
 
 @pytest.fixture(scope="module")
 def scans(results):
-    return {row["video_id"]: row for path in results.glob("scan/*.tsv") for row in rows(path)}
+    return states(results)
 
 
 def test_a_run_that_was_killed_twice_ends_as_one_that_was_not(rehearsal):
@@ -76,9 +70,9 @@ def test_what_is_finished_is_not_made_again(rehearsal):
 
 
 def test_each_video_has_the_state_that_it_was_given(scans):
-    states = {name: row["status"] for name, row in scans.items() if row["status"] != "ok"}
     assert len(scans) == 12
-    assert states == {"P22_05": "missing", "P02_03": "damaged", "P02_12": "damaged"}
+    found = {name: row["status"] for name, row in scans.items() if row["status"] != "ok"}
+    assert found == {"P22_05": "missing", "P02_03": "damaged", "P02_12": "damaged"}
     frames = {name: int(row["pictures"]) for name, row in scans.items()}
     (cut,), (middle,) = (ranges(scans[name]["damaged"]) for name in ("P02_03", "P02_12"))
     assert frames["P02_03"] / 3 < cut[0] < cut[1] == frames["P02_03"]

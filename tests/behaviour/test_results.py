@@ -6,7 +6,6 @@ decode. Figures are those that the submission itself gives, up to rounding. A pr
 submission that are made again on the same machine are equal to the bit.
 """
 
-import csv
 import hashlib
 import json
 import shutil
@@ -16,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from behaviour.archive import Archive, Film, ranges
+from behaviour.archive import Archive, Film, ranges, rows, states
 from behaviour.films import decode, times_of
 from behaviour.golden import require_golden
 from support.checkout import run_snakemake
@@ -37,22 +36,16 @@ def digest(*files) -> str:
     return total.hexdigest()
 
 
-def rows(path, delimiter="\t"):
-    with open(path, newline="") as handle:
-        return list(csv.DictReader(handle, delimiter=delimiter))
-
-
 @pytest.fixture(scope="module")
 def scans(demo):
-    tables = sorted((demo / "results/scan").glob("*.tsv"))
-    return {row["video_id"]: row for table in tables for row in rows(table)}
+    return states(demo / "results")
 
 
 def test_lists_and_damage_are_what_they_are_today(demo, scans):
     found = {name: digest(demo / "results" / name) for name in LISTS}
-    states = {name: " ".join(row[key] or "-" for key in MEASURED) for name, row in scans.items()}
+    measured = {name: " ".join(row[key] or "-" for key in MEASURED) for name, row in scans.items()}
     inputs = [*sorted(demo.glob("annotations/*.csv")), *sorted(demo.glob("videos/*/*.MP4"))]
-    require_golden("demo", found | states, digest(*inputs))
+    require_golden("demo", found | measured, digest(*inputs))
 
 
 @pytest.mark.parametrize("name", READ)
