@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items):
     """Mark as slow what uses the demo, an archive or Slurm; other slow files mark themselves.
 
     A worker of pytest-xdist takes a file as a whole, and one takes all that looks at the demo. The
-    slow ones begin, so that no worker is left with one at the end.
+    slow ones begin there, so that no worker is left with one at the end.
     """
     begins: dict[str, int] = {}
     for item in items:
@@ -44,7 +44,8 @@ def pytest_collection_modifyitems(items):
         item.add_marker(pytest.mark.xdist_group(group))
         rank = 0 if group == "demo" else 1 if item.get_closest_marker("slow") else 2
         begins[group] = min(rank, begins.get(group, rank))
-    items.sort(key=lambda item: begins[item.get_closest_marker("xdist_group").args[0]])
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: begins[item.get_closest_marker("xdist_group").args[0]])
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,8 @@
 """A Python that has imported the heavy packages once and forks: programs start in no time.
 
 `run` is `subprocess.run([sys.executable, ...], capture_output=True)` in such a fork. For Snakemake
-there, `sys.executable` is this file as a program, which asks for one more fork: scripts start as
-fast. Only for programs that run to their end; those that a test kills are started plainly.
+there, `sys.executable` is a program that asks for one more fork for a script, and else is Python.
+Only for programs that run to their end; those that a test kills are started plainly.
 """
 
 import array
@@ -48,6 +48,10 @@ def run(*words: str, cwd, timeout: float):
     return subprocess.CompletedProcess(words, code, *texts)
 
 
+def _python(address: str) -> str:
+    return f"{os.path.dirname(address)}/python"
+
+
 _servers: dict[int, tuple] = {}  # by the process that uses it: forks have one of their own
 
 
@@ -58,6 +62,15 @@ def _server() -> str:
     if os.getpid() not in _servers:
         folder = tempfile.TemporaryDirectory(prefix="epic100-")
         address = f"{folder.name}/socket"
+        python, this = shlex.quote(sys.executable), shlex.quote(__file__)
+        with open(_python(address), "w") as program:
+            program.write(f"""#!/bin/sh
+case "$1" in
+*.py) exec {python} -IS {this} ask {address} "$@" ;;
+*) exec {python} "$@" ;;
+esac
+""")
+        os.chmod(program.name, 0o755)
         command = [sys.executable, __file__, "serve", address]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdout.readline() == b"ready\n"
@@ -67,11 +80,14 @@ def _server() -> str:
 
 def serve(address: str) -> None:
     """Fork for each call, until standard input ends."""
+    import gc
     import importlib
     import select
 
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # else each fork's first collection writes to, and so copies, all that was imported
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
@@ -136,7 +152,7 @@ def _become(words: list[str], cwd: str, environment: dict, address: str) -> None
     sys.argv = words[module:]
     sys.path[0] = cwd if module else os.path.dirname(words[0])
     if words[:2] == ["-m", "snakemake"]:
-        sys.executable = shlex.join([sys.executable, "-IS", __file__, "ask", address])
+        sys.executable = _python(address)
     if module:
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     else:
