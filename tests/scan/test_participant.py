@@ -71,7 +71,7 @@ def test_videos_are_scanned_side_by_side(house):
 
 def test_a_scan_that_is_killed_keeps_what_it_had(house):
     lab = house(3)
-    lab.order(2, "spin")
+    lab.order(2, "sleep")
     scan = multiprocessing.get_context("forkserver").Process(target=lab.scan)
     scan.start()
     until, runs = time.monotonic() + 60, lab.folder / "runs"

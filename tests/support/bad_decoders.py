@@ -154,12 +154,12 @@ def kill_after_a_while(whom: str) -> None:
 
 
 def watch(*words: str) -> None:
-    """Run such a decoder as a fork, and say why it gave no result."""
+    """Run such a decoder as a fork; say what is heard of it, and why it gave no result."""
     from epic100.video.decoder_process import ScanLimits, run_decoder
     from epic100.video.fork_server import ForkServers
 
     with ForkServers((sys.executable, __file__), 60.0) as servers:
-        say(run_decoder(words, ScanLimits(memory_mib=512), 60.0, start=servers.fork))
+        say(run_decoder(words, ScanLimits(memory_mib=512), 60.0, say, servers.fork))
 
 
 def meet(count: str) -> None:
