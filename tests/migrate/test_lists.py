@@ -1,4 +1,7 @@
 import csv
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -8,8 +11,7 @@ from epic100.migrate.check import check_list, summary, write_findings
 from epic100.migrate.lists import convert_list, match_list
 from epic100.segments.annotations import index_segments, load_annotations, read_annotations
 from epic100.segments.segment_list import read_segments
-from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
-from epic100.video.sheet import Video
+from epic100.video.scan_table import read_scan_table, write_scan_table
 
 CLASSES = {"num_verbs": 97, "num_nouns": 300}
 HEADER = "verdict\tline\tnarration_id\tvideo_id\treason"
@@ -20,51 +22,52 @@ def official(lab):
     return lab.folder / "annotations/EPIC_100_train.csv"
 
 
+@pytest.fixture
+def rows(official):
+    return rows_of(official)
+
+
 def rows_of(path):
     with open(path, newline="") as handle:
         return list(csv.DictReader(handle))
 
 
-def write_list(path, rows, shift=0, change=lambda line: line):
-    """A lab's list: `start_frame` and `stop_frame` as published, moved by `shift`."""
-    lines = [
-        [f"{r['participant_id']}/{r['video_id']}.MP4", int(r["start_frame"]) + shift,
-         int(r["stop_frame"]) + shift, r["verb_class"], r["noun_class"]]
-        for r in rows
-    ]  # fmt: skip
-    path.write_text("".join(" ".join(map(str, change(line))) + "\n" for line in lines))
-    return path
+@pytest.fixture
+def match(lab, official, tmp_path):
+    """Writes rows as a lab's list, their frames as published or moved by `shift`; its match."""
 
+    def matched(rows, against=official, shift=0, videos=lab.videos):
+        path = tmp_path / "lab.txt"
+        path.write_text("".join(
+            f"{r['participant_id']}/{r['video_id']}.MP4 {int(r['start_frame']) + shift} "
+            f"{int(r['stop_frame']) + shift} {r['verb_class']} {r['noun_class']}\n" for r in rows
+        ))  # fmt: skip
+        return match_list(path, against, videos, **CLASSES)
 
-def matched(path, official, lab):
-    return match_list(path, official, lab.videos, **CLASSES)
+    return matched
 
 
 @pytest.mark.parametrize("shift", [0, 1])
-def test_every_line_finds_its_row_and_that_row_s_id_and_times(lab, official, tmp_path, shift):
-    rows = [row for row in rows_of(official) if int(row["start_frame"]) > 1][::-1]
-    found = matched(write_list(tmp_path / "lab.txt", rows, -shift), official, lab)
+def test_every_line_finds_its_row_and_that_row_s_id_and_times(lab, official, rows, match, shift):
+    kept = [row for row in rows if int(row["start_frame"]) > 1][::-1]
+    found = match(kept, shift=-shift)
     assert found.matched.all() and not found.relabelled.any()
-    assert found.rows["narration_id"].tolist() == [row["narration_id"] for row in rows]
+    assert found.rows["narration_id"].tolist() == [row["narration_id"] for row in kept]
     table = read_annotations(official, lab.videos, labelled=True, **CLASSES)
     expected = table.set_index("narration_id").loc[found.rows["narration_id"]].reset_index()
     pd.testing.assert_frame_equal(found.rows[expected.columns], expected)
 
 
-def test_a_line_twice_is_one_row_and_one_stranger(lab, official, tmp_path):
-    rows = rows_of(official)
-    found = matched(write_list(tmp_path / "lab.txt", [*rows, rows[3]]), official, lab)
+def test_a_line_twice_is_one_row_and_one_stranger(rows, match):
+    found = match([*rows, rows[3]])
     assert found.matched.tolist() == [True] * len(rows) + [False]
     assert found.rows["narration_id"].iloc[-1] == f"{rows[3]['video_id']}_line{len(rows) + 1}"
 
 
-def test_a_line_with_other_labels_is_distinguished_from_one_at_another_time(
-    lab, official, tmp_path
-):
-    rows = rows_of(official)
+def test_a_line_with_other_labels_is_distinguished_from_one_at_another_time(rows, match):
     rows[2]["noun_class"] = "299"
     rows[4]["start_frame"] = str(int(rows[4]["start_frame"]) + 9)
-    found = matched(write_list(tmp_path / "lab.txt", rows), official, lab)
+    found = match(rows)
     assert [i for i, known in enumerate(found.matched) if not known] == [2, 4]
     assert found.relabelled.nonzero()[0].tolist() == [2]
     # What has no row keeps the list's own frames, by the annotation clock.
@@ -72,33 +75,32 @@ def test_a_line_with_other_labels_is_distinguished_from_one_at_another_time(
     assert found.rows["start_seconds"].iloc[4] == int(rows[4]["start_frame"]) / rate
 
 
-def test_a_list_of_another_split_or_clock_is_refused(lab, official, tmp_path):
+def test_a_list_of_another_split_or_clock_is_refused(lab, rows, match):
     other = lab.folder / "annotations/EPIC_100_validation.csv"
     with pytest.raises(EpicError, match=r"lab\.txt: \d+ of \d+ lines are rows of .*annotation"):
-        matched(write_list(tmp_path / "lab.txt", rows_of(official)), other, lab)
+        match(rows, against=other)
     half = [
         {**row, **{name: int(row[name]) // 2 for name in ("start_frame", "stop_frame")}}
-        for row in rows_of(official)
+        for row in rows
         if int(row["start_frame"]) > 100
     ]
     with pytest.raises(EpicError, match=r"lab\.txt: 0 of \d+ lines"):
-        matched(write_list(tmp_path / "lab.txt", half), official, lab)
+        match(half)
 
 
-def test_a_csv_of_official_rows_is_read_by_the_workflow_like_any_other(lab, official, tmp_path):
-    rows = rows_of(official)
+def test_a_csv_of_official_rows_is_read_by_the_workflow_like_any_other(
+    lab, official, rows, match, tmp_path
+):
     kept = [row for row in rows if row["video_id"] != "P02_101"]
-    found = matched(write_list(tmp_path / "lab.txt", kept[::-1]), official, lab)
-    convert_list(found, official, lab.videos, tmp_path / "lab.csv")
+    convert_list(match(kept[::-1]), official, lab.videos, tmp_path / "lab.csv")
     assert rows_of(tmp_path / "lab.csv") == kept
     classes = {"verbs": 97, "nouns": 300}
     table = load_annotations(tmp_path / "lab.csv", lab.videos, split="train", classes=classes)
     assert len(table) == len(kept)
 
 
-def test_a_segment_list_has_the_frames_that_annotate_gives(lab, official, tmp_path):
-    found = matched(write_list(tmp_path / "lab.txt", rows_of(official)), official, lab)
-    convert_list(found, official, lab.videos, tmp_path / "ours.txt")
+def test_a_segment_list_has_the_frames_that_annotate_gives(lab, official, rows, match, tmp_path):
+    convert_list(match(rows), official, lab.videos, tmp_path / "ours.txt")
     expected = read_segments(f"{lab.results}/segments/train.txt")
     pd.testing.assert_frame_equal(read_segments(tmp_path / "ours.txt"), expected)
 
@@ -106,22 +108,16 @@ def test_a_segment_list_has_the_frames_that_annotate_gives(lab, official, tmp_pa
 @pytest.fixture
 def damaged_scans(lab, tmp_path):
     """The lab's scan tables, with frames 100 to 200 of P02_101 damaged."""
-    for participant in ("P01", "P02", "P03"):
-        rows = read_scan_table(f"{lab.results}/scan/{participant}.tsv")
-        if participant == "P02":
-            values = {**vars(rows[0]), "status": "damaged", "damaged": [(100, 200)],
-                      "reason": "gaps"}  # fmt: skip
-            rows = [ScanRow(**values)]
-        write_scan_table(rows, tmp_path / f"scan/{participant}.tsv")
-    return tmp_path / "scan"
+    folder = Path(shutil.copytree(f"{lab.results}/scan", tmp_path / "scan"))
+    (row,) = read_scan_table(folder / "P02.tsv")
+    damaged = replace(row, status="damaged", damaged=[(100, 200)], reason="gaps")
+    write_scan_table([damaged], folder / "P02.tsv")
+    return folder
 
 
-def test_what_is_damaged_and_what_lacks_is_named(lab, official, tmp_path, damaged_scans):
-    rows = rows_of(official)
+def test_what_is_damaged_and_what_lacks_is_named(lab, rows, match, tmp_path, damaged_scans):
     lacking = [row for row in rows if row["video_id"] == "P03_07"] + rows[:1]
-    found = matched(
-        write_list(tmp_path / "lab.txt", [row for row in rows if row not in lacking]), official, lab
-    )
+    found = match([row for row in rows if row not in lacking])
     findings = check_list(found, lab.videos, damaged_scans)
     frames = index_segments(found.rows, lab.videos)
     touches = [
@@ -148,22 +144,19 @@ def test_what_is_damaged_and_what_lacks_is_named(lab, official, tmp_path, damage
     )
 
 
-def test_pairs_are_counted_with_and_without_what_lacks(lab, official, tmp_path, damaged_scans):
-    rows = rows_of(official)
-    pair = (rows[0]["verb_class"], rows[0]["noun_class"])
-    kept = [row for row in rows if (row["verb_class"], row["noun_class"]) != pair]
-    found = matched(write_list(tmp_path / "lab.txt", kept), official, lab)
+def test_pairs_are_counted_with_and_without_what_lacks(lab, rows, match, damaged_scans):
+    pairs = [(row["verb_class"], row["noun_class"]) for row in rows]
+    found = match([row for row, pair in zip(rows, pairs, strict=True) if pair != pairs[0]])
     report = summary(found, check_list(found, lab.videos, damaged_scans))
-    everything = {(row["verb_class"], row["noun_class"]) for row in rows}
-    assert report[-1].startswith(f"{len(everything) - 1} verb-noun pairs; {len(everything)} with")
+    count = len(set(pairs))
+    assert report[-1].startswith(f"{count - 1} verb-noun pairs; {count} with")
 
 
 def test_videos_that_were_not_scanned_are_said_and_lack_nothing(
-    lab, official, tmp_path, damaged_scans
+    lab, rows, match, tmp_path, damaged_scans
 ):
     (damaged_scans / "P01.tsv").unlink()
-    rows = rows_of(official)
-    found = matched(write_list(tmp_path / "lab.txt", rows[1:]), official, lab)
+    found = match(rows[1:])
     findings = check_list(found, lab.videos, damaged_scans)
     not_scanned = findings.of("not scanned")
     assert set(not_scanned["video_id"]) == {"P01_01"} and not_scanned["reason"].eq("").all()
@@ -172,8 +165,6 @@ def test_videos_that_were_not_scanned_are_said_and_lack_nothing(
         check_list(found, lab.videos, tmp_path / "nowhere")
 
 
-def test_a_video_of_no_sheet_is_one_error(lab, official, tmp_path):
-    path = write_list(tmp_path / "lab.txt", rows_of(official))
-    videos = {"P01_01": Video("P01_01", "P01", "train", 60000 / 1001, 12.012)}
+def test_a_video_of_no_sheet_is_one_error(lab, rows, match):
     with pytest.raises(EpicError, match=r"lab\.txt: line \d+: video_id is P02_101"):
-        match_list(path, official, videos, **CLASSES)
+        match(rows, videos={"P01_01": lab.videos["P01_01"]})

@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from epic100.migrate.__main__ import main
+from support.small_runs import write_sheet
 
 
 @pytest.fixture
@@ -16,10 +17,7 @@ def brought(lab, tmp_path):
         f"{r['participant_id']}/{r['video_id']}.MP4 {r['start_frame']} {r['stop_frame']} "
         f"{r['verb_class']} {r['noun_class']}\n" for r in rows if r["video_id"] != "P03_07"
     ))  # fmt: skip
-    lines = ["video_id\tparticipant_id\tsplit\tfps\tduration"]
-    lines += [f"{v.video_id}\t{v.participant_id}\t{v.split}\t{v.fps}\t{v.duration}"
-              for v in lab.videos.values()]  # fmt: skip
-    (tmp_path / "sheet.tsv").write_text("\n".join(lines) + "\n")
+    write_sheet(lab, tmp_path)
     return tmp_path, rows
 
 

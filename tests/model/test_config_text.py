@@ -3,14 +3,11 @@ from mmengine.config import Config
 
 from epic100.base.errors import EpicError
 from epic100.model.config_text import parse_config
-from epic100.training.config import build_config
-from epic100.training.settings import TrainSettings
+from support.small_runs import built
 
 
 def test_the_text_of_a_config_reads_as_its_file_does(lab):
-    complete = build_config(
-        TrainSettings("config/x3d_s_epic_rgb_segments.py"), lab.results, lab.root
-    )
+    complete = built(lab, config="config/x3d_s_epic_rgb_segments.py")
     complete.extra = dict(path={"a-b": (1, -2.5)}, none=None, more=[dict(x=True), ()])
     parsed = parse_config(complete.pretty_text, "model.pth", "train again")
     assert parsed.to_dict() == Config(complete.to_dict()).to_dict()

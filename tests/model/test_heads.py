@@ -5,15 +5,19 @@ from mmaction.registry import MODELS
 
 from epic100.model.head_sizes import head_logits, head_sizes
 from epic100.model.heads import HeadsLoss
+from epic100.model.loss import LogitAdjustedLoss
 
 PAIRS = [(0, 1, 6), (0, 2, 3), (2, 1, 1)]
+SKEWED = [(0, 0, 80), (0, 1, 15), (3, 1, 5)]
 VERBS, NOUNS = 3, 4
 
 
 @pytest.fixture
-def pairs(tmp_path):
+def pairs(tmp_path, request):
+    """A pair table: `PAIRS`, or those of the test's parameter."""
     path = tmp_path / "pairs.tsv"
-    rows = [f"{i}\t{v}\t{n}\t{c}\n" for i, (v, n, c) in enumerate(PAIRS)]
+    table = enumerate(getattr(request, "param", PAIRS))
+    rows = [f"{i}\t{v}\t{n}\t{c}\n" for i, (v, n, c) in table]
     path.write_text("pair_id\tverb\tnoun\tcount\n" + "".join(rows))
     return str(path)
 
@@ -61,3 +65,32 @@ def test_each_head_is_adjusted_by_its_own_prior(pairs):
     expected = expected - (noun / noun.sum()).log()[1]
     torch.testing.assert_close(found, expected)
     assert isinstance(loss(pairs, "both"), HeadsLoss)
+
+
+@pytest.mark.parametrize("pairs", [SKEWED], indirect=True)
+def test_logit_adjustment_is_equation_10_of_menon(pairs):
+    scores = torch.tensor([[1.0, 0.5, -1.0], [0.0, 0.0, 0.0]])
+    label = torch.tensor([2, 0])
+    prior = torch.tensor([0.80, 0.15, 0.05])
+    adjusted = torch.exp(scores) * prior**1.5
+    expected = -torch.log(adjusted[[0, 1], label] / adjusted.sum(1)).mean()
+    assert torch.allclose(LogitAdjustedLoss(pairs, tau=1.5)(scores, label), expected)
+
+
+@pytest.mark.parametrize("pairs", [SKEWED], indirect=True)
+def test_the_best_scores_of_logit_adjustment_are_those_of_the_balanced_error(pairs):
+    # Segments that all look alike: plain cross-entropy would learn the prior, this learns 1/3 each.
+    labels = torch.tensor([0] * 80 + [1] * 15 + [2] * 5)
+    scores = torch.zeros(3, requires_grad=True)
+    optimizer = torch.optim.SGD([scores], lr=1.0)
+    loss = LogitAdjustedLoss(pairs, tau=1.0)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss(scores.expand(100, 3), labels).backward()
+        optimizer.step()
+    assert torch.allclose(scores.softmax(0), torch.full((3,), 1 / 3), atol=0.01)
+
+
+def test_a_model_with_it_is_built_where_the_pair_table_is_not(tmp_path):
+    loss = LogitAdjustedLoss(str(tmp_path / "gone.tsv"))
+    assert not loss.state_dict()

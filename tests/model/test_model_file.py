@@ -41,17 +41,9 @@ def test_what_was_saved_is_loaded_weights_and_words(path):
     loaded, saved = load_model(path), model()
     assert loaded.state_dict.keys() == saved.state_dict.keys()
     for name, weight in saved.state_dict.items():
-        assert (
-            torch.equal(loaded.state_dict[name], weight)
-            and loaded.state_dict[name].dtype == weight.dtype
-        )
+        torch.testing.assert_close(loaded.state_dict[name], weight, rtol=0, atol=0)
     rest = [f.name for f in dataclasses.fields(TrainedModel) if f.name != "state_dict"]
     assert all(getattr(loaded, name) == getattr(saved, name) for name in rest)
-
-
-def test_the_file_holds_tensors_and_plain_python_only(path):
-    content = torch.load(path, weights_only=True)
-    assert content["pairs"] == PAIRS and content["num_verbs"] == 97 and content["num_nouns"] == 300
 
 
 def test_the_same_model_gives_the_same_bytes_under_any_name(path, tmp_path):
@@ -124,10 +116,14 @@ def test_a_model_that_lacks_a_part_is_refused_by_its_name(path, field):
     refused(path, rf"a model without {field}; expected results/model\.pth .*train again")
 
 
-@pytest.mark.parametrize("pairs", [PAIRS[:2], [*PAIRS, (9, 1, 2)], []])
-def test_a_pair_table_that_does_not_fit_the_head_is_one_error(path, pairs):
-    save_model(model(pairs=pairs), path)
-    refused(path, rf"the head has 3 outputs, the pair table {len(pairs)} pairs; .*train again")
+@pytest.mark.parametrize("outputs, changes", [
+    (3, {"pairs": PAIRS[:2]}), (3, {"pairs": [*PAIRS, (9, 1, 2)]}), (3, {"pairs": []}),
+    (5, {"state_dict": {"cls_head.fc_cls.weight": torch.zeros(5, 2)}}),  # of another head
+])  # fmt: skip
+def test_a_pair_table_that_does_not_fit_the_head_is_one_error(path, outputs, changes):
+    save_model(model(**changes), path)
+    count = len(changes.get("pairs", PAIRS))
+    refused(path, rf"the head has {outputs} outputs, the pair table {count} pairs; .*train again")
 
 
 def test_a_model_that_cannot_be_written_leaves_the_old_one(path):
@@ -164,8 +160,3 @@ def test_class_names_are_kept_and_absent_from_a_file_without_them(path):
 def test_class_names_of_another_form_are_one_error(path, names, words):
     save_model(model(names=names), path)
     refused(path, words)
-
-
-def test_the_head_of_any_other_model_is_counted_too(path):
-    save_model(model(state_dict={"cls_head.fc_cls.weight": torch.zeros(5, 2)}), path)
-    refused(path, "the head has 5 outputs, the pair table 3 pairs")

@@ -18,8 +18,7 @@ def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:
         put: `setattr`, or a monkeypatch's.
     """
     for module in (plan, run):
-        if hasattr(module, "autocast_refused"):
-            put(module, "autocast_refused", lambda precision, device: None)
+        put(module, "autocast_refused", lambda precision, device: None)
     put(amp_optimizer_wrapper, "is_cuda_available", lambda: True)
     put(amp_optimizer_wrapper, "GradScaler", partial(torch.amp.GradScaler, "cpu"))
     put(amp, "autocast", partial(torch.autocast, "cpu"))

@@ -6,18 +6,16 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
 
-import epic100.mmaction  # noqa: F401  (registers what the config names)
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.segments.pairs import read_pairs
-from epic100.training.config import build_config
-from epic100.training.settings import TrainSettings
+from support.small_runs import built
 
 
 def save_random_model(lab, path: Path, seed: int = 0) -> Path:
     """Write one for the lab's pairs; BatchNorm's statistics are random too, and rows differ."""
     init_default_scope("mmaction")
     torch.manual_seed(seed)
-    config = build_config(TrainSettings("config/x3d_demo.py"), lab.results, lab.root)
+    config = built(lab)
     model = MODELS.build(config.model)
     with torch.no_grad():
         for name, buffer in model.named_buffers():
@@ -26,6 +24,6 @@ def save_random_model(lab, path: Path, seed: int = 0) -> Path:
         model.cls_head.fc2.weight.mul_(30)
     pairs = read_pairs(f"{lab.results}/clean/pairs.tsv")
     about = {"split": "train", "segments": 0, "epochs": 0, "seed": seed, "load_from": None}
-    state = model.state_dict()
-    save_model(TrainedModel(state, pairs, 97, 300, config.pretty_text, about), path)
+    text = config.pretty_text
+    save_model(TrainedModel(model.state_dict(), pairs, 97, 300, text, about), path)
     return path

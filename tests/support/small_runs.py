@@ -1,5 +1,6 @@
 """Small trainings: their settings, and runs in this process or in one that can be killed."""
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -33,6 +34,7 @@ SMALL = {
 SEGMENTS, BATCH, EPOCHS = 8, 2, 2  # 4 iterations an epoch, 8 in all
 # Of six segments, 3 x 3 iterations: what the fixture `straight` was trained with.
 WHOLE = {"epochs": 3, "validate": {"every": 2}, "ema": 0.7}
+LOGGED = {"default_hooks.logger.interval": 1, "log_processor.window_size": 3}
 
 # A process forked of a server that has imported all and run nothing starts in no time and has no
 # threads of torch's to miss. The server does not know `tests`, so what a training takes is named.
@@ -62,7 +64,7 @@ def write_sheet(lab, folder: Path) -> Path:
 def settings(**chosen) -> TrainSettings:
     """The demo's training, made small; `options` are added to those that make it so."""
     options = SMALL | chosen.pop("options", {})
-    defaults = {"config": DEMO, "epochs": EPOCHS, "batch_size": BATCH}
+    defaults = {"config": DEMO, "epochs": EPOCHS, "batch_size": BATCH, "device": "cpu"}
     return TrainSettings.from_section({**defaults, **chosen, "options": options})
 
 
@@ -91,7 +93,8 @@ def start(lab, results: Path, options: dict | None = None, of_several=(), autoca
     """Train in another process, the leader of a group of its own, ended as a rule would be.
 
     What it says goes to `said.txt` in `results`. `of_several`: (rank, processes, file in which they
-    meet). `autocast`: with autocast and gradient scaling on the CPU, as a GPU has it.
+    meet); then it goes to `said_0.txt` and so on. `autocast`: with autocast and gradient scaling on
+    the CPU, as a GPU has it.
     """
     what = job(lab, results) | {"settings": asdict(settings(options=options or {}, **chosen))}
     process = processes.Process(target=_child, args=(what, results, of_several, autocast))
@@ -102,15 +105,17 @@ def start(lab, results: Path, options: dict | None = None, of_several=(), autoca
 def ends_of_two(lab, results: Path, options: dict | None = None, **chosen) -> list[int]:
     """The exit codes of the two processes of a training, which no launcher starts."""
     store = f"{tempfile.mkdtemp(dir=results)}/store"
-    both = [start(lab, results, options, (n, 2, store), gpus=2, **chosen) for n in (0, 1)]
+    both = [start(lab, results, options, (n, 2, store), **chosen) for n in (0, 1)]
     return [end_of(process) for process in both]
 
 
 def end_of(process) -> int:
     """The exit code, negative for a signal."""
-    process.join(120)
+    process.join(600)
     if process.exitcode is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it leads no group
+            os.killpg(process.pid, signal.SIGKILL)
         raise AssertionError("the training hangs")
     return process.exitcode
 
@@ -135,19 +140,22 @@ def _child(what: dict, results: Path, of_several: tuple, autocast: bool) -> None
     os.setpgid(0, 0)
     if autocast:
         autocast_on_cpu(setattr)
-    number, world, store = of_several or (0, 1, None)
+    if of_several:
+        return _rank(what, results, *of_several)
     with open(os.devnull, "w") as nothing:
         sys.stdout = sys.stderr = nothing
-        with rule_log(results / (f"said_{number}.txt" if number else "said.txt")):
-            if of_several:
-                from epic100.training import rank  # which lets this process ignore SIGUSR1
+        with rule_log(results / "said.txt"):
+            train(TrainSettings.from_section(what.pop("settings")), **what)
 
-                torch.set_num_threads(max(1, usable_cores() // world))  # as the launcher has it
-                place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world}
-                os.environ.update({name: str(value) for name, value in place.items()})
-                rank.main({**what, "store": store})
-            else:
-                train(TrainSettings.from_section(what.pop("settings")), **what)
+
+def _rank(what: dict, results: Path, number: int, world: int, store: str) -> None:
+    from epic100.training import rank  # which lets this process ignore SIGUSR1
+
+    sys.stdout = sys.stderr = (results / f"said_{number}.txt").open("w", buffering=1)
+    torch.set_num_threads(max(1, usable_cores() // world))  # as the launcher has it
+    place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world}
+    os.environ.update({name: str(value) for name, value in place.items()})
+    rank.main({**what, "store": store})
 
 
 def signal_at(iteration: int, number: int, to: str = "itself", of: int = 0) -> dict:

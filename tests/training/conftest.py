@@ -6,9 +6,7 @@ import torch
 
 from epic100.base import progress
 from epic100.base.log import rule_log
-from support.small_runs import WHOLE, copy_results, run
-
-LOGGED = {"default_hooks.logger.interval": 1, "log_processor.window_size": 3}
+from support.small_runs import LOGGED, WHOLE, copy_results, run
 
 
 @dataclass(frozen=True)

@@ -7,35 +7,29 @@ import pytest
 from mmengine.config import Config
 
 from epic100.base.errors import EpicError
-from epic100.training.config import build_config, schedule_for
+from epic100.training.config import schedule_for
 from epic100.training.settings import CheckpointSettings, TrainSettings, ValidateSettings
-from support import small_runs
-
-DEMO_CONFIG = "config/x3d_demo.py"
-SMALL = small_runs.SMALL | {"train_cfg.val_interval": 100}
+from support.small_runs import built
 
 
-def settings(**section):
-    defaults = {"config": DEMO_CONFIG, "epochs": 2, "batch_size": 4, "options": SMALL}
-    return TrainSettings.from_section({**defaults, **section})
-
-
-def test_a_section_of_the_config_becomes_typed_settings_and_back():
+def test_a_section_of_the_config_becomes_typed_settings_and_back_with_weights_unless_from_scratch():
     section = {"config": "a.py", "checkpoint": {"keep": 3}, "validate": {"every": 2}, "ema": 0.9}
     made = TrainSettings.from_section(section)
     assert made.checkpoint == CheckpointSettings(keep=3)
     assert made.validate == ValidateSettings(every=2)
     assert TrainSettings.from_section(asdict(made)) == made
+    weights = {**section, "load_from": "b.pth", "load_from_sha256": None}
+    assert TrainSettings.from_section(weights).load_from == "b.pth"
+    assert TrainSettings.from_section({**weights, "from_scratch": True}).load_from is None
     with pytest.raises(TypeError, match="batchsize"):
         TrainSettings.from_section({"config": "a.py", "batchsize": 2})
 
 
 def test_settings_reach_the_config_and_schedules_follow_the_epochs(lab):
-    config = build_config(
-        settings(epochs=20, target_fps=30, seed=7, workers=3,
-                 checkpoint={"iterations": 5, "keep": 4}, validate={"every": 3, "segments": 2},
-                 options={"optim_wrapper.optimizer.lr": 0.5}),
-        lab.results, lab.root,
+    config = built(
+        lab, epochs=20, target_fps=30, seed=7, workers=3, batch_size=4,
+        checkpoint={"iterations": 5, "keep": 4}, validate={"every": 3, "segments": 2},
+        options={"optim_wrapper.optimizer.lr": 0.5},
     )  # fmt: skip
     assert config.train_cfg.max_epochs == 20
     assert config.param_scheduler[1]["end"] == 20 and config.param_scheduler[1]["T_max"] == 19
@@ -53,11 +47,11 @@ def test_settings_reach_the_config_and_schedules_follow_the_epochs(lab):
 
 
 def test_each_switch_of_the_head_reaches_the_config_and_none_changes_nothing(lab):
-    plain = build_config(settings(), lab.results, lab.root)
+    plain = built(lab)
     assert [hook.type for hook in plain.custom_hooks] == ["SampleSeedHook", "SyncBuffersHook"]
     assert plain.model.cls_head.dropout_ratio == 0 and "loss_cls" not in plain.model.cls_head
     chosen = {"label_smoothing": 0.1, "dropout": 0.2, "logit_adjustment": 1.0, "ema": 0.99}
-    config = build_config(settings(**chosen), lab.results, lab.root)
+    config = built(lab, **chosen)
     head = config.model.cls_head
     assert head.label_smooth_eps == 0.1 and head.dropout_ratio == 0.2
     pairs = f"{lab.results}/clean/pairs.tsv"
@@ -71,7 +65,7 @@ def test_options_win_over_every_other_key(lab):
     options = {"train_cfg.max_epochs": 9, "train_dataloader.num_workers": 1,
                "train_dataloader.persistent_workers": False, "randomness.seed": 8,
                "model.cls_head.dropout_ratio": 0.1}  # fmt: skip
-    config = build_config(settings(**chosen, options=options), lab.results, lab.root)
+    config = built(lab, **chosen, options=options)
     assert config.train_cfg.max_epochs == 9 and config.randomness.seed == 8
     assert config.train_dataloader.num_workers == 1
     assert not config.train_dataloader.persistent_workers
@@ -84,9 +78,9 @@ def test_a_config_is_made_twice_alike_and_leaves_settings_and_environment_as_the
     monkeypatch.setenv("EPIC100_RESULTS", "mine")
     monkeypatch.delenv("EPIC100_SPLIT", raising=False)
     optimizer = {"_delete_": True, "type": "SGD", "lr": 0.05}
-    chosen = settings(options={"optim_wrapper.optimizer": optimizer})
+    chosen = {"optim_wrapper.optimizer": optimizer}
     environment = dict(os.environ)
-    first, second = (build_config(chosen, lab.results, lab.root).to_dict() for _ in range(2))
+    first, second = (built(lab, options=chosen).to_dict() for _ in range(2))
     assert first == second
     assert first["optim_wrapper"]["optimizer"] == {"type": "SGD", "lr": 0.05}
     assert optimizer["_delete_"] and dict(os.environ) == environment
@@ -96,7 +90,7 @@ def test_a_config_that_takes_no_notice_of_the_split_is_one_error(lab, tmp_path):
     config = tmp_path / "mine.py"
     config.write_text(f"train_dataloader = dict(dataset=dict(ann_file='{lab.results}/train.txt'))")
     with pytest.raises(EpicError, match=r"mine\.py: trains on train, but .* is trainval; .*_SPLIT"):
-        build_config(settings(config=str(config), split="trainval"), lab.results, lab.root)
+        built(lab, config=str(config), split="trainval")
 
 
 def test_a_schedule_that_ends_earlier_is_left_alone():
@@ -109,10 +103,18 @@ def test_a_schedule_that_ends_earlier_is_left_alone():
 
 def test_a_file_that_is_not_there_is_named(lab):
     with pytest.raises(EpicError, match="config/none.py: no such MMEngine config"):
-        build_config(settings(config="config/none.py"), lab.results, lab.root)
+        built(lab, config="config/none.py")
 
 
-def test_a_section_that_starts_from_scratch_has_no_weights():
-    section = {"config": "a.py", "load_from": "auto", "load_from_sha256": None}
-    assert TrainSettings.from_section({**section, "from_scratch": True}).load_from is None
-    assert TrainSettings.from_section({**section, "load_from": "b.pth"}).load_from == "b.pth"
+@pytest.mark.parametrize("text, words", [
+    ('custom_imports = dict(imports=["no_such_module"], allow_failed_imports=False)\n',
+     r"cannot be read \(ModuleNotFoundError: No module named 'no_such_module'\); see `train: conf"),
+    ("epochs = (\n", r"cannot be read \(SyntaxError: "),
+    ('_base_ = ["none.py"]\n', r"cannot be read \(FileNotFoundError: "),
+])  # fmt: skip
+def test_a_config_that_cannot_be_read_is_one_line_with_the_cause(lab, tmp_path, text, words):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(EpicError, match=rf"^{path}: this MMEngine config {words}") as caught:
+        built(lab, config=str(path))
+    assert "\n" not in str(caught.value)

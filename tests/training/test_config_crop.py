@@ -3,8 +3,7 @@
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.training.config import build_config
-from epic100.training.settings import TrainSettings
+from support import small_runs
 from support.checkout import ROOT
 
 DECODE, FORMAT = {"type": "DecodeSegment", "short_side": (40, 50)}, {"type": "FormatShape"}
@@ -25,7 +24,7 @@ def pipeline(lab, tmp_path):
             f"_base_ = [{str(ROOT / 'config/x3d_demo.py')!r}]\n"
             f"train_dataloader = dict(dataset=dict(pipeline={steps!r}))\n"
         )
-        config = build_config(TrainSettings(str(path), crop=crop), lab.results, lab.root)
+        config = small_runs.built(lab, config=str(path), crop=crop)
         return [dict(step) for step in config.train_dataloader.dataset.pipeline]
 
     return built

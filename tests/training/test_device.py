@@ -27,6 +27,7 @@ def test_a_training_goes_where_the_two_keys_say(device, gpus, visible, expected)
     assert choose_device(device, gpus, found) == Placement(*expected)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile wants a C++ compiler")
 def test_compilation_changes_the_time_and_not_the_sums():
     torch.manual_seed(0)

@@ -11,7 +11,7 @@ from epic100.base.errors import EpicError
 from epic100.training.early_call import EarlyCheck, passed_before, run_early_check
 from epic100.training.early_check import check_early
 from support.checkout import CLASSES, ROOT
-from support.small_runs import SMALL
+from support.small_runs import SMALL, write_sheet
 
 pytestmark = pytest.mark.slow
 
@@ -19,10 +19,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def looked_at(lab, tmp_path):
     """A check of the lab's annotations and videos, with no result of a scan yet."""
-    sheet = tmp_path / "sheet.tsv"
-    columns = ("video_id", "participant_id", "split", "fps", "duration")
-    rows = [columns, *([str(getattr(v, name)) for name in columns] for v in lab.videos.values())]
-    sheet.write_text("".join("\t".join(row) + "\n" for row in rows))
+    sheet = write_sheet(lab, tmp_path)
     csvs = {"train": "EPIC_100_train.csv", "val": "EPIC_100_validation.csv"}
     config = complete_config({
         "annotations": {"train": "a", "val": "b", "test": None}, "videos": {"root": "videos"},
@@ -44,14 +41,22 @@ def looked_at(lab, tmp_path):
     return check
 
 
-def test_a_training_that_works_is_tried_on_a_real_video(looked_at):
-    screen = check_early(looked_at())
-    assert screen.error == "" and "error:" not in screen.text()
-    text = screen.text()
+def test_a_training_that_works_is_tried_and_this_is_kept_until_a_setting_or_a_file_changes(
+    looked_at, tmp_path
+):
+    check, file = looked_at(), tmp_path / "start_check.txt"
+    outcome = run_early_check(check, file, tmp_path / "log.txt")
+    text = outcome.text
+    assert outcome.error == "" and "error:" not in text and file.read_text().startswith(text)
     assert "4 videos of the sheet are there" in text
     assert "one step and one validation on P0" in text and "heads: pair, " in text
     assert "13 frames, 6 apart at the file's rate" in text
+    assert re.search(r"prediction  10 clips x 1 crops of each of [1-9]\d* segments: 10 times", text)
     assert "GB free in" in text
+    assert passed_before(check, file)
+    assert not passed_before(looked_at({"optim_wrapper.optimizer.lr": 0.1}), file)
+    (tmp_path / "sheet.tsv").write_text("")
+    assert not passed_before(check, file)
 
 
 @pytest.mark.parametrize("slip, words", [
@@ -93,11 +98,6 @@ def test_views_that_the_model_cannot_give_are_found_before_it_is_trained(looked_
     assert re.search(words, screen.error)
 
 
-def test_the_cost_of_views_is_shown(looked_at):
-    text = check_early(looked_at()).text()
-    assert re.search(r"prediction  10 clips x 1 crops of each of [1-9]\d* segments: 10 times", text)
-
-
 def test_weights_of_another_model_are_found(looked_at, tmp_path):
     torch.save({"state_dict": {"other.weight": torch.zeros(3)}}, tmp_path / "other.pth")
     error = check_early(looked_at(load_from=str(tmp_path / "other.pth"))).error
@@ -126,16 +126,6 @@ def test_too_little_disk_is_found(looked_at, tmp_path):
     sheet.write_text(sheet.read_text() + "".join(rows))
     error = check_early(looked_at()).error
     assert "GB free in" in error and "free some space, or choose another folder" in error
-
-
-def test_a_passed_check_is_kept_until_a_setting_or_a_file_changes(looked_at, tmp_path):
-    check, file = looked_at(), tmp_path / "start_check.txt"
-    outcome = run_early_check(check, file, tmp_path / "log.txt")
-    assert outcome.error == "" and file.read_text().startswith(outcome.text)
-    assert passed_before(check, file)
-    assert not passed_before(looked_at({"optim_wrapper.optimizer.lr": 0.1}), file)
-    (tmp_path / "sheet.tsv").write_text("")
-    assert not passed_before(check, file)
 
 
 def test_a_check_that_does_not_finish_is_an_error_only_if_it_was_asked_for(

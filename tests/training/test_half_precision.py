@@ -1,6 +1,5 @@
 """bf16 and fp16, emulated: the whole training under autocast and gradient scaling on a CPU."""
 
-import re
 import shutil
 import signal
 
@@ -10,14 +9,27 @@ import torch
 
 from epic100.training.checkpoints import checkpoints
 from support.cpu_autocast import autocast_on_cpu
-from support.small_runs import copy_results, end_of, run, said, same, signal_at, start, work_dir
+from support.small_runs import (
+    LOGGED,
+    WHOLE,
+    copy_results,
+    end_of,
+    run,
+    said,
+    same,
+    signal_at,
+    start,
+    work_dir,
+)
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("precision, dtype", [("bf16", "bfloat16"), ("fp16", "float16")])
-def test_the_loss_falls_and_a_killed_run_ends_in_the_same_bits(
-    lab, tmp_path, monkeypatch, caplog, precision, dtype
+@pytest.mark.parametrize("precision, dtype, number, saved", [
+    ("bf16", "bfloat16", signal.SIGUSR1, 3), ("fp16", "float16", signal.SIGKILL, 2),
+])  # fmt: skip
+def test_the_loss_falls_and_a_run_that_was_cut_ends_in_the_same_bits(
+    lab, tmp_path, monkeypatch, caplog, precision, dtype, number, saved
 ):
     autocast_on_cpu(monkeypatch.setattr)
     results = copy_results(lab, tmp_path)
@@ -30,26 +42,19 @@ def test_the_loss_falls_and_a_killed_run_ends_in_the_same_bits(
     assert scaler == {} if precision == "bf16" else scaler["scale"] > 1
 
     shutil.rmtree(results / "work_dirs")
-    killed = start(lab, results, signal_at(3, signal.SIGKILL), autocast=True, **chosen)
-    assert end_of(killed) == -signal.SIGKILL
-    if precision == "bf16":  # fp16 takes a CPU four times as long
-        warned = start(lab, results, signal_at(4, signal.SIGUSR1), autocast=True, **chosen)
-        assert end_of(warned) == 1 and "SIGUSR1 came: saved" in said(results)
+    cut = end_of(start(lab, results, signal_at(3, number), autocast=True, **chosen))
+    assert cut == -number or (cut == 1 and "SIGUSR1 came: saved" in said(results))
     assert same(run(lab, results, **chosen), straight)
-    assert re.search(r"resuming from \S+iter_[24].pth", caplog.text)
+    assert f"resuming from {work_dir(results)}/iter_{saved}.pth" in caplog.text
 
 
-def test_another_precision_is_another_run(lab, tmp_path, monkeypatch, caplog):
+def test_another_precision_is_another_run(lab, straight, tmp_path, monkeypatch, caplog):
     """bf16 after a finished run in fp32 trained nothing; fp16 after bf16 died in its scaler."""
     autocast_on_cpu(monkeypatch.setattr)
-    results = copy_results(lab, tmp_path)
-    weights = [
-        run(lab, results, precision=precision, epochs=1, batch_size=4, accumulate=2)
-        for precision in ("fp32", "bf16")
-    ]
-    assert not same(*weights)
+    results = shutil.copytree(straight.results, tmp_path / "results")
+    chosen = WHOLE | {"options": LOGGED, "precision": "bf16", "accumulate": 2}
+    assert not same(run(lab, results, **chosen), straight.weights)
     assert len(list(results.glob("work_dirs/*"))) == 2
     assert "is another run, which differs in optim_wrapper.type (OptimWrapper there" in caplog.text
-    caplog.clear()
-    assert same(run(lab, results, epochs=1, batch_size=4, accumulate=2), weights[0])
+    assert same(run(lab, results, **WHOLE), straight.weights)
     assert "has the finished model" in caplog.text

@@ -6,17 +6,15 @@ from epic100.training.config import build_config
 from epic100.training.device import Placement
 from epic100.training.hook_order import PRIORITIES
 from epic100.training.plan import plan_run
-from epic100.training.settings import TrainSettings
+from support.small_runs import settings
 
 
 def test_the_hooks_of_a_training_are_called_in_the_order_that_is_written_down(lab, tmp_path):
     init_default_scope("mmaction")
-    settings = TrainSettings(
-        "config/x3d_demo.py", ema=0.9, accumulate=2, compile=True, tf32=True, bn="frozen"
-    )
-    config = build_config(settings, lab.results, lab.root)
+    chosen = settings(ema=0.9, accumulate=2, compile=True, tf32=True, bn="frozen")
+    config = build_config(chosen, lab.results, lab.root)
     place = Placement("cpu", 1)
-    plan = plan_run(config, settings, place, work_dir=tmp_path, classes=(97, 300))
+    plan = plan_run(config, chosen, place, work_dir=tmp_path, classes=(97, 300))
     names = [type(hook).__name__ for hook in Runner.from_cfg(plan.config).hooks]
     assert names == [
         "RuntimeInfoHook", "SampleSeedHook", "Tf32Hook", "FrozenBatchNormHook", "IterTimerHook",

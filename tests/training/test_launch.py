@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -11,29 +10,39 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
-import yaml
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
+from epic100.base.atomic import DiskFullError
 from epic100.base.errors import EpicError
 from epic100.model.model_file import load_model
-from epic100.training.checkpoints import checkpoints
 from epic100.training.launch import RANK, launch, report_failure
 from epic100.training.meeting import free_port
-from epic100.training.settings import TrainSettings
 from epic100.training.several_nodes import NODE, cause_of
-from support import small_runs
-from support.checkout import run_snakemake
-from support.small_runs import copy_results
+from support.archive import configure
+from support.checkout import ROOT
+from support.small_runs import (
+    DEMO,
+    copy_results,
+    end_of,
+    ends_of_two,
+    job,
+    processes,
+    run,
+    same,
+    settings,
+    signal_at,
+    work_dir,
+    write_sheet,
+)
 
 pytestmark = pytest.mark.slow
 
-SMALL = small_runs.SMALL | {"train_cfg.val_interval": 1}
 # BatchNorm out of play; and no Adam, which blows rounding up where gradients are tiny.
 PLAIN = {
     "model.backbone.norm_eval": True,
@@ -41,35 +50,18 @@ PLAIN = {
 }
 
 
-def settings(**kwargs):
-    defaults = {"config": "config/x3d_demo.py", "epochs": 2, "batch_size": 8, "device": "cpu"}
-    return TrainSettings(**{**defaults, "options": SMALL, **kwargs})
-
-
 @pytest.fixture
 def results(lab, tmp_path) -> Path:
-    """A copy of the lab's results with sixteen train segments."""
+    """A copy of the lab's results with sixteen train segments, of all participants."""
     return copy_results(lab, tmp_path, segments=16)
 
 
-def start(lab, results, out="model.pth", **kwargs):
-    launch(settings(**kwargs), results / out, results=str(results), video_root=lab.root,
-           num_verbs=97, num_nouns=300)  # fmt: skip
+def start(lab, results, modules=None, **chosen):
+    launch(settings(**chosen), modules=modules, **job(lab, results))
 
 
 def ranks(launcher: int | None = None) -> list[psutil.Process]:
     return [child for child in psutil.Process(launcher).children() if RANK in child.cmdline()]
-
-
-def test_two_processes_of_two_parts_learn_what_one_process_learns(lab, results):
-    weights = {}
-    for gpus, accumulate in ((1, 1), (2, 2)):
-        start(lab, results, gpus=gpus, accumulate=accumulate, options=SMALL | PLAIN)
-        weights[gpus] = load_model(results / "model.pth").state_dict
-        shutil.rmtree(results / "work_dirs")
-    assert not ranks()
-    for key, one in weights[1].items():
-        assert torch.allclose(one.double(), weights[2][key].double(), rtol=0, atol=1e-6), key
 
 
 @pytest.fixture
@@ -78,13 +70,12 @@ def two_nodes(lab, results):
     started = []
 
     def start_both(**chosen) -> list[subprocess.Popen]:
-        job = {"settings": asdict(settings(nodes=2, gpus=1, **chosen)), "asked": 0, "nodes": 2,
-               "model_path": f"{results}/model.pth", "results": str(results), "num_verbs": 97,
-               "num_nouns": 300, "video_root": lab.root, "modules": {}, "run_id": "x",
-               "host": socket.gethostname(), "address": "127.0.0.1",
-               "port": free_port("127.0.0.1")}  # fmt: skip
+        what = {"settings": asdict(settings(nodes=2, gpus=1, **chosen)), "asked": 0,
+                "nodes": 2, "modules": {}, "run_id": "x", "host": socket.gethostname(),
+                "address": "127.0.0.1", "port": free_port("127.0.0.1"),
+                **job(lab, results)}  # fmt: skip
         for number in "01":
-            command = [sys.executable, "-P", "-m", NODE, repr(job)]
+            command = [sys.executable, "-P", "-m", NODE, repr(what)]
             env = os.environ | {"SLURM_PROCID": number}
             started.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True))
         return started
@@ -95,18 +86,18 @@ def two_nodes(lab, results):
         node.wait()
 
 
-def test_two_nodes_learn_what_one_process_learns_and_listen_on_one_address(lab, results, two_nodes):
-    start(lab, results, options=SMALL | PLAIN)
-    one = load_model(results / "model.pth").state_dict
-    shutil.rmtree(results / "work_dirs")
-    (results / "model.pth").unlink()
-    nodes, addresses = two_nodes(options=SMALL | PLAIN), set()
+def test_two_nodes_of_two_parts_learn_what_one_process_learns_and_listen_on_one_address(
+    lab, results, two_nodes
+):
+    chosen = {"batch_size": 8, "options": PLAIN}
+    one = run(lab, copy_results(lab, results.parent / "one", segments=16), **chosen)
+    nodes, addresses = two_nodes(accumulate=2, **chosen), set()
     while any(node.poll() is None for node in nodes):
         addresses |= {ip for node in nodes for ip in listening(node.pid)}
-        time.sleep(0.2)
-    said = [node.stdout.read() for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], said
-    assert "on 2 nodes" in said[0] and addresses == {"127.0.0.1"}
+        time.sleep(0.3)
+    words = [node.stdout.read() for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], words
+    assert "on 2 nodes" in words[0] and addresses == {"127.0.0.1"}
     two = load_model(results / "model.pth").state_dict
     for key, tensor in one.items():
         assert torch.allclose(tensor.double(), two[key].double(), rtol=0, atol=1e-6), key
@@ -138,21 +129,77 @@ def test_of_the_errors_of_several_nodes_the_cause_is_reported():
     assert str(cause_of(map(EpicError, [lost, killed, clear]))) == clear
 
 
-def test_processes_share_indexes_and_one_that_is_killed_ends_all_and_is_named(lab, results):
+def test_two_processes_are_stopped_by_a_signal_to_one_or_to_the_launcher_and_go_on(lab, results):
+    """The first pair is stopped in the third of eight iterations, the second in the sixth; the
+    third is started by plain torchrun. They end as a pair that nothing stops."""
+    straight = copy_results(lab, results.parent / "straight", segments=16)
+    two = {"gpus": 2, "ema": 0.5, "batch_size": 4}
+    assert ends_of_two(lab, straight, **two) == [0, 0]
+    assert ends_of_two(lab, results, signal_at(3, signal.SIGUSR1, of=1), **two) == [1, 1]
+    folder = work_dir(results)
+    assert f"saved {folder}/iter_3.pth" in (results / "said_0.txt").read_text()
+    key = "backbone.conv1_t.bn.running_mean"
+    first, second = states(folder / "iter_3.pth")["rank_states"]
+    assert not torch.equal(first["buffers"][key], second["buffers"][key])
+
+    stopped = signal_at(6, signal.SIGUSR1, to="parent")  # a hook of a module of the user's own
+    own = {"folder": str(ROOT / "tests"), "imports": ["support.small_runs"]}
+    with pytest.raises(EpicError, match=r"^SIGUSR1 came: saved \S+ after [67] of 8 iterations"):
+        start(lab, results, own, options=stopped, **two)
+    assert not ranks() and not (results / "model.pth").exists()
+
+    what = job(lab, results) | {"settings": asdict(settings(**two))}
+    torchrun = Path(sys.executable).with_name("torchrun")
+    threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
+    subprocess.run([torchrun, "--standalone", "--nproc-per-node", "2", "-m", RANK, repr(what)],
+                   env=os.environ | {"OMP_NUM_THREADS": threads}, check=True,
+                   capture_output=True)  # fmt: skip
+    ends = [load_model(each / "model.pth").state_dict for each in (results, straight)]
+    assert same(*ends)
+    # The average has BatchNorm's statistics of both processes, not those of the first.
+    state, other = (states(work_dir(each) / "iter_8.pth") for each in (results, straight))
+    for one, same_one in zip(state["rank_states"], other["rank_states"], strict=True):
+        assert same(one["buffers"], same_one["buffers"])
+    first, second = (own["buffers"] for own in state["rank_states"])
+    for name, value in first.items():
+        assert torch.equal(value, second[name]) and torch.equal(value, ends[0][name]), name
+    averaged = state["state_dict"]["backbone.conv1_s.conv.weight"]
+    assert torch.equal(ends[0]["backbone.conv1_s.conv.weight"], averaged)
+
+
+def states(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+@pytest.fixture
+def when_saved(results):
+    """Starts something in a thread that begins once a checkpoint is there; returns the thread."""
+
+    def begin(then) -> threading.Thread:
+        def wait():
+            while not list(results.glob("work_dirs/*/*.pth")):
+                time.sleep(0.1)
+            then(*sorted(ranks(), key=lambda rank: rank.environ()["RANK"]))
+
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        return thread
+
+    return begin
+
+
+def test_processes_share_indexes_and_one_that_is_killed_ends_all_and_is_named(
+    lab, results, when_saved
+):
     mapped = []
 
-    def kill():
-        while True:  # until both have trained for an epoch
-            if list(results.glob("work_dirs/*/*.pth")):
-                break
-            time.sleep(0.1)
-        for rank in ranks():
+    def kill(*both):
+        for rank in both:
             lines = Path(f"/proc/{rank.pid}/maps").read_text().splitlines()
             mapped.append({line.split()[-1] for line in lines if "/epic100_ranks_" in line})
-        next(r for r in ranks() if r.environ()["RANK"] == "1").send_signal(signal.SIGKILL)
+        both[1].send_signal(signal.SIGKILL)
 
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
+    when_saved(kill)
     words = "^training ended, because process 1 was killed by SIGKILL .*goes on from the last"
     with pytest.raises(EpicError, match=words):
         start(lab, results, gpus=2, epochs=1000)
@@ -161,61 +208,20 @@ def test_processes_share_indexes_and_one_that_is_killed_ends_all_and_is_named(la
     assert not (results / "model.pth").exists()
 
 
-def test_a_signal_to_the_launcher_saves_and_what_goes_on_ends_as_plain_torchrun_does(lab, results):
-    straight = results.parent / "straight"
-    shutil.copytree(results, straight)
-    job = {"settings": asdict(settings(gpus=2, ema=0.5)), "model_path": f"{straight}/model.pth",
-           "results": str(straight), "video_root": lab.root, "num_verbs": 97,
-           "num_nouns": 300}  # fmt: skip
-    torchrun = Path(sys.executable).with_name("torchrun")
-    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2))}
-    subprocess.run([torchrun, "--standalone", "--nproc-per-node", "2", "-m", RANK, repr(job)],
-                   env=environment, check=True, capture_output=True)  # fmt: skip
-
-    def signalled():
-        while not list(results.glob("work_dirs/*/iter_1.pth")):
-            time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGUSR1)
-
-    often = {"checkpoint": {"iterations": 1, "keep": 9}, "ema": 0.5}
-    thread = threading.Thread(target=signalled, daemon=True)
-    thread.start()
-    with pytest.raises(EpicError, match=r"^SIGUSR1 came: saved \S+ after [1-3] of 4 iterations"):
-        start(lab, results, gpus=2, **often)
-    assert not ranks() and not (results / "model.pth").exists()
-    start(lab, results, gpus=2, **often)
-    ends = [load_model(folder / "model.pth").state_dict for folder in (results, straight)]
-    assert small_runs.same(*ends)
-    # The average has BatchNorm's statistics of both processes, not those of the first.
-    state = torch.load(checkpoints(small_runs.work_dir(results))[0], weights_only=True)
-    first, second = (own["buffers"] for own in state["rank_states"])
-    for name, value in first.items():
-        assert torch.equal(value, second[name]) and torch.equal(value, ends[0][name]), name
-    averaged = state["state_dict"]["backbone.conv1_s.conv.weight"]
-    assert torch.equal(ends[0]["backbone.conv1_s.conv.weight"], averaged)
-
-
-def test_a_process_that_hangs_is_waited_for_so_long_and_no_longer(lab, results):
-    stopped = []
-
-    def stop():
-        while not list(results.glob("work_dirs/*/*.pth")):
-            time.sleep(0.1)
-        waits, hangs = sorted(ranks(), key=lambda r: r.environ()["RANK"])
+def test_a_process_that_hangs_is_waited_for_so_long_and_no_longer(lab, results, when_saved):
+    def stop(waits, hangs):
         hangs.suspend()
         with contextlib.suppress(psutil.NoSuchProcess):
             while waits.status() != psutil.STATUS_ZOMBIE:  # its exit code is the launcher's
                 time.sleep(0.1)
         hangs.resume()  # so that it can be ended
-        stopped.append(hangs)
 
-    thread = threading.Thread(target=stop, daemon=True)
-    thread.start()
+    thread = when_saved(stop)
     words = r"did not answer within `train: patience_minutes:` .*goes on from the last"
     with pytest.raises(EpicError, match=words):
-        start(lab, results, gpus=2, epochs=1000, patience_minutes=0.2)
+        start(lab, results, gpus=2, epochs=1000, patience_minutes=0.4)
     thread.join(20)
-    assert stopped and not ranks()
+    assert not thread.is_alive() and not ranks()
     assert not (results / "model.pth").exists()
 
 
@@ -225,28 +231,33 @@ def test_an_abort_is_named_as_nccl_s_way_to_end_what_waits():
         report_failure(1, failure)
 
 
+def rank_on_a_full_disk(report: Path) -> None:
+    from epic100.training import rank, run
+
+    def full(*_, **__):
+        raise DiskFullError("model.pth: no space")
+
+    os.environ |= {"TORCHELASTIC_ERROR_FILE": str(report), "WORLD_SIZE": "1"}
+    run.train = full
+    rank.main({"settings": {"config": ""}, "model_path": ""})
+
+
 def test_the_launcher_knows_every_kind_of_our_errors_in_a_process(tmp_path):
-    program = (
-        "import epic100.training.rank as rank, epic100.training.run as run\n"
-        "from epic100.base.atomic import DiskFullError\n"
-        "def full(*_, **__): raise DiskFullError('model.pth: no space')\n"
-        "run.train = full\n"
-        "rank.main({'settings': {'config': ''}, 'model_path': ''})\n"
-    )
     report = tmp_path / "error.json"
-    environment = os.environ | {"TORCHELASTIC_ERROR_FILE": str(report), "WORLD_SIZE": "1"}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
-    assert done.returncode != 0
+    process = processes.Process(target=rank_on_a_full_disk, args=(report,))
+    process.start()
+    assert end_of(process) != 0
     message = json.loads(report.read_text())["message"]["message"]
     assert message == "EpicError: error: model.pth: no space"
 
 
 def test_the_launcher_s_death_leaves_no_process_behind(lab, results):
-    launcher = multiprocessing.get_context("spawn").Process(
+    launcher = processes.Process(
         target=start, args=(lab, results), kwargs={"gpus": 2, "epochs": 1000}
     )
     launcher.start()
     while len(found := ranks(launcher.pid)) < 2:
+        assert launcher.is_alive()
         time.sleep(0.1)
     launcher.kill()
     assert not psutil.wait_procs(found, timeout=60)[1]
@@ -254,32 +265,18 @@ def test_the_launcher_s_death_leaves_no_process_behind(lab, results):
 
 def test_through_the_rule_the_reason_ends_its_log_and_the_workflow_fails(lab, tmp_path):
     shutil.copytree(lab.folder, tmp_path, dirs_exist_ok=True)
-    rows = [("video_id", "participant_id", "split", "fps", "duration")]
-    rows += [astuple(video)[:5] for video in lab.videos.values()]
-    sheet, file = tmp_path / "sheet.tsv", tmp_path / "config.yaml"
-    sheet.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
-    os.utime(sheet, (0, 0))  # older than the lists made of it
+    os.utime(write_sheet(lab, tmp_path), (0, 0))  # older than the lists made of it
     csv = "annotations/EPIC_100_{}.csv"
-    config = {
-        "annotations": {
-            "train": csv.format("train"),
-            "val": csv.format("validation"),
-            "test": None,
-        },
-        "videos": {"root": "videos", "sheet": "sheet.tsv"},
-        "train": {
-            "config": "config/x3d_demo.py",
-            "device": "cpu",
-            "gpus": 2,
-            "batch_size": 4,
-            "from_scratch": True,
-        },
-    }
-    file.write_text(yaml.safe_dump(config))
+    configure(
+        tmp_path, videos={"root": "videos", "sheet": "sheet.tsv"},
+        annotations={"train": csv.format("train"), "val": csv.format("validation"), "test": None},
+        train={"config": DEMO, "device": "cpu", "gpus": 2, "batch_size": 4, "from_scratch": True},
+    )  # fmt: skip
     clean = tmp_path / "results/clean/train.txt"  # which the start check does not read
     clean.write_text(clean.read_text().replace("P01/P01_01.MP4", "P01/P01_01.MP4 x", 1))
-    done = run_snakemake("results/model.pth", "--directory", str(tmp_path), "--configfile",
-                         str(file), "--rerun-triggers", "mtime")  # fmt: skip
-    assert done.returncode != 0
+    command = [sys.executable, "-m", "snakemake", "results/model.pth", "--directory", tmp_path,
+               "--configfile", tmp_path / "config.yaml", "--rerun-triggers", "mtime"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0, done.stderr
     log = (tmp_path / "results/logs/train.log").read_text().splitlines()
     assert log[-1].startswith("error: results/clean/train.txt: line 1: ")

@@ -10,21 +10,19 @@ from epic100.base.errors import EpicError
 from epic100.training.config import build_config
 from epic100.training.device import Placement
 from epic100.training.plan import plan_run
-from epic100.training.settings import TrainSettings
 from epic100.training.start_check import check_start, kept_layout, time_layouts
 from epic100.training.start_table import layout_rows
-from support.small_runs import SMALL, copy_results, run, work_dir
+from support.small_runs import settings
 
 
 @pytest.fixture
 def planned(lab, tmp_path):
     """A plan as a GPU gets it, but computed on this machine's CPU."""
     init_default_scope("mmaction")
-    results = copy_results(lab, tmp_path)
-    settings = TrainSettings("config/x3d_demo.py", batch_size=2, options=SMALL, workers=0)
-    config = build_config(settings, str(results), lab.root)
+    chosen = settings(workers=0)
+    config = build_config(chosen, lab.results, lab.root)
     plan = plan_run(
-        config, settings, Placement("cuda", 1), work_dir=tmp_path / "run", classes=(97, 300)
+        config, chosen, Placement("cuda", 1), work_dir=tmp_path / "run", classes=(97, 300)
     )
     assert plan.channels_last is None
     object.__setattr__(plan, "placement", Placement("cpu", 1))
@@ -62,9 +60,3 @@ def test_a_layout_file_with_something_else_in_it_is_refused(tmp_path):
     (tmp_path / "layout.txt").write_text("rows")
     with pytest.raises(EpicError, match="layout.txt: is 'rows'; expected channels-last or plain"):
         kept_layout(tmp_path, lambda: "plain")
-
-
-def test_on_a_cpu_nothing_is_measured(lab, tmp_path):
-    results = copy_results(lab, tmp_path)
-    run(lab, results, epochs=1)
-    assert not (work_dir(results) / "layout.txt").exists()

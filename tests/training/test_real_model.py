@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 import torch
+from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
@@ -16,6 +17,7 @@ from epic100.training.plan import plan_run
 from epic100.training.settings import TrainSettings
 from epic100.training.stamp import open_work_dir, run_stamp
 from epic100.training.start_check import check_start
+from support.small_runs import copy_results
 
 pytestmark = pytest.mark.slow
 
@@ -27,11 +29,8 @@ OUTPUTS = PAIRS + 97 + 300
 @pytest.fixture(scope="module")
 def results(lab, tmp_path_factory):
     """The lab's results with two segments, whose pairs stand in a table as long as EPIC-100's."""
-    folder = tmp_path_factory.mktemp("real") / "results"
-    shutil.copytree(lab.results, folder)
-    for split in ("train", "val"):
-        path = folder / f"clean/{split}.txt"
-        path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    folder = copy_results(lab, tmp_path_factory.mktemp("real"), segments=2)
+    shutil.copy(folder / "clean/train.txt", folder / "clean/val.txt")
     pairs = read_pairs(folder / "clean/pairs.tsv")
     known = {pair[:2] for pair in pairs}
     others = (pair for pair in itertools.product(range(97), range(300)) if pair not in known)
@@ -43,11 +42,8 @@ def results(lab, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(lab, results):
-    import epic100.mmaction  # noqa: F401
-
     init_default_scope("mmaction")
-    settings = TrainSettings(config=CONFIG, batch_size=2, workers=0, device="cpu", epochs=1,
-                             options={"train_cfg.val_interval": 9})  # fmt: skip
+    settings = TrainSettings(config=CONFIG, batch_size=2, workers=0, device="cpu", epochs=1)
     made = build_config(settings, str(results), lab.root)
     work_dir = open_work_dir(results / "work_dirs", run_stamp(made))
     return plan_run(made, settings, Placement("cpu", 1), work_dir=work_dir, classes=(97, 300))
@@ -56,8 +52,6 @@ def plan(lab, results):
 @pytest.fixture(scope="module")
 def kinetics(plan, tmp_path_factory):
     """Weights of the same model with the head of Kinetics-400, as its checkpoint is shaped."""
-    from mmaction.registry import MODELS
-
     model = plan.config.model
     path = tmp_path_factory.mktemp("weights") / "x3d_s_kinetics400.pth"
     spec = {**model, "cls_head": {**model.cls_head, "num_classes": 400}}

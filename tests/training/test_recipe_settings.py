@@ -13,21 +13,13 @@ from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
 from epic100.submission.export import export
-from epic100.training.config import build_config
 from epic100.training.config_heads import heads_of
-from epic100.training.run import train
-from epic100.training.settings import TrainSettings
-from support.small_runs import SMALL, copy_results
+from support.small_runs import DEMO, built, copy_results, run
 
 pytestmark = pytest.mark.slow
 
-DEMO = "config/x3d_demo.py"
 RECIPE = "config/x3d_s_epic_rgb_segments.py"
-SLS = {"pt": 0, "tl": 3, "td": 3}
-
-
-def settings(**changes):
-    return TrainSettings.from_section({"config": DEMO, "epochs": 1, "batch_size": 4, **changes})
+HEADS = {DEMO: "cls_head.fc2.weight", "config/slowonly_demo.py": "cls_head.fc_cls.weight"}
 
 
 def samplers(config):
@@ -36,13 +28,13 @@ def samplers(config):
 
 
 def test_segment_sampling_takes_the_place_of_dense_in_every_pipeline(lab):
-    config = build_config(settings(sampling="segment"), lab.results, lab.root)
+    config = built(lab, sampling="segment")
     assert [dict(step) for step in samplers(config)] == [
         {"type": "UniformSample", "clip_len": 13, "test_mode": False},
         {"type": "UniformSample", "clip_len": 13, "test_mode": True},
     ]
     for chosen in (None, "dense"):
-        config = build_config(settings(sampling=chosen), lab.results, lab.root)
+        config = built(lab, sampling=chosen)
         assert {step["type"] for step in samplers(config)} == {"SampleFrames"}
 
 
@@ -58,7 +50,7 @@ def test_segment_sampling_takes_the_place_of_dense_in_every_pipeline(lab):
 def test_the_mmengine_config_says_heads_and_sampling_unless_the_settings_do(
     lab, chosen, kinds, heads
 ):
-    config = build_config(settings(**chosen), lab.results, lab.root)
+    config = built(lab, **chosen)
     assert {step["type"] for step in samplers(config)} == kinds
     assert heads_of(config) == heads and not {"heads", "sampling"} & set(config)
 
@@ -71,7 +63,7 @@ def test_a_config_whose_heads_cannot_be_is_one_line(lab, tmp_path, line, words):
     own = tmp_path / "own.py"
     own.write_text(f"_base_ = [{str(Path(RECIPE).absolute())!r}]\n{line}\n")
     with pytest.raises(EpicError, match=words):
-        build_config(settings(config=str(own)), lab.results, lab.root)
+        built(lab, config=str(own))
 
 
 @pytest.mark.parametrize("chosen, words", [
@@ -82,58 +74,47 @@ def test_a_config_whose_heads_cannot_be_is_one_line(lab, tmp_path, line, words):
 ])  # fmt: skip
 def test_what_a_pipeline_cannot_do_is_one_line(lab, chosen, words):
     with pytest.raises(EpicError, match=words):
-        build_config(settings(**chosen), lab.results, lab.root)
+        built(lab, **chosen)
 
 
 def test_labels_that_are_mixed_go_with_one_head_only(lab):
     blending = {"type": "MixupBlending", "num_classes": 9}
     mixing = {"model.data_preprocessor.blending": blending}
-    config = build_config(settings(options=mixing), lab.results, lab.root)
+    config = built(lab, options=mixing)
     assert config.model.data_preprocessor.blending.type == "MixupBlending"
 
 
-@pytest.mark.parametrize("heads", ["verb_noun", "both"])
-def test_heads_go_from_training_to_the_submission(lab, tmp_path, heads):
-    results = copy_results(lab, tmp_path, segments=8)
-    train(
-        settings(heads=heads, sampling="segment", options=SMALL, label_smoothing=0.1),
-        results / "model.pth", history_path=results / "training.tsv", results=str(results),
-        video_root=lab.root, num_verbs=97, num_nouns=300,
-    )  # fmt: skip
+@pytest.mark.parametrize("heads, config", [
+    ("verb_noun", "config/slowonly_demo.py"), ("both", DEMO),
+])  # fmt: skip
+def test_heads_of_two_backbones_go_from_training_to_the_submission(lab, tmp_path, heads, config):
+    results = copy_results(lab, tmp_path)
+    run(lab, results, heads=heads, config=config, sampling="segment", label_smoothing=0.1, epochs=1,
+        batch_size=4)  # fmt: skip
     model = load_model(results / "model.pth")
     pairs = len(model.pairs)
     assert model.heads == heads
     outputs = 397 + (pairs if heads == "both" else 0)
-    assert len(model.state_dict["cls_head.fc2.weight"]) == outputs
-    clean = results / "clean/val.txt"
-    predict(
-        results / "model.pth", clean, results / "val.pt", split="val", video_root=lab.root,
-        index_dir=f"{results}/scan", settings=PredictSettings(),
-    )  # fmt: skip
-    found = read_predictions(results / "val.pt", "val", model=results / "model.pth", clean=clean)
+    assert model.state_dict[HEADS[config]].shape[0] == outputs
+    clean, val = results / "clean/val.txt", results / "val.pt"
+    predict(results / "model.pth", clean, val, split="val", video_root=lab.root,
+            index_dir=f"{results}/scan", settings=PredictSettings(clips=2))  # fmt: skip
+    found = read_predictions(val, "val", model=results / "model.pth", clean=clean)
     ids = read_segments(clean)["narration_id"].tolist()
     for rows in (found.log_probs, found.verb_log_probs, found.noun_log_probs):
         torch.testing.assert_close(rows.exp().sum(dim=1), torch.ones(len(ids)))
     assert found.log_probs.shape[1] == pairs and found.pair_head == (heads == "both")
-    figures = evaluate(
-        results / "val.pt", results / "segments/val.txt", results / "metrics.json",
-        lists={}, reduce=None,
-    )  # fmt: skip
+    segments = results / "segments/val.txt"
+    figures = evaluate(val, segments, results / "metrics.json", lists={}, reduce=None)
     assert set(figures["by_reduce"]) == {"logsumexp", "max", "heads"}
     assert figures["reduce"] == ("max" if heads == "both" else "heads")
     assert (figures["action_head_accuracy_at_1"] is None) == (heads == "verb_noun")
     assert json.loads((results / "metrics.json").read_text())["by_reduce"]["heads"]
-    export_heads(results, found)
-
-
-def export_heads(results: Path, found) -> None:
-    """The scores of the heads stand in the submission as they are."""
+    # The scores of the heads stand in the submission as they are.
     out = results / "submission.pt"
-    export(
-        results / "val.pt", results / "segments/val.txt", out, split="val", reduce="heads",
-        sls=SLS,
-    )  # fmt: skip
-    entries = {e["narration_id"]: e for e in torch.load(out, weights_only=True)}
-    for index, name in enumerate(found.narration_ids):
+    export(val, segments, out, split="val", reduce="heads", sls={"pt": 0, "tl": 3, "td": 3})
+    entries = {entry["narration_id"]: entry for entry in torch.load(out, weights_only=True)}
+    assert found.narration_ids == ids
+    for index, name in enumerate(ids):
         assert torch.equal(entries[name]["verb_output"], found.verb_log_probs[index])
         assert torch.equal(entries[name]["noun_output"], found.noun_log_probs[index])

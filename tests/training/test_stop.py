@@ -1,14 +1,13 @@
 import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from torch.utils.data import DataLoader
 
 from epic100.training.stop import SIGNALS, StopSignals, end_workers, shelter_workers
+from support.small_runs import end_of, processes
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -31,19 +30,14 @@ def test_a_second_ctrl_c_interrupts_at_once():
 
 def test_workers_outlive_signals_of_others_and_end_at_their_parents():
     # In a process of its own, as a rule's is: threads that other tests left here take signals too.
-    program = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "import test_stop; test_stop.workers_outlive_signals()"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    process = processes.Process(target=workers_outlive_signals)
+    process.start()
+    assert end_of(process) == 0
 
 
 def workers_outlive_signals() -> None:
-    seen = []
-    loader = DataLoader(
-        range(40), num_workers=2, persistent_workers=True, worker_init_fn=seen.append
-    )
+    loader = DataLoader(range(40), num_workers=2, persistent_workers=True,
+                        worker_init_fn=[].append, multiprocessing_context="fork")  # fmt: skip
     shelter_workers(loader)
     batches = iter(loader)
     first = [next(batches) for _ in range(2)]  # one of each: both are up
