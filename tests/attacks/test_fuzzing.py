@@ -15,7 +15,7 @@ from support.fuzzing import TARGETS, attempt, changed
 pytestmark = pytest.mark.slow
 
 # Inputs of each reader; benchmarks/fuzz.py goes on for hours.
-EXAMPLES = [40, pytest.param(400, marks=pytest.mark.weekly)]
+EXAMPLES = [40, pytest.param(150, marks=pytest.mark.weekly)]
 SECONDS = 20.0  # that one input may take on a busy machine
 MOST = 2**20  # KiB
 
