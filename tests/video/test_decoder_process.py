@@ -1,7 +1,9 @@
 """Decoders with limits, each a process of its own or a fork of a server."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -212,6 +214,20 @@ def test_nothing_outlives_a_scan_that_is_killed_not_even_a_fork_that_spins(notes
         process.kill()
     ((server, fork),) = pids(notes)
     assert all_gone(fork, server)
+
+
+def test_a_fork_ends_with_a_scan_that_is_killed_before_it_hears_of_it(notes):
+    scan, servers = socket.socketpair()
+    with servers:
+        server = subprocess.Popen(COMMAND, stdin=servers.fileno(), stdout=subprocess.PIPE)
+    with scan:
+        scan.sendall(json.dumps(["note", str(notes), "spin"]).encode() + b"\n")
+    try:
+        server.communicate(timeout=20)  # the fork, too, has closed the pipe then
+    except subprocess.TimeoutExpired:
+        os.kill(pids(notes)[-1][1], signal.SIGKILL)
+        raise
+    assert server.returncode == 0
 
 
 def test_the_server_of_the_scan_has_one_thread_whatever_snakemake_sets(monkeypatch, tmp_path):

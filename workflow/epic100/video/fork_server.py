@@ -38,13 +38,15 @@ def arguments_of_orders() -> list[str]:
                 os.dup2(nothing.fileno(), 0)
             return list(json.loads(order))
         os.close(held)
-        os.write(0, b"%d\n" % child)
+        with contextlib.suppress(BrokenPipeError):  # the scan is gone: the select says so, too
+            os.write(0, b"%d\n" % child)
         if 0 in select.select([0, ends], [], [])[0]:
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         os.close(ends)
-        os.write(0, b"%d\n" % os.waitstatus_to_exitcode(status))
-        os.write(1, b"\n")  # wakes whoever waits for output of the fork
+        with contextlib.suppress(BrokenPipeError):
+            os.write(0, b"%d\n" % os.waitstatus_to_exitcode(status))
+            os.write(1, b"\n")  # wakes whoever waits for output of the fork
     sys.exit()
 
 
