@@ -22,8 +22,8 @@ def test_the_rules_make_a_participants_features_and_one_videos(demo):
     assert done.returncode == 0, done.stderr[-4000:]
     (row,) = read_feature_table(demo / "results/features/P06.tsv")
     features = read_features(demo / made)
-    assert features.feats.shape == (row.steps, row.channels) and row.channels == 432
-    assert row.valid == row.steps == 70  # of half a second
+    assert features.feats.shape == (row.steps, row.channels) and row.channels == 192
+    assert row.valid == row.steps == 120  # of half a second
 
 
 def test_a_probes_predictions_become_a_submission_as_any_models_do(demo, tmp_path):

@@ -57,7 +57,7 @@ def test_the_models_head_makes_its_own_scores_of_its_features(lab, model, tmp_pa
     torch.set_num_threads(1)
     found = make(lab.folder, tmp_path / "P02.tsv", "model", "P02", model, stride=4.0)
     features = read_features(found / "P02_101.npz")
-    assert features.feats.shape == (3, 432) and features.valid.all()
+    assert features.feats.shape == (3, 192) and features.valid.all()
     clips = tmp_path / "val.txt"
     clips.write_text("".join(
         f"P02/P02_101.MP4 {start} {stop} -1 -1 clip{i}\n"

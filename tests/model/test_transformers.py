@@ -67,6 +67,6 @@ def test_beside_transformers_the_demos_model_trains_and_features_are_made(
 
     satisfied = "from mmaction.utils.dependency import WITH_MULTIMODAL; print(WITH_MULTIMODAL)"
     assert python("-c", satisfied) == "True\n"  # so MMAction2 alone would import VindLU
-    assert features("model", "results/model.pth", "results/features/P02.tsv") == {432}
+    assert features("model", "results/model.pth", "results/features/P02.tsv") == {192}
     encoder = "support.video_mae:TinyVideoMae"
     assert features(encoder, "results/runs/mae/features/P02.tsv", run="mae") == {24}
