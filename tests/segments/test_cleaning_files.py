@@ -67,7 +67,7 @@ def test_every_segment_is_in_its_clean_list_or_among_the_dropped_with_a_reason(
     kitchen.rows["P01_02"] = ScanRow("P01_02", "missing", reason="no file videos/P01/P01_02.MP4")
     kitchen.rows["P05_102"] = ScanRow("P05_102", "unreadable", reason="cannot open: Invalid data")
     kitchen.rows["P06_101"] = ScanRow(
-        "P06_101", "damaged", 50.0, 1250, [(500, 1000)], "9 packets do not decode", pictures=1750
+        "P06_101", "damaged", 50.0, 2500, [(500, 1000)], "9 packets do not decode", pictures=3000
     )
     kitchen.clean(policy)
     dropped = kitchen.dropped()
