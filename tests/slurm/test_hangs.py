@@ -1,74 +1,80 @@
-"""The executor's hangs, each shown without its cure (`--no-hooks`) and gone with it.
+"""The executor's two hangs: shown without a cure (`--no-hooks`), and gone with each of two, the
+workflow's wrappers and the patches of contrib/upstream.
 
-When a test of the first kind fails, upstream has mended the executor and a wrapper can go.
+When the executor without a cure does not hang, upstream has mended it and a wrapper can go.
 """
 
+import os
 import subprocess
+import sys
+from contextlib import ExitStack
 
 import pytest
 
-from support.slurm_calls import Call
+from epic100.slurm.commands import BIN
+from support.slurm_calls import Call, no_work
 
-SCAN = ("results/scan/P01.tsv", "--retries", "0")
-
-
-@pytest.fixture
-def archive(new_archive, tmp_path):
-    return new_archive(tmp_path)
+BARE = ("--no-hooks", "--verbose", "--slurm-status-attempts", "1")
+NO_JOBS = "No active jobs; skipping status query"
 
 
 @pytest.fixture
-def database(rig):
-    """Is up again after the test, whatever happened in it."""
-    yield rig
-    if "slurmdbd" not in rig.daemons:
-        rig.start_database()
+def calls(rig, new_archive, tmp_path, patched, held):
+    """Three calls whose jobs wait in the queue: (the workflow's own, patched, without a cure)."""
+    with ExitStack() as stack:
+        started = []
+        for name, options in (("own", ()), ("patched", BARE), ("uncured", BARE)):
+            folder = new_archive(tmp_path / name)
+            options = ("results/scan/P01.tsv", "--retries", "0", *options, *no_work(folder))
+            env = {"PYTHONPATH": os.fspath(patched)} if name == "patched" else {}
+            started.append(stack.enter_context(Call(rig, folder, *options, env=env)))
+        for call in started:
+            call.submitted()
+        yield started
 
 
-def cancel_by_hand(rig, call):
-    (job,) = call.jobs()
-    rig.login("scancel", "-M", "wice", job)
-    return job
+def test_a_job_cancelled_by_hand_ends_the_workflow_and_hangs_the_uncured_executor(rig, calls):
+    own, patched, uncured = calls
+    jobs = [job for call in calls for job in call.submitted()]
+    rig.login("scancel", "-M", "wice", *jobs)
+    for job in jobs:
+        rig.wait(lambda job=job: rig.state(job).startswith("CANCELLED by"), "its end in sacct")
+    polls = uncured.said().count("Checking the status of")
+    for call, job in zip((own, patched), jobs, strict=False):
+        said = call.ends(well=False)
+        assert f"SLURM-job '{job}' failed, SLURM status is: 'CANCELLED'" in said
+    uncured.until("Status query returned", times=polls + 1)
+    with pytest.raises(subprocess.TimeoutExpired):
+        uncured.process.wait(5)
+    assert "SLURM status is" not in uncured.said()
+    steps_back(rig, jobs[0])
 
 
-def test_a_job_cancelled_by_hand_is_said_and_ends_the_workflow(rig, archive, held):
-    with Call(rig, archive, *SCAN) as call:
-        job = cancel_by_hand(rig, call)
-        assert call.end() != 0
-        assert f"SLURM-job '{job}' failed, SLURM status is: 'CANCELLED'" in call.said()
+def steps_back(rig, job):
+    """The mended sacct gives the plain state; where the executor needs no mending, Slurm's own."""
+    name = rig.jobs("-j", job, fields="JobName")[0]["JobName"]
+    ask = (f"EPIC100_PYTHON={sys.executable}", str(BIN / "sacct"), "-X", "--parsable2", "--name",
+           name, "--noheader", "--format=JobIdRaw,State", "--clusters", "all")  # fmt: skip
+    assert rig.login("env", *ask).stdout.strip() == f"{job}|CANCELLED"
+    untouched = rig.login("env", "EPIC100_EXECUTOR_MENDED=1", *ask).stdout
+    assert untouched.strip() == f"{job}|CANCELLED by 0"
 
 
-def test_without_the_wrapper_a_job_cancelled_by_hand_hangs_the_workflow(rig, archive, held):
-    with Call(rig, archive, *SCAN, "--no-hooks") as call:
-        job = cancel_by_hand(rig, call)
-        rig.wait(lambda: [j for j in rig.jobs("-j", job, fields="State") if "by" in j["State"]],
-                 "CANCELLED by 0 in sacct")  # fmt: skip
-        with pytest.raises(subprocess.TimeoutExpired):
-            call.process.wait(15)  # polls come after 2 and 13 s
-
-
-def outage(rig, call, held):
-    """The database goes away; the job runs and ends meanwhile."""
-    call.jobs()
+def test_a_database_outage_is_said_and_survived_and_the_uncured_executor_forgets_its_jobs(
+    rig, calls, held
+):
+    own, patched, uncured = calls
+    idle = uncured.said().count(NO_JOBS)
     rig.end("slurmdbd")
     held()
-    rig.wait(lambda: (call.folder / "results/scan/P01.tsv").exists(), "the scan")
-
-
-def test_a_database_outage_is_said_and_survived(database, archive, held):
-    with Call(database, archive, *SCAN) as call:
-        outage(database, call, held)
-        call.until("sacct does not tell the state of jobs")
-        database.start_database()
-        assert call.end(120) == 0, call.said()
-
-
-def test_without_the_wrapper_a_database_outage_makes_the_executor_forget_its_jobs(
-    database, archive, held
-):
-    with Call(database, archive, *SCAN, "--no-hooks", "--verbose") as call:
-        outage(database, call, held)
-        call.until("No active jobs; skipping status query")
-        database.start_database()
-        with pytest.raises(subprocess.TimeoutExpired):
-            call.process.wait(15)
+    own.until("sacct does not tell the state of jobs")
+    patched.until("Unable to query the status of 1 active jobs")
+    uncured.until(NO_JOBS, times=idle + 1)
+    rig.wait(lambda: (own.folder / "results/scan/P01.tsv").exists(), "the scan")
+    rig.bring("slurmdbd")
+    for call in (own, patched):
+        call.ends()
+    (job,) = uncured.submitted()
+    rig.wait(lambda: rig.state(job) == "COMPLETED", "its end in sacct")
+    uncured.until(NO_JOBS, times=uncured.said().count(NO_JOBS) + 2)
+    assert uncured.process.poll() is None

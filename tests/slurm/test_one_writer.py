@@ -1,185 +1,127 @@
-"""No two jobs ever write one file: each way in which that could happen, on real clusters.
+"""No two jobs ever write one file: each way in which that could happen, on real clusters."""
 
-`orphan` leaves a job in the queue whose workflow was killed; `scans` counts submissions with sacct.
-"""
-
-import os
+import shlex
 import signal
+from contextlib import ExitStack
 
-import pytest
-
-from support.slurm_calls import Call, put_before
+from epic100.slurm.record import Run, is_alive
+from support.slurm_calls import Call, no_work, put_before, run
 
 SCAN = "results/scan/P01.tsv"
-SECONDS = {"EPIC100_JUDGE_SECONDS": "3"}
+AWAY = "scan P01 cannot be submitted now, trying on"
 
 
-@pytest.fixture
-def archive(new_archive, tmp_path):
-    return new_archive(tmp_path)
-
-
-@pytest.fixture
-def scans(rig):
-    """Returns the ids of the scans of P01 that were submitted since the test began."""
-
-    def found():
-        jobs = rig.jobs(fields="JobID,SubmitLine")  # the comment is stored when a job has ended
-        return {job["JobID"] for job in jobs if "rule_scan_wildcards_P01" in job["SubmitLine"]}
-
-    before = found()
-    return lambda: sorted(found() - before)
-
-
-def leave(rig, archive, *options, env=None):
-    """The id of a job that waits in the queue; its workflow was killed."""
+def leave(rig, archive, *options, signal=signal.SIGKILL, env=None):
+    """The id of a job that waits in the queue; its workflow is dead."""
     with Call(rig, archive, SCAN, *options, env=env) as call:
-        call.until("has been submitted with SLURM jobid")
         (job,) = call.submitted()
-        call.signal(signal.SIGKILL)
-        assert call.end() != 0
+        call.kill(signal)
+    assert rig.queue(archive) == [job]
     return job
 
 
-def goes_on_after(rig, archive, job, held, scans, *options, env=None):
-    """The next call waits for `job` and submits none beside it."""
-    with Call(rig, archive, SCAN, *options, env=env) as call:
-        call.until(f"scan P01: job {job} of")
-        call.until("Waiting for them")
-        held()
-        assert call.end() == 0, call.said()
-        assert "Nothing to be done" in call.said()
-    assert scans() == [job]
-
-
-def test_a_submission_that_waits_ends_with_its_killed_workflow(rig, archive, scans):
-    rig.end("slurmctld-wice")
-    try:
-        with Call(rig, archive, SCAN) as call:
-            call.until("scan P01 cannot be submitted now, trying on")
-            call.signal(signal.SIGKILL)
-            call.end()
-        with Call(rig, archive, SCAN) as call:
-            call.until("asking again, since jobs of a run that was cut short may be left")
-            rig.start_controller("wice")
-            assert call.end() == 0, call.said()
-    finally:
-        if "slurmctld-wice" not in rig.daemons:
-            rig.start_controller("wice")
-    assert len(scans()) == 1
-    assert not list((archive / ".snakemake/epic100-submitting").glob("*.json"))
-
-
-def test_jobs_that_wait_are_found_though_the_user_has_squeue_hide_them(rig, archive, held, scans):
-    job = leave(rig, archive)
-    goes_on_after(rig, archive, job, held, scans, env={"SQUEUE_STATES": "RUNNING"})
-
-
-def test_jobs_of_another_user_are_found_in_a_shared_folder(rig, archive, held, scans, tmp_path):
-    other = put_before("sbatch", 'exec /usr/bin/sbatch --uid=nobody "$@"', tmp_path / "bin")
-    job = leave(rig, archive, env=other)
-    with Call(rig, archive, SCAN) as call:
-        call.until(f"scan P01: job {job} of nobody on wice/batch, pending")
-        call.until("Waiting for them")
-        rig.login("scancel", "-M", "wice", job)
-        call.until(f"scan P01: job {job} has ended")
-        held()
-        assert call.end() == 0, call.said()
-    assert len(scans()) == 2
-
-
-def test_jobs_are_found_on_a_cluster_that_was_named_in_the_singular(rig, archive, held, scans):
-    singular = ("--set-resources", "scan:cluster=wice", "scan:clusters=genius")
-    job = leave(rig, archive, *singular)
-    goes_on_after(rig, archive, job, held, scans)
-
-
-def test_jobs_are_found_whose_logs_lie_elsewhere(rig, archive, held, scans, tmp_path):
-    job = leave(rig, archive, "--slurm-logdir", str(tmp_path / "elsewhere"))
-    goes_on_after(rig, archive, job, held, scans)
-
-
-def test_a_jobs_id_is_read_out_of_whatever_a_sites_sbatch_prints(rig, archive, scans, tmp_path):
-    chatty = put_before("sbatch", 'echo 4711; echo "12 credits"; exec /usr/bin/sbatch "$@"',
-                        tmp_path / "bin")  # fmt: skip
-    with Call(rig, archive, SCAN, env=chatty) as call:
-        assert call.end() == 0, call.said()
-    assert len(scans()) == 1
-
-
-def test_a_submission_whose_answer_is_lost_is_not_made_again(rig, archive, scans, tmp_path):
-    lossy = '/usr/bin/sbatch "$@" >/dev/null; echo "sbatch: error: Socket timed out" >&2; exit 1'
-    with Call(rig, archive, SCAN, env=put_before("sbatch", lossy, tmp_path / "bin")) as call:
-        assert call.end() == 0, call.said()
-    assert len(scans()) == 1
-
-
-def one_is_refused(rig, held, one, two):
-    rig.wait(lambda: {one.process.poll(), two.process.poll()} != {None}, "a refusal")
-    refused, runs = (one, two) if one.process.poll() is not None else (two, one)
-    assert "another run of this workflow is at work here: process" in refused.said()
-    held()
-    assert runs.end() == 0, runs.said()
-
-
-def test_of_two_calls_at_once_one_is_refused(rig, archive, held, scans):
-    with Call(rig, archive, SCAN) as one, Call(rig, archive, SCAN) as two:
-        one_is_refused(rig, held, one, two)
-    assert len(scans()) == 1
-
-
-def test_of_two_calls_that_wait_for_the_same_job_one_goes_on(rig, archive, held, scans):
-    job = leave(rig, archive)
-    with Call(rig, archive, SCAN) as one, Call(rig, archive, SCAN) as two:
-        for call in (one, two):
-            rig.wait(lambda c=call: "Waiting for them" in c.screen(), "both to wait")
-        rig.login("scancel", "-M", "wice", job)
-        one_is_refused(rig, held, one, two)
-    assert len(scans()) == 2
-
-
-def test_what_cannot_be_judged_ends_the_run_and_says_how_to_go_on(rig, archive, held, scans):
-    job = leave(rig, archive)
-    rig.end("slurmctld-wice")
-    try:
-        with Call(rig, archive, SCAN, env=SECONDS) as call:
-            assert call.end() != 0
-            assert "give the same command when it answers" in call.said()
-    finally:
-        rig.start_controller("wice")
-    goes_on_after(rig, archive, job, held, scans)
-
-
-def test_a_cluster_that_was_removed_has_a_way_out(rig, archive, held, scans):
-    job = leave(rig, archive)
+def test_a_job_that_was_left_is_found_whatever_hides_it_and_not_submitted_twice(rig, archive, held):
+    # Its log lies elsewhere, and its cluster was named in the singular.
+    job = leave(rig, archive, "--slurm-logdir", str(archive / "elsewhere"),
+                "--set-resources", "scan:cluster=wice", "scan:clusters=genius")  # fmt: skip
+    run(rig, archive, SCAN, "-n")  # a look neither waits nor cancels
     record = archive / ".snakemake/epic100-run.json"
     record.write_text(record.read_text().replace('["wice"]', '["wice", "thinking"]'))
-    with Call(rig, archive, SCAN) as call:
-        assert call.end() != 0
-        assert "a cluster that no longer exists is left out by EPIC100_GONE_CLUSTERS" in call.said()
-    goes_on_after(rig, archive, job, held, scans, env={"EPIC100_GONE_CLUSTERS": "thinking"})
-
-
-def test_ctrl_c_ends_a_submission_that_waits(rig, archive, scans):
+    said = run(rig, archive, SCAN, well=False)
+    assert "a cluster that no longer exists is left out by EPIC100_GONE_CLUSTERS" in said
+    gone = {"EPIC100_GONE_CLUSTERS": "thinking"}
+    rig.at("wice", "scontrol", "hold", job)  # a controller that starts anew opens its partitions
     rig.end("slurmctld-wice")
-    try:
-        with Call(rig, archive, SCAN) as call:
-            call.until("scan P01 cannot be submitted now, trying on")
-            call.signal(signal.SIGINT)
-            assert call.end(30) != 0
-    finally:
-        rig.start_controller("wice")
-    assert scans() == []
-
-
-def test_the_leftovers_are_found_by_a_program_that_calls_snakemake(rig, archive, held, scans):
-    job = leave(rig, archive)
+    said = run(rig, archive, SCAN, well=False, env=gone | {"EPIC100_JUDGE_SECONDS": "3"})
+    assert "give the same command when it answers" in said
+    rig.bring("slurmctld-wice")
+    assert rig.queue(archive) == [job]
     program = archive / "site_snakemake.py"
     program.write_text(
         "import sys\nfrom snakemake.cli import main\nmain(sys.argv[sys.argv.index('--') + 1:])\n"
     )
-    with Call(rig, archive, SCAN, program=[str(program), "--nice", "7", "--"]) as call:
-        call.until(f"scan P01: job {job} of {os.environ.get('USER', 'root')}")
+    arguments = {"program": [str(program), "--nice", "7", "--"]}
+    with Call(rig, archive, SCAN, env=gone | {"SQUEUE_STATES": "RUNNING"}, **arguments) as call:
+        call.until(f"scan P01: job {job} of root on wice/batch, pending")
+        call.until("Waiting for them")
+        rig.at("wice", "scontrol", "release", job)
+        said = call.ends()
+    assert f"scan P01: job {job} has ended" in said and "Nothing to be done" in said
+    assert (archive / SCAN).exists()
+    assert rig.submitted(archive) == [job]
+
+
+def test_of_two_calls_that_wait_for_a_job_of_another_user_one_goes_on(rig, archive, held, tmp_path):
+    nobody = put_before("sbatch", 'exec /usr/bin/sbatch --uid=nobody "$@"', tmp_path / "bin")
+    job = leave(rig, archive, env=nobody)
+    with ExitStack() as stack:
+        calls = [stack.enter_context(Call(rig, archive, SCAN)) for _ in range(2)]
+        for call in calls:
+            call.until(f"scan P01: job {job} of nobody on wice/batch, pending")
+            call.until("Waiting for them")
+        rig.login("scancel", "-M", "wice", job)
+        rig.wait(lambda: any(call.process.poll() is not None for call in calls), "a refusal")
+        refused, runs = sorted(calls, key=lambda call: call.process.poll() is None)
+        assert "another run of this workflow is at work here: process" in refused.ends(well=False)
+        (other,) = runs.submitted()
+        assert f"scan P01: job {job} has ended" in runs.said()
+        runs.kill(signal.SIGHUP)  # a connection that is lost
+    cancel = {"EPIC100_LEFTOVERS": "cancel"}
+    with Call(rig, archive, SCAN, *no_work(archive), env=cancel) as call:
+        call.until("Cancelling them")
+        (third,) = call.submitted()
         held()
-        assert call.end() == 0, call.said()
-    assert scans() == [job]
+        call.ends()
+    assert rig.state(other).startswith("CANCELLED")
+    assert rig.submitted(archive) == [job, other, third]
+
+
+def test_a_submission_waits_for_a_controller_that_is_away_as_long_as_its_workflow_lives(
+    rig, new_archive, tmp_path
+):
+    folders = [new_archive(tmp_path / name) for name in ("waits", "killed", "interrupted")]
+    rig.end("slurmctld-wice")
+    with ExitStack() as stack:
+        calls = [Call(rig, folder, SCAN, *no_work(folder)) for folder in folders]
+        for call in calls:
+            stack.enter_context(call).until(AWAY)
+        waits, killed, interrupted = calls
+        killed.kill()
+        interrupted.process.send_signal(signal.SIGINT)
+        interrupted.ends(well=False)
+        again = stack.enter_context(Call(rig, killed.folder, SCAN, *no_work(killed.folder)))
+        again.until("asking again, since jobs of a run that was cut short may be left")
+        rig.bring("slurmctld-wice")
+        assert "scan P01 is submitted" in waits.ends()
+        again.ends()
+    assert [len(rig.submitted(folder)) for folder in folders] == [1, 1, 0]
+    assert not list((killed.folder / ".snakemake/epic100-submitting").glob("*.json"))
+
+
+def test_neither_a_sites_own_lines_nor_a_lost_answer_nor_a_slow_sacct_makes_a_second_job(
+    rig, archive, held, tmp_path
+):
+    sbatch = """case "$*" in
+    *_P01*) echo 4711; echo "12 credits"; exec /usr/bin/sbatch "$@" ;;
+    *) /usr/bin/sbatch "$@" >/dev/null; echo "sbatch: error: Socket timed out" >&2; exit 1 ;;
+    esac"""
+    env = put_before("sbatch", sbatch, tmp_path / "bin") | {"EPIC100_SACCT_SECONDS": "2"}
+    put_before("sacct", 'sleep 20; exec /usr/bin/sacct "$@"', tmp_path / "bin")
+    both = (SCAN, "results/scan/P02.tsv", *no_work(archive, "P01", "P02"))
+    with Call(rig, archive, *both, env=env) as call:
+        call.until("has been submitted with SLURM jobid", times=2)
+        held()
+        said = call.ends()
+    assert "sacct does not tell the state of jobs (no answer in 2 s), squeue" in said
+    assert len(rig.submitted(archive)) == 2
+
+
+def test_a_run_in_a_job_on_another_node_lives_as_long_as_that_job(rig, tmp_path, monkeypatch):
+    squeue = shlex.join(rig.on("genius", ["/usr/bin/squeue"]))
+    there = put_before("squeue", f'exec {squeue} "$@"', tmp_path / "bin")
+    monkeypatch.setenv("PATH", there["PATH"])
+    job = rig.submit()
+    run_there = Run("elsewhere", 1, 1, ("wice",), job, "wice")
+    rig.wait(lambda: is_alive(run_there, tmp_path), "a job that runs")
+    rig.login("scancel", "-M", "wice", job)
+    rig.wait(lambda: not is_alive(run_there, tmp_path), "its end")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from epic100.base.errors import EpicError
 from epic100.slurm import record
 from epic100.slurm.record import RECORD, Run, is_alive, read_run, release, touch
 from epic100.slurm.takeover import take_over
+from support.slurm_calls import put_before
 
 
 @pytest.fixture
@@ -23,19 +25,15 @@ def folder(tmp_path):
 
 
 def test_a_run_is_claimed_once_read_renewed_and_released(folder):
-    assert read_run(folder) is None
     run = Run.this(["wice"], env={"SLURM_JOB_ID": "7", "SLURM_CLUSTER_NAME": "wice"})
-    assert run.claim(folder)
-    assert not replace(run, pid=1).claim(folder)
+    assert run.claim(folder) and not replace(run, pid=1).claim(folder)
     assert read_run(folder) == run
     replace(run, clusters=()).write(folder)
     assert read_run(folder).clusters == ()
     assert not release(folder, replace(run, pid=1))  # another's stays
     assert read_run(folder).pid == run.pid
     assert release(folder, run)
-    assert read_run(folder) is None
     touch(folder)  # a record that is gone does not come back
-    assert read_run(folder) is None
     assert os.listdir(folder / ".snakemake") == []
 
 
@@ -47,20 +45,15 @@ def test_a_record_of_an_earlier_version_is_read(folder):
 
 
 def test_of_many_that_claim_at_once_one_gets_it(folder):
-    got = []
     start = threading.Barrier(8)
 
     def claim(number):
         start.wait()
-        if replace(Run.this(), pid=number).claim(folder):
-            got.append(number)
+        return replace(Run.this(), pid=number).claim(folder)
 
-    threads = [threading.Thread(target=claim, args=(n,)) for n in range(1, 9)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [read_run(folder).pid] == got
+    with ThreadPoolExecutor(8) as pool:
+        claimed = list(pool.map(claim, range(1, 9)))
+    assert claimed == [number == read_run(folder).pid for number in range(1, 9)]
 
 
 def test_this_process_lives_an_ended_one_and_one_with_a_reused_id_do_not(folder):
@@ -82,17 +75,14 @@ def test_a_run_on_another_machine_lives_while_it_touches_its_record(folder, monk
     run.write(folder)
     threading.Thread(target=lambda: (time.sleep(0.5), touch(folder))).start()
     assert is_alive(run, folder, shown.append)
-    long_ago = time.time() - 10
-    os.utime(folder / record.RECORD, (long_ago, long_ago))
+    os.utime(folder / RECORD, (0, 0))  # long ago
     assert not is_alive(run, folder)
 
 
 @pytest.fixture
 def a_squeue(tmp_path, monkeypatch):
     """A command of that name; none of these tests comes as far as to ask it."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/squeue").write_text("#!/bin/sh\nexit 1\n")
-    (tmp_path / "bin/squeue").chmod(0o755)
+    put_before("squeue", "exit 1", tmp_path / "bin")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
 

@@ -7,6 +7,10 @@ from epic100.slurm.site import choose, facts_file, read_partitions
 from epic100.video.sheet import read_sheet
 from support.checkout import ROOT
 
+HERE = """clusters: {here: {batch: {cores: 4, mem_mb_per_core: 5, hours: 1}}}
+choices: {home: {cpu: here/batch, gpu: here/batch}}
+"""
+
 
 def test_one_word_chooses_where_cpu_and_gpu_jobs_go():
     wice, genius = choose("wice", env={}), choose("genius", env={})
@@ -40,7 +44,7 @@ def test_a_name_that_is_not_there_is_reported_with_those_that_are(word, env, wor
 
 def test_a_fact_that_is_misspelt_names_cluster_and_partition(tmp_path):
     path = tmp_path / "partitions.yaml"
-    path.write_text("clusters: {here: {batch: {cores: 4, memory: 5, hours: 1}}}\n")
+    path.write_text(HERE.replace("mem_mb_per_core", "memory"))
     with pytest.raises(EpicError, match="here/batch: .*memory"):
         read_partitions(path)
 
@@ -50,10 +54,7 @@ def test_the_file_of_the_folder_where_snakemake_is_called_comes_before_the_one_t
 ):
     assert read_partitions(facts_file(tmp_path)).keys() == {"wice", "genius", "mindwell"}
     (tmp_path / "profiles").mkdir()
-    (tmp_path / "profiles/partitions.yaml").write_text(
-        "clusters: {here: {batch: {cores: 4, mem_mb_per_core: 5, hours: 1}}}\n"
-        "choices: {home: {cpu: here/batch, gpu: here/batch}}\n"
-    )
+    (tmp_path / "profiles/partitions.yaml").write_text(HERE)
     monkeypatch.chdir(tmp_path)
     assert choose("home", env={}).cpu.cluster == "here"
     assert read_partitions(facts_file(tmp_path)).keys() == {"here"}
@@ -61,16 +62,12 @@ def test_the_file_of_the_folder_where_snakemake_is_called_comes_before_the_one_t
 
 def test_a_cluster_whose_jobs_take_no_option_is_named_in_the_facts_and_not_to_sbatch(tmp_path):
     path = tmp_path / "partitions.yaml"
-    facts = (
-        "clusters: {here: {batch: {cores: 4, mem_mb_per_core: 5, hours: 1}}}\n"
-        "choices: {home: {cpu: here/batch, gpu: here/batch}}\n"
-    )
-    path.write_text(facts)
+    path.write_text(HERE)
     assert choose("home", path=path, env={}).cpu.clusters == "here"
-    path.write_text(f"{facts}without_clusters_option: [here]\n")
+    path.write_text(f"{HERE}without_clusters_option: [here]\n")
     cpu = choose("home", path=path, env={}).cpu
     assert (cpu.cluster, cpu.clusters) == ("here", "")
-    path.write_text(f"{facts}without_clusters_option: [there]\n")
+    path.write_text(f"{HERE}without_clusters_option: [there]\n")
     with pytest.raises(EpicError, match="without_clusters_option: 'there' is none of here"):
         choose("home", path=path, env={})
 
@@ -80,9 +77,8 @@ def test_a_cluster_whose_jobs_take_no_option_is_named_in_the_facts_and_not_to_sb
     "wice/hugemem", "wice/interactive", "mindwell/interactive", "mindwell/bigmem",
 ])  # fmt: skip
 def test_the_sites_partitions_can_be_chosen(name):
-    variable = "EPIC100_GPU" if "gpu" in name else "EPIC100_CPU"
-    site = choose("wice", env={variable: name})
-    chosen = site.gpu if "gpu" in name else site.cpu
+    kind = "gpu" if "gpu" in name else "cpu"
+    chosen = getattr(choose("wice", env={f"EPIC100_{kind.upper()}": name}), kind)
     assert f"{chosen.clusters}/{chosen.name}" == name
 
 

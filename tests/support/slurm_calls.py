@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-import yaml
-
 from support.checkout import ROOT
 from support.slurm_rig import ACCOUNT, Rig
 
-QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "1",
+QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1",
          "--latency-wait", "10")  # fmt: skip
-
-
 REAL = "profiles/vsc"
+SECONDS = 180.0  # how long a call may take for what takes seconds on a machine of its own
 
 
 class Call:
@@ -38,14 +35,13 @@ class Call:
         self.rig, self.folder = rig, folder
         self.log = folder / f"call-{time.monotonic_ns()}.log"
         self.started = datetime.now().isoformat().replace(":", "")  # as Snakemake names its logs
-        profile = stand_in_profile(folder, cwd, profile)
-        command = [sys.executable, *program, *arguments, "--profile", profile,
-                   "--directory", str(folder), "--configfile", str(folder / "config.yaml"),
+        command = [sys.executable, *program, *arguments, "--directory", str(folder), "--profile",
+                   stand_in_profile(folder, profile), "--configfile", str(folder / "config.yaml"),
                    *QUICK]  # fmt: skip
         settings = {"EPIC100_ACCOUNT": ACCOUNT, "EPIC100_SUBMIT_RETRY_SECONDS": "2"}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                rig.on(rig.login_cluster, command), cwd=cwd,
+                ["setpriv", "--pdeathsig", "KILL", *rig.on(rig.layout.login, command)], cwd=cwd,
                 env=os.environ | settings | (env or {}), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
@@ -54,7 +50,7 @@ class Call:
         return self
 
     def __exit__(self, *_) -> None:
-        self.signal(signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
 
     def screen(self) -> str:
@@ -67,35 +63,58 @@ class Call:
         own = [log for log in logs if log.name > self.started]
         return "\n".join([self.screen(), *(log.read_text() for log in own)])
 
-    def until(self, words: str, seconds: float = 60) -> None:
-        """Wait until the workflow says `words`."""
+    def until(self, words: str, seconds: float = SECONDS, times: int = 1) -> None:
+        """Wait until the workflow has said `words` so many times."""
         end = time.monotonic() + seconds
-        while words not in self.said():
-            ended = self.process.poll() is not None and words not in self.said()
+        while self.said().count(words) < times:
+            ended = self.process.poll() is not None and self.said().count(words) < times
             assert not ended and time.monotonic() < end, f"never said {words!r}:\n{self.said()}"
             time.sleep(0.2)
 
-    def jobs(self, count: int = 1, seconds: float = 60) -> list[str]:
-        """Wait until so many jobs of the workflow are in the queue; their ids."""
-        end = time.monotonic() + seconds
-        while len(jobs := self.rig.queue(self.folder)) != count:
-            assert self.process.poll() is None and time.monotonic() < end, self.said()
-        return jobs
-
     def submitted(self) -> list[str]:
-        """Ids of the jobs that the workflow says it has submitted."""
-        return re.findall(r"has been submitted with SLURM jobid (\d+)", self.said())
+        """Wait until the workflow says that it has submitted jobs; their ids."""
+        self.until("has been submitted with SLURM jobid")
+        found = re.findall(r"has been submitted with SLURM jobid (\d+)", self.said())
+        return list(dict.fromkeys(found))
 
-    def end(self, seconds: float = 90) -> int:
+    def jobs(self) -> list[dict[str, str]]:
+        """What sacct tells of its jobs, with the amounts that each was given."""
+        fields = "JobID,Comment,State,Cluster,Partition,Account,Timelimit,AllocTRES,SubmitLine"
+        jobs = self.rig.jobs("-j", ",".join(self.submitted()), fields=fields)
+        amounts = [re.findall(r"([\w/]+)=(\w+)", job["AllocTRES"]) for job in jobs]
+        return [dict(given) | job for given, job in zip(amounts, jobs, strict=True)]
+
+    def end(self, seconds: float = SECONDS) -> int:
         """Wait for the end; the exit status."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it hangs:\n{self.said()}") from None
 
-    def signal(self, number: int) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
+    def ends(self, well: bool = True, seconds: float = SECONDS) -> str:
+        """Wait for the end, which must be a good or a bad one; all that it said."""
+        assert (self.end(seconds) == 0) is well, self.said()
+        return self.said()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal that ends the workflow at once."""
+        self.process.send_signal(number)
+        self.ends(well=False)
+
+
+def run(rig: Rig, folder: Path, *arguments: str, well: bool = True, **options) -> str:
+    """A call from its start to its end; all that it said."""
+    with Call(rig, folder, *arguments, **options) as call:
+        return call.ends(well)
+
+
+def no_work(folder: Path, *participants: str) -> tuple[str, ...]:
+    """Options with which a job makes the files of these scans and ends, and starts no Python."""
+    kinds = ("scan/{}.tsv", "scan/{}.index.npz", "benchmarks/scan/{}.tsv")
+    made = [folder / "results" / kind.format(p) for p in participants or ["P01"] for kind in kinds]
+    for path in made:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return ("--precommand", f"touch {' '.join(map(str, made))}; exit")
 
 
 def put_before(name: str, script: str, folder: Path) -> dict[str, str]:
@@ -106,20 +125,16 @@ def put_before(name: str, script: str, folder: Path) -> dict[str, str]:
     return {"PATH": f"{folder}:{os.environ['PATH']}"}
 
 
-def stand_in_profile(folder: Path, cwd: Path, profile: str) -> str:
+def stand_in_profile(folder: Path, profile: str) -> str:
     """The profile. For a config with `device: cpu` a copy that asks for a GPU all the same, as
     nodes with the rig's stand-ins for GPUs require."""
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    chosen = any(config.get(rule, {}).get("device") == "cpu" for rule in ("train", "predict"))
-    if profile != REAL or not chosen:
+    if profile != REAL or "device: cpu" not in (folder / "config.yaml").read_text():
         return profile
-    real = (cwd / profile / "config.yaml").read_text()
+    text = (ROOT / REAL / "config.yaml").read_text()
     for rule in ("train", "predict"):
-        if config.get(rule, {}).get("device") == "cpu":
-            assert f"\n  {rule}:\n" in real
-            real = real.replace(f"\n  {rule}:\n", f"\n  {rule}:\n    gpu: 1\n")
-            real = re.sub(rf"\n  {rule}_on_cpu:\n(    .*\n)+", "\n", real)
-    own = folder / "profile"
-    own.mkdir(exist_ok=True)
-    (own / "config.yaml").write_text(real)
-    return str(own)
+        text = text.replace(f"\n  {rule}:\n", f"\n  {rule}:\n    gpu: 1\n")
+        text = re.sub(rf"\n  {rule}_on_cpu:\n(    .*\n)+", "\n", text)
+    own = folder / "profile/config.yaml"
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(text)
+    return str(own.parent)

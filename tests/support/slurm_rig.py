@@ -1,12 +1,13 @@
 """Real Slurm clusters on one machine: two with partitions named as KU Leuven names them, or one.
 
-Everything lives in one folder and on ports that were free at the start; whatever else runs Slurm
-on the machine is not touched. Daemons are children of this process and die with it. Needs root,
-for a private mount of /etc/slurm in each of them: that is where a real node has its own cluster's
-settings, and where `srun` inside a job looks for them.
+Everything lives in one folder and on ports of its own, so several rigs can be up at once; whatever
+else runs Slurm on the machine is not touched. Daemons are children of this process and die with it.
+Needs root, for a private mount of /etc/slurm in each of them: that is where a real node has its own
+cluster's settings, and where `srun` inside a job looks for them.
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -19,40 +20,31 @@ from pathlib import Path
 import pytest
 
 ETC = Path(__file__).resolve().parent / "slurm_etc"
-PROGRAMS = (
-    "slurmctld",
-    "slurmd",
-    "slurmdbd",
-    "munged",
-    "mariadbd",
-    "mariadb",
-    "unshare",
-    "setpriv",
-)
+PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "unshare", "setpriv")
 ACCOUNT = "lp_epic"
+JOBS = ("squeue", "-o", "%A")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The clusters of a site, by name: first job id and nodes. `login` is where people log in;
-    `submit` is the site's filter of submissions, a file of slurm_etc."""
+    """The clusters of a site, by name: first job id and nodes. `login` is where people log in.
+    What is the site's own, and each cluster's, lies in the folders of that name in slurm_etc."""
 
+    site: str
     login: str
     first_jobs: Mapping[str, int]
     nodes: Mapping[str, Sequence[str]]
-    submit: str
 
 
 VSC = Layout(
+    site="vsc",
     login="genius",
     first_jobs={"genius": 50000001, "wice": 60000001},  # as far apart as on VSC
     nodes={"genius": ("r26g03",), "wice": ("m28c27n1", "m28c27n2", "m28c31n1", "m28c30n1")},
-    submit="job_submit.lua",
 )
 # One cluster, with partitions of its own, whose jobs take no `--clusters`.
-HOME = Layout("home", {"home": 1}, {"home": ("node1", "node2")}, "job_submit_home.lua")
-NODES = VSC.nodes
-SECONDS = 60.0  # how long any daemon may take
+HOME = Layout("home", "home", {"home": 1}, {"home": ("node1", "node2")})
+SECONDS = 120.0  # how long any daemon may take
 IN_MOUNT = 'mount --bind "$0" /etc/slurm && exec "$@"'
 
 
@@ -65,20 +57,15 @@ def missing() -> str | None:
 
 
 class Rig:
-    """Both clusters, their database, and what tests do to them."""
+    """The clusters, their database, and what tests do to them."""
 
     def __init__(self, folder: Path, layout: Layout = VSC):
         self.folder = folder
-        self.layout, self.login_cluster = layout, layout.login
+        self.layout = layout
         self.daemons: dict[str, subprocess.Popen] = {}
-        ports = iter(_free_ports(4 + 2 * len(layout.nodes) + sum(map(len, layout.nodes.values()))))
-        self._names = {
-            "RUN": str(folder),
-            "HOST": socket.gethostname(),
-            "DBD_PORT": str(next(ports)),
-            "SQL_PORT": str(next(ports)),
-        }
-        self._ports = ports
+        self._programs: dict[str, tuple[str, Sequence[str], Sequence[str]]] = {}
+        self._reservation, self._ports = _reserve_ports(20)
+        self._dbd_port, self._sql_port = next(self._ports), next(self._ports)
 
     def start(self) -> None:
         """Bring up munge, the database, the controllers and the nodes, in seconds."""
@@ -90,67 +77,72 @@ class Rig:
             self._configure(cluster, first)
         self._start_munge()
         self._start_mariadb()
-        self.start_database()
-        self.login("sacctmgr", "-i", "add", "cluster", *self.layout.nodes)
-        for account in (ACCOUNT, "lp_poor"):
-            both = f"Cluster={','.join(self.layout.nodes)}"
-            self.login("sacctmgr", "-i", "add", "account", account, both, "Description=x")
-            for user in ("root", "nobody"):
-                self.login("sacctmgr", "-i", "add", "user", user, both, f"Account={account}")
+        self._start("slurmdbd", ("sacctmgr", "-n", "list", "user"), "slurmdbd", "-D")
+        everywhere, accounts = f"Cluster={','.join(self.layout.nodes)}", f"{ACCOUNT},lp_poor"
+        for added in (
+            ("cluster", *self.layout.nodes),
+            ("account", accounts, everywhere, "Description=x"),
+            ("user", "root,nobody", everywhere, f"Account={accounts}"),
+        ):
+            self.login("sacctmgr", "-i", "add", *added)
         for cluster, nodes in self.layout.nodes.items():
-            self.start_controller(cluster)
+            self._start(f"slurmctld-{cluster}", JOBS, "slurmctld", "-D", cluster=cluster)
             for node in nodes:
-                self.start_node(cluster, node)
-        for cluster, nodes in self.layout.nodes.items():
-            self.wait(lambda c=cluster, n=nodes: self.idle(c) == len(n), f"the nodes of {cluster}")
+                (self.folder / cluster / "spool" / node).mkdir(parents=True)
+                self._start(f"slurmd-{node}", ["true"], "slurmd", "-D", "-N", node,
+                            cluster=cluster)  # fmt: skip
+        self.wait(self.is_free, "the nodes")
 
     def stop(self) -> None:
-        """Cancel what runs and end every daemon, nodes first."""
-        if all(f"slurmctld-{cluster}" in self.daemons for cluster in self.layout.nodes):
-            where = ("-M", ",".join(self.layout.nodes))
-            for user in ("root", "nobody"):
-                self.login("scancel", *where, "-u", user, check=False)
-            time.sleep(1)
+        """End every daemon, nodes first."""
         for name in reversed(list(self.daemons)):
             self.end(name)
 
-    def start_database(self) -> None:
-        self._daemon("slurmdbd", "slurmdbd", "-D")
-        self.wait(lambda: _listens(int(self._names["DBD_PORT"])), "slurmdbd")
-        self.wait(lambda: self.login("sacctmgr", "-n", "list", "user", check=False).returncode == 0,
-                  "slurmdbd's answer")  # fmt: skip
+    def clear(self) -> None:
+        """No job in any queue, and every daemon and node at work, whatever a test has left."""
+        for name in self._programs:
+            self.bring(name)
+        if not self.is_free():
+            for cluster in self.layout.nodes:
+                if jobs := self._column(cluster, *JOBS):
+                    self.at(cluster, "scancel", *jobs, check=False)
+                nodes = f"NodeName={','.join(self.layout.nodes[cluster])}"
+                self.at(cluster, "scontrol", "update", nodes, "State=RESUME", check=False)
+            self.wait(self.is_free, "an empty queue")
 
-    def start_controller(self, cluster: str) -> None:
-        self._daemon(f"slurmctld-{cluster}", "slurmctld", "-D", cluster=cluster)
-        ping = ("scontrol", "-M", cluster, "ping")
-        self.wait(lambda: "is UP" in self.login(*ping, check=False).stdout, f"slurmctld {cluster}")
+    def is_free(self) -> bool:
+        """Whether no job is in any queue, not even an ending one, and all nodes are idle."""
+        idle = ("sinfo", "-N", "-t", "idle", "-o", "%N")
+        return not any(
+            self._column(cluster, *JOBS) or set(nodes) - set(self._column(cluster, *idle))
+            for cluster, nodes in self.layout.nodes.items()
+        )
 
-    def start_node(self, cluster: str, node: str) -> None:
-        (self.folder / cluster / "spool" / node).mkdir(parents=True, exist_ok=True)
-        self._daemon(f"slurmd-{node}", "slurmd", "-D", "-N", node, cluster=cluster)
+    def bring(self, name: str) -> None:
+        """Start one daemon, unless it runs, and wait until it answers."""
+        if name not in self.daemons or self.daemons[name].poll() is not None:
+            cluster, command, ask = self._programs[name]
+            with (self.folder / f"{name}.out").open("ab") as log:
+                self.daemons[name] = subprocess.Popen(
+                    ["setpriv", "--pdeathsig", "TERM", *self.on(cluster, command)],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                )  # fmt: skip
+            self.wait(lambda: not self.at(cluster, *ask, check=False).returncode, name)
 
-    def end(self, name: str, hard: bool = False) -> None:
+    def end(self, name: str) -> None:
         """Stop one daemon, by its process."""
         daemon = self.daemons.pop(name)
-        daemon.kill() if hard else daemon.terminate()
-        try:
-            daemon.wait(20)
-        except subprocess.TimeoutExpired:
-            daemon.kill()
-            daemon.wait()
-
-    def idle(self, cluster: str) -> int:
-        done = self.login("sinfo", "-h", "-M", cluster, "-N", "-t", "idle", "-o", "%N", check=False)
-        return len({line for line in done.stdout.split() if line in self.layout.nodes[cluster]})
+        daemon.terminate()
+        daemon.wait(SECONDS)
 
     def login(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
         """Run a command as on the login node; stdout and stderr come back as text."""
-        return self.at(self.login_cluster, *command, check=check)
+        return self.at(self.layout.login, *command, check=check)
 
     def at(self, cluster: str, *command: str, check: bool = True) -> subprocess.CompletedProcess:
         """Run a command as on a node of that cluster, which needs no database to find it."""
         done = subprocess.run(
-            self.on(cluster, command), capture_output=True, text=True, timeout=120
+            self.on(cluster, command), capture_output=True, text=True, timeout=SECONDS
         )
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
@@ -162,17 +154,32 @@ class Rig:
         return [*mount, str(self.folder / cluster / "etc"), *command]
 
     def jobs(self, *options: str, fields: str) -> list[dict[str, str]]:
-        """What sacct tells of jobs on both clusters."""
-        names = fields.split(",")
+        """What sacct tells of jobs on all clusters."""
+        names = fields.split(",")  # a line of submission, in which bars may be, is the last
         done = self.login("sacct", "-X", "-n", "-P", "-M", "all", "-S", "now-1hour",
                           f"--format={fields}", *options)  # fmt: skip
-        return [dict(zip(names, line.split("|"), strict=True)) for line in done.stdout.splitlines()]
+        rows = [line.split("|", len(names) - 1) for line in done.stdout.splitlines()]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def submit(self, *options: str, cluster: str = "wice", partition: str = "batch") -> str:
+        """A job that is none of the workflow's business; its id."""
+        done = self.login("sbatch", "-M", cluster, "-p", partition, "-A", ACCOUNT, "--parsable",
+                          "-o", "/dev/null", *options, "--wrap", "sleep 600")  # fmt: skip
+        return done.stdout.split(";")[0]
+
+    def state(self, job: str) -> str:
+        """What sacct tells of the state of one job; "" if it does not know it yet."""
+        return "".join(row["State"] for row in self.jobs("-j", job, fields="State"))
+
+    def submitted(self, folder: Path) -> list[str]:
+        """Ids of all jobs that were ever submitted for one working directory."""
+        jobs = self.jobs(fields="JobID,SubmitLine")  # the comment is stored when a job has ended
+        return [job["JobID"] for job in jobs if f"{folder}/" in job["SubmitLine"]]
 
     def queue(self, folder: Path) -> list[str]:
         """Ids of the jobs of one working directory that have not ended."""
-        done = self.login("squeue", "-h", "-M", "all", "-O", "JobID:20,StdOut:400")
-        lines = [line.split() for line in done.stdout.splitlines()]
-        return [line[0] for line in lines if len(line) > 1 and line[1].startswith(f"{folder}/")]
+        said = self.login("squeue", "-h", "-M", "all", "-O", "JobID:20,StdOut:400").stdout
+        return re.findall(rf"^(\d+) +{re.escape(str(folder))}/", said, re.MULTILINE)
 
     def wait(self, true: Callable[[], object], what: str, seconds: float = SECONDS):
         """Wait until `true()`, or say what did not come."""
@@ -186,39 +193,32 @@ class Rig:
             time.sleep(0.2)
         raise TimeoutError(f"{what}: not within {seconds} s; see {self.folder}")
 
+    def _column(self, cluster: str, *command: str) -> list[str]:
+        return self.at(cluster, *command, "-h", check=False).stdout.split()
+
     def _configure(self, cluster: str, first_job: int) -> None:
         etc = self.folder / cluster / "etc"
         etc.mkdir(parents=True)
         (self.folder / cluster / "state").mkdir()
-        names = self._names | {"CLUSTER": cluster, "FIRST_JOB": str(first_job)}
-        names |= {"CTLD_PORT": str(next(self._ports)), "SLURMD_PORT": str(next(self._ports))}
-        nodes = (ETC / f"{cluster}.conf").read_text()
-        for line in [line for line in nodes.splitlines() if "@NODE_PORTS@" in line]:
-            ports = ",".join(str(next(self._ports)) for _ in range(2 if "[" in line else 1))
-            nodes = nodes.replace(line, line.replace("@NODE_PORTS@", f"[{ports}]"))
-        gres = (ETC / "gres.conf").read_text().splitlines()
-        here = tuple(f"NodeName={node} " for node in self.layout.nodes[cluster])
-        own = [line for line in gres if not line.startswith("NodeName=") or line.startswith(here)]
-        texts = {"cgroup.conf": (ETC / "cgroup.conf").read_text()}
-        texts["job_submit.lua"] = (ETC / self.layout.submit).read_text()
-        texts["slurm.conf"] = (ETC / "slurm.conf").read_text() + nodes
-        texts["gres.conf"] = "\n".join(own) + "\n"
-        texts["slurmdbd.conf"] = (ETC / "slurmdbd.conf").read_text()
-        for name, text in texts.items():
+        names = {
+            "RUN": self.folder, "HOST": socket.gethostname(), "CLUSTER": cluster,
+            "FIRST_JOB": first_job, "DBD_PORT": self._dbd_port, "SQL_PORT": self._sql_port,
+        }  # fmt: skip
+        sources = [ETC / name for name in ("every", self.layout.site, cluster)]
+        for source in {path for folder in sources for path in folder.iterdir()}:
+            text = re.sub("@PORT@", lambda _: str(next(self._ports)), source.read_text())
             for key, value in names.items():
-                text = text.replace(f"@{key}@", value)
-            (etc / name).write_text(text)
-            (etc / name).chmod(0o600)
+                text = text.replace(f"@{key}@", str(value))
+            (etc / source.name).write_text(text)
+            (etc / source.name).chmod(0o600)
 
     def _start_munge(self) -> None:
-        key = self.folder / "munge.key"
+        key, socket = self.folder / "munge.key", f"{self.folder}/munge.socket"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
-        run = {name: self.folder / f"munge{name}" for name in ("d.log", "d.seed", "d.pid")}
-        self._daemon("munged", "munged", "-F", "--force", "--num-threads=4", f"--key-file={key}",
-                     f"--socket={self.folder}/munge.socket", f"--log-file={run['d.log']}",
-                     f"--seed-file={run['d.seed']}", f"--pid-file={run['d.pid']}")  # fmt: skip
-        self.wait((self.folder / "munge.socket").exists, "munged")
+        its = [f"--{name}-file={self.folder}/munged.{name}" for name in ("log", "seed", "pid")]
+        self._start("munged", ("test", "-S", socket), "munged", "-F", "--force", "--num-threads=4",
+                    f"--key-file={key}", f"--socket={socket}", *its)  # fmt: skip
 
     def _start_mariadb(self) -> None:
         data, sock = self.folder / "mysql", self.folder / "mysqld.sock"
@@ -226,23 +226,20 @@ class Rig:
         subprocess.run(["mariadb-install-db", "--no-defaults", "--user=root", "--skip-test-db",
                         "--auth-root-authentication-method=normal", f"--datadir={data}"],
                        check=True, capture_output=True)  # fmt: skip
-        self._daemon("mariadbd", "mariadbd", "--no-defaults", "--user=root", f"--datadir={data}",
-                     f"--socket={sock}", "--bind-address=127.0.0.1", "--skip-log-bin",
-                     f"--port={self._names['SQL_PORT']}", "--innodb-buffer-pool-size=64M",
-                     "--innodb-lock-wait-timeout=900")  # fmt: skip
-        rights = "; ".join(f"create user slurm@'{host}' identified by 'slurm'; "
+        rights = "; ".join(f"create user if not exists slurm@'{host}' identified by 'slurm'; "
                            f"grant all on slurm_acct_db.* to slurm@'{host}'"
                            for host in ("127.0.0.1", "localhost"))  # fmt: skip
-        client = ["mariadb", "--no-defaults", "-S", str(sock), "-u", "root", "-e"]
-        create = [*client, f"create database slurm_acct_db; {rights}"]
-        self.wait(lambda: not subprocess.run(create, capture_output=True).returncode, "mariadbd")
+        create = ("mariadb", "--no-defaults", "-S", str(sock), "-u", "root", "-e",
+                  f"create database if not exists slurm_acct_db; {rights}")  # fmt: skip
+        self._start("mariadbd", create, "mariadbd", "--no-defaults", "--user=root",
+                    f"--datadir={data}", f"--socket={sock}", "--bind-address=127.0.0.1",
+                    f"--port={self._sql_port}", "--innodb-buffer-pool-size=64M",
+                    "--innodb-lock-wait-timeout=900", "--skip-log-bin")  # fmt: skip
 
-    def _daemon(self, name: str, *command: str, cluster: str = "") -> None:
-        log = (self.folder / f"{name}.out").open("ab")
-        dying = ["setpriv", "--pdeathsig", "TERM", *self.on(cluster or self.login_cluster, command)]
-        self.daemons[name] = subprocess.Popen(dying, stdin=subprocess.DEVNULL, stdout=log,
-                                              stderr=log, start_new_session=True)  # fmt: skip
-        log.close()
+    def _start(self, name: str, ask: Sequence[str], *command: str, cluster: str = "") -> None:
+        """Start a daemon, which is up as soon as the command `ask` succeeds there."""
+        self._programs[name] = (cluster or self.layout.login, command, ask)
+        self.bring(name)
 
 
 @contextmanager
@@ -256,18 +253,24 @@ def running(folder: Path, layout: Layout) -> Iterator[Rig]:
     try:
         rig.start()
         yield rig
+        rig.clear()
     finally:
         rig.stop()
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+def _reserve_ports(count: int) -> tuple[socket.socket, Iterator[int]]:
+    """Ports that no other rig takes while the socket is open. They lie below those that the system
+    gives to callers, so that a daemon that was ended finds its own again."""
+    for first in range(20000, 32000, 50):
+        ports = range(first, first + count)
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0epic100-slurm-ports-{first}")
+        except OSError:
+            continue
+        if not any(map(_listens, ports)):
+            return reservation, iter(ports)
+    raise RuntimeError("no ports are free for a rig of Slurm")
 
 
 def _listens(port: int) -> bool:
