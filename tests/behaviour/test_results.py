@@ -78,7 +78,8 @@ def test_the_figures_are_those_of_the_submission(demo):
         for task, found in right.items():
             scores = guessed[row["narration_id"]][f"{task}_output"]
             assert scores.exp().sum().item() == pytest.approx(1, abs=1e-4)
-            found.append(int(scores.argmax()) == int(row[f"{task}_class"]))
+            best = int(np.argsort(scores.numpy())[-1])  # as the official evaluator breaks ties
+            found.append(best == int(row[f"{task}_class"]))
     for task, found in right.items():
         told = figures[f"overall_{task}_accuracy_at_1"]
         assert told == pytest.approx(100 * np.mean(found), abs=1e-3)
