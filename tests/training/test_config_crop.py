@@ -21,7 +21,7 @@ def pipeline(lab, tmp_path):
         """The train pipeline with this crop, of a config file with these steps."""
         path = tmp_path / "crop.py"
         path.write_text(
-            f"_base_ = [{str(ROOT / 'config/x3d_demo.py')!r}]\n"
+            f"_base_ = [{str(ROOT / small_runs.DEMO)!r}]\n"
             f"train_dataloader = dict(dataset=dict(pipeline={steps!r}))\n"
         )
         config = small_runs.built(lab, config=str(path), crop=crop)

@@ -11,7 +11,7 @@ from epic100.base.errors import EpicError
 from epic100.training.early_call import EarlyCheck, passed_before, run_early_check
 from epic100.training.early_check import check_early
 from support.checkout import CLASSES, ROOT
-from support.small_runs import SMALL, write_sheet
+from support.small_runs import DEMO, SMALL, write_sheet
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ def looked_at(lab, tmp_path):
     csvs = {"train": "EPIC_100_train.csv", "val": "EPIC_100_validation.csv"}
     config = complete_config({
         "annotations": {"train": "a", "val": "b", "test": None}, "videos": {"root": "videos"},
-        "train": {"config": str(ROOT / "config/x3d_demo.py"), "from_scratch": True},
+        "train": {"config": str(ROOT / DEMO), "from_scratch": True},
     })  # fmt: skip
 
     def check(options=None, load_from=None, **changes):

@@ -27,7 +27,6 @@ from epic100.training.several_nodes import NODE, cause_of
 from support.archive import configure
 from support.checkout import ROOT
 from support.small_runs import (
-    DEMO,
     copy_results,
     end_of,
     ends_of_two,
@@ -270,7 +269,8 @@ def test_through_the_rule_the_reason_ends_its_log_and_the_workflow_fails(lab, tm
     configure(
         tmp_path, videos={"root": "videos", "sheet": "sheet.tsv"},
         annotations={"train": csv.format("train"), "val": csv.format("validation"), "test": None},
-        train={"config": DEMO, "device": "cpu", "gpus": 2, "batch_size": 4, "from_scratch": True},
+        train={"config": "config/x3d_demo.py", "device": "cpu", "gpus": 2, "batch_size": 4,
+               "from_scratch": True},
     )  # fmt: skip
     clean = tmp_path / "results/clean/train.txt"  # which the start check does not read
     clean.write_text(clean.read_text().replace("P01/P01_01.MP4", "P01/P01_01.MP4 x", 1))

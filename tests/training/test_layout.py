@@ -1,8 +1,6 @@
 """The layout of the backbone: measured once a run, and kept."""
 
 import pytest
-import torch
-from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
 
 import epic100.training.registered  # noqa: F401
@@ -10,7 +8,7 @@ from epic100.base.errors import EpicError
 from epic100.training.config import build_config
 from epic100.training.device import Placement
 from epic100.training.plan import plan_run
-from epic100.training.start_check import check_start, kept_layout, time_layouts
+from epic100.training.start_check import check_start, kept_layout
 from epic100.training.start_table import layout_rows
 from support.small_runs import settings
 
@@ -45,13 +43,6 @@ def test_the_start_check_takes_the_faster_layout_and_the_run_keeps_it(planned):
             file.write(name + "\n")
         again = check_start(planned)
         assert again.plan.channels_last is channels_last and not again.layouts
-
-
-def test_both_layouts_are_timed_and_give_the_same_model(planned):
-    inputs = torch.zeros(1, 3, 13, 32, 32, dtype=torch.uint8)
-    label = ActionDataSample().set_gt_label(0)
-    times = time_layouts(planned, [{"inputs": inputs, "data_samples": label}])
-    assert set(times) == {"channels-last", "plain"} and min(times.values()) > 0
 
 
 def test_a_layout_file_with_something_else_in_it_is_refused(tmp_path):

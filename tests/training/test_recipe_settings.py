@@ -68,7 +68,7 @@ def test_a_config_whose_heads_cannot_be_is_one_line(lab, tmp_path, line, words):
 
 @pytest.mark.parametrize("chosen, words", [
     ({"config": RECIPE, "target_fps": 30}, "target_fps is 30, but config/x3d_s_epic_rgb"),
-    ({"sampling": "segment", "target_fps": 30}, "target_fps is 30, but config/x3d_demo.py takes"),
+    ({"sampling": "segment", "target_fps": 30}, f"target_fps is 30, but {DEMO} takes"),
     ({"config": "config/zoo/tsn_r50.py", "target_fps": 30}, "target_fps is 30, but config/zoo/tsn"),
     ({"config": "config/zoo/timesformer.py", "sampling": "dense"}, "sampling is dense, but"),
 ])  # fmt: skip
