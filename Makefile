@@ -9,8 +9,8 @@ DEV := $(VENV)/dev-installed
 # was asked for once stays until another is asked for.
 HAS := $(shell cat $(INSTALLED) 2>/dev/null)
 CUDA ?= $(HAS)
-# For pytest-xdist. tests/conftest.py makes the groups and their order.
-PARALLEL := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# For pytest-xdist. tests/conftest.py states what one process takes, and the order.
+PARALLEL := -n auto --maxprocesses 4 --no-loadscope-reorder
 
 .PHONY: help demo test test-all quick mutants report-card lint docs install dev lock clean other-cuda
 .DEFAULT_GOAL := help

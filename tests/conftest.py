@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from xdist.scheduler import LoadFileScheduling
 
 from support.checkout import ROOT
 from support.decoder_stand_in import FRAMES
@@ -23,6 +24,14 @@ from support.lab import Lab, make_lab
 from support.tricky_videos import encode, sound_videos
 
 SLOW_FIXTURES = {"demo", "rig", "new_archive"}
+DEMO_FILES = {
+    f"tests/{name}.py"
+    for name in (
+        "behaviour/test_results", "features/test_demo_features",
+        "figures/test_performance", "report/test_page", "report/test_provenance",
+        "timeline/test_demo_timeline", "workflow/test_demo", "workflow/test_docs",
+    )
+}  # fmt: skip
 
 # `nohup` and scripts start what runs in the background with these signals ignored, and each program
 # would inherit that. A handler, even one that does nothing, is reset to the default there.
@@ -31,23 +40,37 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
 
 
-@pytest.hookimpl(tryfirst=True)
+class ByFile(LoadFileScheduling):
+    """A worker of pytest-xdist takes a file as a whole, and one takes all that looks at the demo.
+
+    (`--dist loadgroup` of xdist 3.8 marks what pytest 9 no longer reads.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "demo" if file in DEMO_FILES else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items):
     """Mark as slow what uses the demo, an archive or Slurm; other slow files mark themselves.
 
-    A worker of pytest-xdist takes a file as a whole, and one takes all that looks at the demo. The
-    slow ones begin there, so that no worker is left with one at the end.
+    Workers begin with the demo and slow files, so that none is left with one at the end.
     """
-    begins: dict[str, int] = {}
+    ranks = {}
     for item in items:
+        file, uses_demo = item.nodeid.partition("::")[0], "demo" in item.fixturenames
+        assert not uses_demo or file in DEMO_FILES, f"{file} uses the demo: name it in DEMO_FILES"
         if SLOW_FIXTURES.intersection(item.fixturenames):
             item.add_marker(pytest.mark.slow)
-        group = "demo" if "demo" in item.fixturenames else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-        rank = 0 if group == "demo" else 1 if item.get_closest_marker("slow") else 2
-        begins[group] = min(rank, begins.get(group, rank))
+        slow = item.get_closest_marker("slow") is not None
+        ranks[file] = max(ranks.get(file, 0), 2 if file in DEMO_FILES else slow)
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: begins[item.get_closest_marker("xdist_group").args[0]])
+        items.sort(key=lambda item: -ranks[item.nodeid.partition("::")[0]])
 
 
 @pytest.fixture(autouse=True)

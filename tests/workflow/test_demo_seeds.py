@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.weekly]
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_demo_learns_its_actions_with_each_of_three_seeds(seed, tmp_path):
     overlay = tmp_path / "seed.yaml"
-    overlay.write_text(yaml.safe_dump({"train": {"seed": seed}, "minikitchen": {"seed": seed}}))
+    overlay.write_text(yaml.safe_dump({"train": {"seed": seed}}))
     done = run_snakemake("results/metrics.json", "--directory", str(tmp_path), "--configfile",
                          "config/demo.yaml", str(overlay))  # fmt: skip
     assert done.returncode == 0, said(done)[-5000:]
