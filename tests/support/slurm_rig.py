@@ -221,20 +221,21 @@ class Rig:
                     f"--key-file={key}", f"--socket={socket}", *its)  # fmt: skip
 
     def _start_mariadb(self) -> None:
-        data, sock = self.folder / "mysql", self.folder / "mysqld.sock"
-        data.mkdir()
-        subprocess.run(["mariadb-install-db", "--no-defaults", "--user=root", "--skip-test-db",
-                        "--auth-root-authentication-method=normal", f"--datadir={data}"],
-                       check=True, capture_output=True)  # fmt: skip
+        sock = self.folder / "mysqld.sock"
+        (self.folder / "tmp").mkdir()
+        # A server that starts removes all temporary tables in its folder, also those of others.
+        own = ("--no-defaults", "--user=root", f"--datadir={self.folder}/mysql",
+               f"--tmpdir={self.folder}/tmp")  # fmt: skip
+        self.login("mariadb-install-db", *own, "--skip-test-db",
+                   "--auth-root-authentication-method=normal")  # fmt: skip
         rights = "; ".join(f"create user if not exists slurm@'{host}' identified by 'slurm'; "
                            f"grant all on slurm_acct_db.* to slurm@'{host}'"
                            for host in ("127.0.0.1", "localhost"))  # fmt: skip
         create = ("mariadb", "--no-defaults", "-S", str(sock), "-u", "root", "-e",
                   f"create database if not exists slurm_acct_db; {rights}")  # fmt: skip
-        self._start("mariadbd", create, "mariadbd", "--no-defaults", "--user=root",
-                    f"--datadir={data}", f"--socket={sock}", "--bind-address=127.0.0.1",
-                    f"--port={self._sql_port}", "--innodb-buffer-pool-size=64M",
-                    "--innodb-lock-wait-timeout=900", "--skip-log-bin")  # fmt: skip
+        self._start("mariadbd", create, "mariadbd", *own, f"--socket={sock}",
+                    "--bind-address=127.0.0.1", f"--port={self._sql_port}", "--skip-log-bin",
+                    "--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900")  # fmt: skip
 
     def _start(self, name: str, ask: Sequence[str], *command: str, cluster: str = "") -> None:
         """Start a daemon, which is up as soon as the command `ask` succeeds there."""
