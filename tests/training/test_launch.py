@@ -25,6 +25,7 @@ from epic100.training.launch import RANK, launch, report_failure
 from epic100.training.meeting import free_port
 from epic100.training.several_nodes import NODE, cause_of
 from support.archive import configure
+from support.archive import run as run_workflow
 from support.checkout import ROOT
 from support.small_runs import (
     copy_results,
@@ -274,9 +275,7 @@ def test_through_the_rule_the_reason_ends_its_log_and_the_workflow_fails(lab, tm
     )  # fmt: skip
     clean = tmp_path / "results/clean/train.txt"  # which the start check does not read
     clean.write_text(clean.read_text().replace("P01/P01_01.MP4", "P01/P01_01.MP4 x", 1))
-    command = [sys.executable, "-m", "snakemake", "results/model.pth", "--directory", tmp_path,
-               "--configfile", tmp_path / "config.yaml", "--rerun-triggers", "mtime"]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = run_workflow(tmp_path, "results/model.pth", "--rerun-triggers", "mtime")
     assert done.returncode != 0, done.stderr
     log = (tmp_path / "results/logs/train.log").read_text().splitlines()
     assert log[-1].startswith("error: results/clean/train.txt: line 1: ")
