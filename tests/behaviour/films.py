@@ -12,6 +12,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from support.limits import no_real_time
+
 SIZE = (96, 64)  # width and height
 RATES = {"59.94": Fraction(60000, 1001), "50": Fraction(50)}
 # One thread and plain C give the same bytes each time, and a fixed quantizer needs no estimates.
@@ -57,7 +59,7 @@ def film(
     """Encode `count` pictures, shown at `times` in steps of the rate; `x264`: its own settings."""
     fps = RATES[rate]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", format=container, options=muxer or {}) as out:
+    with no_real_time(), av.open(str(path), "w", format=container, options=muxer or {}) as out:
         stream = out.add_stream(codec, rate=fps)
         stream.width, stream.height = SIZE
         stream.pix_fmt = "yuv420p"

@@ -1,6 +1,5 @@
 """What a scan does not mark, the reader gives: in any order, from a reader that is kept."""
 
-import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -61,11 +60,7 @@ def two_edits(source: Path, out: Path, gap: bool) -> Path:
 
 
 def av1(out: Path) -> Path:
-    encode(out, 90, codec="libsvtav1")
-    if hasattr(os, "sched_setscheduler"):
-        # SVT-AV1, run by root, gives its threads and this one a real-time priority for good.
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    return out
+    return encode(out, 90, codec="libsvtav1")
 
 
 KINDS = {

@@ -1,5 +1,6 @@
-"""Limits under which a test writes. No test in here."""
+"""What a test takes from this process for a while. No test in here."""
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,3 +15,13 @@ def largest_file(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def no_real_time() -> Iterator[None]:
+    """SVT-AV1, run by root, gives this process a real-time priority for good: it is taken back."""
+    try:
+        yield
+    finally:
+        if hasattr(os, "sched_setscheduler"):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

@@ -16,7 +16,7 @@ from support.slurm_rig import ACCOUNT, Rig
 QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1",
          "--latency-wait", "10")  # fmt: skip
 REAL = "profiles/vsc"
-SECONDS = 180.0  # how long a call may take for what takes seconds on a machine of its own
+SECONDS = 600.0  # how long a call may take for what takes seconds on an idle machine
 
 
 class Call:
@@ -97,7 +97,7 @@ class Call:
         return self.said()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send a signal that ends the workflow at once."""
+        """Send a signal that ends the workflow, and wait for that."""
         self.process.send_signal(number)
         self.ends(well=False)
 

@@ -44,7 +44,7 @@ VSC = Layout(
 )
 # One cluster, with partitions of its own, whose jobs take no `--clusters`.
 HOME = Layout("home", "home", {"home": 1}, {"home": ("node1", "node2")})
-SECONDS = 120.0  # how long any daemon may take
+SECONDS = 300.0  # how long any daemon may take on a busy machine
 IN_MOUNT = 'mount --bind "$0" /etc/slurm && exec "$@"'
 
 

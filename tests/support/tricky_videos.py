@@ -10,6 +10,7 @@ import numpy as np
 from epic100.minikitchen.damage import coded_data
 from epic100.minikitchen.packet_damage import CodedPicture, rewrite
 from support.damage import number_at, overwrite, packets_of, place_of
+from support.limits import no_real_time
 
 RATE = Fraction(30000, 1001)
 
@@ -58,7 +59,7 @@ def encode(
     options = {"movflags": movflags} if movflags else {}
     if unit:
         options["video_track_timescale"] = str(unit)
-    with av.open(str(path), "w", options=options) as container:
+    with no_real_time(), av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=RATE)
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
