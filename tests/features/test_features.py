@@ -28,6 +28,7 @@ from epic100.video.sheet import Video
 from support.checkout import ROOT, run_snakemake
 from support.random_model import save_random_model
 from support.small_model import MODEL
+from support.small_runs import DEMO
 from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow
@@ -57,7 +58,7 @@ def test_the_models_head_makes_its_own_scores_of_its_features(lab, model, tmp_pa
     torch.set_num_threads(1)
     found = make(lab.folder, tmp_path / "P02.tsv", "model", "P02", model, stride=4.0)
     features = read_features(found / "P02_101.npz")
-    assert features.feats.shape == (3, 192) and features.valid.all()
+    assert features.feats.shape == (3, 432) and features.valid.all()
     clips = tmp_path / "val.txt"
     clips.write_text("".join(
         f"P02/P02_101.MP4 {start} {stop} -1 -1 clip{i}\n"
@@ -159,7 +160,7 @@ def test_start_weights_give_features_without_a_training(lab, model, tmp_path):
         if "backbone" in name
     }
     torch.save({"state_dict": weights}, tmp_path / "weights.pth")
-    settings = TrainSettings("config/x3d_demo.py", load_from=str(tmp_path / "weights.pth"))
+    settings = TrainSettings(DEMO, load_from=str(tmp_path / "weights.pth"))
     about = {"results": lab.results, "video_root": lab.root, "classes": (97, 300)}
     save_start_model(settings, tmp_path / "start_model.pth", **about)
     ours = make(lab.folder, tmp_path / "a/P02.tsv", "start", "P02", tmp_path / "start_model.pth",

@@ -33,7 +33,7 @@ def stored(state) -> tuple[str, bytes]:
 
 
 def test_the_start_check_stops_a_hopeless_training_and_is_a_target_of_its_own(folder):
-    right = {"config": DEMO, "from_scratch": True}
+    right = {"config": DEMO, "from_scratch": True, "heads": "pair"}
     configure(folder, train=right | {"options": {"model.cls_head.num_classes": 7}})
     done = run(folder, MODEL)
     assert done.returncode != 0

@@ -134,9 +134,8 @@ def test_after_kill_9_the_same_command_goes_on_once_no_job_of_the_last_is_left(a
         for process in jobs_left:
             process.kill()
     psutil.wait_procs(jobs_left)
-    configure(archive, scan={"quick": True})
     done = run(archive, table)
     assert done.returncode == 0, said(done)
     assert "was killed; this one goes on" in said(done)
     assert not list((archive / ".snakemake/epic100-runs").iterdir())
-    assert "quick look" in (archive / table).read_text()
+    assert "P01_01\tok" in (archive / table).read_text()
