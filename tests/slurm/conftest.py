@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 import snakemake_executor_plugin_slurm as plugin
 
@@ -68,8 +69,11 @@ def runs(rig, new_archive, once):
             rig.wait(lambda: list(whole.glob("results/work_dirs/**/*.pth")), "a checkpoint", 600)
             # To every process of the job's step, as `--signal=USR1@300` does.
             rig.login("scancel", "-M", "genius", "-p", "gpu_v100", "--signal=USR1")
-            call.ends(seconds=600)
-            short.ends(seconds=600)
+            call.ends()
+            short.ends()
+        for process in psutil.process_iter(["cwd"]):  # the job of which Slurm has lost sight
+            if process.info["cwd"] == str(scan):
+                process.kill()
         return {"whole": facts(call), "scan": facts(short)}
 
     return once("slurm_runs", make)

@@ -83,8 +83,7 @@ def test_ctrl_c_cancels_the_jobs_of_the_workflow_and_no_other(rig, archive, held
     others = [rig.submit(), rig.submit("--gpus=1", cluster="genius", partition="gpu_v100")]
     with Call(rig, archive, "results/clean/pairs.tsv") as call:
         rig.wait(lambda: len(rig.queue(archive)) == 4, "two annotations and two scans")
-        call.process.send_signal(signal.SIGINT)
-        call.ends(well=False)
+        call.kill(signal.SIGINT)
     assert rig.queue(archive) == []
     rig.wait(lambda: [rig.state(job) for job in others] == ["PENDING", "RUNNING"], "other jobs")
 

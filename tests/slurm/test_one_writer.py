@@ -51,8 +51,8 @@ def test_a_job_that_was_left_is_found_whatever_hides_it_and_not_submitted_twice(
 
 
 def test_of_two_calls_that_wait_for_a_job_of_another_user_one_goes_on(rig, archive, held, tmp_path):
-    nobody = put_before("sbatch", 'exec /usr/bin/sbatch --uid=nobody "$@"', tmp_path / "bin")
-    job = leave(rig, archive, env=nobody)
+    as_nobody = 'exec /usr/bin/sbatch --uid=nobody "$@"'
+    job = leave(rig, archive, env=put_before("sbatch", as_nobody, tmp_path / "bin"))
     with ExitStack() as stack:
         calls = [stack.enter_context(Call(rig, archive, SCAN)) for _ in range(2)]
         for call in calls:
@@ -65,8 +65,7 @@ def test_of_two_calls_that_wait_for_a_job_of_another_user_one_goes_on(rig, archi
         (other,) = runs.submitted()
         assert f"scan P01: job {job} has ended" in runs.said()
         runs.kill(signal.SIGHUP)  # a connection that is lost
-    cancel = {"EPIC100_LEFTOVERS": "cancel"}
-    with Call(rig, archive, SCAN, *no_work(archive), env=cancel) as call:
+    with Call(rig, archive, SCAN, *no_work(archive), env={"EPIC100_LEFTOVERS": "cancel"}) as call:
         call.until("Cancelling them")
         (third,) = call.submitted()
         held()
@@ -86,8 +85,7 @@ def test_a_submission_waits_for_a_controller_that_is_away_as_long_as_its_workflo
             stack.enter_context(call).until(AWAY)
         waits, killed, interrupted = calls
         killed.kill()
-        interrupted.process.send_signal(signal.SIGINT)
-        interrupted.ends(well=False)
+        interrupted.kill(signal.SIGINT)
         again = stack.enter_context(Call(rig, killed.folder, SCAN, *no_work(killed.folder)))
         again.until("asking again, since jobs of a run that was cut short may be left")
         rig.bring("slurmctld-wice")
@@ -116,9 +114,8 @@ def test_neither_a_sites_own_lines_nor_a_lost_answer_nor_a_slow_sacct_makes_a_se
 
 
 def test_a_run_in_a_job_on_another_node_lives_as_long_as_that_job(rig, tmp_path, monkeypatch):
-    squeue = shlex.join(rig.on("genius", ["/usr/bin/squeue"]))
-    there = put_before("squeue", f'exec {squeue} "$@"', tmp_path / "bin")
-    monkeypatch.setenv("PATH", there["PATH"])
+    asks = f'exec {shlex.join(rig.on("genius", ["/usr/bin/squeue"]))} "$@"'
+    monkeypatch.setenv("PATH", put_before("squeue", asks, tmp_path / "bin")["PATH"])
     job = rig.submit()
     run_there = Run("elsewhere", 1, 1, ("wice",), job, "wice")
     rig.wait(lambda: is_alive(run_there, tmp_path), "a job that runs")

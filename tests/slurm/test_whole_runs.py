@@ -126,7 +126,7 @@ def test_a_training_on_two_nodes_is_one_job_with_a_task_on_each(rig, again):
     folder = again(nodes=2, gpus=1)
     # Not the profile of the other tests, which asks for a GPU where the config says CPU.
     with Call(rig, folder, "results/model.pth", profile="./profiles/vsc") as call:
-        call.ends(seconds=400)
+        call.ends()
     (job,) = call.jobs()
     assert (job["State"], job["node"], job["cpu"]) == ("COMPLETED", "2", "32")
     log = (folder / "results/logs/train.log").read_text()

@@ -91,9 +91,9 @@ class Call:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it hangs:\n{self.said()}") from None
 
-    def ends(self, well: bool = True, seconds: float = SECONDS) -> str:
+    def ends(self, well: bool = True) -> str:
         """Wait for the end, which must be a good or a bad one; all that it said."""
-        assert (self.end(seconds) == 0) is well, self.said()
+        assert (self.end() == 0) is well, self.said()
         return self.said()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
