@@ -27,9 +27,7 @@ P02_102\tP02\tval\t50\t5
 TRAIN = {
     "config": "config/x3d_demo.py", "from_scratch": True, "epochs": 2, "batch_size": 1,
     "checkpoint": {"seconds": 0.001, "keep": 1000},  # a checkpoint after each batch, all kept
-    "options": {"train_dataloader.dataset.pipeline.2.short_side": [36, 40],
-                "train_dataloader.dataset.pipeline.3.size": 32,
-                "default_hooks.stopper": {"type": "Stopper"}},
+    "options": {"default_hooks.stopper": {"type": "Stopper"}},
 }  # fmt: skip
 # The batch of 22, two epochs of 11; the signal; to the whole group or to the training.
 STOPS = (
@@ -74,11 +72,6 @@ def batches(folder: Path) -> dict[int, int]:
     return {int(path.stem.split("_")[1]): path.stat().st_mtime_ns for path in found}
 
 
-def as_a_terminal_starts_it() -> None:
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-
-
 def stop(folder: Path, batch: int, number: int, everyone: bool) -> int:
     """Start the command and let it be stopped inside a batch; its exit code."""
     (folder / "stop.json").write_text(json.dumps([batch, number, everyone]))
@@ -87,9 +80,8 @@ def stop(folder: Path, batch: int, number: int, everyone: bool) -> int:
     command = [sys.executable, "-m", "snakemake", *words(folder)]
     with open(folder / "said.txt", "a") as said:
         return subprocess.run(
-            command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True,
-            preexec_fn=as_a_terminal_starts_it, timeout=1500,
-        ).returncode  # fmt: skip
+            command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True, timeout=1500
+        ).returncode
 
 
 def test_a_training_that_is_stopped_in_every_way_ends_in_the_same_weights(straight, tmp_path):

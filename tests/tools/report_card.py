@@ -85,7 +85,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="report-card-") as home:
         folder = Path(home)
         (folder / "coveragerc").write_text(SETTINGS.format(folder=folder))
-        side_by_side = ("-n", asked.jobs, "--dist", "loadgroup", "--ignore=tests/slurm")
+        side_by_side = ("-n", asked.jobs, "--no-loadscope-reorder", "--ignore=tests/slurm")
         tests = run_tests(folder, *side_by_side, *asked.tests)
         tests += run_tests(folder, "tests/slurm") if asked.slurm else []
         covered = coverage(folder)
