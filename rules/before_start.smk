@@ -6,6 +6,7 @@ before all jobs (`onstart`).
 
 import time
 
+from epic100.download.weights import check_weights, probe
 from epic100.training.early_call import (
     EarlyCheck,
     missing_packages,
@@ -47,6 +48,29 @@ def start_check(section):
         modules=CONFIG["modules"],
         views={key: CONFIG["predict"][key] for key in ("clips", "crops")},
     )
+
+
+def refuse_missing_root():
+    """Raise for a run that needs videos below a folder that does not exist."""
+    readers = {"scan", "proxy", "verify_videos"} | (
+        set() if PROXY else {"train", "predict", "timeline", "clips", "features"}
+    )
+    if MINIKITCHEN or DOWNLOAD or os.path.isdir(VIDEO_ROOT):
+        return
+    if readers & {job.rule.name for job in workflow.dag.needrun_jobs()}:
+        raise WorkflowError(NO_ROOT)
+
+
+def refuse_unreachable_weights():
+    """Raise if this run will train, but its start weights are wrong or cannot be fetched."""
+    jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    try:
+        if "weights" in jobs:
+            probe(WEIGHTS)
+        elif "train" in jobs and WEIGHTS:
+            check_weights(WEIGHTS)
+    except EpicError as error:
+        raise WorkflowError(str(error)) from error
 
 
 def refuse_hopeless_training():

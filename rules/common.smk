@@ -24,7 +24,7 @@ from epic100.base.errors import EpicError
 from epic100.base.runs import home_of, home_pattern, sweep_runs
 from epic100.base.shipped import ROOT, existing_path
 from epic100.download.receipts import Receipts
-from epic100.download.weights import check_weights, probe, start_weights
+from epic100.download.weights import start_weights
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.training.settings import job_settings
 from epic100.video.on_disk import on_disk_lines
@@ -176,17 +176,6 @@ if workflow.is_main_process and not MINIKITCHEN and len(ON_DISK) < len(NEEDED):
         logger.warning(f"{NO_ROOT}; a run that reads videos will not start")
 
 
-def refuse_missing_root():
-    """Raise for a run that needs videos below a folder that does not exist."""
-    readers = {"scan", "proxy", "verify_videos"} | (
-        set() if PROXY else {"train", "predict", "timeline", "clips", "features"}
-    )
-    if MINIKITCHEN or DOWNLOAD or os.path.isdir(VIDEO_ROOT):
-        return
-    if readers & {job.rule.name for job in workflow.dag.needrun_jobs()}:
-        raise WorkflowError(NO_ROOT)
-
-
 def files_of(wildcards):
     """Videos that can be scanned: a missing one is a row in the table, not a broken DAG."""
     videos = filter(is_there, videos_of(wildcards.participant))
@@ -235,18 +224,6 @@ def weights_to_train_from(wildcards):
     if WEIGHTS_FAULT:
         raise WorkflowError(WEIGHTS_FAULT)
     return [WEIGHTS.path] if WEIGHTS else []
-
-
-def refuse_unreachable_weights():
-    """Raise if this run will train, but its start weights are wrong or cannot be fetched."""
-    jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    try:
-        if "weights" in jobs:
-            probe(WEIGHTS)
-        elif "train" in jobs and WEIGHTS:
-            check_weights(WEIGHTS)
-    except EpicError as error:
-        raise WorkflowError(str(error)) from error
 
 
 def settings_of_training(wildcards):
