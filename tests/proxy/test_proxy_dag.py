@@ -40,10 +40,9 @@ def steps(clean_archive, tmp_path_factory):
         found[name] = done, stamps(archive / "results/proxies"), stamps(scratch), table
 
     other_scan = {"scan": {"min_seconds": 400}}
-    earlier = {"gop": 12, "crf": 20, "b_frames": 0}  # made these copies without being asked for
-    step("first", {"height": 60} | earlier, *TARGETS)
-    step("again", {"height": 60} | earlier, *TARGETS, "-n")
-    step("later version", {"height": 60}, *TARGETS, **other_scan)
+    step("first", {"height": 60}, *TARGETS)
+    step("again", {"height": 60}, *TARGETS, "-n")
+    step("other limits", {"height": 60}, *TARGETS, **other_scan)
     elsewhere = {"height": 48, "root": str(scratch)}
     step("elsewhere", elsewhere, *TARGETS, **other_scan)
     write_video(VIDEOS[1], VIDEOS[1].path(archive / "archive"), seed=2, damage="zeroed")
@@ -63,11 +62,10 @@ def test_copies_stand_beside_their_table_and_all_is_done(steps):
 
 
 def test_what_runs_the_job_again_without_cause_makes_no_copy_again(steps):
-    """Other limits of the scan do, and other defaults of a later version."""
-    done, copies, *_ = steps["later version"]
+    """Other limits of the scan do."""
+    done, copies, *_ = steps["other limits"]
     assert jobs(done)["proxy"] == 2 and copies == steps["first"][1]
     assert "2 videos: 2 copied; 0 of them worked on now" in said(done)
-    assert "2 copies were made with earlier defaults and are kept" in said(done)
 
 
 def test_copies_of_another_height_can_stand_on_another_disk(steps):

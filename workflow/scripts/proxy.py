@@ -15,7 +15,6 @@ with rule_log(snakemake.log[0]):
         table=snakemake.output.table,
         index=snakemake.output.index,
         settings=ProxySettings(**snakemake.params.settings),
-        given=list(snakemake.params.settings),
         limits=ScanLimits(**snakemake.params.limits),
         threads=snakemake.threads,
     )

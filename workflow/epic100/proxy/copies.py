@@ -13,7 +13,7 @@ import sys
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from epic100.proxy.copy_table import ProxyRow, State, write_proxy_table
 from epic100.proxy.encoder import same_clock
 from epic100.proxy.settings import ProxySettings
 from epic100.video.decoder_process import ProcessError, ScanLimits, run_decoder
-from epic100.video.index import VideoIndex, build_index
+from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import Video
@@ -52,7 +52,6 @@ def make_proxies(
     table: str | os.PathLike,
     index: str | os.PathLike,
     settings: ProxySettings,
-    given: Collection[str] = (),
     limits: ScanLimits = ScanLimits(),  # noqa: B008 (frozen)
     threads: int = 1,
     encoder: Sequence[str] = ENCODER,
@@ -61,8 +60,7 @@ def make_proxies(
 
     A video that `scan_table` calls unreadable gets no copy. `scan_index` has the originals' frame
     indexes. Writes `table`, one row per video for people, and `index`, an .npz of the copies'
-    frame indexes for readers. Copies that were made with earlier defaults are kept, unless `given`,
-    the settings that the user chose, says otherwise.
+    frame indexes for readers.
 
     Raises:
         EpicError: The disk does not accept a copy; raised after all others are done.
@@ -71,8 +69,7 @@ def make_proxies(
     jobs = {}
     for video in videos:
         _make_folder(video.path(copies).parent)
-        good = settings.as_good(given)
-        job = _Job(video, scanned, Path(root), Path(copies), Path(scan_index), good)
+        job = _Job(video, scanned, Path(root), Path(copies), Path(scan_index), settings)
         jobs[video.video_id] = job
     results, made = complete(
         f"copy {Path(table).stem}",
@@ -85,11 +82,6 @@ def make_proxies(
     _refuse_disk_errors(rows, copies)
     write_indexes({row.video_id: own for row, own in results if own is not None}, index)
     write_proxy_table(rows, table)
-    if earlier := sum(job.earlier for job in jobs.values()):
-        log.info(
-            f"{earlier} copies were made with earlier defaults and are kept; to make them anew, "
-            "set `videos: proxy: gop:` in the config"
-        )
     for row in rows:
         if row.state == State.ORIGINAL:
             log.warning(f"{row.video_id}: no copy, the original is read: {row.reason}")
@@ -115,10 +107,9 @@ class _Job:
         root: Path,
         copies: Path,
         scan_index: Path,
-        good: Sequence[ProxySettings],
+        settings: ProxySettings,
     ):
-        self.video, self._scan_index, self._good = video, scan_index, good
-        self.earlier = False  # whether its copy was made with earlier defaults
+        self.video, self._scan_index, self._settings = video, scan_index, settings
         self._source, self._copy = video.path(root), video.path(copies)
         self._notes = self._copy.with_suffix(".npz")
         if self._source.parent.resolve() == self._copy.parent.resolve():
@@ -133,7 +124,7 @@ class _Job:
                 f"{scan_index}: no frame index of {video.video_id}, or no row in the table beside "
                 "it; scan its participant again"
             )
-        self._row, self._keys = row, list[str]()
+        self._row, self._key = row, ""
 
     @property
     def _index(self) -> VideoIndex:
@@ -156,7 +147,7 @@ class _Job:
             "bytes": state.st_size,
             "mtime_ns": state.st_mtime_ns,
         }
-        self._keys = [json.dumps(made_of | settings.noted()) for settings in self._good]
+        self._key = json.dumps(made_of | asdict(self._settings))
         return self._result()
 
     def make(self, limits: ScanLimits, encoder: Sequence[str], board: SharedProgress) -> Result:
@@ -165,8 +156,8 @@ class _Job:
         for left in self._copy.parent.glob(f".{name}.*.tmp.*"):  # of a run that was killed
             left.unlink(missing_ok=True)
         command = [*encoder, str(self._source), str(self._copy), str(self._notes)]
-        command += ["--index", str(self._scan_index), "--key", self._keys[0]]
-        command += ["--settings", json.dumps(asdict(self._good[0]))]
+        command += ["--index", str(self._scan_index), "--key", self._key]
+        command += ["--settings", json.dumps(asdict(self._settings))]
         try:
             reason = run_decoder(
                 command,
@@ -190,19 +181,14 @@ class _Job:
             own = VideoIndex.from_arrays(arrays)
             size = insist(self._copy, "asking for its size", self._copy.stat).st_size
             # Not its time: a copy that was touched, to keep it, is still valid.
-            if facts["key"] not in self._keys or facts["bytes"] != size:
+            if facts["key"] != self._key or facts["bytes"] != size:
                 return None
-            self.earlier = facts["key"] != self._keys[0]
         except DiskError:
             raise
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
         if not same_clock(self._index, own):
             return None
-        if own.table is None:  # notes of an earlier version; reads packets only
-            own = build_index(self._copy)
-            with atomic_path(self._notes) as temporary:
-                np.savez_compressed(temporary, allow_pickle=False, **arrays | own.to_arrays())
         sound = self._beyond_damage(facts["stand_ins"])
         if sound:
             reason = f"{sound} frames that the scan calls sound do not decode"

@@ -1,12 +1,6 @@
-"""How copies and clips are encoded, and which earlier copies are as good as those made now."""
+"""How copies and clips are encoded."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
-
-# What the settings of copies were in earlier versions, where the config did not give them. Add the
-# old values here when a default changes: an update must not make the copies of an archive anew.
-EARLIER_DEFAULTS: tuple[Mapping[str, Any], ...] = ({"gop": 12, "crf": 20, "b_frames": 0},)
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -64,22 +58,6 @@ class ProxySettings(PictureSettings):
         if not self.b_frames:
             return super()._between()
         return f"bframes={self.b_frames}:b-adapt=0:b-pyramid=none"
-
-    def noted(self) -> dict[str, Any]:
-        """Return what the notes beside a copy record; without B-frames, that of earlier notes."""
-        return {key: value for key, value in asdict(self).items() if key != "b_frames" or value}
-
-    def as_good(self, given: Collection[str]) -> list["ProxySettings"]:
-        """Return the settings whose copies are used: these first, then those of earlier defaults.
-
-        Args:
-            given: The keys that the user gave; their values must be the same.
-        """
-        earlier = (
-            replace(self, **{key: value for key, value in one.items() if key not in given})
-            for one in EARLIER_DEFAULTS
-        )
-        return list(dict.fromkeys([self, *earlier]))
 
 
 @dataclass(frozen=True)
