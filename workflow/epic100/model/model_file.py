@@ -34,10 +34,8 @@ class TrainedModel:
         num_nouns: Number of noun classes.
         config: Text of the MMEngine config.
         trained_on: Split, number of segments, epochs, seed and start weights of the training.
-        heads: The heads of the last layer, a key of `HEADS`. Older files do not have this field and
-            have a pair head only.
-        names: Class names by id, of "verb" and of "noun". A class may have none; older files have
-            no names at all.
+        heads: The heads of the last layer, a key of `HEADS`.
+        names: Class names by id, of "verb" and of "noun". A class may have none.
     """
 
     state_dict: Mapping[str, torch.Tensor]
@@ -57,12 +55,7 @@ class TrainedModel:
 
 def save_model(model: TrainedModel, path: str | os.PathLike) -> None:
     """Write `results/model.pth` atomically."""
-    content = {"format": FORMAT, **asdict(model)}
-    if model.heads == "pair":  # older versions of this software read this form
-        del content["heads"]
-    if not model.names:
-        del content["names"]
-    write_tensors(content, path)
+    write_tensors({"format": FORMAT, **asdict(model)}, path)
 
 
 def digest(path: str | os.PathLike) -> str:
@@ -89,7 +82,8 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     """Read a file of `save_model`.
 
     Raises:
-        EpicError: The file is not a model, or its pair table does not match the head.
+        EpicError: The file is not a model of this version, or its pair table does not match the
+            head.
     """
     content = read_tensors(
         path,
@@ -98,12 +92,10 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     )
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise EpicError(
-            f"{path}: a checkpoint, but not a finished model ({FORMAT!r}); checkpoints of a "
-            "running training are in results/work_dirs and hold no pair table"
+            f"{path}: a checkpoint, but not a finished model of this version ({FORMAT!r}); "
+            "checkpoints of a running training are in results/work_dirs and hold no pair table; a "
+            "model of another version must be trained again"
         )
-    if isinstance(content, dict):
-        content.setdefault("heads", "pair")
-        content.setdefault("names", {})
     lacking = [f.name for f in fields(TrainedModel) if f.name not in content]
     if lacking:
         raise EpicError(
@@ -113,11 +105,6 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     model = TrainedModel(**{f.name: content[f.name] for f in fields(TrainedModel)})
     if fault := _fault(model):
         raise EpicError(f"{path}: {fault}; expected a model as the rule train writes it")
-    if not isinstance(model.heads, str) or model.heads not in HEADS:
-        raise EpicError(
-            f"{path}: its heads are {model.heads!r}; expected one of {', '.join(HEADS)}; was it "
-            "made by a newer version of this software?"
-        )
     for name in (HEAD_WEIGHT, OTHER_HEAD_WEIGHT):
         weight = model.state_dict.get(name)
         if weight is not None and len(weight) != sum(model.outputs.values()):
@@ -142,6 +129,8 @@ def _fault(model: TrainedModel) -> str:
         return "its state_dict is no dict of tensors by name"
     if not isinstance(model.config, str) or not isinstance(model.trained_on, dict):
         return "its config is no text, or its trained_on no dict"
+    if not isinstance(model.heads, str) or model.heads not in HEADS:
+        return f"its heads are {str(model.heads)[:60]!r}, none of {', '.join(HEADS)}"
     if fault := _names_fault(model.names):
         return fault
     return pair_fault(model.pairs, *sizes)

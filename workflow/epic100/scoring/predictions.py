@@ -13,7 +13,6 @@ from epic100.model.model_file import digest_of
 from epic100.segments.clean_list import read_clean_list
 
 FORMAT = "epic100 predictions 2"
-OF_HEADS = ("verb_log_probs", "noun_log_probs", "pair_head")
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,7 @@ class Predictions:
 
 def write_predictions(predictions: Predictions, path: str | os.PathLike) -> None:
     """Write predictions atomically, as tensors and plain Python types only."""
-    content = {"format": FORMAT, **vars(predictions)}
-    if predictions.verb_log_probs is None:  # older versions of this software read this form
-        content = {key: value for key, value in content.items() if key not in OF_HEADS}
-    write_tensors(content, path)
+    write_tensors({"format": FORMAT, **vars(predictions)}, path)
 
 
 def read_predictions(
@@ -98,9 +94,12 @@ def _read(path: Path, split: str) -> Predictions:
     if (
         not isinstance(content, dict)
         or content.pop("format", None) != FORMAT
-        or set(content) not in (names, names - set(OF_HEADS))
+        or set(content) != names
     ):
-        raise EpicError(f"{path}: not a predictions file; expected what the rule predict writes")
+        raise EpicError(
+            f"{path}: not a predictions file of this version ({FORMAT!r}); expected what the rule "
+            f"predict writes; {again}"
+        )
     predictions = Predictions(**content)
     if predictions.split != split:
         raise EpicError(
