@@ -7,25 +7,21 @@ import pytest
 from epic100.minikitchen.damage import zero_block
 from epic100.proxy.pictures import clock, numbered
 from epic100.video.ffmpeg import picture_stream
-from epic100.video.index import VideoIndex, build_index
+from epic100.video.index import build_index
 from epic100.video.reader import FrameError, VideoReader
+from support.made_index import index_at
 from support.tricky_videos import encode
 
 
-def index_of(pts, unit=Fraction(1, 30000)):
-    pts = np.array(pts)
-    return VideoIndex(pts, pts[:1], pts[:1], unit)
-
-
 def test_the_clock_is_the_originals_from_the_first_picture_on():
-    ticks, unit = clock(index_of([-500, 501, 1000, 9000]))
+    ticks, unit = clock(index_at([-500, 501, 1000, 9000], Fraction(1, 30000)))
     assert ticks.tolist() == [0, 1001, 1500, 9500]
     assert unit == Fraction(1, 30000)
-    assert clock(index_of([77]))[0].tolist() == [0]
+    assert clock(index_at([77], Fraction(1, 30000)))[0].tolist() == [0]
 
 
 def test_frames_that_share_a_time_follow_each_other_and_move_no_other():
-    ticks, unit = clock(index_of([0, 10, 10, 10, 11, 20, 20], Fraction(1, 30)))
+    ticks, unit = clock(index_at([0, 10, 10, 10, 11, 20, 20], Fraction(1, 30)))
     seconds = [float(tick * unit) for tick in ticks.tolist()]
     assert (np.diff(ticks) > 0).all()
     assert [seconds[i] for i in (0, 1, 4, 5)] == pytest.approx([0, 10 / 30, 11 / 30, 20 / 30])

@@ -1,24 +1,16 @@
-"""What was scanned before, here or elsewhere, by this version or an older one, is kept."""
+"""What was scanned before, here or elsewhere, is kept."""
 
-import hashlib
-import json
 import os
 import shutil
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from epic100.minikitchen.damage import zero_block
-from epic100.video.index import build_index
-from epic100.video.index_file import load_index
-from epic100.video.scan_table import read_scan_table
 from support.damage import flip, packets_of
 from support.decoder_stand_in import SECONDS, House
 
 pytestmark = pytest.mark.slow
-
-OLD_ARRAYS = ("steps", "key_pts", "key_dts", "time_base")
 
 
 def test_a_second_scan_decodes_nothing_and_says_the_same(house):
@@ -129,75 +121,10 @@ def test_a_copy_of_other_bytes_for_another_sheet_or_without_notes_is_decoded(cha
     assert lab.kept() == ["P01_01", "P01_02"]
 
 
-@pytest.fixture
-def old(house):
-    """Makes a participant whose cache is as version 2 of the scan left it."""
-
-    def make(count: int, video: list[bytes] = (), **changes):
-        lab = house(count, *video)
-        assert {row.version for row in lab.scan()} == {3}
-        for video, path in zip(lab.videos, lab.paths, strict=True):
-            (kept,) = lab.cache.glob(f"{video.video_id}.*.npz")
-            with np.load(kept) as arrays:
-                row = json.loads(str(arrays["row"])) | changes
-                arrays = {name: arrays[name] for name in OLD_ARRAYS}
-            del row["judged"], row["version"]
-            kept.unlink()
-            state = path.stat()
-            key = (2, path.resolve(), state.st_size, state.st_mtime_ns, video.md5, video.duration)
-            name = hashlib.sha256(" ".join(map(str, key)).encode()).hexdigest()[:16]
-            kept = lab.cache / f"{video.video_id}.{name}.npz"
-            np.savez_compressed(kept, row=np.array(json.dumps(row)), **arrays)
-        return lab
-
-    return make
-
-
-def test_a_result_of_an_older_scan_stays_and_its_index_gets_the_packets(old):
-    lab = old(2, reason="as judged before")
-    rows = lab.scan()
-    assert [(row.reason, row.version) for row in rows] == [("as judged before", 2)] * 2
-    assert [row.version for row in read_scan_table(lab.table)] == [2, 2]
-    found = load_index(lab.index, "P01_01").table.to_arrays()
-    for name, value in build_index(lab.paths[0]).table.to_arrays().items():
-        assert np.array_equal(found[name], value), name
-    assert lab.lines[0].startswith("2 of them were scanned by an older version of the scan")
-    assert str(lab.cache) in lab.lines[0]
-    assert lab.lines[-1] == "2 videos: 2 ok; 0 of them decoded now"
-    assert lab.kept() == ["P01_01", "P01_02"]
+def test_results_of_another_version_of_the_scan_are_never_used(moved, monkeypatch):
+    lab, elsewhere = moved
     lab.runs()
-    assert lab.scan() == rows and lab.runs() == []  # from then on nothing is read at all
-
-
-def test_the_key_frames_of_an_older_scan_stay(old, sound):
-    lab = old(1, [sound["intra_refresh"].read_bytes()])
-    assert len(load_index(lab.index, "P01_01").key_pts) == 1
-    lab.scan()
-    index = load_index(lab.index, "P01_01")
-    assert len(index.key_pts) == len(index.table.key_packet) == 1
-    assert len(build_index(lab.paths[0]).key_pts) > 1
-
-
-def test_an_older_result_of_a_file_that_was_replaced_is_not_used(old):
-    lab = old(1)
-    zero_block(lab.paths[0], 0.5, 500)
-    (row,) = lab.scan()
-    assert (row.status, row.version) == ("damaged", 3)
-
-
-def test_an_older_result_stays_where_its_packets_can_no_longer_be_read(old):
-    lab = old(1)
-    lab.order(0, "give_up:1")
-    (row,) = lab.scan()
-    assert (row.status, row.version) == ("ok", 2)
-    assert load_index(lab.index, "P01_01").table is None
-
-
-def test_a_table_of_before_is_read(house):
-    lab = house(1)
-    lab.scan()
-    header, row = (line.split("\t") for line in lab.table.read_text().splitlines())
-    assert header[8:] == ["judged", "version"]
-    lab.table.write_text("\n".join("\t".join(line[:8]) for line in (header, row)) + "\n")
-    (old,) = read_scan_table(lab.table)
-    assert (old.status, old.judged, old.version) == ("ok", "", 2)
+    monkeypatch.setattr("epic100.scan.kept_results.VERSION", 10**6)
+    assert elsewhere.scan() == lab.rows and elsewhere.runs() == ["P01_01", "P01_02"]
+    assert lab.kept() == ["P01_01", "P01_02"]
+    assert lab.scan() == lab.rows and lab.runs() == []

@@ -7,9 +7,9 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.segments.annotations import frames_between, index_segments
 from epic100.segments.cleaning import clean_split
-from epic100.video.index import VideoIndex
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
+from support.made_index import index_at
 
 RATE = 60000 / 1001
 
@@ -177,7 +177,7 @@ def test_a_video_with_one_picture_left_keeps_the_sheet_s_clock_and_loses_its_seg
 def test_a_video_of_variable_rate_is_timed_through_its_table_of_times(seed):
     rng = np.random.default_rng(seed)
     pts = np.cumsum(rng.integers(1, 9, 800)) + 37  # in hundredths
-    index = VideoIndex(pts, pts[:1], pts[:1], Fraction(1, 100))
+    index = index_at(pts, Fraction(1, 100))
     shown = pts - pts[0]
     starts = rng.integers(0, int(shown[-1]) - 5, 60)
     stops = starts + rng.integers(1, 300, 60)

@@ -19,7 +19,7 @@ from epic100.features.file import read_features
 from epic100.scan.kept_results import load_result
 from epic100.submission import build, write_zip
 from epic100.submission.check import check_zip
-from epic100.video.index_file import load_packed
+from epic100.video.index_file import load_packed, write_indexes
 from epic100.video.scan_table import ScanRow
 
 
@@ -48,8 +48,8 @@ def main(folder: Path) -> None:
     tensors, index, kept = folder / "iter_8.pth", folder / "P01.index.npz", folder / "P01_01.npz"
     write_tensors({"state_dict": {str(n): torch.ones(3000) for n in range(3)}}, tensors)
     features, entry = folder / "P01_01.features.npz", folder / "submission.zip"
-    for path in (index, features):
-        np.savez_compressed(path, other=np.arange(9))
+    write_indexes({}, index)
+    np.savez_compressed(features, other=np.arange(9))
     scores = torch.zeros(1, 2)
     write_zip(build(["a"], scores, scores), entry, {"pt": 0, "tl": 0, "td": 0})
     np.savez_compressed(kept, row=ScanRow("P01_01", "ok").to_json(), other=np.arange(9))

@@ -9,6 +9,7 @@ from epic100.segments.annotations import frames_between
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.reader import VideoReader
 from support.damage import decoded
+from support.made_index import index_at
 from support.tricky_videos import audio_only, encode
 
 
@@ -48,7 +49,7 @@ def test_a_gap_is_not_part_of_the_rate_and_ends_evenness_only_behind_it(tmp_path
 
 def test_frames_between_seconds_agrees_with_the_annotations_rule_where_the_rate_is_constant():
     pts = np.arange(500) * 1001
-    index = VideoIndex(pts, pts[::50], pts[::50], Fraction(1, 60000))
+    index = index_at(pts, Fraction(1, 60000))
     rng = np.random.default_rng(0)
     start = rng.uniform(0, 7.8, 300)
     stop = np.minimum(start + rng.uniform(0.05, 3, 300), 8.3)
@@ -57,9 +58,7 @@ def test_frames_between_seconds_agrees_with_the_annotations_rule_where_the_rate_
 
 
 def test_frames_between_seconds_follows_the_pictures_where_the_rate_varies():
-    index = VideoIndex(
-        np.array([0, 10, 20, 100, 110]), np.array([0]), np.array([0]), Fraction(1, 10)
-    )
+    index = index_at([0, 10, 20, 100, 110], Fraction(1, 10))
     start, stop = index.frames_between(np.array([0.5, 2.5, 10.5]), np.array([1.5, 9.0, 20.0]))
     assert start.tolist() == [0, 2, 3]
     assert stop.tolist() == [2, 3, 5]
@@ -74,6 +73,7 @@ def test_arrays_give_the_same_index_back(sound, tmp_path):
     for name in ("pts", "key_pts", "key_dts"):
         assert np.array_equal(getattr(again, name), getattr(index, name))
     assert again.time_base == index.time_base
+    assert again.fps == index.fps and not again.is_constant
 
 
 def test_a_file_without_pictures_is_a_clear_error(tmp_path):

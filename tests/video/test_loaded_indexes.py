@@ -1,13 +1,14 @@
 """A job reads each file of indexes once, and what it holds is what the files say."""
 
 import multiprocessing
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.video.index import PackedIndex, VideoIndex, build_index
+from epic100.video.index import PackedIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.loaded_indexes import LoadedIndexes
 from epic100.video.reader import VideoReader
@@ -87,16 +88,27 @@ def test_one_file_that_is_no_index_stops_no_other_and_is_tried_again(folder, bui
     loaded.load(paths)
 
 
-def test_an_index_of_before_stays_whole_and_has_no_table(folder, built, sound):
-    arrays = built[FIRST].to_arrays()
-    names = ("steps", "key_pts", "key_dts", "time_base")
-    np.savez_compressed(folder / "P04.index.npz", **{f"v/{name}": arrays[name] for name in names})
-    file = sound["b_frames"]
-    expected = VideoReader(file).get_frames([40, 3])
-    for old in (LoadedIndexes(folder).find("P04/v.MP4"), load_index(folder / "P04.index.npz", "v")):
-        assert isinstance(old, VideoIndex) and old.table is None
-        assert np.array_equal(old.pts, built[FIRST].pts)
-        assert np.array_equal(VideoReader(file, old).get_frames([40, 3]), expected)
+@pytest.mark.parametrize("kind", ["another version", "no version", "a bad zip"])
+def test_an_index_of_another_kind_is_one_short_line_that_says_what_makes_it_again(
+    kind, folder, built
+):
+    path = folder / "P01.index.npz"
+    with np.load(path) as arrays:
+        found = dict(arrays)
+    if kind == "a bad zip":  # whose error repeats both names of a member
+        name = b"steps" * 1000
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(f"{name.decode()}.npy", b"")
+        path.write_bytes(path.read_bytes().replace(name, b"spets" * 1000, 1))
+    elif kind == "another version":
+        np.savez_compressed(path, **found | {"format": np.array("epic100 frame indexes 7")})
+    else:
+        del found["format"]
+        np.savez_compressed(path, **found)
+    for read in (LoadedIndexes(folder).find, lambda file: load_index(path, "b_frames")):
+        with pytest.raises(EpicError, match="P01.*not a whole frame index.*again") as caught:
+            read(FIRST)
+        assert len(str(caught.value)) < len(str(path)) + 350
 
 
 def test_processes_of_a_node_map_one_copy_and_do_without_where_there_is_no_room(

@@ -121,8 +121,9 @@ def test_twenty_million_packets_take_at_most_300_mb():
     packets = np.stack([offsets, sizes, dts + ahead, dts, np.ones(count, np.int64)], axis=1)
     keys = np.arange(0, count, 250)
     table = PacketTable.pack(
-        StreamFacts("h264", 1920, 1080, "yuv420p", Fraction(1, 60000)), packets, keys=keys,
-        crcs=keys.astype(np.uint32), key_sets=keys * 0, sets=[b""], file_size=1, direct=True,
+        StreamFacts("h264", 1920, 1080, "yuv420p", Fraction(1, 60000), 4, (2, 2, 2, 2)),
+        packets, keys=keys, crcs=keys.astype(np.uint32), key_sets=keys * 0, sets=[b""],
+        file_size=1, direct=True,
     )  # fmt: skip
     assert table.nbytes / count <= 300e6 / 20e6
     packed = PackedIndex.from_arrays(VideoIndex.from_table(table).to_arrays())
@@ -327,20 +328,6 @@ def test_a_failing_disk_keeps_its_class_and_the_next_try_opens_the_file_anew(
     assert np.array_equal(reader.get_frames([40]), expected)
     assert np.array_equal(watched.get_frames([40]), expected)
     assert kept.files.opened == 2
-
-
-def test_a_file_without_recorded_colours_or_with_a_head_that_changes_is_read_as_before(
-    video, index
-):
-    arrays = index.to_arrays()
-    assert VideoIndex.from_arrays(arrays).table.direct
-    old = with_table(index, stream=replace(index.table.stream, colours=None)).to_arrays()
-    old["stream"] = np.array(str(old["stream"]).replace(', "colours": null', ""))
-    again = VideoIndex.from_arrays(old)
-    assert not again.table.direct
-    assert np.array_equal(
-        VideoReader(video, again).get_frames([40]), VideoReader(video, index).get_frames([40])
-    )
 
 
 def without_reorder_limit(extradata: bytes) -> bytes:

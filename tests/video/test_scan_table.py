@@ -6,7 +6,7 @@ from epic100.video.scan_table import COLUMNS, ScanRow, read_scan_table, write_sc
 from support.damage import marked
 
 HEADER = "\t".join(COLUMNS) + "\n"
-ROW = "P01_01\tdamaged\t59.94006\t90\t10-20\t10 packets do not decode\tconstant\t100\n"
+ROW = "P01_01\tdamaged\t59.94006\t90\t10-20\t10 packets do not decode\tconstant\t100\tfull\n"
 
 
 def read(tmp_path, text):
@@ -71,6 +71,7 @@ def test_ranges_put_in_by_hand_in_any_order_and_overlapping_become_disjoint_ones
     [
         ("", r"line 1: column video_id, .*scan again, run `snakemake -R"),
         (HEADER.replace("\tpictures", "") + ROW, r"line 1: column pictures missing"),
+        (HEADER.replace("\tjudged", "") + ROW, r"line 1: column judged missing .*scan again"),
         (HEADER + ROW.replace("damaged", "broken"), r"line 2: status is 'broken'; expected one of"),
         (HEADER + ROW.replace("damaged", "ok"), r"line 2: status is 'ok' with the damaged frames"),
         (HEADER + ROW.replace("59.94006", "x"), r"line 2: fps is 'x'; expected frames a second"),

@@ -174,7 +174,7 @@ def _writer(
     rotation: bytes | None,
 ) -> Generator[None, Picture, None]:
     """Take the pictures of one clip, and end after the last; closed before, it leaves no file."""
-    part = replace(index, pts=index.pts[clip.start : clip.stop], table=None)
+    part = replace(index, pts=index.pts[clip.start : clip.stop])  # whose times alone are used
     samples = []
     with atomic_path(clip.target) as temporary:
         with open_output(

@@ -3,7 +3,7 @@
 A result is found by path, size and modification time. They differ after a move or a new copy: a
 scratch disk may remove files that nobody used for a month. So beside each result is a text file
 with the size and md5 of the bytes that it was made from. Before a file is decoded, a result with
-the same size and md5 is taken over.
+the same size and md5 is taken over. Results of another version of the scan are never used.
 """
 
 import contextlib
@@ -14,7 +14,6 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,25 @@ from epic100.video.watched_file import feed, insist
 
 log = logging.getLogger(__name__)
 
+VERSION = 3  # of the scan; raise it when the scan finds more, so that every file is scanned again
+
 Found = dict[str, np.ndarray]  # arrays of a VideoIndex
 Result = tuple[ScanRow, Found]
+
+
+def result_path(folder: Path, video: Video, path: Path, state: os.stat_result) -> Path:
+    """Where the result of a file in this state is kept.
+
+    Args:
+        folder: The folder of results.
+        video: Its row of the sheet, whose length and rate affect what counts as damage.
+        path: The video file.
+        state: Its state.
+    """
+    key = (VERSION, path.resolve(), state.st_size, state.st_mtime_ns,
+           video.md5, video.duration, video.fps)  # fmt: skip
+    name = hashlib.sha256(" ".join(map(str, key)).encode()).hexdigest()[:16]
+    return folder / f"{video.video_id}.{name}.npz"
 
 
 def load_result(path: Path) -> Result | None:
@@ -61,31 +77,30 @@ def load_result(path: Path) -> Result | None:
         return None
 
 
-def note_contents(kept: Path, path: Path, video: Video, version: int) -> None:
+def note_contents(kept: Path, path: Path, video: Video) -> None:
     """Write beside a result what it was made from.
 
     Args:
         kept: The result, `{video_id}.{key}.npz`.
         path: The video file.
         video: Its row of the sheet.
-        version: The version of the scan that made the result.
 
     Raises:
         DiskError: The disk fails.
     """
     with contextlib.suppress(OSError):  # the file itself is gone meanwhile
-        about = {**_about(video, path), "version": version, "md5": _md5(path)}
+        about = {**_about(video, path), "md5": _md5(path)}
         with atomic_path(kept.with_suffix(".md5")) as temporary:
             temporary.write_text(json.dumps(about) + "\n", encoding="utf-8")
 
 
-def move_result(video: Video, path: Path, places: Mapping[int, Path]) -> bool:
+def move_result(video: Video, path: Path, place: Path) -> bool:
     """Take over the result of a file with the same bytes, if there is one.
 
     Args:
         video: The row of the sheet.
         path: The video file.
-        places: Where the result of each scan version is expected for this file.
+        place: Where the result is expected for this file.
 
     Returns:
         Whether a result was moved to its place.
@@ -94,18 +109,16 @@ def move_result(video: Video, path: Path, places: Mapping[int, Path]) -> bool:
         DiskError: The disk fails.
     """
     try:
-        return _move_result(video, path, places)
+        return _move_result(video, path, place)
     except OSError:  # about the file itself; the scan reports it
         return False
 
 
-def _move_result(video: Video, path: Path, places: Mapping[int, Path]) -> bool:
+def _move_result(video: Video, path: Path, place: Path) -> bool:
     about, found = _about(video, path), ""
-    folder = next(iter(places.values())).parent
-    for note in sorted(folder.glob(f"{video.video_id}.*.md5")):
+    for note in sorted(place.parent.glob(f"{video.video_id}.*.md5")):
         noted, kept = _read(note), note.with_suffix(".npz")
-        place = places.get(noted.get("version", 0))
-        if place is None or any(noted.get(key) != about[key] for key in about):
+        if any(noted.get(key) != about[key] for key in about):
             continue
         found = found or _md5(path)
         if noted.get("md5") == found and kept.is_file():
@@ -117,9 +130,9 @@ def _move_result(video: Video, path: Path, places: Mapping[int, Path]) -> bool:
 
 
 def _about(video: Video, path: Path) -> dict[str, Any]:
-    """What must be the same: the size, and what of the sheet decides on damage."""
+    """What must be the same: the scan, the size, and what of the sheet decides on damage."""
     size = insist(path, "asking for its size", path.stat).st_size
-    return {"bytes": size, "sheet": [video.md5, video.duration, video.fps]}
+    return {"version": VERSION, "bytes": size, "sheet": [video.md5, video.duration, video.fps]}
 
 
 def _read(note: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def spoilt_sets(indexes: Mapping[str, VideoIndex]) -> dict[str, str]:
     own = {
         video: (index.table.stream.codec, index.table.sets[0])
         for video, index in indexes.items()
-        if index.table is not None and index.table.sets[0]
+        if index.table.sets[0]
     }
     kinds = list(own.values())
     shared = {kind for kind in kinds if kinds.count(kind) >= WITNESSES}

@@ -5,12 +5,10 @@ row `unreadable` with its reason (`decoder_process`). Faults of the disk or the 
 file's: the video is tried again, and if that fails, the scan ends with an error after all other
 videos. Finished videos are cached by path, size and modification time, so an interrupted scan
 decodes only new files. A file that was moved or copied anew keeps its result if its md5 is the same
-(`kept_results`). A result of an older scan version is kept and marked with its version. If its
-index has no packet table, that is read from the file's packets without decoding.
+(`kept_results`).
 """
 
 import errno
-import hashlib
 import logging
 import os
 import stat
@@ -22,7 +20,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from epic100.base.errors import DiskError, EpicError
-from epic100.scan.kept_results import Found, Result, load_result, move_result, note_contents
+from epic100.scan.kept_results import (
+    Found,
+    Result,
+    load_result,
+    move_result,
+    note_contents,
+    result_path,
+)
 from epic100.scan.oddities import sheet_hint
 from epic100.scan.parameter_checks import SPOILT, spoilt_sets
 from epic100.scan.proof import read_through_containers
@@ -33,10 +38,8 @@ from epic100.video.index_file import write_indexes
 from epic100.video.scan_table import (
     DAMAGED,
     DECODER_ONLY,
-    FIRST_VERSION,
     MISSING,
     OK,
-    SCAN_VERSION,
     STATES,
     UNREADABLE,
     ScanRow,
@@ -107,13 +110,7 @@ def scan_participant(
         log.info(slower)
     counts = Counter(row.status for row in rows)
     counted = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    older = sum(row.version < SCAN_VERSION for row in rows)
-    if older:
-        log.info(
-            f"{older} of them were scanned by an older version of the scan, and keep its result; "
-            f"to scan them anew, delete {folder} and run again with -R {table}"
-        )
-    decoded = waited - sum(job.is_reused for job in jobs.values())
+    decoded = waited - sum(job.is_moved for job in jobs.values())
     log.info(f"{len(rows)} videos: {counted}; {decoded} of them decoded now")
     return rows
 
@@ -125,49 +122,21 @@ class _Job:
         self.video, self._quick = video, quick
         self._path, self._cache = video.path(root), cache
         self._full = self._kept = cache
-        self._old: Path | None = None  # a result with an index without packet table
         self._file: os.stat_result | None = None  # its state when the cache paths were chosen
-        self._is_moved = False  # the result is that of the same bytes at another place or time
+        self.is_moved = False  # the result is that of the same bytes at another place or time
         self.fault = ""  # why it could not be scanned, if the video is not at fault
-
-    @property
-    def is_reused(self) -> bool:
-        """Whether an earlier result is reused, so that nothing is decoded."""
-        return self._is_moved or self._old is not None
 
     def known(self) -> Result | None:
         """The result if nothing must be decoded: no such file, or scanned before."""
         status, reason, state = _state(self._path)
-        self._file, self._old = state, None
+        self._file = state
         if state is None:
             return ScanRow(self.video.video_id, status, reason=reason), {}
-        self._full, self._kept = self._places(SCAN_VERSION, state)
+        self._full = result_path(self._cache, self.video, self._path, state)
+        self._kept = self._full.with_suffix(".quick.npz") if self._quick else self._full
         # A full result also serves a quick look, never the other way round.
         result = load_result(self._full) or (load_result(self._kept) if self._quick else None)
-        if result is None:
-            self._old = self._older(state)
         return None if result is None else self._with_hint(*result)
-
-    def _older(self, state: os.stat_result) -> Path | None:
-        """The newest result of an older scan version."""
-        for version in range(SCAN_VERSION - 1, FIRST_VERSION - 1, -1):
-            full, kept = self._places(version, state)
-            if load_result(full):
-                self._kept = self._full
-                return full
-            if self._quick and load_result(kept):
-                return kept
-        return None
-
-    def _places(self, version: int, state: os.stat_result) -> tuple[Path, Path]:
-        """Cache paths of a full result and of a result of this kind."""
-        # The sheet's length and rate affect what counts as damage; its md5 identifies the file.
-        key = (version, self._path.resolve(), state.st_size, state.st_mtime_ns,
-               self.video.md5, self.video.duration, self.video.fps)  # fmt: skip
-        known = key[:-1] if version == FIRST_VERSION else key
-        name = hashlib.sha256(" ".join(map(str, known)).encode()).hexdigest()[:16]
-        full = self._cache / f"{self.video.video_id}.{name}.npz"
-        return full, full.with_suffix(".quick.npz") if self._quick else full
 
     def decode(self, limits: ScanLimits, servers: ForkServers, board: SharedProgress) -> Result:
         """Run the decoder and keep its result, unless it cannot read the file.
@@ -176,7 +145,8 @@ class _Job:
         """
         for seconds in (*RETRY_SECONDS, None):
             try:
-                return self._decode(limits, servers, board)
+                result, self.fault = self._decode(limits, servers, board), ""
+                return result
             except (ProcessError, DiskError) as error:
                 self.fault = str(error)
             if seconds is not None and not board.stopped:
@@ -193,20 +163,17 @@ class _Job:
 
     def _decode(self, limits: ScanLimits, servers: ForkServers, board: SharedProgress) -> Result:
         name = self.video.video_id
-        if self._old is None and not self._is_moved and self._take_moved():
-            known = self.known()  # None if an index of an older version lacks its packet table
+        if not self.is_moved and move_result(self.video, self._path, self._full):
+            self.is_moved, known = True, self.known()
             if known is not None:
                 return known
         # Leftovers of an earlier file of this video, or of a killed scan.
         for pattern in (f"{name}.*.npz", f".{name}.*.tmp.npz", f"{name}.*.md5"):
             for left in self._cache.glob(pattern):
-                if left != self._old:
-                    left.unlink(missing_ok=True)
+                left.unlink(missing_ok=True)
         command = [str(self._path), str(self._kept)]
         command += ["--seconds", str(self.video.duration), "--fps", str(self.video.fps)]
         command += ["--quick"] * self._quick + ["--max-pixels", str(limits.max_pixels)]
-        if self._old is not None:
-            command += ["--add-table", str(self._old)]
         reason = run_decoder(
             command,
             limits,
@@ -220,28 +187,15 @@ class _Job:
             raise ProcessError(
                 "the file changed while it was scanned; is it still being written? Run again then"
             )
-        if result is not None and result[0].status != UNREADABLE and not self._quick:
-            note_contents(self._kept, self._path, self.video, result[0].version)
-        self.fault = ""
-        if self._old is not None and result is None:
-            result = load_result(self._old)
-        elif self._old is not None:
-            self._old.unlink()
-        if result is None and not reason:
-            raise ProcessError(f"its decoder left no result in {self._kept}")
-        if result is None:
+        if reason:
             return ScanRow(name, UNREADABLE, reason=reason), {}
+        if result is None:
+            raise ProcessError(f"its decoder left no result in {self._kept}")
         if result[0].status == UNREADABLE:
             self._kept.unlink()  # cheap to redo, and permissions may change unnoticed
+        elif not self._quick:
+            note_contents(self._kept, self._path, self.video)
         return self._with_hint(*result)
-
-    def _take_moved(self) -> bool:
-        """Take over the result of the same bytes at another place or time, if there is one."""
-        state = self._file
-        if state is not None:
-            places = {v: self._places(v, state)[0] for v in range(FIRST_VERSION, SCAN_VERSION + 1)}
-            self._is_moved = move_result(self.video, self._path, places)
-        return self._is_moved
 
     def _with_hint(self, row: ScanRow, found: Found) -> Result:
         """The row under the sheet's name, with the hint about the sheet's length."""
@@ -255,7 +209,7 @@ class _Job:
 
 def _with_spoilt_sets(row: ScanRow, why: str) -> ScanRow:
     """The row of a video with corrupted parameter sets: all its pictures may be wrong."""
-    if not why or not row.readable or row.version < SCAN_VERSION:
+    if not why or not row.readable:
         return row
     reason = "; ".join(filter(None, (f"{SPOILT}: {why}", row.reason)))
     return replace(row, status=DAMAGED, damaged=[(0, row.pictures)], reason=reason)

@@ -34,7 +34,6 @@ from epic100.video.index import VideoIndex
 from epic100.video.matroska import stated_bytes
 from epic100.video.mp4_boxes import boxes_of
 from epic100.video.mp4_clock import read_clock
-from epic100.video.packet_recorder import record_packets
 from epic100.video.scan_table import (
     DAMAGED,
     DECODER_ONLY,
@@ -164,31 +163,6 @@ def _inspect(
     return row, index
 
 
-def with_table(path: Path, index: VideoIndex) -> VideoIndex:
-    """Add a packet table to the `index` of an older scan, by reading packets only.
-
-    What that scan found out about key frames is kept.
-
-    Returns:
-        The index with a table, or `index` itself if the file's packets differ now.
-    """
-    keys = set(zip(index.key_pts.tolist(), index.key_dts.tolist(), strict=True))
-    try:
-        with contextlib.closing(WatchedFile(path)) as file, av.open(file, "r") as container:
-            stream = picture_stream(container)
-            if stream is None:
-                return index
-            found = record_packets(file, container, stream, keys)
-    except av.error.FFmpegError:  # a damaged file; the older scan read what it could
-        return index
-    built = VideoIndex.from_table(found)
-    same = all(
-        np.array_equal(getattr(built, name), getattr(index, name))
-        for name in ("pts", "key_pts", "key_dts")
-    )
-    return built if same and built.time_base == index.time_base else index
-
-
 def _outside(ranges: Sequence[tuple[int, int]], frames: int) -> np.ndarray:
     """bool [frames]: the frames that no range contains."""
     sound = np.ones(frames, dtype=bool)
@@ -245,27 +219,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.0, help="how long the video should be")
     parser.add_argument("--fps", type=float, default=0.0, help="the rate that it should have")
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="of a picture")
-    parser.add_argument("--add-table", type=Path, help="a result of before that has no packets")
     arguments = sys.argv[1:] or arguments_of_orders()
     with own_faults():
         options = parser.parse_args(arguments)
-        index: VideoIndex | None
         av.logging.set_level(None)
-        if options.add_table:
-            with np.load(options.add_table) as found:
-                row = ScanRow.from_json(str(found["row"]))
-                index = with_table(options.path, VideoIndex.from_arrays(found))
-            _, index = prove(options.path, index, _outside(row.damaged, index.frames))
-        else:
-            row, index = inspect(
-                options.path,
-                options.path.stem,
-                lambda frames: print("frames", frames, flush=True),
-                options.quick,
-                options.seconds,
-                options.fps,
-                options.max_pixels,
-            )
+        row, index = inspect(
+            options.path,
+            options.path.stem,
+            lambda frames: print("frames", frames, flush=True),
+            options.quick,
+            options.seconds,
+            options.fps,
+            options.max_pixels,
+        )
         arrays = {"row": np.array(row.to_json())} | (index.to_arrays() if index else {})
         with atomic_path(options.out) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **arrays)

@@ -35,8 +35,7 @@ class ContainerPackets:
         self.path, self._index, self._watched = path, index, watched
         self._decoders = decoders
         self._open()
-        table = index.table
-        if table is not None and os.stat(path).st_size != table.file_size:
+        if os.stat(path).st_size != index.table.file_size:
             raise FrameError(f"{path}: {ANOTHER_FILE}")
         if max_pixels is not None and (fault := limit_pixels(self._stream, max_pixels)):
             raise FrameError(f"{path}: {fault}")
@@ -64,7 +63,7 @@ class ContainerPackets:
         A decoder used elsewhere in the file keeps the sets of that place and gives wrong pictures.
         """
         table = self._index.table
-        if table is None or len(table.sets) == 1 or not table.key_sets.any():
+        if len(table.sets) == 1 or not table.key_sets.any():
             return self._stream.codec_context
         sets = table.sets[int(table.key_sets[key])]
         return self._decoders.get(table.stream, sets, known=False)
@@ -89,8 +88,7 @@ class ContainerPackets:
             packets = self._timed()
             for packet, time in packets:
                 if time == pts:
-                    table = self._index.table
-                    if table is not None and zlib.crc32(packet) != table.key_crc[key]:
+                    if zlib.crc32(packet) != self._index.table.key_crc[key]:
                         raise FrameError(f"{self.path}: {ANOTHER_FILE}")
                     yield packet, time
                     yield from packets

@@ -23,8 +23,6 @@ from epic100.video.packet_recorder import record_packets
 from epic100.video.packet_table import PacketTable
 from epic100.video.watched_file import WatchedFile
 
-VERSION = 2  # of an index on disk; version 1 has no packet table
-
 
 class FrameIndex(Protocol):
     """What a reader needs of an index: see `VideoIndex` for the attributes."""
@@ -46,7 +44,7 @@ class FrameIndex(Protocol):
         """int64 [K]: decode times of the same packets."""
 
     @property
-    def table(self) -> PacketTable | None:
+    def table(self) -> PacketTable:
         """Where all packets are in the file."""
 
     def pts_of(self, frames: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -62,14 +60,14 @@ class VideoIndex:
         key_pts: int64 [K]: presentation times of the packets where decoding may begin.
         key_dts: int64 [K]: decode times of the same packets.
         time_base: Seconds per unit of time.
-        table: Where all packets are in the file; None in an index of version 1.
+        table: Where all packets are in the file.
     """
 
     pts: np.ndarray
     key_pts: np.ndarray
     key_dts: np.ndarray
     time_base: Fraction
-    table: PacketTable | None = None
+    table: PacketTable
 
     @property
     def frames(self) -> int:
@@ -88,12 +86,7 @@ class VideoIndex:
     @property
     def fps(self) -> float:
         """Measured frames per second: the mean over all steps that are not gaps."""
-        if self.frames < 2:
-            return 0.0
-        steps = np.diff(self.pts)
-        steps = steps[steps <= 1.5 * np.median(steps)]
-        mean = Fraction(int(steps.sum()), len(steps)) * self.time_base
-        return float(1 / mean) if mean else 0.0
+        return _rate(self.pts, self.time_base)
 
     @property
     def is_constant(self) -> bool:
@@ -137,34 +130,16 @@ class VideoIndex:
 
     def through_container(self) -> "VideoIndex":
         """The same index, but readers take packets from the file's container."""
-        if self.table is None:
-            return self
         return replace(self, table=replace(self.table, direct=False))
 
     def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
-        """Arrays for `np.savez_compressed`; steps instead of times, which compress to a few KB."""
-        more = {} if self.table is None else self.table.to_arrays(prefix)
-        return more | {
-            f"{prefix}version": np.array(1 if self.table is None else VERSION),
-            f"{prefix}steps": np.diff(self.pts, prepend=0),
-            f"{prefix}key_pts": self.key_pts,
-            f"{prefix}key_dts": self.key_dts,
-            f"{prefix}time_base": np.array(
-                [self.time_base.numerator, self.time_base.denominator], dtype=np.int64
-            ),
-        }
+        """Arrays for `np.savez_compressed`: those of the table, from which all is computed."""
+        return self.table.to_arrays(prefix)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], prefix: str = "") -> "VideoIndex":
         """Rebuild from the arrays of `to_arrays`."""
-        numerator, denominator = arrays[f"{prefix}time_base"]
-        return cls(
-            pts=np.cumsum(arrays[f"{prefix}steps"]),
-            key_pts=arrays[f"{prefix}key_pts"],
-            key_dts=arrays[f"{prefix}key_dts"],
-            time_base=Fraction(int(numerator), int(denominator)),
-            table=PacketTable.from_arrays(arrays, prefix),
-        )
+        return cls.from_table(PacketTable.from_arrays(arrays, prefix))
 
     @classmethod
     def from_table(cls, table: PacketTable) -> "VideoIndex":
@@ -172,14 +147,8 @@ class VideoIndex:
 
         A key frame that an edit list hides is not a picture, but decoding may have to begin there.
         """
-        packets = table.stretch(0, len(table))
-        return cls(
-            pts=np.sort(packets.pts[packets.shown], kind="stable"),
-            key_pts=packets.pts[table.key_packet],
-            key_dts=packets.dts[table.key_packet],
-            time_base=table.stream.time_base,
-            table=table,
-        )
+        pts, key_pts, key_dts = table.frames.between(0, len(table.frames)), *table.key_times()
+        return cls(pts, key_pts, key_dts, table.stream.time_base, table)
 
 
 def build_index(path: str | os.PathLike) -> VideoIndex:
@@ -239,15 +208,18 @@ class PackedIndex:
         return self.table.frames.at(frames)
 
     @classmethod
-    def from_arrays(
-        cls, arrays: Mapping[str, np.ndarray], prefix: str = ""
-    ) -> "PackedIndex | None":
-        """Rebuild from the arrays of `VideoIndex.to_arrays`; None if they have no packets."""
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], prefix: str = "") -> "PackedIndex":
+        """Rebuild from the arrays of `VideoIndex.to_arrays`."""
         table = PacketTable.from_arrays(arrays, prefix)
-        if table is None:
-            return None
-        frames, none = table.frames, np.zeros(0, dtype=np.int64)
-        few = len(frames) if frames.step is None else 2  # one step that all have is the rate
-        times = frames.between(0, min(few, len(frames)))
-        fps = VideoIndex(times, none, none, table.stream.time_base).fps
-        return cls(table, arrays[f"{prefix}key_pts"], arrays[f"{prefix}key_dts"], fps)
+        few = len(table.frames) if table.frames.step is None else 2  # one step is the rate
+        times = table.frames.between(0, min(few, len(table.frames)))
+        return cls(table, *table.key_times(), _rate(times, table.stream.time_base))
+
+
+def _rate(pts: np.ndarray, time_base: Fraction) -> float:
+    if len(pts) < 2:
+        return 0.0
+    steps = np.diff(pts)
+    steps = steps[steps <= 1.5 * np.median(steps)]
+    mean = Fraction(int(steps.sum()), len(steps)) * time_base
+    return float(1 / mean) if mean else 0.0

@@ -14,9 +14,10 @@ import numpy as np
 from epic100.base.atomic import atomic_path
 from epic100.base.disk_file import reading
 from epic100.base.errors import DiskError, EpicError
-from epic100.video.index import FrameIndex, PackedIndex, VideoIndex
+from epic100.video.index import PackedIndex, VideoIndex
 from epic100.video.shared_arrays import share_arrays
 
+FORMAT = "epic100 frame indexes 1"
 LARGEST = 2**30  # bytes; an hour of video takes about 10 MiB
 # What zipfile and numpy raise for foreign data, and from_arrays for unexpected arrays.
 UNREADABLE = (
@@ -33,7 +34,7 @@ def index_path(index_dir: str | os.PathLike, participant_id: str) -> Path:
 
 def write_indexes(indexes: Mapping[str, VideoIndex], path: str | os.PathLike) -> None:
     """Write the index of each video, by video_id, atomically."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays = {"format": np.array(FORMAT)}
     for video_id, index in indexes.items():
         arrays |= index.to_arrays(f"{video_id}/")
     with atomic_path(path) as temporary:
@@ -47,36 +48,28 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex | None:
         The index, or None if the file has none for this video.
 
     Raises:
-        EpicError: The file is not a frame index, or is incomplete.
+        EpicError: The file is not a frame index of this version, or is incomplete.
     """
     with _opened(path) as arrays:
-        if f"{video_id}/steps" not in arrays:
+        if f"{video_id}/stream" not in arrays:
             return None
         return VideoIndex.from_arrays(arrays, f"{video_id}/")
 
 
-def load_packed(path: str | os.PathLike, shared_as: str) -> dict[str, FrameIndex]:
+def load_packed(path: str | os.PathLike, shared_as: str) -> dict[str, PackedIndex]:
     """Read all indexes of a participant's file, in the form that takes least memory.
 
     Args:
         path: The file.
         shared_as: A name for what it holds now, under which processes of a node share it.
 
-    Returns:
-        By video_id: a `PackedIndex`, or a `VideoIndex` if a scan of before left no packets.
-
     Raises:
-        EpicError: The file is not a frame index, or is incomplete.
+        EpicError: The file is not a frame index of this version, or is incomplete.
     """
     with _opened(path) as packed:
-        names = [name.rpartition("/")[0] for name in packed if name.endswith("/steps")]
-        unused = {f"{name}/steps" for name in names if f"{name}/stream" in packed}
-        arrays = share_arrays(packed, shared_as, unused)
-        return {
-            name: PackedIndex.from_arrays(arrays, f"{name}/")
-            or VideoIndex.from_arrays(arrays, f"{name}/")
-            for name in names
-        }
+        names = [name.rpartition("/")[0] for name in packed if name.endswith("/stream")]
+        arrays = share_arrays(packed, shared_as)
+        return {name: PackedIndex.from_arrays(arrays, f"{name}/") for name in names}
 
 
 @contextmanager
@@ -90,11 +83,14 @@ def _opened(path: str | os.PathLike) -> Iterator[Mapping[str, np.ndarray]]:
                 raise ValueError(f"{unpacked / 2**20:.0f} MiB unpacked, at most {LARGEST >> 20}")
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
+                if str(arrays["format"]) != FORMAT:
+                    raise ValueError(f"of another version than {FORMAT!r}")
                 yield arrays
     except DiskError:
         raise
     except UNREADABLE as error:
+        words = " ".join(str(error).split())[:200]  # a bad zip repeats names of any length
         raise EpicError(
-            f"{path}: not a whole frame index ({type(error).__name__}: {error}); scan its "
+            f"{path}: not a whole frame index ({type(error).__name__}: {words}); scan its "
             "participant again"
         ) from error

@@ -201,7 +201,7 @@ def _new_decoder(stream: StreamFacts, extradata: bytes, known: bool) -> VideoCod
         decoder.width, decoder.height = stream.width, stream.height
         if stream.pix_fmt:
             decoder.pix_fmt = stream.pix_fmt
-        for name, value in zip(COLOURS, stream.colours or (), strict=False):
+        for name, value in zip(COLOURS, stream.colours, strict=True):
             setattr(decoder, name, value)
     if stream.codec == "h264":
         # A container tells how far pictures may be out of order; FFmpeg's demuxer measures it.

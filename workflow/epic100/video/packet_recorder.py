@@ -88,10 +88,7 @@ class PacketRecorder:
 
 
 def record_packets(
-    file: WatchedFile,
-    container: InputContainer,
-    stream: "av.VideoStream",
-    keys: set[tuple[int, int]] | None = None,
+    file: WatchedFile, container: InputContainer, stream: "av.VideoStream"
 ) -> PacketTable:
     """Read all packets of an open file without decoding.
 
@@ -99,18 +96,13 @@ def record_packets(
         file: The file, open for direct reads.
         container: The same file, open in FFmpeg.
         stream: Its picture stream.
-        keys: (pts, dts) of the real key frames, if known.
 
     Raises:
         FFmpegError: The container cannot be read.
         DiskError: The disk fails.
     """
-    held: list[bool] = []
     recorder = PacketRecorder(file, stream)
     for packet in container.demux(stream):
         if packet.size:
             recorder.add(packet)
-            if packet.pts is not None:
-                dts = packet.pts if packet.dts is None else packet.dts
-                held.append(keys is None or (packet.pts, dts) in keys)
-    return recorder.table(held)
+    return recorder.table()

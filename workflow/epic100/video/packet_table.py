@@ -1,7 +1,7 @@
 """Where the packets of a video are in its file: enough to read a clip without a demuxer.
 
 A table takes about 10 bytes per packet, so the tables of a whole archive fit in memory. It is
-stored in the frame index (`epic100.video.index_file`). Older indexes have no table.
+stored in the frame index (`epic100.video.index_file`).
 """
 
 import json
@@ -27,7 +27,7 @@ class StreamFacts:
         pix_fmt: FFmpeg's pixel format.
         time_base: Seconds per unit of time.
         length_size: Bytes of the length before each NAL unit; 0 for start codes or no NAL units.
-        colours: The values of `COLOURS` that the container states; None if not recorded.
+        colours: The values of `COLOURS` that the container states.
     """
 
     codec: str
@@ -35,8 +35,8 @@ class StreamFacts:
     height: int
     pix_fmt: str
     time_base: Fraction
-    length_size: int = 0
-    colours: tuple[int, ...] | None = None
+    length_size: int
+    colours: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,11 @@ class PacketTable:
         sequences = (self.offset, self.dts, self.frames)
         return sum(each.nbytes for each in (*arrays, *sequences))
 
+    def key_times(self) -> tuple[np.ndarray, np.ndarray]:
+        """Presentation and decode times of the key frames, int64 [K] each."""
+        dts = self.dts.between(0, len(self))[self.key_packet]
+        return dts + self.ahead[self.key_packet], dts
+
     def group(self, key: int) -> Group:
         """The packets from key frame number `key` up to the next key frame."""
         start = int(self.key_packet[key])
@@ -177,19 +182,12 @@ class PacketTable:
         }
 
     @classmethod
-    def from_arrays(
-        cls, arrays: Mapping[str, np.ndarray], prefix: str = ""
-    ) -> "PacketTable | None":
-        """Rebuild from the arrays of `to_arrays`; None for an older index without a table."""
-        if f"{prefix}stream" not in arrays:
-            return None
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], prefix: str = "") -> "PacketTable":
+        """Rebuild from the arrays of `to_arrays`."""
         facts = json.loads(str(arrays[f"{prefix}stream"]))
         facts["time_base"] = Fraction(facts["time_base"])
+        facts["colours"] = tuple(facts["colours"])
         file_size, direct = facts.pop("file_size"), facts.pop("direct")
-        if facts.get("colours") is None:
-            direct = False  # recorded before colours were: a decoder may need them
-        else:
-            facts["colours"] = tuple(facts["colours"])
         data, stops = arrays[f"{prefix}sets"].tobytes(), arrays[f"{prefix}sets_stop"].tolist()
         starts = [0, *stops]
         return cls(

@@ -56,11 +56,11 @@ class VideoReader:
         self._kept, self._alone = kept or Kept(), kept is None
         most = max_pixels if index is None else None  # a scan has applied the config's own limit
         table = self.index.table
-        self.by_place = table is not None and table.direct
+        self.by_place = table.direct
         # Equal for streams whose pictures are described alike: they share converters.
-        self._described = object() if table is None else (table.stream, *table.sets)
+        self._described = (table.stream, *table.sets)
         self._packets: ContainerPackets | DirectPackets
-        if table is not None and table.direct:
+        if table.direct:
             self._packets = DirectPackets(self.path, table, self._kept, watched, most)
         else:
             self._packets = ContainerPackets(

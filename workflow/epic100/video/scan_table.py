@@ -14,8 +14,6 @@ STATES = (OK, DAMAGED, UNREADABLE, MISSING)
 TIMINGS = ("constant", "variable")
 FULL, DECODER_ONLY, QUICK = "full", "decoder only", "quick"
 JUDGED = (FULL, DECODER_ONLY, QUICK)
-SCAN_VERSION = 3  # what a scan checks; raise it when the scan finds more
-FIRST_VERSION = 2  # assumed for results without a version; version 1 is not read
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,7 @@ class ScanRow:
         timing: `constant`, or `variable` if times must go through the index.
         pictures: Number of pictures that the file has or promises; frames are 0 to `pictures`.
         judged: What found the damage. `full`: the scan also read the stream's own numbers and
-            slices (H.264). `decoder only`: other codecs. `quick`: a quick look. "": not known.
-        version: Version of the scan that judged it.
+            slices (H.264). `decoder only`: other codecs. `quick`: a quick look. "": not decoded.
     """
 
     video_id: str
@@ -44,7 +41,6 @@ class ScanRow:
     timing: str = "constant"
     pictures: int = 0
     judged: str = ""
-    version: int = SCAN_VERSION
 
     def to_json(self) -> str:
         """One line of JSON, for the cache."""
@@ -54,7 +50,6 @@ class ScanRow:
     def from_json(cls, text: str) -> "ScanRow":
         """Read back the JSON of `to_json`."""
         values = json.loads(text)
-        values.setdefault("version", FIRST_VERSION)
         values["damaged"] = [tuple(pair) for pair in values["damaged"]]
         return cls(**values)
 
@@ -65,7 +60,6 @@ class ScanRow:
 
 
 COLUMNS = tuple(f.name for f in fields(ScanRow))
-_LATER = ("judged", "version")  # columns that older tables do not have
 
 
 def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
@@ -78,7 +72,7 @@ def _cells(row: ScanRow) -> list[object]:
     fps = f"{row.fps:.6f}".rstrip("0").rstrip(".")
     return [
         row.video_id, row.status, fps, row.frames, ranges, " ".join(row.reason.split()), row.timing,
-        row.pictures, row.judged, row.version,
+        row.pictures, row.judged,
     ]  # fmt: skip
 
 
@@ -91,8 +85,7 @@ def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
     again = f"to scan again, run `snakemake -R {path}`"
     about = f"the scan table of this version, tab-separated {' '.join(COLUMNS)}; {again}"
     rows: dict[str, ScanRow] = {}
-    needed = [name for name in COLUMNS if name not in _LATER]
-    for line, texts in read_table(path, needed, about=about):
+    for line, texts in read_table(path, COLUMNS, about=about):
         row = _row(texts, f"{path}: line {line}", again)
         if row.video_id in rows:
             raise EpicError(
@@ -109,7 +102,7 @@ Value = TypeVar("Value")
 def _row(texts: dict[str, str], where: str, again: str) -> ScanRow:
     def value(name: str, parse: Callable[[str], Value], expected: str) -> Value:
         try:
-            return parse(texts.get(name, ""))
+            return parse(texts[name])
         except ValueError as error:
             raise EpicError(
                 f"{where}: {name} is {texts[name]!r}; expected {expected}; {again}"
@@ -126,7 +119,6 @@ def _row(texts: dict[str, str], where: str, again: str) -> ScanRow:
         value("timing", _one_of(TIMINGS), f"one of {', '.join(TIMINGS)}"),
         value("pictures", _count, count),
         value("judged", _one_of(("", *JUDGED)), f"one of {', '.join(JUDGED)}"),
-        value("version", _version, count),
     )
     if row.damaged and row.status == OK:
         raise EpicError(
@@ -157,10 +149,6 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise ValueError("not a count")
     return int(text)
-
-
-def _version(text: str) -> int:
-    return _count(text) if text else FIRST_VERSION
 
 
 def _ranges(text: str) -> list[tuple[int, int]]:

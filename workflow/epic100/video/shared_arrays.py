@@ -4,7 +4,7 @@ import fcntl
 import json
 import mmap
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,12 @@ FOLDER = "EPIC100_SHARED_INDEXES"  # a private folder of the processes that a la
 ALIGNED = 64  # bytes
 
 
-def share_arrays(
-    arrays: Mapping[str, np.ndarray], name: str, unused: Collection[str]
-) -> Mapping[str, np.ndarray]:
+def share_arrays(arrays: Mapping[str, np.ndarray], name: str) -> Mapping[str, np.ndarray]:
     """The same arrays out of a file that the first process writes and the others map.
 
     Args:
         arrays: They are read only by the process that writes the file.
         name: Of the file, in the folder that `FOLDER` names. It must tell these arrays from others.
-        unused: Names of arrays that are left out of the file.
 
     Returns:
         Mapped arrays, or `arrays` if there is no such folder, or no room in it.
@@ -36,7 +33,7 @@ def share_arrays(
         with open(f"{file}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not file.exists():
-                _write({k: arrays[k] for k in arrays if k not in unused}, file)
+                _write(arrays, file)
         return _mapped(file)
     except OSError:
         return arrays
