@@ -13,14 +13,14 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.compare.runs import Run, read_runs, what_differs, write_table
 from epic100.compare.truth import read_truth
-from epic100.model.model_file import load_model, save_model
+from epic100.model.model_file import TrainedModel, save_model
 from epic100.report.compare_page import write_compare_page
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import read_predictions, write_predictions
 from support.chromium import Page, need_chromium
-from support.small_predictions import make_predictions
+from support.small_predictions import PAIRS, make_predictions
 
-BEFORE = Path(__file__).parents[1] / "data/made_before/model.pth"
+CONFIG = "train_cfg = dict(max_epochs={n})\noptim_wrapper = dict(optimizer=dict(lr=0.0{n}))\n"
 CLASSES = {"verbs": 4, "nouns": 3}
 
 
@@ -30,17 +30,15 @@ def truth(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("segments").mkdir()
     make_predictions(Path("segments"))
-    first, model = read_predictions("segments/val.pt", "val"), load_model(BEFORE)
+    first = read_predictions("segments/val.pt", "val")
     for number, name in enumerate(("results", "results/runs/a", "results/runs/b")):
         scores = first.log_probs.clone()
         scores[: 9 * number] = scores[: 9 * number].flip(1)
         path = Path(name) / "predictions/val.pt"
         write_predictions(replace(first, log_probs=scores), path)
         evaluate(path, "segments/val.txt", Path(name) / "metrics.json", lists={}, reduce="max")
-        config = model.config.replace("lr=0.003", f"lr=0.0{number}")
-        config = config.replace("max_epochs=40", f"max_epochs={number}")
-        trained_on = model.trained_on | {"epochs": number}
-        save_model(replace(model, config=config, trained_on=trained_on), Path(name) / "model.pth")
+        config, about = CONFIG.format(n=number), {"split": "train", "epochs": number}
+        save_model(TrainedModel({}, PAIRS, 4, 3, config, about), Path(name) / "model.pth")
     return read_truth("segments/val.txt", {})
 
 

@@ -1,12 +1,8 @@
 import re
-from pathlib import Path
 
 import pytest
 
-from epic100.base.text_table import read_table
 from epic100.segments.drop_reasons import DropReason, kind_of
-
-DROPPED = Path(__file__).parents[1] / "data/made_before/dropped.tsv"
 
 
 @pytest.mark.parametrize("reason, details, sentence", [
@@ -27,12 +23,6 @@ def test_each_kind_has_its_sentence_and_is_known_again_by_it(reason, details, se
 def test_no_kind_is_taken_for_another():
     kinds = [reason.value[0] for reason in DropReason]
     assert [kind_of(kind) for kind in kinds] == kinds and len(set(kinds)) == len(kinds)
-
-
-def test_every_reason_of_a_file_made_before_is_known():
-    rows = read_table(DROPPED, ("reason",), about="what clean dropped")
-    found = {kind_of(row["reason"]) for _, row in rows}
-    assert found == {"touches damaged frames", "video missing", "video unreadable"}
 
 
 def test_an_unknown_sentence_is_a_kind_of_its_own():

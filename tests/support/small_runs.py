@@ -26,7 +26,7 @@ from epic100.video.sheet import Video
 from support.checkout import CLASSES
 from support.cpu_autocast import autocast_on_cpu
 
-DEMO = "tests/support/first_demo.py"
+DEMO = "tests/support/small_recipe.py"
 SMALL = {
     "train_dataloader.dataset.pipeline.3.size": 32,
     "train_dataloader.dataset.pipeline.2.short_side": (36, 40),
@@ -62,7 +62,7 @@ def write_sheet(lab, folder: Path) -> Path:
 
 
 def settings(**chosen) -> TrainSettings:
-    """The first demo's training, made small; `options` are added to those that make it so."""
+    """The small recipe's training, made smaller; `options` are added to those that make it so."""
     options = SMALL | chosen.pop("options", {})
     defaults = {"config": DEMO, "epochs": EPOCHS, "batch_size": BATCH, "device": "cpu"}
     return TrainSettings.from_section({**defaults, **chosen, "options": options})
@@ -78,7 +78,7 @@ def job(lab, results: Path) -> dict[str, Any]:
 
 
 def built(lab, results: Path | str = "", **section) -> Config:
-    """The MMEngine config of a section `train:` for the lab; `config` is the first demo's."""
+    """The MMEngine config of a section `train:` for the lab; `config` is the small recipe."""
     chosen = TrainSettings.from_section({"config": DEMO, **section})
     return build_config(chosen, str(results or lab.results), lab.root)
 

@@ -8,16 +8,10 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.timeline.placing import place_clips
 from epic100.timeline.settings import TimelineSettings, clip_frames
-from epic100.video.index import VideoIndex
+from support.made_index import index_at
 
-
-def index_of(times):
-    """An index of pictures at these milliseconds."""
-    pts = np.array(times, dtype=np.int64)
-    return VideoIndex(pts, pts[:1], pts[:1], Fraction(1, 1000))
-
-
-STEADY = index_of(range(0, 10_000, 40))  # 25 a second for 10 s
+MILLISECOND = Fraction(1, 1000)
+STEADY = index_at(range(0, 10_000, 40), MILLISECOND)  # 25 a second for 10 s
 
 
 def test_each_step_has_a_clip_around_its_middle_inside_the_video():
@@ -53,7 +47,7 @@ def test_pictures_that_a_cut_file_promised_are_damaged_time_at_its_end():
 def test_at_a_variable_rate_the_times_count_not_the_frame_numbers():
     # 25 pictures a second; in the second half every other one is missing, then a pause of 2 s.
     times = [*range(0, 5000, 40), *range(5000, 10_000, 80), *range(12_000, 13_000, 40)]
-    placed = place_clips(index_of(times), [], 1.0, 5)
+    placed = place_clips(index_at(times, MILLISECOND), [], 1.0, 5)
     assert len(placed.start) == 13 and placed.sound.all()
     seconds = np.array(times)[placed.start] / 1000
     assert np.abs(seconds[:10] - np.arange(10) - 0.5).max() < 0.3
@@ -63,7 +57,7 @@ def test_at_a_variable_rate_the_times_count_not_the_frame_numbers():
 @pytest.mark.parametrize("times", [[0], [0, 0]])
 def test_a_video_of_one_moment_is_one_error(times):
     with pytest.raises(EpicError, match="picture in it; expected a video, with two or more"):
-        place_clips(index_of(times), [], 0.5, 20)
+        place_clips(index_at(times, MILLISECOND), [], 0.5, 20)
 
 
 DENSE = {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}

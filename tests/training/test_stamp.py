@@ -1,14 +1,13 @@
 import json
 import shutil
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 import yaml
 
 from epic100.base.config import SCHEMA
 from epic100.training.settings import TrainSettings
-from epic100.training.stamp import differences, open_work_dir, read_stamp, run_stamp, stamp_name
+from epic100.training.stamp import differences, open_work_dir, read_stamp, run_stamp
 from support.small_runs import built, copy_results
 
 
@@ -93,18 +92,6 @@ def test_a_field_that_does_not_change_what_is_learned_leaves_the_stamp(lab, resu
     for name, value in THE_SAME_RUN.items():
         assert TrainSettings.from_section({"config": "", name: value}) != TrainSettings("")
         assert stamp(lab, results) == stamp(lab, results, **{name: value}), name
-
-
-def test_a_work_dir_made_before_is_found_again(lab, results):
-    """The first version wrote demo_stamp.json for the demo, in a folder of this name."""
-    before = json.loads((Path(__file__).parent / "data/demo_stamp.json").read_text())
-    assert stamp_name(before) == "28c1d20a84d7"
-    pairs = (results / "clean/pairs.tsv").read_text().splitlines(keepends=True)
-    eight = [pairs[0], *(f"{number}\t{number}\t0\t1\n" for number in range(8))]
-    (results / "clean/pairs.tsv").write_text("".join(eight))
-    now = stamp(lab, results)
-    files = {name: before[name] for name in ("clean list", "pair table")}
-    assert {**now, **files} == before
 
 
 def test_where_files_stand_and_how_they_are_loaded_make_no_other_run(lab, results, tmp_path):

@@ -50,8 +50,8 @@ class ModelInUse:
                 )
         if not self.names.by_task:
             log.warning(
-                f"{path}: has no class names, since an older version or `epic100 migrate` wrote "
-                "it; classes are shown by their ids; `epic100 predict --class-lists` names them"
+                f"{path}: has no class names; classes are shown by their ids; `epic100 predict "
+                "--class-lists` names them"
             )
 
 

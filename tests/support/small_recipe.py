@@ -1,4 +1,4 @@
-"""The first demo's model, a shallow X3D on 48-pixel pictures: what the tests' small runs train."""
+"""The recipe of the tests' small trainings: a shallow X3D on 48-pixel pictures."""
 
 _base_ = ["../../config/x3d_s_epic_rgb_segments.py"]
 
