@@ -1,7 +1,7 @@
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.base.text_table import read_table
+from epic100.base.text_table import read_own_table, read_table
 
 
 def table(tmp_path, content, delimiter=","):
@@ -42,3 +42,12 @@ def test_what_is_no_such_table_is_one_error_with_file_and_line(tmp_path, content
 def test_a_file_that_is_not_there_is_named_with_what_was_expected(tmp_path, name, what):
     with pytest.raises(EpicError, match=f"{tmp_path / name}: {what}; expected a table of mine"):
         read_table(tmp_path / name, ("a",), about="a table of mine")
+
+
+def test_a_table_of_ours_comes_as_values_and_a_spoilt_one_as_one_error(tmp_path):
+    path, kinds = tmp_path / "table.tsv", {"a": int, "b": str}
+    path.write_text("b\ta\tc\nx\t1\t\n")
+    assert read_own_table(path, kinds, about="a table of mine") == [{"a": 1, "b": "x"}]
+    path.write_text("b\ta\nx\t1\ny\n")  # cut
+    with pytest.raises(EpicError, match=r"table\.tsv: line 3: a is ''; expected a table of mine"):
+        read_own_table(path, kinds, about="a table of mine")

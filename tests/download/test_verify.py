@@ -172,8 +172,8 @@ def test_one_sentence_settles_an_archive_and_another_names_what_lacks(archive):
     with pytest.raises(EpicError, match="2 of 2 videos .*: P01_01 missing, P01_02 wrong; all"):
         archive.settle()
     assert not archive.ok.exists()
-    archive.table.write_text(archive.table.read_text().replace("wrong", "fine", 1))
-    with pytest.raises(EpicError, match=r"P01\.tsv: line 3: status is 'fine'"):
+    archive.table.write_text(archive.table.read_text().replace("wrong\t4", "wrong\tx"))
+    with pytest.raises(EpicError, match=r"P01\.tsv: line 3: size is 'x'; expected the table"):
         archive.settle()
 
 

@@ -35,17 +35,10 @@ def test_the_table_holds_the_pairs_of_train_counted_and_in_order(tmp_path, seed)
             "",
             r"line 1: column pair_id, verb, noun, count missing .*the pair table of the rule clean",
         ),
-        (HEADER, r"no pairs; expected one line a pair"),
+        (HEADER, r"no pairs; expected the pair table of .*snakemake -R"),
         ("pair_id\tverb\tnoun\n0\t1\t2\n", r"line 1: column count missing"),
-        (HEADER + "0\t1\t2\t3\n1\t1\tpan\t3\n", r"line 3: noun is 'pan'; expected a whole number"),
-        (HEADER + "0\t-1\t2\t3\n", r"line 2: verb is '-1'; expected a whole number from 0 on"),
-        (HEADER + "0\t1\t2\t-3\n", r"line 2: count is '-3'; expected a whole number from 0 on"),
-        (HEADER + "0\t1\t2\n", r"line 2: count is ''; expected a whole number from 0 on"),
-        (HEADER + "\n0\t1\t2\t3\n2\t1\t3\t3\n", r"line 4: pair_id is 2; expected 1"),
-        (
-            HEADER + "0\t1\t2\t3\n1\t1\t3\t3\n2\t1\t2\t4\n",
-            r"line 4: verb 1 with noun 2 is on line 2 already; expected each pair once",
-        ),
+        (HEADER + "0\t1\t2\t3\n1\t1\tpan\t3\n", r"line 3: noun is 'pan'; expected the pair tabl"),
+        (HEADER + "0\t1\t2\n", r"line 2: count is ''; expected the pair table .*snakemake -R"),
     ],
 )
 def test_a_bad_table_is_one_error_with_file_line_and_column(tmp_path, text, words):

@@ -16,7 +16,7 @@ def test_epochs_without_validation_have_empty_fields(tmp_path):
 
 
 @pytest.mark.parametrize("row, words_of_error", [
-    (ROWS[0].replace("1.9855", "nan?"), "line 2: loss is 'nan?'; expected a number"),
+    (ROWS[0].replace("1.9855", "nan?"), "line 2: loss is 'nan?'; expected the training"),
     (ROWS[0] + "\t9", "line 2: 14 fields, the header has 13"),
 ])  # fmt: skip
 def test_a_field_that_is_no_number_names_file_line_and_column(tmp_path, row, words_of_error):

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,37 @@ def read_table(
         raise EpicError(f"{path}: not UTF-8 text ({error}); expected {about}") from error
     except csv.Error as error:
         raise EpicError(f"{path}: line {line}: {error}; expected {about}") from error
+    return rows
+
+
+def read_own_table(
+    path: str | os.PathLike, kinds: Mapping[str, Callable[[str], Any]], *, about: str
+) -> list[dict[str, Any]]:
+    """Read a tab-separated table that this workflow wrote.
+
+    Args:
+        path: The file.
+        kinds: By column, what makes its value of a text, or raises ValueError.
+        about: What the file is and how it is made again, for errors.
+
+    Returns:
+        The values of each row by column.
+
+    Raises:
+        EpicError: As `read_table`, or a text has no value, so that the file is damaged or was
+            edited. The message names file, line and column.
+    """
+    rows = []
+    for line, texts in read_table(path, list(kinds), about=about):
+        row = {}
+        for name, kind in kinds.items():
+            try:
+                row[name] = kind(texts[name])
+            except ValueError as error:
+                raise EpicError(
+                    f"{path}: line {line}: {name} is {texts[name][:80]!r}; expected {about}"
+                ) from error
+        rows.append(row)
     return rows
 
 

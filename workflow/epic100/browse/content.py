@@ -1,7 +1,7 @@
 """What the page shows, as columns of numbers and tables of names: segments, guesses, videos."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from epic100.base.errors import EpicError
 from epic100.base.names import printable
-from epic100.base.text_table import read_table
+from epic100.base.text_table import read_own_table, read_table
 from epic100.scoring.completion import complete_scores
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.annotations import load_annotations
 from epic100.segments.class_names import TASKS, read_class_names
-from epic100.segments.drop_reasons import kind_of
+from epic100.segments.drop_reasons import kind_of, read_dropped
 from epic100.segments.official_lists import LISTS, read_list
 from epic100.video.scan_table import DAMAGED, OK, ScanRow, read_scan_table
 from epic100.video.sheet import Video
@@ -131,10 +130,8 @@ def gather(sources: Sources, videos: Mapping[str, Video], run: str = "") -> dict
 
 def _segments(sources: Sources, videos: Mapping[str, Video]) -> pd.DataFrame:
     """The annotations of all splits, with `split`, the narration, and why each was dropped."""
-    about = "the segments that the rule clean dropped, tab-separated narration_id split reason"
     dropped = {
-        (row["split"], row["narration_id"]): row["reason"]
-        for _, row in read_table(sources.dropped, ("narration_id", "split", "reason"), about=about)
+        (row["split"], row["narration_id"]): row["reason"] for row in read_dropped(sources.dropped)
     }
     tables = []
     for split, path in sources.annotations.items():
@@ -219,15 +216,15 @@ def _damaged(row: ScanRow | None, seconds: float) -> list[list[float]]:
 
 def _timeline(path: PathLike) -> list[list[float]]:
     """Rows [start, stop, verb, noun, probability] of the actions."""
-    columns = ("start", "stop", "what", "verb", "noun", "probability")
-    about = "a timeline of the rule timeline; make it again with `snakemake -R`"
-    actions = []
-    for line, row in read_table(path, columns, about=about):
-        if row["what"] == "action":
-            try:
-                times = float(row["start"]), float(row["stop"])
-                classes = int(row["verb"]), int(row["noun"])
-                actions.append([*times, *classes, float(row["probability"])])
-            except ValueError as error:
-                raise EpicError(f"{path}: line {line}: {error}; expected {about}") from error
-    return actions
+    kinds: dict[str, Callable[[str], Any]] = {
+        "start": float,
+        "stop": float,
+        "what": str,
+        "verb": lambda text: int(text or -1),  # a damaged stretch has none of these three
+        "noun": lambda text: int(text or -1),
+        "probability": lambda text: float(text or 0),
+    }
+    about = f"a timeline of the rule timeline; make it again with `snakemake -R {path}`"
+    rows = read_own_table(path, kinds, about=about)
+    shown = [name for name in kinds if name != "what"]
+    return [[row[name] for name in shown] for row in rows if row["what"] == "action"]

@@ -17,7 +17,7 @@ from pathlib import Path
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.progress import Progress
-from epic100.base.text_table import read_table, write_table
+from epic100.base.text_table import read_own_table, write_table
 from epic100.download.checksum import digest
 from epic100.download.receipts import Receipts
 from epic100.download.videos import md5_of_sheet
@@ -128,20 +128,14 @@ def read_verdicts(path: str | os.PathLike) -> list[Verdict]:
     """Read the table that `verify_videos` wrote.
 
     Raises:
-        EpicError: A row is invalid; the message names file and line.
+        EpicError: It is not such a table; the message names file and line.
     """
-    about = f"the table of the rule verify_videos, tab-separated {' '.join(COLUMNS)}"
-    verdicts = []
-    for line, row in read_table(path, COLUMNS, about=about):
-        if row["status"] not in STATES or not row["size"].isdigit():
-            raise EpicError(
-                f"{path}: line {line}: status is {row['status']!r}, size {row['size']!r}; expected "
-                f"one of {', '.join(STATES)}, and bytes; make it again with `snakemake -R {path}`"
-            )
-        verdicts.append(
-            Verdict(row["video_id"], row["status"], int(row["size"]), row["md5"], row["reason"])
-        )
-    return verdicts
+    about = (
+        f"the table of the rule verify_videos, tab-separated {' '.join(COLUMNS)}; make it again "
+        f"with `snakemake -R {path}`"
+    )
+    kinds = dict.fromkeys(COLUMNS, str) | {"size": int}
+    return [Verdict(**row) for row in read_own_table(path, kinds, about=about)]
 
 
 def write_videos_ok(tables: Sequence[str], out: str | os.PathLike) -> None:

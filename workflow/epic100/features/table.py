@@ -4,8 +4,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 
-from epic100.base.errors import EpicError
-from epic100.base.text_table import read_table, write_table
+from epic100.base.text_table import read_own_table, write_table
 
 
 @dataclass(frozen=True)
@@ -42,15 +41,9 @@ def read_feature_table(path: str | os.PathLike) -> list[FeatureRow]:
     Raises:
         EpicError: It is not such a table. The message names file and line.
     """
-    about = f"the table of the rule features, tab-separated {' '.join(COLUMNS)}"
-    rows = []
-    for line, texts in read_table(path, COLUMNS, about=about):
-        numbers = [texts[name] for name in COLUMNS[1:4]]
-        if not all(text.isascii() and text.isdigit() for text in numbers):
-            raise EpicError(
-                f"{path}: line {line}: steps, valid and channels are {' '.join(numbers)[:60]!r}; "
-                "expected whole numbers"
-            )
-        steps, valid, channels = map(int, numbers)
-        rows.append(FeatureRow(texts["video_id"], steps, valid, channels, texts["reason"]))
-    return rows
+    about = (
+        f"the table of the rule features, tab-separated {' '.join(COLUMNS)}; make it again with "
+        f"`snakemake --force {path}`"
+    )
+    kinds = dict.fromkeys(COLUMNS, str) | dict.fromkeys(("steps", "valid", "channels"), int)
+    return [FeatureRow(**row) for row in read_own_table(path, kinds, about=about)]

@@ -19,12 +19,13 @@ import pandas as pd
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.text_table import read_table, write_table
-from epic100.proxy.cutter import Clip, ClipSettings, clip_key
+from epic100.base.text_table import read_own_table, write_table
+from epic100.proxy.cutter import Clip, clip_key
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import NO_LABEL, lines_by, read_segments
-from epic100.video.decoder_process import ProcessError, ScanLimits, run_decoder
+from epic100.settings import ClipSettings, ScanLimits
+from epic100.video.decoder_process import ProcessError, run_decoder
 from epic100.video.index_file import load_index
 from epic100.video.sheet import Video
 from epic100.video.side_by_side import SharedProgress, complete
@@ -32,7 +33,8 @@ from epic100.video.side_by_side import SharedProgress, complete
 log = logging.getLogger(__name__)
 
 CUTTER = (sys.executable, "-P", "-m", "epic100.proxy.cutter")
-COLUMNS = ("narration_id", "frames", "bytes", "reason")
+KINDS = {"narration_id": str, "frames": int, "bytes": int, "reason": str}
+COLUMNS = tuple(KINDS)
 Row = tuple[str, int, int, str]  # as COLUMNS
 
 
@@ -161,7 +163,7 @@ class _Job:
                 "source": str(self._source),
                 "video_id": self.video.video_id,
                 "index": str(self._sources.index),
-                "settings": asdict(self._sources.settings),
+                "settings": self._sources.settings.stored(),
                 "clips": [asdict(clip) for clip in missing],
             }
             job.write_text(json.dumps(about), encoding="utf-8")
@@ -169,7 +171,7 @@ class _Job:
                 reason = run_decoder(
                     [*cutter, str(job)],
                     limits,
-                    limits.min_seconds + limits.seconds_per_second * seconds,
+                    limits.total(seconds),
                     lambda frames: board.update(self.video, frames),
                 )
             except ProcessError as error:  # not the video's fault
@@ -214,10 +216,9 @@ def write_list(
     reasons = dict[str, str]()
     size = 0
     for table in tables:
-        about = f"a table of the rule clips, tab-separated {' '.join(COLUMNS)}"
-        for _, cut in read_table(table, COLUMNS, about=about):
+        for cut in read_own_table(table, KINDS, about=f"a table of the rule clips: {COLUMNS}"):
             reasons[cut["narration_id"]] = cut["reason"]
-            size += int(cut["bytes"])
+            size += cut["bytes"]
     known = {(verb, noun): number for number, (verb, noun, _) in enumerate(read_pairs(pairs))}
     lines = []
     for row in read_clean_list(segments).to_dict("records"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from epic100.base.errors import EpicError
-from epic100.base.text_table import read_table
+from epic100.segments.drop_reasons import read_dropped
 from epic100.segments.segment_list import read_segments
 
 DROPPED = "dropped.tsv"  # in the folder of the clean lists
@@ -36,10 +36,7 @@ def read_clean_list(path: str | os.PathLike) -> pd.DataFrame:
 def _explained(path: Path) -> bool:
     splits = _POOLED.get(path.stem, (path.stem,))
     dropped = path.with_name(DROPPED)
-    if dropped.is_file():
-        about = "the segments that the rule clean dropped, tab-separated narration_id split reason"
-        rows = read_table(dropped, ("narration_id", "split"), about=about)
-        if any(row["split"] in splits for _, row in rows):
-            return True
+    if dropped.is_file() and any(row["split"] in splits for row in read_dropped(dropped)):
+        return True
     listed = [path.parent.parent / "segments" / f"{split}.txt" for split in splits]
     return all(each.is_file() and each.stat().st_size == 0 for each in listed)

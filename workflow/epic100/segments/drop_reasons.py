@@ -3,7 +3,9 @@
 import os
 from enum import Enum
 
-from epic100.base.text_table import read_table
+from epic100.base.text_table import read_own_table
+
+COLUMNS = ("narration_id", "split", "reason")
 
 
 class DropReason(Enum):
@@ -31,12 +33,17 @@ def kind_of(sentence: str) -> str:
     return next((kind for kind in kinds if sentence.startswith(kind)), sentence)
 
 
-def read_drop_kinds(path: str | os.PathLike, split: str) -> dict[str, str]:
-    """Read `results/clean/dropped.tsv`: the kind of reason by narration_id, for one split.
+def read_dropped(path: str | os.PathLike) -> list[dict[str, str]]:
+    """Read `results/clean/dropped.tsv`: its rows by `COLUMNS`.
 
     Raises:
         EpicError: The file is missing or is not such a table.
     """
-    about = "the segments that the rule clean dropped, tab-separated narration_id split reason"
-    rows = read_table(path, ("narration_id", "split", "reason"), about=about)
-    return {row["narration_id"]: kind_of(row["reason"]) for _, row in rows if row["split"] == split}
+    about = f"the segments that the rule clean dropped, tab-separated {' '.join(COLUMNS)}"
+    return read_own_table(path, dict.fromkeys(COLUMNS, str), about=about)
+
+
+def read_drop_kinds(path: str | os.PathLike, split: str) -> dict[str, str]:
+    """The kind of reason by narration_id, for one split. Raises EpicError as `read_dropped`."""
+    rows = read_dropped(path)
+    return {row["narration_id"]: kind_of(row["reason"]) for row in rows if row["split"] == split}

@@ -5,13 +5,12 @@ It imports neither MMEngine nor torch, so the figures can read the file without 
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.text_table import read_table
+from epic100.base.text_table import read_own_table
 
 FILE = "training.tsv"
 TASKS = ("verb", "noun", "action")
@@ -49,22 +48,10 @@ def read_epochs(path: str | os.PathLike) -> pd.DataFrame:
         EpicError: The file is not such a table, or a field is not a number. The error names file,
             line and column.
     """
-    path = Path(path)
     about = f"the training history of the rule train, tab-separated {' '.join(COLUMNS)}"
-    rows = [
-        {name: _number(path, line, name, texts[name]) for name in COLUMNS}
-        for line, texts in read_table(path, COLUMNS, about=about)
-    ]
+    kinds = dict.fromkeys(COLUMNS, lambda text: float(text or "nan"))
+    rows = read_own_table(path, kinds, about=about)
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=float)
-
-
-def _number(path: Path, line: int, name: str, text: str) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError as error:
-        raise EpicError(
-            f"{path}: line {line}: {name} is {text!r}; expected a number or nothing"
-        ) from error
 
 
 def _cell(value: float | None) -> str:

@@ -4,10 +4,9 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
-from typing import TypeVar
+from typing import Any
 
-from epic100.base.errors import EpicError
-from epic100.base.text_table import read_table, write_table
+from epic100.base.text_table import read_own_table, write_table
 
 OK, DAMAGED, UNREADABLE, MISSING = "ok", "damaged", "unreadable", "missing"
 STATES = (OK, DAMAGED, UNREADABLE, MISSING)
@@ -82,79 +81,21 @@ def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
     Raises:
         EpicError: The table has an invalid value. The message names file, line and column.
     """
-    again = f"to scan again, run `snakemake -R {path}`"
-    about = f"the scan table of this version, tab-separated {' '.join(COLUMNS)}; {again}"
-    rows: dict[str, ScanRow] = {}
-    for line, texts in read_table(path, COLUMNS, about=about):
-        row = _row(texts, f"{path}: line {line}", again)
-        if row.video_id in rows:
-            raise EpicError(
-                f"{path}: line {line}: video_id {row.video_id} is there already; "
-                f"expected one row a video; {again}"
-            )
-        rows[row.video_id] = row
-    return list(rows.values())
-
-
-Value = TypeVar("Value")
-
-
-def _row(texts: dict[str, str], where: str, again: str) -> ScanRow:
-    def value(name: str, parse: Callable[[str], Value], expected: str) -> Value:
-        try:
-            return parse(texts[name])
-        except ValueError as error:
-            raise EpicError(
-                f"{where}: {name} is {texts[name]!r}; expected {expected}; {again}"
-            ) from error
-
-    count = "a whole number from 0 on"
-    row = ScanRow(
-        value("video_id", _name, "the id of a video"),
-        value("status", _one_of(STATES), f"one of {', '.join(STATES)}"),
-        value("fps", _rate, "frames a second, 0 or more"),
-        value("frames", _count, count),
-        value("damaged", _ranges, "half-open ranges of frames: start-stop[,start-stop ...]"),
-        texts["reason"],
-        value("timing", _one_of(TIMINGS), f"one of {', '.join(TIMINGS)}"),
-        value("pictures", _count, count),
-        value("judged", _one_of(("", *JUDGED)), f"one of {', '.join(JUDGED)}"),
+    about = (
+        f"the scan table of this version, tab-separated {' '.join(COLUMNS)}, with damaged as "
+        f"start-stop[,start-stop ...]; to scan again, run `snakemake -R {path}`"
     )
-    if row.damaged and row.status == OK:
-        raise EpicError(
-            f"{where}: status is {OK!r} with the damaged frames {texts['damaged']}; expected "
-            f"status {DAMAGED!r}, or no ranges"
-        )
-    return row
-
-
-def _name(text: str) -> str:
-    if not text:
-        raise ValueError("empty")
-    return text
+    return [ScanRow(**row) for row in read_own_table(path, KINDS, about=about)]
 
 
 def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
     return lambda text: words[words.index(text)]
 
 
-def _rate(text: str) -> float:
-    rate = float(text)
-    if not 0 <= rate < float("inf"):
-        raise ValueError("not a rate")
-    return rate
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError("not a count")
-    return int(text)
-
-
 def _ranges(text: str) -> list[tuple[int, int]]:
     """Ranges in order; those that overlap or touch are merged."""
     merged: list[tuple[int, int]] = []
-    pairs = [tuple(map(_count, part.split("-"))) for part in text.split(",") if part]
+    pairs = [tuple(map(int, part.split("-"))) for part in text.split(",") if part]
     for start, stop in sorted(pairs):
         if start >= stop:
             raise ValueError("an empty range")
@@ -162,3 +103,16 @@ def _ranges(text: str) -> list[tuple[int, int]]:
             start, stop = merged[-1][0], max(stop, merged.pop()[1])
         merged.append((start, stop))
     return merged
+
+
+KINDS: dict[str, Callable[[str], Any]] = {
+    "video_id": str,
+    "status": _one_of(STATES),
+    "fps": float,
+    "frames": int,
+    "damaged": _ranges,
+    "reason": str,
+    "timing": _one_of(TIMINGS),
+    "pictures": int,
+    "judged": _one_of(("", *JUDGED)),
+}
