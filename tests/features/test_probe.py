@@ -127,16 +127,10 @@ def make_of_another(path, **changes):
     write_features(replace(features, made_from={**features.made_from, **changes}), path)
 
 
-def spoil_value(own):
-    features = read_features(own / "P03_07.npz")
-    features.feats[3, 1] = np.nan
-    write_features(features, own / "P03_07.npz")
-
-
 @pytest.mark.parametrize("spoil, words", [
     (lambda own: make_of_another(own / "P03_07.npz", stride=0.5),
      r"P03_07.npz: features of .*stride 0.5.* but .*P0._.*npz has features of .*stride 0.25"),
-    (spoil_value, "P03_07.npz: not whole features .*row 3 has NaN"),
+    (lambda own: (own / "P03_07.npz").write_bytes(b"PK"), "P03_07.npz: not whole features"),
     (lambda own: (own / "P03_07.npz").unlink(), "P03_07.npz: no such features; the rule features"),
     (lambda own: (own / "P03.tsv").unlink(), "P03_07: no table of the rule features has this"),
     (lambda own: (own / "P03.tsv").write_text("video_id\n"), "P03.tsv: line 1: column steps"),
