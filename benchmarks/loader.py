@@ -28,6 +28,7 @@ import epic100.mmaction  # noqa: F401
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.clips.sampling import VideoPoolSampler
 from epic100.video.index import build_index
+from epic100.video.index_file import write_indexes
 from epic100.video.reader import VideoReader
 
 CONFIG = Path(__file__).resolve().parent.parent / "config" / "lab_13x6.py"
@@ -55,11 +56,10 @@ def archive(folder: Path) -> tuple[Path, Path, int]:
     (folder / "scan").mkdir()
     write_camera_video(folder / "camera.MP4", MINUTES)
     index = build_index(folder / "camera.MP4")
-    arrays: dict[str, np.ndarray] = {}
-    for number in range(1, VIDEOS + 1):
-        (folder / f"P01/P01_{number:02d}.MP4").symlink_to(folder / "camera.MP4")
-        arrays |= index.to_arrays(f"P01_{number:02d}/")
-    np.savez_compressed(folder / "scan/P01.index.npz", **arrays)
+    names = [f"P01_{number:02d}" for number in range(1, VIDEOS + 1)]
+    for name in names:
+        (folder / f"P01/{name}.MP4").symlink_to(folder / "camera.MP4")
+    write_indexes(dict.fromkeys(names, index), folder / "scan/P01.index.npz")
     return folder, folder / "scan", index.frames
 
 

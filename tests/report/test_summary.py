@@ -16,6 +16,7 @@ def summary(tmp_path):
         head = "participant_id\tsegments\tkept_by_segment\tkept_by_video\n"
         salvage, metrics, out = (tmp_path / n for n in ("salvage.tsv", "metrics.json", "text"))
         salvage.write_text(head + P01 + P22)
+        figures = {"trained_on": {}} | figures
         figures |= {"segments": segments, "predicted": predicted, "reduce": "max"}
         metrics.write_text(json.dumps(figures))
         if dropped:

@@ -10,6 +10,7 @@ from epic100.base.errors import EpicError
 from epic100.segments.cleaning import join_train_and_val
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
+from epic100.video.index_file import write_indexes
 from epic100.video.scan_table import ScanRow, write_scan_table
 from support.demo_kitchen import SHEET, VIDEOS
 from support.lab import annotate, clean_lists
@@ -36,7 +37,7 @@ class Kitchen:
             table = self.folder / f"scan/{participant}.tsv"
             rows = [r for i, r in self.rows.items() if VIDEOS[i].participant_id == participant]
             write_scan_table(rows, table)
-            np.savez_compressed(table.with_suffix(".index.npz"))
+            write_indexes({}, table.with_suffix(".index.npz"))
         clean_lists(SHEET, self.annotations, self.folder, policy, **who)
 
     def results(self):

@@ -1,6 +1,5 @@
 """Who runs the workflow in a directory, and whether it still does."""
 
-import json
 import os
 import subprocess
 import sys
@@ -35,13 +34,6 @@ def test_a_run_is_claimed_once_read_renewed_and_released(folder):
     assert release(folder, run)
     touch(folder)  # a record that is gone does not come back
     assert os.listdir(folder / ".snakemake") == []
-
-
-def test_a_record_of_an_earlier_version_is_read(folder):
-    old = {"host": "a", "pid": 1, "started": 2, "clusters": ["wice"], "slurm_job": "",
-           "slurm_cluster": ""}  # fmt: skip
-    (folder / RECORD).write_text(json.dumps(old))
-    assert read_run(folder) == Run("a", 1, 2, ("wice",))
 
 
 def test_of_many_that_claim_at_once_one_gets_it(folder):
@@ -118,7 +110,10 @@ def test_where_slurm_is_not_a_run_on_slurm_is_not_taken_over(folder, monkeypatch
     assert read_run(folder) is not None
 
 
-def test_a_record_that_is_not_whole_is_named(folder):
-    (folder / record.RECORD).write_text('{"host": "a"')
+@pytest.mark.parametrize("text", [
+    '{"host": "a"', '{"host": "a", "pid": 1, "started": 2, "number": 7}', "[]",
+])  # fmt: skip
+def test_a_record_that_is_not_whole_or_of_another_version_is_named(folder, text):
+    (folder / record.RECORD).write_text(text)
     with pytest.raises(EpicError, match="epic100-run.json"):
         take_over(folder, Run.this(), print)

@@ -100,6 +100,6 @@ def _warning(figures: Mapping[str, Any], dropped: PathLike) -> str:
         lost = list(read_drop_kinds(dropped, "val"))
         words = prior_words(lost, figures["segments"], dropped, "val")
         return f"These figures are worth little: {words}."
-    if figures.get("trained_on", {}).get("split") == "trainval":
+    if figures["trained_on"].get("split") == "trainval":
         return "The model learned from these segments too (train: split: trainval)."
     return ""

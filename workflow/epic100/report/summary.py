@@ -57,7 +57,7 @@ def write_summary(
             each = (model.verb, model.noun, model.action, model.action_head)
             shown = "".join(f"{'-' if cell is None else format(cell, '.2f'):>8}" for cell in each)
             lines.append(f"  {model.name:<26}{shown}")
-    if figures.get("trained_on", {}).get("split") == "trainval":
+    if figures["trained_on"].get("split") == "trainval":
         lines.append("  The model learned from these segments too (`train: split: trainval`).")
     with atomic_path(out) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -12,7 +12,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from epic100.base.atomic import atomic_path
@@ -87,12 +87,11 @@ def read_run(folder: Path) -> Run | None:
     """The run that holds `folder`, or None.
 
     Raises:
-        EpicError: The record is incomplete or invalid.
+        EpicError: The record is incomplete or of another version.
     """
     try:
         values = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        known = {field.name for field in fields(Run)}
-        run = Run(**{name: value for name, value in values.items() if name in known})
+        run = Run(**values)
         return replace(run, clusters=tuple(run.clusters))
     except FileNotFoundError:
         return None
