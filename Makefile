@@ -12,7 +12,7 @@ CUDA ?= $(HAS)
 # For pytest-xdist. tests/conftest.py states what one process takes, and the order.
 PARALLEL := -n auto --maxprocesses 4 --no-loadscope-reorder
 
-.PHONY: help demo test test-all quick mutants report-card lint docs install dev lock clean other-cuda
+.PHONY: help demo test test-all quick mutants report-card keys lint docs install dev lock clean other-cuda
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -35,6 +35,9 @@ mutants: $(DEV) ## Do tests notice small faults? 40 of them, drawn by SEED, up t
 
 report-card: $(DEV) ## Coverage by part, tangled functions, slow tests: build/report-card.txt
 	$(BIN)/python tests/tools/report_card.py
+
+keys: $(DEV) ## Renew what is made from the settings: config/README.md's table, the schema
+	$(BIN)/python tests/tools/settings_pages.py
 
 docs: $(DEV) ## The docs site, in build/site
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict

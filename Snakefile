@@ -9,6 +9,8 @@ configfile: workflow.source_path("config/config.yaml")
 
 
 include: "rules/common.smk"
+include: "rules/videos.smk"
+include: "rules/inputs.smk"
 # Before the first rule: Snakemake reads the profile's resources once, and this changes them.
 include: "rules/slurm.smk"
 include: "rules/weights.smk"
@@ -63,11 +65,7 @@ RESULTS_OF_RUN = [
     f"{HOME}/metrics.json",
     f"{HOME}/report.html",
     f"{HOME}/provenance.html",
-    *(
-        []
-        if CONFIG["predict"]["model"] or MODELS or PROBE is not None
-        else [f"{HOME}/model_card.md"]
-    ),
+    *([f"{HOME}/model_card.md"] if TRAINED_HERE else []),
 ]
 
 

@@ -20,10 +20,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from epic100.browse.content import Sources, gather  # noqa: E402
 from epic100.browse.folder import write_folder  # noqa: E402
-from epic100.browse.settings import BrowseSettings  # noqa: E402
 from epic100.scoring.predictions import Predictions, write_predictions  # noqa: E402
 from epic100.segments.annotations import read_annotations  # noqa: E402
 from epic100.segments.official_lists import CLASS_LISTS, LISTS  # noqa: E402
+from epic100.settings import BrowseSettings  # noqa: E402
 from epic100.video.sheet import read_sheet  # noqa: E402
 from support.chromium import Page  # noqa: E402
 

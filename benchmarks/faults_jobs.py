@@ -23,7 +23,6 @@ from typing import NoReturn
 
 import yaml
 
-from epic100.base.config import complete_config
 from epic100.base.shipped import ROOT
 from epic100.minikitchen import write_annotations, write_video
 from epic100.video.sheet import Video
@@ -130,8 +129,8 @@ def served(folder: Path) -> Iterator[str]:
     """Videos, annotations and start weights on an HTTP server of this machine; yields its URL."""
     import torch
 
+    from epic100.settings import TrainSettings
     from epic100.training.fetched import untrained_model
-    from epic100.training.settings import TrainSettings
 
     write_annotations(VIDEOS, folder, seed=1)
     for task, classes in (("verb", 97), ("noun", 300)):
@@ -139,8 +138,7 @@ def served(folder: Path) -> Iterator[str]:
         (folder / f"EPIC_100_{task}_classes.csv").write_text("\n".join([*lines, ""]))
     for video in VIDEOS:
         write_video(video, folder / f"{video.video_id}.MP4", seed=1)
-    section = complete_config(KITCHEN)["train"] | {"config": str(ROOT / TRAINING["config"])}
-    settings = TrainSettings.from_section(section | {"load_from": None, "from_scratch": False})
+    settings = TrainSettings(config=str(ROOT / TRAINING["config"]), load_from=None)
     model = untrained_model(settings, (97, 300))
     torch.save({"state_dict": model.state_dict()}, folder / "start.pth")
     handler = partial(_Quiet, directory=str(folder))

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -35,10 +34,10 @@ from epic100.base.errors import EpicError
 from epic100.base.machine import usable_cores, workers_for
 from epic100.clips.collate import collate_in_one
 from epic100.model.device_loss import keep_loss_on_device
+from epic100.settings import TrainSettings
 from epic100.training.config import build_config
 from epic100.training.device import autocast, use_tf32
 from epic100.training.launch import launch
-from epic100.training.settings import TrainSettings
 
 PRECISIONS = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 LAYOUTS = {"channels-last": "ChannelsLastRecognizer3D", "plain": "Recognizer3D"}
@@ -69,12 +68,16 @@ class Bench:
         """The real config, in this run's size."""
         options = {**self.options, **more.pop("options", {})}
         return TrainSettings(
-            "config/x3d_s_epic_rgb_segments.py", options=options, device=self.device, **more
+            config="config/x3d_s_epic_rgb_segments.py",
+            load_from=None,
+            options=options,
+            device=self.device,
+            **more,
         )
 
     def train(self, folder: Path, **more: Any) -> subprocess.Popen:
         """Train in `folder` in a process of its own."""
-        job = {"settings": asdict(self.settings(**more)), "folder": str(folder)}
+        job = {"settings": self.settings(**more).model_dump(by_alias=True), "folder": str(folder)}
         command = [sys.executable, __file__, "--train", json.dumps(job)]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
 
@@ -153,7 +156,7 @@ def loader(bench: Bench, kitchens: dict[str, Path]) -> Iterator[dict[str, Any]]:
 def trainings(bench: Bench, kitchen: Path) -> dict[str, Any]:
     """A real training of two epochs: its rate, its waiting, and whether it survives a kill."""
     chosen = {"epochs": 2, "batch_size": bench.batches[min(1, len(bench.batches) - 1)],
-              "checkpoint": {"iterations": 1}}  # fmt: skip
+              "options": {"default_hooks.checkpoint.iterations": 1}}  # fmt: skip
     process = bench.train(kitchen, **chosen)
     while process.poll() is None and not list(kitchen.glob("results/work_dirs/*/iter_*.pth")):
         time.sleep(0.1)
@@ -177,7 +180,7 @@ def train_here(job: dict[str, Any]) -> int:
     folder = Path(job["folder"])
     try:
         launch(
-            TrainSettings.from_section(job["settings"]), folder / "results/model.pth",
+            TrainSettings.model_validate(job["settings"]), folder / "results/model.pth",
             history_path=folder / "results/training.tsv", results=str(folder / "results"),
             video_root=str(folder), num_verbs=97, num_nouns=300,
         )  # fmt: skip

@@ -23,15 +23,13 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import yaml
 
-from epic100.base.config import complete_config
-from epic100.prediction.predict import PredictSettings, predict
+from epic100.prediction.predict import predict
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.pairs import read_pairs, write_pairs
 from epic100.segments.segment_list import read_segments, write_segments
+from epic100.settings import PredictSettings, Settings, TrainSettings, layered_settings
 from epic100.training.run import train
-from epic100.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {
@@ -82,10 +80,10 @@ def accuracies(found, val: pd.DataFrame) -> dict[str, float]:
     return {name: 100 * value for name, value in figures.items()}
 
 
-def one_run(demo: Path, config: dict, tail: bool, chosen: dict) -> dict[str, float]:
+def one_run(demo: Path, config: Settings, tail: bool, chosen: dict) -> dict[str, float]:
     """Train and predict in a temporary folder."""
     listed, val, pairs = lists(demo, tail)
-    video_root = str(demo / config["videos"]["root"])
+    video_root = str(demo / config.videos.root)
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results"
         shutil.copytree(demo / "results/scan", results / "scan")
@@ -93,8 +91,8 @@ def one_run(demo: Path, config: dict, tail: bool, chosen: dict) -> dict[str, flo
         write_segments(val, results / "clean/val.txt")
         write_pairs(pairs, results / "clean/pairs.tsv")
         options = {**SMALL, "val_dataloader": None, "val_cfg": None, "val_evaluator": None}
-        given = {**config["train"], "config": str(ROOT / config["train"]["config"])}
-        settings = TrainSettings.from_section({**given, "options": options, **chosen})
+        given = {"config": str(ROOT / config.train.config), "load_from": None, "workers": 1}
+        settings = TrainSettings.model_validate({**given, "options": options, **chosen})
         train(
             settings, results / "model.pth", results=str(results), video_root=video_root,
             num_verbs=97, num_nouns=300,
@@ -116,7 +114,7 @@ def main() -> None:
     given = parser.parse_args()
     demo = given.demo.resolve()
     os.chdir(ROOT)
-    config = complete_config(yaml.safe_load((ROOT / "config/demo.yaml").read_text()))
+    config = layered_settings([ROOT / "config/demo.yaml"])
     rows = []
     for kind in given.lists:
         for name, chosen in SETTINGS.items():

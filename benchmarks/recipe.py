@@ -29,15 +29,15 @@ from pathlib import Path
 from typing import Any
 
 from epic100.minikitchen import write_annotations, write_video
-from epic100.prediction.predict import PredictSettings, predict
+from epic100.prediction.predict import predict
 from epic100.scan import scan_participant
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import Predictions, read_predictions
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import read_segments, write_segments
+from epic100.settings import PredictSettings, TrainSettings
 from epic100.training.run import train
-from epic100.training.settings import TrainSettings
 from epic100.video.sheet import read_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -130,8 +130,8 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
         small = {k: v for k, v in SMALL.items() if not (own and k.startswith(OF_TRAIN_PIPELINE))}
         options = {**small, **choice.options}
         settings = {
-            "config": str(ROOT / "config/x3d_demo.py"), "epochs": epochs, "seed": seed,
-            "options": options, **choice.train,
+            "config": str(ROOT / "config/x3d_demo.py"), "load_from": None, "epochs": epochs,
+            "seed": seed, "options": options, **choice.train,
         }  # fmt: skip
         with tempfile.TemporaryDirectory() as temporary:
             lists = Path(temporary)
@@ -139,7 +139,7 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
             if choice.shuffled:
                 shuffle_labels(lists / "clean/train.txt", seed)
             train(
-                TrainSettings.from_section(settings), kept, results=temporary,
+                TrainSettings.model_validate(settings), kept, results=temporary,
                 video_root=str(folder / "videos"), num_verbs=97, num_nouns=300,
             )  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from short_trainings import LOADERS, METER, OPTIONS, Meter, Run, film, processes
 
-from epic100.training.settings import TrainSettings
+from epic100.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -157,7 +157,12 @@ def _one_loop(lab: Path, kind: str, turn: int, saves: list[float]) -> list[float
     Path(os.environ[METER]).write_bytes(bytes(8))
     init_default_scope("mmaction")
     settings = TrainSettings(
-        config="config/x3d_demo.py", epochs=6, batch_size=2, options=OPTIONS, workers=0
+        config="config/x3d_demo.py",
+        load_from=None,
+        epochs=6,
+        batch_size=2,
+        options=OPTIONS,
+        workers=0,
     )
     config = build_config(settings, str(lab / "results"), str(lab / "videos"))
     config.work_dir = str(lab / "loops" / str(turn))

@@ -20,8 +20,8 @@ from epic100.scan import scan_participant
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import write_segments
+from epic100.settings import TrainSettings
 from epic100.training.run import train
-from epic100.training.settings import TrainSettings
 from epic100.video.sheet import Video
 
 VIDEOS = (
@@ -104,7 +104,7 @@ class Run:
             shutil.copytree(lab / "results" / part, self.results / part)
         self.meter = lab / name / "meter"
         self.meter.write_bytes(bytes(8))
-        self.settings = {**LOADERS[loader], "checkpoint": {"iterations": SAVE_EVERY}}
+        self.settings = LOADERS[loader]
 
     def start(self):
         """The process, leader of a group of its own."""
@@ -147,11 +147,18 @@ class Run:
 def _train_here(root: str, results: Path, settings: dict, meter: str) -> None:
     os.setpgid(0, 0)
     os.environ[METER] = meter
-    chosen = {**settings, "options": {**OPTIONS, **settings.get("options", {})}}
+    chosen = {
+        **settings,
+        "options": {
+            **OPTIONS,
+            "default_hooks.checkpoint.iterations": SAVE_EVERY,
+            **settings.get("options", {}),
+        },
+    }
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
     with rule_log(results / "said.txt"):
         train(
-            TrainSettings.from_section(
+            TrainSettings.model_validate(
                 {"config": "config/x3d_demo.py", "epochs": EPOCHS, "batch_size": 2, **chosen}
             ),
             results / "model.pth", history_path=results / "training.tsv", results=str(results),

@@ -15,16 +15,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-import yaml
-
-from epic100.base.config import complete_config
-from epic100.prediction.predict import PredictSettings, predict
+from epic100.prediction.predict import predict
 from epic100.scoring.evaluation import evaluate
 from epic100.segments.official_lists import find_lists
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments, write_segments
+from epic100.settings import PredictSettings, TrainSettings, layered_settings
 from epic100.training.run import train
-from epic100.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = "readable_action_accuracy_at_1"
@@ -32,7 +29,7 @@ FIGURE = "readable_action_accuracy_at_1"
 
 def main(demo: Path) -> None:
     """Train and evaluate in a temporary folder beside nothing of the demo's own."""
-    config = complete_config(yaml.safe_load((ROOT / "config/demo.yaml").read_text()))
+    config = layered_settings([ROOT / "config/demo.yaml"])
     real = json.loads((demo / "results/metrics.json").read_text())[FIGURE]
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results"
@@ -43,16 +40,16 @@ def main(demo: Path) -> None:
         random.Random(0).shuffle(order)
         listed[["verb", "noun"]] = listed[["verb", "noun"]].to_numpy()[order]
         write_segments(listed, results / "clean/train.txt")
-        video_root = str(demo / config["videos"]["root"])
-        settings = {**config["train"], "config": str(ROOT / config["train"]["config"])}
+        video_root = str(demo / config.videos.root)
+        settings = {"config": str(ROOT / config.train.config), "load_from": None, "workers": 1}
         train(
-            TrainSettings.from_section(settings), results / "model.pth", results=str(results),
+            TrainSettings.model_validate(settings), results / "model.pth", results=str(results),
             video_root=video_root, num_verbs=97, num_nouns=300,
         )  # fmt: skip
         predict(
             results / "model.pth", results / "clean/val.txt", results / "val.pt", split="val",
             video_root=video_root, index_dir=str(results / "scan"),
-            settings=PredictSettings(clips=config["predict"]["clips"]),
+            settings=PredictSettings(clips=config.predict.clips),
         )  # fmt: skip
         lists = find_lists(demo / config["annotations"]["val"], config["evaluate"])
         figures = evaluate(

@@ -17,7 +17,6 @@ SHIPPED = (
     "requirements-torch-cuda12.lock",
     "rules",
     "workflow/Snakefile",
-    "workflow/schemas",
     "workflow/scripts",
 )
 

@@ -4,11 +4,7 @@
 rule annotate:
     input:
         # The demo's CSVs and a lab's lists are not the official files, so they have no checksums.
-        **(
-            {}
-            if MINIKITCHEN or CONFIG["annotations"]["format"] != "official"
-            else {"pins": ANNOTATION_SHEET}
-        ),
+        **({"pins": ANNOTATION_SHEET} if OFFICIAL and not MINIKITCHEN else {}),
         annotations=annotations_of,
         sheet=SHEET,
     output:
@@ -23,9 +19,7 @@ rule annotate:
         mem_mb=2000,
         runtime=10,
     params:
-        classes=CONFIG["classes"],
-        format=CONFIG["annotations"]["format"],
-        subset=CONFIG["videos"]["subset"],
+        settings=CONFIG.only("classes", "annotations.format", "videos.subset"),
     message:
         "Segments of {wildcards.split} from {input.annotations}"
     script:

@@ -19,34 +19,36 @@ START_CHECK_LOG = "results/logs/start_check.log"
 ANNOTATIONS_TO_COME = bool(MINIKITCHEN or DOWNLOAD_ANNOTATIONS)
 
 
-def start_check(section):
-    """What the start check of a `train:` section looks at, with the weights that are on disk."""
-    there = WEIGHTS is not None and os.path.isfile(WEIGHTS.path)
+def start_check(run=None):
+    """What the start check of a run looks at, with the weights that are on disk."""
+    section = CONFIG.of_run(run).train
+    weights, _ = START_WEIGHTS.get(run) or next(iter(START_WEIGHTS.values()))
+    there = weights is not None and os.path.isfile(weights.path)
     return EarlyCheck(
-        settings=section
+        settings=section.model_dump(by_alias=True)
         | {
-            "config": str(existing_path(section["config"], HERE)),
-            "load_from": WEIGHTS.path if there else None,
+            "config": str(existing_path(section.config, HERE)),
+            "load_from": weights.path if there else None,
             "from_scratch": False,
         },
-        weights_to_come=WEIGHTS.source if WEIGHTS and not there else "",
+        weights_to_come=weights.source if weights and not there else "",
         annotations=ANNOTATIONS,
         sheet=str(SHEET),
         video_root=VIDEO_ROOT,
         participants=PARTICIPANTS,
         results="results",
-        num_verbs=CONFIG["classes"]["verbs"],
-        num_nouns=CONFIG["classes"]["nouns"],
+        num_verbs=CONFIG.classes.verbs,
+        num_nouns=CONFIG.classes.nouns,
         reading={
-            "classes": CONFIG["classes"],
-            "format": CONFIG["annotations"]["format"],
-            "subset": CONFIG["videos"]["subset"],
+            "classes": CONFIG.classes.model_dump(),
+            "format": CONFIG.annotations.format,
+            "subset": CONFIG.videos.subset,
         },
         annotations_to_come=ANNOTATIONS_TO_COME,
         videos_to_come=bool(MINIKITCHEN or DOWNLOAD),
         remote=getattr(options(), "executor", None) not in (None, "local"),
-        modules=CONFIG["modules"],
-        views={key: CONFIG["predict"][key] for key in ("clips", "crops")},
+        modules=CONFIG.modules.model_dump(),
+        views=CONFIG.predict.model_dump(include={"clips", "crops"}),
     )
 
 
@@ -65,10 +67,11 @@ def refuse_unreachable_weights():
     """Raise if this run will train, but its start weights are wrong or cannot be fetched."""
     jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
     try:
-        if "weights" in jobs:
-            probe(WEIGHTS)
-        elif "train" in jobs and WEIGHTS:
-            check_weights(WEIGHTS)
+        for weights, _ in START_WEIGHTS.values() if "train" in jobs else ():
+            if weights and weights.path in TO_FETCH:
+                probe(weights)
+            elif weights:
+                check_weights(weights)
     except EpicError as error:
         raise WorkflowError(str(error)) from error
 
@@ -86,7 +89,7 @@ def refuse_hopeless_training():
         logger.info("Start check: left to the training job, whose packages are not here")
         return
     for run in runs:
-        check = start_check(SWEEP[run] if SWEEP else CONFIG["train"])
+        check = start_check(run)
         file = f"{HOME.format(run=run)}/start_check.txt"
         if passed_before(check, file):
             continue

@@ -1,7 +1,7 @@
 """A folder to look at in a browser: segments, predictions, clips, timelines. On request: no other
 rule needs it. Timelines that were made are shown, and kept up to date; none is made for it."""
 
-SHOWN = [split for split in CONFIG["browse"]["splits"] if split in ANNOTATIONS]
+SHOWN = [split for split in CONFIG.browse.splits if split in ANNOTATIONS]
 
 
 rule browse:
@@ -28,14 +28,17 @@ rule browse:
         mem_mb=4000,
         runtime=15,
     params:
-        settings={**CONFIG["browse"], "splits": SHOWN},
+        settings=CONFIG.only(
+            "browse.max_mb",
+            "classes",
+            "annotations.format",
+            "videos.subset",
+            "export.reduce",
+            "export.backoff",
+        ),
+        splits=SHOWN,
         lists=[*OFFICIAL_LISTS, *CLASS_LISTS],
-        classes=CONFIG["classes"],
-        format=CONFIG["annotations"]["format"],
-        subset=CONFIG["videos"]["subset"],
-        reduce=CONFIG["export"]["reduce"],
-        backoff=CONFIG["export"]["backoff"],
-        run=lambda wildcards: wildcards.get("run", CONFIG["run"] or ""),
+        run=lambda wildcards: wildcards.get("run", CONFIG.run or ""),
     message:
         "Page to look at: {output.html}"
     script:

@@ -27,16 +27,13 @@ rule clean:
         mem_mb=4000,
         runtime=15,
     params:
-        **({"include": INCLUDED} if INCLUDED else {}),
-        **({"absent": ABSENT} if ABSENT else {}),
+        settings=CONFIG.only(
+            "classes", "annotations.format", "videos.subset", "participants", "clean"
+        ),
         splits=list(ANNOTATIONS),
-        classes=CONFIG["classes"],
-        format=CONFIG["annotations"]["format"],
-        subset=CONFIG["videos"]["subset"],
-        policy=CONFIG["clean"]["policy"],
-        exclude=EXCLUDED,
+        absent=[name for name in CHOSEN if name not in PARTICIPANTS],
     message:
-        "Clean lists, policy {params.policy}"
+        f"Clean lists, policy {CONFIG.clean.policy}"
     script:
         "../workflow/scripts/clean.py"
 

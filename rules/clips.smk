@@ -2,8 +2,6 @@
 no other rule needs them. They are no outputs, as with copies: a clip of the same frames is kept.
 """
 
-from epic100.segments.pairs import pairs_path
-
 
 rule clips:
     input:
@@ -26,8 +24,7 @@ rule clips:
         ),
     params:
         root=lambda wildcards: CLIP_ROOT,
-        settings=CONFIG["clips"],
-        limits={key: value for key, value in CONFIG["scan"].items() if key != "quick"},
+        settings=CONFIG.only("clips", "scan"),
         rows=lambda wildcards: rows_of(wildcards.participant, wildcards.split),
     message:
         "Clips of {wildcards.participant}, {wildcards.split}"
@@ -38,7 +35,7 @@ rule clips:
 rule clips_list:
     input:
         segments="results/clean/{split}.txt",
-        pairs=pairs_path("results", CONFIG["train"]["split"]),
+        pairs=PAIRS,
         tables=lambda wildcards: expand(
             "results/clips/{split}/{participant}.tsv",
             split=wildcards.split,

@@ -1,10 +1,10 @@
 """All finished runs side by side. Those of other configs are shown as they are: no run is made
 again by a config that is not its own."""
 
-from epic100.base.runs import home_of, runs_to_compare
+from epic100.base.runs import runs_to_compare
 from epic100.download.checksum import digest
 
-OWN_RUNS, OTHER_RUNS = runs_to_compare(CONFIG)
+OWN_RUNS, OTHER_RUNS = runs_to_compare([*SWEEP] or [CONFIG.run])
 
 
 rule compare:
@@ -26,7 +26,7 @@ rule compare:
         runtime=15,
     params:
         lists=list(OFFICIAL_LISTS),
-        classes=CONFIG["classes"],
+        settings=CONFIG.only("classes"),
         others=[home_of(run) for run in OTHER_RUNS],
         # A change of them makes the page again.
         digests=[digest(f"{home_of(run)}/metrics.json", "sha256").value for run in OTHER_RUNS],

@@ -1,8 +1,5 @@
 """The mini kitchen: the demo's annotations and videos, made as the first jobs of the DAG."""
 
-# A parameter only if it is not the demo's default, so that older demos are not made again.
-LEVEL = {} if MINIKITCHEN["level"] == "easy" else {"level": MINIKITCHEN["level"]}
-
 
 rule minikitchen_annotations:
     input:
@@ -19,8 +16,7 @@ rule minikitchen_annotations:
         mem_mb=1000,
         runtime=5,
     params:
-        **LEVEL,
-        seed=MINIKITCHEN["seed"],
+        settings=CONFIG.only("minikitchen.seed", "minikitchen.level"),
     message:
         "Annotations of the mini kitchen"
     script:
@@ -39,10 +35,9 @@ rule minikitchen_video:
         mem_mb=1000,
         runtime=5,
     params:
-        **LEVEL,
+        settings=CONFIG.only("minikitchen.seed", "minikitchen.level"),
         video=lambda wildcards: vars(video_at(wildcards)),
-        seed=MINIKITCHEN["seed"],
-        damage=lambda wildcards: MINIKITCHEN["damage"].get(wildcards.video_id),
+        damage=lambda wildcards: MINIKITCHEN.damage.get(wildcards.video_id),
     message:
         "Film {wildcards.video_id} of the mini kitchen"
     script:

@@ -41,7 +41,6 @@ if VIDEOS_TO_COME:
             video=lambda wildcards: vars(video_at(wildcards)),
             root=lambda wildcards, output: os.path.dirname(os.path.dirname(output.video)),
             sheet=SHEET,
-            settings=CONFIG["download"],
             # All participants that are not used; the bar counts the videos of the others.
             exclude=[name for name in participants_of(VIDEOS, []) if name not in CHOSEN],
             receipts=RECEIPTS,
@@ -68,8 +67,6 @@ if ANNOTATIONS_TO_COME:
             mem_mb=1000,
             runtime=30,
             download=1,
-        params:
-            settings=CONFIG["download"],
         message:
             "Download the annotations that {input.sheet} names"
         script:

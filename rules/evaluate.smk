@@ -21,8 +21,7 @@ rule evaluate:
         runtime=15,
     params:
         lists=list(OFFICIAL_LISTS),
-        reduce=CONFIG["export"]["reduce"],
-        backoff=CONFIG["export"]["backoff"],
+        settings=CONFIG.only("export.reduce", "export.backoff"),
     message:
         "Official figures from {input.predictions}"
     script:
@@ -64,8 +63,8 @@ if PROBE is None:
             metrics=f"{HOME}/metrics.json",
             dropped="results/clean/dropped.tsv",
             annotations=ANNOTATIONS["train"],
-            segments=f"results/clean/{CONFIG['train']['split']}.txt",
-            pairs=f"results/clean/{'trainval_' if CONFIG['train']['split'] == 'trainval' else ''}pairs.tsv",
+            segments=CLEAN_LIST,
+            pairs=PAIRS,
             weights=weights_to_train_from,
         output:
             card=f"{HOME}/model_card.md",
@@ -84,7 +83,7 @@ if PROBE is None:
                 "annotations": "official train annotations",
                 "segments": "clean list that was learned from",
                 "pairs": "pair table",
-                **({"weights": "start weights"} if WEIGHTS else {}),
+                "weights": "start weights",
             },
         message:
             "Model card of {input.model}"

@@ -25,7 +25,7 @@ rule export:
         runtime=15,
     params:
         split=lambda wildcards: exported_split(wildcards.kind),
-        settings={key: value for key, value in CONFIG["export"].items() if key != "split"},
+        settings=CONFIG.only("export"),
     message:
         "Submission of {params.split}"
     script:

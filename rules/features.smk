@@ -3,7 +3,7 @@
 The `.npz` are no outputs of the job that makes them: Snakemake would remove them all before it makes
 one again. The job keeps those that are still right."""
 
-ENCODER = CONFIG["features"]["encoder"]
+ENCODER = CONFIG.features.encoder
 FEATURE_MODEL = ONE_MODEL if PROBE is None else model_of_features
 START_MODEL = f"{FEATURES}/start_model.pth"
 
@@ -25,12 +25,10 @@ rule features:
     resources:
         mem_mb=32000,
         runtime="12h",
-        gpu=gpus_to_ask(CONFIG["predict"]),
+        gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=CLIP_ROOT,
-        settings=CONFIG["features"],
-        predict=PREDICT_SETTINGS,
-        modules=CONFIG["modules"],
+        settings=CONFIG.only("features", "predict", "modules"),
     message:
         f"Features of {{wildcards.participant}}'s videos, by {ENCODER}"
     script:
@@ -41,7 +39,7 @@ rule features:
 rule video_features:
     input:
         table=lambda wildcards: (
-            f"{FEATURES.format(**wildcards)}/{video_of_features(wildcards).participant_id}.tsv"
+            f"{FEATURES.format(**wildcards)}/{video_on_request(wildcards, 'features').participant_id}.tsv"
         ),
     output:
         features=update(f"{FEATURES}/{{video}}.npz"),
@@ -77,9 +75,9 @@ if ENCODER == "start":
 
     rule start_model:
         input:
-            config=existing_path(CONFIG["train"]["config"], HERE),
+            config=lambda wildcards: existing_path(config_of(wildcards).train.config, HERE),
             weights=weights_to_train_from,
-            pairs=pairs_path("results", CONFIG["train"]["split"]),
+            pairs=PAIRS,
         output:
             model=START_MODEL,
         log:
@@ -93,9 +91,7 @@ if ENCODER == "start":
             runtime=15,
         params:
             root=lambda wildcards: CLIP_ROOT,
-            settings=settings_of_training,
-            classes=CONFIG["classes"],
-            modules=CONFIG["modules"],
+            settings=lambda wildcards: config_of(wildcards).only("train", "classes", "modules"),
         message:
             f"The model of {{input.config}} with {WEIGHTS_TEXT}, untrained"
         script:

@@ -22,9 +22,7 @@ rule figures_data:
     params:
         splits=list(ANNOTATIONS),
         class_lists=list(CLASS_LISTS),
-        classes=CONFIG["classes"],
-        format=CONFIG["annotations"]["format"],
-        subset=CONFIG["videos"]["subset"],
+        settings=CONFIG.only("classes", "annotations.format", "videos.subset"),
     message:
         "Pictures of the annotations"
     script:
@@ -105,9 +103,8 @@ rule figures_results:
         runtime=15,
     params:
         root=lambda wildcards: CLIP_ROOT,
-        reduce=CONFIG["export"]["reduce"],
+        settings=CONFIG.only("export.reduce", "annotations.format"),
         class_lists=list(CLASS_LISTS),
-        format=CONFIG["annotations"]["format"],
     message:
         "Pictures of the results"
     script:

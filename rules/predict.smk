@@ -68,11 +68,10 @@ rule predict:
     resources:
         mem_mb=32000,
         runtime="4h",
-        gpu=gpus_to_ask(CONFIG["predict"]),
+        gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=lambda wildcards: CLIP_ROOT,
-        settings=PREDICT_SETTINGS,
-        modules=CONFIG["modules"],
+        settings=CONFIG.only("predict", "modules"),
     message:
         "Predict {wildcards.split} with {input.model}"
     script:

@@ -6,9 +6,9 @@ FEATURE_TABLES = expand(f"{FEATURES}/{{participant}}.tsv", participant=PARTICIPA
 
 rule probe_train:
     input:
-        segments=f"results/clean/{CONFIG['train']['split']}.txt",
+        segments=CLEAN_LIST,
         val="results/clean/val.txt",
-        pairs=pairs_path("results", CONFIG["train"]["split"]),
+        pairs=PAIRS,
         features=FEATURE_TABLES,
     output:
         model=f"{HOME}/model.pth",
@@ -24,9 +24,7 @@ rule probe_train:
         mem_mb=16000,
         runtime="2h",
     params:
-        split=CONFIG["train"]["split"],
-        settings={key: value for key, value in PROBE.items() if key != "of"},
-        classes=CONFIG["classes"],
+        settings=CONFIG.only("probe", "train.split", "classes"),
         # Of `input`, so that Snakemake does not record it: new names alone must not train again.
         names=lambda wildcards, input: NAME_FILES,
     message:

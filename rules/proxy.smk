@@ -27,9 +27,7 @@ rule proxy:
     params:
         root=VIDEO_ROOT,
         copies=lambda wildcards: CLIP_ROOT,
-        # Those that the config gives: another default in a later version is no other setting.
-        settings={key: value for key, value in config["videos"]["proxy"].items() if key != "root"},
-        limits={key: value for key, value in CONFIG["scan"].items() if key != "quick"},
+        settings=CONFIG.only("videos.proxy", "scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),
     message:
         "Copies of {wildcards.participant}: {input.videos}"

@@ -7,7 +7,7 @@ PICTURES = {
     **{name: rules.figures_results.output[name] for name in ("per_class", "confusion")},
     "rules": rules.figures_performance.output.rules,
 }
-if not (CONFIG["predict"]["model"] or MODELS):
+if not (CONFIG.predict.model or MODELS):
     PICTURES["training"] = rules.figures_training.output.training
 
 
@@ -33,8 +33,8 @@ rule report:
         runtime=10,
     params:
         pictures=list(PICTURES),
-        policy=CONFIG["clean"]["policy"],
-        run=lambda wildcards: wildcards.get("run", CONFIG["run"] or ""),
+        policy=CONFIG.clean.policy,
+        run=lambda wildcards: wildcards.get("run", CONFIG.run or ""),
     message:
         "Report: {output.html}"
     script:

@@ -28,8 +28,7 @@ rule scan:
         * attempt,
     params:
         root=VIDEO_ROOT,
-        limits={key: value for key, value in CONFIG["scan"].items() if key != "quick"},
-        quick=CONFIG["scan"]["quick"],
+        settings=CONFIG.only("scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),
     message:
         "Scan of {wildcards.participant}: {input.videos}"

@@ -24,7 +24,7 @@ SESSION = Session(Path.cwd(), logger.warning)
 for section, names in (("train", ["train"]), ("predict", ["predict", "timeline", "features"])):
     overwrites = workflow.resource_settings.overwrite_resources
     on_cpu = overwrites.pop(f"{section}_on_cpu", None)
-    if on_cpu and gpus_to_ask(CONFIG[section]) == 0:
+    if on_cpu and getattr(CONFIG, section).gpus_to_ask == 0:
         overwrites.update(dict.fromkeys(names, on_cpu))
 
 

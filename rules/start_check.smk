@@ -10,7 +10,7 @@ rule start_check:
             path for path in ANNOTATIONS.values() if ANNOTATIONS_TO_COME or os.path.exists(path)
         ],
         sheet=SHEET,
-        config=existing_path(CONFIG["train"]["config"], HERE),
+        config=existing_path(CONFIG.train.config, HERE),
     output:
         screen=START_CHECK_FILE,
     log:
@@ -24,7 +24,7 @@ rule start_check:
         mem_mb=8000,
         runtime=10,
     params:
-        check=lambda wildcards: vars(start_check(CONFIG["train"])),
+        check=lambda wildcards: vars(start_check()),
         now=time.time(),  # videos and disk are no inputs, so each call looks again
     message:
         "Start check: what is ready for a training, and what is missing"

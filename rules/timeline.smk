@@ -5,9 +5,9 @@ For any other video file, `epic100 predict` does the same."""
 rule timeline:
     input:
         model=ONE_MODEL,
-        scan=lambda wildcards: f"results/scan/{video_of_timeline(wildcards).participant_id}.tsv",
+        scan=lambda wildcards: f"results/scan/{video_on_request(wildcards, 'timeline').participant_id}.tsv",
         index=lambda wildcards: (
-            f"{CLIP_INDEXES}/{video_of_timeline(wildcards).participant_id}.index.npz"
+            f"{CLIP_INDEXES}/{video_on_request(wildcards, 'timeline').participant_id}.index.npz"
         ),
     output:
         tsv=f"{HOME}/timeline/{{video}}.tsv",
@@ -26,13 +26,11 @@ rule timeline:
     resources:
         mem_mb=32000,
         runtime="4h",
-        gpu=gpus_to_ask(CONFIG["predict"]),
+        gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=CLIP_ROOT,
-        participant=lambda wildcards: video_of_timeline(wildcards).participant_id,
-        settings=CONFIG["timeline"],
-        predict=PREDICT_SETTINGS,
-        modules=CONFIG["modules"],
+        participant=lambda wildcards: video_on_request(wildcards, "timeline").participant_id,
+        settings=CONFIG.only("timeline", "predict", "modules"),
     message:
         "Timeline of {wildcards.video} with {input.model}"
     script:

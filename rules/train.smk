@@ -1,16 +1,14 @@
 """Train the recognizer. Checkpoints are in results/work_dirs and are never outputs: Snakemake
 removes the outputs of a job that fails, but a long training must survive its failures."""
 
-from epic100.segments.pairs import pairs_path
-
 
 rule train:
     input:
-        segments=f"results/clean/{CONFIG['train']['split']}.txt",
+        segments=CLEAN_LIST,
         val="results/clean/val.txt",
-        pairs=pairs_path("results", CONFIG["train"]["split"]),
+        pairs=PAIRS,
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
-        config=existing_path(CONFIG["train"]["config"], HERE),
+        config=lambda wildcards: existing_path(config_of(wildcards).train.config, HERE),
         weights=weights_to_train_from,
     output:
         model=f"{HOME}/model.pth",
@@ -23,17 +21,15 @@ rule train:
         "../envs/epic100.yaml"
     threads: 16
     resources:
-        **resources_of_nodes(CONFIG["train"]),
+        **CONFIG.train.resources_of_nodes,
         mem_mb=32000,
         runtime="12h",
-        gpu=gpus_to_ask(CONFIG["train"]),
+        gpu=CONFIG.train.gpus_to_ask,
     params:
         root=lambda wildcards: CLIP_ROOT,
-        settings=settings_of_training,
-        classes=CONFIG["classes"],
+        settings=lambda wildcards: config_of(wildcards).only("train", "classes", "modules"),
         # Of `input`, so that Snakemake does not record it: new names alone must not train again.
         names=lambda wildcards, input: NAME_FILES,
-        modules=CONFIG["modules"],
     message:
         f"Train on {{input.segments}} as {{input.config}} says, from {WEIGHTS_TEXT}"
     script:

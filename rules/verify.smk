@@ -1,5 +1,7 @@
 """Compare videos and annotations with the checksums in their sheets. Writes no video."""
 
+from epic100.download.receipts import Receipts
+
 
 rule verify_videos:
     input:

@@ -4,13 +4,15 @@ model, and kept.
 As with videos, an existing file is not a rule's output: Snakemake would remove it before a job.
 """
 
-if WEIGHTS and WEIGHTS.is_url and not os.path.lexists(WEIGHTS.path):
+if TO_FETCH:
 
     rule weights:
         output:
-            file=WEIGHTS.path,
+            file="{weights}",
         log:
-            "results/logs/weights.log",
+            "results/logs/{weights}.log",
+        wildcard_constraints:
+            weights="|".join(map(re.escape, TO_FETCH)),
         priority: 100
         localrule: True
         conda:
@@ -21,11 +23,9 @@ if WEIGHTS and WEIGHTS.is_url and not os.path.lexists(WEIGHTS.path):
             runtime=60,
             download=1,
         params:
-            weights=vars(WEIGHTS),
-            settings=CONFIG["download"],
-            train=lambda wildcards: start_check(CONFIG["train"]).settings,
-            classes=(CONFIG["classes"]["verbs"], CONFIG["classes"]["nouns"]),
-            modules=CONFIG["modules"],
+            weights=lambda wildcards: vars(TO_FETCH[wildcards.weights][0]),
+            train=lambda wildcards: start_check(TO_FETCH[wildcards.weights][1]).settings,
+            settings=CONFIG.only("classes", "modules"),
         message:
             "Fetch the start weights {params.weights[source]}"
         script:

@@ -10,9 +10,9 @@ from torch.distributed.elastic.rendezvous.api import RendezvousParameters
 from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import create_backend
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
+from epic100.settings import TrainSettings
 from epic100.training.launch import RANK, _private_folder, launch
 from epic100.training.meeting import Nodes, free_port, meet_at, meet_in
-from epic100.training.settings import TrainSettings
 from support.small_runs import SMALL, copy_results, processes
 
 pytestmark = pytest.mark.slow
@@ -21,8 +21,15 @@ LOCAL = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
 def train(results: str, root: str) -> None:
-    settings = TrainSettings(config="config/x3d_demo.py", epochs=1, batch_size=4, device="cpu",
-                             gpus=2, options=SMALL)  # fmt: skip
+    settings = TrainSettings(
+        config="config/x3d_demo.py",
+        load_from=None,
+        epochs=1,
+        batch_size=4,
+        device="cpu",
+        gpus=2,
+        options=SMALL,
+    )
     launch(settings, f"{results}/model.pth", results=results, video_root=root, num_verbs=97,
            num_nouns=300)  # fmt: skip
 

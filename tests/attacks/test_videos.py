@@ -14,7 +14,7 @@ import epic100.clips.registered  # noqa: F401
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.clips.time_limit import time_limit
 from epic100.scan import scan_participant
-from epic100.video.decoder_process import ScanLimits
+from epic100.settings import ScanLimits
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.sheet import Video
 from support.own_process import apart

@@ -7,9 +7,9 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus, gpus_to_use, granted_gpus, look_for_gpus, unusable
-from epic100.prediction.predict import PredictSettings, predict
+from epic100.prediction.predict import predict
+from epic100.settings import PredictSettings, TrainSettings
 from epic100.training.launch import launch
-from epic100.training.settings import TrainSettings
 
 OLD = "The NVIDIA driver on your system is too old (found version 11040)"
 NO_KERNELS = "CUDA error: no kernel image is available for execution on the device"
@@ -87,8 +87,8 @@ def test_torch_gives_its_own_reason():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
 @pytest.mark.parametrize("start", [
-    lambda: launch(TrainSettings("none.py"), "m.pth", results="r", video_root="v", num_verbs=1,
-                   num_nouns=1),
+    lambda: launch(TrainSettings(config="none.py", load_from=None), "m.pth", results="r",
+                   video_root="v", num_verbs=1, num_nouns=1),
     lambda: predict("none.pth", "none.txt", "o", split="val", video_root="v", index_dir="i",
                     settings=PredictSettings()),
 ], ids=["train", "predict"])  # fmt: skip

@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.errors import DiskError
 from epic100.browse.folder import new_folder
-from epic100.browse.settings import BrowseSettings
 from support.small_browse import make_browse
 
 
@@ -58,9 +57,3 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         new_folder(tmp_path / "file/below/browse"),
     ):
         pass
-
-
-@pytest.mark.parametrize("wrong", [{"splits": ["train"]}, {"max_mb": -1}])
-def test_settings_that_make_no_page_are_refused(wrong):
-    with pytest.raises(EpicError, match="^browse: .*expected"):
-        BrowseSettings(**wrong)

@@ -22,6 +22,7 @@ from epic100.download.weights import (
     read_value,
     start_weights,
 )
+from epic100.settings import TrainSettings
 from support.checkout import ROOT
 from support.fault_server import status
 
@@ -38,14 +39,10 @@ def checkpoint() -> bytes:
     return buffer.getvalue()
 
 
-def section(**changes):
-    return {"load_from": "auto", "load_from_sha256": None, "from_scratch": False} | changes
-
-
 def test_the_default_is_the_url_of_mmaction2_s_own_metafile():
     metafile = yaml.safe_load((ZOO / "x3d/metafile.yml").read_text())
     models = {model["Name"]: model for model in metafile["Models"]}
-    weights = start_weights(section(), RECIPE)
+    weights = start_weights(TrainSettings(), RECIPE)
     assert weights.source == models["x3d_s_13x6x1_facebook-kinetics400-rgb"]["Weights"]
     assert weights.path.startswith("weights/download.openmmlab.com/mmaction/v1.0/recognition/x3d/")
 
@@ -68,19 +65,17 @@ def test_every_url_of_the_model_zoo_in_configs_and_docs_is_one_of_its_metafiles(
 
 def test_a_random_start_must_be_meant(tmp_path):
     with pytest.raises(EpicError, match="schedule for fine-tuning.*from_scratch.py.*`train: from_"):
-        start_weights(section(load_from=None), RECIPE)
-    assert start_weights(section(from_scratch=True), RECIPE) is None
+        start_weights(TrainSettings(load_from=None), RECIPE)
+    assert start_weights(TrainSettings(from_scratch=True), RECIPE) is None
     for made_for_it in ("x3d_s_epic_from_scratch.py", "x3d_demo.py", "slowonly_demo.py"):
-        assert start_weights(section(), ROOT / "config" / made_for_it) is None
-    with pytest.raises(EpicError, match="expected one of the two"):
-        start_weights(section(load_from="a.pth", from_scratch=True), RECIPE)
-    assert start_weights(section(load_from="a.pth"), RECIPE).path == "a.pth"
+        assert start_weights(TrainSettings(), ROOT / "config" / made_for_it) is None
+    assert start_weights(TrainSettings(load_from="a.pth"), RECIPE).path == "a.pth"
     mine = tmp_path / "mine.py"
     mine.write_text(f'_base_ = ["{RECIPE}"]\nload_from = f"{{folder}}/a.pth"\n')
     with pytest.raises(EpicError, match=r"mine.py: `load_from` is not a plain value"):
-        start_weights(section(), mine)
+        start_weights(TrainSettings(), mine)
     mine.write_text(f'_base_ = "{RECIPE}"\n')
-    assert start_weights(section(), mine) == start_weights(section(), RECIPE)
+    assert start_weights(TrainSettings(), mine) == start_weights(TrainSettings(), RECIPE)
     with pytest.raises(EpicError, match="none.py: this MMEngine config cannot be read"):
         read_value(tmp_path / "none.py", "load_from")
 

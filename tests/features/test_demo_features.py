@@ -8,11 +8,10 @@ import yaml
 
 from epic100.features.file import read_features
 from epic100.features.participant import make_features, source_of
-from epic100.features.settings import FeatureSettings
 from epic100.features.table import read_feature_table
-from epic100.prediction.predict import PredictSettings
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
+from epic100.settings import FeatureSettings, PredictSettings
 from support.checkout import run_snakemake
 
 

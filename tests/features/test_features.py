@@ -13,16 +13,15 @@ from mmaction.registry import MODELS
 from epic100.base.errors import EpicError
 from epic100.features.file import read_features
 from epic100.features.participant import confirm_features, make_features, source_of
-from epic100.features.settings import FeatureSettings
 from epic100.features.table import read_feature_table
 from epic100.minikitchen.damage import zero_block
 from epic100.model.config_text import parse_config
 from epic100.model.model_file import load_model, save_model
 from epic100.prediction.encoder import pooled_features
-from epic100.prediction.predict import PredictSettings, predict
+from epic100.prediction.predict import predict
 from epic100.scan import scan_participant
 from epic100.scoring.predictions import read_predictions
-from epic100.training.settings import TrainSettings
+from epic100.settings import FeatureSettings, PredictSettings, TrainSettings
 from epic100.training.start_model import save_start_model
 from epic100.video.sheet import Video
 from support.checkout import ROOT, run_snakemake
@@ -160,7 +159,7 @@ def test_start_weights_give_features_without_a_training(lab, model, tmp_path):
         if "backbone" in name
     }
     torch.save({"state_dict": weights}, tmp_path / "weights.pth")
-    settings = TrainSettings(DEMO, load_from=str(tmp_path / "weights.pth"))
+    settings = TrainSettings(config=DEMO, load_from=str(tmp_path / "weights.pth"))
     about = {"results": lab.results, "video_root": lab.root, "classes": (97, 300)}
     save_start_model(settings, tmp_path / "start_model.pth", **about)
     ours = make(lab.folder, tmp_path / "a/P02.tsv", "start", "P02", tmp_path / "start_model.pth",
@@ -170,7 +169,9 @@ def test_start_weights_give_features_without_a_training(lab, model, tmp_path):
     np.testing.assert_allclose(one.feats, other.feats, atol=1e-5)
     assert one.source != other.source  # of another model file
     with pytest.raises(EpicError, match="encoder:` is start, but `train:` starts from random"):
-        save_start_model(replace(settings, load_from=None), tmp_path / "none.pth", **about)
+        save_start_model(
+            settings.model_copy(update={"load_from": None}), tmp_path / "none.pth", **about
+        )
 
 
 @pytest.mark.parametrize("encoder, words", [

@@ -10,15 +10,13 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.features.file import Features, read_features, write_features
 from epic100.features.participant import make_features, source_of
-from epic100.features.probe_settings import ProbeSettings
 from epic100.features.probe_train import predict_probe, train_probe
 from epic100.features.segment_rows import MOST_ROWS, chosen_rows, rows_of_segments
-from epic100.features.settings import FeatureSettings
 from epic100.features.table import FeatureRow, write_feature_table
 from epic100.model.model_file import load_model
-from epic100.prediction.predict import PredictSettings
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.clean_list import read_clean_list
+from epic100.settings import FeatureSettings, PredictSettings, ProbeSettings
 from epic100.training.epoch_table import read_epochs
 from support.checkout import run_snakemake
 from support.random_model import save_random_model

@@ -20,9 +20,10 @@ from epic100.migrate.__main__ import main
 from epic100.migrate.checkpoint import migrate_model, read_checkpoint
 from epic100.migrate.pair_order import order_of_list
 from epic100.model.model_file import load_model
-from epic100.prediction.predict import PredictSettings, predict
+from epic100.prediction.predict import predict
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.pairs import write_pairs
+from epic100.settings import PredictSettings
 from support import preloaded
 from support.archive import configure, jobs, run, said
 from support.checkout import ROOT

@@ -15,9 +15,10 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.base.log import rule_log
 from epic100.model.model_file import load_model, save_model
-from epic100.prediction.predict import PredictSettings, predict
+from epic100.prediction.predict import predict
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
+from epic100.settings import PredictSettings
 from support.dying import fork, kill_after_a_shard
 from support.random_model import save_random_model
 

@@ -12,8 +12,8 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import truncate, zero_block
-from epic100.proxy import ProxySettings, make_proxies
-from epic100.video.decoder_process import ScanLimits
+from epic100.proxy import make_proxies
+from epic100.settings import ProxySettings, ScanLimits
 from epic100.video.index_file import load_index
 from epic100.video.reader import VideoReader
 from support.decoder_stand_in import House

@@ -10,7 +10,8 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
 from epic100.minikitchen.packet_damage import rewrite
-from epic100.proxy.cutter import Clip, ClipSettings, cut_clips
+from epic100.proxy.cutter import Clip, cut_clips
+from epic100.settings import ClipSettings
 from epic100.video.index import build_index
 from epic100.video.mp4_boxes import top_boxes
 from epic100.video.reader import FrameError, VideoReader
@@ -113,7 +114,9 @@ def test_a_limit_on_kilobits_holds_for_each_clip(sound, tmp_path):
     clips = clips_of(tmp_path, [(0, 120), (50, 65)])
     sizes = {}
     for most in (None, 30):
-        cut_clips(sound["b_frames"], index, clips, replace(SHARP, crf=4, max_kbit=most))
+        cut_clips(
+            sound["b_frames"], index, clips, SHARP.model_copy(update=dict(crf=4, max_kbit=most))
+        )
         sizes[most] = [Path(clip.target).stat().st_size for clip in clips]
     for clip, free, limited in zip(clips, *sizes.values(), strict=True):
         length = (clip.stop - clip.start) / 29.97

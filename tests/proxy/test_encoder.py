@@ -8,10 +8,11 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
 from epic100.minikitchen.packet_damage import rewrite
-from epic100.proxy import ProxySettings, write_proxy
+from epic100.proxy import write_proxy
 from epic100.proxy.encoder import check_copy
 from epic100.proxy.output import sample
 from epic100.scan.worker import inspect
+from epic100.settings import ProxySettings
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
@@ -93,7 +94,7 @@ def test_copies_are_closed_groups_in_which_nothing_depends_on_a_b_frame(name, co
 
 def test_copies_without_b_frames_are_coded_in_the_order_of_their_pictures(sound, tmp_path):
     copy = tmp_path / "copy.MP4"
-    _, own = write_proxy(sound["variable_rate"], copy, replace(SMALL, b_frames=0))
+    _, own = write_proxy(sound["variable_rate"], copy, SMALL.model_copy(update=dict(b_frames=0)))
     packets = own.table.stretch(0, len(own.table))
     assert packets.pts.tolist() == packets.dts.tolist() == own.pts.tolist()
     assert references(copy) == list(range(own.frames))
@@ -110,7 +111,9 @@ def test_sizes_are_even_and_in_proportion(size, expected):
 
 def test_a_higher_rate_factor_is_farther_from_the_original_and_smaller(sound, copies, tmp_path):
     near, made, *_ = copies["b_frames"]
-    far, _ = write_proxy(sound["b_frames"], tmp_path / "v.MP4", replace(SMALL, crf=40))
+    far, _ = write_proxy(
+        sound["b_frames"], tmp_path / "v.MP4", SMALL.model_copy(update=dict(crf=40))
+    )
     assert far.psnr < made.psnr - 5
     assert (tmp_path / "v.MP4").stat().st_size < near.stat().st_size
 
@@ -136,7 +139,7 @@ def test_colours_are_kept_in_their_range_and_matrix(full, matrix, tmp_path):
             frame = av.VideoFrame.from_ndarray(np.full((96, 128, 3), colour, np.uint8), "rgb24")
             out.mux(stream.encode(frame.reformat(format="yuv420p", **values)))
         out.mux(stream.encode(None))
-    write_proxy(path, tmp_path / "copy.MP4", replace(SMALL, crf=4))
+    write_proxy(path, tmp_path / "copy.MP4", SMALL.model_copy(update=dict(crf=4)))
     frames = list(range(len(colours)))
     original = VideoReader(path).get_frames(frames).mean((1, 2))
     copy = VideoReader(tmp_path / "copy.MP4").get_frames(frames).mean((1, 2))
@@ -233,7 +236,7 @@ def test_a_copy_that_does_not_hold_is_refused(kind, copied, tmp_path):
 def test_another_distance_of_key_frames_than_asked_for_is_refused(copied):
     copy, index, samples = copied
     with pytest.raises(EpicError, match="key frame every 10 pictures"):
-        check_copy(copy, index, replace(SMALL, gop=10), samples)
+        check_copy(copy, index, SMALL.model_copy(update=dict(gop=10)), samples)
 
 
 class OpenGroups(ProxySettings):
@@ -249,7 +252,7 @@ class OpenGroups(ProxySettings):
 def test_a_copy_whose_groups_are_not_closed_is_refused(tmp_path):
     path = encode(tmp_path / "v.MP4", 60)
     with pytest.raises(EpicError, match="key frame every 12 pictures"):
-        write_proxy(path, tmp_path / "copy.MP4", OpenGroups(**vars(SMALL)))
+        write_proxy(path, tmp_path / "copy.MP4", OpenGroups(**SMALL.model_dump()))
 
 
 def test_nothing_is_left_of_a_copy_that_fails(tmp_path):

@@ -11,10 +11,9 @@ from mmaction.datasets import VideoDataset
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
-from epic100.proxy import ClipSettings
 from epic100.proxy.precut import Sources, cut_participant, write_list
 from epic100.segments.segment_list import read_segments
-from epic100.video.decoder_process import ScanLimits
+from epic100.settings import ClipSettings, ScanLimits
 from support.archive import jobs, run, said
 from support.encoder_stand_in import Orders
 from support.lab import Lab

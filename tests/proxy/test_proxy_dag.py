@@ -2,8 +2,6 @@
 
 import pytest
 
-from epic100.base.config import complete_config
-from epic100.base.errors import EpicError
 from epic100.minikitchen import write_video
 from support.archive import VIDEOS, configure, jobs, run, said
 
@@ -97,14 +95,3 @@ def test_training_and_prediction_wait_for_the_copies_only_where_they_are_asked_f
     plan = {"annotate": 2, "scan": 2, "clean": 1, "weights": 1, "train": 1, "predict": 1}
     assert jobs(run_with(archive, None, PREDICTIONS, "-n")) == plan
     assert jobs(run_with(archive, {"height": 60}, PREDICTIONS, "-n")) == plan | {"proxy": 2}
-
-
-@pytest.mark.parametrize("proxy, words", [
-    ({"heigth": 256}, "unknown key 'videos.proxy.heigth'; did you mean 'height'?"),
-    ({"gop": 0}, "videos.proxy.gop is 0"), ({"crf": 60}, "videos.proxy.crf is 60"),
-])  # fmt: skip
-def test_a_wrong_key_of_the_section_is_named(proxy, words):
-    annotations = {"train": "train.csv", "val": "val.csv"}
-    with pytest.raises(EpicError) as caught:
-        complete_config({"annotations": annotations, "videos": {"root": "v", "proxy": proxy}})
-    assert words in str(caught.value)

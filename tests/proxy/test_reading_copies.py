@@ -8,17 +8,21 @@ from mmaction.registry import DATASETS
 from mmengine.registry import init_default_scope
 
 import epic100.mmaction  # noqa: F401
-from epic100.prediction.predict import PredictSettings, predict
-from epic100.proxy import ProxySettings, make_proxies
+from epic100.prediction.predict import predict
+from epic100.proxy import make_proxies
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
+from epic100.settings import PredictSettings, ProxySettings, TrainSettings
 from epic100.training.config import build_config
 from epic100.training.run import train
-from epic100.training.settings import TrainSettings
 from support.small_runs import copy_results
 
 SETTINGS = TrainSettings(
-    config="config/x3d_demo.py", epochs=1, batch_size=4, options={"train_cfg.val_interval": 100}
+    config="config/x3d_demo.py",
+    load_from=None,
+    epochs=1,
+    batch_size=4,
+    options={"train_cfg.val_interval": 100},
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from epic100.minikitchen.damage import truncate, zero_block
 from epic100.minikitchen.packet_damage import rewrite
-from epic100.video.decoder_process import ScanLimits
+from epic100.settings import ScanLimits
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index
 from epic100.video.scan_table import read_scan_table

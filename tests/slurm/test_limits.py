@@ -2,7 +2,7 @@
 
 import pytest
 
-from epic100.base.config import resources_of_nodes
+from epic100.settings import TrainSettings
 from epic100.slurm.limits import cores_of, excesses, refusal
 from epic100.slurm.site import choose, facts_file, read_partitions
 
@@ -13,7 +13,7 @@ GPU = {"slurm_account": "lp_epic", "clusters": "wice", "slurm_partition": "gpu_a
        "cpus_per_task": 0, "cpus_per_gpu": 18, "mem_mb_per_cpu": 7000, "runtime": 1440}  # fmt: skip
 
 
-NODES = resources_of_nodes({"nodes": 2})
+NODES = TrainSettings(nodes=2).resources_of_nodes
 
 
 @pytest.mark.parametrize("resources", [

@@ -155,7 +155,8 @@ def kill_after_a_while(whom: str) -> None:
 
 def watch(*words: str) -> None:
     """Run such a decoder as a fork; say what is heard of it, and why it gave no result."""
-    from epic100.video.decoder_process import ScanLimits, run_decoder
+    from epic100.settings import ScanLimits
+    from epic100.video.decoder_process import run_decoder
     from epic100.video.fork_server import ForkServers
 
     with ForkServers((sys.executable, __file__), 60.0) as servers:

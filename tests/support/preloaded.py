@@ -18,7 +18,7 @@ import sys
 # The program that asks starts for each script and imports little: the rest is imported where used.
 PRELOADED = (
     "snakemake.cli", "snakemake.script", "snakemake.storage", "snakemake.report.html_reporter",
-    "smart_open", "requests", "jsonschema", "pandas", "epic100.mmaction",
+    "smart_open", "requests", "pydantic", "pandas", "epic100.mmaction",
 )  # fmt: skip
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 

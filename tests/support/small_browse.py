@@ -7,8 +7,8 @@ import torch
 
 from epic100.browse.content import Sources, gather
 from epic100.browse.folder import write_folder
-from epic100.browse.settings import BrowseSettings
 from epic100.scoring.predictions import Predictions, write_predictions
+from epic100.settings import BrowseSettings
 from epic100.video.scan_table import ScanRow, write_scan_table
 from epic100.video.sheet import Video
 

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from dataclasses import asdict, astuple, fields
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from mmengine.hooks import Hook
 from epic100.base.log import rule_log
 from epic100.base.machine import usable_cores
 from epic100.model.model_file import load_model
+from epic100.settings import TrainSettings
 from epic100.training.config import build_config
 from epic100.training.run import train
-from epic100.training.settings import TrainSettings
 from epic100.video.sheet import Video
 from support.checkout import CLASSES
 from support.cpu_autocast import autocast_on_cpu
@@ -64,8 +64,9 @@ def write_sheet(lab, folder: Path) -> Path:
 def settings(**chosen) -> TrainSettings:
     """The small recipe's training, made smaller; `options` are added to those that make it so."""
     options = SMALL | chosen.pop("options", {})
-    defaults = {"config": DEMO, "epochs": EPOCHS, "batch_size": BATCH, "device": "cpu"}
-    return TrainSettings.from_section({**defaults, **chosen, "options": options})
+    defaults = {"config": DEMO, "load_from": None, "epochs": EPOCHS, "batch_size": BATCH,
+                "device": "cpu"}  # fmt: skip
+    return TrainSettings.model_validate({**defaults, **chosen, "options": options})
 
 
 def job(lab, results: Path) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def job(lab, results: Path) -> dict[str, Any]:
 
 def built(lab, results: Path | str = "", **section) -> Config:
     """The MMEngine config of a section `train:` for the lab; `config` is the small recipe."""
-    chosen = TrainSettings.from_section({"config": DEMO, **section})
+    chosen = TrainSettings.model_validate({"config": DEMO, "load_from": None, **section})
     return build_config(chosen, str(results or lab.results), lab.root)
 
 
@@ -96,7 +97,9 @@ def start(lab, results: Path, options: dict | None = None, of_several=(), autoca
     meet); then it goes to `said_0.txt` and so on. `autocast`: with autocast and gradient scaling on
     the CPU, as a GPU has it.
     """
-    what = job(lab, results) | {"settings": asdict(settings(options=options or {}, **chosen))}
+    what = job(lab, results) | {
+        "settings": settings(options=options or {}, **chosen).model_dump(by_alias=True)
+    }
     process = processes.Process(target=_child, args=(what, results, of_several, autocast))
     process.start()
     return process
@@ -145,7 +148,7 @@ def _child(what: dict, results: Path, of_several: tuple, autocast: bool) -> None
     with open(os.devnull, "w") as nothing:
         sys.stdout = sys.stderr = nothing
         with rule_log(results / "said.txt"):
-            train(TrainSettings.from_section(what.pop("settings")), **what)
+            train(TrainSettings.model_validate(what.pop("settings")), **what)
 
 
 def _rank(what: dict, results: Path, number: int, world: int, store: str) -> None:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from epic100.settings import TimelineSettings
 from epic100.timeline.merging import merge, moving_mean
-from epic100.timeline.settings import TimelineSettings
 
 BARE = TimelineSettings(stride=0.5, smooth=0, threshold=0, min_seconds=0)
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.timeline.placing import place_clips
-from epic100.timeline.settings import TimelineSettings, clip_frames
+from epic100.timeline.placing import clip_frames, place_clips
 from support.made_index import index_at
 
 MILLISECOND = Fraction(1, 1000)
@@ -73,13 +72,3 @@ DENSE = {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}
 ])  # fmt: skip
 def test_a_clip_spans_what_the_model_was_trained_on(step, fps, window, frames):
     assert clip_frames([step], fps, window) == frames
-
-
-@pytest.mark.parametrize("settings, words", [
-    ({"stride": 0}, "stride is 0; expected a number from 0.01 to 3600"),
-    ({"threshold": 1.5}, "threshold is 1.5; expected a number from 0 to 1"),
-    ({"window": float("nan")}, "window is nan"),
-])  # fmt: skip
-def test_a_setting_out_of_its_range_is_one_error(settings, words):
-    with pytest.raises(EpicError, match=f"^timeline: {words}"):
-        TimelineSettings(**settings)

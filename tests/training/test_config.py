@@ -1,34 +1,28 @@
 """Settings in, MMEngine config out."""
 
 import os
-from dataclasses import asdict
 
 import pytest
 from mmengine.config import Config
 
 from epic100.base.errors import EpicError
+from epic100.settings import CheckpointSettings, TrainSettings, ValidateSettings
 from epic100.training.config import schedule_for
-from epic100.training.settings import CheckpointSettings, TrainSettings, ValidateSettings
 from support.small_runs import built
 
 
-def test_a_section_of_the_config_becomes_typed_settings_and_back_with_weights_unless_from_scratch():
+def test_a_section_of_the_config_becomes_typed_settings_and_back():
     section = {"config": "a.py", "checkpoint": {"keep": 3}, "validate": {"every": 2}, "ema": 0.9}
-    made = TrainSettings.from_section(section)
+    made = TrainSettings.model_validate(section)
     assert made.checkpoint == CheckpointSettings(keep=3)
-    assert made.validate == ValidateSettings(every=2)
-    assert TrainSettings.from_section(asdict(made)) == made
-    weights = {**section, "load_from": "b.pth", "load_from_sha256": None}
-    assert TrainSettings.from_section(weights).load_from == "b.pth"
-    assert TrainSettings.from_section({**weights, "from_scratch": True}).load_from is None
-    with pytest.raises(TypeError, match="batchsize"):
-        TrainSettings.from_section({"config": "a.py", "batchsize": 2})
+    assert made.validation == ValidateSettings(every=2)
+    assert TrainSettings.model_validate(made.model_dump(by_alias=True)) == made
 
 
 def test_settings_reach_the_config_and_schedules_follow_the_epochs(lab):
     config = built(
         lab, epochs=20, target_fps=30, seed=7, workers=3, batch_size=4,
-        checkpoint={"iterations": 5, "keep": 4}, validate={"every": 3, "segments": 2},
+        checkpoint={"keep": 4}, validate={"every": 3, "segments": 2},
         options={"optim_wrapper.optimizer.lr": 0.5},
     )  # fmt: skip
     assert config.train_cfg.max_epochs == 20
@@ -43,7 +37,7 @@ def test_settings_reach_the_config_and_schedules_follow_the_epochs(lab):
     assert config.train_dataloader.dataset.ann_file == f"{lab.results}/clean/train.txt"
     assert config.train_cfg.val_interval == 3 and config.val_dataloader.dataset.part == 2
     hook = config.default_hooks.checkpoint
-    assert (hook.iterations, hook.seconds, hook.keep, hook.go_on) == (5, 600, 4, True)
+    assert (hook.seconds, hook.keep, hook.go_on) == (600, 4, True)
 
 
 def test_each_switch_of_the_head_reaches_the_config_and_none_changes_nothing(lab):

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from epic100.base.config import complete_config
 from epic100.base.errors import EpicError
+from epic100.settings import TrainSettings
 from epic100.training.early_call import EarlyCheck, passed_before, run_early_check
 from epic100.training.early_check import check_early
 from support.checkout import CLASSES, ROOT
@@ -21,14 +21,11 @@ def looked_at(lab, tmp_path):
     """A check of the lab's annotations and videos, with no result of a scan yet."""
     sheet = write_sheet(lab, tmp_path)
     csvs = {"train": "EPIC_100_train.csv", "val": "EPIC_100_validation.csv"}
-    config = complete_config({
-        "annotations": {"train": "a", "val": "b", "test": None}, "videos": {"root": "videos"},
-        "train": {"config": str(ROOT / DEMO), "from_scratch": True},
-    })  # fmt: skip
+    section = TrainSettings(config=str(ROOT / DEMO), load_from=None).model_dump(by_alias=True)
 
     def check(options=None, load_from=None, **changes):
-        settings = config["train"] | {"options": SMALL | (options or {}), "load_from": load_from}
-        settings |= {"from_scratch": False, **changes.pop("settings", {})}
+        settings = section | {"options": SMALL | (options or {}), "load_from": load_from}
+        settings |= changes.pop("settings", {})
         made = EarlyCheck(
             settings=settings, weights_to_come="",
             annotations={name: str(lab.folder / "annotations" / csvs[name]) for name in csvs},

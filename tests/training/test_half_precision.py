@@ -33,7 +33,12 @@ def test_the_loss_falls_and_a_run_that_was_cut_ends_in_the_same_bits(
 ):
     autocast_on_cpu(monkeypatch.setattr)
     results = copy_results(lab, tmp_path)
-    chosen = {"precision": precision, "epochs": 3, "batch_size": 4, "checkpoint": {"iterations": 1}}
+    chosen = {
+        "precision": precision,
+        "epochs": 3,
+        "batch_size": 4,
+        "options": {"default_hooks.checkpoint.iterations": 1},
+    }
     straight = run(lab, results, **chosen)
     losses = pd.read_csv(results / "training.tsv", sep="\t")["loss"]
     assert losses.iloc[-1] < losses.iloc[0]

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import psutil
@@ -70,7 +69,8 @@ def two_nodes(lab, results):
     started = []
 
     def start_both(**chosen) -> list[subprocess.Popen]:
-        what = {"settings": asdict(settings(nodes=2, gpus=1, **chosen)), "asked": 0,
+        section = settings(nodes=2, gpus=1, **chosen).model_dump(by_alias=True)
+        what = {"settings": section, "asked": 0, "patience": 30,
                 "nodes": 2, "modules": {}, "run_id": "x", "host": socket.gethostname(),
                 "address": "127.0.0.1", "port": free_port("127.0.0.1"),
                 **job(lab, results)}  # fmt: skip
@@ -148,7 +148,7 @@ def test_two_processes_are_stopped_by_a_signal_to_one_or_to_the_launcher_and_go_
         start(lab, results, own, options=stopped, **two)
     assert not ranks() and not (results / "model.pth").exists()
 
-    what = job(lab, results) | {"settings": asdict(settings(**two))}
+    what = job(lab, results) | {"settings": settings(**two).model_dump(by_alias=True)}
     torchrun = Path(sys.executable).with_name("torchrun")
     threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
     subprocess.run([torchrun, "--standalone", "--nproc-per-node", "2", "-m", RANK, repr(what)],
@@ -208,7 +208,11 @@ def test_processes_share_indexes_and_one_that_is_killed_ends_all_and_is_named(
     assert not (results / "model.pth").exists()
 
 
-def test_a_process_that_hangs_is_waited_for_so_long_and_no_longer(lab, results, when_saved):
+def test_a_process_that_hangs_is_waited_for_so_long_and_no_longer(
+    lab, results, when_saved, monkeypatch
+):
+    monkeypatch.setattr(launch, "PATIENCE_MINUTES", 0.4)
+
     def stop(waits, hangs):
         hangs.suspend()
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -217,9 +221,9 @@ def test_a_process_that_hangs_is_waited_for_so_long_and_no_longer(lab, results, 
         hangs.resume()  # so that it can be ended
 
     thread = when_saved(stop)
-    words = r"did not answer within `train: patience_minutes:` .*goes on from the last"
+    words = r"did not answer for half an hour .*goes on from the last"
     with pytest.raises(EpicError, match=words):
-        start(lab, results, gpus=2, epochs=1000, patience_minutes=0.4)
+        start(lab, results, gpus=2, epochs=1000)
     thread.join(20)
     assert not thread.is_alive() and not ranks()
     assert not (results / "model.pth").exists()

@@ -64,7 +64,8 @@ def cut(lab, tmp_path_factory):
     def made(loader: str) -> Cut:
         number, at, _, changes = CUTS[loader]
         results = copy_results(lab, tmp_path_factory.mktemp("cut"), segments=6)
-        chosen = {"checkpoint": {"iterations": 2}, "options": {}} | changes | WHOLE
+        chosen = {"options": {}} | changes | WHOLE
+        chosen["options"] = {"default_hooks.checkpoint.iterations": 2} | chosen["options"]
         ended = signal_at(at, number, to="itself" if number == signal.SIGKILL else "group")
         options = chosen.pop("options")
         code = end_of(start(lab, results, options | ended, precision="bf16", **chosen))
@@ -146,7 +147,7 @@ def test_a_loss_or_weight_that_is_not_finite_stops_before_it_is_saved(lab, tmp_p
     results = copy_results(lab, tmp_path)
     options = {"optim_wrapper.optimizer": optimizer, "param_scheduler": []}
     with pytest.raises(EpicError, match=words) as error:
-        run(lab, results, options, checkpoint={"iterations": 1})
+        run(lab, results, options | {"default_hooks.checkpoint.iterations": 1})
     listed = read_segments(results / "clean/train.txt")["narration_id"].tolist()
     if what == "loss":
         named = str(error.value).split("batch is ")[1].split("; ")[0].split(", ")

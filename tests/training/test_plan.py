@@ -4,10 +4,10 @@ import pytest
 from mmengine.config import Config
 
 from epic100.base.errors import EpicError
+from epic100.settings import TrainSettings
 from epic100.training import plan as plan_module
 from epic100.training.device import Placement
 from epic100.training.plan import Off, batches_ahead, plan_run
-from epic100.training.settings import TrainSettings
 
 LIST = "a.MP4 0 9 1 1 a_0\na.MP4 9 18 1 1 a_1\n"
 
@@ -28,7 +28,7 @@ def plan(tmp_path):
         })  # fmt: skip
         before = config.to_dict()
         made = plan_run(
-            config, TrainSettings("x.py", **settings), Placement(device, processes, nodes),
+            config, TrainSettings(config="x.py", **settings), Placement(device, processes, nodes),
             work_dir="w", classes=(4, 5),
         )  # fmt: skip
         assert config.to_dict() == before

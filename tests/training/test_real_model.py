@@ -11,10 +11,10 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from epic100.segments.pairs import read_pairs, write_pairs
+from epic100.settings import TrainSettings
 from epic100.training.config import build_config
 from epic100.training.device import Placement
 from epic100.training.plan import plan_run
-from epic100.training.settings import TrainSettings
 from epic100.training.stamp import open_work_dir, run_stamp
 from epic100.training.start_check import check_start
 from support.small_runs import copy_results
@@ -43,7 +43,9 @@ def results(lab, tmp_path_factory):
 @pytest.fixture(scope="module")
 def plan(lab, results):
     init_default_scope("mmaction")
-    settings = TrainSettings(config=CONFIG, batch_size=2, workers=0, device="cpu", epochs=1)
+    settings = TrainSettings(
+        config=CONFIG, load_from=None, batch_size=2, workers=0, device="cpu", epochs=1
+    )
     made = build_config(settings, str(results), lab.root)
     work_dir = open_work_dir(results / "work_dirs", run_stamp(made))
     return plan_run(made, settings, Placement("cpu", 1), work_dir=work_dir, classes=(97, 300))

@@ -8,10 +8,11 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.model.model_file import load_model
-from epic100.prediction.predict import PredictSettings, predict
+from epic100.prediction.predict import predict
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
+from epic100.settings import PredictSettings
 from epic100.submission.export import export
 from epic100.training.config_heads import heads_of
 from support.small_runs import DEMO, built, copy_results, run

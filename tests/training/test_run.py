@@ -12,11 +12,12 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, MessageHub
 
 from epic100.model.model_file import load_model
-from epic100.prediction.predict import PredictSettings, predict
+from epic100.prediction.predict import predict
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.cleaning import join_train_and_val
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
+from epic100.settings import PredictSettings
 from epic100.training.epoch_table import COLUMNS
 from epic100.training.telemetry import KEPT
 from support.small_runs import WHOLE, copy_results, run, same, work_dir

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from epic100.video.decoder_process import ProcessError, ScanLimits, run_decoder
+from epic100.settings import ScanLimits
+from epic100.video.decoder_process import ProcessError, run_decoder
 from epic100.video.fork_server import ForkServers
 from support.bad_decoders import __file__ as PROGRAM
 

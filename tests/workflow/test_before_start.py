@@ -6,9 +6,8 @@ import io
 import pytest
 import torch
 
-from epic100.base.config import complete_config
+from epic100.settings import TrainSettings
 from epic100.training.fetched import untrained_model
-from epic100.training.settings import TrainSettings
 from support.archive import configure, errors, jobs, run, said
 from support.checkout import ROOT
 from support.fault_server import status
@@ -75,11 +74,7 @@ def test_fetched_weights_that_are_cut_or_of_another_model_stop_the_run_before_an
 
 
 def test_weights_are_fetched_once_and_a_file_put_by_hand_serves_if_it_is_right(folder, server):
-    section = complete_config({
-        "annotations": {"train": "a", "val": "b"}, "videos": {"root": "videos"},
-        "train": {"config": str(ROOT / DEMO), "from_scratch": True},
-    })["train"]  # fmt: skip
-    settings = TrainSettings.from_section(section | {"load_from": None, "from_scratch": False})
+    settings = TrainSettings(config=str(ROOT / DEMO), load_from=None)
     name, content = stored(untrained_model(settings, (97, 300)).state_dict())
     configure(folder, train={"config": DEMO, "load_from": server.put(name, content)})
     done = run(folder, "weights")

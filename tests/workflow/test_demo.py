@@ -2,6 +2,11 @@
 
 import csv
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -108,3 +113,31 @@ def test_the_model_file_loads_safely_and_holds_the_pair_table(demo):
 def test_nothing_is_made_again_when_nothing_changed(demo):
     done = run_snakemake("all", "-n", "--directory", str(demo), "--configfile", "config/demo.yaml")
     assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_new_key_makes_nothing_again_and_a_changed_default_does(demo, tmp_path):
+    shutil.copytree(ROOT / "workflow/epic100", tmp_path / "epic100")
+    keys = tmp_path / "epic100/settings/keys.py"
+    text, sections = re.subn(
+        r'^(class \w+\(\w+\):\n    """(?:.|\n)*?""")',
+        r'\1\n\n    added: int = key(3, "A key of a later version.")', keys.read_text(), flags=re.M,
+    )  # fmt: skip
+    assert sections > 20
+    call = [sys.executable, "-m", "snakemake", "all", "-n", "--snakefile", str(ROOT / "Snakefile")]
+    call += ["--configfile", str(ROOT / "config/demo.yaml"), "--directory", str(demo)]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+
+    def planned():
+        done = subprocess.run(call, env=environment, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    keys.write_text(text)
+    assert "Nothing to be done" in planned()
+    old = '"segment", "drop segments'
+    assert old in text
+    keys.write_text(
+        text.replace(old, 'at_first="segment", default="video", meaning="drop segments')
+    )
+    said = planned()
+    assert "rule clean:" in said and "rule scan:" not in said

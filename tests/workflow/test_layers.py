@@ -13,6 +13,7 @@ PACKAGE = ROOT / "workflow" / "epic100"
 # From the ground up; parts of one line do not know each other. `mmaction` only registers.
 LAYERS = (
     ("base",),
+    ("settings",),
     ("video",),
     ("segments",),
     ("clips", "model"),

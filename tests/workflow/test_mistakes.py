@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from epic100.base.config import layered_config
 from epic100.base.errors import EpicError
 from epic100.cli.program import main
 from epic100.segments.annotations import load_annotations
+from epic100.settings import layered_settings
 from epic100.training.head_check import require_head
 from epic100.training.option_check import require_known_options
 from epic100.video.sheet import read_sheet
@@ -78,7 +78,7 @@ MISTAKES = {
         "empty.yaml", "no key in it", "expected a config", "or remove the file",
     ),
     "a config that is a list": (
-        library(layered_config, ["list.yaml"]),
+        library(layered_settings, ["list.yaml"]),
         "list.yaml", "is a list", "expected a config", "key by key",
     ),
     "a config that is not there": (

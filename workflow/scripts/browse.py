@@ -5,26 +5,26 @@ import os
 from epic100.base.log import rule_log
 from epic100.browse.content import Sources, gather
 from epic100.browse.folder import write_folder
-from epic100.browse.settings import BrowseSettings
+from epic100.settings import Settings
 from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
     given, params = snakemake.input, snakemake.params
-    settings = BrowseSettings(**params.settings)
+    settings = Settings.part(params.settings)
     sources = Sources(
-        annotations=dict(zip(settings.splits, given.annotations, strict=True)),
+        annotations=dict(zip(params.splits, given.annotations, strict=True)),
         predictions=given.predictions,
         dropped=given.dropped,
         scans=given.scans,
         timelines=given.timelines,
-        classes=params.classes,
-        format=params.format,
-        subset=params.subset,
+        classes=settings.classes.model_dump(),
+        format=settings.annotations.format,
+        subset=settings.videos.subset,
         name_csvs=given.csvs,
         lists={key: given[key] for key in params.lists},
-        reduce=params.reduce,
-        backoff=params.backoff,
+        reduce=settings.export.reduce,
+        backoff=settings.export.backoff,
     )
     videos = {video.video_id: video for video in read_sheet(given.sheet)}
     data = gather(sources, videos, params.run)
-    write_folder(snakemake.output.html, data, os.path.dirname(given.clips), settings)
+    write_folder(snakemake.output.html, data, os.path.dirname(given.clips), settings.browse)

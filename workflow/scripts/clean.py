@@ -2,10 +2,12 @@
 
 from epic100.base.log import rule_log
 from epic100.segments.cleaning import clean
+from epic100.settings import Settings
 from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
     splits = snakemake.params.splits
+    settings = Settings.part(snakemake.params.settings)
     clean(
         {video.video_id: video for video in read_sheet(snakemake.input.sheet)},
         annotations={split: snakemake.input[f"{split}_annotations"] for split in splits},
@@ -15,11 +17,11 @@ with rule_log(snakemake.log[0]):
         pairs=snakemake.output.pairs,
         dropped=snakemake.output.dropped,
         salvage=snakemake.output.salvage,
-        classes=snakemake.params.classes,
-        format=snakemake.params.format,
-        subset=snakemake.params.subset,
-        policy=snakemake.params.policy,
-        exclude=snakemake.params.exclude,
-        include=snakemake.params.get("include", ()),
-        absent=snakemake.params.get("absent", ()),
+        classes=settings.classes.model_dump(),
+        format=settings.annotations.format,
+        subset=settings.videos.subset,
+        policy=settings.clean.policy,
+        exclude=settings.participants.exclude,
+        include=settings.participants.include,
+        absent=snakemake.params.absent,
     )

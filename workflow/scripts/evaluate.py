@@ -2,15 +2,17 @@
 
 from epic100.base.log import log, rule_log
 from epic100.scoring.evaluation import evaluate
+from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]):
+    settings = Settings.part(snakemake.params.settings).export
     figures = evaluate(
         snakemake.input.predictions,
         snakemake.input.segments,
         snakemake.output.metrics,
         lists={key: snakemake.input[key] for key in snakemake.params.lists},
-        reduce=snakemake.params.reduce,
-        backoff=snakemake.params.backoff,
+        reduce=settings.reduce,
+        backoff=settings.backoff,
         clean=snakemake.input.clean,
         model=snakemake.input.model,
     )

@@ -1,9 +1,11 @@
 """Rule export: pair scores -> submission.pt or submission.zip."""
 
 from epic100.base.log import rule_log
+from epic100.settings import Settings
 from epic100.submission.export import export
 
 with rule_log(snakemake.log[0]):
+    settings = Settings.part(snakemake.params.settings).export
     export(
         snakemake.input.predictions,
         snakemake.input.segments,
@@ -11,5 +13,7 @@ with rule_log(snakemake.log[0]):
         split=snakemake.params.split,
         clean=snakemake.input.clean,
         model=snakemake.input.model,
-        **snakemake.params.settings,
+        reduce=settings.reduce,
+        backoff=settings.backoff,
+        sls=settings.sls.model_dump(),
     )

@@ -2,21 +2,21 @@
 
 from epic100.base.log import rule_log
 from epic100.features.participant import make_features, source_of
-from epic100.features.settings import FeatureSettings
-from epic100.prediction.predict import PredictSettings
+from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]):
     params = snakemake.params
-    settings = FeatureSettings(**params.settings)
+    settings = Settings.part(params.settings)
+    modules = settings.modules.model_dump()
     make_features(
         snakemake.wildcards.participant,
         snakemake.output.table,
-        source_of(settings.encoder, snakemake.input.get("model") or None, params.modules),
+        source_of(settings.features.encoder, snakemake.input.get("model") or None, modules),
         root=params.root,
         scan=snakemake.input.scan,
         index=snakemake.input.index,
-        settings=settings,
-        predict=PredictSettings(**params.predict),
-        modules=params.modules,
+        settings=settings.features,
+        predict=settings.predict,
+        modules=modules,
         asked=snakemake.resources.get("gpu", 0),
     )

@@ -9,17 +9,23 @@ from epic100.figures.data import (
 )
 from epic100.figures.style import draw_both
 from epic100.segments.class_names import read_class_names
+from epic100.settings import Settings
 from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
     params = snakemake.params
+    settings = Settings.part(params.settings)
     csvs = {split: snakemake.input[split] for split in params.splits}
     videos = {video.video_id: video for video in read_sheet(snakemake.input.sheet)}
     segments = annotated_segments(
-        csvs, videos, classes=params.classes, format=params.format, subset=params.subset
+        csvs,
+        videos,
+        classes=settings.classes.model_dump(),
+        format=settings.annotations.format,
+        subset=settings.videos.subset,
     )
     names = read_class_names(
-        csvs.values() if params.format == "official" else (),
+        csvs.values() if settings.annotations.format == "official" else (),
         {key: snakemake.input[key] for key in params.class_lists},
     )
     draw_both(plot_participants, segments, videos, paths=snakemake.output.participants)

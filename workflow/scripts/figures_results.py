@@ -10,15 +10,19 @@ from epic100.figures.results import plot_confusion, plot_per_class
 from epic100.figures.style import draw_both
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.class_names import read_class_names
+from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]):
     given, made, params = snakemake.input, snakemake.output, snakemake.params
+    settings = Settings.part(params.settings)
     names = read_class_names(
-        (given.train_annotations, given.val_annotations) if params.format == "official" else (),
+        (given.train_annotations, given.val_annotations)
+        if settings.annotations.format == "official"
+        else (),
         {key: given[key] for key in params.class_lists},
     )
     predictions = read_predictions(given.predictions, "val")
-    outcome = outcomes(predictions, given.segments, params.reduce)
+    outcome = outcomes(predictions, given.segments, settings.export.reduce)
     classes = by_class(outcome, predictions.pairs, names)
     with atomic_path(made.classes) as temporary:
         classes.to_csv(temporary, sep="\t", index=False, float_format="%.2f")

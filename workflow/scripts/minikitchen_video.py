@@ -2,13 +2,15 @@
 
 from epic100.base.log import rule_log
 from epic100.minikitchen import write_video
+from epic100.settings import Minikitchen, Settings
 from epic100.video.sheet import Video
 
 with rule_log(snakemake.log[0]):
+    settings = Settings.part(snakemake.params.settings).minikitchen or Minikitchen()
     write_video(
         Video(**snakemake.params.video),
         snakemake.output.video,
-        snakemake.params.seed,
+        settings.seed,
         damage=snakemake.params.damage,
-        level=snakemake.params.get("level", "easy"),
+        level=settings.level,
     )

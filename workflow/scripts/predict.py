@@ -3,9 +3,11 @@
 import os
 
 from epic100.base.log import rule_log
-from epic100.prediction.predict import PredictSettings, predict
+from epic100.prediction.predict import predict
+from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]):
+    settings = Settings.part(snakemake.params.settings)
     predict(
         snakemake.input.model,
         snakemake.input.segments,
@@ -14,6 +16,6 @@ with rule_log(snakemake.log[0]):
         video_root=snakemake.params.root,
         index_dir=os.path.dirname(snakemake.input.indexes[0]),
         asked=snakemake.resources.get("gpu", 0),
-        settings=PredictSettings(**snakemake.params.settings),
-        modules=snakemake.params.modules,
+        settings=settings.predict,
+        modules=settings.modules.model_dump(),
     )

@@ -3,22 +3,23 @@
 import torch
 
 from epic100.base.log import rule_log
-from epic100.features.probe_settings import ProbeSettings
 from epic100.features.probe_train import train_probe
 from epic100.segments.class_names import read_class_names
+from epic100.settings import ProbeSettings, Settings
 
 with rule_log(snakemake.log[0]):
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
+    settings = Settings.part(params.settings)
     train_probe(
-        ProbeSettings(**params.settings),
+        settings.probe or ProbeSettings(),
         snakemake.output.model,
         snakemake.output.history,
-        split=params.split,
+        split=settings.train.split,
         segments=snakemake.input.segments,
         val=snakemake.input.val,
         pairs=snakemake.input.pairs,
         tables=snakemake.input.features,
-        classes=(params.classes["verbs"], params.classes["nouns"]),
+        classes=(settings.classes.verbs, settings.classes.nouns),
         names=read_class_names(**params.names).by_task,
     )

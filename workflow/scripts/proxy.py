@@ -1,11 +1,12 @@
 """Rule proxy: a participant's videos -> small copies of them and their frame indexes."""
 
 from epic100.base.log import rule_log
-from epic100.proxy import ProxySettings, make_proxies
-from epic100.video.decoder_process import ScanLimits
+from epic100.proxy import make_proxies
+from epic100.settings import ProxySettings, Settings
 from epic100.video.sheet import Video
 
 with rule_log(snakemake.log[0]):
+    settings = Settings.part(snakemake.params.settings)
     make_proxies(
         [Video(**row) for row in snakemake.params.rows],
         snakemake.params.root,
@@ -14,7 +15,7 @@ with rule_log(snakemake.log[0]):
         scan_index=snakemake.input.scan_index,
         table=snakemake.output.table,
         index=snakemake.output.index,
-        settings=ProxySettings(**snakemake.params.settings),
-        limits=ScanLimits(**snakemake.params.limits),
+        settings=settings.videos.proxy or ProxySettings(),
+        limits=settings.scan,
         threads=snakemake.threads,
     )

@@ -2,10 +2,11 @@
 
 from epic100.base.log import log, rule_log
 from epic100.scan import scan_participant
-from epic100.video.decoder_process import ScanLimits
+from epic100.settings import Settings
 from epic100.video.sheet import Video, unlisted_files
 
 with rule_log(snakemake.log[0]):
+    settings = Settings.part(snakemake.params.settings).scan
     videos = [Video(**row) for row in snakemake.params.rows]
     for path in unlisted_files(videos, snakemake.params.root):
         log.info(f"{path}: not in the video sheet, left alone")
@@ -14,7 +15,7 @@ with rule_log(snakemake.log[0]):
         snakemake.params.root,
         snakemake.output.table,
         snakemake.output.index,
-        limits=ScanLimits(**snakemake.params.limits),
+        limits=settings,
         threads=snakemake.threads,
-        quick=snakemake.params.quick,
+        quick=settings.quick,
     )

@@ -1,14 +1,14 @@
 """Rule start_model: the model of `train:` with its start weights, as a model file."""
 
 from epic100.base.log import rule_log
-from epic100.training.settings import TrainSettings
+from epic100.settings import Settings
 from epic100.training.start_model import save_start_model
 
 with rule_log(snakemake.log[0]):
+    settings = Settings.part(snakemake.params.settings)
     save_start_model(
-        TrainSettings.from_section(
-            {
-                **snakemake.params.settings,
+        settings.train.model_copy(
+            update={
                 "config": snakemake.input.config,
                 "load_from": next(iter(snakemake.input.weights), None),
             }
@@ -16,6 +16,6 @@ with rule_log(snakemake.log[0]):
         snakemake.output.model,
         results="results",
         video_root=snakemake.params.root,
-        classes=(snakemake.params.classes["verbs"], snakemake.params.classes["nouns"]),
-        modules=snakemake.params.modules,
+        classes=(settings.classes.verbs, settings.classes.nouns),
+        modules=settings.modules.model_dump(),
     )

@@ -1,13 +1,13 @@
 """Rule timeline: the trained model over a whole video of the sheet."""
 
 from epic100.base.log import rule_log
-from epic100.prediction.predict import PredictSettings
+from epic100.settings import Settings
 from epic100.timeline.run import ModelInUse, make_timeline
 from epic100.timeline.scanned import scanned_video
-from epic100.timeline.settings import TimelineSettings
 
 with rule_log(snakemake.log[0]):
     params = snakemake.params
+    settings = Settings.part(params.settings)
     make_timeline(
         scanned_video(
             snakemake.wildcards.video,
@@ -18,8 +18,8 @@ with rule_log(snakemake.log[0]):
         ),
         ModelInUse(snakemake.input.model),
         snakemake.output.tsv,
-        settings=TimelineSettings(**params.settings),
-        predict=PredictSettings(**params.predict),
-        modules=params.modules,
+        settings=settings.timeline,
+        predict=settings.predict,
+        modules=settings.modules.model_dump(),
         asked=snakemake.resources.get("gpu", 0),
     )

@@ -4,14 +4,14 @@ import os
 
 from epic100.base.log import rule_log
 from epic100.segments.class_names import read_class_names
+from epic100.settings import Settings
 from epic100.training.launch import launch
-from epic100.training.settings import TrainSettings
 
 with rule_log(snakemake.log[0]):
+    settings = Settings.part(snakemake.params.settings)
     launch(
-        TrainSettings.from_section(
-            {
-                **snakemake.params.settings,
+        settings.train.model_copy(
+            update={
                 "config": snakemake.input.config,
                 "load_from": next(iter(snakemake.input.weights), None),
             }
@@ -22,8 +22,8 @@ with rule_log(snakemake.log[0]):
         results="results",
         video_root=snakemake.params.root,
         index_dir=os.path.dirname(snakemake.input.indexes[0]),
-        num_verbs=snakemake.params.classes["verbs"],
-        num_nouns=snakemake.params.classes["nouns"],
+        num_verbs=settings.classes.verbs,
+        num_nouns=settings.classes.nouns,
         names=read_class_names(**snakemake.params.names).by_task,
-        modules=snakemake.params.modules,
+        modules=settings.modules.model_dump(),
     )

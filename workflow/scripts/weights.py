@@ -1,18 +1,17 @@
 """Rule weights: download the weights that training starts from, and compare them with the model."""
 
 from epic100.base.log import log, rule_log
-from epic100.download.fetch import FetchSettings
 from epic100.download.weights import StartWeights, fetch_weights
+from epic100.settings import Settings, TrainSettings
 from epic100.training.early_call import missing_packages
-from epic100.training.settings import TrainSettings
 
 with rule_log(snakemake.log[0]):
-    fetch_weights(
-        StartWeights(**snakemake.params.weights), FetchSettings(**snakemake.params.settings)
-    )
+    fetch_weights(StartWeights(**snakemake.params.weights))
     if not missing_packages():  # else the training job says it
         from epic100.training.fetched import check_fetched
 
-        section = TrainSettings.from_section(snakemake.params.train)
-        path, classes = snakemake.output.file, tuple(snakemake.params.classes)
-        log.info("%s: %s", path, check_fetched(path, section, classes, snakemake.params.modules))
+        settings = Settings.part(snakemake.params.settings)
+        section = TrainSettings.model_validate(snakemake.params.train)
+        path, classes = snakemake.output.file, (settings.classes.verbs, settings.classes.nouns)
+        line = check_fetched(path, section, classes, settings.modules.model_dump())
+        log.info("%s: %s", path, line)

@@ -13,7 +13,7 @@ from typing import Any
 from epic100.base.errors import DiskError
 from epic100.browse.clips import in_order, link_or_copy, that_fit
 from epic100.browse.content import PREDICTED
-from epic100.browse.settings import BrowseSettings
+from epic100.settings import BrowseSettings
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from epic100.base.config import read_layer
 from epic100.base.errors import EpicError
+from epic100.settings import read_layer
 
 CONFIG_FILES = ("--configfile", "--configfiles")
 KINDS = (".yaml", ".yml", ".json")

@@ -5,12 +5,11 @@ import logging
 
 from epic100.base.errors import EpicError
 from epic100.base.log import log_to_stdout
-from epic100.prediction.predict import PredictSettings
 from epic100.segments.class_names import read_class_names
 from epic100.segments.official_lists import CLASS_LISTS
+from epic100.settings import TimelineSettings, read_settings
 from epic100.timeline.any_video import make_timelines
 from epic100.timeline.run import ModelInUse
-from epic100.timeline.settings import TimelineSettings
 
 EPILOG = """\
 For each video, four files are written: NAME.tsv, NAME.json (also the best classes of every clip),
@@ -55,24 +54,23 @@ def run(options: argparse.Namespace) -> int:
             f"--model is given {len(options.model)} times; a timeline takes one model; call once "
             "for each, with an --out of its own"
         )
-    settings = TimelineSettings(
-        options.stride, options.window, options.smooth, options.threshold, options.min_seconds
-    )
-    for name, least in (("batch_size", 1), ("workers", 0), ("gpus", 0)):
-        if (value := getattr(options, name)) is not None and value < least:
-            option = name.replace("_", "-")
-            raise EpicError(f"--{option} is {value}; expected a whole number from {least} on")
-    predict = PredictSettings(
-        batch_size=options.batch_size, workers=options.workers, device=options.device,
-        gpus=options.gpus,
-    )  # fmt: skip
+    given = vars(options)
+    about = {name: given[name] for name in TimelineSettings.model_fields}
+    device = {name: given[name] for name in ("batch_size", "workers", "device", "gpus")}
+    settings = read_settings({"timeline": about, "predict": device})
     names = None
     if options.class_lists:
         names = read_class_names((), dict(zip(CLASS_LISTS, options.class_lists, strict=True)))
     log_to_stdout()
     try:
         model = ModelInUse(options.model[0], names)
-        make_timelines(options.videos, model, options.out, settings=settings, predict=predict)
+        make_timelines(
+            options.videos,
+            model,
+            options.out,
+            settings=settings.timeline,
+            predict=settings.predict,
+        )
     except KeyboardInterrupt:
         logging.getLogger(__name__).error("stopped by Ctrl-C; the same command goes on")
         return 130

@@ -8,16 +8,15 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from epic100.base.command import run_module
-from epic100.base.config import layered_config
 from epic100.compare.bootstrap import RESAMPLES, Difference, difference
 from epic100.compare.truth import Truth, read_truth
 from epic100.scoring.metrics import TASKS
 from epic100.segments.official_lists import find_lists
+from epic100.settings import Settings, layered_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,11 +42,11 @@ def fill_parser(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    config = layered_config(options.configfile, options.directory)
+    config = layered_settings(options.configfile, options.directory)
     path = options.segments or options.directory / "results/segments/val.txt"
     truth = read_truth(path, _lists(config, options.directory))
     first, second = (
-        truth.hits(_predictions(file), config["export"], config["classes"])
+        truth.hits(_predictions(file), config.export.model_dump(), config.classes.model_dump())
         for file in (options.first, options.second)
     )
     print(f"A: {options.first}\nB: {options.second}")
@@ -66,10 +65,11 @@ def _predictions(path: Path) -> Path:
     return path / "predictions/val.pt" if path.is_dir() else path
 
 
-def _lists(config: dict[str, Any], directory: Path) -> dict[str, str]:
+def _lists(config: Settings, directory: Path) -> dict[str, str]:
     """Find the official lists for the unseen and tail figures."""
-    named = {key: path and str(directory / path) for key, path in config["evaluate"].items()}
-    return find_lists(directory / config["annotations"]["val"], named)
+    paths = config.evaluate.model_dump()
+    named = {key: path and str(directory / path) for key, path in paths.items()}
+    return find_lists(directory / config.annotations.val, named)
 
 
 def _table(

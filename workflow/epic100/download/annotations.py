@@ -10,7 +10,7 @@ from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_table
 from epic100.download.checksum import Checksum, digest
-from epic100.download.fetch import FetchSettings, fetch
+from epic100.download.fetch import USUAL, FetchSettings, fetch
 from epic100.segments.official_lists import CLASS_LISTS, LISTS
 
 log = logging.getLogger(__name__)
@@ -57,14 +57,17 @@ def read_pins(path: str | os.PathLike) -> dict[str, Pinned]:
 
 
 def download_annotations(
-    files: Mapping[str, str], sheet: str | os.PathLike, *, settings: FetchSettings
+    files: Mapping[str, str],
+    sheet: str | os.PathLike,
+    *,
+    settings: FetchSettings = USUAL,
 ) -> None:
     """Download annotation files from the URLs of the sheet.
 
     Args:
         files: Where to save them: path by key of `NAMES`.
         sheet: The sheet of annotation files.
-        settings: The `download:` section of the config.
+        settings: How patient it is.
 
     Raises:
         EpicError: As in `read_pins` and `fetch`.

@@ -44,7 +44,7 @@ Watch = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class FetchSettings:
-    """The `download:` section of the config.
+    """How patient a download is, and how long a file may be.
 
     Attributes:
         tries: Attempts in a row without progress before a file is given up.
@@ -67,6 +67,9 @@ class FetchSettings:
         return longest * random.uniform(0.5, 1.0)
 
 
+USUAL = FetchSettings()
+
+
 class _Again(Exception):
     """An attempt failed, but the next may succeed; `wait`: seconds that the server asks for."""
 
@@ -80,7 +83,7 @@ def fetch(
     target: Path,
     checksum: Checksum | None,
     *,
-    settings: FetchSettings = FetchSettings(),
+    settings: FetchSettings = USUAL,
     watch: Watch = lambda size, length: None,
     seal: Callable[[Path], None] = lambda part: None,
 ) -> None:
@@ -90,7 +93,7 @@ def fetch(
         url: The http(s) URL.
         target: Where the file goes.
         checksum: Checksum of the whole file; with None, only its length is checked.
-        settings: The `download:` section of the config.
+        settings: How patient it is.
         watch: Called with (bytes so far, total bytes or None) as data arrive.
         seal: Called with the verified part just before it is renamed to `target`.
 
@@ -202,8 +205,7 @@ def _receive(
 
 def _too_long(url: str, why: str, settings: FetchSettings) -> EpicError:
     return EpicError(
-        f"{url}: its file {why}, at most {settings.max_gib:g} GiB are taken (`download: max_gib:`)"
-        "; nothing was kept of it"
+        f"{url}: its file {why}, at most {settings.max_gib:g} GiB are taken; nothing was kept of it"
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from epic100.base.errors import EpicError
 from epic100.download.archive_bar import ArchiveBar
 from epic100.download.checksum import Checksum, digest
-from epic100.download.fetch import FetchSettings, fetch
+from epic100.download.fetch import USUAL, FetchSettings, fetch
 from epic100.download.receipts import Receipts
 from epic100.video.sheet import Video
 
@@ -21,7 +21,7 @@ def download_video(
     root: str | os.PathLike,
     receipts: str | os.PathLike,
     *,
-    settings: FetchSettings,
+    settings: FetchSettings = USUAL,
     archive: Sequence[Video] = (),
 ) -> None:
     """Download `video` and write a receipt, so that it is not read again.
@@ -30,7 +30,7 @@ def download_video(
         video: The video, with its URL.
         root: Folder of the videos.
         receipts: Folder of receipts.
-        settings: The `download:` section of the config.
+        settings: How patient it is.
         archive: All videos of the run, for the common progress bar.
 
     Raises:

@@ -7,7 +7,6 @@ import ast
 import logging
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,15 @@ import requests
 from epic100.base.errors import EpicError
 from epic100.base.names import is_url
 from epic100.download.checksum import Checksum, digest
-from epic100.download.fetch import FetchSettings, fetch
+from epic100.download.fetch import USUAL, FetchSettings, fetch
 from epic100.download.part import part_path
 from epic100.download.session import CarefulSession
+from epic100.settings import TrainSettings
+from epic100.settings.keys import AUTO
 
 log = logging.getLogger(__name__)
 
 FOLDER = "weights"
-AUTO = "auto"
 HASH = re.compile(r"-([0-9a-f]{8,64})\.[^.]+$")  # the model zoo's names: x3d_s-623825a0.pth
 BEGINNINGS = (b"PK", b"\x80")  # torch.save: a zip file; before torch 1.6 a plain pickle
 PROBE_SECONDS = 20
@@ -55,7 +55,7 @@ class StartWeights:
         return "://" in self.source
 
 
-def start_weights(section: Mapping[str, Any], config: str | os.PathLike) -> StartWeights | None:
+def start_weights(section: TrainSettings, config: str | os.PathLike) -> StartWeights | None:
     """Find the weights that the `train:` section asks for; None for a random start.
 
     Args:
@@ -64,16 +64,11 @@ def start_weights(section: Mapping[str, Any], config: str | os.PathLike) -> Star
         config: Path of the MMEngine config.
 
     Raises:
-        EpicError: A random start with a schedule for fine-tuning, both weights and a random start,
-            or an MMEngine config whose `load_from` cannot be read.
+        EpicError: A random start with a schedule for fine-tuning, or an MMEngine config whose
+            `load_from` cannot be read.
     """
-    source, scratch = section["load_from"], section["from_scratch"]
+    source, scratch = section.load_from, section.from_scratch
     if scratch:
-        if source not in (None, AUTO):
-            raise EpicError(
-                f"config: `train: from_scratch:` is true, but `load_from:` is {source!r}; expected "
-                "one of the two"
-            )
         return None
     if source == AUTO:
         source = read_value(config, "load_from")
@@ -85,7 +80,7 @@ def start_weights(section: Mapping[str, Any], config: str | os.PathLike) -> Star
             f"from (`train: load_from:`); set a checkpoint file or URL; {TWO_WAYS}"
         )
     path = kept_at(source) if "://" in source else source
-    return StartWeights(source, path, section["load_from_sha256"])
+    return StartWeights(source, path, section.load_from_sha256)
 
 
 def kept_at(url: str) -> str:
@@ -143,7 +138,7 @@ def read_value(config: str | os.PathLike, name: str) -> Any:
     return None
 
 
-def fetch_weights(weights: StartWeights, settings: FetchSettings) -> None:
+def fetch_weights(weights: StartWeights, settings: FetchSettings = USUAL) -> None:
     """Download the weights to `weights.path` and check them.
 
     Raises:

@@ -14,7 +14,6 @@ from torch import Tensor
 from epic100.base.errors import EpicError
 from epic100.base.progress import Progress
 from epic100.features.probe_model import AttentiveProbe
-from epic100.features.probe_settings import ProbeSettings
 from epic100.features.segment_rows import SegmentRows, rows_of_segments
 from epic100.model.config_text import parse_config
 from epic100.model.head_sizes import head_logits, head_sizes
@@ -24,6 +23,7 @@ from epic100.prediction.predict import predictions_of
 from epic100.scoring.predictions import write_predictions
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.pairs import read_pairs
+from epic100.settings import ProbeSettings
 from epic100.training.epoch_table import ACCURACIES, Row, write_epochs
 from epic100.training.validation import EpicPairMetric, figure_name
 

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,36 +25,11 @@ from epic100.prediction.shards import Shards, run_key, video_stamp
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.segment_list import lines_by
+from epic100.settings import PredictSettings
 
 log = logging.getLogger(__name__)
 
 WORKERS_ON_CPU = 2
-
-
-@dataclass(frozen=True)
-class PredictSettings:
-    """The `predict:` section of the config.
-
-    Probabilities are averaged over all views (clips x crops) of a segment.
-
-    Args:
-        clips: Clips spread evenly over each segment; None: see `views.chosen_views`.
-        crops: Crops per clip: 1 (centre), 3 (along the long side), or "whole" (the whole picture).
-        batch_size: Segments per batch.
-        workers: Loader processes of each process; None fills the cores beside a GPU, and is 2 on a
-            CPU.
-        device: auto, cuda or cpu.
-        gpus: Number of GPUs; None means one if there is one; 0 means the CPU.
-        processes: Processes that share the videos; None means one per GPU, or one.
-    """
-
-    clips: int | None = None
-    crops: int | str = 1
-    batch_size: int = 8
-    workers: int | None = None
-    device: str = "auto"
-    gpus: int | None = None
-    processes: int | None = None
 
 
 def predict(
@@ -196,7 +171,8 @@ def _videos(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list[i
 
 def _shared(job: Job, settings: PredictSettings, gpus: int) -> list[Job]:
     """Split the job into one per process, with similar numbers of segments and a device each."""
-    count = min(settings.processes or max(gpus, 1), len(job.videos))
+    wanted = gpus or (settings.device == "cpu" and settings.gpus) or 1
+    count = min(wanted, len(job.videos))
     shares: list[dict] = [{} for _ in range(count)]
     sizes = [0] * count
     for video in sorted(job.videos, key=lambda v: len(job.videos[v][1]), reverse=True):

@@ -2,6 +2,5 @@
 
 from epic100.proxy.copies import ENCODER, make_proxies
 from epic100.proxy.encoder import write_proxy
-from epic100.proxy.settings import ClipSettings, ProxySettings
 
-__all__ = ["ENCODER", "ClipSettings", "ProxySettings", "make_proxies", "write_proxy"]
+__all__ = ["ENCODER", "make_proxies", "write_proxy"]

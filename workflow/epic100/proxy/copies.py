@@ -14,7 +14,6 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError, EpicError
 from epic100.proxy.copy_table import ProxyRow, State, write_proxy_table
 from epic100.proxy.encoder import same_clock
-from epic100.proxy.settings import ProxySettings
-from epic100.video.decoder_process import ProcessError, ScanLimits, run_decoder
+from epic100.settings import ProxySettings, ScanLimits
+from epic100.video.decoder_process import ProcessError, run_decoder
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.scan_table import ScanRow, read_scan_table
@@ -147,7 +146,7 @@ class _Job:
             "bytes": state.st_size,
             "mtime_ns": state.st_mtime_ns,
         }
-        self._key = json.dumps(made_of | asdict(self._settings))
+        self._key = json.dumps(made_of | self._settings.stored())
         return self._result()
 
     def make(self, limits: ScanLimits, encoder: Sequence[str], board: SharedProgress) -> Result:
@@ -157,12 +156,12 @@ class _Job:
             left.unlink(missing_ok=True)
         command = [*encoder, str(self._source), str(self._copy), str(self._notes)]
         command += ["--index", str(self._scan_index), "--key", self._key]
-        command += ["--settings", json.dumps(asdict(self._settings))]
+        command += ["--settings", json.dumps(self._settings.stored())]
         try:
             reason = run_decoder(
                 command,
                 limits,
-                limits.total(self.video),
+                limits.total(self.video.duration),
                 lambda frames: board.update(self.video, frames),
             )
         except ProcessError as error:  # not the video's fault

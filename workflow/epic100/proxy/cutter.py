@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from epic100.proxy.encoder import PROGRESS_EVERY, Report, check_copy
 from epic100.proxy.output import open_output, sample
 from epic100.proxy.pictures import numbered
 from epic100.proxy.rotation import copy_rotation
-from epic100.proxy.settings import ClipSettings
+from epic100.settings import ClipSettings
 from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import VideoIndex
@@ -73,7 +73,7 @@ def clip_key(video: Path, index: VideoIndex, settings: ClipSettings, start: int,
         "bytes": state.st_size,
         "mtime_ns": state.st_mtime_ns,
         "frames": [start, stop],
-        **asdict(settings),
+        **settings.stored(),
     }
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode())
     digest.update(index.pts.tobytes())
@@ -204,7 +204,7 @@ def main() -> None:
             Path(job["source"]),
             index,
             [Clip(**clip) for clip in job["clips"]],
-            ClipSettings(**job["settings"]),
+            ClipSettings.model_validate(job["settings"]),
             lambda frames: print("frames", frames, flush=True),
         )
         options.job.with_suffix(".failed").write_text(json.dumps(failed), encoding="utf-8")

@@ -29,7 +29,7 @@ from epic100.base.errors import EpicError
 from epic100.proxy.output import open_output, sample, writing
 from epic100.proxy.pictures import clock, numbered
 from epic100.proxy.rotation import copy_rotation
-from epic100.proxy.settings import PictureSettings, ProxySettings
+from epic100.settings import PictureSettings, ProxySettings
 from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import VideoIndex, build_index
@@ -200,7 +200,7 @@ def main() -> None:
         made, own = write_proxy(
             options.source,
             options.target,
-            ProxySettings(**options.settings),
+            ProxySettings.model_validate(options.settings),
             index,
             lambda frames: print("frames", frames, flush=True),
         )

@@ -31,7 +31,8 @@ from epic100.scan.kept_results import (
 from epic100.scan.oddities import sheet_hint
 from epic100.scan.parameter_checks import SPOILT, spoilt_sets
 from epic100.scan.proof import read_through_containers
-from epic100.video.decoder_process import PATIENCE, ProcessError, ScanLimits, run_decoder
+from epic100.settings import ScanLimits
+from epic100.video.decoder_process import PATIENCE, ProcessError, run_decoder
 from epic100.video.fork_server import ForkServers
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import write_indexes
@@ -177,7 +178,7 @@ class _Job:
         reason = run_decoder(
             command,
             limits,
-            limits.total(self.video),
+            limits.total(self.video.duration),
             lambda frames: board.update(self.video, frames),
             servers.fork,
         )

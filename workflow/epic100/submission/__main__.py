@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epic100.base.command import run_module
-from epic100.base.config import layered_config
 from epic100.base.errors import EpicError
+from epic100.settings import Classes, layered_settings
 from epic100.submission.check import HINT, check, read_zip
 from epic100.submission.files import existing_file, expected_ids, read_pickle, read_pt
 from epic100.submission.prior import MOST, prior_problems
@@ -87,16 +87,16 @@ def _problems(
 
 def _wanted(options: argparse.Namespace) -> tuple[list[str], int, int]:
     """Return the expected ids, the number of verbs and the number of nouns."""
-    csv, classes = options.annotations, {"verbs": 97, "nouns": 300}
+    csv, classes = options.annotations, Classes()
     if options.split:
-        config = layered_config(options.configfile, options.directory)
-        csv, classes = config["annotations"][options.split], config["classes"]
+        config = layered_settings(options.configfile, options.directory)
+        csv, classes = getattr(config.annotations, options.split), config.classes
         if csv is None:
             raise EpicError(
                 f"the config has no `annotations: {options.split}:`; name the CSV there"
             )
         csv = options.directory / csv
-    sizes = (options.num_verbs or classes["verbs"], options.num_nouns or classes["nouns"])
+    sizes = (options.num_verbs or classes.verbs, options.num_nouns or classes.nouns)
     return expected_ids(csv), *sizes
 
 

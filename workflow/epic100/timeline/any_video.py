@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epic100.base.errors import EpicError
-from epic100.prediction.predict import PredictSettings
 from epic100.scan import scan_participant
+from epic100.settings import PredictSettings, TimelineSettings
 from epic100.timeline.files import SUFFIXES, beside
 from epic100.timeline.run import ModelInUse, made_from, make_timeline
 from epic100.timeline.scanned import ScannedVideo
-from epic100.timeline.settings import TimelineSettings
 from epic100.video.index import build_index
 from epic100.video.index_file import index_path, load_index
 from epic100.video.sheet import Video

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from epic100.timeline.settings import TimelineSettings
+from epic100.settings import TimelineSettings
 
 
 @dataclass(frozen=True)

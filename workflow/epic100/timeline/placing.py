@@ -1,12 +1,16 @@
 """Where the clips of a whole video are: one per stride, none over damage."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from epic100.base.errors import EpicError
+from epic100.prediction.views import sampling_of
 from epic100.video.index import VideoIndex
+
+SPREAD_SECONDS = 2.0  # of a model whose frames cover a segment: EPIC's median is 1.85 s
 
 Ranges = Sequence[tuple[int, int]]
 
@@ -80,3 +84,20 @@ def frame_time(index: VideoIndex, frame: int) -> float:
     if frame < index.frames:
         return float(index.times[frame])
     return float(index.times[-1] + (frame - index.frames + 1) / index.fps)
+
+
+def clip_frames(pipeline: Sequence[Mapping[str, Any]], fps: float, window: float | None) -> int:
+    """How many frames of the file a clip spans.
+
+    Args:
+        pipeline: The model's test pipeline.
+        fps: Frames per second of the file.
+        window: Seconds. None: what a dense clip spans (frames x interval, at the model's rate if
+            it has one), or 2 s for models whose frames cover a segment.
+    """
+    for step in pipeline if window is None else ():
+        if step["type"] == "SampleFrames" and sampling_of(pipeline) == "dense":
+            rate = step.get("target_fps")
+            span = step["clip_len"] * step.get("frame_interval", 1)
+            return max(1, round(span * (fps / rate if rate else 1)))
+    return max(1, round((SPREAD_SECONDS if window is None else window) * fps))

@@ -10,9 +10,10 @@ import pandas as pd
 import torch
 
 from epic100.prediction.job import Job
-from epic100.prediction.predict import PredictSettings, predict_rows
+from epic100.prediction.predict import predict_rows
 from epic100.prediction.shards import Shards, run_key, video_stamp
 from epic100.segments.segment_list import NO_LABEL, write_segments
+from epic100.settings import PredictSettings
 from epic100.timeline.placing import Placed
 from epic100.timeline.scanned import ScannedVideo
 

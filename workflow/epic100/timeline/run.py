@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,15 @@ from typing import Any
 from epic100.base.errors import EpicError
 from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.model.model_file import TrainedModel, digest, load_model
-from epic100.prediction.predict import PredictSettings, predictions_of
+from epic100.prediction.predict import predictions_of
 from epic100.prediction.views import one_view_pipeline
 from epic100.segments.class_names import ClassNames
+from epic100.settings import PredictSettings, TimelineSettings
 from epic100.timeline.content import build_timeline
 from epic100.timeline.files import beside, write_timeline
-from epic100.timeline.placing import place_clips
+from epic100.timeline.placing import clip_frames, place_clips
 from epic100.timeline.rows import forget_rows, rows_of_clips
 from epic100.timeline.scanned import ScannedVideo
-from epic100.timeline.settings import TimelineSettings, clip_frames
 
 log = logging.getLogger(__name__)
 
@@ -122,5 +121,5 @@ def made_from(
         "names": sha256(repr(model.names.by_task).encode()).hexdigest()[:16],
         "bytes": state.st_size,
         "modified_ns": state.st_mtime_ns,
-        "settings": asdict(settings),
+        "settings": settings.stored(),
     }

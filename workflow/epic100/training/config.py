@@ -6,7 +6,6 @@ config with their values.
 """
 
 import copy
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from mmengine.config import Config, ConfigDict
 from epic100.base.errors import EpicError
 from epic100.model.head_sizes import HEADS
 from epic100.segments.pairs import pairs_path
+from epic100.settings import TrainSettings
 from epic100.training.config_crop import cropping
 from epic100.training.config_file import changed, custom_hooks, present, read_config
 from epic100.training.config_heads import with_heads
 from epic100.training.option_check import require_known_options
-from epic100.training.settings import TrainSettings
 
 Changes = dict[str, Any]
 
@@ -103,7 +102,7 @@ def _recipe(config: Config, settings: TrainSettings) -> TrainSettings:
                 f"`train: {key}:`"
             )
         if getattr(settings, key) is None:
-            settings = dataclasses.replace(settings, **{key: value})
+            settings = settings.model_copy(update={key: value})
     return settings
 
 
@@ -126,7 +125,7 @@ def schedule_for(config: Config, epochs: int) -> Changes:
 
 def _named(config: Config, settings: TrainSettings) -> Changes:
     """Settings that set one value of the MMEngine config; None keeps the config's value."""
-    workers, validate = settings.workers, settings.validate
+    workers, validate = settings.workers, settings.validation
     values = {
         "train_cfg.val_interval": validate.every,
         "model.cls_head.label_smooth_eps": settings.label_smoothing,
@@ -204,7 +203,7 @@ def _checkpoints(config: Config, settings: TrainSettings) -> Changes:
             f"{CHECKPOINT_HOOK}, as in config/x3d_s_epic_rgb_segments.py: MMEngine's own cannot be "
             "killed at any moment"
         )
-    chosen = {**vars(settings.checkpoint), "go_on": True}
+    chosen = {**settings.checkpoint.model_dump(), "go_on": True}
     return {f"default_hooks.checkpoint.{key}": value for key, value in chosen.items()}
 
 

@@ -7,8 +7,8 @@ from mmengine.config import Config
 from epic100.base.errors import EpicError
 from epic100.model.head_sizes import head_sizes
 from epic100.segments.pairs import read_pairs
+from epic100.settings import TrainSettings
 from epic100.training.config_file import present
-from epic100.training.settings import TrainSettings
 
 OWN_LOSSES = (None, "CrossEntropyLoss")  # a head's own, which HeadsLoss takes the place of
 

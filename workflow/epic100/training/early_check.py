@@ -23,12 +23,12 @@ from epic100.clips.views import chosen_views, cost_of_views
 from epic100.model.foreign_config import test_pipeline_of
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.pairs import pairs_path, read_pairs
+from epic100.settings import TrainSettings
 from epic100.training.config import build_config
 from epic100.training.config_heads import heads_of
 from epic100.training.device import Placement, choose_device
 from epic100.training.early_call import EarlyCheck
 from epic100.training.head_check import head_outputs, require_head
-from epic100.training.settings import TrainSettings
 from epic100.training.small_lists import (
     Few,
     few_segments,
@@ -86,7 +86,7 @@ def check_early(check: EarlyCheck) -> Screen:
         One line per topic.
     """
     screen = Screen()
-    settings = TrainSettings.from_section(check.settings)
+    settings = TrainSettings.model_validate(check.settings)
     segments: dict[str, pd.DataFrame] = {}
     videos: list[Video] = []
     with screen.part("segments"):

@@ -3,7 +3,6 @@
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from torch import nn
 
 import epic100.training.registered  # noqa: F401  (registers what the config names)
 from epic100.base.own_modules import use_modules
+from epic100.settings import TrainSettings
 from epic100.training.config import build_config
-from epic100.training.settings import TrainSettings
 from epic100.training.small_lists import raw_pairs, stand_in, write_small_results
 from epic100.training.trial import lists_are_in
 from epic100.training.weights import fit_weights, read_weights
@@ -51,7 +50,7 @@ def untrained_model(
 
     init_default_scope("mmaction")
     use_modules(modules)
-    settings = replace(settings, load_from=None)
+    settings = settings.model_copy(update={"load_from": None})
     with tempfile.TemporaryDirectory(prefix="epic100_weights_") as name:
         segments = stand_in()
         write_small_results(Path(name), settings.split, segments, segments, raw_pairs(segments))

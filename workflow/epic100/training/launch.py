@@ -13,7 +13,6 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from typing import Any
 
 import psutil
@@ -25,11 +24,11 @@ from epic100.base.errors import EpicError, from_last_line
 from epic100.base.gpu import Gpus, look_for_gpus
 from epic100.base.machine import usable_cores
 from epic100.base.own_modules import use_modules
+from epic100.settings import TrainSettings
 from epic100.training.config_file import environment_with
 from epic100.training.device import Placement, choose_device
 from epic100.training.meeting import ONE_NODE, Nodes, loopback, meet_at, meet_in, towards
 from epic100.training.run import train
-from epic100.training.settings import TrainSettings
 from epic100.training.several_nodes import train_on_nodes
 from epic100.training.stop import forwarding
 from epic100.training.weights import local_weights
@@ -39,9 +38,9 @@ log = logging.getLogger(__name__)
 
 RANK = "epic100.training.rank"
 WAITED = (
-    "another process did not answer within `train: patience_minutes:` (it hangs on its disk, or "
-    "the network does)"
+    "another process did not answer for half an hour (it hangs on its disk, or the network does)"
 )
+PATIENCE_MINUTES = 30.0  # a step takes seconds; a slow disk that comes back is worth the wait
 SAVE_SECONDS = 120  # time for the other ranks to finish a step and save before they are killed
 MEMORY = "/dev/shm"  # always node-local; $TMPDIR may not be
 
@@ -74,7 +73,7 @@ def launch(
         local_weights(settings.load_from)  # checked once, before any process starts
     hidden = placement.device == "cpu" and found.visible > 0
     if hidden:
-        settings = replace(settings, device="cpu")
+        settings = settings.model_copy(update={"device": "cpu"})
     if placement.processes == 1 and not hidden:
         use_modules(modules)
         train(settings, model_path, **where)
@@ -83,8 +82,9 @@ def launch(
         name: os.fspath(value) if isinstance(value, os.PathLike) else value
         for name, value in where.items()
     }
-    job = {"settings": asdict(settings), "model_path": os.fspath(model_path), **paths}
-    job |= {"modules": dict(modules or {})}
+    plain = settings.model_dump(by_alias=True)
+    job = {"settings": plain, "model_path": os.fspath(model_path), **paths}
+    job |= {"modules": dict(modules or {}), "patience": PATIENCE_MINUTES}
     if settings.nodes > 1:
         train_on_nodes({**job, "asked": asked, "host": socket.gethostname()}, settings.nodes)
     else:

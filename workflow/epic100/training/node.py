@@ -16,10 +16,10 @@ signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 from epic100.base.errors import EpicError  # noqa: E402
 from epic100.base.gpu import look_for_gpus  # noqa: E402
 from epic100.base.log import log_to_stdout  # noqa: E402
+from epic100.settings import TrainSettings  # noqa: E402
 from epic100.training.device import choose_device  # noqa: E402
 from epic100.training.launch import start_processes  # noqa: E402
 from epic100.training.meeting import Nodes  # noqa: E402
-from epic100.training.settings import TrainSettings  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def main(job: dict) -> None:
             f"the name of the first node, {host}, is {nodes.address} there, where {here} cannot "
             "reach it; set GLOO_SOCKET_IFNAME to the interface of the network between the nodes"
         )
-    settings = TrainSettings.from_section(job["settings"])
+    settings = TrainSettings.model_validate(job["settings"])
     found = look_for_gpus(job.pop("asked"))
     placement = choose_device(settings.device, settings.gpus, found, nodes.count)
     start_processes(job, placement, found, nodes)

@@ -14,10 +14,10 @@ from epic100.base.errors import EpicError
 from epic100.base.machine import usable_cores, workers_for
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.segment_list import NO_LABEL
+from epic100.settings import TrainSettings
 from epic100.training.config import LOADERS, NO_VALIDATION, Changes
 from epic100.training.config_file import changed, custom_hooks, present
 from epic100.training.device import CHANNELS_LAST, PLAIN, Placement, autocast_refused
-from epic100.training.settings import TrainSettings
 
 # Clips that the workers of one process prefetch; a clip of 13 frames of 160 pixels takes 1 MB.
 CLIPS_AHEAD = 2048

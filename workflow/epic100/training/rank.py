@@ -27,18 +27,20 @@ def main(job: dict) -> None:
     """Join the other processes and train; `record` writes the reason of a failure for the launcher.
 
     Args:
-        job: Keyword arguments of `run.train`, plus `launcher` (process id), `store` and `modules`.
+        job: Keyword arguments of `run.train`, plus `launcher` (process id), `store`, `patience`
+            (minutes that one process waits for another) and `modules`.
     """
     log_to_stdout()
     _end_with(job.pop("launcher", os.getppid()))
     # Only a 1x1x1 weight causes this warning: two strides describe the same layout.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     from epic100.base.own_modules import use_modules
+    from epic100.settings import TrainSettings
     from epic100.training.run import train
-    from epic100.training.settings import TrainSettings
 
-    settings = TrainSettings.from_section(job.pop("settings"))
+    settings = TrainSettings.model_validate(job.pop("settings"))
     use_modules(job.pop("modules", None))
+    patience = job.pop("patience")
     store = job.pop("store", None)  # file of one node; None means torchrun's port
     several = int(os.environ["WORLD_SIZE"]) > 1
     if torch.cuda.is_available():
@@ -49,7 +51,7 @@ def main(job: dict) -> None:
             init_method=f"file://{store}" if store else "env://",
             rank=int(os.environ["RANK"]),
             world_size=int(os.environ["WORLD_SIZE"]),
-            timeout=timedelta(minutes=settings.patience_minutes),
+            timeout=timedelta(minutes=patience),
         )
     try:
         train(settings, job.pop("model_path"), **job)

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -18,6 +17,7 @@ from epic100.base.gpu import look_for_gpus, unusable
 from epic100.model.model_file import TrainedModel
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.pairs import pairs_path, read_pairs
+from epic100.settings import TrainSettings
 from epic100.training.config import build_config
 from epic100.training.config_heads import heads_of
 from epic100.training.device import autocast_refused, bare, choose_device
@@ -27,7 +27,6 @@ from epic100.training.finished import has_model, keep_model, take_model
 from epic100.training.head_check import require_head
 from epic100.training.plan import plan_run
 from epic100.training.quiet_runner import QuietRunner
-from epic100.training.settings import TrainSettings
 from epic100.training.stamp import open_work_dir, run_stamp
 from epic100.training.start_check import check_start
 from epic100.training.start_table import start_table
@@ -76,10 +75,10 @@ def train(
         raise EpicError(f"torch cannot compute on this GPU: {why}")
     weights = local_weights(settings.load_from) if settings.load_from else None
     classes = (num_verbs, num_nouns)
-    settings = replace(settings, load_from=weights)
+    settings = settings.model_copy(update={"load_from": weights})
     possible = settings
     if autocast_refused(settings.precision, placement.device):  # the plan lists it as off
-        possible = replace(settings, precision="fp32")
+        possible = settings.model_copy(update={"precision": "fp32"})
     config = build_config(possible, results, video_root, index_dir, classes)
     table = pairs_path(results, settings.split)
     pairs = read_pairs(table)

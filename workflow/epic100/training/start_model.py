@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,8 +13,8 @@ from epic100.base.errors import EpicError
 from epic100.base.own_modules import use_modules
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.segments.pairs import pairs_path, read_pairs
+from epic100.settings import TrainSettings
 from epic100.training.config import build_config
-from epic100.training.settings import TrainSettings
 from epic100.training.weights import fit_weights, local_weights, read_weights
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ def save_start_model(
     init_default_scope("mmaction")
     use_modules(modules)
     weights = local_weights(settings.load_from)
-    settings = replace(settings, heads="pair", load_from=weights)
+    settings = settings.model_copy(update={"heads": "pair", "load_from": weights})
     config = build_config(settings, results, video_root, classes=classes)
     torch.manual_seed(settings.seed)
     model = MODELS.build(config.model)

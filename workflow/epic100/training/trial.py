@@ -13,13 +13,13 @@ from mmengine.registry import init_default_scope
 
 import epic100.training.registered  # noqa: F401  (registers what the config names)
 from epic100.base.errors import EpicError
+from epic100.settings import TrainSettings
 from epic100.training.config import LOADERS, Changes, build_config
 from epic100.training.config_file import changed, present, read_config, root_cause
 from epic100.training.device import Placement, autocast_refused
 from epic100.training.option_check import last_part, option_hints
 from epic100.training.plan import plan_run
 from epic100.training.quiet_runner import QuietRunner
-from epic100.training.settings import TrainSettings
 from epic100.training.stamp import open_work_dir, run_stamp
 from epic100.training.start_check import StartCheck, check_start
 
@@ -75,7 +75,7 @@ def try_training(
         EpicError: The settings cannot be trained with. The traceback is in the log.
     """
     init_default_scope("mmaction")
-    plain = replace(settings, compile=False, accumulate=1, workers=0)
+    plain = settings.model_copy(update={"compile": False, "accumulate": 1, "workers": 0})
     if autocast_refused(settings.precision, placement.device):
         plain = replace(plain, precision="fp32")
     config = build_config(plain, str(folder), video_root, index_dir, classes)

@@ -26,7 +26,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, NoReturn, Protocol, Self
 
@@ -34,8 +33,8 @@ import av
 
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.machine import limit_process
-from epic100.video.ffmpeg import MAX_PIXELS, error_text
-from epic100.video.sheet import Video
+from epic100.settings import ScanLimits
+from epic100.video.ffmpeg import error_text
 from epic100.video.usable_time import UsableTime
 
 POLL_SECONDS = 0.2
@@ -45,29 +44,6 @@ IO_EXIT = 74  # EX_IOERR of sysexits.h: the process could not read or write
 FOREIGN = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
 _FRAMES = re.compile(rb"^frames (\d+)\n", re.MULTILINE)
 _TAIL = 4000  # bytes of its last output that are kept
-
-
-@dataclass(frozen=True)
-class ScanLimits:
-    """What one video may take before the scan gives it up.
-
-    Attributes:
-        stall_seconds: Seconds of usable time without a new frame.
-        min_seconds: Fixed part of the time limit per video.
-        seconds_per_second: Added to the time limit per second of video.
-        memory_mib: Address space of the decoder; 0: no limit.
-        max_pixels: Largest picture in pixels; larger ones are not decoded.
-    """
-
-    stall_seconds: float = 60.0
-    min_seconds: float = 300.0
-    seconds_per_second: float = 2.0
-    memory_mib: int = 8192
-    max_pixels: int = MAX_PIXELS
-
-    def total(self, video: Video) -> float:
-        """Time limit for this video in seconds of usable time."""
-        return self.min_seconds + self.seconds_per_second * video.duration
 
 
 class DecoderProcess(Protocol):

@@ -1,0 +1,83 @@
+"""Which files a job reads, where that takes more than a line."""
+
+from epic100.download.weights import start_weights
+
+
+def annotations_of(wildcards):
+    """The CSV of a split. The error names the missing key."""
+    if wildcards.split not in ANNOTATIONS:
+        raise WorkflowError(
+            f"results of split {wildcards.split} were asked for, but the config has no "
+            f"`annotations: {wildcards.split}:`"
+        )
+    return ANNOTATIONS[wildcards.split]
+
+
+def figure(topic, name):
+    """A picture of the report, for wide and for narrow screens."""
+    folder = "results" if topic in ("data", "damage") else HOME
+    return multiext(f"{folder}/figures/{topic}/{name}", ".svg", ".narrow.svg")
+
+
+def exported_split(kind):
+    """The split of submission.pt or submission.zip: the one in the config, else val for `pt`, and
+    test for `zip` if the config has a test CSV."""
+    board = "test" if kind == "zip" and "test" in ANNOTATIONS else "val"
+    return CONFIG.export.split or board
+
+
+def refuse_average(wildcards):
+    """Raise for what is made with one model, where the config has several."""
+    raise WorkflowError(
+        f"timelines and features are made with one model, and the config has {len(MODELS)} in "
+        "`predict: models:`, whose average is of segments only; set `predict: {models: [], model: "
+        "FILE}`"
+    )
+
+
+ONE_MODEL = refuse_average if MODELS else MODEL
+
+
+def model_of_features(wildcards):
+    """The model file that gives a probe its features; no rule of the probe's run makes it."""
+    path = CONFIG.predict.model or f"{os.path.dirname(FEATURES)}/model.pth"
+    if not os.path.exists(path):
+        raise WorkflowError(
+            f"{path}: no such model; the probe learns from its features: train it first, without "
+            "`probe:`, or set `features: encoder:` to start or to an encoder of your own"
+        )
+    return path
+
+
+def timelines_made(wildcards):
+    """Timelines of whole videos that are there already, of the splits that the page shows."""
+    folder = Path(HOME.replace("{run}", wildcards.get("run", "")), "timeline")
+    shown = [video for video in VIDEOS if video.split in SHOWN]
+    paths = [folder / f"{video.video_id}.tsv" for video in shown]
+    return [path.as_posix() for path in paths if not MODELS and path.is_file()]
+
+
+# (weights or None, why they cannot be known) of each run. A fault is an error only for a call that
+# trains.
+START_WEIGHTS = {}
+for run, section in (SWEEP or {None: CONFIG.train}).items():
+    try:
+        START_WEIGHTS[run] = start_weights(section, existing_path(section.config, HERE)), ""
+    except EpicError as error:
+        START_WEIGHTS[run] = None, str(error)
+TO_FETCH = {
+    weights.path: (weights, run)
+    for run, (weights, _) in START_WEIGHTS.items()
+    if weights and weights.is_url and not os.path.lexists(weights.path)
+}
+WEIGHTS_TEXT = " or ".join(
+    sorted({weights.path if weights else "random weights" for weights, _ in START_WEIGHTS.values()})
+)
+
+
+def weights_to_train_from(wildcards):
+    """The file that a run's rule train starts from, if any."""
+    weights, fault = START_WEIGHTS[wildcards.get("run")]
+    if fault:
+        raise WorkflowError(fault)
+    return [weights.path] if weights else []

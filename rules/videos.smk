@@ -1,0 +1,87 @@
+"""The video sheet: which videos there are, which of them are on disk, and who takes part."""
+
+from epic100.video.on_disk import on_disk_lines
+from epic100.video.sheet import participants_of, read_sheet
+
+SHEET = existing_path(CONFIG.videos.sheet, HERE)
+VIDEOS = read_sheet(SHEET)
+CHOSEN = participants_of(VIDEOS, CONFIG.participants.exclude, CONFIG.participants.include)
+RECEIPTS = "results/videos/receipts"  # checksums of files already read, kept between calls
+NO_ROOT = (
+    f"{VIDEO_ROOT}: no such folder; expected the one with {{participant_id}}/{{video_id}}.MP4; "
+    "correct `videos: root:` in the config, or set `videos: download: true`"
+)
+
+
+def videos_of(participant, split=None):
+    """The sheet's rows of one participant, of all splits or of one."""
+    return [
+        video
+        for video in VIDEOS
+        if video.participant_id == participant and split in (None, video.split)
+    ]
+
+
+def rows_of(participant, split=None):
+    """These rows as job parameters, without urls, since Snakemake's report shows parameters."""
+    return [
+        {key: value for key, value in vars(video).items() if key != "url"}
+        for video in videos_of(participant, split)
+    ]
+
+
+def video_at(wildcards):
+    """The sheet's row of one video."""
+    return next(video for video in VIDEOS if video.video_id == wildcards.video_id)
+
+
+def video_on_request(wildcards, kind):
+    """The sheet's row of the video that a timeline or features were asked for of."""
+    for video in VIDEOS:
+        if video.video_id == wildcards.video:
+            return video
+    file = f"{wildcards.video}.tsv" if kind == "timeline" else f"{wildcards.video}.npz"
+    others = "; for other files: epic100 predict VIDEO --model results/model.pth"
+    raise WorkflowError(
+        f"results/{kind}/{file}: {SHEET} has no such video; expected a video_id of it"
+        + (others if kind == "timeline" else "")
+    )
+
+
+def is_there(video):
+    """Whether a video's file is on disk, or will be made by the demo or downloaded."""
+    if MINIKITCHEN:
+        return MINIKITCHEN.damage.get(video.video_id) != "missing"
+    return video.path(VIDEO_ROOT).exists() or is_to_come(video)
+
+
+def is_to_come(video):
+    """Whether the file will be downloaded. What is at its path is kept, even a broken link."""
+    return DOWNLOAD and video.url != "" and not os.path.lexists(video.path(VIDEO_ROOT))
+
+
+def files_of(wildcards):
+    """Videos that can be scanned: a missing one is a row in the table, not a broken DAG."""
+    videos = filter(is_there, videos_of(wildcards.participant))
+    return [video.path(VIDEO_ROOT).as_posix() for video in videos]
+
+
+def hours_of(participant, split=None):
+    """Hours of video that a participant's scan decodes, or of those of one split."""
+    return sum(video.duration for video in videos_of(participant, split)) / 3600
+
+
+# In a partial archive, participants without any video get no job. If there is no video at all, the
+# whole run is planned, so that it can be inspected before the data is there.
+NEEDED = [video for video in VIDEOS if video.participant_id in CHOSEN]
+ON_DISK = {video.video_id for video in filter(is_there, NEEDED)}
+PARTICIPANTS = [
+    name
+    for name in CHOSEN
+    if DOWNLOAD or not ON_DISK or any(video.video_id in ON_DISK for video in videos_of(name))
+]
+if workflow.is_main_process and not MINIKITCHEN and len(ON_DISK) < len(NEEDED):
+    for line in on_disk_lines(NEEDED, ON_DISK, VIDEO_ROOT):
+        logger.info(line)
+    if not os.path.isdir(VIDEO_ROOT) and not DOWNLOAD:
+        logger.warning(f"{NO_ROOT}; a run that reads videos will not start")

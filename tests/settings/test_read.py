@@ -1,0 +1,215 @@
+"""A config becomes settings, or one list of all that is wrong with it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from epic100.base.errors import EpicError
+from epic100.base.shipped import ROOT, existing_path
+from epic100.settings import Settings, layered_settings, read_settings
+
+
+def with_key(dotted, value):
+    """A config with one key set, sections made on the way."""
+    config = section = {}
+    *parents, last = dotted.split(".")
+    for name in parents:
+        section = section.setdefault(name, {})
+    section[last] = value
+    return config
+
+
+def wrong(config, files=()):
+    """The lines that a config is refused with."""
+    with pytest.raises(EpicError) as caught:
+        read_settings(config, files)
+    return str(caught.value).splitlines()
+
+
+def test_an_empty_config_is_complete():
+    settings = read_settings({})
+    assert settings.classes.verbs == 97 and settings.classes.nouns == 300
+    assert settings.annotations.test is None and settings.train.load_from == "auto"
+    assert settings.videos.proxy is None and settings.minikitchen is None
+    assert settings.train.options == {} and settings.home == "results"
+
+
+def test_what_is_set_stays_and_the_caller_s_dict_is_left_alone():
+    config = {"export": {"sls": {"pt": 0}}, "minikitchen": {"damage": {"P01_01": "empty"}}}
+    before = yaml.safe_dump(config)
+    settings = read_settings(config)
+    assert yaml.safe_dump(config) == before
+    assert settings.export.sls.model_dump() == {"pt": 0, "tl": 3, "td": 3}
+    assert settings.minikitchen.damage == {"P01_01": "empty"}
+    assert settings.minikitchen.level == "easy"
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.run = "other"
+
+
+def test_an_empty_section_asks_for_copies_by_their_defaults():
+    proxy = read_settings({"videos": {"proxy": {}}}).videos.proxy
+    assert (proxy.height, proxy.gop, proxy.crf, proxy.b_frames) == (256, 30, 18, 5)
+    assert proxy.root == "results/proxies"
+
+
+def test_numbers_may_be_text_and_paths_may_have_variables(monkeypatch):
+    monkeypatch.setenv("SCRATCH", "/big")
+    settings = read_settings({
+        "train": {"ema": "1e-3", "epochs": "7", "options": {"optim_wrapper.optimizer.lr": "1e-2"}},
+        "videos": {"root": "$SCRATCH/videos"}, "predict": {"model": "~/m.pth"},
+    })  # fmt: skip
+    assert settings.train.ema == 1e-3 and settings.train.epochs == 7
+    assert settings.train.options == {"optim_wrapper.optimizer.lr": 0.01}
+    assert settings.videos.root == "/big/videos"
+    assert settings.predict.model == os.path.expanduser("~/m.pth")
+
+
+def test_a_config_of_the_working_directory_goes_before_the_one_that_ships(tmp_path):
+    (tmp_path / "config").mkdir()
+    own = {"annotations": {"val": "b.csv"}, "export": {"sls": {"pt": 0}}}
+    (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(own))
+    (tmp_path / "over.yaml").write_text("export: {sls: {td: 4}}\n")
+    settings = layered_settings([tmp_path / "over.yaml"], tmp_path)
+    assert settings.annotations.val == "b.csv"
+    assert settings.export.sls.model_dump() == {"pt": 0, "tl": 3, "td": 4}
+
+
+@pytest.mark.parametrize("name", ["config", "demo", "hard", "probe", "trainval"])
+def test_the_configs_that_ship_are_valid(name):
+    settings = layered_settings([ROOT / f"config/{name}.yaml"])
+    assert settings.annotations.val.endswith("EPIC_100_validation.csv")
+
+
+@pytest.mark.parametrize("content, words", [
+    (b"\xff", "not a readable config"), (None, "not a readable config"),
+    (b"a:\n\tb: 1", "indent with spaces"), (b"", "no key in it"),
+    (b"[1]", "is a list; expected a config"),
+])  # fmt: skip
+def test_a_file_that_is_no_config_is_named(tmp_path, content, words):
+    path = tmp_path / "over.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(EpicError, match=rf"over\.yaml: .*{words}"):
+        layered_settings([path], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        ({"vidoes": {}}, "unknown key 'vidoes'; did you mean 'videos'? (known here: annotations,"),
+        (with_key("clean.polcy", "video"), "unknown key 'clean.polcy'; did you mean 'policy'?"),
+        (with_key("export.sls.x", 1), "unknown key 'export.sls.x' (known here: pt, tl, td)"),
+        (with_key("clean.policy", "frame"), "clean.policy is 'frame'; expected 'segment' or 'vid"),
+        (with_key("videos.root", None), "videos.root is None; expected string (files are at"),
+        (with_key("videos.root", "$NO_SUCH/x"), "the environment has no variable NO_SUCH"),
+        (with_key("train.epochs", "ten"), "train.epochs is 'ten'; expected integer (number of"),
+        (with_key("train.epochs", 0), "train.epochs is 0; expected greater than or equal to 1"),
+        (with_key("train.epochs", 8.0), "train.epochs is 8.0; expected integer"),
+        (with_key("train.seed", True), "train.seed is True; expected integer"),
+        (with_key("train.ema", "0,9"), "train.ema is '0,9'; expected number"),
+        (with_key("videos.subset", "yes"), "videos.subset is 'yes'; expected boolean"),
+        (with_key("export.sls.pt", 6), "export.sls.pt is 6; expected less than or equal to 5"),
+        (with_key("scan.stall_seconds", 0), "scan.stall_seconds is 0; expected greater than 0"),
+        (with_key("timeline.stride", 1e-4), "timeline.stride is 0.0001; expected greater than"),
+        (
+            with_key("timeline.window", float("nan")),
+            "timeline.window is nan; expected a finite number",
+        ),
+        (with_key("timeline.threshold", 1.5), "threshold is 1.5; expected less than or equal to 1"),
+        (with_key("browse.max_mb", -1), "browse.max_mb is -1; expected greater than or equal to"),
+        (with_key("features.encoder", "a b"), "features.encoder is 'a b'; expected"),
+        (with_key("browse.splits", ["test"]), "browse.splits is ['test']; expected val among"),
+        (with_key("participants.exclude", ["P01"] * 2), "expected each value once"),
+        (with_key("clean", None), "clean is None; expected keys with values"),
+        (with_key("annotations", "a.csv"), "annotations is 'a.csv'; expected keys with values"),
+        (with_key("minikitchen.damage.P01_01", "burnt"), "minikitchen.damage.P01_01 is 'burnt'"),
+        (with_key("run", "../up"), "run is '../up'; expected"),
+        (with_key("run", 3), "run is 3; expected string"),
+        (with_key("sweep.train.seed", 1), "sweep.train: seed is 1; expected a list of values"),
+        (with_key("sweep.train.seed", []), "sweep.train: seed is []"),
+        (with_key("sweep.train.seed", [1, 1]), "sweep.train: expected each value once"),
+        (with_key("sweep.train.seed", [-1]), "seed is -1; expected greater than or equal to 0"),
+        (with_key("sweep.train.workers", [1]), "sweep.train: unknown key 'workers'"),
+        (with_key("sweep.predict", {}), "unknown key 'sweep.predict'"),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_line_that_names_it(config, words):
+    (line,) = wrong(config)
+    assert line.startswith("config: ") and words in line
+
+
+@pytest.mark.parametrize("config, words", [
+    ({"minikitchen": {}, "videos": {"download": True}}, "`minikitchen` makes its own files"),
+    ({"annotations": {"download": True, "format": "lab_list"}}, "goes with `format: official`"),
+    ({"predict": {"model": "a", "models": ["b"]}}, "`predict: model:` and `models:` are both set"),
+    ({"run": "default"}, "`run: default` is the run without a name"),
+    ({"run": "a", "sweep": {"train": {"seed": [0]}}}, "`run:` and `sweep:` are both set"),
+    ({"predict": {"model": "m"}, "sweep": {"train": {"seed": [0]}}}, "names finished ones"),
+    ({"run": "a", "probe": {}, "predict": {"models": ["m"]}}, "`probe:` and `predict: models:`"),
+    ({"probe": {}}, "needs a run of its own, since the model of results gives the features"),
+    ({"run": "a", "probe": {"of": "a"}}, "the model of results/runs/a gives the features"),
+    ({"train": {"from_scratch": True, "load_from": "a.pth"}}, "expected one of the two"),
+    ({"train": {"device": "cuda", "gpus": 0}}, "gpus is 0 and device is cuda"),
+    ({"sweep": {"train": {"options": {"a.x": ["b c", "b/c"]}}}}, "two runs with the name xb-c"),
+])  # fmt: skip
+def test_keys_that_exclude_each_other_are_refused(config, words):
+    (line,) = wrong(config)
+    assert words in line
+
+
+def test_all_that_is_wrong_is_said_at_once_with_file_and_line(tmp_path):
+    base, over = tmp_path / "base.yaml", tmp_path / "over.yaml"
+    base.write_text("clean:\n  policy: 3\nrun: a\n")
+    over.write_text("videos: {rot: x}\n\nsweep:\n  train:\n    seed: [0]\ntrain:\n  epochs: no\n")
+    config = {"clean": {"policy": 3}, "run": "a", "videos": {"rot": "x"},
+              "sweep": {"train": {"seed": [0]}}, "train": {"epochs": False}}  # fmt: skip
+    lines = wrong(config, [base, over])
+    assert len(lines) == 4
+    text = "\n".join(lines)
+    for words in (
+        f"config: {base}:2: clean.policy is 3", f"config: {over}:1: unknown key 'videos.rot'; did",
+        f"config: {over}:7: train.epochs is False", "config: `run:` and `sweep:` are both set",
+    ):  # fmt: skip
+        assert words in text
+
+
+def test_reading_the_settings_imports_neither_torch_nor_pandas():
+    code = "import sys, epic100.settings; print({'torch', 'pandas', 'mmengine'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("folders, found", [
+    ((), "."), (("shipped",), "shipped"), (("shipped", "."), "."),
+])  # fmt: skip
+def test_a_file_of_the_working_directory_goes_before_the_one_that_ships(
+    tmp_path, monkeypatch, folders, found
+):
+    monkeypatch.chdir(tmp_path)
+    Path("shipped").mkdir()
+    for folder in folders:
+        Path(folder, "videos.tsv").touch()
+    assert existing_path("videos.tsv", Path("shipped")) == str(Path(found, "videos.tsv"))
+
+
+def test_a_job_keeps_what_differs_from_the_defaults_and_no_name_of_an_input():
+    settings = read_settings({
+        "train": {"epochs": 3, "config": "a.py", "load_from": "b.pth", "validate": {"every": 2}},
+        "videos": {"subset": True, "proxy": {}}, "scan": {"quick": True},
+    })  # fmt: skip
+    kept = settings.only("train", "videos.subset", "videos.proxy", "scan.quick", "classes", "clips")
+    assert kept == {
+        "train": {"epochs": 3, "validate": {"every": 2}},
+        "videos": {"subset": True, "proxy": {}}, "scan": {"quick": True},
+    }  # fmt: skip
+    again = Settings.part(kept)
+    assert again.train.validation.every == 2 and again.classes.verbs == 97
+    assert again.videos.proxy == settings.videos.proxy
+    with pytest.raises(AttributeError):
+        settings.only("train.epcohs")
+    assert Settings.part(read_settings({"run": "a", "probe": {}}).only("probe")).probe is not None

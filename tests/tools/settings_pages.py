@@ -1,0 +1,68 @@
+"""Write what is made from the settings: the table of config/README.md, the schema for editors.
+
+make keys
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+from epic100.settings import Settings
+from epic100.settings.section import Section
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "config/config.schema.json"
+README = ROOT / "config/README.md"
+HEAD = "| key | default | meaning |\n|---|---|---|\n"
+OURS = ("at_first", "of_inputs", "sweep")  # of no use to an editor
+
+
+def schema() -> str:
+    """JSON Schema of the config, draft 2020-12."""
+
+    def plain(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {name: plain(value) for name, value in node.items() if name not in OURS}
+        return [plain(item) for item in node] if isinstance(node, list) else node
+
+    about = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(about | plain(Settings.model_json_schema()), indent=1) + "\n"
+
+
+def rows(section: type[Section], prefix: str = "") -> list[tuple[str, Any, str]]:
+    """Dotted name, default and meaning of every key; a section that may be null is one too."""
+    found = []
+    for name, field in section.model_fields.items():
+        dotted, kinds = prefix + (field.alias or name), get_args(field.annotation)
+        sections = [kind for kind in (field.annotation, *kinds) if _is_section(kind)]
+        if not sections or type(None) in kinds:
+            found.append((dotted, field.default, field.description or ""))
+        for inner in sections:
+            found += rows(inner, f"{dotted}.")
+    return found
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
+def key_table() -> str:
+    """The table of all keys, as config/README.md has it."""
+    lines = []
+    for name, default, meaning in rows(Settings):
+        shown = default if isinstance(default, str) else json.dumps(default)
+        linked = re.sub(r"docs/[\w.-]+\.md", r"[\g<0>](../\g<0>)", meaning).replace("|", "\\|")
+        lines.append(f"| `{name}` | `{shown}` | {linked} |\n")
+    return HEAD + "".join(lines)
+
+
+def readme(text: str) -> str:
+    """A text of config/README.md with the table that the settings give."""
+    before, _, rest = text.partition(HEAD)
+    return before + key_table() + "\n" + rest.partition("\n\n")[2]
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema(), encoding="utf-8")
+    README.write_text(readme(README.read_text(encoding="utf-8")), encoding="utf-8")
