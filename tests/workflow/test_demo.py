@@ -134,10 +134,7 @@ def test_a_new_key_makes_nothing_again_and_a_changed_default_does(demo, tmp_path
 
     keys.write_text(text)
     assert "Nothing to be done" in planned()
-    old = '"segment", "drop segments'
-    assert old in text
-    keys.write_text(
-        text.replace(old, 'at_first="segment", default="video", meaning="drop segments')
-    )
-    said = planned()
-    assert "rule clean:" in said and "rule scan:" not in said
+    old, new = '0.01,\n        "share', 'at_first=0.01, default=0.02, meaning="share'
+    assert text.count(old) == 1
+    keys.write_text(text.replace(old, new))
+    assert "Rules with provenance triggered jobs: train\n" in planned()
