@@ -162,6 +162,12 @@ def test_of_the_file_s_dataset_nothing_is_built():
         predict_with(config)
 
 
+@pytest.mark.parametrize("model", [None, [], {"type": "X3D", "gamma_w": 1}])
+def test_what_is_no_recognizer_is_refused(model):
+    with pytest.raises(EpicError, match="its `model` is no recognizer"):
+        clean_model(model, "model.pth")
+
+
 @pytest.mark.parametrize(
     "place, value",
     [

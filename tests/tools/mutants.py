@@ -30,6 +30,8 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
+# The last one when this began: work may go on meanwhile.
+COMMIT = subprocess.check_output(["git", "-C", ROOT, "rev-parse", "HEAD"], text=True).strip()
 PYTEST = (
     "-m", "pytest", "-v", "-p", "no:cacheprovider", "--basetemp", "../pytest",
     # Of one test with its fixtures, on cores that have other work too. What takes longer hangs.
@@ -162,10 +164,13 @@ def calls(root: Path, mutant: Mutant) -> list[list[str]]:
 
 @contextlib.contextmanager
 def clone():
-    """The last commit in a folder of its own, with this environment."""
+    """The commit in a folder of its own, with this environment."""
     with tempfile.TemporaryDirectory(prefix="mutant-", ignore_cleanup_errors=True) as home:
         root = Path(home) / "clone"
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(root)], check=True)
+        subprocess.run(
+            ["git", "clone", "--quiet", "--no-checkout", str(ROOT), str(root)], check=True
+        )
+        subprocess.run(["git", "-C", str(root), "checkout", "--quiet", COMMIT], check=True)
         (root / ".venv").symlink_to(ROOT / ".venv")
         yield root
 

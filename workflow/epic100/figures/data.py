@@ -135,8 +135,7 @@ def plot_classes(
         for axes, task in zip(panels(figure), TASKS, strict=True):
             shares = labelled.groupby("split")[task].value_counts(normalize=True).mul(100)
             table = shares.unstack("split", fill_value=0)
-            first = table["train"] if "train" in table else table.iloc[:, 0]
-            order = first.sort_values(ascending=False)
+            order = table.iloc[:, 0].sort_values(ascending=False)  # of train, where it is there
             top, others = order.index[:most], order.index[most:]
             rows = [short(names(task, class_id)) for class_id in top]
             rest = table.loc[others].sum().to_frame().T

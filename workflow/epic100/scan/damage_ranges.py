@@ -73,9 +73,9 @@ def judge(
     index: VideoIndex,
     lost: int,
     still: np.ndarray,
-    order_span: int = 0,
-    seconds: float = 0.0,
-    tells_lost: bool = False,
+    order_span: int,
+    seconds: float,
+    tells_lost: bool,
 ) -> tuple[list[tuple[int, int]], list[str]]:
     """Find the damaged frames of a video and the reasons.
 
