@@ -20,7 +20,6 @@ rule browse:
         html=f"{HOME}/browse/index.html",
     log:
         f"{HOME}/logs/browse.log",
-    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

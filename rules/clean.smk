@@ -19,7 +19,6 @@ rule clean:
         ),
     log:
         "results/logs/clean.log",
-    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -47,7 +46,6 @@ rule trainval:
         pairs="results/clean/trainval_pairs.tsv",
     log:
         "results/logs/trainval.log",
-    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

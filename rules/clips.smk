@@ -45,7 +45,6 @@ rule clips_list:
         list="results/clips/{split}/list.txt",
     log:
         "results/logs/clips/{split}.log",
-    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

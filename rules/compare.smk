@@ -17,7 +17,6 @@ rule compare:
         page="results/compare.html",
     log:
         "results/logs/compare.log",
-    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

@@ -12,7 +12,6 @@ rule evaluate:
         metrics=f"{HOME}/metrics.json",
     log:
         f"{HOME}/logs/evaluate.log",
-    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -41,7 +40,6 @@ rule summary:
         ),
     log:
         f"{HOME}/logs/summary.log",
-    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -71,7 +69,6 @@ if PROBE is None:
             metafile=f"{HOME}/metafile.yml",
         log:
             f"{HOME}/logs/model_card.log",
-        retries: 0
         conda:
             "../envs/epic100.yaml"
         threads: 1

@@ -47,7 +47,6 @@ rule video_features:
         f"{HOME}/logs/features/{{video}}.npz.log",
     wildcard_constraints:
         video="[A-Za-z0-9][A-Za-z0-9_-]*",
-    retries: 0
     localrule: True
     conda:
         "../envs/epic100.yaml"
@@ -82,7 +81,6 @@ if ENCODER == "start":
             model=START_MODEL,
         log:
             f"{HOME}/logs/features/start_model.log",
-        retries: 0
         conda:
             "../envs/epic100.yaml"
         threads: 1

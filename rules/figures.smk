@@ -12,7 +12,6 @@ rule figures_data:
         classes=figure("data", "classes"),
     log:
         "results/logs/figures/data.log",
-    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -42,7 +41,6 @@ rule figures_damage:
         dropped=figure("damage", "dropped"),
     log:
         "results/logs/figures/damage.log",
-    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -62,7 +60,6 @@ rule figures_training:
         training=figure("training", "training"),
     log:
         f"{HOME}/logs/figures/training.log",
-    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -94,7 +91,6 @@ rule figures_results:
         ),
     log:
         f"{HOME}/logs/figures/results.log",
-    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -120,7 +116,6 @@ rule figures_performance:
         rules=figure("performance", "rules"),
     log:
         f"{HOME}/logs/figures/performance.log",
-    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1

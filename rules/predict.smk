@@ -12,7 +12,6 @@ if MODELS:
             ok=f"{HOME}/predictions/models.ok",
         log:
             f"{HOME}/logs/predict/models.log",
-        retries: 0
         localrule: True
         conda:
             "../envs/epic100.yaml"
@@ -36,7 +35,6 @@ if MODELS:
             predictions=f"{HOME}/predictions/{{split}}.pt",
         log:
             f"{HOME}/logs/predict/average.{{split}}.log",
-        retries: 0
         conda:
             "../envs/epic100.yaml"
         threads: 1

@@ -50,7 +50,15 @@ elif not only_looks(options()) and not workflow.output_settings.dryrun:
     go_on_here(Path.cwd(), logger.warning)
 
 
+def without_retries():
+    """Retry no rule without a benchmark: what takes seconds would fail again for the same reason."""
+    for each in workflow.rules:
+        if each.benchmark is None and Path(str(each.snakefile)).is_relative_to(HERE):
+            each.restart_times = 0
+
+
 onstart:
+    without_retries()
     if workflow.is_main_process:
         refuse_unreachable_weights()
         refuse_missing_root()

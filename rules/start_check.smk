@@ -15,7 +15,6 @@ rule start_check:
         screen=START_CHECK_FILE,
     log:
         START_CHECK_LOG,
-    retries: 0
     localrule: True
     conda:
         "../envs/epic100.yaml"

@@ -39,7 +39,6 @@ rule videos_ok:
         ok="results/videos.ok",
     log:
         "results/logs/videos_ok.log",
-    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
@@ -60,7 +59,6 @@ rule annotations_ok:
         ok="results/annotations.ok",
     log:
         "results/logs/annotations_ok.log",
-    retries: 0
     conda:
         "../envs/epic100.yaml"
     threads: 1
