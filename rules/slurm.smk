@@ -51,7 +51,7 @@ elif not only_looks(options()) and not workflow.output_settings.dryrun:
 
 
 def without_retries():
-    """Retry no rule without a benchmark: what takes seconds would fail again for the same reason."""
+    """Retry only what has a benchmark; what takes seconds would fail for the same reason again."""
     for each in workflow.rules:
         if each.benchmark is None and Path(str(each.snakefile)).is_relative_to(HERE):
             each.restart_times = 0
