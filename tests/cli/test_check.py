@@ -54,4 +54,4 @@ def test_a_typo_in_the_config_is_one_line(archive, capsys):
     configure(archive, trian={})
     assert main(CALL) == 1
     (error,) = capsys.readouterr().err.splitlines()
-    assert error.startswith("error: config: unknown key 'trian'; did you mean 'train'?")
+    assert error.startswith("error: config: config.yaml:5: unknown key 'trian'; did you mean")

@@ -8,7 +8,11 @@ with rule_log(snakemake.log[0]):
         snakemake.input.model,
         snakemake.input.metrics,
         snakemake.input.dropped,
-        {name: snakemake.input[key] for key, name in snakemake.params.files.items()},
+        {
+            name: snakemake.input[key]
+            for key, name in snakemake.params.files.items()
+            if snakemake.input.get(key)  # random weights are no file
+        },
         snakemake.output.card,
         snakemake.output.metafile,
     )
