@@ -128,9 +128,12 @@ def scenes(url: str) -> dict[str, Scene]:
 def served(folder: Path) -> Iterator[str]:
     """Videos, annotations and start weights on an HTTP server of this machine; yields its URL."""
     import torch
+    from mmaction.registry import MODELS
+    from mmengine.registry import init_default_scope
 
+    import epic100.mmaction  # noqa: F401  (registers what the config names)
     from epic100.settings import TrainSettings
-    from epic100.training.fetched import untrained_model
+    from epic100.training.config import build_config
 
     write_annotations(VIDEOS, folder, seed=1)
     for task, classes in (("verb", 97), ("noun", 300)):
@@ -139,7 +142,10 @@ def served(folder: Path) -> Iterator[str]:
     for video in VIDEOS:
         write_video(video, folder / f"{video.video_id}.MP4", seed=1)
     settings = TrainSettings(config=str(ROOT / TRAINING["config"]), load_from=None)
-    model = untrained_model(settings, (97, 300))
+    (folder / "clean").mkdir()
+    (folder / "clean/pairs.tsv").write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
+    init_default_scope("mmaction")
+    model = MODELS.build(build_config(settings, str(folder), str(folder)).model)
     torch.save({"state_dict": model.state_dict()}, folder / "start.pth")
     handler = partial(_Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

@@ -6,65 +6,64 @@ before all jobs (`onstart`).
 
 import time
 
+from snakemake.settings.enums import Quietness
+
 from epic100.download.weights import check_weights, probe
-from epic100.training.early_call import (
-    EarlyCheck,
+from epic100.training.before_start import (
+    Asked,
     missing_packages,
     passed_before,
-    run_early_check,
+    run_start_check,
 )
 
 START_CHECK_FILE = "results/start_check.txt"
 START_CHECK_LOG = "results/logs/start_check.log"
-ANNOTATIONS_TO_COME = bool(MINIKITCHEN or DOWNLOAD_ANNOTATIONS)
 
 
 def start_check(run=None):
     """What the start check of a run looks at, with the weights that are on disk."""
-    section = CONFIG.of_run(run).train
-    weights, _ = START_WEIGHTS.get(run) or next(iter(START_WEIGHTS.values()))
-    there = weights is not None and os.path.isfile(weights.path)
-    return EarlyCheck(
-        settings=section.model_dump(by_alias=True)
-        | {
-            "config": str(existing_path(section.config, HERE)),
-            "load_from": weights.path if there else None,
-            "from_scratch": False,
-        },
-        weights_to_come=weights.source if weights and not there else "",
-        annotations=ANNOTATIONS,
+    weights, fault = START_WEIGHTS.get(run) or next(iter(START_WEIGHTS.values()))
+    to_come = weights is not None and weights.path in TO_FETCH
+    try:
+        if weights and not to_come:
+            check_weights(weights)
+    except EpicError as error:
+        fault = str(error)
+    config = CONFIG.of_run(run)
+    return Asked(
+        config=config.only(
+            "annotations", "classes", "videos", "train", "modules", "predict", "minikitchen"
+        ),
+        recipe=str(existing_path(config.train.config, HERE)),
         sheet=str(SHEET),
-        video_root=VIDEO_ROOT,
         participants=PARTICIPANTS,
-        results="results",
-        num_verbs=CONFIG.classes.verbs,
-        num_nouns=CONFIG.classes.nouns,
-        reading={
-            "classes": CONFIG.classes.model_dump(),
-            "format": CONFIG.annotations.format,
-            "subset": CONFIG.videos.subset,
-        },
-        annotations_to_come=ANNOTATIONS_TO_COME,
-        videos_to_come=bool(MINIKITCHEN or DOWNLOAD),
+        weights=weights.path if weights and not to_come else None,
+        weights_to_come=weights.source if to_come else "",
+        fault=fault,
         remote=getattr(options(), "executor", None) not in (None, "local"),
-        modules=CONFIG.modules.model_dump(),
-        views=CONFIG.predict.model_dump(include={"clips", "crops"}),
     )
 
 
+def refuse(why):
+    """Stop the run. `--quiet all` hides what Snakemake prints about an error too."""
+    if Quietness.ALL in (workflow.output_settings.quiet or ()):
+        print(why, file=sys.stderr)
+    raise WorkflowError(why)
+
+
 def refuse_missing_root():
-    """Raise for a run that needs videos below a folder that does not exist."""
+    """Stop a run that needs videos below a folder that does not exist."""
     readers = {"scan", "proxy", "verify_videos"} | (
         set() if PROXY else {"train", "predict", "timeline", "clips", "features"}
     )
     if MINIKITCHEN or DOWNLOAD or os.path.isdir(VIDEO_ROOT):
         return
     if readers & {job.rule.name for job in workflow.dag.needrun_jobs()}:
-        raise WorkflowError(NO_ROOT)
+        refuse(NO_ROOT)
 
 
 def refuse_unreachable_weights():
-    """Raise if this run will train, but its start weights are wrong or cannot be fetched."""
+    """Stop a run that will train, but whose start weights are wrong or cannot be fetched."""
     jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
     try:
         for weights, _ in START_WEIGHTS.values() if "train" in jobs else ():
@@ -73,11 +72,11 @@ def refuse_unreachable_weights():
             elif weights:
                 check_weights(weights)
     except EpicError as error:
-        raise WorkflowError(str(error)) from error
+        refuse(str(error))
 
 
 def refuse_hopeless_training():
-    """Raise if this run will train, and a trial of one step shows that it cannot."""
+    """Stop a run that will train, if going the whole way once shows that it cannot."""
     runs = [
         job.wildcards_dict.get("run")
         for job in workflow.dag.needrun_jobs()
@@ -89,14 +88,17 @@ def refuse_hopeless_training():
         logger.info("Start check: left to the training job, whose packages are not here")
         return
     for run in runs:
-        check = start_check(run)
+        asked = start_check(run)
         file = f"{HOME.format(run=run)}/start_check.txt"
-        if passed_before(check, file):
+        if passed_before(asked, file):
             continue
-        logger.info("Start check: one training step with these settings, before the first job")
+        logger.info("Start check: the whole way once with these settings, before the first job")
         started = time.monotonic()
-        outcome = run_early_check(check, file, f"{START_CHECK_LOG}.details")
-        if outcome.error:
-            raise WorkflowError(outcome.text)
+        try:
+            outcome = run_start_check(asked, file, f"{START_CHECK_LOG}.details")
+        except KeyboardInterrupt:
+            refuse("stopped by Ctrl-C in the start check; no job was started")
+        if not outcome.passed:
+            refuse(outcome.text)
         seconds = time.monotonic() - started
         logger.info(f"{outcome.text.splitlines()[0]} ({seconds:.0f} s); {file}")

@@ -68,7 +68,7 @@ onstart:
         # The torch of another environment (conda, a container) is not known here.
         own = not workflow.deployment_settings.deployment_method
         if why := refusal(jobs, facts) or (unserved(jobs, facts) if own else ""):
-            raise WorkflowError(why)
+            refuse(why)
         refuse_hopeless_training()
         clusters = {cluster_of(resources) for _, _, resources, _ in jobs} - {""}
         logs = workflow.executor_settings.logdir

@@ -7,7 +7,9 @@ rule start_check:
     input:
         # A file that is missing is a line of the screen, if no rule makes it.
         annotations=[
-            path for path in ANNOTATIONS.values() if ANNOTATIONS_TO_COME or os.path.exists(path)
+            path
+            for path in ANNOTATIONS.values()
+            if MINIKITCHEN or DOWNLOAD_ANNOTATIONS or os.path.exists(path)
         ],
         sheet=SHEET,
         config=existing_path(CONFIG.train.config, HERE),

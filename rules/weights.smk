@@ -1,5 +1,5 @@
-"""The weights that training starts from: fetched once, where `snakemake` runs, compared with the
-model, and kept.
+"""The weights that training starts from: fetched once, where `snakemake` runs, tried with the
+start check, and kept.
 
 As with videos, an existing file is not a rule's output: Snakemake would remove it before a job.
 """
@@ -24,8 +24,8 @@ if TO_FETCH:
             download=1,
         params:
             weights=lambda wildcards: vars(TO_FETCH[wildcards.weights][0]),
-            train=lambda wildcards: start_check(TO_FETCH[wildcards.weights][1]).settings,
-            settings=CONFIG.only("classes", "modules"),
+            check=lambda wildcards: vars(start_check(TO_FETCH[wildcards.weights][1])),
+            run=lambda wildcards: HOME.format(run=TO_FETCH[wildcards.weights][1]),
         message:
             "Fetch the start weights {params.weights[source]}"
         script:

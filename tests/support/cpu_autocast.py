@@ -8,7 +8,7 @@ import torch
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import amp
 
-from epic100.training import plan, run
+from epic100.training import plan
 
 
 def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:
@@ -17,8 +17,7 @@ def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:
     Args:
         put: `setattr`, or a monkeypatch's.
     """
-    for module in (plan, run):
-        put(module, "autocast_refused", lambda precision, device: None)
+    put(plan, "autocast_refused", lambda precision, device: None)
     put(amp_optimizer_wrapper, "is_cuda_available", lambda: True)
     put(amp_optimizer_wrapper, "GradScaler", partial(torch.amp.GradScaler, "cpu"))
     put(amp, "autocast", partial(torch.autocast, "cpu"))

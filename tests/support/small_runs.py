@@ -181,5 +181,10 @@ class SignalHook(Hook):
         self.to = {"itself": os.getpid, "group": lambda: -os.getpgrp(), "parent": os.getppid}[to]
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        if runner.iter + 1 == self.at and int(os.environ.get("RANK", 0)) == self.of:
+        preflight = runner.work_dir.endswith("preflight")
+        if (
+            runner.iter + 1 == self.at
+            and not preflight
+            and int(os.environ.get("RANK", 0)) == self.of
+        ):
             os.kill(self.to(), self.number)

@@ -1,4 +1,4 @@
-"""How a machine trains a config, and what is off."""
+"""How a machine trains a config, and what it cannot do."""
 
 import pytest
 from mmengine.config import Config
@@ -7,7 +7,7 @@ from epic100.base.errors import EpicError
 from epic100.settings import TrainSettings
 from epic100.training import plan as plan_module
 from epic100.training.device import Placement
-from epic100.training.plan import Off, batches_ahead, plan_run
+from epic100.training.plan import batches_ahead, plan_run
 
 LIST = "a.MP4 0 9 1 1 a_0\na.MP4 9 18 1 1 a_1\n"
 
@@ -55,27 +55,17 @@ def test_hooks_that_are_added_come_last_in_a_fixed_order(plan):
     assert [hook["type"] for hook in made.config.custom_hooks] == [
         "A", "CompileHook", "AccumulateHook",
     ]  # fmt: skip
-    less = made.without_compile("no compiler")
-    assert [hook["type"] for hook in less.config.custom_hooks] == ["A", "AccumulateHook"]
-    assert not less.compiled and less.off == (Off("compile", "no compiler"),)
-    assert made.compiled and len(made.config.custom_hooks) == 3
 
 
-def test_autocast_is_off_on_a_cpu_and_the_plan_lists_it(plan):
-    made = plan(precision="bf16")
-    assert made.config.optim_wrapper.type == "OptimWrapper" and made.dtype == "float32"
-    assert [str(off) for off in made.off] == [
-        "precision bf16 is off: MMEngine's autocast needs a GPU; fp32 instead"
-    ]
-
-
-def test_statistics_over_processes_are_off_on_a_cpu_and_the_plan_lists_it(plan):
-    """torch's SyncBatchNorm refuses tensors on a CPU."""
-    made = plan(processes=2, sync_bn="torch", bn="sync")
-    assert made.config.sync_bn is None and made.bn == "local"
-    assert [off.what for off in made.off] == ["bn sync"]
-    on_gpus = plan(processes=2, device="cuda", sync_bn="torch", bn="sync")
-    assert on_gpus.config.sync_bn == "torch" and on_gpus.bn == "sync" and on_gpus.off == ()
+@pytest.mark.parametrize("asked, words", [
+    ({"precision": "bf16"}, "precision is bf16, but MMEngine's autocast needs a GPU .*; expected"),
+    ({"precision": "fp16", "gpus": 2, "processes": 2}, "precision is fp16, .* runs on the CPU"),
+    ({"processes": 2, "sync_bn": "torch", "bn": "sync"}, "bn is sync, .*; expected local or"),
+])  # fmt: skip
+def test_what_a_cpu_cannot_do_is_one_line(plan, asked, words):
+    with pytest.raises(EpicError, match=f"^train: {words}"):
+        plan(**asked)
+    assert plan(processes=2, device="cuda", sync_bn="torch", bn="sync").bn == "sync"
 
 
 def test_on_a_gpu_workers_fill_the_cores_and_prepare_a_bounded_number_of_clips(plan, monkeypatch):
@@ -101,38 +91,43 @@ def test_batch_norm_over_processes_wants_gpus_and_local_statistics_are_pooled(pl
     assert kinds(plan(processes=2, bn="frozen")) == kinds(plan()) == ["A"]
 
 
-def test_channels_last_can_be_switched_off(plan):
-    assert plan().channels_last
-    assert plan().config.model.type == "ChannelsLastRecognizer3D"
-    made = plan(channels_last=False)
-    assert made.config.model.type == "Recognizer3D" and not made.channels_last
-    assert plan(channels_last=True, device="cuda").channels_last is True
-    assert plan(device="cuda").channels_last is None  # to be measured
+@pytest.mark.parametrize("device, precision, chosen, channels_last", [
+    ("cpu", "fp32", None, True),
+    ("cpu", "fp32", False, False),
+    ("cuda", "fp32", None, False),
+    ("cuda", "fp32", True, True),
+    ("cuda", "fp16", None, True),
+    ("cuda", "fp16", False, False),
+])  # fmt: skip
+def test_the_layout_follows_device_and_precision_unless_it_is_set(
+    plan, device, precision, chosen, channels_last
+):
+    made = plan(device=device, precision=precision, channels_last=chosen)
+    kind = "ChannelsLastRecognizer3D" if channels_last else "Recognizer3D"
+    assert made.channels_last is channels_last and made.config.model.type == kind
 
 
 def test_validation_knows_the_classes_and_how_many_segments_it_takes(plan):
     made = plan()
     assert made.config.val_evaluator.num_verbs == 4 and made.config.val_evaluator.num_nouns == 5
-    assert made.validated == len(made.val) == 2 and not made.off
+    assert made.validated == len(made.val) == 2 and made.no_val == ""
     made.config.val_dataloader.dataset.part = 1
     assert made.validated == 1
 
 
-def test_an_empty_val_list_switches_validation_off_and_the_plan_lists_it(plan, tmp_path):
+def test_an_empty_val_list_switches_validation_off_and_the_plan_says_why(plan, tmp_path):
     with pytest.raises(EpicError, match=r"val\.txt: no segment in it, and .*dropped\.tsv"):
         plan(val="")
     (tmp_path / "dropped.tsv").write_text("narration_id\tsplit\treason\na_0\tval\tno file\n")
     made = plan(val="")
     assert made.val is None and made.validated == 0
     assert made.config.val_dataloader is made.config.val_cfg is made.config.val_evaluator is None
-    (off,) = made.off
-    assert off.what == "validation" and off.why.endswith("val.txt has no segment to validate on")
+    assert made.no_val.endswith("val.txt has no segment to validate on")
 
 
 def test_a_training_on_val_validates_on_nothing_and_the_plan_says_why(plan):
-    (off,) = plan(split="trainval").off
-    assert str(off) == (
-        "validation is off: `train: split: trainval` leaves no segment to validate on"
+    assert plan(split="trainval").no_val == (
+        "`train: split: trainval` leaves no segment to validate on"
     )
 
 

@@ -15,8 +15,8 @@ from epic100.settings import TrainSettings
 from epic100.training.config import build_config
 from epic100.training.device import Placement
 from epic100.training.plan import plan_run
+from epic100.training.preflight import preflight
 from epic100.training.stamp import open_work_dir, run_stamp
-from epic100.training.start_check import check_start
 from support.small_runs import copy_results
 
 pytestmark = pytest.mark.slow
@@ -62,15 +62,15 @@ def kinetics(plan, tmp_path_factory):
     return path
 
 
-def test_a_step_is_tried_and_all_kinetics_weights_but_the_last_layer_fit(plan, kinetics):
+def test_the_way_is_gone_and_all_kinetics_weights_but_the_last_layer_fit(plan, kinetics, results):
     plan.config.load_from = str(kinetics)
-    check = check_start(plan)
-    assert check.shape == (1, 3, 13, 160, 160)
+    found = preflight(plan, read_pairs(results / "clean/pairs.tsv"), (97, 300))
+    assert found.shape == (1, 3, 13, 160, 160)
     # 2.98 M up to fc1 (with 400 classes the 3.8 M of Feichtenhofer, CVPR 2020, table 4); fc2 is
     # 3,965 x 2,048 and biases.
-    assert check.parameters == 11_099_007
-    assert check.step_seconds > 0 and check.load_seconds > 0
-    fit = check.weights
+    assert found.parameters == 11_099_007
+    assert found.step_seconds > 0 and found.load_seconds > 0 and found.grey == ""
+    fit = found.weights
     assert set(fit.other_size) == {"cls_head.fc2.weight", "cls_head.fc2.bias"} and not fit.absent
     assert fit.taken == fit.wanted - 2 == 566
     assert "cls_head.fc2.weight (400x2048 there, 3965x2048 here)" in fit.line()

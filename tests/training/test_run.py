@@ -75,7 +75,7 @@ def test_the_newest_two_checkpoints_and_the_best_by_val_action_top1_are_kept(str
     assert best["meta"]["epoch"] == scores.idxmax() + 1
     names = sorted(path.name for path in folder.glob("*.pth"))
     assert names == ["best.pth", "iter_6.pth", "iter_9.pth", "model.pth"]
-    assert not (folder / "layout.txt").exists()  # which only a GPU measures
+    assert not (folder / "preflight").exists()
 
 
 def test_the_model_file_holds_all_that_predicting_takes(lab, straight, tmp_path):

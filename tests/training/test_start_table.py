@@ -6,8 +6,8 @@ from mmengine.config import Config
 
 from epic100.segments.segment_list import COLUMNS
 from epic100.training.device import Placement
-from epic100.training.plan import Off, TrainingPlan
-from epic100.training.start_check import StartCheck
+from epic100.training.plan import TrainingPlan
+from epic100.training.preflight import Found
 from epic100.training.start_table import epoch_seconds, start_table
 
 DENSE = {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}
@@ -44,11 +44,12 @@ def checked(
     plan = TrainingPlan(
         config=config, placement=Placement(device, processes), share=2, parts=parts,
         dtype="float32", channels_last=False, compiled=False, ema=None, val=val,
-        off=(Off("precision bf16", "no GPU; fp32 instead"), Off("compile", "no compiler")),
+        no_val="" if val is not None else "no segment to validate on",
     )  # fmt: skip
-    return StartCheck(
-        plan=plan, step_seconds=0.5, load_seconds=load_seconds, parameters=3_794_322, memory=None,
-        shape=(1, 3, 13, 160, 160), weights=None,
+    return Found(
+        plan=plan, loss=2.0, seconds=9.0, step_seconds=0.5, load_seconds=load_seconds,
+        parameters=3_794_322, memory=None, shape=(1, 3, 13, 160, 160), weights=None,
+        disk="9.0 GB free", grey="",
     )  # fmt: skip
 
 
@@ -82,30 +83,28 @@ def test_the_table_says_how_a_clip_takes_its_frames(sample, words):
     assert dict(described(table((0, 0)), sample=sample).rows)["clip"] == words
 
 
-def test_what_cannot_be_learned_or_was_switched_off_is_warned_of():
+def test_what_cannot_be_learned_is_warned_of():
     text = described(table((0, 0), (0, 1)), table((0, 0), (1, 1), (1, 1))).text()
     for words in (
-        "warning: 1 of 3 pairs have no segment to learn from, verb 2 with noun 1 first",
-        "warning: 2 of 3 verbs have no segment to learn from and are never predicted",
+        "warning: 2 verbs have no segment to learn from and are never predicted",
         "warning: 2 of 3 val segments (66.7 %) are of 1 pairs that train never has",
-        "warning: precision bf16 is off: no GPU; fp32 instead",
-        "warning: compile is off: no compiler",
         "warning: a batch of 4 is larger than the data: 2 segments",
     ):
         assert words in text
     assert "nouns have no segment" not in text
 
 
-def test_a_small_share_of_each_process_is_a_row_and_a_warning():
+def test_a_small_share_of_each_process_is_warned_of():
     text = described(table((0, 0), (0, 1))).text()
-    assert re.search(r"each process: 2 segments a step in 2 parts, \d+ cores, bn local", text)
+    assert re.search(r"device: CPU, 2 x \d+ threads, float32, bn local\n", text)
+    assert "val: none: no segment to validate on\n" in text
     assert (
         "warning: BatchNorm sees 1 segments at a time on each of 2 processes; below 16 its "
         "statistics are poor: raise `batch_size` to 64, or set `bn: sync` or `frozen`"
     ) in text
     synced = described(table((0, 0)), sync_bn="torch").text()
     assert "bn sync" in synced and "BatchNorm sees" not in synced
-    assert "each process" not in described(table((0, 0)), processes=1, parts=1).text()
+    assert ", bn " not in described(table((0, 0)), processes=1, parts=1).text()
 
 
 def test_a_learning_rate_of_0_is_warned_of():

@@ -5,12 +5,13 @@ import io
 
 import pytest
 import torch
+from mmaction.registry import MODELS
+from mmengine.registry import init_default_scope
 
-from epic100.settings import TrainSettings
-from epic100.training.fetched import untrained_model
 from support.archive import configure, errors, jobs, run, said
 from support.checkout import ROOT
 from support.fault_server import status
+from support.small_runs import built
 
 pytestmark = pytest.mark.slow
 
@@ -33,20 +34,31 @@ def stored(state) -> tuple[str, bytes]:
 
 def test_the_start_check_stops_a_hopeless_training_and_is_a_target_of_its_own(folder):
     right = {"config": DEMO, "from_scratch": True, "heads": "pair"}
-    configure(folder, train=right | {"options": {"model.cls_head.num_classes": 7}})
-    done = run(folder, MODEL)
+    configure(folder, train=right | {"options": {"model.cls_head.dropout_rate": 0.5}})
+    done = run(folder, MODEL, "--quiet", "all")
     assert done.returncode != 0
     (line,) = errors(done)
-    assert "the head has 7 outputs" in line and "expected 5 outputs" in line
+    assert "a training step with these settings fails" in line and "dropout_rate" in line
     ready = "archive: all 3 videos of the sheet are there"
-    assert f"ready   videos      {ready}" in said(done)
+    assert line in done.stderr and f"videos: {ready}" in done.stderr
     assert not (folder / "results/segments").exists() and not (folder / "results/scan").exists()
+    details = (folder / "results/logs/start_check.log.details").read_text()
+    assert "Traceback" in details and "dropout_rate" in details
+    done = run(folder, "results/start_check.txt", "--quiet", "all")
+    assert done.returncode != 0 and line in done.stderr
     configure(folder, train=right)
     done = run(folder, "results/start_check.txt")
     assert done.returncode == 0, said(done)
     screen = (folder / "results/start_check.txt").read_text()
     assert screen.startswith("Start check: nothing is wrong\n") and "error:" not in screen
     assert ready in screen
+
+
+def test_a_missing_file_of_weights_is_no_file_to_come(folder):
+    configure(folder, train={"config": DEMO, "load_from": "gone.pth"})
+    done = run(folder, "results/start_check.txt")
+    (line,) = errors(done)
+    assert done.returncode != 0 and "gone.pth" in line
 
 
 def test_weights_out_of_reach_stop_the_run_before_any_scan(folder, server):
@@ -73,14 +85,15 @@ def test_fetched_weights_that_are_cut_or_of_another_model_stop_the_run_before_an
     assert not list(folder.glob("weights/**/*.pth")) and not (folder / "results/scan").exists()
 
 
-def test_weights_are_fetched_once_and_a_file_put_by_hand_serves_if_it_is_right(folder, server):
-    settings = TrainSettings(config=str(ROOT / DEMO), load_from=None)
-    name, content = stored(untrained_model(settings, (97, 300)).state_dict())
+def test_weights_are_fetched_once_and_a_file_put_by_hand_serves_if_it_is_right(folder, lab, server):
+    init_default_scope("mmaction")
+    name, content = stored(MODELS.build(built(lab, config=str(ROOT / DEMO)).model).state_dict())
     configure(folder, train={"config": DEMO, "load_from": server.put(name, content)})
-    done = run(folder, "weights")
-    assert done.returncode == 0, said(done)
     place = f"weights/127.0.0.1%3A{server.server_port}/{name}"
+    done = run(folder, place)
+    assert done.returncode == 0, said(done)
     assert (folder / place).read_bytes() == content
+    assert f"weights: {place}: " in (folder / "results/start_check.txt").read_text()
     done = run(folder, MODEL, "-n")
     assert done.returncode == 0 and "weights" not in jobs(done) and f"from {place}" in said(done)
     (folder / place).write_bytes(b"PK something else")

@@ -75,7 +75,7 @@ def test_what_troubleshooting_quotes_is_what_the_workflow_says():
         "clips do not decode, more than a share of", "which only running the file's code loads",
         "predictions of split", "outputs, the pair table", "which MMEngine does not know",
         "which changes nothing", "a training step with these settings fails",
-        "the start check did not finish", "scans, checkpoints and predictions need about",
+        "the start check did not finish", "; this run needs about",
         "stopped by Ctrl-C",
     ):  # fmt: skip
         assert quoted in code, quoted

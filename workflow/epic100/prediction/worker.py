@@ -52,7 +52,11 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
         raise EpicError(f"torch cannot compute on {job.device}: {why}")
     modules = use_modules(job.modules)
     own = "" if job.encoder in ("", MODEL) else job.encoder
-    compute, pipeline = _of_encoder(job) if own else _of_model(job, modules)
+    compute, pipeline = (
+        _of_encoder(job)
+        if own
+        else open_model(job.model, job.device, job.batch_size, modules, features=bool(job.encoder))
+    )
     shards = Shards(job.out, job.run)
     steps = _batches(job)
     loader: DataLoader = DataLoader(
@@ -90,32 +94,48 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
     ]
 
 
-def _of_model(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
-    """What computes the rows of a batch with a model file, and the model's test pipeline."""
-    trained = load_model(job.model)
-    config = parse_config(trained.config, job.model)
-    cleaned = clean_model(config.get("model"), job.model, modules)
-    built = build_foreign(cleaned, trained.state_dict, "its config", job.model)
-    model: Any = built.eval().to(job.device)
-    if job.device == "cpu":  # twice as fast on a CPU; not measured on GPUs
+def open_model(
+    path: str, device: str, at_once: int, modules: Sequence[str] = (), features: bool = False
+) -> tuple[Compute, list[dict]]:
+    """Open a model file.
+
+    Args:
+        path: The model file.
+        device: The torch device.
+        at_once: Views per forward pass.
+        modules: Names of the user's own modules, which are imported already.
+        features: Whether rows are features, not scores.
+
+    Returns:
+        What computes the rows of a batch, and the model's test pipeline.
+
+    Raises:
+        EpicError: The model cannot be built from the file.
+    """
+    trained = load_model(path)
+    config = parse_config(trained.config, path)
+    cleaned = clean_model(config.get("model"), path, modules)
+    built = build_foreign(cleaned, trained.state_dict, "its config", path)
+    model: Any = built.eval().to(device)
+    if device == "cpu":  # twice as fast on a CPU; not measured on GPUs
         lay_out_channels_last(model.backbone)
-    pipeline, _ = clean_pipeline(test_pipeline_of(config), job.model, modules)
+    pipeline, _ = clean_pipeline(test_pipeline_of(config), path, modules)
     frames = frames_of_2d(pipeline)
     heads = trained.outputs
 
     def scores(clips: Sequence[torch.Tensor]) -> torch.Tensor:
-        rows = mean_log_probs(model, clips, job.batch_size, frames, heads)
+        rows = mean_log_probs(model, clips, at_once, frames, heads)
         if rows.shape[1] != sum(heads.values()):
             raise EpicError(
-                f"{job.model}: its model gives {rows.shape[1]} scores a segment, its pair "
+                f"{path}: its model gives {rows.shape[1]} scores a segment, its pair "
                 f"table has {len(trained.pairs)} pairs; the two are not of one training"
             )
         return rows
 
-    def features(clips: Sequence[torch.Tensor]) -> torch.Tensor:
-        return pooled_features(model, clips, job.batch_size, frames, job.model)
+    def pooled(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        return pooled_features(model, clips, at_once, frames, path)
 
-    return (features if job.encoder else scores), pipeline
+    return (pooled if features else scores), pipeline
 
 
 def _of_encoder(job: Job) -> tuple[Compute, list[dict]]:

@@ -283,7 +283,8 @@ class TrainSettings(OnDevice):
     tf32: bool | None = key(None, "multiply float32 as TF32 on GPUs", sweep=True)
     channels_last: bool | None = key(
         None,
-        "the layout of the backbone's weights; null: channels-last on a CPU (docs/training.md)",
+        "the layout of the backbone's weights; null: channels-last on a CPU, and on a GPU with "
+        "bf16 or fp16 (docs/training.md)",
     )
     compile: bool = key(False, "run the backbone through torch.compile")
     bn: Literal["local", "sync", "frozen"] = key(

@@ -5,7 +5,7 @@ dropout over several processes.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,17 +62,12 @@ def choose_device(device: str, gpus: int | None, found: Gpus, nodes: int = 1) ->
     return replace(here, processes=here.processes * nodes, nodes=nodes)
 
 
-def autocast(dtype: str, device: str) -> AbstractContextManager[None]:
-    """The autocast context for training in this dtype."""
-    return nullcontext() if dtype == "float32" else torch.autocast(device, getattr(torch, dtype))
-
-
 def autocast_refused(precision: str, device: str) -> str | None:
     """The reason why this precision is not available on the device; None if it is."""
     if precision != "fp32" and device == "cpu":
-        return "MMEngine's autocast needs a GPU"
+        return "MMEngine's autocast needs a GPU and this training runs on the CPU; expected fp32"
     if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return f"{torch.cuda.get_device_name()} has no bf16; fp16 may do"
+        return f"{torch.cuda.get_device_name()} has no bf16; expected fp16 or fp32"
     return None
 
 

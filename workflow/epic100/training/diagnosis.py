@@ -24,7 +24,7 @@ from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError
 from epic100.base.machine import cpu_name, driver_version, usable_cores
 from epic100.training.hook_order import PRIORITIES
-from epic100.training.start_check import StartCheck
+from epic100.training.preflight import Found
 from epic100.training.start_table import StartTable
 
 FILE = "diagnosis.txt"
@@ -33,7 +33,7 @@ TITLE = (
     "Diagnosis of a training with the EPIC-KITCHENS-100 workflow.\n"
     "It has no paths and no names of files, hosts or users: please attach it to an issue."
 )
-PRIVATE_ROWS = ("weights", "folder")  # rows of the start table with paths
+PRIVATE_ROWS = ("weights", "disk")  # rows of the start table with paths
 PACKAGES = ("epic100", "mmengine", "mmaction2", "av", "numpy", "snakemake")
 
 log = logging.getLogger(__name__)
@@ -53,19 +53,16 @@ class Step:
         return self.waited + self.computed
 
 
-def about_run(check: StartCheck, table: StartTable) -> list[str]:
+def about_run(found: Found, table: StartTable) -> list[str]:
     """Describe the run and its machine, line by line.
 
     Args:
-        check: Result of the start check.
+        found: Result of the preflight.
         table: The start table made of it.
     """
     rows = [f"{name}: {text}" for name, text in table.rows if name not in PRIVATE_ROWS]
-    rows.append(f"weights: {check.weights.line() if check.weights else 'random'}")
-    # The reason why a feature is off may be another program's error message, with paths.
-    reasons = set(map(str, check.plan.off))
-    rows += [f"warning: {text}" for text in table.warnings if text not in reasons]
-    rows += [f"off: {off.what}" for off in check.plan.off]
+    rows.append(f"weights: {found.weights.line() if found.weights else 'random'}")
+    rows += [f"warning: {text}" for text in table.warnings]
     return ["", *versions(), *machine(), "", *rows]
 
 

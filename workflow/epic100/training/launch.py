@@ -23,7 +23,6 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from epic100.base.errors import EpicError, from_last_line
 from epic100.base.gpu import Gpus, look_for_gpus
 from epic100.base.machine import usable_cores
-from epic100.base.own_modules import use_modules
 from epic100.settings import TrainSettings
 from epic100.training.config_file import environment_with
 from epic100.training.device import Placement, choose_device
@@ -75,8 +74,7 @@ def launch(
     if hidden:
         settings = settings.model_copy(update={"device": "cpu"})
     if placement.processes == 1 and not hidden:
-        use_modules(modules)
-        train(settings, model_path, **where)
+        train(settings, model_path, modules=modules, **where)
         return
     paths = {
         name: os.fspath(value) if isinstance(value, os.PathLike) else value

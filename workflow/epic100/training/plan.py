@@ -1,11 +1,11 @@
-"""How this machine trains a config: processes, shares of a batch, precision, what is off.
+"""How this machine trains a config: processes, shares of a batch, loaders, memory layout.
 
 Nothing here changes what is learned, except for rounding, and for BatchNorm and dropout over
 several processes. So it is not part of a run's stamp, and a run may resume with another plan.
 """
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 from mmengine.config import Config, ConfigDict
@@ -24,17 +24,6 @@ CLIPS_AHEAD = 2048
 
 
 @dataclass(frozen=True)
-class Off:
-    """A requested feature that is off, and the reason."""
-
-    what: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.what} is off: {self.why}"
-
-
-@dataclass(frozen=True)
 class TrainingPlan:
     """How a run is trained on this machine.
 
@@ -44,12 +33,11 @@ class TrainingPlan:
         share: Segments per step of one process.
         parts: Number of parts that each share is split into and trained on one after the other.
         dtype: Name of the torch dtype that is computed in.
-        channels_last: Whether the backbone's layout is channels-last; None if the start check is to
-            measure it.
+        channels_last: Whether the backbone's layout is channels-last.
         compiled: Whether the backbone is compiled.
         ema: Decay of the average of the weights, or None.
         val: The val list; None if training runs without validation.
-        off: Requested features that are off.
+        no_val: Why there is no validation, or "".
     """
 
     config: Config
@@ -57,11 +45,11 @@ class TrainingPlan:
     share: int
     parts: int
     dtype: str
-    channels_last: bool | None
+    channels_last: bool
     compiled: bool
     ema: float | None
     val: pd.DataFrame | None
-    off: tuple[Off, ...]
+    no_val: str
 
     @property
     def bn(self) -> str:
@@ -82,26 +70,6 @@ class TrainingPlan:
             return 0
         return min(self.config.val_dataloader.dataset.get("part") or len(self.val), len(self.val))
 
-    def with_layout(self, channels_last: bool) -> "TrainingPlan":
-        """The same plan with this memory layout of the backbone."""
-        kind = CHANNELS_LAST if channels_last else PLAIN
-        config = changed(self.config, {"model.type": kind})
-        return replace(self, config=config, channels_last=channels_last)
-
-    def without_compile(self, why: str) -> "TrainingPlan":
-        """The same plan without compilation.
-
-        Args:
-            why: The reason why compilation failed.
-        """
-        hooks = [hook for hook in self.config.custom_hooks if hook["type"] != "CompileHook"]
-        return replace(
-            self,
-            config=changed(self.config, {"custom_hooks": hooks}),
-            compiled=False,
-            off=(*self.off, Off("compile", why)),
-        )
-
 
 def plan_run(
     config: Config,
@@ -121,11 +89,14 @@ def plan_run(
         classes: Number of verb classes and number of noun classes.
 
     Raises:
-        EpicError: The batch cannot be split evenly, or a val segment has no label.
+        EpicError: The batch cannot be split evenly, the device lacks a precision or BatchNorm over
+            processes, or a val segment has no label.
     """
     _require_even_shares(config, placement, settings.accumulate)
-    refused = autocast_refused(settings.precision, placement.device)
+    _require_device(config, settings, placement.device)
     val, no_val = _val_list(config, settings)
+    channels_last = _channels_last(config, settings, placement)
+    laid_out = {} if channels_last or config.model.type != CHANNELS_LAST else {"model.type": PLAIN}
     planned = changed(
         config,
         {
@@ -133,29 +104,26 @@ def plan_run(
             **_loaders(config, settings, placement),
             **_processes(placement),
             **(NO_VALIDATION if val is None else _evaluator(placement, classes)),
-            **_batch_norm(config, placement),
+            **laid_out,
             "custom_hooks": [*custom_hooks(config), *_hooks(settings, placement)],
         },
     )
-    off = [Off("validation", no_val)] if no_val else []
-    if refused:
-        off.append(Off(f"precision {settings.precision}", f"{refused}; fp32 instead"))
-    if config.get("sync_bn") and placement.device == "cpu":
-        off.append(Off("bn sync", "BatchNorm over processes needs GPUs; local instead"))
-    plan = TrainingPlan(
+    return TrainingPlan(
         config=planned, placement=placement, share=planned.train_dataloader.batch_size,
         parts=settings.accumulate, dtype=planned.optim_wrapper.get("dtype", "float32"),
-        channels_last=_layout(config, settings, placement), compiled=settings.compile,
-        ema=_average_decay(planned), val=val, off=tuple(off),
+        channels_last=channels_last, compiled=settings.compile,
+        ema=_average_decay(planned), val=val, no_val=no_val,
     )  # fmt: skip
-    if plan.channels_last is False and config.model.type == CHANNELS_LAST:
-        return plan.with_layout(False)
-    return plan  # a model of another type keeps its type
 
 
-def _batch_norm(config: Config, placement: Placement) -> Changes:
-    """Turn sync BatchNorm off on a CPU, because SyncBatchNorm has no kernels for it."""
-    return {"sync_bn": None} if config.get("sync_bn") and placement.device == "cpu" else {}
+def _require_device(config: Config, settings: TrainSettings, device: str) -> None:
+    if why := autocast_refused(settings.precision, device):
+        raise EpicError(f"train: precision is {settings.precision}, but {why}")
+    if config.get("sync_bn") and device == "cpu":
+        raise EpicError(
+            "train: bn is sync, but torch's SyncBatchNorm needs GPUs and this training runs on the "
+            "CPU; expected local or frozen"
+        )
 
 
 def _hooks(settings: TrainSettings, placement: Placement) -> list[ConfigDict]:
@@ -215,13 +183,13 @@ def batches_ahead(workers: int, share: int) -> int:
     return max(1, min(2, CLIPS_AHEAD // (workers * share)))
 
 
-def _layout(config: Config, settings: TrainSettings, placement: Placement) -> bool | None:
-    """Whether the backbone's layout is channels-last; None if the start check is to measure it."""
-    if config.model.type != CHANNELS_LAST:
+def _channels_last(config: Config, settings: TrainSettings, placement: Placement) -> bool:
+    """The layout of the backbone's weights: docs/performance.md says why, for each device."""
+    if config.model.type != CHANNELS_LAST:  # a model of another type keeps its type
         return False
-    if settings.channels_last is None and placement.device == "cuda":
-        return None
-    return settings.channels_last is not False
+    if settings.channels_last is not None:
+        return settings.channels_last
+    return placement.device == "cpu" or settings.precision != "fp32"
 
 
 def _processes(placement: Placement) -> Changes:

@@ -34,12 +34,10 @@ def main(job: dict) -> None:
     _end_with(job.pop("launcher", os.getppid()))
     # Only a 1x1x1 weight causes this warning: two strides describe the same layout.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    from epic100.base.own_modules import use_modules
     from epic100.settings import TrainSettings
     from epic100.training.run import train
 
     settings = TrainSettings.model_validate(job.pop("settings"))
-    use_modules(job.pop("modules", None))
     patience = job.pop("patience")
     store = job.pop("store", None)  # file of one node; None means torchrun's port
     several = int(os.environ["WORLD_SIZE"]) > 1

@@ -1,6 +1,6 @@
 """A table of what is about to be trained, with warnings, shown before the first step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 import torch
@@ -8,9 +8,8 @@ from mmengine.config import Config
 
 from epic100.base.machine import usable_cores
 from epic100.training.config_heads import heads_of
-from epic100.training.device import tf32_text
 from epic100.training.plan import TrainingPlan
-from epic100.training.start_check import StartCheck
+from epic100.training.preflight import Found
 
 FEW = 16  # segments per BatchNorm batch below which its statistics are poor
 Pairs = list[tuple[int, int, int]]
@@ -20,36 +19,63 @@ HEADS_TEXT = {"pair": "", "verb_noun": "verbs and nouns, ", "both": "pairs, verb
 
 @dataclass(frozen=True)
 class StartTable:
-    """Rows of the table as (name, text), and the warnings below it."""
+    """Rows of the table as (name, text), and the warnings and errors below it."""
 
-    rows: list[tuple[str, str]]
-    warnings: list[str]
+    rows: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        """The table, then one line per warning."""
-        width = max(len(name) for name, _ in self.rows)
-        lines = [f"{name:>{width}}: {value}" for name, value in self.rows]
-        return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])
+        """The table, then one line per warning and error."""
+        lines = [f"{name:>8}{':' if name else ' '} {value}" for name, value in self.rows]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join(lines + [f"error: {error}" for error in self.errors])
 
 
 def start_table(
-    check: StartCheck, train: pd.DataFrame, pairs: Pairs, classes: tuple[int, int]
+    found: Found, train: pd.DataFrame, pairs: Pairs, classes: tuple[int, int]
 ) -> StartTable:
-    """Describe a checked run.
+    """Describe a run after its preflight.
 
     Args:
-        check: Result of the start check.
+        found: Result of the preflight.
         train: The segments to train on.
         pairs: The pair table: verb, noun and count.
         classes: Number of verb classes and number of noun classes.
     """
-    plan, config = check.plan, check.plan.config
+    plan, config = found.plan, found.plan.config
     epochs, steps = config.train_cfg.max_epochs, -(-len(train) // plan.batch)
     lr, rate = _learning_rate(plan)
-    workers = config.train_dataloader.num_workers
-    one_step = f"{check.step_seconds:.2f} s a step by a trial on this machine, as busy as it is"
-    warnings = [*_pair_warnings(train, pairs, classes), *_val_warnings(plan, pairs)]
-    warnings += map(str, plan.off)
+    tried = f"on grey pictures ({found.grey})" if found.grey else "on real segments"
+    validation = "" if plan.val is None else "a validation, "
+    one_step = f"{found.step_seconds:.2f} s a step by a trial on this machine, as busy as it is"
+    cores = usable_cores() // plan.placement.on_node
+    rows = [
+        ("data", f"{len(train)} segments of {train['path'].nunique()} videos, {len(pairs)} pairs"),
+        ("val", _val_text(plan)),
+        ("model", _model_text(found)),
+        ("clip", clip_text(config)),
+        ("weights", f"{config.load_from}: {found.weights.line()}" if found.weights else "random"),
+        ("head", _head_text(plan)),
+        (
+            "schedule",
+            f"{epochs} epoch{'s' * (epochs != 1)} of {steps} steps; {_batch_text(plan)}; {rate}",
+        ),
+        ("device", _device_text(found)),
+        (
+            "loader",
+            f"{config.train_dataloader.num_workers} workers on {cores} cores a process; "
+            f"{1000 * found.load_seconds:.0f} ms a segment",
+        ),
+        (
+            "tried",
+            f"a step, {validation}a save and a prediction {tried}: loss {found.loss:.3g}, "
+            f"{found.seconds:.0f} s",
+        ),
+        ("time", f"about {_duration(epoch_seconds(found, steps) * epochs)} ({one_step})"),
+        ("disk", found.disk),
+    ]
+    warnings = [*_unseen(train, classes), *_val_warnings(plan, pairs)]
     part = plan.share // plan.parts
     if plan.placement.processes > 1 and part < FEW and plan.bn == "local":
         warnings.append(
@@ -61,72 +87,43 @@ def start_table(
         warnings.append(f"a batch of {plan.batch} is larger than the data: {len(train)} segments")
     if lr == 0:
         warnings.append("the learning rate is 0: nothing will be learned")
-    start = f"{config.load_from}: {check.weights.line()}" if check.weights else "random"
-    rows = [
-        ("data", f"{len(train)} segments of {train['path'].nunique()} videos, {len(pairs)} pairs"),
-        ("val", _val_text(plan)),
-        ("model", _model_text(check)),
-        ("clip", clip_text(plan.config)),
-        ("weights", start),
-        ("head", _head_text(plan)),
-        (
-            "schedule",
-            f"{epochs} epoch{'s' * (epochs != 1)} of {steps} steps; {_batch_text(plan)}; {rate}",
-        ),
-        ("device", _device_text(check)),
-        *layout_rows(check),
-        *_each_gpu(plan),
-        ("loader", f"{workers} workers a process; {1000 * check.load_seconds:.0f} ms a segment"),
-        ("time", f"about {_duration(epoch_seconds(check, steps) * epochs)} ({one_step})"),
-        ("folder", str(config.work_dir)),
-    ]
     return StartTable(rows, warnings)
 
 
-def epoch_seconds(check: StartCheck, steps: int) -> float:
+def epoch_seconds(found: Found, steps: int) -> float:
     """Estimate the seconds of an epoch, with its share of validation.
 
     On a GPU, loading overlaps with computing; on a CPU both compete for the same cores. A forward
     pass is assumed to take a third of a step.
 
     Args:
-        check: Result of the start check.
+        found: Result of the preflight.
         steps: Steps per epoch.
     """
-    plan, loader = check.plan, check.plan.config.train_dataloader
+    plan, loader = found.plan, found.plan.config.train_dataloader
     cores = max(1, usable_cores() // plan.placement.on_node)
-    load = plan.share * check.load_seconds / min(max(1, loader.num_workers), cores)
+    load = plan.share * found.load_seconds / min(max(1, loader.num_workers), cores)
     apart = plan.placement.device == "cuda" and loader.num_workers > 0
-    step = max(check.step_seconds, load) if apart else check.step_seconds + load
-    one = (load + check.step_seconds / 3) / plan.batch
+    step = max(found.step_seconds, load) if apart else found.step_seconds + load
+    one = (load + found.step_seconds / 3) / plan.batch
     return steps * step + plan.validated * one / plan.config.train_cfg.get("val_interval", 1)
 
 
-def _pair_warnings(train: pd.DataFrame, pairs: Pairs, classes: tuple[int, int]) -> list[str]:
-    warnings = []
-    seen = set(zip(train["verb"].tolist(), train["noun"].tolist(), strict=True))
-    unused = [pair for pair in pairs if pair[:2] not in seen]
-    if unused:
-        warnings.append(
-            f"{len(unused)} of {len(pairs)} pairs have no segment to learn from, verb "
-            f"{unused[0][0]} with noun {unused[0][1]} first"
-        )
-    for name, number in zip(("verb", "noun"), classes, strict=True):
-        missing = number - train[name].nunique()
-        if missing:
-            warnings.append(
-                f"{missing} of {number} {name}s have no segment to learn from and are never "
-                "predicted"
-            )
-    return warnings
+def _unseen(train: pd.DataFrame, classes: tuple[int, int]) -> list[str]:
+    missing = {name: number - train[name].nunique() for name, number in zip(
+        ("verb", "noun"), classes, strict=True)}  # fmt: skip
+    return [
+        f"{number} {name}s have no segment to learn from and are never predicted"
+        for name, number in missing.items()
+        if number
+    ]
 
 
 def _val_warnings(plan: TrainingPlan, pairs: Pairs) -> list[str]:
-    val = plan.val
-    if val is None:
+    if plan.val is None:
         return []
     known = {pair[:2] for pair in pairs}
-    asked = list(zip(val["verb"].tolist(), val["noun"].tolist(), strict=True))
+    asked = list(zip(plan.val["verb"].tolist(), plan.val["noun"].tolist(), strict=True))
     unseen = [pair for pair in asked if pair not in known]
     if not unseen:
         return []
@@ -141,7 +138,7 @@ def _val_warnings(plan: TrainingPlan, pairs: Pairs) -> list[str]:
 
 def _val_text(plan: TrainingPlan) -> str:
     if plan.val is None:
-        return "none"
+        return f"none: {plan.no_val}"
     number = f"{len(plan.val)} segments"
     if plan.validated < len(plan.val):
         number = f"{plan.validated} of {number}"
@@ -149,11 +146,11 @@ def _val_text(plan: TrainingPlan) -> str:
     return f"{number}, every {'epoch' if every == 1 else f'{every} epochs'}"
 
 
-def _model_text(check: StartCheck) -> str:
-    model, (height, width) = check.plan.config.model, check.shape[-2:]
-    frames = check.shape[2] if len(check.shape) == 5 else check.shape[0]  # 2D recognizer
+def _model_text(found: Found) -> str:
+    model, (height, width) = found.plan.config.model, found.shape[-2:]
+    frames = found.shape[2] if len(found.shape) == 5 else found.shape[0]  # 2D recognizer
     return (
-        f"{model.type}, backbone {model.backbone.type}, {check.parameters / 1e6:.2f} M parameters; "
+        f"{model.type}, backbone {model.backbone.type}, {found.parameters / 1e6:.2f} M parameters; "
         f"{frames} frames of {width} x {height}"
     )
 
@@ -196,25 +193,6 @@ def _batch_text(plan: TrainingPlan) -> str:
     return f"batch {plan.batch} = {processes} processes x {parts} parts x {plan.share // parts}"
 
 
-def layout_rows(check: StartCheck) -> list[tuple[str, str]]:
-    """The row with the times that decided the backbone's layout; empty if none were measured."""
-    if not check.layouts:
-        return []
-    times = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in check.layouts.items())
-    chosen = "channels-last" if check.plan.channels_last else "plain"
-    return [("layout", f"{chosen}, the faster ({times} a step); kept for this run")]
-
-
-def _each_gpu(plan: TrainingPlan) -> list[tuple[str, str]]:
-    """The row with the share of each process; empty for a single process."""
-    processes = plan.placement.processes
-    if processes == 1:
-        return []
-    parts = f" in {plan.parts} parts" if plan.parts > 1 else ""
-    cores = usable_cores() // plan.placement.on_node
-    return [("each process", f"{plan.share} segments a step{parts}, {cores} cores, bn {plan.bn}")]
-
-
 def _learning_rate(plan: TrainingPlan) -> tuple[float, str]:
     optimizer, scale = plan.config.optim_wrapper.optimizer, plan.config.get("auto_scale_lr") or {}
     lr = optimizer.lr
@@ -226,24 +204,22 @@ def _learning_rate(plan: TrainingPlan) -> tuple[float, str]:
     return scaled, f"{optimizer.type}, lr {scaled:g}{how}"
 
 
-def _device_text(check: StartCheck) -> str:
-    plan = check.plan
+def _device_text(found: Found) -> str:
+    plan = found.plan
     if plan.placement.device == "cuda":
         name = f"{plan.placement.processes} x {torch.cuda.get_device_name()}"
-        name += f", {check.memory / 2**30:.1f} GiB each" if check.memory else ""
+        name += f", {found.memory / 2**30:.1f} GiB each" if found.memory else ""
     else:
         name = f"CPU, {plan.placement.processes} x {torch.get_num_threads()} threads"
     if plan.placement.nodes > 1:
         name += f", on {plan.placement.nodes} nodes"
-    layout = ["channels-last"] if plan.channels_last else []
-    precision = [plan.dtype] if plan.placement.device == "cpu" else precision_words(plan.dtype)
-    return ", ".join([name, *precision, *layout, *(["compiled"] if plan.compiled else [])])
-
-
-def precision_words(dtype: str) -> list[str]:
-    """The precision of a GPU, and whether cuDNN benchmarks its algorithms."""
-    tried = ["cudnn.benchmark"] if torch.backends.cudnn.benchmark else []
-    return [dtype, tf32_text(), *tried]
+    words = {
+        "cudnn.benchmark": plan.placement.device == "cuda" and torch.backends.cudnn.benchmark,
+        "channels-last": plan.channels_last,
+        "compiled": plan.compiled,
+        f"bn {plan.bn}": plan.placement.processes > 1,
+    }
+    return ", ".join([name, plan.dtype, *(word for word, so in words.items() if so)])
 
 
 def _duration(seconds: float) -> str:

@@ -1,0 +1,203 @@
+"""The preflight: what stops a run, before its first job and at the start of the training."""
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from mmaction.models.heads import I3DHead
+from mmaction.registry import MODELS
+
+from epic100.base.errors import EpicError
+from epic100.settings import Settings
+from epic100.training.before_start import Asked, passed_before, run_start_check
+from epic100.training.early import start_check
+from support.checkout import ROOT
+from support.small_runs import DEMO, SMALL, copy_results, run, work_dir, write_sheet
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def asked(lab, tmp_path, monkeypatch):
+    """What is asked of a check, in a folder without a scan or a clean list."""
+    monkeypatch.chdir(tmp_path)
+    sheet = write_sheet(lab, tmp_path)
+
+    def made(recipe=ROOT / DEMO, options=None, train=None, csv=None, root=lab.root, **changes):
+        csvs = lab.folder / "annotations"
+        given = {
+            "annotations": {
+                "train": csv or str(csvs / "EPIC_100_train.csv"),
+                "val": csv or str(csvs / "EPIC_100_validation.csv"),
+                "download": changes.pop("download", False),
+            },
+            "videos": {"root": root},
+            "train": {
+                "options": (SMALL if recipe == ROOT / DEMO else {}) | (options or {}),
+                **(train or {}),
+            },
+            "predict": changes.pop("predict", {}),
+            "modules": changes.pop("modules", {}),
+        }
+        first = Asked(
+            config=Settings.part(given).only(*given),
+            recipe=str(recipe), sheet=str(sheet), participants=["P01", "P02", "P03"],
+        )  # fmt: skip
+        return replace(first, **changes)
+
+    return made
+
+
+def test_a_training_that_works_is_tried_and_this_is_kept_until_a_setting_or_a_file_changes(
+    asked, tmp_path
+):
+    first, file = asked(), tmp_path / "start_check.txt"
+    outcome = run_start_check(first, file, tmp_path / "log.txt")
+    text = outcome.text
+    assert outcome.passed and file.read_text().startswith(f"{text}\nchecked: ")
+    assert text.startswith("Start check: nothing is wrong\n  videos: ") and "error:" not in text
+    assert "all 4 videos of the sheet are there" in text
+    assert "data: 17 segments of 3 videos, 8 pairs" in text and "val: 4 segments" in text
+    assert "clip: 13 frames, 6 apart at the file's rate" in text
+    assert "a step, a validation, a save and a prediction on real segments: loss " in text
+    assert (
+        re.search(r"time: about \d+ ", text) and "predict: 10 clips x 1 crops of each of 4" in text
+    )
+    assert "GB free in" in text
+    assert not list((tmp_path / "results").iterdir())
+    assert passed_before(first, file)
+    assert not passed_before(asked(options={"optim_wrapper.optimizer.lr": 0.1}), file)
+    (tmp_path / "sheet.tsv").write_text("")
+    assert not passed_before(first, file)
+
+
+@pytest.mark.parametrize("slip, words", [
+    ({"options": {"model.cls_head.num_classes": 7}}, ("7", "8")),
+    ({"options": {"model.cls_head.dropout_rate": 0.5}},
+     ("TypeError", "dropout_rate", "correct `train: options:`")),
+    ({"options": {"optim_wrapper.optimizer.learning_rate": 0.5}},
+     ("learning_rate", "a training step with these settings fails")),
+    ({"options": {"default_hooks.timer.every": 2}}, ("a training step", "every")),
+    ({"options": {"optim_wraper.optimizer.lr": 0.5}},
+     ("optim_wraper.optimizer.lr", "did you mean 'optim_wrapper'?")),
+    ({"options": {"train_dataloader.dataset.pipeline.3.size": 600}}, ("a training step",)),
+    ({"train": {"batch_size": 5, "accumulate": 2}}, ("batch_size is 5", "multiple of 2")),
+    ({"train": {"batch_size": 6, "device": "cpu", "gpus": 2, "nodes": 2}},
+     ("batch_size is 6", "multiple of 4")),
+    ({"train": {"batch_size": 10**8}}, ("the pictures of 100000000 segments", "batch_size:")),
+    ({"train": {"precision": "fp16", "device": "cpu"}}, ("fp16", "needs a GPU", "expected fp32")),
+    ({"train": {"bn": "sync", "device": "cpu"}}, ("bn is sync", "expected local or frozen")),
+    ({"csv": "no.csv"}, ("no.csv: no such file", "annotations: download: true")),
+    ({"participants": ["P09"]}, ("no segment with a verb and a noun",)),
+    ({"fault": "no weights at weights/x.pth"}, ("no weights at weights/x.pth",)),
+    ({"predict": {"crops": 3}, "options": {
+        "test_dataloader.dataset.pipeline.3": {"_delete_": True, "type": "Flip"}}},
+     ("predict: crops is 3", "no CenterCrop")),
+])  # fmt: skip
+def test_a_training_that_cannot_work_is_one_line(asked, slip, words):
+    table = start_check(asked(**slip))
+    (error,) = table.errors
+    for word in words:
+        assert word in error
+    assert "\n" not in error and table.text().endswith(f"\nerror: {error}")
+    assert table.rows[0][0] == "videos"
+
+
+def test_weights_of_another_model_are_found(asked, tmp_path):
+    torch.save({"state_dict": {"other.weight": torch.zeros(3)}}, tmp_path / "other.pth")
+    (error,) = start_check(asked(weights=str(tmp_path / "other.pth"))).errors
+    assert "other.pth: weights of another model: 0 of its 1 tensors fit" in error
+
+
+def test_without_videos_and_annotations_all_else_is_tried(asked, tmp_path):
+    table = start_check(asked(csv="no.csv", download=True, root=str(tmp_path), remote=True,
+                              weights_to_come="http://a.b/c.pth"))  # fmt: skip
+    assert not table.errors
+    text = table.text()
+    assert "none of the 4 videos" in text and "on grey pictures" in text
+    assert "weights: http://a.b/c.pth: fetched by the run" in text
+    assert "device: of another machine" in text and "\n    time:" not in text
+
+
+def test_what_is_not_on_disk_or_was_dropped_is_not_counted(asked, lab, tmp_path):
+    for name in ("P01/P01_01", "P01/P01_02"):
+        there = tmp_path / f"videos/{name}.MP4"
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.symlink_to(Path(lab.root) / f"{name}.MP4")
+    whole = dict(start_check(asked(root="videos")).rows)["data"]
+    number = int(whole.split()[0])
+    assert "of 1 videos" in whole and 1 < number < 17
+    dropped = tmp_path / "results/clean/dropped.tsv"
+    dropped.parent.mkdir(parents=True)
+    lost = [("P01_01_0", "touches damaged frames 3-9 (P01_01)"), ("P01_01_1", "video missing")]
+    rows = [f"{name}\ttrain\t{reason}\n" for name, reason in lost]
+    dropped.write_text("narration_id\tsplit\treason\n" + "".join(rows))
+    left = dict(start_check(asked(root="videos")).rows)["data"]
+    assert left.startswith(f"{number - 1} segments of 1 videos")  # the second is there by now
+
+
+def test_too_little_disk_is_found(asked, tmp_path):
+    sheet = tmp_path / "sheet.tsv"
+    rows = (f"P01_{n}\tP01\ttest\t50.0\t1e6\n" for n in range(1000, 11000))  # 55 TB of indexes
+    sheet.write_text(sheet.read_text() + "".join(rows))
+    table = start_check(asked(root=str(tmp_path)))  # of no video, so that all of them count
+    assert re.search(r"GB free in .*; this run needs about \d{5}\.", table.errors[0])
+    assert "free some space, or choose another folder" in table.errors[0]
+
+
+def test_a_check_that_does_not_finish_is_an_error_only_if_it_was_asked_for(
+    asked, tmp_path, monkeypatch
+):
+    file, log = tmp_path / "start_check.txt", tmp_path / "log.txt"
+    monkeypatch.setenv("PYTHONHASHSEED", "none")  # with which no Python starts
+    outcome = run_start_check(asked(), file, log)
+    assert "did not finish" in outcome.text and outcome.passed
+    with pytest.raises(EpicError, match=r"did not finish; .*log\.txt has the details"):
+        run_start_check(asked(), file, log, must_finish=True)
+    assert not file.exists()
+
+
+@MODELS.register_module()
+class GrowingHead(I3DHead):
+    """A head that makes a layer of its own in its first forward pass, and learns with it."""
+
+    def forward(self, x, **kwargs):
+        if not hasattr(self, "late"):
+            self.late = torch.nn.Linear(self.num_classes, self.num_classes)
+        return self.late(super().forward(x, **kwargs))
+
+
+def test_a_model_that_would_be_trained_to_the_end_and_could_not_be_loaded_is_found(asked):
+    head = {"_delete_": True, "type": "GrowingHead", "in_channels": 432, "num_classes": 8,
+            "average_clips": "prob"}  # fmt: skip
+    own = {"imports": [__name__]}
+    (error,) = start_check(asked(options={"model.cls_head": head}, modules=own)).errors
+    assert "not of the model: cls_head.late" in error
+
+
+def test_a_compiler_that_is_not_there_is_one_error(asked, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-compiler",))
+    (error,) = start_check(asked(train={"compile": True, "device": "cpu"})).errors
+    assert "a training step with these settings fails" in error
+    assert error.endswith("set `train: compile: false`")
+
+
+def test_the_training_itself_begins_with_it_and_nothing_of_it_stays(lab, tmp_path, caplog):
+    results = copy_results(lab, tmp_path, segments=4)
+    with caplog.at_level("INFO"):
+        run(lab, results, epochs=1)
+    assert "a step, a validation, a save and a prediction on real segments: loss " in caplog.text
+    assert "schedule: 1 epoch of 2 steps; batch 2; AdamW" in caplog.text
+    names = {path.name for path in work_dir(results).iterdir() if not path.is_dir()}
+    assert names == {"best.pth", "iter_2.pth", "model.pth", "stamp.json", "training.tsv",
+                     "small_recipe.py"}  # fmt: skip
+    assert not (work_dir(results) / "preflight").exists()
+    wrong = copy_results(lab, tmp_path / "wrong", segments=4)
+    with pytest.raises(EpicError, match="learning_rate"):
+        run(lab, wrong, {"optim_wrapper.optimizer.learning_rate": 1.0}, epochs=1)
+    assert not list(wrong.glob("work_dirs/*/*.pth"))
+    assert os.listdir(wrong / "work_dirs")

@@ -1,0 +1,131 @@
+"""Call the start check (`early`) before the first job, in a process of its own.
+
+Snakemake imports this module, so nothing here needs torch.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from epic100.base.atomic import atomic_path
+from epic100.base.errors import EpicError
+
+MODULE = "epic100.training.early"
+LIMIT_SECONDS = 300
+NEEDED = ("epic100", "torch", "mmaction", "mmengine")
+MARK = "checked: "  # last line of the file: what exactly was checked
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is checked, in plain values, because it is sent as JSON.
+
+    Args:
+        config: The config, as `Settings.only` stores it.
+        recipe: The MMEngine config file.
+        sheet: The video sheet.
+        participants: The participants that the run uses.
+        weights: The file of the start weights; None if there is none yet, or a random start.
+        weights_to_come: URL of start weights that the run fetches, or "".
+        fault: What is known to stop the run already, or "".
+        remote: Whether jobs run on other machines, which may have the GPU that this one lacks.
+    """
+
+    config: dict[str, Any]
+    recipe: str
+    sheet: str
+    participants: list[str]
+    weights: str | None = None
+    weights_to_come: str = ""
+    fault: str = ""
+    remote: bool = False
+
+    def digest(self) -> str:
+        """A digest of all this, and of size and time of the files that decide the result."""
+        given, videos = self.config.get("annotations", {}), self.config.get("videos", {})
+        files = [self.recipe, self.sheet, self.weights or "", videos.get("root", "videos")]
+        files += [value for value in given.values() if isinstance(value, str)]
+        seen = [json.dumps(asdict(self), sort_keys=True), *map(_state, files)]
+        return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16]
+
+
+def missing_packages() -> list[str]:
+    """Packages that the check needs and this Python lacks, as where jobs run with `--sdm conda`."""
+    return [name for name in NEEDED if find_spec(name) is None]
+
+
+def passed_before(asked: Asked, file: str | os.PathLike) -> bool:
+    """Whether `file` is the result of a passed check of the same settings and files."""
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return bool(lines) and lines[-1] == MARK + asked.digest()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of a start check.
+
+    Args:
+        passed: Whether nothing stands in the way of the run.
+        text: The screen: a line for each topic.
+    """
+
+    passed: bool
+    text: str
+
+
+def run_start_check(
+    asked: Asked,
+    file: str | os.PathLike,
+    log_file: str | os.PathLike,
+    must_finish: bool = False,
+) -> Outcome:
+    """Run the start check; write its screen to `file` if it passes.
+
+    Args:
+        asked: What to check.
+        file: The file to write.
+        log_file: Gets what the libraries print, with the traceback of a setting that fails.
+        must_finish: Whether a check that does not finish is an error; else it stops nothing.
+
+    Raises:
+        EpicError: It must finish, and crashed or took too long.
+    """
+    digest, train = asked.digest(), asked.config.get("train", {})
+    environment = dict(os.environ)
+    if asked.remote or train.get("device") == "cpu" or train.get("gpus") == 0:
+        environment["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine uses any GPU that it sees
+    Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+    with open(log_file, "w", encoding="utf-8") as log:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", MODULE], input=json.dumps(asdict(asked)), text=True,
+                stdout=subprocess.PIPE, stderr=log, env=environment, timeout=LIMIT_SECONDS,
+                check=False,
+            )  # fmt: skip
+            outcome = Outcome(**json.loads(done.stdout.splitlines()[-1]))
+        except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
+            reason = f"the start check did not finish; {log_file} has the details"
+            if must_finish:
+                raise EpicError(reason) from error
+            return Outcome(True, reason)
+    if outcome.passed:
+        with atomic_path(file) as temporary:
+            temporary.write_text(f"{outcome.text}\n{MARK}{digest}\n", encoding="utf-8")
+    return outcome
+
+
+def _state(path: str) -> str:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return f"{path} none"
+    return f"{path} {state.st_size} {state.st_mtime_ns}"

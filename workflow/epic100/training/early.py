@@ -1,0 +1,204 @@
+"""The start check, before the first job: are the files there, and does the preflight pass?
+
+There are no clean lists yet. So the preflight gets a few segments of the annotations, of videos
+that are on disk, and the pairs of all of them. It runs as a process of its own (`before_start`).
+"""
+
+import contextlib
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pandas as pd
+from mmengine.registry import init_default_scope
+
+import epic100.training.registered  # noqa: F401  (registers what the config names)
+from epic100.base.errors import EpicError
+from epic100.base.gpu import look_for_gpus
+from epic100.base.own_modules import use_modules
+from epic100.clips.views import chosen_views, cost_of_views
+from epic100.model.foreign_config import test_pipeline_of
+from epic100.segments.annotations import index_segments, load_annotations
+from epic100.segments.cleaning import pair_table
+from epic100.segments.drop_reasons import DropReason, read_drop_kinds
+from epic100.segments.pairs import pairs_path, read_pairs, write_pairs
+from epic100.segments.segment_list import NO_LABEL, write_segments
+from epic100.settings import Settings
+from epic100.training.before_start import Asked, Outcome
+from epic100.training.config import build_config
+from epic100.training.device import Placement, choose_device
+from epic100.training.plan import plan_run
+from epic100.training.preflight import preflight
+from epic100.training.start_table import StartTable, start_table
+from epic100.video.on_disk import on_disk_lines
+from epic100.video.sheet import Video, read_sheet
+
+RESULTS = Path("results")
+FEW = 2  # segments of a video
+TRIED = 3  # videos, the smallest: without an index all packets of a file are read
+ELSEWHERE = ("device", "loader", "time")  # rows that only the machine of the job can say
+INDEX_BYTES_PER_HOUR = 20e6  # the index of an hour of video, and its copy in the scan's cache
+SEEN_LATER = {DropReason.EXCLUDED.value[0], DropReason.VIDEO_MISSING.value[0]}
+
+
+def start_check(asked: Asked) -> StartTable:
+    """Look at files, settings, start weights, memory and disk, and go the whole way once.
+
+    Args:
+        asked: What to check.
+
+    Returns:
+        One row per topic, and the errors.
+    """
+    table = StartTable(errors=[asked.fault] if asked.fault else [])
+    try:
+        config = Settings.part(asked.config)
+        videos = read_sheet(asked.sheet)
+        root = Path(config.videos.root)
+        used = [video for video in videos if video.participant_id in asked.participants]
+        there = {video.video_id for video in used if video.path(root).exists()}
+        first, *rest = on_disk_lines(used, there, root)
+        table.rows.extend([("videos", first), *(("", line.strip()) for line in rest)])
+        if config.minikitchen or config.videos.download or not there:
+            there = {video.video_id for video in used}
+        usable = [video for video in used if video.video_id in there]
+        train, val = (_segments(config, split, videos, usable) for split in ("train", "val"))
+        if train is None:  # the run makes the annotations
+            train, val = _stand_in(), None
+        if not table.errors:
+            _try(asked, config, train, train.head(0) if val is None else val, usable, table)
+    except (EpicError, OSError) as error:
+        table.errors.append(str(error))
+    return table
+
+
+def _segments(
+    config: Settings, split: str, videos: Sequence[Video], usable: Sequence[Video]
+) -> pd.DataFrame | None:
+    """The segments that cleaning will keep, as far as is known; None if they are to come."""
+    path = getattr(config.annotations, split)
+    if not Path(path).is_file():
+        if config.minikitchen or config.annotations.download:
+            return None
+        raise EpicError(
+            f"{path}: no such file; expected the annotations of {split}: put them there, or set "
+            "`annotations: download: true`"
+        )
+    by_id = {video.video_id: video for video in videos}
+    table = load_annotations(
+        path, by_id, split=split, classes=config.classes.model_dump(),
+        format=config.annotations.format, subset=config.videos.subset,
+    )  # fmt: skip
+    listed, dropped = index_segments(table, by_id), RESULTS / "clean/dropped.tsv"
+    known = read_drop_kinds(dropped, split) if dropped.is_file() else {}
+    lost = [narration_id for narration_id, kind in known.items() if kind not in SEEN_LATER]
+    kept = listed["path"].isin([video.path().as_posix() for video in usable])
+    return listed[kept & ~listed["narration_id"].isin(lost)].reset_index(drop=True)
+
+
+def _stand_in() -> pd.DataFrame:
+    rows = [("P00/P00_00.MP4", 0, 100, 0, noun, f"P00_00_{noun}") for noun in range(FEW)]
+    return pd.DataFrame(rows, columns=["path", "start", "stop", "verb", "noun", "narration_id"])
+
+
+def _try(
+    asked: Asked,
+    config: Settings,
+    train: pd.DataFrame,
+    val: pd.DataFrame,
+    usable: Sequence[Video],
+    table: StartTable,
+) -> None:
+    """Go the whole way on lists of a few segments, and describe the run."""
+    init_default_scope("mmaction")
+    modules = use_modules(config.modules.model_dump())
+    settings = config.train.model_copy(
+        update={"config": asked.recipe, "load_from": asked.weights, "from_scratch": False}
+    )
+    if asked.remote:  # what needs the GPU of another machine is tried first thing in the job
+        bn = "local" if settings.bn == "sync" else settings.bn
+        settings = settings.model_copy(update={"precision": "fp32", "compile": False, "bn": bn})
+    learned = train if settings.split == "train" else pd.concat([train, val], ignore_index=True)
+    if not (learned["verb"] != NO_LABEL).any():
+        raise EpicError(
+            "no segment with a verb and a noun to train on; expected EPIC_100_train.csv; check "
+            "`annotations: train:`, `videos: root:` and `participants:`"
+        )
+    classes, root = (config.classes.verbs, config.classes.nouns), config.videos.root
+    placement = Placement("cpu", (settings.gpus or 1) * settings.nodes, settings.nodes)
+    if not asked.remote:
+        placement = choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes)
+    RESULTS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".start_check_", dir=RESULTS) as name:
+        few = {settings.split: _few(learned, root), "val": _few(val, root)}
+        _write_lists(Path(name), few, pair_table(learned), settings.split)
+        pairs = read_pairs(pairs_path(name, settings.split))
+        recipe = build_config(settings, name, root, str(RESULTS / "scan"), classes)
+        views = chosen_views(test_pipeline_of(recipe), config.predict.clips, config.predict.crops)
+        plan = plan_run(recipe, settings, placement, work_dir=Path(name) / "run", classes=classes)
+        if plan.val is not None:
+            plan = replace(plan, val=val)
+        Path(plan.config.work_dir).mkdir()
+        scores = 4 * len(pairs) * len(val) * 4  # float32, of val and test, in shards and in a file
+        found = preflight(
+            plan, pairs, classes, modules=modules, views=views, early=True,
+            more=scores + _indexes(usable) - _on_disk(),
+        )  # fmt: skip
+        made = start_table(found, learned, pairs, classes)
+    rows = [row for row in made.rows if not (asked.remote and row[0] in ELSEWHERE)]
+    if asked.remote:
+        rows.append(("device", "of another machine: tried first thing in the job"))
+    if asked.weights_to_come:
+        rows.append(("weights", f"{asked.weights_to_come}: fetched by the run, then tried"))
+    table.rows.extend([*rows, ("predict", cost_of_views(*views, len(val)))])
+    table.warnings.extend(made.warnings)
+
+
+def _few(segments: pd.DataFrame, root: str) -> pd.DataFrame:
+    """Some segments of the smallest videos on disk, or else the first ones of the list."""
+    sizes = {}
+    for path in segments["path"].unique().tolist():
+        with contextlib.suppress(OSError):
+            sizes[path] = (Path(root) / path).stat().st_size
+    smallest = sorted(sizes, key=lambda path: sizes[path])[:TRIED]
+    some = segments[segments["path"].isin(smallest)].groupby("path").head(FEW)
+    return (some if len(some) else segments.head(FEW)).reset_index(drop=True)
+
+
+def _write_lists(
+    folder: Path, lists: Mapping[str, pd.DataFrame], pairs: pd.DataFrame, split: str
+) -> None:
+    """Write what the rule clean writes; `folder` takes the place of the results folder."""
+    for name, segments in lists.items():
+        write_segments(segments, folder / f"clean/{name}.txt")
+    (folder / "segments").mkdir()
+    (folder / "segments/val.txt").touch()  # an empty clean list is then right
+    write_pairs(pairs, pairs_path(str(folder), split))
+
+
+def _indexes(videos: Sequence[Video]) -> float:
+    return sum(video.duration for video in videos) / 3600 * INDEX_BYTES_PER_HOUR
+
+
+def _on_disk() -> int:
+    """Bytes that earlier runs have written already: indexes and checkpoints."""
+    files = [*RESULTS.glob("scan/*.npz"), *RESULTS.glob("**/work_dirs/*/*.pth")]
+    return sum(path.stat().st_size for path in files)
+
+
+def main() -> None:
+    """Read what is asked from stdin; print the outcome as the last line."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    with contextlib.redirect_stdout(sys.stderr):  # libraries print
+        table = start_check(Asked(**json.loads(sys.stdin.read())))
+    end = f"{len(table.errors)} errors stop this run" if table.errors else "nothing is wrong"
+    outcome = Outcome(not table.errors, f"Start check: {end}\n{table.text()}")
+    sys.stdout.write(json.dumps(asdict(outcome)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,327 @@
+"""The preflight: the whole way once, in minutes, before a run takes days.
+
+MMEngine's Runner trains a few steps of the run's own config on a few samples, validates and saves a
+checkpoint. Then a model file is written, opened as a prediction opens it, and predicts a segment.
+What cannot work is one error. The training job begins with it, on its own device and lists;
+`early` calls it before the first job of a workflow.
+"""
+
+import copy
+import gc
+import logging
+import shutil
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from mmaction.registry import DATASETS
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.logging import MMLogger
+from torch.utils.data import Dataset
+
+from epic100.base.errors import EpicError
+from epic100.model.model_file import save_model
+from epic100.prediction.views import view_pipeline
+from epic100.prediction.worker import open_model
+from epic100.training.checkpoints import checkpoints
+from epic100.training.config import Changes
+from epic100.training.config_file import changed, present
+from epic100.training.device import bare
+from epic100.training.finished import FILE, trained_model
+from epic100.training.plan import TrainingPlan
+from epic100.training.quiet_runner import QuietRunner
+from epic100.training.weights import Fit, fit_weights, read_weights
+
+log = logging.getLogger(__name__)
+
+SAMPLES = 4
+EARLY_BATCH = 2  # segments a step on a login node's CPU
+STATE = 4  # times the weights: a checkpoint has also two moments of Adam and the average
+NO_LEARNING = 1e-12  # the rate: there is no room for a warm-up
+ALONE: Changes = {"launcher": "none", "model_wrapper_cfg": None}
+NOT_TRACKED: Changes = {"visualizer": {"type": "Visualizer"}, "vis_backends": None}
+
+
+@DATASETS.register_module()
+class FewSamples(Dataset):
+    """Some samples of another dataset, read once and then repeated.
+
+    Args:
+        of: Type of the other dataset.
+        length: Number of samples that this one pretends to have.
+        samples: Number of samples to read, evenly spaced.
+        or_grey: Whether grey pictures may take the place of videos that cannot be read.
+        **dataset: The other dataset's arguments.
+    """
+
+    def __init__(
+        self, of: str, length: int, samples: int = SAMPLES, or_grey: bool = False, **dataset: Any
+    ) -> None:
+        spec = {"type": of, **dataset}
+        self.length, self.grey = length, ""
+        try:
+            self._read(DATASETS.build(spec), samples)
+        except EpicError as error:
+            if not or_grey:
+                raise
+            self.grey = str(error)
+            opened = {"OpenSegment": {"type": "BlankSegment"}}
+            steps = [opened.get(step["type"], step) for step in spec["pipeline"]]
+            self._read(DATASETS.build({**spec, "pipeline": steps}), samples)
+
+    def _read(self, dataset: Any, samples: int) -> None:
+        self.metainfo = dataset.metainfo
+        chosen = np.linspace(0, len(dataset) - 1, min(samples, len(dataset))).astype(int)
+        started = time.perf_counter()
+        self.samples = [dataset[int(index)] for index in chosen]
+        self.seconds = (time.perf_counter() - started) / len(chosen)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Do nothing: the samples stay the same."""
+
+    def __len__(self) -> int:
+        """Number of samples that it pretends to have."""
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """A copy, because mixing changes the labels of a sample in place."""
+        return copy.deepcopy(self.samples[index % len(self.samples)])
+
+
+class ShortRunner(QuietRunner):
+    """A Runner without a log file, notes of the machine and a copy of the config."""
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build MMEngine's logger without its file, since others log there after the preflight."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
+            logger.removeHandler(handler)
+            handler.close()
+        return logger
+
+    def _log_env(self, env_cfg: dict) -> None:
+        """Write nothing."""
+
+    def dump_config(self) -> None:
+        """Write nothing."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a preflight found.
+
+    Args:
+        plan: The plan that was tried.
+        loss: Loss of the last step.
+        seconds: Seconds of the whole preflight.
+        step_seconds: Seconds of the last step, for one process's share of a batch.
+        load_seconds: Seconds to load one sample in one process.
+        parameters: Number of parameters of the model.
+        memory: Peak bytes on the GPU; None on a CPU.
+        shape: Shape of one sample's input.
+        weights: How the start weights fit the model; None without start weights.
+        disk: The free disk space and what the run needs, in words.
+        grey: Why the pictures were grey; "" if they were real.
+    """
+
+    plan: TrainingPlan
+    loss: float
+    seconds: float
+    step_seconds: float
+    load_seconds: float
+    parameters: int
+    memory: int | None
+    shape: tuple[int, ...]
+    weights: Fit | None
+    disk: str
+    grey: str
+
+
+def preflight(
+    plan: TrainingPlan,
+    pairs: list[tuple[int, int, int]],
+    classes: tuple[int, int],
+    *,
+    modules: Sequence[str] = (),
+    views: tuple[int, int | str] = (1, 1),
+    more: float = 0,
+    early: bool = False,
+) -> Found:
+    """Go the whole way of a run once, in a folder of its own that is then removed.
+
+    Args:
+        plan: The plan of the run.
+        pairs: The pair table: verb, noun and count.
+        classes: Number of verb classes and number of noun classes.
+        modules: Names of the user's own modules, which are imported already.
+        views: Clips and crops of the segment that is predicted.
+        more: Bytes of disk that other jobs of the workflow will need.
+        early: Whether this comes before the first job: one process, a small batch on a CPU, and
+            grey pictures where no video can be read.
+
+    Raises:
+        EpicError: The run cannot work: its config or start weights do not fit, a step fails, memory
+            or disk space are too small, or its model could not be predicted with.
+    """
+    folder = Path(plan.config.work_dir) / "preflight"
+    try:
+        with _one_error(plan):
+            return _whole_way(plan, pairs, classes, folder, modules, views, more, early)
+    finally:
+        if is_main_process():
+            shutil.rmtree(folder, ignore_errors=True)
+        gc.collect()  # the runner's circles hold memory of the GPU
+        if plan.placement.device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _whole_way(
+    plan: TrainingPlan,
+    pairs: list[tuple[int, int, int]],
+    classes: tuple[int, int],
+    folder: Path,
+    modules: Sequence[str],
+    views: tuple[int, int | str],
+    more: float,
+    early: bool,
+) -> Found:
+    started, on_gpu = time.perf_counter(), plan.placement.device == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    config = _small(plan, folder, early)
+    runner = ShortRunner.from_cfg(config)
+    model, weights = bare(runner.model), config.load_from
+    fit = fit_weights(weights, read_weights(weights), model) if weights else None
+    disk = _require_disk(plan, model, more)
+    loader = runner.train_loop.dataloader
+    data = loader.dataset
+    _require_memory(plan, data.samples[0]["inputs"])
+    runner.train()
+    found = Found(
+        plan=plan,
+        loss=runner.train_loop.loss,
+        seconds=time.perf_counter() - started,
+        step_seconds=runner.train_loop.computed * plan.share / loader.batch_size,
+        load_seconds=data.seconds,
+        parameters=sum(p.numel() for p in model.parameters()),
+        memory=torch.cuda.max_memory_allocated() if on_gpu else None,
+        shape=tuple(data.samples[0]["inputs"].shape),
+        weights=fit,
+        disk=disk,
+        grey=data.grey,
+    )
+    if is_main_process():
+        save_model(trained_model(runner, plan.config, pairs, classes, {}), folder / FILE)
+        _predict(plan, folder / FILE, modules, views, early)
+    return found
+
+
+def _small(plan: TrainingPlan, folder: Path, early: bool) -> Config:
+    """The config of the run, for some steps in a folder of its own."""
+    config, on_gpu = plan.config, plan.placement.device == "cuda"
+    share = min(plan.share, EARLY_BATCH) if early and not on_gpu else plan.share
+    steps = 4 if on_gpu else 1 if early else 2  # a GPU chooses its kernels in the first
+    changes: Changes = {
+        **NOT_TRACKED,
+        **(ALONE if early else {}),
+        "work_dir": str(folder),
+        "experiment_name": f"preflight_{time.time_ns()}",  # or MMEngine takes two for one run
+        "default_hooks": {
+            name: dict(hook)
+            for name, hook in config.default_hooks.items()
+            if hook and hook["type"] != "ProgressHook"
+        },
+        "default_hooks.checkpoint.go_on": False,
+        "train_cfg.max_epochs": 1,
+        "train_cfg.val_interval": 1,
+        "train_cfg.val_begin": 1,
+        "train_dataloader.sampler": {"type": "DefaultSampler", "shuffle": False},
+        "optim_wrapper.optimizer.lr": NO_LEARNING,
+    }
+    processes = 1 if early else plan.placement.processes
+    batches = {"train_dataloader": (share, steps), "val_dataloader": (min(share, SAMPLES), 1)}
+    for name in present(config, *batches):
+        (batch, number), dataset = batches[name], dict(config[name].dataset)
+        few = {"type": "FewSamples", "of": dataset.pop("type"), "or_grey": early}
+        changes |= {
+            f"{name}.dataset": {**dataset, **few, "length": batch * number * processes},
+            f"{name}.batch_size": batch,
+            f"{name}.num_workers": 0,
+            f"{name}.persistent_workers": False,
+            f"{name}.prefetch_factor": None,
+        }
+    return changed(config, changes)
+
+
+def _require_disk(plan: TrainingPlan, model: torch.nn.Module, more: float) -> str:
+    """Say what is free and what the run still needs; EpicError if it is too little."""
+    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    folder, keep = Path(plan.config.work_dir), plan.config.default_hooks.checkpoint.keep
+    there = sum(path.stat().st_size for path in checkpoints(folder))
+    needed = max(0, (keep + 2) * STATE * weights + more - there)  # the best, and one to write
+    free = shutil.disk_usage(folder).free
+    words = f"{free / 1e9:.1f} GB free in {folder}; this run needs about {needed / 1e9:.1f} GB"
+    if free < needed:
+        raise EpicError(f"{words}; free some space, or choose another folder with --directory")
+    return words
+
+
+def _require_memory(plan: TrainingPlan, inputs: torch.Tensor) -> None:
+    """Refuse a batch whose pictures alone, before any layer, do not fit."""
+    wide = 1 if plan.placement.device == "cuda" else 5  # bytes a value, also as float32
+    needed, free = plan.share * inputs.numel() * wide, psutil.virtual_memory().available
+    if needed > free:
+        raise EpicError(
+            f"the pictures of {plan.share} segments take {needed / 2**30:.1f} GiB and this machine "
+            f"has {free / 2**30:.1f} GiB free; lower `train: batch_size:`"
+        )
+
+
+def _predict(
+    plan: TrainingPlan, file: Path, modules: Sequence[str], views: tuple[int, int | str], grey: bool
+) -> None:
+    """Predict a segment with a model file. The start of a real prediction does the same."""
+    compute, pipeline = open_model(str(file), plan.placement.device, 1, modules)
+    trained = plan.config.train_dataloader.dataset
+    opened = [step for step in trained.pipeline if step["type"] == "OpenSegment"]
+    index_dir = opened[0].get("index_dir") if opened else ""
+    segment = FewSamples(
+        of="EpicSegmentVideoDataset", length=1, samples=1, or_grey=grey, part=SAMPLES,
+        ann_file=trained.ann_file, data_root=trained.data_root, test_mode=True,
+        pipeline=view_pipeline(pipeline, *views, index_dir),
+    )[0]  # fmt: skip
+    if not compute([segment["inputs"]]).isfinite().all():
+        raise EpicError("the model gives NaN or infinity after some steps; lower the learning rate")
+
+
+@contextmanager
+def _one_error(plan: TrainingPlan) -> Iterator[None]:
+    """Turn what any part raises, of settings that it cannot take, into an error with advice."""
+    try:
+        yield
+    except EpicError:
+        raise
+    except Exception as error:
+        log.error(traceback.format_exc())
+        words = " ".join(str(error).split())[:300]
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate" in words:
+            raise EpicError(
+                f"a step of {plan.share // plan.parts} segments does not fit into memory; raise "
+                "`train: accumulate:` (the batch in more parts, the same result), or lower "
+                "`batch_size`"
+            ) from error
+        advice = f"correct `train: options:` or {plan.config.filename}"
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            advice = "set `train: compile: false`"
+        raise EpicError(
+            f"config: a training step with these settings fails ({type(error).__name__}: {words}); "
+            f"expected keys and values that its parts take; {advice}"
+        ) from error
