@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 SAMPLES = 4
 EARLY_BATCH = 2  # segments a step on a login node's CPU
 STATE = 4  # times the weights: a checkpoint has also two moments of Adam and the average
-NO_LEARNING = 1e-12  # the rate: there is no room for a warm-up
+NO_LEARNING = 0.0  # the rate: there is no room for a warm-up
 ALONE: Changes = {"launcher": "none", "model_wrapper_cfg": None}
 NOT_TRACKED: Changes = {"visualizer": {"type": "Visualizer"}, "vis_backends": None}
 
