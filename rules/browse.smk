@@ -33,7 +33,6 @@ rule browse:
             "annotations.format",
             "videos.subset",
             "export.reduce",
-            "export.backoff",
         ),
         splits=SHOWN,
         lists=[*OFFICIAL_LISTS, *CLASS_LISTS],

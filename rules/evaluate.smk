@@ -20,7 +20,7 @@ rule evaluate:
         runtime=15,
     params:
         lists=list(OFFICIAL_LISTS),
-        settings=CONFIG.only("export.reduce", "export.backoff"),
+        settings=CONFIG.only("export.reduce"),
     message:
         "Official figures from {input.predictions}"
     script:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.scoring.folding import FLOOR, fold_pairs, fold_ways, prior_logprobs
+from epic100.scoring.folding import FLOOR, fold_pairs, prior_logprobs
 
 V, M, P = 7, 11, 30
 
@@ -82,52 +82,14 @@ def factored(rows, pairs, scale=1.5):
     return verb[:, pairs[:, 0]] + noun[:, pairs[:, 1]]
 
 
-def slow_back_off(x, pairs, weight):
-    """The first verb and noun of each row, pair by pair in plain Python."""
-    first = []
-    table = [tuple(pair) for pair in pairs.tolist()]
-    for row in x.double().softmax(dim=1).tolist():
-        verbs, nouns = [0.0] * V, [0.0] * M
-        for (v, n), p in zip(table, row, strict=True):
-            verbs[v] += p
-            nouns[n] += p
-        v, n = verbs.index(max(verbs)), nouns.index(max(nouns))
-        best = max(range(len(row)), key=row.__getitem__)
-        new = (v, n) not in table and weight * verbs[v] * nouns[n] > row[best]
-        first.append((v, n) if new else table[best])
-    return first
-
-
-@pytest.mark.parametrize("weight", [1.5, 2, 4])
-def test_back_off_says_a_pair_beyond_the_table_where_both_marginals_do(pairs, weight):
-    x = factored(400, pairs)
-    verb, noun = fold_pairs(x, pairs, V, M, "max", weight)
-    first = list(zip(verb.argmax(1).tolist(), noun.argmax(1).tolist(), strict=True))
-    assert first == slow_back_off(x, pairs, weight)
-    plain = fold_pairs(x, pairs, V, M, "max")
-    same = torch.tensor([pair in map(tuple, pairs.tolist()) for pair in first])
-    assert 0 < (~same).sum() < 400
-    for scores, without in zip((verb, noun), plain, strict=True):
-        assert torch.equal(scores[same], without[same])
-        assert (scores.double().exp().sum(1) - 1).abs().max() < 1e-5
-
-
-@pytest.mark.parametrize("way", [("logsumexp", 0), ("logsumexp", 2), ("max", 2)])
-def test_offsets_of_rows_do_not_matter_and_logsumexp_knows_no_back_off(pairs, way):
+@pytest.mark.parametrize("way", ["logsumexp", "max"])
+def test_offsets_of_rows_do_not_matter(pairs, way):
     x = factored(100, pairs).half()
     offsets = torch.linspace(-1e4, 1e4, 100, dtype=torch.float64)[:, None]
-    expected = fold_pairs(x.double(), pairs, V, M, way[0], way[1] * (way[0] == "max"))
+    expected = fold_pairs(x.double(), pairs, V, M, way)
     for rows, tolerance in ((x.double() + offsets, None), (x, 0)):
-        for scores, wanted in zip(fold_pairs(rows, pairs, V, M, *way), expected, strict=True):
+        for scores, wanted in zip(fold_pairs(rows, pairs, V, M, way), expected, strict=True):
             torch.testing.assert_close(scores, wanted, rtol=tolerance, atol=tolerance)
-
-
-def test_ways_that_are_folded_together_are_those_that_are_folded_alone(pairs):
-    x = factored(60, pairs)
-    ways = [("max", 0), ("logsumexp", 0), ("max", 3), ("logsumexp", 3), ("max", 1.5)]
-    for way, scores in zip(ways, fold_ways(x, pairs, V, M, ways), strict=True):
-        for part, alone in zip(scores, fold_pairs(x, pairs, V, M, *way), strict=True):
-            assert torch.equal(part, alone)
 
 
 BROKEN = logits(1500)
@@ -143,9 +105,6 @@ BROKEN[1033, 4], BROKEN[1040, 0], BROKEN[1499] = math.nan, math.inf, -math.inf
     (lambda p: {"reduce": "mean"}, "'mean', expected one of logsumexp, max"),
     (lambda p: {"pair_logprobs": logits(2).long()}, r"int64 \[2, 30\], expected a float tensor"),
     (lambda p: {"pair_logprobs": BROKEN}, r"3 of 1500 rows .* first is row 1033"),
-    (lambda p: {"backoff": -1}, "backoff is .*, expected a number from 0 on"),
-    (lambda p: {"backoff": math.nan}, "backoff is .*, expected a number from 0 on"),
-    (lambda p: {"backoff": math.inf}, "backoff is .*, expected a number from 0 on"),
 ])  # fmt: skip
 def test_what_cannot_be_folded_is_refused(pairs, change, words):
     given = {"pairs": pairs, "num_verbs": V, "num_nouns": M, "reduce": "max"}

@@ -156,13 +156,3 @@ def test_levels_of_supervision_that_contradict_the_training_are_said(tmp_path, c
     caplog.clear()
     stage.export(stage.zip, sls={"pt": 0, "tl": 3, "td": 4})
     assert "sls" not in caplog.text
-
-
-def test_back_off_reaches_the_submission(tmp_path):
-    pairs = [(0, 1, 5), (0, 2, 5), (1, 3, 5), (2, 3, 5)]
-    log_probs = torch.tensor([[0.27, 0.25, 0.25, 0.23]]).log().repeat(12, 1)
-    stage = Stage(tmp_path, predictions(pairs=pairs, log_probs=log_probs))
-    for backoff, expected in ((0, (0, 1)), (2, (0, 3))):
-        stage.export(stage.pt, backoff=backoff)
-        first = torch.load(stage.pt, weights_only=True)[0]
-        assert (int(first["verb_output"].argmax()), int(first["noun_output"].argmax())) == expected

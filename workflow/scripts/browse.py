@@ -23,7 +23,6 @@ with rule_log(snakemake.log[0]):
         name_csvs=given.csvs,
         lists={key: given[key] for key in params.lists},
         reduce=settings.export.reduce,
-        backoff=settings.export.backoff,
     )
     videos = {video.video_id: video for video in read_sheet(given.sheet)}
     data = gather(sources, videos, params.run)

@@ -12,7 +12,6 @@ with rule_log(snakemake.log[0]):
         snakemake.output.metrics,
         lists={key: snakemake.input[key] for key in snakemake.params.lists},
         reduce=settings.reduce,
-        backoff=settings.backoff,
         clean=snakemake.input.clean,
         model=snakemake.input.model,
     )

@@ -14,6 +14,5 @@ with rule_log(snakemake.log[0]):
         clean=snakemake.input.clean,
         model=snakemake.input.model,
         reduce=settings.reduce,
-        backoff=settings.backoff,
         sls=settings.sls.model_dump(),
     )

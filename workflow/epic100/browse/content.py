@@ -43,7 +43,6 @@ class Sources:
         name_csvs: CSVs that classes without a list are named after.
         lists: Paths by the keys of `official_lists.LISTS` and `CLASS_LISTS`.
         reduce: As for `completion.complete_scores`.
-        backoff: As for `completion.complete_scores`.
     """
 
     annotations: Mapping[str, PathLike]
@@ -57,7 +56,6 @@ class Sources:
     name_csvs: Sequence[PathLike] = ()
     lists: Mapping[str, str] = field(default_factory=dict)
     reduce: str | None = None
-    backoff: float = 0.0
 
 
 def gather(sources: Sources, videos: Mapping[str, Video], run: str = "") -> dict[str, Any]:
@@ -157,7 +155,7 @@ def _guesses(sources: Sources, table: pd.DataFrame) -> dict[str, list[int]]:
     own = table[table["split"] == PREDICTED]
     predictions = read_predictions(sources.predictions, PREDICTED)
     ids = own["narration_id"].tolist()
-    *scores, predicted = complete_scores(predictions, ids, sources.reduce, sources.backoff)
+    *scores, predicted = complete_scores(predictions, ids, sources.reduce)
     kept = predicted.numpy()
     found = {"segment": own.index[kept].tolist()}
     for task, score in zip(TASKS, scores, strict=True):

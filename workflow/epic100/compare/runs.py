@@ -128,7 +128,7 @@ def _read_figures(path: Path, segments: int) -> dict[str, Any]:
         figures = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EpicError(f"{path}: cannot be read ({error}); {again}") from error
-    needed = ("segments", "predicted", "reduce", "backoff", *FIGURES)
+    needed = ("segments", "predicted", "reduce", *FIGURES)
     lacking = [key for key in needed if not isinstance(figures, dict) or key not in figures]
     if lacking:
         raise EpicError(f"{path}: {lacking[0]} is missing; {again}")
@@ -149,4 +149,4 @@ def _settings(folder: Path, figures: Mapping[str, Any]) -> dict[str, str]:
         config = parse_config(trained.config, path)
         about = {f"trained_on.{key}": str(value) for key, value in trained.trained_on.items()}
         found = settings_in(config) | {HEADS: trained.heads} | about
-    return found | {f"export.{key}": str(figures[key]) for key in ("reduce", "backoff")}
+    return found | {"export.reduce": str(figures["reduce"])}

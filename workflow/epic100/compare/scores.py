@@ -22,7 +22,7 @@ def read_scores(
     Args:
         path: results/predictions/val.pt, or a submission of val, .pt or .zip.
         ids: All narration_ids of the split.
-        export: The config's `reduce` and `backoff`, used to fold predictions.
+        export: The config's `reduce`, used to fold predictions.
         classes: Numbers of `verbs` and `nouns`.
 
     Returns:
@@ -40,7 +40,7 @@ def read_scores(
     content = read_tensors(path, "predictions or a submission", "copy or write it again")
     if isinstance(content, dict) and "format" in content:
         predictions = read_predictions(path, "val")
-        verb, noun, _ = complete_scores(predictions, list(ids), export["reduce"], export["backoff"])
+        verb, noun, _ = complete_scores(predictions, list(ids), export["reduce"])
         return verb, noun
     return _of_entries(path, read_pt(path), ids, classes)
 

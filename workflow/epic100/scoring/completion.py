@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.scoring.folding import REDUCTIONS, fold_ways, prior_logprobs
+from epic100.scoring.folding import REDUCTIONS, fold_pairs, prior_logprobs
 from epic100.scoring.predictions import Predictions
 
 HEADS = "heads"  # the scores of the model's verb and noun heads, without folding
@@ -42,7 +42,7 @@ def chosen_way(predictions: Predictions, reduce: str | None) -> str:
 
 
 def complete_scores(
-    predictions: Predictions, narration_ids: list[str], reduce: str | None, backoff: float = 0.0
+    predictions: Predictions, narration_ids: list[str], reduce: str | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Compute verb and noun scores for all segments of a split.
 
@@ -53,7 +53,6 @@ def complete_scores(
         predictions: Predictions of the split.
         narration_ids: All segments of the split, N of them.
         reduce: As for `chosen_way`.
-        backoff: As for `folding.fold_pairs`.
 
     Returns:
         Verb scores [N, V], noun scores [N, M], and whether each segment was predicted, bool [N].
@@ -63,19 +62,19 @@ def complete_scores(
             NaN or infinity.
     """
     way = chosen_way(predictions, reduce)
-    (scores,), predicted = complete_ways(predictions, narration_ids, [(way, backoff)])
+    (scores,), predicted = complete_ways(predictions, narration_ids, [way])
     return *scores, predicted
 
 
 def complete_ways(
-    predictions: Predictions, narration_ids: list[str], ways: Sequence[tuple[str, float]]
+    predictions: Predictions, narration_ids: list[str], ways: Sequence[str]
 ) -> tuple[list[Scores], torch.Tensor]:
-    """Compute the scores of `complete_scores` for several (reduce, backoff).
+    """Compute the scores of `complete_scores` for several ways.
 
     Args:
         predictions: Predictions of the split.
         narration_ids: All segments of the split, N of them.
-        ways: Pairs of (reduce, backoff).
+        ways: Values of `reduce`.
 
     Returns:
         Verb and noun scores for each of `ways`, and whether each segment was predicted, bool [N].
@@ -112,15 +111,16 @@ def complete_ways(
     where = torch.tensor([place[name] for name in predictions.narration_ids], dtype=torch.int64)
     predicted = torch.zeros(len(place), dtype=torch.bool)
     predicted[where] = True
-    foldings = [("logsumexp", 0.0) if way[0] == HEADS else way for way in ways]
-    priors = fold_ways(prior_logprobs(counts)[None], pairs, *sizes, foldings)
-    folded = fold_ways(predictions.log_probs, pairs, *sizes, foldings)
     whole = []
-    for way, prior, rows in zip(ways, priors, folded, strict=True):
-        if way[0] == HEADS:
+    for way in ways:
+        reduce = "logsumexp" if way == HEADS else way
+        prior = fold_pairs(prior_logprobs(counts)[None], pairs, *sizes, reduce)
+        if way == HEADS:
             assert predictions.verb_log_probs is not None  # `chosen_way` has checked this
             assert predictions.noun_log_probs is not None
             rows = (predictions.verb_log_probs, predictions.noun_log_probs)
+        else:
+            rows = fold_pairs(predictions.log_probs, pairs, *sizes, reduce)
         verb, noun = (part.expand(len(place), -1).clone() for part in prior)
         verb[where], noun[where] = rows
         whole.append((verb, noun))

@@ -19,8 +19,6 @@ from epic100.segments.segment_list import read_segments
 
 log = logging.getLogger(__name__)
 
-BACKOFFS = (0.0, 1.0, 2.0)  # weights that metrics.json compares
-
 
 def evaluate(
     predictions_path: str | os.PathLike,
@@ -29,7 +27,6 @@ def evaluate(
     *,
     lists: dict[str, str],
     reduce: str | None,
-    backoff: float = 0.0,
     clean: str | os.PathLike | None = None,
     model: str | os.PathLike | Sequence[str] | None = None,
 ) -> dict:
@@ -40,7 +37,6 @@ def evaluate(
     - `readable_*`: the same over the segments with a prediction;
     - `segments`, `predicted`: numbers of segments, and of those with a prediction;
     - `by_reduce`: overall figures for each way to fold pairs;
-    - `by_backoff`: overall figures of `max` for each back-off weight;
     - `beyond_train`: number of segments with a pair that is not in training;
     - `action_head_accuracy_at_1`: top-1 of the pair head alone over the predicted segments, as
       LaViLa and AVION report it; null without a pair head. The leaderboard's figure,
@@ -54,7 +50,6 @@ def evaluate(
         out: The JSON file to write.
         lists: Paths by the keys of `official_lists.LISTS`. Without its list, a figure is null.
         reduce: As for `completion.chosen_way`.
-        backoff: As for `folding.fold_pairs`; used with `max` only.
         clean: The clean list that the predictions must be made from; None: not checked.
         model: The model or models that the predictions must be made with; None: not checked.
 
@@ -73,32 +68,24 @@ def evaluate(
     ids = segments["narration_id"].tolist()
     beyond = ~_in_train(predictions, *truth)
 
-    chosen = (reduce, backoff if reduce == "max" else 0.0)
     by_reduce: dict[str, dict] = {}
-    by_backoff: dict[str, dict] = {}
     figures: dict[str, Any] = {}
-    every = [(way, 0.0) for way in ways_of(predictions)] + [("max", weight) for weight in BACKOFFS]
-    ways = list(dict.fromkeys([*every, chosen]))
+    ways = ways_of(predictions)
     scores, predicted = complete_ways(predictions, ids, ways)
-    for (way, weight), (verb, noun) in zip(ways, scores, strict=True):
+    for way, (verb, noun) in zip(ways, scores, strict=True):
         hits = official_hits(verb, noun, *truth)
         found = group_accuracies(hits, verb_true, noun_true, participants, **groups)
         found |= _readable(hits, predicted.numpy(), beyond)
         shown = {k: v for k, v in found.items() if k.startswith(("overall", "readable", "beyond"))}
-        if not weight:
-            by_reduce[way] = shown
-        if way == "max":
-            by_backoff[f"{weight:g}"] = shown
-        if (way, weight) == chosen:
+        by_reduce[way] = shown
+        if way == reduce:
             figures = found | {"diagnostics": diagnose(verb, noun, *truth, participants)}
     figures |= {
         "reduce": reduce,
-        "backoff": chosen[1],
         "segments": len(segments),
         "predicted": int(predicted.sum()),
         "beyond_train": int(beyond.sum()),
         "by_reduce": by_reduce,
-        "by_backoff": by_backoff,
         "action_head_accuracy_at_1": _action_head(predictions, ids, *truth),
         "trained_on": predictions.trained_on,
     }

@@ -1,7 +1,6 @@
 """Computes verb scores and noun scores from a model's scores of verb-noun pairs."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 
@@ -26,7 +25,6 @@ def fold_pairs(
     num_verbs: int,
     num_nouns: int,
     reduce: str = "logsumexp",
-    backoff: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute verb and noun scores from pair scores.
 
@@ -35,12 +33,6 @@ def fold_pairs(
     probable pair with each verb (or noun). The top-1 verb and noun are then those of the most
     probable pair, unless two pairs tie. This is the best choice for action accuracy, because the
     official evaluator multiplies verb and noun scores.
-
-    `backoff` > 0 lets `max` predict a pair that is not in the table. Let v and n be the best verb
-    and the best noun by their marginals. If (v, n) is not in the table, and backoff * p(v) * p(n)
-    exceeds the probability of every pair, then v and n get that score and rank first. At 1 the
-    score is the product of the marginals, as if verb and noun were independent. `logsumexp` uses
-    the marginals anyway and ignores `backoff`.
 
     Classes without a pair get FLOOR, or one nat less than the row's lowest other class if that is
     lower. They are part of the row when it is normalised.
@@ -51,34 +43,16 @@ def fold_pairs(
         num_verbs: V.
         num_nouns: M.
         reduce: One of `REDUCTIONS`.
-        backoff: Weight of pairs that are not in the table; 0 means no back-off.
 
     Returns:
         Verb [N, V] and noun [N, M] log-probabilities, float32. The exp of each row sums to 1.
 
     Raises:
         EpicError: Scores are NaN or infinite, shapes do not match, an id is out of range, a pair is
-            listed twice, `reduce` is unknown, or `backoff` is negative.
+            listed twice, or `reduce` is unknown.
     """
-    return fold_ways(pair_logprobs, pairs, num_verbs, num_nouns, [(reduce, backoff)])[0]
-
-
-def fold_ways(
-    pair_logprobs: torch.Tensor,
-    pairs: torch.Tensor,
-    num_verbs: int,
-    num_nouns: int,
-    ways: Sequence[tuple[str, float]],
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Call `fold_pairs` for several (reduce, backoff), but compute the expensive sums only once.
-
-    Args and errors are as for `fold_pairs`; the result has one entry for each of `ways`.
-    """
-    for reduce, backoff in ways:
-        if reduce not in REDUCTIONS:
-            raise EpicError(f"reduce is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
-        if not 0 <= backoff < math.inf:
-            raise EpicError(f"backoff is {backoff!r}, expected a number from 0 on; 0: no back-off")
+    if reduce not in REDUCTIONS:
+        raise EpicError(f"reduce is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
     if pair_logprobs.ndim != 2 or not pair_logprobs.is_floating_point():
         raise EpicError(
             f"pair scores are {pair_logprobs.dtype} {list(pair_logprobs.shape)}, expected a float"
@@ -88,25 +62,18 @@ def fold_ways(
     _refuse_non_finite(pair_logprobs)
     members = pairs.to(pair_logprobs.device).unbind(1)
     sizes = (num_verbs, num_nouns)
-    sums = any(reduce == "logsumexp" or backoff for reduce, backoff in ways)
-    shape = (len(ways), len(pair_logprobs))
-    verbs, nouns = (pair_logprobs.new_empty((*shape, n), dtype=torch.float32) for n in sizes)
-    folded = list(zip(verbs, nouns, strict=True))
+    verb, noun = (
+        pair_logprobs.new_empty((len(pair_logprobs), size), dtype=torch.float32) for size in sizes
+    )
     for start in range(0, len(pair_logprobs), _CHUNK):
         rows = slice(start, start + _CHUNK)
         logits = pair_logprobs[rows].double()
-        peaks = [_peaks(logits, of, n) for of, n in zip(members, sizes, strict=True)]
-        marginals = [
-            _log_sums(logits, of, peak) if sums else peak
-            for of, peak in zip(members, peaks, strict=True)
-        ]
-        for (reduce, backoff), out in zip(ways, folded, strict=True):
-            scores = marginals if reduce == "logsumexp" else peaks
-            if backoff and reduce == "max":
-                scores = _back_off(logits, members, peaks, marginals, math.log(backoff))
-            for part, whole in zip(scores, out, strict=True):
-                whole[rows] = _normalise(part)
-    return folded
+        for of, size, whole in zip(members, sizes, (verb, noun), strict=True):
+            scores = _peaks(logits, of, size)
+            if reduce == "logsumexp":
+                scores = _log_sums(logits, of, scores)
+            whole[rows] = _normalise(scores)
+    return verb, noun
 
 
 def prior_logprobs(pair_counts: torch.Tensor) -> torch.Tensor:
@@ -185,26 +152,6 @@ def _log_sums(logits: torch.Tensor, class_of: torch.Tensor, peaks: torch.Tensor)
     # Shifted by the class's own peak, not the row's: else improbable classes would underflow.
     shifted = peaks.gather(1, index).neg_().add_(logits).exp_()
     return torch.zeros_like(peaks).scatter_add_(1, index, shifted).log_().add_(peaks)
-
-
-def _back_off(
-    logits: torch.Tensor,
-    members: Sequence[torch.Tensor],
-    peaks: Sequence[torch.Tensor],
-    marginals: Sequence[torch.Tensor],
-    log_weight: float,
-) -> list[torch.Tensor]:
-    """Return `peaks`, with a pair that is not in the table on top if both marginals choose it."""
-    verb, noun = (peak.clone() for peak in peaks)
-    in_table = torch.zeros((verb.shape[1], noun.shape[1]), dtype=torch.bool, device=logits.device)
-    in_table[members[0], members[1]] = True
-    (p_verb, best_verb), (p_noun, best_noun) = (marginal.max(dim=1) for marginal in marginals)
-    total = marginals[0].logsumexp(dim=1)
-    score = log_weight + p_verb + p_noun - total  # on the scale of the logits
-    taken = ~in_table[best_verb, best_noun] & (score > verb.amax(dim=1))
-    rows = taken.nonzero().flatten()
-    verb[rows, best_verb[rows]] = noun[rows, best_noun[rows]] = score[rows]
-    return [verb, noun]
 
 
 def _normalise(folded: torch.Tensor) -> torch.Tensor:

@@ -510,7 +510,6 @@ class ExportSettings(Section):
         "`max`: best actions; `logsumexp`: best verbs and nouns; `heads`: the scores of heads for "
         "verbs and nouns; null: `max` if the model has a head over pairs, else `heads`",
     )
-    backoff: float = key(0, "how readily an unseen pair is predicted", ge=0)
     sls: Supervision = key(Supervision(), "supervision levels")
 
 

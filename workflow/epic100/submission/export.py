@@ -26,7 +26,6 @@ def export(
     *,
     split: str,
     reduce: str | None,
-    backoff: float = 0.0,
     sls: Mapping[str, int],
     clean: str | os.PathLike | None = None,
     model: str | os.PathLike | Sequence[str] | None = None,
@@ -41,7 +40,6 @@ def export(
         out: The file to write; its suffix, `.pt` or `.zip`, chooses the format.
         split: `val` or `test`.
         reduce: How pair scores are folded into verb and noun scores.
-        backoff: See `complete_scores`.
         sls: Supervision levels (pt, tl, td) that the server asks for. A level that contradicts the
             model's training is logged as a warning.
         clean: The clean list that the predictions must match, if given.
@@ -53,7 +51,7 @@ def export(
     out = Path(out)
     predictions = read_predictions(predictions_path, split, model=model, clean=clean)
     ids = read_segments(segments_path)["narration_id"].tolist()
-    verb, noun, predicted = complete_scores(predictions, ids, reduce, backoff)
+    verb, noun, predicted = complete_scores(predictions, ids, reduce)
     entries = build(ids, verb, noun)
     wanted = (ids, predictions.num_verbs, predictions.num_nouns)
     log.info(f"{out}: writing {len(ids)} segments")
