@@ -211,7 +211,7 @@ def test_processes_share_indexes_and_one_that_is_killed_ends_all_and_is_named(
 def test_a_process_that_hangs_is_waited_for_so_long_and_no_longer(
     lab, results, when_saved, monkeypatch
 ):
-    monkeypatch.setattr(launch, "PATIENCE_MINUTES", 0.4)
+    monkeypatch.setattr("epic100.training.launch.PATIENCE_MINUTES", 0.4)
 
     def stop(waits, hangs):
         hangs.suspend()

@@ -38,7 +38,7 @@ def main(job: dict) -> None:
     from epic100.training.run import train
 
     settings = TrainSettings.model_validate(job.pop("settings"))
-    patience = job.pop("patience")
+    patience = job.pop("patience", 30.0)  # plain torchrun names none
     store = job.pop("store", None)  # file of one node; None means torchrun's port
     several = int(os.environ["WORLD_SIZE"]) > 1
     if torch.cuda.is_available():
