@@ -20,11 +20,9 @@ from epic100.training.checkpoints import (
     read_checkpoint,
     refuse_another_run,
     remove_half_written,
-    require_space,
     write_checkpoint,
 )
 from epic100.training.collective import on_rank_0
-from epic100.training.device import bare
 from epic100.training.hook_order import PRIORITIES
 from epic100.training.loop import ResumableEpochLoop
 from epic100.training.stamp import FILE as STAMP
@@ -93,15 +91,10 @@ class SafeCheckpointHook(Hook):
             )
 
     def before_train(self, runner: Runner) -> None:
-        """Check the free disk space before hours of training."""
-        model = bare(runner.model)
-        weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-        size = 4 * weights  # plus Adam's two moments and the average of the weights
-        there = sum(path.stat().st_size for path in checkpoints(runner.work_dir))
-        on_rank_0(lambda: require_space(runner.work_dir, (self.keep + 2) * size - there))
+        """Note the time and the config, and keep a best checkpoint whose copy a kill prevented."""
         self._saved_at = runner.train_loop.clock
         if runner.iter and runner.iter == runner.message_hub.get_info("best_iter"):
-            best = checkpoint_path(runner.work_dir, runner.iter)  # a kill may have prevented it
+            best = checkpoint_path(runner.work_dir, runner.iter)
             on_rank_0(lambda: keep_as_best(best))
         self._config_text = runner.cfg.pretty_text  # slow, so formatted only once
 

@@ -186,7 +186,7 @@ def _indexes(videos: Sequence[Video]) -> float:
 
 def _on_disk() -> int:
     """Bytes that earlier runs have written already: indexes and checkpoints."""
-    files = [*RESULTS.glob("scan/*.npz"), *RESULTS.glob("**/work_dirs/*/*.pth")]
+    files = [*RESULTS.glob("scan/*.npz"), *RESULTS.glob("work_dirs/*/*.pth")]
     return sum(path.stat().st_size for path in files)
 
 

@@ -42,6 +42,8 @@ from epic100.training.weights import Fit, fit_weights, read_weights
 
 log = logging.getLogger(__name__)
 
+Pairs = list[tuple[int, int, int]]
+
 SAMPLES = 4
 EARLY_BATCH = 2  # segments a step on a login node's CPU
 STATE = 4  # times the weights: a checkpoint has also two moments of Adam and the average
@@ -147,7 +149,7 @@ class Found:
 
 def preflight(
     plan: TrainingPlan,
-    pairs: list[tuple[int, int, int]],
+    pairs: Pairs,
     classes: tuple[int, int],
     *,
     modules: Sequence[str] = (),
@@ -174,25 +176,27 @@ def preflight(
     folder = Path(plan.config.work_dir) / "preflight"
     try:
         with _one_error(plan):
-            return _whole_way(plan, pairs, classes, folder, modules, views, more, early)
+            found = _train(plan, pairs, classes, folder, more, early)
+            if is_main_process():
+                _predict(plan, folder / FILE, modules, views, early)
+            return found
     finally:
-        if is_main_process():
-            shutil.rmtree(folder, ignore_errors=True)
         gc.collect()  # the runner's circles hold memory of the GPU
         if plan.placement.device == "cuda":
             torch.cuda.empty_cache()
+        if is_main_process():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _whole_way(
+def _train(
     plan: TrainingPlan,
-    pairs: list[tuple[int, int, int]],
+    pairs: Pairs,
     classes: tuple[int, int],
     folder: Path,
-    modules: Sequence[str],
-    views: tuple[int, int | str],
     more: float,
     early: bool,
 ) -> Found:
+    """Look at disk and memory, train some steps, validate, and save a checkpoint and a model."""
     started, on_gpu = time.perf_counter(), plan.placement.device == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
@@ -202,10 +206,12 @@ def _whole_way(
     fit = fit_weights(weights, read_weights(weights), model) if weights else None
     disk = _require_disk(plan, model, more)
     loader = runner.train_loop.dataloader
-    data = loader.dataset
-    _require_memory(plan, data.samples[0]["inputs"])
+    data, inputs = loader.dataset, loader.dataset.samples[0]["inputs"]
+    _require_memory(plan, inputs)
     runner.train()
-    found = Found(
+    if is_main_process():
+        save_model(trained_model(runner, plan.config, pairs, classes, {}), folder / FILE)
+    return Found(
         plan=plan,
         loss=runner.train_loop.loss,
         seconds=time.perf_counter() - started,
@@ -213,15 +219,11 @@ def _whole_way(
         load_seconds=data.seconds,
         parameters=sum(p.numel() for p in model.parameters()),
         memory=torch.cuda.max_memory_allocated() if on_gpu else None,
-        shape=tuple(data.samples[0]["inputs"].shape),
+        shape=tuple(inputs.shape),
         weights=fit,
         disk=disk,
         grey=data.grey,
     )
-    if is_main_process():
-        save_model(trained_model(runner, plan.config, pairs, classes, {}), folder / FILE)
-        _predict(plan, folder / FILE, modules, views, early)
-    return found
 
 
 def _small(plan: TrainingPlan, folder: Path, early: bool) -> Config:
@@ -262,13 +264,14 @@ def _small(plan: TrainingPlan, folder: Path, early: bool) -> Config:
 
 
 def _require_disk(plan: TrainingPlan, model: torch.nn.Module, more: float) -> str:
-    """Say what is free and what the run still needs; EpicError if it is too little."""
+    """Say what is free in the results, and what the run still needs; EpicError if it is less."""
     weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     folder, keep = Path(plan.config.work_dir), plan.config.default_hooks.checkpoint.keep
     there = sum(path.stat().st_size for path in checkpoints(folder))
     needed = max(0, (keep + 2) * STATE * weights + more - there)  # the best, and one to write
     free = shutil.disk_usage(folder).free
-    words = f"{free / 1e9:.1f} GB free in {folder}; this run needs about {needed / 1e9:.1f} GB"
+    words = f"{free / 1e9:.1f} GB free in {folder.parents[1]}; "
+    words += f"this run needs about {needed / 1e9:.1f} GB"
     if free < needed:
         raise EpicError(f"{words}; free some space, or choose another folder with --directory")
     return words

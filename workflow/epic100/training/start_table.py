@@ -9,11 +9,9 @@ from mmengine.config import Config
 from epic100.base.machine import usable_cores
 from epic100.training.config_heads import heads_of
 from epic100.training.plan import TrainingPlan
-from epic100.training.preflight import Found
+from epic100.training.preflight import Found, Pairs
 
 FEW = 16  # segments per BatchNorm batch below which its statistics are poor
-Pairs = list[tuple[int, int, int]]
-
 HEADS_TEXT = {"pair": "", "verb_noun": "verbs and nouns, ", "both": "pairs, verbs and nouns, "}
 
 
