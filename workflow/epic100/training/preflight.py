@@ -270,8 +270,10 @@ def _require_disk(plan: TrainingPlan, model: torch.nn.Module, more: float) -> st
     there = sum(path.stat().st_size for path in checkpoints(folder))
     needed = max(0, (keep + 2) * STATE * weights + more - there)  # the best, and one to write
     free = shutil.disk_usage(folder).free
-    words = f"{free / 1e9:.1f} GB free in {folder.parents[1]}; "
-    words += f"this run needs about {needed / 1e9:.1f} GB"
+    words = (
+        f"{free / 1e9:.1f} GB free in {folder.parents[1]}; this run needs about "
+        f"{needed / 1e9:.1f} GB"
+    )
     if free < needed:
         raise EpicError(f"{words}; free some space, or choose another folder with --directory")
     return words
