@@ -89,6 +89,7 @@ def test_a_training_that_works_is_tried_and_this_is_kept_until_a_setting_or_a_fi
      ("batch_size is 6", "multiple of 4")),
     ({"train": {"batch_size": 10**8}}, ("the pictures of 100000000 segments", "batch_size:")),
     ({"train": {"precision": "fp16", "device": "cpu"}}, ("fp16", "needs a GPU", "expected fp32")),
+    ({"train": {"precision": "bf16", "gpus": 0}, "remote": True}, ("bf16", "expected fp32")),
     ({"train": {"bn": "sync", "device": "cpu"}}, ("bn is sync", "expected local or frozen")),
     ({"csv": "no.csv"}, ("no.csv: no such file", "annotations: download: true")),
     ({"participants": ["P09"]}, ("no segment with a verb and a noun",)),

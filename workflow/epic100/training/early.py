@@ -119,7 +119,7 @@ def _try(
     settings = config.train.model_copy(
         update={"config": asked.recipe, "load_from": asked.weights, "from_scratch": False}
     )
-    if asked.remote:  # what needs the GPU of another machine is tried first thing in the job
+    if asked.remote and settings.gpus_to_ask:  # what needs its GPU is tried first thing in the job
         bn = "local" if settings.bn == "sync" else settings.bn
         settings = settings.model_copy(update={"precision": "fp32", "compile": False, "bn": bn})
     learned = train if settings.split == "train" else pd.concat([train, val], ignore_index=True)
