@@ -8,11 +8,9 @@ if TO_FETCH:
 
     rule weights:
         output:
-            file="{weights}",
+            files=[*TO_FETCH],
         log:
-            "results/logs/{weights}.log",
-        wildcard_constraints:
-            weights="|".join(map(re.escape, TO_FETCH)),
+            "results/logs/weights.log",
         priority: 100
         localrule: True
         conda:
@@ -23,10 +21,11 @@ if TO_FETCH:
             runtime=60,
             download=1,
         params:
-            weights=lambda wildcards: vars(TO_FETCH[wildcards.weights][0]),
-            check=lambda wildcards: vars(start_check(TO_FETCH[wildcards.weights][1])),
-            run=lambda wildcards: HOME.format(run=TO_FETCH[wildcards.weights][1]),
+            weights=[vars(weights) for weights, _ in TO_FETCH.values()],
+            checks=lambda wildcards: [vars(start_check(run)) for _, run in TO_FETCH.values()],
+            homes=[HOME.format(run=run) for _, run in TO_FETCH.values()],
         message:
-            "Fetch the start weights {params.weights[source]}"
+            "Fetch the start weights "
+            + ", ".join(weights.source for weights, _ in TO_FETCH.values())
         script:
             "../workflow/scripts/weights.py"

@@ -8,12 +8,14 @@ from epic100.download.weights import StartWeights, fetch_weights
 from epic100.training.before_start import Asked, missing_packages, run_start_check
 
 with rule_log(snakemake.log[0]):
-    fetch_weights(StartWeights(**snakemake.params.weights))
-    if not missing_packages():  # else the training job says it
-        asked = replace(
-            Asked(**snakemake.params.check), weights=snakemake.output.file, weights_to_come=""
-        )
-        screen = f"{snakemake.params.run}/start_check.txt"
+    params = snakemake.params
+    for about, check, home in zip(params.weights, params.checks, params.homes, strict=True):
+        weights = StartWeights(**about)
+        fetch_weights(weights)
+        if missing_packages():  # the training job says it
+            continue
+        asked = replace(Asked(**check), weights=weights.path, weights_to_come="")
+        screen = f"{home}/start_check.txt"
         outcome = run_start_check(asked, screen, f"{snakemake.log[0]}.details")
         log.info(outcome.text)
         if not outcome.passed:
