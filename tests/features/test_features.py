@@ -43,7 +43,7 @@ def make(folder, table, encoder=COLOURS, participant="P01", model=None, batch=8,
         scan=folder / f"results/scan/{participant}.tsv",
         index=folder / f"results/scan/{participant}.index.npz",
         settings=FeatureSettings(**{"encoder": encoder, "stride": 0.5} | settings),
-        predict=replace(HERE, batch_size=batch),
+        predict=HERE.model_copy(update={"batch_size": batch}),
     )  # fmt: skip
     return table.parent
 
@@ -63,8 +63,9 @@ def test_the_models_head_makes_its_own_scores_of_its_features(lab, model, tmp_pa
         f"P02/P02_101.MP4 {start} {stop} -1 -1 clip{i}\n"
         for i, (start, stop) in enumerate(features.frames)
     ))  # fmt: skip
+    one = HERE.model_copy(update={"clips": 1})
     predict(model, clips, tmp_path / "val.pt", split="val", video_root=lab.root,
-            index_dir=f"{lab.results}/scan", settings=replace(HERE, clips=1))  # fmt: skip
+            index_dir=f"{lab.results}/scan", settings=one)  # fmt: skip
     trained = load_model(model)
     whole = MODELS.build(parse_config(trained.config, "", "").model)
     whole.load_state_dict(trained.state_dict)

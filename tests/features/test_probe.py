@@ -34,7 +34,7 @@ def made(lab, tmp_path_factory):
         make_features(
             name, folder / f"{name}.tsv", source_of(COLOURS, None), root=lab.root,
             scan=f"{lab.results}/scan/{name}.tsv", index=f"{lab.results}/scan/{name}.index.npz",
-            settings=FeatureSettings(COLOURS, stride=0.25),
+            settings=FeatureSettings(encoder=COLOURS, stride=0.25),
             predict=PredictSettings(workers=0, device="cpu", batch_size=32),
         )  # fmt: skip
     return folder

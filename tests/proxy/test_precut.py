@@ -2,7 +2,6 @@ import csv
 import importlib.util
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,13 +116,13 @@ def test_other_settings_a_changed_video_or_a_spoilt_clip_are_made_anew(cut, tmp_
     now = cut.clips()
     assert now[spoilt][1] != before[spoilt][1] and len(now[spoilt][0]) == len(before[spoilt][0])
     assert all(now[name] == before[name] for name in others)
-    cut.cut(replace(SMALL, height=32))
+    cut.cut(SMALL.model_copy(update={"height": 32}))
     small = cut.clips()
     assert all(small[name][1] != now[name][1] for name in now)
     changed = tmp_path / "changed"
     shutil.copytree(cut.root, changed)
     os.utime(changed / "P01/P01_01.MP4")
-    cut.cut(replace(SMALL, height=32), root=changed)
+    cut.cut(SMALL.model_copy(update={"height": 32}), root=changed)
     assert all(cut.clips()[name][1] != small[name][1] for name in small)
 
 
@@ -154,7 +153,7 @@ def test_a_decoder_that_hangs_and_damage_that_no_scan_saw_cost_only_their_segmen
     names = [line.split()[0] for line in out.read_text().splitlines()]
     assert names == [f"P01/{row[0]}.mp4" for row in rows if not row[3]]
     kitchen.order("sleep")
-    rows = kitchen.cut(replace(SMALL, height=32), root=damaged, stall=2.0)
+    rows = kitchen.cut(SMALL.model_copy(update={"height": 32}), root=damaged, stall=2.0)
     assert {row[3] for row in rows} == {"no progress in 2 s"}
 
 
