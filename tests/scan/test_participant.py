@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import truncate, zero_block
 from epic100.minikitchen.packet_damage import rewrite
 from epic100.settings import ScanLimits
@@ -36,7 +37,8 @@ def test_the_table_has_a_row_a_video_and_the_index_beside_it_its_pictures(house)
         replace(row, fps=pytest.approx(row.fps, abs=1e-5)) for row in rows
     ]
     assert np.array_equal(load_index(lab.index, "P01_02").pts, build_index(lab.paths[1]).pts)
-    assert load_index(lab.index, "P01_99") is None
+    with pytest.raises(EpicError, match=r"P01\.index\.npz: no frame index of P01_99.* -R "):
+        load_index(lab.index, "P01_99")
 
 
 @pytest.mark.parametrize(

@@ -194,13 +194,9 @@ def test_a_video_of_variable_rate_is_timed_through_its_table_of_times(seed):
     assert retimed == ["P01_01: 60 segments re-timed, its pictures are not evenly spaced"]
 
 
-@pytest.mark.parametrize("rows, policy, words", [
-    (scanned(), "frame", "policy is 'frame'; expected one of segment, video"),
-    ({}, "segment", "video P01_01 is in the annotations, but no scan table"),
-])  # fmt: skip
-def test_a_policy_or_a_video_that_nobody_knows_is_one_error(rows, policy, words):
-    with pytest.raises(EpicError, match=words):
-        run(*one_video((0, 1)), rows, policy)
+def test_a_video_that_nobody_knows_is_one_error():
+    with pytest.raises(EpicError, match="video P01_01 is in the annotations, but no scan table"):
+        run(*one_video((0, 1)), {})
 
 
 def test_a_split_without_segments_stays_one():

@@ -119,7 +119,7 @@ def test_a_segment_list_that_is_not_that_of_the_csv_is_one_error(kitchen, order)
 
 def test_a_video_of_variable_rate_without_its_index_is_one_error(kitchen):
     kitchen.rows["P03_07"] = ScanRow("P03_07", "ok", 29.97, 1200, timing="variable", pictures=1200)
-    with pytest.raises(EpicError, match=r"P03\.index\.npz: no frame index of P03_07, .*-R "):
+    with pytest.raises(EpicError, match=r"P03\.index\.npz: no frame index of P03_07; .*-R "):
         kitchen.clean()
 
 

@@ -96,10 +96,10 @@ def test_an_index_of_another_kind_is_one_short_line_that_says_what_makes_it_agai
     with np.load(path) as arrays:
         found = dict(arrays)
     if kind == "a bad zip":  # whose error repeats both names of a member
-        name = b"steps" * 1000
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr(f"{name.decode()}.npy", b"")
-        path.write_bytes(path.read_bytes().replace(name, b"spets" * 1000, 1))
+            for name in ("a" * 5000, "format.npy"):
+                archive.writestr(name, b"")
+            archive.getinfo("format.npy").header_offset = 0
     elif kind == "another version":
         np.savez_compressed(path, **found | {"format": np.array("epic100 frame indexes 7")})
     else:

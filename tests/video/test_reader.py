@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import cv2
 import numpy as np
 import pytest
@@ -99,9 +97,11 @@ def test_a_file_without_a_video_stream_is_an_error_that_names_it_whatever_its_in
     sound, tmp_path
 ):
     index = build_index(sound["b_frames"])  # of the file that was there before
-    index = replace(index, table=None)  # as scans were at first, without the file's size
+    audio_only(tmp_path / "a.MP4")
     with pytest.raises(FrameError, match=r"a\.MP4: no video stream in this file"):
-        VideoReader(audio_only(tmp_path / "a.MP4"), index)
+        VideoReader(tmp_path / "a.MP4", index.through_container())
+    with pytest.raises(FrameError, match=r"a\.MP4: is not the file that was scanned"):
+        VideoReader(tmp_path / "a.MP4", index)
 
 
 def test_the_cache_keeps_the_readers_used_last_and_closes_the_others(sound):

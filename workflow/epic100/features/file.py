@@ -12,7 +12,6 @@ import numpy as np
 from epic100.base.atomic import atomic_path
 from epic100.base.disk_file import reading
 from epic100.base.errors import DiskError, EpicError
-from epic100.video.index_file import UNREADABLE
 
 FORMAT = "epic100 features 1"
 SOURCE = (
@@ -88,7 +87,7 @@ def read_features(path: str | os.PathLike) -> Features:
         return Features(**found)
     except DiskError:
         raise
-    except UNREADABLE as error:
+    except Exception as error:  # zipfile and numpy raise many kinds of errors for a wrong file
         words = " ".join(str(error).split())[:200]
         raise EpicError(
             f"{path}: not whole features of the rule features ({type(error).__name__}: {words}); "

@@ -16,7 +16,7 @@ from epic100.segments.annotations import index_segments
 from epic100.segments.cleaning import clean_split
 from epic100.segments.drop_reasons import kind_of
 from epic100.video.index import VideoIndex
-from epic100.video.index_file import load_index
+from epic100.video.index_file import index_path, load_index
 from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import Video
 
@@ -116,11 +116,7 @@ def _reasons(
     """Return why `clean` would drop each row; "" if it is sound or its video was not scanned."""
 
     def index_of(video_id: str) -> VideoIndex:
-        path = Path(scans) / f"{videos[video_id].participant_id}.index.npz"
-        index = load_index(path, video_id)
-        if index is None:
-            raise EpicError(f"{path}: no frame index of {video_id}; scan its participant again")
-        return index
+        return load_index(index_path(scans, videos[video_id].participant_id), video_id)
 
     scanned = rows[rows["video_id"].isin(list(states))].reset_index(drop=True)
     _, dropped, _ = clean_split(scanned, index_segments(scanned, videos), videos, states, index_of)

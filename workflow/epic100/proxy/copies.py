@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -116,19 +117,16 @@ class _Job:
                 f"{self._copy.parent}: holds the originals; copies need a folder of their own, see "
                 "`videos: proxy: root:` in the config"
             )
-        row = scanned.get(video.video_id)
-        self._found = load_index(scan_index, video.video_id)
-        if row is None or (row.readable and self._found is None):
+        if video.video_id not in scanned:
             raise EpicError(
-                f"{scan_index}: no frame index of {video.video_id}, or no row in the table beside "
-                "it; scan its participant again"
+                f"{scan_index}: no row of {video.video_id} in the table beside it; scan its "
+                "participant again"
             )
-        self._row, self._key = row, ""
+        self._row, self._key = scanned[video.video_id], ""
 
-    @property
+    @cached_property
     def _index(self) -> VideoIndex:
-        assert self._found is not None, "only a readable video has one"
-        return self._found
+        return load_index(self._scan_index, self.video.video_id)
 
     def known(self) -> Result | None:
         """Return the result if there is nothing to do: nothing to copy, or done before."""

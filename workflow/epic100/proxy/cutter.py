@@ -198,11 +198,9 @@ def main() -> None:
         options = parser.parse_args()
         av.logging.set_level(None)
         job = json.loads(options.job.read_bytes())
-        index = load_index(job["index"], job["video_id"])
-        assert index is not None, "the caller has looked"
         failed = cut_clips(
             Path(job["source"]),
-            index,
+            load_index(job["index"], job["video_id"]),
             [Clip(**clip) for clip in job["clips"]],
             ClipSettings.model_validate(job["settings"]),
             lambda frames: print("frames", frames, flush=True),

@@ -123,13 +123,7 @@ class _Job:
     @cached_property
     def _clips(self) -> dict[str, Clip]:
         """The clips by narration_id."""
-        index = load_index(self._sources.index, self.video.video_id)
-        if index is None:
-            raise EpicError(
-                f"{self._sources.index}: no frame index of {self.video.video_id}, which the clean "
-                "list has; run the rule that makes it again"
-            )
-        clips = {}
+        index, clips = load_index(self._sources.index, self.video.video_id), {}
         try:
             for row in self._segments.to_dict("records"):
                 frames = min(row["start"], index.frames), min(row["stop"], index.frames)

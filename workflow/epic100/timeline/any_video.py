@@ -109,8 +109,6 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
     if not row.readable:
         raise EpicError(f"{path}: {row.reason}; expected a video that can be decoded")
     found = load_index(index_path(work, safe), safe)
-    if found is None:
-        raise EpicError(f"{index_path(work, safe)}: has no index of {path}; run again")
     return ScannedVideo(path.stem, work, os.fspath(video.path()), work, found, row)
 
 

@@ -54,8 +54,5 @@ def scanned_video(
     if row is None or not row.readable:
         state = "is not in it" if row is None else f"is {row.status}: {row.reason or 'no reason'}"
         raise EpicError(f"{table}: {video_id} {state}; expected a video that can be read")
-    found = load_index(index, video_id)
-    if found is None:
-        raise EpicError(f"{index}: has no index of {video_id}; run the rule that makes it again")
-    path = f"{participant_id}/{video_id}.MP4"
+    path, found = f"{participant_id}/{video_id}.MP4", load_index(index, video_id)
     return ScannedVideo(video_id, Path(root), path, Path(index).parent, found, row)

@@ -1,10 +1,7 @@
 """The frame indexes of a participant's videos: one `.npz`, its path and how to read it."""
 
 import os
-import struct
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +16,6 @@ from epic100.video.shared_arrays import share_arrays
 
 FORMAT = "epic100 frame indexes 1"
 LARGEST = 2**30  # bytes; an hour of video takes about 10 MiB
-# What zipfile and numpy raise for foreign data, and from_arrays for unexpected arrays.
-UNREADABLE = (
-    OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError,
-    MemoryError, NotImplementedError, RuntimeError, SyntaxError, struct.error, zlib.error,
-    zipfile.BadZipFile, tokenize.TokenError,
-)  # fmt: skip
 
 
 def index_path(index_dir: str | os.PathLike, participant_id: str) -> Path:
@@ -41,19 +32,20 @@ def write_indexes(indexes: Mapping[str, VideoIndex], path: str | os.PathLike) ->
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
-def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex | None:
+def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex:
     """Read the index of one video from a participant's file.
 
-    Returns:
-        The index, or None if the file has none for this video.
-
     Raises:
-        EpicError: The file is not a frame index of this version, or is incomplete.
+        EpicError: The file is not a frame index of this version, is incomplete, or has none for
+            this video.
     """
     with _opened(path) as arrays:
-        if f"{video_id}/stream" not in arrays:
-            return None
-        return VideoIndex.from_arrays(arrays, f"{video_id}/")
+        if f"{video_id}/stream" in arrays:
+            return VideoIndex.from_arrays(arrays, f"{video_id}/")
+    raise EpicError(
+        f"{path}: no frame index of {video_id}; one that cannot be read has none; of any other, "
+        f"make it again with `snakemake -R {path}`"
+    )
 
 
 def load_packed(path: str | os.PathLike, shared_as: str) -> dict[str, PackedIndex]:
@@ -88,7 +80,7 @@ def _opened(path: str | os.PathLike) -> Iterator[Mapping[str, np.ndarray]]:
                 yield arrays
     except DiskError:
         raise
-    except UNREADABLE as error:
+    except Exception as error:  # zipfile, numpy and from_arrays raise many kinds for a wrong file
         words = " ".join(str(error).split())[:200]  # a bad zip repeats names of any length
         raise EpicError(
             f"{path}: not a whole frame index ({type(error).__name__}: {words}); scan its "
