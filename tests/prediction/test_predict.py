@@ -81,7 +81,7 @@ def test_every_segment_has_a_row_of_its_own_in_the_order_of_the_list(listed, str
     assert len(straight.log_probs.unique(dim=0)) == 3 * EACH
 
 
-@pytest.mark.parametrize("settings", [{"workers": 2}, {"processes": 2, "workers": 1}])
+@pytest.mark.parametrize("settings", [{"workers": 2}, {"device": "cpu", "gpus": 2, "workers": 1}])
 def test_rows_are_the_same_for_any_number_of_workers_and_processes(
     lab, model, listed, straight, tmp_path, settings
 ):
@@ -197,7 +197,7 @@ def test_a_list_of_no_segment_gives_an_empty_file(lab, model, tmp_path):
     assert found.log_probs.shape == (0, len(found.pairs)) and found.narration_ids == []
 
 
-@pytest.mark.parametrize("settings", [{}, {"workers": 1}, {"processes": 2}])
+@pytest.mark.parametrize("settings", [{}, {"workers": 1}, {"device": "cpu", "gpus": 2}])
 def test_a_video_that_is_gone_is_one_line_that_names_it_and_keeps_the_others(
     own, model, listed, tmp_path, settings
 ):
@@ -206,7 +206,7 @@ def test_a_video_that_is_gone_is_one_line_that_names_it_and_keeps_the_others(
         run(own, model, listed, tmp_path / "out/val.pt", **settings)
     assert "\n" not in str(caught.value) and "Error:" not in str(caught.value)
     assert not (tmp_path / "out/val.pt").exists()
-    if not settings.get("processes"):  # others are ended with the first that fails
+    if not settings.get("gpus"):  # others are ended with the first that fails
         assert len(list(tmp_path.glob("out/val.shards/*/*.pt"))) >= 1
 
 
@@ -243,7 +243,7 @@ def predict_as_a_rule_does(folder, *arguments):
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with open(folder / "said.txt", "w") as sys.stderr, rule_log(folder / "rule.log"):
-        run(*arguments, folder / "val.pt", workers=1, processes=2)
+        run(*arguments, folder / "val.pt", workers=1, device="cpu", gpus=2)
 
 
 def test_ctrl_c_ends_every_process_and_is_one_line(lab, model, listed, tmp_path):
