@@ -179,6 +179,16 @@ def test_a_model_that_would_be_trained_to_the_end_and_could_not_be_loaded_is_fou
     assert "not of the model: cls_head.late" in error
 
 
+@pytest.mark.parametrize("name, words", [
+    ("tpn", "not of the model: cls_head.new_cls.bias, cls_head.new_cls.weight"),
+    ("trn", "the head has 16 outputs, the pair table 8 pairs"),
+])  # fmt: skip
+def test_of_the_zoo_of_mmaction2_too(asked, name, words):
+    """Once they can be predicted with, the start check must pass with them."""
+    (error,) = start_check(asked(Path(__file__).parent / f"data/{name}.py")).errors
+    assert words in error
+
+
 def test_a_compiler_that_is_not_there_is_one_error(asked, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-compiler",))
