@@ -7,7 +7,7 @@ from epic100.base.errors import EpicError
 from epic100.base.log import log_to_stdout
 from epic100.segments.class_names import read_class_names
 from epic100.segments.official_lists import CLASS_LISTS
-from epic100.settings import TimelineSettings, read_settings
+from epic100.settings import PredictSettings, TimelineSettings, checked
 from epic100.timeline.any_video import make_timelines
 from epic100.timeline.run import ModelInUse
 
@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
     given = vars(options)
     about = {name: given[name] for name in TimelineSettings.model_fields}
     device = {name: given[name] for name in ("batch_size", "workers", "device", "gpus")}
-    settings = read_settings({"timeline": about, "predict": device})
+    timeline = checked(TimelineSettings, about, prefix="--")
+    predict = checked(PredictSettings, device, prefix="--")
     names = None
     if options.class_lists:
         names = read_class_names((), dict(zip(CLASS_LISTS, options.class_lists, strict=True)))
@@ -68,8 +69,8 @@ def run(options: argparse.Namespace) -> int:
             options.videos,
             model,
             options.out,
-            settings=settings.timeline,
-            predict=settings.predict,
+            settings=timeline,
+            predict=predict,
         )
     except KeyboardInterrupt:
         logging.getLogger(__name__).error("stopped by Ctrl-C; the same command goes on")

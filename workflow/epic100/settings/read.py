@@ -28,13 +28,23 @@ def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] 
     Raises:
         EpicError: Something is wrong. The message names every key at once.
     """
-    return checked(Settings, config, files)
+    return checked(Settings, config, files, "config: ")
 
 
 def checked(
-    kind: type[Kind], config: Mapping[str, Any], files: Sequence[str | os.PathLike] = ()
+    kind: type[Kind],
+    config: Mapping[str, Any],
+    files: Sequence[str | os.PathLike] = (),
+    prefix: str = "",
 ) -> Kind:
-    """Make a section of its keys, as `read_settings` does of the whole config."""
+    """Make a section of its keys, as `read_settings` does of the whole config.
+
+    Args:
+        kind: The section.
+        config: Its keys and values.
+        files: As for `read_settings`.
+        prefix: Beginning of each line of an error.
+    """
     try:
         return kind.model_validate(config)
     except ValidationError as error:
@@ -44,11 +54,11 @@ def checked(
     except ValidationError as error:
         errors += [one for one in error.errors() if one not in errors]
     lines = [
-        f"{place_in_files(error['loc'], files)}{line}"
+        f"{prefix}{place_in_files(error['loc'], files)}{line}"
         for error in errors
         for line in words_of(error, kind).split("\n")
     ]
-    raise EpicError("\n".join(f"config: {line}" for line in dict.fromkeys(lines)))
+    raise EpicError("\n".join(dict.fromkeys(lines)))
 
 
 def layered_settings(
