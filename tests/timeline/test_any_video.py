@@ -218,7 +218,7 @@ def test_two_videos_of_one_name_are_refused_before_any_work(model, sound, tmp_pa
 
 
 @pytest.mark.parametrize("words, message", [
-    (["v.mp4", "--stride", "0"], "--stride is 0; expected greater than or equal to 0.01"),
+    (["v.mp4", "--stride", "0"], "--stride is 0.0; expected greater than or equal to 0.01"),
     (["v.mp4", "--batch-size", "0"], "--batch_size is 0; expected greater than or equal to 1"),
     (["v.mp4"], "v.mp4: no such file; expected a video"),
     (["film.mp4", "--out", "film.mp4"], "film.mp4: is a file; expected a folder"),
