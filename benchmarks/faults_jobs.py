@@ -37,7 +37,6 @@ TRAINING = {
     "from_scratch": True,
     "epochs": 1,
     "batch_size": 2,
-    "videos_at_once": 1,
     "options": {
         "train_dataloader.dataset.pipeline.3.size": 32,
         "train_dataloader.dataset.pipeline.2.short_side": [36, 40],

@@ -33,10 +33,9 @@ import epic100.mmaction  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.base.machine import usable_cores, workers_for
 from epic100.clips.collate import collate_in_one
-from epic100.model.device_loss import keep_loss_on_device
 from epic100.settings import TrainSettings
 from epic100.training.config import build_config
-from epic100.training.device import autocast, use_tf32
+from epic100.training.device import autocast
 from epic100.training.launch import launch
 
 PRECISIONS = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -91,7 +90,8 @@ def steps(bench: Bench, kitchen: Path) -> Iterator[dict[str, Any]]:
         if not bench.left(0.6):
             yield row | {"why_not": "out of time"}
             continue
-        use_tf32(precision == "tf32")
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
         try:
             yield row | _steps(bench, {**spec, "type": LAYOUTS[layout]}, precision, batch)
         except RuntimeError as error:  # out of memory, or no kernel for it
@@ -104,7 +104,6 @@ def steps(bench: Bench, kitchen: Path) -> Iterator[dict[str, Any]]:
 def _steps(bench: Bench, spec: dict[str, Any], precision: str, batch: int) -> dict[str, Any]:
     torch.manual_seed(0)
     model = MODELS.build(spec).to(bench.device).train()
-    keep_loss_on_device(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     scaler = torch.amp.GradScaler(bench.device, enabled=precision == "fp16")
     shape = (1, 3, 13, bench.size, bench.size)

@@ -1,4 +1,4 @@
-"""What label smoothing, dropout, averaged weights and logit adjustment bring on the mini kitchen.
+"""What label smoothing, dropout and averaged weights bring on the mini kitchen.
 
     python benchmarks/heads.py [DEMO_FOLDER] [--lists even tail] [--seeds 3] [--epochs 40]
 
@@ -37,7 +37,6 @@ SETTINGS = {
     "label_smoothing 0.1": {"label_smoothing": 0.1},
     "dropout 0.5": {"dropout": 0.5},
     "ema 0.98": {"ema": 0.98},
-    "logit_adjustment 1": {"logit_adjustment": 1.0},
 }
 RATIO, MOST, RARE = 0.68, 16, 4
 SMALL = {

@@ -26,7 +26,6 @@ from torch.utils.data import DataLoader
 
 import epic100.mmaction  # noqa: F401
 from epic100.clips.dataset import EpicSegmentVideoDataset
-from epic100.clips.sampling import VideoPoolSampler
 from epic100.video.index import build_index
 from epic100.video.index_file import write_indexes
 from epic100.video.reader import VideoReader
@@ -190,9 +189,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, index_dir, frames = archive(Path(name))
         write_list(folder / "train.txt", max(options.steady, 40 * options.clips), VIDEOS, frames)
-        os.environ |= {"EPIC100_RESULTS": str(folder), "EPIC100_VIDEOS": str(folder)}
-        (folder / "clean").mkdir()
-        (folder / "clean/pairs.tsv").symlink_to(folder / "pairs.tsv")
         pipeline = Config.fromfile(CONFIG).train_pipeline
         pipeline[0].index_dir = str(index_dir)
         startup = built(folder, options.rows)
@@ -204,14 +200,9 @@ def main() -> None:
         print(f"reading alone {alone:.1f} ms a clip, whole pipeline {whole:.1f} ms")
         for part, ms in parts.items():
             print(f"  {part:<8}{ms:>7.1f} ms{100 * ms / whole:>6.0f} %")
-        pool = VideoPoolSampler(data, videos_at_once=8, seed=2).order()[: options.clips].tolist()
-        rates = {
-            f"{label}, {workers} workers": round(rate(data, workers, order), 1)
-            for workers in (1, 2)
-            for label, order in (("shuffled", shuffled), ("8 videos at once", pool))
-        }
-        for label, figure in rates.items():
-            print(f"{label:<28}{figure:>7.1f} clips/s")
+        rates = {n: round(rate(data, n, shuffled), 1) for n in (1, 2)}
+        for workers, figure in rates.items():
+            print(f"{workers} workers{figure:>7.1f} clips/s")
         memory = steady(data, options.steady)
         print(f"worker: {memory}\ndataset: {startup}")
     print(
@@ -219,9 +210,6 @@ def main() -> None:
             {
                 "pipeline_over_reading": round(whole / alone, 3),
                 "share_percent": {part: round(100 * ms / whole, 1) for part, ms in parts.items()},
-                "pool_over_shuffled": round(
-                    rates["8 videos at once, 2 workers"] / rates["shuffled, 2 workers"], 3
-                ),
                 "clips_per_second": rates,
                 "worker": memory,
                 "dataset": startup,

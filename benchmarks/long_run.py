@@ -67,7 +67,7 @@ def measure(kitchen: Path, folder: Path) -> tuple[float, float]:
     lines = clean.read_text(encoding="utf-8").splitlines(keepends=True)
     clean.write_text("".join(lines[: 4 * STEPS]), encoding="utf-8")  # an epoch of 2 x STEPS batches
     work_dir = open_work_dir(folder, run_stamp(config))
-    plan = plan_run(config, settings, Placement("cpu", 1), work_dir=work_dir, classes=(97, 300))
+    plan = plan_run(config, settings, Placement("cpu", 1), work_dir=work_dir)
     runner = TimedRunner.from_cfg(changed(plan.config, {"train_cfg.val_interval": 10**6}))
     runner.train()
     times = np.array(runner.times)

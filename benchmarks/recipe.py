@@ -28,6 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from epic100.minikitchen import write_annotations, write_video
 from epic100.prediction.predict import predict
 from epic100.scan import scan_participant
@@ -46,48 +48,64 @@ PICTURE, SIDE = (96, 54), 32  # of the videos, and of what the model sees
 CSVS = {"train": "EPIC_100_train.csv", "val": "EPIC_100_validation.csv"}
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # Student's t by number of seeds, two-sided
 SMALL = {
-    "train_dataloader.dataset.pipeline.2.short_side": [SIDE, SIDE + 8],
-    "train_dataloader.dataset.pipeline.3.size": SIDE,
-    "test_dataloader.dataset.pipeline.2.short_side": SIDE + 4,
-    "test_dataloader.dataset.pipeline.3.crop_size": SIDE,
     "model.backbone.gamma_w": 0.34,  # a twelfth of the demo's weights, a quarter of its time
     "model.backbone.gamma_d": 0.5,
-    "model.cls_head.in_channels": 144,
+    "model.cls_head.head.in_channels": 144,
     "log_level": "WARNING",
     "val_dataloader": None,
     "val_cfg": None,
     "val_evaluator": None,
 }
-OF_TRAIN_PIPELINE = "train_dataloader.dataset.pipeline."
+RECIPE = str(ROOT / "config/x3d_demo.py")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One change to the base: settings of `train:`, options of the MMEngine config, of `predict:`.
+    """One change to the base.
 
-    `of`: the choice whose trained model is predicted with, where nothing is trained anew.
-    `shuffled`: train on labels that are dealt out anew.
+    Args:
+        heads: `train: heads:`.
+        sample: What is changed in the step that takes the frames, or the step if it has a `type`.
+        crop: The step of the train pipeline in place of decoding and cropping.
+        predict: Settings of `predict:`.
+        of: The choice whose trained model is predicted with, where nothing is trained anew.
+        shuffled: Train on labels that are dealt out anew.
     """
 
-    train: dict[str, Any] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
+    heads: str = "pair"
+    sample: dict[str, Any] = field(default_factory=dict)
+    crop: dict[str, Any] | None = None
     predict: dict[str, Any] = field(default_factory=dict)
     of: str | None = None
     shuffled: bool = False
 
+    def pipelines(self) -> dict[str, list[dict[str, Any]]]:
+        """The pipelines of the demo with this change, as options of its MMEngine config."""
+        config, changed = Config.fromfile(RECIPE), {}
+        for name in ("train_dataloader", "test_dataloader"):
+            steps = [dict(step) for step in config[name].dataset.pipeline]
+            own = {} if "type" in self.sample else steps[1]
+            steps[1] = {**own, **self.sample, "test_mode": name == "test_dataloader"}
+            if self.crop and name == "train_dataloader":
+                steps[2:4] = [self.crop]
+            changed[f"{name}.dataset.pipeline"] = steps
+        return changed
 
+
+OVER_THE_SEGMENT = {"type": "UniformSample", "clip_len": 13}
+RESIZED = {"type": "DecodeSegment", "crop": "resized", "size": SIDE, "flip_ratio": 0.5}
 CHOICES = {
     "base": Choice(),
-    "segment": Choice({"sampling": "segment"}),
-    "both": Choice({"heads": "both"}),
-    "verb_noun": Choice({"heads": "verb_noun"}),
+    "segment": Choice(sample=OVER_THE_SEGMENT),
+    "both": Choice("both"),
+    "verb_noun": Choice("verb_noun"),
     "10 clips": Choice(predict={"clips": 10}, of="base"),
     "3 crops": Choice(predict={"crops": 3}, of="base"),
     "whole picture": Choice(predict={"crops": "whole"}, of="base"),
-    "resized crop": Choice({"crop": "resized"}, {f"{OF_TRAIN_PIPELINE}2.size": SIDE}),
-    "target_fps 60": Choice({"target_fps": 60}),
-    "segment, both": Choice({"sampling": "segment", "heads": "both"}),
-    "shuffled labels": Choice({"sampling": "segment", "heads": "both"}, shuffled=True),
+    "resized crop": Choice(crop=RESIZED),
+    "target_fps 60": Choice(sample={"target_fps": 60}),
+    "segment, both": Choice("both", OVER_THE_SEGMENT),
+    "shuffled labels": Choice("both", OVER_THE_SEGMENT, shuffled=True),
 }
 
 
@@ -126,12 +144,9 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
     results = folder / "results"
     kept = folder / "models" / f"{choice.of or name} {seed}.pth"
     if not kept.exists():
-        own = any(key.startswith(OF_TRAIN_PIPELINE) for key in choice.options)
-        small = {k: v for k, v in SMALL.items() if not (own and k.startswith(OF_TRAIN_PIPELINE))}
-        options = {**small, **choice.options}
         settings = {
-            "config": str(ROOT / "config/x3d_demo.py"), "load_from": None, "epochs": epochs,
-            "seed": seed, "options": options, **choice.train,
+            "config": RECIPE, "load_from": None, "epochs": epochs, "seed": seed,
+            "heads": choice.heads, "options": SMALL | choice.pipelines(),
         }  # fmt: skip
         with tempfile.TemporaryDirectory() as temporary:
             lists = Path(temporary)

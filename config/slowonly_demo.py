@@ -5,11 +5,12 @@ _base_ = ["./x3d_demo.py"]
 model = dict(
     backbone=dict(_delete_=True, type="ResNet3dSlowOnly", depth=18, pretrained=None, lateral=False),
     cls_head=dict(
-        _delete_=True,
-        type="I3DHead",
-        in_channels=512,
-        num_classes={{_base_.num_classes}},
-        spatial_type="avg",
-        average_clips="prob",
-    ),  # fmt: skip
+        head=dict(
+            _delete_=True,
+            type="I3DHead",
+            in_channels=512,
+            spatial_type="avg",
+            average_clips="prob",
+        ),  # fmt: skip
+    ),
 )

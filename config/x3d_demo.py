@@ -6,13 +6,11 @@ and steps are what three seeds need to read nine of ten actions (tests/workflow/
 
 _base_ = ["./x3d_s_epic_rgb_segments.py"]
 
-sampling = None  # the pipelines below, as they are
-heads = "both"
 epochs = 30
 
 model = dict(
     backbone=dict(gamma_d=1.0, gamma_b=1.0),
-    cls_head=dict(in_channels=192, dropout_ratio=0.0, label_smooth_eps=0.0),
+    cls_head=dict(head=dict(in_channels=192, dropout_ratio=0.0, label_smooth_eps=0.0)),
 )
 
 # MMEngine replaces whole lists: these are the steps of the base, at 32 pixels.

@@ -24,7 +24,6 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-results = "{{$EPIC100_RESULTS:results}}"
-work_dir = f"{results}/work_dirs/x3d_s_from_scratch"
+work_dir = "results/work_dirs/x3d_s_from_scratch"
 load_from = None
 from_scratch = True  # for the workflow: no weights are missing here

@@ -1,34 +1,19 @@
 """X3D-S on segments of EPIC-KITCHENS-100: 13 frames over the segment; pairs, verbs and nouns.
 
-`sampling` and `heads` are for the workflow, which spreads the frames of each `sample` step below
-over the segment and adds two heads; `train: sampling:` and `heads:` override them. Why:
-docs/recipe.md. The rest is a complete MMEngine config of dense clips and one head over pairs,
-which MMAction2's own tool trains as it is:
+What this file says is what is trained. The workflow sets what a run knows: where files are, and
+the keys of `train:` that a user gives. MMAction2's own tool trains the file as it is,
     python tools/train.py config/x3d_s_epic_rgb_segments.py
-after `snakemake results/clean/pairs.tsv`. Model and input follow MMAction2's X3D-S recipe
-(configs/recognition/x3d, after Feichtenhofer, CVPR 2020); 13 x 6 at the file's own rate is the
-lab's clip, 1.3 s at 59.94 fps (config/lab_13x6.py). The schedule is for a start from Kinetics
-weights; x3d_s_epic_from_scratch.py is for a start from random weights.
-Where each number comes from: docs/training.md.
+in a folder with videos/ and results/, after `snakemake results/clean/pairs.tsv`. Model and input
+follow MMAction2's X3D-S recipe (configs/recognition/x3d, after Feichtenhofer, CVPR 2020); why the
+frames are spread over the segment: docs/recipe.md. The schedule is for a start from Kinetics
+weights; x3d_s_epic_from_scratch.py is for a start from random weights. Where each number comes
+from: docs/training.md.
 """
 
 custom_imports = dict(imports=["epic100.mmaction"], allow_failed_imports=False)
 default_scope = "mmaction"
 
-# Where the workflow's results, the videos and their frame indexes are; the environment can set
-# other folders.
-results = "{{$EPIC100_RESULTS:results}}"
-video_root = "{{$EPIC100_VIDEOS:videos}}"
-index_dir = "{{$EPIC100_INDEXES:results/scan}}"
-split = "{{$EPIC100_SPLIT:train}}"  # or trainval: train and val together, with their own pair table
-pairs = f"{results}/clean/{'pairs' if split == 'train' else split + '_pairs'}.tsv"
-num_classes = sum(1 for _ in open(pairs)) - 1  # noqa: SIM115 (a handle of `with` would join the config)
-
-sampling = "segment"  # dense: `frame_interval` frames apart
-heads = "both"  # pair: verb-noun pairs alone; verb_noun
-clip_len = 13
-frame_interval = 6
-target_fps = None
+pairs = "results/clean/pairs.tsv"
 epochs = 30
 batch_size = 32
 workers = 4
@@ -36,15 +21,21 @@ workers = 4
 model = dict(
     type="ChannelsLastRecognizer3D",
     backbone=dict(type="X3D", gamma_w=1, gamma_b=2.25, gamma_d=2.2),
-    cls_head=dict(
-        type="X3DHead",
-        in_channels=432,
-        num_classes=num_classes,
-        spatial_type="avg",
-        dropout_ratio=0.5,
-        label_smooth_eps=0.1,
-        fc1_bias=False,
-        average_clips="prob",
+    cls_head=dict(  # builds its `head` with an output a pair of the table, a verb and a noun
+        type="EpicHead",
+        heads="both",  # pair: verb-noun pairs alone; verb_noun
+        pairs=pairs,
+        num_verbs=97,
+        num_nouns=300,
+        head=dict(
+            type="X3DHead",
+            in_channels=432,
+            spatial_type="avg",
+            dropout_ratio=0.5,
+            label_smooth_eps=0.1,
+            fc1_bias=False,
+            average_clips="prob",
+        ),
     ),
     data_preprocessor=dict(
         type="ActionDataPreprocessor",
@@ -54,53 +45,44 @@ model = dict(
     ),
 )
 
-open_segment = dict(type="OpenSegment", decoder="pyav", index_dir=index_dir)
-sample = dict(
-    type="SampleFrames",
-    clip_len=clip_len,
-    frame_interval=frame_interval,
-    num_clips=1,
-    target_fps=target_fps,
-    out_of_bound_opt="repeat_last",  # short segments repeat their last frame, never go outside
-)
-sample_evenly = dict(sample, test_mode=True)
+open_segment = dict(type="OpenSegment", decoder="pyav")
 pack = dict(
     type="PackActionInputs", meta_keys=("img_shape", "narration_id", "verb", "noun", "num_clips")
 )
 train_pipeline = [
     open_segment,
-    sample,
+    dict(type="UniformSample", clip_len=13),  # a random frame of each of 13 parts of the segment
     dict(type="DecodeSegment", short_side=(182, 228), crop="random", size=160, flip_ratio=0.5),
     dict(type="FormatShape", input_format="NCTHW"),
     pack,
 ]
 test_pipeline = [
     open_segment,
-    sample_evenly,
+    dict(type="UniformSample", clip_len=13, test_mode=True),  # the middle one of each part
     dict(type="DecodeSegment", short_side=182, crop="centre", size=182),
     dict(type="FormatShape", input_format="NCTHW"),
     pack,
 ]
 
-dataset = dict(type="EpicSegmentVideoDataset", data_root=video_root, pairs=pairs)
+dataset = dict(
+    type="EpicSegmentVideoDataset", data_root="videos", index_dir="results/scan", pairs=pairs
+)
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=workers,
     persistent_workers=workers > 0,
     sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(dataset, ann_file=f"{results}/clean/{split}.txt", pipeline=train_pipeline),
+    dataset=dict(dataset, ann_file="results/clean/train.txt", pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=batch_size,
     num_workers=workers,
     persistent_workers=workers > 0,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        dataset, ann_file=f"{results}/clean/val.txt", pipeline=test_pipeline, test_mode=True
-    ),
+    dataset=dict(dataset, ann_file="results/clean/val.txt", pipeline=test_pipeline, test_mode=True),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="EpicPairMetric", pairs=pairs)
+val_evaluator = dict(type="EpicPairMetric", heads="both", pairs=pairs)
 test_evaluator = val_evaluator
 
 train_cfg = dict(type="ResumableEpochLoop", max_epochs=epochs, val_interval=5)
@@ -153,4 +135,4 @@ visualizer = dict(type="ActionVisualizer", vis_backends=vis_backends)
 log_level = "INFO"
 load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/x3d/facebook/x3d_s_13x6x1_facebook-kinetics400-rgb_20201027-623825a0.pth"
 resume = False
-work_dir = f"{results}/work_dirs/x3d_s"
+work_dir = "results/work_dirs/x3d_s"

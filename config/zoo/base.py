@@ -6,8 +6,6 @@ of its own, put together from the steps that have names here.
 
 _base_ = ["../x3d_s_epic_rgb_segments.py"]
 
-sampling = None
-
 decode = dict(type="DecodeSegment", short_side=256)
 random_crop = dict(  # of SlowFast, X3D
     type="DecodeSegment", short_side=(256, 320), crop="random", size=224, flip_ratio=0.5

@@ -11,15 +11,15 @@ _base_ = ["./base.py"]
 epochs = 100
 
 model = dict(
-    _delete_=True,
-    type="ChannelsLastRecognizer3D",
-    backbone=dict(type="MViT", arch="small", drop_path_rate=0.2),
+    backbone=dict(_delete_=True, type="MViT", arch="small", drop_path_rate=0.2),
     cls_head=dict(
-        type="MViTHead",
-        in_channels=768,
-        num_classes={{_base_.num_classes}},
-        label_smooth_eps=0.1,
-        average_clips="prob",
+        head=dict(
+            _delete_=True,
+            type="MViTHead",
+            in_channels=768,
+            label_smooth_eps=0.1,
+            average_clips="prob",
+        ),
     ),
     data_preprocessor=dict(
         type="ActionDataPreprocessor",

@@ -15,9 +15,8 @@ pathway = dict(
     type="resnet3d", depth=50, pretrained=None, conv1_stride_t=1, pool1_stride_t=1, norm_eval=True
 )
 model = dict(
-    _delete_=True,
-    type="ChannelsLastRecognizer3D",
     backbone=dict(
+        _delete_=True,
         type="ResNet3dSlowFast",
         pretrained=None,
         resample_rate=4,
@@ -34,12 +33,14 @@ model = dict(
         fast_pathway=dict(pathway, lateral=False, base_channels=8, conv1_kernel=(5, 7, 7)),
     ),
     cls_head=dict(
-        type="SlowFastHead",
-        in_channels=2304,
-        num_classes={{_base_.num_classes}},
-        spatial_type="avg",
-        dropout_ratio=0.5,
-        average_clips="prob",
+        head=dict(
+            _delete_=True,
+            type="SlowFastHead",
+            in_channels=2304,
+            spatial_type="avg",
+            dropout_ratio=0.5,
+            average_clips="prob",
+        ),
     ),
     data_preprocessor=dict(
         type="ActionDataPreprocessor",

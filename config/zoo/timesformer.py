@@ -15,9 +15,8 @@ _base_ = ["./base.py"]
 epochs = 100
 
 model = dict(
-    _delete_=True,
-    type="ChannelsLastRecognizer3D",
     backbone=dict(
+        _delete_=True,
         type="TimeSformer",
         num_frames=8,
         img_size=224,
@@ -25,12 +24,14 @@ model = dict(
         attention_type="divided_space_time",
     ),
     cls_head=dict(
-        type="TimeSformerHead",
-        in_channels=768,
-        num_classes={{_base_.num_classes}},
-        dropout_ratio=0.5,
-        label_smooth_eps=0.1,
-        average_clips="prob",
+        head=dict(
+            _delete_=True,
+            type="TimeSformerHead",
+            in_channels=768,
+            dropout_ratio=0.5,
+            label_smooth_eps=0.1,
+            average_clips="prob",
+        ),
     ),
     data_preprocessor=dict(
         type="ActionDataPreprocessor",

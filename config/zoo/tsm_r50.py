@@ -13,6 +13,6 @@ model = dict(
         shift_div=8,
         pretrained2d=False,  # or it loads `pretrained`, which is None; `load_from` has all weights
     ),
-    cls_head=dict(type="TSMHead", num_segments=8, is_shift=True),
+    cls_head=dict(head=dict(type="TSMHead", num_segments=8, is_shift=True)),
 )
 load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/tsm/tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb/tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb_20220831-64d69186.pth"

@@ -12,17 +12,18 @@ _base_ = ["./base.py"]
 epochs = 80
 
 model = dict(
-    _delete_=True,
     type="Recognizer2D",
-    backbone=dict(type="ResNet", depth=50, partial_bn=True),
+    backbone=dict(_delete_=True, type="ResNet", depth=50, partial_bn=True),
     cls_head=dict(
-        type="TSNHead",
-        in_channels=2048,
-        num_classes={{_base_.num_classes}},
-        spatial_type="avg",
-        consensus=dict(type="AvgConsensus", dim=1),
-        dropout_ratio=0.7,
-        average_clips="prob",
+        head=dict(
+            _delete_=True,
+            type="TSNHead",
+            in_channels=2048,
+            spatial_type="avg",
+            consensus=dict(type="AvgConsensus", dim=1),
+            dropout_ratio=0.7,
+            average_clips="prob",
+        ),
     ),
     data_preprocessor=dict(
         type="ActionDataPreprocessor",

@@ -11,9 +11,8 @@ _base_ = ["./base.py"]
 epochs = 50
 
 model = dict(
-    _delete_=True,
-    type="ChannelsLastRecognizer3D",
     backbone=dict(
+        _delete_=True,
         type="VisionTransformer",
         img_size=224,
         patch_size=16,
@@ -24,11 +23,13 @@ model = dict(
         drop_path_rate=0.1,
     ),
     cls_head=dict(
-        type="TimeSformerHead",
-        in_channels=768,
-        num_classes={{_base_.num_classes}},
-        label_smooth_eps=0.1,
-        average_clips="prob",
+        head=dict(
+            _delete_=True,
+            type="TimeSformerHead",
+            in_channels=768,
+            label_smooth_eps=0.1,
+            average_clips="prob",
+        ),
     ),
     data_preprocessor=dict(
         type="ActionDataPreprocessor",

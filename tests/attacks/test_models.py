@@ -83,6 +83,7 @@ def folder(tmp_path, monkeypatch):
         text(model=changed("cls_head.loss_cls", [SHELL])),
         text(model=changed("data_preprocessor", {"type": "builtins.exec", "object": "open('r')"})),
         text(model=changed("cls_head.type", "mmengine.fileio.load")),
+        text(model=changed("cls_head", {"type": "EpicHead", "head": {}, "pairs": "/etc/passwd"})),
         text(model=changed("backbone", SHELL | {"_scope_": "os", "type": "system"})),
         text(model=changed("backbone._scope_", "planted")),
         text(model=changed("backbone.type", "planted.Backbone")),
@@ -102,7 +103,7 @@ def folder(tmp_path, monkeypatch):
         text(steps=[["OpenSegment"]]),
         text(steps=[{"type": "LoadRGBFromFile"}]),
     ],
-    ids=range(24),
+    ids=range(25),
 )
 def test_a_type_that_is_none_of_ours_is_one_clear_error_and_nothing_runs(use, config):
     Path("planted.py").write_text("open('ran', 'w')\n")
@@ -130,7 +131,7 @@ def test_a_module_that_a_file_names_is_not_imported(use, monkeypatch, folder):
         ("backbone.pretrained", "evil.pkl"),
         ("backbone.init_cfg", {"type": "Pretrained", "checkpoint": "evil.pkl"}),
         ("cls_head.init_cfg", [{"type": "os.system", "command": "touch ran"}]),
-        ("cls_head.loss_cls", {"type": "LogitAdjustedLoss", "pairs": "/etc/passwd"}),
+        ("cls_head.loss_cls", {"type": "CrossEntropyLoss", "class_weight": "/etc/passwd"}),
         ("data_preprocessor.mean", "http://127.0.0.1:1/x"),
         ("backbone.pretrained", "http://127.0.0.1:1/x.pth"),
         ("init_cfg", "torchvision://resnet50"),

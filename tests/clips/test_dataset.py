@@ -60,8 +60,7 @@ def test_indexes_are_read_before_workers_start_and_never_again(lab, tmp_path):
     shutil.copytree(f"{lab.results}/scan", tmp_path / "scan")
     steps = pipeline(lab)
     expected = [clip["inputs"] for clip in map(dataset(lab, steps).__getitem__, range(6))]
-    steps[0]["index_dir"] = str(tmp_path / "scan")
-    data = dataset(lab, steps)
+    data = dataset(lab, steps, index_dir=str(tmp_path / "scan"))
     shutil.rmtree(tmp_path / "scan")
     loader = DataLoader(data, batch_size=None, sampler=range(6), num_workers=1)
     for clip, other in zip(loader, expected, strict=True):

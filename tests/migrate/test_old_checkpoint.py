@@ -24,6 +24,7 @@ from epic100.prediction.predict import predict
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.pairs import write_pairs
 from epic100.settings import PredictSettings
+from epic100.training.config import model_text
 from support import preloaded
 from support.archive import configure, jobs, run, said
 from support.checkout import ROOT
@@ -77,6 +78,7 @@ def old(lab, tmp_path_factory) -> Old:
     (results / "clean/train.txt").write_text("".join(lines[:8]))
     config = built(lab, results, epochs=1, batch_size=4, validate={"every": 9}, options=SMALL)
     # As a lab's config is: MMEngine's own loop and checkpoints, MMAction2's own model and reader.
+    config = Config.fromstring(model_text(config), ".py")
     config.model.type = "Recognizer3D"
     config.custom_hooks = [hook for hook in config.custom_hooks if hook.type == "SampleSeedHook"]
     for hook in ("history", "loader_share", "progress"):

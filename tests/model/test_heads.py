@@ -2,29 +2,35 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from mmengine.registry import init_default_scope
 
+from epic100.base.errors import EpicError
 from epic100.model.head_sizes import head_logits, head_sizes
-from epic100.model.heads import HeadsLoss
-from epic100.model.loss import LogitAdjustedLoss
+from epic100.model.heads import HeadsLoss, named_head
 
 PAIRS = [(0, 1, 6), (0, 2, 3), (2, 1, 1)]
-SKEWED = [(0, 0, 80), (0, 1, 15), (3, 1, 5)]
 VERBS, NOUNS = 3, 4
 
 
 @pytest.fixture
-def pairs(tmp_path, request):
-    """A pair table: `PAIRS`, or those of the test's parameter."""
+def pairs(tmp_path):
+    """The file of the pair table."""
     path = tmp_path / "pairs.tsv"
-    table = enumerate(getattr(request, "param", PAIRS))
-    rows = [f"{i}\t{v}\t{n}\t{c}\n" for i, (v, n, c) in table]
+    rows = [f"{i}\t{v}\t{n}\t{c}\n" for i, (v, n, c) in enumerate(PAIRS)]
     path.write_text("pair_id\tverb\tnoun\tcount\n" + "".join(rows))
     return str(path)
 
 
-def loss(pairs, heads, **more):
-    return MODELS.build({"type": "HeadsLoss", "pairs": pairs, "heads": heads, "num_verbs": VERBS,
-                         "num_nouns": NOUNS, **more})  # fmt: skip
+def spec(pairs, heads, **head):
+    return {"head": {"type": "X3DHead", "in_channels": 8, **head}, "pairs": pairs, "heads": heads,
+            "num_verbs": VERBS, "num_nouns": NOUNS}  # fmt: skip
+
+
+def built(pairs, heads, **head):
+    init_default_scope("mmaction")
+    torch.manual_seed(0)
+    return MODELS.build({"type": "EpicHead", **spec(pairs, heads, **head)})
 
 
 def test_outputs_are_taken_apart_in_the_order_of_the_last_layer():
@@ -38,7 +44,7 @@ def test_outputs_are_taken_apart_in_the_order_of_the_last_layer():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_is_the_sum_of_each_head_s_own(pairs, smoothing):
+def test_the_loss_is_the_sum_of_each_head_s_own(smoothing):
     torch.manual_seed(0)
     label = torch.tensor([2, 0, 1, 2])
     verb, noun = torch.tensor([2, 0, 0, 2]), torch.tensor([1, 1, 2, 1])
@@ -46,37 +52,44 @@ def test_the_loss_is_the_sum_of_each_head_s_own(pairs, smoothing):
     expected = [F.cross_entropy(scores[:, :3], label, label_smoothing=smoothing),
                 F.cross_entropy(scores[:, 3:6], verb, label_smoothing=smoothing),
                 F.cross_entropy(scores[:, 6:], noun, label_smoothing=smoothing)]  # fmt: skip
-    both = loss(pairs, "both", smoothing=smoothing)(scores, label)
+    both = HeadsLoss(PAIRS, "both", VERBS, NOUNS, smoothing)(scores, label)
     torch.testing.assert_close(both, sum(expected))
     both.backward()
     assert (scores.grad.abs().sum(dim=1) > 0).all()
-    two = loss(pairs, "verb_noun", smoothing=smoothing)(scores[:, 3:], label)
+    two = HeadsLoss(PAIRS, "verb_noun", VERBS, NOUNS, smoothing)(scores[:, 3:], label)
     torch.testing.assert_close(two, expected[1] + expected[2])
 
 
-def test_each_head_is_adjusted_by_its_own_prior(pairs):
-    scores = torch.zeros(1, 3 + VERBS + NOUNS)
-    label = torch.tensor([0])
-    found = loss(pairs, "both", tau=1.0)(scores, label)
-    pair = torch.tensor([6.0, 3, 1])
-    verb = torch.tensor([9.0, 1, 1])  # a class without a segment counts as one
-    noun = torch.tensor([1.0, 7, 3, 1])
-    expected = -(pair / pair.sum()).log()[0] - (verb / verb.sum()).log()[0]
-    expected = expected - (noun / noun.sum()).log()[1]
+@pytest.mark.parametrize("heads, outputs", [("pair", 3), ("verb_noun", 7), ("both", 10)])
+def test_the_head_that_is_named_is_built_with_its_numbers_and_the_loss(pairs, heads, outputs):
+    head = built(pairs, heads, label_smooth_eps=0.1)
+    named = named_head(**spec(pairs, heads, label_smooth_eps=0.1))
+    assert named == {"type": "X3DHead", "in_channels": 8, "label_smooth_eps": 0.1,
+                     "num_classes": outputs}  # fmt: skip
+    torch.manual_seed(0)
+    plain = MODELS.build(named)
+    assert type(head) is type(plain) and head.num_classes == outputs
+    weights = plain.state_dict()
+    assert weights.keys() == head.state_dict().keys()
+    assert all(torch.equal(value, weights[name]) for name, value in head.state_dict().items())
+    scores, label = torch.randn(4, outputs), torch.tensor([2, 0, 1, 2])
+    samples = [ActionDataSample().set_gt_label(int(value)) for value in label]
+    found = head.loss_by_feat(scores, samples)["loss_cls"]
+    expected = HeadsLoss(PAIRS, heads, VERBS, NOUNS, smoothing=0.1)(scores, label)
     torch.testing.assert_close(found, expected)
-    assert isinstance(loss(pairs, "both"), HeadsLoss)
 
 
-@pytest.mark.parametrize("pairs", [SKEWED], indirect=True)
-def test_logit_adjustment_is_equation_10_of_menon(pairs):
-    scores = torch.tensor([[1.0, 0.5, -1.0], [0.0, 0.0, 0.0]])
-    label = torch.tensor([2, 0])
-    prior = torch.tensor([0.80, 0.15, 0.05])
-    adjusted = torch.exp(scores) * prior**1.5
-    expected = -torch.log(adjusted[[0, 1], label] / adjusted.sum(1)).mean()
-    assert torch.allclose(LogitAdjustedLoss(pairs, tau=1.5)(scores, label), expected)
+def test_a_head_with_a_number_or_a_loss_of_its_own_is_one_line(pairs):
+    with pytest.raises(EpicError, match="has `num_classes` 400, but .*pairs.tsv .*both.*, 10; "):
+        built(pairs, "both", num_classes=400)
+    own = {"type": "BCELossWithLogits"}
+    with pytest.raises(EpicError, match=r"a loss of its own \(BCELoss.*`heads` is 'verb_noun'"):
+        built(pairs, "verb_noun", loss_cls=own)
+    assert type(built(pairs, "pair", loss_cls=own).loss_cls).__name__ == own["type"]
 
 
-def test_a_model_with_logit_adjustment_is_built_where_the_pair_table_is_not(tmp_path):
-    loss = LogitAdjustedLoss(str(tmp_path / "gone.tsv"))
-    assert not loss.state_dict()
+def test_mixed_labels_go_with_one_head_over_pairs_alone(pairs):
+    mixed = [ActionDataSample().set_gt_label(torch.tensor([0.4, 0.6, 0.0]))] * 2
+    assert built(pairs, "pair").loss_by_feat(torch.randn(2, 3), mixed)["loss_cls"] > 0
+    with pytest.raises(EpicError, match="the labels are mixed .*`train: heads:` to `pair`"):
+        built(pairs, "both").loss_by_feat(torch.randn(2, 10), mixed)

@@ -221,6 +221,15 @@ def test_a_model_that_gives_no_number_is_one_line_that_names_the_segment(
     assert not (tmp_path / "val.pt").exists()
 
 
+def test_a_pair_table_of_another_training_is_one_line(lab, model, listed, tmp_path):
+    sound = load_model(model)
+    save_model(replace(sound, pairs=sound.pairs[:1]), tmp_path / "other.pth")
+    with pytest.raises(
+        EpicError, match=r"other\.pth: its model gives 8 scores .* are of 1; the two"
+    ):
+        run(lab, tmp_path / "other.pth", listed, tmp_path / "val.pt")
+
+
 def test_code_in_a_model_s_config_is_not_run(lab, model, listed, tmp_path):
     sound = load_model(model)
     code = f"open({str(tmp_path / 'ran')!r}, 'w')\n{sound.config}"

@@ -8,7 +8,7 @@ from mmengine.registry import init_default_scope
 
 import epic100.model.registered  # noqa: F401
 from epic100.base.errors import EpicError
-from epic100.model.layout import lay_out_channels_last
+from epic100.model.recognizer import lay_out_channels_last
 from epic100.prediction.views import (
     chosen_views,
     frames_of_2d,
@@ -106,12 +106,12 @@ def test_views_are_chosen_by_how_frames_are_sampled():
 
 
 def test_frames_of_a_view_stay_and_crops_are_as_chosen():
-    steps = view_pipeline(SPARSE, 1, 3, "")
+    steps = view_pipeline(SPARSE, 1, 3)
     assert steps[0]["num_clips"] == 8 and frames_of_2d(SPARSE) == 8
     assert steps[2] == {"type": "ThreeCrop", "crop_size": 256}
-    assert view_pipeline(steps, 1, 1, "")[2] == {"type": "CenterCrop", "crop_size": 256}
-    assert view_pipeline(steps, 1, "whole", "") == [steps[0], steps[1], *steps[3:]]
-    assert view_pipeline(SEGMENT, 3, 1, "")[0]["num_clips"] == 3 and frames_of_2d(SEGMENT) == 16
+    assert view_pipeline(steps, 1, 1)[2] == {"type": "CenterCrop", "crop_size": 256}
+    assert view_pipeline(steps, 1, "whole") == [steps[0], steps[1], *steps[3:]]
+    assert view_pipeline(SEGMENT, 3, 1)[0]["num_clips"] == 3 and frames_of_2d(SEGMENT) == 16
     assert frames_of_2d(DENSE) is None
     with pytest.raises(EpicError, match="how many frames make a view is not known"):
         frames_of_2d(SPARSE[1:])

@@ -45,7 +45,7 @@ def results(lab, tmp_path_factory) -> Path:
 def samples(results, root, index_dir):
     """The first and the last clip of val, as far as the pictures."""
     spec = build_config(SETTINGS, str(results), str(root), index_dir).val_dataloader.dataset
-    assert spec.pipeline[0].index_dir == (index_dir or f"{results}/scan")
+    assert spec.index_dir == (index_dir or f"{results}/scan")
     spec.pipeline = spec.pipeline[:3]
     dataset = DATASETS.build(spec)
     return dataset[0], dataset[len(dataset) - 1]

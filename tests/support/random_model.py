@@ -8,6 +8,7 @@ from mmengine.registry import init_default_scope
 
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.segments.pairs import read_pairs
+from epic100.training.config import model_text
 from support.small_runs import built
 
 
@@ -24,6 +25,6 @@ def save_random_model(lab, path: Path, seed: int = 0) -> Path:
         model.cls_head.fc2.weight.mul_(30)
     pairs = read_pairs(f"{lab.results}/clean/pairs.tsv")
     about = {"split": "train", "segments": 0, "epochs": 0, "seed": seed, "load_from": None}
-    text = config.pretty_text
+    text = model_text(config)
     save_model(TrainedModel(model.state_dict(), pairs, 97, 300, text, about), path)
     return path

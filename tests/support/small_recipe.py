@@ -2,19 +2,19 @@
 
 _base_ = ["../../config/x3d_s_epic_rgb_segments.py"]
 
-sampling = None  # the pipelines below, as they are
-heads = "pair"
 epochs = 40
 
 model = dict(
     backbone=dict(gamma_d=1.0),
-    cls_head=dict(dropout_ratio=0.0, label_smooth_eps=0.0),
+    cls_head=dict(heads="pair", head=dict(dropout_ratio=0.0, label_smooth_eps=0.0)),
 )
 
-# MMEngine replaces whole lists: these are the steps of the base, at 48 pixels and without flips.
+sample = dict(
+    type="SampleFrames", clip_len=13, frame_interval=6, num_clips=1, out_of_bound_opt="repeat_last"
+)
 train_pipeline = [
     {{_base_.open_segment}},
-    {{_base_.sample}},
+    sample,
     dict(type="DecodeSegment", short_side=(48, 56)),
     dict(type="RandomCrop", size=48),
     dict(type="FormatShape", input_format="NCTHW"),
@@ -22,7 +22,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     {{_base_.open_segment}},
-    {{_base_.sample_evenly}},
+    dict(sample, test_mode=True),
     dict(type="DecodeSegment", short_side=52),
     dict(type="CenterCrop", crop_size=48),
     dict(type="FormatShape", input_format="NCTHW"),
@@ -34,6 +34,8 @@ train_dataloader = dict(
 )
 val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
+val_evaluator = dict(heads="pair")
+test_evaluator = val_evaluator
 
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(

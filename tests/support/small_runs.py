@@ -53,6 +53,16 @@ def copy_results(lab, folder: Path, segments: int = SEGMENTS) -> Path:
     return results
 
 
+def over_the_segment(config: str) -> dict[str, Any]:
+    """Options that spread the frames of a recipe's dense clips over the segment."""
+    read, options = Config.fromfile(config), {}
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        steps = [dict(step) for step in read[name].dataset.pipeline]
+        steps[1] = {"type": "UniformSample", "clip_len": 13, "test_mode": name[:5] != "train"}
+        options[f"{name}.dataset.pipeline"] = steps
+    return options
+
+
 def write_sheet(lab, folder: Path) -> Path:
     """A sheet of the lab's videos."""
     rows = [[field.name for field in fields(Video)], *map(astuple, lab.videos.values())]

@@ -1,13 +1,15 @@
 """Settings in, MMEngine config out."""
 
-import os
+from pathlib import Path
 
+import mmaction
 import pytest
 from mmengine.config import Config
 
 from epic100.base.errors import EpicError
+from epic100.segments.pairs import read_pairs
 from epic100.settings import CheckpointSettings, TrainSettings, ValidateSettings
-from epic100.training.config import schedule_for
+from epic100.training.config import heads_of, model_text, schedule_for
 from support.small_runs import built
 
 
@@ -19,22 +21,28 @@ def test_a_section_of_the_config_becomes_typed_settings_and_back():
     assert TrainSettings.model_validate(made.model_dump(by_alias=True)) == made
 
 
+def loaders(config):
+    return [config[f"{name}_dataloader"].dataset for name in ("train", "val", "test")]
+
+
 def test_settings_reach_the_config_and_schedules_follow_the_epochs(lab):
     config = built(
-        lab, epochs=20, target_fps=30, seed=7, workers=3, batch_size=4,
+        lab, epochs=20, seed=7, workers=3, batch_size=4,
         checkpoint={"keep": 4}, validate={"every": 3, "segments": 2},
         options={"optim_wrapper.optimizer.lr": 0.5},
     )  # fmt: skip
     assert config.train_cfg.max_epochs == 20
     assert config.param_scheduler[1]["end"] == 20 and config.param_scheduler[1]["T_max"] == 19
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
-        steps = {step["type"]: step for step in loader.dataset.pipeline}
-        assert steps["SampleFrames"]["target_fps"] == 30
         assert loader.batch_size == 4 and loader.num_workers == 3 and loader.persistent_workers
         assert loader.dataset.seed == 7
     assert config.randomness["seed"] == 7
     assert config.optim_wrapper.optimizer.lr == 0.5
     assert config.train_dataloader.dataset.ann_file == f"{lab.results}/clean/train.txt"
+    for part in (*loaders(config), config.val_evaluator, config.model.cls_head):
+        assert part.pairs == f"{lab.results}/clean/pairs.tsv"
+    for dataset in loaders(config):
+        assert (dataset.data_root, dataset.index_dir) == (lab.root, f"{lab.results}/scan")
     assert config.train_cfg.val_interval == 3 and config.val_dataloader.dataset.part == 2
     hook = config.default_hooks.checkpoint
     assert (hook.seconds, hook.keep, hook.go_on) == (600, 4, True)
@@ -43,48 +51,143 @@ def test_settings_reach_the_config_and_schedules_follow_the_epochs(lab):
 def test_each_switch_of_the_head_reaches_the_config_and_none_changes_nothing(lab):
     plain = built(lab)
     assert [hook.type for hook in plain.custom_hooks] == ["SampleSeedHook", "SyncBuffersHook"]
-    assert plain.model.cls_head.dropout_ratio == 0 and "loss_cls" not in plain.model.cls_head
-    chosen = {"label_smoothing": 0.1, "dropout": 0.2, "logit_adjustment": 1.0, "ema": 0.99}
-    config = built(lab, **chosen)
+    assert plain.model.cls_head.head.dropout_ratio == 0 and plain.model.cls_head.heads == "pair"
+    config = built(lab, label_smoothing=0.1, dropout=0.2, ema=0.99, heads="verb_noun")
     head = config.model.cls_head
-    assert head.label_smooth_eps == 0.1 and head.dropout_ratio == 0.2
-    pairs = f"{lab.results}/clean/pairs.tsv"
-    assert head.loss_cls == {"type": "LogitAdjustedLoss", "pairs": pairs, "tau": 1.0}
+    assert head.head.label_smooth_eps == 0.1 and head.head.dropout_ratio == 0.2
+    assert head.heads == config.val_evaluator.heads == config.test_evaluator.heads == "verb_noun"
     assert [hook.type for hook in config.custom_hooks[2:]] == ["EMAHook"]
     assert config.custom_hooks[2].momentum == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("config, step, heads", [
+    ("config/x3d_s_epic_rgb_segments.py", {"type": "UniformSample", "clip_len": 13}, "both"),
+    ("config/lab_13x6.py", {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}, "pair"),
+    ("config/x3d_demo.py", {"type": "SampleFrames", "clip_len": 13, "frame_interval": 3}, "both"),
+    ("config/zoo/x3d_m.py", {"type": "SampleFrames", "clip_len": 16, "target_fps": 30}, "both"),
+])  # fmt: skip
+def test_the_file_says_how_frames_are_taken_and_which_heads_learn(lab, config, step, heads):
+    read, made = Config.fromfile(config), built(lab, config=config)
+    for each in (read, made):
+        assert heads == each.model.cls_head.heads == each.val_evaluator.heads
+        for dataset in loaders(each):
+            assert {**dataset.pipeline[1], **step} == dataset.pipeline[1]
+    pipelines = [[dataset.pipeline for dataset in loaders(each)] for each in (read, made)]
+    assert pipelines[0] == pipelines[1]  # of no step is anything changed
+
+
+def test_a_head_of_mmaction2_alone_gets_as_many_outputs_as_there_are_pairs(lab, tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(
+        f"_base_ = [{str(Path('config/x3d_s_epic_rgb_segments.py').absolute())!r}]\n"
+        "model = dict(\n"
+        "    cls_head=dict(_delete_=True, type='TPNHead', num_classes=400, in_channels=432),\n"
+        "    neck=dict(type='TPN', aux_head_cfg=dict(out_channels=400)),\n"
+        "    data_preprocessor=dict(blending=dict(type='RandomBatchAugment', augments=[\n"
+        "        dict(type='MixupBlending', num_classes=400)])),\n"
+        "    test_cfg=dict(fcn_test=True))\n"
+    )
+    config = built(lab, config=str(own))
+    pairs = len(read_pairs(f"{lab.results}/clean/pairs.tsv"))
+    model = Config.fromstring(model_text(config), ".py").model  # it names no file
+    assert model.cls_head == {"type": "TPNHead", "num_classes": pairs, "in_channels": 432}
+    assert config.val_evaluator.heads == "pair" and heads_of(config) == "pair"
+    assert model.neck.aux_head_cfg.out_channels == pairs
+    assert model.data_preprocessor.blending.augments[0].num_classes == pairs
+    assert model.test_cfg == {"fcn_test": False}
+
+
+def test_a_config_of_mmaction2_is_one_line_with_the_lines_to_change(lab):
+    stock = Path(mmaction.__file__).parent / ".mim/configs/recognition/tsn"
+    stock /= "tsn_imagenet-pretrained-r50_8xb32-1x1x3-100e_kinetics400-rgb.py"
+    with pytest.raises(EpicError) as caught:
+        built(lab, config=str(stock))
+    text = str(caught.value)
+    for line in (
+        "train_cfg.type = 'ResumableEpochLoop'", "test_evaluator.type = 'EpicPairMetric'",
+        "default_hooks.checkpoint.type = 'SafeCheckpointHook'",
+        "val_dataloader.dataset.type = 'EpicSegmentVideoDataset'",
+        "train_dataloader.dataset.pipeline.0.type = 'OpenSegment'",
+        "test_dataloader.dataset.pipeline.2.type = 'DecodeSegment'",
+        "custom_hooks = [dict(type='SampleSeedHook')]", "a config on top of config/x3d_s_epic",
+    ):  # fmt: skip
+        assert line in text
+    assert text.startswith(f"{stock}: ") and "\n" not in text and "model" not in text.split("; ")[0]
 
 
 def test_options_win_over_every_other_key(lab):
     chosen = {"epochs": 3, "workers": 2, "seed": 1, "dropout": 0.5}
     options = {"train_cfg.max_epochs": 9, "train_dataloader.num_workers": 1,
                "train_dataloader.persistent_workers": False, "randomness.seed": 8,
-               "model.cls_head.dropout_ratio": 0.1}  # fmt: skip
+               "model.cls_head.head.dropout_ratio": 0.1}  # fmt: skip
     config = built(lab, **chosen, options=options)
     assert config.train_cfg.max_epochs == 9 and config.randomness.seed == 8
     assert config.train_dataloader.num_workers == 1
     assert not config.train_dataloader.persistent_workers
-    assert config.model.cls_head.dropout_ratio == 0.1
+    assert config.model.cls_head.head.dropout_ratio == 0.1
 
 
-def test_a_config_is_made_twice_alike_and_leaves_settings_and_environment_as_they_were(
-    lab, monkeypatch
-):
-    monkeypatch.setenv("EPIC100_RESULTS", "mine")
-    monkeypatch.delenv("EPIC100_SPLIT", raising=False)
+@pytest.mark.parametrize("key, words", [
+    ("optim_wraper.optimizer.lr", "nothing reads optim_wraper; did you mean optim_wrapper?"),
+    ("optim_wrapper.optimizer.learning_rate", "nothing reads optim_wrapper.optimizer.learning"),
+    ("batch_size", "nothing reads batch_size; did you mean train_dataloader.batch_size?"),
+    ("model.cls_head.dropout_ratio", "did you mean model.cls_head.head.dropout_ratio?"),
+    ("model.cls_head.head.dropout_rate", "did you mean model.cls_head.head.dropout_ratio?"),
+    ("model.backbone.gama_w", "did you mean model.backbone.gamma_w?"),
+    ("train_dataloader.batchsize", "did you mean train_dataloader.batch_size?"),
+    ("train_dataloader.dataset.pipeline.2.short_sides", "pipeline.2.short_side?"),
+    ("train_dataloader.dataset.pipeline.7.size", "reads train_dataloader.dataset.pipeline.7;"),
+    ("default_hooks.checkpoint.second", "did you mean default_hooks.checkpoint.seconds?"),
+])  # fmt: skip
+def test_an_option_that_nothing_reads_is_one_line_with_the_key_that_was_meant(lab, key, words):
+    with pytest.raises(EpicError, match=f"^config: .* sets {key}, but nothing") as caught:
+        built(lab, options={key: 1})
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [
+    "model.cls_head.head.topk",  # of the base class
+    "optim_wrapper.optimizer.betas", "optim_wrapper.constructor",
+    "optim_wrapper.accumulative_counts",
+    "randomness.deterministic", "train_dataloader.prefetch_factor", "default_hooks.mine",
+    "env_cfg.cudnn_benchmark", "find_unused_parameters", "train_cfg.val_begin",
+    "train_dataloader.dataset.pipeline.1.target_fps", "train_dataloader.dataset.clip_seconds",
+])  # fmt: skip
+def test_an_option_that_the_config_has_not_but_its_class_takes_is_set(lab, key):
+    config = built(lab, options={key: 1})
+    value = config
+    for name in key.split("."):
+        value = value[int(name)] if name.isdigit() else value[name]
+    assert value == 1
+
+
+def test_options_that_do_not_go_with_the_config_are_one_line(lab):
+    with pytest.raises(EpicError, match="^config: `train: options:` .*paramwise_cfg.* is of type"):
+        built(lab, options={"optim_wrapper.paramwise_cfg.norm_decay_mult": 0.0})
+
+
+def test_a_type_among_the_options_says_which_keys_go_with_it(lab):
+    chosen = {"model.backbone.type": "ResNet3dSlowOnly", "model.backbone.depth": 18}
+    assert built(lab, options=chosen).model.backbone.depth == 18
+    with pytest.raises(EpicError, match="nothing reads model.backbone.depth"):
+        built(lab, options={"model.backbone.depth": 18})
+
+
+def test_a_config_is_made_twice_alike_and_leaves_the_settings_as_they_were(lab):
     optimizer = {"_delete_": True, "type": "SGD", "lr": 0.05}
     chosen = {"optim_wrapper.optimizer": optimizer}
-    environment = dict(os.environ)
     first, second = (built(lab, options=chosen).to_dict() for _ in range(2))
-    assert first == second
+    assert first == second and optimizer["_delete_"]
     assert first["optim_wrapper"]["optimizer"] == {"type": "SGD", "lr": 0.05}
-    assert optimizer["_delete_"] and dict(os.environ) == environment
 
 
-def test_a_config_that_takes_no_notice_of_the_split_is_one_error(lab, tmp_path):
-    config = tmp_path / "mine.py"
-    config.write_text(f"train_dataloader = dict(dataset=dict(ann_file='{lab.results}/train.txt'))")
-    with pytest.raises(EpicError, match=r"mine\.py: trains on train, but .* is trainval; .*_SPLIT"):
-        built(lab, config=str(config), split="trainval")
+def test_training_on_train_and_val_takes_their_list_and_pairs_and_drops_the_validation(lab):
+    config = built(lab, split="trainval")
+    dataset = config.train_dataloader.dataset
+    assert dataset.ann_file == f"{lab.results}/clean/trainval.txt"
+    assert dataset.pairs == config.model.cls_head.pairs == f"{lab.results}/clean/trainval_pairs.tsv"
+    assert config.test_dataloader.dataset.ann_file == f"{lab.results}/clean/val.txt"
+    assert not config.val_dataloader and not config.val_cfg and not config.val_evaluator
 
 
 def test_a_schedule_that_ends_earlier_is_left_alone():

@@ -6,10 +6,8 @@ import torch
 from epic100.base.gpu import Gpus
 from epic100.training.device import (
     Placement,
-    Tf32Hook,
     choose_device,
     compile_backbone,
-    tf32_text,
 )
 
 
@@ -50,11 +48,3 @@ def backends():
     matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = False, True, False
     yield
     matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
-
-
-def test_tf32_is_what_the_key_says(backends):
-    assert tf32_text() == "TF32 in convolutions"  # torch's own way
-    Tf32Hook(True).before_run(None)
-    assert tf32_text() == "TF32 in convolutions and matrix products"
-    Tf32Hook(False).before_run(None)
-    assert tf32_text() == "no TF32"

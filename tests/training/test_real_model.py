@@ -48,7 +48,7 @@ def plan(lab, results):
     )
     made = build_config(settings, str(results), lab.root)
     work_dir = open_work_dir(results / "work_dirs", run_stamp(made))
-    return plan_run(made, settings, Placement("cpu", 1), work_dir=work_dir, classes=(97, 300))
+    return plan_run(made, settings, Placement("cpu", 1), work_dir=work_dir)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def kinetics(plan, tmp_path_factory):
     """Weights of the same model with the head of Kinetics-400, as its checkpoint is shaped."""
     model = plan.config.model
     path = tmp_path_factory.mktemp("weights") / "x3d_s_kinetics400.pth"
-    spec = {**model, "cls_head": {**model.cls_head, "num_classes": 400}}
+    spec = {**model, "cls_head": {**model.cls_head.head, "num_classes": 400}}
     torch.manual_seed(7)
     torch.save({"meta": {}, "state_dict": MODELS.build(spec).state_dict()}, path)
     return path

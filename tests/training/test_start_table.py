@@ -32,7 +32,8 @@ def checked(
 ):
     config = Config({
         "model": {"type": "Recognizer3D", "backbone": {"type": "X3D"},
-                  "cls_head": {"dropout_ratio": 0.5, "label_smooth_eps": 0.1}},
+                  "cls_head": {"heads": "pair", "head": {"dropout_ratio": 0.5,
+                                                       "label_smooth_eps": 0.1}}},
         "train_dataloader": {"batch_size": 2, "num_workers": workers,
                              "dataset": {"pipeline": [sample or DENSE]}},
         "val_dataloader": {"dataset": {}},
@@ -67,7 +68,7 @@ def test_the_table_says_data_model_schedule_device_and_time():
         "10 epochs of 2 steps; batch 4 = 2 processes x 2 parts x 1; SGD, lr 0.00125 = 0.01 x 4/32"
     )
     assert rows["device"].startswith("CPU, 2 x ")
-    assert rows["head"] == ("dropout 0.5, label smoothing 0.1, no logit adjustment, no average")
+    assert rows["head"] == ("dropout 0.5, label smoothing 0.1, no average")
     # Each of 10 epochs: 2 steps of 0.5 s and 2 segments of 0.02 s, loaded in between.
     assert rows["time"].startswith("about 11 s (0.50 s a step")
 
@@ -123,10 +124,8 @@ def test_the_estimate_lets_workers_load_while_a_gpu_computes(device, load_second
 
 
 def test_heads_for_verbs_and_nouns_are_named_with_what_they_can_say():
-    loss = {"model.cls_head.loss_cls": {"heads": "both", "smoothing": 0.2, "tau": 0.0},
-            "model.cls_head.label_smooth_eps": 0.0}  # fmt: skip
-    found = described(table((0, 0)), table((0, 0), (2, 0)), **loss)
+    found = described(table((0, 0)), table((0, 0), (2, 0)), **{"model.cls_head.heads": "both"})
     assert dict(found.rows)["head"].startswith(
-        "pairs, verbs and nouns, dropout 0.5, label smoothing 0.2"
+        "pairs, verbs and nouns, dropout 0.5, label smoothing 0.1"
     )
     assert any("can be right by `export: reduce: heads` alone" in line for line in found.warnings)

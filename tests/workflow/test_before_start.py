@@ -34,16 +34,16 @@ def stored(state) -> tuple[str, bytes]:
 
 def test_the_start_check_stops_a_hopeless_training_and_is_a_target_of_its_own(folder):
     right = {"config": DEMO, "from_scratch": True, "heads": "pair"}
-    configure(folder, train=right | {"options": {"model.cls_head.dropout_rate": 0.5}})
+    configure(folder, train=right | {"options": {"model.cls_head.head.in_channels": 7}})
     done = run(folder, MODEL, "--quiet", "all")
     assert done.returncode != 0
     (line,) = errors(done)
-    assert "a training step with these settings fails" in line and "dropout_rate" in line
+    assert "a training step with these settings fails (RuntimeError: " in line
     ready = "archive: all 3 videos of the sheet are there"
     assert line in done.stderr and f"videos: {ready}" in done.stderr
     assert not (folder / "results/segments").exists() and not (folder / "results/scan").exists()
     details = (folder / "results/logs/start_check.log.details").read_text()
-    assert "Traceback" in details and "dropout_rate" in details
+    assert "Traceback" in details
     done = run(folder, "results/start_check.txt", "--quiet", "all")
     assert done.returncode != 0 and line in done.stderr
     configure(folder, train=right)

@@ -73,8 +73,8 @@ def test_what_troubleshooting_quotes_is_what_the_workflow_says():
         "unknown key", "did you mean", "a video_id of the video sheet",
         "no labelled train segment is left after cleaning", "no progress in",
         "clips do not decode, more than a share of", "which only running the file's code loads",
-        "predictions of split", "outputs, the pair table", "which MMEngine does not know",
-        "which changes nothing", "a training step with these settings fails",
+        "predictions of split", "scores a segment, but its pair table", "but nothing reads",
+        "a training step with these settings fails",
         "the start check did not finish", "; this run needs about",
         "stopped by Ctrl-C",
     ):  # fmt: skip

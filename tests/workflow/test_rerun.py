@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 PAIRS = "results/clean/pairs.tsv"
 # A training that the start check would refuse.
 HOPELESS = {"config": "config/x3d_demo.py", "from_scratch": True,
-            "options": {"model.cls_head.num_classes": 7}}  # fmt: skip
+            "options": {"model.cls_head.head.num_classes": 7}}  # fmt: skip
 
 
 @pytest.fixture

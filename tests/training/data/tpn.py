@@ -1,4 +1,4 @@
-"""MMAction2's TPN, narrow: a head that makes a layer in its first validation."""
+"""MMAction2's TPN, narrow: its head makes a layer in its first test, its neck has another head."""
 
 _base_ = ["../../support/small_recipe.py"]
 
@@ -30,11 +30,12 @@ model = dict(
             out_channels=2048,
             downsample_scales=((1, 1, 1), (1, 1, 1)),
         ),
+        aux_head_cfg=dict(out_channels=4, loss_weight=0.5),
     ),
     cls_head=dict(
         _delete_=True,
         type="TPNHead",
-        num_classes={{_base_.num_classes}},
+        num_classes=400,
         in_channels=2048,
         spatial_type="avg",
         consensus=dict(type="AvgConsensus", dim=1),

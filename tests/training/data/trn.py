@@ -7,13 +7,16 @@ model = dict(
     type="Recognizer2D",
     backbone=dict(type="ResNet", depth=18),
     cls_head=dict(
-        type="TRNHead",
-        num_classes={{_base_.num_classes}},
-        in_channels=512,
-        num_segments=4,
-        relation_type="TRNMultiScale",
-        hidden_dim=16,
-        average_clips="prob",
+        type="EpicHead",
+        heads="both",
+        head=dict(
+            type="TRNHead",
+            in_channels=512,
+            num_segments=4,
+            relation_type="TRNMultiScale",
+            hidden_dim=16,
+            average_clips="prob",
+        ),
     ),
     data_preprocessor=dict(
         type="ActionDataPreprocessor",

@@ -46,6 +46,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         pipeline: MMAction2's pipeline steps.
         pairs: The pair table (`results/clean/pairs.tsv`); None if no labels are needed.
         data_root: The video root.
+        index_dir: Folder of the frame indexes, for each `OpenSegment` of the pipeline.
         seed: The seed, the epoch and the sample's index determine all augmentation. So results do
             not depend on the number of workers, nor on where a run was resumed.
         test_mode: A segment whose pair is not in the table gets the label -1. In training, such a
@@ -67,6 +68,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         pipeline: list,
         pairs: str | None = None,
         data_root: str = "",
+        index_dir: str | None = None,
         seed: int = 0,
         test_mode: bool = False,
         max_broken: float = 0.01,
@@ -75,6 +77,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         **kwargs: Any,
     ):
         self.pairs_file = pairs
+        self.index_dir = index_dir
         self.seed = seed
         self.max_broken = max_broken
         self.clip_seconds = clip_seconds
@@ -118,6 +121,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
     def _load_indexes(self) -> None:
         try:
             for step in self._openers():
+                step.index_dir = self.index_dir or step.index_dir
                 step.load_indexes(self._paths)
         except (EpicError, OSError) as error:  # the disk may come back until the clip is read
             log.warning(f"{error}; it will be tried again")
@@ -209,16 +213,6 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             time.sleep(pause)
             np.random.set_state(drawn)
         raise AssertionError("the last attempt returns or raises")
-
-    @property
-    def video_of(self) -> np.ndarray:
-        """Index of each segment's video, int64 [N], 0 to `videos` - 1."""
-        return self._path_of
-
-    @property
-    def videos(self) -> int:
-        """Number of videos."""
-        return len(self._paths)
 
     def narration_id(self, idx: int) -> str:
         """Return the narration_id of one segment."""

@@ -84,7 +84,7 @@ def train_probe(
         f"{len(table)} segments with {len(rows.feats)} features of {rows.feats.shape[1]} values; "
         f"{sum(weight.numel() for weight in probe.parameters()) / 1e6:.2f} M weights"
     )
-    loss = HeadsLoss(str(pairs), settings.heads, *classes, smoothing=settings.label_smoothing)
+    loss = HeadsLoss(known, settings.heads, *classes, smoothing=settings.label_smoothing)
     metric = EpicPairMetric(str(pairs), *classes, heads=settings.heads)
     history = _fit(probe, rows, labels, loss, settings, lambda: _accuracies(
         metric, val_rows, listed, probe, sizes))  # fmt: skip

@@ -1,49 +1,106 @@
-"""The loss of a last layer that has heads for pairs, verbs and nouns side by side.
+"""The last layer: a head of MMAction2 with outputs for pairs, verbs and nouns, and its loss.
 
 This works with any head of MMAction2: its last layer gets one output per pair, verb or noun, and
 the scores are split again by position.
 """
 
+from collections.abc import Mapping, Sequence
+from types import MethodType
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
 from torch import Tensor, nn
 
+from epic100.base.errors import EpicError
 from epic100.model.head_sizes import head_logits, head_sizes
+from epic100.model.mmaction_import import models
 from epic100.segments.pairs import read_pairs
 
+BaseHead = models.heads.BaseHead
+HEAD = "EpicHead"
+OWN_LOSSES = (None, "CrossEntropyLoss")  # a head's own, which HeadsLoss takes the place of
 
-@MODELS.register_module()
+
+@MODELS.register_module(HEAD)
+def epic_head(
+    head: Mapping[str, Any],
+    pairs: str,
+    heads: str = "pair",
+    num_verbs: int = 97,
+    num_nouns: int = 300,
+) -> nn.Module:
+    """Build the head of MMAction2 that a recipe names, with its number of outputs and its loss.
+
+    It is that head itself, so its weights have their usual names.
+
+    Args:
+        head: The config of the head, without `num_classes`.
+        pairs: The pair table, which is read here.
+        heads: A key of `head_sizes.HEADS`.
+        num_verbs: Number of verb classes.
+        num_nouns: Number of noun classes.
+
+    Raises:
+        EpicError: The head has a number of its own, or a loss of its own beside several heads.
+    """
+    built = MODELS.build(named_head(head, pairs, heads, num_verbs, num_nouns))
+    if heads != "pair":
+        if (own := head.get("loss_cls", {}).get("type")) not in OWN_LOSSES:
+            raise EpicError(
+                f"the head of the model has a loss of its own ({own}), which is for pairs alone, "
+                f"but `heads` is {heads!r}; set `train: heads: pair`, or take `loss_cls` out"
+            )
+        smoothing, built.label_smooth_eps = built.label_smooth_eps, 0.0
+        built.loss_cls = HeadsLoss(read_pairs(pairs), heads, num_verbs, num_nouns, smoothing)
+    if type(built).loss_by_feat is BaseHead.loss_by_feat:
+        built.loss_by_feat = MethodType(loss_on_device, built)
+    return built
+
+
+def named_head(
+    head: Mapping[str, Any], pairs: str, heads: str, num_verbs: int, num_nouns: int
+) -> dict[str, Any]:
+    """The config of MMAction2's head with its number of outputs, which needs no pair table.
+
+    Raises:
+        EpicError: The config has a number of its own.
+    """
+    outputs = sum(head_sizes(heads, len(read_pairs(pairs)), num_verbs, num_nouns).values())
+    if "num_classes" in head:
+        raise EpicError(
+            f"the head of the model has `num_classes` {head['num_classes']}, but {pairs} and "
+            f"`heads` ({heads}) say how many there are, {outputs}; take `num_classes` out"
+        )
+    return {**head, "num_classes": outputs}
+
+
 class HeadsLoss(nn.Module):
     """The sum of the heads' softmax cross-entropies, each with weight 1 as in LaViLa.
 
     Args:
-        pairs: The pair table. It is read at the first loss, so prediction does not need it.
+        pairs: The pair table: verb, noun and count.
         heads: A key of `head_sizes.HEADS`.
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
         smoothing: Share of each label that is spread evenly over its head's classes.
-        tau: Strength of the logit adjustment (`LogitAdjustedLoss`), with each head's own prior.
     """
 
     def __init__(
         self,
-        pairs: str,
+        pairs: Sequence[tuple[int, int, int]],
         heads: str,
         num_verbs: int,
         num_nouns: int,
         smoothing: float = 0.0,
-        tau: float = 0.0,
     ) -> None:
         super().__init__()
-        self.pairs = pairs
-        self.heads = heads
-        self.classes = (num_verbs, num_nouns)
+        self.sizes = head_sizes(heads, len(pairs), num_verbs, num_nouns)
         self.smoothing = smoothing
-        self.tau = tau
-        self._sizes: dict[str, int] = {}
-        self._members: dict[str, Tensor] = {}
-        self._offsets: dict[str, Tensor] = {}
+        verb, noun, _ = torch.tensor(pairs).unbind(1)
+        self._classes = {"pair": torch.arange(len(pairs)), "verb": verb, "noun": noun}
 
     def forward(self, scores: Tensor, label: Tensor) -> Tensor:
         """Compute the sum of the heads' mean losses.
@@ -54,27 +111,52 @@ class HeadsLoss(nn.Module):
 
         Returns:
             A scalar.
+
+        Raises:
+            EpicError: The labels are mixed, so a segment has no one verb and noun.
         """
-        if not self._sizes:
-            self._read_pairs(scores.device)
-        losses = [
-            F.cross_entropy(
-                logits + self._offsets[head],
-                self._members[head][label.flatten()],
-                label_smoothing=self.smoothing,
+        if label.is_floating_point():
+            raise EpicError(
+                "the labels are mixed (`blending`), which one head over pairs alone can learn "
+                "from; set `train: heads:` to `pair`, or take `blending` out of the MMEngine config"
             )
-            for head, logits in head_logits(scores.float(), self._sizes).items()
-        ]
+        losses = []
+        for head, logits in head_logits(scores.float(), self.sizes).items():
+            classes = self._classes[head] = self._classes[head].to(scores.device)
+            losses.append(F.cross_entropy(logits, classes[label], label_smoothing=self.smoothing))
         return torch.stack(losses).sum()
 
-    def _read_pairs(self, device: torch.device) -> None:
-        """Set each pair's class in each head, and tau times the log frequency of each class."""
-        table = torch.tensor(read_pairs(self.pairs))
-        verb, noun, count = table.unbind(1)
-        members = {"pair": torch.arange(len(table)), "verb": verb, "noun": noun}
-        sizes = head_sizes(self.heads, len(table), *self.classes)
-        for head, size in sizes.items():
-            counts = torch.zeros(size).index_add_(0, members[head], count.float()).clamp_min(1)
-            self._offsets[head] = (self.tau * (counts / counts.sum()).log()).to(device)
-            self._members[head] = members[head].to(device)
-        self._sizes = sizes
+
+def loss_on_device(head: Any, scores: Tensor, samples: list[ActionDataSample]) -> dict[str, Tensor]:
+    """Compute what MMAction2's `BaseHead.loss_by_feat` does, in float32 and on the device.
+
+    Its own (1.2.0) computes top-k with NumPy between forward and backward. The GPU then waits for a
+    full sort on the CPU, and NumPy has no bfloat16.
+
+    Args:
+        head: A head of MMAction2.
+        scores: Logits [B, P] in any float type, such as autocast's.
+        samples: Samples with the labels: class ids, or probabilities [P] (Mixup and CutMix).
+
+    Returns:
+        The losses, and `top{k}_acc` (0 to 1) if the labels are ids.
+    """
+    scores = scores.float()
+    labels = torch.stack([sample.gt_label for sample in samples]).to(scores.device)
+    figures: dict[str, Tensor] = {}
+    if not labels.is_floating_point():
+        labels = labels.flatten()
+        figures |= _top_k(scores.detach(), labels, head.topk)
+    if smooth := head.label_smooth_eps:
+        if labels.dim() == 1:
+            labels = F.one_hot(labels, num_classes=head.num_classes)
+        labels = (1 - smooth) * labels + smooth / head.num_classes
+    loss = head.loss_cls(scores, labels)
+    return figures | (loss if isinstance(loss, dict) else {"loss_cls": loss})
+
+
+def _top_k(scores: Tensor, labels: Tensor, ranks: tuple[int, ...]) -> dict[str, Tensor]:
+    """For each k, the share of samples with the label among the k highest scores."""
+    highest = scores.topk(min(max(ranks), scores.shape[1]), dim=1).indices
+    hit = highest.eq(labels[:, None])
+    return {f"top{k}_acc": hit[:, :k].any(dim=1).double().mean() for k in ranks}

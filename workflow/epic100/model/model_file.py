@@ -17,8 +17,6 @@ from epic100.model.head_sizes import HEADS, head_sizes
 from epic100.segments.class_names import TASKS
 
 FORMAT = "epic100 model 1"
-HEAD_WEIGHT = "cls_head.fc2.weight"  # of X3D
-OTHER_HEAD_WEIGHT = "cls_head.fc_cls.weight"  # of MMAction2's other heads
 LONGEST_NAME = 200  # characters of a class name
 MOST_CLASSES = 10_000  # verbs or nouns; each gets a score for every segment
 
@@ -82,8 +80,8 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     """Read a file of `save_model`.
 
     Raises:
-        EpicError: The file is not a model of this version, or its pair table does not match the
-            head.
+        EpicError: The file is not a model of this version. Whether its pair table is of its weights
+            is seen when it predicts.
     """
     content = read_tensors(
         path,
@@ -105,15 +103,6 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     model = TrainedModel(**{f.name: content[f.name] for f in fields(TrainedModel)})
     if fault := _fault(model):
         raise EpicError(f"{path}: {fault}; expected a model as the rule train writes it")
-    for name in (HEAD_WEIGHT, OTHER_HEAD_WEIGHT):
-        weight = model.state_dict.get(name)
-        if weight is not None and len(weight) != sum(model.outputs.values()):
-            more = [f"{n} {head}s" for head, n in model.outputs.items() if head != "pair"]
-            raise EpicError(
-                f"{path}: the head has {len(weight)} outputs, the pair table {len(model.pairs)} "
-                f"pairs{', and there are ' + ' and '.join(more) if more else ''}; the two are not "
-                "of one training; train again"
-            )
     return model
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+import torch
 from mmaction.registry import MODELS
+from torch import nn
 
-from epic100.model.device_loss import keep_loss_on_device
-from epic100.model.layout import lay_out_channels_last
 from epic100.model.mmaction_import import models
 
 
@@ -23,4 +23,14 @@ class ChannelsLastRecognizer3D(models.Recognizer3D):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         lay_out_channels_last(self.backbone)
-        keep_loss_on_device(self)  # also if MMAction2's own tools train it
+
+
+def lay_out_channels_last(module: nn.Module) -> None:
+    """Change the 5-D weights of `module` to channels-last, in place. Others are not changed.
+
+    `Module.to(memory_format=torch.channels_last_3d)` fails on modules that also have 4-D weights,
+    such as 2D backbones and the patch embedding of transformers.
+    """
+    for parameter in module.parameters():
+        if parameter.ndim == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)

@@ -1,6 +1,4 @@
 """Import this to register, by name, the classes that model files use."""
 
 import epic100.model.heads
-import epic100.model.loss
-import epic100.model.mmaction_import
 import epic100.model.recognizer  # noqa: F401

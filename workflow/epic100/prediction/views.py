@@ -19,7 +19,7 @@ def one_view_pipeline(config: str, path: str | os.PathLike) -> Pipeline:
     return pipeline
 
 
-def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str, index_dir: str) -> list[dict]:
+def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict]:
     """Change the test pipeline so that it gives `clips` x `crops` views per segment.
 
     A single dense clip is the middle of the segment; several are spread evenly from its first to
@@ -30,7 +30,6 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str, index_dir: s
         pipeline: The model's test pipeline.
         clips: Clips per segment.
         crops: Crops per clip: 1 (centre) or 3.
-        index_dir: The folder of the frame indexes.
 
     Raises:
         EpicError: The pipeline does not support these views (`chosen_views`).
@@ -41,8 +40,6 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str, index_dir: s
     for step in map(dict, pipeline):
         if kind in ("dense", "segment") and step["type"] in ("SampleFrames", "UniformSample"):
             step["num_clips"] = clips
-        elif step["type"] == "OpenSegment":
-            step["index_dir"] = index_dir
         elif step["type"] == "Resize":
             sides = [side for side in step["scale"] if side > 0]
             short_side = min(sides) if step.get("keep_ratio", True) else None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
@@ -16,8 +17,8 @@ from epic100.clips.workers import ended_workers_are_errors
 from epic100.model.config_text import parse_config
 from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipeline_of
 from epic100.model.foreign_model import build_foreign
-from epic100.model.layout import lay_out_channels_last
 from epic100.model.model_file import load_model
+from epic100.model.recognizer import lay_out_channels_last
 from epic100.prediction.encoder import (
     MODEL,
     clip_pipeline,
@@ -68,6 +69,7 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     rows: list[torch.Tensor] = []
     with ended_workers_are_errors():
         for batch, (video, _, last) in zip(loader, steps, strict=True):
+            np.random.seed(0)  # TRN's head draws relations of frames from NumPy, in a test too
             rows.append(compute(batch["inputs"]))
             bad = (~rows[-1].isfinite().all(dim=1)).nonzero().flatten().tolist()
             if bad:
@@ -127,8 +129,8 @@ def open_model(
         rows = mean_log_probs(model, clips, at_once, frames, heads)
         if rows.shape[1] != sum(heads.values()):
             raise EpicError(
-                f"{path}: its model gives {rows.shape[1]} scores a segment, its pair "
-                f"table has {len(trained.pairs)} pairs; the two are not of one training"
+                f"{path}: its model gives {rows.shape[1]} scores a segment, but its pair "
+                f"table and heads are of {sum(heads.values())}; the two are not of one training"
             )
         return rows
 
@@ -153,8 +155,9 @@ def _dataset(pipeline: list[dict], job: Job) -> EpicSegmentVideoDataset:
         "type": "EpicSegmentVideoDataset",
         "ann_file": job.segments,
         "data_root": job.video_root,
+        "index_dir": job.index_dir,
         "test_mode": True,
         "max_broken": 0.0,  # a substitute's scores would be submitted for the wrong segment
-        "pipeline": view_pipeline(pipeline, job.clips, job.crops, job.index_dir),
+        "pipeline": view_pipeline(pipeline, job.clips, job.crops),
     }
     return DATASETS.build(spec)

@@ -255,7 +255,6 @@ class TrainSettings(OnDevice):
     from_scratch: bool = key(
         False, "start from random weights, even if the schedule is for fine-tuning", of_inputs=True
     )
-    target_fps: float | None = key(None, "sample dense clips at this rate", sweep=True, gt=0)
     epochs: int | None = key(
         None, "number of epochs; schedules that end with the training follow it", sweep=True, ge=1
     )
@@ -268,7 +267,6 @@ class TrainSettings(OnDevice):
         "GPUs the job's cores divided by its processes, minus one",
         ge=0,
     )
-    videos_at_once: int | None = key(None, "draw segments from so many videos", sweep=True, ge=1)
     max_broken: float = key(
         0.01,
         "share of clips that may fail to decode, although the scan passed their video, before the "
@@ -280,7 +278,6 @@ class TrainSettings(OnDevice):
     precision: Literal["fp32", "bf16", "fp16"] = key(
         "fp32", "autocast on a GPU; bf16 needs an A100 or newer", sweep=True
     )
-    tf32: bool | None = key(None, "multiply float32 as TF32 on GPUs", sweep=True)
     channels_last: bool | None = key(
         None,
         "the layout of the backbone's weights; null: channels-last on a CPU, and on a GPU with "
@@ -304,7 +301,6 @@ class TrainSettings(OnDevice):
     label_smoothing: Share | None = key(
         None, "share of each label that is spread over its head's classes", sweep=True
     )
-    logit_adjustment: float = key(0, "strength of the logit-adjusted loss", sweep=True, ge=0)
     ema: float | None = key(
         None,
         "decay of a moving average of the weights, e.g. 0.9999; the average is then the model; "
@@ -317,8 +313,6 @@ class TrainSettings(OnDevice):
     heads: Heads | None = key(
         None, "what the last layer predicts: `pair`, `verb_noun`, or `both` (below)", sweep=True
     )
-    sampling: Literal["dense", "segment"] | None = key(None, "how clips take frames", sweep=True)
-    crop: Literal["random", "resized"] | None = key(None, "crop of training clips", sweep=True)
     seed: int = key(0, "seed of initial weights, order, augmentation and dropout", sweep=True, ge=0)
     checkpoint: CheckpointSettings = key(CheckpointSettings(), "when the state is saved")
     # pydantic's models have an attribute of this name.

@@ -1,34 +1,46 @@
 """Turn the workflow's settings into the MMEngine config of what is learned.
 
-Nothing is changed in place. The stamp of a run is computed from this config; `training.plan` then
-adds how a machine trains it. Each function below `build_config` returns some dotted keys of the
-config with their values.
+The MMEngine file is the recipe: it states what is trained. A run adds only what it knows: where
+files are, and the keys of `train:` that are set. Nothing is changed in place. The stamp of a run is
+computed from this config; `training.plan` then adds how a machine trains it. Each function below
+`build_config` returns some dotted keys of the config with their values.
 """
 
 import copy
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
 from epic100.base.errors import EpicError
-from epic100.model.head_sizes import HEADS
-from epic100.segments.pairs import pairs_path
+from epic100.model.heads import HEAD, named_head
+from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.settings import TrainSettings
-from epic100.training.config_crop import cropping
-from epic100.training.config_file import changed, custom_hooks, present, read_config
-from epic100.training.config_heads import with_heads
-from epic100.training.option_check import require_known_options
+from epic100.training.config_file import (
+    changed,
+    custom_hooks,
+    items_of,
+    present,
+    read_config,
+    require_known_options,
+    tree_of,
+)
 
 Changes = dict[str, Any]
 
+DEFAULT = "config/x3d_s_epic_rgb_segments.py"
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+EVALUATORS = ("val_evaluator", "test_evaluator")
 NO_VALIDATION: Changes = dict.fromkeys(("val_dataloader", "val_cfg", "val_evaluator"))
-# What an MMEngine config may say to the workflow, each a variable of its file.
-RECIPE = {"heads": tuple(HEADS), "sampling": ("dense", "segment")}
-CHECKPOINT_HOOK = "SafeCheckpointHook"
+# Steps of MMAction2 that take a whole video for the segment, and those in their place.
+OWN_STEPS = {
+    f"{library}{step}": ours
+    for library in ("Decord", "PyAV", "OpenCV")
+    for step, ours in (("Init", "OpenSegment"), ("Decode", "DecodeSegment"))
+}
+# Where else a model says how many classes it learns: mixed labels, and TPN's second head.
+COUNTS = (".num_classes", ".aux_head_cfg.out_channels")
 
 
 def build_config(
@@ -48,35 +60,23 @@ def build_config(
         classes: Number of verb classes and number of noun classes.
 
     Raises:
-        EpicError: The MMEngine config cannot be read, trains on another split, or uses another
-            checkpoint hook; or nothing reads one of the options.
+        EpicError: The MMEngine config cannot be read, or has parts that do not go with the
+            workflow's; or nothing reads one of the options.
     """
-    config = read_config(
-        settings.config,
-        {
-            "EPIC100_RESULTS": results,
-            "EPIC100_VIDEOS": video_root,
-            "EPIC100_INDEXES": index_dir or f"{results}/scan",
-            "EPIC100_SPLIT": settings.split,
-        },
-    )
-    settings = _recipe(config, settings)
+    config = read_config(settings.config)
+    _require_parts(config, settings.config)
     if settings.split != "train":
-        _require_split(config, settings)
         config = changed(config, NO_VALIDATION)  # it would validate on training segments
     if settings.epochs is not None:
         config = changed(config, schedule_for(config, settings.epochs))
-    pairs = pairs_path(results, settings.split)
-    config = changed(config, _sampling(config, settings))
-    if settings.crop is not None:
-        config = changed(config, cropping(config, settings.crop, settings.config))
-    config = changed(config, _named(config, settings))
+    config = changed(config, {"model.cls_head": _epic_head(config.model.cls_head)})
     config = changed(
         config,
         {
-            **_chosen(config, settings, pairs),
-            **with_heads(config, settings, pairs, classes),
-            **_checkpoints(config, settings),
+            **_named(config, settings, results, video_root, index_dir or f"{results}/scan"),
+            "default_hooks.checkpoint.seconds": settings.checkpoint.seconds,
+            "default_hooks.checkpoint.keep": settings.checkpoint.keep,
+            "default_hooks.checkpoint.go_on": True,
             **_precision(settings.precision),
             **({"sync_bn": "torch"} if settings.bn == "sync" else {}),
             "custom_hooks": [*custom_hooks(config), *_hooks(settings)],
@@ -85,25 +85,29 @@ def build_config(
         },
     )
     require_known_options(config, settings.options)
-    config.merge_from_dict(copy.deepcopy(settings.options))  # MMEngine pops its `_delete_` keys
-    return config
+    try:
+        config.merge_from_dict(copy.deepcopy(settings.options))  # MMEngine pops `_delete_` keys
+    except TypeError as error:  # a dict for what is none
+        raise EpicError(f"config: `train: options:` cannot be set: {error}") from error
+    pairs = pairs_path(results, settings.split)
+    return changed(
+        config, _counted(config, {"pairs": pairs, "num_verbs": classes[0], "num_nouns": classes[1]})
+    )
 
 
-def _recipe(config: Config, settings: TrainSettings) -> TrainSettings:
-    """Take what the settings leave open from the MMEngine config's own `heads` and `sampling`.
+def model_text(config: Config) -> str:
+    """The text of a result of `build_config` for a model file: no other file is needed to build it.
 
-    They are for the workflow alone, so they are taken out of the config.
+    Args:
+        config: The result of `build_config`, or of `training.plan` on top of it.
     """
-    for key, known in RECIPE.items():
-        value = config.pop(key, None)
-        if value is not None and value not in known:
-            raise EpicError(
-                f"{settings.config}: {key} is {value!r}; expected {', '.join(known)} or None, for "
-                f"`train: {key}:`"
-            )
-        if getattr(settings, key) is None:
-            settings = settings.model_copy(update={key: value})
-    return settings
+    head = {key: value for key, value in config.model.cls_head.items() if key != "type"}
+    return changed(config, {"model.cls_head": named_head(**head)}).pretty_text
+
+
+def heads_of(config: Config) -> str:
+    """The heads of the model in the result of `build_config`, a key of `model.head_sizes.HEADS`."""
+    return config.model.cls_head.heads
 
 
 def schedule_for(config: Config, epochs: int) -> Changes:
@@ -123,88 +127,93 @@ def schedule_for(config: Config, epochs: int) -> Changes:
     return {"train_cfg.max_epochs": epochs, "param_scheduler": schedules}
 
 
-def _named(config: Config, settings: TrainSettings) -> Changes:
-    """Settings that set one value of the MMEngine config; None keeps the config's value."""
-    workers, validate = settings.workers, settings.validation
-    values = {
-        "train_cfg.val_interval": validate.every,
-        "model.cls_head.label_smooth_eps": settings.label_smoothing,
-        "model.cls_head.dropout_ratio": settings.dropout,
+def _require_parts(config: Config, where: str) -> None:
+    """Refuse a config whose loop, hooks or data are MMAction2's own, with the lines to change."""
+    found = dict(items_of(tree_of(config.to_dict())))
+    wanted = {
+        "train_cfg.type": "ResumableEpochLoop",
+        "default_hooks.checkpoint.type": "SafeCheckpointHook",
+        "default_hooks.history.type": "HistoryHook",
+        **{f"{name}.dataset.type": "EpicSegmentVideoDataset" for name in present(config, *LOADERS)},
+        **{f"{name}.type": "EpicPairMetric" for name in present(config, *EVALUATORS)},
+        **{
+            key: OWN_STEPS[kind]
+            for key, kind in found.items()
+            if key.startswith(LOADERS) and kind in OWN_STEPS
+        },
     }
-    for name in present(config, *LOADERS):
-        values[f"{name}.batch_size"] = settings.batch_size
-        values[f"{name}.num_workers"] = workers
-        values[f"{name}.persistent_workers"] = None if workers is None else workers > 0
-        values[f"{name}.dataset.seed"] = settings.seed
-        values[f"{name}.dataset.max_broken"] = settings.max_broken
-    if present(config, "val_dataloader"):
-        values["val_dataloader.dataset.part"] = validate.segments
-    for step in _steps(config.to_dict(), "SampleFrames"):
-        values[f"{step}.target_fps"] = settings.target_fps
-    return {key: value for key, value in values.items() if value is not None}
+    lines = [f"{key} = {kind!r}" for key, kind in wanted.items() if found.get(key) != kind]
+    if "SampleSeedHook" not in [hook.type for hook in custom_hooks(config)]:
+        lines.append("custom_hooks = [dict(type='SampleSeedHook')]")
+    if "model.cls_head.type" not in found:
+        lines.append(f"model.cls_head = dict(type={HEAD!r}, head=...)")
+    if lines:
+        raise EpicError(
+            f"{where}: the workflow cannot train this MMEngine config as it is; expected "
+            f"{', '.join(lines)}; a config on top of {DEFAULT} (`_base_`) has all of them, and "
+            "states its own model and pipelines alone"
+        )
 
 
-def _chosen(config: Config, settings: TrainSettings, pairs: str) -> Changes:
-    """Settings that replace a component of the MMEngine config."""
-    changes: Changes = {}
-    if number := settings.videos_at_once:
-        sampler = {"type": "VideoPoolSampler", "videos_at_once": number}
-        changes["train_dataloader.sampler"] = sampler
-    if tau := settings.logit_adjustment:  # its prior is the counts of the pair table
-        loss = {"type": "LogitAdjustedLoss", "pairs": pairs, "tau": tau}
-        changes["model.cls_head.loss_cls"] = loss
-    if settings.scale_lr is not None:
-        scale = config.get("auto_scale_lr") or {}
-        changes["auto_scale_lr"] = {**scale, "enable": settings.scale_lr}
+def _epic_head(head: ConfigDict) -> dict[str, Any]:
+    """The head of a config. One of MMAction2 that stands alone gets outputs for pairs."""
+    if head.type == HEAD:
+        return {"heads": "pair", **head}
+    own = {key: value for key, value in head.items() if key != "num_classes"}
+    return {"type": HEAD, "heads": "pair", "head": own}
+
+
+def _counted(config: Config, table: Mapping[str, Any]) -> Changes:
+    """What counts pairs and classes: the head, the metric, and a few parts of MMAction2.
+
+    Args:
+        config: The config with the options, which may have another head.
+        table: The pair table and the numbers of classes, as arguments of the head.
+    """
+    model = config.model
+    head = {**_epic_head(model.cls_head), **table}
+    changes: Changes = {"model.cls_head": head}
+    for name in present(config, *EVALUATORS):
+        changes |= {f"{name}.{key}": head[key] for key in (*table, "heads")}
+    for part in present(model, "neck", "data_preprocessor"):
+        for key, _ in items_of(tree_of(model[part]), f"model.{part}."):
+            if key.endswith(COUNTS):
+                changes[key] = len(read_pairs(table["pairs"]))
+    if (model.get("test_cfg") or {}).get("fcn_test"):
+        # TPN's head would then make itself a layer in the first test, and never change it again.
+        # The layer that learns gives the same scores.
+        changes["model.test_cfg.fcn_test"] = False
     return changes
 
 
-def _sampling(config: Config, settings: TrainSettings) -> Changes:
-    """Sample frames over the whole segment instead of a dense stretch, in every pipeline."""
-    steps = {place: _at(config, place) for place in _steps(config.to_dict(), "SampleFrames")}
-    dense = [place for place, step in steps.items() if step["clip_len"] > 1]
-    # Elsewhere are variables of a base config, which may be unused by now.
-    read = any(place.startswith(LOADERS) for place in dense)
-    or_dense = ", or set `sampling: dense`" if read else ""
-    if settings.target_fps is not None and (settings.sampling == "segment" or not read):
-        raise EpicError(
-            f"train: target_fps is {settings.target_fps:g}, but {settings.config} takes its frames "
-            f"over the whole segment, at no rate of its own; set it to null{or_dense}"
-        )
-    if settings.sampling == "dense" and not read:
-        raise EpicError(
-            f"train: sampling is dense, but {settings.config} takes its frames over the whole "
-            "segment and has no interval; set it to null"
-        )
-    if settings.sampling != "segment":
-        return {}
-    return {
-        place: {
-            "type": "UniformSample",
-            "clip_len": steps[place]["clip_len"],
-            "test_mode": steps[place].get("test_mode", False),
-        }
-        for place in dense
+def _named(
+    config: Config, settings: TrainSettings, results: str, video_root: str, index_dir: str
+) -> Changes:
+    """Where the data are, and settings of one value each; None keeps the config's value."""
+    workers, validate = settings.workers, settings.validation
+    values: Changes = {
+        "train_cfg.val_interval": validate.every,
+        "auto_scale_lr.enable": settings.scale_lr,
+        "model.cls_head.heads": settings.heads,
+        "model.cls_head.head.label_smooth_eps": settings.label_smoothing,
+        "model.cls_head.head.dropout_ratio": settings.dropout,
     }
-
-
-def _at(config: Config, place: str) -> Any:
-    node: Any = config
-    for name in place.split("."):
-        node = node[int(name)] if isinstance(node, (list, tuple)) else node[name]
-    return node
-
-
-def _checkpoints(config: Config, settings: TrainSettings) -> Changes:
-    hook = config.get("default_hooks", {}).get("checkpoint") or {}
-    if hook.get("type") != CHECKPOINT_HOOK:
-        raise EpicError(
-            f"{config.filename}: default_hooks.checkpoint is {hook.get('type')}; expected "
-            f"{CHECKPOINT_HOOK}, as in config/x3d_s_epic_rgb_segments.py: MMEngine's own cannot be "
-            "killed at any moment"
-        )
-    chosen = {**settings.checkpoint.model_dump(), "go_on": True}
-    return {f"default_hooks.checkpoint.{key}": value for key, value in chosen.items()}
+    for name in present(config, *LOADERS):
+        split = settings.split if name == "train_dataloader" else "val"
+        own = {
+            "batch_size": settings.batch_size,
+            "num_workers": workers,
+            "persistent_workers": None if workers is None else workers > 0,
+            "dataset.ann_file": f"{results}/clean/{split}.txt",
+            "dataset.pairs": pairs_path(results, settings.split),
+            "dataset.data_root": video_root,
+            "dataset.index_dir": index_dir,
+            "dataset.seed": settings.seed,
+            "dataset.max_broken": settings.max_broken,
+            "dataset.part": validate.segments if name == "val_dataloader" else None,
+        }
+        values |= {f"{name}.{key}": value for key, value in own.items()}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _precision(precision: str) -> Changes:
@@ -222,29 +231,7 @@ def _hooks(settings: TrainSettings) -> list[ConfigDict]:
     hooks = []
     if settings.bn == "frozen":
         hooks.append(ConfigDict(type="FrozenBatchNormHook"))
-    if settings.tf32 is not None:
-        hooks.append(ConfigDict(type="Tf32Hook", allowed=settings.tf32))
     if settings.ema is not None:
         kind = "ExponentialMovingAverage"
         hooks.append(ConfigDict(type="EMAHook", ema_type=kind, momentum=1 - settings.ema))
     return hooks
-
-
-def _require_split(config: Config, settings: TrainSettings) -> None:
-    listed = Path(config.train_dataloader.dataset.get("ann_file", "")).stem
-    if listed != settings.split:
-        raise EpicError(
-            f"{settings.config}: trains on {listed}, but `train: split:` is {settings.split}; take "
-            "its lists from the environment variable EPIC100_SPLIT, as config/x3d_s_epic_rgb_"
-            "segments.py does"
-        )
-
-
-def _steps(node: Any, kind: str, place: str = "") -> Iterator[str]:
-    """The dotted key of every dict with this `type` in a nested config."""
-    if isinstance(node, dict) and node.get("type") == kind:
-        yield place
-    if isinstance(node, (list, tuple)):
-        node = dict(enumerate(node))
-    for key, item in node.items() if isinstance(node, dict) else ():
-        yield from _steps(item, kind, f"{place}.{key}" if place else str(key))

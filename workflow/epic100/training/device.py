@@ -71,35 +71,6 @@ def autocast_refused(precision: str, device: str) -> str | None:
     return None
 
 
-def use_tf32(allowed: bool) -> None:
-    """Multiply float32 as TF32, everywhere or nowhere, on GPUs that support it (A100 and newer)."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-
-
-def tf32_text() -> str:
-    """Describe where float32 is now multiplied as TF32."""
-    used = {
-        "convolutions": torch.backends.cudnn.allow_tf32,
-        "matrix products": torch.backends.cuda.matmul.allow_tf32,
-    }
-    places = [place for place, on in used.items() if on]
-    return f"TF32 in {' and '.join(places)}" if places else "no TF32"
-
-
-@HOOKS.register_module()
-class Tf32Hook(Hook):
-    """Apply `train: tf32:`. It is part of the run's stamp, so another value is another run."""
-
-    priority = PRIORITIES["Tf32Hook"]
-
-    def __init__(self, allowed: bool) -> None:
-        self.allowed = allowed
-
-    def before_run(self, runner: Runner) -> None:
-        """Set it before the first computation."""
-        use_tf32(self.allowed)
-
-
 @MODEL_WRAPPERS.register_module()
 class EpicDistributed(MMDistributedDataParallel):
     """MMEngine's wrapper for one of several processes, which also works without a GPU."""

@@ -139,7 +139,7 @@ def _try(
         pairs = read_pairs(pairs_path(name, settings.split))
         recipe = build_config(settings, name, root, str(RESULTS / "scan"), classes)
         views = chosen_views(test_pipeline_of(recipe), config.predict.clips, config.predict.crops)
-        plan = plan_run(recipe, settings, placement, work_dir=Path(name) / "run", classes=classes)
+        plan = plan_run(recipe, settings, placement, work_dir=Path(name) / "run")
         if plan.val is not None:
             plan = replace(plan, val=val)
         Path(plan.config.work_dir).mkdir()

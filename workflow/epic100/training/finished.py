@@ -17,7 +17,7 @@ from epic100.base.atomic import copy_file
 from epic100.base.torch_file import BrokenFile
 from epic100.model.model_file import TrainedModel, load_model
 from epic100.training.checkpoints import set_aside
-from epic100.training.config_heads import heads_of
+from epic100.training.config import heads_of, model_text
 from epic100.training.device import bare
 from epic100.training.epoch_table import FILE as EPOCHS
 
@@ -47,7 +47,7 @@ def trained_model(
         pairs=pairs,
         num_verbs=classes[0],
         num_nouns=classes[1],
-        config=config.pretty_text,
+        config=model_text(config),
         trained_on=trained_on,
         heads=heads_of(config),
         names=names or {},

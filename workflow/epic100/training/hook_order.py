@@ -7,7 +7,6 @@ default hook runs first.
 
 PRIORITIES = {
     "SampleSeedHook": 10,  # before any random number is drawn
-    "Tf32Hook": 11,
     "FrozenBatchNormHook": 12,
     "PooledStatisticsHook": 49,  # before SyncBuffersHook
     "CompileHook": 51,

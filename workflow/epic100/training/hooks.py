@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from mmaction.registry import HOOKS
 from mmengine.dist import get_rank
@@ -28,3 +29,4 @@ class SampleSeedHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed the random draws of the model in this iteration."""
         torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + get_rank())
+        np.random.seed([runner.seed, runner.iter, get_rank()])  # TRN's head draws from NumPy

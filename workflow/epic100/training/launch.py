@@ -12,7 +12,8 @@ import socket
 import sys
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
@@ -24,7 +25,6 @@ from epic100.base.errors import EpicError, from_last_line
 from epic100.base.gpu import Gpus, look_for_gpus
 from epic100.base.machine import usable_cores
 from epic100.settings import TrainSettings
-from epic100.training.config_file import environment_with
 from epic100.training.device import Placement, choose_device
 from epic100.training.meeting import ONE_NODE, Nodes, loopback, meet_at, meet_in, towards
 from epic100.training.run import train
@@ -137,8 +137,23 @@ def _private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[st
     return tempfile.TemporaryDirectory(prefix="epic100_ranks_", dir=parent if usable else None)
 
 
+@contextmanager
+def _environment_with(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables within a `with` block and restore them after it."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def _run(config: LaunchConfig, job: dict, environment: dict[str, str]) -> None:
-    with environment_with(environment):
+    with _environment_with(environment):
         try:
             with forwarding(_tell_ranks):
                 elastic_launch(config, sys.executable)("-u", "-P", "-m", RANK, repr(job))

@@ -77,7 +77,6 @@ def plan_run(
     placement: Placement,
     *,
     work_dir: str | os.PathLike,
-    classes: tuple[int, int],
 ) -> TrainingPlan:
     """Plan how this machine trains the result of `build_config`.
 
@@ -86,7 +85,6 @@ def plan_run(
         settings: The settings that it was built from.
         placement: Device and processes.
         work_dir: The run's own folder.
-        classes: Number of verb classes and number of noun classes.
 
     Raises:
         EpicError: The batch cannot be split evenly, the device lacks a precision or BatchNorm over
@@ -103,7 +101,7 @@ def plan_run(
             "work_dir": str(work_dir),
             **_loaders(config, settings, placement),
             **_processes(placement),
-            **(NO_VALIDATION if val is None else _evaluator(placement, classes)),
+            **(NO_VALIDATION if val is None else _evaluator(placement)),
             **laid_out,
             "custom_hooks": [*custom_hooks(config), *_hooks(settings, placement)],
         },
@@ -199,11 +197,9 @@ def _processes(placement: Placement) -> Changes:
     return {"launcher": "pytorch", "model_wrapper_cfg": wrapper}
 
 
-def _evaluator(placement: Placement, classes: tuple[int, int]) -> Changes:
-    values: Changes = {"num_verbs": classes[0], "num_nouns": classes[1]}
-    if placement.processes > 1:  # otherwise ranks exchange results through files in `.`
-        values["collect_device"] = "gpu"
-    return {f"val_evaluator.{key}": value for key, value in values.items()}
+def _evaluator(placement: Placement) -> Changes:
+    # Otherwise ranks exchange results through files in `.`.
+    return {"val_evaluator.collect_device": "gpu"} if placement.processes > 1 else {}
 
 
 def _val_list(config: Config, settings: TrainSettings) -> tuple[pd.DataFrame | None, str]:

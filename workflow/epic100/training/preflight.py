@@ -296,12 +296,10 @@ def _predict(
     """Predict a segment with a model file. The start of a real prediction does the same."""
     compute, pipeline = open_model(str(file), plan.placement.device, 1, modules)
     trained = plan.config.train_dataloader.dataset
-    opened = [step for step in trained.pipeline if step["type"] == "OpenSegment"]
-    index_dir = opened[0].get("index_dir") if opened else ""
     segment = FewSamples(
         of="EpicSegmentVideoDataset", length=1, samples=1, or_grey=grey, part=SAMPLES,
-        ann_file=trained.ann_file, data_root=trained.data_root, test_mode=True,
-        pipeline=view_pipeline(pipeline, *views, index_dir),
+        ann_file=trained.ann_file, data_root=trained.data_root, index_dir=trained.index_dir,
+        test_mode=True, pipeline=view_pipeline(pipeline, *views),
     )[0]  # fmt: skip
     if not compute([segment["inputs"]]).isfinite().all():
         raise EpicError("the model gives NaN or infinity after some steps; lower the learning rate")

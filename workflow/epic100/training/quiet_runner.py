@@ -1,4 +1,4 @@
-"""MMEngine's Runner with less output on the terminal and with the loss kept on the device."""
+"""MMEngine's Runner with less output on the terminal and with BatchNorm frozen if configured."""
 
 import logging
 from typing import Any
@@ -7,7 +7,6 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import nn
 
-from epic100.model.device_loss import keep_loss_on_device
 from epic100.training.batch_norm import freeze_scales
 
 
@@ -24,9 +23,8 @@ class QuietRunner(Runner):
         return logger
 
     def build_model(self, model: Any) -> nn.Module:
-        """Build the model, keep its loss on the device, and freeze BatchNorm if configured."""
+        """Build the model, and freeze BatchNorm if configured."""
         built = super().build_model(model)
-        keep_loss_on_device(built)
         hooks = self.cfg.get("custom_hooks") or []
         if any(hook["type"] == "FrozenBatchNormHook" for hook in hooks):
             freeze_scales(built)

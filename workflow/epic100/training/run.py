@@ -22,7 +22,6 @@ from epic100.training.device import choose_device
 from epic100.training.diagnosis import FILE as DIAGNOSIS
 from epic100.training.diagnosis import DiagnosisHook, about_run
 from epic100.training.finished import FILE, has_model, take_model, trained_model
-from epic100.training.head_check import require_head
 from epic100.training.plan import plan_run
 from epic100.training.preflight import preflight
 from epic100.training.quiet_runner import QuietRunner
@@ -78,9 +77,7 @@ def train(
         local_weights(settings.load_from)
     classes = (num_verbs, num_nouns)
     config = build_config(settings, results, video_root, index_dir, classes)
-    table = pairs_path(results, settings.split)
-    pairs = read_pairs(table)
-    require_head(config, len(pairs), classes, table)
+    pairs = read_pairs(pairs_path(results, settings.split))
     segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
     work_dir = open_work_dir(Path(results) / "work_dirs", run_stamp(config))
     if has_model(work_dir, classes):
@@ -88,7 +85,7 @@ def train(
             log.info(f"{work_dir} has the finished model of these settings and lists: taken")
             take_model(work_dir, model_path, history_path)
         return
-    plan = plan_run(config, settings, placement, work_dir=work_dir, classes=classes)
+    plan = plan_run(config, settings, placement, work_dir=work_dir)
     found = preflight(plan, pairs, classes, modules=own)
     shown = start_table(found, segments, pairs, classes)
     runner = QuietRunner.from_cfg(plan.config)

@@ -14,7 +14,7 @@ from epic100.base.own_modules import use_modules
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.settings import TrainSettings
-from epic100.training.config import build_config
+from epic100.training.config import build_config, model_text
 from epic100.training.weights import fit_weights, local_weights, read_weights
 
 log = logging.getLogger(__name__)
@@ -66,4 +66,4 @@ def save_start_model(
     about = {"split": settings.split, "segments": 0, "epochs": 0, "seed": settings.seed,
              "load_from": weights}  # fmt: skip
     pairs = read_pairs(pairs_path(results, settings.split))
-    save_model(TrainedModel(state, pairs, *classes, config.pretty_text, about), path)
+    save_model(TrainedModel(state, pairs, *classes, model_text(config), about), path)

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 
 from epic100.base.machine import usable_cores
-from epic100.training.config_heads import heads_of
+from epic100.training.config import heads_of
 from epic100.training.plan import TrainingPlan
 from epic100.training.preflight import Found, Pairs
 
@@ -172,15 +172,11 @@ def clip_text(config: Config) -> str:
 
 
 def _head_text(plan: TrainingPlan) -> str:
-    head = plan.config.model.cls_head
-    loss = head.get("loss_cls", {})
-    tau = loss.get("tau")
-    smoothing = loss.get("smoothing", head.get("label_smooth_eps", 0.0))
-    adjusted = f"logit adjustment {tau}" if tau else "no logit adjustment"
+    head = plan.config.model.cls_head.head
     averaged = f"weights averaged, decay {plan.ema:g}" if plan.ema else "no average"
     return (
         f"{HEADS_TEXT[heads_of(plan.config)]}dropout {head.get('dropout_ratio', 0)}, "
-        f"label smoothing {smoothing}, {adjusted}, {averaged}"
+        f"label smoothing {head.get('label_smooth_eps', 0.0)}, {averaged}"
     )
 
 
