@@ -50,7 +50,7 @@ T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # Student's t by number of seeds, 
 SMALL = {
     "model.backbone.gamma_w": 0.34,  # a twelfth of the demo's weights, a quarter of its time
     "model.backbone.gamma_d": 0.5,
-    "model.cls_head.head.in_channels": 144,
+    "model.cls_head.head.in_channels": 64,
     "log_level": "WARNING",
     "val_dataloader": None,
     "val_cfg": None,

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from mmaction.registry import DATASETS, MODELS
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
 from benchmarks import recipe, sampling
@@ -11,6 +13,7 @@ from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.segment_list import read_segments
 from epic100.video.sheet import read_sheet
 from support.checkout import CLASSES, ROOT
+from support.small_runs import built
 
 
 def run(choice, seed, action, ways=("max",)):
@@ -69,3 +72,15 @@ def test_what_a_clip_sees_is_counted_by_mmaction2_s_own_samplers(tmp_path):
     assert slow["repeated"] > dense["repeated"] > 0
     spread = sampling.look(sampling.CHOICES["segment 13"], segments, rates)
     assert spread["repeated"] == 0 and spread["seen"] > 90 > dense["seen"]
+
+
+@pytest.mark.parametrize("name", recipe.CHOICES)
+def test_the_small_model_of_a_choice_takes_the_clips_of_its_pipelines(lab, name):
+    choice = recipe.CHOICES[name]
+    config = built(lab, config=recipe.RECIPE, heads=choice.heads,
+                   options=recipe.SMALL | choice.pipelines())  # fmt: skip
+    model = MODELS.build(config.model)
+    sample = DATASETS.build(config.train_dataloader.dataset)[0]
+    assert sample["inputs"].shape == (1, 3, 13, recipe.SIDE, recipe.SIDE)
+    losses = model(**model.data_preprocessor(pseudo_collate([sample] * 2), True), mode="loss")
+    assert losses["loss_cls"] > 0
