@@ -1,6 +1,8 @@
 # Set-up and shortcuts; the workflow itself is Snakemake (see README.md).
 PYTHON ?= python3
-VENV := .venv
+# Snakemake does not quote the path of its Python: where this folder's has a space, .venv is a link.
+SPACED := $(word 2,$(CURDIR))
+VENV := $(if $(SPACED),$(HOME)/.cache/epic100/venv-$(shell pwd | cksum | cut -d' ' -f1),.venv)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 HALF := $(VENV)/half-installed
@@ -64,6 +66,7 @@ $(INSTALLED): requirements.lock requirements-torch.lock requirements-torch-cuda1
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
 	  "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1): run make PYTHON=python3.11"; \
 	  exit 1; }
+	$(if $(SPACED),mkdir -p $(VENV) && ln -sfn $(VENV) .venv)
 	if [ -e $(HALF) ] || [ "$(CUDA)" != "$(HAS)" ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 	  $(PYTHON) -m venv --clear $(VENV); fi
 	touch $(HALF)
@@ -76,7 +79,7 @@ other-cuda:
 endif
 
 lock: $(DEV) ## Renew the locks from pyproject.toml (needs the package index); UPGRADE=1: newest pins
-	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python envs/lock.py $(if $(UPGRADE),--upgrade)
+	PATH="$(if $(SPACED),,$(CURDIR)/)$(BIN):$$PATH" $(BIN)/python envs/lock.py $(if $(UPGRADE),--upgrade)
 
 clean: ## Remove the demo
 	rm -rf demo
