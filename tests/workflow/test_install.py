@@ -47,6 +47,19 @@ def test_calls_side_by_side_run_the_linters_and_every_test(tmp_path):
     assert COMMANDS["tests"] == [*PYTEST, "--ignore", "tests/slurm"]
 
 
+def test_in_a_path_with_a_space_the_environment_is_elsewhere_and_linked(tmp_path):
+    folder = tmp_path / "with space"
+    folder.mkdir()
+    for name in ("Makefile", "envs", "pyproject.toml", *(p.name for p in ROOT.glob("*.lock"))):
+        (folder / name).symlink_to(ROOT / name)
+    environment = os.environ | {"HOME": str(tmp_path)}
+    done = subprocess.run(["make", "-n", "demo"], cwd=folder, capture_output=True, text=True,
+                          env=environment)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    venv = re.search(rf"ln -sfn ({tmp_path}/.cache/epic100/venv-\d+) .venv", done.stdout)[1]
+    assert f"{venv}/bin/snakemake all" in done.stdout
+
+
 def test_every_environment_is_made_by_the_one_script_from_the_locks():
     install = (ROOT / "envs/install.sh").read_text()
     assert "requirements.lock" in install and "--no-deps" in install
