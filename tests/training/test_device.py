@@ -38,13 +38,3 @@ def test_compilation_changes_the_time_and_not_the_sums():
         "0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var",
         "1.num_batches_tracked",
     }  # fmt: skip
-
-
-@pytest.fixture
-def backends():
-    """torch's switches as they come; put back afterwards."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
-    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = False, True, False
-    yield
-    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
