@@ -82,6 +82,8 @@ def test_the_head_that_is_named_is_built_with_its_numbers_and_the_loss(pairs, he
 def test_a_head_with_a_number_or_a_loss_of_its_own_is_one_line(pairs):
     with pytest.raises(EpicError, match="has `num_classes` 400, but .*pairs.tsv .*both.*, 10; "):
         built(pairs, "both", num_classes=400)
+    with pytest.raises(EpicError, match="`heads` is 'nouns'; expected one of pair, verb_noun"):
+        built(pairs, "nouns")
     own = {"type": "BCELossWithLogits"}
     with pytest.raises(EpicError, match=r"a loss of its own \(BCELoss.*`heads` is 'verb_noun'"):
         built(pairs, "verb_noun", loss_cls=own)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from epic100.base.errors import EpicError
+
 HEADS = {"pair": ("pair",), "verb_noun": ("verb", "noun"), "both": ("pair", "verb", "noun")}
 
 
@@ -18,7 +20,12 @@ def head_sizes(heads: str, pairs: int, verbs: int, nouns: int) -> dict[str, int]
 
     Returns:
         Outputs by "pair", "verb" and "noun", as far as the model has these heads.
+
+    Raises:
+        EpicError: There are no such heads.
     """
+    if heads not in HEADS:
+        raise EpicError(f"`heads` is {heads!r}; expected one of {', '.join(HEADS)}")
     sizes = {"pair": pairs, "verb": verbs, "noun": nouns}
     return {head: sizes[head] for head in HEADS[heads]}
 
