@@ -151,9 +151,10 @@ def test_two_processes_are_stopped_by_a_signal_to_one_or_to_the_launcher_and_go_
     what = job(lab, results) | {"settings": settings(**two).model_dump(by_alias=True)}
     torchrun = Path(sys.executable).with_name("torchrun")
     threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
-    subprocess.run([torchrun, "--standalone", "--nproc-per-node", "2", "-m", RANK, repr(what)],
-                   env=os.environ | {"OMP_NUM_THREADS": threads}, check=True,
-                   capture_output=True)  # fmt: skip
+    command = [torchrun, "--standalone", "--nproc-per-node", "2", "-m", RANK, repr(what)]
+    environment = os.environ | {"OMP_NUM_THREADS": threads}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     ends = [load_model(each / "model.pth").state_dict for each in (results, straight)]
     assert same(*ends)
     # The average has BatchNorm's statistics of both processes, not those of the first.
