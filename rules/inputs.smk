@@ -70,9 +70,8 @@ TO_FETCH = {
     for run, (weights, _) in START_WEIGHTS.items()
     if weights and weights.is_url and not os.path.lexists(weights.path)
 }
-WEIGHTS_TEXT = " or ".join(
-    sorted({weights.path if weights else "random weights" for weights, _ in START_WEIGHTS.values()})
-)
+STARTS = {weights.path if weights else "random weights" for weights, _ in START_WEIGHTS.values()}
+WEIGHTS_TEXT = STARTS.pop() if len(STARTS) == 1 else "its own start weights"
 
 
 def weights_to_train_from(wildcards):
