@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from epic100.settings import Settings
-from epic100.settings.section import Section
+from epic100.settings.section import Section, section_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "config/config.schema.json"
@@ -33,18 +33,13 @@ def schema() -> str:
 def rows(section: type[Section], prefix: str = "") -> list[tuple[str, Any, str]]:
     """Dotted name, default and meaning of every key; a section that may be null is one too."""
     found = []
-    for name, field in section.model_fields.items():
-        dotted, kinds = prefix + (field.alias or name), get_args(field.annotation)
-        sections = [kind for kind in (field.annotation, *kinds) if _is_section(kind)]
-        if not sections or type(None) in kinds:
-            found.append((dotted, field.default, field.description or ""))
-        for inner in sections:
-            found += rows(inner, f"{dotted}.")
+    for name, field in section.fields_by_key().items():
+        inner = section_of(field)
+        if inner is None or type(None) in get_args(field.annotation):
+            found.append((prefix + name, field.default, field.description or ""))
+        if inner is not None:
+            found += rows(inner, f"{prefix}{name}.")
     return found
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def key_table() -> str:

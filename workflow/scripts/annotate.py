@@ -16,9 +16,7 @@ with rule_log(snakemake.log[0]):
         snakemake.input.annotations,
         videos,
         split=snakemake.wildcards.split,
-        classes=settings.classes.model_dump(),
-        format=settings.annotations.format,
-        subset=settings.videos.subset,
+        **settings.reading,
     )
     segments = index_segments(annotations, videos)
     write_segments(segments, snakemake.output.segments)

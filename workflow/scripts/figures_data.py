@@ -20,9 +20,7 @@ with rule_log(snakemake.log[0]):
     segments = annotated_segments(
         csvs,
         videos,
-        classes=settings.classes.model_dump(),
-        format=settings.annotations.format,
-        subset=settings.videos.subset,
+        **settings.reading,
     )
     names = read_class_names(
         csvs.values() if settings.annotations.format == "official" else (),

@@ -7,11 +7,8 @@ from epic100.training.start_model import save_start_model
 with rule_log(snakemake.log[0]):
     settings = Settings.part(snakemake.params.settings)
     save_start_model(
-        settings.train.model_copy(
-            update={
-                "config": snakemake.input.config,
-                "load_from": next(iter(snakemake.input.weights), None),
-            }
+        settings.train.begun_with(
+            snakemake.input.config, next(iter(snakemake.input.weights), None)
         ),
         snakemake.output.model,
         results="results",

@@ -10,11 +10,8 @@ from epic100.training.launch import launch
 with rule_log(snakemake.log[0]):
     settings = Settings.part(snakemake.params.settings)
     launch(
-        settings.train.model_copy(
-            update={
-                "config": snakemake.input.config,
-                "load_from": next(iter(snakemake.input.weights), None),
-            }
+        settings.train.begun_with(
+            snakemake.input.config, next(iter(snakemake.input.weights), None)
         ),
         snakemake.output.model,
         asked=snakemake.resources.get("gpu", 0),

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
@@ -113,11 +114,20 @@ class Settings(Section):
     minikitchen: Minikitchen | None = key(None, "the demo only (`demo.yaml`)")
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """How annotations are read: the last arguments of `load_annotations`."""
+        return {
+            "classes": self.classes.model_dump(),
+            "format": self.annotations.format,
+            "subset": self.videos.subset,
+        }
+
+    @property
     def home(self) -> str:
         """The folder of the trained parts; with a sweep it has `{run}` in it."""
         return f"{RUNS}/{{run}}" if self.sweep else home_of(self.run)
 
-    @property
+    @cached_property
     def runs(self) -> dict[str, TrainSettings]:
         """The training of each run of a sweep, by the run's name; empty without `sweep:`.
 
@@ -158,10 +168,10 @@ class Settings(Section):
         Returns:
             Those that are not as when they were introduced (`stored`), for `Settings.part`.
         """
-        kept: dict[str, Any] = {}
+        stored, kept = self.stored(), dict[str, Any]()
         for name in names:
             attrgetter(name)(self)  # a name that is not there is an error
-            value, target, (*above, last) = self.stored(), kept, name.split(".")
+            value, target, (*above, last) = stored, kept, name.split(".")
             for part in above:
                 value = value.get(part, {})
             if last not in value:

@@ -343,6 +343,17 @@ class TrainSettings(OnDevice):
         """Number of GPUs that the job requests from its scheduler, on all nodes."""
         return self.nodes * super().gpus_to_ask
 
+    def begun_with(self, config: str, weights: str | None) -> Self:
+        """The settings of a training whose files are known.
+
+        Args:
+            config: The MMEngine config file.
+            weights: The file of the start weights; None for random ones.
+        """
+        return self.model_copy(
+            update={"config": config, "load_from": weights, "from_scratch": False}
+        )
+
     @property
     def resources_of_nodes(self) -> dict[str, int | str]:
         """What a job over several nodes requests from Slurm besides GPUs: one task a node.

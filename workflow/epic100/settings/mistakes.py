@@ -4,12 +4,12 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic.fields import FieldInfo
 
-from epic100.settings.section import Section
+from epic100.settings.section import Section, section_of
 
 Place = Sequence[str | int]
 
@@ -32,9 +32,9 @@ def words_of(error: Mapping[str, Any], model: type[Section]) -> str:
     place, value = error["loc"], error["input"]
     where = ".".join(map(str, place))
     if error["type"] == "extra_forbidden":
-        section = _section_at(model, place[:-1])
-        names = [field.alias or name for name, field in section.model_fields.items()]
-        return f"unknown key {where!r}{known_and_meant(place[-1], names)}"
+        field = _field_at(model, place[:-1])
+        section = (field and section_of(field)) or model
+        return f"unknown key {where!r}{known_and_meant(place[-1], section.fields_by_key())}"
     said = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error" and (not place or isinstance(value, Mapping)):
         return said if not place or said.startswith("`") else f"{where}: {said}"
@@ -61,14 +61,13 @@ def place_in_files(place: Place, files: Sequence[str | os.PathLike]) -> str:
             continue
         line = None
         for part in place:
-            found = (
-                [(k, v) for k, v in getattr(node, "value", ()) if k.value == str(part)]
-                if (isinstance(node, yaml.MappingNode))
-                else []
-            )
+            if not isinstance(node, yaml.MappingNode):
+                break
+            found = [pair for pair in node.value if pair[0].value == str(part)]
             if not found:
                 break
-            line, node = found[-1][0].start_mark.line + 1, found[-1][1]
+            name, node = found[-1]
+            line = name.start_mark.line + 1
         if line is not None:
             return f"{file}:{line}: "
     return ""
@@ -85,22 +84,13 @@ def without(config: Mapping[Any, Any], places: Iterable[Place]) -> dict[Any, Any
     return kept
 
 
-def _section_at(model: type[Section], place: Place) -> type[Section]:
-    for part in place:
-        field = _field_at(model, [part])
-        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
-        model = next(k for k in kinds if isinstance(k, type) and issubclass(k, Section))
-    return model
-
-
 def _field_at(model: type[Section], place: Place) -> FieldInfo | None:
     """The key that a place is in or below; None at the top level."""
-    field = None
+    field: FieldInfo | None = None
+    section: type[Section] | None = model
     for part in place:
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        if part not in fields:
+        found = section.fields_by_key().get(str(part)) if section else None
+        if found is None:
             break
-        field = fields[str(part)]
-        kinds = (field.annotation, *get_args(field.annotation))
-        model = next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), Section)
+        field, section = found, section_of(found)
     return field

@@ -42,6 +42,12 @@ def about(field: FieldInfo) -> dict[str, Any]:
     return field.json_schema_extra
 
 
+def section_of(field: FieldInfo) -> "type[Section] | None":
+    """The section that a key holds, or may hold; None for a key with a value."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
+
+
 def number_of(text: Any) -> Any:
     """The number that a text is, else what was given. YAML 1.1 reads 1e-3 as text."""
     if not isinstance(text, str) or not NUMBER.fullmatch(text):
@@ -55,6 +61,11 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False
     )
+
+    @classmethod
+    def fields_by_key(cls) -> dict[str, FieldInfo]:
+        """The keys of the section, by the name that a config has for them."""
+        return {field.alias or name: field for name, field in cls.model_fields.items()}
 
     @field_validator("*", mode="before")
     @classmethod

@@ -89,10 +89,7 @@ def _segments(
             "`annotations: download: true`"
         )
     by_id = {video.video_id: video for video in videos}
-    table = load_annotations(
-        path, by_id, split=split, classes=config.classes.model_dump(),
-        format=config.annotations.format, subset=config.videos.subset,
-    )  # fmt: skip
+    table = load_annotations(path, by_id, split=split, **config.reading)
     listed, dropped = index_segments(table, by_id), RESULTS / "clean/dropped.tsv"
     known = read_drop_kinds(dropped, split) if dropped.is_file() else {}
     lost = [narration_id for narration_id, kind in known.items() if kind not in SEEN_LATER]
@@ -116,9 +113,7 @@ def _try(
     """Go the whole way on lists of a few segments, and describe the run."""
     init_default_scope("mmaction")
     modules = use_modules(config.modules.model_dump())
-    settings = config.train.model_copy(
-        update={"config": asked.recipe, "load_from": asked.weights, "from_scratch": False}
-    )
+    settings = config.train.begun_with(asked.recipe, asked.weights)
     if asked.remote and settings.gpus_to_ask:  # what needs its GPU is tried first thing in the job
         bn = "local" if settings.bn == "sync" else settings.bn
         settings = settings.model_copy(update={"precision": "fp32", "compile": False, "bn": bn})
