@@ -4,6 +4,7 @@ The check is no input of the training: a finished model stays valid without it. 
 before all jobs (`onstart`).
 """
 
+import functools
 import time
 
 from snakemake.settings.enums import Quietness
@@ -20,15 +21,22 @@ START_CHECK_FILE = "results/start_check.txt"
 START_CHECK_LOG = "results/logs/start_check.log"
 
 
+@functools.cache
+def fault_of(weights, check=check_weights):
+    """What a check of start weights says, or "". A file is read once, whoever asks."""
+    try:
+        check(weights)
+    except EpicError as error:
+        return str(error)
+    return ""
+
+
 def start_check(run=None):
     """What the start check of a run looks at, with the weights that are on disk."""
     weights, fault = START_WEIGHTS.get(run) or next(iter(START_WEIGHTS.values()))
     to_come = weights is not None and weights.path in TO_FETCH
-    try:
-        if weights and not to_come:
-            check_weights(weights)
-    except EpicError as error:
-        fault = str(error)
+    if weights and not to_come:
+        fault = fault_of(weights)
     config = CONFIG.of_run(run)
     return Asked(
         config=config.only(
@@ -65,14 +73,12 @@ def refuse_missing_root():
 def refuse_unreachable_weights():
     """Stop a run that will train, but whose start weights are wrong or cannot be fetched."""
     jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    try:
-        for weights, _ in START_WEIGHTS.values() if "train" in jobs else ():
-            if weights and weights.path in TO_FETCH:
-                probe(weights)
-            elif weights:
-                check_weights(weights)
-    except EpicError as error:
-        refuse(str(error))
+    for weights in dict.fromkeys(weights for weights, _ in START_WEIGHTS.values() if weights):
+        to_come = weights.path in TO_FETCH
+        if ("weights" if to_come else "train") not in jobs:
+            continue
+        if fault := fault_of(weights, probe if to_come else check_weights):
+            refuse(fault)
 
 
 def refuse_hopeless_training():
