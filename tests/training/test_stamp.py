@@ -51,7 +51,7 @@ THE_SAME_RUN = {
 
 
 def test_every_field_of_the_settings_is_known_to_make_another_run_or_not():
-    names = {field.alias or name for name, field in TrainSettings.model_fields.items()}
+    names = set(TrainSettings.fields_by_key())
     start = {"load_from_sha256", "from_scratch"}  # which weights are read
     assert {*ANOTHER_RUN, *THE_SAME_RUN} == names - start
 

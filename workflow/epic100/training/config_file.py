@@ -4,7 +4,7 @@ import copy
 import difflib
 import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +78,23 @@ def tree_of(value: Any) -> Any:
     return {k: tree_of(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
-def items_of(tree: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted keys of a result of `tree_of` that hold a value, with it."""
+def items_of(
+    tree: Mapping[str, Any], place: str = "", without: Collection[str] = ()
+) -> Iterator[tuple[str, Any]]:
+    """The dotted keys of a result of `tree_of` that hold a value, with it.
+
+    Args:
+        tree: The result of `tree_of`.
+        place: What each key begins with.
+        without: Names that are left out at any depth, with all that is below them.
+    """
     for name, value in tree.items():
+        if name in without:
+            continue
         if isinstance(value, dict):
-            yield from items_of(value, f"{place}{name}.")
+            yield from items_of(value, f"{place}{name}.", without)
         else:
-            yield place + name, value
+            yield f"{place}{name}", value
 
 
 def require_known_options(config: Config, options: Mapping[str, Any]) -> None:

@@ -4,11 +4,11 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
 from epic100.base.atomic import atomic_path
+from epic100.training.config_file import items_of, tree_of
 
 FILE = "stamp.json"
 SHOWN = 3
@@ -69,11 +69,9 @@ def run_stamp(config: Config, processes: int = 1) -> dict[str, str]:
 
 def settings_in(config: Config) -> dict[str, str]:
     """The settings of a config that change what is learned, by dotted key."""
-    found: dict[str, str] = {}
     settings = config.to_dict()
-    for key in KEYS:
-        _flatten(key, settings.get(key), found)
-    return found
+    tree = tree_of({key: settings.get(key) for key in KEYS})
+    return {k: str(v) for k, v in items_of(tree, without=INDIFFERENT) if v is not None}
 
 
 def stamp_name(stamp: dict[str, str]) -> str:
@@ -109,15 +107,3 @@ def differences(theirs: dict[str, str], ours: dict[str, str]) -> str:
 
 def _digest(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def _flatten(name: str, value: Any, into: dict[str, str]) -> None:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key not in INDIFFERENT:
-                _flatten(f"{name}.{key}", item, into)
-    elif isinstance(value, (list, tuple)):
-        for number, item in enumerate(value):
-            _flatten(f"{name}.{number}", item, into)
-    elif value is not None:
-        into[name] = str(value)
