@@ -129,7 +129,8 @@ def refusal(jobs: Iterable[tuple[str, int, Resources, int]], path: str | os.Path
     """
     partitions, unnamed = read_partitions(path), unnamed_clusters(path)
     found: dict[str, dict[str, int]] = {}
-    for name, attempt, resources, threads in jobs:
+    # Snakemake holds its jobs in a set: their order differs from one run to the next.
+    for name, attempt, resources, threads in sorted(jobs, key=lambda job: job[:2]):
         for excess in excesses(resources, threads, partitions, unnamed):
             found.setdefault(excess, {}).setdefault(name, attempt)
     if not found:
