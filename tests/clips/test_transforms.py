@@ -69,7 +69,7 @@ def test_pictures_are_scaled_while_they_are_decoded(lab, decoder):
 def test_open_files_do_not_travel_to_other_processes(lab):
     step = OpenSegment()
     step.transform({"filename": str(lab.videos["P02_101"].path(lab.root))})
-    assert pickle.loads(pickle.dumps(step))._cache is None
+    assert pickle.loads(pickle.dumps(step))._readers is None
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

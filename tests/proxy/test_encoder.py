@@ -82,11 +82,10 @@ def references(path) -> list[int]:
 @pytest.mark.parametrize("name", ["open_gop", "all_key_frames", "variable_rate", "joined"])
 def test_copies_are_closed_groups_in_which_nothing_depends_on_a_b_frame(name, copies):
     copy, _, own, _ = copies[name]
-    packets = own.table.stretch(0, len(own.table))
-    groups = np.searchsorted(own.pts, packets.pts) // 12
+    groups = np.searchsorted(own.pts, own.packets["pts"]) // 12
     assert own.key_pts.tolist() == own.pts[::12].tolist()
     assert (np.diff(groups) >= 0).all()
-    assert own.table.direct and packets.shown.all()
+    assert own.direct and own.packets["shown"].all()
     last = own.frames - 1
     wanted = {n for n in range(own.frames) if n % 12 in (0, 6, 11)} | {last}
     assert set(references(copy)) == wanted
@@ -95,8 +94,7 @@ def test_copies_are_closed_groups_in_which_nothing_depends_on_a_b_frame(name, co
 def test_copies_without_b_frames_are_coded_in_the_order_of_their_pictures(sound, tmp_path):
     copy = tmp_path / "copy.MP4"
     _, own = write_proxy(sound["variable_rate"], copy, SMALL.model_copy(update=dict(b_frames=0)))
-    packets = own.table.stretch(0, len(own.table))
-    assert packets.pts.tolist() == packets.dts.tolist() == own.pts.tolist()
+    assert own.packets["pts"].tolist() == own.packets["dts"].tolist() == own.pts.tolist()
     assert references(copy) == list(range(own.frames))
 
 

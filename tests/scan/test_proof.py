@@ -107,20 +107,22 @@ def test_a_file_of_which_sound_frames_cannot_be_read_is_unreadable(originals):
     index = build_index(originals[0])
     sound = np.ones(index.frames, bool)
     assert refusal(originals[0], index, sound) == refusal(originals[0], index, ~sound) == ""
-    moved = replace(index, pts=index.pts + 7, key_pts=index.key_pts + 7, key_dts=index.key_dts + 7)
+    packets = index.packets.copy()
+    packets["pts"] += 7
+    moved = replace(index, packets=packets, direct=False)
     assert "a frame that looks sound cannot be read: " in refusal(originals[0], moved, sound)
 
 
 def test_packets_are_read_by_their_places_only_where_that_gives_the_container_s_pictures(originals):
     index = build_index(originals[0])
-    full_range = replace(index.table.stream, colours=(2, 1, 1, 1))  # not what the file says
-    wrong = replace(index, table=replace(index.table, stream=full_range))
+    full_range = replace(index.stream, colours=(2, 1, 1, 1))  # not what the file says
+    wrong = replace(index, stream=full_range)
     sound = np.ones(index.frames, bool)
     (right_refused, right), (refused, proven) = (
         prove(originals[0], each, sound) for each in (index, wrong)
     )
     assert right_refused == refused == ""
-    assert right.table.direct and not proven.table.direct
+    assert right.direct and not proven.direct
     warning = read_through_containers({"P01_01": index, "P01_02": proven})
     assert warning.startswith("1 videos are read through their container") and "P01_02" in warning
     assert read_through_containers({"P01_01": index}) == ""

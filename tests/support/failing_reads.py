@@ -19,7 +19,7 @@ from epic100.features.file import read_features
 from epic100.scan.kept_results import load_result
 from epic100.submission import build, write_zip
 from epic100.submission.check import check_zip
-from epic100.video.index_file import load_packed, write_indexes
+from epic100.video.index_file import load_indexes, write_indexes
 from epic100.video.scan_table import ScanRow
 
 
@@ -55,7 +55,7 @@ def main(folder: Path) -> None:
     np.savez_compressed(kept, row=ScanRow("P01_01", "ok").to_json(), other=np.arange(9))
     kinds = {
         "tensors": (tensors, lambda: read_tensors(tensors, "a checkpoint", "")),
-        "index": (index, lambda: load_packed(index, "alone")),
+        "index": (index, lambda: load_indexes(index)),
         "features": (features, lambda: read_features(features)),
         "submission": (entry, lambda: check_zip(entry, ["a"], 2, 2)),
         "kept": (kept, lambda: load_result(kept)),

@@ -4,8 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from epic100.video.index import VideoIndex
-from epic100.video.packet_table import PacketTable, StreamFacts
+from epic100.video.index import PACKET, StreamFacts, VideoIndex, measured_rate
 
 
 def index_at(times, unit: Fraction, every: int = 10**9) -> VideoIndex:
@@ -13,19 +12,12 @@ def index_at(times, unit: Fraction, every: int = 10**9) -> VideoIndex:
 
     They are decoded in this order, and every `every`th is a key frame.
     """
-    pts = np.asarray(times, dtype=np.int64)
-    keys = np.arange(0, len(pts), every)
-    packets = np.stack([np.arange(len(pts)), pts * 0 + 1, pts, pts, pts * 0 + 1], axis=1)
+    packets = np.zeros(len(times), PACKET)
+    packets["pts"] = packets["dts"] = times
+    packets["frame"] = np.argsort(times, kind="stable")
+    packets["offset"] = numbers = np.arange(len(times))
+    packets["size"], packets["shown"] = 1, True
+    packets["sets"] = np.where(numbers % every, -1, 0)
     stream = StreamFacts("h264", 320, 240, "yuv420p", unit, 4, (2, 2, 2, 2))
-    return VideoIndex.from_table(
-        PacketTable.pack(
-            stream,
-            packets,
-            keys=keys,
-            crcs=keys.astype(np.uint32),
-            key_sets=keys * 0,
-            sets=[b""],
-            file_size=len(pts),
-            direct=True,
-        )  # fmt: skip
-    )
+    rate = measured_rate(np.sort(packets["pts"]), unit)
+    return VideoIndex(packets, stream, (b"",), len(times), True, rate)

@@ -7,6 +7,7 @@ from epic100.base.errors import EpicError
 from epic100.scan.worker import inspect
 from epic100.segments.annotations import frames_between
 from epic100.video.index import VideoIndex, build_index
+from epic100.video.index_file import write_indexes
 from epic100.video.reader import VideoReader
 from support.damage import decoded
 from support.made_index import index_at
@@ -65,15 +66,44 @@ def test_frames_between_seconds_follows_the_pictures_where_the_rate_varies():
     assert index.frames_between(15.0, 16.0)[0] == 5  # behind the last picture
 
 
-def test_arrays_give_the_same_index_back(sound, tmp_path):
-    index = build_index(sound["variable_rate"])
-    np.savez(tmp_path / "i.npz", **index.to_arrays("P01_01/"))
-    with np.load(tmp_path / "i.npz") as arrays:
-        again = VideoIndex.from_arrays(arrays, "P01_01/")
-    for name in ("pts", "key_pts", "key_dts"):
-        assert np.array_equal(getattr(again, name), getattr(index, name))
-    assert again.time_base == index.time_base
-    assert again.fps == index.fps and not again.is_constant
+@pytest.mark.parametrize("pts", [[], [7], [7, 7], [-5, 2**40, -(2**62), 3]])
+def test_arrays_give_the_same_packets_back_whatever_their_times(pts):
+    index = index_at(pts, Fraction(1, 90000))
+    arrays = {name: np.array(column) for name, column in index.to_arrays("P01_01/").items()}
+    again = VideoIndex.from_arrays(arrays, "P01_01/")
+    assert np.array_equal(again.packets, index.packets)
+    assert (again.fps, again.stream, again.sets) == (index.fps, index.stream, index.sets)
+
+
+@pytest.mark.parametrize("column, value, words", [
+    ("frame", 3, "without a packet"), ("frame", -1, "without a packet"),
+    ("sets", 1, "without parameter sets"),
+])  # fmt: skip
+def test_an_index_that_points_beyond_its_packets_is_refused(column, value, words):
+    index = index_at([0, 1, 2], Fraction(1, 30))
+    index.packets[column][1] = value
+    with pytest.raises(ValueError, match=words):
+        VideoIndex.from_arrays(index.to_arrays())
+    arrays = index_at([0, 1, 2], Fraction(1, 30)).to_arrays()
+    with pytest.raises(ValueError, match="values for . packets"):
+        VideoIndex.from_arrays(arrays | {column: arrays[column][:2]})
+
+
+def test_twenty_million_packets_take_at_most_12_bytes_each_on_disk_and_40_in_memory(tmp_path):
+    """Of a camera: 10 kB a packet, sound in between, B-frames, a key frame every 250."""
+    rng, count = np.random.default_rng(0), 200_000
+    index = index_at(np.arange(count), Fraction(1, 60000), every=250)
+    packets = index.packets
+    packets["size"] = rng.gamma(2.0, 5000.0, count) + 70_000 * (np.arange(count) % 250 == 0)
+    sound = np.where(np.arange(count) % 30 == 0, 9000, 0)
+    packets["offset"] = np.cumsum(packets["size"] + sound) - packets["size"]
+    packets["dts"] = 1001 * np.arange(count)
+    packets["pts"] = packets["dts"] + 1001 * np.tile([1, 4, 2, 0], count // 4)
+    packets["frame"] = np.argsort(packets["pts"])
+    packets["crc"] = np.where(packets["sets"] < 0, 0, rng.integers(0, 2**32, count))
+    write_indexes({"P01_01": index}, tmp_path / "P01.index.npz")
+    assert (tmp_path / "P01.index.npz").stat().st_size <= 12 * count
+    assert packets.nbytes <= 40 * count
 
 
 def test_a_file_without_pictures_is_a_clear_error(tmp_path):

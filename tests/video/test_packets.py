@@ -5,7 +5,6 @@ import os
 import resource
 import shutil
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -17,13 +16,12 @@ from epic100.minikitchen.packet_damage import rewrite
 from epic100.scan import h264
 from epic100.scan.worker import inspect
 from epic100.video import direct_packets, watched_file
-from epic100.video.deltas import BLOCK, Deltas
-from epic100.video.index import PackedIndex, VideoIndex, build_index
+from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
-from epic100.video.kept import Converters, Kept, OpenFiles
-from epic100.video.packet_table import PacketTable, StreamFacts
+from epic100.video.kept import Cache, Kept, OpenFiles
 from epic100.video.parameter_sets import ParameterSets
 from epic100.video.reader import FrameError, VideoReader
+from epic100.video.window import PictureConverter
 from support.damage import decoded, extradata_of, flip, overwrite, packets_of
 from support.tricky_videos import encode, join, other_settings
 
@@ -38,108 +36,42 @@ def index(video) -> VideoIndex:
     return build_index(video)
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        [],
-        [7],
-        [7, 7],
-        list(range(0, 1001 * 3 * BLOCK, 1001)),
-        np.random.default_rng(0).integers(-(2**40), 2**40, 3 * BLOCK + 5).tolist(),
-        np.cumsum(np.random.default_rng(1).integers(0, 60000, 2 * BLOCK)).tolist(),
-        [-5, 2**40, -(2**62), 3],
-    ],
-)
-def test_a_packed_sequence_gives_its_values_back_at_every_place(values):
-    values = np.array(values, dtype=np.int64)
-    packed = Deltas.of(values)
-    arrays = {name: np.array(a) for name, a in packed.to_arrays("x").items()}
-    for each in (packed, Deltas.from_arrays(arrays, "x")):
-        assert len(each) == len(values)
-        places = [p for p in (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, len(values) - 1) if p >= 0]
-        places = [p for p in places if p < len(values)]
-        assert np.array_equal(each.at(places), values[places])
-        for start in places:
-            for stop in (start + 1, min(start + BLOCK + 3, len(values)), len(values)):
-                assert np.array_equal(each.between(start, stop), values[start:stop])
-
-
-@pytest.mark.parametrize("length", [-1, 0, 3, 2**40])
-def test_steps_that_claim_another_number_of_values_are_refused(length):
-    arrays = Deltas.of(np.arange(5) ** 2).to_arrays("a")
-    arrays["a_first"] = np.array([length, 0])
-    with pytest.raises(ValueError, match=f"4 steps of {length} values"):
-        Deltas.from_arrays(arrays, "a")
-    equal = Deltas.of(np.arange(5)).to_arrays("a")
-    equal["a_first"] = np.array([2**40, 0])  # of one step that all have
-    with pytest.raises(ValueError, match="1 steps of"):
-        Deltas.from_arrays(equal, "a")
-
-
 def test_each_packet_is_found_by_its_place_in_the_file(video, sound):
     for name, path in {"plain": video, **sound}.items():
         index, data, packets = build_index(path), path.read_bytes(), packets_of(path)
-        table = index.table
-        assert table.direct == (name != "matroska"), name  # its blocks have a head of their own
-        found = table.stretch(0, len(table))
-        assert found.pts.tolist() == [p.pts for p in packets]
-        assert found.dts.tolist() == [p.pts if p.dts is None else p.dts for p in packets]
-        assert found.size.tolist() == [p.size for p in packets]
-        assert found.shown.tolist() == [not p.is_discard for p in packets]
-        if table.direct:
-            for at, packet in zip(found.offset.tolist(), packets, strict=True):
+        assert index.direct == (name != "matroska"), name  # its blocks have a head of their own
+        found = index.packets
+        assert found["pts"].tolist() == [p.pts for p in packets]
+        assert found["dts"].tolist() == [p.pts if p.dts is None else p.dts for p in packets]
+        assert found["size"].tolist() == [p.size for p in packets]
+        assert found["shown"].tolist() == [not p.is_discard for p in packets]
+        if index.direct:
+            for at, packet in zip(found["offset"].tolist(), packets, strict=True):
                 assert data[at : at + packet.size] == bytes(packet), (name, at)
-        assert table.key_packet.tolist() == [n for n, p in enumerate(packets) if p.is_keyframe]
-        assert np.array_equal(table.frames.between(0, len(table.frames)), index.pts)
+        assert index.keys.tolist() == [n for n, p in enumerate(packets) if p.is_keyframe]
+        assert index.pts.tolist() == sorted(p.pts for p in packets if not p.is_discard)
 
 
 def test_a_group_runs_from_its_key_frame_to_the_next(index):
-    table = index.table
-    assert [len(table.group(key).size) for key in range(len(index.key_pts))] == [30, 30, 30]
-    assert table.group(1).pts[0] == index.key_pts[1]
-    assert table.group(2).dts[0] == index.key_dts[2]
+    assert [len(index.group(key)) for key in range(len(index.keys))] == [30, 30, 30]
+    assert index.group(1)["pts"][0] == index.key_pts[1]
+    assert index.group(2)["dts"][0] == index.key_dts[2]
 
 
 def test_the_scan_s_table_is_that_of_the_packets_alone(video, index, tmp_path):
     _, scanned = inspect(video, "v")
     write_indexes({"v": scanned}, tmp_path / "P01.index.npz")
     for each in (scanned, load_index(tmp_path / "P01.index.npz", "v")):
-        found = each.table.to_arrays()
-        for name, value in index.table.to_arrays().items():
+        found = each.to_arrays()
+        for name, value in index.to_arrays().items():
             assert np.array_equal(value, found[name]), name
-
-
-def test_twenty_million_packets_take_at_most_300_mb():
-    """Of a camera: 10 kB a packet, sound in between, B-frames, a key frame every 250."""
-    rng = np.random.default_rng(0)
-    count = 200_000
-    sizes = rng.gamma(2.0, 5000.0, count).astype(np.int64) + 70_000 * (np.arange(count) % 250 == 0)
-    sound = np.where(np.arange(count) % 30 == 0, 9000, 0)
-    offsets = np.cumsum(sizes + sound) - sizes
-    dts = 1001 * np.arange(count)
-    ahead = 1001 * np.tile([1, 4, 2, 0], count // 4)
-    packets = np.stack([offsets, sizes, dts + ahead, dts, np.ones(count, np.int64)], axis=1)
-    keys = np.arange(0, count, 250)
-    table = PacketTable.pack(
-        StreamFacts("h264", 1920, 1080, "yuv420p", Fraction(1, 60000), 4, (2, 2, 2, 2)),
-        packets, keys=keys, crcs=keys.astype(np.uint32), key_sets=keys * 0, sets=[b""],
-        file_size=1, direct=True,
-    )  # fmt: skip
-    assert table.nbytes / count <= 300e6 / 20e6
-    packed = PackedIndex.from_arrays(VideoIndex.from_table(table).to_arrays())
-    assert packed.table.nbytes == table.nbytes
-    assert packed.nbytes / count <= 300e6 / 20e6
 
 
 def test_a_file_rewritten_without_its_table_s_packets_keeps_its_own_offsets(video, index, tmp_path):
     rewrite(video, lambda packets: packets, tmp_path / "v.MP4", movflags="faststart")
-    moved = build_index(tmp_path / "v.MP4").table
-    assert moved.offset.at([0]) > index.table.offset.at([0])
-    assert np.array_equal(moved.size, index.table.size)
-
-
-def with_table(index: VideoIndex, **changes) -> VideoIndex:
-    return replace(index, table=replace(index.table, **changes))
+    moved = build_index(tmp_path / "v.MP4").packets
+    assert moved["offset"][0] > index.packets["offset"][0]
+    assert np.array_equal(moved["size"], index.packets["size"])
 
 
 def assert_same_frames(path: Path, index: VideoIndex, kept: Kept, seed: int = 0) -> bool:
@@ -176,7 +108,7 @@ def test_each_key_frame_is_decoded_with_the_parameter_sets_of_its_place(tmp_path
     path = other_settings(tmp_path, tmp_path / "v.MP4")
     row, index = inspect(path, "v")
     assert row.status == "ok"
-    assert len(set(index.table.key_sets.tolist())) == 3
+    assert len(set(index.packets["sets"][index.keys].tolist())) == 3 and index.changes_sets
     assert assert_same_frames(path, index, Kept())
     assert_as_decoded(path, index, np.random.default_rng(0).permutation(index.frames).tolist())
 
@@ -190,15 +122,14 @@ def test_and_so_is_hevc(tmp_path):
     ]
     path = join(parts, tmp_path / "v.MP4")
     _, index = inspect(path, "v")
-    assert len(set(index.table.key_sets.tolist())) == 2
+    assert len(set(index.packets["sets"][index.keys].tolist())) == 2
     assert_as_decoded(path, index, (70, 5, 50, 20))
 
 
 def test_a_stream_with_one_set_has_one_collection_wherever_its_sets_stand(sound):
     for name in ("b_frames", "headers_in_stream", "cavlc", "hevc", "mpeg4", "matroska"):
-        table = build_index(sound[name]).table
-        assert len(table.sets) == 1, name
-        assert not table.key_sets.any()
+        index = build_index(sound[name])
+        assert len(index.sets) == 1 and not index.changes_sets, name
 
 
 @pytest.mark.parametrize("kind, coder", [("b_frames", "h264"), ("hevc", "hevc")])
@@ -223,14 +154,14 @@ def test_a_collection_is_extradata_that_a_decoder_takes_and_cut_ones_are_no_erro
 def test_pictures_that_no_wanted_one_needs_are_not_handed_to_the_decoder(sound, name, all_handed):
     index = build_index(sound[name])
     wanted = int(index.pts[20])
-    group = index.table.stretch(0, len(index.table))
-    until = int(np.flatnonzero(group.pts == wanted)[0]) + 1
-    packets = direct_packets.DirectPackets(sound[name], index.table, Kept())
+    group = index.packets
+    until = int(np.flatnonzero(group["pts"] == wanted)[0]) + 1
+    packets = direct_packets.DirectPackets(sound[name], index, Kept())
     handed = {packet.pts for packet, _ in packets.from_key(0, {wanted})}
-    assert wanted in handed and handed <= set(group.pts[:until].tolist())
+    assert wanted in handed and handed <= set(group["pts"][:until].tolist())
     assert (len(handed) == until) == all_handed  # of pictures with several slices, all are handed
     data = sound[name].read_bytes()
-    for offset, pts in zip(group.offset[:until].tolist(), group.pts[:until].tolist(), strict=True):
+    for offset, pts in group[["offset", "pts"]][:until].tolist():
         needed = data[offset + 4] & 0x60  # nal_ref_idc
         assert pts in handed or not needed
 
@@ -239,13 +170,13 @@ def test_streams_of_equal_parameters_share_a_decoder_and_a_file_is_opened_once(s
     kept = Kept(files=OpenFiles(2))
     for name in ("b_frames", "joined") * 3:
         VideoReader(sound[name], build_index(sound[name]), kept=kept).get_frames([50, 3])
-    assert (kept.files.opened, len(kept.decoders)) == (2, 1)
+    assert (kept.files.made, len(kept.decoders)) == (2, 1)
     VideoReader(sound["cavlc"], build_index(sound["cavlc"]), kept=kept).get_frames([50])
-    assert (kept.files.opened, len(kept.files), len(kept.decoders)) == (3, 2, 2)
+    assert (kept.files.made, len(kept.files), len(kept.decoders)) == (3, 2, 2)
 
 
 def test_files_decoders_and_converters_that_are_kept_are_bounded(sound):
-    kept = Kept(files=OpenFiles(3), converters=Converters(2))
+    kept = Kept(files=OpenFiles(3), converters=Cache(2, lambda key: PictureConverter()))
     before = len(os.listdir("/proc/self/fd"))
     for name in ("b_frames", "cavlc", "hevc", "444", "10_bit", "odd_size", "lossless", "mpeg4"):
         VideoReader(sound[name], build_index(sound[name]), kept=kept).get_frames([2])
@@ -274,12 +205,12 @@ def test_a_group_is_one_read_unless_its_packets_are_far_apart_or_large(
     path = sound["two_streams"]  # those of the other stream are in between
     index = build_index(path)
     key = len(index.key_pts) - 1
-    group, last = index.table.group(key), index.frames - 1
+    group, last = index.group(key), index.frames - 1
     expected = VideoReader(path, index.through_container()).get_frames([last])
     assert np.array_equal(VideoReader(path, index).get_frames([last]), expected)
-    assert sum(reads) <= group.offset[-1] + group.size[-1] - group.offset[0]
+    assert sum(reads) <= group["offset"][-1] + group["size"][-1] - group["offset"][0]
     assert (len(reads) == 1) == single
-    assert all(count <= most or count in group.size for count in reads)
+    assert all(count <= most or count in group["size"] for count in reads)
 
 
 CHANGES = {
@@ -298,9 +229,10 @@ def test_a_file_that_is_not_the_scanned_one_is_an_error_also_while_it_is_kept_op
     path, kept = Path(shutil.copy(video, tmp_path / "v.MP4")), Kept()
     if change != "longer":
         VideoReader(path, index, kept=kept).get_frames([5])
-    CHANGES[change](path, int(index.table.group(1).offset[0]))
+    CHANGES[change](path, int(index.group(1)["offset"][0]))
     if change == "with an index of no sense":
-        index = with_table(index, size=index.table.size.astype(np.int64) + (1 << 40))
+        index = replace(index, packets=index.packets.copy())
+        index.packets["size"] += 1 << 30
     with pytest.raises(FrameError, match=r"v\.MP4: is not the file that was scanned"):
         VideoReader(path, index, kept=kept).get_frames([45])
 
@@ -327,7 +259,7 @@ def test_a_failing_disk_keeps_its_class_and_the_next_try_opens_the_file_anew(
     assert len(kept.files) == 0
     assert np.array_equal(reader.get_frames([40]), expected)
     assert np.array_equal(watched.get_frames([40]), expected)
-    assert kept.files.opened == 2
+    assert kept.files.made == 2
 
 
 def without_reorder_limit(extradata: bytes) -> bytes:
@@ -351,8 +283,8 @@ def without_reorder_limit(extradata: bytes) -> bytes:
 
 def test_no_picture_is_lost_where_a_stream_does_not_say_how_far_it_is_out_of_order(sound):
     index = build_index(sound["b_frames"])
-    (extradata,) = index.table.sets
-    silent = with_table(index, sets=[without_reorder_limit(extradata)])
+    (extradata,) = index.sets
+    silent = replace(index, sets=(without_reorder_limit(extradata),))
     frames = range(index.frames)
     expected = VideoReader(sound["b_frames"], index.through_container()).get_frames(frames)
     assert np.array_equal(VideoReader(sound["b_frames"], silent).get_frames(frames), expected)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from epic100.video.index import build_index
-from epic100.video.reader import FrameError, ReaderCache, VideoReader
+from epic100.video.kept import Cache
+from epic100.video.reader import FrameError, VideoReader
 from support.damage import decoded, overwrite, packets_of
 from support.decoders import needs_decord
 from support.tricky_videos import audio_only, change_size, encode, pictures
@@ -106,7 +107,7 @@ def test_a_file_without_a_video_stream_is_an_error_that_names_it_whatever_its_in
 
 def test_the_cache_keeps_the_readers_used_last_and_closes_the_others(sound):
     paths = [str(path) for path in sound.values()][:3]
-    cache = ReaderCache(size=2)
+    cache = Cache(2, VideoReader, VideoReader.close)
     first, second = cache.get(paths[0]), cache.get(paths[1])
     assert cache.get(paths[0]) is first
     cache.get(paths[2])  # the second was used longest ago

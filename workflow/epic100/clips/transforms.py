@@ -9,6 +9,7 @@ import importlib.util
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from weakref import WeakSet
 
 import cv2
 import numpy as np
@@ -17,10 +18,23 @@ from mmcv.transforms import BaseTransform
 
 from epic100.base.errors import EpicError
 from epic100.clips.crop import Crop, draw_size, flipped
-from epic100.video.kept import Kept
-from epic100.video.loaded_indexes import LoadedIndexes
-from epic100.video.reader import FrameError, FrameReader, ReaderCache, VideoReader
+from epic100.video.index_file import LoadedIndexes
+from epic100.video.kept import Cache, Kept
+from epic100.video.reader import FrameError, FrameReader, VideoReader
 from epic100.video.window import Window
+
+# A fork would share the file positions of open containers with this process, and could not close
+# what decord has open: it would wait for threads that exist only here.
+_OPEN = WeakSet[Cache[str, FrameReader]]()
+
+
+def _close_readers() -> None:
+    for readers in list(_OPEN):
+        readers.close()
+
+
+# What a worker inherits stays shared memory if its garbage collector never looks at it.
+os.register_at_fork(before=_close_readers, after_in_child=gc.freeze)
 
 
 class DecordReader:
@@ -101,21 +115,12 @@ class OpenSegment(BaseTransform):
         self.decoder = decoder
         self.index_dir = index_dir
         self.keep_open = keep_open
-        self._cache: ReaderCache | None = None
-        self._inherited: ReaderCache | None = None
+        self._readers: Cache[str, FrameReader] | None = None
         self._indexes: LoadedIndexes | None = None
-        self._kept = Kept()
-        self._owner = 0
 
     def __getstate__(self) -> dict:
         # Open files cannot be sent to other processes, and indexes are large.
-        names = ("_cache", "_inherited", "_indexes", "_kept")
-        return {name: value for name, value in self.__dict__.items() if name not in names}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__ |= state
-        self._cache = self._inherited = self._indexes = None
-        self._kept = Kept()
+        return {**self.__dict__, "_readers": None, "_indexes": None}
 
     def load_indexes(self, paths: Iterable[str]) -> None:
         """Read the frame indexes of videos before workers are forked, which then share them.
@@ -127,13 +132,13 @@ class OpenSegment(BaseTransform):
             self._indexes = self._indexes or LoadedIndexes(self.index_dir)
             self._indexes.load(paths)
 
-    def _open(self, path: str) -> FrameReader:
+    def _open(self, path: str, kept: Kept) -> FrameReader:
         if self.decoder == "decord":
             return DecordReader(path)
         try:
             self.load_indexes([path])
             found = self._indexes.find(path) if self._indexes else None
-            return VideoReader(path, found, kept=self._kept)
+            return VideoReader(path, found, kept=kept)
         except FrameError:
             raise
         except EpicError as error:  # no index, and the packets cannot be read either
@@ -141,19 +146,16 @@ class OpenSegment(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add the open reader to `results`. Raises FrameError if the video cannot be opened."""
-        if self._owner != os.getpid():
-            # A forked worker inherits open files and would share their file positions with other
-            # processes. It must not close them either: decord would wait for threads that exist
-            # only in the parent, and abort.
-            self._inherited = self._cache
-            gc.freeze()
-            self._cache, self._owner, self._kept = None, os.getpid(), Kept()
-        if self._cache is None:
-            self._cache = ReaderCache(self.keep_open, self._open)
+        if self._readers is None:
+            kept = Kept()
+            self._readers = Cache(
+                self.keep_open, lambda path: self._open(path, kept), lambda reader: reader.close()
+            )
+            _OPEN.add(self._readers)
         # MMAction2's inference_recognizer passes only a video's path: then it is one segment.
         results.setdefault("narration_id", Path(results["filename"]).stem)
         try:
-            reader = self._cache.get(results["filename"])
+            reader = self._readers.get(results["filename"])
         except FrameError as error:
             raise FrameError(f"{results['narration_id']}: {error}") from error
         results["video_reader"] = reader
@@ -163,9 +165,9 @@ class OpenSegment(BaseTransform):
 
     def forget(self) -> None:
         """Close this process's open videos: after an I/O error, a reader may keep failing."""
-        if self._owner == os.getpid():
-            self._cache = None
-            self._kept.files.close()
+        if self._readers is not None:
+            self._readers.close()
+            self._readers = None  # and with it what its readers shared
 
     def __repr__(self) -> str:
         return f"OpenSegment(decoder={self.decoder!r}, index_dir={self.index_dir!r})"

@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ def _writer(
     rotation: bytes | None,
 ) -> Generator[None, Picture, None]:
     """Take the pictures of one clip, and end after the last; closed before, it leaves no file."""
-    part = replace(index, pts=index.pts[clip.start : clip.stop])  # whose times alone are used
+    part = index.part(clip.start, clip.stop)
     samples = []
     with atomic_path(clip.target) as temporary:
         with open_output(

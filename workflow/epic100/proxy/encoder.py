@@ -80,7 +80,7 @@ def write_proxy(
     sound = np.ones(index.frames, dtype=bool)
     sound[stand_ins] = False
     psnr = float(_decibel(errors[sound].mean())) if sound.any() else 0.0
-    facts = own.table.stream
+    facts = own.stream
     return Copy(facts.width, facts.height, own.frames, stand_ins, psnr), own
 
 
@@ -155,9 +155,8 @@ def check_copy(
 
 def _closed(index: VideoIndex) -> bool:
     """Whether the pictures of each group, key frame to key frame, are coded one after another."""
-    packets = index.table.stretch(0, index.frames)
-    group = np.searchsorted(index.key_pts, packets.pts, side="right")
-    return bool(packets.shown.all() and (np.diff(group) >= 0).all())
+    group = np.searchsorted(index.key_pts, index.packets["pts"], side="right")
+    return bool(index.packets["shown"].all() and (np.diff(group) >= 0).all())
 
 
 def same_clock(index: VideoIndex, copy: VideoIndex) -> bool:

@@ -27,9 +27,9 @@ def spoilt_sets(indexes: Mapping[str, VideoIndex]) -> dict[str, str]:
         The reason as text, by video_id.
     """
     own = {
-        video: (index.table.stream.codec, index.table.sets[0])
+        video: (index.stream.codec, index.sets[0])
         for video, index in indexes.items()
-        if index.table.sets[0]
+        if index.sets[0]
     }
     kinds = list(own.values())
     shared = {kind for kind in kinds if kinds.count(kind) >= WITNESSES}

@@ -27,7 +27,7 @@ def prove(path: Path, index: VideoIndex, sound: np.ndarray) -> tuple[str, VideoI
     Returns:
         Why a frame cannot be read, as text, or ""; and the index, which says how to read the file.
     """
-    if not index.table.direct:
+    if not index.direct:
         return refusal(path, index, sound), index
     other = index.through_container()
     try:
@@ -73,7 +73,7 @@ def refusal(path: Path, index: VideoIndex, sound: np.ndarray) -> str:
 
 def read_through_containers(indexes: Mapping[str, VideoIndex]) -> str:
     """A sentence on the videos that are not read by the places of their packets, or ""."""
-    slow = [name for name, each in indexes.items() if not each.table.direct]
+    slow = [name for name, each in indexes.items() if not each.direct]
     if not slow:
         return ""
     return (

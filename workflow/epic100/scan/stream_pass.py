@@ -28,8 +28,7 @@ from epic100.scan.packet_copies import (
     with_taller_sets,
 )
 from epic100.video.ffmpeg import error_text
-from epic100.video.packet_recorder import PacketRecorder
-from epic100.video.packet_table import PacketTable
+from epic100.video.index import PacketRecorder, VideoIndex
 from epic100.video.watched_file import WatchedFile
 
 PROGRESS_SECONDS = 0.5
@@ -64,9 +63,9 @@ class StreamPass:
         self._recorder = PacketRecorder(file, stream)
         self._open_decoder()
 
-    def table(self) -> PacketTable:
-        """Where the packets are; key frames are the verified ones."""
-        return self._recorder.table([p.is_key for p in self.packets])
+    def index(self) -> VideoIndex:
+        """The index; key frames are the verified ones."""
+        return self._recorder.index([p.is_key for p in self.packets])
 
     def run(self, progress: Callable[[int], None]) -> None:
         """Read and decode to the end. Raises MemoryError."""

@@ -110,8 +110,7 @@ def _inspect(
         nothing = reading.why_nothing()
         if nothing:
             return ScanRow(video_id, UNREADABLE, reason=nothing), None
-        table = reading.table()
-        index = VideoIndex.from_table(table)
+        index = reading.index()
         kind = container.format.name
         boxes = boxes_of(file.size, file.read_at)
         is_short = stated_bytes(file.read_at) > file.size
@@ -126,7 +125,7 @@ def _inspect(
         reading.looks.still(index),
         reading.order_span,
         promise.seconds,
-        tells_lost=table.stream.codec == "hevc",
+        tells_lost=index.stream.codec == "hevc",
     )
     contradicted = contradiction(index, clock, reading.coded_fps, promise, lost)
     if contradicted:
@@ -145,7 +144,7 @@ def _inspect(
         reason = "; ".join([refused, *reasons])
         return ScanRow(video_id, UNREADABLE, reason=reason), None
     notes = hints(index, reading.looks, reading.wrong_keys, kind) + [pauses(index, sound)]
-    full = reading.judges_itself and all(map(is_arithmetic, table.sets))
+    full = reading.judges_itself and all(map(is_arithmetic, index.sets))
     decoded = sum(p.decoded for p in reading.packets if p.shown)
     if quick:
         reasons.insert(0, f"quick look: {reading.looked} of {index.frames} pictures decoded")

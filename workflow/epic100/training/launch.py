@@ -31,7 +31,7 @@ from epic100.training.run import train
 from epic100.training.several_nodes import train_on_nodes
 from epic100.training.stop import forwarding
 from epic100.training.weights import local_weights
-from epic100.video.shared_arrays import FOLDER as SHARED_INDEXES
+from epic100.video.index_file import FOLDER as SHARED_INDEXES
 
 log = logging.getLogger(__name__)
 

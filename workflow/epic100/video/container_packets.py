@@ -9,9 +9,8 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from epic100.video.ffmpeg import limit_pixels, picture_stream
-from epic100.video.frame_error import ANOTHER_FILE, FrameError
-from epic100.video.index import FrameIndex
-from epic100.video.kept import Decoders, prepare
+from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
+from epic100.video.kept import prepare
 from epic100.video.watched_file import WatchedFile
 
 Timed = tuple[av.Packet, int | None]  # a packet and its time, which a hidden packet lacks
@@ -27,15 +26,13 @@ class ContainerPackets:
     def __init__(
         self,
         path: Path,
-        index: FrameIndex,
-        decoders: Decoders,
+        index: VideoIndex,
         watched: bool = False,
         max_pixels: int | None = None,
     ):
         self.path, self._index, self._watched = path, index, watched
-        self._decoders = decoders
         self._open()
-        if os.stat(path).st_size != index.table.file_size:
+        if os.stat(path).st_size != index.file_size:
             raise FrameError(f"{path}: {ANOTHER_FILE}")
         if max_pixels is not None and (fault := limit_pixels(self._stream, max_pixels)):
             raise FrameError(f"{path}: {fault}")
@@ -57,16 +54,10 @@ class ContainerPackets:
         """Close the file."""
         self._container.close()
 
-    def decoder(self, key: int) -> VideoCodecContext:
-        """A decoder with the parameter sets that are in force at key frame number `key`.
-
-        A decoder used elsewhere in the file keeps the sets of that place and gives wrong pictures.
-        """
-        table = self._index.table
-        if len(table.sets) == 1 or not table.key_sets.any():
-            return self._stream.codec_context
-        sets = table.sets[int(table.key_sets[key])]
-        return self._decoders.get(table.stream, sets, known=False)
+    @property
+    def decoder(self) -> VideoCodecContext:
+        """The container's own decoder, with the file's own parameter sets."""
+        return self._stream.codec_context
 
     def from_key(self, key: int, wanted: Collection[int]) -> Iterator[Timed]:
         """Packets from key frame number `key` on, and none before, since those may be damaged.
@@ -88,7 +79,7 @@ class ContainerPackets:
             packets = self._timed()
             for packet, time in packets:
                 if time == pts:
-                    if zlib.crc32(packet) != self._index.table.key_crc[key]:
+                    if zlib.crc32(packet) != self._index.group(key)["crc"][0]:
                         raise FrameError(f"{self.path}: {ANOTHER_FILE}")
                     yield packet, time
                     yield from packets

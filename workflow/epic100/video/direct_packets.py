@@ -1,6 +1,6 @@
 """The packets of a video by their places in the file: no container is opened, no header is read.
 
-Only for files whose table says `direct`: each packet was read at its place during the scan and was
+Only for files whose index says `direct`: each packet was read at its place during the scan and was
 equal to the demuxer's.
 """
 
@@ -13,16 +13,16 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from epic100.video.ffmpeg import too_many_pixels
-from epic100.video.frame_error import ANOTHER_FILE, FrameError
+from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import Kept
-from epic100.video.packet_table import PacketTable
 from epic100.video.watched_file import insist
 
 # Bytes between two packets, such as sound, that cost less to read than a second read costs.
 MOST_BETWEEN = 64 << 10
 MOST_AT_ONCE = 4 << 20  # bytes of one read, unless one packet is larger
+_PLACE = ["offset", "size", "pts", "shown", "sets"]  # columns of the index
 
-Place = tuple[int, int, int, bool, bool]  # offset, size, pts, shown, is a key frame
+Place = tuple[int, int, int, int, int]
 Value = TypeVar("Value")
 
 
@@ -36,17 +36,17 @@ class DirectPackets:
     def __init__(
         self,
         path: Path,
-        table: PacketTable,
+        index: VideoIndex,
         kept: Kept,
         watched: bool = False,
         max_pixels: int | None = None,
     ):
-        stream = table.stream
+        stream = index.stream
         fault = too_many_pixels(stream.width, stream.height, max_pixels) if max_pixels else ""
         if fault:
             raise FrameError(f"{path}: {fault}")
         self.path, self.size = path, (stream.height, stream.width)
-        self._name, self._table, self._kept, self._watched = str(path), table, kept, watched
+        self._name, self._index, self._kept, self._watched = str(path), index, kept, watched
         self._length_size = stream.length_size if stream.codec == "h264" else 0
         self._closed = False
         self._check_size()
@@ -55,13 +55,10 @@ class DirectPackets:
         """Refuse further reads. The owner of the kept files closes the file."""
         self._closed = True
 
-    def decoder(self, key: int) -> VideoCodecContext:
-        """A decoder with the parameter sets that are in force at key frame number `key`."""
-        table = self._table
-        if len(table.sets) == 1 or not table.key_sets.any():
-            return self._kept.decoders.get(table.stream, table.sets[0], known=True)
-        sets = table.sets[int(table.key_sets[key])]
-        return self._kept.decoders.get(table.stream, sets, known=False)
+    @property
+    def decoder(self) -> VideoCodecContext:
+        """A decoder with the file's own parameter sets."""
+        return self._kept.decoders.get((self._index.stream, self._index.sets[0], True))
 
     def from_key(self, key: int, wanted: Collection[int]) -> Iterator[tuple[av.Packet, int | None]]:
         """Packets from key frame number `key` to the last one that is wanted, with their times.
@@ -84,15 +81,15 @@ class DirectPackets:
             start = run[0][0]
             count = run[-1][0] + run[-1][1] - start
             # An index that was tampered with must not make the reader ask for all memory.
-            if start < 0 or start + count > self._table.file_size:
+            if start < 0 or start + count > self._index.file_size:
                 raise FrameError(f"{self.path}: {ANOTHER_FILE}")
             data = memoryview(self._read(start, count))
             if len(data) < count:
                 raise FrameError(f"{self.path}: {ANOTHER_FILE}")
-            for offset, size, pts, shown, is_key in run:
+            for offset, size, pts, shown, sets in run:
                 coded = data[offset - start : offset - start + size]
                 if first:
-                    if zlib.crc32(coded) != self._table.key_crc[key]:
+                    if zlib.crc32(coded) != self._index.group(key)["crc"][0]:
                         raise FrameError(f"{self.path}: {ANOTHER_FILE}")
                     first = False
                 elif pts not in wanted and _is_skipped(coded, self._length_size):
@@ -100,7 +97,7 @@ class DirectPackets:
                 packet = av.Packet(coded)  # type: ignore[arg-type]  # it takes any buffer
                 if shown:  # without a time, a hidden picture is never taken for a wanted one
                     packet.pts = pts
-                packet.is_keyframe = is_key
+                packet.is_keyframe = sets >= 0
                 yield packet, pts
 
     def _places(self, key: int, wanted: Collection[int]) -> list[Place]:
@@ -108,13 +105,9 @@ class DirectPackets:
         missing = set(wanted)
         places: list[Place] = []
         stop = 0
-        for number in range(key, len(self._table.key_packet)):
-            group = self._table.group(number)
-            columns = (group.offset, group.size, group.pts, group.shown)
-            is_key = True
-            for place in zip(*(column.tolist() for column in columns), strict=True):
-                places.append((*place, is_key))
-                is_key = False
+        for number in range(key, len(self._index.keys)):
+            for place in self._index.group(number)[_PLACE].tolist():
+                places.append(place)
                 if place[2] in missing and place[3]:
                     missing.remove(place[2])
                     stop = len(places)
@@ -124,7 +117,7 @@ class DirectPackets:
 
     def _check_size(self) -> None:
         size = self._try("opening", lambda: self._kept.files.size(self._name))
-        if size != self._table.file_size:
+        if size != self._index.file_size:
             self._kept.files.forget(self._name)
             raise FrameError(f"{self.path}: {ANOTHER_FILE}")
 

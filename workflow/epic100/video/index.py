@@ -6,12 +6,16 @@ to decode does not shift later frames, and a file of variable rate is indexed by
 """
 
 import contextlib
+import json
 import os
+import zlib
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import av
 import numpy as np
@@ -19,74 +23,130 @@ import numpy.typing as npt
 
 from epic100.base.errors import EpicError
 from epic100.video.ffmpeg import picture_stream
-from epic100.video.packet_recorder import record_packets
-from epic100.video.packet_table import PacketTable
+from epic100.video.parameter_sets import ParameterSets
 from epic100.video.watched_file import WatchedFile
 
+_FIELDS = [
+    ("offset", "<i8"),  # where the coded bytes begin in the file
+    ("size", "<i4"),  # number of coded bytes
+    ("pts", "<i8"),  # time of presentation, in units of the stream's time base
+    ("dts", "<i8"),  # time of decoding, in the same units
+    ("crc", "<u4"),  # of a key frame: CRC-32 of its bytes; else 0
+    ("sets", "<i2"),  # of a key frame: which parameter sets are in force; else -1
+    ("shown", "<i1"),  # 0 if an edit list hides it, else 1
+    ("frame", "<i4"),  # in row i: the packet that holds frame i; -1 in rows beyond the last
+]
+PACKET = np.dtype(_FIELDS)
+COLUMNS = [name for name, _ in _FIELDS]
+_WHOLE = "crc"  # the column that is stored as it is: checksums do not rise in small steps
+_RECORDED = COLUMNS[:-1]  # `frame` follows from the others
+COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")  # of a codec context
+ANOTHER_FILE = "is not the file that was scanned; scan it again"
 
-class FrameIndex(Protocol):
-    """What a reader needs of an index: see `VideoIndex` for the attributes."""
 
-    @property
-    def frames(self) -> int:
-        """Number of pictures."""
-
-    @property
-    def fps(self) -> float:
-        """Measured frames per second."""
-
-    @property
-    def key_pts(self) -> np.ndarray:
-        """int64 [K]: presentation times of the packets where decoding may begin."""
-
-    @property
-    def key_dts(self) -> np.ndarray:
-        """int64 [K]: decode times of the same packets."""
-
-    @property
-    def table(self) -> PacketTable:
-        """Where all packets are in the file."""
-
-    def pts_of(self, frames: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Presentation times of pictures, int64."""
+class FrameError(EpicError):
+    """A requested frame cannot be read."""
 
 
 @dataclass(frozen=True)
-class VideoIndex:
-    """Pictures and key frames of one file; all times in units of `time_base` seconds.
+class StreamFacts:
+    """What a decoder must know about a stream.
 
     Attributes:
-        pts: int64 [F], ascending: presentation times of the pictures.
-        key_pts: int64 [K]: presentation times of the packets where decoding may begin.
-        key_dts: int64 [K]: decode times of the same packets.
+        codec: Name of FFmpeg's decoder.
+        width: Width in pixels.
+        height: Height in pixels.
+        pix_fmt: FFmpeg's pixel format.
         time_base: Seconds per unit of time.
-        table: Where all packets are in the file.
+        length_size: Bytes of the length before each NAL unit; 0 for start codes or no NAL units.
+        colours: The values of `COLOURS` that the container states.
     """
 
-    pts: np.ndarray
-    key_pts: np.ndarray
-    key_dts: np.ndarray
+    codec: str
+    width: int
+    height: int
+    pix_fmt: str
     time_base: Fraction
-    table: PacketTable
+    length_size: int
+    colours: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class VideoIndex:
+    """Packets, pictures and key frames of one file; all times in units of `time_base` seconds.
+
+    Attributes:
+        packets: `PACKET` [P]: the packets in decoding order.
+        stream: What a decoder must know.
+        sets: Extradata for a decoder, in the format of the file; number 0 is the file's own.
+        file_size: In bytes.
+        direct: Whether the file can be read by the places of its packets: the bytes at each offset
+            were equal to the demuxer's packet. If not (lacing, start codes, a head that changes),
+            the file must be read through its container.
+        fps: Measured frames per second: the mean over all steps that are not gaps; 0 if unknown.
+    """
+
+    packets: np.ndarray
+    stream: StreamFacts
+    sets: tuple[bytes, ...]
+    file_size: int
+    direct: bool
+    fps: float
 
     @property
+    def time_base(self) -> Fraction:
+        """Seconds per unit of time."""
+        return self.stream.time_base
+
+    @cached_property
     def frames(self) -> int:
-        """Number of pictures."""
-        return len(self.pts)
+        """Number of pictures F."""
+        return int(np.count_nonzero(self.packets["shown"]))
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """int64 [K]: the packets where decoding may begin, one that is hidden included."""
+        return np.flatnonzero(self.packets["sets"] >= 0)
+
+    @cached_property
+    def key_pts(self) -> np.ndarray:
+        """int64 [K]: presentation times of these packets."""
+        return self.packets["pts"][self.keys]
+
+    @cached_property
+    def key_dts(self) -> np.ndarray:
+        """int64 [K]: decode times of these packets."""
+        return self.packets["dts"][self.keys]
+
+    @cached_property
+    def changes_sets(self) -> bool:
+        """Whether other parameter sets than the file's own are in force at some key frame."""
+        return bool(self.packets["sets"].max(initial=0) > 0)
+
+    @cached_property
+    def pts(self) -> np.ndarray:
+        """int64 [F], ascending: presentation times of the pictures."""
+        return self.pts_of(np.arange(self.frames))
 
     def pts_of(self, frames: Sequence[int] | np.ndarray) -> np.ndarray:
         """Presentation times of pictures, int64."""
-        return self.pts[np.asarray(frames)]
+        return self.packets["pts"][self.packets["frame"][np.asarray(frames)]]
+
+    def group(self, key: int) -> np.ndarray:
+        """`PACKET` [P]: from key frame number `key` up to the next key frame."""
+        more = key + 1 < len(self.keys)
+        return self.packets[self.keys[key] : self.keys[key + 1] if more else None]
+
+    def part(self, start: int, stop: int) -> "VideoIndex":
+        """The index of the frames [start, stop) alone, for its times: nothing can be read by it."""
+        packets = self.packets[self.packets["frame"][start:stop]]
+        packets["frame"] = np.arange(len(packets))
+        return replace(self, packets=packets)
 
     @property
     def times(self) -> np.ndarray:
         """Seconds [F] since the first picture."""
         return (self.pts - self.pts[0]) * float(self.time_base)
-
-    @property
-    def fps(self) -> float:
-        """Measured frames per second: the mean over all steps that are not gaps."""
-        return _rate(self.pts, self.time_base)
 
     @property
     def is_constant(self) -> bool:
@@ -130,25 +190,158 @@ class VideoIndex:
 
     def through_container(self) -> "VideoIndex":
         """The same index, but readers take packets from the file's container."""
-        return replace(self, table=replace(self.table, direct=False))
+        return replace(self, direct=False)
 
     def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
-        """Arrays for `np.savez_compressed`: those of the table, from which all is computed."""
-        return self.table.to_arrays(prefix)
+        """Arrays for `np.savez_compressed`: facts as JSON, and each column of the packets."""
+        columns = {f"{prefix}{name}": _stored(self.packets, name) for name in COLUMNS}
+        facts = vars(self.stream) | {
+            "time_base": str(self.time_base),
+            "sets": [each.hex() for each in self.sets],
+            "file_size": self.file_size,
+            "direct": self.direct,
+            "fps": self.fps,
+        }
+        return columns | {f"{prefix}facts": np.array(json.dumps(facts))}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], prefix: str = "") -> "VideoIndex":
-        """Rebuild from the arrays of `to_arrays`."""
-        return cls.from_table(PacketTable.from_arrays(arrays, prefix))
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        prefix: str = "",
+        packets: np.ndarray | None = None,
+    ) -> "VideoIndex":
+        """Rebuild from the arrays of `to_arrays`.
 
-    @classmethod
-    def from_table(cls, table: PacketTable) -> "VideoIndex":
-        """The index of the packets of a table.
+        Args:
+            arrays: The arrays.
+            prefix: Start of their names.
+            packets: `PACKET` [P] from these arrays, if they are unpacked already.
 
-        A key frame that an edit list hides is not a picture, but decoding may have to begin there.
+        Raises:
+            ValueError: `to_arrays` cannot have written these arrays. So does KeyError.
         """
-        pts, key_pts, key_dts = table.frames.between(0, len(table.frames)), *table.key_times()
-        return cls(pts, key_pts, key_dts, table.stream.time_base, table)
+        if packets is None:
+            packets = unpacked(arrays, [prefix])
+        facts: dict[str, Any] = json.loads(str(arrays[f"{prefix}facts"]))
+        own = {name: facts.pop(name) for name in ("file_size", "direct", "fps")}
+        sets = tuple(map(bytes.fromhex, facts.pop("sets")))
+        facts |= {"time_base": Fraction(facts["time_base"]), "colours": tuple(facts["colours"])}
+        index = cls(packets, StreamFacts(**facts), sets, **own)
+        places = packets["frame"][: index.frames]
+        if len(places) and not (places.min() >= 0 and places.max() < len(packets)):
+            raise ValueError("frames without a packet")
+        if not packets["sets"].max(initial=0) < len(sets):
+            raise ValueError("a key frame without parameter sets")
+        return index
+
+
+def packet_counts(arrays: Mapping[str, np.ndarray], prefixes: Sequence[str]) -> list[int]:
+    """The number of packets of each of several indexes, from their arrays."""
+    return [len(arrays[f"{prefix}sets"]) for prefix in prefixes]
+
+
+def unpacked(arrays: Mapping[str, np.ndarray], prefixes: Sequence[str]) -> np.ndarray:
+    """`PACKET` [P]: the packets of several indexes, from their arrays, one after another.
+
+    Raises:
+        ValueError: `VideoIndex.to_arrays` cannot have written these arrays. So does KeyError.
+    """
+    counts = packet_counts(arrays, prefixes)
+    packets = np.empty(sum(counts), PACKET)
+    for prefix, part in zip(prefixes, np.split(packets, np.cumsum(counts)), strict=False):
+        for name in COLUMNS:
+            column = arrays[f"{prefix}{name}"]
+            if column.shape != part.shape or column.dtype.kind not in "iu":
+                raise ValueError(f"{column.shape} {column.dtype} values for {len(part)} packets")
+            if name == _WHOLE:
+                part[name] = column
+            else:
+                np.cumsum(column, dtype=PACKET[name], out=part[name])
+    return packets
+
+
+def _stored(packets: np.ndarray, name: str) -> np.ndarray:
+    """A column as a file holds it: the first value and the step to each next one, in few bytes."""
+    if name == _WHOLE:
+        return packets[name]
+    steps = np.diff(packets[name].astype(np.int64), prepend=0)
+    most = max(-int(steps.min(initial=0)), int(steps.max(initial=0)) + 1)
+    return steps.astype(np.min_scalar_type(-most))
+
+
+class PacketRecorder:
+    """Records the packets of one stream in decoding order. Packets without a time are not pictures.
+
+    Each packet is read a second time at its offset, without the demuxer. Only that proves that a
+    reader may do the same. The bytes are in the system's cache by then.
+    """
+
+    def __init__(self, file: WatchedFile, stream: "av.VideoStream"):
+        """Record packets of `stream`, which FFmpeg has open, from `file`."""
+        context = stream.codec_context
+        self._sets = ParameterSets(context.codec.canonical_name, context.extradata)
+        self._stream = StreamFacts(
+            context.name,
+            context.width,
+            context.height,
+            context.pix_fmt or "",
+            Fraction(stream.time_base or 0),
+            self._sets.length_size,
+            tuple(int(getattr(context, name)) for name in COLOURS),
+        )
+        self._rows = array("q")  # `_RECORDED` of each packet
+        self._direct = True
+        self._file = file
+
+    def add(self, packet: "av.Packet") -> None:
+        """Record a packet that has bytes. Raises DiskError if the file cannot be read."""
+        data = memoryview(packet)
+        if packet.has_sidedata("new_extradata"):
+            self._sets.new_entry(bytes(packet.get_sidedata("new_extradata")))
+            self._direct = False  # packets read by their places lack it
+        self._sets.see(data)
+        if packet.pts is None:
+            self._direct = False
+            return
+        offset = -1 if packet.pos is None else packet.pos
+        if self._direct:
+            # As bytes, since a memoryview is compared byte by byte.
+            self._direct = offset >= 0 and self._file.read_at(offset, len(data)) == bytes(data)
+        # Nothing comes before the first packet, so decoding can begin there whatever it is.
+        is_key = packet.is_keyframe or not self._rows
+        dts = packet.pts if packet.dts is None else packet.dts
+        crc, sets = (zlib.crc32(data), self._sets.number()) if is_key else (0, -1)
+        shown = not packet.is_discard
+        self._rows.extend((offset, len(data), packet.pts, dts, crc, sets, shown))
+
+    def index(self, keys: Sequence[bool] | None = None) -> VideoIndex:
+        """The index of all packets so far.
+
+        Args:
+            keys: Per packet, whether it really is a key frame; None: trust the container.
+        """
+        rows = np.frombuffer(self._rows, np.int64).reshape(-1, len(_RECORDED))
+        packets = np.empty(len(rows), PACKET)
+        for name, column in zip(_RECORDED, rows.T, strict=True):
+            packets[name] = column
+        if keys is not None:
+            wrong = ~np.asarray(keys, bool)
+            wrong[:1] = False
+            packets["crc"][wrong], packets["sets"][wrong] = 0, -1
+        shown = np.flatnonzero(packets["shown"])
+        pts = packets["pts"][shown]
+        in_order = np.argsort(pts, kind="stable")
+        packets["frame"] = -1
+        packets["frame"][: len(shown)] = shown[in_order]
+        return VideoIndex(
+            packets,
+            self._stream,
+            tuple(self._sets.collections),
+            self._file.size,
+            self._direct,
+            measured_rate(pts[in_order], self._stream.time_base),
+        )
 
 
 def build_index(path: str | os.PathLike) -> VideoIndex:
@@ -168,55 +361,20 @@ def build_index(path: str | os.PathLike) -> VideoIndex:
                 raise EpicError(f"{path}: no video stream in this file")
             if stream.codec_context is None:
                 raise EpicError(f"{path}: no decoder for its video stream")
-            table = record_packets(file, container, stream)
+            recorder = PacketRecorder(file, stream)
+            for packet in container.demux(stream):
+                if packet.size:
+                    recorder.add(packet)
     except (av.error.FFmpegError, OSError) as error:
         raise EpicError(f"{path}: cannot be opened as video: {error}") from error
-    index = VideoIndex.from_table(table)
+    index = recorder.index()
     if not index.frames:
         raise EpicError(f"{path}: no pictures in this file")
     return index
 
 
-@dataclass(frozen=True)
-class PackedIndex:
-    """A `FrameIndex` in about 10 bytes a frame, for a process that holds those of a whole archive.
-
-    Attributes:
-        table: Where all packets are in the file.
-        key_pts: As in `VideoIndex`.
-        key_dts: As in `VideoIndex`.
-        fps: Measured frames per second, computed once.
-    """
-
-    table: PacketTable
-    key_pts: np.ndarray
-    key_dts: np.ndarray
-    fps: float
-
-    @property
-    def frames(self) -> int:
-        """Number of pictures."""
-        return len(self.table.frames)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes in memory, without the parameter sets."""
-        return self.table.nbytes + self.key_pts.nbytes + self.key_dts.nbytes
-
-    def pts_of(self, frames: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Presentation times of pictures, int64."""
-        return self.table.frames.at(frames)
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], prefix: str = "") -> "PackedIndex":
-        """Rebuild from the arrays of `VideoIndex.to_arrays`."""
-        table = PacketTable.from_arrays(arrays, prefix)
-        few = len(table.frames) if table.frames.step is None else 2  # one step is the rate
-        times = table.frames.between(0, min(few, len(table.frames)))
-        return cls(table, *table.key_times(), _rate(times, table.stream.time_base))
-
-
-def _rate(pts: np.ndarray, time_base: Fraction) -> float:
+def measured_rate(pts: np.ndarray, time_base: Fraction) -> float:
+    """Frames per second of pictures at these times: the mean over all steps that are not gaps."""
     if len(pts) < 2:
         return 0.0
     steps = np.diff(pts)

@@ -1,21 +1,37 @@
-"""The frame indexes of a participant's videos: one `.npz`, its path and how to read it."""
+"""The frame indexes of a participant's videos: one `.npz`, how to read it, and who shares it.
 
+A job reads each file once. Processes that are forked later share what was read, since nobody writes
+to it. Those of a training on several GPUs map one copy, which the first of them writes to a folder
+of the launcher: the file itself is compressed, and a mapped file on a disk that fails would kill
+the process.
+"""
+
+import fcntl
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from epic100.base.atomic import atomic_path
 from epic100.base.disk_file import reading
 from epic100.base.errors import DiskError, EpicError
-from epic100.video.index import PackedIndex, VideoIndex
-from epic100.video.shared_arrays import share_arrays
+from epic100.video.index import VideoIndex, packet_counts, unpacked
 
-FORMAT = "epic100 frame indexes 1"
-LARGEST = 2**30  # bytes; an hour of video takes about 10 MiB
+FORMAT = "epic100 frame indexes 2"
+LARGEST = 2**29  # bytes of its arrays; an hour of video takes about 4 MiB
+FOLDER = "EPIC100_SHARED_INDEXES"  # a private folder of the processes that a launcher starts
+
+
+class _Indexes(dict[str, VideoIndex]):
+    """The indexes of a participant, by video_id."""
+
+
+# What is in use in this process, by the state of its file: training and validation share it.
+_in_use: WeakValueDictionary[str, _Indexes] = WeakValueDictionary()
 
 
 def index_path(index_dir: str | os.PathLike, participant_id: str) -> Path:
@@ -40,7 +56,7 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex:
             this video.
     """
     with _opened(path) as arrays:
-        if f"{video_id}/stream" in arrays:
+        if f"{video_id}/facts" in arrays:
             return VideoIndex.from_arrays(arrays, f"{video_id}/")
     raise EpicError(
         f"{path}: no frame index of {video_id}; one that cannot be read has none; of any other, "
@@ -48,20 +64,45 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex:
     )
 
 
-def load_packed(path: str | os.PathLike, shared_as: str) -> dict[str, PackedIndex]:
-    """Read all indexes of a participant's file, in the form that takes least memory.
-
-    Args:
-        path: The file.
-        shared_as: A name for what it holds now, under which processes of a node share it.
+def load_indexes(path: str | os.PathLike) -> Mapping[str, VideoIndex]:
+    """The indexes of all videos of a participant's file, by video_id; shared and not to be changed.
 
     Raises:
         EpicError: The file is not a frame index of this version, or is incomplete.
     """
-    with _opened(path) as packed:
-        names = [name.rpartition("/")[0] for name in packed if name.endswith("/stream")]
-        arrays = share_arrays(packed, shared_as)
-        return {name: PackedIndex.from_arrays(arrays, f"{name}/") for name in names}
+    state = os.stat(path)
+    key = f"{state.st_dev}-{state.st_ino}-{state.st_size}-{state.st_mtime_ns}"
+    found = _in_use.get(key)
+    if found is None:
+        found = _in_use[key] = _Indexes(_load_all(path, key))
+    return found
+
+
+def _load_all(path: str | os.PathLike, key: str) -> dict[str, VideoIndex]:
+    with _opened(path) as arrays:
+        prefixes = [name.removesuffix("facts") for name in arrays if name.endswith("/facts")]
+        stops = np.cumsum(packet_counts(arrays, prefixes))
+        packets = np.split(_shared(arrays, prefixes, key), stops)[:-1]  # nothing is left over
+        return {
+            prefix[:-1]: VideoIndex.from_arrays(arrays, prefix, own)
+            for prefix, own in zip(prefixes, packets, strict=True)
+        }
+
+
+def _shared(arrays: Mapping[str, np.ndarray], prefixes: Sequence[str], name: str) -> np.ndarray:
+    """The packets of all videos, from the copy of this node's processes if they have a folder."""
+    if FOLDER not in os.environ:
+        return unpacked(arrays, prefixes)
+    copy = Path(os.environ[FOLDER]) / f"{name}.npy"
+    try:
+        with open(f"{copy}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not copy.exists():
+                with atomic_path(copy) as temporary:
+                    np.save(temporary, unpacked(arrays, prefixes), allow_pickle=False)
+        return np.load(copy, mmap_mode="r", allow_pickle=False)
+    except (OSError, DiskError):  # no room in it
+        return unpacked(arrays, prefixes)
 
 
 @contextmanager
@@ -86,3 +127,46 @@ def _opened(path: str | os.PathLike) -> Iterator[Mapping[str, np.ndarray]]:
             f"{path}: not a whole frame index ({type(error).__name__}: {words}); scan its "
             "participant again"
         ) from error
+
+
+class LoadedIndexes:
+    """Finds the index of a video below `{root}/{participant}/{video_id}.*`.
+
+    A file of indexes is read when one of its videos is first asked for, and never again.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        """Read from the indexes in `folder`, as the rules scan and proxy write them."""
+        self._folder = Path(folder)
+        self._loaded: dict[str, Mapping[str, VideoIndex]] = {}  # by participant
+
+    def find(self, path: str | os.PathLike) -> VideoIndex | None:
+        """The index of a video, or None if there is none.
+
+        Raises:
+            EpicError: Its file of indexes cannot be read; the next call tries again.
+        """
+        video = Path(path)
+        participant = video.parent.name
+        if participant not in self._loaded:
+            file = index_path(self._folder, participant)
+            if not file.is_file():
+                return None
+            self._loaded[participant] = load_indexes(file)
+        return self._loaded[participant].get(video.stem)
+
+    def load(self, paths: Iterable[str | os.PathLike]) -> None:
+        """Read the indexes of videos now, so that processes that are forked later share them.
+
+        Raises:
+            EpicError: A file of indexes cannot be read; all others were.
+            OSError: The disk fails under one; all others were read.
+        """
+        first = None
+        for video in {Path(path).parent.name: path for path in paths}.values():
+            try:
+                self.find(video)
+            except (EpicError, OSError) as error:
+                first = first or error
+        if first is not None:
+            raise first

@@ -17,14 +17,63 @@ from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 
 from epic100.base.machine import expect_random_reads
-from epic100.video.packet_table import COLOURS, StreamFacts
+from epic100.video.index import COLOURS, StreamFacts
 from epic100.video.window import PictureConverter
 
 MOST_FILES, MOST_DECODERS = 512, 4  # EPIC-KITCHENS-100 has 495 training videos
 MOST_CONVERTERS = 64  # of 140 kB; training draws one of 47 sizes for each clip
 
-
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+
+class Cache(Generic[K, V]):
+    """Keeps the values that were asked for last, and closes each that it lets go.
+
+    Args:
+        most: Number of values.
+        make: Makes the value of a key.
+        close: Closes a value.
+
+    Attributes:
+        made: How many values were made so far.
+    """
+
+    def __init__(
+        self, most: int, make: Callable[[K], V], close: Callable[[V], None] = lambda value: None
+    ):
+        self.most, self.made = most, 0
+        self._make, self._close = make, close
+        self._values: OrderedDict[K, V] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: K) -> V:
+        """The value of this key, made if it is not kept."""
+        if key in self._values:
+            self._values.move_to_end(key)
+            return self._values[key]
+        while len(self._values) >= self.most:
+            self.forget(self.oldest)
+        value = self._values[key] = self._make(key)
+        self.made += 1
+        return value
+
+    @property
+    def oldest(self) -> K:
+        """The key that was not asked for longest."""
+        return next(iter(self._values))
+
+    def forget(self, key: K) -> None:
+        """Close the value of one key if it is kept."""
+        if key in self._values:
+            self._close(self._values.pop(key))
+
+    def close(self) -> None:
+        """Close all values."""
+        for key in list(self._values):
+            self.forget(key)
 
 
 @dataclass(frozen=True)
@@ -33,7 +82,7 @@ class _File:
     size: int
 
 
-class OpenFiles:
+class OpenFiles(Cache[str, _File]):
     """Keeps the last files open and reads from them at any place.
 
     Forked processes may share the descriptors, since a read at a place moves no position.
@@ -45,16 +94,11 @@ class OpenFiles:
             soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             half = soft // 2 if soft != resource.RLIM_INFINITY else MOST_FILES
             most = max(1, min(MOST_FILES, half))
-        self.most = most
-        self.opened = 0  # how often a file was opened
-        self._files: OrderedDict[str, _File] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._files)
+        super().__init__(most, self._open, lambda file: os.close(file.descriptor))
 
     def size(self, path: str) -> int:
         """Size of the file in bytes when it was opened. Raises OSError."""
-        return self._get(path).size
+        return self.get(path).size
 
     def read(self, path: str, position: int, count: int) -> bytes:
         """Read `count` bytes at `position`; fewer at the end of the file.
@@ -62,7 +106,7 @@ class OpenFiles:
         Raises:
             OSError: The read fails. The file is closed, so that the next try opens it anew.
         """
-        file = self._get(path)
+        file = self.get(path)
         try:
             data = os.pread(file.descriptor, count, position)
             while len(data) < count:  # the system reads at most 2 GiB at once, or less on a signal
@@ -75,100 +119,29 @@ class OpenFiles:
             raise
         return data
 
-    def forget(self, path: str) -> None:
-        """Close one file if it is open."""
-        file = self._files.pop(path, None)
-        if file is not None:
-            os.close(file.descriptor)
-
-    def close(self) -> None:
-        """Close all files."""
-        for path in list(self._files):
-            self.forget(path)
-
     def __del__(self) -> None:
         self.close()
 
-    def _get(self, path: str) -> _File:
-        file = self._files.get(path)
-        if file is not None:
-            self._files.move_to_end(path)
-            return file
-        while len(self._files) >= self.most:
-            self.forget(next(iter(self._files)))
-        descriptor = self._open(path)
+    def _open(self, path: str) -> _File:
+        while True:
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE) or not len(self):
+                    raise
+            self.forget(self.oldest)  # others of this process need descriptors too
         try:
-            file = _File(descriptor, os.fstat(descriptor).st_size)
             expect_random_reads(descriptor)
+            return _File(descriptor, os.fstat(descriptor).st_size)
         except OSError:
             os.close(descriptor)
             raise
-        self._files[path] = file
-        self.opened += 1
-        return file
-
-    def _open(self, path: str) -> int:
-        while True:
-            try:
-                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._files:
-                    raise
-            self.forget(next(iter(self._files)))  # others of this process need descriptors too
 
 
-class _Last(Generic[V]):
-    """Keeps the values that were asked for last, at most `most`."""
-
-    def __init__(self, most: int):
-        self.most = most
-        self._values: OrderedDict[Hashable, V] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def _find(self, key: Hashable, make: Callable[[], V]) -> V:
-        """The value of this key, made if it is not kept."""
-        if key in self._values:
-            self._values.move_to_end(key)
-            return self._values[key]
-        while len(self._values) >= self.most:
-            self._values.popitem(last=False)
-        return self._values.setdefault(key, make())
-
-
-class Decoders(_Last[VideoCodecContext]):
-    """Keeps the last decoders. Streams of equal parameters share one, which they flush first."""
-
-    def __init__(self, most: int = MOST_DECODERS):
-        super().__init__(most)
-
-    def get(self, stream: StreamFacts, extradata: bytes, known: bool) -> VideoCodecContext:
-        """A decoder on one thread.
-
-        Args:
-            stream: The stream.
-            extradata: Its parameter sets, in the format of the file.
-            known: Set size and colours as the container states them. A stream whose parameter sets
-                change states them itself.
-        """
-        key = (stream, extradata, known)
-        return self._find(key, lambda: _new_decoder(*key))
-
-
-class Converters(_Last[PictureConverter]):
-    """Keeps the last converters of pictures."""
-
-    def __init__(self, most: int = MOST_CONVERTERS):
-        super().__init__(most)
-
-    def get(self, key: Hashable) -> PictureConverter:
-        """The converter of a stream, the size of its windows and the size they are scaled to.
-
-        Args:
-            key: All of these. Streams with equal keys describe their colours alike.
-        """
-        return self._find(key, PictureConverter)
+# What a decoder is made from: the stream, its parameter sets, and whether to set size and colours
+# as the container states them. A stream whose parameter sets change states them itself.
+DecoderKey = tuple[StreamFacts, bytes, bool]
 
 
 @dataclass(frozen=True)
@@ -177,13 +150,18 @@ class Kept:
 
     Attributes:
         files: Open files.
-        decoders: Decoders.
-        converters: Converters of decoded pictures.
+        decoders: Decoders on one thread. Streams of equal parameters share one, which they flush.
+        converters: Converters of decoded pictures, by stream, size of the windows and the size that
+            they are scaled to. Streams with equal keys describe their colours alike.
     """
 
     files: OpenFiles = field(default_factory=OpenFiles)
-    decoders: Decoders = field(default_factory=Decoders)
-    converters: Converters = field(default_factory=Converters)
+    decoders: Cache[DecoderKey, VideoCodecContext] = field(
+        default_factory=lambda: Cache(MOST_DECODERS, lambda key: new_decoder(*key))
+    )
+    converters: Cache[Hashable, PictureConverter] = field(
+        default_factory=lambda: Cache(MOST_CONVERTERS, lambda key: PictureConverter())
+    )
 
 
 def prepare(decoder: VideoCodecContext) -> None:
@@ -193,7 +171,8 @@ def prepare(decoder: VideoCodecContext) -> None:
     decoder.flags |= Flags.unaligned  # without it, a crop from the left is rounded
 
 
-def _new_decoder(stream: StreamFacts, extradata: bytes, known: bool) -> VideoCodecContext:
+def new_decoder(stream: StreamFacts, extradata: bytes, known: bool) -> VideoCodecContext:
+    """A decoder for a stream; see `DecoderKey` for the arguments."""
     decoder = cast(VideoCodecContext, av.CodecContext.create(stream.codec, "r"))
     if extradata:
         decoder.extradata = extradata

@@ -8,19 +8,19 @@ docs/performance.md compares the cost.
 
 import itertools
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import av
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 
 from epic100.video.container_packets import ContainerPackets
 from epic100.video.direct_packets import DirectPackets
 from epic100.video.ffmpeg import MAX_PIXELS
-from epic100.video.frame_error import FrameError as FrameError  # every reader raises it
-from epic100.video.index import FrameIndex, build_index
+from epic100.video.index import FrameError as FrameError  # every reader raises it
+from epic100.video.index import VideoIndex, build_index
 from epic100.video.kept import Kept
 from epic100.video.window import Window
 
@@ -45,27 +45,24 @@ class VideoReader:
     def __init__(
         self,
         path: str | os.PathLike,
-        index: FrameIndex | None = None,
+        index: VideoIndex | None = None,
         watched: bool = False,
         max_pixels: int = MAX_PIXELS,
         kept: Kept | None = None,
     ):
         self.path = Path(path)
-        self.index: FrameIndex = index or build_index(path)
+        self.index: VideoIndex = index or build_index(path)
         self.fps = self.index.fps  # measured over all frames, so computed once
         self._kept, self._alone = kept or Kept(), kept is None
         most = max_pixels if index is None else None  # a scan has applied the config's own limit
-        table = self.index.table
-        self.by_place = table.direct
+        self.by_place = self.index.direct
         # Equal for streams whose pictures are described alike: they share converters.
-        self._described = (table.stream, *table.sets)
+        self._described = (self.index.stream, *self.index.sets)
         self._packets: ContainerPackets | DirectPackets
-        if table.direct:
-            self._packets = DirectPackets(self.path, table, self._kept, watched, most)
+        if self.by_place:
+            self._packets = DirectPackets(self.path, self.index, self._kept, watched, most)
         else:
-            self._packets = ContainerPackets(
-                self.path, self.index, self._kept.decoders, watched, most
-            )
+            self._packets = ContainerPackets(self.path, self.index, watched, most)
         self.size = self._packets.size
 
     @property
@@ -142,7 +139,7 @@ class VideoReader:
             first = next(packets, None)  # may reopen the file, which replaces its decoder
             if first is None:
                 return
-            decoder = self._packets.decoder(key)
+            decoder = self._decoder(key)
             decoder.flush_buffers()
             skips, skipping = decoder.name not in _NO_SKIPPING, None
             for packet, time in itertools.chain([first], packets):
@@ -167,6 +164,16 @@ class VideoReader:
         except av.error.FFmpegError as error:
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
 
+    def _decoder(self, key: int) -> VideoCodecContext:
+        """A decoder with the parameter sets that are in force at key frame number `key`.
+
+        A decoder used elsewhere in the file keeps the sets of that place and gives wrong pictures.
+        """
+        if not self.index.changes_sets:
+            return self._packets.decoder
+        sets = self.index.sets[self.index.group(key)["sets"][0]]
+        return self._kept.decoders.get((self.index.stream, sets, False))
+
     def _keep(
         self, frames: Iterable[av.VideoFrame], rows: dict[int, int], pictures: np.ndarray
     ) -> None:
@@ -184,7 +191,7 @@ class VideoReader:
 
 
 class FrameReader(Protocol):
-    """What `ReaderCache` holds: a `VideoReader`, or a wrapper of another library's reader."""
+    """A `VideoReader`, or a wrapper of another library's reader."""
 
     @property
     def fps(self) -> float:
@@ -204,22 +211,3 @@ class FrameReader(Protocol):
 
     def close(self) -> None:
         """Close the file."""
-
-
-class ReaderCache:
-    """Keeps the last readers of a process: to open a container takes 4-75 ms, by its length."""
-
-    def __init__(self, size: int = 8, open_reader: Callable[[str], FrameReader] = VideoReader):
-        self.size = size
-        self._open = open_reader
-        self._readers: OrderedDict[str, FrameReader] = OrderedDict()
-
-    def get(self, path: str) -> FrameReader:
-        """The reader of `path`, opened if needed. The least recently used reader is closed."""
-        if path in self._readers:
-            self._readers.move_to_end(path)
-        else:
-            while len(self._readers) >= self.size:
-                self._readers.popitem(last=False)[1].close()
-            self._readers[path] = self._open(path)
-        return self._readers[path]
