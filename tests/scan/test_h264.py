@@ -1,36 +1,45 @@
 """What is read of H.264: settings, units, numbers and slice headers."""
 
+from dataclasses import replace
+
 import av
 import pytest
 
-from epic100.scan import h264
-from epic100.scan.h264_slice import PictureSettings, SliceHeaders, habit_of, parse_pps
-from epic100.scan.numbering import Numbering
+from epic100.scan.h264 import INTRA, B, P, PictureSettings, StreamSettings, parse_sps, taller
+from epic100.scan.h264_slice import Numbering, SliceHeaders, slice_header
+from epic100.scan.h264_stream import H264Stream, has_forbidden_bytes
 from epic100.scan.packet_checks import FORBIDDEN, Packet
 from epic100.scan.worker import inspect
+from epic100.video.nal import IDR, SLICE, SPS, SetRecord, code, nal_units
 from support.damage import extradata_of, flip, packets_of
 from support.tricky_videos import encode
 
-STREAM = h264.StreamSettings(10, 6, 4, 0, 4, False, True, False, True, False, (0, 0))
+STREAM = StreamSettings(10, 6, 4, 0, 4, False, True, 1, False, False, (0, 0))
 PICTURE = PictureSettings(True, False, (2, 1), (), True, False)
-P, B, INTRA = range(3)
 
 
 def units(path):
     """(packet, place in the file, bytes) of each slice of an MP4."""
     for packet in packets_of(path):
-        data = bytes(packet)
-        for start, stop in h264.nal_units(data, 4):
-            if data[start] & 31 in (h264.SLICE, h264.IDR):
-                yield packet, packet.pos + start, data[start:stop]
+        place = packet.pos
+        for unit in nal_units(bytes(packet), 4):
+            place += 4
+            if unit[0] & 31 in (SLICE, IDR):
+                yield packet, place, unit
+            place += len(unit)
+
+
+def settings_of(extradata: bytes) -> StreamSettings:
+    (sps,) = SetRecord.of("h264", extradata).of_kind(SPS)
+    return parse_sps(sps)
 
 
 def headers(path):
     """(header of the first slice, packet) of each picture."""
-    settings, before = h264.read_extradata(extradata_of(path))[0], None
+    stream, before = H264Stream(extradata_of(path)), None
     for packet, _, nal in units(path):
         if packet is not before:
-            yield h264.slice_header(nal[: h264.HEADER_BYTES], settings), packet
+            yield slice_header(nal, stream.settings, stream.pictures), packet
         before = packet
 
 
@@ -49,16 +58,21 @@ def headers(path):
 )
 def test_settings_are_read_off_what_x264_wrote(options, expected, tmp_path):
     path = encode(tmp_path / "v.MP4", **{"count": 20} | options)
-    settings, length_size = h264.read_extradata(extradata_of(path))
+    settings = settings_of(extradata_of(path))
     assert (settings.width, settings.height, settings.progressive) == expected
-    assert length_size == 4
+
+
+def taller_extradata(extradata: bytes, rows: int) -> bytes:
+    record = SetRecord.of("h264", extradata)
+    (sps, *others) = record.sets
+    return replace(record, sets=[taller(sps, rows), *others]).packed()
 
 
 def taller_pictures(path, rows: int, **options) -> list[av.VideoFrame]:
     """Pictures of a decoder that takes them for higher by `rows` of blocks."""
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
-    decoder.extradata = h264.taller_extradata(extradata_of(path), rows)
+    decoder.extradata = taller_extradata(extradata_of(path), rows)
     decoder.options = options
     packets = [av.Packet(bytes(packet)) for packet in packets_of(path)]
     return [frame for packet in (*packets, None) for frame in decoder.decode(packet)]
@@ -68,8 +82,8 @@ def taller_pictures(path, rows: int, **options) -> list[av.VideoFrame]:
 def test_a_taller_picture_keeps_all_else_and_the_decoder_takes_it(rows, tmp_path):
     path = encode(tmp_path / "v.MP4", 20, cqm="jvt")
     extradata = extradata_of(path)
-    before = h264.read_extradata(extradata)[0]
-    after = h264.read_extradata(h264.taller_extradata(extradata, rows))[0]
+    before = settings_of(extradata)
+    after = settings_of(taller_extradata(extradata, rows))
     assert after.height == before.height + rows
     for name in ("width", "frame_num_bits", "poc_type", "poc_bits", "gaps_allowed", "progressive"):
         assert getattr(after, name) == getattr(before, name)
@@ -98,7 +112,7 @@ def test_without_word_of_the_rows_below_every_taller_picture_is_corrupt(tmp_path
 )
 def test_numbers_of_a_sound_stream_go_on_and_give_the_order_of_showing(options, tmp_path):
     path = encode(tmp_path / "v.MP4", 150, **options)
-    numbering, placed = Numbering(h264.read_extradata(extradata_of(path))[0]), []
+    numbering, placed = Numbering(settings_of(extradata_of(path))), []
     for header, packet in headers(path):
         goes_on, order = numbering.follow(header, packet.is_keyframe)
         assert goes_on
@@ -110,7 +124,7 @@ def test_numbers_of_a_sound_stream_go_on_and_give_the_order_of_showing(options, 
 
 def test_a_missing_reference_picture_breaks_the_numbers(tmp_path):
     path = encode(tmp_path / "v.MP4", 60, bframes=0)
-    numbering = Numbering(h264.read_extradata(extradata_of(path))[0])
+    numbering = Numbering(settings_of(extradata_of(path)))
     pictures = list(headers(path))
     del pictures[40]
     followed = [numbering.follow(header, packet.is_keyframe)[0] for header, packet in pictures]
@@ -119,26 +133,27 @@ def test_a_missing_reference_picture_breaks_the_numbers(tmp_path):
 
 def test_units_must_tile_their_packet(tmp_path):
     data = bytes(packets_of(encode(tmp_path / "v.MP4", 20, slices=3))[5])
-    assert len(h264.nal_units(data, 4)) == 3
+    assert len(list(nal_units(data, 4))) == 3
     for broken in (data[:-1], data + b"\0", data[:3], b"\0" * 9, b"\xff" + data[1:]):
-        assert h264.nal_units(broken, 4) is None
-    assert h264.nal_units(b"", 4) == []
+        with pytest.raises(ValueError, match="not whole"):
+            list(nal_units(broken, 4))
+    assert list(nal_units(b"", 4)) == []
 
 
 def test_no_sound_slice_holds_zeros_in_a_row_and_a_zeroed_one_does(tmp_path):
     path = encode(tmp_path / "v.MP4", 60, qp=0)  # many bytes
-    assert not any(h264.has_forbidden_bytes(nal) for _, _, nal in units(path))
+    assert not any(has_forbidden_bytes(nal) for _, _, nal in units(path))
     slice_ = bytes([0x41]) + bytes(range(1, 200))
-    assert not h264.has_forbidden_bytes(slice_ + b"\0\0\0\0")  # only behind its end
-    assert not h264.has_forbidden_bytes(slice_ + b"\0\0\3\1" + slice_)  # as a coder writes it
+    assert not has_forbidden_bytes(slice_ + b"\0\0\0\0")  # only behind its end
+    assert not has_forbidden_bytes(slice_ + b"\0\0\3\1" + slice_)  # as a coder writes it
     for block in (b"\0\0\0", b"\0\0\1", b"\0\0\2", bytes(500)):
-        assert h264.has_forbidden_bytes(slice_ + block + slice_)
+        assert has_forbidden_bytes(slice_ + block + slice_)
 
 
 @pytest.mark.parametrize("data", [b"", b"\1", b"\0\0\0\1\x67" + bytes(20), b"\1" + bytes(20)])
 def test_what_is_no_avcc_record_is_refused(data):
-    with pytest.raises(ValueError, match="avcC|parameter set|code"):
-        h264.read_extradata(data)
+    with pytest.raises(ValueError, match="avcC"):
+        H264Stream(data)
 
 
 def test_a_spoilt_parameter_set_is_refused_or_read_and_never_hangs(tmp_path):
@@ -148,19 +163,12 @@ def test_a_spoilt_parameter_set_is_refused_or_read_and_never_hangs(tmp_path):
         spoilt = bytearray(extradata)
         spoilt[8 + bit // 8] ^= 1 << bit % 8
         try:
-            settings, _ = h264.read_extradata(bytes(spoilt))
-            taller, _ = h264.read_extradata(h264.taller_extradata(bytes(spoilt), 5))
+            before, after = settings_of(spoilt), settings_of(taller_extradata(spoilt, 5))
         except ValueError:
             continue
-        assert taller.height == settings.height + (5 if settings.progressive else 2)
+        assert after.height == before.height + (5 if before.progressive else 2)
         read += 1
     assert read
-
-
-def code(value: int) -> str:
-    """Exp-Golomb code, clause 9.1."""
-    bits = f"{value + 1:b}"
-    return "0" * (len(bits) - 1) + bits
 
 
 def a_slice(kind: int, lists: str, first: int = 0x01, fill: str = "1") -> bytes:
@@ -174,7 +182,7 @@ def a_slice(kind: int, lists: str, first: int = 0x01, fill: str = "1") -> bytes:
 
 
 def is_regular(nal: bytes, settings: PictureSettings = PICTURE, number: int = 0) -> bool:
-    return habit_of(nal, STREAM, {number: settings}) is not None
+    return slice_header(nal, STREAM, {number: settings}).is_regular
 
 
 @pytest.mark.parametrize(
@@ -197,11 +205,10 @@ def is_regular(nal: bytes, settings: PictureSettings = PICTURE, number: int = 0)
 )
 def test_every_header_that_x264_writes_is_regular(options, tmp_path):
     path = encode(tmp_path / "v.MP4", 90, **options)
-    stream, _ = h264.read_extradata(extradata_of(path))
-    sets = dict(map(parse_pps, h264.extradata_pps(extradata_of(path))))
-    habits = [habit_of(nal, stream, sets) for _, _, nal in units(path)]
-    assert len(habits) >= 90
-    assert None not in habits
+    stream = H264Stream(extradata_of(path))
+    found = [slice_header(nal, stream.settings, stream.pictures) for _, _, nal in units(path)]
+    assert len(found) >= 90
+    assert all(header.is_regular for header in found)
     assert inspect(path, "v")[0].status == "ok"
 
 
@@ -229,7 +236,7 @@ def test_a_header_longer_than_usual_is_read_to_its_end():
 
 def pictures_that_begin(path, head: str, then: str = ""):
     """(number, place, bit behind the order count, bytes) of slices with these bits."""
-    stream, _ = h264.read_extradata(extradata_of(path))
+    stream = settings_of(extradata_of(path))
     at = len(head) + stream.frame_num_bits + stream.poc_bits
     for number, (_, place, nal) in enumerate(units(path)):
         bits = "".join(f"{byte:08b}" for byte in nal[1:20])
@@ -264,10 +271,9 @@ def test_a_b_picture_that_alone_predicts_otherwise_is_damaged(options, tmp_path)
 def blamed(nals: list[bytes]) -> list[bool]:
     """Which of the packets are blamed, with one slice each."""
     packets = [Packet(n, n, False, True) for n in range(len(nals))]
-    checked = SliceHeaders(b"")
-    checked._sets = {0: PICTURE}
+    checked = SliceHeaders()
     for nal, packet in zip(nals, packets, strict=True):
-        checked.check(nal, STREAM, packet)
+        checked.add(slice_header(nal, STREAM, {0: PICTURE}), packet)
     checked.blame()
     return [bool(p.fault) for p in packets]
 

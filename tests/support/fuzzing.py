@@ -21,7 +21,8 @@ from epic100.migrate.checkpoint import read_checkpoint
 from epic100.model.config_text import parse_config
 from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipeline_of
 from epic100.model.model_file import TrainedModel, load_model, save_model
-from epic100.scan import h264
+from epic100.scan.h264_slice import slice_header
+from epic100.scan.h264_stream import H264Stream
 from epic100.scan.worker import inspect
 from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
 from epic100.segments.annotations import load_annotations
@@ -35,6 +36,8 @@ from epic100.video.index import build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.mp4_boxes import top_boxes
 from epic100.video.mp4_clock import read_clock
+from epic100.video.nal import SetRecord, nal_units
+from epic100.video.parameter_sets import ParameterSets
 from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
 from epic100.video.sheet import Video, read_sheet
 
@@ -138,13 +141,11 @@ def _read_submission(path: Path) -> object:
 
 def _read_h264(path: Path) -> object:
     data = path.read_bytes()
-    settings, length = h264.read_extradata(data)
-    h264.extradata_sps(data)
-    h264.taller_extradata(data, 9)
-    units = h264.nal_units(data, length) or []
-    for start, stop in units:
-        h264.has_forbidden_bytes(data[start:stop])
-    return h264.slice_header(data[6:], settings)
+    for codec in ("h264", "hevc"):
+        ParameterSets(codec, data).see(data)
+    stream = H264Stream(data)
+    list(nal_units(data, SetRecord.of("h264", data).length_size))
+    return slice_header(data[6:], stream.settings, stream.pictures)
 
 
 def _read_boxes(path: Path) -> object:

@@ -23,7 +23,6 @@ from av.container import InputContainer
 from epic100.base.atomic import atomic_path
 from epic100.scan.clock_checks import CONTRADICTED, Promise, contradiction
 from epic100.scan.damage_ranges import judge
-from epic100.scan.h264 import is_arithmetic
 from epic100.scan.oddities import hints, pauses
 from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
@@ -123,11 +122,11 @@ def _inspect(
         index,
         lost,
         reading.looks.still(index),
-        reading.order_span,
+        reading.coded.order_span,
         promise.seconds,
         tells_lost=index.stream.codec == "hevc",
     )
-    contradicted = contradiction(index, clock, reading.coded_fps, promise, lost)
+    contradicted = contradiction(index, clock, reading.coded.fixed_fps, promise, lost)
     if contradicted:
         reasons.append(f"{CONTRADICTED}: {contradicted}")
         ranges = [(0, max([index.frames, *(stop for _, stop in ranges)]))]
@@ -144,7 +143,7 @@ def _inspect(
         reason = "; ".join([refused, *reasons])
         return ScanRow(video_id, UNREADABLE, reason=reason), None
     notes = hints(index, reading.looks, reading.wrong_keys, kind) + [pauses(index, sound)]
-    full = reading.judges_itself and all(map(is_arithmetic, index.sets))
+    full = reading.coded.is_arithmetic
     decoded = sum(p.decoded for p in reading.packets if p.shown)
     if quick:
         reasons.insert(0, f"quick look: {reading.looked} of {index.frames} pictures decoded")

@@ -1,0 +1,152 @@
+"""The bytes of a stream of H.264, packet by packet: what is wrong, and what the decoder gets.
+
+Clause numbers refer to Rec. ITU-T H.264 (08/2021).
+"""
+
+from dataclasses import replace
+
+import av
+
+from epic100.scan.h264 import PictureSettings, parse_pps, parse_sps, taller
+from epic100.scan.h264_slice import Numbering, SliceHeaders, slice_header
+from epic100.scan.packet_checks import BROKEN_UNITS, FORBIDDEN, NUMBERING, Packet
+from epic100.video.nal import IDR, PPS, SLICE, SPS, SetRecord, nal_units, sized
+
+MACROBLOCKS_BELOW = 2048  # added below the picture: room for garbage to run into
+
+
+class CodedStream:
+    """A stream whose bytes only its decoder judges.
+
+    Attributes:
+        rows: Rows of macroblocks that are added below each picture.
+        extradata: What the decoder gets with taller pictures.
+        fixed_fps: Frame rate that the encoder noted; 0 if none.
+        is_arithmetic: Whether slices and numbers are read, and all pictures are coded with CABAC
+            (clause 7.4.2.2). Without it, a flipped bit may change only a sign, which no syntax
+            reveals.
+        order_span: Order counts of pictures are coded modulo this; 0 if there are none.
+        after_break: Whether pictures may still release references from before a cut or splice.
+    """
+
+    rows = order_span = 0
+    extradata = b""
+    fixed_fps = 0.0
+    is_arithmetic = after_break = False
+
+    def examine(self, packet: av.Packet, seen: Packet) -> bytes | None:
+        """Check the bytes of a packet before it is decoded.
+
+        Returns:
+            What to decode in place of its bytes, or None.
+        """
+
+    def finish(self) -> None:
+        """Blame what only all packets together show."""
+
+
+class H264Stream(CodedStream):
+    """Checks packets of H.264 in decoding order, and makes their pictures taller.
+
+    Args:
+        extradata: The avcC record of the file.
+
+    Attributes:
+        settings: The sequence parameter set in force.
+        pictures: The picture parameter sets in force, by number.
+
+    Raises:
+        ValueError: The record is of another format or broken, or its settings differ.
+    """
+
+    def __init__(self, extradata: bytes):
+        record = SetRecord.of("h264", extradata)
+        if not (record.head and record.is_whole and record.of_kind(SPS) and record.of_kind(PPS)):
+            raise ValueError("not a whole avcC record")
+        found = [parse_sps(sps) for sps in record.of_kind(SPS)]
+        if any(settings != found[0] for settings in found):
+            raise ValueError("several settings in one stream")
+        self.settings, self._length_size = found[0], record.length_size
+        self._numbering, self._headers = Numbering(found[0]), SliceHeaders()
+        self.pictures: dict[int, PictureSettings] = {}
+        self.fixed_fps, self.is_arithmetic = found[0].fixed_fps, True
+        self.rows = -(-MACROBLOCKS_BELOW // found[0].width)
+        self.rows += self.rows % 2  # the rows of an interlaced picture come in pairs
+        self.extradata = replace(record, sets=list(map(self._take_set, record.sets))).packed()
+
+    def examine(self, packet: av.Packet, seen: Packet) -> bytes | None:
+        """Also gives other bytes for packets that bring sets, which are made taller too."""
+        seen.sequence = self._numbering.sequence
+        units = _sets_beside(packet)
+        is_first, changed = True, bool(units)
+        try:
+            units += nal_units(memoryview(packet), self._length_size)
+        except ValueError:
+            seen.blame(BROKEN_UNITS)
+            return None
+        for place, unit in enumerate(units):
+            kind = unit[0] & 31
+            if kind in (SPS, PPS):
+                units[place] = self._take_set(bytes(unit))
+                changed |= kind == SPS
+            elif kind in (SLICE, IDR):
+                self._check_slice(bytes(unit), is_first, seen)
+                is_first = False
+        return b"".join(sized(unit, self._length_size) for unit in units) if changed else None
+
+    def finish(self) -> None:
+        """Blame packets by their slice headers."""
+        self.order_span = (1 << self.settings.poc_bits) * (self.settings.poc_bits > 0)
+        self._headers.blame()
+
+    def _take_set(self, unit: bytes) -> bytes:
+        """Note a parameter set. Returns it for taller pictures."""
+        try:
+            if unit[0] & 31 == PPS:
+                number, picture = parse_pps(unit)
+                self.pictures[number] = picture
+                self.is_arithmetic &= picture.arithmetic
+                return unit
+            settings = parse_sps(unit)
+            if settings != self.settings:
+                self.settings = settings
+                self._numbering = Numbering(settings, self._numbering.sequence)
+            return taller(unit, self.rows)
+        except ValueError:  # corrupted: the decoder reports it
+            self.is_arithmetic &= unit[0] & 31 != PPS
+            return unit
+
+    def _check_slice(self, nal: bytes, is_first: bool, seen: Packet) -> None:
+        header = slice_header(nal, self.settings, self.pictures)
+        self._headers.add(header, seen)
+        if is_first and (header is None or header.first):
+            seen.blame(NUMBERING)
+        elif is_first and header is not None:
+            seen.is_key &= header.intra  # not in a stream with gradual refresh
+            goes_on, seen.order = self._numbering.follow(header, seen.is_key)
+            seen.reference, seen.sequence = header.reference, self._numbering.sequence
+            self.after_break = self._numbering.after_break
+            if not goes_on:
+                seen.blame(NUMBERING)
+        if has_forbidden_bytes(nal):
+            seen.blame(FORBIDDEN)
+
+
+def _sets_beside(packet: av.Packet) -> list[bytes | memoryview]:
+    """The parameter sets of a sample entry that begins at a packet.
+
+    A decoder would take them from beside the packet, where the scan could not change them.
+    """
+    if not packet.has_sidedata("new_extradata"):
+        return []
+    record = SetRecord.of("h264", bytes(packet.get_sidedata("new_extradata")))
+    return [*record.sets] if record.is_whole else []  # if corrupted, the decoder reports it
+
+
+def has_forbidden_bytes(nal: bytes) -> bool:
+    """Whether a NAL unit contains 000000, 000001 or 000002 before its end, which 7.4.1 forbids.
+
+    A block of zeros decodes to endless skipped macroblocks without an error. This check finds it.
+    """
+    # Zeros after the end are harmless.
+    return b"\0\0\1" in nal or b"\0\0\2" in nal or b"\0\0\0" in nal.rstrip(b"\0")

@@ -1,0 +1,181 @@
+"""NAL units of H.264 and HEVC: where they are, their bits, and records of parameter sets.
+
+Clause numbers refer to Rec. ITU-T H.264 (08/2021) and ISO/IEC 14496-15 (2022).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+SLICE, IDR, SPS, PPS = 1, 5, 7, 8  # NAL unit types of H.264, table 7-1
+VPS_HEVC, SPS_HEVC, PPS_HEVC = 32, 33, 34  # Rec. ITU-T H.265, table 7-1
+SETS = {"h264": (SPS, PPS), "hevc": (VPS_HEVC, SPS_HEVC, PPS_HEVC)}
+_START = re.compile(rb"\x00\x00\x01")
+_ESCAPED = re.compile(rb"\x00\x00(?=[\x00-\x03])")
+_AVCC_HEAD, _HVCC_HEAD = 5, 22  # bytes before the numbers of sets
+_MOST_ZEROS = 32  # of an Exp-Golomb code
+_MOST_SPS, _MOST_SETS = 31, 255  # of an avcC record
+
+
+class Bits:
+    """Reads bits from text, which is faster than from an integer where many fields are skipped.
+
+    Attributes:
+        text: All bits as zeros and ones, most significant first, without emulation prevention.
+        at: How many of them are read.
+    """
+
+    def __init__(self, escaped: bytes, at: int = 0):
+        data = escaped.replace(b"\0\0\3", b"\0\0")
+        self.text, self.at = f"{int.from_bytes(data):0{8 * len(data)}b}", at
+
+    def u(self, count: int) -> int:
+        """Read an unsigned number of `count` bits, at least one. Raises ValueError at the end."""
+        start, self.at = self.at, self.at + count
+        if self.at > len(self.text):
+            raise ValueError("there are no more bits")
+        return int(self.text[start : self.at], 2)
+
+    def ue(self) -> int:
+        """Read an Exp-Golomb code, clause 9.1. Raises ValueError for none or one too long."""
+        one = self.text.find("1", self.at)
+        start, self.at = one, 2 * one - self.at + 1
+        if one < 0 or self.at - one > _MOST_ZEROS + 1 or self.at > len(self.text):
+            raise ValueError("no Exp-Golomb code here")
+        return int(self.text[start : self.at], 2) - 1
+
+    def se(self) -> int:
+        """Read a signed Exp-Golomb code, clause 9.1.1. Raises ValueError like `ue`."""
+        code = self.ue()
+        return (code + 1) // 2 if code & 1 else -(code // 2)
+
+    def skip(self, codes: int) -> None:
+        """Read over Exp-Golomb codes. Raises ValueError like `ue`."""
+        for _ in range(codes):
+            self.ue()
+
+    def is_at_end(self) -> bool:
+        """Whether only the stop bit and zeros are left (clause 7.3.2.11)."""
+        return self.text[self.at :].rstrip("0") == "1"
+
+
+def code(value: int) -> str:
+    """The Exp-Golomb code of a number, as bits."""
+    bits = f"{value + 1:b}"
+    return "0" * (len(bits) - 1) + bits
+
+
+def escaped(bits: str) -> bytes:
+    """The bytes of a NAL unit with these bits, with emulation prevention (clause 7.4.1)."""
+    bits += "0" * (-len(bits) % 8)
+    return _ESCAPED.sub(b"\0\0\3", int(bits, 2).to_bytes(len(bits) // 8))
+
+
+def nal_units(data: bytes | memoryview, length_size: int) -> Iterator[bytes | memoryview]:
+    """The NAL units of a packet, without what is before each.
+
+    Args:
+        data: The packet.
+        length_size: Bytes of the length before each unit; 0: start codes (H.264, annex B).
+
+    Raises:
+        ValueError: Units with lengths do not fill the packet exactly.
+    """
+    if not length_size:
+        data = bytes(data)
+        places = [match.end() for match in _START.finditer(data)]
+        stops = [place - 3 for place in places[1:]] + [len(data)]
+        units = (data[start:stop].rstrip(b"\0") for start, stop in zip(places, stops, strict=False))
+        yield from filter(None, units)
+        return
+    position, size = 0, len(data)
+    while position < size:
+        start = position + length_size
+        position = start + int.from_bytes(data[position:start])
+        if position > size or position == start:
+            raise ValueError("not whole NAL units")
+        yield data[start:position]
+
+
+def kind_of(codec: str, unit: bytes | memoryview) -> int:
+    """The type of a NAL unit of `h264` or `hevc`."""
+    return unit[0] & 31 if codec == "h264" else (unit[0] >> 1) & 63
+
+
+def sized(unit: bytes | memoryview, length_size: int) -> bytes:
+    """A unit with its length before it."""
+    return len(unit).to_bytes(length_size) + unit
+
+
+@dataclass(frozen=True)
+class SetRecord:
+    """The parameter sets of a stream as the file's head has them, which a decoder takes.
+
+    That is an avcC or hvcC record (ISO/IEC 14496-15, 5.3.3.1 and 8.3.3.1), or start codes.
+
+    Attributes:
+        codec: `h264` or `hevc`; others have no sets.
+        head: Bytes of the record before its sets; empty with start codes.
+        sets: The sets, as far as the record is complete.
+        is_whole: Whether it is complete.
+    """
+
+    codec: str
+    head: bytes
+    sets: list[bytes]
+    is_whole: bool
+
+    @classmethod
+    def of(cls, codec: str, extradata: bytes) -> "SetRecord":
+        """Read what a container gives for a decoder."""
+        head = _HVCC_HEAD if codec == "hevc" else _AVCC_HEAD
+        is_record = codec in SETS and len(extradata) > head + 1 and extradata[0] == 1
+        units = _stored(codec, extradata, head) if is_record else nal_units(extradata, 0)
+        sets, is_whole = [], codec in SETS
+        try:
+            for unit in units:
+                if codec in SETS and kind_of(codec, unit) in SETS[codec]:
+                    sets.append(bytes(unit))
+        except (ValueError, IndexError):
+            is_whole = False
+        return cls(codec, extradata[: head * is_record], sets, is_whole)
+
+    @property
+    def length_size(self) -> int:
+        """Bytes of the length before each NAL unit of the stream; 0 with start codes."""
+        return (self.head[-1] & 3) + 1 if self.head else 0
+
+    def of_kind(self, kind: int) -> list[bytes]:
+        """The sets of a NAL unit type."""
+        return [unit for unit in self.sets if kind_of(self.codec, unit) == kind]
+
+    def packed(self) -> bytes:
+        """The sets in the format of `head`, as many of each kind as fit into it."""
+        found = bytearray(self.head)
+        if self.codec == "hevc" and self.head:
+            found.append(len(SETS["hevc"]))
+        for kind in SETS[self.codec]:
+            units = self.of_kind(kind)[: _MOST_SPS if kind == SPS else _MOST_SETS]
+            if not self.head:
+                found += b"".join(b"\0\0\0\1" + unit for unit in units)
+                continue
+            if self.codec == "hevc":
+                found += bytes([kind, 0])
+            found.append(len(units) | (0xE0 if kind == SPS else 0))
+            found += b"".join(sized(unit, 2) for unit in units)
+        return bytes(found)
+
+
+def _stored(codec: str, data: bytes, at: int) -> Iterator[bytes]:
+    """The sets of a record; a ValueError or IndexError where it breaks off."""
+    groups, at = (data[at], at + 1) if codec == "hevc" else (2, at)
+    for group in range(groups):
+        if codec == "hevc":
+            count, at = int.from_bytes(data[at + 1 : at + 3]), at + 3
+        else:  # the first byte has three ones before the number
+            count, at = data[at] & (255 if group else 31), at + 1
+        for _ in range(count):
+            start, at = at + 2, at + 2 + int.from_bytes(data[at : at + 2])
+            if not start < at <= len(data):
+                raise ValueError("the record breaks off")
+            yield data[start:at]
