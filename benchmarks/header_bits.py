@@ -32,10 +32,10 @@ from av.video.reformatter import VideoReformatter
 from damage import VISIBLE
 
 from epic100.minikitchen.damage import coded_data
-from epic100.scan.h264 import Bits
 from epic100.scan.parameter_checks import spoilt_sets
 from epic100.scan.worker import inspect
 from epic100.video.index import VideoIndex, build_index
+from epic100.video.nal import Bits
 from epic100.video.scan_table import UNREADABLE
 
 PART = 16
@@ -54,20 +54,19 @@ class Named(Bits):
     """Reads bits and notes to which field each belongs."""
 
     def __init__(self, data: bytes):
-        super().__init__(int.from_bytes(data, "big"), 8 * len(data))
-        self.whole, self.fields = self.left, [""] * (8 * len(data))
+        super().__init__(data)
+        self.fields = [""] * len(self.text)
 
     def take(self, name: str, kind: int | str) -> int:
         """Read a field of `kind` bits, or an Exp-Golomb code ("ue", "se")."""
-        start = self.whole - self.left
+        start = self.at
         value = self.u(kind) if isinstance(kind, int) else getattr(self, kind)()
-        stop = self.whole - self.left
-        self.fields[start:stop] = [name] * (stop - start)
+        self.fields[start : self.at] = [name] * (self.at - start)
         return value
 
     def rest(self) -> list[str]:
         """The fields of all bits; what is left is the trailing bits."""
-        return [name or "trailing bits" for name in self.fields][: self.whole - 64]
+        return [name or "trailing bits" for name in self.fields]
 
 
 def sps_fields(data: bytes) -> list[str]:
@@ -129,7 +128,7 @@ def pps_fields(data: bytes) -> list[str]:
     take("pic_init_qp", "se"), take("pic_init_qs", "se"), take("chroma_qp_index_offset", "se")
     take("deblocking_filter_control", 1), take("constrained_intra_pred", 1)
     take("redundant_pic_cnt", 1)
-    if (bits.value & ((1 << bits.left) - 1)).bit_count() > 1:  # more than the stop bit
+    if not bits.is_at_end():
         take("transform_8x8_mode", 1), take("scaling_matrix_present", 1)
         take("second_chroma_qp_index_offset", "se")
     return bits.rest()
@@ -153,7 +152,7 @@ def places(path: Path) -> Iterator[tuple[str, str, int]]:
         unit = data[at : at + size]
         kept = [i for i in range(size) if not (unit[i] == 3 and unit[max(i - 2, 0) : i] == b"\0\0")]
         names = dict(zip((8 * i + b for i in kept for b in range(8)),
-                         fields(bytes(unit[i] for i in kept)), strict=True))  # fmt: skip
+                         fields(unit), strict=True))  # fmt: skip
         for number in range(8 * size):
             yield kind, names.get(number, "emulation prevention"), 8 * at + number
         at += size + 1

@@ -13,12 +13,13 @@ import pytest
 
 from epic100.base.errors import DiskError
 from epic100.minikitchen.packet_damage import rewrite
-from epic100.scan import h264
+from epic100.scan.h264 import parse_sps
 from epic100.scan.worker import inspect
 from epic100.video import direct_packets, watched_file
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.kept import Cache, Kept, OpenFiles
+from epic100.video.nal import Bits, SetRecord, escaped
 from epic100.video.parameter_sets import ParameterSets
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import PictureConverter
@@ -133,13 +134,12 @@ def test_a_stream_with_one_set_has_one_collection_wherever_its_sets_stand(sound)
 
 
 @pytest.mark.parametrize("kind, coder", [("b_frames", "h264"), ("hevc", "hevc")])
-def test_a_collection_is_extradata_that_a_decoder_takes_and_cut_ones_are_no_error(
+def test_a_record_of_sets_is_extradata_that_a_decoder_takes_and_cut_ones_are_no_error(
     kind, coder, sound
 ):
     extradata = extradata_of(sound[kind])
-    sets = ParameterSets(coder, extradata)
-    rebuilt = sets._extradata()
-    assert ParameterSets(coder, rebuilt)._state() == sets._state() != ()
+    rebuilt = SetRecord.of(coder, extradata).packed()
+    assert SetRecord.of(coder, rebuilt).sets == SetRecord.of(coder, extradata).sets != []
     decoder = av.CodecContext.create(coder, "r")
     decoder.extradata = rebuilt
     packets = [av.Packet(bytes(p)) for p in packets_of(sound[kind])[:10]]
@@ -264,21 +264,15 @@ def test_a_failing_disk_keeps_its_class_and_the_next_try_opens_the_file_anew(
 
 def without_reorder_limit(extradata: bytes) -> bytes:
     """Cut the end of the sequence parameter set off, as encoders that write no such notes do."""
-    size = int.from_bytes(extradata[6:8], "big")
-    coded = extradata[8 : 8 + size].replace(b"\0\0\3", b"\0\0")
-    bits = h264.Bits(int.from_bytes(coded, "big"), 8 * len(coded))
-    whole = bits.left
-    bits.left = whole - h264.parse_sps(extradata[8 : 8 + size]).height_at[1]
+    record = SetRecord.of("h264", extradata)
+    sps, *others = record.sets
+    bits = Bits(sps, at=parse_sps(sps).height_at[1])
     if not bits.u(1):  # clause 7.3.2.1.1: fields, direct_8x8_inference, cropping
         bits.u(1)
     bits.u(1)
     if bits.u(1):
-        bits.ue(), bits.ue(), bits.ue(), bits.ue()
-    coded_bits = f"{int.from_bytes(coded, 'big'):0{8 * len(coded)}b}"
-    text = coded_bits[: whole - bits.left] + "01"
-    text += "0" * (-len(text) % 8)
-    unit = int(text, 2).to_bytes(len(text) // 8, "big")
-    return extradata[:6] + len(unit).to_bytes(2, "big") + unit + extradata[8 + size :]
+        bits.skip(4)
+    return replace(record, sets=[escaped(bits.text[: bits.at] + "01"), *others]).packed()
 
 
 def test_no_picture_is_lost_where_a_stream_does_not_say_how_far_it_is_out_of_order(sound):
