@@ -11,10 +11,10 @@ import torch
 from mmengine.registry import init_default_scope
 
 import epic100.clips.registered  # noqa: F401
+from epic100.base import disk
+from epic100.base.disk import disk_failure
 from epic100.base.errors import DiskError, EpicError
-from epic100.clips import dataset as dataset_module
 from epic100.clips.dataset import EpicSegmentVideoDataset
-from epic100.clips.disk import disk_failure
 from epic100.video.reader import VideoReader
 from support.small_runs import copy_results
 
@@ -35,7 +35,7 @@ STEPS = [
 def clips(lab, tmp_path, monkeypatch):
     """A dataset whose first participant's index is put in place by `index(target)`."""
     init_default_scope("mmaction")
-    monkeypatch.setattr(dataset_module, "PAUSES", (0.3, 0.3))
+    monkeypatch.setattr(disk, "WAITS", (0.3, 0.3))
     results = copy_results(lab, tmp_path)
     path = results / "scan/P01.index.npz"
     whole = path.rename(results / "scan/whole.npz")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from epic100.base.checksum import digest
 from epic100.download.annotations import NAMES
-from epic100.download.checksum import digest
 from epic100.minikitchen import write_annotations
 from epic100.video.sheet import Video
 from support.archive import configure, errors, jobs, run, said

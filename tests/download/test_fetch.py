@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from epic100.base.checksum import Checksum
 from epic100.base.errors import EpicError
-from epic100.download.checksum import Checksum
 from epic100.download.fetch import PROGRESS, FetchSettings, fetch
 from epic100.download.part import claim, part_path, part_state
 from support.fault_server import (

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from epic100.base.checksum import digest
 from epic100.base.errors import EpicError
 from epic100.download.annotations import (
     NAMES,
@@ -10,7 +11,6 @@ from epic100.download.annotations import (
     read_pins,
     verify_annotations,
 )
-from epic100.download.checksum import digest
 from epic100.download.fetch import FetchSettings
 from support.fault_server import cut
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from epic100.base import disk
+from epic100.base.checksum import digest
 from epic100.base.errors import DiskError, EpicError
-from epic100.download.checksum import digest
 from epic100.download.receipts import Receipts
 from epic100.download.verify import read_verdicts, verify_videos, write_videos_ok
-from epic100.video import watched_file
 from epic100.video.sheet import Video
 
 BOTH = ["verified", "verified"]
@@ -70,7 +70,7 @@ def failing_file(monkeypatch):
     """A file whose reading fails with EIO: nothing is mapped at its start."""
     if not os.path.exists("/proc/self/mem"):
         pytest.skip("no file here that gives EIO")
-    monkeypatch.setattr(watched_file, "RETRY_SECONDS", (0.0,))
+    monkeypatch.setattr(disk, "WAITS", (0.0,))
     return "/proc/self/mem"
 
 

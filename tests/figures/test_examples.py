@@ -1,7 +1,6 @@
 import base64
 import errno
 import json
-import os
 import shutil
 from unittest.mock import Mock
 
@@ -10,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from epic100.base import disk_file
+from epic100.base import disk
 from epic100.base.errors import DiskError
 from epic100.figures.examples import GAP, WIDTH, at_random, surest, write_examples
 from epic100.segments.class_names import read_class_names
 from epic100.segments.segment_list import read_segments
-from epic100.video import watched_file
+from epic100.video.kept import OpenFiles
 from epic100.video.reader import VideoReader
 
 COLUMNS = ("narration_id", "verb", "noun", "verb_guess", "noun_guess", "confidence", "truth_score",
@@ -88,12 +87,12 @@ def test_the_reason_replaces_the_frames_of_a_video_that_is_gone_or_broken(
     assert "is not the file that was scanned" in example["problem"] and example["picture"] == ""
 
 
-@pytest.mark.parametrize("failing", [(os, "pread"), (disk_file._Raw, "readinto")],
+@pytest.mark.parametrize("failing", [(OpenFiles, "read"), (disk, "insist")],
                          ids=["video", "index"])  # fmt: skip
 def test_a_failing_disk_is_an_error_not_an_example_without_a_picture(
     failing, write, segments, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(watched_file, "RETRY_SECONDS", (0.0,))
+    monkeypatch.setattr(disk, "WAITS", (0.0,))
     monkeypatch.setattr(*failing, Mock(side_effect=OSError(errno.EIO, "Input/output error")))
     with pytest.raises(DiskError, match="Input/output error"):
         write(rows_of(segments[:1]))

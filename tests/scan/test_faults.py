@@ -5,10 +5,10 @@ import os
 
 import pytest
 
+from epic100.base import disk
+from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
 from epic100.scan import WORKER, participant
-from epic100.video import watched_file
-from epic100.video.watched_file import WatchedFile
 
 pytestmark = pytest.mark.slow
 
@@ -64,10 +64,10 @@ def test_a_full_cache_makes_no_sound_video_unreadable(house):
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")
 def test_a_read_that_the_disk_refuses_is_tried_again_and_then_an_error(monkeypatch):
     waited = []
-    monkeypatch.setattr(watched_file.time, "sleep", waited.append)
+    monkeypatch.setattr(disk.time, "sleep", waited.append)
     with pytest.raises(EpicError, match=r"/proc/self/mem: reading at byte 5 failed 4 times"):
         WatchedFile("/proc/self/mem").read_at(5, 8)  # nothing is mapped there: EIO
-    assert waited == list(watched_file.RETRY_SECONDS)
+    assert waited == list(disk.WAITS)
 
 
 def test_what_a_file_is_by_itself_is_no_fault_of_the_disk(tmp_path, monkeypatch):
@@ -85,5 +85,5 @@ def test_what_a_file_is_by_itself_is_no_fault_of_the_disk(tmp_path, monkeypatch)
         raise OSError(errno.EIO, "Input/output error")
 
     close = os.close
-    monkeypatch.setattr(watched_file.os, "close", refuse)
+    monkeypatch.setattr(disk.os, "close", refuse)
     file.close()  # which takes nothing from what was read

@@ -99,9 +99,9 @@ def judge(kind: str, *words: object) -> None:
     """End as the library's decoders do."""
     import av
 
+    from epic100.base.disk import WatchedFile
     from epic100.base.errors import EpicError
     from epic100.video.decoder_process import own_faults
-    from epic100.video.watched_file import WatchedFile
 
     with own_faults():
         if kind == "bad_sector":

@@ -11,11 +11,12 @@ import av
 import numpy as np
 import pytest
 
+from epic100.base import disk
 from epic100.base.errors import DiskError
 from epic100.minikitchen.packet_damage import rewrite
 from epic100.scan.h264 import parse_sps
 from epic100.scan.worker import inspect
-from epic100.video import direct_packets, watched_file
+from epic100.video import direct_packets
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.kept import Cache, Kept, OpenFiles
@@ -249,7 +250,7 @@ def test_a_failing_disk_keeps_its_class_and_the_next_try_opens_the_file_anew(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "pread", fails)
-        patched.setattr(watched_file, "RETRY_SECONDS", (0.0,))
+        patched.setattr(disk, "WAITS", (0.0,))
         with pytest.raises(FrameError, match="reading at byte") as caught:
             reader.get_frames([40])
         assert isinstance(caught.value.__cause__, OSError)

@@ -1,1 +1,1 @@
-"""What every part of the library uses: errors, atomic writes, text tables, logs, the config."""
+"""What every part of the library uses: errors, disks, atomic writes, text tables, logs."""

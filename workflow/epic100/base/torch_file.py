@@ -17,7 +17,7 @@ from typing import IO, Any
 import torch
 
 from epic100.base.atomic import atomic_path
-from epic100.base.disk_file import reading
+from epic100.base.disk import reading
 from epic100.base.errors import DiskError, EpicError
 
 ZIP = b"PK\x03\x04"  # torch tells its formats apart by these bytes only
@@ -191,10 +191,10 @@ class _Claims(pickle._Unpickler):
 
 
 def _load(file: IO[bytes], most: int | None, drop_objects: bool, allow_pickle: bool) -> Any:
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     most = SPREAD * size + SPARE if most is None else most
     names: list[str] = []
-    if file.read(len(ZIP)) == ZIP:
+    if _from_start(file).read(len(ZIP)) == ZIP:
         _check_zip(file, size)
         if drop_objects:
             names = torch.serialization.get_unsafe_globals_in_checkpoint(_from_start(file))

@@ -5,7 +5,6 @@ pipeline decodes only the frames that it samples.
 """
 
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ import torch
 from mmaction.datasets.base import BaseActionDataset
 from mmaction.registry import DATASETS
 
+from epic100.base.disk import disk_failure, tries
 from epic100.base.errors import EpicError
 from epic100.clips.broken_clips import BrokenClips
-from epic100.clips.disk import PAUSES, disk_failure
 from epic100.clips.time_limit import time_limit
 from epic100.clips.transforms import OpenSegment
 from epic100.segments.pairs import read_pairs
@@ -195,7 +194,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         Raises FrameError if the clip does not decode, or if the disk fails every time.
         """
         drawn = np.random.get_state()
-        for pause in (*PAUSES, None):
+        for count in tries():
+            np.random.set_state(drawn)
             try:
                 with time_limit(self.clip_seconds):
                     return super().prepare_data(segment)
@@ -203,16 +203,14 @@ class EpicSegmentVideoDataset(BaseActionDataset):
                 reason = disk_failure(error)
                 if reason is None:
                     raise
-                if pause is None:
+                if count:
                     raise FrameError(
-                        f"{self.narration_id(segment)}: the disk failed {1 + len(PAUSES)} times, "
+                        f"{self.narration_id(segment)}: the disk failed {count} times, "
                         f"with {reason}; no fault of the video"
                     ) from error
             for step in self._openers():
                 step.forget()
-            time.sleep(pause)
-            np.random.set_state(drawn)
-        raise AssertionError("the last attempt returns or raises")
+        raise AssertionError("the last try returns or raises")
 
     def narration_id(self, idx: int) -> str:
         """Return the narration_id of one segment."""

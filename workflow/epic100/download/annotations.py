@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from epic100.base.atomic import atomic_path
+from epic100.base.checksum import Checksum, digest
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_table
-from epic100.download.checksum import Checksum, digest
 from epic100.download.fetch import USUAL, FetchSettings, fetch
 from epic100.segments.official_lists import CLASS_LISTS, LISTS
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from epic100.base.atomic import atomic_path
+from epic100.base.disk import insist
 from epic100.base.errors import DiskError
 from epic100.video.sheet import Video
-from epic100.video.watched_file import insist
 
 # Snakemake touches the outputs of a job, so a downloaded file is a little newer than its receipt.
 TOUCH_SECONDS = 600

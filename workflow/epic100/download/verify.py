@@ -15,10 +15,10 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from epic100.base.atomic import atomic_path
+from epic100.base.checksum import digest
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.progress import Progress
 from epic100.base.text_table import read_own_table, write_table
-from epic100.download.checksum import digest
 from epic100.download.receipts import Receipts
 from epic100.download.videos import md5_of_sheet
 from epic100.video.sheet import Video

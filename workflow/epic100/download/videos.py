@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from epic100.base.checksum import Checksum, digest
 from epic100.base.errors import EpicError
 from epic100.download.archive_bar import ArchiveBar
-from epic100.download.checksum import Checksum, digest
 from epic100.download.fetch import USUAL, FetchSettings, fetch
 from epic100.download.receipts import Receipts
 from epic100.video.sheet import Video

@@ -14,9 +14,9 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
+from epic100.base.checksum import Checksum, digest
 from epic100.base.errors import EpicError
 from epic100.base.names import is_url
-from epic100.download.checksum import Checksum, digest
 from epic100.download.fetch import USUAL, FetchSettings, fetch
 from epic100.download.part import part_path
 from epic100.download.session import CarefulSession

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from epic100.base.atomic import atomic_path
-from epic100.base.disk_file import reading
+from epic100.base.disk import reading
 from epic100.base.errors import DiskError, EpicError
 
 FORMAT = "epic100 features 1"

@@ -5,7 +5,6 @@ was interrupted makes only the missing ones. A failure does not stop the others:
 be made, a link to the original takes its place, with the original's index, and this is logged.
 """
 
-import io
 import json
 import logging
 import os
@@ -16,11 +15,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from epic100.base.atomic import atomic_path
+from epic100.base.disk import insist, reading
 from epic100.base.errors import DiskError, EpicError
 from epic100.proxy.copy_table import ProxyRow, State, write_proxy_table
 from epic100.proxy.encoder import same_clock
@@ -31,7 +30,6 @@ from epic100.video.index_file import load_index, write_indexes
 from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import Video
 from epic100.video.side_by_side import SharedProgress, complete
-from epic100.video.watched_file import insist
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +172,8 @@ class _Job:
     def _result(self) -> Result | None:
         """Return what the notes say, if they and the copy are complete and made from this file."""
         try:
-            facts, arrays = insist(self._notes, "reading", self._read_notes)
+            with reading(self._notes) as file, np.load(file) as notes:
+                facts, arrays = json.loads(str(notes["facts"])), dict(notes)
             own = VideoIndex.from_arrays(arrays)
             size = insist(self._copy, "asking for its size", self._copy.stat).st_size
             # Not its time: a copy that was touched, to keep it, is still valid.
@@ -202,11 +201,6 @@ class _Job:
             self._source.stat().st_size,
         )
         return row, own
-
-    def _read_notes(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        # zipfile takes a failed read for a damaged archive, so all is read before.
-        with np.load(io.BytesIO(self._notes.read_bytes())) as arrays:
-            return json.loads(str(arrays["facts"])), dict(arrays)
 
     def _beyond_damage(self, frames: list[int]) -> int:
         damaged = np.zeros(self._index.frames, dtype=bool)

@@ -23,6 +23,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
+from epic100.base.disk import WatchedFile
 from epic100.base.errors import DiskError, EpicError
 from epic100.proxy.encoder import PROGRESS_EVERY, Report, check_copy
 from epic100.proxy.output import open_output, sample
@@ -34,7 +35,6 @@ from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
 from epic100.video.mp4_boxes import top_boxes
-from epic100.video.watched_file import WatchedFile
 
 VERSION = 1  # increase it when clips change, so that old ones are made again
 Picture = tuple[av.VideoFrame, np.ndarray]  # scaled, and its `sample`

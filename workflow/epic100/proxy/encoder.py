@@ -25,6 +25,7 @@ import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
+from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
 from epic100.proxy.output import open_output, sample, writing
 from epic100.proxy.pictures import clock, numbered
@@ -33,7 +34,6 @@ from epic100.settings import PictureSettings, ProxySettings
 from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import VideoIndex, build_index
-from epic100.video.watched_file import WatchedFile
 
 Report = Callable[[int], None]  # called with the number of pictures done
 PROGRESS_EVERY = 64  # pictures

@@ -8,7 +8,6 @@ the same size and md5 is taken over. Results of another version of the scan are 
 
 import contextlib
 import hashlib
-import io
 import json
 import logging
 import os
@@ -20,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from epic100.base.atomic import atomic_path
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.checksum import digest
+from epic100.base.disk import insist, reading
+from epic100.base.errors import EpicError
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
-from epic100.video.watched_file import feed, insist
 
 log = logging.getLogger(__name__)
 
@@ -57,19 +57,12 @@ def load_result(path: Path) -> Result | None:
     Raises:
         DiskError: The disk fails.
     """
-
-    def read() -> Result:
-        # zipfile takes a failed read for a damaged archive, so all is read before.
-        with np.load(io.BytesIO(path.read_bytes())) as arrays:
+    try:
+        with reading(path) as file, np.load(file) as arrays:
             row = ScanRow.from_json(str(arrays["row"]))
             return row, {name: arrays[name] for name in arrays.files if name != "row"}
-
-    try:
-        return insist(path, "reading", read)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise DiskError(f"{path}: {error.strerror}; results of the scan are kept there") from error
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, EpicError):
             raise
@@ -89,7 +82,7 @@ def note_contents(kept: Path, path: Path, video: Video) -> None:
         DiskError: The disk fails.
     """
     with contextlib.suppress(OSError):  # the file itself is gone meanwhile
-        about = {**_about(video, path), "md5": _md5(path)}
+        about = {**_about(video, path), "md5": digest(path, "md5").value}
         with atomic_path(kept.with_suffix(".md5")) as temporary:
             temporary.write_text(json.dumps(about) + "\n", encoding="utf-8")
 
@@ -120,7 +113,7 @@ def _move_result(video: Video, path: Path, place: Path) -> bool:
         noted, kept = _read(note), note.with_suffix(".npz")
         if any(noted.get(key) != about[key] for key in about):
             continue
-        found = found or _md5(path)
+        found = found or digest(path, "md5").value
         if noted.get("md5") == found and kept.is_file():
             os.replace(kept, place)
             os.replace(note, place.with_suffix(".md5"))
@@ -141,7 +134,3 @@ def _read(note: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return noted if isinstance(noted, dict) else {}
-
-
-def _md5(path: Path) -> str:
-    return feed(hashlib.md5(usedforsecurity=False), path)

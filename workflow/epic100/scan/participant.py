@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from epic100.base.disk import insist
 from epic100.base.errors import DiskError, EpicError
 from epic100.scan.kept_results import (
     Found,
@@ -48,7 +49,6 @@ from epic100.video.scan_table import (
 )
 from epic100.video.sheet import Video
 from epic100.video.side_by_side import SharedProgress, complete
-from epic100.video.watched_file import insist
 
 log = logging.getLogger(__name__)
 

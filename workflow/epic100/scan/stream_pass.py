@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 import av
 from av.container import InputContainer
 
+from epic100.base.disk import WatchedFile
 from epic100.scan.h264_stream import CodedStream, H264Stream
 from epic100.scan.oddities import Looks
 from epic100.scan.packet_checks import CORRUPT, UNDECODED, WRONG_TIME, Packet
 from epic100.video.ffmpeg import error_text
 from epic100.video.index import PacketRecorder, VideoIndex
-from epic100.video.watched_file import WatchedFile
 
 PROGRESS_SECONDS = 0.5
 AHEAD_SECONDS = 10.0  # how much pts - dts may change between packets

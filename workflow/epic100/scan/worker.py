@@ -21,6 +21,7 @@ import numpy.ma  # np.median imports it when first called: here, once for all fo
 from av.container import InputContainer
 
 from epic100.base.atomic import atomic_path
+from epic100.base.disk import WatchedFile
 from epic100.scan.clock_checks import CONTRADICTED, Promise, contradiction
 from epic100.scan.damage_ranges import judge
 from epic100.scan.oddities import hints, pauses
@@ -42,7 +43,6 @@ from epic100.video.scan_table import (
     UNREADABLE,
     ScanRow,
 )
-from epic100.video.watched_file import WatchedFile
 
 Boxes = list[tuple[str, int, int]]
 SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # limits above which an index counts as truncated
@@ -138,7 +138,7 @@ def _inspect(
         reasons.insert(0, f"input errors while reading: {reading.broke_off}")
     status = DAMAGED if reasons else OK
     sound = _outside(ranges, index.frames)
-    refused, index = ("", index) if quick else prove(file.path, index, sound)
+    refused, index = ("", index) if quick else prove(Path(file.name), index, sound)
     if refused:
         reason = "; ".join([refused, *reasons])
         return ScanRow(video_id, UNREADABLE, reason=reason), None

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from epic100.base.disk_file import reading
+from epic100.base.disk import reading
 from epic100.base.errors import DiskError
 from epic100.base.names import printable
 

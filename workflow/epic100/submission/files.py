@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from epic100.base.atomic import atomic_path
-from epic100.base.disk_file import reading
+from epic100.base.disk import reading
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_table
 from epic100.base.torch_file import read_tensors, write_tensors

@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 from av.video.codeccontext import VideoCodecContext
 
+from epic100.base.disk import WatchedFile
 from epic100.video.ffmpeg import limit_pixels, picture_stream
 from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import prepare
-from epic100.video.watched_file import WatchedFile
 
 Timed = tuple[av.Packet, int | None]  # a packet and its time, which a hidden packet lacks
 

@@ -12,10 +12,10 @@ from typing import TypeVar
 import av
 from av.video.codeccontext import VideoCodecContext
 
+from epic100.base.disk import insist
 from epic100.video.ffmpeg import too_many_pixels
 from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import Kept
-from epic100.video.watched_file import insist
 
 # Bytes between two packets, such as sound, that cost less to read than a second read costs.
 MOST_BETWEEN = 64 << 10

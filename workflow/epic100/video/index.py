@@ -21,10 +21,10 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.parameter_sets import ParameterSets
-from epic100.video.watched_file import WatchedFile
 
 _FIELDS = [
     ("offset", "<i8"),  # where the coded bytes begin in the file

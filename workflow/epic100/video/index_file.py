@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from epic100.base.atomic import atomic_path
-from epic100.base.disk_file import reading
+from epic100.base.disk import reading
 from epic100.base.errors import DiskError, EpicError
 from epic100.video.index import VideoIndex, packet_counts, unpacked
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
-from epic100.video.watched_file import feed, insist
 
+PIECE = 1 << 20  # bytes that are read at once
 DIGITS = {"md5": 32, "sha256": 64, "git": 40}
 
 
@@ -57,8 +58,13 @@ def digest(
         OSError: The file cannot be opened, for a reason of its own.
         DiskError: The disk fails, also when it is tried again.
     """
-    hasher = hashlib.new("sha1" if kind == "git" else kind, usedforsecurity=False)
-    if kind == "git":
-        size = insist(path, "asking for its size", lambda: os.stat(path).st_size)
-        hasher.update(b"blob %d\0" % size)
-    return Checksum(kind, feed(hasher, path, watch))
+    hasher, done = hashlib.new("sha1" if kind == "git" else kind, usedforsecurity=False), 0
+    with WatchedFile(path) as file:
+        if kind == "git":
+            hasher.update(b"blob %d\0" % file.size)
+        while piece := file.read_at(done, PIECE):
+            hasher.update(piece)
+            done += len(piece)
+            if watch:
+                watch(len(piece))
+    return Checksum(kind, hasher.hexdigest())

@@ -3,8 +3,8 @@ import subprocess
 
 import pytest
 
+from epic100.base.checksum import Checksum, digest
 from epic100.base.errors import EpicError
-from epic100.download.checksum import Checksum, digest
 
 
 @pytest.mark.parametrize("content", [b"", b"a\n", bytes(3 << 20)])

@@ -1,0 +1,167 @@
+"""A disk that fails: tried again, then one error about the disk, never a damaged file.
+
+FFmpeg and zipfile take a failed read for the end of a file, which then looks cut or damaged. So a
+`WatchedFile` gives them the bytes.
+"""
+
+import errno
+import io
+import os
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from epic100.base.errors import DiskError
+
+WAITS = (0.1, 1.0, 5.0)  # seconds between tries: a network disk may come back
+# What the system or FFmpeg says of a file itself. Every other error is the disk's or the machine's.
+OF_THE_FILE = {
+    errno.EACCES, errno.EAGAIN, errno.EDOM, errno.EINVAL, errno.EISDIR, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.ENOTSUP, errno.ENXIO, errno.EOVERFLOW,
+    errno.EPERM, errno.ESPIPE,
+}  # fmt: skip
+Value = TypeVar("Value")
+
+
+def disk_failure(error: BaseException) -> str | None:
+    """Return the failure of the disk that caused an error, or None if the disk is not the cause.
+
+    A damaged archive counts as a failure of the disk, because this workflow writes archives whole.
+
+    Args:
+        error: The error. Its chain of causes is searched.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno and found.errno not in OF_THE_FILE:
+            return str(found)
+        if isinstance(found, (DiskError, zipfile.BadZipFile, zlib.error)):
+            return f"{type(found).__name__}: {found}"
+        found = found.__cause__
+    return None
+
+
+def tries() -> Iterator[int]:
+    """Yield once a try, after a wait: 0, and for the last try the number of all."""
+    for seconds in WAITS:
+        yield 0
+        time.sleep(seconds)
+    yield 1 + len(WAITS)
+
+
+def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> Value:
+    """Run `action`; try again if the disk refuses it.
+
+    Args:
+        path: The file, for the error.
+        doing: What is being done, for the error.
+        action: What to run.
+
+    Returns:
+        The result of `action`.
+
+    Raises:
+        DiskError: All tries failed.
+        OSError: The error is about the file itself (`OF_THE_FILE`).
+    """
+    for count in tries():
+        try:
+            return action()
+        except OSError as error:
+            if not disk_failure(error):
+                raise
+            if count:
+                raise DiskError(
+                    f"{path}: {doing} failed {count} times: {error.strerror}; the disk is "
+                    "at fault, not the file: run again, or copy the file anew"
+                ) from error
+    raise AssertionError("the last try returns or raises")
+
+
+@contextmanager
+def reading(path: str | os.PathLike) -> "Iterator[io.BufferedReader[WatchedFile]]":
+    """Open an archive or another file for a library that reads it, and may hide a failed read.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DiskError: The file cannot be opened, or the block failed after a read that failed.
+    """
+    raw = None
+    try:
+        with WatchedFile(path) as raw, io.BufferedReader(raw) as file:
+            yield file
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        failure = (raw and raw.failure) or error
+        if isinstance(failure, OSError) and failure.errno:
+            raise DiskError(
+                f"{path}: cannot be read: {failure.strerror}; check the disk and the permissions, "
+                "then run again"
+            ) from error
+        if failure is not error:
+            raise failure from error
+        raise
+
+
+class WatchedFile(io.RawIOBase):
+    """A file open for reading, as `av.open` and `io.BufferedReader` take it.
+
+    Attributes:
+        name: Its path as text; FFmpeg looks at the suffix.
+        size: In bytes, when it was opened.
+        failure: The last error of a read.
+
+    Raises:
+        OSError: The file cannot be opened, for a reason of its own.
+        DiskError: The disk fails; reads raise it too.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.name = str(path)
+        self.failure: OSError | DiskError | None = None
+        self._position, self._file = 0, -1
+        self._file = insist(path, "opening", lambda: os.open(path, os.O_RDONLY))
+        self.size = insist(path, "asking for its size", lambda: os.fstat(self._file).st_size)
+
+    def readable(self) -> bool:
+        """Whether it can be read: yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether its position can be set: yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into `buffer` from the current position; return the number of bytes."""
+        data = self.read_at(self._position, len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def read_at(self, position: int, count: int) -> bytes:
+        """Read at most `count` bytes from `position`, without moving the current position."""
+        place = f"reading at byte {position}"
+        try:
+            return insist(self.name, place, lambda: os.pread(self._file, count, position))
+        except (OSError, DiskError) as error:
+            self.failure = error
+            raise
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a position. One before the start (corrupted files ask for it) gives -EINVAL."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        if start + offset < 0:
+            return -errno.EINVAL  # FFmpeg treats it like the system's own error
+        self._position = start + offset
+        return self._position
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed:
+            super().close()
+            with suppress(OSError):  # all that was wanted is read
+                os.close(self._file)
