@@ -171,6 +171,8 @@ class _Job:
 
     def _result(self) -> Result | None:
         """Return what the notes say, if they and the copy are complete and made from this file."""
+        if not self._notes.is_file():
+            return None
         try:
             with reading(self._notes) as file, np.load(file) as notes:
                 facts, arrays = json.loads(str(notes["facts"])), dict(notes)
