@@ -16,7 +16,7 @@ import torch
 
 from epic100.base import disk
 from epic100.base.torch_file import read_tensors, write_tensors
-from epic100.features.file import read_features
+from epic100.features.file import Features, read_features, write_features
 from epic100.scan.kept_results import load_result
 from epic100.submission import build, write_zip
 from epic100.submission.check import check_zip
@@ -50,7 +50,7 @@ def main(folder: Path) -> None:
     write_tensors({"state_dict": {str(n): torch.ones(3000) for n in range(3)}}, tensors)
     features, entry = folder / "P01_01.features.npz", folder / "submission.zip"
     write_indexes({}, index)
-    np.savez_compressed(features, other=np.arange(9))
+    write_features(Features(*[np.arange(9)] * 5, 50.0, 9.0, {}), features)
     scores = torch.zeros(1, 2)
     write_zip(build(["a"], scores, scores), entry, {"pt": 0, "tl": 0, "td": 0})
     np.savez_compressed(kept, row=ScanRow("P01_01", "ok").to_json(), other=np.arange(9))
