@@ -202,7 +202,7 @@ class VideoIndex:
             "direct": self.direct,
             "fps": self.fps,
         }
-        return columns | {f"{prefix}facts": np.array(json.dumps(facts))}
+        return columns | {f"{prefix}stream": np.array(json.dumps(facts))}
 
     @classmethod
     def from_arrays(
@@ -223,7 +223,7 @@ class VideoIndex:
         """
         if packets is None:
             packets = unpacked(arrays, [prefix])
-        facts: dict[str, Any] = json.loads(str(arrays[f"{prefix}facts"]))
+        facts: dict[str, Any] = json.loads(str(arrays[f"{prefix}stream"]))
         own = {name: facts.pop(name) for name in ("file_size", "direct", "fps")}
         sets = tuple(map(bytes.fromhex, facts.pop("sets")))
         facts |= {"time_base": Fraction(facts["time_base"]), "colours": tuple(facts["colours"])}

@@ -56,7 +56,7 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex:
             this video.
     """
     with _opened(path) as arrays:
-        if f"{video_id}/facts" in arrays:
+        if f"{video_id}/stream" in arrays:
             return VideoIndex.from_arrays(arrays, f"{video_id}/")
     raise EpicError(
         f"{path}: no frame index of {video_id}; one that cannot be read has none; of any other, "
@@ -80,7 +80,7 @@ def load_indexes(path: str | os.PathLike) -> Mapping[str, VideoIndex]:
 
 def _load_all(path: str | os.PathLike, key: str) -> dict[str, VideoIndex]:
     with _opened(path) as arrays:
-        prefixes = [name.removesuffix("facts") for name in arrays if name.endswith("/facts")]
+        prefixes = [name.removesuffix("stream") for name in arrays if name.endswith("/stream")]
         stops = np.cumsum(packet_counts(arrays, prefixes))
         packets = np.split(_shared(arrays, prefixes, key), stops)[:-1]  # nothing is left over
         return {
