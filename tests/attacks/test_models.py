@@ -115,8 +115,7 @@ def test_a_type_that_is_none_of_ours_is_one_clear_error_and_nothing_runs(use, co
 def test_a_module_that_a_file_names_is_not_imported(use, monkeypatch, folder):
     Path("planted.py").write_text("open('ran', 'w')\n")
     monkeypatch.syspath_prepend(str(folder))
-    imports = {"imports": ["planted"], "allow_failed_imports": False}
-    config = text(custom_imports=imports)
+    config = text(custom_imports={"imports": ["planted"], "allow_failed_imports": False})
     if use is migrate_with:
         use(config)
         assert "planted" not in load_model("out.pth").config

@@ -36,8 +36,7 @@ def train(results: str, root: str) -> None:
 
 def listening(process: psutil.Process) -> set:
     """Addresses that a process listens on."""
-    found = process.net_connections(kind="inet")
-    return {c.laddr for c in found if c.status == psutil.CONN_LISTEN}
+    return {c.laddr for c in process.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN}
 
 
 def look(process: psutil.Process) -> tuple[set, bool]:
@@ -87,8 +86,7 @@ def test_several_nodes_meet_at_one_address_of_the_first_alone():
     config = meet_at(Nodes(count=1, rank=0, address="127.0.0.1", port=port, run_id="run"))
     handler = get_rendezvous_handler(meeting_of(config))
     store = handler.next_rendezvous().store
-    found = {ip for ip, used in listening(psutil.Process()) if used == port}
-    assert found == {"127.0.0.1"}
+    assert {ip for ip, used in listening(psutil.Process()) if used == port} == {"127.0.0.1"}
     store.set("a", "b")
     assert handler.use_agent_store  # so the ranks open no port for another one
 

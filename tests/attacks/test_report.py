@@ -97,8 +97,7 @@ def test_no_text_of_a_run_is_code_on_the_page_of_our_own(tmp_path):
     ],
 )
 def test_a_path_is_shown_from_the_run_s_folder_on_or_by_its_last_part(text, shown):
-    page = tidy(page_with(text), [Path("/work/run")], "lab7")
-    assert data_of(page)["results"] == [shown]
+    assert data_of(tidy(page_with(text), [Path("/work/run")], "lab7"))["results"] == [shown]
 
 
 def test_a_page_of_another_make_is_an_error(tmp_path):

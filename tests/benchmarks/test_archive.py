@@ -46,8 +46,7 @@ def test_a_file_that_is_repeated_shows_the_same_pictures_again(folder, tmp_path)
     index = archive_files.build_index(tmp_path / "twice.MP4")
     once = archive_files.build_index(filmed[0]).frames
     assert index.frames == 2 * once and np.ptp(np.diff(index.pts)) == 0
-    reader = VideoReader(tmp_path / "twice.MP4", index)
-    first, second = reader.get_frames([7, once + 7])
+    first, second = VideoReader(tmp_path / "twice.MP4", index).get_frames([7, once + 7])
     assert np.array_equal(first, second)
 
 

@@ -231,8 +231,7 @@ def test_keys_move_search_and_clear(page):
 
 def test_the_address_has_the_filters_and_the_segment(page, file, tmp_path):
     ask(page, "await set('participant', 'P18'); epic.viewer.show(22, false)")
-    address = ask(page, "return location.href")
-    other = Page(address, tmp_path / "profile")
+    other = Page(ask(page, "return location.href"), tmp_path / "profile")
     other.run(READY)
     assert ask(other, "return [count(), epic.viewer.current()]") == [10, 22]
     other.close()

@@ -62,5 +62,4 @@ def test_the_same_model_differs_by_nothing_and_the_same_seed_gives_the_same(data
 def test_a_group_in_one_video_is_compared_in_the_resamples_that_have_it():
     videos = np.repeat(np.arange(10), 10)
     first, second = np.zeros(100, bool), videos == 3
-    found = difference(first, second, videos == 3, videos)
-    assert found.over_videos == (100, 100)
+    assert difference(first, second, videos == 3, videos).over_videos == (100, 100)

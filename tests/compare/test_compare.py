@@ -27,8 +27,7 @@ LISTS = {
 
 def predictions(ids, truth, seed, sure=2.0):
     """Scores that lean towards the truth, of all segments but the last."""
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(len(ids) - 1, len(PAIRS), generator=generator)
+    logits = torch.randn(len(ids) - 1, len(PAIRS), generator=torch.Generator().manual_seed(seed))
     logits[torch.arange(len(ids) - 1), truth[:-1]] += sure
     return Predictions("val", ids[:-1], logits.log_softmax(1), PAIRS, 97, 300, {})
 
@@ -88,8 +87,7 @@ def test_submissions_of_the_same_scores_give_the_same_table(folder, capsys):
 def test_a_group_without_its_list_is_a_dash(folder, capsys):
     (folder / "annotations/EPIC_100_tail_nouns.csv").unlink()
     assert main(["a.pt", "b.pt"]) == 0
-    rows = rows_of(capsys.readouterr().out)
-    assert rows["tail", "noun"] == ["0", "-", "-", "-", "-", "-"]
+    assert rows_of(capsys.readouterr().out)["tail", "noun"] == ["0", "-", "-", "-", "-", "-"]
 
 
 def submission(ids, verbs):

@@ -109,8 +109,7 @@ def test_the_page_fits_a_phone_and_a_screen_and_asks_for_nothing(truth, tmp_path
     need_chromium()
     long = "lr0.003_a-setting-with-a-long-name_and-another-one_seed0"
     shutil.copytree("results/runs/a", f"results/runs/{long}")
-    runs = runs_of(truth, "a", "b", long)
-    write_compare_page(runs, truth, "compare.html")
+    write_compare_page(runs_of(truth, "a", "b", long), truth, "compare.html")
     text = escape(Path("compare.html").read_text())
     frames = "".join(f'<iframe width="{w}" srcdoc="{text}"></iframe>' for w in (390, 1440))
     Path("frames.html").write_text(f"<meta charset=utf-8>{frames}")

@@ -103,8 +103,7 @@ def test_a_segment_sees_the_steps_in_it_or_the_nearest_sound_one():
     spoilt = steps_of_ten([True, True, False, False, False, True, True, True, True])
     assert chosen_rows(spoilt, 10, 70).tolist() == [1, 5, 6]
     assert chosen_rows(spoilt, 40, 50).tolist() == [5]
-    long = replace(every, valid=np.ones(90, bool), middle=np.arange(90))
-    thinned = chosen_rows(long, 0, 90)
+    thinned = chosen_rows(replace(every, valid=np.ones(90, bool), middle=np.arange(90)), 0, 90)
     assert len(thinned) == MOST_ROWS and (thinned[0], thinned[-1]) == (0, 89)
 
 

@@ -35,8 +35,7 @@ def test_the_commonest_mistake_is_the_title_of_the_confusion_if_it_is_common(out
         f"verb {true} is taken for verb {guess} in {counts.max()} of {total} segments, "
         "the most common mistake"
     )
-    right = outcome.assign(verb_guess=outcome["verb"])
-    plot_confusion(right, NAMES, tmp_path / "b.svg")
+    plot_confusion(outcome.assign(verb_guess=outcome["verb"]), NAMES, tmp_path / "b.svg")
     assert words(tmp_path / "b.svg").count("100") == 3  # of each row, all on the diagonal
 
 

@@ -119,10 +119,9 @@ def test_what_is_damaged_and_what_lacks_is_named(lab, rows, match, tmp_path, dam
     lacking = [row for row in rows if row["video_id"] == "P03_07"] + rows[:1]
     found = match([row for row in rows if row not in lacking])
     findings = check_list(found, lab.videos, damaged_scans)
-    frames = index_segments(found.rows, lab.videos)
     touches = [
         number
-        for number, row in enumerate(frames.itertuples(), 1)
+        for number, row in enumerate(index_segments(found.rows, lab.videos).itertuples(), 1)
         if row.path.startswith("P02") and row.start < 200 and row.stop > 100
     ]
     damaged = findings.of("damaged")

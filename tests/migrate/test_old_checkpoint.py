@@ -49,8 +49,7 @@ class LabSegmentInit(DecordInit):
     """What a lab needs to read segments of whole videos: MMAction2's own forgets the segment."""
 
     def transform(self, results):
-        length = results["total_frames"]
-        return {**super().transform(results), "total_frames": length}
+        return {**super().transform(results), "total_frames": results["total_frames"]}
 
 
 @dataclass(frozen=True)
@@ -132,8 +131,7 @@ def test_the_migrated_model_predicts_as_the_old_one_does_and_in_its_order(lab, o
 
 def by_mmaction2(old, lab, segments):
     """(ids, log-probabilities) of the old model through MMAction2's own reader, one centre clip."""
-    config = Config.fromfile(next(old.checkpoint.parent.glob("*.py")))
-    model = MODELS.build(config.model).eval()
+    model = MODELS.build(Config.fromfile(next(old.checkpoint.parent.glob("*.py"))).model).eval()
     model.load_state_dict(torch.load(old.checkpoint, weights_only=False)["state_dict"])
     steps = [dict(step) for step in LAB_PIPELINE]
     steps[1]["num_clips"], steps[4] = 1, dict(type="CenterCrop", crop_size=48)

@@ -36,8 +36,7 @@ def built(pairs, heads, **head):
 def test_outputs_are_taken_apart_in_the_order_of_the_last_layer():
     assert head_sizes("pair", 3, 97, 300) == {"pair": 3}
     assert head_sizes("verb_noun", 3, 97, 300) == {"verb": 97, "noun": 300}
-    sizes = head_sizes("both", 2, 1, 3)
-    parts = head_logits(torch.arange(6.0)[None], sizes)
+    parts = head_logits(torch.arange(6.0)[None], head_sizes("both", 2, 1, 3))
     assert {name: part.tolist() for name, part in parts.items()} == {
         "pair": [[0, 1]], "verb": [[2]], "noun": [[3, 4, 5]],
     }  # fmt: skip

@@ -73,8 +73,7 @@ def test_a_file_that_is_no_whole_checkpoint_is_one_error(path, kind):
 
 def test_flipped_bits_in_the_weights_are_noticed(path):
     whole = bytearray(path.read_bytes())
-    place = whole.index(model().state_dict[HEAD_WEIGHT].numpy().tobytes())
-    whole[place + 801] ^= 4
+    whole[whole.index(model().state_dict[HEAD_WEIGHT].numpy().tobytes()) + 801] ^= 4
     path.write_bytes(whole)
     refused(
         path,

@@ -43,5 +43,4 @@ def test_a_crop_that_is_decoded_gives_way_to_three_or_to_the_whole_picture():
     assert view_pipeline(steps, 1, 1)[2:] == [decode]
     whole = {"type": "DecodeSegment", "short_side": 182}
     assert view_pipeline(steps, 1, "whole")[2:] == [whole]
-    three = {"type": "ThreeCrop", "crop_size": 182}
-    assert view_pipeline(steps, 1, 3)[2:] == [whole, three]
+    assert view_pipeline(steps, 1, 3)[2:] == [whole, {"type": "ThreeCrop", "crop_size": 182}]

@@ -74,7 +74,6 @@ def test_the_three_lines_load_the_model_and_mmaction2_predicts_a_video_by_its_pa
     model = found["model"]
     state = load_model(folder / "model.pth").state_dict
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-    video = sorted((lab.folder / "videos").rglob("*.MP4"))[0]
-    sample = inference_recognizer(model, str(video))
+    sample = inference_recognizer(model, str(sorted((lab.folder / "videos").rglob("*.MP4"))[0]))
     assert sample.pred_score.shape == (len(load_model(folder / "model.pth").pairs),)
     assert sample.pred_score.sum().item() == pytest.approx(1, abs=1e-5)

@@ -34,8 +34,7 @@ def test_pairs_meet_by_verb_and_noun_and_a_pair_that_one_lacks_counts_as_0_there
 def test_heads_are_averaged_and_sums_over_pairs_stand_for_those_that_a_model_lacks():
     verb = torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]).log()
     noun = torch.full((2, 4), 0.25).log()
-    with_heads = replace(ONE, verb_log_probs=verb, noun_log_probs=noun, pair_head=False)
-    mean = average([with_heads, TWO])
+    mean = average([replace(ONE, verb_log_probs=verb, noun_log_probs=noun, pair_head=False), TWO])
     assert mean.pair_head
     torch.testing.assert_close(
         mean.verb_log_probs.exp()[0], torch.tensor([0.35, 0.15, 0.5]), atol=1e-4, rtol=0

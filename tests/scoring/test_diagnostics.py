@@ -36,8 +36,7 @@ def test_calibration_error_is_the_mean_gap_weighted_by_segments(confidence, righ
 
 def test_confusions_are_ordered_by_count_with_their_share_of_the_true_class():
     predicted = np.array([1, 1, 0, 2, 2, 0, 0])
-    found = confusions(np.array([0, 0, 0, 0, 1, 1, 0]), predicted, top=2)
-    assert found == [
+    assert confusions(np.array([0, 0, 0, 0, 1, 1, 0]), predicted, top=2) == [
         {"true": 0, "predicted": 1, "count": 2, "share": 40},
         {"true": 0, "predicted": 2, "count": 1, "share": 20},
     ]

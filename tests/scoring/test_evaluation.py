@@ -94,8 +94,7 @@ def test_a_figure_whose_list_is_absent_is_null(tmp_path):
 def test_both_ways_to_fold_are_reported_and_the_chosen_one_stands_on_top(tmp_path):
     stage = Stage(tmp_path, right=40)
     # Verb 2 in two pairs of 0.3 each, verb 9 in one of 0.4: the marginal says 2, the maximum 9.
-    probabilities = torch.tensor([[0, 0, 0.3, 0.3, 0.4, 0]]).clamp(min=1e-9)
-    stage.predict(probabilities.log().repeat(40, 1))
+    stage.predict(torch.tensor([[0, 0, 0.3, 0.3, 0.4, 0]]).clamp(min=1e-9).log().repeat(40, 1))
     verbs = np.array(PAIRS)[stage.true][:, 0]
     expected = {way: 100 * (verbs == verb).mean() for way, verb in (("max", 9), ("logsumexp", 2))}
     for way in expected:

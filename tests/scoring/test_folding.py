@@ -12,8 +12,7 @@ V, M, P = 7, 11, 30
 @pytest.fixture
 def pairs():
     """30 of the pairs of 7 verbs and 11 nouns; verb 6 and noun 10 are in none."""
-    generator = torch.Generator().manual_seed(1)
-    chosen = torch.randperm((V - 1) * (M - 1), generator=generator)[:P]
+    chosen = torch.randperm((V - 1) * (M - 1), generator=torch.Generator().manual_seed(1))[:P]
     return torch.stack([chosen // (M - 1), chosen % (M - 1)], dim=1)
 
 
@@ -65,8 +64,7 @@ def test_rows_are_normalised_and_finite_with_the_floor_in(pairs, reduce, scale):
 def test_improbable_classes_do_not_underflow():
     pairs = torch.tensor([[0, 0], [1, 1], [1, 2], [2, 3]])
     verb, _ = fold_pairs(torch.tensor([[0.0, -2000, -2000, -3000]]), pairs, 3, 4)
-    expected = torch.tensor([[0.0, -2000 + math.log(2), -3000]])
-    torch.testing.assert_close(verb, expected)
+    torch.testing.assert_close(verb, torch.tensor([[0.0, -2000 + math.log(2), -3000]]))
 
 
 def test_max_gives_the_members_of_the_best_pair(pairs):

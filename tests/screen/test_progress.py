@@ -27,8 +27,7 @@ def log(tmp_path):
 
 
 def test_a_trainings_epoch_loss_top1_and_time_left_are_the_last_of_this_attempt(log):
-    expected = "epoch 39/40, loss 0.02, top-1 89.13 %, 00:06 left"
-    assert progress_of(log(TRAIN), 0) == expected
+    assert progress_of(log(TRAIN), 0) == "epoch 39/40, loss 0.02, top-1 89.13 %, 00:06 left"
 
 
 def test_what_an_earlier_attempt_wrote_is_not_shown(log):

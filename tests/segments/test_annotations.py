@@ -99,8 +99,7 @@ def test_the_annotation_clock_goes_by_the_style_of_the_id():
 def test_a_segment_that_ends_just_after_its_video_ends_with_it(kitchen):
     annotations = load(kitchen["val"], "val")
     last = annotations.loc[annotations["video_id"] == "P06_101", "stop_seconds"].idxmax()
-    over = annotations.loc[last, "stop_seconds"] - VIDEOS["P06_101"].duration
-    assert 0 < over < 0.02
+    assert 0 < (annotations.loc[last, "stop_seconds"] - VIDEOS["P06_101"].duration) < 0.02
     assert index_segments(annotations, VIDEOS).loc[last, "stop"] == 60 * 50
 
 
@@ -134,8 +133,7 @@ def test_a_sheet_smaller_than_the_list_on_purpose_leaves_the_others_out(kitchen,
     few = {i: VIDEOS[i] for i in ("P02_101", "P03_07")}
     everything = load(path, format=format)
     expected = everything[everything["video_id"].isin(few)].reset_index(drop=True)
-    found = load(path, format=format, videos=few, subset=True)
-    pd.testing.assert_frame_equal(found, expected)
+    pd.testing.assert_frame_equal(load(path, format=format, videos=few, subset=True), expected)
     other = {"P99_01": Video("P99_01", "P99", "train", 50.0, 9.0)}
     none = load(path, format=format, videos=other, subset=True)
     assert len(none) == 0 and list(none.columns) == list(expected.columns)

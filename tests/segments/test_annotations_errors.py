@@ -152,5 +152,4 @@ def test_a_missing_file_is_reported_with_the_key_that_names_it(tmp_path):
     ],
 )
 def test_a_bad_lab_list_is_one_error_with_file_and_line(tmp_path, line, words):
-    text = f"P01/P01_01.MP4 0 60 1 2\n{line}\n"
-    refused(tmp_path, text, words, "lab.txt", format="lab_list")
+    refused(tmp_path, f"P01/P01_01.MP4 0 60 1 2\n{line}\n", words, "lab.txt", format="lab_list")

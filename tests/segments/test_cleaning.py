@@ -62,14 +62,12 @@ def random_split(seed):
         videos[video_id] = Video(video_id, video_id[:3], "train", fps, 40.0)
         pictures = int(40 * fps) - int(rng.integers(0, 30))
         edges = np.unique(rng.integers(0, pictures + 1, 2 * rng.integers(0, 5))).tolist()
-        damaged = list(zip(edges[::2], edges[1::2], strict=False))
-        rows |= scanned(damaged, fps, pictures, video_id)
+        rows |= scanned(list(zip(edges[::2], edges[1::2], strict=False)), fps, pictures, video_id)
         if number == 6:
             rows[video_id] = ScanRow(video_id, "missing", reason="no file")
         starts = np.round(rng.uniform(0, 41, 40), 2)
         spans += [(video_id, s, s + round(rng.exponential(1.5) + 0.01, 2)) for s in starts]
-    order = rng.permutation(len(spans))
-    return annotations([spans[i] for i in order]), videos, rows
+    return annotations([spans[i] for i in rng.permutation(len(spans))]), videos, rows
 
 
 def judged_slowly(segment, row, policy):
@@ -141,8 +139,7 @@ def test_segments_of_a_video_that_cannot_be_read_are_dropped_with_its_reason(
 
 @pytest.mark.parametrize("measured", [30.0, 25.0, RATE / 2, 90.0, 59.0])
 def test_a_file_of_another_rate_than_the_sheet_s_is_re_timed_and_said_so(measured):
-    rng = np.random.default_rng(int(measured))
-    starts = np.round(rng.uniform(0, 99, 30), 2)
+    starts = np.round(np.random.default_rng(int(measured)).uniform(0, 99, 30), 2)
     table, videos = one_video(*[(s, s + 0.75) for s in starts])
     pictures = int(100 * measured)
     kept, dropped, retimed = run(table, videos, scanned(fps=measured, pictures=pictures))

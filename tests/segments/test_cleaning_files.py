@@ -57,8 +57,7 @@ def test_whole_videos_lose_nothing(kitchen):
     for split in CSV:
         assert Path(kitchen.lists[split]).read_bytes() == Path(kitchen.segments[split]).read_bytes()
     assert kitchen.results() == ["dropped.tsv", "pairs.tsv", "salvage.tsv", "train.txt", "val.txt"]
-    dropped = kitchen.folder / "clean/dropped.tsv"
-    assert dropped.read_text() == "narration_id\tsplit\treason\n"
+    assert (kitchen.folder / "clean/dropped.tsv").read_text() == "narration_id\tsplit\treason\n"
 
 
 @pytest.mark.parametrize("policy", ["segment", "video"])
@@ -110,8 +109,7 @@ def test_an_empty_clean_list_is_an_error_after_its_reasons_and_leaves_no_output(
 @pytest.mark.parametrize("order", [slice(-1), [1, 0]])
 def test_a_segment_list_that_is_not_that_of_the_csv_is_one_error(kitchen, order):
     path = Path(kitchen.segments["val"])
-    lines = np.array(path.read_text().splitlines(keepends=True), object)
-    path.write_text("".join(lines[order]))
+    path.write_text("".join(np.array(path.read_text().splitlines(keepends=True), object)[order]))
     with pytest.raises(EpicError, match=r"val\.txt: not the segments of the annotations"):
         kitchen.clean()
     assert kitchen.results() == ["train.txt"]
@@ -128,8 +126,7 @@ def test_train_and_val_together_hold_every_segment_once_and_all_their_pairs(kitc
     train, val = (read_segments(kitchen.lists[split]) for split in CSV)
     out, pairs = kitchen.folder / "trainval.txt", kitchen.folder / "trainval_pairs.tsv"
     join_train_and_val(kitchen.lists["train"], kitchen.lists["val"], out, pairs)
-    lines = [Path(kitchen.lists[split]).read_text() for split in CSV]
-    assert out.read_text() == "".join(lines)
+    assert out.read_text() == "".join([Path(kitchen.lists[split]).read_text() for split in CSV])
     every = pd.concat([train, val]).groupby(["verb", "noun"]).size()
     assert read_pairs(pairs) == [(*pair, count) for pair, count in every.items()]
     only_train = {pair[:2] for pair in read_pairs(kitchen.folder / "clean/pairs.tsv")}
@@ -149,8 +146,7 @@ def test_a_segment_of_both_train_and_val_is_one_error_and_leaves_no_output(kitch
 
 
 def test_segments_of_who_takes_no_part_and_of_who_has_no_video_go_with_the_reason(kitchen):
-    owners = sorted({video.participant_id for video in VIDEOS.values()})
-    out, absent, *rest = owners
+    out, absent, *rest = sorted({video.participant_id for video in VIDEOS.values()})
     kitchen.rows = {i: r for i, r in kitchen.rows.items() if VIDEOS[i].participant_id in rest}
     kitchen.clean(include=[absent, *rest], absent=[absent])
     reasons = {

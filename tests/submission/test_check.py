@@ -43,8 +43,7 @@ def test_each_problem_is_one_line_with_its_segments(entries):
     bad[8] = bad[8] | {"verb_output": torch.full((V,), -1.0)}
     bad[9] = bad[9] | {"verb_output": torch.tensor([0.0, 0, -1, -2, -3])}
     bad[10] = bad[10] | {"narration_id": 7}
-    lines = check(bad, IDS, V, M)
-    assert lines == [
+    assert check(bad, IDS, V, M) == [
         "narration_id is not a str: 1 segment (7)",
         f"missing: 2 segments ({IDS[0]}, {IDS[11]})",
         "unexpected: 1 segment (P99_01_0)",

@@ -12,8 +12,7 @@ IDS = [f"P01_11_{i}" for i in range(12)]
 
 def predictions(ids: list[str] = IDS, seed: int = 0, **changes: object) -> Predictions:
     """Random scores, or what `changes` names, of val."""
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(len(ids), len(PAIRS), generator=generator) * 3
+    logits = torch.randn(len(ids), len(PAIRS), generator=torch.Generator().manual_seed(seed)) * 3
     fields = {
         "split": "val", "narration_ids": list(ids), "log_probs": logits.log_softmax(dim=1),
         "pairs": PAIRS, "num_verbs": 97, "num_nouns": 300, "trained_on": {"split": "train"},

@@ -269,8 +269,7 @@ def changed(target: Target, seed: bytes, rng: random.Random) -> bytes:
         return change(seed, rng)
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(seed)) as old, zipfile.ZipFile(buffer, "w") as new:
-        names = [n for n in old.namelist() if n.endswith(target.inside)]
-        wanted = rng.choice(names)
+        wanted = rng.choice([n for n in old.namelist() if n.endswith(target.inside)])
         for member in old.infolist():
             data = old.read(member)
             new.writestr(member.filename, change(data, rng) if member.filename == wanted else data)

@@ -25,6 +25,5 @@ def save_random_model(lab, path: Path, seed: int = 0) -> Path:
         model.cls_head.fc2.weight.mul_(30)
     pairs = read_pairs(f"{lab.results}/clean/pairs.tsv")
     about = {"split": "train", "segments": 0, "epochs": 0, "seed": seed, "load_from": None}
-    text = model_text(config)
-    save_model(TrainedModel(model.state_dict(), pairs, 97, 300, text, about), path)
+    save_model(TrainedModel(model.state_dict(), pairs, 97, 300, model_text(config), about), path)
     return path

@@ -56,8 +56,7 @@ def real_segments(videos: dict[str, Video], seed: int = 0, splits=SEGMENTS) -> p
 def real_scan(videos: dict[str, Video], seed: int = 0) -> dict[str, ScanRow]:
     """Rows of the scan tables: some 50 videos damaged, 4 unreadable, 3 missing."""
     rng = np.random.default_rng(seed)
-    names = list(videos)
-    chosen = [str(name) for name in rng.permutation(names)[:57]]
+    chosen = [str(name) for name in rng.permutation(list(videos))[:57]]
     rows = {}
     for name, video in videos.items():
         frames = round(video.duration * video.fps)

@@ -81,8 +81,7 @@ def settings(**chosen) -> TrainSettings:
 
 def job(lab, results: Path) -> dict[str, Any]:
     """What `train` and `launch` are called with, beside the settings."""
-    numbers = {f"num_{name}": count for name, count in CLASSES.items()}
-    return numbers | {
+    return {f"num_{name}": count for name, count in CLASSES.items()} | {
         "model_path": f"{results}/model.pth", "history_path": f"{results}/training.tsv",
         "results": str(results), "video_root": lab.root,
     }  # fmt: skip
@@ -191,10 +190,9 @@ class SignalHook(Hook):
         self.to = {"itself": os.getpid, "group": lambda: -os.getpgrp(), "parent": os.getppid}[to]
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        preflight = runner.work_dir.endswith("preflight")
         if (
             runner.iter + 1 == self.at
-            and not preflight
+            and not runner.work_dir.endswith("preflight")
             and int(os.environ.get("RANK", 0)) == self.of
         ):
             os.kill(self.to(), self.number)

@@ -48,8 +48,7 @@ def test_the_json_has_everything(tsv):
 
 
 def test_the_captions_are_cues_in_order_without_markup(tsv):
-    text = beside(tsv, ".vtt").read_text(encoding="utf-8")
-    head, *cues = text.rstrip("\n").split("\n\n")
+    head, *cues = beside(tsv, ".vtt").read_text(encoding="utf-8").rstrip("\n").split("\n\n")
     assert head == "WEBVTT" and len(cues) == 3
     clock = r"\d\d:\d\d:\d\d\.\d{3}"
     assert all(re.match(rf"{clock} --> {clock}\n[^\n]+$", cue) for cue in cues)

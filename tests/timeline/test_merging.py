@@ -14,8 +14,7 @@ def rows(text, p=0.8):
 
 
 def runs(text, settings, p=0.8):
-    sound = np.array([c != "x" for c in text])
-    found = merge(rows(text, p), sound, settings)
+    found = merge(rows(text, p), np.array([c != "x" for c in text]), settings)
     return [(run.start, run.stop, "abc"[run.pair]) for run in found]
 
 
@@ -41,8 +40,7 @@ def test_short_and_unsure_segments_are_left_out():
 
 
 def test_a_segment_s_probability_is_the_mean_of_its_steps():
-    values = np.array([[0.9, 0.1], [0.7, 0.3], [0.1, 0.9]])
-    first, second = merge(values, np.ones(3, bool), BARE)
+    first, second = merge(np.array([[0.9, 0.1], [0.7, 0.3], [0.1, 0.9]]), np.ones(3, bool), BARE)
     assert (round(first.probability, 6), round(second.probability, 6)) == (0.8, 0.9)
 
 

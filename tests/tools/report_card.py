@@ -43,8 +43,7 @@ def run_tests(folder: Path, *words: str) -> list[ElementTree.Element]:
     """Run tests under coverage; the results, one a test."""
     results = folder / f"{words[-1].replace(os.sep, '-')}.xml"
     measured = ("-m", "coverage", "run", "--rcfile", str(folder / "coveragerc"))
-    command = [sys.executable, *measured, *PYTEST, f"--junit-xml={results}", *words]
-    subprocess.run(command, cwd=ROOT)
+    subprocess.run([sys.executable, *measured, *PYTEST, f"--junit-xml={results}", *words], cwd=ROOT)
     return list(ElementTree.parse(results).iter("testcase"))
 
 

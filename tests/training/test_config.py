@@ -154,8 +154,7 @@ def test_an_option_that_nothing_reads_is_one_line_with_the_key_that_was_meant(la
     "train_dataloader.dataset.pipeline.1.target_fps", "train_dataloader.dataset.clip_seconds",
 ])  # fmt: skip
 def test_an_option_that_the_config_has_not_but_its_class_takes_is_set(lab, key):
-    config = built(lab, options={key: 1})
-    value = config
+    value = built(lab, options={key: 1})
     for name in key.split("."):
         value = value[int(name)] if name.isdigit() else value[name]
     assert value == 1

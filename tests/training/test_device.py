@@ -20,8 +20,7 @@ from epic100.training.device import (
     ("cpu", 2, 0, ("cpu", 2)),
 ])  # fmt: skip
 def test_a_training_goes_where_the_two_keys_say(device, gpus, visible, expected):
-    found = Gpus(visible, why_not=lambda: None)
-    assert choose_device(device, gpus, found) == Placement(*expected)
+    assert choose_device(device, gpus, Gpus(visible, why_not=lambda: None)) == Placement(*expected)
 
 
 @pytest.mark.slow

@@ -13,8 +13,7 @@ def test_the_hooks_of_a_training_are_called_in_the_order_that_is_written_down(la
     init_default_scope("mmaction")
     chosen = settings(ema=0.9, accumulate=2, compile=True, bn="frozen")
     config = build_config(chosen, lab.results, lab.root)
-    place = Placement("cpu", 1)
-    plan = plan_run(config, chosen, place, work_dir=tmp_path)
+    plan = plan_run(config, chosen, Placement("cpu", 1), work_dir=tmp_path)
     names = [type(hook).__name__ for hook in Runner.from_cfg(plan.config).hooks]
     assert names == [
         "RuntimeInfoHook", "SampleSeedHook", "FrozenBatchNormHook", "IterTimerHook",

@@ -222,8 +222,7 @@ def test_a_process_that_hangs_is_waited_for_so_long_and_no_longer(
         hangs.resume()  # so that it can be ended
 
     thread = when_saved(stop)
-    words = r"did not answer for half an hour .*goes on from the last"
-    with pytest.raises(EpicError, match=words):
+    with pytest.raises(EpicError, match=r"did not answer for half an hour .*goes on from the last"):
         start(lab, results, gpus=2, epochs=1000)
     thread.join(20)
     assert not thread.is_alive() and not ranks()

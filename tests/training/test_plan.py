@@ -51,8 +51,7 @@ def test_the_batch_is_shared_among_processes_and_parts_and_is_still_the_same_bat
 
 
 def test_hooks_that_are_added_come_last_in_a_fixed_order(plan):
-    made = plan(accumulate=2, compile=True)
-    assert [hook["type"] for hook in made.config.custom_hooks] == [
+    assert [hook["type"] for hook in plan(accumulate=2, compile=True).config.custom_hooks] == [
         "A", "CompileHook", "AccumulateHook",
     ]  # fmt: skip
 

@@ -29,8 +29,7 @@ def test_heads_of_two_backbones_go_from_training_to_the_submission(lab, tmp_path
     model = load_model(results / "model.pth")
     pairs = len(model.pairs)
     assert model.heads == heads
-    outputs = 397 + (pairs if heads == "both" else 0)
-    assert model.state_dict[HEADS[config]].shape[0] == outputs
+    assert model.state_dict[HEADS[config]].shape[0] == (397 + (pairs if heads == "both" else 0))
     clean, val = results / "clean/val.txt", results / "val.pt"
     predict(results / "model.pth", clean, val, split="val", video_root=lab.root,
             index_dir=f"{results}/scan", settings=PredictSettings(clips=2))  # fmt: skip

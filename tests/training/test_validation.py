@@ -38,7 +38,6 @@ def test_a_result_does_not_take_its_whole_batch_along_to_other_ranks(lab):
     pairs = read_pairs(f"{lab.results}/clean/pairs.tsv")
     metric = EpicPairMetric(f"{lab.results}/clean/pairs.tsv")
     scores = torch.rand(32, len(pairs)).softmax(1)
-    samples = [{"pred_score": score, "verb": 0, "noun": 0} for score in scores]
-    metric.process(None, samples)
+    metric.process(None, [{"pred_score": score, "verb": 0, "noun": 0} for score in scores])
     one = 4 * (97 + 300)  # float32 verb and noun scores
     assert len(pickle.dumps(metric.results)) < 32 * (one + 1000)  # 32 times as much

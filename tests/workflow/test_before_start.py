@@ -42,8 +42,7 @@ def test_the_start_check_stops_a_hopeless_training_and_is_a_target_of_its_own(fo
     ready = "archive: all 3 videos of the sheet are there"
     assert line in done.stderr and f"videos: {ready}" in done.stderr
     assert not (folder / "results/segments").exists() and not (folder / "results/scan").exists()
-    details = (folder / "results/logs/start_check.log.details").read_text()
-    assert "Traceback" in details
+    assert "Traceback" in (folder / "results/logs/start_check.log.details").read_text()
     done = run(folder, "results/start_check.txt", "--quiet", "all")
     assert done.returncode != 0 and line in done.stderr
     configure(folder, train=right)

@@ -42,8 +42,7 @@ def test_a_bare_snakemake_reads_the_rules(snakemake, tmp_path, snakefile):
 
 def test_rules_that_come_without_the_package_say_so(snakemake, tmp_path):
     (tmp_path / "rules").mkdir()
-    text = (ROOT / "rules/common.smk").read_text()
-    (tmp_path / "rules/common.smk").write_text(text)
+    (tmp_path / "rules/common.smk").write_text((ROOT / "rules/common.smk").read_text())
     (tmp_path / "Snakefile").write_text('include: "rules/common.smk"\n')
     done = subprocess.run([snakemake, "-n"], cwd=tmp_path, env=without_the_clone(),
                           capture_output=True, text=True)  # fmt: skip

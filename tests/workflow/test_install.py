@@ -25,8 +25,7 @@ def test_a_python_that_is_too_old_is_one_clear_sentence(tmp_path, old_python):
     command = ["make", "-s", "install", f"PYTHON={old_python}", f"VENV={tmp_path}/venv"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0
-    said = [line for line in done.stdout.splitlines() if line]
-    assert said == [
+    assert [line for line in done.stdout.splitlines() if line] == [
         f"Python 3.11 or newer is needed, {old_python} is Python 3.9.2: run make PYTHON=python3.11"
     ]
 
@@ -52,9 +51,8 @@ def test_in_a_path_with_a_space_the_environment_is_elsewhere_and_linked(tmp_path
     folder.mkdir()
     for name in ("Makefile", "envs", "pyproject.toml", *(p.name for p in ROOT.glob("*.lock"))):
         (folder / name).symlink_to(ROOT / name)
-    environment = os.environ | {"HOME": str(tmp_path)}
     done = subprocess.run(["make", "-n", "demo"], cwd=folder, capture_output=True, text=True,
-                          env=environment)  # fmt: skip
+                          env=os.environ | {"HOME": str(tmp_path)})  # fmt: skip
     assert done.returncode == 0, done.stderr
     venv = re.search(rf"ln -sfn ({tmp_path}/.cache/epic100/venv-\d+) .venv", done.stdout)[1]
     assert f"{venv}/bin/snakemake all" in done.stdout

@@ -85,9 +85,8 @@ def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk_and_for_a_cl
 
 
 def test_each_board_has_a_split_and_a_model_of_its_own(partial):
-    overlay = str(ROOT / "config/trainval.yaml")
     planned, text = plan(partial, "results/submission.zip", "results/videos.ok", "--configfile",
-                         overlay)  # fmt: skip
+                         str(ROOT / "config/trainval.yaml"))  # fmt: skip
     assert boards(text) == {"zip": "test"} and "Train on results/clean/trainval.txt" in text
     assert planned["predict"] == planned["export"] == planned["train"] == 1
     assert planned["scan"] == 2 and planned["verify_videos"] == 37
