@@ -9,8 +9,6 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,7 @@ import torch
 from filelock import FileLock
 from xdist.scheduler import LoadFileScheduling
 
-from support.checkout import ROOT
+from support.checkout import python
 from support.decoder_stand_in import FRAMES
 from support.lab import Lab, make_lab
 from support.tricky_videos import encode, sound_videos
@@ -124,10 +122,7 @@ def demo(tmp_path_factory) -> Path:
     started as a user starts it, so that Snakemake's benchmarks are of the jobs.
     """
     folder = Path(os.environ.get("EPIC100_DEMO") or tmp_path_factory.mktemp("demo"))
-    command = [sys.executable, "-m", "snakemake", "all", "--directory", str(folder),
-               "--configfile", "config/demo.yaml"]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-5000:]
+    python("-m", "snakemake", "all", "--directory", folder, "--configfile", "config/demo.yaml")
     return folder
 
 
@@ -162,11 +157,10 @@ def new_archive(once):
 @pytest.fixture(scope="session")
 def clean_archive(new_archive, once):
     """Copies that archive with its scans and clean lists, made once by the workflow."""
-    from support.archive import run, said
+    from support.archive import run
 
     def make(folder):
-        done = run(new_archive(folder), "results/clean/pairs.tsv")
-        assert done.returncode == 0, said(done)
+        run(new_archive(folder), "results/clean/pairs.tsv")
         return folder
 
     model = once("clean_archive", make)

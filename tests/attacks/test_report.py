@@ -11,7 +11,7 @@ from epic100.base.errors import EpicError
 from epic100.figures.style import drawing
 from epic100.report.provenance import write_provenance
 from epic100.report.tidy import tidy
-from support import preloaded
+from support.checkout import run_snakemake
 from support.chromium import Page, need_chromium
 from support.small_report import make_report
 
@@ -40,8 +40,7 @@ def report(tmp_path_factory) -> Path:
     """A real report of Snakemake's on a job whose parameter, label and table are attacks."""
     folder = tmp_path_factory.mktemp("attacked")
     (folder / "Snakefile").write_text(SNAKEFILE.format(attack=ATTACK))
-    done = preloaded.run("-m", "snakemake", "--cores", "1", cwd=folder, timeout=300)
-    assert done.returncode == 0, done.stderr
+    run_snakemake("--cores", "1", cwd=folder)
     with contextlib.chdir(folder):
         write_provenance(["table.tsv"], "report.html", snakefile="Snakefile", config={})
     return folder / "report.html"

@@ -91,10 +91,8 @@ def test_a_prediction_and_its_submission_made_again_are_equal_to_the_bit(demo, t
     for name in ("annotations", "videos", "results/segments", "results/clean", "results/scan"):
         shutil.copytree(demo / name, tmp_path / name)
     shutil.copy2(demo / "results/model.pth", tmp_path / "finished.pth")
-    given = {"predict": {"model": "finished.pth"}}
-    (tmp_path / "again.yaml").write_text(yaml.safe_dump(given))
-    done = run_snakemake("results/submission.pt", "--directory", str(tmp_path), "--configfile",
-                         "config/demo.yaml", str(tmp_path / "again.yaml"))  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump({"predict": {"model": "finished.pth"}}))
+    run_snakemake("results/submission.pt", "--directory", str(tmp_path), "--configfile",
+                  "config/demo.yaml", str(tmp_path / "again.yaml"))  # fmt: skip
     first, again = (folder / "results/submission.pt" for folder in (demo, tmp_path))
     assert digest(first) == digest(again)

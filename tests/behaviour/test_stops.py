@@ -51,8 +51,7 @@ def straight(tmp_path_factory) -> Path:
         "train": TRAIN,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    done = run_snakemake(*words(folder))
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_snakemake(*words(folder))
     return folder
 
 
@@ -76,7 +75,7 @@ def stop(folder: Path, batch: int, number: int, everyone: bool) -> int:
     """Start the command and let it be stopped inside a batch; its exit code."""
     (folder / "stop.json").write_text(json.dumps([batch, number, everyone]))
     if not everyone:
-        return run_snakemake(*words(folder)).returncode
+        return run_snakemake(*words(folder), well=False).returncode
     command = [sys.executable, "-m", "snakemake", *words(folder)]
     with open(folder / "said.txt", "a") as said:
         return subprocess.run(
@@ -99,8 +98,7 @@ def test_a_training_that_is_stopped_in_every_way_ends_in_the_same_weights(straig
         # A signal lets the batch end and saves; what is killed leaves what was saved before.
         assert max(now) == batch - (number == signal.SIGKILL)
         done = now
-    finished = run_snakemake(*words(folder))
-    assert finished.returncode == 0, finished.stderr[-3000:]
+    run_snakemake(*words(folder))
     assert done.items() <= batches(folder).items() and batches(folder).keys() == set(range(1, 23))
     ends = weights(straight), weights(folder)
     assert ends[0].keys() == ends[1].keys()

@@ -1,7 +1,6 @@
 """The command `epic100`: help, completions, and what it hands to whom."""
 
 import re
-import subprocess
 import sys
 from importlib.metadata import version
 
@@ -9,18 +8,11 @@ import pytest
 
 from epic100.cli.program import COMMANDS, main
 from epic100.cli.snakemake_call import snakemake_command, with_screen
-from support.checkout import ROOT
-
-
-def epic100(*arguments: str, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "epic100", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, **options)
+from support.checkout import ROOT, call, python, said
 
 
 def test_help_is_quick_and_names_every_command():
-    command = [sys.executable, "-X", "importtime", "-m", "epic100", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = python("-X", "importtime", "-m", "epic100", "--help")
     assert not re.search(r"\| +(torch|pandas)$", done.stderr, re.MULTILINE)
     for name, command in COMMANDS.items():
         assert re.search(rf"^    {name} +{re.escape(command.help)}$", done.stdout, re.MULTILINE)
@@ -57,8 +49,8 @@ def test_a_mistyped_call_is_one_sentence(arguments, words, capsys):
 def test_an_error_of_a_command_is_its_last_line_and_its_exit_code(tmp_path, capsys):
     assert main(["submission", "check", "none.pt", "--annotations", "none.csv"]) == 1
     assert "none.pt" in capsys.readouterr().out
-    done = epic100("migrate", "list", "none.txt", "--annotations", "none.csv", "--out", "a.txt",
-                   cwd=tmp_path)  # fmt: skip
+    done = python("-m", "epic100", "migrate", "list", "none.txt", "--annotations", "none.csv",
+                  "--out", "a.txt", cwd=tmp_path, well=False)  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: ")
 
@@ -79,12 +71,12 @@ def test_the_screen_is_asked_for_behind_all_words_unless_another_is_named():
 
 
 def test_run_is_snakemake_with_its_exit_code(tmp_path):
-    done = epic100("run", "--list-rules", "--configfile", "config/demo.yaml", cwd=tmp_path)
-    assert done.returncode == 0 and "train" in done.stdout.split()
-    done = epic100("run", "no/such/target", "-n", "--cores", "1", "--configfile",
-                   "config/demo.yaml", cwd=tmp_path)  # fmt: skip
-    assert done.returncode == 1
-    assert "no/such/target" in done.stdout + done.stderr
+    config = ("--configfile", "config/demo.yaml")
+    rules = python("-m", "epic100", "run", "--list-rules", *config, cwd=tmp_path)
+    assert "train" in rules.stdout.split()
+    done = python("-m", "epic100", "run", "no/such/target", "-n", "--cores", "1", *config,
+                  cwd=tmp_path, well=False)  # fmt: skip
+    assert done.returncode == 1 and "no/such/target" in said(done)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
@@ -98,9 +90,8 @@ def test_completions_know_the_commands_and_their_options(shell, capsys):
 
 def test_bash_completes_a_command_and_an_option(tmp_path):
     script = tmp_path / "epic100.bash"
-    script.write_text(epic100("--print-completion", "bash").stdout)
+    script.write_text(python("-m", "epic100", "--print-completion", "bash").stdout)
     code = f"""source {script}; COMP_WORDS=(epic100 sub); COMP_CWORD=1; COMP_LINE='epic100 sub'
         complete -p epic100 | sed 's/.* -F \\([^ ]*\\).*/\\1/' > {tmp_path}/name
         "$(cat {tmp_path}/name)" epic100 sub epic100; echo "${{COMPREPLY[@]}}" """
-    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["submission"]
+    assert call("bash", "-c", code).stdout.split() == ["submission"]

@@ -66,8 +66,7 @@ def lab(tmp_path, server):
 def test_without_download_nothing_is_asked_for_and_a_missing_video_is_a_row(lab):
     lab.put("P02_101", CONTENT["P02_101"])
     lab.configure(download=False)
-    done = run(lab.folder, OK)
-    (line,) = errors(done)
+    (line,) = errors(run(lab.folder, OK, well=False))
     assert "4 of 5 videos" in line and "P01_01 missing" in line and "download: true" in line
     assert lab.asked() == [] and lab.have() == {"P02_101"}
     scans = [f"results/scan/{name}.tsv" for name in ("P01", "P02")]
@@ -83,8 +82,8 @@ def test_a_refused_video_stops_no_other_and_nothing_is_fetched_or_read_twice(lab
     lab.server.put("P01_01.MP4", CONTENT["P01_01"], status(404))
     lab.server.put("P02_101.MP4", CONTENT["P02_101"], cut(80_000), status(403))
     lab.server.put("P02_102.MP4", CONTENT["P02_102"], wrong_bytes, wrong_bytes)
-    done = run(lab.folder, OK, "--keep-going", "--resources", "download=1", "--cores", "4")
-    assert done.returncode != 0
+    done = run(lab.folder, OK, "--keep-going", "--resources", "download=1", "--cores", "4",
+               well=False)  # fmt: skip
     first, second, third = sorted(errors(done))
     assert "P01_01.MP4: HTTP 404" in first
     assert "P02_101.MP4: HTTP 403" in second
@@ -93,7 +92,6 @@ def test_a_refused_video_stops_no_other_and_nothing_is_fetched_or_read_twice(lab
     lab.asked()
 
     done = run(lab.folder, OK, "--cores", "4")
-    assert done.returncode == 0, said(done)
     assert jobs(done) == {"download_video": 3, "verify_videos": 2, "videos_ok": 1}
     assert lab.server.ranges("P02_101.MP4") == ["bytes=80000-"]
     assert lab.asked() == ["P01_01", "P02_101", "P02_102"] and lab.server.most_at_once <= 2
@@ -111,14 +109,13 @@ def test_a_refused_video_stops_no_other_and_nothing_is_fetched_or_read_twice(lab
     state = lab.path("P01_01").stat()
     lab.put("P01_01", CONTENT["P01_02"])  # as `rsync --times` would: no newer than before
     os.utime(lab.path("P01_01"), ns=(state.st_atime_ns, state.st_mtime_ns - 10**9))
-    done = run(lab.folder, OK)
+    done = run(lab.folder, OK, well=False)
     assert jobs(done) == {"verify_videos": 1, "videos_ok": 1}
     (line,) = errors(done)
     assert "1 of 5 videos" in line and "P01_01 wrong" in line
     assert not (lab.folder / OK).exists() and lab.have() == set(IDS) and lab.asked() == []
     lab.path("P01_01").unlink()
-    done = run(lab.folder, OK)
-    assert done.returncode == 0, said(done)
+    run(lab.folder, OK)
     assert lab.asked() == ["P01_01"]
 
 
@@ -138,7 +135,6 @@ def test_annotations_come_at_their_pinned_version_and_feed_the_dag(lab):
     (csvs / "EPIC_100_validation.csv").unlink()
     lab.configure(annotations={"download": True, "sheet": "pins.tsv"})
     done = run(lab.folder, "results/annotations.ok", "results/segments/val.txt")
-    assert done.returncode == 0, said(done)
     assert jobs(done) == {"annotate": 1, "annotations_ok": 1, "download_annotations": 1}
     assert "/EPIC_100_train.csv" not in [path for path, _ in lab.server.asked]
     assert len((lab.folder / "results/annotations.ok").read_text().splitlines()) == 8

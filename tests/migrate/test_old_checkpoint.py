@@ -25,9 +25,7 @@ from epic100.scoring.predictions import read_predictions
 from epic100.segments.pairs import write_pairs
 from epic100.settings import PredictSettings
 from epic100.training.config import model_text
-from support import preloaded
-from support.archive import configure, jobs, run, said
-from support.checkout import ROOT
+from support.archive import configure, jobs, run
 from support.small_runs import SMALL, built, copy_results
 
 pytestmark = pytest.mark.slow
@@ -152,15 +150,10 @@ def test_the_old_checkpoint_goes_all_the_way_to_a_submission_and_nothing_is_trai
     new_archive, old, tmp_path
 ):
     folder = new_archive(tmp_path / "archive")
-    done = preloaded.run(
-        "-m", "epic100.migrate.__main__", "model", str(old.checkpoint), "--train-list",
-        str(old.train_list), "--order", "first-seen", "--out", str(folder / "lab/model.pth"),
-        cwd=ROOT, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    words = ["model", old.checkpoint, "--train-list", old.train_list, "--order", "first-seen"]
+    assert main([*map(str, words), "--out", str(folder / "lab/model.pth")]) == 0
     configure(folder, predict={"model": "lab/model.pth"})
     done = run(folder, "results/submission.pt", "results/metrics.json")
-    assert done.returncode == 0, said(done)
     assert jobs(done) == {"annotate": 2, "scan": 2, "clean": 1, "predict": 1, "export": 1,
                           "evaluate": 1}  # fmt: skip
     entries = torch.load(folder / "results/submission.pt", weights_only=True)

@@ -1,12 +1,12 @@
 import importlib
 import importlib.machinery
 import json
-import subprocess
 import sys
 
 import pytest
 
 import epic100.model.mmaction_import as door
+from support.checkout import python
 
 REGISTERED = {
     "DATASETS": {"EpicSegmentVideoDataset"},
@@ -23,9 +23,7 @@ def test_the_door_alone_registers_all_that_a_config_names_and_says_nothing_of_mm
         "import epic100.mmaction, json, mmaction.registry as all\n"
         f"print(json.dumps({{n: list(getattr(all, n).module_dict) for n in {[*REGISTERED]}}}))"
     )
-    done = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code],
-                          capture_output=True, text=True)  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = python("-W", "error::UserWarning", "-c", code)
     found = json.loads(done.stdout)
     assert all(names <= set(found[registry]) for registry, names in REGISTERED.items())
     assert not done.stderr

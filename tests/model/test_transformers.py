@@ -2,15 +2,13 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from epic100.features.table import read_feature_table
-from support.checkout import ROOT
+from support.checkout import ROOT, ended, python
 
 pytestmark = pytest.mark.weekly
 
@@ -25,16 +23,15 @@ def install(folder: Path, *, timm: bool) -> Path:
     folder.mkdir()
     lock = folder / "packages.lock"
     lock.write_text(text)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+    command = ["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
     command += ["--only-binary", ":all:", "--retries", "1", "--timeout", "20"]
     command += ["--target", folder, "--requirement", lock]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = python(*command, well=None)
     if "(from versions: none)" in done.stderr:
         pytest.skip(
             f"transformers is installed from an index, and none is reached: {done.stderr[-300:]}"
         )
-    assert done.returncode == 0, done.stderr
-    assert (folder / "timm").exists() == timm
+    assert ended(done) and (folder / "timm").exists() == timm
     return folder
 
 
@@ -46,12 +43,9 @@ def test_beside_transformers_the_demos_model_trains_and_features_are_made(
     folder = new_archive(tmp_path / "archive")
     path = os.pathsep.join([str(packages), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
 
-    def python(*words):
+    def beside(*words):
         """In a process that starts with these packages."""
-        done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True,
-                              env=os.environ | {"PYTHONPATH": path})  # fmt: skip
-        assert done.returncode == 0, done.stderr[-4000:]
-        return done.stdout
+        return python(*words, env=os.environ | {"PYTHONPATH": path}).stdout
 
     def features(encoder, *targets, **changes):
         """Have Snakemake make them with this encoder; the channels of the participant's videos."""
@@ -59,14 +53,14 @@ def test_beside_transformers_the_demos_model_trains_and_features_are_made(
         over = {"train": train, "features": {"encoder": encoder, "stride": 2.0}, **changes}
         config = yaml.safe_load((folder / "config.yaml").read_text()) | over
         (folder / "over.yaml").write_text(yaml.safe_dump(config))
-        python("-m", "snakemake", *targets, "--cores", "2", "--directory", str(folder),
-               "--configfile", str(folder / "over.yaml"))  # fmt: skip
+        beside("-m", "snakemake", *targets, "--cores", "2", "--directory", folder,
+               "--configfile", folder / "over.yaml")  # fmt: skip
         rows = read_feature_table(folder / targets[-1])
         assert all(row.valid == row.steps == 4 for row in rows) and len(rows) == 2
         return {row.channels for row in rows}
 
     satisfied = "from mmaction.utils.dependency import WITH_MULTIMODAL; print(WITH_MULTIMODAL)"
-    assert python("-c", satisfied) == "True\n"  # so MMAction2 alone would import VindLU
+    assert beside("-c", satisfied) == "True\n"  # so MMAction2 alone would import VindLU
     assert features("model", "results/model.pth", "results/features/P02.tsv") == {192}
     encoder = "support.video_mae:TinyVideoMae"
     assert features(encoder, "results/runs/mae/features/P02.tsv", run="mae") == {24}

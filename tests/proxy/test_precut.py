@@ -13,7 +13,7 @@ from epic100.minikitchen.damage import zero_block
 from epic100.proxy.precut import Sources, cut_participant, write_list
 from epic100.segments.segment_list import read_segments
 from epic100.settings import ClipSettings, ScanLimits
-from support.archive import jobs, run, said
+from support.archive import jobs, run
 from support.encoder_stand_in import Orders
 from support.lab import Lab
 from support.records import records_of
@@ -219,9 +219,7 @@ def test_the_rules_cut_a_split_on_request_and_leave_the_rest_of_the_run_alone(
     clean_archive, tmp_path
 ):
     folder = clean_archive(tmp_path)
-    done = run(folder, "results/clips/val/list.txt")
-    assert done.returncode == 0, said(done)
-    assert set(jobs(done)) == {"clips", "clips_list"}
+    assert set(jobs(run(folder, "results/clips/val/list.txt"))) == {"clips", "clips_list"}
     lines = [line.split() for line in (folder / "results/clips/val/list.txt").open()]
     segments = read_segments(folder / "results/clean/val.txt")
     ids = zip(segments["path"], segments["narration_id"], strict=True)

@@ -15,9 +15,7 @@ PREDICTIONS = "results/predictions/val.pt"
 def run_with(folder, proxy, *words, **changes):
     videos = {"sheet": "sheet.tsv", "root": "archive", "proxy": proxy}
     configure(folder, **{"videos": videos} | changes)
-    done = run(folder, *words)
-    assert done.returncode == 0, said(done)
-    return done
+    return run(folder, *words)
 
 
 def stamps(folder):

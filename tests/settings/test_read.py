@@ -1,8 +1,6 @@
 """A config becomes settings, or one list of all that is wrong with it."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from pydantic import ValidationError
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT, existing_path
 from epic100.settings import Settings, layered_settings, read_settings
+from support.checkout import python
 
 
 def with_key(dotted, value):
@@ -180,8 +179,7 @@ def test_all_that_is_wrong_is_said_at_once_with_file_and_line(tmp_path):
 
 def test_reading_the_settings_imports_neither_torch_nor_pandas():
     code = "import sys, epic100.settings; print({'torch', 'pandas', 'mmengine'} & {*sys.modules})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    assert python("-c", code).stdout == "set()\n"
 
 
 @pytest.mark.parametrize("folders, found", [

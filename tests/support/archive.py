@@ -10,7 +10,7 @@ import yaml
 
 from epic100.minikitchen import write_annotations, write_video
 from epic100.video.sheet import Video
-from support.checkout import run_snakemake
+from support.checkout import run_snakemake, said
 
 VIDEOS = (
     Video("P01_01", "P01", "train", 60000 / 1001, 8.008),
@@ -42,14 +42,10 @@ def configure(folder: Path, **changes) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(config | changes))
 
 
-def run(folder: Path, *arguments: str):
+def run(folder: Path, *arguments: str, well: bool | None = True):
+    """Run the workflow there with the config there, to a good or a bad end."""
     return run_snakemake(*arguments, "--directory", str(folder), "--configfile",
-                         str(folder / "config.yaml"))  # fmt: skip
-
-
-def said(done) -> str:
-    """All that a person sees: a dry run speaks on stdout, a real one on stderr."""
-    return done.stdout + done.stderr
+                         str(folder / "config.yaml"), well=well)  # fmt: skip
 
 
 def errors(done) -> list[str]:

@@ -1,13 +1,14 @@
 """Environments that hold some packages of the one in use, and nothing else. No download."""
 
 import os
-import subprocess
 import sys
 import venv
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
+
+from support.checkout import call
 
 
 def bare_environment(folder: Path, *names: str) -> Path:
@@ -29,8 +30,7 @@ def bare_environment(folder: Path, *names: str) -> Path:
 def site_packages(python: Path) -> Path:
     """Where an interpreter looks for packages."""
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-    return Path(done.stdout.strip())
+    return Path(call(python, "-c", code).stdout.strip())
 
 
 def _closure(names: tuple[str, ...]) -> list[Distribution]:

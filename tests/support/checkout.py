@@ -1,6 +1,7 @@
 """This checkout, and how a user calls it."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 from support import preloaded
@@ -9,6 +10,28 @@ ROOT = Path(__file__).resolve().parents[2]
 CLASSES = {"verbs": 97, "nouns": 300}
 
 
-def run_snakemake(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    """Run the workflow as a user would; stdout and stderr come back as text."""
-    return preloaded.run("-m", "snakemake", *arguments, cwd=cwd, timeout=1500)
+def said(done: subprocess.CompletedProcess) -> str:
+    """All that a person sees: a dry run speaks on stdout, a real one on stderr."""
+    return done.stdout + done.stderr
+
+
+def ended(done: subprocess.CompletedProcess, well: bool | None = True):
+    """A process that has come to a good end, to a bad one (`well=False`), or to any (None)."""
+    assert well is None or (done.returncode == 0) is well, said(done)[-5000:]
+    return done
+
+
+def call(*words: object, well: bool | None = True, cwd: Path = ROOT, **options):
+    """Run a program to such an end; stdout and stderr come back as text."""
+    command = list(map(str, words))
+    return ended(subprocess.run(command, cwd=cwd, capture_output=True, text=True, **options), well)
+
+
+def python(*words: object, **how):
+    """Run `python words...` in a new process, as `call` does."""
+    return call(sys.executable, *words, **how)
+
+
+def run_snakemake(*arguments: str, cwd: Path = ROOT, well: bool | None = True):
+    """Run the workflow as a user would, to such an end; stdout and stderr come back as text."""
+    return ended(preloaded.run("-m", "snakemake", *arguments, cwd=cwd, timeout=1500), well)

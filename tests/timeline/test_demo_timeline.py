@@ -2,10 +2,10 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import pytest
+
+from support.checkout import python
 
 STRIDE, SHORTEST = 0.2, 0.8  # s; the shortest segment that is as long as a clip
 VIDEOS = ("P01_05", "P06_101", "P22_03")  # of val; a part of the last one is damaged
@@ -16,10 +16,8 @@ def seen(demo, tmp_path_factory):
     """The JSON of each video's timeline, made by one call."""
     out = tmp_path_factory.mktemp("seen")
     films = [demo / f"videos/{name.split('_')[0]}/{name}.MP4" for name in VIDEOS]
-    command = [sys.executable, "-m", "epic100", "predict", *films, "--out", out]
-    command += ["--model", demo / "results/model.pth", "--stride", str(STRIDE)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    python("-m", "epic100", "predict", *films, "--out", out, "--model", demo / "results/model.pth",
+           "--stride", STRIDE)  # fmt: skip
     return {name: json.loads((out / f"{name}.json").read_text()) for name in VIDEOS}
 
 

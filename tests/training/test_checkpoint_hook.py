@@ -1,6 +1,4 @@
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import mmaction
@@ -9,6 +7,7 @@ import torch
 from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
+from support.checkout import python, said
 from support.small_runs import DEMO, SMALL, WHOLE, built, copy_results, run, same, work_dir
 
 pytestmark = pytest.mark.slow
@@ -54,16 +53,14 @@ def test_mmaction2s_own_tool_trains_the_config_and_resumes_inside_an_epoch(lab, 
     assert results == tmp_path / "results"  # the config finds both in the folder of the call
 
     def train(*more):
-        command = [sys.executable, tool, Path(DEMO).absolute(), "--work-dir", folder, *more]
-        done = subprocess.run([*command, "--cfg-options", *chosen], cwd=tmp_path,
-                              capture_output=True, text=True)  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
+        done = python(tool, Path(DEMO).absolute(), "--work-dir", folder, *more, "--cfg-options",
+                      *chosen, cwd=tmp_path)  # fmt: skip
         return torch.load(folder / "iter_4.pth", weights_only=True)["state_dict"], done
 
     whole, _ = train()
     (folder / "iter_4.pth").unlink()
     again, done = train("--resume")
-    assert "resumed epoch: 0, iter: 2" in done.stdout + done.stderr
+    assert "resumed epoch: 0, iter: 2" in said(done)
     assert same(again, whole)
 
 

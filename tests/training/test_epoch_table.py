@@ -1,10 +1,8 @@
-import subprocess
-import sys
-
 import pytest
 
 from epic100.base.errors import EpicError
 from epic100.training.epoch_table import COLUMNS, read_epochs, write_epochs
+from support.checkout import python
 from support.epoch_rows import ROWS, write_history
 
 
@@ -37,4 +35,4 @@ def test_a_figure_reads_the_table_without_a_line_of_mmengine_or_torch():
         "import epic100.figures.training, epic100.training.epoch_table, sys\n"
         "assert not {'torch', 'mmengine', 'mmaction'} & set(sys.modules), 'imported'"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    python("-c", program)

@@ -4,19 +4,18 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 from contextlib import chdir
 from pathlib import Path
 
 import pytest
 from snakemake.cli import parse_args
 
-from support.checkout import ROOT, run_snakemake
+from support.checkout import ROOT, call, run_snakemake
 
 pytestmark = pytest.mark.slow
 
 PAGES = sorted([ROOT / "README.md", ROOT / "config/README.md", *(ROOT / "docs").glob("*.md")])
-BIN = Path(os.sys.executable).parent
+WITH_BIN = os.environ | {"PATH": f"{Path(os.sys.executable).parent}:{os.environ['PATH']}"}
 
 
 def commands(page: Path) -> list[str]:
@@ -43,7 +42,6 @@ def test_snakemake_commands_have_options_that_exist(page):
 
 def test_the_tutorial_can_be_walked(demo, tmp_path):
     shutil.copytree(demo, tmp_path / "demo")
-    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
     walked, looks = 0, []
     for line in commands(ROOT / "docs/tutorial.md"):
         if line in ("make demo", ". .venv/bin/activate"):
@@ -52,9 +50,7 @@ def test_the_tutorial_can_be_walked(demo, tmp_path):
         if line.startswith("snakemake "):
             done = run_snakemake(*shlex.split(command, comments=True)[1:])
         else:
-            done = subprocess.run(command, shell=True, cwd=ROOT, env=environment,
-                                  capture_output=True, text=True)  # fmt: skip
-        assert done.returncode == 0, (line, done.stdout[-2000:], done.stderr[-2000:])
+            done = call("sh", "-c", command, env=WITH_BIN)
         walked += 1
         if "all -n" in line:
             looks.append(done.stdout)
@@ -84,6 +80,4 @@ def test_what_troubleshooting_quotes_is_what_the_workflow_says():
 def test_mmaction2s_own_tool_is_where_the_docs_look_for_it(tmp_path):
     where, call = (line for line in commands(ROOT / "docs/training.md") if "tools" in line)
     script = f"{where}\n{call} --help"
-    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True,
-                          env=os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"})  # fmt: skip
-    assert done.returncode == 0 and "--resume" in done.stdout, done.stderr
+    assert "--resume" in call("sh", "-c", script, cwd=tmp_path, env=WITH_BIN).stdout

@@ -3,13 +3,12 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections import Counter
 
 import pytest
 
-from support.checkout import ROOT
+from support.checkout import ROOT, python
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import faults
@@ -59,11 +58,7 @@ def test_a_failed_read_of_an_archive_is_not_told_as_a_broken_archive(kept, tmp_p
     folder.mkdir()
     env = os.environ | {"LD_PRELOAD": str(kept.shim), "FAULT_STATE": str(state),
                         "FAULT_BELOW": str(folder)}  # fmt: skip
-    script = ROOT / "tests/support/failing_reads.py"
-    done = subprocess.run(
-        [sys.executable, script, folder], env=env, capture_output=True, text=True, check=True
-    )
-    said = Counter(done.stdout.splitlines())
+    said = Counter(python("tests/support/failing_reads.py", folder, env=env).stdout.splitlines())
     kinds = ("tensors", "index", "features", "submission", "kept")
     for kind in kinds:
         assert said.pop(f"{kind} DiskError") >= 4  # opened, read at its end, its list, a member

@@ -2,11 +2,10 @@
 
 import os
 import re
-import subprocess
 
 import pytest
 
-from support.checkout import ROOT
+from support.checkout import ROOT, call
 from tools.side_by_side import COMMANDS, PYTEST
 
 pytestmark = pytest.mark.slow
@@ -22,25 +21,21 @@ def old_python(tmp_path):
 
 
 def test_a_python_that_is_too_old_is_one_clear_sentence(tmp_path, old_python):
-    command = ["make", "-s", "install", f"PYTHON={old_python}", f"VENV={tmp_path}/venv"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode != 0
+    done = call(
+        "make", "-s", "install", f"PYTHON={old_python}", f"VENV={tmp_path}/venv", well=False
+    )
     assert [line for line in done.stdout.splitlines() if line] == [
         f"Python 3.11 or newer is needed, {old_python} is Python 3.9.2: run make PYTHON=python3.11"
     ]
 
 
 def test_make_alone_lists_the_targets():
-    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0
-    for target in ("demo", "test", "install", "lock"):
-        assert re.search(rf"^{target} ", done.stdout, re.MULTILINE)
+    targets = re.findall(r"^(\w\S*) ", call("make").stdout, re.MULTILINE)
+    assert {"demo", "test", "install", "lock"} <= set(targets)
 
 
 def test_calls_side_by_side_run_the_linters_and_every_test(tmp_path):
-    command = ["make", "-n", "test", f"VENV={tmp_path}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "tests/tools/side_by_side.py" in done.stdout
+    assert "tests/tools/side_by_side.py" in call("make", "-n", "test", f"VENV={tmp_path}").stdout
     assert COMMANDS["lint"][-1] == "lint"
     assert COMMANDS["slurm"] == [*PYTEST, "tests/slurm"]
     assert COMMANDS["tests"] == [*PYTEST, "--ignore", "tests/slurm"]
@@ -51,9 +46,7 @@ def test_in_a_path_with_a_space_the_environment_is_elsewhere_and_linked(tmp_path
     folder.mkdir()
     for name in ("Makefile", "envs", "pyproject.toml", *(p.name for p in ROOT.glob("*.lock"))):
         (folder / name).symlink_to(ROOT / name)
-    done = subprocess.run(["make", "-n", "demo"], cwd=folder, capture_output=True, text=True,
-                          env=os.environ | {"HOME": str(tmp_path)})  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = call("make", "-n", "demo", cwd=folder, env=os.environ | {"HOME": str(tmp_path)})
     venv = re.search(rf"ln -sfn ({tmp_path}/.cache/epic100/venv-\d+) .venv", done.stdout)[1]
     assert f"{venv}/bin/snakemake all" in done.stdout
 
@@ -88,14 +81,12 @@ def test_the_gpus_that_are_seen_choose_the_torch(tmp_path, seen, generation):
     program.write_text(f"#!/bin/sh\ncat <<'END'\n{seen}\nEND\n")
     program.chmod(0o755)
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(["sh", ROOT / "envs/cuda.sh"], env=environment, capture_output=True)
-    assert done.stdout.decode().split() == [generation]
+    assert call("sh", "envs/cuda.sh", env=environment).stdout.split() == [generation]
 
 
 def test_a_cuda_generation_is_kept_until_another_is_asked_for(tmp_path):
     def planned(*arguments: str) -> list[str]:
-        command = ["make", "-n", "install", f"VENV={tmp_path}", *arguments]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        done = call("make", "-n", "install", f"VENV={tmp_path}", *arguments)
         return re.findall(r"envs/install.sh \S+ ?(\d*)$", done.stdout, re.MULTILINE)
 
     assert planned() == [""] and planned("CUDA=12") == ["12"]

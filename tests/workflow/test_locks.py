@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import os
 import re
-import subprocess
 import sys
 import tomllib
 import venv
@@ -17,7 +16,7 @@ import pytest
 from mmengine.config import Config
 from packaging.requirements import Requirement
 
-from support.checkout import ROOT
+from support.checkout import ROOT, call
 
 pytestmark = pytest.mark.slow
 
@@ -120,9 +119,7 @@ def test_every_platform_has_wheels_of_what_is_locked(index, platform, python, tm
     command += ["--python-platform", platform, "--python-version", python]
     command += ["--target", tmp_path, "--requirement", MAIN, "--requirement", NEW]
     command += ["--requirement", DEV]
-    environment = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    call(*command, env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"})
 
 
 @pytest.fixture(scope="module")
@@ -139,38 +136,35 @@ def wheel(folder: Path, name: str, label: str = "") -> str:
     about = f"{name}-0.1{label}.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"{name}/version.py", "cuda: Optional[str] = None\n")
-        about_it = f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1{label}\n"
-        archive.writestr(f"{about}/METADATA", about_it)
-        kind = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        archive.writestr(f"{about}/WHEEL", kind)
-        archive.writestr(f"{about}/RECORD", "")
+        for part, text in (
+            ("METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1{label}\n"),
+            ("WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
+            ("RECORD", ""),
+        ):
+            archive.writestr(f"{about}/{part}", text)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def install_torch(python: Path, folder: Path, *digests: str) -> subprocess.CompletedProcess:
+def install_torch(python: Path, folder: Path, *digests: str, well: bool = True):
     lock = folder / "torch.lock"
     pinned = zip(("torch", "torchvision"), digests, strict=True)
     lock.write_text("".join(f"{name}==0.1 \\\n    --hash=sha256:{d}\n" for name, d in pinned))
-    command = [python, ROOT / "envs/install_torch.py", lock]
     environment = os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
+    return call(python, "envs/install_torch.py", lock, well=well, env=environment)
 
 
 def installed(python: Path) -> str:
-    command = [python, "-m", "pip", "list", "--format=freeze"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return call(python, "-m", "pip", "list", "--format=freeze").stdout
 
 
 def test_a_torch_is_installed_with_a_hash_of_the_lock_or_as_a_build_of_ones_own(python, tmp_path):
     digests = [wheel(tmp_path, name) for name in ("torch", "torchvision")]
-    done = install_torch(python, tmp_path, "0" * 64, digests[1])
-    assert done.returncode != 0 and "is not in" in done.stderr, done.stderr
+    done = install_torch(python, tmp_path, "0" * 64, digests[1], well=False)
+    assert "is not in" in done.stderr, done.stderr
     assert "torch" not in installed(python)
-    done = install_torch(python, tmp_path, *digests)
-    assert done.returncode == 0 and "not checked" not in done.stdout, done.stderr
+    assert "not checked" not in install_torch(python, tmp_path, *digests).stdout
     assert "torch==0.1\n" in installed(python)
     own = wheel(tmp_path, "torch", "+cpu")
     done = install_torch(python, tmp_path, *digests)
-    assert done.returncode == 0, done.stderr
     assert "torch-0.1+cpu-py3-none-any.whl: from a folder or index of your own" in done.stdout
     assert own in done.stdout and "torch==0.1+cpu\n" in installed(python)

@@ -1,8 +1,8 @@
-"""What a host shows and runs: workflows, issue forms, hooks, the docs site, versions."""
+"""What hosts, the catalog and a bare Snakemake show and run: issue forms, hooks, docs, versions."""
 
 import os
 import re
-import subprocess
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.checkout import ROOT
+from support.bare_environment import bare_environment, without_the_clone
+from support.checkout import ROOT, call, said
 
 pytestmark = pytest.mark.slow
 
@@ -30,17 +31,15 @@ QUIET = {"NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"}
     ("citation-file-format", "CITATION.cff"),
 ])  # fmt: skip
 def test_a_file_of_the_host_is_what_the_hosts_schema_says(schema, name):
-    command = [BIN / "check-jsonschema", "--builtin-schema", f"vendor.{schema}", ROOT / name]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    call(BIN / "check-jsonschema", "--builtin-schema", f"vendor.{schema}", name)
 
 
 def test_the_hosts_ci_runs_targets_of_the_makefile_and_actions_of_known_commits():
     files = [yaml.safe_load(path.read_text()) for path in ROOT.glob(".github/workflows/*.yml")]
     jobs = [job for file in files for job in file["jobs"].values()]
     steps = [step for job in jobs for step in job["steps"]]
-    for call in (step["run"] for step in steps if "run" in step):
-        assert re.search(rf"^{call.removeprefix('make ')}:", MAKEFILE, re.MULTILINE), call
+    for line in (step["run"] for step in steps if "run" in step):
+        assert re.search(rf"^{line.removeprefix('make ')}:", MAKEFILE, re.MULTILINE), line
     assert all(re.search(r"@[0-9a-f]{40}$", step["uses"]) for step in steps if "uses" in step)
     matrices = [job["strategy"]["matrix"] for job in jobs if "strategy" in job]
     systems = {name for matrix in matrices for name in matrix["os"]}
@@ -49,7 +48,7 @@ def test_the_hosts_ci_runs_targets_of_the_makefile_and_actions_of_known_commits(
 
 
 def test_the_hooks_before_a_commit_are_the_linters_of_the_makefile():
-    lint = re.search(r"^lint:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE).group(1)
+    (lint,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
     wanted = {line.strip().replace("$(BIN)", ".venv/bin") for line in lint.splitlines()}
     (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert repo["repo"] == "local"  # with the versions of the lock
@@ -64,9 +63,8 @@ def test_the_version_is_one():
 
 @pytest.mark.weekly
 def test_the_docs_site_is_built_without_a_warning_and_shows_every_part_of_the_library(tmp_path):
-    command = [BIN / "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | QUIET, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    call(BIN / "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site",
+         env=os.environ | QUIET)  # fmt: skip
     for part in (ROOT / "workflow/epic100").glob("*/__init__.py"):
         page = tmp_path / f"site/docs/api/{part.parent.name}/index.html"
         assert page.exists(), (
@@ -75,3 +73,32 @@ def test_the_docs_site_is_built_without_a_warning_and_shows_every_part_of_the_li
         assert f'id="epic100.{part.parent.name}"' in page.read_text(encoding="utf-8"), part
     front = (tmp_path / "site/index.html").read_text(encoding="utf-8")
     assert "make demo" in front and "fonts.googleapis.com" not in front
+
+
+@pytest.fixture(scope="module")
+def snakemake(tmp_path_factory) -> Path:
+    """A Snakemake without this workflow's package and all that it needs."""
+    programs = bare_environment(tmp_path_factory.mktemp("bare"), "snakemake")
+    missing = ["epic100", "pandas", "torch", "av"]
+    code = f"import importlib.util as u; print([n for n in {missing} if u.find_spec(n)])"
+    assert call(programs / "python", "-c", code, env=without_the_clone()).stdout == "[]\n"
+    return programs / "snakemake"
+
+
+@pytest.mark.weekly
+@pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])
+def test_a_bare_snakemake_reads_the_rules(snakemake, tmp_path, snakefile):
+    conda = ["--sdm", "conda"] if shutil.which("conda") else []  # it is called even by -n
+    done = call(snakemake, "all", "-n", "--snakefile", snakefile, "--directory", tmp_path,
+                "--configfile", "config/demo.yaml", *conda, env=without_the_clone())  # fmt: skip
+    for rule in ("scan", "train", "export", "report"):
+        assert f"\n{rule} " in done.stdout
+
+
+@pytest.mark.weekly
+def test_rules_that_come_without_the_package_say_so(snakemake, tmp_path):
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules/common.smk").write_text((ROOT / "rules/common.smk").read_text())
+    (tmp_path / "Snakefile").write_text('include: "rules/common.smk"\n')
+    done = call(snakemake, "-n", cwd=tmp_path, env=without_the_clone(), well=False)
+    assert "the package epic100 is not installed beside Snakemake" in said(done)

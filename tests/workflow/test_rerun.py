@@ -49,7 +49,6 @@ def remove_a_table(folder):
 def test_a_change_repeats_what_depends_on_it_and_nothing_else(cleaned, change, call, planned):
     configure(cleaned, **change) if isinstance(change, dict) else change(cleaned)
     done = run(cleaned, *call, "-n")
-    assert done.returncode == 0, said(done)
     assert planned or "Nothing to be done" in said(done)
     assert not planned or jobs(done) == planned
 
@@ -58,8 +57,7 @@ def test_an_update_or_a_move_of_the_checkout_repeats_nothing(archive):
     for name in ("Snakefile", "config", "profiles", "rules", "workflow", "envs"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, archive / name)
     call = (PAIRS, "--configfile", "config.yaml", "--cores", "2")
-    done = run_snakemake(*call, cwd=archive)
-    assert done.returncode == 0, said(done)
+    run_snakemake(*call, cwd=archive)
     for path in archive.glob("[Scprwe]*/**/*"):
         if path.suffix in (".py", ".smk", ".tsv", ".yaml") and "results" not in path.parts:
             path.touch()  # as a fresh clone has it
@@ -81,8 +79,7 @@ def test_what_is_wrong_stops_its_own_rule_and_the_same_command_makes_what_lacks(
     VIDEOS[2].path(archive / "archive").unlink()
     (archive / "archive/P01/P01_77.MP4").touch()
     configure(archive, train=HOPELESS)
-    done = run(archive, PAIRS, "--keep-going")
-    assert done.returncode != 0
+    done = run(archive, PAIRS, "--keep-going", well=False)
     (line,) = [line for line in errors(done) if "EPIC_100_validation" in line]
     assert "line 2" in line and "noun_class: '300'" in line and "0 to 299" in line
     assert "P01_77.MP4: not in the video sheet, left alone" in said(done)
@@ -92,7 +89,6 @@ def test_what_is_wrong_stops_its_own_rule_and_the_same_command_makes_what_lacks(
     csv.write_text("".join(whole))
     in_the_way.unlink()
     done = run(archive, PAIRS)
-    assert done.returncode == 0, said(done)
     assert jobs(done) == {"annotate": 1, "scan": 1, "clean": 1}
     assert "WARNING: P01: none of its 1 videos is readable" in said(done)
     assert "Start check" not in said(done)  # for runs that train
@@ -101,7 +97,6 @@ def test_what_is_wrong_stops_its_own_rule_and_the_same_command_makes_what_lacks(
 
 
 @pytest.mark.parametrize("participants, reason", [
-    ({"include": ["P01"]}, "participant left out by the config (participants: include)"),
     ({"exclude": ["P02"]}, "participant left out by the config (participants: exclude)"),
     ({}, "video missing"),
 ])  # fmt: skip
@@ -111,9 +106,7 @@ def test_a_participant_that_is_left_out_or_has_no_video_is_said_segment_by_segme
     if not participants:
         shutil.rmtree(cleaned / "archive/P02")
     configure(cleaned, participants=participants)
-    done = run(cleaned, PAIRS)
-    assert done.returncode == 0, said(done)
-    assert jobs(done) == {"clean": 1}
+    assert jobs(run(cleaned, PAIRS)) == {"clean": 1}
     rows = (cleaned / "results/clean/dropped.tsv").read_text().splitlines()[1:]
     assert rows and all(row.startswith("P02_") and row.endswith(f"\t{reason}") for row in rows)
 
@@ -127,15 +120,12 @@ def test_after_kill_9_the_same_command_goes_on_once_no_job_of_the_last_is_left(a
         jobs_left = psutil.Process(killed.pid).children(recursive=True)
         killed.kill()
     try:
-        done = run(archive, table)
-        assert done.returncode != 0
+        done = run(archive, table, well=False)
         assert "jobs of it are still active (scan.py, process " in said(done)
     finally:
         for process in jobs_left:
             process.kill()
     psutil.wait_procs(jobs_left)
-    done = run(archive, table)
-    assert done.returncode == 0, said(done)
-    assert "was killed; this one goes on" in said(done)
+    assert "was killed; this one goes on" in said(run(archive, table))
     assert not list((archive / ".snakemake/epic100-runs").iterdir())
     assert "P01_01\tok" in (archive / table).read_text()

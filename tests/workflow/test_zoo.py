@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 import epic100.mmaction  # noqa: F401  (registers what the configs name)
 from epic100.prediction.encoder import pooled_features
 from epic100.prediction.views import frames_of_2d, mean_log_probs
-from support.archive import configure, run, said
+from support.archive import configure, run
 from support.checkout import ROOT
 
 TINY_VIT = {"embed_dims": 48, "num_heads": 4, "img_size": 32}
@@ -82,8 +82,7 @@ def test_a_model_goes_from_videos_to_a_submission(name, clean_archive, tmp_path)
     train = {"config": config, "from_scratch": True, "epochs": 1, "batch_size": 4, "workers": 0,
              "options": options}  # fmt: skip
     configure(folder, train=train, predict={"workers": 0, "crops": 3})
-    done = run(folder, "results/submission.pt", "results/metrics.json", "--cores", "2")
-    assert done.returncode == 0, said(done)[-4000:]
+    run(folder, "results/submission.pt", "results/metrics.json", "--cores", "2")
     figures = json.loads((folder / "results/metrics.json").read_text())
     assert figures["predicted"] == figures["segments"] > 0
     assert set(figures["by_reduce"]) == {"logsumexp", "max", "heads"}  # of three heads
