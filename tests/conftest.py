@@ -26,7 +26,7 @@ DEMO_FILES = {
     f"tests/{name}.py"
     for name in (
         "behaviour/test_results", "features/test_demo_features",
-        "figures/test_performance", "report/test_page", "report/test_provenance",
+        "figures/test_performance", "report/test_page",
         "timeline/test_demo_timeline", "workflow/test_demo", "workflow/test_docs",
     )
 }  # fmt: skip

@@ -12,7 +12,7 @@ from epic100.figures.style import drawing
 from epic100.report.provenance import write_provenance
 from epic100.report.tidy import tidy
 from support.checkout import run_snakemake
-from support.chromium import Page, need_chromium
+from support.chromium import opened
 from support.small_report import make_report
 
 pytestmark = pytest.mark.slow
@@ -54,11 +54,9 @@ def test_no_text_of_the_run_ends_its_script_element(report):
 
 
 def test_a_browser_runs_nothing_of_it(report, tmp_path):
-    need_chromium()
-    page = Page(report.as_uri(), tmp_path / "profile")
-    assert page.run("return document.title") == "Snakemake Report"
-    assert page.run("return Object.keys(results).length") == 1
-    page.close()
+    with opened(report.as_uri(), tmp_path) as page:
+        assert page.run("return document.title") == "Snakemake Report"
+        assert page.run("return Object.keys(results).length") == 1
 
 
 def test_the_report_names_no_absolute_path_and_not_whose_run_it_was(report):
@@ -75,11 +73,9 @@ def test_no_text_of_a_run_is_code_on_the_page_of_our_own(tmp_path):
     attack = "</title></svg><script>document.title = 'it ran'</script><img src=x onerror=alert(1)>"
     page = make_report(tmp_path, attack)
     assert "<script" not in page and "<img" not in page and page.count("it ran") > 20
-    need_chromium()
-    opened = Page((tmp_path / "report.html").as_uri(), tmp_path / "profile")
-    assert opened.run("return document.title") == "EPIC-KITCHENS-100: report of a run"
-    assert opened.run("return document.querySelectorAll('script, img').length") == 0
-    opened.close()
+    with opened((tmp_path / "report.html").as_uri(), tmp_path) as shown:
+        assert shown.run("return document.title") == "EPIC-KITCHENS-100: report of a run"
+        assert shown.run("return document.querySelectorAll('script, img').length") == 0
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from epic100.scoring.completion import complete_scores
 from epic100.scoring.metrics import official_hits
 from epic100.scoring.predictions import read_predictions
-from support.chromium import Page, need_chromium
+from support.chromium import opened
 from support.small_browse import ATTACK, REASON, make_browse, rows, sources
 
 pytestmark = pytest.mark.slow
@@ -64,21 +64,19 @@ def file(tmp_path_factory, short_video):
 
 
 @pytest.fixture(scope="module")
-def opened(file, tmp_path_factory):
-    need_chromium()
-    page = Page(file.as_uri(), tmp_path_factory.mktemp("browser") / "profile")
-    page.run(READY)
-    yield page
-    page.close()
+def loaded(file, tmp_path_factory):
+    with opened(file.as_uri(), tmp_path_factory.mktemp("browser")) as page:
+        page.run(READY)
+        yield page
 
 
 @pytest.fixture
-def page(opened):
+def page(loaded):
     """The page without filters, at its first segment, on a wide screen."""
-    opened.resize(1440)
-    opened.run(TOOLS + "await clear(); at('tab-segments').click(); epic.viewer.show(0, false)")
-    yield opened
-    assert opened.errors == []
+    loaded.resize(1440)
+    ask(loaded, "await clear(); at('tab-segments').click(); epic.viewer.show(0, false)")
+    yield loaded
+    assert loaded.errors == []
 
 
 def ask(page, script):
@@ -132,10 +130,9 @@ def test_a_cell_of_the_matrix_lists_its_segments(page):
     ask(page, "at('tab-confusion').click(); await wait()")
     ask(page, f"document.querySelector('{cell}').click(); await wait()")
     assert ask(page, "return at('segments').hidden") is False
-    shown = ask(
+    number, words, rows = ask(
         page, "return [count(), at('mix').innerText, texts('#segment-table .tabulator-row')]"
     )
-    number, words, rows = shown
     assert number == len(rows) == 2 and words.startswith("verb: take taken for put <b>down</b>")
     assert all("✗" in row and "put <b>down</b>" in row for row in rows)
     assert (
@@ -149,8 +146,9 @@ def test_the_matrix_is_of_the_filtered_segments_and_walked_by_arrow_keys(page):
     assert sum(cells) == 10
     ask(page, "document.querySelector('#matrix td button:enabled').focus()")
     page.press("ArrowRight")
-    after = ask(page, "return document.activeElement.title")
-    assert after == "take taken for put <b>down</b>: 1 of 6"
+    assert ask(page, "return document.activeElement.title") == (
+        "take taken for put <b>down</b>: 1 of 6"
+    )
 
 
 def test_a_clip_plays_and_the_line_on_the_timeline_moves_with_it(page, file):
@@ -170,7 +168,7 @@ def test_a_clip_plays_and_the_line_on_the_timeline_moves_with_it(page, file):
 
 def test_the_five_best_and_the_truth_are_beside_the_clip(page):
     lists = ask(page, "epic.viewer.show(1, false); return texts('#guesses section')")
-    actions, verbs, _ = (each.splitlines() for each in lists)
+    actions, verbs, _ = map(str.splitlines, lists)
     assert actions[0] == "actions" and len(actions) == 11 and verbs[0] == "verbs"
     assert actions[1].startswith("✓ take spoon") and actions[2].endswith(" %")
     assert "✓ action right" in ask(page, "return at('badges').innerText")
@@ -231,10 +229,9 @@ def test_keys_move_search_and_clear(page):
 
 def test_the_address_has_the_filters_and_the_segment(page, file, tmp_path):
     ask(page, "await set('participant', 'P18'); epic.viewer.show(22, false)")
-    other = Page(ask(page, "return location.href"), tmp_path / "profile")
-    other.run(READY)
-    assert ask(other, "return [count(), epic.viewer.current()]") == [10, 22]
-    other.close()
+    with opened(ask(page, "return location.href"), tmp_path) as other:
+        other.run(READY)
+        assert ask(other, "return [count(), epic.viewer.current()]") == [10, 22]
 
 
 def test_names_are_text_whatever_they_are_called(page):

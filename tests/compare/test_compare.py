@@ -3,7 +3,6 @@
 import time
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -14,9 +13,9 @@ from epic100.scoring.predictions import Predictions, read_predictions, write_pre
 from epic100.segments.segment_list import read_segments, write_segments
 from epic100.submission import build, write_pt, write_zip
 from support.real_size import real_segments, real_sheet
+from support.small_predictions import make_predictions
 
 SLS = {"pt": 2, "tl": 3, "td": 3}
-PAIRS = [(0, 0, 5), (0, 1, 3), (1, 1, 9), (2, 0, 1)]
 LISTS = {
     "tail_verbs": ("annotations/EPIC_100_tail_verbs.csv", "verb\n2\n"),
     "tail_nouns": ("annotations/EPIC_100_tail_nouns.csv", "noun\n1\n"),
@@ -25,25 +24,12 @@ LISTS = {
 }  # fmt: skip
 
 
-def predictions(ids, truth, seed, sure=2.0):
-    """Scores that lean towards the truth, of all segments but the last."""
-    logits = torch.randn(len(ids) - 1, len(PAIRS), generator=torch.Generator().manual_seed(seed))
-    logits[torch.arange(len(ids) - 1), truth[:-1]] += sure
-    return Predictions("val", ids[:-1], logits.log_softmax(1), PAIRS, 97, 300, {})
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A run's folder: 60 segments of six videos, two predictions, official lists."""
-    truth = [i % 4 for i in range(60)]
-    rows = [(f"P0{i % 3}/P0{i % 3}_0{i % 2}.MP4", i, i + 9, *PAIRS[truth[i]][:2], f"s{i}")
-            for i in range(60)]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["path", "start", "stop", "verb", "noun", "narration_id"])
+    """A run's folder: a list of segments, two predictions of which one is better, lists."""
     (tmp_path / "results/segments").mkdir(parents=True)
-    write_segments(table, tmp_path / "results/segments/val.txt")
-    ids = table["narration_id"].tolist()
-    write_predictions(predictions(ids, truth, 0, 0.5), tmp_path / "a.pt")
-    write_predictions(predictions(ids, truth, 1, 3.0), tmp_path / "b.pt")
+    for name, sure in (("a.pt", 0.5), ("b.pt", 3.0)):
+        make_predictions(tmp_path, name, "results/segments/val.txt", sure, (97, 300))
     (tmp_path / "annotations").mkdir()
     for path, text in LISTS.values():
         (tmp_path / path).write_text(text)
@@ -99,9 +85,9 @@ def submission(ids, verbs):
     ("none.pt", lambda path: None, "none.pt: no such file"),
     ("odd.pt", lambda path: path.write_bytes(b"words"), "odd.pt: not predictions or a submission"),
     ("odd.zip", lambda path: path.write_bytes(b"words"), "odd.zip: not a zip file"),
-    ("test.pt", submission(["t1"], 97), "test.pt: 60 of 60 segments are missing, the first is s0; "
+    ("test.pt", submission(["t1"], 97), "test.pt: 40 of 40 segments are missing, the first is s0; "
      "expected a submission of spl"),
-    ("nine.pt", submission([f"s{i}" for i in range(60)], 9),
+    ("nine.pt", submission([f"s{i}" for i in range(40)], 9),
      "nine.pt: verb_output of segment s0 has shape [9]; expected [97]"),
 ])  # fmt: skip
 def test_what_cannot_be_compared_is_one_line(folder, capsys, name, write, words):

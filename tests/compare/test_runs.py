@@ -1,7 +1,6 @@
 """All finished runs in one table and on one page."""
 
 import shutil
-from contextlib import closing
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -17,7 +16,7 @@ from epic100.model.model_file import TrainedModel, save_model
 from epic100.report.compare_page import write_compare_page
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import read_predictions, write_predictions
-from support.chromium import Page, need_chromium
+from support.chromium import opened
 from support.small_predictions import PAIRS, make_predictions
 
 CONFIG = "train_cfg = dict(max_epochs={n})\noptim_wrapper = dict(optimizer=dict(lr=0.0{n}))\n"
@@ -106,14 +105,13 @@ def test_text_of_files_is_escaped(truth):
 
 @pytest.mark.slow
 def test_the_page_fits_a_phone_and_a_screen_and_asks_for_nothing(truth, tmp_path):
-    need_chromium()
     long = "lr0.003_a-setting-with-a-long-name_and-another-one_seed0"
     shutil.copytree("results/runs/a", f"results/runs/{long}")
     write_compare_page(runs_of(truth, "a", "b", long), truth, "compare.html")
     text = escape(Path("compare.html").read_text())
     frames = "".join(f'<iframe width="{w}" srcdoc="{text}"></iframe>' for w in (390, 1440))
     Path("frames.html").write_text(f"<meta charset=utf-8>{frames}")
-    with closing(Page(f"file://{tmp_path}/frames.html", tmp_path / "profile")) as page:
+    with opened(f"file://{tmp_path}/frames.html", tmp_path) as page:
         found = page.run("""return [...document.querySelectorAll('iframe')].map(frame => {
             const page = frame.contentDocument, all = [...page.body.querySelectorAll('*')];
             return [page.documentElement.scrollWidth <= frame.clientWidth,

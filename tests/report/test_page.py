@@ -1,11 +1,16 @@
-"""The report of the demo's run, in a real browser, on a wide and on a narrow screen."""
+"""Our report of the demo's run, in a browser, on a wide and a narrow screen; Snakemake's own."""
 
+import getpass
 import json
-from contextlib import closing
+import re
+from pathlib import Path
 
 import pytest
 
-from support.chromium import Page, need_chromium
+from epic100.base.errors import EpicError
+from epic100.report.provenance import write_provenance
+from support.checkout import ROOT
+from support.chromium import opened
 
 PICTURES = {"participants", "lengths", "classes", "archive", "close_up", "dropped", "training",
             "per_class", "confusion", "rules"}  # fmt: skip
@@ -47,8 +52,7 @@ def report(demo):
 
 @pytest.fixture(scope="module")
 def page(report, tmp_path_factory):
-    need_chromium()
-    with closing(Page(report.as_uri(), tmp_path_factory.mktemp("browser") / "profile")) as page:
+    with opened(report.as_uri(), tmp_path_factory.mktemp("browser")) as page:
         yield page
 
 
@@ -94,9 +98,52 @@ def test_it_asks_no_network_for_anything(page, report):
 
 
 def test_a_page_that_asks_the_network_is_caught_at_it(tmp_path):
-    need_chromium()
     file = tmp_path / "page.html"
     file.write_text("<html><body><img src='http://127.0.0.1:9/picture.png'></body></html>")
-    with closing(Page(file.as_uri(), tmp_path / "profile")) as page:
+    with opened(file.as_uri(), tmp_path) as page:
         assert page.run("return document.images[0].naturalWidth") == 0
         assert "http://127.0.0.1:9/picture.png" in page.asked
+
+
+@pytest.fixture(scope="module")
+def provenance(demo):
+    return demo / "results/provenance.html"
+
+
+def data_of(path):
+    found = re.findall(
+        r'<script id="([\w-]+)">\s*var \w+ = (.+);\s*</script>', path.read_text("utf-8")
+    )
+    return {name: json.loads(text) for name, text in found}
+
+
+def test_snakemake_s_own_lists_tables_and_rules(provenance):
+    data = data_of(provenance)
+    tables = {row["labels"]["table"] for row in data["results"].values()}
+    assert {"dropped segments", "every class", "summary", "scan of P22"} <= tables
+    assert {"scan", "clean", "train", "export"} <= set(data["rules"])
+
+
+def test_snakemake_s_own_names_no_absolute_path(demo, provenance):
+    texts = json.dumps([data for name, data in data_of(provenance).items() if name != "packages"])
+    for private in (str(demo), str(ROOT), str(Path.home()) + "/", f"/{getpass.getuser()}/"):
+        assert private not in texts
+
+
+def test_snakemake_s_own_asks_no_network_for_anything(provenance, tmp_path):
+    with opened(provenance.as_uri(), tmp_path) as page:
+        assert page.run("return document.title") == "Snakemake Report"
+        assert {url.partition(":")[0] for url in page.asked} <= {"file", "data"}
+    assert provenance.stat().st_size < 8 * 2**20
+
+
+def test_a_report_that_cannot_be_made_is_one_line_after_snakemakes_words(tmp_path, caplog):
+    caplog.set_level("INFO", "epic100")
+    out = tmp_path / "provenance.html"
+    with pytest.raises(EpicError, match=r"not written: Snakemake ended with code 1") as caught:
+        write_provenance(
+            ["no_such_file"], out, snakefile="Snakefile",
+            config={"annotations": {"train": "a.csv", "val": "b.csv"}, "videos": {"root": "v"}},
+        )  # fmt: skip
+    assert "\n" not in str(caught.value) and "no_such_file" in caplog.text
+    assert not out.exists()

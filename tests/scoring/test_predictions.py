@@ -2,31 +2,24 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
+from epic100.scoring.predictions import read_predictions, write_predictions
+from support.small_predictions import FEW, FEW_PAIRS, predictions
 
-PAIRS = [(0, 1, 12), (0, 5, 3), (9, 7, 20)]
-IDS = ["P01_11_0", "P01_11_1", "P02_01_7"]
-
-
-@pytest.fixture
-def made():
-    log_probs = torch.randn(3, 3, generator=torch.Generator().manual_seed(0)).log_softmax(1)
-    about = {"split": "train", "load_from": None}
-    return Predictions("val", IDS, log_probs, PAIRS, 97, 300, about, "abc")
+MADE = predictions(FEW[:3], model="abc", trained_on={"split": "train", "load_from": None})
 
 
 @pytest.fixture
-def path(made, tmp_path):
-    write_predictions(made, tmp_path / "val.pt")
+def path(tmp_path):
+    write_predictions(MADE, tmp_path / "val.pt")
     return tmp_path / "val.pt"
 
 
-def test_what_was_written_is_read_and_the_bytes_do_not_depend_on_the_name(made, path, tmp_path):
-    predictions = read_predictions(path, "val")
-    assert (predictions.narration_ids, predictions.pairs) == (IDS, PAIRS)
-    assert predictions.model == "abc" and predictions.trained_on["load_from"] is None
-    assert torch.equal(predictions.log_probs, made.log_probs)
-    write_predictions(made, tmp_path / "another.pt")
+def test_what_was_written_is_read_and_the_bytes_do_not_depend_on_the_name(path, tmp_path):
+    found = read_predictions(path, "val")
+    assert (found.narration_ids, found.pairs) == (FEW[:3], FEW_PAIRS)
+    assert found.model == "abc" and found.trained_on["load_from"] is None
+    assert torch.equal(found.log_probs, MADE.log_probs)
+    write_predictions(MADE, tmp_path / "another.pt")
     assert (tmp_path / "another.pt").read_bytes() == path.read_bytes()
 
 

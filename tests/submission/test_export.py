@@ -1,3 +1,5 @@
+"""Submissions of predictions; of few or of none: export warns, check fails."""
+
 import numpy as np
 import pytest
 import torch
@@ -8,31 +10,32 @@ from epic100.scoring.completion import complete_scores
 from epic100.scoring.folding import fold_pairs, prior_logprobs
 from epic100.scoring.predictions import write_predictions
 from epic100.submission import build, write_pt, write_zip
+from epic100.submission.__main__ import main
 from epic100.submission.export import export
-from support.few_predictions import IDS, PAIRS, predictions, segment_list
 from support.limits import largest_file
+from support.small_predictions import FEW, FEW_PAIRS, predictions, segment_list
 
 SLS = {"pt": 2, "tl": 3, "td": 3}
 
 
 REFUSED = [
-    ({"ids": [*IDS[:3], "P99_01_0"]}, IDS, "max", "split val name P99_01_0, which is not of the"),
-    ({"ids": [*IDS[:3], IDS[0]]}, IDS, "max", "split val name a segment twice; make them again"),
-    ({"log_probs": torch.tensor([0.0, torch.nan]).repeat(12, 2)}, IDS, "max",
+    ({"ids": [*FEW[:3], "P99_01_0"]}, FEW, "max", "split val name P99_01_0, which is not of the"),
+    ({"ids": [*FEW[:3], FEW[0]]}, FEW, "max", "split val name a segment twice; make them again"),
+    ({"log_probs": torch.tensor([0.0, torch.nan]).repeat(12, 2)}, FEW, "max",
      "split val: 12 segments hold NaN or infinity, the first is P01_11_0; look at the"),
-    ({"pairs": PAIRS[:3]}, IDS, "max", "the pair table has 3 pairs, but the scores have 4"),
-    ({"pairs": [*PAIRS[:3], (97, 0, 1)]}, IDS, "max", "pair 3 .* has verb 97, expected 0 to 96"),
-    ({"split": "test"}, IDS, "max", r"val\.pt: predictions of split 'test', expected 'val'; .*`e"),
-    ({}, IDS, "mean", "export: reduce is 'mean'; expected one of logsumexp, max"),
-    ({}, [*IDS, IDS[4]], "max", "has the narration_id 'P01_11_4' more than once; expected"),
-    ({}, [*IDS, "", ""], "max", "split val has the narration_id '' more than once; expected"),
+    ({"pairs": FEW_PAIRS[:3]}, FEW, "max", "the pair table has 3 pairs, but the scores have 4"),
+    ({"pairs": [*FEW_PAIRS[:3], (97, 0, 1)]}, FEW, "max", "pair 3 .* has verb 97, exp"),
+    ({"split": "test"}, FEW, "max", r"val\.pt: predictions of split 'test', expected 'val'; .*`e"),
+    ({}, FEW, "mean", "export: reduce is 'mean'; expected one of logsumexp, max"),
+    ({}, [*FEW, FEW[4]], "max", "has the narration_id 'P01_11_4' more than once; expected"),
+    ({}, [*FEW, "", ""], "max", "split val has the narration_id '' more than once; expected"),
 ]  # fmt: skip
 
 
 class Stage:
     """The inputs of the rule export in a folder, and what it writes there."""
 
-    def __init__(self, folder, made=None, ids=IDS):
+    def __init__(self, folder, made=None, ids=FEW):
         self.predictions = folder / "val.pt"
         write_predictions(made or predictions(), self.predictions)
         self.segments = segment_list(folder / "val.txt", ids)
@@ -52,33 +55,33 @@ class Stage:
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_stand_in_the_split_s_order_and_the_rest_get_the_training_prior(seed, reduce):
     rng = np.random.default_rng(seed)
-    some = [IDS[i] for i in rng.permutation(len(IDS))[: int(rng.integers(1, len(IDS)))]]
+    some = [FEW[i] for i in rng.permutation(len(FEW))[: int(rng.integers(1, len(FEW)))]]
     made = predictions(some, seed)
-    verb, noun, predicted = complete_scores(made, IDS, reduce)
+    verb, noun, predicted = complete_scores(made, FEW, reduce)
     assert verb.shape == (12, 97) and noun.shape == (12, 300)
-    assert [i for i, known in zip(IDS, predicted, strict=True) if known] == sorted(
-        some, key=IDS.index
+    assert [i for i, known in zip(FEW, predicted, strict=True) if known] == sorted(
+        some, key=FEW.index
     )
-    pairs = torch.tensor([pair[:2] for pair in PAIRS])
-    prior = prior_logprobs(torch.tensor([pair[2] for pair in PAIRS]))
-    for place, name in enumerate(IDS):
+    pairs = torch.tensor([pair[:2] for pair in FEW_PAIRS])
+    prior = prior_logprobs(torch.tensor([pair[2] for pair in FEW_PAIRS]))
+    for place, name in enumerate(FEW):
         row = made.log_probs[some.index(name)] if name in some else prior
         own_verb, own_noun = fold_pairs(row[None], pairs, 97, 300, reduce)
         assert torch.equal(verb[place], own_verb[0]) and torch.equal(noun[place], own_noun[0])
 
 
 def test_without_any_prediction_all_get_the_prior_of_the_most_frequent_pair():
-    verb, noun, predicted = complete_scores(predictions([]), IDS, "max")
+    verb, noun, predicted = complete_scores(predictions([]), FEW, "max")
     assert not predicted.any()
     assert (verb.argmax(dim=1) == 9).all() and (noun.argmax(dim=1) == 7).all()
     assert (verb.exp().sum(dim=1) - 1).abs().max() < 1e-6
 
 
 def test_pt_and_zip_hold_the_completed_scores_of_every_segment_to_the_byte(tmp_path, caplog):
-    made = predictions(IDS[3:])
+    made = predictions(FEW[3:])
     stage = Stage(tmp_path, made)
     stage.export()
-    entries = build(IDS, *complete_scores(made, IDS, "max")[:2])
+    entries = build(FEW, *complete_scores(made, FEW, "max")[:2])
     write_pt(entries, tmp_path / "a.pt")
     write_zip(entries, tmp_path / "a.zip", SLS)
     for path, same in ((stage.pt, tmp_path / "a.pt"), (stage.zip, tmp_path / "a.zip")):
@@ -120,9 +123,9 @@ def test_predictions_of_another_checkpoint_are_one_error_and_no_output(tmp_path)
 @pytest.mark.parametrize(
     "listed, words",
     [
-        ([*IDS, "P01_11_99"], r"lacks 1 segments, the first is P01_11_99; expected the 13 of"),
+        ([*FEW, "P01_11_99"], r"lacks 1 segments, the first is P01_11_99; expected the 13 of"),
         (
-            IDS[:-2],
+            FEW[:-2],
             r"has, against the list, 2 segments, the first is P01_11_10; expected the 10 of",
         ),
     ],
@@ -156,3 +159,72 @@ def test_levels_of_supervision_that_contradict_the_training_are_said(tmp_path, c
     caplog.clear()
     stage.export(stage.zip, sls={"pt": 0, "tl": 3, "td": 4})
     assert "sls" not in caplog.text
+
+
+REASONS = ["video missing", "video missing", "touches damaged frames 3-9 (corrupt)"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A run's folder, with a reason for each segment in case that it is not predicted."""
+    (tmp_path / "results/clean").mkdir(parents=True)
+    lines = [f"{name}\tval\t{REASONS[i % 3]}" for i, name in enumerate(FEW)]
+    text = "\n".join(["narration_id\tsplit\treason", *lines, "P01_12_0\ttrain\tvideo missing", ""])
+    (tmp_path / "results/clean/dropped.tsv").write_text(text)
+    (tmp_path / "annotations").mkdir()
+    rows = "\n".join(["narration_id", *FEW, ""])
+    (tmp_path / "annotations/EPIC_100_validation.csv").write_text(rows)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def exported(folder, predicted, name):
+    """Export with predictions of the first `predicted` segments."""
+    write_predictions(predictions(FEW[:predicted]), folder / "val.pt")
+    clean = segment_list(folder / "results/clean/val.txt", FEW[:predicted])
+    export(folder / "val.pt", segment_list(folder / "val.txt"), folder / name, split="val",
+           reduce="max", sls=SLS, clean=clean)  # fmt: skip
+    return name
+
+
+@pytest.mark.parametrize("name", ["submission.pt", "submission.zip"])
+def test_a_submission_without_a_prediction_is_no_good_and_the_reasons_are_counted(
+    folder, capsys, caplog, name
+):
+    exported(folder, 0, name)
+    words = (
+        "12 of 12 segments (100.0%) without a prediction: 8 video missing, 4 touches damaged frames"
+    )
+    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert any("worth little" in line and words in line for line in warned)
+    assert main(["check", name, "--split", "val"]) == 1
+    out = capsys.readouterr().out
+    assert f"all scores are the same in {words}; expected at most 50%: bring the videos" in out
+    assert main(["check", name, "--split", "val", "--allow-prior", "1"]) == 0
+
+
+@pytest.mark.parametrize("predicted, share, code", [
+    (9, [], 0), (5, [], 1), (5, ["--allow-prior", "0.6"], 0), (9, ["--allow-prior", "0.2"], 1),
+])  # fmt: skip
+def test_the_share_that_may_be_without_a_prediction_can_be_chosen(folder, predicted, share, code):
+    name = exported(folder, predicted, "submission.pt")
+    assert main(["check", name, "--split", "val", *share]) == code
+
+
+@pytest.mark.parametrize("predicted, hint", [
+    (9, "hint: all scores are the same in 3 of 12 segments (25.0%) without a prediction: 2 video"),
+    (12, ""),
+])  # fmt: skip
+def test_a_small_share_is_a_hint(folder, capsys, caplog, predicted, hint):
+    name = exported(folder, predicted, "submission.pt")
+    assert "worth little" not in caplog.text
+    assert main(["check", name, "--split", "val"]) == 0
+    said = capsys.readouterr().out
+    assert hint in said and ("all scores" in said) == bool(hint)
+
+
+def test_a_file_without_a_run_beside_it_is_checked_without_reasons(folder, capsys):
+    name = exported(folder, 0, "submission.pt")
+    (folder / "results/clean/dropped.tsv").unlink()
+    assert main(["check", name, "--split", "val"]) == 1
+    assert "12 of 12 segments (100.0%) without a prediction; exp" in capsys.readouterr().out

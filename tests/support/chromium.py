@@ -7,6 +7,8 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,14 +22,19 @@ FLAGS = (
 PATIENCE = 120.0  # seconds for one answer
 
 
-def need_chromium() -> None:
-    """Skip the test where there is no Chromium, or fail it where there must be one (in CI)."""
-    if shutil.which(PROGRAM):
-        return
-    words = f"no program {PROGRAM} to open pages with: apt-get install {PROGRAM}"
-    if os.environ.get("EPIC100_NO_SKIPS"):
-        pytest.fail(f"{words} (EPIC100_NO_SKIPS is set)")
-    pytest.skip(words)
+@contextmanager
+def opened(url: str, folder: Path) -> Iterator["Page"]:
+    """A page in a Chromium of its own, whose files lie in `folder`.
+
+    Without a Chromium the test is skipped, or fails where there must be one (in CI).
+    """
+    if not shutil.which(PROGRAM):
+        words = f"no program {PROGRAM} to open pages with: apt-get install {PROGRAM}"
+        if os.environ.get("EPIC100_NO_SKIPS"):
+            pytest.fail(f"{words} (EPIC100_NO_SKIPS is set)")
+        pytest.skip(words)
+    with closing(Page(url, folder / "profile")) as page:
+        yield page
 
 
 class Page:
