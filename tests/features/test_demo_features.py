@@ -7,12 +7,11 @@ import torch
 import yaml
 
 from epic100.features.file import read_features
-from epic100.features.participant import make_features, source_of
 from epic100.features.table import read_feature_table
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
-from epic100.settings import FeatureSettings, PredictSettings
 from support.checkout import run_snakemake
+from support.small_features import COLOURS, make
 
 
 def test_the_rules_make_a_participants_features_and_one_videos(demo):
@@ -27,15 +26,10 @@ def test_the_rules_make_a_participants_features_and_one_videos(demo):
 def test_a_probes_predictions_become_a_submission_as_any_models_do(demo, tmp_path):
     folder = tmp_path / "demo"
     shutil.copytree(demo, folder, ignore=shutil.ignore_patterns(".snakemake", "work_dirs"))
-    results, colours = folder / "results", "support.encoders:Colours"
-    features = {"encoder": colours, "stride": 1.0}
+    results, features = folder / "results", {"encoder": COLOURS, "stride": 1.0}
     for scan in sorted(results.glob("scan/*.tsv")):  # here, since seven jobs would have to start
-        make_features(
-            scan.stem, results / f"runs/colours/features/{scan.name}", source_of(colours, None),
-            root=folder / "videos", scan=scan, index=scan.with_suffix(".index.npz"),
-            settings=FeatureSettings(**features),
-            predict=PredictSettings(workers=0, device="cpu", batch_size=32),
-        )  # fmt: skip
+        made = results / f"runs/colours/features/{scan.name}"
+        make(folder, made, participant=scan.stem, batch=32, **features)
     probe = {"of": "colours", "epochs": 10, "heads": "both"}
     (tmp_path / "over.yaml").write_text(yaml.safe_dump({"probe": probe, "features": features}))
     home = results / "runs/probe"

@@ -12,40 +12,24 @@ from mmaction.registry import MODELS
 
 from epic100.base.errors import EpicError
 from epic100.features.file import read_features
-from epic100.features.participant import confirm_features, make_features, source_of
+from epic100.features.participant import confirm_features, source_of
 from epic100.features.table import read_feature_table
 from epic100.minikitchen.damage import zero_block
 from epic100.model.config_text import parse_config
 from epic100.model.model_file import load_model, save_model
 from epic100.prediction.encoder import pooled_features
-from epic100.prediction.predict import predict
 from epic100.scan import scan_participant
-from epic100.scoring.predictions import read_predictions
-from epic100.settings import FeatureSettings, PredictSettings, TrainSettings
+from epic100.settings import TrainSettings
 from epic100.training.start_model import save_start_model
 from epic100.video.sheet import Video
 from support.checkout import ROOT, run_snakemake, said
-from support.random_model import save_random_model
+from support.random_model import predicted, save_random_model
+from support.small_features import make
 from support.small_model import MODEL
 from support.small_runs import DEMO
 from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow
-
-COLOURS = "support.encoders:Colours"
-HERE = PredictSettings(workers=0, device="cpu")
-
-
-def make(folder, table, encoder=COLOURS, participant="P01", model=None, batch=8, **settings):
-    """Features by way of the library, as the rule makes them."""
-    make_features(
-        participant, table, source_of(encoder, model), root=folder / "videos",
-        scan=folder / f"results/scan/{participant}.tsv",
-        index=folder / f"results/scan/{participant}.index.npz",
-        settings=FeatureSettings(**{"encoder": encoder, "stride": 0.5} | settings),
-        predict=HERE.model_copy(update={"batch_size": batch}),
-    )  # fmt: skip
-    return table.parent
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +47,13 @@ def test_the_models_head_makes_its_own_scores_of_its_features(lab, model, tmp_pa
         f"P02/P02_101.MP4 {start} {stop} -1 -1 clip{i}\n"
         for i, (start, stop) in enumerate(features.frames)
     ))  # fmt: skip
-    one = HERE.model_copy(update={"clips": 1})
-    predict(model, clips, tmp_path / "val.pt", split="val", video_root=lab.root,
-            index_dir=f"{lab.results}/scan", settings=one)  # fmt: skip
+    wanted = predicted(lab, model, clips, tmp_path / "val.pt", clips=1, device="cpu").log_probs
     trained = load_model(model)
     whole = MODELS.build(parse_config(trained.config, "", "").model)
     whole.load_state_dict(trained.state_dict)
     head = whole.eval().cls_head
     with torch.inference_mode():
         scores = head.fc2(head.fc1(torch.from_numpy(features.feats)).relu())
-    wanted = read_predictions(tmp_path / "val.pt", "val").log_probs
     torch.testing.assert_close(scores.log_softmax(dim=1), wanted, atol=1e-5, rtol=1e-5)
 
 

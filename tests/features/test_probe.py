@@ -9,21 +9,19 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.features.file import Features, read_features, write_features
-from epic100.features.participant import make_features, source_of
 from epic100.features.probe_train import predict_probe, train_probe
 from epic100.features.segment_rows import MOST_ROWS, chosen_rows, rows_of_segments
 from epic100.features.table import FeatureRow, write_feature_table
 from epic100.model.model_file import load_model
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.clean_list import read_clean_list
-from epic100.settings import FeatureSettings, PredictSettings, ProbeSettings
+from epic100.settings import ProbeSettings
 from epic100.training.epoch_table import read_epochs
 from support.checkout import run_snakemake, said
 from support.random_model import save_random_model
+from support.small_features import COLOURS, make
 
 pytestmark = pytest.mark.slow
-
-COLOURS = "support.encoders:Colours"
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +29,7 @@ def made(lab, tmp_path_factory):
     """The folder of the features of all participants of the lab."""
     folder = tmp_path_factory.mktemp("features")
     for name in ("P01", "P02", "P03"):
-        make_features(
-            name, folder / f"{name}.tsv", source_of(COLOURS, None), root=lab.root,
-            scan=f"{lab.results}/scan/{name}.tsv", index=f"{lab.results}/scan/{name}.index.npz",
-            settings=FeatureSettings(encoder=COLOURS, stride=0.25),
-            predict=PredictSettings(workers=0, device="cpu", batch_size=32),
-        )  # fmt: skip
+        make(lab.folder, folder / f"{name}.tsv", participant=name, batch=32, stride=0.25)
     return folder
 
 

@@ -1,3 +1,5 @@
+"""A lab's list against the official rows, also by the command as docs/migration.md shows it."""
+
 import csv
 import shutil
 from dataclasses import replace
@@ -7,11 +9,13 @@ import pandas as pd
 import pytest
 
 from epic100.base.errors import EpicError
+from epic100.migrate.__main__ import main
 from epic100.migrate.check import check_list, summary, write_findings
 from epic100.migrate.lists import convert_list, match_list
 from epic100.segments.annotations import index_segments, load_annotations, read_annotations
 from epic100.segments.segment_list import read_segments
 from epic100.video.scan_table import read_scan_table, write_scan_table
+from support.small_runs import write_sheet
 
 CLASSES = {"num_verbs": 97, "num_nouns": 300}
 HEADER = "verdict\tline\tnarration_id\tvideo_id\treason"
@@ -32,16 +36,21 @@ def rows_of(path):
         return list(csv.DictReader(handle))
 
 
+def write_lab_list(rows, path, shift=0):
+    """Write rows as a lab's list, their frames as published or moved by `shift`."""
+    path.write_text("".join(
+        f"{r['participant_id']}/{r['video_id']}.MP4 {int(r['start_frame']) + shift} "
+        f"{int(r['stop_frame']) + shift} {r['verb_class']} {r['noun_class']}\n" for r in rows
+    ))  # fmt: skip
+    return path
+
+
 @pytest.fixture
 def match(lab, official, tmp_path):
-    """Writes rows as a lab's list, their frames as published or moved by `shift`; its match."""
+    """The match of rows as a lab's list."""
 
     def matched(rows, against=official, shift=0, videos=lab.videos):
-        path = tmp_path / "lab.txt"
-        path.write_text("".join(
-            f"{r['participant_id']}/{r['video_id']}.MP4 {int(r['start_frame']) + shift} "
-            f"{int(r['stop_frame']) + shift} {r['verb_class']} {r['noun_class']}\n" for r in rows
-        ))  # fmt: skip
+        path = write_lab_list(rows, tmp_path / "lab.txt", shift)
         return match_list(path, against, videos, **CLASSES)
 
     return matched
@@ -95,8 +104,8 @@ def test_a_csv_of_official_rows_is_read_by_the_workflow_like_any_other(
     convert_list(match(kept[::-1]), official, lab.videos, tmp_path / "lab.csv")
     assert rows_of(tmp_path / "lab.csv") == kept
     classes = {"verbs": 97, "nouns": 300}
-    table = load_annotations(tmp_path / "lab.csv", lab.videos, split="train", classes=classes)
-    assert len(table) == len(kept)
+    found = load_annotations(tmp_path / "lab.csv", lab.videos, split="train", classes=classes)
+    assert len(found) == len(kept)
 
 
 def test_a_segment_list_has_the_frames_that_annotate_gives(lab, official, rows, match, tmp_path):
@@ -167,3 +176,35 @@ def test_videos_that_were_not_scanned_are_said_and_lack_nothing(
 def test_a_video_of_no_sheet_is_one_error(lab, rows, match):
     with pytest.raises(EpicError, match=r"lab\.txt: line \d+: video_id is P02_101"):
         match(rows, videos={"P01_01": lab.videos["P01_01"]})
+
+
+@pytest.fixture
+def call(lab, official, rows, tmp_path):
+    """Calls the command with the lab's old list `train.txt`, which lacks a video."""
+    write_lab_list([r for r in rows if r["video_id"] != "P03_07"], tmp_path / "train.txt")
+    sheet = str(write_sheet(lab, tmp_path))
+    return lambda command, *more: main([command, str(tmp_path / "train.txt"), "--annotations",
+                                        str(official), "--sheet", sheet, *more])  # fmt: skip
+
+
+def test_the_command_converts_a_list_and_says_what_matched(call, rows, tmp_path, capsys):
+    assert call("list", "--out", str(tmp_path / "lab.csv")) == 0
+    count = len((tmp_path / "train.txt").read_text().splitlines())
+    assert f"{count} lines are rows of" in capsys.readouterr().out
+    assert len((tmp_path / "lab.csv").read_text().splitlines()) == count + 1 < len(rows) + 1
+
+
+def test_the_command_checks_a_list_and_writes_the_findings(call, lab, rows, tmp_path, capsys):
+    out = tmp_path / "findings.tsv"
+    assert call("check", "--scans", f"{lab.results}/scan", "--out", str(out)) == 0
+    lost = sum(row["video_id"] == "P03_07" for row in rows)
+    assert f"{lost} sound segments lack, {lost} of them in the 1 videos" in capsys.readouterr().out
+    assert len(out.read_text().splitlines()) == lost + 1
+
+
+def test_bad_input_of_the_command_is_one_line_and_leaves_nothing(call, tmp_path, capsys):
+    (tmp_path / "train.txt").write_text("P01/P01_01.MP4 5 9\n")
+    assert call("list", "--out", str(tmp_path / "lab.csv")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and "train.txt: line 1" in line
+    assert not (tmp_path / "lab.csv").exists()

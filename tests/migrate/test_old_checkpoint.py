@@ -20,12 +20,11 @@ from epic100.migrate.__main__ import main
 from epic100.migrate.checkpoint import migrate_model, read_checkpoint
 from epic100.migrate.pair_order import order_of_list
 from epic100.model.model_file import load_model
-from epic100.prediction.predict import predict
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.pairs import write_pairs
-from epic100.settings import PredictSettings
 from epic100.training.config import model_text
 from support.archive import configure, jobs, run
+from support.random_model import predicted
 from support.small_runs import SMALL, built, copy_results
 
 pytestmark = pytest.mark.slow
@@ -117,11 +116,10 @@ def test_the_migrated_model_predicts_as_the_old_one_does_and_in_its_order(lab, o
     assert [pair[2] for pair in model.pairs] == [old.counts[pair] for pair in old.pairs]
     assert model.trained_on["epochs"] == 1
     assert model.trained_on["segments"] == old.counts.total()
-    predict(tmp_path / "model.pth", f"{lab.results}/clean/val.txt", tmp_path / "val.pt",
-            split="val", video_root=lab.root, index_dir=f"{lab.results}/scan",
-            settings=PredictSettings(clips=1, batch_size=4, workers=0))  # fmt: skip
-    found = read_predictions(tmp_path / "val.pt", "val")
-    ids, expected = by_mmaction2(old, lab, f"{lab.results}/clean/val.txt")
+    clean = f"{lab.results}/clean/val.txt"
+    found = predicted(lab, tmp_path / "model.pth", clean, tmp_path / "val.pt", clips=1,
+                      batch_size=4)  # fmt: skip
+    ids, expected = by_mmaction2(old, lab, clean)
     assert found.narration_ids == ids != []
     torch.testing.assert_close(found.log_probs, expected, atol=1e-5, rtol=0)
     assert found.log_probs.std(dim=0).max() > 1e-4  # it tells segments apart, far over atol

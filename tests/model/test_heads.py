@@ -1,33 +1,45 @@
+"""Heads over pairs, verbs and nouns; their losses, which wait for no device."""
+
 import pytest
 import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import epic100.model.registered  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.model.head_sizes import head_logits, head_sizes
-from epic100.model.heads import HeadsLoss, named_head
+from epic100.model.heads import BaseHead, HeadsLoss, named_head
+from epic100.model.mmaction_import import models
 
 PAIRS = [(0, 1, 6), (0, 2, 3), (2, 1, 1)]
 VERBS, NOUNS = 3, 4
 
 
-@pytest.fixture
-def pairs(tmp_path):
-    """The file of the pair table."""
-    path = tmp_path / "pairs.tsv"
-    rows = [f"{i}\t{v}\t{n}\t{c}\n" for i, (v, n, c) in enumerate(PAIRS)]
+def pair_table(path, pairs):
+    """Write the file of these pairs; its name."""
+    rows = [f"{i}\t{v}\t{n}\t{c}\n" for i, (v, n, c) in enumerate(pairs)]
     path.write_text("pair_id\tverb\tnoun\tcount\n" + "".join(rows))
     return str(path)
 
 
-def spec(pairs, heads, **head):
+@pytest.fixture
+def pairs(tmp_path):
+    return pair_table(tmp_path / "pairs.tsv", PAIRS)
+
+
+def samples(labels):
+    return [ActionDataSample().set_gt_label(label) for label in labels]
+
+
+def spec(pairs, heads="pair", **head):
     return {"head": {"type": "X3DHead", "in_channels": 8, **head}, "pairs": pairs, "heads": heads,
             "num_verbs": VERBS, "num_nouns": NOUNS}  # fmt: skip
 
 
-def built(pairs, heads, **head):
+def built(pairs, heads="pair", **head):
     init_default_scope("mmaction")
     torch.manual_seed(0)
     return MODELS.build({"type": "EpicHead", **spec(pairs, heads, **head)})
@@ -72,8 +84,7 @@ def test_the_head_that_is_named_is_built_with_its_numbers_and_the_loss(pairs, he
     assert weights.keys() == head.state_dict().keys()
     assert all(torch.equal(value, weights[name]) for name, value in head.state_dict().items())
     scores, label = torch.randn(4, outputs), torch.tensor([2, 0, 1, 2])
-    samples = [ActionDataSample().set_gt_label(int(value)) for value in label]
-    found = head.loss_by_feat(scores, samples)["loss_cls"]
+    found = head.loss_by_feat(scores, samples(label.tolist()))["loss_cls"]
     expected = HeadsLoss(PAIRS, heads, VERBS, NOUNS, smoothing=0.1)(scores, label)
     torch.testing.assert_close(found, expected)
 
@@ -90,7 +101,78 @@ def test_a_head_with_a_number_or_a_loss_of_its_own_is_one_line(pairs):
 
 
 def test_mixed_labels_go_with_one_head_over_pairs_alone(pairs):
-    mixed = [ActionDataSample().set_gt_label(torch.tensor([0.4, 0.6, 0.0]))] * 2
+    mixed = samples([torch.tensor([0.4, 0.6, 0.0])] * 2)
     assert built(pairs, "pair").loss_by_feat(torch.randn(2, 3), mixed)["loss_cls"] > 0
     with pytest.raises(EpicError, match="the labels are mixed .*`train: heads:` to `pair`"):
         built(pairs, "both").loss_by_feat(torch.randn(2, 10), mixed)
+
+
+# MMAction2's figures of the loss, and nothing that waits for the device.
+MANY = 40
+
+
+@pytest.fixture
+def many(tmp_path):
+    return pair_table(tmp_path / "pairs.tsv", [(0, number, 1) for number in range(MANY)])
+
+
+SOFT = [torch.eye(MANY)[i] * 0.7 + 0.3 / MANY for i in range(6)]
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.1])
+@pytest.mark.parametrize("labels", [[3], [0, 1, 2, 3, 4, 39], SOFT, SOFT[:1]])
+def test_losses_and_figures_are_mmaction2_s_to_the_bit(many, labels, smooth):
+    ours = built(many, label_smooth_eps=smooth)
+    scores = torch.randn(len(labels), MANY)
+    expected = BaseHead.loss_by_feat(ours, scores, samples(labels))
+    found = ours.loss_by_feat(scores, samples(labels))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].item() == value.item(), name
+
+
+class _Waits(TorchDispatchMode):
+    """Lists operators that bring a value to the CPU, or would."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        to_host = str(kwargs.get("device", "")) == "cpu" and args[0].device.type != "cpu"
+        if func is torch.ops.aten._local_scalar_dense.default or to_host:
+            self.found.append(str(func))
+        return func(*args, **kwargs)
+
+
+@pytest.mark.parametrize("own", [
+    {"label_smooth_eps": 0.1}, {"loss_cls": {"type": "CrossEntropyLoss"}}, {"type": "I3DHead"},
+])  # fmt: skip
+def test_a_step_of_head_and_loss_never_waits_for_the_device(many, own):
+    """On torch's `meta` device, which has no values: whatever asks for one is caught."""
+    head = built(many, **own).to("meta")
+    features = torch.randn(6, 8, 2, 3, 3, device="meta", requires_grad=True)
+    labelled = [sample.to("meta") for sample in samples(range(6))]
+    with _Waits() as theirs, pytest.raises(NotImplementedError):
+        BaseHead.loss_by_feat(head, head(features), labelled)
+    assert theirs.found  # MMAction2's own does
+    with _Waits() as ours:
+        losses = head.loss(features, labelled)
+        losses["loss_cls"].backward()
+    assert not ours.found and set(losses) == {"loss_cls", "top1_acc", "top5_acc"}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_scores_give_a_loss_in_float32(many, dtype):
+    losses = built(many).loss_by_feat(torch.randn(6, MANY).to(dtype), samples(range(6)))
+    assert losses["loss_cls"].dtype == torch.float32 and torch.isfinite(losses["loss_cls"])
+
+
+def test_a_head_with_a_loss_of_its_own_keeps_it(pairs):
+    @MODELS.register_module(force=True)
+    class Own(models.heads.X3DHead):
+        def loss_by_feat(self, cls_scores, data_samples):
+            return {"loss_cls": cls_scores.sum()}
+
+    assert "loss_by_feat" not in vars(built(pairs, type="Own"))

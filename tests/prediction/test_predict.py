@@ -15,12 +15,9 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.base.log import rule_log
 from epic100.model.model_file import load_model, save_model
-from epic100.prediction.predict import predict
-from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
-from epic100.settings import PredictSettings
 from support.dying import fork, kill_after_a_shard
-from support.random_model import save_random_model
+from support.random_model import predicted, save_random_model
 
 pytestmark = pytest.mark.slow
 
@@ -57,11 +54,8 @@ def listed(lab, tmp_path_factory):
     return path
 
 
-def run(lab, model, listed, out, **settings):
-    settings = PredictSettings(**{"batch_size": 2, "clips": 1, "workers": 0} | settings)
-    predict(model, listed, out, split="val", video_root=lab.root, index_dir=f"{lab.results}/scan",
-            settings=settings)  # fmt: skip
-    return read_predictions(out, "val")
+def run(*about, **settings):
+    return predicted(*about, **{"batch_size": 2, "clips": 1} | settings)
 
 
 @pytest.fixture(scope="module")
@@ -228,15 +222,6 @@ def test_a_pair_table_of_another_training_is_one_line(lab, model, listed, tmp_pa
         EpicError, match=r"other\.pth: its model gives 8 scores .* are of 1; the two"
     ):
         run(lab, tmp_path / "other.pth", listed, tmp_path / "val.pt")
-
-
-def test_code_in_a_model_s_config_is_not_run(lab, model, listed, tmp_path):
-    sound = load_model(model)
-    code = f"open({str(tmp_path / 'ran')!r}, 'w')\n{sound.config}"
-    save_model(replace(sound, config=code), tmp_path / "code.pth")
-    with pytest.raises(EpicError, match=r"code\.pth: its config cannot be read without running it"):
-        run(lab, tmp_path / "code.pth", listed, tmp_path / "val.pt")
-    assert not (tmp_path / "ran").exists() and not (tmp_path / "val.pt").exists()
 
 
 def test_more_gpus_than_there_are_is_one_line(lab, model, listed, tmp_path):

@@ -1,10 +1,7 @@
 import io
 import os
 import pickle
-import resource
 import shutil
-import signal
-from contextlib import contextmanager
 
 import pytest
 import torch
@@ -21,6 +18,7 @@ from epic100.training.checkpoints import (
     require_space,
     write_checkpoint,
 )
+from support.limits import largest_file
 
 STAMP = {"clean list": "aa", "pair table": "bb", "optim_wrapper.optimizer.lr": "0.1"}
 
@@ -108,19 +106,6 @@ def test_what_a_killed_save_left_is_no_checkpoint_and_goes(tmp_path):
     assert newest_checkpoint(tmp_path, STAMP) == tmp_path / "iter_2.pth"
     remove_half_written(tmp_path)
     assert names(tmp_path) == ["iter_2.pth"]
-
-
-@contextmanager
-def largest_file(size: int):
-    """Writing past `size` bytes fails, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_disk_that_fills_up_in_a_save_loses_nothing(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from epic100.base.errors import EpicError
+from epic100.model.config_text import parse_config
 from epic100.segments.pairs import read_pairs
 from epic100.settings import CheckpointSettings, TrainSettings, ValidateSettings
 from epic100.training.config import heads_of, model_text, schedule_for
@@ -195,6 +196,13 @@ def test_a_schedule_that_ends_earlier_is_left_alone():
     assert changes["train_cfg.max_epochs"] == 5
     assert [part["end"] for part in changes["param_scheduler"]] == [1, 5]
     assert [part["end"] for part in config.param_scheduler] == [1, 8]
+
+
+def test_the_text_of_a_config_reads_as_its_file_does(lab):
+    complete = built(lab, config="config/x3d_s_epic_rgb_segments.py")
+    complete.extra = dict(path={"a-b": (1, -2.5)}, none=None, more=[dict(x=True), ()])
+    parsed = parse_config(complete.pretty_text, "model.pth", "train again")
+    assert parsed.to_dict() == Config(complete.to_dict()).to_dict()
 
 
 def test_a_file_that_is_not_there_is_named(lab):

@@ -6,12 +6,10 @@ import pytest
 import torch
 
 from epic100.model.model_file import load_model
-from epic100.prediction.predict import predict
 from epic100.scoring.evaluation import evaluate
-from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
-from epic100.settings import PredictSettings
 from epic100.submission.export import export
+from support.random_model import predicted
 from support.small_runs import DEMO, copy_results, over_the_segment, run
 
 pytestmark = pytest.mark.slow
@@ -31,9 +29,7 @@ def test_heads_of_two_backbones_go_from_training_to_the_submission(lab, tmp_path
     assert model.heads == heads
     assert model.state_dict[HEADS[config]].shape[0] == (397 + (pairs if heads == "both" else 0))
     clean, val = results / "clean/val.txt", results / "val.pt"
-    predict(results / "model.pth", clean, val, split="val", video_root=lab.root,
-            index_dir=f"{results}/scan", settings=PredictSettings(clips=2))  # fmt: skip
-    found = read_predictions(val, "val", model=results / "model.pth", clean=clean)
+    found = predicted(lab, results / "model.pth", clean, val, clips=2)
     ids = read_segments(clean)["narration_id"].tolist()
     for rows in (found.log_probs, found.verb_log_probs, found.noun_log_probs):
         torch.testing.assert_close(rows.exp().sum(dim=1), torch.ones(len(ids)))

@@ -2,7 +2,9 @@
 
 import re
 import shutil
+from pathlib import Path
 
+import mmaction
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,17 +12,18 @@ import torch
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.runner import Runner
 
+from epic100.base.errors import EpicError
 from epic100.model.model_file import load_model
-from epic100.prediction.predict import predict
-from epic100.scoring.predictions import read_predictions
 from epic100.segments.cleaning import join_train_and_val
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
-from epic100.settings import PredictSettings
 from epic100.training.epoch_table import COLUMNS
 from epic100.training.telemetry import KEPT
-from support.small_runs import WHOLE, copy_results, run, same, work_dir
+from support.checkout import python, said
+from support.random_model import predicted
+from support.small_runs import DEMO, SMALL, WHOLE, built, copy_results, run, same, work_dir
 
 pytestmark = pytest.mark.slow
 
@@ -83,18 +86,23 @@ def test_the_model_file_holds_all_that_predicting_takes(lab, straight, tmp_path)
     assert model.trained_on["segments"] == 6 and model.trained_on["epochs"] == 3
     assert model.pairs == read_pairs(straight.results / "clean/pairs.tsv")
     clean = straight.results / "clean/val.txt"
-    predict(tmp_path / "model.pth", clean, tmp_path / "val.pt", split="val", video_root=lab.root,
-            index_dir=f"{lab.results}/scan", settings=PredictSettings(workers=0))  # fmt: skip
-    predictions = read_predictions(tmp_path / "val.pt", "val")
+    found = predicted(lab, tmp_path / "model.pth", clean, tmp_path / "val.pt")
     ids = read_segments(clean)["narration_id"].tolist()
-    assert predictions.narration_ids == ids and predictions.trained_on == model.trained_on
-    assert torch.allclose(predictions.log_probs.exp().sum(1), torch.ones(len(ids)))
+    assert found.narration_ids == ids and found.trained_on == model.trained_on
+    assert torch.allclose(found.log_probs.exp().sum(1), torch.ones(len(ids)))
 
 
 @pytest.fixture
 def results(straight, tmp_path):
     """A copy of the results of the finished training."""
     return shutil.copytree(straight.results, tmp_path / "results")
+
+
+@pytest.fixture
+def unfinished(results):
+    """... without its model in the work directory."""
+    (work_dir(results) / "model.pth").unlink()
+    return results
 
 
 def test_the_model_of_settings_that_come_back_is_taken_and_nothing_is_trained(
@@ -198,3 +206,56 @@ def test_a_frozen_batch_norm_stays_as_it_starts(unlike):
         assert not weights[f"{layer}.bias"].any()
         assert weights[f"{layer}.weight"].unique().numel() == 1
     assert weights["cls_head.fc2.bias"].any()  # the rest learns
+
+
+def test_a_checkpoint_of_another_pair_table_is_refused_and_stays(lab, unfinished):
+    folder = work_dir(unfinished)
+    content = torch.load(folder / "iter_9.pth", weights_only=True)
+    stamp = content["stamp"] | {"pair table": "0" * 64}
+    torch.save({**content, "stamp": stamp}, folder / "iter_10.pth")
+    with pytest.raises(EpicError, match=r"iter_10.pth is .* not resumed: pair table.*load_from"):
+        run(lab, unfinished, **WHOLE)
+    assert (folder / "iter_10.pth").is_file()
+
+
+def test_another_way_to_save_is_refused(lab, tmp_path):
+    other = tmp_path / "other.py"
+    other.write_text(
+        f"_base_ = ['{Path(DEMO).resolve()}']\n"
+        "default_hooks = dict(checkpoint=dict(_delete_=True, type='CheckpointHook', interval=1))\n"
+    )
+    with pytest.raises(EpicError, match="expected default_hooks.checkpoint.type = 'SafeCh"):
+        built(lab, config=str(other))
+
+
+def test_mmaction2s_own_tool_trains_the_config_and_resumes_inside_an_epoch(lab, tmp_path):
+    """In processes that know nothing of the workflow: the config names all that they import."""
+    tool = Path(mmaction.__file__).parent / ".mim/tools/train.py"
+    folder = tmp_path / "own"
+    options = {**SMALL, "train_dataloader.batch_size": 2, "train_cfg.max_epochs": 1,
+               "train_cfg.val_interval": 1, "default_hooks.checkpoint.iterations": 2}  # fmt: skip
+    chosen = [f"{key}={value}".replace(" ", "") for key, value in options.items()]
+    results = copy_results(lab, tmp_path)
+    (tmp_path / "videos").symlink_to(lab.root)
+    assert results == tmp_path / "results"  # the config finds both in the folder of the call
+
+    def train(*more):
+        done = python(tool, Path(DEMO).absolute(), "--work-dir", folder, *more, "--cfg-options",
+                      *chosen, cwd=tmp_path)  # fmt: skip
+        return torch.load(folder / "iter_4.pth", weights_only=True)["state_dict"], done
+
+    whole, _ = train()
+    (folder / "iter_4.pth").unlink()
+    again, done = train("--resume")
+    assert "resumed epoch: 0, iter: 2" in said(done)
+    assert same(again, whole)
+
+
+def test_checkpoints_that_are_there_are_not_written_over_by_a_run_that_does_not_resume(
+    lab, unfinished
+):
+    config = built(lab, unfinished, options=SMALL, **WHOLE)
+    config.default_hooks.checkpoint.go_on = False
+    config.work_dir = str(work_dir(unfinished))
+    with pytest.raises(EpicError, match="holds checkpoints already; resume them"):
+        Runner.from_cfg(config).train()

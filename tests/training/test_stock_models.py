@@ -9,12 +9,11 @@ import torch
 
 from epic100.model.config_text import parse_config
 from epic100.model.model_file import load_model
-from epic100.prediction.predict import predict
-from epic100.scoring.predictions import read_predictions
-from epic100.settings import PredictSettings, TrainSettings
+from epic100.settings import TrainSettings
 from epic100.training.finished import has_model
 from epic100.training.hooks import SampleSeedHook
 from epic100.training.run import train
+from support.random_model import predicted
 from support.small_runs import copy_results, job, work_dir
 
 pytestmark = pytest.mark.slow
@@ -53,9 +52,7 @@ def test_it_learns_is_stored_with_its_numbers_and_predicts_the_same_each_time(la
     found = []
     for workers in (0, 1):
         out = results / f"workers_{workers}/val.pt"
-        predict(path, results / "clean/val.txt", out, split="val", video_root=lab.root,
-                index_dir=f"{results}/scan", settings=PredictSettings(workers=workers))  # fmt: skip
-        rows = read_predictions(out, "val", model=path).log_probs
+        rows = predicted(lab, path, results / "clean/val.txt", out, workers=workers).log_probs
         torch.testing.assert_close(rows.exp().sum(dim=1), torch.ones(len(rows)))
         found.append(rows)
     assert torch.equal(*found)

@@ -1,0 +1,22 @@
+"""Features by way of the library, as the rule makes them. No test in here."""
+
+from pathlib import Path
+
+from epic100.features.participant import make_features, source_of
+from epic100.settings import FeatureSettings, PredictSettings
+
+COLOURS = "support.encoders:Colours"
+
+
+def make(
+    folder: Path, table: Path, encoder=COLOURS, participant="P01", model=None, batch=8, **settings
+) -> Path:
+    """Make those of a participant whose videos and results are in `folder`; the table's folder."""
+    scan = folder / f"results/scan/{participant}.tsv"
+    make_features(
+        participant, table, source_of(encoder, model), root=folder / "videos", scan=scan,
+        index=scan.with_suffix(".index.npz"),
+        settings=FeatureSettings(**{"encoder": encoder, "stride": 0.5} | settings),
+        predict=PredictSettings(workers=0, device="cpu", batch_size=batch),
+    )  # fmt: skip
+    return table.parent
