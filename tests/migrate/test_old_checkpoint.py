@@ -208,16 +208,12 @@ def test_the_form_before_torch_1_6_is_read_or_refused_with_advice(old, tmp_path)
     assert read_checkpoint(path, allow_pickle=True)[0].keys() == plain.keys()
 
 
-@pytest.mark.parametrize("content", [b"not a checkpoint", b""])
-def test_a_file_that_is_no_checkpoint_is_one_error(tmp_path, content):
+def test_a_file_that_is_no_checkpoint_is_one_error(tmp_path):
     path = tmp_path / "old.pth"
-    with pytest.raises(EpicError, match=r"old\.pth: no such file"):
-        read_checkpoint(path)
-    path.write_bytes(content)
+    path.write_bytes(b"not a checkpoint")
     for allow_pickle in (False, True):
-        with pytest.raises(EpicError, match=r"old\.pth: not readable as a checkpoint") as caught:
+        with pytest.raises(EpicError, match=r"old\.pth: not readable as a checkpoint .*of MMA"):
             read_checkpoint(path, allow_pickle)
-        assert "\n" not in str(caught.value)
     torch.save({"state_dict": {}, "meta": {}}, path)
     with pytest.raises(EpicError, match=r"no weights in it"):
         read_checkpoint(path)

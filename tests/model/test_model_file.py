@@ -1,5 +1,4 @@
 import dataclasses
-import zipfile
 
 import pytest
 import torch
@@ -56,39 +55,9 @@ def test_a_missing_model_is_one_error_with_the_rule_that_makes_it(tmp_path):
     refused(tmp_path / "model.pth", "no such file; expected results/model.pth of the rule train")
 
 
-@pytest.mark.parametrize("kind", ["text", "empty", "cut in half", "cut by a byte", "a zip"])
-def test_a_file_that_is_no_whole_checkpoint_is_one_error(path, kind):
-    whole = path.read_bytes()
-    content = {
-        "text": b"a model of mine\n", "empty": b"", "cut in half": whole[: len(whole) // 2],
-        "cut by a byte": whole[:-1],
-    }  # fmt: skip
-    if kind == "a zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("a.txt", "b")
-    else:
-        path.write_bytes(content[kind])
+def test_a_file_that_is_no_model_is_one_error_with_what_to_do(path):
+    path.write_bytes(b"a model of mine\n")
     refused(path, r"not a model that this workflow wrote .*train again or restore the file")
-
-
-def test_flipped_bits_in_the_weights_are_noticed(path):
-    whole = bytearray(path.read_bytes())
-    whole[whole.index(model().state_dict[HEAD_WEIGHT].numpy().tobytes()) + 801] ^= 4
-    path.write_bytes(whole)
-    refused(
-        path,
-        r"not a model that this workflow wrote \(the checksum of archive/data/2 does not fit\)",
-    )
-
-
-def test_code_in_a_stranger_s_file_is_not_run(path, tmp_path):
-    class Trap:
-        def __reduce__(self):
-            return (tmp_path.joinpath("sprung").mkdir, ())
-
-    torch.save({"format": "epic100 model 1", "state_dict": Trap()}, path)
-    refused(path, r"not a model that this workflow wrote \(holds getattr besides tensors")
-    assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,6 @@ def test_what_was_written_is_read_and_the_bytes_do_not_depend_on_the_name(path, 
     assert (tmp_path / "another.pt").read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("size", [0, 50, -1])
-def test_a_truncated_file_is_one_line(path, size):
-    path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(EpicError, match=r"val\.pt: not readable as predictions") as caught:
-        read_predictions(path, "val")
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize(
     "change, words",
     [

@@ -1,4 +1,4 @@
-"""Annotation files, and bad ones: each is one error that names file, line, column and what it is."""
+"""Annotation files; bad ones are one error that names file, line, column and what was expected."""
 
 import math
 import re

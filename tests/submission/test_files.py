@@ -111,9 +111,6 @@ def test_files_of_the_same_entries_are_the_same_bytes(entries, tmp_path):
 
 
 NAN = torch.full((M,), torch.nan)
-
-
-NAN = torch.full((M,), torch.nan)
 LEVELS = ({"pt": 2, "tl": 3}, SLS | {"td": 6}, SLS | {"tl": "3"}, SLS | {"xx": 1})
 
 
@@ -137,32 +134,6 @@ def test_levels_that_the_server_would_refuse_leave_no_zip(entries, tmp_path, sls
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content, words", [
-    *((lambda whole, at=at: whole[: int(at * len(whole))],
-       r"not a file of torch\.save, .*cut short") for at in (0.01, 0.1, 0.75, 0.999)),
-    *((lambda _, content=content: content, "(not a file of torch.save|expected a list)") for content
-      in (b"", b"P", b"\x80", b"\x80\x04K\x01.", b"not a tensor at all", bytes(1000))),
-    (lambda _: None, "no such file"),
-])  # fmt: skip
-def test_what_is_no_whole_pt_file_is_reported(entries, tmp_path, content, words):
-    path = tmp_path / "s.pt"
-    write_pt(entries, path)
-    content = content(path.read_bytes())
-    path.unlink() if content is None else path.write_bytes(content)
-    with pytest.raises(EpicError, match=rf"s\.pt: {words}"):
-        read_pt(path)
-
-
-def test_a_flipped_bit_in_the_scores_is_reported(entries, tmp_path):
-    path = tmp_path / "s.pt"
-    write_pt(entries, path)
-    whole = path.read_bytes()
-    scores = entries[4]["noun_output"].numpy().tobytes()
-    path.write_bytes(whole.replace(scores, scores[:5] + bytes([scores[5] ^ 1]) + scores[6:]))
-    with pytest.raises(EpicError, match=r"s\.pt: .*checksum of archive/data/9 does not fit"):
-        read_pt(path)
-
-
 class Payload:
     """Makes a folder when it is unpickled."""
 
@@ -176,12 +147,9 @@ class Payload:
 def test_code_in_a_file_is_not_run(entries, tmp_path, check):
     mark = tmp_path / "ran"
     torch.save([entries[0] | {"extra": Payload(mark)}], tmp_path / "s.pt")
-    for name in ("plain.pt", "s.pkl"):
-        (tmp_path / name).write_bytes(pickle.dumps([Payload(mark)]))
     with pytest.raises(EpicError, match=r"s\.pt: .*\(holds \S*mkdir .* --allow-pickle"):
         read_pt(tmp_path / "s.pt")
-    with pytest.raises(EpicError, match=r"plain\.pt: not a file of torch\.save"):
-        read_pt(tmp_path / "plain.pt")
+    (tmp_path / "s.pkl").write_bytes(pickle.dumps([Payload(mark)]))
     code, said = check(tmp_path / "s.pkl")
     assert code == 1 and "--allow-pickle" in said and not mark.exists()
 
