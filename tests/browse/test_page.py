@@ -179,10 +179,9 @@ def test_damage_and_drops_and_the_whole_video_s_prediction_are_on_the_timeline(p
     scale = ask(
         page, "return document.querySelector('.block[data-segment=\"28\"]').offsetLeft / 24"
     )
-    box = ask(
+    assert ask(
         page, "const e = document.querySelector('.damage'); return [e.offsetLeft, e.offsetWidth]"
-    )
-    assert box == pytest.approx([27 * scale, 3 * scale], abs=1.5)
+    ) == pytest.approx([27 * scale, 3 * scale], abs=1.5)
     assert ask(page, "return document.querySelectorAll('.block.dropped').length") == 3
     assert REASON in ask(page, "return at('message').innerText + at('badges').innerText")
     ask(page, "epic.viewer.show(10, false)")

@@ -31,8 +31,8 @@ def test_what_was_written_is_read(tmp_path):
 
 
 def test_a_figure_reads_the_table_without_a_line_of_mmengine_or_torch():
-    program = (
+    python(
+        "-c",
         "import epic100.figures.training, epic100.training.epoch_table, sys\n"
-        "assert not {'torch', 'mmengine', 'mmaction'} & set(sys.modules), 'imported'"
+        "assert not {'torch', 'mmengine', 'mmaction'} & set(sys.modules), 'imported'",
     )
-    python("-c", program)

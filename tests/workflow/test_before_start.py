@@ -84,6 +84,5 @@ def test_weights_are_fetched_once_and_a_file_put_by_hand_serves_if_it_is_right(f
     done = run(folder, MODEL, "-n")
     assert "weights" not in jobs(done) and f"from {place}" in said(done)
     (folder / place).write_bytes(b"PK something else")
-    wrong = said(run(folder, MODEL, well=False))
-    assert f"expected {name[4:12]}, the hash in its name" in wrong
+    assert f"expected {name[4:12]}, the hash in its name" in said(run(folder, MODEL, well=False))
     assert (folder / place).exists() and not (folder / "results/scan").exists()
