@@ -240,7 +240,7 @@ THIRD = r"line 4 \(narration_id P01_01_2\), column "
             + "\n"
             + ROWS[2].replace("\n", ",P22\n"),
             THIRD
-            + r"participant_id: 'P22'; expected the participant of the row's video_id, as the",
+            + r"participant_id: 'P22'; expected the participant of the row's video_id.*correct the line",
         ),
         (
             HEADER + "".join(ROWS).replace(",1,2", ",500,2"),
@@ -286,7 +286,9 @@ def test_the_line_is_that_of_the_file_behind_blank_lines_breaks_in_quotes_and_le
     refused(tmp_path, text, words, subset=subset)
 
 
-def test_a_missing_file_is_reported_with_the_key_that_names_it(tmp_path):
+def test_a_missing_file_or_a_folder_is_reported_with_the_key_that_names_it(tmp_path):
+    with pytest.raises(EpicError, match="is a folder; expected an official.*`annotations:` in the"):
+        load(tmp_path)
     with pytest.raises(EpicError, match=r"train\.csv: no such file; .*`annotations:` in the conf"):
         load(tmp_path / "train.csv")
     with pytest.raises(

@@ -112,17 +112,6 @@ def test_a_drop_names_the_damage_that_it_touches():
     }
 
 
-@pytest.mark.parametrize("damaged, lost", [
-    ([(50, 100), (200, 5000)], []), ([(49, 100)], [0]), ([(199, 201)], [2]), ([(124, 125)], [1]),
-])  # fmt: skip
-def test_damage_between_segments_costs_nothing_and_one_frame_inside_costs_one(damaged, lost):
-    table, videos = one_video((0, 1), (2, 3), (2.5, 4), fps=50.0)
-    kept, dropped, _ = run(table, videos, scanned(damaged, fps=50.0, pictures=5000))
-    left = [span for i, span in enumerate([[0, 50], [100, 150], [125, 200]]) if i not in lost]
-    assert frames(kept) == left
-    assert dropped["narration_id"].tolist() == [f"P01_01_{i}" for i in lost]
-
-
 @pytest.mark.parametrize(
     "status, reason",
     [("missing", "video missing"), ("unreadable", "video unreadable: cannot open: no moov")],

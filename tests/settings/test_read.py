@@ -86,8 +86,9 @@ def test_the_configs_that_ship_are_valid(name):
 
 @pytest.mark.parametrize("content, words", [
     (b"\xff", "not a readable config"), (None, "not a readable config"),
-    (b"a:\n\tb: 1", "indent with spaces"), (b"", "no key in it"),
-    (b"[1]", "is a list; expected a config"),
+    (b"a:\n\tb: 1", "indent with spaces"),
+    (b"# nothing yet", "no key in it; expected a config.*or remove the file"),
+    (b"[1]", "is a list; expected a config.*key by key"),
 ])  # fmt: skip
 def test_a_file_that_is_no_config_is_named(tmp_path, content, words):
     path = tmp_path / "over.yaml"
