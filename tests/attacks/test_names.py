@@ -66,10 +66,7 @@ def test_an_id_that_is_no_name_is_refused_with_its_line(tmp_path, name):
     "cells, words",
     [
         *((f"50\t9\t{quoted(url)}\t", "url is .*; expected http://") for url in BAD_URLS),
-        *(
-            (f"50\t9\t\t{md5}", "md5 is .*; expected 32 hexadecimal digits.*or nothing")
-            for md5 in BAD_DIGESTS
-        ),
+        *((f"50\t9\t\t{md5}", "md5 is .*; expected 32 hex.*or nothing") for md5 in BAD_DIGESTS),
         # No frame count holds their product.
         *(
             (cells, "(fps|duration) is .*at most")

@@ -239,8 +239,7 @@ THIRD = r"line 4 \(narration_id P01_01_2\), column "
             + ROWS[0].replace("\n", ",P01\n")
             + "\n"
             + ROWS[2].replace("\n", ",P22\n"),
-            THIRD
-            + r"participant_id: 'P22'; expected the participant of the row's video_id.*correct the line",
+            THIRD + r"participant_id: 'P22'; expected the participant of the row.*correct the line",
         ),
         (
             HEADER + "".join(ROWS).replace(",1,2", ",500,2"),
