@@ -1,6 +1,8 @@
-"""Ports that a training opens: none beyond the machine itself, and none that unpickles."""
+"""Where processes of a training meet: at no port beyond the machine itself, in no open folder.
 
-import socket
+tests/training/test_launch.py looks at the ports of whole trainings.
+"""
+
 import stat
 from pathlib import Path
 
@@ -10,57 +12,15 @@ from torch.distributed.elastic.rendezvous.api import RendezvousParameters
 from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import create_backend
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
-from epic100.settings import TrainSettings
-from epic100.training.launch import RANK, _private_folder, launch
+from epic100.training.launch import _private_folder
 from epic100.training.meeting import Nodes, free_port, meet_at, meet_in
-from support.small_runs import SMALL, copy_results, processes
 
 pytestmark = pytest.mark.slow
-
-LOCAL = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
-
-
-def train(results: str, root: str) -> None:
-    settings = TrainSettings(
-        config="config/x3d_demo.py",
-        load_from=None,
-        epochs=1,
-        batch_size=4,
-        device="cpu",
-        gpus=2,
-        options=SMALL,
-    )
-    launch(settings, f"{results}/model.pth", results=results, video_root=root, num_verbs=97,
-           num_nouns=300)  # fmt: skip
 
 
 def listening(process: psutil.Process) -> set:
     """Addresses that a process listens on."""
     return {c.laddr for c in process.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN}
-
-
-def look(process: psutil.Process) -> tuple[set, bool]:
-    """The addresses beyond this machine's own, and whether the process is a rank."""
-    try:
-        is_rank = RANK in process.cmdline()
-        return {address for address in listening(process) if address.ip not in LOCAL}, is_rank
-    except psutil.Error:  # it has ended
-        return set(), False
-
-
-def test_a_training_of_two_processes_listens_on_this_machine_alone(lab, tmp_path):
-    results = copy_results(lab, tmp_path, segments=8)
-    launcher = processes.Process(target=train, args=(str(results), lab.root))
-    launcher.start()
-    open_to_all, ranks = set(), set()
-    while launcher.is_alive():
-        for process in psutil.Process().children(recursive=True):
-            addresses, is_rank = look(process)
-            open_to_all |= addresses
-            ranks |= {process.pid} if is_rank else set()
-        launcher.join(0.3)
-    assert launcher.exitcode == 0 and (results / "model.pth").is_file()
-    assert len(ranks) >= 2 and open_to_all == set()
 
 
 def meeting_of(config: dict) -> RendezvousParameters:
@@ -89,13 +49,6 @@ def test_several_nodes_meet_at_one_address_of_the_first_alone():
     assert {ip for ip, used in listening(psutil.Process()) if used == port} == {"127.0.0.1"}
     store.set("a", "b")
     assert handler.use_agent_store  # so the ranks open no port for another one
-
-
-def test_a_listener_on_all_addresses_is_seen_as_one():
-    with socket.socket() as server:
-        server.bind(("0.0.0.0", 0))
-        server.listen()
-        assert ("0.0.0.0", server.getsockname()[1]) in look(psutil.Process())[0]
 
 
 @pytest.mark.parametrize("parent", [None, "/no/such/folder"])

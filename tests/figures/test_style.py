@@ -1,6 +1,5 @@
 import pytest
 
-from epic100.base.atomic import DiskFullError
 from epic100.figures.style import (
     NARROW,
     WIDE,
@@ -13,7 +12,6 @@ from epic100.figures.style import (
     say_nothing_to_show,
     short,
 )
-from support.limits import largest_file
 from support.pictures import size, words
 
 
@@ -50,13 +48,6 @@ def test_a_picture_that_fails_leaves_nothing_behind(tmp_path):
     with pytest.raises(ZeroDivisionError), drawing(tmp_path / "a.svg", "A title") as figure:
         say_nothing_to_show(figure, "nothing")
         1 / 0  # noqa: B018
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_disk_that_takes_half_of_a_picture_leaves_none(tmp_path):
-    words = r"a\.svg: not written: File too large"
-    with largest_file(4096), pytest.raises(DiskFullError, match=words):
-        draw(tmp_path / "a.svg")
     assert list(tmp_path.iterdir()) == []
 
 

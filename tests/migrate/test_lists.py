@@ -15,7 +15,7 @@ from epic100.migrate.lists import convert_list, match_list
 from epic100.segments.annotations import index_segments, load_annotations, read_annotations
 from epic100.segments.segment_list import read_segments
 from epic100.video.scan_table import read_scan_table, write_scan_table
-from support.small_runs import write_sheet
+from support.lab import write_sheet
 
 CLASSES = {"num_verbs": 97, "num_nouns": 300}
 HEADER = "verdict\tline\tnarration_id\tvideo_id\treason"
@@ -182,7 +182,7 @@ def test_a_video_of_no_sheet_is_one_error(lab, rows, match):
 def call(lab, official, rows, tmp_path):
     """Calls the command with the lab's old list `train.txt`, which lacks a video."""
     write_lab_list([r for r in rows if r["video_id"] != "P03_07"], tmp_path / "train.txt")
-    sheet = str(write_sheet(lab, tmp_path))
+    sheet = str(write_sheet(lab.videos.values(), tmp_path))
     return lambda command, *more: main([command, str(tmp_path / "train.txt"), "--annotations",
                                         str(official), "--sheet", sheet, *more])  # fmt: skip
 

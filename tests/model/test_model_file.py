@@ -84,13 +84,6 @@ def test_a_model_that_lacks_a_part_is_refused_by_its_name(path, field):
     refused(path, rf"a model without {field}; expected results/model\.pth .*train again")
 
 
-def test_a_model_that_cannot_be_written_leaves_the_old_one(path):
-    old = path.read_bytes()
-    with pytest.raises(Exception, match="lambda"):
-        save_model(model(trained_on={"seed": lambda: 0}), path)
-    assert path.read_bytes() == old and list(path.parent.iterdir()) == [path]
-
-
 def test_heads_are_kept_and_counted(path):
     assert load_model(path).heads == "pair"
     save_model(model(heads="both"), path)

@@ -12,7 +12,6 @@ from epic100.scoring.predictions import write_predictions
 from epic100.submission import build, write_pt, write_zip
 from epic100.submission.__main__ import main
 from epic100.submission.export import export
-from support.limits import largest_file
 from support.small_predictions import FEW, FEW_PAIRS, predictions, segment_list
 
 SLS = {"pt": 2, "tl": 3, "td": 3}
@@ -136,17 +135,6 @@ def test_predictions_for_another_clean_list_are_one_error_and_no_output(tmp_path
     with pytest.raises(EpicError, match=words):
         stage.export(clean=segment_list(tmp_path / "clean.txt", listed))
     assert stage.written() == (False, False)
-
-
-@pytest.mark.parametrize("name", ["submission.pt", "submission.zip"])
-def test_a_disk_that_fills_leaves_the_old_submission_and_one_line(tmp_path, name):
-    stage = Stage(tmp_path)
-    (tmp_path / name).write_text("old")
-    before = sorted(tmp_path.iterdir())
-    words = f"{name}: not written: File too large; make"
-    with largest_file(500), pytest.raises(EpicError, match=words):
-        stage.export(tmp_path / name)
-    assert (tmp_path / name).read_text() == "old" and sorted(tmp_path.iterdir()) == before
 
 
 def test_levels_of_supervision_that_contradict_the_training_are_said(tmp_path, caplog):

@@ -1,6 +1,5 @@
 """A small archive on which the real DAG runs, and what a run says."""
 
-import csv
 import os
 import signal
 import time
@@ -11,6 +10,7 @@ import yaml
 from epic100.minikitchen import write_annotations, write_video
 from epic100.video.sheet import Video
 from support.checkout import run_snakemake, said
+from support.lab import write_sheet
 
 VIDEOS = (
     Video("P01_01", "P01", "train", 60000 / 1001, 8.008),
@@ -22,10 +22,7 @@ VIDEOS = (
 def make_archive(folder: Path) -> Path:
     """A folder as a lab has it: official CSVs, a sheet, videos, a config of its own."""
     write_annotations(VIDEOS, folder / "csv", seed=2)
-    with open(folder / "sheet.tsv", "w", newline="") as handle:
-        writer = csv.writer(handle, delimiter="\t")
-        writer.writerow(["video_id", "participant_id", "split", "fps", "duration"])
-        writer.writerows([v.video_id, v.participant_id, v.split, v.fps, v.duration] for v in VIDEOS)
+    write_sheet(VIDEOS, folder)
     for video in VIDEOS:
         write_video(video, video.path(folder / "archive"), seed=2)
     configure(folder)

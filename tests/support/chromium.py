@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import pytest
+from support.checkout import lacks
 
 PROGRAM = "chromium"
 FLAGS = (
@@ -29,10 +29,7 @@ def opened(url: str, folder: Path) -> Iterator["Page"]:
     Without a Chromium the test is skipped, or fails where there must be one (in CI).
     """
     if not shutil.which(PROGRAM):
-        words = f"no program {PROGRAM} to open pages with: apt-get install {PROGRAM}"
-        if os.environ.get("EPIC100_NO_SKIPS"):
-            pytest.fail(f"{words} (EPIC100_NO_SKIPS is set)")
-        pytest.skip(words)
+        lacks(f"no program {PROGRAM} to open pages with: apt-get install {PROGRAM}")
     with closing(Page(url, folder / "profile")) as page:
         yield page
 

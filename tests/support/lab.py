@@ -1,7 +1,7 @@
 """A small lab: its folder, with every stage up to the clean lists done by the library itself."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from epic100.minikitchen import write_annotations, write_video
@@ -35,6 +35,14 @@ class Lab:
     @property
     def root(self) -> str:
         return str(self.folder / "videos")
+
+
+def write_sheet(videos: Iterable[Video], folder: Path) -> Path:
+    """Write the sheet of these videos."""
+    rows = [[field.name for field in fields(Video)], *map(astuple, videos)]
+    sheet = folder / "sheet.tsv"
+    sheet.write_text("".join("\t".join(map(str, row[:5])) + "\n" for row in rows))
+    return sheet
 
 
 def annotate(videos: Sequence[Video], folder: Path, results: Path, seed: int) -> dict[str, str]:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import sys
 import tempfile
-from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from epic100.model.model_file import load_model
 from epic100.settings import TrainSettings
 from epic100.training.config import build_config
 from epic100.training.run import train
-from epic100.video.sheet import Video
 from support.checkout import CLASSES
 from support.cpu_autocast import autocast_on_cpu
 
@@ -51,24 +49,6 @@ def copy_results(lab, folder: Path, segments: int = SEGMENTS) -> Path:
     lines = (results / "clean/train.txt").read_text().splitlines(keepends=True)
     (results / "clean/train.txt").write_text("".join(lines[:segments]))
     return results
-
-
-def over_the_segment(config: str) -> dict[str, Any]:
-    """Options that spread the frames of a recipe's dense clips over the segment."""
-    read, options = Config.fromfile(config), {}
-    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        steps = [dict(step) for step in read[name].dataset.pipeline]
-        steps[1] = {"type": "UniformSample", "clip_len": 13, "test_mode": name[:5] != "train"}
-        options[f"{name}.dataset.pipeline"] = steps
-    return options
-
-
-def write_sheet(lab, folder: Path) -> Path:
-    """A sheet of the lab's videos."""
-    rows = [[field.name for field in fields(Video)], *map(astuple, lab.videos.values())]
-    sheet = folder / "sheet.tsv"
-    sheet.write_text("".join("\t".join(map(str, row[:5])) + "\n" for row in rows))
-    return sheet
 
 
 def settings(**chosen) -> TrainSettings:

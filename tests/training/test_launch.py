@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,8 +22,6 @@ from epic100.model.model_file import load_model
 from epic100.training.launch import RANK, launch, report_failure
 from epic100.training.meeting import free_port
 from epic100.training.several_nodes import NODE, cause_of
-from support.archive import configure
-from support.archive import run as run_workflow
 from support.checkout import ROOT, call
 from support.small_runs import (
     copy_results,
@@ -37,7 +34,6 @@ from support.small_runs import (
     settings,
     signal_at,
     work_dir,
-    write_sheet,
 )
 
 pytestmark = pytest.mark.slow
@@ -114,6 +110,13 @@ def listening(pid: int) -> set[str]:
     return found
 
 
+def test_a_listener_on_all_addresses_is_seen_as_one():
+    with socket.socket() as server:
+        server.bind(("0.0.0.0", 0))
+        server.listen()
+        assert "0.0.0.0" in listening(os.getpid())
+
+
 def test_several_nodes_without_slurm_are_refused(lab, results, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(EpicError, match=r"^train\.nodes is 2, but this is no Slurm job"):
@@ -188,12 +191,13 @@ def when_saved(results):
     return begin
 
 
-def test_processes_share_indexes_and_one_that_is_killed_ends_all_and_is_named(
+def test_processes_share_indexes_and_listen_here_alone_and_one_that_is_killed_ends_all(
     lab, results, when_saved
 ):
-    mapped = []
+    mapped, addresses = [], set()
 
     def kill(*both):
+        addresses.update(listening(os.getpid()))
         for rank in both:
             lines = Path(f"/proc/{rank.pid}/maps").read_text().splitlines()
             mapped.append({line.split()[-1] for line in lines if "/epic100_ranks_" in line})
@@ -204,7 +208,7 @@ def test_processes_share_indexes_and_one_that_is_killed_ends_all_and_is_named(
     with pytest.raises(EpicError, match=words):
         start(lab, results, gpus=2, epochs=1000)
     assert len(mapped[0]) == 3 and mapped[0] == mapped[1]  # a file for each participant
-    assert not ranks()
+    assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"} and not ranks()
     assert not (results / "model.pth").exists()
 
 
@@ -266,18 +270,8 @@ def test_the_launcher_s_death_leaves_no_process_behind(lab, results):
     assert not psutil.wait_procs(found, timeout=60)[1]
 
 
-def test_through_the_rule_the_reason_ends_its_log_and_the_workflow_fails(lab, tmp_path):
-    shutil.copytree(lab.folder, tmp_path, dirs_exist_ok=True)
-    os.utime(write_sheet(lab, tmp_path), (0, 0))  # older than the lists made of it
-    csv = "annotations/EPIC_100_{}.csv"
-    configure(
-        tmp_path, videos={"root": "videos", "sheet": "sheet.tsv"},
-        annotations={"train": csv.format("train"), "val": csv.format("validation"), "test": None},
-        train={"config": "config/x3d_demo.py", "device": "cpu", "gpus": 2, "batch_size": 4,
-               "from_scratch": True},
-    )  # fmt: skip
-    clean = tmp_path / "results/clean/train.txt"  # which the start check does not read
-    clean.write_text(clean.read_text().replace("P01/P01_01.MP4", "P01/P01_01.MP4 x", 1))
-    run_workflow(tmp_path, "results/model.pth", "--rerun-triggers", "mtime", well=False)
-    log = (tmp_path / "results/logs/train.log").read_text().splitlines()
-    assert log[-1].startswith("error: results/clean/train.txt: line 1: ")
+def test_bad_input_that_a_process_finds_is_the_error_of_the_launcher(lab, results):
+    clean = results / "clean/train.txt"
+    clean.write_text(clean.read_text().replace(".MP4", ".MP4 x", 1))
+    with pytest.raises(EpicError, match=rf"^{clean}: line 1: "):
+        start(lab, results, gpus=2)

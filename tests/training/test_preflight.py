@@ -15,7 +15,8 @@ from epic100.settings import Settings
 from epic100.training.before_start import Asked, passed_before, run_start_check
 from epic100.training.early import start_check
 from support.checkout import ROOT
-from support.small_runs import DEMO, SMALL, copy_results, run, work_dir, write_sheet
+from support.lab import write_sheet
+from support.small_runs import DEMO, SMALL, copy_results, run, work_dir
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.slow
 def asked(lab, tmp_path, monkeypatch):
     """What is asked of a check, in a folder without a scan or a clean list."""
     monkeypatch.chdir(tmp_path)
-    sheet = write_sheet(lab, tmp_path)
+    sheet = write_sheet(lab.videos.values(), tmp_path)
 
     def made(recipe=ROOT / DEMO, options=None, train=None, csv=None, root=lab.root, **changes):
         csvs = lab.folder / "annotations"

@@ -11,7 +11,7 @@ from epic100.scoring.evaluation import evaluate
 from epic100.segments.segment_list import read_segments
 from epic100.submission.export import export
 from support.random_model import predicted
-from support.small_runs import copy_results, over_the_segment, run
+from support.small_runs import copy_results, run
 
 pytestmark = pytest.mark.slow
 
@@ -20,8 +20,8 @@ SLOW_ONLY = "config/slowonly_demo.py"
 
 def test_scores_of_the_heads_stand_in_the_submission_as_they_are(lab, tmp_path):
     results = copy_results(lab, tmp_path)
-    run(lab, results, over_the_segment(SLOW_ONLY), heads="verb_noun", config=SLOW_ONLY,
-        label_smoothing=0.1, epochs=1, batch_size=4)  # fmt: skip
+    run(lab, results, heads="verb_noun", config=SLOW_ONLY, label_smoothing=0.1, epochs=1,
+        batch_size=4)  # fmt: skip
     model = load_model(results / "model.pth")
     assert model.heads == "verb_noun" and len(model.state_dict["cls_head.fc_cls.weight"]) == 397
     clean, val, out = (results / name for name in ("clean/val.txt", "val.pt", "submission.pt"))

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from support.checkout import ROOT, python
+from support.checkout import ROOT, lacks, python
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import faults
@@ -32,9 +32,7 @@ def kept() -> faults.Kept:
     if not sys.platform.startswith("linux"):
         pytest.skip("the shim of failing system calls is for Linux")
     if not shutil.which("gcc"):
-        if os.environ.get("EPIC100_NO_SKIPS"):
-            pytest.fail("gcc is missing, which the shim of failing system calls needs")
-        pytest.skip("gcc is missing, which the shim of failing system calls needs")
+        lacks("gcc is missing, which the shim of failing system calls needs")
     with faults.kept_jobs(list(RULES)) as kept:
         yield kept
 
