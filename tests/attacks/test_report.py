@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from epic100.report.provenance import write_provenance
 from epic100.report.tidy import tidy
 from support.checkout import run_snakemake
 from support.chromium import opened
-from support.small_report import make_report
+from support.small_report import data_of, make_report
 
 pytestmark = pytest.mark.slow
 
@@ -24,11 +23,6 @@ rule table:
     params: url={attack!r}, root="/scratch/lab7/videos"
     run: open(output[0], "w").write("no file /scratch/lab7/videos/P01/P01_01.MP4\\n")
 """
-
-
-def data_of(page: str) -> dict[str, object]:
-    found = re.findall(r'<script id="([\w-]+)">\s*var \w+ = (.+);\s*</script>', page)
-    return {name: json.loads(text) for name, text in found}
 
 
 def page_with(value: str) -> str:

@@ -52,6 +52,7 @@ def results(*parts: bytes) -> bytes:
 
 
 SCORES = b'{"a": {"verb": {"0": %s}, "noun": {"0": 1}}}' % (b"9" * 400)
+SOUND = packed(b"[1, 2, 3]", method=zipfile.ZIP_STORED)
 ZIPS = {
     "bzip2": (lambda: packed(bytes(99), method=zipfile.ZIP_BZIP2), "is packed by method 12"),
     "lzma": (lambda: packed(bytes(99), method=zipfile.ZIP_LZMA), "is packed by method 14"),
@@ -72,6 +73,9 @@ ZIPS = {
     "members": (lambda: packed(b"x", name="../../x"), "expected exactly one member"),
     "nothing": (lambda: b"PK\5\6" + bytes(18), "expected exactly one member"),
     "half a header": (lambda: b"PK\3\4" + bytes(30), "not a zip file"),
+    "half": (lambda: SOUND[: len(SOUND) // 2], "not a zip file, or a truncated or damaged one"),
+    "another bit": (lambda: SOUND.replace(b"[1, 2", b"[1,22"), "a truncated or damaged one"),
+    "no zip": (lambda: b"{}", "not a zip file, or a truncated or damaged one"),
 }  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import getpass
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from epic100.base.errors import EpicError
 from epic100.report.provenance import write_provenance
 from support.checkout import ROOT
 from support.chromium import opened
+from support.small_report import data_of
 
 PICTURES = {"participants", "lengths", "classes", "archive", "close_up", "dropped", "training",
             "per_class", "confusion", "rules"}  # fmt: skip
@@ -110,22 +110,16 @@ def provenance(demo):
     return demo / "results/provenance.html"
 
 
-def data_of(path):
-    found = re.findall(
-        r'<script id="([\w-]+)">\s*var \w+ = (.+);\s*</script>', path.read_text("utf-8")
-    )
-    return {name: json.loads(text) for name, text in found}
-
-
 def test_snakemake_s_own_lists_tables_and_rules(provenance):
-    data = data_of(provenance)
+    data = data_of(provenance.read_text(encoding="utf-8"))
     tables = {row["labels"]["table"] for row in data["results"].values()}
     assert {"dropped segments", "every class", "summary", "scan of P22"} <= tables
     assert {"scan", "clean", "train", "export"} <= set(data["rules"])
 
 
 def test_snakemake_s_own_names_no_absolute_path(demo, provenance):
-    texts = json.dumps([data for name, data in data_of(provenance).items() if name != "packages"])
+    data = data_of(provenance.read_text(encoding="utf-8"))
+    texts = json.dumps([part for name, part in data.items() if name != "packages"])
     for private in (str(demo), str(ROOT), str(Path.home()) + "/", f"/{getpass.getuser()}/"):
         assert private not in texts
 

@@ -40,8 +40,8 @@ from epic100.video.nal import SetRecord, nal_units
 from epic100.video.parameter_sets import ParameterSets
 from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
 from epic100.video.sheet import Video, read_sheet
+from support.checkout import CLASSES
 
-CLASSES = {"verbs": 97, "nouns": 300}
 PAIRS = [(0, 1, 5), (2, 3, 4)]
 ROW = "P01_01\tP01\ttrain\t59.94\t40.5\thttps://x/P01_01.MP4\t" + "0a" * 16 + "\n"
 CONFIG = """model = dict(type='Recognizer3D', backbone=dict(type='X3D', gamma_w=1, gamma_d=1.0),
@@ -80,13 +80,10 @@ def text(*texts: str) -> Callable[[Path], list[bytes]]:
     return lambda folder: [t.encode() for t in texts]
 
 
-def made(name: str, *makers: Callable[[Path], object]) -> Callable[[Path], list[bytes]]:
+def made(name: str, make: Callable[[Path], object]) -> Callable[[Path], list[bytes]]:
     def seeds(folder: Path) -> list[bytes]:
-        found = []
-        for make in makers:
-            make(folder / name)
-            found.append((folder / name).read_bytes())
-        return found
+        make(folder / name)
+        return [(folder / name).read_bytes()]
 
     return seeds
 
@@ -177,7 +174,6 @@ CSV = (
     'P01_01_0,P01_01,00:00:01.00,00:00:02.5,1,2,"put, down"\n'
     "P01_01_1,P01_01,00:00:03,00:00:04,0,9,a\n"
 )
-PT = (".pt", made("a.pt", lambda p: write_pt(_entries(), p)))
 TARGETS: dict[str, Target] = {
     "sheet": Target(read_sheet, text(SHEET + ROW)),
     "csv": Target(_read_csv, text(CSV)),
@@ -199,7 +195,7 @@ TARGETS: dict[str, Target] = {
         lambda p: read_predictions(p, "val"), made("d.pt", _predictions), inside="data.pkl"
     ),
     "checkpoint, inside": Target(read_checkpoint, made("e.pth", _checkpoint), inside="data.pkl"),
-    "submission": Target(_read_submission, PT[1]),
+    "submission": Target(_read_submission, made("a.pt", lambda p: write_pt(_entries(), p))),
     "submission, inside": Target(
         _read_submission, made("f.pt", lambda p: write_pt(_entries(), p)), inside="data.pkl"
     ),

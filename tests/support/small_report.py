@@ -1,6 +1,7 @@
 """A report of small, made-up results, for tests of what it says. No test in here."""
 
 import json
+import re
 from pathlib import Path
 
 from epic100.figures.style import drawing
@@ -10,6 +11,12 @@ from support.small_predictions import make_predictions
 
 NAMES = ("participants", "lengths", "classes", "archive", "close_up", "dropped", "per_class",
          "confusion", "rules")  # fmt: skip
+
+
+def data_of(page: str) -> dict[str, object]:
+    """What the script elements of a report of Snakemake's own hold, by their names."""
+    found = re.findall(r'<script id="([\w-]+)">\s*var \w+ = (.+);\s*</script>', page)
+    return {name: json.loads(text) for name, text in found}
 
 
 def make_report(folder: Path, text: str = "a text", **figures: object) -> str:

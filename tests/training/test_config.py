@@ -197,20 +197,20 @@ def test_the_text_of_a_config_reads_as_its_file_does(lab):
     assert parsed.to_dict() == Config(complete.to_dict()).to_dict()
 
 
-def test_a_file_that_is_not_there_is_named(lab):
-    with pytest.raises(EpicError, match="config/none.py: no such MMEngine config"):
-        built(lab, config="config/none.py")
-
-
 @pytest.mark.parametrize("text, words", [
     ('custom_imports = dict(imports=["no_such_module"], allow_failed_imports=False)\n',
      r"cannot be read \(ModuleNotFoundError: No module named 'no_such_module'\); see `train: conf"),
     ("epochs = (\n", r"cannot be read \(SyntaxError: "),
     ('_base_ = ["none.py"]\n', r"cannot be read \(FileNotFoundError: "),
 ])  # fmt: skip
-def test_a_config_that_cannot_be_read_is_one_line_with_the_cause(lab, tmp_path, text, words):
+def test_a_config_that_cannot_be_read_or_is_not_there_is_one_line_with_the_cause(
+    lab, tmp_path, text, words
+):
     path = tmp_path / "mine.py"
     path.write_text(text)
     with pytest.raises(EpicError, match=rf"^{path}: this MMEngine config {words}") as caught:
         built(lab, config=str(path))
     assert "\n" not in str(caught.value)
+    path.unlink()
+    with pytest.raises(EpicError, match=rf"{path}: no such MMEngine config"):
+        built(lab, config=str(path))
