@@ -1,17 +1,20 @@
-"""What the page says about a run, against the run's own figures."""
+"""What the page says about a run, and its folder: complete or not at all, within its room."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 
-from epic100.base.errors import EpicError
+from epic100.base.errors import DiskError, EpicError
+from epic100.browse.clips import in_order, link_or_copy, that_fit
 from epic100.browse.content import gather
-from epic100.browse.folder import as_script
+from epic100.browse.folder import as_script, new_folder
 from epic100.scoring.evaluation import evaluate
 from epic100.segments.annotations import index_segments, read_annotations
 from epic100.segments.segment_list import write_segments
-from support.small_browse import ATTACK, NOUNS, REASON, VERBS, VIDEOS, rows, sources
+from support.small_browse import ATTACK, NOUNS, REASON, VERBS, VIDEOS, make_browse, rows, sources
 
 
 @pytest.fixture
@@ -89,3 +92,80 @@ def test_predictions_of_other_segments_and_wrong_numbers_are_refused(run, path, 
     path(run).write_text(path(run).read_text().replace(old, new))
     with pytest.raises(EpicError, match=words):
         gather(run, VIDEOS)
+
+
+def written(page):
+    text = (page.parent / "data.js").read_text()
+    return json.loads(text.removeprefix("window.epicData = ").removesuffix(";\n"))
+
+
+def test_it_has_the_page_its_libraries_licence_and_a_clip_of_each_predicted_segment(tmp_path):
+    page = make_browse(tmp_path, b"clip")
+    names = {path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*")}
+    assert {"index.html", "data.js", "vendor/tabulator.min.js", "vendor/tabulator.LICENSE",
+            "clips/P18/P18_01_0.mp4"} <= names  # fmt: skip
+    data = written(page)
+    assert data["clips"] == list(range(1, 27)) and data["left_out"] == 0
+    assert page.parent.joinpath("clips/P18/P18_01_0.mp4").samefile(
+        tmp_path / "clips/val/P18/P18_01_0.mp4"
+    )
+
+
+def test_clips_that_do_not_fit_are_left_out_and_the_wrong_guesses_stay(tmp_path, caplog):
+    page = make_browse(tmp_path, bytes(10**6 // 4), max_mb=1)
+    data = written(page)
+    assert data["clips"] == [5, 10, 15, 20] and data["left_out"] == 22  # every fifth is wrong
+    assert len(list(page.parent.rglob("*.mp4"))) == 4
+    assert "22 of 26 clips do not fit into 1 MB" in caplog.text
+
+
+def test_the_old_folder_stays_until_the_new_one_is_complete(tmp_path):
+    folder = tmp_path / "browse"
+    folder.mkdir()
+    (folder / "old").touch()
+    (tmp_path / ".browse.left.new/clips").mkdir(parents=True)  # of a process that was killed
+    with pytest.raises(KeyError), new_folder(folder) as new:
+        (new / "index.html").touch()
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["browse"]
+    assert [path.name for path in folder.iterdir()] == ["old"]
+    with new_folder(folder) as new:
+        (new / "index.html").touch()
+    assert [path.name for path in folder.iterdir()] == ["index.html"]
+    assert [path.name for path in tmp_path.iterdir()] == ["browse"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(DiskError, match=r"file/below/browse: not written: Not a directory"),
+        new_folder(tmp_path / "file/below/browse"),
+    ):
+        pass
+
+
+def test_wrong_guesses_come_first_and_everybody_has_a_turn():
+    people = ["P01", "P01", "P01", "P02", "P02", "P03"]
+    wrong = [True, False, True, True, False, False]
+    # Wrong: the first of P01 and of P02, then P01's second. Right: one of each.
+    assert in_order(wrong, people) == [0, 3, 2, 1, 4, 5]
+
+
+def test_what_is_too_large_for_the_room_left_is_passed_over():
+    assert that_fit({0: 60, 1: 50, 3: 40, 4: 1}, [1, 2, 0, 3, 4], 95) == [1, 3, 4]
+    assert that_fit({0: 1}, [0], 0) == []
+
+
+def test_a_clip_is_a_link_and_where_there_are_none_a_copy(tmp_path, monkeypatch):
+    source = tmp_path / "a.mp4"
+    source.write_bytes(b"frames")
+    link_or_copy(source, tmp_path / "x/linked.mp4")
+    assert (tmp_path / "x/linked.mp4").samefile(source)
+
+    def refuse(*_):
+        raise OSError(errno.EXDEV, "another disk")
+
+    monkeypatch.setattr(os, "link", refuse)
+    link_or_copy(source, tmp_path / "x/copied.mp4")
+    assert (tmp_path / "x/copied.mp4").read_bytes() == b"frames"
+    assert not (tmp_path / "x/copied.mp4").samefile(source)

@@ -1,11 +1,23 @@
+"""Views of a segment: which there are, and how 2D models see them apart."""
+
 import numpy as np
 import pytest
-from mmaction.registry import TRANSFORMS
+import torch
+from mmaction.registry import MODELS, TRANSFORMS
+from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
 
-import epic100.mmaction  # noqa: F401  (registers the steps)
+import epic100.mmaction
+import epic100.model.registered  # noqa: F401
 from epic100.base.errors import EpicError
-from epic100.prediction.views import view_pipeline
+from epic100.model.recognizer import lay_out_channels_last
+from epic100.prediction.views import (
+    chosen_views,
+    frames_of_2d,
+    mean_log_probs,
+    sampling_of,
+    view_pipeline,
+)
 from support.small_model import STEP_LIST
 
 
@@ -44,3 +56,103 @@ def test_a_crop_that_is_decoded_gives_way_to_three_or_to_the_whole_picture():
     whole = {"type": "DecodeSegment", "short_side": 182}
     assert view_pipeline(steps, 1, "whole")[2:] == [whole]
     assert view_pipeline(steps, 1, 3)[2:] == [whole, {"type": "ThreeCrop", "crop_size": 182}]
+
+
+FRAMES, CLASSES = 4, 5
+HEAD = {"in_channels": 512, "num_classes": CLASSES, "spatial_type": "avg", "average_clips": "prob",
+        "consensus": {"type": "AvgConsensus", "dim": 1}}  # fmt: skip
+MODELS_2D = {
+    "tsn": ({"type": "ResNet", "depth": 18}, {"type": "TSNHead", **HEAD}),
+    "tsm": (
+        {"type": "ResNetTSM", "depth": 18, "num_segments": FRAMES, "shift_div": 8},
+        {"type": "TSMHead", "num_segments": FRAMES, "is_shift": True, **HEAD},
+    ),
+}
+SPARSE = [
+    {"type": "SampleFrames", "clip_len": 1, "num_clips": 8},
+    {"type": "DecodeSegment", "short_side": 256},
+    {"type": "CenterCrop", "crop_size": 224},
+    {"type": "FormatShape", "input_format": "NCHW"},
+]
+SEGMENT = [{"type": "UniformSample", "clip_len": 16}, *SPARSE[1:]]
+DENSE = [{"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}, *SPARSE[1:3],
+         {"type": "FormatShape", "input_format": "NCTHW"}]  # fmt: skip
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in MODELS_2D]
+)
+def model(request):
+    init_default_scope("mmaction")
+    torch.manual_seed(0)
+    backbone, head = MODELS_2D[request.param]
+    model = MODELS.build({
+        "type": "Recognizer2D", "backbone": backbone, "cls_head": head,
+        "data_preprocessor": {"type": "ActionDataPreprocessor", "mean": [120.0] * 3,
+                              "std": [60.0] * 3, "format_shape": "NCHW"},
+    })  # fmt: skip
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 2)
+    model.cls_head.fc_cls.weight.data.mul_(100)
+    return model.eval()
+
+
+def pictures(views: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (views * FRAMES, 3, 32, 32)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+
+def test_scores_are_those_of_mmaction2_s_own_test_step(model):
+    segments = [pictures(1, 1), pictures(1, 2)]
+    ours = mean_log_probs(model, segments, 8, FRAMES)
+    samples = [ActionDataSample(), ActionDataSample()]
+    theirs = model.test_step({"inputs": segments, "data_samples": samples})
+    scores = torch.stack([sample.pred_score for sample in theirs])
+    torch.testing.assert_close(ours.exp(), scores, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 8])
+def test_views_are_seen_apart_and_averaged_in_probability(model, at_once):
+    one, two = pictures(1, 3), pictures(1, 4)
+    both = mean_log_probs(model, [torch.cat([one, two])], at_once, FRAMES)
+    apart = torch.cat([mean_log_probs(model, [view], 1, FRAMES) for view in (one, two)])
+    assert (apart[0] - apart[1]).abs().max() > 0.01
+    torch.testing.assert_close(both[0].exp(), apart.exp().mean(dim=0), atol=1e-6, rtol=1e-5)
+
+
+def test_only_5_d_weights_are_laid_out_anew(model):
+    mixed = torch.nn.ModuleList([torch.nn.Conv2d(3, 4, 3), torch.nn.Conv3d(3, 4, 3)])
+    lay_out_channels_last(mixed)
+    assert mixed[0].weight.is_contiguous()
+    assert mixed[1].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    lay_out_channels_last(model.backbone)
+
+
+def test_views_are_chosen_by_how_frames_are_sampled():
+    assert [sampling_of(p) for p in (DENSE, SEGMENT, SPARSE, [])] == [
+        "dense", "segment", "sparse", "other",
+    ]  # fmt: skip
+    assert [chosen_views(p, None, 1) for p in (DENSE, SEGMENT, SPARSE)] == [(10, 1), (1, 1), (1, 1)]
+    assert chosen_views(SEGMENT, 4, 3) == (4, 3)
+    with pytest.raises(EpicError, match="clips is 10, .* SampleFrames takes single frames over"):
+        chosen_views(SPARSE, 10, 1)
+    with pytest.raises(EpicError, match="clips is 2, .* neither SampleFrames nor UniformSample"):
+        chosen_views(SPARSE[1:], 2, 1)
+    with pytest.raises(EpicError, match="crops is whole, .* has no CenterCrop"):
+        chosen_views([*SPARSE[:2], SPARSE[3]], 1, "whole")
+    with pytest.raises(EpicError, match="crops is 3, .* has no CenterCrop"):
+        chosen_views([*SPARSE[:2], SPARSE[3]], 1, 3)
+
+
+def test_frames_of_a_view_stay_and_crops_are_as_chosen():
+    steps = view_pipeline(SPARSE, 1, 3)
+    assert steps[0]["num_clips"] == 8 and frames_of_2d(SPARSE) == 8
+    assert steps[2] == {"type": "ThreeCrop", "crop_size": 256}
+    assert view_pipeline(steps, 1, 1)[2] == {"type": "CenterCrop", "crop_size": 256}
+    assert view_pipeline(steps, 1, "whole") == [steps[0], steps[1], *steps[3:]]
+    assert view_pipeline(SEGMENT, 3, 1)[0]["num_clips"] == 3 and frames_of_2d(SEGMENT) == 16
+    assert frames_of_2d(DENSE) is None
+    with pytest.raises(EpicError, match="how many frames make a view is not known"):
+        frames_of_2d(SPARSE[1:])

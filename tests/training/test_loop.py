@@ -1,6 +1,7 @@
-"""Trainings that are cut, here and on two processes, and the sums that stop one."""
+"""Trainings that are cut, also in half precision, and the sums that stop one."""
 
 import re
+import shutil
 import signal
 import socket
 from dataclasses import dataclass
@@ -18,9 +19,12 @@ from epic100.base.errors import EpicError
 from epic100.base.log import rule_log
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.segments.segment_list import read_segments
+from epic100.training.checkpoints import checkpoints
 from epic100.training.diagnosis import FILE
 from epic100.training.loop import RestOfOrder
+from support.cpu_autocast import autocast_on_cpu
 from support.small_runs import (
+    LOGGED,
     WHOLE,
     copy_results,
     end_of,
@@ -163,3 +167,39 @@ def test_the_rest_of_an_order_is_its_end_and_counts_as_the_whole(lab):
     assert list(rest) == list(sampler)
     rest.start = 13
     assert list(rest) == list(sampler)[13:] and len(rest) == len(dataset)
+
+
+@pytest.mark.parametrize("precision, dtype, number, saved", [
+    ("bf16", "bfloat16", signal.SIGUSR1, 3), ("fp16", "float16", signal.SIGKILL, 2),
+])  # fmt: skip
+def test_the_loss_falls_and_a_run_that_was_cut_ends_in_the_same_bits(
+    lab, tmp_path, monkeypatch, caplog, precision, dtype, number, saved
+):
+    autocast_on_cpu(monkeypatch.setattr)
+    results = copy_results(lab, tmp_path)
+    chosen = {"precision": precision, "epochs": 3, "batch_size": 4}
+    often = {"default_hooks.checkpoint.iterations": 1}
+    straight = run(lab, results, often, **chosen)
+    losses = pd.read_csv(results / "training.tsv", sep="\t")["loss"]
+    assert losses.iloc[-1] < losses.iloc[0]
+    assert dtype in caplog.text  # in the start table
+    scaler = torch.load(checkpoints(work_dir(results))[0])["optimizer"].get("loss_scaler")
+    assert scaler == {} if precision == "bf16" else scaler["scale"] > 1
+
+    shutil.rmtree(results / "work_dirs")
+    cut = end_of(start(lab, results, often | signal_at(3, number), autocast=True, **chosen))
+    assert cut == -number or (cut == 1 and "SIGUSR1 came: saved" in said(results))
+    assert same(run(lab, results, often, **chosen), straight)
+    assert f"resuming from {work_dir(results)}/iter_{saved}.pth" in caplog.text
+
+
+def test_another_precision_is_another_run(lab, straight, tmp_path, monkeypatch, caplog):
+    """bf16 after a finished run in fp32 trained nothing; fp16 after bf16 died in its scaler."""
+    autocast_on_cpu(monkeypatch.setattr)
+    results = shutil.copytree(straight.results, tmp_path / "results")
+    chosen = WHOLE | {"options": LOGGED, "precision": "bf16", "accumulate": 2}
+    assert not same(run(lab, results, **chosen), straight.weights)
+    assert len(list(results.glob("work_dirs/*"))) == 2
+    assert "is another run, which differs in optim_wrapper.type (OptimWrapper there" in caplog.text
+    assert same(run(lab, results, **WHOLE), straight.weights)
+    assert "has the finished model" in caplog.text

@@ -178,7 +178,7 @@ def test_a_model_that_would_be_trained_to_the_end_and_could_not_be_loaded_is_fou
 
 @pytest.mark.parametrize("name", ["tpn", "trn"])
 def test_mmaction2_s_models_with_layers_in_other_places_go_the_whole_way(asked, name):
-    """tests/training/test_stock_models.py trains them."""
+    """tests/training/test_models.py trains them."""
     assert start_check(asked(Path(__file__).parent / f"data/{name}.py")).errors == []
 
 

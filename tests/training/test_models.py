@@ -1,0 +1,181 @@
+"""Other models than the tests' small one: MMAction2's own, X3D-S at its real size, other heads."""
+
+import itertools
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mmaction.registry import MODELS
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from epic100.model.config_text import parse_config
+from epic100.model.model_file import load_model
+from epic100.scoring.evaluation import evaluate
+from epic100.segments.pairs import read_pairs, write_pairs
+from epic100.segments.segment_list import read_segments
+from epic100.settings import TrainSettings
+from epic100.submission.export import export
+from epic100.training.config import build_config
+from epic100.training.device import Placement
+from epic100.training.finished import has_model
+from epic100.training.hooks import SampleSeedHook
+from epic100.training.plan import plan_run
+from epic100.training.preflight import preflight
+from epic100.training.run import train
+from epic100.training.stamp import open_work_dir, run_stamp
+from support.random_model import predicted
+from support.small_runs import copy_results, job, run, work_dir
+
+pytestmark = pytest.mark.slow
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="module", params=["TPN", "TRN"])
+def trained(request, lab, tmp_path_factory):
+    """The kind, its results and the model file of a training that validated after each epoch."""
+    results = copy_results(lab, tmp_path_factory.mktemp(request.param), segments=4)
+    settings = {
+        "config": str(DATA / f"{request.param.lower()}.py"), "load_from": None, "device": "cpu",
+        "epochs": 2, "batch_size": 2, "validate": {"every": 1, "segments": 2},
+    }  # fmt: skip
+    train(TrainSettings.model_validate(settings), **job(lab, results))
+    return request.param, results, results / "model.pth"
+
+
+def test_it_learns_is_stored_with_its_numbers_and_predicts_the_same_each_time(lab, trained):
+    kind, results, path = trained
+    model = load_model(path)
+    outputs = sum(model.outputs.values())
+    assert outputs == len(model.pairs) + (397 if kind == "TRN" else 0) and len(model.pairs) > 4
+    config = parse_config(model.config, path)
+    assert config.model.cls_head.type == f"{kind}Head"
+    assert config.model.cls_head.num_classes == outputs
+    last = {
+        "TPN": "cls_head.fc_cls.weight",
+        "TRN": "cls_head.consensus.fc_fusion_scales.0.3.weight",
+    }
+    assert len(model.state_dict[last[kind]]) == outputs
+    assert not any("new_cls" in name for name in model.state_dict)
+    if kind == "TPN":
+        assert len(model.state_dict["neck.aux_head.fc.weight"]) == outputs
+    found = []
+    for workers in (0, 1):
+        out = results / f"workers_{workers}/val.pt"
+        rows = predicted(lab, path, results / "clean/val.txt", out, workers=workers).log_probs
+        torch.testing.assert_close(rows.exp().sum(dim=1), torch.ones(len(rows)))
+        found.append(rows)
+    assert torch.equal(*found)
+
+
+def test_it_is_known_as_finished(trained):
+    assert has_model(work_dir(trained[1]), (97, 300))
+
+
+def test_what_a_model_draws_from_numpy_follows_from_seed_and_iteration():
+    drawn = []
+    for iteration in (5, 6, 5):
+        SampleSeedHook().before_train_iter(SimpleNamespace(seed=1, iter=iteration), 0)
+        drawn.append((np.random.rand(), torch.rand(1).item()))
+    assert drawn[0] == drawn[2] != drawn[1]
+
+
+CONFIG = "config/x3d_s_epic_rgb_segments.py"
+PAIRS = 3568  # of EPIC_100_train.csv
+OUTPUTS = PAIRS + 97 + 300
+
+
+@pytest.fixture(scope="module")
+def results(lab, tmp_path_factory):
+    """The lab's results with two segments, whose pairs stand in a table as long as EPIC-100's."""
+    folder = copy_results(lab, tmp_path_factory.mktemp("real"), segments=2)
+    shutil.copy(folder / "clean/train.txt", folder / "clean/val.txt")
+    pairs = read_pairs(folder / "clean/pairs.tsv")
+    known = {pair[:2] for pair in pairs}
+    others = (pair for pair in itertools.product(range(97), range(300)) if pair not in known)
+    pairs += [(*pair, 1) for pair in itertools.islice(others, PAIRS - len(pairs))]
+    table = pd.DataFrame(pairs, columns=["verb", "noun", "count"])
+    write_pairs(table.rename_axis("pair_id").reset_index(), folder / "clean/pairs.tsv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plan(lab, results):
+    init_default_scope("mmaction")
+    settings = TrainSettings(
+        config=CONFIG, load_from=None, batch_size=2, workers=0, device="cpu", epochs=1
+    )
+    made = build_config(settings, str(results), lab.root)
+    work_dir = open_work_dir(results / "work_dirs", run_stamp(made))
+    return plan_run(made, settings, Placement("cpu", 1), work_dir=work_dir)
+
+
+@pytest.fixture(scope="module")
+def kinetics(plan, tmp_path_factory):
+    """Weights of the same model with the head of Kinetics-400, as its checkpoint is shaped."""
+    model = plan.config.model
+    path = tmp_path_factory.mktemp("weights") / "x3d_s_kinetics400.pth"
+    spec = {**model, "cls_head": {**model.cls_head.head, "num_classes": 400}}
+    torch.manual_seed(7)
+    torch.save({"meta": {}, "state_dict": MODELS.build(spec).state_dict()}, path)
+    return path
+
+
+def test_the_way_is_gone_and_all_kinetics_weights_but_the_last_layer_fit(plan, kinetics, results):
+    plan.config.load_from = str(kinetics)
+    found = preflight(plan, read_pairs(results / "clean/pairs.tsv"), (97, 300))
+    assert found.shape == (1, 3, 13, 160, 160)
+    # 2.98 M up to fc1 (with 400 classes the 3.8 M of Feichtenhofer, CVPR 2020, table 4); fc2 is
+    # 3,965 x 2,048 and biases.
+    assert found.parameters == 11_099_007
+    assert found.step_seconds > 0 and found.load_seconds > 0 and found.grey == ""
+    fit = found.weights
+    assert set(fit.other_size) == {"cls_head.fc2.weight", "cls_head.fc2.bias"} and not fit.absent
+    assert fit.taken == fit.wanted - 2 == 566
+    assert "cls_head.fc2.weight (400x2048 there, 3965x2048 here)" in fit.line()
+
+
+def test_one_real_step_from_kinetics_weights_moves_every_layer(plan, kinetics):
+    plan.config.load_from = str(kinetics)
+    runner = Runner.from_cfg(plan.config)
+    runner.train()
+    assert runner.iter == 1
+    start, now = torch.load(kinetics, weights_only=True)["state_dict"], runner.model.state_dict()
+    assert now["cls_head.fc2.weight"].shape == (OUTPUTS, 2048)
+    moved = [name for name, value in start.items() if "fc2" not in name and not
+             torch.equal(value, now[name])]  # fmt: skip
+    for part in ("backbone.conv1_s", "backbone.layer1", "backbone.layer4", "cls_head.fc1"):
+        assert any(name.startswith(part) for name in moved), part
+    change = max((start[k].float() - now[k].float()).abs().max() for k in moved if "weight" in k)
+    assert change < 0.1  # one step away from the weights that were loaded
+
+
+SLOW_ONLY = "config/slowonly_demo.py"
+
+
+def test_scores_of_the_heads_stand_in_the_submission_as_they_are(lab, tmp_path):
+    results = copy_results(lab, tmp_path)
+    run(lab, results, heads="verb_noun", config=SLOW_ONLY, label_smoothing=0.1, epochs=1,
+        batch_size=4)  # fmt: skip
+    model = load_model(results / "model.pth")
+    assert model.heads == "verb_noun" and len(model.state_dict["cls_head.fc_cls.weight"]) == 397
+    clean, val, out = (results / name for name in ("clean/val.txt", "val.pt", "submission.pt"))
+    found = predicted(lab, results / "model.pth", clean, val, clips=2)
+    ids = read_segments(clean)["narration_id"].tolist()
+    assert found.narration_ids == ids and not found.pair_head
+    for rows in (found.log_probs, found.verb_log_probs, found.noun_log_probs):
+        torch.testing.assert_close(rows.exp().sum(dim=1), torch.ones(len(ids)))
+    segments = results / "segments/val.txt"
+    figures = evaluate(val, segments, results / "metrics.json", lists={}, reduce=None)
+    assert set(figures["by_reduce"]) == {"logsumexp", "max", "heads"}
+    assert figures["reduce"] == "heads" and figures["action_head_accuracy_at_1"] is None
+    export(val, segments, out, split="val", reduce="heads", sls={"pt": 0, "tl": 3, "td": 3})
+    entries = {entry["narration_id"]: entry for entry in torch.load(out, weights_only=True)}
+    for index, name in enumerate(ids):
+        assert torch.equal(entries[name]["verb_output"], found.verb_log_probs[index])
+        assert torch.equal(entries[name]["noun_output"], found.noun_log_probs[index])
