@@ -12,8 +12,8 @@ from epic100.minikitchen.damage import zero_block
 from epic100.minikitchen.packet_damage import rewrite
 from epic100.proxy.cutter import Clip, cut_clips
 from epic100.settings import ClipSettings
+from epic100.video.containers import top_boxes
 from epic100.video.index import build_index
-from epic100.video.mp4_boxes import top_boxes
 from epic100.video.reader import FrameError, VideoReader
 from support.tricky_videos import encode, turn
 
@@ -58,7 +58,7 @@ def test_a_clip_begins_with_its_header_and_a_key_frame_in_a_format_that_browsers
 ):
     (clip,) = clips = clips_of(tmp_path, [(40, 90)])
     cut_clips(sound["444"], build_index(sound["444"]), clips, SHARP)
-    assert [name for name, _, _ in top_boxes(clip.target)][:2] == ["ftyp", "moov"]
+    assert [box.name for box in top_boxes(clip.target)][:2] == ["ftyp", "moov"]
     with av.open(clip.target) as container:
         context = container.streams.video[0].codec_context
         assert (context.name, context.pix_fmt) == ("h264", "yuv420p")

@@ -10,8 +10,8 @@ from epic100.base.disk import WatchedFile
 from epic100.minikitchen.damage import coded_data
 from epic100.scan.parameter_checks import spoilt_sets
 from epic100.scan.worker import inspect
+from epic100.video.containers import read_clock
 from epic100.video.index import build_index
-from epic100.video.mp4_clock import read_clock
 from support.damage import flip, overwrite, place_of
 from support.decoder_stand_in import FRAMES as SHORT
 from support.tricky_videos import RATE, cut_end, cut_start, encode

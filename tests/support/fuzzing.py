@@ -32,10 +32,9 @@ from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.submission.check import check, check_zip
 from epic100.submission.files import build, read_pt, write_pt, write_zip
+from epic100.video.containers import matroska_bytes, read_clock, top_boxes
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index, write_indexes
-from epic100.video.mp4_boxes import top_boxes
-from epic100.video.mp4_clock import read_clock
 from epic100.video.nal import SetRecord, nal_units
 from epic100.video.parameter_sets import ParameterSets
 from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
@@ -147,7 +146,11 @@ def _read_h264(path: Path) -> object:
 
 def _read_boxes(path: Path) -> object:
     data = path.read_bytes()
-    return top_boxes(path), read_clock(len(data), lambda at, n: data[at : at + n], 1)
+
+    def read_at(at: int, count: int) -> bytes:
+        return data[at : at + count]
+
+    return top_boxes(path), read_clock(len(data), read_at, 1), matroska_bytes(read_at)
 
 
 def _read_notes(path: Path) -> object:

@@ -16,7 +16,7 @@ import numpy as np
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.video.mp4_boxes import top_boxes
+from epic100.video.containers import top_boxes
 
 
 def coded_data(path: str | os.PathLike, box: str = "mdat") -> tuple[int, int]:
@@ -30,12 +30,9 @@ def coded_data(path: str | os.PathLike, box: str = "mdat") -> tuple[int, int]:
     """
     path = Path(path)
     size = path.stat().st_size
-    for name, first, last in top_boxes(path):
-        with path.open("rb") as file:
-            file.seek(first)
-            start = first + (16 if file.read(4) == b"\0\0\0\1" else 8)
-        if name == box and start < min(last, size):
-            return start, min(last, size)
+    for name, _, start, stop in top_boxes(path):
+        if name == box and start < min(stop, size):
+            return start, min(stop, size)
     raise EpicError(f"{path}: no {box} box found in it; expected a whole MP4 file")
 
 

@@ -30,11 +30,11 @@ from epic100.proxy.output import open_output, sample
 from epic100.proxy.pictures import numbered
 from epic100.proxy.rotation import copy_rotation
 from epic100.settings import ClipSettings
+from epic100.video.containers import top_boxes
 from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
-from epic100.video.mp4_boxes import top_boxes
 
 VERSION = 1  # increase it when clips change, so that old ones are made again
 Picture = tuple[av.VideoFrame, np.ndarray]  # scaled, and its `sample`
@@ -54,7 +54,7 @@ class Clip:
         path = Path(self.target)
         try:
             boxes = top_boxes(path)
-            if not boxes or boxes[-1][2] != path.stat().st_size:
+            if not boxes or boxes[-1].stop != path.stat().st_size:
                 return False
             with av.open(str(path)) as container:
                 return container.metadata.get("comment") == self.key

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from epic100.video.containers import Mp4Clock
 from epic100.video.index import VideoIndex
-from epic100.video.mp4_clock import Mp4Clock
 
 CLOSE = 1.5  # pictures: allowed difference inside a file, since some places leave out the last
 MOST_STEPS = 5

@@ -61,7 +61,7 @@ class H264Stream(CodedStream):
 
     def __init__(self, extradata: bytes):
         record = SetRecord.of("h264", extradata)
-        if not (record.head and record.is_whole and record.of_kind(SPS) and record.of_kind(PPS)):
+        if not (record.head and record.is_whole and record.of_kind(SPS)):
             raise ValueError("not a whole avcC record")
         found = [parse_sps(sps) for sps in record.of_kind(SPS)]
         if any(settings != found[0] for settings in found):
@@ -73,6 +73,8 @@ class H264Stream(CodedStream):
         self.rows = -(-MACROBLOCKS_BELOW // found[0].width)
         self.rows += self.rows % 2  # the rows of an interlaced picture come in pairs
         self.extradata = replace(record, sets=list(map(self._take_set, record.sets))).packed()
+        if not self.pictures:
+            raise ValueError("no picture parameter set")
 
     def examine(self, packet: av.Packet, seen: Packet) -> bytes | None:
         """Also gives other bytes for packets that bring sets, which are made taller too."""

@@ -27,13 +27,11 @@ from epic100.scan.damage_ranges import judge
 from epic100.scan.oddities import hints, pauses
 from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
+from epic100.video.containers import Box, boxes_of, matroska_bytes, read_clock
 from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import MAX_PIXELS, error_text, limit_pixels, picture_stream
 from epic100.video.fork_server import arguments_of_orders
 from epic100.video.index import VideoIndex
-from epic100.video.matroska import stated_bytes
-from epic100.video.mp4_boxes import boxes_of
-from epic100.video.mp4_clock import read_clock
 from epic100.video.scan_table import (
     DAMAGED,
     DECODER_ONLY,
@@ -44,7 +42,6 @@ from epic100.video.scan_table import (
     ScanRow,
 )
 
-Boxes = list[tuple[str, int, int]]
 SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # limits above which an index counts as truncated
 
 
@@ -111,8 +108,8 @@ def _inspect(
             return ScanRow(video_id, UNREADABLE, reason=nothing), None
         index = reading.index()
         kind = container.format.name
-        boxes = boxes_of(file.size, file.read_at)
-        is_short = stated_bytes(file.read_at) > file.size
+        boxes = list(boxes_of(file.read_at, 0, file.size))
+        is_short = matroska_bytes(file.read_at) > file.size
         lacks_data = is_short or _has_unused_data(boxes, container)
         beyond_index = _beyond_index(container, stream, index) if lacks_data else 0
         clock = read_clock(file.size, file.read_at, stream.id) if "mp4" in kind else None
@@ -181,27 +178,27 @@ def _beyond_index(container: InputContainer, stream: av.VideoStream, index: Vide
     return 0 if short < SHORT_SECONDS else round(short * index.fps) - 1
 
 
-def _has_unused_data(boxes: Boxes, container: InputContainer) -> bool:
+def _has_unused_data(boxes: list[Box], container: InputContainer) -> bool:
     """Whether the index of an MP4 is truncated: much of its data is outside all packets."""
     if "mp4" not in container.format.name:
         return False
-    data = sum(stop - start for name, start, stop in boxes if name == "mdat")
+    data = sum(box.stop - box.start for box in boxes if box.name == "mdat")
     used = sum(entry.size for any_stream in container.streams for entry in any_stream.index_entries)
     return used < (1 - UNUSED_SHARE) * data
 
 
-def _ends_inside_a_box(boxes: Boxes, size: int, kind: str) -> bool:
+def _ends_inside_a_box(boxes: list[Box], size: int, kind: str) -> bool:
     """Whether a fragmented MP4 was cut inside a box. A cut between fragments is not detected."""
-    return "mp4" in kind and any(name == "moof" for name, _, _ in boxes) and boxes[-1][2] != size
+    return "mp4" in kind and any(box.name == "moof" for box in boxes) and boxes[-1].stop != size
 
 
 def _why_closed(file: WatchedFile, error: Exception) -> str:
     """Why a file does not open; names what happened to it if that is clear."""
     if not file.size:
         return "the file is empty"
-    boxes = boxes_of(file.size, file.read_at)
-    names = [name for name, _, _ in boxes]
-    if names[:1] == ["ftyp"] and ("moov" not in names or boxes[-1][2] > file.size):
+    boxes = list(boxes_of(file.read_at, 0, file.size))
+    names = [box.name for box in boxes]
+    if names[:1] == ["ftyp"] and ("moov" not in names or boxes[-1].stop > file.size):
         return "truncated: its index (moov box) is not there, or not all of it"
     if names[:1] != ["ftyp"]:
         return f"not a video file ({error_text(error)})"

@@ -1,0 +1,191 @@
+"""What MP4 and Matroska files state of themselves: their boxes, their timing, their length.
+
+An MP4 states the timing of a track in several places that must agree. Names of boxes and fields
+follow ISO/IEC 14496-12 (2022): `mvhd` 8.2.2, `tkhd` 8.3.2, `elst` 8.6.6, `mdhd` 8.4.2, `stts`
+8.6.1.2, `ctts` 8.6.1.3, `stsz` 8.7.3.2. Matroska: RFC 8794, RFC 9559.
+"""
+
+import os
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+ReadAt = Callable[[int, int], bytes]  # reads from a file; takes position and count in bytes
+_MOST = 64 << 20  # bytes read of one box; no video has a larger table of times
+_EBML, _SEGMENT = 0x1A45DFA3, 0x18538067  # the two elements at the top level of a Matroska file
+
+
+class Box(NamedTuple):
+    """A box of an MP4 file and the bytes where it and its content begin, and where it ends."""
+
+    name: str
+    start: int
+    content: int
+    stop: int
+
+
+def boxes_of(read_at: ReadAt, start: int, stop: int) -> Iterator[Box]:
+    """The boxes between two places of a file, up to the first thing that cannot be a box.
+
+    The last one may claim more than is there.
+    """
+    while start + 8 <= stop:
+        header = read_at(start, 16)
+        length, head = int.from_bytes(header[:4]), 8
+        if length == 1:
+            length, head = int.from_bytes(header[8:16]), 16
+        elif length == 0:
+            length = stop - start
+        name = header[4:8].decode("latin-1")
+        if length < head or not name.isprintable():
+            return
+        yield Box(name, start, start + head, start + length)
+        start += length
+
+
+def top_boxes(path: str | os.PathLike) -> list[Box]:
+    """The boxes at the top level of a file. Raises OSError."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        return list(boxes_of(lambda at, count: os.pread(file.fileno(), count, at), 0, size))
+
+
+def boxes_in(read_at: ReadAt, box: Box, name: str) -> list[Box]:
+    """The whole boxes of a name in another one."""
+    found = boxes_of(read_at, box.content, box.stop)
+    return [each for each in found if each.name == name and each.stop <= box.stop]
+
+
+def box_in(read_at: ReadAt, box: Box, *path: str) -> Box:
+    """The only box of each name of a path, one in the other. Raises ValueError if it is not one."""
+    for name in path:
+        found = boxes_in(read_at, box, name)
+        if len(found) != 1:
+            raise ValueError(f"not one {name}")
+        box = found[0]
+    return box
+
+
+@dataclass(frozen=True)
+class Mp4Clock:
+    """The timing of one track.
+
+    Attributes:
+        ticks: Length of all samples in ticks, by `stts`.
+        stated_ticks: Length of the track in ticks, by `mdhd`.
+        tick: Length of a tick in seconds.
+        first: Tick at which the first sample is shown, by `ctts`.
+        counted: Number of samples by `stts`.
+        delayed: Number of samples by `ctts`; None without it.
+        samples: Number of samples by `stsz`.
+        track_seconds: Length of the track in seconds, by `tkhd`.
+        edits: In order: (seconds shown, tick of the media where they begin; None: nothing shown).
+    """
+
+    ticks: int
+    stated_ticks: int
+    tick: float
+    first: int
+    counted: int
+    delayed: int | None
+    samples: int
+    track_seconds: float
+    edits: list[tuple[float, int | None]]
+
+
+def read_clock(size: int, read_at: ReadAt, track_id: int) -> Mp4Clock | None:
+    """Read the timing of a track of an MP4 file.
+
+    Args:
+        size: Size of the file in bytes.
+        read_at: Reads from the file.
+        track_id: The track.
+
+    Returns:
+        The timing, or None if it is missing or incomplete. A fragmented file stores its times
+        elsewhere and gives None.
+    """
+    try:
+        moov = boxes_in(read_at, Box("", 0, 0, size), "moov")[0]
+        if boxes_in(read_at, moov, "mvex"):
+            return None
+        *_, scale, _ = _fields(_content(read_at, moov, "mvhd"), "QQIQ")
+        for trak in boxes_in(read_at, moov, "trak"):
+            _, _, number, _, lasts = _fields(_content(read_at, trak, "tkhd"), "QQIIQ")
+            if number == track_id:
+                return _track(read_at, trak, scale, lasts)
+    except (IndexError, ValueError, ZeroDivisionError, struct.error):
+        pass
+    return None
+
+
+def _track(read_at: ReadAt, trak: Box, scale: int, lasts: int) -> Mp4Clock:
+    *_, timescale, stated = _fields(_content(read_at, trak, "mdia", "mdhd"), "QQIQ")
+    table = box_in(read_at, trak, "mdia", "minf", "stbl")
+    times = _pairs(_content(read_at, table, "stts")).tolist()
+    edits = list[tuple[float, int | None]]()
+    for edts in boxes_in(read_at, trak, "edts")[:1]:
+        edits += _edits(_content(read_at, edts, "elst"), scale)
+    first, delayed = 0, None
+    if boxes_in(read_at, table, "ctts"):
+        delays = _content(read_at, table, "ctts")
+        first = int.from_bytes(delays[12:16], signed=True)
+        delayed = int(_pairs(delays)[:, 0].sum(dtype=np.int64))
+    return Mp4Clock(
+        ticks=sum(count * step for count, step in times),
+        stated_ticks=stated,
+        tick=1 / timescale,
+        first=first,
+        counted=sum(count for count, _ in times),
+        delayed=delayed,
+        samples=_fields(read_at(box_in(read_at, table, "stsz").content, 12), "II")[1],
+        track_seconds=lasts / scale,
+        edits=edits,
+    )
+
+
+def _edits(data: bytes, scale: int) -> Iterator[tuple[float, int | None]]:
+    layout = ">QQI" if data[0] == 1 else ">III"
+    size, no_media = struct.calcsize(layout), (1 << (64 if data[0] == 1 else 32)) - 1
+    count = min(_fields(data, "I")[0], (len(data) - 8) // size)
+    for lasts, start, _ in struct.iter_unpack(layout, data[8 : 8 + count * size]):
+        yield lasts / scale, None if start == no_media else start
+
+
+def _pairs(data: bytes) -> np.ndarray:
+    """The entries of a table of pairs: uint32 [N, 2]."""
+    whole = data[8 : 8 + (len(data) - 8) // 8 * 8]
+    return np.frombuffer(whole, ">u4").reshape(-1, 2)[: _fields(data, "I")[0]]
+
+
+def _fields(data: bytes, layout: str) -> tuple[int, ...]:
+    """Numbers after the version of a box; those of 8 bytes (Q) have 4 unless it is version 1."""
+    return struct.unpack_from(">4x" + (layout if data[0] == 1 else layout.replace("Q", "I")), data)
+
+
+def _content(read_at: ReadAt, box: Box, *path: str) -> bytes:
+    found = box_in(read_at, box, *path)
+    return read_at(found.content, min(found.stop - found.content, _MOST))
+
+
+def matroska_bytes(read_at: ReadAt) -> int:
+    """How many bytes a Matroska or WebM file has by its own header, trailing elements aside.
+
+    Returns:
+        The end of its segment in bytes; 0 if it states none, as a live recording, or is another
+        kind of file.
+    """
+    position = 0
+    for name in (_EBML, _SEGMENT):
+        head = read_at(position, 12)
+        if head[:4] != name.to_bytes(4) or len(head) < 5 or not head[4]:
+            return 0
+        width = 9 - head[4].bit_length()  # of the size, by the zeros before its first one
+        size = int.from_bytes(head[4 : 4 + width]) & ~(1 << 7 * width)
+        if size == (1 << 7 * width) - 1:  # unknown
+            return 0
+        position += 4 + width + size
+    return position
