@@ -9,7 +9,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from epic100.base.disk import WatchedFile
-from epic100.video.ffmpeg import limit_pixels, picture_stream
+from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import prepare
 
@@ -28,14 +28,11 @@ class ContainerPackets:
         path: Path,
         index: VideoIndex,
         watched: bool = False,
-        max_pixels: int | None = None,
     ):
         self.path, self._index, self._watched = path, index, watched
         self._open()
         if os.stat(path).st_size != index.file_size:
             raise FrameError(f"{path}: {ANOTHER_FILE}")
-        if max_pixels is not None and (fault := limit_pixels(self._stream, max_pixels)):
-            raise FrameError(f"{path}: {fault}")
         self.size = self._stream.codec_context.height, self._stream.codec_context.width
 
     def _open(self) -> None:

@@ -13,7 +13,6 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from epic100.base.disk import insist
-from epic100.video.ffmpeg import too_many_pixels
 from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import Kept
 
@@ -39,12 +38,8 @@ class DirectPackets:
         index: VideoIndex,
         kept: Kept,
         watched: bool = False,
-        max_pixels: int | None = None,
     ):
         stream = index.stream
-        fault = too_many_pixels(stream.width, stream.height, max_pixels) if max_pixels else ""
-        if fault:
-            raise FrameError(f"{path}: {fault}")
         self.path, self.size = path, (stream.height, stream.width)
         self._name, self._index, self._kept, self._watched = str(path), index, kept, watched
         self._length_size = stream.length_size if stream.codec == "h264" else 0

@@ -20,14 +20,10 @@ def limit_pixels(stream: av.VideoStream, most: int) -> str:
     """
     context = stream.codec_context
     context.options = {**context.options, "max_pixels": str(most)}
-    return too_many_pixels(context.width, context.height, most)
-
-
-def too_many_pixels(width: int, height: int, most: int) -> str:
-    """What is wrong with a picture size of more than `most` pixels, or ""."""
-    if width * height <= most:
+    size = f"{context.width}x{context.height}"
+    if context.width * context.height <= most:
         return ""
-    return f"its pictures of {width}x{height} are larger than {most} pixels (`scan: max_pixels:`)"
+    return f"its pictures of {size} are larger than {most} pixels (`scan: max_pixels:`)"
 
 
 def error_text(error: Exception) -> str:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
-from epic100.video.ffmpeg import picture_stream
+from epic100.video.ffmpeg import MAX_PIXELS, limit_pixels, picture_stream
 from epic100.video.parameter_sets import ParameterSets
 
 _FIELDS = [
@@ -350,7 +350,7 @@ def build_index(path: str | os.PathLike) -> VideoIndex:
     `scan` stores the index of every file beside its table, so this runs only for unscanned files.
 
     Raises:
-        EpicError: The file has no video.
+        EpicError: The file has no video, or larger pictures than `MAX_PIXELS`.
         DiskError: The disk fails.
     """
     path = Path(path)
@@ -361,6 +361,8 @@ def build_index(path: str | os.PathLike) -> VideoIndex:
                 raise EpicError(f"{path}: no video stream in this file")
             if stream.codec_context is None:
                 raise EpicError(f"{path}: no decoder for its video stream")
+            if too_large := limit_pixels(stream, MAX_PIXELS):
+                raise FrameError(f"{path}: {too_large}")
             recorder = PacketRecorder(file, stream)
             for packet in container.demux(stream):
                 if packet.size:

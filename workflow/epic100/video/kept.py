@@ -17,6 +17,7 @@ from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 
 from epic100.base.machine import expect_random_reads
+from epic100.video.ffmpeg import MAX_PIXELS
 from epic100.video.index import COLOURS, StreamFacts
 from epic100.video.window import PictureConverter
 
@@ -165,10 +166,15 @@ class Kept:
 
 
 def prepare(decoder: VideoCodecContext) -> None:
-    """Make a decoder that is not open yet use one thread and crop exactly."""
+    """Make a decoder that is not open yet use one thread, crop exactly, and refuse huge pictures.
+
+    A scan, or `build_index`, has accepted the size that the file states.
+    """
     # One core per clip: workers run in parallel, and threads would only add latency.
     decoder.thread_type, decoder.thread_count = "NONE", 1
     decoder.flags |= Flags.unaligned  # without it, a crop from the left is rounded
+    most = max(MAX_PIXELS, 2 * decoder.width * decoder.height)  # decoders pad their pictures
+    decoder.options = {**decoder.options, "max_pixels": str(most)}
 
 
 def new_decoder(stream: StreamFacts, extradata: bytes, known: bool) -> VideoCodecContext:

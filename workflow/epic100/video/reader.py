@@ -18,7 +18,6 @@ from av.video.codeccontext import VideoCodecContext
 
 from epic100.video.container_packets import ContainerPackets
 from epic100.video.direct_packets import DirectPackets
-from epic100.video.ffmpeg import MAX_PIXELS
 from epic100.video.index import FrameError as FrameError  # every reader raises it
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.kept import Kept
@@ -34,7 +33,6 @@ class VideoReader:
         path: The video file.
         index: The index that `scan` wrote. Without one, all packets of the file are read once.
         watched: Report a failing disk as DiskError, never as a missing frame.
-        max_pixels: Refuse larger pictures, if there is no index.
         kept: What readers of this process share. Without it, the reader has its own.
 
     Attributes:
@@ -47,22 +45,20 @@ class VideoReader:
         path: str | os.PathLike,
         index: VideoIndex | None = None,
         watched: bool = False,
-        max_pixels: int = MAX_PIXELS,
         kept: Kept | None = None,
     ):
         self.path = Path(path)
         self.index: VideoIndex = index or build_index(path)
         self.fps = self.index.fps  # measured over all frames, so computed once
         self._kept, self._alone = kept or Kept(), kept is None
-        most = max_pixels if index is None else None  # a scan has applied the config's own limit
         self.by_place = self.index.direct
         # Equal for streams whose pictures are described alike: they share converters.
         self._described = (self.index.stream, *self.index.sets)
         self._packets: ContainerPackets | DirectPackets
         if self.by_place:
-            self._packets = DirectPackets(self.path, self.index, self._kept, watched, most)
+            self._packets = DirectPackets(self.path, self.index, self._kept, watched)
         else:
-            self._packets = ContainerPackets(self.path, self.index, watched, most)
+            self._packets = ContainerPackets(self.path, self.index, watched)
         self.size = self._packets.size
 
     @property
