@@ -17,6 +17,7 @@ from mmengine.config import Config
 from packaging.requirements import Requirement
 
 from support.checkout import ROOT, call
+from support.slurm_calls import put_before
 from tools.side_by_side import COMMANDS, PYTEST
 
 pytestmark = pytest.mark.slow
@@ -171,21 +172,12 @@ def test_a_torch_is_installed_with_a_hash_of_the_lock_or_as_a_build_of_ones_own(
     assert own in done.stdout and "torch==0.1+cpu\n" in installed(python)
 
 
-@pytest.fixture
-def old_python(tmp_path):
-    """An interpreter that is too old, as far as anyone can tell from outside."""
-    path = tmp_path / "python3.9"
-    path.write_text("#!/bin/sh\n[ \"$1\" = -V ] && echo 'Python 3.9.2' && exit 0\nexit 1\n")
-    path.chmod(0o755)
-    return path
-
-
-def test_a_python_that_is_too_old_is_one_clear_sentence(tmp_path, old_python):
-    done = call(
-        "make", "-s", "install", f"PYTHON={old_python}", f"VENV={tmp_path}/venv", well=False
-    )
-    assert [line for line in done.stdout.splitlines() if line] == [
-        f"Python 3.11 or newer is needed, {old_python} is Python 3.9.2: run make PYTHON=python3.11"
+def test_a_python_that_is_too_old_is_one_clear_sentence(tmp_path):
+    put_before("old", "[ \"$1\" = -V ] && echo 'Python 3.9.2' && exit 0\nexit 1", tmp_path)
+    words = ("make", "-s", "install", f"PYTHON={tmp_path}/old", f"VENV={tmp_path}/venv")
+    assert [line for line in call(*words, well=False).stdout.splitlines() if line] == [
+        f"Python 3.11 or newer is needed, {tmp_path}/old is Python 3.9.2: "
+        "run make PYTHON=python3.11"
     ]
 
 
@@ -237,10 +229,7 @@ def test_every_environment_is_made_by_the_one_script_from_the_locks():
     ("NVIDIA-SMI has failed because it could not communicate with the driver.", "13"),
 ])  # fmt: skip
 def test_the_gpus_that_are_seen_choose_the_torch(tmp_path, seen, generation):
-    program = tmp_path / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\ncat <<'END'\n{seen}\nEND\n")
-    program.chmod(0o755)
-    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment = os.environ | put_before("nvidia-smi", f"cat <<'END'\n{seen}\nEND", tmp_path)
     assert call("sh", "envs/cuda.sh", env=environment).stdout.split() == [generation]
 
 
