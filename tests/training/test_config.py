@@ -173,15 +173,6 @@ def test_a_config_is_made_twice_alike_and_leaves_the_settings_as_they_were(lab):
     assert first["optim_wrapper"]["optimizer"] == {"type": "SGD", "lr": 0.05}
 
 
-def test_training_on_train_and_val_takes_their_list_and_pairs_and_drops_the_validation(lab):
-    config = built(lab, split="trainval")
-    dataset = config.train_dataloader.dataset
-    assert dataset.ann_file == f"{lab.results}/clean/trainval.txt"
-    assert dataset.pairs == config.model.cls_head.pairs == f"{lab.results}/clean/trainval_pairs.tsv"
-    assert config.test_dataloader.dataset.ann_file == f"{lab.results}/clean/val.txt"
-    assert not config.val_dataloader and not config.val_cfg and not config.val_evaluator
-
-
 def test_a_schedule_that_ends_earlier_is_left_alone():
     config = Config({"train_cfg": {"max_epochs": 8}, "param_scheduler": [{"end": 1}, {"end": 8}]})
     changes = schedule_for(config, 5)

@@ -56,12 +56,6 @@ def test_the_batch_is_shared_among_processes_and_parts_and_is_still_the_same_bat
         plan(processes=6, nodes=2)
 
 
-def test_hooks_that_are_added_come_last_in_a_fixed_order(plan):
-    assert [hook["type"] for hook in plan(accumulate=2, compile=True).config.custom_hooks] == [
-        "A", "CompileHook", "AccumulateHook",
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize("asked, words", [
     ({"precision": "bf16"}, "precision is bf16, but MMEngine's autocast needs a GPU .*; expected"),
     ({"precision": "fp16", "gpus": 2, "processes": 2}, "precision is fp16, .* runs on the CPU"),

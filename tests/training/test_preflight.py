@@ -104,12 +104,6 @@ def test_a_training_that_cannot_work_is_one_line(asked, slip, words):
     assert table.rows[0][0] == "videos"
 
 
-def test_weights_of_another_model_are_found(asked, tmp_path):
-    torch.save({"state_dict": {"other.weight": torch.zeros(3)}}, tmp_path / "other.pth")
-    (error,) = start_check(asked(weights=str(tmp_path / "other.pth"))).errors
-    assert "other.pth: weights of another model: 0 of its 1 tensors fit" in error
-
-
 def test_without_videos_and_annotations_all_else_is_tried(asked, tmp_path):
     table = start_check(asked(csv="no.csv", download=True, root=str(tmp_path), remote=True,
                               weights_to_come="http://a.b/c.pth"))  # fmt: skip
@@ -174,12 +168,6 @@ def test_a_model_that_would_be_trained_to_the_end_and_could_not_be_loaded_is_fou
     own = {"imports": [__name__]}
     (error,) = start_check(asked(options={"model.cls_head": head}, modules=own)).errors
     assert "not of the model: cls_head.late" in error
-
-
-@pytest.mark.parametrize("name", ["tpn", "trn"])
-def test_mmaction2_s_models_with_layers_in_other_places_go_the_whole_way(asked, name):
-    """tests/training/test_models.py trains them."""
-    assert start_check(asked(Path(__file__).parent / f"data/{name}.py")).errors == []
 
 
 def test_a_compiler_that_is_not_there_is_one_error(asked, tmp_path, monkeypatch):

@@ -139,7 +139,6 @@ def test_the_catalogs_snakefile_draws_the_whole_workflow_without_a_warning(tmp_p
 
 
 @pytest.mark.parametrize("target, config, words", [
-    ("all", "train: {epoch: 3}", "unknown key 'train.epoch'; did you mean 'epochs'?"),
     ("all", "videos: {sheet: nowhere.tsv}", "nowhere.tsv: no such file"),
     ("all", "participants: {exclude: [P2]}", "participants.exclude names P2"),
     ("all", "train: {load_from: null}", "set `train: from_scratch: true`"),
