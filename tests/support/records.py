@@ -5,24 +5,21 @@ import logging
 from collections.abc import Iterator
 
 
-class _List(logging.Handler):
-    def __init__(self):
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-
 @contextlib.contextmanager
 def records_of(module: str) -> Iterator[list[str]]:
     """The lines that `module` reports while this is open."""
-    logger, handler = logging.getLogger(module), _List()
+    lines: list[str] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        lines.append(record.getMessage())
+        return True
+
+    logger = logging.getLogger(module)
     level = logger.level
     logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
+    logger.addFilter(note)
     try:
-        yield handler.lines
+        yield lines
     finally:
-        logger.removeHandler(handler)
+        logger.removeFilter(note)
         logger.setLevel(level)
