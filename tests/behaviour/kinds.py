@@ -10,7 +10,7 @@ from behaviour.films import Packet, copy, film, later
 
 # With 27 pictures a group, two B-frames lead each key frame of an open one.
 CLOSED, OPEN, PLAIN = {}, {"open_gop": 1, "b_pyramid": "normal", "keyint": 27}, {"bframes": 0}
-LENGTH = 160  # pictures of a film that is damaged: in shorter ones a single gap is a pause
+LENGTH = 160  # pictures of a film that is damaged
 H264 = {"b_frames": CLOSED, "open_groups": OPEN, "no_b_frames": PLAIN}
 
 

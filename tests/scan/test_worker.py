@@ -182,6 +182,26 @@ def test_a_gap_in_time_is_reported_and_times_go_through_the_index(video):
     assert (start % 30, stop) == (0, start + 1)
 
 
+@pytest.mark.parametrize("lost", [2, 8])
+def test_the_key_frame_behind_a_hole_is_marked_though_the_numbers_break_before_it(lost, video):
+    def change(packets):
+        key = [i for i, p in enumerate(packets) if p.is_key][3]
+        return packets[: key - lost] + packets[key:]
+
+    rewrite(video, change)
+    row, index = inspect(video, "v")
+    assert "break the numbering" in row.reason
+    assert int(np.searchsorted(index.pts, index.key_pts[3])) in marked(row)
+
+
+@pytest.mark.parametrize("count", [60, 90, 180])
+def test_a_whole_group_that_is_lost_is_reported_however_short_the_film(count, tmp_path):
+    path = encode(tmp_path / "v.MP4", count, keyint=15)
+    drop_packets(path, 3, 1, groups=True)
+    row, _ = inspect(path, "v")
+    assert row.reason == "1 gaps between pictures"
+
+
 def test_pictures_that_share_their_time_are_reported(video):
     def change(packets):
         packets[41] = replace(packets[41], pts=packets[40].pts, is_key=False)

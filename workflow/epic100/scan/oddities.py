@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from epic100.scan.damage_ranges import ranges
-from epic100.scan.packet_checks import CONSTANT_SHARE, GAP
+from epic100.scan.packet_checks import GAP, are_few
 from epic100.video.index import VideoIndex
 
 LOOK_EVERY = 16  # every how many pictures one is checked
@@ -109,7 +109,7 @@ def pauses(index: VideoIndex, sound: np.ndarray) -> str:
     """
     steps = np.diff(index.pts)
     long = steps > GAP * np.median(steps) if len(steps) else steps
-    if not long.any() or long.mean() > 1 - CONSTANT_SHARE:
+    if not long.any() or not are_few(long.sum(), len(long)):
         return ""
     count = int((long & sound[1:]).sum())
     return f"hint: {count} pauses, no picture lost" if count else ""

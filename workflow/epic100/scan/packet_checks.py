@@ -23,9 +23,9 @@ REPEATED = "groups of pictures are repeated"
 
 GAP = 1.5  # times the usual step
 PAUSE = 3.5  # the same, of a step in which pictures that no other depends on cannot be lost alone
-CONSTANT_SHARE = 0.99  # share of similar time steps above which a longer one is a gap
-REGULAR_SHARE = 0.9  # share of equal order count steps above which another is a jump;
-# share of similar time steps above which a longer one beside a faulty packet is a gap
+FEW_SHARE = 0.01  # share of other time steps up to which a longer one is a gap
+OTHER_SHARE = 0.1  # share of other steps of order count up to which one is a jump; share of other
+# time steps up to which a longer one beside a faulty packet is a gap
 REPEAT_PACKETS = 8  # shorter groups may be equal by chance, as in a still scene
 _AROUND = 32  # pictures; a loss and its gap may lie so far apart, since pictures are reordered
 _LASTING = 8  # pictures over which a slip must last to count
@@ -114,27 +114,32 @@ def blame_times(
     if known.any():
         regular = max(np.median(counted[known]), 1)
         odd = known & (counted != regular)
-        if odd.sum() <= (1 - REGULAR_SHARE) * known.sum():
+        if odd.sum() <= OTHER_SHARE * known.sum():
             jumps = odd
             slips = orders / regular - np.round((index.pts - index.pts[0]) / usual)
             off = _first_slip(np.flatnonzero(jumps) + 1, sequences, slips, order_span / regular)
-        elif (counted[known] <= 0).mean() <= 1 - REGULAR_SHARE:
+        elif (counted[known] <= 0).mean() <= OTHER_SHARE:
             jumps = known & (counted <= 0)
         else:
             known[:] = False  # order counts of an unknown pattern
-    alike = (np.abs(steps - usual) <= max(0.1 * usual, 1)).mean()
+    for i in np.flatnonzero(jumps):
+        by_time[i + 1].blame(NUMBERING)
+    spoilt = np.array([bool(p.fault) for p in by_time])
+    others = (np.abs(steps - usual) > max(0.1 * usual, 1)).sum()
     # With a coarse time base, a step that was rounded up is not a gap.
-    gaps = (steps > max(GAP * usual, usual + 1)) & ~known & (alike >= REGULAR_SHARE)
-    if alike < CONSTANT_SHARE:
-        spoilt = np.array([bool(p.fault) for p in by_time])
+    gaps = (steps > max(GAP * usual, usual + 1)) & ~known & (others <= OTHER_SHARE * len(steps))
+    if not are_few(others, len(steps)):
         gaps &= spoilt[1:] | spoilt[:-1]
     if tells_lost:
-        marked = np.array([bool(p.fault) or p.is_key for p in by_time])
-        gaps &= (steps <= PAUSE * usual) | marked[1:]
-    for fault, where in ((NUMBERING, jumps), (GAPS, gaps)):
-        for i in np.flatnonzero(where):
-            by_time[i + 1].blame(fault)
+        gaps &= (steps <= PAUSE * usual) | spoilt[1:] | [p.is_key for p in by_time[1:]]
+    for i in np.flatnonzero(gaps):
+        by_time[i + 1].blame(GAPS)
     return off
+
+
+def are_few(count: int, steps: int) -> bool:
+    """Whether so many odd ones among the time steps are exceptions; one always is."""
+    return count <= max(1, FEW_SHARE * steps)
 
 
 def losses_without_gap(by_time: list[Packet]) -> list[int]:
