@@ -114,9 +114,10 @@ def test_a_refused_video_stops_no_other_and_nothing_is_fetched_or_read_twice(lab
     (line,) = errors(done)
     assert "1 of 5 videos" in line and "P01_01 wrong" in line
     assert not (lab.folder / OK).exists() and lab.have() == set(IDS) and lab.asked() == []
-    lab.path("P01_01").unlink()
-    run(lab.folder, OK)
-    assert lab.asked() == ["P01_01"]
+    for name in ("P01_01", "P02_103"):  # a wrong file, and one that was whole
+        lab.path(name).unlink()
+    assert jobs(run(lab.folder, OK)) == {"download_video": 2, "verify_videos": 2, "videos_ok": 1}
+    assert lab.asked() == ["P01_01", "P02_103"]
 
 
 def test_annotations_come_at_their_pinned_version_and_feed_the_dag(lab):

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 from epic100.base.errors import DiskError, EpicError
 
@@ -40,37 +41,46 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         The temporary path to write to.
 
     Raises:
-        DiskFullError: The disk or the quota is full. In nested calls it names the outermost file.
-        DiskError: The system refuses the write for another reason.
+        DiskError: As `writing`. In nested calls a full disk is told with the outermost file.
     """
     target = Path(path)
-    temporary, handle = None, None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary, handle = _new_beside(target)
-        _remove_left(target, temporary)
+    with writing(target), _new_beside(target) as temporary:
         yield temporary
         _sync(temporary)
         os.replace(temporary, target)
         _sync(target.parent)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Say in one line that the system does not let a file be written.
+
+    Args:
+        target: The file, for the error.
+
+    Raises:
+        DiskFullError: The disk or the quota is full.
+        DiskError: The system refuses for another reason.
+    """
+    try:
+        yield
     except Exception as error:
         own_words = isinstance(error, EpicError) and not isinstance(error, DiskFullError)
         reason = None if own_words else _refusal(error, target)
         if reason is None:
             raise
+        words = f"{target}: not written: {reason.strerror or reason}"
         if reason.errno in FULL:
             raise DiskFullError(
-                f"{target}: not written: {reason.strerror}; make room and run again, what is "
-                "finished is kept"
+                f"{words}; make room and run again, what is finished is kept"
             ) from error
-        raise DiskError(f"{target}: not written: {reason.strerror or reason}") from error
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
-        if handle is not None:
-            with suppress(OSError):  # nothing was written through it
-                os.close(handle)
+        raise DiskError(words) from error
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file in UTF-8 that appears complete or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
@@ -82,29 +92,42 @@ def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
         shutil.copyfile(source, temporary)
 
 
-def _new_beside(target: Path) -> tuple[Path, int]:
+@contextmanager
+def _new_beside(target: Path) -> Iterator[Path]:
     """Create a new file and lock it. The lock shows that the writer is still running."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     while True:
         temporary = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.tmp{target.suffix}")
         handle = os.open(temporary, flags, 0o666)
-        try:
+        with suppress(OSError):  # a file system without locks: leftovers are never removed there
             fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks: leftovers are never removed there
-            return temporary, handle
         if os.fstat(handle).st_nlink:
-            return temporary, handle
+            break
         os.close(handle)  # another writer removed it before it was locked
+    try:
+        _remove_left(target, temporary)
+        yield temporary
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+        with suppress(OSError):  # nothing was written through it
+            os.close(handle)
 
 
 def _remove_left(target: Path, own: Path) -> None:
     """Remove temporary files of `target`, and theirs, that no process holds a lock on."""
-    left = _temporary_names(target)
+    names = _temporary_names(target)
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
-            if entry.name != own.name and left.fullmatch(entry.name):
-                with suppress(OSError):
-                    _remove_unlocked(Path(entry.path))
+            if entry.name != own.name and names.fullmatch(entry.name):
+                with suppress(OSError), open(entry.path, "rb+", opener=_not_through_a_link) as left:
+                    fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(entry.path)
+
+
+def _not_through_a_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def _temporary_names(target: Path) -> re.Pattern[str]:
@@ -113,32 +136,21 @@ def _temporary_names(target: Path) -> re.Pattern[str]:
     )
 
 
-def _remove_unlocked(path: Path) -> None:
-    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
-    finally:
-        os.close(handle)
-
-
 def _refusal(error: BaseException, target: Path) -> OSError | None:
     """Return the system error behind `error` if it concerns writing this file, else None.
 
     torch raises its own RuntimeError on top of the system's "disk full" error.
     """
-    if type(error).__module__ == "builtins" and isinstance(error, OSError):
-        path = target if error.filename is None else Path(os.fsdecode(error.filename))
-        ours = path in (target, target.parent) or (
-            path.parent == target.parent and _temporary_names(target).fullmatch(path.name)
-        )
-        if ours or error.errno in FULL:
-            return error
     behind: BaseException | None = error
     while behind is not None:
         if isinstance(behind, OSError) and behind.errno in FULL:
             return behind
         behind = behind.__context__
+    if type(error).__module__ == "builtins" and isinstance(error, OSError):
+        path = target if error.filename is None else Path(os.fsdecode(error.filename))
+        is_temporary = _temporary_names(target).fullmatch(path.name)
+        if path in (target, target.parent) or (path.parent == target.parent and is_temporary):
+            return error
     return None
 
 
@@ -178,3 +190,17 @@ def open_plain(path: str | os.PathLike, flags: int) -> int:
         os.close(handle)
         raise EpicError(f"{path}: {LINKED}")
     return handle
+
+
+def is_alone(file: int | IO[Any]) -> bool:
+    """Lock an open file for this process; return whether no other one has locked it.
+
+    Where the file system has no locks, every process is alone.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True

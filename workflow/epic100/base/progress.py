@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 import time
 
 from tqdm import tqdm
@@ -27,7 +28,7 @@ class Progress:
 
     def __init__(self, label: str, total: float, unit: str):
         self.label, self.total, self.unit = label, total, unit
-        self.done = 0.0
+        self.done, self._lock = 0.0, threading.Lock()
         self._started = self._reported = time.monotonic()
         terminal = sys.__stderr__ is not None and sys.__stderr__.isatty()
         self._bar = (
@@ -37,14 +38,15 @@ class Progress:
         )
 
     def update(self, amount: float = 1, note: str = "") -> None:
-        """Add `amount` of the unit; `note` is shown beside the numbers."""
-        self.done += amount
-        if self._bar is not None:
-            self._bar.set_postfix_str(note, refresh=False)
-            self._bar.update(amount)
-        if time.monotonic() - self._reported > PLAIN_SECONDS:
-            self._reported = time.monotonic()
-            log.info(self.line(note), extra=None if self._bar is None else FILE_ONLY)
+        """Add `amount` of the unit, from any thread; `note` is shown beside the numbers."""
+        with self._lock:
+            self.done += amount
+            if self._bar is not None:
+                self._bar.set_postfix_str(note, refresh=False)
+                self._bar.update(amount)
+            if time.monotonic() - self._reported > PLAIN_SECONDS:
+                self._reported = time.monotonic()
+                log.info(self.line(note), extra=None if self._bar is None else FILE_ONLY)
 
     def line(self, note: str = "") -> str:
         """The current state as text: amount done, rate and time left."""

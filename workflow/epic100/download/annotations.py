@@ -2,11 +2,11 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.base.checksum import Checksum, digest
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_table
@@ -93,7 +93,7 @@ def verify_annotations(
     """
     pins = read_pins(sheet)
     found = {key: digest(path, pins[key].checksum.kind) for key, path in files.items()}
-    wrong: Sequence[str] = [
+    wrong = [
         f"{files[key]} ({checksum}, expected {pins[key].checksum.value})"
         for key, checksum in found.items()
         if checksum != pins[key].checksum
@@ -103,9 +103,7 @@ def verify_annotations(
             f"{out}: not written: not the files of {sheet}: {'; '.join(wrong)}; with `annotations: "
             "download: true` they are fetched once these are removed"
         )
-    with atomic_path(out) as temporary:
-        lines = [f"{files[key]} {checksum}\n" for key, checksum in found.items()]
-        temporary.write_text("".join(lines), encoding="utf-8")
+    write_text(out, "".join(f"{files[key]} {checksum}\n" for key, checksum in found.items()))
     log.info(f"{len(found)} annotation files are the pinned ones")
 
 

@@ -1,12 +1,11 @@
 """One progress bar for all videos that are still missing, although each has its own job."""
 
-import fcntl
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from epic100.base.atomic import open_plain
+from epic100.base.atomic import is_alone, open_plain
 from epic100.base.progress import Progress
 from epic100.download.part import part_state
 from epic100.video.sheet import Video
@@ -24,10 +23,9 @@ class ArchiveBar:
     def __init__(self, videos: Sequence[Video], root: str | os.PathLike, lock: str | os.PathLike):
         self._videos, self._root = list(videos), Path(root)
         Path(lock).parent.mkdir(parents=True, exist_ok=True)
-        handle = open_plain(lock, os.O_WRONLY | os.O_APPEND)
-        self._lock = open(handle, "a")  # noqa: SIM115 (open until `close`)
+        # Open until `close`.
+        self._lock = open(open_plain(lock, os.O_WRONLY | os.O_APPEND), "a")  # noqa: SIM115
         self._bar: Progress | None = None
-        self._left = 0.0
         self._looked = float("-inf")
 
     def tick(self, note: str) -> None:
@@ -35,12 +33,10 @@ class ArchiveBar:
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
-        files, minutes = self.lacking()
-        if self._bar is None and self._hold():
-            self._bar = Progress("download, all videos", minutes, "minutes of video")
-        elif self._bar is not None:
-            self._bar.update(self._left - minutes, f"{files} files to come, {note}")
-        self._left = minutes
+        if self._bar is not None:
+            self._show(self._bar, f", {note}")
+        elif is_alone(self._lock):
+            self._bar = Progress("download, all videos", self.lacking()[1], "minutes of video")
 
     def lacking(self) -> tuple[int, float]:
         """Return (missing files, minutes of video that are still to come)."""
@@ -56,16 +52,10 @@ class ArchiveBar:
     def close(self) -> None:
         """Finish the bar and release the lock, so that another job can show its own."""
         if self._bar is not None:
-            files, minutes = self.lacking()
-            self._bar.update(self._left - minutes, f"{files} files to come")
+            self._show(self._bar)
             self._bar.close()
         self._lock.close()
 
-    def _hold(self) -> bool:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True  # the file system has no locks: two bars are better than none
-        return True
+    def _show(self, bar: Progress, note: str = "") -> None:
+        files, minutes = self.lacking()
+        bar.update(bar.total - minutes - bar.done, f"{files} files to come{note}")

@@ -95,7 +95,8 @@ def fetch(
         checksum: Checksum of the whole file; with None, only its length is checked.
         settings: How patient it is.
         watch: Called with (bytes so far, total bytes or None) as data arrive.
-        seal: Called with the verified part just before it is renamed to `target`.
+        seal: Called with the verified part just before it is renamed to `target`. An EpicError of
+            it refuses the file.
 
     Raises:
         EpicError: The server refuses the file or sends another one, or `settings.tries` attempts
@@ -104,45 +105,45 @@ def fetch(
     """
     if not is_url(url):
         raise EpicError(f"{target}: its url is {url!r}; expected {URL_WORDS}")
-    with claim(target) as part, CarefulSession() as session:
+    with claim(target) as part, CarefulSession(url) as session:
         failures, wrong, furthest = 0, 0, part.size
         while True:
+            reason, wait = "", 0.0
             try:
-                if not part.size or part.size != part.length:
-                    _attempt(session, url, part, settings, watch)
-                fault = _fault(part, checksum)
-                if not fault:
-                    break
-                wrong += 1
-                part.restart()
-                raise _Again(fault)
+                _attempt(session, url, part, settings, watch)
             except (_Again, *TROUBLE) as error:
-                reason = _words(error)
-                part.flush()
-                got_on = part.size >= furthest + PROGRESS
-                failures = 1 if got_on else failures + 1
-                # The server announced too many bytes: the file may be complete already.
-                if part.size and part.size <= furthest and checksum and not _fault(part, checksum):
+                reason, wait = _words(error), getattr(error, "wait", 0.0)
+            part.flush()
+            # The server may have announced too many bytes. Then the file is complete already.
+            if not reason or (checksum and 0 < part.size <= furthest):
+                found = digest(part.path, checksum.kind) if checksum else None
+                if found == checksum:
                     break
-                furthest = max(furthest, part.size)
-                if wrong >= WHOLE_TRIES:
-                    raise EpicError(
-                        f"{url}: {reason}, {wrong} times; nothing was kept of it; the server has "
-                        "another file than the sheet says: correct the sheet, or put the right "
-                        f"file at {target}"
-                    ) from error
-                if failures >= settings.tries:
-                    raise EpicError(
-                        f"{url}: {reason}; given up after {failures} attempts that got nowhere; "
-                        f"{part.path} keeps {part.size} bytes, and the next run goes on from there"
-                    ) from error
-                pause = max(settings.pause(failures), getattr(error, "wait", 0.0))
-                log.info(
-                    f"{target.name}: {reason}; once more from {part.size} bytes in {pause:.1f} s"
+                if checksum and not reason:
+                    reason = f"{found} of {part.size} bytes, expected {checksum.value}"
+                    wrong += 1
+                    part.restart()
+            failures = 1 if part.size >= furthest + PROGRESS else failures + 1
+            furthest = max(furthest, part.size)
+            if wrong >= WHOLE_TRIES:
+                raise EpicError(
+                    f"{url}: {reason}, {wrong} times; nothing was kept of it; the server has "
+                    "another file than the sheet says: correct the sheet, or put the right "
+                    f"file at {target}"
                 )
-                time.sleep(pause)
-        part.flush()
-        seal(part.path)
+            if failures >= settings.tries:
+                raise EpicError(
+                    f"{url}: {reason}; given up after {failures} attempts that got nowhere; "
+                    f"{part.path} keeps {part.size} bytes, and the next run goes on from there"
+                )
+            pause = max(settings.pause(failures), wait)
+            log.info(f"{target.name}: {reason}; once more from {part.size} bytes in {pause:.1f} s")
+            time.sleep(pause)
+        try:
+            seal(part.path)
+        except EpicError:
+            part.path.unlink()  # complete but wrong, so resuming would not help
+            raise
         part.finish()
 
 
@@ -151,10 +152,8 @@ def _attempt(
 ) -> None:
     """Request the missing bytes once. Returns when the server has nothing more to send."""
     headers = {}
-    if part.size:
-        headers["Range"] = f"bytes={part.size}-"
-        if part.validator:
-            headers["If-Range"] = part.validator  # if the file has changed, the server sends all
+    if part.size:  # if the file has changed since (If-Range), the server sends all of it
+        headers = {"Range": f"bytes={part.size}-", "If-Range": part.validator}
     try:
         response = session.get(
             url, headers=headers, stream=True, timeout=(settings.stall_seconds,) * 2
@@ -162,23 +161,31 @@ def _attempt(
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
         raise EpicError(f"{part.target}: its url is {url!r}; {error}") from error
     with response:
-        if response.status_code == 416:  # the server has no bytes after ours
-            if _range_of(response)[1] not in (None, part.size):
-                part.restart()
-                raise _Again("the server's file is shorter than what came before")
-            return
-        _refuse(response, url, part)
-        if response.status_code == 206:
-            start, length = _range_of(response)
-            if start != part.size:
-                part.restart()
-                raise _Again(f"the server sent bytes from {start} on where others were asked for")
-        else:  # the whole file, even if only a range was requested
+        status, words = response.status_code, f"HTTP {response.status_code} {response.reason or ''}"
+        start, length = _range_of(response)
+        if status in BUSY or status >= 500:
+            raise _Again(words.strip(), _asked_to_wait(response))
+        if status == 416:
+            if length in (None, part.size):
+                return  # the server has no bytes after ours
             part.restart()
-            length = _number(response.headers.get("Content-Length"))
+            raise _Again("the server's file is shorter than what came before")
+        if status not in (200, 206):
+            raise EpicError(
+                f"{url}: {words.strip()}; expected the file; check the `url` of the sheet, or put "
+                f"the file at {part.target} by other means"
+            )
+        if status == 206 and start != part.size:
+            part.restart()
+            raise _Again(f"the server sent bytes from {start} on where others were asked for")
+        if status == 200:  # the whole file, even if only a range was requested
+            part.restart()
+            length = whole_number(response.headers.get("Content-Length", ""))
         if length is not None and length > settings.max_gib * 2**30:
             raise _too_long(url, f"is said to have {length / 2**30:.0f} GiB", settings)
-        part.promise(length, _validator(response))
+        tag = response.headers.get("ETag", "")
+        # RFC 9110, 13.1.5: a weak tag does not guarantee identical bytes.
+        part.promise(length, tag if tag[:1] == '"' else response.headers.get("Last-Modified"))
         _receive(response, part, settings, watch)
     if part.length is not None and part.size < part.length:
         raise _Again(f"cut at {part.size} of {part.length} bytes")
@@ -187,20 +194,19 @@ def _attempt(
 def _receive(
     response: requests.Response, part: Part, settings: FetchSettings, watch: Watch
 ) -> None:
-    since, came = time.monotonic(), 0
+    since, before = time.monotonic(), part.size
     # read1 returns what has arrived. A full read would wait until a slow server fills a chunk.
     while chunk := response.raw.read1(CHUNK, decode_content=False):
-        part.append(chunk)
+        part.write(chunk)
         watch(part.size, part.length)
         if part.size > settings.max_gib * 2**30:
             part.restart()
             raise _too_long(response.url, "goes on and on", settings)
-        came += len(chunk)
-        spent = time.monotonic() - since
+        spent, came = time.monotonic() - since, part.size - before
         if spent >= settings.stall_seconds:
             if came < LEAST_RATE * spent:
                 raise _Again(f"{came} bytes in {spent:.0f} s, too slow")
-            since, came = time.monotonic(), 0
+            since, before = time.monotonic(), part.size
 
 
 def _too_long(url: str, why: str, settings: FetchSettings) -> EpicError:
@@ -209,64 +215,24 @@ def _too_long(url: str, why: str, settings: FetchSettings) -> EpicError:
     )
 
 
-def _refuse(response: requests.Response, url: str, part: Part) -> None:
-    """Raise if the response is no file: _Again for a busy server, EpicError for a final refusal."""
-    status = response.status_code
-    if status in (200, 206):
-        return
-    words = f"HTTP {status} {response.reason or ''}".strip()
-    if status in BUSY or status >= 500:
-        raise _Again(words, _asked_to_wait(response))
-    raise EpicError(
-        f"{url}: {words}; expected the file; check the `url` of the sheet, or put the file at "
-        f"{part.target} by other means"
-    )
-
-
-def _fault(part: Part, checksum: Checksum | None) -> str:
-    """Say what is wrong with the downloaded bytes, or return ""."""
-    part.flush()
-    if checksum is None:
-        return ""
-    found = digest(part.path, checksum.kind)
-    return "" if found == checksum else f"{found} of {part.size} bytes, expected {checksum.value}"
-
-
 def _range_of(response: requests.Response) -> tuple[int | None, int | None]:
     """Parse Content-Range into (first byte, total bytes); None for a missing number."""
     text = response.headers.get("Content-Range", "")
     found = re.fullmatch(r"bytes\s+(?:(\d+)-\d+|\*)/(\d+|\*)", text.strip())
-    return (_number(found[1]), _number(found[2])) if found else (None, None)
-
-
-def _number(text: str | None) -> int | None:
-    return whole_number(text or "")
-
-
-def _validator(response: requests.Response) -> str | None:
-    tag = response.headers.get("ETag", "")
-    # RFC 9110, 13.1.5: a weak tag does not guarantee identical bytes.
-    return tag if tag.startswith('"') else response.headers.get("Last-Modified")
+    return (whole_number(found[1] or ""), whole_number(found[2])) if found else (None, None)
 
 
 def _asked_to_wait(response: requests.Response) -> float:
     try:
-        wait = urllib3.Retry().parse_retry_after(response.headers["Retry-After"])
-    except (KeyError, urllib3.exceptions.InvalidHeader):
+        return min(urllib3.Retry().get_retry_after(response.raw) or 0.0, PATIENCE)
+    except Exception:  # anything can stand in a header, such as a number of 5000 digits
         return 0.0
-    return min(max(wait, 0.0), PATIENCE)
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     """Describe an error briefly: libraries nest errors, and only the innermost is informative."""
-    if isinstance(error, _Again):
-        return str(error)
-    inner: BaseException = error
-    while True:
-        reason = getattr(inner, "reason", None)
-        nested = [a for a in (reason, *inner.args) if isinstance(a, BaseException)]
-        if not nested:
-            break
-        inner = nested[0]
-    name, text = type(inner).__name__, " ".join(str(inner).split())
-    return text if text.startswith(name) else f"{name}: {text}"
+    for inner in (getattr(error, "reason", None), *error.args):
+        if isinstance(inner, BaseException):
+            return _words(inner)
+    name, text = type(error).__name__, " ".join(str(error).split())
+    return text if isinstance(error, _Again) or text.startswith(name) else f"{name}: {text}"

@@ -1,19 +1,17 @@
 """An incomplete download: `{name}.part` beside the file, until all bytes have arrived."""
 
-import errno
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from epic100.base.atomic import atomic_path, open_plain
+from epic100.base.atomic import atomic_path, is_alone, open_plain, writing
 from epic100.base.errors import EpicError
 
-NOTES: dict[str, type] = {"length": int, "validator": str}  # a value that is None is left out
+NOTES: dict[str, type] = {"length": int, "validator": str}
 LARGEST_NOTES = 10_000  # bytes
 _BUFFER = 1 << 17  # bytes; the most that a killed process loses
 
@@ -40,6 +38,7 @@ class Part:
         path: The `.part` file.
         length: Size of the whole in bytes, as announced by the server, or None.
         validator: ETag or date of the whole, or None.
+        write: Writes received bytes.
     """
 
     def __init__(self, target: Path, file: BinaryIO):
@@ -47,6 +46,7 @@ class Part:
         notes = _notes(self.path)
         self.length: int | None = notes.get("length")
         self.validator: str | None = notes.get("validator")
+        self.write = file.write
 
     @property
     def size(self) -> int:
@@ -70,28 +70,10 @@ class Part:
         with atomic_path(_notes_path(self.path)) as temporary:
             temporary.write_text(json.dumps({"length": length, "validator": validator}))
 
-    def append(self, data: bytes) -> None:
-        """Write received bytes.
-
-        Raises:
-            EpicError: The disk does not accept them.
-        """
-        try:
-            self._file.write(data)
-        except OSError as error:
-            raise self._unwritable(error) from error
-
     def flush(self) -> None:
-        """Force received bytes to disk.
-
-        Raises:
-            EpicError: The disk does not accept them.
-        """
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._unwritable(error) from error
+        """Force received bytes to disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def restart(self) -> None:
         """Discard all received bytes and notes."""
@@ -106,10 +88,6 @@ class Part:
         os.replace(self.path, self.target)
         _notes_path(self.path).unlink(missing_ok=True)
 
-    def _unwritable(self, error: OSError) -> EpicError:
-        advice = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see to the disk"
-        return EpicError(f"{self.path}: {error.strerror}; {advice}, then run again: it goes on")
-
 
 @contextmanager
 def claim(target: Path) -> Iterator[Part]:
@@ -117,34 +95,29 @@ def claim(target: Path) -> Iterator[Part]:
 
     Raises:
         EpicError: Another process has it open.
+        DiskError: The disk does not take the bytes. Those that came before are kept.
     """
     path = part_path(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = open_plain(path, os.O_WRONLY | os.O_APPEND)
-    with open(handle, "ab", buffering=_BUFFER) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(open_plain(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=_BUFFER) as file:
             # Another process may have finished meanwhile: the handle would be the finished file.
-            mine = os.path.samestat(os.fstat(file.fileno()), path.lstat())
-        except (BlockingIOError, FileNotFoundError):
-            mine = False
-        except OSError:
-            mine = True  # the file system has no locks
-        if not mine:
-            raise EpicError(f"{path}: another process downloads this file; run again when it ended")
-        yield Part(target, file)
+            if not (is_alone(file) and path.exists() and os.path.samefile(path, file.fileno())):
+                raise EpicError(
+                    f"{path}: another process downloads this file; run again when it ended"
+                )
+            yield Part(target, file)
 
 
 def _notes_path(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _notes(part: Path) -> dict:
+def _notes(part: Path) -> dict[str, Any]:
+    """What a server said of the whole file; what else may stand there is left out."""
     path = _notes_path(part)
-    try:
+    with suppress(OSError, ValueError, RecursionError, AttributeError):
         if path.is_file() and path.stat().st_size <= LARGEST_NOTES:
-            notes = json.loads(path.read_text(encoding="utf-8"))
-            return {k: notes[k] for k, kind in NOTES.items() if isinstance(notes[k], kind)}
-    except (OSError, ValueError, RecursionError, TypeError, KeyError):
-        pass
+            notes = json.loads(path.read_text(encoding="utf-8")).items()
+            return {name: note for name, note in notes if isinstance(note, NOTES.get(name, ()))}
     return {}

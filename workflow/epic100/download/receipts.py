@@ -2,11 +2,9 @@
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.base.disk import insist
 from epic100.base.errors import DiskError
 from epic100.video.sheet import Video
@@ -15,91 +13,58 @@ from epic100.video.sheet import Video
 TOUCH_SECONDS = 600
 
 
-@dataclass(frozen=True)
-class Receipt:
-    """State of a file when its md5 was computed.
+def md5_of(video: Video, root: str | os.PathLike, receipts: str | os.PathLike) -> str | None:
+    """Return the md5 of a video's file if it was read before and has not changed since.
 
-    Attributes:
-        path: The resolved path.
-        size: Bytes.
-        mtime_ns: Time of the last change, in nanoseconds.
-        inode: Number of the file on its disk.
-        md5: Lower-case hex.
-        fetched: Whether a download wrote the receipt and the file was not read again since.
-        edition: How often a file of this video has changed or disappeared before.
+    Args:
+        video: The video.
+        root: Folder of the videos.
+        receipts: Folder of the receipts, one a video; it is kept between runs.
+
+    Raises:
+        DiskError: The disk fails. It must not make a verified file look unread.
     """
-
-    path: str
-    size: int
-    mtime_ns: int
-    inode: int
-    md5: str
-    fetched: bool
-    edition: int
-
-    def is_of(self, path: Path) -> bool:
-        """Whether the file now at `path` is the one that was read."""
-        try:
-            state = path.stat()
-        except OSError:
-            return False
-        if (str(path.resolve()), state.st_size) != (self.path, self.size):
-            return False
-        later = state.st_mtime_ns - self.mtime_ns
-        touched = self.fetched and state.st_ino == self.inode and 0 < later < TOUCH_SECONDS * 10**9
-        return later == 0 or touched
+    path, receipt = video.path(root), _path(video, receipts)
+    try:
+        noted = json.loads(insist(receipt, "reading", receipt.read_bytes))
+        state = path.stat()
+        later = state.st_mtime_ns - noted["mtime_ns"]
+        touched = noted["fetched"] and 0 < later < TOUCH_SECONDS * 10**9
+        same = (noted["path"], noted["size"]) == (str(path.resolve()), state.st_size)
+        return noted["md5"] if same and (later == 0 or touched) else None
+    except DiskError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
-class Receipts:
-    """A folder of receipts, one per video; it is kept between runs."""
+def write_receipt(
+    video: Video,
+    root: str | os.PathLike,
+    receipts: str | os.PathLike,
+    md5: str,
+    part: Path | None = None,
+) -> None:
+    """Store the md5 of a video's file.
 
-    def __init__(self, folder: str | os.PathLike):
-        self._folder = Path(folder)
+    Args:
+        video: The video.
+        root: Folder of the videos.
+        receipts: Folder of the receipts.
+        md5: Lower-case hex.
+        part: The downloaded part that is about to become the file; None if the file exists.
+    """
+    path = video.path(root)
+    state = (part or path).stat()
+    receipt = {
+        "path": str(path.resolve()),
+        "size": state.st_size,
+        "mtime_ns": state.st_mtime_ns,
+        "md5": md5,
+        "fetched": part is not None,
+    }
+    write_text(_path(video, receipts), json.dumps(receipt))
 
-    def md5_of(self, video: Video, root: str | os.PathLike) -> str | None:
-        """Return the md5 of the video's file if it was read before and has not changed since."""
-        receipt = self._find(video)
-        return receipt.md5 if receipt and receipt.is_of(video.path(root)) else None
 
-    def write(
-        self, video: Video, root: str | os.PathLike, md5: str, part: Path | None = None
-    ) -> None:
-        """Store the md5 of the video's file.
-
-        Args:
-            video: The video.
-            root: Folder of the videos.
-            md5: Lower-case hex.
-            part: The downloaded part that is about to become the file; None if the file exists.
-        """
-        path, edition = video.path(root), self.edition([video], root)
-        state = (part or path).stat()
-        receipt = Receipt(str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino, md5,
-                          part is not None, edition)  # fmt: skip
-        with atomic_path(self._path(video)) as temporary:
-            temporary.write_text(json.dumps(asdict(receipt)), encoding="utf-8")
-
-    def edition(self, videos: Sequence[Video], root: str | os.PathLike) -> int:
-        """Return a number that changes when a file that was read has changed or disappeared.
-
-        Snakemake notices files that are newer than a table. It does not notice a file that `rsync
-        --times` replaced, or a missing file that a rule could make. Reading or downloading the file
-        stores the same number, so that the next call returns it again.
-        """
-        found = [(self._find(video), video.path(root)) for video in videos]
-        return sum(
-            receipt.edition + (not receipt.is_of(path)) for receipt, path in found if receipt
-        )
-
-    def _find(self, video: Video) -> Receipt | None:
-        path = self._path(video)
-        try:
-            # A failing disk must not make a verified file look unread.
-            return Receipt(**json.loads(insist(path, "reading", path.read_bytes)))
-        except DiskError:
-            raise
-        except (OSError, ValueError, TypeError):
-            return None
-
-    def _path(self, video: Video) -> Path:
-        return self._folder / f"{video.video_id}.json"
+def _path(video: Video, receipts: str | os.PathLike) -> Path:
+    return Path(receipts) / f"{video.video_id}.json"

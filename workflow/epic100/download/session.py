@@ -2,7 +2,6 @@
 
 import ipaddress
 import socket
-from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -17,20 +16,16 @@ class CarefulSession(requests.Session):
     """A session that raises EpicError for an unsafe redirect.
 
     Unsafe is http after https, another scheme, or a private address that is not the host of the
-    URL that was requested first.
+    URL that is requested.
+
+    Args:
+        url: The URL that will be requested.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, url: str) -> None:
         super().__init__()
         self.headers.update({"User-Agent": AGENT, "Accept-Encoding": "identity"})
-        self._first = ""
-
-    def request(
-        self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any
-    ) -> requests.Response:
-        """Request `url`, with which later redirects are compared."""
-        self._first = url if isinstance(url, str) else url.decode()
-        return super().request(method, url, *args, **kwargs)
+        self._first = url
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Return where `resp` redirects to, after a check; requests calls this per redirect."""

@@ -7,20 +7,18 @@ after all other files. No row is written from such a read.
 
 import logging
 import os
-import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.base.checksum import digest
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.progress import Progress
 from epic100.base.text_table import read_own_table, write_table
-from epic100.download.receipts import Receipts
-from epic100.download.videos import md5_of_sheet
+from epic100.download.receipts import md5_of, write_receipt
 from epic100.video.sheet import Video
 
 log = logging.getLogger(__name__)
@@ -73,55 +71,69 @@ def verify_videos(
     Raises:
         DiskError: The disk fails. The message names the files; the receipts of others are kept.
     """
-    book = Receipts(receipts)
-    promised = {video.video_id: md5_of_sheet(video) for video in videos}
     unread = [
-        video
+        video.path(root).stat().st_size
         for video in videos
-        if video.path(root).is_file() and promised[video.video_id] and not book.md5_of(video, root)
+        if video.md5 and video.path(root).is_file() and not md5_of(video, root, receipts)
     ]
-    total = sum(video.path(root).stat().st_size for video in unread) / 1e6
-    lock = threading.Lock()
+    bar = Progress(f"verify {Path(table).stem}", sum(unread) / 1e6, "MB")
 
-    failed: list[str] = []
-
-    def read(video: Video) -> tuple[str, str]:
-        def watch(count: int) -> None:
-            with lock:
-                bar.update(count / 1e6, video.video_id)
-
-        path = video.path(root)
+    def check(video: Video) -> Verdict | DiskError:
         try:
-            before = path.stat().st_mtime_ns
-            found = digest(path, "md5", watch).value
-            if path.stat().st_mtime_ns != before:
-                return video.video_id, "it changed while it was read"
+            return _check(
+                video, root, receipts, lambda count: bar.update(count / 1e6, video.video_id)
+            )
         except DiskError as error:
-            failed.append(str(error))
-            return video.video_id, ""
-        except OSError as error:
-            return video.video_id, f"cannot be read: {error.strerror}"
-        book.write(video, root, found)
-        return video.video_id, ""
+            return error
 
-    faults: dict[str, str] = {}
-    if unread:
-        bar = Progress(f"verify {Path(table).stem}", total, "MB")
-        with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-            faults = dict(pool.map(read, unread))
-        bar.close()
+    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        outcomes = list(pool.map(check, videos))
+    bar.close()
+    verdicts = [outcome for outcome in outcomes if isinstance(outcome, Verdict)]
+    failed = [str(outcome) for outcome in outcomes if isinstance(outcome, DiskError)]
     if failed:
         raise DiskError(
             f"{table}: not written: the disk failed for {len(failed)} videos: "
             f"{'; '.join(failed)}; what was read before is kept"
         )
-    verdicts = [_verdict(video, Path(root), book, faults.get(video.video_id)) for video in videos]
     write_table(table, COLUMNS, map(astuple, verdicts))
     for verdict in verdicts:
         if verdict.status != VERIFIED:
             log.info(f"{verdict.video_id}: {verdict.status}: {verdict.reason}")
     log.info(f"{_counts(verdicts)}; {len(unread)} of them read now")
     return verdicts
+
+
+def _check(
+    video: Video,
+    root: str | os.PathLike,
+    receipts: str | os.PathLike,
+    watch: Callable[[int], None],
+) -> Verdict:
+    """Check one video; its file is read if it has no valid receipt. Raises DiskError."""
+    path, name = video.path(root), video.video_id
+    if not path.is_file():
+        if os.path.lexists(path):
+            return Verdict(name, UNREADABLE, reason=f"{path} is no file, or a broken link")
+        return Verdict(name, MISSING, reason=f"no file {path}")
+    before = path.stat()
+    if not video.md5:
+        return Verdict(name, UNVERIFIED, before.st_size, reason="the sheet has no md5")
+    found = md5_of(video, root, receipts)
+    if found is None:
+        try:
+            found = digest(path, "md5", watch).value
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror}"
+            return Verdict(name, UNREADABLE, before.st_size, reason=reason)
+        if path.stat().st_mtime_ns != before.st_mtime_ns:
+            reason = "it changed while it was read"
+            return Verdict(name, UNREADABLE, before.st_size, reason=reason)
+    write_receipt(video, root, receipts, found)  # also for the time that Snakemake gave it
+    if found != video.md5.lower():
+        reason = f"{path}: md5 {found}, the sheet says {video.md5.lower()}"
+        return Verdict(name, WRONG, before.st_size, found, reason)
+    return Verdict(name, VERIFIED, before.st_size, found)
 
 
 def read_verdicts(path: str | os.PathLike) -> list[Verdict]:
@@ -159,29 +171,9 @@ def write_videos_ok(tables: Sequence[str], out: str | os.PathLike) -> None:
             "download: true` what is missing is fetched, and a wrong file once it is removed"
         )
     size = sum(verdict.size for verdict in verdicts) / 1e9
-    with atomic_path(out) as temporary:
-        temporary.write_text(f"{_counts(verdicts)}; {size:.3f} GB\n", encoding="utf-8")
-    log.info(f"{_counts(verdicts)}; {size:.3f} GB")
-
-
-def _verdict(video: Video, root: Path, book: Receipts, fault: str | None) -> Verdict:
-    path, promised = video.path(root), md5_of_sheet(video)
-    name = video.video_id
-    if not path.is_file():
-        if os.path.lexists(path):
-            return Verdict(name, UNREADABLE, reason=f"{path} is no file, or a broken link")
-        return Verdict(name, MISSING, reason=f"no file {path}")
-    size = path.stat().st_size
-    if promised is None:
-        return Verdict(name, UNVERIFIED, size, reason="the sheet has no md5")
-    found = book.md5_of(video, root)
-    if fault or found is None:
-        return Verdict(name, UNREADABLE, size, reason=fault or "it changed after it was read")
-    if found != promised.value:
-        reason = f"{path}: md5 {found}, the sheet says {promised.value}"
-        return Verdict(name, WRONG, size, found, reason)
-    book.write(video, root, found)  # stores the time that Snakemake gave a downloaded file
-    return Verdict(name, VERIFIED, size, found)
+    words = f"{_counts(verdicts)}; {size:.3f} GB"
+    write_text(out, f"{words}\n")
+    log.info(words)
 
 
 def _counts(verdicts: Sequence[Verdict]) -> str:

@@ -4,13 +4,14 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from epic100.base.checksum import Checksum, digest
 from epic100.base.errors import EpicError
 from epic100.download.archive_bar import ArchiveBar
 from epic100.download.fetch import USUAL, FetchSettings, fetch
-from epic100.download.receipts import Receipts
+from epic100.download.receipts import write_receipt
 from epic100.video.sheet import Video
 
 log = logging.getLogger(__name__)
@@ -43,30 +44,19 @@ def download_video(
             f"{path}: there already; a download writes over nothing: run again to have it "
             "verified, or remove it to have it fetched"
         )
-    checksum = md5_of_sheet(video)
-    started, bar = time.monotonic(), ArchiveBar(archive, root, Path(receipts) / "bar.lock")
+    checksum = Checksum("md5", video.md5.lower()) if video.md5 else None
+    started = time.monotonic()
 
     def watch(size: int, length: int | None) -> None:
         of = f" of {length / 1e6:.0f}" if length else ""
         bar.tick(f"{video.video_id} at {size / 1e6:.0f}{of} MB")
 
     def seal(part: Path) -> None:
-        md5 = checksum.value if checksum else digest(part, "md5").value
-        Receipts(receipts).write(video, root, md5, part)
+        md5 = (checksum or digest(part, "md5")).value
+        write_receipt(video, root, receipts, md5, part)
 
-    try:
+    with closing(ArchiveBar(archive, root, Path(receipts) / "bar.lock")) as bar:
         fetch(video.url, path, checksum, settings=settings, watch=watch, seal=seal)
-    finally:
-        bar.close()
     size, spent = path.stat().st_size / 1e6, time.monotonic() - started
     held = "md5 as the sheet says" if checksum else "the sheet has no md5 to hold it to"
     log.info(f"{video.video_id}: {size:.1f} MB in {spent:.1f} s, {held}")
-
-
-def md5_of_sheet(video: Video) -> Checksum | None:
-    """Return the md5 of the sheet, None if it has none.
-
-    Raises:
-        EpicError: The sheet's text is not an md5.
-    """
-    return Checksum.parse(f"md5:{video.md5}", f"video {video.video_id}") if video.md5 else None

@@ -18,7 +18,6 @@ from epic100.base.checksum import Checksum, digest
 from epic100.base.errors import EpicError
 from epic100.base.names import is_url
 from epic100.download.fetch import USUAL, FetchSettings, fetch
-from epic100.download.part import part_path
 from epic100.download.session import CarefulSession
 from epic100.settings import TrainSettings
 from epic100.settings.keys import AUTO
@@ -144,23 +143,12 @@ def fetch_weights(weights: StartWeights, settings: FetchSettings = USUAL) -> Non
     Raises:
         EpicError: As in `fetch` and `check_weights`.
     """
-    target = Path(weights.path)
-    log.info("fetching %s to %s", weights.source, target)
+    log.info("fetching %s to %s", weights.source, weights.path)
     checksum = Checksum("sha256", weights.sha256) if weights.sha256 else None
-
-    def seal(part: Path) -> None:
-        try:
-            check_weights(weights, part)
-        except EpicError:
-            part.unlink()  # complete but wrong, so resuming would not help
-            raise
-
-    try:
-        fetch(weights.source, target, checksum, settings=settings, seal=seal)
-    except EpicError as error:
-        if part_path(target).exists():
-            raise EpicError(f"{error}; {_by_hand(weights)}") from error
-        raise
+    fetch(
+        weights.source, Path(weights.path), checksum, settings=settings,
+        seal=lambda part: check_weights(weights, part),
+    )  # fmt: skip
 
 
 def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) -> None:
@@ -208,7 +196,7 @@ def probe(weights: StartWeights) -> None:
     """
     try:
         with (
-            CarefulSession() as session,
+            CarefulSession(weights.source) as session,
             session.get(weights.source, stream=True, timeout=PROBE_SECONDS) as answer,
         ):
             reason = "" if answer.ok else f"HTTP {answer.status_code} {answer.reason or ''}".strip()
@@ -216,13 +204,7 @@ def probe(weights: StartWeights) -> None:
         reason = type(error).__name__
     if reason:
         raise EpicError(
-            f"{weights.source}: the start weights cannot be fetched here ({reason}); "
-            f"{_by_hand(weights)}"
+            f"{weights.source}: the start weights cannot be fetched here ({reason}); fetch the "
+            f"file where there is a network and put it at {weights.path}, or set `train: "
+            "load_from:` to a file"
         )
-
-
-def _by_hand(weights: StartWeights) -> str:
-    return (
-        f"fetch the file where there is a network and put it at {weights.path}, or set `train: "
-        "load_from:` to a file"
-    )
