@@ -1,6 +1,7 @@
 """A long video as a head-mounted camera films it, for benchmarks: all of the picture moves."""
 
 import argparse
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import av
 import cv2
 import numpy as np
 
-from epic100.minikitchen.packet_damage import CodedPicture, rewrite
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support.packets import CodedPicture, rewrite
 
 RATE = Fraction(60000, 1001)
 OPTIONS = {"crf": "19", "preset": "medium", "g": "250"}

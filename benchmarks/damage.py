@@ -133,7 +133,7 @@ def trial(way: str, original: Path, seed: int, with_decord: bool) -> Trial | Non
         shutil.copyfile(original, path)
         try:
             (WAYS | FLIPS)[way](path, rng)
-        except EpicError:
+        except (EpicError, ValueError):
             return None
         worker = WORKER
         if way == "no permission" and os.geteuid() == 0:

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from epic100.minikitchen import write_video
-from epic100.minikitchen.packet_damage import rewrite
 from epic100.video.index import build_index
 from epic100.video.sheet import Video
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support.packets import rewrite
 from support.tricky_videos import encode
 
 COUNT = 180  # pictures of an encoded file

@@ -1,6 +1,7 @@
 """The ways in which `benchmarks/damage.py` damages a file: name -> (path, random generator)."""
 
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,16 +10,11 @@ import av
 import numpy as np
 
 from epic100.base.errors import EpicError
-from epic100.minikitchen.damage import (
-    coded_data,
-    empty,
-    flip_bits,
-    random_block,
-    truncate,
-    zero_block,
-    zero_tail,
-)
-from epic100.minikitchen.packet_damage import drop_packets, repeat_group, rewrite, swap_packets
+from epic100.minikitchen.damage import coded_data, empty, truncate
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support.damage import flip, overwrite, zero_tail
+from support.packets import drop_packets, repeat_group, rewrite, swap_packets
 
 
 def _cut(path: Path, rng, first: bool | None = None, kind: str = "") -> None:
@@ -28,14 +24,16 @@ def _cut(path: Path, rng, first: bool | None = None, kind: str = "") -> None:
 
 
 def _block(path: Path, rng, size: int, noise: bool, box: str = "mdat") -> None:
-    if noise:
-        random_block(path, rng.uniform(0, 1), size, int(rng.integers(2**31)), box)
-    else:
-        zero_block(path, rng.uniform(0, 1), size, box)
+    start, stop = coded_data(path, box)
+    at = int(rng.integers(start, stop))
+    size = min(size, stop - at)
+    overwrite(path, at, rng.bytes(size) if noise else bytes(size))
 
 
 def _flip(path: Path, rng, count: int, box: str = "mdat") -> None:
-    flip_bits(path, count, int(rng.integers(2**31)), box=box)
+    start, stop = coded_data(path, box)
+    for bit in rng.choice(8 * (stop - start), count, replace=False).tolist():
+        flip(path, start, bit)
 
 
 def _flip_in(path: Path, rng, name: str) -> None:

@@ -27,11 +27,13 @@ import av
 import numpy as np
 
 from epic100.minikitchen import write_video
-from epic100.minikitchen.packet_damage import CodedPicture, rewrite
 from epic100.scan import scan_participant
 from epic100.video.index import build_index
 from epic100.video.scan_table import OK
 from epic100.video.sheet import Video
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from support.packets import CodedPicture, rewrite
 
 FPS = 60000 / 1001
 CORES = len(os.sched_getaffinity(0))

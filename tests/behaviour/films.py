@@ -4,8 +4,7 @@ No test in here, and nothing of the library.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,16 +20,6 @@ X264 = {
     "qp": 24, "keyint": 25, "bframes": 3, "b-adapt": 0, "scenecut": 0, "threads": 1, "asm": 0,
     "mbtree": 0, "rc-lookahead": 0, "ref": 3,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Packet:
-    """A coded picture; times in units of its stream's time base."""
-
-    data: bytes
-    pts: int
-    dts: int
-    is_key: bool
 
 
 def pictures(count: int, seed: int) -> Iterable[np.ndarray]:
@@ -74,34 +63,6 @@ def film(
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     return path
-
-
-def copy(
-    source: Path,
-    target: Path,
-    change: Callable[[list[Packet]], list[Packet]] = list,
-    container: str = "mp4",
-    **muxer: str,
-) -> Path:
-    """Write the packets of a film into another file, without coding pictures again."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(source)) as before:
-        stream = before.streams.video[0]
-        packets = [Packet(bytes(p), p.pts, p.dts, p.is_keyframe) for p in before.demux(stream)
-                   if p.size]  # fmt: skip
-        with av.open(str(target), "w", format=container, options=muxer) as out:
-            copied = out.add_stream_from_template(stream, opaque=True)
-            for made in change(packets):
-                packet = av.Packet(made.data)
-                packet.pts, packet.dts, packet.is_keyframe = made.pts, made.dts, made.is_key
-                packet.stream, packet.time_base = copied, stream.time_base
-                out.mux(packet)
-    return target
-
-
-def later(packets: list[Packet], by: int) -> list[Packet]:
-    """The same packets, later by so many units."""
-    return [replace(p, pts=p.pts + by, dts=p.dts + by) for p in packets]
 
 
 def times_of(path: Path) -> list[int]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from behaviour.films import Packet, copy, film, later
+from behaviour.films import film
+from support.packets import CodedPicture, later, rewrite
 
 # With 27 pictures a group, two B-frames lead each key frame of an open one.
 CLOSED, OPEN, PLAIN = {}, {"open_gop": 1, "b_pyramid": "normal", "keyint": 27}, {"bframes": 0}
@@ -14,7 +15,7 @@ LENGTH = 160  # pictures of a film that is damaged
 H264 = {"b_frames": CLOSED, "open_groups": OPEN, "no_b_frames": PLAIN}
 
 
-def hidden_start(packets: list[Packet]) -> list[Packet]:
+def hidden_start(packets: list[CodedPicture]) -> list[CodedPicture]:
     """From the second key frame on; an edit list hides the ten pictures that it leads."""
     first = [number for number, p in enumerate(packets) if p.is_key][1]
     shown = sorted(p.pts for p in packets[first:])[10]
@@ -27,8 +28,7 @@ def uneven(count: int) -> list[int]:
 
 
 def _hidden(path: Path) -> None:
-    whole = film(path.with_suffix(".whole"))
-    copy(whole, path, hidden_start, avoid_negative_ts="disabled")
+    rewrite(film(path), hidden_start, avoid_negative_ts="disabled")
 
 
 SOUND: dict[str, tuple[str, Callable[[Path], object]]] = {
@@ -78,24 +78,21 @@ def zeroed(path: Path, rng: np.random.Generator, size: int) -> None:
 
 def cut(path: Path, rng: np.random.Generator, movflags: str) -> None:
     """Lay the file out so, and cut its tail."""
-    whole = copy(path, path.with_suffix(".whole"), movflags=movflags)
-    data = whole.read_bytes()
+    data = rewrite(path, movflags=movflags).read_bytes()
     path.write_bytes(data[: int(rng.uniform(0.3, 0.95) * len(data))])
-    whole.unlink()
 
 
 def lost(path: Path, rng: np.random.Generator, count: int) -> None:
     """Leave packets out; the others keep their times. 0: a whole group of pictures."""
 
-    def change(packets: list[Packet]) -> list[Packet]:
+    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
         keys = [number for number, p in enumerate(packets) if p.is_key]
         first = int(rng.integers(1, len(packets) - 20))
         group = int(rng.integers(1, len(keys) - 1))
         start, stop = (first, first + count) if count else keys[group : group + 2]
         return packets[:start] + packets[stop:]
 
-    copy(copy(path, path.with_suffix(".whole")), path, change)
-    path.with_suffix(".whole").unlink()
+    rewrite(path, change)
 
 
 WAYS: dict[str, Callable[[Path, np.random.Generator], None]] = {

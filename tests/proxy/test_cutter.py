@@ -9,12 +9,12 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
-from epic100.minikitchen.packet_damage import rewrite
 from epic100.proxy.cutter import Clip, cut_clips
 from epic100.settings import ClipSettings
 from epic100.video.containers import top_boxes
 from epic100.video.index import build_index
 from epic100.video.reader import FrameError, VideoReader
+from support.packets import rewrite
 from support.tricky_videos import encode, turn
 
 SHARP = ClipSettings(height=64, gop=12, crf=12)

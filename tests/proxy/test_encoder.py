@@ -7,7 +7,6 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
-from epic100.minikitchen.packet_damage import rewrite
 from epic100.proxy import write_proxy
 from epic100.proxy.encoder import check_copy
 from epic100.proxy.output import sample
@@ -16,6 +15,7 @@ from epic100.settings import ProxySettings
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
+from support.packets import rewrite
 from support.tricky_videos import encode, turn
 
 SMALL = ProxySettings(height=48, gop=12, crf=18)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from epic100.minikitchen.packet_damage import drop_packets
 from epic100.scan.worker import inspect
 from support.damage import overwrite
+from support.packets import drop_packets
 from support.tricky_videos import cut_start, encode, two_entries
 
 PAUSE = [i * 1001 + (90000 if i > 57 else 0) for i in range(120)]

@@ -8,12 +8,12 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import truncate, zero_block
-from epic100.minikitchen.packet_damage import rewrite
 from epic100.settings import ScanLimits
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index
 from epic100.video.scan_table import read_scan_table
 from support.decoder_stand_in import SECONDS
+from support.packets import rewrite
 from support.records import records_of
 
 pytestmark = pytest.mark.slow

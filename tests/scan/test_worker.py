@@ -13,20 +13,18 @@ import pytest
 from epic100.minikitchen.damage import (
     empty,
     flip_bits,
-    random_block,
     truncate,
     zero_block,
-    zero_tail,
 )
-from epic100.minikitchen.packet_damage import (
+from epic100.scan.worker import inspect
+from epic100.video.index import build_index
+from support.damage import harmed, marked, overwrite, packets_of, random_block, zero_tail
+from support.packets import (
     drop_packets,
     repeat_group,
     rewrite,
     swap_packets,
 )
-from epic100.scan.worker import inspect
-from epic100.video.index import build_index
-from support.damage import harmed, marked, overwrite, packets_of
 from support.tricky_videos import audio_only, change_size, cut_end, encode
 
 pytestmark = pytest.mark.slow

@@ -1,5 +1,6 @@
 """Damages files, and tells which pictures that changes and which of them a scan marks."""
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -34,6 +35,20 @@ def flip(path: Path, place: int, bit: int, out: Path | None = None) -> Path:
     """Flip a bit, counted from the byte at `place` on, in a file or its copy `out`."""
     byte = path.read_bytes()[place + bit // 8]
     return overwrite(path, place + bit // 8, bytes([byte ^ 0x80 >> bit % 8]), out)
+
+
+def random_block(path: Path, fraction: float, size: int, seed: int, box: str = "mdat") -> None:
+    """Overwrite a block of a box, from a fraction of it on, with random bytes."""
+    start, stop = coded_data(path, box)
+    first = start + int((stop - start) * fraction)
+    overwrite(path, first, np.random.default_rng(seed).bytes(min(size, stop - first)))
+
+
+def zero_tail(path: Path, fraction: float) -> None:
+    """Replace all bytes after `fraction` by zeros, like a failed download that had set the size."""
+    size = path.stat().st_size
+    os.truncate(path, int(size * fraction))
+    os.truncate(path, size)
 
 
 def packets_of(path: Path) -> list[av.Packet]:

@@ -13,7 +13,6 @@ import pytest
 
 from epic100.base import disk
 from epic100.base.errors import DiskError
-from epic100.minikitchen.packet_damage import rewrite
 from epic100.scan.h264 import parse_sps
 from epic100.scan.worker import inspect
 from epic100.video import direct_packets
@@ -25,6 +24,7 @@ from epic100.video.parameter_sets import ParameterSets
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import PictureConverter
 from support.damage import decoded, extradata_of, flip, overwrite, packets_of
+from support.packets import rewrite
 from support.tricky_videos import encode, join, other_settings
 
 

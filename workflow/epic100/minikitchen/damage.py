@@ -1,8 +1,7 @@
 """Damage to finished video files as by disks and downloads; seeded, so that it can be repeated.
 
 Every function changes one file in place, whole or not at all. Blocks and flipped bits affect the
-coded pictures (the `mdat` box of ISO 14496-12, section 8.1.1), or the index (`moov`) on request.
-Damage to the order of packets is in `epic100.minikitchen.packet_damage`.
+coded pictures (the `mdat` box of ISO 14496-12, section 8.1.1).
 """
 
 import os
@@ -47,34 +46,20 @@ def truncate(path: str | os.PathLike, fraction: float) -> None:
         file.truncate(int(os.fstat(file.fileno()).st_size * fraction))
 
 
-def zero_block(
-    path: str | os.PathLike, start_fraction: float, size: int, box: str = "mdat"
-) -> None:
+def zero_block(path: str | os.PathLike, start_fraction: float, size: int) -> None:
     """Overwrite a block of the coded pictures with zeros; it is cut at their end.
 
     Args:
         path: The file.
         start_fraction: Start of the block, as a fraction of the coded pictures.
         size: Length of the block in bytes.
-        box: The box to change, `mdat` or `moov`.
     """
-    _overwrite(path, start_fraction, size, box, bytes)
-
-
-def random_block(
-    path: str | os.PathLike, start_fraction: float, size: int, seed: int, box: str = "mdat"
-) -> None:
-    """Overwrite like `zero_block`, but with random bytes from `seed`."""
-    _overwrite(path, start_fraction, size, box, np.random.default_rng(seed).bytes)
-
-
-def zero_tail(path: str | os.PathLike, fraction: float) -> None:
-    """Replace all bytes after `fraction` by zeros, like a failed download that had set the size."""
-    _check_fraction(path, "fraction", fraction)
+    _check_fraction(path, "start_fraction", start_fraction)
+    start, stop = coded_data(path)
+    first = start + int((stop - start) * start_fraction)
     with _edited(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        file.truncate(int(size * fraction))
-        file.truncate(size)
+        file.seek(first)
+        file.write(bytes(min(size, stop - first)))
 
 
 def flip_bits(
@@ -82,7 +67,6 @@ def flip_bits(
     count: int,
     seed: int,
     between: tuple[float, float] = (0.0, 1.0),
-    box: str = "mdat",
 ) -> None:
     """Flip different bits at random places in the coded pictures.
 
@@ -93,14 +77,13 @@ def flip_bits(
         count: How many bits.
         seed: Determines the places.
         between: The part of the coded pictures to use, as two fractions.
-        box: The box to change, `mdat` or `moov`.
 
     Raises:
         EpicError: That part has fewer bits than `count`.
     """
     for fraction in between:
         _check_fraction(path, "between", fraction)
-    start, stop = coded_data(path, box)
+    start, stop = coded_data(path)
     first, last = (start + int((stop - start) * fraction) for fraction in between)
     bits = 8 * (last - first)
     if count > bits:
@@ -128,21 +111,6 @@ KINDS: dict[str, Callable[[Path, int], None]] = {
     "bitflips": lambda path, seed: flip_bits(path, 60, seed, between=(0.55, 0.57)),
     "empty": lambda path, seed: empty(path),
 }
-
-
-def _overwrite(
-    path: str | os.PathLike,
-    start_fraction: float,
-    size: int,
-    box: str,
-    content: Callable[[int], bytes],
-) -> None:
-    _check_fraction(path, "start_fraction", start_fraction)
-    start, stop = coded_data(path, box)
-    first = start + int((stop - start) * start_fraction)
-    with _edited(path) as file:
-        file.seek(first)
-        file.write(content(min(size, stop - first)))
 
 
 @contextmanager

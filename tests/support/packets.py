@@ -1,0 +1,107 @@
+"""Rewrites a video from its packets, in another order or with less of them. No test in here.
+
+No picture is coded again, and only the picture stream is kept.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+@dataclass(frozen=True)
+class CodedPicture:
+    """One packet: its bytes, its times in units of the stream's time base, its key frame flag."""
+
+    data: bytes
+    pts: int
+    dts: int
+    is_key: bool
+
+
+Change = Callable[[list[CodedPicture]], list[CodedPicture]]
+
+
+def rewrite(path: Path, change: Change = list, out: Path | None = None, **options: str) -> Path:
+    """Write the packets that `change` returns, over the file or to `out`.
+
+    The suffix chooses the container, `options` are those of its muxer.
+    """
+    out = out or path
+    temporary = out.with_name(f"rewritten.{out.name}")
+    with av.open(str(path)) as source:
+        stream = source.streams.best("video")
+        packets = [
+            CodedPicture(bytes(p), p.pts, p.dts, p.is_keyframe)
+            for p in source.demux(stream)
+            if p.size and p.pts is not None and p.dts is not None
+        ]
+        with av.open(str(temporary), "w", options=options) as target:
+            # As it is, since a decoder (dav1d of AV1) need not have an encoder of the same name.
+            copy = target.add_stream_from_template(stream, opaque=True)
+            for made in change(packets):
+                packet = av.Packet(made.data)
+                packet.pts, packet.dts, packet.is_keyframe = made.pts, made.dts, made.is_key
+                packet.stream, packet.time_base = copy, stream.time_base
+                target.mux(packet)
+    os.replace(temporary, out)
+    return out
+
+
+def later(packets: list[CodedPicture], by: int) -> list[CodedPicture]:
+    """The same packets, later by so many units."""
+    return [replace(p, pts=p.pts + by, dts=p.dts + by) for p in packets]
+
+
+def swap_packets(path: Path, seed: int) -> None:
+    """Swap the pictures of two neighbours that are no key frames; times and flags stay."""
+
+    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
+        pairs = zip(packets, packets[1:], strict=False)
+        plain = [i for i, (a, b) in enumerate(pairs) if not (a.is_key or b.is_key)]
+        i = int(np.random.default_rng(seed).choice(plain))
+        a, b = packets[i : i + 2]
+        packets[i : i + 2] = [replace(a, data=b.data), replace(b, data=a.data)]
+        return packets
+
+    rewrite(path, change)
+
+
+def drop_packets(
+    path: Path, seed: int, count: int, close: bool = False, groups: bool = False
+) -> None:
+    """Remove `count` packets or groups of pictures; the first and the last stay.
+
+    With `close`, what comes after moves forward to close the gap; else it keeps its times.
+    """
+
+    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
+        places = _keys(packets) if groups else list(range(len(packets)))
+        first = int(np.random.default_rng(seed).integers(1, len(places) - count))
+        start, stop = places[first], places[first + count]
+        return packets[:start] + later(packets[stop:], (start - stop) * _step(packets) * close)
+
+    rewrite(path, change)
+
+
+def repeat_group(path: Path, seed: int) -> None:
+    """Write one group of pictures twice; all later packets are delayed by its length."""
+
+    def change(packets: list[CodedPicture]) -> list[CodedPicture]:
+        keys = _keys(packets)
+        first = int(np.random.default_rng(seed).integers(0, len(keys) - 1))
+        start, stop = keys[first], keys[first + 1]
+        return packets[:stop] + later(packets[start:], (stop - start) * _step(packets))
+
+    rewrite(path, change)
+
+
+def _keys(packets: list[CodedPicture]) -> list[int]:
+    return [i for i, p in enumerate(packets) if p.is_key]
+
+
+def _step(packets: list[CodedPicture]) -> int:
+    return int(np.median(np.diff(sorted(p.pts for p in packets))))
