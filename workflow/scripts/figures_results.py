@@ -2,8 +2,8 @@
 
 import os
 
-from epic100.base.atomic import atomic_path
 from epic100.base.log import rule_log
+from epic100.base.text_table import write_frame
 from epic100.figures.examples import at_random, surest, write_examples
 from epic100.figures.outcomes import by_class, outcomes
 from epic100.figures.results import plot_confusion, plot_per_class
@@ -24,8 +24,7 @@ with rule_log(snakemake.log[0]):
     predictions = read_predictions(given.predictions, "val")
     outcome = outcomes(predictions, given.segments, settings.export.reduce)
     classes = by_class(outcome, predictions.pairs, names)
-    with atomic_path(made.classes) as temporary:
-        classes.to_csv(temporary, sep="\t", index=False, float_format="%.2f")
+    write_frame(classes, made.classes, float_format="%.2f")
     draw_both(plot_per_class, classes, paths=made.per_class)
     draw_both(plot_confusion, outcome, names, paths=made.confusion)
     groups = {

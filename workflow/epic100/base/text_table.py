@@ -4,10 +4,13 @@ import csv
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+
+if TYPE_CHECKING:  # the rules read tables, and Snakemake's environment may have no pandas
+    import pandas as pd
 
 LARGEST = 2**28  # bytes; the largest official CSV has 2**23
 
@@ -19,6 +22,12 @@ def write_table(
     """Write a table atomically."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
         csv.writer(out, delimiter=delimiter, lineterminator="\n").writerows([columns, *rows])
+
+
+def write_frame(frame: "pd.DataFrame", path: str | os.PathLike, **form: Any) -> None:
+    """Write a data frame as a tab-separated table atomically; `form` as for its `to_csv`."""
+    with atomic_path(path) as temporary:
+        frame.to_csv(temporary, sep="\t", index=False, **form)
 
 
 def read_table(

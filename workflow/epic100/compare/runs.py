@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.base.runs import DEFAULT, RESULTS
+from epic100.base.text_table import write_frame
 from epic100.compare.bootstrap import Difference, difference
 from epic100.compare.truth import Truth
 from epic100.model.config_text import parse_config
@@ -118,8 +118,7 @@ def write_table(runs: Sequence[Run], path: str | os.PathLike) -> None:
     table = pd.DataFrame(rows)
     for name, values in what_differs(runs).items():
         table[name] = [" ".join(value.split()) for value in values]
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, float_format="%.2f", na_rep="-")
+    write_frame(table, path, float_format="%.2f", na_rep="-")
 
 
 def _read_figures(path: Path, segments: int) -> dict[str, Any]:

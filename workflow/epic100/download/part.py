@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from epic100.base.atomic import atomic_path, is_alone, open_plain, writing
+from epic100.base.atomic import is_alone, open_plain, write_text, writing
 from epic100.base.errors import EpicError
 
 NOTES: dict[str, type] = {"length": int, "validator": str}
@@ -67,8 +67,7 @@ class Part:
                 f"{free / 1e6:.0f} MB are free; make room, then run again: it goes on from "
                 f"{self.size} bytes"
             )
-        with atomic_path(_notes_path(self.path)) as temporary:
-            temporary.write_text(json.dumps({"length": length, "validator": validator}))
+        write_text(_notes_path(self.path), json.dumps({"length": length, "validator": validator}))
 
     def flush(self) -> None:
         """Force received bytes to disk."""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.base.errors import DiskError, EpicError
 from epic100.segments.class_names import ClassNames
 from epic100.segments.segment_list import read_segments
@@ -91,8 +91,7 @@ def write_examples(
                     "problem": problem,
                 }
             )
-    with atomic_path(out) as temporary:
-        temporary.write_text(json.dumps(examples, indent=1) + "\n", encoding="utf-8")
+    write_text(out, json.dumps(examples, indent=1) + "\n")
 
 
 def _frames(segment: Mapping, root: Path, index_dir: str | os.PathLike) -> np.ndarray:

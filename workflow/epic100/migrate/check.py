@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.text_table import write_frame
 from epic100.migrate.lists import LabList
 from epic100.segments.annotations import index_segments
 from epic100.segments.cleaning import clean_split
@@ -79,8 +79,7 @@ def check_list(found: LabList, videos: Mapping[str, Video], scans: str | os.Path
 
 def write_findings(findings: Findings, path: str | os.PathLike) -> None:
     """Write the table, tab-separated, whole or not at all."""
-    with atomic_path(path) as temporary:
-        findings.table.to_csv(temporary, sep="\t", index=False)
+    write_frame(findings.table, path)
 
 
 def summary(found: LabList, findings: Findings) -> list[str]:

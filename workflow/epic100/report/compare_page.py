@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.compare.bootstrap import RESAMPLES
 from epic100.compare.runs import FIGURES, GROUPS, Run, what_differs
 from epic100.compare.truth import Truth
@@ -52,5 +52,4 @@ def write_compare_page(runs: Sequence[Run], truth: Truth, path: str | os.PathLik
         x=lambda value: f"{500 + 480 * value / reach:.1f}",
         differing=what_differs(runs),
     )
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)

@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 from mmengine.config import Config
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.model.config_text import parse_config
 from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.segments.drop_reasons import kind_of
@@ -69,13 +69,10 @@ def write_model_card(
         "## Load it in MMAction2",
         f"With this package installed:\n\n```python\n{LOADING.format(path=model)}```",
     ]
-    with atomic_path(out) as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    with atomic_path(metafile) as temporary:
-        temporary.write_text(
-            yaml.safe_dump(_metafile(trained, config, figures, model), sort_keys=False),
-            encoding="utf-8",
-        )
+    write_text(out, "\n\n".join(parts) + "\n")
+    write_text(
+        metafile, yaml.safe_dump(_metafile(trained, config, figures, model), sort_keys=False)
+    )
     log.info("%s and %s describe %s", out, metafile, model)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.report.drawings import Drawing, read_drawing
 from epic100.report.tables import dropped_rows, official_rows, published_rows
 from epic100.report.template import template
@@ -75,8 +75,7 @@ def write_page(
         drawings=_drawings(pictures),
         examples=_by_group(json.loads(Path(examples).read_text(encoding="utf-8"))),
     )
-    with atomic_path(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(out, page)
     log.info(f"{out}: {len(page) / 1e6:.1f} MB, opens in any browser without a network")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.report.published import PUBLISHED, VAL_SEGMENTS
 from epic100.segments.drop_reasons import read_drop_kinds
 from epic100.segments.kept import salvage_lines
@@ -59,5 +59,4 @@ def write_summary(
             lines.append(f"  {model.name:<26}{shown}")
     if figures["trained_on"].get("split") == "trainval":
         lines.append("  The model learned from these segments too (`train: split: trainval`).")
-    with atomic_path(out) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(out, "\n".join(lines) + "\n")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.base.errors import EpicError
 from epic100.model.model_file import digest, joint_digest, load_model
 from epic100.scoring.folding import fold_pairs
@@ -44,8 +44,7 @@ def check_models(models: Sequence[PathLike], out: PathLike) -> None:
         if any(line.split()[0] == other.split()[0] for other in lines):
             raise EpicError(f"{path}: is in `predict: models:` twice; expected each model once")
         lines.append(line)
-    with atomic_path(out) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+    write_text(out, "".join(lines))
     log.info("%s", "".join(lines).rstrip())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.scoring.completion import chosen_way, complete_ways, ways_of
 from epic100.scoring.diagnostics import diagnose
 from epic100.scoring.metrics import group_accuracies, official_hits
@@ -94,8 +94,7 @@ def evaluate(
             "the model learned from val (`train: split: trainval`): these figures say how well it "
             "remembers, not how good it is"
         )
-    with atomic_path(out) as temporary:
-        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_text(out, json.dumps(figures, indent=2) + "\n")
     return figures
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.text_table import write_frame
 from epic100.segments.annotations import frames_between, load_annotations
 from epic100.segments.drop_reasons import DropReason, kind_of
 from epic100.segments.kept import salvage_lines, salvage_table
@@ -114,11 +114,8 @@ def clean(
     write_pairs(seen, pairs)
     saved = salvage_table(paths, kept_by)
     log.info("\n".join(salvage_lines(saved)))
-    with atomic_path(salvage) as temporary:
-        saved.to_csv(temporary, sep="\t", index=False)
-    with atomic_path(dropped) as temporary:
-        columns = ["narration_id", "split", "reason"]
-        pd.concat(drops).to_csv(temporary, sep="\t", index=False, columns=columns)
+    write_frame(saved, salvage)
+    write_frame(pd.concat(drops)[["narration_id", "split", "reason"]], dropped)
 
 
 def join_train_and_val(

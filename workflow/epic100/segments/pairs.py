@@ -3,9 +3,8 @@
 import os
 from typing import TYPE_CHECKING
 
-from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.text_table import read_own_table
+from epic100.base.text_table import read_own_table, write_frame
 
 if TYPE_CHECKING:  # the rules import `pairs_path`, and Snakemake's environment may have no pandas
     import pandas as pd
@@ -20,8 +19,7 @@ def pairs_path(results: str, split: str) -> str:
 
 def write_pairs(pairs: "pd.DataFrame", path: str | os.PathLike) -> None:
     """Write `pair_id verb noun count`, tab-separated, atomically."""
-    with atomic_path(path) as temporary:
-        pairs.to_csv(temporary, sep="\t", index=False, columns=list(COLUMNS))
+    write_frame(pairs[list(COLUMNS)], path)
 
 
 def read_pairs(path: str | os.PathLike) -> list[tuple[int, int, int]]:

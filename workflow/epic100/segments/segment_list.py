@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.base.errors import EpicError
 from epic100.base.text_table import refuse_large
 
@@ -30,8 +30,7 @@ def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:
                     "rename it"
                 )
     columns = [segments[name].astype(str).tolist() for name in COLUMNS]
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
-        handle.writelines(" ".join(fields) + "\n" for fields in zip(*columns, strict=True))
+    write_text(path, "".join(" ".join(row) + "\n" for row in zip(*columns, strict=True)))
 
 
 def read_segments(path: str | os.PathLike) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.base.errors import EpicError
 from epic100.slurm.commands import NoAnswerError, squeue
 from epic100.slurm.processes import lives, start_of
@@ -69,8 +69,7 @@ class Run:
 
     def write(self, folder: Path) -> None:
         """Update the record that this run holds."""
-        with atomic_path(folder / RECORD) as temporary:
-            temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        write_text(folder / RECORD, json.dumps(asdict(self)))
 
     def is_same(self, other: "Run") -> bool:
         """Whether both are the same call of Snakemake."""

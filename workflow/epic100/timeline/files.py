@@ -1,14 +1,15 @@
 """The files of a timeline: TSV, JSON, WebVTT, and ActivityNet's form."""
 
-import csv
 import html
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
+from epic100.base.text_table import write_table
 from epic100.timeline.content import Timeline
 
 FORMAT = "epic100 timeline 1"
@@ -26,16 +27,12 @@ def write_timeline(timeline: Timeline, tsv: str | os.PathLike) -> None:
         timeline: The timeline.
         tsv: `{video}.tsv`; the others are beside it (`SUFFIXES`).
     """
-    contents = (as_json(timeline), as_vtt(timeline), as_activitynet(timeline), None)
-    for suffix, content in zip(SUFFIXES, contents, strict=True):
-        with atomic_path(beside(tsv, suffix)) as temporary:
-            if content is None:
-                _write_tsv(timeline, temporary)
-            elif isinstance(content, str):
-                temporary.write_text(content, encoding="utf-8")
-            else:
-                text = json.dumps(content, ensure_ascii=False, indent=1)
-                temporary.write_text(text + "\n", encoding="utf-8")
+    written = (as_json(timeline), as_vtt(timeline), as_activitynet(timeline))
+    for suffix, content in zip(SUFFIXES, written, strict=False):  # the table last
+        if not isinstance(content, str):
+            content = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        write_text(beside(tsv, suffix), content)
+    write_table(tsv, COLUMNS, _rows(timeline))
 
 
 def beside(tsv: str | os.PathLike, suffix: str) -> Path:
@@ -102,7 +99,7 @@ def as_vtt(timeline: Timeline) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _write_tsv(timeline: Timeline, path: Path) -> None:
+def _rows(timeline: Timeline) -> Iterator[list[Any]]:
     rows = [
         (
             s.start, s.stop, "action", s.verb, s.noun, s.verb_name, s.noun_name,
@@ -111,11 +108,8 @@ def _write_tsv(timeline: Timeline, path: Path) -> None:
         for s in timeline.segments
     ]  # fmt: skip
     rows += [(*stretch, "damaged", *[""] * 7) for stretch in timeline.damaged]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for start, stop, *rest in sorted(rows, key=lambda row: row[:2]):
-            writer.writerow([f"{start:.3f}", f"{stop:.3f}", *rest])
+    for start, stop, *rest in sorted(rows, key=lambda row: row[:2]):
+        yield [f"{start:.3f}", f"{stop:.3f}", *rest]
 
 
 def _short(value: Any) -> Any:

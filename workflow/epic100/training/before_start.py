@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.base.errors import EpicError
 
 MODULE = "epic100.training.early"
@@ -118,8 +118,7 @@ def run_start_check(
                 raise EpicError(reason) from error
             return Outcome(True, reason)
     if outcome.passed:
-        with atomic_path(file) as temporary:
-            temporary.write_text(f"{outcome.text}\n{MARK}{digest}\n", encoding="utf-8")
+        write_text(file, f"{outcome.text}\n{MARK}{digest}\n")
     return outcome
 
 

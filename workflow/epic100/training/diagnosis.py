@@ -20,7 +20,7 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.base.errors import DiskError
 from epic100.base.machine import cpu_name, driver_version, usable_cores
 from epic100.training.hook_order import PRIORITIES
@@ -155,7 +155,6 @@ class DiagnosisHook(Hook):
     def _write(self) -> None:
         lines = [TITLE, *self.about, "", *speed(self._measured, get_world_size())]
         try:
-            with atomic_path(self.path) as temporary:
-                temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            write_text(self.path, "\n".join(lines) + "\n")
         except (OSError, DiskError) as error:  # a page about the training must not end it
             log.warning(f"{self.path}: not written ({error})")

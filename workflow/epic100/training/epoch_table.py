@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from epic100.base.atomic import atomic_path
-from epic100.base.errors import EpicError
-from epic100.base.text_table import read_own_table
+from epic100.base.text_table import read_own_table, write_table
 
 FILE = "training.tsv"
 TASKS = ("verb", "noun", "action")
@@ -31,14 +29,9 @@ def write_epochs(rows: Sequence[Row], path: str | os.PathLike) -> None:
         path: The file; it is replaced as a whole.
 
     Raises:
-        EpicError: The file cannot be written.
+        DiskError: The file cannot be written.
     """
-    lines = ["\t".join(_cell(row[name]) for name in COLUMNS) for row in rows]
-    try:
-        with atomic_path(path) as temporary:
-            temporary.write_text("\n".join(["\t".join(COLUMNS), *lines, ""]))
-    except OSError as error:
-        raise EpicError(f"{path}: cannot be written: {error.strerror}") from error
+    write_table(path, COLUMNS, ([_cell(row[name]) for name in COLUMNS] for row in rows))
 
 
 def read_epochs(path: str | os.PathLike) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.training.config_file import items_of, tree_of
 
 FILE = "stamp.json"
@@ -83,8 +83,7 @@ def stamp_name(stamp: dict[str, str]) -> str:
 def open_work_dir(folder: str | os.PathLike, stamp: dict[str, str]) -> Path:
     """Create the run's own directory in `folder`, named after the stamp, and write stamp.json."""
     work_dir = Path(folder) / stamp_name(stamp)
-    with atomic_path(work_dir / FILE) as temporary:
-        temporary.write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+    write_text(work_dir / FILE, json.dumps(stamp, indent=1) + "\n")
     return work_dir
 
 
