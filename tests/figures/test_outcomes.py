@@ -77,6 +77,11 @@ def test_confusion_counts_every_readable_segment_of_the_frequent_classes_once(ou
         assert table.loc[verb, verb] == right
 
 
+# They are drawn alike for each way to fold pairs.
+PICTURES = pytest.mark.parametrize("outcome", ["max"], indirect=True, scope="module")
+
+
+@PICTURES
 def test_classes_are_named_with_their_segments(outcome, tmp_path):
     table = by_class(outcome, PAIRS, NAMES)
     plot_per_class(table, tmp_path / "a.svg")
@@ -84,6 +89,7 @@ def test_classes_are_named_with_their_segments(outcome, tmp_path):
         assert f"{row.name} ({row.val_segments})" in words(tmp_path / "a.svg")
 
 
+@PICTURES
 def test_the_commonest_mistake_is_the_title_of_the_confusion_if_it_is_common(outcome, tmp_path):
     plot_confusion(outcome, NAMES, tmp_path / "few.svg")  # 35 segments, mostly right
     assert words(tmp_path / "few.svg")[0].startswith("No frequent verb is taken for another in 10")
@@ -101,6 +107,7 @@ def test_the_commonest_mistake_is_the_title_of_the_confusion_if_it_is_common(out
     assert words(tmp_path / "b.svg").count("100") == 3  # of each row, all on the diagonal
 
 
+@PICTURES
 def test_one_wrong_segment_of_a_class_is_no_finding(outcome, tmp_path):
     table = by_class(outcome, PAIRS, NAMES)
     table.loc[table.index[-1], ["val_segments", "top1"]] = 1, 0.0
@@ -109,6 +116,7 @@ def test_one_wrong_segment_of_a_class_is_no_finding(outcome, tmp_path):
     assert words(tmp_path / "a.svg")[0].startswith(f"{enough} of {enough} verbs and nouns with 10")
 
 
+@PICTURES
 def test_a_split_without_a_readable_segment_makes_pictures_that_say_so(outcome, tmp_path):
     nothing = outcome.assign(predicted=False)
     plot_confusion(nothing, NAMES, tmp_path / "a.svg")
