@@ -7,6 +7,8 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,17 @@ import torch
 from mmaction.registry import HOOKS
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.optim.optimizer import amp_optimizer_wrapper
+from mmengine.runner import amp
 
 from epic100.base.log import rule_log
 from epic100.base.machine import usable_cores
 from epic100.model.model_file import load_model
 from epic100.settings import TrainSettings
+from epic100.training import plan
 from epic100.training.config import build_config
 from epic100.training.run import train
 from support.checkout import CLASSES
-from support.cpu_autocast import autocast_on_cpu
 
 DEMO = "tests/support/small_recipe.py"
 SMALL = {
@@ -148,6 +152,18 @@ def _rank(what: dict, results: Path, number: int, world: int, store: str) -> Non
     place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world}
     os.environ.update({name: str(value) for name, value in place.items()})
     rank.main({**what, "store": store})
+
+
+def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:
+    """Put torch's autocast and gradient scaling for the CPU in place of what asks for CUDA.
+
+    Args:
+        put: `setattr`, or a monkeypatch's.
+    """
+    put(plan, "autocast_refused", lambda precision, device: None)
+    put(amp_optimizer_wrapper, "is_cuda_available", lambda: True)
+    put(amp_optimizer_wrapper, "GradScaler", partial(torch.amp.GradScaler, "cpu"))
+    put(amp, "autocast", partial(torch.autocast, "cpu"))
 
 
 def signal_at(iteration: int, number: int, to: str = "itself", of: int = 0) -> dict:

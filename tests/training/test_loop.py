@@ -22,10 +22,10 @@ from epic100.segments.segment_list import read_segments
 from epic100.training.checkpoints import checkpoints
 from epic100.training.diagnosis import FILE
 from epic100.training.loop import RestOfOrder
-from support.cpu_autocast import autocast_on_cpu
 from support.small_runs import (
     LOGGED,
     WHOLE,
+    autocast_on_cpu,
     copy_results,
     end_of,
     run,
