@@ -168,6 +168,18 @@ def clean_archive(new_archive, once):
 
 
 @pytest.fixture
+def archive(new_archive, tmp_path) -> Path:
+    """That archive, to be spoilt."""
+    return new_archive(tmp_path)
+
+
+@pytest.fixture
+def cleaned(clean_archive, tmp_path) -> Path:
+    """That archive with its clean lists, to be spoilt."""
+    return clean_archive(tmp_path)
+
+
+@pytest.fixture
 def held(rig):
     """Jobs on wice's batch partition wait until `held()` is called, or the test ends."""
 

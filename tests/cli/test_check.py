@@ -9,10 +9,9 @@ CALL = ["check", "--configfile", "config.yaml"]
 
 
 @pytest.fixture
-def archive(new_archive, tmp_path, monkeypatch):
-    folder = new_archive(tmp_path)
-    monkeypatch.chdir(folder)
-    return folder
+def here(archive, monkeypatch):
+    monkeypatch.chdir(archive)
+    return archive
 
 
 def lines(capsys) -> dict[str, str]:
@@ -20,15 +19,15 @@ def lines(capsys) -> dict[str, str]:
     return {line[8:21].strip(): line for line in capsys.readouterr().out.splitlines()}
 
 
-def test_a_folder_that_has_all_is_fine_and_what_it_lacks_is_named(archive, capsys):
+def test_a_folder_that_has_all_is_fine_and_what_it_lacks_is_named(here, capsys):
     assert main(CALL) == 0
     found = lines(capsys)
     assert all(line.startswith("ok ") for line in found.values())
     assert "2 of 2 CSV files" in found["annotations"]
     assert "3 of the 3 of sheet.tsv are there, below archive" in found["videos"]
     assert "cores" in found["torch"]
-    (archive / "csv/EPIC_100_train.csv").unlink()
-    VIDEOS[0].path(archive / "archive").unlink()
+    (here / "csv/EPIC_100_train.csv").unlink()
+    VIDEOS[0].path(here / "archive").unlink()
     assert main(CALL) == 1
     found = lines(capsys)
     assert found["annotations"].startswith("MISSING")
@@ -36,7 +35,7 @@ def test_a_folder_that_has_all_is_fine_and_what_it_lacks_is_named(archive, capsy
     assert found["videos"].startswith("ok") and "2 of the 3" in found["videos"]
     assert found["train"].endswith(" 1 of 2 (all of P02, none of P01)")
     assert found["val"].endswith(" 1 of 1 (all of P02)")
-    configure(archive, participants={"include": ["P02"]})  # counts who takes part alone
+    configure(here, participants={"include": ["P02"]})  # counts who takes part alone
     main(CALL)
     assert "2 of the 2 of sheet.tsv are there" in lines(capsys)["videos"]
 
@@ -50,8 +49,8 @@ def test_what_the_run_itself_makes_or_fetches_is_not_missing(tmp_path, monkeypat
     assert main(["check"]) == 1
 
 
-def test_a_typo_in_the_config_is_one_line(archive, capsys):
-    configure(archive, trian={})
+def test_a_typo_in_the_config_is_one_line(here, capsys):
+    configure(here, trian={})
     assert main(CALL) == 1
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith("error: config: config.yaml:5: unknown key 'trian'; did you mean")

@@ -9,8 +9,7 @@ pytestmark = pytest.mark.slow
 PAIRS = "results/clean/pairs.tsv"
 
 
-def test_a_failure_is_reported_with_its_log_and_once_more_at_the_end(new_archive, tmp_path):
-    archive = new_archive(tmp_path)
+def test_a_failure_is_reported_with_its_log_and_once_more_at_the_end(archive):
     in_the_way = archive / "results/scan/cache/P02"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.touch()  # the job of P02 wants a folder there, and dies
@@ -31,10 +30,9 @@ def test_a_failure_is_reported_with_its_log_and_once_more_at_the_end(new_archive
         assert word in log.read_text()
 
 
-def test_a_run_with_nothing_to_do_and_a_bad_config_look_as_they_always_do(clean_archive, tmp_path):
-    archive = clean_archive(tmp_path)
-    done = run(archive, PAIRS, "--logger", "epic100")
+def test_a_run_with_nothing_to_do_and_a_bad_config_look_as_they_always_do(cleaned):
+    done = run(cleaned, PAIRS, "--logger", "epic100")
     assert "Nothing to be done" in said(done) and "jobs done" not in said(done)
-    text = (archive / "config.yaml").read_text()
-    (archive / "config.yaml").write_text(text.replace("videos:", "video:"))
-    assert "did you mean 'videos'" in said(run(archive, PAIRS, "--logger", "epic100", well=False))
+    text = (cleaned / "config.yaml").read_text()
+    (cleaned / "config.yaml").write_text(text.replace("videos:", "video:"))
+    assert "did you mean 'videos'" in said(run(cleaned, PAIRS, "--logger", "epic100", well=False))

@@ -19,11 +19,6 @@ DEMO = "config/x3d_demo.py"
 MODEL, CHECK = "results/model.pth", "results/start_check.txt"
 
 
-@pytest.fixture
-def folder(new_archive, tmp_path):
-    return new_archive(tmp_path)
-
-
 def stored(state) -> tuple[str, bytes]:
     """A checkpoint's name, with its hash, and its bytes."""
     file = io.BytesIO()
@@ -32,27 +27,27 @@ def stored(state) -> tuple[str, bytes]:
     return f"x3d-{hashlib.sha256(content).hexdigest()[:8]}.pth", content
 
 
-def test_the_start_check_stops_a_hopeless_training_and_is_a_target_of_its_own(folder):
+def test_the_start_check_stops_a_hopeless_training_and_is_a_target_of_its_own(archive):
     right = {"config": DEMO, "from_scratch": True, "heads": "pair"}
-    configure(folder, train=right | {"options": {"model.cls_head.head.in_channels": 7}})
-    done = run(folder, MODEL, "--quiet", "all", well=False)
+    configure(archive, train=right | {"options": {"model.cls_head.head.in_channels": 7}})
+    done = run(archive, MODEL, "--quiet", "all", well=False)
     (line,) = errors(done)
     assert "a training step with these settings fails (RuntimeError: " in line
     ready = "archive: all 3 videos of the sheet are there"
     assert line in done.stderr and f"videos: {ready}" in done.stderr
-    assert not (folder / "results/segments").exists() and not (folder / "results/scan").exists()
-    assert "Traceback" in (folder / "results/logs/start_check.log.details").read_text()
-    assert line in run(folder, CHECK, "--quiet", "all", well=False).stderr
-    configure(folder, train=right)
-    run(folder, CHECK)
-    screen = (folder / CHECK).read_text()
+    assert not (archive / "results/segments").exists() and not (archive / "results/scan").exists()
+    assert "Traceback" in (archive / "results/logs/start_check.log.details").read_text()
+    assert line in run(archive, CHECK, "--quiet", "all", well=False).stderr
+    configure(archive, train=right)
+    run(archive, CHECK)
+    screen = (archive / CHECK).read_text()
     assert screen.startswith("Start check: nothing is wrong\n") and "error:" not in screen
     assert ready in screen
 
 
-def test_a_missing_file_of_weights_is_no_file_to_come(folder):
-    configure(folder, train={"config": DEMO, "load_from": "gone.pth"})
-    (line,) = errors(run(folder, CHECK, well=False))
+def test_a_missing_file_of_weights_is_no_file_to_come(archive):
+    configure(archive, train={"config": DEMO, "load_from": "gone.pth"})
+    (line,) = errors(run(archive, CHECK, well=False))
     assert "gone.pth" in line
 
 
@@ -65,24 +60,26 @@ OTHER = stored({"conv.weight": torch.ones(1000)})[1]
     ((OTHER[:2000],), "not weights that can be loaded safely (cut short, its end is missing)"),
 ], ids=["out of reach", "of another model", "cut"])  # fmt: skip
 def test_weights_that_cannot_be_fetched_or_do_not_fit_stop_the_run_before_any_scan(
-    folder, server, answer, words
+    archive, server, answer, words
 ):
-    configure(folder, train={"config": DEMO, "load_from": server.put("other.pth", *answer)})
-    done = run(folder, MODEL, "--cores", "1", well=False)
+    configure(archive, train={"config": DEMO, "load_from": server.put("other.pth", *answer)})
+    done = run(archive, MODEL, "--cores", "1", well=False)
     assert words.format(port=server.server_port) in said(done)
-    assert not list(folder.glob("weights/**/*.pth")) and not (folder / "results/scan").exists()
+    assert not list(archive.glob("weights/**/*.pth")) and not (archive / "results/scan").exists()
 
 
-def test_weights_are_fetched_once_and_a_file_put_by_hand_serves_if_it_is_right(folder, lab, server):
+def test_weights_are_fetched_once_and_a_file_put_by_hand_serves_if_it_is_right(
+    archive, lab, server
+):
     init_default_scope("mmaction")
     name, content = stored(MODELS.build(built(lab, config=str(ROOT / DEMO)).model).state_dict())
-    configure(folder, train={"config": DEMO, "load_from": server.put(name, content)})
+    configure(archive, train={"config": DEMO, "load_from": server.put(name, content)})
     place = f"weights/127.0.0.1%3A{server.server_port}/{name}"
-    run(folder, place)
-    assert (folder / place).read_bytes() == content
-    assert f"weights: {place}: " in (folder / CHECK).read_text()
-    done = run(folder, MODEL, "-n")
+    run(archive, place)
+    assert (archive / place).read_bytes() == content
+    assert f"weights: {place}: " in (archive / CHECK).read_text()
+    done = run(archive, MODEL, "-n")
     assert "weights" not in jobs(done) and f"from {place}" in said(done)
-    (folder / place).write_bytes(b"PK something else")
-    assert f"expected {name[4:12]}, the hash in its name" in said(run(folder, MODEL, well=False))
-    assert (folder / place).exists() and not (folder / "results/scan").exists()
+    (archive / place).write_bytes(b"PK something else")
+    assert f"expected {name[4:12]}, the hash in its name" in said(run(archive, MODEL, well=False))
+    assert (archive / place).exists() and not (archive / "results/scan").exists()

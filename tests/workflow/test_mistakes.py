@@ -51,18 +51,17 @@ def test_a_slip_is_one_line_with_what_where_expected_and_what_to_do(
         assert word in line
 
 
-def test_ctrl_c_in_a_scan_waits_for_no_decoder_and_is_one_line(new_archive, tmp_path):
-    folder = new_archive(tmp_path)
+def test_ctrl_c_in_a_scan_waits_for_no_decoder_and_is_one_line(archive):
     command = [sys.executable, "-m", "snakemake", "results/scan/P01.tsv", "--directory",
-               str(folder), "--configfile", str(folder / "config.yaml")]  # fmt: skip
+               str(archive), "--configfile", str(archive / "config.yaml")]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True,
                           start_new_session=True) as call:  # fmt: skip
-        stop_decoder(folder / "archive/P01/P01_01.MP4")  # it would take its 60 s to be given up
+        stop_decoder(archive / "archive/P01/P01_01.MP4")  # it would take its 60 s to be given up
         os.killpg(call.pid, signal.SIGINT)
         text = call.communicate(timeout=45)[1]
     assert call.returncode != 0
     lines = [line for line in text.splitlines() if line.startswith("error: ")]
     assert lines == ["error: stopped by Ctrl-C; the same command goes on from what is done"]
     assert "Traceback" not in text
-    assert not (folder / "results/scan/P01.tsv").exists()
-    assert f"\n{lines[0]}\n" in (folder / "results/logs/scan/P01.log").read_text()
+    assert not (archive / "results/scan/P01.tsv").exists()
+    assert f"\n{lines[0]}\n" in (archive / "results/logs/scan/P01.log").read_text()

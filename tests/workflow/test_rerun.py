@@ -19,16 +19,6 @@ HOPELESS = {"config": "config/x3d_demo.py", "from_scratch": True,
             "options": {"model.cls_head.head.num_classes": 7}}  # fmt: skip
 
 
-@pytest.fixture
-def archive(new_archive, tmp_path):
-    return new_archive(tmp_path)
-
-
-@pytest.fixture
-def cleaned(clean_archive, tmp_path):
-    return clean_archive(tmp_path)
-
-
 def damage_a_video(folder):
     write_video(VIDEOS[1], VIDEOS[1].path(folder / "archive"), seed=2, damage="zeroed")
 
