@@ -31,11 +31,10 @@ class Looks:
     """Compares every 16th picture with the previous one it checked, in presentation order."""
 
     def __init__(self) -> None:
-        self._pts: list[int] = []
-        self._same: list[bool] = []
-        self._dark: list[bool] = []
-        self._before: np.ndarray | None = None
         self._count = 0
+        self._before: tuple[int, np.ndarray] | None = None  # pts and sample
+        # From pts to pts, and whether the two pictures are the same and both dark.
+        self._stretches: list[tuple[int, int, bool, bool]] = []
 
     def see(self, frame: av.VideoFrame, height: int) -> None:
         """Take in a decoded picture.
@@ -55,29 +54,28 @@ class Looks:
         luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         rows, columns = height // GRID + 1, frame.width // GRID + 1
         sample = luma[:height:rows, : frame.width : columns].astype(np.int16)
-        before = sample + 255 if self._before is None else self._before
-        self._pts.append(frame.pts)
-        self._same.append(
-            sample.shape == before.shape and int(np.abs(sample - before).max()) <= SAME
-        )
-        self._dark.append(int(sample.max()) < BLACK)
-        self._before = sample
+        if self._before is not None:
+            start, before = self._before
+            same = sample.shape == before.shape and np.abs(sample - before).max() <= SAME
+            dark = max(sample.max(), before.max()) < BLACK
+            self._stretches.append((start, frame.pts, bool(same), bool(dark)))
+        self._before = frame.pts, sample
 
     def still(self, index: VideoIndex) -> np.ndarray:
         """bool [F]: frames between two checked pictures that were the same."""
-        return self._between(index, np.array(self._same, dtype=bool))
+        return self._frames(index, [stretch for stretch in self._stretches if stretch[2]])
 
     def black(self, index: VideoIndex) -> np.ndarray:
         """bool [F]: frames between two checked pictures that were dark."""
-        dark = np.array(self._dark, dtype=bool)
-        return self._between(index, dark[1:] & dark[:-1], first=1)
+        return self._frames(index, [stretch for stretch in self._stretches if stretch[3]])
 
-    def _between(self, index: VideoIndex, marks: np.ndarray, first: int = 0) -> np.ndarray:
+    def _frames(
+        self, index: VideoIndex, stretches: list[tuple[int, int, bool, bool]]
+    ) -> np.ndarray:
         frames = np.zeros(index.frames, dtype=bool)
-        places = np.searchsorted(index.pts, self._pts)
-        for i in np.flatnonzero(marks) + first:
-            if i:
-                frames[places[i - 1] : places[i] + 1] = True
+        for start, stop, *_ in stretches:
+            first, last = np.searchsorted(index.pts, (start, stop))
+            frames[first : last + 1] = True
         return frames
 
 
