@@ -5,10 +5,10 @@ from dataclasses import replace
 import av
 import pytest
 
+from epic100.scan.damage import FORBIDDEN, Packet
 from epic100.scan.h264 import INTRA, B, P, PictureSettings, StreamSettings, parse_sps, taller
 from epic100.scan.h264_slice import Numbering, SliceHeaders, slice_header
 from epic100.scan.h264_stream import H264Stream, has_forbidden_bytes
-from epic100.scan.packet_checks import FORBIDDEN, Packet
 from epic100.scan.worker import inspect
 from epic100.video.nal import IDR, SLICE, SPS, SetRecord, code, nal_units
 from support.damage import extradata_of, flip, packets_of

@@ -35,8 +35,7 @@ from epic100.submission.files import build, read_pt, write_pt, write_zip
 from epic100.video.containers import matroska_bytes, read_clock, top_boxes
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index, write_indexes
-from epic100.video.nal import SetRecord, nal_units
-from epic100.video.parameter_sets import ParameterSets
+from epic100.video.nal import ParameterSets, SetRecord, nal_units
 from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES

@@ -19,8 +19,7 @@ from epic100.video import direct_packets
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.kept import Cache, Kept, OpenFiles
-from epic100.video.nal import Bits, SetRecord, escaped
-from epic100.video.parameter_sets import ParameterSets
+from epic100.video.nal import Bits, ParameterSets, SetRecord, escaped
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import PictureConverter
 from support.damage import decoded, extradata_of, flip, overwrite, packets_of

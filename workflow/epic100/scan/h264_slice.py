@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from epic100.scan.damage import FORBIDDEN, Packet
 from epic100.scan.h264 import INTRA, B, PictureSettings, StreamSettings
-from epic100.scan.packet_checks import FORBIDDEN, Packet
 from epic100.video.nal import IDR, Bits
 
 _SI = 4  # slice type modulo 5, table 7-6

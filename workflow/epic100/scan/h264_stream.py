@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import av
 
+from epic100.scan.damage import BROKEN_UNITS, FORBIDDEN, NUMBERING, Packet
 from epic100.scan.h264 import PictureSettings, parse_pps, parse_sps, taller
 from epic100.scan.h264_slice import Numbering, SliceHeaders, slice_header
-from epic100.scan.packet_checks import BROKEN_UNITS, FORBIDDEN, NUMBERING, Packet
 from epic100.video.nal import IDR, PPS, SLICE, SPS, SetRecord, nal_units, sized
 
 MACROBLOCKS_BELOW = 2048  # added below the picture: room for garbage to run into

@@ -13,8 +13,7 @@ it lasts X s, the sheet says Y s                  over half a second apart (`epi
 import av
 import numpy as np
 
-from epic100.scan.damage_ranges import ranges
-from epic100.scan.packet_checks import GAP, are_few
+from epic100.scan.damage import GAP, are_few, ranges
 from epic100.video.index import VideoIndex
 
 LOOK_EVERY = 16  # every how many pictures one is checked
@@ -79,8 +78,18 @@ class Looks:
         return frames
 
 
-def hints(index: VideoIndex, looks: Looks, wrong_keys: int, container: str) -> list[str]:
-    """All hints except that about the sheet's length and that about pauses."""
+def hints(
+    index: VideoIndex, sound: np.ndarray, looks: Looks, wrong_keys: int, container: str
+) -> list[str]:
+    """All hints except that about the sheet's length.
+
+    Args:
+        index: The index.
+        sound: bool [F]: the undamaged frames. Only pauses before these count.
+        looks: What the pictures look like.
+        wrong_keys: How many the container takes for key frames, and are none.
+        container: FFmpeg's names of its format.
+    """
     found = []
     for word, marks in (("frozen", looks.still(index)), ("black", looks.black(index))):
         stretches = [r for r in ranges(marks) if (r[1] - r[0]) >= SECONDS * index.fps > 0]
@@ -88,29 +97,15 @@ def hints(index: VideoIndex, looks: Looks, wrong_keys: int, container: str) -> l
             shown = ", ".join(f"{a}-{b}" for a, b in stretches[:_SAID])
             more = len(stretches) - _SAID
             found.append(f"hint: {word} {shown}" + (f" and {more} more" if more > 0 else ""))
-    change = _rate_change(index)
-    if change:
+    if change := _rate_change(index):
         found.append(change)
     if wrong_keys:
         found.append(f"hint: {wrong_keys} key frames are marked wrongly")
     if "mp4" not in container.split(","):
         found.append(f"hint: the container is {container}, not MP4")
+    if pauses := _pauses(index, sound):
+        found.append(f"hint: {pauses} pauses, no picture lost")
     return found
-
-
-def pauses(index: VideoIndex, sound: np.ndarray) -> str:
-    """The hint about long steps in a file of steady rate, or "".
-
-    Args:
-        index: The measured times.
-        sound: bool [F]: the undamaged frames. Only steps before these count.
-    """
-    steps = np.diff(index.pts)
-    long = steps > GAP * np.median(steps) if len(steps) else steps
-    if not long.any() or not are_few(long.sum(), len(long)):
-        return ""
-    count = int((long & sound[1:]).sum())
-    return f"hint: {count} pauses, no picture lost" if count else ""
 
 
 def sheet_hint(seconds: float, promised: float) -> str:
@@ -130,12 +125,19 @@ def _rate_change(index: VideoIndex) -> str:
     usual = np.median(steps, axis=1)
     steady = (np.abs(steps - usual[:, None]) <= np.maximum(0.1 * usual[:, None], 1)).all(axis=1)
     rates = 1 / (np.maximum(usual, 1) * float(index.time_base))
-    before = None
-    for i in np.flatnonzero(steady):
-        if before is not None and abs(rates[i] / before - 1) > 0.1:
-            return (
-                f"hint: the rate changes from {before:.2f} to {rates[i]:.2f} fps "
-                f"at about frame {i * _WINDOW}"
-            )
-        before = rates[i]
-    return ""
+    kept = np.flatnonzero(steady)
+    changes = np.flatnonzero(np.abs(rates[kept[1:]] / rates[kept[:-1]] - 1) > 0.1)
+    if not len(changes):
+        return ""
+    before, after = kept[changes[0] : changes[0] + 2]
+    return (
+        f"hint: the rate changes from {rates[before]:.2f} to {rates[after]:.2f} fps "
+        f"at about frame {after * _WINDOW}"
+    )
+
+
+def _pauses(index: VideoIndex, sound: np.ndarray) -> int:
+    """How many long steps a file of steady rate has."""
+    steps = np.diff(index.pts)
+    long = steps > GAP * np.median(steps) if len(steps) else steps
+    return int((long & sound[1:]).sum()) if are_few(long.sum(), len(long)) else 0

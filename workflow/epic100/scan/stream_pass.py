@@ -9,9 +9,9 @@ import av
 from av.container import InputContainer
 
 from epic100.base.disk import WatchedFile
+from epic100.scan.damage import CORRUPT, UNDECODED, WRONG_TIME, Packet
 from epic100.scan.h264_stream import CodedStream, H264Stream
 from epic100.scan.oddities import Looks
-from epic100.scan.packet_checks import CORRUPT, UNDECODED, WRONG_TIME, Packet
 from epic100.video.ffmpeg import error_text
 from epic100.video.index import PacketRecorder, VideoIndex
 

@@ -5,7 +5,7 @@ crash. `decoder_process` watches it and can kill it. Progress goes to stdout as 
 Without arguments it serves orders (`fork_server`).
 
 A video is `unreadable` if it cannot be opened, or has no video stream, no times, or no picture that
-decodes. `epic100.scan.damage_ranges` lists what marks pictures as damaged, and
+decodes. `epic100.scan.damage` lists what marks pictures as damaged, and
 `epic100.scan.oddities` lists what is only reported as a hint.
 """
 
@@ -23,8 +23,8 @@ from av.container import InputContainer
 from epic100.base.atomic import atomic_path
 from epic100.base.disk import WatchedFile
 from epic100.scan.clock_checks import CONTRADICTED, Promise, contradiction
-from epic100.scan.damage_ranges import judge
-from epic100.scan.oddities import hints, pauses
+from epic100.scan.damage import judge
+from epic100.scan.oddities import hints
 from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
 from epic100.video.containers import Box, boxes_of, matroska_bytes, read_clock
@@ -139,7 +139,7 @@ def _inspect(
     if refused:
         reason = "; ".join([refused, *reasons])
         return ScanRow(video_id, UNREADABLE, reason=reason), None
-    notes = hints(index, reading.looks, reading.wrong_keys, kind) + [pauses(index, sound)]
+    notes = hints(index, sound, reading.looks, reading.wrong_keys, kind)
     full = reading.coded.is_arithmetic
     decoded = sum(p.decoded for p in reading.packets if p.shown)
     if quick:
@@ -150,7 +150,7 @@ def _inspect(
         fps=index.fps,
         frames=decoded,
         damaged=ranges,
-        reason="; ".join([*reasons, *filter(None, notes)]),
+        reason="; ".join([*reasons, *notes]),
         timing="constant" if index.is_constant_at(sound) else "variable",
         pictures=max(index.frames, ranges[-1][1] if ranges else 0),
         judged=QUICK if quick else FULL if full else DECODER_ONLY,

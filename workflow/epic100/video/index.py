@@ -24,7 +24,7 @@ import numpy.typing as npt
 from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
 from epic100.video.ffmpeg import MAX_PIXELS, limit_pixels, picture_stream
-from epic100.video.parameter_sets import ParameterSets
+from epic100.video.nal import ParameterSets
 
 _FIELDS = [
     ("offset", "<i8"),  # where the coded bytes begin in the file
