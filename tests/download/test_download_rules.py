@@ -3,16 +3,19 @@
 import hashlib
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from epic100.base.checksum import digest
-from epic100.download.annotations import NAMES
+from epic100.base.text_table import write_table
+from epic100.download.annotations import COLUMNS, NAMES
 from epic100.minikitchen import write_annotations
 from epic100.video.sheet import Video
 from support.archive import configure, errors, jobs, run, said
 from support.fault_server import cut, status, wrong_bytes
+from support.lab import write_sheet
 
 pytestmark = pytest.mark.slow
 
@@ -26,11 +29,12 @@ class Lab:
 
     def __init__(self, folder: Path, server):
         self.folder, self.server = folder, server
-        rows = ["video_id\tparticipant_id\tsplit\tfps\tduration\turl\tmd5"]
-        for name, content in CONTENT.items():
-            url, md5 = server.put(f"{name}.MP4", content), hashlib.md5(content).hexdigest()
-            rows.append(f"{name}\t{name[:3]}\ttrain\t50\t8.0\t{url}\t{md5}")
-        (folder / "sheet.tsv").write_text("\n".join(rows) + "\n")
+        self.videos = [
+            Video(name, name[:3], "train", 50.0, 8.0, server.put(f"{name}.MP4", content),
+                  hashlib.md5(content).hexdigest())
+            for name, content in CONTENT.items()
+        ]  # fmt: skip
+        write_sheet(self.videos, folder)
         (folder / "csv").mkdir()
         for name in ("train", "validation"):
             (folder / f"csv/EPIC_100_{name}.csv").touch()
@@ -121,17 +125,15 @@ def test_a_refused_video_stops_no_other_and_nothing_is_fetched_or_read_twice(lab
 
 
 def test_annotations_come_at_their_pinned_version_and_feed_the_dag(lab):
-    videos = [Video(name, name[:3], "train", 50.0, 8.0) for name in IDS[:3]]
-    videos.append(Video(IDS[3], "P02", "val", 50.0, 8.0))
     there, csvs = lab.folder / "there", lab.folder / "csv"
-    write_annotations(videos, there, seed=2)
+    write_annotations([*lab.videos[:3], replace(lab.videos[3], split="val")], there, seed=2)
     for task in ("verb", "noun"):
         (there / f"EPIC_100_{task}_classes.csv").write_text("id,key\n0,take\n")
-    rows = ["name\turl\tchecksum"]
-    for name in NAMES.values():
-        url = lab.server.put(name, (there / name).read_bytes())
-        rows.append(f"{name}\t{url}\tgit:{digest(there / name, 'git').value}")
-    (lab.folder / "pins.tsv").write_text("\n".join(rows) + "\n")
+    write_table(lab.folder / "pins.tsv", COLUMNS, [
+        (name, lab.server.put(name, (there / name).read_bytes()),
+         f"git:{digest(there / name, 'git').value}")
+        for name in NAMES.values()
+    ])  # fmt: skip
     (csvs / "EPIC_100_train.csv").write_bytes((there / "EPIC_100_train.csv").read_bytes())
     (csvs / "EPIC_100_validation.csv").unlink()
     lab.configure(annotations={"download": True, "sheet": "pins.tsv"})

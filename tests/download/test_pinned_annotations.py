@@ -4,7 +4,9 @@ import pytest
 
 from epic100.base.checksum import digest
 from epic100.base.errors import EpicError
+from epic100.base.text_table import write_table
 from epic100.download.annotations import (
+    COLUMNS,
     NAMES,
     download_annotations,
     log_origin,
@@ -12,76 +14,67 @@ from epic100.download.annotations import (
     verify_annotations,
 )
 from epic100.download.fetch import FetchSettings
+from support.checkout import ROOT
 from support.fault_server import cut
 
-ROOT = Path(__file__).resolve().parents[2]
 HASTY = FetchSettings(tries=2, stall_seconds=1, pause_seconds=0.01)
 
 
 @pytest.fixture
-def kitchen(tmp_path, server):
-    """The official files behind a server, and their sheet with all kinds of checksums."""
-    lines = ["name\turl\tchecksum"]
+def pins(tmp_path, server):
+    """The sheet, with all kinds of checksums, of the official files, which a server has."""
+    rows = []
     for number, name in enumerate(NAMES.values()):
-        original = tmp_path / name
-        original.write_text(f"{name}\n" * 50)
-        checksum = digest(original, ("md5", "sha256", "git")[number % 3])
-        url = server.put(name, original.read_bytes(), cut(100))
-        lines.append(f"{name}\t{url}\t{checksum.kind}:{checksum.value}")
-    (tmp_path / "pins.tsv").write_text("\n".join(lines) + "\n")
-    return tmp_path
+        (tmp_path / name).write_text(f"{name}\n" * 50)
+        found = digest(tmp_path / name, ("md5", "sha256", "git")[number % 3])
+        url = server.put(name, (tmp_path / name).read_bytes(), cut(100))
+        rows.append((name, url, f"{found.kind}:{found.value}"))
+    write_table(tmp_path / "pins.tsv", COLUMNS, rows)
+    return tmp_path / "pins.tsv"
 
 
-def test_files_come_from_where_the_sheet_says_and_are_the_pinned_ones(kitchen):
-    files = {key: str(kitchen / "annotations" / name) for key, name in NAMES.items()}
-    download_annotations(files, kitchen / "pins.tsv", settings=HASTY)
-    verify_annotations(files, kitchen / "pins.tsv", kitchen / "annotations.ok")
-    assert len((kitchen / "annotations.ok").read_text().splitlines()) == len(NAMES)
+def test_files_come_from_where_the_sheet_says_and_one_that_is_not_the_pinned_one_is_named(
+    pins, tmp_path
+):
+    files, ok = {key: str(tmp_path / "new" / name) for key, name in NAMES.items()}, tmp_path / "ok"
+    download_annotations(files, pins, settings=HASTY)
+    verify_annotations(files, pins, ok)
+    assert len(ok.read_text().splitlines()) == len(NAMES)
     for name in NAMES.values():
-        assert (kitchen / "annotations" / name).read_bytes() == (kitchen / name).read_bytes()
-
-
-def test_a_file_that_is_not_the_pinned_one_is_named(kitchen):
-    files = {key: str(kitchen / name) for key, name in NAMES.items()}
+        assert (tmp_path / "new" / name).read_bytes() == (tmp_path / name).read_bytes()
+    ok.unlink()
     Path(files["val"]).write_text("an older version\n")
-    with pytest.raises(EpicError, match=r"annotations\.ok: not written: .*validation\.csv"):
-        verify_annotations(files, kitchen / "pins.tsv", kitchen / "annotations.ok")
-    assert not (kitchen / "annotations.ok").exists()
+    with pytest.raises(EpicError, match=r"ok: not written: .*validation\.csv"):
+        verify_annotations(files, pins, ok)
+    assert not ok.exists()
 
 
 def test_the_sheet_that_ships_pins_every_file_to_one_commit():
     pins = read_pins(ROOT / "config/annotations.tsv")
-    commits = {pin.url.split("/")[-2] for pin in pins.values()}
-    assert commits == {"ea8b40457a400c3fffa1c7f406ef3dc169cc2522"}
+    commit = "ea8b40457a400c3fffa1c7f406ef3dc169cc2522"
     for key, pin in pins.items():
-        assert pin.name == NAMES[key] and pin.url.endswith(f"/{pin.name}")
+        assert pin.name == NAMES[key] and pin.url.endswith(f"/{commit}/{pin.name}")
 
 
-def test_a_sheet_without_an_official_file_or_with_a_bad_checksum_is_one_error(kitchen):
-    sheet = kitchen / "pins.tsv"
-    lines = sheet.read_text().splitlines()
-    sheet.write_text("\n".join(lines[:-1]))
-    with pytest.raises(EpicError, match=r"pins\.tsv: no row of EPIC_100_noun_classes"):
-        read_pins(sheet)
-    sheet.write_text("\n".join([*lines[:2], lines[2][:-1]]))
-    with pytest.raises(EpicError, match=r"pins\.tsv: line 3: checksum is"):
-        read_pins(sheet)
+def test_a_sheet_without_an_official_file_or_with_a_bad_checksum_is_one_error(pins):
+    lines = pins.read_text().splitlines()
+    for kept, words in ((lines[:-1], "no row of EPIC_100_noun_classes"),
+                        ([*lines[:2], lines[2][:-1]], "line 3: checksum is")):  # fmt: skip
+        pins.write_text("\n".join(kept))
+        with pytest.raises(EpicError, match=rf"pins\.tsv: {words}"):
+            read_pins(pins)
 
 
-def test_a_csv_is_held_against_the_official_file_s_checksum(kitchen, caplog):
+def test_a_csv_is_held_against_the_official_file_s_checksum(pins, tmp_path, caplog):
     caplog.set_level("INFO", "epic100")
     for split in ("train", "val", "test"):
-        path = kitchen / NAMES[split]
-        log_origin(path, split, kitchen / "pins.tsv")
-        assert f"{path}: the official {NAMES[split]}, by its checksum" in caplog.text
-        path.write_text(path.read_text()[: -len(NAMES[split]) - 1])  # its last line is gone
-        caplog.clear()
-        log_origin(path, split, kitchen / "pins.tsv")
-        (record,) = caplog.records
-        assert record.levelname == "WARNING"
-        assert f"{path}: not the official {NAMES[split]}, by its checksum; ex" in record.message
-
-
-def test_a_csv_that_is_not_there_is_named_with_its_key(kitchen):
+        path = tmp_path / NAMES[split]
+        log_origin(path, split, pins)
+        path.write_text(path.read_text()[: -len(path.name) - 1])  # its last line is gone
+        log_origin(path, split, pins)
+        official, other = caplog.records[-2:]
+        assert official.message == f"{path}: the official {path.name}, by its checksum"
+        assert other.levelname == "WARNING"
+        assert f"{path}: not the official {path.name}, by its checksum; ex" in other.message
     with pytest.raises(EpicError, match=r"none\.csv: no such file; .*`annotations: val:`"):
-        log_origin(kitchen / "none.csv", "val", kitchen / "pins.tsv")
+        log_origin(tmp_path / "none.csv", "val", pins)

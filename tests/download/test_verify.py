@@ -1,6 +1,5 @@
 import hashlib
 import os
-import time
 from dataclasses import replace
 
 import pytest
@@ -12,11 +11,7 @@ from epic100.download.receipts import write_receipt
 from epic100.download.verify import read_verdicts, verify_videos, write_videos_ok
 from epic100.video.sheet import Video
 
-BOTH = ["verified", "verified"]
-
-
-def md5(content):
-    return hashlib.md5(content).hexdigest()
+BOTH, ONE = ["verified", "verified"], ["verified", "wrong"]
 
 
 class Archive:
@@ -26,11 +21,11 @@ class Archive:
         self.caplog = caplog
         self.root, self.receipts = folder / "videos", folder / "receipts"
         self.table, self.ok = folder / "results/P01.tsv", folder / "videos.ok"
-        self.videos = [
-            Video(f"P01_0{i}", "P01", "train", 50.0, 9.0, md5=md5(self.content(i))) for i in (1, 2)
-        ]
+        (self.root / "P01").mkdir(parents=True)
+        self.videos = []
         for i in (1, 2):
-            self.path(i).parent.mkdir(parents=True, exist_ok=True)
+            md5 = hashlib.md5(self.content(i)).hexdigest()
+            self.videos.append(Video(f"P01_0{i}", "P01", "train", 50.0, 9.0, md5=md5))
             self.path(i).write_bytes(self.content(i))
 
     @staticmethod
@@ -40,12 +35,6 @@ class Archive:
     def path(self, i):
         return self.videos[i - 1].path(self.root)
 
-    def put_older(self, i, content):
-        """Another file of the same size, with an older time than the one that was there."""
-        before = self.path(i).stat()
-        self.path(i).write_bytes(content)
-        os.utime(self.path(i), ns=(before.st_atime_ns, before.st_mtime_ns - 10**9))
-
     def verify(self):
         """(states by video, how many files were read)."""
         rows = verify_videos(self.videos, self.root, self.table, self.receipts, threads=2)
@@ -53,37 +42,23 @@ class Archive:
         said = self.caplog.messages[-1]
         return [row.status for row in rows], int(said.split("; ")[1].split(" ")[0])
 
-    def settle(self):
-        write_videos_ok([str(self.table)], self.ok)
-
 
 @pytest.fixture
 def archive(tmp_path, caplog):
     return Archive(tmp_path, caplog)
 
 
-@pytest.fixture
-def failing_file(monkeypatch):
-    """A file whose reading fails with EIO: nothing is mapped at its start."""
-    if not os.path.exists("/proc/self/mem"):
-        pytest.skip("no file here that gives EIO")
-    monkeypatch.setattr(disk, "WAITS", (0.0,))
-    return "/proc/self/mem"
-
-
 def test_files_are_read_once_and_a_changed_or_moved_one_again(archive):
     assert archive.verify() == (BOTH, 2)
     assert archive.verify() == (BOTH, 0)
-    time.sleep(0.01)
-    archive.path(2).write_bytes(archive.content(2))
-    assert archive.verify() == (BOTH, 1)
-    archive.path(2).write_bytes(archive.content(3))
-    assert archive.verify() == (["verified", "wrong"], 1)
-    assert archive.verify() == (["verified", "wrong"], 0)
-    archive.put_older(1, archive.content(7))
-    assert archive.verify() == (["wrong", "wrong"], 1)
+    written = archive.path(2).stat().st_mtime
+    for seconds, content, states in ((1, 2, BOTH), (2, 3, ONE), (-9, 4, ONE)):  # newer, older
+        archive.path(2).write_bytes(archive.content(content))
+        os.utime(archive.path(2), (written + seconds,) * 2)
+        assert archive.verify() == (states, 1)
+        assert archive.verify() == (states, 0)
     archive.root = archive.root.rename(archive.root.with_name("elsewhere"))
-    assert archive.verify() == (["wrong", "wrong"], 2)
+    assert archive.verify() == (ONE, 2)
 
 
 def test_a_file_that_is_written_while_it_is_read_is_not_believed(archive, monkeypatch):
@@ -99,20 +74,22 @@ def test_a_file_that_is_written_while_it_is_read_is_not_believed(archive, monkey
     assert archive.verify() == (["verified"], 1)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")
 @pytest.mark.parametrize("of, words, read", [
     ("video", r"P01\.tsv: not written: .* 1 videos: .*P01_01\.MP4: read", 1),
     ("receipt", r"P01_01\.json: reading failed 2 times", 0),
 ])  # fmt: skip
 def test_a_failing_disk_is_no_row_but_an_error_once_all_others_are_read(
-    archive, failing_file, tmp_path, of, words, read
+    archive, tmp_path, monkeypatch, of, words, read
 ):
+    monkeypatch.setattr(disk, "WAITS", (0.0,))
     path = archive.path(1)
     if of == "receipt":
         archive.verify()
         archive.table.unlink()
         path = archive.receipts / "P01_01.json"
     path.rename(tmp_path / "kept")
-    path.symlink_to(failing_file)
+    path.symlink_to("/proc/self/mem")  # nothing is mapped at its start: EIO
     with pytest.raises(DiskError, match=words):
         archive.verify()
     assert not archive.table.exists()
@@ -144,15 +121,15 @@ def test_what_cannot_be_held_to_an_md5_is_distinguished(archive):
 
 def test_one_sentence_settles_an_archive_and_another_names_what_lacks(archive):
     archive.verify()
-    archive.settle()
+    write_videos_ok([str(archive.table)], archive.ok)
     assert archive.ok.read_text() == "2 videos: 2 verified; 0.005 GB\n"
     archive.ok.unlink()
     archive.path(1).unlink()
     archive.path(2).write_bytes(b"half")
     archive.verify()
     with pytest.raises(EpicError, match="2 of 2 videos .*: P01_01 missing, P01_02 wrong; all"):
-        archive.settle()
+        write_videos_ok([str(archive.table)], archive.ok)
     assert not archive.ok.exists()
     archive.table.write_text(archive.table.read_text().replace("wrong\t4", "wrong\tx"))
     with pytest.raises(EpicError, match=r"P01\.tsv: line 3: size is 'x'; expected the table"):
-        archive.settle()
+        write_videos_ok([str(archive.table)], archive.ok)

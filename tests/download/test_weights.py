@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import mmaction
@@ -115,21 +116,19 @@ def test_a_wrong_file_is_not_kept_and_both_digests_are_said(server, tmp_path, co
         check_weights(weights)
 
 
-def test_a_digest_in_the_config_goes_before_the_name(tmp_path, checkpoint):
-    path = tmp_path / "x3d-0123abcd.pth"
-    path.write_bytes(checkpoint)
-    digest = hashlib.sha256(checkpoint).hexdigest()
-    check_weights(StartWeights("https://a.org/x", str(path), digest))
-    with pytest.raises(EpicError, match=f"sha256 is {digest}; expected {'0' * 64}, `train: load_"):
-        check_weights(StartWeights("https://a.org/x", str(path), "0" * 64))
-
-
-def test_a_page_or_an_empty_file_without_a_hash_is_no_checkpoint(tmp_path):
-    path = tmp_path / "x.pth"
-    for content in (PAGE, b""):
-        path.write_bytes(content)
-        with pytest.raises(EpicError, match="x.pth: not a checkpoint"):
-            check_weights(StartWeights(str(path), str(path)))
+def test_a_digest_in_the_config_goes_before_the_name_and_without_both_it_must_be_a_checkpoint(
+    tmp_path, checkpoint
+):
+    digest, zeros = hashlib.sha256(checkpoint).hexdigest(), "0" * 64
+    for name, content, expected, words in (
+        ("x3d-0123abcd.pth", checkpoint, digest, None),
+        ("x3d-0123abcd.pth", checkpoint, zeros, f"sha256 is {digest}; expected {zeros}, `train: l"),
+        ("x.pth", PAGE, None, "x.pth: not a checkpoint"),
+        ("x.pth", b"", None, "x.pth: not a checkpoint"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(EpicError, match=words) if words else nullcontext():
+            check_weights(StartWeights("https://a.org/x", str(tmp_path / name), expected))
     with pytest.raises(EpicError, match="none.pth: no such weights"):
         check_weights(StartWeights("none.pth", "none.pth"))
 

@@ -41,7 +41,7 @@ def write_sheet(videos: Iterable[Video], folder: Path) -> Path:
     """Write the sheet of these videos."""
     rows = [[field.name for field in fields(Video)], *map(astuple, videos)]
     sheet = folder / "sheet.tsv"
-    sheet.write_text("".join("\t".join(map(str, row[:5])) + "\n" for row in rows))
+    sheet.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
     return sheet
 
 
