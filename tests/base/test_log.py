@@ -1,5 +1,4 @@
 import contextlib
-import io
 import logging
 import re
 import sys
@@ -87,33 +86,20 @@ def test_a_terminal_that_is_gone_stops_no_work(path, monkeypatch):
     assert path.read_text().endswith("\n100 segments\n")
 
 
-def test_what_is_printed_stands_on_stderr_and_in_the_log(path, capsys):
-    with rule_log(path):
-        print("train: 100 segments kept")
-        print("a warning", file=sys.stderr)
-        assert "100 segments" in path.read_text()  # while it runs, not at its end
-    assert capsys.readouterr() == ("", "train: 100 segments kept\na warning\n")
-    head, *lines = path.read_text().splitlines()
-    assert re.fullmatch(r"--- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d pid \d+", head)
-    assert lines == ["train: 100 segments kept", "a warning"]
-
-
-def test_lines_of_jobs_side_by_side_cannot_mix_since_each_is_one_write(path, monkeypatch):
+def test_what_is_printed_stands_on_stderr_in_one_write_a_line_and_in_the_log_of_all_attempts(
+    path, capsys, monkeypatch
+):
     writes = []
-    monkeypatch.setattr("sys.stderr", io.StringIO())
     monkeypatch.setattr(sys.stderr, "write", writes.append)
-    with rule_log(path):
-        print("error:", "a.csv", 3)
-        print("no end", end="")
-    assert writes == ["error: a.csv 3\n", "no end\n"]
-    assert path.read_text().endswith("\nerror: a.csv 3\nno end\n")
-
-
-def test_a_retry_keeps_what_the_attempt_before_it_said(path):
-    for words in ("first", "second"):
+    for number in (1, 2):
         with rule_log(path):
-            print(words)
-    assert logged(path) == ["first", "second"]
+            print("error:", "a.csv", number)
+            assert f"a.csv {number}" in path.read_text()  # while it runs, not at its end
+            print("no end", end="", file=sys.stderr)
+    assert writes == ["error: a.csv 1\n", "no end\n", "error: a.csv 2\n", "no end\n"]
+    assert capsys.readouterr().out == ""
+    head = r"--- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d pid \d+\n"
+    assert re.fullmatch(f"({head}error: a.csv [12]\nno end\n){{2}}", path.read_text())
 
 
 def fail(kind):
