@@ -38,10 +38,11 @@ from pathlib import Path
 import av
 import numpy as np
 from damage_files import FULL, coding_of, originals
-from damage_ways import CLOSED_UP, FLIPS, ONCE, SHIFTING, WAYS
+from damage_ways import CLOSED_UP, FLIPS, ONCE, SHIFTING, WAYS, scan_as_nobody
 
 from epic100.base.errors import EpicError
-from epic100.scan import WORKER, scan_participant
+from epic100.scan import scan_participant
+from epic100.scan.worker import scan_file
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index
@@ -135,22 +136,14 @@ def trial(way: str, original: Path, seed: int, with_decord: bool) -> Trial | Non
             (WAYS | FLIPS)[way](path, rng)
         except (EpicError, ValueError):
             return None
-        worker = WORKER
-        if way == "no permission" and os.geteuid() == 0:
-            if not shutil.which("setpriv"):
-                return None
-            # Root may read everything, so the scan runs as nobody.
-            worker = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *WORKER)
-            for place in (Path(folder), path.parent):
-                place.chmod(0o755)
-            cache = Path(folder) / "cache" / "P01"
-            cache.mkdir(parents=True)
-            cache.chmod(0o777)
+        for place in (Path(folder), path.parent):
+            place.chmod(0o755)  # for nobody
         index_file = Path(folder) / "P01.index.npz"
         with contextlib.redirect_stdout(io.StringIO()):
             row = scan_participant(
-                [video], folder, Path(folder) / "P01.tsv", index_file, worker=worker
-            )[0]
+                [video], folder, Path(folder) / "P01.tsv", index_file,
+                scan=scan_as_nobody if way == "no permission" else scan_file,
+            )[0]  # fmt: skip
         decord = _decord(path) if with_decord else ""
         known = _index(original)
         if row.status not in (OK, DAMAGED):

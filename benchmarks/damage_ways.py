@@ -5,12 +5,14 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import coded_data, empty, truncate
+from epic100.scan.worker import scan_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.damage import flip, overwrite, zero_tail
@@ -90,6 +92,15 @@ def _dangling(path: Path, rng) -> None:
 
 def _same(path: Path, rng) -> None:
     pass
+
+
+def scan_as_nobody(*arguments: Any, progress: Callable[[int], None]) -> dict[str, Any]:
+    """Scan a file as a user without rights, since root may read everything."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    return scan_file(*arguments, progress=progress)
 
 
 WAYS: dict[str, Callable] = {

@@ -10,12 +10,13 @@ from mmaction.datasets import VideoDataset
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
+from epic100.proxy.cutter import cut_clips
 from epic100.proxy.precut import Sources, cut_participant, write_list
 from epic100.segments.segment_list import read_segments
 from epic100.settings import ClipSettings, ScanLimits
 from support.archive import jobs, run
-from support.encoder_stand_in import Orders
 from support.lab import Lab
+from support.orders import Orders
 from support.records import records_of
 
 pytestmark = pytest.mark.slow
@@ -33,17 +34,17 @@ class Kitchen:
         self.segments = self.results / "clean/train.txt"
         self.table = folder / "clips/train/P01.tsv"
         self.index = self.results / "scan/P01.index.npz"
-        self._orders = Orders(folder / "orders", "epic100.proxy.cutter")
+        self._orders = Orders(folder / "orders", cut_clips)
 
     def order(self, what: str) -> None:
-        self._orders.give("job", what)
+        self._orders.give("P01_01", what)
 
     def cut(self, settings: ClipSettings = SMALL, **changes):
         limits = ScanLimits(stall_seconds=changes.get("stall", 60.0))
         sources = Sources(changes.get("root", self.root), self.index, settings, limits)
         with records_of("epic100.proxy.precut") as self.lines:
             return cut_participant(
-                self.videos, self.segments, sources, self.table, cutter=self._orders.command
+                self.videos, self.segments, sources, self.table, cut=self._orders.function
             )
 
     def clips(self) -> dict[str, tuple[bytes, int]]:
@@ -100,7 +101,6 @@ def test_a_process_that_is_killed_loses_one_clip_and_the_next_run_makes_only_the
     assert "\n" not in str(error.value) and not kitchen.table.exists()
     first = {name: of for name, of in kitchen.clips().items() if not name.startswith(".")}
     assert len(first) == 2
-    kitchen.order("")
     rows = kitchen.cut()
     clips = kitchen.clips()
     assert set(clips) == {f"{row[0]}.mp4" for row in rows} and len(clips) > 3

@@ -62,12 +62,12 @@ def stop_decoder(video):
     while time.monotonic() < end:
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                words = (process / "cmdline").read_bytes().split(b"\0")
+                words = (process / "cmdline").read_bytes()
                 here = Path(os.readlink(process / "cwd")) == video.parents[2]
                 files = [os.readlink(file) for file in (process / "fd").iterdir()]
             except OSError:
                 continue
-            if here and b"epic100.scan.worker" in words and str(video.resolve()) in files:
+            if here and b"guarded.serve" in words and str(video.resolve()) in files:
                 os.kill(int(process.name), signal.SIGSTOP)
                 return
         time.sleep(0.05)

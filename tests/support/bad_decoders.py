@@ -1,206 +1,161 @@
-"""Decoders that misbehave, each a function: `python bad_decoders.py NAME WORD...`.
+"""What decoders may do, each a function for `guarded.call`."""
 
-Without arguments it serves such orders (`epic100.video.fork_server`). `obey` is the server of a
-scan: what its decoders are to do stands in files beside the videos.
-"""
-
+import contextlib
 import os
 import resource
-import runpy
-import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import av
 
-def say(*words: object) -> None:
-    print(*words, flush=True)
+from epic100.base.disk import WatchedFile
+from epic100.base.errors import EpicError
 
 
-def spin() -> None:
-    say("frames 1")
+def say(*counts: int, progress) -> None:
+    for count in counts:
+        progress(count)
+        time.sleep(0.3)
+
+
+def give(value: object, progress) -> object:
+    return value
+
+
+def spin(progress) -> None:
+    progress(1)
     while True:
         pass
 
 
-def repeat(*words: str) -> None:
+def repeat(count: int, progress) -> None:
     while True:
-        say(*words)
+        progress(count)
         time.sleep(0.05)
 
 
-def sleep() -> None:
+def sleep(progress) -> None:
     time.sleep(60)
 
 
-def hide() -> None:
+def hide(progress) -> None:
     """Close its ends of the pipes."""
-    say("frames 1")
-    os.closerange(1, 3)
-    sleep()
+    progress(1)
+    os.closerange(1, 4)
+    time.sleep(60)
 
 
-def ignore_signals() -> None:
+def ignore_signals(progress) -> None:
     for number in (1, 2, 15):
         signal.signal(number, signal.SIG_IGN)
-    spin()
+    spin(progress)
 
 
-def creep() -> None:
+def creep(progress) -> None:
     for count in range(10**6):
-        say("frames", count)
+        progress(count)
         time.sleep(0.02)
 
 
-def eat() -> None:
-    say("frames 1")
+def eat(progress) -> None:
+    progress(1)
     eaten = []
     while True:
         eaten.append(bytearray(16 << 20))
 
 
-def get(name: str) -> None:
+def get(name: str, progress) -> None:
     os.kill(os.getpid(), signal.Signals[name])
 
 
-def get_later(name: str) -> None:
-    say("frames 1")
-    get(name)
-
-
-def be_suspended(seconds: str) -> None:
-    say("frames 0")
+def be_suspended(seconds: int, progress) -> None:
     wake = ["sh", "-c", f"sleep {seconds}; kill -CONT {os.getpid()}"]
     subprocess.Popen(wake, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    get("SIGSTOP")
+    get("SIGSTOP", progress)
 
 
-def fail(word: object = "no such codec") -> None:
-    say("frames 1")
+def fail(word: object = "no such codec", progress=None) -> None:
     raise ValueError(word)
 
 
-def give_up(code: str = "3") -> None:
-    say("frames 1")
-    sys.exit(int(code))
+def give_up(code: str = "3", progress=None) -> None:
+    os._exit(int(code))
 
 
-def tell_limit() -> None:
-    fail(resource.getrlimit(resource.RLIMIT_AS)[0] >> 20)
+def tell_limit(progress) -> int:
+    return resource.getrlimit(resource.RLIMIT_AS)[0] >> 20
 
 
-def tell_threads_of_the_server() -> None:
-    fail(len(os.listdir(f"/proc/{os.getppid()}/task")))
+def tell_threads_of_the_server(progress) -> int:
+    return len(os.listdir(f"/proc/{os.getppid()}/task"))
 
 
-def judge(kind: str, *words: object) -> None:
-    """End as the library's decoders do."""
-    import av
-
-    from epic100.base.disk import WatchedFile
-    from epic100.base.errors import EpicError
-    from epic100.video.decoder_process import own_faults
-
-    with own_faults():
-        if kind == "bad_sector":
-            WatchedFile("/proc/self/mem").read(8)
-        elif kind == "no_folder":
-            Path("/no/such/folder/x").touch()
-        raise EpicError(*words) if kind == "EpicError" else getattr(av.error, kind)(1, *words)
+def refuse(kind: str, *words: object, progress) -> None:
+    """Raise an error of the library or of FFmpeg."""
+    raise EpicError(*words) if kind == "EpicError" else getattr(av.error, kind)(1, *words)
 
 
-def start_amiss() -> None:
-    runpy.run_module("no_such_module")
+def find_no_folder(progress) -> None:
+    Path("/no/such/folder/x").touch()
 
 
-def chatter() -> None:
+def find_a_bad_sector(progress) -> None:
+    WatchedFile("/proc/self/mem").read(8)
+
+
+def chatter(progress) -> None:
     for _ in range(2000):
         sys.stderr.write("x" * 1000 + "\n")
 
 
-def leave_a_child() -> None:
-    say("frames 3")
-    subprocess.Popen([sys.executable, __file__, "sleep"])
+def speak_rubbish(progress) -> None:
+    for number in range(3, 20):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as channel:
+            channel.sendall(b'{"value": \n')
 
 
-def speak_in_pieces() -> None:
-    for part in ("fra", "mes 1", "0\nframes 2", "0\n", "frames 30\n"):
-        print(part, end="", flush=True)
-        time.sleep(0.05)
+def leave_a_child(progress) -> None:
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 
 
 SEEN: list[int] = []  # what a fork leaves there, the next one must not see
 
 
-def be_new() -> None:
+def be_new(progress) -> None:
     assert not SEEN
     SEEN.append(os.getpid())
 
 
-def note(path: str, name: str = "say", *words: str) -> None:
+def note(path: Path, name: str, *words: object, progress) -> object:
     """Note the server and this fork of it, then go on."""
     with open(path, "a") as file:
         print(os.getppid(), os.getpid(), file=file)
-    say("frames 0")
-    globals()[name](*words)
+    return globals()[name](*words, progress=progress)
 
 
-def kill_after_a_while(whom: str) -> None:
+def kill_after_a_while(whom: str, progress) -> None:
     time.sleep(1)
     os.kill({"server": os.getppid(), "fork": os.getpid()}[whom], signal.SIGKILL)
-    sleep()
+    time.sleep(60)
 
 
-def watch(*words: str) -> None:
-    """Run such a decoder as a fork; say what is heard of it, and why it gave no result."""
-    from epic100.settings import ScanLimits
-    from epic100.video.decoder_process import run_decoder
-    from epic100.video.fork_server import ForkServers
-
-    with ForkServers((sys.executable, __file__), 60.0) as servers:
-        say(run_decoder(words, ScanLimits(memory_mib=512), 60.0, say, servers.fork))
+def find_the_disk_full(progress) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 
-def meet(count: str) -> None:
-    """Wait for others of the scan."""
-    while len((Path(sys.argv[1]).parents[1] / "runs").read_text().split()) < int(count):
-        time.sleep(0.05)
+def be_killed_at_a_third_check(progress) -> None:
+    from epic100.proxy import cutter
 
+    check, checked = cutter.check_copy, []
 
-def obey() -> None:
-    """Do the next of the video's orders, `NAME:WORD...`, then scan."""
-    import epic100.scan.worker as worker
-    from epic100.video.fork_server import arguments_of_orders
+    def check_copy(*arguments):
+        checked.append(arguments)
+        if len(checked) == 3:
+            get("SIGKILL", progress)
+        return check(*arguments)
 
-    sys.argv[1:] = arguments_of_orders()
-    path, out = map(Path, sys.argv[1:3])
-    with open(path.parents[1] / "runs", "a") as runs:
-        print(path.stem, file=runs)
-    orders = path.with_suffix(".order")
-    order, *later = (orders.read_text().split() if orders.exists() else []) or [""]
-    orders.write_text(" ".join(later))
-    now, *words = order.split(":")
-    if now in globals():
-        globals()[now](*words)
-    if now == "leave_rubbish":
-        out.write_bytes(b"no result")
-    if now in ("leave_rubbish", "leave_nothing"):
-        return say("frames 0")
-    worker.main()
-    if now == "touch":
-        os.utime(path)
-    elif now == "cut":
-        os.truncate(path, path.stat().st_size // 2)
-    elif now == "replace":
-        other = shutil.copy2(path, path.with_suffix(".other"))
-        os.replace(other, path)
-
-
-if __name__ == "__main__":
-    if not sys.argv[1:]:
-        from epic100.video.fork_server import arguments_of_orders
-
-        sys.argv[1:] = arguments_of_orders()
-    globals()[sys.argv[1]](*sys.argv[2:])
+    cutter.check_copy = check_copy

@@ -17,11 +17,10 @@ import torch
 from epic100.base import disk
 from epic100.base.torch_file import read_tensors, write_tensors
 from epic100.features.file import Features, read_features, write_features
-from epic100.scan.kept_results import load_result
 from epic100.submission import build, write_zip
 from epic100.submission.check import check_zip
 from epic100.video.index_file import load_indexes, write_indexes
-from epic100.video.scan_table import ScanRow
+from epic100.video.jobs import keep, kept
 
 
 def outcomes(read: Callable[[], object]) -> Iterator[str]:
@@ -46,20 +45,20 @@ def outcomes(read: Callable[[], object]) -> Iterator[str]:
 
 def main(folder: Path) -> None:
     """Make the files and read them."""
-    tensors, index, kept = folder / "iter_8.pth", folder / "P01.index.npz", folder / "P01_01.npz"
+    tensors, index, job = folder / "iter_8.pth", folder / "P01.index.npz", folder / "P01_01.npz"
     write_tensors({"state_dict": {str(n): torch.ones(3000) for n in range(3)}}, tensors)
     features, entry = folder / "P01_01.features.npz", folder / "submission.zip"
     write_indexes({}, index)
     write_features(Features(*[np.arange(9)] * 5, 50.0, 9.0, {}), features)
     scores = torch.zeros(1, 2)
     write_zip(build(["a"], scores, scores), entry, {"pt": 0, "tl": 0, "td": 0})
-    np.savez_compressed(kept, row=ScanRow("P01_01", "ok").to_json(), other=np.arange(9))
+    keep(job, {"md5": ""}, {"other": np.arange(9)})
     kinds = {
         "tensors": (tensors, lambda: read_tensors(tensors, "a checkpoint", "")),
         "index": (index, lambda: load_indexes(index)),
         "features": (features, lambda: read_features(features)),
         "submission": (entry, lambda: check_zip(entry, ["a"], 2, 2)),
-        "kept": (kept, lambda: load_result(kept)),
+        "kept": (job, lambda: kept(job)),
     }
     for kind, (path, read) in kinds.items():
         for said in outcomes(read):

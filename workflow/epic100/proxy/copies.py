@@ -8,34 +8,30 @@ be made, a link to the original takes its place, with the original's index, and 
 import json
 import logging
 import os
-import sys
-import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from epic100.base.atomic import atomic_path
-from epic100.base.disk import insist, reading
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.errors import EpicError
 from epic100.proxy.copy_table import ProxyRow, State, write_proxy_table
-from epic100.proxy.encoder import same_clock
+from epic100.proxy.encoder import copy_video, same_clock
 from epic100.settings import ProxySettings, ScanLimits
-from epic100.video.decoder_process import ProcessError, run_decoder
+from epic100.video.guarded import FileError, ProcessError, call
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index, write_indexes
+from epic100.video.jobs import complete, keep, kept
 from epic100.video.scan_table import ScanRow, read_scan_table
 from epic100.video.sheet import Video
-from epic100.video.side_by_side import SharedProgress, complete
 
 log = logging.getLogger(__name__)
 
-ENCODER = (sys.executable, "-P", "-m", "epic100.proxy.encoder")
 VERSION = 1  # increase it when copies change, so that old ones are not used
-
 
 Result = tuple[ProxyRow, VideoIndex | None]
 
@@ -52,7 +48,7 @@ def make_proxies(
     settings: ProxySettings,
     limits: ScanLimits = ScanLimits(),  # noqa: B008 (frozen)
     threads: int = 1,
-    encoder: Sequence[str] = ENCODER,
+    encode: Callable[..., dict[str, Any]] = copy_video,
 ) -> list[ProxyRow]:
     """Make the missing copies of `videos`, at the same places below `copies` as below `root`.
 
@@ -64,21 +60,31 @@ def make_proxies(
         EpicError: The disk does not accept a copy; raised after all others are done.
     """
     scanned = {row.video_id: row for row in read_scan_table(scan_table)}
-    jobs = {}
+    jobs = []
     for video in videos:
-        _make_folder(video.path(copies).parent)
-        job = _Job(video, scanned, Path(root), Path(copies), Path(scan_index), settings)
-        jobs[video.video_id] = job
-    results, made = complete(
-        f"copy {Path(table).stem}",
-        videos,
-        lambda video: jobs[video.video_id].known(),
-        lambda video, board: jobs[video.video_id].make(limits, encoder, board),
-        threads,
-    )
-    rows = [row for row, _ in results]
-    _refuse_disk_errors(rows, copies)
-    write_indexes({row.video_id: own for row, own in results if own is not None}, index)
+        source, copy = video.path(root), video.path(copies)
+        _make_folder(copy.parent)
+        if source.parent.resolve() == copy.parent.resolve():
+            raise EpicError(
+                f"{copy.parent}: holds the originals; copies need a folder of their own, see "
+                "`videos: proxy: root:` in the config"
+            )
+        if video.video_id not in scanned:
+            raise EpicError(
+                f"{scan_index}: no row of {video.video_id} in the table beside it; scan its "
+                "participant again"
+            )
+        known = scanned[video.video_id]
+        jobs.append(_Job(video, known, source, copy, Path(scan_index), settings, limits, encode))
+    results, faults, made = complete(f"copy {Path(table).stem}", jobs, threads)
+    if faults:
+        raise EpicError(
+            f"{copies}: {next(iter(faults.values()))}; no copy of {', '.join(faults)}; the others "
+            "are kept: make room (or set `videos: proxy: root:`), or wait for a free machine, and "
+            "run again"
+        )
+    rows = [row for row, _ in results.values()]
+    write_indexes({name: own for name, (_, own) in results.items() if own is not None}, index)
     write_proxy_table(rows, table)
     for row in rows:
         if row.state == State.ORIGINAL:
@@ -95,102 +101,61 @@ def make_proxies(
     return rows
 
 
+@dataclass
 class _Job:
-    """One video, the path of its copy, and the notes beside the copy."""
+    """The copy of one video."""
 
-    def __init__(
-        self,
-        video: Video,
-        scanned: Mapping[str, ScanRow],
-        root: Path,
-        copies: Path,
-        scan_index: Path,
-        settings: ProxySettings,
-    ):
-        self.video, self._scan_index, self._settings = video, scan_index, settings
-        self._source, self._copy = video.path(root), video.path(copies)
-        self._notes = self._copy.with_suffix(".npz")
-        if self._source.parent.resolve() == self._copy.parent.resolve():
-            raise EpicError(
-                f"{self._copy.parent}: holds the originals; copies need a folder of their own, see "
-                "`videos: proxy: root:` in the config"
-            )
-        if video.video_id not in scanned:
-            raise EpicError(
-                f"{scan_index}: no row of {video.video_id} in the table beside it; scan its "
-                "participant again"
-            )
-        self._row, self._key = scanned[video.video_id], ""
+    video: Video
+    scanned: ScanRow
+    source: Path
+    copy: Path
+    scan_index: Path
+    settings: ProxySettings
+    limits: ScanLimits
+    encode: Callable[..., dict[str, Any]]
 
     @cached_property
-    def _index(self) -> VideoIndex:
-        return load_index(self._scan_index, self.video.video_id)
+    def index(self) -> VideoIndex:
+        """The original's frame index."""
+        return load_index(self.scan_index, self.video.video_id)
 
-    def known(self) -> Result | None:
-        """Return the result if there is nothing to do: nothing to copy, or done before."""
-        if not self._row.readable:
-            return ProxyRow(self.video.video_id, State.NONE, reason=self._row.reason), None
+    @cached_property
+    def key(self) -> str:
+        """What a copy has to be made of: kept in the notes beside it."""
         try:
-            state = self._source.stat()
+            state = self.source.stat()
         except OSError as error:
             raise EpicError(
-                f"{self._source}: {error.strerror}; it was there when it was scanned"
+                f"{self.source}: {error.strerror}; it was there when it was scanned"
             ) from error
         made_of = {
             "version": VERSION,
-            "source": str(self._source.resolve()),
+            "source": str(self.source.resolve()),
             "bytes": state.st_size,
             "mtime_ns": state.st_mtime_ns,
         }
-        self._key = json.dumps(made_of | self._settings.stored())
-        return self._result()
+        return json.dumps(made_of | self.settings.stored())
 
-    def make(self, limits: ScanLimits, encoder: Sequence[str], board: SharedProgress) -> Result:
-        """Run the encoder; if it fails, link the original in place of the copy."""
-        name = self.video.video_id
-        for left in self._copy.parent.glob(f".{name}.*.tmp.*"):  # of a run that was killed
-            left.unlink(missing_ok=True)
-        command = [*encoder, str(self._source), str(self._copy), str(self._notes)]
-        command += ["--index", str(self._scan_index), "--key", self._key]
-        command += ["--settings", json.dumps(self._settings.stored())]
-        try:
-            reason = run_decoder(
-                command,
-                limits,
-                limits.total(self.video.duration),
-                lambda frames: board.update(self.video, frames),
-            )
-        except ProcessError as error:  # not the video's fault
-            return ProxyRow(name, State.UNWRITTEN, reason=str(error)), None
-        result = None if reason else self._result()
-        if result is None:
-            if not reason:
-                return ProxyRow(name, State.UNWRITTEN, reason="the encoder left no copy"), None
-            return self._original(reason), self._index
-        return result
+    @property
+    def notes(self) -> Path:
+        """The file beside the copy."""
+        return self.copy.with_suffix(".npz")
 
-    def _result(self) -> Result | None:
-        """Return what the notes say, if they and the copy are complete and made from this file."""
-        if not self._notes.is_file():
+    def known(self) -> Result | None:
+        """The result if there is nothing to copy, or the copy is whole and made from this file."""
+        if not self.scanned.readable:
+            return ProxyRow(self.video.video_id, State.NONE, reason=self.scanned.reason), None
+        facts, arrays = kept(self.notes)
+        size = self.copy.stat().st_size if self.copy.is_file() else 0
+        # Not its time: a copy that was touched, to keep it, is still valid.
+        if facts.get("key") != self.key or facts["bytes"] != size:
             return None
-        try:
-            with reading(self._notes) as file, np.load(file) as notes:
-                facts, arrays = json.loads(str(notes["facts"])), dict(notes)
-            own = VideoIndex.from_arrays(arrays)
-            size = insist(self._copy, "asking for its size", self._copy.stat).st_size
-            # Not its time: a copy that was touched, to keep it, is still valid.
-            if facts["key"] != self._key or facts["bytes"] != size:
-                return None
-        except DiskError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        own = VideoIndex.from_arrays(arrays)
+        if not same_clock(self.index, own):
             return None
-        if not same_clock(self._index, own):
-            return None
-        sound = self._beyond_damage(facts["stand_ins"])
-        if sound:
-            reason = f"{sound} frames that the scan calls sound do not decode"
-            return self._original(reason), self._index
+        if beyond := self._beyond_damage(facts["stand_ins"]):
+            reason = f"{beyond} frames that the scan calls sound do not decode"
+            return self._original(reason), self.index
         row = ProxyRow(
             self.video.video_id,
             State.COPIED,
@@ -200,27 +165,43 @@ class _Job:
             len(facts["stand_ins"]),
             facts["psnr"],
             size,
-            self._source.stat().st_size,
+            self.source.stat().st_size,
         )
         return row, own
 
+    def work(self, progress: Callable[[int], None]) -> Result:
+        """Make the copy; if that fails, link the original in place of it."""
+        try:
+            found = call(
+                self.encode, self.source, self.copy, self.settings, self.index,
+                limits=self.limits, seconds=self.limits.total(self.video.duration),
+                progress=progress,
+            )  # fmt: skip
+        except FileError as error:
+            return self._original(str(error)), self.index
+        facts = found["facts"] | {"key": self.key, "bytes": self.copy.stat().st_size}
+        keep(self.notes, facts, found["arrays"])
+        if (result := self.known()) is None:
+            raise ProcessError("the encoder left no copy")
+        return result
+
     def _beyond_damage(self, frames: list[int]) -> int:
-        damaged = np.zeros(self._index.frames, dtype=bool)
-        for start, stop in self._row.damaged:
+        damaged = np.zeros(self.index.frames, dtype=bool)
+        for start, stop in self.scanned.damaged:
             damaged[start:stop] = True
         return int((~damaged[frames]).sum())
 
     def _original(self, reason: str) -> ProxyRow:
         """Put a link to the original in place of the copy."""
-        with atomic_path(self._copy) as temporary:
+        with atomic_path(self.copy) as temporary:
             temporary.unlink()
-            temporary.symlink_to(self._source.resolve())
-        self._notes.unlink(missing_ok=True)
+            temporary.symlink_to(self.source.resolve())
+        self.notes.unlink(missing_ok=True)
         return ProxyRow(
             self.video.video_id,
             State.ORIGINAL,
-            frames=self._index.frames,
-            original_bytes=self._source.stat().st_size,
+            frames=self.index.frames,
+            original_bytes=self.source.stat().st_size,
             reason=reason,
         )
 
@@ -232,13 +213,3 @@ def _make_folder(path: Path) -> None:
         raise EpicError(
             f"{path}: {error.strerror}; copies go there, see `videos: proxy: root:` in the config"
         ) from error
-
-
-def _refuse_disk_errors(rows: Sequence[ProxyRow], copies: str | os.PathLike) -> None:
-    failed = [row for row in rows if row.state == State.UNWRITTEN]
-    if failed:
-        names = ", ".join(row.video_id for row in failed)
-        raise EpicError(
-            f"{copies}: {failed[0].reason}; no copy of {names}; the others are kept: make room "
-            "(or set `videos: proxy: root:`), or wait for a free machine, and run again"
-        )

@@ -9,15 +9,11 @@ from epic100.base.text_table import write_table
 
 
 class State(StrEnum):
-    """What exists for a video: a copy, the `original` (a link), or `none` (not readable).
-
-    `UNWRITTEN` is a fault of the disk. It stops the rule, so that it is in no table.
-    """
+    """What exists for a video: a copy, the `original` (a link), or `none` (not readable)."""
 
     COPIED = "copied"
     ORIGINAL = "original"
     NONE = "none"
-    UNWRITTEN = "not written"
 
 
 @dataclass(frozen=True)

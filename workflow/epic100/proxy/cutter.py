@@ -1,15 +1,13 @@
-"""Cut the clips of one video: `python -m epic100.proxy.cutter`.
+"""Cut the clips of one video.
 
-Runs in its own process, which can be killed. The video is decoded once, in order, for all its
-segments, also where they overlap. Picture i of a clip is frame `start` + i of the video, shown at
-the same time after the clip's first picture. Each clip is decoded and compared with what was
-encoded before it gets its name.
+The video is decoded once, in order, for all its segments, also where they overlap. Picture i of a
+clip is frame `start` + i of the video, shown at the same time after the clip's first picture. Each
+clip is decoded and compared with what was encoded before it gets its name.
 
 A clip is H.264 without B-frames in an MP4 whose header comes first (for players in a browser). It
 begins with a key frame. Its metadata hold a key of what it was made from (`Clip.key`).
 """
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -31,10 +29,8 @@ from epic100.proxy.pictures import numbered
 from epic100.proxy.rotation import copy_rotation
 from epic100.settings import ClipSettings
 from epic100.video.containers import top_boxes
-from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import VideoIndex
-from epic100.video.index_file import load_index
 
 VERSION = 1  # increase it when clips change, so that old ones are made again
 Picture = tuple[av.VideoFrame, np.ndarray]  # scaled, and its `sample`
@@ -188,25 +184,3 @@ def _writer(
         if rotation is not None:
             copy_rotation(rotation, temporary)
         check_copy(temporary, part, settings, np.array(samples))
-
-
-def main() -> None:
-    """Cut the clips that a JSON file lists; write the reasons of those that fail beside it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("job", type=Path, help="JSON: source, video_id, index, settings, clips")
-    with own_faults():
-        options = parser.parse_args()
-        av.logging.set_level(None)
-        job = json.loads(options.job.read_bytes())
-        failed = cut_clips(
-            Path(job["source"]),
-            load_index(job["index"], job["video_id"]),
-            [Clip(**clip) for clip in job["clips"]],
-            ClipSettings.model_validate(job["settings"]),
-            lambda frames: print("frames", frames, flush=True),
-        )
-        options.job.with_suffix(".failed").write_text(json.dumps(failed), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,7 @@
-"""Make and check the copy of one video: `python -m epic100.proxy.encoder`.
+"""Make and check the copy of one video.
 
-Runs in its own process, which can be killed, like the scan's decoder. Frame i of the copy is frame
-i of the original, shown at the same time after the first picture. If the original gives no picture,
-the copy has a grey one, so that no frame number shifts.
+Frame i of the copy is frame i of the original, shown at the same time after the first picture. If
+the original gives no picture, the copy has a grey one, so that no frame number shifts.
 
 The copy is H.264 in closed groups of `gop` pictures: a key frame, and every `b_frames` + 1 pictures
 one that refers to those before; no picture depends on those between. It is coded on one thread with
@@ -10,10 +9,7 @@ x264's preset `veryfast`, tuned for fast decoding (no CABAC, no deblocking filte
 is on, so copies of one video may differ in bytes; `asm=0` prevents that but takes 4 times as long.
 """
 
-import argparse
 import contextlib
-import io
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,11 +23,10 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from epic100.base.atomic import atomic_path
 from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
-from epic100.proxy.output import open_output, sample, writing
+from epic100.proxy.output import open_output, sample
 from epic100.proxy.pictures import clock, numbered
 from epic100.proxy.rotation import copy_rotation
 from epic100.settings import PictureSettings, ProxySettings
-from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import VideoIndex, build_index
 
@@ -82,6 +77,14 @@ def write_proxy(
     psnr = float(_decibel(errors[sound].mean())) if sound.any() else 0.0
     facts = own.stream
     return Copy(facts.width, facts.height, own.frames, stand_ins, psnr), own
+
+
+def copy_video(
+    source: Path, target: Path, settings: ProxySettings, index: VideoIndex, progress: Report
+) -> dict[str, Any]:
+    """Call `write_proxy`; return its facts and arrays for `guarded.call`."""
+    made, own = write_proxy(source, target, settings, index, progress)
+    return {"facts": asdict(made), "arrays": own.to_arrays()}
 
 
 def _encode(
@@ -179,36 +182,3 @@ def _grey(size: tuple[int, int]) -> av.VideoFrame:
 
 def _decibel(squared_error: npt.ArrayLike) -> np.ndarray:
     return 10 * np.log10(255**2 / np.maximum(squared_error, 1e-4))
-
-
-def main() -> None:
-    """Copy one file; write the copy's index and its facts to an .npz beside it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
-    parser.add_argument("notes", type=Path, help="the .npz to write")
-    parser.add_argument("--index", type=Path, required=True, help="the scan's .npz")
-    parser.add_argument("--key", required=True, help="kept in the notes: what the copy is made of")
-    parser.add_argument("--settings", type=json.loads, required=True)
-    with own_faults():
-        options = parser.parse_args()
-        av.logging.set_level(None)
-        # zipfile takes a failed read for a damaged archive, so all is read before.
-        with np.load(io.BytesIO(options.index.read_bytes())) as arrays:
-            index = VideoIndex.from_arrays(arrays, f"{options.target.stem}/")
-        made, own = write_proxy(
-            options.source,
-            options.target,
-            ProxySettings.model_validate(options.settings),
-            index,
-            lambda frames: print("frames", frames, flush=True),
-        )
-        with writing(), atomic_path(options.notes) as temporary:
-            size = options.target.stat().st_size
-            facts = {"key": options.key, "bytes": size, **asdict(made)}
-            arrays = own.to_arrays() | {"facts": np.array(json.dumps(facts))}
-            np.savez_compressed(temporary, allow_pickle=False, **arrays)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,13 +5,10 @@ made from the same frames are kept, so that a run that was interrupted makes onl
 A segment that cannot be cut does not stop the others; the participant's table says why.
 """
 
-import json
 import logging
 import os
-import sys
-import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -20,19 +17,19 @@ import pandas as pd
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_own_table, write_table
-from epic100.proxy.cutter import Clip, clip_key
+from epic100.proxy.cutter import Clip, clip_key, cut_clips
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import NO_LABEL, lines_by, read_segments
 from epic100.settings import ClipSettings, ScanLimits
-from epic100.video.decoder_process import ProcessError, run_decoder
+from epic100.video.guarded import FileError, call
+from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
+from epic100.video.jobs import complete
 from epic100.video.sheet import Video
-from epic100.video.side_by_side import SharedProgress, complete
 
 log = logging.getLogger(__name__)
 
-CUTTER = (sys.executable, "-P", "-m", "epic100.proxy.cutter")
 KINDS = {"narration_id": str, "frames": int, "bytes": int, "reason": str}
 COLUMNS = tuple(KINDS)
 Row = tuple[str, int, int, str]  # as COLUMNS
@@ -62,7 +59,7 @@ def cut_participant(
     table: str | os.PathLike,
     *,
     threads: int = 1,
-    cutter: Sequence[str] = CUTTER,
+    cut: Callable[..., dict[str, str]] = cut_clips,
 ) -> list[Row]:
     """Cut the missing clips of a participant's segments, `{narration_id}.mp4`.
 
@@ -73,7 +70,7 @@ def cut_participant(
         table: The table to write, `COLUMNS`, a row a segment. Clips go into the folder of the same
             name without the suffix.
         threads: Videos that are cut at once.
-        cutter: The command that cuts.
+        cut: What is called on each video, in a process of its own.
 
     Returns:
         The rows of the table, in order of video and segment.
@@ -84,23 +81,20 @@ def cut_participant(
     """
     listed = read_segments(segments)
     lines = lines_by(listed, "path")
-    jobs = {}
-    for video in videos:
-        if (path := video.path().as_posix()) in lines:
-            jobs[video.video_id] = _Job(video, listed.iloc[lines[path]], sources, Path(table))
-    results, made = complete(
-        f"clips {Path(table).parent.name} {Path(table).stem}",
-        [job.video for job in jobs.values()],
-        lambda video: jobs[video.video_id].known(),
-        lambda video, board: jobs[video.video_id].make(cutter, board),
-        threads,
-    )
-    if unwritten := [result for result in results if isinstance(result, str)]:
+    jobs = [
+        _Job(video, listed.iloc[lines[path]], sources, Path(table).with_suffix(""), cut)
+        for video in videos
+        if (path := video.path().as_posix()) in lines
+    ]
+    label = f"clips {Path(table).parent.name} {Path(table).stem}"
+    results, faults, made = complete(label, jobs, threads)
+    if faults:
         raise EpicError(
-            f"{Path(table).with_suffix('')}: {unwritten[0]}; clips of {len(unwritten)} videos are "
-            "missing, the others are kept: make room, or wait for a free machine, and run again"
+            f"{Path(table).with_suffix('')}: {next(iter(faults.values()))}; clips of {len(faults)} "
+            "videos are missing, the others are kept: make room, or wait for a free machine, and "
+            "run again"
         )
-    rows = [row for result in results if not isinstance(result, str) for row in result]
+    rows = [row for of_video in results.values() for row in of_video]
     write_table(table, COLUMNS, rows)
     for name, _, _, reason in rows:
         if reason:
@@ -112,32 +106,43 @@ def cut_participant(
     return rows
 
 
+@dataclass
 class _Job:
-    """The clips of one video."""
+    """The clips of one video, by narration_id."""
 
-    def __init__(self, video: Video, segments: pd.DataFrame, sources: Sources, table: Path):
-        self.video, self._segments, self._sources = video, segments, sources
-        self._folder = table.with_suffix("")
-        self._source = video.path(sources.root)
+    video: Video
+    segments: pd.DataFrame
+    sources: Sources
+    folder: Path
+    cut: Callable[..., dict[str, str]]
 
     @cached_property
-    def _clips(self) -> dict[str, Clip]:
-        """The clips by narration_id."""
-        index, clips = load_index(self._sources.index, self.video.video_id), {}
+    def path(self) -> Path:
+        """The video, or its copy."""
+        return self.video.path(self.sources.root)
+
+    @cached_property
+    def index(self) -> VideoIndex:
+        """The frame index of the file."""
+        return load_index(self.sources.index, self.video.video_id)
+
+    @cached_property
+    def clips(self) -> dict[str, Clip]:
+        """What is to be cut."""
+        clips, most = {}, self.index.frames
         try:
-            for row in self._segments.to_dict("records"):
-                frames = min(row["start"], index.frames), min(row["stop"], index.frames)
-                if frames != (row["start"], row["stop"]):
+            for row in self.segments.to_dict("records"):
+                name, start, stop = row["narration_id"], row["start"], row["stop"]
+                if stop > most:
                     raise EpicError(
-                        f"{self._source}: {row['narration_id']} ends at frame {row['stop']}, the "
-                        f"index has {index.frames}; make the clean list again"
+                        f"{self.path}: {name} ends at frame {stop}, the index has {most}; make the "
+                        "clean list again"
                     )
-                key = clip_key(self._source, index, self._sources.settings, *frames)
-                target = self._folder / f"{row['narration_id']}.mp4"
-                clips[row["narration_id"]] = Clip(str(target), *frames, key)
+                key = clip_key(self.path, self.index, self.sources.settings, start, stop)
+                clips[name] = Clip(str(self.folder / f"{name}.mp4"), start, stop, key)
         except OSError as error:
             raise EpicError(
-                f"{self._source}: {error.strerror}; it was there when it was scanned"
+                f"{self.path}: {error.strerror}; it was there when it was scanned"
             ) from error
         return clips
 
@@ -146,43 +151,29 @@ class _Job:
         rows = self._rows({})
         return None if any(reason for *_, reason in rows) else rows
 
-    def make(self, cutter: Sequence[str], board: SharedProgress) -> list[Row] | str:
-        """Cut the missing clips; return the rows, or why the disk or the machine failed."""
-        missing = [self._clips[name] for name, *_, reason in self._rows({}) if reason]
-        limits = self._sources.limits
+    def work(self, progress: Callable[[int], None]) -> list[Row]:
+        """Cut the missing clips."""
+        missing = [clip for clip in self.clips.values() if not clip.is_there()]
+        limits = self.sources.limits
         seconds = self.video.duration + sum(c.stop - c.start for c in missing) / self.video.fps
-        with tempfile.TemporaryDirectory() as folder:
-            job = Path(folder) / "job.json"
-            about = {
-                "source": str(self._source),
-                "video_id": self.video.video_id,
-                "index": str(self._sources.index),
-                "settings": self._sources.settings.stored(),
-                "clips": [asdict(clip) for clip in missing],
-            }
-            job.write_text(json.dumps(about), encoding="utf-8")
-            try:
-                reason = run_decoder(
-                    [*cutter, str(job)],
-                    limits,
-                    limits.total(seconds),
-                    lambda frames: board.update(self.video, frames),
-                )
-            except ProcessError as error:  # not the video's fault
-                return str(error)
-            notes = job.with_suffix(".failed")
-            failed = json.loads(notes.read_bytes()) if notes.is_file() else {}
-        return self._rows(dict.fromkeys((c.target for c in missing), reason) | failed)
+        try:
+            reasons = call(
+                self.cut, self.path, self.index, missing, self.sources.settings,
+                limits=limits, seconds=limits.total(seconds), progress=progress,
+            )  # fmt: skip
+        except FileError as error:
+            reasons = dict.fromkeys((clip.target for clip in missing), str(error))
+        return self._rows(reasons)
 
     def _rows(self, reasons: dict[str, str]) -> list[Row]:
         rows = []
-        for name, clip in self._clips.items():
+        for name, clip in self.clips.items():
+            frames = clip.stop - clip.start
             if clip.is_there():
-                size = Path(clip.target).stat().st_size
-                rows.append((name, clip.stop - clip.start, size, ""))
+                rows.append((name, frames, Path(clip.target).stat().st_size, ""))
             else:
                 reason = reasons.get(clip.target) or "its process left no clip"
-                rows.append((name, clip.stop - clip.start, 0, " ".join(reason.split())))
+                rows.append((name, frames, 0, " ".join(reason.split())))
         return rows
 
 

@@ -1,5 +1,5 @@
 """The scan: decode every picture of every video once and locate damage to the frame."""
 
-from epic100.scan.participant import WORKER, scan_participant
+from epic100.scan.participant import scan_participant
 
-__all__ = ["WORKER", "scan_participant"]
+__all__ = ["scan_participant"]

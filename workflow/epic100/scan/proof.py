@@ -1,5 +1,6 @@
 """Verify that unmarked frames can be read: reads a sample through the real reader."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,8 +17,10 @@ NEAR_SHARE = 1 / 400  # more in a long file: so much of its frames
 def prove(path: Path, index: VideoIndex, sound: np.ndarray) -> tuple[str, VideoIndex]:
     """Read a sample of the frames that the scan did not mark, as training will read them.
 
-    Packets are read by their places only if both ways give the same pictures; every second frame is
-    read both ways.
+    The sample has the first such frame, one of the last group and some between them, not far from
+    their key frames. It is read backwards, to check that a decoder's state from elsewhere in the
+    file does no harm. Packets are read by their places only if both ways give the same pictures;
+    every second frame is read both ways.
 
     Args:
         path: The video file.
@@ -27,48 +30,32 @@ def prove(path: Path, index: VideoIndex, sound: np.ndarray) -> tuple[str, VideoI
     Returns:
         Why a frame cannot be read, as text, or ""; and the index, which says how to read the file.
     """
-    if not index.direct:
-        return refusal(path, index, sound), index
-    other = index.through_container()
+    frames, other = _sample(index, sound), index.through_container()
+    if not frames or (index.direct and _gives_the_same(path, index, other, frames)):
+        return "", index
     try:
-        reader, slow = (VideoReader(path, each, watched=True) for each in (index, other))
-        for number, frame in enumerate(_sample(index, sound)):
-            picture = reader.get_frames([frame])
-            if not number % 2 and not np.array_equal(picture, slow.get_frames([frame])):
-                return refusal(path, other, sound), other
-        reader.close()
-        slow.close()
-    except FrameError:
-        return refusal(path, other, sound), other
-    return "", index
-
-
-def refusal(path: Path, index: VideoIndex, sound: np.ndarray) -> str:
-    """Read a sample of the frames that the scan did not mark.
-
-    The sample has the first such frame, one of the last group and some between them, not far from
-    their key frames. It is read backwards, to check that a decoder's state from elsewhere in the
-    file does no harm.
-
-    Args:
-        path: The video file.
-        index: Its index.
-        sound: bool [F]: the frames that are not marked.
-
-    Returns:
-        Why a frame cannot be read, as text, or "".
-    """
-    frames = _sample(index, sound)
-    if not frames:
-        return ""
-    try:
-        reader = VideoReader(path, index, watched=True)
-        for frame in frames:
-            reader.get_frames([frame])
-        reader.close()
+        with contextlib.closing(VideoReader(path, other, watched=True)) as reader:
+            for frame in frames:
+                reader.get_frames([frame])
     except FrameError as error:
-        return f"a frame that looks sound cannot be read: {str(error).removeprefix(f'{path}: ')}"
-    return ""
+        why = str(error).removeprefix(f"{path}: ")
+        return f"a frame that looks sound cannot be read: {why}", other
+    return "", other
+
+
+def _gives_the_same(path: Path, index: VideoIndex, other: VideoIndex, frames: list[int]) -> bool:
+    try:
+        with (
+            contextlib.closing(VideoReader(path, index, watched=True)) as reader,
+            contextlib.closing(VideoReader(path, other, watched=True)) as slow,
+        ):
+            for number, frame in enumerate(frames):
+                picture = reader.get_frames([frame])
+                if not number % 2 and not np.array_equal(picture, slow.get_frames([frame])):
+                    return False
+    except FrameError:
+        return False
+    return True
 
 
 def read_through_containers(indexes: Mapping[str, VideoIndex]) -> str:

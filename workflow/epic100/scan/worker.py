@@ -1,36 +1,36 @@
-"""Decode every picture of one video and report the damaged ones: `python -m epic100.scan.worker`.
+"""Decode every picture of one video and report the damaged ones.
 
-Runs in a process of its own, because some damaged files make decoders hang, take all memory or
-crash. `decoder_process` watches it and can kill it. Progress goes to stdout as lines `frames N`.
-Without arguments it serves orders (`fork_server`).
+Some damaged files make decoders hang, take all memory or crash: `guarded.call` does this in a
+process that it can kill.
 
 A video is `unreadable` if it cannot be opened, or has no video stream, no times, or no picture that
 decodes. `epic100.scan.damage` lists what marks pictures as damaged, and
 `epic100.scan.oddities` lists what is only reported as a hint.
 """
 
-import argparse
 import contextlib
-import sys
+import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import numpy.ma  # np.median imports it when first called: here, once for all forks
 from av.container import InputContainer
 
-from epic100.base.atomic import atomic_path
+from epic100.base.checksum import PIECE
 from epic100.base.disk import WatchedFile
 from epic100.scan.clock_checks import CONTRADICTED, Promise, contradiction
 from epic100.scan.damage import judge
+from epic100.scan.kept_results import Result
 from epic100.scan.oddities import hints
 from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
 from epic100.video.containers import Box, boxes_of, matroska_bytes, read_clock
-from epic100.video.decoder_process import own_faults
 from epic100.video.ffmpeg import MAX_PIXELS, error_text, limit_pixels, picture_stream
-from epic100.video.fork_server import arguments_of_orders
 from epic100.video.index import VideoIndex
 from epic100.video.scan_table import (
     DAMAGED,
@@ -41,8 +41,65 @@ from epic100.video.scan_table import (
     UNREADABLE,
     ScanRow,
 )
+from epic100.video.sheet import Video
 
 SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # limits above which an index counts as truncated
+
+
+class HashedFile(WatchedFile):
+    """A file whose md5 is computed from what is read of it anyway.
+
+    FFmpeg reads an MP4 from its start to its end, but for its index. Only what it leaves out is
+    read for the md5 alone.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self._md5, self._hashed = hashlib.md5(usedforsecurity=False), 0
+
+    def read_at(self, position: int, count: int) -> bytes:
+        """Read at most `count` bytes from `position`, without moving the current position."""
+        data = super().read_at(position, count)
+        if position <= self._hashed < position + len(data):
+            self._md5.update(memoryview(data)[self._hashed - position :])
+            self._hashed = position + len(data)
+        return data
+
+    def md5(self) -> str:
+        """The md5 of the whole file, in lower-case hex."""
+        while self.read_at(self._hashed, PIECE):
+            pass
+        return self._md5.hexdigest()
+
+
+def scan_file(
+    path: Path, video: Video, quick: bool, max_pixels: int, progress: Callable[[int], None]
+) -> dict[str, Any]:
+    """Decode a whole file on one thread, so that each error belongs to the packet that caused it.
+
+    Args:
+        path: The video file.
+        video: Its row of the sheet; length and rate are 0 if not known.
+        quick: Read all packets but decode key frames only.
+        max_pixels: Larger pictures are not decoded.
+        progress: Called with the number of packets read so far.
+
+    Returns:
+        The fields of a `kept_results.Result`.
+
+    Raises:
+        MemoryError: The decoder asks for too much memory.
+        DiskError: The disk fails.
+    """
+    try:
+        file = WatchedFile(path) if quick else HashedFile(path)
+    except OSError as error:
+        row = ScanRow(video.video_id, UNREADABLE, reason=f"cannot open: {error.strerror}")
+        return {"row": asdict(row), "arrays": {}, "md5": ""}
+    with contextlib.closing(file):
+        row, index = _inspect(file, video, quick, max_pixels, progress)
+        md5 = file.md5() if index and isinstance(file, HashedFile) else ""
+    return {"row": asdict(row), "arrays": index.to_arrays() if index else {}, "md5": md5}
 
 
 def inspect(
@@ -54,58 +111,37 @@ def inspect(
     fps: float = 0.0,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[ScanRow, VideoIndex | None]:
-    """Decode a whole file on one thread, so that each error belongs to the packet that caused it.
-
-    Args:
-        path: The video file.
-        video_id: Its id, for the row.
-        progress: Called with the number of packets read so far.
-        quick: Read all packets but decode key frames only.
-        seconds: Length that the sheet states, 0 if not known.
-        fps: Rate that the sheet states, 0 if not known.
-        max_pixels: Larger pictures are not decoded.
-
-    Returns:
-        The row of the scan table, and the index or None.
-
-    Raises:
-        MemoryError: The decoder asks for too much memory.
-        DiskError: The disk fails.
-    """
-    try:
-        file = WatchedFile(path)
-    except OSError as error:
-        return ScanRow(video_id, UNREADABLE, reason=f"cannot open: {error.strerror}"), None
-    with contextlib.closing(file):
-        return _inspect(file, video_id, progress, quick, Promise(fps, seconds), max_pixels)
+    """Call `scan_file` in this process; return the row, and the index or None."""
+    found = scan_file(path, Video(video_id, "", "", fps, seconds), quick, max_pixels, progress)
+    result = Result.of(**found)
+    return result.row, VideoIndex.from_arrays(result.arrays) if result.arrays else None
 
 
 def _inspect(
     file: WatchedFile,
-    video_id: str,
-    progress: Callable[[int], None],
+    video: Video,
     quick: bool,
-    promise: Promise,
     max_pixels: int,
+    progress: Callable[[int], None],
 ) -> tuple[ScanRow, VideoIndex | None]:
+    unreadable = partial(ScanRow, video.video_id, UNREADABLE)
+    promise = Promise(video.fps, video.duration)
     try:
         container = av.open(file, "r")
     except av.error.FFmpegError as error:
-        reason = f"cannot open: {_why_closed(file, error)}"
-        return ScanRow(video_id, UNREADABLE, reason=reason), None
+        return unreadable(reason=f"cannot open: {_why_closed(file, error)}"), None
     with container:
         stream = picture_stream(container)
         if stream is None:
-            return ScanRow(video_id, UNREADABLE, reason="no video stream"), None
+            return unreadable(reason="no video stream"), None
         if stream.codec_context is None:
-            return ScanRow(video_id, UNREADABLE, reason="no decoder for its video stream"), None
+            return unreadable(reason="no decoder for its video stream"), None
         if too_large := limit_pixels(stream, max_pixels):
-            return ScanRow(video_id, UNREADABLE, reason=too_large), None
+            return unreadable(reason=too_large), None
         reading = StreamPass(file, container, stream, quick)
         reading.run(progress)
-        nothing = reading.why_nothing()
-        if nothing:
-            return ScanRow(video_id, UNREADABLE, reason=nothing), None
+        if nothing := reading.why_nothing():
+            return unreadable(reason=nothing), None
         index = reading.index()
         kind = container.format.name
         boxes = list(boxes_of(file.read_at, 0, file.size))
@@ -137,15 +173,14 @@ def _inspect(
     sound = _outside(ranges, index.frames)
     refused, index = ("", index) if quick else prove(Path(file.name), index, sound)
     if refused:
-        reason = "; ".join([refused, *reasons])
-        return ScanRow(video_id, UNREADABLE, reason=reason), None
+        return unreadable(reason="; ".join([refused, *reasons])), None
     notes = hints(index, sound, reading.looks, reading.wrong_keys, kind)
     full = reading.coded.is_arithmetic
     decoded = sum(p.decoded for p in reading.packets if p.shown)
     if quick:
         reasons.insert(0, f"quick look: {reading.looked} of {index.frames} pictures decoded")
     row = ScanRow(
-        video_id,
+        video.video_id,
         status,
         fps=index.fps,
         frames=decoded,
@@ -203,34 +238,3 @@ def _why_closed(file: WatchedFile, error: Exception) -> str:
     if names[:1] != ["ftyp"]:
         return f"not a video file ({error_text(error)})"
     return f"its index is spoilt ({error_text(error)})"
-
-
-def main() -> None:
-    """Scan one file and save its row and index to an .npz."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("path", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--quick", action="store_true", help="read packets, decode key frames only")
-    parser.add_argument("--seconds", type=float, default=0.0, help="how long the video should be")
-    parser.add_argument("--fps", type=float, default=0.0, help="the rate that it should have")
-    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="of a picture")
-    arguments = sys.argv[1:] or arguments_of_orders()
-    with own_faults():
-        options = parser.parse_args(arguments)
-        av.logging.set_level(None)
-        row, index = inspect(
-            options.path,
-            options.path.stem,
-            lambda frames: print("frames", frames, flush=True),
-            options.quick,
-            options.seconds,
-            options.fps,
-            options.max_pixels,
-        )
-        arrays = {"row": np.array(row.to_json())} | (index.to_arrays() if index else {})
-        with atomic_path(options.out) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **arrays)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,275 @@
+"""Calls with limits, each in a fork of a server."""
+
+import importlib
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from epic100.settings import ScanLimits
+from epic100.video import guarded
+from epic100.video.guarded import FileError, ProcessError, call
+from support import bad_decoders
+
+pytestmark = pytest.mark.slow
+
+# Only tests of the stall itself are in a hurry: on a busy machine Python alone starts in a second.
+PATIENT = ScanLimits(stall_seconds=60.0, memory_mib=512)
+QUICK = ScanLimits(stall_seconds=1.0, memory_mib=512)
+
+
+def run(name: str, *words: object, limits=PATIENT, seconds=60.0, progress=lambda n: None):
+    """What this decoder gives."""
+    function = getattr(bad_decoders, name)
+    return call(function, *words, limits=limits, seconds=seconds, progress=progress)
+
+
+def reason(name: str, *words: object, **options) -> str:
+    """Why the file is at fault."""
+    with pytest.raises(FileError) as error:
+        run(name, *words, **options)
+    return str(error.value)
+
+
+def test_values_arrays_and_arguments_come_and_go_as_they_are():
+    table = np.array([(1, 2.5), (3, 4.5)], dtype=[("pts", "i8"), ("x", "f4")])
+    sent = {"row": ["a\nb", 1.5, None], "arrays": {"t": table, "empty": np.empty((0, 3), np.uint8)}}
+    got = run("give", sent)
+    assert got["row"] == sent["row"] and got["arrays"].keys() == sent["arrays"].keys()
+    for name, array in sent["arrays"].items():
+        assert got["arrays"][name].dtype == array.dtype
+        assert np.array_equal(got["arrays"][name], array)
+    assert len(run("give", "x" * 10**7)) == 10**7
+
+
+@pytest.mark.parametrize("value", [{1, 2}, Path("v"), np.array([Path("v")])])
+def test_what_would_have_to_be_unpickled_does_not_come_back(value):
+    assert "the decoder failed: " in reason("give", value)
+
+
+def test_a_result_that_is_too_large_or_none_is_the_file_s_fault(monkeypatch):
+    assert reason("speak_rubbish") == "the decoder failed: its result cannot be read"
+    monkeypatch.setattr(guarded, "LARGEST", 2**20)
+    wanted = "the decoder failed: its result has more than 1 MiB"
+    assert reason("give", "x" * 2**21) == wanted
+
+
+@pytest.mark.parametrize(
+    "decoder", [("spin",), ("sleep",), ("repeat", 7), ("repeat", 0), ("hide",), ("ignore_signals",)]
+)
+def test_a_decoder_that_makes_no_progress_is_killed_whatever_it_says_or_ignores(decoder):
+    assert reason(*decoder, limits=QUICK) == "no progress in 1 s"
+
+
+def test_a_decoder_that_the_machine_leaves_no_time_is_not_stalled():
+    assert run("be_suspended", 2, limits=QUICK) is None
+
+
+def test_a_machine_that_leaves_a_decoder_no_time_for_long_is_at_fault_and_not_the_file():
+    with pytest.raises(ProcessError, match="of this machine are too busy"):
+        run("be_suspended", 30, limits=ScanLimits(stall_seconds=0.3, memory_mib=512))
+
+
+def test_a_decoder_that_only_creeps_on_is_killed_at_its_total_limit():
+    assert reason("creep", seconds=1.0) == "not decoded within 1 s"
+
+
+BAD = "v.MP4: bad\npackets; scan it"
+
+
+@pytest.mark.parametrize(
+    ("decoder", "wanted"),
+    [
+        (("eat",), "the decoder asked for more than 512 MiB of memory"),
+        (("get", "SIGSEGV"), "the decoder crashed (SIGSEGV)"),
+        (("get", "SIGABRT"), "the decoder crashed (SIGABRT)"),
+        (("get", "SIGFPE"), "the decoder crashed (SIGFPE)"),
+        (("fail",), "the decoder failed: ValueError: no such codec"),
+        (("give_up",), "the decoder failed: exit code 3"),
+        (("refuse", "EpicError", BAD), "the decoder failed: v.MP4: bad packets; scan it"),
+        (("refuse", "InvalidDataError", BAD), "the decoder failed: v.MP4: bad packets; scan it"),
+        (("refuse", "FileNotFoundError", BAD), "the decoder failed: v.MP4: bad packets; scan it"),
+    ],
+)
+def test_a_decoder_that_fails_is_reported_by_its_signal_or_its_error(decoder, wanted):
+    assert reason(*decoder) == wanted
+
+
+@pytest.mark.parametrize(
+    ("decoder", "words"),
+    [
+        (("get", "SIGKILL"), "ended from outside \\(SIGKILL\\)"),
+        (("get", "SIGTERM"), "SIGTERM"),
+        (("get", "SIGBUS"), "SIGBUS"),  # a page that cannot be read
+        (("give_up", 0), "its process left no result"),
+        (("find_no_folder",), "No such file or directory: '/no/such/folder/x'"),
+        pytest.param(
+            ("find_a_bad_sector",),
+            "reading at byte 0 failed 4 times: Input/output error; the disk is at fault",
+            marks=pytest.mark.skipif(
+                not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO"
+            ),
+        ),
+    ],
+)
+def test_what_is_not_the_file_s_fault_is_an_error(decoder, words):
+    with pytest.raises(ProcessError, match=words):
+        run(*decoder)
+
+
+def test_words_of_a_decoder_neither_block_it_nor_fill_memory():
+    assert run("chatter") is None
+
+
+def test_a_child_that_holds_the_pipes_does_not_hold_the_scan():
+    started = time.monotonic()
+    assert run("leave_a_child") is None
+    assert time.monotonic() - started < 40  # the child stays for a minute
+
+
+def test_progress_is_heard_in_order():
+    heard = []
+    run("say", 10, 20, 30, progress=heard.append)
+    assert heard == sorted(heard)  # the last count comes again while nothing is said
+    assert [count for count in dict.fromkeys(heard) if count] == [10, 20, 30]
+
+
+@pytest.fixture
+def notes(tmp_path) -> Path:
+    return tmp_path / "notes"
+
+
+@pytest.fixture
+def noted(notes, monkeypatch):
+    """Runs a decoder that notes who it is first, by servers of this test."""
+    monkeypatch.setattr(guarded, "_idle", [])
+    yield partial(run, "note", notes)
+    while guarded._idle:
+        guarded._idle.pop().end()
+
+
+def pids(notes: Path) -> list[tuple[int, int]]:
+    """(server, fork) for each call so far."""
+    lines = notes.read_text().splitlines() if notes.exists() else []
+    return [tuple(map(int, line.split())) for line in lines]
+
+
+def all_gone(*pids: int) -> bool:
+    """Whether these processes end, or have: nobody may have asked for their exit codes."""
+
+    def lives(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    until = time.monotonic() + 20
+    while any(map(lives, pids)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not any(map(lives, pids))
+
+
+def test_each_call_has_a_process_of_its_own_and_the_server_stays(noted, notes):
+    for _ in range(3):  # which would fail in a process that has run before
+        noted("be_new")
+    servers, forks = map(set, zip(*pids(notes), strict=True))
+    assert len(servers) == 1 and len(forks) == 3
+
+
+def test_a_limit_of_the_system_that_is_lower_stays(noted, notes):
+    assert noted("tell_limit") == 512
+    ((server, _),) = pids(notes)
+    resource.prlimit(server, resource.RLIMIT_AS, (2**29 - 2**20,) * 2)
+    assert noted("tell_limit") == 511
+
+
+@pytest.mark.parametrize(
+    ("decoder", "limits", "wanted"),
+    [
+        (("get", "SIGSEGV"), PATIENT, "the decoder crashed (SIGSEGV)"),
+        (("spin",), QUICK, "no progress in 1 s"),
+        (("hide",), QUICK, "no progress in 1 s"),
+        (("eat",), PATIENT, "the decoder asked for more than 512 MiB of memory"),
+        (("fail",), PATIENT, "the decoder failed: ValueError: no such codec"),
+        (("give_up",), PATIENT, "the decoder failed: exit code 3"),
+    ],
+)
+def test_what_a_fork_does_concerns_its_own_call_only(decoder, limits, wanted, noted, notes):
+    assert noted("give", 1) == 1
+    assert reason("note", notes, *decoder, limits=limits) == wanted
+    heard = []
+    assert noted("give", 2, progress=heard.append) == 2
+    assert not any(heard)  # nothing that the one before said
+    (_, first), (failed, spoilt), (fresh, _) = pids(notes)
+    assert all_gone(spoilt, failed, first) and fresh != failed
+
+
+@pytest.mark.parametrize("victim", ["server", "fork"])
+def test_who_kills_it_from_outside_is_not_the_file_s_fault(victim, noted, notes):
+    with pytest.raises(ProcessError, match=r"ended from outside \(SIGKILL\)"):
+        noted("kill_after_a_while", victim)
+    assert noted("give", 1) == 1
+    server, _ = pids(notes)[-1]
+    os.kill(server, signal.SIGKILL)  # while it has nothing to do: it is not used again
+    assert all_gone(server)
+    assert noted("give", 2) == 2
+
+
+class Unpickled:
+    """Calls a function where it is unpickled."""
+
+    def __init__(self, function, word):
+        self.call = function, (word,)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        (Unpickled(importlib.import_module, "no_such_module"), "did not start: .*no_such_module"),
+        (Unpickled(time.sleep, 60), "did not start: not within 2 s"),
+    ],
+    ids=["broken", "hangs"],
+)
+def test_a_server_that_cannot_start_a_call_is_an_error(argument, words):
+    with pytest.raises(ProcessError, match=words):
+        run("give", argument, limits=ScanLimits(stall_seconds=0.2))
+
+
+def test_a_python_that_is_not_there_is_an_error(noted, monkeypatch):
+    monkeypatch.setattr(guarded, "COMMAND", ("/no/such/python",))
+    with pytest.raises(ProcessError, match="/no/such/python does not start: No such file"):
+        noted("give", 1)
+
+
+def test_nothing_outlives_a_scan_that_is_killed_not_even_a_fork_that_spins(noted, notes):
+    scan = multiprocessing.get_context("fork").Process(target=noted, args=("spin",))
+    scan.start()
+    until = time.monotonic() + 60
+    while not pids(notes) and time.monotonic() < until:
+        time.sleep(0.05)
+    scan.kill()
+    scan.join()
+    ((server, fork),) = pids(notes)
+    assert all_gone(fork, server)
+
+
+def test_a_fork_ends_with_a_scan_that_is_killed_before_it_hears_of_it(notes):
+    server = guarded._Server()
+    server.give((bad_decoders.note, (notes, "spin")), 5.0)
+    server.end()
+    assert all_gone(*(fork for _, fork in pids(notes)))
+    assert server._process.returncode == 0  # it was not killed
+
+
+def test_a_server_has_one_thread_whatever_snakemake_sets(noted, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    assert noted("tell_threads_of_the_server") == 1

@@ -1,0 +1,364 @@
+"""Call a function on a file that may be damaged, in a process with limits on time and memory.
+
+Faults of the file are kept apart from faults of the machine. The file is at fault (`FileError`) in
+these cases; each text is the reason of an `unreadable` row:
+
+no progress in N s                                  it hangs or waits
+not decoded within N s                              it is far slower than any decoder should be
+the decoder asked for more than N MiB of memory
+the decoder crashed (SIGSEGV)                       or another signal
+the decoder failed: ...                             with its error
+
+The seconds are those in which the process computes, or waits of its own will. On a machine that is
+far too busy, each video would be at fault otherwise. The file is not at fault (`ProcessError`) if
+the disk fails or is full, if the process does not start, if something else kills it, or if the
+machine leaves it no time.
+
+To start Python and to import PyAV, NumPy and the scan takes as much computing as 5 s of a small
+video. A server does it once, and each call is a fork of it. Forks share nothing with each other:
+what a decoder does to its own memory ends with its process. A server has one thread and nothing
+open but its pipes, so a fork of it is as good as a new process. It ends with whoever started it,
+and a fork ends with its server's caller. A server whose fork failed is not used again.
+
+The way to a server is a pickle. The way back is a socket with a JSON object a line, as which arrays
+travel as text: nothing that comes from a process that read a stranger's file is unpickled.
+"""
+
+import atexit
+import base64
+import contextlib
+import gc
+import io
+import json
+import os
+import pickle
+import resource
+import select
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import av
+import numpy as np
+
+from epic100.base.errors import DiskError, EpicError
+from epic100.base.machine import limit_process, thread_states
+from epic100.settings import ScanLimits
+from epic100.video.ffmpeg import error_text
+
+POLL_SECONDS = 0.2
+PATIENCE = 10  # times a limit may pass on the clock before the machine is at fault
+END_SECONDS = 5.0  # that a server has to end its fork and itself
+LARGEST = 2**28  # bytes of a result; the index of an hour of video takes some MiB
+# No decoder sends these. SIGBUS: a page of a program or library cannot be read from the disk.
+FOREIGN = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
+COMMAND = (sys.executable, "-P", "-c", "from epic100.video import guarded; guarded.serve()")
+_TAIL = 4000  # bytes of its last output that are kept
+_ARRAY = "npy"
+
+
+class FileError(EpicError):
+    """The file is at fault. The text says how."""
+
+
+class ProcessError(EpicError):
+    """The call failed for a reason that is not the file's fault."""
+
+
+def call(
+    function: Callable[..., Any],
+    *arguments: Any,
+    limits: ScanLimits,
+    seconds: float,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> Any:
+    """Call `function(*arguments, progress=...)` in a process that ends if it exceeds its limits.
+
+    Args:
+        function: A function of a module, which the process imports. It gets a function to which it
+            gives the number of frames done; only a greater number counts as progress.
+        *arguments: Its arguments, which travel as a pickle.
+        limits: Limits on stalling and memory.
+        seconds: Limit on usable time in all.
+        progress: Called with the number of frames, a few times a second. It may raise a
+            ProcessError, which ends the call.
+
+    Returns:
+        What the function returns: what JSON has, and arrays without objects.
+
+    Raises:
+        FileError: The file is at fault.
+        ProcessError: The call failed and the file is not at fault.
+    """
+    server = _free_server()
+    try:
+        value = _outcome(_watched(server, (function, arguments), limits, seconds, progress), limits)
+    except BaseException:
+        server.end()
+        raise
+    _idle.append(server)
+    return value
+
+
+def _watched(
+    server: "_Server",
+    order: tuple[Callable[..., Any], tuple[Any, ...]],
+    limits: ScanLimits,
+    seconds: float,
+    progress: Callable[[int], None],
+) -> dict[str, Any]:
+    """All that is said of a call: until its process has ended, or had its time."""
+    said: dict[str, Any] = {}
+    frames, patience = 0, PATIENCE * limits.stall_seconds
+    begun, clock = time.monotonic(), None
+    server.give(order, patience)
+    while "code" not in said:
+        said |= server.listen()
+        if clock is None and "pid" in said:
+            _limit(said["pid"], limits, seconds)
+            clock = _Clock(said["pid"], limits, seconds)
+        elif clock is not None:
+            clock.check(goes_on=said.get("frames", 0) > frames)
+            frames = max(said.get("frames", 0), frames)
+            progress(frames)
+        elif time.monotonic() - begun > patience:
+            raise ProcessError(f"its process did not start: not within {patience:g} s")
+    return said
+
+
+def _outcome(said: dict[str, Any], limits: ScanLimits) -> Any:
+    code = said["code"]
+    if code == 0 and "value" in said:
+        return said["value"]
+    reason = " ".join(said.get("fault", said["words"]).split()) or f"exit code {code}"
+    if "MemoryError" in reason or "Cannot allocate memory" in reason:
+        raise FileError(f"the decoder asked for more than {limits.memory_mib} MiB of memory")
+    if -code in FOREIGN:
+        raise ProcessError(
+            f"its process was ended from outside ({_signal(-code)}): out of memory, or by hand"
+        )
+    if "pid" not in said:
+        raise ProcessError(f"its process did not start: {reason}")
+    if code < 0:
+        raise FileError(f"the decoder crashed ({_signal(-code)})")
+    if code == 0 and said.get("of") != "file":
+        raise ProcessError(reason if "fault" in said else "its process left no result")
+    raise FileError(f"the decoder failed: {reason}")
+
+
+def _limit(pid: int, limits: ScanLimits, seconds: float) -> None:
+    """Set limits that hold even if this process dies. The system's own limits may be lower."""
+    wanted = {resource.RLIMIT_CPU: int(seconds) + 60, resource.RLIMIT_CORE: 0}
+    if limits.memory_mib:
+        wanted[resource.RLIMIT_AS] = limits.memory_mib * 2**20
+    limit_process(pid, wanted)
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal without a name
+        return f"signal {number}"
+
+
+class _Clock:
+    """Tells when a process has had its time.
+
+    What counts are the seconds in which it computed, or waited of its own will: not those in which
+    it waited for a core, for memory or for a disk, or was suspended. Where the system does not tell
+    (macOS), all seconds count.
+    """
+
+    def __init__(self, pid: int, limits: ScanLimits, total: float):
+        self._pid, self._limits, self._total = pid, limits, total
+        self._begun = self._heard = self._then = time.monotonic()
+        self._used = self._used_then = self._computed = 0.0
+
+    def check(self, goes_on: bool) -> None:
+        """Look at the process. To be called often; `goes_on` after progress."""
+        now = time.monotonic()
+        passed, self._then = now - self._then, now
+        states, computed = thread_states(self._pid) or ({"S"}, 0.0)
+        ran, self._computed = computed - self._computed, computed
+        self._used += passed if states == {"S"} else min(passed, max(ran, 0.0))  # S: all sleep
+        if goes_on:
+            self._heard, self._used_then = now, self._used
+        stall = self._limits.stall_seconds
+        if self._used - self._used_then > stall:
+            raise FileError(f"no progress in {stall:g} s")
+        if self._used > self._total:
+            raise FileError(f"not decoded within {self._total:g} s")
+        silent, total = now - self._heard, now - self._begun
+        if silent > PATIENCE * stall or total > PATIENCE * self._total:
+            raise ProcessError(
+                f"its process had {self._used:.0f} s of the last {total:.0f} s to work: the "
+                "cores, the memory or the disk of this machine are too busy"
+            )
+
+
+class _Server:
+    """A process that runs `serve`, and this side of the socket to it. Raises ProcessError."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        # It imports what this process can. NumPy's library would start a thread a core, each with
+        # memory of its own, and compute nothing; Snakemake sets this to the threads of the rule.
+        path = os.pathsep.join(filter(None, sys.path))
+        env = os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    COMMAND, stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE, env=env,
+                )  # fmt: skip
+        except OSError as error:
+            self._socket.close()
+            raise ProcessError(f"{COMMAND[0]} does not start: {error.strerror}") from error
+        self._selector = selectors.DefaultSelector()
+        assert self._process.stderr is not None, "it is a pipe"
+        self._selector.register(self._socket, selectors.EVENT_READ)
+        self._selector.register(self._process.stderr, selectors.EVENT_READ)
+        self._line, self._words = bytearray(), b""
+
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def give(self, order: object, seconds: float) -> None:
+        """Give it a call to make; it has so many seconds to take it."""
+        self._words = b""
+        self._socket.settimeout(seconds)
+        with contextlib.suppress(OSError):  # it hangs or has ended, as is heard next
+            self._socket.sendall(pickle.dumps(order))
+
+    def listen(self) -> dict[str, Any]:
+        """What it and its fork say, within a moment.
+
+        Returns:
+            `pid` of the fork; `frames` done; `value`, or `fault` and what it is `of`; the exit
+            `code` of the fork, or of the server if it has ended, with the last of the `words` that
+            either said on stderr.
+        """
+        said: dict[str, Any] = {}
+        events = self._selector.select(POLL_SECONDS)
+        for key, _ in events:
+            data = b""
+            with contextlib.suppress(ConnectionError):
+                data = os.read(key.fd, 1 << 20)
+            if not data:
+                self._selector.unregister(key.fileobj)
+            elif key.fileobj is self._process.stderr:
+                self._words = (self._words + data)[-_TAIL:]
+            else:
+                said |= self._parsed(data)
+        if not events and not self.lives:
+            said["code"] = self._process.returncode
+        last = self._words.decode(errors="replace").strip().splitlines() or [""]
+        return said | {"words": last[-1]}
+
+    def _parsed(self, data: bytes) -> dict[str, Any]:
+        said: dict[str, Any] = {}
+        self._line += data
+        if len(self._line) > LARGEST:
+            raise FileError(f"the decoder failed: its result has more than {LARGEST >> 20} MiB")
+        if b"\n" in data:
+            *lines, self._line = self._line.split(b"\n")
+            try:
+                for line in lines:
+                    said |= json.loads(line, object_hook=_unpacked)
+            except (ValueError, TypeError, RecursionError) as error:
+                raise FileError("the decoder failed: its result cannot be read") from error
+        return said
+
+    def end(self) -> None:
+        """End it and its fork."""
+        self._selector.close()
+        self._socket.close()
+        with self._process as process:
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:  # it hangs, or its fork waits for a disk
+                process.kill()
+
+
+_idle: list[_Server] = []
+os.register_at_fork(after_in_child=_idle.clear)  # a server is for one process
+
+
+def _free_server() -> _Server:
+    while _idle:
+        with contextlib.suppress(IndexError):  # another thread took the last one
+            server = _idle.pop()
+            if server.lives:
+                return server
+            server.end()
+    return _Server()
+
+
+@atexit.register
+def _end_idle() -> None:
+    while _idle:
+        _idle.pop().end()
+
+
+def serve() -> None:
+    """Make the calls that come through stdin, each in a fork, until it is closed: the server."""
+    av.logging.set_level(None)
+    channel = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    orders = channel.makefile("rb")
+    with contextlib.suppress(EOFError, ConnectionError):  # who called is gone
+        while True:
+            function, arguments = pickle.load(orders)
+            gc.freeze()  # else a fork's first collection writes to, and so copies, all there is
+            ends, held = os.pipe()  # the fork holds one end for as long as it lives
+            child = os.fork()
+            if not child:
+                os.close(ends)
+                _make(channel, function, arguments)
+            os.close(held)
+            if channel.fileno() in select.select([channel.fileno(), ends], [], [])[0]:
+                os.kill(child, signal.SIGKILL)  # since the call is given up
+            _, status = os.waitpid(child, 0)
+            os.close(ends)
+            _send(channel, code=os.waitstatus_to_exitcode(status))
+
+
+def _make(channel: socket.socket, function: Callable[..., Any], arguments: tuple) -> NoReturn:
+    """Make a call, in the fork. Errors of other kinds end it with their traceback."""
+    _send(channel, pid=os.getpid())
+    try:
+        value = function(*arguments, progress=lambda frames: _send(channel, frames=int(frames)))
+    except av.error.FFmpegError as error:  # first, since some are an OSError too
+        _send(channel, fault=error_text(error), of="file")
+    except (DiskError, OSError) as error:
+        _send(channel, fault=str(error), of="disk")
+    except EpicError as error:
+        _send(channel, fault=str(error), of="file")
+    else:
+        _send(channel, value=value)
+    os._exit(0)
+
+
+def _send(channel: socket.socket, **message: object) -> None:
+    channel.sendall(json.dumps(message, default=_packed).encode() + b"\n")
+
+
+def _packed(array: object) -> dict[str, str]:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"a result is {type(array).__name__}; expected what JSON has, and arrays")
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return {_ARRAY: base64.b64encode(buffer.getvalue()).decode()}
+
+
+def _unpacked(value: dict[str, Any]) -> Any:
+    if value.keys() != {_ARRAY}:
+        return value
+    return np.load(io.BytesIO(base64.b64decode(value[_ARRAY])), allow_pickle=False)

@@ -1,0 +1,161 @@
+"""Do a job for each video of a participant: several at once, with one progress display.
+
+What a job gave is kept in a file, so that a call that was interrupted does only what is missing.
+"""
+
+import json
+import threading
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from epic100.base.atomic import atomic_path
+from epic100.base.disk import reading
+from epic100.base.errors import DiskError
+from epic100.base.progress import Progress
+from epic100.video.guarded import ProcessError
+from epic100.video.sheet import Video
+
+Result = TypeVar("Result")
+Made = TypeVar("Made", covariant=True)
+
+
+class Job(Protocol[Made]):
+    """What is to be done for a video."""
+
+    video: Video
+
+    def known(self) -> Made | None:
+        """The result if there is nothing to do."""
+
+    def work(self, progress: Callable[[int], None]) -> Made:
+        """Do it, and tell how many frames are done.
+
+        Raises:
+            ProcessError: It failed, and the video is not at fault.
+            DiskError: The disk failed, or the system otherwise (OSError).
+        """
+
+
+def complete(
+    label: str, jobs: Sequence[Job[Result]], threads: int
+) -> tuple[dict[str, Result], dict[str, str], int]:
+    """Get a result for every video; only those without a known result are worked on.
+
+    Args:
+        label: Name of the work, for the progress display.
+        jobs: A job for each video.
+        threads: Number of jobs at once. Each waits for a process of its own.
+
+    Returns:
+        Results by video_id in the order of the jobs; why there is none, by video_id, where the
+        video is not at fault; and the number of jobs that were worked on.
+    """
+    found = {job.video.video_id: job.known() for job in jobs}
+    waiting = [job for job in jobs if found[job.video.video_id] is None]
+    faults = dict[str, str]()
+    if waiting:
+        _work_on(waiting, found, faults, _Board(label, [job.video for job in waiting]), threads)
+    results = {name: result for name, result in found.items() if result is not None}
+    return results, faults, len(waiting)
+
+
+def _work_on(
+    jobs: Sequence[Job[Result]],
+    found: dict[str, Result | None],
+    faults: dict[str, str],
+    board: "_Board",
+    threads: int,
+) -> None:
+    def work(job: Job[Result]) -> None:
+        try:
+            found[job.video.video_id] = job.work(partial(board.update, job.video))
+        except (ProcessError, DiskError, OSError) as error:
+            faults[job.video.video_id] = str(error)
+        finally:
+            board.finish()
+
+    pool = ThreadPoolExecutor(max_workers=max(1, threads))
+    try:
+        list(pool.map(work, jobs))
+    except KeyboardInterrupt:
+        board.stopped = True  # videos that are being decoded must not be waited for
+        raise
+    finally:
+        # After an interrupt, waiting videos must not start.
+        pool.shutdown(cancel_futures=True)
+        board.close()
+
+
+def keep(path: Path, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write what a job gave: facts that JSON has, and arrays. Raises DiskError."""
+    with atomic_path(path) as temporary:
+        text = np.array(json.dumps(facts))
+        np.savez_compressed(temporary, allow_pickle=False, facts=text, **arrays)
+
+
+def kept(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read what `keep` wrote; nothing if there is no such file or it is not whole.
+
+    Raises:
+        DiskError: The disk fails.
+    """
+    if not path.is_file():
+        return {}, {}
+    try:
+        with reading(path) as file, np.load(file) as archive:
+            arrays = dict(archive)
+            return json.loads(str(arrays.pop("facts"))), arrays
+    except DiskError:
+        raise
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return {}, {}
+
+
+class _Board:
+    """Progress over several videos, updated from several threads."""
+
+    def __init__(self, label: str, videos: Sequence[Video]):
+        self._lock = threading.Lock()
+        self._seen = {video.video_id: 0 for video in videos}
+        self._finished = 0
+        self._seconds = 0.0
+        self._started = time.monotonic()
+        self._bar = Progress(label, sum(v.fps * v.duration for v in videos), "frames")
+        self.stopped = False
+
+    def update(self, video: Video, frames: int) -> None:
+        """Report that `frames` frames of this video are done.
+
+        Raises:
+            KeyboardInterrupt: All work is to stop.
+        """
+        if self.stopped:
+            raise KeyboardInterrupt
+        with self._lock:
+            new = frames - self._seen[video.video_id]
+            self._seen[video.video_id] = frames
+            self._seconds += new / video.fps
+            self._tell(new)
+
+    def finish(self) -> None:
+        """Report that one more video is done, successful or not."""
+        with self._lock:
+            self._finished += 1
+            self._tell(0)
+
+    def close(self) -> None:
+        """Log the total."""
+        self._bar.close()
+
+    def _tell(self, new: int) -> None:
+        speed = self._seconds / max(time.monotonic() - self._started, 1e-9)
+        done = f"{self._finished}/{len(self._seen)} videos"
+        self._bar.update(new, f"{done}, {speed:.1f}x real time")
