@@ -90,6 +90,10 @@ def tell_limit(progress) -> int:
     return resource.getrlimit(resource.RLIMIT_AS)[0] >> 20
 
 
+def tell_folder(progress) -> str:
+    return os.getcwd()
+
+
 def tell_threads_of_the_server(progress) -> int:
     return len(os.listdir(f"/proc/{os.getppid()}/task"))
 

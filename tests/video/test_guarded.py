@@ -182,6 +182,12 @@ def test_each_call_has_a_process_of_its_own_and_the_server_stays(noted, notes):
     assert len(servers) == 1 and len(forks) == 3
 
 
+def test_a_call_is_made_in_the_folder_where_the_caller_is_by_now(noted, tmp_path, monkeypatch):
+    assert noted("tell_folder") == os.getcwd()
+    monkeypatch.chdir(tmp_path)
+    assert noted("tell_folder") == str(tmp_path)
+
+
 def test_a_limit_of_the_system_that_is_lower_stays(noted, notes):
     assert noted("tell_limit") == 512
     ((server, _),) = pids(notes)

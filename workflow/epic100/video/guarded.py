@@ -85,8 +85,8 @@ def call(
         *arguments: Its arguments, which travel as a pickle.
         limits: Limits on stalling and memory.
         seconds: Limit on usable time in all.
-        progress: Called with the number of frames, a few times a second. It may raise a
-            ProcessError, which ends the call.
+        progress: Called with the number of frames, a few times a second. An error that
+            it raises ends the call.
 
     Returns:
         What the function returns: what JSON has, and arrays without objects.
@@ -97,7 +97,8 @@ def call(
     """
     server = _free_server()
     try:
-        value = _outcome(_watched(server, (function, arguments), limits, seconds, progress), limits)
+        server.give((os.getcwd(), function, arguments), PATIENCE * limits.stall_seconds)
+        value = _outcome(_watched(server, limits, seconds, progress), limits)
     except BaseException:
         server.end()
         raise
@@ -107,7 +108,6 @@ def call(
 
 def _watched(
     server: "_Server",
-    order: tuple[Callable[..., Any], tuple[Any, ...]],
     limits: ScanLimits,
     seconds: float,
     progress: Callable[[int], None],
@@ -116,18 +116,18 @@ def _watched(
     said: dict[str, Any] = {}
     frames, patience = 0, PATIENCE * limits.stall_seconds
     begun, clock = time.monotonic(), None
-    server.give(order, patience)
     while "code" not in said:
         said |= server.listen()
         if clock is None and "pid" in said:
             _limit(said["pid"], limits, seconds)
             clock = _Clock(said["pid"], limits, seconds)
-        elif clock is not None:
-            clock.check(goes_on=said.get("frames", 0) > frames)
-            frames = max(said.get("frames", 0), frames)
-            progress(frames)
-        elif time.monotonic() - begun > patience:
+        if clock is None and time.monotonic() - begun > patience:
             raise ProcessError(f"its process did not start: not within {patience:g} s")
+        goes_on = said.get("frames", 0) > frames
+        frames = max(said.get("frames", 0), frames)
+        progress(frames)
+        if clock is not None and "code" not in said:
+            clock.check(goes_on)
     return said
 
 
@@ -315,13 +315,13 @@ def serve() -> None:
     orders = channel.makefile("rb")
     with contextlib.suppress(EOFError, ConnectionError):  # who called is gone
         while True:
-            function, arguments = pickle.load(orders)
+            order = pickle.load(orders)
             gc.freeze()  # else a fork's first collection writes to, and so copies, all there is
             ends, held = os.pipe()  # the fork holds one end for as long as it lives
             child = os.fork()
             if not child:
                 os.close(ends)
-                _make(channel, function, arguments)
+                _make(channel, *order)
             os.close(held)
             if channel.fileno() in select.select([channel.fileno(), ends], [], [])[0]:
                 os.kill(child, signal.SIGKILL)  # since the call is given up
@@ -330,8 +330,11 @@ def serve() -> None:
             _send(channel, code=os.waitstatus_to_exitcode(status))
 
 
-def _make(channel: socket.socket, function: Callable[..., Any], arguments: tuple) -> NoReturn:
+def _make(
+    channel: socket.socket, folder: str, function: Callable[..., Any], arguments: tuple
+) -> NoReturn:
     """Make a call, in the fork. Errors of other kinds end it with their traceback."""
+    os.chdir(folder)  # where the caller is by now
     _send(channel, pid=os.getpid())
     try:
         value = function(*arguments, progress=lambda frames: _send(channel, frames=int(frames)))
