@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from epic100.base.errors import EpicError
-from epic100.minikitchen.damage import coded_data, empty, truncate
+from epic100.minikitchen.damage import coded_data, truncate
 from epic100.scan.worker import scan_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -133,7 +133,7 @@ WAYS: dict[str, Callable] = {
         _packets, change=drop_packets, count=20, close=True
     ),
     "group repeated": partial(_packets, change=repeat_group),
-    "zero bytes": lambda p, rng: empty(p),
+    "zero bytes": lambda p, rng: truncate(p, 0),
     "text": _text,
     "audio only": _audio,
     "a directory": _directory,

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from epic100.minikitchen.damage import (
-    empty,
     flip_bits,
     truncate,
     zero_block,
@@ -284,7 +283,7 @@ NO_INDEX = "cannot open: truncated: its index (moov box) is not there, or not al
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (empty, "cannot open: the file is empty"),
+        (partial(truncate, fraction=0), "cannot open: the file is empty"),
         (partial(truncate, fraction=0.9), NO_INDEX),
         (lambda path: path.write_text("404\n" * 99), "cannot open: not a video file"),
         (audio_only, "no video stream"),
