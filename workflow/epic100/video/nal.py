@@ -213,15 +213,19 @@ class ParameterSets:
 
     def see(self, packet: bytes | memoryview) -> None:
         """Record the sets that a packet contains."""
-        if self._codec not in SETS:
+        codec = self._codec
+        if codec not in SETS:
             return
-        with contextlib.suppress(ValueError):  # the scan reports units that are not whole
+        sets, slices = SETS[codec], _SLICES[codec]
+        try:
             for unit in nal_units(packet, self._record.length_size):
-                kind = kind_of(self._codec, unit)
-                if kind in SETS[self._codec]:
+                kind = kind_of(codec, unit)
+                if kind in sets:
                     self._keep(bytes(unit))
-                elif kind in _SLICES[self._codec]:
+                elif kind in slices:
                     return  # sets after the first slice belong to another picture
+        except ValueError:
+            pass  # the scan reports units that are not whole
 
     def number(self) -> int:
         """Number of the collection that is in force now."""
