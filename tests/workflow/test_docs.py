@@ -78,6 +78,6 @@ def test_what_troubleshooting_quotes_is_what_the_workflow_says():
 
 
 def test_mmaction2s_own_tool_is_where_the_docs_look_for_it(tmp_path):
-    where, call = (line for line in commands(ROOT / "docs/training.md") if "tools" in line)
-    script = f"{where}\n{call} --help"
+    where, use = (line for line in commands(ROOT / "docs/training.md") if "tools" in line)
+    script = f"{where}\n{use} --help"
     assert "--resume" in call("sh", "-c", script, cwd=tmp_path, env=WITH_BIN).stdout
