@@ -8,8 +8,6 @@ import errno
 import io
 import os
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -17,39 +15,12 @@ from typing import Any, TypeVar
 from epic100.base.errors import DiskError
 
 WAITS = (0.1, 1.0, 5.0)  # seconds between tries: a network disk may come back
-# What the system or FFmpeg says of a file itself. Every other error is the disk's or the machine's.
+# What the system says of the file itself. Any other error is the disk's, or the machine's.
 OF_THE_FILE = {
-    errno.EACCES, errno.EAGAIN, errno.EDOM, errno.EINVAL, errno.EISDIR, errno.ELOOP,
-    errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.ENOTSUP, errno.ENXIO, errno.EOVERFLOW,
-    errno.EPERM, errno.ESPIPE,
+    errno.EACCES, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
+    errno.ENOTDIR, errno.ENXIO, errno.EPERM,
 }  # fmt: skip
 Value = TypeVar("Value")
-
-
-def disk_failure(error: BaseException) -> str | None:
-    """Return the failure of the disk that caused an error, or None if the disk is not the cause.
-
-    A damaged archive counts as a failure of the disk, because this workflow writes archives whole.
-
-    Args:
-        error: The error. Its chain of causes is searched.
-    """
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, OSError) and found.errno and found.errno not in OF_THE_FILE:
-            return str(found)
-        if isinstance(found, (DiskError, zipfile.BadZipFile, zlib.error)):
-            return f"{type(found).__name__}: {found}"
-        found = found.__cause__
-    return None
-
-
-def tries() -> Iterator[int]:
-    """Yield once a try, after a wait: 0, and for the last try the number of all."""
-    for seconds in WAITS:
-        yield 0
-        time.sleep(seconds)
-    yield 1 + len(WAITS)
 
 
 def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> Value:
@@ -67,18 +38,20 @@ def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> 
         DiskError: All tries failed.
         OSError: The error is about the file itself (`OF_THE_FILE`).
     """
-    for count in tries():
+    waits = iter(WAITS)
+    while True:
         try:
             return action()
         except OSError as error:
-            if not disk_failure(error):
+            if error.errno in OF_THE_FILE:
                 raise
-            if count:
+            seconds = next(waits, None)
+            if seconds is None:
                 raise DiskError(
-                    f"{path}: {doing} failed {count} times: {error.strerror}; the disk is "
+                    f"{path}: {doing} failed {len(WAITS) + 1} times: {error.strerror}; the disk is "
                     "at fault, not the file: run again, or copy the file anew"
                 ) from error
-    raise AssertionError("the last try returns or raises")
+        time.sleep(seconds)
 
 
 @contextmanager
@@ -124,8 +97,7 @@ class WatchedFile(io.RawIOBase):
         self.name = str(path)
         self.failure: OSError | DiskError | None = None
         self._position, self._file = 0, -1
-        self._file = insist(path, "opening", lambda: os.open(path, os.O_RDONLY))
-        self.size = insist(path, "asking for its size", lambda: os.fstat(self._file).st_size)
+        insist(path, "opening", self._open)
 
     def readable(self) -> bool:
         """Whether it can be read: yes."""
@@ -146,7 +118,7 @@ class WatchedFile(io.RawIOBase):
         """Read at most `count` bytes from `position`, without moving the current position."""
         place = f"reading at byte {position}"
         try:
-            return insist(self.name, place, lambda: os.pread(self._file, count, position))
+            return insist(self.name, place, lambda: self._read(position, count))
         except (OSError, DiskError) as error:
             self.failure = error
             raise
@@ -165,3 +137,17 @@ class WatchedFile(io.RawIOBase):
             super().close()
             with suppress(OSError):  # all that was wanted is read
                 os.close(self._file)
+
+    def _open(self) -> None:
+        self._file = os.open(self.name, os.O_RDONLY)
+        self.size = os.fstat(self._file).st_size
+
+    def _read(self, position: int, count: int) -> bytes:
+        if self._file < 0:  # after a read that failed: the file server may have lost the old handle
+            self._open()
+        try:
+            return os.pread(self._file, count, position)
+        except OSError:
+            os.close(self._file)
+            self._file = -1
+            raise

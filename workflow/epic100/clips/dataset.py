@@ -14,8 +14,7 @@ import torch
 from mmaction.datasets.base import BaseActionDataset
 from mmaction.registry import DATASETS
 
-from epic100.base.disk import disk_failure, tries
-from epic100.base.errors import EpicError
+from epic100.base.errors import DiskError, EpicError
 from epic100.clips.broken_clips import BrokenClips
 from epic100.clips.time_limit import time_limit
 from epic100.clips.transforms import OpenSegment
@@ -174,10 +173,13 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             np.random.seed(np.random.SeedSequence(entropy).generate_state(4))
             self.broken.draw()
             try:
-                sample = self._read(segment)
-            except FrameError as error:
+                with time_limit(self.clip_seconds):
+                    sample = super().prepare_data(segment)
+            except (FrameError, DiskError) as error:
                 self.broken.add(segment, self.narration_id, error)
                 last = error
+                for step in self._openers():  # a reader may keep failing
+                    step.forget()
             else:
                 if segment != idx and self.test_mode:
                     sample["data_samples"].set_metainfo({"broken": True})
@@ -187,30 +189,6 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         raise FrameError(
             f"{last}; and no clip of {OTHER_SEGMENTS} other segments decodes: is the disk there?"
         ) from last
-
-    def _read(self, segment: int) -> dict:
-        """Run the pipeline on a segment. Retry after disk failures, with the same random numbers.
-
-        Raises FrameError if the clip does not decode, or if the disk fails every time.
-        """
-        drawn = np.random.get_state()
-        for count in tries():
-            np.random.set_state(drawn)
-            try:
-                with time_limit(self.clip_seconds):
-                    return super().prepare_data(segment)
-            except Exception as error:
-                reason = disk_failure(error)
-                if reason is None:
-                    raise
-                if count:
-                    raise FrameError(
-                        f"{self.narration_id(segment)}: the disk failed {count} times, "
-                        f"with {reason}; no fault of the video"
-                    ) from error
-            for step in self._openers():
-                step.forget()
-        raise AssertionError("the last try returns or raises")
 
     def narration_id(self, idx: int) -> str:
         """Return the narration_id of one segment."""

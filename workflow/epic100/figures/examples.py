@@ -106,7 +106,7 @@ def _frames(segment: Mapping, root: Path, index_dir: str | os.PathLike) -> np.nd
         raise EpicError(f"{video.name} is missing")
     index = index_path(index_dir, video.parent.name)
     found = load_index(index, video.stem) if index.is_file() else None
-    reader = VideoReader(video, found, watched=True)
+    reader = VideoReader(video, found)
     try:
         wanted = (
             np.linspace(segment["start"], segment["stop"] - 1, FRAMES).round().astype(int).tolist()

@@ -34,7 +34,7 @@ def prove(path: Path, index: VideoIndex, sound: np.ndarray) -> tuple[str, VideoI
     if not frames or (index.direct and _gives_the_same(path, index, other, frames)):
         return "", index
     try:
-        with contextlib.closing(VideoReader(path, other, watched=True)) as reader:
+        with contextlib.closing(VideoReader(path, other)) as reader:
             for frame in frames:
                 reader.get_frames([frame])
     except FrameError as error:
@@ -46,8 +46,8 @@ def prove(path: Path, index: VideoIndex, sound: np.ndarray) -> tuple[str, VideoI
 def _gives_the_same(path: Path, index: VideoIndex, other: VideoIndex, frames: list[int]) -> bool:
     try:
         with (
-            contextlib.closing(VideoReader(path, index, watched=True)) as reader,
-            contextlib.closing(VideoReader(path, other, watched=True)) as slow,
+            contextlib.closing(VideoReader(path, index)) as reader,
+            contextlib.closing(VideoReader(path, other)) as slow,
         ):
             for number, frame in enumerate(frames):
                 picture = reader.get_frames([frame])

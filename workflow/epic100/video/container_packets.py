@@ -1,6 +1,5 @@
 """The packets of a video through its container, by FFmpeg's demuxer: works for every file."""
 
-import os
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -27,23 +26,22 @@ class ContainerPackets:
         self,
         path: Path,
         index: VideoIndex,
-        watched: bool = False,
     ):
-        self.path, self._index, self._watched = path, index, watched
+        self.path, self._index = path, index
         self._open()
-        if os.stat(path).st_size != index.file_size:
-            raise FrameError(f"{path}: {ANOTHER_FILE}")
         self.size = self._stream.codec_context.height, self._stream.codec_context.width
 
     def _open(self) -> None:
         try:
-            source = WatchedFile(self.path) if self._watched else str(self.path)
-            self._container = av.open(source, "r")
+            file = WatchedFile(self.path)
+            self._container = av.open(file, "r")
         except (av.error.FFmpegError, OSError) as error:
             raise FrameError(f"{self.path}: cannot be opened as video: {error}") from error
         stream = picture_stream(self._container)
         if stream is None:
             raise FrameError(f"{self.path}: no video stream in this file")
+        if file.size != self._index.file_size:
+            raise FrameError(f"{self.path}: {ANOTHER_FILE}")
         self._stream = stream
         prepare(self._stream.codec_context)
 

@@ -37,11 +37,10 @@ class DirectPackets:
         path: Path,
         index: VideoIndex,
         kept: Kept,
-        watched: bool = False,
     ):
         stream = index.stream
         self.path, self.size = path, (stream.height, stream.width)
-        self._name, self._index, self._kept, self._watched = str(path), index, kept, watched
+        self._name, self._index, self._kept = str(path), index, kept
         self._length_size = stream.length_size if stream.codec == "h264" else 0
         self._closed = False
         self._check_size()
@@ -66,7 +65,7 @@ class DirectPackets:
 
         Raises:
             FrameError: The file is not the one that was scanned, or cannot be read.
-            DiskError: The disk fails, and the reader is watched.
+            DiskError: The disk fails.
         """
         if self._closed:
             raise ValueError(f"{self.path}: this reader is closed")
@@ -122,7 +121,7 @@ class DirectPackets:
 
     def _try(self, doing: str, action: Callable[[], Value]) -> Value:
         try:
-            return insist(self.path, doing, action) if self._watched else action()
+            return insist(self.path, doing, action)
         except OSError as error:
             raise FrameError(f"{self.path}: {doing} failed: {error}") from error
 

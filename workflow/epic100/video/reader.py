@@ -32,7 +32,6 @@ class VideoReader:
     Args:
         path: The video file.
         index: The index that `scan` wrote. Without one, all packets of the file are read once.
-        watched: Report a failing disk as DiskError, never as a missing frame.
         kept: What readers of this process share. Without it, the reader has its own.
 
     Attributes:
@@ -44,7 +43,6 @@ class VideoReader:
         self,
         path: str | os.PathLike,
         index: VideoIndex | None = None,
-        watched: bool = False,
         kept: Kept | None = None,
     ):
         self.path = Path(path)
@@ -56,9 +54,9 @@ class VideoReader:
         self._described = (self.index.stream, *self.index.sets)
         self._packets: ContainerPackets | DirectPackets
         if self.by_place:
-            self._packets = DirectPackets(self.path, self.index, self._kept, watched)
+            self._packets = DirectPackets(self.path, self.index, self._kept)
         else:
-            self._packets = ContainerPackets(self.path, self.index, watched)
+            self._packets = ContainerPackets(self.path, self.index)
         self.size = self._packets.size
 
     @property
