@@ -35,7 +35,6 @@ from epic100.base.machine import usable_cores, workers_for
 from epic100.clips.collate import collate_in_one
 from epic100.settings import TrainSettings
 from epic100.training.config import build_config
-from epic100.training.device import autocast
 from epic100.training.launch import launch
 
 PRECISIONS = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -117,7 +116,8 @@ def _steps(bench: Bench, spec: dict[str, Any], precision: str, batch: int) -> di
     while len(times) < 3 or (time.monotonic() < until and len(times) < 40):
         began = time.perf_counter()
         data = model.data_preprocessor({"inputs": inputs, "data_samples": labels}, True)
-        with autocast(PRECISIONS[precision], bench.device):
+        dtype = getattr(torch, PRECISIONS[precision])
+        with torch.autocast(bench.device, dtype, enabled=dtype != torch.float32):
             losses = model(**data, mode="loss")
         scaler.scale(model.parse_losses(losses)[0]).backward()
         scaler.step(optimizer)
