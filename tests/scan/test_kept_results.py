@@ -1,14 +1,21 @@
 """What was scanned before, here or elsewhere, is kept."""
 
+import hashlib
+import json
 import os
 import shutil
 from dataclasses import replace
 
+import av
 import pytest
 
-from epic100.minikitchen.damage import zero_block
+from epic100.base import disk
+from epic100.minikitchen.damage import coded_data, zero_block
+from epic100.scan.worker import HashedFile
+from epic100.video.jobs import keep, kept
 from support.damage import flip, packets_of
 from support.decoder_stand_in import SECONDS, House
+from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +42,14 @@ def test_what_could_not_be_scanned_is_tried_again(house):
     assert lab.runs() == ["P01_01"]
 
 
+def forget_a_column(path) -> None:
+    """As a scan left it before the table had that column."""
+    facts, arrays = kept(path)
+    row = json.loads(facts["row"])
+    del row["judged"]
+    keep(path, facts | {"row": json.dumps(row)}, arrays)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -42,8 +57,9 @@ def test_what_could_not_be_scanned_is_tried_again(house):
         lambda lab: lab.videos.insert(0, replace(lab.videos.pop(0), md5="0" * 32)),
         lambda lab: lab.videos.insert(0, replace(lab.videos.pop(0), duration=SECONDS + 3)),
         lambda lab: os.truncate(lab.cache / "P01_01.npz", 100),
+        lambda lab: forget_a_column(lab.cache / "P01_01.npz"),
     ],
-    ids=["file", "md5", "length", "result spoilt"],
+    ids=["file", "md5", "length", "result spoilt", "another column"],
 )
 def test_another_file_or_row_of_the_sheet_or_a_spoilt_result_means_another_scan(
     change, house, request
@@ -128,3 +144,16 @@ def test_results_of_another_version_of_the_scan_are_never_used(moved, monkeypatc
     assert elsewhere.scan() == lab.rows and elsewhere.runs() == ["P01_01", "P01_02"]
     assert lab.kept() == ["P01_01", "P01_02"]
     assert lab.scan() == lab.rows and lab.runs() == []
+
+
+@pytest.mark.parametrize("place", ["0", "faststart"])
+def test_the_md5_takes_no_second_read_of_the_pictures(place, tmp_path, monkeypatch):
+    path = encode(tmp_path / "v.MP4", 90, movflags=place)
+    start, stop = coded_data(path, "moov")
+    again, pread = [], os.pread
+    with HashedFile(path) as file:
+        with av.open(file, "r") as container:
+            assert len(list(container.demux())) > 90
+        monkeypatch.setattr(disk.os, "pread", lambda *what: again.append(pread(*what)) or again[-1])
+        assert file.md5() == hashlib.md5(path.read_bytes()).hexdigest()
+    assert sum(map(len, again)) <= (stop - start + 8 if place == "0" else 0)

@@ -119,7 +119,7 @@ def chatter(progress) -> None:
 def speak_rubbish(progress) -> None:
     for number in range(3, 20):
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as channel:
-            channel.sendall(b'{"value": \n')
+            channel.sendall(b'\n\x1e{"value": \n')
 
 
 def leave_a_child(progress) -> None:

@@ -26,7 +26,7 @@ from epic100.video.guarded import FileError, ProcessError, call
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.jobs import complete, keep, kept
-from epic100.video.scan_table import ScanRow, read_scan_table
+from epic100.video.scan_table import ScanRow, outside, read_scan_table
 from epic100.video.sheet import Video
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,8 @@ class _Job:
         own = VideoIndex.from_arrays(arrays)
         if not same_clock(self.index, own):
             return None
-        if beyond := self._beyond_damage(facts["stand_ins"]):
+        sound = outside(self.scanned.damaged, self.index.frames)
+        if beyond := np.count_nonzero(sound[facts["stand_ins"]]):
             reason = f"{beyond} frames that the scan calls sound do not decode"
             return self._original(reason), self.index
         row = ProxyRow(
@@ -184,12 +185,6 @@ class _Job:
         if (result := self.known()) is None:
             raise ProcessError("the encoder left no copy")
         return result
-
-    def _beyond_damage(self, frames: list[int]) -> int:
-        damaged = np.zeros(self.index.frames, dtype=bool)
-        for start, stop in self.scanned.damaged:
-            damaged[start:stop] = True
-        return int((~damaged[frames]).sum())
 
     def _original(self, reason: str) -> ProxyRow:
         """Put a link to the original in place of the copy."""

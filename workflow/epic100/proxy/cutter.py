@@ -21,15 +21,13 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
-from epic100.base.disk import WatchedFile
 from epic100.base.errors import DiskError, EpicError
 from epic100.proxy.encoder import PROGRESS_EVERY, Report, check_copy
 from epic100.proxy.output import open_output, sample
-from epic100.proxy.pictures import numbered
+from epic100.proxy.pictures import numbered, opened
 from epic100.proxy.rotation import copy_rotation
 from epic100.settings import ClipSettings
 from epic100.video.containers import top_boxes
-from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import VideoIndex
 
 VERSION = 1  # increase it when clips change, so that old ones are made again
@@ -100,13 +98,10 @@ def cut_clips(
         DiskError: The disk fails.
         av.error.FFmpegError: The file cannot be read to its end.
     """
-    failed, running = dict[str, str](), dict[Clip, Generator[None, Picture, None]]()
+    failed, running = dict[str, str](), dict[Clip, Generator[None, Picture | None, None]]()
     waiting = sorted(clips, key=lambda clip: clip.start, reverse=True)
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(contextlib.closing(WatchedFile(source)))
-        container = stack.enter_context(av.open(file, "r"))
-        stream = picture_stream(container)
-        assert stream is not None, "its packets were read before"
+        container, stream = stack.enter_context(opened(source))
         original, scaler = stream.codec_context, VideoReformatter()
         size = settings.size(original.width, original.height)
         stop = max(clip.stop for clip in clips)
@@ -120,43 +115,40 @@ def cut_clips(
                     stack.callback(writer.close)  # removes its half file after an error
                     next(writer)
                     running[clip] = writer
+                picture = None
                 if running and frame is not None:
                     scaled = scaler.reformat(
                         frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
                     )
-                    _send(running, (scaled, sample(scaled)), failed)
-                elif running:
-                    for clip, writer in running.items():
-                        writer.close()
-                        Path(clip.target).unlink(missing_ok=True)  # one of other settings
-                        failed[clip.target] = f"frame {number} does not decode"
-                    running.clear()
+                    picture = scaled, sample(scaled)
+                _send(running, picture, failed)
                 if number % PROGRESS_EVERY == 0:
                     progress(number)
-        except EpicError as error:
-            if not isinstance(error, DiskError):
-                for clip in clips:
-                    Path(clip.target).unlink(missing_ok=True)
+        except DiskError:
+            raise
+        except EpicError:
+            for clip in clips:
+                Path(clip.target).unlink(missing_ok=True)
             raise
     return failed
 
 
 def _send(
-    running: dict[Clip, Generator[None, Picture, None]],
-    picture: Picture,
+    running: dict[Clip, Generator[None, Picture | None, None]],
+    picture: Picture | None,
     failed: dict[str, str],
 ) -> None:
-    """Give the next picture to all running clips; remove those that are complete."""
+    """Give the next picture to all running clips; remove those that are complete or fail."""
     for clip, writer in list(running.items()):
         try:
             writer.send(picture)
             continue
         except StopIteration:
             pass
+        except DiskError:
+            raise
         except EpicError as error:
-            if isinstance(error, DiskError):
-                raise
-            Path(clip.target).unlink(missing_ok=True)
+            Path(clip.target).unlink(missing_ok=True)  # one of other settings
             failed[clip.target] = str(error)
         del running[clip]
 
@@ -168,7 +160,7 @@ def _writer(
     index: VideoIndex,
     settings: ClipSettings,
     rotation: bytes | None,
-) -> Generator[None, Picture, None]:
+) -> Generator[None, Picture | None, None]:
     """Take the pictures of one clip, and end after the last; closed before, it leaves no file."""
     part = index.part(clip.start, clip.stop)
     samples = []
@@ -177,10 +169,11 @@ def _writer(
             temporary, original, size, part, settings.options(),
             {"movflags": "faststart"}, clip.key,
         ) as add:  # fmt: skip
-            for _ in range(part.frames):
-                picture, its_sample = yield
-                samples.append(its_sample)
-                add(picture)
+            for number in range(clip.start, clip.stop):
+                if (picture := (yield)) is None:
+                    raise EpicError(f"frame {number} does not decode")
+                samples.append(picture[1])
+                add(picture[0])
         if rotation is not None:
             copy_rotation(rotation, temporary)
         check_copy(temporary, part, settings, np.array(samples))

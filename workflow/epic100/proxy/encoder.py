@@ -21,13 +21,11 @@ import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
-from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
 from epic100.proxy.output import open_output, sample
-from epic100.proxy.pictures import clock, numbered
+from epic100.proxy.pictures import clock, numbered, opened
 from epic100.proxy.rotation import copy_rotation
 from epic100.settings import PictureSettings, ProxySettings
-from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import VideoIndex, build_index
 
 Report = Callable[[int], None]  # called with the number of pictures done
@@ -94,10 +92,7 @@ def _encode(
     samples, stand_ins = list[np.ndarray](), list[int]()
     rotation: Any = None
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(contextlib.closing(WatchedFile(source)))
-        container = stack.enter_context(av.open(file, "r"))
-        stream = picture_stream(container)
-        assert stream is not None, "its packets were read before"
+        container, stream = stack.enter_context(opened(source))
         original = stream.codec_context
         width, height = size = settings.size(original.width, original.height)
         add = stack.enter_context(open_output(target, original, size, index, settings.options()))
@@ -140,9 +135,7 @@ def check_copy(
     if not np.array_equal(own.key_pts, own.pts[:: settings.gop]) or not _closed(own):
         raise EpicError(f"its copy has not a key frame every {settings.gop} pictures")
     errors = np.full(index.frames, 255.0**2)
-    with contextlib.closing(WatchedFile(path)) as file, av.open(file, "r") as container:
-        stream = picture_stream(container)
-        assert stream is not None, "its packets were read before"
+    with opened(path) as (container, stream):
         for number, frame in numbered(container, stream, own):
             if frame is not None:
                 difference = samples[number] - sample(frame).astype(np.float32)

@@ -16,17 +16,13 @@ from epic100.video.index import VideoIndex
 GRID = 16  # samples of luma per row and per column of a picture
 
 
-class CannotWriteError(DiskError):
-    """The disk does not accept the file."""
-
-
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
-    """Report what FFmpeg or the system refuses to write as a `CannotWriteError`."""
+    """Report what FFmpeg or the system refuses to write as a DiskError."""
     try:
         yield
     except (av.error.FFmpegError, OSError) as error:
-        raise CannotWriteError(f"cannot write the copy: {error_text(error)}") from error
+        raise DiskError(f"cannot write the copy: {error_text(error)}") from error
 
 
 @contextlib.contextmanager

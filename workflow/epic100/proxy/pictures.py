@@ -1,14 +1,18 @@
 """The pictures of an original in order of frame number, however its decoder orders them."""
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 from av.container import InputContainer
 
+from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
+from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import VideoIndex
 
 REORDER = 16  # pictures that may be decoded before one with a smaller frame number, at most
@@ -29,6 +33,15 @@ def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
     parts = int(lengths.max())
     within = np.arange(len(ticks)) - np.repeat(starts, lengths)
     return ticks * parts + within, index.time_base / parts
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
+    """Open a video whose packets were read before."""
+    with WatchedFile(path) as file, av.open(file, "r") as container:
+        stream = picture_stream(container)
+        assert stream is not None, "it has an index"
+        yield container, stream
 
 
 def numbered(

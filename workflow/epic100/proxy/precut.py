@@ -81,11 +81,12 @@ def cut_participant(
     """
     listed = read_segments(segments)
     lines = lines_by(listed, "path")
-    jobs = [
-        _Job(video, listed.iloc[lines[path]], sources, Path(table).with_suffix(""), cut)
-        for video in videos
-        if (path := video.path().as_posix()) in lines
-    ]
+    jobs = []
+    for video in videos:
+        if (name := video.path().as_posix()) in lines:
+            path, index = video.path(sources.root), load_index(sources.index, video.video_id)
+            own, folder = listed.iloc[lines[name]], Path(table).with_suffix("")
+            jobs.append(_Job(video, path, index, own, sources, folder, cut))
     label = f"clips {Path(table).parent.name} {Path(table).stem}"
     results, faults, made = complete(label, jobs, threads)
     if faults:
@@ -111,20 +112,12 @@ class _Job:
     """The clips of one video, by narration_id."""
 
     video: Video
+    path: Path
+    index: VideoIndex
     segments: pd.DataFrame
     sources: Sources
     folder: Path
     cut: Callable[..., dict[str, str]]
-
-    @cached_property
-    def path(self) -> Path:
-        """The video, or its copy."""
-        return self.video.path(self.sources.root)
-
-    @cached_property
-    def index(self) -> VideoIndex:
-        """The frame index of the file."""
-        return load_index(self.sources.index, self.video.video_id)
 
     @cached_property
     def clips(self) -> dict[str, Clip]:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from epic100.base.checksum import digest
 from epic100.video.jobs import keep, kept
-from epic100.video.scan_table import COLUMNS, QUICK, ScanRow
+from epic100.video.scan_table import QUICK, ScanRow
 from epic100.video.sheet import Video
 
 log = logging.getLogger(__name__)
@@ -41,14 +41,6 @@ class Result:
     arrays: Mapping[str, np.ndarray]
     md5: str = ""
 
-    @classmethod
-    def of(cls, row: dict[str, Any], arrays: Mapping[str, np.ndarray], md5: str) -> "Result":
-        """From the fields of a row. Raises ValueError or TypeError if they are others."""
-        if row.keys() != set(COLUMNS):
-            raise ValueError(f"other columns than {COLUMNS}")
-        ranges = [(start, stop) for start, stop in row["damaged"]]
-        return cls(ScanRow(**{**row, "damaged": ranges}), arrays, md5)
-
 
 def made_of(video: Video, path: Path, state: os.stat_result) -> dict[str, Any]:
     """What a result is of: the scan, the file, and what of the sheet affects what is damage."""
@@ -63,7 +55,7 @@ def made_of(video: Video, path: Path, state: os.stat_result) -> dict[str, Any]:
 
 def keep_result(place: Path, result: Result, about: Mapping[str, Any]) -> None:
     """Write a result, and what it is made of, to its place. Raises DiskError."""
-    facts = {"about": about, "row": asdict(result.row), "md5": result.md5}
+    facts = {"about": about, "row": result.row.to_json(), "md5": result.md5}
     keep(place, facts, result.arrays)
 
 
@@ -110,6 +102,6 @@ def moved_result(place: Path, about: Mapping[str, Any], path: Path) -> Result | 
 def _read(place: Path) -> tuple[Result | None, dict[str, Any]]:
     facts, arrays = kept(place)
     try:
-        return Result.of(facts["row"], arrays, facts["md5"]), facts["about"]
+        return Result(ScanRow.from_json(facts["row"]), arrays, facts["md5"]), facts["about"]
     except (ValueError, KeyError):  # there is none, or of other columns
         return None, {}

@@ -186,7 +186,7 @@ class _Job:
                 limits=self.limits, seconds=self.limits.total(self.video.duration),
                 progress=progress,
             )  # fmt: skip
-            result = Result.of(**found)
+            result = Result(ScanRow.from_json(found["row"]), found["arrays"], found["md5"])
         except FileError as error:
             result = Result(ScanRow(self.video.video_id, UNREADABLE, reason=str(error)), {})
         if _changed(self.state, _state(self.path)[2]):

@@ -10,22 +10,18 @@ decodes. `epic100.scan.damage` lists what marks pictures as damaged, and
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
-import numpy.ma  # np.median imports it when first called: here, once for all forks
 from av.container import InputContainer
 
 from epic100.base.checksum import PIECE
 from epic100.base.disk import WatchedFile
 from epic100.scan.clock_checks import CONTRADICTED, Promise, contradiction
 from epic100.scan.damage import judge
-from epic100.scan.kept_results import Result
 from epic100.scan.oddities import hints
 from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
@@ -40,6 +36,7 @@ from epic100.video.scan_table import (
     QUICK,
     UNREADABLE,
     ScanRow,
+    outside,
 )
 from epic100.video.sheet import Video
 
@@ -85,7 +82,7 @@ def scan_file(
         progress: Called with the number of packets read so far.
 
     Returns:
-        The fields of a `kept_results.Result`.
+        `row` as JSON, `arrays` of the index and `md5`, as in `kept_results.Result`.
 
     Raises:
         MemoryError: The decoder asks for too much memory.
@@ -95,11 +92,11 @@ def scan_file(
         file = WatchedFile(path) if quick else HashedFile(path)
     except OSError as error:
         row = ScanRow(video.video_id, UNREADABLE, reason=f"cannot open: {error.strerror}")
-        return {"row": asdict(row), "arrays": {}, "md5": ""}
+        return {"row": row.to_json(), "arrays": {}, "md5": ""}
     with contextlib.closing(file):
         row, index = _inspect(file, video, quick, max_pixels, progress)
         md5 = file.md5() if index and isinstance(file, HashedFile) else ""
-    return {"row": asdict(row), "arrays": index.to_arrays() if index else {}, "md5": md5}
+    return {"row": row.to_json(), "arrays": index.to_arrays() if index else {}, "md5": md5}
 
 
 def inspect(
@@ -113,8 +110,8 @@ def inspect(
 ) -> tuple[ScanRow, VideoIndex | None]:
     """Call `scan_file` in this process; return the row, and the index or None."""
     found = scan_file(path, Video(video_id, "", "", fps, seconds), quick, max_pixels, progress)
-    result = Result.of(**found)
-    return result.row, VideoIndex.from_arrays(result.arrays) if result.arrays else None
+    index = VideoIndex.from_arrays(found["arrays"]) if found["arrays"] else None
+    return ScanRow.from_json(found["row"]), index
 
 
 def _inspect(
@@ -170,7 +167,7 @@ def _inspect(
     if reading.broke_off:
         reasons.insert(0, f"input errors while reading: {reading.broke_off}")
     status = DAMAGED if reasons else OK
-    sound = _outside(ranges, index.frames)
+    sound = outside(ranges, index.frames)
     refused, index = ("", index) if quick else prove(Path(file.name), index, sound)
     if refused:
         return unreadable(reason="; ".join([refused, *reasons])), None
@@ -191,14 +188,6 @@ def _inspect(
         judged=QUICK if quick else FULL if full else DECODER_ONLY,
     )
     return row, index
-
-
-def _outside(ranges: Sequence[tuple[int, int]], frames: int) -> np.ndarray:
-    """bool [frames]: the frames that no range contains."""
-    sound = np.ones(frames, dtype=bool)
-    for start, stop in ranges:
-        sound[start:stop] = False
-    return sound
 
 
 def _beyond_index(container: InputContainer, stream: av.VideoStream, index: VideoIndex) -> int:

@@ -17,11 +17,12 @@ machine leaves it no time.
 To start Python and to import PyAV, NumPy and the scan takes as much computing as 5 s of a small
 video. A server does it once, and each call is a fork of it. Forks share nothing with each other:
 what a decoder does to its own memory ends with its process. A server has one thread and nothing
-open but its pipes, so a fork of it is as good as a new process. It ends with whoever started it,
+open but its socket, so a fork of it is as good as a new process. It ends with whoever started it,
 and a fork ends with its server's caller. A server whose fork failed is not used again.
 
-The way to a server is a pickle. The way back is a socket with a JSON object a line, as which arrays
-travel as text: nothing that comes from a process that read a stranger's file is unpickled.
+A call goes to a server as a pickle. What comes back is lines of JSON, in which arrays are text:
+nothing that comes from a process that read a stranger's file is unpickled. Both go through one
+socket, which is also the stderr of server and fork: the last line there tells why either failed.
 """
 
 import atexit
@@ -34,7 +35,6 @@ import os
 import pickle
 import resource
 import select
-import selectors
 import signal
 import socket
 import subprocess
@@ -58,7 +58,7 @@ LARGEST = 2**28  # bytes of a result; the index of an hour of video takes some M
 # No decoder sends these. SIGBUS: a page of a program or library cannot be read from the disk.
 FOREIGN = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
 COMMAND = (sys.executable, "-P", "-c", "from epic100.video import guarded; guarded.serve()")
-_TAIL = 4000  # bytes of its last output that are kept
+_MARK = b"\x1e"  # of a line of ours, among those that a library says
 _ARRAY = "npy"
 
 
@@ -135,7 +135,7 @@ def _outcome(said: dict[str, Any], limits: ScanLimits) -> Any:
     code = said["code"]
     if code == 0 and "value" in said:
         return said["value"]
-    reason = " ".join(said.get("fault", said["words"]).split()) or f"exit code {code}"
+    reason = " ".join(said.get("fault", said.get("words", "")).split()) or f"exit code {code}"
     if "MemoryError" in reason or "Cannot allocate memory" in reason:
         raise FileError(f"the decoder asked for more than {limits.memory_mib} MiB of memory")
     if -code in FOREIGN:
@@ -213,17 +213,13 @@ class _Server:
         try:
             with theirs:
                 self._process = subprocess.Popen(
-                    COMMAND, stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE, env=env,
+                    COMMAND, stdin=theirs.fileno(), stderr=theirs.fileno(),
+                    stdout=subprocess.DEVNULL, env=env,
                 )  # fmt: skip
         except OSError as error:
             self._socket.close()
             raise ProcessError(f"{COMMAND[0]} does not start: {error.strerror}") from error
-        self._selector = selectors.DefaultSelector()
-        assert self._process.stderr is not None, "it is a pipe"
-        self._selector.register(self._socket, selectors.EVENT_READ)
-        self._selector.register(self._process.stderr, selectors.EVENT_READ)
-        self._line, self._words = bytearray(), b""
+        self._text = bytearray()
 
     @property
     def lives(self) -> bool:
@@ -232,53 +228,39 @@ class _Server:
 
     def give(self, order: object, seconds: float) -> None:
         """Give it a call to make; it has so many seconds to take it."""
-        self._words = b""
         self._socket.settimeout(seconds)
         with contextlib.suppress(OSError):  # it hangs or has ended, as is heard next
             self._socket.sendall(pickle.dumps(order))
+        self._socket.settimeout(POLL_SECONDS)
 
     def listen(self) -> dict[str, Any]:
         """What it and its fork say, within a moment.
 
         Returns:
-            `pid` of the fork; `frames` done; `value`, or `fault` and what it is `of`; the exit
-            `code` of the fork, or of the server if it has ended, with the last of the `words` that
-            either said on stderr.
+            `pid` of the fork; `frames` done; `value`, or `fault` and what it is `of`; the last of
+            other `words`, as of an error; the exit `code` of the fork, or of the server if it has
+            ended.
         """
-        said: dict[str, Any] = {}
-        events = self._selector.select(POLL_SECONDS)
-        for key, _ in events:
-            data = b""
-            with contextlib.suppress(ConnectionError):
-                data = os.read(key.fd, 1 << 20)
-            if not data:
-                self._selector.unregister(key.fileobj)
-            elif key.fileobj is self._process.stderr:
-                self._words = (self._words + data)[-_TAIL:]
-            else:
-                said |= self._parsed(data)
-        if not events and not self.lives:
-            said["code"] = self._process.returncode
-        last = self._words.decode(errors="replace").strip().splitlines() or [""]
-        return said | {"words": last[-1]}
-
-    def _parsed(self, data: bytes) -> dict[str, Any]:
-        said: dict[str, Any] = {}
-        self._line += data
-        if len(self._line) > LARGEST:
+        data = b""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            data = self._socket.recv(1 << 20)
+        if not data and not self.lives:
+            return {"code": self._process.returncode}
+        self._text += data
+        if len(self._text) > LARGEST:
             raise FileError(f"the decoder failed: its result has more than {LARGEST >> 20} MiB")
+        said: dict[str, Any] = {}
         if b"\n" in data:
-            *lines, self._line = self._line.split(b"\n")
-            try:
-                for line in lines:
-                    said |= json.loads(line, object_hook=_unpacked)
-            except (ValueError, TypeError, RecursionError) as error:
-                raise FileError("the decoder failed: its result cannot be read") from error
+            *lines, self._text = self._text.split(b"\n")
+            for line in lines:
+                if line.startswith(_MARK):
+                    said |= _read(line)
+                elif line.strip():
+                    said["words"] = line.decode(errors="replace").strip()
         return said
 
     def end(self) -> None:
         """End it and its fork."""
-        self._selector.close()
         self._socket.close()
         with self._process as process:
             try:
@@ -350,7 +332,14 @@ def _make(
 
 
 def _send(channel: socket.socket, **message: object) -> None:
-    channel.sendall(json.dumps(message, default=_packed).encode() + b"\n")
+    channel.sendall(b"\n" + _MARK + json.dumps(message, default=_packed).encode() + b"\n")
+
+
+def _read(line: bytes | bytearray) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line.removeprefix(_MARK), object_hook=_unpacked))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise FileError("the decoder failed: its result cannot be read") from error
 
 
 def _packed(array: object) -> dict[str, str]:

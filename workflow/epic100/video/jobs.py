@@ -4,7 +4,6 @@ What a job gave is kept in a file, so that a call that was interrupted does only
 """
 
 import json
-import threading
 import time
 import zipfile
 import zlib
@@ -76,11 +75,11 @@ def _work_on(
 ) -> None:
     def work(job: Job[Result]) -> None:
         try:
-            found[job.video.video_id] = job.work(partial(board.update, job.video))
+            found[job.video.video_id] = job.work(partial(board.tell, job.video))
         except (ProcessError, DiskError, OSError) as error:
             faults[job.video.video_id] = str(error)
         finally:
-            board.finish()
+            board.finish(job.video)
 
     pool = ThreadPoolExecutor(max_workers=max(1, threads))
     try:
@@ -91,7 +90,33 @@ def _work_on(
     finally:
         # After an interrupt, waiting videos must not start.
         pool.shutdown(cancel_futures=True)
-        board.close()
+        board.bar.close()
+
+
+class _Board:
+    """Progress over several videos; each is told of by the thread that works on it."""
+
+    def __init__(self, label: str, videos: Sequence[Video]):
+        self._frames = {video: 0 for video in videos}
+        self._finished: list[Video] = []
+        self._started = time.monotonic()
+        self.bar = Progress(label, sum(v.fps * v.duration for v in videos), "frames")
+        self.stopped = False
+
+    def tell(self, video: Video, frames: int) -> None:
+        """Report that so many frames of a video are done. Raises KeyboardInterrupt to stop that."""
+        if self.stopped:
+            raise KeyboardInterrupt
+        new, self._frames[video] = frames - self._frames[video], frames
+        seconds = sum(count / each.fps for each, count in self._frames.items())
+        speed = seconds / max(time.monotonic() - self._started, 1e-9)
+        done = f"{len(self._finished)}/{len(self._frames)} videos"
+        self.bar.update(new, f"{done}, {speed:.1f}x real time")
+
+    def finish(self, video: Video) -> None:
+        """Report that a video is done, successful or not."""
+        self._finished.append(video)
+        self.tell(video, self._frames[video])
 
 
 def keep(path: Path, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -117,45 +142,3 @@ def kept(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return {}, {}
-
-
-class _Board:
-    """Progress over several videos, updated from several threads."""
-
-    def __init__(self, label: str, videos: Sequence[Video]):
-        self._lock = threading.Lock()
-        self._seen = {video.video_id: 0 for video in videos}
-        self._finished = 0
-        self._seconds = 0.0
-        self._started = time.monotonic()
-        self._bar = Progress(label, sum(v.fps * v.duration for v in videos), "frames")
-        self.stopped = False
-
-    def update(self, video: Video, frames: int) -> None:
-        """Report that `frames` frames of this video are done.
-
-        Raises:
-            KeyboardInterrupt: All work is to stop.
-        """
-        if self.stopped:
-            raise KeyboardInterrupt
-        with self._lock:
-            new = frames - self._seen[video.video_id]
-            self._seen[video.video_id] = frames
-            self._seconds += new / video.fps
-            self._tell(new)
-
-    def finish(self) -> None:
-        """Report that one more video is done, successful or not."""
-        with self._lock:
-            self._finished += 1
-            self._tell(0)
-
-    def close(self) -> None:
-        """Log the total."""
-        self._bar.close()
-
-    def _tell(self, new: int) -> None:
-        speed = self._seconds / max(time.monotonic() - self._started, 1e-9)
-        done = f"{self._finished}/{len(self._seen)} videos"
-        self._bar.update(new, f"{done}, {speed:.1f}x real time")

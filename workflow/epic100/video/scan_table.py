@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+import numpy as np
+
 from epic100.base.text_table import read_own_table, write_table
 
 OK, DAMAGED, UNREADABLE, MISSING = "ok", "damaged", "unreadable", "missing"
@@ -47,8 +49,10 @@ class ScanRow:
 
     @classmethod
     def from_json(cls, text: str) -> "ScanRow":
-        """Read back the JSON of `to_json`."""
+        """Read back the JSON of `to_json`. Raises ValueError if the columns were others then."""
         values = json.loads(text)
+        if values.keys() != set(COLUMNS):
+            raise ValueError(f"other columns than {COLUMNS}")
         values["damaged"] = [tuple(pair) for pair in values["damaged"]]
         return cls(**values)
 
@@ -56,6 +60,14 @@ class ScanRow:
     def readable(self) -> bool:
         """Whether at least one picture can be read from the file."""
         return self.status in (OK, DAMAGED)
+
+
+def outside(ranges: Iterable[tuple[int, int]], frames: int) -> np.ndarray:
+    """bool [frames]: the frames that no range contains."""
+    sound = np.ones(frames, dtype=bool)
+    for start, stop in ranges:
+        sound[start:stop] = False
+    return sound
 
 
 COLUMNS = tuple(f.name for f in fields(ScanRow))
