@@ -1,13 +1,9 @@
 """What the machine does to a scan is never a property of a video."""
 
-import errno
-import os
 import resource
 
 import pytest
 
-from epic100.base import disk
-from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
 from epic100.scan import participant
 
@@ -66,31 +62,3 @@ def test_a_full_cache_makes_no_sound_video_unreadable(house):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     lab.table.unlink()
     assert [row.status for row in lab.scan()] == ["ok", "ok"]
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")
-def test_a_read_that_the_disk_refuses_is_tried_again_and_then_an_error(monkeypatch):
-    waited = []
-    monkeypatch.setattr(disk.time, "sleep", waited.append)
-    with pytest.raises(EpicError, match=r"/proc/self/mem: reading at byte 5 failed 4 times"):
-        WatchedFile("/proc/self/mem").read_at(5, 8)  # nothing is mapped there: EIO
-    assert waited == list(disk.WAITS)
-
-
-def test_what_a_file_is_by_itself_is_no_fault_of_the_disk(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError):
-        WatchedFile(tmp_path / "none")
-    (tmp_path / "v.MP4").write_bytes(b"0123456789")
-    file = WatchedFile(tmp_path / "v.MP4")
-    assert (file.size, file.read(4), file.tell()) == (10, b"0123", 4)
-    assert (file.seek(-2, os.SEEK_END), file.read(4)) == (8, b"89")
-    assert file.read_at(2, 3) == b"234"
-    assert file.seek(-11, os.SEEK_END) < 0  # and so it is in a spoilt file, which asks for it
-
-    def refuse(handle):
-        close(handle)
-        raise OSError(errno.EIO, "Input/output error")
-
-    close = os.close
-    monkeypatch.setattr(disk.os, "close", refuse)
-    file.close()  # which takes nothing from what was read

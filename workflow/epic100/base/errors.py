@@ -38,14 +38,11 @@ def file_of(error: OSError) -> str:
     if error.filename is not None:
         return os.fsdecode(error.filename)
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    for kinds in (io.IOBase, Path):
-        for frame in reversed(frames):
-            for value in frame.f_locals.values():
-                name = getattr(value, "name", None) if isinstance(value, io.IOBase) else value
-                known = isinstance(name, (str, Path)) and not str(name).startswith("<")
-                if isinstance(value, kinds) and known:  # not <stdout>
-                    return str(name)
-    return ""
+    values = [value for frame in reversed(frames) for value in frame.f_locals.values()]
+    names = [getattr(value, "name", None) for value in values if isinstance(value, io.IOBase)]
+    names += [str(value) for value in values if isinstance(value, Path)]
+    known = (name for name in names if isinstance(name, str) and name[:1] != "<")  # not <stdout>
+    return next(known, "")
 
 
 def from_last_line(line: str) -> EpicError | None:

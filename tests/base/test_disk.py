@@ -1,0 +1,43 @@
+"""A disk that refuses a read is asked again; then it is at fault, and no file is."""
+
+import errno
+import os
+
+import pytest
+
+from epic100.base import disk
+from epic100.base.disk import WatchedFile
+from epic100.base.errors import DiskError
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")
+def test_a_read_that_the_disk_refuses_is_tried_again_on_the_file_opened_anew(tmp_path, monkeypatch):
+    waited, link = [], tmp_path / "v.MP4"
+    link.symlink_to("/proc/self/mem")  # nothing is mapped at its start: EIO
+    (tmp_path / "whole").write_bytes(b"0123456789")
+    monkeypatch.setattr(disk.time, "sleep", waited.append)
+    file = WatchedFile(link)
+    with pytest.raises(DiskError, match=r"v\.MP4: reading at byte 5 failed 4 times: Input/output"):
+        file.read_at(5, 8)
+    assert waited == list(disk.WAITS)
+    monkeypatch.setattr(disk.time, "sleep", lambda _: (tmp_path / "whole").replace(link))
+    assert file.read_at(5, 8) == b"56789" and file.size == 10
+
+
+def test_what_a_file_is_by_itself_is_no_fault_of_the_disk(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError):
+        WatchedFile(tmp_path / "none")
+    (tmp_path / "v.MP4").write_bytes(b"0123456789")
+    file = WatchedFile(tmp_path / "v.MP4")
+    assert (file.size, file.read(4), file.tell()) == (10, b"0123", 4)
+    assert (file.seek(-2, os.SEEK_END), file.read(4)) == (8, b"89")
+    assert file.read_at(2, 3) == b"234"
+    assert file.seek(-11, os.SEEK_END) < 0  # and so it is in a spoilt file, which asks for it
+
+    def refuse(handle):
+        close(handle)
+        raise OSError(errno.EIO, "Input/output error")
+
+    close = os.close
+    monkeypatch.setattr(disk.os, "close", refuse)
+    file.close()  # which takes nothing from what was read
