@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.errors import EpicError
 from epic100.video.scan_table import COLUMNS, ScanRow, read_scan_table, write_scan_table
 from support.damage import marked
 
@@ -93,20 +93,3 @@ def test_ranges_put_in_by_hand_in_any_order_and_overlapping_become_disjoint_ones
 def test_a_table_edited_amiss_is_one_error_with_file_line_and_column(tmp_path, text, words):
     with pytest.raises(EpicError, match=rf"P01\.tsv: {words}"):
         read(tmp_path, text)
-
-
-def test_a_missing_table_is_reported_as_such(tmp_path):
-    with pytest.raises(EpicError, match=r"P01\.tsv: no such file; expected the scan table"):
-        read_scan_table(tmp_path / "P01.tsv")
-
-
-def test_rows_that_fail_midway_leave_the_old_table(tmp_path):
-    def rows():
-        yield ScanRow("P01_01", "ok")
-        raise OSError("the disk is gone")
-
-    path = tmp_path / "P01.tsv"
-    path.write_text(HEADER + ROW)
-    with pytest.raises(DiskError, match="P01.tsv: not written: the disk is gone"):
-        write_scan_table(rows(), path)
-    assert path.read_text() == HEADER + ROW and list(tmp_path.iterdir()) == [path]
