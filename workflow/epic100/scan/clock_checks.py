@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from epic100.scan.oddities import SHEET_SECONDS
 from epic100.video.containers import Mp4Clock
 from epic100.video.index import VideoIndex
 
@@ -18,7 +19,6 @@ MOST_STEPS = 5
 EVEN = 0.05
 EDIT = 0.75  # pictures: the same for an edit list, which hides what is beyond it
 SAME = 0.5  # pictures: numbers that differ by less are the same
-SHEET_SECONDS = 0.5  # allowed difference between a file and its sheet
 RATE_SHARE = 0.0004  # allowed difference of rates; less than between 60 and 59.94 fps
 FEWEST = 1 / 8  # of the sheet's pictures; a copy at a lower rate has more of them
 COUNT_SHARE = 0.002  # allowed difference from the sheet's number of pictures

@@ -41,6 +41,7 @@ because whatever is decoded in between may depend on it. A doubtful picture that
 (a non-reference picture of H.264) is a range of its own. So is a clean key frame after a gap.
 """
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 
@@ -81,6 +82,7 @@ class Packet:
 
     Attributes:
         shown: Not hidden by an edit list.
+        frame: Its number in presentation order; None if it is hidden.
         order: Order count within `sequence`, None if not known.
         fault: The first of the phrases above that applied.
     """
@@ -96,6 +98,7 @@ class Packet:
     order: int | None = None
     decoded: bool = False
     size: tuple[int, int] | None = None
+    frame: int | None = None
 
     def blame(self, fault: str) -> None:
         """Record a fault; the first one is kept."""
@@ -112,18 +115,16 @@ def blame_missing(packets: list[Packet]) -> int:
         How many pictures are hidden after the first packet with an impossible time: a corrupted
         index gave them times that the edit list does not show.
     """
-    hidden, turned = 0, False
     for p in packets:
-        turned = turned or p.fault == WRONG_TIME
-        hidden += turned and not p.shown
         if not p.decoded:
             p.blame(SILENT)
-    return hidden
+    turned = itertools.dropwhile(lambda p: p.fault != WRONG_TIME, packets)
+    return sum(not p.shown for p in turned)
 
 
 def blame_times(
     by_time: list[Packet], index: VideoIndex, order_span: int, tells_lost: bool = False
-) -> int | None:
+) -> list[int]:
     """Blame gaps, shared times and jumps in order count.
 
     A long step is not a gap if the numbering shows that nothing is lost: a camera may pause.
@@ -137,13 +138,13 @@ def blame_times(
 
     Returns:
         The first frame from which all times are off, because pictures are lost there without a
-        gap; or None.
+        gap; or nothing.
     """
     for p, before in zip(by_time[1:], by_time, strict=False):
         if p.pts == before.pts:
             p.blame(SHARED_TIME)
     if len(by_time) < 3:
-        return None
+        return []
     sequences = np.array([p.sequence for p in by_time])
     for i in np.flatnonzero(np.diff(sequences) < 0):
         by_time[i].blame(NUMBERING)  # one of the two is shown at the wrong time
@@ -154,7 +155,7 @@ def blame_times(
     counted = np.diff(orders)
     counted[np.diff(sequences) != 0] = np.nan
     known = ~np.isnan(counted)
-    jumps, off = np.zeros(len(steps), dtype=bool), None
+    jumps, off = np.zeros(len(steps), dtype=bool), list[int]()
     if known.any():
         regular = max(np.median(counted[known]), 1)
         odd = known & (counted != regular)
@@ -186,16 +187,16 @@ def are_few(count: int, steps: int) -> bool:
     return count <= max(1, FEW_SHARE * steps)
 
 
-def losses_without_gap(by_time: list[Packet]) -> list[int]:
+def losses_without_gap(by_time: list[Packet], index: VideoIndex) -> list[int]:
     """Frames that tell of lost pictures, with no long step around that would stand for them.
 
     Either the numbering breaks there, or a picture waits for what it depends on.
 
     Args:
         by_time: As for `blame_times`, which has blamed them.
+        index: The index of the same packets.
     """
-    pts = np.array([p.pts for p in by_time])
-    steps = np.diff(pts)
+    steps = np.diff(index.pts)
     long = np.append(False, steps > PAUSE * max(np.median(steps), 1)) if len(steps) else [False]
     return [
         i
@@ -206,7 +207,7 @@ def losses_without_gap(by_time: list[Packet]) -> list[int]:
 
 def _first_slip(
     jumps: np.ndarray, sequences: np.ndarray, slips: np.ndarray, span: int
-) -> int | None:
+) -> list[int]:
     """The first jump after which order count and time stay apart.
 
     A corrupted header makes them differ only briefly.
@@ -219,8 +220,8 @@ def _first_slip(
             continue
         slip = np.nanmedian(behind) - slips[own[0]]
         if abs(slip % span if span else slip) > 0.5:
-            return int(jumped[0])
-    return None
+            return [int(jumped[0])]
+    return []
 
 
 def blame_sizes(by_time: list[Packet]) -> None:
@@ -233,23 +234,22 @@ def blame_sizes(by_time: list[Packet]) -> None:
                 p.blame(OTHER_SIZE)
 
 
-def blame_repeats(packets: list[Packet], position: dict[int, int], still: np.ndarray) -> int | None:
+def blame_repeats(packets: list[Packet], still: np.ndarray) -> list[int]:
     """Blame key frames of groups that repeat the previous group byte for byte.
 
     Args:
         packets: In decoding order.
-        position: File frame by packet number.
         still: bool [F]: pictures that look like the one before; these may be coded alike.
 
     Returns:
-        The first frame from which all are late because of a repeat, or None.
+        The frames from which all are late because of a repeat.
     """
-    off = None
+    late = []
     keys = [n for n, p in enumerate(packets) if p.is_key] + [len(packets)]
     before: list[int] = []
     for start, stop in zip(keys, keys[1:], strict=False):
         group = [p.checksum for p in packets[start:stop]]
-        first = position.get(start)
+        first = packets[start].frame
         if (
             group == before
             and len(group) >= REPEAT_PACKETS
@@ -257,9 +257,9 @@ def blame_repeats(packets: list[Packet], position: dict[int, int], still: np.nda
             and not still[first + 1 : first + len(group)].all()
         ):
             packets[start].blame(REPEATED)
-            off = first if off is None else off
+            late.append(first)
         before = group
-    return off
+    return late
 
 
 def judge(
@@ -285,21 +285,16 @@ def judge(
     Returns:
         Half-open ranges of damaged file frames, and the reasons.
     """
-    numbers = [n for n, p in enumerate(packets) if p.shown]
-    numbers.sort(key=lambda n: packets[n].pts)
-    by_time = [packets[n] for n in numbers]
-    position = {n: i for i, n in enumerate(numbers)}
+    by_time = sorted((p for p in packets if p.shown), key=lambda p: p.pts)
+    for frame, p in enumerate(by_time):
+        p.frame = frame
     lost = max(lost, blame_missing(packets))
-    found = (
-        blame_times(by_time, index, order_span, tells_lost),
-        blame_repeats(packets, position, still),
-    )
-    slips = [frame for frame in found if frame is not None]
+    slips = blame_times(by_time, index, order_span, tells_lost) + blame_repeats(packets, still)
     lasts = index.times[-1] + 1 / index.fps if index.fps else 0.0
     if not lost and seconds - lasts >= OFF_SECONDS:
-        slips += losses_without_gap(by_time)[:1]
+        slips += losses_without_gap(by_time, index)[:1]
     blame_sizes(by_time)
-    damaged = spread(packets, position, index.frames)
+    damaged = spread(packets, index.frames)
     counts = Counter(p.fault for p in by_time if p.fault)
     if damaged.any() and not counts:  # all faults are in what an edit list hides
         counts = Counter(p.fault for p in packets if p.fault)
@@ -313,7 +308,7 @@ def judge(
     return ranges(np.concatenate([damaged, np.ones(lost, dtype=bool)])), reasons
 
 
-def spread(packets: list[Packet], position: dict[int, int], frames: int) -> np.ndarray:
+def spread(packets: list[Packet], frames: int) -> np.ndarray:
     """Mark frames from each doubtful picture to the next clean key frame.
 
     Pictures that lead a key frame (open GOP: decoded after it, shown before it) still depend on
@@ -321,7 +316,6 @@ def spread(packets: list[Packet], position: dict[int, int], frames: int) -> np.n
 
     Args:
         packets: In decoding order.
-        position: File frame by packet number.
         frames: Number of frames F.
 
     Returns:
@@ -339,12 +333,12 @@ def spread(packets: list[Packet], position: dict[int, int], frames: int) -> np.n
 
     tainted = leading_tainted = False
     key_pts = None  # pts of the clean key frame; its leading pictures may follow
-    for number, p in enumerate(packets):
+    for p in packets:
         leading = False
         if p.is_key and p.fault in ("", GAPS):
             tainted, leading_tainted, key_pts = False, tainted, p.pts
-            if p.fault and number in position:
-                damaged[position[number]] = True  # so that no clip spans the gap
+            if p.fault and p.frame is not None:
+                damaged[p.frame] = True  # so that no clip spans the gap
         elif p.is_key:
             tainted, key_pts = True, None
         else:
@@ -354,14 +348,14 @@ def spread(packets: list[Packet], position: dict[int, int], frames: int) -> np.n
                 if not tainted:
                     close()
             if p.fault and not p.reference and p.fault in _OWN:
-                if number in position:
-                    damaged[position[number]] = True
+                if p.frame is not None:
+                    damaged[p.frame] = True
             elif p.fault and leading:
                 leading_tainted = True
             elif p.fault:
                 tainted = True
-        if (tainted or (leading and leading_tainted)) and number in position:
-            run.append(position[number])
+        if (tainted or (leading and leading_tainted)) and p.frame is not None:
+            run.append(p.frame)
     close()
     return damaged
 

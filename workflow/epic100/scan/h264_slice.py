@@ -82,14 +82,11 @@ def _read(
     idr, reference = head & 31 == IDR, bool(head & 0x60)
     try:
         first, kind, number = bits.ue(), bits.ue(), bits.ue()
-        if stream.colour_planes:
-            bits.u(2)
+        bits.at += 2 * stream.colour_planes
         frame_num = bits.u(stream.frame_num_bits)
         is_frame = stream.progressive or not bits.u(1)
-        if not is_frame:
-            bits.u(1)  # which field
-        if idr:
-            bits.ue()
+        bits.at += not is_frame  # which field
+        bits.skip(idr)
         poc_lsb = bits.u(stream.poc_bits) if stream.poc_bits else None
     except ValueError:
         return None
@@ -117,12 +114,9 @@ def _choice(
     choice = None
     if idr and kind != INTRA:
         raise ValueError("a key frame that refers to others")
-    if stream.codes_order:
-        bits.ue()
-    if picture.bottom_order and is_frame and (stream.poc_type == 0 or stream.codes_order):
-        bits.ue()
-    if picture.redundant:
-        bits.ue()
+    has_order = stream.poc_type == 0 or stream.codes_order
+    bits.skip(stream.codes_order + (picture.bottom_order and is_frame and has_order))
+    bits.skip(picture.redundant)
     if kind == B:
         choice = bool(bits.u(1))
     if kind != INTRA:
@@ -133,9 +127,7 @@ def _choice(
         while operation := bits.ue():
             bits.skip(_CODES.get(operation, 1))
     if picture.arithmetic:
-        if kind != INTRA:
-            bits.ue()  # cabac_init_idc
-        bits.ue()  # the quantiser
+        bits.skip(1 + (kind != INTRA))  # cabac_init_idc and the quantiser
         if picture.deblocking and bits.ue() != 1:
             bits.skip(2)
         if "0" in bits.text[bits.at : -(-bits.at // 8) * 8]:

@@ -16,11 +16,12 @@ import numpy as np
 from epic100.scan.damage import GAP, are_few, ranges
 from epic100.video.index import VideoIndex
 
+FROZEN, BLACK = "frozen", "black"
 LOOK_EVERY = 16  # every how many pictures one is checked
 GRID = 48  # luma samples per direction
 SECONDS = 2.0
 SAME = 4  # of 255; an encoder keeps refining a still picture
-BLACK = 40  # all luma is below this
+DARK = 40  # all luma of a black picture is below this
 SHEET_SECONDS = 0.5
 _SAID = 3  # ranges that are listed one by one
 _WINDOW = 32  # pictures over which a rate is measured
@@ -32,8 +33,8 @@ class Looks:
     def __init__(self) -> None:
         self._count = 0
         self._before: tuple[int, np.ndarray] | None = None  # pts and sample
-        # From pts to pts, and whether the two pictures are the same and both dark.
-        self._stretches: list[tuple[int, int, bool, bool]] = []
+        # From pts to pts, where the two pictures are the same, or both dark.
+        self._stretches: dict[str, list[tuple[int, int]]] = {FROZEN: [], BLACK: []}
 
     def see(self, frame: av.VideoFrame, height: int) -> None:
         """Take in a decoded picture.
@@ -55,25 +56,17 @@ class Looks:
         sample = luma[:height:rows, : frame.width : columns].astype(np.int16)
         if self._before is not None:
             start, before = self._before
-            same = sample.shape == before.shape and np.abs(sample - before).max() <= SAME
-            dark = max(sample.max(), before.max()) < BLACK
-            self._stretches.append((start, frame.pts, bool(same), bool(dark)))
+            if sample.shape == before.shape and np.abs(sample - before).max() <= SAME:
+                self._stretches[FROZEN].append((start, frame.pts))
+            if max(sample.max(), before.max()) < DARK:
+                self._stretches[BLACK].append((start, frame.pts))
         self._before = frame.pts, sample
 
-    def still(self, index: VideoIndex) -> np.ndarray:
-        """bool [F]: frames between two checked pictures that were the same."""
-        return self._frames(index, [stretch for stretch in self._stretches if stretch[2]])
-
-    def black(self, index: VideoIndex) -> np.ndarray:
-        """bool [F]: frames between two checked pictures that were dark."""
-        return self._frames(index, [stretch for stretch in self._stretches if stretch[3]])
-
-    def _frames(
-        self, index: VideoIndex, stretches: list[tuple[int, int, bool, bool]]
-    ) -> np.ndarray:
+    def frames(self, index: VideoIndex, word: str) -> np.ndarray:
+        """bool [F]: frames between two checked pictures that are `FROZEN` or `BLACK`."""
         frames = np.zeros(index.frames, dtype=bool)
-        for start, stop, *_ in stretches:
-            first, last = np.searchsorted(index.pts, (start, stop))
+        for stretch in self._stretches[word]:
+            first, last = np.searchsorted(index.pts, stretch)
             frames[first : last + 1] = True
         return frames
 
@@ -91,7 +84,8 @@ def hints(
         container: FFmpeg's names of its format.
     """
     found = []
-    for word, marks in (("frozen", looks.still(index)), ("black", looks.black(index))):
+    for word in (FROZEN, BLACK):
+        marks = looks.frames(index, word)
         stretches = [r for r in ranges(marks) if (r[1] - r[0]) >= SECONDS * index.fps > 0]
         if stretches:
             shown = ", ".join(f"{a}-{b}" for a, b in stretches[:_SAID])

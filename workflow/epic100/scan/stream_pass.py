@@ -29,7 +29,6 @@ class StreamPass:
     Attributes:
         packets: In decoding order.
         looks: What the pictures look like.
-        looked: How many came out of the decoder.
         lost: Packets of the container's index that are missing.
         broke_off: Why the container could not be read further, or "".
         coded: What the coded bytes tell.
@@ -40,7 +39,6 @@ class StreamPass:
     ):
         self.packets: list[Packet] = []
         self.looks = Looks()
-        self.looked = 0
         self.lost = 0
         self.broke_off = ""
         self._container, self._stream, self._quick = container, stream, quick
@@ -193,17 +191,14 @@ class StreamPass:
             owner.size = (frame.width, frame.height)
             if owner.is_key and frame.pict_type != INTRA:
                 owner.is_key = False
-            self.looked += 1
             if frame.is_corrupt:
                 owner.blame(CORRUPT)
             if not self._quick:
                 self.looks.see(frame, frame.height - 16 * self.coded.rows)
-        if seen is not None and self._said:
-            self._listen(seen)
-
-    def _listen(self, seen: Packet) -> None:
-        # After a cut, references to be released may be missing, which is harmless.
+        if seen is None:
+            return
         for level, _, text in self._said:
+            # After a cut, references to be released may be missing, which is harmless.
             passes = SIDE in text or (self.coded.after_break and LET_GO in text)
             if OVERREAD in text:
                 seen.blame(CORRUPT)

@@ -22,7 +22,7 @@ from epic100.base.checksum import PIECE
 from epic100.base.disk import WatchedFile
 from epic100.scan.clock_checks import CONTRADICTED, Promise, contradiction
 from epic100.scan.damage import judge
-from epic100.scan.oddities import hints
+from epic100.scan.oddities import FROZEN, hints
 from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
 from epic100.video.containers import Box, boxes_of, matroska_bytes, read_clock
@@ -151,7 +151,7 @@ def _inspect(
         reading.packets,
         index,
         lost,
-        reading.looks.still(index),
+        reading.looks.frames(index, FROZEN),
         reading.coded.order_span,
         promise.seconds,
         tells_lost=index.stream.codec == "hevc",
@@ -175,7 +175,8 @@ def _inspect(
     full = reading.coded.is_arithmetic
     decoded = sum(p.decoded for p in reading.packets if p.shown)
     if quick:
-        reasons.insert(0, f"quick look: {reading.looked} of {index.frames} pictures decoded")
+        looked = sum(p.size is not None for p in reading.packets)
+        reasons.insert(0, f"quick look: {looked} of {index.frames} pictures decoded")
     row = ScanRow(
         video.video_id,
         status,
