@@ -121,13 +121,12 @@ def _remove_left(target: Path, own: Path) -> None:
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
             if entry.name != own.name and names.fullmatch(entry.name):
-                with suppress(OSError), open(entry.path, "rb+", opener=_not_through_a_link) as left:
+                with (
+                    suppress(OSError),
+                    open(os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW), "rb+") as left,
+                ):
                     fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     os.unlink(entry.path)
-
-
-def _not_through_a_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def _temporary_names(target: Path) -> re.Pattern[str]:
@@ -170,7 +169,7 @@ def open_plain(path: str | os.PathLike, flags: int) -> int:
     """Open a plain file whose name others can guess.
 
     Args:
-        path: The file. It is created if it does not exist.
+        path: The file. It and its folder are created if they do not exist.
         flags: As for `os.open`.
 
     Returns:
@@ -179,6 +178,7 @@ def open_plain(path: str | os.PathLike, flags: int) -> int:
     Raises:
         EpicError: The name is a link or a pipe, so the data would be written somewhere else.
     """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
         handle = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:

@@ -22,7 +22,6 @@ class ArchiveBar:
 
     def __init__(self, videos: Sequence[Video], root: str | os.PathLike, lock: str | os.PathLike):
         self._videos, self._root = list(videos), Path(root)
-        Path(lock).parent.mkdir(parents=True, exist_ok=True)
         # Open until `close`.
         self._lock = open(open_plain(lock, os.O_WRONLY | os.O_APPEND), "a")  # noqa: SIM115
         self._bar: Progress | None = None

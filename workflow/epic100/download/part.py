@@ -97,15 +97,14 @@ def claim(target: Path) -> Iterator[Part]:
         DiskError: The disk does not take the bytes. Those that came before are kept.
     """
     path = part_path(target)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(open_plain(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=_BUFFER) as file:
-            # Another process may have finished meanwhile: the handle would be the finished file.
-            if not (is_alone(file) and path.exists() and os.path.samefile(path, file.fileno())):
-                raise EpicError(
-                    f"{path}: another process downloads this file; run again when it ended"
-                )
-            yield Part(target, file)
+    with (
+        writing(path),
+        open(open_plain(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=_BUFFER) as file,
+    ):
+        # Another process may have finished meanwhile: the handle would be the finished file.
+        if not (is_alone(file) and path.exists() and os.path.samefile(path, file.fileno())):
+            raise EpicError(f"{path}: another process downloads this file; run again when it ended")
+        yield Part(target, file)
 
 
 def _notes_path(part: Path) -> Path:
