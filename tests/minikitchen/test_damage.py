@@ -1,4 +1,4 @@
-"""Damage does what it says to the bytes, and a decoder meets it."""
+"""Damage does what it says to the bytes, and a scan finds it."""
 
 import shutil
 from dataclasses import replace
@@ -11,7 +11,9 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.minikitchen import write_video
 from epic100.minikitchen.damage import KINDS, coded_data, flip_bits, truncate, zero_block
+from epic100.scan.worker import inspect
 from epic100.video.sheet import Video
+from support.damage import marked
 
 VIDEO = Video("P22_01", "P22", "train", 50.0, 12.0)
 SIZE = (160, 90)
@@ -27,24 +29,6 @@ def whole(tmp_path_factory) -> Path:
 @pytest.fixture
 def copy(whole, tmp_path) -> Path:
     return Path(shutil.copyfile(whole, tmp_path / "copy.MP4"))
-
-
-def decode(path: Path) -> tuple[int, int]:
-    """Sound frames and complaints (errors and frames flagged corrupt) of a strict decoder."""
-    frames, errors = [], 0
-    with av.open(path) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.options = {"err_detect": "explode"}
-        try:
-            for packet in container.demux(stream):
-                try:
-                    frames += packet.decode()
-                except av.FFmpegError:
-                    errors += 1
-        except av.FFmpegError:  # a packet that the file does not hold to its end
-            errors += 1
-    corrupt = sum(frame.is_corrupt for frame in frames)
-    return len(frames) - corrupt, errors + corrupt
 
 
 def test_the_coded_data_are_what_the_packets_hold(whole):
@@ -79,8 +63,6 @@ def test_truncating_keeps_the_first_bytes_and_nothing_else(whole, copy):
     truncate(copy, 0.25)
     data = whole.read_bytes()
     assert copy.read_bytes() == data[: len(data) // 4]
-    with pytest.raises(av.InvalidDataError):  # its index was at the end
-        decode(copy)
 
 
 @pytest.mark.parametrize("share, size", [(0.5, 2000), (0.999, 10**9)])
@@ -105,27 +87,19 @@ def test_flipped_bits_are_as_many_as_asked_and_seeded(whole, copy, tmp_path):
     assert places.min() >= 0.399 and places.max() < 0.6
 
 
-def test_a_sound_file_draws_no_complaint(whole):
-    assert decode(whole) == (600, 0)
-
-
 @pytest.mark.parametrize(
-    ("kind", "least"), [("truncated", 300), ("zeroed", 450), ("bitflips", 450)]
+    ("kind", "least"), [(None, 600), ("truncated", 300), ("zeroed", 400), ("bitflips", 400)]
 )
-def test_a_decoder_complains_of_each_kind_and_most_frames_stay_good(copy, kind, least):
-    if kind == "truncated":  # a film of its own: the index comes first
-        write_video(VIDEO, copy, seed=0, size=SIZE, damage=kind)
-    else:
-        KINDS[kind](copy, 0)
-    sound, complaints = decode(copy)
-    assert complaints > 0 and least <= sound < 600
-    assert list(copy.parent.iterdir()) == [copy]
+def test_a_scan_finds_each_kind_and_most_frames_stay_good(kind, least, tmp_path):
+    path = tmp_path / "P22_01.MP4"
+    write_video(VIDEO, path, seed=0, size=SIZE, damage=kind)
+    row, _ = inspect(path, "P22_01")
+    assert least <= 600 - len(marked(row)) <= 600 - bool(kind)
+    assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_kind_empty_gives_a_file_that_does_not_open(tmp_path):
+def test_the_kind_empty_gives_a_file_of_no_bytes(tmp_path):
     path = tmp_path / "P22_01.MP4"
     write_video(replace(VIDEO, duration=0.5), path, seed=0, size=SIZE, damage="empty")
     assert path.stat().st_size == 0
     assert "missing" not in KINDS  # a missing file is one that nobody writes
-    with pytest.raises(av.InvalidDataError):
-        decode(path)
