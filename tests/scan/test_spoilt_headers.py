@@ -1,6 +1,7 @@
 """One spoilt bit in an MP4's tables or parameter sets: the file opens, decodes and looks sound."""
 
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from epic100.video.containers import read_clock
 from epic100.video.index import build_index
 from support.damage import flip, overwrite, place_of
 from support.decoder_stand_in import FRAMES as SHORT
-from support.tricky_videos import RATE, cut_end, cut_start, encode
+from support.tricky_videos import RATE, cut_end, cut_start, encode, put_box
 
 FRAMES = 240
 PROMISE = {"seconds": float(FRAMES / RATE), "fps": float(RATE)}
@@ -32,16 +33,41 @@ def flipped(original, tmp_path):
     return lambda box, bit: flip(original, place_of(original, box), bit, tmp_path / "v.MP4")
 
 
+def clock_of(path: Path, track: int = 1):
+    file = WatchedFile(path)
+    return read_clock(file.size, file.read_at, track)
+
+
 def test_the_clock_of_a_file_is_read_from_each_of_its_places(original):
-    file = WatchedFile(original)
-    clock = read_clock(file.size, file.read_at, 1)
+    clock = clock_of(original)
     assert clock.counted == clock.delayed == clock.samples == FRAMES
     assert clock.ticks * clock.tick == pytest.approx(PROMISE["seconds"], abs=1e-6)
     assert clock.stated_ticks == clock.ticks
     assert clock.track_seconds == pytest.approx(PROMISE["seconds"], abs=1e-3)
     ((shown, start),) = clock.edits
     assert shown == pytest.approx(PROMISE["seconds"], abs=1e-3) and start == clock.first
-    assert read_clock(file.size, file.read_at, 2) is None
+    assert clock_of(original, track=2) is None
+
+
+def test_a_clock_of_wide_numbers_is_read_alike(original, tmp_path):
+    """As of files with times after 2040 or of long recordings: version 1 of each box."""
+    data, (start, _) = bytearray(original.read_bytes()), coded_data(original, "moov")
+    for box, fields, around in (
+        (b"mvhd", "QQIQ", b"moov"),
+        (b"tkhd", "QQIIQ", b"moov trak"),
+        (b"mdhd", "QQIQ", b"moov trak mdia"),
+        (b"elst", "IQQ", b"moov trak edts"),
+    ):
+        at = data.index(box, start) + 4
+        stop = at - 8 + int.from_bytes(data[at - 8 : at - 4])
+        narrow = 4 + 4 * len(fields)
+        numbers = struct.unpack(f">{len(fields)}I", data[at + 4 : at + narrow])
+        content = b"\1\0\0\0" + struct.pack(">" + fields, *numbers) + data[at + narrow : stop]
+        put_box(data, box, content, around, start)
+    wide = tmp_path / "v.MP4"
+    wide.write_bytes(data)
+    assert clock_of(wide) == clock_of(original)
+    assert inspect(wide, "v", quick=True, **PROMISE)[0].status == "ok"
 
 
 @pytest.mark.parametrize(
