@@ -28,6 +28,7 @@ import numpy as np
 
 from epic100.minikitchen import write_video
 from epic100.scan import scan_participant
+from epic100.video.guarded import end_servers
 from epic100.video.index import build_index
 from epic100.video.scan_table import OK
 from epic100.video.sheet import Video
@@ -84,6 +85,7 @@ def scan(videos: list[Video], root: Path, threads: int = 1, quick: bool = False)
             videos, root, Path(folder) / "P01.tsv", Path(folder) / "P01.index.npz",
             threads=threads, quick=quick,
         )  # fmt: skip
+    end_servers()  # else their time counts for nobody
     bad = [row for row in rows if row.status != OK]
     if bad:
         print(f"note: {bad[0]}")

@@ -284,7 +284,8 @@ def _free_server() -> _Server:
 
 
 @atexit.register
-def _end_idle() -> None:
+def end_servers() -> None:
+    """End the servers that wait for a call, as the end of this process does."""
     while _idle:
         _idle.pop().end()
 
