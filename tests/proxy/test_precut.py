@@ -11,7 +11,7 @@ from mmaction.datasets import VideoDataset
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
 from epic100.proxy.cutter import cut_clips
-from epic100.proxy.precut import Sources, cut_participant, write_list
+from epic100.proxy.precut import cut_participant, write_list
 from epic100.segments.segment_list import read_segments
 from epic100.settings import ClipSettings, ScanLimits
 from support.archive import jobs, run
@@ -40,12 +40,12 @@ class Kitchen:
         self._orders.give("P01_01", what)
 
     def cut(self, settings: ClipSettings = SMALL, **changes):
-        limits = ScanLimits(stall_seconds=changes.get("stall", 60.0))
-        sources = Sources(changes.get("root", self.root), self.index, settings, limits)
         with records_of("epic100.proxy.precut") as self.lines:
             return cut_participant(
-                self.videos, self.segments, sources, self.table, cut=self._orders.function
-            )
+                self.videos, changes.get("root", self.root), self.table, segments=self.segments,
+                index=self.index, settings=settings, cut=self._orders.function,
+                limits=ScanLimits(stall_seconds=changes.get("stall", 60.0)),
+            )  # fmt: skip
 
     def clips(self) -> dict[str, tuple[bytes, int]]:
         """Bytes and time of change of each clip, by name."""

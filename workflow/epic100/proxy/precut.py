@@ -35,29 +35,15 @@ COLUMNS = tuple(KINDS)
 Row = tuple[str, int, int, str]  # as COLUMNS
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Where clips come from and how they are made.
-
-    Attributes:
-        root: Folder of the videos, or of their small copies.
-        index: Frame indexes of the participant's files below `root`.
-        settings: The `clips:` section.
-        limits: The `scan:` section's limits of a process.
-    """
-
-    root: Path
-    index: Path
-    settings: ClipSettings = ClipSettings()
-    limits: ScanLimits = ScanLimits()
-
-
 def cut_participant(
     videos: Sequence[Video],
-    segments: str | os.PathLike,
-    sources: Sources,
+    root: str | os.PathLike,
     table: str | os.PathLike,
     *,
+    segments: str | os.PathLike,
+    index: str | os.PathLike,
+    settings: ClipSettings = ClipSettings(),  # noqa: B008 (frozen)
+    limits: ScanLimits = ScanLimits(),  # noqa: B008 (frozen)
     threads: int = 1,
     cut: Callable[..., dict[str, str]] = cut_clips,
 ) -> list[Row]:
@@ -65,10 +51,13 @@ def cut_participant(
 
     Args:
         videos: The participant's videos.
-        segments: A clean list.
-        sources: Where clips come from.
+        root: Folder of the videos, or of their small copies.
         table: The table to write, `COLUMNS`, a row a segment. Clips go into the folder of the same
             name without the suffix.
+        segments: A clean list.
+        index: Frame indexes of the participant's files below `root`.
+        settings: The `clips:` section.
+        limits: The `scan:` section's limits of a process.
         threads: Videos that are cut at once.
         cut: What is called on each video, in a process of its own.
 
@@ -84,9 +73,9 @@ def cut_participant(
     jobs = []
     for video in videos:
         if (name := video.path().as_posix()) in lines:
-            path, index = video.path(sources.root), load_index(sources.index, video.video_id)
-            own, folder = listed.iloc[lines[name]], Path(table).with_suffix("")
-            jobs.append(_Job(video, path, index, own, sources, folder, cut))
+            path, own = video.path(root), load_index(index, video.video_id)
+            those, folder = listed.iloc[lines[name]], Path(table).with_suffix("")
+            jobs.append(_Job(video, path, own, those, folder, settings, limits, cut))
     label = f"clips {Path(table).parent.name} {Path(table).stem}"
     results, faults, made = complete(label, jobs, threads)
     if faults:
@@ -115,8 +104,9 @@ class _Job:
     path: Path
     index: VideoIndex
     segments: pd.DataFrame
-    sources: Sources
     folder: Path
+    settings: ClipSettings
+    limits: ScanLimits
     cut: Callable[..., dict[str, str]]
 
     @cached_property
@@ -131,7 +121,7 @@ class _Job:
                         f"{self.path}: {name} ends at frame {stop}, the index has {most}; make the "
                         "clean list again"
                     )
-                key = clip_key(self.path, self.index, self.sources.settings, start, stop)
+                key = clip_key(self.path, self.index, self.settings, start, stop)
                 clips[name] = Clip(str(self.folder / f"{name}.mp4"), start, stop, key)
         except OSError as error:
             raise EpicError(
@@ -147,12 +137,11 @@ class _Job:
     def work(self, progress: Callable[[int], None]) -> list[Row]:
         """Cut the missing clips."""
         missing = [clip for clip in self.clips.values() if not clip.is_there()]
-        limits = self.sources.limits
         seconds = self.video.duration + sum(c.stop - c.start for c in missing) / self.video.fps
         try:
             reasons = call(
-                self.cut, self.path, self.index, missing, self.sources.settings,
-                limits=limits, seconds=limits.total(seconds), progress=progress,
+                self.cut, self.path, self.index, missing, self.settings,
+                limits=self.limits, seconds=self.limits.total(seconds), progress=progress,
             )  # fmt: skip
         except FileError as error:
             reasons = dict.fromkeys((clip.target for clip in missing), str(error))
