@@ -46,7 +46,8 @@ class LabSegmentInit(DecordInit):
     """What a lab needs to read segments of whole videos: MMAction2's own forgets the segment."""
 
     def transform(self, results):
-        return {**super().transform(results), "total_frames": results["total_frames"]}
+        length = results["total_frames"]
+        return {**super().transform(results), "total_frames": length}
 
 
 @dataclass(frozen=True)

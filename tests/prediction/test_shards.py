@@ -38,7 +38,7 @@ def test_a_file_of_another_kind_in_its_place_is_not_used(shards):
     assert shards.read(VIDEO, STAMP) is None
     os.unlink(shards.path(VIDEO))
     os.symlink("/proc/self/mem", shards.path(VIDEO))  # opens, but cannot be read
-    with pytest.raises(EpicError, match="cannot be read"):
+    with pytest.raises(EpicError, match="the disk is at fault"):
         shards.read(VIDEO, STAMP)
 
 
