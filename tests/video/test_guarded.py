@@ -256,13 +256,23 @@ def test_a_python_that_is_not_there_is_an_error(noted, monkeypatch):
         noted("give", 1)
 
 
-def test_nothing_outlives_a_scan_that_is_killed_not_even_a_fork_that_spins(noted, notes):
-    scan = multiprocessing.get_context("fork").Process(target=noted, args=("spin",))
+def lead_a_group(function, *arguments) -> None:
+    os.setpgid(0, 0)
+    function(*arguments)
+
+
+@pytest.mark.parametrize("end", [
+    lambda scan: os.kill(scan, signal.SIGKILL), lambda scan: os.killpg(scan, signal.SIGINT),
+], ids=["killed", "Ctrl-C"])  # fmt: skip
+def test_nothing_outlives_a_scan_not_even_a_fork_that_spins(end, noted, notes):
+    arguments = (noted, "ignore_signals")  # as one does that FFmpeg does not leave
+    scan = multiprocessing.get_context("fork").Process(target=lead_a_group, args=arguments)
     scan.start()
     until = time.monotonic() + 60
     while not pids(notes) and time.monotonic() < until:
         time.sleep(0.05)
-    scan.kill()
+    time.sleep(0.5)  # by then it spins
+    end(scan.pid)
     scan.join()
     ((server, fork),) = pids(notes)
     assert all_gone(fork, server)

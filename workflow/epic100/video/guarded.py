@@ -292,6 +292,7 @@ def end_servers() -> None:
 
 def serve() -> None:
     """Make the calls that come through stdin, each in a fork, until it is closed: the server."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who ends this
     av.logging.set_level(None)
     channel = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -317,6 +318,7 @@ def _make(
     channel: socket.socket, folder: str, function: Callable[..., Any], arguments: tuple
 ) -> NoReturn:
     """Make a call, in the fork. Errors of other kinds end it with their traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.chdir(folder)  # where the caller is by now
     _send(channel, pid=os.getpid())
     try:
