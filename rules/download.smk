@@ -40,9 +40,6 @@ if VIDEOS_TO_COME:
         params:
             video=lambda wildcards: vars(video_at(wildcards)),
             root=lambda wildcards, output: os.path.dirname(os.path.dirname(output.video)),
-            sheet=SHEET,
-            # All participants that are not used; the bar counts the videos of the others.
-            exclude=[name for name in participants_of(VIDEOS, []) if name not in CHOSEN],
             receipts=RECEIPTS,
         message:
             "Download {wildcards.video_id} from {params.video[url]}"

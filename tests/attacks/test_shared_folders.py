@@ -11,8 +11,7 @@ import pytest
 
 from epic100.base.atomic import atomic_path, open_plain
 from epic100.base.errors import EpicError
-from epic100.download.archive_bar import ArchiveBar
-from epic100.download.part import claim, part_path, part_state
+from epic100.download.part import claim, part_path
 from epic100.scan import scan_participant
 from epic100.slurm import record
 from epic100.video.sheet import Video
@@ -66,7 +65,6 @@ def test_a_link_or_a_pipe_in_the_place_of_a_part_file_is_refused(tmp_path, victi
     refused = pytest.raises(EpicError, match=r"P01_01\.MP4\.part: a link or a pipe; .*remove")
     with refused, claim(target):
         pass
-    part_state(target)  # nor does the bar hang
 
 
 def test_a_link_in_the_place_of_a_part_s_notes_is_replaced_not_followed(tmp_path, victim):
@@ -83,15 +81,8 @@ def test_notes_of_a_part_that_are_none_of_ours_say_nothing(tmp_path, notes):
     target = tmp_path / "P01_01.MP4"
     part_path(target).write_bytes(b"abc")
     part_path(target).with_name("P01_01.MP4.part.json").write_text(notes)
-    assert part_state(target) == (3, None)
     with claim(target) as part:
         assert (part.size, part.length, part.validator) == (3, None, None)
-
-
-def test_a_link_in_the_place_of_the_downloads_lock_is_refused(tmp_path, victim):
-    (tmp_path / "lock").symlink_to(victim)
-    with pytest.raises(EpicError, match="lock: a link or a pipe"):
-        ArchiveBar([], tmp_path, tmp_path / "lock")
 
 
 def test_a_plain_file_is_opened_and_made(tmp_path):

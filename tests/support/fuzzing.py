@@ -16,7 +16,7 @@ import torch
 
 import epic100.clips.registered  # noqa: F401
 from epic100.base.errors import EpicError
-from epic100.download.part import part_state
+from epic100.download.part import claim
 from epic100.migrate.checkpoint import read_checkpoint
 from epic100.model.config_text import parse_config
 from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipeline_of
@@ -153,7 +153,8 @@ def _read_boxes(path: Path) -> object:
 
 
 def _read_notes(path: Path) -> object:
-    return part_state(path.with_name(path.name.removesuffix(".part.json")))
+    with claim(path.with_name(path.name.removesuffix(".part.json"))) as part:
+        return part.length, part.validator
 
 
 def _film(path: Path) -> list[bytes]:

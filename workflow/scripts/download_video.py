@@ -2,13 +2,11 @@
 
 from epic100.base.log import rule_log
 from epic100.download.videos import download_video
-from epic100.video.sheet import Video, read_sheet
+from epic100.video.sheet import Video
 
 with rule_log(snakemake.log[0]):
-    excluded = snakemake.params.exclude
     download_video(
         Video(**snakemake.params.video),
         snakemake.params.root,
         snakemake.params.receipts,
-        archive=[v for v in read_sheet(snakemake.params.sheet) if v.participant_id not in excluded],
     )

@@ -21,15 +21,6 @@ def part_path(target: Path) -> Path:
     return target.with_name(f"{target.name}.part")
 
 
-def part_state(target: Path) -> tuple[int, int | None]:
-    """Return (bytes so far, total bytes announced by the server or None), for any process."""
-    part = part_path(target)
-    try:
-        return part.stat().st_size, _notes(part).get("length")
-    except OSError:
-        return 0, None
-
-
 class Part:
     """An open `.part` file.
 
