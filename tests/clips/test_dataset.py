@@ -171,6 +171,14 @@ def test_a_stand_in_is_the_same_whatever_the_number_of_workers(lab, rotten):
     assert data.broken.count > 0
 
 
+def test_a_broken_clip_closes_no_other_video(lab, rotten):
+    data = dataset(lab, data_root=rotten, max_broken=1.0)
+    assert data[0]
+    opened = data.pipeline.transforms[0]._readers
+    assert all(data[place] for place in range(len(data))) and data.broken.count > 0
+    assert opened is data.pipeline.transforms[0]._readers is not None
+
+
 def test_too_many_broken_clips_stop_the_run_with_a_list(lab, rotten):
     data = dataset(lab, data_root=rotten, max_broken=0.02)
     with pytest.raises(EpicError, match=r"more than a share of 0\.02: P02_101_\d+, P02_101_.*Scan"):

@@ -178,8 +178,9 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             except (FrameError, DiskError) as error:
                 self.broken.add(segment, self.narration_id, error)
                 last = error
-                for step in self._openers():  # a reader may keep failing
-                    step.forget()
+                if isinstance(error, DiskError):  # a reader may keep failing
+                    for step in self._openers():
+                        step.forget()
             else:
                 if segment != idx and self.test_mode:
                     sample["data_samples"].set_metainfo({"broken": True})
