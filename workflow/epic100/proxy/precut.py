@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import write_text
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_own_table, write_table
 from epic100.proxy.cutter import Clip, clip_key, cut_clips
@@ -198,8 +198,7 @@ def write_list(
         if not reasons[name]:
             label = known.get((row["verb"], row["noun"]), NO_LABEL)
             lines.append(f"{Path(row['path']).parent.name}/{name}.mp4 {label}\n")
-    with atomic_path(out) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+    write_text(out, "".join(lines))
     log.info(f"{out}: {len(lines)} clips of {len(reasons)} segments, {size / 1e6:.1f} MB")
     if none := sum(line.endswith(" -1\n") for line in lines):
         log.info(

@@ -8,7 +8,6 @@ decodes. `epic100.scan.damage` lists what marks pictures as damaged, and
 `epic100.scan.oddities` lists what is only reported as a hint.
 """
 
-import contextlib
 import hashlib
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +25,7 @@ from epic100.scan.oddities import FROZEN, hints
 from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
 from epic100.video.containers import Box, boxes_of, matroska_bytes, read_clock
-from epic100.video.ffmpeg import MAX_PIXELS, error_text, limit_pixels, picture_stream
+from epic100.video.ffmpeg import MAX_PIXELS, error_text, picture_stream, too_many_pixels
 from epic100.video.index import VideoIndex
 from epic100.video.scan_table import (
     DAMAGED,
@@ -93,7 +92,7 @@ def scan_file(
     except OSError as error:
         row = ScanRow(video.video_id, UNREADABLE, reason=f"cannot open: {error.strerror}")
         return {"row": row.to_json(), "arrays": {}, "md5": ""}
-    with contextlib.closing(file):
+    with file:
         row, index = _inspect(file, video, quick, max_pixels, progress)
         md5 = file.md5() if index and isinstance(file, HashedFile) else ""
     return {"row": row.to_json(), "arrays": index.to_arrays() if index else {}, "md5": md5}
@@ -133,7 +132,7 @@ def _inspect(
             return unreadable(reason="no video stream"), None
         if stream.codec_context is None:
             return unreadable(reason="no decoder for its video stream"), None
-        if too_large := limit_pixels(stream, max_pixels):
+        if too_large := too_many_pixels(stream, max_pixels):
             return unreadable(reason=too_large), None
         reading = StreamPass(file, container, stream, quick)
         reading.run(progress)

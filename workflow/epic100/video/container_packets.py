@@ -22,11 +22,7 @@ class ContainerPackets:
         size: (height, width) as coded.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        index: VideoIndex,
-    ):
+    def __init__(self, path: Path, index: VideoIndex):
         self.path, self._index = path, index
         self._open()
         self.size = self._stream.codec_context.height, self._stream.codec_context.width

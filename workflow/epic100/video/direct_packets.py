@@ -32,12 +32,7 @@ class DirectPackets:
         size: (height, width) as coded.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        index: VideoIndex,
-        kept: Kept,
-    ):
+    def __init__(self, path: Path, index: VideoIndex, kept: Kept):
         stream = index.stream
         self.path, self.size = path, (stream.height, stream.width)
         self._name, self._index, self._kept = str(path), index, kept

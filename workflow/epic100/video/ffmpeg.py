@@ -12,14 +12,9 @@ def picture_stream(container: InputContainer) -> av.VideoStream | None:
     return stream if isinstance(stream, av.VideoStream) else None
 
 
-def limit_pixels(stream: av.VideoStream, most: int) -> str:
-    """Make the decoder refuse pictures of more than `most` pixels.
-
-    Returns:
-        What is wrong with the picture size that the file states, or "".
-    """
+def too_many_pixels(stream: av.VideoStream, most: int) -> str:
+    """What is wrong with the picture size that a file states if that is over `most`, or ""."""
     context = stream.codec_context
-    context.options = {**context.options, "max_pixels": str(most)}
     size = f"{context.width}x{context.height}"
     if context.width * context.height <= most:
         return ""

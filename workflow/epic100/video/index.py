@@ -5,7 +5,6 @@ applied, whether or not it decodes. Time 0 is the time of the first picture. So 
 to decode does not shift later frames, and a file of variable rate is indexed by its times.
 """
 
-import contextlib
 import json
 import os
 import zlib
@@ -23,7 +22,7 @@ import numpy.typing as npt
 
 from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
-from epic100.video.ffmpeg import MAX_PIXELS, limit_pixels, picture_stream
+from epic100.video.ffmpeg import MAX_PIXELS, picture_stream, too_many_pixels
 from epic100.video.nal import ParameterSets
 
 _FIELDS = [  # in an order that leaves no gaps
@@ -355,13 +354,13 @@ def build_index(path: str | os.PathLike) -> VideoIndex:
     """
     path = Path(path)
     try:
-        with contextlib.closing(WatchedFile(path)) as file, av.open(file, "r") as container:
+        with WatchedFile(path) as file, av.open(file, "r") as container:
             stream = picture_stream(container)
             if stream is None or stream.time_base is None:
                 raise EpicError(f"{path}: no video stream in this file")
             if stream.codec_context is None:
                 raise EpicError(f"{path}: no decoder for its video stream")
-            if too_large := limit_pixels(stream, MAX_PIXELS):
+            if too_large := too_many_pixels(stream, MAX_PIXELS):
                 raise FrameError(f"{path}: {too_large}")
             recorder = PacketRecorder(file, stream)
             for packet in container.demux(stream):
