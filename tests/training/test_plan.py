@@ -11,7 +11,7 @@ from epic100.settings import TrainSettings
 from epic100.training import plan as plan_module
 from epic100.training.config import build_config
 from epic100.training.device import Placement
-from epic100.training.hook_order import PRIORITIES
+from epic100.training.hooks import PRIORITIES
 from epic100.training.plan import batches_ahead, plan_run
 from support.small_runs import settings
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from epic100.training.device import bare
-from epic100.training.hook_order import PRIORITIES
+from epic100.training.hooks import PRIORITIES
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:

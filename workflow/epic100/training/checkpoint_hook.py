@@ -23,7 +23,7 @@ from epic100.training.checkpoints import (
     write_checkpoint,
 )
 from epic100.training.collective import on_rank_0
-from epic100.training.hook_order import PRIORITIES
+from epic100.training.hooks import PRIORITIES
 from epic100.training.loop import ResumableEpochLoop
 from epic100.training.stamp import FILE as STAMP
 from epic100.training.stamp import differences, read_stamp, run_stamp

@@ -18,7 +18,7 @@ from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner
 
 from epic100.base.gpu import Gpus, gpus_to_use
-from epic100.training.hook_order import PRIORITIES
+from epic100.training.hooks import PRIORITIES
 
 CHANNELS_LAST, PLAIN = "ChannelsLastRecognizer3D", "Recognizer3D"
 

@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 from epic100.base.atomic import write_text
 from epic100.base.errors import DiskError
 from epic100.base.machine import cpu_name, driver_version, usable_cores
-from epic100.training.hook_order import PRIORITIES
+from epic100.training.hooks import PRIORITIES
 from epic100.training.preflight import Found
 from epic100.training.start_table import StartTable
 

@@ -9,7 +9,21 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from epic100.training.hook_order import PRIORITIES
+# The order in which MMEngine calls the hooks: the lowest number first. Its own have these numbers:
+# RuntimeInfoHook 10; IterTimerHook, DistSamplerSeedHook, SyncBuffersHook and EMAHook 50; LoggerHook
+# 60; ParamSchedulerHook 70. If two numbers are equal, the default hook runs first.
+PRIORITIES = {
+    "SampleSeedHook": 10,  # before any random number is drawn
+    "FrozenBatchNormHook": 12,
+    "PooledStatisticsHook": 49,  # before SyncBuffersHook
+    "CompileHook": 51,
+    "AccumulateHook": 52,
+    "HistoryHook": 71,  # updates the sums that the next two read
+    "LoaderShareHook": 72,
+    "ProgressHook": 73,
+    "DiagnosisHook": 74,
+    "SafeCheckpointHook": 90,  # saves the result of all others; may end training
+}
 
 
 @HOOKS.register_module()
