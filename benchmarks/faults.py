@@ -52,7 +52,7 @@ OUTCOMES = ("clear line", "went on", "killed", "unclear", "WRONG")
 SCRIPTS = "".join(path.read_text() for path in ROOT.glob("workflow/scripts/*.py"))
 IMPORTS = (
     *("snakemake.cli", "matplotlib.backends.backend_svg", "epic100.mmaction"),
-    *("epic100.prediction.worker", "epic100.training.run"),
+    *("epic100.prediction.worker", "epic100.training.train"),
     *sorted(set(re.findall(r"^from (epic100\S+)", SCRIPTS, re.MULTILINE))),
 )
 LIGHT = {

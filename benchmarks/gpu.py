@@ -179,7 +179,7 @@ def train_here(job: dict[str, Any]) -> int:
     folder = Path(job["folder"])
     try:
         launch(
-            TrainSettings.model_validate(job["settings"]), folder / "results/model.pth",
+            TrainSettings.model_validate(job["settings"]), model_path=folder / "results/model.pth",
             history_path=folder / "results/training.tsv", results=str(folder / "results"),
             video_root=str(folder), num_verbs=97, num_nouns=300,
         )  # fmt: skip

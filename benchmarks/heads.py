@@ -29,7 +29,7 @@ from epic100.scoring.predictions import read_predictions
 from epic100.segments.pairs import read_pairs, write_pairs
 from epic100.segments.segment_list import read_segments, write_segments
 from epic100.settings import PredictSettings, Settings, TrainSettings, layered_settings
-from epic100.training.run import train
+from epic100.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {

@@ -21,7 +21,7 @@ from epic100.segments.official_lists import find_lists
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments, write_segments
 from epic100.settings import PredictSettings, TrainSettings, layered_settings
-from epic100.training.run import train
+from epic100.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = "readable_action_accuracy_at_1"

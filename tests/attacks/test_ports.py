@@ -12,7 +12,7 @@ from torch.distributed.elastic.rendezvous.api import RendezvousParameters
 from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import create_backend
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
-from epic100.training.launch import _private_folder
+from epic100.training.launch import private_folder
 from epic100.training.meeting import Nodes, free_port, meet_at, meet_in
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ def meeting_of(config: dict) -> RendezvousParameters:
 
 
 def test_the_ranks_meet_in_a_folder_that_others_may_not_enter():
-    with _private_folder("/dev/shm") as meeting:
+    with private_folder("/dev/shm") as meeting:
         assert stat.S_IMODE(Path(meeting).stat().st_mode) == 0o700
         config, before = meet_in(meeting), listening(psutil.Process())
         _, store = create_backend(meeting_of(config))
@@ -43,7 +43,7 @@ def test_the_ranks_meet_in_a_folder_that_others_may_not_enter():
 def test_several_nodes_meet_at_one_address_of_the_first_alone():
     """Torch's own static rendezvous listens on all of its addresses."""
     port = free_port("127.0.0.1")
-    config = meet_at(Nodes(count=1, rank=0, address="127.0.0.1", port=port, run_id="run"))
+    config = meet_at(Nodes(count=1, address="127.0.0.1", port=port, run_id="run"), rank=0)
     handler = get_rendezvous_handler(meeting_of(config))
     store = handler.next_rendezvous().store
     assert {ip for ip, used in listening(psutil.Process()) if used == port} == {"127.0.0.1"}
@@ -53,5 +53,5 @@ def test_several_nodes_meet_at_one_address_of_the_first_alone():
 
 @pytest.mark.parametrize("parent", [None, "/no/such/folder"])
 def test_without_a_folder_in_memory_the_temporary_one_serves(parent):
-    with _private_folder(parent) as folder:
+    with private_folder(parent) as folder:
         assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700

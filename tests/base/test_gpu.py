@@ -87,8 +87,8 @@ def test_torch_gives_its_own_reason():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
 @pytest.mark.parametrize("start", [
-    lambda: launch(TrainSettings(config="none.py", load_from=None), "m.pth", results="r",
-                   video_root="v", num_verbs=1, num_nouns=1),
+    lambda: launch(TrainSettings(config="none.py", load_from=None), model_path="m.pth",
+                   results="r", video_root="v", num_verbs=1, num_nouns=1),
     lambda: predict("none.pth", "none.txt", "o", split="val", video_root="v", index_dir="i",
                     settings=PredictSettings()),
 ], ids=["train", "predict"])  # fmt: skip

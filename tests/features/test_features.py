@@ -25,7 +25,7 @@ from epic100.scoring.predictions import read_predictions
 from epic100.segments.clean_list import read_clean_list
 from epic100.settings import ProbeSettings, TrainSettings
 from epic100.training.epoch_table import read_epochs
-from epic100.training.start_model import save_start_model
+from epic100.training.finished import save_start_model
 from epic100.video.sheet import Video
 from support.checkout import ROOT, run_snakemake, said
 from support.random_model import predicted, save_random_model

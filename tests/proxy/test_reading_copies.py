@@ -14,7 +14,7 @@ from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
 from epic100.settings import PredictSettings, ProxySettings, TrainSettings
 from epic100.training.config import build_config
-from epic100.training.run import train
+from epic100.training.train import train
 from support.small_runs import copy_results
 
 SETTINGS = TrainSettings(

@@ -19,13 +19,14 @@ from mmengine.hooks import Hook
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import amp
 
-from epic100.base.log import rule_log
+from epic100.base.log import log_to_stdout, rule_log
 from epic100.base.machine import usable_cores
 from epic100.model.model_file import load_model
 from epic100.settings import TrainSettings
 from epic100.training import plan
 from epic100.training.config import build_config
-from epic100.training.run import train
+from epic100.training.launch import Job
+from epic100.training.train import train
 from support.checkout import CLASSES
 
 DEMO = "tests/support/small_recipe.py"
@@ -42,7 +43,7 @@ LOGGED = {"default_hooks.logger.interval": 1, "log_processor.window_size": 3}
 # threads of torch's to miss. The server does not know `tests`, so what a training takes is named.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(
-    ["epic100.mmaction", "epic100.training.run", "torch._dynamo", "torch.utils.tensorboard"]
+    ["epic100.mmaction", "epic100.training.train", "torch._dynamo", "torch.utils.tensorboard"]
 )
 
 
@@ -145,13 +146,15 @@ def _child(what: dict, results: Path, of_several: tuple, autocast: bool) -> None
 
 
 def _rank(what: dict, results: Path, number: int, world: int, store: str) -> None:
-    from epic100.training import rank  # which lets this process ignore SIGUSR1
+    from epic100.training import process  # which lets this process ignore SIGUSR1
 
     sys.stdout = sys.stderr = (results / f"said_{number}.txt").open("w", buffering=1)
     torch.set_num_threads(max(1, usable_cores() // world))  # as the launcher has it
     place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world}
     os.environ.update({name: str(value) for name, value in place.items()})
-    rank.main({**what, "store": store})
+    log_to_stdout()
+    chosen = TrainSettings.model_validate(what.pop("settings"))
+    process.rank(Job(chosen, what, init_method=f"file://{store}"))
 
 
 def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -19,9 +20,8 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from epic100.base.atomic import DiskFullError
 from epic100.base.errors import EpicError
 from epic100.model.model_file import load_model
-from epic100.training.launch import RANK, launch, report_failure
-from epic100.training.meeting import free_port
-from epic100.training.several_nodes import NODE, cause_of
+from epic100.training.launch import PROCESS, Job, cause_of, launch, report_failure
+from epic100.training.meeting import Nodes, free_port
 from support.checkout import ROOT, call
 from support.small_runs import (
     copy_results,
@@ -56,7 +56,7 @@ def start(lab, results, modules=None, **chosen):
 
 
 def ranks(launcher: int | None = None) -> list[psutil.Process]:
-    return [child for child in psutil.Process(launcher).children() if RANK in child.cmdline()]
+    return [child for child in psutil.Process(launcher).children() if PROCESS in child.cmdline()]
 
 
 @pytest.fixture
@@ -65,15 +65,16 @@ def two_nodes(lab, results):
     started = []
 
     def start_both(**chosen) -> list[subprocess.Popen]:
-        section = settings(nodes=2, gpus=1, **chosen).model_dump(by_alias=True)
-        what = {"settings": section, "asked": 0, "patience": 30,
-                "nodes": 2, "modules": {}, "run_id": "x", "host": socket.gethostname(),
-                "address": "127.0.0.1", "port": free_port("127.0.0.1"),
-                **job(lab, results)}  # fmt: skip
+        nodes = Nodes(2, "127.0.0.1", free_port("127.0.0.1"), "x", socket.gethostname())
+        what = Job(settings(nodes=2, gpus=1, **chosen), job(lab, results), nodes=nodes)
+        (results / "job").write_bytes(pickle.dumps(what))
         for number in "01":
-            command = [sys.executable, "-P", "-m", NODE, repr(what)]
-            env = os.environ | {"SLURM_PROCID": number}
-            started.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True))
+            with (results / "job").open("rb") as file:
+                node = subprocess.Popen(
+                    [sys.executable, "-P", "-m", PROCESS, "/dev/stdin"], stdin=file, text=True,
+                    stdout=subprocess.PIPE, env=os.environ | {"SLURM_PROCID": number},
+                )  # fmt: skip
+            started.append(node)
         return started
 
     yield start_both
@@ -151,10 +152,11 @@ def test_two_processes_are_stopped_by_a_signal_to_one_or_to_the_launcher_and_go_
         start(lab, results, own, options=stopped, **two)
     assert not ranks() and not (results / "model.pth").exists()
 
-    what = job(lab, results) | {"settings": settings(**two).model_dump(by_alias=True)}
+    what = results / "job"
+    what.write_bytes(pickle.dumps(Job(settings(**two), job(lab, results))))
     torchrun = Path(sys.executable).with_name("torchrun")
     threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
-    command = [torchrun, "--standalone", "--nproc-per-node", "2", "-m", RANK, repr(what)]
+    command = [torchrun, "--standalone", "--nproc-per-node", "2", "-m", PROCESS, what]
     environment = os.environ | {"OMP_NUM_THREADS": threads}
     call(*command, env=environment)
     ends = [load_model(each / "model.pth").state_dict for each in (results, straight)]
@@ -239,14 +241,14 @@ def test_an_abort_is_named_as_nccl_s_way_to_end_what_waits():
 
 
 def rank_on_a_full_disk(report: Path) -> None:
-    from epic100.training import rank, run
+    from epic100.training import process
 
     def full(*_, **__):
         raise DiskFullError("model.pth: no space")
 
     os.environ |= {"TORCHELASTIC_ERROR_FILE": str(report), "WORLD_SIZE": "1"}
-    run.train = full
-    rank.main({"settings": {"config": ""}, "model_path": ""})
+    process.train = full
+    process.rank(Job(settings(), {}))
 
 
 def test_the_launcher_knows_every_kind_of_our_errors_in_a_process(tmp_path):
@@ -255,7 +257,7 @@ def test_the_launcher_knows_every_kind_of_our_errors_in_a_process(tmp_path):
     process.start()
     assert end_of(process) != 0
     message = json.loads(report.read_text())["message"]["message"]
-    assert message == "EpicError: error: model.pth: no space"
+    assert message == "EpicError: model.pth: no space"
 
 
 def test_the_launcher_s_death_leaves_no_process_behind(lab, results):

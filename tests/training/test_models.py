@@ -26,8 +26,8 @@ from epic100.training.finished import has_model
 from epic100.training.hooks import SampleSeedHook
 from epic100.training.plan import plan_run
 from epic100.training.preflight import preflight
-from epic100.training.run import train
 from epic100.training.stamp import open_work_dir, run_stamp
+from epic100.training.train import train
 from support.random_model import predicted
 from support.small_runs import copy_results, job, run, work_dir
 

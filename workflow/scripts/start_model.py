@@ -2,7 +2,7 @@
 
 from epic100.base.log import rule_log
 from epic100.settings import Settings
-from epic100.training.start_model import save_start_model
+from epic100.training.finished import save_start_model
 
 with rule_log(snakemake.log[0]):
     settings = Settings.part(snakemake.params.settings)

@@ -13,7 +13,7 @@ with rule_log(snakemake.log[0]):
         settings.train.begun_with(
             snakemake.input.config, next(iter(snakemake.input.weights), None)
         ),
-        snakemake.output.model,
+        model_path=snakemake.output.model,
         asked=snakemake.resources.get("gpu", 0),
         history_path=snakemake.output.history,
         results="results",

@@ -1,65 +1,97 @@
-"""Start a training: in this process, or in several through torchrun.
+"""Start a training: in this process, in several through torchrun, or on several nodes through srun.
 
 torchrun's launcher is called as a library (`torch.distributed.launcher`, which the command also
 calls). The command itself turns every failure into exit code 1 and prints the reason only in a
-table. Each rank runs the module `epic100.training.rank`, which plain `torchrun` can start too.
+table. On several nodes of a Slurm job, the process of the rule runs on the first one. Through srun
+it starts `epic100.training.process` once on each node, and this starts the node's ranks.
 """
 
+import json
 import logging
 import os
+import pickle
+import re
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
 
 import psutil
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from epic100.base.errors import EpicError, from_last_line
+from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus, look_for_gpus
 from epic100.base.machine import usable_cores
 from epic100.settings import TrainSettings
 from epic100.training.device import Placement, choose_device
-from epic100.training.meeting import ONE_NODE, Nodes, loopback, meet_at, meet_in, towards
-from epic100.training.run import train
-from epic100.training.several_nodes import train_on_nodes
+from epic100.training.meeting import (
+    ONE_NODE,
+    Nodes,
+    free_port,
+    loopback,
+    meet_at,
+    meet_in,
+    own_address,
+    towards,
+)
 from epic100.training.stop import forwarding
+from epic100.training.train import train
 from epic100.training.weights import local_weights
 from epic100.video.index_file import FOLDER as SHARED_INDEXES
 
 log = logging.getLogger(__name__)
 
-RANK = "epic100.training.rank"
+PROCESS = "epic100.training.process"
 WAITED = (
     "another process did not answer for half an hour (it hangs on its disk, or the network does)"
 )
 PATIENCE_MINUTES = 30.0  # a step takes seconds; a slow disk that comes back is worth the wait
 SAVE_SECONDS = 120  # time for the other ranks to finish a step and save before they are killed
 MEMORY = "/dev/shm"  # always node-local; $TMPDIR may not be
+GO_ON = "the same command goes on from the last checkpoint"
+ERROR = "\x1e"  # a line that begins so is the error of a node
+# Reasons that may follow from the failure of another node, the likeliest cause first.
+FOLLOWS = (r"process \d+ was killed by", r"process \d+ (failed|found)", "^stopped by")
 
 
-def launch(
-    settings: TrainSettings,
-    model_path: str | os.PathLike,
-    *,
-    modules: Mapping[str, Any] | None = None,
-    asked: int = 0,
-    **where: Any,
-) -> None:
+@dataclass(frozen=True)
+class Job:
+    """What each process of a training is given.
+
+    Args:
+        settings: The `train:` section.
+        arguments: The other arguments of `train`.
+        asked: Number of GPUs that the rule requests for a node.
+        nodes: The nodes of the training; None means this one only.
+        patience: Minutes that one process waits for another.
+        launcher: Process id of who starts the ranks, which end with it; 0 means their parent.
+        init_method: Where the ranks meet, as torch names it.
+    """
+
+    settings: TrainSettings
+    arguments: dict[str, Any]
+    asked: int = 0
+    nodes: Nodes | None = None
+    patience: float = PATIENCE_MINUTES
+    launcher: int = 0
+    init_method: str = "env://"
+
+
+def launch(settings: TrainSettings, *, asked: int = 0, **arguments: Any) -> None:
     """Train on the device and with the number of processes that the settings ask for.
 
     Args:
         settings: The `train:` section.
-        model_path: Path of the model file to write.
-        modules: The config's `modules` section.
         asked: Number of GPUs that the rule requests from its scheduler.
-        where: The other arguments of `run.train`.
+        arguments: The other arguments of `train`.
 
     Raises:
         EpicError: Torch cannot use a GPU that was granted or requested; or a process failed (with
@@ -73,50 +105,111 @@ def launch(
     hidden = placement.device == "cpu" and found.visible > 0
     if hidden:
         settings = settings.model_copy(update={"device": "cpu"})
-    if placement.processes == 1 and not hidden:
-        train(settings, model_path, modules=modules, **where)
-        return
-    paths = {
-        name: os.fspath(value) if isinstance(value, os.PathLike) else value
-        for name, value in where.items()
-    }
-    plain = settings.model_dump(by_alias=True)
-    job = {"settings": plain, "model_path": os.fspath(model_path), **paths}
-    job |= {"modules": dict(modules or {}), "patience": PATIENCE_MINUTES}
+    job = Job(settings, arguments, asked, patience=PATIENCE_MINUTES)
     if settings.nodes > 1:
-        train_on_nodes({**job, "asked": asked, "host": socket.gethostname()}, settings.nodes)
+        _train_on_nodes(job)
+    elif placement.processes > 1 or hidden:
+        _start_ranks(job, placement, found)
     else:
-        start_processes(job, placement, found)
+        train(settings, **arguments)
 
 
-def start_processes(
-    job: dict, placement: Placement, found: Gpus, nodes: Nodes | None = None
-) -> None:
-    """Start the processes of this node through torchrun's launcher and wait for them.
+def _train_on_nodes(job: Job) -> None:
+    """Start the training on all nodes of this Slurm job, and raise the error that ended it."""
+    count = job.settings.nodes
+    if "SLURM_JOB_ID" not in os.environ:
+        raise EpicError(
+            f"train.nodes is {count}, but this is no Slurm job; expected one of {count} nodes, "
+            "with `--profile profiles/vsc`; set `train: nodes: 1` to train on this machine"
+        )
+    address = own_address()
+    nodes = Nodes(count, address, free_port(address), uuid.uuid4().hex, socket.gethostname())
+    command = ["srun", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1",
+               "--cpu-bind=none", f"--wait={SAVE_SECONDS}", sys.executable, "-u", "-P",
+               "-m", PROCESS, "/dev/stdin"]  # fmt: skip
+    log.info(f"training on {count} nodes, which meet at {address}:{nodes.port}")
+    errors: list[EpicError] = []
+    with (
+        _pickled(replace(job, nodes=nodes)) as file,
+        subprocess.Popen(
+            command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace",
+        ) as step,
+        forwarding(step.send_signal),
+    ):  # fmt: skip
+        for line in step.stdout or ():
+            if line.startswith(ERROR):
+                errors.append(EpicError(json.loads(line.removeprefix(ERROR))))
+            else:
+                sys.stdout.write(line)
+    if errors:
+        raise cause_of(errors)
+    if step.returncode:
+        raise EpicError(
+            f"training ended, because srun ended with exit code {step.returncode} (its reason "
+            f"stands above); {GO_ON}"
+        )
 
-    Args:
-        job: What `rank.main` takes, without `launcher` and `store`.
-        placement: Device and processes of the whole training.
-        found: The GPUs of this node.
-        nodes: The nodes of the training; None means this one only.
+
+def _pickled(job: Job) -> IO[bytes]:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (its user closes it)
+    pickle.dump(job, file)
+    file.seek(0)
+    return file
+
+
+def cause_of(errors: Iterable[EpicError]) -> EpicError:
+    """The error that most likely caused the others, which came from other nodes."""
+
+    def rank(error: EpicError) -> int:
+        found = (n for n, words in enumerate(FOLLOWS, start=1) if re.search(words, str(error)))
+        return next(found, 0)
+
+    return min(errors, key=rank)
+
+
+def start_node(job: Job) -> None:
+    """Start the ranks of this node, one of several, and wait for them.
 
     Raises:
-        EpicError: As `launch`.
-        SystemExit: As `launch`.
+        EpicError: As `launch`. It was printed for the launcher on the first node.
     """
+    nodes, here = job.nodes, socket.gethostname()
+    assert nodes is not None, "srun starts nodes only"
+    try:
+        if nodes.host != here and nodes.address.startswith("127."):
+            raise EpicError(
+                f"the name of the first node, {nodes.host}, is {nodes.address} there, where {here} "
+                "cannot reach it; set GLOO_SOCKET_IFNAME to the interface of the network between "
+                "the nodes"
+            )
+        found = look_for_gpus(job.asked)
+        settings = job.settings
+        placement = choose_device(settings.device, settings.gpus, found, settings.nodes)
+        _start_ranks(job, placement, found)
+    except EpicError as error:
+        sys.stdout.write(f"{ERROR}{json.dumps(str(error))}\n")
+        raise
+
+
+def _start_ranks(job: Job, placement: Placement, found: Gpus) -> None:
+    """Start the ranks of this node through torchrun's launcher and wait for them."""
     environment = {"OMP_NUM_THREADS": str(max(1, usable_cores() // placement.on_node))}
     if placement.device == "cpu" and found.visible > 0:
         environment["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine uses any GPU that it sees
-    with _private_folder() as logs, _private_folder(MEMORY) as folder:
-        job = {**job, "launcher": os.getpid()}
+    with private_folder() as logs, private_folder(MEMORY) as folder:
         environment[SHARED_INDEXES] = logs  # on a disk: shared memory is scarce in containers
+        job, nodes = replace(job, launcher=os.getpid()), job.nodes
         if nodes is None:
+            os.environ |= ONE_NODE
+            job = replace(job, init_method=f"file://{folder}/ranks")
+            environment |= loopback()
             meeting = meet_in(folder)
-            job["store"] = os.path.join(folder, "ranks")
-            environment |= {**ONE_NODE, **loopback()}
         else:
-            meeting = meet_at(nodes)
             environment |= towards(nodes.address)
+            meeting = meet_at(nodes, int(os.environ["SLURM_PROCID"]))
+        file = Path(folder) / "job"
+        file.write_bytes(pickle.dumps(job))
         config = LaunchConfig(
             min_nodes=placement.nodes,
             max_nodes=placement.nodes,
@@ -128,40 +221,21 @@ def start_processes(
             logs_specs=DefaultLogsSpecs(log_dir=logs, tee=Std.ALL),
             log_line_prefix_template="rank ${rank}: ",
         )
-        _run(config, job, environment)
-
-
-def _private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
-    """A folder that only this user can enter (mode 0700), in `parent` if that is writable."""
-    usable = parent is not None and os.access(parent, os.W_OK | os.X_OK)
-    return tempfile.TemporaryDirectory(prefix="epic100_ranks_", dir=parent if usable else None)
-
-
-@contextmanager
-def _environment_with(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables within a `with` block and restore them after it."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _run(config: LaunchConfig, job: dict, environment: dict[str, str]) -> None:
-    with _environment_with(environment):
+        command = [sys.executable, "-u", "-P", "-m", PROCESS, str(file)]
         try:
             with forwarding(_tell_ranks):
-                elastic_launch(config, sys.executable)("-u", "-P", "-m", RANK, repr(job))
+                elastic_launch(config, "env")(*map("=".join, environment.items()), *command)
         except ChildFailedError as error:
             report_failure(*_root_cause(error.failures))
         except SignalException as error:
             log.error(f"stopped by {error.sigval.name}, and the processes with it")
             sys.exit(128 + error.sigval)
+
+
+def private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
+    """A folder that only this user can enter (mode 0700), in `parent` if that is writable."""
+    usable = parent is not None and os.access(parent, os.W_OK | os.X_OK)
+    return tempfile.TemporaryDirectory(prefix="epic100_ranks_", dir=parent if usable else None)
 
 
 def _root_cause(failures: dict[int, ProcessFailure]) -> tuple[int, ProcessFailure]:
@@ -193,33 +267,26 @@ def report_failure(rank: int, failure: ProcessFailure) -> None:
         EpicError: The process raised an exception or was killed by a signal.
         SystemExit: The process exited with its own exit code.
     """
-    message = failure.message
+    message, ended = failure.message, f"training ended, because process {rank}"
     if not isinstance(message, dict):
         if failure.exitcode > 0:  # it called sys.exit and logged the reason itself
             sys.exit(failure.exitcode)
         why = "out of memory, or by hand"
         if failure.exitcode == -signal.SIGABRT:
             why = f"NCCL ends it so where {WAITED}; or CUDA or the C library failed"
-        raise EpicError(
-            f"training ended, because process {rank} was killed by {failure.signal_name()} "
-            f"({why}); the same command goes on from the last checkpoint"
-        )
+        raise EpicError(f"{ended} was killed by {failure.signal_name()} ({why}); {GO_ON}")
     kind, _, words = message["message"].partition(": ")
-    if error := from_last_line(words):
-        raise error
+    if kind == EpicError.__name__:
+        raise EpicError(words)
     if "imed out" in words:
-        raise EpicError(
-            f"training ended, because process {rank} found that {WAITED}; the same command goes on "
-            "from the last checkpoint"
-        )
+        raise EpicError(f"{ended} found that {WAITED}; {GO_ON}")
     raise EpicError(
-        f"training ended, because process {rank} failed with {kind}: {words.splitlines()[0]} (its "
-        "traceback is above); the same command goes on from the last checkpoint"
+        f"{ended} failed with {kind}: {words.splitlines()[0]} (its traceback is above); {GO_ON}"
     )
 
 
 def _tell_ranks(number: int) -> None:
     """Send a signal to the ranks, which run in sessions of their own."""
     for child in psutil.Process().children():
-        if RANK in child.cmdline():
+        if PROCESS in child.cmdline():
             child.send_signal(number)

@@ -1,22 +1,81 @@
-"""An epoch loop that resumes at the exact batch."""
+"""MMEngine's Runner with less on the screen, and its epoch loop, resumed at the exact batch."""
 
 import itertools
+import logging
 import math
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
-from mmengine.dist import all_gather_object, all_reduce, get_world_size, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    all_reduce,
+    broadcast_object_list,
+    get_world_size,
+    is_main_process,
+)
+from mmengine.logging import MMLogger
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
 from torch.utils.data import BatchSampler, Sampler
 
 from epic100.base.errors import EpicError
 from epic100.clips.workers import ended_workers_are_errors
+from epic100.training.batch_norm import freeze_scales
 from epic100.training.checkpoints import checkpoints
-from epic100.training.collective import on_rank_0
 from epic100.training.stop import StopSignals, end_workers, shelter_workers
+
+Result = TypeVar("Result")
+
+
+def on_rank_0(task: Callable[[], Result]) -> Result:
+    """Run `task` on rank 0 only and give its result to all ranks.
+
+    All ranks must call it together.
+
+    Raises:
+        EpicError: The task raised it on rank 0; every rank then raises it.
+    """
+    outcome: list[Any] = [None, None]  # the result, or the message of an error
+    if is_main_process():
+        try:
+            outcome[0] = task()
+        except EpicError as error:
+            outcome[1] = str(error)
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise EpicError(outcome[1])
+    return outcome[0]
+
+
+class QuietRunner(Runner):
+    """MMEngine's Runner, but its info lines go only to its log file in the work directory.
+
+    The terminal and the rule's log get its warnings.
+    """
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build MMEngine's logger and limit what it prints on the terminal."""
+        logger = super().build_logger(*args, **kwargs)
+        quiet(logger)
+        return logger
+
+    def build_model(self, model: Any) -> nn.Module:
+        """Build the model, and freeze BatchNorm if configured."""
+        built = super().build_model(model)
+        hooks = self.cfg.get("custom_hooks") or []
+        if any(hook["type"] == "FrozenBatchNormHook" for hook in hooks):
+            freeze_scales(built)
+        return built
+
+
+def quiet(logger: MMLogger) -> None:
+    """Let only warnings of this logger reach the terminal."""
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.setLevel(max(handler.level, logging.WARNING))
 
 
 class RestOfOrder(Sampler):

@@ -31,17 +31,17 @@ class Nodes:
 
     Args:
         count: Number of nodes.
-        rank: Number of this node, from 0.
-        address: IPv4 address of node 0, which the others connect to.
+        address: IPv4 address of the first node, which the others connect to.
         port: Port on that address.
         run_id: A name that only the nodes of this training know.
+        host: Name of the first node.
     """
 
     count: int
-    rank: int
     address: str
     port: int
     run_id: str
+    host: str = ""
 
 
 def meet_in(folder: str) -> dict[str, Any]:
@@ -54,12 +54,12 @@ def meet_in(folder: str) -> dict[str, Any]:
     }
 
 
-def meet_at(nodes: Nodes) -> dict[str, Any]:
-    """Settings of torchrun's launcher on one of several nodes."""
+def meet_at(nodes: Nodes, rank: int) -> dict[str, Any]:
+    """Settings of torchrun's launcher on the node with this number, one of several."""
     return {
         "rdzv_backend": BACKEND,
         "rdzv_endpoint": f"{nodes.address}:{nodes.port}",
-        "rdzv_configs": {"rank": nodes.rank, "timeout": WAIT_SECONDS},
+        "rdzv_configs": {"rank": rank, "timeout": WAIT_SECONDS},
     }
 
 

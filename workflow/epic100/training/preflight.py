@@ -36,8 +36,8 @@ from epic100.training.config import Changes
 from epic100.training.config_file import changed, present
 from epic100.training.device import bare
 from epic100.training.finished import FILE, trained_model
+from epic100.training.loop import QuietRunner
 from epic100.training.plan import TrainingPlan
-from epic100.training.quiet_runner import QuietRunner
 from epic100.training.weights import Fit, fit_weights, read_weights
 
 log = logging.getLogger(__name__)

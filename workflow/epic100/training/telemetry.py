@@ -16,9 +16,9 @@ from mmengine.runner import Runner
 
 from epic100.base.machine import usable_cores
 from epic100.base.progress import Progress
-from epic100.training.collective import on_rank_0
 from epic100.training.epoch_table import ACCURACIES, FILE, TASKS, Row, write_epochs
 from epic100.training.hooks import PRIORITIES
+from epic100.training.loop import on_rank_0
 from epic100.training.validation import figure_name
 
 log = logging.getLogger(__name__)

@@ -22,9 +22,9 @@ from epic100.training.device import choose_device
 from epic100.training.diagnosis import FILE as DIAGNOSIS
 from epic100.training.diagnosis import DiagnosisHook, about_run
 from epic100.training.finished import FILE, has_model, take_model, trained_model
+from epic100.training.loop import QuietRunner
 from epic100.training.plan import plan_run
 from epic100.training.preflight import preflight
-from epic100.training.quiet_runner import QuietRunner
 from epic100.training.stamp import open_work_dir, run_stamp
 from epic100.training.start_table import start_table
 from epic100.training.weights import local_weights

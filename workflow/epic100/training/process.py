@@ -1,16 +1,20 @@
-"""One process of a training with several: torchrun starts it with a job as a Python literal.
+"""One process of a training that has several, started with a job (`launch.Job`) in a file.
 
-torchrun --standalone --nproc-per-node 2 -m epic100.training.rank "{'settings': {...}, ...}"
+On each node srun starts one that starts the others; these are the ranks, which torchrun starts:
+
+    srun --ntasks-per-node=1 ... python -m epic100.training.process /dev/stdin < JOB
+    torchrun --standalone --nproc-per-node 2 -m epic100.training.process JOB
 """
 
-import ast
 import os
+import pickle
 import signal
 import sys
 import threading
 import time
 import warnings
 from datetime import timedelta
+from pathlib import Path
 
 # Until training installs its own handler, a request to save must not kill the starting process.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -18,43 +22,38 @@ signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 import torch.distributed  # noqa: E402
 from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
-from epic100.base.errors import EpicError, last_line  # noqa: E402
+from epic100.base.errors import EpicError  # noqa: E402
 from epic100.base.log import log_to_stdout  # noqa: E402
+from epic100.training.launch import Job, start_node  # noqa: E402
+from epic100.training.train import train  # noqa: E402
 
 
 @record
-def main(job: dict) -> None:
-    """Join the other processes and train; `record` writes the reason of a failure for the launcher.
+def rank(job: Job) -> None:
+    """Join the other ranks and train; `record` writes the reason of a failure for the launcher.
 
-    Args:
-        job: Keyword arguments of `run.train`, plus `launcher` (process id), `store`, `patience`
-            (minutes that one process waits for another) and `modules`.
+    Raises:
+        EpicError: The training cannot go on. It has this class and no other, which the launcher
+            knows by its name.
     """
-    log_to_stdout()
-    _end_with(job.pop("launcher", os.getppid()))
+    _end_with(job.launcher or os.getppid())
     # Only a 1x1x1 weight causes this warning: two strides describe the same layout.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    from epic100.settings import TrainSettings
-    from epic100.training.run import train
-
-    settings = TrainSettings.model_validate(job.pop("settings"))
-    patience = job.pop("patience", 30.0)  # plain torchrun names none
-    store = job.pop("store", None)  # file of one node; None means torchrun's port
     several = int(os.environ["WORLD_SIZE"]) > 1
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if several:  # before MMEngine, which asks for a GPU even in a CPU build and fails
         torch.distributed.init_process_group(
             "nccl" if torch.cuda.is_available() else "gloo",
-            init_method=f"file://{store}" if store else "env://",
+            init_method=job.init_method,
             rank=int(os.environ["RANK"]),
             world_size=int(os.environ["WORLD_SIZE"]),
-            timeout=timedelta(minutes=patience),
+            timeout=timedelta(minutes=job.patience),
         )
     try:
-        train(settings, job.pop("model_path"), **job)
-    except EpicError as error:  # `record` stores its text for the launcher
-        raise EpicError(last_line(error)) from error
+        train(job.settings, **job.arguments)
+    except EpicError as error:
+        raise EpicError(str(error)) from error
     if several:
         torch.distributed.destroy_process_group()
 
@@ -70,8 +69,18 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-if __name__ == "__main__":
+def main(path: str) -> None:
+    """Be the rank that torchrun starts, or else the node that srun starts."""
+    log_to_stdout()
+    job = pickle.loads(Path(path).read_bytes())
     try:
-        main(ast.literal_eval(sys.argv[1]))
+        if "LOCAL_RANK" in os.environ:
+            rank(job)
+        else:
+            start_node(job)
     except EpicError:
         sys.exit(1)  # the launcher reports it, once
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
