@@ -2,7 +2,7 @@
 again by a config that is not its own."""
 
 from epic100.base.runs import runs_to_compare
-from epic100.base.checksum import digest
+from epic100.base.disk import digest
 
 OWN_RUNS, OTHER_RUNS = runs_to_compare([*SWEEP] or [CONFIG.run])
 

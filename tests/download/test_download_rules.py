@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from epic100.base.checksum import digest
+from epic100.base.disk import digest
 from epic100.base.text_table import write_table
 from epic100.download.annotations import COLUMNS, NAMES
 from epic100.minikitchen import write_annotations

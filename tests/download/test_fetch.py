@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from epic100.base.checksum import Checksum
+from epic100.base.disk import Checksum
 from epic100.base.errors import EpicError
 from epic100.download.fetch import PROGRESS, FetchSettings, fetch
 from epic100.download.part import claim, part_path

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from epic100.base.checksum import digest
+from epic100.base.disk import digest
 from epic100.base.errors import EpicError
 from epic100.base.text_table import write_table
 from epic100.download.annotations import (

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from epic100.base import disk
-from epic100.base.checksum import digest
+from epic100.base.disk import digest
 from epic100.base.errors import DiskError, EpicError
 from epic100.download.receipts import write_receipt
 from epic100.download.verify import read_verdicts, verify_videos, write_videos_ok

@@ -47,7 +47,7 @@ def test_a_downloaded_video_has_its_receipt_and_is_never_written_over(
 def test_the_log_says_how_far_a_file_is_also_one_that_is_gone_on_with(
     server, tmp_path, caplog, bring, monkeypatch
 ):
-    monkeypatch.setattr("epic100.base.progress.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("epic100.base.log.PLAIN_SECONDS", 0.0)
     wanted = video(server)
     with claim(wanted.path(tmp_path)) as part:
         part.promise(len(CONTENT), None)

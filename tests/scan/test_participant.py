@@ -130,14 +130,14 @@ def test_every_video_that_is_not_sound_gets_one_line_and_others_none(house, soun
 
 
 def test_progress_tells_videos_speed_and_time_left(house, monkeypatch):
-    monkeypatch.setattr("epic100.base.progress.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("epic100.base.log.PLAIN_SECONDS", 0.0)
     lab = house(3)
-    with records_of("epic100.base.progress") as lines:
+    with records_of("epic100.base.log") as lines:
         lab.scan(threads=1)
     assert any("0/3 videos" in line and "x real time" in line for line in lines)
     assert any("2/3 videos" in line for line in lines)
     assert all(line.startswith("scan P01: ") for line in lines)
     assert lines[-1].startswith("scan P01: 270 frames in ")
-    with records_of("epic100.base.progress") as lines:
+    with records_of("epic100.base.log") as lines:
         lab.scan()
     assert not lines  # nothing to decode, nothing to wait for

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from epic100.base.progress import Progress
+from epic100.base.log import Progress
 from snakemake_logger_plugin_epic100.progress import progress_of
 
 TRAIN = """--- 2026-11-26 03:26:19 pid 3219

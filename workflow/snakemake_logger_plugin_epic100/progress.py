@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TAIL_BYTES = 32768
-# epic100.base.progress.Progress: "label: done/total unit, rate/s, left left[, note]"
+# epic100.base.log.Progress: "label: done/total unit, rate/s, left left[, note]"
 STEP = re.compile(r"^\S.*?: (\d+)/(\d+) ([\w ]+), [\d.]+/s, (\S+) left(?:, (.*))?$", re.MULTILINE)
 EPOCH = re.compile(r"\bepoch (\d+)/(\d+)")
 LOSS = re.compile(r"\bloss ([\d.]+(?:e-?\d+)?|nan)")

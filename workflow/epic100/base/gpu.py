@@ -94,13 +94,8 @@ def gpus_to_use(section: str, device: str, gpus: int | None, found: Gpus) -> int
         Number of GPUs; 0 means the CPU.
 
     Raises:
-        EpicError: A GPU was granted or requested but torch cannot use it, or the two keys
-            contradict each other.
+        EpicError: A GPU was granted or requested but torch cannot use it.
     """
-    if device == "cuda" and gpus == 0:
-        raise EpicError(
-            f"{section}.gpus is 0 and {section}.device is cuda; set one of the two otherwise"
-        )
     if device == "cpu" or gpus == 0:
         return 0
     wanted = gpus or 1

@@ -1,4 +1,4 @@
-"""Where the library's log records go: the terminal and, line by line, the log file of a rule.
+"""What a user sees of a job: log records on the terminal and in the rule's log, and its progress.
 
 Modules report through `logging.getLogger(__name__)`. A rule's script opens `rule_log`. A process
 started by a rule calls `log_to_stdout`, and the rule passes its lines on.
@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -16,10 +17,12 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from epic100.base.errors import SIGN, EpicError, file_of
+from epic100.base.errors import SIGN, EpicError
 
 # `log.info(text, extra=FILE_ONLY)` goes to the log file only; the terminal shows it another way.
 FILE_ONLY = {"file_only": True}
+PLAIN_SECONDS = 10.0
+tqdm.monitor_interval = 0  # its thread could hold a lock when a loader worker is forked
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         file.write(traceback.format_exc().rstrip())
         log.error(
-            f"{file_of(error) or 'a file of this rule'}: {error.strerror or error}; the system "
+            f"{error.filename or 'a file of this rule'}: {error.strerror or error}; the system "
             f"refuses it, {path} has where: look at the disk, then run again"
         )
         sys.exit(1)
@@ -154,3 +157,48 @@ class _Printed(io.TextIOBase):
 
     def fileno(self) -> int:
         return self._stream.fileno()
+
+
+class Progress:
+    """Progress of long work: a bar on a terminal; plain lines elsewhere and in the rule's log.
+
+    A line is logged every 10 s, with the rate and the time left.
+
+    Args:
+        label: Name of the work.
+        total: Amount of work in `unit`.
+        unit: What is counted, such as "frames".
+    """
+
+    def __init__(self, label: str, total: float, unit: str):
+        self.label, self.total, self.unit = label, total, unit
+        self.done, self._lock = 0.0, threading.Lock()
+        self._started = self._reported = time.monotonic()
+        self._bar = tqdm(
+            total=total, unit=f" {unit}", desc=label, file=sys.__stderr__, leave=False,
+            disable=None,  # it draws on terminals alone
+        )  # fmt: skip
+
+    def update(self, amount: float = 1, note: str = "") -> None:
+        """Add `amount` of the unit, from any thread; `note` is shown beside the numbers."""
+        with self._lock:
+            self.done += amount
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(amount)
+            if time.monotonic() - self._reported > PLAIN_SECONDS:
+                self._reported = time.monotonic()
+                log.info(self.line(note), extra=None if self._bar.disable else FILE_ONLY)
+
+    def line(self, note: str = "") -> str:
+        """The current state as text: amount done, rate and time left."""
+        spent = max(time.monotonic() - self._started, 1e-9)
+        rate = self.done / spent
+        left = tqdm.format_interval(max(self.total - self.done, 0) / rate) if rate else "?"
+        text = f"{self.label}: {self.done:.0f}/{self.total:.0f} {self.unit}, {rate:.1f}/s"
+        return f"{text}, {left} left{', ' + note if note else ''}"
+
+    def close(self) -> None:
+        """Remove the bar and log the total in one line."""
+        self._bar.close()
+        spent = time.monotonic() - self._started
+        log.info(f"{self.label}: {self.done:.0f} {self.unit} in {spent:.1f} s")

@@ -12,8 +12,10 @@ import platform
 import re
 import resource
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
+
+import psutil
 
 CGROUP = Path("/sys/fs/cgroup")
 CPU = Path("/proc/cpuinfo")
@@ -120,20 +122,14 @@ def note(words: str, tell: Callable[[str], None] = print) -> None:
     tell(f"note: {words}")
 
 
-def thread_states(pid: int) -> tuple[set[str], float] | None:
-    """Return what the threads of a process do, and the seconds that they computed in all.
+def thread_states(pid: int) -> tuple[Set[str], float]:
+    """Return what the threads of a process do, as psutil names it, and the seconds they computed.
 
-    States are letters as in proc_pid_stat(5): R computes or waits for a core, S sleeps, D waits for
-    a disk, T is suspended. None where the system has no /proc.
+    They sleep where the system does not say it (macOS), and if one has just ended.
     """
-    tasks = Path(f"/proc/{pid}/task")
-    if not tasks.exists():
-        return None
-    states, ticks = set(), 0
-    with contextlib.suppress(OSError):  # a thread or the process has just ended
-        for stat in tasks.glob("*/stat"):
-            text = stat.read_text(encoding="utf-8", errors="replace")
-            fields = text.rpartition(")")[2].split()  # the name in parentheses may hold spaces
-            states.add(fields[0])
-            ticks += int(fields[11]) + int(fields[12])
-    return states, ticks / os.sysconf("SC_CLK_TCK")
+    try:
+        threads = psutil.Process(pid).threads()
+        states = {psutil.Process(thread.id).status() for thread in threads}
+    except psutil.Error:
+        return {psutil.STATUS_SLEEPING}, 0.0
+    return states, sum(thread.user_time + thread.system_time for thread in threads)

@@ -1,12 +1,14 @@
 """Text tables with a header, tab- or comma-separated: one writer, one reader, one set of errors."""
 
 import csv
+import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from epic100.base.atomic import atomic_path
+from epic100.base.disk import reading
 from epic100.base.errors import EpicError
 
 if TYPE_CHECKING:  # the rules read tables, and Snakemake's environment may have no pandas
@@ -57,8 +59,9 @@ def read_table(
     rows = []
     try:
         # -sig: spreadsheets write a byte order mark, which would become part of a column name.
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader, line = csv.reader(handle, delimiter=delimiter, strict=True), 1
+        with reading(path) as file:
+            text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+            reader, line = csv.reader(text, delimiter=delimiter, strict=True), 1
             header = next(reader, [])
             _check_header(path, header, columns, about)
             line = reader.line_num + 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from epic100.base.atomic import write_text
-from epic100.base.checksum import Checksum, digest
+from epic100.base.disk import Checksum, digest
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_table
 from epic100.download.fetch import USUAL, FetchSettings, fetch

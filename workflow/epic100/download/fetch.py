@@ -16,7 +16,7 @@ from pathlib import Path
 import requests
 import urllib3
 
-from epic100.base.checksum import Checksum, digest
+from epic100.base.disk import Checksum, digest
 from epic100.base.errors import EpicError
 from epic100.base.names import URL_WORDS, is_url, whole_number
 from epic100.download.part import Part, claim

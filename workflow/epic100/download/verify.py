@@ -14,9 +14,9 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from epic100.base.atomic import write_text
-from epic100.base.checksum import digest
+from epic100.base.disk import digest
 from epic100.base.errors import DiskError, EpicError
-from epic100.base.progress import Progress
+from epic100.base.log import Progress
 from epic100.base.text_table import read_own_table, write_table
 from epic100.download.receipts import md5_of, write_receipt
 from epic100.video.sheet import Video

@@ -4,9 +4,9 @@ import logging
 import os
 from pathlib import Path
 
-from epic100.base.checksum import Checksum, digest
+from epic100.base.disk import Checksum, digest
 from epic100.base.errors import EpicError
-from epic100.base.progress import Progress
+from epic100.base.log import Progress
 from epic100.download.fetch import USUAL, FetchSettings, fetch
 from epic100.download.receipts import write_receipt
 from epic100.video.sheet import Video

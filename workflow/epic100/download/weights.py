@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from epic100.base.checksum import Checksum, digest
+from epic100.base.disk import Checksum, digest
 from epic100.base.errors import EpicError
 from epic100.base.names import is_url
 from epic100.download.fetch import USUAL, FetchSettings, fetch

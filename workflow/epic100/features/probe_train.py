@@ -12,7 +12,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from epic100.base.errors import EpicError
-from epic100.base.progress import Progress
+from epic100.base.log import Progress
 from epic100.features.probe_model import AttentiveProbe
 from epic100.features.segment_rows import SegmentRows, rows_of_segments
 from epic100.model.config_text import parse_config

@@ -12,8 +12,8 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.base.gpu import gpus_to_use, look_for_gpus
+from epic100.base.log import Progress
 from epic100.base.machine import usable_cores, workers_for
-from epic100.base.progress import Progress
 from epic100.clips.views import chosen_views, cost_of_views
 from epic100.model.config_text import parse_config
 from epic100.model.foreign_config import test_pipeline_of

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from epic100.base.checksum import digest
+from epic100.base.disk import digest
 from epic100.video.jobs import keep, kept
 from epic100.video.scan_table import QUICK, ScanRow
 from epic100.video.sheet import Video

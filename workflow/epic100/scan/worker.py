@@ -17,8 +17,7 @@ from typing import Any
 import av
 from av.container import InputContainer
 
-from epic100.base.checksum import PIECE
-from epic100.base.disk import WatchedFile
+from epic100.base.disk import PIECE, WatchedFile
 from epic100.scan.clock_checks import CONTRADICTED, Promise, contradiction
 from epic100.scan.damage import judge
 from epic100.scan.oddities import FROZEN, hints

@@ -14,8 +14,8 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from epic100.base.log import Progress
 from epic100.base.machine import usable_cores
-from epic100.base.progress import Progress
 from epic100.training.epoch_table import ACCURACIES, FILE, TASKS, Row, write_epochs
 from epic100.training.hooks import PRIORITIES
 from epic100.training.loop import on_rank_0

@@ -45,6 +45,7 @@ from typing import Any, NoReturn
 
 import av
 import numpy as np
+import psutil
 
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.machine import limit_process, thread_states
@@ -183,9 +184,10 @@ class _Clock:
         """Look at the process. To be called often; `goes_on` after progress."""
         now = time.monotonic()
         passed, self._then = now - self._then, now
-        states, computed = thread_states(self._pid) or ({"S"}, 0.0)
+        states, computed = thread_states(self._pid)
         ran, self._computed = computed - self._computed, computed
-        self._used += passed if states == {"S"} else min(passed, max(ran, 0.0))  # S: all sleep
+        asleep = states == {psutil.STATUS_SLEEPING}
+        self._used += passed if asleep else min(passed, max(ran, 0.0))
         if goes_on:
             self._heard, self._used_then = now, self._used
         stall = self._limits.stall_seconds
