@@ -20,11 +20,10 @@ if importlib.util.find_spec("epic100") is None:
     sys.path.append(str(LIBRARY))
 
 from epic100.base.errors import EpicError
-from epic100.base.runs import home_of
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.segments.pairs import pairs_path
-from epic100.settings import read_settings
+from epic100.settings import home_of, read_settings
 
 # This workflow's own folder, also when another workflow uses it as a module. If its files come
 # directly from a repository's host, it is the folder of the installed package.

@@ -1,8 +1,8 @@
 """All finished runs side by side. Those of other configs are shown as they are: no run is made
 again by a config that is not its own."""
 
-from epic100.base.runs import runs_to_compare
 from epic100.base.disk import digest
+from epic100.settings import runs_to_compare
 
 OWN_RUNS, OTHER_RUNS = runs_to_compare([*SWEEP] or [CONFIG.run])
 

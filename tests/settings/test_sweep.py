@@ -1,7 +1,7 @@
 """The names and settings of runs side by side."""
 
-from epic100.base.runs import home_of
-from epic100.settings import read_settings
+from epic100.settings import home_of, read_settings, runs_to_compare
+from epic100.settings.config import COMPARED
 
 LR = "optim_wrapper.optimizer.lr"
 
@@ -34,3 +34,20 @@ def test_values_that_are_no_plain_names_give_plain_names():
     sweep = {"train": {"options": {"model.scales": [[1, 2], "a/../b"]}, "ema": [None]}}
     runs = read_settings({"sweep": sweep}).runs
     assert list(runs) == ["emanull_scales-1-2-", "emanull_scalesa-..-b"]
+
+
+def finish(folder, run):
+    for name in COMPARED:
+        file = folder / home_of(run) / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+
+def test_the_default_run_is_compared_unless_others_alone_were_made(tmp_path):
+    assert runs_to_compare([None], tmp_path) == ([None], [])
+    finish(tmp_path, "b")
+    assert runs_to_compare([None], tmp_path) == ([], ["b"])
+    assert runs_to_compare(["a"], tmp_path) == (["a"], ["b"])
+    finish(tmp_path, None)
+    assert runs_to_compare([None], tmp_path) == ([None], ["b"])
+    assert runs_to_compare(["b"], tmp_path) == (["b"], [None])

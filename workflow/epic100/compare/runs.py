@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 
 from epic100.base.errors import EpicError
-from epic100.base.runs import DEFAULT, RESULTS
 from epic100.base.text_table import write_frame
 from epic100.compare.bootstrap import Difference, difference
 from epic100.compare.truth import Truth
 from epic100.model.config_text import parse_config
 from epic100.model.model_file import load_model
 from epic100.scoring.metrics import TASKS
+from epic100.settings.config import DEFAULT, RESULTS
 from epic100.training.stamp import settings_in
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,13 @@
 """The config: every key of it, and how it is read and checked."""
 
-from epic100.settings.config import Settings
+from epic100.settings.config import (
+    Settings,
+    home_of,
+    layered_settings,
+    read_layer,
+    read_settings,
+    runs_to_compare,
+)
 from epic100.settings.keys import (
     BrowseSettings,
     CheckpointSettings,
@@ -18,11 +25,12 @@ from epic100.settings.keys import (
     TrainSettings,
     ValidateSettings,
 )
-from epic100.settings.read import checked, layered_settings, read_layer, read_settings
+from epic100.settings.section import checked
 
 __all__ = [
     "BrowseSettings", "CheckpointSettings", "Classes", "ClipSettings", "FeatureSettings",
     "Minikitchen", "PictureSettings", "PredictSettings", "ProbeSettings", "ProxySettings",
     "ScanLimits", "ScanSettings", "Settings", "TimelineSettings", "TrainSettings",
-    "ValidateSettings", "checked", "layered_settings", "read_layer", "read_settings",
+    "ValidateSettings", "checked", "home_of", "layered_settings", "read_layer", "read_settings",
+    "runs_to_compare",
 ]  # fmt: skip

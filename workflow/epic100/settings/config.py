@@ -2,16 +2,19 @@
 
 import itertools
 import json
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
+import yaml
 from pydantic import ValidationError, ValidationInfo, field_validator, model_validator
 
-from epic100.base.runs import DEFAULT, RUNS, home_of
+from epic100.base.errors import EpicError
+from epic100.base.shipped import ROOT
 from epic100.settings.keys import (
     Annotations,
     BrowseSettings,
@@ -33,8 +36,26 @@ from epic100.settings.keys import (
     Videos,
     unique,
 )
-from epic100.settings.mistakes import known_and_meant, words_of
-from epic100.settings.section import Section, about, key, number_of
+from epic100.settings.section import (
+    Section,
+    about,
+    checked,
+    key,
+    known_and_meant,
+    number_of,
+    words_of,
+)
+
+FILE = "config/config.yaml"
+RESULTS = "results"
+RUNS = f"{RESULTS}/runs"
+DEFAULT = "default"  # what the run in `results/` is called beside others
+COMPARED = ("metrics.json", "predictions/val.pt")  # what a finished run has
+
+
+def home_of(run: str | None) -> str:
+    """Return the folder of a run's trained parts; None is the default run."""
+    return f"{RUNS}/{run}" if run else RESULTS
 
 
 class Sweep(Section):
@@ -163,7 +184,7 @@ class Settings(Section):
         """What a job stores of the config.
 
         Args:
-            names: The keys and sections that the job uses, dotted.
+            names: The sections that the job uses, or their keys: `section.key`.
 
         Returns:
             Those that are not as when they were introduced (`stored`), for `Settings.part`.
@@ -171,14 +192,10 @@ class Settings(Section):
         stored, kept = self.stored(), dict[str, Any]()
         for name in names:
             attrgetter(name)(self)  # a name that is not there is an error
-            value, target, (*above, last) = stored, kept, name.split(".")
-            for part in above:
-                value = value.get(part, {})
-            if last not in value:
-                continue
-            for part in above:
-                target = target.setdefault(part, {})
-            target[last] = value[last]
+            section, _, own = name.partition(".")
+            if section in stored and (not own or own in stored[section]):
+                found = {own: stored[section][own]} if own else stored[section]
+                kept[section] = kept.get(section, {}) | found
         return kept
 
     @classmethod
@@ -223,3 +240,93 @@ def _as_name(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     text = Path(text).stem if text.endswith(".py") else text
     return re.sub(r"[^A-Za-z0-9.-]+", "-", text)
+
+
+def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] = ()) -> Settings:
+    """Check a config and fill in the defaults.
+
+    Args:
+        config: The config, as Snakemake has merged it.
+        files: The files that it was read from, later ones over earlier ones, for the messages.
+
+    Raises:
+        EpicError: Something is wrong. The message names every key at once.
+    """
+    return checked(Settings, config, files, "config: ")
+
+
+def layered_settings(
+    overlays: Sequence[str | os.PathLike], directory: str | os.PathLike = ""
+) -> Settings:
+    """Read the config that Snakemake would use in `directory` with these `--configfile`s.
+
+    The base is `config/config.yaml` of the folder, or the shipped one if the folder has none. The
+    overlays are merged into it key by key, in order.
+
+    Args:
+        overlays: Paths of further config files.
+        directory: The working folder of the run.
+
+    Raises:
+        EpicError: A file is missing or is not YAML, or something in it is wrong.
+    """
+    own = Path(directory) / FILE
+    files = [own if own.is_file() else ROOT / FILE, *map(Path, overlays)]
+    config: dict[str, Any] = {}
+    for path in files:
+        _merge(config, read_layer(path))
+    return read_settings(config, files)
+
+
+def read_layer(path: str | os.PathLike) -> dict[str, Any]:
+    """Read one config file without checking its keys.
+
+    Raises:
+        EpicError: The file cannot be read, or is not YAML with keys.
+    """
+    path = Path(path)
+    try:
+        layer = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        tab = "; indent with spaces, not tabs" if "'\\t'" in reason else ""
+        raise EpicError(f"{path}: not a readable config ({reason}); expected YAML{tab}") from error
+    if layer is None:
+        raise EpicError(f"{path}: no key in it; expected a config, key by key, or remove the file")
+    if not isinstance(layer, dict):
+        raise EpicError(f"{path}: is a {type(layer).__name__}; expected a config, key by key")
+    return layer
+
+
+def _merge(config: dict[str, Any], over: dict[str, Any]) -> None:
+    for name, value in over.items():
+        if isinstance(value, dict) and isinstance(config.get(name), dict):
+            _merge(config[name], value)
+        else:
+            config[name] = value
+
+
+def runs_to_compare(
+    own: Sequence[str | None], folder: str | os.PathLike = ""
+) -> tuple[list[str | None], list[str | None]]:
+    """Return the runs that `results/compare.html` shows; None is the default run.
+
+    Args:
+        own: The runs of this config.
+        folder: The working folder.
+
+    Returns:
+        The runs of this config, which are made if they are missing or out of date; and the other
+        finished runs, which are shown as they are. The default run is left out if it was never made
+        and others were.
+    """
+    there = sorted(path.name for path in (Path(folder) / RUNS).glob("*"))
+    finished = [
+        run
+        for run in (None, *there)
+        if all((Path(folder) / home_of(run) / name).is_file() for name in COMPARED)
+    ]
+    own = list(own)
+    if own == [None] and finished and None not in finished:
+        own = []
+    return own, [run for run in finished if run not in own]

@@ -1,12 +1,21 @@
-"""What a key of the config is made of, and what all sections of the config do."""
+"""What a key of the config is made of, what all sections do, and mistakes in plain words."""
 
+import difflib
+import os
 import re
-from typing import Any, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
+from epic100.base.errors import EpicError
+
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+Kind = TypeVar("Kind", bound="Section")
+Place = Sequence[str | int]
 
 
 def key(
@@ -89,3 +98,116 @@ class Section(BaseModel):
             if value != at_first and not about(field)["of_inputs"]:
                 kept[field.alias or name] = value
         return kept
+
+
+def known_and_meant(name: str, known: Iterable[str]) -> str:
+    """What an unknown name may stand for, and the names that are known."""
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, 1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{meant} (known here: {', '.join(known)})"
+
+
+def checked(
+    kind: type[Kind],
+    config: Mapping[str, Any],
+    files: Sequence[str | os.PathLike] = (),
+    prefix: str = "",
+) -> Kind:
+    """Make a section of its keys, with its defaults.
+
+    Args:
+        kind: The section.
+        config: Its keys and values.
+        files: The files that it was read from, later ones over earlier ones, for the messages.
+        prefix: Beginning of each line of an error.
+
+    Raises:
+        EpicError: Something is wrong. The message names every key at once.
+    """
+    try:
+        return kind.model_validate(config)
+    except ValidationError as error:
+        errors = error.errors()
+    try:  # what is right may contradict itself
+        kind.model_validate(without(config, [error["loc"] for error in errors if error["loc"]]))
+    except ValidationError as error:
+        errors += [one for one in error.errors() if one not in errors]
+    lines = [
+        f"{prefix}{place_in_files(error['loc'], files)}{line}"
+        for error in errors
+        for line in words_of(error, kind).split("\n")
+    ]
+    raise EpicError("\n".join(dict.fromkeys(lines)))
+
+
+def words_of(error: Mapping[str, Any], model: type[Section]) -> str:
+    """One sentence that names the key, what it is and what was expected.
+
+    Args:
+        error: One of pydantic's `errors()`.
+        model: What was validated.
+    """
+    place, value = error["loc"], error["input"]
+    where = ".".join(map(str, place))
+    if error["type"] == "extra_forbidden":
+        field = _field_at(model, place[:-1])
+        section = (field and section_of(field)) or model
+        return f"unknown key {where!r}{known_and_meant(place[-1], section.fields_by_key())}"
+    said = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error" and (not place or isinstance(value, Mapping)):
+        return said if not place or said.startswith("`") else f"{where}: {said}"
+    said = said.removeprefix("Input should be ").removeprefix("a valid ")
+    if error["type"] == "model_type":
+        said = "keys with values"
+    field = _field_at(model, place)
+    meaning = f" ({field.description})" if field and field.description else ""
+    expected = said if said.startswith("expected") else f"expected {said}"
+    return f"{where or 'top level'} is {value!r}; {expected}{meaning}"
+
+
+def place_in_files(place: Place, files: Sequence[str | os.PathLike]) -> str:
+    """Where a key is written: `FILE:LINE: `, or "" if none of the files has it.
+
+    Args:
+        place: Names from the top level down; what a file lacks at the end is left out.
+        files: YAML files; later ones override earlier ones.
+    """
+    for file in reversed(files):
+        try:
+            node = yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            continue
+        line = None
+        for part in map(str, place):
+            pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+            found = {name.value: (name.start_mark.line + 1, value) for name, value in pairs}
+            if part not in found:
+                break
+            line, node = found[part]
+        if line is not None:
+            return f"{file}:{line}: "
+    return ""
+
+
+def without(config: Mapping[Any, Any], places: Iterable[Place]) -> dict[Any, Any]:
+    """A copy of a config without what is at these places."""
+    kept = dict(config)
+    for first, *rest in filter(None, map(list, places)):
+        if rest and isinstance(kept.get(first), Mapping):
+            kept[first] = without(kept[first], [rest])
+        else:
+            kept.pop(first, None)
+    return kept
+
+
+def _field_at(model: type[Section], place: Place) -> FieldInfo | None:
+    """The key that a place is in or below; None at the top level."""
+    field: FieldInfo | None = None
+    section: type[Section] | None = model
+    for part in place:
+        found = section.fields_by_key().get(str(part)) if section else None
+        if found is None:
+            break
+        field, section = found, section_of(found)
+    return field
