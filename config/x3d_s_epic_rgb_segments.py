@@ -115,9 +115,7 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     checkpoint=dict(type="SafeCheckpointHook", seconds=600, keep=2),
-    history=dict(type="HistoryHook"),
-    loader_share=dict(type="LoaderShareHook"),
-    progress=dict(type="ProgressHook"),
+    telemetry=dict(type="TelemetryHook"),
 )
 custom_hooks = [  # all that can change the weights; with other hooks it is another run
     dict(type="SampleSeedHook"),

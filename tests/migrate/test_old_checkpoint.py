@@ -78,8 +78,7 @@ def old(lab, tmp_path_factory) -> Old:
     config = Config.fromstring(model_text(config), ".py")
     config.model.type = "Recognizer3D"
     config.custom_hooks = [hook for hook in config.custom_hooks if hook.type == "SampleSeedHook"]
-    for hook in ("history", "loader_share", "progress"):
-        del config.default_hooks[hook]
+    del config.default_hooks["telemetry"]
     config.default_hooks.checkpoint = {"type": "CheckpointHook", "interval": 1}
     config.train_cfg.type = "EpochBasedTrainLoop"
     config.test_dataloader.dataset.pipeline = LAB_PIPELINE

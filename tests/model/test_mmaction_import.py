@@ -12,7 +12,7 @@ REGISTERED = {
     "DATASETS": {"EpicSegmentVideoDataset"},
     "METRICS": {"EpicPairMetric"},
     "TRANSFORMS": {"OpenSegment", "DecodeSegment"},
-    "HOOKS": {"SampleSeedHook", "SafeCheckpointHook", "HistoryHook"},
+    "HOOKS": {"SampleSeedHook", "SafeCheckpointHook", "TelemetryHook"},
     "MODELS": {"X3D"},
 }
 

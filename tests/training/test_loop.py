@@ -20,8 +20,8 @@ from epic100.base.log import rule_log
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.segments.segment_list import read_segments
 from epic100.training.checkpoints import checkpoints
-from epic100.training.diagnosis import FILE
 from epic100.training.loop import RestOfOrder
+from epic100.training.telemetry import PAGE
 from support.small_runs import (
     LOGGED,
     WHOLE,
@@ -72,7 +72,7 @@ def cut(lab, tmp_path_factory):
         ended = signal_at(at, number, to="itself" if number == signal.SIGKILL else "group")
         options = chosen.pop("options")
         code = end_of(start(lab, results, options | ended, **chosen))
-        before, page = said(results), (results / FILE).read_text()
+        before, page = said(results), (results / PAGE).read_text()
         with pytest.MonkeyPatch.context() as patch, rule_log(results / "then_said.txt"):
             patch.setattr(progress, "PLAIN_SECONDS", 0.0)
             weights = run(lab, results, options, **chosen)

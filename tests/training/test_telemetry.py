@@ -1,4 +1,7 @@
-from epic100.training.telemetry import epoch_line, loader_advice
+"""What a training says of itself; test_loop.py looks at a real one."""
+
+from epic100.base.machine import driver_version
+from epic100.training.telemetry import epoch_line, loader_advice, speed
 
 
 def test_a_row_without_validation_says_no_accuracy():
@@ -28,3 +31,23 @@ def test_a_slow_loader_is_reported_with_its_figures_and_what_would_help():
 def test_where_all_cores_load_already_only_smaller_videos_or_more_cores_help():
     text = loader_advice(waited=0.9, spent=1.2, workers=17, cores=18)
     assert "train: workers:" not in text and "videos: proxy:" in text and "more cores" in text
+
+
+def test_the_first_step_is_apart_and_all_processes_count():
+    steps = [(4.0, 1.0, 8), (0.1, 0.3, 8), (0.1, 0.3, 8), (0.4, 0.4, 8)]
+    assert speed(steps, processes=2) == [
+        "first step: 5.00 s, 4.00 s of it waiting for data",
+        "next 3 steps: 30.0 clips/s, 38 % of the time waiting for data",
+        "a step: 400 ms in the middle, 9 of 10 up to 720 ms",
+    ]
+    assert speed([], processes=1) == ["steps: none yet"]
+
+
+def test_the_driver_names_its_version_in_a_file(tmp_path):
+    file = tmp_path / "version"
+    assert driver_version(file) is None
+    file.write_text(
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\n"
+        "GCC version:  gcc version 11.4.0 (Ubuntu 11.4.0-1ubuntu1~22.04)\n"
+    )
+    assert driver_version(file) == "535.104.05"

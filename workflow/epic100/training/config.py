@@ -133,7 +133,7 @@ def _require_parts(config: Config, where: str) -> None:
     wanted = {
         "train_cfg.type": "ResumableEpochLoop",
         "default_hooks.checkpoint.type": "SafeCheckpointHook",
-        "default_hooks.history.type": "HistoryHook",
+        "default_hooks.telemetry.type": "TelemetryHook",
         **{f"{name}.dataset.type": "EpicSegmentVideoDataset" for name in present(config, *LOADERS)},
         **{f"{name}.type": "EpicPairMetric" for name in present(config, *EVALUATORS)},
         **{

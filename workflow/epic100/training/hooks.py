@@ -18,10 +18,7 @@ PRIORITIES = {
     "PooledStatisticsHook": 49,  # before SyncBuffersHook
     "CompileHook": 51,
     "AccumulateHook": 52,
-    "HistoryHook": 71,  # updates the sums that the next two read
-    "LoaderShareHook": 72,
-    "ProgressHook": 73,
-    "DiagnosisHook": 74,
+    "TelemetryHook": 71,
     "SafeCheckpointHook": 90,  # saves the result of all others; may end training
 }
 

@@ -236,12 +236,8 @@ def _small(plan: TrainingPlan, folder: Path, early: bool) -> Config:
         **(ALONE if early else {}),
         "work_dir": str(folder),
         "experiment_name": f"preflight_{time.time_ns()}",  # or MMEngine takes two for one run
-        "default_hooks": {
-            name: dict(hook)
-            for name, hook in config.default_hooks.items()
-            if hook and hook["type"] != "ProgressHook"
-        },
         "default_hooks.checkpoint.go_on": False,
+        "default_hooks.telemetry.bar": False,
         "train_cfg.max_epochs": 1,
         "train_cfg.val_interval": 1,
         "train_cfg.val_begin": 1,

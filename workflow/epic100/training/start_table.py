@@ -12,6 +12,7 @@ from epic100.training.plan import TrainingPlan
 from epic100.training.preflight import Found, Pairs
 
 FEW = 16  # segments per BatchNorm batch below which its statistics are poor
+PRIVATE_ROWS = ("weights", "disk")  # rows with paths
 HEADS_TEXT = {"pair": "", "verb_noun": "verbs and nouns, ", "both": "pairs, verbs and nouns, "}
 
 
@@ -86,6 +87,13 @@ def start_table(
     if lr == 0:
         warnings.append("the learning rate is 0: nothing will be learned")
     return StartTable(rows, warnings)
+
+
+def about_run(found: Found, table: StartTable) -> list[str]:
+    """The lines of the table of a run that have no paths, for a page that is sent to others."""
+    rows = [f"{name}: {text}" for name, text in table.rows if name not in PRIVATE_ROWS]
+    rows.append(f"weights: {found.weights.line() if found.weights else 'random'}")
+    return rows + [f"warning: {text}" for text in table.warnings]
 
 
 def epoch_seconds(found: Found, steps: int) -> float:

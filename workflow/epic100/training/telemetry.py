@@ -1,21 +1,30 @@
-"""What a training reports while it runs.
+"""What a training reports while it runs: `training.tsv`, a bar, advice, and one anonymous page.
 
-HistoryHook adds up the figures of each epoch and writes `training.tsv`. LoaderShareHook and
-ProgressHook read its sums, so they run after it. Configs and model files name all three hooks.
+The page, `diagnosis.txt`, is made only of numbers, our own words, and names of GPUs, CPUs, packages
+and model classes. No text that may contain a path, or the name of a file, host or user, gets into
+it, so that it can be sent to the maintainers.
 """
 
 import logging
 import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import psutil
+import torch
 from mmaction.registry import HOOKS
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from epic100.base.atomic import write_text
+from epic100.base.errors import DiskError
 from epic100.base.log import Progress
-from epic100.base.machine import usable_cores
+from epic100.base.machine import cpu_name, driver_version, usable_cores
 from epic100.training.epoch_table import ACCURACIES, FILE, TASKS, Row, write_epochs
 from epic100.training.hooks import PRIORITIES
 from epic100.training.loop import on_rank_0
@@ -29,26 +38,69 @@ KEY = "history"  # key of the sums in MMEngine's message hub; part of each check
 # 630,000 iterations.
 KEPT = 1000
 FIGURES = {column: figure_name(*column.split("_top")) for column in ACCURACIES}
+PAGE = "diagnosis.txt"
+STEPS = 200  # that the page measures
+TITLE = (
+    "Diagnosis of a training with the EPIC-KITCHENS-100 workflow.\n"
+    "It has no paths and no names of files, hosts or users: please attach it to an issue."
+)
+PACKAGES = ("epic100", "mmengine", "mmaction2", "av", "numpy", "snakemake")
 
 
 @HOOKS.register_module()
-class HistoryHook(Hook):
-    """Write `training.tsv` to the work directory after each epoch.
+class TelemetryHook(Hook):
+    """Report each batch and epoch of a training; `loop` measures the times.
 
-    `samples_per_s` covers all ranks; `data_share` and `seconds` are rank 0's. Only batches that
-    count are included: work that a kill undid is in no row. Rows and sums are in the message hub,
-    so a checkpoint contains them, and a resumed run continues from those of its checkpoint.
+    `training.tsv` in the work directory gets a row after each epoch. `samples_per_s` there covers
+    all ranks; `data_share` and `seconds` are rank 0's. Only batches that count are included: work
+    that a kill undid is in no row. Rows and sums are in the message hub, so a checkpoint contains
+    them, and a resumed run continues from those of its checkpoint.
+
+    The bar shows segments done, segments per second (all ranks), time left, loss and the share of
+    this epoch's time spent waiting for data. A resumed run counts only what is left. Where waiting
+    is a large share, a warning says so once per epoch.
+
+    Args:
+        limit: It warns if at least this share (0 to 1) of the time is spent waiting for data.
+        enough: Iterations needed before the share is judged.
+        bar: Whether to show the bar, and to log each epoch's row as a sentence.
+
+    Attributes:
+        page: The file of the page and its lines about the run, or None. It is written
+            before the first step, after the first steps, and if training ends before. It is not in
+            the config, so it is in no stamp and in no model file.
     """
 
-    priority = PRIORITIES["HistoryHook"]
+    priority = PRIORITIES["TelemetryHook"]
+
+    def __init__(self, limit: float = 0.2, enough: int = 20, bar: bool = True) -> None:
+        self.limit, self.enough, self.shown = limit, enough, bar
+        self._bar: Progress | None = None
+        self._val_bar: Progress | None = None
+        self.page: tuple[Path, list[str]] | None = None
+        self._steps: list[tuple[float, float, int]] = []
+        self._before: dict[str, Any] = {}
 
     def before_run(self, runner: Runner) -> None:
         """Start with empty sums; a resume then restores those of the checkpoint."""
         runner.message_hub.update_info(KEY, _no_sums([]))
 
     def before_train(self, runner: Runner) -> None:
-        """Rewrite the file so that it matches the resumed state."""
-        self._write(runner, _sums(runner)["rows"])
+        """Make table and page match the resumed state; start the bar with what is left."""
+        self._write_table(runner, _sums(runner)["rows"])
+        self._write_page()
+        loader = runner.train_dataloader
+        batch = loader.batch_size * get_world_size()
+        whole = len(loader) * batch
+        if not loader.drop_last:
+            whole = min(whole, len(loader.sampler) * get_world_size())
+        done = runner.iter - runner.epoch * len(loader)
+        left = (runner.max_epochs - runner.epoch) * whole - done * batch
+        self._bar = self._bar_of("train", left)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Judge the loader anew in each epoch."""
+        self._before = {}
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Record the learning rate of this batch."""
@@ -57,15 +109,27 @@ class HistoryHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Add this batch to the epoch's sums."""
+        """Add this batch to the epoch's sums, and report it."""
         for buffer in runner.message_hub.log_scalars.values():
             buffer.max_length = min(buffer.max_length, KEPT)
-        sums, loop = _sums(runner), runner.train_loop
+        sums, loop, segments = _sums(runner), runner.train_loop, len(data_batch["data_samples"])
         sums["batches"] += 1
-        sums["samples"] += len(data_batch["data_samples"])
+        sums["samples"] += segments
         sums["loss"] += loop.loss
         sums["waited"] += loop.waited
         sums["seconds"] += loop.waited + loop.computed
+        runner.message_hub.update_scalar("train/compute_time", loop.computed)
+        if self._bar is not None:
+            self._bar.update(
+                segments * get_world_size(),
+                f"epoch {runner.epoch + 1}/{runner.max_epochs}, loss {loop.loss:.4g}, "
+                f"data {100 * sums['waited'] / sums['seconds']:.0f} %",
+            )
+        if len(self._steps) < STEPS:
+            self._steps.append((loop.waited, loop.computed, segments))
+            if len(self._steps) == STEPS:
+                self._write_page()
+        self._judge(runner, sums)
 
     def after_whole_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Add the epoch's row and reset the sums."""
@@ -82,105 +146,13 @@ class HistoryHook(Hook):
         }
         rows = [*sums["rows"], row]
         runner.message_hub.update_info(KEY, _no_sums(rows))
-        self._write(runner, rows)
-
-    def _write(self, runner: Runner, rows: list[Row]) -> None:
-        on_rank_0(lambda: write_epochs(rows, Path(runner.work_dir) / FILE))
-
-
-@HOOKS.register_module()
-class LoaderShareHook(Hook):
-    """Log `compute_time` and warn once per epoch if data loading is the bottleneck.
-
-    `compute_time` is in seconds per iteration, like MMEngine's `data_time`.
-
-    Args:
-        limit: The hook warns if at least this share (0 to 1) of the time is spent waiting for data.
-        enough: Iterations needed before the share is judged.
-    """
-
-    priority = PRIORITIES["LoaderShareHook"]
-
-    def __init__(self, limit: float = 0.2, enough: int = 20) -> None:
-        self.limit, self.enough = limit, enough
-        self._first: dict[str, Any] | None = None
-        self._warned = False
-
-    def before_train_epoch(self, runner: Runner) -> None:
-        """Start a new measurement for each epoch."""
-        self._first, self._warned = None, False
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Check the share, without the first iteration, which waits for workers to start."""
-        runner.message_hub.update_scalar("train/compute_time", runner.train_loop.computed)
-        if self._first is None:
-            self._first = dict(_sums(runner))
-        elif _sums(runner)["batches"] == self._first["batches"] + self.enough:
-            self._warn(runner)
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Check the share of the whole epoch."""
-        self._warn(runner)
-
-    def _warn(self, runner: Runner) -> None:
-        if self._first is None or self._warned:
-            return
-        sums = _sums(runner)
-        count, waited, spent = (
-            sums[key] - self._first[key] for key in ("batches", "waited", "seconds")
-        )
-        if count < self.enough or waited < self.limit * spent:
-            return
-        self._warned = True
-        cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        workers = runner.train_dataloader.num_workers
-        runner.logger.warning(loader_advice(waited / count, spent / count, workers, cores))
-
-
-@HOOKS.register_module()
-class ProgressHook(Hook):
-    """Show a progress bar, and log each epoch's row of `training.tsv` as a sentence.
-
-    The bar shows segments done, segments per second (all ranks), time left, loss and the share of
-    this epoch's time spent waiting for data. A resumed run counts only what is left.
-    """
-
-    priority = PRIORITIES["ProgressHook"]
-
-    def __init__(self) -> None:
-        self._bar: Progress | None = None
-        self._val_bar: Progress | None = None
-
-    def before_train(self, runner: Runner) -> None:
-        """Start the bar with the number of segments that are left."""
-        loader = runner.train_dataloader
-        batch = loader.batch_size * get_world_size()
-        whole = len(loader) * batch
-        if not loader.drop_last:
-            whole = min(whole, len(loader.sampler) * get_world_size())
-        done = runner.iter - runner.epoch * len(loader)
-        left = (runner.max_epochs - runner.epoch) * whole - done * batch
-        if is_main_process() and left > 0:
-            self._bar = Progress("train", left, "segments")
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Advance the bar by one batch."""
+        self._write_table(runner, rows)
         if self._bar is not None:
-            sums = _sums(runner)
-            self._bar.update(
-                len(data_batch["data_samples"]) * get_world_size(),
-                f"epoch {runner.epoch + 1}/{runner.max_epochs}, loss {runner.train_loop.loss:.4g}, "
-                f"data {100 * sums['waited'] / sums['seconds']:.0f} %",
-            )
+            log.info(epoch_line(row, runner.max_epochs))
 
     def before_val(self, runner: Runner) -> None:
         """Start a bar with the number of segments to validate on."""
-        if is_main_process():
-            self._val_bar = Progress("validate", len(runner.val_dataloader.dataset), "segments")
+        self._val_bar = self._bar_of("validate", len(runner.val_dataloader.dataset))
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -193,17 +165,40 @@ class ProgressHook(Hook):
         """Close that bar."""
         if self._val_bar is not None:
             self._val_bar.close()
-            self._val_bar = None
-
-    def after_whole_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
-        """Log the figures of the epoch."""
-        if self._bar is not None:
-            log.info(epoch_line(_sums(runner)["rows"][-1], runner.max_epochs))
 
     def at_end(self, runner: Runner) -> None:
-        """Close the bar."""
+        """Close the bar; write what was measured if training ends early, for whatever reason."""
         if self._bar is not None:
             self._bar.close()
+        if len(self._steps) < STEPS:
+            self._write_page()
+
+    def _bar_of(self, label: str, segments: int) -> Progress | None:
+        wanted = self.shown and is_main_process() and segments > 0
+        return Progress(label, segments, "segments") if wanted else None
+
+    def _judge(self, runner: Runner, sums: dict[str, Any]) -> None:
+        """Warn if the loader is too slow. The first iteration, which starts it, does not count."""
+        before = self._before = self._before or dict(sums)
+        count, waited, spent = (sums[key] - before[key] for key in ("batches", "waited", "seconds"))
+        if count >= self.enough and waited >= self.limit * spent and not before.get("warned"):
+            before["warned"] = True
+            cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+            workers = runner.train_dataloader.num_workers
+            runner.logger.warning(loader_advice(waited / count, spent / count, workers, cores))
+
+    def _write_table(self, runner: Runner, rows: list[Row]) -> None:
+        on_rank_0(lambda: write_epochs(rows, Path(runner.work_dir) / FILE))
+
+    def _write_page(self) -> None:
+        if self.page is None:
+            return
+        path, about = self.page
+        lines = [TITLE, "", *machine(), "", *about, "", *speed(self._steps, get_world_size())]
+        try:
+            write_text(path, "\n".join(lines) + "\n")
+        except (OSError, DiskError) as error:  # a page about the training must not end it
+            log.warning(f"{path}: not written ({error})")
 
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
@@ -225,20 +220,66 @@ def loader_advice(waited: float, spent: float, workers: int, cores: int) -> str:
         workers: Loader processes of this training process.
         cores: Cores that this training process may use.
     """
-    text = (
-        f"the loader is the limit: of {spent:.2f} s an iteration {waited:.2f} s "
-        f"({100 * waited / spent:.0f} %) are spent waiting for data, {spent - waited:.2f} s "
-        "computing; "
+    advice = (
+        f"{workers} workers use the {cores} cores that this process has: try smaller copies of the "
+        "videos (`videos: proxy:`) or ask for more cores"
     )
     if workers + 1 < cores:
-        return (
-            text + f"raise `train: workers:` from {workers} towards the {cores} cores that this "
-            "process has, then try smaller copies of the videos (`videos: proxy:`)"
+        advice = (
+            f"raise `train: workers:` from {workers} towards the {cores} cores that this process "
+            "has, then try smaller copies of the videos (`videos: proxy:`)"
         )
     return (
-        text + f"{workers} workers use the {cores} cores that this process has: try smaller "
-        "copies of the videos (`videos: proxy:`) or ask for more cores"
+        f"the loader is the limit: of {spent:.2f} s an iteration {waited:.2f} s "
+        f"({100 * waited / spent:.0f} %) are spent waiting for data, {spent - waited:.2f} s "
+        f"computing; {advice}"
     )
+
+
+def speed(steps: Sequence[tuple[float, float, int]], processes: int) -> list[str]:
+    """Describe how fast the first steps were.
+
+    Args:
+        steps: Seconds of waiting for data, seconds of computing and segments of each step of one
+            process. The first step waits for loader processes to start.
+        processes: Number of processes, which all train at this speed.
+    """
+    if not steps:
+        return ["steps: none yet"]
+    waited, computed, segments = np.array(steps).T
+    spent = waited + computed
+    lines = [f"first step: {spent[0]:.2f} s, {waited[0]:.2f} s of it waiting for data"]
+    if len(steps) > 1:
+        total = spent[1:].sum()
+        middle, slow = 1000 * np.quantile(spent[1:], [0.5, 0.9])
+        lines += [
+            f"next {len(steps) - 1} steps: {processes * segments[1:].sum() / total:.1f} clips/s, "
+            f"{100 * waited[1:].sum() / total:.0f} % of the time waiting for data",
+            f"a step: {middle:.0f} ms in the middle, 9 of 10 up to {slow:.0f} ms",
+        ]
+    return lines
+
+
+def machine() -> list[str]:
+    """Versions of what training depends on; GPUs with their driver, CPU, cores and memory."""
+    found = {each.name: each.version for each in distributions()}
+    python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    packages = [f"{name} {found[name]}" for name in PACKAGES if name in found]
+    cudnn = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
+    gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
+    cores = f"{usable_cores()} of {os.cpu_count()} cores"
+    memory = psutil.virtual_memory().total / 2**30
+    return [
+        f"versions: {', '.join([python, *packages])}",
+        f"torch: {torch.__version__}, CUDA {torch.version.cuda or 'none'}, cuDNN {cudnn or 'none'}",
+        *(
+            f"GPU: {gpu.name}, {gpu.total_memory / 2**30:.1f} GiB, sm_{gpu.major}{gpu.minor}"
+            for gpu in gpus
+        ),
+        *([] if gpus else ["GPU: none"]),
+        f"driver: {driver_version() or 'none'}",
+        f"CPU: {cpu_name()}, {cores}, {memory:.0f} GiB of memory",
+    ]
 
 
 def _sums(runner: Runner) -> dict[str, Any]:

@@ -19,14 +19,13 @@ from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.settings import TrainSettings
 from epic100.training.config import build_config
 from epic100.training.device import choose_device
-from epic100.training.diagnosis import FILE as DIAGNOSIS
-from epic100.training.diagnosis import DiagnosisHook, about_run
 from epic100.training.finished import FILE, has_model, take_model, trained_model
 from epic100.training.loop import QuietRunner
 from epic100.training.plan import plan_run
 from epic100.training.preflight import preflight
 from epic100.training.stamp import open_work_dir, run_stamp
-from epic100.training.start_table import start_table
+from epic100.training.start_table import about_run, start_table
+from epic100.training.telemetry import PAGE, TelemetryHook
 from epic100.training.weights import local_weights
 
 log = logging.getLogger(__name__)
@@ -92,8 +91,8 @@ def train(
     if is_main_process():
         log.info(shown.text())
         log.info(f"MMEngine's own log: {runner.logger.log_file}")
-        page = Path(model_path).parent / DIAGNOSIS
-        runner.register_hook(DiagnosisHook(page, about_run(found, shown)))
+        (telemetry,) = (hook for hook in runner.hooks if isinstance(hook, TelemetryHook))
+        telemetry.page = Path(model_path).parent / PAGE, about_run(found, shown)
     runner.train()
     if not is_main_process():
         return
