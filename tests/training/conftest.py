@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from epic100.base import progress
+from epic100.base import log
 from epic100.base.log import rule_log
 from support.small_runs import LOGGED, WHOLE, copy_results, run
 
@@ -28,7 +28,7 @@ def straight(lab, once) -> Straight:
     def made(folder):
         results = copy_results(lab, folder, segments=6)
         with pytest.MonkeyPatch.context() as patch, rule_log(results / "said.txt"):
-            patch.setattr(progress, "PLAIN_SECONDS", 0.0)
+            patch.setattr(log, "PLAIN_SECONDS", 0.0)
             weights = run(lab, results, LOGGED, **WHOLE)
         return Straight(results, weights, (results / "said.txt").read_text().splitlines())
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from mmengine.dataset import DefaultSampler
 
-from epic100.base import progress
+from epic100.base import log
 from epic100.base.errors import EpicError
 from epic100.base.log import rule_log
 from epic100.clips.dataset import EpicSegmentVideoDataset
@@ -74,7 +74,7 @@ def cut(lab, tmp_path_factory):
         code = end_of(start(lab, results, options | ended, **chosen))
         before, page = said(results), (results / PAGE).read_text()
         with pytest.MonkeyPatch.context() as patch, rule_log(results / "then_said.txt"):
-            patch.setattr(progress, "PLAIN_SECONDS", 0.0)
+            patch.setattr(log, "PLAIN_SECONDS", 0.0)
             weights = run(lab, results, options, **chosen)
         return Cut(results, code, before, page, (results / "then_said.txt").read_text(), weights)
 
