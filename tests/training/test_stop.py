@@ -13,7 +13,8 @@ from support.small_runs import end_of, processes
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_is_noted_while_entered_and_means_what_it_did_before_afterwards(number):
     before = [signal.getsignal(each) for each in SIGNALS]
-    with StopSignals() as signals:
+    signals = StopSignals()
+    with signals.noting():
         assert signals.requested is None
         os.kill(os.getpid(), number)
         assert signals.requested == signal.Signals(number).name
@@ -23,7 +24,7 @@ def test_a_signal_is_noted_while_entered_and_means_what_it_did_before_afterwards
 
 
 def test_a_second_ctrl_c_interrupts_at_once():
-    with pytest.raises(KeyboardInterrupt), StopSignals():
+    with pytest.raises(KeyboardInterrupt), StopSignals().noting():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 

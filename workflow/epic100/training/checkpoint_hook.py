@@ -4,6 +4,7 @@ MMEngine's own checkpoint (0.10.7) contains objects that `weights_only=True` ref
 config again for each save, and does not save state per rank.
 """
 
+import contextlib
 import logging
 import math
 import numbers
@@ -264,23 +265,27 @@ def take_own_state(runner: Runner, checkpoint: dict) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Convert NumPy scalars to Python numbers, also in dicts, lists and tuples; keep tensors."""
+    """The same data with Python's numbers for NumPy's, which `weights_only=True` refuses.
+
+    Raises:
+        TypeError: It is no data, or contains what is none.
+    """
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(plain(item) for item in value)
-    return value.item() if isinstance(value, np.generic) else value  # np.float64 is also a float
+        return type(value)(map(plain, value))
+    if isinstance(value, np.generic):  # np.float64 is also a float
+        return value.item()
+    if value is None or isinstance(value, (numbers.Number, str, torch.Tensor)):
+        return value
+    raise TypeError(f"{type(value).__name__} is no data")
 
 
 def _plain_hub(hub: MessageHub) -> dict:
     """The part of MMEngine's message hub that resuming uses; logged figures start again."""
-    info = {k: plain(v) for k, v in hub.runtime_info.items() if k != "cfg" and _is_plain(v)}
+    info = {}
+    for key, value in hub.runtime_info.items():
+        with contextlib.suppress(TypeError):  # an object of a hook of the user's own
+            if key != "cfg":
+                info[key] = plain(value)
     return {"log_scalars": {}, "runtime_info": info, "resumed_keys": dict.fromkeys(info, True)}
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, (numbers.Number, np.generic, str))

@@ -139,7 +139,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         for loader in loaders:
             shelter_workers(loader)
         try:
-            with self.signals, ended_workers_are_errors():
+            with self.signals.noting(), ended_workers_are_errors():
                 self._run_epochs()
         finally:
             self.runner.call_hook("at_end")

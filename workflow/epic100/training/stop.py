@@ -7,8 +7,8 @@ the end; Ctrl-C sends SIGINT. All three may reach the whole process group.
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -21,25 +21,32 @@ SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 
 
-class StopSignals:
-    """A context that stores the first of SIGNALS in `requested` instead of ending the process.
+@contextmanager
+def handling(
+    numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Handle these signals within a block. Only the main thread can; in others it does nothing."""
+    here = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number in numbers if here}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
 
-    A second SIGINT raises KeyboardInterrupt. Only the main thread can receive signals; in other
-    threads the context does nothing.
+
+class StopSignals:
+    """Stores the first of SIGNALS in `requested`, within `noting`, instead of ending the process.
+
+    A second SIGINT raises KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
         self.requested: str | None = None
-        self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> "StopSignals":
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    def noting(self) -> AbstractContextManager[None]:
+        """A block in which the signals are noted."""
+        return handling(SIGNALS, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.requested == "SIGINT":
@@ -47,23 +54,13 @@ class StopSignals:
         self.requested = self.requested or signal.Signals(number).name
 
 
-@contextmanager
-def forwarding(send: Callable[[int], None]) -> Iterator[None]:
+def forwarding(send: Callable[[int], None]) -> AbstractContextManager[None]:
     """Forward SIGUSR1 and SIGUSR2, which ask for a save, to the processes that train.
 
     Args:
         send: Sends them the signal with this number.
     """
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        send(number)
-
-    before = {number: signal.signal(number, forward) for number in FORWARDED}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return handling(FORWARDED, lambda number, frame: send(number))
 
 
 def shelter_workers(loader: DataLoader) -> None:
