@@ -64,7 +64,7 @@ RESULTS_OF_RUN = [
     f"{HOME}/submission.zip",
     f"{HOME}/metrics.json",
     f"{HOME}/report.html",
-    f"{HOME}/provenance.html",
+    f"{HOME}/summary.txt",
     *([f"{HOME}/model_card.md"] if TRAINED_HERE else []),
 ]
 

@@ -98,7 +98,7 @@ def scenes(url: str) -> dict[str, Scene]:
             makes=("start_check", "annotate", "scan", "proxy", "clean", "trainval", "train",
                    "predict", "export", "evaluate", "summary", "model_card", "figures_data",
                    "figures_damage", "figures_training", "figures_results", "figures_performance",
-                   "report", "provenance", "timeline", "features", "video_features"),
+                   "report", "timeline", "features", "video_features"),
         ),
         "page": Scene(  # with the timeline that was made
             copies, ("results/browse/index.html",), makes=("clips", "clips_list", "browse"),

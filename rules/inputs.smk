@@ -14,9 +14,9 @@ def annotations_of(wildcards):
 
 
 def figure(topic, name):
-    """A picture of the report, for wide and for narrow screens."""
+    """A picture of the report."""
     folder = "results" if topic in ("data", "damage") else HOME
-    return multiext(f"{folder}/figures/{topic}/{name}", ".svg", ".narrow.svg")
+    return f"{folder}/figures/{topic}/{name}.svg"
 
 
 def exported_split(kind):

@@ -1,4 +1,4 @@
-"""The report, and how each file was made: two HTML files that need no network."""
+"""The report: one HTML file that needs no network."""
 
 # The names are those of the report's template. A model that was made elsewhere has no training.
 PICTURES = {
@@ -39,31 +39,3 @@ rule report:
         "Report: {output.html}"
     script:
         "../workflow/scripts/report.py"
-
-
-rule provenance:
-    input:
-        results=[
-            f"{HOME}/summary.txt",
-            f"{HOME}/submission.zip",
-            f"{HOME}/report.html",
-        ],
-    output:
-        html=f"{HOME}/provenance.html",
-    log:
-        f"{HOME}/logs/provenance.log",
-    # It reads the Snakemake metadata of this folder, so it must run where the workflow runs.
-    localrule: True
-    conda:
-        "../envs/epic100.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        snakefile=workflow.main_snakefile,
-        config=config,
-    message:
-        "Snakemake's report of {input.results}"
-    script:
-        "../workflow/scripts/provenance.py"

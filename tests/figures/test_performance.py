@@ -35,12 +35,11 @@ def test_the_picture_sums_up_each_rule_the_costliest_first(folder, tmp_path):
     assert {"1 job, 60.0 minutes", "2 jobs, 10.0 minutes"} <= set(said)
 
 
-@pytest.mark.parametrize("narrow", [False, True])
 @pytest.mark.parametrize("load", [237, 240, 241])
-def test_no_label_of_a_tick_is_cut_at_the_edge_whatever_a_run_took(tmp_path, load, narrow):
+def test_no_label_of_a_tick_is_cut_at_the_edge_whatever_a_run_took(tmp_path, load):
     columns = ["rule", "job", "seconds", "memory_mib", "load_percent"]
     rows = [(rule, "", 30, 512, load) for rule in ("minikitchen_video", "scan")]
-    plot_rules(pd.DataFrame(rows, columns=columns), tmp_path / "a.svg", narrow)
+    plot_rules(pd.DataFrame(rows, columns=columns), tmp_path / "a.svg")
     assert cut(tmp_path / "a.svg") == []
 
 

@@ -1,18 +1,14 @@
 import pytest
 
 from epic100.figures.style import (
-    NARROW,
-    WIDE,
-    draw_both,
     drawing,
     in_words,
     legend_on_top,
     name_rows,
-    panels,
     say_nothing_to_show,
     short,
 )
-from support.pictures import size, words
+from support.pictures import words
 
 
 def draw(path, height=4.0):
@@ -28,20 +24,6 @@ def test_a_picture_says_what_it_was_given_and_is_the_same_every_time(tmp_path):
     draw(tmp_path / "b.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert {"A title", "a hint", "a & b", "c", "bars"} <= set(words(tmp_path / "a.svg"))
-
-
-def test_a_picture_is_drawn_for_wide_and_for_narrow_screens(tmp_path):
-    places = []
-
-    def plot(text, path, narrow=False):
-        with drawing(path, text, narrow=narrow) as figure:
-            places.append([axes.get_subplotspec().colspan.start for axes in panels(figure)])
-
-    paths = [tmp_path / "a.svg", tmp_path / "a.narrow.svg"]
-    draw_both(plot, "A title", paths=paths)
-    assert places == [[0, 1], [0, 0]]
-    assert [round(size(path)[0]) for path in paths] == [round(96 * WIDE), round(96 * NARROW)]
-    assert all("A title" in words(path) for path in paths)
 
 
 def test_a_picture_that_fails_leaves_nothing_behind(tmp_path):

@@ -10,8 +10,8 @@ from support.pictures import cut, size, words
 TICKS = re.compile(r'id="xtick_\d+">.*?<text[^>]*>([^<]+)</text>', re.DOTALL)
 
 
-def drawn(folder, rows, narrow=False):
-    plot_training(read_epochs(write_history(folder, *rows)), folder / "a.svg", narrow)
+def drawn(folder, rows):
+    plot_training(read_epochs(write_history(folder, *rows)), folder / "a.svg")
     return folder / "a.svg"
 
 
@@ -31,10 +31,10 @@ def test_a_training_that_was_never_validated_or_logged_still_makes_a_picture(tmp
     assert text in words(drawn(tmp_path, rows))
 
 
-@pytest.mark.parametrize("count, narrow", [(1, False), (3, True), (300, False)])
-def test_ticks_are_whole_epochs_and_the_picture_stays_small(tmp_path, count, narrow):
+@pytest.mark.parametrize("count", [1, 3, 300])
+def test_ticks_are_whole_epochs_and_the_picture_stays_small(tmp_path, count):
     rows = [ROWS[1].replace("2\t32", f"{epoch}\t{epoch}", 1) for epoch in range(1, count + 1)]
-    path = drawn(tmp_path, rows, narrow)
+    path = drawn(tmp_path, rows)
     ticks = TICKS.findall(path.read_text())
     assert {float(tick) for tick in ticks} <= set(range(count + 1)) and len(ticks) >= 4
     assert path.stat().st_size < 400_000 and max(size(path)) < 1000 and cut(path) == []

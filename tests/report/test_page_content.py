@@ -5,7 +5,7 @@ import re
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.report.drawings import read_drawing
+from epic100.report.page import read_picture
 from epic100.report.published import PUBLISHED
 from epic100.report.tables import official_rows
 from epic100.scoring.metrics import TASKS
@@ -60,16 +60,7 @@ def test_seen_participants_are_all_but_the_unseen_ones():
     assert rows["tail classes, top-1"].cells == [None] * 3
 
 
-def test_a_picture_keeps_no_element_that_can_run_or_load(tmp_path):
-    path = tmp_path / "a.svg"
-    path.write_text(
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        'width="9pt" height="9pt"><script>bad()</script><image xlink:href="http://bad"/>'
-        '<g id="a" onclick="bad()" style="fill: #000000"><use xlink:href="#a"/></g></svg>'
-    )
-    markup = read_drawing(path, "x").markup
-    assert "bad" not in markup and 'href="#x-a"' in markup and 'id="x-a"' in markup
-    assert "fill: var(--ink)" in markup
-    path.write_text("no SVG")
+def test_a_file_that_is_no_picture_is_an_error(tmp_path):
+    (tmp_path / "a.svg").write_text("no SVG")
     with pytest.raises(EpicError, match="no SVG file .* make it again"):
-        read_drawing(path, "x")
+        read_picture(tmp_path / "a.svg")

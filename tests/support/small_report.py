@@ -1,7 +1,6 @@
 """A report of small, made-up results, for tests of what it says. No test in here."""
 
 import json
-import re
 from pathlib import Path
 
 from epic100.figures.style import drawing
@@ -11,12 +10,6 @@ from support.small_predictions import make_predictions
 
 NAMES = ("participants", "lengths", "classes", "archive", "close_up", "dropped", "per_class",
          "confusion", "rules")  # fmt: skip
-
-
-def data_of(page: str) -> dict[str, object]:
-    """What the script elements of a report of Snakemake's own hold, by their names."""
-    found = re.findall(r'<script id="([\w-]+)">\s*var \w+ = (.+);\s*</script>', page)
-    return {name: json.loads(text) for name, text in found}
 
 
 def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
@@ -42,17 +35,15 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
         for right in (True, False)
     ]  # fmt: skip
     (folder / "examples.json").write_text(json.dumps(examples))
-    pictures = [folder / "picture.svg", folder / "picture.narrow.svg"]
-    for path in pictures:
-        with drawing(path, f"title {text}", f"hint {text}", 1, "narrow" in path.name) as figure:
-            figure.subplots().set_yticks([0], [text])
+    with drawing(folder / "picture.svg", f"title {text}", f"hint {text}", 1) as figure:
+        figure.subplots().set_yticks([0], [text])
     write_page(
         folder / "report.html",
         metrics=folder / "metrics.json",
         salvage=folder / "salvage.tsv",
         dropped=folder / "dropped.tsv",
         examples=folder / "examples.json",
-        pictures=dict.fromkeys(NAMES, pictures),
+        pictures=dict.fromkeys(NAMES, folder / "picture.svg"),
         policy="segment",
     )
     return (folder / "report.html").read_text(encoding="utf-8")

@@ -4,7 +4,6 @@ import pandas as pd
 
 from epic100.base.log import rule_log
 from epic100.figures.damage import plot_archive, plot_close_up, plot_dropped
-from epic100.figures.style import draw_both
 from epic100.segments.segment_list import read_segments
 from epic100.video.scan_table import read_scan_table
 from epic100.video.sheet import read_sheet
@@ -16,6 +15,6 @@ with rule_log(snakemake.log[0]):
     dropped = pd.read_csv(snakemake.input.dropped, sep="\t", dtype=str)
     salvage = pd.read_csv(snakemake.input.salvage, sep="\t")
     made, gone = snakemake.output, dropped["narration_id"]
-    draw_both(plot_archive, videos, rows, paths=made.archive)
-    draw_both(plot_close_up, videos, rows, segments, gone, paths=made.close_up)
-    draw_both(plot_dropped, dropped, salvage, paths=made.dropped)
+    plot_archive(videos, rows, made.archive)
+    plot_close_up(videos, rows, segments, gone, made.close_up)
+    plot_dropped(dropped, salvage, made.dropped)

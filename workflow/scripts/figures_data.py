@@ -7,7 +7,6 @@ from epic100.figures.data import (
     plot_lengths,
     plot_participants,
 )
-from epic100.figures.style import draw_both
 from epic100.segments.class_names import read_class_names
 from epic100.settings import Settings
 from epic100.video.sheet import read_sheet
@@ -26,6 +25,6 @@ with rule_log(snakemake.log[0]):
         csvs.values() if settings.annotations.format == "official" else (),
         {key: snakemake.input[key] for key in params.class_lists},
     )
-    draw_both(plot_participants, segments, videos, paths=snakemake.output.participants)
-    draw_both(plot_lengths, segments, names, paths=snakemake.output.lengths)
-    draw_both(plot_classes, segments, names, paths=snakemake.output.classes)
+    plot_participants(segments, videos, snakemake.output.participants)
+    plot_lengths(segments, names, snakemake.output.lengths)
+    plot_classes(segments, names, snakemake.output.classes)

@@ -7,7 +7,6 @@ from epic100.base.text_table import write_frame
 from epic100.figures.examples import at_random, surest, write_examples
 from epic100.figures.outcomes import by_class, outcomes
 from epic100.figures.results import plot_confusion, plot_per_class
-from epic100.figures.style import draw_both
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.class_names import read_class_names
 from epic100.settings import Settings
@@ -25,8 +24,8 @@ with rule_log(snakemake.log[0]):
     outcome = outcomes(predictions, given.segments, settings.export.reduce)
     classes = by_class(outcome, predictions.pairs, names)
     write_frame(classes, made.classes, float_format="%.2f")
-    draw_both(plot_per_class, classes, paths=made.per_class)
-    draw_both(plot_confusion, outcome, names, paths=made.confusion)
+    plot_per_class(classes, made.per_class)
+    plot_confusion(outcome, names, made.confusion)
     groups = {
         "most surely right": surest(outcome, right=True),
         "most surely wrong": surest(outcome, right=False),

@@ -1,10 +1,9 @@
 """Rule figures_training: history of the training -> its curves."""
 
 from epic100.base.log import rule_log
-from epic100.figures.style import draw_both
 from epic100.figures.training import plot_training
 from epic100.training.epoch_table import read_epochs
 
 with rule_log(snakemake.log[0]):
     history = read_epochs(snakemake.input.history)
-    draw_both(plot_training, history, paths=snakemake.output.training)
+    plot_training(history, snakemake.output.training)

@@ -25,7 +25,6 @@ from epic100.figures.style import (
     drawing,
     legend_on_top,
     name_rows,
-    panels,
     say_nothing_to_show,
     short,
     stack_splits,
@@ -36,7 +35,7 @@ from epic100.segments.drop_reasons import DropReason, kind_of
 from epic100.video.scan_table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow
 from epic100.video.sheet import Video
 
-CLOSE_UP = 32  # videos in the close-up, at most; one row each
+CLOSE_UP = 16  # videos in the close-up, at most; one row each
 LEFT_OUT = "not in this run"  # excluded by the config, or of a participant without any video
 NO_DAMAGE = {reason.value[0] for reason in (DropReason.EXCLUDED, DropReason.VIDEO_MISSING)}
 LOOKS: dict[str, dict[str, Any]] = {
@@ -46,7 +45,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     MISSING: {"facecolor": WHITE, "edgecolor": GREY, "linewidth": 0.6},
     LEFT_OUT: {"facecolor": WHITE, "edgecolor": PALE, "linewidth": 0.6},
 }
-PIXELS = 700  # width of an axis that is as wide as a wide picture
+PIXELS = 500  # width of a picture's axis on a wide screen
 BAD = (DAMAGED, UNREADABLE)
 ROWS = 24  # participants in the picture of dropped segments, at most
 MARK = 0.003  # smallest drawn width of damage, as a share of the axis, so that 4 frames are visible
@@ -56,7 +55,6 @@ def plot_archive(
     videos: Mapping[str, Video],
     rows: Mapping[str, ScanRow],
     path: str | os.PathLike,
-    narrow: bool = False,
 ) -> None:
     """Draw every video as a block, one row per participant, with damage marked.
 
@@ -66,7 +64,6 @@ def plot_archive(
         videos: All videos of the sheet by id. A block's width is the video's duration.
         rows: Scan results by video id.
         path: The picture to write.
-        narrow: See `drawing`.
     """
     states = {name: _state(rows.get(name)) for name in videos}
     counts = pd.Series(states).value_counts()
@@ -80,8 +77,7 @@ def plot_archive(
     hint = "Each block is a video. Damaged frames are drawn wide enough to be visible."
     if absent := [name for name in every if name not in there]:
         hint += f" No row for participants without a video on disk: {', '.join(absent)}."
-    height = 0.9 + 0.19 * max(len(owners), 6) + 0.4 * narrow
-    with drawing(path, title, hint, height, narrow) as figure:
+    with drawing(path, title, hint, 1.3 + 0.19 * max(len(owners), 6)) as figure:
         if not owners:
             say_nothing_to_show(figure, "no video is on disk")
             return
@@ -98,7 +94,7 @@ def plot_archive(
             if row:
                 marks += [(y, start + a, b - a) for a, b in _damaged_seconds(row, video)]
             ends[video.participant_id] += video.duration
-        _time_axis(axes, max(ends.values()), "{} of video", narrow)
+        _time_axis(axes, max(ends.values()), "{} of video")
         _mark(axes, marks, 0.9)
         name_rows(axes, owners)
         known = {states[video.video_id] for video in drawn}
@@ -111,7 +107,6 @@ def plot_close_up(
     segments: pd.DataFrame,
     dropped: Sequence[str],
     path: str | os.PathLike,
-    narrow: bool = False,
 ) -> None:
     """Draw each damaged or unreadable video in a row of its own, with kept and dropped segments.
 
@@ -122,7 +117,6 @@ def plot_close_up(
             narration_id`).
         dropped: The narration ids of dropped segments.
         path: The picture to write.
-        narrow: See `drawing`.
     """
     bad = [name for name in videos if name in rows and rows[name].status in BAD]
     owner = segments["path"].map(lambda name: Path(name).stem)
@@ -130,20 +124,18 @@ def plot_close_up(
     own = own[own["video"].isin(bad)]
     lost = own.groupby("video")["gone"].agg(["sum", "size"]).reindex(bad, fill_value=0)
     order = lost.sort_values("sum", ascending=False, kind="stable").index
-    shown = order[: CLOSE_UP // 2 if narrow else CLOSE_UP].tolist()
+    shown = order[:CLOSE_UP].tolist()
     title = f"{_videos(len(bad))} damaged or unreadable; {lost['sum'].sum():,} segments lost"
     hint = "Each row is a video; those that cost most are on top. Above its bar: its segments."
-    if len(bad) > CLOSE_UP // 2:
+    if len(bad) > CLOSE_UP:
         hint += " Only the first rows are shown."
-    with drawing(
-        path, title, hint, 0.8 + 0.6 * narrow + 0.34 * max(len(shown), 3), narrow
-    ) as figure:
+    with drawing(path, title, hint, 1.4 + 0.34 * max(len(shown), 3)) as figure:
         if not shown:
             say_nothing_to_show(figure, "no damaged or unreadable video")
             return
         axes = figure.subplots()
         longest = max(videos[name].duration for name in shown)
-        _time_axis(axes, longest, "{} from the video's start", narrow)
+        _time_axis(axes, longest, "{} from the video's start")
         marks = []
         for y, name in enumerate(shown):
             video, row = videos[name], rows[name]
@@ -163,7 +155,6 @@ def plot_dropped(
     dropped: pd.DataFrame,
     salvage: pd.DataFrame,
     path: str | os.PathLike,
-    narrow: bool = False,
 ) -> None:
     """Draw why segments were dropped, and what each cleaning policy leaves per participant.
 
@@ -174,7 +165,6 @@ def plot_dropped(
         dropped: Columns `narration_id split reason`.
         salvage: The columns of `epic100.segments.kept`.
         path: The picture to write.
-        narrow: See `drawing`.
     """
     kinds = dropped["reason"].map(kind_of)
     damage = ~kinds.isin(NO_DAMAGE)
@@ -188,20 +178,20 @@ def plot_dropped(
     hint = ""
     for kind, count in kinds[~damage].value_counts().items():
         hint += f"{count:,} more are dropped: {kind}. "
-    sizes = [1.1 + 0.19 * max(length, 4) for length in (len(counts), len(saved))]
-    with drawing(path, title, hint, sum(sizes) if narrow else max(sizes), narrow) as figure:
+    height = sum(1.1 + 0.19 * max(length, 4) for length in (len(counts), len(saved)))
+    with drawing(path, title, hint, height) as figure:
         if counts.empty and saved.empty:
             say_nothing_to_show(figure, "no segment was dropped for damage")
             return
-        left, right = panels(figure)
-        stack_splits(left, counts, 0.7)
-        _numbers(left, counts.sum(axis=1))
-        name_rows(left, [short(kind, 30) for kind in counts.index])
-        title_and_legend(left, "dropped, by reason")
-        right.barh(range(len(saved)), saved, 0.7, color=PURPLE)
-        _numbers(right, saved)
-        name_rows(right, [str(name) for name in saved.index])
-        right.set_title("saved segments", pad=20)
+        upper, lower = figure.subplots(2)
+        stack_splits(upper, counts, 0.7)
+        _numbers(upper, counts.sum(axis=1))
+        name_rows(upper, [short(kind, 30) for kind in counts.index])
+        title_and_legend(upper, "dropped, by reason")
+        lower.barh(range(len(saved)), saved, 0.7, color=PURPLE)
+        _numbers(lower, saved)
+        name_rows(lower, [str(name) for name in saved.index])
+        lower.set_title("saved segments", pad=20)
 
 
 def _numbers(axes: Axes, values: pd.Series) -> None:
@@ -224,11 +214,11 @@ def _damaged_seconds(row: ScanRow, video: Video) -> list[tuple[float, float]]:
     return [(start / fps, stop / fps) for start, stop in row.damaged]
 
 
-def _time_axis(axes: Axes, seconds: float, label: str, narrow: bool) -> None:
+def _time_axis(axes: Axes, seconds: float, label: str) -> None:
     """Set an x axis in seconds, labelled in a convenient unit."""
     unit, size = time_unit(seconds)
     axes.set_xlim(0, seconds * 1.01)
-    axes.xaxis.set_major_locator(MultipleLocator(size * _step(seconds / size, 4 if narrow else 8)))
+    axes.xaxis.set_major_locator(MultipleLocator(size * _step(seconds / size, 4)))
     axes.xaxis.set_major_formatter(lambda x, _: f"{x / size:g}")
     axes.set_xlabel(label.format(unit))
 

@@ -18,7 +18,6 @@ from epic100.figures.style import (
     legend_on_top,
     log_seconds,
     name_rows,
-    panels,
     say_nothing_to_show,
     short,
     stack_splits,
@@ -30,7 +29,7 @@ from epic100.segments.class_names import TASKS, ClassNames
 from epic100.segments.segment_list import NO_LABEL
 from epic100.video.sheet import Video
 
-TOP = 24  # classes with a bar each, at most; the others share one
+TOP = 16  # classes with a bar each, at most; the others share one
 
 
 def annotated_segments(
@@ -59,7 +58,6 @@ def plot_participants(
     segments: pd.DataFrame,
     videos: Mapping[str, Video],
     path: str | os.PathLike,
-    narrow: bool = False,
 ) -> None:
     """Draw segments and hours of video per participant and split, most segments first."""
     counts = segments.groupby(["participant", "split"]).size().unstack(fill_value=0)
@@ -73,52 +71,46 @@ def plot_participants(
         f"{in_words(sheet[2].sum())}"
     )
     hint = "One row per participant. The model sees most of those with long bars."
-    size_of_one = 1.0 + 0.19 * max(len(names), 6)
-    with drawing(path, title, hint, size_of_one * (1 + narrow), narrow) as figure:
-        left, right = panels(figure, sharey=True)
-        for axes, table, label in ((left, counts, "segments"), (right, times, f"{unit} of video")):
-            stack_splits(axes, table.reindex(names, fill_value=0), 0.8, int(axes is right))
+    with drawing(path, title, hint, 2 * (1.0 + 0.19 * max(len(names), 6))) as figure:
+        upper, lower = figure.subplots(2)
+        for axes, table, label in ((upper, counts, "segments"), (lower, times, f"{unit} of video")):
+            stack_splits(axes, table.reindex(names, fill_value=0), 0.8, int(axes is lower))
             title_and_legend(axes, label)
             name_rows(axes, names)
 
 
-def plot_lengths(
-    segments: pd.DataFrame, names: ClassNames, path: str | os.PathLike, narrow: bool = False
-) -> None:
+def plot_lengths(segments: pd.DataFrame, names: ClassNames, path: str | os.PathLike) -> None:
     """Draw segment lengths: a histogram per split, and the middle half for each frequent verb."""
     labelled = segments[segments["verb"] != NO_LABEL]
-    frequent = labelled["verb"].value_counts().index[: TOP // 2 if narrow else TOP].tolist()
+    frequent = labelled["verb"].value_counts().index[:TOP].tolist()
     seconds = segments["seconds"]
     title = f"Half of all segments are shorter than {seconds.median():.1f} s"
     hint = "Both axes of time are logarithmic."
-    height = 5.6 if narrow else 1.0 + 0.2 * max(len(frequent), 12)
-    with drawing(path, title, hint, height, narrow) as figure:
-        left, right = panels(figure)
+    with drawing(path, title, hint, 3.6 + 0.2 * max(len(frequent), 6)) as figure:
+        upper, lower = figure.subplots(2)
         count = int(np.clip(len(seconds) ** 0.5, 8, 40))
         bins = np.geomspace(max(seconds.min(), 0.05), max(seconds.max(), 0.1) * 1.001, count)
         for split, group in segments.groupby("split", sort=False)["seconds"]:
             share = np.full(len(group), 100 / len(group))
-            left.hist(group, bins.tolist(), weights=share, histtype="step", linewidth=1.8,
+            upper.hist(group, bins.tolist(), weights=share, histtype="step", linewidth=1.8,
                       color=SPLIT_COLOURS[str(split)],
                       label=f"{split}, median {group.median():.1f} s")  # fmt: skip
-        left.set(xlabel="length in seconds", ylabel="% of the split's segments")
+        upper.set(xlabel="length in seconds", ylabel="% of the split's segments")
         legend_on_top(figure)
         lengths = (
             labelled.groupby("verb")["seconds"].quantile(np.array([0.25, 0.5, 0.75])).unstack()
         )
         for row, verb in enumerate(frequent):
             low, middle, high = lengths.loc[verb]
-            right.plot([low, high], [row, row], color=GREY, linewidth=4, solid_capstyle="butt")
-            right.plot(middle, row, "o", color=BLACK, markersize=4)
-        name_rows(right, [short(names("verb", verb)) for verb in frequent])
-        right.set_xlabel("seconds: middle half (bar), median (dot)")
-        log_seconds(left)
-        log_seconds(right)
+            lower.plot([low, high], [row, row], color=GREY, linewidth=4, solid_capstyle="butt")
+            lower.plot(middle, row, "o", color=BLACK, markersize=4)
+        name_rows(lower, [short(names("verb", verb)) for verb in frequent])
+        lower.set_xlabel("seconds: middle half (bar), median (dot)")
+        log_seconds(upper)
+        log_seconds(lower)
 
 
-def plot_classes(
-    segments: pd.DataFrame, names: ClassNames, path: str | os.PathLike, narrow: bool = False
-) -> None:
+def plot_classes(segments: pd.DataFrame, names: ClassNames, path: str | os.PathLike) -> None:
     """Draw the share of frequent verbs and nouns per labelled split, and of all others together."""
     labelled = segments[segments["verb"] != NO_LABEL]
     kinds = {task: labelled[task].nunique() for task in TASKS}
@@ -126,17 +118,15 @@ def plot_classes(
     title = f"{kinds['verb']} verbs, {kinds['noun']} nouns, {pairs:,} verb-noun pairs are in use"
     hint = "Bars: share of train. Dots: share of val. Dots far off a bar: the splits differ there."
     slots = min(max(kinds.values()), TOP + 1)
-    most = TOP // 2 if narrow else TOP
-    height = 0.9 + 0.2 * max(min(slots, most + 1), 5)
-    with drawing(path, title, hint, height * (1 + narrow), narrow) as figure:
+    with drawing(path, title, hint, 2 * (0.9 + 0.2 * max(slots, 5))) as figure:
         if labelled.empty:
             say_nothing_to_show(figure, "no labelled segment")
             return
-        for axes, task in zip(panels(figure), TASKS, strict=True):
+        for axes, task in zip(figure.subplots(2), TASKS, strict=True):
             shares = labelled.groupby("split")[task].value_counts(normalize=True).mul(100)
             table = shares.unstack("split", fill_value=0)
             order = table.iloc[:, 0].sort_values(ascending=False)  # of train, where it is there
-            top, others = order.index[:most], order.index[most:]
+            top, others = order.index[:TOP], order.index[TOP:]
             rows = [short(names(task, class_id)) for class_id in top]
             rest = table.loc[others].sum().to_frame().T
             table = table.loc[top]

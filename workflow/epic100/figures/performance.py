@@ -11,7 +11,6 @@ from epic100.figures.style import (
     drawing,
     in_words,
     name_rows,
-    panels,
     say_nothing_to_show,
 )
 
@@ -40,13 +39,12 @@ def read_benchmarks(folder: str | os.PathLike) -> pd.DataFrame:
     return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
 
 
-def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike, narrow: bool = False) -> None:
+def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike) -> None:
     """Draw wall time, peak memory and busy cores of each job, one row per rule, costliest on top.
 
     Args:
         jobs: See `read_benchmarks`.
         path: The picture to write.
-        narrow: See `drawing`.
     """
     totals = jobs.groupby("rule")["seconds"].agg(["sum", "size"])
     totals = totals.sort_values("sum", ascending=False)
@@ -56,17 +54,16 @@ def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike, narrow: bool = False
             f", {100 * totals['sum'].iloc[0] / totals['sum'].sum():.0f} % of it {totals.index[0]}"
         )
     hint = "A dot a job. What a rule asks for (threads, memory, runtime) should lie a little above."
-    height = 0.7 + 0.42 * max(len(totals), 3)
-    with drawing(path, title, hint, height * (3 if narrow else 1), narrow) as figure:
+    with drawing(path, title, hint, 3 * (0.7 + 0.42 * max(len(totals), 3))) as figure:
         if jobs.empty:
             say_nothing_to_show(figure, "results/benchmarks holds no file")
             return
-        time, memory, cores = panels(figure, (1.6, 1, 1), sharey=True)
+        time, memory, cores = figure.subplots(3)
         rows = [list(totals.index).index(rule) for rule in jobs["rule"]]
         _dots(time, jobs["seconds"].clip(lower=0.5), rows)
         time.set(xscale="log", xlabel="wall time of a job")
         last = max(jobs["seconds"].max() * 3, 10)
-        ticks = [tick for tick in TICKS if tick <= last][:: 2 if narrow else 1]
+        ticks = [tick for tick in TICKS if tick <= last][::2]
         time.set_xticks(ticks, [TICKS[tick] for tick in ticks])
         time.set_xticks([], minor=True)
         time.set_xlim(0.4, last)

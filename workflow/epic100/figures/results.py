@@ -13,27 +13,25 @@ from epic100.figures.style import (
     BLUE,
     PALE,
     TASK_COLOURS,
+    WHITE,
     drawing,
     name_rows,
-    panels,
     say_nothing_to_show,
     short,
 )
 from epic100.segments.class_names import TASKS, ClassNames
 
-TOP = 24  # classes with a bar each, at most
-SQUARE = 14  # verbs in the confusion table, at most
+TOP = 16  # classes with a bar each, at most
+SQUARE = 8  # verbs in the confusion table, at most
 ENOUGH = 10  # segments that a class needs before a title calls it a finding
-ON_BLUE = "#FDFDFD"  # text on dark cells: white that does not change on dark screens
 
 
-def plot_per_class(table: pd.DataFrame, path: str | os.PathLike, narrow: bool = False) -> None:
+def plot_per_class(table: pd.DataFrame, path: str | os.PathLike) -> None:
     """Draw top-1 (bar) and top-5 (line) of the most frequent verbs and nouns of val.
 
     Args:
         table: See `by_class`.
         path: The picture to write.
-        narrow: See `drawing`.
     """
     frequent = {task: table[(table["task"] == task) & (table["val_segments"] > 0)]
                 for task in TASKS}  # fmt: skip
@@ -47,13 +45,11 @@ def plot_per_class(table: pd.DataFrame, path: str | os.PathLike, narrow: bool = 
             "val are right at least once"
         )
     hint = "Most frequent in val on top (segments in brackets). Bar: top-1. Line's end: top-5."
-    most = TOP // 2 if narrow else TOP
-    slots = min(max(map(len, frequent.values())), most + 1)
-    height = 0.8 + 0.2 * max(slots, 5)
-    with drawing(path, title, hint, height * (1 + narrow), narrow) as figure:
-        for axes, task in zip(panels(figure), TASKS, strict=True):
+    slots = min(max(map(len, frequent.values())), TOP + 1)
+    with drawing(path, title, hint, 2 * (0.8 + 0.2 * max(slots, 5))) as figure:
+        for axes, task in zip(figure.subplots(2), TASKS, strict=True):
             part = frequent[task]
-            top, others = part[:most], part[most:]
+            top, others = part[:TOP], part[TOP:]
             columns = ["name", "val_segments", "top1", "top5"]
             rows = [
                 (f"{short(name)} ({count:,})", top1, top5)
@@ -64,7 +60,7 @@ def plot_per_class(table: pd.DataFrame, path: str | os.PathLike, narrow: bool = 
                 means = [np.average(others[name], weights=weights) for name in ("top1", "top5")]
                 rows.append((f"{len(others)} other {task}s ({weights.sum():,})", *means))
             for y, (_, top1, top5) in enumerate(rows):
-                colour = PALE if y == most else TASK_COLOURS[task]
+                colour = PALE if y == TOP else TASK_COLOURS[task]
                 axes.barh(y, top1, 0.72, color=colour)
                 axes.plot([top1, top5], [y, y], color=BLACK, linewidth=0.8)
                 axes.plot(top5, y, "|", color=BLACK, markersize=6)
@@ -76,7 +72,6 @@ def plot_confusion(
     outcome: pd.DataFrame,
     names: ClassNames,
     path: str | os.PathLike,
-    narrow: bool = False,
 ) -> None:
     """Draw the confusion of the frequent verbs: true by guessed, in percent of the true class.
 
@@ -84,13 +79,12 @@ def plot_confusion(
         outcome: See `outcomes`.
         names: Class names.
         path: The picture to write.
-        narrow: See `drawing`.
     """
-    counts = confusion(outcome, "verb", SQUARE // 2 if narrow else SQUARE)
-    title, hint = _finding(confusion(outcome, "verb", SQUARE), names), ""
+    counts = confusion(outcome, "verb", SQUARE)
+    title, hint = _finding(counts, names), ""
     if len(counts):
         hint = "Rows: the true verb. Columns: the guess, in percent of the row. Diagonal: right."
-    with drawing(path, title, hint, 1.2 + 0.31 * max(len(counts), 3), narrow) as figure:
+    with drawing(path, title, hint, 1.2 + 0.31 * max(len(counts), 3)) as figure:
         if counts.empty:
             say_nothing_to_show(figure, "no validation segment could be read")
             return
@@ -100,10 +94,9 @@ def plot_confusion(
             value = percent.iloc[y, x]
             axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=BLUE, alpha=value / 100, lw=0))
             axes.text(x, y, f"{value:.0f}", ha="center", va="center",
-                      color=ON_BLUE if value > 55 else BLACK)  # fmt: skip
-        cut = 9 if narrow else 18
+                      color=WHITE if value > 55 else BLACK)  # fmt: skip
         rows = [
-            f"{short(names('verb', verb), cut)} ({counts.loc[verb].sum():,})"
+            f"{short(names('verb', verb), 11)} ({counts.loc[verb].sum():,})"
             for verb in counts.index
         ]
         columns = [short(names("verb", verb), 12) for verb in counts.index] + ["others"]

@@ -1,12 +1,12 @@
 """One look for all pictures of the report.
 
-Each picture is drawn twice, for a wide and for a narrow screen, so that its text has one size on
-both. Title and hint are in the file's metadata: the report's page shows them as its own text. The
-page also replaces `BLACK`, `WHITE` and the greys by the colours of a light or a dark screen.
+Each picture is as narrow as a phone, its axes below one another, so that its text is legible there
+and on any wider screen. Title and hint are in the file's metadata: the report's page shows them as
+its own text.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
 from epic100.base.atomic import atomic_path
 
-WIDE, NARROW = 9.2, 3.6  # inches: 883 and 346 pixels in a browser
+WIDTH = 4.0  # inches: 384 pixels in a browser
 
 # Okabe and Ito, "Color Universal Design" (2008): colour-blind people can distinguish them too.
 ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
@@ -56,7 +56,6 @@ def drawing(
     title: str,
     hint: str = "",
     height: float = 4.8,
-    narrow: bool = False,
 ) -> Iterator[Figure]:
     """Yield an empty figure and save it at the end as SVG, whole or not at all.
 
@@ -65,10 +64,9 @@ def drawing(
         title: What the picture shows.
         hint: How to read it.
         height: Inches.
-        narrow: Whether it is for a narrow screen.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(NARROW if narrow else WIDE, height))
+        figure = Figure(figsize=(WIDTH, height))
         layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.06)
         figure.set_layout_engine(layout)
         yield figure
@@ -88,43 +86,12 @@ def _keep_ticks(figure: Figure, layout: ConstrainedLayoutEngine) -> None:
             axis.set_major_locator(FixedLocator(axis.get_majorticklocs().tolist()))
 
 
-def draw_both(plot: Callable[..., None], *data: Any, paths: Sequence[str]) -> None:
-    """Call `plot(*data, path)` for wide screens, and with `narrow=True` for narrow ones.
-
-    Args:
-        plot: A function of this package that draws one picture.
-        *data: What it draws.
-        paths: The two files to write.
-    """
-    wide, narrow = paths
-    plot(*data, wide)
-    plot(*data, narrow, narrow=True)
-
-
-def panels(figure: Figure, widths: Sequence[float] = (1, 1), sharey: bool = False) -> list[Axes]:
-    """Add axes beside one another, or below one another in a narrow figure.
-
-    Args:
-        figure: An empty figure.
-        widths: Their relative widths in a wide figure.
-        sharey: Whether axes beside one another share their rows.
-    """
-    if is_narrow(figure):
-        return list(figure.subplots(len(widths), 1, squeeze=False)[:, 0])
-    return list(figure.subplots(1, len(widths), squeeze=False, width_ratios=widths,
-                                sharey=sharey)[0])  # fmt: skip
-
-
-def is_narrow(figure: Figure) -> bool:
-    """Whether `drawing` made this figure for a narrow screen."""
-    return figure.get_figwidth() <= NARROW
-
-
 def legend_on_top(figure: Figure, handles: Sequence | None = None) -> None:
     """Add one legend for the whole figure, above its axes."""
     handles = handles or figure.axes[0].get_legend_handles_labels()[0]
-    columns = min(len(handles), 2) if is_narrow(figure) else len(handles)
-    figure.legend(handles=handles, ncols=columns, loc="outside upper left", columnspacing=1.2)
+    figure.legend(
+        handles=handles, ncols=min(len(handles), 2), loc="outside upper left", columnspacing=1.2
+    )
 
 
 def title_and_legend(axes: Axes, title: str, columns: int = 3) -> None:

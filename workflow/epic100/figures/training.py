@@ -20,13 +20,12 @@ from epic100.figures.style import (
 )
 
 
-def plot_training(history: pd.DataFrame, path: str | os.PathLike, narrow: bool = False) -> None:
+def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
     """Draw loss, accuracy on val, learning rate and time by activity, one panel each, over epochs.
 
     Args:
         history: From `read_epochs`.
         path: The picture to write.
-        narrow: See `drawing`.
     """
     seconds = history["seconds"].sum()
     title, hint = "No epoch was logged", ""
@@ -38,12 +37,11 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike, narrow: bool =
     validated = history[history["action_top1"].notna()]
     if len(validated):
         title += f"; {validated['action_top1'].iloc[-1]:.1f} % top-1 actions at the end"
-    with drawing(path, title, hint, 10.0 if narrow else 5.6, narrow) as figure:
+    with drawing(path, title, hint, 10.0) as figure:
         if history.empty:
             say_nothing_to_show(figure, "results/training.tsv has no row")
             return
-        rows, columns = (4, 1) if narrow else (2, 2)
-        accuracy, loss, rate, time = figure.subplots(rows, columns).flat
+        accuracy, loss, rate, time = figure.subplots(4)
         for task, colour in TASK_COLOURS.items():
             _line(accuracy, validated, f"{task}_top1", colour, label=task)
         for task, colour in TASK_COLOURS.items():

@@ -4,17 +4,20 @@ Text of the run (class names, reasons, error messages) is escaped by the templat
 script, and its content security policy forbids any, as well as every request.
 """
 
+import base64
 import json
 import logging
 import os
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from epic100.base.atomic import write_text
-from epic100.report.drawings import Drawing, read_drawing
+from epic100.base.errors import EpicError
 from epic100.report.tables import dropped_rows, official_rows, published_rows
 from epic100.report.template import template
 from epic100.segments.drop_reasons import read_drop_kinds
@@ -25,6 +28,22 @@ log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
 TEMPLATE = "page.html.j2"
+DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of `epic100.figures` for an HTML page.
+
+    Attributes:
+        title: What it shows.
+        hint: How to read it.
+        url: The picture itself. A browser runs and loads nothing for an SVG in an `img`.
+    """
+
+    title: str
+    hint: str
+    url: str
 
 
 def write_page(
@@ -34,7 +53,7 @@ def write_page(
     salvage: PathLike,
     dropped: PathLike,
     examples: PathLike,
-    pictures: Mapping[str, Sequence[PathLike]],
+    pictures: Mapping[str, PathLike],
     policy: str,
     unseen: PathLike | None = None,
     run: str = "",
@@ -47,8 +66,7 @@ def write_page(
         salvage: results/clean/salvage.tsv.
         dropped: results/clean/dropped.tsv.
         examples: The file of `figures.examples.write_examples`.
-        pictures: Two files for each picture, by its name in the template: for wide and for narrow
-            screens.
+        pictures: The SVG files, by their names in the template.
         policy: The cleaning policy of the run.
         unseen: The official list of participants without a video in train, if there is one.
         run: The run's name; "" for the default run.
@@ -72,18 +90,33 @@ def write_page(
         policy=policy,
         splits=splits,
         reasons=reasons,
-        drawings=_drawings(pictures),
+        pictures={name: read_picture(path) for name, path in pictures.items()},
         examples=_by_group(json.loads(Path(examples).read_text(encoding="utf-8"))),
     )
     write_text(out, page)
     log.info(f"{out}: {len(page) / 1e6:.1f} MB, opens in any browser without a network")
 
 
-def _drawings(pictures: Mapping[str, Sequence[PathLike]]) -> dict[str, tuple[Drawing, Drawing]]:
-    return {
-        name: (read_drawing(wide, name), read_drawing(narrow, f"{name}-narrow"))
-        for name, (wide, narrow) in pictures.items()
-    }
+def read_picture(path: PathLike) -> Picture:
+    """Read a picture that `epic100.figures.style.drawing` wrote.
+
+    Args:
+        path: The SVG file.
+
+    Raises:
+        EpicError: The file is no SVG.
+    """
+    content = Path(path).read_bytes()
+    try:
+        root = ElementTree.fromstring(content)
+    except ElementTree.ParseError as error:
+        raise EpicError(
+            f"{path}: no SVG file ({error}); make it again: snakemake -R {path}"
+        ) from error
+    title, hint = (
+        root.findtext(f".//{DUBLIN_CORE}{key}") or "" for key in ("title", "description")
+    )
+    return Picture(title, hint, f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}")
 
 
 def _by_group(examples: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
