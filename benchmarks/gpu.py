@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader
 import epic100.mmaction  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.base.machine import usable_cores, workers_for
-from epic100.clips.collate import collate_in_one
+from epic100.clips.dataset import collate_in_one
 from epic100.settings import TrainSettings
 from epic100.training.config import build_config
 from epic100.training.launch import launch

@@ -17,7 +17,7 @@ import numpy as np
 from mmaction.registry import TRANSFORMS
 from mmengine.registry import init_default_scope
 
-import epic100.clips.registered  # noqa: F401
+import epic100.clips.dataset  # noqa: F401
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.video.sheet import read_sheet
 

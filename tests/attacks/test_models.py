@@ -16,7 +16,7 @@ from mmaction.registry import MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-import epic100.clips.registered
+import epic100.clips.dataset
 import epic100.model.registered  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.migrate.checkpoint import migrate_model

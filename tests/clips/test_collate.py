@@ -11,7 +11,7 @@ from mmaction.structures import ActionDataSample
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
-from epic100.clips.collate import SamplesByValue, TensorsInOne, collate_in_one
+from epic100.clips.dataset import SamplesByValue, TensorsInOne, collate_in_one
 
 
 def clips(number, shape=(1, 3, 2, 4, 4)):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-import epic100.clips.registered  # noqa: F401
+import epic100.clips.dataset  # noqa: F401
 from epic100.base import disk
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from support.small_runs import copy_results

@@ -6,7 +6,7 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from epic100.base.errors import EpicError
-from epic100.clips.workers import ended_workers_are_errors
+from epic100.clips.faults import ended_workers_are_errors
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
 from epic100.proxy import write_proxy
 from epic100.proxy.encoder import check_copy
-from epic100.proxy.output import sample
+from epic100.proxy.pictures import sample
 from epic100.scan.worker import inspect
 from epic100.settings import ProxySettings
 from epic100.video.ffmpeg import picture_stream

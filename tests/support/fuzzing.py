@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import epic100.clips.registered  # noqa: F401
+import epic100.clips.dataset  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.download.part import claim
 from epic100.migrate.checkpoint import read_checkpoint

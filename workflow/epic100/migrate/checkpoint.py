@@ -90,7 +90,7 @@ def migrate_model(
     instead = "give the config file with --config"
     lab = read_config(config) if config else parse_config(meta["cfg"], where, instead)
     ours, notes = predicting_config(lab, where)
-    import epic100.clips.registered
+    import epic100.clips.dataset
     import epic100.model.registered  # noqa: F401
 
     init_default_scope("mmaction")

@@ -11,9 +11,8 @@ from torch.utils.data import DataLoader
 from epic100.base.errors import EpicError
 from epic100.base.gpu import unusable
 from epic100.base.own_modules import use_modules
-from epic100.clips.collate import collate_in_one
-from epic100.clips.dataset import EpicSegmentVideoDataset
-from epic100.clips.workers import ended_workers_are_errors
+from epic100.clips.dataset import EpicSegmentVideoDataset, collate_in_one
+from epic100.clips.faults import ended_workers_are_errors
 from epic100.model.config_text import parse_config
 from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipeline_of
 from epic100.model.foreign_model import build_foreign
@@ -44,7 +43,6 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
         EpicError: A frame cannot be decoded, a process that reads clips was killed, or the model
             returns NaN or infinity. Videos finished before are kept.
     """
-    import epic100.clips.registered
     import epic100.model.registered  # noqa: F401
 
     init_default_scope("mmaction")

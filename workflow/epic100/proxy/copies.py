@@ -10,7 +10,8 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.proxy.copy_table import ProxyRow, State, write_proxy_table
+from epic100.base.text_table import write_table
 from epic100.proxy.encoder import copy_video, same_clock
 from epic100.settings import ProxySettings, ScanLimits
 from epic100.video.guarded import FileError, ProcessError, call
@@ -33,6 +34,37 @@ log = logging.getLogger(__name__)
 
 VERSION = 1  # increase it when copies change, so that old ones are not used
 
+
+class State(StrEnum):
+    """What exists for a video: a copy, the `original` (a link), or `none` (not readable)."""
+
+    COPIED = "copied"
+    ORIGINAL = "original"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class ProxyRow:
+    """The copy of one video, or what takes its place; sizes in bytes.
+
+    Attributes:
+        stand_ins: Number of frames that are grey because the original gives no picture.
+        psnr: Of the copy's luma, in dB, compared with the original scaled to the same size.
+    """
+
+    video_id: str
+    state: State
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+    stand_ins: int = 0
+    psnr: float = 0.0
+    bytes: int = 0
+    original_bytes: int = 0
+    reason: str = ""
+
+
+COLUMNS = tuple(f.name for f in fields(ProxyRow))
 Result = tuple[ProxyRow, VideoIndex | None]
 
 
@@ -85,7 +117,8 @@ def make_proxies(
         )
     rows = [row for row, _ in results.values()]
     write_indexes({name: own for name, (_, own) in results.items() if own is not None}, index)
-    write_proxy_table(rows, table)
+    cells = ([f"{v:.2f}" if isinstance(v, float) else v for v in vars(r).values()] for r in rows)
+    write_table(table, COLUMNS, cells)
     for row in rows:
         if row.state == State.ORIGINAL:
             log.warning(f"{row.video_id}: no copy, the original is read: {row.reason}")

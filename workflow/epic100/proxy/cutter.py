@@ -23,9 +23,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError, EpicError
 from epic100.proxy.encoder import PROGRESS_EVERY, Report, check_copy
-from epic100.proxy.output import open_output, sample
-from epic100.proxy.pictures import numbered, opened
-from epic100.proxy.rotation import copy_rotation
+from epic100.proxy.pictures import copy_rotation, numbered, open_output, opened, sample
 from epic100.settings import ClipSettings
 from epic100.video.containers import top_boxes
 from epic100.video.index import VideoIndex

@@ -1,8 +1,10 @@
-"""The pictures of an original in order of frame number, however its decoder orders them."""
+"""Pictures of an original in order of frame number, and of a copy or a clip into an H.264 file."""
 
 import contextlib
+import os
+import struct
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,11 +13,15 @@ import numpy as np
 from av.container import InputContainer
 
 from epic100.base.disk import WatchedFile
-from epic100.base.errors import EpicError
-from epic100.video.ffmpeg import picture_stream
+from epic100.base.errors import DiskError, EpicError
+from epic100.video.containers import Box, box_in
+from epic100.video.ffmpeg import error_text, picture_stream
 from epic100.video.index import VideoIndex
 
 REORDER = 16  # pictures that may be decoded before one with a smaller frame number, at most
+GRID = 16  # samples of luma per row and per column of a picture
+# Offset of the matrix in the track header box, by version (ISO 14496-12, section 8.3.2).
+_MATRIX_AT = {0: 40, 1: 52}
 
 
 def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
@@ -94,3 +100,94 @@ def _decoded(
                 raise  # not a fault of the file
     if sorted(seen) != index.pts.tolist():
         raise EpicError("its packets are not those that were scanned; scan it again")
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Report what FFmpeg or the system refuses to write as a DiskError."""
+    try:
+        yield
+    except (av.error.FFmpegError, OSError) as error:
+        raise DiskError(f"cannot write the copy: {error_text(error)}") from error
+
+
+@contextlib.contextmanager
+def open_output(
+    path: Path,
+    original: av.VideoCodecContext,
+    size: tuple[int, int],
+    index: VideoIndex,
+    x264: Mapping[str, str],
+    mp4: Mapping[str, str] | None = None,
+    comment: str = "",
+) -> Iterator[Callable[[av.VideoFrame], None]]:
+    """Open a file for the pictures of `index`, at their times after the first one.
+
+    The file is finalised unless an error occurs.
+
+    Args:
+        path: The file.
+        original: The decoder of the pictures; the file gets its colour description.
+        size: (width, height).
+        index: The frames to write.
+        x264: Options of libx264.
+        mp4: Options of FFmpeg's MP4 muxer.
+        comment: Text that the file carries as metadata.
+
+    Yields:
+        A function that takes the next picture, in yuv420p.
+    """
+    ticks, time_base = clock(index)
+    times = iter(ticks.tolist())
+    rate = Fraction(index.fps).limit_denominator(1001) if index.fps else Fraction(30)
+    with writing():
+        out = av.open(str(path), "w", format="mp4", options=dict(mp4 or {}))
+    try:
+        out.metadata.update({"comment": comment} if comment else {})
+        stream = out.add_stream("libx264", rate=rate, options=dict(x264))
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = time_base
+        for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
+            setattr(stream.codec_context, name, getattr(original, name))
+
+        def add(picture: av.VideoFrame | None) -> None:
+            if picture is not None:
+                picture.pts, picture.time_base = next(times), time_base
+                picture.pict_type = 0  # otherwise the original's key frames are key frames here too
+            packets = stream.encode(picture)
+            with writing():
+                out.mux(packets)
+
+        yield add
+        add(None)
+    except BaseException:
+        with contextlib.suppress(av.error.FFmpegError, OSError):
+            out.close()
+        raise
+    with writing():
+        out.close()
+
+
+def sample(frame: av.VideoFrame) -> np.ndarray:
+    """Return luma on a grid, uint8 [S]."""
+    plane = frame.planes[0]
+    luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    rows, columns = -(-frame.height // GRID), -(-frame.width // GRID)
+    return luma[: frame.height : rows, : frame.width : columns].flatten()
+
+
+def copy_rotation(matrix: bytes, path: Path) -> None:
+    """Write FFmpeg's display `matrix` (nine int32) into an MP4 file with one track.
+
+    It is the rotation that a container asks players to apply; `VideoReader` does not apply it.
+    """
+    with path.open("r+b", buffering=0) as file:
+
+        def read_at(at: int, count: int) -> bytes:
+            return os.pread(file.fileno(), count, at)
+
+        whole = Box("", 0, 0, path.stat().st_size)
+        header = box_in(read_at, whole, "moov", "trak", "tkhd").content
+        file.seek(header + _MATRIX_AT[read_at(header, 1)[0]])
+        file.write(struct.pack(">9i", *struct.unpack("=9i", matrix)))

@@ -1,6 +1,6 @@
 """Import this module to register everything that a training builds by name."""
 
-import epic100.clips.registered
+import epic100.clips.dataset
 import epic100.model.registered
 import epic100.training.batch_norm
 import epic100.training.checkpoint_hook

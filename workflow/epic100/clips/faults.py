@@ -1,11 +1,16 @@
-"""Counts clips that fail to decode although the scan passed them, over all loader processes."""
+"""What goes wrong with a clip: it does not decode, takes too long, or its reader is killed."""
 
 import logging
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.video.reader import FrameError
 
 log = logging.getLogger(__name__)
 
@@ -67,3 +72,56 @@ class BrokenClips:
                 f"{self.max_share:g}: {', '.join(found[:SHOWN])}{more}; were videos replaced or is "
                 f"the disk failing? Scan them again. The last one: {error}"
             ) from error
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Limit the time of a block: a disk, a pipe in place of a video, or a decoder may hang.
+
+    The limit uses a signal, which also interrupts a wait for the disk. Signals work only in a
+    process's main thread, where loader workers read. In other threads there is no limit.
+
+    Args:
+        seconds: The limit; 0 means none.
+
+    Raises:
+        FrameError: The block takes longer.
+    """
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise FrameError(f"not read within {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    # Repeated every second, because a library may swallow the first exception.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def ended_workers_are_errors() -> Iterator[None]:
+    """Within the block, a worker of a data loader that is killed is an error for the user.
+
+    torch raises a RuntimeError then, not only where a batch is waited for: it may come from its
+    signal handler, in the middle of a step. So the block is around the whole loop.
+
+    Raises:
+        EpicError: A worker was killed, most often by the system for want of memory.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        words = " ".join(str(error).split())
+        if not words.startswith("DataLoader worker"):
+            raise
+        raise EpicError(
+            f"a process that reads clips was ended from outside: out of memory, or by hand "
+            f"({words.rstrip('.')}); give the job more memory or fewer `workers`, then run again: "
+            "what is finished is kept"
+        ) from error
