@@ -21,11 +21,9 @@ from mmengine.registry import init_default_scope
 
 import epic100.mmaction  # noqa: F401
 from epic100.training import telemetry
-from epic100.training.config import build_config
-from epic100.training.config_file import changed
-from epic100.training.device import Placement
+from epic100.training.config import build_config, changed
 from epic100.training.loop import QuietRunner
-from epic100.training.plan import plan_run
+from epic100.training.plan import Placement, plan_run
 from epic100.training.stamp import open_work_dir, run_stamp
 
 PRELOADED = 200_000

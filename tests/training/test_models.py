@@ -21,10 +21,9 @@ from epic100.segments.segment_list import read_segments
 from epic100.settings import TrainSettings
 from epic100.submission.export import export
 from epic100.training.config import build_config
-from epic100.training.device import Placement
 from epic100.training.finished import has_model
 from epic100.training.hooks import SampleSeedHook
-from epic100.training.plan import plan_run
+from epic100.training.plan import Placement, plan_run
 from epic100.training.preflight import preflight
 from epic100.training.stamp import open_work_dir, run_stamp
 from epic100.training.train import train

@@ -5,8 +5,7 @@ import pytest
 from mmengine.config import Config
 
 from epic100.segments.segment_list import COLUMNS
-from epic100.training.device import Placement
-from epic100.training.plan import TrainingPlan
+from epic100.training.plan import Placement, TrainingPlan
 from epic100.training.preflight import Found
 from epic100.training.start_table import epoch_seconds, start_table
 
@@ -44,8 +43,7 @@ def checked(
     config.merge_from_dict(changes)
     plan = TrainingPlan(
         config=config, placement=Placement(device, processes), share=2, parts=parts,
-        dtype="float32", channels_last=False, compiled=False, ema=None, val=val,
-        no_val="" if val is not None else "no segment to validate on",
+        val=val, no_val="" if val is not None else "no segment to validate on",
     )  # fmt: skip
     return Found(
         plan=plan, loss=2.0, seconds=9.0, step_seconds=0.5, load_seconds=load_seconds,

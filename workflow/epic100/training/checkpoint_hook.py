@@ -31,8 +31,7 @@ from epic100.training.checkpoints import (
     remove_half_written,
     write_checkpoint,
 )
-from epic100.training.device import bare
-from epic100.training.hooks import PRIORITIES
+from epic100.training.hooks import PRIORITIES, bare
 from epic100.training.loop import ResumableEpochLoop, on_rank_0
 from epic100.training.stamp import FILE as STAMP
 from epic100.training.stamp import differences, read_stamp, run_stamp

@@ -30,8 +30,7 @@ from epic100.segments.segment_list import NO_LABEL, write_segments
 from epic100.settings import Settings
 from epic100.training.before_start import Asked, Outcome
 from epic100.training.config import build_config
-from epic100.training.device import Placement, choose_device
-from epic100.training.plan import plan_run
+from epic100.training.plan import Placement, choose_device, plan_run
 from epic100.training.preflight import preflight
 from epic100.training.start_table import StartTable, start_table
 from epic100.video.on_disk import on_disk_lines

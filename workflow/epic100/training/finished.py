@@ -30,8 +30,8 @@ from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.settings import TrainSettings
 from epic100.training.checkpoints import set_aside
 from epic100.training.config import build_config, heads_of, model_text
-from epic100.training.device import bare
 from epic100.training.epoch_table import FILE as EPOCHS
+from epic100.training.hooks import bare
 from epic100.training.weights import fit_weights, local_weights, read_weights
 
 log = logging.getLogger(__name__)

@@ -1,13 +1,24 @@
-"""Seeds for everything random in training, so that a run can resume at any batch."""
+"""The hooks of a training but those that report and save: seeds, BatchNorm, compilation, parts.
 
+The seeds let a run resume at any batch. Compilation and parts change time and memory but not what
+is learned, except for rounding.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from mmaction.registry import HOOKS
-from mmengine.dist import get_rank
+from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel, MMDistributedDataParallel, is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 # The order in which MMEngine calls the hooks: the lowest number first. Its own have these numbers:
 # RuntimeInfoHook 10; IterTimerHook, DistSamplerSeedHook, SyncBuffersHook and EMAHook 50; LoggerHook
@@ -41,3 +52,157 @@ class SampleSeedHook(Hook):
         """Seed the random draws of the model in this iteration."""
         torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + get_rank())
         np.random.seed([runner.seed, runner.iter, get_rank()])  # TRN's head draws from NumPy
+
+
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """All BatchNorm layers of a model."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
+
+
+def freeze_scales(model: nn.Module) -> None:
+    """Freeze scale and shift of every BatchNorm layer.
+
+    Call it before DistributedDataParallel wraps the model, which waits for the gradients of all
+    trainable parameters.
+    """
+    for layer in batch_norms(model):
+        for parameter in layer.parameters():
+            parameter.requires_grad_(False)
+
+
+@HOOKS.register_module()
+class FrozenBatchNormHook(Hook):
+    """Keep BatchNorm as it starts: statistics, scale and shift.
+
+    It does what epic-kitchens-slowfast does with `BN.FREEZE` (`freeze_fn` in
+    video_model_builder.py). Scale and shift are frozen when the model is built (`QuietRunner`), the
+    statistics here.
+    """
+
+    priority = PRIORITIES["FrozenBatchNormHook"]
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Undo `model.train()`, which is called at the start of each epoch."""
+        for layer in batch_norms(bare(runner.model)):
+            layer.eval()
+
+
+@HOOKS.register_module()
+class PooledStatisticsHook(Hook):
+    """Pool BatchNorm's statistics over processes, as if one process had seen all batches.
+
+    MMEngine's SyncBuffersHook, which runs after it, averages the buffers over processes. For
+    variances this ignores that the means of the processes differ: the pooled variance is the mean
+    of `var + mean ** 2` minus the square of the mean.
+    """
+
+    priority = PRIORITIES["PooledStatisticsHook"]
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Add to each process's variance what the average over processes would miss."""
+        for layer in batch_norms(bare(runner.model)):
+            if layer.running_mean is None or layer.running_var is None:
+                continue
+            mean: torch.Tensor = layer.running_mean.clone()
+            all_reduce(mean, op="sum")
+            mean /= get_world_size()
+            layer.running_var += layer.running_mean**2 - mean**2
+
+
+@MODEL_WRAPPERS.register_module()
+class EpicDistributed(MMDistributedDataParallel):
+    """MMEngine's wrapper for one of several processes, which also works without a GPU."""
+
+    def __init__(self, module: torch.nn.Module, **kwargs: Any) -> None:
+        if not next(module.parameters()).is_cuda:
+            kwargs["device_ids"] = None  # MMEngine sets a GPU on every machine
+        super().__init__(module, **kwargs)
+
+
+@HOOKS.register_module()
+class CompileHook(Hook):
+    """Run the backbone through `torch.compile` in training.
+
+    Validation is not compiled: its other picture size and batch size would each need another
+    compilation. MMEngine's own `compile` takes the whole step with the optimizer: each new learning
+    rate compiles it again, and AccumulateHook, which replaces the step, would undo it.
+    """
+
+    priority = PRIORITIES["CompileHook"]
+
+    def before_train(self, runner: Runner) -> None:
+        """Compile at the first batch of each shape; names of weights do not change."""
+        backbone = bare(runner.model).backbone
+        eager: Callable[..., torch.Tensor] = backbone.forward
+        # With dynamic sizes, a second shape would recompile for any size. A resumed run meets the
+        # shapes in another order and would then use other kernels.
+        compiled = torch.compile(eager, dynamic=False)
+        backbone.forward = lambda x: (compiled if backbone.training else eager)(x)
+
+
+@HOOKS.register_module()
+class AccumulateHook(Hook):
+    """Train on each batch in parts: the memory of one part, the optimizer step of the whole batch.
+
+    The split is inside the iteration (MMEngine's own accumulation counts iterations). So no step
+    spans a checkpoint or the end of an epoch, and a resumed run stays exact.
+
+    Args:
+        parts: Number of parts per batch.
+    """
+
+    priority = PRIORITIES["AccumulateHook"]
+
+    def __init__(self, parts: int) -> None:
+        self.parts = parts
+
+    def before_train(self, runner: Runner) -> None:
+        """Replace the model's own step with the loop over parts."""
+        model = runner.model
+        model.train_step = lambda data, optim_wrapper: step_in_parts(
+            model, data, optim_wrapper, self.parts
+        )
+
+
+def step_in_parts(
+    model: BaseModel | MMDistributedDataParallel,
+    data: dict[str, Any],
+    optim_wrapper: OptimWrapper,
+    parts: int,
+) -> dict[str, torch.Tensor]:
+    """Do one optimizer step on `data` in up to `parts` forward and backward passes.
+
+    The gradient is that of the mean loss over the whole batch; several processes exchange it once.
+
+    Args:
+        model: The model, or its wrapper for several processes.
+        data: The collated batch.
+        optim_wrapper: MMEngine's optimizer wrapper.
+        parts: Maximum number of parts.
+
+    Returns:
+        The logged figures, as a mean over the batch.
+    """
+    module, total = bare(model), len(data["inputs"])
+    size = -(-total // parts)
+    starts = range(0, total, size)
+    logged: dict[str, torch.Tensor] = {}
+    for start in starts:
+        piece = {key: values[start : start + size] for key, values in data.items()}
+        share = len(piece["inputs"]) / total
+        last = start == starts[-1]
+        with model.no_sync() if is_model_wrapper(model) and not last else nullcontext():
+            with optim_wrapper.optim_context(model):
+                losses = model._run_forward(module.data_preprocessor(piece, True), mode="loss")
+            loss, figures = module.parse_losses(losses)
+            optim_wrapper.backward(loss * share)
+        for key, value in figures.items():
+            logged[key] = logged.get(key, 0) + share * value.detach()
+    optim_wrapper.step()
+    optim_wrapper.zero_grad()
+    return logged
+
+
+def bare(model: BaseModel | MMDistributedDataParallel) -> BaseModel:
+    """The model without the wrapper for several processes."""
+    return model.module if is_model_wrapper(model) else model

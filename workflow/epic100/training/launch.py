@@ -31,7 +31,6 @@ from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus, look_for_gpus
 from epic100.base.machine import usable_cores
 from epic100.settings import TrainSettings
-from epic100.training.device import Placement, choose_device
 from epic100.training.meeting import (
     ONE_NODE,
     Nodes,
@@ -42,6 +41,7 @@ from epic100.training.meeting import (
     own_address,
     towards,
 )
+from epic100.training.plan import Placement, choose_device
 from epic100.training.stop import forwarding
 from epic100.training.train import train
 from epic100.training.weights import local_weights

@@ -23,8 +23,8 @@ from torch.utils.data import BatchSampler, Sampler
 
 from epic100.base.errors import EpicError
 from epic100.clips.faults import ended_workers_are_errors
-from epic100.training.batch_norm import freeze_scales
 from epic100.training.checkpoints import checkpoints
+from epic100.training.hooks import freeze_scales
 from epic100.training.stop import StopSignals, end_workers, shelter_workers
 
 Result = TypeVar("Result")

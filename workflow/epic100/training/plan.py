@@ -1,26 +1,86 @@
-"""How this machine trains a config: processes, shares of a batch, loaders, memory layout.
+"""Where and how a training runs: device, processes, shares of a batch, loaders, memory layout.
 
 Nothing here changes what is learned, except for rounding, and for BatchNorm and dropout over
 several processes. So it is not part of a run's stamp, and a run may resume with another plan.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
+import torch
 from mmengine.config import Config, ConfigDict
 
 from epic100.base.errors import EpicError
+from epic100.base.gpu import Gpus, gpus_to_use
 from epic100.base.machine import usable_cores, workers_for
 from epic100.segments.clean_list import read_clean_list
 from epic100.segments.segment_list import NO_LABEL
 from epic100.settings import TrainSettings
-from epic100.training.config import LOADERS, NO_VALIDATION, Changes
-from epic100.training.config_file import changed, custom_hooks, present
-from epic100.training.device import CHANNELS_LAST, PLAIN, Placement, autocast_refused
+from epic100.training.config import (
+    LOADERS,
+    NO_VALIDATION,
+    Changes,
+    changed,
+    custom_hooks,
+    present,
+)
 
 # Clips that the workers of one process prefetch; a clip of 13 frames of 160 pixels takes 1 MB.
 CLIPS_AHEAD = 2048
+SEVERAL: Changes = {  # of several processes
+    "launcher": "pytorch",
+    "model_wrapper_cfg": {"type": "EpicDistributed", "broadcast_buffers": False},
+}
+CHANNELS_LAST, PLAIN = "ChannelsLastRecognizer3D", "Recognizer3D"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a training runs.
+
+    Args:
+        device: "cuda" or "cpu".
+        processes: Number of processes that train together, over all nodes; on CUDA each has its
+            own GPU.
+        nodes: Number of nodes, which have equally many processes.
+    """
+
+    device: str
+    processes: int
+    nodes: int = 1
+
+    @property
+    def on_node(self) -> int:
+        """Number of processes on each node."""
+        return self.processes // self.nodes
+
+
+def choose_device(device: str, gpus: int | None, found: Gpus, nodes: int = 1) -> Placement:
+    """Choose where to train.
+
+    Args:
+        device: `train: device:`, auto, cuda or cpu.
+        gpus: `train: gpus:`; None means one GPU if there is one, else the CPU. On the CPU it is a
+            number of processes. Both are per node.
+        found: The GPUs of this process.
+        nodes: `train: nodes:`.
+
+    Raises:
+        EpicError: A GPU was granted or requested, but torch cannot use it.
+    """
+    used = gpus_to_use("train", device, gpus, found)
+    here = Placement("cuda", used) if used else Placement("cpu", gpus or 1)
+    return replace(here, processes=here.processes * nodes, nodes=nodes)
+
+
+def autocast_refused(precision: str, device: str) -> str | None:
+    """The reason why this precision is not available on the device; None if it is."""
+    if precision != "fp32" and device == "cpu":
+        return "MMEngine's autocast needs a GPU and this training runs on the CPU; expected fp32"
+    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return f"{torch.cuda.get_device_name()} has no bf16; expected fp16 or fp32"
+    return None
 
 
 @dataclass(frozen=True)
@@ -32,10 +92,6 @@ class TrainingPlan:
         placement: Device and processes.
         share: Segments per step of one process.
         parts: Number of parts that each share is split into and trained on one after the other.
-        dtype: Name of the torch dtype that is computed in.
-        channels_last: Whether the backbone's layout is channels-last.
-        compiled: Whether the backbone is compiled.
-        ema: Decay of the average of the weights, or None.
         val: The val list; None if training runs without validation.
         no_val: Why there is no validation, or "".
     """
@@ -44,10 +100,6 @@ class TrainingPlan:
     placement: Placement
     share: int
     parts: int
-    dtype: str
-    channels_last: bool
-    compiled: bool
-    ema: float | None
     val: pd.DataFrame | None
     no_val: str
 
@@ -93,25 +145,22 @@ def plan_run(
     _require_even_shares(config, placement, settings.accumulate)
     _require_device(config, settings, placement.device)
     val, no_val = _val_list(config, settings)
-    channels_last = _channels_last(config, settings, placement)
-    laid_out = {} if channels_last or config.model.type != CHANNELS_LAST else {"model.type": PLAIN}
+    several = placement.processes > 1
+    # Otherwise ranks exchange results through files in `.`.
+    evaluated = {"val_evaluator.collect_device": "gpu"} if several else {}
     planned = changed(
         config,
         {
             "work_dir": str(work_dir),
             **_loaders(config, settings, placement),
-            **_processes(placement),
-            **(NO_VALIDATION if val is None else _evaluator(placement)),
-            **laid_out,
+            **(SEVERAL if several else {}),
+            **(NO_VALIDATION if val is None else evaluated),
+            "model.type": _layout(config, settings, placement),
             "custom_hooks": [*custom_hooks(config), *_hooks(settings, placement)],
         },
     )
-    return TrainingPlan(
-        config=planned, placement=placement, share=planned.train_dataloader.batch_size,
-        parts=settings.accumulate, dtype=planned.optim_wrapper.get("dtype", "float32"),
-        channels_last=channels_last, compiled=settings.compile,
-        ema=_average_decay(planned), val=val, no_val=no_val,
-    )  # fmt: skip
+    share = planned.train_dataloader.batch_size
+    return TrainingPlan(planned, placement, share, settings.accumulate, val, no_val)
 
 
 def _require_device(config: Config, settings: TrainSettings, device: str) -> None:
@@ -134,11 +183,6 @@ def _hooks(settings: TrainSettings, placement: Placement) -> list[ConfigDict]:
     if settings.accumulate > 1:
         hooks.append(ConfigDict(type="AccumulateHook", parts=settings.accumulate))
     return hooks
-
-
-def _average_decay(config: Config) -> float | None:
-    momenta = [hook["momentum"] for hook in custom_hooks(config) if hook["type"] == "EMAHook"]
-    return 1 - momenta[-1] if momenta else None
 
 
 def _require_even_shares(config: Config, placement: Placement, parts: int) -> None:
@@ -181,25 +225,16 @@ def batches_ahead(workers: int, share: int) -> int:
     return max(1, min(2, CLIPS_AHEAD // (workers * share)))
 
 
-def _channels_last(config: Config, settings: TrainSettings, placement: Placement) -> bool:
-    """The layout of the backbone's weights: docs/performance.md says why, for each device."""
-    if config.model.type != CHANNELS_LAST:  # a model of another type keeps its type
-        return False
-    if settings.channels_last is not None:
-        return settings.channels_last
-    return placement.device == "cpu" or settings.precision != "fp32"
+def _layout(config: Config, settings: TrainSettings, placement: Placement) -> str:
+    """The type of the model, which says how the backbone's weights lie.
 
-
-def _processes(placement: Placement) -> Changes:
-    if placement.processes == 1:
-        return {}
-    wrapper = {"type": "EpicDistributed", "broadcast_buffers": False}
-    return {"launcher": "pytorch", "model_wrapper_cfg": wrapper}
-
-
-def _evaluator(placement: Placement) -> Changes:
-    # Otherwise ranks exchange results through files in `.`.
-    return {"val_evaluator.collect_device": "gpu"} if placement.processes > 1 else {}
+    Channels-last, but for fp32 on a GPU: docs/performance.md says why. A model of another type
+    keeps it.
+    """
+    chosen = settings.channels_last
+    if chosen is None:
+        chosen = placement.device == "cpu" or settings.precision != "fp32"
+    return PLAIN if config.model.type == CHANNELS_LAST and not chosen else config.model.type
 
 
 def _val_list(config: Config, settings: TrainSettings) -> tuple[pd.DataFrame | None, str]:

@@ -32,10 +32,9 @@ from epic100.model.model_file import save_model
 from epic100.prediction.views import view_pipeline
 from epic100.prediction.worker import open_model
 from epic100.training.checkpoints import checkpoints
-from epic100.training.config import Changes
-from epic100.training.config_file import changed, present
-from epic100.training.device import bare
+from epic100.training.config import Changes, changed, present
 from epic100.training.finished import FILE, trained_model
+from epic100.training.hooks import bare
 from epic100.training.loop import QuietRunner
 from epic100.training.plan import TrainingPlan
 from epic100.training.weights import Fit, fit_weights, read_weights

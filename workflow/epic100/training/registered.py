@@ -2,9 +2,7 @@
 
 import epic100.clips.dataset
 import epic100.model.registered
-import epic100.training.batch_norm
 import epic100.training.checkpoint_hook
-import epic100.training.device
 import epic100.training.hooks
 import epic100.training.loop
 import epic100.training.telemetry

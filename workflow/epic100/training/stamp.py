@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from epic100.base.atomic import write_text
-from epic100.training.config_file import items_of, tree_of
+from epic100.training.config import items_of, tree_of
 
 FILE = "stamp.json"
 SHOWN = 3

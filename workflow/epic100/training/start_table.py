@@ -7,8 +7,8 @@ import torch
 from mmengine.config import Config
 
 from epic100.base.machine import usable_cores
-from epic100.training.config import heads_of
-from epic100.training.plan import TrainingPlan
+from epic100.training.config import custom_hooks, heads_of
+from epic100.training.plan import CHANNELS_LAST, TrainingPlan
 from epic100.training.preflight import Found, Pairs
 
 FEW = 16  # segments per BatchNorm batch below which its statistics are poor
@@ -180,8 +180,10 @@ def clip_text(config: Config) -> str:
 
 
 def _head_text(plan: TrainingPlan) -> str:
-    head = plan.config.model.cls_head.head
-    averaged = f"weights averaged, decay {plan.ema:g}" if plan.ema else "no average"
+    head, averaged = plan.config.model.cls_head.head, "no average"
+    for hook in custom_hooks(plan.config):
+        if hook.type == "EMAHook":
+            averaged = f"weights averaged, decay {1 - hook.momentum:g}"
     return (
         f"{HEADS_TEXT[heads_of(plan.config)]}dropout {head.get('dropout_ratio', 0)}, "
         f"label smoothing {head.get('label_smooth_eps', 0.0)}, {averaged}"
@@ -207,7 +209,7 @@ def _learning_rate(plan: TrainingPlan) -> tuple[float, str]:
 
 
 def _device_text(found: Found) -> str:
-    plan = found.plan
+    plan, config = found.plan, found.plan.config
     if plan.placement.device == "cuda":
         name = f"{plan.placement.processes} x {torch.cuda.get_device_name()}"
         name += f", {found.memory / 2**30:.1f} GiB each" if found.memory else ""
@@ -217,11 +219,17 @@ def _device_text(found: Found) -> str:
         name += f", on {plan.placement.nodes} nodes"
     words = {
         "cudnn.benchmark": plan.placement.device == "cuda" and torch.backends.cudnn.benchmark,
-        "channels-last": plan.channels_last,
-        "compiled": plan.compiled,
+        "channels-last": config.model.type == CHANNELS_LAST,
+        "compiled": "CompileHook" in [hook.type for hook in custom_hooks(config)],
         f"bn {plan.bn}": plan.placement.processes > 1,
     }
-    return ", ".join([name, plan.dtype, *(word for word, so in words.items() if so)])
+    return ", ".join(
+        [
+            name,
+            config.optim_wrapper.get("dtype", "float32"),
+            *(word for word, so in words.items() if so),
+        ]
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -18,10 +18,9 @@ from epic100.segments.clean_list import read_clean_list
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.settings import TrainSettings
 from epic100.training.config import build_config
-from epic100.training.device import choose_device
 from epic100.training.finished import FILE, has_model, take_model, trained_model
 from epic100.training.loop import QuietRunner
-from epic100.training.plan import plan_run
+from epic100.training.plan import choose_device, plan_run
 from epic100.training.preflight import preflight
 from epic100.training.stamp import open_work_dir, run_stamp
 from epic100.training.start_table import about_run, start_table

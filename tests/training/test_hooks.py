@@ -1,11 +1,16 @@
-"""Statistics that two real processes pool; test_run.py looks at a frozen BatchNorm."""
+"""Hooks: statistics that two real processes pool, and a compiled backbone.
 
+test_run.py looks at a frozen BatchNorm, test_loop.py at the others.
+"""
+
+import shutil
 from types import SimpleNamespace
 
+import pytest
 import torch
 from mmengine.hooks import SyncBuffersHook
 
-from epic100.training.batch_norm import PooledStatisticsHook
+from epic100.training.hooks import CompileHook, PooledStatisticsHook
 from support.small_runs import end_of, processes
 
 
@@ -33,3 +38,19 @@ def test_statistics_of_two_processes_are_those_of_their_batches_together(tmp_pat
     for rank in ranks:
         rank.start()
     assert [end_of(rank) for rank in ranks] == [0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile wants a C++ compiler")
+def test_compilation_changes_the_time_and_not_the_sums():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv3d(3, 4, 3), torch.nn.BatchNorm3d(4), torch.nn.ReLU())
+    x = torch.randn(2, 3, 5, 8, 8)
+    expected = net(x)
+    net[1].reset_running_stats()
+    CompileHook().before_train(SimpleNamespace(model=SimpleNamespace(backbone=net)))
+    assert torch.allclose(net(x), expected, atol=1e-6)
+    assert set(net.state_dict()) == {
+        "0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var",
+        "1.num_batches_tracked",
+    }  # fmt: skip
