@@ -58,7 +58,7 @@ IMPORTS = (
 LIGHT = {
     "annotate": "epic100.segments.annotations",
     "scan": "epic100.scan",
-    "verify_videos": "epic100.download.verify",
+    "verify_videos": "epic100.download.videos",
 }
 STATE_BYTES = 16 + 4096
 # What a rule leaves for itself: content that depends on place and time, and Snakemake's own.

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.download.fetch import FetchSettings, fetch
-from epic100.download.session import check_redirect
+from epic100.download.fetch import FetchSettings, check_redirect, fetch
 from support.fault_server import status
 
 HASTY = FetchSettings(tries=2, stall_seconds=2, pause_seconds=0.01, max_pause_seconds=0.01)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from epic100.base.atomic import atomic_path, open_plain
+from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.download.part import claim, part_path
+from epic100.download.part import claim, open_plain, part_path
 from epic100.scan import scan_participant
 from epic100.slurm import record
 from epic100.video.sheet import Video

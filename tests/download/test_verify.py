@@ -7,8 +7,7 @@ import pytest
 from epic100.base import disk
 from epic100.base.disk import digest
 from epic100.base.errors import DiskError, EpicError
-from epic100.download.receipts import write_receipt
-from epic100.download.verify import read_verdicts, verify_videos, write_videos_ok
+from epic100.download.videos import read_verdicts, verify_videos, write_receipt, write_videos_ok
 from epic100.video.sheet import Video
 
 BOTH, ONE = ["verified", "verified"], ["verified", "wrong"]
@@ -67,7 +66,7 @@ def test_a_file_that_is_written_while_it_is_read_is_not_believed(archive, monkey
         path.write_bytes(Archive.content(1))
         return found
 
-    monkeypatch.setattr("epic100.download.verify.digest", slow)
+    monkeypatch.setattr("epic100.download.videos.digest", slow)
     archive.videos.pop()
     assert archive.verify() == (["unreadable"], 1)
     monkeypatch.undo()

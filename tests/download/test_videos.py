@@ -5,8 +5,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.download.fetch import FetchSettings
 from epic100.download.part import claim
-from epic100.download.receipts import md5_of
-from epic100.download.videos import download_video
+from epic100.download.videos import download_video, md5_of
 from epic100.video.sheet import Video
 
 CONTENT = bytes(range(256)) * 4000

@@ -17,8 +17,7 @@ import requests
 from epic100.base.disk import Checksum, digest
 from epic100.base.errors import EpicError
 from epic100.base.names import is_url
-from epic100.download.fetch import USUAL, FetchSettings, fetch
-from epic100.download.session import CarefulSession
+from epic100.download.fetch import USUAL, CarefulSession, FetchSettings, fetch
 from epic100.settings import TrainSettings
 from epic100.settings.keys import AUTO
 
