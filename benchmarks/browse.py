@@ -23,7 +23,6 @@ from epic100.browse.folder import write_folder  # noqa: E402
 from epic100.scoring.predictions import Predictions, write_predictions  # noqa: E402
 from epic100.segments.annotations import read_annotations  # noqa: E402
 from epic100.segments.official_lists import CLASS_LISTS, LISTS  # noqa: E402
-from epic100.settings import BrowseSettings  # noqa: E402
 from epic100.video.sheet import read_sheet  # noqa: E402
 from support.chromium import Page  # noqa: E402
 
@@ -81,7 +80,7 @@ def main() -> None:
         lists={key: str(given.folder / name) for key, (name, _) in (LISTS | CLASS_LISTS).items()},
     )  # fmt: skip
     page = given.out / "browse/index.html"
-    write_folder(page, gather(sources, videos), given.out, BrowseSettings(given.splits))
+    write_folder(page, gather(sources, videos), given.out, max_mb=500)
     figures = {"data_mb": (page.parent / "data.js").stat().st_size / 1e6,
                "paint_ms": [], "ready_ms": [], "filter_ms": {}}  # fmt: skip
     for _ in range(REPEATS):

@@ -38,7 +38,7 @@ from epic100.scoring.predictions import Predictions, read_predictions
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import read_segments, write_segments
-from epic100.settings import PredictSettings, TrainSettings
+from epic100.settings import PredictSettings, Settings, TrainSettings
 from epic100.training.train import train
 from epic100.video.sheet import read_sheet
 
@@ -132,10 +132,10 @@ def film(folder: Path) -> None:
             scan_participant(own, folder / "videos", table, table.with_suffix(".index.npz"))
         scans.append(str(table))
     clean(
-        videos, annotations=csvs, segments=lists, scans=scans,
+        videos, Settings(), annotations=csvs, segments=lists, scans=scans,
         lists={split: str(results / f"clean/{split}.txt") for split in csvs},
         pairs=str(results / "clean/pairs.tsv"), dropped=str(results / "clean/dropped.tsv"),
-        salvage=str(results / "clean/salvage.tsv"), policy="segment", classes=CLASSES,
+        salvage=str(results / "clean/salvage.tsv"),
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from epic100.scan import scan_participant
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import write_segments
-from epic100.settings import TrainSettings
+from epic100.settings import Settings, TrainSettings
 from epic100.training.train import train
 from epic100.video.sheet import Video
 
@@ -86,11 +86,10 @@ def film(folder: Path) -> Path:
             own, folder / "videos", scans[-1], results / f"scan/{participant}.index.npz"
         )
     clean(
-        videos, annotations=csvs, segments=segments, scans=scans,
+        videos, Settings(), annotations=csvs, segments=segments, scans=scans,
         lists={split: str(results / f"clean/{split}.txt") for split in csvs},
         pairs=str(results / "clean/pairs.tsv"), dropped=str(results / "clean/dropped.tsv"),
-        salvage=str(results / "clean/salvage.tsv"), policy="segment",
-        classes={"verbs": 97, "nouns": 300},
+        salvage=str(results / "clean/salvage.tsv"),
     )  # fmt: skip
     return results
 

@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 
 from epic100.base.errors import DiskError, EpicError
-from epic100.browse.clips import in_order, link_or_copy, that_fit
 from epic100.browse.content import gather
-from epic100.browse.folder import as_script, new_folder
+from epic100.browse.folder import (
+    as_script,
+    in_order,
+    link_or_copy,
+    new_folder,
+    that_fit,
+)
 from epic100.scoring.evaluation import evaluate
 from epic100.segments.annotations import index_segments, read_annotations
 from epic100.segments.segment_list import write_segments

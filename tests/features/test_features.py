@@ -22,7 +22,7 @@ from epic100.model.model_file import load_model, save_model
 from epic100.prediction.encoder import pooled_features
 from epic100.scan import scan_participant
 from epic100.scoring.predictions import read_predictions
-from epic100.segments.clean_list import read_clean_list
+from epic100.segments.segment_list import read_clean_list
 from epic100.settings import ProbeSettings, TrainSettings
 from epic100.training.epoch_table import read_epochs
 from epic100.training.finished import save_start_model

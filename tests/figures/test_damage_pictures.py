@@ -2,8 +2,8 @@ import pandas as pd
 import pytest
 
 from epic100.figures.damage import plot_archive, plot_close_up, plot_dropped
+from epic100.segments.cleaning import salvage_table
 from epic100.segments.drop_reasons import kind_of
-from epic100.segments.kept import salvage_table
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
 from support.pictures import size, words
@@ -72,7 +72,7 @@ def test_the_close_up_lists_only_what_is_not_sound_and_what_it_costs(picture):
 def test_an_archive_without_a_flaw_says_so(picture):
     plot_close_up({"P01_101": VIDEOS["P01_101"]}, ROWS, SEGMENTS, [], picture)
     assert "no damaged or unreadable video" in words(picture)
-    table = salvage_table(SEGMENTS["path"], dict.fromkeys(("segment", "video"), SEGMENTS["path"]))
+    table = salvage_table(SEGMENTS.assign(segment="", video=""))
     plot_dropped(pd.DataFrame(columns=["narration_id", "split", "reason"]), table, picture)
     assert {"Damage costs 0 of 15 segments", "no segment was dropped for damage"} <= set(
         words(picture)
@@ -81,8 +81,9 @@ def test_an_archive_without_a_flaw_says_so(picture):
 
 def test_what_was_dropped_is_counted_by_kind_of_reason_and_split(picture):
     dropped = pd.DataFrame({"narration_id": DROPPED, "split": "train", "reason": REASONS})
-    kept = SEGMENTS[~SEGMENTS["narration_id"].isin(DROPPED)]
-    table = salvage_table(SEGMENTS["path"], {"segment": kept["path"], "video": kept["path"][:3]})
+    gone = SEGMENTS["narration_id"].isin(DROPPED)
+    reasons = {"segment": gone.map({True: "x", False: ""}), "video": ["", "", ""] + ["x"] * 12}
+    table = salvage_table(SEGMENTS.assign(**reasons))
     plot_dropped(dropped, table, picture)
     said = words(picture)
     assert "Damage costs 4 of 15 segments" in said
@@ -96,12 +97,12 @@ def test_pictures_of_the_whole_archive_stay_small_and_say_what_they_leave_out(tm
     videos = real_sheet()
     segments, rows = real_segments(videos, splits=["val"]), real_scan(videos)
     lost = lost_segments(segments, rows)
-    left = segments[~segments["narration_id"].isin(lost["narration_id"])]
-    whole = left[[rows[path[4:-4]].status == "ok" for path in left["path"]]]
-    kept = {"segment": left["path"].tolist(), "video": whole["path"].tolist()}
+    why = segments["narration_id"].map(lost.set_index("narration_id")["reason"]).fillna("")
+    sound = [rows[path[4:-4]].status == "ok" for path in segments["path"]]
+    found = segments.assign(segment=why, video=why.where(sound, "video damaged"))
     plot_archive(videos, rows, tmp_path / "archive.svg")
     plot_close_up(videos, rows, segments, lost["narration_id"], tmp_path / "close_up.svg")
-    plot_dropped(lost, salvage_table(segments["path"].tolist(), kept), tmp_path / "dropped.svg")
+    plot_dropped(lost, salvage_table(found), tmp_path / "dropped.svg")
     assert "643 of 697 videos on disk are sound; 3 more: missing, or not in this run" in words(
         tmp_path / "archive.svg"
     )

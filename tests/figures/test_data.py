@@ -6,7 +6,7 @@ from epic100.figures.data import (
     plot_lengths,
     plot_participants,
 )
-from epic100.segments.class_names import read_class_names
+from epic100.segments.official_lists import read_class_names
 from support.checkout import CLASSES
 from support.demo_kitchen import FILES
 from support.pictures import size, words

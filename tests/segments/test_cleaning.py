@@ -6,7 +6,7 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.segments.annotations import frames_between, index_segments
-from epic100.segments.cleaning import clean_split
+from epic100.segments.cleaning import clean_split, salvage_lines, salvage_table
 from epic100.video.scan_table import ScanRow
 from epic100.video.sheet import Video
 from support.made_index import index_at
@@ -45,7 +45,11 @@ def no_index(video_id):
 
 
 def run(table, videos, rows, policy="segment", index_of=no_index):
-    return clean_split(table, index_segments(table, videos), videos, rows, index_of, policy)
+    """The kept segments, the dropped ones with their reason, and what was said of re-timing."""
+    found, retimed = clean_split(table, index_segments(table, videos), videos, rows, index_of)
+    found["reason"] = found[policy]
+    kept = found["reason"] == ""
+    return found[kept], found[~kept], retimed
 
 
 def frames(kept):
@@ -83,7 +87,7 @@ def judged_slowly(segment, row, policy):
 def test_segments_are_kept_and_dropped_as_by_looking_at_every_frame(seed, policy):
     table, videos, rows = random_split(seed)
     segments = index_segments(table, videos)
-    kept, dropped, retimed = clean_split(table, segments, videos, rows, no_index, policy)
+    kept, dropped, retimed = run(table, videos, rows, policy)
     expected = {}
     for segment, video_id in zip(segments.itertuples(), table["video_id"], strict=True):
         frames = judged_slowly(segment, rows[video_id], policy)
@@ -188,3 +192,18 @@ def test_a_video_that_nobody_knows_is_one_error():
 def test_a_split_without_segments_stays_one():
     table, videos = one_video()
     assert [len(part) for part in run(table, videos, scanned())] == [0, 0, 0]
+
+
+def test_each_participant_is_counted_under_both_policies_and_named_if_it_loses_something():
+    found = pd.DataFrame(
+        {
+            "path": ["P22/P22_01.MP4"] * 5 + ["P22/P22_02.MP4"] * 3 + ["P01/P01_01.MP4"] * 2,
+            "segment": ["touches damaged frames 1-2 (x)"] + [""] * 9,
+            "video": ["video damaged: x"] * 8 + [""] * 2,
+        }
+    )
+    table = salvage_table(found)
+    assert list(table.columns) == ["participant_id", "segments", "kept_by_segment", "kept_by_video"]
+    assert table.values.tolist() == [["P01", 2, 2, 2], ["P22", 8, 7, 0]]
+    (line,) = salvage_lines(table)
+    assert line.startswith("P22: 7 of 8 segments kept") and line.endswith("would keep 0")

@@ -3,8 +3,7 @@ import pandas as pd
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.segments.cleaning import pair_table
-from epic100.segments.pairs import read_pairs, write_pairs
+from epic100.segments.pairs import pair_table, read_pairs, write_pairs
 
 HEADER = "pair_id\tverb\tnoun\tcount\n"
 

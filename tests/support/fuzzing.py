@@ -26,8 +26,7 @@ from epic100.scan.h264_stream import H264Stream
 from epic100.scan.worker import inspect
 from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
 from epic100.segments.annotations import load_annotations
-from epic100.segments.class_names import read_class_names
-from epic100.segments.official_lists import read_list
+from epic100.segments.official_lists import read_class_names, read_list
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.submission.check import check, check_zip

@@ -9,6 +9,7 @@ from epic100.scan import scan_participant
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import write_segments
+from epic100.settings import Settings
 from epic100.video.sheet import Video
 from support.checkout import CLASSES
 from support.demo_kitchen import FILES
@@ -57,11 +58,17 @@ def annotate(videos: Sequence[Video], folder: Path, results: Path, seed: int) ->
 
 
 def clean_lists(
-    videos: Sequence[Video], csvs: dict[str, str], results: Path, policy: str = "segment", **who
+    videos: Sequence[Video],
+    csvs: dict[str, str],
+    results: Path,
+    policy: str = "segment",
+    include: Sequence[str] = (),
+    absent: Sequence[str] = (),
 ) -> None:
     """Clean the lists of these CSVs by all scan tables in `results`."""
     clean(
         {video.video_id: video for video in videos},
+        Settings.part({"clean": {"policy": policy}, "participants": {"include": list(include)}}),
         annotations=csvs,
         segments={split: str(results / f"segments/{split}.txt") for split in csvs},
         scans=[str(path) for path in sorted(results.glob("scan/*.tsv"))],
@@ -69,9 +76,7 @@ def clean_lists(
         pairs=str(results / "clean/pairs.tsv"),
         dropped=str(results / "clean/dropped.tsv"),
         salvage=str(results / "clean/salvage.tsv"),
-        policy=policy,
-        classes=CLASSES,
-        **who,
+        absent=absent,
     )
 
 

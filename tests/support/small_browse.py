@@ -8,7 +8,6 @@ import torch
 from epic100.browse.content import Sources, gather
 from epic100.browse.folder import write_folder
 from epic100.scoring.predictions import Predictions, write_predictions
-from epic100.settings import BrowseSettings
 from epic100.video.scan_table import ScanRow, write_scan_table
 from epic100.video.sheet import Video
 
@@ -94,5 +93,5 @@ def make_browse(folder: Path, clip: bytes, max_mb: int = 500, **changes: object)
         path.write_bytes(clip)
     page = folder / "browse/index.html"
     data = gather(replace(sources(folder), **changes), VIDEOS)
-    write_folder(page, data, folder / "clips/val", BrowseSettings(max_mb=max_mb))
+    write_folder(page, data, folder / "clips/val", max_mb)
     return page

@@ -16,7 +16,7 @@ from epic100.cli.program import main
 from epic100.minikitchen import NOUNS, VERBS
 from epic100.minikitchen.damage import truncate, zero_block
 from epic100.model.model_file import load_model, save_model
-from epic100.segments.class_names import ClassNames
+from epic100.segments.official_lists import ClassNames
 from epic100.settings import PredictSettings, TimelineSettings
 from epic100.timeline.any_video import make_timelines
 from epic100.timeline.files import SUFFIXES, beside

@@ -24,4 +24,4 @@ with rule_log(snakemake.log[0]):
     )
     videos = {video.video_id: video for video in read_sheet(given.sheet)}
     data = gather(sources, videos, params.run)
-    write_folder(snakemake.output.html, data, os.path.dirname(given.clips), settings.browse)
+    write_folder(snakemake.output.html, data, os.path.dirname(given.clips), settings.browse.max_mb)

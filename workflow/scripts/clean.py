@@ -7,9 +7,9 @@ from epic100.video.sheet import read_sheet
 
 with rule_log(snakemake.log[0]):
     splits = snakemake.params.splits
-    settings = Settings.part(snakemake.params.settings)
     clean(
         {video.video_id: video for video in read_sheet(snakemake.input.sheet)},
+        Settings.part(snakemake.params.settings),
         annotations={split: snakemake.input[f"{split}_annotations"] for split in splits},
         segments={split: snakemake.input[f"{split}_segments"] for split in splits},
         scans=snakemake.input.scans,
@@ -17,9 +17,5 @@ with rule_log(snakemake.log[0]):
         pairs=snakemake.output.pairs,
         dropped=snakemake.output.dropped,
         salvage=snakemake.output.salvage,
-        **settings.reading,
-        policy=settings.clean.policy,
-        exclude=settings.participants.exclude,
-        include=settings.participants.include,
         absent=snakemake.params.absent,
     )

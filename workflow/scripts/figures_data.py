@@ -7,7 +7,7 @@ from epic100.figures.data import (
     plot_lengths,
     plot_participants,
 )
-from epic100.segments.class_names import read_class_names
+from epic100.segments.official_lists import read_class_names
 from epic100.settings import Settings
 from epic100.video.sheet import read_sheet
 

@@ -8,7 +8,7 @@ from epic100.figures.examples import at_random, surest, write_examples
 from epic100.figures.outcomes import by_class, outcomes
 from epic100.figures.results import plot_confusion, plot_per_class
 from epic100.scoring.predictions import read_predictions
-from epic100.segments.class_names import read_class_names
+from epic100.segments.official_lists import read_class_names
 from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]):

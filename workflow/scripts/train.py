@@ -3,7 +3,7 @@
 import os
 
 from epic100.base.log import rule_log
-from epic100.segments.class_names import read_class_names
+from epic100.segments.official_lists import read_class_names
 from epic100.settings import Settings
 from epic100.training.launch import launch
 

@@ -14,9 +14,8 @@ from epic100.base.text_table import read_own_table, read_table
 from epic100.scoring.completion import complete_scores
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.annotations import load_annotations
-from epic100.segments.class_names import TASKS, read_class_names
 from epic100.segments.drop_reasons import kind_of, read_dropped
-from epic100.segments.official_lists import LISTS, read_list
+from epic100.segments.official_lists import LISTS, TASKS, read_class_names, read_list
 from epic100.video.scan_table import DAMAGED, OK, ScanRow, read_scan_table
 from epic100.video.sheet import Video
 

@@ -5,15 +5,14 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from epic100.base.errors import DiskError
-from epic100.browse.clips import in_order, link_or_copy, that_fit
 from epic100.browse.content import PREDICTED
-from epic100.settings import BrowseSettings
 
 log = logging.getLogger(__name__)
 
@@ -22,24 +21,22 @@ SITE = Path(__file__).parent / "site"  # the page's own files, as they are
 PAGE, DATA = "index.html", "data.js"
 
 
-def write_folder(
-    page: PathLike, data: Mapping[str, Any], clips: PathLike, settings: BrowseSettings
-) -> None:
+def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_mb: int) -> None:
     """Write the page's folder anew; the old one is replaced when the new one is complete.
 
     Args:
         page: index.html in a folder of its own.
         data: The result of `content.gather`.
         clips: Folder of val's clips, `{participant}/{narration_id}.mp4`.
-        settings: What the page holds.
+        max_mb: Most megabytes of clips.
 
     Raises:
         DiskError: The folder cannot be written.
     """
     with new_folder(Path(page).parent) as folder:
         shutil.copytree(SITE, folder, dirs_exist_ok=True)
-        kept, left_out = _place_clips(data, Path(clips), folder / "clips", settings)
-        more = {"clips": kept, "left_out": left_out, "max_mb": settings.max_mb}
+        kept, left_out = _place_clips(data, Path(clips), folder / "clips", max_mb)
+        more = {"clips": kept, "left_out": left_out, "max_mb": max_mb}
         (folder / DATA).write_text(as_script({**data, **more}), encoding="utf-8")
     log.info(f"{page}: {len(data['segments']['id'])} segments, {len(kept)} clips; open it in a "
              "browser")  # fmt: skip
@@ -55,7 +52,7 @@ def as_script(data: Mapping[str, Any]) -> str:
 
 
 def _place_clips(
-    data: Mapping[str, Any], source: Path, target: Path, settings: BrowseSettings
+    data: Mapping[str, Any], source: Path, target: Path, max_mb: int
 ) -> tuple[list[int], int]:
     """Link the clips that fit; return their segments, and how many clips do not fit."""
     segments, guesses = data["segments"], data["guesses"]
@@ -73,13 +70,13 @@ def _place_clips(
         for place, name in enumerate(names)
         if segments["split"][place] == own and (source / name).is_file()
     }
-    kept = that_fit(sizes, in_order(wrong, owners), settings.max_mb * 10**6)
+    kept = that_fit(sizes, in_order(wrong, owners), max_mb * 10**6)
     for place in kept:
         link_or_copy(source / names[place], target / names[place])
     left_out = len(sizes) - len(kept)
     if left_out:
-        log.warning(f"{left_out} of {len(sizes)} clips do not fit into "
-                    f"{settings.max_mb} MB (`browse: max_mb:`)")  # fmt: skip
+        log.warning(f"{left_out} of {len(sizes)} clips do not fit into {max_mb} MB "
+                    "(`browse: max_mb:`)")  # fmt: skip
     return sorted(kept), left_out
 
 
@@ -110,3 +107,53 @@ def new_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def in_order(wrong: Sequence[bool], participants: Sequence[str]) -> list[int]:
+    """Order segments by how much one wants to look at them.
+
+    Segments with a wrong guess come first. Within these, and within the others, everybody's first
+    segment comes before anybody's second one, so that no participant takes all the room.
+
+    Args:
+        wrong: Whether the guess of each segment is wrong.
+        participants: The participant of each.
+
+    Returns:
+        Places of the segments, in this order.
+    """
+    before: Counter[tuple[bool, str]] = Counter()
+    keys = []
+    for place, group in enumerate(zip(wrong, participants, strict=True)):
+        keys.append((not group[0], before[group], place))
+        before[group] += 1
+    return [place for *_, place in sorted(keys)]
+
+
+def that_fit(sizes: Mapping[int, int], order: Sequence[int], most: int) -> list[int]:
+    """Choose what fits into `most` bytes: in `order`, leaving out what is too large for the rest.
+
+    Args:
+        sizes: Bytes of the clips that exist, by segment.
+        order: Segments, those to keep first.
+        most: Bytes.
+
+    Returns:
+        The segments whose clips are kept, in `order`.
+    """
+    kept = []
+    for place in order:
+        size = sizes.get(place)
+        if size is not None and size <= most:
+            kept.append(place)
+            most -= size
+    return kept
+
+
+def link_or_copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Make `target` the same file as `source`, or a copy where the disk has no hard links."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -5,8 +5,7 @@ import logging
 
 from epic100.base.errors import EpicError
 from epic100.base.log import log_to_stdout
-from epic100.segments.class_names import read_class_names
-from epic100.segments.official_lists import CLASS_LISTS
+from epic100.segments.official_lists import CLASS_LISTS, read_class_names
 from epic100.settings import PredictSettings, TimelineSettings, checked
 from epic100.timeline.any_video import make_timelines
 from epic100.timeline.run import ModelInUse

@@ -21,8 +21,8 @@ from epic100.model.heads import HeadsLoss
 from epic100.model.model_file import TrainedModel, digest, load_model, save_model
 from epic100.prediction.predict import predictions_of
 from epic100.scoring.predictions import write_predictions
-from epic100.segments.clean_list import read_clean_list
 from epic100.segments.pairs import read_pairs
+from epic100.segments.segment_list import read_clean_list
 from epic100.settings import ProbeSettings
 from epic100.training.epoch_table import ACCURACIES, Row, write_epochs
 from epic100.training.validation import EpicPairMetric, figure_name

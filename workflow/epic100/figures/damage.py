@@ -31,13 +31,12 @@ from epic100.figures.style import (
     time_unit,
     title_and_legend,
 )
-from epic100.segments.drop_reasons import DropReason, kind_of
+from epic100.segments.drop_reasons import is_damage, kind_of
 from epic100.video.scan_table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow
 from epic100.video.sheet import Video
 
 CLOSE_UP = 16  # videos in the close-up, at most; one row each
 LEFT_OUT = "not in this run"  # excluded by the config, or of a participant without any video
-NO_DAMAGE = {reason.value[0] for reason in (DropReason.EXCLUDED, DropReason.VIDEO_MISSING)}
 LOOKS: dict[str, dict[str, Any]] = {
     OK: {"facecolor": PALE},
     DAMAGED: {"facecolor": SKY},
@@ -167,7 +166,7 @@ def plot_dropped(
         path: The picture to write.
     """
     kinds = dropped["reason"].map(kind_of)
-    damage = ~kinds.isin(NO_DAMAGE)
+    damage = dropped["reason"].map(is_damage).astype(bool)
     counts = dropped[damage].groupby([kinds[damage], "split"]).size().unstack(fill_value=0)
     counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
     kept = salvage.set_index("participant_id")

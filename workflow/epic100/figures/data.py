@@ -25,7 +25,7 @@ from epic100.figures.style import (
     title_and_legend,
 )
 from epic100.segments.annotations import load_annotations
-from epic100.segments.class_names import TASKS, ClassNames
+from epic100.segments.official_lists import TASKS, ClassNames
 from epic100.segments.segment_list import NO_LABEL
 from epic100.video.sheet import Video
 

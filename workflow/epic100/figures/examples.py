@@ -13,7 +13,7 @@ import pandas as pd
 
 from epic100.base.atomic import write_text
 from epic100.base.errors import DiskError, EpicError
-from epic100.segments.class_names import ClassNames
+from epic100.segments.official_lists import ClassNames
 from epic100.segments.segment_list import read_segments
 from epic100.video.index_file import index_path, load_index
 from epic100.video.reader import VideoReader

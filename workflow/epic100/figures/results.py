@@ -19,7 +19,7 @@ from epic100.figures.style import (
     say_nothing_to_show,
     short,
 )
-from epic100.segments.class_names import TASKS, ClassNames
+from epic100.segments.official_lists import TASKS, ClassNames
 
 TOP = 16  # classes with a bar each, at most
 SQUARE = 8  # verbs in the confusion table, at most

@@ -118,6 +118,6 @@ def _reasons(
         return load_index(index_path(scans, videos[video_id].participant_id), video_id)
 
     scanned = rows[rows["video_id"].isin(list(states))].reset_index(drop=True)
-    _, dropped, _ = clean_split(scanned, index_segments(scanned, videos), videos, states, index_of)
-    why = dict(zip(dropped["narration_id"], dropped["reason"], strict=True))
+    found, _ = clean_split(scanned, index_segments(scanned, videos), videos, states, index_of)
+    why = dict(zip(found["narration_id"], found["segment"], strict=True))
     return [why.get(name, "") for name in rows["narration_id"]]

@@ -14,7 +14,7 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import read_tensors, write_tensors
 from epic100.model.head_sizes import HEADS, head_sizes
-from epic100.segments.class_names import TASKS
+from epic100.segments.official_lists import TASKS
 
 FORMAT = "epic100 model 1"
 LONGEST_NAME = 200  # characters of a class name

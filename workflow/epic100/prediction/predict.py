@@ -23,8 +23,7 @@ from epic100.prediction.job import Job
 from epic100.prediction.processes import run_jobs
 from epic100.prediction.shards import Shards, run_key, video_stamp
 from epic100.scoring.predictions import Predictions, write_predictions
-from epic100.segments.clean_list import read_clean_list
-from epic100.segments.segment_list import lines_by
+from epic100.segments.segment_list import lines_by, read_clean_list
 from epic100.settings import PredictSettings
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import read_tensors, write_tensors
 from epic100.model.model_file import digest_of
-from epic100.segments.clean_list import read_clean_list
+from epic100.segments.segment_list import read_clean_list
 
 FORMAT = "epic100 predictions 2"
 

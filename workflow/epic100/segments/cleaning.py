@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,16 +16,11 @@ import pandas as pd
 from epic100.base.errors import EpicError
 from epic100.base.text_table import write_frame
 from epic100.segments.annotations import frames_between, load_annotations
+from epic100.segments.drop_reasons import COLUMNS as DROPPED_COLUMNS
 from epic100.segments.drop_reasons import DropReason, kind_of
-from epic100.segments.kept import salvage_lines, salvage_table
-from epic100.segments.pairs import write_pairs
-from epic100.segments.segment_list import (
-    COLUMNS,
-    NO_LABEL,
-    lines_by,
-    read_segments,
-    write_segments,
-)
+from epic100.segments.pairs import pair_table, write_pairs
+from epic100.segments.segment_list import lines_by, read_segments, write_segments
+from epic100.settings import Settings
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
 from epic100.video.scan_table import DAMAGED, MISSING, UNREADABLE, ScanRow, read_scan_table
@@ -48,6 +42,7 @@ DRIFT_FRAMES = 0.5
 
 def clean(
     videos: Mapping[str, Video],
+    settings: Settings,
     *,
     annotations: Mapping[str, str],
     segments: Mapping[str, str],
@@ -56,18 +51,15 @@ def clean(
     pairs: str,
     dropped: str,
     salvage: str,
-    policy: str,
-    exclude: Sequence[str] = (),
-    include: Sequence[str] = (),
     absent: Sequence[str] = (),
-    **reading: Any,
 ) -> None:
     """Write each split's clean list, the pair table, the dropped segments and the kept counts.
 
-    Segments of participants in `exclude`, not in a non-empty `include`, or in `absent` are dropped.
+    Segments of participants that the config leaves out, or in `absent`, are dropped.
 
     Args:
         videos: Rows of the video sheet by video_id.
+        settings: The policy, who takes part, and how annotations are read.
         annotations: Annotation files by split.
         segments: Segment lists of the rule annotate by split.
         scans: Scan tables, one per participant, with the frame indexes in the same folder.
@@ -75,32 +67,23 @@ def clean(
         pairs: The pair table to write.
         dropped: The table `narration_id split reason` to write.
         salvage: The table to write of what each policy keeps per participant.
-        policy: One of `POLICIES`.
-        exclude: Participants to leave out.
-        include: If not empty, the only participants to use.
         absent: Participants without any video file.
-        **reading: Passed on to `load_annotations`.
     """
-    rows = _not_scanned(videos, exclude, include, absent)
+    rows = _not_scanned(videos, settings, absent)
     indexes: dict[str, str] = {}
     for scan in scans:
         scanned = _scanned(scan)
         rows |= scanned
         indexes |= dict.fromkeys(scanned, scan.removesuffix(".tsv") + ".index.npz")
-    drops, paths = [], []
-    kept_by: dict[str, list[str]] = {name: [] for name in POLICIES}
+    judged = []
     for split, path in annotations.items():
-        table = load_annotations(path, videos, split=split, **reading)
+        table = load_annotations(path, videos, split=split, **settings.reading)
         listed = _listed(segments[split], table)
-        paths += listed["path"].tolist()
-        for name in POLICIES:
-            found = clean_split(
-                table, listed, videos, rows,
-                lambda video_id: load_index(indexes[video_id], video_id), name,
-            )  # fmt: skip
-            kept_by[name] += found[0]["path"].tolist()
-            if name == policy:
-                kept, gone, retimed = found
+        found, retimed = clean_split(
+            table, listed, videos, rows, lambda video_id: load_index(indexes[video_id], video_id)
+        )
+        found["reason"] = found[settings.clean.policy]
+        kept, gone = found[found["reason"] == ""], found[found["reason"] != ""]
         for sentence in retimed:
             log.info(sentence)
         log.info(f"{split}: {len(kept)} segments kept, {len(gone)} dropped")
@@ -109,13 +92,14 @@ def clean(
         if split == "train":
             seen = pair_table(kept)
         write_segments(kept, lists[split])
-        drops.append(gone.assign(split=split))
+        judged.append(found.assign(split=split))
     log.info(f"{len(seen)} verb-noun pairs in train")
     write_pairs(seen, pairs)
-    saved = salvage_table(paths, kept_by)
+    every = pd.concat(judged)
+    saved = salvage_table(every)
     log.info("\n".join(salvage_lines(saved)))
     write_frame(saved, salvage)
-    write_frame(pd.concat(drops)[["narration_id", "split", "reason"]], dropped)
+    write_frame(every.loc[every["reason"] != "", list(DROPPED_COLUMNS)], dropped)
 
 
 def join_train_and_val(
@@ -145,27 +129,25 @@ def clean_split(
     videos: Mapping[str, Video],
     rows: Mapping[str, ScanRow],
     index_of: Callable[[str], VideoIndex],
-    policy: str = "segment",
-) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Keep the segments of one split that have no damaged frames.
+) -> tuple[pd.DataFrame, list[str]]:
+    """Find the segments of one split that have damaged frames.
 
     `annotations` (seconds) and `segments` (frames, by the sheet's fps) have the same rows in the
     same order. If a video's measured rate is not the sheet's, its frames are computed again from
     the seconds: by the measured rate, or by `index_of(video_id)` if the rate varies. `rows` has the
-    scan results by video_id. Returns the kept segments, the dropped ones (narration_id and reason),
-    and one sentence per re-timed video. Raises EpicError for an unscanned video.
+    scan results by video_id. Returns `segments` with the frames in the file, and a column for each
+    of `POLICIES`: why it drops a segment, "" if it keeps it; and one sentence per re-timed video.
+    Raises EpicError for an unscanned video.
     """
-    kept, retimed = segments.copy(), []
-    reason = np.full(len(segments), "", dtype=object)
+    found, retimed = segments.assign(**dict.fromkeys(POLICIES, "")), []
     for video_id, places in lines_by(annotations, "video_id").items():
         row = rows.get(video_id)
         if row is None:
             raise EpicError(f"video {video_id} is in the annotations, but no scan table has it")
         if not row.readable:
-            reason[places] = WHY_NOT[row.status].sentence(row.reason)
+            found.loc[places, list(POLICIES)] = WHY_NOT[row.status].sentence(row.reason)
             continue
-        start = segments["start"].to_numpy()[places]
-        stop = segments["stop"].to_numpy()[places]
+        start, stop = (segments[end].to_numpy()[places] for end in ("start", "stop"))
         clock = _other_clock(videos[video_id], row)
         if clock:
             begin, end = (annotations[f"{e}_seconds"].to_numpy()[places] for e in ("start", "stop"))
@@ -176,44 +158,50 @@ def clean_split(
             retimed.append(f"{video_id}: {len(places)} segments re-timed, {clock}")
         # An annotation may end a little after its video: it is cut to the video's end.
         stop = np.minimum(stop, row.pictures)
-        kept.iloc[places, COLUMNS.index("start")] = start
-        kept.iloc[places, COLUMNS.index("stop")] = stop
-        reason[places] = _reasons(row, start, stop, policy)
-    good = reason == ""
-    dropped = pd.DataFrame(
-        {"narration_id": segments["narration_id"].to_numpy()[~good], "reason": reason[~good]}
-    )
-    return kept[good].reset_index(drop=True), dropped, retimed
+        found.loc[places, ["start", "stop"]] = np.stack([start, stop], axis=1)
+        found.loc[places, "segment"] = reason = _reasons(row, start, stop)
+        whole = DropReason.VIDEO_DAMAGED.sentence(row.reason)
+        found.loc[places, "video"] = whole if row.status == DAMAGED else reason
+    return found, retimed
 
 
-def pair_table(train: pd.DataFrame) -> pd.DataFrame:
-    """Count the verb-noun pairs in `train`, which are the classes of the pair head.
+def salvage_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Count each participant's segments: annotated, and kept by each policy.
 
-    Columns `pair_id verb noun count`, by verb, then noun. EpicError if no segment has a label.
+    Args:
+        found: Segments as of `clean_split`.
+
+    Returns:
+        `participant_id segments kept_by_segment kept_by_video`, sorted by participant.
     """
-    labelled = train[train["verb"] != NO_LABEL]
-    if labelled.empty:
-        raise EpicError(
-            "no labelled train segment is left after cleaning: nothing to train on; the lines "
-            "above count the reasons; check `videos: root:` and `annotations: train:`"
-        )
-    pairs = labelled.groupby(["verb", "noun"]).size().rename("count").reset_index()
-    pairs.insert(0, "pair_id", np.arange(len(pairs)))
-    return pairs
+    counts = {"segments": found["path"] != ""}
+    counts |= {f"kept_by_{policy}": found[policy] == "" for policy in POLICIES}
+    owner = found["path"].str.split("/").str[-2].rename("participant_id")
+    return pd.DataFrame(counts).groupby(owner).sum().reset_index()
+
+
+def salvage_lines(table: pd.DataFrame) -> list[str]:
+    """Describe, one line each, the participants that lose segments under policy `video`.
+
+    `table` is that of `salvage_table`.
+    """
+    return [
+        f"{row['participant_id']}: {row['kept_by_segment']} of {row['segments']} segments kept "
+        f"(policy segment); dropping whole videos would keep {row['kept_by_video']}"
+        for row in table.to_dict("records")
+        if row["kept_by_video"] < row["segments"]
+    ]
 
 
 def _not_scanned(
-    videos: Mapping[str, Video],
-    exclude: Sequence[str],
-    include: Sequence[str],
-    absent: Sequence[str],
+    videos: Mapping[str, Video], settings: Settings, absent: Sequence[str]
 ) -> dict[str, ScanRow]:
     """Make rows for videos without a scan: their participant is left out or has no video file."""
-    rows = {}
+    rows, who = {}, settings.participants
     for name, video in videos.items():
         owner = video.participant_id
-        if owner in exclude or (include and owner not in include):
-            by = "exclude" if owner in exclude else "include"
+        if owner in who.exclude or (who.include and owner not in who.include):
+            by = "exclude" if owner in who.exclude else "include"
             rows[name] = ScanRow(name, EXCLUDED, reason=by)
         elif owner in absent:
             rows[name] = ScanRow(name, MISSING, reason="no video of this participant is there")
@@ -249,11 +237,8 @@ def _other_clock(video: Video, row: ScanRow) -> str:
     return ""
 
 
-def _reasons(row: ScanRow, start: np.ndarray, stop: np.ndarray, policy: str) -> np.ndarray:
+def _reasons(row: ScanRow, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
     reason = np.full(len(start), "", dtype=object)
-    if row.status == DAMAGED and policy == "video":
-        reason[:] = DropReason.VIDEO_DAMAGED.sentence(row.reason)
-        return reason
     reason[start >= row.pictures] = DropReason.AFTER_THE_END.sentence(row.pictures)
     if row.damaged:
         first, last = np.array(row.damaged).T

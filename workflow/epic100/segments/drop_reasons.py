@@ -1,4 +1,4 @@
-"""The reasons for which a segment is dropped, and how `dropped.tsv` writes each of them."""
+"""The reasons for which a segment is dropped, and `dropped.tsv`, which has one for each."""
 
 import os
 from enum import Enum
@@ -6,22 +6,33 @@ from enum import Enum
 from epic100.base.text_table import read_own_table
 
 COLUMNS = ("narration_id", "split", "reason")
+DROPPED = "dropped.tsv"  # in the folder of the clean lists
 
 
 class DropReason(Enum):
-    """A kind of reason. The value is its name and the format of the details after it."""
+    """A kind of reason: its name, the format of the details after it, and whether it is damage.
 
-    EXCLUDED = "participant left out by the config", " (participants: {})"
-    VIDEO_MISSING = "video missing", ""
-    VIDEO_UNREADABLE = "video unreadable", ": {}"
-    VIDEO_DAMAGED = "video damaged", ": {}"
-    AFTER_THE_END = "starts after the video's end", " (frame {})"
-    DAMAGED_FRAMES = "touches damaged frames", " {}-{} ({})"
+    Damage is what the scan finds in a file. The rest is known before any file is opened.
+    """
+
+    EXCLUDED = "participant left out by the config", " (participants: {})", False
+    VIDEO_MISSING = "video missing", "", False
+    VIDEO_UNREADABLE = "video unreadable", ": {}", True
+    VIDEO_DAMAGED = "video damaged", ": {}", True
+    AFTER_THE_END = "starts after the video's end", " (frame {})", True
+    DAMAGED_FRAMES = "touches damaged frames", " {}-{} ({})", True
+
+    def __init__(self, kind: str, details: str, is_damage: bool):
+        self.kind, self.details, self.is_damage = kind, details, is_damage
 
     def sentence(self, *details: object) -> str:
         """Write the full reason, with details such as frames or the decoder's message."""
-        kind, more = self.value
-        return kind + more.format(*details)
+        return self.kind + self.details.format(*details)
+
+    @classmethod
+    def of(cls, sentence: str) -> "DropReason | None":
+        """Return the reason that a sentence of `dropped.tsv` gives; None if it is none of these."""
+        return next((reason for reason in cls if sentence.startswith(reason.kind)), None)
 
 
 def kind_of(sentence: str) -> str:
@@ -29,8 +40,14 @@ def kind_of(sentence: str) -> str:
 
     A text that starts with no known kind is returned whole.
     """
-    kinds = (reason.value[0] for reason in DropReason)
-    return next((kind for kind in kinds if sentence.startswith(kind)), sentence)
+    reason = DropReason.of(sentence)
+    return reason.kind if reason else sentence
+
+
+def is_damage(sentence: str) -> bool:
+    """Whether a reason, or its kind, is damage. A text of no known kind counts as damage."""
+    reason = DropReason.of(sentence)
+    return reason is None or reason.is_damage
 
 
 def read_dropped(path: str | os.PathLike) -> list[dict[str, str]]:

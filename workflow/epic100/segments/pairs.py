@@ -17,6 +17,21 @@ def pairs_path(results: str, split: str) -> str:
     return f"{results}/clean/{'pairs' if split == 'train' else split + '_pairs'}.tsv"
 
 
+def pair_table(train: "pd.DataFrame") -> "pd.DataFrame":
+    """Count the verb-noun pairs in `train`, which are the classes of the pair head.
+
+    Columns `pair_id verb noun count`, by verb, then noun. EpicError if no segment has a label.
+    """
+    pairs = train[train["verb"] >= 0].groupby(["verb", "noun"]).size().reset_index(name="count")
+    if pairs.empty:
+        raise EpicError(
+            "no labelled train segment is left after cleaning: nothing to train on; the lines "
+            "above count the reasons; check `videos: root:` and `annotations: train:`"
+        )
+    pairs.insert(0, "pair_id", range(len(pairs)))
+    return pairs
+
+
 def write_pairs(pairs: "pd.DataFrame", path: str | os.PathLike) -> None:
     """Write `pair_id verb noun count`, tab-separated, atomically."""
     write_frame(pairs[list(COLUMNS)], path)

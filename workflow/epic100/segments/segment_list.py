@@ -14,10 +14,12 @@ import pandas as pd
 from epic100.base.atomic import write_text
 from epic100.base.errors import EpicError
 from epic100.base.text_table import refuse_large
+from epic100.segments.drop_reasons import DROPPED, read_dropped
 
 COLUMNS = ("path", "start", "stop", "verb", "noun", "narration_id")
 NO_LABEL = -1
 LIMIT = 2**63  # the columns are int64
+_POOLED = {"trainval": ("train", "val")}  # lists that are joined from others
 
 
 def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:
@@ -58,6 +60,26 @@ def read_segments(path: str | os.PathLike) -> pd.DataFrame:
     return table.astype({name: np.int64 for name in ("start", "stop", "verb", "noun")})
 
 
+def read_clean_list(path: str | os.PathLike) -> pd.DataFrame:
+    """Read `results/clean/{split}.txt` with `read_segments`.
+
+    A list can be empty for two good reasons: all segments were dropped, for instance because all
+    videos are damaged (`dropped.tsv` in the same folder then lists them), or the split has no
+    segments. Any other empty list has lost its content, and results made from it would be empty.
+
+    Raises:
+        EpicError: As `read_segments`, or the list is empty without a known reason.
+    """
+    table = read_segments(path)
+    if table.empty and not _explained(Path(path)):
+        raise EpicError(
+            f"{path}: no segment in it, and {Path(path).with_name(DROPPED)} has no dropped segment "
+            "of this split either; expected the list as the rule clean wrote it: make it again "
+            "with `snakemake -R clean`"
+        )
+    return table
+
+
 def lines_by(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
     """Return the row numbers (int64) of each value of `column`, in order of first occurrence."""
     groups = table.groupby(column, sort=False).indices
@@ -79,3 +101,13 @@ def _row(path: Path, number: int, line: str) -> tuple:
             f"[narration_id]` with single spaces, 0 <= start < stop, and labels from {NO_LABEL} on"
         )
     return (name, *numbers, *(rest or [""]))
+
+
+def _explained(path: Path) -> bool:
+    """Whether it is known why a clean list is empty."""
+    splits = _POOLED.get(path.stem, (path.stem,))
+    dropped = path.with_name(DROPPED)
+    if dropped.is_file() and any(row["split"] in splits for row in read_dropped(dropped)):
+        return True
+    listed = [path.parent.parent / "segments" / f"{split}.txt" for split in splits]
+    return all(each.is_file() and each.stat().st_size == 0 for each in listed)

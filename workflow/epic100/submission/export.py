@@ -9,8 +9,7 @@ from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.scoring.completion import complete_scores
 from epic100.scoring.predictions import Predictions, read_predictions
-from epic100.segments.clean_list import DROPPED
-from epic100.segments.segment_list import read_segments
+from epic100.segments.segment_list import DROPPED, read_segments
 from epic100.submission import build, read_pt, write_pt, write_zip
 from epic100.submission.check import HINT, check, check_zip
 from epic100.submission.prior import MOST, prior_words

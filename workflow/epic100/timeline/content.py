@@ -9,7 +9,7 @@ import torch
 
 from epic100.scoring.folding import fold_pairs
 from epic100.scoring.predictions import Predictions
-from epic100.segments.class_names import ClassNames
+from epic100.segments.official_lists import ClassNames
 from epic100.settings import TimelineSettings
 from epic100.timeline.merging import merge
 from epic100.timeline.placing import Placed

@@ -12,7 +12,7 @@ from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.prediction.predict import predictions_of
 from epic100.prediction.views import one_view_pipeline
-from epic100.segments.class_names import ClassNames
+from epic100.segments.official_lists import ClassNames
 from epic100.settings import PredictSettings, TimelineSettings
 from epic100.timeline.content import build_timeline
 from epic100.timeline.files import beside, write_timeline

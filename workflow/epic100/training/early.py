@@ -23,9 +23,8 @@ from epic100.base.own_modules import use_modules
 from epic100.clips.views import chosen_views, cost_of_views
 from epic100.model.foreign_config import test_pipeline_of
 from epic100.segments.annotations import index_segments, load_annotations
-from epic100.segments.cleaning import pair_table
-from epic100.segments.drop_reasons import DropReason, read_drop_kinds
-from epic100.segments.pairs import pairs_path, read_pairs, write_pairs
+from epic100.segments.drop_reasons import is_damage, read_drop_kinds
+from epic100.segments.pairs import pair_table, pairs_path, read_pairs, write_pairs
 from epic100.segments.segment_list import NO_LABEL, write_segments
 from epic100.settings import Settings
 from epic100.training.before_start import Asked, Outcome
@@ -41,7 +40,6 @@ FEW = 2  # segments of a video
 TRIED = 3  # videos, the smallest: without an index all packets of a file are read
 ELSEWHERE = ("device", "loader", "time")  # rows that only the machine of the job can say
 INDEX_BYTES_PER_HOUR = 20e6  # the index of an hour of video, and its copy in the scan's cache
-SEEN_LATER = {DropReason.EXCLUDED.value[0], DropReason.VIDEO_MISSING.value[0]}
 
 
 def start_check(asked: Asked) -> StartTable:
@@ -91,7 +89,7 @@ def _segments(
     table = load_annotations(path, by_id, split=split, **config.reading)
     listed, dropped = index_segments(table, by_id), RESULTS / "clean/dropped.tsv"
     known = read_drop_kinds(dropped, split) if dropped.is_file() else {}
-    lost = [narration_id for narration_id, kind in known.items() if kind not in SEEN_LATER]
+    lost = [narration_id for narration_id, kind in known.items() if is_damage(kind)]
     kept = listed["path"].isin([video.path().as_posix() for video in usable])
     return listed[kept & ~listed["narration_id"].isin(lost)].reset_index(drop=True)
 

@@ -14,8 +14,7 @@ from mmengine.config import Config, ConfigDict
 from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus, gpus_to_use
 from epic100.base.machine import usable_cores, workers_for
-from epic100.segments.clean_list import read_clean_list
-from epic100.segments.segment_list import NO_LABEL
+from epic100.segments.segment_list import NO_LABEL, read_clean_list
 from epic100.settings import TrainSettings
 from epic100.training.config import (
     LOADERS,

@@ -14,8 +14,8 @@ from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus, unusable
 from epic100.base.own_modules import use_modules
 from epic100.model.model_file import save_model
-from epic100.segments.clean_list import read_clean_list
 from epic100.segments.pairs import pairs_path, read_pairs
+from epic100.segments.segment_list import read_clean_list
 from epic100.settings import TrainSettings
 from epic100.training.config import build_config
 from epic100.training.finished import FILE, has_model, take_model, trained_model
