@@ -162,7 +162,7 @@ def plot_dropped(
 
     Args:
         dropped: Columns `narration_id split reason`.
-        salvage: The columns of `epic100.segments.kept`.
+        salvage: The table of `segments.cleaning.salvage_table`.
         path: The picture to write.
     """
     kinds = dropped["reason"].map(kind_of)
