@@ -122,6 +122,7 @@ def test_a_file_that_is_no_config_is_named(tmp_path, content, words):
         ),
         (with_key("timeline.threshold", 1.5), "threshold is 1.5; expected less than or equal to 1"),
         (with_key("browse.max_mb", -1), "browse.max_mb is -1; expected greater than or equal to"),
+        (with_key("predict.crops", 2), "predict.crops is 2; expected 1, 3 or 'whole'"),
         (with_key("features.encoder", "a b"), "features.encoder is 'a b'; expected"),
         (with_key("browse.splits", ["test"]), "browse.splits is ['test']; expected val among"),
         (with_key("participants.exclude", ["P01"] * 2), "expected each value once"),

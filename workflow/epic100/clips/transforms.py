@@ -170,9 +170,6 @@ class OpenSegment(BaseTransform):
             self._readers.close()
             self._readers = None  # and with it what its readers shared
 
-    def __repr__(self) -> str:
-        return f"OpenSegment(decoder={self.decoder!r}, index_dir={self.index_dir!r})"
-
 
 class BlankReader:
     """A `FrameReader` whose frames are all grey, for a trial before a video is there.
@@ -278,6 +275,3 @@ class DecodeSegment(BaseTransform):
             return (self.crop.size, self.crop.size), self.crop.draw(picture)
         size = draw_size(picture, self.short_side)
         return size, flipped(Window(0, 0, *picture), self.flip_ratio) if self.flip_ratio else None
-
-    def __repr__(self) -> str:
-        return f"DecodeSegment(short_side={self.short_side!r}, crop={self.crop!r})"

@@ -14,7 +14,6 @@ from epic100.base.errors import EpicError
 from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.base.log import Progress
 from epic100.base.machine import usable_cores, workers_for
-from epic100.clips.views import chosen_views, cost_of_views
 from epic100.model.config_text import parse_config
 from epic100.model.foreign_config import test_pipeline_of
 from epic100.model.head_sizes import head_logits
@@ -22,6 +21,7 @@ from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.prediction.job import Job
 from epic100.prediction.processes import run_jobs
 from epic100.prediction.shards import Shards, run_key, video_stamp
+from epic100.prediction.views import chosen_views, cost_of_views
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.segments.segment_list import lines_by, read_clean_list
 from epic100.settings import PredictSettings
