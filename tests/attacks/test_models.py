@@ -65,7 +65,7 @@ def predict_with(config: str) -> None:
 
 
 def migrate_with(config: str) -> None:
-    """What `python -m epic100.migrate model` does with a checkpoint that has this config."""
+    """What `epic100 migrate model` does with a checkpoint that has this config."""
     torch.save({"state_dict": small_weights(), "meta": {"cfg": config}}, "lab.pth")
     migrate_model("lab.pth", "out.pth", [pair[:2] for pair in PAIRS], counts=Counter())
 

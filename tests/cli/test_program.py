@@ -7,15 +7,15 @@ from importlib.metadata import version
 import pytest
 
 from epic100.cli.program import COMMANDS, main
-from epic100.cli.snakemake_call import snakemake_command, with_screen
+from epic100.cli.workflow import snakemake_command
 from support.checkout import ROOT, call, python, said
 
 
 def test_help_is_quick_and_names_every_command():
     done = python("-X", "importtime", "-m", "epic100", "--help")
     assert not re.search(r"\| +(torch|pandas)$", done.stderr, re.MULTILINE)
-    for name, command in COMMANDS.items():
-        assert re.search(rf"^    {name} +{re.escape(command.help)}$", done.stdout, re.MULTILINE)
+    for name, (about, _) in COMMANDS.items():
+        assert re.search(rf"^    {name} +{re.escape(about)}$", done.stdout, re.MULTILINE)
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
@@ -57,17 +57,15 @@ def test_an_error_of_a_command_is_its_last_line_and_its_exit_code(tmp_path, caps
 
 def test_words_of_snakemake_reach_it_in_their_order():
     words = ["results/model.pth", "--cores", "2", "-n", "--config", "a=b", "--until", "scan"]
-    command = snakemake_command(words)
-    assert command[-len(words) :] == words
-    assert command[: -len(words)] == [
+    assert snakemake_command(words) == [
         sys.executable, "-P", "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
+        *words, "--logger", "epic100",
     ]  # fmt: skip
 
 
-def test_the_screen_is_asked_for_behind_all_words_unless_another_is_named():
-    assert with_screen(["all", "-n"]) == ["all", "-n", "--logger", "epic100"]
-    for named in (["--logger", "other"], ["--logger=other"]):
-        assert with_screen(named) == named
+@pytest.mark.parametrize("named", [["--logger", "other"], ["--logger=other"]])
+def test_another_screen_may_be_asked_for(named):
+    assert snakemake_command(named)[-len(named) :] == named
 
 
 def test_run_is_snakemake_with_its_exit_code(tmp_path):

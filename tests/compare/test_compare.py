@@ -1,4 +1,4 @@
-"""`python -m epic100.compare`: what it reads, prints and refuses."""
+"""`epic100 compare`: what it reads, prints and refuses."""
 
 import time
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from epic100.compare.__main__ import main
+from epic100.cli.program import main
 from epic100.scoring.completion import complete_scores
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
@@ -45,7 +45,7 @@ def rows_of(text):
 
 
 def test_accuracies_are_those_of_metrics_json(folder, capsys):
-    assert main(["a.pt", "b.pt"]) == 0
+    assert main(["compare", "a.pt", "b.pt"]) == 0
     rows = rows_of(capsys.readouterr().out)
     assert len(rows) == 9
     lists = {key: path for key, (path, _) in LISTS.items()}
@@ -65,14 +65,14 @@ def test_submissions_of_the_same_scores_give_the_same_table(folder, capsys):
         write_zip(build(ids, verb, noun), folder / f"{name}.zip", SLS)
     tables = []
     for a, b in (("a.pt", "b.pt"), ("a_sub.pt", "b_sub.pt"), ("a.zip", "b.zip"), ("a.pt", "b.zip")):
-        assert main([a, b]) == 0
+        assert main(["compare", a, b]) == 0
         tables.append(rows_of(capsys.readouterr().out))
     assert all(table == tables[0] for table in tables)
 
 
 def test_a_group_without_its_list_is_a_dash(folder, capsys):
     (folder / "annotations/EPIC_100_tail_nouns.csv").unlink()
-    assert main(["a.pt", "b.pt"]) == 0
+    assert main(["compare", "a.pt", "b.pt"]) == 0
     assert rows_of(capsys.readouterr().out)["tail", "noun"] == ["0", "-", "-", "-", "-", "-"]
 
 
@@ -92,7 +92,7 @@ def submission(ids, verbs):
 ])  # fmt: skip
 def test_what_cannot_be_compared_is_one_line(folder, capsys, name, write, words):
     write(folder / name)
-    assert main(["a.pt", name]) == 1
+    assert main(["compare", "a.pt", name]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {words}")
 
@@ -106,6 +106,6 @@ def test_the_official_val_split_takes_less_than_ten_seconds(folder, capsys):
     scores = torch.rand(len(ids), len(pairs)).log_softmax(1)
     write_predictions(Predictions("val", ids, scores, pairs, 97, 300, {}), folder / "a.pt")
     begin = time.process_time()
-    assert main(["a.pt", "a.pt"]) == 0
+    assert main(["compare", "a.pt", "a.pt"]) == 0
     assert time.process_time() - begin < 10
     assert "9668 segments" in capsys.readouterr().out

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.migrate.__main__ import main
-from epic100.migrate.check import check_list, summary, write_findings
+from epic100.cli.program import main
+from epic100.migrate.check import check_list, summary
 from epic100.migrate.lists import convert_list, match_list
 from epic100.segments.annotations import index_segments, load_annotations, read_annotations
 from epic100.segments.segment_list import read_segments
@@ -124,7 +124,7 @@ def damaged_scans(lab, tmp_path):
     return folder
 
 
-def test_what_is_damaged_and_what_lacks_is_named(lab, rows, match, tmp_path, damaged_scans):
+def test_what_is_damaged_and_what_lacks_is_named(lab, rows, match, damaged_scans):
     lacking = [row for row in rows if row["video_id"] == "P03_07"] + rows[:1]
     found = match([row for row in rows if row not in lacking])
     findings = check_list(found, lab.videos, damaged_scans)
@@ -133,19 +133,17 @@ def test_what_is_damaged_and_what_lacks_is_named(lab, rows, match, tmp_path, dam
         for number, row in enumerate(index_segments(found.rows, lab.videos).itertuples(), 1)
         if row.path.startswith("P02") and row.start < 200 and row.stop > 100
     ]
-    damaged = findings.of("damaged")
+    damaged = findings[findings["verdict"] == "damaged"]
     assert damaged["line"].tolist() == touches and len(touches) > 0
     assert all(reason == "touches damaged frames 100-200 (gaps)" for reason in damaged["reason"])
-    assert findings.sound == len(found.rows) - len(touches)
-    lack = findings.of("lacking")
+    lack = findings[findings["verdict"] == "lacking"]
     assert set(lack["narration_id"]) == {row["narration_id"] for row in lacking}
     whole = lack[lack["reason"] != ""]
     assert set(whole["video_id"]) == {"P03_07"} and len(whole) == len(lacking) - 1
-    write_findings(findings, tmp_path / "found.tsv")
-    lines = (tmp_path / "found.tsv").read_text().splitlines()
-    assert lines[0] == HEADER and len(lines) == 1 + len(findings.table)
     report = summary(found, findings)
-    assert f"{len(touches)} on damaged frames or videos, 0 in videos that were not" in report[1]
+    assert report[1].startswith(
+        f"{len(found.rows) - len(touches)} sound, {len(touches)} on damaged frames or videos, 0 in"
+    )
     assert report[2] == f"  {len(touches)}: touches damaged frames"
     assert report[3].startswith(
         f"{len(lacking)} sound segments lack, {len(whole)} of them in the 1 vi"
@@ -166,9 +164,9 @@ def test_videos_that_were_not_scanned_are_said_and_lack_nothing(
     (damaged_scans / "P01.tsv").unlink()
     found = match(rows[1:])
     findings = check_list(found, lab.videos, damaged_scans)
-    not_scanned = findings.of("not scanned")
+    not_scanned = findings[findings["verdict"] == "not scanned"]
     assert set(not_scanned["video_id"]) == {"P01_01"} and not_scanned["reason"].eq("").all()
-    assert len(findings.of("lacking")) == 0
+    assert not (findings["verdict"] == "lacking").any()
     with pytest.raises(EpicError, match="no scan table; expected"):
         check_list(found, lab.videos, tmp_path / "nowhere")
 
@@ -183,8 +181,10 @@ def call(lab, official, rows, tmp_path):
     """Calls the command with the lab's old list `train.txt`, which lacks a video."""
     write_lab_list([r for r in rows if r["video_id"] != "P03_07"], tmp_path / "train.txt")
     sheet = str(write_sheet(lab.videos.values(), tmp_path))
-    return lambda command, *more: main([command, str(tmp_path / "train.txt"), "--annotations",
-                                        str(official), "--sheet", sheet, *more])  # fmt: skip
+    return lambda command, *more: main(
+        ["migrate", command, str(tmp_path / "train.txt"), "--annotations", str(official),
+         "--sheet", sheet, *more]
+    )  # fmt: skip
 
 
 def test_the_command_converts_a_list_and_says_what_matched(call, rows, tmp_path, capsys):
@@ -199,6 +199,7 @@ def test_the_command_checks_a_list_and_writes_the_findings(call, lab, rows, tmp_
     assert call("check", "--scans", f"{lab.results}/scan", "--out", str(out)) == 0
     lost = sum(row["video_id"] == "P03_07" for row in rows)
     assert f"{lost} sound segments lack, {lost} of them in the 1 videos" in capsys.readouterr().out
+    assert out.read_text().startswith(f"{HEADER}\n")
     assert len(out.read_text().splitlines()) == lost + 1
 
 

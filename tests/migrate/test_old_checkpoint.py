@@ -15,8 +15,8 @@ from mmengine.runner import Runner
 
 import epic100.mmaction  # noqa: F401  (registers what the config names)
 from epic100.base.errors import EpicError
+from epic100.cli.program import main
 from epic100.clips.dataset import EpicSegmentVideoDataset
-from epic100.migrate.__main__ import main
 from epic100.migrate.checkpoint import migrate_model, read_checkpoint
 from epic100.migrate.pair_order import order_of_list
 from epic100.model.model_file import load_model
@@ -148,7 +148,15 @@ def test_the_old_checkpoint_goes_all_the_way_to_a_submission_and_nothing_is_trai
     new_archive, old, tmp_path
 ):
     folder = new_archive(tmp_path / "archive")
-    words = ["model", old.checkpoint, "--train-list", old.train_list, "--order", "first-seen"]
+    words = [
+        "migrate",
+        "model",
+        old.checkpoint,
+        "--train-list",
+        old.train_list,
+        "--order",
+        "first-seen",
+    ]
     assert main([*map(str, words), "--out", str(folder / "lab/model.pth")]) == 0
     configure(folder, predict={"model": "lab/model.pth"})
     done = run(folder, "results/submission.pt", "results/metrics.json")
@@ -254,12 +262,20 @@ def test_weights_that_are_not_of_the_config_s_model_are_named(old, tmp_path):
 def test_without_counts_all_pairs_are_as_likely_and_it_is_said(old, tmp_path, capsys):
     (tmp_path / "pairs.txt").write_text("".join(f"{v} {n}\n" for v, n in old.pairs))
     out = str(tmp_path / "model.pth")
-    arguments = ["model", str(old.checkpoint), "--pairs", str(tmp_path / "pairs.txt"), "--out", out]
+    arguments = [
+        "migrate",
+        "model",
+        str(old.checkpoint),
+        "--pairs",
+        str(tmp_path / "pairs.txt"),
+        "--out",
+        out,
+    ]
     assert main(arguments) == 0
     assert "no count, all alike" in capsys.readouterr().out
     assert [pair[2] for pair in load_model(out).pairs] == [1] * len(old.pairs)
     assert main([*arguments, "--train-list", str(old.train_list)]) == 0
     assert [pair[2] for pair in load_model(out).pairs] == [old.counts[pair] for pair in old.pairs]
     assert [pair[:2] for pair in load_model(out).pairs] == old.pairs
-    assert main(["model", str(old.checkpoint), "--out", out]) == 1
+    assert main(["migrate", "model", str(old.checkpoint), "--out", out]) == 1
     assert "--pairs or --train-list" in capsys.readouterr().err

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.cli.program import main
 from epic100.model.model_file import digest
 from epic100.scoring.completion import complete_scores
 from epic100.scoring.folding import fold_pairs, prior_logprobs
 from epic100.scoring.predictions import write_predictions
 from epic100.submission import build, write_pt, write_zip
-from epic100.submission.__main__ import main
 from epic100.submission.export import export
 from support.small_predictions import FEW, FEW_PAIRS, predictions, segment_list
 
@@ -185,10 +185,10 @@ def test_a_submission_without_a_prediction_is_no_good_and_the_reasons_are_counte
     )
     warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert any("worth little" in line and words in line for line in warned)
-    assert main(["check", name, "--split", "val"]) == 1
+    assert main(["submission", "check", name, "--split", "val"]) == 1
     out = capsys.readouterr().out
     assert f"all scores are the same in {words}; expected at most 50%: bring the videos" in out
-    assert main(["check", name, "--split", "val", "--allow-prior", "1"]) == 0
+    assert main(["submission", "check", name, "--split", "val", "--allow-prior", "1"]) == 0
 
 
 @pytest.mark.parametrize("predicted, share, code", [
@@ -196,7 +196,7 @@ def test_a_submission_without_a_prediction_is_no_good_and_the_reasons_are_counte
 ])  # fmt: skip
 def test_the_share_that_may_be_without_a_prediction_can_be_chosen(folder, predicted, share, code):
     name = exported(folder, predicted, "submission.pt")
-    assert main(["check", name, "--split", "val", *share]) == code
+    assert main(["submission", "check", name, "--split", "val", *share]) == code
 
 
 @pytest.mark.parametrize("predicted, hint", [
@@ -206,7 +206,7 @@ def test_the_share_that_may_be_without_a_prediction_can_be_chosen(folder, predic
 def test_a_small_share_is_a_hint(folder, capsys, caplog, predicted, hint):
     name = exported(folder, predicted, "submission.pt")
     assert "worth little" not in caplog.text
-    assert main(["check", name, "--split", "val"]) == 0
+    assert main(["submission", "check", name, "--split", "val"]) == 0
     said = capsys.readouterr().out
     assert hint in said and ("all scores" in said) == bool(hint)
 
@@ -214,5 +214,5 @@ def test_a_small_share_is_a_hint(folder, capsys, caplog, predicted, hint):
 def test_a_file_without_a_run_beside_it_is_checked_without_reasons(folder, capsys):
     name = exported(folder, 0, "submission.pt")
     (folder / "results/clean/dropped.tsv").unlink()
-    assert main(["check", name, "--split", "val"]) == 1
+    assert main(["submission", "check", name, "--split", "val"]) == 1
     assert "12 of 12 segments (100.0%) without a prediction; exp" in capsys.readouterr().out

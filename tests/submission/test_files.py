@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.cli.program import main
 from epic100.submission import (
     build,
     expected_ids,
@@ -18,7 +19,6 @@ from epic100.submission import (
     write_pt,
     write_zip,
 )
-from epic100.submission.__main__ import main
 from support import preloaded
 from support.checkout import ROOT
 from support.small_submission import IDS, SLS, M, N, V, make_entries, scores
@@ -43,7 +43,9 @@ def check(annotations, capsys):
     """Runs the command on a file: its exit code, and what it prints."""
 
     def check(path, *more):
-        code = main(["check", str(path), "--annotations", str(annotations), *SIZES, *more])
+        code = main(
+            ["submission", "check", str(path), "--annotations", str(annotations), *SIZES, *more]
+        )
         return code, capsys.readouterr().out
 
     return check
@@ -240,14 +242,14 @@ def test_the_command_finds_the_csv_of_a_split_as_snakemake_would(
         f"classes: {{verbs: {V}, nouns: {M}}}\n"
     )
     where = ["--directory", str(tmp_path), "--configfile", str(mine)]
-    assert main(["check", str(tmp_path / "s.zip"), "--split", "val", *where]) == 0
+    assert main(["submission", "check", str(tmp_path / "s.zip"), "--split", "val", *where]) == 0
     assert capsys.readouterr().out == ""
-    assert main(["check", str(tmp_path / "s.zip"), "--split", "test", *where]) == 1
+    assert main(["submission", "check", str(tmp_path / "s.zip"), "--split", "test", *where]) == 1
     assert capsys.readouterr().out.startswith("the config has no `annotations: test:`; name")
     # Without an overlay the config that ships is taken, whose paths are below the directory.
     (tmp_path / "annotations").mkdir()
     shutil.copy(annotations, tmp_path / "annotations")
-    check_one = ["check", str(tmp_path / "s.zip"), "--split", "val", *where[:2]]
+    check_one = ["submission", "check", str(tmp_path / "s.zip"), "--split", "val", *where[:2]]
     assert main([*check_one, *SIZES]) == 0
     assert main(check_one) == 1 and "expected [97]" in capsys.readouterr().out
     mine.write_text("annotations: [")
@@ -266,11 +268,13 @@ def test_hints_are_printed_but_do_not_fail(tmp_path, check):
 @pytest.mark.parametrize("sizes, code, said", [
     (SIZES, 0, ""), ([], 1, "verb_output has shape [5], expected [97]"),
 ])  # fmt: skip
-def test_the_command_runs_as_a_module(entries, tmp_path, annotations, sizes, code, said):
+def test_the_command_runs_in_a_process_of_its_own(
+    entries, tmp_path, annotations, sizes, code, said
+):
     path = tmp_path / "s.zip"
     write_zip(entries, path, SLS)
     words = ["check", str(path), "--annotations", str(annotations), *sizes]
-    run = preloaded.run("-m", "epic100.submission", *words, cwd=ROOT, timeout=120)
+    run = preloaded.run("-m", "epic100", "submission", *words, cwd=ROOT, timeout=120)
     assert run.returncode == code and run.stdout.startswith(said), run.stderr
     assert (f"{path}: ok ({path.stat().st_size / 2**20:.1f} MiB)\n" == run.stderr) == (code == 0)
 

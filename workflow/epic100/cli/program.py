@@ -1,20 +1,15 @@
-"""The command `epic100`: one entry point to the workflow, from a clone or from a wheel.
-
-`demo` and `run` start Snakemake on the workflow's own Snakefile. `migrate`, `submission` and
-`compare` are the commands of `python -m epic100.migrate`, and so on.
-"""
+"""The program `epic100`: the one way into the workflow, from a clone or from a wheel."""
 
 import argparse
+import pkgutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
 
 import shtab
 
-from epic100.base.command import run_options
+from epic100.base.errors import EpicError
 
 HELP = """\
 From the official CSVs and full-length videos of EPIC-KITCHENS-100 to a trained model and a
@@ -28,33 +23,23 @@ submission.
   epic100 submission check results/submission.zip --split test
 """
 COMPLETION = "--print-completion"
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command.
-
-    Attributes:
-        help: One line for `--help`.
-        module: Has `fill_parser(parser)`, which also sets `run`, a function that takes the options
-            and returns an exit code. It is imported only when the command is used, since some
-            modules take seconds.
-        passes_on: Whether arguments that the parser does not know go to Snakemake.
-    """
-
-    help: str
-    module: str
-    passes_on: bool = False
-
-
+# One line for `--help`, and a function that fills the command's parser. Its default `run` takes the
+# options and returns an exit code; with `passes_on`, words that it does not know go to Snakemake.
+# The module is imported only when the command is used, since some take seconds.
 COMMANDS = {
-    "demo": Command("film a mini kitchen and run everything on it", "epic100.cli.demo", True),
-    "run": Command("run the workflow in this folder", "epic100.cli.run", True),
-    "check": Command("say what a run in this folder would find", "epic100.cli.check"),
-    "predict": Command("see what a model sees in whole videos", "epic100.cli.predict"),
-    "migrate": Command("bring a lab's lists and checkpoint along", "epic100.migrate.__main__"),
-    "submission": Command("look at a submission before it is sent", "epic100.submission.__main__"),
-    "compare": Command("say whether one model is better than another", "epic100.compare.__main__"),
+    "demo": ("film a mini kitchen and run everything on it", "epic100.cli.workflow:fill_demo"),
+    "run": ("run the workflow in this folder", "epic100.cli.workflow:fill_run"),
+    "check": ("say what a run in this folder would find", "epic100.cli.check:fill_parser"),
+    "predict": ("see what a model sees in whole videos", "epic100.cli.predict:fill_parser"),
+    "migrate": ("bring a lab's lists and checkpoint along", "epic100.migrate.command:fill_parser"),
+    "submission": (
+        "look at a submission before it is sent",
+        "epic100.submission.command:fill_parser",
+    ),
+    "compare": (
+        "say whether one model is better than another",
+        "epic100.compare.command:fill_parser",
+    ),
 }
 
 
@@ -69,11 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = build_parser(arguments)
-    options, rest = parser.parse_known_args(arguments)
-    if rest and not COMMANDS[options.command].passes_on:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    options.rest = rest
-    return run_options(options)
+    options = argparse.Namespace(passes_on=False)
+    _, options.rest = parser.parse_known_args(arguments, options)
+    if options.rest and not options.passes_on:
+        parser.error(f"unrecognized arguments: {' '.join(options.rest)}")
+    try:
+        return options.run(options)
+    except EpicError as error:
+        print("error:", *str(error).split(), file=sys.stderr)
+        return 1
 
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
@@ -93,13 +82,12 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         title="commands", dest="command", metavar="COMMAND", required=True,
         parser_class=argparse.ArgumentParser,
     )  # fmt: skip
-    for name, command in COMMANDS.items():
-        own = commands.add_parser(
-            name, help=command.help, description=command.help.capitalize() + ".",
-            allow_abbrev=False,
-        )  # fmt: skip
+    for name, (about, filler) in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=about, description=about.capitalize() + ".", allow_abbrev=False
+        )
         if name in arguments[:1] or COMPLETION in arguments:
-            import_module(command.module).fill_parser(own)
+            pkgutil.resolve_name(filler)(command)
     return parser
 
 

@@ -15,7 +15,14 @@ INITS = ("DecordInit", "PyAVInit", "OpenCVInit", "OpenSegment")
 DECODES = ("DecordDecode", "PyAVDecode", "OpenCVDecode", "DecodeSegment")
 SAMPLERS = ("SampleFrames", "UniformSample")
 SAME = ("Resize", "CenterCrop", "FormatShape")
-META_KEYS = ("img_shape", "narration_id", "verb", "noun", "num_clips")
+OURS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(INITS, {"type": "OpenSegment", "decoder": "pyav"}),
+    **dict.fromkeys(DECODES, {"type": "DecodeSegment"}),
+    "PackActionInputs": {
+        "type": "PackActionInputs",
+        "meta_keys": ("img_shape", "narration_id", "verb", "noun", "num_clips"),
+    },
+}
 
 
 def read_config(path: str | os.PathLike) -> Config:
@@ -113,19 +120,13 @@ def _translate(steps: list[dict[str, Any]], where: str) -> tuple[list[dict[str, 
 def _step(step: dict[str, Any], where: str) -> dict[str, Any]:
     """Convert one step of a test pipeline to this workflow's step."""
     kind = step["type"]
-    if kind in INITS:
-        return {"type": "OpenSegment", "decoder": "pyav"}
-    if kind in DECODES:
-        return {"type": "DecodeSegment"}
     if kind in SAMPLERS:
         clips = {} if _of_single_frames(step) else {"num_clips": 1}
         return {**step, **clips, "test_mode": True}
     if kind == "ThreeCrop":  # one crop; `predict: crops: 3` gives three
         return {"type": "CenterCrop", "crop_size": step.get("crop_size")}
-    if kind == "PackActionInputs":
-        return {"type": kind, "meta_keys": META_KEYS}
-    if kind in SAME:
-        return step
+    if kind in SAME or kind in OURS:
+        return OURS.get(kind, step)
     raise EpicError(
         f"{where}: step {kind} of the test pipeline has no counterpart; expected "
         f"{', '.join((*INITS, *SAMPLERS, *DECODES, *SAME, 'ThreeCrop'))} or PackActionInputs"

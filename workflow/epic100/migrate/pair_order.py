@@ -29,13 +29,12 @@ def read_pair_order(path: str | os.PathLike) -> list[Pair]:
     Raises:
         EpicError: A line has another form; the message names it.
     """
-    path = Path(path)
     expected = (
         "a pair a line: `verb noun`, `output verb noun`, `verb noun output`, or "
         "`output verb noun count`"
     )
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise EpicError(f"{path}: cannot be read as text ({error}); expected {expected}") from error
     rows: list[tuple[int, ...]] = []
@@ -47,7 +46,24 @@ def read_pair_order(path: str | os.PathLike) -> list[Pair]:
         if not good or (rows and len(fields) != len(rows[0])):
             raise EpicError(f"{path}: line {number}: {line.strip()[:80]!r}; expected {expected}")
         rows.append(tuple(map(int, fields)))
-    return _distinct(path, _in_order(path, rows, expected))
+    if rows and len(rows[0]) == 2:
+        rows = [(output, *pair) for output, pair in enumerate(rows)]
+    for output, verb, noun in ((0, 1, 2), (2, 0, 1)):
+        if rows and sorted(row[output] for row in rows) == list(range(len(rows))):
+            pairs = [(row[verb], row[noun]) for row in sorted(rows, key=lambda row: row[output])]
+            break
+    else:
+        raise EpicError(
+            f"{path}: {len(rows)} pairs, and no column that counts their outputs from 0 to "
+            f"{len(rows) - 1}, each once; expected {expected}"
+        )
+    for (verb, noun), count in Counter(pairs).items():
+        if count > 1:
+            raise EpicError(
+                f"{path}: verb {verb} with noun {noun} is there twice; expected each pair once, "
+                "since each is an output of the head"
+            )
+    return pairs
 
 
 def order_of_list(path: str | os.PathLike, order: str) -> tuple[list[Pair], Counter]:
@@ -61,38 +77,11 @@ def order_of_list(path: str | os.PathLike, order: str) -> tuple[list[Pair], Coun
         (verb, noun) by output, and the number of segments of each pair.
 
     Raises:
-        EpicError: `order` is unknown, or no line has a verb and a noun.
+        EpicError: No line has a verb and a noun.
     """
-    if order not in ORDERS:
-        raise EpicError(f"order is {order!r}; expected one of {', '.join(ORDERS)}")
     table = read_segments(path)
     table = table[(table["verb"] != NO_LABEL) & (table["noun"] != NO_LABEL)]
     counts = Counter(zip(table["verb"].tolist(), table["noun"].tolist(), strict=True))
     if not counts:
         raise EpicError(f"{path}: no line with a verb and a noun; expected a train list")
     return (sorted(counts) if order == "sorted" else list(counts)), counts
-
-
-def _in_order(path: Path, rows: list[tuple[int, ...]], expected: str) -> list[Pair]:
-    width = len(rows[0]) if rows else 0
-    if width == 2:
-        return [row for row in rows if len(row) == 2]
-    outputs = list(range(len(rows)))
-    places = {3: ((0, 1, 2), (2, 0, 1)), 4: ((0, 1, 2),)}.get(width, ())
-    for output, verb, noun in places:
-        if sorted(row[output] for row in rows) == outputs:
-            return [(row[verb], row[noun]) for row in sorted(rows, key=lambda row: row[output])]
-    raise EpicError(
-        f"{path}: {len(rows)} pairs, and no column that counts their outputs from 0 to "
-        f"{len(rows) - 1}, each once; expected {expected}"
-    )
-
-
-def _distinct(path: Path, pairs: list[Pair]) -> list[Pair]:
-    twice = [pair for pair, count in Counter(pairs).items() if count > 1]
-    if twice:
-        raise EpicError(
-            f"{path}: verb {twice[0][0]} with noun {twice[0][1]} is there twice; expected each "
-            "pair once, since each is an output of the head"
-        )
-    return pairs

@@ -1,27 +1,20 @@
-"""`python -m epic100.compare A B`: whether one model is better than another, and how sure that is.
+"""`epic100 compare A B`: whether one model is better than another, and how sure that is.
 
 A and B are predictions of val or submissions of val (.pt or .zip), from any run, or the folder of a
 run, such as results and results/runs/NAME.
 """
 
 import argparse
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from epic100.base.command import run_module
 from epic100.compare.bootstrap import RESAMPLES, Difference, difference
 from epic100.compare.truth import Truth, read_truth
 from epic100.scoring.metrics import TASKS
 from epic100.segments.official_lists import find_lists
 from epic100.settings import Settings, layered_settings
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; None takes that of this process."""
-    return run_module("compare", __doc__, fill_parser, arguments)
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +85,3 @@ def _cells(found: Difference | None) -> str:
         f"{found.segments:>8}{found.first:>8.2f}{found.second:>8.2f}{found.points:>+8.2f}"
         f"   {spans[0]:<18}{spans[1]}"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,21 +1,14 @@
-"""`python -m epic100.submission check FILE --split val`: what is wrong with a submission."""
+"""`epic100 submission check FILE --split val`: what is wrong with a submission."""
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from epic100.base.command import run_module
 from epic100.base.errors import EpicError
 from epic100.settings import Classes, layered_settings
 from epic100.submission.check import HINT, check, read_zip
 from epic100.submission.files import existing_file, expected_ids, read_pickle, read_pt
 from epic100.submission.prior import MOST, prior_problems
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; None takes that of this process."""
-    return run_module("submission", __doc__, fill_parser, arguments)
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +91,3 @@ def _wanted(options: argparse.Namespace) -> tuple[list[str], int, int]:
         csv = options.directory / csv
     sizes = (options.num_verbs or classes.verbs, options.num_nouns or classes.nouns)
     return expected_ids(csv), *sizes
-
-
-if __name__ == "__main__":
-    sys.exit(main())
