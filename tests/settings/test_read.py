@@ -9,8 +9,12 @@ from pydantic import ValidationError
 
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT, existing_path
-from epic100.settings import Settings, layered_settings, read_settings
+from epic100.settings import Settings, home_of, layered_settings, read_settings, runs_to_compare
+from epic100.settings.config import COMPARED
+from epic100.settings.keys import TrainSettings
+from epic100.training.checkpoint_hook import SafeCheckpointHook
 from support.checkout import python
+from tools import settings_pages
 
 
 def with_key(dotted, value):
@@ -213,3 +217,72 @@ def test_a_job_keeps_what_differs_from_the_defaults_and_no_name_of_an_input():
     with pytest.raises(AttributeError):
         settings.only("train.epcohs")
     assert Settings.part(read_settings({"run": "a", "probe": {}}).only("probe")).probe is not None
+
+
+LR = "optim_wrapper.optimizer.lr"
+
+
+def test_the_default_run_is_in_results_and_a_named_one_in_a_folder_of_its_own():
+    assert read_settings({}).home == home_of(None) == "results"
+    assert read_settings({"run": "lr.3-b"}).home == home_of("lr.3-b") == "results/runs/lr.3-b"
+    assert read_settings({}).runs == {}
+
+
+def test_a_sweep_has_a_run_for_each_combination_and_keeps_other_settings():
+    base = {"epochs": 7, "options": {"model.x": 1}}
+    sweep = {"train": {"seed": [0, 1], "options": {LR: [0.1, "1e-05", 0.5]}}}
+    found = read_settings({"train": base, "sweep": sweep})
+    assert found.home == "results/runs/{run}"
+    names = [f"lr{lr}_seed{seed}" for lr in ("0.1", "1e-05", "0.5") for seed in (0, 1)]
+    assert list(found.runs) == names
+    one = found.of_run("lr1e-05_seed1").train
+    assert one.epochs == 7 and one.seed == 1 and one.options == {"model.x": 1, LR: 1e-05}
+    assert found.train.options == {"model.x": 1} and found.of_run(None) is found
+
+
+def test_whole_recipes_can_be_compared():
+    found = read_settings({"sweep": {"train": {"config": ["config/a.py", "~/b.py"]}}})
+    assert list(found.runs) == ["configa", "configb"]
+    assert found.of_run("configa").train.config == "config/a.py"
+
+
+def test_values_that_are_no_plain_names_give_plain_names():
+    sweep = {"train": {"options": {"model.scales": [[1, 2], "a/../b"]}, "ema": [None]}}
+    runs = read_settings({"sweep": sweep}).runs
+    assert list(runs) == ["emanull_scales-1-2-", "emanull_scalesa-..-b"]
+
+
+def finish(folder, run):
+    for name in COMPARED:
+        file = folder / home_of(run) / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+
+def test_the_default_run_is_compared_unless_others_alone_were_made(tmp_path):
+    assert runs_to_compare([None], tmp_path) == ([None], [])
+    finish(tmp_path, "b")
+    assert runs_to_compare([None], tmp_path) == ([], ["b"])
+    assert runs_to_compare(["a"], tmp_path) == (["a"], ["b"])
+    finish(tmp_path, None)
+    assert runs_to_compare([None], tmp_path) == ([None], ["b"])
+    assert runs_to_compare(["b"], tmp_path) == (["b"], [None])
+
+
+def test_the_readme_s_table_and_the_schema_are_those_of_the_settings():
+    text = settings_pages.README.read_text(encoding="utf-8")
+    assert settings_pages.readme(text) == text, "make keys"
+    assert settings_pages.SCHEMA.read_text(encoding="utf-8") == settings_pages.schema(), "make keys"
+
+
+def test_the_config_that_ships_says_what_the_defaults_are():
+    shipped = yaml.safe_load((settings_pages.ROOT / "config/config.yaml").read_text())
+    del shipped["annotations"]["test"]  # null by default: not everybody has it
+    assert layered_settings([]).only(*shipped) == {
+        "annotations": {"test": "annotations/EPIC_100_test_timestamps.csv"}
+    }
+
+
+def test_a_hook_of_a_recipe_saves_as_often_as_the_settings_say():
+    hook, settings = SafeCheckpointHook(), TrainSettings().checkpoint
+    assert (hook.seconds, hook.keep) == (settings.seconds, settings.keep)

@@ -1,19 +1,26 @@
-"""A disk that fails: tried again, then a broken clip that is reported as the disk's."""
+"""A disk that fails is tried again, then a broken clip reported as its; a killed worker is an error."""
 
+import os
 import re
+import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+from torch.utils.data import DataLoader, Dataset
 
 import epic100.clips.dataset  # noqa: F401
 from epic100.base import disk
+from epic100.base.errors import EpicError
 from epic100.clips.dataset import EpicSegmentVideoDataset
+from epic100.clips.faults import ended_workers_are_errors
 from support.small_runs import copy_results
 
 pytestmark = pytest.mark.slow
+
 
 # Reading this at its start is answered with EIO by the kernel, as by a disk that fails.
 EIO_FILE = Path("/proc/self/mem")
@@ -71,3 +78,30 @@ def test_a_disk_that_goes_on_failing_is_a_broken_clip_of_the_disk(clips, lab, ca
     assert dataset.broken.count >= 1
     assert "broken clip 1 of" in caplog.text
     assert re.search(f"P01.index.npz: .*{words}", caplog.text)
+
+
+class Killed(Dataset):
+    """Its worker is killed at the second item."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, place):
+        if place == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return place
+
+
+@pytest.mark.parametrize("at_work", [False, True], ids=["waiting", "in the middle of a step"])
+def test_a_killed_worker_is_one_line_that_says_what_to_do(at_work):
+    with (
+        pytest.raises(EpicError, match=r"ended from outside: .*DataLoader worker \(pid.*; give "),
+        ended_workers_are_errors(),
+    ):
+        for _ in DataLoader(Killed(), num_workers=1):
+            time.sleep(3 * at_work)  # torch's signal handler may raise here
+
+
+def test_another_error_of_torch_is_no_killed_worker():
+    with pytest.raises(RuntimeError, match="shape"), ended_workers_are_errors():
+        raise RuntimeError("shape '[2]' is invalid")
