@@ -28,10 +28,14 @@ import pandas as pd
 import torch
 import yaml
 
-from epic100.scoring.completion import complete_scores
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.metrics import official_metrics
-from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
+from epic100.scoring.predictions import (
+    Predictions,
+    complete_scores,
+    read_predictions,
+    write_predictions,
+)
 from epic100.segments.official_lists import LISTS, find_lists, read_list
 from epic100.submission import build, read_pt, write_pt, write_zip
 from epic100.submission.check import check_zip

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from epic100.scoring.completion import complete_scores
 from epic100.scoring.metrics import official_hits
-from epic100.scoring.predictions import read_predictions
+from epic100.scoring.predictions import complete_scores, read_predictions
 from support.chromium import opened
 from support.small_browse import ATTACK, REASON, make_browse, rows, sources
 

@@ -7,9 +7,13 @@ import pytest
 import torch
 
 from epic100.cli.program import main
-from epic100.scoring.completion import complete_scores
 from epic100.scoring.evaluation import evaluate
-from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
+from epic100.scoring.predictions import (
+    Predictions,
+    complete_scores,
+    read_predictions,
+    write_predictions,
+)
 from epic100.segments.segment_list import read_segments, write_segments
 from epic100.submission import build, write_pt, write_zip
 from support.real_size import real_segments, real_sheet

@@ -11,11 +11,11 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.compare.runs import Run, read_runs, what_differs, write_table
-from epic100.compare.truth import read_truth
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.report.compare_page import write_compare_page
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import read_predictions, write_predictions
+from epic100.scoring.truth import read_truth
 from support.chromium import opened
 from support.small_predictions import PAIRS, make_predictions
 

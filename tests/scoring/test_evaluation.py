@@ -148,7 +148,7 @@ def test_figures_of_a_model_that_learned_from_val_are_marked(tmp_path, caplog):
         (lambda s: s.segments.write_text(s.segments.read_text().replace(" 9 7 ", " 97 7 ")),
          r"verb label 97 of row"),
         (lambda s: setattr(s, "reduce", "mean"), "reduce is 'mean'; expected one of logsumexp, m"),
-        (lambda s: s.segments.write_text(""), r"which is not of the split"),
+        (lambda s: s.segments.write_text(""), r"val\.txt: no segment in it"),
         (lambda s: s.segments.unlink(), r"val\.txt: no such segment list"),
         (lambda s: s.predictions.write_text("words"), r"val\.pt: not readable as predictions"),
         (lambda s: s.lists.update(tail_verbs=s.lists["tail_nouns"]),

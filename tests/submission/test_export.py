@@ -7,9 +7,8 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.cli.program import main
 from epic100.model.model_file import digest
-from epic100.scoring.completion import complete_scores
 from epic100.scoring.folding import fold_pairs, prior_logprobs
-from epic100.scoring.predictions import write_predictions
+from epic100.scoring.predictions import complete_scores, write_predictions
 from epic100.submission import build, write_pt, write_zip
 from epic100.submission.export import export
 from support.small_predictions import FEW, FEW_PAIRS, predictions, segment_list

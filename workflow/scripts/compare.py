@@ -4,8 +4,8 @@ import os
 
 from epic100.base.log import rule_log
 from epic100.compare.runs import read_runs, write_table
-from epic100.compare.truth import read_truth
 from epic100.report.compare_page import write_compare_page
+from epic100.scoring.truth import read_truth
 from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]):

@@ -11,8 +11,7 @@ import pandas as pd
 
 from epic100.base.names import printable
 from epic100.base.text_table import read_own_table, read_table
-from epic100.scoring.completion import complete_scores
-from epic100.scoring.predictions import read_predictions
+from epic100.scoring.predictions import complete_scores, read_predictions
 from epic100.segments.annotations import load_annotations
 from epic100.segments.drop_reasons import kind_of, read_dropped
 from epic100.segments.official_lists import LISTS, TASKS, read_class_names, read_list
@@ -41,7 +40,7 @@ class Sources:
         subset: As for `load_annotations`.
         name_csvs: CSVs that classes without a list are named after.
         lists: Paths by the keys of `official_lists.LISTS` and `CLASS_LISTS`.
-        reduce: As for `completion.complete_scores`.
+        reduce: As for `predictions.complete_scores`.
     """
 
     annotations: Mapping[str, PathLike]

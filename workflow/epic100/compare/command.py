@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from epic100.compare.bootstrap import RESAMPLES, Difference, difference
-from epic100.compare.truth import Truth, read_truth
+from epic100.compare.scores import read_hits
 from epic100.scoring.metrics import TASKS
+from epic100.scoring.truth import Truth, read_truth
 from epic100.segments.official_lists import find_lists
 from epic100.settings import Settings, layered_settings
 
@@ -39,7 +40,7 @@ def _run(options: argparse.Namespace) -> int:
     path = options.segments or options.directory / "results/segments/val.txt"
     truth = read_truth(path, _lists(config, options.directory))
     first, second = (
-        truth.hits(_predictions(file), config.export.model_dump(), config.classes.model_dump())
+        read_hits(_predictions(file), truth, config.export.reduce, config.classes.model_dump())
         for file in (options.first, options.second)
     )
     print(f"A: {options.first}\nB: {options.second}")

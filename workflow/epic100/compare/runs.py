@@ -13,10 +13,11 @@ import pandas as pd
 from epic100.base.errors import EpicError
 from epic100.base.text_table import write_frame
 from epic100.compare.bootstrap import Difference, difference
-from epic100.compare.truth import Truth
+from epic100.compare.scores import read_hits
 from epic100.model.config_text import parse_config
 from epic100.model.model_file import load_model
 from epic100.scoring.metrics import TASKS
+from epic100.scoring.truth import Truth
 from epic100.settings.config import DEFAULT, RESULTS
 from epic100.training.stamp import settings_in
 
@@ -66,7 +67,8 @@ def read_runs(
         figures = _read_figures(folder / "metrics.json", len(truth.ids))
         name = DEFAULT if folder.as_posix() == RESULTS else folder.name
         run = Run(name, figures, _settings(folder, figures))
-        right = truth.hits(folder / "predictions/val.pt", figures, classes)["action_at_1"]
+        scores = folder / "predictions/val.pt"
+        right = read_hits(scores, truth, figures["reduce"], classes)["action_at_1"]
         if first is None:
             first = right
         else:

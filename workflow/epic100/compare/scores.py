@@ -1,36 +1,44 @@
-"""Reads verb and noun scores of all segments of a split, from predictions or a submission."""
+"""Which segments of a split a model gets right, from its predictions or a submission."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import read_tensors
-from epic100.scoring.completion import complete_scores
-from epic100.scoring.predictions import read_predictions
+from epic100.scoring.metrics import official_hits
+from epic100.scoring.predictions import complete_scores, read_predictions
+from epic100.scoring.truth import Truth
 from epic100.submission.check import OUTPUTS, read_zip
 from epic100.submission.files import existing_file, read_pt
 
 
-def read_scores(
-    path: Path, ids: Sequence[str], export: Mapping[str, Any], classes: Mapping[str, int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read the scores of split val.
+def read_hits(
+    path: Path, truth: Truth, reduce: str | None, classes: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """Read the scores of split val, and compare them with the truth.
 
     Args:
         path: results/predictions/val.pt, or a submission of val, .pt or .zip.
-        ids: All narration_ids of the split.
-        export: The config's `reduce`, used to fold predictions.
+        truth: The split.
+        reduce: The config's `export: reduce:`, used to fold predictions.
         classes: Numbers of `verbs` and `nouns`.
 
     Returns:
-        Verb scores [N, V] and noun scores [N, M], in the order of `ids`.
+        Which segments are right, bool [N] by `{verb,noun,action}_at_{1,5}`.
 
     Raises:
         EpicError: The file is of another kind or split, or segments are missing.
     """
+    return official_hits(*_scores(path, truth.ids, reduce, classes), truth.verb, truth.noun)
+
+
+def _scores(
+    path: Path, ids: Sequence[str], reduce: str | None, classes: Mapping[str, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
     path = existing_file(path)
     if path.suffix.lower() == ".zip":
         entries, problems = read_zip(path, classes["verbs"], classes["nouns"])
@@ -40,7 +48,7 @@ def read_scores(
     content = read_tensors(path, "predictions or a submission", "copy or write it again")
     if isinstance(content, dict) and "format" in content:
         predictions = read_predictions(path, "val")
-        verb, noun, _ = complete_scores(predictions, list(ids), export["reduce"])
+        verb, noun, _ = complete_scores(predictions, list(ids), reduce)
         return verb, noun
     return _of_entries(path, read_pt(path), ids, classes)
 

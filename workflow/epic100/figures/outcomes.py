@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from epic100.scoring.completion import complete_scores
 from epic100.scoring.metrics import official_hits
-from epic100.scoring.predictions import Predictions
+from epic100.scoring.predictions import Predictions, complete_scores
 from epic100.segments.official_lists import TASKS, ClassNames
 from epic100.segments.segment_list import read_segments
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from epic100.base.atomic import write_text
 from epic100.compare.bootstrap import RESAMPLES
 from epic100.compare.runs import FIGURES, GROUPS, Run, what_differs
-from epic100.compare.truth import Truth
 from epic100.report.template import template
 from epic100.scoring.metrics import TASKS
+from epic100.scoring.truth import Truth
 
 ABOUT = {
     "overall": "all of val",

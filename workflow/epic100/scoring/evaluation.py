@@ -1,21 +1,27 @@
-"""Writes metrics.json: the official metrics on the validation split, and related figures."""
+"""Writes metrics.json: the official metrics on val, and diagnostics beyond them, in percent.
+
+The diagnostics are calibration, confusions and participants.
+"""
 
 import json
 import logging
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from epic100.base.atomic import write_text
-from epic100.scoring.completion import chosen_way, complete_ways, ways_of
-from epic100.scoring.diagnostics import diagnose
-from epic100.scoring.metrics import group_accuracies, official_hits
-from epic100.scoring.predictions import Predictions, read_predictions
-from epic100.segments.official_lists import LISTS, read_list
-from epic100.segments.segment_list import read_segments
+from epic100.scoring.metrics import TASKS, group_accuracies, official_hits, percent
+from epic100.scoring.predictions import (
+    Predictions,
+    chosen_way,
+    complete_scores,
+    read_predictions,
+    ways_of,
+)
+from epic100.scoring.truth import Truth, read_truth
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +31,7 @@ def evaluate(
     segments_path: str | os.PathLike,
     out: str | os.PathLike,
     *,
-    lists: dict[str, str],
+    lists: Mapping[str, str],
     reduce: str | None,
     clean: str | os.PathLike | None = None,
     model: str | os.PathLike | Sequence[str] | None = None,
@@ -41,7 +47,7 @@ def evaluate(
     - `action_head_accuracy_at_1`: top-1 of the pair head alone over the predicted segments, as
       LaViLa and AVION report it; null without a pair head. The leaderboard's figure,
       `overall_action_accuracy_at_1`, multiplies verb and noun scores;
-    - `diagnostics`: the result of `diagnostics.diagnose`;
+    - `diagnostics`: the result of `diagnose`;
     - `trained_on`: as in the model.
 
     Args:
@@ -49,7 +55,7 @@ def evaluate(
         segments_path: The segment list of split val, with labels.
         out: The JSON file to write.
         lists: Paths by the keys of `official_lists.LISTS`. Without its list, a figure is null.
-        reduce: As for `completion.chosen_way`.
+        reduce: As for `predictions.chosen_way`.
         clean: The clean list that the predictions must be made from; None: not checked.
         model: The model or models that the predictions must be made with; None: not checked.
 
@@ -61,32 +67,26 @@ def evaluate(
     """
     predictions = read_predictions(predictions_path, "val", model=model, clean=clean)
     reduce = chosen_way(predictions, reduce)
-    segments = read_segments(segments_path)
-    groups = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
-    truth = verb_true, noun_true = (segments["verb"].to_numpy(), segments["noun"].to_numpy())
-    participants = [Path(name).parent.name for name in segments["path"]]
-    ids = segments["narration_id"].tolist()
-    beyond = ~_in_train(predictions, *truth)
-
+    truth = read_truth(segments_path, lists)
+    known = {tuple(pair[:2]) for pair in predictions.pairs}
+    beyond = np.array([pair not in known for pair in truth.pairs()], dtype=bool)
     by_reduce: dict[str, dict] = {}
     figures: dict[str, Any] = {}
-    ways = ways_of(predictions)
-    scores, predicted = complete_ways(predictions, ids, ways)
-    for way, (verb, noun) in zip(ways, scores, strict=True):
-        hits = official_hits(verb, noun, *truth)
-        found = group_accuracies(hits, verb_true, noun_true, participants, **groups)
-        found |= _readable(hits, predicted.numpy(), beyond)
+    for way in ways_of(predictions):
+        verb, noun, predicted = complete_scores(predictions, truth.ids, way)
+        hits = official_hits(verb, noun, truth.verb, truth.noun)
+        found = group_accuracies(hits, truth.members) | _readable(hits, predicted.numpy(), beyond)
         shown = {k: v for k, v in found.items() if k.startswith(("overall", "readable", "beyond"))}
         by_reduce[way] = shown
         if way == reduce:
-            figures = found | {"diagnostics": diagnose(verb, noun, *truth, participants)}
+            figures = found | {"diagnostics": diagnose(hits, verb.numpy(), noun.numpy(), truth)}
     figures |= {
         "reduce": reduce,
-        "segments": len(segments),
+        "segments": len(truth.ids),
         "predicted": int(predicted.sum()),
         "beyond_train": int(beyond.sum()),
         "by_reduce": by_reduce,
-        "action_head_accuracy_at_1": _action_head(predictions, ids, *truth),
+        "action_head_accuracy_at_1": _action_head(predictions, truth),
         "trained_on": predictions.trained_on,
     }
     if predictions.trained_on.get("split") == "trainval":
@@ -98,24 +98,162 @@ def evaluate(
     return figures
 
 
-def _action_head(
-    predictions: Predictions, ids: list[str], verb: np.ndarray, noun: np.ndarray
-) -> float | None:
+def diagnose(
+    hits: Mapping[str, np.ndarray], verb: np.ndarray, noun: np.ndarray, truth: Truth, top: int = 20
+) -> dict[str, Any]:
+    """Compute the diagnostics.
+
+    An action is [verb, noun]. Its confidence is the product of both, as in the official score.
+
+    Args:
+        hits: The result of `metrics.official_hits` for these scores.
+        verb: Verb scores [N, V].
+        noun: Noun scores [N, M].
+        truth: The split.
+        top: Number of confusions.
+
+    Returns:
+        A dict for JSON with the keys `{verb,noun,action}_mean_class_accuracy`,
+        `{verb,noun,action}_expected_calibration_error`, `participants` and
+        `{verb,noun,action}_confusions` (the `top` most frequent).
+    """
+    classes = {"verb": truth.verb, "noun": truth.noun}
+    confidence, predicted = {}, {}
+    for task, scores in (("verb", verb), ("noun", noun)):
+        probabilities = _probabilities(scores)
+        confidence[task] = probabilities.max(axis=1)
+        predicted[task] = probabilities.argmax(axis=1)
+    nouns = noun.shape[1]
+    confidence["action"] = confidence["verb"] * confidence["noun"]
+    for both in (classes, predicted):
+        both["action"] = both["verb"].astype(np.int64) * nouns + both["noun"]
+    report: dict[str, Any] = {
+        f"{task}_mean_class_accuracy": mean_class_accuracy(classes[task], hits[f"{task}_at_1"])
+        for task in TASKS
+    }
+    for task in TASKS:
+        true, said = classes[task], predicted[task]
+        bins = reliability(confidence[task], said == true)
+        report[f"{task}_expected_calibration_error"] = expected_calibration_error(bins)
+        report[f"{task}_confusions"] = confusions(true, said, top)
+    for mistake in report["action_confusions"]:
+        for key in ("true", "predicted"):
+            mistake[key] = list(divmod(mistake[key], nouns))
+    report["participants"] = participant_accuracies(hits, truth.participants)
+    return report
+
+
+def mean_class_accuracy(true: np.ndarray, hit: np.ndarray) -> float:
+    """Average the accuracy over the classes that occur in `true`.
+
+    Args:
+        true: Class ids [N].
+        hit: Whether each segment is right, bool [N].
+
+    Returns:
+        The mean in percent.
+    """
+    _, index, count = np.unique(true, return_inverse=True, return_counts=True)
+    return float((np.bincount(index, weights=hit) / count).mean() * 100)
+
+
+def participant_accuracies(
+    hits: Mapping[str, np.ndarray], participants: Sequence[str]
+) -> dict[Any, dict[Any, float | int]]:
+    """Compute each participant's accuracies in percent.
+
+    Args:
+        hits: The result of `metrics.official_hits`.
+        participants: Participants [N].
+
+    Returns:
+        `segments` and `{verb,noun,action}_accuracy_at_{1,5}` by participant id.
+    """
+    names = {name.replace("_at_", "_accuracy_at_"): hit for name, hit in hits.items()}
+    groups = pd.DataFrame(names).groupby(np.asarray(participants, dtype=str))
+    figures = groups.mean() * 100
+    figures.insert(0, "segments", groups.size())
+    return figures.to_dict("index")
+
+
+def reliability(
+    confidence: np.ndarray, hit: np.ndarray, bins: int = 15
+) -> list[dict[str, float | int]]:
+    """Compute the data of a reliability diagram: confidence and accuracy by bin.
+
+    Args:
+        confidence: The highest probability of each segment [N].
+        hit: Whether each segment is right, bool [N].
+        bins: Number of bins of equal width over (0, 1].
+
+    Returns:
+        For each bin that is not empty: `segments`, and mean `confidence` and `accuracy` in percent.
+    """
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return [
+        {
+            "segments": int((index == b).sum()),
+            "confidence": float(confidence[index == b].mean() * 100),
+            "accuracy": float(hit[index == b].mean() * 100),
+        }
+        for b in np.unique(index)
+    ]
+
+
+def expected_calibration_error(bins: Sequence[dict[str, float | int]]) -> float:
+    """Average the gap between confidence and accuracy over bins, weighted by segments.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3. Here in percent.
+
+    Args:
+        bins: The result of `reliability`.
+    """
+    gaps = [b["segments"] * abs(b["confidence"] - b["accuracy"]) for b in bins]
+    return float(sum(gaps) / sum(b["segments"] for b in bins))
+
+
+def confusions(true: np.ndarray, predicted: np.ndarray, top: int) -> list[dict[str, Any]]:
+    """Find the most frequent mistakes.
+
+    Args:
+        true: Class ids [N].
+        predicted: Class ids [N].
+        top: Number of mistakes.
+
+    Returns:
+        `true` class, `predicted` class, `count`, and `share` in percent of the true class's
+        segments. Equal counts are sorted by class id.
+    """
+    wrong = predicted != true
+    pairs, count = np.unique(
+        np.stack([true[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True
+    )
+    order = np.argsort(-count, kind="stable")[:top]
+    return [
+        {
+            "true": int(pairs[i, 0]),
+            "predicted": int(pairs[i, 1]),
+            "count": int(count[i]),
+            "share": float(count[i] / (true == pairs[i, 0]).sum() * 100),
+        }
+        for i in order
+    ]
+
+
+def _probabilities(scores: np.ndarray) -> np.ndarray:
+    scores = scores.astype(np.float64)
+    exp = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
+def _action_head(predictions: Predictions, truth: Truth) -> float | None:
     """Return the pair head's top-1 over the predicted segments, in percent."""
     if not predictions.pair_head:
         return None
-    truth = dict(zip(ids, zip(verb.tolist(), noun.tolist(), strict=True), strict=True))
+    asked = dict(zip(truth.ids, truth.pairs(), strict=True))
     best = predictions.log_probs.argmax(dim=1).tolist()
-    said = [tuple(predictions.pairs[index][:2]) for index in best]
-    asked = [truth[name] for name in predictions.narration_ids]
-    return _percent(np.array([a == b for a, b in zip(said, asked, strict=True)], dtype=bool))
-
-
-def _in_train(predictions: Predictions, verb: np.ndarray, noun: np.ndarray) -> np.ndarray:
-    """Return whether each (verb, noun) is in the pair table, bool [N]."""
-    known = {tuple(pair[:2]) for pair in predictions.pairs}
-    found = zip(verb.tolist(), noun.tolist(), strict=True)
-    return np.array([pair in known for pair in found], dtype=bool)
+    said = zip(predictions.narration_ids, best, strict=True)
+    return percent(np.array([tuple(predictions.pairs[i][:2]) == asked[name] for name, i in said]))
 
 
 def _readable(
@@ -125,11 +263,7 @@ def _readable(
     figures: dict[str, float | None] = {}
     for name, right in hits.items():
         accuracy = name.replace("_at_", "_accuracy_at_")
-        figures[f"readable_{accuracy}"] = _percent(right[predicted])
+        figures[f"readable_{accuracy}"] = percent(right[predicted])
         if name.endswith("_1"):
-            figures[f"beyond_train_{accuracy}"] = _percent(right[beyond])
+            figures[f"beyond_train_{accuracy}"] = percent(right[beyond])
     return figures
-
-
-def _percent(right: np.ndarray) -> float | None:
-    return 100.0 * float(right.mean()) if len(right) else None

@@ -25,64 +25,15 @@ Scores = torch.Tensor | np.ndarray
 Labels = torch.Tensor | np.ndarray | Sequence[int]
 
 
-class RecognitionMetrics:
-    """Collects batches of scores and labels, then computes the official metrics over all of them.
-
-    The official action score is a softmax over all rows, so batches cannot be averaged. All scores
-    are kept in host memory: 1.6 kB per segment.
-    """
-
-    def __init__(
-        self,
-        tail_verbs: Iterable[int] = (),
-        tail_nouns: Iterable[int] = (),
-        unseen_participants: Iterable[str] = (),
-    ):
-        """Take the class ids of the tail lists, and the participants without training videos."""
-        self.tail_verbs = list(tail_verbs)
-        self.tail_nouns = list(tail_nouns)
-        self.unseen_participants = list(unseen_participants)
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all batches."""
-        self._batches: list[tuple[np.ndarray, ...]] = []
-
-    def update(
-        self,
-        verb_scores: Scores,
-        noun_scores: Scores,
-        verb_true: Labels,
-        noun_true: Labels,
-        participant_ids: Sequence[str] | np.ndarray,
-    ) -> None:
-        """Add a batch: scores [B, V] and [B, M] on any device, labels [B], participants [B]."""
-        batch = _checked(verb_scores, noun_scores, verb_true, noun_true, participant_ids)
-        # Copies: a training loop may reuse the memory of its batch.
-        self._batches.append(tuple(column.copy() for column in batch))
-
-    def compute(self) -> dict[str, float | None]:
-        """Compute `official_metrics` over all batches. Raises EpicError if there are none."""
-        if not self._batches:
-            raise EpicError("no segment to evaluate: no batch was added")
-        verbs, nouns, verb_true, noun_true, participants = (
-            np.concatenate(column) for column in zip(*self._batches, strict=True)
-        )
-        return official_metrics(
-            verbs, nouns, verb_true, noun_true, participants,
-            self.tail_verbs, self.tail_nouns, self.unseen_participants,
-        )  # fmt: skip
-
-
 def official_metrics(
     verb_scores: Scores,
     noun_scores: Scores,
     verb_true: Labels,
     noun_true: Labels,
     participant_ids: Sequence[str] | np.ndarray,
-    tail_verbs: Iterable[int],
-    tail_nouns: Iterable[int],
-    unseen_participants: Iterable[str],
+    tail_verbs: Iterable[int] = (),
+    tail_nouns: Iterable[int] = (),
+    unseen_participants: Iterable[str] = (),
 ) -> dict[str, float | None]:
     """Compute the official accuracies: overall at 1 and 5, unseen and tail at 1, in percent.
 
@@ -105,39 +56,28 @@ def official_metrics(
     Raises:
         EpicError: No segments, different lengths, NaN or infinite scores, labels out of range.
     """
-    data = _checked(verb_scores, noun_scores, verb_true, noun_true, participant_ids)
-    verbs, nouns, verb_true, noun_true, participants = data
-    hits = _official_hits(verbs, nouns, verb_true, noun_true)
+    hits = official_hits(verb_scores, noun_scores, verb_true, noun_true)
     groups = (tail_verbs, tail_nouns, unseen_participants)
-    return group_accuracies(hits, verb_true, noun_true, participants, *groups)
+    return group_accuracies(hits, group_members(verb_true, noun_true, participant_ids, *groups))
 
 
 def group_accuracies(
-    hits: dict[str, np.ndarray],
-    verb_true: np.ndarray,
-    noun_true: np.ndarray,
-    participant_ids: Sequence[str] | np.ndarray,
-    tail_verbs: Iterable[int],
-    tail_nouns: Iterable[int],
-    unseen_participants: Iterable[str],
+    hits: dict[str, np.ndarray], members: dict[str, dict[str, np.ndarray]]
 ) -> dict[str, float | None]:
-    """Compute `official_metrics` from the result of `official_hits` for the same segments."""
-    members = group_members(
-        verb_true, noun_true, participant_ids, tail_verbs, tail_nouns, unseen_participants
-    )
+    """Compute `official_metrics` from `official_hits` and `group_members` of the same segments."""
     figures = {}
     for task, everything in members["overall"].items():
-        figures[f"overall_{task}_accuracy_at_1"] = _percent(hits[f"{task}_at_1"], everything)
-        figures[f"overall_{task}_accuracy_at_5"] = _percent(hits[f"{task}_at_5"], everything)
+        figures[f"overall_{task}_accuracy_at_1"] = percent(hits[f"{task}_at_1"][everything])
+        figures[f"overall_{task}_accuracy_at_5"] = percent(hits[f"{task}_at_5"][everything])
     for group in ("unseen", "tail"):
         for task, own in members[group].items():
-            figures[f"{group}_{task}_accuracy_at_1"] = _percent(hits[f"{task}_at_1"], own)
+            figures[f"{group}_{task}_accuracy_at_1"] = percent(hits[f"{task}_at_1"][own])
     return figures
 
 
 def group_members(
-    verb_true: np.ndarray,
-    noun_true: np.ndarray,
+    verb_true: Labels,
+    noun_true: Labels,
     participant_ids: Sequence[str] | np.ndarray,
     tail_verbs: Iterable[int],
     tail_nouns: Iterable[int],
@@ -146,7 +86,12 @@ def group_members(
     """Return which segments each official figure is over: bool [N] by group, then by task.
 
     Groups are `overall`, `unseen` and `tail`. Arguments are as for `official_metrics`.
+
+    Raises:
+        EpicError: The number of participants is not that of the labels.
     """
+    if len(participant_ids) != len(verb_true):
+        raise EpicError(f"{len(participant_ids)} participants for {len(verb_true)} segments")
     tail_verb = np.isin(verb_true, list(tail_verbs))
     tail_noun = np.isin(noun_true, list(tail_nouns))
     participants = np.asarray(participant_ids, dtype=str)
@@ -165,13 +110,15 @@ def official_hits(
 
     Arguments and errors are as for `official_metrics`.
     """
-    unknown = [""] * len(verb_true)
-    return _official_hits(*_checked(verb_scores, noun_scores, verb_true, noun_true, unknown)[:4])
-
-
-def _official_hits(
-    verbs: np.ndarray, nouns: np.ndarray, verb_true: np.ndarray, noun_true: np.ndarray
-) -> dict[str, np.ndarray]:
+    verbs, nouns = _score_array(verb_scores, "verb"), _score_array(noun_scores, "noun")
+    verb_true = _label_array(verb_true, "verb", verbs.shape[1])
+    noun_true = _label_array(noun_true, "noun", nouns.shape[1])
+    lengths = [len(column) for column in (verbs, nouns, verb_true, noun_true)]
+    if len(set(lengths)) != 1:
+        names = "verb scores, noun scores, verb labels, noun labels"
+        raise EpicError(f"{names} are {lengths} segments long, expected the same length for all")
+    if not len(verbs):
+        raise EpicError("no segment to evaluate")
     verb_order, noun_order = _descending(verbs), _descending(nouns)
     verb_hit = verb_order[:, :5] == verb_true[:, None]
     noun_hit = noun_order[:, :5] == noun_true[:, None]
@@ -181,6 +128,11 @@ def _official_hits(
     for task, hit in zip(TASKS, (verb_hit, noun_hit, action_hit), strict=True):
         hits[f"{task}_at_1"], hits[f"{task}_at_5"] = hit[:, 0], hit.any(axis=1)
     return hits
+
+
+def percent(right: np.ndarray) -> float | None:
+    """The share of segments that are right, bool [N], in percent; None if there is none."""
+    return float(right.mean() * 100) if len(right) else None
 
 
 def _top_actions(
@@ -239,32 +191,6 @@ def _softmax_of_all(scores: np.ndarray) -> np.ndarray:
     # In the dtype of the scores, so that float16 underflows as in the official evaluator.
     exp = np.exp(scores - scores.max())
     return exp / exp.sum()
-
-
-def _percent(hit: np.ndarray, members: np.ndarray) -> float | None:
-    return float(hit[members].mean() * 100) if members.any() else None
-
-
-def _checked(
-    verb_scores: Scores,
-    noun_scores: Scores,
-    verb_true: Labels,
-    noun_true: Labels,
-    participant_ids: Sequence[str] | np.ndarray,
-) -> tuple[np.ndarray, ...]:
-    verbs, nouns = _score_array(verb_scores, "verb"), _score_array(noun_scores, "noun")
-    labels = [
-        _label_array(verb_true, "verb", verbs.shape[1]),
-        _label_array(noun_true, "noun", nouns.shape[1]),
-    ]
-    participants = np.asarray(participant_ids, dtype=str)
-    lengths = [len(column) for column in (verbs, nouns, *labels, participants)]
-    if len(set(lengths)) != 1:
-        names = "verb scores, noun scores, verb labels, noun labels, participants"
-        raise EpicError(f"{names} are {lengths} segments long, expected the same length for all")
-    if not len(verbs):
-        raise EpicError("no segment to evaluate")
-    return verbs, nouns, *labels, participants
 
 
 def _score_array(scores: Scores, task: str) -> np.ndarray:

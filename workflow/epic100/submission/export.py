@@ -7,8 +7,7 @@ from pathlib import Path
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.scoring.completion import complete_scores
-from epic100.scoring.predictions import Predictions, read_predictions
+from epic100.scoring.predictions import Predictions, complete_scores, read_predictions
 from epic100.segments.segment_list import DROPPED, read_segments
 from epic100.submission import build, read_pt, write_pt, write_zip
 from epic100.submission.check import HINT, check, check_zip

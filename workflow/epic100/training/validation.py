@@ -9,7 +9,7 @@ from mmengine.evaluator import BaseMetric
 
 from epic100.model.head_sizes import head_logits, head_sizes
 from epic100.scoring.folding import fold_pairs
-from epic100.scoring.metrics import RecognitionMetrics
+from epic100.scoring.metrics import official_metrics
 from epic100.segments.pairs import read_pairs
 
 PREFIX = "epic"
@@ -73,6 +73,6 @@ class EpicPairMetric(BaseMetric):
     def compute_metrics(self, results: list) -> dict[str, float | None]:
         """Compute the official overall figures over all samples."""
         verb, noun, verbs, nouns = zip(*results, strict=True)
-        metrics = RecognitionMetrics()
-        metrics.update(torch.stack(verb), torch.stack(noun), verbs, nouns, [""] * len(verbs))
-        return {k: v for k, v in metrics.compute().items() if k.startswith("overall_")}
+        scores = torch.stack(verb), torch.stack(noun)
+        figures = official_metrics(*scores, verbs, nouns, [""] * len(verbs))
+        return {k: v for k, v in figures.items() if k.startswith("overall_")}
