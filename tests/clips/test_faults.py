@@ -1,4 +1,4 @@
-"""A disk that fails is tried again, then a broken clip reported as its; a killed worker is an error."""
+"""What goes wrong with clips: a disk that fails, tried again first, and a worker that is killed."""
 
 import os
 import re
