@@ -20,7 +20,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
 from epic100.base.atomic import atomic_path
 
-WIDTH = 4.0  # inches: 384 pixels in a browser
+WIDTH = 3.8  # inches: 365 pixels in a browser
 
 # Okabe and Ito, "Color Universal Design" (2008): colour-blind people can distinguish them too.
 ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
