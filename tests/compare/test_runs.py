@@ -19,7 +19,6 @@ from epic100.scoring.truth import read_truth
 from support.chromium import opened
 from support.small_predictions import PAIRS, make_predictions
 
-CONFIG = "train_cfg = dict(max_epochs={n})\noptim_wrapper = dict(optimizer=dict(lr=0.0{n}))\n"
 CLASSES = {"verbs": 4, "nouns": 3}
 
 
@@ -36,7 +35,9 @@ def truth(tmp_path, monkeypatch):
         path = Path(name) / "predictions/val.pt"
         write_predictions(replace(first, log_probs=scores), path)
         evaluate(path, "segments/val.txt", Path(name) / "metrics.json", lists={}, reduce="max")
-        config, about = CONFIG.format(n=number), {"split": "train", "epochs": number}
+        rate = {"optimizer": {"lr": number / 100}}
+        config = {"train_cfg": {"max_epochs": number}, "optim_wrapper": rate}
+        about = {"split": "train", "epochs": number}
         save_model(TrainedModel({}, PAIRS, 4, 3, config, about), Path(name) / "model.pth")
     return read_truth("segments/val.txt", {})
 

@@ -17,7 +17,6 @@ from epic100.features.probe_train import predict_probe, train_probe
 from epic100.features.segment_rows import MOST_ROWS, chosen_rows, rows_of_segments
 from epic100.features.table import FeatureRow, read_feature_table, write_feature_table
 from epic100.minikitchen.damage import zero_block
-from epic100.model.config_text import parse_config
 from epic100.model.model_file import load_model, save_model
 from epic100.prediction.encoder import pooled_features
 from epic100.scan import scan_participant
@@ -54,7 +53,7 @@ def test_the_models_head_makes_its_own_scores_of_its_features(lab, model, tmp_pa
     ))  # fmt: skip
     wanted = predicted(lab, model, clips, tmp_path / "val.pt", clips=1, device="cpu").log_probs
     trained = load_model(model)
-    whole = MODELS.build(parse_config(trained.config, "", "").model)
+    whole = MODELS.build(trained.config["model"])
     whole.load_state_dict(trained.state_dict)
     head = whole.eval().cls_head
     with torch.inference_mode():
@@ -183,7 +182,7 @@ def test_a_head_without_pooled_features_is_refused():
 
 def test_a_model_that_is_none_is_refused(lab, model, tmp_path):
     bare = tmp_path / "bare.pth"
-    save_model(replace(load_model(model), config="model = dict()"), bare)
+    save_model(replace(load_model(model), config={}), bare)
     with pytest.raises(EpicError, match="test pipeline is no list of steps"):
         source_of("model", bare)
 

@@ -8,11 +8,10 @@ from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import epic100.model.registered  # noqa: F401
 from epic100.base.errors import EpicError
-from epic100.model.head_sizes import head_logits, head_sizes
-from epic100.model.heads import BaseHead, HeadsLoss, named_head
 from epic100.model.mmaction_import import models
+from epic100.model.model_file import output_sizes, split_outputs
+from epic100.model.registered import BaseHead, OutputsLoss, named_head
 
 PAIRS = [(0, 1, 6), (0, 2, 3), (2, 1, 1)]
 VERBS, NOUNS = 3, 4
@@ -46,9 +45,9 @@ def built(pairs, heads="pair", **head):
 
 
 def test_outputs_are_taken_apart_in_the_order_of_the_last_layer():
-    assert head_sizes("pair", 3, 97, 300) == {"pair": 3}
-    assert head_sizes("verb_noun", 3, 97, 300) == {"verb": 97, "noun": 300}
-    parts = head_logits(torch.arange(6.0)[None], head_sizes("both", 2, 1, 3))
+    assert output_sizes("pair", 3, 97, 300) == {"pair": 3}
+    assert output_sizes("verb_noun", 3, 97, 300) == {"verb": 97, "noun": 300}
+    parts = split_outputs(torch.arange(6.0)[None], output_sizes("both", 2, 1, 3))
     assert {name: part.tolist() for name, part in parts.items()} == {
         "pair": [[0, 1]], "verb": [[2]], "noun": [[3, 4, 5]],
     }  # fmt: skip
@@ -63,11 +62,11 @@ def test_the_loss_is_the_sum_of_each_head_s_own(smoothing):
     expected = [F.cross_entropy(scores[:, :3], label, label_smoothing=smoothing),
                 F.cross_entropy(scores[:, 3:6], verb, label_smoothing=smoothing),
                 F.cross_entropy(scores[:, 6:], noun, label_smoothing=smoothing)]  # fmt: skip
-    both = HeadsLoss(PAIRS, "both", VERBS, NOUNS, smoothing)(scores, label)
+    both = OutputsLoss(PAIRS, "both", VERBS, NOUNS, smoothing)(scores, label)
     torch.testing.assert_close(both, sum(expected))
     both.backward()
     assert (scores.grad.abs().sum(dim=1) > 0).all()
-    two = HeadsLoss(PAIRS, "verb_noun", VERBS, NOUNS, smoothing)(scores[:, 3:], label)
+    two = OutputsLoss(PAIRS, "verb_noun", VERBS, NOUNS, smoothing)(scores[:, 3:], label)
     torch.testing.assert_close(two, expected[1] + expected[2])
 
 
@@ -85,7 +84,7 @@ def test_the_head_that_is_named_is_built_with_its_numbers_and_the_loss(pairs, he
     assert all(torch.equal(value, weights[name]) for name, value in head.state_dict().items())
     scores, label = torch.randn(4, outputs), torch.tensor([2, 0, 1, 2])
     found = head.loss_by_feat(scores, samples(label.tolist()))["loss_cls"]
-    expected = HeadsLoss(PAIRS, heads, VERBS, NOUNS, smoothing=0.1)(scores, label)
+    expected = OutputsLoss(PAIRS, heads, VERBS, NOUNS, smoothing=0.1)(scores, label)
     torch.testing.assert_close(found, expected)
 
 

@@ -7,10 +7,8 @@ from mmaction.registry import MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
 
-import epic100.mmaction
-import epic100.model.registered  # noqa: F401
 from epic100.base.errors import EpicError
-from epic100.model.recognizer import lay_out_channels_last
+from epic100.model.registered import lay_out_channels_last
 from epic100.prediction.views import (
     chosen_views,
     frames_of_2d,

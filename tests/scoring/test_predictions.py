@@ -96,7 +96,7 @@ def test_levels_of_supervision_follow_from_all_models():
 
 def model(path, verbs=3, seed=0):
     head = {"cls_head.fc2.weight": torch.full((1, 2), float(seed))}
-    save_model(TrainedModel(head, [(0, 1, 1)], verbs, 4, "a = 1\n", ABOUT), path)
+    save_model(TrainedModel(head, [(0, 1, 1)], verbs, 4, {"a": 1}, ABOUT), path)
     return str(path)
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
 
 import epic100.clips.dataset  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.download.part import claim
 from epic100.migrate.checkpoint import read_checkpoint
-from epic100.model.config_text import parse_config
-from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipeline_of
-from epic100.model.model_file import TrainedModel, load_model, save_model
+from epic100.model.foreign import clean_model, clean_pipeline, parse_config
+from epic100.model.model_file import TrainedModel, load_model, save_model, test_pipeline_of
 from epic100.scan.h264_slice import slice_header
 from epic100.scan.h264_stream import H264Stream
 from epic100.scan.worker import inspect
@@ -87,7 +87,7 @@ def made(name: str, make: Callable[[Path], object]) -> Callable[[Path], list[byt
 
 def _model(path: Path) -> None:
     weights = {"cls_head.fc2.weight": torch.zeros(2, 3), "a": torch.ones(4)}
-    save_model(TrainedModel(weights, PAIRS, 97, 300, CONFIG, {"split": "train"}), path)
+    save_model(TrainedModel(weights, PAIRS, 97, 300, _parsed().to_dict(), {"split": "train"}), path)
 
 
 def _predictions(path: Path) -> None:
@@ -123,8 +123,12 @@ def _read_csv(path: Path) -> object:
     return load_annotations(path, videos, split="train", classes=CLASSES)
 
 
+def _parsed(text: str = CONFIG) -> Config:
+    return parse_config(text, "model.pth", "train again")
+
+
 def _read_config(path: Path) -> object:
-    config = parse_config(path.read_bytes().decode("utf-8", "replace"), "model.pth", "train again")
+    config = _parsed(path.read_bytes().decode("utf-8", "replace"))
     clean_model(config.get("model"), "model.pth")
     return clean_pipeline(test_pipeline_of(config), "model.pth")
 

@@ -11,7 +11,7 @@ from epic100.prediction.predict import predict
 from epic100.scoring.predictions import Predictions, read_predictions
 from epic100.segments.pairs import read_pairs
 from epic100.settings import PredictSettings
-from epic100.training.config import model_text
+from epic100.training.config import model_config
 from support.small_runs import built
 
 
@@ -28,7 +28,7 @@ def save_random_model(lab, path: Path, seed: int = 0) -> Path:
         model.cls_head.fc2.weight.mul_(30)
     pairs = read_pairs(f"{lab.results}/clean/pairs.tsv")
     about = {"split": "train", "segments": 0, "epochs": 0, "seed": seed, "load_from": None}
-    save_model(TrainedModel(model.state_dict(), pairs, 97, 300, model_text(config), about), path)
+    save_model(TrainedModel(model.state_dict(), pairs, 97, 300, model_config(config), about), path)
     return path
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import mmaction
 import pytest
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from epic100.base.errors import EpicError
-from epic100.model.config_text import parse_config
+from epic100.model.foreign import parse_config
 from epic100.segments.pairs import read_pairs
-from epic100.training.config import heads_of, model_text, schedule_for
+from epic100.training.config import heads_of, model_config, schedule_for
 from support.small_runs import built
 
 
@@ -81,7 +81,7 @@ def test_a_head_of_mmaction2_alone_gets_as_many_outputs_as_there_are_pairs(lab, 
     )
     config = built(lab, config=str(own))
     pairs = len(read_pairs(f"{lab.results}/clean/pairs.tsv"))
-    model = Config.fromstring(model_text(config), ".py").model  # it names no file
+    model = ConfigDict(model_config(config)).model  # it names no file
     assert model.cls_head == {"type": "TPNHead", "num_classes": pairs, "in_channels": 432}
     assert config.val_evaluator.heads == "pair" and heads_of(config) == "pair"
     assert model.neck.aux_head_cfg.out_channels == pairs

@@ -22,7 +22,7 @@ from epic100.base.errors import DiskError, EpicError
 
 ZIP = b"PK\x03\x04"  # torch tells its formats apart by these bytes only
 SPREAD, SPARE = 4, 64 * 2**20  # values may take SPREAD times the file's bytes plus SPARE bytes
-CONTAINER = 64  # bytes counted per list or dict, so that nested ones also reach the limit
+CONTAINER, PLACE = 64, 8  # bytes counted per list or dict and per item of it, shared ones too
 ITEM_BYTES = {
     **dict.fromkeys(("Untyped", "Byte", "Char", "Bool", "QInt8", "QUInt8"), 1),
     **dict.fromkeys(("QUInt4x2", "QUInt2x4"), 1),
@@ -129,7 +129,7 @@ def tensor_bytes(content: Any, most: float = float("inf")) -> int:
         if isinstance(item, torch.Tensor):
             total += item.numel() * item.itemsize
         elif isinstance(item, Mapping | list | tuple):
-            total += CONTAINER
+            total += CONTAINER + PLACE * len(item)
             left += item.values() if isinstance(item, Mapping) else item
     return total
 

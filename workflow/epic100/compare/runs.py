@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from mmengine.config import ConfigDict
 
 from epic100.base.errors import EpicError
 from epic100.base.text_table import write_frame
 from epic100.compare.bootstrap import Difference, difference
 from epic100.compare.scores import read_hits
-from epic100.model.config_text import parse_config
 from epic100.model.model_file import load_model
 from epic100.scoring.metrics import TASKS
 from epic100.scoring.truth import Truth
@@ -147,7 +147,6 @@ def _settings(folder: Path, figures: Mapping[str, Any]) -> dict[str, str]:
     path = folder / "model.pth"
     if path.is_file():
         trained = load_model(path)
-        config = parse_config(trained.config, path)
         about = {f"trained_on.{key}": str(value) for key, value in trained.trained_on.items()}
-        found = settings_in(config) | {HEADS: trained.heads} | about
+        found = settings_in(ConfigDict(trained.config)) | {HEADS: trained.heads} | about
     return found | {"export.reduce": str(figures["reduce"])}

@@ -64,7 +64,7 @@ def source_of(
     if encoder not in (MODEL, START) or model is None:
         return Source(encoder, "", "", clip_pipeline(encoder_class(encoder, modules)), encoder)
     trained = load_model(model)
-    pipeline = one_view_pipeline(trained.config, model)
+    pipeline = one_view_pipeline(trained.config)
     load_from = trained.trained_on.get("load_from")
     return Source(MODEL, os.fspath(model), digest(model), pipeline, load_from)
 

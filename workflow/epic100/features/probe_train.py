@@ -8,17 +8,21 @@ from typing import Any
 
 import pandas as pd
 import torch
-from mmengine.config import Config
 from torch import Tensor
 
 from epic100.base.errors import EpicError
 from epic100.base.log import Progress
 from epic100.features.probe_model import AttentiveProbe
 from epic100.features.segment_rows import SegmentRows, rows_of_segments
-from epic100.model.config_text import parse_config
-from epic100.model.head_sizes import head_logits, head_sizes
-from epic100.model.heads import HeadsLoss
-from epic100.model.model_file import TrainedModel, digest, load_model, save_model
+from epic100.model.model_file import (
+    TrainedModel,
+    digest,
+    load_model,
+    output_sizes,
+    save_model,
+    split_outputs,
+)
+from epic100.model.registered import OutputsLoss
 from epic100.prediction.predict import predictions_of
 from epic100.scoring.predictions import write_predictions
 from epic100.segments.pairs import read_pairs
@@ -75,7 +79,7 @@ def train_probe(
     known = read_pairs(pairs)
     number = {(verb, noun): pair for pair, (verb, noun, _) in enumerate(known)}
     labels = torch.tensor([number[pair] for pair in zip(table["verb"], table["noun"], strict=True)])
-    sizes = head_sizes(settings.heads, len(known), *classes)
+    sizes = output_sizes(settings.heads, len(known), *classes)
     torch.manual_seed(settings.seed)
     probe = AttentiveProbe(rows.feats.shape[1], sum(sizes.values()), settings.dropout)
     probe.mean.copy_(rows.feats.mean(dim=0))
@@ -84,7 +88,7 @@ def train_probe(
         f"{len(table)} segments with {len(rows.feats)} features of {rows.feats.shape[1]} values; "
         f"{sum(weight.numel() for weight in probe.parameters()) / 1e6:.2f} M weights"
     )
-    loss = HeadsLoss(known, settings.heads, *classes, smoothing=settings.label_smoothing)
+    loss = OutputsLoss(known, settings.heads, *classes, smoothing=settings.label_smoothing)
     metric = EpicPairMetric(str(pairs), *classes, heads=settings.heads)
     history = _fit(probe, rows, labels, loss, settings, lambda: _accuracies(
         metric, val_rows, listed, probe, sizes))  # fmt: skip
@@ -98,7 +102,7 @@ def train_probe(
             state,
             known,
             *classes,
-            _config_text(settings, rows.source),
+            _config(settings, rows.source),
             about,
             settings.heads,
             names,
@@ -129,14 +133,13 @@ def predict_probe(
         EpicError: It is no probe, or the features are not of the source that it learned from.
     """
     trained = load_model(model_path)
-    config = parse_config(trained.config, model_path, "train the probe again")
-    if config.get("model", {}).get("type") != KIND or "features" not in config:
+    source = trained.config.get("features")
+    if trained.config.get("model", {}).get("type") != KIND or not isinstance(source, dict):
         raise EpicError(
             f"{model_path}: a model, but no probe; expected one of the rule probe_train"
         )
     table = read_clean_list(segments)
     sizes = trained.outputs
-    source = dict(config.features)
     probe = AttentiveProbe(source["channels"], sum(sizes.values()))
     probe.load_state_dict(dict(trained.state_dict))
     scores = torch.empty(0, sum(sizes.values()))
@@ -150,7 +153,7 @@ def predict_probe(
 
 
 def _fit(
-    probe: AttentiveProbe, rows: SegmentRows, labels: Tensor, loss: HeadsLoss,
+    probe: AttentiveProbe, rows: SegmentRows, labels: Tensor, loss: OutputsLoss,
     settings: ProbeSettings, accuracies: Any,
 ) -> list[Row]:  # fmt: skip
     """Train; returns the rows of the table of epochs."""
@@ -199,7 +202,7 @@ def _log_probs(probe: AttentiveProbe, rows: SegmentRows, sizes: dict[str, int]) 
     """Log-probabilities of each head side by side, float32 [N, outputs]."""
     probe.eval()
     found = [
-        torch.cat([part.log_softmax(dim=1) for part in head_logits(
+        torch.cat([part.log_softmax(dim=1) for part in split_outputs(
             probe(feats, padded).double(), sizes).values()], dim=1).float()
         for _, feats, padded in rows.batches(range(len(rows.spans)), AT_ONCE)
     ]  # fmt: skip
@@ -223,17 +226,15 @@ def _accuracies(
     return {column: found[name] for column, name in names.items()}
 
 
-def _config_text(settings: ProbeSettings, source: dict[str, Any]) -> str:
+def _config(settings: ProbeSettings, source: dict[str, Any]) -> dict[str, Any]:
     """The settings in the form of an MMEngine config, so that `compare` lists what differs."""
-    return Config(
-        {
-            "model": {"type": KIND, "dropout": settings.dropout,
-                      "label_smoothing": settings.label_smoothing},
-            "features": source,
-            "train_dataloader": {"batch_size": settings.batch_size},
-            "train_cfg": {"max_epochs": settings.epochs},
-            "optim_wrapper": {"optimizer": {"type": "AdamW", "lr": settings.lr,
-                                            "weight_decay": settings.weight_decay}},
-            "randomness": {"seed": settings.seed},
-        }
-    ).pretty_text  # fmt: skip
+    return {
+        "model": {"type": KIND, "dropout": settings.dropout,
+                  "label_smoothing": settings.label_smoothing},
+        "features": source,
+        "train_dataloader": {"batch_size": settings.batch_size},
+        "train_cfg": {"max_epochs": settings.epochs},
+        "optim_wrapper": {"optimizer": {"type": "AdamW", "lr": settings.lr,
+                                        "weight_decay": settings.weight_decay}},
+        "randomness": {"seed": settings.seed},
+    }  # fmt: skip

@@ -16,10 +16,8 @@ from epic100.base.errors import EpicError
 from epic100.base.torch_file import named_tensors, read_tensors
 from epic100.migrate.lab_config import predicting_config, read_config
 from epic100.migrate.pair_order import Pair
-from epic100.model.config_text import parse_config
-from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipeline_of
-from epic100.model.foreign_model import build_foreign
-from epic100.model.model_file import TrainedModel, save_model
+from epic100.model.foreign import build_foreign, clean_model, clean_pipeline, parse_config
+from epic100.model.model_file import TrainedModel, save_model, test_pipeline_of
 
 
 def read_checkpoint(path: str | os.PathLike, allow_pickle: bool = False) -> tuple[dict, dict]:
@@ -119,7 +117,7 @@ def migrate_model(
         "load_from": str(checkpoint),
     }
     save_model(
-        TrainedModel(weights, counted, num_verbs, num_nouns, ours.pretty_text, trained_on), out
+        TrainedModel(weights, counted, num_verbs, num_nouns, ours.to_dict(), trained_on), out
     )
     prior = f"the {counts.total()} segments of the train list" if counts else "no count, all alike"
     return [

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 from epic100.base.errors import EpicError
-from epic100.model.foreign_config import test_pipeline_of
+from epic100.model.model_file import test_pipeline_of
 
 # Steps that open a video or a cut clip. A lab that reads segments of whole videos has steps of its
 # own, since MMAction2's DecordInit treats the whole video as the segment.

@@ -4,21 +4,78 @@ The file has only tensors and plain Python types, so `torch.load(..., weights_on
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any
 
-import torch
+from mmengine.config import Config
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from torch import Tensor
 
+from epic100.base import disk
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import read_tensors, write_tensors
-from epic100.model.head_sizes import HEADS, head_sizes
-from epic100.segments.official_lists import TASKS
 
-FORMAT = "epic100 model 1"
-LONGEST_NAME = 200  # characters of a class name
+FORMAT = "epic100 model 2"
+# What the last layer's outputs stand for, in order, by the value of `train: heads:`.
+OUTPUTS = {"pair": ("pair",), "verb_noun": ("verb", "noun"), "both": ("pair", "verb", "noun")}
 MOST_CLASSES = 10_000  # verbs or nouns; each gets a score for every segment
+
+LONGEST_CONFIG = 500_000  # characters as JSON; a complete one has about 10,000
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        if len(json.dumps(value)) <= LONGEST_CONFIG:
+            return value
+    except (TypeError, ValueError, RecursionError) as error:  # another type, or a loop
+        raise ValueError(f"expected texts, numbers, lists and dicts alone ({error})") from error
+    raise ValueError(f"expected at most {LONGEST_CONFIG} characters")
+
+
+Classes = Annotated[int, Field(gt=0, le=MOST_CLASSES)]
+Heads = Annotated[str, Field(pattern=f"^({'|'.join(OUTPUTS)})$")]
+Task = Annotated[str, Field(pattern="^(verb|noun)$")]
+Name = Annotated[str, Field(max_length=200)]
+Number = Annotated[int, Field(ge=0, lt=2**53)]
+Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
+
+
+def output_sizes(heads: str, pairs: int, verbs: int, nouns: int) -> dict[str, int]:
+    """Return how many outputs of the last layer stand for pairs, verbs and nouns, in order.
+
+    Args:
+        heads: A key of `OUTPUTS`.
+        pairs: Number of pairs in the pair table.
+        verbs: Number of verb classes.
+        nouns: Number of noun classes.
+
+    Returns:
+        Outputs by "pair", "verb" and "noun", as far as the model has them.
+
+    Raises:
+        EpicError: There are no such outputs.
+    """
+    if heads not in OUTPUTS:
+        raise EpicError(f"`heads` is {heads!r}; expected one of {', '.join(OUTPUTS)}")
+    sizes = {"pair": pairs, "verb": verbs, "noun": nouns}
+    return {task: sizes[task] for task in OUTPUTS[heads]}
+
+
+def split_outputs(scores: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Split scores by what they stand for.
+
+    Args:
+        scores: [..., all outputs].
+        sizes: The result of `output_sizes`.
+
+    Returns:
+        The scores [..., outputs] of pairs, verbs and nouns.
+    """
+    parts = scores.split(list(sizes.values()), dim=-1)
+    return dict(zip(sizes, parts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -30,36 +87,43 @@ class TrainedModel:
         pairs: (verb, noun, count in training) by pair id, in the order of the head's outputs.
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
-        config: Text of the MMEngine config.
+        config: The MMEngine config.
         trained_on: Split, number of segments, epochs, seed and start weights of the training.
-        heads: The heads of the last layer, a key of `HEADS`.
+        heads: What the outputs of the last layer stand for, a key of `OUTPUTS`.
         names: Class names by id, of "verb" and of "noun". A class may have none.
     """
 
-    state_dict: Mapping[str, torch.Tensor]
-    pairs: list[tuple[int, int, int]]
-    num_verbs: int
-    num_nouns: int
-    config: str
-    trained_on: dict
-    heads: str = "pair"
-    names: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    state_dict: dict[str, Tensor]
+    pairs: list[tuple[Number, Number, Number]]
+    num_verbs: Classes
+    num_nouns: Classes
+    config: Plain
+    trained_on: Plain
+    heads: Heads = "pair"
+    names: Mapping[Task, Mapping[int, Name]] = field(default_factory=dict)
+
+    __pydantic_config__ = ConfigDict(
+        strict=True, arbitrary_types_allowed=True, revalidate_instances="always"
+    )
 
     @property
     def outputs(self) -> dict[str, int]:
-        """Number of outputs of each head, in order."""
-        return head_sizes(self.heads, len(self.pairs), self.num_verbs, self.num_nouns)
+        """How many outputs stand for pairs, verbs and nouns, in order."""
+        return output_sizes(self.heads, len(self.pairs), self.num_verbs, self.num_nouns)
 
 
 def save_model(model: TrainedModel, path: str | os.PathLike) -> None:
-    """Write `results/model.pth` atomically."""
-    write_tensors({"format": FORMAT, **asdict(model)}, path)
+    """Write `results/model.pth` atomically.
+
+    Raises:
+        EpicError: A part of the model is not as `TrainedModel` defines it.
+    """
+    write_tensors({"format": FORMAT, **vars(_checked(model, path))}, path)
 
 
 def digest(path: str | os.PathLike) -> str:
     """Return the SHA-256 of a model file in hex. Predictions use it to identify their model."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return disk.digest(path, "sha256").value
 
 
 def digest_of(models: str | os.PathLike | Sequence[str]) -> str:
@@ -94,59 +158,36 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
             "checkpoints of a running training are in results/work_dirs and hold no pair table; a "
             "model of another version must be trained again"
         )
-    lacking = [f.name for f in fields(TrainedModel) if f.name not in content]
-    if lacking:
+    if lacking := [f.name for f in fields(TrainedModel) if f.name not in content]:
         raise EpicError(
             f"{path}: a model without {', '.join(lacking)}; expected results/model.pth as the "
             "rule train writes it; train again"
         )
-    model = TrainedModel(**{f.name: content[f.name] for f in fields(TrainedModel)})
-    if fault := _fault(model):
-        raise EpicError(f"{path}: {fault}; expected a model as the rule train writes it")
+    return _checked(TrainedModel(**{f.name: content[f.name] for f in fields(TrainedModel)}), path)
+
+
+def _checked(model: TrainedModel, path: str | os.PathLike) -> TrainedModel:
+    try:
+        model = TypeAdapter(TrainedModel).validate_python(model)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))[:60]
+        raise EpicError(
+            f"{path}: its {place} is {str(first['input'])[:60]!r}: {first['msg']}; expected a "
+            "model as the rule train writes it"
+        ) from error
+    for pair, (verb, noun, _) in enumerate(model.pairs):
+        if verb >= model.num_verbs or noun >= model.num_nouns:
+            raise EpicError(
+                f"{path}: its pair {pair} is verb {verb}, noun {noun}; expected verbs up to "
+                f"{model.num_verbs - 1}, nouns up to {model.num_nouns - 1}"
+            )
     return model
 
 
-def _fault(model: TrainedModel) -> str:
-    """Return which field is not as `TrainedModel` defines it, or ""."""
-    sizes = (model.num_verbs, model.num_nouns)
-    if not all(type(size) is int and 0 < size <= MOST_CLASSES for size in sizes):
-        return f"its numbers of classes are {str(sizes)[:60]}"
-    if not isinstance(model.state_dict, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor)
-        for name, value in model.state_dict.items()
-    ):
-        return "its state_dict is no dict of tensors by name"
-    if not isinstance(model.config, str) or not isinstance(model.trained_on, dict):
-        return "its config is no text, or its trained_on no dict"
-    if not isinstance(model.heads, str) or model.heads not in HEADS:
-        return f"its heads are {str(model.heads)[:60]!r}, none of {', '.join(HEADS)}"
-    if fault := _names_fault(model.names):
-        return fault
-    return pair_fault(model.pairs, *sizes)
-
-
-def _names_fault(names: Any) -> str:
-    """Return what is wrong with the class names of a file, or ""."""
-    if not isinstance(names, Mapping) or not set(names) <= set(TASKS):
-        return f"its class names are {str(names)[:60]}, not those of {' and '.join(TASKS)}"
-    for task, listed in names.items():
-        good = isinstance(listed, Mapping) and all(
-            type(number) is int and isinstance(name, str) and len(name) <= LONGEST_NAME
-            for number, name in listed.items()
-        )
-        if not good:
-            return f"its {task} names are no texts of at most {LONGEST_NAME} characters by class id"
-    return ""
-
-
-def pair_fault(pairs: Any, num_verbs: int, num_nouns: int) -> str:
-    """Return what is wrong with the pair table of a file, or ""."""
-    if not isinstance(pairs, list | tuple):
-        return "its pair table is no list of pairs"
-    for place, pair in enumerate(pairs):
-        whole = isinstance(pair, list | tuple) and all(type(value) is int for value in pair)
-        if not whole or len(pair) != 3 or not (
-            0 <= pair[0] < num_verbs and 0 <= pair[1] < num_nouns and 0 <= pair[2] < 2**53
-        ):  # fmt: skip
-            return f"pair {place} is {str(pair)[:60]}, not (verb, noun, count) within the classes"
-    return ""
+def test_pipeline_of(config: Any) -> Any:
+    """Return `test_dataloader.dataset.pipeline` of a config, or None if it is missing."""
+    found: Any = config
+    for key in ("test_dataloader", "dataset", "pipeline"):
+        found = found.get(key) if isinstance(found, Mapping | Config) else None
+    return found

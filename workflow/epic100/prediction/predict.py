@@ -14,10 +14,13 @@ from epic100.base.errors import EpicError
 from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.base.log import Progress
 from epic100.base.machine import usable_cores, workers_for
-from epic100.model.config_text import parse_config
-from epic100.model.foreign_config import test_pipeline_of
-from epic100.model.head_sizes import head_logits
-from epic100.model.model_file import TrainedModel, digest, load_model
+from epic100.model.model_file import (
+    TrainedModel,
+    digest,
+    load_model,
+    split_outputs,
+    test_pipeline_of,
+)
 from epic100.prediction.job import Job
 from epic100.prediction.processes import run_jobs
 from epic100.prediction.shards import Shards, run_key, video_stamp
@@ -68,8 +71,7 @@ def predict(
     gpus = gpus_to_use("predict", settings.device, settings.gpus, look_for_gpus(asked))
     trained, model = load_model(model_path), digest(model_path)
     table = read_clean_list(segments)
-    config = parse_config(trained.config, model_path)
-    clips, crops = chosen_views(test_pipeline_of(config), settings.clips, settings.crops)
+    clips, crops = chosen_views(test_pipeline_of(trained.config), settings.clips, settings.crops)
     log.info(cost_of_views(clips, crops, len(table)))
     job = Job(
         str(model_path), str(segments), str(out), run_key(model, clips, crops), video_root,
@@ -144,7 +146,7 @@ def predictions_of(
         The predictions. For a model without a head over pairs, a pair has the product of the
         probabilities of its verb and its noun, normalised over the pairs.
     """
-    parts = head_logits(rows, trained.outputs)
+    parts = split_outputs(rows, trained.outputs)
     pairs = parts.get("pair")
     if pairs is None:
         members = torch.tensor([pair[:2] for pair in trained.pairs])

@@ -1,14 +1,12 @@
 """Views of a segment: clips spread over its length, times crops, averaged in probability."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.model.config_text import parse_config
-from epic100.model.foreign_config import test_pipeline_of
+from epic100.model.model_file import test_pipeline_of
 
 DENSE_CLIPS = 10  # as SlowFast tests on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS)
 CROPS = ("CenterCrop", "ThreeCrop", "TenCrop")
@@ -78,9 +76,9 @@ def cost_of_views(clips: int, crops: int | str, segments: int) -> str:
     return f"{views}: {clips * parts} times the cost of one view"
 
 
-def one_view_pipeline(config: str, path: str | os.PathLike) -> Pipeline:
+def one_view_pipeline(config: Mapping[str, Any]) -> Pipeline:
     """The test pipeline in a model file's config. Raises EpicError if it cannot give one view."""
-    pipeline = test_pipeline_of(parse_config(config, path))
+    pipeline = test_pipeline_of(config)
     chosen_views(pipeline, 1, 1)
     return pipeline
 

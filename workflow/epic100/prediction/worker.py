@@ -13,11 +13,9 @@ from epic100.base.gpu import unusable
 from epic100.base.own_modules import use_modules
 from epic100.clips.dataset import EpicSegmentVideoDataset, collate_in_one
 from epic100.clips.faults import ended_workers_are_errors
-from epic100.model.config_text import parse_config
-from epic100.model.foreign_config import clean_model, clean_pipeline, test_pipeline_of
-from epic100.model.foreign_model import build_foreign
-from epic100.model.model_file import load_model
-from epic100.model.recognizer import lay_out_channels_last
+from epic100.model.foreign import build_foreign, clean_model, clean_pipeline
+from epic100.model.model_file import load_model, test_pipeline_of
+from epic100.model.registered import lay_out_channels_last
 from epic100.prediction.encoder import (
     MODEL,
     clip_pipeline,
@@ -113,13 +111,12 @@ def open_model(
         EpicError: The model cannot be built from the file.
     """
     trained = load_model(path)
-    config = parse_config(trained.config, path)
-    cleaned = clean_model(config.get("model"), path, modules)
+    cleaned = clean_model(trained.config.get("model"), path, modules)
     built = build_foreign(cleaned, trained.state_dict, "its config", path)
     model: Any = built.eval().to(device)
     if device == "cpu":  # twice as fast on a CPU; not measured on GPUs
         lay_out_channels_last(model.backbone)
-    pipeline, _ = clean_pipeline(test_pipeline_of(config), path, modules)
+    pipeline = clean_pipeline(test_pipeline_of(trained.config), path, modules).spec
     frames = frames_of_2d(pipeline)
     heads = trained.outputs
 

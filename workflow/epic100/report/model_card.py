@@ -14,10 +14,9 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from mmengine.config import Config
+from mmengine.config import ConfigDict
 
 from epic100.base.atomic import write_text
-from epic100.model.config_text import parse_config
 from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.segments.drop_reasons import kind_of
 
@@ -29,7 +28,7 @@ TASKS = ("verb", "noun", "action")
 Z_95 = 1.959964
 LOADING = """\
 import torch, epic100.mmaction, mmaction.apis, mmengine
-config = mmengine.Config.fromstring(torch.load("{path}", weights_only=True)["config"], ".py")
+config = mmengine.Config(torch.load("{path}", weights_only=True)["config"])
 model = mmaction.apis.init_recognizer(config, "{path}", device="cpu")
 """
 
@@ -53,7 +52,7 @@ def write_model_card(
         metafile: The same facts in the format of MMAction2's metafiles.
     """
     trained = load_model(model)
-    config = parse_config(trained.config, model)
+    config = ConfigDict(trained.config)
     figures = json.loads(Path(metrics).read_text(encoding="utf-8"))
     parts = [
         _what(trained, config, model),
@@ -92,7 +91,7 @@ def wilson(percent: float, number: int) -> tuple[float, float]:
     return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
 
 
-def _what(trained: TrainedModel, config: Config, path: PathLike) -> str:
+def _what(trained: TrainedModel, config: ConfigDict, path: PathLike) -> str:
     heads = ", ".join(f"{number} {head}s" for head, number in trained.outputs.items())
     weights = _parameters(trained)
     return (
@@ -128,7 +127,7 @@ def _dropped(path: PathLike) -> str:
     return "Segments that were dropped:\n\n" + "\n".join(lines)
 
 
-def _recipe(trained: TrainedModel, config: Config) -> str:
+def _recipe(trained: TrainedModel, config: ConfigDict) -> str:
     about, optimizer = trained.trained_on, config.optim_wrapper.optimizer
     steps = " -> ".join(s["type"] for s in config.train_dataloader.dataset.pipeline)
     rest = {key: value for key, value in optimizer.items() if key != "type"}
@@ -177,7 +176,7 @@ def _versions() -> dict[str, str]:
 
 
 def _metafile(
-    trained: TrainedModel, config: Config, figures: Mapping[str, Any], path: PathLike
+    trained: TrainedModel, config: ConfigDict, figures: Mapping[str, Any], path: PathLike
 ) -> dict[str, Any]:
     """Describe one model in the format of MMAction2's metafile.yml."""
     about = trained.trained_on

@@ -20,7 +20,7 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
-from epic100.model.heads import HEAD, named_head
+from epic100.model.registered import HEAD, named_head
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.settings import TrainSettings
 
@@ -100,18 +100,18 @@ def build_config(
     )
 
 
-def model_text(config: Config) -> str:
-    """The text of a result of `build_config` for a model file: no other file is needed to build it.
+def model_config(config: Config) -> dict[str, Any]:
+    """What a model file keeps of a result of `build_config`: no other file is needed to build it.
 
     Args:
         config: The result of `build_config`, or of `training.plan` on top of it.
     """
     head = {key: value for key, value in config.model.cls_head.items() if key != "type"}
-    return changed(config, {"model.cls_head": named_head(**head)}).pretty_text
+    return changed(config, {"model.cls_head": named_head(**head)}).to_dict()
 
 
 def heads_of(config: Config) -> str:
-    """The heads of the model in the result of `build_config`, a key of `model.head_sizes.HEADS`."""
+    """What the outputs stand for in the result of `build_config`, a key of `OUTPUTS`."""
     return config.model.cls_head.heads
 
 

@@ -20,7 +20,7 @@ import epic100.training.registered  # noqa: F401  (registers what the config nam
 from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus
 from epic100.base.own_modules import use_modules
-from epic100.model.foreign_config import test_pipeline_of
+from epic100.model.model_file import test_pipeline_of
 from epic100.prediction.views import chosen_views, cost_of_views
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.drop_reasons import is_damage, read_drop_kinds

@@ -29,7 +29,7 @@ from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.settings import TrainSettings
 from epic100.training.checkpoints import set_aside
-from epic100.training.config import build_config, heads_of, model_text
+from epic100.training.config import build_config, heads_of, model_config
 from epic100.training.epoch_table import FILE as EPOCHS
 from epic100.training.hooks import bare
 from epic100.training.weights import fit_weights, local_weights, read_weights
@@ -62,7 +62,7 @@ def trained_model(
         pairs=pairs,
         num_verbs=classes[0],
         num_nouns=classes[1],
-        config=model_text(config),
+        config=model_config(config),
         trained_on=trained_on,
         heads=heads_of(config),
         names=names or {},
@@ -158,4 +158,4 @@ def save_start_model(
     about = {"split": settings.split, "segments": 0, "epochs": 0, "seed": settings.seed,
              "load_from": weights}  # fmt: skip
     pairs = read_pairs(pairs_path(results, settings.split))
-    save_model(TrainedModel(state, pairs, *classes, model_text(config), about), path)
+    save_model(TrainedModel(state, pairs, *classes, model_config(config), about), path)

@@ -7,7 +7,7 @@ import torch
 from mmaction.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
-from epic100.model.head_sizes import head_logits, head_sizes
+from epic100.model.model_file import output_sizes, split_outputs
 from epic100.scoring.folding import fold_pairs
 from epic100.scoring.metrics import official_metrics
 from epic100.segments.pairs import read_pairs
@@ -50,7 +50,7 @@ class EpicPairMetric(BaseMetric):
         self.pairs = torch.tensor([pair[:2] for pair in read_pairs(pairs)])
         self.classes = (num_verbs, num_nouns)
         self.reduce = reduce
-        self.sizes = head_sizes(heads, len(self.pairs), num_verbs, num_nouns)
+        self.sizes = output_sizes(heads, len(self.pairs), num_verbs, num_nouns)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Store each sample's scores over verbs and nouns (1.6 kB) and its true verb and noun."""
@@ -60,7 +60,7 @@ class EpicPairMetric(BaseMetric):
             return
         scores = torch.stack([sample["pred_score"].float().cpu() for sample in whole])
         scores = scores.clamp_min(torch.finfo(torch.float32).tiny).log()
-        parts = head_logits(scores, self.sizes)
+        parts = split_outputs(scores, self.sizes)
         if "pair" in parts:
             folded = fold_pairs(parts["pair"], self.pairs, *self.classes, self.reduce)
         else:

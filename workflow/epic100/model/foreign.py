@@ -1,0 +1,318 @@
+"""Builds the model of a model file or checkpoint of unknown origin, without running its code.
+
+MMEngine resolves a dotted `type` to any callable, and registered classes open the files and URLs in
+their arguments. So a config is plain data (a text of MMAction2 is parsed, not run), and is checked
+before anything is built from it:
+
+- `type` must be the name of a registered class from the modules in `TRUSTED`, or from modules in
+  the user's config (`modules: imports:`). Pipeline steps must be in the list `STEPS`;
+- a `_scope_` other than `mmaction` is an error;
+- keys that would load weights (`init_cfg`, `pretrained`, ...) are removed, and text that looks like
+  a path or a URL becomes None. Both are reported, not refused: harmless configs have them too;
+- numbers must be in the range of real video models.
+
+A short config can still ask for a layer of terabytes, or for a million layers. The size of the
+weights in the file shows how large the model can be, so tensors are counted while it is built.
+"""
+
+import ast
+import inspect
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from mmaction.registry import MODELS, TRANSFORMS
+from mmengine.config import Config
+from mmengine.registry import Registry
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from epic100.base.errors import EpicError
+from epic100.base.names import printable
+from epic100.model.model_file import LONGEST_CONFIG
+from epic100.model.registered import models
+
+log = logging.getLogger(__name__)
+
+TRUSTED = (
+    "epic100.",
+    "mmaction.models.backbones.",
+    "mmaction.models.common.",
+    "mmaction.models.data_preprocessors.",
+    "mmaction.models.heads.",
+    "mmaction.models.losses.",
+    "mmaction.models.necks.",
+    "mmaction.models.recognizers.",
+    "mmaction.models.utils.",
+    "mmcv.cnn.",
+    "mmengine.model.",
+    "mmengine.utils.dl_utils.",
+    "torch.nn.modules.",
+)
+STEPS = (
+    "OpenSegment", "SampleFrames", "UniformSample", "DecodeSegment", "Resize", "CenterCrop",
+    "ThreeCrop", "TenCrop", "Flip", "Normalize", "FormatShape", "PackActionInputs",
+)  # fmt: skip
+WORDS = ("AvgConsensus", "resnet3d")  # a `type` that is only compared, never built
+LOADS = ("init_cfg", "pretrained", "load_from", "checkpoint", "resume_from")
+LARGEST_NUMBER = 100_000
+LARGEST_STEP_NUMBER = 4_096  # pixels, frames of a clip
+MOST_VALUES = 20_000  # of one config
+DEEPEST = 30
+SPARE = 256 * 2**20  # bytes that a model may need besides its weights: attention masks, tables
+TIMES = 4  # x the weights' bytes: tensors are created, filled and copied
+MOST_OPERATIONS = 100_000  # MMAction2's largest backbone needs about 10,000
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """A part of a config that is safe to build.
+
+    Attributes:
+        spec: The config.
+        dropped: What was removed from it, as readable text.
+    """
+
+    spec: Any
+    dropped: list[str]
+
+
+def parse_config(text: str, where: str | os.PathLike, instead: str) -> Config:
+    """Parse a complete config, as MMEngine stores it in checkpoints, without running it.
+
+    Args:
+        text: Python assignments of literals and `dict(...)` calls.
+        where: Start of the error message, such as the file.
+        instead: End of the error message: what the user can do.
+
+    Raises:
+        EpicError: The text has anything other than names and values, or is too long.
+    """
+    values = {}
+    try:
+        if not isinstance(text, str) or len(text) > LONGEST_CONFIG:
+            raise ValueError(f"expected at most {LONGEST_CONFIG} characters of text")
+        for node in _Literals().visit(ast.parse(text)).body:
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    values[name] = ast.literal_eval(value)
+                case _:
+                    raise ValueError(f"line {node.lineno}")
+        return Config(values)
+    except (
+        SyntaxError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError
+    ) as error:  # fmt: skip
+        raise EpicError(
+            f"{where}: its config cannot be read without running it ({error}); {instead}"
+        ) from error
+
+
+class _Literals(ast.NodeTransformer):
+    """Writes `dict(a=1)` as `{"a": 1}`; a call that is left is an error of `literal_eval`."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        match node:
+            case ast.Call(func=ast.Name(id="dict"), args=[value], keywords=[]):
+                return value
+            case ast.Call(func=ast.Name(id="dict"), args=[], keywords=words):
+                names: list[ast.expr | None] = [ast.Constant(word.arg) for word in words]
+                return ast.Dict(names, [word.value for word in words])
+        return node
+
+
+def clean_model(model: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
+    """Make the `model` of a foreign config safe to build.
+
+    Args:
+        model: The value of `model` in the config. It must be a recognizer.
+        where: Start of error messages: the file.
+        modules: Modules that the user trusts. They must be imported already.
+
+    Raises:
+        EpicError: The model has a class that is not from MMAction2, this project or `modules`, or
+            it is not a recognizer.
+    """
+    walk = _Walk(MODELS, where, (*TRUSTED, *_below(modules)))
+    spec = walk.value(model, "model")
+    if not isinstance(spec, dict) or not issubclass(
+        walk.kind(spec, "model"), models.BaseRecognizer
+    ):
+        raise EpicError(f"{where}: its `model` is no recognizer; expected one of MMAction2")
+    return Cleaned(spec, walk.dropped)
+
+
+def clean_pipeline(steps: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
+    """Make the steps of a foreign test pipeline safe to build.
+
+    Args:
+        steps: The pipeline in the config.
+        where: Start of error messages: the file.
+        modules: Modules that the user trusts. They must be imported already.
+
+    Raises:
+        EpicError: As `clean_model`, or a step is neither in `STEPS` nor from `modules`.
+    """
+    walk = _Walk(TRANSFORMS, where, _below(modules), STEPS, LARGEST_STEP_NUMBER)
+    if not isinstance(steps, list | tuple) or not all(isinstance(s, Mapping) for s in steps):
+        raise EpicError(f"{where}: its test pipeline is no list of steps, each with its `type`")
+    cleaned = [walk.value(step, f"step {place}") for place, step in enumerate(steps)]
+    for place, step in enumerate(cleaned):
+        walk.kind(step, f"step {place}")
+    return Cleaned(cleaned, walk.dropped)
+
+
+def _below(modules: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{name}." for name in modules)
+
+
+class _Walk:
+    """Copies a config without the parts that must not be built."""
+
+    def __init__(
+        self, registry: Registry, where: str, trusted: tuple[str, ...],
+        listed: Sequence[str] = (), largest: int = LARGEST_NUMBER,
+    ) -> None:  # fmt: skip
+        self._registry, self._where, self._trusted = registry, where, trusted
+        self._listed, self._largest, self._left = listed, largest, MOST_VALUES
+        self.dropped: list[str] = []
+
+    def value(self, value: Any, name: str, depth: int = 0) -> Any:
+        """Copy a value; `name` says where it is."""
+        self._left -= 1
+        if self._left < 0 or depth > DEEPEST:
+            raise EpicError(f"{self._where}: its config is larger or deeper than any model's")
+        if isinstance(value, Mapping):
+            return self._mapping(value, name, depth)
+        if isinstance(value, list | tuple):
+            items = [self.value(v, f"{name}[{i}]", depth + 1) for i, v in enumerate(value)]
+            return items if isinstance(value, list) else tuple(items)
+        if isinstance(value, str):
+            return self._text(value, name)
+        if value is None or isinstance(value, int | float) and abs(value) <= self._largest:
+            return value
+        raise EpicError(
+            f"{self._where}: {name} is {str(value)[:30]}; expected plain values, and numbers of at "
+            f"most {self._largest}"
+        )
+
+    def kind(self, spec: Mapping[str, Any], name: str) -> type:
+        """Return the class named in `spec`. Raises EpicError if it is not allowed."""
+        found, wanted = None, spec.get("type")
+        registry: Registry | None = self._registry
+        while registry is not None and found is None:
+            found = registry.module_dict.get(wanted) if isinstance(wanted, str) else None
+            registry = registry.parent
+        if not inspect.isclass(found) or not (
+            wanted in self._listed or f"{found.__module__}.".startswith(self._trusted)
+        ):
+            raise EpicError(
+                f"{self._where}: {name} has the type {str(wanted)[:60]!r}, which is none of those "
+                "that a file may have built here; expected classes of MMAction2 1.2, or of modules "
+                "that the workflow's config names (`modules: imports:`)"
+            )
+        return found
+
+    def _mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:
+        copy = {}
+        for key, item in value.items():
+            part = f"{name}.{printable(str(key))[:60]}"
+            if not isinstance(key, str) or not key.isidentifier():
+                raise EpicError(f"{self._where}: {part}: expected names of arguments")
+            if key == "_scope_":
+                if item != "mmaction":
+                    raise EpicError(f"{self._where}: {part} is {item!r}; expected no `_scope_`")
+            elif key == "type":
+                copy[key] = item
+                if item not in WORDS:
+                    self.kind(copy, name)
+            elif key in LOADS:  # removed, since some classes do not accept None here
+                if item:
+                    self._drop(item, part)
+            else:
+                copy[key] = self.value(item, part, depth + 1)
+        return copy
+
+    def _text(self, text: str, name: str) -> str | None:
+        names_file = re.search(r"[/\\.~:$%]", text) or len(text) > 200 or not text.isprintable()
+        if not names_file and not Path(text).is_file():
+            return text
+        self._drop(text, name)
+        return None
+
+    def _drop(self, item: Any, name: str) -> None:
+        self.dropped.append(f"{name} = {printable(str(item))[:80]}")
+
+
+def build_foreign(
+    cleaned: Cleaned, weights: Mapping[str, Tensor], where: str, file: str | os.PathLike
+) -> nn.Module:
+    """Build the model of a foreign config and load its weights, which must match exactly.
+
+    Args:
+        cleaned: The result of `clean_model`.
+        weights: The weights by name.
+        where: Name of the config in errors.
+        file: The file of the weights.
+
+    Raises:
+        EpicError: The model cannot be built, or the weights do not match it.
+    """
+    if cleaned.dropped:
+        log.info("%s: left out of %s: %s", file, where, "; ".join(cleaned.dropped))
+    try:
+        with _Counted(sum(value.nbytes for value in weights.values()) * TIMES + SPARE):
+            built = MODELS.build(cleaned.spec)
+    except Exception as error:  # constructors raise anything for wrong arguments
+        raise EpicError(
+            f"{where}: model cannot be built here ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}); expected classes of MMAction2 1.2"
+        ) from error
+    try:
+        built.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise EpicError(
+            f"{file}: does not fit the model of {where}: {' '.join(str(error).split())[:400]}"
+        ) from error
+    return built
+
+
+class _TooLarge(Exception):
+    """A model is larger than its weights allow."""
+
+
+class _Counted(TorchDispatchMode):
+    """Checks each operation before it allocates memory."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__()
+        self._most, self._left, self._operations = most, most, MOST_OPERATIONS
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self._operations -= 1
+        if _asked(args) * 4 <= self._most and self._operations >= 0:
+            made = func(*args, **(kwargs or {}))
+            if isinstance(made, Tensor) and func._schema.returns[0].alias_info is None:
+                self._left -= made.nbytes
+            if self._left >= 0:
+                return made
+        raise _TooLarge("its config asks for a model larger than its weights")
+
+
+def _asked(args: Sequence[Any]) -> int:
+    """Return how many values an operation asks for: by a size, or by a number of steps."""
+    sizes = [prod(a) for a in args if isinstance(a, list | tuple) and all(map(_whole, a))]
+    if not any(isinstance(a, Tensor) for a in args):  # else it can be a dimension
+        sizes += [a for a in args if _whole(a)]
+    return max(map(abs, sizes), default=0)
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int
