@@ -38,8 +38,8 @@ from epic100.scoring.predictions import (
 )
 from epic100.segments.official_lists import LISTS, find_lists, read_list
 from epic100.submission import build, read_pt, write_pt, write_zip
-from epic100.submission.check import check_zip
 from epic100.submission.export import export
+from epic100.submission.zips import check_zip
 
 VAL, TEST, PAIRS = 9668, 13092, 3568  # segments of val and test, pairs of train
 SLS = {"pt": 2, "tl": 3, "td": 4}

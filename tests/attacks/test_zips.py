@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.submission.check import (
+from epic100.submission.files import read_pt
+from epic100.submission.zips import (
     LARGEST,
     LONGEST_NUMBER,
     MOST_OPENED,
     MOST_VALUES,
     check_zip,
 )
-from epic100.submission.files import read_pt
 from support.own_process import measured
 
 pytestmark = pytest.mark.slow

@@ -119,8 +119,8 @@ LEVELS = ({"pt": 2, "tl": 3}, SLS | {"td": 6}, SLS | {"tl": "3"}, SLS | {"xx": 1
 @pytest.mark.parametrize("write", [write_pt, partial(write_zip, sls=SLS)])
 @pytest.mark.parametrize("change, words", [
     (lambda all_: [*all_[:-1], all_[-1] | {"noun_output": NAN}],
-     f"segment {IDS[-1]} has NaN or infinity in its noun_output"),
-    (lambda all_: [*all_, all_[0]], f"segment {IDS[0]} appears twice"),
+     rf"noun_output holds NaN or infinity in 1 segment \({IDS[-1]}\)"),
+    (lambda all_: [*all_, all_[0]], rf"more than one entry for: 1 segment \({IDS[0]}\)"),
 ])  # fmt: skip
 def test_entries_that_cannot_be_written_leave_the_old_file(entries, tmp_path, write, change, words):
     (tmp_path / "old").write_text("old")

@@ -18,7 +18,7 @@ from epic100.base import disk
 from epic100.base.torch_file import read_tensors, write_tensors
 from epic100.features.file import Features, read_features, write_features
 from epic100.submission import build, write_zip
-from epic100.submission.check import check_zip
+from epic100.submission.zips import check_zip
 from epic100.video.index_file import load_indexes, write_indexes
 from epic100.video.jobs import keep, kept
 

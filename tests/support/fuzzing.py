@@ -29,8 +29,9 @@ from epic100.segments.annotations import load_annotations
 from epic100.segments.official_lists import read_class_names, read_list
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
-from epic100.submission.check import check, check_zip
-from epic100.submission.files import build, read_pt, write_pt, write_zip
+from epic100.submission.check import check
+from epic100.submission.files import build, read_pt, write_pt
+from epic100.submission.zips import check_zip, write_zip
 from epic100.video.containers import matroska_bytes, read_clock, top_boxes
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index, write_indexes

@@ -13,7 +13,8 @@ import yaml
 from epic100.minikitchen import NOUNS, VERBS
 from epic100.model.model_file import load_model
 from epic100.segments.pairs import read_pairs
-from epic100.submission.check import check, check_zip
+from epic100.submission.check import check
+from epic100.submission.zips import check_zip
 from epic100.video.scan_table import read_scan_table
 from epic100.video.sheet import read_sheet
 from support.checkout import ROOT, python, run_snakemake, said

@@ -12,8 +12,9 @@ from epic100.base.torch_file import read_tensors
 from epic100.scoring.metrics import official_hits
 from epic100.scoring.predictions import complete_scores, read_predictions
 from epic100.scoring.truth import Truth
-from epic100.submission.check import OUTPUTS, read_zip
+from epic100.submission.check import OUTPUTS
 from epic100.submission.files import existing_file, read_pt
+from epic100.submission.zips import read_zip
 
 
 def read_hits(

@@ -22,7 +22,7 @@ from epic100.report.tables import dropped_rows, official_rows, published_rows
 from epic100.report.template import template
 from epic100.segments.drop_reasons import read_drop_kinds
 from epic100.segments.official_lists import read_list
-from epic100.submission.prior import MOST, prior_words
+from epic100.submission.check import MOST, prior_words
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from epic100.base.atomic import write_text
 from epic100.report.published import PUBLISHED, VAL_SEGMENTS
 from epic100.segments.cleaning import salvage_lines
 from epic100.segments.drop_reasons import read_drop_kinds
-from epic100.submission.prior import MOST, prior_words
+from epic100.submission.check import MOST, prior_words
 
 
 def write_summary(

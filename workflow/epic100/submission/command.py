@@ -6,9 +6,9 @@ from pathlib import Path
 
 from epic100.base.errors import EpicError
 from epic100.settings import Classes, layered_settings
-from epic100.submission.check import HINT, check, read_zip
+from epic100.submission.check import HINT, MOST, check, prior_problems
 from epic100.submission.files import existing_file, expected_ids, read_pickle, read_pt
-from epic100.submission.prior import MOST, prior_problems
+from epic100.submission.zips import read_zip
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:

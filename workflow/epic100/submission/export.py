@@ -10,9 +10,8 @@ from epic100.base.errors import EpicError
 from epic100.scoring.predictions import Predictions, complete_scores, read_predictions
 from epic100.segments.segment_list import DROPPED, read_segments
 from epic100.submission import build, read_pt, write_pt, write_zip
-from epic100.submission.check import HINT, check, check_zip
-from epic100.submission.prior import MOST, prior_words
-from epic100.submission.supervision import contradictions
+from epic100.submission.check import HINT, MOST, check, contradictions, prior_words
+from epic100.submission.zips import check_zip
 
 log = logging.getLogger(__name__)
 

@@ -1,25 +1,21 @@
-"""Submission files: the `.pt` of the official tools and the `.zip` of the challenge server.
+"""Submission files: the entries of a submission, and the `.pt` of the official tools.
 
-Formats: epic-kitchens/C1-Action-Recognition, README.md and utils/challenge.py.
+Format: epic-kitchens/C1-Action-Recognition, README.md and utils/challenge.py.
 """
 
-import json
 import os
 import pickle
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from epic100.base.atomic import atomic_path
 from epic100.base.disk import reading
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_table
 from epic100.base.torch_file import read_tensors, write_tensors
-from epic100.submission.check import CHALLENGE, MEMBER, OUTPUTS, VERSION, sls_problems
+from epic100.submission.check import HINT, OUTPUTS, check
 
 PathLike = str | os.PathLike
 
@@ -37,19 +33,17 @@ def build(narration_ids: Sequence[str], verb: torch.Tensor, noun: torch.Tensor) 
         and `noun_output` (float32 [M]). Each tensor owns its row and shares no larger storage.
 
     Raises:
-        EpicError: Lengths differ, an id appears twice, or a score is NaN or infinite.
+        EpicError: Lengths differ.
     """
     if not (verb.ndim == noun.ndim == 2 and len(verb) == len(noun) == len(narration_ids)):
         raise EpicError(
             f"{len(narration_ids)} narration ids with verb scores {list(verb.shape)} and noun"
             f" scores {list(noun.shape)}, expected [N, verbs] and [N, nouns] for N ids"
         )
-    entries = [
+    return [
         {"narration_id": str(narration_id), "verb_output": _row(v), "noun_output": _row(n)}
         for narration_id, v, n in zip(narration_ids, verb, noun, strict=True)
     ]
-    _refuse_unwritable(entries)
-    return entries
 
 
 def write_pt(entries: Sequence[Mapping[str, Any]], path: PathLike) -> None:
@@ -58,53 +52,12 @@ def write_pt(entries: Sequence[Mapping[str, Any]], path: PathLike) -> None:
     Raises:
         EpicError: An id appears twice, or a score is NaN or infinite.
     """
-    _refuse_unwritable(entries)
+    refuse_unwritable(entries)
     entries = [
         {"narration_id": entry["narration_id"], **{key: _row(entry[key]) for key in OUTPUTS}}
         for entry in entries
     ]
     write_tensors(entries, path)
-
-
-def write_zip(entries: Iterable[Mapping[str, Any]], path: PathLike, sls: Mapping[str, int]) -> None:
-    """Write the zip for the server, with one member, `test.json`.
-
-    The same entries give the same bytes. The text of test.json is identical to what the official
-    create_submission.py writes for the same scores.
-
-    Args:
-        entries: Entries from `build`.
-        path: The zip.
-        sls: Supervision levels `pt` (pretraining), `tl` (training labels) and `td` (training data),
-            0 to 5 each; see github.com/epic-kitchens/sls.
-
-    Raises:
-        EpicError: `sls` is not three valid levels, an id appears twice, or a score is NaN or
-            infinite.
-    """
-    entries = list(entries)
-    problems = sls_problems({f"sls_{key}": level for key, level in sls.items()})
-    if problems:
-        raise EpicError(f"supervision levels {dict(sls)}: " + "; ".join(problems))
-    _refuse_unwritable(entries)
-    head: dict[str, str | int] = {"version": VERSION, "challenge": CHALLENGE}
-    head |= {f"sls_{key}": sls[key] for key in ("pt", "tl", "td")}
-    # Level 3 takes half the time of the default for a file 8 % larger. A member that is opened by
-    # name gets a fixed date, so that the bytes stay the same.
-    with (
-        atomic_path(path) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive,
-        archive.open(MEMBER, "w") as file,
-    ):
-        file.write(json.dumps(head).removesuffix("}").encode() + b', "results": {')
-        separator = ""
-        for entry in entries:
-            verb, noun = (entry[key].tolist() for key in OUTPUTS)
-            name = separator + json.dumps(entry["narration_id"])
-            text = _template(len(verb), len(noun)) % (name, *verb, *noun)
-            file.write(text.encode())
-            separator = ", "
-        file.write(b"}}")
 
 
 def read_pt(path: PathLike) -> list[dict]:
@@ -184,25 +137,13 @@ def _row(scores: torch.Tensor) -> torch.Tensor:
     return row.clone() if row.untyped_storage().nbytes() != row.nbytes else row
 
 
-def _refuse_unwritable(entries: Sequence[Mapping[str, Any]]) -> None:
-    seen = set()
-    for entry in entries:
-        narration_id = entry["narration_id"]
-        if narration_id in seen:
-            raise EpicError(f"segment {narration_id} appears twice, expected one entry a segment")
-        seen.add(narration_id)
-        for key in OUTPUTS:
-            if entry[key].ndim != 1:
-                shape = list(entry[key].shape)
-                raise EpicError(f"segment {narration_id}: {key} has shape {shape}, expected [C]")
-            if not entry[key].isfinite().all():
-                raise EpicError(f"segment {narration_id} has NaN or infinity in its {key}")
-
-
-@lru_cache
-def _template(num_verbs: int, num_nouns: int) -> str:
-    verb, noun = (", ".join(f'"{i}": %r' for i in range(size)) for size in (num_verbs, num_nouns))
-    return f'%s: {{"verb": {{{verb}}}, "noun": {{{noun}}}}}'
+def refuse_unwritable(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Raise EpicError for entries that no file may hold: `check` finds a fault in them."""
+    ids = [entry["narration_id"] for entry in entries]
+    sizes = [entries[0][key].shape[-1] for key in OUTPUTS] if entries else (1, 1)
+    faults = [line for line in check(entries, ids, *sizes) if not line.startswith(HINT)]
+    if faults:
+        raise EpicError(f"entries that cannot be written: {'; '.join(faults)}")
 
 
 def existing_file(path: PathLike) -> Path:

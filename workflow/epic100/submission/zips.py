@@ -1,0 +1,239 @@
+"""The `.zip` of the challenge server: write it, read it, and check it as the server would.
+
+Format: epic-kitchens/C1-Action-Recognition, README.md and utils/challenge.py.
+"""
+
+import json
+import os
+import re
+import struct
+import zipfile
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from epic100.base.atomic import atomic_path
+from epic100.base.disk import reading
+from epic100.base.errors import DiskError, EpicError
+from epic100.submission.check import OUTPUTS, check, shortened, sls_problems, some_of
+from epic100.submission.files import refuse_unwritable
+
+MEMBER = "test.json"
+VERSION = "0.2"
+CHALLENGE = "action_recognition"
+LARGEST = 2**28  # bytes of test.json; that of EPIC-100 test has about 100 MiB
+# Limits on objects and lists, values, and digits: an object needs 100 times its bytes in memory.
+MOST_OPENED, MOST_VALUES, LONGEST_NUMBER = 200_000, 10_000_000, 64
+MOST_SHOWN = 20  # duplicate keys that are listed, at most
+
+
+def write_zip(
+    entries: Iterable[Mapping[str, Any]], path: str | os.PathLike, sls: Mapping[str, int]
+) -> None:
+    """Write the zip for the server, with one member, `test.json`.
+
+    The same entries give the same bytes. The text of test.json is identical to what the official
+    create_submission.py writes for the same scores.
+
+    Args:
+        entries: Entries from `build`.
+        path: The zip.
+        sls: Supervision levels `pt` (pretraining), `tl` (training labels) and `td` (training data),
+            0 to 5 each; see github.com/epic-kitchens/sls.
+
+    Raises:
+        EpicError: `sls` is not three valid levels, an id appears twice, or a score is NaN or
+            infinite.
+    """
+    entries = list(entries)
+    problems = sls_problems({f"sls_{key}": level for key, level in sls.items()})
+    if problems:
+        raise EpicError(f"supervision levels {dict(sls)}: " + "; ".join(problems))
+    refuse_unwritable(entries)
+    head: dict[str, str | int] = {"version": VERSION, "challenge": CHALLENGE}
+    head |= {f"sls_{key}": sls[key] for key in ("pt", "tl", "td")}
+    # Level 3 takes half the time of the default for a file 8 % larger. A member that is opened by
+    # name gets a fixed date, so that the bytes stay the same.
+    with (
+        atomic_path(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive,
+        archive.open(MEMBER, "w") as file,
+    ):
+        file.write(json.dumps(head).removesuffix("}").encode() + b', "results": {')
+        separator = ""
+        for entry in entries:
+            verb, noun = (entry[key].tolist() for key in OUTPUTS)
+            name = separator + json.dumps(entry["narration_id"])
+            text = _template(len(verb), len(noun)) % (name, *verb, *noun)
+            file.write(text.encode())
+            separator = ", "
+        file.write(b"}}")
+
+
+def check_zip(
+    path: str | os.PathLike, expected_ids: Iterable[str], num_verbs: int, num_nouns: int
+) -> list[str]:
+    """List problems of a zip for the server, those of `check` included; empty if there are none.
+
+    EPIC-100 test (13,092 segments) takes a few seconds and a few hundred MB.
+    """
+    entries, problems = read_zip(path, num_verbs, num_nouns)
+    if entries is None:
+        return problems
+    return [*problems, *check(entries, expected_ids, num_verbs, num_nouns)]
+
+
+def read_zip(
+    path: str | os.PathLike, num_verbs: int, num_nouns: int
+) -> tuple[list[dict] | None, list[str]]:
+    """Read a zip into entries like those of `submission.build`, and check all but their scores.
+
+    Returns:
+        The entries, or None if the file has no results to check; the problems, one line each.
+
+    Raises:
+        DiskError: The disk fails.
+    """
+    where = f"{path}: {MEMBER}"
+    try:
+        with reading(path) as file, zipfile.ZipFile(file) as archive:
+            members = archive.namelist()
+            if members != [MEMBER]:
+                held = shortened(str(members[:5]))
+                return None, [f"{path}: holds {held}, expected exactly one member, {MEMBER}"]
+            how = archive.getinfo(MEMBER).compress_type
+            if how not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                return None, [f"{where} is packed by method {how}, expected stored or deflated"]
+            with archive.open(MEMBER) as member:  # the size in its header may be wrong
+                claimed = archive.getinfo(MEMBER).file_size
+                data = member.read(LARGEST + 1) if claimed <= LARGEST else b""
+            if max(claimed, len(data)) > LARGEST:
+                return None, [f"{where} is over {LARGEST >> 20} MiB unpacked, expected less"]
+            if fault := _beyond(data):
+                return None, [f"{where} {fault}"]
+            text = data.decode("utf-8")
+            del data
+    except DiskError:
+        raise
+    except UnicodeDecodeError as error:
+        return None, [f"{where} is not UTF-8 ({error})"]
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError,
+            RuntimeError, ValueError, OverflowError, struct.error) as error:  # fmt: skip
+        return None, [f"{path}: not a zip file, or a truncated or damaged one ({error})"]
+
+    reader = _Reader(num_verbs, num_nouns)
+    try:
+        content = json.loads(text, object_pairs_hook=reader.object, parse_constant=reader.constant)
+    except (ValueError, RecursionError) as error:
+        return None, [f"{where} is not JSON ({error})"]
+    del text
+    problems = []
+    if not isinstance(content, dict):
+        return None, [f"{where} is a JSON {type(content).__name__}, expected an object"]
+    for key, wanted in (("version", VERSION), ("challenge", CHALLENGE)):
+        if content.get(key) != wanted:
+            found = shortened(json.dumps(content.get(key), default=str))
+            problems.append(f'"{key}" is {found}, expected "{wanted}"')
+    levels = {key: content[key] for key in content if key.startswith("sls_")}
+    unknown = [key for key in content if key not in ("version", "challenge", "results", *levels)]
+    problems += sls_problems(levels)
+    problems += [f'"{shortened(key)}" is no field of a submission' for key in unknown]
+    problems += [f"{shortened(key)} appears twice in one object" for key in reader.duplicates]
+    problems += [f"{name} is no number of JSON" for name in sorted(reader.constants)]
+    results = content.get("results")
+    if not isinstance(results, dict):
+        return None, [*problems, '"results" is missing, expected an object of narration ids']
+    entries, faults = _zip_entries(results)
+    return entries, [*problems, *faults]
+
+
+def _beyond(data: bytes) -> str:
+    """Say what in test.json needs more memory or time than a valid file can, or return ""."""
+    opened = data.count(b"{") + data.count(b"[")
+    if opened > MOST_OPENED:
+        return f"has {opened} objects and lists, expected at most {MOST_OPENED}"
+    if (values := data.count(b",")) > MOST_VALUES:
+        return f"has {values} values, expected at most {MOST_VALUES}"
+    if not data.isascii() and len(data) > 2**24:  # one such letter makes the text 4 times as large
+        return "is no plain ASCII, as json.dumps writes it"
+    if re.search(rb"[0-9]{%d}" % LONGEST_NUMBER, data):
+        return f"has a number of more than {LONGEST_NUMBER} digits"
+    return ""
+
+
+class _Reader:
+    """Turns each object of class scores into an array while the JSON is parsed, to save memory."""
+
+    def __init__(self, num_verbs: int, num_nouns: int):
+        self.layouts = {
+            size: [str(i) for i in range(size)] for size in sorted({num_verbs, num_nouns})
+        }
+        self.duplicates: list[str] = []
+        self.constants: set[str] = set()
+
+    def object(self, pairs: list[tuple[str, Any]]) -> dict | np.ndarray:
+        keys = [key for key, _ in pairs]
+        if keys == self.layouts.get(len(keys)):
+            values = [value for _, value in pairs]
+            if all(type(value) in (float, int) for value in values):
+                return _float32(values)
+        unique = dict(pairs)
+        if len(unique) < len(pairs):
+            twice = [key for key, count in Counter(keys).items() if count > 1]
+            self.duplicates += twice[: MOST_SHOWN - len(self.duplicates)]
+        return unique
+
+    def constant(self, name: str) -> float:
+        self.constants.add(name)
+        return float(name)
+
+
+def _float32(values: list[float]) -> np.ndarray:
+    with np.errstate(over="ignore"):  # an overflow becomes inf, which `check` reports
+        return np.array(values, dtype=np.float64).astype(np.float32)
+
+
+def _zip_entries(results: Mapping[str, Any]) -> tuple[list[dict], list[str]]:
+    entries = []
+    faults: defaultdict[str, list[str]] = defaultdict(list)
+    for narration_id, result in results.items():
+        if not isinstance(result, dict) or set(result) != {"verb", "noun"}:
+            faults['is not an object of "verb" and "noun"'].append(narration_id)
+            result = {}
+        entry: dict[str, Any] = {"narration_id": narration_id}
+        for task, key in zip(("verb", "noun"), OUTPUTS, strict=True):
+            scores = result.get(task, {})
+            if isinstance(scores, dict):
+                scores, fault = _scores_of(scores)
+                if fault and result:
+                    faults[f'has {fault} in "{task}"'].append(narration_id)
+            elif not isinstance(scores, np.ndarray):
+                faults[f'"{task}" is no object'].append(narration_id)
+                scores = np.empty(0, np.float32)
+            entry[key] = torch.from_numpy(scores)
+        entries.append(entry)
+    return entries, [f"the result {fault}: {some_of(names)}" for fault, names in faults.items()]
+
+
+def _scores_of(scores: Mapping[str, Any]) -> tuple[np.ndarray, str]:
+    """Return scores sorted by class, and what is wrong with their keys ("" if nothing)."""
+    wanted = [str(i) for i in range(len(scores))]
+    missing = [key for key in wanted if key not in scores]
+    if missing:
+        return np.empty(0, np.float32), f"no class {missing[0]} among its {len(scores)} classes"
+    values = [scores[key] for key in wanted]
+    wrong = [value for value in values if type(value) not in (float, int)]
+    if wrong:
+        return np.empty(0, np.float32), f"{wrong[0]!r:.40} instead of a number"
+    return _float32(values), ""
+
+
+@lru_cache
+def _template(num_verbs: int, num_nouns: int) -> str:
+    verb, noun = (", ".join(f'"{i}": %r' for i in range(size)) for size in (num_verbs, num_nouns))
+    return f'%s: {{"verb": {{{verb}}}, "noun": {{{noun}}}}}'
