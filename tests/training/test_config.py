@@ -205,3 +205,9 @@ def test_a_config_that_cannot_be_read_or_is_not_there_is_one_line_with_the_cause
     path.unlink()
     with pytest.raises(EpicError, match=rf"{path}: no such MMEngine config"):
         built(lab, config=str(path))
+
+
+@pytest.mark.parametrize("source", ["weights/k400.pth", "https://a.org/x.pth"])
+def test_weights_that_are_not_there_are_named(lab, source):
+    with pytest.raises(EpicError, match=f"^{source}: no such weights; .* the rule weights fetches"):
+        built(lab, load_from=source)

@@ -13,7 +13,7 @@ from mmaction.registry import MODELS
 from epic100.base.errors import EpicError
 from epic100.settings import Settings
 from epic100.training.before_start import Asked, passed_before, run_start_check
-from epic100.training.early import start_check
+from epic100.training.start_check import start_check
 from support.checkout import ROOT
 from support.lab import write_sheet
 from support.small_runs import DEMO, SMALL, copy_results, run, work_dir

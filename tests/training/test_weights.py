@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from epic100.base.errors import EpicError
-from epic100.training.weights import fit_weights, local_weights, read_weights
+from epic100.training.weights import fit_weights, read_weights
 
 
 def net(classes=5):
@@ -40,9 +40,3 @@ def test_weights_under_other_names_fit(tmp_path):
     torch.save({"model_state": theirs, "cfg": "..."}, tmp_path / "X3D_S.pyth")
     found = read_weights(tmp_path / "X3D_S.pyth")
     assert list(found) == ["cls_head.fc2.weight", "cls_head.fc2.bias"]
-
-
-@pytest.mark.parametrize("source", ["weights/k400.pth", "https://a.org/x.pth"])
-def test_weights_that_are_not_there_are_named(source):
-    with pytest.raises(EpicError, match=f"^{source}: no such weights; .* the rule weights fetches"):
-        local_weights(source)

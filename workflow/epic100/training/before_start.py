@@ -1,4 +1,4 @@
-"""Call the start check (`early`) before the first job, in a process of its own.
+"""Call `start_check` before the first job, in a process of its own.
 
 Snakemake imports this module, so nothing here needs torch.
 """
@@ -6,6 +6,7 @@ Snakemake imports this module, so nothing here needs torch.
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from typing import Any
 from epic100.base.atomic import write_text
 from epic100.base.errors import EpicError
 
-MODULE = "epic100.training.early"
+MODULE = "epic100.training.start_check"
 LIMIT_SECONDS = 300
 NEEDED = ("epic100", "torch", "mmaction", "mmengine")
 MARK = "checked: "  # last line of the file: what exactly was checked
@@ -24,7 +25,7 @@ MARK = "checked: "  # last line of the file: what exactly was checked
 
 @dataclass(frozen=True)
 class Asked:
-    """What is checked, in plain values, because it is sent as JSON.
+    """What is checked, in plain values, because a rule has it as a parameter.
 
     Args:
         config: The config, as `Settings.only` stores it.
@@ -107,7 +108,7 @@ def run_start_check(
     with open(log_file, "w", encoding="utf-8") as log:
         try:
             done = subprocess.run(
-                [sys.executable, "-P", "-m", MODULE], input=json.dumps(asdict(asked)), text=True,
+                [sys.executable, "-P", "-m", MODULE], input=pickle.dumps(asked),
                 stdout=subprocess.PIPE, stderr=log, env=environment, timeout=LIMIT_SECONDS,
                 check=False,
             )  # fmt: skip

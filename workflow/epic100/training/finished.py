@@ -32,7 +32,7 @@ from epic100.training.checkpoints import set_aside
 from epic100.training.config import build_config, heads_of, model_config
 from epic100.training.epoch_table import FILE as EPOCHS
 from epic100.training.hooks import bare
-from epic100.training.weights import fit_weights, local_weights, read_weights
+from epic100.training.weights import fit_weights, read_weights
 
 log = logging.getLogger(__name__)
 
@@ -136,15 +136,15 @@ def save_start_model(
     Raises:
         EpicError: The training would start from random weights, or the weights do not fit.
     """
-    if settings.load_from is None:
+    weights = settings.load_from
+    if weights is None:
         raise EpicError(
             "config: `features: encoder:` is start, but `train:` starts from random weights; "
             "expected `train: load_from:` with weights, or `encoder: model`"
         )
     init_default_scope("mmaction")
     use_modules(modules)
-    weights = local_weights(settings.load_from)
-    settings = settings.model_copy(update={"heads": "pair", "load_from": weights})
+    settings = settings.model_copy(update={"heads": "pair"})
     config = build_config(settings, results, video_root, classes=classes)
     torch.manual_seed(settings.seed)
     model = MODELS.build(config.model)

@@ -44,7 +44,6 @@ from epic100.training.meeting import (
 from epic100.training.plan import Placement, choose_device
 from epic100.training.stop import forwarding
 from epic100.training.train import train
-from epic100.training.weights import local_weights
 from epic100.video.index_file import FOLDER as SHARED_INDEXES
 
 log = logging.getLogger(__name__)
@@ -100,8 +99,6 @@ def launch(settings: TrainSettings, *, asked: int = 0, **arguments: Any) -> None
     """
     found = look_for_gpus(asked)
     placement = choose_device(settings.device, settings.gpus, found, settings.nodes)
-    if settings.load_from:
-        local_weights(settings.load_from)  # checked once, before any process starts
     hidden = placement.device == "cpu" and found.visible > 0
     if hidden:
         settings = settings.model_copy(update={"device": "cpu"})

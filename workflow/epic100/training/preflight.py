@@ -3,7 +3,7 @@
 MMEngine's Runner trains a few steps of the run's own config on a few samples, validates and saves a
 checkpoint. Then a model file is written, opened as a prediction opens it, and predicts a segment.
 What cannot work is one error. The training job begins with it, on its own device and lists;
-`early` calls it before the first job of a workflow.
+`start_check` calls it before the first job of a workflow.
 """
 
 import copy

@@ -25,7 +25,6 @@ from epic100.training.preflight import preflight
 from epic100.training.stamp import open_work_dir, run_stamp
 from epic100.training.start_table import about_run, start_table
 from epic100.training.telemetry import PAGE, TelemetryHook
-from epic100.training.weights import local_weights
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +70,6 @@ def train(
     placement = choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes)
     if placement.device == "cuda" and (why := unusable()):
         raise EpicError(f"torch cannot compute on this GPU: {why}")
-    if settings.load_from:
-        local_weights(settings.load_from)
     classes = (num_verbs, num_nouns)
     config = build_config(settings, results, video_root, index_dir, classes)
     pairs = read_pairs(pairs_path(results, settings.split))

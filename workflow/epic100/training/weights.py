@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -42,22 +41,6 @@ class Fit:
             some = ", ".join(self.absent[:3]) + (" ..." if len(self.absent) > 3 else "")
             parts.append(f"not in the file: {some}")
         return "; ".join(parts)
-
-
-def local_weights(source: str) -> str:
-    """Check that the start weights are a file.
-
-    URLs are fetched by the rule `weights`, so that jobs need no network.
-
-    Raises:
-        EpicError: There is no such file.
-    """
-    if not Path(source).is_file():
-        raise EpicError(
-            f"{source}: no such weights; a training starts from a file; the rule weights fetches "
-            "a URL that `train: load_from:` names"
-        )
-    return source
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:

@@ -7,9 +7,10 @@ that are on disk, and the pairs of all of them. It runs as a process of its own 
 import contextlib
 import json
 import logging
+import pickle
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from mmengine.registry import init_default_scope
 
 import epic100.training.registered  # noqa: F401  (registers what the config names)
 from epic100.base.errors import EpicError
-from epic100.base.gpu import look_for_gpus
+from epic100.base.gpu import Gpus, look_for_gpus
 from epic100.base.own_modules import use_modules
 from epic100.model.model_file import test_pipeline_of
 from epic100.prediction.views import chosen_views, cost_of_views
@@ -29,7 +30,7 @@ from epic100.segments.segment_list import NO_LABEL, write_segments
 from epic100.settings import Settings
 from epic100.training.before_start import Asked, Outcome
 from epic100.training.config import build_config
-from epic100.training.plan import Placement, choose_device, plan_run
+from epic100.training.plan import choose_device, plan_run
 from epic100.training.preflight import preflight
 from epic100.training.start_table import StartTable, start_table
 from epic100.video.on_disk import on_disk_lines
@@ -60,9 +61,8 @@ def start_check(asked: Asked) -> StartTable:
         there = {video.video_id for video in used if video.path(root).exists()}
         first, *rest = on_disk_lines(used, there, root)
         table.rows.extend([("videos", first), *(("", line.strip()) for line in rest)])
-        if config.minikitchen or config.videos.download or not there:
-            there = {video.video_id for video in used}
-        usable = [video for video in used if video.video_id in there]
+        to_come = config.minikitchen or config.videos.download or not there
+        usable = [video for video in used if to_come or video.video_id in there]
         train, val = (_segments(config, split, videos, usable) for split in ("train", "val"))
         if train is None:  # the run makes the annotations
             train, val = _stand_in(), None
@@ -121,13 +121,14 @@ def _try(
             "`annotations: train:`, `videos: root:` and `participants:`"
         )
     classes, root = (config.classes.verbs, config.classes.nouns), config.videos.root
-    placement = Placement("cpu", (settings.gpus or 1) * settings.nodes, settings.nodes)
-    if not asked.remote:
-        placement = choose_device(settings.device, settings.gpus, look_for_gpus(), settings.nodes)
+    device, gpus = ("cpu", Gpus(0)) if asked.remote else (settings.device, look_for_gpus())
+    placement = choose_device(device, settings.gpus, gpus, settings.nodes)
     RESULTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".start_check_", dir=RESULTS) as name:
-        few = {settings.split: _few(learned, root), "val": _few(val, root)}
-        _write_lists(Path(name), few, pair_table(learned), settings.split)
+        for split, segments in {settings.split: learned, "val": val}.items():
+            write_segments(_few(segments, root), f"{name}/clean/{split}.txt")
+        write_segments(val.head(0), f"{name}/segments/val.txt")  # an empty clean list is then right
+        write_pairs(pair_table(learned), pairs_path(name, settings.split))
         pairs = read_pairs(pairs_path(name, settings.split))
         recipe = build_config(settings, name, root, str(RESULTS / "scan"), classes)
         views = chosen_views(test_pipeline_of(recipe), config.predict.clips, config.predict.crops)
@@ -138,7 +139,7 @@ def _try(
         scores = 4 * len(pairs) * len(val) * 4  # float32, of val and test, in shards and in a file
         found = preflight(
             plan, pairs, classes, modules=modules, views=views, early=True,
-            more=scores + _indexes(usable) - _on_disk(),
+            more=scores + _still_to_write(usable),
         )  # fmt: skip
         made = start_table(found, learned, pairs, classes)
     rows = [row for row in made.rows if not (asked.remote and row[0] in ELSEWHERE)]
@@ -152,41 +153,25 @@ def _try(
 
 def _few(segments: pd.DataFrame, root: str) -> pd.DataFrame:
     """Some segments of the smallest videos on disk, or else the first ones of the list."""
-    sizes = {}
-    for path in segments["path"].unique().tolist():
-        with contextlib.suppress(OSError):
-            sizes[path] = (Path(root) / path).stat().st_size
-    smallest = sorted(sizes, key=lambda path: sizes[path])[:TRIED]
+    files = {path: Path(root) / path for path in segments["path"].unique().tolist()}
+    sizes = {path: file.stat().st_size for path, file in files.items() if file.is_file()}
+    smallest = sorted(sizes, key=sizes.__getitem__)[:TRIED]
     some = segments[segments["path"].isin(smallest)].groupby("path").head(FEW)
     return (some if len(some) else segments.head(FEW)).reset_index(drop=True)
 
 
-def _write_lists(
-    folder: Path, lists: Mapping[str, pd.DataFrame], pairs: pd.DataFrame, split: str
-) -> None:
-    """Write what the rule clean writes; `folder` takes the place of the results folder."""
-    for name, segments in lists.items():
-        write_segments(segments, folder / f"clean/{name}.txt")
-    (folder / "segments").mkdir()
-    (folder / "segments/val.txt").touch()  # an empty clean list is then right
-    write_pairs(pairs, pairs_path(str(folder), split))
-
-
-def _indexes(videos: Sequence[Video]) -> float:
-    return sum(video.duration for video in videos) / 3600 * INDEX_BYTES_PER_HOUR
-
-
-def _on_disk() -> int:
-    """Bytes that earlier runs have written already: indexes and checkpoints."""
+def _still_to_write(videos: Sequence[Video]) -> float:
+    """Bytes of the videos' indexes, less the indexes and checkpoints that are on disk already."""
+    hours = sum(video.duration for video in videos) / 3600
     files = [*RESULTS.glob("scan/*.npz"), *RESULTS.glob("work_dirs/*/*.pth")]
-    return sum(path.stat().st_size for path in files)
+    return hours * INDEX_BYTES_PER_HOUR - sum(path.stat().st_size for path in files)
 
 
 def main() -> None:
-    """Read what is asked from stdin; print the outcome as the last line."""
+    """Take what is asked from stdin; print the outcome as the last line."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     with contextlib.redirect_stdout(sys.stderr):  # libraries print
-        table = start_check(Asked(**json.loads(sys.stdin.read())))
+        table = start_check(pickle.load(sys.stdin.buffer))
     end = f"{len(table.errors)} errors stop this run" if table.errors else "nothing is wrong"
     outcome = Outcome(not table.errors, f"Start check: {end}\n{table.text()}")
     sys.stdout.write(json.dumps(asdict(outcome)) + "\n")
