@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from epic100.base.text_table import read_own_table, write_table
+from epic100.base.text_table import read_own_table, write_frame
 
 FILE = "training.tsv"
 TASKS = ("verb", "noun", "action")
@@ -31,7 +31,7 @@ def write_epochs(rows: Sequence[Row], path: str | os.PathLike) -> None:
     Raises:
         DiskError: The file cannot be written.
     """
-    write_table(path, COLUMNS, ([_cell(row[name]) for name in COLUMNS] for row in rows))
+    write_frame(pd.DataFrame(rows, columns=list(COLUMNS)), path, float_format="%.6g")
 
 
 def read_epochs(path: str | os.PathLike) -> pd.DataFrame:
@@ -45,9 +45,3 @@ def read_epochs(path: str | os.PathLike) -> pd.DataFrame:
     kinds = dict.fromkeys(COLUMNS, lambda text: float(text or "nan"))
     rows = read_own_table(path, kinds, about=about)
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=float)
-
-
-def _cell(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

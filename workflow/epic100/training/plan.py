@@ -73,15 +73,6 @@ def choose_device(device: str, gpus: int | None, found: Gpus, nodes: int = 1) ->
     return replace(here, processes=here.processes * nodes, nodes=nodes)
 
 
-def autocast_refused(precision: str, device: str) -> str | None:
-    """The reason why this precision is not available on the device; None if it is."""
-    if precision != "fp32" and device == "cpu":
-        return "MMEngine's autocast needs a GPU and this training runs on the CPU; expected fp32"
-    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return f"{torch.cuda.get_device_name()} has no bf16; expected fp16 or fp32"
-    return None
-
-
 @dataclass(frozen=True)
 class TrainingPlan:
     """How a run is trained on this machine.
@@ -142,7 +133,7 @@ def plan_run(
             processes, or a val segment has no label.
     """
     _require_even_shares(config, placement, settings.accumulate)
-    _require_device(config, settings, placement.device)
+    refuse_device(config, settings, placement.device)
     val, no_val = _val_list(config, settings)
     several = placement.processes > 1
     # Otherwise ranks exchange results through files in `.`.
@@ -162,9 +153,15 @@ def plan_run(
     return TrainingPlan(planned, placement, share, settings.accumulate, val, no_val)
 
 
-def _require_device(config: Config, settings: TrainSettings, device: str) -> None:
-    if why := autocast_refused(settings.precision, device):
-        raise EpicError(f"train: precision is {settings.precision}, but {why}")
+def refuse_device(config: Config, settings: TrainSettings, device: str) -> None:
+    """Refuse a key that the device cannot do. Raises EpicError."""
+    why, precision = "", settings.precision
+    if precision == "bf16" and device == "cuda" and not torch.cuda.is_bf16_supported(False):
+        why = f"{torch.cuda.get_device_name()} has no bf16; expected fp16 or fp32"
+    if precision != "fp32" and device == "cpu":
+        why = "MMEngine's autocast needs a GPU and this training runs on the CPU; expected fp32"
+    if why:
+        raise EpicError(f"train: precision is {precision}, but {why}")
     if config.get("sync_bn") and device == "cpu":
         raise EpicError(
             "train: bn is sync, but torch's SyncBatchNorm needs GPUs and this training runs on the "

@@ -12,8 +12,7 @@ import logging
 import shutil
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,7 +125,7 @@ class Found:
         step_seconds: Seconds of the last step, for one process's share of a batch.
         load_seconds: Seconds to load one sample in one process.
         parameters: Number of parameters of the model.
-        memory: Peak bytes on the GPU; None on a CPU.
+        memory: Peak bytes on the GPU; 0 on a CPU.
         shape: Shape of one sample's input.
         weights: How the start weights fit the model; None without start weights.
         disk: The free disk space and what the run needs, in words.
@@ -139,7 +138,7 @@ class Found:
     step_seconds: float
     load_seconds: float
     parameters: int
-    memory: int | None
+    memory: int
     shape: tuple[int, ...]
     weights: Fit | None
     disk: str
@@ -174,15 +173,18 @@ def preflight(
     """
     folder = Path(plan.config.work_dir) / "preflight"
     try:
-        with _one_error(plan):
-            found = _train(plan, pairs, classes, folder, more, early)
-            if is_main_process():
-                _predict(plan, folder / FILE, modules, views, early)
-            return found
+        found = _train(plan, pairs, classes, folder, more, early)
+        if is_main_process():
+            _predict(plan, folder / FILE, modules, views, early)
+        return found
+    except EpicError:
+        raise
+    except Exception as error:  # any part raises what it likes about settings it cannot take
+        log.error(traceback.format_exc())
+        raise EpicError(_advice(error, plan)) from error
     finally:
         gc.collect()  # the runner's circles hold memory of the GPU
-        if plan.placement.device == "cuda":
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()
         if is_main_process():
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -196,8 +198,8 @@ def _train(
     early: bool,
 ) -> Found:
     """Look at disk and memory, train some steps, validate, and save a checkpoint and a model."""
-    started, on_gpu = time.perf_counter(), plan.placement.device == "cuda"
-    if on_gpu:
+    started = time.perf_counter()
+    if plan.placement.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     config = _small(plan, folder, early)
     runner = ShortRunner.from_cfg(config)
@@ -217,7 +219,7 @@ def _train(
         step_seconds=runner.train_loop.computed * plan.share / loader.batch_size,
         load_seconds=data.seconds,
         parameters=sum(p.numel() for p in model.parameters()),
-        memory=torch.cuda.max_memory_allocated() if on_gpu else None,
+        memory=torch.cuda.max_memory_allocated(),
         shape=tuple(inputs.shape),
         weights=fit,
         disk=disk,
@@ -300,26 +302,18 @@ def _predict(
         raise EpicError("the model gives NaN or infinity after some steps; lower the learning rate")
 
 
-@contextmanager
-def _one_error(plan: TrainingPlan) -> Iterator[None]:
-    """Turn what any part raises, of settings that it cannot take, into an error with advice."""
-    try:
-        yield
-    except EpicError:
-        raise
-    except Exception as error:
-        log.error(traceback.format_exc())
-        words = " ".join(str(error).split())[:300]
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate" in words:
-            raise EpicError(
-                f"a step of {plan.share // plan.parts} segments does not fit into memory; raise "
-                "`train: accumulate:` (the batch in more parts, the same result), or lower "
-                "`batch_size`"
-            ) from error
-        advice = f"correct `train: options:` or {plan.config.filename}"
-        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            advice = "set `train: compile: false`"
-        raise EpicError(
-            f"config: a training step with these settings fails ({type(error).__name__}: {words}); "
-            f"expected keys and values that its parts take; {advice}"
-        ) from error
+def _advice(error: Exception, plan: TrainingPlan) -> str:
+    words = " ".join(str(error).split())[:300]
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate" in words:
+        return (
+            f"a step of {plan.share // plan.parts} segments does not fit into memory; raise "
+            "`train: accumulate:` (the batch in more parts, the same result), or lower "
+            "`batch_size`"
+        )
+    advice = f"correct `train: options:` or {plan.config.filename}"
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        advice = "set `train: compile: false`"
+    return (
+        f"config: a training step with these settings fails ({type(error).__name__}: {words}); "
+        f"expected keys and values that its parts take; {advice}"
+    )

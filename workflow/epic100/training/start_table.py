@@ -126,17 +126,13 @@ def _unseen(train: pd.DataFrame, classes: tuple[int, int]) -> list[str]:
 
 
 def _val_warnings(plan: TrainingPlan, pairs: Pairs) -> list[str]:
-    if plan.val is None:
-        return []
     known = {pair[:2] for pair in pairs}
-    asked = list(zip(plan.val["verb"].tolist(), plan.val["noun"].tolist(), strict=True))
+    asked = [] if plan.val is None else list(zip(plan.val["verb"], plan.val["noun"], strict=True))
     unseen = [pair for pair in asked if pair not in known]
-    if not unseen:
-        return []
     end = "their action cannot be right"
     if heads_of(plan.config) != "pair":
         end = "their action can be right by `export: reduce: heads` alone"
-    return [
+    return unseen and [
         f"{len(unseen)} of {len(asked)} val segments ({100 * len(unseen) / len(asked):.1f} %) are "
         f"of {len(set(unseen))} pairs that train never has: {end}"
     ]
@@ -199,37 +195,27 @@ def _batch_text(plan: TrainingPlan) -> str:
 
 def _learning_rate(plan: TrainingPlan) -> tuple[float, str]:
     optimizer, scale = plan.config.optim_wrapper.optimizer, plan.config.get("auto_scale_lr") or {}
-    lr = optimizer.lr
-    if not scale.get("enable"):
-        return lr, f"{optimizer.type}, lr {lr:g}"
-    base = scale["base_batch_size"]
-    scaled = lr * plan.batch / base
-    how = "" if plan.batch == base else f" = {lr:g} x {plan.batch}/{base}"
+    base = scale["base_batch_size"] if scale.get("enable") else plan.batch
+    scaled = optimizer.lr * plan.batch / base
+    how = "" if plan.batch == base else f" = {optimizer.lr:g} x {plan.batch}/{base}"
     return scaled, f"{optimizer.type}, lr {scaled:g}{how}"
 
 
 def _device_text(found: Found) -> str:
     plan, config = found.plan, found.plan.config
-    if plan.placement.device == "cuda":
-        name = f"{plan.placement.processes} x {torch.cuda.get_device_name()}"
-        name += f", {found.memory / 2**30:.1f} GiB each" if found.memory else ""
-    else:
-        name = f"CPU, {plan.placement.processes} x {torch.get_num_threads()} threads"
-    if plan.placement.nodes > 1:
-        name += f", on {plan.placement.nodes} nodes"
+    processes, on_gpu = plan.placement.processes, plan.placement.device == "cuda"
+    threads = f"CPU, {processes} x {torch.get_num_threads()} threads"
     words = {
-        "cudnn.benchmark": plan.placement.device == "cuda" and torch.backends.cudnn.benchmark,
+        f"{processes} x {torch.cuda.get_device_name()}" if on_gpu else threads: True,
+        f"{found.memory / 2**30:.1f} GiB each": found.memory,
+        f"on {plan.placement.nodes} nodes": plan.placement.nodes > 1,
+        config.optim_wrapper.get("dtype", "float32"): True,
+        "cudnn.benchmark": on_gpu and torch.backends.cudnn.benchmark,
         "channels-last": config.model.type == CHANNELS_LAST,
         "compiled": "CompileHook" in [hook.type for hook in custom_hooks(config)],
-        f"bn {plan.bn}": plan.placement.processes > 1,
+        f"bn {plan.bn}": processes > 1,
     }
-    return ", ".join(
-        [
-            name,
-            config.optim_wrapper.get("dtype", "float32"),
-            *(word for word, so in words.items() if so),
-        ]
-    )
+    return ", ".join(word for word, so in words.items() if so)
 
 
 def _duration(seconds: float) -> str:

@@ -91,9 +91,7 @@ class TelemetryHook(Hook):
         self._write_page()
         loader = runner.train_dataloader
         batch = loader.batch_size * get_world_size()
-        whole = len(loader) * batch
-        if not loader.drop_last:
-            whole = min(whole, len(loader.sampler) * get_world_size())
+        whole = min(len(loader) * batch, len(loader.sampler) * get_world_size())
         done = runner.iter - runner.epoch * len(loader)
         left = (runner.max_epochs - runner.epoch) * whole - done * batch
         self._bar = self._bar_of("train", left)
