@@ -3,6 +3,7 @@
 Snakemake imports this module, so nothing here needs torch.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -52,8 +53,10 @@ class Asked:
         given, videos = self.config.get("annotations", {}), self.config.get("videos", {})
         files = [self.recipe, self.sheet, self.weights or "", videos.get("root", "videos")]
         files += [value for value in given.values() if isinstance(value, str)]
-        seen = [json.dumps(asdict(self), sort_keys=True), *map(_state, files)]
-        return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16]
+        seen = {path: os.stat(path) for path in files if os.path.exists(path)}
+        states = {path: (state.st_size, state.st_mtime_ns) for path, state in seen.items()}
+        text = json.dumps([asdict(self), states], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def missing_packages() -> list[str]:
@@ -63,11 +66,9 @@ def missing_packages() -> list[str]:
 
 def passed_before(asked: Asked, file: str | os.PathLike) -> bool:
     """Whether `file` is the result of a passed check of the same settings and files."""
-    try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return False
-    return bool(lines) and lines[-1] == MARK + asked.digest()
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return Path(file).read_text(encoding="utf-8").endswith(f"\n{MARK}{asked.digest()}\n")
+    return False
 
 
 @dataclass(frozen=True)
@@ -121,11 +122,3 @@ def run_start_check(
     if outcome.passed:
         write_text(file, f"{outcome.text}\n{MARK}{digest}\n")
     return outcome
-
-
-def _state(path: str) -> str:
-    try:
-        state = os.stat(path)
-    except OSError:
-        return f"{path} none"
-    return f"{path} {state.st_size} {state.st_mtime_ns}"

@@ -27,7 +27,13 @@ from epic100.settings import TrainSettings
 Changes = dict[str, Any]
 
 DEFAULT = "config/x3d_s_epic_rgb_segments.py"
-AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
+# Autocast is part of what is learned: a resumed run keeps its precision. bf16 has the exponent
+# range of fp32, so its gradients need no scaling against underflow.
+AUTOCAST: dict[str, Changes] = {
+    "fp32": {},
+    "bf16": {"type": "AmpOptimWrapper", "dtype": "bfloat16", "loss_scale": {"enabled": False}},
+    "fp16": {"type": "AmpOptimWrapper", "dtype": "float16", "loss_scale": "dynamic"},
+}
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 EVALUATORS = ("val_evaluator", "test_evaluator")
 NO_VALIDATION: Changes = dict.fromkeys(("val_dataloader", "val_cfg", "val_evaluator"))
@@ -76,11 +82,21 @@ def build_config(
         )
     config = read_config(settings.config)
     _require_parts(config, settings.config)
-    if settings.split != "train":
-        config = changed(config, NO_VALIDATION)  # it would validate on training segments
-    if settings.epochs is not None:
-        config = changed(config, schedule_for(config, settings.epochs))
-    config = changed(config, {"model.cls_head": _epic_head(config.model.cls_head)})
+    hooks = custom_hooks(config)  # those added change what is learned
+    if settings.bn == "frozen":
+        hooks.append(ConfigDict(type="FrozenBatchNormHook"))
+    if settings.ema is not None:
+        average = {"ema_type": "ExponentialMovingAverage", "momentum": 1 - settings.ema}
+        hooks.append(ConfigDict(type="EMAHook", **average))
+    config = changed(
+        config,
+        {
+            # It would validate on training segments.
+            **({} if settings.split == "train" else NO_VALIDATION),
+            **(schedule_for(config, settings.epochs) if settings.epochs else {}),
+            "model.cls_head": _epic_head(config.model.cls_head),
+        },
+    )
     config = changed(
         config,
         {
@@ -88,9 +104,9 @@ def build_config(
             "default_hooks.checkpoint.seconds": settings.checkpoint.seconds,
             "default_hooks.checkpoint.keep": settings.checkpoint.keep,
             "default_hooks.checkpoint.go_on": True,
-            **_precision(settings.precision),
+            **{f"optim_wrapper.{key}": item for key, item in AUTOCAST[settings.precision].items()},
             **({"sync_bn": "torch"} if settings.bn == "sync" else {}),
-            "custom_hooks": [*custom_hooks(config), *_hooks(settings)],
+            "custom_hooks": hooks,
             "randomness.seed": settings.seed,
             "load_from": weights,
         },
@@ -225,27 +241,6 @@ def _named(
         }
         values |= {f"{name}.{key}": value for key, value in own.items()}
     return {key: value for key, value in values.items() if value is not None}
-
-
-def _precision(precision: str) -> Changes:
-    """Set autocast, which is part of what is learned: a resumed run keeps its precision."""
-    if precision == "fp32":
-        return {}
-    # bf16 has the exponent range of fp32, so its gradients need no scaling against underflow.
-    scale = "dynamic" if precision == "fp16" else {"enabled": False}
-    amp = {"type": "AmpOptimWrapper", "dtype": AUTOCAST[precision], "loss_scale": scale}
-    return {f"optim_wrapper.{key}": value for key, value in amp.items()}
-
-
-def _hooks(settings: TrainSettings) -> list[ConfigDict]:
-    """Hooks that change what is learned, added after those of the MMEngine config."""
-    hooks = []
-    if settings.bn == "frozen":
-        hooks.append(ConfigDict(type="FrozenBatchNormHook"))
-    if settings.ema is not None:
-        kind = "ExponentialMovingAverage"
-        hooks.append(ConfigDict(type="EMAHook", ema_type=kind, momentum=1 - settings.ema))
-    return hooks
 
 
 def read_config(path: str | os.PathLike) -> Config:

@@ -15,7 +15,6 @@ from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel, MMDistributedDataParallel, is_model_wrapper
 from mmengine.optim import OptimWrapper
-from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -107,16 +106,6 @@ class PooledStatisticsHook(Hook):
             all_reduce(mean, op="sum")
             mean /= get_world_size()
             layer.running_var += layer.running_mean**2 - mean**2
-
-
-@MODEL_WRAPPERS.register_module()
-class EpicDistributed(MMDistributedDataParallel):
-    """MMEngine's wrapper for one of several processes, which also works without a GPU."""
-
-    def __init__(self, module: torch.nn.Module, **kwargs: Any) -> None:
-        if not next(module.parameters()).is_cuda:
-            kwargs["device_ids"] = None  # MMEngine sets a GPU on every machine
-        super().__init__(module, **kwargs)
 
 
 @HOOKS.register_module()

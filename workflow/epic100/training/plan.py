@@ -27,10 +27,8 @@ from epic100.training.config import (
 
 # Clips that the workers of one process prefetch; a clip of 13 frames of 160 pixels takes 1 MB.
 CLIPS_AHEAD = 2048
-SEVERAL: Changes = {  # of several processes
-    "launcher": "pytorch",
-    "model_wrapper_cfg": {"type": "EpicDistributed", "broadcast_buffers": False},
-}
+# MMEngine's own choice, but for the GPU that it takes on every machine.
+ON_CPUS = {"type": "MMDistributedDataParallel", "broadcast_buffers": False, "device_ids": None}
 CHANNELS_LAST, PLAIN = "ChannelsLastRecognizer3D", "Recognizer3D"
 
 
@@ -108,9 +106,8 @@ class TrainingPlan:
     @property
     def validated(self) -> int:
         """Number of segments in each validation."""
-        if self.val is None:
-            return 0
-        return min(self.config.val_dataloader.dataset.get("part") or len(self.val), len(self.val))
+        whole = 0 if self.val is None else len(self.val)
+        return whole and min(self.config.val_dataloader.dataset.get("part") or whole, whole)
 
 
 def plan_run(
@@ -135,18 +132,30 @@ def plan_run(
     _require_even_shares(config, placement, settings.accumulate)
     refuse_device(config, settings, placement.device)
     val, no_val = _val_list(config, settings)
-    several = placement.processes > 1
-    # Otherwise ranks exchange results through files in `.`.
-    evaluated = {"val_evaluator.collect_device": "gpu"} if several else {}
+    several: Changes = {}
+    if placement.processes > 1:
+        several = {
+            "launcher": "pytorch",
+            "model_wrapper_cfg": ON_CPUS if placement.device == "cpu" else None,
+        }
+        if val is not None:
+            several["val_evaluator.collect_device"] = "gpu"  # not through files in `.`
+    hooks = custom_hooks(config)  # those added change how the run is computed, after all others
+    if placement.processes > 1 and settings.bn == "local":
+        hooks.append(ConfigDict(type="PooledStatisticsHook"))
+    if settings.compile:
+        hooks.append(ConfigDict(type="CompileHook"))
+    if settings.accumulate > 1:
+        hooks.append(ConfigDict(type="AccumulateHook", parts=settings.accumulate))
     planned = changed(
         config,
         {
             "work_dir": str(work_dir),
             **_loaders(config, settings, placement),
-            **(SEVERAL if several else {}),
-            **(NO_VALIDATION if val is None else evaluated),
+            **several,
+            **(NO_VALIDATION if val is None else {}),
             "model.type": _layout(config, settings, placement),
-            "custom_hooks": [*custom_hooks(config), *_hooks(settings, placement)],
+            "custom_hooks": hooks,
         },
     )
     share = planned.train_dataloader.batch_size
@@ -156,7 +165,11 @@ def plan_run(
 def refuse_device(config: Config, settings: TrainSettings, device: str) -> None:
     """Refuse a key that the device cannot do. Raises EpicError."""
     why, precision = "", settings.precision
-    if precision == "bf16" and device == "cuda" and not torch.cuda.is_bf16_supported(False):
+    if (
+        precision == "bf16"
+        and device == "cuda"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
         why = f"{torch.cuda.get_device_name()} has no bf16; expected fp16 or fp32"
     if precision != "fp32" and device == "cpu":
         why = "MMEngine's autocast needs a GPU and this training runs on the CPU; expected fp32"
@@ -167,18 +180,6 @@ def refuse_device(config: Config, settings: TrainSettings, device: str) -> None:
             "train: bn is sync, but torch's SyncBatchNorm needs GPUs and this training runs on the "
             "CPU; expected local or frozen"
         )
-
-
-def _hooks(settings: TrainSettings, placement: Placement) -> list[ConfigDict]:
-    """Hooks that change how the run is computed; they come after all others."""
-    hooks = []
-    if placement.processes > 1 and settings.bn == "local":
-        hooks.append(ConfigDict(type="PooledStatisticsHook"))
-    if settings.compile:
-        hooks.append(ConfigDict(type="CompileHook"))
-    if settings.accumulate > 1:
-        hooks.append(ConfigDict(type="AccumulateHook", parts=settings.accumulate))
-    return hooks
 
 
 def _require_even_shares(config: Config, placement: Placement, parts: int) -> None:

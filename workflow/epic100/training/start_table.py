@@ -129,10 +129,12 @@ def _val_warnings(plan: TrainingPlan, pairs: Pairs) -> list[str]:
     known = {pair[:2] for pair in pairs}
     asked = [] if plan.val is None else list(zip(plan.val["verb"], plan.val["noun"], strict=True))
     unseen = [pair for pair in asked if pair not in known]
+    if not unseen:
+        return []
     end = "their action cannot be right"
     if heads_of(plan.config) != "pair":
         end = "their action can be right by `export: reduce: heads` alone"
-    return unseen and [
+    return [
         f"{len(unseen)} of {len(asked)} val segments ({100 * len(unseen) / len(asked):.1f} %) are "
         f"of {len(set(unseen))} pairs that train never has: {end}"
     ]
