@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 from epic100.base.errors import EpicError
 from epic100.model.foreign import parse_config
 from epic100.segments.pairs import read_pairs
-from epic100.training.config import heads_of, model_config, schedule_for
+from epic100.training.config import model_config, schedule_for
 from support.small_runs import built
 
 
@@ -83,7 +83,7 @@ def test_a_head_of_mmaction2_alone_gets_as_many_outputs_as_there_are_pairs(lab, 
     pairs = len(read_pairs(f"{lab.results}/clean/pairs.tsv"))
     model = ConfigDict(model_config(config)).model  # it names no file
     assert model.cls_head == {"type": "TPNHead", "num_classes": pairs, "in_channels": 432}
-    assert config.val_evaluator.heads == "pair" and heads_of(config) == "pair"
+    assert config.val_evaluator.heads == "pair" and config.model.cls_head.heads == "pair"
     assert model.neck.aux_head_cfg.out_channels == pairs
     assert model.data_preprocessor.blending.augments[0].num_classes == pairs
     assert model.test_cfg == {"fcn_test": False}

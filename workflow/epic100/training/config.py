@@ -132,11 +132,6 @@ def model_config(config: Config) -> dict[str, Any]:
     return changed(config, {"model.cls_head": named_head(**head)}).to_dict()
 
 
-def heads_of(config: Config) -> str:
-    """What the outputs stand for in the result of `build_config`, a key of `OUTPUTS`."""
-    return config.model.cls_head.heads
-
-
 def schedule_for(config: Config, epochs: int) -> Changes:
     """Set the number of epochs, and extend or shorten each schedule that ended with the training.
 

@@ -29,7 +29,7 @@ from epic100.model.model_file import TrainedModel, load_model, save_model
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.settings import TrainSettings
 from epic100.training.checkpoints import set_aside
-from epic100.training.config import build_config, heads_of, model_config
+from epic100.training.config import build_config, model_config
 from epic100.training.epoch_table import FILE as EPOCHS
 from epic100.training.hooks import bare
 from epic100.training.weights import fit_weights, read_weights
@@ -64,7 +64,7 @@ def trained_model(
         num_nouns=classes[1],
         config=model_config(config),
         trained_on=trained_on,
-        heads=heads_of(config),
+        heads=config.model.cls_head.heads,
         names=names or {},
     )
 

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 
 from epic100.base.machine import usable_cores
-from epic100.training.config import custom_hooks, heads_of
+from epic100.training.config import custom_hooks
 from epic100.training.plan import CHANNELS_LAST, TrainingPlan
 from epic100.training.preflight import Found, Pairs
 
@@ -132,7 +132,7 @@ def _val_warnings(plan: TrainingPlan, pairs: Pairs) -> list[str]:
     if not unseen:
         return []
     end = "their action cannot be right"
-    if heads_of(plan.config) != "pair":
+    if plan.config.model.cls_head.heads != "pair":
         end = "their action can be right by `export: reduce: heads` alone"
     return [
         f"{len(unseen)} of {len(asked)} val segments ({100 * len(unseen) / len(asked):.1f} %) are "
@@ -183,7 +183,7 @@ def _head_text(plan: TrainingPlan) -> str:
         if hook.type == "EMAHook":
             averaged = f"weights averaged, decay {1 - hook.momentum:g}"
     return (
-        f"{HEADS_TEXT[heads_of(plan.config)]}dropout {head.get('dropout_ratio', 0)}, "
+        f"{HEADS_TEXT[plan.config.model.cls_head.heads]}dropout {head.get('dropout_ratio', 0)}, "
         f"label smoothing {head.get('label_smooth_eps', 0.0)}, {averaged}"
     )
 

@@ -100,10 +100,6 @@ class TelemetryHook(Hook):
         """Judge the loader anew in each epoch."""
         self._before = {}
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Record the learning rate of this batch."""
-        _sums(runner)["lr"] = float(runner.optim_wrapper.get_lr()["lr"][0])
-
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
@@ -111,6 +107,7 @@ class TelemetryHook(Hook):
         for buffer in runner.message_hub.log_scalars.values():
             buffer.max_length = min(buffer.max_length, KEPT)
         sums, loop, segments = _sums(runner), runner.train_loop, len(data_batch["data_samples"])
+        sums["lr"] = float(runner.message_hub.get_scalar("train/lr").current())  # of this batch
         sums["batches"] += 1
         sums["samples"] += segments
         sums["loss"] += loop.loss
