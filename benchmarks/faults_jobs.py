@@ -96,8 +96,8 @@ def scenes(url: str) -> dict[str, Scene]:
             ("results/start_check.txt", "results/clean/trainval.txt", "all",
              "results/timeline/P01_02.tsv", "results/features/P01_02.npz"),
             makes=("start_check", "annotate", "scan", "proxy", "clean", "trainval", "train",
-                   "predict", "export", "evaluate", "summary", "model_card", "figures_data",
-                   "figures_damage", "figures_training", "figures_results", "figures_performance",
+                   "predict", "export", "evaluate", "model_card", "figures_archive",
+                   "figures_training", "figures_results", "figures_performance",
                    "report", "timeline", "features", "video_features"),
         ),
         "page": Scene(  # with the timeline that was made

@@ -1,4 +1,4 @@
-"""Official CSV -> segment list in frames of the file, by the sheet's rates."""
+# Official CSV -> segment list in frames of the file, by the sheet's rates.
 
 
 rule annotate:
@@ -13,7 +13,6 @@ rule annotate:
         "results/logs/annotate/{split}.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=10,

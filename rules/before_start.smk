@@ -1,8 +1,7 @@
-"""Before the first job of a run that trains: can this training work at all?
-
-The check is no input of the training: a finished model stays valid without it. So slurm.smk calls it
-before all jobs (`onstart`).
-"""
+# Before the first job of a run that trains: can this training work at all?
+#
+# The check is no input of the training: a finished model stays valid without it. So slurm.smk calls it
+# before all jobs (`onstart`).
 
 import functools
 import time
@@ -59,26 +58,20 @@ def refuse(why):
     raise WorkflowError(why)
 
 
-def refuse_missing_root():
-    """Stop a run that needs videos below a folder that does not exist."""
-    readers = {"scan", "proxy", "verify_videos"} | (
-        set() if PROXY else {"train", "predict", "timeline", "clips", "features"}
-    )
-    if MINIKITCHEN or DOWNLOAD or os.path.isdir(VIDEO_ROOT):
-        return
-    if readers & {job.rule.name for job in workflow.dag.needrun_jobs()}:
-        refuse(NO_ROOT)
-
-
-def refuse_unreachable_weights():
-    """Stop a run that will train, but whose start weights are wrong or cannot be fetched."""
+def refuse_what_is_not_there():
+    """Stop a run that reads videos below a folder that does not exist, or that will train, but whose
+    start weights are wrong or cannot be fetched."""
     jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
     for weights in dict.fromkeys(weights for weights, _ in START_WEIGHTS.values() if weights):
         to_come = weights.path in TO_FETCH
-        if ("weights" if to_come else "train") not in jobs:
-            continue
-        if fault := fault_of(weights, probe if to_come else check_weights):
-            refuse(fault)
+        if ("weights" if to_come else "train") in jobs:
+            if fault := fault_of(weights, probe if to_come else check_weights):
+                refuse(fault)
+    readers = {"scan", "proxy", "verify_videos"}
+    if not PROXY:
+        readers |= {"train", "predict", "timeline", "clips", "features"}
+    if readers & jobs and not (MINIKITCHEN or DOWNLOAD or os.path.isdir(VIDEO_ROOT)):
+        refuse(NO_ROOT)
 
 
 def refuse_hopeless_training():

@@ -1,5 +1,5 @@
-"""A folder to look at in a browser: segments, predictions, clips, timelines. On request: no other
-rule needs it. Timelines that were made are shown, and kept up to date; none is made for it."""
+# A folder to look at in a browser: segments, predictions, clips, timelines. On request: no other
+# rule needs it. Timelines that were made are shown, and kept up to date; none is made for it.
 
 SHOWN = [split for split in CONFIG.browse.splits if split in ANNOTATIONS]
 
@@ -22,7 +22,6 @@ rule browse:
         f"{HOME}/logs/browse.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=15,

@@ -1,4 +1,4 @@
-"""Segments and scans -> clean lists, the pair table, and a reason for every dropped segment."""
+# Segments and scans -> clean lists, the pair table, and a reason for every dropped segment.
 
 
 rule clean:
@@ -21,7 +21,6 @@ rule clean:
         "results/logs/clean.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=15,
@@ -48,7 +47,6 @@ rule trainval:
         "results/logs/trainval.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=10,

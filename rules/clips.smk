@@ -1,6 +1,5 @@
-"""A file for each segment of a clean list, and the list of them that MMAction2 reads. On request:
-no other rule needs them. They are no outputs, as with copies: a clip of the same frames is kept.
-"""
+# A file for each segment of a clean list, and the list of them that MMAction2 reads. On request:
+# no other rule needs them. They are no outputs, as with copies: a clip of the same frames is kept.
 
 
 rule clips:
@@ -47,7 +46,6 @@ rule clips_list:
         "results/logs/clips/{split}.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=10,

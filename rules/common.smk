@@ -1,4 +1,4 @@
-"""Facts of the config that several rules need. Those of the video sheet: videos.smk."""
+# Facts of the config that several rules need. Those of the video sheet: videos.smk.
 
 import importlib.util
 import os
@@ -57,21 +57,13 @@ PROXY = CONFIG.videos.proxy
 CLIP_ROOT = PROXY.root if PROXY else VIDEO_ROOT
 CLIP_INDEXES = "results/proxies" if PROXY else "results/scan"
 
-ANNOTATIONS = {
-    split: getattr(CONFIG.annotations, split)
-    for split in ("train", "val", "test")
-    if getattr(CONFIG.annotations, split) is not None
-}
-OFFICIAL_LISTS = find_lists(
-    ANNOTATIONS["val"],
-    CONFIG.evaluate.model_dump(),
-    to_be_made=bool(MINIKITCHEN or DOWNLOAD_ANNOTATIONS),
-)
+SPLITS = {split: getattr(CONFIG.annotations, split) for split in ("train", "val", "test")}
+ANNOTATIONS = {split: path for split, path in SPLITS.items() if path is not None}
+EVALUATE = CONFIG.evaluate.model_dump()
+MADE = bool(MINIKITCHEN or DOWNLOAD_ANNOTATIONS)
+OFFICIAL_LISTS = find_lists(ANNOTATIONS["val"], EVALUATE, to_be_made=MADE)
 CLASS_LISTS = find_lists(
-    ANNOTATIONS["val"],
-    CONFIG.evaluate.model_dump(),
-    to_be_made=DOWNLOAD_ANNOTATIONS,
-    lists=CLASS_LIST_FILES,
+    ANNOTATIONS["val"], EVALUATE, to_be_made=DOWNLOAD_ANNOTATIONS, lists=CLASS_LIST_FILES
 )
 OFFICIAL = CONFIG.annotations.format == "official"
 NAME_FILES = {
@@ -87,6 +79,7 @@ PAIRS = pairs_path("results", CONFIG.train.split)
 
 wildcard_constraints:
     participant="[^/]+",
+    video="[A-Za-z0-9][A-Za-z0-9_-]*",
     split="train|val|test",
     run="|".join(map(re.escape, SWEEP)) or "[^/]+",
 

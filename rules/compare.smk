@@ -1,5 +1,5 @@
-"""All finished runs side by side. Those of other configs are shown as they are: no run is made
-again by a config that is not its own."""
+# All finished runs side by side. Those of other configs are shown as they are: no run is made
+# again by a config that is not its own.
 
 from epic100.base.disk import digest
 from epic100.settings import runs_to_compare
@@ -19,7 +19,6 @@ rule compare:
         "results/logs/compare.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=15,

@@ -1,4 +1,4 @@
-"""The mini kitchen: the demo's annotations and videos, made as the first jobs of the DAG."""
+# The mini kitchen: the demo's annotations and videos, made as the first jobs of the DAG.
 
 
 rule minikitchen_annotations:
@@ -11,7 +11,6 @@ rule minikitchen_annotations:
         "results/logs/minikitchen/annotations.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
@@ -30,7 +29,6 @@ rule minikitchen_video:
         "results/logs/minikitchen/{participant}.{video_id}.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=5,

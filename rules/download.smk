@@ -1,10 +1,9 @@
-"""Download missing videos and annotations over HTTP.
-
-An existing file is never the output of a rule, whatever its state: Snakemake removes the outputs of
-a job before it runs and after it fails, and no archive may be lost that way. So the outputs of
-these rules are only the files that are missing when the DAG is built. They run where `snakemake`
-runs, since compute nodes often have no internet access.
-"""
+# Download missing videos and annotations over HTTP.
+#
+# An existing file is never the output of a rule, whatever its state: Snakemake removes the outputs of
+# a job before it runs and after it fails, and no archive may be lost that way. So the outputs of
+# these rules are only the files that are missing when the DAG is built. They run where `snakemake`
+# runs, since compute nodes often have no internet access.
 
 VIDEOS_TO_COME = [video.video_id for video in VIDEOS if is_to_come(video)]
 ANNOTATIONS_TO_COME = {
@@ -32,7 +31,6 @@ if VIDEOS_TO_COME:
         localrule: True
         conda:
             "../envs/epic100.yaml"
-        threads: 1
         resources:
             mem_mb=1000,
             runtime="12h",
@@ -59,7 +57,6 @@ if ANNOTATIONS_TO_COME:
         localrule: True
         conda:
             "../envs/epic100.yaml"
-        threads: 1
         resources:
             mem_mb=1000,
             runtime=30,

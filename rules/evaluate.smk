@@ -1,4 +1,4 @@
-"""The official metrics on the validation split."""
+# The official metrics on the validation split.
 
 
 rule evaluate:
@@ -8,13 +8,19 @@ rule evaluate:
         segments="results/segments/val.txt",
         clean="results/clean/val.txt",
         model=MODEL,
+        salvage="results/clean/salvage.tsv",
+        dropped="results/clean/dropped.tsv",
     output:
         metrics=f"{HOME}/metrics.json",
+        summary=report(
+            f"{HOME}/summary.txt",
+            category="Tables",
+            labels={"table": "summary"},
+        ),
     log:
         f"{HOME}/logs/evaluate.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=15,
@@ -25,31 +31,6 @@ rule evaluate:
         "Official figures from {input.predictions}"
     script:
         "../workflow/scripts/evaluate.py"
-
-
-rule summary:
-    input:
-        salvage="results/clean/salvage.tsv",
-        dropped="results/clean/dropped.tsv",
-        metrics=f"{HOME}/metrics.json",
-    output:
-        text=report(
-            f"{HOME}/summary.txt",
-            category="Tables",
-            labels={"table": "summary"},
-        ),
-    log:
-        f"{HOME}/logs/summary.log",
-    conda:
-        "../envs/epic100.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=5,
-    message:
-        "Summary of {input}"
-    script:
-        "../workflow/scripts/summary.py"
 
 
 # Only for a model that was trained here on clips: for others there is no training to describe.
@@ -71,7 +52,6 @@ if PROBE is None:
             f"{HOME}/logs/model_card.log",
         conda:
             "../envs/epic100.yaml"
-        threads: 1
         resources:
             mem_mb=2000,
             runtime=5,

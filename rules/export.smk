@@ -1,5 +1,5 @@
-"""Pair scores -> complete submissions with every narration_id of a split once: `.pt` for the
-official tools, `.zip` for the server. Each has its own split: see `export: split:`."""
+# Pair scores -> complete submissions with every narration_id of a split once: `.pt` for the
+# official tools, `.zip` for the server. Each has its own split: see `export: split:`.
 
 
 rule export:
@@ -18,7 +18,6 @@ rule export:
         kind="pt|zip",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=15,

@@ -1,7 +1,7 @@
-"""Features of whole videos, in the form that ActionFormer reads. On request: only a probe needs them.
-
-The `.npz` are no outputs of the job that makes them: Snakemake would remove them all before it makes
-one again. The job keeps those that are still right."""
+# Features of whole videos, in the form that ActionFormer reads. On request: only a probe needs them.
+#
+# The `.npz` are no outputs of the job that makes them: Snakemake would remove them all before it makes
+# one again. The job keeps those that are still right.
 
 ENCODER = CONFIG.features.encoder
 FEATURE_MODEL = ONE_MODEL if PROBE is None else model_of_features
@@ -45,12 +45,9 @@ rule video_features:
         features=update(f"{FEATURES}/{{video}}.npz"),
     log:
         f"{HOME}/logs/features/{{video}}.npz.log",
-    wildcard_constraints:
-        video="[A-Za-z0-9][A-Za-z0-9_-]*",
     localrule: True
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
@@ -83,7 +80,6 @@ if ENCODER == "start":
             f"{HOME}/logs/features/start_model.log",
         conda:
             "../envs/epic100.yaml"
-        threads: 1
         resources:
             mem_mb=8000,
             runtime=15,

@@ -1,20 +1,26 @@
-"""Result files -> pictures of the report, one rule per topic; captions: page.html.j2."""
+# Result files -> pictures of the report, one rule per topic; captions: page.html.j2.
 
 
-rule figures_data:
+rule figures_archive:
     input:
         **ANNOTATIONS,
         **CLASS_LISTS,
         sheet=SHEET,
+        segments=expand("results/segments/{split}.txt", split=ANNOTATIONS),
+        scans=expand("results/scan/{participant}.tsv", participant=PARTICIPANTS),
+        dropped="results/clean/dropped.tsv",
+        salvage="results/clean/salvage.tsv",
     output:
         participants=figure("data", "participants"),
         lengths=figure("data", "lengths"),
         classes=figure("data", "classes"),
+        archive=figure("damage", "archive"),
+        close_up=figure("damage", "close_up"),
+        lost=figure("damage", "dropped"),
     log:
-        "results/logs/figures/data.log",
+        "results/logs/figures/archive.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
@@ -23,34 +29,9 @@ rule figures_data:
         class_lists=list(CLASS_LISTS),
         settings=CONFIG.only("classes", "annotations.format", "videos.subset"),
     message:
-        "Pictures of the annotations"
+        "Pictures of the annotations and of the damage"
     script:
-        "../workflow/scripts/figures_data.py"
-
-
-rule figures_damage:
-    input:
-        segments=expand("results/segments/{split}.txt", split=ANNOTATIONS),
-        scans=expand("results/scan/{participant}.tsv", participant=PARTICIPANTS),
-        dropped="results/clean/dropped.tsv",
-        salvage="results/clean/salvage.tsv",
-        sheet=SHEET,
-    output:
-        archive=figure("damage", "archive"),
-        close_up=figure("damage", "close_up"),
-        dropped=figure("damage", "dropped"),
-    log:
-        "results/logs/figures/damage.log",
-    conda:
-        "../envs/epic100.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    message:
-        "Pictures of the damage"
-    script:
-        "../workflow/scripts/figures_damage.py"
+        "../workflow/scripts/figures_archive.py"
 
 
 rule figures_training:
@@ -62,7 +43,6 @@ rule figures_training:
         f"{HOME}/logs/figures/training.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
@@ -93,7 +73,6 @@ rule figures_results:
         f"{HOME}/logs/figures/results.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=15,
@@ -118,7 +97,6 @@ rule figures_performance:
         f"{HOME}/logs/figures/performance.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=10,

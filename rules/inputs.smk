@@ -1,4 +1,4 @@
-"""Which files a job reads, where that takes more than a line."""
+# Which files a job reads, where that takes more than a line.
 
 from epic100.download.weights import start_weights
 

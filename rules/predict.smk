@@ -1,4 +1,4 @@
-"""Predictions of one or several trained models for the clean segments of a split."""
+# Predictions of one or several trained models for the clean segments of a split.
 
 PART = "models/{number}/" if MODELS else ""
 
@@ -15,7 +15,6 @@ if MODELS:
         localrule: True
         conda:
             "../envs/epic100.yaml"
-        threads: 1
         resources:
             mem_mb=4000,
             runtime=10,
@@ -37,7 +36,6 @@ if MODELS:
             f"{HOME}/logs/predict/average.{{split}}.log",
         conda:
             "../envs/epic100.yaml"
-        threads: 1
         resources:
             mem_mb=8000,
             runtime=15,

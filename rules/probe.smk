@@ -1,5 +1,5 @@
-"""A probe as the model of this run: trained on stored features, in minutes and on a CPU. What comes
-after predictions is as for any model."""
+# A probe as the model of this run: trained on stored features, in minutes and on a CPU. What comes
+# after predictions is as for any model.
 
 FEATURE_TABLES = expand(f"{FEATURES}/{{participant}}.tsv", participant=PARTICIPANTS)
 

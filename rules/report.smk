@@ -1,14 +1,14 @@
-"""The report: one HTML file that needs no network."""
+# The report: one HTML file that needs no network.
 
 # The names are those of the report's template. A model that was made elsewhere has no training.
 PICTURES = {
-    **{name: rules.figures_data.output[name] for name in ("participants", "lengths", "classes")},
-    **{name: rules.figures_damage.output[name] for name in ("archive", "close_up", "dropped")},
-    **{name: rules.figures_results.output[name] for name in ("per_class", "confusion")},
-    "rules": rules.figures_performance.output.rules,
+    **{name: figure("data", name) for name in ("participants", "lengths", "classes")},
+    **{name: figure("damage", name) for name in ("archive", "close_up", "dropped")},
+    **{name: figure("results", name) for name in ("per_class", "confusion")},
+    "rules": figure("performance", "rules"),
 }
 if not (CONFIG.predict.model or MODELS):
-    PICTURES["training"] = rules.figures_training.output.training
+    PICTURES["training"] = figure("training", "training")
 
 
 rule report:
@@ -27,7 +27,6 @@ rule report:
     localrule: True
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=10,

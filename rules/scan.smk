@@ -1,7 +1,6 @@
-"""One job per participant: decode every frame of every video, and report what is damaged.
-
-Videos on disk are inputs, so a replaced file causes a new scan of its participant only.
-"""
+# One job per participant: decode every frame of every video, and report what is damaged.
+#
+# Videos on disk are inputs, so a replaced file causes a new scan of its participant only.
 
 
 rule scan:

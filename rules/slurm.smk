@@ -1,9 +1,8 @@
-"""What happens around the jobs on Slurm: before the first, during the run, after the last.
-
-This file has only hooks. Two of them also apply to a run without Slurm: it first waits for the
-jobs that a killed run on Slurm has left (epic100.slurm.takeover), and it goes on after a run that
-was killed on this machine (epic100.slurm.killed_here).
-"""
+# What happens around the jobs on Slurm: before the first, during the run, after the last.
+#
+# This file has only hooks. Two of them also apply to a run without Slurm: it first waits for the
+# jobs that a killed run on Slurm has left (epic100.slurm.takeover), and it goes on after a run that
+# was killed on this machine (epic100.slurm.killed_here).
 
 import signal
 from pathlib import Path
@@ -60,8 +59,7 @@ def without_retries():
 onstart:
     without_retries()
     if workflow.is_main_process:
-        refuse_unreachable_weights()
-        refuse_missing_root()
+        refuse_what_is_not_there()
     if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
         jobs = list(resolved_resources())
         facts = facts_file(workflow.rundir)

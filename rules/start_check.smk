@@ -1,4 +1,4 @@
-"""The start check as a target of its own. Before a run that trains, before_start.smk calls it."""
+# The start check as a target of its own. Before a run that trains, before_start.smk calls it.
 
 import time
 
@@ -20,7 +20,6 @@ rule start_check:
     localrule: True
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=8000,
         runtime=10,

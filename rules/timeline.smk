@@ -1,5 +1,5 @@
-"""What the trained model sees in a whole video of the sheet. On request: no other rule needs it.
-For any other video file, `epic100 predict` does the same."""
+# What the trained model sees in a whole video of the sheet. On request: no other rule needs it.
+# For any other video file, `epic100 predict` does the same.
 
 
 rule timeline:
@@ -18,8 +18,6 @@ rule timeline:
         f"{HOME}/logs/timeline/{{video}}.log",
     benchmark:
         f"{HOME}/benchmarks/timeline/{{video}}.tsv"
-    wildcard_constraints:
-        video="[A-Za-z0-9][A-Za-z0-9_-]*",
     conda:
         "../envs/epic100.yaml"
     threads: 16

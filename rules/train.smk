@@ -1,5 +1,5 @@
-"""Train the recognizer. Checkpoints are in results/work_dirs and are never outputs: Snakemake
-removes the outputs of a job that fails, but a long training must survive its failures."""
+# Train the recognizer. Checkpoints are in results/work_dirs and are never outputs: Snakemake
+# removes the outputs of a job that fails, but a long training must survive its failures.
 
 
 rule train:

@@ -1,4 +1,4 @@
-"""Compare videos and annotations with the checksums in their sheets. Writes no video."""
+# Compare videos and annotations with the checksums in their sheets. Writes no video.
 
 
 rule verify_videos:
@@ -37,7 +37,6 @@ rule videos_ok:
         "results/logs/videos_ok.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
@@ -57,7 +56,6 @@ rule annotations_ok:
         "results/logs/annotations_ok.log",
     conda:
         "../envs/epic100.yaml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=5,

@@ -1,4 +1,4 @@
-"""The video sheet: which videos there are, which of them are on disk, and who takes part."""
+# The video sheet: which videos there are, which of them are on disk, and who takes part.
 
 from epic100.video.on_disk import on_disk_lines
 from epic100.video.sheet import participants_of, read_sheet
@@ -15,11 +15,8 @@ NO_ROOT = (
 
 def videos_of(participant, split=None):
     """The sheet's rows of one participant, of all splits or of one."""
-    return [
-        video
-        for video in VIDEOS
-        if video.participant_id == participant and split in (None, video.split)
-    ]
+    own = [video for video in VIDEOS if video.participant_id == participant]
+    return [video for video in own if split in (None, video.split)]
 
 
 def rows_of(participant, split=None):

@@ -1,8 +1,7 @@
-"""The weights that training starts from: fetched once, where `snakemake` runs, tried with the
-start check, and kept.
-
-As with videos, an existing file is not a rule's output: Snakemake would remove it before a job.
-"""
+# The weights that training starts from: fetched once, where `snakemake` runs, tried with the
+# start check, and kept.
+#
+# As with videos, an existing file is not a rule's output: Snakemake would remove it before a job.
 
 if TO_FETCH:
 
@@ -15,7 +14,6 @@ if TO_FETCH:
         localrule: True
         conda:
             "../envs/epic100.yaml"
-        threads: 1
         resources:
             mem_mb=4000,
             runtime=60,

@@ -2,21 +2,15 @@
 
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from logging import LogRecord
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from snakemake_logger_plugin_epic100.failures import Failure, failure_of
+from snakemake_logger_plugin_epic100.logs import Failure, failure_of
 
 SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+)")
 AGAIN = re.compile(r"Trying to restart job (\d+)")
-WORTH_SHOWING = (
-    "Nothing to be done",
-    "Complete log(s)",
-    "Terminating processes",
-    "Will exit after",
-)
 
 
 @dataclass
@@ -28,10 +22,10 @@ class BoardJob:
     logs: list[str]
     outputs: list[str]
     begun: float
+    attempt: int
     state: str = "active"  # active, done, failed, again
     slurm: str = ""
     submitted: float = 0.0
-    attempt: int = 1
 
     @property
     def name(self) -> str:
@@ -39,50 +33,40 @@ class BoardJob:
         return f"{self.rule} {self.wildcards}".rstrip()
 
 
-@dataclass
 class Board:
-    """The state of the run, built from Snakemake's events."""
+    """The state of the run, built from Snakemake's events.
 
-    started: float = field(default_factory=time.time)
-    stats: dict[str, int] = field(default_factory=dict)  # jobs by rule, without the total
-    jobs: dict[int, BoardJob] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
-    done: int = 0
+    Args:
+        record: Snakemake's count of the jobs by rule.
+    """
 
-    @property
-    def total(self) -> int:
-        """Number of jobs of the run."""
-        return sum(self.stats.values())
+    def __init__(self, record: LogRecord):
+        stats = getattr(record, "stats", {})
+        self.stats = {rule: int(count) for rule, count in stats.items() if rule != "total"}
+        self.total = sum(self.stats.values())
+        self.started = time.time()
+        self.done = 0
+        self.jobs: dict[int, BoardJob] = {}
+        self.failures: list[Failure] = []
 
-    def of_rule(self, rule: str, state: str) -> list[BoardJob]:
-        """The jobs of a rule that are in this state."""
-        return [j for j in list(self.jobs.values()) if j.rule == rule and j.state == state]
-
-    def in_state(self, state: str) -> list[BoardJob]:
-        """The jobs in this state, in the order in which they started."""
-        return [job for job in list(self.jobs.values()) if job.state == state]
+    def jobs_that_are(self, state: str, rule: str | None = None) -> list[BoardJob]:
+        """The jobs in this state, of all rules or of one, in the order in which they started."""
+        jobs = list(self.jobs.values())
+        return [job for job in jobs if job.state == state and rule in (None, job.rule)]
 
     def take(self, event: LogEvent | None, record: LogRecord) -> list[str]:
         """Update the state with an event and return the lines to show for it."""
-        if event == LogEvent.RUN_INFO and hasattr(record, "stats"):
-            stats = {rule: int(n) for rule, n in record.stats.items() if rule != "total"}
-            self.stats = stats if not self.stats else self.stats
-        elif event == LogEvent.JOB_INFO:
-            self._begin(record)
+        if event == LogEvent.JOB_INFO:
+            self._begin(vars(record))
         elif event == LogEvent.JOB_FINISHED:
-            return self._finish(int(record.job_id))  # type: ignore[attr-defined]
+            return self._finish(vars(record)["job_id"])
         elif event == LogEvent.JOB_ERROR:
-            return self._fail(record)
+            return self._fail(vars(record))
         elif event is None:
             return self._read(record.getMessage())
         return []
 
-    def is_worth_showing(self, message: str) -> bool:
-        """Whether a message below warning level belongs on the screen."""
-        return message.startswith(WORTH_SHOWING)
-
-    def _begin(self, record: LogRecord) -> None:
-        values = vars(record)
+    def _begin(self, values: dict) -> None:
         before = self.jobs.get(values["jobid"])
         self.jobs[values["jobid"]] = BoardJob(
             rule=values["rule_name"],
@@ -93,29 +77,28 @@ class Board:
             attempt=before.attempt + 1 if before else 1,
         )
 
-    def _finish(self, number: int) -> list[str]:
+    def _finish(self, number: str | int) -> list[str]:
         self.done += 1
-        job = self.jobs.get(number)
+        job = self.jobs.get(int(number))
         if job is None:
             return []
         job.state = "done"
         for failure in self.failures:
             failure.mended = failure.mended or failure.job == job.name
-        finished = self.of_rule(job.rule, "done")
+        finished = self.jobs_that_are("done", job.rule)
         if len(finished) < self.stats.get(job.rule, 0) or not job.outputs:
             return []  # a rule without outputs is only a target
         spent = max(time.time() - min(j.begun for j in finished), 0)
         jobs = f"{len(finished)} jobs" if len(finished) > 1 else "done"
         return [f"{job.rule}: {jobs} in {duration(spent)}"]
 
-    def _fail(self, record: LogRecord) -> list[str]:
-        values = vars(record)
+    def _fail(self, values: dict) -> list[str]:
         job = self.jobs.get(values["jobid"])
         if job is None:
             return []
         job.state = "failed"
-        failure = failure_of(job.name, [str(path) for path in values["log"] or []],
-                             str(values["rule_msg"] or ""))  # fmt: skip
+        logs = [str(path) for path in values["log"] or []]
+        failure = failure_of(job.name, logs, str(values["rule_msg"] or ""))
         self.failures.append(failure)
         return failure.lines()
 

@@ -19,7 +19,7 @@ MADE = {
 def ending(board: Board) -> list[str]:
     """The last lines: figures, paths and the next step, or again what has failed."""
     made: dict[str, list[str]] = {}
-    for path in (path for job in board.in_state("done") for path in job.outputs):
+    for path in (path for job in board.jobs_that_are("done") for path in job.outputs):
         if found := OF_RUN.fullmatch(path):
             made.setdefault(found[1], []).append(path)
     spent = duration(time.time() - board.started)

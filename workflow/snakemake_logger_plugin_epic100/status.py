@@ -11,21 +11,23 @@ from epic100.slurm.jobs import SlurmJob, jobs_of
 from epic100.slurm.submission import WORKFLOW
 from epic100.slurm.wrappers import CLUSTERS
 from snakemake_logger_plugin_epic100.board import Board, BoardJob, duration
-from snakemake_logger_plugin_epic100.display import Display
-from snakemake_logger_plugin_epic100.progress import progress_of
+from snakemake_logger_plugin_epic100.display import Display, Screen
+from snakemake_logger_plugin_epic100.logs import lines_of
 
 LOOK_SECONDS = 2.0
 LINE_SECONDS = float(os.environ.get("EPIC100_STATUS_SECONDS", 300))
 SQUEUE_SECONDS = float(os.environ.get("EPIC100_SQUEUE_SECONDS", 30))  # one squeue for all jobs
-SHOWN = 4  # jobs shown per rule; the others are only counted
+SHOWN = 4  # jobs shown per rule, running ones first; the others are only counted
+WIDTH = 80  # characters of a job's last line that are shown
 
 
 class Status(threading.Thread):
-    """A thread that updates the status until the run ends."""
+    """A thread that updates the status until the run ends. It has the screen until then."""
 
-    def __init__(self, board: Board, display: Display):
+    def __init__(self, board: Board):
         super().__init__(daemon=True)
-        self.board, self.display = board, display
+        self._screen = Screen()
+        self.board, self.display = board, Display(self._screen.stream)
         self._slurm: dict[str, SlurmJob] = {}
         self._end = threading.Event()
         self._line_at = time.monotonic() + LINE_SECONDS
@@ -34,7 +36,9 @@ class Status(threading.Thread):
 
     def run(self) -> None:
         """Update the status until `stop`."""
-        self.display.say(f"{self.board.total} jobs: {_counts(self.board)}")
+        stats = sorted(self.board.stats.items())
+        counts = ", ".join(f"{rule} {n}" if n > 1 else rule for rule, n in stats)
+        self.display.say(f"{self.board.total} jobs: {counts}")
         while not self._end.wait(LOOK_SECONDS):
             self._ask_slurm()
             self.display.renew(self.block())
@@ -46,11 +50,14 @@ class Status(threading.Thread):
         """Show the effect of an event immediately."""
         self.display.renew(self.block())
 
-    def stop(self) -> None:
-        """Stop the thread and remove the block."""
+    def stop(self, lines: Sequence[str]) -> None:
+        """Stop the thread, show these lines in place of the block, and give the screen back."""
         self._end.set()
         self.join(10)
         self.display.renew([])
+        for line in lines:
+            self.display.say(line)
+        self._screen.give_back()
 
     def line(self) -> str:
         """The status in one line."""
@@ -59,9 +66,9 @@ class Status(threading.Thread):
     def block(self) -> list[str]:
         """The status: a summary line, and one line per rule with active jobs."""
         board = self.board
-        active = board.in_state("active")
+        active = board.jobs_that_are("active")
         waits = [job for job in active if self._is_pending(job)]
-        failed = len(board.in_state("failed"))
+        failed = len(board.jobs_that_are("failed"))
         counts = [f"{board.done} of {board.total} jobs done", f"{len(active) - len(waits)} running"]
         counts += [f"{len(waits)} pending"] if waits else []
         counts += [f"{failed} failed"] if failed else []
@@ -70,25 +77,23 @@ class Status(threading.Thread):
         return [head, *(f"  {self._rule_line(rule)}" for rule in rules)]
 
     def _rule_line(self, rule: str) -> str:
-        done, total = len(self.board.of_rule(rule, "done")), self.board.stats.get(rule, 0)
-        active = self.board.of_rule(rule, "active")
-        running = [job for job in active if not self._is_pending(job)]
-        pending = [job for job in active if self._is_pending(job)]
-        parts = [self._about(job) for job in running[:SHOWN]]
-        parts += [f"{len(running) - SHOWN} more run"] if len(running) > SHOWN else []
-        parts += [self._about(job) for job in pending[:SHOWN]]
-        parts += [f"{len(pending) - SHOWN} more wait"] if len(pending) > SHOWN else []
+        done, total = len(self.board.jobs_that_are("done", rule)), self.board.stats.get(rule, 0)
+        active = sorted(self.board.jobs_that_are("active", rule), key=self._is_pending)
+        parts = [self._about(job) for job in active[:SHOWN]]
+        parts += [f"{len(active) - SHOWN} more"] if len(active) > SHOWN else []
         count = f" {done}/{total}" if total > 1 else ""
         return f"{rule}{count}: {'; '.join(parts)}"
 
     def _about(self, job: BoardJob) -> str:
-        """One job: its wildcards, where it runs, and its progress."""
+        """One job: its wildcards, where it runs, and the last line of its log."""
         there = self._slurm.get(job.slurm)
         where = f"{there.cluster}/{there.partition}" if there else ""
         if there and there.state == "PENDING":
             state = f"pending ({there.reason})" if there.reason != "None" else "pending"
         else:
-            state = progress_of(job.logs, job.begun) or ("" if there else self._unseen(job))
+            last = lines_of(job.logs[0], job.begun)[-1:] if job.logs else []
+            state = "".join(last).removeprefix(f"{job.name}: ")[:WIDTH]
+            state = state or ("" if there else self._unseen(job))
         again = f"attempt {job.attempt}" if job.attempt > 1 else ""
         return " ".join(filter(None, [job.wildcards, where, again, state])) or "running"
 
@@ -114,7 +119,3 @@ class Status(threading.Thread):
             return  # the executor and the wrappers report it if it matters
         self._answered = asked
         self._slurm = {job.id: job for job in found}
-
-
-def _counts(board: Board) -> str:
-    return ", ".join(f"{rule} {n}" if n > 1 else rule for rule, n in sorted(board.stats.items()))

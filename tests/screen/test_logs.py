@@ -1,8 +1,11 @@
-"""Why a job failed, in the clearest words that its logs have."""
+"""Why a job failed, in the clearest words that its logs have, and how far it is."""
+
+import os
+import time
 
 import pytest
 
-from snakemake_logger_plugin_epic100.failures import failure_of
+from snakemake_logger_plugin_epic100.logs import failure_of, lines_of
 
 STATUS = (
     "SLURM-job '7' failed, SLURM status is: 'TIMEOUT'. Reason: Step 0: it ran 01:00:10 of 01:00:00."
@@ -46,3 +49,12 @@ def test_a_refused_submission_is_reported_in_the_sites_words(logs):
     assert failure_of("scan P01", [], message).lines() == [
         "FAILED scan P01: sbatch: error: no such partition"
     ]
+
+
+def test_how_far_a_job_is_comes_from_the_log_of_this_attempt_alone(logs):
+    text = "--- 2026-01-01 00:00:00 pid 1\nold\n--- 2026-01-02 00:00:00 pid 2\n"
+    path, _ = logs(text + "scan P01: 5/10 frames\n\n")
+    assert lines_of(path) == ["scan P01: 5/10 frames"]
+    os.utime(path, (1, 1))
+    assert lines_of(path, since=time.time()) == []
+    assert lines_of(logs(text)[0]) == lines_of("nowhere.log") == []
