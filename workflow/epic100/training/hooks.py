@@ -113,8 +113,8 @@ class CompileHook(Hook):
     """Run the backbone through `torch.compile` in training.
 
     Validation is not compiled: its other picture size and batch size would each need another
-    compilation. MMEngine's own `compile` takes the whole step with the optimizer: each new learning
-    rate compiles it again, and AccumulateHook, which replaces the step, would undo it.
+    compilation. MMEngine's own `compile` takes the whole step, in which its optimizer wrapper
+    counts: torch compiles each of the first eight steps anew, then compiles nothing.
     """
 
     priority = PRIORITIES["CompileHook"]

@@ -67,8 +67,8 @@ class TelemetryHook(Hook):
 
     Attributes:
         page: The file of the page and its lines about the run, or None. It is written
-            before the first step, after the first steps, and if training ends before. It is not in
-            the config, so it is in no stamp and in no model file.
+            before the first step, after the first steps and at the end. It is not in the config, so
+            it is in no stamp and in no model file.
     """
 
     priority = PRIORITIES["TelemetryHook"]
@@ -162,11 +162,10 @@ class TelemetryHook(Hook):
             self._val_bar.close()
 
     def at_end(self, runner: Runner) -> None:
-        """Close the bar; write what was measured if training ends early, for whatever reason."""
+        """Close the bar, and write what was measured, however training ends."""
         if self._bar is not None:
             self._bar.close()
-        if len(self._steps) < STEPS:
-            self._write_page()
+        self._write_page()
 
     def _bar_of(self, label: str, segments: int) -> Progress | None:
         wanted = self.shown and is_main_process() and segments > 0
