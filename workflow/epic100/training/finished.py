@@ -149,7 +149,7 @@ def save_start_model(
     torch.manual_seed(settings.seed)
     model = MODELS.build(config.model)
     state, found = model.state_dict(), read_weights(weights)
-    log.info(f"{weights}: {fit_weights(weights, found, model).line()}")
+    log.info(f"{weights}: {fit_weights(weights, found, model)}")
     state |= {
         name: found[name].detach().clone()
         for name, value in state.items()

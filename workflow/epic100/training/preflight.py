@@ -36,7 +36,7 @@ from epic100.training.finished import FILE, trained_model
 from epic100.training.hooks import bare
 from epic100.training.loop import QuietRunner
 from epic100.training.plan import TrainingPlan
-from epic100.training.weights import Fit, fit_weights, read_weights
+from epic100.training.weights import fit_weights, read_weights
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Found:
         parameters: Number of parameters of the model.
         memory: Peak bytes on the GPU; 0 on a CPU.
         shape: Shape of one sample's input.
-        weights: How the start weights fit the model; None without start weights.
+        weights: How the start weights fit the model, in words; "" without start weights.
         disk: The free disk space and what the run needs, in words.
         grey: Why the pictures were grey; "" if they were real.
     """
@@ -140,7 +140,7 @@ class Found:
     parameters: int
     memory: int
     shape: tuple[int, ...]
-    weights: Fit | None
+    weights: str
     disk: str
     grey: str
 
@@ -204,7 +204,7 @@ def _train(
     config = _small(plan, folder, early)
     runner = ShortRunner.from_cfg(config)
     model, weights = bare(runner.model), config.load_from
-    fit = fit_weights(weights, read_weights(weights), model) if weights else None
+    fit = fit_weights(weights, read_weights(weights), model) if weights else ""
     disk = _require_disk(plan, model, more)
     loader = runner.train_loop.dataloader
     data, inputs = loader.dataset, loader.dataset.samples[0]["inputs"]

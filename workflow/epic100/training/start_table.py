@@ -54,7 +54,7 @@ def start_table(
         ("val", _val_text(plan)),
         ("model", _model_text(found)),
         ("clip", clip_text(config)),
-        ("weights", f"{config.load_from}: {found.weights.line()}" if found.weights else "random"),
+        ("weights", f"{config.load_from}: {found.weights}" if found.weights else "random"),
         ("head", _head_text(plan)),
         (
             "schedule",
@@ -92,7 +92,7 @@ def start_table(
 def about_run(found: Found, table: StartTable) -> list[str]:
     """The lines of the table of a run that have no paths, for a page that is sent to others."""
     rows = [f"{name}: {text}" for name, text in table.rows if name not in PRIVATE_ROWS]
-    rows.append(f"weights: {found.weights.line() if found.weights else 'random'}")
+    rows.append(f"weights: {found.weights or 'random'}")
     return rows + [f"warning: {text}" for text in table.warnings]
 
 
