@@ -197,10 +197,9 @@ def _counted(config: Config, table: Mapping[str, Any]) -> Changes:
     changes: Changes = {"model.cls_head": head}
     for name in present(config, *EVALUATORS):
         changes |= {f"{name}.{key}": head[key] for key in (*table, "heads")}
-    for part in present(model, "neck", "data_preprocessor"):
-        for key, _ in items_of(tree_of(model[part]), f"model.{part}."):
-            if key.endswith(COUNTS):
-                changes[key] = len(read_pairs(table["pairs"]))
+    parts = {name: tree_of(model[name]) for name in present(model, "neck", "data_preprocessor")}
+    counts = [key for key, _ in items_of(parts, "model.") if key.endswith(COUNTS)]
+    changes |= {key: len(read_pairs(table["pairs"])) for key in counts}
     if (model.get("test_cfg") or {}).get("fcn_test"):
         # TPN's head would then make itself a layer in the first test, and never change it again.
         # The layer that learns gives the same scores.

@@ -196,19 +196,19 @@ def _loaders(config: Config, settings: TrainSettings, placement: Placement) -> C
     changes: Changes = {}
     for name in present(config, *LOADERS):
         loader = config[name]
-        share = max(1, loader.batch_size // placement.processes)
-        workers = loader.get("num_workers", 0)
+        share, workers = max(1, loader.batch_size // placement.processes), loader.get("num_workers")
+        own: Changes = {
+            "batch_size": share,
+            "pin_memory": loader.get("pin_memory", placement.device == "cuda"),
+            "collate_fn": loader.get("collate_fn", {"type": "collate_in_one"}),
+        }
         chosen = settings.workers is not None or f"{name}.num_workers" in settings.options
         if placement.device == "cuda" and not chosen:
             workers = workers_for(usable_cores(), placement.on_node)
-            changes[f"{name}.num_workers"] = workers
-            changes[f"{name}.persistent_workers"] = workers > 0
-        changes[f"{name}.batch_size"] = share
-        changes[f"{name}.pin_memory"] = loader.get("pin_memory", placement.device == "cuda")
-        changes[f"{name}.collate_fn"] = loader.get("collate_fn", {"type": "collate_in_one"})
+            own |= {"num_workers": workers, "persistent_workers": workers > 0}
         if workers:
-            ahead = batches_ahead(workers, share)
-            changes[f"{name}.prefetch_factor"] = loader.get("prefetch_factor", ahead)
+            own["prefetch_factor"] = loader.get("prefetch_factor", batches_ahead(workers, share))
+        changes |= {f"{name}.{key}": value for key, value in own.items()}
     return changes
 
 
