@@ -15,34 +15,28 @@ For each video, four files are written: NAME.tsv, NAME.json (also the best class
 NAME.vtt (captions for a player) and NAME.activitynet.json. The same command, run again, keeps what
 is finished and goes on where it was stopped. How clips are merged: docs/timeline.md.
 """
-THEIRS = TimelineSettings()
+OF_TIMELINE = ("stride", "window", "smooth", "threshold", "min_seconds")
+OF_PREDICT = ("device", "gpus", "batch_size", "workers")
 
 
 def fill_parser(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options."""
+    """Describe the command's options. Those that are keys of the config have its words."""
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files of any format")
     parser.add_argument("--model", required=True, action="append", help="results/model.pth")
     parser.add_argument("--out", default="timeline", help="folder to write (default: timeline)")
-    for name, help in (
-        ("stride", "seconds from clip to clip"),
-        ("window", "seconds of a clip; without it, as the model was trained"),
-        ("smooth", "seconds over which probabilities are averaged"),
-        ("threshold", "least mean probability of an action"),
-        ("min-seconds", "length of the shortest action"),
-    ):
-        default = getattr(THEIRS, name.replace("-", "_"))
-        shown = "" if default is None else " (default: %(default)s)"
-        parser.add_argument(f"--{name}", type=float, default=default, help=help + shown)
     parser.add_argument(
         "--class-lists", nargs=2, metavar=("VERBS", "NOUNS"),
         help="EPIC_100_verb_classes.csv and EPIC_100_noun_classes.csv, for a model without names",
     )  # fmt: skip
-    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
-    parser.add_argument("--gpus", type=int, help="GPUs to use; without it, one if there is one")
-    parser.add_argument("--batch-size", type=int, default=8, help="clips a step (default: 8)")
-    parser.add_argument("--workers", type=int, help="loader processes of each GPU, or of the CPU")
+    fields = {**TimelineSettings.model_fields, **PredictSettings.model_fields}
+    for name in (*OF_TIMELINE, *OF_PREDICT):
+        kind = str if name == "device" else float if name in OF_TIMELINE else int
+        parser.add_argument(
+            "--" + name.replace("_", "-"), type=kind, default=fields[name].default,
+            help=f"{fields[name].description} (default: %(default)s)",
+        )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -54,23 +48,15 @@ def run(options: argparse.Namespace) -> int:
             "for each, with an --out of its own"
         )
     given = vars(options)
-    about = {name: given[name] for name in TimelineSettings.model_fields}
-    device = {name: given[name] for name in ("batch_size", "workers", "device", "gpus")}
-    timeline = checked(TimelineSettings, about, prefix="--")
-    predict = checked(PredictSettings, device, prefix="--")
+    timeline = checked(TimelineSettings, {name: given[name] for name in OF_TIMELINE}, prefix="--")
+    predict = checked(PredictSettings, {name: given[name] for name in OF_PREDICT}, prefix="--")
     names = None
     if options.class_lists:
         names = read_class_names((), dict(zip(CLASS_LISTS, options.class_lists, strict=True)))
     log_to_stdout()
     try:
         model = ModelInUse(options.model[0], names)
-        make_timelines(
-            options.videos,
-            model,
-            options.out,
-            settings=timeline,
-            predict=predict,
-        )
+        make_timelines(options.videos, model, options.out, settings=timeline, predict=predict)
     except KeyboardInterrupt:
         logging.getLogger(__name__).error("stopped by Ctrl-C; the same command goes on")
         return 130

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from epic100.base.errors import EpicError
@@ -15,8 +15,6 @@ Every other word is Snakemake's own: results/submission.pt, -n, --configfile, --
 A file of config/ or profiles/ that this folder does not have is the one that ships.
 """
 SHIPPED = ("config/", "profiles/")  # their files may be named as in a clone
-CONFIG_FILES = ("--configfile", "--configfiles")
-KINDS = (".yaml", ".yml", ".json")
 
 
 def fill_demo(parser: argparse.ArgumentParser) -> None:
@@ -64,8 +62,11 @@ def snakemake_command(arguments: Sequence[str]) -> list[str]:
     """
     words = [_shipped(argument) for argument in arguments]
     named = {word.partition("=")[0] for word in words}
-    for option, word in _values(words):
-        if option in CONFIG_FILES:
+    option = ""
+    for word in words:
+        if word.startswith("-"):
+            option, _, word = word.partition("=")
+        if word and option in ("--configfile", "--configfiles"):
             _refuse_file(option, word)
         elif option == "--config" and "." in word.partition("=")[0]:
             section, _, rest = word.partition(".")
@@ -88,23 +89,11 @@ def _shipped(argument: str) -> str:
     return option + equals + existing_path(value)
 
 
-def _values(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield (option, value) for each argument that follows an option, up to the next option."""
-    option = ""
-    for argument in arguments:
-        if argument.startswith("-"):
-            option, equals, word = argument.partition("=")
-            if equals:
-                yield option, word
-        else:
-            yield option, argument
-
-
 def _refuse_file(option: str, word: str) -> None:
     path = Path(word)
     if path.is_file():
         read_layer(path)
-    elif path.suffix not in KINDS:
+    elif path.suffix not in (".yaml", ".yml", ".json"):
         raise EpicError(
             f"{word}: no config file, but {option} takes every word behind it; put targets before "
             f"the options: {word} {option} ..."

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,17 +78,16 @@ def match_list(
     official = read_annotations(
         annotations, videos, labelled=True, num_verbs=num_verbs, num_nouns=num_nouns
     )
-    by_label, by_video = _Rows(official, labels=True), _Rows(official, labels=False)
-    place = np.array([by_label.take(row) for row in rows.itertuples()], dtype=np.int64)
-    if not len(rows) or (place >= 0).mean() < LEAST_SHARE:
+    place = _matches(rows, official, ["video_id", "verb", "noun"])
+    known = place >= 0
+    if not len(rows) or known.mean() < LEAST_SHARE:
         raise EpicError(
-            f"{path}: {(place >= 0).sum()} of {len(rows)} lines are rows of {annotations}; "
+            f"{path}: {known.sum()} of {len(rows)} lines are rows of {annotations}; "
             "expected a list made from it, frames on the annotation clock (60 a second for "
             "P01_01, 50 for P01_101)"
         )
-    lines = zip(place, rows.itertuples(), strict=True)
-    relabelled = np.array([at < 0 and by_video.take(row) >= 0 for at, row in lines], dtype=bool)
-    known = place >= 0
+    relabelled = ~known
+    relabelled[~known] = _matches(rows[~known], official, ["video_id"]) >= 0
     for name in ("narration_id", "start_seconds", "stop_seconds"):
         rows.loc[known, name] = official[name].to_numpy()[place[known]]
     return LabList(rows, official, place, relabelled)
@@ -125,30 +123,28 @@ def convert_list(
         writer.writerows(row for row in reader if row["narration_id"] in wanted)
 
 
-class _Rows:
-    """Official rows by video (and labels); each can be taken once."""
+def _matches(rows: pd.DataFrame, official: pd.DataFrame, same: list[str]) -> np.ndarray:
+    """Find the nearest official row of each line that has the same values in columns `same`.
 
-    def __init__(self, official: pd.DataFrame, labels: bool):
-        self._labels = labels
-        self._rows: dict[tuple, dict[int, tuple[float, float]]] = defaultdict(dict)
-        for place, row in enumerate(official.itertuples()):
-            self._rows[self._key(row)][place] = self._frames(row)
+    Returns:
+        Int [lines], its place in `official`, or -1 if none is within the tolerance. Each row is
+        taken once.
+    """
+    left, theirs = defaultdict(list), _frames(official)
+    for place, key in enumerate(official[same].itertuples(index=False, name=None)):
+        left[key].append(place)
+    found = np.full(len(rows), -1, dtype=np.int64)
+    keys = rows[same].itertuples(index=False, name=None)
+    for line, (key, ends) in enumerate(zip(keys, _frames(rows), strict=True)):
+        places = left[key]
+        distances = np.abs(theirs[places] - ends).max(axis=1) if places else np.array([np.inf])
+        nearest = int(distances.argmin())
+        if distances[nearest] <= TOLERANCE:
+            found[line] = places.pop(nearest)
+    return found
 
-    def take(self, wanted: Any) -> int:
-        """Remove the nearest row within the tolerance and return its place, or -1."""
-        rows, (start, stop) = self._rows[self._key(wanted)], self._frames(wanted)
-        best, place = TOLERANCE, -1
-        for candidate, (first, last) in rows.items():
-            distance = max(abs(first - start), abs(last - stop))
-            if distance <= best:
-                best, place = distance, candidate
-        rows.pop(place, None)
-        return place
 
-    def _key(self, row: Any) -> tuple:
-        return (row.video_id, row.verb, row.noun) if self._labels else (row.video_id,)
-
-    @staticmethod
-    def _frames(row: Any) -> tuple[float, float]:
-        rate = annotation_rate(row.video_id)
-        return row.start_seconds * rate, row.stop_seconds * rate
+def _frames(table: pd.DataFrame) -> np.ndarray:
+    """Float [rows, 2]: both ends in frames of the annotation clock."""
+    rates = table["video_id"].map(annotation_rate).to_numpy(dtype=float)
+    return table[["start_seconds", "stop_seconds"]].to_numpy() * rates[:, None]
