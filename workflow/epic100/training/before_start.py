@@ -102,9 +102,9 @@ def run_start_check(
         EpicError: It must finish, and crashed or took too long.
     """
     digest, train = asked.digest(), asked.config.get("train", {})
-    environment = dict(os.environ)
-    if asked.remote or train.get("device") == "cpu" or train.get("gpus") == 0:
-        environment["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine uses any GPU that it sees
+    on_cpu = asked.remote or train.get("device") == "cpu" or train.get("gpus") == 0
+    # MMEngine uses any GPU that it sees.
+    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})
     Path(log_file).parent.mkdir(parents=True, exist_ok=True)
     with open(log_file, "w", encoding="utf-8") as log:
         try:

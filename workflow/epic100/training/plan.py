@@ -5,7 +5,7 @@ several processes. So it is not part of a run's stamp, and a run may resume with
 """
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -67,8 +67,7 @@ def choose_device(device: str, gpus: int | None, found: Gpus, nodes: int = 1) ->
         EpicError: A GPU was granted or requested, but torch cannot use it.
     """
     used = gpus_to_use("train", device, gpus, found)
-    here = Placement("cuda", used) if used else Placement("cpu", gpus or 1)
-    return replace(here, processes=here.processes * nodes, nodes=nodes)
+    return Placement("cuda" if used else "cpu", (used or gpus or 1) * nodes, nodes)
 
 
 @dataclass(frozen=True)
