@@ -87,7 +87,7 @@ def train(
     if is_main_process():
         log.info(shown.text())
         log.info(f"MMEngine's own log: {runner.logger.log_file}")
-        (telemetry,) = (hook for hook in runner.hooks if isinstance(hook, TelemetryHook))
+        telemetry = next(hook for hook in runner.hooks if isinstance(hook, TelemetryHook))
         telemetry.page = Path(model_path).parent / PAGE, about_run(found, shown)
     runner.train()
     if not is_main_process():
