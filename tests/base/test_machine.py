@@ -107,4 +107,4 @@ def test_what_only_linux_has_is_used_in_one_module():
         for path in library.rglob("*.py")
         if calls.search(path.read_text(encoding="utf-8"))
     }
-    assert found == {"base/machine.py", "slurm/processes.py"}
+    assert found == {"base/machine.py", "slurm/record.py"}

@@ -20,13 +20,13 @@ NO_JOBS = "No active jobs; skipping status query"
 
 @pytest.fixture
 def calls(rig, new_archive, tmp_path, patched, held):
-    """Three calls whose jobs wait in the queue: (the workflow's own, patched, without a cure)."""
+    """Calls whose jobs wait in the queue: (the workflow's own, with both, patched, uncured)."""
     with ExitStack() as stack:
         started = []
-        for name, options in (("own", ()), ("patched", BARE), ("uncured", BARE)):
+        for name, options in (("own", ()), ("both", ()), ("patched", BARE), ("uncured", BARE)):
             folder = new_archive(tmp_path / name)
             options = ("results/scan/P01.tsv", "--retries", "0", *options, *no_work(folder))
-            env = {"PYTHONPATH": os.fspath(patched)} if name == "patched" else {}
+            env = {"PYTHONPATH": os.fspath(patched)} if name in ("both", "patched") else {}
             started.append(stack.enter_context(Call(rig, folder, *options, env=env)))
         for call in started:
             call.submitted()
@@ -34,45 +34,40 @@ def calls(rig, new_archive, tmp_path, patched, held):
 
 
 def test_a_job_cancelled_by_hand_ends_the_workflow_and_hangs_the_uncured_executor(rig, calls):
-    own, patched, uncured = calls
+    own, both, patched, uncured = calls
     jobs = [job for call in calls for job in call.submitted()]
     rig.login("scancel", "-M", "wice", *jobs)
     for job in jobs:
         rig.wait(lambda job=job: rig.state(job).startswith("CANCELLED by"), "its end in sacct")
     polls = uncured.said().count("Checking the status of")
-    for call, job in zip((own, patched), jobs, strict=False):
+    for call, job in zip((own, both, patched), jobs, strict=False):
         said = call.ends(well=False)
         assert f"SLURM-job '{job}' failed, SLURM status is: 'CANCELLED'" in said
     uncured.until("Status query returned", times=polls + 1)
     with pytest.raises(subprocess.TimeoutExpired):
         uncured.process.wait(5)
     assert "SLURM status is" not in uncured.said()
-    steps_back(rig, jobs[0])
-
-
-def steps_back(rig, job):
-    """The mended sacct gives the plain state; where the executor needs no mending, Slurm's own."""
+    job = jobs[0]  # of which Slurm itself says who cancelled it
     name = rig.jobs("-j", job, fields="JobName")[0]["JobName"]
     ask = (f"EPIC100_PYTHON={sys.executable}", str(BIN / "sacct"), "-X", "--parsable2", "--name",
            name, "--noheader", "--format=JobIdRaw,State", "--clusters", "all")  # fmt: skip
     assert rig.login("env", *ask).stdout.strip() == f"{job}|CANCELLED"
-    untouched = rig.login("env", "EPIC100_EXECUTOR_MENDED=1", *ask).stdout
-    assert untouched.strip() == f"{job}|CANCELLED by 0"
 
 
 def test_a_database_outage_is_said_and_survived_and_the_uncured_executor_forgets_its_jobs(
     rig, calls, held
 ):
-    own, patched, uncured = calls
+    own, both, patched, uncured = calls
     idle = uncured.said().count(NO_JOBS)
     rig.end("slurmdbd")
     held()
-    own.until("sacct does not tell the state of jobs")
+    for call in (own, both):
+        call.until("sacct does not tell the state of jobs")
     patched.until("Unable to query the status of 1 active jobs")
     uncured.until(NO_JOBS, times=idle + 1)
     rig.wait(lambda: (own.folder / "results/scan/P01.tsv").exists(), "the scan")
     rig.bring("slurmdbd")
-    for call in (own, patched):
+    for call in (own, both, patched):
         call.ends()
     (job,) = uncured.submitted()
     rig.wait(lambda: rig.state(job) == "COMPLETED", "its end in sacct")

@@ -1,4 +1,4 @@
-"""The patches of contrib/upstream: what they say, their own tests, and that our wrappers step back.
+"""The patches of contrib/upstream: what they say, and their own tests.
 
 tests/slurm/test_hangs.py shows on real Slurm that both hangs are gone with them.
 """
@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-from epic100.slurm import executor
+from epic100.slurm import session
 from support.checkout import ROOT
 
 PATCHES = sorted((ROOT / "contrib/upstream").glob("*.patch"))
@@ -32,14 +32,8 @@ def test_the_unit_tests_in_the_patches_pass_with_them_and_fail_without(patched, 
     assert "2 failed" in python(*command, cwd=tmp_path, path="")
 
 
-def test_the_hangs_are_seen_in_the_executor_and_not_seen_once_it_is_mended(patched):
-    assert len(executor.hangs()) == 2
-    ask = ("-c", "from epic100.slurm import executor; print(executor.hangs())")
-    assert python(*ask, cwd=ROOT, path=patched).strip() == "[]"
-
-
 def test_a_version_that_was_not_tested_is_reported(monkeypatch):
-    assert executor.unknown_version() == ""
-    monkeypatch.setattr(executor, "KNOWN", ("2.7.1",))
+    assert session.unknown_version() == ""
+    monkeypatch.setattr(session, "KNOWN", ("2.7.1",))
     words = "2.8.0 is installed, and this workflow was tested with 2.7.1"
-    assert words in executor.unknown_version()
+    assert words in session.unknown_version()

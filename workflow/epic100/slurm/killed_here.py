@@ -14,8 +14,7 @@ from pathlib import Path
 import psutil
 
 from epic100.base.errors import EpicError
-from epic100.slurm.processes import start_of
-from epic100.slurm.record import Show
+from epic100.slurm.record import Show, start_of
 from epic100.slurm.takeover import LOCKS
 
 NOTES = Path(".snakemake/epic100-runs")  # empty files, HOST.PID.START

@@ -18,7 +18,6 @@ from pathlib import Path
 from epic100.base.atomic import write_text
 from epic100.base.errors import EpicError
 from epic100.slurm.commands import NoAnswerError, squeue
-from epic100.slurm.processes import lives, start_of
 
 RECORD = Path(".snakemake/epic100-run.json")
 TOUCH_SECONDS = 30.0
@@ -172,3 +171,33 @@ def _job_is_alive(run: Run) -> bool:
             return False
         raise
     return any(row["State"] in ("RUNNING", "COMPLETING", "SUSPENDED") for row in rows)
+
+
+def start_of(pid: int) -> int:
+    """Start time of a process in clock ticks after boot (field 22 of /proc/PID/stat).
+
+    Returns:
+        The start time; 0 if the process is gone or a zombie; -1 if it exists but its start cannot
+        be read, since `hidepid` may hide another user's process.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return -1 if _is_there(pid) else 0
+    state, *fields = stat.rpartition(")")[2].split()
+    return 0 if state == "Z" else int(fields[18])
+
+
+def lives(pid: int, started: int) -> bool:
+    """Whether the process `pid` is the one that started at `started` (clock ticks after boot)."""
+    return start_of(pid) == started
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

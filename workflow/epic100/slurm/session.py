@@ -5,18 +5,21 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
 from epic100.base.errors import EpicError
-from epic100.slurm import executor, jobs, takeover
+from epic100.slurm import jobs, takeover
 from epic100.slurm.commands import BIN, NoAnswerError
 from epic100.slurm.record import Run, Show, release
 from epic100.slurm.submission import STOP, WORKFLOW
 from epic100.slurm.watch import Watch
-from epic100.slurm.wrappers import CLUSTERS, MENDED
+from epic100.slurm.wrappers import CLUSTERS
+
+PLUGIN = "snakemake-executor-plugin-slurm"
+KNOWN = ("2.8.0",)  # versions tested by tests/slurm
 
 
 class Session:
@@ -64,11 +67,8 @@ class Session:
         assert self._run is not None
         os.environ["EPIC100_PYTHON"] = sys.executable
         os.environ["PATH"] = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
-        if warning := executor.unknown_version():
+        if warning := unknown_version():
             self._show(warning)
-        # In a thread, because the check needs an event loop, and one may be running in this thread.
-        with ThreadPoolExecutor(1) as pool:
-            os.environ[MENDED] = "" if pool.submit(executor.hangs).result() else "1"
         os.environ[CLUSTERS] = ",".join(clusters)
         os.environ[WORKFLOW] = f"{self._run.pid} {self._run.started}"
         if logs is not None:
@@ -112,3 +112,14 @@ class Session:
 
         if callable(usual):
             signal.signal(signal.SIGINT, stop)
+
+
+def unknown_version() -> str:
+    """A warning if the executor's version was not tested; else ""."""
+    found = version(PLUGIN)
+    if found in KNOWN:
+        return ""
+    return (
+        f"{PLUGIN} {found} is installed, and this workflow was tested with {', '.join(KNOWN)}: "
+        "if it hangs, install that one"
+    )

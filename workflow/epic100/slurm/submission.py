@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from epic100.slurm.commands import NoAnswerError, message_of, on, real, run, squeue
-from epic100.slurm.notes import note
-from epic100.slurm.processes import lives, start_of
+from epic100.slurm.record import lives, start_of
+from epic100.slurm.watch import note
 
 WORKFLOW = "EPIC100_WORKFLOW"  # variable: process id and start of the workflow
 STOP = Path(".snakemake/epic100-stop")  # exists if the user has stopped the workflow

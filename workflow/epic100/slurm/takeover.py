@@ -15,8 +15,7 @@ from typing import TypeVar
 from epic100.base.errors import EpicError
 from epic100.slurm import jobs
 from epic100.slurm.commands import NoAnswerError
-from epic100.slurm.processes import lives
-from epic100.slurm.record import RECORD, Run, Show, file_time, is_alive, read_run, release
+from epic100.slurm.record import RECORD, Run, Show, file_time, is_alive, lives, read_run, release
 from epic100.slurm.submission import MARKERS, NAMES, STOP, Marker
 
 T = TypeVar("T")

@@ -1,4 +1,7 @@
-"""A thread beside a running workflow that keeps its record fresh and shows the wrappers' notes."""
+"""A thread beside a running workflow that keeps its record fresh and shows the wrappers' notes.
+
+Notes are lines that the wrappers write to a file.
+"""
 
 import os
 import threading
@@ -6,11 +9,18 @@ import time
 from pathlib import Path
 
 from epic100.slurm import record
-from epic100.slurm.notes import NOTES
 from epic100.slurm.record import Show
 
+NOTES = "EPIC100_SLURM_NOTES"  # variable: the file's path
 NOTES_FILE = Path(".snakemake/epic100-slurm.log")
 LOOK_SECONDS = 2.0
+
+
+def note(text: str) -> None:
+    """Append a line for the user who watches the workflow."""
+    if path := os.environ.get(NOTES):
+        with open(path, "a", encoding="utf-8") as notes:
+            notes.write(f"{text}\n")
 
 
 class Watch(threading.Thread):

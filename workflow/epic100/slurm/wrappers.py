@@ -17,9 +17,8 @@ Behaviour of snakemake-executor-plugin-slurm 2.8.0, and what each wrapper does a
 - Accounts are looked up in the database before each submission. The `sacctmgr` and `sshare`
   wrappers return nothing if it is down; then sbatch itself decides.
 
-The first two are the executor's hangs. If the installed executor does not have them
-(epic100.slurm.executor), the `sacct` wrapper passes its status queries on unchanged. bin/ contains
-one launcher for all wrappers; the name that it is called by selects the wrapper.
+The first two are the executor's hangs. An executor that is mended takes these answers as well.
+bin/ contains one launcher for all wrappers; the name that it is called by selects the wrapper.
 """
 
 import os
@@ -29,11 +28,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epic100.slurm.commands import message_of, on, real, run
-from epic100.slurm.notes import note
 from epic100.slurm.submission import option, submit
+from epic100.slurm.watch import note
 
 CLUSTERS = "EPIC100_CLUSTERS"  # variable: clusters of the run; empty: this machine's own
-MENDED = "EPIC100_EXECUTOR_MENDED"  # variable: set if the executor does not hang
 # Must be under the executor's timeout for its status query, one minute.
 ANSWER_SECONDS = float(os.environ.get("EPIC100_SACCT_SECONDS", 40))
 LOGS = Path(".snakemake/slurm_logs")  # the executor's, below the working directory
@@ -61,7 +59,7 @@ def _sacct(command: list[str]) -> int:
         command[1:1] = _clusters()
     if "--format=Reason" in command:
         return _reason(*option(command, "-j").split("."))
-    if "--name" in command and not os.environ.get(MENDED):
+    if "--name" in command:
         return _states(command)
     done = run(command, ANSWER_SECONDS)
     sys.stdout.write(done.stdout)
