@@ -145,11 +145,14 @@ class OldHook(Hook):
 
 
 def test_another_seed_is_another_run_with_other_weights_and_it_is_said(
-    lab, straight, results, caplog
+    lab, straight, results, caplog, capsys
 ):
     before = work_dir(results)
-    old = {"default_hooks.old": {"type": "OldHook"}}
-    assert not same(run(lab, results, old, seed=1, **WHOLE), straight.weights)
+    options = {"default_hooks.old": {"type": "OldHook"}, "default_hooks.telemetry.enough": 1,
+               "default_hooks.telemetry.limit": 0}  # fmt: skip
+    assert not same(run(lab, results, options, seed=1, **WHOLE), straight.weights)
+    # Once in each epoch of three batches, and in the preflight.
+    assert capsys.readouterr().out.count("the loader is the limit: of ") == 4
     assert f"starting from the first batch: {before} is another run, which differs in " in (
         caplog.text
     )
