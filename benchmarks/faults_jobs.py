@@ -97,7 +97,7 @@ def scenes(url: str) -> dict[str, Scene]:
              "results/timeline/P01_02.tsv", "results/features/P01_02.npz"),
             makes=("start_check", "annotate", "scan", "proxy", "clean", "trainval", "train",
                    "predict", "export", "evaluate", "model_card", "figures_archive",
-                   "figures_training", "figures_results", "figures_performance",
+                   "figures_training", "figures_results",
                    "report", "timeline", "features", "video_features"),
         ),
         "page": Scene(  # with the timeline that was made

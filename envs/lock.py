@@ -41,12 +41,13 @@ TITLES = {
 
 
 def read(name: str) -> dict[str, str]:
-    """The entries of a lock file, by name: the pin, its marker and its hashes, line after line."""
+    """The entries of a lock file that there is."""
     path = ROOT / name
     return _entries(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _entries(text: str) -> dict[str, str]:
+    """The entries by name: the pin, its marker and its hashes, line after line."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     blocks = re.split(r"\n(?=\S)", "\n".join(lines))
     return {re.split(r"[=\[ ]", block, maxsplit=1)[0]: block for block in blocks if block}
@@ -61,11 +62,12 @@ def resolve(constraints: list[str], *extras: str, group: str = "") -> dict[str, 
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as held:
         held.write("\n".join(constraints))
         held.flush()
-        command = ["uv", "pip", "compile", "pyproject.toml", "--universal"]
-        command += [word for extra in extras for word in ("--extra", extra)]
-        command += ["--group", group] if group else []
-        command += ["--python-version", "3.11", "--generate-hashes", "--no-annotate", "--no-header"]
-        command += ["--constraint", held.name, "--quiet"]
+        command = [
+            "uv", "pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.11",
+            "--generate-hashes", "--no-annotate", "--no-header", "--quiet",
+            "--constraint", held.name, *(f"--extra={extra}" for extra in extras),
+            *([f"--group={group}"] if group else []),
+        ]  # fmt: skip
         done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     return _entries(done.stdout)
 

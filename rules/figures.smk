@@ -85,24 +85,3 @@ rule figures_results:
     script:
         "../workflow/scripts/figures_results.py"
 
-
-# Benchmark files are read but are not inputs: a lost one must not cause a training.
-rule figures_performance:
-    input:
-        f"{HOME}/submission.zip",
-        f"{HOME}/metrics.json",
-    output:
-        rules=figure("performance", "rules"),
-    log:
-        f"{HOME}/logs/figures/performance.log",
-    conda:
-        "../envs/epic100.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    params:
-        benchmarks=f"{HOME}/benchmarks",
-    message:
-        "Picture of what the run cost"
-    script:
-        "../workflow/scripts/figures_performance.py"

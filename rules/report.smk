@@ -5,7 +5,6 @@ PICTURES = {
     **{name: figure("data", name) for name in ("participants", "lengths", "classes")},
     **{name: figure("damage", name) for name in ("archive", "close_up", "dropped")},
     **{name: figure("results", name) for name in ("per_class", "confusion")},
-    "rules": figure("performance", "rules"),
 }
 if not (CONFIG.predict.model or MODELS):
     PICTURES["training"] = figure("training", "training")
@@ -19,8 +18,11 @@ rule report:
         salvage="results/clean/salvage.tsv",
         reasons="results/clean/dropped.tsv",
         examples=rules.figures_results.output.examples,
+        submission=f"{HOME}/submission.zip",
     output:
         html=f"{HOME}/report.html",
+        # Benchmark files are read but are no inputs: a lost one must not cause a training.
+        rules=figure("performance", "rules"),
     log:
         f"{HOME}/logs/report.log",
     # Seconds of work: not worth a job in a queue.
@@ -32,6 +34,7 @@ rule report:
         runtime=10,
     params:
         pictures=list(PICTURES),
+        benchmarks=f"{HOME}/benchmarks",
         policy=CONFIG.clean.policy,
         run=lambda wildcards: wildcards.get("run", CONFIG.run or ""),
     message:

@@ -35,7 +35,6 @@ EXPECTED = {
     "figures archive": TWO_CORES | {"Timelimit": "00:10:00"},
     "figures training": TWO_CORES | {"Timelimit": "00:10:00"},
     "figures results": TWO_CORES | {"Timelimit": "00:15:00"},
-    "figures performance": TWO_CORES | {"Timelimit": "00:10:00"},
 }
 
 

@@ -1,18 +1,20 @@
-"""Rule report: figures, pictures and examples of a run -> one HTML page."""
+"""Rule report: what a run cost -> its picture; figures, pictures and examples -> one HTML page."""
 
 from epic100.base.log import rule_log
+from epic100.figures.performance import plot_rules, read_benchmarks
 from epic100.report.page import write_page
 
 with rule_log(snakemake.log[0]):
-    given = snakemake.input
+    given, made, params = snakemake.input, snakemake.output, snakemake.params
+    plot_rules(read_benchmarks(params.benchmarks), made.rules)
     write_page(
-        snakemake.output.html,
+        made.html,
         metrics=given.metrics,
         salvage=given.salvage,
         dropped=given.reasons,
         examples=given.examples,
-        pictures={name: given[name] for name in snakemake.params.pictures},
-        policy=snakemake.params.policy,
+        pictures={"rules": made.rules, **{name: given[name] for name in params.pictures}},
+        policy=params.policy,
         unseen=given.get("unseen_participants"),
-        run=snakemake.params.run,
+        run=params.run,
     )

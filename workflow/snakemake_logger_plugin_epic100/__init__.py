@@ -86,7 +86,7 @@ class LogHandler(LogHandlerBase):
             lines += [text] if text else []
         for line in lines:
             self._status.display.say(line)
-        self._status.changed()
+        self._status.display.renew(self._status.block())
 
     def close(self) -> None:
         """Show how the run ended, and give the screen back."""

@@ -44,11 +44,7 @@ class Status(threading.Thread):
             self.display.renew(self.block())
             if not self.display.is_terminal and time.monotonic() >= self._line_at:
                 self._line_at = time.monotonic() + LINE_SECONDS
-                self.display.say(self.line())
-
-    def changed(self) -> None:
-        """Show the effect of an event immediately."""
-        self.display.renew(self.block())
+                self.display.say(" | ".join(line.strip() for line in self.block()))
 
     def stop(self, lines: Sequence[str]) -> None:
         """Stop the thread, show these lines in place of the block, and give the screen back."""
@@ -58,10 +54,6 @@ class Status(threading.Thread):
         for line in lines:
             self.display.say(line)
         self._screen.give_back()
-
-    def line(self) -> str:
-        """The status in one line."""
-        return " | ".join(line.strip() for line in self.block())
 
     def block(self) -> list[str]:
         """The status: a summary line, and one line per rule with active jobs."""
@@ -112,7 +104,7 @@ class Status(threading.Thread):
         if not os.environ.get(WORKFLOW) or time.monotonic() - self._asked < SQUEUE_SECONDS:
             return
         self._asked, asked = time.monotonic(), time.time()
-        clusters: Sequence[str] = list(filter(None, os.environ.get(CLUSTERS, "").split(",")))
+        clusters = list(filter(None, os.environ.get(CLUSTERS, "").split(",")))
         try:
             found = jobs_of(Path.cwd(), clusters, ["--me"], seconds=SQUEUE_SECONDS)
         except (NoAnswerError, FileNotFoundError):
