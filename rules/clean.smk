@@ -41,7 +41,7 @@ rule trainval:
         train="results/clean/train.txt",
         val="results/clean/val.txt",
     output:
-        segments="results/clean/trainval.txt",
+        out="results/clean/trainval.txt",
         pairs="results/clean/trainval_pairs.tsv",
     log:
         "results/logs/trainval.log",
@@ -50,7 +50,9 @@ rule trainval:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        function="epic100.segments.cleaning:join_train_and_val",
     message:
         "Train and val as one list, with the pair table of both"
     script:
-        "../workflow/scripts/trainval.py"
+        "../workflow/scripts/call.py"

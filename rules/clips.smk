@@ -41,7 +41,7 @@ rule clips_list:
             participant=[name for name in PARTICIPANTS if videos_of(name, wildcards.split)],
         ),
     output:
-        list="results/clips/{split}/list.txt",
+        out="results/clips/{split}/list.txt",
     log:
         "results/logs/clips/{split}.log",
     conda:
@@ -49,7 +49,9 @@ rule clips_list:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        function="epic100.proxy.precut:write_list",
     message:
         "List of the clips of {wildcards.split}"
     script:
-        "../workflow/scripts/clips_list.py"
+        "../workflow/scripts/call.py"

@@ -9,7 +9,7 @@ if MODELS:
         input:
             models=MODELS,
         output:
-            ok=f"{HOME}/predictions/models.ok",
+            out=f"{HOME}/predictions/models.ok",
         log:
             f"{HOME}/logs/predict/models.log",
         localrule: True
@@ -18,10 +18,12 @@ if MODELS:
         resources:
             mem_mb=4000,
             runtime=10,
+        params:
+            function="epic100.scoring.averaging:check_models",
         message:
             "Whether {input.models} can be averaged"
         script:
-            "../workflow/scripts/models_ok.py"
+            "../workflow/scripts/call.py"
 
     rule average:
         input:
@@ -31,7 +33,7 @@ if MODELS:
             ),
             models=MODELS,
         output:
-            predictions=f"{HOME}/predictions/{{split}}.pt",
+            out=f"{HOME}/predictions/{{split}}.pt",
         log:
             f"{HOME}/logs/predict/average.{{split}}.log",
         conda:
@@ -39,10 +41,13 @@ if MODELS:
         resources:
             mem_mb=8000,
             runtime=15,
+        params:
+            function="epic100.scoring.averaging:average_files",
+            split="{split}",
         message:
             "Average {input.parts}"
         script:
-            "../workflow/scripts/average.py"
+            "../workflow/scripts/call.py"
 
 
 rule predict:

@@ -35,11 +35,11 @@ rule probe_train:
 
 rule probe_predict:
     input:
-        model=f"{HOME}/model.pth",
+        model_path=f"{HOME}/model.pth",
         segments="results/clean/{split}.txt",
-        features=FEATURE_TABLES,
+        tables=FEATURE_TABLES,
     output:
-        predictions=f"{HOME}/predictions/{{split}}.pt",
+        out=f"{HOME}/predictions/{{split}}.pt",
     log:
         f"{HOME}/logs/probe_predict/{{split}}.log",
     benchmark:
@@ -50,7 +50,10 @@ rule probe_predict:
     resources:
         mem_mb=8000,
         runtime=30,
+    params:
+        function="epic100.features.probe_train:predict_probe",
+        split="{split}",
     message:
-        "Predict {wildcards.split} with the probe {input.model}"
+        "Predict {wildcards.split} with the probe {input.model_path}"
     script:
-        "../workflow/scripts/probe_predict.py"
+        "../workflow/scripts/call.py"

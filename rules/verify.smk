@@ -32,7 +32,7 @@ rule videos_ok:
     input:
         tables=expand("results/videos/{participant}.tsv", participant=CHOSEN),
     output:
-        ok="results/videos.ok",
+        out="results/videos.ok",
     log:
         "results/logs/videos_ok.log",
     conda:
@@ -40,10 +40,12 @@ rule videos_ok:
     resources:
         mem_mb=1000,
         runtime=5,
+    params:
+        function="epic100.download.videos:write_videos_ok",
     message:
         "Whether all videos are there and whole"
     script:
-        "../workflow/scripts/videos_ok.py"
+        "../workflow/scripts/call.py"
 
 
 rule annotations_ok:
