@@ -148,15 +148,8 @@ def test_the_old_checkpoint_goes_all_the_way_to_a_submission_and_nothing_is_trai
     new_archive, old, tmp_path
 ):
     folder = new_archive(tmp_path / "archive")
-    words = [
-        "migrate",
-        "model",
-        old.checkpoint,
-        "--train-list",
-        old.train_list,
-        "--order",
-        "first-seen",
-    ]
+    words = ["migrate", "model", old.checkpoint, "--train-list", old.train_list, "--order",
+             "first-seen"]  # fmt: skip
     assert main([*map(str, words), "--out", str(folder / "lab/model.pth")]) == 0
     configure(folder, predict={"model": "lab/model.pth"})
     done = run(folder, "results/submission.pt", "results/metrics.json")
@@ -262,15 +255,8 @@ def test_weights_that_are_not_of_the_config_s_model_are_named(old, tmp_path):
 def test_without_counts_all_pairs_are_as_likely_and_it_is_said(old, tmp_path, capsys):
     (tmp_path / "pairs.txt").write_text("".join(f"{v} {n}\n" for v, n in old.pairs))
     out = str(tmp_path / "model.pth")
-    arguments = [
-        "migrate",
-        "model",
-        str(old.checkpoint),
-        "--pairs",
-        str(tmp_path / "pairs.txt"),
-        "--out",
-        out,
-    ]
+    arguments = ["migrate", "model", str(old.checkpoint), "--out", out, "--pairs",
+                 str(tmp_path / "pairs.txt")]  # fmt: skip
     assert main(arguments) == 0
     assert "no count, all alike" in capsys.readouterr().out
     assert [pair[2] for pair in load_model(out).pairs] == [1] * len(old.pairs)
