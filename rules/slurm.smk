@@ -1,21 +1,20 @@
 # What happens around the jobs on Slurm: before the first, during the run, after the last.
 #
 # This file has only hooks. Two of them also apply to a run without Slurm: it first waits for the
-# jobs that a killed run on Slurm has left (epic100.slurm.takeover), and it goes on after a run that
-# was killed on this machine (epic100.slurm.killed_here).
+# jobs that a killed run on Slurm has left, and it goes on after a run that was killed on this machine
+# (epic100.slurm.takeover).
 
 import signal
 from pathlib import Path
 
 from snakemake.logging import logger
 
-from epic100.slurm.call import only_looks, options
 from epic100.slurm.kernels import unserved
-from epic100.slurm.killed_here import go_on_here
 from epic100.slurm.limits import cluster_of, refusal
 from epic100.slurm.record import read_run
-from epic100.slurm.session import Session
+from epic100.slurm.session import Session, only_looks, options
 from epic100.slurm.site import facts_file
+from epic100.slurm.takeover import go_on_here
 
 SESSION = Session(Path.cwd(), logger.warning)
 

@@ -1,6 +1,6 @@
 # The video sheet: which videos there are, which of them are on disk, and who takes part.
 
-from epic100.video.on_disk import on_disk_lines
+from epic100.video.sheet import on_disk_lines
 from epic100.video.sheet import participants_of, read_sheet
 
 SHEET = existing_path(CONFIG.videos.sheet, HERE)

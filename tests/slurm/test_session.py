@@ -7,9 +7,8 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.slurm import session
-from epic100.slurm.call import only_looks, options
 from epic100.slurm.record import read_run
-from epic100.slurm.session import BIN, Session
+from epic100.slurm.session import BIN, Session, only_looks, options
 
 
 def test_a_wrapper_without_its_run_bit_is_reported_before_any_submission(tmp_path, monkeypatch):

@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.video.on_disk import on_disk_lines
-from epic100.video.sheet import Video, participants_of, read_sheet, unlisted_files
+from epic100.video.sheet import Video, on_disk_lines, participants_of, read_sheet, unlisted_files
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = "video_id\tparticipant_id\tsplit\tfps\tduration\turl\tmd5\n"

@@ -8,8 +8,7 @@ from epic100.base.errors import EpicError
 from epic100.base.machine import usable_cores
 from epic100.base.shipped import existing_path
 from epic100.settings import Settings, layered_settings
-from epic100.video.on_disk import on_disk_lines
-from epic100.video.sheet import participants_of, read_sheet
+from epic100.video.sheet import on_disk_lines, participants_of, read_sheet
 
 Line = tuple[bool, str, str]  # whether a run can start with it, topic, state
 

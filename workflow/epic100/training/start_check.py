@@ -33,8 +33,7 @@ from epic100.training.config import build_config
 from epic100.training.plan import choose_device, plan_run
 from epic100.training.preflight import preflight
 from epic100.training.start_table import StartTable, start_table
-from epic100.video.on_disk import on_disk_lines
-from epic100.video.sheet import Video, read_sheet
+from epic100.video.sheet import Video, on_disk_lines, read_sheet
 
 RESULTS = Path("results")
 FEW = 2  # segments of a video
