@@ -23,10 +23,11 @@ def calls(rig, new_archive, tmp_path, patched, held):
     """Calls whose jobs wait in the queue: (the workflow's own, with both, patched, uncured)."""
     with ExitStack() as stack:
         started = []
+        path = os.pathsep.join(filter(None, [str(patched), os.environ.get("PYTHONPATH")]))
         for name, options in (("own", ()), ("both", ()), ("patched", BARE), ("uncured", BARE)):
             folder = new_archive(tmp_path / name)
             options = ("results/scan/P01.tsv", "--retries", "0", *options, *no_work(folder))
-            env = {"PYTHONPATH": os.fspath(patched)} if name in ("both", "patched") else {}
+            env = {"PYTHONPATH": path} if name in ("both", "patched") else {}
             started.append(stack.enter_context(Call(rig, folder, *options, env=env)))
         for call in started:
             call.submitted()
