@@ -172,8 +172,9 @@ def test_a_model_that_would_be_trained_to_the_end_and_could_not_be_loaded_is_fou
 
 def test_a_compiler_that_is_not_there_is_one_error(asked, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-compiler",))
-    (error,) = start_check(asked(train={"compile": True, "device": "cpu"})).errors
+    # Not by monkeypatch, which would take the compiler away from later tests for good.
+    with torch._inductor.config.patch({"cpp.cxx": ("no-compiler",)}):
+        (error,) = start_check(asked(train={"compile": True, "device": "cpu"})).errors
     assert "a training step with these settings fails" in error
     assert error.endswith("set `train: compile: false`")
 
