@@ -1,6 +1,7 @@
 """Convert a lab's MMAction2 config to the one in `model.pth`: its model and clips, our reader."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
         isinstance(step, dict) and isinstance(step.get("type"), str) for step in steps
     ):
         raise EpicError(f"{where}: its test pipeline is no list of steps, each with its `type`")
-    translated, notes = _translate([dict(step) for step in steps], where)
+    translated, notes = _translate(steps, where)
     kinds = [step["type"] for step in translated]
     needed = {"OpenSegment", "DecodeSegment", "PackActionInputs"}
     if not needed <= set(kinds) or not set(SAMPLERS) & set(kinds):
@@ -100,33 +101,35 @@ def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
     return Config(config), notes
 
 
-def _translate(steps: list[dict[str, Any]], where: str) -> tuple[list[dict[str, Any]], list[str]]:
+def _translate(
+    steps: Sequence[dict[str, Any]], where: str
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Convert a test pipeline to this workflow's steps, with notes on steps known by position."""
-    kinds = [step["type"] for step in steps]
-    sampling = next((place for place, kind in enumerate(kinds) if kind in SAMPLERS), -1)
-    notes = []
+    sampling = next((place for place, step in enumerate(steps) if step["type"] in SAMPLERS), -1)
+    translated, notes = [], []
     for place, step in enumerate(steps):
-        name, known = step["type"], (*INITS, *DECODES)
-        if name not in known and place == sampling - 1:
-            step["type"] = INITS[0]
-        elif name not in known and place == sampling + 1 > 0 and "Decode" in name:
-            step["type"] = DECODES[0]
-        else:
-            continue
-        notes.append(f"{name} was taken for the lab's own {step['type']}")
-    return [_step(step, where) for step in steps], notes
+        kind = name = step["type"]
+        if name not in OURS and place == sampling - 1:
+            kind = INITS[0]
+        elif name not in OURS and place == sampling + 1 > 0 and "Decode" in name:
+            kind = DECODES[0]
+        if kind != name:
+            notes.append(f"{name} was taken for the lab's own {kind}")
+        translated.append(_step(kind, step, where))
+    return translated, notes
 
 
-def _step(step: dict[str, Any], where: str) -> dict[str, Any]:
-    """Convert one step of a test pipeline to this workflow's step."""
-    kind = step["type"]
+def _step(kind: str, step: dict[str, Any], where: str) -> dict[str, Any]:
+    """Convert one step of a test pipeline, which is of this kind, to this workflow's step."""
+    if kind in OURS:
+        return OURS[kind]
     if kind in SAMPLERS:
         clips = {} if _of_single_frames(step) else {"num_clips": 1}
         return {**step, **clips, "test_mode": True}
     if kind == "ThreeCrop":  # one crop; `predict: crops: 3` gives three
         return {"type": "CenterCrop", "crop_size": step.get("crop_size")}
-    if kind in SAME or kind in OURS:
-        return OURS.get(kind, step)
+    if kind in SAME:
+        return step
     raise EpicError(
         f"{where}: step {kind} of the test pipeline has no counterpart; expected "
         f"{', '.join((*INITS, *SAMPLERS, *DECODES, *SAME, 'ThreeCrop'))} or PackActionInputs"
