@@ -19,7 +19,7 @@ import matplotlib
 import numpy as np
 from camera_video import write_camera_video
 
-from epic100.proxy import write_proxy
+from epic100.proxy.encoder import write_proxy
 from epic100.settings import ProxySettings
 from epic100.video.index import build_index
 from epic100.video.index_file import write_indexes

@@ -47,7 +47,7 @@ from mmaction.registry import TRANSFORMS
 from mmengine.registry import init_default_scope
 
 import epic100.mmaction  # noqa: F401
-from epic100.proxy import write_proxy
+from epic100.proxy.encoder import write_proxy
 from epic100.settings import ProxySettings
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import write_indexes

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.base.gpu import Gpus, gpus_to_use, granted_gpus, look_for_gpus, unusable
+from epic100.base.gpu import Gpus, gpus_to_use, look_for_gpus, unusable
 from epic100.prediction.predict import predict
 from epic100.settings import PredictSettings, TrainSettings
 from epic100.training.launch import launch
@@ -30,7 +30,7 @@ def gpus(visible=0, granted=None, nodes=False, why_not=None):
     ({"SLURM_JOB_ID": "7"}, None),
 ])  # fmt: skip
 def test_slurm_or_cuda_s_variable_grants_a_gpu(environment, words):
-    assert granted_gpus(environment) == words
+    assert look_for_gpus(0, environment).granted == words
 
 
 @pytest.mark.parametrize("asked, environment, words", [

@@ -7,8 +7,7 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
-from epic100.proxy import write_proxy
-from epic100.proxy.encoder import check_copy
+from epic100.proxy.encoder import check_copy, write_proxy
 from epic100.proxy.pictures import clock, numbered, sample
 from epic100.scan.worker import inspect
 from epic100.settings import ProxySettings

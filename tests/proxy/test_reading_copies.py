@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 
 import epic100.mmaction  # noqa: F401
 from epic100.prediction.predict import predict
-from epic100.proxy import make_proxies
+from epic100.proxy.copies import make_proxies
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
 from epic100.settings import PredictSettings, ProxySettings, TrainSettings

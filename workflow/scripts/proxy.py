@@ -1,7 +1,7 @@
 """Rule proxy: a participant's videos -> small copies of them and their frame indexes."""
 
 from epic100.base.log import rule_log
-from epic100.proxy import make_proxies
+from epic100.proxy.copies import make_proxies
 from epic100.settings import ProxySettings, Settings
 from epic100.video.sheet import Video
 

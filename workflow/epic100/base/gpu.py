@@ -21,22 +21,6 @@ NONE = ("", "-1", "NoDevFiles")  # older Slurm writes the last one for a job wit
 GRANTS = ("SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES")
 
 
-def granted_gpus(environment: Mapping[str, str]) -> str | None:
-    """Find evidence that this process was granted a GPU.
-
-    Args:
-        environment: Environment variables. Slurm sets `SLURM_JOB_GPUS` in a job that has GPUs.
-
-    Returns:
-        The evidence as text for messages, or None if there is none.
-    """
-    for name in GRANTS:
-        value = environment.get(name, "").strip()
-        if value.split(",")[0] not in NONE:
-            return f"{name} is {value}"
-    return None
-
-
 def unusable(device: str = "cuda") -> str | None:
     """Torch's own reason why it cannot compute on a GPU (first line only), or None if it can."""
     try:
@@ -70,9 +54,10 @@ def look_for_gpus(asked: int = 0, environment: Mapping[str, str] = os.environ) -
 
     Args:
         asked: Number of GPUs that the rule requests (its resource `gpu`). Used in a Slurm job only.
-        environment: Environment variables.
+        environment: Environment variables. Slurm sets `SLURM_JOB_GPUS` in a job that has GPUs.
     """
-    granted = granted_gpus(environment)
+    given = {name: environment.get(name, "").strip() for name in GRANTS}
+    granted = next((f"{n} is {v}" for n, v in given.items() if v.split(",")[0] not in NONE), None)
     if granted is None and asked and "SLURM_JOB_ID" in environment:
         granted = f"the rule's resource `gpu` is {asked} in a Slurm job"
     return Gpus(

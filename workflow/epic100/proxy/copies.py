@@ -64,7 +64,6 @@ class ProxyRow:
     reason: str = ""
 
 
-COLUMNS = tuple(f.name for f in fields(ProxyRow))
 Result = tuple[ProxyRow, VideoIndex | None]
 
 
@@ -95,7 +94,13 @@ def make_proxies(
     jobs = []
     for video in videos:
         source, copy = video.path(root), video.path(copies)
-        _make_folder(copy.parent)
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EpicError(
+                f"{copy.parent}: {error.strerror}; copies go there, see `videos: proxy: root:` in "
+                "the config"
+            ) from error
         if source.parent.resolve() == copy.parent.resolve():
             raise EpicError(
                 f"{copy.parent}: holds the originals; copies need a folder of their own, see "
@@ -118,7 +123,7 @@ def make_proxies(
     rows = [row for row, _ in results.values()]
     write_indexes({name: own for name, (_, own) in results.items() if own is not None}, index)
     cells = ([f"{v:.2f}" if isinstance(v, float) else v for v in vars(r).values()] for r in rows)
-    write_table(table, COLUMNS, cells)
+    write_table(table, [column.name for column in fields(ProxyRow)], cells)
     for row in rows:
         if row.state == State.ORIGINAL:
             log.warning(f"{row.video_id}: no copy, the original is read: {row.reason}")
@@ -232,12 +237,3 @@ class _Job:
             original_bytes=self.source.stat().st_size,
             reason=reason,
         )
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EpicError(
-            f"{path}: {error.strerror}; copies go there, see `videos: proxy: root:` in the config"
-        ) from error

@@ -8,7 +8,7 @@ import os
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from epic100.settings.section import Section, key, number_of
 
@@ -317,17 +317,12 @@ class TrainSettings(OnDevice):
     checkpoint: CheckpointSettings = key(CheckpointSettings(), "when the state is saved")
     # pydantic's models have an attribute of this name.
     validation: ValidateSettings = key(ValidateSettings(), "on what, and when", alias="validate")
-    options: dict[str, Any] = key(
+    options: dict[str, Annotated[Any, BeforeValidator(number_of)]] = key(
         {},
         "any other key of the MMEngine config, dotted, applied last: "
         '`{"optim_wrapper.optimizer.lr": 0.01}`; one that nothing reads is refused',
         sweep=True,
     )
-
-    @field_validator("options", mode="after")
-    @classmethod
-    def _numbers_in_options(cls, options: dict[str, Any]) -> dict[str, Any]:
-        return {name: number_of(value) for name, value in options.items()}
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:
