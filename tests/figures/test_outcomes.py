@@ -3,8 +3,7 @@
 import pandas as pd
 import pytest
 
-from epic100.figures.outcomes import by_class, confusion, outcomes
-from epic100.figures.results import plot_confusion, plot_per_class
+from epic100.figures.results import by_class, confusion, outcomes, plot_confusion, plot_per_class
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.metrics import TASKS
 from epic100.scoring.predictions import read_predictions

@@ -12,7 +12,7 @@ import pandas as pd
 from epic100.base.names import printable
 from epic100.base.text_table import read_own_table, read_table
 from epic100.scoring.predictions import complete_scores, read_predictions
-from epic100.segments.annotations import load_annotations
+from epic100.segments.annotations import load_splits
 from epic100.segments.drop_reasons import kind_of, read_dropped
 from epic100.segments.official_lists import LISTS, TASKS, read_class_names, read_list
 from epic100.video.scan_table import DAMAGED, OK, ScanRow, read_scan_table
@@ -129,23 +129,16 @@ def _segments(sources: Sources, videos: Mapping[str, Video]) -> pd.DataFrame:
     dropped = {
         (row["split"], row["narration_id"]): row["reason"] for row in read_dropped(sources.dropped)
     }
-    tables = []
-    for split, path in sources.annotations.items():
-        table = load_annotations(path, videos, split=split, classes=sources.classes,
-                                 format=sources.format, subset=sources.subset)  # fmt: skip
-        said = {}
-        if sources.format == "official":
-            rows = read_table(path, ("narration_id",), about="an official CSV", delimiter=",")
-            said = {row["narration_id"]: row.get("narration", "") for _, row in rows}
-        ids = table["narration_id"]
-        tables.append(
-            table.assign(
-                split=split,
-                said=[said.get(name, "") for name in ids],
-                reason=[dropped.get((split, name), "") for name in ids],
-            )
-        )
-    return pd.concat(tables, ignore_index=True)
+    said: dict[tuple[str, str], str] = {}
+    for split, path in sources.annotations.items() if sources.format == "official" else ():
+        rows = read_table(path, ("narration_id",), about="an official CSV", delimiter=",")
+        said |= {(split, row["narration_id"]): row.get("narration", "") for _, row in rows}
+    table = load_splits(sources.annotations, videos, classes=sources.classes,
+                        format=sources.format, subset=sources.subset)  # fmt: skip
+    keys = list(zip(table["split"], table["narration_id"], strict=True))
+    return table.assign(
+        said=[said.get(key, "") for key in keys], reason=[dropped.get(key, "") for key in keys]
+    )
 
 
 def _guesses(sources: Sources, table: pd.DataFrame) -> dict[str, list[int]]:

@@ -64,40 +64,43 @@ def plot_archive(
         rows: Scan results by video id.
         path: The picture to write.
     """
-    states = {name: _state(rows.get(name)) for name in videos}
-    counts = pd.Series(states).value_counts()
-    every = dict.fromkeys(video.participant_id for video in videos.values())
-    there = {v.participant_id for v in videos.values() if states[v.video_id] in (*BAD, OK)}
-    owners = [name for name in every if name in there]
-    on_disk = sum(counts.get(state, 0) for state in (*BAD, OK))
-    title = f"{counts.get(OK, 0)} of {on_disk} videos on disk are sound"
-    if on_disk < len(videos):
-        title += f"; {len(videos) - on_disk} more: missing, or not in this run"
+    table = pd.DataFrame(
+        [
+            (name, v.participant_id, v.duration, rows[name].status if name in rows else LEFT_OUT)
+            for name, v in videos.items()
+        ],
+        columns=["name", "owner", "seconds", "state"],
+    )
+    on_disk = table["state"].isin([OK, *BAD])
+    shown = table["owner"].isin(table.loc[on_disk, "owner"])
+    title = f"{(table['state'] == OK).sum()} of {on_disk.sum()} videos on disk are sound"
+    if not on_disk.all():
+        title += f"; {(~on_disk).sum()} more: missing, or not in this run"
     hint = "Each block is a video. Damaged frames are drawn wide enough to be visible."
-    if absent := [name for name in every if name not in there]:
-        hint += f" No row for participants without a video on disk: {', '.join(absent)}."
+    if not shown.all():
+        absent = ", ".join(table.loc[~shown, "owner"].unique())
+        hint += f" No row for participants without a video on disk: {absent}."
+    drawn = table[shown]
+    y, owners = pd.factorize(drawn["owner"])
+    ends = drawn.groupby("owner")["seconds"].cumsum()
+    drawn = drawn.assign(y=y, start=ends - drawn["seconds"])
     with drawing(path, title, hint, 1.3 + 0.19 * max(len(owners), 6)) as figure:
-        if not owners:
+        if drawn.empty:
             say_nothing_to_show(figure, "no video is on disk")
             return
         axes = figure.subplots()
-        ends = dict.fromkeys(owners, 0.0)
-        marks: list[tuple[float, float, float]] = []
-        drawn = [video for video in videos.values() if video.participant_id in there]
-        for video in drawn:
-            row, y = rows.get(video.video_id), owners.index(video.participant_id)
-            start = ends[video.participant_id]
-            look: dict[str, Any] = {"edgecolor": WHITE, "linewidth": 0.6}
-            look |= LOOKS[states[video.video_id]]
-            axes.barh(y, video.duration, 0.72, start, **look)
-            if row:
-                marks += [(y, start + a, b - a) for a, b in _damaged_seconds(row, video)]
-            ends[video.participant_id] += video.duration
-        _time_axis(axes, max(ends.values()), "{} of video")
-        _mark(axes, marks, 0.9)
-        name_rows(axes, owners)
-        known = {states[video.video_id] for video in drawn}
-        _state_legend(figure, {state: f"{state} ({counts[state]})" for state in known})
+        for state, own in drawn.groupby("state"):
+            look: dict[str, Any] = {"edgecolor": WHITE, "linewidth": 0.6} | LOOKS[str(state)]
+            axes.barh(own["y"], own["seconds"], 0.72, own["start"], **look)
+        _time_axis(axes, ends.max(), "{} of video")
+        _mark(axes, [
+            (row["y"], row["start"] + start, length)
+            for row in drawn[drawn["name"].isin(list(rows))].to_dict("records")
+            for start, length in _damaged_seconds(rows[row["name"]], videos[row["name"]])
+        ], 0.9)  # fmt: skip
+        name_rows(axes, owners.tolist())
+        counts = table["state"].value_counts()
+        _state_legend(figure, {name: f"{name} ({counts[name]})" for name in set(drawn["state"])})
 
 
 def plot_close_up(
@@ -139,7 +142,7 @@ def plot_close_up(
         for y, name in enumerate(shown):
             video, row = videos[name], rows[name]
             axes.barh(y + 0.2, video.duration, 0.4, **({"edgecolor": WHITE} | LOOKS[row.status]))
-            marks += [(y + 0.2, a, b - a) for a, b in _damaged_seconds(row, video)]
+            marks += [(y + 0.2, *stretch) for stretch in _damaged_seconds(row, video)]
             _draw_segments(axes, y, own[own["video"] == name], video.fps)
         _mark(axes, marks, 0.4)
         cost = [f"{gone} of {count} lost" for gone, count in lost.loc[shown].to_numpy()]
@@ -204,13 +207,10 @@ def _videos(count: int) -> str:
     return "1 video is" if count == 1 else f"{count} videos are"
 
 
-def _state(row: ScanRow | None) -> str:
-    return row.status if row else LEFT_OUT
-
-
 def _damaged_seconds(row: ScanRow, video: Video) -> list[tuple[float, float]]:
+    """Return damaged stretches (start, length)."""
     fps = row.fps or video.fps
-    return [(start / fps, stop / fps) for start, stop in row.damaged]
+    return [(start / fps, (stop - start) / fps) for start, stop in row.damaged]
 
 
 def _time_axis(axes: Axes, seconds: float, label: str) -> None:

@@ -24,7 +24,7 @@ from epic100.figures.style import (
     time_unit,
     title_and_legend,
 )
-from epic100.segments.annotations import load_annotations
+from epic100.segments.annotations import load_splits
 from epic100.segments.official_lists import TASKS, ClassNames
 from epic100.segments.segment_list import NO_LABEL
 from epic100.video.sheet import Video
@@ -43,15 +43,12 @@ def annotated_segments(
         **reading: Passed to `load_annotations`.
 
     Returns:
-        Columns `split participant seconds verb noun`; a missing label is -1.
+        The table of `load_splits`, with `participant` and `seconds`; a missing label is -1.
     """
-    tables = []
-    for split, path in csvs.items():
-        table = load_annotations(path, videos, split=split, **reading)
-        owner = [videos[video_id].participant_id for video_id in table["video_id"]]
-        seconds = table["stop_seconds"] - table["start_seconds"]
-        tables.append(table.assign(split=split, participant=owner, seconds=seconds))
-    return pd.concat(tables)[["split", "participant", "seconds", "verb", "noun"]]
+    table = load_splits(csvs, videos, **reading)
+    owner = [videos[video_id].participant_id for video_id in table["video_id"]]
+    seconds = table["stop_seconds"] - table["start_seconds"]
+    return table.assign(participant=owner, seconds=seconds)
 
 
 def plot_participants(

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,23 @@ def load_annotations(
         num_nouns=classes["nouns"],
         subset=subset,
     )
+
+
+def load_splits(
+    csvs: Mapping[str, str | os.PathLike], videos: Mapping[str, Video], **reading: Any
+) -> pd.DataFrame:
+    """Read several splits as one table, with the column `split`.
+
+    Args:
+        csvs: Annotation files by split.
+        videos: Rows of the video sheet by video_id.
+        **reading: Passed to `load_annotations`.
+    """
+    tables = [
+        load_annotations(path, videos, split=split, **reading).assign(split=split)
+        for split, path in csvs.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def read_annotations(
