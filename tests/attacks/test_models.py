@@ -28,8 +28,9 @@ from epic100.model.foreign import (
     parse_config,
 )
 from epic100.model.model_file import FORMAT, TrainedModel, load_model, save_model
-from epic100.prediction.job import Job
+from epic100.prediction.processes import Job
 from epic100.prediction.worker import predict_videos
+from epic100.settings import PredictSettings
 from support.own_process import measured
 from support.small_model import MODEL, STEP_LIST, small_weights
 
@@ -61,7 +62,7 @@ def predict_with(config: dict) -> None:
     """What the rule predict does with a model file that has this config."""
     save_model(TrainedModel(small_weights(), PAIRS, 97, 300, config, ABOUT), "model.pth")
     predict_videos(
-        Job("model.pth", "val.txt", "val.pt", "run", ".", ".", 1, 1, 1, 0, "cpu", 1,
+        Job("model.pth", "val.txt", "val.pt", "run", ".", ".", PredictSettings(),
             {"P01/P01_01.MP4": ("stamp", [0])}),
         lambda count: None,
     )  # fmt: skip

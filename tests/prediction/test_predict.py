@@ -240,18 +240,29 @@ def predict_as_a_rule_does(folder, *arguments):
         run(*arguments, folder / "val.pt", workers=1, device="cpu", gpus=2)
 
 
-def test_ctrl_c_ends_every_process_and_is_one_line(lab, model, listed, tmp_path):
+STOPPED = "error: stopped by Ctrl-C; the same command goes on from what is done\n"
+KILLED = r"a process of the prediction ended by signal 9 (9: out of memory, most often); "
+
+
+@pytest.mark.parametrize("what, code, words", [
+    ("Ctrl-C", 130, STOPPED), ("one of them", 1, KILLED), ("who waits", -signal.SIGKILL, ""),
+])  # fmt: skip
+def test_what_ends_a_prediction_ends_every_process_and_is_one_line(
+    lab, model, listed, tmp_path, what, code, words
+):
     process = fork.Process(target=predict_as_a_rule_does, args=(tmp_path, lab, model, listed))
     process.start()
     children: list[psutil.Process] = []
     while len(children) < 2 or any(c.memory_info().rss < 2**26 for c in children):
         time.sleep(0.05)  # until both import torch
         children = psutil.Process(process.pid).children()
-    os.killpg(process.pid, signal.SIGINT)
+    if what == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        os.kill(process.pid if what == "who waits" else children[0].pid, signal.SIGKILL)
     process.join()
-    assert process.exitcode == 130
+    assert process.exitcode == code
     said = (tmp_path / "said.txt").read_text()
-    assert said.endswith("error: stopped by Ctrl-C; the same command goes on from what is done\n")
-    assert "Traceback" not in said
-    psutil.wait_procs(children, timeout=20)
+    assert words in said and "Traceback" not in said
+    psutil.wait_procs(children, timeout=30)
     assert not any(child.is_running() for child in children)

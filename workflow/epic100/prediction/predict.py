@@ -21,8 +21,7 @@ from epic100.model.model_file import (
     split_outputs,
     test_pipeline_of,
 )
-from epic100.prediction.job import Job
-from epic100.prediction.processes import run_jobs
+from epic100.prediction.processes import Job, run_jobs
 from epic100.prediction.shards import Shards, run_key, video_stamp
 from epic100.prediction.views import chosen_views, cost_of_views
 from epic100.scoring.predictions import Predictions, write_predictions
@@ -75,18 +74,17 @@ def predict(
     log.info(cost_of_views(clips, crops, len(table)))
     job = Job(
         str(model_path), str(segments), str(out), run_key(model, clips, crops), video_root,
-        index_dir, clips, crops, settings.batch_size, settings.workers or 0,
-        device="cpu", threads=torch.get_num_threads(), videos=_videos(table, video_root),
-        modules=dict(modules or {}),
+        index_dir, settings.model_copy(update={"clips": clips}), _videos(table, video_root),
+        modules,
     )  # fmt: skip
-    log_probs = predict_rows(job, settings, gpus, sum(trained.outputs.values()), split)
+    log_probs = predict_rows(job, gpus, sum(trained.outputs.values()), split)
     ids = table["narration_id"].tolist()
     write_predictions(predictions_of(split, ids, log_probs, trained, model), out)
     Shards(out, job.run).finish()
 
 
 def predict_rows(
-    job: Job, settings: PredictSettings, gpus: int, outputs: int, label: str, parts: str = "videos"
+    job: Job, gpus: int, outputs: int, label: str, parts: str = "videos"
 ) -> torch.Tensor:
     """Predict the segments of a job in one or several processes, and collect their shards.
 
@@ -96,7 +94,6 @@ def predict_rows(
     Args:
         job: The whole work. Its keys of `videos` name the parts that get a shard each; together
             they have every line of the list once.
-        settings: The `predict:` section: processes and workers.
         gpus: GPUs to use, 0 for the CPU.
         outputs: Outputs of the model; 0: as many as the shards have.
         label: What is predicted, for the progress display.
@@ -117,7 +114,7 @@ def predict_rows(
     if todo:
         left = sum(len(lines) for _, lines in todo.values())
         bar = Progress(f"predict {label}", left, "segments")
-        run_jobs(_shared(replace(job, videos=todo), settings, gpus), bar.update)
+        run_jobs(_shared(replace(job, videos=todo), gpus), bar.update)
         bar.close()
     rows = torch.empty(sum(len(lines) for _, lines in job.videos.values()), outputs)
     for part, (stamp, lines) in job.videos.items():
@@ -170,9 +167,9 @@ def _videos(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list[i
     return found
 
 
-def _shared(job: Job, settings: PredictSettings, gpus: int) -> list[Job]:
+def _shared(job: Job, gpus: int) -> list[Job]:
     """Split the job into one per process, with similar numbers of segments and a device each."""
-    wanted = gpus or (settings.device == "cpu" and settings.gpus) or 1
+    wanted = gpus or (job.settings.device == "cpu" and job.settings.gpus) or 1
     count = min(wanted, len(job.videos))
     shares: list[dict] = [{} for _ in range(count)]
     sizes = [0] * count
@@ -180,17 +177,13 @@ def _shared(job: Job, settings: PredictSettings, gpus: int) -> list[Job]:
         least = sizes.index(min(sizes))
         shares[least][video] = job.videos[video]
         sizes[least] += len(job.videos[video][1])
-    threads = max(1, job.threads // count)
-    workers = settings.workers
-    if workers is None:
+    threads = max(1, torch.get_num_threads() // count)
+    settings = job.settings
+    if settings.workers is None:
         workers = workers_for(usable_cores(), count) if gpus else WORKERS_ON_CPU
+        settings = settings.model_copy(update={"workers": workers})
+    shared = replace(job, settings=settings, threads=threads)
     return [
-        replace(
-            job,
-            videos=videos,
-            threads=threads,
-            workers=workers,
-            device=f"cuda:{i % gpus}" if gpus else "cpu",
-        )  # fmt: skip
-        for i, videos in enumerate(shares)
+        replace(shared, videos=videos, device=f"cuda:{number % gpus}" if gpus else "cpu")
+        for number, videos in enumerate(shares)
     ]

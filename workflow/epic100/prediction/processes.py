@@ -1,29 +1,71 @@
-"""Run the jobs of a prediction in processes of their own, and follow their output."""
+"""The work of a prediction, done in this process or in several.
 
+Each of several processes is started as `python -P -m`. `multiprocessing` cannot do it: it imports
+the main module again in each, which may be a rule's script that Snakemake fetched from a host. The
+job goes to stdin as a pickle. Back through a pipe come the number of segments just finished, log
+records, and the error that ended the process.
+"""
+
+import contextlib
 import logging
-import signal
+import pickle
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Lock
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from logging.handlers import QueueHandler
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any
 
-from epic100.base.errors import EpicError, from_last_line
-from epic100.prediction.job import REPORT, Job
+from epic100.base.errors import EpicError
+from epic100.settings import PredictSettings
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """The work of one process.
+
+    Args:
+        model: The model file.
+        segments: The clean list.
+        out: The predictions file, whose name the folder of shards is derived from.
+        run: Name of the shards' run (`shards.run_key`).
+        video_root: The folder of the videos.
+        index_dir: The folder of the frame indexes.
+        settings: The `predict:` section, with the number of clips and of loader processes.
+        videos: By path as in `segments`: the stamp of the video's shard and its line numbers.
+        modules: The config's `modules` section.
+        encoder: Empty for scores. Else rows are features: "model" for those of the model file, or
+            `module:Class` (`encoder.Encoder`).
+        device: The torch device.
+        threads: Threads that torch uses.
+    """
+
+    model: str
+    segments: str
+    out: str
+    run: str
+    video_root: str
+    index_dir: str
+    settings: PredictSettings
+    videos: dict[str, tuple[str, list[int]]]
+    modules: Mapping[str, Any] | None = None
+    encoder: str = ""
+    device: str = "cpu"
+    threads: int = 1
 
 
 def run_jobs(jobs: Sequence[Job], report: Callable[[int], None]) -> None:
     """Run every job; several jobs run in a process each.
 
-    If one process fails, the others are ended; finished videos are kept.
+    If one process fails, the others are ended; finished videos are kept. A process ends with this
+    one, at its next report.
 
     Args:
         jobs: The jobs.
-        report: Gets the number of segments just finished; called by one thread at a time.
+        report: Gets the number of segments just finished.
 
     Raises:
         EpicError: A process failed. The reason is that of the first one to fail.
@@ -33,74 +75,78 @@ def run_jobs(jobs: Sequence[Job], report: Callable[[int], None]) -> None:
 
         predict_videos(jobs[0], report)
         return
-    lock = Lock()
-    failures: list[EpicError] = []
-    processes: list[subprocess.Popen] = []
-
-    def follow(process: subprocess.Popen) -> None:
-        said = ""
-        for line in process.stdout or ():
-            with lock:
-                if line.startswith(REPORT):
-                    report(int(line.removeprefix(REPORT)))
-                else:
-                    log.info(line.rstrip("\n"))
-                    said = line.strip() or said
-        if process.wait():
-            with lock:
-                failures.append(from_last_line(said) or _ended(process.returncode, said))
-            _end(processes)
-
+    running: dict[Connection, subprocess.Popen] = {}
     try:
-        with _deaf_children():
-            processes += [_start(job) for job in jobs]
-        with ThreadPoolExecutor(len(jobs)) as pool:
-            try:
-                list(pool.map(follow, processes))
-            except KeyboardInterrupt:
-                _end(processes)  # else the pool would wait for them
-                raise
+        for job in jobs:
+            _start(job, running)
+        while running:
+            for answers in wait(running):
+                _take(answers, running, report)
     finally:
-        _end(processes)
-    if failures:
-        raise failures[0]
-
-
-@contextmanager
-def _deaf_children() -> Iterator[None]:
-    """Let processes that start within the block ignore Ctrl-C, which a terminal sends to all.
-
-    This process ends them then, and reports it once.
-    """
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
-    try:
-        yield
-    finally:
-        if main:
-            signal.signal(signal.SIGINT, before)
-
-
-def _start(job: Job) -> subprocess.Popen:
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "epic100.prediction"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdin is not None, "a pipe, as asked for"
-    process.stdin.write(job.to_json())
-    process.stdin.close()
-    return process
-
-
-def _end(processes: Sequence[subprocess.Popen]) -> None:
-    for process in processes:
-        if process.poll() is None:
+        for process in running.values():
             process.terminate()
 
 
-def _ended(code: int, said: str) -> EpicError:
-    how = f"by signal {-code} (9: out of memory, most often)" if code < 0 else f"with code {code}"
-    return EpicError(f"a process of the prediction ended {how}; its last words: {said or 'none'}")
+def _start(job: Job, running: dict[Connection, subprocess.Popen]) -> None:
+    answers, theirs = Pipe(duplex=False)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "epic100.prediction.processes", str(theirs.fileno())],
+            stdin=subprocess.PIPE,
+            pass_fds=[theirs.fileno()],
+            process_group=0,  # Ctrl-C in a terminal is for this process, which reports it once
+        )
+    running[answers] = process
+    assert process.stdin is not None, "a pipe, as asked for"
+    with contextlib.suppress(BrokenPipeError), process.stdin as order:  # its end is heard
+        pickle.dump(job, order)
+
+
+def _take(
+    answers: Any, running: dict[Connection, subprocess.Popen], report: Callable[[int], None]
+) -> None:
+    try:
+        said = answers.recv()
+    except (EOFError, OSError):  # it has ended, or was killed within an answer
+        if code := running.pop(answers).wait():
+            how = f"by signal {-code} (9: out of memory, most often)" if code < 0 else "by itself"
+            raise EpicError(
+                f"a process of the prediction ended {how}; what it said is above"
+            ) from None
+        return
+    if isinstance(said, EpicError):
+        raise said
+    if isinstance(said, logging.LogRecord):
+        logging.getLogger(said.name).handle(said)
+    else:
+        report(said)
+
+
+class _Sent(QueueHandler):
+    """Sends log records to the process that waits. One of a loader's process is short enough."""
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self.queue.send(record)  # type: ignore[attr-defined]
+
+
+def main() -> None:
+    """Run the job on stdin, as one of several processes; the argument is the pipe's number."""
+    answers: Any = Connection(int(sys.argv[1]), readable=False)
+    logging.getLogger("epic100").setLevel(logging.INFO)
+    logging.getLogger().addHandler(_Sent(answers))
+    job = pickle.load(sys.stdin.buffer)
+    try:
+        from epic100.prediction.worker import predict_videos
+
+        predict_videos(job, answers.send)
+    except EpicError as error:
+        answers.send(error)
+    except BrokenPipeError:
+        sys.exit(1)  # nobody waits any more
+    except Exception:
+        log.exception("a process of the prediction failed")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,7 +23,7 @@ from epic100.prediction.encoder import (
     encoder_class,
     pooled_features,
 )
-from epic100.prediction.job import Job
+from epic100.prediction.processes import Job
 from epic100.prediction.shards import Shards
 from epic100.prediction.views import frames_of_2d, mean_log_probs, view_pipeline
 
@@ -52,14 +52,16 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     compute, pipeline = (
         _of_encoder(job)
         if own
-        else open_model(job.model, job.device, job.batch_size, modules, features=bool(job.encoder))
+        else open_model(
+            job.model, job.device, job.settings.batch_size, modules, features=bool(job.encoder)
+        )
     )
     shards = Shards(job.out, job.run)
     steps = _batches(job)
     loader: DataLoader = DataLoader(
         _dataset(pipeline, job),
         batch_sampler=[lines for _, lines, _ in steps],
-        num_workers=job.workers,
+        num_workers=job.settings.workers or 0,
         collate_fn=collate_in_one,
     )
     rows: list[torch.Tensor] = []
@@ -86,9 +88,13 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
     videos this process predicts.
     """
     return [
-        (video, lines[start : start + job.batch_size], start + job.batch_size >= len(lines))
+        (
+            video,
+            lines[start : start + job.settings.batch_size],
+            start + job.settings.batch_size >= len(lines),
+        )
         for video, (_, lines) in job.videos.items()
-        for start in range(0, len(lines), job.batch_size)
+        for start in range(0, len(lines), job.settings.batch_size)
     ]
 
 
@@ -138,8 +144,8 @@ def open_model(
 def _of_encoder(job: Job) -> tuple[Compute, list[dict]]:
     """The same of an encoder of the user's."""
     kind = encoder_class(job.encoder, None)  # the folder is on the path already
-    encoder = kind(job.device)
-    return (lambda clips: encoded(encoder, clips, job.batch_size, job.encoder)), clip_pipeline(kind)
+    encoder, at_once = kind(job.device), job.settings.batch_size
+    return (lambda clips: encoded(encoder, clips, at_once, job.encoder)), clip_pipeline(kind)
 
 
 def _dataset(pipeline: list[dict], job: Job) -> EpicSegmentVideoDataset:
@@ -153,6 +159,6 @@ def _dataset(pipeline: list[dict], job: Job) -> EpicSegmentVideoDataset:
         "index_dir": job.index_dir,
         "test_mode": True,
         "max_broken": 0.0,  # a substitute's scores would be submitted for the wrong segment
-        "pipeline": view_pipeline(pipeline, job.clips, job.crops),
+        "pipeline": view_pipeline(pipeline, job.settings.clips or 1, job.settings.crops),
     }
     return DATASETS.build(spec)

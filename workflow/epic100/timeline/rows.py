@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from epic100.prediction.job import Job
 from epic100.prediction.predict import predict_rows
+from epic100.prediction.processes import Job
 from epic100.prediction.shards import Shards, run_key, video_stamp
 from epic100.segments.segment_list import NO_LABEL, write_segments
 from epic100.settings import PredictSettings
@@ -67,11 +67,10 @@ def rows_of_clips(
         first += len(listed)
     root, index_dir = videos[0][0].root, videos[0][0].index_dir
     job = Job(
-        str(model), str(clips), str(out), run_key(key, 1, 1), str(root), str(index_dir), 1, 1,
-        predict.batch_size, predict.workers or 0, device="cpu", threads=torch.get_num_threads(),
-        videos=parts, modules=dict(modules or {}), encoder=encoder,
+        str(model), str(clips), str(out), run_key(key, 1, 1), str(root), str(index_dir),
+        predict.model_copy(update={"clips": 1, "crops": 1}), parts, modules, encoder,
     )  # fmt: skip
-    rows = predict_rows(job, predict, gpus, outputs, label, parts="parts")
+    rows = predict_rows(job, gpus, outputs, label, parts="parts")
     return [rows[span] for span in spans]
 
 

@@ -122,8 +122,8 @@ def _train_on_nodes(job: Job) -> None:
     address = own_address()
     nodes = Nodes(count, address, free_port(address), uuid.uuid4().hex, socket.gethostname())
     command = ["srun", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1",
-               "--cpu-bind=none", f"--wait={SAVE_SECONDS}", sys.executable, "-u", "-P",
-               "-m", PROCESS, "/dev/stdin"]  # fmt: skip
+               "--cpu-bind=none", f"--wait={SAVE_SECONDS}", sys.executable, "-u",
+               "-P", "-m", PROCESS, "/dev/stdin"]  # fmt: skip
     log.info(f"training on {count} nodes, which meet at {address}:{nodes.port}")
     errors: list[EpicError] = []
     with (
