@@ -51,7 +51,7 @@ rule probe_predict:
         mem_mb=8000,
         runtime=30,
     params:
-        function="epic100.features.probe_train:predict_probe",
+        function="epic100.features.probe:predict_probe",
         split="{split}",
     message:
         "Predict {wildcards.split} with the probe {input.model_path}"

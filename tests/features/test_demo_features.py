@@ -6,8 +6,7 @@ import shutil
 import torch
 import yaml
 
-from epic100.features.file import read_features
-from epic100.features.table import read_feature_table
+from epic100.features.file import read_feature_table, read_features
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_segments
 from support.checkout import run_snakemake

@@ -11,11 +11,17 @@ import yaml
 from mmaction.registry import MODELS
 
 from epic100.base.errors import EpicError
-from epic100.features.file import Features, read_features, write_features
+from epic100.features.file import (
+    FeatureRow,
+    Features,
+    read_feature_table,
+    read_features,
+    write_feature_table,
+    write_features,
+)
 from epic100.features.participant import confirm_features, source_of
-from epic100.features.probe_train import predict_probe, train_probe
+from epic100.features.probe import predict_probe, train_probe
 from epic100.features.segment_rows import MOST_ROWS, chosen_rows, rows_of_segments
-from epic100.features.table import FeatureRow, read_feature_table, write_feature_table
 from epic100.minikitchen.damage import zero_block
 from epic100.model.model_file import load_model, save_model
 from epic100.prediction.encoder import pooled_features

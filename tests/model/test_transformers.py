@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from epic100.features.table import read_feature_table
+from epic100.features.file import read_feature_table
 from support.checkout import ROOT, ended, python
 
 pytestmark = pytest.mark.weekly

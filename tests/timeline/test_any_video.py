@@ -18,10 +18,9 @@ from epic100.minikitchen.damage import truncate, zero_block
 from epic100.model.model_file import load_model, save_model
 from epic100.segments.official_lists import ClassNames
 from epic100.settings import PredictSettings, TimelineSettings
-from epic100.timeline.any_video import make_timelines
+from epic100.timeline.clips import PART
 from epic100.timeline.files import SUFFIXES, beside
-from epic100.timeline.rows import PART
-from epic100.timeline.run import ModelInUse
+from epic100.timeline.run import ModelInUse, make_timelines
 from support.dying import kill_after_a_shard
 from support.random_model import save_random_model
 from support.tricky_videos import encode

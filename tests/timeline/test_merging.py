@@ -3,7 +3,7 @@
 import numpy as np
 
 from epic100.settings import TimelineSettings
-from epic100.timeline.merging import merge, moving_mean
+from epic100.timeline.content import merge, moving_mean
 
 BARE = TimelineSettings(stride=0.5, smooth=0, threshold=0, min_seconds=0)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.timeline.placing import clip_frames, place_clips
+from epic100.timeline.clips import clip_frames, place_clips
 from support.made_index import index_at
 
 MILLISECOND = Fraction(1, 1000)

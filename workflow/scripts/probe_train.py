@@ -3,7 +3,7 @@
 import torch
 
 from epic100.base.log import rule_log
-from epic100.features.probe_train import train_probe
+from epic100.features.probe import train_probe
 from epic100.segments.official_lists import read_class_names
 from epic100.settings import ProbeSettings, Settings
 

@@ -7,8 +7,7 @@ from epic100.base.errors import EpicError
 from epic100.base.log import log_to_stdout
 from epic100.segments.official_lists import CLASS_LISTS, read_class_names
 from epic100.settings import PredictSettings, TimelineSettings, checked
-from epic100.timeline.any_video import make_timelines
-from epic100.timeline.run import ModelInUse
+from epic100.timeline.run import ModelInUse, make_timelines
 
 EPILOG = """\
 For each video, four files are written: NAME.tsv, NAME.json (also the best classes of every clip),

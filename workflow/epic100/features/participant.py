@@ -12,15 +12,28 @@ from torch import Tensor
 
 from epic100.base.errors import EpicError
 from epic100.base.gpu import gpus_to_use, look_for_gpus
-from epic100.features.file import Features, is_of, read_features, write_features
-from epic100.features.table import FeatureRow, read_feature_table, write_feature_table
+from epic100.features.file import (
+    FeatureRow,
+    Features,
+    is_of,
+    read_feature_table,
+    read_features,
+    write_feature_table,
+    write_features,
+)
 from epic100.model.model_file import digest, load_model
 from epic100.prediction.encoder import MODEL, clip_pipeline, encoder_class
 from epic100.prediction.views import one_view_pipeline
 from epic100.settings import FeatureSettings, PredictSettings
-from epic100.timeline.placing import Placed, clip_frames, place_clips
-from epic100.timeline.rows import forget_rows, rows_of_clips
-from epic100.timeline.scanned import ScannedVideo, scanned_video
+from epic100.timeline.clips import (
+    Placed,
+    ScannedVideo,
+    clip_frames,
+    forget_rows,
+    place_clips,
+    rows_of_clips,
+    scanned_video,
+)
 from epic100.video.scan_table import ScanRow, read_scan_table
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from epic100.base.errors import EpicError
-from epic100.features.file import Features, read_features
-from epic100.features.table import read_feature_table
+from epic100.features.file import Features, read_feature_table, read_features
 from epic100.segments.segment_list import lines_by
 
 log = logging.getLogger(__name__)
