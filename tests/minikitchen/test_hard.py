@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from epic100.minikitchen import hard, write_annotations, write_video
-from epic100.minikitchen.drawing import render
-from epic100.minikitchen.timeline import Action, chance
+from epic100.minikitchen.drawing import Action, chance, random_sprite, render
 from epic100.video.sheet import read_sheet
 
 SHEET = read_sheet(Path(__file__).parents[2] / "config/hard_videos.tsv")
@@ -48,7 +47,9 @@ def test_lengths_are_epic_100_s_and_segments_do_not_overlap():
 def position(verb: int, at: float) -> tuple[float, float]:
     """(height of the object's middle from below, its size) in pixels, at a share of the segment."""
     action = Action("P01_01_0", 0.0, 4.0, verb, 2)
-    sprite = replace(hard.sprite(action, chance(0, "s")), centre=(0.0, 0.0), phase=0.0, period=0.5)
+    sprite = replace(
+        random_sprite(action, chance(0, "s"), **hard.FORM), centre=(0.0, 0.0), phase=0.0, period=0.5
+    )
     look = hard.look(SHEET[0], 0)
     frames = list(render([sprite], 201, 50.0, SIZE, chance(0, "p"), look))
     ground = list(render([], 201, 50.0, SIZE, chance(0, "p"), look))

@@ -1,28 +1,54 @@
 """Pictures of the mini kitchen: one sprite per segment; its shape is the noun, its motion the verb.
 
+Segments and seeded random numbers of all levels are here too.
+
 Lengths and positions are in picture heights, so that any picture size shows the same scene.
 """
 
 import colorsys
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+
+Card = TypeVar("Card")
 
 NOISE = 11  # sensor noise is below this many grey levels
 SHAKE = 1  # pixels; largest tremble of the camera in each direction
 
 
 @dataclass(frozen=True)
+class Action:
+    """One segment, [start, stop) in seconds from the first picture, with at most two decimals."""
+
+    narration_id: str
+    start: float
+    stop: float
+    verb: int
+    noun: int
+
+
+def chance(seed: int, *names: str) -> np.random.Generator:
+    """Return an independent random generator for each seed and names."""
+    return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
+
+
+def deck(rng: np.random.Generator, cards: Sequence[Card]) -> Iterator[Card]:
+    """Yield the cards shuffled, again and again: the order is random and counts are balanced."""
+    while True:
+        for index in rng.permutation(len(cards)):
+            yield cards[index]
+
+
+@dataclass(frozen=True)
 class Sprite:
-    """One moving object, visible in pictures shown in [start, stop).
+    """The moving object of a segment, visible in pictures shown in [start, stop).
 
     Attributes:
-        start: Seconds from the first picture.
-        stop: Seconds from the first picture.
-        verb: Class id; decides the motion.
-        noun: Class id; decides the shape.
+        action: The segment. Its verb decides the motion, its noun the shape.
         centre: (x, y) from the middle of the picture, in picture heights.
         radius: Half the size, in picture heights.
         period: Seconds of one turn of the motion.
@@ -31,28 +57,26 @@ class Sprite:
         directed: Whether the motion is one of the hard level, which go one way over the segment.
     """
 
-    start: float
-    stop: float
-    verb: int
-    noun: int
+    action: Action
     centre: tuple[float, float]
     radius: float
     period: float
     phase: float
     colour: tuple[float, float, float]
-    directed: bool = False
+    directed: bool
 
     def place(self, seconds: float) -> tuple[float, float, float]:
         """Return (dx, dy, scale) at a time of the video."""
-        turn = 2 * math.pi * (seconds - self.start) / self.period + self.phase
+        passed, verb = seconds - self.action.start, self.action.verb
+        turn = 2 * math.pi * passed / self.period + self.phase
         if not self.directed:
-            return MOTIONS[self.verb](turn)
-        done = min(max((seconds - self.start) / (self.stop - self.start), 0.0), 1.0)
-        return DIRECTED[self.verb](done, turn)
+            return MOTIONS[verb](turn)
+        done = passed / (self.action.stop - self.action.start)
+        return DIRECTED[verb](min(max(done, 0.0), 1.0), turn)
 
     def visible(self, frame: int, fps: float) -> bool:
         """Whether picture `frame`, shown in [frame, frame + 1) / fps, shows part of the segment."""
-        return self.start * fps < frame + 1 - 1e-6 and frame < self.stop * fps - 1e-6
+        return self.action.start * fps < frame + 1 - 1e-6 and frame < self.action.stop * fps - 1e-6
 
 
 @dataclass(frozen=True)
@@ -64,33 +88,37 @@ class Look:
 
 
 def random_sprite(
-    start: float, stop: float, verb: int, noun: int, quick: bool, rng: np.random.Generator
+    action: Action,
+    rng: np.random.Generator,
+    *,
+    hue: float,
+    reach: tuple[float, float],
+    radius: tuple[float, float],
+    period: tuple[float, float],
+    bright: float,
+    directed: bool = False,
 ) -> Sprite:
-    """Make a sprite of this verb and noun; everything else is drawn from `rng`.
-
-    A motion's period is about half a second. A clip of 13x6 frames (1.3 s at 59.94 fps) then shows
-    two or more periods at any offset; at 29.97 fps (5 pictures per second) each has two samples.
-    With slower motions a small X3D needed more epochs.
+    """Make the sprite of a segment; everything but shape and motion is drawn from `rng`.
 
     Args:
-        start: Seconds from the first picture.
-        stop: Seconds from the first picture.
-        verb: Class id.
-        noun: Class id.
-        quick: Whether half a period must fit in 0.2 s.
+        action: The segment.
         rng: Source of the random values.
+        hue: Largest distance from the noun's hue.
+        reach: Largest distances (x, y) from the middle of the picture.
+        radius: Limits of the radius.
+        period: Limits of the period.
+        bright: Least saturation and value of the colour.
+        directed: As of `Sprite`.
     """
-    hue = HUES[noun] + rng.uniform(-0.025, 0.025)
+    off = rng.uniform(-hue, hue)
     return Sprite(
-        start=start,
-        stop=stop,
-        verb=verb,
-        noun=noun,
-        centre=(rng.uniform(-0.12, 0.12), rng.uniform(-0.07, 0.07)),
-        radius=rng.uniform(0.25, 0.32),
-        period=rng.uniform(0.32, 0.4) if quick else rng.uniform(0.45, 0.65),
+        action=action,
+        centre=(rng.uniform(-reach[0], reach[0]), rng.uniform(-reach[1], reach[1])),
+        radius=rng.uniform(*radius),
+        period=rng.uniform(*period),
         phase=rng.uniform(0, 2 * math.pi),
-        colour=(hue % 1, rng.uniform(0.75, 1.0), rng.uniform(0.75, 1.0)),
+        colour=((HUES[action.noun] + off) % 1, rng.uniform(bright, 1), rng.uniform(bright, 1)),
+        directed=directed,
     )
 
 
@@ -160,7 +188,7 @@ def _paint(picture: np.ndarray, sprite: Sprite, seconds: float) -> None:
     top, bottom = (_pixel((y + side * 1.5 * radius) * height, height) for side in (-1, 1))
     u = ((np.arange(left, right, dtype=np.float32) + 0.5) / height - x)[None, :] / radius
     v = ((np.arange(top, bottom, dtype=np.float32) + 0.5) / height - y)[:, None] / radius
-    depth = SHAPES[sprite.noun](u, v)
+    depth = SHAPES[sprite.action.noun](u, v)
     cover = np.clip(depth * radius * height + 0.5, 0, 1)[..., None]
     colour = 255 * np.array(colorsys.hsv_to_rgb(*sprite.colour), np.float32)
     inked = colour * np.where(depth > 0.25, 1, 0.6).astype(np.float32)[..., None]
@@ -224,4 +252,4 @@ def _lid(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 SHAPES = {1: _spoon, 2: _plate, 4: _knife, 5: _pan, 6: _lid, 7: _bowl}
-HUES = {1: 0.14, 2: 0.62, 5: 0.0, 7: 0.36}  # yellow, blue, red, green
+HUES = {1: 0.14, 2: 0.62, 4: 0.8, 5: 0.0, 6: 0.48, 7: 0.36}  # 0 is red

@@ -9,12 +9,11 @@
 - Every participant's kitchen has its own light and wallpaper; file rates are those of the sheet.
 """
 
-import math
+from typing import Any
 
 import numpy as np
 
-from epic100.minikitchen.drawing import Look, Sprite
-from epic100.minikitchen.timeline import Action, chance
+from epic100.minikitchen.drawing import Action, Look, chance
 from epic100.video.sheet import Video
 
 VERBS = {0: "take", 1: "put", 3: "open", 4: "close"}
@@ -30,6 +29,10 @@ SHARE_BEYOND = 0.1
 # Mean and spread of the logarithm of the 9,668 val segments' lengths in seconds, and clip limits.
 LOG_LENGTH, LOG_SPREAD = 0.83, 0.87
 SHORTEST, LONGEST = 0.5, 8.0
+FORM: dict[str, Any] = {
+    "hue": 0.03, "reach": (0.62, 0.12), "radius": (0.13, 0.18), "period": (0.5, 0.9),
+    "bright": 0.6, "directed": True,
+}  # fmt: skip
 TINTS = ((70, 95, 130), (135, 105, 75), (85, 125, 85), (120, 85, 120), (100, 100, 100))
 
 
@@ -52,28 +55,8 @@ def schedule(video: Video, seed: int) -> list[Action]:
         start = round(stop + float(rng.uniform(0.1, 0.4)), 2)
 
 
-def sprite(action: Action, rng: np.random.Generator) -> Sprite:
-    """Return a segment's object; its position, size and tremble are drawn from `rng`."""
-    hue = HUES[action.noun] + rng.uniform(-0.03, 0.03)
-    return Sprite(
-        start=action.start,
-        stop=action.stop,
-        verb=action.verb,
-        noun=action.noun,
-        centre=(rng.uniform(-0.62, 0.62), rng.uniform(-0.12, 0.12)),
-        radius=rng.uniform(0.13, 0.18),
-        period=rng.uniform(0.5, 0.9),
-        phase=rng.uniform(0, 2 * math.pi),
-        colour=(hue % 1, rng.uniform(0.6, 1.0), rng.uniform(0.6, 1.0)),
-        directed=True,
-    )
-
-
 def look(video: Video, seed: int) -> Look:
     """Return the wall colour and contrast of a participant's kitchen."""
     rng = chance(seed, video.participant_id, "look")
     tint = np.array(TINTS[rng.choice(len(TINTS))]) + rng.uniform(-15, 15, 3)
     return Look((float(tint[0]), float(tint[1]), float(tint[2])), float(rng.uniform(6, 10)))
-
-
-HUES = {1: 0.14, 2: 0.62, 4: 0.8, 5: 0.0, 6: 0.48, 7: 0.36}

@@ -9,8 +9,10 @@ overlapping segments, segments shorter than a clip, a pair that is not in train,
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -20,8 +22,15 @@ from epic100.base.errors import EpicError
 from epic100.base.text_table import write_table
 from epic100.minikitchen import hard
 from epic100.minikitchen.damage import KINDS
-from epic100.minikitchen.drawing import Look, Sprite, random_sprite, render
-from epic100.minikitchen.timeline import Action, chance, deck
+from epic100.minikitchen.drawing import (
+    Action,
+    Look,
+    Sprite,
+    chance,
+    deck,
+    random_sprite,
+    render,
+)
 from epic100.segments.annotations import annotation_rate
 from epic100.video.sheet import Video
 
@@ -34,6 +43,11 @@ UNSEEN_PAIR = (2, 7)  # only in val; train has its verb and its noun, but not to
 # Lengths of ten segments, in seconds. A clip of 13x6 frames (78) is 1.3 s at 59.94 fps.
 LENGTHS = ((1.0, 1.28),) * 4 + ((1.3, 2.0),) * 3 + ((2.0, 3.0),) * 3
 TINY = 10  # frames of the shortest segments, fewer than a clip's 13
+FORM: dict[str, Any] = {"hue": 0.025, "reach": (0.12, 0.07), "radius": (0.25, 0.32), "bright": 0.75}
+# Seconds. A clip of 13x6 frames (1.3 s at 59.94 fps) then shows two or more periods at any offset;
+# at 29.97 fps (5 pictures per second) each has two samples. With slower motions a small X3D needed
+# more epochs. A segment shorter than a clip shows half a period in 0.2 s.
+PERIOD, QUICK = (0.45, 0.65), (0.32, 0.4)
 OVERLAPS = (True,) * 3 + (False,) * 7
 
 COLUMNS = (
@@ -73,9 +87,8 @@ def schedule(video: Video, seed: int) -> list[Action]:
         start = round(stop + gap, 2)
         number += 1 if rng.uniform() < 0.9 else 2
     if quirky and actions:
-        last = actions[-1]
         stop = round(int(video.duration * 100) / 100 + 0.01, 2)
-        actions[-1] = Action(last.narration_id, last.start, stop, last.verb, last.noun)
+        actions[-1] = replace(actions[-1], stop=stop)
     return actions
 
 
@@ -180,9 +193,10 @@ def _scene(
 ) -> tuple[list[Sprite], Look | None]:
     """Return the objects of a video and their background (None: `render` draws one)."""
     if level == "hard":
-        return [hard.sprite(a, rng) for a in hard.schedule(video, seed)], hard.look(video, seed)
+        actions, look = hard.schedule(video, seed), hard.look(video, seed)
+        return [random_sprite(action, rng, **hard.FORM) for action in actions], look
     return [
-        random_sprite(a.start, a.stop, a.verb, a.noun, a.stop - a.start < 13 / video.fps, rng)
+        random_sprite(a, rng, **FORM, period=QUICK if a.stop - a.start < 13 / video.fps else PERIOD)
         for a in schedule(video, seed)
     ], None
 
