@@ -4,7 +4,7 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from epic100.base.atomic import DiskFullError
-from epic100.base.errors import EpicError, from_last_line, last_line
+from epic100.base.errors import EpicError
 from epic100.base.torch_file import BrokenFile
 from epic100.video.reader import FrameError
 
@@ -35,9 +35,3 @@ def test_an_error_keeps_class_and_message_out_of_a_loader_s_worker_and_a_pickle(
         list(DataLoader(Failing(kind, message), num_workers=1))
     for error in (caught.value, pickle.loads(pickle.dumps(kind(message)))):
         assert type(error) is kind and str(error) == message
-
-
-def test_the_last_line_of_a_process_gives_its_error_to_another():
-    assert last_line(EpicError(MESSAGE)) == f"error: {MESSAGE}"
-    assert str(from_last_line(last_line(FrameError(MESSAGE)))) == MESSAGE
-    assert from_last_line("Killed") is None and from_last_line("") is None

@@ -1,6 +1,4 @@
-"""The errors that users see, and how an error passes from one process to another."""
-
-SIGN = "error: "  # prefix of the last line of a process that ends with an EpicError
+"""The errors that users see."""
 
 
 class EpicError(ValueError):
@@ -17,13 +15,3 @@ class EpicError(ValueError):
 
 class DiskError(EpicError):
     """The disk failed or is full. The data read or written is not at fault."""
-
-
-def last_line(error: EpicError) -> str:
-    """The last line that a process prints for this error. `from_last_line` parses it."""
-    return SIGN + str(error)
-
-
-def from_last_line(line: str) -> EpicError | None:
-    """The error that another process ended with, or None if its last line is not an error."""
-    return EpicError(line.removeprefix(SIGN)) if line.startswith(SIGN) else None

@@ -17,7 +17,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from epic100.base.errors import SIGN, EpicError
+from epic100.base.errors import EpicError
 
 # `log.info(text, extra=FILE_ONLY)` goes to the log file only; the terminal shows it another way.
 FILE_ONLY = {"file_only": True}
@@ -89,7 +89,7 @@ class _Format(logging.Formatter):
     """The plain message; warnings and errors get a prefix."""
 
     def format(self, record: logging.LogRecord) -> str:
-        prefix = {logging.WARNING: "WARNING: ", logging.ERROR: SIGN}.get(record.levelno, "")
+        prefix = {logging.WARNING: "WARNING: ", logging.ERROR: "error: "}.get(record.levelno, "")
         return prefix + super().format(record)
 
 
