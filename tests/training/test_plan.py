@@ -30,7 +30,7 @@ def plan(tmp_path):
             "val_cfg": {"type": "ValLoop"}, "val_evaluator": {"type": "EpicPairMetric"},
             "optim_wrapper": {"type": "OptimWrapper"},
             "model": {"type": "ChannelsLastRecognizer3D"}, "custom_hooks": [{"type": "A"}],
-            "sync_bn": sync_bn,
+            "sync_bn": sync_bn, "find_unused_parameters": True,
         })  # fmt: skip
         before = config.to_dict()
         made = plan_run(
@@ -62,6 +62,9 @@ def test_the_batch_is_shared_among_processes_and_parts_and_is_still_the_same_bat
     assert config.val_dataloader.batch_size == config.test_dataloader.batch_size == 4
     assert made.batch == 8 and made.parts == 2
     assert config.launcher == "pytorch" and config.val_evaluator.collect_device == "gpu"
+    wrapper = config.model_wrapper_cfg
+    assert wrapper.device_ids is None and wrapper.find_unused_parameters  # as the config has it
+    assert "model_wrapper_cfg" not in plan(processes=2, device="cuda").config  # MMEngine's own
     with pytest.raises(EpicError, match="^train.batch_size is 8; expected a multiple of 6"):
         plan(processes=2, accumulate=3)
     with pytest.raises(EpicError, match=r"of 6 \(train.nodes 2 x train.gpus 3 x train.acc"):

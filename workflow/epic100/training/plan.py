@@ -27,8 +27,6 @@ from epic100.training.config import (
 
 # Clips that the workers of one process prefetch; a clip of 13 frames of 160 pixels takes 1 MB.
 CLIPS_AHEAD = 2048
-# MMEngine's own choice, but for the GPU that it takes on every machine.
-ON_CPUS = {"type": "MMDistributedDataParallel", "broadcast_buffers": False, "device_ids": None}
 CHANNELS_LAST, PLAIN = "ChannelsLastRecognizer3D", "Recognizer3D"
 
 
@@ -133,10 +131,14 @@ def plan_run(
     val, no_val = _val_list(config, settings)
     several: Changes = {}
     if placement.processes > 1:
-        several = {
-            "launcher": "pytorch",
-            "model_wrapper_cfg": ON_CPUS if placement.device == "cpu" else None,
-        }
+        several["launcher"] = "pytorch"
+        if placement.device == "cpu":  # MMEngine's own choice, but for a GPU, which it always takes
+            several["model_wrapper_cfg"] = {
+                "type": "MMDistributedDataParallel",
+                "broadcast_buffers": False,
+                "device_ids": None,
+                "find_unused_parameters": config.get("find_unused_parameters", False),
+            }
         if val is not None:
             several["val_evaluator.collect_device"] = "gpu"  # not through files in `.`
     hooks = custom_hooks(config)  # those added change how the run is computed, after all others
