@@ -53,11 +53,6 @@ def fold_pairs(
     """
     if reduce not in REDUCTIONS:
         raise EpicError(f"reduce is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
-    if pair_logprobs.ndim != 2 or not pair_logprobs.is_floating_point():
-        raise EpicError(
-            f"pair scores are {pair_logprobs.dtype} {list(pair_logprobs.shape)}, expected a float"
-            " tensor [segments, pairs]"
-        )
     pairs = _checked_pairs(pairs, pair_logprobs.shape[1], num_verbs, num_nouns)
     _refuse_non_finite(pair_logprobs)
     members = pairs.to(pair_logprobs.device).unbind(1)
@@ -105,11 +100,6 @@ def prior_logprobs(pair_counts: torch.Tensor) -> torch.Tensor:
 def _checked_pairs(
     pairs: torch.Tensor, num_pairs: int, num_verbs: int, num_nouns: int
 ) -> torch.Tensor:
-    pairs = torch.as_tensor(pairs)
-    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.is_floating_point():
-        raise EpicError(
-            f"the pair table is {pairs.dtype} {list(pairs.shape)}, expected integers [pairs, 2]"
-        )
     if len(pairs) != num_pairs or not num_pairs:
         raise EpicError(
             f"the pair table has {len(pairs)} pairs, but the scores have {num_pairs} columns;"

@@ -43,18 +43,10 @@ def load_annotations(
     Only the test split may be without labels. `classes` has the counts of `verbs` and `nouns`.
     Returns and raises as `read_annotations`.
     """
+    sizes = {"num_verbs": classes["verbs"], "num_nouns": classes["nouns"]}
     if format == "lab_list":
-        return read_lab_list(
-            path, videos, num_verbs=classes["verbs"], num_nouns=classes["nouns"], subset=subset
-        )
-    return read_annotations(
-        path,
-        videos,
-        labelled=split != "test",
-        num_verbs=classes["verbs"],
-        num_nouns=classes["nouns"],
-        subset=subset,
-    )
+        return read_lab_list(path, videos, **sizes, subset=subset)
+    return read_annotations(path, videos, labelled=split != "test", **sizes, subset=subset)
 
 
 def load_splits(
