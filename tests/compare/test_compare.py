@@ -89,10 +89,10 @@ def submission(ids, verbs):
     ("none.pt", lambda path: None, "none.pt: no such file"),
     ("odd.pt", lambda path: path.write_bytes(b"words"), "odd.pt: not predictions or a submission"),
     ("odd.zip", lambda path: path.write_bytes(b"words"), "odd.zip: not a zip file"),
-    ("test.pt", submission(["t1"], 97), "test.pt: 40 of 40 segments are missing, the first is s0; "
-     "expected a submission of spl"),
+    ("test.pt", submission(["t1"], 97), "test.pt: missing: 40 segments (s0, s1, s2, ...); expected "
+     "a submission of split val"),
     ("nine.pt", submission([f"s{i}" for i in range(40)], 9),
-     "nine.pt: verb_output of segment s0 has shape [9]; expected [97]"),
+     "nine.pt: verb_output has shape [9], expected [97] in 40 segments (s0, "),
 ])  # fmt: skip
 def test_what_cannot_be_compared_is_one_line(folder, capsys, name, write, words):
     write(folder / name)

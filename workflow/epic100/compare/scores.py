@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from epic100.base.torch_file import read_tensors
 from epic100.scoring.metrics import official_hits
 from epic100.scoring.predictions import complete_scores, read_predictions
 from epic100.scoring.truth import Truth
-from epic100.submission.check import OUTPUTS
+from epic100.submission.check import HINT, OUTPUTS, check
 from epic100.submission.files import existing_file, read_pt
 from epic100.submission.zips import read_zip
 
@@ -40,41 +39,28 @@ def read_hits(
 def _scores(
     path: Path, ids: Sequence[str], reduce: str | None, classes: Mapping[str, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    path = existing_file(path)
+    path, sizes = existing_file(path), (classes["verbs"], classes["nouns"])
     if path.suffix.lower() == ".zip":
-        entries, problems = read_zip(path, classes["verbs"], classes["nouns"])
+        entries, problems = read_zip(path, *sizes)
         if entries is None:
             raise EpicError(f"{path}: {problems[0].removeprefix(f'{path}: ')}")
-        return _of_entries(path, entries, ids, classes)
-    content = read_tensors(path, "predictions or a submission", "copy or write it again")
-    if isinstance(content, dict) and "format" in content:
-        predictions = read_predictions(path, "val")
-        verb, noun, _ = complete_scores(predictions, list(ids), reduce)
-        return verb, noun
-    return _of_entries(path, read_pt(path), ids, classes)
-
-
-def _of_entries(
-    path: Path,
-    entries: Sequence[Mapping[str, Any]],
-    ids: Sequence[str],
-    classes: Mapping[str, int],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    found = {entry["narration_id"]: entry for entry in entries}
-    lacking = [name for name in ids if name not in found]
-    if lacking or len(found) != len(ids):
-        what = f"{len(lacking)} of {len(ids)} segments are missing, the first is {lacking[0]}"
-        other = f"{len(found)} segments, expected {len(ids)}"
+    else:
+        content = read_tensors(path, "predictions or a submission", "copy or write it again")
+        if isinstance(content, dict) and "format" in content:
+            verb, noun, _ = complete_scores(read_predictions(path, "val"), list(ids), reduce)
+            return verb, noun
+        entries = read_pt(path)
+    found = {
+        entry["narration_id"]: entry | {key: entry[key].float() for key in OUTPUTS}
+        for entry in entries
+    }
+    faults = [
+        line for line in check(list(found.values()), ids, *sizes) if not line.startswith(HINT)
+    ]
+    if faults:
         raise EpicError(
-            f"{path}: {what if lacking else other}; expected a submission of split val, complete"
+            f"{path}: {faults[0]}; expected a submission of split val, complete, of the `classes:` "
+            "in the config"
         )
-    sizes = dict(zip(OUTPUTS, (classes["verbs"], classes["nouns"]), strict=True))
-    for name in ids:
-        for key, size in sizes.items():
-            if tuple(found[name][key].shape) != (size,):
-                raise EpicError(
-                    f"{path}: {key} of segment {name} has shape {list(found[name][key].shape)}; "
-                    f"expected [{size}] (`classes:` in the config)"
-                )
-    verb, noun = (torch.stack([found[name][key] for name in ids]).float() for key in OUTPUTS)
+    verb, noun = (torch.stack([found[name][key] for name in ids]) for key in OUTPUTS)
     return verb, noun
