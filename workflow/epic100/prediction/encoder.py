@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from epic100.base.errors import EpicError
 from epic100.base.own_modules import use_modules
+from epic100.prediction.views import scores_of_views
 
 MODEL = "model"  # the recognizer of a model file
 
@@ -134,9 +135,9 @@ def pooled_features(
 
     Args:
         model: A recognizer of MMAction2, in evaluation mode.
-        clips: B tensors of uint8: [1, C, T, H, W], or [T, C, H, W] for a 2D model.
-        at_once: Clips per forward pass.
-        frames: T of a 2D model, else None.
+        clips: As for `scores_of_views`, with a view each.
+        at_once: As for `scores_of_views`.
+        frames: As for `scores_of_views`.
         where: The model's file, for errors.
 
     Returns:
@@ -150,21 +151,17 @@ def pooled_features(
     hooks = [
         layer.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for layer in layers
     ]
-    views = torch.cat(list(clips))
-    views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
     found = []
     try:
-        for some in views.split(at_once):
-            seen.clear()
-            inputs = model.data_preprocessor({"inputs": list(some), "data_samples": None}, False)
-            features, about = model.extract_feat(inputs["inputs"], test_mode=True)
-            model.cls_head(features, **about)
-            if not seen or seen[0].dim() != 2 or len(seen[0]) % len(some):
+        for scores in scores_of_views(model, clips, at_once, frames):
+            if not seen or seen[0].dim() != 2 or len(seen[0]) % len(scores):
                 raise EpicError(
                     f"{where}: {type(model.cls_head).__name__} gives no features: no linear layer "
                     "in it gets pooled features [clips, C]; expected a head of the zoo (config/zoo)"
                 )
-            found.append(seen[0].float().reshape(len(some), -1, seen[0].shape[1]).mean(dim=1).cpu())
+            rows = seen[0].float().reshape(len(scores), -1, seen[0].shape[1])
+            found.append(rows.mean(dim=1).cpu())
+            seen.clear()
     finally:
         for hook in hooks:
             hook.remove()

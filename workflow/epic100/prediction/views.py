@@ -1,6 +1,6 @@
 """Views of a segment: clips spread over its length, times crops, averaged in probability."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -140,40 +140,55 @@ def frames_of_2d(pipeline: Pipeline) -> int | None:
     )
 
 
+def scores_of_views(
+    model: Any, clips: Sequence[torch.Tensor], at_once: int, frames: int | None
+) -> Iterator[torch.Tensor]:
+    """Yield the scores [views, outputs] of `at_once` views at a time.
+
+    Args:
+        model: A recognizer of MMAction2, in evaluation mode.
+        clips: B tensors of uint8: [views, C, T, H, W], or [views * T, C, H, W] for a 2D model.
+        at_once: Views per forward pass, so that memory does not grow with their number. Each view
+            is a sample of its own: TSM shifts only within it.
+        frames: T of a 2D model, else None.
+    """
+    views = torch.cat(list(clips))
+    views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
+    for some in views.split(at_once):
+        batch = {"inputs": list(some), "data_samples": None}
+        inputs = model.data_preprocessor(batch, False)["inputs"]
+        # [views, 1, C, T, H, W], or [views, T, C, H, W] of a 2D model; its head needs T
+        features, about = model.extract_feat(inputs, test_mode=True)
+        yield model.cls_head(features, **about)
+
+
 @torch.inference_mode()
 def mean_log_probs(
     model: Any,
     segments: Sequence[torch.Tensor],
     at_once: int,
     frames: int | None = None,
-    heads: Mapping[str, int] | None = None,
+    outputs: Mapping[str, int] | None = None,
 ) -> torch.Tensor:
     """Log of a model's probabilities, averaged over the views of each segment.
 
     Args:
-        model: A recognizer of MMAction2.
-        segments: B tensors of uint8: [views, C, T, H, W], or [views * T, C, H, W] for a 2D model.
-        at_once: Views per forward pass, so that memory does not grow with their number. Each view
-            is a sample of its own: TSM shifts only within it.
-        frames: T of a 2D model, else None.
-        heads: Number of outputs of each head; each head has its own softmax. None means one head.
-            If they do not add up to the model's outputs, one head is assumed; the caller checks
-            this.
+        model: As for `scores_of_views`.
+        segments: The views of B segments.
+        at_once: As for `scores_of_views`.
+        frames: As for `scores_of_views`.
+        outputs: How many outputs stand for pairs, verbs and nouns; each has its own softmax. None
+            means one for all. So it is too if they do not add up; the caller checks this.
 
     Returns:
         float32 [B, outputs] on the CPU.
     """
-    views = torch.cat(list(segments))
-    views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
     logits = []
-    for some in views.split(at_once):
-        batch = {"inputs": list(some), "data_samples": None}
-        inputs = model.data_preprocessor(batch, False)["inputs"]
-        # [views, 1, C, T, H, W], or [views, T, C, H, W] of a 2D model; its head needs T
-        features, about = model.extract_feat(inputs, test_mode=True)
-        scores = model.cls_head(features, **about).double()
-        sizes = list((heads or {}).values())
-        parts = scores.split(sizes if sum(sizes) == scores.shape[1] else scores.shape[1], dim=1)
+    for scores in scores_of_views(model, segments, at_once, frames):
+        sizes = list((outputs or {}).values())
+        parts = scores.double().split(
+            sizes if sum(sizes) == scores.shape[1] else scores.shape[1], dim=1
+        )
         logits.append(torch.cat([part.log_softmax(dim=1) for part in parts], dim=1))
     every = torch.cat(logits).reshape(len(segments), -1, logits[0].shape[1])
     mean = every.logsumexp(dim=1) - torch.tensor(float(every.shape[1])).log()

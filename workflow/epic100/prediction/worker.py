@@ -124,14 +124,14 @@ def open_model(
         lay_out_channels_last(model.backbone)
     pipeline = clean_pipeline(test_pipeline_of(trained.config), path, modules).spec
     frames = frames_of_2d(pipeline)
-    heads = trained.outputs
+    outputs = trained.outputs
 
     def scores(clips: Sequence[torch.Tensor]) -> torch.Tensor:
-        rows = mean_log_probs(model, clips, at_once, frames, heads)
-        if rows.shape[1] != sum(heads.values()):
+        rows = mean_log_probs(model, clips, at_once, frames, outputs)
+        if rows.shape[1] != sum(outputs.values()):
             raise EpicError(
                 f"{path}: its model gives {rows.shape[1]} scores a segment, but its pair "
-                f"table and heads are of {sum(heads.values())}; the two are not of one training"
+                f"table and heads are of {sum(outputs.values())}; the two are not of one training"
             )
         return rows
 
