@@ -172,7 +172,7 @@ def test_videos_that_were_not_scanned_are_said_and_lack_nothing(
 
 
 def test_a_video_of_no_sheet_is_one_error(lab, rows, match):
-    with pytest.raises(EpicError, match=r"lab\.txt: line \d+: video_id is P02_101"):
+    with pytest.raises(EpicError, match=r"lab\.txt: line \d+ .*column video_id: 'P02_101'"):
         match(rows, videos={"P01_01": lab.videos["P01_01"]})
 
 

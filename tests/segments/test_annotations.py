@@ -299,9 +299,15 @@ def test_a_missing_file_or_a_folder_is_reported_with_the_key_that_names_it(tmp_p
 @pytest.mark.parametrize(
     "line, words",
     [
-        ("P01/P01_01.MP4 0 60 97 2", r"line 2: verb is 97; expected a class id up to 96"),
-        ("P01/P01_01.MP4 0 60 1 300", r"line 2: noun is 300; expected a class id up to 299"),
-        ("P09/P09_07.MP4 0 60 1 2", r"line 2: video_id is P09_07; expected a video_id of the vid"),
+        ("P01/P01_01.MP4 0 60 97 2", r"line 2 .*column verb: '97'; expected a class id up to 96"),
+        (
+            "P01/P01_01.MP4 0 60 1 300",
+            r"line 2 .*column noun: '300'; expected a class id up to 299",
+        ),
+        (
+            "P09/P09_07.MP4 0 60 1 2",
+            r"line 2 .*column video_id: 'P09_07'; expected a video_id of the vid",
+        ),
         ("P01/P01_01.MP4 60 60 1 2", r"line 2: 'P01/P01_01\.MP4 60 60 1 2'; expected `path start"),
     ],
 )

@@ -155,30 +155,25 @@ def read_lab_list(
     `annotation_rate` converts the frames to seconds. Such a list has no narration ids, so they are
     made: `{video_id}_line{n}`. Labels may be -1. All else is as in `read_annotations`.
     """
+    path = Path(path)
     listed = read_segments(path)
-    listed["line"] = np.arange(1, len(listed) + 1)
+    listed.index += 1  # the line
     listed["video_id"] = [Path(name).stem for name in listed["path"]]
+    listed["narration_id"] = listed["video_id"] + "_line" + listed.index.astype(str)
     known = listed["video_id"].isin(list(videos))
     if subset:
         listed, known = listed[known], known[known]
-    counts = {"verb": num_verbs, "noun": num_nouns}
-    checks = {"video_id": (~known, "a video_id of the video sheet; add the video there")}
-    checks |= {
-        name: (listed[name] >= count, f"a class id up to {count - 1}")
-        for name, count in counts.items()
-    }
-    for name, (bad, expected) in checks.items():
-        if bad.any():
-            row = listed[bad].iloc[0]
-            raise EpicError(
-                f"{path}: line {row['line']}: {name} is {row[name]}; expected {expected}, or "
-                "remove the line"
-            )
+    _refuse(
+        path, listed, "video_id", ~known,
+        "a video_id of the video sheet; add the video there, or remove the line",
+    )  # fmt: skip
+    for name, count in (("verb", num_verbs), ("noun", num_nouns)):
+        expected = f"a class id up to {count - 1}, or remove the line"
+        _refuse(path, listed, name, listed[name] >= count, expected)
     rate = listed["video_id"].map(annotation_rate).to_numpy(dtype=float)
-    ids = listed["video_id"] + "_line" + listed["line"].astype(str)
     return pd.DataFrame(
         {
-            "narration_id": ids.to_numpy(),
+            "narration_id": listed["narration_id"].to_numpy(),
             "video_id": listed["video_id"].to_numpy(),
             "start_seconds": listed["start"].to_numpy() / rate,
             "stop_seconds": listed["stop"].to_numpy() / rate,
@@ -287,7 +282,7 @@ def _refuse(
     row = table.iloc[where]
     raise EpicError(
         f"{path}: line {table.index[where]} (narration_id {row['narration_id'] or '?'}), "
-        f"column {column}: {row[column]!r}{more}; expected {expected}"
+        f"column {column}: {str(row[column])!r}{more}; expected {expected}"
     )
 
 
