@@ -7,61 +7,51 @@ values, which leave the result unchanged.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
-Rename = Callable[[re.Match], str]
-_STAGE_UNIT = {"a": "conv1.conv", "b": "conv2.conv", "c": "conv3.conv"}
-_SE_LAYER = {"0": "fc1", "2": "fc2"}
-
-# Each pattern matches a whole name. The group `rest` is the part after the module: weight, bias,
-# running_mean ...
-_PYSLOWFAST: list[tuple[str, Rename]] = [
-    (r"s1\.pathway0_stem\.conv_xy\.(?P<rest>.+)", lambda m: f"backbone.conv1_s.conv.{m['rest']}"),
-    (r"s1\.pathway0_stem\.conv\.(?P<rest>.+)", lambda m: f"backbone.conv1_t.conv.{m['rest']}"),
-    (r"s1\.pathway0_stem\.bn\.(?P<rest>.+)", lambda m: f"backbone.conv1_t.bn.{m['rest']}"),
-    (
-        r"s(?P<stage>\d)\.pathway0_res(?P<block>\d+)\.branch1(?P<bn>_bn)?\.(?P<rest>.+)",
-        lambda m: _in_block(m, 1, f"downsample.{'bn' if m['bn'] else 'conv'}"),
-    ),
-    (
-        r"s(?P<stage>\d)\.pathway0_res(?P<block>\d+)\.branch2\.se\.(?P<layer>fc[12])\.(?P<rest>.+)",
-        lambda m: _in_block(m, 1, f"se_module.{m['layer']}"),
-    ),
-    (
-        r"s(?P<stage>\d)\.pathway0_res(?P<block>\d+)\.branch2\.(?P<unit>[abc])(?P<bn>_bn)?\.(?P<rest>.+)",
-        lambda m: _in_block(m, 1, _unit(m["unit"], bool(m["bn"]))),
-    ),
-    (r"head\.conv_5\.(?P<rest>.+)", lambda m: f"backbone.conv5.conv.{m['rest']}"),
-    (r"head\.conv_5_bn\.(?P<rest>.+)", lambda m: f"backbone.conv5.bn.{m['rest']}"),
-    (r"head\.lin_5\.(?P<rest>.+)", lambda m: f"cls_head.fc1.{m['rest']}"),
-    (r"head\.projection\.(?P<rest>.+)", lambda m: f"cls_head.fc2.{m['rest']}"),
-]
-_BLOCK = r"blocks\.(?P<stage>[1-4])\.res_blocks\.(?P<block>\d+)\."
-_PYTORCHVIDEO: list[tuple[str, Rename]] = [
-    (r"blocks\.0\.conv\.conv_t\.(?P<rest>.+)", lambda m: f"backbone.conv1_s.conv.{m['rest']}"),
-    (r"blocks\.0\.conv\.conv_xy\.(?P<rest>.+)", lambda m: f"backbone.conv1_t.conv.{m['rest']}"),
-    (r"blocks\.0\.norm\.(?P<rest>.+)", lambda m: f"backbone.conv1_t.bn.{m['rest']}"),
-    (_BLOCK + r"branch1_conv\.(?P<rest>.+)", lambda m: _in_block(m, 0, "downsample.conv")),
-    (_BLOCK + r"branch1_norm\.(?P<rest>.+)", lambda m: _in_block(m, 0, "downsample.bn")),
-    (
-        _BLOCK + r"branch2\.norm_b\.1\.block\.(?P<layer>[02])\.(?P<rest>.+)",
-        lambda m: _in_block(m, 0, f"se_module.{_SE_LAYER[m['layer']]}"),
-    ),
-    (
-        _BLOCK + r"branch2\.conv_(?P<unit>[abc])\.(?P<rest>.+)",
-        lambda m: _in_block(m, 0, _unit(m["unit"], bn=False)),
-    ),
-    (
-        _BLOCK + r"branch2\.norm_(?P<unit>[abc])\.(0\.)?(?P<rest>.+)",
-        lambda m: _in_block(m, 0, _unit(m["unit"], bn=True)),
-    ),
-    (r"blocks\.5\.pool\.pre_conv\.(?P<rest>.+)", lambda m: f"backbone.conv5.conv.{m['rest']}"),
-    (r"blocks\.5\.pool\.pre_norm\.(?P<rest>.+)", lambda m: f"backbone.conv5.bn.{m['rest']}"),
-    (r"blocks\.5\.pool\.post_conv\.(?P<rest>.+)", lambda m: f"cls_head.fc1.{m['rest']}"),
-    (r"blocks\.5\.proj\.(?P<rest>.+)", lambda m: f"cls_head.fc2.{m['rest']}"),
-]
+# Modules by PySlowFast's name, then by pytorchvideo's.
+_OUTSIDE = {
+    "s1.pathway0_stem.conv_xy": "backbone.conv1_s.conv",
+    "s1.pathway0_stem.conv": "backbone.conv1_t.conv",
+    "s1.pathway0_stem.bn": "backbone.conv1_t.bn",
+    "head.conv_5": "backbone.conv5.conv",
+    "head.conv_5_bn": "backbone.conv5.bn",
+    "head.lin_5": "cls_head.fc1",
+    "head.projection": "cls_head.fc2",
+    "blocks.0.conv.conv_t": "backbone.conv1_s.conv",
+    "blocks.0.conv.conv_xy": "backbone.conv1_t.conv",
+    "blocks.0.norm": "backbone.conv1_t.bn",
+    "blocks.5.pool.pre_conv": "backbone.conv5.conv",
+    "blocks.5.pool.pre_norm": "backbone.conv5.bn",
+    "blocks.5.pool.post_conv": "cls_head.fc1",
+    "blocks.5.proj": "cls_head.fc2",
+}
+_BLOCK = r"(?:s(?P<stage>\d)\.pathway0_res|blocks\.(?P<layer>[1-4])\.res_blocks\.)(?P<block>\d+)\."
+_IN_BLOCK = {
+    "branch1": "downsample.conv",
+    "branch1_bn": "downsample.bn",
+    "branch2.a": "conv1.conv",
+    "branch2.a_bn": "conv1.bn",
+    "branch2.b": "conv2.conv",
+    "branch2.b_bn": "conv2.bn",
+    "branch2.c": "conv3.conv",
+    "branch2.c_bn": "conv3.bn",
+    "branch2.se.fc1": "se_module.fc1",
+    "branch2.se.fc2": "se_module.fc2",
+    "branch1_conv": "downsample.conv",
+    "branch1_norm": "downsample.bn",
+    "branch2.conv_a": "conv1.conv",
+    "branch2.norm_a": "conv1.bn",
+    "branch2.conv_b": "conv2.conv",
+    "branch2.norm_b": "conv2.bn",
+    "branch2.norm_b.0": "conv2.bn",
+    "branch2.norm_b.1.block.0": "se_module.fc1",
+    "branch2.norm_b.1.block.2": "se_module.fc2",
+    "branch2.conv_c": "conv3.conv",
+    "branch2.norm_c": "conv3.bn",
+}
 
 
 def mmaction_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -82,18 +72,12 @@ def mmaction_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _renamed(name: str) -> str:
-    for pattern, rename in _PYSLOWFAST + _PYTORCHVIDEO:
-        if match := re.fullmatch(pattern, name):
-            return rename(match)
-    return name
-
-
-def _in_block(match: re.Match, first: int, module: str) -> str:
-    """Return a name in a residual block. `first` is the number of the first stage, minus one."""
-    layer = int(match["stage"]) - first
-    return f"backbone.layer{layer}.{match['block']}.{module}.{match['rest']}"
-
-
-def _unit(letter: str, bn: bool) -> str:
-    conv = _STAGE_UNIT[letter]
-    return conv.replace(".conv", ".bn") if bn else conv
+    module, _, value = name.rpartition(".")  # weight, bias, running_mean ...
+    if module in _OUTSIDE:
+        return f"{_OUTSIDE[module]}.{value}"
+    match = re.match(_BLOCK, module)
+    if not match or module[match.end() :] not in _IN_BLOCK:
+        return name
+    layer = match["layer"] or int(match["stage"]) - 1
+    part = _IN_BLOCK[module[match.end() :]]
+    return f"backbone.layer{layer}.{match['block']}.{part}.{value}"
