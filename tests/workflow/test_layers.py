@@ -2,8 +2,11 @@
 
 import ast
 import itertools
+import re
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -79,3 +82,16 @@ def test_no_picture_imports_the_training_framework():
     heavy = ("mmaction", "mmengine", "mmcv", "epic100.training", "epic100.clips")
     for path in (PACKAGE / "figures").glob("*.py"):
         assert not [module for module, _ in imports(path) if module.startswith(heavy)], path
+
+
+def test_each_function_that_a_rule_names_is_there_and_takes_the_names_of_its_files():
+    rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk"))
+    named = [
+        rule for rule in re.split(r"^ *rule ", rules, flags=re.MULTILINE) if "function=" in rule
+    ]
+    for rule in named:
+        function = resolve_name(re.search(r'function="(.+)"', rule)[1])
+        given = re.split(r"^ *params:", rule.partition("input:")[2], flags=re.MULTILINE)
+        names = re.findall(r"^ +(\w+)=(?:f?\"|[A-Z]|lambda|expand)", given[0], re.MULTILINE)
+        assert set(names) <= signature(function).parameters.keys(), rule.partition(":")[0]
+    assert len(named) > 3
