@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.axes import Axes
 
 from epic100.figures.style import (
     BLUE,
@@ -58,26 +57,27 @@ def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike) -> None:
         if jobs.empty:
             say_nothing_to_show(figure, "results/benchmarks holds no file")
             return
-        time, memory, cores = figure.subplots(3)
         rows = [list(totals.index).index(rule) for rule in jobs["rule"]]
-        _dots(time, jobs["seconds"].clip(lower=0.5), rows)
-        time.set(xscale="log", xlabel="wall time of a job")
+        names = [f"{rule}\n{_jobs(row['size'])}, {in_words(row['sum'])}"
+                 for rule, row in totals.iterrows()]  # fmt: skip
+        values = {
+            "wall time of a job": jobs["seconds"].clip(lower=0.5),
+            "peak memory in GiB": jobs["memory_mib"] / 1024,
+            "cores busy on average": jobs["load_percent"] / 100,
+        }
+        time, *others = figure.subplots(3)
+        for axes, (label, column) in zip((time, *others), values.items(), strict=True):
+            axes.plot(column, rows, "o", color=BLUE, alpha=0.5, markersize=7, mew=0, clip_on=False)
+            axes.set_xlabel(label)
+            name_rows(axes, names, 3)
+        for axes in others:
+            axes.set_xlim(0, None)
         last = max(jobs["seconds"].max() * 3, 10)
         ticks = [tick for tick in TICKS if tick <= last][::2]
+        time.set_xscale("log")
         time.set_xticks(ticks, [TICKS[tick] for tick in ticks])
         time.set_xticks([], minor=True)
         time.set_xlim(0.4, last)
-        _dots(memory, jobs["memory_mib"] / 1024, rows)
-        memory.set(xlim=(0, None), xlabel="peak memory in GiB")
-        _dots(cores, jobs["load_percent"] / 100, rows)
-        cores.set(xlim=(0, None), xlabel="cores busy on average")
-        for axes in (time, memory, cores):
-            name_rows(axes, [f"{rule}\n{_jobs(row['size'])}, {in_words(row['sum'])}"
-                             for rule, row in totals.iterrows()], 3)  # fmt: skip
-
-
-def _dots(axes: Axes, values: pd.Series, rows: list[int]) -> None:
-    axes.plot(values, rows, "o", color=BLUE, alpha=0.5, markersize=7, mew=0, clip_on=False)
 
 
 def _jobs(count: int) -> str:

@@ -44,7 +44,6 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
         accuracy, loss, rate, time = figure.subplots(4)
         for task, colour in TASK_COLOURS.items():
             _line(accuracy, validated, f"{task}_top1", colour, label=task)
-        for task, colour in TASK_COLOURS.items():
             _line(accuracy, validated, f"{task}_top5", colour, linestyle=":", alpha=0.6)
         accuracy.set(ylim=(0, 103))
         title_and_legend(accuracy, "accuracy on val in %")
