@@ -36,13 +36,13 @@ WIDTH, QUERIES, ATTENTION_HEADS = 256, 4, 4
 
 
 class AttentiveProbe(nn.Module):
-    """Cross-attention of learned queries over a segment's features, an MLP, and the heads.
+    """Cross-attention of learned queries over a segment's features, an MLP, and the outputs.
 
     Form: the attentive probe of V-JEPA (Bardes et al. 2024), narrower, with several queries.
 
     Args:
         channels: C, values of a feature.
-        outputs: Outputs of all heads together.
+        outputs: Number of outputs.
         dropout: On the features and before the last layer.
     """
 
@@ -246,7 +246,7 @@ def _fit(
 
 @torch.inference_mode()
 def _log_probs(probe: AttentiveProbe, rows: SegmentRows, sizes: dict[str, int]) -> Tensor:
-    """Log-probabilities of each head side by side, float32 [N, outputs]."""
+    """Log-probabilities of all outputs, float32 [N, outputs]."""
     probe.eval()
     found = [
         torch.cat([part.log_softmax(dim=1) for part in split_outputs(

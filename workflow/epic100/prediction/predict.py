@@ -100,7 +100,7 @@ def predict_rows(
         parts: What a part is, for the log.
 
     Returns:
-        float32 [lines of the list, outputs], log-probabilities of each head, or features.
+        float32 [lines of the list, outputs], log-probabilities or features.
 
     Raises:
         EpicError: A process fails, or a shard disappears.
@@ -130,17 +130,17 @@ def predict_rows(
 def predictions_of(
     split: str, ids: list[str], rows: torch.Tensor, trained: TrainedModel, digest_of_model: str
 ) -> Predictions:
-    """Build predictions from rows of all heads side by side.
+    """Build predictions from rows of all outputs.
 
     Args:
         split: Name of the split.
         ids: Ids of the N segments.
-        rows: float32 [N, outputs of all heads], log-probabilities.
+        rows: float32 [N, all outputs], log-probabilities.
         trained: The model.
         digest_of_model: Its digest (`model_file.digest`).
 
     Returns:
-        The predictions. For a model without a head over pairs, a pair has the product of the
+        The predictions. For a model without outputs for pairs, a pair has the product of the
         probabilities of its verb and its noun, normalised over the pairs.
     """
     parts = split_outputs(rows, trained.outputs)

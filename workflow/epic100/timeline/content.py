@@ -188,7 +188,7 @@ def build_timeline(
 
 
 def _marginals(found: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of verbs and nouns: of their heads, or summed over pairs."""
+    """Log-probabilities of verbs and nouns: their own outputs, or summed over pairs."""
     if found.verb_log_probs is not None and found.noun_log_probs is not None:
         return found.verb_log_probs, found.noun_log_probs
     members = torch.tensor([pair[:2] for pair in found.pairs])
