@@ -1,22 +1,20 @@
 # What happens around the jobs on Slurm: before the first, during the run, after the last.
 #
-# This file has only hooks. Two of them also apply to a run without Slurm: it first waits for the
-# jobs that a killed run on Slurm has left, and it goes on after a run that was killed on this machine
-# (epic100.slurm.takeover).
+# This file has only hooks. One of them also applies to a run without Slurm: a run holds its folder
+# (epic100.slurm.hold).
 
 import signal
 from pathlib import Path
 
 from snakemake.logging import logger
 
+from epic100.slurm.call import only_looks, options
 from epic100.slurm.kernels import unserved
+from epic100.slurm.hold import Hold
 from epic100.slurm.limits import cluster_of, refusal
-from epic100.slurm.record import read_run
-from epic100.slurm.session import Session, only_looks, options
 from epic100.slurm.site import facts_file
-from epic100.slurm.takeover import go_on_here
 
-SESSION = Session(Path.cwd(), logger.warning)
+HOLD = Hold(Path.cwd(), logger.warning)
 
 # A rule that the config keeps on the CPU gets the profile's resources for that case.
 for section, names in (("train", ["train"]), ("predict", ["predict", "timeline", "features"])):
@@ -43,9 +41,7 @@ if not workflow.is_main_process:
     # The process that it is for (train) handles it itself.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 elif not only_looks(options()) and not workflow.output_settings.dryrun:
-    if getattr(options(), "executor", None) == "slurm" or read_run(Path.cwd()) is not None:
-        SESSION.claim()
-    go_on_here(Path.cwd(), logger.warning)
+    HOLD.take()
 
 
 def without_retries():
@@ -69,18 +65,17 @@ onstart:
         refuse_hopeless_training()
         clusters = {cluster_of(resources) for _, _, resources, _ in jobs} - {""}
         logs = workflow.executor_settings.logdir
-        SESSION.begin(sorted(clusters), logs and Path(workflow.workdir_init) / logs)
+        HOLD.submits(sorted(clusters), logs and Path(workflow.workdir_init) / logs)
     elif workflow.is_main_process:
         refuse_hopeless_training()
-        SESSION.release()  # Snakemake's own lock holds the folder from here on
 
 
 onsuccess:
-    SESSION.end()
+    HOLD.end()
 
 
 onerror:
-    SESSION.end()
+    HOLD.end()
 
 
 # Snakemake calls only the handlers of its main Snakefile, and the one by snakedeploy does not call

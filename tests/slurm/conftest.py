@@ -59,7 +59,7 @@ def runs(rig, new_archive, once):
         configure(scan, scan={"stall_seconds": 600, "min_seconds": 600})
         # A site that passes no environment on to jobs.
         bare = 'exec /usr/bin/sbatch "${@/--export=ALL/--export=NONE}"'
-        env = {"EPIC100_SITE": "genius", "EPIC100_STATUS_SECONDS": "20"}
+        env = {"EPIC100_SITE": "genius", "SHORTER": "status.LINE_SECONDS=20"}
         env |= put_before("sbatch", bare, whole / "bin")
         with (
             Call(rig, scan, "results/scan/P02.tsv", *SHORT) as short,

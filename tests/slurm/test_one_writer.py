@@ -1,10 +1,8 @@
 """No two jobs ever write one file: each way in which that could happen, on real clusters."""
 
-import shlex
 import signal
 from contextlib import ExitStack
 
-from epic100.slurm.record import Run, is_alive
 from support.slurm_calls import Call, no_work, put_before, run
 
 SCAN = "results/scan/P01.tsv"
@@ -32,7 +30,7 @@ def test_a_job_that_was_left_is_found_whatever_hides_it_and_not_submitted_twice(
     gone = {"EPIC100_GONE_CLUSTERS": "thinking"}
     rig.at("wice", "scontrol", "hold", job)  # a controller that starts anew opens its partitions
     rig.end("slurmctld-wice")
-    said = run(rig, archive, SCAN, well=False, env=gone | {"EPIC100_JUDGE_SECONDS": "3"})
+    said = run(rig, archive, SCAN, well=False, env=gone | {"SHORTER": "hold.JUDGE_SECONDS=3"})
     assert "give the same command when it answers" in said
     rig.bring("slurmctld-wice")
     assert rig.queue(archive) == [job]
@@ -92,7 +90,6 @@ def test_a_submission_waits_for_a_controller_that_is_away_as_long_as_its_workflo
         assert "scan P01 is submitted" in waits.ends()
         again.ends()
     assert [len(rig.submitted(folder)) for folder in folders] == [1, 1, 0]
-    assert not list((killed.folder / ".snakemake/epic100-submitting").glob("*.json"))
 
 
 def test_neither_a_sites_own_lines_nor_a_lost_answer_nor_a_slow_sacct_makes_a_second_job(
@@ -102,7 +99,7 @@ def test_neither_a_sites_own_lines_nor_a_lost_answer_nor_a_slow_sacct_makes_a_se
     *_P01*) echo 4711; echo "12 credits"; exec /usr/bin/sbatch "$@" ;;
     *) /usr/bin/sbatch "$@" >/dev/null; echo "sbatch: error: Socket timed out" >&2; exit 1 ;;
     esac"""
-    env = put_before("sbatch", sbatch, tmp_path / "bin") | {"EPIC100_SACCT_SECONDS": "2"}
+    env = put_before("sbatch", sbatch, tmp_path / "bin") | {"SHORTER": "executor.ANSWER_SECONDS=2"}
     put_before("sacct", 'sleep 20; exec /usr/bin/sacct "$@"', tmp_path / "bin")
     both = (SCAN, "results/scan/P02.tsv", *no_work(archive, "P01", "P02"))
     with Call(rig, archive, *both, env=env) as call:
@@ -111,13 +108,3 @@ def test_neither_a_sites_own_lines_nor_a_lost_answer_nor_a_slow_sacct_makes_a_se
         said = call.ends()
     assert "sacct does not tell the state of jobs (no answer in 2 s), squeue" in said
     assert len(rig.submitted(archive)) == 2
-
-
-def test_a_run_in_a_job_on_another_node_lives_as_long_as_that_job(rig, tmp_path, monkeypatch):
-    asks = f'exec {shlex.join(rig.on("genius", ["/usr/bin/squeue"]))} "$@"'
-    monkeypatch.setenv("PATH", put_before("squeue", asks, tmp_path / "bin")["PATH"])
-    job = rig.submit()
-    run_there = Run("elsewhere", 1, 1, ("wice",), job, "wice")
-    rig.wait(lambda: is_alive(run_there, tmp_path), "a job that runs")
-    rig.login("scancel", "-M", "wice", job)
-    rig.wait(lambda: not is_alive(run_there, tmp_path), "its end")

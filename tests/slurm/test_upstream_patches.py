@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 
-from epic100.slurm import session
+import snakemake_executor_plugin_slurm as plugin
+
+from epic100.slurm import executor
 from support.checkout import ROOT
 
 PATCHES = sorted((ROOT / "contrib/upstream").glob("*.patch"))
@@ -33,7 +35,13 @@ def test_the_unit_tests_in_the_patches_pass_with_them_and_fail_without(patched, 
 
 
 def test_a_version_that_was_not_tested_is_reported(monkeypatch):
-    assert session.unknown_version() == ""
-    monkeypatch.setattr(session, "KNOWN", ("2.7.1",))
-    words = "2.8.0 is installed, and this workflow was tested with 2.7.1"
-    assert words in session.unknown_version()
+    shown = []
+    monkeypatch.setattr(executor, "KNOWN", ("2.7.1",))
+    for name in ("query_job_status", "validate_account", "subprocess"):
+        monkeypatch.setattr(plugin, name, getattr(plugin, name))
+    check = plugin.Executor.check_active_jobs
+    monkeypatch.setattr(plugin.Executor, "check_active_jobs", check)
+    executor.correct([], ROOT, shown.append)
+    executor.active.clear()
+    (line,) = shown
+    assert "2.8.0 is installed, and this workflow was tested with 2.7.1" in line

@@ -16,6 +16,7 @@ from support.slurm_rig import ACCOUNT, Rig
 QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1",
          "--latency-wait", "10")  # fmt: skip
 REAL = "profiles/vsc"
+QUICK_PROGRAM = str(ROOT / "tests/support/quick_snakemake.py")
 SECONDS = 600.0  # how long a call may take for what takes seconds on an idle machine
 
 
@@ -28,7 +29,7 @@ class Call:
         folder: Path,
         *arguments: str,
         env: dict[str, str] | None = None,
-        program: Sequence[str] = ("-m", "snakemake"),
+        program: Sequence[str] = (QUICK_PROGRAM,),
         profile: str = REAL,
         cwd: Path = ROOT,
     ):
@@ -38,7 +39,7 @@ class Call:
         command = [sys.executable, *program, *arguments, "--directory", str(folder), "--profile",
                    stand_in_profile(folder, profile), "--configfile", str(folder / "config.yaml"),
                    *QUICK]  # fmt: skip
-        settings = {"EPIC100_ACCOUNT": ACCOUNT, "EPIC100_SUBMIT_RETRY_SECONDS": "2"}
+        settings = {"EPIC100_ACCOUNT": ACCOUNT}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *rig.on(rig.layout.login, command)], cwd=cwd,

@@ -1,22 +1,20 @@
 """The status of the run: an updated block on a terminal, or a line every five minutes in a log."""
 
-import os
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from epic100.slurm.commands import NoAnswerError
+from epic100.slurm.executor import active
 from epic100.slurm.jobs import SlurmJob, jobs_of
-from epic100.slurm.submission import WORKFLOW
-from epic100.slurm.wrappers import CLUSTERS
 from snakemake_logger_plugin_epic100.board import Board, BoardJob, duration
 from snakemake_logger_plugin_epic100.display import Display, Screen
 from snakemake_logger_plugin_epic100.logs import lines_of
 
 LOOK_SECONDS = 2.0
-LINE_SECONDS = float(os.environ.get("EPIC100_STATUS_SECONDS", 300))
-SQUEUE_SECONDS = float(os.environ.get("EPIC100_SQUEUE_SECONDS", 30))  # one squeue for all jobs
+LINE_SECONDS = 300.0
+SQUEUE_SECONDS = 30.0  # one squeue for all jobs
 SHOWN = 4  # jobs shown per rule, running ones first; the others are only counted
 WIDTH = 80  # characters of a job's last line that are shown
 
@@ -90,7 +88,7 @@ class Status(threading.Thread):
         return " ".join(filter(None, [job.wildcards, where, again, state])) or "running"
 
     def _unseen(self, job: BoardJob) -> str:
-        if not os.environ.get(WORKFLOW):
+        if not active:
             return "running"
         if not job.slurm:
             return "being submitted"
@@ -101,13 +99,12 @@ class Status(threading.Thread):
         return there is not None and there.state == "PENDING"
 
     def _ask_slurm(self) -> None:
-        if not os.environ.get(WORKFLOW) or time.monotonic() - self._asked < SQUEUE_SECONDS:
+        if not active or time.monotonic() - self._asked < SQUEUE_SECONDS:
             return
         self._asked, asked = time.monotonic(), time.time()
-        clusters = list(filter(None, os.environ.get(CLUSTERS, "").split(",")))
         try:
-            found = jobs_of(Path.cwd(), clusters, ["--me"], seconds=SQUEUE_SECONDS)
+            found = jobs_of(Path.cwd(), active[0].clusters, ["--me"], seconds=SQUEUE_SECONDS)
         except (NoAnswerError, FileNotFoundError):
-            return  # the executor and the wrappers report it if it matters
+            return  # the executor reports it if it matters
         self._answered = asked
         self._slurm = {job.id: job for job in found}

@@ -1,12 +1,9 @@
-"""Call Slurm's own commands, not the wrappers, and without the user's default options."""
+"""Call Slurm's own commands, without the user's default options."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-BIN = Path(__file__).resolve().parent / "bin"
 ASK_SECONDS = 60.0
 # Variables that set a user's defaults. For example, SQUEUE_STATES=RUNNING hides pending jobs.
 DEFAULTS = ("SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SLURM_TIME_FORMAT")
@@ -17,40 +14,25 @@ class NoAnswerError(RuntimeError):
     """A Slurm command failed or timed out; the text is its own message."""
 
 
-def real(program: str) -> str:
-    """The path of a Slurm command, ignoring the wrappers.
-
-    Args:
-        program: Name of the command.
-
-    Raises:
-        FileNotFoundError: It is not installed.
-    """
-    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    path = os.pathsep.join(f for f in folders if f and Path(f).resolve() != BIN)
-    found = shutil.which(program, path=path)
-    if found is None:
-        raise FileNotFoundError(f"{program}: not on the PATH")
-    return found
-
-
-def run(
-    command: Sequence[str], seconds: float | None = ASK_SECONDS, stdin: str = ""
-) -> subprocess.CompletedProcess[str]:
+def run(command: Sequence[str], seconds: float = ASK_SECONDS) -> subprocess.CompletedProcess[str]:
     """Run a command and wait for it.
 
     Args:
         command: The command and its arguments.
-        seconds: Timeout; None means no limit.
-        stdin: Text for its standard input.
+        seconds: Timeout.
 
     Returns:
         Its result; exit status 124 after a timeout.
+
+    Raises:
+        FileNotFoundError: It is not installed.
     """
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(DEFAULTS)}
     try:
         return subprocess.run(
-            command, input=stdin, capture_output=True, text=True, timeout=seconds, env=_plain()
-        )
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds,
+            env=plain, check=False,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         message = f"no answer in {seconds:.0f} s"
         return subprocess.CompletedProcess(command, 124, "", message)
@@ -74,8 +56,7 @@ def squeue(
         NoAnswerError: A cluster did not answer, or squeue failed.
     """
     form = ",".join(f"{field}:{FIELD_END}" for field in fields)
-    command = [real("squeue"), *on(clusters), "--noheader", "--Format", form, *options]
-    done = run(command, seconds)
+    done = run(["squeue", *on(clusters), "--noheader", "--Format", form, *options], seconds)
     # With several clusters, the exit status is 0 even if one of them does not answer.
     if done.returncode or "error:" in done.stderr:
         raise NoAnswerError(message_of(done))
@@ -93,7 +74,3 @@ def message_of(done: subprocess.CompletedProcess[str]) -> str:
     """The error messages of a command as one line."""
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     return "; ".join(dict.fromkeys(lines)) or f"exit status {done.returncode}"
-
-
-def _plain() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith(DEFAULTS)}

@@ -1,24 +1,24 @@
 """The jobs of one working directory that are still in Slurm, whoever submitted them.
 
-A job is recognized by its name, which a run gives to all its jobs and epic100.slurm.submission
-records in the working directory, or by the path of its log below that directory.
+A job is recognized by its working directory, and by the name that the executor gives to all jobs of
+a run. A job that is ending (COMPLETING) may still write, so it counts.
 """
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from epic100.base.errors import EpicError
-from epic100.slurm.commands import ASK_SECONDS, NoAnswerError, message_of, on, real, run, squeue
-from epic100.slurm.submission import NAMES, about
-from epic100.slurm.wrappers import LOGS
+from epic100.slurm.commands import ASK_SECONDS, message_of, on, run, squeue
 
 NAMED = {
     "id": "JobID", "cluster": "Cluster", "state": "State", "elapsed": "TimeUsed",
     "partition": "Partition", "user": "UserName", "reason": "Reason",
 }  # fmt: skip
-FIELDS = (*NAMED.values(), "Name", "Comment", "StdOut")
+FIELDS = (*NAMED.values(), "Name", "Comment", "WorkDir", "StdOut")
+NAME = re.compile(r"(?:[\w-]+_)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,23 @@ def jobs_of(
     Raises:
         NoAnswerError: Slurm does not answer.
     """
-    names = set((folder / NAMES).read_text().split()) if (folder / NAMES).exists() else set()
-    logs = folder.resolve() / LOGS
-    found = []
-    for row in squeue(FIELDS, clusters, options, seconds):
-        log = Path(row["StdOut"])
-        if row["Name"] in names or log.is_relative_to(logs):
-            place = log.relative_to(logs).parts[:-1] if log.is_relative_to(logs) else ()
-            what = about(" ".join(place) if row["Comment"] in ("", "(null)") else row["Comment"])
-            found.append(SlurmJob(what, **{own: row[name] for own, name in NAMED.items()}))
-    return found
+    return [
+        SlurmJob(_about(row), **{own: row[name] for own, name in NAMED.items()})
+        for row in squeue(FIELDS, clusters, options, seconds)
+        if row["WorkDir"] == str(folder.resolve()) and NAME.fullmatch(row["Name"])
+    ]
+
+
+def _about(row: dict[str, str]) -> str:
+    """Rule and wildcards: from the comment, or from the log's path where a site keeps none."""
+    if row["Comment"] in ("", "(null)"):
+        return " ".join(Path(row["StdOut"]).parts[-3:-1]).removeprefix("rule_")
+    return about(row["Comment"])
+
+
+def about(comment: str) -> str:
+    """Rule and wildcards, taken from the comment that the executor gives a job."""
+    return comment.removeprefix("rule_").replace("_wildcards_", " ") or "a job"
 
 
 def cancel(jobs: Iterable[SlurmJob]) -> None:
@@ -77,46 +84,14 @@ def cancel(jobs: Iterable[SlurmJob]) -> None:
     Raises:
         EpicError: Slurm refuses; for example, only the owner can cancel a job.
     """
-    by_cluster: dict[str, list[SlurmJob]] = {}
+    by_cluster: defaultdict[str, list[SlurmJob]] = defaultdict(list)
     for job in jobs:
-        by_cluster.setdefault(job.cluster, []).append(job)
+        by_cluster[job.cluster].append(job)
     for cluster, some in by_cluster.items():
-        done = run([real("scancel"), *on([cluster]), *(job.id for job in some)])
+        done = run(["scancel", *on([cluster]), *(job.id for job in some)])
         if done.returncode:
             users = ", ".join(sorted({job.user for job in some}))
             raise EpicError(
                 f"scancel on {cluster} failed ({message_of(done)}); the jobs are of user {users}: "
                 "ask them to cancel, or wait for the jobs without EPIC100_LEFTOVERS=cancel"
             )
-
-
-def wait_until_gone(
-    folder: Path,
-    clusters: Sequence[str],
-    show: Callable[[str], None],
-    seconds: float,
-    is_over: Callable[[], bool],
-) -> None:
-    """Wait until Slurm has no more jobs of `folder`, or until `is_over`.
-
-    Args:
-        folder: The working directory.
-        clusters: Clusters to ask; empty means this machine's own.
-        show: Gets a line for each job that ends.
-        seconds: Interval between two queries.
-        is_over: Whether waiting is pointless, because another run has taken the folder over.
-    """
-    left: dict[str, SlurmJob] = {}
-    while True:
-        try:
-            now = {job.id: job for job in jobs_of(folder, clusters)}
-        except NoAnswerError as error:
-            show(f"squeue does not tell which jobs have ended ({error}); asking again")
-            time.sleep(seconds)
-            continue
-        for job in left.keys() - now.keys():
-            show(f"{left[job].about}: job {job} has ended")
-        if not now or is_over():
-            return
-        left = now
-        time.sleep(seconds)

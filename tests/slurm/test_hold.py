@@ -1,0 +1,158 @@
+"""Who runs the workflow in a directory, and whether it still does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+
+import psutil
+import pytest
+
+from epic100.base.errors import EpicError
+from epic100.slurm import hold
+from epic100.slurm.hold import RECORD, Hold, Run, read_run
+
+LONG_AGO = (0, 0)
+BEATS = """
+import subprocess, sys, time
+from pathlib import Path
+from epic100.slurm import hold
+hold.BEAT_SECONDS = 0.1
+hold.Hold(Path(sys.argv[1]), lambda line: print(line, flush=True)).take()
+child = subprocess.Popen(["sleep", "600"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / ".snakemake").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def left(folder):
+    """Leaves the record of a run, changed from this process's, as old as is said."""
+
+    def leave(age: float = 0.0, **changes) -> Run:
+        run = replace(Run.this(), **changes)
+        (folder / RECORD).write_text(json.dumps(asdict(run)))
+        os.utime(folder / RECORD, (time.time() - age,) * 2)
+        return run
+
+    return leave
+
+
+@pytest.fixture
+def process(folder):
+    """A run that beats in a process of its own, and the id of a child of it."""
+    started = subprocess.Popen(
+        [sys.executable, "-c", BEATS, folder], stdout=subprocess.PIPE, text=True
+    )
+    yield started, int(started.stdout.readline())
+    started.kill()
+    started.wait()
+
+
+def test_a_run_holds_its_folder_alone_until_its_end(folder):
+    start = threading.Barrier(8)
+    holds = [Hold(folder, print) for _ in range(8)]
+
+    def take(each):
+        start.wait()
+        each.take()
+
+    with ThreadPoolExecutor(8) as pool:
+        taken = [pool.submit(take, each) for each in holds]
+    errors = [str(each.exception()) for each in taken if each.exception()]
+    assert len(errors) == 7 and all("another run of this workflow is at work" in e for e in errors)
+    (holder,) = [each for each in holds if each.run is not None]
+    assert read_run(folder) == holder.run
+    holder.release()
+    holder.run = None
+    assert os.listdir(folder / ".snakemake") == []
+
+
+def test_the_locks_of_a_killed_run_go_with_its_record(folder, left):
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    left(pid=done.pid)
+    (folder / ".snakemake/locks").mkdir()
+    (folder / ".snakemake/locks/0.input.lock").touch()
+    shown = []
+    Hold(folder, shown.append).take()
+    assert shown == ["The last run here was killed; this one goes on from what it finished."]
+    assert read_run(folder).pid == os.getpid()
+    assert not list((folder / ".snakemake/locks").iterdir())
+
+
+@pytest.mark.parametrize("changes", [
+    {"host": "elsewhere"}, {"space": f"{hold._space().split()[0]} pid:[1]", "pid": 2**22 - 1},
+], ids=["machine", "namespace"])  # fmt: skip
+def test_a_run_that_cannot_be_seen_is_alive_while_its_record_beats(folder, left, changes):
+    run = left(age=20, **changes)
+    assert not run.is_gone()
+    with pytest.raises(EpicError, match=f"{run}, which gave a sign 2[01] s ago; if it is gone"):
+        Hold(folder, print).take()
+    left(age=hold.SILENT_SECONDS + 1, **changes)
+    Hold(folder, print).take()
+    assert read_run(folder).host == Run.this().host
+
+
+@pytest.mark.parametrize("changes", [{"space": "before pid:[1]"}, {"pid": 2**22 - 1}])
+def test_a_run_of_an_earlier_boot_or_whose_process_has_ended_is_gone(changes):
+    assert not Run.this().is_gone()
+    assert replace(Run.this(), **changes).is_gone()
+
+
+def test_a_run_in_a_slurm_job_that_is_queued_again_elsewhere_takes_its_own_folder(
+    folder, left, monkeypatch
+):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    left(host="elsewhere")
+    Hold(folder, print).take()
+    assert read_run(folder).slurm_job == "7@"
+
+
+def test_a_run_that_was_taken_over_ends_at_its_next_beat_and_touches_nothing(folder, left, process):
+    taken_over, child = process
+    taken_over.send_signal(signal.SIGSTOP)  # Ctrl-Z
+    new = left(host="elsewhere")
+    taken_over.send_signal(signal.SIGCONT)
+    assert taken_over.wait(20) == 1
+    assert f"was taken over by another one ({new})" in taken_over.stdout.read()
+    assert read_run(folder) == new
+    assert not psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], 20)[1]
+
+
+def test_a_record_that_was_removed_is_there_again_at_the_next_beat(folder, process):
+    run = read_run(folder)
+    (folder / RECORD).unlink()
+    end = time.monotonic() + 20
+    while read_run(folder) != run:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert process[0].poll() is None
+
+
+def test_what_is_left_in_the_queue_is_not_guessed_where_slurm_is_not(folder, left, monkeypatch):
+    left(pid=2**22 - 1, submits=True, age=100)
+    monkeypatch.setenv("PATH", str(folder))
+    with pytest.raises(EpicError, match="there is no squeue to ask"):
+        Hold(folder, print).take()
+    assert read_run(folder) is not None
+
+
+@pytest.mark.parametrize("text", [
+    '{"host": "a"', '{"host": "a", "pid": 1, "started": 2, "number": 7}', "[]",
+])  # fmt: skip
+def test_a_record_that_is_not_whole_or_of_another_version_is_named(folder, text):
+    (folder / RECORD).write_text(text)
+    with pytest.raises(EpicError, match="epic100-run.json"):
+        Hold(folder, print).take()

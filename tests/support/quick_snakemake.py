@@ -1,0 +1,25 @@
+"""Snakemake, with shorter waits in the library's code of Slurm: a program that tests start.
+
+The variable SHORTER names more of them: `hold.JUDGE_SECONDS=3 status.LINE_SECONDS=20`.
+"""
+
+import os
+import sys
+
+from snakemake.cli import main
+
+from epic100.slurm import executor, hold
+from snakemake_logger_plugin_epic100 import status
+
+MODULES = {"executor": executor, "hold": hold, "status": status}
+SHORT = (
+    "executor.RETRY_SECONDS=2 executor.ARRIVAL_SECONDS=6 hold.ARRIVAL_SECONDS=6 hold.LOOK_SECONDS=2"
+)
+
+if __name__ == "__main__":
+    for word in f"{SHORT} {os.environ.get('SHORTER', '')}".split():
+        place, value = word.split("=")
+        module, name = place.split(".")
+        assert hasattr(MODULES[module], name)
+        setattr(MODULES[module], name, float(value))
+    main(sys.argv[1:])

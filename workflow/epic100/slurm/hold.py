@@ -1,0 +1,337 @@
+"""One run holds a working directory: to save work, and so that the screen is true.
+
+A run writes a record before it reads any file, touches it every few seconds (a beat), and removes
+it at its end. Another run is refused while the record beats. It takes over when the record has been
+silent for a while, or when its run is known to be gone, and then first waits for the jobs that this
+run has left in Slurm. A run that was taken over finds it out at its next beat, and ends.
+
+None of this protects results: two jobs that write the same output do no harm.
+"""
+
+import atexit
+import contextlib
+import getpass
+import json
+import os
+import secrets
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from epic100.base.atomic import write_text
+from epic100.base.errors import EpicError
+from epic100.slurm.commands import NoAnswerError
+from epic100.slurm.executor import ARRIVAL_SECONDS, Corrections, correct
+from epic100.slurm.jobs import SlurmJob, cancel, jobs_of
+
+RECORD = Path(".snakemake/epic100-run.json")
+LOCKS = Path(".snakemake/locks")
+LOGS = Path(".snakemake/slurm_logs")  # the executor's, below the working directory
+BEAT_SECONDS = 10.0
+SILENT_SECONDS = 60.0  # a run whose record is silent for so long is gone
+LOOK_SECONDS = 10.0  # between two questions to Slurm
+JUDGE_SECONDS = 300.0  # for which Slurm is asked again if it does not answer
+CHOICE = "EPIC100_LEFTOVERS"  # variable: wait (default) or cancel
+GONE = "EPIC100_GONE_CLUSTERS"  # variable: clusters that no longer exist
+
+Show = Callable[[str], None]  # shows a line to the user
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of Snakemake.
+
+    Args:
+        token: What no other run has.
+        host: Its machine.
+        pid: Its process there.
+        space: The boot and the namespace in which this process id means something.
+        user: Who started it.
+        slurm_job: The Slurm job that it runs in, as `id@cluster`, or "".
+        clusters: Clusters of its jobs; empty means its machine's own.
+        submits: Whether it may have submitted a job.
+    """
+
+    token: str
+    host: str
+    pid: int
+    space: str
+    user: str
+    slurm_job: str
+    clusters: tuple[str, ...] = ()
+    submits: bool = False
+
+    @classmethod
+    def this(cls) -> "Run":
+        """The run of this process."""
+        job = os.environ.get("SLURM_JOB_ID", "")
+        cluster = os.environ.get("SLURM_CLUSTER_NAME", "")
+        return cls(secrets.token_hex(8), socket.gethostname(), os.getpid(), _space(),
+                   getpass.getuser(), job and f"{job}@{cluster}")  # fmt: skip
+
+    def __str__(self) -> str:
+        job = f", job {self.slurm_job}" if self.slurm_job else ""
+        return f"process {self.pid} of {self.user} on {self.host}{job}"
+
+    def is_gone(self) -> bool:
+        """Whether it is known to have ended; False where that cannot be seen from here."""
+        if self.slurm_job and self.slurm_job == Run.this().slurm_job:
+            return self.pid != os.getpid() or self.host != socket.gethostname()  # requeued
+        if self.host != socket.gethostname():
+            return False
+        boot, namespace = _space().split()
+        theirs, there = self.space.split()
+        return boot != theirs or (namespace == there and not psutil.pid_exists(self.pid))
+
+
+def _space() -> str:
+    """The boot of this machine, and the namespace of process ids, as two words."""
+    boot = f"{psutil.boot_time():.0f}"
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    return f"{boot} -"
+
+
+def read_run(folder: Path) -> Run | None:
+    """The run that holds `folder`, or None.
+
+    Raises:
+        EpicError: The record is incomplete or of another version.
+    """
+    path = folder / RECORD
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        run = Run(**values)
+        return replace(run, clusters=tuple(run.clusters))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise EpicError(f"{path}: {error}; see `squeue`, then remove it") from None
+
+
+class Hold:
+    """Holds a working directory from `take` to the end of this process.
+
+    Args:
+        folder: The working directory.
+        show: Gets lines for the user.
+    """
+
+    def __init__(self, folder: Path, show: Show):
+        self.folder, self.show = folder, show
+        self.run: Run | None = None
+        self.slurm: Corrections | None = None
+
+    def take(self) -> None:
+        """Hold the directory, after the jobs have ended that a killed run has left in Slurm.
+
+        Raises:
+            EpicError: Another run is active here, or nothing tells whether jobs are left.
+        """
+        mine = Run.this()
+        while not self._claim(mine):
+            other = read_run(self.folder)
+            if other is not None:
+                self._end_of(other)
+                self._release(other)
+        self.run = mine
+        atexit.register(self.release)
+        threading.Thread(target=self._beat, daemon=True).start()
+        for lock in (self.folder / LOCKS).glob("*.lock"):  # of a run that was killed
+            lock.unlink(missing_ok=True)
+
+    def submits(self, clusters: Sequence[str], logs: Path | None = None) -> None:
+        """Correct the executor of this run, and note where its jobs go.
+
+        Args:
+            clusters: Clusters of the jobs; empty means this machine's own.
+            logs: Folder of Slurm's logs, if it is not the executor's default.
+        """
+        assert self.run is not None, "held"
+        self.run = replace(self.run, clusters=tuple(clusters), submits=True)
+        self._write()
+        slurm = self.slurm = correct(clusters, logs or self.folder / LOGS, self.show)
+        usual = signal.getsignal(signal.SIGINT)
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            slurm.stopped.set()  # else the executor waits for a submission that waits for Slurm
+            if callable(usual):
+                usual(number, frame)
+
+        signal.signal(signal.SIGINT, stop)
+
+    def end(self) -> None:
+        """Cancel jobs that the executor missed, and wait until none is left of the run.
+
+        On Ctrl-C the executor cancels the jobs that it knows, but not those that it is just
+        submitting.
+        """
+        if self.run is None or self.slurm is None:
+            return
+        self.slurm.stopped.set()
+        try:
+            if left := jobs_of(self.folder, self.run.clusters):
+                for job in left:
+                    if job.state != "COMPLETING":
+                        self.show(f"cancelled, since the workflow has ended: {job}")
+                cancel(left)
+                self._wait_for(left, self.run.clusters)
+            self.run = replace(self.run, submits=False)
+        except (EpicError, NoAnswerError) as error:
+            self.show(f"{error}; the next run here will ask again")
+
+    def release(self) -> None:
+        """Release the directory; a run that may have left jobs keeps its record."""
+        if self.run is not None and not self.run.submits:
+            self._release(self.run)
+
+    def _claim(self, run: Run) -> bool:
+        """Create the record; False if there already is one."""
+        path = self.folder / RECORD
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_suffix(f".{run.token}")
+        temporary.write_text(json.dumps(asdict(run)), encoding="utf-8")
+        try:
+            os.link(temporary, path)  # atomic, and never replaces another record
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+        return True
+
+    def _write(self) -> None:
+        assert self.run is not None, "held"
+        write_text(self.folder / RECORD, json.dumps(asdict(self.run)))
+
+    def _release(self, run: Run) -> None:
+        if read_run(self.folder) == run:
+            (self.folder / RECORD).unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        """Touch the record, until another run has taken the directory over."""
+        mine = self.run
+        while mine is not None:
+            with contextlib.suppress(OSError, EpicError):  # a disk that does not answer now
+                holder = read_run(self.folder)
+                if holder is None and self._claim(mine):
+                    holder = mine
+                if holder is None or holder.token != mine.token:
+                    self._give_up(holder)
+                os.utime(self.folder / RECORD)
+            time.sleep(BEAT_SECONDS)
+            mine = self.run
+
+    def _give_up(self, holder: Run | None) -> None:
+        """End without a touch to any file: all is the other run's."""
+        self.show(f"This run was taken over by another one ({holder}), and ends.")
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.terminate()  # a training saves, and stops
+        os._exit(1)
+
+    def _end_of(self, run: Run) -> None:
+        """Return when `run` and all of its jobs have ended; EpicError if it is active."""
+        age = _age(self.folder / RECORD)
+        if age < SILENT_SECONDS and not run.is_gone():
+            raise EpicError(
+                f"another run of this workflow is at work here: {run}, which gave a sign {age:.0f} "
+                f"s ago; if it is gone, give the same command again in {SILENT_SECONDS:.0f} s"
+            )
+        if scripts := _scripts_in(self.folder):
+            raise EpicError(
+                f"{self.folder}: the last run here was killed, but jobs of it are still active "
+                f"({', '.join(scripts)}); wait until they end, or end them with `kill`, then give "
+                "the same command"
+            )
+        gone = os.environ.get(GONE, "").replace(",", " ").split()
+        clusters = [name for name in run.clusters if name not in gone]
+        if not run.submits or (run.clusters and not clusters):
+            self.show("The last run here was killed; this one goes on from what it finished.")
+            return
+        # A request of its sbatch may still be on its way.
+        while (left_to_wait := ARRIVAL_SECONDS - _age(self.folder / RECORD)) > 0:
+            time.sleep(min(left_to_wait, 1.0))
+        left = self._ask(clusters, run)
+        if not left:
+            return
+        choice = os.environ.get(CHOICE) or "wait"
+        if choice not in ("wait", "cancel"):
+            raise EpicError(f"{CHOICE} is {choice!r}; expected wait or cancel")
+        self.show(f"The last run here ({run}) was cut short. Of its jobs, these have not ended:")
+        for job in left:
+            self.show(f"  {job}")
+        if choice == "cancel":
+            self.show(f"Cancelling them, since {CHOICE} is cancel.")
+            cancel(left)
+        else:
+            self.show(f"Waiting for them ({CHOICE}=cancel cancels them; Ctrl-C leaves them).")
+        self._wait_for(left, clusters)
+
+    def _wait_for(self, jobs: Sequence[SlurmJob], clusters: Sequence[str]) -> None:
+        left = {job.id: job for job in jobs}
+        while left:
+            time.sleep(LOOK_SECONDS)
+            try:
+                now = {job.id: job for job in jobs_of(self.folder, clusters)}
+            except NoAnswerError as error:
+                self.show(f"squeue does not tell which jobs have ended ({error}); asking again")
+                continue
+            for job in left.keys() - now.keys():
+                self.show(f"{left[job].about}: job {job} has ended")
+            left = now
+
+    def _ask(self, clusters: Sequence[str], run: Run) -> list[SlurmJob]:
+        """The jobs that are left of a run; Slurm is asked again for a while if it is away."""
+        end, shown = time.monotonic() + JUDGE_SECONDS, ""
+        while True:
+            try:
+                return jobs_of(self.folder, clusters)
+            except FileNotFoundError:
+                raise EpicError(
+                    f"jobs of an earlier run here ({run}) may still be in Slurm's queue, and there "
+                    f"is no squeue to ask: go on where Slurm is, or remove {self.folder / RECORD}"
+                ) from None
+            except NoAnswerError as error:
+                message = str(error)
+            removed = "known by database" in message or "invalid entry for --cluster" in message
+            if time.monotonic() > end or "known by database" in message:
+                way_out = f"; a cluster that no longer exists is left out by {GONE}=NAME" * removed
+                raise EpicError(
+                    f"squeue does not tell whether jobs of the last run here ({run}) go on "
+                    f"({message}): give the same command when it answers{way_out}"
+                )
+            if message != shown:
+                self.show(f"{message}; asking again, since jobs of a run that was cut short may be "
+                          "left")  # fmt: skip
+                shown = message
+            time.sleep(min(LOOK_SECONDS, max(end - time.monotonic(), 0.1)))
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was touched, on the clock of its file system."""
+    with tempfile.TemporaryFile(dir=path.parent) as probe:
+        now = os.fstat(probe.fileno()).st_mtime
+    try:
+        return max(0.0, now - path.stat().st_mtime)
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _scripts_in(folder: Path) -> list[str]:
+    """Scripts of Snakemake that run in the folder, as `RULE'S SCRIPT, process 123`."""
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
+        scripts = [word for word in process.info["cmdline"] or () if "snakemake/scripts/" in word]
+        if scripts and process.info["cwd"] == str(folder.resolve()):
+            name = Path(scripts[0]).name.partition(".")[2]
+            found.append(f"{name}, process {process.info['pid']}")
+    return found
