@@ -3,8 +3,6 @@
 import os
 import re
 import stat
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,6 @@ from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.download.part import claim, open_plain, part_path
 from epic100.scan import scan_participant
-from epic100.slurm import record
 from epic100.video.sheet import Video
 from support.checkout import ROOT
 
@@ -109,27 +106,3 @@ def test_every_process_of_the_library_starts_without_the_working_folder_on_its_p
     for path in (ROOT / "workflow/epic100").rglob("*.py"):
         starts += re.findall(r'.*"-m".*', path.read_text(encoding="utf-8"))
     assert len(starts) >= 5 and all('"-P", "-m"' in line for line in starts)
-
-
-@pytest.mark.parametrize("years", [0, 50])
-def test_a_run_s_record_with_a_time_in_the_future_is_not_waited_for_for_ever(
-    tmp_path, monkeypatch, years
-):
-    monkeypatch.setattr(record, "SILENT_SECONDS", 1.5)
-    (tmp_path / ".snakemake").mkdir()
-    run = replace(record.Run.this(), host="elsewhere")
-    assert run.claim(tmp_path)
-    moment = time.time() + years * 3e7
-    os.utime(tmp_path / record.RECORD, (moment, moment))
-    started = time.monotonic()
-    assert not record.is_alive(run, tmp_path, lambda line: None)
-    assert time.monotonic() - started < 30
-
-
-def test_links_of_others_in_the_run_s_own_folder_do_not_lead_its_record_away(tmp_path, victim):
-    (tmp_path / ".snakemake").mkdir()
-    run = record.Run.this()
-    for name in (f"epic100-run.{run.host}.{run.pid}", f"epic100-now.{run.host}.{run.pid}"):
-        (tmp_path / ".snakemake" / name).symlink_to(victim)
-    assert run.claim(tmp_path) and record.file_time(tmp_path) > 0
-    assert victim.exists()

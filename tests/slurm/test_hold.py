@@ -105,6 +105,15 @@ def test_a_run_that_cannot_be_seen_is_alive_while_its_record_beats(folder, left,
     assert read_run(folder).host == Run.this().host
 
 
+def test_a_record_with_a_time_in_the_future_is_not_waited_for_for_ever(folder, left, monkeypatch):
+    monkeypatch.setattr(hold, "SILENT_SECONDS", 1.0)
+    left(age=-1.5e9, host="elsewhere")
+    with pytest.raises(EpicError, match="which gave a sign 0 s ago"):
+        Hold(folder, print).take()
+    time.sleep(1.1)
+    Hold(folder, print).take()
+
+
 @pytest.mark.parametrize("changes", [{"space": "before pid:[1]"}, {"pid": 2**22 - 1}])
 def test_a_run_of_an_earlier_boot_or_whose_process_has_ended_is_gone(changes):
     assert not Run.this().is_gone()

@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import getpass
 import json
+import math
 import os
 import secrets
 import signal
@@ -320,10 +321,12 @@ def _age(path: Path) -> float:
     """Seconds since a file was touched, on the clock of its file system."""
     with tempfile.TemporaryFile(dir=path.parent) as probe:
         now = os.fstat(probe.fileno()).st_mtime
-    try:
-        return max(0.0, now - path.stat().st_mtime)
-    except FileNotFoundError:
-        return float("inf")
+    with contextlib.suppress(FileNotFoundError):
+        if (age := now - path.stat().st_mtime) >= 0:
+            return age
+        os.utime(path)  # a clock was wrong: it counts from now on
+        return 0.0
+    return math.inf
 
 
 def _scripts_in(folder: Path) -> list[str]:
