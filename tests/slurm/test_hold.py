@@ -74,6 +74,10 @@ def test_a_run_holds_its_folder_alone_until_its_end(folder):
     assert len(errors) == 7 and all("another run of this workflow is at work" in e for e in errors)
     (holder,) = [each for each in holds if each.run is not None]
     assert read_run(folder) == holder.run
+    holder.run = replace(holder.run, submits=True)
+    holder.release()  # not while it may have left jobs
+    assert read_run(folder) is not None
+    holder.run = replace(holder.run, submits=False)
     holder.release()
     holder.run = None
     assert os.listdir(folder / ".snakemake") == []

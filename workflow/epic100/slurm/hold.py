@@ -214,7 +214,8 @@ class Hold:
         write_text(self.folder / RECORD, json.dumps(asdict(self.run)))
 
     def _release(self, run: Run) -> None:
-        if read_run(self.folder) == run:
+        found = read_run(self.folder)
+        if found is not None and found.token == run.token:
             (self.folder / RECORD).unlink(missing_ok=True)
 
     def _beat(self) -> None:
