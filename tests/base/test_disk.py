@@ -8,8 +8,10 @@ import subprocess
 import pytest
 
 from epic100.base import disk
-from epic100.base.disk import Checksum, WatchedFile, digest
+from epic100.base.disk import Checksum, WatchedFile, digest, read_text
 from epic100.base.errors import DiskError, EpicError
+from epic100.base.text_table import read_frame
+from epic100.segments.segment_list import read_segments
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")
@@ -24,6 +26,14 @@ def test_a_read_that_the_disk_refuses_is_tried_again_on_the_file_opened_anew(tmp
     assert waited == list(disk.WAITS)
     monkeypatch.setattr(disk.time, "sleep", lambda _: (tmp_path / "whole").replace(link))
     assert file.read_at(5, 8) == b"56789" and file.size == 10
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")
+@pytest.mark.parametrize("read", [read_text, read_frame, read_segments])
+def test_a_read_that_fails_names_its_file_whatever_reads_it(read, monkeypatch):
+    monkeypatch.setattr(disk, "WAITS", ())
+    with pytest.raises(DiskError, match="/proc/self/mem: reading.* failed 1 times: Input/output"):
+        read("/proc/self/mem")
 
 
 def test_what_a_file_is_by_itself_is_no_fault_of_the_disk(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from epic100.base.errors import DiskError, EpicError
@@ -57,6 +58,11 @@ def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> 
                     "at fault, not the file: run again, or copy the file anew"
                 ) from error
         time.sleep(seconds)
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Read a file of UTF-8 text; raises as `insist`."""
+    return insist(path, "reading", lambda: Path(path).read_text(encoding="utf-8"))
 
 
 @contextmanager

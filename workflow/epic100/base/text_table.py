@@ -32,6 +32,14 @@ def write_frame(frame: "pd.DataFrame", path: str | os.PathLike, **form: Any) -> 
         frame.to_csv(temporary, sep="\t", index=False, **form)
 
 
+def read_frame(path: str | os.PathLike, **form: Any) -> "pd.DataFrame":
+    """Read a tab-separated table that this workflow wrote; `form` as for `pandas.read_csv`."""
+    import pandas as pd
+
+    with reading(path) as file:
+        return pd.read_csv(file, sep="\t", **form)
+
+
 def read_table(
     path: str | os.PathLike, columns: Sequence[str], *, about: str, delimiter: str = "\t"
 ) -> list[tuple[int, dict[str, str]]]:

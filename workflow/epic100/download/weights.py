@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from epic100.base.disk import Checksum, digest
+from epic100.base.disk import Checksum, digest, reading
 from epic100.base.errors import EpicError
 from epic100.base.names import is_url
 from epic100.download.fetch import USUAL, CarefulSession, FetchSettings, fetch
@@ -167,7 +167,7 @@ def check_weights(weights: StartWeights, file: str | os.PathLike | None = None) 
             f"{path}: no such weights; `train: load_from:` takes a checkpoint file, a URL, or "
             "`auto` for those that the MMEngine config names"
         )
-    with path.open("rb") as opened:
+    with reading(path) as opened:
         beginning = opened.read(64)
     page = " (it is a web page)" if beginning.lstrip()[:1] == b"<" else ""
     in_name = HASH.search(Path(weights.path).name)

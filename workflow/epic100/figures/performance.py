@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from epic100.base.text_table import read_frame
 from epic100.figures.style import (
     BLUE,
     drawing,
@@ -31,7 +32,7 @@ def read_benchmarks(folder: str | os.PathLike) -> pd.DataFrame:
     folder, tables = Path(folder), []
     for path in sorted(folder.rglob("*.tsv")):
         parts = path.relative_to(folder).with_suffix("").parts
-        table = pd.read_csv(path, sep="\t").rename(columns=COLUMNS)
+        table = read_frame(path).rename(columns=COLUMNS)
         table = table[list(COLUMNS.values())].apply(pd.to_numeric, errors="coerce")
         tables.append(table.assign(rule=parts[0], job="/".join(parts[1:])))
     columns = ["rule", "job", *COLUMNS.values()]

@@ -1,6 +1,5 @@
 """results/model_card.md and metafile.yml: what a model is, its training data, and its accuracy."""
 
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -12,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 from mmengine.config import ConfigDict
 
 from epic100.base.atomic import write_text
+from epic100.base.disk import read_text
+from epic100.base.text_table import read_frame
 from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.segments.drop_reasons import kind_of
 
@@ -53,7 +53,7 @@ def write_model_card(
     """
     trained = load_model(model)
     config = ConfigDict(trained.config)
-    figures = json.loads(Path(metrics).read_text(encoding="utf-8"))
+    figures = json.loads(read_text(metrics))
     parts = [
         _what(trained, config, model),
         "## Data",
@@ -111,15 +111,12 @@ def _parameters(trained: TrainedModel) -> int:
 
 
 def _digests(files: Mapping[str, PathLike]) -> str:
-    rows = [
-        f"| {name} | {path} | `{hashlib.sha256(Path(path).read_bytes()).hexdigest()}` |"
-        for name, path in files.items()
-    ]
+    rows = [f"| {name} | {path} | `{digest(path)}` |" for name, path in files.items()]
     return "\n".join(["| what | file | SHA-256 |", "|---|---|---|", *rows])
 
 
 def _dropped(path: PathLike) -> str:
-    table = pd.read_csv(path, sep="\t", dtype=str)
+    table = read_frame(path, dtype=str)
     if table.empty:
         return "No segment was dropped."
     counts = Counter(zip(table["split"], table["reason"].map(kind_of), strict=True))

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from epic100.base.atomic import write_text
+from epic100.base.disk import insist, read_text
 from epic100.base.errors import EpicError
+from epic100.base.text_table import read_frame
 from epic100.report.tables import dropped_rows, official_rows, published_rows
 from epic100.report.template import template
 from epic100.segments.drop_reasons import read_drop_kinds
@@ -74,8 +74,8 @@ def write_page(
     Raises:
         EpicError: An input is wrong.
     """
-    figures = json.loads(Path(metrics).read_text(encoding="utf-8"))
-    kept = pd.read_csv(salvage, sep="\t")
+    figures = json.loads(read_text(metrics))
+    kept = read_frame(salvage)
     splits, reasons = dropped_rows(dropped)
     page = template(TEMPLATE).render(
         run=run,
@@ -91,7 +91,7 @@ def write_page(
         splits=splits,
         reasons=reasons,
         pictures={name: read_picture(path) for name, path in pictures.items()},
-        examples=_by_group(json.loads(Path(examples).read_text(encoding="utf-8"))),
+        examples=_by_group(json.loads(read_text(examples))),
     )
     write_text(out, page)
     log.info(f"{out}: {len(page) / 1e6:.1f} MB, opens in any browser without a network")
@@ -106,7 +106,7 @@ def read_picture(path: PathLike) -> Picture:
     Raises:
         EpicError: The file is no SVG.
     """
-    content = Path(path).read_bytes()
+    content = insist(path, "reading", Path(path).read_bytes)
     try:
         root = ElementTree.fromstring(content)
     except ElementTree.ParseError as error:

@@ -2,11 +2,10 @@
 
 import json
 import os
-from pathlib import Path
-
-import pandas as pd
 
 from epic100.base.atomic import write_text
+from epic100.base.disk import read_text
+from epic100.base.text_table import read_frame
 from epic100.report.published import PUBLISHED, VAL_SEGMENTS
 from epic100.segments.cleaning import salvage_lines
 from epic100.segments.drop_reasons import read_drop_kinds
@@ -27,8 +26,8 @@ def write_summary(
         dropped: results/clean/dropped.tsv.
         out: The text file to write.
     """
-    table = pd.read_csv(salvage, sep="\t")
-    figures = json.loads(Path(metrics).read_text(encoding="utf-8"))
+    table = read_frame(salvage)
+    figures = json.loads(read_text(metrics))
     lines = []
     if figures["predicted"] < (1 - MOST) * figures["segments"]:
         lost = list(read_drop_kinds(dropped, "val"))

@@ -5,8 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
+from epic100.base.text_table import read_frame
 from epic100.report.model_card import wilson
 from epic100.report.published import PUBLISHED, VAL_SEGMENTS, Published
 from epic100.scoring.metrics import TASKS
@@ -90,7 +89,7 @@ def dropped_rows(dropped: str | os.PathLike) -> tuple[list[str], list[tuple[str,
     Returns:
         The splits, and one (reason, numbers by split) for each reason, the most common first.
     """
-    table = pd.read_csv(dropped, sep="\t", dtype=str)
+    table = read_frame(dropped, dtype=str)
     splits = list(dict.fromkeys(table["split"]))
     counts = table.groupby([table["reason"].map(kind_of), "split"]).size().unstack(fill_value=0)
     order = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from epic100.base.disk import reading
 from epic100.base.errors import EpicError
 from epic100.base.names import NAME, NAME_WORDS
 from epic100.base.text_table import read_table
@@ -258,7 +259,7 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 def _refuse_cut(path: Path, line: int, row: dict[str, str]) -> None:
     """Raise if the last line is incomplete, as after an interrupted copy."""
-    with path.open("rb") as file:
+    with reading(path) as file:
         file.seek(-1, os.SEEK_END)
         if file.read() == b"\n":
             return

@@ -5,6 +5,7 @@ half-open. Verb and noun are -1 without a label. Paths are relative to the video
 five fields are the lab's own format: its code can read our lists, and ours can read the lab's.
 """
 
+import io
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from epic100.base.atomic import write_text
+from epic100.base.disk import reading
 from epic100.base.errors import EpicError
 from epic100.base.text_table import refuse_large
 from epic100.segments.drop_reasons import DROPPED, read_dropped
@@ -49,8 +51,9 @@ def read_segments(path: str | os.PathLike) -> pd.DataFrame:
         raise EpicError(f"{path}: no such segment list; the rules annotate and clean write them")
     refuse_large(path, "a segment list")
     try:
-        with path.open(encoding="utf-8") as handle:
-            rows = [_row(path, number, line) for number, line in enumerate(handle, start=1)]
+        with reading(path) as file:
+            lines = io.TextIOWrapper(file, "utf-8")
+            rows = [_row(path, number, line) for number, line in enumerate(lines, start=1)]
     except UnicodeDecodeError as error:
         raise EpicError(
             f"{path}: not UTF-8 text ({error}); expected a segment list, as the rules annotate "

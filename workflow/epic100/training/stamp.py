@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from epic100.base.atomic import write_text
+from epic100.base.disk import read_text
 from epic100.training.config import items_of, tree_of
 
 FILE = "stamp.json"
@@ -89,7 +90,7 @@ def open_work_dir(folder: str | os.PathLike, stamp: dict[str, str]) -> Path:
 
 def read_stamp(work_dir: str | os.PathLike) -> dict[str, str]:
     """Read the stamp of a work directory."""
-    return json.loads((Path(work_dir) / FILE).read_text(encoding="utf-8"))
+    return json.loads(read_text(Path(work_dir) / FILE))
 
 
 def differences(theirs: dict[str, str], ours: dict[str, str]) -> str:
