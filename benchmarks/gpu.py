@@ -157,7 +157,7 @@ def trainings(bench: Bench, kitchen: Path) -> dict[str, Any]:
     chosen = {"epochs": 2, "batch_size": bench.batches[min(1, len(bench.batches) - 1)],
               "options": {"default_hooks.checkpoint.iterations": 1}}  # fmt: skip
     process = bench.train(kitchen, **chosen)
-    while process.poll() is None and not list(kitchen.glob("results/work_dirs/*/iter_*.pth")):
+    while process.poll() is None and not list(kitchen.glob("results/work_dirs/*/*/iter_*.pth")):
         time.sleep(0.1)
     killed = process.poll() is None
     if killed:

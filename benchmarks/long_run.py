@@ -24,7 +24,7 @@ from epic100.training import telemetry
 from epic100.training.config import build_config, changed
 from epic100.training.loop import QuietRunner
 from epic100.training.plan import Placement, plan_run
-from epic100.training.stamp import open_work_dir, run_stamp
+from epic100.training.stamp import open_run_dir, run_stamp
 
 PRELOADED = 200_000
 STEPS = 40  # before and after
@@ -64,7 +64,7 @@ def measure(kitchen: Path, folder: Path) -> tuple[float, float]:
     clean = Path(config.train_dataloader.dataset.ann_file)
     lines = clean.read_text(encoding="utf-8").splitlines(keepends=True)
     clean.write_text("".join(lines[: 4 * STEPS]), encoding="utf-8")  # an epoch of 2 x STEPS batches
-    work_dir = open_work_dir(folder, run_stamp(config))
+    work_dir = open_run_dir(folder, run_stamp(config))
     plan = plan_run(config, settings, Placement("cpu", 1), work_dir=work_dir)
     runner = TimedRunner.from_cfg(changed(plan.config, {"train_cfg.val_interval": 10**6}))
     runner.train()

@@ -42,14 +42,14 @@ def kill_in_a_save(run: Run, save: int) -> str | None:
     process = run.start()
     seen, there = 0, False
     while process.exitcode is None:
-        found = list(run.results.glob("work_dirs/*/.iter_*.tmp.pth"))
+        found = list(run.results.glob("work_dirs/*/*/.iter_*.tmp.pth"))
         seen += bool(found) and not there
         there = bool(found)
         if there and seen == save:
             os.kill(process.pid, signal.SIGKILL)
             break
     process.join()
-    left = list(run.results.glob("work_dirs/*/.iter_*.tmp.pth"))
+    left = list(run.results.glob("work_dirs/*/*/.iter_*.tmp.pth"))
     return f"save {save}: {left[0].stat().st_size} B written" if left else None
 
 

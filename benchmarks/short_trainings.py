@@ -21,6 +21,7 @@ from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import write_segments
 from epic100.settings import Settings, TrainSettings
+from epic100.training.checkpoints import attempts
 from epic100.training.train import train
 from epic100.video.sheet import Video
 
@@ -140,7 +141,7 @@ class Run:
 
     def work_dir(self) -> Path:
         """Where its checkpoints stand."""
-        return next((self.results / "work_dirs").iterdir())
+        return attempts(next((self.results / "work_dirs").iterdir()))[0]
 
 
 def _train_here(root: str, results: Path, settings: dict, meter: str) -> None:

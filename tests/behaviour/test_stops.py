@@ -67,7 +67,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def batches(folder: Path) -> dict[int, int]:
     """Batches after which a checkpoint stands, and when it was written."""
-    found = (folder / "results/work_dirs").glob("*/iter_*.pth")
+    found = (folder / "results/work_dirs").glob("*/*/iter_*.pth")
     return {int(path.stem.split("_")[1]): path.stat().st_mtime_ns for path in found}
 
 

@@ -66,7 +66,7 @@ def runs(rig, new_archive, once):
             Call(rig, whole, "all", "--precommand", f"env >> {whole}/env.txt", env=env) as call,
         ):
             stop_decoder(scan / "archive/P02/P02_102.MP4")
-            rig.wait(lambda: list(whole.glob("results/work_dirs/*/*.pth")), "a checkpoint", 600)
+            rig.wait(lambda: list(whole.glob("results/work_dirs/*/*/*.pth")), "a checkpoint", 600)
             # To every process of the job's step, as `--signal=USR1@300` does.
             rig.login("scancel", "-M", "genius", "-p", "gpu_v100", "--signal=USR1")
             call.ends()

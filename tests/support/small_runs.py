@@ -24,6 +24,7 @@ from epic100.base.machine import usable_cores
 from epic100.model.model_file import load_model
 from epic100.settings import TrainSettings
 from epic100.training import plan
+from epic100.training.checkpoints import attempts
 from epic100.training.config import build_config
 from epic100.training.launch import Job
 from epic100.training.train import train
@@ -123,9 +124,9 @@ def said(results: Path) -> str:
 
 
 def work_dir(results: Path) -> Path:
-    """The one work directory."""
+    """The folder of the newest attempt of the one run."""
     (folder,) = (results / "work_dirs").iterdir()
-    return folder
+    return attempts(folder)[0]
 
 
 def same(first: dict, second: dict) -> bool:

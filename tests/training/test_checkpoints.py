@@ -8,11 +8,14 @@ from epic100.base.errors import EpicError
 from epic100.training.checkpoints import (
     BEST,
     BrokenFile,
+    attempts,
+    begin_attempt,
     checkpoints,
     keep_as_best,
     newest_checkpoint,
     read_checkpoint,
-    remove_half_written,
+    remove_others,
+    require_newest,
     require_space,
     write_checkpoint,
 )
@@ -74,12 +77,28 @@ def test_the_newest_are_kept_by_number_and_the_best_beside_them(tmp_path):
     assert read_checkpoint(tmp_path / BEST)["state_dict"]["weight"][0] == 11
 
 
-def test_what_a_killed_save_left_is_no_checkpoint_and_goes(tmp_path):
-    write_checkpoint(tmp_path / "iter_2.pth", content(2), keep=2)
-    shutil.copy(tmp_path / "iter_2.pth", tmp_path / ".iter_4.123.tmp.pth")
-    assert newest_checkpoint(tmp_path, STAMP) == tmp_path / "iter_2.pth"
-    remove_half_written(tmp_path)
-    assert names(tmp_path) == ["iter_2.pth"]
+def test_an_attempt_takes_over_what_the_last_one_saved_and_neither_harms_the_other(tmp_path):
+    first = begin_attempt(tmp_path)
+    write_checkpoint(first / "iter_2.pth", content(2), keep=2)
+    keep_as_best(first / "iter_2.pth")
+    write_checkpoint(first / "iter_4.pth", content(4), keep=2)
+    shutil.copy(first / "iter_4.pth", first / ".iter_6.123.tmp.pth")  # of a save that was killed
+    second = begin_attempt(tmp_path)
+    assert names(second) == [BEST, "iter_2.pth", "iter_4.pth"]
+    third = begin_attempt(tmp_path)  # before the second has saved anything
+    assert names(third) == names(second)
+    for each in (second, third):  # both at work, with other keeps
+        write_checkpoint(each / "iter_6.pth", content(6), keep=2)
+    assert names(first)[:2] == [".iter_6.123.tmp.pth", BEST]
+    require_newest(third)
+    for old in (first, second):
+        with pytest.raises(EpicError, match="a newer attempt of this training is at work"):
+            require_newest(old)
+    remove_others(third)
+    assert attempts(tmp_path) == [third]
+    assert names(third) == [BEST, "iter_4.pth", "iter_6.pth"]
+    with pytest.raises(EpicError, match="a newer attempt"):
+        require_newest(second)
 
 
 def test_a_disk_that_fills_up_in_a_save_loses_nothing(tmp_path):

@@ -182,7 +182,7 @@ def when_saved(results):
 
     def begin(then) -> threading.Thread:
         def wait():
-            while not list(results.glob("work_dirs/*/*.pth")):
+            while not list(results.glob("work_dirs/*/*/*.pth")):
                 time.sleep(0.1)
             then(*sorted(ranks(), key=lambda rank: rank.environ()["RANK"]))
 

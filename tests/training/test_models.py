@@ -24,7 +24,7 @@ from epic100.training.finished import has_model
 from epic100.training.hooks import SampleSeedHook
 from epic100.training.plan import Placement, plan_run
 from epic100.training.preflight import preflight
-from epic100.training.stamp import open_work_dir, run_stamp
+from epic100.training.stamp import open_run_dir, run_stamp
 from epic100.training.train import train
 from support.random_model import predicted
 from support.small_runs import copy_results, job, run, work_dir
@@ -108,7 +108,7 @@ def plan(lab, results):
         config=CONFIG, load_from=None, batch_size=2, workers=0, device="cpu", epochs=1
     )
     made = build_config(settings, str(results), lab.root)
-    work_dir = open_work_dir(results / "work_dirs", run_stamp(made))
+    work_dir = open_run_dir(results / "work_dirs", run_stamp(made))
     return plan_run(made, settings, Placement("cpu", 1), work_dir=work_dir)
 
 

@@ -192,5 +192,5 @@ def test_the_training_itself_begins_with_it_and_nothing_of_it_stays(lab, tmp_pat
     wrong = copy_results(lab, tmp_path / "wrong", segments=4)
     with pytest.raises(EpicError, match="RuntimeError"):
         run(lab, wrong, {"model.cls_head.head.in_channels": 7}, epochs=1)
-    assert not list(wrong.glob("work_dirs/*/*.pth"))
+    assert not list(wrong.glob("work_dirs/*/*/*.pth"))
     assert os.listdir(wrong / "work_dirs")

@@ -195,7 +195,7 @@ def test_training_on_train_and_val_takes_their_pairs_and_validates_on_nothing(un
     model = load_model(unlike / "model.pth")
     assert model.trained_on["split"] == "trainval" and model.trained_on["segments"] == 10
     assert model.pairs == read_pairs(unlike / "clean/trainval_pairs.tsv")
-    log = "".join(path.read_text() for path in unlike.glob("work_dirs/*/*/*.log"))
+    log = "".join(path.read_text() for path in unlike.glob("work_dirs/*/*/*/*.log"))
     assert "Epoch(train)" in log and "Epoch(val)" not in log
 
 

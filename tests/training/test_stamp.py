@@ -5,7 +5,7 @@ import pytest
 
 from epic100.settings import TrainSettings
 from epic100.settings.section import about
-from epic100.training.stamp import differences, open_work_dir, read_stamp, run_stamp
+from epic100.training.stamp import differences, open_run_dir, read_stamp, run_stamp
 from support.small_runs import built, copy_results
 
 
@@ -111,7 +111,7 @@ def test_other_segments_pairs_or_start_weights_make_another_run(lab, results, tm
 
 def test_a_work_dir_is_named_after_its_stamp_and_holds_it(tmp_path):
     first, second = ({"clean list": "a", "seed": seed} for seed in "01")
-    folder = open_work_dir(tmp_path, first)
+    folder = open_run_dir(tmp_path, first)
     assert read_stamp(folder) == json.loads((folder / "stamp.json").read_text()) == first
-    assert open_work_dir(tmp_path, dict(reversed(first.items()))) == folder
-    assert open_work_dir(tmp_path, second) != folder
+    assert open_run_dir(tmp_path, dict(reversed(first.items()))) == folder
+    assert open_run_dir(tmp_path, second) != folder

@@ -22,13 +22,15 @@ from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
 from epic100.training.checkpoints import (
+    attempts,
     checkpoint_path,
     checkpoints,
     keep_as_best,
     newest_checkpoint,
     read_checkpoint,
     refuse_another_run,
-    remove_half_written,
+    remove_others,
+    require_newest,
     write_checkpoint,
 )
 from epic100.training.hooks import PRIORITIES, bare
@@ -53,7 +55,7 @@ class SafeCheckpointHook(Hook):
         iterations: Save after this many batches within an epoch; None means never.
         seconds: Save this many seconds after the last save; None means never.
         keep: Number of newest checkpoints to keep.
-        go_on: True in the workflow: the work directory belongs to one run (`stamp.open_work_dir`),
+        go_on: True in the workflow: the work directory belongs to one attempt (`begin_attempt`),
             and its checkpoints are resumed. If False, only a Runner with `resume` set resumes.
     """
 
@@ -85,7 +87,9 @@ class SafeCheckpointHook(Hook):
             self._stamp = on_rank_0(lambda: _adopted_stamp(runner._load_from, config))
             return
         self._stamp = on_rank_0(
-            lambda: read_stamp(work_dir) if self.go_on else run_stamp(config, get_world_size())
+            lambda: (
+                read_stamp(work_dir.parent) if self.go_on else run_stamp(config, get_world_size())
+            )
         )
         if runner._resume or self.go_on:
             path = on_rank_0(lambda: _pick_up(work_dir, self._stamp))
@@ -156,9 +160,16 @@ class SafeCheckpointHook(Hook):
                 f"epoch {epoch + 1}, iteration {done}: {error}, and so not saved; the last good "
                 f"checkpoint is {before[0] if before else 'none'}; lower the learning rate"
             ) from error
-        on_rank_0(lambda: write_checkpoint(path, {**state, "stamp": self._stamp}, self.keep))
+        on_rank_0(lambda: self._write(path, {**state, "stamp": self._stamp}))
         self._saved_at = runner.train_loop.clock
         return path
+
+    def _write(self, path: Path, content: dict) -> None:
+        if self.go_on:
+            require_newest(path.parent)
+        write_checkpoint(path, content, self.keep)
+        if self.go_on:
+            remove_others(path.parent)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Restore each rank's own state on a resume; otherwise convert foreign tensor names."""
@@ -169,7 +180,6 @@ class SafeCheckpointHook(Hook):
 
 
 def _pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
-    remove_half_written(work_dir)
     path = newest_checkpoint(work_dir, stamp)
     if path is None:
         _report_other_run(work_dir, stamp)
@@ -189,10 +199,10 @@ def _adopted_stamp(path: str, config: Config) -> dict[str, str]:
 
 def _report_other_run(work_dir: Path, stamp: dict[str, str]) -> None:
     """Log the most recently saved other run beside this one, and how it differs."""
-    others = [path.parent for path in work_dir.parent.glob(f"*/{STAMP}")]
-    saved = [folder for folder in others if checkpoints(folder)]
+    runs = work_dir.parent.parent.glob(f"*/{STAMP}")
+    saved = [path for run in runs for each in attempts(run.parent) for path in checkpoints(each)]
     if saved:
-        last = max(saved, key=lambda folder: checkpoints(folder)[0].stat().st_mtime)
+        last = max(saved, key=lambda path: path.stat().st_mtime).parent.parent
         differing = differences(read_stamp(last), stamp)
         log.info(
             f"starting from the first batch: {last} is another run, which differs in {differing}"

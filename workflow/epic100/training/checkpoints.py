@@ -4,6 +4,7 @@ A checkpoint is `iter_{batches done}.pth`. No pointer file names the newest one,
 missing. All are read with `weights_only=True`, which runs no code from a file.
 """
 
+import contextlib
 import logging
 import os
 import shutil
@@ -17,6 +18,7 @@ from epic100.training.stamp import differences
 log = logging.getLogger(__name__)
 
 BEST = "best.pth"
+ATTEMPT = "attempt_"
 
 
 def checkpoint_path(work_dir: str | os.PathLike, batches: int) -> Path:
@@ -107,17 +109,23 @@ def write_checkpoint(path: Path, content: dict, keep: int) -> None:
                 "; make room, and the same command goes on from there"
             ) from error
     for old in checkpoints(path.parent)[keep:]:
-        old.unlink()
+        old.unlink(missing_ok=True)
 
 
 def keep_as_best(path: Path) -> None:
     """Link a checkpoint as best.pth too, so that it remains when old checkpoints are removed."""
     with atomic_path(path.with_name(BEST)) as temporary:
         temporary.unlink()
-        try:
-            os.link(path, temporary)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(path, temporary)
+        _link(path, temporary)
+
+
+def _link(path: Path, to: Path) -> None:
+    try:
+        os.link(path, to)
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, to)
 
 
 def require_space(folder: str | os.PathLike, size: float) -> None:
@@ -133,7 +141,50 @@ def require_space(folder: str | os.PathLike, size: float) -> None:
         )
 
 
-def remove_half_written(work_dir: str | os.PathLike) -> None:
-    """Remove temporary files of saves that were killed."""
-    for path in Path(work_dir).glob(".*.tmp.*"):
-        path.unlink(missing_ok=True)
+def attempts(run_dir: Path) -> list[Path]:
+    """The folders of a run's attempts, newest first."""
+    found = [path for path in run_dir.glob(f"{ATTEMPT}*") if path.name[len(ATTEMPT) :].isdigit()]
+    return sorted(found, key=lambda path: int(path.name[len(ATTEMPT) :]), reverse=True)
+
+
+def begin_attempt(run_dir: Path) -> Path:
+    """Make the folder of a new attempt, with the checkpoints that the last one saved.
+
+    Two attempts of a run may be at work at once: a scheduler can lose sight of a job that lives on.
+    Each writes into its own folder alone, so neither harms the other.
+
+    Args:
+        run_dir: The run's directory.
+    """
+    before = attempts(run_dir)
+    number = int(before[0].name[len(ATTEMPT) :]) if before else 0
+    while True:
+        number += 1
+        folder = run_dir / f"{ATTEMPT}{number}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            break
+    for path in next(filter(None, map(checkpoints, before)), []):
+        for each in (path, path.with_name(BEST)):
+            # The other attempt may remove it just now; the best is one for all.
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
+                _link(each, folder / each.name)
+    return folder
+
+
+def require_newest(folder: Path) -> None:
+    """Refuse to go on in the folder of an attempt if a newer one is at work.
+
+    Raises:
+        EpicError: There is a newer one, which goes on from what this one saved.
+    """
+    newest = next(iter(attempts(folder.parent)), folder)
+    if newest != folder or not folder.exists():
+        raise EpicError(f"{folder}: a newer attempt of this training is at work: this one ends")
+
+
+def remove_others(folder: Path) -> None:
+    """Remove the folders of other attempts, once this one has saved what they had."""
+    for other in attempts(folder.parent):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)

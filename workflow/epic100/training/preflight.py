@@ -268,7 +268,7 @@ def _require_disk(plan: TrainingPlan, model: torch.nn.Module, more: float) -> st
     needed = max(0, (keep + 2) * STATE * weights + more - there)  # the best, and one to write
     free = shutil.disk_usage(folder).free
     words = (
-        f"{free / 1e9:.1f} GB free in {folder.parents[1]}; this run needs about "
+        f"{free / 1e9:.1f} GB free in {folder.parents[2]}; this run needs about "
         f"{needed / 1e9:.1f} GB"
     )
     if free < needed:

@@ -81,16 +81,16 @@ def stamp_name(stamp: dict[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def open_work_dir(folder: str | os.PathLike, stamp: dict[str, str]) -> Path:
+def open_run_dir(folder: str | os.PathLike, stamp: dict[str, str]) -> Path:
     """Create the run's own directory in `folder`, named after the stamp, and write stamp.json."""
-    work_dir = Path(folder) / stamp_name(stamp)
-    write_text(work_dir / FILE, json.dumps(stamp, indent=1) + "\n")
-    return work_dir
+    run_dir = Path(folder) / stamp_name(stamp)
+    write_text(run_dir / FILE, json.dumps(stamp, indent=1) + "\n")
+    return run_dir
 
 
-def read_stamp(work_dir: str | os.PathLike) -> dict[str, str]:
-    """Read the stamp of a work directory."""
-    return json.loads(read_text(Path(work_dir) / FILE))
+def read_stamp(run_dir: str | os.PathLike) -> dict[str, str]:
+    """Read the stamp of a run's directory."""
+    return json.loads(read_text(Path(run_dir) / FILE))
 
 
 def differences(theirs: dict[str, str], ours: dict[str, str]) -> str:

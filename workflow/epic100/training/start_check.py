@@ -162,7 +162,7 @@ def _few(segments: pd.DataFrame, root: str) -> pd.DataFrame:
 def _still_to_write(videos: Sequence[Video]) -> float:
     """Bytes of the videos' indexes, less the indexes and checkpoints that are on disk already."""
     hours = sum(video.duration for video in videos) / 3600
-    files = [*RESULTS.glob("scan/*.npz"), *RESULTS.glob("work_dirs/*/*.pth")]
+    files = [*RESULTS.glob("scan/*.npz"), *RESULTS.glob("work_dirs/*/*/*.pth")]
     return hours * INDEX_BYTES_PER_HOUR - sum(path.stat().st_size for path in files)
 
 

@@ -10,6 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 
 import epic100.training.registered  # noqa: F401  (registers what the config names)
+from epic100.base.atomic import copy_file
 from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus, unusable
 from epic100.base.own_modules import use_modules
@@ -17,12 +18,14 @@ from epic100.model.model_file import save_model
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import TrainSettings
+from epic100.training.checkpoints import begin_attempt, remove_others
 from epic100.training.config import build_config
+from epic100.training.epoch_table import FILE as EPOCHS
 from epic100.training.finished import FILE, has_model, take_model, trained_model
-from epic100.training.loop import QuietRunner
+from epic100.training.loop import QuietRunner, on_rank_0
 from epic100.training.plan import choose_device, plan_run
 from epic100.training.preflight import preflight
-from epic100.training.stamp import open_work_dir, run_stamp
+from epic100.training.stamp import open_run_dir, run_stamp
 from epic100.training.start_table import about_run, start_table
 from epic100.training.telemetry import PAGE, TelemetryHook
 
@@ -74,12 +77,13 @@ def train(
     config = build_config(settings, results, video_root, index_dir, classes)
     pairs = read_pairs(pairs_path(results, settings.split))
     segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
-    work_dir = open_work_dir(Path(results) / "work_dirs", run_stamp(config))
-    if has_model(work_dir, classes):
+    run_dir = open_run_dir(Path(results) / "work_dirs", run_stamp(config))
+    if has_model(run_dir, classes):
         if is_main_process():
-            log.info(f"{work_dir} has the finished model of these settings and lists: taken")
-            take_model(work_dir, model_path, history_path)
+            log.info(f"{run_dir} has the finished model of these settings and lists: taken")
+            take_model(run_dir, model_path, history_path)
         return
+    work_dir = on_rank_0(lambda: begin_attempt(run_dir))
     plan = plan_run(config, settings, placement, work_dir=work_dir)
     found = preflight(plan, pairs, classes, modules=own)
     shown = start_table(found, segments, pairs, classes)
@@ -100,5 +104,7 @@ def train(
         "load_from": settings.load_from or config.load_from,
     }
     model = trained_model(runner, plan.config, pairs, classes, trained_on, names)
-    save_model(model, work_dir / FILE)
-    take_model(work_dir, model_path, history_path)
+    copy_file(work_dir / EPOCHS, run_dir / EPOCHS)
+    save_model(model, run_dir / FILE)
+    take_model(run_dir, model_path, history_path)
+    remove_others(work_dir)
