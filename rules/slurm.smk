@@ -3,13 +3,16 @@
 # This file has only hooks. One of them also applies to a run without Slurm: a run holds its folder
 # (epic100.slurm.hold).
 
+import os
 import signal
+import sys
 from pathlib import Path
 
 from snakemake.logging import logger
 
 from epic100.slurm.call import only_looks, options
 from epic100.slurm.kernels import unserved
+from epic100.slurm.executor import end_if_not_newest
 from epic100.slurm.hold import Hold
 from epic100.slurm.limits import cluster_of, refusal
 from epic100.slurm.site import facts_file
@@ -40,6 +43,8 @@ if not workflow.is_main_process:
     # The signal before a time limit goes to every process of a job, and would kill this one.
     # The process that it is for (train) handles it itself.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    if "SLURM_JOB_ID" in os.environ:
+        end_if_not_newest(os.environ["SLURM_JOB_ID"], sys.argv)
 elif not only_looks(options()) and not workflow.output_settings.dryrun:
     HOLD.take()
 
@@ -53,6 +58,8 @@ def without_retries():
 
 onstart:
     without_retries()
+    # Outputs are complete or absent. A job that fails late must not remove those of a newer one.
+    workflow.execution_settings.keep_incomplete = True
     if workflow.is_main_process:
         refuse_what_is_not_there()
     if workflow.is_main_process and workflow.executor_plugin.name == "slurm":

@@ -119,3 +119,16 @@ def test_after_kill_9_the_same_command_goes_on_once_no_job_of_the_last_is_left(a
     assert "was killed; this one goes on" in said(run(archive, table))
     assert not list((archive / ".snakemake").glob("epic100-run*"))
     assert "P01_01\tok" in (archive / table).read_text()
+
+
+def test_a_job_that_fails_late_removes_no_file_of_a_newer_one(archive):
+    table = archive / "results/scan/P01.tsv"
+    command = [sys.executable, "-m", "snakemake", "results/scan/P01.tsv", "--directory", archive,
+               "--configfile", archive / "config.yaml", "--retries", "0"]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        stop_decoder(VIDEOS[0].path(archive / "archive"))
+        table.write_text("of the newer job\n")
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+    assert process.returncode != 0
+    assert table.read_text() == "of the newer job\n"

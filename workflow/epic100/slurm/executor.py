@@ -17,9 +17,11 @@ What snakemake-executor-plugin-slurm 2.8.0 does, and what `correct` puts in the 
 
 import asyncio
 import contextlib
+import hashlib
 import re
 import shlex
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -28,6 +30,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from epic100.base.atomic import write_text
 from epic100.slurm.commands import NoAnswerError, message_of, on, run, squeue
 from epic100.slurm.jobs import about
 
@@ -39,6 +42,7 @@ RETRY_SECONDS = 15.0
 ARRIVAL_SECONDS = 30.0  # by then, a request without an answer is in the queue or lost
 PATIENCE_SECONDS = 1800.0
 ENDED = {"PREEMPTED": "CANCELLED", "REVOKED": "CANCELLED"}  # final, because nothing is requeued
+NEWEST = Path(".snakemake/epic100-newest")
 SLURM_MESSAGE = re.compile(r"^(?:slurmstepd|slurmd|srun)[^:]*: error: (.+)$", re.MULTILINE)
 # Errors of sbatch after which it is unknown whether its request arrived.
 UNCLEAR = (
@@ -151,12 +155,14 @@ class Corrections:
             script: The text that it reads.
         """
         words = shlex.split(call)
+        newest = newest_file([*words, script or ""])
         what, end, shown = (
             about(option(words, "--comment")),
             time.monotonic() + PATIENCE_SECONDS,
             "",
         )
         while not self.stopped.is_set():
+            newest.unlink(missing_ok=True)
             done = subprocess.run(
                 call, input=script, shell=True, capture_output=True, text=True, check=False
             )
@@ -176,6 +182,7 @@ class Corrections:
             job = job_of(done.stdout) if done.returncode == 0 else ""
             if job or (unclear and (job := self._arrival(words, end))):
                 self._submitted.add(job)
+                write_text(newest, job)
                 if shown:
                     self.show(f"{what} is submitted")
                 return subprocess.CompletedProcess(call, 0, job, "")
@@ -270,6 +277,29 @@ def correct(clusters: Sequence[str], logs: Path, show: Callable[[str], None]) ->
     plugin.subprocess = Commands(ours)
     active[:] = [ours]
     return ours
+
+
+def newest_file(words: Sequence[str]) -> Path:
+    """The file with the id of the job that was submitted last for a target.
+
+    Args:
+        words: A command of a job: a call of Snakemake, whatever is around it.
+    """
+    text = re.sub(r"[\"'\\]", "", " ".join(words))
+    target = re.search(r"--target-jobs (.*?)(?: --|$)", text)
+    return NEWEST / hashlib.sha256((target[1] if target else text).encode()).hexdigest()[:16]
+
+
+def end_if_not_newest(job: str, words: Sequence[str]) -> None:
+    """End a Slurm job before it touches a file, if a later one was submitted for its target.
+
+    Args:
+        job: Its id.
+        words: Its command.
+    """
+    with contextlib.suppress(OSError):
+        if (newest := newest_file(words).read_text(encoding="utf-8")) != job:
+            sys.exit(f"job {newest} was submitted for the same files later: this one ends")
 
 
 def job_of(printed: str) -> str:

@@ -1,0 +1,27 @@
+"""Of several Slurm jobs for one target, an older one ends before it touches a file."""
+
+import pytest
+
+from epic100.slurm.executor import end_if_not_newest, newest_file
+
+JOB = ["python", "-m", "snakemake", "--snakefile", "a b", "--target-jobs", "scan:participant=P01",
+       "--allowed-rules", "scan"]  # fmt: skip
+CALL = ["sbatch", "--wrap=cd /x && python -m snakemake --snakefile 'a b' "
+        "--target-jobs 'scan:participant=P01' --allowed-rules scan"]  # fmt: skip
+
+
+def test_a_submission_and_its_job_mean_the_same_file_and_other_targets_have_others():
+    assert newest_file(CALL) == newest_file(JOB)
+    assert newest_file([word.replace("P01", "P02") for word in JOB]) != newest_file(JOB)
+
+
+def test_an_older_job_ends_and_the_newest_and_one_that_nothing_tells_of_go_on(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    end_if_not_newest("7", JOB)
+    newest_file(JOB).parent.mkdir(parents=True)
+    newest_file(JOB).write_text("7")
+    end_if_not_newest("7", JOB)
+    with pytest.raises(SystemExit, match="job 7 was submitted for the same files later"):
+        end_if_not_newest("6", JOB)
