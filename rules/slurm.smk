@@ -75,6 +75,7 @@ onstart:
         HOLD.submits(sorted(clusters), logs and Path(workflow.workdir_init) / logs)
     elif workflow.is_main_process:
         refuse_hopeless_training()
+        HOLD.ends_jobs()
 
 
 onsuccess:

@@ -2,8 +2,8 @@
 
 A small kitchen is filmed and trained on by the rules, once without a stop. The same training runs
 again and is stopped four times, each time a bit later: Ctrl-C to all of the terminal, SIGTERM to
-its process, SIGUSR1 as Slurm sends it, SIGKILL to everything. Each time the same command goes on.
-Its weights are equal to the bit, and no finished batch is done twice.
+Snakemake alone, SIGUSR1 as Slurm sends it, SIGKILL to everything. Each time the same command goes
+on. Its weights are equal to the bit, and no finished batch is done twice.
 """
 
 import json
@@ -29,12 +29,12 @@ TRAIN = {
     "checkpoint": {"seconds": 0.001, "keep": 1000},  # a checkpoint after each batch, all kept
     "options": {"default_hooks.stopper": {"type": "Stopper"}},
 }  # fmt: skip
-# The batch of 22, two epochs of 11; the signal; to the whole group or to the training.
+# The batch of 22, two epochs of 11; the signal; to whom.
 STOPS = (
-    (3, signal.SIGINT, True),
-    (8, signal.SIGTERM, False),
-    (14, signal.SIGUSR1, False),
-    (18, signal.SIGKILL, True),
+    (3, signal.SIGINT, "group"),
+    (8, signal.SIGTERM, "snakemake"),
+    (14, signal.SIGUSR1, "training"),
+    (18, signal.SIGKILL, "group"),
 )
 
 
@@ -71,10 +71,10 @@ def batches(folder: Path) -> dict[int, int]:
     return {int(path.stem.split("_")[1]): path.stat().st_mtime_ns for path in found}
 
 
-def stop(folder: Path, batch: int, number: int, everyone: bool) -> int:
+def stop(folder: Path, batch: int, number: int, whom: str) -> int:
     """Start the command and let it be stopped inside a batch; its exit code."""
-    (folder / "stop.json").write_text(json.dumps([batch, number, everyone]))
-    if not everyone:
+    (folder / "stop.json").write_text(json.dumps([batch, number, whom]))
+    if whom == "training":
         return run_snakemake(*words(folder), well=False).returncode
     command = [sys.executable, "-m", "snakemake", *words(folder)]
     with open(folder / "said.txt", "a") as said:
@@ -90,8 +90,8 @@ def test_a_training_that_is_stopped_in_every_way_ends_in_the_same_weights(straig
     for path in folder.glob("results/*.*"):
         path.unlink()
     done: dict[int, int] = {}
-    for batch, number, everyone in STOPS:
-        assert stop(folder, batch, number, everyone) != 0
+    for batch, number, whom in STOPS:
+        assert stop(folder, batch, number, whom) != 0
         assert not (folder / "stop.json").exists() and not (folder / "results/model.pth").exists()
         now = batches(folder)
         assert done.items() <= now.items(), f"{number.name}: batches were done twice"

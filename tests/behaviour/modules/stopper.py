@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 from mmengine.hooks import Hook
@@ -10,14 +11,21 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module()
 class Stopper(Hook):
-    """Sends a signal inside a batch, counted from 1: to this process or to its whole group."""
+    """Sends a signal inside a batch, counted from 1: to this process, its group, or Snakemake."""
 
     priority = "VERY_HIGH"
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         plan = Path("stop.json")
         if plan.exists():
-            batch, number, everyone = json.loads(plan.read_text())
+            batch, number, whom = json.loads(plan.read_text())
             if runner.iter + 1 == batch:
                 plan.unlink()
-                (os.killpg if everyone else os.kill)(0 if everyone else os.getpid(), number)
+                if whom == "group":
+                    os.killpg(0, number)
+                else:  # Snakemake leads the session
+                    os.kill(os.getpid() if whom == "training" else os.getsid(0), number)
+                    while whom == "snakemake":  # until it comes here
+                        if runner.train_loop.signals.requested:
+                            break
+                        time.sleep(0.05)

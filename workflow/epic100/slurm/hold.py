@@ -38,6 +38,7 @@ LOCKS = Path(".snakemake/locks")
 LOGS = Path(".snakemake/slurm_logs")  # the executor's, below the working directory
 BEAT_SECONDS = 10.0
 SILENT_SECONDS = 60.0  # a run whose record is silent for so long is gone
+GRACE_SECONDS = 3.0
 LOOK_SECONDS = 10.0  # between two questions to Slurm
 JUDGE_SECONDS = 300.0  # for which Slurm is asked again if it does not answer
 CHOICE = "EPIC100_LEFTOVERS"  # variable: wait (default) or cancel
@@ -160,15 +161,19 @@ class Hold:
         assert self.run is not None, "held"
         self.run = replace(self.run, clusters=tuple(clusters), submits=True)
         self._write()
-        slurm = self.slurm = correct(clusters, logs or self.folder / LOGS, self.show)
-        usual = signal.getsignal(signal.SIGINT)
+        self.slurm = correct(clusters, logs or self.folder / LOGS, self.show)
+        # Else the executor waits for a submission that waits for Slurm.
+        _do_first(signal.SIGINT, self.slurm.stopped.set)
 
-        def stop(number: int, frame: FrameType | None) -> None:
-            slurm.stopped.set()  # else the executor waits for a submission that waits for Slurm
-            if callable(usual):
-                usual(number, frame)
+    def ends_jobs(self) -> None:
+        """Let a signal to this process alone end its jobs, as Ctrl-C does: a training saves.
 
-        signal.signal(signal.SIGINT, stop)
+        A terminal's Ctrl-C reaches the jobs too, so they have some seconds for it first.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM):
+            timer = threading.Timer(GRACE_SECONDS, _end_children)
+            timer.daemon = True
+            _do_first(number, timer.start)
 
     def end(self) -> None:
         """Cancel jobs that the executor missed, and wait until none is left of the run.
@@ -235,9 +240,7 @@ class Hold:
     def _give_up(self, holder: Run | None) -> None:
         """End without a touch to any file: all is the other run's."""
         self.show(f"This run was taken over by another one ({holder}), and ends.")
-        for child in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                child.terminate()  # a training saves, and stops
+        _end_children()
         os._exit(1)
 
     def _end_of(self, run: Run) -> None:
@@ -316,6 +319,27 @@ class Hold:
                           "left")  # fmt: skip
                 shown = message
             time.sleep(min(LOOK_SECONDS, max(end - time.monotonic(), 0.1)))
+
+
+def _do_first(number: int, action: Callable[[], None]) -> None:
+    """Do something first when this signal comes."""
+    usual = signal.getsignal(number)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(RuntimeError):  # it was done at an earlier signal
+            action()
+        if callable(usual):
+            usual(number, frame)
+
+    with contextlib.suppress(ValueError):  # not the main thread, which alone gets signals
+        signal.signal(number, handle)
+
+
+def _end_children() -> None:
+    """Ask all processes that this one has started to end: a training saves first."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.terminate()
 
 
 def _age(path: Path) -> float:
