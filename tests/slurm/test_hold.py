@@ -162,6 +162,27 @@ def test_what_is_left_in_the_queue_is_not_guessed_where_slurm_is_not(folder, lef
     assert read_run(folder) is not None
 
 
+LOCKED = """
+import os, signal, threading, time
+from epic100.slurm import hold
+lock, seen = threading.Lock(), threading.Event()
+def handler(*_):
+    with lock:
+        seen.set()
+signal.signal(signal.SIGTERM, handler)
+hold._do_first(signal.SIGTERM, lambda: None)
+with lock:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+assert seen.wait(10)
+"""
+
+
+def test_sigterm_that_interrupts_who_holds_snakemake_s_lock_does_not_hang():
+    """As it did on 28 November 2026, in `_finish_jobs`."""
+    subprocess.run([sys.executable, "-c", LOCKED], timeout=20, check=True)
+
+
 @pytest.mark.parametrize("text", [
     '{"host": "a"', '{"host": "a", "pid": 1, "started": 2, "number": 7}', "[]",
 ])  # fmt: skip

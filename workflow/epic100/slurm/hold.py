@@ -164,6 +164,7 @@ class Hold:
         self.slurm = correct(clusters, logs or self.folder / LOGS, self.show)
         # Else the executor waits for a submission that waits for Slurm.
         _do_first(signal.SIGINT, self.slurm.stopped.set)
+        _do_first(signal.SIGTERM, lambda: None)
 
     def ends_jobs(self) -> None:
         """Let a signal to this process alone end its jobs, as Ctrl-C does: a training saves.
@@ -322,13 +323,19 @@ class Hold:
 
 
 def _do_first(number: int, action: Callable[[], None]) -> None:
-    """Do something first when this signal comes."""
+    """Do something first when this signal comes.
+
+    Snakemake's own handler of SIGTERM waits for a lock, for ever if the interrupted thread holds it
+    (9.27). So it gets a thread of its own.
+    """
     usual = signal.getsignal(number)
 
     def handle(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(RuntimeError):  # it was done at an earlier signal
             action()
-        if callable(usual):
+        if callable(usual) and number == signal.SIGTERM:
+            threading.Thread(target=usual, args=(number, frame), daemon=True).start()
+        elif callable(usual):
             usual(number, frame)
 
     with contextlib.suppress(ValueError):  # not the main thread, which alone gets signals
