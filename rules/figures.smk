@@ -84,4 +84,3 @@ rule figures_results:
         "Pictures of the results"
     script:
         "../workflow/scripts/figures_results.py"
-

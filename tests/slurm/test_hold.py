@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from epic100.base.errors import EpicError
+from epic100.base.machine import process_space
 from epic100.slurm import hold
 from epic100.slurm.hold import RECORD, Hold, Run, read_run
 
@@ -97,7 +98,7 @@ def test_the_locks_of_a_killed_run_go_with_its_record(folder, left):
 
 
 @pytest.mark.parametrize("changes", [
-    {"host": "elsewhere"}, {"space": f"{hold._space().split()[0]} pid:[1]", "pid": 2**22 - 1},
+    {"host": "elsewhere"}, {"space": f"{process_space().split()[0]} pid:[1]", "pid": 2**22 - 1},
 ], ids=["machine", "namespace"])  # fmt: skip
 def test_a_run_that_cannot_be_seen_is_alive_while_its_record_beats(folder, left, changes):
     run = left(age=20, **changes)

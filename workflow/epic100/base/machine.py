@@ -133,3 +133,11 @@ def thread_states(pid: int) -> tuple[Set[str], float]:
     except psutil.Error:
         return {psutil.STATUS_SLEEPING}, 0.0
     return states, sum(thread.user_time + thread.system_time for thread in threads)
+
+
+def process_space() -> str:
+    """The boot of this machine and the namespace in which process ids mean something: two words."""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    return f"{psutil.boot_time():.0f} -"

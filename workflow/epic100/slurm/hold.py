@@ -29,6 +29,7 @@ import psutil
 
 from epic100.base.atomic import write_text
 from epic100.base.errors import EpicError
+from epic100.base.machine import process_space
 from epic100.slurm.commands import NoAnswerError
 from epic100.slurm.executor import ARRIVAL_SECONDS, Corrections, correct
 from epic100.slurm.jobs import SlurmJob, cancel, jobs_of
@@ -76,7 +77,7 @@ class Run:
         """The run of this process."""
         job = os.environ.get("SLURM_JOB_ID", "")
         cluster = os.environ.get("SLURM_CLUSTER_NAME", "")
-        return cls(secrets.token_hex(8), socket.gethostname(), os.getpid(), _space(),
+        return cls(secrets.token_hex(8), socket.gethostname(), os.getpid(), process_space(),
                    getpass.getuser(), job and f"{job}@{cluster}")  # fmt: skip
 
     def __str__(self) -> str:
@@ -89,18 +90,9 @@ class Run:
             return self.pid != os.getpid() or self.host != socket.gethostname()  # requeued
         if self.host != socket.gethostname():
             return False
-        boot, namespace = _space().split()
+        boot, namespace = process_space().split()
         theirs, there = self.space.split()
         return boot != theirs or (namespace == there and not psutil.pid_exists(self.pid))
-
-
-def _space() -> str:
-    """The boot of this machine, and the namespace of process ids, as two words."""
-    boot = f"{psutil.boot_time():.0f}"
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    return f"{boot} -"
 
 
 def read_run(folder: Path) -> Run | None:
