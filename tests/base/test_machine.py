@@ -97,7 +97,6 @@ def test_a_wait_ends_with_the_signal_of_the_right_sender(system):
 
 
 def test_what_only_linux_has_is_used_in_one_module():
-    """Slurm's own processes apart, which are on Linux."""
     calls = re.compile(
         r"os\.sched_|resource\.prlimit|signal\.sigwaitinfo|signal\.sigtimedwait|/proc/"
     )
@@ -107,4 +106,4 @@ def test_what_only_linux_has_is_used_in_one_module():
         for path in library.rglob("*.py")
         if calls.search(path.read_text(encoding="utf-8"))
     }
-    assert found == {"base/machine.py", "slurm/record.py"}
+    assert found == {"base/machine.py"}
