@@ -123,10 +123,15 @@ def said(results: Path) -> str:
     return (results / "said.txt").read_text()
 
 
-def work_dir(results: Path) -> Path:
-    """The folder of the newest attempt of the one run."""
+def run_dir(results: Path) -> Path:
+    """The directory of the one run."""
     (folder,) = (results / "work_dirs").iterdir()
-    return attempts(folder)[0]
+    return folder
+
+
+def work_dir(results: Path) -> Path:
+    """The folder of its newest attempt."""
+    return attempts(run_dir(results))[0]
 
 
 def same(first: dict, second: dict) -> bool:

@@ -186,8 +186,7 @@ def test_the_training_itself_begins_with_it_and_nothing_of_it_stays(lab, tmp_pat
     assert "a step, a validation, a save and a prediction on real segments: loss " in caplog.text
     assert "schedule: 1 epoch of 2 steps; batch 2; AdamW" in caplog.text
     names = {path.name for path in work_dir(results).iterdir() if not path.is_dir()}
-    assert names == {"best.pth", "iter_2.pth", "model.pth", "stamp.json", "training.tsv",
-                     "small_recipe.py"}  # fmt: skip
+    assert names == {"best.pth", "iter_2.pth", "training.tsv", "small_recipe.py"}
     assert not (work_dir(results) / "preflight").exists()
     wrong = copy_results(lab, tmp_path / "wrong", segments=4)
     with pytest.raises(EpicError, match="RuntimeError"):

@@ -23,7 +23,17 @@ from epic100.training.epoch_table import COLUMNS
 from epic100.training.telemetry import KEPT
 from support.checkout import python, said
 from support.random_model import predicted
-from support.small_runs import DEMO, SMALL, WHOLE, built, copy_results, run, same, work_dir
+from support.small_runs import (
+    DEMO,
+    SMALL,
+    WHOLE,
+    built,
+    copy_results,
+    run,
+    run_dir,
+    same,
+    work_dir,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +87,7 @@ def test_the_newest_two_checkpoints_and_the_best_by_val_action_top1_are_kept(str
     best = torch.load(folder / "best.pth", weights_only=True)
     assert best["meta"]["epoch"] == scores.idxmax() + 1
     names = sorted(path.name for path in folder.glob("*.pth"))
-    assert names == ["best.pth", "iter_6.pth", "iter_9.pth", "model.pth"]
+    assert names == ["best.pth", "iter_6.pth", "iter_9.pth"]
     assert not (folder / "preflight").exists()
 
 
@@ -101,14 +111,14 @@ def results(straight, tmp_path):
 @pytest.fixture
 def unfinished(results):
     """... without its model in the work directory."""
-    (work_dir(results) / "model.pth").unlink()
+    (run_dir(results) / "model.pth").unlink()
     return results
 
 
 def test_the_model_of_settings_that_come_back_is_taken_and_nothing_is_trained(
     lab, straight, results, caplog
 ):
-    folder = work_dir(results)
+    folder = run_dir(results)
     outputs = [results / "model.pth", results / "training.tsv"]
     made = [path.read_bytes() for path in outputs]
     for path in outputs:  # Snakemake removes outputs; a user may also write over them
@@ -124,13 +134,14 @@ def test_a_run_killed_before_its_model_or_best_checkpoint_was_written_ends_as_it
     lab, straight, results, lost
 ):
     (results / "model.pth").unlink()
-    folder = work_dir(results)
+    folder = run_dir(results)
     kept = folder / "model.pth"
     kept.write_bytes(kept.read_bytes()[:-100])
     for name in lost:  # as if killed between the best of iteration 6 and its copy
-        (folder / name).unlink()
+        (work_dir(results) / name).unlink()
     assert same(run(lab, results, **WHOLE), straight.weights)
-    assert (folder / "model.broken").is_file() and (folder / "best.pth").is_file()
+    assert (folder / "model.broken").is_file() and (work_dir(results) / "best.pth").is_file()
+    assert [path.name for path in folder.glob("attempt_*")] == ["attempt_2"]
     assert kept.read_bytes() == (results / "model.pth").read_bytes()
 
 
@@ -147,7 +158,7 @@ class OldHook(Hook):
 def test_another_seed_is_another_run_with_other_weights_and_it_is_said(
     lab, straight, results, caplog, capsys
 ):
-    before = work_dir(results)
+    before = run_dir(results)
     options = {"default_hooks.old": {"type": "OldHook"}, "default_hooks.telemetry.enough": 1,
                "default_hooks.telemetry.limit": 0}  # fmt: skip
     assert not same(run(lab, results, options, seed=1, **WHOLE), straight.weights)
