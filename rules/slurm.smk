@@ -3,9 +3,7 @@
 # This file has only hooks. One of them also applies to a run without Slurm: a run holds its folder
 # (epic100.slurm.hold).
 
-import os
 import signal
-import sys
 from pathlib import Path
 
 from snakemake.logging import logger
@@ -43,8 +41,7 @@ if not workflow.is_main_process:
     # The signal before a time limit goes to every process of a job, and would kill this one.
     # The process that it is for (train) handles it itself.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    if "SLURM_JOB_ID" in os.environ:
-        end_if_not_newest(os.environ["SLURM_JOB_ID"], sys.argv)
+    end_if_not_newest()
 elif not only_looks(options()) and not workflow.output_settings.dryrun:
     HOLD.take()
 

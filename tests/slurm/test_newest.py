@@ -19,9 +19,10 @@ def test_an_older_job_ends_and_the_newest_and_one_that_nothing_tells_of_go_on(
     tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    end_if_not_newest("7", JOB)
+    end_if_not_newest(JOB, {})  # no Slurm job
+    end_if_not_newest(JOB, {"SLURM_JOB_ID": "7"})
     newest_file(JOB).parent.mkdir(parents=True)
     newest_file(JOB).write_text("7")
-    end_if_not_newest("7", JOB)
+    end_if_not_newest(JOB, {"SLURM_JOB_ID": "7"})
     with pytest.raises(SystemExit, match="job 7 was submitted for the same files later"):
-        end_if_not_newest("6", JOB)
+        end_if_not_newest(JOB, {"SLURM_JOB_ID": "6"})

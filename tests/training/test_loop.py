@@ -29,6 +29,7 @@ from support.small_runs import (
     copy_results,
     end_of,
     run,
+    run_dir,
     said,
     same,
     signal_at,
@@ -111,7 +112,7 @@ def test_a_signal_to_the_whole_group_saves_in_the_same_iteration_and_stops(cut, 
     number, at, _, _ = CUTS[loader]
     found = cut(loader)
     *_, counted, words = found.said.strip().splitlines()
-    saved = work_dir(found.results) / f"iter_{at}.pth"
+    saved = run_dir(found.results) / f"attempt_1/iter_{at}.pth"
     assert words == (
         f"error: {signal.Signals(number).name} came: saved {saved} after {at} of 9 iterations and "
         "stopped; the same command goes on from there"

@@ -19,6 +19,7 @@ from epic100.segments.pairs import read_pairs, write_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.settings import TrainSettings
 from epic100.submission.export import export
+from epic100.training.checkpoints import begin_attempt
 from epic100.training.config import build_config
 from epic100.training.finished import has_model
 from epic100.training.hooks import SampleSeedHook
@@ -27,7 +28,7 @@ from epic100.training.preflight import preflight
 from epic100.training.stamp import open_run_dir, run_stamp
 from epic100.training.train import train
 from support.random_model import predicted
-from support.small_runs import copy_results, job, run, work_dir
+from support.small_runs import copy_results, job, run, run_dir
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +72,7 @@ def test_it_learns_is_stored_with_its_numbers_and_predicts_the_same_each_time(la
 
 
 def test_it_is_known_as_finished(trained):
-    assert has_model(work_dir(trained[1]), (97, 300))
+    assert has_model(run_dir(trained[1]), (97, 300))
 
 
 def test_what_a_model_draws_from_numpy_follows_from_seed_and_iteration():
@@ -108,7 +109,7 @@ def plan(lab, results):
         config=CONFIG, load_from=None, batch_size=2, workers=0, device="cpu", epochs=1
     )
     made = build_config(settings, str(results), lab.root)
-    work_dir = open_run_dir(results / "work_dirs", run_stamp(made))
+    work_dir = begin_attempt(open_run_dir(results / "work_dirs", run_stamp(made)))
     return plan_run(made, settings, Placement("cpu", 1), work_dir=work_dir)
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from epic100.base.log import log, rule_log
 from epic100.download.weights import StartWeights, fetch_weights
@@ -19,4 +20,5 @@ with rule_log(snakemake.log[0]):
         outcome = run_start_check(asked, screen, f"{snakemake.log[0]}.details")
         log.info(outcome.text)
         if not outcome.passed:
+            Path(weights.path).unlink()  # it is no result: the next run fetches and tries it anew
             sys.exit(1)

@@ -23,6 +23,7 @@ __all__ = ["LogHandler"]
 
 # JOB_ERROR already reports a job's failure; Snakemake's banner only repeats the command.
 BANNERS = ("RuleException", "CalledProcessError")
+KEEPING = "--keep-incomplete"  # which is set for all: rules/slurm.smk
 WORTH_SHOWING = (
     "Nothing to be done",
     "Complete log(s)",
@@ -82,6 +83,8 @@ class LogHandler(LogHandlerBase):
                 self._unsaid.append(text)
             else:
                 lines += filter(str.strip, text.splitlines())
+        elif text.startswith(KEEPING):
+            pass
         elif event is None and (record.levelno >= WARNING or text.startswith(WORTH_SHOWING)):
             lines += [text] if text else []
         for line in lines:

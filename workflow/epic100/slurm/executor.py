@@ -18,6 +18,7 @@ What snakemake-executor-plugin-slurm 2.8.0 does, and what `correct` puts in the 
 import asyncio
 import contextlib
 import hashlib
+import os
 import re
 import shlex
 import subprocess
@@ -25,7 +26,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -290,15 +291,16 @@ def newest_file(words: Sequence[str]) -> Path:
     return NEWEST / hashlib.sha256((target[1] if target else text).encode()).hexdigest()[:16]
 
 
-def end_if_not_newest(job: str, words: Sequence[str]) -> None:
+def end_if_not_newest(words: Sequence[str] = sys.argv, env: Mapping[str, str] = os.environ) -> None:
     """End a Slurm job before it touches a file, if a later one was submitted for its target.
 
     Args:
-        job: Its id.
-        words: Its command.
+        words: The command of this process.
+        env: Environment variables.
     """
-    with contextlib.suppress(OSError):
-        if (newest := newest_file(words).read_text(encoding="utf-8")) != job:
+    with contextlib.suppress(OSError, KeyError):
+        job, newest = env["SLURM_JOB_ID"], newest_file(words).read_text(encoding="utf-8")
+        if newest != job:
             sys.exit(f"job {newest} was submitted for the same files later: this one ends")
 
 
