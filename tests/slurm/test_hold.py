@@ -18,7 +18,6 @@ from epic100.base.machine import process_space
 from epic100.slurm import hold
 from epic100.slurm.hold import RECORD, Hold, Run, read_run
 
-LONG_AGO = (0, 0)
 BEATS = """
 import subprocess, sys, time
 from pathlib import Path
