@@ -3,6 +3,7 @@
 tests/training/test_launch.py looks at the ports of whole trainings.
 """
 
+import socket
 import stat
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from torch.distributed.elastic.rendezvous.api import RendezvousParameters
 from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import create_backend
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
+from epic100.base.errors import EpicError
+from epic100.training import meeting
 from epic100.training.launch import private_folder
 from epic100.training.meeting import Nodes, free_port, meet_at, meet_in
 
@@ -49,6 +52,26 @@ def test_several_nodes_meet_at_one_address_of_the_first_alone():
     assert {ip for ip, used in listening(psutil.Process()) if used == port} == {"127.0.0.1"}
     store.set("a", "b")
     assert handler.use_agent_store  # so the ranks open no port for another one
+
+
+def test_a_port_in_use_and_a_node_that_does_not_come_are_one_error(monkeypatch):
+    monkeypatch.setattr(meeting, "WAIT_SECONDS", 2)
+    words = "node 0 of 2 cannot use 127.0.0.1:{}, where the nodes of this training meet"
+    for used in (True, False):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            if not used:
+                other.close()
+            handler = get_rendezvous_handler(two_nodes(port))
+            with pytest.raises(EpicError, match=words.format(port)):
+                handler.next_rendezvous()
+
+
+def two_nodes(port: int) -> RendezvousParameters:
+    config = meet_at(Nodes(2, "127.0.0.1", port, "run"), rank=0)
+    return RendezvousParameters(
+        config["rdzv_backend"], config["rdzv_endpoint"], "run", 2, 2, **config["rdzv_configs"]
+    )
 
 
 @pytest.mark.parametrize("parent", [None, "/no/such/folder"])
