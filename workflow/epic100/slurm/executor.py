@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -262,17 +262,20 @@ def correct(clusters: Sequence[str], logs: Path, show: Callable[[str], None]) ->
             f"{PLUGIN} {found} is installed, and this workflow was tested with {', '.join(KNOWN)}: "
             "if it hangs, install that one"
         )
-    ours, check, account = (
-        Corrections(clusters, logs, show),
-        plugin.Executor.check_active_jobs,
-        plugin.validate_account,
-    )
+    ours = Corrections(clusters, logs, show)
+    check, paying = plugin.Executor.check_active_jobs, plugin.Executor.get_account_arg
+    account = plugin.validate_account
 
     async def check_active_jobs(executor: Any, jobs: list) -> AsyncIterator[Any]:
         async for job in ours.check(check, executor, jobs):
             yield job
 
+    def get_account_arg(executor: Any, job: Any) -> Iterator[str]:
+        # Without one, sbatch takes the user's own; the executor would guess.
+        yield from paying(executor, job) if job.resources.get("slurm_account") else [""]
+
     plugin.Executor.check_active_jobs = check_active_jobs
+    plugin.Executor.get_account_arg = get_account_arg
     plugin.query_job_status = ours.query
     plugin.validate_account = lambda name, logger: ours.account(account, name, logger)
     plugin.subprocess = Commands(ours)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions, read_partitions, unnamed_clusters
+from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions, read_partitions
 
 Resources = Mapping[str, Any]  # one job's resources, resolved by Snakemake
 
@@ -42,16 +42,13 @@ def cores_of(resources: Resources, threads: int) -> int:
     return threads
 
 
-def excesses(
-    resources: Resources, threads: int, partitions: Partitions, unnamed: Iterable[str] = ()
-) -> list[str]:
+def excesses(resources: Resources, threads: int, partitions: Partitions) -> list[str]:
     """Describe what is wrong with one job's resources.
 
     Args:
         resources: Resources of the job; runtime in minutes, memory in MiB.
         threads: Cores requested if neither cpus_per_task nor cpus_per_gpu is set.
         partitions: Partitions by cluster and name.
-        unnamed: Clusters that are used without `--clusters`.
 
     Returns:
         One sentence per problem; empty if the job may be submitted.
@@ -61,17 +58,18 @@ def excesses(
         for name in WHOLE
         if name in resources and type(resources[name]) is not int
     ]
-    wrong += _account(resources.get("slurm_account"))
     cluster, name = cluster_of(resources), str(resources.get("slurm_partition"))
-    if not cluster:
-        # Without a name it is the machine's own cluster, one of the `unnamed` of the site's file.
-        cluster = next((c for c in unnamed if name in partitions[c]), next(iter(unnamed), ""))
-    if cluster not in partitions:
+    # Without a name of a cluster it is the machine's own.
+    here = [p for named in partitions.values() for p in named.values() if p.clusters == cluster]
+    at = next((partition for partition in here if partition.name == name), None)
+    if at is None or at.pays:
+        wrong += _account(resources.get("slurm_account"))
+    if not here:
         return [*wrong, f"cluster {cluster!r} is none of {', '.join(partitions)}"]
-    if name not in partitions[cluster]:
-        known = ", ".join(partitions[cluster])
-        return [*wrong, f"partition {name!r} is none of {cluster}'s: {known}"]
-    return wrong or list(_over(resources, threads, partitions[cluster][name]))
+    if at is None:
+        known = ", ".join(partition.name for partition in here)
+        return [*wrong, f"partition {name!r} is none of {here[0].cluster}'s: {known}"]
+    return wrong or list(_over(resources, threads, at))
 
 
 def _account(account: object) -> Iterator[str]:
@@ -127,11 +125,11 @@ def refusal(jobs: Iterable[tuple[str, int, Resources, int]], path: str | os.Path
             line.
         path: The file of partitions.
     """
-    partitions, unnamed = read_partitions(path), unnamed_clusters(path)
+    partitions = read_partitions(path)
     found: dict[str, dict[str, int]] = {}
     # Snakemake holds its jobs in a set: their order differs from one run to the next.
     for name, attempt, resources, threads in sorted(jobs, key=lambda job: job[:2]):
-        for excess in excesses(resources, threads, partitions, unnamed):
+        for excess in excesses(resources, threads, partitions):
             found.setdefault(excess, {}).setdefault(name, attempt)
     if not found:
         return ""

@@ -16,6 +16,7 @@ from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT
 
 FACTS = Path("profiles/partitions.yaml")
+WITHOUT = ("without_clusters_option", "without_account")  # lists of clusters
 NO_ACCOUNT = "lp_myproject"  # as in the examples of the site's documentation
 
 
@@ -24,7 +25,7 @@ class Partition:
     """One partition of one cluster: limits per node, per core and per GPU. Memory is in MiB.
 
     `clusters` is the value of sbatch's `--clusters`: the cluster's name, or "" if jobs of that site
-    do not use this option.
+    do not use this option. `pays` is whether its jobs name a credit account.
     """
 
     cluster: str
@@ -37,6 +38,7 @@ class Partition:
     mem_mb_per_gpu: int = 0
     sm: int = 0  # compute capability of its GPUs, 70 means 7.0; 0 if unknown
     clusters: str = ""
+    pays: bool = True
 
     def minutes(self, hours: float) -> int:
         """Wall time in minutes of a job that needs `hours`, at most the partition's limit."""
@@ -70,29 +72,23 @@ def read_partitions(path: str | os.PathLike[str]) -> Partitions:
     Raises:
         EpicError: An entry is wrong; the error names it.
     """
-    facts, unnamed = _read(path), unnamed_clusters(path)
-    return {
-        cluster: {
-            name: _partition(path, cluster, name, "" if cluster in unnamed else cluster, values)
-            for name, values in named.items()
-        }
-        for cluster, named in facts["clusters"].items()
-    }
-
-
-def unnamed_clusters(path: str | os.PathLike[str]) -> list[str]:
-    """Clusters that are used without `--clusters`.
-
-    Raises:
-        EpicError: The file does not describe one of them.
-    """
     facts = _read(path)
-    unnamed = list(facts.get("without_clusters_option", []))
-    for cluster in unnamed:
-        if cluster not in facts["clusters"]:
-            known = ", ".join(facts["clusters"])
-            raise EpicError(f"{path}: without_clusters_option: {cluster!r} is none of {known}")
-    return unnamed
+    known, without = facts["clusters"], {name: facts.get(name, []) for name in WITHOUT}
+    for key, clusters in without.items():
+        for cluster in set(clusters) - set(known):
+            raise EpicError(f"{path}: {key}: {cluster!r} is none of {', '.join(known)}")
+    found: dict[str, dict[str, Partition]] = {}
+    for cluster, named in known.items():
+        option, pays = (cluster not in clusters for clusters in without.values())
+        for name, values in named.items():
+            try:
+                partition = Partition(
+                    cluster, name, clusters=cluster if option else "", pays=pays, **values
+                )
+            except TypeError as error:
+                raise EpicError(f"{path}: {cluster}/{name}: {error}") from None
+            found.setdefault(cluster, {})[name] = partition
+    return found
 
 
 def choose(
@@ -121,11 +117,9 @@ def choose(
     if where not in choices:
         raise EpicError(f"no Slurm site {where!r} in {path}; known: {', '.join(choices)}")
     partitions = read_partitions(path)
-    return Site(
-        env.get("EPIC100_ACCOUNT") or account,
-        _named(partitions, env.get("EPIC100_CPU") or choices[where]["cpu"], path),
-        _named(partitions, env.get("EPIC100_GPU") or choices[where]["gpu"], path),
-    )
+    cpu = _named(partitions, env.get("EPIC100_CPU") or choices[where]["cpu"], path)
+    gpu = _named(partitions, env.get("EPIC100_GPU") or choices[where]["gpu"], path)
+    return Site((env.get("EPIC100_ACCOUNT") or account) if cpu.pays else "", cpu, gpu)
 
 
 def _named(partitions: Partitions, name: str, path: str | os.PathLike[str]) -> Partition:
@@ -135,15 +129,6 @@ def _named(partitions: Partitions, name: str, path: str | os.PathLike[str]) -> P
     except KeyError:
         known = ", ".join(f"{c}/{p}" for c, named in partitions.items() for p in named)
         raise EpicError(f"no partition {name!r} in {path}; known: {known}") from None
-
-
-def _partition(
-    path: str | os.PathLike[str], cluster: str, name: str, clusters: str, facts: dict[str, Any]
-) -> Partition:
-    try:
-        return Partition(cluster, name, clusters=clusters, **facts)
-    except TypeError as error:
-        raise EpicError(f"{path}: {cluster}/{name}: {error}") from None
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
