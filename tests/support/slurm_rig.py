@@ -34,6 +34,7 @@ class Layout:
     login: str
     first_jobs: Mapping[str, int]
     nodes: Mapping[str, Sequence[str]]
+    accounting: bool = True
 
 
 VSC = Layout(
@@ -42,8 +43,10 @@ VSC = Layout(
     first_jobs={"genius": 50000001, "wice": 60000001},  # as far apart as on VSC
     nodes={"genius": ("r26g03",), "wice": ("m28c27n1", "m28c27n2", "m28c31n1", "m28c30n1")},
 )
-# One cluster, with partitions of its own, whose jobs take no `--clusters`.
-HOME = Layout("home", "home", {"home": 1}, {"home": ("node1", "node2")})
+# One cluster, with partitions of its own, whose jobs take no `--clusters`. It keeps no accounts,
+# and forgets a job as soon as it may.
+HOME = Layout("home", "home", {"home": 1}, {"home": ("node1", "node2")}, accounting=False)
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none\nMinJobAge=2"
 SECONDS = 300.0  # how long any daemon may take on a busy machine
 IN_MOUNT = 'mount --bind "$0" /etc/slurm && exec "$@"'
 
@@ -76,15 +79,8 @@ class Rig:
         for cluster, first in self.layout.first_jobs.items():
             self._configure(cluster, first)
         self._start_munge()
-        self._start_mariadb()
-        self._start("slurmdbd", ("sacctmgr", "-n", "list", "user"), "slurmdbd", "-D")
-        everywhere, accounts = f"Cluster={','.join(self.layout.nodes)}", f"{ACCOUNT},lp_poor"
-        for added in (
-            ("cluster", *self.layout.nodes),
-            ("account", accounts, everywhere, "Description=x"),
-            ("user", "root,nobody", everywhere, f"Account={accounts}"),
-        ):
-            self.login("sacctmgr", "-i", "add", *added)
+        if self.layout.accounting:
+            self._start_accounting()
         for cluster, nodes in self.layout.nodes.items():
             self._start(f"slurmctld-{cluster}", JOBS, "slurmctld", "-D", cluster=cluster)
             for node in nodes:
@@ -207,6 +203,9 @@ class Rig:
         sources = [ETC / name for name in ("every", self.layout.site, cluster)]
         for source in {path for folder in sources for path in folder.iterdir()}:
             text = re.sub("@PORT@", lambda _: str(next(self._ports)), source.read_text())
+            if not self.layout.accounting:
+                text = re.sub(r"(?m)^(MinJobAge|Accounting\w+)=.*\n", "", text)
+                text = text.replace("JobSubmitPlugins", f"{NO_ACCOUNTING}\nJobSubmitPlugins")
             for key, value in names.items():
                 text = text.replace(f"@{key}@", str(value))
             (etc / source.name).write_text(text)
@@ -219,6 +218,17 @@ class Rig:
         its = [f"--{name}-file={self.folder}/munged.{name}" for name in ("log", "seed", "pid")]
         self._start("munged", ("test", "-S", socket), "munged", "-F", "--force", "--num-threads=4",
                     f"--key-file={key}", f"--socket={socket}", *its)  # fmt: skip
+
+    def _start_accounting(self) -> None:
+        self._start_mariadb()
+        self._start("slurmdbd", ("sacctmgr", "-n", "list", "user"), "slurmdbd", "-D")
+        everywhere, accounts = f"Cluster={','.join(self.layout.nodes)}", f"{ACCOUNT},lp_poor"
+        for added in (
+            ("cluster", *self.layout.nodes),
+            ("account", accounts, everywhere, "Description=x"),
+            ("user", "root,nobody", everywhere, f"Account={accounts}"),
+        ):
+            self.login("sacctmgr", "-i", "add", *added)
 
     def _start_mariadb(self) -> None:
         sock = self.folder / "mysqld.sock"
