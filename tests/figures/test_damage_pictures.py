@@ -91,6 +91,9 @@ def test_what_was_dropped_is_counted_by_kind_of_reason_and_split(picture):
     kinds = {"touches damaged frames", "video unreadable", "video missing"}
     assert set(dropped["reason"].map(kind_of)) == kinds
     assert kinds - {"video missing"} | {"train (4)", "P01", "P03"} <= set(said)
+    even = salvage_table(SEGMENTS.assign(segment=reasons["segment"], video=reasons["segment"]))
+    plot_dropped(dropped, even, picture)  # where no participant would lose more
+    assert "touches damaged frames" in words(picture)
 
 
 def test_pictures_of_the_whole_archive_stay_small_and_say_what_they_leave_out(tmp_path):
