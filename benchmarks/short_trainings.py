@@ -148,6 +148,7 @@ def _train_here(root: str, results: Path, settings: dict, meter: str) -> None:
     os.setpgid(0, 0)
     os.environ[METER] = meter
     chosen = {
+        "load_from": None,
         **settings,
         "options": {
             **OPTIONS,
