@@ -79,7 +79,6 @@ def test_a_run_holds_its_folder_alone_until_its_end(folder):
     assert read_run(folder) is not None
     holder.run = replace(holder.run, submits=False)
     holder.release()
-    holder.run = None
     assert os.listdir(folder / ".snakemake") == []
 
 
@@ -131,6 +130,22 @@ def test_a_run_in_a_slurm_job_that_is_queued_again_elsewhere_takes_its_own_folde
     left(host="elsewhere")
     Hold(folder, print).take()
     assert read_run(folder).slurm_job == "7@"
+
+
+def test_a_second_run_in_the_same_slurm_job_is_refused(folder, left, process, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    left(pid=process[0].pid)
+    with pytest.raises(EpicError, match="another run of this workflow is at work"):
+        Hold(folder, print).take()
+
+
+def test_a_record_that_was_released_does_not_come_back(folder, monkeypatch):
+    monkeypatch.setattr(hold, "BEAT_SECONDS", 0.01)
+    held = Hold(folder, print)
+    held.take()
+    held.release()
+    time.sleep(0.2)
+    assert read_run(folder) is None
 
 
 def test_a_run_that_was_taken_over_ends_at_its_next_beat_and_touches_nothing(folder, left, process):

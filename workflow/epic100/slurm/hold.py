@@ -75,10 +75,8 @@ class Run:
     @classmethod
     def this(cls) -> "Run":
         """The run of this process."""
-        job = os.environ.get("SLURM_JOB_ID", "")
-        cluster = os.environ.get("SLURM_CLUSTER_NAME", "")
         return cls(secrets.token_hex(8), socket.gethostname(), os.getpid(), process_space(),
-                   getpass.getuser(), job and f"{job}@{cluster}")  # fmt: skip
+                   getpass.getuser(), _own_job())  # fmt: skip
 
     def __str__(self) -> str:
         job = f", job {self.slurm_job}" if self.slurm_job else ""
@@ -86,13 +84,17 @@ class Run:
 
     def is_gone(self) -> bool:
         """Whether it is known to have ended; False where that cannot be seen from here."""
-        if self.slurm_job and self.slurm_job == Run.this().slurm_job:
-            return self.pid != os.getpid() or self.host != socket.gethostname()  # requeued
-        if self.host != socket.gethostname():
-            return False
+        if self.host != socket.gethostname():  # a job that was queued again is here now
+            return bool(self.slurm_job) and self.slurm_job == _own_job()
         boot, namespace = process_space().split()
         theirs, there = self.space.split()
         return boot != theirs or (namespace == there and not psutil.pid_exists(self.pid))
+
+
+def _own_job() -> str:
+    """The Slurm job that this process runs in, as `id@cluster`, or ""."""
+    job, cluster = (os.environ.get(f"SLURM_{name}", "") for name in ("JOB_ID", "CLUSTER_NAME"))
+    return job and f"{job}@{cluster}"
 
 
 def read_run(folder: Path) -> Run | None:
@@ -124,6 +126,8 @@ class Hold:
         self.folder, self.show = folder, show
         self.run: Run | None = None
         self.slurm: Corrections | None = None
+        self._ended = threading.Event()
+        self._beats = threading.Thread(target=self._beat, daemon=True)
 
     def take(self) -> None:
         """Hold the directory, after the jobs have ended that a killed run has left in Slurm.
@@ -139,7 +143,7 @@ class Hold:
                 self._release(other)
         self.run = mine
         atexit.register(self.release)
-        threading.Thread(target=self._beat, daemon=True).start()
+        self._beats.start()
         for lock in (self.folder / LOCKS).glob("*.lock"):  # of a run that was killed
             lock.unlink(missing_ok=True)
 
@@ -191,6 +195,8 @@ class Hold:
     def release(self) -> None:
         """Release the directory; a run that may have left jobs keeps its record."""
         if self.run is not None and not self.run.submits:
+            self._ended.set()
+            self._beats.join(BEAT_SECONDS)  # a beat would make the record anew
             self._release(self.run)
 
     def _claim(self, run: Run) -> bool:
@@ -218,8 +224,7 @@ class Hold:
 
     def _beat(self) -> None:
         """Touch the record, until another run has taken the directory over."""
-        mine = self.run
-        while mine is not None:
+        while (mine := self.run) is not None:
             with contextlib.suppress(OSError, EpicError):  # a disk that does not answer now
                 holder = read_run(self.folder)
                 if holder is None and self._claim(mine):
@@ -227,8 +232,8 @@ class Hold:
                 if holder is None or holder.token != mine.token:
                     self._give_up(holder)
                 os.utime(self.folder / RECORD)
-            time.sleep(BEAT_SECONDS)
-            mine = self.run
+            if self._ended.wait(BEAT_SECONDS):
+                return
 
     def _give_up(self, holder: Run | None) -> None:
         """End without a touch to any file: all is the other run's."""
