@@ -77,7 +77,7 @@ class Corrections:
     def __init__(self, clusters: Sequence[str], logs: Path, show: Callable[[str], None]):
         self.clusters, self.logs, self.show = list(clusters), logs, show
         self.stopped = threading.Event()  # set when the run ends
-        self._active: set[str] = set()
+        self.active: set[str] = set()  # jobs whose states the executor asks for
         self._untold: Counter[str] = Counter()  # polls in which nothing told of a job
         self._submitted: set[str] = set()  # ids
         self._accounts: dict[str, str] = {}
@@ -88,12 +88,6 @@ class Corrections:
         if words not in self._said:
             self._said.add(words)
             self.show(words)
-
-    async def check(self, original: Callable, executor: Any, jobs: list) -> AsyncIterator[Any]:
-        """In place of `check_active_jobs`: remember which jobs `states` is asked for."""
-        self._active = {job.external_jobid for job in jobs}
-        async for job in original(executor, jobs):
-            yield job
 
     async def query(self, command: str, logger: Any) -> tuple[dict[str, str], float]:
         """In place of `query_job_status`: states by job id, and the seconds that it took."""
@@ -120,7 +114,7 @@ class Corrections:
         found = {row[0].strip(): row[1].split()[0] for row in rows if len(row) > 1 and row[1]}
         states = {job: ENDED.get(state, state) for job, state in found.items()}
         if done.args[0] == "squeue":  # sacct learns late of a job; squeue knows all that there are
-            for job in self._active - states.keys():
+            for job in self.active - states.keys():
                 self._untold[job] += 1
                 if self._untold[job] >= POLLS:
                     states[job] = "UNKNOWN"  # which the executor takes for an end
@@ -140,7 +134,7 @@ class Corrections:
 
     def reason(self, job: str) -> str:
         """Why a job failed: how long it ran, and what Slurm wrote into its log."""
-        asked = ["-X", "-n", "-P", "--format=Elapsed,Timelimit", "-j", job]
+        asked, facts = ["-X", "-n", "-P", "--format=Elapsed,Timelimit", "-j", job], ""
         with contextlib.suppress(FileNotFoundError):
             facts = run(["sacct", *on(self.clusters), *asked], ANSWER_SECONDS).stdout.strip()
         spent = ["it ran {} of {}".format(*facts.split("|"))] if facts.count("|") == 1 else []
@@ -157,11 +151,8 @@ class Corrections:
         """
         words = shlex.split(call)
         newest = newest_file([*words, script or ""])
-        what, end, shown = (
-            about(option(words, "--comment")),
-            time.monotonic() + PATIENCE_SECONDS,
-            "",
-        )
+        what, shown = about(option(words, "--comment")), ""
+        end = time.monotonic() + PATIENCE_SECONDS
         while not self.stopped.is_set():
             newest.unlink(missing_ok=True)
             done = subprocess.run(
@@ -267,7 +258,8 @@ def correct(clusters: Sequence[str], logs: Path, show: Callable[[str], None]) ->
     account = plugin.validate_account
 
     async def check_active_jobs(executor: Any, jobs: list) -> AsyncIterator[Any]:
-        async for job in ours.check(check, executor, jobs):
+        ours.active = {job.external_jobid for job in jobs}
+        async for job in check(executor, jobs):
             yield job
 
     def get_account_arg(executor: Any, job: Any) -> Iterator[str]:
