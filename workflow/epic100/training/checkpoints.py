@@ -122,7 +122,7 @@ def keep_as_best(path: Path) -> None:
 def _link(path: Path, to: Path) -> None:
     try:
         os.link(path, to)
-    except (FileNotFoundError, FileExistsError):
+    except FileNotFoundError:
         raise
     except OSError:  # a file system without hard links
         shutil.copyfile(path, to)
@@ -164,11 +164,10 @@ def begin_attempt(run_dir: Path) -> Path:
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             break
-    for path in next(filter(None, map(checkpoints, before)), []):
-        for each in (path, path.with_name(BEST)):
-            # The other attempt may remove it just now; the best is one for all.
-            with contextlib.suppress(FileNotFoundError, FileExistsError):
-                _link(each, folder / each.name)
+    saved = next(filter(None, map(checkpoints, before)), [])
+    for path in [*saved, *(newest.with_name(BEST) for newest in saved[:1])]:
+        with contextlib.suppress(FileNotFoundError):  # no best yet, or removed just now
+            _link(path, folder / path.name)
     return folder
 
 
