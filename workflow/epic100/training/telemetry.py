@@ -179,7 +179,9 @@ class TelemetryHook(Hook):
             before["warned"] = True
             cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
             workers = runner.train_dataloader.num_workers
-            runner.logger.warning(loader_advice(waited / count, spent / count, workers, cores))
+            # Not by MMEngine's logger, which leaves out a warning in the words of an earlier epoch.
+            if self._bar is not None:
+                log.warning(loader_advice(waited / count, spent / count, workers, cores))
 
     def _write_table(self, runner: Runner, rows: list[Row]) -> None:
         on_rank_0(lambda: write_epochs(rows, Path(runner.work_dir) / FILE))
