@@ -1,12 +1,14 @@
 """Does any test notice a small fault in the library? Faults are drawn by a seed: `make mutants`.
 
 Each of them (a mutant) is one change in one place: a comparison turned, a constant changed, a
-branch left out. It lives in a clone of the last commit. There the tests of its part of the library
-run until one fails, and then tests/behaviour. A mutant on which no test fails has survived. The
-tests that found one run again without it: one that fails then too has found nothing.
+branch left out. It lives in a clone of the last commit. There the nearest tests run until one
+fails or the mutant's time is over; then it has survived. Nearest are those of the module's name,
+then of its part of the library, then those that import it elsewhere; slow ones of these follow, and
+last tests/behaviour. The tests that found one run again without it: one that fails then too has
+found nothing.
 
     .venv/bin/python tests/tools/mutants.py --seed 1 --part scan --count 4
-    .venv/bin/python tests/tools/mutants.py --seed 1 --minutes 0   # says only what is drawn
+    .venv/bin/python tests/tools/mutants.py --seed 1 --seconds 0   # says only what is drawn
 
 Neither cosmic-ray nor mutmut does this: both try every mutant rather than a sample, with the same
 tests for each, and mutmut puts all mutants of a file into it at once.
@@ -32,13 +34,11 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 # The last one when this began: work may go on meanwhile.
 COMMIT = subprocess.check_output(["git", "-C", ROOT, "rev-parse", "HEAD"], text=True).strip()
-PYTEST = (
-    "-m", "pytest", "-v", "-p", "no:cacheprovider", "--basetemp", "../pytest",
-    # Of one test with its fixtures, on cores that have other work too. What takes longer hangs.
-    "-o", "faulthandler_timeout=600", "-o", "faulthandler_exit_on_timeout=true",
-)  # fmt: skip
-# Found on sound code too: the test is "unsound". No time: not all of its tests could run.
-STATES = ("survived", "unsound", "no time", "found")
+PYTEST = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "--basetemp", "../pytest")
+# Of one quick test with its fixtures, on cores that have other work too. What takes longer hangs.
+HANGS = ("-o", "faulthandler_timeout=60", "-o", "faulthandler_exit_on_timeout=true")
+# Found on sound code too: the test is "unsound".
+STATES = ("survived", "unsound", "not tried", "found")
 # But for `/`, which mostly joins paths: any test finds that.
 OPERATORS = {
     ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
@@ -63,8 +63,8 @@ class Mutant:
     start: int  # of what is replaced, in bytes
     stop: int
     new: str
-    state: str = "no time"
-    test: str = ""  # the one that found it
+    state: str = "not tried"
+    test: str = ""  # the one that found it, or the last one
     seconds: float = 0.0
 
     @property
@@ -151,15 +151,18 @@ def draw(root: Path, count: int, seed: int, part: str) -> list[Mutant]:
 
 
 def calls(root: Path, mutant: Mutant) -> list[list[str]]:
-    """What pytest is called with, one after the other: what may find it soonest comes first."""
+    """What pytest is called with, one after the other: the nearest tests come first."""
     package, module = ".".join(mutant.path.parts[1:-1]), mutant.path.stem
     uses = re.compile(rf"{package}\.{module}\b|from {package} import [^\n]*\b{module}\b")
-    files = sorted(
-        (root / "tests" / mutant.part).rglob("test_*.py"),
-        key=lambda file: (not uses.search(file.read_text()), file.stat().st_size),
-    )
-    parts = [["-m", f"{which} and not weekly", *map(str, files)] for which in ("not slow", "slow")]
-    return [*(parts if files else []), ["-m", "not weekly", "tests/behaviour"]]
+    near = {}
+    for file in (root / "tests").glob("*/test_*.py"):
+        elsewhere, unused = file.parent.name != mutant.part, not uses.search(file.read_text())
+        if not elsewhere or not (unused or file.parent.name == "slurm"):  # its daemons: only once
+            named = file.stem == f"test_{module}"
+            near[str(file)] = (elsewhere, not named, unused, file.stat().st_size)
+    files = sorted(near, key=near.__getitem__)
+    quick = ["-m", "not slow and not weekly", *HANGS, *files]
+    return [quick, ["-m", "slow and not weekly", *files], ["-m", "not weekly", "tests/behaviour"]]
 
 
 @contextlib.contextmanager
@@ -201,30 +204,33 @@ def failed(said: str) -> list[str]:
     return re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", said, re.MULTILINE) or begun[-1:]
 
 
-def judge(mutant: Mutant, end: float) -> None:
-    """Run the mutant's tests up to the first that fails."""
+def judge(mutant: Mutant, seconds: float) -> None:
+    """Run the nearest tests up to the first that fails, or until its time is over."""
     began = time.monotonic()
+    mutant.state = "survived"
     with clone() as root:
         _, where = run(root, "-c", "import epic100; print(epic100.__file__)", seconds=60)
         assert where.startswith(str(root)), f"not the clone but {where} would be tested"
         (root / mutant.path).write_bytes(mutant.text)
         for call in calls(root, mutant):
-            code, said = run(root, *PYTEST, "-x", *call, seconds=end - time.monotonic())
-            mutant.state = {None: "no time", 0: "survived", 5: "survived"}.get(code, "found")
-            if mutant.state != "survived":  # 5: none of these tests is of this kind
+            code, said = run(root, *PYTEST, "-x", *call, seconds=began + seconds - time.monotonic())
+            if code not in (0, 5):  # 5: none of these tests is of this kind
                 mutant.test = next(iter(failed(said)), "at import")
+                mutant.state = "survived" if code is None else "found"
                 break
+    if code is None:
+        mutant.test = f"not found within {seconds:.0f} s by its nearest tests, to {mutant.test}"
     mutant.seconds = time.monotonic() - began
     print(mutant, flush=True)
 
 
-def check(drawn: list[Mutant], seconds: float) -> str:
+def check(drawn: list[Mutant]) -> str:
     """Run on sound code the tests that found a mutant, and mark what fails there too."""
     tests = sorted({m.test for m in drawn if m.state == "found" and "::" in m.test})
     if not tests:
         return "no test found one"
     with clone() as root:
-        code, said = run(root, *PYTEST, "-m", "not weekly", *tests, seconds=seconds)
+        code, said = run(root, *PYTEST, "-m", "not weekly", *tests, seconds=600)
     for mutant in drawn if code != 0 else []:
         if mutant.test in failed(said):
             mutant.state = "unsound"
@@ -246,18 +252,18 @@ def main() -> None:
     words.add_argument("--count", type=int, default=40)
     words.add_argument("--part", default="*", help="of the library, such as scan; default: all")
     words.add_argument("--jobs", type=int, default=2, help="mutants side by side")
-    words.add_argument("--minutes", type=float, default=60, help="what is not done then is told")
+    words.add_argument("--seconds", type=float, default=150, help="for one mutant, at most")
     asked = words.parse_args()
-    end = time.monotonic() + 60 * asked.minutes
+    began = time.monotonic()
     with clone() as root:
         drawn = draw(root, asked.count, asked.seed, asked.part)
     # Slurm's daemons are there once, so those mutants queue. They begin: they mostly wait.
     queues = [[m for m in drawn if m.part == "slurm"], *([m] for m in drawn if m.part != "slurm")]
     with ThreadPoolExecutor(asked.jobs) as pool:
-        list(pool.map(lambda queue: [judge(m, end - 600) for m in queue], queues))
-    last = check(drawn, end - time.monotonic())
-    left = (end - time.monotonic()) / 60
-    print(f"\n{report(drawn)}\n{last}; {asked.minutes - left:.0f} minutes")
+        if asked.seconds:
+            list(pool.map(lambda queue: [judge(m, asked.seconds) for m in queue], queues))
+    last = check(drawn)
+    print(f"\n{report(drawn)}\n{last}; {(time.monotonic() - began) / 60:.0f} minutes")
 
 
 if __name__ == "__main__":
