@@ -34,6 +34,11 @@ if not HERE.is_dir():
 # For envs/epic100.post-deploy.sh, which Snakemake copies to another folder before it runs it.
 os.environ.update(EPIC100_ROOT=str(HERE))
 
+if sum(word.partition("=")[0] in ("--configfile", "--configfiles") for word in sys.argv) > 1:
+    raise WorkflowError(
+        "--configfile is given more than once, and Snakemake would read the last one only; give all "
+        "files behind one: --configfile A B"
+    )
 CONFIG = read_settings(config, [*workflow.configfiles, *workflow.overwrite_configfiles])
 MINIKITCHEN = CONFIG.minikitchen
 DOWNLOAD = CONFIG.videos.download

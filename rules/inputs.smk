@@ -4,13 +4,19 @@ from epic100.download.weights import start_weights
 
 
 def annotations_of(wildcards):
-    """The CSV of a split. The error names the missing key."""
+    """The CSV of a split. An error names the key."""
     if wildcards.split not in ANNOTATIONS:
         raise WorkflowError(
             f"results of split {wildcards.split} were asked for, but the config has no "
             f"`annotations: {wildcards.split}:`"
         )
-    return ANNOTATIONS[wildcards.split]
+    path = ANNOTATIONS[wildcards.split]
+    if not (MADE or os.path.exists(path)):
+        raise WorkflowError(
+            f"{path}: no such file; expected the CSV of `annotations: {wildcards.split}:`; put it "
+            "there, or set `annotations: {download: true}`"
+        )
+    return path
 
 
 def figure(topic, name):
@@ -77,6 +83,11 @@ WEIGHTS_TEXT = STARTS.pop() if len(STARTS) == 1 else "its own start weights"
 def weights_to_train_from(wildcards):
     """The file that a run's rule train starts from, if any."""
     weights, fault = START_WEIGHTS[wildcards.get("run")]
+    if weights and not (weights.is_url or os.path.exists(weights.path)):
+        fault = (
+            f"{weights.path}: no such file; expected the start weights of `train: load_from:`; "
+            "correct the path, which is from the working folder on"
+        )
     if fault:
         raise WorkflowError(fault)
     return [weights.path] if weights else []

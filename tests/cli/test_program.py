@@ -5,9 +5,11 @@ import sys
 from importlib.metadata import version
 
 import pytest
+from snakemake.cli import parse_config
 
 from epic100.cli.program import COMMANDS, main
 from epic100.cli.workflow import snakemake_command
+from epic100.settings import read_settings
 from support.checkout import ROOT, call, python, said
 
 
@@ -56,11 +58,35 @@ def test_an_error_of_a_command_is_its_last_line_and_its_exit_code(tmp_path, caps
 
 
 def test_words_of_snakemake_reach_it_in_their_order():
-    words = ["results/model.pth", "--cores", "2", "-n", "--config", "a=b", "--until", "scan"]
+    words = [
+        "results/model.pth",
+        "--cores",
+        "2",
+        "-n",
+        "--set-threads",
+        "train=4",
+        "--until",
+        "scan",
+    ]
     assert snakemake_command(words) == [
         sys.executable, "-P", "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
         *words, "--logger", "epic100",
     ]  # fmt: skip
+
+
+def test_key_value_reaches_a_key_of_any_depth_over_every_file(tmp_path):
+    (tmp_path / "over.yaml").write_text("train: {epochs: 3, ema: 0.5}")
+    words = ["all", "train.ema=0.9", "--configfile", str(tmp_path / "over.yaml"), "run=long",
+             "train.options={optim_wrapper.optimizer.lr: 1e-3}", "-n", "--config",
+             "export.sls.pt=0", "videos.root=/a b/'c"]  # fmt: skip
+    command = snakemake_command(words)
+    assert command[6:10] == ["all", "--configfile", str(tmp_path / "over.yaml"), "-n"]
+    assert command[10] == "--config" and command[12:] == ["--logger", "epic100"]
+    config = parse_config([command[11]]) | {"train": {"epochs": 3, "ema": 0.5}}
+    settings = read_settings(config, [tmp_path / "over.yaml"])
+    assert (settings.train.epochs, settings.train.ema, settings.run) == (3, 0.9, "long")
+    assert settings.train.options == {"optim_wrapper.optimizer.lr": 0.001}
+    assert settings.export.sls.pt == 0 and settings.videos.root == "/a b/'c"
 
 
 @pytest.mark.parametrize("named", [["--logger", "other"], ["--logger=other"]])

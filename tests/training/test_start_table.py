@@ -47,7 +47,7 @@ def checked(
     )  # fmt: skip
     return Found(
         plan=plan, loss=2.0, seconds=9.0, step_seconds=0.5, load_seconds=load_seconds,
-        parameters=3_794_322, memory=0, shape=(1, 3, 13, 160, 160), weights="",
+        parameters=3_794_322, memory=0, activations=0.0, shape=(1, 3, 13, 160, 160), weights="",
         disk="9.0 GB free", grey="",
     )  # fmt: skip
 

@@ -50,6 +50,20 @@ def test_the_model_learned_the_actions(demo):
     assert figures["segments"] == len(ids_of(demo, "validation")) > figures["predicted"]
 
 
+def test_a_model_of_another_place_is_scored_by_one_command(demo, tmp_path):
+    here = shutil.copytree(demo, tmp_path / "demo")
+    (tmp_path / "lab.pth").write_bytes((demo / "results/model.pth").read_bytes())
+    done = python("-m", "epic100", "test", tmp_path / "lab.pth", "--directory", here,
+                  "--configfile", "config/demo.yaml")  # fmt: skip
+    assert "2 jobs done" in said(done)
+    made, known = (
+        folder / "metrics.json" for folder in (here / "results/runs/lab", demo / "results")
+    )
+    assert made.read_bytes() == known.read_bytes()
+    missing = python("-m", "epic100", "test", tmp_path / "none.pth", well=False)
+    assert "none.pth: no such file; expected a model" in missing.stderr
+
+
 def test_the_submissions_pass_the_check(demo):
     entries = torch.load(demo / "results/submission.pt", weights_only=True)
     faults = check(entries, ids_of(demo, "validation"), 97, 300)

@@ -10,7 +10,7 @@ import pytest
 
 from epic100.cli.program import main
 from support.archive import stop_decoder
-from support.checkout import ROOT
+from support.checkout import ROOT, run_snakemake, said
 
 pytestmark = pytest.mark.slow
 
@@ -29,11 +29,38 @@ MISTAKES = {
         ["-n", "--configfile", "good.yaml", "results/segments/train.txt"],
         "results/segments/train.txt", "no config file", "takes every word", "put targets before",
     ),
-    "a dotted key": (
-        ["-n", "--config", "train.epochs=3"],
-        "--config train.epochs=3", "has a dot", "expected a file", "`train: {epochs: 3}`",
+    "a target behind --config": (
+        ["-n", "--config", "train.epochs=3", "results/segments/train.txt"],
+        "results/segments/train.txt", "expected KEY=VALUE", "train.epochs=3",
+    ),
+    "a value that is not YAML": (["-n", "train.options={"], "train.options={", "is not YAML"),
+}  # fmt: skip
+
+# Slips that Snakemake alone takes, or tells in its own words. None of them starts a job.
+IN_A_FOLDER = {
+    "two --configfile": (
+        ["--configfile", "config.yaml", "--configfile", "good.yaml"],
+        "--configfile is given more than once", "the last one only", "give all files behind one",
+    ),
+    "a section twice": (
+        ["--configfile", "config.yaml", "twice.yaml"],
+        "twice.yaml:3: key 'train' is there already, in line 1", "expected it once",
+    ),
+    "a CSV that is not there": (
+        ["--configfile", "config.yaml", "csv.yaml"],
+        "none.csv: no such file", "`annotations: train:`", "`annotations: {download: true}`",
+    ),
+    "start weights that are not there": (
+        ["results/model.pth", "--configfile", "config.yaml", "weights.yaml"],
+        "none.pth: no such file", "`train: load_from:`", "correct the path",
     ),
 }  # fmt: skip
+FILES = {
+    "good.yaml": "train: {epochs: 3}",
+    "twice.yaml": "train: {epochs: 3}\nclean: {policy: video}\ntrain: {epochs: 4}",
+    "csv.yaml": "annotations: {train: none.csv}",
+    "weights.yaml": "train: {load_from: none.pth}",
+}
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -49,6 +76,17 @@ def test_a_slip_is_one_line_with_what_where_expected_and_what_to_do(
     assert line.startswith("error: ")
     for word in words:
         assert word in line
+
+
+@pytest.mark.parametrize("name", IN_A_FOLDER)
+def test_a_slip_that_snakemake_takes_is_refused_before_any_job(archive, name):
+    call, *words = IN_A_FOLDER[name]
+    for file, text in FILES.items():
+        (archive / file).write_text(text)
+    done = run_snakemake("-n", "-s", str(ROOT / "Snakefile"), *call, cwd=archive, well=False)
+    assert "Traceback (most" not in said(done) and "Job stats" not in said(done)
+    for word in words:
+        assert word in said(done)
 
 
 def test_ctrl_c_in_a_scan_waits_for_no_decoder_and_is_one_line(archive):

@@ -19,6 +19,7 @@ submission.
   epic100 check                     whether config, annotations and videos are there
   epic100 run -n                    what would run here; config/config.yaml names your data
   epic100 run --profile profiles/vsc all     on Slurm
+  epic100 test lab/model.pth        its official figures, in results/runs/model
   epic100 predict VIDEO --model results/model.pth    a timeline of actions
   epic100 submission check results/submission.zip --split test
 """
@@ -29,6 +30,7 @@ COMPLETION = "--print-completion"
 COMMANDS = {
     "demo": ("film a mini kitchen and run everything on it", "epic100.cli.workflow:fill_demo"),
     "run": ("run the workflow in this folder", "epic100.cli.workflow:fill_run"),
+    "test": ("score a model on the validation split", "epic100.cli.workflow:fill_test"),
     "check": ("say what a run in this folder would find", "epic100.cli.check:fill_parser"),
     "predict": ("see what a model sees in whole videos", "epic100.cli.predict:fill_parser"),
     "migrate": ("bring a lab's lists and checkpoint along", "epic100.migrate.command:fill_parser"),

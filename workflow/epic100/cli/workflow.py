@@ -1,4 +1,4 @@
-"""`epic100 demo` and `epic100 run`: Snakemake on the workflow's own Snakefile, with this Python."""
+"""`epic100 demo`, `run` and `test`: Snakemake on the workflow's own Snakefile, with this Python."""
 
 import argparse
 import os
@@ -8,12 +8,18 @@ from pathlib import Path
 
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT, existing_path
-from epic100.settings import read_layer
+from epic100.settings import Settings, read_layer, set_words
 
 EPILOG = """\
+KEY=VALUE sets a key of the config: train.epochs=3, videos.root=/scratch/videos, run=long
 Every other word is Snakemake's own: results/submission.pt, -n, --configfile, --profile ...
 A file of config/ or profiles/ that this folder does not have is the one that ships.
 """
+# Options of Snakemake whose values look like KEY=VALUE.
+OF_JOBS = (
+    "--set-threads", "--set-resources", "--set-resource-scopes", "--resources", "--res",
+    "--default-resources", "--default-res",
+)  # fmt: skip
 SHIPPED = ("config/", "profiles/")  # their files may be named as in a clone
 
 
@@ -31,10 +37,28 @@ def fill_demo(parser: argparse.ArgumentParser) -> None:
 
 def fill_run(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `run`."""
-    parser.usage = "epic100 run [-h] [TARGET ...] [OPTION OF SNAKEMAKE ...]"
+    parser.usage = "epic100 run [-h] [TARGET ...] [KEY=VALUE ...] [OPTION OF SNAKEMAKE ...]"
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.set_defaults(passes_on=True, run=lambda given: run_snakemake(given.rest))
+
+
+def fill_test(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `test`."""
+    parser.usage = "epic100 test MODEL [--name NAME] [KEY=VALUE ...] [OPTION OF SNAKEMAKE ...]"
+    parser.epilog = "A checkpoint of MMAction2 becomes a model file with: epic100 migrate model"
+    parser.add_argument("model", metavar="MODEL", type=Path, help="a model file, wherever it is")
+    parser.add_argument("--name", help="of results/runs/NAME (default: the name of the file)")
+    parser.set_defaults(passes_on=True, run=_test)
+
+
+def _test(given: argparse.Namespace) -> int:
+    if not given.model.is_file():
+        raise EpicError(f"{given.model}: no such file; expected a model, as results/model.pth")
+    name = given.name or given.model.stem
+    targets = [f"results/runs/{name}/{file}" for file in ("metrics.json", "summary.txt")]
+    model = f"predict.model={given.model.resolve()}"
+    return run_snakemake([*targets, f"run={name}", model, *given.rest])
 
 
 def run_snakemake(arguments: Sequence[str]) -> int:
@@ -53,33 +77,41 @@ def snakemake_command(arguments: Sequence[str]) -> list[str]:
 
     A config or profile that the current folder does not have (`profiles/vsc`,
     `config/trainval.yaml`) is replaced by the one in the package. The logger is `epic100`, unless
-    the arguments name another.
+    the arguments name another. Words KEY=VALUE, also those behind `--config`, may name a key of any
+    depth.
 
     Raises:
         EpicError: A mistake that Snakemake would report without naming file or argument: a target
-            among the config files, a config file that is missing, empty or not YAML, or a key with
-            a dot.
+            among the config files, or a config file that is missing, empty or not YAML.
     """
-    words = [_shipped(argument) for argument in arguments]
-    named = {word.partition("=")[0] for word in words}
+    words: list[str] = []
+    keys: list[str] = []
     option = ""
-    for word in words:
+    for word in map(_shipped, arguments):
+        value = word
         if word.startswith("-"):
-            option, _, word = word.partition("=")
-        if word and option in ("--configfile", "--configfiles"):
-            _refuse_file(option, word)
-        elif option == "--config" and "." in word.partition("=")[0]:
-            section, _, rest = word.partition(".")
-            key, _, value = rest.partition("=")
-            raise EpicError(
-                f"--config {word}: the key has a dot in it; expected a file for --configfile, with "
-                f"the line `{section}: {{{key}: {value}}}`"
-            )
+            option, _, value = word.partition("=")
+        if option == "--config":
+            keys += [value] if value else []
+        elif value == word and option not in OF_JOBS and _names_key(word):
+            keys.append(word)
+        else:
+            words.append(word)
+            if option in ("--configfile", "--configfiles") and value:
+                _refuse_file(option, value)
+    named = {word.partition("=")[0] for word in words}
     command = [sys.executable, "-P", "-m", "snakemake"]
     if not named & {"--snakefile", "-s"}:
         command += ["--snakefile", str(ROOT / "Snakefile")]
+    if keys:
+        words += ["--config", set_words(keys)]
     # Last, since Snakemake reads every word after it as a logger's name.
     return command + words + ([] if "--logger" in named else ["--logger", "epic100"])
+
+
+def _names_key(word: str) -> bool:
+    key, equals, _ = word.partition("=")
+    return bool(equals) and key.partition(".")[0] in Settings.fields_by_key()
 
 
 def _shipped(argument: str) -> str:

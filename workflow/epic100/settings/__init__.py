@@ -7,6 +7,7 @@ from epic100.settings.config import (
     read_layer,
     read_settings,
     runs_to_compare,
+    set_words,
 )
 from epic100.settings.keys import (
     BrowseSettings,
@@ -32,5 +33,5 @@ __all__ = [
     "Minikitchen", "PictureSettings", "PredictSettings", "ProbeSettings", "ProxySettings",
     "ScanLimits", "ScanSettings", "Settings", "TimelineSettings", "TrainSettings",
     "ValidateSettings", "checked", "home_of", "layered_settings", "read_layer", "read_settings",
-    "runs_to_compare",
+    "runs_to_compare", "set_words",
 ]  # fmt: skip

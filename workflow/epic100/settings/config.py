@@ -1,5 +1,6 @@
 """The whole config: all sections, the runs of a sweep, and what contradicts each other."""
 
+import copy
 import itertools
 import json
 import os
@@ -9,6 +10,7 @@ from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote, unquote
 
 import yaml
 from pydantic import ValidationError, ValidationInfo, field_validator, model_validator
@@ -43,12 +45,14 @@ from epic100.settings.section import (
     key,
     known_and_meant,
     number_of,
+    refuse_repeated_keys,
     words_of,
 )
 
 FILE = "config/config.yaml"
 RESULTS = "results"
 RUNS = f"{RESULTS}/runs"
+SET = "set"  # a key of Snakemake's config that no file has
 DEFAULT = "default"  # what the run in `results/` is called beside others
 COMPARED = ("metrics.json", "predictions/val.pt")  # what a finished run has
 
@@ -246,13 +250,45 @@ def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] 
     """Check a config and fill in the defaults.
 
     Args:
-        config: The config, as Snakemake has merged it.
+        config: The config, as Snakemake has merged it. What its key `set` holds is merged over it:
+            the words KEY=VALUE of a command line, as `set_words` joins them.
         files: The files that it was read from, later ones over earlier ones, for the messages.
 
     Raises:
         EpicError: Something is wrong. The message names every key at once.
     """
-    return checked(Settings, config, files, "config: ")
+    for file in files:
+        refuse_repeated_keys(file)
+    merged = copy.deepcopy(dict(config))
+    words = json.loads(unquote(merged.pop(SET, "[]")))
+    for place, value in words:
+        over = value
+        for name in reversed(place):
+            over = {name: over}
+        _merge(merged, over)
+    return checked(Settings, merged, files, "config: ", [place for place, _ in words])
+
+
+def set_words(words: Sequence[str]) -> str:
+    """Join words KEY=VALUE to one for Snakemake's `--config`, which takes no key with dots.
+
+    Args:
+        words: Each names its key from the top level down, with dots, and its value as YAML.
+
+    Raises:
+        EpicError: A word is not KEY=VALUE, or its value is not YAML.
+    """
+    given = []
+    for word in words:
+        place, equals, text = word.partition("=")
+        if not equals or not all(place.split(".")):
+            raise EpicError(f"{word}: expected KEY=VALUE, for example train.epochs=3")
+        try:
+            given.append((place.split("."), number_of(yaml.safe_load(text))))
+            joined = json.dumps(given)
+        except (yaml.YAMLError, TypeError) as error:
+            raise EpicError(f"{word}: the value is not YAML of one line") from error
+    return f"{SET}={quote(joined)}"  # of JSON Snakemake would make a list of texts
 
 
 def layered_settings(

@@ -113,6 +113,7 @@ def checked(
     config: Mapping[str, Any],
     files: Sequence[str | os.PathLike] = (),
     prefix: str = "",
+    words: Sequence[Place] = (),
 ) -> Kind:
     """Make a section of its keys, with its defaults.
 
@@ -121,6 +122,7 @@ def checked(
         config: Its keys and values.
         files: The files that it was read from, later ones over earlier ones, for the messages.
         prefix: Beginning of each line of an error.
+        words: The keys that a command line gave, over all files.
 
     Raises:
         EpicError: Something is wrong. The message names every key at once.
@@ -133,8 +135,9 @@ def checked(
         kind.model_validate(without(config, [error["loc"] for error in errors if error["loc"]]))
     except ValidationError as error:
         errors += [one for one in error.errors() if one not in errors]
+    given = {tuple(place) for place in words}
     lines = [
-        f"{prefix}{place_in_files(error['loc'], files)}{line}"
+        f"{prefix}{'' if error['loc'] in given else place_in_files(error['loc'], files)}{line}"
         for error in errors
         for line in words_of(error, kind).split("\n")
     ]
@@ -188,6 +191,21 @@ def place_in_files(place: Place, files: Sequence[str | os.PathLike]) -> str:
         if line is not None:
             return f"{file}:{line}: "
     return ""
+
+
+def refuse_repeated_keys(file: str | os.PathLike) -> None:
+    """Raise EpicError for a key that a YAML file has twice: YAML drops the first without a word."""
+    nodes = [yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)]
+    for node in nodes:
+        first: dict[str, int] = {}
+        for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            line = name.start_mark.line + 1
+            if first.setdefault(name.value, line) != line:
+                raise EpicError(
+                    f"{file}:{line}: key {name.value!r} is there already, in line "
+                    f"{first[name.value]}; expected it once: join the two"
+                )
+            nodes.append(value)
 
 
 def without(config: Mapping[Any, Any], places: Iterable[Place]) -> dict[Any, Any]:

@@ -6,13 +6,14 @@ What cannot work is one error. The training job begins with it, on its own devic
 `start_check` calls it before the first job of a workflow.
 """
 
+import contextlib
 import copy
 import gc
 import logging
 import shutil
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,9 @@ Pairs = list[tuple[int, int, int]]
 SAMPLES = 4
 EARLY_BATCH = 2  # segments a step on a login node's CPU
 STATE = 4  # times the weights: a checkpoint has also two moments of Adam and the average
+SMALLER = (
+    "raise `train: accumulate:` (the batch in more parts, the same result), or lower `batch_size`"
+)
 NO_LEARNING = 0.0  # the rate: there is no room for a warm-up
 ALONE: Changes = {"launcher": "none", "model_wrapper_cfg": None}
 NOT_TRACKED: Changes = {"visualizer": {"type": "Visualizer"}, "vis_backends": None}
@@ -126,6 +130,8 @@ class Found:
         load_seconds: Seconds to load one sample in one process.
         parameters: Number of parameters of the model.
         memory: Peak bytes on the GPU; 0 on a CPU.
+        activations: Bytes of one sample that the forward pass keeps for the backward pass; 0 if
+            they were not counted.
         shape: Shape of one sample's input.
         weights: How the start weights fit the model, in words; "" without start weights.
         disk: The free disk space and what the run needs, in words.
@@ -139,6 +145,7 @@ class Found:
     load_seconds: float
     parameters: int
     memory: int
+    activations: float
     shape: tuple[int, ...]
     weights: str
     disk: str
@@ -209,7 +216,9 @@ def _train(
     loader = runner.train_loop.dataloader
     data, inputs = loader.dataset, loader.dataset.samples[0]["inputs"]
     _require_memory(plan, inputs)
-    runner.train()
+    with saved_for_backward(model) as saved:
+        runner.train()
+    once = runner.max_iters == 1  # several steps use the same addresses
     if is_main_process():
         save_model(trained_model(runner, plan.config, pairs, classes, {}), folder / FILE)
     return Found(
@@ -220,6 +229,7 @@ def _train(
         load_seconds=data.seconds,
         parameters=sum(p.numel() for p in model.parameters()),
         memory=torch.cuda.max_memory_allocated(),
+        activations=sum(saved.values()) / loader.batch_size if once else 0.0,
         shape=tuple(inputs.shape),
         weights=fit,
         disk=disk,
@@ -287,6 +297,38 @@ def _require_memory(plan: TrainingPlan, inputs: torch.Tensor) -> None:
         )
 
 
+@contextlib.contextmanager
+def saved_for_backward(model: torch.nn.Module) -> Iterator[dict[int, int]]:
+    """Collect what forward passes keep for their backward passes, the model's own weights left out.
+
+    Yields:
+        Bytes of each storage, by its address.
+    """
+    own = {value.untyped_storage().data_ptr() for value in model.parameters()}
+    found: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield found
+
+
+def require_room(found: Found) -> None:
+    """Raise EpicError for a step on this machine's CPU that needs more memory than there is."""
+    plan, total = found.plan, psutil.virtual_memory().total
+    part = plan.share // plan.parts
+    needed = part * found.activations * plan.placement.on_node
+    if needed > total:
+        raise EpicError(
+            f"a step of {part} segments keeps {needed / 2**30:.0f} GiB for its backward pass and "
+            f"this machine has {total / 2**30:.0f} GiB; {SMALLER}"
+        )
+
+
 def _predict(
     plan: TrainingPlan, file: Path, modules: Sequence[str], views: tuple[int, int | str], grey: bool
 ) -> None:
@@ -305,11 +347,7 @@ def _predict(
 def _advice(error: Exception, plan: TrainingPlan) -> str:
     words = " ".join(str(error).split())[:300]
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate" in words:
-        return (
-            f"a step of {plan.share // plan.parts} segments does not fit into memory; raise "
-            "`train: accumulate:` (the batch in more parts, the same result), or lower "
-            "`batch_size`"
-        )
+        return f"a step of {plan.share // plan.parts} segments does not fit into memory; {SMALLER}"
     advice = f"correct `train: options:` or {plan.config.filename}"
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         advice = "set `train: compile: false`"

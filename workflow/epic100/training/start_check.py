@@ -31,7 +31,7 @@ from epic100.settings import Settings
 from epic100.training.before_start import Asked, Outcome
 from epic100.training.config import build_config
 from epic100.training.plan import choose_device, plan_run
-from epic100.training.preflight import preflight
+from epic100.training.preflight import preflight, require_room
 from epic100.training.start_table import StartTable, start_table
 from epic100.video.sheet import Video, on_disk_lines, read_sheet
 
@@ -140,6 +140,8 @@ def _try(
             plan, pairs, classes, modules=modules, views=views, early=True,
             more=scores + _still_to_write(usable),
         )  # fmt: skip
+        if not asked.remote:
+            require_room(found)
         made = start_table(found, learned, pairs, classes)
     rows = [row for row in made.rows if not (asked.remote and row[0] in ELSEWHERE)]
     if asked.remote:

@@ -49,6 +49,7 @@ def start_table(
     validation = "" if plan.val is None else "a validation, "
     one_step = f"{found.step_seconds:.2f} s a step by a trial on this machine, as busy as it is"
     cores = usable_cores() // plan.placement.on_node
+    part = plan.share // plan.parts
     rows = [
         ("data", f"{len(train)} segments of {train['path'].nunique()} videos, {len(pairs)} pairs"),
         ("val", _val_text(plan)),
@@ -61,6 +62,11 @@ def start_table(
             f"{epochs} epoch{'s' * (epochs != 1)} of {steps} steps; {_batch_text(plan)}; {rate}",
         ),
         ("device", _device_text(found)),
+        *(
+            [("memory", f"{part * found.activations / 2**30:.2g} GiB kept by a step of {part}")]
+            if found.activations
+            else []
+        ),
         (
             "loader",
             f"{config.train_dataloader.num_workers} workers on {cores} cores a process; "
@@ -75,7 +81,6 @@ def start_table(
         ("disk", found.disk),
     ]
     warnings = [*_unseen(train, classes), *_val_warnings(plan, pairs)]
-    part = plan.share // plan.parts
     if plan.placement.processes > 1 and part < FEW and plan.bn == "local":
         warnings.append(
             f"BatchNorm sees {part} segments at a time on each of {plan.placement.processes} "
