@@ -1,8 +1,12 @@
 """What a training leaves behind, and what other choices make of it."""
 
 import re
+import runpy
 import shutil
+import sys
+from argparse import Namespace
 from pathlib import Path
+from types import ModuleType
 
 import mmaction
 import numpy as np
@@ -79,6 +83,18 @@ def test_each_epoch_is_a_row_and_figures_stand_where_it_was_validated(straight):
     lines = pd.read_json(log, lines=True)
     means = lines[lines["step"].isin([3, 6, 9]) & lines["loss"].notna()]["loss"]
     assert rows["loss"].tolist() == pytest.approx(means.tolist(), abs=1e-4)
+
+
+def test_mmaction2_s_analyze_logs_reads_the_time_of_each_epoch(straight, monkeypatch, capsys):
+    (log,) = work_dir(straight.results).glob("*/vis_data/scalars.json")
+    monkeypatch.setitem(sys.modules, "seaborn", ModuleType("seaborn"))  # for its curves only
+    file = Path(mmaction.__file__).parent / ".mim/tools/analysis_tools/analyze_logs.py"
+    tool = runpy.run_path(str(file))
+    asked = Namespace(json_logs=[log], include_outliers=True)
+    tool["cal_train_time"](tool["load_json_logs"]([log]), asked)
+    text = capsys.readouterr().out
+    assert re.search(r"slowest epoch \d, average time is 0\.\d+", text)
+    assert re.search(r"average iter time: 0\.\d+ s/iter", text)
 
 
 def test_the_newest_two_checkpoints_and_the_best_by_val_action_top1_are_kept(straight):
