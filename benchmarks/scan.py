@@ -26,9 +26,9 @@ from pathlib import Path
 import av
 import numpy as np
 
+from epic100.base.guarded import end_servers
 from epic100.minikitchen import write_video
 from epic100.scan import scan_participant
-from epic100.video.guarded import end_servers
 from epic100.video.index import build_index
 from epic100.video.scan_table import OK
 from epic100.video.sheet import Video

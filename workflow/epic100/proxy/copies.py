@@ -20,10 +20,10 @@ import numpy as np
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.guarded import FileError, ProcessError, call
 from epic100.base.text_table import write_table
 from epic100.proxy.encoder import copy_video, same_clock
 from epic100.settings import ProxySettings, ScanLimits
-from epic100.video.guarded import FileError, ProcessError, call
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.jobs import complete, keep, kept

@@ -16,12 +16,12 @@ import pandas as pd
 
 from epic100.base.atomic import write_text
 from epic100.base.errors import EpicError
+from epic100.base.guarded import FileError, call
 from epic100.base.text_table import read_own_table, write_table
 from epic100.proxy.cutter import Clip, clip_key, cut_clips
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import NO_LABEL, lines_by, read_clean_list, read_segments
 from epic100.settings import ClipSettings, ScanLimits
-from epic100.video.guarded import FileError, call
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
 from epic100.video.jobs import complete

@@ -19,13 +19,13 @@ from typing import Any
 
 from epic100.base.disk import insist
 from epic100.base.errors import DiskError, EpicError
+from epic100.base.guarded import FileError, ProcessError, call
 from epic100.scan.kept_results import Result, keep_result, kept_result, made_of, moved_result
 from epic100.scan.oddities import sheet_hint
 from epic100.scan.parameter_checks import SPOILT, spoilt_sets
 from epic100.scan.proof import read_through_containers
 from epic100.scan.worker import scan_file
 from epic100.settings import ScanLimits
-from epic100.video.guarded import FileError, ProcessError, call
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import write_indexes
 from epic100.video.jobs import complete

@@ -18,8 +18,8 @@ import numpy as np
 from epic100.base.atomic import atomic_path
 from epic100.base.disk import reading
 from epic100.base.errors import DiskError
+from epic100.base.guarded import ProcessError
 from epic100.base.log import Progress
-from epic100.video.guarded import ProcessError
 from epic100.video.sheet import Video
 
 Result = TypeVar("Result")

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from epic100.base import guarded
+from epic100.base.guarded import FileError, ProcessError, call
 from epic100.settings import ScanLimits
-from epic100.video import guarded
-from epic100.video.guarded import FileError, ProcessError, call
 from support import bad_decoders
 
 pytestmark = pytest.mark.slow

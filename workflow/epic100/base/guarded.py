@@ -41,7 +41,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import av
 import numpy as np
@@ -49,8 +49,6 @@ import psutil
 
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.machine import limit_process, thread_states
-from epic100.settings import ScanLimits
-from epic100.video.ffmpeg import error_text
 
 POLL_SECONDS = 0.2
 PATIENCE = 10  # times a limit may pass on the clock before the machine is at fault
@@ -58,7 +56,7 @@ END_SECONDS = 5.0  # that a server has to end its fork and itself
 LARGEST = 2**28  # bytes of a result; the index of an hour of video takes some MiB
 # No decoder sends these. SIGBUS: a page of a program or library cannot be read from the disk.
 FOREIGN = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
-COMMAND = (sys.executable, "-P", "-c", "from epic100.video import guarded; guarded.serve()")
+COMMAND = (sys.executable, "-P", "-c", "from epic100.base import guarded; guarded.serve()")
 _MARK = b"\x1e"  # of a line of ours, among those that a library says
 _ARRAY = "npy"
 
@@ -71,10 +69,17 @@ class ProcessError(EpicError):
     """The call failed for a reason that is not the file's fault."""
 
 
+class Limits(Protocol):
+    """Seconds without progress, and MiB of address space (0: no limit), as in `ScanLimits`."""
+
+    stall_seconds: float
+    memory_mib: int
+
+
 def call(
     function: Callable[..., Any],
     *arguments: Any,
-    limits: ScanLimits,
+    limits: Limits,
     seconds: float,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> Any:
@@ -109,7 +114,7 @@ def call(
 
 def _watched(
     server: "_Server",
-    limits: ScanLimits,
+    limits: Limits,
     seconds: float,
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
@@ -132,7 +137,7 @@ def _watched(
     return said
 
 
-def _outcome(said: dict[str, Any], limits: ScanLimits) -> Any:
+def _outcome(said: dict[str, Any], limits: Limits) -> Any:
     code = said["code"]
     if code == 0 and "value" in said:
         return said["value"]
@@ -152,7 +157,7 @@ def _outcome(said: dict[str, Any], limits: ScanLimits) -> Any:
     raise FileError(f"the decoder failed: {reason}")
 
 
-def _limit(pid: int, limits: ScanLimits, seconds: float) -> None:
+def _limit(pid: int, limits: Limits, seconds: float) -> None:
     """Set limits that hold even if this process dies. The system's own limits may be lower."""
     wanted = {resource.RLIMIT_CPU: int(seconds) + 60, resource.RLIMIT_CORE: 0}
     if limits.memory_mib:
@@ -175,7 +180,7 @@ class _Clock:
     (macOS), all seconds count.
     """
 
-    def __init__(self, pid: int, limits: ScanLimits, total: float):
+    def __init__(self, pid: int, limits: Limits, total: float):
         self._pid, self._limits, self._total = pid, limits, total
         self._begun = self._heard = self._then = time.monotonic()
         self._used = self._used_then = self._computed = 0.0
@@ -326,7 +331,7 @@ def _make(
     try:
         value = function(*arguments, progress=lambda frames: _send(channel, frames=int(frames)))
     except av.error.FFmpegError as error:  # first, since some are an OSError too
-        _send(channel, fault=error_text(error), of="file")
+        _send(channel, fault=error.strerror or type(error).__name__, of="file")
     except (DiskError, OSError) as error:
         _send(channel, fault=str(error), of="disk")
     except EpicError as error:
