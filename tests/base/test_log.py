@@ -1,5 +1,6 @@
 import contextlib
 import logging
+import pickle
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from torch.utils.data import DataLoader
 from epic100.base.atomic import DiskFullError
 from epic100.base.errors import EpicError
 from epic100.base.log import FILE_ONLY, Progress, rule_log
+from epic100.base.torch_file import BrokenFile
+from epic100.video.reader import FrameError
 from support.records import records_of
 from support.terminal import Terminal
 
@@ -120,6 +123,19 @@ def test_bad_input_ends_in_one_line_and_exit_code_1_in_a_loader_s_worker_too(
         next(iter(DataLoader([0], num_workers=workers, collate_fn=lambda _: fail(kind))))
     assert capsys.readouterr().err == "error: P01_01: frame 7 does not decode\n"
     assert logged(path)[-1] == "error: P01_01: frame 7 does not decode"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [EpicError, BrokenFile, DiskFullError, FrameError])
+@pytest.mark.parametrize("message", ["v.MP4: ValueError: bad; epic100 EpicError: x", "two\nlines"])
+def test_an_error_keeps_class_and_message_out_of_a_loader_s_worker_and_a_pickle(kind, message):
+    def fail(_):
+        raise kind(message) from EpicError("what came before")
+
+    with pytest.raises(EpicError) as caught:
+        next(iter(DataLoader([0], num_workers=1, collate_fn=fail)))
+    for error in (caught.value, pickle.loads(pickle.dumps(kind(message)))):
+        assert type(error) is kind and str(error) == message
 
 
 def test_a_fault_of_the_program_leaves_its_traceback_in_the_log_and_goes_on_up(path):

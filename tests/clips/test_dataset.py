@@ -215,14 +215,6 @@ def test_an_empty_clean_list_is_a_clear_error(lab, tmp_path):
         EpicSegmentVideoDataset(str(tmp_path / "train.txt"), pipeline=[])
 
 
-def test_a_five_field_list_is_read_too(lab, tmp_path):
-    (tmp_path / "five.txt").write_text("P01/P01_01.MP4 10 90 0 1\n")
-    data = EpicSegmentVideoDataset(
-        str(tmp_path / "five.txt"), pipeline(lab), test_mode=True, data_root=lab.root
-    )
-    assert data[0]["inputs"].shape == (1, 3, 13, 36, 36)
-
-
 def test_a_part_is_spread_evenly_and_the_same_each_time(lab):
     listed = f"{lab.results}/clean/train.txt"
     whole, part, again, more = (

@@ -1,11 +1,10 @@
 """What the machine does to a scan is never a property of a video."""
 
-import resource
-
 import pytest
 
 from epic100.base.errors import EpicError
 from epic100.scan import participant
+from support.limits import largest_file
 
 pytestmark = pytest.mark.slow
 
@@ -53,12 +52,10 @@ def test_a_full_cache_makes_no_sound_video_unreadable(house):
     lab.videos, both = lab.videos[:1], lab.videos
     lab.scan()  # its server stays, and may write what it likes
     lab.videos = both
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))
-    try:
-        with pytest.raises(EpicError, match=r"P01_02: .*not written: File too large"):
-            lab.scan()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        largest_file(512),
+        pytest.raises(EpicError, match=r"P01_02: .*not written: File too large"),
+    ):
+        lab.scan()
     lab.table.unlink()
     assert [row.status for row in lab.scan()] == ["ok", "ok"]

@@ -68,13 +68,6 @@ def test_scores_stand_in_the_split_s_order_and_the_rest_get_the_training_prior(s
         assert torch.equal(verb[place], own_verb[0]) and torch.equal(noun[place], own_noun[0])
 
 
-def test_without_any_prediction_all_get_the_prior_of_the_most_frequent_pair():
-    verb, noun, predicted = complete_scores(predictions([]), FEW, "max")
-    assert not predicted.any()
-    assert (verb.argmax(dim=1) == 9).all() and (noun.argmax(dim=1) == 7).all()
-    assert (verb.exp().sum(dim=1) - 1).abs().max() < 1e-6
-
-
 def test_pt_and_zip_hold_the_completed_scores_of_every_segment_to_the_byte(tmp_path, caplog):
     made = predictions(FEW[3:])
     stage = Stage(tmp_path, made)
@@ -94,15 +87,6 @@ def test_predictions_that_do_not_fit_are_one_error_and_no_output(
     stage = Stage(tmp_path, predictions(**made), listed)
     with pytest.raises(EpicError, match=words):
         stage.export(reduce=reduce)
-    assert stage.written() == (False, False)
-
-
-@pytest.mark.parametrize("content", [b"", b"words\n"])
-def test_what_is_no_predictions_file_is_one_error(tmp_path, content):
-    stage = Stage(tmp_path)
-    stage.predictions.write_bytes(content)
-    with pytest.raises(EpicError, match=r"val\.pt: not readable as predictions"):
-        stage.export()
     assert stage.written() == (False, False)
 
 

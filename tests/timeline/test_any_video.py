@@ -6,8 +6,6 @@ import logging
 import shutil
 from dataclasses import replace
 
-import av
-import numpy as np
 import pytest
 import torch
 
@@ -23,7 +21,7 @@ from epic100.timeline.files import SUFFIXES, beside
 from epic100.timeline.run import ModelInUse, make_timelines
 from support.dying import kill_after_a_shard
 from support.random_model import save_random_model
-from support.tricky_videos import encode
+from support.tricky_videos import audio_only, encode
 
 pytestmark = pytest.mark.slow
 
@@ -142,16 +140,6 @@ def test_a_model_without_names_shows_ids_and_says_how_to_get_names(
     assert row["verb_name"] == VERBS[int(row["verb"])]
 
 
-def without_pictures(folder):
-    with av.open(str(folder / "sound.mp4"), "w") as container:
-        stream = container.add_stream("aac", rate=8000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
-        frame.rate = 8000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return folder / "sound.mp4"
-
-
 def cut(folder):
     path = encode(folder / "cut.MP4", 60)
     truncate(path, 0.6)
@@ -164,7 +152,7 @@ def a_text(folder):
 
 
 @pytest.mark.parametrize("made, words", [
-    (without_pictures, "sound.mp4: no video stream in this file"),
+    (lambda folder: audio_only(folder / "sound.mp4"), "sound.mp4: no video stream in this file"),
     (lambda folder: encode(folder / "one.MP4", 1), "one.MP4: 1 picture in it; expected a video"),
     (cut, "cut.MP4: cannot be opened as video: .* cut or only half copied, copy it again"),
     (a_text, "text.mp4: cannot be opened as video"),
