@@ -1,7 +1,5 @@
 """A wheel in an environment of its own is the whole workflow, with no clone in sight."""
 
-import json
-import os
 import zipfile
 from pathlib import Path
 
@@ -42,14 +40,13 @@ def test_it_carries_every_file_of_the_workflow(wheel):
 
 
 def test_it_finds_its_own_files_not_those_of_a_clone(programs, tmp_path):
-    code = "import json, epic100.base.shipped as s, epic100.slurm.site as t, epic100.slurm as u\n"
-    code += "print(json.dumps([str(s.ROOT), t.facts_file(), u.__path__[0]]))"
+    code = (
+        "import epic100.base.shipped as s, epic100.slurm.site as t; print(s.ROOT, t.facts_file())"
+    )
     done = call(programs / "python", "-c", code, cwd=tmp_path, env=without_the_clone())
-    root, facts, slurm = json.loads(done.stdout)
-    assert all(path.startswith(str(programs.parent)) for path in (root, facts, slurm))
+    root, facts = done.stdout.split()
+    assert all(path.startswith(str(programs.parent)) for path in (root, facts))
     assert Path(facts).is_file()
-    wrappers = sorted(Path(slurm, "bin").iterdir())
-    assert wrappers and all(os.access(wrapper, os.X_OK) for wrapper in wrappers)
 
 
 def test_the_demo_is_planned_in_an_empty_folder(programs, tmp_path):
