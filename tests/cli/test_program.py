@@ -57,6 +57,12 @@ def test_an_error_of_a_command_is_its_last_line_and_its_exit_code(tmp_path, caps
     assert done.stderr.splitlines()[-1].startswith("error: ")
 
 
+def test_class_lists_are_read_before_the_model(capsys):
+    lists = ["--class-lists", "verbs.csv", "nouns.csv"]
+    assert main(["predict", "v.mp4", "--model", "m.pth", *lists]) == 1
+    assert "verbs.csv: no such file" in capsys.readouterr().err
+
+
 def test_words_of_snakemake_reach_it_in_their_order():
     words = [
         "results/model.pth",

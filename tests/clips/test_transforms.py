@@ -7,7 +7,7 @@ import pytest
 
 import epic100.mmaction  # noqa: F401
 from epic100.base.errors import EpicError
-from epic100.clips.transforms import DecodeSegment, OpenSegment
+from epic100.clips.transforms import BlankSegment, DecodeSegment, OpenSegment
 from epic100.video.reader import FrameError
 from support.decoders import DECODERS
 
@@ -64,6 +64,13 @@ def test_pictures_are_scaled_while_they_are_decoded(lab, decoder):
         assert width / height == pytest.approx(full_width / full_height, abs=0.03)
         heights.add(height)
     assert len(heights) > 4 and min(heights) >= 30 and max(heights) <= 50
+
+
+def test_pictures_of_a_file_that_is_not_there_are_grey():
+    sample = {"start_index": 100, "total_frames": 50, "frame_inds": np.array([100, 149])}
+    pictures = DecodeSegment(short_side=30).transform(BlankSegment().transform(sample))["imgs"]
+    assert len(pictures) == 2 and {picture.shape[0] for picture in pictures} == {30}
+    assert np.unique(pictures).tolist() == [128]
 
 
 def test_open_files_do_not_travel_to_other_processes(lab):

@@ -2,10 +2,10 @@
 
 Each of them (a mutant) is one change in one place: a comparison turned, a constant changed, a
 branch left out. It lives in a clone of the last commit. There the nearest tests run until one
-fails or the mutant's time is over; then it has survived. Nearest are those of the module's name,
-then of its part of the library, then those that import it elsewhere; slow ones of these follow, and
-last tests/behaviour. The tests that found one run again without it: one that fails then too has
-found nothing.
+fails or the mutant's time is over; then it has survived. Nearest are quick ones in the file of the
+module's name, then of its part of the library, then those that import it elsewhere; slow ones
+follow in this order, and last the demo and tests/behaviour. The tests that found one run again
+without it: one that fails then too has found nothing.
 
     .venv/bin/python tests/tools/mutants.py --seed 1 --part scan --count 4
     .venv/bin/python tests/tools/mutants.py --seed 1 --seconds 0   # says only what is drawn
@@ -18,10 +18,12 @@ import argparse
 import ast
 import contextlib
 import difflib
+import faulthandler
 import os
 import random
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -30,13 +32,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # The last one when this began: work may go on meanwhile.
 COMMIT = subprocess.check_output(["git", "-C", ROOT, "rev-parse", "HEAD"], text=True).strip()
-PYTEST = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "--basetemp", "../pytest")
-# Of one quick test with its fixtures, on cores that have other work too. What takes longer hangs.
-HANGS = ("-o", "faulthandler_timeout=60", "-o", "faulthandler_exit_on_timeout=true")
+PYTEST = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "--basetemp", "../pytest", "-m",
+          "not weekly")  # fmt: skip
 # Found on sound code too: the test is "unsound".
 STATES = ("survived", "unsound", "not tried", "found")
 # But for `/`, which mostly joins paths: any test finds that.
@@ -150,19 +152,37 @@ def draw(root: Path, count: int, seed: int, part: str) -> list[Mutant]:
     return drawn
 
 
-def calls(root: Path, mutant: Mutant) -> list[list[str]]:
-    """What pytest is called with, one after the other: the nearest tests come first."""
+def nearest(root: Path, mutant: Mutant) -> list[str]:
+    """The files of tests that may find it, those that find it soonest first."""
     package, module = ".".join(mutant.path.parts[1:-1]), mutant.path.stem
     uses = re.compile(rf"{package}\.{module}\b|from {package} import [^\n]*\b{module}\b")
-    near = {}
+    near = []
     for file in (root / "tests").glob("*/test_*.py"):
-        elsewhere, unused = file.parent.name != mutant.part, not uses.search(file.read_text())
-        if not elsewhere or not (unused or file.parent.name == "slurm"):  # its daemons: only once
+        own, used = file.parent.name == mutant.part, uses.search(file.read_text()) is not None
+        if own or (used and file.parent.name != "slurm"):  # whose daemons are there only once
             named = file.stem == f"test_{module}"
-            near[str(file)] = (elsewhere, not named, unused, file.stat().st_size)
-    files = sorted(near, key=near.__getitem__)
-    quick = ["-m", "not slow and not weekly", *HANGS, *files]
-    return [quick, ["-m", "slow and not weekly", *files], ["-m", "not weekly", "tests/behaviour"]]
+            near.append((not own, not named, not used, file.stat().st_size, str(file)))
+    return [*(file for *_, file in sorted(near)), "tests/behaviour"]
+
+
+def rank(item) -> int:
+    """0: a quick test, 1: a slow one, 2: one of the whole demo or of the net."""
+    late = "demo" in item.fixturenames or item.path.parent.name == "behaviour"
+    return 2 if late else item.get_closest_marker("slow") is not None
+
+
+@pytest.hookimpl(trylast=True)  # once all are marked
+def pytest_collection_modifyitems(items):
+    """Begin with the quick tests: this file is a plugin of pytest too."""
+    items.sort(key=rank)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """End pytest if a quick test hangs: with its fixtures, on cores that have other work too."""
+    faulthandler.cancel_dump_traceback_later()
+    if not rank(item):
+        faulthandler.dump_traceback_later(90, exit=True, file=sys.__stderr__)
 
 
 @contextlib.contextmanager
@@ -180,10 +200,10 @@ def clone():
 
 def run(root: Path, *words: str, seconds: float) -> tuple[int | None, str]:
     """Run Python in a clone: the exit code (None: not ended in time), and what it said."""
-    environment = os.environ | {"PYTHONPATH": str(root / "workflow"), "EPIC100_MUTANT": str(root)}
+    ours = {"PYTHONPATH": f"{root}/workflow:{root}/tests", "EPIC100_MUTANT": str(root)}
     with tempfile.TemporaryFile("w+", errors="replace") as out:
         process = subprocess.Popen(
-            [root / ".venv/bin/python", *words], cwd=root, env=environment, stdout=out,
+            [root / ".venv/bin/python", *words], cwd=root, env=os.environ | ours, stdout=out,
             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -207,17 +227,12 @@ def failed(said: str) -> list[str]:
 def judge(mutant: Mutant, seconds: float) -> None:
     """Run the nearest tests up to the first that fails, or until its time is over."""
     began = time.monotonic()
-    mutant.state = "survived"
     with clone() as root:
-        _, where = run(root, "-c", "import epic100; print(epic100.__file__)", seconds=60)
-        assert where.startswith(str(root)), f"not the clone but {where} would be tested"
         (root / mutant.path).write_bytes(mutant.text)
-        for call in calls(root, mutant):
-            code, said = run(root, *PYTEST, "-x", *call, seconds=began + seconds - time.monotonic())
-            if code not in (0, 5):  # 5: none of these tests is of this kind
-                mutant.test = next(iter(failed(said)), "at import")
-                mutant.state = "survived" if code is None else "found"
-                break
+        words = (*PYTEST, "-x", "-p", "tools.mutants", *nearest(root, mutant))
+        code, said = run(root, *words, seconds=seconds)
+    mutant.state = "found" if code else "survived"
+    mutant.test = next(iter(failed(said)), "at import") if code != 0 else ""
     if code is None:
         mutant.test = f"not found within {seconds:.0f} s by its nearest tests, to {mutant.test}"
     mutant.seconds = time.monotonic() - began
@@ -230,7 +245,7 @@ def check(drawn: list[Mutant]) -> str:
     if not tests:
         return "no test found one"
     with clone() as root:
-        code, said = run(root, *PYTEST, "-m", "not weekly", *tests, seconds=600)
+        code, said = run(root, *PYTEST, *tests, seconds=600)
     for mutant in drawn if code != 0 else []:
         if mutant.test in failed(said):
             mutant.state = "unsound"

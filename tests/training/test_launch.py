@@ -59,6 +59,21 @@ def ranks(launcher: int | None = None) -> list[psutil.Process]:
     return [child for child in psutil.Process(launcher).children() if PROCESS in child.cmdline()]
 
 
+def test_several_nodes_without_slurm_are_refused(lab, results, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(EpicError, match=r"^train\.nodes is 2, but this is no Slurm job"):
+        start(lab, results, nodes=2)
+
+
+def test_of_the_errors_of_several_nodes_the_cause_is_reported():
+    lost = "training ended, because process 0 failed with RuntimeError: Connection closed by peer"
+    killed = "training ended, because process 1 was killed by SIGKILL (out of memory, or by hand)"
+    clear = "results/clean/train.txt: is empty"
+    for words in ([lost, killed], [killed, lost]):
+        assert str(cause_of(map(EpicError, words))) == killed
+    assert str(cause_of(map(EpicError, [lost, killed, clear]))) == clear
+
+
 @pytest.fixture
 def two_nodes(lab, results):
     """Starts the two nodes of a training on this machine, as srun would; returns both."""
@@ -116,21 +131,6 @@ def test_a_listener_on_all_addresses_is_seen_as_one():
         server.bind(("0.0.0.0", 0))
         server.listen()
         assert "0.0.0.0" in listening(os.getpid())
-
-
-def test_several_nodes_without_slurm_are_refused(lab, results, monkeypatch):
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with pytest.raises(EpicError, match=r"^train\.nodes is 2, but this is no Slurm job"):
-        start(lab, results, nodes=2)
-
-
-def test_of_the_errors_of_several_nodes_the_cause_is_reported():
-    lost = "training ended, because process 0 failed with RuntimeError: Connection closed by peer"
-    killed = "training ended, because process 1 was killed by SIGKILL (out of memory, or by hand)"
-    clear = "results/clean/train.txt: is empty"
-    for words in ([lost, killed], [killed, lost]):
-        assert str(cause_of(map(EpicError, words))) == killed
-    assert str(cause_of(map(EpicError, [lost, killed, clear]))) == clear
 
 
 def test_two_processes_are_stopped_by_a_signal_to_one_or_to_the_launcher_and_go_on(lab, results):
