@@ -25,22 +25,22 @@ submission.
 """
 COMPLETION = "--print-completion"
 # One line for `--help`, and a function that fills the command's parser. Its default `run` takes the
-# options and returns an exit code; with `passes_on`, words that it does not know go to Snakemake.
-# The module is imported only when the command is used, since some take seconds.
+# options and returns an exit code; it is a name where its module takes seconds to import. With
+# `passes_on`, words that the command does not know go to Snakemake.
 COMMANDS = {
     "demo": ("film a mini kitchen and run everything on it", "epic100.cli.workflow:fill_demo"),
     "run": ("run the workflow in this folder", "epic100.cli.workflow:fill_run"),
     "test": ("score a model on the validation split", "epic100.cli.workflow:fill_test"),
     "check": ("say what a run in this folder would find", "epic100.cli.check:fill_parser"),
     "predict": ("see what a model sees in whole videos", "epic100.cli.predict:fill_parser"),
-    "migrate": ("bring a lab's lists and checkpoint along", "epic100.migrate.command:fill_parser"),
+    "migrate": ("bring a lab's lists and checkpoint along", "epic100.cli.migrate:fill_parser"),
     "submission": (
         "look at a submission before it is sent",
-        "epic100.submission.command:fill_parser",
+        "epic100.cli.submission:fill_parser",
     ),
     "compare": (
         "say whether one model is better than another",
-        "epic100.compare.command:fill_parser",
+        "epic100.cli.compare:fill_parser",
     ),
 }
 
@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.rest and not options.passes_on:
         parser.error(f"unrecognized arguments: {' '.join(options.rest)}")
     try:
-        return options.run(options)
+        run = pkgutil.resolve_name(options.run) if isinstance(options.run, str) else options.run
+        return run(options)
     except EpicError as error:
         print("error:", *str(error).split(), file=sys.stderr)
         return 1

@@ -18,24 +18,8 @@ from epic100.segments.official_lists import find_lists
 from epic100.settings import Settings, layered_settings
 
 
-def fill_parser(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments, and the default `run`: the function to call."""
-    parser.add_argument("first", type=Path, metavar="A", help="predictions or submission of val")
-    parser.add_argument("second", type=Path, metavar="B", help="the one that is held against it")
-    parser.add_argument(
-        "--segments", type=Path, metavar="TXT",
-        help="the truth; default: results/segments/val.txt of --directory",
-    )  # fmt: skip
-    parser.add_argument(
-        "--configfile", type=Path, nargs="+", default=[],
-        help="over config/config.yaml, as given to snakemake",
-    )  # fmt: skip
-    parser.add_argument("--directory", type=Path, default=Path(), help="as given to snakemake")
-    parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
-    parser.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Print the table; return 0."""
     config = layered_settings(options.configfile, options.directory)
     path = options.segments or options.directory / "results/segments/val.txt"
     truth = read_truth(path, _lists(config, options.directory))

@@ -12,7 +12,6 @@ from pathlib import Path
 from epic100.base.errors import EpicError
 from epic100.segments.segment_list import NO_LABEL, read_segments
 
-ORDERS = ("sorted", "first-seen")
 Pair = tuple[int, int]
 
 

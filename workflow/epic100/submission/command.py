@@ -2,43 +2,16 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from epic100.base.errors import EpicError
 from epic100.settings import Classes, layered_settings
-from epic100.submission.check import HINT, MOST, check, prior_problems
+from epic100.submission.check import HINT, check, prior_problems
 from epic100.submission.files import existing_file, expected_ids, read_pickle, read_pt
 from epic100.submission.zips import read_zip
 
 
-def fill_parser(parser: argparse.ArgumentParser) -> None:
-    """Add the command `check`, which sets the option `run`."""
-    commands = parser.add_subparsers(dest="part", required=True)
-    command = commands.add_parser("check", help="say what is wrong with a submission")
-    command.add_argument("file", type=Path, metavar="FILE", help=".pt or .zip")
-    wanted = command.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--split", choices=("train", "val", "test"), help="as the config has it")
-    wanted.add_argument("--annotations", type=Path, metavar="CSV", help="EPIC_100_*.csv")
-    command.add_argument(
-        "--configfile", type=Path, nargs="+", default=[], help="over config/config.yaml, as given"
-        " to snakemake",
-    )  # fmt: skip
-    command.add_argument("--directory", type=Path, default=Path(), help="as given to snakemake")
-    command.add_argument("--num-verbs", type=int)
-    command.add_argument("--num-nouns", type=int)
-    command.add_argument(
-        "--allow-pickle",
-        action="store_true",
-        help="also read .pkl files and NumPy arrays; runs code of the file, so trust it first",
-    )
-    command.add_argument(
-        "--allow-prior", type=float, metavar="SHARE", default=MOST,
-        help="share of segments, 0 to 1, that may be without a prediction (default: %(default)s)",
-    )  # fmt: skip
-    command.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Print a line for each problem; return 1 if there is one that is more than a hint, else 0."""
     try:
         lines = _check_file(options)
     except EpicError as error:

@@ -1,0 +1,38 @@
+"""`epic100 predict`: what a trained model sees in whole videos, as timelines."""
+
+import argparse
+import logging
+from typing import Any
+
+from epic100.base.errors import EpicError
+from epic100.base.log import log_to_stdout
+from epic100.segments.official_lists import CLASS_LISTS, read_class_names
+from epic100.settings import PredictSettings, TimelineSettings, checked
+from epic100.timeline.run import ModelInUse, make_timelines
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the timelines; return 130 after Ctrl-C, else 0."""
+    if len(options.model) > 1:
+        raise EpicError(
+            f"--model is given {len(options.model)} times; a timeline takes one model; call once "
+            "for each, with an --out of its own"
+        )
+    given = vars(options)
+    timeline = checked(TimelineSettings, _section(given, "timeline."), prefix="--")
+    predict = checked(PredictSettings, _section(given, "predict."), prefix="--")
+    names = None
+    if options.class_lists:
+        names = read_class_names((), dict(zip(CLASS_LISTS, options.class_lists, strict=True)))
+    log_to_stdout()
+    try:
+        model = ModelInUse(options.model[0], names)
+        make_timelines(options.videos, model, options.out, settings=timeline, predict=predict)
+    except KeyboardInterrupt:
+        logging.getLogger(__name__).error("stopped by Ctrl-C; the same command goes on")
+        return 130
+    return 0
+
+
+def _section(given: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {key.removeprefix(prefix): given[key] for key in given if key.startswith(prefix)}
