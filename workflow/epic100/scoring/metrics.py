@@ -122,12 +122,17 @@ def official_hits(
     verb_order, noun_order = _descending(verbs), _descending(nouns)
     verb_hit = verb_order[:, :5] == verb_true[:, None]
     noun_hit = noun_order[:, :5] == noun_true[:, None]
-    action_verbs, action_nouns = _top_actions(verbs, nouns, verb_order, noun_order)
-    action_hit = (action_verbs == verb_true[:, None]) & (action_nouns == noun_true[:, None])
-    hits = {}
-    for task, hit in zip(TASKS, (verb_hit, noun_hit, action_hit), strict=True):
-        hits[f"{task}_at_1"], hits[f"{task}_at_5"] = hit[:, 0], hit.any(axis=1)
-    return hits
+    action_best, action_in_five = _action_hits(
+        _best(verbs, verb_order, verb_true), _best(nouns, noun_order, noun_true)
+    )
+    return {
+        "verb_at_1": verb_hit[:, 0],
+        "verb_at_5": verb_hit.any(axis=1),
+        "noun_at_1": noun_hit[:, 0],
+        "noun_at_5": noun_hit.any(axis=1),
+        "action_at_1": action_best,
+        "action_at_5": action_in_five,
+    }
 
 
 def percent(right: np.ndarray) -> float | None:
@@ -135,51 +140,52 @@ def percent(right: np.ndarray) -> float | None:
     return float(right.mean() * 100) if len(right) else None
 
 
-def _top_actions(
-    verbs: np.ndarray, nouns: np.ndarray, verb_order: np.ndarray, noun_order: np.ndarray
+def _best(scores: np.ndarray, order: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities of each segment's best classes, [N, up to 100], and the place of the
+    true class among them, [N], which is -1 if it is not there."""
+    order = order[:, :_TOP_CLASSES]
+    found = order == true[:, None]
+    place = np.where(found.any(axis=1), found.argmax(axis=1), -1)
+    return _softmax_of_all(np.take_along_axis(scores, order, axis=1)), place
+
+
+def _action_hits(
+    verb: tuple[np.ndarray, np.ndarray], noun: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return each segment's five best actions, as verbs and nouns [N, 5]; -1 if there are fewer.
+    """Return whether the true action is the best, and whether it is one of the five best, bool [N].
 
-    The first one is the best; the order of the other four is not defined. A product grows with both
-    factors, even after rounding, so the six highest are among _CANDIDATES. If the first differs
-    from the second, and the fifth from the sixth, every ranking gives the same result. All other
-    segments are ranked in full, as the official evaluator does.
+    A product grows with both factors, even after rounding, so the six highest are among
+    _CANDIDATES. They tell where the true action is, unless it is as high as both neighbours of a
+    limit (the first and the second, or the fifth and the sixth). Only then does the order of ties
+    matter, and all products of the segment are ranked, as the official evaluator does.
+
+    Args:
+        verb: The result of `_best` for verbs.
+        noun: The result of `_best` for nouns.
     """
-    verb_order, noun_order = verb_order[:, :_TOP_CLASSES], noun_order[:, :_TOP_CLASSES]
-    verb_probs = _softmax_of_all(np.take_along_axis(verbs, verb_order, axis=1))
-    noun_probs = _softmax_of_all(np.take_along_axis(nouns, noun_order, axis=1))
-
+    (verb_probs, verb_place), (noun_probs, noun_place) = verb, noun
+    every = np.arange(len(verb_probs))
+    true = verb_probs[every, verb_place] * noun_probs[every, noun_place]
+    true[(verb_place < 0) | (noun_place < 0)] = -1
     verb_rank, noun_rank = _CANDIDATES.T
     inside = (verb_rank < verb_probs.shape[1]) & (noun_rank < noun_probs.shape[1])
-    verb_rank, noun_rank = verb_rank[inside], noun_rank[inside]
-    products = verb_probs[:, verb_rank] * noun_probs[:, noun_rank]
-    best = np.argsort(-products, axis=1, kind="stable")[:, :6]
-    values = np.full((len(verbs), 6), -1, dtype=products.dtype)
-    values[:, : best.shape[1]] = np.take_along_axis(products, best, axis=1)
-    verb_rank, noun_rank = _fill(verb_rank[best[:, :5]]), _fill(noun_rank[best[:, :5]])
-
-    clear = (values[:, 0] > values[:, 1]) & ((values[:, 4] > values[:, 5]) | (values[:, 5] < 0))
-    tied = np.flatnonzero(~clear)
+    products = verb_probs[:, verb_rank[inside]] * noun_probs[:, noun_rank[inside]]
+    # One of few classes may have less than six products.
+    products = np.pad(products, ((0, 0), (0, 6)), constant_values=-1)
+    highest = np.sort(products, axis=1)[:, ::-1]
+    best, in_five = true >= highest[:, 0], true >= highest[:, 4]
+    tied = np.flatnonzero((best & (true == highest[:, 1])) | (in_five & (true == highest[:, 5])))
     for start in range(0, len(tied), _CHUNK):
         rows = tied[start : start + _CHUNK]
-        product = verb_probs[rows][:, :, None] * noun_probs[rows][:, None, :]
-        flat = product.reshape(len(rows), -1)
+        flat = (verb_probs[rows][:, :, None] * noun_probs[rows][:, None, :]).reshape(len(rows), -1)
         # Ranked twice: the official evaluator keeps the best 100 and ranks them again, which can
         # reverse the order of ties.
         order = _descending(flat)[:, :_TOP_CLASSES]
         again = _descending(np.take_along_axis(flat, order, axis=1))[:, :5]
-        order = np.take_along_axis(order, again, axis=1)
-        verb_rank[rows] = _fill(order // product.shape[2])
-        noun_rank[rows] = _fill(order % product.shape[2])
-
-    missing = verb_rank < 0
-    top_verbs = np.take_along_axis(verb_order, np.where(missing, 0, verb_rank), axis=1)
-    top_nouns = np.take_along_axis(noun_order, np.where(missing, 0, noun_rank), axis=1)
-    return np.where(missing, -1, top_verbs), np.where(missing, -1, top_nouns)
-
-
-def _fill(ranks: np.ndarray) -> np.ndarray:
-    return np.pad(ranks, ((0, 0), (0, 5 - ranks.shape[1])), constant_values=-1)
+        place = verb_place[rows] * noun_probs.shape[1] + noun_place[rows]
+        hit = np.take_along_axis(order, again, axis=1) == place[:, None]
+        best[rows], in_five[rows] = hit[:, 0], hit.any(axis=1)
+    return best, in_five
 
 
 def _descending(scores: np.ndarray) -> np.ndarray:
