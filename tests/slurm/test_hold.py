@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 import psutil
 import pytest
 
+from epic100.base.atomic import FENCE, write_text
 from epic100.base.errors import EpicError
 from epic100.base.machine import process_space
 from epic100.slurm import hold
@@ -31,7 +32,8 @@ time.sleep(600)
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv(FENCE, "")  # put back after the test
     (tmp_path / ".snakemake").mkdir()
     return tmp_path
 
@@ -74,12 +76,15 @@ def test_a_run_holds_its_folder_alone_until_its_end(folder):
     assert len(errors) == 7 and all("another run of this workflow is at work" in e for e in errors)
     (holder,) = [each for each in holds if each.run is not None]
     assert read_run(folder) == holder.run
+    write_text(folder / "out", "")
     holder.run = replace(holder.run, submits=True)
     holder.release()  # not while it may have left jobs
     assert read_run(folder) is not None
     holder.run = replace(holder.run, submits=False)
     holder.release()
-    assert os.listdir(folder / ".snakemake") == []
+    assert sorted(os.listdir(folder)) == [".snakemake", "out"] and not os.listdir(
+        folder / ".snakemake"
+    )
 
 
 def test_the_locks_of_a_killed_run_go_with_its_record(folder, left):
@@ -106,6 +111,9 @@ def test_a_run_that_cannot_be_seen_is_alive_while_its_record_beats(folder, left,
     left(age=hold.SILENT_SECONDS + 1, **changes)
     Hold(folder, print).take()
     assert read_run(folder).host == Run.this().host
+    new = left(**changes)  # which takes over in its turn; no job of this run saves from now on
+    with pytest.raises(EpicError, match=f"{new.token} is at work for the same files since"):
+        write_text(folder / "out", "")
 
 
 def test_a_record_with_a_time_in_the_future_is_not_waited_for_for_ever(folder, left, monkeypatch):

@@ -14,8 +14,7 @@ from epic100.training.checkpoints import (
     keep_as_best,
     newest_checkpoint,
     read_checkpoint,
-    remove_others,
-    require_newest,
+    remove_older,
     require_space,
     write_checkpoint,
 )
@@ -77,7 +76,7 @@ def test_the_newest_are_kept_by_number_and_the_best_beside_them(tmp_path):
     assert read_checkpoint(tmp_path / BEST)["state_dict"]["weight"][0] == 11
 
 
-def test_an_attempt_takes_over_what_the_last_one_saved_and_neither_harms_the_other(tmp_path):
+def test_an_attempt_takes_over_what_earlier_ones_saved_and_neither_harms_the_other(tmp_path):
     first = begin_attempt(tmp_path)
     write_checkpoint(first / "iter_2.pth", content(2), keep=2)
     keep_as_best(first / "iter_2.pth")
@@ -87,18 +86,22 @@ def test_an_attempt_takes_over_what_the_last_one_saved_and_neither_harms_the_oth
     assert names(second) == [BEST, "iter_2.pth", "iter_4.pth"]
     third = begin_attempt(tmp_path)  # before the second has saved anything
     assert names(third) == names(second)
-    for each in (second, third):  # both at work, with other keeps
+    for each in (second, third):  # both at work
         write_checkpoint(each / "iter_6.pth", content(6), keep=2)
-    assert names(first)[:2] == [".iter_6.123.tmp.pth", BEST]
-    require_newest(third)
-    for old in (first, second):
-        with pytest.raises(EpicError, match="a newer attempt of this training is at work"):
-            require_newest(old)
-    remove_others(third)
-    assert attempts(tmp_path) == [third]
+    assert names(first) == [".iter_6.123.tmp.pth", BEST, "iter_2.pth", "iter_4.pth"]
+    remove_older(second)  # which is done first
+    assert attempts(tmp_path) == [third, second]
     assert names(third) == [BEST, "iter_4.pth", "iter_6.pth"]
-    with pytest.raises(EpicError, match="a newer attempt"):
-        require_newest(second)
+
+
+def test_an_older_attempts_checkpoint_is_taken_where_the_newer_ones_are_broken(tmp_path):
+    for number in (4, 6):
+        write_checkpoint(begin_attempt(tmp_path) / f"iter_{number}.pth", content(number), keep=2)
+    newest, first = attempts(tmp_path)
+    (newest / "iter_4.pth").unlink()
+    (newest / "iter_6.pth").write_bytes(b"")
+    third = begin_attempt(tmp_path)
+    assert newest_checkpoint(third, STAMP) == third / "iter_4.pth"
 
 
 def test_a_disk_that_fills_up_in_a_save_loses_nothing(tmp_path):

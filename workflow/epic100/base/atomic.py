@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import re
 import secrets
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from epic100.base.errors import DiskError, EpicError
 
+FENCE = "EPIC100_FENCE"  # variable: `FILE=TOKEN`; a later job for the same files puts its own there
 # Errors when no more can be written: disk full, quota reached, file size limit reached.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -29,7 +31,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     suffix is kept, because writers (PyAV, torch) choose the format by it. The file is synced to
     disk before the rename, and the folder is synced before this returns. After a power cut, either
     the old file or the new one is there. Files left behind by a killed process for the same `path`
-    are removed.
+    are removed. A job for whose files a later one is at work replaces none (`require_newest`).
 
     Args:
         path: The final path. Missing parent folders are created.
@@ -39,13 +41,31 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises:
         DiskError: As `writing`. In nested calls a full disk is told with the outermost file.
+        EpicError: As `require_newest`.
     """
     target = Path(path)
     with writing(target), _new_beside(target) as temporary:
         yield temporary
         _sync(temporary)
+        require_newest()
         os.replace(temporary, target)
         _sync(target.parent)
+
+
+def require_newest() -> None:
+    """Refuse to go on if a later job is at work for the same files, as far as `FENCE` tells.
+
+    This saves work. A job that looks too late replaces files by whole ones.
+
+    Raises:
+        EpicError: There is a later one.
+    """
+    file, _, own = os.environ.get(FENCE, "").rpartition("=")
+    newest = own
+    with suppress(OSError, ValueError, LookupError, TypeError):  # none, or no whole one
+        newest = json.loads(Path(file).read_text(encoding="utf-8"))["token"]
+    if newest != own:
+        raise EpicError(f"{file}: {newest} is at work for the same files since: this one ends")
 
 
 @contextmanager

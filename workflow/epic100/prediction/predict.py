@@ -31,6 +31,7 @@ from epic100.settings import PredictSettings
 log = logging.getLogger(__name__)
 
 WORKERS_ON_CPU = 2
+TRIES = 3  # since another attempt, at its end, removes the shards of this one too
 
 
 def predict(
@@ -103,27 +104,28 @@ def predict_rows(
         float32 [lines of the list, outputs], log-probabilities or features.
 
     Raises:
-        EpicError: A process fails, or a shard disappears.
+        EpicError: A process fails, or shards disappear.
     """
     shards = Shards(job.out, job.run)
     shards.drop_unfinished()
-    todo = {v: about for v, about in job.videos.items() if shards.read(v, about[0]) is None}
-    if len(todo) < len(job.videos):
-        known = len(job.videos) - len(todo)
-        log.info(f"going on: {known} of {len(job.videos)} {parts} are predicted already")
-    if todo:
-        left = sum(len(lines) for _, lines in todo.values())
-        bar = Progress(f"predict {label}", left, "segments")
-        run_jobs(_shared(replace(job, videos=todo), gpus), bar.update)
-        bar.close()
+    found = {part: shards.read(part, stamp) for part, (stamp, _) in job.videos.items()}
+    if known := sum(some is not None for some in found.values()):
+        log.info(f"going on: {known} of {len(found)} {parts} are predicted already")
+    for _ in range(TRIES):
+        todo = {part: job.videos[part] for part, some in found.items() if some is None}
+        if todo:
+            left = sum(len(lines) for _, lines in todo.values())
+            bar = Progress(f"predict {label}", left, "segments")
+            run_jobs(_shared(replace(job, videos=todo), gpus), bar.update)
+            bar.close()
+            found |= {part: shards.read(part, stamp) for part, (stamp, _) in todo.items()}
     rows = torch.empty(sum(len(lines) for _, lines in job.videos.values()), outputs)
-    for part, (stamp, lines) in job.videos.items():
-        found = shards.read(part, stamp)
-        if found is None:
+    for part, (_, lines) in job.videos.items():
+        if (some := found[part]) is None:
             raise EpicError(f"{shards.path(part)}: gone or changed since it was made; run again")
         if not rows.shape[1]:
-            rows = rows.new_empty(len(rows), found.shape[1])
-        rows[lines] = found
+            rows = rows.new_empty(len(rows), some.shape[1])
+        rows[lines] = some
     return rows
 
 

@@ -18,6 +18,7 @@ What snakemake-executor-plugin-slurm 2.8.0 does, and what `correct` puts in the 
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -26,12 +27,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from epic100.base.atomic import write_text
+from epic100.base.atomic import FENCE, require_newest, write_text
+from epic100.base.errors import EpicError
 from epic100.slurm.commands import NoAnswerError, message_of, on, run, squeue
 from epic100.slurm.jobs import about
 
@@ -154,7 +156,8 @@ class Corrections:
         what, shown = about(option(words, "--comment")), ""
         end = time.monotonic() + PATIENCE_SECONDS
         while not self.stopped.is_set():
-            newest.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the number only saves work
+                newest.unlink(missing_ok=True)
             done = subprocess.run(
                 call, input=script, shell=True, capture_output=True, text=True, check=False
             )
@@ -174,7 +177,8 @@ class Corrections:
             job = job_of(done.stdout) if done.returncode == 0 else ""
             if job or (unclear and (job := self._arrival(words, end))):
                 self._submitted.add(job)
-                write_text(newest, job)
+                with contextlib.suppress(EpicError):
+                    write_text(newest, json.dumps({"token": job}))
                 if shown:
                     self.show(f"{what} is submitted")
                 return subprocess.CompletedProcess(call, 0, job, "")
@@ -286,17 +290,18 @@ def newest_file(words: Sequence[str]) -> Path:
     return NEWEST / hashlib.sha256((target[1] if target else text).encode()).hexdigest()[:16]
 
 
-def end_if_not_newest(words: Sequence[str] = sys.argv, env: Mapping[str, str] = os.environ) -> None:
-    """End a Slurm job before it touches a file, if a later one was submitted for its target.
+def end_if_not_newest(words: Sequence[str] = sys.argv) -> None:
+    """End a Slurm job if a later one was submitted for its target: now, or when it would save.
 
     Args:
         words: The command of this process.
-        env: Environment variables.
     """
-    with contextlib.suppress(OSError, KeyError):
-        job, newest = env["SLURM_JOB_ID"], newest_file(words).read_text(encoding="utf-8")
-        if newest != job:
-            sys.exit(f"job {newest} was submitted for the same files later: this one ends")
+    if job := os.environ.get("SLURM_JOB_ID"):
+        os.environ[FENCE] = f"{newest_file(words).absolute()}={job}"
+    try:
+        require_newest()
+    except EpicError as error:
+        sys.exit(str(error))
 
 
 def job_of(printed: str) -> str:

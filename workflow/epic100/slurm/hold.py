@@ -27,7 +27,7 @@ from types import FrameType
 
 import psutil
 
-from epic100.base.atomic import write_text
+from epic100.base.atomic import FENCE, require_newest, write_text
 from epic100.base.errors import EpicError
 from epic100.base.machine import process_space
 from epic100.slurm.commands import NoAnswerError
@@ -142,6 +142,7 @@ class Hold:
                 self._end_of(other)
                 self._release(other)
         self.run = mine
+        os.environ[FENCE] = f"{(self.folder / RECORD).absolute()}={mine.token}"
         atexit.register(self.release)
         self._beats.start()
         for lock in (self.folder / LOCKS).glob("*.lock"):  # of a run that was killed
@@ -182,6 +183,7 @@ class Hold:
             return
         self.slurm.stopped.set()
         try:
+            require_newest()  # else the jobs are another run's
             if left := jobs_of(self.folder, self.run.clusters):
                 for job in left:
                     if job.state != "COMPLETING":

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,7 +188,7 @@ def rows_of_clips(
 
     Args:
         videos: The videos and their clips. They share `root` and `index_dir`.
-        out: A path that the names of the shards and of the list of clips are derived from.
+        out: A path that the names of the shards are derived from.
         model: The model file; "" for an encoder of the user's.
         key: What all rows depend on, such as the model's digest.
         encoder: As in `Job`: "" for scores, else features.
@@ -203,9 +204,7 @@ def rows_of_clips(
     Raises:
         EpicError: A frame that the scan passed does not decode.
     """
-    clips = Path(out).with_suffix(".clips")
     lists = [_clip_list(video, placed) for video, placed in videos]
-    write_segments(pd.concat(lists, ignore_index=True), clips)
     parts: dict[str, tuple[str, list[int]]] = {}
     first, spans = 0, []
     for (video, placed), listed in zip(videos, lists, strict=True):
@@ -213,18 +212,21 @@ def rows_of_clips(
         spans.append(slice(first, first + len(listed)))
         first += len(listed)
     root, index_dir = videos[0][0].root, videos[0][0].index_dir
-    job = Job(
-        str(model), str(clips), str(out), run_key(key, 1, 1), str(root), str(index_dir),
-        predict.model_copy(update={"clips": 1, "crops": 1}), parts, modules, encoder,
-    )  # fmt: skip
-    rows = predict_rows(job, gpus, outputs, label, parts="parts")
+    # In a folder of its own: another attempt may have other clips left to compute.
+    with tempfile.TemporaryDirectory() as folder:
+        clips = Path(folder) / "clips.txt"
+        write_segments(pd.concat(lists, ignore_index=True), clips)
+        job = Job(
+            str(model), str(clips), str(out), run_key(key, 1, 1), str(root), str(index_dir),
+            predict.model_copy(update={"clips": 1, "crops": 1}), parts, modules, encoder,
+        )  # fmt: skip
+        rows = predict_rows(job, gpus, outputs, label, parts="parts")
     return [rows[span] for span in spans]
 
 
 def forget_rows(out: str | os.PathLike) -> None:
     """Remove what `rows_of_clips` keeps, once its rows are stored."""
     shutil.rmtree(Shards(out, "").folder, ignore_errors=True)
-    Path(out).with_suffix(".clips").unlink(missing_ok=True)
 
 
 def _clip_list(video: ScannedVideo, placed: Placed) -> pd.DataFrame:

@@ -29,8 +29,6 @@ from epic100.training.checkpoints import (
     newest_checkpoint,
     read_checkpoint,
     refuse_another_run,
-    remove_others,
-    require_newest,
     write_checkpoint,
 )
 from epic100.training.hooks import PRIORITIES, bare
@@ -160,16 +158,9 @@ class SafeCheckpointHook(Hook):
                 f"epoch {epoch + 1}, iteration {done}: {error}, and so not saved; the last good "
                 f"checkpoint is {before[0] if before else 'none'}; lower the learning rate"
             ) from error
-        on_rank_0(lambda: self._write(path, {**state, "stamp": self._stamp}))
+        on_rank_0(lambda: write_checkpoint(path, {**state, "stamp": self._stamp}, self.keep))
         self._saved_at = runner.train_loop.clock
         return path
-
-    def _write(self, path: Path, content: dict) -> None:
-        if self.go_on:
-            require_newest(path.parent)
-        write_checkpoint(path, content, self.keep)
-        if self.go_on:
-            remove_others(path.parent)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Restore each rank's own state on a resume; otherwise convert foreign tensor names."""

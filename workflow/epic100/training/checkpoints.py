@@ -144,11 +144,15 @@ def require_space(folder: str | os.PathLike, size: float) -> None:
 def attempts(run_dir: Path) -> list[Path]:
     """The folders of a run's attempts, newest first."""
     found = [path for path in run_dir.glob(f"{ATTEMPT}*") if path.name[len(ATTEMPT) :].isdigit()]
-    return sorted(found, key=lambda path: int(path.name[len(ATTEMPT) :]), reverse=True)
+    return sorted(found, key=_number, reverse=True)
+
+
+def _number(attempt: Path) -> int:
+    return int(attempt.name[len(ATTEMPT) :])
 
 
 def begin_attempt(run_dir: Path) -> Path:
-    """Make the folder of a new attempt, with the checkpoints that the last one saved.
+    """Make the folder of a new attempt, with the checkpoints that earlier ones saved.
 
     Two attempts of a run may be at work at once: a scheduler can lose sight of a job that lives on.
     Each writes into its own folder alone, so neither harms the other.
@@ -157,33 +161,22 @@ def begin_attempt(run_dir: Path) -> Path:
         run_dir: The run's directory.
     """
     before = attempts(run_dir)
-    number = int(before[0].name[len(ATTEMPT) :]) if before else 0
+    number = _number(before[0]) if before else 0
     while True:
         number += 1
         folder = run_dir / f"{ATTEMPT}{number}"
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             break
-    saved = next(filter(None, map(checkpoints, before)), [])
-    for path in [*saved, *(newest.with_name(BEST) for newest in saved[:1])]:
-        with contextlib.suppress(FileNotFoundError):  # no best yet, or removed just now
-            _link(path, folder / path.name)
+    for path in [path for each in before for path in (*checkpoints(each), each / BEST)]:
+        if not (folder / path.name).exists():
+            with contextlib.suppress(FileNotFoundError):  # no best yet, or removed just now
+                _link(path, folder / path.name)
     return folder
 
 
-def require_newest(folder: Path) -> None:
-    """Refuse to go on in the folder of an attempt if a newer one is at work.
-
-    Raises:
-        EpicError: There is a newer one, which goes on from what this one saved.
-    """
-    newest = next(iter(attempts(folder.parent)), folder)
-    if newest != folder or not folder.exists():
-        raise EpicError(f"{folder}: a newer attempt of this training is at work: this one ends")
-
-
-def remove_others(folder: Path) -> None:
-    """Remove the folders of other attempts, once this one has saved what they had."""
+def remove_older(folder: Path) -> None:
+    """Remove the folders of attempts before this one, whose training is finished."""
     for other in attempts(folder.parent):
-        if other != folder:
+        if _number(other) < _number(folder):
             shutil.rmtree(other, ignore_errors=True)

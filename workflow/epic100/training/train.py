@@ -18,7 +18,7 @@ from epic100.model.model_file import save_model
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import TrainSettings
-from epic100.training.checkpoints import begin_attempt, remove_others
+from epic100.training.checkpoints import begin_attempt, remove_older
 from epic100.training.config import build_config
 from epic100.training.epoch_table import FILE as EPOCHS
 from epic100.training.finished import FILE, has_model, take_model, trained_model
@@ -104,7 +104,8 @@ def train(
         "load_from": settings.load_from or config.load_from,
     }
     model = trained_model(runner, plan.config, pairs, classes, trained_on, names)
-    copy_file(work_dir / EPOCHS, run_dir / EPOCHS)
-    save_model(model, run_dir / FILE)
+    if not has_model(run_dir, classes):  # of another attempt, with its own table
+        copy_file(work_dir / EPOCHS, run_dir / EPOCHS)
+        save_model(model, run_dir / FILE)
     take_model(run_dir, model_path, history_path)
-    remove_others(work_dir)
+    remove_older(work_dir)
