@@ -4,6 +4,7 @@
 # before all jobs (`onstart`).
 
 import functools
+import shutil
 import time
 
 from snakemake.settings.enums import Quietness
@@ -72,6 +73,15 @@ def refuse_what_is_not_there():
         readers |= {"train", "predict", "timeline", "clips", "features"}
     if readers & jobs and not (MINIKITCHEN or DOWNLOAD or os.path.isdir(VIDEO_ROOT)):
         refuse(NO_ROOT)
+
+
+def forget_scans_to_repeat():
+    """Remove the kept results of scans that `-R` asks for: they would answer in place of the files."""
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name == "scan" and workflow.dag.reason(job).forced:
+            from epic100.scan.kept_results import folder_of  # seconds, so not for every call
+
+            shutil.rmtree(folder_of(job.output.table), ignore_errors=True)
 
 
 def refuse_hopeless_training():

@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+from snakemake.io import sourcecache_entry
 from snakemake.logging import logger
 
 # A Snakemake without our package can read the rules of a clone with the clone's library. Its jobs
@@ -19,6 +20,7 @@ if importlib.util.find_spec("epic100") is None:
         )
     sys.path.append(str(LIBRARY))
 
+from epic100.base.disk import digest
 from epic100.base.errors import EpicError
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
@@ -39,6 +41,18 @@ if sum(word.partition("=")[0] in ("--configfile", "--configfiles") for word in s
         "--configfile is given more than once, and Snakemake would read the last one only; give all "
         "files behind one: --configfile A B"
     )
+
+
+def shipped(path):
+    """A file of the config as an input of rules. If it is not in the working folder but ships with
+    the workflow, Snakemake records it by its name and its content, not by place and time: a checkout
+    that is moved, copied or made anew plans nothing again."""
+    found = existing_path(path, HERE)
+    if found == path:
+        return path
+    return ancient(sourcecache_entry(found, f"{path} {digest(found, 'sha256').value[:16]}"))
+
+
 CONFIG = read_settings(config, [*workflow.configfiles, *workflow.overwrite_configfiles])
 MINIKITCHEN = CONFIG.minikitchen
 DOWNLOAD = CONFIG.videos.download
@@ -76,7 +90,7 @@ NAME_FILES = {
     "lists": CLASS_LISTS,
 }
 ANNOTATION_FILES = {**ANNOTATIONS, **OFFICIAL_LISTS, **CLASS_LISTS}
-ANNOTATION_SHEET = existing_path(CONFIG.annotations.sheet, HERE)
+ANNOTATION_SHEET = shipped(CONFIG.annotations.sheet)
 
 CLEAN_LIST = f"results/clean/{CONFIG.train.split}.txt"  # what is learned from
 PAIRS = pairs_path("results", CONFIG.train.split)

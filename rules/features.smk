@@ -71,7 +71,7 @@ if ENCODER == "start":
 
     rule start_model:
         input:
-            config=lambda wildcards: existing_path(config_of(wildcards).train.config, HERE),
+            config=lambda wildcards: shipped(config_of(wildcards).train.config),
             weights=weights_to_train_from,
             pairs=PAIRS,
         output:

@@ -69,9 +69,11 @@ onstart:
         refuse_hopeless_training()
         clusters = {cluster_of(resources) for _, _, resources, _ in jobs} - {""}
         logs = workflow.executor_settings.logdir
+        forget_scans_to_repeat()
         HOLD.submits(sorted(clusters), logs and Path(workflow.workdir_init) / logs)
     elif workflow.is_main_process:
         refuse_hopeless_training()
+        forget_scans_to_repeat()
         HOLD.ends_jobs()
 
 

@@ -12,7 +12,7 @@ rule start_check:
             if MINIKITCHEN or DOWNLOAD_ANNOTATIONS or os.path.exists(path)
         ],
         sheet=SHEET,
-        config=existing_path(CONFIG.train.config, HERE),
+        config=shipped(CONFIG.train.config),
     output:
         screen=START_CHECK_FILE,
     log:

@@ -8,7 +8,7 @@ rule train:
         val="results/clean/val.txt",
         pairs=PAIRS,
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
-        config=lambda wildcards: existing_path(config_of(wildcards).train.config, HERE),
+        config=lambda wildcards: shipped(config_of(wildcards).train.config),
         weights=weights_to_train_from,
     output:
         model=f"{HOME}/model.pth",

@@ -1,9 +1,10 @@
 # The video sheet: which videos there are, which of them are on disk, and who takes part.
 
+from epic100.settings.section import known_and_meant
 from epic100.video.sheet import on_disk_lines
 from epic100.video.sheet import participants_of, read_sheet
 
-SHEET = existing_path(CONFIG.videos.sheet, HERE)
+SHEET = shipped(CONFIG.videos.sheet)
 VIDEOS = read_sheet(SHEET)
 CHOSEN = participants_of(VIDEOS, CONFIG.participants.exclude, CONFIG.participants.include)
 RECEIPTS = "results/videos/receipts"  # checksums of files already read, kept between calls
@@ -16,6 +17,12 @@ NO_ROOT = (
 def videos_of(participant, split=None):
     """The sheet's rows of one participant, of all splits or of one."""
     own = [video for video in VIDEOS if video.participant_id == participant]
+    if not own:
+        known = dict.fromkeys(video.participant_id for video in VIDEOS)
+        raise WorkflowError(
+            f"results of {participant} were asked for, but {SHEET} has no such participant"
+            f"{known_and_meant(participant, known)}"
+        )
     return [video for video in own if split in (None, video.split)]
 
 

@@ -20,6 +20,16 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 QUIET = {"NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"}
 
 
+def test_a_commit_of_everything_takes_no_data_of_others_and_all_that_ships(tmp_path):
+    call("git", "init", "-q", cwd=tmp_path)
+    shutil.copyfile(ROOT / ".gitignore", tmp_path / ".gitignore")
+    data = ["annotations/EPIC_100_train.csv", "videos/P01/P01_01.MP4", "results/model.pth",
+            "weights/a.pth"]  # fmt: skip
+    ships = call("git", "ls-files").stdout.splitlines()
+    done = call("git", "check-ignore", *data, *ships, cwd=tmp_path, well=None)
+    assert done.stdout.splitlines() == data
+
+
 @pytest.mark.weekly
 @pytest.mark.parametrize("schema, name", [
     ("github-workflows", ".github/workflows/ci.yml"),

@@ -1,5 +1,6 @@
 """What runs again and what does not, counted on the real DAG."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,8 +9,9 @@ import psutil
 import pytest
 
 from epic100.minikitchen import write_video
+from epic100.minikitchen.damage import zero_block
 from support.archive import VIDEOS, configure, errors, jobs, run, said, stop_decoder
-from support.checkout import ROOT, run_snakemake
+from support.checkout import ROOT, call, run_snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -43,17 +45,35 @@ def test_a_change_repeats_what_depends_on_it_and_nothing_else(cleaned, change, c
     assert not planned or jobs(done) == planned
 
 
-def test_an_update_or_a_move_of_the_checkout_repeats_nothing(archive):
-    for name in ("Snakefile", "config", "profiles", "rules", "workflow", "envs"):
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, archive / name)
-    call = (PAIRS, "--configfile", "config.yaml", "--cores", "2")
-    run_snakemake(*call, cwd=archive)
-    for path in archive.glob("[Scprwe]*/**/*"):
-        if path.suffix in (".py", ".smk", ".tsv", ".yaml") and "results" not in path.parts:
-            path.touch()  # as a fresh clone has it
-    (archive / "Snakefile").touch()
+def test_a_moved_folder_and_a_new_checkout_repeat_nothing_unless_it_ships_another_sheet(
+    archive, tmp_path_factory
+):
+    def by_checkout(sheet, folder, *words):
+        """What a checkout that was never used, with this sheet in it, does in a working folder."""
+        checkout = tmp_path_factory.mktemp("checkout")
+        parts = ("Snakefile", "config", "profiles", "rules", "workflow", "envs")
+        call("cp", "-r", *parts, checkout)
+        (checkout / "config/sheet.tsv").write_text(sheet)
+        return run_snakemake(PAIRS, "--directory", str(folder), "--configfile",
+                             str(folder / "config.yaml"), *words, cwd=checkout)  # fmt: skip
+
+    sheet = (archive / "sheet.tsv").read_text()
+    configure(archive, videos={"sheet": "config/sheet.tsv", "root": "archive"})
+    by_checkout(sheet, archive)
     moved = archive.rename(archive.parent / "elsewhere")
-    assert "Nothing to be done" in said(run_snakemake(*call, "-n", cwd=moved))
+    assert "Nothing to be done" in said(by_checkout(sheet, moved, "-n"))
+    again = by_checkout(sheet.replace("8.008", "8.009"), moved, "-n")
+    assert jobs(again) == {"annotate": 2, "scan": 1, "clean": 1}
+
+
+def test_a_scan_that_is_forced_decodes_again_and_sees_what_size_and_time_do_not_tell(cleaned):
+    path, table = VIDEOS[1].path(cleaned / "archive"), "results/scan/P02.tsv"
+    state = path.stat()
+    zero_block(path, 0.5, 500)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert "Nothing to be done" in said(run(cleaned, table))
+    assert "2 of them decoded now" in said(run(cleaned, table, "-R", table))
+    assert "P02_101\tdamaged" in (cleaned / table).read_text()
 
 
 def test_what_is_wrong_stops_its_own_rule_and_the_same_command_makes_what_lacks(archive):

@@ -122,6 +122,14 @@ def test_the_plan_for_thirteen_of_700_videos_is_two_scans_and_fits_on_a_screen(p
     assert sum(line == "Job stats:" for line in lines) == 1
 
 
+def test_a_timeline_that_is_asked_for_together_with_the_page_is_on_it(partial):
+    timeline = f"results/timeline/{next(v.video_id for v in OFFICIAL if v.split == 'val')}"
+    graph = run_snakemake("results/browse/index.html", f"{timeline}.vtt", "--rulegraph",
+                          "--directory", str(partial)).stdout  # fmt: skip
+    rules = {name: number for number, name in re.findall(r'(\d+)\[label = "(\w+)"', graph)}
+    assert f"{rules['timeline']} -> {rules['browse']}\n" in graph
+
+
 def test_the_report_on_a_model_from_elsewhere_trains_none_for_its_curves(folder):
     (folder / "old.pth").touch()
     planned, _ = plan(folder, "results/report.html", "--config", "predict={model: old.pth}")
@@ -129,8 +137,8 @@ def test_the_report_on_a_model_from_elsewhere_trains_none_for_its_curves(folder)
     assert not {"train", "figures_training"} & set(planned)
 
 
-def test_the_catalogs_snakefile_draws_the_whole_workflow_without_a_warning(tmp_path):
-    done = run_snakemake("all", "--rulegraph", "--snakefile", "workflow/Snakefile", "--directory",
+def test_the_catalogs_snakefile_draws_the_whole_workflow_without_a_target_or_a_warning(tmp_path):
+    done = run_snakemake("--rulegraph", "--snakefile", "workflow/Snakefile", "--directory",
                          str(tmp_path), "--configfile", "config/demo.yaml")  # fmt: skip
     assert done.stdout.startswith("digraph")
     for rule in ("annotate", "scan", "clean", "train", "predict", "export"):
@@ -144,11 +152,14 @@ def test_the_catalogs_snakefile_draws_the_whole_workflow_without_a_warning(tmp_p
     ("all", "train: {load_from: null}", "set `train: from_scratch: true`"),
     ("results/model.pth", "run: b", "MissingRuleException"),
     ("results/segments/test.txt", "annotations: {test: null}", "no `annotations: test:`"),
+    ("results/scan/P99.tsv", "", "no such participant; did you mean 'P"),
+    ("results/features/P40.tsv", "", "no such participant; did you mean 'P"),
+    ("results/timeline/P01_99.tsv", "", "no such video; expected a video_id of it"),
     ("results/timeline/P01_01.tsv", MODELS, ONE_MODEL),
     ("results/features/P01.tsv", MODELS, ONE_MODEL),
 ])  # fmt: skip
 def test_what_cannot_be_planned_is_one_sentence_that_names_the_key(folder, target, config, words):
-    (folder / "mine.yaml").write_text(config)
+    (folder / "mine.yaml").write_text(config or "{}")
     done = run_snakemake(target, "-n", "--directory", str(folder), "--configfile",
                          str(folder / "mine.yaml"), well=False)  # fmt: skip
     assert words in said(done)

@@ -31,6 +31,7 @@ from epic100.video.index import build_index
 from epic100.video.index_file import index_path, load_index
 from epic100.video.sheet import Video
 
+OF_ANOTHER = ".activitynet"  # a video of this name would share a file with another (`SUFFIXES`)
 log = logging.getLogger(__name__)
 
 
@@ -198,6 +199,12 @@ def _checked(file: str | os.PathLike) -> Path:
         raise EpicError(f"{text}: is a folder; expected a video file; name its files: {text}/*.MP4")
     if not path.is_file():
         raise EpicError(f"{text}: no such file; expected a video")
+    if path.stem.endswith(OF_ANOTHER):
+        other = path.name.replace(OF_ANOTHER, "")
+        raise EpicError(
+            f"{text}: its {path.stem}.json would be a file of {other}'s timeline too; expected "
+            f"a name without {OF_ANOTHER!r}; rename it"
+        )
     return path
 
 
