@@ -1,5 +1,6 @@
 """Of several Slurm jobs for one target, an older one ends before it touches a file."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from epic100.base.atomic import FENCE, write_text
 from epic100.base.errors import EpicError
 from epic100.slurm.executor import Corrections, end_if_not_newest, newest_file
+from support.slurm_calls import put_before
 
 JOB = ["python", "-m", "snakemake", "--snakefile", "a b", "--target-jobs", "scan:participant=P01",
        "--allowed-rules", "scan"]  # fmt: skip
@@ -53,6 +55,14 @@ def test_a_number_that_is_not_whole_or_of_another_version_ends_no_job(job, text)
     newest_file(JOB).write_text(text)
     job("6")
     write_text("out", "whole")
+
+
+def test_a_number_that_cannot_be_written_stops_no_submission(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", put_before("sbatch", "echo 7", tmp_path / "bin")["PATH"])
+    newest_file(JOB).parents[1].mkdir()
+    newest_file(JOB).parent.touch()  # in the way
+    assert Corrections([], tmp_path, print).submit(shlex.join(CALL), None).stdout == "7"
 
 
 def test_where_sacct_is_not_the_reason_is_what_slurm_wrote_into_the_log(tmp_path, monkeypatch):

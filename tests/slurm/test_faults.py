@@ -99,19 +99,30 @@ def test_sigterm_starts_no_more_jobs_and_waits_for_those_that_run(rig, archive, 
     assert rig.submitted(archive) == [job]
 
 
-def test_after_a_node_failure_the_job_runs_on_another_node(rig, archive):
+def test_after_a_node_failure_the_job_runs_on_another_node_and_the_old_one_harms_nothing(
+    rig, archive
+):
     option, work = no_work(archive)
-    once = f"[ -e {archive}/once ] || {{ touch {archive}/once; sleep 600; }}; {work}"
-    with Call(rig, archive, SCAN, option, once) as call:
+    waits = f"touch {archive}/once; until [ -e {archive}/go ]; do sleep 1; done"
+    with Call(
+        rig, archive, SCAN, option, f"if [ -e {archive}/once ]; then {work}; fi; {waits}"
+    ) as call:
         rig.wait((archive / "once").exists, "a job that runs")
         (job,) = call.submitted()
         (node,) = {row["NodeList"] for row in rig.jobs("-j", job, fields="NodeList")}
+        rig.end(f"slurmd-{node}")  # the processes of the job live on
         rig.at("wice", "scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
         said = call.ends()
     assert f"SLURM-job '{job}' failed due to a node failure" in said
     assert "Trying to restart job" in said
-    second = rig.jobs("-j", call.submitted()[-1], fields="State,NodeList")
+    newest = call.submitted()[-1]
+    second = rig.jobs("-j", newest, fields="State,NodeList")
     assert second[0]["State"] == "COMPLETED" and second[0]["NodeList"] != node
+    (archive / "go").touch()
+    log = archive / f".snakemake/slurm_logs/rule_scan/P01/{job}.log"
+    ends = f"{newest} is at work for the same files since: this one ends"
+    rig.wait(lambda: ends in log.read_text(), "the end of the old job")
+    assert (archive / SCAN).read_text() == ""  # as the second job made it
 
 
 def test_a_submission_waits_for_a_place_in_the_queue(rig, archive, held):

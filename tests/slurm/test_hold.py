@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -18,6 +19,7 @@ from epic100.base.errors import EpicError
 from epic100.base.machine import process_space
 from epic100.slurm import hold
 from epic100.slurm.hold import RECORD, Hold, Run, read_run
+from support.limits import largest_file
 
 BEATS = """
 import subprocess, sys, time
@@ -213,3 +215,13 @@ def test_a_record_that_is_not_whole_or_of_another_version_is_named(folder, text)
     (folder / RECORD).write_text(text)
     with pytest.raises(EpicError, match="epic100-run.json"):
         Hold(folder, print).take()
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_one_line(folder):
+    words = r"epic100-run\.\w+: not written: "
+    with largest_file(0), pytest.raises(EpicError, match=f"{words}File too large; make room"):
+        Hold(folder, print).take()
+    with pytest.raises(EpicError, match=words):
+        Hold(Path("/sys"), print).take()
+    assert not os.listdir(folder / ".snakemake")
+    Hold(folder, print).take()

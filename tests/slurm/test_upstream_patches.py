@@ -1,6 +1,6 @@
 """The patches of contrib/upstream: what they say, and their own tests.
 
-tests/slurm/test_hangs.py shows on real Slurm that both hangs are gone with them.
+tests/slurm/test_hangs.py shows on real Slurm that the first two are gone with them.
 """
 
 import os
@@ -22,16 +22,16 @@ def python(*words, cwd, path):
 
 
 def test_each_patch_has_a_text_to_send():
-    assert [patch.name[:4] for patch in PATCHES] == ["0001", "0002"]
+    assert [patch.name[:4] for patch in PATCHES] == ["0001", "0002", "0003"]
     for patch in PATCHES:
         assert patch.with_suffix(".md").read_text().startswith("# fix: ")
 
 
 def test_the_unit_tests_in_the_patches_pass_with_them_and_fail_without(patched, tmp_path):
     command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
-    assert "2 passed" in python(*command, cwd=patched, path=patched)
+    assert "3 passed" in python(*command, cwd=patched, path=patched)
     shutil.copytree(patched / "tests", tmp_path / "tests")
-    assert "2 failed" in python(*command, cwd=tmp_path, path="")
+    assert "3 failed" in python(*command, cwd=tmp_path, path="")
 
 
 def test_a_version_that_was_not_tested_is_reported(monkeypatch):

@@ -204,9 +204,8 @@ class Hold:
     def _claim(self, run: Run) -> bool:
         """Create the record; False if there already is one."""
         path = self.folder / RECORD
-        path.parent.mkdir(exist_ok=True)
         temporary = path.with_suffix(f".{run.token}")
-        temporary.write_text(json.dumps(asdict(run)), encoding="utf-8")
+        write_text(temporary, json.dumps(asdict(run)))
         try:
             os.link(temporary, path)  # atomic, and never replaces another record
         except FileExistsError:
