@@ -1,11 +1,14 @@
 """What a training says of itself, also in `training.tsv`; test_loop.py looks at a real one."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from epic100.base.errors import EpicError
+from epic100.base.log import Progress
 from epic100.base.machine import driver_version
 from epic100.training.epoch_table import COLUMNS, read_epochs, write_epochs
-from epic100.training.telemetry import epoch_line, loader_advice, speed
+from epic100.training.telemetry import TelemetryHook, epoch_line, loader_advice, speed
 from support.checkout import python
 from support.epoch_rows import ROWS, write_history
 
@@ -34,6 +37,19 @@ def test_a_slow_loader_is_reported_with_its_figures_and_what_would_help():
     assert "videos: proxy:" in text
     text = loader_advice(waited=0.9, spent=1.2, workers=17, cores=18)  # all cores load already
     assert "train: workers:" not in text and "videos: proxy:" in text and "more cores" in text
+
+
+def test_a_slow_loader_is_said_once_and_the_iteration_that_starts_it_does_not_count(caplog):
+    hook = TelemetryHook(limit=0.5, enough=2)
+    hook._bar = Progress("train", 9, "segments")
+    runner = SimpleNamespace(train_dataloader=SimpleNamespace(num_workers=2))
+    for batches, waited, seconds in ((1, 30, 31), (2, 30.1, 32), (3, 30.2, 33)):
+        hook._judge(runner, {"batches": batches, "waited": waited, "seconds": seconds})
+    assert not caplog.messages
+    for batches in (6, 7):
+        hook._judge(runner, {"batches": batches, "waited": 33, "seconds": 36})
+    (line,) = caplog.messages
+    assert "of 1.00 s an iteration 0.60 s (60 %) are spent waiting for data" in line
 
 
 def test_the_first_step_is_apart_and_all_processes_count():
