@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from mmengine.registry import init_default_scope
 from xdist.scheduler import LoadFileScheduling
 
 from support.checkout import python
@@ -36,6 +37,9 @@ DEMO_FILES = {
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
+
+
+init_default_scope("mmaction")  # as MMEngine's Runner does for a config
 
 
 class ByFile(LoadFileScheduling):

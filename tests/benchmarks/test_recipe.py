@@ -4,7 +4,6 @@ import pytest
 import torch
 from mmaction.registry import DATASETS, MODELS
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import init_default_scope
 
 from benchmarks import recipe, sampling
 from epic100.minikitchen import write_annotations
@@ -56,7 +55,6 @@ def test_shuffled_labels_keep_their_counts_and_chance_is_that_of_the_answers(tmp
 
 
 def test_what_a_clip_sees_is_counted_by_mmaction2_s_own_samplers(tmp_path):
-    init_default_scope("mmaction")
     videos = {v.video_id: v for v in read_sheet(ROOT / "config/hard_videos.tsv")}
     write_annotations(videos.values(), tmp_path, 0, "hard")
     table = load_annotations(

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from mmaction.registry import TRANSFORMS
-from mmengine.registry import init_default_scope
 
 import epic100.mmaction  # noqa: F401
 from epic100.base.errors import EpicError
@@ -16,7 +15,6 @@ SEGMENT = {"start_index": 0, "total_frames": 50, "modality": "RGB", "narration_i
 
 @pytest.fixture
 def opened(lab):
-    init_default_scope("mmaction")
 
     def read(steps, seed=0, decoder="pyav"):
         """The clip that the steps give, and a random number drawn after it."""

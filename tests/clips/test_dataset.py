@@ -2,7 +2,6 @@ import shutil
 
 import numpy as np
 import pytest
-from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
 import epic100.mmaction  # noqa: F401
@@ -16,7 +15,6 @@ from support.decoders import needs_decord
 
 pytestmark = pytest.mark.slow
 
-init_default_scope("mmaction")  # as MMEngine's Runner does for a config
 
 SAMPLE = {
     "type": "SampleFrames", "clip_len": 13, "frame_interval": 6, "num_clips": 1,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Dataset
 
 import epic100.clips.dataset  # noqa: F401
@@ -36,7 +35,6 @@ STEPS = [
 @pytest.fixture
 def clips(lab, tmp_path, monkeypatch):
     """A dataset whose first participant's index is put in place by `index(target)`."""
-    init_default_scope("mmaction")
     monkeypatch.setattr(disk, "WAITS", (0.3, 0.3))
     results = copy_results(lab, tmp_path)
     path = results / "scan/P01.index.npz"

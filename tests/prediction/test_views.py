@@ -5,7 +5,6 @@ import pytest
 import torch
 from mmaction.registry import MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
-from mmengine.registry import init_default_scope
 
 from epic100.base.errors import EpicError
 from epic100.model.registered import lay_out_channels_last
@@ -29,7 +28,6 @@ def test_views_change_the_test_pipeline_and_nothing_else():
 @pytest.mark.parametrize("fps", [None, 30])
 @pytest.mark.parametrize("length", [1, 5, 72, 73, 74, 400, 5000])
 def test_clips_go_evenly_from_the_first_frame_to_the_last_and_never_leave_the_segment(length, fps):
-    init_default_scope("mmaction")
     for clips in (1, 10):
         pipeline = view_pipeline(STEP_LIST, clips, 1)
         spec = next(step for step in pipeline if step["type"] == "SampleFrames")
@@ -79,7 +77,6 @@ DENSE = [{"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}, *SPARSE[
     scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in MODELS_2D]
 )
 def model(request):
-    init_default_scope("mmaction")
     torch.manual_seed(0)
     backbone, head = MODELS_2D[request.param]
     model = MODELS.build({

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmaction.registry import DATASETS
-from mmengine.registry import init_default_scope
 
 import epic100.mmaction  # noqa: F401
 from epic100.prediction.predict import predict
@@ -52,7 +51,6 @@ def samples(results, root, index_dir):
 
 
 def test_a_sample_of_a_copy_is_the_sample_of_the_original_in_small(lab, results):
-    init_default_scope("mmaction")
     copies = samples(results, results / "proxies", str(results / "proxies"))
     originals = samples(results, lab.root, None)
     for small, original in zip(copies, originals, strict=True):

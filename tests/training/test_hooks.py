@@ -1,8 +1,9 @@
-"""Hooks: statistics that two real processes pool, and a compiled backbone.
+"""Hooks: statistics that two real processes pool, and a compiled backbone; the figures of val.
 
-test_run.py looks at a frozen BatchNorm, test_loop.py at the others.
+test_run.py looks at a frozen BatchNorm, test_loop.py at the other hooks.
 """
 
+import pickle
 import shutil
 from types import SimpleNamespace
 
@@ -10,7 +11,11 @@ import pytest
 import torch
 from mmengine.hooks import SyncBuffersHook
 
+from epic100.scoring.folding import fold_pairs
+from epic100.scoring.metrics import official_metrics
+from epic100.segments.pairs import read_pairs
 from epic100.training.hooks import CompileHook, PooledStatisticsHook
+from epic100.training.validation import ACTION_TOP1, EpicPairMetric
 from support.small_runs import end_of, processes
 
 
@@ -54,3 +59,38 @@ def test_compilation_changes_the_time_and_not_the_sums():
         "0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var",
         "1.num_batches_tracked",
     }  # fmt: skip
+
+
+FIGURES = {f"epic/overall_{task}_accuracy_at_{k}" for task in ("verb", "noun", "action")
+           for k in (1, 5)}  # fmt: skip
+
+
+@pytest.mark.parametrize("reduce", ["max", "logsumexp"])
+def test_the_figures_of_batches_are_the_official_ones_of_all_readable_samples(lab, reduce):
+    pairs = read_pairs(f"{lab.results}/clean/pairs.tsv")
+    scores = (3 * torch.randn(30, len(pairs), generator=torch.Generator().manual_seed(0))).softmax(
+        1
+    )
+    truth = [pairs[number % len(pairs)][:2] for number in range(27)] + [(90, 290)] * 3  # unseen
+    metric = EpicPairMetric(f"{lab.results}/clean/pairs.tsv", 97, 300, reduce)
+    samples = [{"pred_score": score, "verb": verb, "noun": noun}
+               for score, (verb, noun) in zip(scores, truth, strict=True)]  # fmt: skip
+    broken = {**samples[0], "verb": 1, "noun": 1, "broken": True}
+    for batch in (samples[:7], [broken], [*samples[7:], broken]):
+        metric.process(None, batch)
+    found = metric.evaluate(32)
+    verb, noun = fold_pairs(scores.log(), torch.tensor([p[:2] for p in pairs]), 97, 300, reduce)
+    verbs, nouns = zip(*truth, strict=True)
+    official = official_metrics(verb, noun, verbs, nouns, [""] * 30, [], [], [])
+    assert set(found) == FIGURES and ACTION_TOP1 in found
+    assert found == {f"epic/{key}": value for key, value in official.items() if "overall" in key}
+    assert 0 < found[ACTION_TOP1] < 90
+
+
+def test_a_result_does_not_take_its_whole_batch_along_to_other_ranks(lab):
+    pairs = read_pairs(f"{lab.results}/clean/pairs.tsv")
+    metric = EpicPairMetric(f"{lab.results}/clean/pairs.tsv")
+    scores = torch.rand(32, len(pairs)).softmax(1)
+    metric.process(None, [{"pred_score": score, "verb": 0, "noun": 0} for score in scores])
+    one = 4 * (97 + 300)  # float32 verb and noun scores
+    assert len(pickle.dumps(metric.results)) < 32 * (one + 1000)  # 32 times as much

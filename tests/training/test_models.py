@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 from mmaction.registry import MODELS
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from epic100.model.model_file import load_model
@@ -104,7 +103,6 @@ def results(lab, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(lab, results):
-    init_default_scope("mmaction")
     settings = TrainSettings(
         config=CONFIG, load_from=None, batch_size=2, workers=0, device="cpu", epochs=1
     )

@@ -2,7 +2,6 @@
 
 import pytest
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import epic100.mmaction  # noqa: F401  (registers what the config names)
@@ -151,7 +150,6 @@ def test_a_val_list_without_labels_is_one_line_that_names_the_first(plan):
 
 
 def test_the_hooks_of_a_training_are_called_in_the_order_that_is_written_down(lab, tmp_path):
-    init_default_scope("mmaction")
     chosen = settings(ema=0.9, accumulate=2, compile=True, bn="frozen")
     config = build_config(chosen, lab.results, lab.root)
     made = plan_run(config, chosen, Placement("cpu", 1), work_dir=tmp_path).config

@@ -6,7 +6,6 @@ import io
 import pytest
 import torch
 from mmaction.registry import MODELS
-from mmengine.registry import init_default_scope
 
 from support.archive import configure, errors, jobs, run, said
 from support.checkout import ROOT
@@ -71,7 +70,6 @@ def test_weights_that_cannot_be_fetched_or_do_not_fit_stop_the_run_before_any_sc
 def test_weights_are_fetched_once_and_a_file_put_by_hand_serves_if_it_is_right(
     archive, lab, server
 ):
-    init_default_scope("mmaction")
     name, content = stored(MODELS.build(built(lab, config=str(ROOT / DEMO)).model).state_dict())
     configure(archive, train={"config": DEMO, "load_from": server.put(name, content)})
     place = f"weights/127.0.0.1%3A{server.server_port}/{name}"

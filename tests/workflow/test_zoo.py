@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmaction.registry import MODELS as REGISTRY
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 import epic100.mmaction  # noqa: F401  (registers what the configs name)
 from epic100.prediction.encoder import pooled_features
@@ -98,7 +97,6 @@ def test_a_model_goes_from_videos_to_a_submission(name, clean_archive, tmp_path)
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_starts_without_weights_and_gives_the_features_of_its_last_layer(name, tmp_path):
-    init_default_scope("mmaction")
     _, config, options = shrunk(name)
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")

@@ -1,0 +1,190 @@
+"""A timeline from its clips to its files: each step has a clip, none touches damage."""
+
+import csv
+import json
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from epic100.base.errors import EpicError
+from epic100.settings import TimelineSettings
+from epic100.timeline.clips import clip_frames, place_clips
+from epic100.timeline.content import Segment, Timeline, merge, moving_mean
+from epic100.timeline.files import SUFFIXES, beside, write_timeline
+from support.made_index import index_at
+
+MILLISECOND = Fraction(1, 1000)
+STEADY = index_at(range(0, 10_000, 40), MILLISECOND)  # 25 a second for 10 s
+
+
+def test_each_step_has_a_clip_around_its_middle_inside_the_video():
+    placed = place_clips(STEADY, [], 0.5, 20)
+    assert len(placed.start) == 20 and placed.sound.all() and placed.duration == 10
+    assert (placed.stop - placed.start == 20).all()
+    assert placed.start[0] == 0 and placed.stop[-1] == 250
+    middle = (placed.start + placed.stop)[2:-2] / 2 / 25
+    assert np.abs(middle - (np.arange(2, 18) + 0.5) / 2).max() <= 0.04
+
+
+def test_no_clip_touches_damage_and_steps_that_do_have_none():
+    placed = place_clips(STEADY, [(100, 120)], 0.5, 20)  # 4.0 to 4.8 s
+    assert np.flatnonzero(~placed.sound).tolist() == [8, 9]
+    assert placed.damaged == [(4.0, 4.8)]
+    starts, stops = placed.start[placed.sound], placed.stop[placed.sound]
+    assert ((stops <= 100) | (starts >= 120)).all() and (stops - starts == 20).all()
+
+
+def test_a_sound_stretch_shorter_than_a_clip_is_one_clip():
+    placed = place_clips(STEADY, [(0, 100), (125, 250)], 0.5, 60)  # sound from 4 to 5 s
+    assert np.flatnonzero(placed.sound).tolist() == [8, 9]
+    assert placed.start[8:10].tolist() == [100, 100] and placed.stop[8:10].tolist() == [125, 125]
+
+
+def test_pictures_that_a_cut_file_promised_are_damaged_time_at_its_end():
+    placed = place_clips(STEADY, [(240, 300)], 1.0, 20)
+    assert placed.duration == pytest.approx(12) and len(placed.sound) == 12
+    assert placed.sound.tolist() == [True] * 9 + [False] * 3
+    assert placed.damaged[0] == (pytest.approx(9.6), pytest.approx(12))
+
+
+def test_at_a_variable_rate_the_times_count_not_the_frame_numbers():
+    # 25 pictures a second; in the second half every other one is missing, then a pause of 2 s.
+    times = [*range(0, 5000, 40), *range(5000, 10_000, 80), *range(12_000, 13_000, 40)]
+    placed = place_clips(index_at(times, MILLISECOND), [], 1.0, 5)
+    assert len(placed.start) == 13 and placed.sound.all()
+    seconds = np.array(times)[placed.start] / 1000
+    assert np.abs(seconds[:10] - np.arange(10) - 0.5).max() < 0.3
+    assert seconds[12] == pytest.approx(12.5, abs=0.2)
+
+
+@pytest.mark.parametrize("times", [[0], [0, 0]])
+def test_a_video_of_one_moment_is_one_error(times):
+    with pytest.raises(EpicError, match="picture in it; expected a video, with two or more"):
+        place_clips(index_at(times, MILLISECOND), [], 0.5, 20)
+
+
+DENSE = {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}
+
+
+@pytest.mark.parametrize("step, fps, window, frames", [
+    (DENSE, 60, None, 78),
+    (DENSE, 25, None, 78),
+    (DENSE | {"target_fps": 30}, 60, None, 156),
+    (DENSE, 60, 3.0, 180),
+    ({"type": "UniformSample", "clip_len": 16}, 50, None, 100),
+    ({"type": "SampleFrames", "clip_len": 1, "num_clips": 8}, 50, None, 100),
+])  # fmt: skip
+def test_a_clip_spans_what_the_model_was_trained_on(step, fps, window, frames):
+    assert clip_frames([step], fps, window) == frames
+
+
+BARE = TimelineSettings(stride=0.5, smooth=0, threshold=0, min_seconds=0)
+
+
+def rows(text, p=0.8):
+    """One row a letter; its class has probability p, the other two share the rest."""
+    return np.array([[p if c == k else (1 - p) / 2 for k in "abc"] for c in text])
+
+
+def runs(text, settings, p=0.8):
+    found = merge(rows(text, p), np.array([c != "x" for c in text]), settings)
+    return [(run.start, run.stop, "abc"[run.pair]) for run in found]
+
+
+def test_neighbours_with_one_best_pair_are_one_segment():
+    assert runs("aabbbc", BARE) == [(0, 2, "a"), (2, 5, "b"), (5, 6, "c")]
+
+
+def test_damage_parts_segments_and_is_in_none():
+    assert runs("aaxxaab", BARE) == [(0, 2, "a"), (4, 6, "a"), (6, 7, "b")]
+    assert runs("xxx", BARE) == []
+
+
+def test_smoothing_takes_a_single_other_clip_for_noise_but_never_crosses_damage():
+    smooth = TimelineSettings(stride=0.5, smooth=1.0, threshold=0, min_seconds=0)
+    assert runs("aaabaaa", smooth) == [(0, 7, "a")]
+    assert runs("aaaxbbb", smooth) == [(0, 3, "a"), (4, 7, "b")]
+
+
+def test_short_and_unsure_segments_are_left_out():
+    settings = TimelineSettings(stride=0.5, smooth=0, threshold=0.5, min_seconds=1.0)
+    assert runs("aabccc", settings) == [(0, 2, "a"), (3, 6, "c")]
+    assert runs("aabccc", settings, p=0.4) == []
+
+
+def test_a_segment_s_probability_is_the_mean_of_its_steps():
+    first, second = merge(np.array([[0.9, 0.1], [0.7, 0.3], [0.1, 0.9]]), np.ones(3, bool), BARE)
+    assert (round(first.probability, 6), round(second.probability, 6)) == (0.8, 0.9)
+
+
+def test_a_moving_mean_is_the_mean_of_what_is_there():
+    values = np.arange(5.0)[:, None]
+    assert moving_mean(values, 1).ravel().tolist() == [0.5, 1, 2, 3, 3.5]
+    assert moving_mean(values, 9).ravel().tolist() == [2.0] * 5
+
+
+SEGMENTS = [
+    Segment(0.0, 1.5, 0, 1, 0, "take", "spoon", 0.9123456, 0.95, 0.93),
+    Segment(3661.25, 3663.0, 9, 5, 4, "pour", "pan <hot> & lid", 0.5, 0.6, 0.7),
+]
+CLIPS = [
+    {"start": 0.0, "stop": 0.5, "actions": [{"verb": 0, "noun": 1, "probability": 0.9}]},
+    {"start": 2.0, "stop": 2.5, "damaged": True},
+]
+
+
+@pytest.fixture
+def tsv(tmp_path):
+    path = tmp_path / "my film.v2.tsv"
+    write_timeline(
+        Timeline("my film.v2", 29.97, 3700.0, [(2.0, 2.75)], SEGMENTS, CLIPS, {"model": "ab"}), path
+    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        f"my film.v2{suffix}" for suffix in SUFFIXES
+    )
+    return path
+
+
+def test_the_table_has_a_row_for_each_action_and_each_damaged_stretch(tsv):
+    with tsv.open(encoding="utf-8") as file:
+        found = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["what"] for row in found] == ["action", "damaged", "action"]
+    assert found[0]["verb_name"] == "take" and found[0]["probability"] == "0.9123"
+    assert (found[1]["start"], found[1]["stop"], found[1]["verb"]) == ("2.000", "2.750", "")
+    assert [row["start"] for row in found] == ["0.000", "2.000", "3661.250"]
+
+
+def test_the_json_has_everything(tsv):
+    found = json.loads(beside(tsv, ".json").read_text(encoding="utf-8"))
+    assert found["format"] == "epic100 timeline 1" and found["damaged"] == [[2.0, 2.75]]
+    assert found["segments"][1]["action"] == "pour pan <hot> & lid"
+    assert found["clips"][1] == CLIPS[1] and found["made_from"] == {"model": "ab"}
+
+
+def test_the_captions_are_cues_in_order_without_markup(tsv):
+    head, *cues = beside(tsv, ".vtt").read_text(encoding="utf-8").rstrip("\n").split("\n\n")
+    assert head == "WEBVTT" and len(cues) == 3
+    clock = r"\d\d:\d\d:\d\d\.\d{3}"
+    assert all(re.match(rf"{clock} --> {clock}\n[^\n]+$", cue) for cue in cues)
+    assert cues[2] == "01:01:01.250 --> 01:01:03.000\npour pan &lt;hot&gt; &amp; lid 50 %"
+
+
+def test_actionformer_and_opentad_find_what_they_read(tsv):
+    """By the keys that they use.
+
+    ActionFormer 18e5860, libs/utils/metrics.py: `load_gt_seg_from_json`. OpenTAD 5948e38,
+    opentad/evaluations/mAP.py: `_import_ground_truth`, `_import_prediction`; without a rate in its
+    config, opentad/datasets/anet.py takes `frame` / `duration`.
+    """
+    found = json.loads(beside(tsv, ".activitynet.json").read_text(encoding="utf-8"))
+    ((video, about),) = found["database"].items()
+    assert video == "my film.v2" and about["subset"].lower() == "predicted"
+    events = [(*map(float, e["segment"]), int(e["label_id"])) for e in about["annotations"]]
+    assert events == [(0.0, 1.5, 0), (3661.25, 3663.0, 4)]
+    assert about["duration"] == 3700.0 and about["fps"] == 29.97
+    assert about["frame"] / about["duration"] == pytest.approx(29.97, rel=1e-4)
+    ((video, results),) = found["results"].items()
+    scored = [(r["label"], *map(float, r["segment"]), r["score"]) for r in results]
+    assert video == "my film.v2" and scored[0] == ("take spoon", 0.0, 1.5, 0.9123)
