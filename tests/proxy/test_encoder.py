@@ -11,7 +11,6 @@ from epic100.proxy.encoder import check_copy, write_proxy
 from epic100.proxy.pictures import clock, numbered, sample
 from epic100.scan.worker import inspect
 from epic100.settings import ProxySettings
-from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import build_index
 from epic100.video.reader import FrameError, VideoReader
 from support.made_index import index_at
@@ -37,7 +36,7 @@ def copies(sound, tmp_path_factory):
 def greys(path, size=(None, None)) -> np.ndarray:
     """Luma [F, height, width] of a whole decode, scaled to `size` (width, height)."""
     with av.open(str(path)) as container:
-        frames = container.decode(picture_stream(container))
+        frames = container.decode(container.streams.best("video"))
         scaled = [f.reformat(*size, "yuv420p", interpolation="BICUBIC") for f in frames]
         return np.stack([f.to_ndarray()[: f.height] for f in scaled]).astype(float)
 
@@ -287,7 +286,7 @@ def test_what_the_reader_refuses_of_a_damaged_file_is_none_at_its_own_number(tmp
     index = build_index(path)
     zero_block(path, 0.4, 3000)
     with av.open(str(path)) as container:
-        pictures = numbered(container, picture_stream(container), index)
+        pictures = numbered(container, container.streams.best("video"), index)
         found = [(number, frame and frame.pts) for number, frame in pictures]
     assert [number for number, _ in found] == list(range(120))
     missing = [number for number, pts in found if pts is None]

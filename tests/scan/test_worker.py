@@ -286,7 +286,7 @@ NO_INDEX = "cannot open: truncated: its index (moov box) is not there, or not al
         (partial(truncate, fraction=0), "cannot open: the file is empty"),
         (partial(truncate, fraction=0.9), NO_INDEX),
         (lambda path: path.write_text("404\n" * 99), "cannot open: not a video file"),
-        (audio_only, "no video stream"),
+        (audio_only, "no video stream in this file"),
         (partial(cut_end, share=0.0), "its edit list hides every picture"),
         (without_pictures, "no picture decodes"),
     ],

@@ -8,7 +8,6 @@ import av
 import numpy as np
 
 from epic100.minikitchen.damage import coded_data
-from epic100.video.ffmpeg import picture_stream
 from epic100.video.index import build_index
 
 
@@ -54,13 +53,13 @@ def zero_tail(path: Path, fraction: float) -> None:
 def packets_of(path: Path) -> list[av.Packet]:
     """All packets with pictures."""
     with av.open(str(path)) as container:
-        return [p for p in container.demux(picture_stream(container)) if p.size]
+        return [p for p in container.demux(container.streams.best("video")) if p.size]
 
 
 def extradata_of(path: Path) -> bytes:
     """The parameter sets that the file's head has."""
     with av.open(str(path)) as container:
-        return bytes(picture_stream(container).codec_context.extradata)
+        return bytes(container.streams.best("video").codec_context.extradata)
 
 
 def decoded(path: Path, format: str = "rgb24") -> dict[int, np.ndarray]:
@@ -70,7 +69,7 @@ def decoded(path: Path, format: str = "rgb24") -> dict[int, np.ndarray]:
     """
     found = {}
     with av.open(str(path)) as container:
-        stream = picture_stream(container)
+        stream = container.streams.best("video")
         stream.thread_type = "NONE"
         stream.codec_context.flags |= av.codec.context.Flags.unaligned
         for packet in container.demux(stream):

@@ -4,6 +4,7 @@ import resource
 from concurrent.futures import ProcessPoolExecutor
 
 from epic100.base.errors import EpicError
+from epic100.base.guarded import end_servers
 from support.small_runs import processes
 
 MOST = 5 * 2**30  # bytes of address space, torch's libraries included
@@ -28,3 +29,17 @@ def _measure(function, arguments):
     except EpicError as error:
         result = error
     return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+
+
+def children_took(function, *arguments):
+    """(the function's result or EpicError, MiB of the largest process that it started)."""
+    return apart(_measure_children, function, arguments)
+
+
+def _measure_children(function, arguments):
+    try:
+        result = function(*arguments)
+    except EpicError as error:
+        result = error
+    end_servers()
+    return result, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10

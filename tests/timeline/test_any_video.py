@@ -154,8 +154,8 @@ def a_text(folder):
 @pytest.mark.parametrize("made, words", [
     (lambda folder: audio_only(folder / "sound.mp4"), "sound.mp4: no video stream in this file"),
     (lambda folder: encode(folder / "one.MP4", 1), "one.MP4: 1 picture in it; expected a video"),
-    (cut, "cut.MP4: cannot be opened as video: .* cut or only half copied, copy it again"),
-    (a_text, "text.mp4: cannot be opened as video"),
+    (cut, "cut.MP4: cannot open: truncated: .* cut or only half copied, copy it again"),
+    (a_text, "text.mp4: cannot open: not a video file; expected MP4"),
     (lambda folder: folder, "is a folder; expected a video file; name its files"),
     (lambda folder: folder / "gone.mp4", "gone.mp4: no such file; expected a video"),
     (lambda folder: "https://a.org/v.mp4", "https://a.org/v.mp4: is a URL; .* download it first"),

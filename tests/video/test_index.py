@@ -109,7 +109,7 @@ def test_twenty_million_packets_take_at_most_12_bytes_each_on_disk_and_40_in_mem
 def test_a_file_without_pictures_is_a_clear_error(tmp_path):
     text = tmp_path / "text.MP4"
     text.write_text("no video")
-    with pytest.raises(EpicError, match=r"text\.MP4: cannot be opened as video"):
+    with pytest.raises(EpicError, match=r"text\.MP4: cannot open: not a video file; expected MP4"):
         build_index(text)
     with pytest.raises(EpicError, match="no video stream"):
         build_index(audio_only(tmp_path / "audio.MP4"))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -99,8 +101,9 @@ def test_a_file_without_a_video_stream_is_an_error_that_names_it_whatever_its_in
 ):
     index = build_index(sound["b_frames"])  # of the file that was there before
     audio_only(tmp_path / "a.MP4")
+    of_its_size = replace(index, direct=False, file_size=(tmp_path / "a.MP4").stat().st_size)
     with pytest.raises(FrameError, match=r"a\.MP4: no video stream in this file"):
-        VideoReader(tmp_path / "a.MP4", index.through_container())
+        VideoReader(tmp_path / "a.MP4", of_its_size)
     with pytest.raises(FrameError, match=r"a\.MP4: is not the file that was scanned"):
         VideoReader(tmp_path / "a.MP4", index)
 

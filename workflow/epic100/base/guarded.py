@@ -7,7 +7,7 @@ no progress in N s                                  it hangs or waits
 not decoded within N s                              it is far slower than any decoder should be
 the decoder asked for more than N MiB of memory
 the decoder crashed (SIGSEGV)                       or another signal
-the decoder failed: ...                             with its error
+the decoder failed: ...                             with its error; or what the function says
 
 The seconds are those in which the process computes, or waits of its own will. On a machine that is
 far too busy, each video would be at fault otherwise. The file is not at fault (`ProcessError`) if
@@ -62,7 +62,7 @@ _ARRAY = "npy"
 
 
 class FileError(EpicError):
-    """The file is at fault. The text says how."""
+    """The file is at fault. The text says how, without its path."""
 
 
 class ProcessError(EpicError):
@@ -101,8 +101,11 @@ def call(
         FileError: The file is at fault.
         ProcessError: The call failed and the file is not at fault.
     """
+    if _in_a_call:  # whose limits hold
+        return function(*arguments, progress=progress)
     server = _free_server()
     try:
+        server.limit(limits, seconds)
         server.give((os.getcwd(), function, arguments), PATIENCE * limits.stall_seconds)
         value = _outcome(_watched(server, limits, seconds, progress), limits)
     except BaseException:
@@ -125,7 +128,6 @@ def _watched(
     while "code" not in said:
         said |= server.listen()
         if clock is None and "pid" in said:
-            _limit(said["pid"], limits, seconds)
             clock = _Clock(said["pid"], limits, seconds)
         if clock is None and time.monotonic() - begun > patience:
             raise ProcessError(f"its process did not start: not within {patience:g} s")
@@ -152,17 +154,11 @@ def _outcome(said: dict[str, Any], limits: Limits) -> Any:
         raise ProcessError(f"its process did not start: {reason}")
     if code < 0:
         raise FileError(f"the decoder crashed ({_signal(-code)})")
-    if code == 0 and said.get("of") != "file":
-        raise ProcessError(reason if "fault" in said else "its process left no result")
-    raise FileError(f"the decoder failed: {reason}")
-
-
-def _limit(pid: int, limits: Limits, seconds: float) -> None:
-    """Set limits that hold even if this process dies. The system's own limits may be lower."""
-    wanted = {resource.RLIMIT_CPU: int(seconds) + 60, resource.RLIMIT_CORE: 0}
-    if limits.memory_mib:
-        wanted[resource.RLIMIT_AS] = limits.memory_mib * 2**20
-    limit_process(pid, wanted)
+    if code > 0:
+        raise FileError(f"the decoder failed: {reason}")
+    if said.get("of") == "file":
+        raise FileError(reason)
+    raise ProcessError(reason if "fault" in said else "its process left no result")
 
 
 def _signal(number: int) -> str:
@@ -233,6 +229,16 @@ class _Server:
         """Whether it has not ended."""
         return self._process.poll() is None
 
+    def limit(self, limits: Limits, seconds: float) -> None:
+        """Set limits that its next fork has from its first moment on, and after this process."""
+        memory = limits.memory_mib * 2**20 or sys.maxsize
+        wanted = {
+            resource.RLIMIT_CPU: int(seconds) + 60,
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_AS: memory,
+        }
+        limit_process(self._process.pid, wanted)
+
     def give(self, order: object, seconds: float) -> None:
         """Give it a call to make; it has so many seconds to take it."""
         self._socket.settimeout(seconds)
@@ -277,6 +283,7 @@ class _Server:
 
 
 _idle: list[_Server] = []
+_in_a_call = False
 os.register_at_fork(after_in_child=_idle.clear)  # a server is for one process
 
 
@@ -325,13 +332,16 @@ def _make(
     channel: socket.socket, folder: str, function: Callable[..., Any], arguments: tuple
 ) -> NoReturn:
     """Make a call, in the fork. Errors of other kinds end it with their traceback."""
+    global _in_a_call
+    _in_a_call = True
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.chdir(folder)  # where the caller is by now
     _send(channel, pid=os.getpid())
     try:
         value = function(*arguments, progress=lambda frames: _send(channel, frames=int(frames)))
     except av.error.FFmpegError as error:  # first, since some are an OSError too
-        _send(channel, fault=error.strerror or type(error).__name__, of="file")
+        why = error.strerror or type(error).__name__
+        _send(channel, fault=f"the decoder failed: {why}", of="file")
     except (DiskError, OSError) as error:
         _send(channel, fault=str(error), of="disk")
     except EpicError as error:

@@ -88,7 +88,9 @@ def _quota(cgroup: Path) -> float:
 
 
 def limit_process(pid: int, wanted: Mapping[int, int]) -> None:
-    """Set resource limits of another process of this user. Lower hard limits of the system win.
+    """Set resource limits of another process of this user, for the forks that it makes from now on.
+
+    Hard limits of the system stay, and win if they are lower. So the next call may allow more.
 
     Args:
         pid: The process. It may have ended already, or its pid may belong to another user by now.
@@ -101,7 +103,7 @@ def limit_process(pid: int, wanted: Mapping[int, int]) -> None:
         for kind, value in wanted.items():
             _, hard = resource.prlimit(pid, kind)
             value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.prlimit(pid, kind, (value, value))
+            resource.prlimit(pid, kind, (value, hard))
 
 
 def wait_for_signal_of(sender: int, number: signal.Signals) -> None:

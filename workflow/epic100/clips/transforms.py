@@ -18,6 +18,8 @@ from mmcv.transforms import BaseTransform
 
 from epic100.base.errors import EpicError
 from epic100.clips.crop import Crop, draw_size, flipped
+from epic100.video.ffmpeg import opened
+from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import LoadedIndexes
 from epic100.video.kept import Cache, Kept
 from epic100.video.reader import FrameError, FrameReader, VideoReader
@@ -44,10 +46,14 @@ class DecordReader:
     Use it only on scanned files: decord can hang on damaged ones (decord issues 269, 373, 375).
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, index: VideoIndex | None):
         import decord
 
         self.path = path
+        if index is None:
+            build_index(path)  # opens it with limits first
+        with opened(path):  # decord opens lists of other files too, and cannot be told not to
+            pass
         self._reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
         self.fps = float(self._reader.get_avg_fps())
         self.frames = len(self._reader)
@@ -129,21 +135,21 @@ class OpenSegment(BaseTransform):
         Raises:
             EpicError: A file of indexes cannot be read.
         """
-        if self.decoder == "pyav" and self.index_dir:
+        if self.index_dir:
             self._indexes = self._indexes or LoadedIndexes(self.index_dir)
             self._indexes.load(paths)
 
     def _open(self, path: str, kept: Kept) -> FrameReader:
-        if self.decoder == "decord":
-            return DecordReader(path)
         try:
             self.load_indexes([path])
             found = self._indexes.find(path) if self._indexes else None
+            if self.decoder == "decord":
+                return DecordReader(path, found)
             return VideoReader(path, found, kept=kept)
         except FrameError:
             raise
-        except EpicError as error:  # no index, and the packets cannot be read either
-            raise FrameError(str(error)) from error
+        except EpicError as error:  # its index or the file cannot be read
+            raise FrameError(f"{path}: {error}") from error
 
     def transform(self, results: dict) -> dict:
         """Add the open reader to `results`. Raises FrameError if the video cannot be opened."""

@@ -13,6 +13,7 @@ import pandas as pd
 
 from epic100.base.atomic import write_text
 from epic100.base.errors import DiskError, EpicError
+from epic100.base.guarded import ProcessError
 from epic100.segments.official_lists import ClassNames
 from epic100.segments.segment_list import read_segments
 from epic100.video.index_file import index_path, load_index
@@ -73,7 +74,7 @@ def write_examples(
             try:
                 segment = segments.loc[row["narration_id"]].to_dict()
                 picture = _data_url(_frames(segment, Path(video_root), index_dir))
-            except DiskError:
+            except (DiskError, ProcessError):
                 raise  # the same command may find the frames
             except EpicError as error:
                 problem = str(error)

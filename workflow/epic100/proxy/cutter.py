@@ -22,10 +22,12 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import DiskError, EpicError
+from epic100.base.guarded import FileError
 from epic100.proxy.encoder import PROGRESS_EVERY, Report, check_copy
-from epic100.proxy.pictures import copy_rotation, numbered, open_output, opened, sample
+from epic100.proxy.pictures import copy_rotation, numbered, open_output, sample
 from epic100.settings import ClipSettings
 from epic100.video.containers import top_boxes
+from epic100.video.ffmpeg import opened
 from epic100.video.index import VideoIndex
 
 VERSION = 1  # increase it when clips change, so that old ones are made again
@@ -48,9 +50,9 @@ class Clip:
             boxes = top_boxes(path)
             if not boxes or boxes[-1].stop != path.stat().st_size:
                 return False
-            with av.open(str(path)) as container:
+            with opened(path) as (container, _):
                 return container.metadata.get("comment") == self.key
-        except (OSError, av.error.FFmpegError):
+        except (OSError, FileError, av.error.FFmpegError):
             return False
 
 

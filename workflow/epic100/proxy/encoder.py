@@ -22,8 +22,9 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.proxy.pictures import clock, copy_rotation, numbered, open_output, opened, sample
+from epic100.proxy.pictures import clock, copy_rotation, numbered, open_output, sample
 from epic100.settings import PictureSettings, ProxySettings
+from epic100.video.ffmpeg import opened
 from epic100.video.index import VideoIndex, build_index
 
 Report = Callable[[int], None]  # called with the number of pictures done

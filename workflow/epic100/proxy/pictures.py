@@ -12,10 +12,9 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from epic100.base.disk import WatchedFile
 from epic100.base.errors import DiskError, EpicError
 from epic100.video.containers import Box, box_in
-from epic100.video.ffmpeg import error_text, picture_stream
+from epic100.video.ffmpeg import error_text
 from epic100.video.index import VideoIndex
 
 REORDER = 16  # pictures that may be decoded before one with a smaller frame number, at most
@@ -39,15 +38,6 @@ def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
     parts = int(lengths.max())
     within = np.arange(len(ticks)) - np.repeat(starts, lengths)
     return ticks * parts + within, index.time_base / parts
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
-    """Open a video whose packets were read before."""
-    with WatchedFile(path) as file, av.open(file, "r") as container:
-        stream = picture_stream(container)
-        assert stream is not None, "it has an index"
-        yield container, stream
 
 
 def numbered(

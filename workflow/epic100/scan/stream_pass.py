@@ -35,7 +35,12 @@ class StreamPass:
     """
 
     def __init__(
-        self, file: WatchedFile, container: InputContainer, stream: av.VideoStream, quick: bool
+        self,
+        file: WatchedFile,
+        container: InputContainer,
+        stream: av.VideoStream,
+        quick: bool,
+        max_pixels: int,
     ):
         self.packets: list[Packet] = []
         self.looks = Looks()
@@ -48,7 +53,7 @@ class StreamPass:
         self._time_before: tuple[int, int] | None = None
         self.coded = CodedStream()
         self._recorder = PacketRecorder(file, stream)
-        self._decoder = self._open_decoder()
+        self._decoder = self._open_decoder(max_pixels)
 
     def index(self) -> VideoIndex:
         """The index; key frames are the verified ones."""
@@ -152,7 +157,7 @@ class StreamPass:
         if backwards or abs(now[1] - ahead) > self._far:
             seen.blame(WRONG_TIME)
 
-    def _open_decoder(self) -> av.VideoCodecContext:
+    def _open_decoder(self, max_pixels: int) -> av.VideoCodecContext:
         context = self._stream.codec_context
         if context.name == "h264":
             try:
@@ -167,6 +172,7 @@ class StreamPass:
         # finds no errors, and neither do transforms if nobody looks at the picture.
         context.options = {
             "ec": "favor_inter",
+            "max_pixels": str(2 * max_pixels),  # as padded
             "skip_bottom": str(self.coded.rows),
             "skip_loop_filter": "all",
             "skip_idct": "all" if self._quick else "default",

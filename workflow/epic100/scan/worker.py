@@ -18,13 +18,14 @@ import av
 from av.container import InputContainer
 
 from epic100.base.disk import PIECE, WatchedFile
+from epic100.base.guarded import FileError
 from epic100.scan.clock_checks import CONTRADICTED, Promise, contradiction
 from epic100.scan.damage import judge
 from epic100.scan.oddities import FROZEN, hints
 from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
 from epic100.video.containers import Box, boxes_of, matroska_bytes, read_clock
-from epic100.video.ffmpeg import MAX_PIXELS, error_text, picture_stream, too_many_pixels
+from epic100.video.ffmpeg import MAX_PIXELS, open_media
 from epic100.video.index import VideoIndex
 from epic100.video.scan_table import (
     DAMAGED,
@@ -122,18 +123,11 @@ def _inspect(
     unreadable = partial(ScanRow, video.video_id, UNREADABLE)
     promise = Promise(video.fps, video.duration)
     try:
-        container = av.open(file, "r")
-    except av.error.FFmpegError as error:
-        return unreadable(reason=f"cannot open: {_why_closed(file, error)}"), None
+        container, stream = open_media(file, max_pixels)
+    except FileError as error:
+        return unreadable(reason=str(error)), None
     with container:
-        stream = picture_stream(container)
-        if stream is None:
-            return unreadable(reason="no video stream"), None
-        if stream.codec_context is None:
-            return unreadable(reason="no decoder for its video stream"), None
-        if too_large := too_many_pixels(stream, max_pixels):
-            return unreadable(reason=too_large), None
-        reading = StreamPass(file, container, stream, quick)
+        reading = StreamPass(file, container, stream, quick, max_pixels)
         reading.run(progress)
         if nothing := reading.why_nothing():
             return unreadable(reason=nothing), None
@@ -213,16 +207,3 @@ def _has_unused_data(boxes: list[Box], container: InputContainer) -> bool:
 def _ends_inside_a_box(boxes: list[Box], size: int, kind: str) -> bool:
     """Whether a fragmented MP4 was cut inside a box. A cut between fragments is not detected."""
     return "mp4" in kind and any(box.name == "moof" for box in boxes) and boxes[-1].stop != size
-
-
-def _why_closed(file: WatchedFile, error: Exception) -> str:
-    """Why a file does not open; names what happened to it if that is clear."""
-    if not file.size:
-        return "the file is empty"
-    boxes = list(boxes_of(file.read_at, 0, file.size))
-    names = [box.name for box in boxes]
-    if names[:1] == ["ftyp"] and ("moov" not in names or boxes[-1].stop > file.size):
-        return "truncated: its index (moov box) is not there, or not all of it"
-    if names[:1] != ["ftyp"]:
-        return f"not a video file ({error_text(error)})"
-    return f"its index is spoilt ({error_text(error)})"

@@ -1,24 +1,90 @@
-"""FFmpeg calls that several video modules share."""
+"""FFmpeg calls that several video modules share, among them the only one that opens media."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import av
 from av.container import InputContainer
 
+from epic100.base.disk import WatchedFile
+from epic100.base.guarded import FileError
+from epic100.video.containers import boxes_of
+
 MAX_PIXELS = 2**24  # per picture: 5.3K has 15.9 million; a clip of 8192 x 8192 takes 2.7 GiB
+# Containers that hold all their data. FFmpeg also opens playlists, descriptions of network
+# sessions, lists of files and patterns of names, whatever the file is called, and follows them to
+# other files and addresses.
+KINDS = "MP4 or MOV, Matroska or WebM, AVI, MPEG-TS, MPEG-PS or IVF"
+_ALLOWED = {
+    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,ivf",
+    "protocol_whitelist": "file",
+}
 
 
-def picture_stream(container: InputContainer) -> av.VideoStream | None:
-    """The video stream; if there are several, the one that FFmpeg picks (the default one)."""
+def open_media(
+    file: WatchedFile, max_pixels: int = MAX_PIXELS
+) -> tuple[InputContainer, av.VideoStream]:
+    """Open a video file for reading. Whatever this library reads is opened here.
+
+    Args:
+        file: The file, through which FFmpeg gets its bytes.
+        max_pixels: Larger pictures are refused.
+
+    Returns:
+        The container, and its video stream; if there are several, the one that FFmpeg picks.
+
+    Raises:
+        FileError: It is none of `KINDS`, is spoilt, or has no video stream that can be decoded.
+        DiskError: The disk fails.
+    """
+    pixels = str(2 * max_pixels)  # decoders pad their pictures
+    try:
+        container = av.open(
+            file, "r", options={"max_pixels": pixels}, container_options=_ALLOWED.copy()
+        )
+    except av.error.FFmpegError as error:
+        if isinstance(error, MemoryError):
+            raise  # a guard knows its limit
+        raise FileError(f"cannot open: {_why_closed(file, error)}") from error
     stream = container.streams.best("video")
-    return stream if isinstance(stream, av.VideoStream) else None
-
-
-def too_many_pixels(stream: av.VideoStream, most: int) -> str:
-    """What is wrong with the picture size that a file states if that is over `most`, or ""."""
+    if not isinstance(stream, av.VideoStream) or stream.time_base is None:
+        raise FileError("no video stream in this file")
     context = stream.codec_context
-    size = f"{context.width}x{context.height}"
-    if context.width * context.height <= most:
-        return ""
-    return f"its pictures of {size} are larger than {most} pixels (`scan: max_pixels:`)"
+    if context is None:
+        raise FileError("no decoder for its video stream")
+    if context.width * context.height > max_pixels:
+        size = f"{context.width}x{context.height}"
+        raise FileError(
+            f"its pictures of {size} are larger than {max_pixels} pixels (`scan: max_pixels:`)"
+        )
+    return container, stream
+
+
+@contextmanager
+def opened(path: str | os.PathLike) -> Iterator[tuple[InputContainer, av.VideoStream]]:
+    """Open a video file, as `open_media` does, for the time of a block."""
+    try:
+        file = WatchedFile(path)
+    except OSError as error:
+        raise FileError(f"cannot open: {error.strerror}") from error
+    with file:
+        container, stream = open_media(file)
+        with container:
+            yield container, stream
+
+
+def _why_closed(file: WatchedFile, error: Exception) -> str:
+    """Why a file does not open; names what happened to it if that is clear."""
+    if not file.size:
+        return "the file is empty"
+    boxes = list(boxes_of(file.read_at, 0, file.size))
+    names = [box.name for box in boxes]
+    if names[:1] == ["ftyp"] and ("moov" not in names or boxes[-1].stop > file.size):
+        return "truncated: its index (moov box) is not there, or not all of it"
+    if names[:1] != ["ftyp"]:
+        return f"not a video file; expected {KINDS}"
+    return f"its index is spoilt ({error_text(error)})"
 
 
 def error_text(error: Exception) -> str:

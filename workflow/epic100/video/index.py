@@ -9,7 +9,7 @@ import json
 import os
 import zlib
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -20,9 +20,11 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from epic100.base.disk import WatchedFile
+from epic100.base.disk import WatchedFile, insist
 from epic100.base.errors import EpicError
-from epic100.video.ffmpeg import MAX_PIXELS, picture_stream, too_many_pixels
+from epic100.base.guarded import FileError, call
+from epic100.settings import ScanLimits
+from epic100.video.ffmpeg import open_media
 from epic100.video.nal import ParameterSets
 
 _FIELDS = [  # in an order that leaves no gaps
@@ -40,6 +42,9 @@ COLUMNS = [name for name, _ in _FIELDS]
 _WHOLE = "crc"  # the column that is stored as it is: checksums do not rise in small steps
 _RECORDED = COLUMNS[:-1]  # `frame` follows from the others
 COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")  # of a codec context
+# What a file may take until it is indexed; no packet is decoded.
+LIMITS = ScanLimits(stall_seconds=20, memory_mib=1024)
+PROGRESS_EVERY = 1000  # packets
 ANOTHER_FILE = "is not the file that was scanned; scan it again"
 
 
@@ -344,34 +349,46 @@ class PacketRecorder:
 
 
 def build_index(path: str | os.PathLike) -> VideoIndex:
-    """Read every packet of a file without decoding.
-
-    `scan` stores the index of every file beside its table, so this runs only for unscanned files.
+    """Index a file that no scan has indexed, in a process with limits on memory and time.
 
     Raises:
-        EpicError: The file has no video, or larger pictures than `MAX_PIXELS`.
+        FrameError: The file has no video that can be read, or needs more than `LIMITS` allow.
+        ProcessError: The machine fails, not the file.
         DiskError: The disk fails.
     """
     path = Path(path)
     try:
-        with WatchedFile(path) as file, av.open(file, "r") as container:
-            stream = picture_stream(container)
-            if stream is None or stream.time_base is None:
-                raise EpicError(f"{path}: no video stream in this file")
-            if stream.codec_context is None:
-                raise EpicError(f"{path}: no decoder for its video stream")
-            if too_large := too_many_pixels(stream, MAX_PIXELS):
-                raise FrameError(f"{path}: {too_large}")
+        size = insist(path, "asking for its size", path.stat).st_size
+        seconds = LIMITS.total(size / 1e6)  # a megabyte is more work than a second of video
+        found = call(index_packets, path, limits=LIMITS, seconds=seconds)
+    except OSError as error:
+        raise FrameError(f"{path}: cannot open: {error.strerror}") from error
+    except FileError as error:
+        raise FrameError(f"{path}: {error}") from error
+    return VideoIndex.from_arrays(found)
+
+
+def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
+    """Read every packet of a file without decoding, and return the arrays of its index.
+
+    Raises:
+        FileError: The file has no video that can be read.
+        av.error.FFmpegError: It cannot be read to its end.
+        DiskError: The disk fails.
+    """
+    with WatchedFile(path) as file:
+        container, stream = open_media(file)
+        with container:
             recorder = PacketRecorder(file, stream)
-            for packet in container.demux(stream):
+            for number, packet in enumerate(container.demux(stream)):
                 if packet.size:
                     recorder.add(packet)
-    except (av.error.FFmpegError, OSError) as error:
-        raise EpicError(f"{path}: cannot be opened as video: {error}") from error
+                if number % PROGRESS_EVERY == 0:
+                    progress(number)
     index = recorder.index()
     if not index.frames:
-        raise EpicError(f"{path}: no pictures in this file")
-    return index
+        raise FileError("no pictures in this file")
+    return index.to_arrays()
 
 
 def measured_rate(pts: np.ndarray, time_base: Fraction) -> float:

@@ -1,0 +1,186 @@
+"""Files that are called videos and are something else, which FFmpeg would follow elsewhere."""
+
+import ast
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.registry import init_default_scope
+
+import epic100.clips.dataset  # noqa: F401
+from epic100.base.errors import EpicError
+from epic100.clips.transforms import OpenSegment
+from epic100.scan import scan_participant
+from epic100.video.index import FrameError, build_index
+from epic100.video.sheet import Video
+from support.checkout import ROOT, call, lacks
+from support.damage import overwrite, place_of
+from support.decoders import DECODERS
+from support.own_process import children_took
+from support.random_model import save_random_model
+from support.tricky_videos import encode
+
+pytestmark = pytest.mark.slow
+
+SDP = """v=0
+o=- 0 0 IN IP4 127.0.0.1
+s=x
+c=IN IP4 127.0.0.1
+t=0 0
+m=video 50740 RTP/AVP 96
+a=rtpmap:96 H264/90000
+"""
+LIST = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{}\n#EXT-X-ENDLIST\n"
+MPD = """<?xml version="1.0"?>
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT10S"
+ profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"><Period><AdaptationSet mimeType="video/mp4">
+<Representation id="1" bandwidth="1"><BaseURL>{}</BaseURL></Representation></AdaptationSet>
+</Period></MPD>
+"""
+ADDRESS = "http://127.0.0.1:50741/a.ts"
+# Name of the file, and its text; {} is the path of a neighbour's video.
+LURES = {
+    "sdp.MP4": SDP,
+    "session.sdp": SDP,
+    "list.MP4": LIST.format(ADDRESS),
+    "remote.m3u8": LIST.format(ADDRESS),
+    "local.m3u8": LIST,
+    "concat.MP4": "ffconcat version 1.0\nfile '{}'\n",
+    "relative.MP4": "ffconcat version 1.0\nfile secret.mp4\n",
+    "nested.MP4": "ffconcat version 1.0\nfile sub.m3u8\n",
+    "dash.mpd": MPD,
+    "dash.MP4": MPD,
+    "redirect.MP4": "RTSPtextRTSP://127.0.0.1:50742/a\n",
+    "reference.MP4": f"[Reference]\r\nRef1={ADDRESS}\r\n",
+    "frame%03d.png": "\x89PNG\r\n\x1a\n",
+    "*.jpg": "\xff\xd8\xff",
+    "testsrc.MP4": "testsrc=size=320x240:rate=10",
+    "movie.lavfi": "movie={}",
+    "chapters.MP4": ";FFMETADATA1\ntitle=x\n",
+    "subtitles.idx": "# VobSub index file, v7\nid: en, index: 0\n",
+}
+
+
+@pytest.fixture(scope="module")
+def lures(tmp_path_factory) -> dict[str, Path]:
+    """The files, in a folder with what some of them refer to."""
+    folder = tmp_path_factory.mktemp("lures")
+    secret = encode(tmp_path_factory.mktemp("secret") / "secret.mp4", 30)
+    shutil.copy(secret, folder / "secret.mp4")
+    (folder / "sub.m3u8").write_text(LIST.format(secret))
+    for number in range(3):
+        (folder / f"frame{number:03d}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for name, text in LURES.items():
+        # As long as a video, so that no size gives it away.
+        (folder / name).write_bytes(text.replace("{}", str(secret)).encode("latin-1"))
+    return {name: folder / name for name in LURES}
+
+
+def scanned(path: Path, folder: Path):
+    """Its row, where it stands in the place of a video."""
+    place = folder / "videos/P01/P01_01.MP4"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    place.symlink_to(path)
+    (row,) = scan_participant([Video("P01_01", "P01", "train", 30, 1)], folder / "videos",
+                              folder / "P01.tsv", folder / "P01.index.npz")  # fmt: skip
+    return row
+
+
+@pytest.mark.parametrize("name", LURES)
+def test_only_containers_that_hold_their_data_are_opened(lures, tmp_path, name):
+    row = scanned(lures[name], tmp_path)
+    words = "cannot open: not a video file; expected MP4 or MOV, Matroska or WebM, AVI"
+    assert row.status == "unreadable" and row.reason.startswith(words)
+    with pytest.raises(EpicError, match=f"{re.escape(name)}: {words}"):
+        build_index(lures[name])
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_no_decoder_opens_a_lure_either(lures, decoder):
+    init_default_scope("mmaction")
+    for path in lures.values():
+        with pytest.raises(FrameError, match="not a video file"):
+            OpenSegment(decoder).transform({"filename": str(path)})
+
+
+TRY_ALL = """
+import sys
+from pathlib import Path
+from attacks.test_media import scanned
+from epic100.base.errors import EpicError
+from epic100.cli.program import main
+from epic100.clips.transforms import OpenSegment
+
+model, out, *lures = sys.argv[1:]
+for decoder in ("pyav", "decord"):
+    for lure in lures:
+        try:
+            OpenSegment(decoder).transform({"filename": lure})
+        except EpicError:
+            continue
+        sys.exit(f"{lure} is opened by {decoder}")
+for number, lure in enumerate(lures):
+    print(scanned(Path(lure), Path(out) / str(number)).status)
+predict = ["predict", "--model", model, "--device", "cpu", "--workers", "0", "--out", out]
+assert main([*predict, *lures]) == 1
+"""
+
+
+def test_scan_predict_and_clips_open_no_socket_and_no_other_file(lab, lures, tmp_path):
+    if not shutil.which("strace"):
+        lacks("strace is not installed")
+    model = save_random_model(lab, tmp_path / "model.pth")
+    paths = {path.stem: path for path in lures.values()}.values()  # outputs need names of their own
+    traced = ["strace", "-f", "--seccomp-bpf", "-e", "trace=%network,open,openat", "-o",
+              tmp_path / "calls", sys.executable, "-c", TRY_ALL]  # fmt: skip
+    call(*traced, model, tmp_path / "out", *paths, timeout=900,
+         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
+    calls = (tmp_path / "calls").read_text(errors="replace")
+    assert calls.count("sdp.MP4") > 2, "it was traced"
+    assert not re.findall(r".*AF_INET.*", calls)
+    assert not re.findall(r".*open.*(?:secret\.mp4|sub\.m3u8|frame00\d).*", calls)
+
+
+def endless(path: Path, samples: int) -> Path:
+    """One coded picture whose header claims so many, each a byte of the same place."""
+    encode(path, 1)
+    sizes, chunks, times = (place_of(path, box) for box in ("stsz", "stsc", "stts"))
+    overwrite(path, sizes + 4, 1)
+    overwrite(path, sizes + 8, samples)
+    overwrite(path, chunks + 12, samples)
+    return overwrite(path, times + 8, samples)
+
+
+@pytest.mark.parametrize("samples", [44_000_000, 89_000_000, 2**32 - 1])
+def test_a_header_that_claims_millions_of_pictures_takes_the_memory_of_an_index_at_most(
+    tmp_path, samples
+):
+    path = endless(tmp_path / "v.MP4", samples)
+    assert path.stat().st_size < 3000
+    error, mib = children_took(build_index, path)
+    assert isinstance(error, FrameError) and str(path) in str(error)
+    assert mib < 1024
+
+
+def opens(path: Path) -> set[str]:
+    """How a file opens media for reading, if it does."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import) and any(name.name == "decord" for name in node.names):
+            found.add("decord")
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("av.open", "cv2.VideoCapture"):
+            mode = ast.unparse(node.args[1]) if len(node.args) > 1 else "'r'"
+            found |= {ast.unparse(node.func)} if mode != "'w'" else set()
+    return found
+
+
+def test_one_place_opens_media():
+    files = [
+        path for folder in ("workflow", "rules", "config") for path in (ROOT / folder).rglob("*.py")
+    ]
+    found = {path.name: opens(path) for path in files if opens(path)}
+    assert found == {"ffmpeg.py": {"av.open"}, "transforms.py": {"decord"}}
