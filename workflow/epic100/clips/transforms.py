@@ -52,7 +52,7 @@ class DecordReader:
         self.path = path
         if index is None:
             build_index(path)  # opens it with limits first
-        with opened(path):  # decord opens lists of other files too, and cannot be told not to
+        with opened(path):  # decord follows playlists too, and takes no list of containers
             pass
         self._reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
         self.fps = float(self._reader.get_avg_fps())

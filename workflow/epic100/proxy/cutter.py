@@ -50,7 +50,7 @@ class Clip:
             boxes = top_boxes(path)
             if not boxes or boxes[-1].stop != path.stat().st_size:
                 return False
-            with opened(path) as (container, _):
+            with opened(path) as (_, container, _):
                 return container.metadata.get("comment") == self.key
         except (OSError, FileError, av.error.FFmpegError):
             return False
@@ -101,7 +101,7 @@ def cut_clips(
     failed, running = dict[str, str](), dict[Clip, Generator[None, Picture | None, None]]()
     waiting = sorted(clips, key=lambda clip: clip.start, reverse=True)
     with contextlib.ExitStack() as stack:
-        container, stream = stack.enter_context(opened(source))
+        _, container, stream = stack.enter_context(opened(source, index.stream.most_pixels))
         original, scaler = stream.codec_context, VideoReformatter()
         size = settings.size(original.width, original.height)
         stop = max(clip.stop for clip in clips)

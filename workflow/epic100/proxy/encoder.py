@@ -91,7 +91,7 @@ def _encode(
     samples, stand_ins = list[np.ndarray](), list[int]()
     rotation: Any = None
     with contextlib.ExitStack() as stack:
-        container, stream = stack.enter_context(opened(source))
+        _, container, stream = stack.enter_context(opened(source, index.stream.most_pixels))
         original = stream.codec_context
         width, height = size = settings.size(original.width, original.height)
         add = stack.enter_context(open_output(target, original, size, index, settings.options()))
@@ -134,7 +134,7 @@ def check_copy(
     if not np.array_equal(own.key_pts, own.pts[:: settings.gop]) or not _closed(own):
         raise EpicError(f"its copy has not a key frame every {settings.gop} pictures")
     errors = np.full(index.frames, 255.0**2)
-    with opened(path) as (container, stream):
+    with opened(path) as (_, container, stream):
         for number, frame in numbered(container, stream, own):
             if frame is not None:
                 difference = samples[number] - sample(frame).astype(np.float32)

@@ -9,7 +9,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from epic100.base.disk import WatchedFile
 from epic100.base.guarded import FileError
-from epic100.video.ffmpeg import MAX_PIXELS, open_media
+from epic100.video.ffmpeg import open_media
 from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import prepare
 
@@ -29,14 +29,11 @@ class ContainerPackets:
         self.size = self._stream.codec_context.height, self._stream.codec_context.width
 
     def _open(self) -> None:
-        known = self._index.stream  # a scan has accepted its size
         try:
             file = WatchedFile(self.path)
             if file.size != self._index.file_size:
                 raise FrameError(f"{self.path}: {ANOTHER_FILE}")
-            self._container, self._stream = open_media(
-                file, max(MAX_PIXELS, known.width * known.height)
-            )
+            self._container, self._stream = open_media(file, self._index.stream.most_pixels)
         except (FileError, av.error.FFmpegError, OSError) as error:
             raise FrameError(f"{self.path}: {error}") from error
         prepare(self._stream.codec_context)

@@ -62,16 +62,18 @@ def open_media(
 
 
 @contextmanager
-def opened(path: str | os.PathLike) -> Iterator[tuple[InputContainer, av.VideoStream]]:
-    """Open a video file, as `open_media` does, for the time of a block."""
+def opened(
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS
+) -> Iterator[tuple[WatchedFile, InputContainer, av.VideoStream]]:
+    """Open a video file for the time of a block: the file, and what `open_media` gives of it."""
     try:
         file = WatchedFile(path)
     except OSError as error:
         raise FileError(f"cannot open: {error.strerror}") from error
     with file:
-        container, stream = open_media(file)
+        container, stream = open_media(file, max_pixels)
         with container:
-            yield container, stream
+            yield file, container, stream
 
 
 def _why_closed(file: WatchedFile, error: Exception) -> str:

@@ -20,11 +20,11 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from epic100.base.disk import WatchedFile, insist
+from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
 from epic100.base.guarded import FileError, call
 from epic100.settings import ScanLimits
-from epic100.video.ffmpeg import open_media
+from epic100.video.ffmpeg import MAX_PIXELS, opened
 from epic100.video.nal import ParameterSets
 
 _FIELDS = [  # in an order that leaves no gaps
@@ -44,6 +44,7 @@ _RECORDED = COLUMNS[:-1]  # `frame` follows from the others
 COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")  # of a codec context
 # What a file may take until it is indexed; no packet is decoded.
 LIMITS = ScanLimits(stall_seconds=20, memory_mib=1024)
+LIMIT_SECONDS = 600  # of computing: it takes some for each gigabyte
 PROGRESS_EVERY = 1000  # packets
 ANOTHER_FILE = "is not the file that was scanned; scan it again"
 
@@ -73,6 +74,11 @@ class StreamFacts:
     time_base: Fraction
     length_size: int
     colours: tuple[int, ...]
+
+    @property
+    def most_pixels(self) -> int:
+        """How many its pictures may have: who scanned or indexed it has accepted its size."""
+        return max(MAX_PIXELS, self.width * self.height)
 
 
 @dataclass(frozen=True, eq=False)
@@ -353,16 +359,11 @@ def build_index(path: str | os.PathLike) -> VideoIndex:
 
     Raises:
         FrameError: The file has no video that can be read, or needs more than `LIMITS` allow.
-        ProcessError: The machine fails, not the file.
-        DiskError: The disk fails.
+        ProcessError: The disk or the machine fails, not the file.
     """
     path = Path(path)
     try:
-        size = insist(path, "asking for its size", path.stat).st_size
-        seconds = LIMITS.total(size / 1e6)  # a megabyte is more work than a second of video
-        found = call(index_packets, path, limits=LIMITS, seconds=seconds)
-    except OSError as error:
-        raise FrameError(f"{path}: cannot open: {error.strerror}") from error
+        found = call(index_packets, path, limits=LIMITS, seconds=LIMIT_SECONDS)
     except FileError as error:
         raise FrameError(f"{path}: {error}") from error
     return VideoIndex.from_arrays(found)
@@ -376,15 +377,13 @@ def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.n
         av.error.FFmpegError: It cannot be read to its end.
         DiskError: The disk fails.
     """
-    with WatchedFile(path) as file:
-        container, stream = open_media(file)
-        with container:
-            recorder = PacketRecorder(file, stream)
-            for number, packet in enumerate(container.demux(stream)):
-                if packet.size:
-                    recorder.add(packet)
-                if number % PROGRESS_EVERY == 0:
-                    progress(number)
+    with opened(path) as (file, container, stream):
+        recorder = PacketRecorder(file, stream)
+        for number, packet in enumerate(container.demux(stream)):
+            if packet.size:
+                recorder.add(packet)
+            if number % PROGRESS_EVERY == 0:
+                progress(number)
     index = recorder.index()
     if not index.frames:
         raise FileError("no pictures in this file")
