@@ -153,6 +153,12 @@ def test_an_option_that_the_config_has_not_but_its_class_takes_is_set(lab, key):
     assert value == 1
 
 
+def test_a_list_of_yaml_is_a_tuple_where_the_config_has_one(lab):
+    key = "train_dataloader.dataset.pipeline.4.scale"
+    made = built(lab, config="config/zoo/tsn_r50.py", options={key: [32, 32]})
+    assert made.train_dataloader.dataset.pipeline[4].scale == (32, 32)
+
+
 def test_options_that_do_not_go_with_the_config_are_one_line(lab):
     with pytest.raises(EpicError, match="^config: `train: options:` .*paramwise_cfg.* is of type"):
         built(lab, options={"optim_wrapper.paramwise_cfg.norm_decay_mult": 0.0})

@@ -112,14 +112,25 @@ def build_config(
         },
     )
     require_known_options(config, settings.options)
+    options = copy.deepcopy(settings.options)  # MMEngine pops `_delete_` keys
     try:
-        config.merge_from_dict(copy.deepcopy(settings.options))  # MMEngine pops `_delete_` keys
+        config.merge_from_dict({key: _as_there(config, key, options[key]) for key in options})
     except TypeError as error:  # a dict for what is none
         raise EpicError(f"config: `train: options:` cannot be set: {error}") from error
     pairs = pairs_path(results, settings.split)
     return changed(
         config, _counted(config, {"pairs": pairs, "num_verbs": classes[0], "num_nouns": classes[1]})
     )
+
+
+def _as_there(node: Any, key: str, value: Any) -> Any:
+    """A list of YAML as a tuple where the config has one, on which some of MMAction2 insist."""
+    for name in key.split("."):
+        if isinstance(node, (list, tuple)):
+            node = node[int(name)]
+        else:
+            node = node.get(name) if isinstance(node, Mapping | Config) else None
+    return tuple(value) if isinstance(node, tuple) and isinstance(value, list) else value
 
 
 def model_config(config: Config) -> dict[str, Any]:
