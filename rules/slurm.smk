@@ -4,8 +4,11 @@
 # (epic100.slurm.hold).
 
 import signal
+import sys
+from contextlib import chdir
 from pathlib import Path
 
+from snakemake.cli import get_argument_parser
 from snakemake.logging import logger
 
 from epic100.slurm.call import only_looks, options
@@ -17,9 +20,18 @@ from epic100.slurm.site import facts_file
 
 HOLD = Hold(Path.cwd(), logger.warning)
 
+overwrites = workflow.resource_settings.overwrite_resources
+
+# Snakemake forgets all that a profile sets, once the command line has `--set-resources`.
+if workflow.is_main_process and (profiles := getattr(options(), "profile", None)):
+    with chdir(workflow.rundir):
+        of_profile = get_argument_parser(profiles).parse_args([])
+    for name, resources in (of_profile.set_resources or {}).items():
+        resources.update(overwrites.get(name, {}))
+        overwrites[name] = resources
+
 # A rule that the config keeps on the CPU gets the profile's resources for that case.
 for section, names in (("train", ["train"]), ("predict", ["predict", "timeline", "features"])):
-    overwrites = workflow.resource_settings.overwrite_resources
     on_cpu = overwrites.pop(f"{section}_on_cpu", None)
     if on_cpu and getattr(CONFIG, section).gpus_to_ask == 0:
         overwrites.update(dict.fromkeys(names, on_cpu))
@@ -58,19 +70,25 @@ onstart:
     # Outputs are complete or absent. A job that fails late must not remove those of a newer one.
     workflow.execution_settings.keep_incomplete = True
     if workflow.is_main_process:
+        if " " in sys.executable:
+            refuse(
+                f"{sys.executable}: the path of this environment has a space, at which the shell that "
+                "starts a job cuts it: make one without, `make install VENV=/a/path/to/.venv`"
+            )
         refuse_what_is_not_there()
     if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
         jobs = list(resolved_resources())
         facts = facts_file(workflow.rundir)
         # The torch of another environment (conda, a container) is not known here.
         own = not workflow.deployment_settings.deployment_method
-        if why := refusal(jobs, facts) or (unserved(jobs, facts) if own else ""):
+        settings = workflow.executor_settings
+        if why := refusal(jobs, settings, facts) or (unserved(jobs, facts) if own else ""):
             refuse(why)
         refuse_hopeless_training()
         clusters = {cluster_of(resources) for _, _, resources, _ in jobs} - {""}
-        logs = workflow.executor_settings.logdir
+        logs = settings.logdir and Path(workflow.workdir_init) / settings.logdir
         forget_scans_to_repeat()
-        HOLD.submits(sorted(clusters), logs and Path(workflow.workdir_init) / logs)
+        HOLD.submits(sorted(clusters), logs)
     elif workflow.is_main_process:
         refuse_hopeless_training()
         forget_scans_to_repeat()

@@ -11,8 +11,8 @@ What snakemake-executor-plugin-slurm 2.8.0 does, and what `correct` puts in the 
 - After a failure it asks sacct for what Slurm writes into the job's log. Here that is read there.
 - After a node failure it bars that node from all clusters, which reject an unknown name. Here a
   request that is rejected for it is made without.
-- `validate_account` asks the database before each submission, and fails if it is away. Here it is
-  asked once a run; if it is away, sbatch judges.
+- `validate_account` asks the database before each submission, and fails if it is away. Here sbatch
+  judges, before the first job (`epic100.slurm.limits`).
 """
 
 import asyncio
@@ -82,7 +82,6 @@ class Corrections:
         self.active: set[str] = set()  # jobs whose states the executor asks for
         self._untold: Counter[str] = Counter()  # polls in which nothing told of a job
         self._submitted: set[str] = set()  # ids
-        self._accounts: dict[str, str] = {}
         self._said: set[str] = set()
 
     def say(self, words: str) -> None:
@@ -121,18 +120,6 @@ class Corrections:
                 if self._untold[job] >= POLLS:
                     states[job] = "UNKNOWN"  # which the executor takes for an end
         return states
-
-    def account(self, original: Callable, name: str, logger: Any) -> str:
-        """In place of `validate_account`: the account, asked for once; "" if nothing tells."""
-        if name not in self._accounts:
-            try:
-                self._accounts[name] = original(name, logger)
-            except Exception as error:
-                if "appears to be invalid" in str(error):
-                    raise
-                self.say(f"accounts are left to sbatch to judge: {' '.join(str(error).split())}")
-                self._accounts[name] = ""
-        return self._accounts[name]
 
     def reason(self, job: str) -> str:
         """Why a job failed: how long it ran, and what Slurm wrote into its log."""
@@ -259,7 +246,6 @@ def correct(clusters: Sequence[str], logs: Path, show: Callable[[str], None]) ->
         )
     ours = Corrections(clusters, logs, show)
     check, paying = plugin.Executor.check_active_jobs, plugin.Executor.get_account_arg
-    account = plugin.validate_account
 
     async def check_active_jobs(executor: Any, jobs: list) -> AsyncIterator[Any]:
         ours.active = {job.external_jobid for job in jobs}
@@ -273,7 +259,7 @@ def correct(clusters: Sequence[str], logs: Path, show: Callable[[str], None]) ->
     plugin.Executor.check_active_jobs = check_active_jobs
     plugin.Executor.get_account_arg = get_account_arg
     plugin.query_job_status = ours.query
-    plugin.validate_account = lambda name, logger: ours.account(account, name, logger)
+    plugin.validate_account = lambda name, logger: name
     plugin.subprocess = Commands(ours)
     active[:] = [ours]
     return ours

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 
-from epic100.slurm.limits import Resources, cluster_of
-from epic100.slurm.site import Partition, Partitions, read_partitions
+from epic100.slurm.limits import Resources, partition_of
+from epic100.slurm.site import Partition, read_partitions
 
 # CUDA builds answer this without a GPU; `torch.cuda.get_arch_list` needs one.
 _ASK = "import torch; print(torch.__version__, torch._C._cuda_getArchFlags() or '')"
@@ -59,7 +59,7 @@ def unserved(
     partitions = read_partitions(path)
     wanted: dict[str, Partition] = {}
     for _, _, resources, _ in jobs:
-        at = _partition(partitions, resources)
+        at = partition_of(resources, partitions)
         if at and at.sm and resources.get("gpu"):
             wanted[f"{at.cluster}/{at.name}"] = at
     version, kernels = torch() if wanted else ("", [])
@@ -71,10 +71,3 @@ def unserved(
         if kernels and not serve(kernels, at.sm)
     ]
     return "\n".join(["Nothing was submitted.", *lines]) if lines else ""
-
-
-def _partition(partitions: Partitions, resources: Resources) -> Partition | None:
-    """The partition of a job, or None if the site's file does not list it."""
-    cluster, name = cluster_of(resources), str(resources.get("slurm_partition"))
-    asked = [partitions.get(cluster, {})] if cluster else partitions.values()
-    return next((own[name] for own in asked if name in own), None)

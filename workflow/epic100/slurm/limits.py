@@ -1,25 +1,48 @@
-"""Compare the resources of jobs with the limits of the site's partitions before submitting any job.
+"""Ask Slurm, before any job is submitted, whether it would take every request of the run.
 
-Snakemake silently keeps a profile's expression as text if it fails or uses an unset variable. Slurm
-silently allocates more cores if a job requests more memory. Both are detected here.
+Slurm answers that itself (`sbatch --test-only`), for each distinct request that the executor will
+make. Some it would take, but charge for what nobody uses: more cores because of the memory, nodes
+or tasks that idle. Those are found with the site's facts.
 """
 
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
-from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions, read_partitions
+from snakemake_interface_common.exceptions import WorkflowError
+
+from epic100.slurm.commands import message_of, on, run
+from epic100.slurm.executor import NO_PLACE, UNCLEAR
+from epic100.slurm.site import Partition, Partitions, read_partitions
 
 Resources = Mapping[str, Any]  # one job's resources, resolved by Snakemake
 
 # Every rule but one is a process on one node and starts others itself; more would idle but be
 # charged. A training over several nodes has `mpi` and as many tasks as nodes.
 SINGLE = ("nodes", "tasks", "tasks_per_gpu", "tasks_per_node")
-WHOLE = (
-    "runtime", "mem_mb", "mem_mb_per_cpu", "gpu", "cpus_per_task", "cpus_per_gpu", *SINGLE,
-)  # fmt: skip
-NAME = re.compile(r"[\w.-]+")
+# What a key of a job's resources is called in Slurm's messages.
+WORDS = {
+    "slurm_account": "account", "clusters": "cluster", "slurm_partition": "partition",
+    "runtime": "time", "qos": "qos", "constraint": "node|feature", "nodes": "node",
+    "tasks": "task", "cpus_per_task": "node|core|cpus", "cpus_per_gpu": "node|core|cpus",
+    "gpu": "node|gpu", "gres": "node|gres", "mem_mb_per_cpu": "node|mem", "mem_mb": "memory",
+    "slurm_extra": "node name|reservation",
+}  # fmt: skip
+NO_NODE = "Requested node configuration is not available"
+HEAD = (
+    "Nothing was submitted: Slurm would refuse these requests, or charge for what is not used. "
+    "Change the keys named here in the profile, or with `--set-resources RULE:KEY=VALUE`:"
+)
+AWAY = ("down", "drain", "fail", "unknown")  # how states of such nodes begin
+
+
+class _Attributes(dict):
+    """Resources as the executor reads them."""
+
+    __getattr__ = dict.get
 
 
 def cluster_of(resources: Resources) -> str:
@@ -28,113 +51,108 @@ def cluster_of(resources: Resources) -> str:
     return str(next(filter(None, names), ""))
 
 
-def cores_of(resources: Resources, threads: int) -> int:
-    """Cores that the executor requests (get_cpu_setting of snakemake-executor-plugin-slurm).
+def partition_of(resources: Resources, partitions: Partitions) -> Partition | None:
+    """The partition of a job, or None if the site's file does not list it."""
+    where = cluster_of(resources), resources.get("slurm_partition")
+    known = [partition for named in partitions.values() for partition in named.values()]
+    return next((each for each in known if (each.clusters, each.name) == where), None)
+
+
+def refusal(
+    jobs: Iterable[tuple[str, int, Resources, int]], settings: Any, path: str | os.PathLike[str]
+) -> str:
+    """Describe every request that Slurm would refuse, or charge in vain, in one text, or return "".
+
+    Of requests that differ in their wall time alone, the longest is asked for.
 
     Args:
-        resources: Resources of the job.
-        threads: Threads of the job, used if neither cpus_per_task nor cpus_per_gpu is set.
-    """
-    if resources.get("cpus_per_task"):
-        return int(resources["cpus_per_task"])
-    if resources.get("gpu") and resources.get("cpus_per_gpu"):
-        return int(resources["gpu"] * resources["cpus_per_gpu"])
-    return threads
-
-
-def excesses(resources: Resources, threads: int, partitions: Partitions) -> list[str]:
-    """Describe what is wrong with one job's resources.
-
-    Args:
-        resources: Resources of the job; runtime in minutes, memory in MiB.
-        threads: Cores requested if neither cpus_per_task nor cpus_per_gpu is set.
-        partitions: Partitions by cluster and name.
-
-    Returns:
-        One sentence per problem; empty if the job may be submitted.
-    """
-    wrong = [
-        f"{name} is {resources[name]!r}, not a whole number: an expression that fails stays text"
-        for name in WHOLE
-        if name in resources and type(resources[name]) is not int
-    ]
-    cluster, name = cluster_of(resources), str(resources.get("slurm_partition"))
-    # Without a name of a cluster it is the machine's own.
-    here = [p for named in partitions.values() for p in named.values() if p.clusters == cluster]
-    at = next((partition for partition in here if partition.name == name), None)
-    if at is None or at.pays:
-        wrong += _account(resources.get("slurm_account"))
-    if not here:
-        return [*wrong, f"cluster {cluster!r} is none of {', '.join(partitions)}"]
-    if at is None:
-        known = ", ".join(partition.name for partition in here)
-        return [*wrong, f"partition {name!r} is none of {here[0].cluster}'s: {known}"]
-    return wrong or list(_over(resources, threads, at))
-
-
-def _account(account: object) -> Iterator[str]:
-    if not account or not NAME.fullmatch(str(account)):
-        yield f"slurm_account is {account!r}, not the name of a credit account"
-    elif account == NO_ACCOUNT:
-        yield (
-            f"slurm_account is still {NO_ACCOUNT}: set yours, or EPIC100_ACCOUNT (`sam-balance` "
-            "lists them)"
-        )
-
-
-def _over(resources: Resources, threads: int, at: Partition) -> Iterator[str]:
-    several = resources.get("mpi") and resources.get("tasks") == resources.get("nodes")
-    nodes = resources.get("nodes", 1) if several else 1
-    gpus, uneven = divmod(resources.get("gpu", 0), nodes)  # on each node, like all below
-    if uneven:
-        yield f"{resources['gpu']} GPUs on {nodes} nodes; expected as many on each"
-    cores = cores_of({**resources, "gpu": gpus}, threads)
-    per_core = resources.get("mem_mb_per_cpu", 0)
-    memory = per_core * cores if per_core else resources.get("mem_mb", 0)
-    where = f"{at.cluster}/{at.name}"
-    for name in SINGLE:
-        if not several and resources.get(name, 1) > 1:
-            yield f"{name} is {resources[name]}: each rule is one task on one node, the rest idles"
-    if resources.get("runtime", 0) > at.hours * 60:
-        yield f"{resources['runtime']} minutes on {where}, which gives {at.hours * 60:.0f}"
-    if cores > at.cores:
-        yield f"{cores} cores on {where}, whose nodes have {at.cores}"
-    if gpus > at.gpus:
-        yield f"{gpus} GPUs on {where}, whose nodes have {at.gpus or 'none'}"
-        return
-    if at.gpus and not gpus:
-        yield f"no GPU on {where}, which wants at least one"
-        return
-    if gpus and cores > gpus * at.cores_per_gpu:
-        yield f"{cores} cores with {gpus} GPUs on {where}, which gives {at.cores_per_gpu} a GPU"
-    if gpus and memory > gpus * at.mem_mb_per_gpu:
-        yield f"{memory} MiB with {gpus} GPUs on {where}, which gives {at.mem_mb_per_gpu} a GPU"
-    elif memory > cores * at.mem_mb_per_core:
-        need = -(-memory // at.mem_mb_per_core)
-        yield (
-            f"{memory} MiB with {cores} cores on {where}, which gives {at.mem_mb_per_core} a core: "
-            f"Slurm would take, and charge, {need} cores"
-        )
-
-
-def refusal(jobs: Iterable[tuple[str, int, Resources, int]], path: str | os.PathLike[str]) -> str:
-    """Describe everything that is wrong with `jobs` in one text, or return "".
-
-    Args:
-        jobs: (name, attempt, resources, threads) of each job. A problem of several jobs is one
-            line.
+        jobs: (name, attempt, resources, threads) of each job; runtime in minutes, memory in MiB.
+        settings: The executor's.
         path: The file of partitions.
     """
     partitions = read_partitions(path)
-    found: dict[str, dict[str, int]] = {}
+    requests: dict[str, list[tuple[int, str, int, Resources]]] = {}
     # Snakemake holds its jobs in a set: their order differs from one run to the next.
     for name, attempt, resources, threads in sorted(jobs, key=lambda job: job[:2]):
-        for excess in excesses(resources, threads, partitions):
-            found.setdefault(excess, {}).setdefault(name, attempt)
-    if not found:
-        return ""
-    lines = [f"{_some(names)}: {excess}" for excess, names in found.items()]
-    return "\n".join([f"Nothing was submitted: the site ({path}) would not have it.", *lines])
+        job = resources.get("runtime", 0), name, attempt, resources
+        requests.setdefault(_call(resources, threads, settings), []).append(job)
+    found: dict[str, dict[str, int]] = {}
+    for call, same in requests.items():
+        told = {name for names in found.values() for name in names}  # of an earlier attempt
+        jobs_left = sorted((job for job in same if job[1] not in told), key=lambda job: -job[0])
+        if jobs_left:
+            resources = jobs_left[0][3]
+            at = partition_of(resources, partitions)
+            for fault in _refused(call, resources, at) or list(_in_vain(call, resources, at)):
+                for _, name, attempt, _ in jobs_left:
+                    found.setdefault(fault, {}).setdefault(name, attempt)
+    lines = [f"{_some(names)}: {fault}" for fault, names in found.items()]
+    return "\n".join([HEAD, *lines]) if lines else ""
+
+
+def _call(resources: Resources, threads: int, settings: Any) -> str:
+    """The executor's call of sbatch for a job, without its wall time."""
+    import snakemake_executor_plugin_slurm as plugin
+
+    given = {"-A": resources.get("slurm_account"), "-p": resources.get("slurm_partition")}
+    account, partition = (
+        f"{option} {shlex.quote(str(value))}" if value else "" for option, value in given.items()
+    )
+    parameters = {"run_uuid": "epic100", "slurm_logfile": os.devnull, "comment_str": "",
+                  "account": account, "partition": partition, "workdir": ""}  # fmt: skip
+    job = SimpleNamespace(resources=_Attributes(resources, runtime=None), threads=threads)
+    try:
+        plugin.validate_slurm_extra(job)
+        return plugin.get_submit_command(job, parameters, settings) + plugin.set_gres_string(job)
+    except WorkflowError as error:
+        return f"echo {shlex.quote(str(error))} >&2; false"
+
+
+def _refused(call: str, resources: Resources, at: Partition | None) -> list[str]:
+    """What Slurm has against a request; empty if nothing, or if it does not answer now."""
+    time = f" -t {shlex.quote(str(resources['runtime']))}" if resources.get("runtime") else ""
+    done = run(["sh", "-c", f"{call}{time} --test-only --wrap true"])
+    unclear = any(error in done.stderr for error in UNCLEAR) or NO_PLACE.search(done.stderr)
+    unknown = "known by database" in done.stderr  # a name; the database has answered
+    if done.returncode in (0, 124) or (unclear and not unknown):
+        return []
+    if NO_NODE in done.stderr and _are_away(resources):
+        return []
+    words = message_of(done)
+    keys = [key for key, word in WORDS.items() if re.search(word, words, re.IGNORECASE)]
+    asked = ", ".join(f"{key}={resources[key]}" for key in keys if resources.get(key))
+    if "account" in words:
+        asked += " (EPIC100_ACCOUNT names yours; `sam-balance` or `sshare -U` lists them)"
+    return [f"{words}: {asked}" + (f"; {at}" if at else "")]
+
+
+def _are_away(resources: Resources) -> bool:
+    """Whether all nodes of a job's partition are away now: Slurm then says that it has none."""
+    form = ["--noheader", "--format", "%T", "--partition", str(resources.get("slurm_partition"))]
+    states = run(["sinfo", *on(filter(None, [cluster_of(resources)])), *form]).stdout.split()
+    return all(state.startswith(AWAY) for state in states)
+
+
+def _in_vain(call: str, resources: Resources, at: Partition | None) -> Iterator[str]:
+    """What Slurm would take, but charge for more than is used."""
+    numbers = {key: value for key, value in resources.items() if type(value) is int}
+    several = resources.get("mpi") and numbers.get("tasks") == numbers.get("nodes")
+    for name in SINGLE:
+        if not several and numbers.get(name, 1) > 1:
+            yield f"{name}={numbers[name]}: each rule is one task on one node, the rest idles"
+    cores = re.search(r" --cpus-per-(task|gpu)=(\d+)", call)
+    if at is None or cores is None:
+        return
+    gpus = numbers.get("gpu", 0) // (numbers["nodes"] if several else 1)
+    granted = int(cores[2]) * (gpus if cores[1] == "gpu" else 1)  # on each node
+    key = "mem_mb_per_cpu" if resources.get("mem_mb_per_cpu") else "mem_mb"
+    memory = numbers.get(key, 0) * (granted if key == "mem_mb_per_cpu" else 1)
+    if memory > granted * at.mem_mb_per_core:
+        need = -(-memory // at.mem_mb_per_core)
+        yield (
+            f"{key}={resources[key]}: {memory} MiB with {granted} cores on {at.cluster}/{at.name}, "
+            f"which gives {at.mem_mb_per_core} a core: Slurm would take, and charge, {need} cores"
+        )
 
 
 def _some(jobs: Mapping[str, int]) -> str:

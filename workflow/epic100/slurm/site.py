@@ -35,10 +35,15 @@ class Partition:
     hours: float
     gpus: int = 0
     cores_per_gpu: int = 0
-    mem_mb_per_gpu: int = 0
     sm: int = 0  # compute capability of its GPUs, 70 means 7.0; 0 if unknown
     clusters: str = ""
     pays: bool = True
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cluster}/{self.name} has {self.cores} cores and {self.gpus or 'no'} GPUs a "
+            f"node, {self.mem_mb_per_core} MiB a core, {self.hours:g} hours"
+        )
 
     def minutes(self, hours: float) -> int:
         """Wall time in minutes of a job that needs `hours`, at most the partition's limit."""
