@@ -2,13 +2,14 @@
 
 import hashlib
 import io
+import sys
 
 import pytest
 import torch
 from mmaction.registry import MODELS
 
 from support.archive import configure, errors, jobs, run, said
-from support.checkout import ROOT
+from support.checkout import ROOT, call
 from support.fault_server import status
 from support.small_runs import built
 
@@ -48,6 +49,15 @@ def test_a_missing_file_of_weights_is_no_file_to_come(archive):
     configure(archive, train={"config": DEMO, "load_from": "gone.pth"})
     (line,) = errors(run(archive, CHECK, well=False))
     assert "gone.pth" in line
+
+
+def test_an_environment_whose_path_has_a_space_is_refused_with_the_way_out(archive, tmp_path):
+    spaced = tmp_path / "with a space"
+    spaced.symlink_to(sys.prefix)
+    command = (spaced / "bin/python", "-m", "snakemake", MODEL, "--directory", archive)
+    done = call(*command, "--cores", "1", "--configfile", archive / "config.yaml", well=False)
+    assert "the path of this environment has a space" in done.stderr
+    assert "`make install VENV=/a/path" in done.stderr
 
 
 OTHER = stored({"conv.weight": torch.ones(1000)})[1]
