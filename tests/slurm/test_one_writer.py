@@ -26,12 +26,12 @@ def test_a_job_that_was_left_is_found_whatever_hides_it_and_not_submitted_twice(
     record = archive / ".snakemake/epic100-run.json"
     record.write_text(record.read_text().replace('["wice"]', '["wice", "thinking"]'))
     said = run(rig, archive, SCAN, well=False)
-    assert "a cluster that no longer exists is left out by EPIC100_GONE_CLUSTERS" in said
-    gone = {"EPIC100_GONE_CLUSTERS": "thinking"}
+    assert f"if it never will, remove {record}" in said
+    record.write_text(record.read_text().replace('["wice", "thinking"]', '["wice"]'))
     rig.at("wice", "scontrol", "hold", job)  # a controller that starts anew opens its partitions
     rig.end("slurmctld-wice")
-    said = run(rig, archive, SCAN, well=False, env=gone | {"SHORTER": "hold.JUDGE_SECONDS=3"})
-    assert "give the same command when it answers" in said
+    said = run(rig, archive, SCAN, well=False, env={"SHORTER": "hold.JUDGE_SECONDS=3"})
+    assert "give the same command where and when it answers" in said
     rig.bring("slurmctld-wice")
     assert rig.queue(archive) == [job]
     program = archive / "site_snakemake.py"
@@ -39,7 +39,7 @@ def test_a_job_that_was_left_is_found_whatever_hides_it_and_not_submitted_twice(
         "import sys\nfrom snakemake.cli import main\nmain(sys.argv[sys.argv.index('--') + 1:])\n"
     )
     arguments = {"program": [str(program), "--nice", "7", "--"]}
-    with Call(rig, archive, SCAN, env=gone | {"SQUEUE_STATES": "RUNNING"}, **arguments) as call:
+    with Call(rig, archive, SCAN, env={"SQUEUE_STATES": "RUNNING"}, **arguments) as call:
         call.until(f"scan P01: job {job} of root on wice/batch, pending")
         call.until("Waiting for them")
         rig.at("wice", "scontrol", "release", job)

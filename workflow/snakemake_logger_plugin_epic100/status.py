@@ -104,7 +104,7 @@ class Status(threading.Thread):
         self._asked, asked = time.monotonic(), time.time()
         try:
             found = jobs_of(Path.cwd(), active[0].clusters, ["--me"], seconds=SQUEUE_SECONDS)
-        except (NoAnswerError, FileNotFoundError):
+        except NoAnswerError:
             return  # the executor reports it if it matters
         self._answered = asked
         self._slurm = {job.id: job for job in found}

@@ -22,10 +22,7 @@ def run(command: Sequence[str], seconds: float = ASK_SECONDS) -> subprocess.Comp
         seconds: Timeout.
 
     Returns:
-        Its result; exit status 124 after a timeout.
-
-    Raises:
-        FileNotFoundError: It is not installed.
+        Its result; exit status 124 after a timeout, 127 if it is not installed.
     """
     plain = {k: v for k, v in os.environ.items() if not k.startswith(DEFAULTS)}
     try:
@@ -34,8 +31,9 @@ def run(command: Sequence[str], seconds: float = ASK_SECONDS) -> subprocess.Comp
             env=plain, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        message = f"no answer in {seconds:.0f} s"
-        return subprocess.CompletedProcess(command, 124, "", message)
+        return subprocess.CompletedProcess(command, 124, "", f"no answer in {seconds:.0f} s")
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(command, 127, "", f"no {command[0]} here")
 
 
 def squeue(

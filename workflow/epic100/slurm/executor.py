@@ -123,9 +123,8 @@ class Corrections:
 
     def reason(self, job: str) -> str:
         """Why a job failed: how long it ran, and what Slurm wrote into its log."""
-        asked, facts = ["-X", "-n", "-P", "--format=Elapsed,Timelimit", "-j", job], ""
-        with contextlib.suppress(FileNotFoundError):
-            facts = run(["sacct", *on(self.clusters), *asked], ANSWER_SECONDS).stdout.strip()
+        asked = ["-X", "-n", "-P", "--format=Elapsed,Timelimit", "-j", job]
+        facts = run(["sacct", *on(self.clusters), *asked], ANSWER_SECONDS).stdout.strip()
         spent = ["it ran {} of {}".format(*facts.split("|"))] if facts.count("|") == 1 else []
         texts = [log.read_text("utf-8", "replace") for log in self.logs.rglob(f"{job}.log")]
         found = [message for text in texts for message in SLURM_MESSAGE.findall(text)]
@@ -300,9 +299,5 @@ def job_of(printed: str) -> str:
 
 def option(command: Sequence[str], name: str) -> str:
     """The value of a command's option; "" if it has none."""
-    for place, word in enumerate(command):
-        if word == name:
-            return command[place + 1] if place + 1 < len(command) else ""
-        if word.startswith(f"{name}="):
-            return word.partition("=")[2]
-    return ""
+    found = re.search(rf"(?:^|\0){name}[=\0]([^\0]*)", "\0".join(command))
+    return found[1] if found else ""

@@ -42,8 +42,8 @@ SILENT_SECONDS = 60.0  # a run whose record is silent for so long is gone
 GRACE_SECONDS = 3.0
 LOOK_SECONDS = 10.0  # between two questions to Slurm
 JUDGE_SECONDS = 300.0  # for which Slurm is asked again if it does not answer
+NEVER = ("known by database", "no squeue here")  # no such cluster, no Slurm: not asked again
 CHOICE = "EPIC100_LEFTOVERS"  # variable: wait (default) or cancel
-GONE = "EPIC100_GONE_CLUSTERS"  # variable: clusters that no longer exist
 
 Show = Callable[[str], None]  # shows a line to the user
 
@@ -256,15 +256,13 @@ class Hold:
                 f"({', '.join(scripts)}); wait until they end, or end them with `kill`, then give "
                 "the same command"
             )
-        gone = os.environ.get(GONE, "").replace(",", " ").split()
-        clusters = [name for name in run.clusters if name not in gone]
-        if not run.submits or (run.clusters and not clusters):
+        if not run.submits:
             self.show("The last run here was killed; this one goes on from what it finished.")
             return
         # A request of its sbatch may still be on its way.
         while (left_to_wait := ARRIVAL_SECONDS - _age(self.folder / RECORD)) > 0:
             time.sleep(min(left_to_wait, 1.0))
-        left = self._ask(clusters, run)
+        left = self._ask(run)
         if not left:
             return
         choice = os.environ.get(CHOICE) or "wait"
@@ -278,7 +276,7 @@ class Hold:
             cancel(left)
         else:
             self.show(f"Waiting for them ({CHOICE}=cancel cancels them; Ctrl-C leaves them).")
-        self._wait_for(left, clusters)
+        self._wait_for(left, run.clusters)
 
     def _wait_for(self, jobs: Sequence[SlurmJob], clusters: Sequence[str]) -> None:
         left = {job.id: job for job in jobs}
@@ -293,25 +291,19 @@ class Hold:
                 self.show(f"{left[job].about}: job {job} has ended")
             left = now
 
-    def _ask(self, clusters: Sequence[str], run: Run) -> list[SlurmJob]:
+    def _ask(self, run: Run) -> list[SlurmJob]:
         """The jobs that are left of a run; Slurm is asked again for a while if it is away."""
         end, shown = time.monotonic() + JUDGE_SECONDS, ""
         while True:
             try:
-                return jobs_of(self.folder, clusters)
-            except FileNotFoundError:
-                raise EpicError(
-                    f"jobs of an earlier run here ({run}) may still be in Slurm's queue, and there "
-                    f"is no squeue to ask: go on where Slurm is, or remove {self.folder / RECORD}"
-                ) from None
+                return jobs_of(self.folder, run.clusters)
             except NoAnswerError as error:
                 message = str(error)
-            removed = "known by database" in message or "invalid entry for --cluster" in message
-            if time.monotonic() > end or "known by database" in message:
-                way_out = f"; a cluster that no longer exists is left out by {GONE}=NAME" * removed
+            if time.monotonic() > end or any(words in message for words in NEVER):
                 raise EpicError(
                     f"squeue does not tell whether jobs of the last run here ({run}) go on "
-                    f"({message}): give the same command when it answers{way_out}"
+                    f"({message}): give the same command where and when it answers; if it never "
+                    f"will, remove {self.folder / RECORD}"
                 )
             if message != shown:
                 self.show(f"{message}; asking again, since jobs of a run that was cut short may be "
