@@ -6,14 +6,21 @@ PICTURES = {
     **{name: figure("damage", name) for name in ("archive", "close_up", "dropped")},
     **{name: figure("results", name) for name in ("per_class", "confusion")},
 }
+OF_TRAINING = {}
 if not (CONFIG.predict.model or MODELS):
     PICTURES["training"] = figure("training", "training")
+    OF_TRAINING = {"history": f"{HOME}/training.tsv"}
+if TRAINED_HERE:
+    OF_TRAINING["card"] = f"{HOME}/model_card.md"  # made first, so that the report can link it
+
+SHOWN_SETTINGS = {"classes", "participants", "clean", "train", "probe", "predict", "export"}
 
 
 rule report:
     input:
         **PICTURES,
         **OFFICIAL_LISTS,
+        **OF_TRAINING,
         metrics=f"{HOME}/metrics.json",
         salvage="results/clean/salvage.tsv",
         reasons="results/clean/dropped.tsv",
@@ -36,6 +43,9 @@ rule report:
         pictures=list(PICTURES),
         benchmarks=f"{HOME}/benchmarks",
         policy=CONFIG.clean.policy,
+        settings=lambda wildcards: config_of(wildcards).model_dump(
+            mode="json", by_alias=True, exclude_defaults=True, include=SHOWN_SETTINGS
+        ),
         run=lambda wildcards: wildcards.get("run", CONFIG.run or ""),
     message:
         "Report: {output.html}"

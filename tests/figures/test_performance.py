@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from epic100.figures.performance import plot_rules, read_benchmarks
+from epic100.figures.performance import count_all_epochs, plot_rules, read_benchmarks
 from support.checkout import run_snakemake
 from support.pictures import cut, words
 
@@ -33,6 +33,13 @@ def test_the_picture_sums_up_each_rule_the_costliest_first(folder, tmp_path):
     assert "70.0 minutes of jobs, 86 % of it train" in said
     assert [w for w in said if w in ("scan", "train")] == ["train", "scan"] * 3
     assert {"1 job, 60.0 minutes", "2 jobs, 10.0 minutes"} <= set(said)
+
+
+def test_a_training_that_was_taken_up_again_costs_all_its_epochs(folder):
+    jobs = read_benchmarks(folder)
+    for seconds, counted in ((7000, 7200), (300, 3600)):
+        history = pd.DataFrame({"seconds": [seconds, 200]})
+        assert count_all_epochs(jobs, history)["seconds"].tolist() == [600, 0.4, counted]
 
 
 @pytest.mark.parametrize("load", [237, 240, 241])

@@ -25,6 +25,8 @@ def test_the_first_page_has_accuracies_with_intervals_and_what_was_dropped(tmp_p
     assert "val segments predicted 35 of 40" in text
     assert "video missing 5 0" in text and "segments kept, all splits 35 of 40" in text
     assert "Warning" not in text
+    assert "Over all 40 segments, as the leaderboard counts. Over the 35 with readable" in text
+    assert "train.seed 3" in text and "train.options.lr a text" in text
 
 
 def test_a_run_on_the_official_val_split_is_shown_beside_published_models(tmp_path):

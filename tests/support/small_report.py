@@ -45,5 +45,7 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
         examples=folder / "examples.json",
         pictures=dict.fromkeys(NAMES, folder / "picture.svg"),
         policy="segment",
+        settings={"train": {"seed": 3, "options": {"lr": text}}},
+        pages={"Every segment": "browse/index.html"},
     )
     return (folder / "report.html").read_text(encoding="utf-8")

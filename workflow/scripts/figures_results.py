@@ -25,10 +25,13 @@ with rule_log(snakemake.log[0]):
     write_frame(classes, made.classes, float_format="%.2f")
     plot_per_class(classes, made.per_class)
     plot_confusion(outcome, names, made.confusion)
+    # Drawn first and from all, or they would not stand for all.
+    drawn = at_random(outcome)
+    others = outcome.drop(drawn.index)
     groups = {
-        "most surely right": surest(outcome, right=True),
-        "most surely wrong": surest(outcome, right=False),
-        "drawn at random": at_random(outcome),
+        "most surely right": surest(others, right=True),
+        "most surely wrong": surest(others, right=False),
+        "drawn at random": drawn,
     }
     indexes = os.path.dirname(given.indexes[0])
     write_examples(groups, given.clean, params.root, indexes, names, made.examples)

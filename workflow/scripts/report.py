@@ -1,12 +1,25 @@
 """Rule report: what a run cost -> its picture; figures, pictures and examples -> one HTML page."""
 
+from pathlib import Path
+
 from epic100.base.log import rule_log
-from epic100.figures.performance import plot_rules, read_benchmarks
+from epic100.figures.performance import count_all_epochs, plot_rules, read_benchmarks
 from epic100.report.page import write_page
+from epic100.report.template import links
+from epic100.training.epoch_table import read_epochs
 
 with rule_log(snakemake.log[0]):
     given, made, params = snakemake.input, snakemake.output, snakemake.params
-    plot_rules(read_benchmarks(params.benchmarks), made.rules)
+    jobs = read_benchmarks(params.benchmarks)
+    if "history" in given.keys():
+        jobs = count_all_epochs(jobs, read_epochs(given.history))
+    plot_rules(jobs, made.rules)
+    home = Path(made.html).parent
+    others = {
+        "Every segment": home / "browse/index.html",
+        "Model card": home / "model_card.md",
+        "All runs": "results/compare.html",
+    }
     write_page(
         made.html,
         metrics=given.metrics,
@@ -15,6 +28,8 @@ with rule_log(snakemake.log[0]):
         examples=given.examples,
         pictures={"rules": made.rules, **{name: given[name] for name in params.pictures}},
         policy=params.policy,
+        settings=params.settings,
+        pages=links(made.html, others),
         unseen=given.get("unseen_participants"),
         run=params.run,
     )

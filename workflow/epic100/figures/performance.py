@@ -14,6 +14,7 @@ from epic100.figures.style import (
     say_nothing_to_show,
 )
 
+TRAININGS = ("train", "probe_train")
 COLUMNS = {"s": "seconds", "max_rss": "memory_mib", "mean_load": "load_percent"}
 TICKS = {1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h",
          360000: "100 h"}  # fmt: skip
@@ -37,6 +38,18 @@ def read_benchmarks(folder: str | os.PathLike) -> pd.DataFrame:
         tables.append(table.assign(rule=parts[0], job="/".join(parts[1:])))
     columns = ["rule", "job", *COLUMNS.values()]
     return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def count_all_epochs(jobs: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    """Let the job of a training last as long as all its epochs, which earlier jobs may have run.
+
+    Args:
+        jobs: See `read_benchmarks`.
+        history: From `read_epochs`.
+    """
+    trains = jobs["rule"].isin(TRAININGS)
+    whole = jobs["seconds"].clip(lower=history["seconds"].sum())
+    return jobs.assign(seconds=jobs["seconds"].where(~trains, whole))
 
 
 def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike) -> None:

@@ -199,15 +199,15 @@ def plot_confusion(
 
 
 def _finding(counts: pd.DataFrame, names: ClassNames) -> str:
-    """Return the title: the most common mistake with its number, or that none is common."""
+    """Return the title: the most common mistake with its number, or that there is none."""
     if counts.empty:
         return "No readable segment"
     errors = counts.mask(np.eye(*counts.shape, dtype=bool), 0).drop(columns=-1)
     pair: Any = errors.stack().idxmax()
     true, guess = pair
     number = errors.loc[true, guess]
-    if number < ENOUGH:
-        return f"No frequent verb is taken for another in {ENOUGH} or more segments"
+    if not number:
+        return "No frequent verb is taken for another one of them"
     return (
         f"{names('verb', true)} is taken for {names('verb', guess)} in {number:,} of "
         f"{counts.loc[true].sum():,} segments, the most common mistake"

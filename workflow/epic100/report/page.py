@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ def write_page(
     examples: PathLike,
     pictures: Mapping[str, PathLike],
     policy: str,
+    settings: Mapping[str, Any],
+    pages: Mapping[str, str],
     unseen: PathLike | None = None,
     run: str = "",
 ) -> None:
@@ -68,6 +70,8 @@ def write_page(
         examples: The file of `figures.examples.write_examples`.
         pictures: The SVG files, by their names in the template.
         policy: The cleaning policy of the run.
+        settings: What the run's config has in place of defaults, by section and key.
+        pages: Addresses of other pages of the run, by what they show.
         unseen: The official list of participants without a video in train, if there is one.
         run: The run's name; "" for the default run.
 
@@ -92,6 +96,8 @@ def write_page(
         reasons=reasons,
         pictures={name: read_picture(path) for name, path in pictures.items()},
         examples=_by_group(json.loads(read_text(examples))),
+        settings=dict(_dotted(settings)),
+        pages=pages,
     )
     write_text(out, page)
     log.info(f"{out}: {len(page) / 1e6:.1f} MB, opens in any browser without a network")
@@ -117,6 +123,15 @@ def read_picture(path: PathLike) -> Picture:
         root.findtext(f".//{DUBLIN_CORE}{key}") or "" for key in ("title", "description")
     )
     return Picture(title, hint, f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}")
+
+
+def _dotted(section: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value with the keys that lead to it, `train.options.lr`."""
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{before}{key}.")
+        else:
+            yield before + key, value
 
 
 def _by_group(examples: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
