@@ -11,8 +11,8 @@ from epic100.training.epoch_table import read_epochs
 with rule_log(snakemake.log[0]):
     given, made, params = snakemake.input, snakemake.output, snakemake.params
     jobs = read_benchmarks(params.benchmarks)
-    if "history" in given.keys():
-        jobs = count_all_epochs(jobs, read_epochs(given.history))
+    if history := given.get("history"):
+        jobs = count_all_epochs(jobs, read_epochs(history))
     plot_rules(jobs, made.rules)
     home = Path(made.html).parent
     others = {
