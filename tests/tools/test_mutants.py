@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 from support.checkout import ROOT
-from tools.mutants import draw, mutants
+from tools.mutants import Mutant, draw, mutants, nearest
 
 SOURCE = b'''
 @cached(size=1)
@@ -26,6 +26,16 @@ def test_mutants_are_of_every_part_and_each_is_another_program_that_python_can_r
     }
     for mutant in drawn:
         assert ast.dump(ast.parse(mutant.text)) != ast.dump(ast.parse(mutant.source))
+
+
+def test_the_nearest_tests_are_those_of_the_module_s_name_then_of_its_part_then_its_users():
+    mutant = Mutant(Path("workflow/epic100/video/reader.py"), b"", "", 0, 0, "")
+    first, *others, last = nearest(ROOT, mutant)
+    assert first == str(ROOT / "tests/video/test_reader.py") and last == "tests/behaviour"
+    folders = [Path(file).parent.name for file in others]
+    own = folders.count("video")
+    assert own > 3 and set(folders[:own]) == {"video"}
+    assert "clips" in folders[own:] and "slurm" not in folders
 
 
 def test_types_decorators_and_what_is_said_stay_as_they_are(tmp_path):
