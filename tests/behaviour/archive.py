@@ -3,7 +3,6 @@
 No test in here, and nothing of the library but what MMEngine builds by name.
 """
 
-import csv
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from mmengine.registry import init_default_scope
 import epic100.mmaction  # noqa: F401
 from behaviour.films import RATES, SIZE, decode, times_of
 from support.checkout import run_snakemake
+from support.tables import rows_of
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,9 @@ class Archive:
         )  # fmt: skip
 
 
-def rows(path: Path, delimiter: str = "\t") -> list[dict[str, str]]:
-    """The rows of a table."""
-    with open(path, newline="") as handle:
-        return list(csv.DictReader(handle, delimiter=delimiter))
-
-
 def states(results: Path) -> dict[str, dict[str, str]]:
     """The scan tables' rows by video."""
-    return {row["video_id"]: row for path in results.glob("scan/*.tsv") for row in rows(path)}
+    return {row["video_id"]: row for path in results.glob("scan/*.tsv") for row in rows_of(path)}
 
 
 def ranges(text: str) -> list[tuple[int, int]]:

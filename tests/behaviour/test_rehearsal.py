@@ -16,8 +16,9 @@ from fractions import Fraction
 import pytest
 import torch
 
-from behaviour.archive import ranges, rows, states
+from behaviour.archive import ranges, states
 from support.checkout import ROOT, run_snakemake
+from support.tables import rows_of
 
 pytestmark = pytest.mark.slow
 OTHER, ITS_FILM = "P22_107", "P01_01"
@@ -43,7 +44,7 @@ def annotated(rehearsal):
     """The rows of the official CSVs by split."""
     names = {"train": "train", "val": "validation", "test": "test_timestamps"}
     folder = rehearsal[0] / "archive/csv"
-    return {split: rows(folder / f"EPIC_100_{name}.csv", ",") for split, name in names.items()}
+    return {split: rows_of(folder / f"EPIC_100_{name}.csv", ",") for split, name in names.items()}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_each_video_has_the_state_that_it_was_given(scans):
 
 
 def test_segments_are_kept_on_the_file_s_own_clock_or_dropped_for_damage(results, annotated, scans):
-    dropped = {row["narration_id"]: row for row in rows(results / "clean/dropped.tsv")}
+    dropped = {row["narration_id"]: row for row in rows_of(results / "clean/dropped.tsv")}
     assert {row["reason"] for row in dropped.values()} >= {"video missing"}
     for split, segments in annotated.items():
         lines = (results / f"clean/{split}.txt").read_text().splitlines()

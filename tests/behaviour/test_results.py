@@ -15,10 +15,11 @@ import pytest
 import torch
 import yaml
 
-from behaviour.archive import Archive, Film, ranges, rows, states
+from behaviour.archive import Archive, Film, ranges, states
 from behaviour.films import decode, times_of
 from behaviour.golden import require_golden
 from support.checkout import run_snakemake
+from support.tables import rows_of
 
 LISTS = (
     "segments/train.txt", "segments/val.txt", "segments/test.txt", "clean/train.txt",
@@ -74,7 +75,7 @@ def test_the_figures_are_those_of_the_submission(demo):
     entries = torch.load(demo / "results/submission.pt", weights_only=True)
     guessed = {entry["narration_id"]: entry for entry in entries}
     right = {"verb": [], "noun": []}
-    for row in rows(demo / "annotations/EPIC_100_validation.csv", ","):
+    for row in rows_of(demo / "annotations/EPIC_100_validation.csv", ","):
         for task, found in right.items():
             scores = guessed[row["narration_id"]][f"{task}_output"]
             assert scores.exp().sum().item() == pytest.approx(1, abs=1e-4)

@@ -1,6 +1,5 @@
 """A lab's list against the official rows, also by the command as docs/migration.md shows it."""
 
-import csv
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from epic100.segments.annotations import index_segments, load_annotations, read_
 from epic100.segments.segment_list import read_segments
 from epic100.video.scan_table import read_scan_table, write_scan_table
 from support.lab import write_sheet
+from support.tables import rows_of
 
 CLASSES = {"num_verbs": 97, "num_nouns": 300}
 HEADER = "verdict\tline\tnarration_id\tvideo_id\treason"
@@ -28,12 +28,7 @@ def official(lab):
 
 @pytest.fixture
 def rows(official):
-    return rows_of(official)
-
-
-def rows_of(path):
-    with open(path, newline="") as handle:
-        return list(csv.DictReader(handle))
+    return rows_of(official, ",")
 
 
 def write_lab_list(rows, path, shift=0):
@@ -102,7 +97,7 @@ def test_a_csv_of_official_rows_is_read_by_the_workflow_like_any_other(
 ):
     kept = [row for row in rows if row["video_id"] != "P02_101"]
     convert_list(match(kept[::-1]), official, lab.videos, tmp_path / "lab.csv")
-    assert rows_of(tmp_path / "lab.csv") == kept
+    assert rows_of(tmp_path / "lab.csv", ",") == kept
     classes = {"verbs": 97, "nouns": 300}
     found = load_annotations(tmp_path / "lab.csv", lab.videos, split="train", classes=classes)
     assert len(found) == len(kept)

@@ -1,4 +1,3 @@
-import csv
 import multiprocessing
 import os
 import shutil
@@ -21,6 +20,7 @@ from epic100.video.scan_table import write_scan_table
 from support.decoder_stand_in import House
 from support.orders import Orders
 from support.records import records_of
+from support.tables import rows_of
 
 pytestmark = pytest.mark.slow
 
@@ -102,8 +102,7 @@ def test_every_video_gets_a_copy_an_index_and_a_row(made):
     reader = made.reader("P01_02")
     assert np.allclose(reader.index.times, scanned.times, atol=1e-9)
     assert reader.get_frames([89, 0]).shape == (2, 48, 72, 3)
-    with open(made.table) as handle:
-        table = list(csv.DictReader(handle, delimiter="\t"))
+    table = rows_of(made.table)
     assert [row["state"] for row in table] == ["copied", "copied"]
     assert int(table[0]["bytes"]) == made.copy.stat().st_size
     assert float(table[0]["psnr"]) > 30

@@ -1,4 +1,3 @@
-import csv
 import importlib.util
 import os
 import shutil
@@ -18,6 +17,7 @@ from support.archive import jobs, run
 from support.lab import Lab
 from support.orders import Orders
 from support.records import records_of
+from support.tables import rows_of
 
 pytestmark = pytest.mark.slow
 
@@ -82,9 +82,7 @@ def test_a_participant_gets_a_clip_and_a_row_for_each_segment_and_keeps_them(cut
     clips = cut.clips()
     assert list(clips) and set(clips) == {f"{row[0]}.mp4" for row in rows}
     assert [row[2] for row in rows] == [len(clips[f"{row[0]}.mp4"][0]) for row in rows]
-    with open(cut.table) as handle:
-        table = list(csv.DictReader(handle, delimiter="\t"))
-    assert [row["reason"] for row in table] == [""] * len(rows)
+    assert [row["reason"] for row in rows_of(cut.table)] == [""] * len(rows)
     cut.order("sleep")  # it is not called
     assert cut.cut() == rows and "0 videos worked on now" in cut.lines[-1]
     moved = tmp_path / "moved"
@@ -183,8 +181,7 @@ def test_mmaction2s_own_dataset_reads_list_labels_and_frames(cut, first, tmp_pat
     listed = only(cut, tmp_path)
     segment = read_segments(listed).iloc[0]
     shortened = tmp_path / "pairs.tsv"  # without the pair of the first segment: it comes last there
-    with open(pairs) as handle:
-        table = list(csv.DictReader(handle, delimiter="\t"))
+    table = rows_of(pairs)
     own = (str(segment["verb"]), str(segment["noun"]))
     kept = [row for row in table if (row["verb"], row["noun"]) != own]
     text = [f"{n}\t{row['verb']}\t{row['noun']}\t{row['count']}\n" for n, row in enumerate(kept)]

@@ -1,6 +1,5 @@
 """`epic100 predict` on files that the workflow did not make: formats, damage, kills, mistakes."""
 
-import csv
 import json
 import logging
 import shutil
@@ -21,6 +20,7 @@ from epic100.timeline.files import SUFFIXES, beside
 from epic100.timeline.run import ModelInUse, make_timelines
 from support.dying import kill_after_a_shard
 from support.random_model import save_random_model
+from support.tables import rows_of
 from support.tricky_videos import audio_only, encode
 
 pytestmark = pytest.mark.slow
@@ -39,11 +39,6 @@ def model(lab, tmp_path_factory):
 def predict(model, out, *files, **settings):
     settings = TimelineSettings(**{"stride": 1.0, "threshold": 0} | settings)
     make_timelines(files, ModelInUse(model), out, settings=settings, predict=WITHOUT_LOADERS)
-
-
-def table(path):
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
 
 
 @pytest.fixture
@@ -90,7 +85,7 @@ def test_any_format_rate_and_length_gives_actions_over_the_whole_video(
     shutil.copyfile(sound[name], film)
     predict(model, tmp_path / "out", film, stride=0.5, min_seconds=0, smooth=0)
     found = json.loads((tmp_path / f"out/{film.stem}.json").read_text())
-    rows = table(tmp_path / f"out/{film.stem}.tsv")
+    rows = rows_of(tmp_path / f"out/{film.stem}.tsv")
     assert float(rows[0]["start"]) == 0
     assert float(rows[-1]["stop"]) == pytest.approx(found["duration"], abs=0.001)
     assert all(a["stop"] == b["start"] for a, b in zip(rows, rows[1:], strict=False))
@@ -114,7 +109,7 @@ def test_damage_is_marked_and_no_clip_is_made_of_it(model, lab, tmp_path):
     for clip in found["clips"]:
         touched = any(a < clip["stop"] and clip["start"] < b for a, b in found["damaged"])
         assert clip.get("damaged", False) == touched and ("actions" in clip) == (not touched)
-    rows = table(tmp_path / "spoilt.tsv")
+    rows = rows_of(tmp_path / "spoilt.tsv")
     stretches = [(float(r["start"]), float(r["stop"])) for r in rows if r["what"] == "damaged"]
     assert stretches == [tuple(stretch) for stretch in found["damaged"]]
     assert "(damaged)" in beside(tmp_path / "spoilt.tsv", ".vtt").read_text()
@@ -127,7 +122,7 @@ def test_a_model_without_names_shows_ids_and_says_how_to_get_names(
     save_model(replace(load_model(model), names={}), bare)
     predict(bare, tmp_path / "ids", sound["ten_pictures"])
     assert "bare.pth: has no class names" in caplog.text and "--class-lists" in caplog.text
-    (row,) = table(tmp_path / "ids/ten_pictures.tsv")
+    (row,) = rows_of(tmp_path / "ids/ten_pictures.tsv")
     assert row["verb_name"] == f"verb {row['verb']}"
     for task, names in NAMES.items():
         lines = [f"{number},{name}" for number, name in names.items()]
@@ -136,7 +131,7 @@ def test_a_model_without_names_shows_ids_and_says_how_to_get_names(
     caplog.clear()
     assert call(bare, "--out", "ids", "--threshold", "0", "--min-seconds", "0", *words) == 0
     assert "no class names" not in caplog.text
-    (row,) = table(tmp_path / "ids/ten_pictures.tsv")
+    (row,) = rows_of(tmp_path / "ids/ten_pictures.tsv")
     assert row["verb_name"] == VERBS[int(row["verb"])]
 
 
@@ -188,7 +183,7 @@ def test_lists_of_other_classes_are_refused_and_other_names_are_written(model, s
         names = named(dict.fromkeys(range(97), word), NOUNS)
         make_timelines([sound["ten_pictures"]], names, tmp_path, settings=settings,
                        predict=WITHOUT_LOADERS)  # fmt: skip
-        found += {row["verb_name"] for row in table(tmp_path / "ten_pictures.tsv")}
+        found += {row["verb_name"] for row in rows_of(tmp_path / "ten_pictures.tsv")}
     assert found == ["take", "grab"]
 
 

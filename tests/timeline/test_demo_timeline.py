@@ -1,11 +1,11 @@
 """The demo's model on whole videos, against the segments that were filmed."""
 
-import csv
 import json
 
 import pytest
 
 from support.checkout import python
+from support.tables import rows_of
 
 STRIDE, SHORTEST = 0.2, 0.8  # s; the shortest segment that is as long as a clip
 VIDEOS = ("P01_05", "P06_101", "P22_03")  # of val; a part of the last one is damaged
@@ -24,10 +24,8 @@ def seen(demo, tmp_path_factory):
 @pytest.fixture(scope="module")
 def filmed(demo):
     """(start, stop, action) of all segments of each video."""
-    with open(demo / "annotations/EPIC_100_validation.csv") as file:
-        rows = list(csv.DictReader(file))
     found = {name: [] for name in VIDEOS}
-    for row in rows:
+    for row in rows_of(demo / "annotations/EPIC_100_validation.csv", ","):
         if row["video_id"] in found:
             span = [seconds(row[f"{end}_timestamp"]) for end in ("start", "stop")]
             found[row["video_id"]].append((*span, f"{row['verb']} {row['noun']}"))

@@ -1,6 +1,5 @@
 """A timeline from its clips to its files: each step has a clip, none touches damage."""
 
-import csv
 import json
 import re
 from fractions import Fraction
@@ -14,6 +13,7 @@ from epic100.timeline.clips import clip_frames, place_clips
 from epic100.timeline.content import Segment, Timeline, merge, moving_mean
 from epic100.timeline.files import SUFFIXES, beside, write_timeline
 from support.made_index import index_at
+from support.tables import rows_of
 
 MILLISECOND = Fraction(1, 1000)
 STEADY = index_at(range(0, 10_000, 40), MILLISECOND)  # 25 a second for 10 s
@@ -148,8 +148,7 @@ def tsv(tmp_path):
 
 
 def test_the_table_has_a_row_for_each_action_and_each_damaged_stretch(tsv):
-    with tsv.open(encoding="utf-8") as file:
-        found = list(csv.DictReader(file, delimiter="\t"))
+    found = rows_of(tsv)
     assert [row["what"] for row in found] == ["action", "damaged", "action"]
     assert found[0]["verb_name"] == "take" and found[0]["probability"] == "0.9123"
     assert (found[1]["start"], found[1]["stop"], found[1]["verb"]) == ("2.000", "2.750", "")

@@ -1,6 +1,5 @@
 """Several runs side by side, and several models averaged, on the real DAG."""
 
-import csv
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ from support.archive import configure, errors, jobs, run, said
 from support.checkout import ROOT
 from support.random_model import save_random_model
 from support.small_runs import SMALL
+from support.tables import rows_of
 
 pytestmark = pytest.mark.slow
 
@@ -37,8 +37,7 @@ def test_a_small_sweep_runs_to_its_page_and_other_configs_leave_it_as_it_is(clea
     done = run(cleaned)
     assert jobs(done)["train"] == 2 and "from random weights" in said(done)
     assert "2 runs side by side" in (cleaned / "results/compare.html").read_text()
-    with open(cleaned / "results/compare.tsv", newline="") as handle:
-        rows = list(csv.DictReader(handle, delimiter="\t"))
+    rows = rows_of(cleaned / "results/compare.tsv")
     assert [row["run"] for row in rows] == ["seed0", "seed1"]
     (seeds,) = ([row[key] for row in rows] for key in rows[0] if "randomness.seed" in key)
     assert seeds == ["0", "1"]
