@@ -30,6 +30,7 @@ from epic100.model.foreign import (
 from epic100.model.model_file import FORMAT, TrainedModel, load_model, save_model
 from epic100.prediction.processes import Job
 from epic100.prediction.worker import predict_videos
+from epic100.report.model_card import LOADING
 from epic100.settings import PredictSettings
 from support.own_process import measured
 from support.small_model import MODEL, STEP_LIST, small_weights
@@ -175,6 +176,10 @@ def test_of_the_file_s_dataset_nothing_is_built():
         predict_with(config)
 
 
+TRN = {"type": "TRNHead", "num_classes": 2, "in_channels": 432, "num_segments": 99_999}
+SWIN = {"type": "SwinTransformer3D", "arch": "tiny", "window_size": (9_999, 99, 99)}
+
+
 @pytest.mark.parametrize(
     "place, value",
     [
@@ -187,7 +192,11 @@ def test_of_the_file_s_dataset_nothing_is_built():
         ("backbone.gamma_d", float("nan")),
         ("backbone.gamma_d", float("inf")),
         ("data_preprocessor.mean", [1.0] * 30_000),
+        ("cls_head", TRN),
+        ("backbone", SWIN),
+        ("backbone", {"type": "STGCN", "graph_cfg": {"layout": "coco", "max_hop": 99_999}}),
     ],
+    ids=range(12),
 )
 def test_a_model_larger_than_its_weights_takes_neither_memory_nor_time(place, value):
     refused, taken = measured(build, changed(place, value))
@@ -197,18 +206,29 @@ def test_a_model_larger_than_its_weights_takes_neither_memory_nor_time(place, va
 
 
 @pytest.mark.parametrize(
-    "step",
+    "steps",
     [
-        {"type": "Resize", "scale": (10**6, 10**6)},
-        {"type": "SampleFrames", "clip_len": 10**7},
-        {"type": "DecodeSegment", "short_side": 65536},
-        {"type": "CenterCrop", "crop_size": float("inf")},
-        {"type": "Resize", "scale": [[[[1]]] * 9] * 9000},
+        [{"type": "Resize", "scale": (10**6, 10**6)}],
+        [{"type": "SampleFrames", "clip_len": 10**7}],
+        [{"type": "DecodeSegment", "short_side": 65536}],
+        [{"type": "CenterCrop", "crop_size": float("inf")}],
+        [{"type": "Resize", "scale": [[[[1]]] * 9] * 9000}],
+        [{"type": "SampleFrames", "clip_len": 4096}, {"type": "Resize", "scale": (-1, 4096)}],
+        [{"type": "UniformSample", "clip_len": 64, "num_clips": 64},
+         {"type": "DecodeSegment", "size": 4096}],
     ],
-)
-def test_a_step_that_asks_for_gigabytes_is_refused(step):
+    ids=range(7),
+)  # fmt: skip
+def test_steps_that_ask_for_gigabytes_are_refused(steps):
     with pytest.raises(EpicError, match=r"model\.pth: .*(at most|larger)"):
-        clean_pipeline([step], "model.pth")
+        clean_pipeline(steps, "model.pth")
+
+
+@pytest.mark.parametrize("config", [config_with(model=SHELL), config_with(steps=[SHELL])])
+def test_the_loader_of_the_model_card_runs_nothing(config):
+    save_model(TrainedModel(small_weights(), PAIRS, 97, 300, config, ABOUT), "model.pth")
+    with pytest.raises(EpicError, match=r"model\.pth: .*none of those that a file may have"):
+        exec(LOADING.format(path="model.pth"), {})
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,44 @@
-"""Every reader of tensor files uses the one that looks at checksums and runs nothing."""
+"""Tensor files that are spoilt, run code, never end or ask for gigabytes: each is one error.
+
+`FILES` are for every reader, `ATTACKS` for those of files of others, which read in a process with
+limits. The names say what `torch.load(weights_only=True)` alone would do.
+"""
 
 import io
+import itertools
 import os
 import pickle
+import resource
+import zipfile
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from epic100.base import foreign_tensors
 from epic100.base.errors import EpicError
+from epic100.base.guarded import end_servers
 from epic100.migrate import checkpoint
-from epic100.model.model_file import load_model
-from epic100.scoring.predictions import read_predictions
+from epic100.model.model_file import FORMAT, load_model
+from epic100.scoring import predictions
+from epic100.submission.check import check
 from epic100.submission.files import read_pt
 from epic100.training.checkpoints import read_checkpoint
 from epic100.training.weights import read_weights
+from support.own_process import apart
+
+pytestmark = pytest.mark.slow
 
 READERS = {
     "model": load_model,
-    "predictions": partial(read_predictions, split="val"),
+    "predictions": partial(predictions.read_predictions, split="val"),
     "submission": read_pt,
-    "checkpoint": read_checkpoint,
     "a lab's checkpoint": checkpoint.read_checkpoint,
     "start weights": read_weights,
+    "checkpoint": read_checkpoint,
 }
+MOST = 2**20  # KiB
 
 
 class Trap:
@@ -71,3 +85,167 @@ def test_what_is_no_whole_file_or_holds_code_is_one_error_with_the_reason(
     with pytest.raises(EpicError, match=rf"^a\.pth: not .*\({reason}") as caught:
         READERS[reader]("a.pth")
     assert "\n" not in str(caught.value) and os.listdir() == ["a.pth"]
+
+
+def zipped(pickled: bytes, *members: tuple[str, bytes], method=zipfile.ZIP_STORED) -> bytes:
+    """A file of torch.save that has this pickle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, data in (("archive/data.pkl", pickled), ("archive/version", b"3\n"), *members):
+            archive.writestr(name, data)  # with sound checksums
+    return buffer.getvalue()
+
+
+def old(pickled: bytes) -> bytes:
+    """A file of torch before 1.6."""
+    heads = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    return b"".join(pickle.dumps(head, 2) for head in heads) + pickled + pickle.dumps([], 2)
+
+
+def with_members(change) -> bytes:
+    """`WHOLE` with other bytes in its members, and checksums that fit."""
+    with zipfile.ZipFile(io.BytesIO(WHOLE)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, change(name, data))
+    return buffer.getvalue()
+
+
+def twice() -> bytes:
+    """`WHOLE` with a member of weights whose checksum is wrong before the sound one."""
+    mark = b"the altered weights!"
+    with zipfile.ZipFile(io.BytesIO(WHOLE)) as archive:
+        whole = {name: archive.read(name) for name in archive.namelist()}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("archive/data/0", mark * 100)
+        for name, data in whole.items():
+            archive.writestr(name, data)
+    return buffer.getvalue().replace(mark, mark[::-1])
+
+
+def lists(levels: int) -> list:
+    """A list of 2 ** levels items, of which a file has one a level."""
+    found: list = [1]
+    for _ in range(levels):
+        found = [found, found]
+    return found
+
+
+def nested(levels: int) -> bytes:
+    """The opcodes of a tuple of itself and itself, which takes 2 ** levels steps to hash."""
+    pairs = (b"h%c" * 2 % (at, at) + b"\x86q%c" % (at + 1) for at in range(levels))
+    return b"\x80\x02}(K\x01\x85q\x00" + b"".join(pairs) + b"K\x01u."
+
+
+STRUCTURES = (
+    "strides of 0",
+    "lists in themselves",
+    "deep lists",
+    "a text many times",
+    "5,000 digits",
+)
+ROW = torch.zeros(1).expand(50_000_000)  # all are views of a few bytes
+CLAIM = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x01\x85R."  # of 4 GiB
+ATTACKS = {
+    "never ends: a nested tuple as a key": zipped(nested(60)),
+    "never ends: a nested tuple as a key, in the old form": old(nested(60)),
+    "4 GiB of zeros in 178 bytes": old(CLAIM),
+    "4 GiB of zeros": zipped(CLAIM),
+    "1 TiB of zeros": zipped(b"\x80\x05\x96" + (2**40).to_bytes(8, "little")),
+    "a claim of 8 EiB": b"\x80\x02\x8e" + b"\xff" * 7 + b"\x7f",
+    "a long integer": b"\x80\x02\x8b\xff\xff\xff\x7f",
+    "zeros": bytes(10_000),
+    "1 MB that unpacks to 600": zipped(
+        b"", ("archive/data/0", bytes(600 * 2**20)), method=zipfile.ZIP_DEFLATED
+    ),
+    "one of two members of a name is altered": twice(),
+    "a storage that reads beyond its member": with_members(
+        lambda name, data: data[:16] if name.endswith("data/0") else data
+    ),
+    "strides of 0": saved([{"narration_id": f"P01_{i}", "verb_output": ROW, "noun_output": ROW}
+                           for i in range(20)]),
+    "strides of 0 in the old form": saved({"a": ROW}, _use_new_zipfile_serialization=False),
+    "strides of 0 as weights": saved({"state_dict": {"a": ROW}}),
+    "lists in themselves": saved(lists(38)),
+    "deep lists": saved(eval("[" * 90 + "]" * 90)),
+    "a text many times": saved([["x" * 10**6] * 900] * 900),
+    "sparse": saved({"state_dict": {"a": torch.eye(3).to_sparse()}}),
+    "no values": saved({"state_dict": {"a": torch.ones(3, device="meta")}}),
+    "quantized": saved(
+        {"state_dict": {"a": torch.quantize_per_tensor(torch.ones(3), 1.0, 0, torch.qint8)}}
+    ),
+    "complex": saved({"state_dict": {"a": torch.ones(3, dtype=torch.complex64)}}),
+    "5,000 digits": saved([10**5000]),
+    "a dict whose keys are tensors": saved({"state_dict": {torch.ones(1): 1}}),
+}  # fmt: skip
+
+
+def outcomes(read, contents: dict[str, bytes]) -> tuple[dict[str, str], int]:
+    """(the error for each content of `a.pth`, the most KiB that one process took)."""
+    foreign_tensors.SECONDS = 5.0  # of 20: what never ends is to end sooner here
+    said = {}
+    for name, content in contents.items():
+        Path("a.pth").write_bytes(content)
+        try:
+            said[name] = f"was read: {str(read('a.pth'))[:100]}"
+        except EpicError as error:
+            said[name] = str(error)
+    end_servers()
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return said, max(resource.getrusage(kind).ru_maxrss for kind in kinds)
+
+
+def refuses(read, contents: dict[str, bytes]) -> None:
+    """Hold that each content is one short error, and that no process takes more than `MOST`."""
+    said, most = apart(outcomes, read, contents, seconds=500)
+    for name, words in said.items():
+        assert words.startswith("a.pth: ") and len(words) < 1000 and words.isprintable(), name
+    assert most < MOST
+    assert os.listdir() == ["a.pth"]
+
+
+@pytest.mark.parametrize("read", [read_weights, load_model, read_pt])
+def test_what_would_never_end_or_take_gigabytes_is_one_error(tmp_path, monkeypatch, read):
+    assert foreign_tensors.SECONDS <= 25  # and the end of a process takes moments
+    monkeypatch.chdir(tmp_path)
+    whole = ATTACKS if read is read_weights else {name: ATTACKS[name] for name in STRUCTURES}
+    refuses(read, whole)
+
+
+MODEL = {
+    "state_dict": {"a": VALUES}, "pairs": [(0, 1, 5)], "num_verbs": 97, "num_nouns": 300,
+    "config": {}, "trained_on": {}, "heads": "pair", "names": {}, "format": FORMAT,
+}  # fmt: skip
+SCORES = {
+    "split": "val", "narration_ids": ["P01_01_0"], "log_probs": torch.zeros(1, 1),
+    "pairs": [(0, 1, 5)], "num_verbs": 97, "num_nouns": 300, "trained_on": {}, "model": "",
+    "verb_log_probs": None, "noun_log_probs": None, "pair_head": True,
+    "format": predictions.FORMAT,
+}  # fmt: skip
+ENTRY = {"narration_id": "P01_01_0", "verb_output": torch.zeros(4), "noun_output": torch.zeros(5)}
+# One list many times in a list: a few bytes in a file, and pages in a message.
+LONG = {"list": [[7] * 400] * 400, "number": 10**12, "text": "x" * 200_000}
+
+
+def checked_entries(path: str) -> None:
+    if problems := check(read_pt(path), ["P01_01_0"], 4, 5):
+        raise EpicError(f"{path}: {problems[0]}")
+
+
+@pytest.mark.parametrize("read, whole", [
+    (load_model, MODEL), (READERS["predictions"], SCORES), (checked_entries, ENTRY)
+])  # fmt: skip
+def test_another_type_or_a_huge_value_anywhere_is_one_short_error(
+    tmp_path, monkeypatch, read, whole
+):
+    def of(content: dict) -> bytes:
+        return saved([content] if whole is ENTRY else content)
+
+    monkeypatch.chdir(tmp_path)
+    Path("a.pth").write_bytes(of(whole))
+    read("a.pth")
+    changes = itertools.product(whole, LONG)
+    refuses(read, {f"{key}: {kind}": of(whole | {key: LONG[kind]}) for key, kind in changes})

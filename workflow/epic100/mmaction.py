@@ -6,4 +6,22 @@ builds by name is in `epic100.training.registered`. What prediction builds by na
 `clips.dataset` and `model.registered`.
 """
 
+from typing import Any
+
+from mmengine.config import Config
+
+import epic100.clips.dataset
 import epic100.training.registered  # noqa: F401
+from epic100.model.foreign import open_foreign
+
+
+def open_recognizer(path: str) -> Any:
+    """Open a model file of any origin for MMAction2's `inference_recognizer`, running none of it.
+
+    Raises:
+        EpicError: The model cannot be built from the file.
+    """
+    _, model, pipeline = open_foreign(path)
+    dataset = {"dataset": {"pipeline": pipeline}}
+    model.cfg = Config({"default_scope": "mmaction", "test_dataloader": dataset})
+    return model

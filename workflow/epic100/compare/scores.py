@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.base.torch_file import read_tensors
+from epic100.base.foreign_tensors import read_foreign
 from epic100.scoring.metrics import official_hits
 from epic100.scoring.predictions import complete_scores, read_predictions
 from epic100.scoring.truth import Truth
@@ -45,7 +45,7 @@ def _scores(
         if entries is None:
             raise EpicError(f"{path}: {problems[0].removeprefix(f'{path}: ')}")
     else:
-        content = read_tensors(path, "predictions or a submission", "copy or write it again")
+        content = read_foreign(path, "predictions or a submission", "copy or write it again")
         if isinstance(content, dict) and "format" in content:
             verb, noun, _ = complete_scores(read_predictions(path, "val"), list(ids), reduce)
             return verb, noun

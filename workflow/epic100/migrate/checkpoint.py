@@ -13,7 +13,8 @@ from typing import Any
 from mmengine.registry import init_default_scope
 
 from epic100.base.errors import EpicError
-from epic100.base.torch_file import named_tensors, read_tensors
+from epic100.base.foreign_tensors import named_tensors, read_foreign
+from epic100.base.torch_file import read_tensors
 from epic100.migrate.lab_config import predicting_config, read_config
 from epic100.migrate.pair_order import Pair
 from epic100.model.foreign import build_foreign, clean_model, clean_pipeline, parse_config
@@ -35,13 +36,16 @@ def read_checkpoint(path: str | os.PathLike, allow_pickle: bool = False) -> tupl
     Raises:
         EpicError: The file is not a checkpoint, or cannot be loaded without `allow_pickle`.
     """
-    content = read_tensors(
-        path,
-        "readable as a checkpoint",
-        "expected a .pth of MMAction2",
-        drop_objects=True,
-        allow_pickle=allow_pickle,
-        code_remedy="add --allow-pickle if you trust where it comes from",
+    what = ("readable as a checkpoint", "expected a .pth of MMAction2")
+    content = (
+        read_tensors(path, *what, allow_pickle=True)
+        if allow_pickle
+        else read_foreign(
+            path,
+            *what,
+            weights_alone=True,
+            code_remedy="add --allow-pickle if you trust where it comes from",
+        )
     )
     meta = content.get("meta", {}) if isinstance(content, dict) else {}
     # Copies: torch.save would write the whole storage of a view into the model file.

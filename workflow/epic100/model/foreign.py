@@ -12,29 +12,34 @@ before anything is built from it:
 - numbers must be in the range of real video models.
 
 A short config can still ask for a layer of terabytes, or for a million layers. The size of the
-weights in the file shows how large the model can be, so tensors are counted while it is built.
+weights in the file shows how large the model can be. So the model is first built in a process with
+limits of memory and time that follow from this size.
 """
 
 import ast
+import hashlib
 import inspect
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from mmaction.registry import MODELS, TRANSFORMS
 from mmengine.config import Config
-from mmengine.registry import Registry
+from mmengine.registry import Registry, init_default_scope
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from epic100.base.errors import EpicError
+from epic100.base.foreign_tensors import kept_by_digest, limit_memory, limited_call
+from epic100.base.guarded import FileError, ProcessError
 from epic100.base.names import printable
-from epic100.model.model_file import LONGEST_CONFIG
+from epic100.base.own_modules import use_modules
+from epic100.base.torch_file import lacks_memory
+from epic100.model.model_file import LONGEST_CONFIG, TrainedModel, load_model, test_pipeline_of
 from epic100.model.registered import models
 
 log = logging.getLogger(__name__)
@@ -64,9 +69,8 @@ LARGEST_NUMBER = 100_000
 LARGEST_STEP_NUMBER = 4_096  # pixels, frames of a clip
 MOST_VALUES = 20_000  # of one config
 DEEPEST = 30
-SPARE = 256 * 2**20  # bytes that a model may need besides its weights: attention masks, tables
-TIMES = 4  # x the weights' bytes: tensors are created, filled and copied
-MOST_OPERATIONS = 100_000  # MMAction2's largest backbone needs about 10,000
+MOST_PIXELS = 2**30  # of a view, in frames x height x width x colours
+SIDES = ("scale", "crop_size", "short_side", "size")  # arguments of steps, in pixels
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,12 @@ class Cleaned:
     Attributes:
         spec: The config.
         dropped: What was removed from it, as readable text.
+        modules: The user's own modules, which its classes may be from.
     """
 
     spec: Any
     dropped: list[str]
+    modules: tuple[str, ...] = ()
 
 
 def parse_config(text: str, where: str | os.PathLike, instead: str) -> Config:
@@ -144,7 +150,7 @@ def clean_model(model: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
         walk.kind(spec, "model"), models.BaseRecognizer
     ):
         raise EpicError(f"{where}: its `model` is no recognizer; expected one of MMAction2")
-    return Cleaned(spec, walk.dropped)
+    return Cleaned(spec, walk.dropped, tuple(modules))
 
 
 def clean_pipeline(steps: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
@@ -162,9 +168,24 @@ def clean_pipeline(steps: Any, where: str, modules: Sequence[str] = ()) -> Clean
     if not isinstance(steps, list | tuple) or not all(isinstance(s, Mapping) for s in steps):
         raise EpicError(f"{where}: its test pipeline is no list of steps, each with its `type`")
     cleaned = [walk.value(step, f"step {place}") for place, step in enumerate(steps)]
+    frames, side = 1.0, 1.0
     for place, step in enumerate(cleaned):
         walk.kind(step, f"step {place}")
+        frames *= _largest(step.get("clip_len")) * _largest(step.get("num_clips"))
+        side = max(side, *(_largest(step.get(name)) for name in SIDES))
+    if 3 * frames * side**2 > MOST_PIXELS:
+        raise EpicError(
+            f"{where}: its test pipeline asks for {frames:.0f} frames of up to {side:.0f} pixels a "
+            f"side; expected at most {MOST_PIXELS:.0e} values in all"
+        )
     return Cleaned(cleaned, walk.dropped)
+
+
+def _largest(value: Any) -> float:
+    """The largest number in an argument of a step; 1 if there is none."""
+    if isinstance(value, list | tuple):
+        return max(map(_largest, value), default=1)
+    return max(1, abs(value)) if isinstance(value, int | float) else 1
 
 
 def _below(modules: Sequence[str]) -> tuple[str, ...]:
@@ -249,10 +270,34 @@ class _Walk:
         self.dropped.append(f"{name} = {printable(str(item))[:80]}")
 
 
+def open_foreign(
+    path: str, modules: Sequence[str] = ()
+) -> tuple[TrainedModel, nn.Module, list[dict[str, Any]]]:
+    """Open a model file of any origin.
+
+    Args:
+        path: The model file.
+        modules: Modules that the user trusts. They must be imported already.
+
+    Returns:
+        What the file says, its model on the CPU for evaluation, and its test pipeline.
+
+    Raises:
+        EpicError: The model cannot be built from the file.
+    """
+    trained = load_model(path)
+    cleaned = clean_model(trained.config.get("model"), path, modules)
+    built = build_foreign(cleaned, trained.state_dict, "its config", path)
+    steps = clean_pipeline(test_pipeline_of(trained.config), path, modules).spec
+    return trained, built.eval(), steps
+
+
 def build_foreign(
     cleaned: Cleaned, weights: Mapping[str, Tensor], where: str, file: str | os.PathLike
 ) -> nn.Module:
     """Build the model of a foreign config and load its weights, which must match exactly.
+
+    It is built in a process with limits first, unless this run has done so before.
 
     Args:
         cleaned: The result of `clean_model`.
@@ -265,14 +310,22 @@ def build_foreign(
     """
     if cleaned.dropped:
         log.info("%s: left out of %s: %s", file, where, "; ".join(cleaned.dropped))
-    try:
-        with _Counted(sum(value.nbytes for value in weights.values()) * TIMES + SPARE):
-            built = MODELS.build(cleaned.spec)
-    except Exception as error:  # constructors raise anything for wrong arguments
-        raise EpicError(
-            f"{where}: model cannot be built here ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}); expected classes of MMAction2 1.2"
-        ) from error
+    size = sum(value.nbytes for value in weights.values())
+    key = hashlib.sha256(repr((cleaned.spec, cleaned.modules, size)).encode()).hexdigest()
+    with kept_by_digest() as folder:
+        if not (folder / key).exists():
+            order = (cleaned.spec, cleaned.modules, sys.path, size)
+            try:
+                fault = limited_call(_try_to_build, *order, size=size)
+            except (FileError, ProcessError) as error:
+                fault = f"{error}: larger than its weights, or too slow"
+            if fault:
+                raise EpicError(
+                    f"{where}: model cannot be built here ({fault}); expected classes of "
+                    "MMAction2 1.2"
+                )
+            (folder / key).touch()
+    built = MODELS.build(cleaned.spec)
     try:
         built.load_state_dict(dict(weights))
     except RuntimeError as error:
@@ -282,37 +335,19 @@ def build_foreign(
     return built
 
 
-class _TooLarge(Exception):
-    """A model is larger than its weights allow."""
-
-
-class _Counted(TorchDispatchMode):
-    """Checks each operation before it allocates memory."""
-
-    def __init__(self, most: float) -> None:
-        super().__init__()
-        self._most, self._left, self._operations = most, most, MOST_OPERATIONS
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        self._operations -= 1
-        if _asked(args) * 4 <= self._most and self._operations >= 0:
-            made = func(*args, **(kwargs or {}))
-            if isinstance(made, Tensor) and func._schema.returns[0].alias_info is None:
-                self._left -= made.nbytes
-            if self._left >= 0:
-                return made
-        raise _TooLarge("its config asks for a model larger than its weights")
-
-
-def _asked(args: Sequence[Any]) -> int:
-    """Return how many values an operation asks for: by a size, or by a number of steps."""
-    sizes = [prod(a) for a in args if isinstance(a, list | tuple) and all(map(_whole, a))]
-    if not any(isinstance(a, Tensor) for a in args):  # else it can be a dimension
-        sizes += [a for a in args if _whole(a)]
-    return max(map(abs, sizes), default=0)
-
-
-def _whole(value: Any) -> bool:
-    return type(value) is int
+def _try_to_build(
+    spec: dict[str, Any], modules: Sequence[str], path: list[str], size: int,
+    progress: Callable[[int], None],
+) -> str:  # fmt: skip
+    """Build a model; return why it cannot be built, or "". Runs in the guard."""
+    sys.path[:] = path
+    use_modules({"imports": modules})
+    init_default_scope("mmaction")
+    limit_memory(size)
+    try:
+        MODELS.build(spec)
+    except Exception as error:  # constructors raise anything for wrong arguments
+        if lacks_memory(error):
+            return "its config asks for a model larger than its weights"
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return ""

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from mmengine.config import Config
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from epic100.base import disk
 from epic100.base.errors import EpicError
-from epic100.base.torch_file import read_tensors, write_tensors
+from epic100.base.foreign_tensors import read_foreign
+from epic100.base.torch_file import write_tensors
 
 FORMAT = "epic100 model 2"
 # What the last layer's outputs stand for, in order, by the value of `train: heads:`.
@@ -24,6 +25,7 @@ OUTPUTS = {"pair": ("pair",), "verb_noun": ("verb", "noun"), "both": ("pair", "v
 MOST_CLASSES = 10_000  # verbs or nouns; each gets a score for every segment
 
 LONGEST_CONFIG = 500_000  # characters as JSON; a complete one has about 10,000
+Value = TypeVar("Value", bound=Any)
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
@@ -41,6 +43,8 @@ Task = Annotated[str, Field(pattern="^(verb|noun)$")]
 Name = Annotated[str, Field(max_length=200)]
 Number = Annotated[int, Field(ge=0, lt=2**53)]
 Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
+Pairs = list[tuple[Number, Number, Number]]
+STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, revalidate_instances="always")
 
 
 def output_sizes(heads: str, pairs: int, verbs: int, nouns: int) -> dict[str, int]:
@@ -94,7 +98,7 @@ class TrainedModel:
     """
 
     state_dict: dict[str, Tensor]
-    pairs: list[tuple[Number, Number, Number]]
+    pairs: Pairs
     num_verbs: Classes
     num_nouns: Classes
     config: Plain
@@ -102,9 +106,7 @@ class TrainedModel:
     heads: Heads = "pair"
     names: Mapping[Task, Mapping[int, Name]] = field(default_factory=dict)
 
-    __pydantic_config__ = ConfigDict(
-        strict=True, arbitrary_types_allowed=True, revalidate_instances="always"
-    )
+    __pydantic_config__ = STRICT
 
     @property
     def outputs(self) -> dict[str, int]:
@@ -118,7 +120,7 @@ def save_model(model: TrainedModel, path: str | os.PathLike) -> None:
     Raises:
         EpicError: A part of the model is not as `TrainedModel` defines it.
     """
-    write_tensors({"format": FORMAT, **vars(_checked(model, path))}, path)
+    write_tensors({"format": FORMAT, **vars(checked(model, path, "train"))}, path)
 
 
 def digest(path: str | os.PathLike) -> str:
@@ -147,7 +149,7 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
         EpicError: The file is not a model of this version. Whether its pair table is of its weights
             is seen when it predicts.
     """
-    content = read_tensors(
+    content = read_foreign(
         path,
         "a model that this workflow wrote",
         "expected results/model.pth of the rule train, whole; train again or restore the file",
@@ -163,26 +165,37 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
             f"{path}: a model without {', '.join(lacking)}; expected results/model.pth as the "
             "rule train writes it; train again"
         )
-    return _checked(TrainedModel(**{f.name: content[f.name] for f in fields(TrainedModel)}), path)
+    found = TrainedModel(**{f.name: content[f.name] for f in fields(TrainedModel)})
+    return checked(found, path, "train")
 
 
-def _checked(model: TrainedModel, path: str | os.PathLike) -> TrainedModel:
+def checked(found: Value, path: str | os.PathLike, rule: str) -> Value:
+    """Check what a file holds against the types of its class, and its pairs.
+
+    Args:
+        found: A dataclass with the config `STRICT`, and with `pairs`, `num_verbs` and `num_nouns`.
+        path: The file.
+        rule: The rule that writes such files.
+
+    Raises:
+        EpicError: A part is of another type or outside its range.
+    """
     try:
-        model = TypeAdapter(TrainedModel).validate_python(model)
+        found = TypeAdapter(type(found)).validate_python(found)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))[:60]
         raise EpicError(
-            f"{path}: its {place} is {str(first['input'])[:60]!r}: {first['msg']}; expected a "
-            "model as the rule train writes it"
+            f"{path}: its {place} is {str(first['input'])[:60]!r}: {first['msg']}; expected "
+            f"what the rule {rule} writes"
         ) from error
-    for pair, (verb, noun, _) in enumerate(model.pairs):
-        if verb >= model.num_verbs or noun >= model.num_nouns:
+    for pair, (verb, noun, _) in enumerate(found.pairs):
+        if verb >= found.num_verbs or noun >= found.num_nouns:
             raise EpicError(
                 f"{path}: its pair {pair} is verb {verb}, noun {noun}; expected verbs up to "
-                f"{model.num_verbs - 1}, nouns up to {model.num_nouns - 1}"
+                f"{found.num_verbs - 1}, nouns up to {found.num_nouns - 1}"
             )
-    return model
+    return found
 
 
 def test_pipeline_of(config: Any) -> Any:

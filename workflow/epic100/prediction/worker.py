@@ -13,8 +13,7 @@ from epic100.base.gpu import unusable
 from epic100.base.own_modules import use_modules
 from epic100.clips.dataset import EpicSegmentVideoDataset, collate_in_one
 from epic100.clips.faults import ended_workers_are_errors
-from epic100.model.foreign import build_foreign, clean_model, clean_pipeline
-from epic100.model.model_file import load_model, test_pipeline_of
+from epic100.model.foreign import open_foreign
 from epic100.model.registered import lay_out_channels_last
 from epic100.prediction.encoder import (
     MODEL,
@@ -116,13 +115,10 @@ def open_model(
     Raises:
         EpicError: The model cannot be built from the file.
     """
-    trained = load_model(path)
-    cleaned = clean_model(trained.config.get("model"), path, modules)
-    built = build_foreign(cleaned, trained.state_dict, "its config", path)
-    model: Any = built.eval().to(device)
+    trained, built, pipeline = open_foreign(path, modules)
+    model: Any = built.to(device)
     if device == "cpu":  # twice as fast on a CPU; not measured on GPUs
         lay_out_channels_last(model.backbone)
-    pipeline = clean_pipeline(test_pipeline_of(trained.config), path, modules).spec
     frames = frames_of_2d(pipeline)
     outputs = trained.outputs
 

@@ -27,9 +27,8 @@ PACKAGES = ("epic100", "mmaction2", "mmengine", "mmcv-lite", "torch", "av", "num
 TASKS = ("verb", "noun", "action")
 Z_95 = 1.959964
 LOADING = """\
-import torch, epic100.mmaction, mmaction.apis, mmengine
-config = mmengine.Config(torch.load("{path}", weights_only=True)["config"])
-model = mmaction.apis.init_recognizer(config, "{path}", device="cpu")
+from epic100.mmaction import open_recognizer
+model = open_recognizer("{path}")
 """
 
 

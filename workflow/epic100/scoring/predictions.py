@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.base.torch_file import read_tensors, write_tensors
-from epic100.model.model_file import digest_of
+from epic100.base.foreign_tensors import read_foreign
+from epic100.base.torch_file import write_tensors
+from epic100.model.model_file import STRICT, Classes, Name, Pairs, Plain, checked, digest_of
 from epic100.scoring.folding import REDUCTIONS, fold_pairs, prior_logprobs
 from epic100.segments.segment_list import read_clean_list
 
@@ -37,17 +38,19 @@ class Predictions:
         pair_head: Whether the model has a pair head.
     """
 
-    split: str
-    narration_ids: list[str]
+    split: Name
+    narration_ids: list[Name]
     log_probs: torch.Tensor
-    pairs: list[tuple[int, int, int]]
-    num_verbs: int
-    num_nouns: int
-    trained_on: dict
-    model: str = ""
+    pairs: Pairs
+    num_verbs: Classes
+    num_nouns: Classes
+    trained_on: Plain
+    model: Name = ""
     verb_log_probs: torch.Tensor | None = None
     noun_log_probs: torch.Tensor | None = None
     pair_head: bool = True
+
+    __pydantic_config__ = STRICT
 
 
 def write_predictions(predictions: Predictions, path: str | os.PathLike) -> None:
@@ -181,7 +184,7 @@ def complete_scores(
 
 def _read(path: Path, split: str) -> Predictions:
     again = f"make it again with `snakemake -R {path}`"
-    content = read_tensors(path, "readable as predictions", again)
+    content = read_foreign(path, "readable as predictions", again)
     names = {field.name for field in fields(Predictions)}
     if (
         not isinstance(content, dict)
@@ -192,20 +195,17 @@ def _read(path: Path, split: str) -> Predictions:
             f"{path}: not a predictions file of this version ({FORMAT!r}); expected what the rule "
             f"predict writes; {again}"
         )
-    predictions = Predictions(**content)
+    predictions = checked(Predictions(**content), path, "predict")
     if predictions.split != split:
         raise EpicError(
             f"{path}: predictions of split {predictions.split!r}, expected {split!r}; see "
             "`export: split:` in the config"
         )
-    if len(predictions.narration_ids) != len(predictions.log_probs):
-        raise EpicError(
-            f"{path}: {len(predictions.narration_ids)} narration ids for "
-            f"{len(predictions.log_probs)} rows of scores; {again}"
-        )
+    rows = len(predictions.narration_ids)
     shapes = {
-        "verb_log_probs": (len(predictions.log_probs), predictions.num_verbs),
-        "noun_log_probs": (len(predictions.log_probs), predictions.num_nouns),
+        "log_probs": (rows, len(predictions.pairs)),
+        "verb_log_probs": (rows, predictions.num_verbs),
+        "noun_log_probs": (rows, predictions.num_nouns),
     }
     for name, shape in shapes.items():
         scores = getattr(predictions, name)

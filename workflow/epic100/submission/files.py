@@ -13,9 +13,10 @@ import torch
 
 from epic100.base.disk import reading
 from epic100.base.errors import EpicError
+from epic100.base.foreign_tensors import read_foreign
 from epic100.base.text_table import read_table
 from epic100.base.torch_file import read_tensors, write_tensors
-from epic100.submission.check import HINT, OUTPUTS, check
+from epic100.submission.check import HINT, OUTPUTS, check, shortened
 
 PathLike = str | os.PathLike
 
@@ -71,7 +72,7 @@ def read_pt(path: PathLike) -> list[dict]:
             load (NumPy objects do too).
     """
     path = Path(path)
-    content = read_tensors(
+    content = read_foreign(
         path,
         "a file of torch.save, or a damaged one",
         "copy or write it again",
@@ -119,8 +120,9 @@ def _entries(content: Any, path: Path) -> list[dict]:
         else:
             raise TypeError(f"it is a {type(content).__name__}")
         for row in rows:
-            if isinstance(row["narration_id"], str):
-                row["narration_id"] = str(row["narration_id"])  # it may be a numpy.str_
+            if not isinstance(name := row["narration_id"], str):
+                raise TypeError(f"a narration_id is {shortened(repr(name))}")
+            row["narration_id"] = str(name)  # it may be a numpy.str_
             for key in OUTPUTS:
                 row[key] = torch.as_tensor(row[key])
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:

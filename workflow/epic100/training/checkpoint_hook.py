@@ -36,7 +36,7 @@ from epic100.training.loop import ResumableEpochLoop, on_rank_0
 from epic100.training.stamp import FILE as STAMP
 from epic100.training.stamp import differences, read_stamp, run_stamp
 from epic100.training.validation import ACTION_TOP1
-from epic100.training.weights import tensors_of
+from epic100.training.weights import GUARDED, tensors_of
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,8 @@ class SafeCheckpointHook(Hook):
                 f"{work_dir} holds checkpoints already; resume them (tools/train.py --resume), or "
                 "take another work directory"
             )
+        if not runner._resume and Path(runner._load_from or "").is_file():
+            runner._load_from = f"{GUARDED}{runner._load_from}"
 
     def before_train(self, runner: Runner) -> None:
         """Note the time and the config, and keep a best checkpoint whose copy a kill prevented."""

@@ -1,0 +1,130 @@
+"""Tensor files of others: what comes out of the guard, and when it is asked."""
+
+import os
+from collections import OrderedDict
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+
+from epic100.base import foreign_tensors
+from epic100.base.errors import EpicError
+from epic100.base.foreign_tensors import CACHE, KEPT, read_foreign
+from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
+
+pytestmark = pytest.mark.slow
+
+SHARED = torch.arange(12.0).reshape(3, 4)
+CONTENT = {
+    "weights": OrderedDict(a=torch.arange(500.0), b=torch.zeros(2, 3, dtype=torch.int64)),
+    "names": ["x", ("y", 1.5, None, True), {0: "take"}, "\n\udce9"],
+    "halves": [torch.ones(3, dtype=torch.bfloat16), torch.ones(2, dtype=torch.float16)],
+    "views": [SHARED[1], SHARED.T, SHARED],
+    "none": torch.empty(0, 3),
+    "parameter": torch.nn.Parameter(torch.ones(2)),
+    "one": torch.tensor(7),
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def read(path, **options):
+    return read_foreign(path, "a thing", "do it again", **options)
+
+
+def same(one, other) -> bool:
+    """Whether two contents are equal, in types of containers and of numbers too."""
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return type(one) is type(other) and all(map(same, one, other)) and len(one) == len(other)
+    return type(one) is type(other) and one == other
+
+
+@pytest.mark.parametrize("is_new", [True, False])  # or the format before torch 1.6
+def test_a_content_comes_out_as_it_went_in_and_no_tensor_shares_its_values(is_new):
+    torch.save(CONTENT, "a.pt", _use_new_zipfile_serialization=is_new)
+    found = read("a.pt")
+    assert same(CONTENT, found)
+    row, across, whole = found["views"]
+    row.fill_(0)
+    assert torch.equal(across, SHARED.T) and torch.equal(whole, SHARED)
+    assert across.untyped_storage().nbytes() == across.nbytes
+    for content in (7, "text", None, [], torch.tensor(1)):
+        write_tensors(content, "a.pt")
+        assert read("a.pt") == content
+    assert os.listdir() == ["a.pt"]
+
+
+def test_objects_of_foreign_classes_are_left_out_of_a_checkpoint_and_refused_elsewhere():
+    share = {"share": Fraction(1, 3), "epoch": 3}
+    torch.save({"state_dict": {"a": torch.ones(3)}, "meta": share, "optimizer": share}, "a.pt")
+    words = r"^a\.pt: not a thing \(holds fractions\.Fraction besides tensors, which only running"
+    with pytest.raises(BrokenFile, match=f"{words}.*; trust it first$"):
+        read("a.pt", code_remedy="trust it first")
+    found = read("a.pt", weights_alone=True)
+    assert found["state_dict"]["a"].sum() == 3
+    assert found["meta"] == {"share": None, "epoch": 3} and "optimizer" not in found
+    assert read_tensors("a.pt", "", "", allow_pickle=True)["meta"] == share
+
+
+def test_a_run_asks_the_guard_once_a_file_and_keeps_the_newest_results(monkeypatch):
+    CACHE.parent.mkdir()
+    for number in range(KEPT + 2):
+        write_tensors([number], f"{number}.pt")
+        assert read(f"{number}.pt") == [number]
+    kept = sorted(CACHE.iterdir(), key=os.path.getmtime)
+    assert len(kept) == KEPT
+    kept[0].write_bytes(b"no more")
+    assert read("2.pt") == [2], "made anew"
+
+    def refuse(*arguments, **options):
+        raise AssertionError("the guard is asked again")
+
+    monkeypatch.setattr(foreign_tensors, "call", refuse)
+    os.rename("7.pt", "other.pt")
+    assert read("other.pt") == [7]
+    write_tensors(["changed"], "7.pt")
+    with pytest.raises(AssertionError, match="asked again"):
+        read("7.pt")
+    assert {path.name for path in Path().iterdir()} >= {"other.pt", ".snakemake"}
+
+
+@pytest.mark.parametrize("name, words", [
+    (".", r"\.: cannot be read: Is a directory; check the disk"),
+    ("none.pt", r"none\.pt: no such file; do it again$"),
+])  # fmt: skip
+def test_a_disk_or_a_missing_file_is_not_the_file_s_fault(name, words):
+    with pytest.raises(EpicError, match=f"^{words}") as caught:
+        read(name)
+    assert not isinstance(caught.value, BrokenFile)
+
+
+def test_a_machine_without_memory_is_not_the_file_s_fault(monkeypatch):
+    write_tensors(torch.zeros(2**24), "large.pt")
+    monkeypatch.setattr(foreign_tensors, "_reduce", short_of_memory)
+    with pytest.raises(
+        EpicError, match=r"^large\.pt: cannot be read: too little memory for its 64"
+    ):
+        read("large.pt")
+
+
+def short_of_memory(*arguments, progress):
+    """What the guard does on a machine whose own limit is lower than the file's."""
+    import resource
+
+    import psutil
+
+    low = psutil.Process().memory_info().vms + 2**24
+    resource.setrlimit(resource.RLIMIT_AS, (low, low))
+    return REDUCE(*arguments, progress)
+
+
+REDUCE = foreign_tensors._reduce

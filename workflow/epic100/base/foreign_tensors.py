@@ -1,0 +1,269 @@
+"""Tensor files of others: taken apart in a process with limits, and handed over as plain values.
+
+`torch.load(weights_only=True)` runs no code of a file, but a few bytes can make it allocate
+gigabytes or never end, and what it gives may claim more values than the file holds. So it runs in
+`guarded.call`, on a copy whose members are written anew: the copy has the bytes that were checked,
+however its reader understands a zip. What comes out is reduced to dicts, lists and tuples of plain
+values and tensors that own their values. It is handed over as safetensors, in which the structure
+is text. This process reads nothing else.
+
+It is done once a file: a run keeps the result by the file's digest.
+"""
+
+import hashlib
+import json
+import os
+import resource
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from epic100.base.atomic import atomic_path
+from epic100.base.disk import reading
+from epic100.base.errors import DiskError, EpicError
+from epic100.base.guarded import FileError, ProcessError, call
+from epic100.base.machine import limit_process
+from epic100.base.torch_file import (
+    BrokenFile,
+    Fault,
+    foreign_class,
+    lacks_memory,
+    reason,
+    require_whole,
+    too_little_memory,
+)
+
+CACHE = Path(".snakemake/epic100-tensors")
+KEPT = 6  # results in the cache, the newest
+SPREAD, SPARE = 4, 2**29  # memory is SPREAD times the file's bytes plus SPARE bytes
+SECONDS, RATE = 20.0, 50e6  # time is SECONDS, and one more for each RATE bytes of the file
+DEEPEST = 40  # lists in lists
+LONGEST = 2**26  # bytes of the structure as text
+STRUCTURE = "structure"  # its name among the tensors, which have numbers
+WEIGHTS = ("state_dict", "model_state", "meta")  # of a checkpoint, without its optimizer
+
+
+@dataclass
+class ProcessLimits:
+    """Limits of a call that sets its own limit of memory (`limit_memory`)."""
+
+    stall_seconds: float
+    memory_mib: int = 0
+
+
+def read_foreign(
+    path: str | os.PathLike,
+    what: str,
+    remedy: str,
+    *,
+    weights_alone: bool = False,
+    code_remedy: str = "",
+) -> Any:
+    """Read a tensor file of unknown origin to the CPU.
+
+    Args:
+        path: The file.
+        what: What was expected, for the error: "not {what} (why); {remedy}".
+        remedy: What to do, for the error.
+        weights_alone: Of a checkpoint, take `WEIGHTS` alone, and None for each object that only
+            code can load, instead of refusing the file.
+        code_remedy: What to do about a file with such objects, if that differs from `remedy`.
+
+    Returns:
+        What was saved. Keys of dicts are text or integers, and no tensor shares its values.
+
+    Raises:
+        BrokenFile: The file is truncated, altered, not a tensor file, contains code, or asks for
+            more than a file of its size can need.
+        EpicError: The file is missing, or the machine is at fault. The file itself may be fine.
+    """
+    try:
+        with reading(path) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise EpicError(f"{path}: no such file; {remedy}") from error
+    with kept_by_digest() as folder:
+        result = folder / f"{digest}{'-weights' * weights_alone}"
+        with suppress(OSError, SafetensorError, KeyError, ValueError):  # none yet, or a broken one
+            return _opened(result)
+        try:
+            with atomic_path(result) as temporary:
+                found = limited_call(
+                    _reduce, str(path), str(temporary), weights_alone, size=os.path.getsize(path)
+                )
+                if found:
+                    advice = code_remedy if found["code"] and code_remedy else remedy
+                    raise BrokenFile(f"{path}: not {what} ({found['fault']}); {advice}")
+        except FileError as error:
+            raise BrokenFile(f"{path}: not {what} ({error}); {remedy}") from error
+        except ProcessError as error:
+            raise EpicError(f"{path}: cannot be read: {error}") from error
+        return _opened(result)
+
+
+def named_tensors(content: Any) -> dict[str, torch.Tensor]:
+    """The tensors of a state_dict, plain or inside a checkpoint, by name.
+
+    The prefix `module.` that distributed training adds to each name is removed.
+    """
+    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    return {
+        name.removeprefix("module."): value
+        for name, value in (state.items() if isinstance(state, dict) else ())
+        if isinstance(name, str) and isinstance(value, torch.Tensor)
+    }
+
+
+def limited_call(function: Callable[..., Any], *arguments: Any, size: int) -> Any:
+    """Call a function as `guarded.call` does, within a time that follows from a size in bytes."""
+    seconds = SECONDS + size // RATE
+    return call(function, *arguments, limits=ProcessLimits(seconds), seconds=seconds + 1)
+
+
+def limit_memory(size: int) -> bool:
+    """Limit what this process may take from now on by a size in bytes, and its threads to one.
+
+    Returns:
+        Whether the system's own limit is lower.
+    """
+    torch.set_num_threads(1)  # each would take address space
+    most = psutil.Process().memory_info().vms + SPARE + SPREAD * size
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit_process(os.getpid(), {resource.RLIMIT_AS: most})
+    return hard != resource.RLIM_INFINITY and hard < most
+
+
+@contextmanager
+def kept_by_digest() -> Iterator[Path]:
+    """The folder of results: the run's cache, or elsewhere one for the time of a block."""
+    if CACHE.parent.is_dir() and os.access(CACHE.parent, os.W_OK):
+        CACHE.mkdir(exist_ok=True)
+        yield CACHE
+        newest = sorted(CACHE.glob("[!.]*"), key=os.path.getmtime, reverse=True)
+        for old in newest[KEPT:]:
+            old.unlink(missing_ok=True)
+    else:
+        with tempfile.TemporaryDirectory(prefix="epic100-") as folder:
+            yield Path(folder)
+
+
+def _opened(result: Path) -> Any:
+    found = safetensors.torch.load(result.read_bytes())
+    text = bytes(found.pop(STRUCTURE).numpy())
+    return json.loads(text, object_hook=partial(_object, found))
+
+
+def _object(tensors: Mapping[str, torch.Tensor], value: dict[str, Any]) -> Any:
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    return tuple(content) if kind == "tuple" else dict(content)
+
+
+def _reduce(
+    source: str, target: str, weights_alone: bool, progress: Callable[[int], None]
+) -> dict[str, Any]:
+    """Write what a file holds; return its fault, if it has one. Runs in the guard."""
+    size = os.path.getsize(source)
+    machine = limit_memory(size)
+    try:
+        with reading(source) as file:
+            content = _loaded(file, target, weights_alone)
+        if weights_alone and isinstance(content, dict) and any(key in content for key in WEIGHTS):
+            content = {key: content[key] for key in WEIGHTS if key in content}
+        parts = _Parts(size, weights_alone)
+        text = json.dumps(parts.plain(content)).encode()
+        if len(text) > LONGEST:
+            raise Fault(f"holds more than {LONGEST >> 20} MiB of texts and numbers")
+    except DiskError:
+        raise
+    except Exception as error:  # torch and zipfile raise many kinds of errors for a wrong file
+        if lacks_memory(error):
+            if machine:
+                raise DiskError(too_little_memory(source)) from error
+            return {"fault": "asks for more memory than a file of its size needs", "code": False}
+        return {"fault": reason(error), "code": bool(foreign_class(error))}
+    parts.tensors[STRUCTURE] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    try:
+        safetensors.torch.save_file(parts.tensors, target)
+    except (OSError, SafetensorError) as error:
+        raise DiskError(f"{target}: not written: {error}") from error
+    return {}
+
+
+def _loaded(file: IO[bytes], copy: str, drop_objects: bool) -> Any:
+    if not require_whole(file):  # torch before 1.6
+        return torch.load(file, map_location="cpu", weights_only=True)
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(copy, "w") as new:
+        for member in old.infolist():
+            new.writestr(member.filename, old.read(member))
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(copy) if drop_objects else []
+    with torch.serialization.safe_globals([(_Nothing, name) for name in names]):
+        return torch.load(copy, map_location="cpu", weights_only=True, mmap=True)
+
+
+class _Nothing:
+    """Replaces an object of a foreign class: takes all arguments, stores nothing, runs nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "_Nothing":
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _Parts:
+    """Takes a content apart: into `tensors` that own their values, and values that JSON has.
+
+    Args:
+        size: Bytes of the file. It can have no more values.
+        drop_objects: Put None in place of other objects.
+    """
+
+    def __init__(self, size: int, drop_objects: bool) -> None:
+        self._values, self._bytes, self._drop = size, SPREAD * size, drop_objects
+        self.tensors: dict[str, torch.Tensor] = {}
+
+    def plain(self, value: Any, depth: int = 0) -> Any:
+        """A value as JSON; dicts, tuples and tensors as an object of their kind."""
+        self._values -= 1
+        if self._values < 0 or depth > DEEPEST:
+            raise Fault("holds more values than its bytes, or lists too deep in lists")
+        if isinstance(value, torch.Tensor):
+            return {"tensor": self._tensor(value)}
+        if isinstance(value, Mapping):
+            if not all(isinstance(key, str | int) for key in value):
+                raise Fault("holds a dict whose keys are neither text nor integers")
+            return {"dict": [[key, self.plain(item, depth + 1)] for key, item in value.items()]}
+        if isinstance(value, list | tuple):
+            items = [self.plain(item, depth + 1) for item in value]
+            return {"tuple": items} if isinstance(value, tuple) else items
+        if value is None or isinstance(value, str | int | float):
+            return value
+        if self._drop:
+            return None
+        raise Fault(f"holds a {type(value).__name__}; expected tensors and plain values")
+
+    def _tensor(self, tensor: torch.Tensor) -> str:
+        """Copy a tensor, and return its name."""
+        plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and not tensor.is_nested
+        if not plain or tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise Fault("holds a sparse, nested or meta tensor; expected plain ones")
+        if tensor.is_quantized or tensor.is_complex():
+            raise Fault(f"holds a tensor of {tensor.dtype}; expected plain numbers")
+        self._bytes -= tensor.nbytes
+        if tensor.nbytes > tensor.untyped_storage().nbytes() or self._bytes < 0:
+            raise Fault("its tensors have more values than it can hold")
+        name = str(len(self.tensors))
+        self.tensors[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
+        return name
