@@ -140,13 +140,6 @@ def nested(levels: int) -> bytes:
     return b"\x80\x02}(K\x01\x85q\x00" + b"".join(pairs) + b"K\x01u."
 
 
-STRUCTURES = (
-    "strides of 0",
-    "lists in themselves",
-    "deep lists",
-    "a text many times",
-    "5,000 digits",
-)
 ROW = torch.zeros(1).expand(50_000_000)  # all are views of a few bytes
 CLAIM = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x01\x85R."  # of 4 GiB
 ATTACKS = {
@@ -211,8 +204,8 @@ def refuses(read, contents: dict[str, bytes]) -> None:
 def test_what_would_never_end_or_take_gigabytes_is_one_error(tmp_path, monkeypatch, read):
     assert foreign_tensors.SECONDS <= 25  # and the end of a process takes moments
     monkeypatch.chdir(tmp_path)
-    whole = ATTACKS if read is read_weights else {name: ATTACKS[name] for name in STRUCTURES}
-    refuses(read, whole)
+    once = read is read_weights  # what takes all its time
+    refuses(read, {name: ATTACKS[name] for name in ATTACKS if once or "never" not in name})
 
 
 MODEL = {
@@ -225,7 +218,7 @@ SCORES = {
     "verb_log_probs": None, "noun_log_probs": None, "pair_head": True,
     "format": predictions.FORMAT,
 }  # fmt: skip
-ENTRY = {"narration_id": "P01_01_0", "verb_output": torch.zeros(4), "noun_output": torch.zeros(5)}
+ENTRY = {"narration_id": "P01_01_0", "verb_output": VALUES[:4], "noun_output": VALUES[:5]}
 # One list many times in a list: a few bytes in a file, and pages in a message.
 LONG = {"list": [[7] * 400] * 400, "number": 10**12, "text": "x" * 200_000}
 

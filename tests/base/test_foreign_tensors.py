@@ -89,11 +89,11 @@ def test_a_run_asks_the_guard_once_a_file_and_keeps_the_newest_results(monkeypat
         raise AssertionError("the guard is asked again")
 
     monkeypatch.setattr(foreign_tensors, "call", refuse)
-    os.rename("7.pt", "other.pt")
-    assert read("other.pt") == [7]
-    write_tensors(["changed"], "7.pt")
+    os.rename("8.pt", "other.pt")
+    assert read("other.pt") == [8]
+    write_tensors(["changed"], "8.pt")
     with pytest.raises(AssertionError, match="asked again"):
-        read("7.pt")
+        read("8.pt")
     assert {path.name for path in Path().iterdir()} >= {"other.pt", ".snakemake"}
 
 

@@ -98,7 +98,7 @@ def test_class_names_are_kept(path):
 
 
 @pytest.mark.parametrize("change, words", [
-    ({"heads": "triplet"}, r"its heads is 'triplet': .*verb_noun.*; expected a model"),
+    ({"heads": "triplet"}, r"its heads is 'triplet': .*verb_noun.*; expected what the rule"),
     ({"names": [1]}, r"its names is '\[1\]': .*dictionary"),
     ({"names": {"action": {0: "take"}}}, "its names.action.* is 'action': .*noun"),
     ({"names": {"verb": {"0": "take"}}}, r"its names.verb.0.\[key\] is '0': .*integer"),

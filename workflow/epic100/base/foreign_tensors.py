@@ -44,11 +44,11 @@ from epic100.base.torch_file import (
 )
 
 CACHE = Path(".snakemake/epic100-tensors")
-KEPT = 6  # results in the cache, the newest
+KEPT = 8  # results in the cache, the newest
 SPREAD, SPARE = 4, 2**29  # memory is SPREAD times the file's bytes plus SPARE bytes
 SECONDS, RATE = 20.0, 50e6  # time is SECONDS, and one more for each RATE bytes of the file
 DEEPEST = 40  # lists in lists
-LONGEST = 2**26  # bytes of the structure as text
+LONGEST = 2**24  # bytes of the structure as text
 STRUCTURE = "structure"  # its name among the tensors, which have numbers
 WEIGHTS = ("state_dict", "model_state", "meta")  # of a checkpoint, without its optimizer
 
@@ -149,9 +149,9 @@ def kept_by_digest() -> Iterator[Path]:
     if CACHE.parent.is_dir() and os.access(CACHE.parent, os.W_OK):
         CACHE.mkdir(exist_ok=True)
         yield CACHE
-        newest = sorted(CACHE.glob("[!.]*"), key=os.path.getmtime, reverse=True)
-        for old in newest[KEPT:]:
-            old.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process removes one too
+            for old in sorted(CACHE.glob("[!.]*"), key=os.path.getmtime)[:-KEPT]:
+                old.unlink()
     else:
         with tempfile.TemporaryDirectory(prefix="epic100-") as folder:
             yield Path(folder)

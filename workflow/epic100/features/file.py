@@ -83,6 +83,8 @@ def read_features(path: str | os.PathLike) -> Features:
         raise EpicError(f"{path}: no such features; the rule features makes them: {again}")
     try:
         with reading(path) as file, np.load(file, allow_pickle=False) as arrays:
+            if any(member.compress_type for member in arrays.zip.infolist()):
+                raise ValueError("its members are packed, as the rule never does")
             found = {name: arrays[name] for name in arrays}
         if str(found.pop("format", "")) != FORMAT:
             raise ValueError(f"no {FORMAT!r}")
