@@ -1,4 +1,4 @@
-"""The archive benchmark in miniature: real files, every way of reading them, the same frames."""
+"""Benchmarks in miniature: of reading an archive in every way there is, and of a GPU node."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from epic100.video.reader import VideoReader
-from support.checkout import ROOT
+from support.checkout import ROOT, python
 from support.decoders import needs_decord
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -64,3 +64,16 @@ def test_every_way_reads_the_same_frames_and_is_a_row_of_the_table(folder):
     assert found["copy: ours"]["opens"] == 0 < found["copy: ours, containers opened"]["opens"]
     text = archive.table(found)
     assert text.count("\n") == 22 and "| original: floor |" in text
+
+
+@pytest.mark.weekly
+def test_the_gpu_benchmark_runs_every_part_in_miniature():
+    table = python("benchmarks/gpu.py", "--small").stdout.splitlines()
+    found = json.loads(table[-1])
+    assert found["about"]["device"] == "CPU, in miniature"
+    tried = {(row["layout"], row["precision"]) for row in found["steps"]}
+    assert len(tried) == 8 and all(row["clips_s"] > 0 for row in found["steps"])
+    assert found["loader"][0]["clips_s"] > 0
+    assert found["training"]["killed"] and found["training"]["resumed_and_finished"]
+    assert 0 <= found["training"]["waiting"] <= 1
+    assert sum(line.startswith("| channels-last | bf16 | 2 |") for line in table) == 1
