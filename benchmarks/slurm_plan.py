@@ -1,7 +1,8 @@
-"""A thousand participants of tiny videos: seconds to a plan, and to the first submission.
+"""A thousand participants of tiny videos: seconds to a plan, and to the first submission; and what
+a run of 500 jobs that do nothing costs the login node.
 
 Needs root and Slurm's daemons (.ci/run names the packages). `waiting` is the most jobs that were in
-the queue at once, which `jobs:` of profiles/vsc bounds.
+the queue at once, which `jobs:` of profiles/vsc bounds. Status is asked for every second.
 """
 
 import json
@@ -18,10 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.archive import make_archive  # noqa: E402
-from support.slurm_calls import Call  # noqa: E402
+from support.slurm_calls import Call, no_work, put_before  # noqa: E402
 from support.slurm_rig import Rig, missing  # noqa: E402
 
 PARTICIPANTS = 1000
+JOBS = 500
 
 
 def make(folder: Path) -> Path:
@@ -62,6 +64,28 @@ def submit(rig: Rig, folder: Path) -> tuple[float, int]:
     return first, waiting
 
 
+def finish(rig: Rig, folder: Path) -> tuple[float, float, int]:
+    """(seconds, seconds of the login node's processor, calls of sacctmgr) of scans without work."""
+    rig.at("wice", "scontrol", "update", "PartitionName=batch", "State=UP")
+    names = [f"P{number}" for number in range(1001, 1001 + JOBS)]
+    option, work = no_work(folder, *names)
+    (folder / "work.sh").write_text(work)
+    asked = folder / "asked.txt"
+    asked.touch()
+    env = put_before("sacctmgr", f'echo >> {asked}; exec /usr/bin/sacctmgr "$@"', folder / "bin")
+    for path in (folder / "results").rglob("P*.*"):
+        path.unlink()
+    targets = [f"results/scan/{name}.tsv" for name in names]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.monotonic()
+    with Call(rig, folder, *targets, option, f"sh {folder}/work.sh; exit", env=env) as call:
+        call.ends()
+    seconds = time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, spent, len(asked.read_text().splitlines())
+
+
 def main() -> None:
     """Run both and print the figures."""
     if why := missing():
@@ -74,12 +98,15 @@ def main() -> None:
         lab = make(folder / "lab")
         seconds, processor = plan(lab)
         first, waiting = submit(rig, lab)
+        rig.clear()
+        run_s, run_cpu_s, asked = finish(rig, lab)
     finally:
         rig.stop()
         shutil.rmtree(folder, ignore_errors=True)
-    figures = {"plan_s": seconds, "plan_cpu_s": processor, "first_submission_s": first}
-    print(json.dumps({key: round(value, 2) for key, value in figures.items()}
-                     | {"waiting": waiting, "load": os.getloadavg()[0]}))  # fmt: skip
+    figures = {"plan_s": seconds, "plan_cpu_s": processor, "first_submission_s": first,
+               "run_s": run_s, "run_cpu_s": run_cpu_s}  # fmt: skip
+    counted = {"waiting": waiting, "sacctmgr": asked, "load": os.getloadavg()[0]}
+    print(json.dumps({key: round(value, 2) for key, value in figures.items()} | counted))
 
 
 if __name__ == "__main__":

@@ -96,8 +96,13 @@ def refuse_hopeless_training():
     if runs and (workflow.deployment_settings.deployment_method or missing_packages()):
         logger.info("Start check: left to the training job, whose packages are not here")
         return
+    seen = []  # of runs that differ in their seed alone, one is tried
     for run in runs:
         asked = start_check(run)
+        model = asked.config | {"train": asked.config.get("train", {}) | {"seed": 0}}
+        if model in seen:
+            continue
+        seen.append(model)
         file = f"{HOME.format(run=run)}/start_check.txt"
         if passed_before(asked, file):
             continue

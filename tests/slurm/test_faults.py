@@ -156,8 +156,11 @@ def test_a_submission_waits_for_a_place_in_the_queue_for_munge_and_for_nodes(rig
     rig.at("wice", "scontrol", "update", nodes, "State=DRAIN", "Reason=test")
     rig.login(*user, "MaxSubmitJobs=1")
     try:
-        with Call(rig, archive, SCAN, "results/scan/P02.tsv") as call:
+        shorter = {"SHORTER": "status.LINE_SECONDS=2 status.SQUEUE_SECONDS=4"}
+        with Call(rig, archive, SCAN, "results/scan/P02.tsv", env=shorter) as call:
             call.until(f"{waits}AssocMaxSubmitJobLimit")
+            call.until("0 of 2 jobs done, 1 pending, 1 submitted, ")
+            call.until(": its nodes are down, reserved or closed now)")
             rig.login(*account, "GrpSubmitJobs=1")
             rig.login(*user, "MaxSubmitJobs=-1")
             call.until(f"{waits}AssocGrpSubmitJobsLimit")

@@ -54,7 +54,7 @@ def test_a_database_outage_is_said_and_survived_and_the_uncured_executor_forgets
     idle = uncured.said().count(NO_JOBS)
     rig.end("slurmdbd")
     held()
-    own.until("sacct does not tell the state of jobs")
+    own.until("sacct does not tell")
     patched.until("Unable to query the status of 1 active jobs")
     uncured.until(NO_JOBS, times=idle + 1)
     rig.wait(lambda: (own.folder / "results/scan/P01.tsv").exists(), "the scan")

@@ -106,5 +106,5 @@ def test_neither_a_sites_own_lines_nor_a_lost_answer_nor_a_slow_sacct_makes_a_se
         call.until("has been submitted with SLURM jobid", times=2)
         held()
         said = call.ends()
-    assert "sacct does not tell the state of jobs (no answer in 2 s), squeue" in said
+    assert "sacct does not tell (no answer in 2 s), squeue" in said
     assert len(rig.submitted(archive)) == 2

@@ -11,8 +11,8 @@ import pytest
 from support.checkout import ROOT
 from support.slurm_calls import Call, run
 
-STATUS = re.compile(r"\d+ of \d+ jobs done, \d+ running")
-STATUS_PART = re.compile(r"\d+ of \d+ jobs done, [\w ,]+, [\d:]+$|\w+( \d+/\d+)?: \S.*$")
+STATUS = re.compile(r"\d+ of \d+ jobs done, .*\d+:\d\d")
+STATUS_PART = re.compile(r"\d+ of \d+ jobs done, [\w ,]*[\d:]+$|\w+( \d+/\d+)?: \S.*$")
 
 CPU = {"Cluster": "wice", "Partition": "batch", "Account": "lp_epic", "gres/gpu": "0",
        "State": "COMPLETED"}  # fmt: skip
@@ -72,10 +72,13 @@ def test_jobs_find_their_python_where_the_site_passes_no_environment_on(runs):
 
 def test_the_screen_is_short_and_looks_as_the_page_shows_it(runs):
     screen = runs["whole"]["screen"].splitlines()
-    assert len([line for line in screen if not STATUS.match(line)]) <= 50, screen
+    # Of a run in which nothing fails: its training is made to fail once.
+    fails = screen.index("  train is tried again")
+    ended = [line for line in screen[: fails - 2] + screen[fails + 1 :] if not STATUS.match(line)]
+    assert sum(-(-len(line) // 80) for line in ended) <= 24, ended
     page = (ROOT / "docs/vsc.md").read_text()
     pasted = page.split("```text\n")[1].split("```")[0].splitlines()
-    assert len(pasted) > 25
+    assert len(pasted) > 20
     here = {shape(line) for line in screen}
     assert [line for line in pasted if shape(line) not in here] == []
 

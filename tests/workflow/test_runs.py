@@ -36,6 +36,7 @@ def test_a_small_sweep_runs_to_its_page_and_other_configs_leave_it_as_it_is(clea
     configure(cleaned, **settings, sweep={"train": {"seed": [0, 1]}})
     done = run(cleaned)
     assert jobs(done)["train"] == 2 and "from random weights" in said(done)
+    assert said(done).count("Start check: the whole way once") == 1
     assert "2 runs side by side" in (cleaned / "results/compare.html").read_text()
     rows = rows_of(cleaned / "results/compare.tsv")
     assert [row["run"] for row in rows] == ["seed0", "seed1"]

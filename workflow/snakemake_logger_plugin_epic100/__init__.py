@@ -23,13 +23,9 @@ __all__ = ["LogHandler"]
 
 # JOB_ERROR already reports a job's failure; Snakemake's banner only repeats the command.
 BANNERS = ("RuleException", "CalledProcessError")
-KEEPING = "--keep-incomplete"  # which is set for all: rules/slurm.smk
-WORTH_SHOWING = (
-    "Nothing to be done",
-    "Complete log(s)",
-    "Terminating processes",
-    "Will exit after",
-)
+NOISE = ("--keep-incomplete", "Building DAG", "Conda environments", "Config file", "MinJobAge",
+         "Provided", "SLURM run ID", "Using shell")  # fmt: skip
+WORTH_SHOWING = ("Nothing to be done", "Start check", "Terminating processes", "Will exit after")
 
 
 class LogHandler(LogHandlerBase):
@@ -68,8 +64,10 @@ class LogHandler(LogHandlerBase):
         elif counts and not self.common_settings.dryrun and not self.common_settings.verbose:
             self._status = Status(Board(record))
             self._status.start()
-        elif self.common_settings.verbose or (
-            event != LogEvent.WORKFLOW_STARTED and not (counts and self._counted)
+        elif self.common_settings.verbose or not (
+            event == LogEvent.WORKFLOW_STARTED
+            or (counts and self._counted)
+            or record.getMessage().startswith(NOISE)
         ):
             self._counted = self._counted or counts
             if self._plain.filter(record):
@@ -78,14 +76,13 @@ class LogHandler(LogHandlerBase):
     def _show(self, event: LogEvent | None, record: LogRecord) -> None:
         assert self._status is not None
         lines, text = self._status.board.take(event, record), record.getMessage()
+        warns = record.levelno >= WARNING and not text.startswith(NOISE)
         if event == LogEvent.ERROR:
             if getattr(record, "exception", "") in BANNERS:
                 self._unsaid.append(text)
             else:
                 lines += filter(str.strip, text.splitlines())
-        elif text.startswith(KEEPING):
-            pass
-        elif event is None and (record.levelno >= WARNING or text.startswith(WORTH_SHOWING)):
+        elif event is None and (warns or text.startswith(WORTH_SHOWING)):
             lines += [text] if text else []
         for line in lines:
             self._status.display.say(line)

@@ -23,9 +23,11 @@ class BoardJob:
     outputs: list[str]
     begun: float
     attempt: int
+    local: bool  # it runs where snakemake runs
     state: str = "active"  # active, done, failed, again
     slurm: str = ""
     submitted: float = 0.0
+    ended: float = 0.0
 
     @property
     def name(self) -> str:
@@ -59,7 +61,7 @@ class Board:
         if event == LogEvent.JOB_INFO:
             self._begin(vars(record))
         elif event == LogEvent.JOB_FINISHED:
-            return self._finish(vars(record)["job_id"])
+            self._finish(vars(record)["job_id"])
         elif event == LogEvent.JOB_ERROR:
             return self._fail(vars(record))
         elif event is None:
@@ -75,22 +77,24 @@ class Board:
             outputs=[str(path) for path in values["output"] or []],
             begun=time.time(),
             attempt=before.attempt + 1 if before else 1,
+            local=bool(values.get("local")),
         )
 
-    def _finish(self, number: str | int) -> list[str]:
+    def _finish(self, number: str | int) -> None:
         self.done += 1
-        job = self.jobs.get(int(number))
-        if job is None:
-            return []
-        job.state = "done"
-        for failure in self.failures:
-            failure.mended = failure.mended or failure.job == job.name
-        finished = self.jobs_that_are("done", job.rule)
-        if len(finished) < self.stats.get(job.rule, 0) or not job.outputs:
-            return []  # a rule without outputs is only a target
-        spent = max(time.time() - min(j.begun for j in finished), 0)
-        jobs = f"{len(finished)} jobs" if len(finished) > 1 else "done"
-        return [f"{job.rule}: {jobs} in {duration(spent)}"]
+        if job := self.jobs.get(int(number)):
+            job.state, job.ended = "done", time.time()
+            for failure in self.failures:
+                failure.mended = failure.mended or failure.job == job.name
+
+    def spent(self) -> list[str]:
+        """How long each rule took that has made files, the longest first."""
+        found = []
+        for rule in {job.rule for job in self.jobs_that_are("done") if job.outputs}:
+            jobs = self.jobs_that_are("done", rule)
+            took = max(job.ended for job in jobs) - min(job.begun for job in jobs)
+            found.append((took, f"{rule} {duration(max(took, 0))}"))
+        return [words for _, words in sorted(found, reverse=True)]
 
     def _fail(self, values: dict) -> list[str]:
         job = self.jobs.get(values["jobid"])

@@ -7,6 +7,7 @@ block. So the display takes over the terminal of stderr, and stderr goes to a fi
 import os
 import shutil
 import sys
+import textwrap
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,8 @@ class Display:
         if not self.is_terminal:
             return
         size = shutil.get_terminal_size()
-        kept = [f"{line[: size.columns - 1]}\n" for line in lines[: size.lines - 1]]
+        wrap = textwrap.TextWrapper(size.columns - 1, subsequent_indent="    ").wrap
+        kept = [f"{part}\n" for line in lines for part in wrap(line)][: size.lines - 1]
         with self._lock:
             self._stream.write(self._erased() + "".join(kept))
             self._stream.flush()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snakemake_logger_plugin_epic100.board import Board, duration
 
+LONGEST = 4  # rules
 MADE = {
     "submission": ("submission.pt", "submission.zip"),
     "model": ("model.pth",),
@@ -18,25 +19,24 @@ def ending(board: Board) -> list[str]:
     made: dict[str, list[str]] = defaultdict(list)  # of all runs, by name
     for path in (path for job in board.jobs_that_are("done") for path in job.outputs):
         made[Path(path).name].append(path)
-    spent = duration(time.time() - board.started)
+    total = duration(time.time() - board.started)
     failures = {failure.job: failure for failure in board.failures if not failure.mended}
-    lines = []
+    lines = [f"longest: {', '.join(board.spent()[:LONGEST])}"] if board.done else []
     summaries = [Path(path) for path in made["summary.txt"] if Path(path).exists()]
     if len(summaries) == 1:
-        lines += ["", *summaries[0].read_text(encoding="utf-8").rstrip().splitlines(), ""]
+        text = summaries[0].read_text(encoding="utf-8")
+        lines += [line for line in text.splitlines() if line.strip()]
     for name, files in MADE.items():
         if there := [path for file in files for path in made[file]]:
             lines.append(f"{name + ':':12}{', '.join(there)}")
     if failures or board.done < board.total:
-        lines.append(f"{board.done} of {board.total} jobs done in {spent}.")
+        lines.append(f"{board.done} of {board.total} jobs done in {total}.")
         lines += [line for failure in failures.values() for line in failure.lines()]
         first = "fix what failed and " if failures else ""
         return [*lines, f"Next: {first}give the same command; what is finished is kept."]
     step = ""
     if made["report.html"]:
-        step = (
-            f" Next: look at {made['report.html'][0]}, then send the submission to the challenge."
-        )
+        step = " Next: look at the report, then send the submission."
     elif made["submission.zip"] or made["submission.pt"]:
-        step = " Next: `snakemake all` with the same options makes figures and report."
-    return [*lines, f"{board.done} jobs done in {spent}.{step}"]
+        step = " Next: `snakemake all` makes figures and report."
+    return [*lines, f"{board.done} jobs done in {total}.{step}"]

@@ -1,7 +1,9 @@
 """The status of the run: an updated block on a terminal, or a line every five minutes in a log."""
 
+import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +19,18 @@ LINE_SECONDS = 300.0
 SQUEUE_SECONDS = 30.0  # one squeue for all jobs
 SHOWN = 4  # jobs shown per rule, running ones first; the others are only counted
 WIDTH = 80  # characters of a job's last line that are shown
+STATES = ("running", "pending", "submitted", "ended", "failed")
+# What Slurm's reasons for a pending job mean, by how they begin.
+REASONS = {
+    "Priority": "other jobs come first",
+    "Resources": "it is next, and waits for a place",
+    "ReqNodeNotAvail|Nodes|Partition": "its nodes are down, reserved or closed now",
+    r"Assoc\w*(Billing|Minutes)": "the account has no credits left",
+    "Assoc|QOS|MaxJobs": "you or your account have as much as is allowed at once",
+    "JobHeld": "held: `scontrol release` lets it go on",
+    "Dependency|BeginTime|Licenses|Reserv": "not before another job, a time or a license",
+    "Invalid|AccountNot|BadConstraints": "it can never start: cancel it, and mend the request",
+}
 
 
 class Status(threading.Thread):
@@ -56,47 +70,45 @@ class Status(threading.Thread):
     def block(self) -> list[str]:
         """The status: a summary line, and one line per rule with active jobs."""
         board = self.board
-        active = board.jobs_that_are("active")
-        waits = [job for job in active if self._is_pending(job)]
-        failed = len(board.jobs_that_are("failed"))
-        counts = [f"{board.done} of {board.total} jobs done", f"{len(active) - len(waits)} running"]
-        counts += [f"{len(waits)} pending"] if waits else []
-        counts += [f"{failed} failed"] if failed else []
-        head = f"{', '.join(counts)}, {duration(time.time() - board.started)}"
-        rules = dict.fromkeys(job.rule for job in active)
-        return [head, *(f"  {self._rule_line(rule)}" for rule in rules)]
+        jobs = board.jobs_that_are("active")
+        counts = Counter(self._state(job) for job in jobs)
+        counts["failed"] = len(board.jobs_that_are("failed"))
+        words = [f"{board.done} of {board.total} jobs done"]
+        words += [f"{counts[word]} {word}" for word in STATES if counts[word]]
+        words += [duration(time.time() - board.started)]
+        rules = dict.fromkeys(job.rule for job in jobs)
+        return [", ".join(words), *(f"  {self._rule_line(rule)}" for rule in rules)]
 
     def _rule_line(self, rule: str) -> str:
         done, total = len(self.board.jobs_that_are("done", rule)), self.board.stats.get(rule, 0)
-        active = sorted(self.board.jobs_that_are("active", rule), key=self._is_pending)
-        parts = [self._about(job) for job in active[:SHOWN]]
-        parts += [f"{len(active) - SHOWN} more"] if len(active) > SHOWN else []
+        jobs = self.board.jobs_that_are("active", rule)
+        jobs = sorted(jobs, key=lambda job: STATES.index(self._state(job)))
+        parts = [self._about(job) for job in jobs[:SHOWN]]
+        parts += [f"{len(jobs) - SHOWN} more"] if len(jobs) > SHOWN else []
         count = f" {done}/{total}" if total > 1 else ""
         return f"{rule}{count}: {'; '.join(parts)}"
 
     def _about(self, job: BoardJob) -> str:
         """One job: its wildcards, where it runs, and the last line of its log."""
-        there = self._slurm.get(job.slurm)
+        there, state = self._slurm.get(job.slurm), self._state(job)
         where = f"{there.cluster}/{there.partition}" if there else ""
-        if there and there.state == "PENDING":
-            state = f"pending ({there.reason})" if there.reason != "None" else "pending"
-        else:
+        if there and state == "pending" and there.reason != "None":
+            meant = [words for name, words in REASONS.items() if re.match(name, there.reason)]
+            state = f"pending ({': '.join([there.reason, *meant[:1]])})"
+        elif state == "running":
             last = lines_of(job.logs[0], job.begun)[-1:] if job.logs else []
-            state = "".join(last).removeprefix(f"{job.name}: ")[:WIDTH]
-            state = state or ("" if there else self._unseen(job))
+            state = "".join(last).removeprefix(f"{job.name}: ")[:WIDTH] or state
         again = f"attempt {job.attempt}" if job.attempt > 1 else ""
-        return " ".join(filter(None, [job.wildcards, where, again, state])) or "running"
+        return " ".join(filter(None, [job.wildcards, where, again, state]))
 
-    def _unseen(self, job: BoardJob) -> str:
-        if not active:
-            return "running"
-        if not job.slurm:
-            return "being submitted"
-        return "has left the queue" if self._answered > job.submitted else "submitted"
-
-    def _is_pending(self, job: BoardJob) -> bool:
+    def _state(self, job: BoardJob) -> str:
+        """One of STATES: what Slurm tells of a job, or what is known of it without."""
         there = self._slurm.get(job.slurm)
-        return there is not None and there.state == "PENDING"
+        if job.local or not active:
+            return "running"
+        if there:
+            return "pending" if there.state == "PENDING" else "running"
+        return "ended" if job.slurm and self._answered > job.submitted else "submitted"
 
     def _ask_slurm(self) -> None:
         if not active or time.monotonic() - self._asked < SQUEUE_SECONDS:

@@ -105,9 +105,9 @@ class Corrections:
             failed = queue.returncode or "error:" in queue.stderr
             if done is not None:
                 other = "nor does squeue; jobs run on" if failed else "squeue answers"
-                self.say(f"sacct does not tell the state of jobs ({message_of(done)}), {other}")
+                self.say(f"sacct does not tell ({message_of(done)}), {other}")
             elif failed:
-                self.say(f"squeue does not tell the state of jobs ({message_of(queue)})")
+                self.say(f"squeue does not tell ({message_of(queue)})")
             if failed:
                 return {}
             done = queue

@@ -280,10 +280,11 @@ class Hold:
 
     def _wait_for(self, jobs: Sequence[SlurmJob], clusters: Sequence[str]) -> None:
         left = {job.id: job for job in jobs}
+        theirs = ["--user", ",".join(sorted({job.user for job in jobs}))]  # not all users' queues
         while left:
             time.sleep(LOOK_SECONDS)
             try:
-                now = {job.id: job for job in jobs_of(self.folder, clusters)}
+                now = {job.id: job for job in jobs_of(self.folder, clusters, theirs)}
             except NoAnswerError as error:
                 self.show(f"squeue does not tell which jobs have ended ({error}); asking again")
                 continue
