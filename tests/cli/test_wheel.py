@@ -50,7 +50,7 @@ def test_it_finds_its_own_files_not_those_of_a_clone(programs, tmp_path):
 
 
 def test_the_demo_is_planned_in_an_empty_folder(programs, tmp_path):
-    planned = jobs(epic100(programs, tmp_path, "demo", "-n"))
+    planned = jobs(epic100(programs, tmp_path, "demo", "-n", "--verbose"))
     assert planned["train"] == planned["export"] / 2 == planned["report"] == 1
 
 
@@ -63,7 +63,7 @@ def test_a_target_is_made_in_an_empty_folder(programs, tmp_path):
 
 def test_the_profile_that_ships_is_found_by_its_name(programs, tmp_path):
     done = epic100(programs, tmp_path, "run", "all", "-n", "--profile=profiles/vsc",
-                   "--configfile", "config/demo.yaml")  # fmt: skip
+                   "--verbose", "--configfile", "config/demo.yaml")  # fmt: skip
     assert jobs(done)["scan"] > 3
 
 

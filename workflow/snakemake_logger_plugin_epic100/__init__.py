@@ -2,13 +2,13 @@
 
 On a terminal, one block of lines is updated in place; elsewhere, one line is printed every five
 minutes. Failures are shown when they happen and again at the end, with the paths of the results.
-Snakemake's own log file is unchanged. Its dry runs are shorter: each job once, with its reason.
+Snakemake's own log file is unchanged. A dry run is a line for each rule.
 """
 
+import re
 import sys
 from collections.abc import Collection
 from logging import WARNING, LogRecord
-from typing import Any
 
 from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
 from snakemake.settings.enums import Quietness
@@ -17,14 +17,20 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_epic100.board import Board
 from snakemake_logger_plugin_epic100.ending import ending
+from snakemake_logger_plugin_epic100.plan import Plan
 from snakemake_logger_plugin_epic100.status import Status
 
 __all__ = ["LogHandler"]
 
 # JOB_ERROR already reports a job's failure; Snakemake's banner only repeats the command.
 BANNERS = ("RuleException", "CalledProcessError")
-NOISE = ("--keep-incomplete", "Building DAG", "Conda environments", "Config file", "MinJobAge",
-         "Provided", "SLURM run ID", "Using shell")  # fmt: skip
+# Errors whose text is all that a user needs; of others the places in the code are shown too.
+CLEAR = ("EpicError", "WorkflowError", "InputFunctionException")
+PLACES = re.compile(r"^(Wildcards:|Traceback:|  File \").*", re.MULTILINE | re.DOTALL)
+NOISE = (
+    "--keep-incomplete", "Assuming unrestricted", "Building DAG", "Conda environments",
+    "Config file", "MinJobAge", "Provided", "Rules claiming", "SLURM run ID", "Using shell",
+)  # fmt: skip
 WORTH_SHOWING = ("Nothing to be done", "Start check", "Terminating processes", "Will exit after")
 
 
@@ -47,31 +53,35 @@ class LogHandler(LogHandlerBase):
             filter=DefaultFilter(
                 quiet, common.debug_dag, common.verbose, common.dryrun, common.printshellcmds
             ),
-            formatter=(_PlanFormatter if common.dryrun else DefaultFormatter)(
-                quiet, common.show_failed_logs
-            ),
+            formatter=DefaultFormatter(quiet, common.show_failed_logs),
         )
         self._status: Status | None = None
-        self._counted = False
+        self._plan: Plan | None = None  # of a dry run, from its first job on
         self._unsaid: list[str] = []  # errors, shown at the end if no job failed
 
     def emit(self, record: LogRecord) -> None:
         """Handle one log record of Snakemake."""
         event = getattr(record, "event", None)
-        counts = event == LogEvent.RUN_INFO
+        common = self.common_settings
+        if getattr(record, "exception", "") in CLEAR and not common.verbose:
+            record.msg, record.args = PLACES.sub("", record.getMessage()).rstrip(), ()
         if self._status is not None:
             self._show(event, record)
-        elif counts and not self.common_settings.dryrun and not self.common_settings.verbose:
+        elif common.verbose or record.levelno >= WARNING:
+            self._say(record)
+        elif common.dryrun and (self._plan or event == LogEvent.RUN_INFO):
+            self._plan = self._plan or Plan()
+            if event == LogEvent.JOB_INFO and self._plain.filter(record):
+                self._plan.add(vars(record))
+        elif event == LogEvent.RUN_INFO:
             self._status = Status(Board(record))
             self._status.start()
-        elif self.common_settings.verbose or not (
-            event == LogEvent.WORKFLOW_STARTED
-            or (counts and self._counted)
-            or record.getMessage().startswith(NOISE)
-        ):
-            self._counted = self._counted or counts
-            if self._plain.filter(record):
-                self._plain.emit(record)
+        elif event != LogEvent.WORKFLOW_STARTED and not record.getMessage().startswith(NOISE):
+            self._say(record)
+
+    def _say(self, record: LogRecord) -> None:
+        if self._plain.filter(record):
+            self._plain.emit(record)
 
     def _show(self, event: LogEvent | None, record: LogRecord) -> None:
         assert self._status is not None
@@ -90,16 +100,11 @@ class LogHandler(LogHandlerBase):
 
     def close(self) -> None:
         """Show how the run ended, and give the screen back."""
+        for line in self._plan.lines() if self._plan else []:
+            self._plain.stream.write(f"{line}\n")
+        self._plan = None
         if self._status is not None:
             board = self._status.board
             self._status.stop([*([] if board.failures else self._unsaid), *ending(board)])
             self._status = None
         super().close()
-
-
-class _PlanFormatter(DefaultFormatter):
-    """The jobs of a dry run without the time of day, which says nothing there."""
-
-    def format_job_info(self, msg: dict[str, Any]) -> str:
-        """Leave out the first line, the time."""
-        return super().format_job_info(msg).partition("\n")[2]
