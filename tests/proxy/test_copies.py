@@ -4,6 +4,7 @@ import shutil
 import signal
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -275,3 +276,19 @@ def test_what_copies_cannot_be_made_of_or_in_is_one_sentence(change, words, lab)
     with pytest.raises(EpicError, match=words):
         lab.make(**change(lab))
     assert lab.originals.paths[0].read_bytes() == before
+
+
+def fail_after_another(attempt, *_, progress):
+    make_proxies(**attempt)
+    raise EpicError("no time left")
+
+
+def test_a_copy_that_another_attempt_made_is_not_replaced_by_a_link(scanned, tmp_path):
+    made = {"table": tmp_path / "P01.tsv", "index": tmp_path / "P01.index.npz"}
+    attempt = made | {
+        "videos": scanned.videos[:1], "root": scanned.folder, "copies": tmp_path / "copies",
+        "scan_table": scanned.table, "scan_index": scanned.index, "settings": SMALL,
+    }  # fmt: skip
+    (row,) = make_proxies(**attempt, encode=partial(fail_after_another, attempt))
+    assert row.state == "copied" and not row.reason
+    assert not scanned.videos[0].path(tmp_path / "copies").is_symlink()

@@ -217,7 +217,8 @@ class _Job:
                 progress=progress,
             )  # fmt: skip
         except FileError as error:
-            return self._original(str(error)), self.index
+            # Another attempt may have made it meanwhile.
+            return self.known() or (self._original(str(error)), self.index)
         facts = found["facts"] | {"key": self.key, "bytes": self.copy.stat().st_size}
         keep(self.notes, facts, found["arrays"])
         if (result := self.known()) is None:
