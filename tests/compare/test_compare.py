@@ -170,7 +170,16 @@ def test_the_same_model_differs_by_nothing_and_the_same_seed_gives_the_same(data
     assert difference(first, second, np.zeros_like(members), videos) is None
 
 
-def test_a_group_in_one_video_is_compared_in_the_resamples_that_have_it():
+def test_a_group_in_few_videos_is_compared_in_the_resamples_that_have_it():
     videos = np.repeat(np.arange(10), 10)
-    first, second = np.zeros(100, bool), videos == 3
-    assert difference(first, second, videos == 3, videos).over_videos == (100, 100)
+    group = videos > 7
+    first, second = np.zeros(100, bool), group
+    assert difference(first, second, group, videos).over_videos == (100, 100)
+
+
+def test_an_interval_of_a_group_of_one_is_none():
+    videos = np.repeat(np.arange(10), 10)
+    first, second, alone = np.zeros(100, bool), videos == 3, np.arange(100) == 30
+    found = difference(first, second, videos == 3, videos)
+    assert found.over_videos is None and found.over_segments == (100, 100)
+    assert difference(first, second, alone, videos).over_segments is None

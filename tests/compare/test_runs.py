@@ -6,17 +6,22 @@ from html import escape
 from pathlib import Path
 
 import markupsafe
+import numpy as np
 import pandas as pd
 import pytest
 
 from epic100.base.errors import EpicError
 from epic100.compare.runs import Run, read_runs, what_differs, write_table
+from epic100.figures.training import plot_runs
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.report.compare_page import write_compare_page
+from epic100.report.page import read_picture
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import read_predictions, write_predictions
 from epic100.scoring.truth import read_truth
+from epic100.training.epoch_table import read_epochs
 from support.chromium import opened
+from support.epoch_rows import ROWS, write_history
 from support.small_predictions import PAIRS, make_predictions
 
 CLASSES = {"verbs": 4, "nouns": 3}
@@ -74,6 +79,39 @@ def test_a_model_made_elsewhere_has_no_settings_and_makes_no_difference(truth):
     assert what_differs(runs_of(truth, "a", "b")) == {}
 
 
+def named(**settings):
+    return Run("a", Path("a"), {}, {"heads": "both", "export.reduce": "max"} | settings)
+
+
+def test_a_changed_seed_is_listed_once():
+    names = ("train_dataloader.dataset.seed", "randomness.seed", "trained_on.seed")
+    runs = [named(**dict.fromkeys(names, seed)) for seed in ("0", "1")]
+    assert what_differs(runs) == {names[0]: ["0", "1"]}
+
+
+def test_what_a_probe_lacks_as_a_whole_is_one_line():
+    backbone = {"model.backbone.type": "X3D", "model.backbone.gamma_w": "1"}
+    clips = named(**backbone, **{"custom_hooks.0.type": "A", "custom_hooks.1.type": "B"})
+    probe = named(**{"model.type": "Probe"})
+    assert what_differs([clips, probe]) == {
+        "model.backbone": ["X3D", "-"], "custom_hooks": ["set", "-"], "model.type": ["-", "Probe"],
+    }  # fmt: skip
+    other = named(**backbone | {"model.backbone.gamma_w": "2"})
+    differing = what_differs([clips, other, probe])
+    assert differing["model.backbone.gamma_w"] == ["1", "2", "-"]
+    assert differing["model.backbone"] == ["X3D", "X3D", "-"]
+
+
+def test_an_interval_over_one_video_is_no_figure(truth):
+    one = replace(truth, videos=np.zeros_like(truth.videos))
+    runs = read_runs(["results", "results/runs/b"], one, CLASSES)
+    write_table(runs, "compare.tsv")
+    row = pd.read_csv("compare.tsv", sep="\t", dtype=str).iloc[1]
+    assert row["low_over_videos"] == row["high_over_videos"] == "-" != row["low_over_segments"]
+    write_compare_page(runs, one, "compare.html", {})
+    assert '<td class="n">-</td>' in Path("compare.html").read_text()
+
+
 @pytest.mark.parametrize("break_it, words", [
     (lambda path: path.unlink(), "cannot be read"),
     (lambda path: path.write_text("{"), "cannot be read"),
@@ -98,8 +136,9 @@ ATTACK = "<script>document.title = 'it ran'</script>"
 
 def test_text_of_files_is_escaped(truth):
     runs = runs_of(truth, "a")
-    odd = Run(ATTACK, runs[1].figures, {**runs[1].settings, ATTACK: ATTACK}, runs[1].change)
-    write_compare_page([runs[0], odd], truth, "compare.html")
+    settings = {**runs[1].settings, ATTACK: ATTACK}
+    odd = Run(ATTACK, Path(ATTACK), runs[1].figures, settings, runs[1].change)
+    write_compare_page([runs[0], odd], truth, "compare.html", {ATTACK: {"training": ATTACK}})
     page = Path("compare.html").read_text()
     assert ATTACK not in page and page.count(markupsafe.escape(ATTACK)) >= 6
 
@@ -108,7 +147,12 @@ def test_text_of_files_is_escaped(truth):
 def test_the_page_fits_a_phone_and_a_screen_and_asks_for_nothing(truth, tmp_path):
     long = "lr0.003_a-setting-with-a-long-name_and-another-one_seed0"
     shutil.copytree("results/runs/a", f"results/runs/{long}")
-    write_compare_page(runs_of(truth, "a", "b", long), truth, "compare.html")
+    Path(f"results/runs/{long}/report.html").touch()
+    histories = dict.fromkeys(("default", long), read_epochs(write_history(tmp_path, *ROWS)))
+    plot_runs(histories, "curves.svg")
+    costs = {long: {"training": "3.4 hours", "prediction": "59.0 minutes"}}
+    runs, curves = runs_of(truth, "a", "b", long), read_picture("curves.svg")
+    write_compare_page(runs, truth, "compare.html", costs, curves)
     text = escape(Path("compare.html").read_text())
     frames = "".join(f'<iframe width="{w}" srcdoc="{text}"></iframe>' for w in (390, 1440))
     Path("frames.html").write_text(f"<meta charset=utf-8>{frames}")
@@ -117,6 +161,8 @@ def test_the_page_fits_a_phone_and_a_screen_and_asks_for_nothing(truth, tmp_path
             const page = frame.contentDocument, all = [...page.body.querySelectorAll('*')];
             return [page.documentElement.scrollWidth <= frame.clientWidth,
                     Math.min(...all.map(e => parseFloat(getComputedStyle(e).fontSize))) >= 11,
-                    page.querySelectorAll('tr').length > 10]});""")
-    assert found == [[True, True, True]] * 2
-    assert [address for address in page.asked if not address.startswith("file:")] == []
+                    page.querySelectorAll('tr').length > 10,
+                    page.querySelector('#curves img').naturalWidth > 300,
+                    [...page.querySelectorAll('a')].map(a => a.getAttribute('href'))]});""")
+    assert found == [[True, True, True, True, [f"results/runs/{long}/report.html"]]] * 2
+    assert [address for address in page.asked if not address.startswith(("file:", "data:"))] == []

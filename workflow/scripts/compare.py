@@ -1,19 +1,34 @@
 """Rule compare: the finished runs -> one table and one page."""
 
 import os
+import tempfile
 
 from epic100.base.log import rule_log
 from epic100.compare.runs import read_runs, write_table
+from epic100.figures.performance import cost_in_words, count_all_epochs, read_benchmarks
+from epic100.figures.training import plot_runs
 from epic100.report.compare_page import write_compare_page
+from epic100.report.page import read_picture
 from epic100.scoring.truth import read_truth
 from epic100.settings import Settings
+from epic100.training.epoch_table import FILE, read_epochs
 
-with rule_log(snakemake.log[0]):
+with rule_log(snakemake.log[0]), tempfile.TemporaryDirectory() as temporary:
     lists = {key: snakemake.input[key] for key in snakemake.params.lists}
     settings = Settings.part(snakemake.params.settings)
     truth = read_truth(snakemake.input.segments, lists)
     folders = [os.path.dirname(path) for path in snakemake.input.metrics]
     folders += snakemake.params.others
     runs = read_runs(sorted(folders), truth, settings.classes.model_dump())
+    histories, costs, curves = {}, {}, None
+    for run in runs:
+        jobs = read_benchmarks(run.folder / "benchmarks")
+        if (run.folder / FILE).is_file():
+            histories[run.name] = read_epochs(run.folder / FILE)
+            jobs = count_all_epochs(jobs, histories[run.name])
+        costs[run.name] = cost_in_words(jobs)
+    if histories:
+        plot_runs(histories, f"{temporary}/curves.svg")
+        curves = read_picture(f"{temporary}/curves.svg")
     write_table(runs, snakemake.output.table)
-    write_compare_page(runs, truth, snakemake.output.page)
+    write_compare_page(runs, truth, snakemake.output.page, costs, curves)

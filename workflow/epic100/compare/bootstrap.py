@@ -27,15 +27,17 @@ class Difference:
     Attributes:
         first: Accuracy of the first model.
         second: Accuracy of the second model.
-        over_segments: 95 % interval of the difference, with segments resampled.
-        over_videos: 95 % interval of the difference, with whole videos resampled.
+        over_segments: 95 % interval of the difference, with segments resampled; None for a group
+            of one segment, which says nothing of others.
+        over_videos: 95 % interval of the difference, with whole videos resampled; None for a group
+            in one video.
         segments: Number of segments.
     """
 
     first: float
     second: float
-    over_segments: Interval
-    over_videos: Interval
+    over_segments: Interval | None
+    over_videos: Interval | None
     segments: int
 
     @property
@@ -68,8 +70,10 @@ def difference(
     return Difference(
         first=100 * float(first[members].mean()),
         second=100 * float(second[members].mean()),
-        over_segments=_over_segments(change, members, rng),
-        over_videos=_over_videos(change, members, videos, rng),
+        over_segments=_over_segments(change, members, rng) if members.sum() > 1 else None,
+        over_videos=_over_videos(change, members, videos, rng)
+        if len(np.unique(videos[members])) > 1
+        else None,
         segments=int(members.sum()),
     )
 

@@ -65,7 +65,10 @@ def _table(
 def _cells(found: Difference | None) -> str:
     if found is None:
         return f"{0:>8}{'-':>8}{'-':>8}{'-':>8}   {'-':<18}-"
-    spans = [f"{low:+.2f} to {high:+.2f}" for low, high in (found.over_segments, found.over_videos)]
+    spans = [
+        "-" if span is None else "{:+.2f} to {:+.2f}".format(*span)
+        for span in (found.over_segments, found.over_videos)
+    ]
     return (
         f"{found.segments:>8}{found.first:>8.2f}{found.second:>8.2f}{found.points:>+8.2f}"
         f"   {spans[0]:<18}{spans[1]}"

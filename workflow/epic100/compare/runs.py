@@ -34,12 +34,14 @@ class Run:
 
     Attributes:
         name: Its name; `default` for the one in `results/`.
+        folder: Where its files are.
         figures: The content of its metrics.json.
         settings: What its model was trained with and how its scores are folded, by dotted key.
         change: Top-1 action of this run minus that of the first; None for the first.
     """
 
     name: str
+    folder: Path
     figures: dict[str, Any]
     settings: dict[str, str]
     change: Difference | None = None
@@ -66,7 +68,7 @@ def read_runs(
     for folder in map(Path, folders):
         figures = _read_figures(folder / "metrics.json", len(truth.ids))
         name = DEFAULT if folder.as_posix() == RESULTS else folder.name
-        run = Run(name, figures, _settings(folder, figures))
+        run = Run(name, folder, figures, _settings(folder, figures))
         scores = folder / "predictions/val.pt"
         right = read_hits(scores, truth, figures["reduce"], classes)["action_at_1"]
         if first is None:
@@ -82,22 +84,39 @@ def read_runs(
 def what_differs(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Return the values, in order of the runs, of each setting that is not the same in all.
 
-    Settings that differ in the same way, such as the two seeds of a training, are one entry with
-    the names of all of them. A run without such a setting has "-". A run whose model was made
-    elsewhere has no settings of a training, and makes no difference there.
+    Settings that differ in the same way are one entry with the names of all of them; of the two
+    seeds of a training, or its two numbers of epochs, only the first is named. A run without such a
+    setting has "-". What a run lacks as a whole, such as a probe a backbone, is one entry, with its
+    type. A run whose model was made elsewhere has no settings of a training, and makes no
+    difference there.
     """
-    names = dict.fromkeys(name for run in runs for name in run.settings)
-    by_values: dict[tuple[str, ...], list[str]] = {}
-    for name in names:
+    parts = [{part for name in run.settings for part in _parts(name)} for run in runs]
+    trained = [own for own, run in zip(parts, runs, strict=True) if HEADS in run.settings]
+    by_values: dict[tuple[str, ...], dict[str, str]] = {}
+    for name in dict.fromkeys(name for run in runs for name in run.settings):
         values = tuple(run.settings.get(name, "-") for run in runs)
         known = {
             value
             for value, run in zip(values, runs, strict=True)
             if HEADS in run.settings or name in run.settings
         }
-        if len(known) > 1:
-            by_values.setdefault(values, []).append(name)
-    return {", ".join(names): list(values) for values, names in by_values.items()}
+        if len(known) < 2:
+            continue
+        lacking = [part for part in _parts(name) if not all(part in own for own in trained)]
+        if lacking[:1] not in ([], [name]) and len(known - {"-"}) == 1:
+            name = lacking[0]
+            values = tuple(
+                run.settings.get(f"{name}.type", "set") if name in own else "-"
+                for run, own in zip(runs, parts, strict=True)
+            )
+        by_values.setdefault(values, {}).setdefault(name.rpartition(".")[2], name)
+    return {", ".join(names.values()): list(values) for values, names in by_values.items()}
+
+
+def _parts(name: str) -> list[str]:
+    """The parts of the config around a setting, from the outermost on, and the setting itself."""
+    keys = name.split(".")
+    return [".".join(keys[:end]) for end in range(1, len(keys) + 1)]
 
 
 def write_table(runs: Sequence[Run], path: str | os.PathLike) -> None:
@@ -114,7 +133,7 @@ def write_table(runs: Sequence[Run], path: str | os.PathLike) -> None:
         change = run.change
         row["action_change"] = change and change.points
         for key in ("over_segments", "over_videos"):
-            low, high = getattr(change, key) if change else (None, None)
+            low, high = (change and getattr(change, key)) or (None, None)
             row |= {f"low_{key}": low, f"high_{key}": high}
         rows.append(row)
     table = pd.DataFrame(rows)

@@ -15,6 +15,7 @@ from epic100.figures.style import (
 )
 
 TRAININGS = ("train", "probe_train")
+COSTS = {"training": TRAININGS, "prediction": ("predict", "probe_predict")}
 COLUMNS = {"s": "seconds", "max_rss": "memory_mib", "mean_load": "load_percent"}
 TICKS = {1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h",
          360000: "100 h"}  # fmt: skip
@@ -50,6 +51,16 @@ def count_all_epochs(jobs: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     trains = jobs["rule"].isin(TRAININGS)
     whole = jobs["seconds"].clip(lower=history["seconds"].sum())
     return jobs.assign(seconds=jobs["seconds"].where(~trains, whole))
+
+
+def cost_in_words(jobs: pd.DataFrame) -> dict[str, str]:
+    """Return how long `training` and `prediction` took, without what was not measured.
+
+    Args:
+        jobs: See `read_benchmarks`.
+    """
+    seconds = {what: jobs.loc[jobs["rule"].isin(rules), "seconds"] for what, rules in COSTS.items()}
+    return {what: in_words(column.sum()) for what, column in seconds.items() if len(column)}
 
 
 def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike) -> None:

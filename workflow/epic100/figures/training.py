@@ -1,6 +1,8 @@
 """The course of the training: loss, accuracy, learning rate, and where the time went."""
 
 import os
+from collections.abc import Mapping
+from itertools import cycle
 from typing import Any
 
 import pandas as pd
@@ -10,14 +12,22 @@ from matplotlib.ticker import MaxNLocator
 from epic100.figures.style import (
     BLACK,
     BLUE,
+    GREEN,
     ORANGE,
+    PURPLE,
+    SKY,
     TASK_COLOURS,
+    VERMILION,
     drawing,
     in_words,
+    legend_on_top,
     say_nothing_to_show,
+    short,
     time_unit,
     title_and_legend,
 )
+
+COLOURS = (BLACK, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)  # of runs
 
 
 def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
@@ -53,9 +63,39 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
         rate.set(title="learning rate", ylim=(0, None))
         _time(time, history)
         for axes in (loss, accuracy, rate, time):
-            axes.grid(axis="both")
-            axes.set(xlim=(0.5, len(history) + 0.5), xlabel="epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+            _over_epochs(axes, len(history))
+
+
+def plot_runs(histories: Mapping[str, pd.DataFrame], path: str | os.PathLike) -> None:
+    """Draw the training loss and the top-1 actions on val of several runs over epochs.
+
+    Args:
+        histories: From `read_epochs`, by the name of the run.
+        path: The picture to write.
+    """
+    hint = (
+        "Losses of runs with other heads are sums of other terms. Accuracy is of the epochs that "
+    )
+    hint += "were validated."
+    looks = [(colour, line) for line in ("-", "--", ":", "-.") for colour in COLOURS]
+    with drawing(path, "Loss and accuracy by epoch", hint, 5 + 0.1 * len(histories)) as figure:
+        loss, accuracy = figure.subplots(2)
+        for (name, history), (colour, line) in zip(histories.items(), cycle(looks)):
+            validated = history[history["action_top1"].notna()]
+            _line(loss, history, "loss", colour, linestyle=line, label=short(name, 26), marker="")
+            _line(accuracy, validated, "action_top1", colour, linestyle=line)
+        loss.set(ylim=(0, None), title="training loss, mean of the epoch")
+        accuracy.set(ylim=(0, 103), title="top-1 actions on val in %")
+        legend_on_top(figure)
+        last = max(history["epoch"].max() for history in histories.values())
+        for axes in (loss, accuracy):
+            _over_epochs(axes, last)
+
+
+def _over_epochs(axes: Axes, last: float) -> None:
+    axes.grid(axis="both")
+    axes.set(xlim=(0.5, last + 0.5), xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
 
 
 def _line(axes: Axes, history: pd.DataFrame, column: str, colour: str, **look: Any) -> None:

@@ -1,12 +1,13 @@
 """results/compare.html: all runs on one page that needs no network and fits a phone."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from epic100.base.atomic import write_text
 from epic100.compare.bootstrap import RESAMPLES
 from epic100.compare.runs import FIGURES, GROUPS, Run, what_differs
-from epic100.report.template import template
+from epic100.report.page import Picture
+from epic100.report.template import links, template
 from epic100.scoring.metrics import TASKS
 from epic100.scoring.truth import Truth
 
@@ -17,8 +18,14 @@ ABOUT = {
 }
 
 
-def write_compare_page(runs: Sequence[Run], truth: Truth, path: str | os.PathLike) -> None:
-    """Write the page: figures of every run, the change of top-1 action, settings that differ.
+def write_compare_page(
+    runs: Sequence[Run],
+    truth: Truth,
+    path: str | os.PathLike,
+    costs: Mapping[str, Mapping[str, str]],
+    curves: Picture | None = None,
+) -> None:
+    """Write the page: figures, change of top-1 action, curves, cost, and settings that differ.
 
     All text that comes from files is escaped.
 
@@ -26,13 +33,15 @@ def write_compare_page(runs: Sequence[Run], truth: Truth, path: str | os.PathLik
         runs: The result of `compare.runs.read_runs`.
         truth: The val split.
         path: The HTML file.
+        costs: `figures.performance.cost_in_words` of each run, by its name.
+        curves: The picture of `figures.training.plot_runs`, if any run was trained here.
     """
     best = {
         key: max((run.figures[key] for run in runs if run.figures[key] is not None), default=None)
         for key in FIGURES
     }
     changes = [run.change for run in runs if run.change is not None]
-    reach = max([1e-6, *(abs(x) for c in changes for x in (*c.over_videos, c.points))])
+    reach = max([1e-6, *(abs(x) for c in changes for x in (*(c.over_videos or ()), c.points))])
     page = template("compare.html.j2").render(
         runs=runs,
         segments=len(truth.ids),
@@ -51,5 +60,18 @@ def write_compare_page(runs: Sequence[Run], truth: Truth, path: str | os.PathLik
         resamples=RESAMPLES,
         x=lambda value: f"{500 + 480 * value / reach:.1f}",
         differing=what_differs(runs),
+        costs=costs,
+        curves=curves,
+        pages={
+            run.name: links(
+                path,
+                {
+                    "report": run.folder / "report.html",
+                    "every segment": run.folder / "browse/index.html",
+                    "model card": run.folder / "model_card.md",
+                },
+            )
+            for run in runs
+        },
     )
     write_text(path, page)
