@@ -18,6 +18,7 @@ from mmengine.registry import init_default_scope
 
 import epic100.clips.dataset
 import epic100.model.registered  # noqa: F401
+from epic100.base import foreign_tensors
 from epic100.base.errors import EpicError
 from epic100.migrate.checkpoint import migrate_model
 from epic100.model.foreign import (
@@ -55,7 +56,8 @@ def changed(where: str, value, model=MODEL) -> dict:
 
 
 def build(model) -> None:
-    """What is done with the model of a file that has small weights."""
+    """What is done with the model of a file that has small weights, in a quarter of the time."""
+    foreign_tensors.SECONDS = 5.0
     build_foreign(clean_model(model, "model.pth"), small_weights(), "its config", "model.pth")
 
 
