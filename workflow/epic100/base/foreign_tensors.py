@@ -94,20 +94,17 @@ def read_foreign(
         raise EpicError(f"{path}: no such file; {remedy}") from error
     with kept_by_digest() as folder:
         result = folder / f"{digest}{'-weights' * weights_alone}"
-        with suppress(OSError, SafetensorError, KeyError, ValueError):  # none yet, or a broken one
+        with suppress(Exception):  # there is none yet, or a broken one
             return _opened(result)
         try:
             with atomic_path(result) as temporary:
-                found = limited_call(
-                    _reduce, str(path), str(temporary), weights_alone, size=os.path.getsize(path)
-                )
+                order = (str(path), str(temporary), weights_alone)
+                found = limited_call(_reduce, *order, file=path, size=os.path.getsize(path))
                 if found:
                     advice = code_remedy if found["code"] and code_remedy else remedy
                     raise BrokenFile(f"{path}: not {what} ({found['fault']}); {advice}")
         except FileError as error:
             raise BrokenFile(f"{path}: not {what} ({error}); {remedy}") from error
-        except ProcessError as error:
-            raise EpicError(f"{path}: cannot be read: {error}") from error
         return _opened(result)
 
 
@@ -124,10 +121,20 @@ def named_tensors(content: Any) -> dict[str, torch.Tensor]:
     }
 
 
-def limited_call(function: Callable[..., Any], *arguments: Any, size: int) -> Any:
-    """Call a function as `guarded.call` does, within a time that follows from a size in bytes."""
+def limited_call(
+    function: Callable[..., Any], *arguments: Any, file: str | os.PathLike, size: int
+) -> Any:
+    """Call a function as `guarded.call` does, within a time that follows from a size in bytes.
+
+    Raises:
+        FileError: The content is at fault.
+        EpicError: The machine is; the message names the file.
+    """
     seconds = SECONDS + size // RATE
-    return call(function, *arguments, limits=ProcessLimits(seconds), seconds=seconds + 1)
+    try:
+        return call(function, *arguments, limits=ProcessLimits(seconds), seconds=seconds + 1)
+    except ProcessError as error:
+        raise EpicError(f"{file}: cannot be read: {error}") from error
 
 
 def limit_memory(size: int) -> bool:

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import kept_by_digest, limit_memory, limited_call
-from epic100.base.guarded import FileError, ProcessError
+from epic100.base.guarded import FileError
 from epic100.base.names import printable
 from epic100.base.own_modules import use_modules
 from epic100.base.torch_file import lacks_memory
@@ -314,10 +314,10 @@ def build_foreign(
     key = hashlib.sha256(repr((cleaned.spec, cleaned.modules, size)).encode()).hexdigest()
     with kept_by_digest() as folder:
         if not (folder / key).exists():
-            order = (cleaned.spec, cleaned.modules, sys.path, size)
+            order = (cleaned.spec, cleaned.modules, [*filter(None, sys.path)], size)
             try:
-                fault = limited_call(_try_to_build, *order, size=size)
-            except (FileError, ProcessError) as error:
+                fault = limited_call(_try_to_build, *order, file=file, size=size)
+            except FileError as error:
                 fault = f"{error}: larger than its weights, or too slow"
             if fault:
                 raise EpicError(
