@@ -22,6 +22,7 @@ if importlib.util.find_spec("epic100") is None:
 
 from epic100.base.disk import digest
 from epic100.base.errors import EpicError
+from epic100.base.private import keep_private, look_at_folder
 from epic100.base.shipped import ROOT, existing_path
 from epic100.segments.official_lists import CLASS_LISTS as CLASS_LIST_FILES, find_lists
 from epic100.segments.pairs import pairs_path
@@ -33,6 +34,9 @@ HERE = Path(str(workflow.current_basedir)).parent
 if not HERE.is_dir():
     HERE = ROOT
 
+keep_private()
+if workflow.is_main_process and (open_to := look_at_folder(os.getcwd())):
+    logger.warning(open_to)
 # For envs/epic100.post-deploy.sh, which Snakemake copies to another folder before it runs it.
 os.environ.update(EPIC100_ROOT=str(HERE))
 

@@ -1,4 +1,4 @@
-"""What others plant in folders they share with a run: links, pipes and modules of Python."""
+"""What others plant in folders they share with a run: links, pipes, profiles and Python."""
 
 import os
 import re
@@ -7,16 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from epic100.base.atomic import atomic_path
+from epic100.base.atomic import atomic_path, open_plain
 from epic100.base.errors import EpicError
-from epic100.download.part import claim, open_plain, part_path
+from epic100.base.log import rule_log
+from epic100.base.private import keep_private, look_at_folder
+from epic100.cli.workflow import snakemake_command
+from epic100.download.part import claim, part_path
 from epic100.scan import scan_participant
 from epic100.video.sheet import Video
-from support.checkout import ROOT
+from support.checkout import ROOT, python
 
 pytestmark = pytest.mark.slow
 
 FILM = Video("P01_01", "P01", "train", 50.0, 3.0)
+ANOTHER = 54321  # a user
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root makes files of another user")
 
 
 @pytest.fixture
@@ -106,3 +111,113 @@ def test_every_process_of_the_library_starts_without_the_working_folder_on_its_p
     for path in (ROOT / "workflow/epic100").rglob("*.py"):
         starts += re.findall(r'.*"-m".*', path.read_text(encoding="utf-8"))
     assert len(starts) >= 5 and all('"-P", "-m"' in line for line in starts)
+
+
+@as_root
+def test_an_output_goes_through_a_link_of_one_s_own_but_not_of_another_user(tmp_path, victim):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    for name, user in (("own", os.getuid()), ("planted", ANOTHER)):
+        (tmp_path / name).symlink_to(scratch if name == "own" else victim.parent)
+        os.lchown(tmp_path / name, user, user)
+    with atomic_path(tmp_path / "own/scan/P01.tsv") as temporary:
+        temporary.write_text("output")
+    assert (scratch / "scan/P01.tsv").read_text() == "output"
+    for target in ("planted/thesis.txt", "planted/scan/P01.tsv"):
+        with (
+            pytest.raises(EpicError, match="/planted: a link or a pipe; .* see who put it there"),
+            atomic_path(tmp_path / target) as temporary,
+        ):
+            temporary.write_text("output")
+    assert os.listdir(victim.parent) == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])
+def test_a_link_in_the_place_of_a_rule_s_log_is_not_written_through(
+    tmp_path, victim, plant, capsys
+):
+    plant(tmp_path / "scan.log", victim)
+    with rule_log(tmp_path / "scan.log"):
+        print("all is well")
+    assert "all is well" in capsys.readouterr().err
+
+
+@as_root
+@pytest.mark.parametrize("place", ["profiles", "profiles/default", "config", "config/mine.yaml"])
+def test_a_profile_or_config_that_another_user_made_here_is_refused(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("profiles/default", "config"):
+        Path(folder).mkdir(parents=True)
+    for file in ("profiles/default/config.yaml", "config/mine.yaml"):
+        Path(file).write_text("cores: 1\n")
+    words = ["--configfile", "config/mine.yaml"]
+    assert "profiles/default" in snakemake_command(words)
+    os.chown(place, ANOTHER, ANOTHER)
+    with pytest.raises(EpicError, match=f"^{place}: user {ANOTHER} can write it, and what is in"):
+        snakemake_command(words)
+
+
+def test_a_default_profile_of_the_working_folder_is_not_read_by_epic100_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("default").mkdir()
+    command = snakemake_command(["-n"])
+    assert command[command.index("--workflow-profile") + 1] == str(ROOT / "profiles/default")
+
+
+@as_root
+def test_a_folder_that_others_can_write_is_told_once_and_their_snakemake_files_stop_the_run(
+    tmp_path,
+):
+    assert look_at_folder(tmp_path) == ""
+    (tmp_path / ".snakemake").mkdir()
+    os.chown(tmp_path / ".snakemake", ANOTHER, ANOTHER)
+    with pytest.raises(EpicError, match=rf"\.snakemake: user {ANOTHER} can write it"):
+        look_at_folder(tmp_path)
+    (tmp_path / ".snakemake").rmdir()
+    for mode, group, who in ((0o777, 0, "every user"), (0o775, ANOTHER, f"group {ANOTHER}")):
+        os.chown(tmp_path, 0, group)
+        tmp_path.chmod(mode)
+        assert f"{who} can write to this folder" in look_at_folder(tmp_path)
+    tmp_path.chmod(0o755)
+    os.chown(tmp_path, ANOTHER, 0)
+    assert f"user {ANOTHER} can write to this folder" in look_at_folder(tmp_path)
+
+
+PLANTS = {
+    "a file": lambda place, user: place.write_text(""),
+    "a folder": lambda place, user: (place.mkdir(), os.chown(place, user, user)),
+    "a link": lambda place, user: place.symlink_to("elsewhere"),
+}
+
+
+@as_root
+@pytest.mark.parametrize("plant", [None, *PLANTS])
+def test_caches_of_libraries_are_where_no_other_user_can_write(tmp_path, monkeypatch, plant):
+    (tmp_path / "elsewhere").mkdir(mode=0o777)
+    usual = tmp_path / f"epic100-{os.getuid()}"
+    if plant:
+        PLANTS[plant](usual, ANOTHER)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR", "MPLBACKEND"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    keep_private()
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR"):
+        folder = Path(os.environ[name]).parent
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and folder.stat().st_uid == os.getuid()
+        assert (folder == usual) == (plant is None) and not folder.is_symlink()
+
+
+def test_a_matplotlibrc_of_the_working_folder_changes_no_figure_and_runs_nothing(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("backend: module://planted\nfont.size: 40\n")
+    (tmp_path / "planted.py").write_text("open('ran', 'w')\n")
+    draw = (
+        "from epic100.base.private import keep_private; keep_private()\n"
+        "import sys, matplotlib.pyplot; from epic100.figures.style import drawing\n"
+        "with drawing(sys.argv[1], 'A figure') as figure: figure.text(0, 0, 'words')\n"
+    )
+    (tmp_path / "empty").mkdir()
+    for name, folder in (("a.svg", tmp_path), ("b.svg", tmp_path / "empty")):
+        python("-P", "-c", draw, str(tmp_path / name), cwd=folder)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert not list(tmp_path.rglob("ran"))

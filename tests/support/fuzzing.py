@@ -1,13 +1,18 @@
 """Readers of strangers' bytes, honest files for each, and changes to them. No test in here.
 
+The bytes of a file are changed at random, or it is taken apart and built again with one rule broken
+(`crafted`). Readers use what they have read, as a run would.
+
 Used by tests/attacks/test_fuzzing.py for seconds, and by benchmarks/fuzz.py for as long as asked.
 """
 
 import io
+import json
 import random
 import struct
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,13 +23,21 @@ from mmengine.config import Config
 import epic100.clips.dataset  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.download.part import claim
+from epic100.features.file import Features, read_features, write_features
+from epic100.features.segment_rows import chosen_rows
 from epic100.migrate.checkpoint import read_checkpoint
 from epic100.model.foreign import clean_model, clean_pipeline, parse_config
 from epic100.model.model_file import TrainedModel, load_model, save_model, test_pipeline_of
 from epic100.scan.h264_slice import slice_header
 from epic100.scan.h264_stream import H264Stream
 from epic100.scan.worker import inspect
-from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
+from epic100.scoring.predictions import (
+    Predictions,
+    complete_scores,
+    read_predictions,
+    ways_of,
+    write_predictions,
+)
 from epic100.segments.annotations import load_annotations
 from epic100.segments.official_lists import read_class_names, read_list
 from epic100.segments.pairs import read_pairs
@@ -32,13 +45,16 @@ from epic100.segments.segment_list import read_segments
 from epic100.submission.check import check
 from epic100.submission.files import build, read_pt, write_pt
 from epic100.submission.zips import check_zip, write_zip
+from epic100.training.stamp import differences, read_stamp
 from epic100.video.containers import matroska_bytes, read_clock, top_boxes
-from epic100.video.index import build_index
+from epic100.video.index import COLUMNS, VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.nal import ParameterSets, SetRecord, nal_units
+from epic100.video.reader import VideoReader
 from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES
+from support.crafted import broken, broken_boxes, odd_array
 
 PAIRS = [(0, 1, 5), (2, 3, 4)]
 ROW = "P01_01\tP01\ttrain\t59.94\t40.5\thttps://x/P01_01.MP4\t" + "0a" * 16 + "\n"
@@ -65,6 +81,8 @@ class Target:
     suffix: str = ".bin"
     # Members of a zip whose bytes are changed inside, with checksums that fit again.
     inside: str = ""
+    # Builds a file from the parts of an honest one, one of them broken.
+    build: Callable[[bytes, random.Random], bytes] | None = None
     cache: list[bytes] = field(default_factory=list)
 
     def honest(self, folder: Path) -> list[bytes]:
@@ -134,6 +152,42 @@ def _read_config(path: Path) -> object:
     return clean_pipeline(test_pipeline_of(config), "model.pth")
 
 
+def _features(path: Path) -> None:
+    rows = np.arange(4)
+    made_from = {"encoder": "", "model": "ab", "load_from": None, "stride": 0.5, "window": 1.0}
+    clips = np.stack([rows, rows + 9], axis=1)
+    times = (np.ones((4, 3), np.float32), rows > 0, rows + 0.25, rows * 30, clips)
+    write_features(Features(*times, 59.94, 2.0, made_from), path)
+
+
+def _use_features(path: Path) -> object:
+    features = read_features(path)
+    return features.source, features.feats[chosen_rows(features, 10, 70)].sum(axis=0)
+
+
+def _use_predictions(path: Path) -> object:
+    predictions = read_predictions(path, "val")
+    return [complete_scores(predictions, ["P01_01_0"], way) for way in ways_of(predictions)]
+
+
+def _use_stamp(path: Path) -> object:
+    path.rename(path.parent / "stamp.json")
+    return differences(read_stamp(path.parent), {"clean list": "ab"})
+
+
+def _use_index(path: Path) -> object:
+    """Ask an index all that clips, timelines and cleaning ask, and read frames by it."""
+    index, film = load_index(path, "P01_01"), path.parent / "v.MP4"
+    if not film.exists():
+        _film(path.parent)
+    for each in (index, index.through_container()):
+        with closing(VideoReader(film, each)) as reader:
+            first = each.frames_between(0.1, 0.2)[0]
+            wanted = [0, min(int(first), each.frames - 1), each.frames - 1]
+            reader.get_frames(wanted, size=(16, 16))
+    return index.times[-1], index.is_constant, index.part(0, 2).fps
+
+
 def _read_submission(path: Path) -> object:
     return check(read_pt(path), ["P01_01_0"], 4, 5)
 
@@ -166,6 +220,52 @@ def _film(path: Path) -> list[bytes]:
     from support.tricky_videos import encode
 
     return [encode(path / "v.MP4", FRAMES, movflags="faststart").read_bytes()]
+
+
+def _arrays(data: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(data)) as arrays:
+        return dict(arrays)
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    np.savez(buffer := io.BytesIO(), **arrays)
+    return buffer.getvalue()
+
+
+def build_arrays(data: bytes, rng: random.Random) -> bytes:
+    """A `.npz` with one array changed, or one value of its JSON."""
+    arrays = _arrays(data)
+    name = rng.choice(list(arrays))
+    if arrays[name].dtype.kind == "U" and str(arrays[name])[:1] == "{":
+        arrays[name] = np.array(
+            json.dumps(broken(json.loads(str(arrays[name])), rng), skipkeys=True)
+        )
+    else:
+        arrays[name] = odd_array(rng, arrays[name])
+    return _npz(arrays)
+
+
+def build_index_of(data: bytes, rng: random.Random) -> bytes:
+    """An index with one column of its packets changed, which is then stored as any index is."""
+    arrays = _arrays(data)
+    index = VideoIndex.from_arrays(arrays, "P01_01/")
+    column = rng.choice(COLUMNS)
+    odd = odd_array(rng, index.packets[column])
+    if odd.shape == index.packets.shape and odd.dtype.kind in "iu":
+        index.packets[column] = odd
+    return _npz(arrays | index.to_arrays("P01_01/"))
+
+
+def build_tensors(data: bytes, rng: random.Random) -> bytes:
+    """A tensor file in the new or the old format with one tensor or value changed."""
+    content = broken(torch.load(io.BytesIO(data), weights_only=True), rng)
+    torch.save(content, buffer := io.BytesIO(), _use_new_zipfile_serialization=rng.random() < 0.8)
+    return buffer.getvalue()
+
+
+def build_json(data: bytes, rng: random.Random) -> bytes:
+    """JSON with one value changed."""
+    return json.dumps(broken(json.loads(data), rng), skipkeys=True).encode()
 
 
 def _moov(folder: Path) -> list[bytes]:
@@ -219,8 +319,23 @@ TARGETS: dict[str, Target] = {
     "index, inside": Target(
         lambda p: load_index(p, "P01_01"), made("b.npz", _index), inside=".npy"
     ),
+    "index, built": Target(_use_index, made("c.npz", _index), build=build_arrays),
+    "packets, built": Target(_use_index, made("d.npz", _index), build=build_index_of),
+    "features": Target(_use_features, made("e.npz", _features)),
+    "features, built": Target(_use_features, made("f.npz", _features), build=build_arrays),
+    "model, built": Target(lambda p: load_model(p).outputs, made("g.pth", _model),
+                           build=build_tensors),
+    "predictions, built": Target(_use_predictions, made("h.pt", _predictions), build=build_tensors),
+    "checkpoint, built": Target(read_checkpoint, made("i.pth", _checkpoint), build=build_tensors),
+    "submission, built": Target(
+        _read_submission, made("j.pt", lambda p: write_pt(_entries(), p)), build=build_tensors
+    ),
+    "stamp, built": Target(
+        _use_stamp, text('{"clean list": "ab", "model.type": "X"}'), build=build_json
+    ),
     "h264": Target(_read_h264, lambda folder: [AVCC, AVCC + AVCC], raises=(EpicError, ValueError)),
     "mp4": Target(_read_boxes, _moov),
+    "mp4, built": Target(_read_boxes, _film, build=broken_boxes),
     "part notes": Target(
         _read_notes, text('{"length": 10, "validator": "a"}'), suffix=".part.json"
     ),
@@ -268,6 +383,8 @@ def change(data: bytes, rng: random.Random) -> bytes:
 
 def changed(target: Target, seed: bytes, rng: random.Random) -> bytes:
     """A changed file for `target`; with `inside`, a zip that is whole around a changed member."""
+    if target.build:
+        return target.build(seed, rng)
     if not target.inside:
         return change(seed, rng)
     buffer = io.BytesIO()

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from epic100.base.errors import DiskError, EpicError
 FENCE = "EPIC100_FENCE"  # variable: `FILE=TOKEN`; a later job for the same files puts its own there
 # Errors when no more can be written: disk full, quota reached, file size limit reached.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LINKED = "a link or a pipe; expected a plain file; see who put it there, then remove it"
 
 
 class DiskFullError(DiskError):
@@ -40,6 +42,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         The temporary path to write to.
 
     Raises:
+        EpicError: The path leads through a link of another user.
         DiskError: As `writing`. In nested calls a full disk is told with the outermost file.
         EpicError: As `require_newest`.
     """
@@ -109,10 +112,50 @@ def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
         shutil.copyfile(source, temporary)
 
 
+def open_plain(path: str | os.PathLike, flags: int) -> int:
+    """Open a plain file whose name others can guess.
+
+    Args:
+        path: The file. It and its folder are created if they do not exist.
+        flags: As for `os.open`.
+
+    Returns:
+        The file descriptor.
+
+    Raises:
+        EpicError: The name is a link or a pipe, so the data would be written somewhere else.
+    """
+    _make_folder(Path(path).parent)
+    try:
+        handle = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):  # a link; a pipe
+            raise EpicError(f"{path}: {LINKED}") from error
+        raise
+    state = os.fstat(handle)
+    if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
+        os.close(handle)
+        raise EpicError(f"{path}: {LINKED}")
+    return handle
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder where an output goes. Links of this user or of the system are followed.
+
+    Raises:
+        EpicError: A part of its path is a link that another user made.
+    """
+    whole = Path(os.path.abspath(folder))
+    for place in (whole, *whole.parents):
+        if place.is_symlink() and place.lstat().st_uid not in (os.getuid(), 0):
+            raise EpicError(f"{place}: {LINKED}, or name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def _new_beside(target: Path) -> Iterator[Path]:
     """Create a new file and lock it. The lock shows that the writer is still running."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     while True:
         temporary = target.with_name(f".{target.stem}.{secrets.token_hex(8)}.tmp{target.suffix}")

@@ -1,8 +1,14 @@
 """The errors that users see."""
 
+from epic100.base.names import printable
+
+LONGEST = 10_000  # characters of a message
+
 
 class EpicError(ValueError):
     """Bad input. One message names the file, line or id, what was expected and what to do.
+
+    What it repeats of a file is made safe for a terminal, and cut.
 
     Message and class survive pickling. They also survive torch's data loader, which builds an error
     of the same class from the full traceback text of a worker.
@@ -10,7 +16,8 @@ class EpicError(ValueError):
 
     def __init__(self, message: object) -> None:
         own = f"\n{type(self).__module__}.{type(self).__qualname__}: "
-        super().__init__(str(message).rpartition(own)[2].strip())
+        text = str(message).rpartition(own)[2].strip()
+        super().__init__(printable(text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."))
 
 
 class DiskError(EpicError):

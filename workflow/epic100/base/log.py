@@ -17,7 +17,9 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from epic100.base.atomic import open_plain
 from epic100.base.errors import EpicError
+from epic100.base.names import printable
 
 # `log.info(text, extra=FILE_ONLY)` goes to the log file only; the terminal shows it another way.
 FILE_ONLY = {"file_only": True}
@@ -86,11 +88,11 @@ def _add(*handlers: logging.Handler) -> None:
 
 
 class _Format(logging.Formatter):
-    """The plain message; warnings and errors get a prefix."""
+    """The plain message, safe for a terminal; warnings and errors get a prefix."""
 
     def format(self, record: logging.LogRecord) -> str:
         prefix = {logging.WARNING: "WARNING: ", logging.ERROR: "error: "}.get(record.levelno, "")
-        return prefix + super().format(record)
+        return printable(prefix + super().format(record))
 
 
 class _Terminal(logging.StreamHandler[TextIO]):
@@ -120,9 +122,8 @@ class _File(logging.Handler):
     def __init__(self, path: str | os.PathLike[str]):
         super().__init__()
         self._file = -1
-        with contextlib.suppress(OSError):
-            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        with contextlib.suppress(OSError, EpicError):  # the terminal shows all
+            self._file = open_plain(path, os.O_WRONLY | os.O_APPEND)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.write(self.format(record))

@@ -3,7 +3,9 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,12 @@ from epic100.base.errors import EpicError
 if TYPE_CHECKING:  # the rules read tables, and Snakemake's environment may have no pandas
     import pandas as pd
 
-LARGEST = 2**28  # bytes; the largest official CSV has 2**23
+LARGEST = 2**26  # bytes; the largest official CSV has 2**23
+# Fields that are read, counted as if each line had LINE more: those of a line of their own take as
+# much memory. The largest official CSV has 67,000 lines of 15 fields.
+MOST, LINE, MOST_COLUMNS = 2**23, 8, 1000
+# A spreadsheet takes a text that begins so for a formula, but not with an apostrophe before it.
+FORMULA = re.compile(r"'*[=+@-]")
 
 
 def write_table(
@@ -23,13 +30,14 @@ def write_table(
 ) -> None:  # fmt: skip
     """Write a table atomically."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        csv.writer(out, delimiter=delimiter, lineterminator="\n").writerows([columns, *rows])
+        writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
+        writer.writerows([_cell(value) for value in row] for row in [columns, *rows])
 
 
 def write_frame(frame: "pd.DataFrame", path: str | os.PathLike, **form: Any) -> None:
     """Write a data frame as a tab-separated table atomically; `form` as for its `to_csv`."""
     with atomic_path(path) as temporary:
-        frame.to_csv(temporary, sep="\t", index=False, **form)
+        frame.map(_cell).to_csv(temporary, sep="\t", index=False, **form)
 
 
 def read_frame(path: str | os.PathLike, **form: Any) -> "pd.DataFrame":
@@ -64,7 +72,7 @@ def read_table(
         what = "is a folder" if path.is_dir() else "no such file"
         raise EpicError(f"{path}: {what}; expected {about}")
     refuse_large(path, about)
-    rows = []
+    rows: list[tuple[int, dict[str, str]]] = []
     try:
         # -sig: spreadsheets write a byte order mark, which would become part of a column name.
         with reading(path) as file:
@@ -79,6 +87,8 @@ def read_table(
                         f"{path}: line {line}: {len(fields)} fields, the header has {len(header)}; "
                         f"expected {about}"
                     )
+                if (len(rows) + 1) * (len(header) + LINE) > MOST:
+                    raise csv.Error(f"no table of this field has so many lines of {len(header)}")
                 if fields:
                     fields += [""] * (len(header) - len(fields))
                     rows.append((line, dict(zip(header, fields, strict=True))))
@@ -112,7 +122,7 @@ def read_own_table(
         row = {}
         for name, kind in kinds.items():
             try:
-                row[name] = kind(texts[name])
+                row[name] = kind(_plain(texts[name]))
             except ValueError as error:
                 raise EpicError(
                     f"{path}: line {line}: {name} is {texts[name][:80]!r}; expected {about}"
@@ -122,7 +132,7 @@ def read_own_table(
 
 
 def refuse_large(path: Path, about: str) -> None:
-    """Raise EpicError if `path` is larger than any table of this field (256 MiB)."""
+    """Raise EpicError if `path` is larger than any table of this field (64 MiB)."""
     size = path.stat().st_size
     if size > LARGEST:
         raise EpicError(
@@ -131,9 +141,11 @@ def refuse_large(path: Path, about: str) -> None:
 
 
 def _check_header(path: Path, header: list[str], columns: Sequence[str], about: str) -> None:
+    if len(header) > MOST_COLUMNS:
+        raise csv.Error(f"{len(header)} columns, at most {MOST_COLUMNS}")
     missing = [name for name in columns if name not in header]
     if missing:
-        found = ", ".join(header) or "an empty line"
+        found = ", ".join(header)[:1000] or "an empty line"
         raise EpicError(
             f"{path}: line 1: column {', '.join(missing)} missing (found: {found}); "
             f"expected {about}"
@@ -143,3 +155,18 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str], about: 
         raise EpicError(
             f"{path}: line 1: column {', '.join(twice)} is there twice; expected {about}"
         )
+
+
+def _cell(value: Any) -> Any:
+    """A value as a cell: a text that a spreadsheet would run gets an apostrophe in front."""
+    if isinstance(value, str) and FORMULA.match(value):
+        with suppress(ValueError):
+            float(value)
+            return value
+        return f"'{value}"
+    return value
+
+
+def _plain(text: str) -> str:
+    """The text that became this cell."""
+    return text[1:] if text.startswith("'") and FORMULA.match(text) else text

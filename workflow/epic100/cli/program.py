@@ -10,6 +10,7 @@ from typing import NoReturn
 import shtab
 
 from epic100.base.errors import EpicError
+from epic100.base.private import keep_private
 
 HELP = """\
 From the official CSVs and full-length videos of EPIC-KITCHENS-100 to a trained model and a
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 1 with one line on stderr if the input is wrong, or Snakemake's.
     """
+    keep_private()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = build_parser(arguments)
     options = argparse.Namespace(passes_on=False)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epic100.base.errors import EpicError
+from epic100.base.private import refuse_foreign
 from epic100.base.shipped import ROOT, existing_path
 from epic100.settings import Settings, read_layer, set_words
 
@@ -76,13 +77,15 @@ def snakemake_command(arguments: Sequence[str]) -> list[str]:
     """Build the command line of Snakemake with these arguments.
 
     A config or profile that the current folder does not have (`profiles/vsc`,
-    `config/trainval.yaml`) is replaced by the one in the package. The logger is `epic100`, unless
-    the arguments name another. Words KEY=VALUE, also those behind `--config`, may name a key of any
+    `config/trainval.yaml`) is replaced by the one in the package. The logger is `epic100` and the
+    workflow's profile `profiles/default`, unless the arguments name others. Words KEY=VALUE, also
+    those behind `--config`, may name a key of any
     depth.
 
     Raises:
         EpicError: A mistake that Snakemake would report without naming file or argument: a target
-            among the config files, or a config file that is missing, empty or not YAML.
+            among the config files, or a config file that is missing, empty or not YAML. Or a config
+            or profile of another user is in the current folder.
     """
     words: list[str] = []
     keys: list[str] = []
@@ -105,6 +108,8 @@ def snakemake_command(arguments: Sequence[str]) -> list[str]:
         command += ["--snakefile", str(ROOT / "Snakefile")]
     if keys:
         words += ["--config", set_words(keys)]
+    if "--workflow-profile" not in named:  # else Snakemake reads a `default` of this folder first
+        command += ["--workflow-profile", _shipped("profiles/default")]
     # Last, since Snakemake reads every word after it as a logger's name.
     return command + words + ([] if "--logger" in named else ["--logger", "epic100"])
 
@@ -118,7 +123,11 @@ def _shipped(argument: str) -> str:
     option, equals, value = argument.rpartition("=")
     if not value.startswith(SHIPPED) or (equals and not option.startswith("-")):
         return argument
-    return option + equals + existing_path(value)
+    found = existing_path(value)
+    if found == value and not ROOT.samefile("."):
+        refuse_foreign(value.partition("/")[0])
+        refuse_foreign(value)
+    return option + equals + found
 
 
 def _refuse_file(option: str, word: str) -> None:

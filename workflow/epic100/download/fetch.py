@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -254,7 +255,11 @@ class CarefulSession(requests.Session):
     def __init__(self, url: str) -> None:
         super().__init__()
         self.headers.update({"User-Agent": AGENT, "Accept-Encoding": "identity"})
+        self.auth = lambda request: request  # none; without any, requests looks into ~/.netrc
         self._first = url
+
+    def rebuild_auth(self, *_: Any) -> None:
+        """Do nothing: a redirect gets no password of ~/.netrc either."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Return where `resp` redirects to, after a check; requests calls this per redirect."""

@@ -1,20 +1,17 @@
 """An incomplete download: `{name}.part` beside the file, until all bytes have arrived."""
 
-import errno
 import fcntl
 import json
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from epic100.base.atomic import write_text, writing
+from epic100.base.atomic import open_plain, write_text, writing
 from epic100.base.errors import EpicError
 
-LINKED = "a link or a pipe; expected a plain file; see who put it there, then remove it"
 NOTES: dict[str, type] = {"length": int, "validator": str}
 LARGEST_NOTES = 10_000  # bytes
 _BUFFER = 1 << 17  # bytes; the most that a killed process loses
@@ -100,33 +97,6 @@ def claim(target: Path) -> Iterator[Part]:
         if not (is_alone(file) and path.exists() and os.path.samefile(path, file.fileno())):
             raise EpicError(f"{path}: another process downloads this file; run again when it ended")
         yield Part(target, file)
-
-
-def open_plain(path: str | os.PathLike, flags: int) -> int:
-    """Open a plain file whose name others can guess.
-
-    Args:
-        path: The file. It and its folder are created if they do not exist.
-        flags: As for `os.open`.
-
-    Returns:
-        The file descriptor.
-
-    Raises:
-        EpicError: The name is a link or a pipe, so the data would be written somewhere else.
-    """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):  # a link; a pipe
-            raise EpicError(f"{path}: {LINKED}") from error
-        raise
-    state = os.fstat(handle)
-    if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
-        os.close(handle)
-        raise EpicError(f"{path}: {LINKED}")
-    return handle
 
 
 def is_alone(file: int | IO[Any]) -> bool:

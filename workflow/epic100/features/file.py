@@ -9,12 +9,13 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from epic100.base.array_file import opened_arrays
 from epic100.base.atomic import atomic_path
-from epic100.base.disk import reading
+from epic100.base.checked import STRICT, Amount, Array, conforming
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.text_table import read_own_table, write_table
 
@@ -44,14 +45,16 @@ class Features:
             of its training, stride, window, and size, modification time and damage of the video.
     """
 
-    feats: np.ndarray
-    valid: np.ndarray
-    times: np.ndarray
-    middle: np.ndarray
-    frames: np.ndarray
-    fps: float
-    duration: float
+    feats: Annotated[np.ndarray, Array("f", "rows channels")]
+    valid: Annotated[np.ndarray, Array("b", "rows")]
+    times: Annotated[np.ndarray, Array("f", "rows", least=0, rises=True)]
+    middle: Annotated[np.ndarray, Array("i", "rows", least=0, rises=True)]
+    frames: Annotated[np.ndarray, Array("i", "rows 2")]
+    fps: Amount
+    duration: Amount
     made_from: dict[str, Any]
+
+    __pydantic_config__ = STRICT
 
     @property
     def stride(self) -> float:
@@ -81,25 +84,15 @@ def read_features(path: str | os.PathLike) -> Features:
     again = f"make it again: remove it, then `snakemake --force {path.parent}/PARTICIPANT.tsv`"
     if not path.is_file():
         raise EpicError(f"{path}: no such features; the rule features makes them: {again}")
-    try:
-        with reading(path) as file, np.load(file, allow_pickle=False) as arrays:
-            if any(member.compress_type for member in arrays.zip.infolist()):
-                raise ValueError("its members are packed, as the rule never does")
-            found = {name: arrays[name] for name in arrays}
-        if str(found.pop("format", "")) != FORMAT:
-            raise ValueError(f"no {FORMAT!r}")
+    with opened_arrays(path, FORMAT, "whole features of the rule features", again) as arrays:
+        found: dict[str, Any] = {field.name: arrays[field.name] for field in fields(Features)}
         for name in ("fps", "duration"):
             found[name] = float(found[name])
         found["made_from"] = json.loads(str(found["made_from"]))
-        return Features(**found)
-    except DiskError:
-        raise
-    except Exception as error:  # zipfile and numpy raise many kinds of errors for a wrong file
-        words = " ".join(str(error).split())[:200]
-        raise EpicError(
-            f"{path}: not whole features of the rule features ({type(error).__name__}: {words}); "
-            f"{again}"
-        ) from error
+        features = conforming(Features(**found))
+        if not features.valid.any() or not 0 < features.stride < np.inf or not features.source:
+            raise ValueError("no row that is free of damage, or no time from row to row")
+        return features
 
 
 def is_of(path: str | os.PathLike, made_from: Mapping[str, Any]) -> bool:

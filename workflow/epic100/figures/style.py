@@ -65,7 +65,9 @@ def drawing(
         hint: How to read it.
         height: Inches.
     """
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever a matplotlibrc of the working folder says
+        matplotlib.rcParams.update(STYLE)
         figure = Figure(figsize=(WIDTH, height))
         layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.06)
         figure.set_layout_engine(layout)

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, TypeVar
 
 from mmengine.config import Config
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, FailFast, Field
 from torch import Tensor
 
 from epic100.base import disk
+from epic100.base.checked import STRICT, Count, conforming
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import read_foreign
 from epic100.base.torch_file import write_tensors
@@ -41,10 +42,8 @@ Classes = Annotated[int, Field(gt=0, le=MOST_CLASSES)]
 Heads = Annotated[str, Field(pattern=f"^({'|'.join(OUTPUTS)})$")]
 Task = Annotated[str, Field(pattern="^(verb|noun)$")]
 Name = Annotated[str, Field(max_length=200)]
-Number = Annotated[int, Field(ge=0, lt=2**53)]
 Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
-Pairs = list[tuple[Number, Number, Number]]
-STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, revalidate_instances="always")
+Pairs = Annotated[list[tuple[Count, Count, Count]], FailFast()]
 
 
 def output_sizes(heads: str, pairs: int, verbs: int, nouns: int) -> dict[str, int]:
@@ -181,14 +180,9 @@ def checked(found: Value, path: str | os.PathLike, rule: str) -> Value:
         EpicError: A part is of another type or outside its range.
     """
     try:
-        found = TypeAdapter(type(found)).validate_python(found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))[:60]
-        raise EpicError(
-            f"{path}: its {place} is {str(first['input'])[:60]!r}: {first['msg']}; expected "
-            f"what the rule {rule} writes"
-        ) from error
+        found = conforming(found)
+    except ValueError as error:
+        raise EpicError(f"{path}: {error}; expected what the rule {rule} writes") from error
     for pair, (verb, noun, _) in enumerate(found.pairs):
         if verb >= found.num_verbs or noun >= found.num_nouns:
             raise EpicError(

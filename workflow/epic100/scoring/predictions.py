@@ -5,13 +5,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import FailFast
 
+from epic100.base.checked import STRICT, Array, Id, Length
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import read_foreign
 from epic100.base.torch_file import write_tensors
-from epic100.model.model_file import STRICT, Classes, Name, Pairs, Plain, checked, digest_of
+from epic100.model.model_file import Classes, Name, Pairs, Plain, checked, digest_of
 from epic100.scoring.folding import REDUCTIONS, fold_pairs, prior_logprobs
 from epic100.segments.segment_list import read_clean_list
 
@@ -39,15 +42,15 @@ class Predictions:
     """
 
     split: Name
-    narration_ids: list[Name]
-    log_probs: torch.Tensor
-    pairs: Pairs
-    num_verbs: Classes
-    num_nouns: Classes
+    narration_ids: Annotated[list[Id], FailFast(), Length("segments")]
+    log_probs: Annotated[torch.Tensor, Array("f", "segments pairs")]
+    pairs: Annotated[Pairs, Length("pairs")]
+    num_verbs: Annotated[Classes, Length("verbs")]
+    num_nouns: Annotated[Classes, Length("nouns")]
     trained_on: Plain
     model: Name = ""
-    verb_log_probs: torch.Tensor | None = None
-    noun_log_probs: torch.Tensor | None = None
+    verb_log_probs: Annotated[torch.Tensor, Array("f", "segments verbs")] | None = None
+    noun_log_probs: Annotated[torch.Tensor, Array("f", "segments nouns")] | None = None
     pair_head: bool = True
 
     __pydantic_config__ = STRICT
@@ -138,8 +141,7 @@ def complete_scores(
         Verb scores [N, V], noun scores [N, M], and whether each segment was predicted, bool [N].
 
     Raises:
-        EpicError: An id is listed twice, or predictions have a segment that is not in the split, or
-            NaN or infinity.
+        EpicError: An id is listed twice, or predictions have a segment that is not in the split.
     """
     way = chosen_way(predictions, reduce)
     place = {narration_id: i for i, narration_id in enumerate(narration_ids)}
@@ -150,21 +152,10 @@ def complete_scores(
             "than once; expected each once, as the rule annotate writes it"
         )
     strange = [name for name in predictions.narration_ids if name not in place]
-    if strange or len(set(predictions.narration_ids)) < len(predictions.narration_ids):
-        what = f"{strange[0]}, which is not of the split" if strange else "a segment twice"
+    if strange:
         raise EpicError(
-            f"predictions of split {predictions.split} name {what}; make them again with the rule "
-            "predict"
-        )
-    parts = (predictions.log_probs, predictions.verb_log_probs, predictions.noun_log_probs)
-    found = [scores for scores in parts if scores is not None]
-    finite = [scores.isfinite().all(dim=1) for scores in found]
-    wild = (~torch.stack(finite).all(dim=0)).nonzero().flatten().tolist()
-    if wild:
-        raise EpicError(
-            f"predictions of split {predictions.split}: {len(wild)} segments hold NaN or infinity, "
-            f"the first is {predictions.narration_ids[wild[0]]}; look at the training's loss, then "
-            "train and predict again"
+            f"predictions of split {predictions.split} name {strange[0]}, which is not of the "
+            "split; make them again with the rule predict"
         )
     pairs = torch.tensor([pair[:2] for pair in predictions.pairs])
     counts = torch.tensor([pair[2] for pair in predictions.pairs])
@@ -176,7 +167,8 @@ def complete_scores(
     prior = fold_pairs(prior_logprobs(counts)[None], pairs, *sizes, fold)
     verb, noun = (part.expand(len(place), -1).clone() for part in prior)
     if way == HEADS:
-        verb[where], noun[where] = found[1:]
+        both = (predictions.verb_log_probs, predictions.noun_log_probs)
+        verb[where], noun[where] = [scores for scores in both if scores is not None]
     else:
         verb[where], noun[where] = fold_pairs(predictions.log_probs, pairs, *sizes, fold)
     return verb, noun, predicted
@@ -196,21 +188,13 @@ def _read(path: Path, split: str) -> Predictions:
             f"predict writes; {again}"
         )
     predictions = checked(Predictions(**content), path, "predict")
+    if len(set(predictions.narration_ids)) < len(predictions.narration_ids):
+        raise EpicError(f"{path}: it has a segment twice; {again}")
+    if (predictions.verb_log_probs is None) != (predictions.noun_log_probs is None):
+        raise EpicError(f"{path}: it has scores of one head alone; {again}")
     if predictions.split != split:
         raise EpicError(
             f"{path}: predictions of split {predictions.split!r}, expected {split!r}; see "
             "`export: split:` in the config"
         )
-    rows = len(predictions.narration_ids)
-    shapes = {
-        "log_probs": (rows, len(predictions.pairs)),
-        "verb_log_probs": (rows, predictions.num_verbs),
-        "noun_log_probs": (rows, predictions.num_nouns),
-    }
-    for name, shape in shapes.items():
-        scores = getattr(predictions, name)
-        if scores is not None and tuple(scores.shape) != shape:
-            raise EpicError(
-                f"{path}: {name} is {list(scores.shape)}; expected {list(shape)}; {again}"
-            )
     return predictions

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from epic100.base.atomic import write_text
+from epic100.base.atomic import open_plain, write_text
 from epic100.base.errors import EpicError
 
 MODULE = "epic100.training.start_check"
@@ -105,8 +105,8 @@ def run_start_check(
     on_cpu = asked.remote or train.get("device") == "cpu" or train.get("gpus") == 0
     # MMEngine uses any GPU that it sees.
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})
-    Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-    with open(log_file, "w", encoding="utf-8") as log:
+    with open(open_plain(log_file, os.O_WRONLY), "w", encoding="utf-8") as log:
+        log.truncate(0)
         try:
             done = subprocess.run(
                 [sys.executable, "-P", "-m", MODULE], input=pickle.dumps(asked),

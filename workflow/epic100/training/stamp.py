@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 from mmengine.config import Config
+from pydantic import TypeAdapter
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_text
+from epic100.base.errors import EpicError
 from epic100.training.config import items_of, tree_of
 
 FILE = "stamp.json"
@@ -89,8 +91,15 @@ def open_run_dir(folder: str | os.PathLike, stamp: dict[str, str]) -> Path:
 
 
 def read_stamp(run_dir: str | os.PathLike) -> dict[str, str]:
-    """Read the stamp of a run's directory."""
-    return json.loads(read_text(Path(run_dir) / FILE))
+    """Read the stamp of a run's directory. Raises EpicError if there is none."""
+    path = Path(run_dir, FILE)
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(read_text(path), strict=True)
+    except ValueError as error:
+        raise EpicError(
+            f"{path}: no stamp of a training: expected texts by name; see who wrote it, then move "
+            f"{run_dir} away, and the training begins anew"
+        ) from error
 
 
 def differences(theirs: dict[str, str], ours: dict[str, str]) -> str:

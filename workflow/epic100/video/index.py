@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import av
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
+from epic100.base.checked import STRICT, Amount, Count, conforming
 from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
 from epic100.base.guarded import FileError, call
@@ -46,6 +48,8 @@ COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")  # of a 
 LIMITS = ScanLimits(stall_seconds=20, memory_mib=1024)
 LIMIT_SECONDS = 600  # of computing: it takes some for each gigabyte
 PROGRESS_EVERY = 1000  # packets
+Word = Annotated[str, Field(pattern=r"^[\w-]{0,40}$")]
+Side = Annotated[int, Field(ge=0, le=2**16)]
 ANOTHER_FILE = "is not the file that was scanned; scan it again"
 
 
@@ -67,13 +71,13 @@ class StreamFacts:
         colours: The values of `COLOURS` that the container states.
     """
 
-    codec: str
-    width: int
-    height: int
-    pix_fmt: str
-    time_base: Fraction
-    length_size: int
-    colours: tuple[int, ...]
+    codec: Word
+    width: Side
+    height: Side
+    pix_fmt: Word
+    time_base: Annotated[Fraction, Field(gt=0, lt=2**31)]
+    length_size: Annotated[int, Field(ge=0, le=4)]
+    colours: Annotated[tuple[Side, ...], Field(min_length=4, max_length=4)]
 
     @property
     def most_pixels(self) -> int:
@@ -99,9 +103,11 @@ class VideoIndex:
     packets: np.ndarray
     stream: StreamFacts
     sets: tuple[bytes, ...]
-    file_size: int
+    file_size: Count
     direct: bool
-    fps: float
+    fps: Amount
+
+    __pydantic_config__ = STRICT
 
     @property
     def time_base(self) -> Fraction:
@@ -206,7 +212,7 @@ class VideoIndex:
         """Arrays for `np.savez_compressed`: facts as JSON, and each column of the packets."""
         columns = {f"{prefix}{name}": _stored(self.packets, name) for name in COLUMNS}
         facts = vars(self.stream) | {
-            "time_base": str(self.time_base),
+            "time_base": self.time_base.as_integer_ratio(),
             "sets": [each.hex() for each in self.sets],
             "file_size": self.file_size,
             "direct": self.direct,
@@ -236,19 +242,12 @@ class VideoIndex:
         facts: dict[str, Any] = json.loads(str(arrays[f"{prefix}stream"]))
         own = {name: facts.pop(name) for name in ("file_size", "direct", "fps")}
         sets = tuple(map(bytes.fromhex, facts.pop("sets")))
-        facts |= {"time_base": Fraction(facts["time_base"]), "colours": tuple(facts["colours"])}
-        index = cls(packets, StreamFacts(**facts), sets, **own)
-        places = packets["frame"][: index.frames]
-        if len(places) and not (places.min() >= 0 and places.max() < len(packets)):
-            raise ValueError("frames without a packet")
-        if not packets["sets"].max(initial=0) < len(sets):
-            raise ValueError("a key frame without parameter sets")
+        units, second = facts["time_base"]
+        facts |= {"time_base": Fraction(units, second), "colours": tuple(facts["colours"])}
+        index = conforming(cls(packets, StreamFacts(**facts), sets, **own))
+        av.Codec(index.stream.codec, "r")  # both raise if FFmpeg does not know the name
+        av.VideoFormat(index.stream.pix_fmt or "gray")
         return index
-
-
-def packet_counts(arrays: Mapping[str, np.ndarray], prefixes: Sequence[str]) -> list[int]:
-    """The number of packets of each of several indexes, from their arrays."""
-    return [len(arrays[f"{prefix}sets"]) for prefix in prefixes]
 
 
 def unpacked(arrays: Mapping[str, np.ndarray], prefixes: Sequence[str]) -> np.ndarray:
@@ -257,7 +256,7 @@ def unpacked(arrays: Mapping[str, np.ndarray], prefixes: Sequence[str]) -> np.nd
     Raises:
         ValueError: `VideoIndex.to_arrays` cannot have written these arrays. So does KeyError.
     """
-    counts = packet_counts(arrays, prefixes)
+    counts = [len(arrays[f"{prefix}sets"]) for prefix in prefixes]
     packets = np.empty(sum(counts), PACKET)
     for prefix, part in zip(prefixes, np.split(packets, np.cumsum(counts)), strict=False):
         for name in COLUMNS:

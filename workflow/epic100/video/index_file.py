@@ -8,21 +8,21 @@ the process.
 
 import fcntl
 import os
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 import numpy as np
 
+from epic100.base.array_file import opened_arrays
 from epic100.base.atomic import atomic_path
-from epic100.base.disk import reading
+from epic100.base.checked import Array
 from epic100.base.errors import DiskError, EpicError
-from epic100.video.index import VideoIndex, packet_counts, unpacked
+from epic100.video.index import VideoIndex, unpacked
 
-FORMAT = "epic100 frame indexes 2"
-LARGEST = 2**29  # bytes of its arrays; an hour of video takes about 4 MiB
+FORMAT = "epic100 frame indexes 3"
+TIMES = (-(2**62), 2**62 - 1)  # their differences fit into 64 bits
 FOLDER = "EPIC100_SHARED_INDEXES"  # a private folder of the processes that a launcher starts
 
 
@@ -57,7 +57,7 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex:
     """
     with _opened(path) as arrays:
         if f"{video_id}/stream" in arrays:
-            return VideoIndex.from_arrays(arrays, f"{video_id}/")
+            return _fitting(VideoIndex.from_arrays(arrays, f"{video_id}/"))
     raise EpicError(
         f"{path}: no frame index of {video_id}; one that cannot be read has none; of any other, "
         f"make it again with `snakemake -R {path}`"
@@ -81,10 +81,10 @@ def load_indexes(path: str | os.PathLike) -> Mapping[str, VideoIndex]:
 def _load_all(path: str | os.PathLike, key: str) -> dict[str, VideoIndex]:
     with _opened(path) as arrays:
         prefixes = [name.removesuffix("stream") for name in arrays if name.endswith("/stream")]
-        stops = np.cumsum(packet_counts(arrays, prefixes))
+        stops = np.cumsum([len(arrays[f"{prefix}sets"]) for prefix in prefixes])
         packets = np.split(_shared(arrays, prefixes, key), stops)[:-1]  # nothing is left over
         return {
-            prefix[:-1]: VideoIndex.from_arrays(arrays, prefix, own)
+            prefix[:-1]: _fitting(VideoIndex.from_arrays(arrays, prefix, own))
             for prefix, own in zip(prefixes, packets, strict=True)
         }
 
@@ -105,28 +105,33 @@ def _shared(arrays: Mapping[str, np.ndarray], prefixes: Sequence[str], name: str
         return unpacked(arrays, prefixes)
 
 
-@contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[Mapping[str, np.ndarray]]:
-    try:
-        with reading(path) as file:
-            file.peek()  # a disk that fails says so here, where zipfile might not ask it
-            with zipfile.ZipFile(file) as archive:
-                unpacked = sum(member.file_size for member in archive.infolist())
-            if unpacked > LARGEST:
-                raise ValueError(f"{unpacked / 2**20:.0f} MiB unpacked, at most {LARGEST >> 20}")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as arrays:
-                if str(arrays["format"]) != FORMAT:
-                    raise ValueError(f"of another version than {FORMAT!r}")
-                yield arrays
-    except DiskError:
-        raise
-    except Exception as error:  # zipfile, numpy and from_arrays raise many kinds for a wrong file
-        words = " ".join(str(error).split())[:200]  # a bad zip repeats names of any length
-        raise EpicError(
-            f"{path}: not a whole frame index ({type(error).__name__}: {words}); scan its "
-            "participant again"
-        ) from error
+def _opened(path: str | os.PathLike) -> AbstractContextManager[Mapping[str, np.ndarray]]:
+    return opened_arrays(path, FORMAT, "a whole frame index", "scan its participant again")
+
+
+def _fitting(index: VideoIndex) -> VideoIndex:
+    """Return an index whose packets can be those of a file. Raises ValueError."""
+    packets, most = index.packets, index.file_size
+    within = {
+        "offset": (0 if index.direct else -1, most),
+        "pts": TIMES,
+        "dts": TIMES,
+        "size": (0, 2**31),
+        "sets": (-1, len(index.sets) - 1),
+        "shown": (0, 1),
+    }
+    for name, bounds in within.items():
+        Array("i", name, *bounds).check(packets[name], {})
+    if index.direct:
+        Array("i", "end", most=most).check(packets["offset"] + packets["size"], {})
+    frames = packets["frame"][: index.frames]
+    Array("i", "frame", 0, len(packets) - 1).check(frames, {})
+    if not np.array_equal(np.bincount(frames, minlength=len(packets)), packets["shown"]):
+        raise ValueError("a frame that is no picture, or a picture that is two frames")
+    Array("i", "in_order", rises=True).check(packets["pts"][frames], {})
+    if not index.frames or packets["sets"][0] < 0:
+        raise ValueError("no pictures, or nothing that decoding could begin with")
+    return index
 
 
 class LoadedIndexes:

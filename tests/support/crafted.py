@@ -1,0 +1,163 @@
+"""Honest contents with one rule broken: arrays, plain values, boxes. No test in here.
+
+Changes of bytes at random hardly ever pass a checksum, so they end at the door. What these give is
+whole: it must be refused for what it says, or be safe to use.
+"""
+
+import contextlib
+import copy
+import random
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+NUMBERS = (0, 1, -1, 2, 7, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**53, 2**62, 2**63 - 1, -(2**63),
+           10**300, 0.5, 1e-300, 1e300, float("nan"), float("inf"), -float("inf"))  # fmt: skip
+TEXTS = ("", "P01_01_0", "..", "a" * 10_000, "\x1b[2J", "\u202e", "=1+1", "os.system", "val", "1/0",
+         "1e999999")  # fmt: skip
+KINDS = ("f2", "f4", "f8", "i1", "i4", "i8", "u1", "u8", "c8", "?", "U3", "S2", "M8[s]", ">i8",
+         ">f4")  # fmt: skip
+
+
+def nested(depth: int = 60) -> list:
+    """Lists in lists."""
+    inner: list = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+def odd_value(rng: random.Random) -> Any:
+    """A value that hardly any place expects."""
+    return rng.choice([
+        None, True, False, rng.choice(NUMBERS), rng.choice(TEXTS), [], {}, [[]] * 3, nested(),
+        {"": 1}, {"a": {"b": []}}, [rng.choice(NUMBERS)] * rng.choice((1, 2, 3, 1000)),
+        [rng.choice(TEXTS)] * 2,
+    ])  # fmt: skip
+
+
+def odd_tensor(rng: random.Random, tensor: torch.Tensor) -> Any:
+    """`tensor`, or one of another kind, shape, layout or with other values."""
+    flat = tensor.flatten()
+    ways = [
+        lambda: tensor[: rng.randrange(len(tensor) + 1)] if tensor.ndim else tensor[None],
+        lambda: torch.cat([tensor, tensor]) if tensor.ndim else tensor.expand(3),
+        lambda: tensor.to(rng.choice([torch.float16, torch.bfloat16, torch.float64, torch.int8,
+                                      torch.int64, torch.bool, torch.complex64])),
+        lambda: flat[:1].expand(rng.choice((0, 1, 10, 10**4, 10**7, 10**10))),
+        lambda: tensor[None],
+        lambda: tensor.T if tensor.ndim == 2 else flat,
+        lambda: torch.full_like(tensor, rng.choice((float("nan"), float("inf"), 1e38)))
+        if tensor.is_floating_point() else tensor * 0 - 1,
+        lambda: torch.empty(0, rng.choice((0, 2**40))),
+        lambda: tensor.to_sparse() if tensor.ndim else tensor,
+        lambda: tensor.to("meta"),
+        lambda: torch.nested.nested_tensor([flat.float(), flat.float()]),
+        lambda: torch.quantize_per_tensor(flat.float(), 0.1, 0, torch.quint8),
+        lambda: torch.nn.Parameter(tensor.float()),
+        lambda: torch.tensor(rng.choice(NUMBERS[:12])),
+        lambda: odd_value(rng),
+    ]  # fmt: skip
+    return rng.choice(ways)()
+
+
+def odd_array(rng: random.Random, array: np.ndarray) -> np.ndarray:
+    """`array` of another kind or shape, or with other values or another order."""
+    out, number = np.atleast_1d(array).copy(), rng.choice(NUMBERS)
+    at = rng.randrange(len(out)) if len(out) else 0
+    kind = rng.randrange(12)
+    if kind == 0:
+        return out[:at]
+    if kind == 1:
+        return np.concatenate([out, out])
+    if kind == 2:
+        with contextlib.suppress(ValueError):  # a text that is no number
+            return out.astype(rng.choice(KINDS))
+    if kind == 3:
+        return out[None] if array.ndim else array
+    if kind == 4:
+        return out[0] if len(out) else np.array(0)
+    if kind == 5:
+        return np.empty((0, 2**40), out.dtype)
+    if kind == 6:
+        return rng.choice([np.array(odd_value(rng), str), np.array(number)])
+    if kind == 7:
+        return out[np.random.default_rng(rng.randrange(2**32)).permutation(len(out))]
+    if kind == 8 and len(out) > 1:
+        out[[0, at]] = out[[at, 0]]
+    elif kind == 9:
+        out[at:] = out[at : at + 1]
+    elif out.dtype.kind in "iufb" and len(out):
+        wanted = rng.choice([number, float(out.flat[at]) + rng.choice((-1, 1))])
+        if out.dtype.kind != "f":
+            most = 1 if out.dtype.kind == "b" else np.iinfo(out.dtype).max
+            wanted = int(max(-most, min(most, wanted))) if wanted == wanted else 0
+            wanted = max(wanted, 0) if out.dtype.kind == "u" else wanted
+        out[at if kind < 11 else slice(None)] = wanted
+    return out
+
+
+def places(content: Any, path: tuple = ()) -> Iterator[tuple]:
+    """Where the values of nested dicts, lists and tuples are, the containers included."""
+    yield path
+    if isinstance(content, dict | list | tuple):
+        for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from places(value, (*path, key))
+
+
+def broken(content: Any, rng: random.Random) -> Any:
+    """A copy of nested plain values and tensors with one of them changed, gone, new or doubled."""
+    path = rng.choice([place for place in places(content) if place])
+    return _changed(copy.copy(content), path, rng)
+
+
+def _changed(content: Any, path: tuple, rng: random.Random) -> Any:
+    key, *rest = path
+    out = list(content) if isinstance(content, tuple) else copy.copy(content)
+    if rest:
+        out[key] = _changed(out[key], tuple(rest), rng)
+    elif rng.random() < 0.2:
+        del out[key]
+    elif rng.random() < 0.2 and isinstance(out, dict):
+        out[rng.choice([*TEXTS, 7, 0.5, None, (1, (2, 3))])] = out.pop(key)
+    elif rng.random() < 0.2 and isinstance(out, list):
+        out.insert(key, out[key])
+    elif isinstance(out[key], torch.Tensor):
+        out[key] = odd_tensor(rng, out[key])
+    else:
+        out[key] = odd_value(rng)
+    return tuple(out) if isinstance(content, tuple) else out
+
+
+def boxes(data: bytes, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, bytes]]:
+    """(start, stop, name) of each box of an MP4, those in boxes too."""
+    stop = len(data) if stop is None else stop
+    while start + 8 <= stop:
+        size, name = struct.unpack_from(">I4s", data, start)
+        if not 8 <= size <= stop - start:
+            return
+        yield start, start + size, name
+        if name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"dinf", b"udta"):
+            yield from boxes(data, start + 8, start + size)
+        start += size
+
+
+def broken_boxes(data: bytes, rng: random.Random) -> bytes:
+    """An MP4 with a number, a name or the length of a box changed, or a box gone or doubled."""
+    start, stop, _ = rng.choice(list(boxes(data)))
+    out, kind = bytearray(data), rng.randrange(6)
+    if kind == 0:
+        out[start:stop] = b""
+    elif kind == 1:
+        out[start:start] = data[start:stop] * rng.choice((1, 2, 20))
+    elif kind == 2:
+        struct.pack_into(">I", out, start, rng.choice((0, 1, 7, 8, 2**31, 2**32 - 1)))
+    elif kind == 3:
+        out[start + 4 : start + 8] = rng.choice([each[2] for each in boxes(data)])
+    elif stop - start >= 16:  # a count, a time, an offset: fields are numbers of 32 bits
+        at = rng.randrange(start + 8, stop - 3, 4)
+        struct.pack_into(">I", out, at, rng.choice((0, 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1)))
+    return bytes(out)

@@ -1,0 +1,53 @@
+"""Files of arrays (`.npz`), which others may have written: one way to open them."""
+
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+
+from epic100.base.disk import reading
+from epic100.base.errors import DiskError, EpicError
+
+LARGEST = 2**29  # bytes of packed arrays; the index of an hour of video has about 4 MiB
+
+
+@contextmanager
+def opened_arrays(
+    path: str | os.PathLike, form: str, what: str, remedy: str
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """Open a file of arrays. What the block raises counts as a fault of the file.
+
+    Args:
+        path: The file.
+        form: What its array `format` must say.
+        what: What was expected, for the error: "not {what} (why); {remedy}".
+        remedy: What to do, for the error.
+
+    Yields:
+        The arrays by name, each read when it is asked for.
+
+    Raises:
+        DiskError: The disk fails.
+        EpicError: It is no such file, is not whole, or a packed one of more than 512 MiB.
+    """
+    try:
+        with reading(path) as file:
+            file.peek()  # a disk that fails says so here, where zipfile might not ask it
+            with zipfile.ZipFile(file) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > max(LARGEST, 2 * file.seek(0, os.SEEK_END)):
+                raise ValueError(f"{unpacked / 2**20:.0f} MiB unpacked, at most {LARGEST >> 20}")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                if str(arrays["format"]) != form:
+                    raise ValueError(f"of another version than {form!r}")
+                yield arrays
+    except DiskError:
+        raise
+    except Exception as error:  # zipfile, numpy and the block raise many kinds for a wrong file
+        words = " ".join(str(error).split())[:200]  # a bad zip repeats names of any length
+        raise EpicError(
+            f"{path}: not {what} ({type(error).__name__}: {words}); {remedy}"
+        ) from error

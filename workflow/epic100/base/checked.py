@@ -1,0 +1,132 @@
+"""What comes from a file must be as its dataclass says, before anything else looks at it.
+
+The annotations of the dataclass are the description: pydantic checks plain values, and `Array`
+arrays and tensors.
+"""
+
+import reprlib
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from pydantic import (
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic_core.core_schema import CoreSchema, with_info_after_validator_function
+
+from epic100.base.names import NAME
+
+STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, revalidate_instances="always")
+Id = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Value = TypeVar("Value")
+
+_SHORT = reprlib.Repr()  # a list that holds a list that holds ... has a repr of gigabytes
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 60, 60
+
+
+def conforming(value: Value) -> Value:
+    """Check a dataclass of strict types.
+
+    Args:
+        value: An object of a dataclass whose `__pydantic_config__` is `STRICT`.
+
+    Returns:
+        An equal object.
+
+    Raises:
+        ValueError: A field is not as its annotation says. The message names it, in one line.
+    """
+    try:
+        return TypeAdapter(type(value)).validate_python(value, context={})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))[:60]
+        ours = first["type"] == "value_error"  # of `_Rule`, which describes the value itself
+        found = "" if ours else f" is {_SHORT.repr(first['input'])}"
+        raise ValueError(f"its {place}{found}: {first['msg']}") from error
+
+
+class _Rule:
+    """A part of `Annotated` that checks a value after its type."""
+
+    def __get_pydantic_core_schema__(self, of: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def apply(value: Any, info: ValidationInfo) -> Any:
+            self.check(value, info.context)
+            return value
+
+        return with_info_after_validator_function(apply, handler(of))
+
+    def check(self, value: Any, lengths: Any) -> None:
+        """Raise ValueError if `value` is not so; `lengths` are those known, by word."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Length(_Rule):
+    """For `Annotated`: a list has this length, or a number is it.
+
+    Attributes:
+        axis: The word for the length in the shapes of arrays.
+    """
+
+    axis: str
+
+    def check(self, value: Any, lengths: Any) -> None:
+        """Raise ValueError if another length is known for the word."""
+        _agree(lengths, self.axis, value if isinstance(value, int) else len(value))
+
+
+@dataclass(frozen=True)
+class Array(_Rule):
+    """For `Annotated`: what an array or a tensor must be.
+
+    Attributes:
+        kinds: The letters of NumPy's kinds that it may have.
+        shape: A word for each axis, separated by spaces. All axes of a dataclass that have the same
+            word have the same length. A word of digits is the length.
+        least: The smallest value that is allowed. NaN and infinity never are.
+        most: The largest value that is allowed.
+        rises: Whether no row has a smaller value than the row before.
+    """
+
+    kinds: str
+    shape: str
+    least: float = -np.inf
+    most: float = np.inf
+    rises: bool = False
+
+    def check(self, value: Any, lengths: Any) -> None:
+        """Raise ValueError if it is not so."""
+        axes = self.shape.split()
+        try:
+            array = np.asarray(value)
+        except (TypeError, RuntimeError) as error:  # a tensor that is sparse, nested, on no device
+            raise ValueError(f"holds no plain numbers ({type(error).__name__})") from error
+        if array.dtype.kind not in self.kinds or array.ndim != len(axes):
+            raise ValueError(f"is {array.dtype} {list(array.shape)}, expected [{self.shape}]")
+        for axis, length in zip(axes, array.shape, strict=True):
+            _agree(lengths, axis, length)
+        if array.size and not self._within(np.array([array.min(), array.max()])).all():
+            bad = np.flatnonzero(~self._within(array).reshape(len(array), -1).all(axis=1))
+            raise ValueError(
+                f"{len(bad)} of [{self.shape}] hold NaN, infinity or what is not {self.least} to "
+                f"{self.most}, the first is number {bad[0]}"
+            )
+        if self.rises and (array[1:] < array[:-1]).any():
+            raise ValueError("the values do not rise from row to row")
+
+    def _within(self, values: np.ndarray) -> np.ndarray:
+        return np.isfinite(values) & (values >= self.least) & (values <= self.most)
+
+
+def _agree(lengths: Any, axis: str, length: int) -> None:
+    known = lengths.setdefault(axis, int(axis) if axis.isdecimal() else length)
+    if known != length:
+        raise ValueError(f"{length} {axis}, but {known} elsewhere in the file")
