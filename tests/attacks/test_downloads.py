@@ -6,7 +6,7 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.download.fetch import FetchSettings, check_redirect, fetch
-from support.fault_server import status
+from support.fault_server import honest, status
 
 HASTY = FetchSettings(tries=2, stall_seconds=2, pause_seconds=0.01, max_pause_seconds=0.01)
 SHEET = "https://data.bris.ac.uk/P01_01.MP4"
@@ -103,3 +103,23 @@ def test_a_length_that_is_no_number_is_not_believed(server, tmp_path, length):
     url = server.put("a", b"content", with_length(length))
     fetch(url, tmp_path / "a", None, settings=HASTY)
     assert (tmp_path / "a").read_bytes() == b"content"
+
+
+def test_a_password_of_netrc_is_not_sent(server, tmp_path, monkeypatch):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login me password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    sent = []
+
+    def told(fault):
+        def noting(handler, content, start):
+            sent.append(handler.headers.get("Authorization"))
+            fault(handler, content, start)
+
+        return noting
+
+    url = server.put("a", b"", told(status(302, Location="/b", Connection="close")))
+    server.put("b", b"content", told(honest))
+    fetch(url, tmp_path / "a", None, settings=HASTY)
+    assert sent == [None, None]

@@ -152,7 +152,8 @@ def _read_config(path: Path) -> object:
     return clean_pipeline(test_pipeline_of(config), "model.pth")
 
 
-def _features(path: Path) -> None:
+def write_small_features(path: Path) -> None:
+    """Features of two seconds, the first row damaged."""
     rows = np.arange(4)
     made_from = {"encoder": "", "model": "ab", "load_from": None, "stride": 0.5, "window": 1.0}
     clips = np.stack([rows, rows + 9], axis=1)
@@ -321,8 +322,10 @@ TARGETS: dict[str, Target] = {
     ),
     "index, built": Target(_use_index, made("c.npz", _index), build=build_arrays),
     "packets, built": Target(_use_index, made("d.npz", _index), build=build_index_of),
-    "features": Target(_use_features, made("e.npz", _features)),
-    "features, built": Target(_use_features, made("f.npz", _features), build=build_arrays),
+    "features": Target(_use_features, made("e.npz", write_small_features)),
+    "features, built": Target(
+        _use_features, made("f.npz", write_small_features), build=build_arrays
+    ),
     "model, built": Target(lambda p: load_model(p).outputs, made("g.pth", _model),
                            build=build_tensors),
     "predictions, built": Target(_use_predictions, made("h.pt", _predictions), build=build_tensors),

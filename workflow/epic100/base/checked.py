@@ -43,54 +43,30 @@ def conforming(value: Value) -> Value:
     Raises:
         ValueError: A field is not as its annotation says. The message names it, in one line.
     """
+    lengths: dict[str, int] = {}
     try:
-        return TypeAdapter(type(value)).validate_python(value, context={})
+        value = TypeAdapter(type(value)).validate_python(value, context=lengths)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))[:60]
-        ours = first["type"] == "value_error"  # of `_Rule`, which describes the value itself
+        ours = first["type"] == "value_error"  # of `Array`, which describes the value itself
         found = "" if ours else f" is {_SHORT.repr(first['input'])}"
         raise ValueError(f"its {place}{found}: {first['msg']}") from error
-
-
-class _Rule:
-    """A part of `Annotated` that checks a value after its type."""
-
-    def __get_pydantic_core_schema__(self, of: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        def apply(value: Any, info: ValidationInfo) -> Any:
-            self.check(value, info.context)
-            return value
-
-        return with_info_after_validator_function(apply, handler(of))
-
-    def check(self, value: Any, lengths: Any) -> None:
-        """Raise ValueError if `value` is not so; `lengths` are those known, by word."""
-        raise NotImplementedError
+    for name in lengths.keys() & vars(value).keys():
+        own = getattr(value, name)
+        _agree(lengths, name, own if isinstance(own, int) else len(own))
+    return value
 
 
 @dataclass(frozen=True)
-class Length(_Rule):
-    """For `Annotated`: a list has this length, or a number is it.
-
-    Attributes:
-        axis: The word for the length in the shapes of arrays.
-    """
-
-    axis: str
-
-    def check(self, value: Any, lengths: Any) -> None:
-        """Raise ValueError if another length is known for the word."""
-        _agree(lengths, self.axis, value if isinstance(value, int) else len(value))
-
-
-@dataclass(frozen=True)
-class Array(_Rule):
+class Array:
     """For `Annotated`: what an array or a tensor must be.
 
     Attributes:
         kinds: The letters of NumPy's kinds that it may have.
-        shape: A word for each axis, separated by spaces. All axes of a dataclass that have the same
-            word have the same length. A word of digits is the length.
+        shape: A word for each axis, separated by spaces. Axes with the same word have the same
+            length. A field of that name has it too: a list of so many items, or the number. A word
+            of digits is the length.
         least: The smallest value that is allowed. NaN and infinity never are.
         most: The largest value that is allowed.
         rises: Whether no row has a smaller value than the row before.
@@ -102,8 +78,15 @@ class Array(_Rule):
     most: float = np.inf
     rises: bool = False
 
+    def __get_pydantic_core_schema__(self, of: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def apply(value: Any, info: ValidationInfo) -> Any:
+            self.check(value, info.context)
+            return value
+
+        return with_info_after_validator_function(apply, handler(of))
+
     def check(self, value: Any, lengths: Any) -> None:
-        """Raise ValueError if it is not so."""
+        """Raise ValueError if it is not so; `lengths` are those known, by word."""
         axes = self.shape.split()
         try:
             array = np.asarray(value)

@@ -1,8 +1,6 @@
 """What runs, and what libraries keep, must not be what another user of the node planted."""
 
-import grp
 import os
-import pwd
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -57,18 +55,12 @@ def others(place: str | os.PathLike, group: bool = True) -> str:
 
     Args:
         place: A file, a folder or a link.
-        group: Whether the place's group counts. That of a user alone has the user's name.
+        group: Whether the place's group counts. That of a user alone has the user's number.
     """
     state = os.lstat(place)
     if state.st_uid not in (os.getuid(), 0):
         return f"user {state.st_uid}"
-    if os.path.islink(place):
-        return ""
-    if state.st_mode & 0o002:
+    if state.st_mode & 0o002 and not os.path.islink(place):
         return "every user"
-    if group and state.st_mode & 0o020:
-        with suppress(KeyError):
-            if grp.getgrgid(state.st_gid).gr_name == pwd.getpwuid(os.getuid()).pw_name:
-                return ""
-        return f"group {state.st_gid}"
-    return ""
+    many = group and state.st_mode & 0o020 and state.st_gid not in (os.getuid(), 0)
+    return f"group {state.st_gid}" if many else ""

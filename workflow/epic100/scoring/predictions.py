@@ -10,7 +10,7 @@ from typing import Annotated
 import torch
 from pydantic import FailFast
 
-from epic100.base.checked import STRICT, Array, Id, Length
+from epic100.base.checked import STRICT, Array, Id
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import read_foreign
 from epic100.base.torch_file import write_tensors
@@ -42,15 +42,15 @@ class Predictions:
     """
 
     split: Name
-    narration_ids: Annotated[list[Id], FailFast(), Length("segments")]
-    log_probs: Annotated[torch.Tensor, Array("f", "segments pairs")]
-    pairs: Annotated[Pairs, Length("pairs")]
-    num_verbs: Annotated[Classes, Length("verbs")]
-    num_nouns: Annotated[Classes, Length("nouns")]
+    narration_ids: Annotated[list[Id], FailFast()]
+    log_probs: Annotated[torch.Tensor, Array("f", "narration_ids pairs")]
+    pairs: Pairs
+    num_verbs: Classes
+    num_nouns: Classes
     trained_on: Plain
     model: Name = ""
-    verb_log_probs: Annotated[torch.Tensor, Array("f", "segments verbs")] | None = None
-    noun_log_probs: Annotated[torch.Tensor, Array("f", "segments nouns")] | None = None
+    verb_log_probs: Annotated[torch.Tensor, Array("f", "narration_ids num_verbs")] | None = None
+    noun_log_probs: Annotated[torch.Tensor, Array("f", "narration_ids num_nouns")] | None = None
     pair_head: bool = True
 
     __pydantic_config__ = STRICT
