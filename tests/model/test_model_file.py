@@ -102,7 +102,7 @@ def test_class_names_are_kept(path):
     ({"names": [1]}, r"its names is \[1\]: .*dictionary"),
     ({"names": {"action": {0: "take"}}}, "its names.action.* is 'action': .*noun"),
     ({"names": {"verb": {"0": "take"}}}, r"its names.verb.0.\[key\] is '0': .*integer"),
-    ({"names": {"noun": {0: "a" * 201}}}, "its names.noun.0 is 'a+\.\.\.a+': .* at most 200 characters"),
+    ({"names": {"noun": {0: "a" * 201}}}, "its names.noun.0 is 'a+[.]+a+': .* at most 200 "),
     ({"pairs": [(0, 1, 5), (97, 0, 1)]}, "its pair 1 is verb 97, noun 0; expected verbs up to 96"),
     ({"config": {"work_dir": torch.zeros(2)}}, "its config: .*expected texts, numbers, lists"),
 ])  # fmt: skip
