@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -69,7 +69,7 @@ class Run:
     space: str
     user: str
     slurm_job: str
-    clusters: tuple[str, ...] = ()
+    clusters: list[str] = field(default_factory=list)
     submits: bool = False
 
     @classmethod
@@ -105,9 +105,7 @@ def read_run(folder: Path) -> Run | None:
     """
     path = folder / RECORD
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        run = Run(**values)
-        return replace(run, clusters=tuple(run.clusters))
+        return Run(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
@@ -156,8 +154,8 @@ class Hold:
             logs: Folder of Slurm's logs, if it is not the executor's default.
         """
         assert self.run is not None, "held"
-        self.run = replace(self.run, clusters=tuple(clusters), submits=True)
-        self._write()
+        self.run = replace(self.run, clusters=list(clusters), submits=True)
+        write_text(self.folder / RECORD, json.dumps(asdict(self.run)))
         self.slurm = correct(clusters, logs or self.folder / LOGS, self.show)
         # Else the executor waits for a submission that waits for Slurm.
         _do_first(signal.SIGINT, self.slurm.stopped.set)
@@ -214,10 +212,6 @@ class Hold:
             temporary.unlink()
         return True
 
-    def _write(self) -> None:
-        assert self.run is not None, "held"
-        write_text(self.folder / RECORD, json.dumps(asdict(self.run)))
-
     def _release(self, run: Run) -> None:
         found = read_run(self.folder)
         if found is not None and found.token == run.token:
@@ -231,16 +225,12 @@ class Hold:
                 if holder is None and self._claim(mine):
                     holder = mine
                 if holder is None or holder.token != mine.token:
-                    self._give_up(holder)
+                    self.show(f"This run was taken over by another one ({holder}), and ends.")
+                    _end_children()
+                    os._exit(1)  # without a touch to any file: all is the other run's
                 os.utime(self.folder / RECORD)
             if self._ended.wait(BEAT_SECONDS):
                 return
-
-    def _give_up(self, holder: Run | None) -> None:
-        """End without a touch to any file: all is the other run's."""
-        self.show(f"This run was taken over by another one ({holder}), and ends.")
-        _end_children()
-        os._exit(1)
 
     def _end_of(self, run: Run) -> None:
         """Return when `run` and all of its jobs have ended; EpicError if it is active."""
