@@ -21,6 +21,12 @@ clusters:
 """
 
 
+def test_one_profile_serves_every_slurm_site_and_a_site_is_at_most_eight_lines():
+    profiles = [path for path in ROOT.glob("profiles/*/*") if "executor: slurm" in path.read_text()]
+    assert profiles == [ROOT / "profiles/vsc/config.yaml"]
+    assert len(FACTS.split("\n")) - 2 <= 8
+
+
 @pytest.fixture
 def folder(again):
     """The folder of a run with its training to be done, and the file that a site writes."""

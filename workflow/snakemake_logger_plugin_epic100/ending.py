@@ -24,8 +24,7 @@ def ending(board: Board) -> list[str]:
     lines = [f"longest: {', '.join(board.spent()[:LONGEST])}"] if board.done else []
     summaries = [Path(path) for path in made["summary.txt"] if Path(path).exists()]
     if len(summaries) == 1:
-        text = summaries[0].read_text(encoding="utf-8")
-        lines += [line for line in text.splitlines() if line.strip()]
+        lines += summaries[0].read_text(encoding="utf-8").rstrip().splitlines()
     for name, files in MADE.items():
         if there := [path for file in files for path in made[file]]:
             lines.append(f"{name + ':':12}{', '.join(there)}")
