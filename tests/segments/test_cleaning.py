@@ -196,19 +196,26 @@ def test_a_split_without_segments_stays_one():
     assert [len(part) for part in run(table, videos, scanned())] == [0, 0, 0]
 
 
-def test_each_participant_is_counted_under_both_policies_and_named_if_it_loses_something():
+def test_each_participant_is_counted_under_both_policies_and_absent_videos_are_no_damage():
     found = pd.DataFrame(
         {
             "path": ["P22/P22_01.MP4"] * 5 + ["P22/P22_02.MP4"] * 3 + ["P01/P01_01.MP4"] * 2,
-            "segment": ["touches damaged frames 1-2 (x)"] + [""] * 9,
-            "video": ["video damaged: x"] * 8 + [""] * 2,
+            "segment": ["touches damaged frames 1-2 (x)"] + [""] * 7 + ["video missing", ""],
+            "video": ["video damaged: x"] * 8 + ["video missing", ""],
         }
     )
     table = salvage_table(found)
     assert list(table.columns) == ["participant_id", "segments", "kept_by_segment", "kept_by_video"]
-    assert table.values.tolist() == [["P01", 2, 2, 2], ["P22", 8, 7, 0]]
-    (line,) = salvage_lines(table)
-    assert line.startswith("P22: 7 of 8 segments kept") and line.endswith("would keep 0")
+    assert table.values.tolist() == [["P01", 2, 1, 1], ["P22", 8, 7, 0]]
+    dropped = [
+        {"narration_id": "P22_01_0", "reason": "touches damaged frames 1-2 (x)"},
+        {"narration_id": "P01_01_0", "reason": "video missing"},
+    ]
+    assert salvage_lines(table, dropped) == [
+        "P22: 7 of 8 segments kept (policy segment); dropping whole videos would keep 0",
+        "P01: 1 of 2 segments have no video here",
+        "all: 8 of 10 segments kept; dropping whole videos would keep 1",
+    ]
 
 
 @pytest.mark.parametrize("reason, details, sentence", [

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Collection
 from logging import WARNING, LogRecord
+from pathlib import Path
 
 from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
 from snakemake.settings.enums import Quietness
@@ -55,6 +56,7 @@ class LogHandler(LogHandlerBase):
             ),
             formatter=DefaultFormatter(quiet, common.show_failed_logs),
         )
+        self._here = Path.cwd()  # Snakemake goes to --directory later
         self._status: Status | None = None
         self._plan: Plan | None = None  # of a dry run, from its first job on
         self._unsaid: list[str] = []  # errors, shown at the end if no job failed
@@ -74,7 +76,7 @@ class LogHandler(LogHandlerBase):
             if event == LogEvent.JOB_INFO and self._plain.filter(record):
                 self._plan.add(vars(record))
         elif event == LogEvent.RUN_INFO:
-            self._status = Status(Board(record))
+            self._status = Status(Board(record, self._here))
             self._status.start()
         elif event != LogEvent.WORKFLOW_STARTED and not record.getMessage().startswith(NOISE):
             self._say(record)

@@ -1,15 +1,18 @@
 """The state of the run: its jobs, their progress, and what has failed."""
 
+import os
 import re
 import time
 from dataclasses import dataclass
 from logging import LogRecord
+from pathlib import Path
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from snakemake_logger_plugin_epic100.logs import Failure, failure_of
+from snakemake_logger_plugin_epic100.logs import Failure, failure_of, lines_of
 
 SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+)")
+RESULTS = ("clean", "train", "evaluate")  # whose last line in the log says what came out
 AGAIN = re.compile(r"Trying to restart job (\d+)")
 
 
@@ -40,9 +43,11 @@ class Board:
 
     Args:
         record: Snakemake's count of the jobs by rule.
+        here: The folder in which the user gave the command; that of the run may be another.
     """
 
-    def __init__(self, record: LogRecord):
+    def __init__(self, record: LogRecord, here: Path):
+        self.here = here
         stats = getattr(record, "stats", {})
         self.stats = {rule: int(count) for rule, count in stats.items() if rule != "total"}
         self.total = sum(self.stats.values())
@@ -56,12 +61,17 @@ class Board:
         jobs = list(self.jobs.values())
         return [job for job in jobs if job.state == state and rule in (None, job.rule)]
 
+    def seen(self, path: str) -> str:
+        """A path of the run as the user would type it."""
+        path = os.path.abspath(path)
+        return path.removeprefix(f"{self.here}/")
+
     def take(self, event: LogEvent | None, record: LogRecord) -> list[str]:
         """Update the state with an event and return the lines to show for it."""
         if event == LogEvent.JOB_INFO:
             self._begin(vars(record))
         elif event == LogEvent.JOB_FINISHED:
-            self._finish(vars(record)["job_id"])
+            return self._finish(vars(record)["job_id"])
         elif event == LogEvent.JOB_ERROR:
             return self._fail(vars(record))
         elif event is None:
@@ -80,12 +90,18 @@ class Board:
             local=bool(values.get("local")),
         )
 
-    def _finish(self, number: str | int) -> None:
+    def _finish(self, number: str | int) -> list[str]:
         self.done += 1
-        if job := self.jobs.get(int(number)):
-            job.state, job.ended = "done", time.time()
-            for failure in self.failures:
-                failure.mended = failure.mended or failure.job == job.name
+        job = self.jobs.get(int(number))
+        if job is None:
+            return []
+        job.state, job.ended = "done", time.time()
+        for failure in self.failures:
+            failure.mended = failure.mended or failure.job == job.name
+        if job.rule not in RESULTS or self.stats.get(job.rule, 0) > 1:
+            return []
+        said = [line for line in lines_of(job.logs[0], job.begun) if not line.startswith(" ")]
+        return [f"{job.rule}: {line.removeprefix(f'{job.rule}: ')}" for line in said[-1:]]
 
     def spent(self) -> list[str]:
         """How long each rule took that has made files, the longest first."""
@@ -103,6 +119,7 @@ class Board:
         job.state = "failed"
         logs = [str(path) for path in values["log"] or []]
         failure = failure_of(job.name, logs, str(values["rule_msg"] or ""))
+        failure.log = failure.log and self.seen(failure.log)
         self.failures.append(failure)
         return failure.lines()
 

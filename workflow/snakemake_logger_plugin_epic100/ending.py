@@ -26,7 +26,7 @@ def ending(board: Board) -> list[str]:
     if len(summaries) == 1:
         lines += summaries[0].read_text(encoding="utf-8").rstrip().splitlines()
     for name, files in MADE.items():
-        if there := [path for file in files for path in made[file]]:
+        if there := [board.seen(path) for file in files for path in made[file]]:
             lines.append(f"{name + ':':12}{', '.join(there)}")
     if failures or board.done < board.total:
         lines.append(f"{board.done} of {board.total} jobs done in {total}.")
@@ -35,7 +35,7 @@ def ending(board: Board) -> list[str]:
         return [*lines, f"Next: {first}give the same command; what is finished is kept."]
     step = ""
     if made["report.html"]:
-        step = " Next: look at the report, then send the submission."
+        step = " Next: look at the report."
     elif made["submission.zip"] or made["submission.pt"]:
         step = " Next: `snakemake all` makes figures and report."
     return [*lines, f"{board.done} jobs done in {total}.{step}"]

@@ -8,7 +8,7 @@ from epic100.base.disk import read_text
 from epic100.base.text_table import read_frame
 from epic100.report.published import PUBLISHED, VAL_SEGMENTS
 from epic100.segments.cleaning import salvage_lines
-from epic100.segments.drop_reasons import read_drop_kinds
+from epic100.segments.drop_reasons import read_drop_kinds, read_dropped
 from epic100.submission.check import MOST, prior_words
 
 
@@ -33,10 +33,8 @@ def write_summary(
         lost = list(read_drop_kinds(dropped, "val"))
         words = prior_words(lost, figures["segments"], dropped, "val")
         lines = [f"WARNING: these figures are worth little: {words}", ""]
-    lines.append("Damage")
-    lines += [f"  {line}" for line in salvage_lines(table)] or ["  none"]
-    total, kept, whole = (int(table[column].sum()) for column in table.columns[1:])
-    lines.append(f"  all: {kept} of {total} segments kept; dropping whole videos: {whole}")
+    lines.append("Segments")
+    lines += [f"  {line}" for line in salvage_lines(table, read_dropped(dropped))]
     lines += [
         "",
         f"Validation, {figures['segments']} segments, {figures['predicted']} of them predicted "

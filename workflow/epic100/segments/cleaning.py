@@ -7,8 +7,10 @@ which fail to open.
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ from epic100.base.errors import EpicError
 from epic100.base.text_table import write_frame
 from epic100.segments.annotations import frames_between, load_annotations
 from epic100.segments.drop_reasons import COLUMNS as DROPPED_COLUMNS
-from epic100.segments.drop_reasons import DropReason, kind_of
+from epic100.segments.drop_reasons import DropReason, is_damage, kind_of
 from epic100.segments.pairs import pair_table, write_pairs
 from epic100.segments.segment_list import lines_by, read_segments, write_segments
 from epic100.settings import Settings
@@ -35,6 +37,7 @@ WHY_NOT = {
     UNREADABLE: DropReason.VIDEO_UNREADABLE,
     EXCLUDED: DropReason.EXCLUDED,
 }
+SHOWN = 6  # participants whose videos are not there; a partial archive lacks many
 # Frames. A file that drifts less than this from the sheet's clock, over its whole length, is not
 # re-timed.
 DRIFT_FRAMES = 0.5
@@ -97,9 +100,10 @@ def clean(
     write_pairs(seen, pairs)
     every = pd.concat(judged)
     saved = salvage_table(every)
-    log.info("\n".join(salvage_lines(saved)))
+    gone = every.loc[every["reason"] != "", list(DROPPED_COLUMNS)]
+    log.info("\n".join(salvage_lines(saved, gone.to_dict("records"))))
     write_frame(saved, salvage)
-    write_frame(every.loc[every["reason"] != "", list(DROPPED_COLUMNS)], dropped)
+    write_frame(gone, dropped)
 
 
 def join_train_and_val(
@@ -180,17 +184,32 @@ def salvage_table(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(counts).groupby(owner).sum().reset_index()
 
 
-def salvage_lines(table: pd.DataFrame) -> list[str]:
-    """Describe, one line each, the participants that lose segments under policy `video`.
+def salvage_lines(table: pd.DataFrame, dropped: Sequence[Mapping[Any, str]]) -> list[str]:
+    """Describe what each participant loses: lines for damage, then those for absent videos.
 
-    `table` is that of `salvage_table`.
+    Args:
+        table: That of `salvage_table`.
+        dropped: Rows of dropped.tsv.
     """
-    return [
-        f"{row['participant_id']}: {row['kept_by_segment']} of {row['segments']} segments kept "
-        f"(policy segment); dropping whole videos would keep {row['kept_by_video']}"
-        for row in table.to_dict("records")
-        if row["kept_by_video"] < row["segments"]
-    ]
+    gone = [row["narration_id"] for row in dropped if not is_damage(row["reason"])]
+    absent = Counter(name.partition("_")[0] for name in gone)
+    lines, missing = [], []
+    for row in table.to_dict("records"):
+        name, there = row["participant_id"], row["segments"] - absent[row["participant_id"]]
+        if row["kept_by_video"] < there:
+            lines.append(
+                f"{name}: {row['kept_by_segment']} of {there} segments kept (policy segment); "
+                f"dropping whole videos would keep {row['kept_by_video']}"
+            )
+        if absent[name]:
+            total = row["segments"]
+            missing.append(f"{name}: {absent[name]} of {total} segments have no video here")
+    more = len(missing) - SHOWN
+    rest = [f"... and {more} participants more, in dropped.tsv"] if more > 0 else []
+    total, kept = int(table["segments"].sum()), int(table["kept_by_segment"].sum())
+    whole = int(table["kept_by_video"].sum())
+    end = f"all: {kept:,} of {total:,} segments kept; dropping whole videos would keep {whole:,}"
+    return [*lines, *missing[:SHOWN], *rest, end]
 
 
 def _not_scanned(
