@@ -64,6 +64,7 @@ def test_the_first_guesses_have_the_accuracy_of_metrics_json(data, run, tmp_path
         assert np.allclose(shares.sum(axis=1), data["unit"], atol=3)  # all classes are here
         assert guesses[f"{task}_truth_p"] == shares[best == true].tolist()
     assert 100 * right.mean() == pytest.approx(figures["readable_action_accuracy_at_1"])
+    assert data["official"] == figures["overall_action_accuracy_at_1"] != 100 * right.mean()
 
 
 def test_videos_have_their_damage_and_their_timeline_in_seconds(data):

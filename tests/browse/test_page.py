@@ -118,6 +118,7 @@ def test_the_five_best_are_those_of_the_official_evaluator(page, file):
 
 def test_accuracies_are_those_of_what_is_shown(page):
     words = ask(page, "await set('participant', 'P18'); return texts('#summary > span')")
+    assert ask(page, "return at('official').innerText").endswith("as the leaderboard counts.")
     assert words == [
         "10 of 30 segments", "action 71.4 %", "verb 71.4 %", "noun 71.4 %",
         "right, of 7 with a prediction",

@@ -11,6 +11,7 @@ import pandas as pd
 
 from epic100.base.names import printable
 from epic100.base.text_table import read_own_table, read_table
+from epic100.scoring.metrics import official_hits, percent
 from epic100.scoring.predictions import complete_scores, read_predictions
 from epic100.segments.annotations import load_splits
 from epic100.segments.drop_reasons import kind_of, read_dropped
@@ -75,6 +76,7 @@ def gather(sources: Sources, videos: Mapping[str, Video], run: str = "") -> dict
         `guesses` has columns over the segments of its column `segment`, which have a prediction:
         `verb` and `noun` with `best` classes of each, most probable first; `verb_p` and `noun_p`
         with their probabilities, `verb_truth_p` and `noun_truth_p` with the truth's, in 1 / `unit`.
+        `official` is top-1 action over all of val, in percent, as in metrics.json.
 
         `videos` has columns: `damaged` with [start, stop] in seconds, `timeline` with rows [start,
         stop, verb, noun, probability], or null where no timeline was made.
@@ -93,6 +95,7 @@ def gather(sources: Sources, videos: Mapping[str, Video], run: str = "") -> dict
     reasons = {text: place for place, text in enumerate(dict.fromkeys(table["reason"])) if text}
     places = {text: place for place, text in enumerate(reasons)} | {"": -1}
     splits = list(sources.annotations)
+    guesses, official_top1 = _guesses(sources, table)
     return {
         "run": run,
         "unit": UNIT,
@@ -119,7 +122,8 @@ def gather(sources: Sources, videos: Mapping[str, Video], run: str = "") -> dict
             "said": [printable(text) for text in table["said"]],
             "reason": [places[text] for text in table["reason"]],
         },
-        "guesses": _guesses(sources, table),
+        "guesses": guesses,
+        "official": official_top1,
         "videos": _videos(sources, [videos[name] for name in shown], table),
     }
 
@@ -141,8 +145,9 @@ def _segments(sources: Sources, videos: Mapping[str, Video]) -> pd.DataFrame:
     )
 
 
-def _guesses(sources: Sources, table: pd.DataFrame) -> dict[str, list[int]]:
-    """The best classes of each predicted segment, ranked like the official evaluator ranks them."""
+def _guesses(sources: Sources, table: pd.DataFrame) -> tuple[dict[str, list[int]], float | None]:
+    """The best classes of each predicted segment, ranked like the official evaluator ranks them,
+    and top-1 action over all segments."""
     own = table[table["split"] == PREDICTED]
     predictions = read_predictions(sources.predictions, PREDICTED)
     ids = own["narration_id"].tolist()
@@ -157,7 +162,8 @@ def _guesses(sources: Sources, table: pd.DataFrame) -> dict[str, list[int]]:
         found[task] = best.ravel().tolist()
         found[f"{task}_p"] = _whole(chances)
         found[f"{task}_truth_p"] = _whole(np.exp(rows[np.arange(len(rows)), truth]))
-    return found
+    hits = official_hits(*scores, *(own[task].to_numpy() for task in TASKS))
+    return found, percent(hits["action_at_1"])
 
 
 def _whole(chances: np.ndarray) -> list[int]:

@@ -34,6 +34,10 @@
   form.elements.unseen.closest("label").hidden = !s.data.unseen.length;
   form.elements.tail.closest("label").hidden = !s.data.tail_verbs.length && !s.data.tail_nouns.length;
   if (s.data.run) at("run").textContent += `, run ${s.data.run}`;
+  at("official").replaceChildren(
+    `${s.data.official.toFixed(1)} % of all val actions are right, as the leaderboard counts. `,
+    ...Object.entries(s.data.pages || {}).flatMap(([name, href]) => [make("a", { href }, name), " "]),
+  );
   if (s.data.left_out) {
     at("no-clips").textContent = `${thousands(s.data.left_out)} clips did not fit into ${s.data.max_mb} MB `
       + "(browse: max_mb: in the config). Those with a wrong guess came first, evenly over the participants.";
