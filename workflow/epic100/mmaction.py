@@ -22,6 +22,5 @@ def open_recognizer(path: str) -> Any:
         EpicError: The model cannot be built from the file.
     """
     _, model, pipeline = open_foreign(path)
-    dataset = {"dataset": {"pipeline": pipeline}}
-    model.cfg = Config({"default_scope": "mmaction", "test_dataloader": dataset})
+    model.cfg = Config({"default_scope": "mmaction", "test_pipeline": pipeline})
     return model

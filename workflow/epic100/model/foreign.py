@@ -325,6 +325,7 @@ def build_foreign(
                     "MMAction2 1.2"
                 )
             (folder / key).touch()
+    init_default_scope("mmaction")
     built = MODELS.build(cleaned.spec)
     try:
         built.load_state_dict(dict(weights))
