@@ -1,0 +1,360 @@
+"""Two jobs for the same files, as they came about on real clusters, and what is left of the files.
+
+A job is what a rule does, by way of the library, in a process of its own. It can be halted before
+any rename below its folder, which is how a file gets its name. `late`: as on NFS, it does not see
+names that the other job made in the last two seconds. That covers what Python looks up itself
+(listings of folders, whether a file is there, opening it), not what a decoder opens.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from stat import S_ISDIR
+
+import av
+import psutil
+import torch
+
+from epic100.features.probe import train_probe
+from epic100.proxy.copies import make_proxies
+from epic100.proxy.precut import cut_participant
+from epic100.scan import scan_participant
+from epic100.settings import (
+    ClipSettings,
+    PredictSettings,
+    ProbeSettings,
+    ProxySettings,
+    TimelineSettings,
+)
+from epic100.timeline.clips import scanned_video
+from epic100.timeline.run import ModelInUse, make_timeline
+from epic100.video.index_file import load_indexes
+from support.lab import Lab
+from support.random_model import predicted, save_random_model
+from support.small_features import make
+from support.small_runs import copy_results, processes, run
+
+LATE_SECONDS = 2.0
+CHANGES = ("samples_per_s", "data_share", "seconds", "bytes", "psnr")  # columns
+LOG = "names.log"
+
+
+@dataclass(frozen=True)
+class Kitchen:
+    """What jobs read: a lab, a model of it, features of its participants."""
+
+    lab: Lab
+    folder: Path
+
+    @classmethod
+    def furnish(cls, lab: Lab, folder: Path) -> "Kitchen":
+        save_random_model(lab, folder / "model.pth")
+        for name in ("P01", "P02", "P03"):
+            make(lab.folder, folder / f"features/{name}.tsv", participant=name, batch=32)
+        return cls(lab, folder)
+
+    @property
+    def videos(self):
+        return [video for video in self.lab.videos.values() if video.participant_id == "P01"]
+
+    def of(self, name: str) -> str:
+        return f"{self.lab.results}/{name}"
+
+    @property
+    def scanned(self) -> dict[str, str]:
+        return {"scan_table": self.of("scan/P01.tsv"), "scan_index": self.of("scan/P01.index.npz")}
+
+
+def scan(kitchen: Kitchen, out: Path) -> None:
+    index = out / "scan/P01.index.npz"
+    scan_participant(kitchen.videos, kitchen.lab.root, out / "scan/P01.tsv", index)
+
+
+def proxy(kitchen: Kitchen, out: Path) -> None:
+    made = {"table": out / "proxies/P01.tsv", "index": out / "proxies/P01.index.npz"}
+    make_proxies(kitchen.videos, kitchen.lab.root, out / "copies", **kitchen.scanned, **made,
+                 settings=ProxySettings(height=48, gop=12, crf=30))  # fmt: skip
+
+
+def clips(kitchen: Kitchen, out: Path) -> None:
+    cut_participant(
+        kitchen.videos, kitchen.lab.root, out / "clips/train/P01.tsv",
+        segments=kitchen.of("clean/train.txt"), index=kitchen.of("scan/P01.index.npz"),
+        settings=ClipSettings(height=48, crf=30),
+    )  # fmt: skip
+
+
+def features(kitchen: Kitchen, out: Path) -> None:
+    make(kitchen.lab.folder, out / "features/P01.tsv", batch=16, stride=0.1)
+
+
+def timeline(kitchen: Kitchen, out: Path) -> None:
+    found = [kitchen.of(f"scan/P01.{kind}") for kind in ("tsv", "index.npz")]
+    video = scanned_video("P01_02", "P01", kitchen.lab.root, *found)
+    make_timeline(
+        video, ModelInUse(kitchen.folder / "model.pth"), out / "timeline/P01_02.tsv",
+        settings=TimelineSettings(stride=0.15, threshold=0),
+        predict=PredictSettings(workers=0, device="cpu"),
+    )  # fmt: skip
+
+
+def predict(kitchen: Kitchen, out: Path) -> None:
+    segments = out / "few.txt"
+    lines = Path(kitchen.of("clean/train.txt")).read_text().splitlines(keepends=True)
+    segments.write_text("".join(lines[::4]))
+    predicted(kitchen.lab, kitchen.folder / "model.pth", segments, out / "predictions/val.pt",
+              clips=1, device="cpu")  # fmt: skip
+
+
+def probe(kitchen: Kitchen, out: Path) -> None:
+    train_probe(
+        ProbeSettings(epochs=5), out / "model.pth", out / "training.tsv", split="train",
+        segments=kitchen.of("clean/train.txt"), val=kitchen.of("clean/val.txt"),
+        pairs=kitchen.of("clean/pairs.tsv"), tables=sorted(kitchen.folder.glob("features/*.tsv")),
+        classes=(97, 300), names={},
+    )  # fmt: skip
+
+
+def train(kitchen: Kitchen, out: Path) -> None:
+    run(kitchen.lab, out / "results", workers=0, checkpoint={"seconds": 0.001})
+
+
+# What each makes, of which a job's own notes are no part.
+JOBS: dict[str, tuple[Callable[[Kitchen, Path], None], tuple[str, ...]]] = {
+    "scan": (scan, ("scan/P01.*",)),
+    "proxy": (proxy, ("proxies/*", "copies/*/*.MP4")),
+    "clips": (clips, ("clips/train/P01.tsv", "clips/train/P01/*")),
+    "features": (features, ("features/*",)),
+    "timeline": (timeline, ("timeline/*",)),
+    "predict": (predict, ("predictions/*.pt",)),
+    "probe": (probe, ("model.pth", "training.tsv")),
+    "train": (train, ("results/model.pth", "results/training.tsv")),
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a second job for the same files comes about.
+
+    Attributes:
+        begins: When the second one begins: at a `start`, the `middle` or the `end` of the first.
+        first_waits: Whether the first goes on only when the second has ended.
+        removes: Whether the outputs are removed before the second one, as Snakemake does.
+    """
+
+    begins: str
+    first_waits: bool = False
+    removes: bool = True
+
+
+WAYS = {
+    "A: Ctrl-C frees the folder while a job is completing": Way("end"),
+    "B: a node's slurmd dies, its processes live on": Way("middle"),
+    "C: sbatch is answered late, and its job submitted twice": Way("start", removes=False),
+    "D: Ctrl-Z, the same command on another node, fg": Way("middle", first_waits=True),
+    "E: two callers hold the folder": Way("start"),
+    "F: a process of another namespace is taken for gone": Way("middle"),
+    "G: an old job is taken for the new one": Way("end", first_waits=True, removes=False),
+    "H: the record of a run is removed": Way("middle", removes=False),
+    "two local runs": Way("end", first_waits=True),
+}
+
+
+class Stage:
+    """Plays the ways in `folder`, and compares what is left with what one job alone makes."""
+
+    def __init__(self, kitchen: Kitchen, folder: Path):
+        self.kitchen, self.folder = kitchen, folder
+        self._alone: dict[str, tuple[dict[str, bytes], int]] = {}
+
+    def alone(self, job: str) -> tuple[dict[str, bytes], int]:
+        """The files that a job makes alone, and its number of renames."""
+        if job not in self._alone:
+            process = self._begin(job)
+            process.join()
+            assert process.exitcode == 0, self._said()
+            self._alone[job] = self._made(job), (self.folder / LOG).read_text().count("os.rename ")
+        return self._alone[job]
+
+    def play(self, way: str, job: str, random: Random, late: bool) -> list[str]:
+        """The files that are missing or differ, temporary ones that are left, and failed jobs."""
+        alone, renames = self.alone(job)
+        how = WAYS[way]
+        middle = random.randint(1, renames)
+        first = self._begin(job, {"start": 0, "middle": middle, "end": renames}[how.begins], late)
+        if how.begins != "start":
+            _wait_for(first)
+        if how.removes:
+            self._remove(job)
+        halt = 0 if how.first_waits else random.randint(1, renames)
+        second = self._begin(job, halt, late, new=False)
+        _wait_for(second)
+        for process in (first, second):
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGCONT)
+            process.join()
+        found = self._made(job)
+        harmed = [
+            f"{name}: {_lines(alone, name) ^ _lines(found, name)}"
+            for name in alone | found
+            if alone.get(name) != found.get(name)
+        ]
+        failed = [f"the second job: {self._said()}"] if second.exitcode else []
+        return [f"{way}, {job}: {what}" for what in (*harmed, *failed)]
+
+    def _begin(self, job: str, halt: int = 0, late: bool = False, new: bool = True):
+        if new:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            if job == "train":
+                copy_results(self.kitchen.lab, self.folder)
+        process = processes.Process(target=_work, args=(job, self.kitchen, self.folder, halt, late))
+        process.start()
+        return process
+
+    def _said(self) -> str:
+        return (self.folder / "said.txt").read_text()[-2000:]
+
+    def _paths(self, job: str) -> list[Path]:
+        found = (path for pattern in JOBS[job][1] for path in self.folder.glob(pattern))
+        return [path for path in found if path.is_file()]
+
+    def _remove(self, job: str) -> None:
+        """What Snakemake knows as outputs: not the clips, copies and features themselves."""
+        for path in self._paths(job):
+            if job not in ("clips", "features", "proxy") or path.suffix == ".tsv":
+                path.unlink(missing_ok=True)
+
+    def _made(self, job: str) -> dict[str, bytes]:
+        left = self.folder.rglob(".*.tmp*")
+        made = {str(path.relative_to(self.folder)): _content(path) for path in self._paths(job)}
+        return made | {str(path): b"a temporary file" for path in left}
+
+
+def _lines(made: dict[str, bytes], name: str) -> set[bytes]:
+    """What tells of a difference: the lines of a table, the size of another file."""
+    content = made.get(name, b"")
+    return set(content.splitlines() if name.endswith(".tsv") else [b"%d bytes" % len(content)])
+
+
+def _content(path: Path) -> bytes:
+    """What must be the same: no speeds, and of films the times of all pictures that decode.
+
+    Their bytes differ now and then, by some in a thousand, if one job alone encodes them again.
+    """
+    if path.suffix.lower() == ".mp4":
+        with av.open(str(path)) as film:
+            return repr([(frame.pts, frame.width) for frame in film.decode(video=0)]).encode()
+    if path.match("proxies/*.npz"):
+        found = load_indexes(path)
+        return repr([(name, own.pts.tolist()) for name, own in found.items()]).encode()
+    if path.suffix != ".tsv":
+        return path.read_bytes()
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    told = [place for place, name in enumerate(rows[0]) if name not in CHANGES]
+    return "\n".join(" ".join(row[place] for place in told) for row in rows).encode()
+
+
+def _wait_for(process) -> None:
+    """Until a process is halted or has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        watched = psutil.Process(process.pid)
+        while process.is_alive() and watched.status() != psutil.STATUS_STOPPED:
+            time.sleep(0.02)
+
+
+def _work(job: str, kitchen: Kitchen, folder: Path, halt: int, late: bool) -> None:
+    """Do a job in this process, and note the names that it makes."""
+    said = open(folder / "said.txt", "a")  # noqa: SIM115 (until the end of the process)
+    os.dup2(said.fileno(), 1)
+    os.dup2(said.fileno(), 2)
+    torch.set_num_threads(1)
+    names = _Names(folder, halt)
+    sys.addaudithook(names.note)
+    if late:
+        names.come_late()
+    try:
+        JOBS[job][0](kitchen, folder)
+    except BaseException:
+        traceback.print_exc()
+        said.flush()
+        os._exit(1)
+
+
+class _Listing(list):
+    """A listing of a folder, as `os.scandir` gives one."""
+
+    def __enter__(self) -> "_Listing":
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+
+class _Names:
+    """Names that jobs make below a folder: each notes its own in one file, with the time."""
+
+    MADE = {"os.rename": 1, "os.link": 1, "os.symlink": 1, "os.mkdir": 0}
+
+    def __init__(self, folder: Path, halt: int):
+        self._folder, self._halt, self._renames = f"{folder}/", halt, 0
+        self._late, self._own = False, set[str]()
+        self._log = os.open(folder / LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+
+    def note(self, event: str, words: tuple) -> None:
+        """An audit hook: a name is about to be made, or a file to be opened."""
+        if event in self.MADE:
+            self._make(event, words[self.MADE[event]])
+        elif event == "open" and not isinstance(words[0], int):
+            if words[2] & os.O_CREAT:
+                self._make(event, words[0])
+            elif self._is_hidden(words[0]):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), words[0])
+
+    def come_late(self) -> None:
+        """Hide what the other job made just now from listings, questions and openings."""
+        state, listing = os.stat, os.scandir
+
+        def stat(path, *rest, **options):
+            found = state(path, *rest, **options)
+            if not S_ISDIR(found.st_mode) and self._is_hidden(path):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            return found
+
+        def scandir(path="."):
+            if isinstance(path, int):
+                return listing(path)
+            with listing(path) as entries:
+                return _Listing(each for each in entries if not self._is_hidden(each.path))
+
+        self._late, os.stat, os.scandir = True, stat, scandir
+
+    def _make(self, event: str, path) -> None:
+        name = os.path.abspath(os.fsdecode(path))
+        if not name.startswith(self._folder):
+            return
+        os.write(self._log, f"{event} {time.time()} {name}\n".encode())
+        self._own.add(name)
+        if event == "os.rename":
+            self._renames += 1
+            if self._renames == self._halt:
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _is_hidden(self, path) -> bool:
+        if not self._late or isinstance(path, int):
+            return False
+        name = os.path.abspath(os.fsdecode(path))
+        if name in self._own or not name.startswith(self._folder):
+            return False
+        noted = os.pread(self._log, 2**22, 0).decode().splitlines()
+        made = [line.split(" ", 2) for line in noted if line.endswith(f" {name}")]
+        return bool(made) and time.time() - float(made[0][1]) < LATE_SECONDS

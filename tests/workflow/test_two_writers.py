@@ -1,0 +1,24 @@
+"""A second job for the same files does no harm: a round of the ways in which one came about.
+
+`benchmarks/two_writers.py` plays more rounds, in which each job meets each way.
+"""
+
+from random import Random
+
+import pytest
+
+from support.two_writers import JOBS, WAYS, Kitchen, Stage
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def stage(lab, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    return Stage(Kitchen.furnish(lab, folder / "kitchen"), folder / "stage")
+
+
+@pytest.mark.parametrize("number", range(len(WAYS)), ids=list(WAYS))
+def test_two_jobs_for_the_same_files_leave_those_of_one(stage, number):
+    job = list(JOBS)[number % len(JOBS)]
+    assert stage.play(list(WAYS)[number], job, Random(number), late=True) == []
