@@ -60,8 +60,8 @@ def refuse(why):
 
 
 def refuse_what_is_not_there():
-    """Stop a run that reads videos below a folder that does not exist, or that will train, but whose
-    start weights are wrong or cannot be fetched."""
+    """Stop a run that reads videos, but has none, or that will train, but whose start weights are
+    wrong or cannot be fetched."""
     jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
     for weights in dict.fromkeys(weights for weights, _ in START_WEIGHTS.values() if weights):
         to_come = weights.path in TO_FETCH
@@ -71,17 +71,15 @@ def refuse_what_is_not_there():
     readers = {"scan", "proxy", "verify_videos"}
     if not PROXY:
         readers |= {"train", "predict", "timeline", "clips", "features"}
-    if readers & jobs and not (MINIKITCHEN or DOWNLOAD or os.path.isdir(VIDEO_ROOT)):
-        refuse(NO_ROOT)
+    if readers & jobs and not ON_DISK:
+        refuse(none_found())
 
 
 def forget_scans_to_repeat():
     """Remove the kept results of scans that `-R` asks for: they would answer in place of the files."""
     for job in workflow.dag.needrun_jobs():
         if job.rule.name == "scan" and workflow.dag.reason(job).forced:
-            from epic100.scan.kept_results import folder_of  # seconds, so not for every call
-
-            shutil.rmtree(folder_of(job.output.table), ignore_errors=True)
+            shutil.rmtree(f"results/scan/cache/{job.wildcards.participant}", ignore_errors=True)
 
 
 def refuse_hopeless_training():

@@ -22,7 +22,7 @@ rule clips:
             10 + round(60 * hours_of(wildcards.participant, wildcards.split))
         ),
     params:
-        root=lambda wildcards: CLIP_ROOT,
+        root=lambda wildcards, input: CLIP_ROOT,
         settings=CONFIG.only("clips", "scan"),
         rows=lambda wildcards: rows_of(wildcards.participant, wildcards.split),
     message:

@@ -75,9 +75,9 @@ MODEL = MODELS or PROBE is None and CONFIG.predict.model or f"{HOME}/model.pth"
 TRAINED_HERE = not (MODELS or CONFIG.predict.model or PROBE)
 
 # Clips are read from the small copies if the config sets them, else from the originals.
-VIDEO_ROOT = CONFIG.videos.root
+VIDEO_ROOT, VIDEO_PLACE = CONFIG.videos.root, CONFIG.videos.place
 PROXY = CONFIG.videos.proxy
-CLIP_ROOT = PROXY.root if PROXY else VIDEO_ROOT
+CLIP_ROOT = PROXY.root if PROXY else VIDEO_PLACE
 CLIP_INDEXES = "results/proxies" if PROXY else "results/scan"
 
 SPLITS = {split: getattr(CONFIG.annotations, split) for split in ("train", "val", "test")}

@@ -27,7 +27,7 @@ rule features:
         runtime="12h",
         gpu=CONFIG.predict.gpus_to_ask,
     params:
-        root=CLIP_ROOT,
+        root=lambda wildcards, input: CLIP_ROOT,
         settings=CONFIG.only("features", "predict", "modules"),
     message:
         f"Features of {{wildcards.participant}}'s videos, by {ENCODER}"
@@ -84,7 +84,7 @@ if ENCODER == "start":
             mem_mb=8000,
             runtime=15,
         params:
-            root=lambda wildcards: CLIP_ROOT,
+            root=lambda wildcards, input: CLIP_ROOT,
             settings=lambda wildcards: config_of(wildcards).only("train", "classes", "modules"),
         message:
             f"The model of {{input.config}} with {WEIGHTS_TEXT}, untrained"

@@ -77,7 +77,7 @@ rule figures_results:
         mem_mb=4000,
         runtime=15,
     params:
-        root=lambda wildcards: CLIP_ROOT,
+        root=lambda wildcards, input: CLIP_ROOT,
         settings=CONFIG.only("export.reduce", "annotations.format"),
         class_lists=list(CLASS_LISTS),
     message:

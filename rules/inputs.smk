@@ -99,6 +99,6 @@ def weights_to_train_from(wildcards):
 def states_of(wildcards):
     """Size and time of each file. Snakemake notices a newer file, but not one that `rsync --times`
     replaced, nor one that is gone and that a rule could make."""
-    paths = [video.path(VIDEO_ROOT) for video in videos_of(wildcards.participant)]
+    paths = [FILES[video.path()] for video in videos_of(wildcards.participant)]
     states = [path.stat() if path.exists() else None for path in paths]
     return [f"{state.st_size} {state.st_mtime_ns}" if state else "" for state in states]

@@ -71,7 +71,7 @@ rule predict:
         runtime="4h",
         gpu=CONFIG.predict.gpus_to_ask,
     params:
-        root=lambda wildcards: CLIP_ROOT,
+        root=lambda wildcards, input: CLIP_ROOT,
         settings=CONFIG.only("predict", "modules"),
     message:
         "Predict {wildcards.split} with {input.model}"

@@ -24,7 +24,7 @@ rule proxy:
         # A core copies 1080p at about three times real time; ten minutes are added for the rest.
         runtime=lambda wildcards: 10 + round(40 * hours_of(wildcards.participant)),
     params:
-        root=VIDEO_ROOT,
+        root=lambda wildcards, input: VIDEO_PLACE,
         copies=lambda wildcards: CLIP_ROOT,
         settings=CONFIG.only("videos.proxy", "scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),

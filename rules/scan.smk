@@ -26,7 +26,8 @@ rule scan:
         runtime=lambda wildcards, attempt: (10 + round(30 * hours_of(wildcards.participant)))
         * attempt,
     params:
-        root=VIDEO_ROOT,
+        # Of `input`, so that Snakemake does not record it: the names of the inputs have the root.
+        root=lambda wildcards, input: VIDEO_PLACE,
         settings=CONFIG.only("scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),
     message:

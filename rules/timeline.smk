@@ -26,7 +26,7 @@ rule timeline:
         runtime="4h",
         gpu=CONFIG.predict.gpus_to_ask,
     params:
-        root=CLIP_ROOT,
+        root=lambda wildcards, input: CLIP_ROOT,
         participant=lambda wildcards: video_on_request(wildcards, "timeline").participant_id,
         settings=CONFIG.only("timeline", "predict", "modules"),
     message:

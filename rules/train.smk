@@ -26,7 +26,7 @@ rule train:
         runtime="12h",
         gpu=CONFIG.train.gpus_to_ask,
     params:
-        root=lambda wildcards: CLIP_ROOT,
+        root=lambda wildcards, input: CLIP_ROOT,
         settings=lambda wildcards: config_of(wildcards).only("train", "classes", "modules"),
         # Of `input`, so that Snakemake does not record it: new names alone must not train again.
         names=lambda wildcards, input: NAME_FILES,

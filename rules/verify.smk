@@ -18,7 +18,7 @@ rule verify_videos:
         # Five minutes per hour of video: enough for 10 GB per hour, read at 35 MB/s.
         runtime=lambda wildcards: 10 + round(5 * hours_of(wildcards.participant)),
     params:
-        root=VIDEO_ROOT,
+        root=lambda wildcards, input: VIDEO_PLACE,
         rows=lambda wildcards: rows_of(wildcards.participant),
         states=states_of,
         receipts=RECEIPTS,

@@ -1,17 +1,24 @@
 # The video sheet: which videos there are, which of them are on disk, and who takes part.
 
 from epic100.settings.section import known_and_meant
-from epic100.video.sheet import on_disk_lines
+from epic100.video.sheet import LAYOUTS, find_files, found_instead, on_disk_lines
 from epic100.video.sheet import participants_of, read_sheet
 
 SHEET = shipped(CONFIG.videos.sheet)
 VIDEOS = read_sheet(SHEET)
 CHOSEN = participants_of(VIDEOS, CONFIG.participants.exclude, CONFIG.participants.include)
 RECEIPTS = "results/videos/receipts"  # checksums of files already read, kept between calls
-NO_ROOT = (
-    f"{VIDEO_ROOT}: no such folder; expected the one with {{participant_id}}/{{video_id}}.MP4; "
-    "correct `videos: root:` in the config, or set `videos: download: true`"
-)
+# Where each is, by its path in lists.
+FILES = find_files([video.path() for video in VIDEOS], VIDEO_PLACE)
+
+
+def none_found():
+    """What to do about an archive without any video."""
+    places = CONFIG.videos.pattern or ", ".join(LAYOUTS)
+    return (
+        f"{VIDEO_ROOT}: {found_instead(VIDEO_ROOT)}; expected {places} in it; correct `videos: "
+        "root:` in the config, or set `videos: pattern:` or `download: true`"
+    )
 
 
 def videos_of(participant, split=None):
@@ -56,18 +63,25 @@ def is_there(video):
     """Whether a video's file is on disk, or will be made by the demo or downloaded."""
     if MINIKITCHEN:
         return MINIKITCHEN.damage.get(video.video_id) != "missing"
-    return video.path(VIDEO_ROOT).exists() or is_to_come(video)
+    return FILES[video.path()].exists() or is_to_come(video)
 
 
 def is_to_come(video):
     """Whether the file will be downloaded. What is at its path is kept, even a broken link."""
-    return DOWNLOAD and video.url != "" and not os.path.lexists(video.path(VIDEO_ROOT))
+    return DOWNLOAD and video.url != "" and not os.path.lexists(FILES[video.path()])
 
 
 def files_of(wildcards):
     """Videos that can be scanned: a missing one is a row in the table, not a broken DAG."""
     videos = filter(is_there, videos_of(wildcards.participant))
-    return [video.path(VIDEO_ROOT).as_posix() for video in videos]
+    return [input_of(video) for video in videos]
+
+
+def input_of(video):
+    """A video's file. Snakemake records its first place, wherever it is found: a file that is moved
+    to another layout plans nothing again."""
+    found, first = FILES[video.path()], video.path(VIDEO_ROOT)
+    return str(found) if found == first else sourcecache_entry(str(found), str(first))
 
 
 def hours_of(participant, split=None):
@@ -87,5 +101,14 @@ PARTICIPANTS = [
 if workflow.is_main_process and not MINIKITCHEN and len(ON_DISK) < len(NEEDED):
     for line in on_disk_lines(NEEDED, ON_DISK, VIDEO_ROOT):
         logger.info(line)
-    if not os.path.isdir(VIDEO_ROOT) and not DOWNLOAD:
-        logger.warning(f"{NO_ROOT}; a run that reads videos will not start")
+    if not ON_DISK:
+        logger.warning(f"{none_found()}; a run that reads videos will not start")
+if workflow.is_main_process:
+    files = filter(Path.is_file, (FILES[video.path()] for video in NEEDED))
+    by_size = sorted((path.stat().st_size, path) for path in files)
+    for (size, one), (other_size, other) in zip(by_size, by_size[1:]):
+        if size == other_size > 0:
+            logger.warning(
+                f"{one} and {other} are both of {size} bytes: is it one film under two ids? The "
+                "segments of one of them would be cut from the other's film"
+            )

@@ -66,6 +66,20 @@ def test_indexes_are_read_before_workers_start_and_never_again(lab, tmp_path):
     assert opened.by_place
 
 
+def test_clips_of_videos_in_other_layouts_are_the_same_and_read_by_their_index(lab, tmp_path):
+    places = ("P01/videos/P01_01.mp4", "P02_101.MP4", "P03/P03_07.mp4")
+    for place in places:
+        video = lab.videos[place.rpartition("/")[2].partition(".")[0]]
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(video.path(lab.root), tmp_path / place)
+    expected, data = dataset(lab), dataset(lab, data_root=str(tmp_path))
+    for i in range(0, len(data), 5):
+        assert np.array_equal(data[i]["inputs"], expected[i]["inputs"])
+        info = data.get_data_info(i)
+        assert info["filename"].removeprefix(f"{tmp_path}/") in places
+        assert data.pipeline.transforms[0](info)["video_reader"].by_place
+
+
 @pytest.mark.parametrize("target_fps", [None, 30])
 @pytest.mark.parametrize("test_mode", [False, True])
 def test_every_frame_comes_from_inside_the_segment(lab, target_fps, test_mode):

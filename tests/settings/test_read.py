@@ -111,6 +111,12 @@ def test_a_file_that_is_no_config_is_named(tmp_path, content, words):
         (with_key("clean.policy", "frame"), "clean.policy is 'frame'; expected 'segment' or 'vid"),
         (with_key("videos.root", None), "videos.root is None; expected string (files are at"),
         (with_key("videos.root", "$NO_SUCH/x"), "the environment has no variable NO_SUCH"),
+        (with_key("videos.pattern", "{id}.mkv"), "'{id}.mkv'; expected"),
+        (with_key("videos.pattern", "{video}{x}"), "where wanted, {participant} in it"),
+        (
+            {"videos": {"pattern": "{video}.mkv", "download": True}},
+            "`videos: pattern:` is set, but `download: true`",
+        ),
         (with_key("train.epochs", "ten"), "train.epochs is 'ten'; expected integer (number of"),
         (with_key("train.epochs", 0), "train.epochs is 0; expected greater than or equal to 1"),
         (with_key("train.epochs", 8.0), "train.epochs is 8.0; expected integer"),

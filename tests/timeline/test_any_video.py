@@ -200,7 +200,7 @@ def test_two_videos_of_one_name_are_refused_before_any_work(model, sound, tmp_pa
     (["v.mp4", "--batch-size", "0"], "--batch_size is 0; expected greater than or equal to 1"),
     (["v.mp4"], "v.mp4: no such file; expected a video"),
     (["film.mp4", "--out", "film.mp4"], "film.mp4: is a file; expected a folder"),
-    (["a.activitynet.mp4"], "a.activitynet.mp4: its a.activitynet.json would be a file of a.mp4's"),
+    (["a.activitynet.mp4"], "a.activitynet.mp4: its a.activitynet.json would be a file of another"),
     (["v.mp4", "--model", "b.pth"], "--model is given 2 times; a timeline takes one model; call"),
 ])  # fmt: skip
 def test_a_mistaken_call_is_one_line(model, call, tmp_path, capsys, words, message):

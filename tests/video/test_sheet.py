@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.video.sheet import Video, on_disk_lines, participants_of, read_sheet, unlisted_files
+from epic100.video.sheet import (
+    Video,
+    find_files,
+    found_instead,
+    on_disk_lines,
+    participants_of,
+    read_sheet,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = "video_id\tparticipant_id\tsplit\tfps\tduration\turl\tmd5\n"
@@ -83,13 +90,38 @@ def test_participants_come_in_the_sheets_order_those_included_less_those_left_ou
             participants_of(videos, *sets)
 
 
-def test_a_file_without_a_row_is_listed_and_other_folders_are_nobodys(tmp_path):
-    video = Video("P01_01", "P01", "train", 50.0, 9.0)
-    for name in ("P01/P01_01.MP4", "P01/P01_99.MP4", "P01/extra.mp4", "P01/notes.txt", "P02/x.MP4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = unlisted_files([video], tmp_path)
-    assert [path.name for path in found] == ["P01_99.MP4", "extra.mp4"]
+def put(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_a_video_is_found_in_each_layout_by_its_first_place_or_by_a_pattern(tmp_path):
+    videos = [Video(f"P0{n}_01", f"P0{n}", "train", 50.0, 9.0) for n in range(1, 7)]
+    found = ("P01/P01_01.MP4", "P02/P02_01.mp4", "P03/videos/P03_01.Mp4", "P04_01.mp4",
+             "P05/P05_01.MP4", "P06/P06_01.MP4")  # fmt: skip
+    later = ("P01/P01_01.mp4", "P01/videos/P01_01.MP4", "P01_01.MP4", "P05/p05_01.MP4", "P6/notes")
+    put(tmp_path, *found[:5], *later)
+    (tmp_path / "P06").symlink_to("nowhere")
+    paths = [video.path() for video in videos]
+    assert find_files(paths, tmp_path) == {
+        path: tmp_path / name for path, name in zip(paths, found, strict=True)
+    }
+    assert videos[2].file(tmp_path) == tmp_path / found[2]
+    listed = [path.as_posix() for path in paths]
+    assert find_files(listed, tmp_path)[listed[1]] == tmp_path / found[1]
+    put(tmp_path, "x/P01-P01_01_s.MKV")
+    pattern = tmp_path / "x/{participant}-{video}_s.mkv"
+    assert [path.name for path in find_files(paths[:2], pattern).values()] == [
+        "P01-P01_01_s.MKV", "P02-P02_01_s.mkv",
+    ]  # fmt: skip
+
+
+def test_where_no_video_is_found_it_is_said_what_is_there_films_first(tmp_path):
+    assert found_instead(tmp_path / "none") == "no such folder"
+    assert found_instead(tmp_path) == "no file in it"
+    put(tmp_path, *(f"notes/{n}.txt" for n in range(9)), "E/P01/P01_01.avi")
+    assert found_instead(tmp_path).startswith("no video of the sheet, but E/P01/P01_01.avi, notes/")
 
 
 def test_what_is_on_the_disk_is_counted_by_split_and_participant_and_all_or_nothing_is_one_line():

@@ -66,14 +66,30 @@ def test_a_moved_folder_and_a_new_checkout_repeat_nothing_unless_it_ships_anothe
     assert jobs(again) == {"annotate": 2, "scan": 1, "clean": 1}
 
 
-def test_a_scan_that_is_forced_decodes_again_and_sees_what_size_and_time_do_not_tell(cleaned):
-    path, table = VIDEOS[1].path(cleaned / "archive"), "results/scan/P02.tsv"
-    state = path.stat()
-    zero_block(path, 0.5, 500)
-    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert "Nothing to be done" in said(run(cleaned, table))
+def test_other_layouts_repeat_nothing_and_a_forced_scan_decodes_all_files_in_them(cleaned):
+    root, table = cleaned / "archive", "results/scan/P02.tsv"
+    (root / "P01/videos").mkdir()  # as the source's download has it
+    VIDEOS[0].path(root).rename(root / "P01/videos/P01_01.mp4")
+    flat = VIDEOS[1].path(root).rename(root / "P02_101.MP4")
+    state = flat.stat()
+    zero_block(flat, 0.5, 500)
+    os.utime(flat, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert "Nothing to be done" in said(run(cleaned, PAIRS))
     assert "2 of them decoded now" in said(run(cleaned, table, "-R", table))
     assert "P02_101\tdamaged" in (cleaned / table).read_text()
+
+
+def test_a_pattern_repeats_nothing_and_one_film_under_two_ids_is_on_the_screen(cleaned):
+    root = cleaned / "archive"
+    for video in VIDEOS:
+        video.path(root).rename(root / f"{video.video_id}_small.mp4")
+    pattern = {"sheet": "sheet.tsv", "root": "archive", "pattern": "{video}_small.MP4"}
+    configure(cleaned, videos=pattern)
+    assert "Nothing to be done" in said(run(cleaned, PAIRS, "-n"))
+    shutil.copyfile(root / "P01_01_small.mp4", root / "P02_102_small.mp4")
+    done = run(cleaned, PAIRS, "-n")
+    assert "archive/P01_01_small.mp4 and archive/P02_102_small.mp4 are both of " in said(done)
+    assert jobs(done) == {"scan": 1, "clean": 1}
 
 
 def test_what_is_wrong_stops_its_own_rule_and_the_same_command_makes_what_lacks(archive):
@@ -87,12 +103,10 @@ def test_what_is_wrong_stops_its_own_rule_and_the_same_command_makes_what_lacks(
     in_the_way.touch()  # the job of P02 wants a folder there, and dies
     VIDEOS[0].path(archive / "archive").write_bytes(b"")
     VIDEOS[2].path(archive / "archive").unlink()
-    (archive / "archive/P01/P01_77.MP4").touch()
     configure(archive, train=HOPELESS)
     done = run(archive, PAIRS, "--keep-going", well=False)
     (line,) = [line for line in errors(done) if "EPIC_100_validation" in line]
     assert "line 2" in line and "noun_class: '300'" in line and "0 to 299" in line
-    assert "P01_77.MP4: not in the video sheet, left alone" in said(done)
     results = archive / "results"
     assert (results / "segments/train.txt").exists() and (results / "scan/P01.tsv").exists()
     assert not (results / "segments/val.txt").exists() and not (results / "scan/P02.tsv").exists()

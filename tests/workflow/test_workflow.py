@@ -75,7 +75,7 @@ def test_the_official_sheet_makes_a_whole_dag_with_no_video_on_disk_and_for_a_cl
     assert boards(text) == {"pt": "val", "zip": "test"}
     for words in (
         "videos: none of the 700 videos of the sheet are there",
-        "videos: no such folder; expected the one with {participant_id}/{video_id}",
+        "videos: no such folder; expected {participant}/{video}.MP4, {participant}/videos/",
         "Fetch the start weights https://download.openmmlab.com/mmaction/v1.0/",
         "Train on results/clean/train.txt", "from weights/download.openmmlab.com/",
         "Predict val", "Predict test",
@@ -168,9 +168,14 @@ def test_what_cannot_be_planned_is_one_sentence_that_names_the_key(folder, targe
     assert words in said(done)
 
 
-def test_a_run_without_its_folder_of_videos_does_not_start(folder):
+@pytest.mark.parametrize("there", [None, "EPIC-KITCHENS/P01/videos/P01_01.MP4"])
+def test_a_run_without_any_video_does_not_start_and_says_what_was_found_instead(folder, there):
+    if there:
+        (folder / "videos" / there).parent.mkdir(parents=True)
+        (folder / "videos" / there).touch()
     done = run_snakemake("results/clean/pairs.tsv", "--directory", str(folder), well=False)
-    assert "videos: no such folder; expected the one with" in said(done)
+    found = f"no video of the sheet, but {there}" if there else "no such folder"
+    assert f"videos: {found}; expected {{participant}}/{{video}}.MP4, " in said(done)
     assert not (folder / "results/segments").exists()
 
 

@@ -1,15 +1,13 @@
 """Rule scan: every frame of a participant's videos -> scan table and frame indexes."""
 
-from epic100.base.log import log, rule_log
+from epic100.base.log import rule_log
 from epic100.scan import scan_participant
 from epic100.settings import Settings
-from epic100.video.sheet import Video, unlisted_files
+from epic100.video.sheet import Video
 
 with rule_log(snakemake.log[0]):
     settings = Settings.part(snakemake.params.settings).scan
     videos = [Video(**row) for row in snakemake.params.rows]
-    for path in unlisted_files(videos, snakemake.params.root):
-        log.info(f"{path}: not in the video sheet, left alone")
     scan_participant(
         videos,
         snakemake.params.root,

@@ -8,7 +8,7 @@ from epic100.base.errors import EpicError
 from epic100.base.machine import usable_cores
 from epic100.base.shipped import existing_path
 from epic100.settings import Settings, layered_settings
-from epic100.video.sheet import on_disk_lines, participants_of, read_sheet
+from epic100.video.sheet import find_files, on_disk_lines, participants_of, read_sheet
 
 Line = tuple[bool, str, str]  # whether a run can start with it, topic, state
 
@@ -51,7 +51,8 @@ def _files(config: Settings, folder: Path) -> Iterator[Line]:
     listed = read_sheet(sheet if sheet.exists() else existing_path(given.sheet))
     chosen = participants_of(listed, **config.participants.model_dump())
     videos = [video for video in listed if video.participant_id in chosen]
-    there = {video.video_id for video in videos if video.path(folder / given.root).exists()}
+    files = find_files([video.path() for video in videos], folder / given.place).items()
+    there = {path.stem for path, file in files if file.exists()}
     words = "; the run fetches the others" if given.download and len(there) < len(videos) else ""
     count = f"{len(there)} of the {len(videos)} of {given.sheet} are there, below {given.root}"
     yield bool(there) or given.download, "videos", count + words

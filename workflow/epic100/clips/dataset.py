@@ -12,7 +12,6 @@ prefetched batches each and 128 segments per batch, that is 9,216 descriptors. L
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from epic100.clips.transforms import OpenSegment
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import NO_LABEL, read_segments
 from epic100.video.reader import FrameError
+from epic100.video.sheet import find_files
 
 OTHER_SEGMENTS = 10
 log = logging.getLogger(__name__)
@@ -118,7 +118,9 @@ class EpicSegmentVideoDataset(BaseActionDataset):
             table = table.iloc[np.arange(self.part) * len(table) // self.part]
         labels = self._labels(table)
         paths, self._path_of = np.unique(table["path"].to_numpy(dtype=str), return_inverse=True)
-        self._paths = [str(Path(self.data_prefix["prefix"]) / path) for path in paths]
+        files = find_files(paths.tolist(), self.data_prefix["prefix"])
+        self._paths = [str(path) for path in files.values()]
+        self._listed = dict(zip(self._paths, files, strict=True))
         self._ids = table["narration_id"].to_numpy(dtype=bytes)
         columns = table[["start", "stop", "verb", "noun"]].to_numpy()
         self._numbers = np.column_stack([columns, labels])
@@ -130,7 +132,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         try:
             for step in self._openers():
                 step.index_dir = self.index_dir or step.index_dir
-                step.load_indexes(self._paths)
+                step.load_indexes(self._listed)
         except (EpicError, OSError) as error:  # the disk may come back until the clip is read
             log.warning(f"{error}; it will be tried again")
 

@@ -7,7 +7,7 @@
 import gc
 import importlib.util
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from weakref import WeakSet
 
@@ -124,25 +124,31 @@ class OpenSegment(BaseTransform):
         self.keep_open = keep_open
         self._readers: Cache[str, FrameReader] | None = None
         self._indexes: LoadedIndexes | None = None
+        self._listed: dict[str, str] = {}
 
     def __getstate__(self) -> dict:
         # Open files cannot be sent to other processes, and indexes are large.
         return {**self.__dict__, "_readers": None, "_indexes": None}
 
-    def load_indexes(self, paths: Iterable[str]) -> None:
+    def load_indexes(self, listed: Mapping[str, str]) -> None:
         """Read the frame indexes of videos before workers are forked, which then share them.
+
+        Args:
+            listed: The path that lists have of each file.
 
         Raises:
             EpicError: A file of indexes cannot be read.
         """
+        self._listed.update(listed)
         if self.index_dir:
             self._indexes = self._indexes or LoadedIndexes(self.index_dir)
-            self._indexes.load(paths)
+            self._indexes.load(listed.values())
 
     def _open(self, path: str, kept: Kept) -> FrameReader:
         try:
-            self.load_indexes([path])
-            found = self._indexes.find(path) if self._indexes else None
+            listed = self._listed.get(path, path)
+            self.load_indexes({path: listed})
+            found = self._indexes.find(listed) if self._indexes else None
             if self.decoder == "decord":
                 return DecordReader(path, found)
             return VideoReader(path, found, kept=kept)

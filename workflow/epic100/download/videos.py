@@ -109,7 +109,7 @@ def md5_of(video: Video, root: str | os.PathLike, receipts: str | os.PathLike) -
     Raises:
         DiskError: The disk fails. It must not make a verified file look unread.
     """
-    path, receipt = video.path(root), _receipt_path(video, receipts)
+    path, receipt = video.file(root), _receipt_path(video, receipts)
     try:
         noted = json.loads(insist(receipt, "reading", receipt.read_bytes))
         state = path.stat()
@@ -139,7 +139,7 @@ def write_receipt(
         md5: Lower-case hex.
         part: The downloaded part that is about to become the file; None if the file exists.
     """
-    path = video.path(root)
+    path = video.file(root)
     state = (part or path).stat()
     receipt = {
         "path": str(path.resolve()),
@@ -176,9 +176,9 @@ def verify_videos(
         DiskError: The disk fails. The message names the files; the receipts of others are kept.
     """
     unread = [
-        video.path(root).stat().st_size
+        video.file(root).stat().st_size
         for video in videos
-        if video.md5 and video.path(root).is_file() and not md5_of(video, root, receipts)
+        if video.md5 and video.file(root).is_file() and not md5_of(video, root, receipts)
     ]
     bar = Progress(f"verify {Path(table).stem}", sum(unread) / 1e6, "MB")
 
@@ -207,7 +207,7 @@ def _check(
     bar: Progress,
 ) -> Verdict:
     """Check one video; its file is read if it has no valid receipt. Raises DiskError."""
-    path, name = video.path(root), video.video_id
+    path, name = video.file(root), video.video_id
     if not path.is_file():
         if os.path.lexists(path):
             return Verdict(name, UNREADABLE, reason=f"{path} is no file, or a broken link")

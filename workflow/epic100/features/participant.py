@@ -184,7 +184,7 @@ def _placed(
 
 
 def _made_from(video: ScannedVideo, source: Source, settings: FeatureSettings) -> dict[str, Any]:
-    state = (video.root / video.path).stat()
+    state = video.file.stat()
     return {
         "encoder": source.encoder,
         "model": source.digest,

@@ -18,6 +18,7 @@ from epic100.segments.official_lists import ClassNames
 from epic100.segments.segment_list import read_segments
 from epic100.video.index_file import index_path, load_index
 from epic100.video.reader import VideoReader
+from epic100.video.sheet import find_files
 
 EXAMPLES, FRAMES, COLUMNS = 6, 6, 3
 WIDTH = 140  # pixels of a frame
@@ -73,7 +74,7 @@ def write_examples(
             picture, problem = "", ""
             try:
                 segment = segments.loc[row["narration_id"]].to_dict()
-                picture = _data_url(_frames(segment, Path(video_root), index_dir))
+                picture = _data_url(_frames(segment, video_root, index_dir))
             except (DiskError, ProcessError):
                 raise  # the same command may find the frames
             except EpicError as error:
@@ -95,18 +96,19 @@ def write_examples(
     write_text(out, json.dumps(examples, indent=1) + "\n")
 
 
-def _frames(segment: Mapping, root: Path, index_dir: str | os.PathLike) -> np.ndarray:
+def _frames(segment: Mapping, root: str | os.PathLike, index_dir: str | os.PathLike) -> np.ndarray:
     """Return frames in rows of `COLUMNS`, uint8 RGB.
 
     Raises:
         EpicError: A frame cannot be read.
         DiskError: The disk fails.
     """
-    video = root / segment["path"]
+    listed = Path(segment["path"])
+    video = find_files([listed], root)[listed]
     if not video.is_file():
         raise EpicError(f"{video.name} is missing")
-    index = index_path(index_dir, video.parent.name)
-    found = load_index(index, video.stem) if index.is_file() else None
+    index = index_path(index_dir, listed.parent.name)
+    found = load_index(index, listed.stem) if index.is_file() else None
     reader = VideoReader(video, found)
     try:
         wanted = (

@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -27,6 +26,7 @@ from epic100.prediction.views import chosen_views, cost_of_views
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.segments.segment_list import lines_by, read_clean_list
 from epic100.settings import PredictSettings
+from epic100.video.sheet import find_files
 
 log = logging.getLogger(__name__)
 
@@ -161,10 +161,11 @@ def predictions_of(
 
 def _videos(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list[int]]]:
     """By path: the stamp of the video's shard, and its line numbers in the list."""
-    found = {}
-    for path, lines in lines_by(table, "path").items():
+    by_path = lines_by(table, "path")
+    files, found = find_files(by_path, video_root), {}
+    for path, lines in by_path.items():
         starts, stops = (table[name].iloc[lines].tolist() for name in ("start", "stop"))
-        stamp = video_stamp(Path(video_root) / path, starts, stops)
+        stamp = video_stamp(files[path], starts, stops)
         found[path] = (stamp, lines.tolist())
     return found
 

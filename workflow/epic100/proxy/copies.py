@@ -93,7 +93,7 @@ def make_proxies(
     scanned = {row.video_id: row for row in read_scan_table(scan_table)}
     jobs = []
     for video in videos:
-        source, copy = video.path(root), video.path(copies)
+        source, copy = video.file(root), video.path(copies)
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -101,7 +101,8 @@ def make_proxies(
                 f"{copy.parent}: {error.strerror}; copies go there, see `videos: proxy: root:` in "
                 "the config"
             ) from error
-        if source.parent.resolve() == copy.parent.resolve():
+        originals = {source.parent.resolve(), Path(root).resolve()}
+        if originals & {copy.parent.resolve(), Path(copies).resolve()}:
             raise EpicError(
                 f"{copy.parent}: holds the originals; copies need a folder of their own, see "
                 "`videos: proxy: root:` in the config"

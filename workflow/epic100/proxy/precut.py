@@ -72,7 +72,7 @@ def cut_participant(
     jobs = []
     for video in videos:
         if (name := video.path().as_posix()) in lines:
-            path, own = video.path(root), load_index(index, video.video_id)
+            path, own = video.file(root), load_index(index, video.video_id)
             those, folder = listed.iloc[lines[name]], Path(table).with_suffix("")
             jobs.append(_Job(video, path, own, those, folder, settings, limits, cut))
     label = f"clips {Path(table).parent.name} {Path(table).stem}"

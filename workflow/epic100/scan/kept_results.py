@@ -42,11 +42,6 @@ class Result:
     md5: str = ""
 
 
-def folder_of(table: str | os.PathLike) -> Path:
-    """Where the results of the videos in a scan table are kept."""
-    return Path(table).parent / "cache" / Path(table).stem
-
-
 def made_of(video: Video, path: Path, state: os.stat_result) -> dict[str, Any]:
     """What a result is of: the scan, the file, and what of the sheet affects what is damage."""
     return {

@@ -23,7 +23,6 @@ SECONDS = 2.0
 SAME = 4  # of 255; an encoder keeps refining a still picture
 DARK = 40  # all luma of a black picture is below this
 SHEET_SECONDS = 0.5
-OF_ANOTHER_LENGTH = "the sheet says"
 _SAID = 3  # ranges that are listed one by one
 _WINDOW = 32  # pictures over which a rate is measured
 
@@ -107,7 +106,7 @@ def sheet_hint(seconds: float, promised: float) -> str:
     """The hint about a length that differs from the sheet's (both in seconds), or ""."""
     if abs(seconds - promised) <= SHEET_SECONDS:
         return ""
-    return f"hint: it lasts {seconds:.1f} s, {OF_ANOTHER_LENGTH} {promised:.1f} s"
+    return f"hint: it lasts {seconds:.1f} s, the sheet says {promised:.1f} s"
 
 
 def _rate_change(index: VideoIndex) -> str:

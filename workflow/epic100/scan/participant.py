@@ -22,13 +22,12 @@ from epic100.base.errors import DiskError, EpicError
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.scan.kept_results import (
     Result,
-    folder_of,
     keep_result,
     kept_result,
     made_of,
     moved_result,
 )
-from epic100.scan.oddities import OF_ANOTHER_LENGTH, sheet_hint
+from epic100.scan.oddities import sheet_hint
 from epic100.scan.parameter_checks import SPOILT, spoilt_sets
 from epic100.scan.proof import read_through_containers
 from epic100.scan.worker import scan_file
@@ -77,9 +76,9 @@ def scan_participant(
     Raises:
         EpicError: A video could not be scanned and is not at fault.
     """
-    folder = Path(cache) if cache else folder_of(table)
+    folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [_Job(video, video.path(root), folder, limits, quick, scan) for video in videos]
+    jobs = [_Job(video, video.file(root), folder, limits, quick, scan) for video in videos]
     results, faults, _ = complete(f"scan {Path(table).stem}", jobs, threads)
     if faults:
         faulty = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
@@ -128,7 +127,7 @@ def finished_row(row: ScanRow, video: Video, index: VideoIndex | None, spoilt: s
 
 def _report(rows: Sequence[ScanRow], indexes: Mapping[str, VideoIndex], decoded: int) -> None:
     for row in rows:
-        if row.status != OK or OF_ANOTHER_LENGTH in row.reason:
+        if row.status != OK or "the sheet says" in row.reason:
             frames = sum(stop - start for start, stop in row.damaged)
             share = f", {frames} of {row.pictures} frames" if frames else ""
             log.info(f"{row.video_id}: {row.status}{share}: {row.reason}")

@@ -220,6 +220,11 @@ class Settings(Section):
         made_elsewhere = self.predict.model or self.predict.models
         if self.minikitchen and (self.videos.download or self.annotations.download):
             yield "`minikitchen` makes its own files; `download: true` is of no use"
+        if self.videos.pattern and (self.videos.download or self.minikitchen):
+            yield (
+                "`videos: pattern:` is set, but `download: true` and the demo put their files at "
+                "{root}/{participant}/{video}.MP4; remove one of the two"
+            )
         if self.annotations.download and self.annotations.format != "official":
             yield "`annotations: download: true` goes with `format: official` only"
         if self.predict.model and self.predict.models:

@@ -128,7 +128,17 @@ class ProxySettings(PictureSettings):
 class Videos(Section):
     """Which videos there are, and in which folder."""
 
-    root: FilePath = key("videos", "files are at {root}/{participant_id}/{video_id}.MP4")
+    root: FilePath = key(
+        "videos",
+        "files are at {root}/{participant}/{video}.MP4, {root}/{participant}/videos/{video}.MP4 or "
+        "{root}/{video}.MP4; `.mp4` will do",
+    )
+    pattern: str | None = key(
+        None,
+        "where each file is below `root` if it is at none of these: a path with {video} and, where "
+        "wanted, {participant} in it, such as `all/{participant}/{video}_small.mkv`",
+        pattern=r"^([^{}]|\{participant\})*\{video\}([^{}]|\{participant\}|\{video\})*$",
+    )
     sheet: FilePath = key("config/videos.tsv", "the list of videos (below)")
     subset: bool = key(
         False,
@@ -139,6 +149,11 @@ class Videos(Section):
         False, "fetch missing videos from the sheet's `url`, verify all by its `md5`"
     )
     proxy: ProxySettings | None = key(None, "small copies to read clips from; {}: these defaults")
+
+    @property
+    def place(self) -> str:
+        """Where `find_files` looks: the root, with the pattern if there is one."""
+        return os.path.join(self.root, self.pattern) if self.pattern else self.root
 
 
 class Participants(Section):

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from epic100.settings import PredictSettings
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
 from epic100.video.scan_table import ScanRow, read_scan_table
+from epic100.video.sheet import find_files
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class ScannedVideo:
     Attributes:
         name: Its name in the outputs.
         root: Folder of the videos.
-        path: Its path below `root`, without spaces.
+        path: Its path as in lists, without spaces.
         index_dir: Folder of the frame indexes, for the loader processes.
         index: Its frame index.
         row: Its row of the scan.
@@ -43,6 +45,11 @@ class ScannedVideo:
     index_dir: Path
     index: VideoIndex
     row: ScanRow
+
+    @cached_property
+    def file(self) -> Path:
+        """The video file."""
+        return find_files([self.path], self.root)[self.path]
 
 
 def scanned_video(
@@ -251,7 +258,7 @@ def _parts(video: ScannedVideo, placed: Placed, begin: int) -> dict[str, tuple[s
     parts = {}
     for first in range(0, len(starts), PART):
         some = slice(first, first + PART)
-        stamp = video_stamp(video.root / video.path, starts[some], stops[some])
+        stamp = video_stamp(video.file, starts[some], stops[some])
         lines = list(range(begin + first, begin + min(first + PART, len(starts))))
         parts[f"{Path(video.path).stem}.{first:07d}"] = (stamp, lines)
     return parts

@@ -95,7 +95,6 @@ def make_timeline(
             decode; torch cannot use a GPU that was granted or requested.
     """
     gpus = gpus_to_use("predict", predict.device, predict.gpus, look_for_gpus(asked))
-    file = video.root / video.path
     frames = clip_frames(model.pipeline, video.index.fps, settings.window)
     try:
         placed = place_clips(video.index, video.row.damaged, settings.stride, frames)
@@ -116,7 +115,7 @@ def make_timeline(
     found = predictions_of("", ids, rows, model.trained, model.digest)
     timeline = build_timeline(
         video.name, video.index.fps, placed, found, model.names, settings,
-        made_from(model, file, settings),
+        made_from(model, video.file, settings),
     )  # fmt: skip
     write_timeline(timeline, tsv)
     forget_rows(out)
@@ -200,10 +199,9 @@ def _checked(file: str | os.PathLike) -> Path:
     if not path.is_file():
         raise EpicError(f"{text}: no such file; expected a video")
     if path.stem.endswith(OF_ANOTHER):
-        other = path.name.replace(OF_ANOTHER, "")
         raise EpicError(
-            f"{text}: its {path.stem}.json would be a file of {other}'s timeline too; expected "
-            f"a name without {OF_ANOTHER!r}; rename it"
+            f"{text}: its {path.stem}.json would be a file of another video's timeline; expected a "
+            f"name without {OF_ANOTHER!r}; rename it"
         )
     return path
 

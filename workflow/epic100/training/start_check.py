@@ -33,7 +33,7 @@ from epic100.training.config import build_config
 from epic100.training.plan import choose_device, plan_run
 from epic100.training.preflight import preflight, require_room
 from epic100.training.start_table import StartTable, start_table
-from epic100.video.sheet import Video, on_disk_lines, read_sheet
+from epic100.video.sheet import Video, find_files, on_disk_lines, read_sheet
 
 RESULTS = Path("results")
 FEW = 2  # segments of a video
@@ -55,10 +55,10 @@ def start_check(asked: Asked) -> StartTable:
     try:
         config = Settings.part(asked.config)
         videos = read_sheet(asked.sheet)
-        root = Path(config.videos.root)
         used = [video for video in videos if video.participant_id in asked.participants]
-        there = {video.video_id for video in used if video.path(root).exists()}
-        first, *rest = on_disk_lines(used, there, root)
+        files = find_files([video.path() for video in used], config.videos.place)
+        there = {path.stem for path, file in files.items() if file.exists()}
+        first, *rest = on_disk_lines(used, there, config.videos.root)
         table.rows.extend([("videos", first), *(("", line.strip()) for line in rest)])
         to_come = config.minikitchen or config.videos.download or not there
         usable = [video for video in used if to_come or video.video_id in there]
@@ -119,7 +119,7 @@ def _try(
             "no segment with a verb and a noun to train on; expected EPIC_100_train.csv; check "
             "`annotations: train:`, `videos: root:` and `participants:`"
         )
-    classes, root = (config.classes.verbs, config.classes.nouns), config.videos.root
+    classes, root = (config.classes.verbs, config.classes.nouns), config.videos.place
     device, gpus = ("cpu", Gpus(0)) if asked.remote else (settings.device, look_for_gpus())
     placement = choose_device(device, settings.gpus, gpus, settings.nodes)
     RESULTS.mkdir(exist_ok=True)
@@ -154,7 +154,7 @@ def _try(
 
 def _few(segments: pd.DataFrame, root: str) -> pd.DataFrame:
     """Some segments of the smallest videos on disk, or else the first ones of the list."""
-    files = {path: Path(root) / path for path in segments["path"].unique().tolist()}
+    files = find_files(segments["path"].unique().tolist(), root)
     sizes = {path: file.stat().st_size for path, file in files.items() if file.is_file()}
     smallest = sorted(sizes, key=sizes.__getitem__)[:TRIED]
     some = segments[segments["path"].isin(smallest)].groupby("path").head(FEW)

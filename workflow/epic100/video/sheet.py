@@ -1,17 +1,26 @@
 """The video sheet: one row per video, read before any download, so that the DAG is static."""
 
+import functools
+import itertools
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from epic100.base.disk import insist
 from epic100.base.errors import EpicError
 from epic100.base.names import MD5, NAME_WORDS, URL_WORDS, is_name, is_url
 from epic100.base.text_table import read_table
 
 REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")
+# Where a video may be below the root. Downloads go to the first, which is also its path in lists.
+LAYOUTS = ("{participant}/{video}.MP4", "{participant}/videos/{video}.MP4", "{video}.MP4")
+FILMS = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 SPLITS = ("train", "val", "test")
 MOST_FPS, MOST_SECONDS = 10_000.0, 1e6  # their product, a number of frames, fits into int64
+
+Listed = TypeVar("Listed", str, Path)
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,12 @@ class Video:
     md5: str = ""
 
     def path(self, root: str | os.PathLike = "") -> Path:
-        """Path of the file below the video root: `{participant}/{video_id}.MP4`."""
+        """First place of the file below a root: `{participant}/{video_id}.MP4`, as in lists."""
         return Path(root) / self.participant_id / f"{self.video_id}.MP4"
+
+    def file(self, root: str | os.PathLike) -> Path:
+        """Where the file is: see `find_files`."""
+        return find_files([self.path()], root)[self.path()]
 
 
 def read_sheet(path: str | os.PathLike) -> list[Video]:
@@ -121,12 +134,56 @@ def participants_of(
     return [name for name in everyone if name in chosen]
 
 
-def unlisted_files(videos: Sequence[Video], root: str | os.PathLike) -> list[Path]:
-    """Video files in the folders of these videos that no row of the sheet names, sorted by path."""
-    listed = {video.path(root) for video in videos}
-    folders = {path.parent for path in listed}
-    files = {path for folder in folders for path in folder.glob("*.[Mm][Pp]4")}
-    return sorted(files - listed)
+def find_files(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed, Path]:
+    """Find the files of videos. Each folder is listed once, however many videos are in it.
+
+    Args:
+        listed: The videos' paths as lists have them (`Video.path`).
+        root: A folder with one of `LAYOUTS`; or the place of a file, with {video} in it.
+
+    Returns:
+        The file of each, its ending spelled as on the disk. A video without one has its first
+        place, where it is missed.
+
+    Raises:
+        DiskError: The disk fails.
+    """
+    text, files_in = os.fspath(root), functools.cache(_files_in)
+    patterns = [text] if "{video}" in text else [os.path.join(text, each) for each in LAYOUTS]
+    found = dict[Listed, Path]()
+    for path in listed:
+        participant, video = os.path.split(os.path.splitext(path)[0])
+        places = [
+            os.path.split(each.replace("{participant}", participant).replace("{video}", video))
+            for each in patterns
+        ]
+        there = (files_in(folder).get(_in_any_case(name)) for folder, name in places)
+        found[path] = next(filter(None, there), Path(*places[0]))
+    return found
+
+
+def _files_in(folder: str) -> dict[str, Path]:
+    """What a folder has, by its name with the ending in lower case."""
+    try:
+        names = insist(folder, "listing", lambda: os.listdir(folder or "."))
+    except OSError:  # who opens the file says why
+        return {}
+    return {_in_any_case(name): Path(folder, name) for name in sorted(names, reverse=True)}
+
+
+def _in_any_case(name: str) -> str:
+    stem, ending = os.path.splitext(name)
+    return stem + ending.lower()
+
+
+def found_instead(root: str | os.PathLike) -> str:
+    """What is below a folder in which no video of the sheet was found."""
+    if not os.path.isdir(root):
+        return "no such folder"
+    files = itertools.islice(filter(Path.is_file, Path(root).rglob("*")), 1000)
+    films_first = sorted(files, key=lambda path: path.suffix.lower() not in FILMS)
+    names = [path.relative_to(root).as_posix() for path in films_first[:3]]
+    return f"no video of the sheet, but {', '.join(names)}" if names else "no file in it"
 
 
 def on_disk_lines(
