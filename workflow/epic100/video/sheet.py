@@ -149,14 +149,15 @@ def find_files(listed: Iterable[Listed], root: str | os.PathLike) -> dict[Listed
         DiskError: The disk fails.
     """
     text, files_in = os.fspath(root), functools.cache(_files_in)
-    patterns = [text] if "{video}" in text else [os.path.join(text, each) for each in LAYOUTS]
+    is_pattern = "{video}" in text
+    others = [text] if is_pattern else [os.path.join(text, each) for each in LAYOUTS[1:]]
     found = dict[Listed, Path]()
     for path in listed:
         participant, video = os.path.split(os.path.splitext(path)[0])
-        places = [
-            os.path.split(each.replace("{participant}", participant).replace("{video}", video))
-            for each in patterns
-        ]
+        places = [] if is_pattern else [os.path.split(os.path.join(text, path))]
+        for each in others:
+            place = each.replace("{participant}", participant).replace("{video}", video)
+            places.append(os.path.split(place))
         there = (files_in(folder).get(_in_any_case(name)) for folder, name in places)
         found[path] = next(filter(None, there), Path(*places[0]))
     return found
