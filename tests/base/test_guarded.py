@@ -195,6 +195,19 @@ def test_a_call_is_made_in_the_folder_where_the_caller_is_by_now(noted, tmp_path
     assert noted("tell_folder") == str(tmp_path)
 
 
+def test_a_limit_holds_from_the_first_moment_and_for_its_call_alone(noted, notes):
+    for _ in range(5):
+        with pytest.raises(FileError, match="asked for more than 512 MiB"):
+            noted("take", 600)
+    assert call(bad_decoders.take, 600, limits=ScanLimits(memory_mib=2048), seconds=60.0) == 600
+    assert noted("tell_limit") == 512
+    assert noted("take_less", 200, 256) == [True, False, True]
+
+
+def test_a_call_within_a_call_is_made_in_its_process(noted):
+    assert noted("call_again") is True
+
+
 def test_a_limit_of_the_system_that_is_lower_stays(noted, notes):
     assert noted("tell_limit") == 512
     ((server, _),) = pids(notes)

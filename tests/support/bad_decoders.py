@@ -12,8 +12,10 @@ from pathlib import Path
 
 import av
 
+from epic100.base import guarded
 from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
+from epic100.settings import ScanLimits
 
 
 def say(*counts: int, progress) -> None:
@@ -84,6 +86,31 @@ def fail(word: object = "no such codec", progress=None) -> None:
 
 def give_up(code: str = "3", progress=None) -> None:
     os._exit(int(code))
+
+
+def take(mib: int, progress) -> int:
+    return len(bytearray(mib << 20)) >> 20
+
+
+def take_less(mib: int, limit: int, progress) -> list[bool]:
+    """Whether it gets so much before, in and after a block that is allowed less."""
+    got = []
+    for block in (contextlib.nullcontext(), guarded.at_most(limit), contextlib.nullcontext()):
+        with block:
+            try:
+                got.append(take(mib, progress) == mib)
+            except MemoryError:
+                got.append(False)
+    return got
+
+
+def call_again(progress) -> bool:
+    limits = ScanLimits(memory_mib=512)
+    return guarded.call(tell_pid, limits=limits, seconds=60.0) == os.getpid()
+
+
+def tell_pid(progress) -> int:
+    return os.getpid()
 
 
 def tell_limit(progress) -> int:

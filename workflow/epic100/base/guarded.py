@@ -40,7 +40,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol
 
 import av
@@ -113,6 +113,18 @@ def call(
         raise
     _idle.append(server)
     return value
+
+
+@contextlib.contextmanager
+def at_most(mib: int) -> Iterator[None]:
+    """Allow the call that this process makes, if it makes one, less memory in a block."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if _in_a_call:
+        resource.setrlimit(resource.RLIMIT_AS, (min(soft, mib * 2**20), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _watched(
