@@ -211,9 +211,7 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
     try:
         index = build_index(path)
     except EpicError as error:
-        raise EpicError(
-            f"{error}; expected a video; if it was cut or only half copied, copy it again"
-        ) from error
+        raise EpicError(f"{error}; if it was cut or only half copied, copy it again") from error
     if index.frames < 2 or not index.fps:
         raise EpicError(f"{path}: {index.frames} picture in it; expected a video, with two or more")
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:99].lstrip("_-") or "video"
