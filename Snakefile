@@ -78,3 +78,6 @@ rule all:
     localrule: True
     message:
         "The submission and its figures are complete"
+
+
+include: "rules/targets.smk"

@@ -130,6 +130,11 @@ IN_A_FOLDER = {
         ["--configfile", "config.yaml", "twice.yaml"],
         "twice.yaml:3: key 'train' is there already, in line 1", "expected it once",
     ),
+    "a target with a typo": (
+        ["results/submision.pt", "--configfile", "config.yaml"],
+        "results/submision.pt: no rule makes this; did you mean results/submission.pt?",
+    ),
+    "a rule with a typo": (["trian", "--configfile", "config.yaml"], "did you mean train?"),
     "a CSV that is not there": (
         ["--configfile", "config.yaml", "csv.yaml"],
         "none.csv: no such file", "`annotations: train:`", "`annotations: {download: true}`",

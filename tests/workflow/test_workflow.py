@@ -153,7 +153,7 @@ def test_the_catalogs_snakefile_draws_the_whole_workflow_without_a_target_or_a_w
     ("all", "videos: {sheet: nowhere.tsv}", "nowhere.tsv: no such file"),
     ("all", "participants: {exclude: [P2]}", "participants.exclude names P2"),
     ("all", "train: {load_from: null}", "set `train: from_scratch: true`"),
-    ("results/model.pth", "run: b", "MissingRuleException"),
+    ("results/model.pth", "run: b", "did you mean results/runs/b/model.pth?"),
     ("results/segments/test.txt", "annotations: {test: null}", "no `annotations: test:`"),
     ("results/scan/P99.tsv", "", "no such participant; did you mean 'P"),
     ("results/features/P40.tsv", "", "no such participant; did you mean 'P"),

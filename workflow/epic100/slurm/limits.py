@@ -16,7 +16,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from epic100.slurm.commands import message_of, on, run
 from epic100.slurm.executor import NO_PLACE, UNCLEAR
-from epic100.slurm.site import Partition, Partitions, read_partitions
+from epic100.slurm.site import NO_ACCOUNT, Partition, Partitions, read_partitions
 
 Resources = Mapping[str, Any]  # one job's resources, resolved by Snakemake
 
@@ -31,6 +31,7 @@ WORDS = {
     "gpu": "node|gpu", "gres": "node|gres", "mem_mb_per_cpu": "node|mem", "mem_mb": "memory",
     "slurm_extra": "node name|reservation",
 }  # fmt: skip
+OWN_ACCOUNT = "set yours, or EPIC100_ACCOUNT; `sam-balance` or `sshare -U` lists them"
 NO_NODE = "Requested node configuration is not available"
 HEAD = (
     "Nothing was submitted: Slurm would refuse these requests, or charge for what is not used. "
@@ -70,6 +71,9 @@ def refusal(
         settings: The executor's.
         path: The file of partitions.
     """
+    jobs = list(jobs)
+    if any(resources.get("slurm_account") == NO_ACCOUNT for _, _, resources, _ in jobs):
+        return f"Nothing was submitted: {NO_ACCOUNT} is an example; {OWN_ACCOUNT}"
     partitions = read_partitions(path)
     requests: dict[str, list[tuple[int, str, int, Resources]]] = {}
     # Snakemake holds its jobs in a set: their order differs from one run to the next.
@@ -122,7 +126,7 @@ def _refused(call: str, resources: Resources, at: Partition | None) -> list[str]
     keys = [key for key, word in WORDS.items() if re.search(word, words, re.IGNORECASE)]
     asked = ", ".join(f"{key}={resources[key]}" for key in keys if resources.get(key))
     if "account" in words:
-        asked += " (EPIC100_ACCOUNT names yours; `sam-balance` or `sshare -U` lists them)"
+        asked += f" ({OWN_ACCOUNT})"
     return [f"{words}: {asked}" + (f"; {at}" if at else "")]
 
 
