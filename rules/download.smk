@@ -39,6 +39,7 @@ if VIDEOS_TO_COME:
             video=lambda wildcards: vars(video_at(wildcards)),
             root=lambda wildcards, output: os.path.dirname(os.path.dirname(output.video)),
             receipts=RECEIPTS,
+            private_hosts=CONFIG.videos.private_hosts,
         message:
             "Download {wildcards.video_id} from {params.video[url]}"
         script:
@@ -61,6 +62,8 @@ if ANNOTATIONS_TO_COME:
             mem_mb=1000,
             runtime=30,
             download=1,
+        params:
+            private_hosts=CONFIG.videos.private_hosts,
         message:
             "Download the annotations that {input.sheet} names"
         script:

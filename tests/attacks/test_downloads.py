@@ -8,7 +8,13 @@ from epic100.base.errors import EpicError
 from epic100.download.fetch import FetchSettings, check_redirect, fetch
 from support.fault_server import honest, status
 
-HASTY = FetchSettings(tries=2, stall_seconds=2, pause_seconds=0.01, max_pause_seconds=0.01)
+HASTY = FetchSettings(
+    tries=2,
+    stall_seconds=2,
+    pause_seconds=0.01,
+    max_pause_seconds=0.01,
+    private_hosts=["127.0.0.1"],
+)
 SHEET = "https://data.bris.ac.uk/P01_01.MP4"
 
 
@@ -103,6 +109,15 @@ def test_a_length_that_is_no_number_is_not_believed(server, tmp_path, length):
     url = server.put("a", b"content", with_length(length))
     fetch(url, tmp_path / "a", None, settings=HASTY)
     assert (tmp_path / "a").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "0x7f.1"])
+def test_a_private_address_is_asked_only_where_the_config_names_its_host(server, tmp_path, host):
+    url = server.put("a", b"content").replace("127.0.0.1", host)
+    unnamed = replace(HASTY, private_hosts=["data.bris.ac.uk"])
+    with pytest.raises(EpicError, match="/a: its url .* leads to the private address .*_hosts"):
+        fetch(url, tmp_path / "a", None, settings=unnamed)
+    assert not server.asked
 
 
 def test_a_password_of_netrc_is_not_sent(server, tmp_path, monkeypatch):

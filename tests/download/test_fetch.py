@@ -26,7 +26,13 @@ from support.records import records_of
 
 CONTENT = random.Random(0).randbytes(300_000)
 LONG = CONTENT * 20
-HASTY = FetchSettings(tries=4, stall_seconds=5, pause_seconds=0.01, max_pause_seconds=0.05)
+HASTY = FetchSettings(
+    tries=4,
+    stall_seconds=5,
+    pause_seconds=0.01,
+    max_pause_seconds=0.05,
+    private_hosts=["127.0.0.1"],
+)
 
 
 def md5_of(content: bytes) -> Checksum:
@@ -213,7 +219,7 @@ def test_two_processes_do_not_write_one_file(server, target):
 def test_a_killed_download_leaves_no_half_file_and_is_gone_on_with(server, target):
     url = server.put("a", LONG, stall(2_500_000))
     processes = multiprocessing.get_context("forkserver")
-    process = processes.Process(target=fetch, args=(url, target, None))
+    process = processes.Process(target=bring, args=(url, target, LONG))
     process.start()
     until = time.monotonic() + 60
     while kept_of(target) < 2_000_000 and time.monotonic() < until:

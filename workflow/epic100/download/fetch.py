@@ -11,7 +11,7 @@ import random
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class FetchSettings:
             random part of it.
         max_pause_seconds: Longest pause.
         max_gib: A file that is longer, or announced as longer, is refused.
+        private_hosts: Hosts whose address may be private.
     """
 
     tries: int = 8
@@ -64,6 +65,7 @@ class FetchSettings:
     pause_seconds: float = 2.0
     max_pause_seconds: float = 120.0
     max_gib: float = 64.0
+    private_hosts: Sequence[str] = ()
 
     def pause(self, failures: int) -> float:
         """Return the seconds to wait after `failures` (1 or more) failures in a row."""
@@ -103,12 +105,19 @@ def fetch(
             it refuses the file.
 
     Raises:
-        EpicError: The server refuses the file or sends another one, or `settings.tries` attempts
+        EpicError: The host is private and not named, the server refuses the file or sends another
+            one, or `settings.tries` attempts
             in a row make no progress. The part is kept for the next run, unless its checksum was
             wrong.
     """
     if not is_url(url):
         raise EpicError(f"{target}: its url is {url!r}; expected {URL_WORDS}")
+    host = urlsplit(url).hostname or ""
+    if host not in settings.private_hosts and (private := _private(host)):
+        raise EpicError(
+            f"{target}: its url {url} leads to the private address {private}; expected a server of "
+            f"the web; if that is right, add {host} to `videos: private_hosts:`"
+        )
     with claim(target) as part, CarefulSession(url) as session:
         failures, wrong, furthest = 0, 0, part.size
         while True:

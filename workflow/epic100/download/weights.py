@@ -7,7 +7,7 @@ import ast
 import logging
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -144,8 +144,9 @@ def fetch_weights(weights: StartWeights, settings: FetchSettings = USUAL) -> Non
     """
     log.info("fetching %s to %s", weights.source, weights.path)
     checksum = Checksum("sha256", weights.sha256) if weights.sha256 else None
-    fetch(
-        weights.source, Path(weights.path), checksum, settings=settings,
+    named = replace(settings, private_hosts=[urlsplit(weights.source).hostname or ""])
+    fetch(  # the config names the url itself
+        weights.source, Path(weights.path), checksum, settings=named,
         seal=lambda part: check_weights(weights, part),
     )  # fmt: skip
 

@@ -148,6 +148,9 @@ class Videos(Section):
     download: bool = key(
         False, "fetch missing videos from the sheet's `url`, verify all by its `md5`"
     )
+    private_hosts: Names = key(
+        [], "hosts of a private network that urls of the sheets may name; others are not asked"
+    )
     proxy: ProxySettings | None = key(None, "small copies to read clips from; {}: these defaults")
 
     @property
