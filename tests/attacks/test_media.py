@@ -156,9 +156,7 @@ def endless(path: Path, samples: int) -> Path:
 
 
 @pytest.mark.parametrize("samples", [44_000_000, 89_000_000, 2**32 - 1])
-def test_a_header_that_claims_millions_of_pictures_takes_a_gigabyte_at_most(
-    tmp_path, samples
-):
+def test_a_header_that_claims_millions_of_pictures_takes_a_gigabyte_at_most(tmp_path, samples):
     path = endless(tmp_path / "v.MP4", samples)
     assert path.stat().st_size < 3000
     error, mib = children_took(build_index, path)

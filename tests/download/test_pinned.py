@@ -37,7 +37,7 @@ from epic100.settings import TrainSettings
 from support.checkout import ROOT
 from support.fault_server import cut, status
 
-HASTY = FetchSettings(tries=2, stall_seconds=5, pause_seconds=0.01)
+HASTY = FetchSettings(tries=2, stall_seconds=5, pause_seconds=0.01, private_hosts=["127.0.0.1"])
 ZOO = Path(mmaction.__file__).parent / ".mim/configs/recognition"
 RECIPE = ROOT / "config/x3d_s_epic_rgb_segments.py"
 PAGE = b"<!DOCTYPE html><title>Not found</title>"
