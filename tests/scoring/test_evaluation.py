@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.model.registered import OutputsLoss
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import Predictions, write_predictions
 
@@ -69,6 +70,21 @@ def test_figures_are_percentages_of_the_right_segments_under_the_official_names(
         assert figures[f"overall_{task}_accuracy_at_5"] >= figures[f"overall_{task}_accuracy_at_1"]
     assert figures["overall_action_accuracy_at_1"] == 75.0
     assert figures["segments"] == figures["predicted"] == 40 and figures["reduce"] == "max"
+
+
+def test_the_loss_is_the_one_that_training_minimises_over_pairs_that_it_knows(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    stage = Stage(tmp_path, right=30)
+    sizes = {"pair": len(PAIRS) - 1, "verb": 97, "noun": 300}
+    logits = torch.randn(40, sum(sizes.values()), generator=generator)
+    parts = [part.log_softmax(1) for part in logits.split([*sizes.values()], dim=1)]
+    made = Predictions("val", stage.ids, parts[0], PAIRS[:-1], 97, 300, {}, "", *parts[1:])
+    write_predictions(made, stage.predictions)
+    known = torch.tensor(stage.true) < len(PAIRS) - 1
+    loss = OutputsLoss(PAIRS[:-1], "both", 97, 300)
+    expected = loss(logits[known], torch.tensor(stage.true)[known])
+    assert 0 < known.sum() < 40
+    assert stage.evaluate()["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("predicted", [20, 0])

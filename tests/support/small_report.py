@@ -45,6 +45,7 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
         examples=folder / "examples.json",
         pictures=dict.fromkeys(NAMES, folder / "picture.svg"),
         policy="segment",
+        trained=0.25,
         settings={"train": {"seed": 3, "options": {"lr": text}}},
         pages={"Every segment": "browse/index.html"},
     )

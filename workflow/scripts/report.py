@@ -10,9 +10,11 @@ from epic100.training.epoch_table import read_epochs
 
 with rule_log(snakemake.log[0]):
     given, made, params = snakemake.input, snakemake.output, snakemake.params
-    jobs = read_benchmarks(params.benchmarks)
+    jobs, trained = read_benchmarks(params.benchmarks), None
     if history := given.get("history"):
-        jobs = count_all_epochs(jobs, read_epochs(history))
+        epochs = read_epochs(history)
+        jobs = count_all_epochs(jobs, epochs)
+        trained = None if epochs.empty else epochs["loss"].iloc[-1]
     plot_rules(jobs, made.rules)
     home = Path(made.html).parent
     others = {
@@ -31,5 +33,6 @@ with rule_log(snakemake.log[0]):
         settings=params.settings,
         pages=links(made.html, others),
         unseen=given.get("unseen_participants"),
+        trained=trained,
         run=params.run,
     )

@@ -57,6 +57,7 @@ def write_page(
     policy: str,
     settings: Mapping[str, Any],
     pages: Mapping[str, str],
+    trained: float | None = None,
     unseen: PathLike | None = None,
     run: str = "",
 ) -> None:
@@ -72,6 +73,7 @@ def write_page(
         policy: The cleaning policy of the run.
         settings: What the run's config has in place of defaults, by section and key.
         pages: Addresses of other pages of the run, by what they show.
+        trained: The training loss of the last epoch, if the model was trained here.
         unseen: The official list of participants without a video in train, if there is one.
         run: The run's name; "" for the default run.
 
@@ -98,6 +100,7 @@ def write_page(
         examples=_by_group(json.loads(read_text(examples))),
         settings=dict(_dotted(settings)),
         pages=pages,
+        losses=(trained, figures.get("loss")),
     )
     write_text(out, page)
     log.info(f"{out}: {len(page) / 1e6:.1f} MB, opens in any browser without a network")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from epic100.base.atomic import write_text
 from epic100.scoring.metrics import TASKS, group_accuracies, official_hits, percent
@@ -47,6 +48,8 @@ def evaluate(
     - `action_head_accuracy_at_1`: top-1 of the pair head alone over the predicted segments, as
       LaViLa and AVION report it; null without a pair head. The leaderboard's figure,
       `overall_action_accuracy_at_1`, multiplies verb and noun scores;
+    - `loss`: what training minimises, over the predicted segments with a pair of training: the sum
+      of the cross-entropies of the heads, without label smoothing; null without such a segment;
     - `diagnostics`: the result of `diagnose`;
     - `trained_on`: as in the model.
 
@@ -87,6 +90,7 @@ def evaluate(
         "beyond_train": int(beyond.sum()),
         "by_reduce": by_reduce,
         "action_head_accuracy_at_1": _action_head(predictions, truth),
+        "loss": _loss(predictions, truth),
         "trained_on": predictions.trained_on,
     }
     if predictions.trained_on.get("split") == "trainval":
@@ -244,6 +248,21 @@ def _probabilities(scores: np.ndarray) -> np.ndarray:
     scores = scores.astype(np.float64)
     exp = np.exp(scores - scores.max(axis=1, keepdims=True))
     return exp / exp.sum(axis=1, keepdims=True)
+
+
+def _loss(predictions: Predictions, truth: Truth) -> float | None:
+    column = {tuple(pair[:2]): place for place, pair in enumerate(predictions.pairs)}
+    asked = dict(zip(truth.ids, truth.pairs(), strict=True))
+    pairs = [asked[name] for name in predictions.narration_ids]
+    rows = [row for row, pair in enumerate(pairs) if pair in column]
+    if not rows:
+        return None
+    verb, noun = zip(*(pairs[row] for row in rows), strict=True)
+    heads = [(predictions.verb_log_probs, verb), (predictions.noun_log_probs, noun)]
+    if predictions.pair_head:
+        heads.append((predictions.log_probs, tuple(column[pairs[row]] for row in rows)))
+    sums = [scores[rows, true].double().mean() for scores, true in heads if scores is not None]
+    return -float(torch.stack(sums).sum())
 
 
 def _action_head(predictions: Predictions, truth: Truth) -> float | None:
