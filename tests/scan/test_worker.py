@@ -24,7 +24,7 @@ from support.packets import (
     rewrite,
     swap_packets,
 )
-from support.tricky_videos import audio_only, change_size, cut_end, encode
+from support.tricky_videos import audio_only, change_size, cut_end, encode, join
 
 pytestmark = pytest.mark.slow
 
@@ -257,6 +257,20 @@ def test_a_change_of_size_marks_the_smaller_part(tmp_path):
     assert row.status == "damaged"
     assert "pictures are of another size" in row.reason
     assert len(marked(row)) == 60 == index.frames // 2
+
+
+def test_pictures_that_grow_beyond_the_limit_are_not_decoded(tmp_path):
+    parts = []
+    for width, height in ((96, 64), (4352, 4096)):
+        grey = [np.full((height, width, 3), 128, np.uint8)] * 4
+        file = tmp_path / f"{width}.MP4"
+        parts.append(encode(file, 4, (width, height), source=grey, repeat_headers=1))
+    path = join(parts, tmp_path / "v.MP4")
+    row, _ = inspect(path, "v", max_pixels=2**26)
+    assert row.frames == row.pictures and "pictures are of another size" in row.reason
+    row, _ = inspect(path, "v", max_pixels=96 * 64)
+    assert row.frames == 4 and row.damaged == [(4, row.pictures)]
+    assert "of another size" not in row.reason
 
 
 def test_a_spoilt_index_makes_a_video_unreadable_or_damaged(original, tmp_path):

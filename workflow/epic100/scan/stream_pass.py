@@ -12,7 +12,7 @@ from epic100.base.disk import WatchedFile
 from epic100.scan.damage import CORRUPT, UNDECODED, WRONG_TIME, Packet
 from epic100.scan.h264_stream import CodedStream, H264Stream
 from epic100.scan.oddities import Looks
-from epic100.video.ffmpeg import error_text
+from epic100.video.ffmpeg import decoder_limit, error_text
 from epic100.video.index import PacketRecorder, VideoIndex
 
 PROGRESS_SECONDS = 0.5
@@ -170,9 +170,8 @@ class StreamPass:
         context.thread_count = 1
         # Errors are reported only if concealment is on; its cheapest kind is enough. Deblocking
         # finds no errors, and neither do transforms if nobody looks at the picture.
-        context.options = {
+        context.options = decoder_limit(max_pixels) | {
             "ec": "favor_inter",
-            "max_pixels": str(2 * max_pixels),  # as padded
             "skip_bottom": str(self.coded.rows),
             "skip_loop_filter": "all",
             "skip_idct": "all" if self._quick else "default",

@@ -39,11 +39,10 @@ def open_media(
         FileError: It is none of `KINDS`, is spoilt, or has no video stream that can be decoded.
         DiskError: The disk fails.
     """
-    pixels = str(2 * max_pixels)  # decoders pad their pictures
     try:
         with at_most(OPENING_MIB):
             container = av.open(
-                file, "r", options={"max_pixels": pixels}, container_options=_ALLOWED.copy()
+                file, "r", options=decoder_limit(max_pixels), container_options=_ALLOWED.copy()
             )
     except av.error.FFmpegError as error:
         raise FileError(f"cannot open: {_why_closed(file, error)}") from error
@@ -87,6 +86,12 @@ def _why_closed(file: WatchedFile, error: Exception) -> str:
     if names[:1] != ["ftyp"]:
         return f"not a video file; expected {KINDS}"
     return f"its index is spoilt ({error_text(error)})"
+
+
+def decoder_limit(max_pixels: int) -> dict[str, str]:
+    """The option of a decoder that refuses larger pictures, also where they grow in the stream."""
+    most = max(MAX_PIXELS, 2 * max_pixels)  # decoders pad pictures, and the scan makes them taller
+    return {"max_pixels": str(most)}
 
 
 def error_text(error: Exception) -> str:
