@@ -3,8 +3,10 @@ import os
 import pytest
 import torch
 
+from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.prediction.shards import Shards
+from epic100.timeline.clips import forget_rows
 
 VIDEO, STAMP = "P01/P01_01.MP4", "as it is now"
 
@@ -51,3 +53,14 @@ def test_the_shards_of_the_last_two_finished_predictions_are_kept(tmp_path):
             made.finish()
             os.utime(made.folder / run / "finished", (number, number))
     assert sorted(path.name for path in made.folder.iterdir()) == ["last", "second"]
+
+
+def test_shards_are_forgotten_but_for_one_that_another_attempt_is_writing(tmp_path):
+    made, out = Shards(tmp_path / "v.pt", "run"), tmp_path / "v.pt"
+    made.write("first", STAMP, torch.zeros(1, 2))
+    with atomic_path(made.path("second")) as temporary:
+        forget_rows(out)
+        assert list(made.folder.rglob("*.pt")) == [temporary]
+    assert list(made.folder.rglob("*.pt")) == [made.path("second")]
+    forget_rows(out)
+    assert not made.folder.exists()

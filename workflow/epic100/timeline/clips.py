@@ -1,7 +1,7 @@
 """The clips of whole videos: where they are, and what a model or an encoder gives for them."""
 
+import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -232,8 +232,16 @@ def rows_of_clips(
 
 
 def forget_rows(out: str | os.PathLike) -> None:
-    """Remove what `rows_of_clips` keeps, once its rows are stored."""
-    shutil.rmtree(Shards(out, "").folder, ignore_errors=True)
+    """Remove what `rows_of_clips` keeps, once its rows are stored.
+
+    What another attempt is just writing there is left to it.
+    """
+    folder = Shards(out, "").folder
+    for shard in folder.glob("*/[!.]*"):
+        shard.unlink(missing_ok=True)
+    for place in (*folder.glob("*"), folder):
+        with contextlib.suppress(OSError):
+            place.rmdir()
 
 
 def _clip_list(video: ScannedVideo, placed: Placed) -> pd.DataFrame:
