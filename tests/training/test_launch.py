@@ -59,12 +59,6 @@ def ranks(launcher: int | None = None) -> list[psutil.Process]:
     return [child for child in psutil.Process(launcher).children() if PROCESS in child.cmdline()]
 
 
-def test_several_nodes_without_slurm_are_refused(lab, results, monkeypatch):
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with pytest.raises(EpicError, match=r"^train\.nodes is 2, but this is no Slurm job"):
-        start(lab, results, nodes=2)
-
-
 def test_of_the_errors_of_several_nodes_the_cause_is_reported():
     lost = "training ended, because process 0 failed with RuntimeError: Connection closed by peer"
     killed = "training ended, because process 1 was killed by SIGKILL (out of memory, or by hand)"

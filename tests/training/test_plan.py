@@ -11,6 +11,7 @@ from epic100.settings import TrainSettings
 from epic100.training import plan as plan_module
 from epic100.training.config import build_config
 from epic100.training.hooks import PRIORITIES
+from epic100.training.launch import launch
 from epic100.training.plan import Placement, batches_ahead, choose_device, plan_run
 from support.small_runs import settings
 
@@ -68,6 +69,12 @@ def test_the_batch_is_shared_among_processes_and_parts_and_is_still_the_same_bat
         plan(processes=2, accumulate=3)
     with pytest.raises(EpicError, match=r"of 6 \(train.nodes 2 x train.gpus 3 x train.acc"):
         plan(processes=6, nodes=2)
+
+
+def test_several_nodes_without_slurm_are_refused(monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(EpicError, match=r"^train\.nodes is 2, but this is no Slurm job"):
+        launch(settings(nodes=2))
 
 
 @pytest.mark.parametrize("asked, words", [
