@@ -47,7 +47,8 @@ def opened_arrays(
     except DiskError:
         raise
     except Exception as error:  # zipfile, numpy and the block raise many kinds for a wrong file
-        words = " ".join(str(error).split())[:200]  # a bad zip repeats names of any length
+        # A bad zip repeats names of any length, and a text of NumPy may have characters of no code.
+        words = " ".join(str(error).split())[:200].encode("ascii", "backslashreplace").decode()
         raise EpicError(
             f"{path}: not {what} ({type(error).__name__}: {words}); {remedy}"
         ) from error
