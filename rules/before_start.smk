@@ -75,6 +75,27 @@ def refuse_what_is_not_there():
         refuse(none_found())
 
 
+def refuse_other_classes():
+    """Stop a run that predicts with a finished model which is broken or has other classes."""
+    jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    if not {"predict", "timeline", "features"} & jobs or missing_packages():
+        return
+    from epic100.model.model_file import load_model
+
+    for path in MODELS or filter(None, [CONFIG.predict.model]):
+        try:
+            model = load_model(path)
+        except EpicError as error:
+            refuse(str(error))
+        wanted = CONFIG.classes.model_dump()
+        if wanted != {"verbs": model.num_verbs, "nouns": model.num_nouns}:
+            refuse(
+                f"{path}: a model of {model.num_verbs} verbs and {model.num_nouns} nouns, but the "
+                f"config has {wanted['verbs']} and {wanted['nouns']}; correct `classes:`, or take "
+                "another model in `predict:`"
+            )
+
+
 def forget_scans_to_repeat():
     """Remove the kept results of scans that `-R` asks for: they would answer in place of the files."""
     for job in workflow.dag.needrun_jobs():

@@ -22,7 +22,7 @@ def test_a_failure_is_reported_with_its_log_and_once_more_at_the_end(archive):
     ]
     assert len(failed) == 2 and failed[1] == len(lines) - 3
     assert lines[failed[1] + 1] == f"  log: {archive}/results/logs/scan/P02.log"
-    assert lines[-1].startswith("Next: fix what failed and give the same command")
+    assert lines[-1].startswith("Next: fix this and give the same command")
     assert "RuleException" not in said(done) and "Traceback" not in said(done)
     assert len(lines) <= 20, said(done)
     (log,) = (archive / ".snakemake/log").glob("*.snakemake.log")

@@ -16,6 +16,7 @@ from epic100.cli.program import main
 from support.archive import configure, errors, jobs, run, stop_decoder
 from support.checkout import ROOT, call, run_snakemake, said
 from support.fault_server import status
+from support.random_model import save_random_model
 from support.small_runs import built
 
 pytestmark = pytest.mark.slow
@@ -54,6 +55,15 @@ def test_a_missing_file_of_weights_is_no_file_to_come(archive):
     configure(archive, train={"config": DEMO, "load_from": "gone.pth"})
     (line,) = errors(run(archive, CHECK, well=False))
     assert "gone.pth" in line
+
+
+def test_a_finished_model_of_other_classes_predicts_nothing(archive, lab):
+    save_random_model(lab, archive / "lab.pth")
+    configure(archive, predict={"model": "lab.pth"}, classes={"nouns": 200})
+    text = said(run(archive, "results/predictions/val.pt", well=False))
+    words = "lab.pth: a model of 97 verbs and 300 nouns, but the config has 97 and 200"
+    assert words in text and "correct `classes:`" in text
+    assert not (archive / "results/segments").exists()
 
 
 def test_an_environment_whose_path_has_a_space_is_refused_with_the_way_out(archive, tmp_path):

@@ -94,6 +94,7 @@ class LogHandler(LogHandlerBase):
                 self._unsaid.append(text)
             else:
                 lines += filter(str.strip, text.splitlines())
+                self._status.board.refused = getattr(record, "exception", "") in CLEAR
         elif event is None and (warns or text.startswith(WORTH_SHOWING)):
             lines += [text] if text else []
         for line in lines:

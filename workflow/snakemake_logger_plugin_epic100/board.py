@@ -55,6 +55,7 @@ class Board:
         self.done = 0
         self.jobs: dict[int, BoardJob] = {}
         self.failures: list[Failure] = []
+        self.refused = False  # for a reason that the same command would meet again
 
     def jobs_that_are(self, state: str, rule: str | None = None) -> list[BoardJob]:
         """The jobs in this state, of all rules or of one, in the order in which they started."""

@@ -31,7 +31,7 @@ def ending(board: Board) -> list[str]:
     if failures or board.done < board.total:
         lines.append(f"{board.done} of {board.total} jobs done in {total}.")
         lines += [line for failure in failures.values() for line in failure.lines()]
-        first = "fix what failed and " if failures else ""
+        first = "fix this and " if failures or board.refused else ""
         return [*lines, f"Next: {first}give the same command; what is finished is kept."]
     step = ""
     if made["report.html"]:
