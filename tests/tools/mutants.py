@@ -209,9 +209,11 @@ def run(root: Path, *words: str, seconds: float) -> tuple[int | None, str]:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(seconds, 0))
         code = process.poll()
-        for left in psutil.process_iter():  # also what has a session of its own
+        for (
+            left
+        ) in psutil.process_iter():  # also jobs of Slurm and other sessions
             with contextlib.suppress(psutil.Error):
-                if left.environ().get("EPIC100_MUTANT") == str(root):
+                if str(root.parent) in " ".join([*left.cmdline(), *left.environ().values()]):
                     left.kill()
         process.wait()
         out.seek(0)
