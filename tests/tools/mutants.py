@@ -209,9 +209,7 @@ def run(root: Path, *words: str, seconds: float) -> tuple[int | None, str]:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(seconds, 0))
         code = process.poll()
-        for (
-            left
-        ) in psutil.process_iter():  # also jobs of Slurm and other sessions
+        for left in psutil.process_iter():  # also jobs of Slurm and other sessions
             with contextlib.suppress(psutil.Error):
                 if str(root.parent) in " ".join([*left.cmdline(), *left.environ().values()]):
                     left.kill()
