@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from snakemake.cli import parse_args
 
+from epic100.cli.workflow import snakemake_command
 from support.checkout import ROOT, call, run_snakemake
 
 pytestmark = pytest.mark.slow
@@ -35,9 +36,10 @@ def test_links_lead_to_files(page):
 def test_snakemake_commands_have_options_that_exist(page):
     for line in commands(page):
         words = shlex.split(line.split("|")[0], comments=True)
-        if "snakemake" in words:
+        program = "run" if "epic100" in words and "run" in words else "snakemake"
+        if program in words:
             with chdir(ROOT):
-                parse_args(words[words.index("snakemake") + 1 :])
+                parse_args(words[words.index(program) + 1 :])
 
 
 def test_the_tutorial_can_be_walked(demo, tmp_path):
@@ -47,8 +49,9 @@ def test_the_tutorial_can_be_walked(demo, tmp_path):
         if line in ("make demo", ". .venv/bin/activate"):
             continue  # the demo is there, and so is its Python
         command = re.sub(r"(?<![\w/.])demo(?=[/ ]|$)", shlex.quote(f"{tmp_path}/demo"), line)
-        if line.startswith("snakemake "):
-            done = run_snakemake(*shlex.split(command, comments=True)[1:])
+        if line.startswith("epic100 run "):
+            words = snakemake_command(shlex.split(command, comments=True)[2:])
+            done = run_snakemake(*words[words.index("snakemake") + 1 :])
         else:
             done = call("sh", "-c", command, env=WITH_BIN)
         walked += 1
@@ -56,9 +59,9 @@ def test_the_tutorial_can_be_walked(demo, tmp_path):
             looks.append(done.stdout)
     assert walked > 8
     damaged, mended, views = looks
-    assert re.search(r"(?m)^scan +1$", damaged) and re.search(r"(?m)^train +1$", damaged)
+    assert re.search(r"(?m)^  scan +1 ", damaged) and re.search(r"(?m)^  train +1 ", damaged)
     assert "Nothing to be done" in mended
-    assert re.search(r"(?m)^predict +2$", views) and "\ntrain " not in views
+    assert re.search(r"(?m)^  predict +2 ", views) and "\n  train " not in views
 
 
 def test_what_troubleshooting_quotes_is_what_the_workflow_says():
