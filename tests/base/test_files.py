@@ -4,6 +4,7 @@ A disk that refuses a read is asked again; then it is at fault, and no file is.
 """
 
 import errno
+import gzip
 import hashlib
 import os
 import subprocess
@@ -229,6 +230,12 @@ def test_rows_come_with_the_line_on_which_they_begin(tmp_path, content, rows):
         ("a,b\n1,2\n\n1,2,3\n", r"line 4: 3 fields, the header has 2; expected a table of mine"),
         ('a,b\n1,2\n"1,2\n3,4\n', r"line 3: unexpected end of data; expected a table of mine"),
         ("a,b\nKüche,1\n".encode("latin-1"), r"not UTF-8 text .*; expected a table of mine"),
+        (
+            "a,b\n1,2\n".encode("utf-16"),
+            r"not UTF-8 text \(UTF-16: save it as UTF-8\); expected a table of mine",
+        ),
+        (gzip.compress(b"a,b\n1,2\n"), r"not UTF-8 text \(packed by gzip: unpack it\); .*"),
+        (b"a;b;c\n1;2;3\n", r".*fields separated by `;`.*: save them with commas.*"),
         (b"a,b\n1," + b"x" * 200_000 + b"\n", r"line 2: field larger.*; expected a table of mine"),
     ],
 )

@@ -159,6 +159,7 @@ def test_a_wrong_key_or_value_is_one_line_that_names_it(config, words):
     ({"annotations": {"download": True, "format": "lab_list"}}, "goes with `format: official`"),
     ({"predict": {"model": "a", "models": ["b"]}}, "`predict: model:` and `models:` are both set"),
     ({"run": "default"}, "`run: default` is the run without a name"),
+    ({"annotations": {"train": "a.csv", "val": "./a.csv"}}, "are the same file"),
     ({"run": "a", "sweep": {"train": {"seed": [0]}}}, "`run:` and `sweep:` are both set"),
     ({"predict": {"model": "m"}, "sweep": {"train": {"seed": [0]}}}, "names finished ones"),
     ({"run": "a", "probe": {}, "predict": {"models": ["m"]}}, "`probe:` and `predict: models:`"),

@@ -207,4 +207,6 @@ def test_a_mistaken_call_is_one_line(model, call, tmp_path, capsys, words, messa
     encode(tmp_path / "film.mp4", 2)
     encode(tmp_path / "a.activitynet.mp4", 2)
     assert call(model, *words) == 1
-    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {message}")
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith(f"error: {message}")
+    assert message not in said.out

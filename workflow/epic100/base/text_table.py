@@ -20,6 +20,11 @@ LARGEST = 2**26  # bytes; the largest official CSV has 2**23
 # Fields that are read, counted as if each line had LINE more: those of a line of their own take as
 # much memory. The largest official CSV has 67,000 lines of 15 fields.
 MOST, LINE, MOST_COLUMNS = 2**23, 8, 1000
+PACKED = {  # by its first bytes
+    b"\x1f\x8b": "packed by gzip: unpack it",
+    b"\xff\xfe": "UTF-16: save it as UTF-8",
+    b"\xfe\xff": "UTF-16: save it as UTF-8",
+}
 # A spreadsheet takes a text that begins so for a formula, but not with an apostrophe before it.
 FORMULA = re.compile(r"'*[=+@-]")
 
@@ -94,7 +99,9 @@ def read_table(
                     rows.append((line, dict(zip(header, fields, strict=True))))
                 line = reader.line_num + 1
     except UnicodeDecodeError as error:
-        raise EpicError(f"{path}: not UTF-8 text ({error}); expected {about}") from error
+        kinds = [kind for begin, kind in PACKED.items() if error.object.startswith(begin)]
+        what = kinds[0] if kinds and not rows else str(error)
+        raise EpicError(f"{path}: not UTF-8 text ({what}); expected {about}") from error
     except csv.Error as error:
         raise EpicError(f"{path}: line {line}: {error}; expected {about}") from error
     return rows
@@ -146,6 +153,8 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str], about: 
     missing = [name for name in columns if name not in header]
     if missing:
         found = ", ".join(header)[:1000] or "an empty line"
+        if len(header) == 1 and header[0].count(";") > 1:
+            found = "fields separated by `;`, which a spreadsheet writes: save them with commas"
         raise EpicError(
             f"{path}: line 1: column {', '.join(missing)} missing (found: {found}); "
             f"expected {about}"

@@ -229,6 +229,9 @@ class Settings(Section):
             yield "`annotations: download: true` goes with `format: official` only"
         if self.predict.model and self.predict.models:
             yield "`predict: model:` and `models:` are both set; expected one"
+        csvs = [path for path in (self.annotations.train, self.annotations.val) if path]
+        if len({os.path.normpath(path) for path in csvs}) < len(csvs):
+            yield "`annotations: train:` and `val:` are the same file; expected one for each"
         if self.run == DEFAULT:
             yield "`run: default` is the run without a name; leave `run:` out"
         if self.run and self.sweep:

@@ -32,6 +32,7 @@ WORDS = {
     "slurm_extra": "node name|reservation",
 }  # fmt: skip
 OWN_ACCOUNT = "set yours, or EPIC100_ACCOUNT; `sam-balance` or `sshare -U` lists them"
+NO_SLURM = re.compile("configuration source|sbatch: (command )?not found")
 NO_NODE = "Requested node configuration is not available"
 HEAD = (
     "Nothing was submitted: Slurm would refuse these requests, or charge for what is not used. "
@@ -123,6 +124,8 @@ def _refused(call: str, resources: Resources, at: Partition | None) -> list[str]
     if NO_NODE in done.stderr and _are_away(resources):
         return []
     words = message_of(done)
+    if NO_SLURM.search(words):
+        return [f"{words}: this machine has no Slurm that answers; call from a login node"]
     keys = [key for key, word in WORDS.items() if re.search(word, words, re.IGNORECASE)]
     asked = ", ".join(f"{key}={resources[key]}" for key in keys if resources.get(key))
     if "account" in words:

@@ -179,8 +179,9 @@ def make_timelines(
         try:
             scanned = _scanned(path, work)
         except EpicError as error:  # of this file only, so the others are made
-            log.error(f"error: {error}")
             refused.append(str(error))
+            if len(paths) > 1:
+                log.error(str(error))
             continue
         make_timeline(scanned, model, tsv, settings=settings, predict=predict)
         shutil.rmtree(work, ignore_errors=True)
