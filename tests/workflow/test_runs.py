@@ -40,7 +40,7 @@ def test_a_small_sweep_runs_to_its_page_and_other_configs_leave_it_as_it_is(clea
     assert "2 runs side by side" in (cleaned / "results/compare.html").read_text()
     rows = rows_of(cleaned / "results/compare.tsv")
     assert [row["run"] for row in rows] == ["seed0", "seed1"]
-    (seeds,) = ([row[key] for row in rows] for key in rows[0] if "randomness.seed" in key)
+    (seeds,) = ([row[key] for row in rows] for key in rows[0] if "seed" in key)
     assert seeds == ["0", "1"]
     assert len(list((cleaned / "results/work_dirs").iterdir())) == 2
     models = [(cleaned / f"results/runs/seed{n}/model.pth").read_bytes() for n in (0, 1)]

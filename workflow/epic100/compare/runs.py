@@ -84,15 +84,14 @@ def read_runs(
 def what_differs(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Return the values, in order of the runs, of each setting that is not the same in all.
 
-    Settings that differ in the same way are one entry with the names of all of them; of the two
-    seeds of a training, or its two numbers of epochs, only the first is named. A run without such a
-    setting has "-". What a run lacks as a whole, such as a probe a backbone, is one entry, with its
-    type. A run whose model was made elsewhere has no settings of a training, and makes no
+    Settings that differ in the same way are one entry with the names of all of them. A run without
+    such a setting has "-". What a run lacks as a whole, such as a probe a backbone, is one entry,
+    with its type. A run whose model was made elsewhere has no settings of a training, and makes no
     difference there.
     """
     parts = [{part for name in run.settings for part in _parts(name)} for run in runs]
     trained = [own for own, run in zip(parts, runs, strict=True) if HEADS in run.settings]
-    by_values: dict[tuple[str, ...], dict[str, str]] = {}
+    found: dict[str, tuple[str, ...]] = {}
     for name in dict.fromkeys(name for run in runs for name in run.settings):
         values = tuple(run.settings.get(name, "-") for run in runs)
         known = {
@@ -109,8 +108,11 @@ def what_differs(runs: Sequence[Run]) -> dict[str, list[str]]:
                 run.settings.get(f"{name}.type", "set") if name in own else "-"
                 for run, own in zip(runs, parts, strict=True)
             )
-        by_values.setdefault(values, {}).setdefault(name.rpartition(".")[2], name)
-    return {", ".join(names.values()): list(values) for values, names in by_values.items()}
+        found[name] = values
+    names: dict[tuple[str, ...], list[str]] = {}
+    for name, values in found.items():
+        names.setdefault(values, []).append(name)
+    return {", ".join(same): list(values) for values, same in names.items()}
 
 
 def _parts(name: str) -> list[str]:
@@ -166,6 +168,10 @@ def _settings(folder: Path, figures: Mapping[str, Any]) -> dict[str, str]:
     path = folder / "model.pth"
     if path.is_file():
         trained = load_model(path)
-        about = {f"trained_on.{key}": str(value) for key, value in trained.trained_on.items()}
-        found = settings_in(ConfigDict(trained.config)) | {HEADS: trained.heads} | about
+        about = {key: str(value) for key, value in trained.trained_on.items()}
+        for name, value in settings_in(ConfigDict(trained.config)).items():
+            if about.get(name.rpartition(".")[2]) != value:  # the seed is at two places of a config
+                found[name] = value
+        found[HEADS] = trained.heads
+        found |= {f"trained_on.{key}": value for key, value in about.items()}
     return found | {"export.reduce": str(figures["reduce"])}
