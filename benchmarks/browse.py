@@ -18,7 +18,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from epic100.browse.content import Sources, gather  # noqa: E402
+from epic100.browse.content import gather  # noqa: E402
 from epic100.browse.folder import write_folder  # noqa: E402
 from epic100.scoring.predictions import Predictions, write_predictions  # noqa: E402
 from epic100.segments.annotations import read_annotations  # noqa: E402
@@ -74,13 +74,15 @@ def main() -> None:
     scores, dropped = given.out / "val.pt", given.out / "dropped.tsv"
     random_predictions(given.folder / CSVS["val"], videos, scores)
     dropped.write_text("narration_id\tsplit\treason\n")
-    sources = Sources(
+    data = gather(
+        videos,
         annotations={split: given.folder / CSVS[split] for split in given.splits},
-        predictions=scores, dropped=dropped, scans=(), classes=CLASSES,
+        predictions=scores, dropped=dropped, scans=(), timelines=(), name_csvs=(), reduce=None,
+        run="", classes=CLASSES, format="official",
         lists={key: str(given.folder / name) for key, (name, _) in (LISTS | CLASS_LISTS).items()},
     )  # fmt: skip
     page = given.out / "browse/index.html"
-    write_folder(page, gather(sources, videos), given.out, max_mb=500)
+    write_folder(page, data, given.out, max_mb=500)
     figures = {"data_mb": (page.parent / "data.js").stat().st_size / 1e6,
                "paint_ms": [], "ready_ms": [], "filter_ms": {}}  # fmt: skip
     for _ in range(REPEATS):

@@ -118,7 +118,7 @@ def scenes(url: str) -> dict[str, Scene]:
         "both": Scene(
             {"run": "both", "predict": {"clips": 1, "models": models}},
             ("results/runs/both/predictions/val.pt",),
-            makes=("models_ok", "average"),
+            makes=("average",),
         ),
     }  # fmt: skip
 

@@ -76,9 +76,18 @@ def refuse_what_is_not_there():
 
 
 def refuse_other_classes():
-    """Stop a run that predicts with a finished model which is broken or has other classes."""
+    """Stop a run that predicts with a finished model which is broken, has other classes or is named
+    twice: it would count twice in the mean."""
     jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    if not {"predict", "timeline", "features"} & jobs or missing_packages():
+    if not {"predict", "timeline", "features"} & jobs:
+        return
+    contents = {}
+    for path in MODELS:
+        content = digest(path, "sha256").value
+        if content in contents:
+            refuse(f"{path}: is {contents[content]} again; expected each of `predict: models:` once")
+        contents[content] = path
+    if missing_packages():
         return
     from epic100.model.model_file import load_model
 

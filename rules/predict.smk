@@ -5,26 +5,6 @@ PART = "models/{number}/" if MODELS else ""
 
 if MODELS:
 
-    rule models_ok:
-        input:
-            models=MODELS,
-        output:
-            out=f"{HOME}/predictions/models.ok",
-        log:
-            f"{HOME}/logs/predict/models.log",
-        localrule: True
-        conda:
-            "../envs/epic100.yaml"
-        resources:
-            mem_mb=4000,
-            runtime=10,
-        params:
-            function="epic100.scoring.averaging:check_models",
-        message:
-            "Whether {input.models} can be averaged"
-        script:
-            "../workflow/scripts/call.py"
-
     rule average:
         input:
             parts=expand(
@@ -52,9 +32,8 @@ if MODELS:
 
 rule predict:
     input:
-        # With several models, {number} counts them; a new check alone does not predict again.
+        # With several models, {number} counts them.
         model=(lambda wildcards: MODELS[int(wildcards.number) - 1]) if MODELS else MODEL,
-        ok=ancient(f"{HOME}/predictions/models.ok") if MODELS else [],
         segments="results/clean/{split}.txt",
         indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
     output:

@@ -29,7 +29,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def data(run):
-    return gather(run, VIDEOS, "second")
+    return gather(VIDEOS, **run | {"run": "second"})
 
 
 def test_segments_are_those_of_the_csv_with_names_times_and_reasons(data):
@@ -46,11 +46,11 @@ def test_segments_are_those_of_the_csv_with_names_times_and_reasons(data):
 
 
 def test_the_first_guesses_have_the_accuracy_of_metrics_json(data, run, tmp_path):
-    table = read_annotations(run.annotations["val"], VIDEOS, labelled=True, num_verbs=4,
+    table = read_annotations(run["annotations"]["val"], VIDEOS, labelled=True, num_verbs=4,
                              num_nouns=3)  # fmt: skip
     write_segments(index_segments(table, VIDEOS), tmp_path / "val.txt")
-    figures = evaluate(run.predictions, tmp_path / "val.txt", tmp_path / "metrics.json", lists={},
-                       reduce=None)  # fmt: skip
+    figures = evaluate(run["predictions"], tmp_path / "val.txt", tmp_path / "metrics.json",
+                       lists={}, reduce=None)  # fmt: skip
     columns, guesses = data["segments"], data["guesses"]
     assert len(guesses["segment"]) == figures["predicted"] == 27
     right = np.ones(27, bool)
@@ -76,9 +76,9 @@ def test_videos_have_their_damage_and_their_timeline_in_seconds(data):
 
 
 def test_all_of_a_video_that_cannot_be_read_is_damaged(run, tmp_path):
-    text = run.scans[0].read_text().replace("P01_11\tok\t60\t2400", "P01_11\tunreadable\t0\t0")
-    run.scans[0].write_text(text.replace("\t2400\t", "\t0\t"))
-    assert gather(run, VIDEOS)["videos"]["damaged"][0] == [[0.0, 40.0]]
+    text = run["scans"][0].read_text().replace("P01_11\tok\t60\t2400", "P01_11\tunreadable\t0\t0")
+    run["scans"][0].write_text(text.replace("\t2400\t", "\t0\t"))
+    assert gather(VIDEOS, **run)["videos"]["damaged"][0] == [[0.0, 40.0]]
 
 
 def test_a_script_of_it_holds_no_tag_and_gives_the_same_back(data):
@@ -89,15 +89,15 @@ def test_a_script_of_it_holds_no_tag_and_gives_the_same_back(data):
 
 
 @pytest.mark.parametrize("path, old, new, words", [
-    (lambda run: run.annotations["val"], "P01_11_3,", "P01_11_33,",
+    (lambda run: run["annotations"]["val"], "P01_11_3,", "P01_11_33,",
      "P01_11_3, which is not of the split"),
-    (lambda run: run.timelines[0], "4.500", "soon",
+    (lambda run: run["timelines"][0], "4.500", "soon",
      r"P02_03\.tsv: line 2: .*soon.*make it again"),
 ])  # fmt: skip
 def test_predictions_of_other_segments_and_wrong_numbers_are_refused(run, path, old, new, words):
     path(run).write_text(path(run).read_text().replace(old, new))
     with pytest.raises(EpicError, match=words):
-        gather(run, VIDEOS)
+        gather(VIDEOS, **run)
 
 
 def written(page):

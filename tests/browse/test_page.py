@@ -106,7 +106,7 @@ def test_a_filter_shows_the_segments_that_it_names(page, name, value, shown):
 def test_the_five_best_are_those_of_the_official_evaluator(page, file):
     run = sources(file.parents[1])
     ids, truth = [row[0] for row in rows()], list(zip(*(row[3:] for row in rows()), strict=True))
-    scores = complete_scores(read_predictions(run.predictions, "val"), ids, None)
+    scores = complete_scores(read_predictions(run["predictions"], "val"), ids, None)
     hits = official_hits(*scores[:2], *map(np.array, truth))
     kept = scores[2].numpy()
     near = kept & hits["action_at_5"] & ~hits["action_at_1"]

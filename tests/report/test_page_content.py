@@ -116,6 +116,6 @@ def test_figures_of_a_model_that_learned_from_val_are_marked(summary):
 
 def test_a_model_without_videos_is_called_worth_little_in_the_first_line(summary):
     assert summary(4, 1, MISSING + "s3\ttrain\tvideo missing\n").splitlines()[0] == (
-        "WARNING: these figures are worth little: 3 of 4 segments (75.0%) without a prediction: "
-        "2 video missing, 1 video unreadable"
+        "Warning. These figures are worth little: 3 of 4 segments (75.0%) without a prediction: "
+        "2 video missing, 1 video unreadable."
     )

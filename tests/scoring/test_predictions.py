@@ -8,7 +8,7 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.model.model_file import TrainedModel, digest_of, save_model
-from epic100.scoring.averaging import average, average_files, check_models
+from epic100.scoring.averaging import average, average_files
 from epic100.scoring.folding import FLOOR, fold_pairs, prior_logprobs
 from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
 from support.small_predictions import FEW, FEW_PAIRS, predictions
@@ -106,19 +106,6 @@ def model(path, verbs=3, seed=0):
     head = {"cls_head.fc2.weight": torch.full((1, 2), float(seed))}
     save_model(TrainedModel(head, [(0, 1, 1)], verbs, 4, {"a": 1}, ABOUT), path)
     return str(path)
-
-
-@pytest.mark.parametrize("second, words", [
-    ({"verbs": 97}, r"2\.pth: has 97 verbs and 4 nouns, .*1\.pth 3 and 4"),
-    ({}, r"2\.pth: is in `predict: models:` twice"),
-])  # fmt: skip
-def test_models_are_checked_together_before_any_predicts(tmp_path, second, words):
-    one, two = model(tmp_path / "1.pth"), model(tmp_path / "2.pth", seed=1)
-    check_models([one, two], tmp_path / "ok")
-    assert len((tmp_path / "ok").read_text().splitlines()) == 2
-    with pytest.raises(EpicError, match=words):
-        check_models([one, model(tmp_path / "2.pth", **second)], tmp_path / "no")
-    assert not (tmp_path / "no").exists()
 
 
 def test_the_mean_is_held_against_all_its_models(tmp_path):

@@ -1,11 +1,10 @@
 """A small run to look at in a browser: 30 segments of three videos, made up. No test in here."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from epic100.browse.content import Sources, gather
+from epic100.browse.content import gather
 from epic100.browse.folder import write_folder
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.video.scan_table import ScanRow, write_scan_table
@@ -39,7 +38,7 @@ def rows() -> list[tuple[str, str, float, int, int]]:
     ]
 
 
-def sources(folder: Path) -> Sources:
+def sources(folder: Path) -> dict:
     """Write the files of the run: every fifth guess is wrong, the last three are dropped."""
     head = "narration_id,video_id,start_timestamp,stop_timestamp,narration,verb_class,noun_class"
     lines = [
@@ -74,14 +73,18 @@ def sources(folder: Path) -> Sources:
         lists[key] = "\n".join(["id,key", *quoted, ""])
     for key, text in lists.items():
         (folder / f"{key}.csv").write_text(text)
-    return Sources(
+    return dict(
         annotations={"val": folder / "val.csv"},
         predictions=folder / "val.pt",
         dropped=folder / "dropped.tsv",
         scans=[folder / "scan.tsv"],
         timelines=[folder / "P02_03.tsv"],
         classes={"verbs": 4, "nouns": 3},
+        format="official",
+        name_csvs=[],
         lists={key: str(folder / f"{key}.csv") for key in lists},
+        reduce=None,
+        run="",
     )
 
 
@@ -92,6 +95,6 @@ def make_browse(folder: Path, clip: bytes, max_mb: int = 500, **changes: object)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(clip)
     page = folder / "browse/index.html"
-    data = gather(replace(sources(folder), **changes), VIDEOS)
+    data = gather(VIDEOS, **sources(folder) | changes)
     write_folder(page, data, folder / "clips/val", max_mb)
     return page

@@ -63,7 +63,7 @@ def test_two_models_are_averaged_into_one_submission(with_models):
     cleaned, models = with_models, ["1.pth", "2.pth"]
     configure(cleaned, predict={"models": models, "clips": 1, "workers": 0})
     done = run(cleaned, "results/metrics.json", "results/submission.pt")
-    assert jobs(done) == {"models_ok": 1, "predict": 2, "average": 1, "evaluate": 1, "export": 1}
+    assert jobs(done) == {"predict": 2, "average": 1, "evaluate": 1, "export": 1}
     predictions = cleaned / "results/predictions"
     mean = read_predictions(
         predictions / "val.pt", "val", model=[cleaned / name for name in models]
@@ -78,7 +78,8 @@ def test_two_models_are_averaged_into_one_submission(with_models):
 
 @pytest.mark.parametrize("predict, words", [
     ({"model": "bad.pth"}, "bad.pth: not a model that this workflow wrote"),
-    ({"models": ["1.pth", "odd.pth"]}, "odd.pth: has 50 verbs and 300 nouns"),
+    ({"models": ["1.pth", "odd.pth"]}, "odd.pth: a model of 50 verbs and 300 nouns"),
+    ({"models": ["1.pth", "2.pth", "1.pth"]}, "1.pth: is 1.pth again"),
 ])  # fmt: skip
 def test_a_model_that_cannot_be_read_or_is_of_other_classes_stops_before_any_prediction(
     with_models, predict, words

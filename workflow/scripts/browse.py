@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from epic100.base.log import rule_log
-from epic100.browse.content import Sources, gather
+from epic100.browse.content import gather
 from epic100.browse.folder import write_folder
 from epic100.report.template import links
 from epic100.settings import Settings
@@ -13,7 +13,9 @@ from epic100.video.sheet import read_sheet
 with rule_log(snakemake.log[0]):
     given, params = snakemake.input, snakemake.params
     settings = Settings.part(params.settings)
-    sources = Sources(
+    videos = {video.video_id: video for video in read_sheet(given.sheet)}
+    data = gather(
+        videos,
         annotations=dict(zip(params.splits, given.annotations, strict=True)),
         predictions=given.predictions,
         dropped=given.dropped,
@@ -23,9 +25,8 @@ with rule_log(snakemake.log[0]):
         name_csvs=given.csvs,
         lists={key: given[key] for key in params.lists},
         reduce=settings.export.reduce,
+        run=params.run,
     )
-    videos = {video.video_id: video for video in read_sheet(given.sheet)}
-    data = gather(sources, videos, params.run)
     home = Path(snakemake.output.html).parent.parent
     pages = {
         "report": home / "report.html",

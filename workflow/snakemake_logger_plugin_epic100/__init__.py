@@ -18,7 +18,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_epic100.board import Board
 from snakemake_logger_plugin_epic100.ending import ending
-from snakemake_logger_plugin_epic100.plan import Plan
+from snakemake_logger_plugin_epic100.plan import plan
 from snakemake_logger_plugin_epic100.status import Status
 
 __all__ = ["LogHandler"]
@@ -58,7 +58,7 @@ class LogHandler(LogHandlerBase):
         )
         self._here = Path.cwd()  # Snakemake goes to --directory later
         self._status: Status | None = None
-        self._plan: Plan | None = None  # of a dry run, from its first job on
+        self._planned: list[dict] | None = None  # jobs of a dry run, once it has begun
         self._unsaid: list[str] = []  # errors, shown at the end if no job failed
 
     def emit(self, record: LogRecord) -> None:
@@ -71,10 +71,10 @@ class LogHandler(LogHandlerBase):
             self._show(event, record)
         elif common.verbose or record.levelno >= WARNING:
             self._say(record)
-        elif common.dryrun and (self._plan or event == LogEvent.RUN_INFO):
-            self._plan = self._plan or Plan()
+        elif common.dryrun and (self._planned is not None or event == LogEvent.RUN_INFO):
+            self._planned = self._planned or []
             if event == LogEvent.JOB_INFO and self._plain.filter(record):
-                self._plan.add(vars(record))
+                self._planned.append(vars(record))
         elif event == LogEvent.RUN_INFO:
             self._status = Status(Board(record, self._here))
             self._status.start()
@@ -103,11 +103,12 @@ class LogHandler(LogHandlerBase):
 
     def close(self) -> None:
         """Show how the run ended, and give the screen back."""
-        for line in self._plan.lines() if self._plan else []:
+        for line in plan(self._planned or ()):
             self._plain.stream.write(f"{line}\n")
-        self._plan = None
+        self._planned = None
         if self._status is not None:
             board = self._status.board
-            self._status.stop([*([] if board.failures else self._unsaid), *ending(board)])
+            unsaid = [] if board.failures or board.done == board.total else self._unsaid
+            self._status.stop([*unsaid, *ending(board)])
             self._status = None
         super().close()

@@ -54,7 +54,7 @@ class Board:
         self.started = time.time()
         self.done = 0
         self.jobs: dict[int, BoardJob] = {}
-        self.failures: list[Failure] = []
+        self.failures: dict[str, Failure] = {}  # by job, of those that have not succeeded since
         self.refused = False  # for a reason that the same command would meet again
 
     def jobs_that_are(self, state: str, rule: str | None = None) -> list[BoardJob]:
@@ -97,8 +97,7 @@ class Board:
         if job is None:
             return []
         job.state, job.ended = "done", time.time()
-        for failure in self.failures:
-            failure.mended = failure.mended or failure.job == job.name
+        self.failures.pop(job.name, None)
         if job.rule not in RESULTS or self.stats.get(job.rule, 0) > 1:
             return []
         said = [line for line in lines_of(job.logs[0], job.begun) if not line.startswith(" ")]
@@ -121,7 +120,7 @@ class Board:
         logs = [str(path) for path in values["log"] or []]
         failure = failure_of(job.name, logs, str(values["rule_msg"] or ""))
         failure.log = failure.log and self.seen(failure.log)
-        self.failures.append(failure)
+        self.failures[job.name] = failure
         return failure.lines()
 
     def _read(self, message: str) -> list[str]:

@@ -15,30 +15,17 @@ from typing import TextIO
 
 CLEAR_BELOW = "\x1b[J"
 
-
 OUTPUT = Path(".snakemake/epic100-output.log")
 
 
-class Screen:
-    """The terminal or file that stderr was connected to, until `give_back`.
-
-    Args:
-        output: The file that stderr is redirected to.
-    """
-
-    def __init__(self, output: Path = OUTPUT):
-        sys.stderr.flush()
-        self.stream = os.fdopen(os.dup(2), "w", encoding="utf-8")
-        output.parent.mkdir(exist_ok=True)
-        with output.open("ab") as file:
-            os.dup2(file.fileno(), 2)
-
-    def give_back(self) -> None:
-        """Connect stderr to the screen again."""
-        sys.stderr.flush()
-        self.stream.flush()
-        os.dup2(self.stream.fileno(), 2)
-        self.stream.close()
+def take_screen() -> TextIO:
+    """Redirect stderr to `OUTPUT`, and return the terminal or file that it was connected to."""
+    sys.stderr.flush()
+    screen = os.fdopen(os.dup(2), "w", encoding="utf-8")
+    OUTPUT.parent.mkdir(exist_ok=True)
+    with OUTPUT.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    return screen
 
 
 class Display:
@@ -67,6 +54,13 @@ class Display:
             self._stream.write(self._erased() + "".join(kept))
             self._stream.flush()
             self._block = kept
+
+    def give_back(self) -> None:
+        """Connect stderr to the stream again, which `take_screen` has returned."""
+        sys.stderr.flush()
+        self._stream.flush()
+        os.dup2(self._stream.fileno(), 2)
+        self._stream.close()
 
     def _erased(self) -> str:
         return f"\x1b[{len(self._block)}A\r{CLEAR_BELOW}" if self._block else ""

@@ -20,7 +20,6 @@ def ending(board: Board) -> list[str]:
     for path in (path for job in board.jobs_that_are("done") for path in job.outputs):
         made[Path(path).name].append(path)
     total = duration(time.time() - board.started)
-    failures = {failure.job: failure for failure in board.failures if not failure.mended}
     lines = [f"longest: {', '.join(board.spent()[:LONGEST])}"] if board.done else []
     summaries = [Path(path) for path in made["summary.txt"] if Path(path).exists()]
     if len(summaries) == 1:
@@ -28,10 +27,10 @@ def ending(board: Board) -> list[str]:
     for name, files in MADE.items():
         if there := [board.seen(path) for file in files for path in made[file]]:
             lines.append(f"{name + ':':12}{', '.join(there)}")
-    if failures or board.done < board.total:
+    if board.failures or board.done < board.total:
         lines.append(f"{board.done} of {board.total} jobs done in {total}.")
-        lines += [line for failure in failures.values() for line in failure.lines()]
-        first = "fix this and " if failures or board.refused else ""
+        lines += [line for failure in board.failures.values() for line in failure.lines()]
+        first = "fix this and " if board.failures or board.refused else ""
         return [*lines, f"Next: {first}give the same command; what is finished is kept."]
     step = ""
     if made["report.html"]:

@@ -25,13 +25,11 @@ class Failure:
         job: Rule and wildcards.
         error: The reason.
         log: Path of the log with details, or "".
-        mended: Whether a later attempt succeeded.
     """
 
     job: str
     error: str
     log: str
-    mended: bool = False
 
     def lines(self) -> list[str]:
         """The failure as lines to show."""

@@ -11,7 +11,7 @@ from epic100.slurm.commands import NoAnswerError
 from epic100.slurm.executor import active
 from epic100.slurm.jobs import SlurmJob, jobs_of
 from snakemake_logger_plugin_epic100.board import Board, BoardJob, duration
-from snakemake_logger_plugin_epic100.display import Display, Screen
+from snakemake_logger_plugin_epic100.display import Display, take_screen
 from snakemake_logger_plugin_epic100.logs import lines_of
 
 LOOK_SECONDS = 2.0
@@ -38,8 +38,7 @@ class Status(threading.Thread):
 
     def __init__(self, board: Board):
         super().__init__(daemon=True)
-        self._screen = Screen()
-        self.board, self.display = board, Display(self._screen.stream)
+        self.board, self.display = board, Display(take_screen())
         self._slurm: dict[str, SlurmJob] = {}
         self._end = threading.Event()
         self._line_at = time.monotonic() + LINE_SECONDS
@@ -65,7 +64,7 @@ class Status(threading.Thread):
         self.display.renew([])
         for line in lines:
             self.display.say(line)
-        self._screen.give_back()
+        self.display.give_back()
 
     def block(self) -> list[str]:
         """The status: a summary line, and one line per rule with active jobs."""

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,44 +25,34 @@ PREDICTED = "val"  # the split whose predictions are shown
 UNIT = 10_000  # probabilities are whole numbers of 1 / UNIT
 
 
-@dataclass(frozen=True)
-class Sources:
-    """The files of a run, and how to read them.
+def gather(
+    videos: Mapping[str, Video],
+    *,
+    annotations: Mapping[str, PathLike],
+    predictions: PathLike,
+    dropped: PathLike,
+    scans: Sequence[PathLike],
+    timelines: Sequence[PathLike],
+    name_csvs: Sequence[PathLike],
+    lists: Mapping[str, str],
+    reduce: str | None,
+    run: str,
+    **reading: Any,
+) -> dict[str, Any]:
+    """Collect what the page shows.
 
-    Attributes:
+    Args:
+        videos: Rows of the video sheet by video_id.
         annotations: CSV of each split to show, by its name; `val` is one of them.
         predictions: Predictions of split val.
         dropped: results/clean/dropped.tsv.
         scans: Scan tables.
         timelines: Tables `{video_id}.tsv` of `epic100.timeline`, of the videos that have one.
-        classes: Counts of `verbs` and `nouns`.
-        format: Format of `annotations`.
-        subset: As for `load_annotations`.
         name_csvs: CSVs that classes without a list are named after.
         lists: Paths by the keys of `official_lists.LISTS` and `CLASS_LISTS`.
         reduce: As for `predictions.complete_scores`.
-    """
-
-    annotations: Mapping[str, PathLike]
-    predictions: PathLike
-    dropped: PathLike
-    scans: Sequence[PathLike]
-    classes: Mapping[str, int]
-    timelines: Sequence[PathLike] = ()
-    format: str = "official"
-    subset: bool = False
-    name_csvs: Sequence[PathLike] = ()
-    lists: Mapping[str, str] = field(default_factory=dict)
-    reduce: str | None = None
-
-
-def gather(sources: Sources, videos: Mapping[str, Video], run: str = "") -> dict[str, Any]:
-    """Collect what the page shows.
-
-    Args:
-        sources: The files of the run.
-        videos: Rows of the video sheet by video_id.
         run: The run's name; "" for the default run.
+        **reading: Passed to `load_annotations`: `classes`, `format` and `subset`.
 
     Returns:
         Plain lists and numbers, for `data.js`. `verbs` and `nouns` are names by class id;
@@ -84,25 +73,22 @@ def gather(sources: Sources, videos: Mapping[str, Video], run: str = "") -> dict
     Raises:
         EpicError: A file is wrong, or the predictions are not of these segments.
     """
-    names = read_class_names(
-        sources.name_csvs, {k: v for k, v in sources.lists.items() if k not in LISTS}
-    )
-    table = _segments(sources, videos)
-    official = {
-        key: read_list(sources.lists[key], key) if key in sources.lists else [] for key in LISTS
-    }
+    classes = reading["classes"]
+    names = read_class_names(name_csvs, {k: v for k, v in lists.items() if k not in LISTS})
+    table = _segments(annotations, dropped, videos, reading)
+    official = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
     shown = {name: place for place, name in enumerate(dict.fromkeys(table["video_id"]))}
     reasons = {text: place for place, text in enumerate(dict.fromkeys(table["reason"])) if text}
     places = {text: place for place, text in enumerate(reasons)} | {"": -1}
-    splits = list(sources.annotations)
-    guesses, official_top1 = _guesses(sources, table)
+    splits = list(annotations)
+    guesses, official_top1 = _guesses(predictions, reduce, table)
     return {
         "run": run,
         "unit": UNIT,
-        "best": {task: min(BEST, sources.classes[f"{task}s"]) for task in TASKS},
+        "best": {task: min(BEST, classes[f"{task}s"]) for task in TASKS},
         "splits": splits,
         **{
-            f"{task}s": [names(task, number) for number in range(sources.classes[f"{task}s"])]
+            f"{task}s": [names(task, number) for number in range(classes[f"{task}s"])]
             for task in TASKS
         },
         "tail_verbs": official["tail_verbs"],
@@ -124,34 +110,38 @@ def gather(sources: Sources, videos: Mapping[str, Video], run: str = "") -> dict
         },
         "guesses": guesses,
         "official": official_top1,
-        "videos": _videos(sources, [videos[name] for name in shown], table),
+        "videos": _videos([videos[name] for name in shown], scans, timelines, table),
     }
 
 
-def _segments(sources: Sources, videos: Mapping[str, Video]) -> pd.DataFrame:
+def _segments(
+    annotations: Mapping[str, PathLike],
+    dropped: PathLike,
+    videos: Mapping[str, Video],
+    reading: Mapping[str, Any],
+) -> pd.DataFrame:
     """The annotations of all splits, with `split`, the narration, and why each was dropped."""
-    dropped = {
-        (row["split"], row["narration_id"]): row["reason"] for row in read_dropped(sources.dropped)
-    }
+    why = {(row["split"], row["narration_id"]): row["reason"] for row in read_dropped(dropped)}
     said: dict[tuple[str, str], str] = {}
-    for split, path in sources.annotations.items() if sources.format == "official" else ():
+    for split, path in annotations.items() if reading["format"] == "official" else ():
         rows = read_table(path, ("narration_id",), about="an official CSV", delimiter=",")
         said |= {(split, row["narration_id"]): row.get("narration", "") for _, row in rows}
-    table = load_splits(sources.annotations, videos, classes=sources.classes,
-                        format=sources.format, subset=sources.subset)  # fmt: skip
+    table = load_splits(annotations, videos, **reading)
     keys = list(zip(table["split"], table["narration_id"], strict=True))
     return table.assign(
-        said=[said.get(key, "") for key in keys], reason=[dropped.get(key, "") for key in keys]
+        said=[said.get(key, "") for key in keys], reason=[why.get(key, "") for key in keys]
     )
 
 
-def _guesses(sources: Sources, table: pd.DataFrame) -> tuple[dict[str, list[int]], float | None]:
+def _guesses(
+    path: PathLike, reduce: str | None, table: pd.DataFrame
+) -> tuple[dict[str, list[int]], float | None]:
     """The best classes of each predicted segment, ranked like the official evaluator ranks them,
     and top-1 action over all segments."""
     own = table[table["split"] == PREDICTED]
-    predictions = read_predictions(sources.predictions, PREDICTED)
+    predictions = read_predictions(path, PREDICTED)
     ids = own["narration_id"].tolist()
-    *scores, predicted = complete_scores(predictions, ids, sources.reduce)
+    *scores, predicted = complete_scores(predictions, ids, reduce)
     kept = predicted.numpy()
     found = {"segment": own.index[kept].tolist()}
     for task, score in zip(TASKS, scores, strict=True):
@@ -170,10 +160,15 @@ def _whole(chances: np.ndarray) -> list[int]:
     return (UNIT * chances).round().astype(int).ravel().tolist()
 
 
-def _videos(sources: Sources, shown: Sequence[Video], table: pd.DataFrame) -> dict[str, list[Any]]:
+def _videos(
+    shown: Sequence[Video],
+    scans: Sequence[PathLike],
+    timelines: Sequence[PathLike],
+    table: pd.DataFrame,
+) -> dict[str, list[Any]]:
     """Columns over the videos: how long, what is damaged, and the timeline where there is one."""
-    scanned = {row.video_id: row for path in sources.scans for row in read_scan_table(path)}
-    timelines = {Path(path).name.removesuffix(".tsv"): path for path in sources.timelines}
+    scanned = {row.video_id: row for path in scans for row in read_scan_table(path)}
+    made = {Path(path).name.removesuffix(".tsv"): path for path in timelines}
     last = table.groupby("video_id")["stop_seconds"].max()
     columns: dict[str, list[Any]] = {
         key: [] for key in ("id", "participant", "seconds", "state", "why", "damaged", "timeline")
@@ -181,7 +176,6 @@ def _videos(sources: Sources, shown: Sequence[Video], table: pd.DataFrame) -> di
     for video in shown:
         row = scanned.get(video.video_id)
         seconds = max(_seconds(video, row), float(last[video.video_id]))
-        made = timelines.get(video.video_id)
         values = (
             video.video_id,
             video.participant_id,
@@ -189,7 +183,7 @@ def _videos(sources: Sources, shown: Sequence[Video], table: pd.DataFrame) -> di
             row.status if row else "not scanned",
             printable(row.reason) if row else "",
             _damaged(row, seconds),
-            _timeline(made) if made else None,
+            _timeline(made[video.video_id]) if video.video_id in made else None,
         )
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)

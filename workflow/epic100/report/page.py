@@ -18,11 +18,9 @@ from epic100.base.atomic import write_text
 from epic100.base.disk import insist, read_text
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_frame
-from epic100.report.tables import dropped_rows, official_rows, published_rows
+from epic100.report.tables import dropped_rows, official_rows, published_rows, warning
 from epic100.report.template import template
-from epic100.segments.drop_reasons import read_drop_kinds
 from epic100.segments.official_lists import read_list
-from epic100.submission.check import MOST, prior_words
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +84,7 @@ def write_page(
     page = template(TEMPLATE).render(
         run=run,
         figures=figures,
-        warning=_warning(figures, dropped),
+        warning=warning(figures, dropped),
         official=official_rows(
             figures, read_list(str(unseen), "unseen_participants") if unseen else []
         ),
@@ -142,14 +140,3 @@ def _by_group(examples: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[s
     for example in examples:
         groups.setdefault(example["group"], []).append(example)
     return groups
-
-
-def _warning(figures: Mapping[str, Any], dropped: PathLike) -> str:
-    """Return what makes the figures worth little, or an empty text."""
-    if figures["predicted"] < (1 - MOST) * figures["segments"]:
-        lost = list(read_drop_kinds(dropped, "val"))
-        words = prior_words(lost, figures["segments"], dropped, "val")
-        return f"These figures are worth little: {words}."
-    if figures["trained_on"].get("split") == "trainval":
-        return "The model learned from these segments too (train: split: trainval)."
-    return ""

@@ -7,9 +7,9 @@ from epic100.base.atomic import write_text
 from epic100.base.disk import read_text
 from epic100.base.text_table import read_frame
 from epic100.report.published import PUBLISHED, VAL_SEGMENTS
+from epic100.report.tables import warning
 from epic100.segments.cleaning import salvage_lines
-from epic100.segments.drop_reasons import read_drop_kinds, read_dropped
-from epic100.submission.check import MOST, prior_words
+from epic100.segments.drop_reasons import read_dropped
 
 
 def write_summary(
@@ -18,7 +18,7 @@ def write_summary(
     dropped: str | os.PathLike,
     out: str | os.PathLike,
 ) -> None:
-    """Write the summary. If few val segments are predicted, its first line is a warning.
+    """Write the summary. What makes the figures worth little is its first line.
 
     Args:
         salvage: results/clean/salvage.tsv.
@@ -28,11 +28,8 @@ def write_summary(
     """
     table = read_frame(salvage)
     figures = json.loads(read_text(metrics))
-    lines = []
-    if figures["predicted"] < (1 - MOST) * figures["segments"]:
-        lost = list(read_drop_kinds(dropped, "val"))
-        words = prior_words(lost, figures["segments"], dropped, "val")
-        lines = [f"WARNING: these figures are worth little: {words}", ""]
+    words = warning(figures, dropped)
+    lines = [f"Warning. {words}", ""] if words else []
     lines.append("Segments")
     lines += [f"  {line}" for line in salvage_lines(table, read_dropped(dropped))]
     lines += [
@@ -54,6 +51,4 @@ def write_summary(
             each = (model.verb, model.noun, model.action, model.action_head)
             shown = "".join(f"{'-' if cell is None else format(cell, '.2f'):>8}" for cell in each)
             lines.append(f"  {model.name:<26}{shown}")
-    if figures["trained_on"].get("split") == "trainval":
-        lines.append("  The model learned from these segments too (`train: split: trainval`).")
     write_text(out, "\n".join(lines) + "\n")

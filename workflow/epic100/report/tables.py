@@ -9,7 +9,8 @@ from epic100.base.text_table import read_frame
 from epic100.report.model_card import wilson
 from epic100.report.published import PUBLISHED, VAL_SEGMENTS, Published
 from epic100.scoring.metrics import TASKS
-from epic100.segments.drop_reasons import kind_of
+from epic100.segments.drop_reasons import kind_of, read_drop_kinds
+from epic100.submission.check import MOST, prior_words
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,22 @@ def dropped_rows(dropped: str | os.PathLike) -> tuple[list[str], list[tuple[str,
     counts = table.groupby([table["reason"].map(kind_of), "split"]).size().unstack(fill_value=0)
     order = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index
     return splits, [(str(kind), counts.loc[kind, splits].tolist()) for kind in order]
+
+
+def warning(figures: Mapping[str, Any], dropped: str | os.PathLike) -> str:
+    """Return what makes the figures worth little, or an empty text.
+
+    Args:
+        figures: The content of metrics.json.
+        dropped: results/clean/dropped.tsv.
+    """
+    if figures["predicted"] < (1 - MOST) * figures["segments"]:
+        lost = list(read_drop_kinds(dropped, "val"))
+        words = prior_words(lost, figures["segments"], dropped, "val")
+        return f"These figures are worth little: {words}."
+    if figures["trained_on"].get("split") == "trainval":
+        return "The model learned from these segments too (train: split: trainval)."
+    return ""
 
 
 def _official(figures: Mapping[str, Any], group: str, k: int) -> list[float | None]:

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from epic100.base.atomic import write_text
 from epic100.base.errors import EpicError
-from epic100.model.model_file import digest, joint_digest, load_model
+from epic100.model.model_file import joint_digest
 from epic100.scoring.folding import fold_pairs
 from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
 
@@ -17,35 +16,6 @@ log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
 PairTable = list[tuple[int, int, int]]
-
-
-def check_models(models: Sequence[PathLike], out: PathLike) -> None:
-    """Check that models can be averaged, and write one line per model to `out`.
-
-    Args:
-        models: The model files.
-        out: The text file to write: digest, path and number of pairs.
-
-    Raises:
-        EpicError: A file is not a model or is listed twice, or the numbers of classes differ.
-    """
-    lines: list[str] = []
-    first: tuple[int, int] | None = None
-    for path in models:
-        model = load_model(path)
-        classes = (model.num_verbs, model.num_nouns)
-        first = first or classes
-        if classes != first:
-            raise EpicError(
-                f"{path}: has {classes[0]} verbs and {classes[1]} nouns, {models[0]} {first[0]} "
-                f"and {first[1]}; expected `predict: models:` of the same classes"
-            )
-        line = f"{digest(path)} {path} {len(model.pairs)} pairs\n"
-        if any(line.split()[0] == other.split()[0] for other in lines):
-            raise EpicError(f"{path}: is in `predict: models:` twice; expected each model once")
-        lines.append(line)
-    write_text(out, "".join(lines))
-    log.info("%s", "".join(lines).rstrip())
 
 
 def average_files(

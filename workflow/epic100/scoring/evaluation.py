@@ -83,14 +83,16 @@ def evaluate(
         by_reduce[way] = shown
         if way == reduce:
             figures = found | {"diagnostics": diagnose(hits, verb.numpy(), noun.numpy(), truth)}
+    truths = dict(zip(truth.ids, truth.pairs(), strict=True))
+    asked = [truths[name] for name in predictions.narration_ids]
     figures |= {
         "reduce": reduce,
         "segments": len(truth.ids),
         "predicted": int(predicted.sum()),
         "beyond_train": int(beyond.sum()),
         "by_reduce": by_reduce,
-        "action_head_accuracy_at_1": _action_head(predictions, truth),
-        "loss": _loss(predictions, truth),
+        "action_head_accuracy_at_1": _action_head(predictions, asked),
+        "loss": _loss(predictions, asked),
         "trained_on": predictions.trained_on,
     }
     if predictions.trained_on.get("split") == "trainval":
@@ -137,8 +139,8 @@ def diagnose(
     }
     for task in TASKS:
         true, said = classes[task], predicted[task]
-        bins = reliability(confidence[task], said == true)
-        report[f"{task}_expected_calibration_error"] = expected_calibration_error(bins)
+        error = expected_calibration_error(confidence[task], said == true)
+        report[f"{task}_expected_calibration_error"] = error
         report[f"{task}_confusions"] = confusions(true, said, top)
     for mistake in report["action_confusions"]:
         for key in ("true", "predicted"):
@@ -180,40 +182,19 @@ def participant_accuracies(
     return figures.to_dict("index")
 
 
-def reliability(
-    confidence: np.ndarray, hit: np.ndarray, bins: int = 15
-) -> list[dict[str, float | int]]:
-    """Compute the data of a reliability diagram: confidence and accuracy by bin.
-
-    Args:
-        confidence: The highest probability of each segment [N].
-        hit: Whether each segment is right, bool [N].
-        bins: Number of bins of equal width over (0, 1].
-
-    Returns:
-        For each bin that is not empty: `segments`, and mean `confidence` and `accuracy` in percent.
-    """
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    return [
-        {
-            "segments": int((index == b).sum()),
-            "confidence": float(confidence[index == b].mean() * 100),
-            "accuracy": float(hit[index == b].mean() * 100),
-        }
-        for b in np.unique(index)
-    ]
-
-
-def expected_calibration_error(bins: Sequence[dict[str, float | int]]) -> float:
+def expected_calibration_error(confidence: np.ndarray, hit: np.ndarray, bins: int = 15) -> float:
     """Average the gap between confidence and accuracy over bins, weighted by segments.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3. Here in percent.
 
     Args:
-        bins: The result of `reliability`.
+        confidence: The highest probability of each segment [N].
+        hit: Whether each segment is right, bool [N].
+        bins: Number of bins of equal width over (0, 1].
     """
-    gaps = [b["segments"] * abs(b["confidence"] - b["accuracy"]) for b in bins]
-    return float(sum(gaps) / sum(b["segments"] for b in bins))
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(index, weights=confidence - hit)  # mean gap of a bin, times its segments
+    return float(np.abs(gaps).sum() / len(hit) * 100)
 
 
 def confusions(true: np.ndarray, predicted: np.ndarray, top: int) -> list[dict[str, Any]]:
@@ -250,10 +231,9 @@ def _probabilities(scores: np.ndarray) -> np.ndarray:
     return exp / exp.sum(axis=1, keepdims=True)
 
 
-def _loss(predictions: Predictions, truth: Truth) -> float | None:
+def _loss(predictions: Predictions, pairs: Sequence[tuple[int, int]]) -> float | None:
+    """Return the mean loss over the predicted segments, whose true pairs are given."""
     column = {tuple(pair[:2]): place for place, pair in enumerate(predictions.pairs)}
-    asked = dict(zip(truth.ids, truth.pairs(), strict=True))
-    pairs = [asked[name] for name in predictions.narration_ids]
     rows = [row for row, pair in enumerate(pairs) if pair in column]
     if not rows:
         return None
@@ -265,14 +245,13 @@ def _loss(predictions: Predictions, truth: Truth) -> float | None:
     return -float(torch.stack(sums).sum())
 
 
-def _action_head(predictions: Predictions, truth: Truth) -> float | None:
+def _action_head(predictions: Predictions, pairs: Sequence[tuple[int, int]]) -> float | None:
     """Return the pair head's top-1 over the predicted segments, in percent."""
     if not predictions.pair_head:
         return None
-    asked = dict(zip(truth.ids, truth.pairs(), strict=True))
     best = predictions.log_probs.argmax(dim=1).tolist()
-    said = zip(predictions.narration_ids, best, strict=True)
-    return percent(np.array([tuple(predictions.pairs[i][:2]) == asked[name] for name, i in said]))
+    said = [tuple(predictions.pairs[place][:2]) for place in best]
+    return percent(np.array([guess == pair for guess, pair in zip(said, pairs, strict=True)]))
 
 
 def _readable(
