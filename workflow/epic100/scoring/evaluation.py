@@ -113,8 +113,8 @@ def diagnose(
 
     Args:
         hits: The result of `metrics.official_hits` for these scores.
-        verb: Verb scores [N, V].
-        noun: Noun scores [N, M].
+        verb: Log-probabilities of the verbs [N, V].
+        noun: Log-probabilities of the nouns [N, M].
         truth: The split.
         top: Number of confusions.
 
@@ -126,9 +126,8 @@ def diagnose(
     classes = {"verb": truth.verb, "noun": truth.noun}
     confidence, predicted = {}, {}
     for task, scores in (("verb", verb), ("noun", noun)):
-        probabilities = _probabilities(scores)
-        confidence[task] = probabilities.max(axis=1)
-        predicted[task] = probabilities.argmax(axis=1)
+        confidence[task] = np.exp(scores.max(axis=1).astype(np.float64))
+        predicted[task] = scores.argmax(axis=1)
     nouns = noun.shape[1]
     confidence["action"] = confidence["verb"] * confidence["noun"]
     for both in (classes, predicted):
@@ -223,12 +222,6 @@ def confusions(true: np.ndarray, predicted: np.ndarray, top: int) -> list[dict[s
         }
         for i in order
     ]
-
-
-def _probabilities(scores: np.ndarray) -> np.ndarray:
-    scores = scores.astype(np.float64)
-    exp = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return exp / exp.sum(axis=1, keepdims=True)
 
 
 def _loss(predictions: Predictions, pairs: Sequence[tuple[int, int]]) -> float | None:

@@ -4,7 +4,6 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -79,8 +78,28 @@ def read_predictions(
     Raises:
         EpicError: The file is not a predictions file, or is of another split, model or list.
     """
-    predictions = _read(Path(path), split)
     again = f"make it again with `snakemake -R {path}`"
+    content = read_foreign(path, "readable as predictions", again)
+    names = {field.name for field in fields(Predictions)}
+    if (
+        not isinstance(content, dict)
+        or content.pop("format", None) != FORMAT
+        or set(content) != names
+    ):
+        raise EpicError(
+            f"{path}: not a predictions file of this version ({FORMAT!r}); expected what the rule "
+            f"predict writes; {again}"
+        )
+    predictions = checked(Predictions(**content), path, "predict")
+    if len(set(predictions.narration_ids)) < len(predictions.narration_ids):
+        raise EpicError(f"{path}: it has a segment twice; {again}")
+    if (predictions.verb_log_probs is None) != (predictions.noun_log_probs is None):
+        raise EpicError(f"{path}: it has scores of one head alone; {again}")
+    if predictions.split != split:
+        raise EpicError(
+            f"{path}: predictions of split {predictions.split!r}, expected {split!r}; see "
+            "`export: split:` in the config"
+        )
     if model is not None and predictions.model != digest_of(model):
         raise EpicError(f"{path}: made with another model than {model}; {again}")
     if clean is not None:
@@ -172,29 +191,3 @@ def complete_scores(
     else:
         verb[where], noun[where] = fold_pairs(predictions.log_probs, pairs, *sizes, fold)
     return verb, noun, predicted
-
-
-def _read(path: Path, split: str) -> Predictions:
-    again = f"make it again with `snakemake -R {path}`"
-    content = read_foreign(path, "readable as predictions", again)
-    names = {field.name for field in fields(Predictions)}
-    if (
-        not isinstance(content, dict)
-        or content.pop("format", None) != FORMAT
-        or set(content) != names
-    ):
-        raise EpicError(
-            f"{path}: not a predictions file of this version ({FORMAT!r}); expected what the rule "
-            f"predict writes; {again}"
-        )
-    predictions = checked(Predictions(**content), path, "predict")
-    if len(set(predictions.narration_ids)) < len(predictions.narration_ids):
-        raise EpicError(f"{path}: it has a segment twice; {again}")
-    if (predictions.verb_log_probs is None) != (predictions.noun_log_probs is None):
-        raise EpicError(f"{path}: it has scores of one head alone; {again}")
-    if predictions.split != split:
-        raise EpicError(
-            f"{path}: predictions of split {predictions.split!r}, expected {split!r}; see "
-            "`export: split:` in the config"
-        )
-    return predictions

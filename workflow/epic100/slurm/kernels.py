@@ -34,9 +34,8 @@ def serve(kernels: list[str], sm: int) -> bool:
     """
     for kind, number, letter in re.findall(r"(sm|compute)_(\d+)([a-z]?)", " ".join(kernels)):
         built = int(number)
-        if built == sm or (not letter and kind == "compute" and built <= sm):
-            return True
-        if not letter and kind == "sm" and built // 10 == sm // 10 and built <= sm:
+        lasts = kind == "compute" or built // 10 == sm // 10
+        if built == sm or (not letter and lasts and built <= sm):
             return True
     return False
 
