@@ -44,15 +44,14 @@ def test_a_file_of_another_kind_in_its_place_is_not_used(shards):
         shards.read(VIDEO, STAMP)
 
 
-def test_the_shards_of_the_last_two_finished_predictions_are_kept(tmp_path):
-    for number, run in enumerate(["old", "interrupted", "second", "last"]):
+def test_the_shards_of_the_last_three_predictions_are_kept(tmp_path):
+    for number, run in enumerate(["first", "second", "third", "first", "last"]):
         made = Shards(tmp_path / "val.pt", run)
-        made.drop_unfinished()
-        made.write(VIDEO, STAMP, torch.zeros(1, 2))
-        if run != "interrupted":
-            made.finish()
-            os.utime(made.folder / run / "finished", (number, number))
-    assert sorted(path.name for path in made.folder.iterdir()) == ["last", "second"]
+        made.keep_newest()
+        if made.read(VIDEO, STAMP) is None:
+            made.write(VIDEO, STAMP, torch.zeros(1, 2))
+        os.utime(made.folder / run, (number, number))
+    assert sorted(path.name for path in made.folder.iterdir()) == ["first", "last", "third"]
 
 
 def test_shards_are_forgotten_but_for_one_that_another_attempt_is_writing(tmp_path):

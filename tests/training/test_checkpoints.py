@@ -18,7 +18,6 @@ from epic100.training.checkpoints import (
     newest_checkpoint,
     read_checkpoint,
     remove_older,
-    require_space,
     write_checkpoint,
 )
 from epic100.training.weights import fit_weights, read_weights
@@ -119,13 +118,6 @@ def test_a_disk_that_fills_up_in_a_save_loses_nothing(tmp_path):
         write_checkpoint(tmp_path / "iter_4.pth", content(4), keep=2)
     assert names(tmp_path) == ["iter_2.pth"]
     assert read_checkpoint(tmp_path / "iter_2.pth")["state_dict"]["weight"][0] == 2
-
-
-def test_too_little_room_is_said_before_anything_is_written(tmp_path):
-    free = shutil.disk_usage(tmp_path).free
-    require_space(tmp_path, free / 2)
-    with pytest.raises(EpicError, match=r"\d+ MiB free, \d+ MiB needed for checkpoints; make room"):
-        require_space(tmp_path, free * 2)
 
 
 def net(classes=5):

@@ -84,7 +84,7 @@ def test_a_training_that_works_is_tried_and_this_is_kept_until_a_setting_or_a_fi
     ({"train": {"batch_size": 5, "accumulate": 2}}, ("batch_size is 5", "multiple of 2")),
     ({"train": {"batch_size": 6, "device": "cpu", "gpus": 2, "nodes": 2}},
      ("batch_size is 6", "multiple of 4")),
-    ({"train": {"batch_size": 10**8}}, ("the pictures of 100000000 segments", "batch_size:")),
+    ({"train": {"batch_size": 10**8}}, ("a step of 100000000 segments keeps", "batch_size`")),
     ({"train": {"precision": "fp16", "device": "cpu"}}, ("fp16", "needs a GPU", "expected fp32")),
     ({"train": {"precision": "bf16", "gpus": 0}, "remote": True}, ("bf16", "expected fp32")),
     ({"train": {"bn": "sync", "device": "cpu"}}, ("bn is sync", "expected local or frozen")),

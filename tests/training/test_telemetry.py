@@ -8,7 +8,7 @@ from epic100.base.errors import EpicError
 from epic100.base.log import Progress
 from epic100.base.machine import driver_version
 from epic100.training.epoch_table import COLUMNS, read_epochs, write_epochs
-from epic100.training.telemetry import TelemetryHook, epoch_line, loader_advice, speed
+from epic100.training.telemetry import TelemetryHook, epoch_line, loader_advice
 from support.checkout import python
 from support.epoch_rows import ROWS, write_history
 
@@ -50,16 +50,6 @@ def test_a_slow_loader_is_said_once_and_the_iteration_that_starts_it_does_not_co
         hook._judge(runner, {"batches": batches, "waited": 33, "seconds": 36})
     (line,) = caplog.messages
     assert "of 1.00 s an iteration 0.60 s (60 %) are spent waiting for data" in line
-
-
-def test_the_first_step_is_apart_and_all_processes_count():
-    steps = [(4.0, 1.0, 8), (0.1, 0.3, 8), (0.1, 0.3, 8), (0.4, 0.4, 8)]
-    assert speed(steps, processes=2) == [
-        "first step: 5.00 s, 4.00 s of it waiting for data",
-        "next 3 steps: 30.0 clips/s, 38 % of the time waiting for data",
-        "a step: 400 ms in the middle, 9 of 10 up to 720 ms",
-    ]
-    assert speed([], processes=1) == ["steps: none yet"]
 
 
 def test_the_driver_names_its_version_in_a_file(tmp_path):

@@ -49,7 +49,7 @@ def predict(
     """Predict every segment of a clean list and write the predictions file.
 
     Finished videos are kept in `{split}.shards` beside it. So an interrupted prediction resumes
-    where it was, and one of the last two finished predictions is not computed again. Rows do not
+    where it was, and one of the last three predictions is not computed again. Rows do not
     depend on the number of processes or workers, or on interruptions. On a CPU, the number of torch
     threads, which the processes share, changes their last digits (by 1e-6). If all segments of a
     split were dropped, the file has no rows.
@@ -81,7 +81,6 @@ def predict(
     log_probs = predict_rows(job, gpus, sum(trained.outputs.values()), split)
     ids = table["narration_id"].tolist()
     write_predictions(predictions_of(split, ids, log_probs, trained, model), out)
-    Shards(out, job.run).finish()
 
 
 def predict_rows(
@@ -107,7 +106,7 @@ def predict_rows(
         EpicError: A process fails, or shards disappear.
     """
     shards = Shards(job.out, job.run)
-    shards.drop_unfinished()
+    shards.keep_newest()
     found = {part: shards.read(part, stamp) for part, (stamp, _) in job.videos.items()}
     if known := sum(some is not None for some in found.values()):
         log.info(f"going on: {known} of {len(found)} {parts} are predicted already")

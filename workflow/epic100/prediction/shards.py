@@ -3,10 +3,11 @@
 A shard is used only if the model, the views, the video and its segments are unchanged; otherwise
 the video is predicted again. The folder of shards is not an output of the workflow, because
 Snakemake removes the outputs of a job before it starts and when it fails. So the shards of the last
-finished predictions are kept: if another one was tried, or interrupted, the old file is put
-together again from its shards.
+predictions are kept: if another one was tried, or interrupted, the old file is put together again
+from its shards.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -20,8 +21,7 @@ from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
 
-FINISHED = "finished"  # an empty file beside the shards of a finished prediction
-KEPT = 2  # finished predictions whose shards are kept
+OTHERS = 2  # predictions whose shards are kept beside those of the one that runs
 
 
 class Shards:
@@ -60,26 +60,14 @@ class Shards:
         ours = isinstance(content, dict) and content.get("stamp") == stamp
         return content["log_probs"] if ours else None
 
-    def drop_unfinished(self) -> None:
-        """Remove the shards of unfinished predictions of other models and other views."""
-        others = [path for path in self._others() if not (path / FINISHED).exists()]
-        for path in others:
+    def keep_newest(self) -> None:
+        """Remove the shards of other predictions than this one, but for the `OTHERS` newest."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self.folder / self.run)  # it is the newest one now
+        others = [path for path in self.folder.glob("*") if path.name != self.run]
+        others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for path in others[OTHERS:]:
             shutil.rmtree(path)
-        if others:
-            log.info(f"{self.folder}: shards of another model or other views removed")
-
-    def finish(self) -> None:
-        """Mark the prediction as finished, and remove the oldest of more than `KEPT` others."""
-        marker = self.folder / self.run / FINISHED
-        if marker.parent.is_dir():  # there is none for a list without segments
-            marker.touch()
-        finished = [path for path in self._others() if (path / FINISHED).exists()]
-        finished.sort(key=lambda path: (path / FINISHED).stat().st_mtime_ns, reverse=True)
-        for path in finished[KEPT - 1 :]:
-            shutil.rmtree(path)
-
-    def _others(self) -> list[Path]:
-        return [path for path in self.folder.glob("*") if path.name != self.run]
 
 
 def run_key(model: str, clips: int, crops: int | str) -> str:

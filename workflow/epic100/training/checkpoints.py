@@ -97,7 +97,6 @@ def write_checkpoint(path: Path, content: dict, keep: int) -> None:
         EpicError: It cannot be written; earlier checkpoints are kept.
     """
     data = pack(content)
-    require_space(path.parent, len(data))
     with atomic_path(path) as temporary:
         try:
             temporary.write_bytes(data)
@@ -126,19 +125,6 @@ def _link(path: Path, to: Path) -> None:
         raise
     except OSError:  # a file system without hard links
         shutil.copyfile(path, to)
-
-
-def require_space(folder: str | os.PathLike, size: float) -> None:
-    """Raise EpicError if the folder's disk has fewer than `size` bytes free.
-
-    Quotas are not checked here; they show up when a file is written.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise EpicError(
-            f"{folder}: {free / 2**20:.0f} MiB free, {size / 2**20:.0f} MiB needed for "
-            "checkpoints; make room, or take another disk with `snakemake --directory`"
-        )
 
 
 def attempts(run_dir: Path) -> list[Path]:

@@ -101,20 +101,13 @@ class FewSamples(Dataset):
 
 
 class ShortRunner(QuietRunner):
-    """A Runner without a log file, notes of the machine and a copy of the config."""
+    """A Runner without a log file, and without notes of the machine."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build MMEngine's logger without its file, since others log there after the preflight."""
-        logger = super().build_logger(*args, **kwargs)
-        for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
-            logger.removeHandler(handler)
-            handler.close()
-        return logger
+        """Build a logger without a file, since others log there after the preflight."""
+        return MMLogger.get_instance(self._experiment_name, log_level="WARNING")
 
     def _log_env(self, env_cfg: dict) -> None:
-        """Write nothing."""
-
-    def dump_config(self) -> None:
         """Write nothing."""
 
 
@@ -215,7 +208,6 @@ def _train(
     disk = _require_disk(plan, model, more)
     loader = runner.train_loop.dataloader
     data, inputs = loader.dataset, loader.dataset.samples[0]["inputs"]
-    _require_memory(plan, inputs)
     with saved_for_backward(model) as saved:
         runner.train()
     once = runner.max_iters == 1  # several steps use the same addresses
@@ -284,17 +276,6 @@ def _require_disk(plan: TrainingPlan, model: torch.nn.Module, more: float) -> st
     if free < needed:
         raise EpicError(f"{words}; free some space, or choose another folder with --directory")
     return words
-
-
-def _require_memory(plan: TrainingPlan, inputs: torch.Tensor) -> None:
-    """Refuse a batch whose pictures alone, before any layer, do not fit."""
-    wide = 1 if plan.placement.device == "cuda" else 5  # bytes a value, also as float32
-    needed, free = plan.share * inputs.numel() * wide, psutil.virtual_memory().available
-    if needed > free:
-        raise EpicError(
-            f"the pictures of {plan.share} segments take {needed / 2**30:.1f} GiB and this machine "
-            f"has {free / 2**30:.1f} GiB free; lower `train: batch_size:`"
-        )
 
 
 @contextlib.contextmanager

@@ -8,12 +8,10 @@ it, so that it can be sent to the maintainers.
 import logging
 import os
 import platform
-from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 from mmaction.registry import HOOKS
@@ -39,7 +37,6 @@ KEY = "history"  # key of the sums in MMEngine's message hub; part of each check
 KEPT = 1000
 FIGURES = {column: figure_name(*column.split("_top")) for column in ACCURACIES}
 PAGE = "diagnosis.txt"
-STEPS = 200  # that the page measures
 TITLE = (
     "Diagnosis of a training with the EPIC-KITCHENS-100 workflow.\n"
     "It has no paths and no names of files, hosts or users: please attach it to an issue."
@@ -67,7 +64,7 @@ class TelemetryHook(Hook):
 
     Attributes:
         page: The file of the page and its lines about the run, or None. It is written
-            before the first step, after the first steps and at the end. It is not in the config, so
+            before the first step, after each epoch and at the end. It is not in the config, so
             it is in no stamp and in no model file.
     """
 
@@ -78,7 +75,6 @@ class TelemetryHook(Hook):
         self._bar: Progress | None = None
         self._val_bar: Progress | None = None
         self.page: tuple[Path, list[str]] | None = None
-        self._steps: list[tuple[float, float, int]] = []
         self._before: dict[str, Any] = {}
 
     def before_run(self, runner: Runner) -> None:
@@ -88,7 +84,7 @@ class TelemetryHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Make table and page match the resumed state; start the bar with what is left."""
         self._write_table(runner, _sums(runner)["rows"])
-        self._write_page()
+        self._write_page(runner)
         loader = runner.train_dataloader
         batch = loader.batch_size * get_world_size()
         whole = min(len(loader) * batch, len(loader.sampler) * get_world_size())
@@ -120,10 +116,6 @@ class TelemetryHook(Hook):
                 f"epoch {runner.epoch + 1}/{runner.max_epochs}, loss {loop.loss:.4g}, "
                 f"data {100 * sums['waited'] / sums['seconds']:.0f} %",
             )
-        if len(self._steps) < STEPS:
-            self._steps.append((loop.waited, loop.computed, segments))
-            if len(self._steps) == STEPS:
-                self._write_page()
         self._judge(runner, sums)
 
     def after_whole_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
@@ -132,16 +124,13 @@ class TelemetryHook(Hook):
         row = {
             "epoch": runner.epoch,
             "iter": runner.iter,
-            "lr": sums["lr"],
-            "loss": sums["loss"] / sums["batches"],
             **{column: metrics.get(name) for column, name in FIGURES.items()},
-            "samples_per_s": sums["samples"] * get_world_size() / sums["seconds"],
-            "data_share": sums["waited"] / sums["seconds"],
-            "seconds": sums["seconds"],
+            **_means(sums),
         }
         rows = [*sums["rows"], row]
         runner.message_hub.update_info(KEY, _no_sums(rows))
         self._write_table(runner, rows)
+        self._write_page(runner)
         if self._bar is not None:
             log.info(epoch_line(row, runner.max_epochs))
 
@@ -165,7 +154,7 @@ class TelemetryHook(Hook):
         """Close the bar, and write what was measured, however training ends."""
         if self._bar is not None:
             self._bar.close()
-        self._write_page()
+        self._write_page(runner)
 
     def _bar_of(self, label: str, segments: int) -> Progress | None:
         wanted = self.shown and is_main_process() and segments > 0
@@ -186,11 +175,16 @@ class TelemetryHook(Hook):
     def _write_table(self, runner: Runner, rows: list[Row]) -> None:
         on_rank_0(lambda: write_epochs(rows, Path(runner.work_dir) / FILE))
 
-    def _write_page(self) -> None:
+    def _write_page(self, runner: Runner) -> None:
         if self.page is None:
             return
         path, about = self.page
-        lines = [TITLE, "", *machine(), "", *about, "", *speed(self._steps, get_world_size())]
+        sums = _sums(runner)
+        rows = list(sums["rows"])
+        if sums["batches"]:  # of an epoch that is not over
+            rows.append({"epoch": runner.epoch + 1, "action_top1": None, **_means(sums)})
+        speed = [epoch_line(row, runner.max_epochs) for row in rows] or ["steps: none yet"]
+        lines = [TITLE, "", *machine(), "", *about, "", *speed]
         try:
             write_text(path, "\n".join(lines) + "\n")
         except (OSError, DiskError) as error:  # a page about the training must not end it
@@ -232,30 +226,6 @@ def loader_advice(waited: float, spent: float, workers: int, cores: int) -> str:
     )
 
 
-def speed(steps: Sequence[tuple[float, float, int]], processes: int) -> list[str]:
-    """Describe how fast the first steps were.
-
-    Args:
-        steps: Seconds of waiting for data, seconds of computing and segments of each step of one
-            process. The first step waits for loader processes to start.
-        processes: Number of processes, which all train at this speed.
-    """
-    if not steps:
-        return ["steps: none yet"]
-    waited, computed, segments = np.array(steps).T
-    spent = waited + computed
-    lines = [f"first step: {spent[0]:.2f} s, {waited[0]:.2f} s of it waiting for data"]
-    if len(steps) > 1:
-        total = spent[1:].sum()
-        middle, slow = 1000 * np.quantile(spent[1:], [0.5, 0.9])
-        lines += [
-            f"next {len(steps) - 1} steps: {processes * segments[1:].sum() / total:.1f} clips/s, "
-            f"{100 * waited[1:].sum() / total:.0f} % of the time waiting for data",
-            f"a step: {middle:.0f} ms in the middle, 9 of 10 up to {slow:.0f} ms",
-        ]
-    return lines
-
-
 def machine() -> list[str]:
     """Versions of what training depends on; GPUs with their driver, CPU, cores and memory."""
     found = {each.name: each.version for each in distributions()}
@@ -280,6 +250,17 @@ def machine() -> list[str]:
 
 def _sums(runner: Runner) -> dict[str, Any]:
     return runner.message_hub.get_info(KEY)
+
+
+def _means(sums: dict[str, Any]) -> dict[str, float]:
+    """The figures of a row that follow from the sums of its batches."""
+    return {
+        "lr": sums["lr"],
+        "loss": sums["loss"] / sums["batches"],
+        "samples_per_s": sums["samples"] * get_world_size() / sums["seconds"],
+        "data_share": sums["waited"] / sums["seconds"],
+        "seconds": sums["seconds"],
+    }
 
 
 def _no_sums(rows: list[Row]) -> dict[str, Any]:
