@@ -1,11 +1,9 @@
 import importlib
-import importlib.machinery
 import json
-import sys
 
 import pytest
 
-import epic100.model.mmaction_import as door
+import epic100.model.mmaction_import  # noqa: F401  (without it, nothing of the package imports)
 from support.checkout import python
 
 REGISTERED = {
@@ -29,11 +27,21 @@ def test_the_door_alone_registers_all_that_a_config_names_and_says_nothing_of_mm
     assert not done.stderr
 
 
-def test_the_placeholder_serves_only_what_is_absent():
-    finder = door._DrnPlaceholder()
-    assert finder.find_spec("mmaction.models.localizers.bmn") is None
-    kinds = [finder if isinstance(finder, type) else type(finder) for finder in sys.meta_path]
-    assert kinds.index(door._DrnPlaceholder) > kinds.index(importlib.machinery.PathFinder)
+def test_the_placeholder_says_that_the_published_package_lacks_it():
     drn = importlib.import_module("mmaction.models.localizers.drn.drn")
     with pytest.raises(NotImplementedError, match="1.2.0"):
         drn.DRN()
+
+
+def test_the_real_one_is_taken_where_it_is_there(tmp_path):
+    """A package that has it, of the same names, before the installed one."""
+    folder = tmp_path / "mmaction/models/localizers/drn"
+    folder.mkdir(parents=True)
+    (folder / "drn.py").write_text("DRN = 'real'\n")
+    (tmp_path / "mmaction/__init__.py").touch()
+    (tmp_path / "mmaction/utils.py").write_text("class dependency: pass\n")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import epic100.model.mmaction_import\n"
+        "from mmaction.models.localizers.drn.drn import DRN; print(DRN)"
+    )
+    assert python("-c", code).stdout == "real\n"
