@@ -33,15 +33,15 @@ COMMANDS = {
     "run": ("run the workflow in this folder", "epic100.cli.workflow:fill_run"),
     "test": ("score a model on the validation split", "epic100.cli.workflow:fill_test"),
     "check": ("say what a run in this folder would find", "epic100.cli.check:fill_parser"),
-    "predict": ("see what a model sees in whole videos", "epic100.cli.predict:fill_parser"),
-    "migrate": ("bring a lab's lists and checkpoint along", "epic100.cli.migrate:fill_parser"),
+    "predict": ("see what a model sees in whole videos", "epic100.cli.words:fill_predict"),
+    "migrate": ("bring a lab's lists and checkpoint along", "epic100.cli.words:fill_migrate"),
     "submission": (
         "look at a submission before it is sent",
-        "epic100.cli.submission:fill_parser",
+        "epic100.cli.words:fill_submission",
     ),
     "compare": (
         "say whether one model is better than another",
-        "epic100.cli.compare:fill_parser",
+        "epic100.cli.words:fill_compare",
     ),
 }
 

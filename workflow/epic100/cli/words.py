@@ -1,0 +1,128 @@
+"""The words of the commands whose own modules take seconds to import."""
+
+import argparse
+from pathlib import Path
+
+from epic100.base.shipped import ROOT
+from epic100.settings import PredictSettings, TimelineSettings
+
+OF_TIMELINES = """\
+For each video, four files are written: NAME.tsv, NAME.json (also the best classes of every clip),
+NAME.vtt (captions for a player) and NAME.activitynet.json. The same command, run again, keeps what
+is finished and goes on where it was stopped. How clips are merged: docs/timeline.md.
+"""
+OF_TIMELINE = ("stride", "window", "smooth", "threshold", "min_seconds")
+OF_PREDICT = ("device", "gpus", "batch_size", "workers")
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which config a run has, by the names that Snakemake has for them."""
+    parser.add_argument(
+        "--configfile", type=Path, nargs="+", default=[],
+        help="over config/config.yaml, as given to epic100 run",
+    )  # fmt: skip
+    parser.add_argument("--directory", type=Path, default=Path(), help="as given to epic100 run")
+
+
+def fill_compare(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `compare`."""
+    parser.add_argument("first", type=Path, metavar="A", help="predictions or submission of val")
+    parser.add_argument("second", type=Path, metavar="B", help="the one that is held against it")
+    parser.add_argument(
+        "--segments", type=Path, metavar="TXT",
+        help="the truth; default: results/segments/val.txt of --directory",
+    )  # fmt: skip
+    add_config(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
+    parser.set_defaults(run="epic100.compare.command:run")
+
+
+def fill_migrate(parser: argparse.ArgumentParser) -> None:
+    """Add the commands `list`, `check` and `model` of `migrate` (docs/migration.md)."""
+    classes = argparse.ArgumentParser(add_help=False)
+    classes.add_argument("--num-verbs", type=int, default=97, metavar="N")
+    classes.add_argument("--num-nouns", type=int, default=300, metavar="N")
+    of_list = argparse.ArgumentParser(add_help=False, parents=[classes])
+    of_list.add_argument("list", type=Path, metavar="LIST", help="path start stop verb noun")
+    of_list.add_argument("--annotations", type=Path, required=True, metavar="CSV",
+                         help="the official CSV that it was made from")  # fmt: skip
+    of_list.add_argument(
+        "--sheet", type=Path, default=ROOT / "config/videos.tsv", metavar="TSV", help="video sheet"
+    )
+    commands = parser.add_subparsers(dest="part", required=True)
+
+    command = commands.add_parser("list", help="five fields on the annotation clock -> ours",
+                                  parents=[of_list])  # fmt: skip
+    command.add_argument("--out", type=Path, required=True, metavar="FILE",
+                         help=".csv: official rows; else a segment list")  # fmt: skip
+    command.set_defaults(run="epic100.migrate.command:convert")
+
+    command = commands.add_parser("check", help="hold a list to the scans", parents=[of_list])
+    command.add_argument("--scans", type=Path, default=Path("results/scan"), metavar="DIR")
+    command.add_argument("--out", type=Path, required=True, metavar="TSV")
+    command.set_defaults(run="epic100.migrate.command:check")
+
+    command = commands.add_parser("model", help="an MMAction2 checkpoint -> model.pth",
+                                  parents=[classes])  # fmt: skip
+    command.add_argument("checkpoint", type=Path, metavar="PTH")
+    command.add_argument("--pairs", type=Path, metavar="FILE", help="the pair of each output")
+    command.add_argument("--train-list", type=Path, metavar="LIST",
+                         help="gives the counts, and without --pairs the order too")  # fmt: skip
+    command.add_argument("--order", choices=("sorted", "first-seen"), default="sorted",
+                         help="how the pairs of --train-list were numbered")  # fmt: skip
+    command.add_argument("--config", type=Path, metavar="PY",
+                         help="MMAction2 config; else the one in the checkpoint")  # fmt: skip
+    command.add_argument("--allow-pickle", action="store_true",
+                         help="load any object in it; runs code of the file")  # fmt: skip
+    command.add_argument("--out", type=Path, required=True, metavar="PTH")
+    command.set_defaults(run="epic100.migrate.command:model")
+
+
+def fill_predict(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `predict`. Those that are keys of the config have its words."""
+    parser.epilog = OF_TIMELINES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files of any format")
+    parser.add_argument("--model", required=True, action="append", help="results/model.pth")
+    parser.add_argument("--out", default="timeline", help="folder to write (default: timeline)")
+    parser.add_argument(
+        "--class-lists", nargs=2, metavar=("VERBS", "NOUNS"),
+        help="EPIC_100_verb_classes.csv and EPIC_100_noun_classes.csv, for a model without names",
+    )  # fmt: skip
+    sections = (
+        ("timeline", TimelineSettings, OF_TIMELINE),
+        ("predict", PredictSettings, OF_PREDICT),
+    )
+    for section, kind, names in sections:
+        for name in names:
+            field = kind.model_fields[name]
+            number = float if section == "timeline" else int
+            parser.add_argument(
+                "--" + name.replace("_", "-"), type=str if name == "device" else number,
+                dest=f"{section}.{name}", metavar=name.upper(), default=field.default,
+                help=f"{field.description} (default: %(default)s)",
+            )  # fmt: skip
+    parser.set_defaults(run="epic100.timeline.command:run")
+
+
+def fill_submission(parser: argparse.ArgumentParser) -> None:
+    """Add the command `check` of `submission`."""
+    commands = parser.add_subparsers(dest="part", required=True)
+    command = commands.add_parser("check", help="say what is wrong with a submission")
+    command.add_argument("file", type=Path, metavar="FILE", help=".pt or .zip")
+    wanted = command.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--split", choices=("train", "val", "test"), help="as the config has it")
+    wanted.add_argument("--annotations", type=Path, metavar="CSV", help="EPIC_100_*.csv")
+    add_config(command)
+    command.add_argument("--num-verbs", type=int)
+    command.add_argument("--num-nouns", type=int)
+    command.add_argument(
+        "--allow-pickle",
+        action="store_true",
+        help="also read .pkl files and NumPy arrays; runs code of the file, so trust it first",
+    )
+    command.add_argument(
+        "--allow-prior", type=float, metavar="SHARE", default=0.5,
+        help="share of segments, 0 to 1, that may be without a prediction (default: %(default)s)",
+    )  # fmt: skip
+    command.set_defaults(run="epic100.submission.command:run")
