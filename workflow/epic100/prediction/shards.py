@@ -67,7 +67,7 @@ class Shards:
         others = [path for path in self.folder.glob("*") if path.name != self.run]
         others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for path in others[OTHERS:]:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # another attempt may do the same
 
 
 def run_key(model: str, clips: int, crops: int | str) -> str:
