@@ -28,7 +28,7 @@ from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import ProbeSettings
 from epic100.training.epoch_table import ACCURACIES, Row, write_epochs
-from epic100.training.validation import EpicPairMetric, figure_name
+from epic100.training.validation import FIGURES, EpicPairMetric
 
 log = logging.getLogger(__name__)
 
@@ -268,9 +268,7 @@ def _accuracies(
     truth = zip(scores, listed["verb"], listed["noun"], strict=True)
     metric.process(None, [{"pred_score": s, "verb": v, "noun": n} for s, v, n in truth])
     found = metric.compute_metrics(metric.results)
-    names = {f"{task}_top{k}": figure_name(task, k).partition("/")[2]
-             for task in ("verb", "noun", "action") for k in (1, 5)}  # fmt: skip
-    return {column: found[name] for column, name in names.items()}
+    return {column: found[name.partition("/")[2]] for column, name in FIGURES.items()}
 
 
 def _config(settings: ProbeSettings, source: dict[str, Any]) -> dict[str, Any]:

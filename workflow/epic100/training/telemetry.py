@@ -23,10 +23,10 @@ from epic100.base.atomic import write_text
 from epic100.base.errors import DiskError
 from epic100.base.log import Progress
 from epic100.base.machine import cpu_name, driver_version, usable_cores
-from epic100.training.epoch_table import ACCURACIES, FILE, TASKS, Row, write_epochs
+from epic100.training.epoch_table import FILE, TASKS, Row, write_epochs
 from epic100.training.hooks import PRIORITIES
 from epic100.training.loop import on_rank_0
-from epic100.training.validation import figure_name
+from epic100.training.validation import FIGURES
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,6 @@ KEY = "history"  # key of the sums in MMEngine's message hub; part of each check
 # copies them at every iteration. With its default of a million values, the copy takes 14 ms after
 # 630,000 iterations.
 KEPT = 1000
-FIGURES = {column: figure_name(*column.split("_top")) for column in ACCURACIES}
 PAGE = "diagnosis.txt"
 TITLE = (
     "Diagnosis of a training with the EPIC-KITCHENS-100 workflow.\n"

@@ -11,16 +11,16 @@ from epic100.model.model_file import output_sizes, split_outputs
 from epic100.scoring.folding import fold_pairs
 from epic100.scoring.metrics import official_metrics
 from epic100.segments.pairs import read_pairs
+from epic100.training.epoch_table import TASKS
 
 PREFIX = "epic"
 
 
-def figure_name(task: str, k: int | str) -> str:
-    """The key of top-k accuracy of a task in the metrics of a validation."""
-    return f"{PREFIX}/overall_{task}_accuracy_at_{k}"
-
-
-ACTION_TOP1 = figure_name("action", 1)
+# The figures of a validation, by the columns of the table of epochs that they go into.
+FIGURES = {
+    f"{task}_top{k}": f"{PREFIX}/overall_{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)
+}
+ACTION_TOP1 = FIGURES["action_top1"]
 
 
 @METRICS.register_module()
