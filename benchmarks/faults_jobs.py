@@ -84,7 +84,8 @@ def scenes(url: str) -> dict[str, Scene]:
         "archive": Scene(
             {
                 "annotations": {**CSVS, "download": True, "sheet": "pins.tsv"},
-                "videos": {"sheet": "urls.tsv", "root": "videos", "download": True},
+                "videos": {"sheet": "urls.tsv", "root": "videos", "download": True,
+                           "private_hosts": ["127.0.0.1"]},
                 "train": {**TRAINING, "from_scratch": False, "load_from": f"{url}/start.pth"},
             },
             ("weights", "results/annotations.ok", "results/videos.ok"),

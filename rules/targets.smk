@@ -1,16 +1,16 @@
-# A target that no rule makes is refused with the nearest one. Included last: it knows every rule.
+# A target that nothing makes is refused with the nearest name. Included last, so all rules are known.
 
 import difflib
 
 
 def refuse_unknown_targets():
     """Stop a call with a target that is no rule, no result and no file."""
-    rules = [rule for rule in workflow.rules if not rule.name.startswith("_")]
-    names = {rule.name for rule in rules}
+    made = [each for each in workflow.rules if not each.name.startswith("_")]
+    names = {each.name for each in made}
     for target in getattr(options(), "targets", None) or []:
         if not (target in names or os.path.exists(target)):
-            if not any(rule.is_producer(os.path.normpath(target)) for rule in rules):
-                near = difflib.get_close_matches(target, names | results_of(rules), 1)
+            if not any(each.is_producer(os.path.normpath(target)) for each in made):
+                near = difflib.get_close_matches(target, names | results_of(made), 1)
                 meant = f"; did you mean {near[0]}?" if near else ";"
                 raise WorkflowError(
                     f"{target}: no rule makes this{meant} `snakemake --list-rules` names the rules, "
@@ -18,9 +18,9 @@ def refuse_unknown_targets():
                 )
 
 
-def results_of(rules):
+def results_of(made):
     """The files that rules make, by every name that a user may have meant."""
-    files = [str(path) for rule in rules for path in rule.output]
+    files = [str(path) for each in made for path in each.output]
     plain = [re.sub(r"{(\w+),[^}]*}", r"{\1}", path) for path in files]
     names = {"kind": ["pt", "zip"], "participant": CHOSEN, "split": ANNOTATIONS, "run": SWEEP}
     return set(expand(plain, **names, video=[v.video_id for v in VIDEOS], allow_missing=True))

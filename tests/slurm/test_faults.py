@@ -73,7 +73,7 @@ def faults(rig, new_archive, tmp_path_factory):
 
 def test_a_scan_that_fails_stops_no_other_and_alone_runs_again(rig, faults):
     again = run(rig, faults.folder, *SCANS[:2], "-n")
-    assert re.search(r"^scan +1$", again, re.MULTILINE), again
+    assert re.search(r"^  scan +1 ", again, re.MULTILINE), again
 
 
 @pytest.mark.parametrize("words", [

@@ -49,7 +49,10 @@ def main(folder: Path) -> None:
     write_tensors({"state_dict": {str(n): torch.ones(3000) for n in range(3)}}, tensors)
     features, entry = folder / "P01_01.features.npz", folder / "submission.zip"
     write_indexes({}, index)
-    write_features(Features(*[np.arange(9)] * 5, 50.0, 9.0, {}), features)
+    rows, times = np.arange(9), np.arange(9.0)
+    clips = np.stack([rows, rows + 1], axis=1)
+    held = Features(np.ones((9, 2), np.float32), rows >= 0, times, rows, clips, 50.0, 9.0, {})
+    write_features(held, features)
     scores = torch.zeros(1, 2)
     write_zip(build(["a"], scores, scores), entry, {"pt": 0, "tl": 0, "td": 0})
     keep(job, {"md5": ""}, {"other": np.arange(9)})
