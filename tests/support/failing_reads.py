@@ -16,7 +16,7 @@ import torch
 
 from epic100.base import disk
 from epic100.base.torch_file import read_tensors, write_tensors
-from epic100.features.file import Features, read_features, write_features
+from epic100.features.file import SOURCE, Features, read_features, write_features
 from epic100.submission import build, write_zip
 from epic100.submission.zips import check_zip
 from epic100.video.index_file import load_indexes, write_indexes
@@ -51,7 +51,8 @@ def main(folder: Path) -> None:
     write_indexes({}, index)
     rows, times = np.arange(9), np.arange(9.0)
     clips = np.stack([rows, rows + 1], axis=1)
-    held = Features(np.ones((9, 2), np.float32), rows >= 0, times, rows, clips, 50.0, 9.0, {})
+    made = dict.fromkeys(SOURCE, 1.0)
+    held = Features(np.ones((9, 2), np.float32), rows >= 0, times, rows, clips, 50.0, 9.0, made)
     write_features(held, features)
     scores = torch.zeros(1, 2)
     write_zip(build(["a"], scores, scores), entry, {"pt": 0, "tl": 0, "td": 0})
