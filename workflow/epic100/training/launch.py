@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
@@ -126,14 +126,14 @@ def _train_on_nodes(job: Job) -> None:
                "-P", "-m", PROCESS, "/dev/stdin"]  # fmt: skip
     log.info(f"training on {count} nodes, which meet at {address}:{nodes.port}")
     errors: list[EpicError] = []
-    with (
-        _pickled(replace(job, nodes=nodes)) as file,
-        subprocess.Popen(
+    with tempfile.TemporaryFile() as file:
+        pickle.dump(replace(job, nodes=nodes), file)
+        file.seek(0)
+        step = subprocess.Popen(
             command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             errors="replace",
-        ) as step,
-        forwarding(step.send_signal),
-    ):  # fmt: skip
+        )  # fmt: skip
+    with step, forwarding(step.send_signal):
         for line in step.stdout or ():
             if line.startswith(ERROR):
                 errors.append(EpicError(json.loads(line.removeprefix(ERROR))))
@@ -146,13 +146,6 @@ def _train_on_nodes(job: Job) -> None:
             f"training ended, because srun ended with exit code {step.returncode} (its reason "
             f"stands above); {GO_ON}"
         )
-
-
-def _pickled(job: Job) -> IO[bytes]:
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (its user closes it)
-    pickle.dump(job, file)
-    file.seek(0)
-    return file
 
 
 def cause_of(errors: Iterable[EpicError]) -> EpicError:
