@@ -45,7 +45,7 @@ def write(lab, tmp_path):
         path = tmp_path / "examples.json"
         clean, scan = f"{lab.results}/clean/val.txt", f"{lab.results}/scan"
         write_examples({"a group": rows}, clean, root, scan, names, path)
-        return json.loads(path.read_text())
+        return json.loads(path.read_text())["a group"]
 
     return write
 
@@ -54,7 +54,7 @@ def test_an_example_names_segment_truth_and_guess(write, segments):
     rows = rows_of(segments[:2], wrong=[1])
     rows.loc[1, ["verb", "noun"]] = 0, 1
     first, second = write(rows)
-    assert first["group"] == "a group" and first["narration_id"] == rows["narration_id"][0]
+    assert first["narration_id"] == rows["narration_id"][0]
     assert first["right"] and first["guess"] == first["truth"] and first["guess_percent"] == 75
     assert not second["right"] and second["truth"] == "take spoon"
     assert second["truth_percent"] == 3 and second["guess"].startswith("pour")

@@ -9,7 +9,8 @@ import yaml
 from mmaction.apis import inference_recognizer
 
 from epic100.model.model_file import digest, load_model
-from epic100.report.model_card import LOADING, wilson, write_model_card
+from epic100.report.model_card import LOADING, write_model_card
+from epic100.report.tables import wilson
 from support.random_model import save_random_model
 
 FIGURES = {

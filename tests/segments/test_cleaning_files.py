@@ -135,16 +135,6 @@ def test_train_and_val_together_hold_every_segment_once_and_all_their_pairs(kitc
     assert words in caplog.text
 
 
-def test_a_segment_of_both_train_and_val_is_one_error_and_leaves_no_output(kitchen):
-    kitchen.clean()
-    out = kitchen.folder / "trainval.txt"
-    with pytest.raises(EpicError, match=r"train\.txt: \S+ is in .*train\.txt too"):
-        join_train_and_val(
-            kitchen.lists["train"], kitchen.lists["train"], out, kitchen.folder / "pairs.tsv"
-        )
-    assert not out.exists() and not (kitchen.folder / "pairs.tsv").exists()
-
-
 def test_segments_of_who_takes_no_part_and_of_who_has_no_video_go_with_the_reason(kitchen):
     out, absent, *rest = sorted({video.participant_id for video in VIDEOS.values()})
     kitchen.rows = {i: r for i, r in kitchen.rows.items() if VIDEOS[i].participant_id in rest}

@@ -30,11 +30,11 @@ def make_report(folder: Path, text: str = "a text", **figures: object) -> str:
     (folder / "dropped.tsv").write_text("\n".join(["narration_id\tsplit\treason", *rows, ""]))
     common = {"truth_percent": 3.0, "guess_percent": 75.0, "picture": "", "problem": text}
     examples = [
-        {"group": "drawn at random", "narration_id": text, "truth": text, "guess": text,
+        {"narration_id": text, "truth": text, "guess": text,
          "right": right, **common}
         for right in (True, False)
     ]  # fmt: skip
-    (folder / "examples.json").write_text(json.dumps(examples))
+    (folder / "examples.json").write_text(json.dumps({"drawn at random": examples}))
     with drawing(folder / "picture.svg", f"title {text}", f"hint {text}", 1) as figure:
         figure.subplots().set_yticks([0], [text])
     write_page(

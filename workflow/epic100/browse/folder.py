@@ -5,11 +5,13 @@ import logging
 import os
 import secrets
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from epic100.base.errors import DiskError
 from epic100.browse.content import PREDICTED
@@ -122,12 +124,10 @@ def in_order(wrong: Sequence[bool], participants: Sequence[str]) -> list[int]:
     Returns:
         Places of the segments, in this order.
     """
-    before: Counter[tuple[bool, str]] = Counter()
-    keys = []
-    for place, group in enumerate(zip(wrong, participants, strict=True)):
-        keys.append((not group[0], before[group], place))
-        before[group] += 1
-    return [place for *_, place in sorted(keys)]
+    table = pd.DataFrame({"right": ~np.array(wrong, dtype=bool), "owner": participants})
+    table["before"] = table.groupby(["right", "owner"]).cumcount()
+    places: list[int] = table.sort_values(["right", "before"], kind="stable").index.tolist()
+    return places
 
 
 def that_fit(sizes: Mapping[int, int], order: Sequence[int], most: int) -> list[int]:

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from mmengine.config import ConfigDict
 
 from epic100.base.errors import EpicError
 from epic100.base.text_table import write_frame
-from epic100.compare.bootstrap import Difference, difference
+from epic100.compare.bootstrap import Difference, Hits, difference
 from epic100.compare.scores import read_hits
 from epic100.model.model_file import load_model
 from epic100.scoring.metrics import TASKS
@@ -64,19 +64,15 @@ def read_runs(
     if not folders:
         raise EpicError("no finished run to show; `snakemake results/metrics.json` makes one")
     runs: list[Run] = []
-    first = None
+    right: list[Hits] = []  # the segments that each run has right
+    everything = truth.members["overall"]["action"]
     for folder in map(Path, folders):
         figures = _read_figures(folder / "metrics.json", len(truth.ids))
         name = DEFAULT if folder.as_posix() == RESULTS else folder.name
-        run = Run(name, folder, figures, _settings(folder, figures))
         scores = folder / "predictions/val.pt"
-        right = read_hits(scores, truth, figures["reduce"], classes)["action_at_1"]
-        if first is None:
-            first = right
-        else:
-            everything = truth.members["overall"]["action"]
-            run = replace(run, change=difference(first, right, everything, truth.videos))
-        runs.append(run)
+        right.append(read_hits(scores, truth, figures["reduce"], classes)["action_at_1"])
+        change = difference(right[0], right[-1], everything, truth.videos) if runs else None
+        runs.append(Run(name, folder, figures, _settings(folder, figures), change))
         log.info("%s: top-1 action %.2f %%", name, figures["overall_action_accuracy_at_1"])
     return runs
 

@@ -127,7 +127,8 @@ def plot_close_up(
     lost = own.groupby("video")["gone"].agg(["sum", "size"]).reindex(bad, fill_value=0)
     order = lost.sort_values("sum", ascending=False, kind="stable").index
     shown = order[:CLOSE_UP].tolist()
-    title = f"{_videos(len(bad))} damaged or unreadable; {lost['sum'].sum():,} segments lost"
+    videos_are = "1 video is" if len(bad) == 1 else f"{len(bad)} videos are"
+    title = f"{videos_are} damaged or unreadable; {lost['sum'].sum():,} segments lost"
     hint = "Each row is a video; those that cost most are on top. Above its bar: its segments."
     if len(bad) > CLOSE_UP:
         hint += " Only the first rows are shown."
@@ -201,10 +202,6 @@ def _numbers(axes: Axes, values: pd.Series) -> None:
     for y, value in enumerate(values):
         axes.text(value, y, f" {value:,}", va="center")
     axes.set_xlim(0, 1.18 * max(values, default=1))
-
-
-def _videos(count: int) -> str:
-    return "1 video is" if count == 1 else f"{count} videos are"
 
 
 def _damaged_seconds(row: ScanRow, video: Video) -> list[tuple[float, float]]:

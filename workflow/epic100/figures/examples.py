@@ -61,14 +61,14 @@ def write_examples(
         video_root: Folder of the videos.
         index_dir: Folder of the frame indexes; frames are read as in training.
         names: Class names.
-        out: A JSON list of objects `group narration_id truth truth_percent guess guess_percent
+        out: JSON: by group, a list of objects `narration_id truth truth_percent guess guess_percent
             right picture problem`; `picture` is a JPEG as a `data:` URL.
 
     Raises:
         DiskError: The disk fails under a video or its index.
     """
     segments = read_segments(segments_path).set_index("narration_id")
-    examples: list[dict[str, Any]] = []
+    examples: dict[str, list[dict[str, Any]]] = {group: [] for group in groups}
     for group, rows in groups.items():
         for row in rows.to_dict("records"):
             picture, problem = "", ""
@@ -79,9 +79,8 @@ def write_examples(
                 raise  # the same command may find the frames
             except EpicError as error:
                 problem = str(error)
-            examples.append(
+            examples[group].append(
                 {
-                    "group": group,
                     "narration_id": row["narration_id"],
                     "truth": f"{names('verb', row['verb'])} {names('noun', row['noun'])}",
                     "truth_percent": round(100 * row["truth_score"], 1),

@@ -83,8 +83,10 @@ def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike) -> None:
             say_nothing_to_show(figure, "results/benchmarks holds no file")
             return
         rows = [list(totals.index).index(rule) for rule in jobs["rule"]]
-        names = [f"{rule}\n{_jobs(row['size'])}, {in_words(row['sum'])}"
-                 for rule, row in totals.iterrows()]  # fmt: skip
+        names = [
+            f"{rule}\n{size} job{'s' * (size > 1)}, {in_words(seconds)}"
+            for rule, seconds, size in totals.itertuples()
+        ]
         values = {
             "wall time of a job": jobs["seconds"].clip(lower=0.5),
             "peak memory in GiB": jobs["memory_mib"] / 1024,
@@ -103,7 +105,3 @@ def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike) -> None:
         time.set_xticks(ticks, [TICKS[tick] for tick in ticks])
         time.set_xticks([], minor=True)
         time.set_xlim(0.4, last)
-
-
-def _jobs(count: int) -> str:
-    return f"{count:.0f} jobs" if count > 1 else "1 job"

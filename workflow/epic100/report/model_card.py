@@ -3,10 +3,8 @@
 import importlib.metadata
 import json
 import logging
-import math
 import os
 import platform
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,16 +14,14 @@ from mmengine.config import ConfigDict
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_text
-from epic100.base.text_table import read_frame
 from epic100.model.model_file import TrainedModel, digest, load_model
-from epic100.segments.drop_reasons import kind_of
+from epic100.report.tables import dropped_rows, wilson
+from epic100.scoring.metrics import TASKS
 
 log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
 PACKAGES = ("epic100", "mmaction2", "mmengine", "mmcv-lite", "torch", "av", "numpy")
-TASKS = ("verb", "noun", "action")
-Z_95 = 1.959964
 LOADING = """\
 from epic100.mmaction import open_recognizer
 model = open_recognizer("{path}")
@@ -74,22 +70,6 @@ def write_model_card(
     log.info("%s and %s describe %s", out, metafile, model)
 
 
-def wilson(percent: float, number: int) -> tuple[float, float]:
-    """Compute the 95 % interval of an accuracy (Wilson 1927).
-
-    Args:
-        percent: Share of the segments that are right, 0 to 100.
-        number: How many segments there are, 1 or more.
-
-    Returns:
-        Lower and upper bound in percent.
-    """
-    share, z2 = percent / 100, Z_95**2
-    middle = (share + z2 / (2 * number)) / (1 + z2 / number)
-    half = Z_95 * math.sqrt(share * (1 - share) / number + z2 / (4 * number**2)) / (1 + z2 / number)
-    return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
-
-
 def _what(trained: TrainedModel, config: ConfigDict, path: PathLike) -> str:
     heads = ", ".join(f"{number} {head}s" for head, number in trained.outputs.items())
     weights = _parameters(trained)
@@ -115,11 +95,15 @@ def _digests(files: Mapping[str, PathLike]) -> str:
 
 
 def _dropped(path: PathLike) -> str:
-    table = read_frame(path, dtype=str)
-    if table.empty:
+    splits, reasons = dropped_rows(path)
+    lines = [
+        f"- {split}: {number}, {reason}"
+        for reason, numbers in reasons
+        for split, number in zip(splits, numbers, strict=True)
+        if number
+    ]
+    if not lines:
         return "No segment was dropped."
-    counts = Counter(zip(table["split"], table["reason"].map(kind_of), strict=True))
-    lines = [f"- {split}: {number}, {reason}" for (split, reason), number in sorted(counts.items())]
     return "Segments that were dropped:\n\n" + "\n".join(lines)
 
 

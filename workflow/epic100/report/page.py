@@ -9,10 +9,12 @@ import json
 import logging
 import os
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import insist, read_text
@@ -95,8 +97,8 @@ def write_page(
         splits=splits,
         reasons=reasons,
         pictures={name: read_picture(path) for name, path in pictures.items()},
-        examples=_by_group(json.loads(read_text(examples))),
-        settings=dict(_dotted(settings)),
+        examples=json.loads(read_text(examples)),
+        settings=pd.json_normalize(dict(settings)).to_dict("records")[0],
         pages=pages,
         losses=(trained, figures.get("loss")),
     )
@@ -124,19 +126,3 @@ def read_picture(path: PathLike) -> Picture:
         root.findtext(f".//{DUBLIN_CORE}{key}") or "" for key in ("title", "description")
     )
     return Picture(title, hint, f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}")
-
-
-def _dotted(section: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each value with the keys that lead to it, `train.options.lr`."""
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{before}{key}.")
-        else:
-            yield before + key, value
-
-
-def _by_group(examples: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for example in examples:
-        groups.setdefault(example["group"], []).append(example)
-    return groups

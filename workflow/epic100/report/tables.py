@@ -1,16 +1,18 @@
 """The tables of the report, as rows for its template."""
 
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from epic100.base.text_table import read_frame
-from epic100.report.model_card import wilson
 from epic100.report.published import PUBLISHED, VAL_SEGMENTS, Published
 from epic100.scoring.metrics import TASKS
 from epic100.segments.drop_reasons import kind_of, read_drop_kinds
 from epic100.submission.check import MOST, prior_words
+
+Z_95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,22 @@ class Row:
     name: str
     segments: int | None
     cells: Sequence[Cell | None]
+
+
+def wilson(percent: float, number: int) -> tuple[float, float]:
+    """Compute the 95 % interval of an accuracy (Wilson 1927).
+
+    Args:
+        percent: Share of the segments that are right, 0 to 100.
+        number: How many segments there are, 1 or more.
+
+    Returns:
+        Lower and upper bound in percent.
+    """
+    share, z2 = percent / 100, Z_95**2
+    middle = (share + z2 / (2 * number)) / (1 + z2 / number)
+    half = Z_95 * math.sqrt(share * (1 - share) / number + z2 / (4 * number**2)) / (1 + z2 / number)
+    return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
 
 
 def official_rows(figures: Mapping[str, Any], unseen: Collection[str]) -> list[Row]:
