@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 
 import av
+import numpy as np
 import pytest
 
 from epic100.base import disk
@@ -44,10 +45,19 @@ def test_what_could_not_be_scanned_is_tried_again(house):
 
 def forget_a_column(path) -> None:
     """As a scan left it before the table had that column."""
-    facts, arrays = kept(path)
+    facts, index = kept(path)
     row = json.loads(facts["row"])
     del row["judged"]
-    keep(path, facts | {"row": json.dumps(row)}, arrays)
+    keep(path, facts | {"row": json.dumps(row)}, index)
+
+
+def forget_a_fact(path) -> None:
+    """As a scan left it whose index said less of the stream."""
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    stream = json.loads(str(arrays["stream"]))
+    del stream["colours"]
+    np.savez_compressed(path, **arrays | {"stream": np.array(json.dumps(stream))})
 
 
 @pytest.mark.parametrize(
@@ -58,8 +68,9 @@ def forget_a_column(path) -> None:
         lambda lab: lab.videos.insert(0, replace(lab.videos.pop(0), duration=SECONDS + 3)),
         lambda lab: os.truncate(lab.cache / "P01_01.npz", 100),
         lambda lab: forget_a_column(lab.cache / "P01_01.npz"),
+        lambda lab: forget_a_fact(lab.cache / "P01_01.npz"),
     ],
-    ids=["file", "md5", "length", "result spoilt", "another column"],
+    ids=["file", "md5", "length", "result spoilt", "another column", "another index"],
 )
 def test_another_file_or_row_of_the_sheet_or_a_spoilt_result_means_another_scan(
     change, house, request

@@ -91,6 +91,9 @@ def test_an_index_that_points_beyond_its_packets_is_refused(tmp_path, column, va
     arrays = index_at([0, 1, 2], Fraction(1, 30)).to_arrays()
     with pytest.raises(ValueError, match="values for . packets"):
         VideoIndex.from_arrays(arrays | {column: arrays[column][:2]})
+    for facts in ("{", "{}", "[]", str(arrays["stream"]).replace("colours", "colors")):
+        with pytest.raises(EpicError, match="no frame index of this version"):
+            VideoIndex.from_arrays(arrays | {"stream": np.array(facts)})
 
 
 def test_twenty_million_packets_take_at_most_12_bytes_each_on_disk_and_40_in_memory(tmp_path):

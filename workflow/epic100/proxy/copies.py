@@ -184,13 +184,11 @@ class _Job:
         """The result if there is nothing to copy, or the copy is whole and made from this file."""
         if not self.scanned.readable:
             return ProxyRow(self.video.video_id, State.NONE, reason=self.scanned.reason), None
-        facts, arrays = kept(self.notes)
+        facts, own = kept(self.notes)
         size = self.copy.stat().st_size if self.copy.is_file() else 0
         # Not its time: a copy that was touched, to keep it, is still valid.
-        if facts.get("key") != self.key or facts["bytes"] != size:
-            return None
-        own = VideoIndex.from_arrays(arrays)
-        if not same_clock(self.index, own):
+        is_its = own and (facts["key"], facts["bytes"]) == (self.key, size)
+        if own is None or not is_its or not same_clock(self.index, own):
             return None
         sound = outside(self.scanned.damaged, self.index.frames)
         if beyond := np.count_nonzero(sound[facts["stand_ins"]]):
@@ -217,11 +215,12 @@ class _Job:
                 limits=self.limits, seconds=self.limits.total(self.video.duration),
                 progress=progress,
             )  # fmt: skip
+            own = VideoIndex.from_arrays(found["arrays"])
         except FileError as error:
             # Another attempt may have made it meanwhile.
             return self.known() or (self._original(str(error)), self.index)
         facts = found["facts"] | {"key": self.key, "bytes": self.copy.stat().st_size}
-        keep(self.notes, facts, found["arrays"])
+        keep(self.notes, facts, own)
         if (result := self.known()) is None:
             raise ProcessError("the encoder left no copy")
         return result

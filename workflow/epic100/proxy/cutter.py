@@ -26,7 +26,7 @@ from epic100.base.guarded import FileError
 from epic100.proxy.encoder import PROGRESS_EVERY, Report, check_copy
 from epic100.proxy.pictures import copy_rotation, numbered, open_output, sample
 from epic100.settings import ClipSettings
-from epic100.video.containers import top_boxes
+from epic100.video.containers import boxes_of
 from epic100.video.ffmpeg import opened
 from epic100.video.index import VideoIndex
 
@@ -45,13 +45,11 @@ class Clip:
 
     def is_there(self) -> bool:
         """Whether the file is whole and was made from the same frames with the same settings."""
-        path = Path(self.target)
         try:
-            boxes = top_boxes(path)
-            if not boxes or boxes[-1].stop != path.stat().st_size:
-                return False
-            with opened(path) as (_, container, _):
-                return container.metadata.get("comment") == self.key
+            with opened(self.target) as (file, container, _):
+                boxes = list(boxes_of(file.read_at, 0, file.size))
+                is_whole = boxes and boxes[-1].stop == file.size
+                return bool(is_whole) and container.metadata.get("comment") == self.key
         except (OSError, FileError, av.error.FFmpegError):
             return False
 

@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from epic100.base.disk import digest
+from epic100.video.index import VideoIndex
 from epic100.video.jobs import keep, kept
 from epic100.video.scan_table import QUICK, ScanRow
 from epic100.video.sheet import Video
 
 log = logging.getLogger(__name__)
 
-VERSION = 4  # of the scan; raise it when the scan finds more, so that every file is scanned again
+VERSION = 5  # of the scan; raise it when the scan finds more, so that every file is scanned again
 _MAY_DIFFER = {"path", "mtime_ns"}  # in a file with the same bytes
 
 
@@ -33,13 +32,20 @@ class Result:
 
     Attributes:
         row: Its row, as measured: `participant.finished_row` makes that of the table.
-        arrays: Of its VideoIndex; none if it cannot be read.
+        index: None if the video cannot be read.
         md5: Of its bytes; "" after a quick look.
     """
 
     row: ScanRow
-    arrays: Mapping[str, np.ndarray]
+    index: VideoIndex | None = None
     md5: str = ""
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> "Result":
+        """Take what `worker.scan_file` found. Raises FileError if it is no such thing."""
+        arrays = found["arrays"]
+        index = VideoIndex.from_arrays(arrays) if arrays else None
+        return cls(ScanRow.from_json(found["row"]), index, found["md5"])
 
 
 def made_of(video: Video, path: Path, state: os.stat_result) -> dict[str, Any]:
@@ -54,9 +60,10 @@ def made_of(video: Video, path: Path, state: os.stat_result) -> dict[str, Any]:
 
 
 def keep_result(place: Path, result: Result, about: Mapping[str, Any]) -> None:
-    """Write a result, and what it is made of, to its place. Raises DiskError."""
-    facts = {"about": about, "row": result.row.to_json(), "md5": result.md5}
-    keep(place, facts, result.arrays)
+    """Write a result that has an index, and what it is made of, to its place. Raises DiskError."""
+    if result.index:  # else it is cheap to redo, and permissions may change unnoticed
+        facts = {"about": about, "row": result.row.to_json(), "md5": result.md5}
+        keep(place, facts, result.index)
 
 
 def kept_result(place: Path, about: Mapping[str, Any], quick: bool) -> Result | None:
@@ -100,8 +107,8 @@ def moved_result(place: Path, about: Mapping[str, Any], path: Path) -> Result | 
 
 
 def _read(place: Path) -> tuple[Result | None, dict[str, Any]]:
-    facts, arrays = kept(place)
+    facts, index = kept(place)
     try:
-        return Result(ScanRow.from_json(facts["row"]), arrays, facts["md5"]), facts["about"]
+        return Result(ScanRow.from_json(facts["row"]), index, facts["md5"]), facts["about"]
     except (ValueError, KeyError):  # there is none, or of other columns
         return None, {}

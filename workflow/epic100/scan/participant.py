@@ -86,11 +86,7 @@ def scan_participant(
             f"{table}: not written, since the scan of {len(faults)} videos failed and they are not "
             f"at fault: {faulty}; what is finished is kept: run again"
         )
-    indexes = {
-        name: VideoIndex.from_arrays(result.arrays)
-        for name, result in results.items()
-        if result.arrays
-    }
+    indexes = {name: result.index for name, result in results.items() if result.index}
     spoilt = spoilt_sets(indexes)
     rows = [
         finished_row(result.row, job.video, indexes.get(name), spoilt.get(name, ""))
@@ -165,7 +161,7 @@ class _Job:
         """The result if nothing must be decoded: no such file, or scanned before."""
         status, reason, self.state = _state(self.path)
         if self.state is None:
-            return Result(ScanRow(self.video.video_id, status, reason=reason), {})
+            return Result(ScanRow(self.video.video_id, status, reason=reason))
         about = made_of(self.video, self.path, self.state)
         return kept_result(self.place, about, self.quick)
 
@@ -192,15 +188,14 @@ class _Job:
                 limits=self.limits, seconds=self.limits.total(self.video.duration),
                 progress=progress,
             )  # fmt: skip
-            result = Result(ScanRow.from_json(found["row"]), found["arrays"], found["md5"])
+            result = Result.of(found)
         except FileError as error:
-            result = Result(ScanRow(self.video.video_id, UNREADABLE, reason=str(error)), {})
+            result = Result(ScanRow(self.video.video_id, UNREADABLE, reason=str(error)))
         if _changed(self.state, _state(self.path)[2]):
             raise ProcessError(
                 "the file changed while it was scanned; is it still being written? Run again then"
             )
-        if result.row.readable:  # else it is cheap to redo, and permissions may change unnoticed
-            keep_result(self.place, result, about)
+        keep_result(self.place, result, about)
         return result
 
 

@@ -21,6 +21,7 @@ from epic100.base.disk import PIECE, WatchedFile
 from epic100.base.guarded import FileError
 from epic100.scan.clock_checks import CONTRADICTED, Promise, contradiction
 from epic100.scan.damage import judge
+from epic100.scan.kept_results import Result
 from epic100.scan.oddities import FROZEN, hints
 from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
@@ -81,7 +82,7 @@ def scan_file(
         progress: Called with the number of packets read so far.
 
     Returns:
-        `row` as JSON, `arrays` of the index and `md5`, as in `kept_results.Result`.
+        `row` as JSON, `arrays` of the index, if there is one, and `md5`: see `kept_results.Result`.
 
     Raises:
         MemoryError: The decoder asks for too much memory.
@@ -108,9 +109,9 @@ def inspect(
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[ScanRow, VideoIndex | None]:
     """Call `scan_file` in this process; return the row, and the index or None."""
-    found = scan_file(path, Video(video_id, "", "", fps, seconds), quick, max_pixels, progress)
-    index = VideoIndex.from_arrays(found["arrays"]) if found["arrays"] else None
-    return ScanRow.from_json(found["row"]), index
+    video = Video(video_id, "", "", fps, seconds)
+    result = Result.of(scan_file(path, video, quick, max_pixels, progress))
+    return result.row, result.index
 
 
 def _inspect(

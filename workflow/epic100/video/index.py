@@ -23,12 +23,13 @@ from pydantic import Field
 
 from epic100.base.checked import STRICT, Amount, Count, conforming
 from epic100.base.disk import WatchedFile
-from epic100.base.errors import EpicError
+from epic100.base.errors import DiskError, EpicError
 from epic100.base.guarded import FileError, call
 from epic100.settings import ScanLimits
 from epic100.video.ffmpeg import MAX_PIXELS, opened
 from epic100.video.nal import ParameterSets
 
+FORMAT = "epic100 frame indexes 3"  # of files of arrays; raise it when `to_arrays` changes
 _FIELDS = [  # in an order that leaves no gaps
     ("offset", "<i8"),  # where the coded bytes begin in the file
     ("pts", "<i8"),  # time of presentation, in units of the stream's time base
@@ -235,18 +236,25 @@ class VideoIndex:
             packets: `PACKET` [P] from these arrays, if they are unpacked already.
 
         Raises:
-            ValueError: `to_arrays` cannot have written these arrays. So does KeyError.
+            FileError: `to_arrays` cannot have written these arrays.
         """
-        if packets is None:
-            packets = unpacked(arrays, [prefix])
-        facts: dict[str, Any] = json.loads(str(arrays[f"{prefix}stream"]))
-        own = {name: facts.pop(name) for name in ("file_size", "direct", "fps")}
-        sets = tuple(map(bytes.fromhex, facts.pop("sets")))
-        units, second = facts["time_base"]
-        facts |= {"time_base": Fraction(units, second), "colours": tuple(facts["colours"])}
-        index = conforming(cls(packets, StreamFacts(**facts), sets, **own))
-        av.Codec(index.stream.codec, "r")  # both raise if FFmpeg does not know the name
-        av.VideoFormat(index.stream.pix_fmt or "gray")
+        try:
+            if packets is None:
+                packets = unpacked(arrays, [prefix])
+            facts: dict[str, Any] = json.loads(str(arrays[f"{prefix}stream"]))
+            own = {name: facts.pop(name) for name in ("file_size", "direct", "fps")}
+            sets = tuple(map(bytes.fromhex, facts.pop("sets")))
+            units, second = facts["time_base"]
+            facts |= {"time_base": Fraction(units, second), "colours": tuple(facts["colours"])}
+            index = conforming(cls(packets, StreamFacts(**facts), sets, **own))
+            av.Codec(index.stream.codec, "r")  # both raise if FFmpeg does not know the name
+            av.VideoFormat(index.stream.pix_fmt or "gray")
+        except DiskError:
+            raise
+        except Exception as error:  # other facts, or values of other types, raise many kinds
+            raise FileError(
+                f"no frame index of this version ({type(error).__name__}: {error})"
+            ) from error
         return index
 
 
@@ -363,9 +371,9 @@ def build_index(path: str | os.PathLike) -> VideoIndex:
     path = Path(path)
     try:
         found = call(index_packets, path, limits=LIMITS, seconds=LIMIT_SECONDS)
+        return VideoIndex.from_arrays(found)
     except FileError as error:
         raise FrameError(f"{path}: {error}") from error
-    return VideoIndex.from_arrays(found)
 
 
 def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.ndarray]:

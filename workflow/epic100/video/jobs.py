@@ -5,8 +5,6 @@ What a job gave is kept in a file, so that a call that was interrupted does only
 
 import json
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,11 +13,12 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from epic100.base.array_file import opened_arrays
 from epic100.base.atomic import atomic_path
-from epic100.base.disk import reading
-from epic100.base.errors import DiskError
+from epic100.base.errors import DiskError, EpicError
 from epic100.base.guarded import ProcessError
 from epic100.base.log import Progress
+from epic100.video.index import FORMAT, VideoIndex
 from epic100.video.sheet import Video
 
 Result = TypeVar("Result")
@@ -119,26 +118,25 @@ class _Board:
         self.tell(video, self._frames[video])
 
 
-def keep(path: Path, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write what a job gave: facts that JSON has, and arrays. Raises DiskError."""
+def keep(path: Path, facts: Mapping[str, Any], index: VideoIndex) -> None:
+    """Write what a job gave: facts that JSON has, and a frame index. Raises DiskError."""
+    words = {"format": np.array(FORMAT), "facts": np.array(json.dumps(facts))}
     with atomic_path(path) as temporary:
-        text = np.array(json.dumps(facts))
-        np.savez_compressed(temporary, allow_pickle=False, facts=text, **arrays)
+        np.savez_compressed(temporary, allow_pickle=False, **words, **index.to_arrays())
 
 
-def kept(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read what `keep` wrote; nothing if there is no such file or it is not whole.
+def kept(path: Path) -> tuple[dict[str, Any], VideoIndex | None]:
+    """Read what `keep` wrote; nothing if there is no such file, or not a whole one of this version.
 
     Raises:
         DiskError: The disk fails.
     """
-    if not path.is_file():
-        return {}, {}
-    try:
-        with reading(path) as file, np.load(file) as archive:
-            arrays = dict(archive)
-            return json.loads(str(arrays.pop("facts"))), arrays
-    except DiskError:
-        raise
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        return {}, {}
+    if path.is_file():
+        try:
+            with opened_arrays(path, FORMAT, "what a job gave", "it is done again") as arrays:
+                return json.loads(str(arrays["facts"])), VideoIndex.from_arrays(arrays)
+        except DiskError:
+            raise
+        except EpicError:
+            pass
+    return {}, None
