@@ -1,6 +1,7 @@
 import base64
 import errno
 import json
+import os
 import shutil
 from unittest.mock import Mock
 
@@ -14,7 +15,6 @@ from epic100.base.errors import DiskError
 from epic100.figures.examples import GAP, WIDTH, at_random, surest, write_examples
 from epic100.segments.official_lists import read_class_names
 from epic100.segments.segment_list import read_segments
-from epic100.video.kept import OpenFiles
 from epic100.video.reader import VideoReader
 
 COLUMNS = ("narration_id", "verb", "noun", "verb_guess", "noun_guess", "confidence", "truth_score",
@@ -87,7 +87,7 @@ def test_the_reason_replaces_the_frames_of_a_video_that_is_gone_or_broken(
     assert "is not the file that was scanned" in example["problem"] and example["picture"] == ""
 
 
-@pytest.mark.parametrize("failing", [(OpenFiles, "read"), (disk, "insist")],
+@pytest.mark.parametrize("failing", [(os, "pread"), (disk, "insist")],
                          ids=["video", "index"])  # fmt: skip
 def test_a_failing_disk_is_an_error_not_an_example_without_a_picture(
     failing, write, segments, monkeypatch, tmp_path

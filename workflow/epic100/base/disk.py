@@ -97,6 +97,7 @@ class WatchedFile(io.RawIOBase):
     Attributes:
         name: Its path as text; FFmpeg looks at the suffix.
         size: In bytes, when it was opened.
+        descriptor: Of the open file; -1 after a read that failed.
         failure: The last error of a read.
 
     Raises:
@@ -107,7 +108,7 @@ class WatchedFile(io.RawIOBase):
     def __init__(self, path: str | os.PathLike):
         self.name = str(path)
         self.failure: OSError | DiskError | None = None
-        self._position, self._file = 0, -1
+        self._position, self.descriptor = 0, -1
         insist(path, "opening", self._open)
 
     def readable(self) -> bool:
@@ -147,20 +148,22 @@ class WatchedFile(io.RawIOBase):
         if not self.closed:
             super().close()
             with suppress(OSError):  # all that was wanted is read
-                os.close(self._file)
+                os.close(self.descriptor)
 
     def _open(self) -> None:
-        self._file = os.open(self.name, os.O_RDONLY)
-        self.size = os.fstat(self._file).st_size
+        self.descriptor = os.open(self.name, os.O_RDONLY)
+        self.size = os.fstat(self.descriptor).st_size
 
     def _read(self, position: int, count: int) -> bytes:
-        if self._file < 0:  # after a read that failed: the file server may have lost the old handle
+        if (
+            self.descriptor < 0
+        ):  # after a read that failed: the file server may have lost the old handle
             self._open()
         try:
-            return os.pread(self._file, count, position)
+            return os.pread(self.descriptor, count, position)
         except OSError:
-            os.close(self._file)
-            self._file = -1
+            os.close(self.descriptor)
+            self.descriptor = -1
             raise
 
 

@@ -1,7 +1,9 @@
 """The packets of a video through its container, by FFmpeg's demuxer: works for every file."""
 
+import math
 import zlib
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -58,13 +60,8 @@ class ContainerPackets:
             key: Number of the key frame.
             wanted: Not used: the caller stops when it has what it wants.
         """
-        pts, dts = int(self._index.key_pts[key]), int(self._index.key_dts[key])
-        for earlier in range(key, -1, -1):
-            try:
-                self._container.seek(int(self._index.key_pts[earlier]), stream=self._stream)
-            except av.error.FFmpegError:
-                break  # the container has no key frame so early
-            packets = self._timed()
+        pts = int(self._index.key_pts[key])
+        for packets, latest in self._attempts(key):
             for packet, time in packets:
                 if time == pts:
                     if zlib.crc32(packet) != self._index.group(key)["crc"][0]:
@@ -72,22 +69,23 @@ class ContainerPackets:
                     yield packet, time
                     yield from packets
                     return
-                if packet.dts is not None and packet.dts > dts:
+                if packet.dts is not None and packet.dts > latest:
                     break
-        yield from self._from_the_start(key)
+        raise FrameError(f"{self.path}: its key frame {key} is not there; scan it again")
 
-    def _from_the_start(self, key: int) -> Iterator[Timed]:
-        """The same without a seek, for files whose own index is missing or corrupted."""
+    def _attempts(self, key: int) -> Iterator[tuple[Iterator[Timed], float]]:
+        """Packets from ever earlier places on, and the latest time of decoding of the key frame.
+
+        The last are those from the start, without a seek, for files whose own index is missing or
+        corrupted.
+        """
+        with suppress(av.error.FFmpegError):  # the container has no key frame so early
+            for earlier in range(key, -1, -1):
+                self._container.seek(int(self._index.key_pts[earlier]), stream=self._stream)
+                yield self._timed(), int(self._index.key_dts[key])
         self._container.close()
         self._open()
-        pts = int(self._index.key_pts[key])
-        packets = self._timed()
-        for packet, time in packets:
-            if time == pts:
-                yield packet, time
-                yield from packets
-                return
-        raise FrameError(f"{self.path}: its key frame {key} is not there; scan it again")
+        yield self._timed(), math.inf
 
     def _timed(self) -> Iterator[Timed]:
         return ((p, p.pts) for p in self._container.demux(self._stream) if p.size)

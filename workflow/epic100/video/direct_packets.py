@@ -5,14 +5,13 @@ equal to the demuxer's.
 """
 
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import av
 from av.video.codeccontext import VideoCodecContext
 
-from epic100.base.disk import insist
+from epic100.base.disk import WatchedFile
 from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import Kept
 
@@ -22,7 +21,6 @@ MOST_AT_ONCE = 4 << 20  # bytes of one read, unless one packet is larger
 _PLACE = ["offset", "size", "pts", "shown", "sets"]  # columns of the index
 
 Place = tuple[int, int, int, int, int]
-Value = TypeVar("Value")
 
 
 class DirectPackets:
@@ -38,7 +36,7 @@ class DirectPackets:
         self._name, self._index, self._kept = str(path), index, kept
         self._length_size = stream.length_size if stream.codec == "h264" else 0
         self._closed = False
-        self._check_size()
+        self._file()
 
     def close(self) -> None:
         """Refuse further reads. The owner of the kept files closes the file."""
@@ -64,12 +62,11 @@ class DirectPackets:
         """
         if self._closed:
             raise ValueError(f"{self.path}: this reader is closed")
-        self._check_size()
-        first = True
+        file, first = self._file(), True
         for run in _runs(self._places(key, wanted)):
             start = run[0][0]
             count = run[-1][0] + run[-1][1] - start
-            data = memoryview(self._read(start, count))  # within the file: the index was checked
+            data = memoryview(file.read_at(start, count))  # within the file: the index was checked
             if len(data) < count:
                 raise FrameError(f"{self.path}: {ANOTHER_FILE}")
             for offset, size, pts, shown, sets in run:
@@ -101,21 +98,16 @@ class DirectPackets:
                         return places
         return places[:stop]
 
-    def _check_size(self) -> None:
-        size = self._try("opening", lambda: self._kept.files.size(self._name))
-        if size != self._index.file_size:
+    def _file(self) -> WatchedFile:
+        """The open file, which has the size that it had when it was scanned."""
+        try:
+            file = self._kept.files.get(self._name)
+        except OSError as error:
+            raise FrameError(f"{self.path}: opening failed: {error}") from error
+        if file.size != self._index.file_size:
             self._kept.files.forget(self._name)
             raise FrameError(f"{self.path}: {ANOTHER_FILE}")
-
-    def _read(self, start: int, count: int) -> bytes:
-        read = self._kept.files.read
-        return self._try(f"reading at byte {start}", lambda: read(self._name, start, count))
-
-    def _try(self, doing: str, action: Callable[[], Value]) -> Value:
-        try:
-            return insist(self.path, doing, action)
-        except OSError as error:
-            raise FrameError(f"{self.path}: {doing} failed: {error}") from error
+        return file
 
 
 def _is_skipped(coded: memoryview, length_size: int) -> bool:

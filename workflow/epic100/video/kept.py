@@ -4,8 +4,6 @@ Opening a file costs a round trip to the disk, and a new decoder or converter it
 draws clips from hundreds of files at random, so nearly every clip would pay for all.
 """
 
-import errno
-import os
 import resource
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -16,6 +14,7 @@ import av
 from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 
+from epic100.base.disk import WatchedFile
 from epic100.base.machine import expect_random_reads
 from epic100.video.ffmpeg import MAX_PIXELS
 from epic100.video.index import COLOURS, StreamFacts
@@ -77,14 +76,8 @@ class Cache(Generic[K, V]):
             self.forget(key)
 
 
-@dataclass(frozen=True)
-class _File:
-    descriptor: int
-    size: int
-
-
-class OpenFiles(Cache[str, _File]):
-    """Keeps the last files open and reads from them at any place.
+class OpenFiles(Cache[str, WatchedFile]):
+    """Keeps the last files open, by path.
 
     Forked processes may share the descriptors, since a read at a place moves no position.
     """
@@ -95,49 +88,12 @@ class OpenFiles(Cache[str, _File]):
             soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             half = soft // 2 if soft != resource.RLIM_INFINITY else MOST_FILES
             most = max(1, min(MOST_FILES, half))
-        super().__init__(most, self._open, lambda file: os.close(file.descriptor))
+        super().__init__(most, self._open, WatchedFile.close)
 
-    def size(self, path: str) -> int:
-        """Size of the file in bytes when it was opened. Raises OSError."""
-        return self.get(path).size
-
-    def read(self, path: str, position: int, count: int) -> bytes:
-        """Read `count` bytes at `position`; fewer at the end of the file.
-
-        Raises:
-            OSError: The read fails. The file is closed, so that the next try opens it anew.
-        """
-        file = self.get(path)
-        try:
-            data = os.pread(file.descriptor, count, position)
-            while len(data) < count:  # the system reads at most 2 GiB at once, or less on a signal
-                more = os.pread(file.descriptor, count - len(data), position + len(data))
-                if not more:
-                    break
-                data += more
-        except OSError:
-            self.forget(path)
-            raise
-        return data
-
-    def __del__(self) -> None:
-        self.close()
-
-    def _open(self, path: str) -> _File:
-        while True:
-            try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                break
-            except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE) or not len(self):
-                    raise
-            self.forget(self.oldest)  # others of this process need descriptors too
-        try:
-            expect_random_reads(descriptor)
-            return _File(descriptor, os.fstat(descriptor).st_size)
-        except OSError:
-            os.close(descriptor)
-            raise
+    def _open(self, path: str) -> WatchedFile:
+        file = WatchedFile(path)
+        expect_random_reads(file.descriptor)
+        return file
 
 
 # What a decoder is made from: the stream, its parameter sets, and whether to set size and colours

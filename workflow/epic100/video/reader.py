@@ -155,7 +155,7 @@ class VideoReader:
                     break
             last = decoder.decode(None)
             self._keep(kept(last), rows, pictures)
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, OSError) as error:  # the latter is of the file, not the disk
             raise FrameError(f"{self.path}: decoding failed: {error}; scan the video") from error
 
     def _decoder(self, key: int) -> VideoCodecContext:
