@@ -114,13 +114,8 @@ def make_proxies(
             )
         known = scanned[video.video_id]
         jobs.append(_Job(video, known, source, copy, Path(scan_index), settings, limits, encode))
-    results, faults, made = complete(f"copy {Path(table).stem}", jobs, threads)
-    if faults:
-        raise EpicError(
-            f"{copies}: {next(iter(faults.values()))}; no copy of {', '.join(faults)}; the others "
-            "are kept: make room (or set `videos: proxy: root:`), or wait for a free machine, and "
-            "run again"
-        )
+    place = f"{copies} (`videos: proxy: root:`)"
+    results, made = complete(f"copy {Path(table).stem}", jobs, threads, place)
     rows = [row for row, _ in results.values()]
     write_indexes({name: own for name, (_, own) in results.items() if own is not None}, index)
     cells = ([f"{v:.2f}" if isinstance(v, float) else v for v in vars(r).values()] for r in rows)

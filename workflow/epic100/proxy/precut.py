@@ -76,13 +76,7 @@ def cut_participant(
             those, folder = listed.iloc[lines[name]], Path(table).with_suffix("")
             jobs.append(_Job(video, path, own, those, folder, settings, limits, cut))
     label = f"clips {Path(table).parent.name} {Path(table).stem}"
-    results, faults, made = complete(label, jobs, threads)
-    if faults:
-        raise EpicError(
-            f"{Path(table).with_suffix('')}: {next(iter(faults.values()))}; clips of {len(faults)} "
-            "videos are missing, the others are kept: make room, or wait for a free machine, and "
-            "run again"
-        )
+    results, made = complete(label, jobs, threads, table)
     rows = [row for of_video in results.values() for row in of_video]
     write_table(table, COLUMNS, rows)
     for name, _, _, reason in rows:

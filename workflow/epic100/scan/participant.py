@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from epic100.base.disk import insist
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.errors import DiskError
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.scan.kept_results import (
     Result,
@@ -79,13 +79,7 @@ def scan_participant(
     folder = Path(cache) if cache else Path(table).parent / "cache" / Path(table).stem
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [_Job(video, video.file(root), folder, limits, quick, scan) for video in videos]
-    results, faults, _ = complete(f"scan {Path(table).stem}", jobs, threads)
-    if faults:
-        faulty = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
-        raise EpicError(
-            f"{table}: not written, since the scan of {len(faults)} videos failed and they are not "
-            f"at fault: {faulty}; what is finished is kept: run again"
-        )
+    results, _ = complete(f"scan {Path(table).stem}", jobs, threads, table)
     indexes = {name: result.index for name, result in results.items() if result.index}
     spoilt = spoilt_sets(indexes)
     rows = [

@@ -4,6 +4,7 @@ What a job gave is kept in a file, so that a call that was interrupted does only
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,26 +44,35 @@ class Job(Protocol[Made]):
 
 
 def complete(
-    label: str, jobs: Sequence[Job[Result]], threads: int
-) -> tuple[dict[str, Result], dict[str, str], int]:
+    label: str, jobs: Sequence[Job[Result]], threads: int, target: str | os.PathLike
+) -> tuple[dict[str, Result], int]:
     """Get a result for every video; only those without a known result are worked on.
 
     Args:
         label: Name of the work, for the progress display.
         jobs: A job for each video.
         threads: Number of jobs at once. Each waits for a process of its own.
+        target: What the results are for, for the error.
 
     Returns:
-        Results by video_id in the order of the jobs; why there is none, by video_id, where the
-        video is not at fault; and the number of jobs that were worked on.
+        Results by video_id in the order of the jobs; and the number of jobs that were worked on.
+
+    Raises:
+        EpicError: Some jobs failed, and their videos are not at fault; all others are done.
     """
     found = {job.video.video_id: job.known() for job in jobs}
     waiting = [job for job in jobs if found[job.video.video_id] is None]
     faults = dict[str, str]()
     if waiting:
         _work_on(waiting, found, faults, _Board(label, [job.video for job in waiting]), threads)
-    results = {name: result for name, result in found.items() if result is not None}
-    return results, faults, len(waiting)
+    if faults:
+        faulty = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+        raise EpicError(
+            f"{target}: not written, since {len(faults)} videos failed and are not at fault: "
+            f"{faulty}; what is finished is kept: make room, or wait for a free machine, and run "
+            "again"
+        )
+    return {name: result for name, result in found.items() if result is not None}, len(waiting)
 
 
 def _work_on(
