@@ -22,13 +22,13 @@ from epic100.video.ffmpeg import opened
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import LoadedIndexes
 from epic100.video.kept import Cache, Kept
-from epic100.video.reader import FrameError, FrameReader, VideoReader
+from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import Window
 
 BLANK_SIZE, BLANK_FPS = (256, 456), 60000 / 1001
 # A fork would share the file positions of open containers with this process, and could not close
 # what decord has open: it would wait for threads that exist only here.
-_OPEN = WeakSet[Cache[str, FrameReader]]()
+_OPEN = WeakSet[Cache[str, "Reader"]]()
 
 
 def _close_readers() -> None:
@@ -95,6 +95,9 @@ class DecordReader:
         return np.stack([cv2.resize(f, size[::-1], interpolation=cv2.INTER_AREA) for f in frames])
 
 
+Reader = VideoReader | DecordReader
+
+
 @TRANSFORMS.register_module()
 class OpenSegment(BaseTransform):
     """Open the segment's video, or use it if already open. Adds `video_reader` and `avg_fps`.
@@ -122,7 +125,7 @@ class OpenSegment(BaseTransform):
         self.decoder = decoder
         self.index_dir = index_dir
         self.keep_open = keep_open
-        self._readers: Cache[str, FrameReader] | None = None
+        self._readers: Cache[str, Reader] | None = None
         self._indexes: LoadedIndexes | None = None
         self._listed: dict[str, str] = {}
 
@@ -144,18 +147,13 @@ class OpenSegment(BaseTransform):
             self._indexes = self._indexes or LoadedIndexes(self.index_dir)
             self._indexes.load(listed.values())
 
-    def _open(self, path: str, kept: Kept) -> FrameReader:
-        try:
-            listed = self._listed.get(path, path)
-            self.load_indexes({path: listed})
-            found = self._indexes.find(listed) if self._indexes else None
-            if self.decoder == "decord":
-                return DecordReader(path, found)
-            return VideoReader(path, found, kept=kept)
-        except FrameError:
-            raise
-        except EpicError as error:  # its index or the file cannot be read
-            raise FrameError(f"{path}: {error}") from error
+    def _open(self, path: str, kept: Kept) -> Reader:
+        listed = self._listed.get(path, path)
+        self.load_indexes({path: listed})
+        found = self._indexes.find(listed) if self._indexes else None
+        if self.decoder == "decord":
+            return DecordReader(path, found)
+        return VideoReader(path, found, kept=kept)
 
     def transform(self, results: dict) -> dict:
         """Add the open reader to `results`. Raises FrameError if the video cannot be opened."""
@@ -169,7 +167,7 @@ class OpenSegment(BaseTransform):
         results.setdefault("narration_id", Path(results["filename"]).stem)
         try:
             reader = self._readers.get(results["filename"])
-        except FrameError as error:
+        except EpicError as error:  # its index or the file cannot be read
             raise FrameError(f"{results['narration_id']}: {error}") from error
         results["video_reader"] = reader
         results["avg_fps"] = reader.fps
@@ -184,7 +182,7 @@ class OpenSegment(BaseTransform):
 
 
 class BlankReader:
-    """A `FrameReader` whose frames are all grey, for a trial before a video is there.
+    """A reader whose frames are all grey, for a trial before a video is there.
 
     Args:
         frames: Number of frames.
@@ -192,9 +190,6 @@ class BlankReader:
 
     def __init__(self, frames: int):
         self.fps, self.frames, self.size = BLANK_FPS, frames, BLANK_SIZE
-
-    def close(self) -> None:
-        """Do nothing: there is no file."""
 
     def get_frames(
         self,

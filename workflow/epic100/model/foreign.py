@@ -36,7 +36,6 @@ from torch import Tensor, nn
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import kept_by_digest, limit_memory, limited_call
 from epic100.base.guarded import FileError
-from epic100.base.names import printable
 from epic100.base.own_modules import use_modules
 from epic100.base.torch_file import lacks_memory
 from epic100.model.model_file import LONGEST_CONFIG, TrainedModel, load_model, test_pipeline_of
@@ -242,7 +241,7 @@ class _Walk:
     def _mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:
         copy = {}
         for key, item in value.items():
-            part = f"{name}.{printable(str(key))[:60]}"
+            part = f"{name}.{str(key)[:60]}"
             if not isinstance(key, str) or not key.isidentifier():
                 raise EpicError(f"{self._where}: {part}: expected names of arguments")
             if key == "_scope_":
@@ -267,7 +266,7 @@ class _Walk:
         return None
 
     def _drop(self, item: Any, name: str) -> None:
-        self.dropped.append(f"{name} = {printable(str(item))[:80]}")
+        self.dropped.append(f"{name} = {str(item)[:80]}")
 
 
 def open_foreign(

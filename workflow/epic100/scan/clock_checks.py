@@ -6,13 +6,12 @@ rate, and the sheet has the number of pictures and the length. A contradiction c
 because nobody knows which source is right.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from epic100.scan.oddities import SHEET_SECONDS
 from epic100.video.containers import Mp4Clock
 from epic100.video.index import VideoIndex
+from epic100.video.sheet import Video
 
 CLOSE = 1.5  # pictures: allowed difference inside a file, since some places leave out the last
 MOST_STEPS = 5
@@ -25,19 +24,11 @@ COUNT_SHARE = 0.002  # allowed difference from the sheet's number of pictures
 CONTRADICTED = "its clock is contradicted"
 
 
-@dataclass(frozen=True)
-class Promise:
-    """What the sheet states: `fps` and length in `seconds`; 0 means not known."""
-
-    fps: float = 0.0
-    seconds: float = 0.0
-
-
 def contradiction(
     index: VideoIndex,
     clock: Mp4Clock | None,
     coded_fps: float,
-    promise: Promise,
+    sheet: Video,
     lost: int = 0,
 ) -> str:
     """Find a reason not to trust the times of a video.
@@ -48,7 +39,7 @@ def contradiction(
         index: The measured times.
         clock: What the file states, None if not known.
         coded_fps: Fixed rate that the encoder noted in the stream, 0 if none.
-        promise: What the sheet states.
+        sheet: The row of the sheet; its rate and length are 0 if they are not known.
         lost: Pictures that are missing at the end of a truncated file.
 
     Returns:
@@ -65,11 +56,11 @@ def contradiction(
         return f"{clock.counted} times for {clock.samples} pictures"
     if clock and clock.delayed not in (None, clock.samples):
         return f"{clock.delayed} delays for {clock.samples} pictures"
-    if promise.fps and promise.seconds:
-        off, wanted = abs(lasts - promise.seconds), promise.fps * promise.seconds
-        as_fast = abs(index.fps / promise.fps - 1) < RATE_SHARE
+    if sheet.fps and sheet.duration:
+        off, wanted = abs(lasts - sheet.duration), sheet.fps * sheet.duration
+        as_fast = abs(index.fps / sheet.fps - 1) < RATE_SHARE
         near = step / 2 if even and not as_fast else SHEET_SECONDS
-        found = _against_sheet(index, clock, lasts, promise, lost, near)
+        found = _against_sheet(index, clock, lasts, sheet, lost, near)
         if found:
             return found
         if off <= CLOSE * step and abs(index.frames - wanted) <= CLOSE and as_fast:
@@ -89,7 +80,7 @@ def _against_sheet(
     index: VideoIndex,
     clock: Mp4Clock | None,
     lasts: float,
-    promise: Promise,
+    sheet: Video,
     lost: int,
     near: float,
 ) -> str:
@@ -98,15 +89,13 @@ def _against_sheet(
     `lasts`: seconds of the file. `near`: allowed difference in seconds if the sheet has exactly as
     many pictures.
     """
-    wanted = promise.fps * promise.seconds
-    off, apart = abs(lasts - promise.seconds), abs(index.frames - wanted)
+    wanted = sheet.fps * sheet.duration
+    off, apart = abs(lasts - sheet.duration), abs(index.frames - wanted)
     if index.frames + lost < FEWEST * wanted:
         return f"it has {index.frames} of the sheet's {wanted:.0f} pictures"
     few = max(2, COUNT_SHARE * wanted)
     if (apart <= few and off > SHEET_SECONDS) or (apart < SAME and off > near):
-        return (
-            f"its {index.frames} pictures last {lasts:.2f} s, the sheet's {promise.seconds:.2f} s"
-        )
+        return f"its {index.frames} pictures last {lasts:.2f} s, the sheet's {sheet.duration:.2f} s"
     # If the sheet has exactly the number of coded pictures, it was made before the corruption.
     hidden = clock.samples - lost - index.frames if clock else 0
     if clock and hidden > 0 and abs(clock.samples - wanted) < min(CLOSE, hidden - SAME):

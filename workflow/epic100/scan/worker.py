@@ -19,7 +19,7 @@ from av.container import InputContainer
 
 from epic100.base.disk import PIECE, WatchedFile
 from epic100.base.guarded import FileError
-from epic100.scan.clock_checks import CONTRADICTED, Promise, contradiction
+from epic100.scan.clock_checks import CONTRADICTED, contradiction
 from epic100.scan.damage import judge
 from epic100.scan.kept_results import Result
 from epic100.scan.oddities import FROZEN, hints
@@ -122,7 +122,6 @@ def _inspect(
     progress: Callable[[int], None],
 ) -> tuple[ScanRow, VideoIndex | None]:
     unreadable = partial(ScanRow, video.video_id, UNREADABLE)
-    promise = Promise(video.fps, video.duration)
     try:
         container, stream = open_media(file, max_pixels)
     except FileError as error:
@@ -146,10 +145,10 @@ def _inspect(
         lost,
         reading.looks.frames(index, FROZEN),
         reading.coded.order_span,
-        promise.seconds,
+        video.duration,
         tells_lost=index.stream.codec == "hevc",
     )
-    contradicted = contradiction(index, clock, reading.coded.fixed_fps, promise, lost)
+    contradicted = contradiction(index, clock, reading.coded.fixed_fps, video, lost)
     if contradicted:
         reasons.append(f"{CONTRADICTED}: {contradicted}")
         ranges = [(0, max([index.frames, *(stop for _, stop in ranges)]))]

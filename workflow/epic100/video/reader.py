@@ -10,7 +10,6 @@ import itertools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import av
 import numpy as np
@@ -182,26 +181,3 @@ class VideoReader:
                     "video"
                 )
             self._converter.write(frame, pictures[rows.pop(frame.pts)], self._window)
-
-
-class FrameReader(Protocol):
-    """A `VideoReader`, or a wrapper of another library's reader."""
-
-    @property
-    def fps(self) -> float:
-        """Frames per second."""
-
-    @property
-    def frames(self) -> int:
-        """Number of frames of the file."""
-
-    def get_frames(
-        self,
-        indices: Sequence[int],
-        size: tuple[int, int] | None = None,
-        window: Window | None = None,
-    ) -> np.ndarray:
-        """See `VideoReader.get_frames`."""
-
-    def close(self) -> None:
-        """Close the file."""
