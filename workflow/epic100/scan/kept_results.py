@@ -43,8 +43,7 @@ class Result:
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> "Result":
         """Take what `worker.scan_file` found. Raises FileError if it is no such thing."""
-        arrays = found["arrays"]
-        index = VideoIndex.from_arrays(arrays) if arrays else None
+        index = VideoIndex.from_arrays(found["arrays"])
         return cls(ScanRow.from_json(found["row"]), index, found["md5"])
 
 

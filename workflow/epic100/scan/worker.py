@@ -10,7 +10,6 @@ decodes. `epic100.scan.damage` lists what marks pictures as damaged, and
 
 import hashlib
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from epic100.scan.oddities import FROZEN, hints
 from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
 from epic100.video.containers import Box, boxes_of, matroska_bytes, read_clock
-from epic100.video.ffmpeg import MAX_PIXELS, open_media
+from epic100.video.ffmpeg import MAX_PIXELS, opened
 from epic100.video.index import VideoIndex
 from epic100.video.scan_table import (
     DAMAGED,
@@ -82,21 +81,20 @@ def scan_file(
         progress: Called with the number of packets read so far.
 
     Returns:
-        `row` as JSON, `arrays` of the index, if there is one, and `md5`: see `kept_results.Result`.
+        `row` as JSON, `arrays` of the index, and `md5`: see `kept_results.Result`.
 
     Raises:
+        FileError: It is unreadable.
         MemoryError: The decoder asks for too much memory.
         DiskError: The disk fails.
     """
-    try:
-        file = WatchedFile(path) if quick else HashedFile(path)
-    except OSError as error:
-        row = ScanRow(video.video_id, UNREADABLE, reason=f"cannot open: {error.strerror}")
-        return {"row": row.to_json(), "arrays": {}, "md5": ""}
-    with file:
-        row, index = _inspect(file, video, quick, max_pixels, progress)
-        md5 = file.md5() if index and isinstance(file, HashedFile) else ""
-    return {"row": row.to_json(), "arrays": index.to_arrays() if index else {}, "md5": md5}
+    kind = WatchedFile if quick else HashedFile
+    with opened(path, max_pixels, kind) as (file, container, stream):
+        reading = StreamPass(file, container, stream, quick, max_pixels)
+        reading.run(progress)
+        row, index = _judged(video, file, container, stream, reading, quick)
+        md5 = file.md5() if isinstance(file, HashedFile) else ""
+    return {"row": row.to_json(), "arrays": index.to_arrays(), "md5": md5}
 
 
 def inspect(
@@ -110,34 +108,31 @@ def inspect(
 ) -> tuple[ScanRow, VideoIndex | None]:
     """Call `scan_file` in this process; return the row, and the index or None."""
     video = Video(video_id, "", "", fps, seconds)
-    result = Result.of(scan_file(path, video, quick, max_pixels, progress))
+    try:
+        result = Result.of(scan_file(path, video, quick, max_pixels, progress))
+    except FileError as error:
+        return ScanRow(video_id, UNREADABLE, reason=str(error)), None
     return result.row, result.index
 
 
-def _inspect(
-    file: WatchedFile,
+def _judged(
     video: Video,
+    file: WatchedFile,
+    container: InputContainer,
+    stream: av.VideoStream,
+    reading: StreamPass,
     quick: bool,
-    max_pixels: int,
-    progress: Callable[[int], None],
-) -> tuple[ScanRow, VideoIndex | None]:
-    unreadable = partial(ScanRow, video.video_id, UNREADABLE)
-    try:
-        container, stream = open_media(file, max_pixels)
-    except FileError as error:
-        return unreadable(reason=str(error)), None
-    with container:
-        reading = StreamPass(file, container, stream, quick, max_pixels)
-        reading.run(progress)
-        if nothing := reading.why_nothing():
-            return unreadable(reason=nothing), None
-        index = reading.index()
-        kind = container.format.name
-        boxes = list(boxes_of(file.read_at, 0, file.size))
-        is_short = matroska_bytes(file.read_at) > file.size
-        lacks_data = is_short or _has_unused_data(boxes, container)
-        beyond_index = _beyond_index(container, stream, index) if lacks_data else 0
-        clock = read_clock(file.size, file.read_at, stream.id) if "mp4" in kind else None
+) -> tuple[ScanRow, VideoIndex]:
+    """The row and the index of a file that was read. Raises FileError."""
+    if nothing := reading.why_nothing():
+        raise FileError(nothing)
+    index = reading.index()
+    kind = container.format.name
+    boxes = list(boxes_of(file.read_at, 0, file.size))
+    is_short = matroska_bytes(file.read_at) > file.size
+    lacks_data = is_short or _has_unused_data(boxes, container)
+    beyond_index = _beyond_index(container, stream, index) if lacks_data else 0
+    clock = read_clock(file.size, file.read_at, stream.id) if "mp4" in kind else None
     lost = reading.lost or beyond_index
     ranges, reasons = judge(
         reading.packets,
@@ -162,7 +157,7 @@ def _inspect(
     sound = outside(ranges, index.frames)
     refused, index = ("", index) if quick else prove(Path(file.name), index, sound)
     if refused:
-        return unreadable(reason="; ".join([refused, *reasons])), None
+        raise FileError("; ".join([refused, *reasons]))
     notes = hints(index, sound, reading.looks, reading.wrong_keys, kind)
     full = reading.coded.is_arithmetic
     decoded = sum(p.decoded for p in reading.packets if p.shown)

@@ -62,11 +62,13 @@ def open_media(
 
 @contextmanager
 def opened(
-    path: str | os.PathLike, max_pixels: int = MAX_PIXELS
+    path: str | os.PathLike,
+    max_pixels: int = MAX_PIXELS,
+    kind: type[WatchedFile] = WatchedFile,
 ) -> Iterator[tuple[WatchedFile, InputContainer, av.VideoStream]]:
     """Open a video file for the time of a block: the file, and what `open_media` gives of it."""
     try:
-        file = WatchedFile(path)
+        file = kind(path)
     except OSError as error:
         raise FileError(f"cannot open: {error.strerror}") from error
     with file:
