@@ -56,13 +56,13 @@ def test_values_arrays_and_arguments_come_and_go_as_they_are():
 
 @pytest.mark.parametrize("value", [{1, 2}, Path("v"), np.array([Path("v")])])
 def test_what_would_have_to_be_unpickled_does_not_come_back(value):
-    assert "the decoder failed: " in reason("give", value)
+    assert "reading it failed: " in reason("give", value)
 
 
 def test_a_result_that_is_too_large_or_none_is_the_file_s_fault(monkeypatch):
-    assert reason("speak_rubbish") == "the decoder failed: its result cannot be read"
+    assert reason("speak_rubbish") == "reading it failed: its result cannot be read"
     monkeypatch.setattr(guarded, "LARGEST", 2**20)
-    wanted = "the decoder failed: its result has more than 1 MiB"
+    wanted = "reading it failed: its result has more than 1 MiB"
     assert reason("give", "x" * 2**21) == wanted
 
 
@@ -84,7 +84,7 @@ def test_a_machine_that_leaves_no_time_for_long_is_at_fault_and_not_the_file(mon
 
 
 def test_a_decoder_that_only_creeps_on_is_killed_at_its_total_limit():
-    assert reason("creep", seconds=1.0) == "not decoded within 1 s"
+    assert reason("creep", seconds=1.0) == "not read within 1 s"
 
 
 BAD = "v.MP4: bad\npackets; scan it"
@@ -93,15 +93,15 @@ BAD = "v.MP4: bad\npackets; scan it"
 @pytest.mark.parametrize(
     ("decoder", "wanted"),
     [
-        (("eat",), "the decoder asked for more than 512 MiB of memory"),
-        (("get", "SIGSEGV"), "the decoder crashed (SIGSEGV)"),
-        (("get", "SIGABRT"), "the decoder crashed (SIGABRT)"),
-        (("get", "SIGFPE"), "the decoder crashed (SIGFPE)"),
-        (("fail",), "the decoder failed: ValueError: no such codec"),
-        (("give_up",), "the decoder failed: exit code 3"),
+        (("eat",), "reading it asks for more than 512 MiB of memory"),
+        (("get", "SIGSEGV"), "reading it crashed (SIGSEGV)"),
+        (("get", "SIGABRT"), "reading it crashed (SIGABRT)"),
+        (("get", "SIGFPE"), "reading it crashed (SIGFPE)"),
+        (("fail",), "reading it failed: ValueError: no such codec"),
+        (("give_up",), "reading it failed: exit code 3"),
         (("refuse", "EpicError", BAD), "v.MP4: bad packets; scan it"),
-        (("refuse", "InvalidDataError", BAD), "the decoder failed: v.MP4: bad packets; scan it"),
-        (("refuse", "FileNotFoundError", BAD), "the decoder failed: v.MP4: bad packets; scan it"),
+        (("refuse", "InvalidDataError", BAD), "reading it failed: v.MP4: bad packets; scan it"),
+        (("refuse", "FileNotFoundError", BAD), "reading it failed: v.MP4: bad packets; scan it"),
     ],
 )
 def test_a_decoder_that_fails_is_reported_by_its_signal_or_its_error(decoder, wanted):
@@ -218,12 +218,12 @@ def test_a_limit_of_the_system_that_is_lower_stays(noted, notes):
 @pytest.mark.parametrize(
     ("decoder", "limits", "wanted"),
     [
-        (("get", "SIGSEGV"), PATIENT, "the decoder crashed (SIGSEGV)"),
+        (("get", "SIGSEGV"), PATIENT, "reading it crashed (SIGSEGV)"),
         (("spin",), QUICK, "no progress in 1 s"),
         (("hide",), QUICK, "no progress in 1 s"),
-        (("eat",), PATIENT, "the decoder asked for more than 512 MiB of memory"),
-        (("fail",), PATIENT, "the decoder failed: ValueError: no such codec"),
-        (("give_up",), PATIENT, "the decoder failed: exit code 3"),
+        (("eat",), PATIENT, "reading it asks for more than 512 MiB of memory"),
+        (("fail",), PATIENT, "reading it failed: ValueError: no such codec"),
+        (("give_up",), PATIENT, "reading it failed: exit code 3"),
     ],
 )
 def test_what_a_fork_does_concerns_its_own_call_only(decoder, limits, wanted, noted, notes):

@@ -168,7 +168,7 @@ def test_a_run_that_is_killed_keeps_what_it_had_and_leaves_no_rubbish(lab):
 
 @pytest.mark.parametrize("order, count, limits, reason", [
     ("sleep", 1, ScanLimits(stall_seconds=2.0), "no progress in 2 s"),
-    ("get:SIGSEGV", 2, ScanLimits(), "the decoder crashed (SIGSEGV)"),
+    ("get:SIGSEGV", 2, ScanLimits(), "reading it crashed (SIGSEGV)"),
 ])  # fmt: skip
 def test_where_no_copy_can_be_made_the_original_is_read(order, count, limits, reason, copied):
     copied.videos = copied.videos[:count]

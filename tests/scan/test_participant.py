@@ -45,12 +45,12 @@ def test_the_table_has_a_row_a_video_and_the_index_beside_it_its_pictures(house)
     ("order", "limits", "reason"),
     [
         ("spin", QUICK, "no progress in 2 s"),
-        ("eat", SMALL, "the decoder asked for more than 512 MiB of memory"),
-        ("get:SIGSEGV", SMALL, "the decoder crashed (SIGSEGV)"),
+        ("eat", SMALL, "reading it asks for more than 512 MiB of memory"),
+        ("get:SIGSEGV", SMALL, "reading it crashed (SIGSEGV)"),
         (
             "creep",
             ScanLimits(min_seconds=0.5, seconds_per_second=0.2),  # grows with the sheet's length
-            f"not decoded within {0.5 + 0.2 * SECONDS:g} s",
+            f"not read within {0.5 + 0.2 * SECONDS:g} s",
         ),
     ],
 )

@@ -4,10 +4,10 @@ Faults of the file are kept apart from faults of the machine. The file is at fau
 these cases; each text is the reason of an `unreadable` row:
 
 no progress in N s                                  it hangs or waits
-not decoded within N s                              it is far slower than any decoder should be
-the decoder asked for more than N MiB of memory
-the decoder crashed (SIGSEGV)                       or another signal
-the decoder failed: ...                             with its error; or what the function says
+not read within N s                              it is far slower than any decoder should be
+reading it asks for more than N MiB of memory
+reading it crashed (SIGSEGV)                       or another signal
+reading it failed: ...                             with its error; or what the function says
 
 The seconds are those in which the process computes, or waits of its own will. On a machine that is
 far too busy, each video would be at fault otherwise. The file is not at fault (`ProcessError`) if
@@ -157,7 +157,7 @@ def _outcome(said: dict[str, Any], limits: Limits) -> Any:
         return said["value"]
     reason = " ".join(said.get("fault", said.get("words", "")).split()) or f"exit code {code}"
     if "MemoryError" in reason or "Cannot allocate memory" in reason:
-        raise FileError(f"the decoder asked for more than {limits.memory_mib} MiB of memory")
+        raise FileError(f"reading it asks for more than {limits.memory_mib} MiB of memory")
     if -code in FOREIGN:
         raise ProcessError(
             f"its process was ended from outside ({_signal(-code)}): out of memory, or by hand"
@@ -165,9 +165,9 @@ def _outcome(said: dict[str, Any], limits: Limits) -> Any:
     if "pid" not in said:
         raise ProcessError(f"its process did not start: {reason}")
     if code < 0:
-        raise FileError(f"the decoder crashed ({_signal(-code)})")
+        raise FileError(f"reading it crashed ({_signal(-code)})")
     if code > 0:
-        raise FileError(f"the decoder failed: {reason}")
+        raise FileError(f"reading it failed: {reason}")
     if said.get("of") == "file":
         raise FileError(reason)
     raise ProcessError(reason if "fault" in said else "its process left no result")
@@ -207,7 +207,7 @@ class _Clock:
         if self._used - self._used_then > stall:
             raise FileError(f"no progress in {stall:g} s")
         if self._used > self._total:
-            raise FileError(f"not decoded within {self._total:g} s")
+            raise FileError(f"not read within {self._total:g} s")
         silent, total = now - self._heard, now - self._begun
         if silent > PATIENCE * stall or total > PATIENCE * self._total:
             raise ProcessError(
@@ -273,7 +273,7 @@ class _Server:
             return {"code": self._process.returncode}
         self._text += data
         if len(self._text) > LARGEST:
-            raise FileError(f"the decoder failed: its result has more than {LARGEST >> 20} MiB")
+            raise FileError(f"reading it failed: its result has more than {LARGEST >> 20} MiB")
         said: dict[str, Any] = {}
         if b"\n" in data:
             *lines, self._text = self._text.split(b"\n")
@@ -353,7 +353,7 @@ def _make(
         value = function(*arguments, progress=lambda frames: _send(channel, frames=int(frames)))
     except av.error.FFmpegError as error:  # first, since some are an OSError too
         why = error.strerror or type(error).__name__
-        _send(channel, fault=f"the decoder failed: {why}", of="file")
+        _send(channel, fault=f"reading it failed: {why}", of="file")
     except (DiskError, OSError) as error:
         _send(channel, fault=str(error), of="disk")
     except EpicError as error:
@@ -371,7 +371,7 @@ def _read(line: bytes | bytearray) -> dict[str, Any]:
     try:
         return dict(json.loads(line.removeprefix(_MARK), object_hook=_unpacked))
     except (ValueError, TypeError, RecursionError) as error:
-        raise FileError("the decoder failed: its result cannot be read") from error
+        raise FileError("reading it failed: its result cannot be read") from error
 
 
 def _packed(array: object) -> dict[str, str]:
