@@ -3,11 +3,11 @@
 Faults of the file are kept apart from faults of the machine. The file is at fault (`FileError`) in
 these cases; each text is the reason of an `unreadable` row:
 
-no progress in N s                                  it hangs or waits
-not read within N s                              it is far slower than any decoder should be
+no progress in N s                              it hangs or waits
+not read within N s                             it is far slower than any decoder should be
 reading it asks for more than N MiB of memory
-reading it crashed (SIGSEGV)                       or another signal
-reading it failed: ...                             with its error; or what the function says
+reading it crashed (SIGSEGV)                    or another signal
+reading it failed: ...                          with its error; or what the function says
 
 The seconds are those in which the process computes, or waits of its own will. On a machine that is
 far too busy, each video would be at fault otherwise. The file is not at fault (`ProcessError`) if

@@ -19,16 +19,11 @@ Timed = tuple[av.Packet, int | None]  # a packet and its time, which a hidden pa
 
 
 class ContainerPackets:
-    """An open container that gives packets from any key frame on.
-
-    Attributes:
-        size: (height, width) as coded.
-    """
+    """An open container that gives packets from any key frame on."""
 
     def __init__(self, path: Path, index: VideoIndex):
         self.path, self._index = path, index
         self._open()
-        self.size = self._stream.codec_context.height, self._stream.codec_context.width
 
     def _open(self) -> None:
         try:
@@ -82,7 +77,7 @@ class ContainerPackets:
         with suppress(av.error.FFmpegError):  # the container has no key frame so early
             for earlier in range(key, -1, -1):
                 self._container.seek(int(self._index.key_pts[earlier]), stream=self._stream)
-                yield self._timed(), int(self._index.key_dts[key])
+                yield self._timed(), int(self._index.group(key)["dts"][0])
         self._container.close()
         self._open()
         yield self._timed(), math.inf

@@ -24,23 +24,16 @@ Place = tuple[int, int, int, int, int]
 
 
 class DirectPackets:
-    """Gives packets from any key frame on, with one read of the file for each decode group.
-
-    Attributes:
-        size: (height, width) as coded.
-    """
+    """Gives packets from any key frame on, with one read of the file for each decode group."""
 
     def __init__(self, path: Path, index: VideoIndex, kept: Kept):
         stream = index.stream
-        self.path, self.size = path, (stream.height, stream.width)
-        self._name, self._index, self._kept = str(path), index, kept
+        self.path, self._index, self._kept = path, index, kept
         self._length_size = stream.length_size if stream.codec == "h264" else 0
-        self._closed = False
         self._file()
 
     def close(self) -> None:
-        """Refuse further reads. The owner of the kept files closes the file."""
-        self._closed = True
+        """Do nothing: the owner of the kept files closes the file."""
 
     @property
     def decoder(self) -> VideoCodecContext:
@@ -60,8 +53,6 @@ class DirectPackets:
             FrameError: The file is not the one that was scanned, or cannot be read.
             DiskError: The disk fails.
         """
-        if self._closed:
-            raise ValueError(f"{self.path}: this reader is closed")
         file, first = self._file(), True
         for run in _runs(self._places(key, wanted)):
             start = run[0][0]
@@ -101,11 +92,11 @@ class DirectPackets:
     def _file(self) -> WatchedFile:
         """The open file, which has the size that it had when it was scanned."""
         try:
-            file = self._kept.files.get(self._name)
+            file = self._kept.files.get(str(self.path))
         except OSError as error:
             raise FrameError(f"{self.path}: opening failed: {error}") from error
         if file.size != self._index.file_size:
-            self._kept.files.forget(self._name)
+            self._kept.files.forget(str(self.path))
             raise FrameError(f"{self.path}: {ANOTHER_FILE}")
         return file
 

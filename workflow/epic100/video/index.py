@@ -131,11 +131,6 @@ class VideoIndex:
         return self.packets["pts"][self.keys]
 
     @cached_property
-    def key_dts(self) -> np.ndarray:
-        """int64 [K]: decode times of these packets."""
-        return self.packets["dts"][self.keys]
-
-    @cached_property
     def changes_sets(self) -> bool:
         """Whether other parameter sets than the file's own are in force at some key frame."""
         return bool(self.packets["sets"].max(initial=0) > 0)

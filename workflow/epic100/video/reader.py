@@ -56,7 +56,7 @@ class VideoReader:
             self._packets = DirectPackets(self.path, self.index, self._kept)
         else:
             self._packets = ContainerPackets(self.path, self.index)
-        self.size = self._packets.size
+        self.size = self.index.stream.height, self.index.stream.width
 
     @property
     def frames(self) -> int:
