@@ -34,9 +34,9 @@ from epic100.base.errors import DiskError, EpicError
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.base.machine import limit_process
 from epic100.base.torch_file import (
+    NEEDS_CODE,
     BrokenFile,
     Fault,
-    foreign_class,
     lacks_memory,
     reason,
     require_whole,
@@ -99,12 +99,10 @@ def read_foreign(
         try:
             with atomic_path(result) as temporary:
                 order = (str(path), str(temporary), weights_alone)
-                found = limited_call(_reduce, *order, file=path, size=os.path.getsize(path))
-                if found:
-                    advice = code_remedy if found["code"] and code_remedy else remedy
-                    raise BrokenFile(f"{path}: not {what} ({found['fault']}); {advice}")
+                limited_call(_reduce, *order, file=path, size=os.path.getsize(path))
         except FileError as error:
-            raise BrokenFile(f"{path}: not {what} ({error}); {remedy}") from error
+            advice = code_remedy if code_remedy and NEEDS_CODE in str(error) else remedy
+            raise BrokenFile(f"{path}: not {what} ({error}); {advice}") from error
         return _opened(result)
 
 
@@ -177,10 +175,8 @@ def _object(tensors: Mapping[str, torch.Tensor], value: dict[str, Any]) -> Any:
     return tuple(content) if kind == "tuple" else dict(content)
 
 
-def _reduce(
-    source: str, target: str, weights_alone: bool, progress: Callable[[int], None]
-) -> dict[str, Any]:
-    """Write what a file holds; return its fault, if it has one. Runs in the guard."""
+def _reduce(source: str, target: str, weights_alone: bool, progress: Callable[[int], None]) -> None:
+    """Write what a file holds, or raise FileError. Runs in the guard."""
     size = os.path.getsize(source)
     machine = limit_memory(size)
     try:
@@ -195,17 +191,16 @@ def _reduce(
     except DiskError:
         raise
     except Exception as error:  # torch and zipfile raise many kinds of errors for a wrong file
-        if lacks_memory(error):
-            if machine:
-                raise DiskError(too_little_memory(source)) from error
-            return {"fault": "asks for more memory than a file of its size needs", "code": False}
-        return {"fault": reason(error), "code": bool(foreign_class(error))}
+        if not lacks_memory(error):
+            raise FileError(reason(error)) from error
+        if machine:
+            raise DiskError(too_little_memory(source)) from error
+        raise FileError("asks for more memory than a file of its size needs") from error
     parts.tensors[STRUCTURE] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
     try:
         safetensors.torch.save_file(parts.tensors, target)
     except (OSError, SafetensorError) as error:
         raise DiskError(f"{target}: not written: {error}") from error
-    return {}
 
 
 def _loaded(file: IO[bytes], copy: str, drop_objects: bool) -> Any:

@@ -17,6 +17,7 @@ from epic100.base.atomic import atomic_path
 from epic100.base.disk import reading
 from epic100.base.errors import DiskError, EpicError
 
+NEEDS_CODE = "which only running the file's code loads"
 ZIP = b"PK\x03\x04"  # torch tells its formats apart by these bytes only
 
 
@@ -106,12 +107,6 @@ def too_little_memory(path: str | os.PathLike) -> str:
     return f"too little memory for its {size:.1f} MiB; free some, or ask for more"
 
 
-def foreign_class(error: Exception) -> str:
-    """The name of the first class that only code of the file can load, or ""."""
-    found = re.search(r"GLOBAL (\S+)", str(error))
-    return found[1] if found else ""
-
-
 def reason(error: Exception) -> str:
     """What is wrong with a file, as a short clause."""
     if isinstance(error, Fault):
@@ -121,6 +116,6 @@ def reason(error: Exception) -> str:
             f"holds objects of the module {error.name}, which is not installed here; save it once "
             "more where it is, with its `state_dict` and `meta` alone"
         )
-    if name := foreign_class(error):
-        return f"holds {name} besides tensors, which only running the file's code loads"
+    if found := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"holds {found[1]} besides tensors, {NEEDS_CODE}"
     return type(error).__name__

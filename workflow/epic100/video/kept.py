@@ -16,7 +16,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from epic100.base.disk import WatchedFile
 from epic100.base.machine import expect_random_reads
-from epic100.video.ffmpeg import MAX_PIXELS
+from epic100.video.ffmpeg import decoder_limit
 from epic100.video.index import COLOURS, StreamFacts
 from epic100.video.window import PictureConverter
 
@@ -129,8 +129,7 @@ def prepare(decoder: VideoCodecContext) -> None:
     # One core per clip: workers run in parallel, and threads would only add latency.
     decoder.thread_type, decoder.thread_count = "NONE", 1
     decoder.flags |= Flags.unaligned  # without it, a crop from the left is rounded
-    most = max(MAX_PIXELS, 2 * decoder.width * decoder.height)  # decoders pad their pictures
-    decoder.options = {**decoder.options, "max_pixels": str(most)}
+    decoder.options = {**decoder.options, **decoder_limit(decoder.width * decoder.height)}
 
 
 def new_decoder(stream: StreamFacts, extradata: bytes, known: bool) -> VideoCodecContext:
