@@ -197,7 +197,7 @@ def test_a_call_is_made_in_the_folder_where_the_caller_is_by_now(noted, tmp_path
 
 def test_a_limit_holds_from_the_first_moment_and_for_its_call_alone(noted, notes):
     for _ in range(5):
-        with pytest.raises(FileError, match="asked for more than 512 MiB"):
+        with pytest.raises(FileError, match="asks for more than 512 MiB"):
             noted("take", 600)
     assert call(bad_decoders.take, 600, limits=ScanLimits(memory_mib=2048), seconds=60.0) == 600
     assert noted("tell_limit") == 512
