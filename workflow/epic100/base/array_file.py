@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from epic100.base.disk import reading
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.errors import BrokenFile, DiskError
 
 LARGEST = 2**29  # bytes of packed arrays; the index of an hour of video has about 4 MiB
 
@@ -30,7 +30,7 @@ def opened_arrays(
 
     Raises:
         DiskError: The disk fails.
-        EpicError: It is no such file, is not whole, or a packed one of more than 512 MiB.
+        BrokenFile: It is no such file, is not whole, or a packed one of more than 512 MiB.
     """
     try:
         with reading(path) as file:
@@ -49,6 +49,6 @@ def opened_arrays(
     except Exception as error:  # zipfile, numpy and the block raise many kinds for a wrong file
         # A bad zip repeats names of any length, and a text of NumPy may have characters of no code.
         words = " ".join(str(error).split())[:200].encode("ascii", "backslashreplace").decode()
-        raise EpicError(
+        raise BrokenFile(
             f"{path}: not {what} ({type(error).__name__}: {words}); {remedy}"
         ) from error

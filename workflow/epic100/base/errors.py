@@ -22,3 +22,7 @@ class EpicError(ValueError):
 
 class DiskError(EpicError):
     """The disk failed or is full. The data read or written is not at fault."""
+
+
+class BrokenFile(EpicError):
+    """A file that can be read but is not what it should be: cut, altered, or of another kind."""

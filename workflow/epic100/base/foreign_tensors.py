@@ -30,12 +30,11 @@ from safetensors import SafetensorError
 
 from epic100.base.atomic import atomic_path
 from epic100.base.disk import reading
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.errors import BrokenFile, DiskError, EpicError
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.base.machine import limit_process
 from epic100.base.torch_file import (
     NEEDS_CODE,
-    BrokenFile,
     Fault,
     lacks_memory,
     reason,

@@ -15,14 +15,10 @@ import torch
 
 from epic100.base.atomic import atomic_path
 from epic100.base.disk import reading
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.errors import BrokenFile, DiskError, EpicError
 
 NEEDS_CODE = "which only running the file's code loads"
 ZIP = b"PK\x03\x04"  # torch tells its formats apart by these bytes only
-
-
-class BrokenFile(EpicError):
-    """A file that can be read but is not a complete file of tensors and plain Python objects."""
 
 
 class Fault(Exception):

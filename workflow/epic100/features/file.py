@@ -16,7 +16,7 @@ import numpy as np
 from epic100.base.array_file import opened_arrays
 from epic100.base.atomic import atomic_path
 from epic100.base.checked import STRICT, Amount, Array, conforming
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.errors import BrokenFile
 from epic100.base.text_table import read_own_table, write_table
 
 FORMAT = "epic100 features 1"
@@ -78,12 +78,12 @@ def read_features(path: str | os.PathLike) -> Features:
     """Read features of `write_features`.
 
     Raises:
-        EpicError: There is no such file, it is not whole, or it is from elsewhere.
+        BrokenFile: There is no such file, it is not whole, or it is from elsewhere.
     """
     path = Path(path)
     again = f"make it again: remove it, then `snakemake --force {path.parent}/PARTICIPANT.tsv`"
     if not path.is_file():
-        raise EpicError(f"{path}: no such features; the rule features makes them: {again}")
+        raise BrokenFile(f"{path}: no such features; the rule features makes them: {again}")
     with opened_arrays(path, FORMAT, "whole features of the rule features", again) as arrays:
         found: dict[str, Any] = {field.name: arrays[field.name] for field in fields(Features)}
         for name in ("fps", "duration"):
@@ -99,9 +99,7 @@ def is_of(path: str | os.PathLike, made_from: Mapping[str, Any]) -> bool:
     """Whether intact features made from exactly this are there."""
     try:
         return read_features(path).made_from == made_from
-    except DiskError:
-        raise
-    except EpicError:
+    except BrokenFile:
         return False
 
 

@@ -21,14 +21,13 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
-from epic100.base.errors import DiskError, EpicError
 from epic100.base.guarded import FileError
 from epic100.proxy.encoder import PROGRESS_EVERY, Report, check_copy
 from epic100.proxy.pictures import copy_rotation, numbered, open_output, sample
 from epic100.settings import ClipSettings
 from epic100.video.containers import boxes_of
 from epic100.video.ffmpeg import opened
-from epic100.video.index import VideoIndex
+from epic100.video.index import FrameError, VideoIndex
 
 VERSION = 1  # increase it when clips change, so that old ones are made again
 Picture = tuple[av.VideoFrame, np.ndarray]  # scaled, and its `sample`
@@ -92,7 +91,7 @@ def cut_clips(
         Why there is no file, by `target`, for clips with a frame that does not decode.
 
     Raises:
-        EpicError: The packets of the file are not those of `index`; no clip is left.
+        FileError: The packets of the file are not those of `index`; no clip is left.
         DiskError: The disk fails.
         av.error.FFmpegError: The file cannot be read to its end.
     """
@@ -122,9 +121,7 @@ def cut_clips(
                 _send(running, picture, failed)
                 if number % PROGRESS_EVERY == 0:
                     progress(number)
-        except DiskError:
-            raise
-        except EpicError:
+        except FileError:
             for clip in clips:
                 Path(clip.target).unlink(missing_ok=True)
             raise
@@ -143,9 +140,7 @@ def _send(
             continue
         except StopIteration:
             pass
-        except DiskError:
-            raise
-        except EpicError as error:
+        except (FileError, FrameError) as error:
             Path(clip.target).unlink(missing_ok=True)  # one of other settings
             failed[clip.target] = str(error)
         del running[clip]
@@ -169,7 +164,7 @@ def _writer(
         ) as add:  # fmt: skip
             for number in range(clip.start, clip.stop):
                 if (picture := (yield)) is None:
-                    raise EpicError(f"frame {number} does not decode")
+                    raise FileError(f"frame {number} does not decode")
                 samples.append(picture[1])
                 add(picture[0])
         if rotation is not None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
-from epic100.base.errors import EpicError
+from epic100.base.guarded import FileError
 from epic100.proxy.pictures import clock, copy_rotation, numbered, open_output, sample
 from epic100.settings import PictureSettings, ProxySettings
 from epic100.video.ffmpeg import opened
@@ -56,7 +56,7 @@ def write_proxy(
 ) -> tuple[Copy, VideoIndex]:
     """Write a copy, whole and checked or not at all; return its facts and its own index.
 
-    Without the scan's `index` of `source`, its packets are read once more. Raises EpicError if the
+    Without the scan's `index` of `source`, its packets are read once more. Raises FileError if the
     copy does not pass the check, DiskError for a fault of the disk, and av.error.FFmpegError if the
     original cannot be read.
     """
@@ -125,14 +125,14 @@ def check_copy(
     """Decode a finished copy; return its index and the mean squared errors [F] of its luma.
 
     `index` is the original's, `samples` uint8 [F, S] are from `sample` of the input pictures.
-    Raises EpicError if the frame count, times or key frames are wrong, or a picture does not decode
+    Raises FileError if the frame count, times or key frames are wrong, or a picture does not decode
     or is not the one that was encoded.
     """
     own = build_index(path)
     if not same_clock(index, own):
-        raise EpicError(f"its copy has {own.frames} frames, or other times than its {index.frames}")
+        raise FileError(f"its copy has {own.frames} frames, or other times than its {index.frames}")
     if not np.array_equal(own.key_pts, own.pts[:: settings.gop]) or not _closed(own):
-        raise EpicError(f"its copy has not a key frame every {settings.gop} pictures")
+        raise FileError(f"its copy has not a key frame every {settings.gop} pictures")
     errors = np.full(index.frames, 255.0**2)
     with opened(path) as (_, container, stream):
         for number, frame in numbered(container, stream, own):
@@ -144,7 +144,7 @@ def check_copy(
     progress(index.frames)
     wrong = np.flatnonzero(_decibel(errors) < LEAST_PSNR)
     if len(wrong):
-        raise EpicError(f"frame {wrong[0]} of its copy is another picture ({len(wrong)} in all)")
+        raise FileError(f"frame {wrong[0]} of its copy is another picture ({len(wrong)} in all)")
     return own, errors
 
 

@@ -12,7 +12,8 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.errors import DiskError
+from epic100.base.guarded import FileError
 from epic100.video.containers import Box, box_in
 from epic100.video.ffmpeg import error_text
 from epic100.video.index import VideoIndex
@@ -49,7 +50,7 @@ def numbered(
     Frames from `stop` on are not decoded, but their packets are read and compared with the index.
 
     Raises:
-        EpicError: The file's packets are not those of `index`.
+        FileError: The file's packets are not those of `index`.
         av.error.FFmpegError: The file cannot be read to its end.
     """
     numbers: dict[int | None, deque[int]] = {}
@@ -89,7 +90,7 @@ def _decoded(
             if isinstance(error, MemoryError):
                 raise  # not a fault of the file
     if sorted(seen) != index.pts.tolist():
-        raise EpicError("its packets are not those that were scanned; scan it again")
+        raise FileError("its packets are not those that were scanned; scan it again")
 
 
 @contextlib.contextmanager

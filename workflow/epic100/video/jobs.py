@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -16,7 +17,7 @@ import numpy as np
 
 from epic100.base.array_file import opened_arrays
 from epic100.base.atomic import atomic_path
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.errors import BrokenFile, DiskError, EpicError
 from epic100.base.guarded import ProcessError
 from epic100.base.log import Progress
 from epic100.video.index import FORMAT, VideoIndex
@@ -142,11 +143,9 @@ def kept(path: Path) -> tuple[dict[str, Any], VideoIndex | None]:
         DiskError: The disk fails.
     """
     if path.is_file():
-        try:
-            with opened_arrays(path, FORMAT, "what a job gave", "it is done again") as arrays:
-                return json.loads(str(arrays["facts"])), VideoIndex.from_arrays(arrays)
-        except DiskError:
-            raise
-        except EpicError:
-            pass
+        with (
+            suppress(BrokenFile),
+            opened_arrays(path, FORMAT, "what a job gave", "it is done again") as arrays,
+        ):
+            return json.loads(str(arrays["facts"])), VideoIndex.from_arrays(arrays)
     return {}, None
