@@ -44,7 +44,7 @@ class Result:
     def of(cls, found: Mapping[str, Any]) -> "Result":
         """Take what `worker.scan_file` found. Raises FileError if it is no such thing."""
         index = VideoIndex.from_arrays(found["arrays"])
-        return cls(ScanRow.from_json(found["row"]), index, found["md5"])
+        return cls(ScanRow.of(found["row"]), index, found["md5"])
 
 
 def made_of(video: Video, path: Path, state: os.stat_result) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def made_of(video: Video, path: Path, state: os.stat_result) -> dict[str, Any]:
 def keep_result(place: Path, result: Result, about: Mapping[str, Any]) -> None:
     """Write a result that has an index, and what it is made of, to its place. Raises DiskError."""
     if result.index:  # else it is cheap to redo, and permissions may change unnoticed
-        facts = {"about": about, "row": result.row.to_json(), "md5": result.md5}
+        facts = {"about": about, "row": vars(result.row), "md5": result.md5}
         keep(place, facts, result.index)
 
 
@@ -108,6 +108,6 @@ def moved_result(place: Path, about: Mapping[str, Any], path: Path) -> Result | 
 def _read(place: Path) -> tuple[Result | None, dict[str, Any]]:
     facts, index = kept(place)
     try:
-        return Result(ScanRow.from_json(facts["row"]), index, facts["md5"]), facts["about"]
+        return Result(ScanRow.of(facts["row"]), index, facts["md5"]), facts["about"]
     except (ValueError, KeyError):  # there is none, or of other columns
         return None, {}

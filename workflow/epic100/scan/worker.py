@@ -81,7 +81,7 @@ def scan_file(
         progress: Called with the number of packets read so far.
 
     Returns:
-        `row` as JSON, `arrays` of the index, and `md5`: see `kept_results.Result`.
+        `row` by column, `arrays` of the index, and `md5`: see `kept_results.Result`.
 
     Raises:
         FileError: It is unreadable.
@@ -94,7 +94,7 @@ def scan_file(
         reading.run(progress)
         row, index = _judged(video, file, container, stream, reading, quick)
         md5 = file.md5() if isinstance(file, HashedFile) else ""
-    return {"row": row.to_json(), "arrays": index.to_arrays(), "md5": md5}
+    return {"row": vars(row), "arrays": index.to_arrays(), "md5": md5}
 
 
 def inspect(

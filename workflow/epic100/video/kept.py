@@ -55,15 +55,10 @@ class Cache(Generic[K, V]):
             self._values.move_to_end(key)
             return self._values[key]
         while len(self._values) >= self.most:
-            self.forget(self.oldest)
+            self.forget(next(iter(self._values)))  # that was not asked for longest
         value = self._values[key] = self._make(key)
         self.made += 1
         return value
-
-    @property
-    def oldest(self) -> K:
-        """The key that was not asked for longest."""
-        return next(iter(self._values))
 
     def forget(self, key: K) -> None:
         """Close the value of one key if it is kept."""

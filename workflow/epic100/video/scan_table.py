@@ -1,9 +1,8 @@
 """The scan table: one row per video with the state of its file, for `clean` and for people."""
 
-import json
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -43,18 +42,12 @@ class ScanRow:
     pictures: int = 0
     judged: str = ""
 
-    def to_json(self) -> str:
-        """One line of JSON, for the cache."""
-        return json.dumps(asdict(self))
-
     @classmethod
-    def from_json(cls, text: str) -> "ScanRow":
-        """Read back the JSON of `to_json`. Raises ValueError if the columns were others then."""
-        values = json.loads(text)
+    def of(cls, values: Mapping[str, Any]) -> "ScanRow":
+        """Take the values of a row as JSON has them. Raises ValueError if columns differ."""
         if values.keys() != set(COLUMNS):
             raise ValueError(f"other columns than {COLUMNS}")
-        values["damaged"] = [tuple(pair) for pair in values["damaged"]]
-        return cls(**values)
+        return cls(**{**values, "damaged": list(map(tuple, values["damaged"]))})
 
     @property
     def readable(self) -> bool:
