@@ -264,10 +264,8 @@ def _arrays(sample: BaseDataElement) -> dict[str, Any]:
 def _samples(parts: list[tuple[type[BaseDataElement], dict, dict]]) -> SamplesByValue:
     found = SamplesByValue()
     for kind, about, arrays in parts:
-        values = {k: torch.as_tensor(v) if _is_array(v) else v for k, v in arrays.items()}
+        values = {
+            k: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for k, v in arrays.items()
+        }
         found.append(kind(metainfo=about, **values))
     return found
-
-
-def _is_array(value: Any) -> bool:
-    return type(value).__module__ == "numpy"
