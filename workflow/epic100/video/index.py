@@ -247,9 +247,7 @@ class VideoIndex:
         except DiskError:
             raise
         except Exception as error:  # other facts, or values of other types, raise many kinds
-            raise FileError(
-                f"no frame index of this version ({type(error).__name__}: {error})"
-            ) from error
+            raise FileError(f"no frame index of this version: {error!r}") from error
         return index
 
 
