@@ -12,7 +12,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_logger_plugin_epic100.logs import Failure, failure_of, lines_of
 
 SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+)")
-RESULTS = ("clean", "train", "evaluate")  # whose last line in the log says what came out
+RESULTS = ("clean", "train")  # whose last line in the log says what came out
 AGAIN = re.compile(r"Trying to restart job (\d+)")
 
 
