@@ -85,7 +85,9 @@ def refuse_other_classes():
     for path in MODELS:
         content = digest(path, "sha256").value
         if content in contents:
-            refuse(f"{path}: is {contents[content]} again; expected each of `predict: models:` once")
+            refuse(
+                f"{path}: is {contents[content]} again; expected each of `predict: models:` once"
+            )
         contents[content] = path
     if missing_packages():
         return

@@ -71,7 +71,8 @@ def test_jobs_find_their_python_where_the_site_passes_no_environment_on(runs):
 
 
 def test_the_screen_is_short_and_looks_as_the_page_shows_it(runs):
-    screen = runs["whole"]["screen"].splitlines()
+    # As called in the folder of the run.
+    screen = runs["whole"]["screen"].replace(f"{runs['whole']['folder']}/", "").splitlines()
     # Of a run in which nothing fails: its training is made to fail once.
     fails = screen.index("  train is tried again")
     ended = [line for line in screen[: fails - 2] + screen[fails + 1 :] if not STATUS.match(line)]
