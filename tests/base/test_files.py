@@ -234,7 +234,7 @@ def test_rows_come_with_the_line_on_which_they_begin(tmp_path, content, rows):
             "a,b\n1,2\n".encode("utf-16"),
             r"not UTF-8 text \(UTF-16: save it as UTF-8\); expected a table of mine",
         ),
-        (gzip.compress(b"a,b\n1,2\n", mtime=0), r"not UTF-8 text \(packed by gzip: unpack it\); .*"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0), r".*packed by gzip: unpack it.*"),
         (b"a;b;c\n1;2;3\n", r".*fields separated by `;`.*: save them with commas.*"),
         (b"a,b\n1," + b"x" * 200_000 + b"\n", r"line 2: field larger.*; expected a table of mine"),
     ],
