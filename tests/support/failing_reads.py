@@ -1,6 +1,6 @@
 """Reads a file of each kind once for each call that can fail, in a process with the shim.
 
-    LD_PRELOAD=faults_shim.so FAULT_STATE=... FAULT_BELOW=FOLDER python failing_reads.py FOLDER
+    LD_PRELOAD=faults_shim.so FAULT_STATE=... FAULT_BELOW=FOLDER python -m support.failing_reads FOLDER
 
 Prints a line for each call: the kind of file, and the error's class, or `fine`.
 """

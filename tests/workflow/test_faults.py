@@ -56,7 +56,8 @@ def test_a_failed_read_of_an_archive_is_not_told_as_a_broken_archive(kept, tmp_p
     folder.mkdir()
     env = os.environ | {"LD_PRELOAD": str(kept.shim), "FAULT_STATE": str(state),
                         "FAULT_BELOW": str(folder)}  # fmt: skip
-    said = Counter(python("tests/support/failing_reads.py", folder, env=env).stdout.splitlines())
+    done = python("-m", "support.failing_reads", folder, env=env, cwd=ROOT / "tests")
+    said = Counter(done.stdout.splitlines())
     kinds = ("tensors", "index", "features", "submission", "kept")
     for kind in kinds:
         assert said.pop(f"{kind} DiskError") >= 4  # opened, read at its end, its list, a member
