@@ -1,6 +1,6 @@
 """Reads a file of each kind once for each call that can fail, in a process with the shim.
 
-    LD_PRELOAD=faults_shim.so FAULT_STATE=... FAULT_BELOW=FOLDER python -m support.failing_reads FOLDER
+    LD_PRELOAD=faults_shim.so FAULT_STATE=... FAULT_BELOW=DIR python -m support.failing_reads DIR
 
 Prints a line for each call: the kind of file, and the error's class, or `fine`.
 """
