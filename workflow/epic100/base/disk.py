@@ -155,9 +155,8 @@ class WatchedFile(io.RawIOBase):
         self.size = os.fstat(self.descriptor).st_size
 
     def _read(self, position: int, count: int) -> bytes:
-        if (
-            self.descriptor < 0
-        ):  # after a read that failed: the file server may have lost the old handle
+        # After a read that failed: the file server may have lost the old handle.
+        if self.descriptor < 0:
             self._open()
         try:
             return os.pread(self.descriptor, count, position)

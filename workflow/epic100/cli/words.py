@@ -122,7 +122,7 @@ def fill_submission(parser: argparse.ArgumentParser) -> None:
         help="also read .pkl files and NumPy arrays; runs code of the file, so trust it first",
     )
     command.add_argument(
-        "--allow-prior", type=float, metavar="SHARE", default=0.5,
-        help="share of segments, 0 to 1, that may be without a prediction (default: %(default)s)",
+        "--allow-prior", type=float, metavar="SHARE",
+        help="share of segments, 0 to 1, that may be without a prediction (default: half of them)",
     )  # fmt: skip
     command.set_defaults(run="epic100.submission.command:run")

@@ -20,13 +20,8 @@ from epic100.base.errors import BrokenFile
 from epic100.base.text_table import read_own_table, write_table
 
 FORMAT = "epic100 features 1"
-SOURCE = (
-    "encoder",
-    "model",
-    "load_from",
-    "stride",
-    "window",
-)  # of `made_from`: what features share
+# Of `made_from`: what features share.
+SOURCE = ("encoder", "model", "load_from", "stride", "window")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import sys
 
 from epic100.base.errors import EpicError
 from epic100.settings import Classes, layered_settings
-from epic100.submission.check import HINT, check, prior_problems
+from epic100.submission.check import HINT, MOST, check, prior_problems
 from epic100.submission.files import existing_file, expected_ids, read_pickle, read_pt
 from epic100.submission.zips import read_zip
 
@@ -46,7 +46,8 @@ def _problems(
     """List problems of the scores, and how many segments have no prediction of their own."""
     # The reasons come from the run in --directory, and are known only for a named split.
     dropped = options.directory / "results/clean/dropped.tsv"
-    prior = prior_problems(entries, dropped, options.split or "", options.allow_prior)
+    most = MOST if options.allow_prior is None else options.allow_prior
+    prior = prior_problems(entries, dropped, options.split or "", most)
     lines = [*check(entries, *wanted), *prior]
     return sorted(lines, key=lambda line: line.startswith(HINT))
 
