@@ -18,7 +18,7 @@ To start Python and to import PyAV, NumPy and the scan takes as much computing a
 video. A server does it once, and each call is a fork of it. Forks share nothing with each other:
 what a decoder does to its own memory ends with its process. A server has one thread and nothing
 open but its socket, so a fork of it is as good as a new process. It ends with whoever started it,
-and a fork ends with its server's caller. A server whose fork failed is not used again.
+and a fork ends with its server's caller. After a fork that crashed, the next call has a new server.
 
 A call goes to a server as a pickle. What comes back is lines of JSON, in which arrays are text:
 nothing that comes from a process that read a stranger's file is unpickled. Both go through one
@@ -107,12 +107,15 @@ def call(
     try:
         server.limit(limits, seconds)
         server.give((os.getcwd(), function, arguments), PATIENCE * limits.stall_seconds)
-        value = _outcome(_watched(server, limits, seconds, progress), limits)
+        said = _watched(server, limits, seconds, progress)
     except BaseException:
         server.end()
         raise
-    _idle.append(server)
-    return value
+    if said["code"] == 0:
+        _idle.append(server)
+    else:
+        server.end()
+    return _outcome(said, limits)
 
 
 @contextlib.contextmanager
