@@ -14,9 +14,6 @@ pytestmark = pytest.mark.slow
 
 # Inputs of all readers together; benchmarks/fuzz.py goes on for hours.
 INPUTS = [2_000, pytest.param(100_000, marks=pytest.mark.weekly)]
-# The guard takes a second for each input of these, so they get fewer.
-GUARDED = [name for name in TARGETS if name.startswith(("model", "pred", "check", "submission"))]
-SHARES = {name: 1 if name in GUARDED else 6 for name in TARGETS}
 SECONDS = 20.0  # that one input may take on a busy machine
 MOST = 2**20  # KiB
 
@@ -33,7 +30,7 @@ def test_a_reader_of_strangers_bytes_ends_in_one_error_or_a_result(name, inputs)
         for seed in seeds:
             attempt(target, seed, Path(folder))
 
-        for number in range(-(-inputs * SHARES[name] // sum(SHARES.values()))):
+        for number in range(inputs // len(TARGETS)):
             rng = random.Random(f"{name} {number}")
             data, started = changed(target, rng.choice(seeds), rng), time.monotonic()
             try:
