@@ -197,24 +197,30 @@ def test_a_split_without_segments_stays_one():
 
 
 def test_each_participant_is_counted_under_both_policies_and_absent_videos_are_no_damage():
+    out = DropReason.EXCLUDED.sentence("exclude")
     found = pd.DataFrame(
         {
-            "path": ["P22/P22_01.MP4"] * 5 + ["P22/P22_02.MP4"] * 3 + ["P01/P01_01.MP4"] * 2,
-            "segment": ["touches damaged frames 1-2 (x)"] + [""] * 7 + ["video missing", ""],
-            "video": ["video damaged: x"] * 8 + ["video missing", ""],
+            "path": ["P22/P22_01.MP4"] * 5
+            + ["P22/P22_02.MP4"] * 3
+            + ["P01/P01_01.MP4"] * 2
+            + ["P02/P02_01.MP4"],
+            "segment": ["touches damaged frames 1-2 (x)"] + [""] * 7 + ["video missing", "", out],
+            "video": ["video damaged: x"] * 8 + ["video missing", "", out],
         }
     )
     table = salvage_table(found)
     assert list(table.columns) == ["participant_id", "segments", "kept_by_segment", "kept_by_video"]
-    assert table.values.tolist() == [["P01", 2, 1, 1], ["P22", 8, 7, 0]]
+    assert table.values.tolist() == [["P01", 2, 1, 1], ["P02", 1, 0, 0], ["P22", 8, 7, 0]]
     dropped = [
         {"narration_id": "P22_01_0", "reason": "touches damaged frames 1-2 (x)"},
         {"narration_id": "P01_01_0", "reason": "video missing"},
+        {"narration_id": "P02_01_0", "reason": out},
     ]
     assert salvage_lines(table, dropped) == [
         "P22: 7 of 8 segments kept (policy segment); dropping whole videos would keep 0",
-        "P01: 1 of 2 segments have no video here",
-        "all: 8 of 10 segments kept; dropping whole videos would keep 1",
+        "P01: 1 of 2 segments left out: video missing",
+        "P02: 1 of 1 segments left out: participant left out by the config",
+        "all: 8 of 11 segments kept; dropping whole videos would keep 1",
     ]
 
 

@@ -179,14 +179,18 @@ def salvage_table(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def salvage_lines(table: pd.DataFrame, dropped: Sequence[Mapping[Any, str]]) -> list[str]:
-    """Describe what each participant loses: lines for damage, then those for absent videos.
+    """Describe what each participant loses: lines for damage, then those for what is not there.
 
     Args:
         table: That of `salvage_table`.
         dropped: Rows of dropped.tsv.
     """
-    gone = [row["narration_id"] for row in dropped if not is_damage(row["reason"])]
-    absent = Counter(name.partition("_")[0] for name in gone)
+    gone = [
+        (row["narration_id"].partition("_")[0], kind_of(row["reason"]))
+        for row in dropped
+        if not is_damage(row["reason"])
+    ]
+    absent, why = Counter(owner for owner, _ in gone), dict(gone)
     lines, missing = [], []
     for row in table.to_dict("records"):
         name, there = row["participant_id"], row["segments"] - absent[row["participant_id"]]
@@ -197,7 +201,7 @@ def salvage_lines(table: pd.DataFrame, dropped: Sequence[Mapping[Any, str]]) -> 
             )
         if absent[name]:
             total = row["segments"]
-            missing.append(f"{name}: {absent[name]} of {total} segments have no video here")
+            missing.append(f"{name}: {absent[name]} of {total} segments left out: {why[name]}")
     more = len(missing) - SHOWN
     rest = [f"... and {more} participants more, in dropped.tsv"] if more > 0 else []
     total, kept = int(table["segments"].sum()), int(table["kept_by_segment"].sum())
