@@ -3,7 +3,7 @@
     python benchmarks/gpu.py            # one GPU, at most ten minutes, no network, no data
     python benchmarks/gpu.py --small    # the same on a CPU, in miniature: no figure of it counts
 
-Prints a table for docs/performance.md; the last line is one JSON object. Videos are made here
+Prints a table for docs/evidence/gpu.md; the last line is one JSON object. Videos are made here
 (benchmarks/gpu_kitchen.py). A part that its time does not reach is named as not measured.
 """
 

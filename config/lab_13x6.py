@@ -2,7 +2,7 @@
 weight decay on all weights.
 
 13 x 6 frames are 1.3 s at 59.94 fps. Why the default differs: docs/recipe.md. A crop is drawn
-before its picture is scaled, see docs/performance.md.
+before its picture is scaled, see docs/model.md.
 """
 
 _base_ = ["./x3d_s_epic_rgb_segments.py"]

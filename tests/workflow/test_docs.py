@@ -15,7 +15,8 @@ from support.checkout import ROOT, call, run_snakemake
 
 pytestmark = pytest.mark.slow
 
-PAGES = sorted([ROOT / "README.md", ROOT / "config/README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("[A-Z]*.md"), *ROOT.glob("*/README.md")])
+EVIDENCE = sorted((ROOT / "docs/evidence").glob("[!R]*.md"))
 WITH_BIN = os.environ | {"PATH": f"{Path(os.sys.executable).parent}:{os.environ['PATH']}"}
 
 
@@ -40,6 +41,16 @@ def test_snakemake_commands_have_options_that_exist(page):
         if program in words:
             with chdir(ROOT):
                 parse_args(words[words.index(program) + 1 :])
+
+
+@pytest.mark.parametrize("page", EVIDENCE, ids=lambda page: page.name)
+def test_evidence_says_what_made_it_when_and_where_and_is_in_the_list(page):
+    head = page.read_text(encoding="utf-8").split("\n\n")[1]
+    said = dict(re.findall(r"(?m)^\| (\w+) \| (.+) \|$", head))
+    assert set(said) == {"command", "date", "machine"}
+    for script in re.findall(r"(?:benchmarks|tests)/[\w/]+\.py", said["command"]):
+        assert (ROOT / script).exists()
+    assert f"({page.name})" in (page.parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_tutorial_can_be_walked(demo, tmp_path):

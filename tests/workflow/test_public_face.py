@@ -75,12 +75,9 @@ def test_the_version_is_one():
 def test_the_docs_site_is_built_without_a_warning_and_shows_every_part_of_the_library(tmp_path):
     call(BIN / "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site",
          env=os.environ | QUIET)  # fmt: skip
+    library = (tmp_path / "site/docs/api/index.html").read_text(encoding="utf-8")
     for part in (ROOT / "workflow/epic100").glob("*/__init__.py"):
-        page = tmp_path / f"site/docs/api/{part.parent.name}/index.html"
-        assert page.exists(), (
-            f"{part.parent.name} needs a page in docs/api and a line in mkdocs.yml"
-        )
-        assert f'id="epic100.{part.parent.name}"' in page.read_text(encoding="utf-8"), part
+        assert f'id="epic100.{part.parent.name}"' in library, part
     front = (tmp_path / "site/index.html").read_text(encoding="utf-8")
     assert "make demo" in front and "fonts.googleapis.com" not in front
 

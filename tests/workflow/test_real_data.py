@@ -1,4 +1,4 @@
-"""What docs/real-data.md shows of a part of an archive is typed here; the screen is the same."""
+"""What docs/data.md shows of a part of an archive is typed here; the screen is the same."""
 
 import re
 import shlex
@@ -18,8 +18,8 @@ def shape(line):
 
 
 def test_the_walk_with_a_part_of_the_archive_is_as_the_page_shows_it(archive, tmp_path):
-    page = (ROOT / "docs/real-data.md").read_text()
-    part = page[page.index("## A part of the archive") : page.index("## A sweep")]
+    page = (ROOT / "docs/data.md").read_text()
+    part = page[page.index("## A part of the archive") : page.index("## To fetch the videos")]
     lab = tmp_path / "lab"
     for video in (archive / "archive").rglob("*.MP4"):
         place = lab / "EPIC-KITCHENS" / video.parent.name / "videos" / video.name

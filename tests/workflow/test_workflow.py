@@ -19,8 +19,8 @@ THIRTEEN = [video for name, number in (("P04", 9), ("P22", 4))
             for video in [v for v in OFFICIAL if v.participant_id == name][:number]]  # fmt: skip
 MODELS = "predict: {models: [a.pth, b.pth]}"
 ONE_MODEL = "are made with one model, and the config has 2 in `predict: models:`"
-# The sweep of docs/real-data.md.
-SWEEP = re.search(r"```yaml\n(sweep:.*?)```", (ROOT / "docs/real-data.md").read_text("utf-8"), re.S)
+# The sweep of docs/results.md.
+SWEEP = re.search(r"```yaml\n(sweep:.*?)```", (ROOT / "docs/results.md").read_text("utf-8"), re.S)
 
 
 @pytest.fixture

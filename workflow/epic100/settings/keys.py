@@ -52,7 +52,7 @@ class Annotations(Section):
         "(60 a second for P01_01, 50 for P01_101)",
     )
     download: bool = key(
-        False, "fetch the CSVs and lists that are missing, and verify all (docs/download.md)"
+        False, "fetch the CSVs and lists that are missing, and verify all (docs/data.md)"
     )
     sheet: FilePath = key(
         "config/annotations.tsv", "the URL of each official file at a pinned commit, its checksum"
@@ -98,7 +98,7 @@ class PictureSettings(Section):
 
 
 class ProxySettings(PictureSettings):
-    """Small copies with key frames close together, to read clips from (docs/performance.md)."""
+    """Small copies with key frames close together, to read clips from (docs/data.md)."""
 
     gop: int = key(30, "frames from key frame to key frame", ge=1)
     crf: float = key(18, "x264's rate factor, lower is better and larger", ge=0, le=51)

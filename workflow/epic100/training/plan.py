@@ -226,7 +226,7 @@ def batches_ahead(workers: int, share: int) -> int:
 def _layout(config: Config, settings: TrainSettings, placement: Placement) -> str:
     """The type of the model, which says how the backbone's weights lie.
 
-    Channels-last, but for fp32 on a GPU: docs/performance.md says why. A model of another type
+    Channels-last, but for fp32 on a GPU: docs/evidence/layout.md says why. A model of another type
     keeps it.
     """
     chosen = settings.channels_last

@@ -3,7 +3,7 @@
 The frames are bit for bit those of a full sequential decode. Packets are read by their places in
 the file where the index allows it (`direct_packets`), else through the container
 (`container_packets`). MMAction2's `DecordInit` reads the whole file into memory for every clip;
-docs/performance.md compares the cost.
+docs/evidence/archive.md compares the cost.
 """
 
 import itertools
