@@ -264,7 +264,7 @@ class DecodeSegment(BaseTransform):
         if wanted.min() < start or wanted.max() >= start + length:
             raise EpicError(
                 f"{results['narration_id']}: frames {wanted.min()}-{wanted.max()} were sampled "
-                f"outside the segment [{start}, {start + length})"
+                f"outside the segment [{start}, {start + length}); correct the step that samples"
             )
         size, window = self._drawn(reader.size)
         try:

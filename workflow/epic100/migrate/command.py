@@ -42,7 +42,9 @@ def check(options: argparse.Namespace) -> int:
 def model(options: argparse.Namespace) -> int:
     """Write a lab's checkpoint as a model file; return 0."""
     if not options.pairs and not options.train_list:
-        raise EpicError("model: nothing says what the outputs stand for: --pairs or --train-list")
+        raise EpicError(
+            "model: nothing says what the outputs stand for; give --pairs or --train-list"
+        )
     counts = None
     if options.train_list:
         pairs, counts = order_of_list(options.train_list, options.order)

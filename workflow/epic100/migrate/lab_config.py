@@ -35,7 +35,7 @@ def read_config(path: str | os.PathLike) -> Config:
         EpicError: MMEngine cannot read the config.
     """
     if not Path(path).is_file():
-        raise EpicError(f"{path}: no such MMAction2 config")
+        raise EpicError(f"{path}: no such MMAction2 config; correct --config")
     try:
         return Config.fromfile(path, import_custom_modules=False)
     except Exception as error:  # a config is a program and can raise anything
@@ -72,7 +72,9 @@ def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
     if not isinstance(steps, list | tuple) or not all(
         isinstance(step, dict) and isinstance(step.get("type"), str) for step in steps
     ):
-        raise EpicError(f"{where}: its test pipeline is no list of steps, each with its `type`")
+        raise EpicError(
+            f"{where}: its test pipeline is no list of steps, each with its `type`; correct it"
+        )
     translated, notes = _translate(steps, where)
     kinds = [step["type"] for step in translated]
     needed = {"OpenSegment", "DecodeSegment", "PackActionInputs"}

@@ -165,7 +165,9 @@ def clean_pipeline(steps: Any, where: str, modules: Sequence[str] = ()) -> Clean
     """
     walk = _Walk(TRANSFORMS, where, _below(modules), STEPS, LARGEST_STEP_NUMBER)
     if not isinstance(steps, list | tuple) or not all(isinstance(s, Mapping) for s in steps):
-        raise EpicError(f"{where}: its test pipeline is no list of steps, each with its `type`")
+        raise EpicError(
+            f"{where}: its test pipeline is no list of steps, each with its `type`; correct it"
+        )
     cleaned = [walk.value(step, f"step {place}") for place, step in enumerate(steps)]
     frames, side = 1.0, 1.0
     for place, step in enumerate(cleaned):
@@ -206,7 +208,9 @@ class _Walk:
         """Copy a value; `name` says where it is."""
         self._left -= 1
         if self._left < 0 or depth > DEEPEST:
-            raise EpicError(f"{self._where}: its config is larger or deeper than any model's")
+            raise EpicError(
+                f"{self._where}: its config is larger or deeper than any model's; correct it"
+            )
         if isinstance(value, Mapping):
             return self._mapping(value, name, depth)
         if isinstance(value, list | tuple):

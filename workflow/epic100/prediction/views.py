@@ -31,7 +31,9 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
         EpicError: The pipeline does not support them.
     """
     if not isinstance(pipeline, list | tuple) or not all("type" in step for step in pipeline):
-        raise EpicError("the model's test pipeline is no list of steps, each with its `type`")
+        raise EpicError(
+            "the model's test pipeline is no list of steps, each with its `type`; correct it"
+        )
     kind = sampling_of(pipeline)
     if clips is None:
         clips = DENSE_CLIPS if kind == "dense" else 1
@@ -136,7 +138,7 @@ def frames_of_2d(pipeline: Pipeline) -> int | None:
             return step["clip_len"] * step.get("num_clips", 1)
     raise EpicError(
         "the model's test pipeline has FormatShape of NCHW, but neither SampleFrames nor "
-        "UniformSample before it: how many frames make a view is not known"
+        "UniformSample before it, so how many frames make a view is not known; add one of them"
     )
 
 

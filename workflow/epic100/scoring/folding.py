@@ -106,7 +106,10 @@ def _checked_pairs(
             )
     unique, count = pairs.unique(dim=0, return_counts=True)
     if len(unique) != len(pairs):
-        raise EpicError(f"the pair table lists (verb, noun) {unique[count > 1][0].tolist()} twice")
+        raise EpicError(
+            f"the pair table lists (verb, noun) {unique[count > 1][0].tolist()} twice; expected "
+            "each once"
+        )
     return pairs
 
 

@@ -113,7 +113,7 @@ def official_hits(
         names = "verb scores, noun scores, verb labels, noun labels"
         raise EpicError(f"{names} are {lengths} segments long, expected the same length for all")
     if not len(verbs):
-        raise EpicError("no segment to evaluate")
+        raise EpicError("no segment to evaluate; expected one or more")
     verb_order, noun_order = _descending(verbs), _descending(nouns)
     verb_hit = verb_order[:, :5] == verb_true[:, None]
     noun_hit = noun_order[:, :5] == noun_true[:, None]
@@ -201,7 +201,7 @@ def _score_array(scores: Scores, task: str) -> np.ndarray:
     if bad.any():
         raise EpicError(
             f"{bad.sum()} of {len(bad)} rows of the {task} scores hold NaN or infinity, the first"
-            f" is row {bad.argmax()}"
+            f" is row {bad.argmax()}; predict again, with another model if its training went wrong"
         )
     return scores
 

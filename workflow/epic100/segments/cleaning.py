@@ -141,7 +141,10 @@ def clean_split(
     for video_id, places in lines_by(annotations, "video_id").items():
         row = rows.get(video_id)
         if row is None:
-            raise EpicError(f"video {video_id} is in the annotations, but no scan table has it")
+            raise EpicError(
+                f"video {video_id} is in the annotations, but no scan table has it; scan its "
+                "participant again, with this sheet"
+            )
         if not row.readable:
             found.loc[places, list(POLICIES)] = WHY_NOT[row.status].sentence(row.reason)
             continue

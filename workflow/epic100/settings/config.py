@@ -295,7 +295,9 @@ def set_words(words: Sequence[str]) -> str:
             given.append((place.split("."), number_of(yaml.safe_load(text))))
             joined = json.dumps(given)
         except (yaml.YAMLError, TypeError) as error:
-            raise EpicError(f"{word}: the value is not YAML of one line") from error
+            raise EpicError(
+                f"{word}: the value is not YAML of one line; expected KEY=VALUE"
+            ) from error
     return f"{SET}={quote(joined)}"  # of JSON Snakemake would make a list of texts
 
 

@@ -81,7 +81,7 @@ def read_partitions(path: str | os.PathLike[str]) -> Partitions:
     known, without = facts["clusters"], {name: facts.get(name, []) for name in WITHOUT}
     for key, clusters in without.items():
         for cluster in set(clusters) - set(known):
-            raise EpicError(f"{path}: {key}: {cluster!r} is none of {', '.join(known)}")
+            raise EpicError(f"{path}: {key}: {cluster!r} is none of {', '.join(known)}; correct it")
     found: dict[str, dict[str, Partition]] = {}
     for cluster, named in known.items():
         option, pays = (cluster not in clusters for clusters in without.values())

@@ -98,7 +98,9 @@ def read_pickle(path: PathLike) -> list[dict]:
     except EpicError:
         raise
     except Exception as error:  # unpickling runs code: anything can be raised
-        raise EpicError(f"{path}: cannot be unpickled ({type(error).__name__}: {error})") from error
+        raise EpicError(
+            f"{path}: cannot be unpickled ({type(error).__name__}: {error}); expected a submission"
+        ) from error
 
 
 def expected_ids(annotations: PathLike) -> list[str]:

@@ -125,7 +125,10 @@ def own_address() -> str:
         addresses = psutil.net_if_addrs().get(name, [])
         found = [each.address for each in addresses if each.family == socket.AF_INET]
         if not found:
-            raise EpicError(f"{' or '.join(INTERFACES)} is {name}, which has no IPv4 address here")
+            raise EpicError(
+                f"{' or '.join(INTERFACES)} is {name}, which has no IPv4 address here; name the "
+                "interface of the network between the nodes"
+            )
         return found[0]
     try:
         return socket.gethostbyname(socket.gethostname())
