@@ -89,6 +89,16 @@ def test_what_troubleshooting_quotes_is_said_and_each_error_says_what_to_do_or_i
     assert [message for message in silent if not any(part in message for part in parts)] == []
 
 
+@pytest.mark.parametrize("name", ["architecture", "add"])
+def test_a_name_of_the_code_in_the_tour_is_in_the_code(name):
+    page = (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
+    files = [*ROOT.glob("workflow/**/*.py"), *ROOT.glob("tests/*/*.py"), *ROOT.glob("rules/*")]
+    code = {word for path in files for word in re.findall(r"\w+", path.read_text("utf-8"))}
+    named = re.findall(r"`(_?[a-z]+_\w+|[A-Z][a-z]\w+)(?:\([^`]*)?`", page)
+    assert len(named) > 3
+    assert [word for word in named if word not in code] == []
+
+
 def test_mmaction2s_own_tool_is_where_the_docs_look_for_it(tmp_path):
     where, use = (line for line in commands(ROOT / "docs/training.md") if "tools" in line)
     script = f"{where}\n{use} --help"

@@ -13,22 +13,11 @@ import pytest
 from support.checkout import ROOT
 
 PACKAGE = ROOT / "workflow" / "epic100"
-# From the ground up; parts of one line do not know each other. `mmaction` only registers.
-LAYERS = (
-    ("base",),
-    ("settings",),
-    ("video",),
-    ("segments",),
-    ("clips", "model"),
-    ("scoring",),
-    ("prediction",),
-    ("training",),
-    ("submission", "migrate", "scan", "proxy", "download", "slurm", "minikitchen"),
-    ("figures", "compare", "timeline", "browse"),
-    ("report", "features"),
-    ("mmaction", "cli"),
-    ("__main__",),
+# From the top down; parts of one row do not know each other.
+ROWS = re.findall(
+    r"(?m)^\| (`\w+`(?:, `\w+`)*) \|", (ROOT / "docs/architecture.md").read_text("utf-8")
 )
+LAYERS = [re.findall(r"\w+", row) for row in reversed(ROWS)]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

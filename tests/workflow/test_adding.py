@@ -1,0 +1,77 @@
+"""docs/add.md: what can be added within seconds is added here, as the page says."""
+
+import re
+from textwrap import dedent
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmaction.registry import MODELS
+from mmengine.registry import init_default_scope
+from pydantic import ValidationError
+from torch import nn
+
+from epic100.model.registered import BaseHead
+from epic100.prediction.encoder import encoder_class
+from epic100.settings import keys
+from epic100.slurm.site import choose
+from support.checkout import ROOT
+
+PAGE = (ROOT / "docs/add.md").read_text(encoding="utf-8")
+RECIPES = dict(re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", PAGE))
+
+
+def block(text):
+    """The first block of code in a text."""
+    return dedent(re.search(r"(?s)```\w+\n(.*?) *```", text)[1])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_of_ten_lines_and_names_the_test_that_follows_it(name):
+    code = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/*/test_*.py"))
+    lines = [line for line in RECIPES[name].splitlines() if line and "```" not in line]
+    assert len(lines) <= 11
+    followed = re.fullmatch("Test: (?:`(.*)`|none; .*)", lines[-1])
+    assert followed and f"def {followed[1] or ''}" in code
+
+
+def test_a_setting_is_a_line():
+    line, space = block(RECIPES["A setting"]), dict(vars(keys))
+    name = line.partition(":")[0]
+    assert name not in keys.TrainSettings.fields_by_key()
+    exec(f"class Longer(TrainSettings):\n    {line}", space)
+    assert space["Longer"].fields_by_key().keys() >= {name, "epochs"}
+    assert space["Longer"].model_validate({name: 3}).model_dump()[name] == 3
+    with pytest.raises(ValidationError, match=name):
+        space["Longer"].model_validate({name: -3})
+
+
+@pytest.mark.parametrize("heads, outputs", [("pair", 1), ("both", 1 + 3 + 4)])
+def test_a_head_of_one_s_own_gets_an_output_per_pair_verb_and_noun(heads, outputs, tmp_path):
+    init_default_scope("mmaction")
+    with MODELS.switch_scope_and_registry("mmaction") as registry:
+        space = {"torch": torch, "nn": nn, "F": F, "BaseHead": BaseHead, "MODELS": registry}
+        registry.module_dict.pop("CosineHead", None)
+        exec(block(RECIPES["A head"]), space)
+        (tmp_path / "pairs.tsv").write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
+        head = registry.build({
+            "type": "EpicHead", "head": {"type": "CosineHead", "in_channels": 8}, "heads": heads,
+            "pairs": str(tmp_path / "pairs.tsv"), "num_verbs": 3, "num_nouns": 4,
+        })  # fmt: skip
+    assert head(torch.ones(2, 8, 1, 1, 1)).shape == (2, outputs)
+
+
+def test_the_encoder_of_the_page_is_one(tmp_path):
+    page = (ROOT / "docs/features.md").read_text(encoding="utf-8")
+    text = page[page.index("An encoder of your own is a class") :]
+    (tmp_path / "encoder_of_the_page.py").write_text(block(text))
+    modules = {"folder": str(tmp_path), "imports": []}
+    encoder = encoder_class("encoder_of_the_page:MeanColour", modules)
+    clips = torch.zeros(2, 3, encoder.clip_len, encoder.size, encoder.size, dtype=torch.uint8)
+    assert encoder("cpu")(clips).shape == (2, 3)
+
+
+def test_a_site_is_a_file(tmp_path):
+    (tmp_path / "partitions.yaml").write_text(block(RECIPES["A site"]))
+    site = choose("ours", "lp_a", path=tmp_path / "partitions.yaml", env={})
+    assert (site.account, site.cpu.cores, site.gpu.gpus) == ("", 64, 4)
