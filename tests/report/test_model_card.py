@@ -42,7 +42,7 @@ def folder(lab, tmp_path_factory):
 def test_the_card_names_data_recipe_figures_and_versions(folder, lab):
     card = (folder / "card.md").read_text()
     assert f"`{digest(folder / 'model.pth')}`" in card
-    assert f"| pair table | {lab.results}/clean/pairs.tsv | `" in card
+    assert "| pair table | pairs.tsv | `" in card
     assert "- train: 1, video unreadable" in card
     assert "- train: 2, touches damaged frames\n" in card
     assert "| overall, top-1 | 25.0 (14.2-40.2) |" in card

@@ -14,7 +14,7 @@ from mmengine.config import ConfigDict
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_text
-from epic100.model.model_file import TrainedModel, digest, load_model
+from epic100.model.model_file import TrainedModel, digest, load_model, without_folders
 from epic100.report.tables import dropped_rows, wilson
 from epic100.scoring.metrics import TASKS
 
@@ -90,7 +90,10 @@ def _parameters(trained: TrainedModel) -> int:
 
 
 def _digests(files: Mapping[str, PathLike]) -> str:
-    rows = [f"| {name} | {path} | `{digest(path)}` |" for name, path in files.items()]
+    rows = [
+        f"| {name} | {without_folders(str(path))} | `{digest(path)}` |"
+        for name, path in files.items()
+    ]
     return "\n".join(["| what | file | SHA-256 |", "|---|---|---|", *rows])
 
 

@@ -1,0 +1,121 @@
+"""What a lab gives away: a model in a folder for a model hub, and a report on its run.
+
+Neither holds a folder, a user or a host of the lab. `save_model` keeps folders out of model files,
+`telemetry` out of the diagnosis; all else here is numbers and our own words.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from safetensors.torch import save
+
+from epic100.base.atomic import atomic_path, copy_file, write_text
+from epic100.base.disk import digest, read_text
+from epic100.base.errors import EpicError
+from epic100.base.text_table import read_frame
+from epic100.figures.performance import count_all_epochs, read_benchmarks
+from epic100.model.model_file import TrainedModel, load_model
+
+# Files beside a model, by their name in the published folder.
+BESIDE = {"README.md": "model_card.md", "metafile.yml": "metafile.yml",
+          "metrics.json": "metrics.json"}  # fmt: skip
+DROPPED = "dropped.tsv"
+SUMS = "SHA256SUMS"
+# What a model hub reads at the top of a card.
+HUB = "---\nlicense: cc-by-nc-4.0\ntags: [action-recognition, epic-kitchens-100]\n---\n\n"
+LICENSES = """\
+The weights learned from the annotations of EPIC-KITCHENS-100 (Damen et al., IJCV 2022), which are
+CC BY-NC 4.0, University of Bristol: no commercial use, and name them.
+Start of the training: {start}. Where that is a file of weights, its license holds as well.
+The workflow that made them is Apache-2.0. The videos are not in here.
+"""
+REPORT = """\
+A run of the EPIC-KITCHENS-100 workflow, for its maintainers. It holds no paths and no names of
+users or hosts: read it, then attach it to an issue "A run to report".
+"""
+HISTORY = ("epoch", "loss", "action_top1", "samples_per_s", "data_share", "seconds")
+
+
+def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
+    """Write a folder that is fit for a model hub or a release.
+
+    It has the weights as `model.pth` and `model.safetensors`, the rest of the model file as
+    `config.json`, the card as `README.md`, figures, the segments that were left out, notes on
+    licenses, and the SHA-256 of each file.
+
+    Args:
+        model: The model file of a run; its card and figures are beside it.
+        out: The folder to make.
+
+    Raises:
+        EpicError: A file of the run is missing, or the folder exists.
+    """
+    source, folder = Path(model), Path(out)
+    if folder.exists():
+        raise EpicError(f"{folder}: is there already; expected the name of a new folder")
+    trained = load_model(source)
+    lists = [above / "clean" / DROPPED for above in list(source.absolute().parents)[:3]]
+    files = {name: source.parent / file for name, file in BESIDE.items()}
+    files[DROPPED] = next((path for path in lists if path.is_file()), lists[0])
+    for path in files.values():
+        if not path.is_file():
+            raise EpicError(f"{path}: is missing; make it with `epic100 run`, then publish again")
+    for name, path in {**files, "model.pth": source}.items():
+        copy_file(path, folder / name)
+    write_text(folder / "README.md", HUB + read_text(files["README.md"]))
+    start = trained.trained_on.get("load_from") or "random weights"
+    write_text(folder / "LICENSES.txt", LICENSES.format(start=start))
+    _write_plain(trained, folder)
+    names = sorted(path.name for path in folder.iterdir())
+    sums = [f"{digest(folder / name, 'sha256').value}  {name}\n" for name in names]
+    write_text(folder / SUMS, "".join(sums))
+
+
+def _write_plain(trained: TrainedModel, folder: Path) -> None:
+    """Write the model in two files that any program reads."""
+    weights = {name: value.clone().contiguous() for name, value in trained.state_dict.items()}
+    with atomic_path(folder / "model.safetensors") as temporary:
+        temporary.write_bytes(save(weights, {"format": "pt"}))
+    rest = {key: value for key, value in vars(trained).items() if key != "state_dict"}
+    write_text(folder / "config.json", json.dumps(rest, indent=1))
+
+
+def write_report_back(results: str | os.PathLike, out: str | os.PathLike) -> None:
+    """Write what a run was and took, for an issue.
+
+    Args:
+        results: The folder of a run.
+        out: The text file to write.
+
+    Raises:
+        EpicError: The folder holds nothing to report.
+    """
+    parts = list(_report(Path(results)))
+    if not parts:
+        raise EpicError(f"{results}: holds nothing to report; expected the results of a run")
+    write_text(out, "\n".join([REPORT, *parts]))
+
+
+def _report(results: Path) -> Iterator[str]:
+    for name in ("diagnosis.txt", "summary.txt"):
+        if (results / name).is_file():
+            yield read_text(results / name)
+    jobs = read_benchmarks(results / "benchmarks")
+    if (results / "training.tsv").is_file():
+        epochs = read_frame(results / "training.tsv")
+        jobs = count_all_epochs(jobs, epochs)
+        shown = epochs[[name for name in HISTORY if name in epochs]].iloc[[0, -1]]
+        yield f"Training, first and last epoch\n{_text(shown)}\n"
+    if len(jobs):
+        rules = jobs.groupby("rule").agg(
+            jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"),
+            memory_mib=("memory_mib", "max"), load_percent=("load_percent", "mean"),
+        )  # fmt: skip
+        yield f"Rules\n{_text(rules.reset_index())}\n"
+
+
+def _text(table: pd.DataFrame) -> str:
+    return table.to_string(index=False, float_format="{:.5g}".format, na_rep="-")
