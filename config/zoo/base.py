@@ -1,7 +1,9 @@
 """What the models of the zoo share: pictures of 224 pixels; heads and the rest as in the base.
 
 Each model is a file beside this one. It takes 16 frames over the segment, as here, or has pipelines
-of its own, put together from the steps that have names here.
+of its own, put together from the steps that have names here. A batch goes through it in parts of
+`default_hooks.accumulate.most` segments, which keep at most 30 GiB for the backward pass in
+float32. `default_hooks.recompute.on` makes a transformer keep less, for a forward pass more.
 """
 
 _base_ = ["../x3d_s_epic_rgb_segments.py"]
@@ -39,5 +41,7 @@ test_pipeline = [
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
+
+optim_wrapper = dict(type="OptimWrapper")  # float32; each transformer states bf16
 
 load_from = None

@@ -31,6 +31,9 @@ model = dict(
 train_dataloader = dict(batch_size=64)
 train_cfg = dict(max_epochs=epochs)
 optim_wrapper = dict(
+    type="AmpOptimWrapper",
+    dtype="bfloat16",
+    loss_scale=dict(enabled=False),
     optimizer=dict(_delete_=True, type="AdamW", lr=1.6e-3, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
     clip_grad=dict(max_norm=1),
@@ -48,4 +51,8 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
+default_hooks = dict(
+    accumulate=dict(type="AccumulateHook", most=16),
+    recompute=dict(type="RecomputeHook", blocks="backbone.blocks", on=False),
+)
 load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/mvit/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb_20230201-23284ff3.pth"

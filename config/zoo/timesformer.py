@@ -62,6 +62,9 @@ test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=epochs)
 no_decay = dict(decay_mult=0.0, lr_mult=0.1)
 optim_wrapper = dict(
+    type="AmpOptimWrapper",
+    dtype="bfloat16",
+    loss_scale=dict(enabled=False),
     optimizer=dict(lr=3e-3, weight_decay=4e-5, nesterov=False),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
@@ -88,4 +91,8 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
+default_hooks = dict(
+    accumulate=dict(type="AccumulateHook", most=16),
+    recompute=dict(type="RecomputeHook", blocks="backbone.transformer_layers.layers", on=False),
+)
 load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/timesformer/timesformer_divST_8xb8-8x32x1-15e_kinetics400-rgb/timesformer_divST_8xb8-8x32x1-15e_kinetics400-rgb_20220815-a4d0d01f.pth"

@@ -13,7 +13,7 @@ epochs = 50
 model = dict(
     backbone=dict(
         _delete_=True,
-        type="VisionTransformer",
+        type="FusedVisionTransformer",
         img_size=224,
         patch_size=16,
         embed_dims=768,
@@ -41,6 +41,9 @@ model = dict(
 train_dataloader = dict(batch_size=64)
 train_cfg = dict(max_epochs=epochs)
 optim_wrapper = dict(
+    type="AmpOptimWrapper",
+    dtype="bfloat16",
+    loss_scale=dict(enabled=False),
     optimizer=dict(_delete_=True, type="AdamW", lr=5e-4, betas=(0.9, 0.999), weight_decay=0.05),
     constructor="LearningRateDecayOptimizerConstructor",
     paramwise_cfg=dict(_delete_=True, decay_rate=0.75, decay_type="layer_wise", num_layers=12),
@@ -59,4 +62,8 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
+default_hooks = dict(
+    accumulate=dict(type="AccumulateHook", most=32),
+    recompute=dict(type="RecomputeHook", blocks="backbone.blocks", on=False),
+)
 load_from = "https://download.openmmlab.com/mmaction/v1.0/recognition/videomae/vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400_20221013-860a3cd3.pth"

@@ -169,7 +169,7 @@ def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:
     Args:
         put: `setattr`, or a monkeypatch's.
     """
-    put(plan, "refuse_device", lambda config, settings, device: None)
+    put(plan, "refuse_device", lambda config, device: None)
     put(amp_optimizer_wrapper, "is_cuda_available", lambda: True)
     put(amp_optimizer_wrapper, "GradScaler", partial(torch.amp.GradScaler, "cpu"))
     put(amp, "autocast", partial(torch.autocast, "cpu"))

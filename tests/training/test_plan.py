@@ -9,7 +9,7 @@ from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus
 from epic100.settings import TrainSettings
 from epic100.training import plan as plan_module
-from epic100.training.config import build_config
+from epic100.training.config import AUTOCAST, build_config
 from epic100.training.hooks import PRIORITIES
 from epic100.training.launch import launch
 from epic100.training.plan import Placement, batches_ahead, choose_device, plan_run
@@ -22,13 +22,17 @@ LIST = "a.MP4 0 9 1 1 a_0\na.MP4 9 18 1 1 a_1\n"
 def plan(tmp_path):
     """A plan for settings, some processes and a val list."""
 
-    def planned(processes=1, val=LIST, device="cpu", sync_bn=None, nodes=1, **settings):
+    def planned(
+        processes=1, val=LIST, device="cpu", sync_bn=None, nodes=1, stated="fp32", most=None,
+        **settings,
+    ):  # fmt: skip
         (tmp_path / "val.txt").write_text(val)
         loader = {"batch_size": 8, "dataset": {"ann_file": str(tmp_path / "val.txt")}}
         config = Config({
             "train_dataloader": loader, "val_dataloader": loader, "test_dataloader": loader,
             "val_cfg": {"type": "ValLoop"}, "val_evaluator": {"type": "EpicPairMetric"},
-            "optim_wrapper": {"type": "OptimWrapper"},
+            "optim_wrapper": AUTOCAST[settings.get("precision", stated)],
+            "default_hooks": {"accumulate": {"most": most}} if most else {},
             "model": {"type": "ChannelsLastRecognizer3D"}, "custom_hooks": [{"type": "A"}],
             "sync_bn": sync_bn, "find_unused_parameters": True,
         })  # fmt: skip
@@ -60,7 +64,7 @@ def test_the_batch_is_shared_among_processes_and_parts_and_is_still_the_same_bat
     config = made.config
     assert config.train_dataloader.batch_size == made.share == 4  # the hook splits it again
     assert config.val_dataloader.batch_size == config.test_dataloader.batch_size == 4
-    assert made.batch == 8 and made.parts == 2
+    assert made.batch == 8 and made.part == config.default_hooks.accumulate.most == 2
     assert config.launcher == "pytorch" and config.val_evaluator.collect_device == "gpu"
     wrapper = config.model_wrapper_cfg
     assert wrapper.device_ids is None and wrapper.find_unused_parameters  # as the config has it
@@ -69,6 +73,25 @@ def test_the_batch_is_shared_among_processes_and_parts_and_is_still_the_same_bat
         plan(processes=2, accumulate=3)
     with pytest.raises(EpicError, match=r"of 6 \(train.nodes 2 x train.gpus 3 x train.acc"):
         plan(processes=6, nodes=2)
+
+
+@pytest.mark.parametrize("asked, part", [
+    ({"most": 3}, 3), ({"most": 8}, 8), ({"most": 64}, 8), ({"most": 5}, 4),
+    ({"most": 3, "processes": 4}, 2), ({"most": 3, "accumulate": 1}, 8), ({}, 8),
+])  # fmt: skip
+def test_a_config_states_how_many_segments_fit_at_once_unless_parts_are_asked_for(
+    plan, asked, part
+):
+    made = plan(**asked)
+    assert made.part == part and made.batch == 8
+    hook = made.config.get("default_hooks", {}).get("accumulate")
+    assert hook == ({"type": "AccumulateHook", "most": part} if asked else None)
+
+
+def test_what_a_config_states_to_compute_in_is_float32_on_a_cpu(plan):
+    made = plan(stated="bf16")
+    assert made.config.optim_wrapper == AUTOCAST["fp32"] and made.precision == "bf16"
+    assert plan(stated="fp16", device="cuda").config.optim_wrapper == AUTOCAST["fp16"]
 
 
 def test_several_nodes_without_slurm_are_refused(monkeypatch):
@@ -157,14 +180,16 @@ def test_a_val_list_without_labels_is_one_line_that_names_the_first(plan):
 
 
 def test_the_hooks_of_a_training_are_called_in_the_order_that_is_written_down(lab, tmp_path):
-    chosen = settings(ema=0.9, accumulate=2, compile=True, bn="frozen")
+    recompute = {"type": "RecomputeHook", "blocks": "backbone.layers"}
+    chosen = settings(options={"default_hooks.recompute": recompute}, ema=0.9, accumulate=2,
+                      compile=True, bn="frozen")  # fmt: skip
     config = build_config(chosen, lab.results, lab.root)
     made = plan_run(config, chosen, Placement("cpu", 1), work_dir=tmp_path).config
     names = [type(hook).__name__ for hook in Runner.from_cfg(made).hooks]
     assert names == [
         "RuntimeInfoHook", "SampleSeedHook", "FrozenBatchNormHook", "IterTimerHook",
         "DistSamplerSeedHook", "SyncBuffersHook", "EMAHook", "CompileHook", "AccumulateHook",
-        "LoggerHook", "ParamSchedulerHook", "TelemetryHook", "SafeCheckpointHook",
+        "RecomputeHook", "LoggerHook", "ParamSchedulerHook", "TelemetryHook", "SafeCheckpointHook",
     ]  # fmt: skip
     other = "PooledStatisticsHook"  # of several processes, before SyncBuffersHook's 50
     assert PRIORITIES[other] == 49 and list(PRIORITIES.values()) == sorted(PRIORITIES.values())

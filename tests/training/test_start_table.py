@@ -22,7 +22,9 @@ def table(*labels):
 def checked(
     val=None,
     processes=2,
-    parts=2,
+    part=1,
+    precision="bf16",
+    attends=False,
     device="cpu",
     load_seconds=0.02,
     workers=0,
@@ -42,13 +44,14 @@ def checked(
     })  # fmt: skip
     config.merge_from_dict(changes)
     plan = TrainingPlan(
-        config=config, placement=Placement(device, processes), share=2, parts=parts,
+        config=config, placement=Placement(device, processes), share=2, part=part,
+        precision=precision,
         val=val, no_val="" if val is not None else "no segment to validate on",
     )  # fmt: skip
     return Found(
         plan=plan, loss=2.0, seconds=9.0, step_seconds=0.5, load_seconds=load_seconds,
         parameters=3_794_322, memory=0, activations=0.0, shape=(1, 3, 13, 160, 160), weights="",
-        disk="9.0 GB free", grey="",
+        disk="9.0 GB free", grey="", attends=attends,
     )  # fmt: skip
 
 
@@ -103,7 +106,17 @@ def test_a_small_share_of_each_process_is_warned_of():
     ) in text
     synced = described(table((0, 0)), sync_bn="torch").text()
     assert "bn sync" in synced and "BatchNorm sees" not in synced
-    assert ", bn " not in described(table((0, 0)), processes=1, parts=1).text()
+    assert ", bn " not in described(table((0, 0)), processes=1, part=2).text()
+
+
+def test_a_transformer_in_float32_on_a_gpu_is_warned_of():
+    def warned(gpu=True, **changes):  # tried on a CPU, before a job on a GPU
+        found = checked(**{"attends": True, "precision": "fp32"} | changes)
+        shown = start_table(found, table((0, 0)), PAIRS, (3, 2), gpu)
+        return "warning: a transformer in float32" in shown.text()
+
+    assert warned()
+    assert not any((warned(attends=False), warned(precision="fp16"), warned(gpu=False)))
 
 
 def test_a_learning_rate_of_0_is_warned_of():
@@ -117,7 +130,7 @@ def test_a_learning_rate_of_0_is_warned_of():
     ("cpu", 0.1, 7.0),  # one after the other
 ])  # fmt: skip
 def test_the_estimate_lets_workers_load_while_a_gpu_computes(device, load_seconds, seconds):
-    check = checked(processes=1, parts=1, device=device, load_seconds=load_seconds, workers=1)
+    check = checked(processes=1, part=2, device=device, load_seconds=load_seconds, workers=1)
     assert epoch_seconds(check, 10) == pytest.approx(seconds)
 
 

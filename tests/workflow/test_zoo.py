@@ -7,10 +7,13 @@ import pytest
 import torch
 from mmaction.registry import MODELS as REGISTRY
 from mmengine.config import Config
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import epic100.mmaction  # noqa: F401  (registers what the configs name)
 from epic100.prediction.encoder import pooled_features
 from epic100.prediction.views import frames_of_2d, mean_log_probs
+from epic100.training.config import precision_of
+from epic100.training.preflight import saved_for_backward
 from support.archive import configure, run
 from support.checkout import ROOT
 
@@ -71,6 +74,28 @@ def shrunk(name: str) -> tuple[str, Config, dict[str, Any]]:
 
 def test_every_model_of_the_zoo_is_here():
     assert ({path.stem for path in (ROOT / "config/zoo").glob("*.py")} - {"base"}) == set(SHRUNK)
+
+
+@pytest.mark.parametrize("name", [DEFAULT, *SHRUNK])
+def test_a_part_of_a_default_batch_fits_a_card_of_40_gb(name):
+    """At full size, in float32, with tensors that have shapes and no values."""
+    _, config, _ = shrunk(name)
+    loader, hooks = config.train_dataloader, config.default_hooks
+    part = min(loader.batch_size, hooks.get("accumulate", loader).get("most", loader.batch_size))
+    steps = {step.type: step for step in loader.dataset.pipeline}
+    sample = steps.get("UniformSample") or steps["SampleFrames"]
+    side = steps["DecodeSegment"].get("size") or steps["Resize"].scale[0]
+    flat = config.model.type == "Recognizer2D"
+    shape = (part * sample.get("num_clips", 1), 3, *([] if flat else [sample.clip_len]), side, side)
+    backbone = REGISTRY.build(config.model.backbone)
+    backbone.train()
+    again = hooks.get("recompute")
+    attends = any("Attention" in type(module).__name__ for module in backbone.modules())
+    assert attends == (again is not None) == (precision_of(config) == "bf16")
+    with FakeTensorMode(allow_non_fake_inputs=True), saved_for_backward(backbone) as saved:
+        backbone(torch.rand(shape))
+    assert 4 < sum(saved.values()) / 2**30 <= 30  # the weights are among them
+    assert again is None or not again.on  # what is computed again is not counted
 
 
 @pytest.mark.slow

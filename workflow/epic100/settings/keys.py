@@ -293,8 +293,12 @@ class TrainSettings(OnDevice):
         le=1,
     )
     nodes: int = key(1, "nodes of one Slurm job, each with `gpus` GPUs (docs/training.md)", ge=1)
-    precision: Literal["fp32", "bf16", "fp16"] = key(
-        "fp32", "autocast on a GPU; bf16 needs an A100 or newer", sweep=True
+    precision: Literal["fp32", "bf16", "fp16"] | None = key(
+        None,
+        "autocast on a GPU; bf16 needs an A100 or newer; null: as in the MMEngine config, and fp32 "
+        "on a CPU",
+        sweep=True,
+        at_first="fp32",
     )
     channels_last: bool | None = key(
         None,
@@ -308,8 +312,12 @@ class TrainSettings(OnDevice):
         "`frozen`: the statistics that it starts with, scale and shift fixed too",
         sweep=True,
     )
-    accumulate: int = key(
-        1, "process each batch in so many parts, so that only one needs memory at a time", ge=1
+    accumulate: int | None = key(
+        None,
+        "process each batch in so many parts, so that only one needs memory at a time; null: as in "
+        "the MMEngine config",
+        at_first=1,
+        ge=1,
     )
     scale_lr: bool | None = key(
         None,

@@ -30,7 +30,7 @@ DEFAULT = "config/x3d_s_epic_rgb_segments.py"
 # Autocast is part of what is learned: a resumed run keeps its precision. bf16 has the exponent
 # range of fp32, so its gradients need no scaling against underflow.
 AUTOCAST: dict[str, Changes] = {
-    "fp32": {},
+    "fp32": {"type": "OptimWrapper"},
     "bf16": {"type": "AmpOptimWrapper", "dtype": "bfloat16", "loss_scale": {"enabled": False}},
     "fp16": {"type": "AmpOptimWrapper", "dtype": "float16", "loss_scale": "dynamic"},
 }
@@ -104,7 +104,7 @@ def build_config(
             "default_hooks.checkpoint.seconds": settings.checkpoint.seconds,
             "default_hooks.checkpoint.keep": settings.checkpoint.keep,
             "default_hooks.checkpoint.go_on": True,
-            **{f"optim_wrapper.{key}": item for key, item in AUTOCAST[settings.precision].items()},
+            **at_precision(config, settings.precision),
             **({"sync_bn": "torch"} if settings.bn == "sync" else {}),
             "custom_hooks": hooks,
             "randomness.seed": settings.seed,
@@ -121,6 +121,20 @@ def build_config(
     return changed(
         config, _counted(config, {"pairs": pairs, "num_verbs": classes[0], "num_nouns": classes[1]})
     )
+
+
+def at_precision(config: Config, precision: str | None) -> Changes:
+    """Set what a training computes in; None: as the config states it."""
+    if precision is None:
+        return {}
+    others = {k: v for k, v in config.optim_wrapper.items() if k not in AUTOCAST["bf16"]}
+    return {"optim_wrapper": others | AUTOCAST[precision]}
+
+
+def precision_of(config: Config) -> str:
+    """What a training of this config computes in: a key of `AUTOCAST`."""
+    dtype = config.optim_wrapper.get("dtype")
+    return next(name for name, own in AUTOCAST.items() if own.get("dtype") == dtype)
 
 
 def _as_there(node: Any, key: str, value: Any) -> Any:

@@ -6,6 +6,8 @@ is learned, except for rounding.
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 # The order in which MMEngine calls the hooks: the lowest number first. Its own have these numbers:
 # RuntimeInfoHook 10; IterTimerHook, DistSamplerSeedHook, SyncBuffersHook and EMAHook 50; LoggerHook
@@ -28,6 +31,7 @@ PRIORITIES = {
     "PooledStatisticsHook": 49,  # before SyncBuffersHook
     "CompileHook": 51,
     "AccumulateHook": 52,
+    "RecomputeHook": 53,
     "TelemetryHook": 71,
     "SafeCheckpointHook": 90,  # saves the result of all others; may end training
 }
@@ -137,29 +141,52 @@ class AccumulateHook(Hook):
     spans a checkpoint or the end of an epoch, and a resumed run stays exact.
 
     Args:
-        parts: Number of parts per batch.
+        most: Segments of a part, at most. The parts are of equal size, but for the last.
     """
 
     priority = PRIORITIES["AccumulateHook"]
 
-    def __init__(self, parts: int) -> None:
-        self.parts = parts
+    def __init__(self, most: int) -> None:
+        self.most = most
 
     def before_train(self, runner: Runner) -> None:
         """Replace the model's own step with the loop over parts."""
         model = runner.model
         model.train_step = lambda data, optim_wrapper: step_in_parts(
-            model, data, optim_wrapper, self.parts
+            model, data, optim_wrapper, self.most
         )
+
+
+@HOOKS.register_module()
+class RecomputeHook(Hook):
+    """Keep what one block of a model computes, not all, and compute it again in the backward pass.
+
+    The gradients are the same, dropout included. It costs a forward pass more. Parts of a batch
+    save as much memory for nothing, until a single segment is too much.
+
+    Args:
+        blocks: Name of the list of blocks in the model, such as `backbone.blocks`.
+        on: Whether to do so.
+    """
+
+    priority = PRIORITIES["RecomputeHook"]
+
+    def __init__(self, blocks: str, on: bool = False) -> None:
+        self.blocks, self.on = blocks, on
+
+    def before_train(self, runner: Runner) -> None:
+        """Wrap the forward pass of each block; names of weights do not change."""
+        for block in attrgetter(self.blocks)(bare(runner.model)) if self.on else ():
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def step_in_parts(
     model: BaseModel | MMDistributedDataParallel,
     data: dict[str, Any],
     optim_wrapper: OptimWrapper,
-    parts: int,
+    most: int,
 ) -> dict[str, torch.Tensor]:
-    """Do one optimizer step on `data` in up to `parts` forward and backward passes.
+    """Do one optimizer step on `data`, with at most so many segments in a forward pass.
 
     The gradient is that of the mean loss over the whole batch; several processes exchange it once.
 
@@ -167,13 +194,13 @@ def step_in_parts(
         model: The model, or its wrapper for several processes.
         data: The collated batch.
         optim_wrapper: MMEngine's optimizer wrapper.
-        parts: Maximum number of parts.
+        most: Segments of a part, at most.
 
     Returns:
         The logged figures, as a mean over the batch.
     """
     module, total = bare(model), len(data["inputs"])
-    size = -(-total // parts)
+    size = -(-total // -(-total // most))
     starts = range(0, total, size)
     logged: dict[str, torch.Tensor] = {}
     for start in starts:

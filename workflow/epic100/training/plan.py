@@ -20,8 +20,10 @@ from epic100.training.config import (
     LOADERS,
     NO_VALIDATION,
     Changes,
+    at_precision,
     changed,
     custom_hooks,
+    precision_of,
     present,
 )
 
@@ -76,7 +78,8 @@ class TrainingPlan:
         config: The complete MMEngine config.
         placement: Device and processes.
         share: Segments per step of one process.
-        parts: Number of parts that each share is split into and trained on one after the other.
+        part: Segments of a share that are trained on at the same time.
+        precision: What a GPU computes in: fp32, bf16 or fp16.
         val: The val list; None if training runs without validation.
         no_val: Why there is no validation, or "".
     """
@@ -84,7 +87,8 @@ class TrainingPlan:
     config: Config
     placement: Placement
     share: int
-    parts: int
+    part: int
+    precision: str
     val: pd.DataFrame | None
     no_val: str
 
@@ -126,8 +130,11 @@ def plan_run(
         EpicError: The batch cannot be split evenly, the device lacks a precision or BatchNorm over
             processes, or a val segment has no label.
     """
-    _require_even_shares(config, placement, settings.accumulate)
-    refuse_device(config, settings, placement.device)
+    _require_even_shares(config, placement, settings.accumulate or 1)
+    precision = precision_of(config)
+    if settings.precision is None and placement.device == "cpu":
+        config = changed(config, at_precision(config, "fp32"))
+    refuse_device(config, placement.device)
     val, no_val = _val_list(config, settings)
     several: Changes = {}
     if placement.processes > 1:
@@ -146,8 +153,6 @@ def plan_run(
         hooks.append(ConfigDict(type="PooledStatisticsHook"))
     if settings.compile:
         hooks.append(ConfigDict(type="CompileHook"))
-    if settings.accumulate > 1:
-        hooks.append(ConfigDict(type="AccumulateHook", parts=settings.accumulate))
     planned = changed(
         config,
         {
@@ -160,12 +165,18 @@ def plan_run(
         },
     )
     share = planned.train_dataloader.batch_size
-    return TrainingPlan(planned, placement, share, settings.accumulate, val, no_val)
+    stated = planned.get("default_hooks", {}).get("accumulate")
+    parts = settings.accumulate or -(-share // (stated.most if stated else share))
+    part = -(-share // parts)
+    if stated or part < share:
+        hook = {"type": "AccumulateHook", "most": part}
+        planned = changed(planned, {"default_hooks.accumulate": hook})
+    return TrainingPlan(planned, placement, share, part, precision, val, no_val)
 
 
-def refuse_device(config: Config, settings: TrainSettings, device: str) -> None:
+def refuse_device(config: Config, device: str) -> None:
     """Refuse a key that the device cannot do. Raises EpicError."""
-    why, precision = "", settings.precision
+    why, precision = "", precision_of(config)
     if (
         precision == "bf16"
         and device == "cuda"
@@ -231,7 +242,7 @@ def _layout(config: Config, settings: TrainSettings, placement: Placement) -> st
     """
     chosen = settings.channels_last
     if chosen is None:
-        chosen = placement.device == "cpu" or settings.precision != "fp32"
+        chosen = placement.device == "cpu" or precision_of(config) != "fp32"
     return PLAIN if config.model.type == CHANNELS_LAST and not chosen else config.model.type
 
 

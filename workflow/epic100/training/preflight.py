@@ -129,6 +129,7 @@ class Found:
         weights: How the start weights fit the model, in words; "" without start weights.
         disk: The free disk space and what the run needs, in words.
         grey: Why the pictures were grey; "" if they were real.
+        attends: Whether the model is a transformer.
     """
 
     plan: TrainingPlan
@@ -143,6 +144,7 @@ class Found:
     weights: str
     disk: str
     grey: str
+    attends: bool
 
 
 def preflight(
@@ -226,6 +228,7 @@ def _train(
         weights=fit,
         disk=disk,
         grey=data.grey,
+        attends=any("Attention" in type(module).__name__ for module in model.modules()),
     )
 
 
@@ -285,13 +288,13 @@ def saved_for_backward(model: torch.nn.Module) -> Iterator[dict[int, int]]:
     Yields:
         Bytes of each storage, by its address.
     """
-    own = {value.untyped_storage().data_ptr() for value in model.parameters()}
+    own = {value.untyped_storage()._cdata for value in model.parameters()}
     found: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            found[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in own:
+            found[storage._cdata] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -301,12 +304,11 @@ def saved_for_backward(model: torch.nn.Module) -> Iterator[dict[int, int]]:
 def require_room(found: Found) -> None:
     """Raise EpicError for a step on this machine's CPU that needs more memory than there is."""
     plan, total = found.plan, psutil.virtual_memory().total
-    part = plan.share // plan.parts
-    needed = part * found.activations * plan.placement.on_node
+    needed = plan.part * found.activations * plan.placement.on_node
     if needed > total:
         raise EpicError(
-            f"a step of {part} segments keeps {needed / 2**30:.0f} GiB for its backward pass and "
-            f"this machine has {total / 2**30:.0f} GiB; {SMALLER}"
+            f"a step of {plan.part} segments keeps {needed / 2**30:.0f} GiB for its backward pass "
+            f"and this machine has {total / 2**30:.0f} GiB; {SMALLER}"
         )
 
 
@@ -328,7 +330,7 @@ def _predict(
 def _advice(error: Exception, plan: TrainingPlan) -> str:
     words = " ".join(str(error).split())[:300]
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate" in words:
-        return f"a step of {plan.share // plan.parts} segments does not fit into memory; {SMALLER}"
+        return f"a step of {plan.part} segments does not fit into memory; {SMALLER}"
     advice = f"correct `train: options:` or {plan.config.filename}"
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         advice = "set `train: compile: false`"

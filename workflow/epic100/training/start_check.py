@@ -110,9 +110,10 @@ def _try(
     init_default_scope("mmaction")
     modules = use_modules(config.modules.model_dump())
     settings = config.train.begun_with(asked.recipe, asked.weights)
-    if asked.remote and settings.gpus_to_ask:  # what needs its GPU is tried first thing in the job
+    gpu = asked.remote and settings.gpus_to_ask > 0
+    if gpu:  # what needs it is tried first thing in the job
         bn = "local" if settings.bn == "sync" else settings.bn
-        settings = settings.model_copy(update={"precision": "fp32", "compile": False, "bn": bn})
+        settings = settings.model_copy(update={"compile": False, "bn": bn})
     learned = train if settings.split == "train" else pd.concat([train, val], ignore_index=True)
     if not (learned["verb"] != NO_LABEL).any():
         raise EpicError(
@@ -131,7 +132,8 @@ def _try(
         pairs = read_pairs(pairs_path(name, settings.split))
         recipe = build_config(settings, name, root, str(RESULTS / "scan"), classes)
         views = chosen_views(test_pipeline_of(recipe), config.predict.clips, config.predict.crops)
-        plan = plan_run(recipe, settings, placement, work_dir=Path(name) / "run")
+        here = settings.model_copy(update={"precision": None}) if gpu else settings
+        plan = plan_run(recipe, here, placement, work_dir=Path(name) / "run")
         if plan.val is not None:
             plan = replace(plan, val=val)
         Path(plan.config.work_dir).mkdir()
@@ -142,7 +144,7 @@ def _try(
         )  # fmt: skip
         if not asked.remote:
             require_room(found)
-        made = start_table(found, learned, pairs, classes)
+        made = start_table(found, learned, pairs, classes, gpu)
     rows = [row for row in made.rows if not (asked.remote and row[0] in ELSEWHERE)]
     if asked.remote:
         rows.append(("device", "of another machine: tried first thing in the job"))

@@ -32,7 +32,11 @@ class StartTable:
 
 
 def start_table(
-    found: Found, train: pd.DataFrame, pairs: Pairs, classes: tuple[int, int]
+    found: Found,
+    train: pd.DataFrame,
+    pairs: Pairs,
+    classes: tuple[int, int],
+    gpu: bool = False,
 ) -> StartTable:
     """Describe a run after its preflight.
 
@@ -41,6 +45,7 @@ def start_table(
         train: The segments to train on.
         pairs: The pair table: verb, noun and count.
         classes: Number of verb classes and number of noun classes.
+        gpu: Whether the run will be on a GPU, though the preflight was not.
     """
     plan, config = found.plan, found.plan.config
     epochs, steps = config.train_cfg.max_epochs, -(-len(train) // plan.batch)
@@ -49,7 +54,7 @@ def start_table(
     validation = "" if plan.val is None else "a validation, "
     one_step = f"{found.step_seconds:.2f} s a step by a trial on this machine, as busy as it is"
     cores = usable_cores() // plan.placement.on_node
-    part = plan.share // plan.parts
+    kept = plan.part * found.activations / 2**30
     rows = [
         ("data", f"{len(train)} segments of {train['path'].nunique()} videos, {len(pairs)} pairs"),
         ("val", _val_text(plan)),
@@ -63,7 +68,7 @@ def start_table(
         ),
         ("device", _device_text(found)),
         *(
-            [("memory", f"{part * found.activations / 2**30:.2g} GiB kept by a step of {part}")]
+            [("memory", f"{kept:.2g} GiB kept by a step of {plan.part} in float32")]
             if found.activations
             else []
         ),
@@ -81,14 +86,19 @@ def start_table(
         ("disk", found.disk),
     ]
     warnings = [*_unseen(train, classes), *_val_warnings(plan, pairs)]
-    if plan.placement.processes > 1 and part < FEW and plan.bn == "local":
+    if plan.placement.processes > 1 and plan.part < FEW and plan.bn == "local":
         warnings.append(
-            f"BatchNorm sees {part} segments at a time on each of {plan.placement.processes} "
+            f"BatchNorm sees {plan.part} segments at a time on each of {plan.placement.processes} "
             f"processes; below {FEW} its statistics are poor: raise `batch_size` to "
-            f"{FEW * plan.parts * plan.placement.processes}, or set `bn: sync` or `frozen`"
+            f"{FEW * plan.batch // plan.part}, or set `bn: sync` or `frozen`"
         )
     if plan.batch > len(train):
         warnings.append(f"a batch of {plan.batch} is larger than the data: {len(train)} segments")
+    if found.attends and plan.precision == "fp32" and (gpu or plan.placement.device == "cuda"):
+        warnings.append(
+            "a transformer in float32, in which a GPU takes several times as long and twice the "
+            "memory; set `train: precision: bf16` (fp16 on a GPU older than the A100)"
+        )
     if lr == 0:
         warnings.append("the learning rate is 0: nothing will be learned")
     return StartTable(rows, warnings)
@@ -194,10 +204,10 @@ def _head_text(plan: TrainingPlan) -> str:
 
 
 def _batch_text(plan: TrainingPlan) -> str:
-    processes, parts = plan.placement.processes, plan.parts
+    processes, parts = plan.placement.processes, -(-plan.share // plan.part)
     if processes * parts == 1:
         return f"batch {plan.batch}"
-    return f"batch {plan.batch} = {processes} processes x {parts} parts x {plan.share // parts}"
+    return f"batch {plan.batch} = {processes} processes x {parts} parts x {plan.part}"
 
 
 def _learning_rate(plan: TrainingPlan) -> tuple[float, str]:
