@@ -298,7 +298,6 @@ class TrainSettings(OnDevice):
         "autocast on a GPU; bf16 needs an A100 or newer; null: as in the MMEngine config, and fp32 "
         "on a CPU",
         sweep=True,
-        at_first="fp32",
     )
     channels_last: bool | None = key(
         None,
@@ -316,7 +315,6 @@ class TrainSettings(OnDevice):
         None,
         "process each batch in so many parts, so that only one needs memory at a time; null: as in "
         "the MMEngine config",
-        at_first=1,
         ge=1,
     )
     scale_lr: bool | None = key(
