@@ -1,4 +1,4 @@
-"""The tables that docs/recipe.md and config/README.md are made of."""
+"""The tables of docs/evidence/recipe.md and sampling.md."""
 
 import pytest
 import torch

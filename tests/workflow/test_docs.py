@@ -82,7 +82,7 @@ def test_what_troubleshooting_quotes_is_said_and_each_error_says_what_to_do_or_i
     cells = [row.split(" | ")[0] for row in table.splitlines() if row.startswith("| `")]
     quotes = [quote for cell in cells for quote in re.findall("`(.+?)`", cell)]
     parts = [part for quote in quotes for part in quote.split("...") if len(part) > 4]
-    assert len(parts) >= len(cells) > 30
+    assert len(parts) >= len(cells) > 20
     said = error_list.texts()
     assert [part for part in parts if not any(part in text for text in said)] == []
     silent = error_list.silent()
