@@ -77,7 +77,7 @@ def test_the_screen_is_short_and_looks_as_the_page_shows_it(runs):
     fails = screen.index("  train is tried again")
     ended = [line for line in screen[: fails - 2] + screen[fails + 1 :] if not STATUS.match(line)]
     assert sum(-(-len(line) // 80) for line in ended) <= 24, ended
-    page = (ROOT / "docs/vsc.md").read_text()
+    page = (ROOT / "docs/evidence/slurm_dag.md").read_text()
     pasted = page.split("```text\n")[1].split("```")[0].splitlines()
     assert len(pasted) > 20
     here = {shape(line) for line in screen}
