@@ -11,8 +11,9 @@ import pytest
 from snakemake.cli import parse_args
 
 from epic100.cli.workflow import snakemake_command
+from epic100.settings import Settings
 from support.checkout import ROOT, call, run_snakemake
-from tools import error_list
+from tools import error_list, settings_pages
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +43,16 @@ def test_snakemake_commands_have_options_that_exist(page):
         if program in words:
             with chdir(ROOT):
                 parse_args(words[words.index(program) + 1 :])
+
+
+def test_keys_that_the_pages_name_are_keys_of_the_config():
+    keys = {tuple(name.split(".")[:2]) for name, *_ in settings_pages.rows(Settings)}
+    sections = {key[0] for key in keys if len(key) > 1}
+    pages = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which names old ones
+    text = " ".join(page.read_text(encoding="utf-8") for page in pages)
+    named = re.findall(r"`(\w+): {?(\w+):", text) + re.findall(r"[`' ](\w+)\.(\w+)=", text)
+    assert len(named) > 100
+    assert [pair for pair in named if pair[0] in sections and pair not in keys] == []
 
 
 @pytest.mark.parametrize("page", EVIDENCE, ids=lambda page: page.name)
