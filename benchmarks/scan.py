@@ -1,9 +1,10 @@
 """How fast the scan is beside a bare decode loop over the same file, in the same run.
 
-    python benchmarks/scan.py [--seconds 20 120 720] [--count 1 10] [--size 640 360] [--repeats 3]
+    python benchmarks/scan.py [--seconds 20 120 720] [--count 1 10] [--sizes 640x360] [--repeats 3]
                               [--threads] [video ...]
+    python benchmarks/scan.py --sizes 128x96 456x256 1920x1080 --seconds 1200 240 30 --count 1
 
-Without files it makes one of each length, of 640x360 at 59.94 fps with a key frame every 250: up
+Without files it makes one of each length and size at 59.94 fps with a key frame every 250: up
 to a minute of mini kitchen, over and over. Each figure is the least of the repeats, in seconds of
 CPU time of all processes, their starts included on both sides. A participant has --count copies of
 the file, and the bare loop then runs as often, each time in a new process. With --threads, copies
@@ -118,11 +119,13 @@ def compare(videos: list[Video], root: Path, repeats: int) -> dict[str, float]:
     least = {name: min(values) for name, values in times.items()}
     seconds = sum(video.duration for video in videos)
     return {
+        "file": videos[0].path(root).resolve().stem,
         "videos": len(videos),
         "seconds of each": round(videos[0].duration, 1),
         "scan / bare": round(least["scan"] / least["bare"], 3),
         "scan / quick": round(least["scan"] / least["quick"], 1),
         "frames a second": round(seconds * videos[0].fps / least["scan"]),
+        "frames a second, bare": round(seconds * videos[0].fps / least["bare"]),
         **{f"{name} s": round(value, 2) for name, value in least.items()},
     }
 
@@ -143,7 +146,8 @@ def main() -> None:
     parser.add_argument("videos", nargs="*", type=Path)
     parser.add_argument("--seconds", nargs="+", type=int, default=[20, 120, 720])
     parser.add_argument("--count", nargs="+", type=int, default=[1, 10], help="videos")
-    parser.add_argument("--size", nargs=2, type=int, default=[640, 360], metavar=("W", "H"))
+    parser.add_argument("--sizes", nargs="+", default=["640x360"], metavar="WxH",
+                        help="of all lengths; or several, and a length for each")  # fmt: skip
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", action="store_true", help="measure threads too")
     options = parser.parse_args()
@@ -158,9 +162,10 @@ def main() -> None:
         root = Path(folder)
         (root / "P01").mkdir()
         paths = options.videos
-        for seconds in [] if paths else options.seconds:
-            paths = [*paths, root / f"{seconds}.mp4"]
-            long_video(paths[-1], seconds, tuple(options.size))
+        sizes = options.sizes * (len(options.seconds) if len(options.sizes) == 1 else 1)
+        for seconds, size in [] if paths else zip(options.seconds, sizes, strict=True):
+            paths = [*paths, root / f"{size}_{seconds}.mp4"]
+            long_video(paths[-1], seconds, tuple(map(int, size.split("x"))))
         for path in paths:
             for count in options.count:
                 videos = linked([path] * count, root, 1)

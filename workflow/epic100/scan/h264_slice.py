@@ -84,7 +84,7 @@ def _read(
         first, kind, number = bits.ue(), bits.ue(), bits.ue()
         bits.at += 2 * stream.colour_planes
         frame_num = bits.u(stream.frame_num_bits)
-        is_frame = stream.progressive or not bits.u(1)
+        is_frame = stream.progressive or not bits.flag()
         bits.at += not is_frame  # which field
         bits.skip(idr)
         poc_lsb = bits.u(stream.poc_bits) if stream.poc_bits else None
@@ -118,12 +118,12 @@ def _choice(
     bits.skip(stream.codes_order + (picture.bottom_order and is_frame and has_order))
     bits.skip(picture.redundant)
     if kind == B:
-        choice = bool(bits.u(1))
+        choice = bits.flag()
     if kind != INTRA:
         _read_references(bits, kind, stream, picture)
     if idr:
         choice = bool(bits.u(2) & 1)
-    elif reference and bits.u(1):
+    elif reference and bits.flag():
         while operation := bits.ue():
             bits.skip(_CODES.get(operation, 1))
     if picture.arithmetic:
@@ -140,11 +140,11 @@ def _read_references(
 ) -> None:
     """Read the lists of references and their weights (clauses 7.3.3.1 and 7.3.3.2)."""
     counts = picture.references[: 2 if kind == B else 1]
-    if bits.u(1):
+    if bits.flag():
         counts = tuple(bits.ue() + 1 for _ in counts)
     for count in counts:
         moves = 0
-        if moved := bits.u(1):
+        if moved := bits.flag():
             while bits.ue() != _NO_MORE:
                 bits.ue()
                 moves += 1
@@ -154,7 +154,7 @@ def _read_references(
         bits.skip(1 + stream.has_chroma)
         for _ in range(sum(counts)):
             for planes in (1, 2) if stream.has_chroma else (1,):
-                if bits.u(1):
+                if bits.flag():
                     bits.skip(2 * planes)
 
 

@@ -5,8 +5,6 @@ Clause numbers refer to Rec. ITU-T H.264 (08/2021).
 
 from dataclasses import replace
 
-import av
-
 from epic100.scan.damage import BROKEN_UNITS, FORBIDDEN, NUMBERING, Packet
 from epic100.scan.h264 import PictureSettings, parse_pps, parse_sps, taller
 from epic100.scan.h264_slice import Numbering, SliceHeaders, slice_header
@@ -34,8 +32,13 @@ class CodedStream:
     fixed_fps = 0.0
     is_arithmetic = after_break = False
 
-    def examine(self, packet: av.Packet, seen: Packet) -> bytes | None:
+    def examine(self, data: bytes, entry: bytes, seen: Packet) -> bytes | None:
         """Check the bytes of a packet before it is decoded.
+
+        Args:
+            data: Its bytes.
+            entry: The head of a sample entry that begins here, or b"".
+            seen: What is known about it.
 
         Returns:
             What to decode in place of its bytes, or None.
@@ -76,23 +79,23 @@ class H264Stream(CodedStream):
         if not self.pictures:
             raise ValueError("no picture parameter set")
 
-    def examine(self, packet: av.Packet, seen: Packet) -> bytes | None:
+    def examine(self, data: bytes, entry: bytes, seen: Packet) -> bytes | None:
         """Also gives other bytes for packets that bring sets, which are made taller too."""
         seen.sequence = self._numbering.sequence
-        units = _sets_beside(packet)
+        units = _sets_of(entry) if entry else []
         is_first, changed = True, bool(units)
         try:
-            units += nal_units(memoryview(packet), self._length_size)
+            units += nal_units(data, self._length_size)
         except ValueError:
             seen.blame(BROKEN_UNITS)
             return None
         for place, unit in enumerate(units):
             kind = unit[0] & 31
             if kind in (SPS, PPS):
-                units[place] = self._take_set(bytes(unit))
+                units[place] = self._take_set(unit)
                 changed |= kind == SPS
             elif kind in (SLICE, IDR):
-                self._check_slice(bytes(unit), is_first, seen)
+                self._check_slice(unit, is_first, seen)
                 is_first = False
         return b"".join(sized(unit, self._length_size) for unit in units) if changed else None
 
@@ -134,15 +137,13 @@ class H264Stream(CodedStream):
             seen.blame(FORBIDDEN)
 
 
-def _sets_beside(packet: av.Packet) -> list[bytes | memoryview]:
+def _sets_of(entry: bytes) -> list[bytes]:
     """The parameter sets of a sample entry that begins at a packet.
 
     A decoder would take them from beside the packet, where the scan could not change them.
     """
-    if not packet.has_sidedata("new_extradata"):
-        return []
-    record = SetRecord.of("h264", bytes(packet.get_sidedata("new_extradata")))
-    return [*record.sets] if record.is_whole else []  # if corrupted, the decoder reports it
+    record = SetRecord.of("h264", entry)
+    return record.sets if record.is_whole else []  # if corrupted, the decoder reports it
 
 
 def has_forbidden_bytes(nal: bytes) -> bool:
@@ -151,4 +152,6 @@ def has_forbidden_bytes(nal: bytes) -> bool:
     A block of zeros decodes to endless skipped macroblocks without an error. This check finds it.
     """
     # Zeros after the end are harmless.
-    return b"\0\0\1" in nal or b"\0\0\2" in nal or b"\0\0\0" in nal.rstrip(b"\0")
+    return b"\0\0" in nal and (
+        b"\0\0\1" in nal or b"\0\0\2" in nal or b"\0\0\0" in nal.rstrip(b"\0")
+    )

@@ -32,7 +32,7 @@ class Looks:
 
     def __init__(self) -> None:
         self._count = 0
-        self._before: tuple[int, np.ndarray] | None = None  # pts and sample
+        self._before: tuple[int, np.ndarray, bool] | None = None  # pts, sample, whether it is dark
         # From pts to pts, where the two pictures are the same, or both dark.
         self._stretches: dict[str, list[tuple[int, int]]] = {FROZEN: [], BLACK: []}
 
@@ -54,13 +54,14 @@ class Looks:
         luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         rows, columns = height // GRID + 1, frame.width // GRID + 1
         sample = luma[:height:rows, : frame.width : columns].astype(np.int16)
+        is_dark = bool(sample.max() < DARK)
         if self._before is not None:
-            start, before = self._before
+            start, before, was_dark = self._before
             if sample.shape == before.shape and np.abs(sample - before).max() <= SAME:
                 self._stretches[FROZEN].append((start, frame.pts))
-            if max(sample.max(), before.max()) < DARK:
+            if is_dark and was_dark:
                 self._stretches[BLACK].append((start, frame.pts))
-        self._before = frame.pts, sample
+        self._before = frame.pts, sample, is_dark
 
     def frames(self, index: VideoIndex, word: str) -> np.ndarray:
         """bool [F]: frames between two checked pictures that are `FROZEN` or `BLACK`."""

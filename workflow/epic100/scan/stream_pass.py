@@ -13,7 +13,7 @@ from epic100.scan.damage import CORRUPT, UNDECODED, WRONG_TIME, Packet
 from epic100.scan.h264_stream import CodedStream, H264Stream
 from epic100.scan.oddities import Looks
 from epic100.video.ffmpeg import decoder_limit, error_text
-from epic100.video.index import PacketRecorder, VideoIndex
+from epic100.video.index import PacketRecorder, VideoIndex, new_entry
 
 PROGRESS_SECONDS = 0.5
 AHEAD_SECONDS = 10.0  # how much pts - dts may change between packets
@@ -122,13 +122,14 @@ class StreamPass:
                 tries += 1
 
     def _take(self, packet: av.Packet) -> None:
-        self._recorder.add(packet)
+        data, entry = bytes(packet), new_entry(packet)
+        self._recorder.add(packet, data, entry)
         if packet.pts is None:
             self._without_time += 1
             return
         dts = packet.pts if packet.dts is None else packet.dts
         seen = Packet(packet.pts, dts, packet.is_keyframe, shown=not packet.is_discard)
-        seen.checksum = zlib.crc32(packet)
+        seen.checksum = zlib.crc32(data)
         self._claimed_keys += seen.is_key
         self.packets.append(seen)
         self._by_pts[seen.pts] = seen
@@ -136,9 +137,9 @@ class StreamPass:
             self._check_time(seen)
         if packet.is_corrupt:
             seen.blame(CORRUPT)
-        data = self.coded.examine(packet, seen)
-        if data is not None or not seen.shown:
-            packet = _in_the_open(packet, data)
+        taller = self.coded.examine(data, entry, seen)
+        if taller is not None or not seen.shown:
+            packet = _in_the_open(packet, taller or data)
         if not self._quick:
             self._decode(packet, seen)
         elif seen.is_key:
@@ -203,19 +204,20 @@ class StreamPass:
         if seen is None:
             return
         for level, _, text in self._said:
-            # After a cut, references to be released may be missing, which is harmless.
-            passes = SIDE in text or (self.coded.after_break and LET_GO in text)
             if OVERREAD in text:
                 seen.blame(CORRUPT)
-            elif level <= av.logging.ERROR and not passes:
+            # After a cut, references to be released may be missing, which is harmless.
+            elif level <= av.logging.ERROR and not (
+                SIDE in text or (self.coded.after_break and LET_GO in text)
+            ):
                 seen.blame(UNDECODED)
 
 
-def _in_the_open(packet: av.Packet, data: bytes | None) -> av.Packet:
-    """Copy a packet, with other content where given, not hidden by an edit list.
+def _in_the_open(packet: av.Packet, data: bytes) -> av.Packet:
+    """Copy a packet, with this content, not hidden by an edit list.
 
     Hidden pictures must be decoded too, because later ones may depend on them.
     """
-    fresh = av.Packet(bytes(packet) if data is None else data)
+    fresh = av.Packet(data)
     fresh.pts, fresh.dts, fresh.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
     return fresh

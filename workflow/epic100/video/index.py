@@ -49,6 +49,8 @@ COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")  # of a 
 LIMITS = ScanLimits(stall_seconds=20, memory_mib=1024)
 LIMIT_SECONDS = 600  # of computing: it takes some for each gigabyte
 PROGRESS_EVERY = 1000  # packets
+_NEW_ENTRY = "new_extradata"  # FFmpeg's name of a packet's side data
+_PIECE = 1 << 16  # bytes that are read at once to compare packets
 Word = Annotated[str, Field(pattern=r"^[\w-]{0,40}$")]
 Side = Annotated[int, Field(ge=0, le=2**16)]
 ANOTHER_FILE = "is not the file that was scanned; scan it again"
@@ -283,8 +285,8 @@ def _stored(packets: np.ndarray, name: str) -> np.ndarray:
 class PacketRecorder:
     """Records the packets of one stream in decoding order. Packets without a time are not pictures.
 
-    Each packet is read a second time at its offset, without the demuxer. Only that proves that a
-    reader may do the same. The bytes are in the system's cache by then.
+    The file is read a second time, without the demuxer, and each packet compared with the bytes at
+    its offset. Only that proves that a reader may do the same. They are in the system's cache.
     """
 
     def __init__(self, file: WatchedFile, stream: "av.VideoStream"):
@@ -303,12 +305,16 @@ class PacketRecorder:
         self._rows = array("q")  # `_RECORDED` of each packet
         self._direct = True
         self._file = file
+        self._piece, self._piece_at = b"", 0  # bytes of the file, and where they begin
 
-    def add(self, packet: "av.Packet") -> None:
-        """Record a packet that has bytes. Raises DiskError if the file cannot be read."""
-        data = memoryview(packet)
-        if packet.has_sidedata("new_extradata"):
-            self._sets.new_entry(bytes(packet.get_sidedata("new_extradata")))
+    def add(self, packet: "av.Packet", data: bytes, entry: bytes) -> None:
+        """Record a packet, its bytes, at least one, and what `new_entry` gives of it.
+
+        Raises:
+            DiskError: The file cannot be read.
+        """
+        if entry:
+            self._sets.new_entry(entry)
             self._direct = False  # packets read by their places lack it
         self._sets.see(data)
         if packet.pts is None:
@@ -316,14 +322,20 @@ class PacketRecorder:
             return
         offset = -1 if packet.pos is None else packet.pos
         if self._direct:
-            # As bytes, since a memoryview is compared byte by byte.
-            self._direct = offset >= 0 and self._file.read_at(offset, len(data)) == bytes(data)
+            self._direct = offset >= 0 and self._is_at(offset, data)
         # Nothing comes before the first packet, so decoding can begin there whatever it is.
         is_key = packet.is_keyframe or not self._rows
         dts = packet.pts if packet.dts is None else packet.dts
         crc, sets = (zlib.crc32(data), self._sets.number()) if is_key else (0, -1)
         shown = not packet.is_discard
         self._rows.extend((offset, packet.pts, dts, len(data), crc, sets, shown))
+
+    def _is_at(self, offset: int, data: bytes) -> bool:
+        """Whether the file has these bytes at an offset."""
+        if not 0 <= offset - self._piece_at <= len(self._piece) - len(data):
+            self._piece = self._file.read_at(offset, max(len(data), _PIECE))
+            self._piece_at = offset
+        return self._piece.startswith(data, offset - self._piece_at)
 
     def index(self, keys: Sequence[bool] | None = None) -> VideoIndex:
         """The index of all packets so far.
@@ -354,6 +366,15 @@ class PacketRecorder:
         )
 
 
+def new_entry(packet: "av.Packet") -> bytes:
+    """The head of a sample entry that begins at a packet, for its decoder, or b""."""
+    # To ask for this kind by its name takes longer than to list all kinds, mostly none.
+    for side in packet.iter_sidedata():
+        if side.data_type == _NEW_ENTRY:
+            return bytes(side)
+    return b""
+
+
 def build_index(path: str | os.PathLike) -> VideoIndex:
     """Index a file that no scan has indexed, in a process with limits on memory and time.
 
@@ -381,7 +402,7 @@ def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.n
         recorder = PacketRecorder(file, stream)
         for number, packet in enumerate(container.demux(stream)):
             if packet.size:
-                recorder.add(packet)
+                recorder.add(packet, bytes(packet), new_entry(packet))
             if number % PROGRESS_EVERY == 0:
                 progress(number)
     index = recorder.index()

@@ -28,6 +28,8 @@ class Bits:
         at: How many of them are read.
     """
 
+    __slots__ = ("at", "text")
+
     def __init__(self, escaped: bytes, at: int = 0):
         data = escaped.replace(b"\0\0\3", b"\0\0")
         self.text, self.at = f"{int.from_bytes(data):0{8 * len(data)}b}", at
@@ -39,13 +41,25 @@ class Bits:
             raise ValueError("there are no more bits")
         return int(self.text[start : self.at], 2)
 
+    def flag(self) -> bool:
+        """Read one bit, faster than `u`. Raises ValueError at the end."""
+        bit = self.text[self.at : self.at + 1]
+        self.at += 1
+        if not bit:
+            raise ValueError("there are no more bits")
+        return bit == "1"
+
     def ue(self) -> int:
         """Read an Exp-Golomb code, clause 9.1. Raises ValueError for none or one too long."""
-        one = self.text.find("1", self.at)
-        start, self.at = one, 2 * one - self.at + 1
-        if one < 0 or self.at - one > _MOST_ZEROS + 1 or self.at > len(self.text):
+        at, text = self.at, self.text
+        one = text.find("1", at)
+        if one == at:  # most codes
+            self.at = at + 1
+            return 0
+        self.at = stop = 2 * one - at + 1
+        if one < 0 or stop - one > _MOST_ZEROS + 1 or stop > len(text):
             raise ValueError("no Exp-Golomb code here")
-        return int(self.text[start : self.at], 2) - 1
+        return int(text[one:stop], 2) - 1
 
     def se(self) -> int:
         """Read a signed Exp-Golomb code, clause 9.1.1. Raises ValueError like `ue`."""
@@ -54,8 +68,9 @@ class Bits:
 
     def skip(self, codes: int) -> None:
         """Read over Exp-Golomb codes. Raises ValueError like `ue`."""
-        for _ in range(codes):
+        while codes > 0:
             self.ue()
+            codes -= 1
 
     def is_at_end(self) -> bool:
         """Whether only the stop bit and zeros are left (clause 7.3.2.11)."""
@@ -74,7 +89,7 @@ def escaped(bits: str) -> bytes:
     return _ESCAPED.sub(b"\0\0\3", int(bits, 2).to_bytes(len(bits) // 8))
 
 
-def nal_units(data: bytes | memoryview, length_size: int) -> Iterator[bytes | memoryview]:
+def nal_units(data: bytes, length_size: int) -> Iterator[bytes]:
     """The NAL units of a packet, without what is before each.
 
     Args:
@@ -85,7 +100,6 @@ def nal_units(data: bytes | memoryview, length_size: int) -> Iterator[bytes | me
         ValueError: Units with lengths do not fill the packet exactly.
     """
     if not length_size:
-        data = bytes(data)
         places = [match.end() for match in _START.finditer(data)]
         stops = [place - 3 for place in places[1:]] + [len(data)]
         units = (data[start:stop].rstrip(b"\0") for start, stop in zip(places, stops, strict=False))
@@ -100,12 +114,12 @@ def nal_units(data: bytes | memoryview, length_size: int) -> Iterator[bytes | me
         yield data[start:position]
 
 
-def kind_of(codec: str, unit: bytes | memoryview) -> int:
+def kind_of(codec: str, unit: bytes) -> int:
     """The type of a NAL unit of `h264` or `hevc`."""
     return unit[0] & 31 if codec == "h264" else (unit[0] >> 1) & 63
 
 
-def sized(unit: bytes | memoryview, length_size: int) -> bytes:
+def sized(unit: bytes, length_size: int) -> bytes:
     """A unit with its length before it."""
     return len(unit).to_bytes(length_size) + unit
 
@@ -138,7 +152,7 @@ class SetRecord:
         try:
             for unit in units:
                 if codec in SETS and kind_of(codec, unit) in SETS[codec]:
-                    sets.append(bytes(unit))
+                    sets.append(unit)
         except (ValueError, IndexError):
             is_whole = False
         return cls(codec, extradata[: head * is_record], sets, is_whole)
@@ -211,17 +225,20 @@ class ParameterSets:
         for unit in self._record.sets:
             self._keep(unit)
 
-    def see(self, packet: bytes | memoryview) -> None:
+    def see(self, packet: bytes) -> None:
         """Record the sets that a packet contains."""
-        codec = self._codec
+        codec, size = self._codec, self._record.length_size
         if codec not in SETS:
             return
         sets, slices = SETS[codec], _SLICES[codec]
+        first = packet[size : size + 1]
+        if size and first and kind_of(codec, first) in slices:
+            return  # most packets: not even their units are looked for
         try:
-            for unit in nal_units(packet, self._record.length_size):
+            for unit in nal_units(packet, size):
                 kind = kind_of(codec, unit)
                 if kind in sets:
-                    self._keep(bytes(unit))
+                    self._keep(unit)
                 elif kind in slices:
                     return  # sets after the first slice belong to another picture
         except ValueError:
