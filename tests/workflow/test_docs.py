@@ -35,6 +35,12 @@ def test_links_lead_to_files(page):
         assert "://" in link or (page.parent / link).exists(), link
 
 
+def test_pages_that_the_code_names_are_there():
+    found = call("git", "grep", "-hoE", r"docs/[a-z/_-]+\.md").stdout.split()
+    assert len(found) > 30
+    assert sorted({page for page in found if not (ROOT / page).exists()}) == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_snakemake_commands_have_options_that_exist(page):
     for line in commands(page):
