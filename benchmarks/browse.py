@@ -2,8 +2,9 @@
 
     python benchmarks/browse.py FOLDER OUT [--splits val train]
 
-FOLDER has the official CSVs. The page is written to OUT/browse/ and opened in a headless Chromium,
-as tests open it. No clips: a page asks for one at a time.
+FOLDER has the official CSVs. The page has two runs side by side, or one with `--runs 1`. It is
+written to OUT/browse/ and opened in a headless Chromium, as tests open it. No clips: a page asks
+for one at a time.
 """
 
 import argparse
@@ -20,6 +21,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from epic100.browse.content import gather  # noqa: E402
 from epic100.browse.folder import write_folder  # noqa: E402
+from epic100.browse.guesses import ShownRun  # noqa: E402
 from epic100.scoring.predictions import Predictions, write_predictions  # noqa: E402
 from epic100.segments.annotations import read_annotations  # noqa: E402
 from epic100.segments.official_lists import CLASS_LISTS, LISTS  # noqa: E402
@@ -45,15 +47,19 @@ const all = performance.now() - begin;
 return [code, all, document.getElementById('summary').innerText];
 """
 FILTERS = (("text", "open"), ("text", ""), ("result", "wrong"), ("result", "near"), ("verb", "1"),
-           ("verb", ""), ("participant", "P01"), ("participant", ""), ("result", ""))  # fmt: skip
+           ("verb", ""), ("participant", "P01"), ("participant", ""), ("result", "second"),
+           ("result", ""))  # fmt: skip
 
 
-def random_predictions(csv: Path, videos: dict, path: Path) -> None:
+HEAP = "return performance.memory.usedJSHeapSize / 1e6"
+
+
+def random_predictions(csv: Path, videos: dict, path: Path, seed: int) -> None:
     """Scores of the pairs of val itself, the true one a little more likely."""
     table = read_annotations(csv, videos, labelled=True, num_verbs=97, num_nouns=300)
     pairs = table.groupby(["verb", "noun"]).size()
     place = {pair: row for row, pair in enumerate(pairs.index)}
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     scores = 2 * torch.randn(len(table), len(pairs), generator=generator)
     true = [place[pair] for pair in zip(table["verb"], table["noun"], strict=True)]
     scores[torch.arange(len(table)), true] += 5
@@ -68,23 +74,27 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--splits", nargs="+", default=["val"])
+    parser.add_argument("--runs", type=int, default=2, choices=(1, 2))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     videos = {video.video_id: video for video in read_sheet(ROOT / "config/videos.tsv")}
-    scores, dropped = given.out / "val.pt", given.out / "dropped.tsv"
-    random_predictions(given.folder / CSVS["val"], videos, scores)
+    dropped, runs = given.out / "dropped.tsv", []
+    for seed in range(given.runs):
+        scores = given.out / f"val{seed}.pt"
+        random_predictions(given.folder / CSVS["val"], videos, scores, seed)
+        runs.append(ShownRun(f"seed{seed}", scores))
+    (given.out / "list.txt").write_text("")
     dropped.write_text("narration_id\tsplit\treason\n")
     data = gather(
         videos,
         annotations={split: given.folder / CSVS[split] for split in given.splits},
-        predictions=scores, dropped=dropped, scans=(), timelines=(), name_csvs=(), reduce=None,
-        run="", classes=CLASSES, format="official",
+        runs=runs, dropped=dropped, scans=(), name_csvs=(), classes=CLASSES, format="official",
         lists={key: str(given.folder / name) for key, (name, _) in (LISTS | CLASS_LISTS).items()},
     )  # fmt: skip
     page = given.out / "browse/index.html"
     write_folder(page, data, given.out, max_mb=500)
     figures = {"data_mb": (page.parent / "data.js").stat().st_size / 1e6,
-               "paint_ms": [], "ready_ms": [], "filter_ms": {}}  # fmt: skip
+               "paint_ms": [], "ready_ms": [], "heap_mb": [], "filter_ms": {}}  # fmt: skip
     for _ in range(REPEATS):
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             opened = Page(page.as_uri(), Path(folder) / "profile")
@@ -92,6 +102,7 @@ def main() -> None:
                        " await new Promise(done => setTimeout(done, 20))")  # fmt: skip
             figures["paint_ms"].append(round(opened.run(PAINT)))
             figures["ready_ms"].append(round(opened.run(READY)))
+            figures["heap_mb"].append(round(opened.run(HEAP)))
             for name, value in FILTERS:
                 script = FILTER.replace("NAME", json.dumps(name)).replace(
                     "VALUE", json.dumps(value)

@@ -1,7 +1,46 @@
 # A folder to look at in a browser: segments, predictions, clips, timelines. On request: no other
-# rule needs it. Timelines that were made are shown, and kept up to date; none is made for it.
+# rule needs it. Timelines and features that were made are shown, and kept up to date; none is made
+# for it. With `browse: runs:` the page is of these runs, and belongs to none of them.
+
+from epic100.settings import runs_to_compare
+from epic100.settings.config import DEFAULT
 
 SHOWN = [split for split in CONFIG.browse.splits if split in ANNOTATIONS]
+SHOWN_RUNS = [None if run == DEFAULT else run for run in CONFIG.browse.runs]
+SHOWN_HOMES = [home_of(run) for run in SHOWN_RUNS] or [HOME]
+SHOWN_ARE_OWN = [run in (SWEEP or [CONFIG.run]) for run in SHOWN_RUNS] or [True]
+SHOWN_FEATURES = [
+    FEATURES if own and PROBE is not None else f"{home}/features"
+    for home, own in zip(SHOWN_HOMES, SHOWN_ARE_OWN)
+]
+
+
+def predictions_shown(wildcards):
+    """Predictions of the runs to show. No rule makes those of a run of another config."""
+    finished = [run or DEFAULT for run in runs_to_compare([])[1]]
+    for run, own in zip(CONFIG.browse.runs, SHOWN_ARE_OWN):
+        if not own and run not in finished:
+            raise WorkflowError(
+                f"`browse: runs:` names {run}, which is not finished: it needs metrics.json and "
+                f"predictions/val.pt in its folder; finished runs: {', '.join(finished) or 'none'}"
+            )
+    return [f"{home}/predictions/val.pt" for home in SHOWN_HOMES]
+
+
+def made_or_asked(folders, names):
+    """Files that are there already or are asked for in this call."""
+
+    def found(wildcards):
+        targets = {os.path.normpath(target) for target in workflow.dag_settings.targets}
+        asked = {re.sub(r"(\.activitynet)?\.\w+$", ".tsv", target) for target in targets}
+        paths = [
+            f"{folder.format(run=wildcards.get('run'))}/{name}.tsv"
+            for folder in folders
+            for name in names
+        ]
+        return [path for path in paths if path in asked or os.path.isfile(path)]
+
+    return found
 
 
 rule browse:
@@ -11,15 +50,19 @@ rule browse:
         annotations=[ANNOTATIONS[split] for split in SHOWN],
         csvs=NAME_FILES["csvs"],
         sheet=SHEET,
-        predictions=f"{HOME}/predictions/val.pt",
+        predictions=predictions_shown,
         dropped="results/clean/dropped.tsv",
         scans=expand("results/scan/{participant}.tsv", participant=PARTICIPANTS),
         clips="results/clips/val/list.txt",
-        timelines=timelines_made,
+        timelines=made_or_asked(
+            [] if MODELS else [f"{home}/timeline" for home in SHOWN_HOMES],
+            [video.video_id for video in VIDEOS if video.split in SHOWN],
+        ),
+        features=made_or_asked(dict.fromkeys([] if MODELS else SHOWN_FEATURES), PARTICIPANTS),
     output:
-        html=f"{HOME}/browse/index.html",
+        html=f"{'results' if SHOWN_RUNS else HOME}/browse/index.html",
     log:
-        f"{HOME}/logs/browse.log",
+        f"{'results' if SHOWN_RUNS else HOME}/logs/browse.log",
     conda:
         "../envs/epic100.yaml"
     resources:
@@ -35,7 +78,13 @@ rule browse:
         ),
         splits=SHOWN,
         lists=[*OFFICIAL_LISTS, *CLASS_LISTS],
-        run=lambda wildcards: wildcards.get("run", CONFIG.run or ""),
+        names=lambda wildcards: CONFIG.browse.runs or [wildcards.get("run", CONFIG.run or "")],
+        homes=lambda wildcards: [home.format(run=wildcards.get("run")) for home in SHOWN_HOMES],
+        own=SHOWN_ARE_OWN,
+        features=lambda wildcards: [
+            each.format(run=wildcards.get("run")) for each in SHOWN_FEATURES
+        ],
+        place=lambda wildcards, input: VIDEO_PLACE,
     message:
         "Page to look at: {output.html}"
     script:

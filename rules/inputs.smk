@@ -55,17 +55,6 @@ def model_of_features(wildcards):
     return path
 
 
-def timelines_made(wildcards):
-    """Timelines of whole videos that are there already or are asked for in this call, of the splits
-    that the page shows."""
-    folder = Path(HOME.replace("{run}", wildcards.get("run", "")), "timeline")
-    targets = map(os.path.normpath, workflow.dag_settings.targets)
-    asked = {re.sub(r"(\.activitynet)?\.\w+$", ".tsv", target) for target in targets}
-    shown = [video for video in VIDEOS if video.split in SHOWN and not MODELS]
-    tables = [f"{folder}/{video.video_id}.tsv" for video in shown]
-    return [path for path in tables if path in asked or os.path.isfile(path)]
-
-
 # (weights or None, why they cannot be known) of each run. A fault is an error only for a call that
 # trains.
 START_WEIGHTS = {}

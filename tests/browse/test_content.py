@@ -19,7 +19,17 @@ from epic100.browse.folder import (
 from epic100.scoring.evaluation import evaluate
 from epic100.segments.annotations import index_segments, read_annotations
 from epic100.segments.segment_list import write_segments
-from support.small_browse import ATTACK, NOUNS, REASON, VERBS, VIDEOS, make_browse, rows, sources
+from support.small_browse import (
+    ATTACK,
+    NOUNS,
+    REASON,
+    VERBS,
+    VIDEOS,
+    make_browse,
+    rows,
+    sources,
+    two_runs,
+)
 
 
 @pytest.fixture
@@ -29,7 +39,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def data(run):
-    return gather(VIDEOS, **run | {"run": "second"})
+    return gather(VIDEOS, **run)
 
 
 def test_segments_are_those_of_the_csv_with_names_times_and_reasons(data):
@@ -42,16 +52,15 @@ def test_segments_are_those_of_the_csv_with_names_times_and_reasons(data):
     assert columns["reason"] == [-1] * 27 + [0] * 3
     assert data["reasons"] == [{"text": REASON, "kind": "touches damaged frames"}]
     assert (data["tail_verbs"], data["tail_nouns"], data["unseen"]) == ([2], [2], ["P18"])
-    assert data["run"] == "second"
 
 
 def test_the_first_guesses_have_the_accuracy_of_metrics_json(data, run, tmp_path):
     table = read_annotations(run["annotations"]["val"], VIDEOS, labelled=True, num_verbs=4,
                              num_nouns=3)  # fmt: skip
     write_segments(index_segments(table, VIDEOS), tmp_path / "val.txt")
-    figures = evaluate(run["predictions"], tmp_path / "val.txt", tmp_path / "metrics.json",
+    figures = evaluate(run["runs"][0].predictions, tmp_path / "val.txt", tmp_path / "metrics.json",
                        lists={}, reduce=None)  # fmt: skip
-    columns, guesses = data["segments"], data["guesses"]
+    columns, guesses = data["segments"], data["runs"][0]
     assert len(guesses["segment"]) == figures["predicted"] == 27
     right = np.ones(27, bool)
     for task in ("verb", "noun"):
@@ -64,7 +73,9 @@ def test_the_first_guesses_have_the_accuracy_of_metrics_json(data, run, tmp_path
         assert np.allclose(shares.sum(axis=1), data["unit"], atol=3)  # all classes are here
         assert guesses[f"{task}_truth_p"] == shares[best == true].tolist()
     assert 100 * right.mean() == pytest.approx(figures["readable_action_accuracy_at_1"])
-    assert data["official"] == figures["overall_action_accuracy_at_1"] != 100 * right.mean()
+    near = figures["readable_action_accuracy_at_5"]
+    assert 100 * np.mean(guesses["near"]) == pytest.approx(near)
+    assert guesses["official"] == figures["overall_action_accuracy_at_1"] != 100 * right.mean()
 
 
 def test_videos_have_their_damage_and_their_timeline_in_seconds(data):
@@ -72,7 +83,7 @@ def test_videos_have_their_damage_and_their_timeline_in_seconds(data):
     assert videos["state"] == ["ok", "not scanned", "damaged"]
     assert videos["damaged"] == [[], [], [[27.0, 30.0]]]
     assert videos["why"][2] == "broken slices" and videos["seconds"] == [40.0, 40.0, 40.0]
-    assert videos["timeline"] == [None, [[1.0, 4.5, 0, 0, 0.75]], None]
+    assert data["runs"][0]["timelines"] == [None, [[1.0, 4.5, 0, 0, 0.75]], None]
 
 
 def test_all_of_a_video_that_cannot_be_read_is_damaged(run, tmp_path):
@@ -91,7 +102,7 @@ def test_a_script_of_it_holds_no_tag_and_gives_the_same_back(data):
 @pytest.mark.parametrize("path, old, new, words", [
     (lambda run: run["annotations"]["val"], "P01_11_3,", "P01_11_33,",
      "P01_11_3, which is not of the split"),
-    (lambda run: run["timelines"][0], "4.500", "soon",
+    (lambda run: run["runs"][0].timelines[0], "4.500", "soon",
      r"P02_03\.tsv: line 2: .*soon.*make it again"),
 ])  # fmt: skip
 def test_predictions_of_other_segments_and_wrong_numbers_are_refused(run, path, old, new, words):
@@ -100,18 +111,30 @@ def test_predictions_of_other_segments_and_wrong_numbers_are_refused(run, path, 
         gather(VIDEOS, **run)
 
 
+def test_two_runs_are_over_the_same_segments_and_other_classes_are_refused(run, tmp_path):
+    data = gather(VIDEOS, **run | {"runs": two_runs(tmp_path)})
+    first, second = data["runs"]
+    assert (first["name"], second["name"]) == ("first", "second")
+    assert first["segment"] == second["segment"] and first["verb"] != second["verb"]
+    assert first["timelines"][1] and second["timelines"] == [None] * 3
+    with pytest.raises(
+        EpicError, match=r"val\.pt: scores of 4 verbs and 3 nouns; expected 4 and 5"
+    ):
+        gather(VIDEOS, **run | {"classes": {"verbs": 4, "nouns": 5}})
+
+
 def written(page):
     text = (page.parent / "data.js").read_text()
     return json.loads(text.removeprefix("window.epicData = ").removesuffix(";\n"))
 
 
-def test_it_has_the_page_its_libraries_licence_and_a_clip_of_each_predicted_segment(tmp_path):
+def test_it_has_the_page_and_a_clip_with_its_label_of_each_predicted_segment(tmp_path):
     page = make_browse(tmp_path, b"clip")
     names = {path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*")}
-    assert {"index.html", "data.js", "vendor/tabulator.min.js", "vendor/tabulator.LICENSE",
-            "clips/P18/P18_01_0.mp4"} <= names  # fmt: skip
+    assert {"index.html", "data.js", "grid.js", "clips/P18/P18_01_0.mp4"} <= names
     data = written(page)
     assert data["clips"] == list(range(1, 27)) and data["left_out"] == 0
+    assert data["labels"] == {str(place): rows()[place][3] for place in data["clips"]}
     assert page.parent.joinpath("clips/P18/P18_01_0.mp4").samefile(
         tmp_path / "clips/val/P18/P18_01_0.mp4"
     )

@@ -59,6 +59,11 @@ class Page:
         self._session = attached["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log"):
             self._call(f"{domain}.enable")
+        self.go(url)
+
+    def go(self, url: str) -> None:
+        """Show another page, and wait until it is loaded."""
+        self._loaded = False
         self._call("Page.navigate", url=url)
         while not self._loaded:
             self._read()

@@ -1,11 +1,14 @@
 """A small run to look at in a browser: 30 segments of three videos, made up. No test in here."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from epic100.browse.content import gather
 from epic100.browse.folder import write_folder
+from epic100.browse.guesses import ShownRun
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.video.scan_table import ScanRow, write_scan_table
 from epic100.video.sheet import Video
@@ -47,15 +50,7 @@ def sources(folder: Path) -> dict:
     ]
     (folder / "val.csv").write_text("\n".join([head, *lines, ""]))
     kept, dropped = rows()[:-3], rows()[-3:]
-    logits = torch.zeros(len(kept), len(PAIRS))
-    for place, (_, _, _, verb, noun) in enumerate(kept):
-        own = [pair[:2] for pair in PAIRS].index((verb, noun))
-        logits[place] = torch.arange(len(PAIRS)) / 10
-        logits[place, (own + (place % 5 == 0)) % len(PAIRS)] += 4
-    write_predictions(
-        Predictions("val", [row[0] for row in kept], logits.log_softmax(1), PAIRS, 4, 3, {}),
-        folder / "val.pt",
-    )
+    guess(kept, folder / "val.pt", lambda place: place % 5 == 0)
     lines = [f"{row[0]}\tval\t{REASON}" for row in dropped]
     (folder / "dropped.tsv").write_text("\n".join(["narration_id\tsplit\treason", *lines, ""]))
     write_scan_table(
@@ -75,26 +70,54 @@ def sources(folder: Path) -> dict:
         (folder / f"{key}.csv").write_text(text)
     return dict(
         annotations={"val": folder / "val.csv"},
-        predictions=folder / "val.pt",
+        runs=[ShownRun("", folder / "val.pt", timelines=[folder / "P02_03.tsv"])],
         dropped=folder / "dropped.tsv",
         scans=[folder / "scan.tsv"],
-        timelines=[folder / "P02_03.tsv"],
         classes={"verbs": 4, "nouns": 3},
         format="official",
         name_csvs=[],
         lists={key: str(folder / f"{key}.csv") for key in lists},
-        reduce=None,
-        run="",
     )
 
 
-def make_browse(folder: Path, clip: bytes, max_mb: int = 500, **changes: object) -> Path:
+def guess(kept: list, path: Path, is_wrong: Callable[[int], bool]) -> Path:
+    """Write predictions of these rows; a wrong one is the next pair."""
+    logits = torch.zeros(len(kept), len(PAIRS))
+    for place, (_, _, _, verb, noun) in enumerate(kept):
+        own = [pair[:2] for pair in PAIRS].index((verb, noun))
+        logits[place] = torch.arange(len(PAIRS)) / 10
+        logits[place, (own + is_wrong(place)) % len(PAIRS)] += 4
+    write_predictions(
+        Predictions("val", [row[0] for row in kept], logits.log_softmax(1), PAIRS, 4, 3, {}), path
+    )
+    return path
+
+
+def two_runs(folder: Path) -> list[ShownRun]:
+    """The run of `sources`, and a second one with every third guess wrong and a timeline."""
+    first = ShownRun("first", folder / "val.pt", timelines=[folder / "P02_03.tsv"])
+    second = guess(rows()[:-3], folder / "second.pt", lambda place: place % 3 == 0)
+    return [first, ShownRun("second", second)]
+
+
+def make_browse(folder: Path, clip: bytes, max_mb: int = 500, two: bool = False) -> Path:
     """Write the page, with `clip` as the clip of each predicted segment but the first one."""
-    for name, video, *_ in rows()[1:-3]:
+    with_clip = rows()[1:-3]
+    for name, video, *_ in with_clip:
         path = folder / f"clips/val/{VIDEOS[video].participant_id}/{name}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(clip)
+    lines = [f"{VIDEOS[row[1]].participant_id}/{row[0]}.mp4 {row[3]}\n" for row in with_clip]
+    (folder / "clips/val/list.txt").write_text("".join(lines))
     page = folder / "browse/index.html"
-    data = gather(VIDEOS, **sources(folder) | changes)
+    given = sources(folder)
+    data = gather(VIDEOS, **given | ({"runs": two_runs(folder)} if two else {}))
+    data["videos"]["file"] = ["../P01_11.MP4", None, None]
+    places = list(range(20))  # of two videos, on a spiral
+    data["runs"][0]["map"] = {
+        "segment": places, "share": 0.5, "nearest": 1, "near": [*places[1:], 18],
+        "x": [round(50 * n * math.cos(n)) for n in places],
+        "y": [round(50 * n * math.sin(n)) for n in places],
+    }  # fmt: skip
     write_folder(page, data, folder / "clips/val", max_mb)
     return page

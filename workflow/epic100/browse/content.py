@@ -1,17 +1,15 @@
 """What the page shows, as columns of numbers and tables of names: segments, guesses, videos."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from epic100.base.names import printable
 from epic100.base.text_table import read_own_table, read_table
-from epic100.scoring.metrics import official_hits, percent
-from epic100.scoring.predictions import complete_scores, read_predictions
+from epic100.browse.guesses import BEST, UNIT, ShownRun, read_guesses
 from epic100.segments.annotations import load_splits
 from epic100.segments.drop_reasons import kind_of, read_dropped
 from epic100.segments.official_lists import LISTS, TASKS, read_class_names, read_list
@@ -20,23 +18,16 @@ from epic100.video.sheet import Video
 
 PathLike = str | os.PathLike
 
-BEST = 5  # guesses of a segment
-PREDICTED = "val"  # the split whose predictions are shown
-UNIT = 10_000  # probabilities are whole numbers of 1 / UNIT
-
 
 def gather(
     videos: Mapping[str, Video],
     *,
     annotations: Mapping[str, PathLike],
-    predictions: PathLike,
+    runs: Sequence[ShownRun],
     dropped: PathLike,
     scans: Sequence[PathLike],
-    timelines: Sequence[PathLike],
     name_csvs: Sequence[PathLike],
     lists: Mapping[str, str],
-    reduce: str | None,
-    run: str,
     **reading: Any,
 ) -> dict[str, Any]:
     """Collect what the page shows.
@@ -44,14 +35,11 @@ def gather(
     Args:
         videos: Rows of the video sheet by video_id.
         annotations: CSV of each split to show, by its name; `val` is one of them.
-        predictions: Predictions of split val.
+        runs: One run, or two to compare.
         dropped: results/clean/dropped.tsv.
         scans: Scan tables.
-        timelines: Tables `{video_id}.tsv` of `epic100.timeline`, of the videos that have one.
         name_csvs: CSVs that classes without a list are named after.
         lists: Paths by the keys of `official_lists.LISTS` and `CLASS_LISTS`.
-        reduce: As for `predictions.complete_scores`.
-        run: The run's name; "" for the default run.
         **reading: Passed to `load_annotations`: `classes`, `format` and `subset`.
 
     Returns:
@@ -62,13 +50,14 @@ def gather(
         video's first picture; `split`, `video` and `reason` as places in `splits`, `videos` and
         `reasons` (-1: kept); -1 is an unknown class.
 
-        `guesses` has columns over the segments of its column `segment`, which have a prediction:
-        `verb` and `noun` with `best` classes of each, most probable first; `verb_p` and `noun_p`
-        with their probabilities, `verb_truth_p` and `noun_truth_p` with the truth's, in 1 / `unit`.
-        `official` is top-1 action over all of val, in percent, as in metrics.json.
+        `runs` has for each run its `name`; `official`, top-1 action over all of val in percent, as
+        in metrics.json; and columns over the segments of its column `segment`, which have a
+        prediction: `verb` and `noun` with `best` classes of each, most probable first; `verb_p` and
+        `noun_p` with their probabilities, `verb_truth_p` and `noun_truth_p` with the truth's, in
+        1 / `unit`; `near` is 1 where the true action is in the official top-5. Its `timelines` are
+        over the videos: rows [start, stop, verb, noun, probability], or null where none was made.
 
-        `videos` has columns: `damaged` with [start, stop] in seconds, `timeline` with rows [start,
-        stop, verb, noun, probability], or null where no timeline was made.
+        `videos` has columns: `damaged` with [start, stop] in seconds.
 
     Raises:
         EpicError: A file is wrong, or the predictions are not of these segments.
@@ -81,9 +70,7 @@ def gather(
     reasons = {text: place for place, text in enumerate(dict.fromkeys(table["reason"])) if text}
     places = {text: place for place, text in enumerate(reasons)} | {"": -1}
     splits = list(annotations)
-    guesses, official_top1 = _guesses(predictions, reduce, table)
     return {
-        "run": run,
         "unit": UNIT,
         "best": {task: min(BEST, classes[f"{task}s"]) for task in TASKS},
         "splits": splits,
@@ -108,9 +95,15 @@ def gather(
             "said": [printable(text) for text in table["said"]],
             "reason": [places[text] for text in table["reason"]],
         },
-        "guesses": guesses,
-        "official": official_top1,
-        "videos": _videos([videos[name] for name in shown], scans, timelines, table),
+        "runs": [
+            {
+                "name": run.name,
+                **read_guesses(run, table, classes),
+                "timelines": _timelines(run.timelines, shown),
+            }
+            for run in runs
+        ],
+        "videos": _videos([videos[name] for name in shown], scans, table),
     }
 
 
@@ -133,45 +126,16 @@ def _segments(
     )
 
 
-def _guesses(
-    path: PathLike, reduce: str | None, table: pd.DataFrame
-) -> tuple[dict[str, list[int]], float | None]:
-    """The best classes of each predicted segment, ranked like the official evaluator ranks them,
-    and top-1 action over all segments."""
-    own = table[table["split"] == PREDICTED]
-    predictions = read_predictions(path, PREDICTED)
-    ids = own["narration_id"].tolist()
-    *scores, predicted = complete_scores(predictions, ids, reduce)
-    kept = predicted.numpy()
-    found = {"segment": own.index[kept].tolist()}
-    for task, score in zip(TASKS, scores, strict=True):
-        rows = score.numpy()[kept]
-        best = np.argsort(rows, axis=1)[:, ::-1][:, :BEST]
-        chances = np.exp(np.take_along_axis(rows, best, axis=1))
-        truth = own[task].to_numpy()[kept]
-        found[task] = best.ravel().tolist()
-        found[f"{task}_p"] = _whole(chances)
-        found[f"{task}_truth_p"] = _whole(np.exp(rows[np.arange(len(rows)), truth]))
-    hits = official_hits(*scores, *(own[task].to_numpy() for task in TASKS))
-    return found, percent(hits["action_at_1"])
-
-
-def _whole(chances: np.ndarray) -> list[int]:
-    return (UNIT * chances).round().astype(int).ravel().tolist()
-
-
 def _videos(
     shown: Sequence[Video],
     scans: Sequence[PathLike],
-    timelines: Sequence[PathLike],
     table: pd.DataFrame,
 ) -> dict[str, list[Any]]:
-    """Columns over the videos: how long, what is damaged, and the timeline where there is one."""
+    """Columns over the videos: how long, and what is damaged."""
     scanned = {row.video_id: row for path in scans for row in read_scan_table(path)}
-    made = {Path(path).name.removesuffix(".tsv"): path for path in timelines}
     last = table.groupby("video_id")["stop_seconds"].max()
     columns: dict[str, list[Any]] = {
-        key: [] for key in ("id", "participant", "seconds", "state", "why", "damaged", "timeline")
+        key: [] for key in ("id", "participant", "seconds", "state", "why", "damaged")
     }
     for video in shown:
         row = scanned.get(video.video_id)
@@ -183,7 +147,6 @@ def _videos(
             row.status if row else "not scanned",
             printable(row.reason) if row else "",
             _damaged(row, seconds),
-            _timeline(made[video.video_id]) if video.video_id in made else None,
         )
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
@@ -201,6 +164,12 @@ def _damaged(row: ScanRow | None, seconds: float) -> list[list[float]]:
     if row.status != DAMAGED or not row.fps:
         return [[0.0, round(seconds, 2)]]
     return [[round(frame / row.fps, 2) for frame in stretch] for stretch in row.damaged]
+
+
+def _timelines(tables: Sequence[PathLike], videos: Iterable[str]) -> list[list[list[float]] | None]:
+    """The timeline of each video, where there is one."""
+    made = {Path(path).stem: path for path in tables}
+    return [_timeline(made[name]) if name in made else None for name in videos]
 
 
 def _timeline(path: PathLike) -> list[list[float]]:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from epic100.base.errors import DiskError
-from epic100.browse.content import PREDICTED
+from epic100.browse.guesses import PREDICTED
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_m
     Args:
         page: index.html in a folder of its own.
         data: The result of `content.gather`.
-        clips: Folder of val's clips, `{participant}/{narration_id}.mp4`.
+        clips: Folder of val's clips, `{participant}/{narration_id}.mp4`, and of their `list.txt`.
         max_mb: Most megabytes of clips.
 
     Raises:
@@ -38,7 +38,8 @@ def write_folder(page: PathLike, data: Mapping[str, Any], clips: PathLike, max_m
     with new_folder(Path(page).parent) as folder:
         shutil.copytree(SITE, folder, dirs_exist_ok=True)
         kept, left_out = _place_clips(data, Path(clips), folder / "clips", max_mb)
-        more = {"clips": kept, "left_out": left_out, "max_mb": max_mb}
+        more = {"clips": kept, "left_out": left_out, "max_mb": max_mb,
+                "labels": _labels(data, Path(clips) / "list.txt")}  # fmt: skip
         (folder / DATA).write_text(as_script({**data, **more}), encoding="utf-8")
     log.info(f"{page}: {len(data['segments']['id'])} segments, {len(kept)} clips; open it in a "
              "browser")  # fmt: skip
@@ -57,15 +58,16 @@ def _place_clips(
     data: Mapping[str, Any], source: Path, target: Path, max_mb: int
 ) -> tuple[list[int], int]:
     """Link the clips that fit; return their segments, and how many clips do not fit."""
-    segments, guesses = data["segments"], data["guesses"]
+    segments = data["segments"]
     own = data["splits"].index(PREDICTED)
     owners = [data["videos"]["participant"][video] for video in segments["video"]]
     wrong = [False] * len(owners)
-    for row, place in enumerate(guesses["segment"]):
-        wrong[place] = any(
-            guesses[task][row * width] != segments[task][place]
-            for task, width in data["best"].items()
-        )
+    for run in data["runs"]:
+        for row, place in enumerate(run["segment"]):
+            wrong[place] |= any(
+                run[task][row * width] != segments[task][place]
+                for task, width in data["best"].items()
+            )
     names = [f"{owner}/{name}.mp4" for owner, name in zip(owners, segments["id"], strict=True)]
     sizes = {
         place: (source / name).stat().st_size
@@ -80,6 +82,14 @@ def _place_clips(
         log.warning(f"{left_out} of {len(sizes)} clips do not fit into {max_mb} MB "
                     "(`browse: max_mb:`)")  # fmt: skip
     return sorted(kept), left_out
+
+
+def _labels(data: Mapping[str, Any], path: Path) -> dict[int, int]:
+    """The label of each segment in the list of clips, `{participant}/{narration_id}.mp4 LABEL`."""
+    lines = (line.rsplit(" ", 1) for line in path.read_text(encoding="utf-8").splitlines())
+    labels = {Path(name).stem: int(label) for name, label in lines}
+    return {place: labels[name] for place, name in enumerate(data["segments"]["id"])
+            if name in labels}  # fmt: skip
 
 
 @contextmanager

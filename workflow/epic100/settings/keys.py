@@ -487,6 +487,11 @@ class BrowseSettings(Section):
     splits: list[Literal["train", "val", "test"]] = key(
         ["val"], "splits whose segments are listed; predictions and clips are of val"
     )
+    runs: Annotated[Names, Field(max_length=2)] = key(
+        [],
+        "one finished run to show, or two side by side, in `results/browse/`; `default` is the run "
+        "without a name; []: this run, in its own folder",
+    )
     max_mb: int = key(500, "most megabytes of clips; those of wrong guesses come first", ge=0)
 
     @field_validator("splits", mode="after")

@@ -1,145 +1,68 @@
-// Puts the views together: filters, tabs, keys, and the address that others can open.
+// Puts the views together: filters, tabs, keys.
 "use strict";
 
-(async () => {
-  const { segments: s, make, thousands, tables, matrix, viewer, timeline } = epic;
-  const at = (id) => document.getElementById(id);
-  const form = at("filter");
+(() => {
+  const { at, segments: s, form, filters, lists, viewer, timeline, player, store, summary } = epic;
   const wide = window.matchMedia("(min-width: 900px)");
-  let mix = null; // a cell of the matrix
+  const tabs = [...document.querySelectorAll("[role=tab]")];
+  const CELLS = ["cell", "sure"]; // choices of the views, which stay whole while one clicks in them
   let shown = null;
-  let drawn = ""; // what the matrix shows
+  let drawn = ""; // what the open view shows
 
-  // ---- choices of the filters
-
-  function options(name, first, list) {
-    const field = form.elements[name];
-    field.replaceChildren(...[["", first], ...list].map(([value, text]) => make("option", { value }, text)));
-    if (list.length < 2) field.closest("label").hidden = true;
-  }
-  function classes(task) {
-    const counts = new Map();
-    for (const id of s.columns[task]) counts.set(id, (counts.get(id) || 0) + 1);
-    return [...counts].filter(([id]) => id >= 0)
-      .map(([id, number]) => [String(id), `${s.nameOf(task, id)} (${thousands(number)})`])
-      .sort((a, b) => a[1].localeCompare(b[1], "en"));
-  }
-  options("split", "any", s.data.splits.map((name, i) => [String(i), name]));
-  options("participant", "any", [...new Set(s.videos.participant)].sort().map((name) => [name, name]));
-  options("verb", "any", classes("verb"));
-  options("noun", "any", classes("noun"));
-  const kinds = [...new Set(s.data.reasons.map((each) => each.kind))];
-  options("reason", "any", kinds.length
-    ? [["kept", "kept"], ["dropped", "dropped"], ...kinds.map((kind) => [kind, `dropped: ${kind}`])] : []);
-  form.elements.unseen.closest("label").hidden = !s.data.unseen.length;
-  form.elements.tail.closest("label").hidden = !s.data.tail_verbs.length && !s.data.tail_nouns.length;
-  if (s.data.run) at("run").textContent += `, run ${s.data.run}`;
-  at("official").replaceChildren(
-    `${s.data.official.toFixed(1)} % of all val actions are right, as the leaderboard counts. `,
-    ...Object.entries(s.data.pages || {}).flatMap(([name, href]) => [make("a", { href }, name), " "]),
-  );
-  if (s.data.left_out) {
-    at("no-clips").textContent = `${thousands(s.data.left_out)} clips did not fit into ${s.data.max_mb} MB `
-      + "(browse: max_mb: in the config). Those with a wrong guess came first, evenly over the participants.";
-    at("no-clips").hidden = false;
-  }
   at("filters").open = wide.matches;
+  summary.about();
 
-  // ---- what the filters show
-
-  const filter = () => Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
-
-  function summarize() {
-    const sums = s.accuracies(shown);
-    const share = (task) => make("b", {}, sums.predicted ? `${((100 * sums[task]) / sums.predicted).toFixed(1)} %` : "–");
-    at("summary").replaceChildren(
-      make("span", {}, make("b", {}, thousands(sums.shown)), ` of ${thousands(s.count)} segments`),
-      ...["action", "verb", "noun"].map((task) => make("span", {}, `${task} `, share(task))),
-    );
-    if (sums.predicted < sums.shown) {
-      at("summary").append(make("span", { className: "soft" }, `right, of ${thousands(sums.predicted)} with a prediction`));
-    } else at("summary").append(make("span", { className: "soft" }, "right"));
-    const number = Object.keys(filter()).length + (mix ? 1 : 0);
-    at("active").textContent = number ? `(${number} on)` : "";
-  }
-
-  function showMix() {
-    const field = at("mix");
-    field.hidden = !mix;
-    if (!mix) return;
-    const name = (id) => (id === null ? "any" : id instanceof Set ? "others" : s.nameOf(mix.task, id));
-    const remove = make("button", { type: "button", title: "remove" }, "×");
-    remove.setAttribute("aria-label", "remove this choice of the matrix");
-    remove.addEventListener("click", () => { mix = null; apply(); });
-    field.replaceChildren(`${mix.task}: ${name(mix.truth)} taken for ${name(mix.guess)} `, remove);
-  }
-
-  // The matrix has all filters but its own cell, so that one can go on clicking in it.
-  function drawMatrix() {
-    const [task, count] = [at("task").value, at("count").value];
-    const key = JSON.stringify([filter(), task, count]);
-    if (at("confusion").hidden || key === drawn) return;
-    matrix.draw(s.select(filter(), null), task, Number(count));
-    drawn = key;
-  }
-
-  const list = tables.makeSegments(at("segment-table"), (i) => choose(i));
-  await list.built;
-
-  function apply() {
-    shown = s.select(filter(), mix);
-    list.filter(shown);
-    list.mark(viewer.current());
-    summarize();
-    showMix();
-    drawMatrix();
-    note();
-  }
-
-  // ---- the address: filters and segment
-
-  function note() {
-    const words = new URLSearchParams(filter());
-    if (viewer.current() >= 0) words.set("segment", s.columns.id[viewer.current()]);
-    window.history.replaceState(null, "", `#${words}`);
-  }
-  function restore() {
-    for (const [name, value] of new URLSearchParams(window.location.hash.slice(1))) {
-      const field = form.elements[name];
-      if (field?.type === "checkbox") field.checked = true;
-      else if (field) field.value = value;
-      if (name === "segment" && s.byId.has(value)) return s.byId.get(value);
-    }
-    return -1;
-  }
-
-  // ---- choosing
-
-  function choose(i) {
+  function show(i) {
     viewer.show(i, true);
     if (!wide.matches) at("viewer").scrollIntoView();
   }
-  viewer.onMove((i) => { if (shown) { list.mark(i); note(); } });
-  matrix.onChoice((cell) => { mix = cell; open("segments"); apply(); });
+  const list = lists.makeSegments((i) => viewer.show(i, true));
+  const videos = lists.makeVideos((video) => {
+    show(s.ofVideo[video][0]);
+    timeline.zoom(0);
+  });
+  at("segment-table").addEventListener("click", ({ target }) => {
+    if (!wide.matches && !target.closest(".head")) at("viewer").scrollIntoView();
+  });
 
-  let videoTable = null;
-  function open(name) {
-    for (const tab of document.querySelectorAll("[role=tab]")) {
-      const own = tab.id === `tab-${name}`;
-      tab.setAttribute("aria-selected", String(own));
-      tab.tabIndex = own ? 0 : -1;
-      at(tab.getAttribute("aria-controls")).hidden = !own;
+  // All of the filters but the choices of the views.
+  const beneath = () => filters.select({ ...form.values(), ...Object.fromEntries(CELLS.map((name) => [name, ""])) });
+  const order = s.videos.id.map((_, video) => video);
+  const views = {
+    segments: () => {
+      list.show(s.inOrder, (i) => shown[i] === 1, form.fields.run.value);
+      list.select(viewer.current());
+    },
+    confusion: () => epic.matrix.draw(beneath()),
+    classes: () => epic.classes.draw(beneath()),
+    calibration: () => epic.calibration.draw(beneath()),
+    map: () => epic.map.draw(shown),
+    videos: () => videos.show(order, () => true),
+  };
+
+  function draw() {
+    const values = form.values();
+    const tab = values.tab in views ? values.tab : "segments";
+    for (const each of tabs) {
+      const own = each.id === `tab-${tab}`;
+      each.ariaSelected = String(own);
+      each.tabIndex = own ? 0 : -1;
+      at(each.getAttribute("aria-controls")).hidden = !own;
     }
-    if (name === "confusion") drawMatrix();
-    if (name === "segments") list.table.redraw();
-    if (name === "videos" && !videoTable) {
-      videoTable = tables.makeVideos(at("video-table"), (video) => {
-        choose(s.ofVideo[video][0]);
-        timeline.zoom(0);
-      });
-    }
+    const next = JSON.stringify(values);
+    if (next === drawn) return;
+    drawn = next;
+    shown = filters.select(values);
+    views[tab]();
+    summary.draw(shown);
   }
-  const tabs = [...document.querySelectorAll("[role=tab]")];
+
+  function redraw() {
+    drawn = "";
+    draw();
+  }
+
+  const open = (tab) => form.set({ tab });
   for (const tab of tabs) tab.addEventListener("click", () => open(tab.id.slice(4)));
   tabs[0].parentElement.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -150,41 +73,60 @@
     next.focus();
   });
 
-  form.addEventListener("input", apply);
-  form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(() => { mix = null; apply(); }));
-  for (const id of ["task", "count"]) at(id).addEventListener("change", drawMatrix);
+  form.onChange(draw);
+  form.holds(viewer.current);
+  viewer.onMove((i) => {
+    list.select(i);
+    if (!at("map").hidden) epic.map.draw(shown, i);
+    form.note();
+  });
+  epic.map.onChoice((i) => viewer.show(i, true));
+  epic.labels.onChange(redraw);
+  epic.labels.offer(() => shown);
+  at("clear").addEventListener("click", form.clear);
+  at("to-list").addEventListener("click", () => at("lists").scrollIntoView());
   window.addEventListener("resize", timeline.resized);
 
-  const keys = {
-    ArrowDown: () => move(1), j: () => move(1), ArrowUp: () => move(-1), k: () => move(-1),
-    ArrowRight: () => viewer.step(1, true), ArrowLeft: () => viewer.step(-1, true),
-    " ": viewer.toggle, "+": () => timeline.zoom(2), "-": () => timeline.zoom(0.5), 0: () => timeline.zoom(0),
-    1: () => open("segments"), 2: () => open("confusion"), 3: () => open("videos"),
-    "/": () => { at("filters").open = true; form.elements.text.focus(); }, Escape: () => form.reset(),
-  };
   function move(by) {
-    const next = list.step(viewer.current(), by);
+    const next = list.step(by);
     if (next !== undefined) viewer.show(next, true);
   }
+  const keys = {
+    ArrowDown: () => move(1), ArrowUp: () => move(-1), ArrowRight: () => viewer.step(1, true), ArrowLeft: () => viewer.step(-1, true),
+    " ": player.toggle, Escape: form.clear,
+  };
+  const letters = {
+    j: () => move(1), k: () => move(-1), "+": () => timeline.zoom(2), "-": () => timeline.zoom(0.5), 0: () => timeline.zoom(0),
+    "/": () => { at("filters").open = true; form.fields.text.focus(); }, s: () => at("star").click(), n: () => at("note").focus(),
+    ...Object.fromEntries(tabs.map((tab, place) => [place + 1, () => open(tab.id.slice(4))])),
+  };
+  at("letters").checked = store.get("epic100 letters", true);
+  at("letters").addEventListener("change", () => store.set("epic100 letters", at("letters").checked));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const { target } = event;
-    if (target.matches("input[type=search]")) {
-      if (event.key === "Escape" && !target.value) target.blur();
+    if (target.matches("input[type=search], input[type=text]")) {
+      if (event.key === "Escape") target.blur();
       return;
     }
     if (target.matches("select, video")) return;
     if (event.key === " " && target.matches("button, a, summary, input")) return;
-    const call = keys[event.key];
+    const call = keys[event.key] ?? (at("letters").checked ? letters[event.key] : undefined);
     if (!call) return;
     event.preventDefault();
     call();
   });
 
-  const asked = restore();
-  apply();
-  const first = asked >= 0 ? asked : list.step(-1, 1);
-  if (first !== undefined) viewer.show(first, false);
+  // A pasted address, or Back.
+  window.addEventListener("hashchange", () => {
+    const asked = form.restore();
+    draw();
+    if (asked >= 0 && asked !== viewer.current()) viewer.show(asked, false);
+  });
+
+  const asked = form.restore();
+  draw();
+  const first = asked >= 0 ? asked : s.inOrder.find((i) => shown[i]) ?? -1;
+  if (first >= 0) viewer.show(first, false);
   performance.mark("epic-ready");
 })();

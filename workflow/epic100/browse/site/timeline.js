@@ -1,9 +1,10 @@
-// The timeline of a video under the player: annotation above, prediction below, damage hatched.
+// The timeline of a video under the player: the annotation, what each run sees, damage hatched. With
+// two runs the annotation is between them.
 "use strict";
 
 epic.timeline = (() => {
-  const { segments: s, make, clock } = epic;
-  const element = document.getElementById("timeline");
+  const { at, segments: s, runs, make, clock, percent } = epic;
+  const element = at("timeline");
   const SPAN = 30; // seconds on the screen at first
   const MOST = 400; // pixels of a second
   let video = -1;
@@ -33,13 +34,14 @@ epic.timeline = (() => {
     button.style.width = `${Math.max((span.stop - span.start) * scale - 1, 3)}px`;
     button.style.top = `${row * 1.65}rem`;
     if (span.i >= 0) button.dataset.segment = span.i;
+    else button.ariaDisabled = "true";
     button.addEventListener("click", () => { if (span.i >= 0) choose(span.i); });
     return button;
   }
 
   function lane(name, spans) {
     const rows = stack(spans);
-    const field = make("div", { className: "lane" }, ...spans.map((span, place) => block(span, rows[place])));
+    const field = make("div", { className: "lane", role: "group", ariaLabel: name }, ...spans.map((span, place) => block(span, rows[place])));
     field.style.height = `${(Math.max(0, ...rows) + 1) * 1.65}rem`;
     return [make("div", { className: "lane-name" }, make("span", {}, name)), field];
   }
@@ -50,9 +52,9 @@ epic.timeline = (() => {
     more: s.reason(i) ? `dropped: ${s.reason(i).text}` : s.columns.said[i],
   }));
 
-  const guessed = () => s.ofVideo[video].filter(s.predicted).map((i) => ({
-    i, start: s.columns.start[i], stop: s.columns.stop[i], text: `${s.mark(i)} ${s.guessed(i)}`,
-    tone: s.tone(i), more: `${(100 * s.certainty(i)).toFixed(1)} % sure; truth: ${s.truth(i)}`,
+  const guessed = (run) => s.ofVideo[video].filter(run.predicted).map((i) => ({
+    i, start: s.columns.start[i], stop: s.columns.stop[i], text: `${run.mark(i)} ${run.guessed(i)}`,
+    tone: run.tone(i), more: `${percent(run.sure.action[i])} sure; truth: ${s.truth(i)}`,
   }));
 
   // The segment that a stretch of the whole video's prediction is mostly over.
@@ -61,10 +63,15 @@ epic.timeline = (() => {
     const [best] = [...s.ofVideo[video]].sort((a, b) => over(b) - over(a));
     return best !== undefined && over(best) > 0 ? best : -1;
   }
-  const seen = () => s.videos.timeline[video].map(([start, stop, verb, noun, p]) => ({
-    i: under(start, stop), start, stop, tone: "seen",
-    text: `${s.nameOf("verb", verb)} ${s.nameOf("noun", noun)}`, more: `${(100 * p).toFixed(1)} % sure`,
-  }));
+  const seen = (run) => run.timeline(video).map(([start, stop, verb, noun, p]) => {
+    const i = under(start, stop);
+    const isTrue = i >= 0 && verb === s.columns.verb[i] && noun === s.columns.noun[i];
+    return { i, start, stop, tone: "seen", text: `${isTrue ? "✓ " : ""}${s.action(verb, noun)}`, more: `${percent(p)} sure` };
+  });
+  function laneOf(run) {
+    const name = run.timeline(video) ? "prediction over the whole video" : "prediction of each segment";
+    return lane(epic.two ? `${run.letter}, ${run.name}: ${name}` : name, run.timeline(video) ? seen(run) : guessed(run));
+  }
 
   function ticks() {
     const step = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600].find((each) => each * scale >= 56) || 1200;
@@ -87,11 +94,10 @@ epic.timeline = (() => {
   }
 
   function draw() {
-    const whole = s.videos.timeline[video];
-    const below = whole ? lane("prediction over the whole video", seen()) : lane("prediction of each segment", guessed());
+    const [first, second] = runs;
     line = make("div", { className: "line" });
     const film = make("div", { className: "film" }, ...damage(), ticks(),
-      ...lane("annotation", annotated()), ...below, line);
+      ...(second ? laneOf(first) : []), ...lane("annotation", annotated()), ...laneOf(second ?? first), line);
     film.style.width = `${s.videos.seconds[video] * scale}px`;
     element.replaceChildren(film);
     element.setAttribute("aria-label", `Timeline of ${s.videos.id[video]}`);
@@ -104,9 +110,26 @@ epic.timeline = (() => {
   }
 
   function mark() {
-    for (const old of element.querySelectorAll(".selected")) old.classList.remove("selected");
-    for (const own of element.querySelectorAll(`[data-segment="${selected}"]`)) own.classList.add("selected");
+    for (const block of element.querySelectorAll(".block")) {
+      const own = block.dataset.segment === String(selected);
+      block.classList.toggle("selected", own);
+      block.ariaPressed = String(own);
+      block.tabIndex = -1;
+    }
+    // One stop of the Tab key a lane; arrow keys go on from there.
+    for (const field of element.querySelectorAll(".lane")) {
+      const stop = field.querySelector(".selected") ?? field.firstElementChild;
+      if (stop) stop.tabIndex = 0;
+    }
   }
+  element.addEventListener("keydown", (event) => {
+    const next = event.target[{ ArrowRight: "nextElementSibling", ArrowLeft: "previousElementSibling" }[event.key]];
+    if (!event.target.matches(".block") || !next) return;
+    event.preventDefault();
+    event.stopPropagation();
+    [event.target.tabIndex, next.tabIndex] = [-1, 0];
+    next.focus();
+  });
 
   function centre(seconds) {
     element.scrollLeft = seconds * scale - element.clientWidth / 2;

@@ -1,77 +1,22 @@
-// The segment that was chosen: its clip, its place in the video, and its five best guesses.
+// The segment that was chosen: what it is, its place in the video, and the five best of each run.
 "use strict";
 
 epic.viewer = (() => {
-  const { segments: s, make, clock, percent, timeline } = epic;
-  const at = (id) => document.getElementById(id);
-  const player = at("player");
-  const message = at("message");
+  const { at, segments: s, runs, make, clock, percent, timeline, player, labels } = epic;
   let now = -1;
   let moved = () => {};
-
-  const HELP = "Open this page in Firefox, Chrome, Edge or Safari (some builds of Chromium lack H.264), "
-    + "or play the file itself, for instance with VLC or mpv: ";
-  const plays = () => player.canPlayType('video/mp4; codecs="avc1.42E01E"') !== "";
-
-  function say(...parts) {
-    message.replaceChildren(...parts);
-    message.hidden = parts.length === 0;
-    player.hidden = parts.length > 0;
-  }
-
-  const link = (i) => make("a", { href: s.clip(i) }, s.clip(i));
-
-  function withoutClip(i) {
-    const { data } = s;
-    if (s.reason(i)) return `No clip: this segment was dropped (${s.reason(i).text}).`;
-    if (data.splits[s.columns.split[i]] !== "val") return "No clip: clips are made of val only.";
-    if (data.left_out) return `No clip: it did not fit into ${data.max_mb} MB (browse: max_mb: in the config).`;
-    return "No clip was made of this segment.";
-  }
-
-  function load(i, play) {
-    player.pause();
-    if (!s.hasClip(i)) {
-      player.removeAttribute("src");
-      say(withoutClip(i));
-    } else if (!plays()) {
-      say("This browser cannot play H.264. ", HELP, link(i));
-    } else {
-      say();
-      player.src = s.clip(i);
-      player.playbackRate = Number(at("speed").value);
-      if (play) player.play().catch(() => {}); // a browser may ask for a click first
-    }
-    timeline.at(s.columns.start[i]);
-  }
-
-  player.addEventListener("error", () => {
-    if (!player.hasAttribute("src")) return;
-    say("This clip cannot be played. Either its file is missing or cut (was the whole folder copied?), or this "
-      + "browser cannot play H.264. ", HELP, link(now));
-  });
-
-  function follow() {
-    if (now >= 0 && player.hasAttribute("src")) timeline.at(s.columns.start[now] + player.currentTime);
-    if (!player.paused) requestAnimationFrame(follow);
-  }
-  player.addEventListener("play", follow);
-  player.addEventListener("seeked", follow);
-  player.addEventListener("ended", () => step(1, true));
-  at("on").addEventListener("change", () => { player.loop = !at("on").checked; });
-  at("speed").addEventListener("change", () => { player.playbackRate = Number(at("speed").value); });
 
   function badges(i) {
     const { columns } = s;
     const badge = (text, tone = "") => make("span", { className: `badge ${tone}` }, text);
-    const found = [];
-    if (s.predicted(i)) found.push(badge(s.bothRight(i) ? "✓ action right" : "✗ action wrong", s.tone(i)));
-    else found.push(badge("– no prediction", "soft"));
+    const found = runs.map((run) => badge(
+      `${epic.two ? `${run.letter} ` : ""}${run.mark(i)} ${run.predicted(i) ? `action ${run.word(i)}` : run.word(i)}`, run.tone(i)));
     found.push(badge(`${s.videos.id[columns.video[i]]} · ${clock(columns.start[i])} – ${clock(columns.stop[i])}`));
     if (s.data.splits.length > 1) found.push(badge(s.data.splits[columns.split[i]]));
     if (s.isTail(i)) found.push(badge("tail class"));
     if (s.isUnseen(i)) found.push(badge("unseen participant"));
     if (s.reason(i)) found.push(badge(`dropped: ${s.reason(i).text}`, "wrong"));
+    if (s.file(i)) found.push(make("a", { href: player.moment(i), target: "_blank", rel: "noopener" }, "in the whole video"));
     at("badges").replaceChildren(...found);
   }
 
@@ -82,42 +27,25 @@ epic.viewer = (() => {
     return make("li", {}, row);
   }
 
-  function guesses(i) {
-    const { columns } = s;
-    if (!s.predicted(i)) {
-      at("guesses").replaceChildren(make("p", {}, "Truth: ", make("b", {}, s.truth(i)), ". ",
-        make("span", { className: "soft" }, "The model made no prediction; the submission has the training prior.")));
-      return;
-    }
-    const group = (title, list, isTruth, truth, p) => {
-      const found = list.some(isTruth);
-      const items = list.map((each) => bar(each.name, each.p, isTruth(each)));
-      const part = make("section", {}, make("h3", {}, title), make("ol", {}, ...items));
-      if (!found) part.append(make("p", { className: "soft small" }, `truth: ${truth}${p === null ? "" : `, ${percent(p)}`}`));
-      return part;
-    };
-    const single = (task) => group(`${task}s`, s.best(i, task), (each) => each.id === columns[task][i],
-      s.nameOf(task, columns[task][i]), s.truthShare(i, task));
-    at("guesses").replaceChildren(
-      group("actions", s.bestActions(i), (each) => each.verb === columns.verb[i] && each.noun === columns.noun[i],
-        s.truth(i), s.truthShare(i, "verb") * s.truthShare(i, "noun")),
-      single("verb"), single("noun"),
-    );
+  function group(title, list, isTruth, truth, p) {
+    const part = make("section", {}, make("h3", {}, title), make("ol", {}, ...list.map((each) => bar(each.name, each.p, isTruth(each)))));
+    if (!list.some(isTruth)) part.append(make("p", { className: "soft small" }, `truth: ${truth}, ${percent(p)}`));
+    return part;
   }
 
-  function show(i, play = true) {
-    now = i;
-    at("what").replaceChildren(make("b", {}, s.columns.said[i] || s.truth(i)), " ",
-      make("span", { className: "soft" }, s.columns.id[i]));
-    badges(i);
-    guesses(i);
-    timeline.show(i);
-    load(i, play);
-    const own = s.ofVideo[s.columns.video[i]];
-    at("before").disabled = own[0] === i;
-    at("after").disabled = own[own.length - 1] === i;
-    at("legend").textContent = legend(i);
-    moved(i);
+  function guesses(i, run) {
+    const { columns } = s;
+    const head = epic.two ? [make("h3", { className: "run" }, `${run.letter}: ${run.name}`)] : [];
+    if (!run.predicted(i)) {
+      return [...head, make("p", {}, "Truth: ", make("b", {}, s.truth(i)), ". ",
+        make("span", { className: "soft" }, "The model made no prediction; the submission has the training prior."))];
+    }
+    const single = (task) => group(`${task}s`, run.best(i, task), (each) => each.id === columns[task][i],
+      s.nameOf(task, columns[task][i]), run.truthShare(i, task));
+    return [...head,
+      group("actions", run.bestActions(i), (each) => each.verb === columns.verb[i] && each.noun === columns.noun[i],
+        s.truth(i), run.truthShare(i, "verb") * run.truthShare(i, "noun")),
+      single("verb"), single("noun")];
   }
 
   function legend(i) {
@@ -125,12 +53,28 @@ epic.viewer = (() => {
     const parts = ["Click a block to play it."];
     if (s.videos.damaged[video].length) parts.push("Hatched: damaged.");
     if (s.ofVideo[video].some((each) => s.columns.reason[each] >= 0)) parts.push("Dashed: dropped.");
-    if (!s.videos.timeline[video]) {
-      const { run } = s.data;
-      const folder = run ? `results/runs/${run}` : "results";
+    if (runs.some((run) => !run.timeline(video))) {
+      const [name] = runs.filter((run) => !run.timeline(video)).map((run) => run.name);
+      const folder = name === "default" ? "results" : `results/runs/${name}`;
       parts.push(`For the actions that the model finds by itself: snakemake ${folder}/timeline/${s.videos.id[video]}.tsv`);
     }
     return parts.join(" ");
+  }
+
+  function show(i, play = true) {
+    now = i;
+    at("what").replaceChildren(make("b", {}, s.columns.said[i] || s.truth(i)), " ",
+      make("span", { className: "soft" }, s.columns.id[i]));
+    badges(i);
+    at("guesses").replaceChildren(...runs.map((run) => make("div", { className: "guesses" }, ...guesses(i, run))));
+    labels.show(i);
+    timeline.show(i);
+    player.load(i, play);
+    const own = s.ofVideo[s.columns.video[i]];
+    at("before").disabled = own[0] === i;
+    at("after").disabled = own[own.length - 1] === i;
+    at("legend").textContent = legend(i);
+    moved(i);
   }
 
   function step(by, play) {
@@ -146,15 +90,5 @@ epic.viewer = (() => {
   at("whole").addEventListener("click", () => timeline.zoom(0));
   timeline.onChoice((i) => show(i, true));
 
-  return {
-    show,
-    step,
-    current: () => now,
-    toggle() {
-      if (player.hidden || !player.hasAttribute("src")) return;
-      if (player.paused) player.play().catch(() => {});
-      else player.pause();
-    },
-    onMove(call) { moved = call; },
-  };
+  return { show, step, current: () => now, onMove(call) { moved = call; } };
 })();

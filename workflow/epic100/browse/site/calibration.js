@@ -1,0 +1,80 @@
+// How often a run is right where it is so sure: a bar a tenth, which lists its segments. Dragging
+// over several, or Shift, lists them all.
+"use strict";
+
+epic.calibration = (() => {
+  const { at, segments: s, runs, make, percent, thousands, form } = epic;
+  const BINS = 10;
+  const element = at("bins");
+  let from = null; // the bin where the pointer went down
+
+  function count(shown, run, task) {
+    const bins = Array.from({ length: BINS }, () => ({ number: 0, right: 0, sure: 0 }));
+    for (let i = 0; i < s.count; i += 1) {
+      if (!shown[i] || !run.predicted(i)) continue;
+      const bin = bins[Math.min(BINS - 1, Math.floor(run.sure[task][i] * BINS))];
+      bin.number += 1;
+      bin.right += run.right[task][i];
+      bin.sure += run.sure[task][i];
+    }
+    return bins;
+  }
+
+  function choose(one, other) {
+    const [low, high] = [Math.min(one, other), Math.max(one, other) + 1];
+    form.set({ sure: `${form.fields.measure.value}:${(100 * low) / BINS}:${(100 * high) / BINS}`, tab: "segments" });
+  }
+
+  function bar(bin, run, most) {
+    const bar = make("span", { className: `bin-bar ${run.letter}` });
+    bar.style.setProperty("--right", `${(100 * bin.right) / (bin.number || 1)}%`);
+    bar.style.setProperty("--sure", `${(100 * bin.sure) / (bin.number || 1)}%`);
+    bar.style.setProperty("--number", `${(100 * bin.number) / most}%`);
+    bar.classList.toggle("none", !bin.number);
+    return bar;
+  }
+
+  function draw(shown) {
+    const task = form.fields.measure.value;
+    const counts = runs.map((run) => count(shown, run, task));
+    const most = Math.max(1, ...counts.flat().map((bin) => bin.number));
+    element.replaceChildren(...Array.from({ length: BINS }, (_, place) => {
+      const range = `${(100 * place) / BINS}–${(100 * (place + 1)) / BINS} %`;
+      const words = runs.map((run, at) => {
+        const { number, right } = counts[at][place];
+        return `${epic.two ? `${run.letter}: ` : ""}${thousands(number)} segments${number ? `, ${percent(right / number)} right` : ""}`;
+      });
+      const button = make("button", { type: "button", className: "bin", title: `${range} sure\n${words.join("\n")}`, ariaLabel: `${range} sure; ${words.join("; ")}` },
+        make("span", { className: "bin-bars" }, ...runs.map((run, at) => bar(counts[at][place], run, most))),
+        make("span", { className: "bin-name" }, String((100 * place) / BINS)));
+      button.dataset.bin = place;
+      button.addEventListener("click", (event) => {
+        if (event.shiftKey && from !== null) choose(from, place);
+        else if (event.detail === 0) choose(place, place); // by keyboard
+      });
+      return button;
+    }));
+    at("gap").replaceChildren(...runs.map((run, at) => {
+      const all = counts[at].reduce((sum, bin) => sum + bin.number, 0);
+      const gap = counts[at].reduce((sum, bin) => sum + Math.abs(bin.right - bin.sure), 0);
+      return make("span", {}, `${epic.two ? `${run.letter}, ${run.name}: ` : ""}${all ? percent(gap / all) : "–"} `);
+    }));
+  }
+
+  const binAt = (event) => Number(document.elementFromPoint(event.clientX, event.clientY)?.closest(".bin")?.dataset.bin ?? NaN);
+  element.addEventListener("pointerdown", (event) => { if (!event.shiftKey) from = binAt(event); });
+  element.addEventListener("pointermove", (event) => {
+    const to = binAt(event);
+    if (!event.buttons || Number.isNaN(to) || from === null) return;
+    for (const each of element.children) {
+      const place = Number(each.dataset.bin);
+      each.classList.toggle("brushed", place >= Math.min(from, to) && place <= Math.max(from, to));
+    }
+  });
+  element.addEventListener("pointerup", (event) => {
+    const to = binAt(event);
+    if (!event.shiftKey && !Number.isNaN(from + to)) choose(from, to);
+  });
+
+  return { draw };
+})();

@@ -1,0 +1,50 @@
+// Elements, numbers as text, downloads, and what a browser keeps.
+"use strict";
+const epic = {};
+
+epic.at = (id) => document.getElementById(id);
+// A small element: make("b", {className: "x"}, "text", another).
+epic.make = (tag, properties = {}, ...children) => {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+};
+epic.choices = (select, list) => {
+  select.replaceChildren(...list.map(([value, text]) => epic.make("option", { value }, text)));
+};
+epic.percent = (share) => `${(100 * share).toFixed(1)} %`;
+epic.points = (share) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(1)}`; // a difference of shares
+epic.clock = (seconds) => {
+  const minutes = Math.floor(seconds / 60);
+  return `${minutes}:${(seconds - 60 * minutes).toFixed(1).padStart(4, "0")}`;
+};
+epic.thousands = (number) => number.toLocaleString("en");
+epic.download = (name, text) => {
+  const href = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
+  epic.make("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 1000);
+};
+
+// What a browser keeps between visits; where it keeps nothing, for this visit.
+epic.store = (() => {
+  const own = new Map();
+  return {
+    get(key, otherwise) {
+      try {
+        return JSON.parse(window.localStorage.getItem(key)) ?? own.get(key) ?? otherwise;
+      } catch {
+        return own.get(key) ?? otherwise;
+      }
+    },
+    // Whether it is kept.
+    set(key, value) {
+      own.set(key, value);
+      try {
+        window.localStorage.setItem(key, JSON.stringify(value));
+        return true;
+      } catch {
+        return false;
+      }
+    },
+  };
+})();
