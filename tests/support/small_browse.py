@@ -109,6 +109,7 @@ def make_browse(folder: Path, clip: bytes, max_mb: int = 500, two: bool = False)
         path.write_bytes(clip)
     lines = [f"{VIDEOS[row[1]].participant_id}/{row[0]}.mp4 {row[3]}\n" for row in with_clip]
     (folder / "clips/val/list.txt").write_text("".join(lines))
+    (folder / "P01_11.MP4").write_bytes(clip)
     page = folder / "browse/index.html"
     given = sources(folder)
     data = gather(VIDEOS, **given | ({"runs": two_runs(folder)} if two else {}))

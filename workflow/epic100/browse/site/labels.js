@@ -2,7 +2,7 @@
 "use strict";
 
 epic.labels = (() => {
-  const { at, segments: s, runs, store, download } = epic;
+  const { at, segments: s, runs, store } = epic;
   const KEY = "epic100 labels"; // of all pages: a narration_id is the same segment in each
   const marks = store.get(KEY, {}); // by narration_id: {star, note}
   let changed = () => {};
@@ -60,9 +60,9 @@ epic.labels = (() => {
     show, isMarked, asTable, asClips,
     onChange(call) { changed = call; },
     offer(shown) {
-      at("save-table").addEventListener("click", () => download("segments.tsv", asTable(listed(shown()))));
-      at("save-clips").addEventListener("click", () => download("clips.txt", asClips(listed(shown()))));
-      at("save-marks").addEventListener("click", () => download("labels.tsv", asTable(s.inOrder.filter(isMarked))));
+      at("save-table").addEventListener("click", () => epic.download("segments.tsv", asTable(listed(shown()))));
+      at("save-clips").addEventListener("click", () => epic.download("clips.txt", asClips(listed(shown()))));
+      at("save-marks").addEventListener("click", () => epic.download("labels.tsv", asTable(s.inOrder.filter(isMarked))));
     },
   };
 })();

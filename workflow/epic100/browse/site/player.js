@@ -10,11 +10,13 @@ epic.player = (() => {
   let begin = 0; // seconds of the video at the file's start
   let span = null; // [from, to] to play of a whole video
   let kept = null; // the address of a clip in memory
+  let turn = 0; // of the last call of `load`, since one may have to wait for its file
 
   const HELP = "Open this page in Firefox, Chrome, Edge or Safari (some builds of Chromium lack H.264), "
     + "or play the file itself, for instance with VLC or mpv: ";
   const plays = () => player.canPlayType('video/mp4; codecs="avc1.42E01E"') !== "";
-  const moment = (i) => `${s.file(i).split("/").map(encodeURIComponent).join("/")}#t=${s.columns.start[i]},${s.columns.stop[i]}`;
+  const whole = (i) => s.file(i).split("/").map(encodeURIComponent).join("/");
+  const moment = (i) => `${whole(i)}#t=${s.columns.start[i]},${s.columns.stop[i]}`;
   const link = () => {
     const href = span ? moment(now) : `clips/${s.clipName(now)}`;
     return make("a", { href }, span ? s.file(now) : href);
@@ -44,6 +46,8 @@ epic.player = (() => {
 
   async function load(i, play) {
     now = i;
+    turn += 1;
+    const own = turn;
     player.pause();
     if (kept) URL.revokeObjectURL(kept);
     kept = null;
@@ -59,8 +63,8 @@ epic.player = (() => {
       say("This browser cannot play H.264. ", HELP, link());
     } else {
       say();
-      const address = around ? moment(i) : await addressOf(i);
-      if (now !== i) return;
+      const address = around ? whole(i) : await addressOf(i);
+      if (turn !== own) return;
       if (address.startsWith("blob:")) kept = address;
       player.src = address;
       player.loop = !at("on").checked && !span;

@@ -1,0 +1,241 @@
+"""Two runs on a page in a real browser: tables, calibration, map, labels, addresses, barriers."""
+
+import functools
+import http.server
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from epic100.compare.bootstrap import difference
+from epic100.report.tables import wilson
+from support.browse_page import ask, at_start, show
+from support.small_browse import rows
+
+pytestmark = pytest.mark.slow
+
+AXE = Path(__file__).parents[1] / "support/vendor/axe.min.js"
+TABS = ("segments", "confusion", "classes", "calibration", "map", "videos")
+FIRST = np.arange(27) % 5 > 0  # which segments each run has right; the other three are dropped
+SECOND = np.arange(27) % 3 > 0
+ROW = "document.querySelector('#segment-table .rows .row:nth-child({})')"
+KEEP = "window.saved = {}; epic.download = (name, text) => { saved[name] = text; };"
+
+
+@pytest.fixture
+def page(browser, two_runs):
+    yield from at_start(browser, two_runs)
+
+
+def test_both_guesses_are_in_a_row_and_filters_compare_them(page):
+    cells = ask(page, f"return [...{ROW.format(5)}.children].map(each => each.innerText)")
+    assert cells[:6] == ["✓", "✓", "P01_11_4", "take plate", "take plate", "take plate"]
+    for name, wanted in (("first", FIRST & ~SECOND), ("second", SECOND & ~FIRST),
+                         ("differ", FIRST != SECOND)):  # fmt: skip
+        assert ask(page, f"await set('result', '{name}'); return count()") == wanted.sum() > 0
+    ask(page, "await set('result', 'right'); await set('run', '1')")
+    assert ask(page, "return count()") == SECOND.sum()
+
+
+def test_the_difference_has_the_interval_of_compare(page):
+    words = "while (at('difference').innerText.endsWith('…')) await wait();" \
+            "return at('difference').innerText"  # fmt: skip
+    videos = np.repeat([0, 1, 2], 10)[:27]
+    for members, filters in ((np.ones(27, bool), ""), (videos < 2, "await set('text', 'P0');")):
+        found = difference(FIRST, SECOND, members, videos)
+        said = ask(page, filters + words).replace("−", "-")
+        assert f"action {found.points:+.1f} points" in said and f"{members.sum()} segments" in said
+        low, high = map(float, said.partition("videos ")[2].partition(";")[0].split(" to "))
+        assert (low, high) == pytest.approx(found.over_videos, abs=0.11)
+    assert "they lie in one video" in ask(
+        page, "await clear(); await set('participant', 'P18');" + words
+    )
+
+
+def test_a_table_has_counts_intervals_and_mistakes_and_a_click_filters(page):
+    table = "#class-table .rows .row"
+    own = np.array([row[3:] == (0, 0) for row in rows()[:27]])  # take plate
+    ask(page, "await open('classes'); await set('kind', 'action')")
+    right = 100 * FIRST[own].mean()
+    low, high = wilson(right, own.sum())
+    (line,) = [
+        line for line in ask(page, f"return texts('{table}')") if line.startswith("take plate\n")
+    ]
+    cells = line.split("\n")
+    assert cells[1:3] == [str(own.sum()), f"{right:.1f} ({low:.0f}–{high:.0f})"]
+    assert cells[4] == f"{100 * SECOND[own].mean() - right:+.1f}".replace("-", "−")
+    assert cells[5] == f"take spoon ({(own & ~FIRST).sum()})"
+    title = (
+        "document.querySelector('#class-table .head :nth-child(3) button').click(); await wait();"
+    )
+    shares = ask(
+        page, title + f"return texts('{table}').map(text => parseFloat(text.split('\\n')[2]))"
+    )
+    assert shares == sorted(shares, reverse=True) and len(set(shares)) > 1
+    for kind, name, shown in (("action", "put <b>down</b> spoon", 8), ("participant", "P18", 10)):
+        ask(page, f"await open('classes'); await set('kind', '{kind}');"
+                  f"[...document.querySelectorAll('{table}')].find(each =>"
+                  f" each.innerText.startsWith('{name}')).click(); await wait()")  # fmt: skip
+        assert ask(page, "return [at('segments').hidden, count()]") == [False, shown]
+        ask(page, "await clear()")
+
+
+def test_the_calibration_plot_counts_what_its_bars_list(page):
+    ask(page, "await open('calibration')")
+    said = ask(page, "return [...document.querySelectorAll('.bin')].map(each => each.ariaLabel)")
+    assert said[9].startswith("90–100 % sure; A: 27 segments, 77.8 % right; B: 27 segments, 66.7 %")
+    ask(page, "document.querySelectorAll('.bin')[9].click(); await wait()")
+    assert ask(page, "return [count(), at('chips').innerText]") == [
+        27, "action: 90 to 100 % sure ×"
+    ]  # fmt: skip
+    drag = """
+    await open('calibration');
+    const spot = n => { const box = document.querySelectorAll('.bin')[n].getBoundingClientRect();
+        return {clientX: box.x + 5, clientY: box.y + 50, buttons: 1, bubbles: true}; };
+    for (const [name, n] of [['pointerdown', 4], ['pointermove', 6], ['pointerup', 7]])
+        document.querySelectorAll('.bin')[n].dispatchEvent(new PointerEvent(name, spot(n)));
+    await wait(); return [count(), at('chips').innerText]"""
+    assert ask(page, drag) == [0, "action: 40 to 80 % sure ×"]
+
+
+def test_a_click_on_the_map_shows_the_segment_and_its_nearest(page):
+    click = """
+    await open('map');
+    const plane = at('plane'), half = plane.clientWidth / 2, {map} = epic.runs[0];
+    const [x, y] = [half + map.x[7] / 1000 * (half - 12), half - map.y[7] / 1000 * (half - 12)];
+    const box = plane.getBoundingClientRect();
+    plane.dispatchEvent(new MouseEvent('click', {clientX: box.x + x + 2, clientY: box.y + y + 1}));
+    await wait(); return [epic.viewer.current(), at('near').innerText]"""
+    current, near = ask(page, click)
+    assert current == 7 and "P01_11_8" in near
+    assert "all_features" in ask(page, "await set('run', '1'); return at('map-words').innerText")
+    ask(page, "await set('run', '0')")
+
+
+def test_stars_and_notes_are_kept_and_lists_can_be_taken_away(page):
+    ask(page, KEEP + "show(6); at('star').click(); at('note').value = '=is\\tit a pan?';"
+                     "at('note').dispatchEvent(new Event('input', {bubbles: true}));"
+                     "at('save-marks').click()")  # fmt: skip
+    address = page.run("return location.href")
+    page.go("about:blank")
+    show(page, address)
+    assert ask(page, "await set('starred', true); return [count(), epic.viewer.current()]") == [
+        1,
+        6,
+    ]
+    saved = ask(page, KEEP + "at('save-table').click(); at('save-clips').click();"
+                             "at('save-marks').click(); return saved")  # fmt: skip
+    head, line = (text.split("\t") for text in saved["segments.tsv"].splitlines())
+    cells = dict(zip(head, line, strict=True))
+    assert saved["labels.tsv"] == saved["segments.tsv"]
+    assert saved["clips.txt"] == f"P01/P01_11_6.mp4 {rows()[6][3]}\n"
+    assert (cells["narration_id"], cells["star"], cells["note"]) == (
+        "P01_11_6", "1", "'=is it a pan?"
+    )  # fmt: skip
+    assert (cells["result_a"], cells["result_b"]) == ("right", "wrong")
+    assert cells["truth"] == cells["guess_a"] == "put <b>down</b> spoon" != cells["guess_b"]
+    refuse = "Storage.prototype.setItem = () => { throw new Error('refused'); };"
+    assert "keeps nothing" in ask(
+        page, refuse + "at('star').click(); return at('unkept').innerText"
+    )
+    ask(page, "localStorage.clear()")
+    page.go("about:blank")
+
+
+def test_addresses_hold_everything_and_back_goes_back(page):
+    ask(page, "await set('participant', 'P18'); show(22); await open('classes');"
+              "await set('kind', 'noun'); await set('order', 'name')")  # fmt: skip
+    address = page.run("return location.href")
+    state = "return [count(), epic.viewer.current(), at('classes').hidden," \
+            "texts('#class-table .rows .row').map(text => text.split('\\n')[0])]"  # fmt: skip
+    here = ask(page, state)
+    assert here == [10, 22, False, ["pan", "plate", "spoon"]]
+    ask(page, "await open('confusion'); await set('participant', 'P01');"
+              "const gone = new Promise(done => addEventListener('hashchange', done));"
+              "history.back(); await gone; await wait()")  # fmt: skip
+    assert ask(page, "return [count(), at('confusion').hidden]") == [10, False]
+    ask(page, "await clear(); await open('segments'); show(3)")
+    words = address.partition("#")[2]
+    ask(page, f"location.hash = '{words}'; await wait(); await wait()")
+    assert ask(page, state) == here
+
+
+def test_a_clip_can_be_sought_in_where_the_server_knows_no_ranges(page, two_runs):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        log_message = staticmethod(lambda *_: None)
+
+    handler = functools.partial(Quiet, directory=two_runs.parents[1])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        show(page, f"http://127.0.0.1:{server.server_address[1]}/browse/index.html")
+        sought = "const player = at('player'); show(4); while (!player.duration) await wait();" \
+                 "player.currentTime = 1.5; while (player.seeking) await wait();" \
+                 "return player.currentTime"  # fmt: skip
+        assert ask(page, sought) == pytest.approx(1.5, abs=0.1)
+        around = "at('around').click(); while (at('message').hidden) await wait();" \
+                 "return at('message').innerText"  # fmt: skip
+        assert "no Range requests" in ask(page, "show(1);" + around)
+        page.go("about:blank")
+        server.shutdown()
+
+
+def test_the_moment_is_played_in_the_whole_video_with_two_seconds_around(page):
+    begin = "at('around').click(); while (at('player').currentTime < 1) await wait();" \
+            "return [at('player').currentSrc, at('player').currentTime]"  # fmt: skip
+    source, seconds = ask(page, "show(1);" + begin)  # it begins at 3 s
+    assert source.endswith("/P01_11.MP4") and 1 <= seconds < 2
+    assert ask(page, "return at('badges').querySelector('a').getAttribute('href')") == (
+        "../P01_11.MP4#t=3,7"
+    )
+    ask(page, "at('around').click()")
+    assert ask(page, "show(12); return at('around').closest('label').hidden")
+
+
+def test_the_annotation_is_between_the_predictions_of_both(page):
+    ask(page, "show(10)")
+    assert ask(page, "return texts('.lane-name')") == [
+        "A, first: prediction over the whole video", "annotation",
+        "B, second: prediction of each segment",
+    ]  # fmt: skip
+    assert ask(page, "return texts('.block.seen')") == ["take plate"]
+
+
+def test_rows_blocks_and_titles_can_be_used_and_heard_without_a_mouse(page):
+    ask(page, "at('segment-table').focus()")
+    page.press("ArrowDown", "ArrowDown")
+    heard = """const row = at(at('segment-table').getAttribute('aria-activedescendant'));
+    return [row.innerText.split('\\n')[2], row.ariaSelected, row.ariaRowIndex]"""
+    assert ask(page, heard) == ["P01_11_2", "true", "4"]
+    assert ask(page, "return at('segment-table').ariaRowCount") == "31"
+    page.press("End")
+    assert ask(page, "return epic.viewer.current()") == 29
+    ask(page, "document.querySelector('.lane .selected').focus()")
+    page.press("ArrowLeft")
+    assert ask(page, "document.activeElement.click(); return epic.viewer.current()") == 28
+    assert ask(page, "return document.querySelector('.block[aria-pressed=true]').tabIndex") == 0
+    page.press("4")
+    assert ask(page, "return at('calibration').hidden") is False
+    ask(page, "at('letters').click(); document.activeElement.blur()")
+    page.press("1", "j")
+    assert ask(page, "return [at('calibration').hidden, epic.viewer.current()]") == [False, 28]
+    ask(page, "at('letters').click()")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("runs", ["one_run", "two_runs"])
+def test_there_are_no_barriers_and_nothing_scrolls_sideways(browser, request, runs, scheme, width):
+    show(browser, request.getfixturevalue(runs).as_uri())
+    browser.run(f"if (!window.axe) {{ {AXE.read_text(encoding='utf-8')} }}")
+    browser.resize(width)
+    browser.prefer(scheme)
+    ask(browser, "await clear(); show(1)")
+    found = "return (await axe.run()).violations.map(each => [each.id, each.nodes[0].html])"
+    small = """const size = each => parseFloat(getComputedStyle(each).fontSize);
+    const all = [...document.querySelectorAll('body *')];
+    return all.filter(each => each.innerText && size(each) < 11).length"""
+    for name in TABS:
+        assert ask(browser, f"await open('{name}');" + found) == [], name
+        wide = ask(browser, "return document.documentElement.scrollWidth")
+        assert wide <= width and ask(browser, small) == 0, name
