@@ -44,7 +44,7 @@ class Video:
 
     def path(self, root: str | os.PathLike = "") -> Path:
         """First place of the file below a root: `{participant}/{video_id}.MP4`, as in lists."""
-        return Path(root) / self.participant_id / f"{self.video_id}.MP4"
+        return Path(root, self.participant_id, f"{self.video_id}.MP4")
 
     def file(self, root: str | os.PathLike) -> Path:
         """Where the file is: see `find_files`."""
