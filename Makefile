@@ -14,7 +14,7 @@ CUDA ?= $(HAS)
 # For pytest-xdist. tests/conftest.py states what one process takes, and the order.
 PARALLEL := -n auto --maxprocesses 4 --no-loadscope-reorder
 
-.PHONY: help demo test test-all quick mutants report-card keys lint docs install dev lock clean other-cuda
+.PHONY: help demo test test-all quick mutants report-card keys container lint docs install dev lock clean other-cuda
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -43,6 +43,11 @@ keys: $(DEV) ## Renew what is made from the settings: config/README.md's table, 
 
 docs: $(DEV) ## The docs site, in build/site
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
+container: ## The environment as one file, build/epic100.sif, by Apptainer
+	mkdir -p build
+	apptainer build build/epic100.sif envs/apptainer.def
+	apptainer exec build/epic100.sif epic100 --version
 
 lint: $(DEV) ## ruff, mypy, snakefmt and snakemake --lint
 	$(BIN)/ruff check .

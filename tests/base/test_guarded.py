@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from epic100.base import guarded
-from epic100.base.guarded import FileError, ProcessError, call
+from epic100.base.guarded import FileError, ProcessError, call, end_servers
 from epic100.settings import ScanLimits
 from support import bad_decoders
 
@@ -153,12 +153,11 @@ def notes(tmp_path) -> Path:
 
 
 @pytest.fixture
-def noted(notes, monkeypatch):
+def noted(notes):
     """Runs a decoder that notes who it is first, by servers of this test."""
-    monkeypatch.setattr(guarded, "_idle", [])
+    end_servers()
     yield partial(run, "note", notes)
-    while guarded._idle:
-        guarded._idle.pop().end()
+    end_servers()
 
 
 def pids(notes: Path) -> list[tuple[int, int]]:
@@ -188,6 +187,20 @@ def test_each_call_has_a_process_of_its_own_and_the_server_stays(noted, notes):
         assert reason("note", notes, "refuse", "EpicError", "it is torn") == "it is torn"
     servers, forks = map(set, zip(*pids(notes), strict=True))
     assert len(servers) == 1 and len(forks) == 4
+
+
+def tell_server(progress) -> int:
+    """The process of its server, which imports this file."""
+    return os.getppid()
+
+
+def test_a_call_does_not_depend_on_what_other_calls_imported(noted, notes):
+    noted("be_new")
+    server = call(tell_server, limits=PATIENT, seconds=60.0)
+    noted("be_new")
+    assert call(tell_server, limits=PATIENT, seconds=60.0) == server
+    ((first, _), (second, _)) = pids(notes)
+    assert first == second != server
 
 
 def test_a_call_is_made_in_the_folder_where_the_caller_is_by_now(noted, tmp_path, monkeypatch):

@@ -15,10 +15,11 @@ the disk fails or is full, if the process does not start, if something else kill
 machine leaves it no time.
 
 To start Python and to import PyAV, NumPy and the scan takes as much computing as 5 s of a small
-video. A server does it once, and each call is a fork of it. Forks share nothing with each other:
-what a decoder does to its own memory ends with its process. A server has one thread and nothing
-open but its socket, so a fork of it is as good as a new process. It ends with whoever started it,
-and a fork ends with its server's caller. After a fork that crashed, the next call has a new server.
+video. A server does it once for the functions of a module, and each call is a fork of it. Forks
+share nothing with each other: what a decoder does to its own memory ends with its process. A server
+has one thread and nothing open but its socket, so a fork of it is as good as a new process. It ends
+with whoever started it, and a fork ends with its server's caller. After a fork that crashed, the
+next call has a new server.
 
 A call goes to a server as a pickle. What comes back is lines of JSON, in which arrays are text:
 nothing that comes from a process that read a stranger's file is unpickled. Both go through one
@@ -40,6 +41,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol
 
@@ -103,7 +105,7 @@ def call(
     """
     if _in_a_call:  # whose limits hold
         return function(*arguments, progress=progress)
-    server = _free_server()
+    server = _free_server(function.__module__)
     try:
         server.limit(limits, seconds)
         server.give((os.getcwd(), function, arguments), PATIENCE * limits.stall_seconds)
@@ -112,7 +114,7 @@ def call(
         server.end()
         raise
     if said["code"] == 0:
-        _idle.append(server)
+        _idle[function.__module__].append(server)
     else:
         server.end()
     return _outcome(said, limits)
@@ -297,15 +299,17 @@ class _Server:
                 process.kill()
 
 
-_idle: list[_Server] = []
+# By the module of the functions that they call. One of another module may have imported so much
+# that the limit on memory is reached before a call begins.
+_idle: dict[str, list[_Server]] = defaultdict(list)
 _in_a_call = False
 os.register_at_fork(after_in_child=_idle.clear)  # a server is for one process
 
 
-def _free_server() -> _Server:
-    while _idle:
+def _free_server(module: str) -> _Server:
+    while _idle[module]:
         with contextlib.suppress(IndexError):  # another thread took the last one
-            server = _idle.pop()
+            server = _idle[module].pop()
             if server.lives:
                 return server
             server.end()
@@ -315,8 +319,9 @@ def _free_server() -> _Server:
 @atexit.register
 def end_servers() -> None:
     """End the servers that wait for a call, as the end of this process does."""
-    while _idle:
-        _idle.pop().end()
+    for servers in _idle.values():
+        while servers:
+            servers.pop().end()
 
 
 def serve() -> None:
