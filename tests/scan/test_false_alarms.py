@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from epic100.scan.worker import inspect
-from support.damage import overwrite
+from epic100.video.index import build_index
+from epic100.video.reader import VideoReader
+from support.damage import overwrite, place_of
 from support.packets import drop_packets
-from support.tricky_videos import cut_start, encode, two_entries
+from support.tricky_videos import cut_end, cut_start, encode, show_parts, two_entries
 
 PAUSE = [i * 1001 + (90000 if i > 57 else 0) for i in range(120)]
 
@@ -94,6 +96,41 @@ def test_a_malformed_note_beside_a_picture_is_no_damage(tmp_path):
     overwrite(path, at + 1, b"\1\2")  # picture timing, which this stream has no settings for
     row, _ = inspect(path, "v")
     assert row.status == "ok", row.reason
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"open-gop": 1, "b-pyramid": "normal"}, {"codec": "mpeg4"},
+    {"codec": "libx265", "x265": {"keyint": 30}},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("parts", [
+    [(0, 40), (80, 40)], [(60, 60), (0, 60)], [(0, 60), (0, 60)], [(0, 60), (30, 60)],
+    [(10, 33), (77, 20), (100, 15)],
+], ids=str)  # fmt: skip
+def test_parts_that_an_edit_list_shows_in_any_order_are_sound(options, parts, tmp_path):
+    path = encode(tmp_path / "v.MP4", 120, **options)
+    whole = VideoReader(path).get_frames(range(120))
+    row, index = inspect(show_parts(path, parts, tmp_path / "parts.MP4"), "v")
+    assert (row.status, row.damaged) == ("ok", [])
+    wanted = [frame for first, count in parts for frame in range(first, first + count)]
+    assert len(wanted) - 3 <= row.frames == row.pictures <= len(wanted) + 1  # the list counts ms
+    found = VideoReader(tmp_path / "parts.MP4", index).get_frames(range(row.frames))
+    numbers = [int(np.flatnonzero((whole == picture).all(axis=(1, 2, 3)))[0]) for picture in found]
+    assert len(set(wanted) ^ set(numbers)) <= 5
+    assert (np.diff(numbers) != 1).sum() == len(parts) - 1
+
+
+@pytest.mark.parametrize("seconds", [1.001, 1.0], ids=["measured", "of 30 fps"])
+@pytest.mark.parametrize("make", [
+    lambda whole, folder: whole,
+    lambda whole, folder: overwrite(cut_end(whole, 0.6), place_of(whole, "tkhd") + 20, 20020),
+    lambda whole, folder: cut_start(whole, folder / "cut.MP4", 60, hide=False),
+], ids=["whole", "trimmed", "cut in an open group"])  # fmt: skip
+def test_a_sheet_that_says_30_for_29_97_fps_costs_no_whole_file(make, seconds, tmp_path):
+    options = {"open-gop": 1, "b-pyramid": "normal", "size": (48, 32)}
+    path = make(encode(tmp_path / "v.MP4", 600, **options), tmp_path)
+    pictures = build_index(path).frames
+    row, _ = inspect(path, "v", quick=True, fps=30.0, seconds=seconds * pictures / 30)
+    assert "contradicted" not in row.reason, row.reason
 
 
 @pytest.mark.parametrize(("codec", "pix_fmt"), [("mpeg4", "yuv420p"), ("mjpeg", "yuvj420p")])

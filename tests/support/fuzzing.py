@@ -47,9 +47,10 @@ from epic100.submission.files import build, read_pt, write_pt
 from epic100.submission.zips import check_zip, write_zip
 from epic100.training.stamp import differences, read_stamp
 from epic100.video.containers import matroska_bytes, read_clock, top_boxes
-from epic100.video.index import COLUMNS, VideoIndex, build_index
+from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.nal import ParameterSets, SetRecord, nal_units
+from epic100.video.packet_table import COLUMNS
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
 from epic100.video.sheet import Video, read_sheet

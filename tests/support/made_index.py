@@ -4,7 +4,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from epic100.video.index import PACKET, StreamFacts, VideoIndex, measured_rate
+from epic100.video.facts import StreamFacts
+from epic100.video.index import VideoIndex, measured_rate
+from epic100.video.packet_table import PACKET
 
 
 def index_at(times, unit: Fraction, every: int = 10**9) -> VideoIndex:

@@ -63,7 +63,8 @@ def encode(
         stream = container.add_stream(codec, rate=RATE)
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
-        stream.codec_context.time_base = Fraction(1, 30000)
+        steady = codec in ("mpeg1video", "mpeg2video")  # these count pictures
+        stream.codec_context.time_base = 1 / RATE if steady else Fraction(1, 30000)
         if codec == "libx264":
             text = ":".join(f"{k}={v}" for k, v in settings.items())
             # At lower rates x264 writes blocks of noise as raw samples, in which no damage shows.
@@ -193,6 +194,19 @@ def numbers(*values: int) -> bytes:
     return struct.pack(f">{len(values)}I", *values)
 
 
+def show_parts(path: Path, parts: list[tuple[int, int]], out: Path) -> Path:
+    """Let the edit list show parts of a file of `encode`, each by its first picture and number."""
+    data, (start, _) = bytearray(path.read_bytes()), coded_data(path, "moov")
+    (delay,) = struct.unpack(">i", data[(at := place_of(path, "elst") + 12) : at + 4])
+    rows = [
+        (round(count * 1000 * 1001 / 30000), delay + first * 1001, 1 << 16)
+        for first, count in parts
+    ]
+    put_box(data, b"elst", numbers(0, len(rows), *sum(rows, ())), b"moov trak edts", start)
+    out.write_bytes(data)
+    return overwrite(out, place_of(out, "tkhd") + 20, sum(row[0] for row in rows))
+
+
 def two_entries(parts: list[Path], out: Path) -> Path:
     """Two encodes one after the other, each with its own sample entry (ISO 14496-12, 8.5.2)."""
     join(parts, out)
@@ -213,9 +227,14 @@ def two_entries(parts: list[Path], out: Path) -> Path:
     return out
 
 
-def turn(path: Path) -> None:
+QUARTERS = ((1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0))
+MIRROR = (-1, 0, 0, 1)
+
+
+def turn(path: Path, how: tuple[int, int, int, int] = QUARTERS[1]) -> None:
     """Let players turn the picture by 90 degrees, as of a phone that was held upright."""
-    matrix = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 64 << 16, 0, 1 << 30)
+    a, b, c, d = (value << 16 for value in how)
+    matrix = struct.pack(">9i", a, b, 0, c, d, 0, 64 << 16, 0, 1 << 30)
     overwrite(path, place_of(path, "tkhd") + 40, matrix)
 
 

@@ -15,13 +15,13 @@ from epic100.minikitchen.damage import truncate, zero_block
 from epic100.model.model_file import load_model, save_model
 from epic100.segments.official_lists import ClassNames
 from epic100.settings import PredictSettings, TimelineSettings
-from epic100.timeline.clips import PART
+from epic100.timeline.clips import PART, place_clips
 from epic100.timeline.files import SUFFIXES, beside
 from epic100.timeline.run import ModelInUse, make_timelines
 from support.dying import kill_after_a_shard
 from support.random_model import save_random_model
 from support.tables import rows_of
-from support.tricky_videos import audio_only, encode
+from support.tricky_videos import audio_only, encode, uneven_times
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +77,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_files(model, sound, tmp_path,
     assert "is there already, of this model, video and settings" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["variable_rate", "paused", "matroska", "ten_pictures"])
+@pytest.mark.parametrize("name", ["variable_rate", "paused", "matroska", "late_start"])
 def test_any_format_rate_and_length_gives_actions_over_the_whole_video(
     model, sound, tmp_path, name
 ):
@@ -86,7 +86,11 @@ def test_any_format_rate_and_length_gives_actions_over_the_whole_video(
     predict(model, tmp_path / "out", film, stride=0.5, min_seconds=0, smooth=0)
     found = json.loads((tmp_path / f"out/{film.stem}.json").read_text())
     rows = rows_of(tmp_path / f"out/{film.stem}.tsv")
-    assert float(rows[0]["start"]) == 0
+    late = {"late_start": 20000, "variable_rate": uneven_times(1)[0]}.get(name, 0) / 30000
+    begins = [float(rows[0]["start"]), found["clips"][0]["start"], found["first_picture"]]
+    assert begins == pytest.approx([late] * 3, abs=0.001)
+    captions = (tmp_path / f"out/{film.stem}.vtt").read_text()
+    assert float(captions.split("00:00:")[1][:6]) == pytest.approx(late, abs=0.0011)
     assert float(rows[-1]["stop"]) == pytest.approx(found["duration"], abs=0.001)
     assert all(a["stop"] == b["start"] for a, b in zip(rows, rows[1:], strict=False))
     for row in rows:
@@ -168,6 +172,23 @@ def test_a_file_that_is_no_video_does_not_keep_the_others_from_theirs(
     with pytest.raises(EpicError, match="2 of 3 videos have no timeline: .*text.mp4: cannot"):
         predict(model, tmp_path / "out", text, one, sound["ten_pictures"])
     assert "one.MP4: 1 picture in it" in caplog.text
+    assert [path.name for path in tmp_path.glob("out/*.tsv")] == ["ten_pictures.tsv"]
+
+
+def test_a_file_that_breaks_after_its_scan_does_not_keep_the_others_from_theirs(
+    model, sound, tmp_path, monkeypatch
+):
+    film = tmp_path / "breaks.mp4"
+    shutil.copyfile(sound["b_frames"], film)
+
+    def place_and_break(index, *rest):
+        if index.frames == 120:
+            zero_block(film, 0.5, 8192)
+        return place_clips(index, *rest)
+
+    monkeypatch.setattr("epic100.timeline.run.place_clips", place_and_break)
+    with pytest.raises(EpicError, match="1 of 2 videos have no timeline: .*scan"):
+        predict(model, tmp_path / "out", film, sound["ten_pictures"])
     assert [path.name for path in tmp_path.glob("out/*.tsv")] == ["ten_pictures.tsv"]
 
 

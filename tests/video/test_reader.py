@@ -4,12 +4,23 @@ import cv2
 import numpy as np
 import pytest
 
+from epic100.clips.transforms import DecordReader
+from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from epic100.video.kept import Cache
 from epic100.video.reader import FrameError, VideoReader
+from epic100.video.window import Window
 from support.damage import decoded, overwrite, packets_of
 from support.decoders import needs_decord
-from support.tricky_videos import audio_only, change_size, encode, pictures
+from support.tricky_videos import (
+    MIRROR,
+    QUARTERS,
+    audio_only,
+    change_size,
+    encode,
+    pictures,
+    turn,
+)
 
 
 @pytest.fixture
@@ -60,6 +71,35 @@ def test_a_group_of_pictures_is_read_without_touching_a_damaged_one_before_it(la
     with pytest.raises(FrameError, match=r"damaged\.mp4"):
         reader.get_frames([np.searchsorted(index.pts, hit.pts)])
     assert np.array_equal(reader.get_frames(wanted), whole.get_frames(wanted))
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_pictures_stand_as_players_show_them(quarters, tmp_path):
+    path = encode(tmp_path / "v.MP4", 4, (98, 62))
+    wanted = np.rot90(VideoReader(path).get_frames(range(4)), -quarters, axes=(1, 2))
+    turn(path, QUARTERS[quarters])
+    reader, part = VideoReader(path), Window(6, 10, 30, 20, flipped=True)
+    assert reader.size == wanted.shape[1:3]
+    assert np.array_equal(reader.get_frames(range(4)), wanted)
+    assert np.array_equal(reader.get_frames([3], window=part)[0], wanted[3, 6:36, 29:9:-1])
+    assert reader.get_frames([3], (48, 40), part).shape == (1, 48, 40, 3)
+
+
+@needs_decord
+def test_decord_turns_them_alike(tmp_path):
+    path = encode(tmp_path / "v.MP4", 4)
+    turn(path)
+    ours, theirs = VideoReader(path), DecordReader(str(path), build_index(path))
+    assert ours.size == theirs.size
+    assert np.array_equal(ours.get_frames([2]), theirs.get_frames([2]))
+
+
+def test_a_turn_that_is_no_quarter_is_refused(tmp_path):
+    path = encode(tmp_path / "v.MP4", 4)
+    turn(path, MIRROR)
+    with pytest.raises(FrameError, match=r"v\.MP4: its note of how players turn or mirror"):
+        VideoReader(path)
+    assert inspect(path, "v")[0].status == "unreadable"
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj420p"])

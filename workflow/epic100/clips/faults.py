@@ -59,7 +59,7 @@ class BrokenClips:
             error: Why the clip does not decode.
 
         Raises:
-            EpicError: There are too many broken clips. The error lists their segments.
+            FrameError: There are too many broken clips. The error lists their segments.
         """
         self._broken[segment] += 1
         log.info(f"broken clip {self.count} of {self.drawn} drawn: {error}")
@@ -67,7 +67,7 @@ class BrokenClips:
         if not self.max_share or too_many:
             found = [name_of(i) for i in self.segments()]
             more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-            raise EpicError(
+            raise FrameError(
                 f"{self.count} of {self.drawn} clips do not decode, more than a share of "
                 f"{self.max_share:g}: {', '.join(found[:SHOWN])}{more}; were videos replaced or is "
                 f"the disk failing? Scan them again. The last one: {error}"

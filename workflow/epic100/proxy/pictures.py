@@ -14,14 +14,13 @@ from av.container import InputContainer
 
 from epic100.base.errors import DiskError
 from epic100.base.guarded import FileError
-from epic100.video.containers import Box, box_in
+from epic100.video.containers import MATRIX_AT, Box, box_in
 from epic100.video.ffmpeg import error_text
 from epic100.video.index import VideoIndex
+from epic100.video.untimed import has_no_times, timed
 
 REORDER = 16  # pictures that may be decoded before one with a smaller frame number, at most
 GRID = 16  # samples of luma per row and per column of a picture
-# Offset of the matrix in the track header box, by version (ISO 14496-12, section 8.3.2).
-_MATRIX_AT = {0: 40, 1: 52}
 
 
 def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
@@ -78,8 +77,10 @@ def _decoded(
 ) -> Iterator[av.VideoFrame]:
     stream.thread_type = "NONE"
     stream.codec_context.thread_count = 1
-    seen = []
-    for packet in container.demux(stream):
+    seen, times = [], None
+    if has_no_times(container, stream):
+        times = iter(index.packets["pts"].tolist())
+    for packet in timed(container.demux(stream), times):
         if packet.size and packet.pts is not None and not packet.is_discard:
             seen.append(packet.pts)
         if not more():
@@ -171,7 +172,7 @@ def sample(frame: av.VideoFrame) -> np.ndarray:
 def copy_rotation(matrix: bytes, path: Path) -> None:
     """Write FFmpeg's display `matrix` (nine int32) into an MP4 file with one track.
 
-    It is the rotation that a container asks players to apply; `VideoReader` does not apply it.
+    It is the rotation that a container asks players to apply, and `VideoReader` applies.
     """
     with path.open("r+b", buffering=0) as file:
 
@@ -180,5 +181,5 @@ def copy_rotation(matrix: bytes, path: Path) -> None:
 
         whole = Box("", 0, 0, path.stat().st_size)
         header = box_in(read_at, whole, "moov", "trak", "tkhd").content
-        file.seek(header + _MATRIX_AT[read_at(header, 1)[0]])
+        file.seek(header + MATRIX_AT[read_at(header, 1)[0]])
         file.write(struct.pack(">9i", *struct.unpack("=9i", matrix)))

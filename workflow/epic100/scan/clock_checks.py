@@ -6,6 +6,8 @@ rate, and the sheet has the number of pictures and the length. A contradiction c
 because nobody knows which source is right.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from epic100.scan.oddities import SHEET_SECONDS
@@ -22,6 +24,20 @@ RATE_SHARE = 0.0004  # allowed difference of rates; less than between 60 and 59.
 FEWEST = 1 / 8  # of the sheet's pictures; a copy at a lower rate has more of them
 COUNT_SHARE = 0.002  # allowed difference from the sheet's number of pictures
 CONTRADICTED = "its clock is contradicted"
+
+
+def as_meant(sheet: Video, index: VideoIndex) -> Video:
+    """The row of the sheet with the file's own rate, if it only mistakes 30 fps for 30000/1001.
+
+    Its length may have been computed from the mistaken rate, or measured.
+    """
+    lasts = index.times[-1] + 1 / index.fps if index.fps else 0.0
+    for factor in (1001 / 1000, 1000 / 1001):
+        if index.fps and abs(sheet.fps / (index.fps * factor) - 1) < RATE_SHARE:
+            lengths = (sheet.duration, sheet.duration * factor)
+            length = min(lengths, key=lambda seconds: abs(seconds - lasts))
+            return replace(sheet, fps=index.fps, duration=length)
+    return sheet
 
 
 def contradiction(

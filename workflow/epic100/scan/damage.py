@@ -85,6 +85,7 @@ class Packet:
         frame: Its number in presentation order; None if it is hidden.
         order: Order count within `sequence`, None if not known.
         fault: The first of the phrases above that applied.
+        part: Number of the part of the file that an edit list shows (`PacketRecorder`).
     """
 
     pts: int
@@ -99,6 +100,7 @@ class Packet:
     decoded: bool = False
     size: tuple[int, int] | None = None
     frame: int | None = None
+    part: int = 0
 
     def blame(self, fault: str) -> None:
         """Record a fault; the first one is kept."""
@@ -177,6 +179,7 @@ def blame_times(
         gaps &= spoilt[1:] | spoilt[:-1]
     if tells_lost:
         gaps &= (steps <= PAUSE * usual) | spoilt[1:] | [p.is_key for p in by_time[1:]]
+    gaps &= np.diff([p.part for p in by_time]) == 0
     for i in np.flatnonzero(gaps):
         by_time[i + 1].blame(GAPS)
     return off
@@ -252,6 +255,7 @@ def blame_repeats(packets: list[Packet], still: np.ndarray) -> list[int]:
         first = packets[start].frame
         if (
             group == before
+            and packets[start].part == packets[start - 1].part
             and len(group) >= REPEAT_PACKETS
             and first is not None
             and not still[first + 1 : first + len(group)].all()

@@ -44,6 +44,9 @@ class CodedStream:
             What to decode in place of its bytes, or None.
         """
 
+    def restart(self) -> None:
+        """Take the next packet for the first one of another part of the file."""
+
     def finish(self) -> None:
         """Blame what only all packets together show."""
 
@@ -98,6 +101,10 @@ class H264Stream(CodedStream):
                 self._check_slice(unit, is_first, seen)
                 is_first = False
         return b"".join(sized(unit, self._length_size) for unit in units) if changed else None
+
+    def restart(self) -> None:
+        """Also forget how pictures were numbered."""
+        self._numbering = Numbering(self.settings, self._numbering.sequence)
 
     def finish(self) -> None:
         """Blame packets by their slice headers."""

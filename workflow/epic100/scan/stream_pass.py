@@ -12,14 +12,14 @@ from epic100.base.disk import WatchedFile
 from epic100.scan.damage import CORRUPT, UNDECODED, WRONG_TIME, Packet
 from epic100.scan.h264_stream import CodedStream, H264Stream
 from epic100.scan.oddities import Looks
-from epic100.video.ffmpeg import decoder_limit, error_text
+from epic100.video.ffmpeg import decoder_limit, demuxed, packet_of
 from epic100.video.index import PacketRecorder, VideoIndex, new_entry
+from epic100.video.untimed import timed
 
 PROGRESS_SECONDS = 0.5
 AHEAD_SECONDS = 10.0  # how much pts - dts may change between packets
 SIDE = "SEI"  # in a log message: about metadata, which changes no picture
 OVERREAD, LET_GO = "bytestream overread", "mmco: unref short failure"  # FFmpeg's words
-READ_TRIES = 8  # input errors in a row before reading is given up
 INTRA = av.video.frame.PictureType.I
 
 
@@ -41,12 +41,14 @@ class StreamPass:
         stream: av.VideoStream,
         quick: bool,
         max_pixels: int,
+        times: Iterator[int] | None = None,
     ):
         self.packets: list[Packet] = []
         self.looks = Looks()
         self.lost = 0
         self.broke_off = ""
         self._container, self._stream, self._quick = container, stream, quick
+        self._times = times
         self._by_pts: dict[int | None, Packet] = {}
         self._without_time = self._claimed_keys = 0
         self._far = AHEAD_SECONDS / float(stream.time_base or 1)
@@ -78,7 +80,10 @@ class StreamPass:
         mp4 = "mp4" in self._container.format.name
         count = len(self._stream.index_entries) if mp4 else 0
         last, read = time.monotonic(), 0
-        for packet in self._read():
+        packets = demuxed(self._container, self._stream, self._broke)
+        for packet in timed(packets, self._times):
+            if not packet.size:
+                continue
             read += 1
             self._take(packet)
             if time.monotonic() - last > PROGRESS_SECONDS:
@@ -107,28 +112,23 @@ class StreamPass:
             return f"no picture decodes ({self.broke_off or 'no error given'})"
         return ""
 
-    def _read(self) -> Iterator[av.Packet]:
-        """Packets with content. Reading goes on after an error of the container."""
-        tries = 0
-        while tries < READ_TRIES:
-            try:
-                for packet in self._container.demux(self._stream):
-                    if packet.size:
-                        tries = 0
-                        yield packet
-                return
-            except av.error.FFmpegError as error:
-                self.broke_off = error_text(error)
-                tries += 1
+    def _broke(self, why: str) -> None:
+        self.broke_off = why
 
     def _take(self, packet: av.Packet) -> None:
-        data, entry = bytes(packet), new_entry(packet)
+        part, data, entry = self._recorder.part, bytes(packet), new_entry(packet)
         self._recorder.add(packet, data, entry)
         if packet.pts is None:
             self._without_time += 1
             return
+        if self._recorder.part != part:  # nothing in it depends on what came before
+            self._decode(None, None)
+            self._decoder.flush_buffers()
+            self.coded.restart()
+            self._time_before = None
         dts = packet.pts if packet.dts is None else packet.dts
-        seen = Packet(packet.pts, dts, packet.is_keyframe, shown=not packet.is_discard)
+        seen = Packet(packet.pts, dts, packet.is_keyframe, self._recorder.shown)
+        seen.part = self._recorder.part
         seen.checksum = zlib.crc32(data)
         self._claimed_keys += seen.is_key
         self.packets.append(seen)
@@ -153,9 +153,7 @@ class StreamPass:
         now = (seen.dts, seen.pts - seen.dts)
         dts, ahead = self._time_before or now
         self._time_before = now
-        # At the start of one of several edits, earlier hidden pictures may come first.
-        backwards = now[0] < dts and (seen.shown or not seen.is_key)
-        if backwards or abs(now[1] - ahead) > self._far:
+        if now[0] < dts or abs(now[1] - ahead) > self._far:
             seen.blame(WRONG_TIME)
 
     def _open_decoder(self, max_pixels: int) -> av.VideoCodecContext:
@@ -218,6 +216,6 @@ def _in_the_open(packet: av.Packet, data: bytes) -> av.Packet:
 
     Hidden pictures must be decoded too, because later ones may depend on them.
     """
-    fresh = av.Packet(data)
+    fresh = packet_of(data)
     fresh.pts, fresh.dts, fresh.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
     return fresh

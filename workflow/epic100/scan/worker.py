@@ -18,7 +18,7 @@ from av.container import InputContainer
 
 from epic100.base.disk import PIECE, WatchedFile
 from epic100.base.guarded import FileError
-from epic100.scan.clock_checks import CONTRADICTED, contradiction
+from epic100.scan.clock_checks import CONTRADICTED, as_meant, contradiction
 from epic100.scan.damage import judge
 from epic100.scan.kept_results import Result
 from epic100.scan.oddities import FROZEN, hints
@@ -38,6 +38,7 @@ from epic100.video.scan_table import (
     outside,
 )
 from epic100.video.sheet import Video
+from epic100.video.untimed import own_times
 
 SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # limits above which an index counts as truncated
 
@@ -90,7 +91,8 @@ def scan_file(
     """
     kind = WatchedFile if quick else HashedFile
     with opened(path, max_pixels, kind) as (file, container, stream):
-        reading = StreamPass(file, container, stream, quick, max_pixels)
+        times = own_times(path, container, stream, max_pixels, progress)
+        reading = StreamPass(file, container, stream, quick, max_pixels, times)
         reading.run(progress)
         row, index = _judged(video, file, container, stream, reading, quick)
         md5 = file.md5() if isinstance(file, HashedFile) else ""
@@ -127,6 +129,7 @@ def _judged(
     if nothing := reading.why_nothing():
         raise FileError(nothing)
     index = reading.index()
+    video = as_meant(video, index)
     kind = container.format.name
     boxes = list(boxes_of(file.read_at, 0, file.size))
     is_short = matroska_bytes(file.read_at) > file.size

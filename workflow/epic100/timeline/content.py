@@ -87,7 +87,7 @@ TOP = 5  # classes of each clip that are listed
 
 @dataclass(frozen=True)
 class Segment:
-    """One action. Times are in seconds from the first picture, probabilities from 0 to 1.
+    """One action. Times are in seconds of a player's clock, probabilities from 0 to 1.
 
     The probability of the pair is `Run.probability`. Those of verb and noun are means over the
     segment's clips.
@@ -117,12 +117,13 @@ class Timeline:
     Attributes:
         video: Its name, without suffix.
         fps: Mean frames per second.
-        duration: Seconds.
+        duration: Seconds until the last picture ends.
         damaged: Damaged stretches in seconds.
         segments: The actions, in order.
         clips: One dict per step: `start`, `stop` (seconds) and either `damaged: True` or `actions`,
             `verbs` and `nouns`, each with the `TOP` most probable.
         made_from: Digest of the model, state of the video file, settings.
+        late: When the first picture is shown. All times are those of a player's clock.
     """
 
     video: str
@@ -132,6 +133,7 @@ class Timeline:
     segments: list[Segment]
     clips: list[dict[str, Any]]
     made_from: Mapping[str, Any]
+    late: float = 0.0
 
 
 def build_timeline(
@@ -142,6 +144,7 @@ def build_timeline(
     names: ClassNames,
     settings: TimelineSettings,
     made_from: Mapping[str, Any],
+    late: float = 0.0,
 ) -> Timeline:
     """Build a timeline from the predictions of its clips.
 
@@ -153,7 +156,10 @@ def build_timeline(
         names: Class names.
         settings: How to merge.
         made_from: What to record.
+        late: When a player shows the first picture, in seconds.
     """
+    times = [late + placed.seconds(step) for step in range(len(placed.sound) + 1)]
+    damaged = [(late + start, late + stop) for start, stop in placed.damaged]
     members = [pair[:2] for pair in predictions.pairs]
     pairs = _spread(predictions.log_probs, placed.sound)
     verbs, nouns = (_spread(rows, placed.sound) for rows in _marginals(predictions))
@@ -163,14 +169,14 @@ def build_timeline(
         steps = slice(run.start, run.stop)
         found.append(
             Segment(
-                placed.seconds(run.start), placed.seconds(run.stop), verb, noun, run.pair,
+                times[run.start], times[run.stop], verb, noun, run.pair,
                 names("verb", verb), names("noun", noun), run.probability,
                 float(verbs[steps, verb].mean()), float(nouns[steps, noun].mean()),
             )
         )  # fmt: skip
     clips: list[dict[str, Any]] = []
     for step, sound in enumerate(placed.sound.tolist()):
-        clip: dict[str, Any] = {"start": placed.seconds(step), "stop": placed.seconds(step + 1)}
+        clip: dict[str, Any] = {"start": times[step], "stop": times[step + 1]}
         if sound:
             actions = [
                 {"verb": v, "noun": n, "name": f"{names('verb', v)} {names('noun', n)}"} | rest
@@ -184,7 +190,7 @@ def build_timeline(
         else:
             clip["damaged"] = True
         clips.append(clip)
-    return Timeline(video, fps, placed.duration, placed.damaged, found, clips, made_from)
+    return Timeline(video, fps, times[-1], damaged, found, clips, made_from, late)
 
 
 def _marginals(found: Predictions) -> tuple[torch.Tensor, torch.Tensor]:

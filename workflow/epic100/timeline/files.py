@@ -48,6 +48,7 @@ def as_json(timeline: Timeline) -> dict[str, Any]:
         "video": timeline.video,
         "fps": round(timeline.fps, 6),
         "duration": round(timeline.duration, 3),
+        "first_picture": round(timeline.late, 3),
         "made_from": dict(timeline.made_from),
         "damaged": [[round(second, 3) for second in stretch] for stretch in timeline.damaged],
         "segments": [

@@ -27,7 +27,7 @@ from epic100.timeline.clips import (
 )
 from epic100.timeline.content import build_timeline
 from epic100.timeline.files import SUFFIXES, beside, write_timeline
-from epic100.video.index import build_index
+from epic100.video.index import FrameError, build_index
 from epic100.video.index_file import index_path, load_index
 from epic100.video.sheet import Video
 
@@ -115,7 +115,7 @@ def make_timeline(
     found = predictions_of("", ids, rows, model.trained, model.digest)
     timeline = build_timeline(
         video.name, video.index.fps, placed, found, model.names, settings,
-        made_from(model, video.file, settings),
+        made_from(model, video.file, settings), video.index.late,
     )  # fmt: skip
     write_timeline(timeline, tsv)
     forget_rows(out)
@@ -175,20 +175,35 @@ def make_timelines(
         if _is_made(tsv, made_from(model, path, settings)):
             log.info(f"{tsv}: is there already, of this model, video and settings")
             continue
-        work = beside(tsv, ".work")
-        try:
-            scanned = _scanned(path, work)
-        except EpicError as error:  # of this file only, so the others are made
-            refused.append(str(error))
+        if why := _why_not_made(path, model, tsv, settings, predict):
+            refused.append(why)
             if len(paths) > 1:
-                log.error(str(error))
-            continue
-        make_timeline(scanned, model, tsv, settings=settings, predict=predict)
-        shutil.rmtree(work, ignore_errors=True)
+                log.error(why)
     if len(paths) == 1 and refused:
         raise EpicError(refused[0])
     if refused:
         raise EpicError(f"{len(refused)} of {len(paths)} videos have no timeline: " + refused[0])
+
+
+def _why_not_made(
+    path: Path,
+    model: ModelInUse,
+    tsv: Path,
+    settings: TimelineSettings,
+    predict: PredictSettings,
+) -> str:
+    """Make a timeline; return why a file cannot have one, so that the others are made, or ""."""
+    work = beside(tsv, ".work")
+    try:
+        scanned = _scanned(path, work)
+    except EpicError as error:
+        return str(error)
+    try:
+        make_timeline(scanned, model, tsv, settings=settings, predict=predict)
+    except FrameError as error:  # any other would come with each file
+        return str(error)
+    shutil.rmtree(work, ignore_errors=True)
+    return ""
 
 
 def _checked(file: str | os.PathLike) -> Path:

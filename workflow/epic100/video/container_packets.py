@@ -14,6 +14,7 @@ from epic100.base.guarded import FileError
 from epic100.video.ffmpeg import open_media
 from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import prepare
+from epic100.video.untimed import has_no_times, timed
 
 Timed = tuple[av.Packet, int | None]  # a packet and its time, which a hidden packet lacks
 
@@ -55,32 +56,36 @@ class ContainerPackets:
             key: Number of the key frame.
             wanted: Not used: the caller stops when it has what it wants.
         """
-        pts = int(self._index.key_pts[key])
+        pts, why = int(self._index.key_pts[key]), f"its key frame {key} is not there; scan it again"
         for packets, latest in self._attempts(key):
             for packet, time in packets:
                 if time == pts:
-                    if zlib.crc32(packet) != self._index.group(key)["crc"][0]:
-                        raise FrameError(f"{self.path}: {ANOTHER_FILE}")
-                    yield packet, time
-                    yield from packets
-                    return
+                    if zlib.crc32(packet) == self._index.group(key)["crc"][0]:
+                        yield packet, time
+                        yield from packets
+                        return
+                    why = ANOTHER_FILE  # or reading began within the picture
                 if packet.dts is not None and packet.dts > latest:
                     break
-        raise FrameError(f"{self.path}: its key frame {key} is not there; scan it again")
+        raise FrameError(f"{self.path}: {why}")
 
     def _attempts(self, key: int) -> Iterator[tuple[Iterator[Timed], float]]:
         """Packets from ever earlier places on, and the latest time of decoding of the key frame.
 
         The last are those from the start, without a seek, for files whose own index is missing or
-        corrupted.
+        corrupted, and for those whose packets get their times by their number.
         """
+        untimed = has_no_times(self._container, self._stream)
         with suppress(av.error.FFmpegError):  # the container has no key frame so early
-            for earlier in range(key, -1, -1):
-                self._container.seek(int(self._index.key_pts[earlier]), stream=self._stream)
-                yield self._timed(), int(self._index.group(key)["dts"][0])
+            for back in () if untimed else (0, *(1 << n for n in range(key.bit_length()))):
+                time = int(self._index.key_pts[key - back])
+                self._container.seek(time, stream=self._stream)
+                yield self._timed(None), int(self._index.group(key)["dts"][0])
         self._container.close()
         self._open()
-        yield self._timed(), math.inf
+        times = iter(self._index.packets["pts"].tolist()) if untimed else None
+        yield self._timed(times), math.inf
 
-    def _timed(self) -> Iterator[Timed]:
-        return ((p, p.pts) for p in self._container.demux(self._stream) if p.size)
+    def _timed(self, times: Iterator[int] | None) -> Iterator[Timed]:
+        packets = timed(self._container.demux(self._stream), times)
+        return ((p, p.pts) for p in packets if p.size)

@@ -15,6 +15,9 @@ import numpy as np
 
 ReadAt = Callable[[int, int], bytes]  # reads from a file; takes position and count in bytes
 _MOST = 64 << 20  # bytes read of one box; no video has a larger table of times
+# Where a track's header has the matrix of its pictures, by the version of the box.
+MATRIX_AT = {0: 40, 1: 52}
+_TURNS = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]  # signs of a, b, c, d
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067  # the two elements at the top level of a Matroska file
 
 
@@ -109,17 +112,40 @@ def read_clock(size: int, read_at: ReadAt, track_id: int) -> Mp4Clock | None:
         elsewhere and gives None.
     """
     try:
-        moov = boxes_in(read_at, Box("", 0, 0, size), "moov")[0]
+        moov, trak, header = _header(size, read_at, track_id)
         if boxes_in(read_at, moov, "mvex"):
             return None
         *_, scale, _ = _fields(_content(read_at, moov, "mvhd"), "QQIQ")
-        for trak in boxes_in(read_at, moov, "trak"):
-            _, _, number, _, lasts = _fields(_content(read_at, trak, "tkhd"), "QQIIQ")
-            if number == track_id:
-                return _track(read_at, trak, scale, lasts)
+        return _track(read_at, trak, scale, _fields(header, "QQIIQ")[-1])
     except (IndexError, ValueError, ZeroDivisionError, struct.error):
-        pass
-    return None
+        return None
+
+
+def quarter_turns(size: int, read_at: ReadAt, track_id: int) -> int:
+    """How often players turn the pictures of a track clockwise by 90 degrees; 0 in other files.
+
+    Raises:
+        ValueError: The note of the file is another one, such as a mirror.
+    """
+    try:
+        _, _, header = _header(size, read_at, track_id)
+        matrix = struct.unpack_from(">5i", header, MATRIX_AT[header[0]])
+    except (IndexError, KeyError, ValueError, struct.error):
+        return 0
+    least = max(map(abs, matrix)) / 100  # scaled pictures are turned alike
+    across, down = matrix[:2], matrix[3:]
+    signs = tuple((value > least) - (value < -least) for value in across + down)
+    return _TURNS.index(signs) if any(signs) else 0
+
+
+def _header(size: int, read_at: ReadAt, track_id: int) -> tuple[Box, Box, bytes]:
+    """The boxes of the index and of a track, and the content of its header."""
+    moov = boxes_in(read_at, Box("", 0, 0, size), "moov")[0]
+    for trak in boxes_in(read_at, moov, "trak"):
+        header = _content(read_at, trak, "tkhd")
+        if _fields(header, "QQI")[-1] == track_id:
+            return moov, trak, header
+    raise ValueError(f"no track {track_id}")
 
 
 def _track(read_at: ReadAt, trak: Box, scale: int, lasts: int) -> Mp4Clock:

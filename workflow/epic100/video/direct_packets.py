@@ -12,6 +12,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from epic100.base.disk import WatchedFile
+from epic100.video.ffmpeg import packet_of
 from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import Kept
 
@@ -68,7 +69,7 @@ class DirectPackets:
                     first = False
                 elif pts not in wanted and _is_skipped(coded, self._length_size):
                     continue
-                packet = av.Packet(coded)  # type: ignore[arg-type]  # it takes any buffer
+                packet = packet_of(coded)
                 if shown:  # without a time, a hidden picture is never taken for a wanted one
                     packet.pts = pts
                 packet.is_keyframe = sets >= 0

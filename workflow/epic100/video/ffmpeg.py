@@ -1,7 +1,7 @@
 """FFmpeg calls that several video modules share, among them the only one that opens media."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import av
@@ -12,6 +12,7 @@ from epic100.base.guarded import FileError, at_most
 from epic100.video.containers import boxes_of
 
 MAX_PIXELS = 2**24  # per picture: 5.3K has 15.9 million; a clip of 8192 x 8192 takes 2.7 GiB
+READ_TRIES = 8  # input errors in a row before reading is given up
 OPENING_MIB = 1024  # of address space; 5.3K of 10 bits needs less than 640
 # Containers that hold all their data. FFmpeg also opens playlists, descriptions of network
 # sessions, lists of files and patterns of names, whatever the file is called, and follows them to
@@ -77,6 +78,24 @@ def opened(
             yield file, container, stream
 
 
+def demuxed(
+    container: InputContainer,
+    stream: av.VideoStream,
+    tell: Callable[[str], None] = lambda why: None,
+) -> Iterator[av.Packet]:
+    """The packets of a stream, also those after an error of the container, which `tell` gets."""
+    tries = 0
+    while tries < READ_TRIES:
+        try:
+            for packet in container.demux(stream):
+                tries = 0 if packet.size else tries
+                yield packet
+            return
+        except av.error.FFmpegError as error:
+            tell(error_text(error))
+            tries += 1
+
+
 def _why_closed(file: WatchedFile, error: Exception) -> str:
     """Why a file does not open; names what happened to it if that is clear."""
     if not file.size:
@@ -88,6 +107,17 @@ def _why_closed(file: WatchedFile, error: Exception) -> str:
     if names[:1] != ["ftyp"]:
         return f"not a video file; expected {KINDS}"
     return f"its index is spoilt ({error_text(error)})"
+
+
+def packet_of(data: bytes | memoryview) -> av.Packet:
+    """A packet with a copy of some bytes.
+
+    Decoders look at bytes beyond the end, which have to be zeros. `av.Packet(data)` leaves there
+    whatever the memory holds, and a decoder of MPEG-4 part 2 takes that for the end of a picture.
+    """
+    packet = av.Packet(len(data))
+    packet.update(data)  # type: ignore[arg-type]  # it takes any buffer
+    return packet
 
 
 def decoder_limit(max_pixels: int) -> dict[str, str]:

@@ -14,78 +14,35 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from epic100.base.checked import STRICT, Amount, Count, conforming
 from epic100.base.disk import WatchedFile
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.guarded import FileError, call
 from epic100.settings import ScanLimits
+from epic100.video.facts import StreamFacts, facts_of
 from epic100.video.ffmpeg import MAX_PIXELS, opened
 from epic100.video.nal import ParameterSets
+from epic100.video.packet_table import COLUMNS, PACKET, RECORDED, TIMES, stored, unpacked
+from epic100.video.untimed import own_times, timed
 
-FORMAT = "epic100 frame indexes 3"  # of files of arrays; raise it when `to_arrays` changes
-_FIELDS = [  # in an order that leaves no gaps
-    ("offset", "<i8"),  # where the coded bytes begin in the file
-    ("pts", "<i8"),  # time of presentation, in units of the stream's time base
-    ("dts", "<i8"),  # time of decoding, in the same units
-    ("size", "<i4"),  # number of coded bytes
-    ("crc", "<u4"),  # of a key frame: CRC-32 of its bytes; else 0
-    ("sets", "<i2"),  # of a key frame: which parameter sets are in force; else -1
-    ("shown", "<i1"),  # 0 if an edit list hides it, else 1
-    ("frame", "<i4"),  # in row i: the packet that holds frame i; -1 in rows beyond the last
-]
-PACKET = np.dtype(_FIELDS, align=True)  # NumPy fills columns that are aligned twice as fast
-COLUMNS = [name for name, _ in _FIELDS]
-_WHOLE = "crc"  # the column that is stored as it is: checksums do not rise in small steps
-_RECORDED = COLUMNS[:-1]  # `frame` follows from the others
-COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")  # of a codec context
+FORMAT = "epic100 frame indexes 4"  # of files of arrays; raise it when `to_arrays` changes
 # What a file may take until it is indexed; no packet is decoded.
 LIMITS = ScanLimits(stall_seconds=20, memory_mib=1024)
 LIMIT_SECONDS = 600  # of computing: it takes some for each gigabyte
 PROGRESS_EVERY = 1000  # packets
 _NEW_ENTRY = "new_extradata"  # FFmpeg's name of a packet's side data
 _PIECE = 1 << 16  # bytes that are read at once to compare packets
-Word = Annotated[str, Field(pattern=r"^[\w-]{0,40}$")]
-Side = Annotated[int, Field(ge=0, le=2**16)]
 ANOTHER_FILE = "is not the file that was scanned; scan it again"
 
 
 class FrameError(EpicError):
     """A requested frame cannot be read."""
-
-
-@dataclass(frozen=True)
-class StreamFacts:
-    """What a decoder must know about a stream.
-
-    Attributes:
-        codec: Name of FFmpeg's decoder.
-        width: Width in pixels.
-        height: Height in pixels.
-        pix_fmt: FFmpeg's pixel format.
-        time_base: Seconds per unit of time.
-        length_size: Bytes of the length before each NAL unit; 0 for start codes or no NAL units.
-        colours: The values of `COLOURS` that the container states.
-    """
-
-    codec: Word
-    width: Side
-    height: Side
-    pix_fmt: Word
-    time_base: Annotated[Fraction, Field(gt=0, lt=2**31)]
-    length_size: Annotated[int, Field(ge=0, le=4)]
-    colours: Annotated[tuple[Side, ...], Field(min_length=4, max_length=4)]
-
-    @property
-    def most_pixels(self) -> int:
-        """How many its pictures may have: who scanned or indexed it has accepted its size."""
-        return max(MAX_PIXELS, self.width * self.height)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +58,7 @@ class VideoIndex:
             were equal to the demuxer's packet. If not (lacing, start codes, a head that changes),
             the file must be read through its container.
         fps: Measured frames per second: the mean over all steps that are not gaps; 0 if unknown.
+        late: When a player shows the first picture, in seconds of its clock.
     """
 
     packets: np.ndarray
@@ -109,6 +67,7 @@ class VideoIndex:
     file_size: Count
     direct: bool
     fps: Amount
+    late: Amount = 0.0
 
     __pydantic_config__ = STRICT
 
@@ -208,13 +167,14 @@ class VideoIndex:
 
     def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
         """Arrays for `np.savez_compressed`: facts as JSON, and each column of the packets."""
-        columns = {f"{prefix}{name}": _stored(self.packets, name) for name in COLUMNS}
+        columns = {f"{prefix}{name}": stored(self.packets, name) for name in COLUMNS}
         facts = vars(self.stream) | {
             "time_base": self.time_base.as_integer_ratio(),
             "sets": [each.hex() for each in self.sets],
             "file_size": self.file_size,
             "direct": self.direct,
             "fps": self.fps,
+            "late": self.late,
         }
         return columns | {f"{prefix}stream": np.array(json.dumps(facts))}
 
@@ -239,7 +199,7 @@ class VideoIndex:
             if packets is None:
                 packets = unpacked(arrays, [prefix])
             facts: dict[str, Any] = json.loads(str(arrays[f"{prefix}stream"]))
-            own = {name: facts.pop(name) for name in ("file_size", "direct", "fps")}
+            own = {name: facts.pop(name) for name in ("file_size", "direct", "fps", "late")}
             sets = tuple(map(bytes.fromhex, facts.pop("sets")))
             units, second = facts["time_base"]
             facts |= {"time_base": Fraction(units, second), "colours": tuple(facts["colours"])}
@@ -253,59 +213,36 @@ class VideoIndex:
         return index
 
 
-def unpacked(arrays: Mapping[str, np.ndarray], prefixes: Sequence[str]) -> np.ndarray:
-    """`PACKET` [P]: the packets of several indexes, from their arrays, one after another.
-
-    Raises:
-        ValueError: `VideoIndex.to_arrays` cannot have written these arrays. So does KeyError.
-    """
-    counts = [len(arrays[f"{prefix}sets"]) for prefix in prefixes]
-    packets = np.empty(sum(counts), PACKET)
-    for prefix, part in zip(prefixes, np.split(packets, np.cumsum(counts)), strict=False):
-        for name in COLUMNS:
-            column = arrays[f"{prefix}{name}"]
-            if column.shape != part.shape or column.dtype.kind not in "iu":
-                raise ValueError(f"{column.shape} {column.dtype} values for {len(part)} packets")
-            if name == _WHOLE:
-                part[name] = column
-            else:
-                np.cumsum(column, dtype=PACKET[name], out=part[name])
-    return packets
-
-
-def _stored(packets: np.ndarray, name: str) -> np.ndarray:
-    """A column as a file holds it: the first value and the step to each next one, in few bytes."""
-    if name == _WHOLE:
-        return packets[name]
-    steps = np.diff(packets[name].astype(np.int64), prepend=0)
-    most = max(-int(steps.min(initial=0)), int(steps.max(initial=0)) + 1)
-    return steps.astype(np.min_scalar_type(-most))
-
-
 class PacketRecorder:
     """Records the packets of one stream in decoding order. Packets without a time are not pictures.
 
     The file is read a second time, without the demuxer, and each packet compared with the bytes at
     its offset. Only that proves that a reader may do the same. They are in the system's cache.
+
+    An edit list may show parts of a track in any order, and more than once. Each part begins with a
+    key frame, which is hidden unless the part begins to be shown there. The list's coarse clock may
+    give the last picture of a part and the first one of the next the same time: the second is
+    hidden then, since pictures are told apart by their times.
+
+    Attributes:
+        part: Number of the part that the last packet belongs to.
+        shown: Whether its picture is shown.
     """
 
     def __init__(self, file: WatchedFile, stream: "av.VideoStream"):
         """Record packets of `stream`, which FFmpeg has open, from `file`."""
         context = stream.codec_context
         self._sets = ParameterSets(context.codec.canonical_name, context.extradata)
-        self._stream = StreamFacts(
-            context.name,
-            context.width,
-            context.height,
-            context.pix_fmt or "",
-            Fraction(stream.time_base or 0),
-            self._sets.length_size,
-            tuple(int(getattr(context, name)) for name in COLOURS),
-        )
-        self._rows = array("q")  # `_RECORDED` of each packet
+        self._stream = facts_of(file, stream, self._sets.length_size)
+        self._rows = array("q")  # `RECORDED` of each packet
         self._direct = True
         self._file = file
         self._piece, self._piece_at = b"", 0  # bytes of the file, and where they begin
+        self.part, self.shown = 0, False
+        self._place, self._until, self._before = -1, TIMES[0], TIMES[0]
+        container: Any = stream.container
+        streams = "mpeg" in container.format.name  # broadcasts, whose players begin with them
+        self._zero = (container.start_time or 0) / av.time_base if streams else 0.0
 
     def add(self, packet: "av.Packet", data: bytes, entry: bytes) -> None:
         """Record a packet, its bytes, at least one, and what `new_entry` gives of it.
@@ -327,8 +264,13 @@ class PacketRecorder:
         is_key = packet.is_keyframe or not self._rows
         dts = packet.pts if packet.dts is None else packet.dts
         crc, sets = (zlib.crc32(data), self._sets.number()) if is_key else (0, -1)
-        shown = not packet.is_discard
-        self._rows.extend((offset, packet.pts, dts, len(data), crc, sets, shown))
+        again = packet.is_discard and packet.pts <= self._until  # not what ends a part
+        if packet.is_keyframe and (again or 0 <= offset < self._place):
+            self.part, self._before = self.part + 1, self._until
+        self._place, self.shown = offset, not packet.is_discard and packet.pts > self._before
+        if self.shown:
+            self._until = max(self._until, packet.pts)
+        self._rows.extend((offset, packet.pts, dts, len(data), crc, sets, self.shown))
 
     def _is_at(self, offset: int, data: bytes) -> bool:
         """Whether the file has these bytes at an offset."""
@@ -343,9 +285,9 @@ class PacketRecorder:
         Args:
             keys: Per packet, whether it really is a key frame; None: trust the container.
         """
-        rows = np.frombuffer(self._rows, np.int64).reshape(-1, len(_RECORDED))
+        rows = np.frombuffer(self._rows, np.int64).reshape(-1, len(RECORDED))
         packets = np.empty(len(rows), PACKET)
-        for name, column in zip(_RECORDED, rows.T, strict=True):
+        for name, column in zip(RECORDED, rows.T, strict=True):
             packets[name] = column
         if keys is not None:
             wrong = ~np.asarray(keys, bool)
@@ -363,6 +305,7 @@ class PacketRecorder:
             self._file.size,
             self._direct,
             measured_rate(pts[in_order], self._stream.time_base),
+            max(0.0, float(pts[in_order][:1].sum() * self._stream.time_base) - self._zero),
         )
 
 
@@ -400,7 +343,8 @@ def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.n
     """
     with opened(path) as (file, container, stream):
         recorder = PacketRecorder(file, stream)
-        for number, packet in enumerate(container.demux(stream)):
+        times = own_times(path, container, stream, MAX_PIXELS, progress)
+        for number, packet in enumerate(timed(container.demux(stream), times)):
             if packet.size:
                 recorder.add(packet, bytes(packet), new_entry(packet))
             if number % PROGRESS_EVERY == 0:

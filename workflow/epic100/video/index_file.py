@@ -19,9 +19,9 @@ from epic100.base.array_file import opened_arrays
 from epic100.base.atomic import atomic_path
 from epic100.base.checked import Array
 from epic100.base.errors import DiskError, EpicError
-from epic100.video.index import FORMAT, VideoIndex, unpacked
+from epic100.video.index import FORMAT, VideoIndex
+from epic100.video.packet_table import TIMES, unpacked
 
-TIMES = (-(2**62), 2**62 - 1)  # their differences fit into 64 bits
 FOLDER = "EPIC100_SHARED_INDEXES"  # a private folder of the processes that a launcher starts
 
 

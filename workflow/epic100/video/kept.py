@@ -16,8 +16,8 @@ from av.video.codeccontext import VideoCodecContext
 
 from epic100.base.disk import WatchedFile
 from epic100.base.machine import expect_random_reads
+from epic100.video.facts import COLOURS, StreamFacts
 from epic100.video.ffmpeg import decoder_limit
-from epic100.video.index import COLOURS, StreamFacts
 from epic100.video.window import PictureConverter
 
 MOST_FILES, MOST_DECODERS = 512, 4  # EPIC-KITCHENS-100 has 495 training videos

@@ -34,7 +34,7 @@ class VideoReader:
         kept: What readers of this process share. Without it, the reader has its own.
 
     Attributes:
-        size: (height, width) as coded; a rotation in the container is not applied.
+        size: (height, width) as shown: a quarter turn that the container notes is applied.
         by_place: Packets are read by their places in the file, not through its container.
     """
 
@@ -56,7 +56,8 @@ class VideoReader:
             self._packets = DirectPackets(self.path, self.index, self._kept)
         else:
             self._packets = ContainerPackets(self.path, self.index)
-        self.size = self.index.stream.height, self.index.stream.width
+        self._coded = self.index.stream.height, self.index.stream.width
+        self.size = self._coded[:: -1 if self.index.stream.turns % 2 else 1]
 
     @property
     def frames(self) -> int:
@@ -93,9 +94,10 @@ class VideoReader:
                 f"{self.index.frames} frames; scan the video again if it was replaced"
             )
         pts = self.index.pts_of(wanted)
-        # The last key frame that is not shown after the picture. The leading pictures of an open
-        # GOP are decoded from the key frame before.
-        keys = np.maximum(np.searchsorted(self.index.key_pts, pts, side="right") - 1, 0)
+        # The last key frame before its packet. The leading pictures of an open GOP, which are shown
+        # before that key frame, are decoded from the one before.
+        keys = np.searchsorted(self.index.keys, self.index.packets["frame"][wanted], "right") - 1
+        keys = np.maximum(keys - (pts < self.index.key_pts[keys]), 0)
         kept = self.size if window is None else (window.height, window.width)
         pictures = np.empty((len(wanted), *(size or kept), 3), np.uint8)
         self._window = window
@@ -174,10 +176,11 @@ class VideoReader:
         for frame in frames:
             if frame.pts not in rows or frame.is_corrupt:
                 continue
-            if (frame.height, frame.width) != self.size:
+            if (frame.height, frame.width) != self._coded:
                 before = self.index.pts_of(np.arange(self.index.frames)) < frame.pts
                 raise FrameError(
                     f"{self.path}: the picture changes its size at frame {before.sum()}; scan the "
                     "video"
                 )
-            self._converter.write(frame, pictures[rows.pop(frame.pts)], self._window)
+            row = pictures[rows.pop(frame.pts)]
+            self._converter.write(frame, row, self._window, self.index.stream.turns)

@@ -28,6 +28,21 @@ class Window:
     flipped: bool = False
 
 
+def turned_back(window: Window, size: tuple[int, int], turns: int) -> Window:
+    """The part of a picture that shows as `window` after so many quarter turns clockwise.
+
+    Args:
+        window: The part of the turned picture. What `flipped` says stays to be done after turning.
+        size: (height, width) of the turned picture.
+        turns: How often it was turned.
+    """
+    top, left, height, width = window.top, window.left, window.height, window.width
+    for number in range(turns):
+        side = size[1 - number % 2]
+        top, left, height, width = side - left - width, top, width, height
+    return Window(top, left, height, width)
+
+
 def scaled_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
     """(height, width) with the shorter side at `short_side`, rounded like `mmcv.rescale_size`."""
     factor = short_side / min(size)
@@ -46,7 +61,13 @@ class PictureConverter:
         self._reformatter = VideoReformatter()
         self._cut_out: _CutOut | None = None
 
-    def write(self, frame: av.VideoFrame, into: np.ndarray, window: Window | None = None) -> None:
+    def write(
+        self,
+        frame: av.VideoFrame,
+        into: np.ndarray,
+        window: Window | None = None,
+        turns: int = 0,
+    ) -> None:
         """Scale the window of a picture to the size of `into`.
 
         swscale's bilinear filter averages when it shrinks. At an edge of the window it repeats the
@@ -55,8 +76,16 @@ class PictureConverter:
         Args:
             frame: The decoded picture.
             into: uint8 RGB [height, width, 3], which is filled.
-            window: The part of the picture that is kept; None keeps all.
+            window: The part of the picture, after turning, that is kept; None keeps all.
+            turns: How often it is turned clockwise by 90 degrees.
         """
+        if turns:
+            lying = np.empty_like(np.rot90(into, turns), order="C")
+            size = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
+            self.write(frame, lying, window and turned_back(window, size, turns))
+            upright = np.rot90(lying, -turns)
+            into[:] = upright[:, ::-1] if window and window.flipped else upright
+            return
         height, width = into.shape[:2]
         if window is not None and (window.height, window.width) != (frame.height, frame.width):
             frame = self._cut(frame, window)

@@ -1,0 +1,50 @@
+"""The packets of a frame index: a table in memory, and its columns in a file, in few bytes."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+TIMES = (-(2**62), 2**62 - 1)  # their differences fit into 64 bits
+_FIELDS = [  # in an order that leaves no gaps
+    ("offset", "<i8"),  # where the coded bytes begin in the file
+    ("pts", "<i8"),  # time of presentation, in units of the stream's time base
+    ("dts", "<i8"),  # time of decoding, in the same units
+    ("size", "<i4"),  # number of coded bytes
+    ("crc", "<u4"),  # of a key frame: CRC-32 of its bytes; else 0
+    ("sets", "<i2"),  # of a key frame: which parameter sets are in force; else -1
+    ("shown", "<i1"),  # 0 if an edit list hides it, else 1
+    ("frame", "<i4"),  # in row i: the packet that holds frame i; -1 in rows beyond the last
+]
+PACKET = np.dtype(_FIELDS, align=True)  # NumPy fills columns that are aligned twice as fast
+COLUMNS = [name for name, _ in _FIELDS]
+_WHOLE = "crc"  # the column that is stored as it is: checksums do not rise in small steps
+RECORDED = COLUMNS[:-1]  # `frame` follows from the others
+
+
+def unpacked(arrays: Mapping[str, np.ndarray], prefixes: Sequence[str]) -> np.ndarray:
+    """`PACKET` [P]: the packets of several indexes, from their arrays, one after another.
+
+    Raises:
+        ValueError: `stored` cannot have written these arrays. So does KeyError.
+    """
+    counts = [len(arrays[f"{prefix}sets"]) for prefix in prefixes]
+    packets = np.empty(sum(counts), PACKET)
+    for prefix, part in zip(prefixes, np.split(packets, np.cumsum(counts)), strict=False):
+        for name in COLUMNS:
+            column = arrays[f"{prefix}{name}"]
+            if column.shape != part.shape or column.dtype.kind not in "iu":
+                raise ValueError(f"{column.shape} {column.dtype} values for {len(part)} packets")
+            if name == _WHOLE:
+                part[name] = column
+            else:
+                np.cumsum(column, dtype=PACKET[name], out=part[name])
+    return packets
+
+
+def stored(packets: np.ndarray, name: str) -> np.ndarray:
+    """A column as a file holds it: the first value and the step to each next one, in few bytes."""
+    if name == _WHOLE:
+        return packets[name]
+    steps = np.diff(packets[name].astype(np.int64), prepend=0)
+    most = max(-int(steps.min(initial=0)), int(steps.max(initial=0)) + 1)
+    return steps.astype(np.min_scalar_type(-most))

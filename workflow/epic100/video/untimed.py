@@ -1,0 +1,93 @@
+"""Times of pictures where a container states none, or not those of presentation.
+
+AVI numbers its pictures as they are decoded, and MPEG-PS states a time for some packets only.
+FFmpeg finds the order of presentation of MPEG-1, 2 and 4 part 2 without decoding, but not that of
+codecs that reorder pictures freely. A decoder gives these in order, so one is asked.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+
+from epic100.base.guarded import FileError
+from epic100.video.ffmpeg import demuxed, opened
+
+_CONTAINERS, _CODECS = ("avi", "mpeg"), ("h264", "hevc")
+_REPORT_EVERY = 100  # packets
+
+
+def has_no_times(container: InputContainer, stream: av.VideoStream) -> bool:
+    """Whether the times of a stream's packets have to be found by decoding."""
+    return container.format.name in _CONTAINERS and stream.codec_context.name in _CODECS
+
+
+def own_times(
+    path: Path,
+    container: InputContainer,
+    stream: av.VideoStream,
+    max_pixels: int,
+    progress: Callable[[int], None],
+) -> Iterator[int] | None:
+    """Decode a video for the times of its pictures, if its container states none.
+
+    Args:
+        path: The video file.
+        container: The same file, open.
+        stream: Its video stream.
+        max_pixels: Larger pictures are refused.
+        progress: Called with the number of packets so far.
+
+    Returns:
+        Time of presentation of each packet in the file's order, in units of the stream. The n-th
+        picture that comes out is shown at the n-th time of decoding. One that does not come out
+        follows the one before it in the file. None: the container states them.
+
+    Raises:
+        FileError: It has no times at all.
+    """
+    if not has_no_times(container, stream):
+        return None
+    stated, given = list[int | None](), list[int]()
+    with opened(path, max_pixels) as (_, container, stream):
+        decoder = stream.codec_context
+        # "Strict" lets it wait for the most pictures that may come in between.
+        decoder.options = {**decoder.options, "strict": "strict", "skip_loop_filter": "all"}
+        decoder.thread_count = 1
+        for packet in demuxed(container, stream):
+            packet.pts = len(stated) if packet.size else None
+            if packet.size:
+                stated.append(packet.dts)
+            with contextlib.suppress(av.error.InvalidDataError):
+                given += [frame.pts for frame in decoder.decode(packet) if frame.pts is not None]
+            if len(stated) % _REPORT_EVERY == 0:
+                progress(len(stated))
+    known, latest = dict[int, int](), -math.inf
+    for number, time in enumerate(stated):
+        if time is not None and time > latest:  # FFmpeg may give two packets one time
+            known[number] = latest = time
+    if not known:
+        raise FileError("no picture has a time")
+    numbers = np.arange(len(stated))
+    place = np.full(len(stated), -1)
+    place[given] = np.arange(len(given))
+    place = place[np.maximum.accumulate(np.where(place < 0, 0, numbers))]
+    times = np.empty(len(stated), np.int64)
+    clock = np.interp(numbers, list(known), list(known.values()))
+    first, last = min(known), max(known)
+    usual = (known[last] - known[first]) / max(last - first, 1)
+    clock += usual * (np.maximum(numbers - last, 0) + np.minimum(numbers - first, 0))
+    times[np.lexsort((numbers, place))] = clock.round()
+    return iter(times.tolist())
+
+
+def timed(packets: Iterable[av.Packet], times: Iterator[int] | None) -> Iterator[av.Packet]:
+    """Packets with these times of presentation, one for each that has bytes; None: their own."""
+    for packet in packets:
+        if times is not None and packet.size:
+            packet.pts = next(times, None)
+        yield packet
