@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from snakemake.cli import parse_args
 
+from epic100.cli.program import COMMANDS, build_parser
 from epic100.cli.workflow import snakemake_command
 from epic100.settings import Settings
 from support.checkout import ROOT, call, run_snakemake
@@ -42,13 +43,16 @@ def test_pages_that_the_code_names_are_there():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_snakemake_commands_have_options_that_exist(page):
+def test_commands_have_options_that_exist(page):
     for line in commands(page):
         words = shlex.split(line.split("|")[0], comments=True)
         program = "run" if "epic100" in words and "run" in words else "snakemake"
         if program in words:
             with chdir(ROOT):
                 parse_args(words[words.index(program) + 1 :])
+        elif words[0] == "epic100" and words[1] in COMMANDS:
+            _, unknown = build_parser(words[1:]).parse_known_args(words[1:])
+            assert not unknown, line
 
 
 def test_keys_that_the_pages_name_are_keys_of_the_config():
