@@ -36,6 +36,15 @@ def test_links_lead_to_files(page):
         assert "://" in link or (page.parent / link).exists(), link
 
 
+def test_the_guides_are_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
+    guides = [page for page in PAGES if page.parent.name == "docs"]
+    guides += [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")]
+    text = "".join(page.read_text(encoding="utf-8") for page in guides)
+    prose = re.sub(r"(?ms)^ *```.*?^ *```", "", text)  # without code, and bars of tables below
+    assert 10_000 < len(re.findall(r"\S*[A-Za-z0-9]\S*", prose)) <= 17_000
+
+
 def test_pages_that_the_code_names_are_there():
     found = call("git", "grep", "-hoE", r"docs/[a-z/_-]+\.md").stdout.split()
     assert len(found) > 30
