@@ -51,10 +51,15 @@ def table() -> str:
     for each in messages():
         what, *remedy = REMEDY.split(each.replace("|", "\\|"), maxsplit=1)
         if remedy and re.search("[a-z]{3}", what):
-            lines.append(f"| {what} | {remedy[0]} |")
+            said = remedy[0] if re.search("[a-z]{3}", remedy[0]) else "as the message says"
+            lines.append(f"| {what} | {said} |")
     return "\n".join(lines)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """The page with the list in its place."""
     return markdown.replace(HERE, table())
+
+
+if __name__ == "__main__":
+    print(table())
