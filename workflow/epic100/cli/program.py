@@ -35,6 +35,7 @@ COMMANDS = {
     "check": ("say what a run in this folder would find", "epic100.cli.check:fill_parser"),
     "predict": ("see what a model sees in whole videos", "epic100.cli.words:fill_predict"),
     "migrate": ("bring a lab's lists and checkpoint along", "epic100.cli.words:fill_migrate"),
+    "convert": ("make start weights of a published encoder", "epic100.cli.words:fill_convert"),
     "submission": (
         "look at a submission before it is sent",
         "epic100.cli.words:fill_submission",

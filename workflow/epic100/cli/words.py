@@ -37,6 +37,15 @@ def fill_compare(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run="epic100.compare.command:run")
 
 
+def fill_convert(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `convert` (docs/recipe.md)."""
+    parser.add_argument("kind", choices=("avion", "lavila"), help="whose checkpoint it is")
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="as published")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the file for train: load_from:")
+    parser.add_argument("--frames", type=int, default=16, help="of a clip (default: 16)")
+    parser.set_defaults(run="epic100.migrate.command:encoder")
+
+
 def fill_migrate(parser: argparse.ArgumentParser) -> None:
     """Add the commands `list`, `check` and `model` of `migrate` (docs/migration.md)."""
     classes = argparse.ArgumentParser(add_help=False)

@@ -1,4 +1,4 @@
-"""`epic100 migrate`: bring a lab's lists and checkpoint along (docs/migration.md)."""
+"""`epic100 migrate` (docs/migration.md) and `epic100 convert` (docs/recipe.md)."""
 
 import argparse
 
@@ -6,6 +6,7 @@ from epic100.base.errors import EpicError
 from epic100.base.text_table import write_frame
 from epic100.migrate.check import check_list, summary
 from epic100.migrate.checkpoint import migrate_model
+from epic100.migrate.encoder import convert_encoder
 from epic100.migrate.lists import LabList, convert_list, match_list
 from epic100.migrate.pair_order import order_of_list, read_pair_order
 from epic100.video.sheet import Video, read_sheet
@@ -55,5 +56,12 @@ def model(options: argparse.Namespace) -> int:
         num_verbs=options.num_verbs, num_nouns=options.num_nouns,
         allow_pickle=options.allow_pickle,
     )  # fmt: skip
+    print("\n".join(lines))
+    return 0
+
+
+def encoder(options: argparse.Namespace) -> int:
+    """Write the encoder of a published checkpoint as start weights; return 0."""
+    lines = convert_encoder(options.kind, options.checkpoint, options.out, options.frames)
     print("\n".join(lines))
     return 0

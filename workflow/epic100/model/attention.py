@@ -1,4 +1,4 @@
-"""VideoMAE's transformer with fused attention, which never holds the weights of all token pairs.
+"""Fused attention, which never holds the weights of all token pairs, and VideoMAE with it.
 
 MMAction2's own holds them three times for the backward pass: 90 MiB a layer and segment of 1,568
 tokens, in float32.
@@ -26,17 +26,27 @@ class FusedAttention(models.backbones.vit_mae.Attention):
         Returns:
             Tokens [B, N, C].
         """
-        batch, tokens, _ = x.shape
+        return self.joined(self.mixed(*self.parts(x)))
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of tokens [B, N, C], each [B, heads, N, C / heads]."""
         bias = None
         if hasattr(self, "q_bias"):
             bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
-        qkv = F.linear(x, self.qkv.weight, bias).view(batch, tokens, 3, self.num_heads, -1)
+        qkv = F.linear(x, self.qkv.weight, bias).unflatten(2, (3, self.num_heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        return query, key, value
+
+    def mixed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """The mean of the values, weighted for each query."""
         dropped = self.attn_drop.p if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(
+        return F.scaled_dot_product_attention(
             query, key, value, dropout_p=dropped, scale=self.scale
         )
-        return self.proj_drop(self.proj(mixed.transpose(1, 2).reshape(batch, tokens, -1)))
+
+    def joined(self, mixed: Tensor) -> Tensor:
+        """Tokens [B, N, C] of [B, heads, N, C / heads]."""
+        return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
 
 
 @MODELS.register_module()

@@ -15,7 +15,7 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from torch import Tensor, nn
 
-import epic100.model.attention  # noqa: F401  (registers its backbone)
+import epic100.model.ego4d  # noqa: F401  (registers backbones)
 from epic100.base.errors import EpicError
 from epic100.model.mmaction_import import models
 from epic100.model.model_file import output_sizes, split_outputs

@@ -1,0 +1,156 @@
+"""The video encoders of AVION and LaViLa, whose published weights were learned on Ego4D.
+
+Both take CLIP's transformer to all patches of all frames: a class token, an embedding of the place
+and one of the time. AVION attends to all tokens at once (Zhao and Kraehenbuehl, 2023); LaViLa over
+time, then over space (Zhao et al., CVPR 2023; Bain et al., Frozen in Time, ICCV 2021). A bias of
+the keys, which both have, adds the same to all scores of a query, so it changes nothing and is not
+here. `migrate.encoder` brings their weights.
+"""
+
+from typing import Any
+
+import torch
+from mmaction.registry import MODELS
+from mmcv.cnn.bricks import DropPath
+from mmcv.cnn.bricks.transformer import PatchEmbed
+from mmengine.model import ModuleList
+from torch import Tensor, nn
+
+from epic100.model.attention import FusedAttention, FusedVisionTransformer
+from epic100.model.mmaction_import import models
+
+
+class QuickGELU(nn.Module):
+    """CLIP's approximation of GELU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to each value."""
+        return x * torch.sigmoid(1.702 * x)
+
+
+@MODELS.register_module()
+class AvionVisionTransformer(FusedVisionTransformer):
+    """AVION's encoder of videos.
+
+    Args:
+        num_frames: Frames of a clip.
+        img_size: Side of the pictures, in pixels.
+        patch_size: Side of a patch, in pixels.
+        embed_dims: Channels of a token.
+        drop_path_rate: Share of samples for which a branch is left out, the same in each block.
+        quick_gelu: CLIP's approximation of GELU. AVION's script asks for it, but its model takes no
+            notice and computes GELU itself.
+        **more: Further arguments of MMAction2's VisionTransformer: `depth`, `num_heads`.
+    """
+
+    def __init__(
+        self,
+        num_frames: int = 16,
+        img_size: int = 224,
+        patch_size: int = 16,
+        embed_dims: int = 768,
+        drop_path_rate: float = 0.0,
+        quick_gelu: bool = False,
+        **more: Any,
+    ) -> None:
+        super().__init__(
+            num_frames=num_frames, img_size=img_size, patch_size=patch_size, embed_dims=embed_dims,
+            drop_path_rate=drop_path_rate, tubelet_size=1, use_learnable_pos_emb=True,
+            use_mean_pooling=False, **more,
+        )  # fmt: skip
+        patch = (1, patch_size, patch_size)
+        self.patch_embed = PatchEmbed(
+            embed_dims=embed_dims, conv_type="Conv3d", kernel_size=patch, stride=patch,
+            padding=(0, 0, 0), dilation=(1, 1, 1), bias=False,
+        )  # fmt: skip
+        places = (img_size // patch_size) ** 2
+        self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, embed_dims))
+        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + places, embed_dims))
+        self.time_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dims))
+        self.norm_pre = nn.LayerNorm(embed_dims, eps=1e-6)
+        for block in self.blocks:
+            block.drop_path = DropPath(drop_path_rate)
+            if quick_gelu:
+                block.mlp.layers[0][1] = QuickGELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode clips.
+
+        Args:
+            x: Clips [B, 3, T, H, W].
+
+        Returns:
+            Features of the class token [B, C].
+        """
+        x = self.patch_embed(x)[0]
+        frames = self.time_embed.shape[1]
+        place = self.pos_embed[:, 1:].repeat(1, frames, 1)
+        time = self.time_embed.repeat_interleave(x.shape[1] // frames, 1)
+        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
+        x = self.norm_pre(torch.cat((first, x + place + time), 1))
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x[:, 0])
+
+
+class DividedAttention(FusedAttention):
+    """The class token attends to all; another one to it, and to its own place or its own frame.
+
+    Attributes:
+        frames: Frames of a clip.
+        over_time: Whether to attend to the same place of all frames, or to the same frame.
+    """
+
+    frames = 0
+    over_time = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend. Args and result are those of `FusedAttention`."""
+        parts = self.parts(x)
+        first = self.mixed(parts[0][:, :, :1], *parts[1:])
+        axis = 3 if self.over_time else 2
+        # [B, heads, 1 + T * P, D] -> [B * groups, heads, tokens of a group, D]
+        apart = [part[:, :, 1:].unflatten(2, (self.frames, -1)).movedim(axis, 1) for part in parts]
+        groups = apart[0].shape[1]
+        query, key, value = (part.flatten(0, 1) for part in apart)
+        seen = [
+            torch.cat((part[:, :, :1].repeat_interleave(groups, 0), own), 2)
+            for part, own in zip(parts[1:], (key, value), strict=True)
+        ]
+        others = self.mixed(query, *seen).unflatten(0, (-1, groups)).movedim(1, axis)
+        return self.joined(torch.cat((first, others.flatten(2, 3)), 2))
+
+
+class DividedBlock(models.backbones.vit_mae.Block):
+    """Attention over time, then over space, whose result alone is added; then an MLP."""
+
+    def __init__(self, embed_dims: int, frames: int, **more: Any) -> None:
+        super().__init__(embed_dims, **more)
+        self.norm3 = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.time_attn = DividedAttention(embed_dims, more["num_heads"])
+        self.attn.__class__ = DividedAttention
+        self.attn.frames = self.time_attn.frames = frames
+        self.time_attn.over_time = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens [B, 1 + T * P, C] to the same."""
+        over_time = x + self.time_attn(self.norm3(x))
+        x = x + self.drop_path(self.attn(self.norm1(over_time)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+@MODELS.register_module()
+class LavilaVisionTransformer(AvionVisionTransformer):
+    """LaViLa's encoder of videos, a TimeSformer. Its arguments are those of AVION's."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.norm_pre = nn.LayerNorm(self.embed_dims)
+        rate, depth = given.get("drop_path_rate", 0.0), given.get("depth", 12)
+        heads, frames = given.get("num_heads", 12), self.time_embed.shape[1]
+        self.blocks = ModuleList(
+            DividedBlock(self.embed_dims, frames, num_heads=heads, drop_path_rate=rate)
+            for rate in torch.linspace(0, rate, depth).tolist()
+        )
+        for block in self.blocks:
+            block.mlp.layers[0][1] = QuickGELU()
