@@ -78,8 +78,11 @@ class Watch(threading.Thread):
         costs: dict[str, Cost] = {}
         for job in self._jobs.values():
             costs.setdefault(job.top, Cost()).add(job.cost)
-        seen = sum(cost.cpu for cost in costs.values())
-        costs[UNSEEN] = Cost(cpu=max(cpu - seen, 0.0))
+        costs[UNSEEN] = Cost(cpu=max(cpu - sum(cost.cpu for cost in costs.values()), 0.0))
+        main = costs[MAIN]  # whose bytes contain those of all jobs that it has waited for
+        for name in ("read", "written"):
+            jobs = sum(getattr(cost, name) for cost in costs.values() if cost is not main)
+            setattr(main, name, max(getattr(main, name) - jobs, 0.0))
         return costs
 
     def _look(self) -> None:

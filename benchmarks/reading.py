@@ -1,0 +1,201 @@
+"""What a training clip costs to read, beside what a user of MMAction2 would run instead.
+
+    python benchmarks/reading.py [FOLDER] [--files 8] [--minutes 20] [--size 640 360] [--clips 40]
+                                 [--repeats 3]
+
+FOLDER is an archive as `benchmarks/archive.py` makes it, with copies. Here clips are cut out of it,
+one for each segment that is read, and encoded by libx264's defaults, as `ffmpeg -ss -to` does. All
+ways read the same segments and frames (13, 6 apart), scale their short side to 182-228, crop
+160, flip and format, each in a process of its own on one thread; crops are random. The ways take
+turns, clip by clip. A way that reads a whole file for each clip reads a third of them.
+
+Prints a Markdown table and one JSON line: clips a second of CPU (the middle of the repeats, and
+from the least to the most), memory of the process, which may take 6 GB, and what all of
+EPIC-KITCHENS-100 would need beside the original videos, by what was measured here: GB of files and
+hours of CPU to make them. The scan of the originals, which ours needs, is counted; that of copies
+is not made.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+from archive import CROPPED, DENSE, FORMAT, KEPT, THEIRS, WARM_UP, Clip, Read, Reader, draw, ours
+from archive_files import make_archive
+from mmaction.registry import TRANSFORMS
+from mmengine.registry import init_default_scope
+
+from epic100.proxy.encoder import write_proxy
+from epic100.scan.worker import inspect
+from epic100.settings import ProxySettings
+from epic100.video.index_file import index_path, load_index
+from epic100.video.reader import VideoReader
+
+HOURS, SEGMENTS = 100, 89_977  # of EPIC-KITCHENS-100
+READERS = {"decord": "Decord", "PyAV": "PyAV"}  # of MMAction2, as its steps are called
+
+
+def theirs(reader: str) -> Read:
+    """MMAction2's own pipeline with `Decord` or `PyAV`, as for its `VideoDataset`."""
+    threads = {"num_threads": 1} if reader == "Decord" else {}
+    first = TRANSFORMS.build({"type": f"{reader}Init", **threads})
+    others = [TRANSFORMS.build(step) for step in ({"type": f"{reader}Decode"}, *THEIRS, FORMAT)]
+
+    def read(clip: Clip) -> np.ndarray:
+        sample = first.transform(clip.sample()) | {"frame_inds": np.array(clip.frames)}
+        for step in others:
+            sample = step.transform(sample)
+        return sample["imgs"]
+
+    return read
+
+
+def cut(folder: Path, clips: list[Clip]) -> tuple[list[Clip], float]:
+    """Cut the segments of clips out; return the same clips of these files, and CPU seconds."""
+    made, began = [], time.process_time()
+    (folder / "segments").mkdir(exist_ok=True)
+    for number, clip in enumerate(clips):
+        source, path = Path(clip.path), folder / f"segments/{number:04d}.MP4"
+        index = load_index(index_path(folder / "scan/original", "P01"), source.stem)
+        reader = VideoReader(source, index)
+        pictures = reader.get_frames(range(clip.start, clip.start + clip.length))
+        reader.close()
+        with av.open(str(path), "w") as out:
+            stream = out.add_stream("libx264", rate=Fraction(index.fps).limit_denominator(1001))
+            stream.height, stream.width = pictures.shape[1:3]
+            stream.pix_fmt = "yuv420p"
+            for picture in pictures:
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            out.mux(stream.encode(None))
+        frames = [frame - clip.start for frame in clip.frames]
+        made.append(Clip(str(path), 0, clip.length, frames))
+    return made, time.process_time() - began
+
+
+def preparation(folder: Path, clips: list[Clip]) -> tuple[list[Clip], dict[str, dict[str, float]]]:
+    """Cut the clips; return them, and GB and CPU hours for the whole of EPIC by kind of file."""
+    film, copied = folder / "filmed/0.MP4", folder / "filmed/0.again.MP4"
+    times = [time.process_time()]
+    row, _ = inspect(film, "P01_01")
+    times.append(time.process_time())
+    write_proxy(film, copied, ProxySettings())
+    times.append(time.process_time())
+    share = HOURS * row.fps / row.frames  # of EPIC, for each second of CPU
+    scan_hours, copy_hours = np.diff(times) * share
+    made, seconds = cut(folder, clips)
+    gb = sum(Path(clip.path).stat().st_size for clip in made) / 1e9
+    each = SEGMENTS / len(made)
+    return made, {
+        "originals": {"gb": 0.0, "hours": 0.0},
+        "originals, scanned": {"gb": 0.0, "hours": scan_hours},
+        "copies": {
+            "gb": copied.stat().st_size / 1e9 * 3600 * share,
+            "hours": scan_hours + copy_hours,
+        },
+        "cut clips": {"gb": gb * each, "hours": seconds / 3600 * each},
+    }
+
+
+def compare(folder: Path, count: int, repeats: int) -> dict[str, dict]:
+    """The figures of each way."""
+    init_default_scope("mmaction")
+    names = [name for name, _, _ in json.loads((folder / "files.json").read_text())["archive"]]
+    clips = {
+        "originals": draw(folder, "original", DENSE, count),
+        "copies": draw(folder, "copy", DENSE, count),
+    }
+    clips["cut clips"], needs = preparation(folder, clips["originals"])
+    ways: dict[str, tuple[str, Callable[[], Read]]] = {}
+    clips["originals, scanned"] = clips["originals"]
+    for kind, place in (("originals, scanned", "original"), ("copies", "copy")):
+        paths = [str(folder / place / name) for name in names]
+        steps = [*CROPPED, FORMAT]
+        ways[f"ours, {kind}"] = kind, partial(ours, folder / "scan" / place, paths, KEPT, steps)
+    for name, reader in READERS.items():
+        for kind in ("originals", "cut clips"):
+            ways[f"MMAction2 with {name}, {kind}"] = kind, partial(theirs, reader)
+    readers = {name: Reader(folder, make, clips[kind]) for name, (kind, make) in ways.items()}
+    cpu: dict[str, list[list[float]]] = {name: [[] for _ in range(repeats)] for name in ways}
+    peak = dict.fromkeys(ways, 0.0)
+    failed: set[str] = {name for name, reader in readers.items() if reader.missing}
+    for turn in range(repeats):
+        for number in range(-WARM_UP if not turn else 0, count):
+            for name, reader in readers.items():
+                most = -(-count // 3) if name.startswith("MMA") and "originals" in name else count
+                if name in failed or number >= most:
+                    continue
+                try:
+                    row = reader.read(number)
+                except EOFError:  # it took more than 6 GB
+                    failed.add(name)
+                    continue
+                peak[name] = row["peak_mb"]
+                if number >= 0:
+                    cpu[name][turn].append(row["cpu_ms"])
+        print("repeat", turn + 1, file=sys.stderr)
+    for name, reader in readers.items():
+        if name not in failed:
+            reader.close()
+    rates = {
+        name: sorted(1e3 * len(row) / sum(row) for row in rows)
+        for name, rows in cpu.items()
+        if name not in failed
+    }
+    return {
+        name: needs[kind] | {"peak_mb": peak[name], "clips a CPU second": rates.get(name)}
+        for name, (kind, _) in ways.items()
+    }
+
+
+def table(found: dict[str, dict]) -> str:
+    """The figures as Markdown."""
+    theirs_cut = found["MMAction2 with decord, cut clips"]["clips a CPU second"]
+    lines = [
+        "| read | clips a CPU second | least to most | of decord on cut clips | peak MB "
+        "| GB beside the originals | CPU hours of preparation |", "|---" * 7 + "|",
+    ]  # fmt: skip
+    for name, row in found.items():
+        rates, needs = row["clips a CPU second"], f"{row['gb']:.0f} | {row['hours']:.0f}"
+        if not rates:
+            lines.append(f"| {name} | fails | | | | {needs} |")
+            continue
+        middle = statistics.median(rates)
+        share = f"{middle / statistics.median(theirs_cut):.2f}" if theirs_cut else ""
+        lines.append(f"| {name} | {middle:.2f} | {rates[0]:.2f} to {rates[-1]:.2f} | {share} "
+                     f"| {row['peak_mb']:.0f} | {needs} |")  # fmt: skip
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Make the archive, unless it is there, and compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("--files", type=int, default=8)
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--size", nargs=2, type=int, default=(640, 360), help="width and height")
+    parser.add_argument("--clips", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=3)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = (given.folder or Path(name)).resolve()
+        if not (folder / "files.json").exists():
+            make_archive(folder, given.files, given.minutes, tuple(given.size))
+        found = compare(folder, given.clips, given.repeats)
+    print(table(found))
+    about = {"clips": given.clips, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1),
+             "date": time.strftime("%Y-%m-%d"), "pyav": av.__version__}  # fmt: skip
+    print(json.dumps(about | {"ways": found}))
+
+
+if __name__ == "__main__":
+    main()
