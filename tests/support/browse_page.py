@@ -30,7 +30,8 @@ def at_start(page: Page, file: Path) -> Iterator[Page]:
     """The page of this file without filters, at its first segment, on a wide screen."""
     show(page, file.as_uri())
     page.resize(1440)
-    ask(page, "location.hash = ''; await wait(); await wait(); show(0)")
+    ask(page, "location.hash = ''; await wait(); await wait(); show(0);"
+              "document.activeElement.blur()")  # fmt: skip
     yield page
     assert page.errors == []
 

@@ -160,6 +160,8 @@ def test_the_catalogs_snakefile_draws_the_whole_workflow_without_a_target_or_a_w
     ("results/timeline/P01_99.tsv", "", "no such video; expected a video_id of it"),
     ("results/timeline/P01_01.tsv", MODELS, ONE_MODEL),
     ("results/features/P01.tsv", MODELS, ONE_MODEL),
+    ("results/browse/index.html", "browse: {runs: [default, b]}",
+     "`browse: runs:` names b, which is not finished: it needs metrics.json"),
 ])  # fmt: skip
 def test_what_cannot_be_planned_is_one_sentence_that_names_the_key(folder, target, config, words):
     (folder / "mine.yaml").write_text(config or "{}")

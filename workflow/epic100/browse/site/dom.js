@@ -19,6 +19,30 @@ epic.clock = (seconds) => {
   return `${minutes}:${(seconds - 60 * minutes).toFixed(1).padStart(4, "0")}`;
 };
 epic.thousands = (number) => number.toLocaleString("en");
+// Arrow keys go from one to the next of the elements that `selector` names, up and down to the nearest
+// one. Only one of them is a stop of the Tab key.
+epic.rove = (element, selector, reached = () => {}) => {
+  element.addEventListener("keydown", (event) => {
+    const all = [...element.querySelectorAll(selector)];
+    const sign = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!sign || !all.includes(event.target)) return;
+    const spot = (each) => {
+      const { left, width, top } = each.getBoundingClientRect();
+      return { x: left + width / 2, y: top };
+    };
+    const here = spot(event.target);
+    const down = (each) => sign * (spot(each).y - here.y);
+    const away = (each) => down(each) + 10 * Math.abs(spot(each).x - here.x);
+    const next = /Left|Right/.test(event.key) ? all[all.indexOf(event.target) + sign]
+      : all.filter((each) => down(each) > 1).sort((a, b) => away(a) - away(b))[0];
+    if (!next) return;
+    event.preventDefault();
+    event.stopPropagation();
+    [event.target.tabIndex, next.tabIndex] = [-1, 0];
+    next.focus();
+    reached(next);
+  });
+};
 epic.download = (name, text) => {
   const href = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
   epic.make("a", { href, download: name }).click();

@@ -54,8 +54,10 @@ epic.makeGrid = (element, { label, columns, field, empty, moved = () => {}, chos
   function drawHead() {
     visible = columns.filter(({ from = 0 }) => from <= element.clientWidth);
     element.style.setProperty("--columns", visible.map(({ width }) => width).join(" "));
+    const place = [...head.children].indexOf(document.activeElement.parentElement);
     head.replaceChildren(...visible.map(title));
     head.querySelector("button").tabIndex = 0;
+    head.children[place]?.firstChild.focus(); // the title that was pressed is a new one
   }
 
   function draw() {
@@ -98,7 +100,7 @@ epic.makeGrid = (element, { label, columns, field, empty, moved = () => {}, chos
   }
 
   element.addEventListener("keydown", (event) => {
-    if (event.target.closest(".head")) return walk(event);
+    if (event.target !== element) return; // a title
     const page = Math.max(1, Math.floor(element.clientHeight / LINE) - 2);
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
     if (event.key in steps && rows.length) {
@@ -109,14 +111,7 @@ epic.makeGrid = (element, { label, columns, field, empty, moved = () => {}, chos
     event.preventDefault();
     event.stopPropagation();
   });
-  function walk(event) {
-    const step = { ArrowRight: "nextSibling", ArrowLeft: "previousSibling" }[event.key];
-    const next = step && event.target.parentElement[step]?.firstChild;
-    if (event.key !== "Enter" && event.key !== " ") event.stopPropagation();
-    if (!next) return;
-    [event.target.tabIndex, next.tabIndex] = [-1, 0];
-    next.focus();
-  }
+  epic.rove(head, "button");
   element.addEventListener("scroll", () => requestAnimationFrame(draw));
   new ResizeObserver(() => { if (element.clientWidth) { drawHead(); draw(); } }).observe(element);
 

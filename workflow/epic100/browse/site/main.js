@@ -49,6 +49,7 @@
       each.tabIndex = own ? 0 : -1;
       at(each.getAttribute("aria-controls")).hidden = !own;
     }
+    if (document.activeElement.closest("[role=tabpanel][hidden]")) at(tab === "segments" ? "segment-table" : `tab-${tab}`).focus();
     const next = JSON.stringify(values);
     if (next === drawn) return;
     drawn = next;
@@ -64,14 +65,7 @@
 
   const open = (tab) => form.set({ tab });
   for (const tab of tabs) tab.addEventListener("click", () => open(tab.id.slice(4)));
-  tabs[0].parentElement.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    event.stopPropagation();
-    const next = tabs[(tabs.indexOf(document.activeElement) + step + tabs.length) % tabs.length];
-    open(next.id.slice(4));
-    next.focus();
-  });
+  epic.rove(tabs[0].parentElement, "[role=tab]", (tab) => open(tab.id.slice(4)));
 
   form.onChange(draw);
   form.holds(viewer.current);

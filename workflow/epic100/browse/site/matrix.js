@@ -1,10 +1,9 @@
-// The confusion matrix of the segments that the filters show, and the list of mix-ups.
+// The confusion matrix of the segments that the filters show.
 "use strict";
 
 epic.matrix = (() => {
   const { at, segments: s, make, form } = epic;
   const element = at("matrix");
-  const list = at("mixups");
   const cellOf = (task, truth, guess) => `${task}:${truth ?? ""}:${guess ?? ""}`;
   const choose = (cell) => form.set({ cell, tab: "segments" });
 
@@ -67,51 +66,11 @@ epic.matrix = (() => {
         body.append(row);
       }
       const table = make("table", { className: count > 15 ? "dense" : "" }, make("thead", {}, top), body);
-      table.addEventListener("keydown", walk);
       element.append(table);
       (table.querySelector("td button:enabled") || table.querySelector("button")).tabIndex = 0;
     } else {
       element.append(make("p", { className: "soft" }, "No segment with a prediction: loosen the filters."));
     }
-    drawList(counts, task);
-  }
-
-  function drawList(counts, task) {
-    const mixed = [];
-    for (const [truth, row] of counts) {
-      for (const [guess, number] of row) if (truth !== guess) mixed.push({ truth, guess, number });
-    }
-    mixed.sort((a, b) => b.number - a.number);
-    list.replaceChildren(...mixed.slice(0, 15).map(({ truth, guess, number }) => {
-      const button = make("button", { type: "button" },
-        make("span", {}, s.nameOf(task, truth)), make("span", { className: "soft" }, " taken for "),
-        make("span", { className: "wrong" }, s.nameOf(task, guess)), ` ${number}`);
-      button.addEventListener("click", () => choose(cellOf(task, truth, guess)));
-      return make("li", {}, button);
-    }));
-  }
-
-  // Arrow keys go from cell to cell, past empty ones.
-  function walk(event) {
-    const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-    const step = steps[event.key];
-    const from = event.target.closest("td, th");
-    if (!step || !from) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const rows = [...event.currentTarget.rows];
-    let [y, x] = [from.parentElement.rowIndex, from.cellIndex];
-    do {
-      y += step[0];
-      x += step[1];
-      const button = rows[y]?.cells[x]?.querySelector("button:enabled");
-      if (button) {
-        event.target.tabIndex = -1;
-        button.tabIndex = 0;
-        button.focus();
-        return;
-      }
-    } while (rows[y]?.cells[x]);
   }
 
   // A cell as words, for the filters.
@@ -120,6 +79,8 @@ epic.matrix = (() => {
     const name = (id) => (id === "" ? "any" : id.startsWith("!") ? "others" : s.nameOf(task, Number(id)));
     return `${task}: ${name(truth)} taken for ${name(guess)}`;
   }
+
+  epic.rove(element, "button:enabled");
 
   return { draw, words };
 })();

@@ -116,20 +116,10 @@ epic.timeline = (() => {
       block.ariaPressed = String(own);
       block.tabIndex = -1;
     }
-    // One stop of the Tab key a lane; arrow keys go on from there.
-    for (const field of element.querySelectorAll(".lane")) {
-      const stop = field.querySelector(".selected") ?? field.firstElementChild;
-      if (stop) stop.tabIndex = 0;
-    }
+    const stop = element.querySelector(".selected") ?? element.querySelector(".block");
+    if (stop) stop.tabIndex = 0;
   }
-  element.addEventListener("keydown", (event) => {
-    const next = event.target[{ ArrowRight: "nextElementSibling", ArrowLeft: "previousElementSibling" }[event.key]];
-    if (!event.target.matches(".block") || !next) return;
-    event.preventDefault();
-    event.stopPropagation();
-    [event.target.tabIndex, next.tabIndex] = [-1, 0];
-    next.focus();
-  });
+  epic.rove(element, ".block");
 
   function centre(seconds) {
     element.scrollLeft = seconds * scale - element.clientWidth / 2;
