@@ -57,7 +57,7 @@ epic.calibration = (() => {
     at("gap").replaceChildren(...runs.map((run, at) => {
       const all = counts[at].reduce((sum, bin) => sum + bin.number, 0);
       const gap = counts[at].reduce((sum, bin) => sum + Math.abs(bin.right - bin.sure), 0);
-      return make("span", {}, `${epic.two ? `${run.letter}, ${run.name}: ` : ""}${all ? percent(gap / all) : "–"} `);
+      return make("span", {}, `${epic.two ? `${run.letter}, ${run.name}: ` : ""}${all ? percent(gap / all) : "–"}. `);
     }));
   }
 

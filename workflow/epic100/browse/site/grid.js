@@ -61,9 +61,9 @@ epic.makeGrid = (element, { label, columns, field, empty, moved = () => {}, chos
   }
 
   function draw() {
+    body.style.height = `${Math.max(rows.length, 1) * LINE}px`;
     const first = Math.max(0, Math.floor(element.scrollTop / LINE) - 4);
     const last = Math.min(rows.length, first + Math.ceil(element.clientHeight / LINE) + 8);
-    body.style.height = `${Math.max(rows.length, 1) * LINE}px`;
     body.replaceChildren(...rows.slice(first, last).map((row, place) => {
       const line = make("div", { role: "row", id: `${element.id}-${first + place}`, className: "row", ariaRowIndex: String(first + place + 2),
         ariaSelected: String(row === selected) });

@@ -44,8 +44,8 @@ epic.lists = (() => {
     label: "Videos", field: form.fields.lines, empty: "No video.", chosen: show,
     columns: [
       { key: "video", title: "video", width: "minmax(5rem, 2fr)", value: (video) => s.videos.id[video] },
-      { key: "length", title: "length", width: "5rem", right: true, from: 320, value: (video) => s.videos.seconds[video], cell: (video) => clock(s.videos.seconds[video]) },
-      { key: "segments", title: "segments", width: "5.6rem", right: true, down: true, from: 420, value: (video) => s.ofVideo[video].length },
+      { key: "length", title: "length", width: "5rem", right: true, from: 240 + 100 * runs.length, value: (video) => s.videos.seconds[video], cell: (video) => clock(s.videos.seconds[video]) },
+      { key: "segments", title: "segments", width: "6.2rem", right: true, down: true, from: 400 + 80 * runs.length, value: (video) => s.ofVideo[video].length },
       ...runs.map((run) => ({ key: `right${run.letter}`, title: letter("right", run), width: "5rem", right: true, down: true,
         value: (video) => share(run, video), cell: (video) => (share(run, video) < 0 ? "–" : percent(share(run, video))) })),
       { key: "damage", title: "damage", width: "minmax(5rem, 2fr)", down: true, value: damaged,
