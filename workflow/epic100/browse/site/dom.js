@@ -18,7 +18,7 @@ epic.clock = (seconds) => {
   const minutes = Math.floor(seconds / 60);
   return `${minutes}:${(seconds - 60 * minutes).toFixed(1).padStart(4, "0")}`;
 };
-epic.thousands = (number) => number.toLocaleString("en");
+epic.thousands = new Intl.NumberFormat("en").format;
 // Arrow keys go from one to the next of the elements that `selector` names, up and down to the nearest
 // one. Only one of them is a stop of the Tab key.
 epic.rove = (element, selector, reached = () => {}) => {
