@@ -1,6 +1,7 @@
 """The default recipe and the zoo, shrunk, through the whole DAG: from videos to the submission."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ from mmengine.config import Config
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import epic100.mmaction  # noqa: F401  (registers what the configs name)
+from epic100.migrate.encoder import KINDS, convert_encoder
 from epic100.prediction.encoder import pooled_features
 from epic100.prediction.views import frames_of_2d, mean_log_probs
 from epic100.training.config import precision_of
 from epic100.training.preflight import saved_for_backward
+from support import ego4d
 from support.archive import configure, run
 from support.checkout import ROOT
 
@@ -47,6 +50,14 @@ SHRUNK: dict[str, dict[str, Any]] = {
         "model.cls_head.head.in_channels": 48,
         "optim_wrapper.paramwise_cfg.num_layers": 2,
     },
+    **dict.fromkeys(("avion_b", "avion_l", "lavila_b"), {
+        "model.backbone.embed_dims": ego4d.WIDTH,
+        "model.backbone.depth": ego4d.DEPTH,
+        "model.backbone.num_heads": ego4d.HEADS,
+        "model.backbone.patch_size": ego4d.PATCH,
+        "model.backbone.img_size": ego4d.SIDE,
+        "model.cls_head.head.in_channels": ego4d.WIDTH,
+    }),
 }  # fmt: skip
 DEFAULT = "x3d_s_epic_rgb_segments"
 SHRUNK_DEFAULT = {"model.backbone.gamma_d": 0.5, "model.backbone.gamma_w": 0.34,
@@ -105,18 +116,24 @@ def test_a_model_goes_from_videos_to_a_submission(name, clean_archive, tmp_path)
     folder = clean_archive(tmp_path / "archive")
     train = {"config": config, "from_scratch": True, "epochs": 1, "batch_size": 4, "workers": 0,
              "options": options}  # fmt: skip
+    if (kind := name.partition("_")[0]) in KINDS:  # from weights in their layout, of four frames
+        ego4d.checkpoint(kind, tmp_path / "theirs.pt")
+        convert_encoder(kind, tmp_path / "theirs.pt", tmp_path / "ours.pth")
+        train |= {"from_scratch": False, "load_from": str(tmp_path / "ours.pth")}
     configure(folder, train=train, predict={"workers": 0, "crops": 3})
     run(folder, "results/submission.pt", "results/metrics.json", "--cores", "2")
     figures = json.loads((folder / "results/metrics.json").read_text())
     assert figures["predicted"] == figures["segments"] > 0
-    assert set(figures["by_reduce"]) == {"logsumexp", "max", "heads"}  # of three heads
+    alone = name.startswith("avion")  # a head over pairs
+    assert set(figures["by_reduce"]) == {"logsumexp", "max", *([] if alone else ["heads"])}
     dense = name in ("slowfast_r50", "x3d_m")
     log = (folder / "results/logs/predict/val.log").read_text()
     clips = 10 if dense else 1
     assert f"{clips} clips x 3 crops of each of {figures['segments']} segments" in log
     assert f"segments: {3 * clips} times the cost of one view" in log
     log = (folder / "results/logs/train.log").read_text()
-    assert "head: pairs, verbs and nouns, dropout" in log
+    assert f"head: {'' if alone else 'pairs, verbs and nouns, '}dropout" in log
+    assert kind not in KINDS or re.search(r"weights: .*ours.pth: (\d+) of \d+ tensors; not in", log)
     assert ("apart at" in log) == dense and ("frames over the whole segment" in log) != dense
 
 

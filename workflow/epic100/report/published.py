@@ -28,5 +28,7 @@ PUBLISHED = (
     Published("TSM, RGB", None, None, 35.75, None),
     Published("SlowFast", 65.6, 50.0, 38.5, None),
     Published("LaViLa TimeSformer-B", 69.0, 58.4, None, 46.9),
+    Published("LaViLa TimeSformer-L", 72.0, 62.9, None, 51.0),
     Published("AVION ViT-B", 70.0, 59.4, None, 49.5),
+    Published("AVION ViT-L", 73.0, 65.4, None, 54.4),
 )
