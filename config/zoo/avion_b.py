@@ -44,6 +44,7 @@ model = dict(
         mean=[108.3272985, 116.7460125, 104.0937362],
         std=[68.5005327, 66.6321579, 70.3231631],
         format_shape="NCTHW",
+        blending={{_base_.mixing}},
     ),
 )
 train_dataloader = dict(batch_size=128)

@@ -38,6 +38,20 @@ test_pipeline = [
     clips,
     {{_base_.pack}},
 ]
+# For recipes that have RandAugment, erasing, Mixup and CutMix; their steps and numbers are timm's.
+# timm's RandAugment does each of four changes with probability a half, torchvision's does all.
+augmented_pipeline = [
+    {{_base_.open_segment}},
+    sample,
+    resized_crop,
+    dict(
+        type="TorchVisionWrapper", op="RandAugment", num_ops=2, magnitude=7, num_magnitude_bins=11
+    ),
+    dict(type="RandomErasing", erase_prob=0.25, mode="rand"),
+    clips,
+    {{_base_.pack}},
+]
+mixing = dict(type="MixClips", num_classes=0, mixup=0.8, cutmix=1.0)  # the workflow counts pairs
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -2,8 +2,8 @@
 
 Recipe: MMAction2's configs/recognition/mvit/mvit-small-p244_k400-pre_16xb16-u16-100e_sthv2-rgb.py,
 which starts from Kinetics-400 on another data set of hands and objects (AdamW 1.6e-3 for a batch
-of 512, 100 epochs, weight decay 0.05 and none on norms and biases), with the crop of LaViLa in
-place of RandAugment. No figure on EPIC-100 was published with this model alone.
+of 512, 100 epochs, weight decay 0.05 and none on norms and biases, RandAugment, erasing, Mixup and
+CutMix), with the crop of LaViLa. No figure on EPIC-100 was published with this model alone.
 """
 
 _base_ = ["./base.py"]
@@ -26,9 +26,10 @@ model = dict(
         mean=[114.75, 114.75, 114.75],
         std=[57.375, 57.375, 57.375],
         format_shape="NCTHW",
+        blending={{_base_.mixing}},
     ),
 )
-train_dataloader = dict(batch_size=64)
+train_dataloader = dict(batch_size=64, dataset=dict(pipeline={{_base_.augmented_pipeline}}))
 train_cfg = dict(max_epochs=epochs)
 optim_wrapper = dict(
     type="AmpOptimWrapper",

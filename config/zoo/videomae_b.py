@@ -2,8 +2,8 @@
 
 Recipe: MCG-NJU/VideoMAE at 14ef8d8, FINETUNE.md for Something-Something V2, another data set of
 hands and objects: AdamW 5e-4 for a batch of 256, 50 epochs, layer decay 0.75, weight decay 0.05,
-label smoothing 0.1; with drop path 0.1, and the crop of LaViLa in place of RandAugment and mixup.
-No figure on EPIC-100 was published with these weights alone.
+label smoothing 0.1, RandAugment, erasing, Mixup and CutMix; with drop path 0.1, and the crop of
+LaViLa. No figure on EPIC-100 was published with these weights alone.
 """
 
 _base_ = ["./base.py"]
@@ -36,9 +36,10 @@ model = dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         format_shape="NCTHW",
+        blending={{_base_.mixing}},
     ),
 )
-train_dataloader = dict(batch_size=64)
+train_dataloader = dict(batch_size=64, dataset=dict(pipeline={{_base_.augmented_pipeline}}))
 train_cfg = dict(max_epochs=epochs)
 optim_wrapper = dict(
     type="AmpOptimWrapper",

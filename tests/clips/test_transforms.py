@@ -17,7 +17,12 @@ from torch.utils.data import DataLoader
 import epic100.mmaction  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.clips.crop import Crop
-from epic100.clips.dataset import SamplesByValue, TensorsInOne, collate_in_one
+from epic100.clips.dataset import (
+    EpicSegmentVideoDataset,
+    SamplesByValue,
+    TensorsInOne,
+    collate_in_one,
+)
 from epic100.clips.transforms import BlankSegment, DecodeSegment, OpenSegment
 from epic100.video.reader import FrameError
 from support.decoders import DECODERS
@@ -271,3 +276,46 @@ def test_arguments_that_do_not_fit_are_errors(wrong, words):
 def test_a_crop_that_is_larger_than_the_picture_is_an_error():
     with pytest.raises(EpicError, match="size is 64, but a picture is scaled to 85x48; expected"):
         Crop("random", 64, 48).draw((256, 455))
+
+
+SQUARE = {"scale": (24, 24), "keep_ratio": False}
+# Each step of MMAction2 that changes pictures, with arguments. `Fuse` is that of a lazy one.
+STEPS = [
+    {"type": "RandomCrop", "size": 24}, {"type": "RandomResizedCrop"},
+    {"type": "MultiScaleCrop", "input_size": 24}, {"type": "Resize", **SQUARE},
+    {"type": "RandomRescale", "scale_range": (40, 50)}, {"type": "Flip"},
+    {"type": "CenterCrop", "crop_size": 24}, {"type": "ThreeCrop", "crop_size": 32},
+    {"type": "TenCrop", "crop_size": 24}, {"type": "ColorJitter", "hue": 0.5},
+    {"type": "RandomErasing", "mode": "rand"}, {"type": "Fuse"},
+    {"type": "TorchVisionWrapper", "op": "RandAugment"},
+]  # fmt: skip
+OF_OTHER_PACKAGES = {"PytorchVideoWrapper", "ImgAug"}  # which are not among the requirements
+
+
+def test_every_step_of_mmaction2_that_changes_pictures_is_here():
+    places = ("transforms.processing", "transforms.wrappers", "clips.transforms")
+    known = {name for name, kind in TRANSFORMS.module_dict.items()
+             if kind.__module__.endswith(places)}  # fmt: skip
+    ours = {"OpenSegment", "BlankSegment", "DecodeSegment"}
+    assert known - ours - OF_OTHER_PACKAGES == {step["type"] for step in STEPS}
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step["type"])
+def test_a_step_of_mmaction2_changes_pictures_of_bytes_the_same_with_the_same_seeds(lab, step):
+    """ColorJitter failed in NumPy 2; what torch and Python drew followed from no sample's seed."""
+    lazy = [{"type": "Resize", "lazy": True, **SQUARE}] if step["type"] == "Fuse" else []
+    opened = [{"type": "OpenSegment"}, {"type": "UniformSample", "clip_len": 4},
+              {"type": "DecodeSegment", "short_side": 32}]  # fmt: skip
+    made = [
+        EpicSegmentVideoDataset(
+            f"{lab.results}/clean/train.txt",
+            [*opened, *lazy, step],
+            data_root=lab.root,
+            test_mode=True,
+        )  # fmt: skip
+        for _ in "ab"
+    ]
+    for number in range(len(made[0])):
+        first, second = (np.stack(dataset[number]["imgs"]) for dataset in made)
+        assert first.dtype == np.uint8 and first.ndim == 4
+        assert np.array_equal(first, second)

@@ -1,5 +1,6 @@
 """Heads over pairs, verbs and nouns; their losses, which wait for no device."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -99,11 +100,50 @@ def test_a_head_with_a_number_or_a_loss_of_its_own_is_one_line(pairs):
     assert type(built(pairs, "pair", loss_cls=own).loss_cls).__name__ == own["type"]
 
 
-def test_mixed_labels_go_with_one_head_over_pairs_alone(pairs):
-    mixed = samples([torch.tensor([0.4, 0.6, 0.0])] * 2)
-    assert built(pairs, "pair").loss_by_feat(torch.randn(2, 3), mixed)["loss_cls"] > 0
-    with pytest.raises(EpicError, match="the labels are mixed .*`train: heads:` to `pair`"):
-        built(pairs, "both").loss_by_feat(torch.randn(2, 10), mixed)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("heads, outputs", [("verb_noun", 7), ("both", 10)])
+def test_mixed_labels_are_projected_to_verbs_and_nouns(heads, outputs, smoothing):
+    torch.manual_seed(0)
+    loss = OutputsLoss(PAIRS, heads, VERBS, NOUNS, smoothing)
+    for number in range(1, 40):  # whole labels give the same loss, and gradient, to the bit
+        scores, ids = torch.randn(2, number, outputs), torch.randint(3, (number,))
+        scores[1] = scores[0]
+        scores.requires_grad_(True)
+        found = loss(scores[0], F.one_hot(ids, 3).float()), loss(scores[1], ids)
+        assert found[0].item() == found[1].item()
+        torch.stack(found).sum().backward()
+        assert torch.equal(*scores.grad)
+    ids, others = torch.tensor([0, 1, 2]), torch.tensor([1, 2, 2])
+    scores = torch.randn(3, outputs)
+    mixed = 0.3 * F.one_hot(ids, 3) + 0.7 * F.one_hot(others, 3)
+    expected = 0.3 * loss(scores, ids) + 0.7 * loss(scores, others)
+    torch.testing.assert_close(loss(scores, mixed), expected)
+
+
+class Fixed:
+    """NumPy's draws, of which the first says which way of mixing is taken."""
+
+    def __init__(self, cut):
+        self.rand = lambda: 0.0 if cut else 1.0
+        self.beta = lambda *sizes: 0.36 if cut else 0.75
+        self.randint = lambda length: length // 2
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 3, 4, 20, 10), (3, 8, 3, 20, 10)])
+def test_a_batch_is_mixed_with_itself_from_the_end(shape, monkeypatch):
+    clips = torch.arange(3.0).reshape(-1, *[1] * (len(shape) - 1)).expand(shape).contiguous()
+    mix = MODELS.build({"type": "MixClips", "num_classes": 4})
+    monkeypatch.setattr(np, "random", Fixed(cut=False))
+    found, labelled = mix(clips, samples([1, 2, 3]))
+    assert found.flatten(1).unique(dim=1).flatten().tolist() == [0.5, 1.0, 1.5]
+    labels = torch.stack([sample.gt_label for sample in labelled]).tolist()
+    assert labels == [[0, 0.75, 0, 0.25], [0, 0, 1, 0], [0, 0.25, 0, 0.75]]
+    monkeypatch.setattr(np, "random", Fixed(cut=True))
+    found, labelled = mix(clips, samples([1, 2, 3]))
+    window = found[0].reshape(-1, 20, 10)[0]
+    assert window.sum() == 16 * 8 * 2 and (window[2:18, 1:9] == 2).all()  # 0.8 of each side
+    torch.testing.assert_close(labelled[0].gt_label, torch.tensor([0, 0.36, 0, 0.64]))
+    assert clips.flatten(1).unique(dim=1).flatten().tolist() == [0, 1, 2]  # theirs stay
 
 
 # MMAction2's figures of the loss, and nothing that waits for the device.
@@ -160,6 +200,22 @@ def test_a_step_of_head_and_loss_never_waits_for_the_device(many, own):
         losses = head.loss(features, labelled)
         losses["loss_cls"].backward()
     assert not ours.found and set(losses) == {"loss_cls", "top1_acc", "top5_acc"}
+
+
+def test_a_step_with_mixed_clips_never_waits_for_the_device(pairs):
+    head = built(pairs, "both").to("meta")
+    clips = torch.randn(6, 8, 2, 3, 3, device="meta", requires_grad=True)
+    labelled = [sample.to("meta") for sample in samples([0, 1, 2] * 2)]
+    theirs = {"type": "MixupBlending", "num_classes": 3}
+    with _Waits() as waits, pytest.raises((NotImplementedError, RuntimeError)):
+        MODELS.build(theirs)(clips, [sample.to("meta") for sample in labelled])
+    assert waits.found
+    with _Waits() as waits:
+        for _ in range(4):
+            mixed = MODELS.build({"type": "MixClips", "num_classes": 3})(clips, labelled)
+            head.loss(*mixed)["loss_cls"].backward()
+            labelled = [sample.to("meta") for sample in samples([0, 1, 2] * 2)]
+    assert not waits.found
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -15,6 +15,7 @@ from epic100.training.launch import launch
 from epic100.training.plan import Placement, batches_ahead, choose_device, plan_run
 from support.small_runs import settings
 
+LAID_OUT = {"type": "ChannelsLastRecognizer3D"}
 LIST = "a.MP4 0 9 1 1 a_0\na.MP4 9 18 1 1 a_1\n"
 
 
@@ -24,7 +25,7 @@ def plan(tmp_path):
 
     def planned(
         processes=1, val=LIST, device="cpu", sync_bn=None, nodes=1, stated="fp32", most=None,
-        **settings,
+        model=LAID_OUT, **settings,
     ):  # fmt: skip
         (tmp_path / "val.txt").write_text(val)
         loader = {"batch_size": 8, "dataset": {"ann_file": str(tmp_path / "val.txt")}}
@@ -33,7 +34,7 @@ def plan(tmp_path):
             "val_cfg": {"type": "ValLoop"}, "val_evaluator": {"type": "EpicPairMetric"},
             "optim_wrapper": AUTOCAST[settings.get("precision", stated)],
             "default_hooks": {"accumulate": {"most": most}} if most else {},
-            "model": {"type": "ChannelsLastRecognizer3D"}, "custom_hooks": [{"type": "A"}],
+            "model": model, "custom_hooks": [{"type": "A"}],
             "sync_bn": sync_bn, "find_unused_parameters": True,
         })  # fmt: skip
         before = config.to_dict()
@@ -73,6 +74,10 @@ def test_the_batch_is_shared_among_processes_and_parts_and_is_still_the_same_bat
         plan(processes=2, accumulate=3)
     with pytest.raises(EpicError, match=r"of 6 \(train.nodes 2 x train.gpus 3 x train.acc"):
         plan(processes=6, nodes=2)
+    mixed = LAID_OUT | {"data_preprocessor": {"blending": {"type": "A"}}}
+    assert plan(accumulate=4, model=mixed).part == 2
+    with pytest.raises(EpicError, match="a segment at a time, but `model.data.*lower `train: acc"):
+        plan(processes=2, accumulate=4, model=mixed)
 
 
 @pytest.mark.parametrize("asked, part", [

@@ -65,6 +65,7 @@ SHRUNK_DEFAULT = {"model.backbone.gamma_d": 0.5, "model.backbone.gamma_w": 0.34,
 # One of the zoo is looked at each time, the others once a week.
 MODELS = [pytest.param(name, marks=() if name == "timesformer" else pytest.mark.weekly)
           for name in SHRUNK]  # fmt: skip
+MIXED = ("avion_b", "avion_l", "mvitv2_s", "videomae_b")  # by the recipe of their weights
 SIZES = ("short_side", "size", "crop_size", "input_size", "scale")
 
 
@@ -134,6 +135,7 @@ def test_a_model_goes_from_videos_to_a_submission(name, clean_archive, tmp_path)
     log = (folder / "results/logs/train.log").read_text()
     assert f"head: {'' if alone else 'pairs, verbs and nouns, '}dropout" in log
     assert kind not in KINDS or re.search(r"weights: .*ours.pth: (\d+) of \d+ tensors; not in", log)
+    assert ("clips mixed by MixClips" in log) == (name in MIXED)
     assert ("apart at" in log) == dense and ("frames over the whole segment" in log) != dense
 
 

@@ -11,6 +11,7 @@ prefetched batches each and 128 segments per batch, that is 9,216 descriptors. L
 """
 
 import logging
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -182,7 +183,10 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         segment = idx
         for attempt in range(2 + OTHER_SEGMENTS):
             entropy = [self.seed, int(self._epoch[0]), int(idx), attempt][: 4 if attempt else 3]
-            np.random.seed(np.random.SeedSequence(entropy).generate_state(4))
+            state = np.random.SeedSequence(entropy).generate_state(4)
+            np.random.seed(state)
+            random.seed(int(state[0]))
+            torch.manual_seed(int(state[1]))  # torchvision's steps draw from it
             self.broken.draw()
             try:
                 with time_limit(self.clip_seconds):

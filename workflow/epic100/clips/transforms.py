@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 import cv2
 import numpy as np
+from mmaction.datasets.transforms import processing
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
@@ -282,3 +283,24 @@ class DecodeSegment(BaseTransform):
             return (self.crop.size, self.crop.size), self.crop.draw(picture)
         size = draw_size(picture, self.short_side)
         return size, flipped(Window(0, 0, *picture), self.flip_ratio) if self.flip_ratio else None
+
+
+@TRANSFORMS.register_module(force=True)
+class ColorJitter(processing.ColorJitter):
+    """MMAction2's step of this name, which fails with NumPy 2 and draws its order only once.
+
+    There, turning a hue back is `Python integer -11 out of bounds for uint8`, and the order of the
+    four changes is drawn when the step is built, so that a resumed run would have another one.
+    """
+
+    @staticmethod
+    def adjust_hue(img: np.ndarray, factor: float) -> np.ndarray:
+        """Turn the hue of a picture, float32 [H, W, 3], by this share of OpenCV's 255 steps."""
+        hsv = cv2.cvtColor(np.clip(img, 0, 255).astype(np.uint8), cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0].astype(int) + int(factor * 255)) % 180
+        return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32)
+
+    def transform(self, results: dict) -> dict:
+        """Draw the order of the changes for this clip, then change its pictures."""
+        self.fn_idx = np.random.permutation(4)
+        return super().transform(results)

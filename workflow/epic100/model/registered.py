@@ -15,7 +15,8 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from torch import Tensor, nn
 
-import epic100.model.ego4d  # noqa: F401  (registers backbones)
+import epic100.model.ego4d
+import epic100.model.mixing  # noqa: F401  (both register classes)
 from epic100.base.errors import EpicError
 from epic100.model.mmaction_import import models
 from epic100.model.model_file import output_sizes, split_outputs
@@ -138,24 +139,40 @@ class OutputsLoss(nn.Module):
 
         Args:
             scores: Logits [B, all outputs].
-            label: Pair ids, int64 [B].
+            label: Pair ids, int64 [B], or the shares of pairs in mixed clips [B, pairs]. A verb's
+                share is the sum over its pairs; so is a noun's.
 
         Returns:
             A scalar.
-
-        Raises:
-            EpicError: The labels are mixed, so a segment has no one verb and noun.
         """
-        if label.is_floating_point():
-            raise EpicError(
-                "the labels are mixed (`blending`), which one head over pairs alone can learn "
-                "from; set `train: heads:` to `pair`, or take `blending` out of the MMEngine config"
-            )
         losses = []
         for task, logits in split_outputs(scores.float(), self.sizes).items():
             classes = self._classes[task] = self._classes[task].to(scores.device)
-            losses.append(F.cross_entropy(logits, classes[label], label_smoothing=self.smoothing))
+            if label.is_floating_point():
+                shares = torch.zeros_like(logits).index_add_(1, classes, label.to(logits.dtype))
+                losses.append(mixed_cross_entropy(logits, shares, self.smoothing))
+            else:
+                known = classes[label]
+                losses.append(F.cross_entropy(logits, known, label_smoothing=self.smoothing))
         return torch.stack(losses).sum()
+
+
+def mixed_cross_entropy(logits: Tensor, shares: Tensor, smoothing: float) -> Tensor:
+    """Compute the mean cross-entropy of labels that are shares of classes.
+
+    If each label has one class alone, it is `F.cross_entropy` of these classes to the bit: the same
+    sums in the same order, which torch's own for shares does not have.
+
+    Args:
+        logits: float32 [B, classes].
+        shares: float32 [B, classes], which add up to 1.
+        smoothing: Share of each label that is spread evenly over the classes.
+    """
+    log_probs = logits.log_softmax(dim=1)
+    own = (log_probs * shares).sum(dim=1, keepdim=True)
+    only = torch.zeros(len(own), dtype=torch.int64, device=own.device)
+    even = -log_probs.sum(dim=1).mean()
+    return (1 - smoothing) * F.nll_loss(own, only) + even * (smoothing / logits.shape[1])
 
 
 def loss_on_device(head: Any, scores: Tensor, samples: list[ActionDataSample]) -> dict[str, Tensor]:
