@@ -106,6 +106,7 @@ def test_a_training_that_cannot_work_is_one_line(asked, slip, words):
 
 def test_without_videos_and_annotations_all_else_is_tried(asked, tmp_path):
     table = start_check(asked(csv="no.csv", download=True, root=str(tmp_path), remote=True,
+                              train={"precision": "bf16"},
                               weights_to_come="http://a.b/c.pth"))  # fmt: skip
     assert not table.errors
     text = table.text()

@@ -134,7 +134,7 @@ def at_precision(config: Config, precision: str | None) -> Changes:
 def precision_of(config: Config) -> str:
     """What a training of this config computes in: a key of `AUTOCAST`."""
     dtype = config.optim_wrapper.get("dtype")
-    return next(name for name, own in AUTOCAST.items() if own.get("dtype") == dtype)
+    return next((name for name, own in AUTOCAST.items() if own.get("dtype") == dtype), "fp32")
 
 
 def _as_there(node: Any, key: str, value: Any) -> Any:
