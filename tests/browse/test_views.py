@@ -159,6 +159,11 @@ def test_addresses_hold_everything_and_back_goes_back(page):
     words = address.partition("#")[2]
     ask(page, f"location.hash = '{words}'; await wait(); await wait()")
     assert ask(page, state) == here
+    ask(page, "location.hash = 'cell=x&sure=verb:a:b&tab=no&run=7&sort=z&segment=P0'; await wait();"
+              "await wait()")  # fmt: skip
+    assert ask(page, "return [count(), at('segments').hidden, at('chips').innerText]") == [
+        30, False, ""
+    ]  # fmt: skip
 
 
 def test_a_clip_can_be_sought_in_where_the_server_knows_no_ranges(page, two_runs):
@@ -222,9 +227,10 @@ def test_rows_blocks_and_titles_can_be_used_and_heard_without_a_mouse(page):
     ask(page, "at('letters').click()")
 
 
-@pytest.mark.parametrize("width", [1440, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("runs", ["one_run", "two_runs"])
+@pytest.mark.parametrize("runs, scheme, width", [
+    ("one_run", "light", 390), ("two_runs", "light", 1440), ("two_runs", "light", 390),
+    ("two_runs", "dark", 1440), ("two_runs", "dark", 390),
+])  # fmt: skip
 def test_there_are_no_barriers_and_nothing_scrolls_sideways(browser, request, runs, scheme, width):
     show(browser, request.getfixturevalue(runs).as_uri())
     browser.run(f"if (!window.axe) {{ {AXE.read_text(encoding='utf-8')} }}")

@@ -6,6 +6,8 @@ epic.form = (() => {
   const { at, segments: s, make, choices, thousands } = epic;
   const form = at("filter");
   const VIEW = ["run", "tab", "task", "count", "kind", "measure", "sort", "order", "lines"];
+  // What the views choose, as text; an address may hold anything.
+  const SHAPES = { cell: /^(verb|noun):\d*:!?[\d,]*$/, sure: /^(action|verb|noun):\d+:\d+$/ };
   let current = () => -1; // the segment
   let changed = () => {};
   let typed = false; // whether the last step of the history is of typing
@@ -45,7 +47,8 @@ epic.form = (() => {
 
   function put(name, value) {
     const field = form.elements[name];
-    if (field?.type === "checkbox") field.checked = Boolean(value);
+    if (SHAPES[name] && !SHAPES[name].test(value)) field.value = "";
+    else if (field?.type === "checkbox") field.checked = Boolean(value);
     else if (field?.options && ![...field.options].some((option) => option.value === value)) field.selectedIndex = 0;
     else if (field) field.value = value;
   }
