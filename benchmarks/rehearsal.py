@@ -53,11 +53,13 @@ DONE = " steps ("  # in the line in which Snakemake counts finished jobs: 3 of 2
 
 # Rules that decode, learn or write pictures; all others together have a budget.
 HEAVY = {"scan", "train", "predict", "proxy", "video_features", "features", "clips", UNSEEN, MAIN}
-LARGE = ("*.pth", "work_dirs/**/*", "**/features/**/*", "**/proxy/**/*")  # below results/
+LARGE = (  # below results/
+    "*.pth", "work_dirs/**/*", "features/**/*", "proxy/**/*", "clips/**/*", "browse/clips/**/*",
+)  # fmt: skip
 BUDGETS = {
     "all light rules, CPU s": 150.0,
     "main process, share of a core": 0.02,
-    "files below results/": 3000,
+    "files below results/ but weights, features and copies": 3000,
     "MB below results/ but weights, features and copies": 1000.0,
 }
 
@@ -226,11 +228,10 @@ def differences(folder: Path) -> list[str]:
 def totals(record: Record, results: Path) -> dict[str, float]:
     """What has a budget."""
     wall = sum(each.wall_s for each in record.calls)
-    files = [path for path in results.rglob("*") if path.is_file()]
     heavy = {path for pattern in LARGE for path in results.glob(pattern)}
+    sizes = [path.stat().st_size for path in {*results.rglob("*")} - heavy if path.is_file()]
     light = sum(cost.cpu for name, cost in record.costs.items() if name not in HEAVY)
-    small = sum(path.stat().st_size for path in files if path not in heavy)
-    found = (light, record.costs[MAIN].cpu / wall, len(files), small / 1e6)
+    found = (light, record.costs[MAIN].cpu / wall, len(sizes), sum(sizes) / 1e6)
     return dict(zip(BUDGETS, found, strict=True))
 
 

@@ -137,7 +137,10 @@ def clean_split(
     of `POLICIES`: why it drops a segment, "" if it keeps it; and one sentence per re-timed video.
     Raises EpicError for an unscanned video.
     """
-    found, retimed = segments.assign(**dict.fromkeys(POLICIES, "")), []
+    # Arrays, since pandas copies a whole column for each video that is written into it.
+    ends = {end: segments[end].to_numpy(copy=True) for end in ("start", "stop")}
+    why = {policy: np.full(len(segments), "", dtype=object) for policy in POLICIES}
+    retimed = []
     for video_id, places in lines_by(annotations, "video_id").items():
         row = rows.get(video_id)
         if row is None:
@@ -146,9 +149,10 @@ def clean_split(
                 "participant again, with this sheet"
             )
         if not row.readable:
-            found.loc[places, list(POLICIES)] = WHY_NOT[row.status].sentence(row.reason)
+            for reasons in why.values():
+                reasons[places] = WHY_NOT[row.status].sentence(row.reason)
             continue
-        start, stop = (segments[end].to_numpy()[places] for end in ("start", "stop"))
+        start, stop = (values[places] for values in ends.values())
         clock = _other_clock(videos[video_id], row)
         if clock:
             begin, end = (annotations[f"{e}_seconds"].to_numpy()[places] for e in ("start", "stop"))
@@ -159,11 +163,11 @@ def clean_split(
             retimed.append(f"{video_id}: {len(places)} segments re-timed, {clock}")
         # An annotation may end a little after its video: it is cut to the video's end.
         stop = np.minimum(stop, row.pictures)
-        found.loc[places, ["start", "stop"]] = np.stack([start, stop], axis=1)
-        found.loc[places, "segment"] = reason = _reasons(row, start, stop)
+        ends["start"][places], ends["stop"][places] = start, stop
+        why["segment"][places] = reason = _reasons(row, start, stop)
         whole = DropReason.VIDEO_DAMAGED.sentence(row.reason)
-        found.loc[places, "video"] = whole if row.status == DAMAGED else reason
-    return found, retimed
+        why["video"][places] = whole if row.status == DAMAGED else reason
+    return segments.assign(**ends, **why), retimed
 
 
 def salvage_table(found: pd.DataFrame) -> pd.DataFrame:
