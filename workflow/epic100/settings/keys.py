@@ -487,7 +487,7 @@ class BrowseSettings(Section):
     splits: list[Literal["train", "val", "test"]] = key(
         ["val"], "splits whose segments are listed; predictions and clips are of val"
     )
-    runs: Annotated[Names, Field(max_length=2)] = key(
+    runs: Annotated[list[RunName], AfterValidator(unique), Field(max_length=2)] = key(
         [],
         "one finished run to show, or two side by side, in `results/browse/`; `default` is the run "
         "without a name; []: this run, in its own folder",

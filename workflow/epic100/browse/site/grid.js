@@ -68,7 +68,8 @@ epic.makeGrid = (element, { label, columns, field, empty, moved = () => {}, chos
       const line = make("div", { role: "row", id: `${element.id}-${first + place}`, className: "row", ariaRowIndex: String(first + place + 2),
         ariaSelected: String(row === selected) });
       for (const { cell, value, right } of visible) {
-        line.append(make("div", { role: "gridcell", className: right ? "number" : "" }, (cell || value)(row)));
+        const content = (cell || value)(row);
+        line.append(make("div", { role: "gridcell", className: right ? "number" : "", title: content.title ?? content }, content));
       }
       line.style.top = `${(first + place) * LINE}px`;
       line.addEventListener("click", () => { select(row); chosen(row); });
