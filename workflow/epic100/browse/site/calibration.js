@@ -3,21 +3,14 @@
 "use strict";
 
 epic.calibration = (() => {
-  const { at, segments: s, runs, make, percent, thousands, form } = epic;
+  const { at, segments: s, runs, make, percent, thousands, statistics, form } = epic;
   const BINS = 10;
   const element = at("bins");
   let from = null; // the bin where the pointer went down
 
   function count(shown, run, task) {
-    const bins = Array.from({ length: BINS }, () => ({ number: 0, right: 0, sure: 0 }));
-    for (let i = 0; i < s.count; i += 1) {
-      if (!shown[i] || !run.predicted(i)) continue;
-      const bin = bins[Math.min(BINS - 1, Math.floor(run.sure[task][i] * BINS))];
-      bin.number += 1;
-      bin.right += run.right[task][i];
-      bin.sure += run.sure[task][i];
-    }
-    return bins;
+    const sums = statistics.tally(shown, run, task, (i) => Math.min(BINS - 1, Math.floor(run.sure[task][i] * BINS)));
+    return Array.from({ length: BINS }, (_, place) => sums.get(place) ?? statistics.NONE);
   }
 
   function choose(one, other) {

@@ -25,13 +25,13 @@ epic.classes = (() => {
     const { of, name, task, filter } = KINDS[kind];
     const rows = new Map();
     for (let i = 0; i < s.count; i += 1) {
-      if (!shown[i] || !runs.some((run) => run.predicted(i))) continue;
+      if (!shown[i] || !runs.every((run) => run.predicted(i))) continue;
       const key = of(i);
       if (!rows.has(key)) rows.set(key, { name: name(i), filter: filter(i), number: 0, right: runs.map(() => 0), taken: new Map() });
       const row = rows.get(key);
       row.number += 1;
       runs.forEach((run, place) => { row.right[place] += run.right[task][i]; });
-      if (!epic.run().predicted(i) || epic.run().right[task][i]) continue;
+      if (epic.run().right[task][i]) continue;
       const other = mistake(i, epic.run(), kind);
       row.taken.set(other, (row.taken.get(other) || 0) + 1);
     }

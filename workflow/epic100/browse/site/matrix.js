@@ -2,27 +2,10 @@
 "use strict";
 
 epic.matrix = (() => {
-  const { at, segments: s, make, form } = epic;
+  const { at, segments: s, make, statistics, form } = epic;
   const element = at("matrix");
   const cellOf = (task, truth, guess) => `${task}:${truth ?? ""}:${guess ?? ""}`;
   const choose = (cell) => form.set({ cell, tab: "segments" });
-
-  // counts: Map of truth -> Map of guess -> segments; totals of each truth.
-  function countAll(shown, task) {
-    const run = epic.run();
-    const counts = new Map();
-    const totals = new Map();
-    for (let i = 0; i < s.count; i += 1) {
-      if (!shown[i] || !run.predicted(i)) continue;
-      const truth = s.columns[task][i];
-      const guess = run.guess(i, task);
-      if (!counts.has(truth)) counts.set(truth, new Map());
-      const row = counts.get(truth);
-      row.set(guess, (row.get(guess) || 0) + 1);
-      totals.set(truth, (totals.get(truth) || 0) + 1);
-    }
-    return { counts, totals };
-  }
 
   function cell(task, truth, guess, number, total, label) {
     const share = number / total;
@@ -44,8 +27,11 @@ epic.matrix = (() => {
   function draw(shown) {
     const task = form.fields.task.value;
     const count = Number(form.fields.count.value);
-    const { counts, totals } = countAll(shown, task);
-    const frequent = [...totals].sort((a, b) => b[1] - a[1]).slice(0, count).map(([id]) => id);
+    const run = epic.run();
+    const truths = s.columns[task];
+    const totals = statistics.tally(shown, run, task, (i) => truths[i]);
+    const counts = statistics.tally(shown, run, task, (i) => cellOf(task, truths[i], run.guess(i, task)));
+    const frequent = [...totals].sort((a, b) => b[1].number - a[1].number).slice(0, count).map(([id]) => id);
     const others = `!${frequent}`;
     element.replaceChildren();
     if (frequent.length) {
@@ -55,14 +41,14 @@ epic.matrix = (() => {
       const body = make("tbody");
       for (const truth of frequent) {
         const row = make("tr", {}, head(task, truth, "row", cellOf(task, truth, null)));
-        const own = counts.get(truth);
-        let rest = totals.get(truth);
+        const total = totals.get(truth).number;
+        let rest = total;
         for (const guess of frequent) {
-          const number = own.get(guess) || 0;
+          const { number } = counts.get(cellOf(task, truth, guess)) ?? statistics.NONE;
           rest -= number;
-          row.append(cell(task, truth, guess, number, totals.get(truth), s.nameOf(task, guess)));
+          row.append(cell(task, truth, guess, number, total, s.nameOf(task, guess)));
         }
-        row.append(cell(task, truth, others, rest, totals.get(truth), "others"));
+        row.append(cell(task, truth, others, rest, total, "others"));
         body.append(row);
       }
       const table = make("table", { className: count > 15 ? "dense" : "" }, make("thead", {}, top), body);

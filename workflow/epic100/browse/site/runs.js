@@ -39,6 +39,7 @@ epic.runs = epic.segments.data.runs.map((guesses, place) => {
   const tone = (i) => (!predicted(i) ? "soft" : right.action[i] ? "right" : "wrong");
   return {
     name: guesses.name || "default", letter: "AB"[place], official: guesses.official, right, sure, guess, best, bestActions, predicted, tone,
+    segments: guesses.segment, // those with a prediction
     timeline: (video) => guesses.timelines[video],
     map: guesses.map,
     isNear: (i) => guesses.near[row[i]] === 1,

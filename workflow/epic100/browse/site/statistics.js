@@ -3,21 +3,24 @@
 
 epic.statistics = (() => {
   const { segments: s } = epic;
-  const TASKS = ["action", "verb", "noun"];
   const RESAMPLES = 10000;
 
-  // Over those shown that the run has predicted.
-  function accuracies(shown, run) {
-    const sums = { shown: 0, predicted: 0, verb: 0, noun: 0, action: 0 };
-    for (let i = 0; i < s.count; i += 1) {
+  // Sums over those shown that a run has predicted, by a key of each: how many, how many are right, and
+  // how sure the run is of them in all.
+  function tally(shown, run, task, keyOf) {
+    const sums = new Map();
+    for (const i of run.segments) {
       if (!shown[i]) continue;
-      sums.shown += 1;
-      if (!run.predicted(i)) continue;
-      sums.predicted += 1;
-      for (const task of TASKS) sums[task] += run.right[task][i];
+      const key = keyOf(i);
+      if (!sums.has(key)) sums.set(key, { number: 0, right: 0, sure: 0 });
+      const sum = sums.get(key);
+      sum.number += 1;
+      sum.right += run.right[task][i];
+      sum.sure += run.sure[task][i];
     }
     return sums;
   }
+  const NONE = { number: 0, right: 0, sure: 0 };
 
   // The 95 % interval of a share (Wilson 1927).
   function wilson(right, number) {
@@ -69,5 +72,5 @@ epic.statistics = (() => {
     return found;
   }
 
-  return { TASKS, accuracies, wilson, difference };
+  return { NONE, tally, wilson, difference };
 })();

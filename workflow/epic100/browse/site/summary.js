@@ -6,12 +6,13 @@ epic.summary = (() => {
   let wait = 0;
 
   function accuracies(shown) {
-    const all = runs.map((run) => statistics.accuracies(shown, run));
-    const share = (sums, task) => make("b", {}, sums.predicted ? percent(sums[task] / sums.predicted) : "–");
-    const [{ shown: number, predicted }] = all;
-    const rows = all.map((sums, place) => make("span", { className: "accuracies" },
-      ...(epic.two ? [make("b", {}, runs[place].letter)] : []),
-      ...statistics.TASKS.map((task) => make("span", {}, `${task} `, share(sums, task)))));
+    const number = shown.reduce((sum, one) => sum + one, 0);
+    const all = (run, task) => statistics.tally(shown, run, task, () => "").get("") ?? statistics.NONE;
+    const share = (sum) => make("b", {}, sum.number ? percent(sum.right / sum.number) : "–");
+    const rows = runs.map((run) => make("span", { className: "accuracies" },
+      ...(epic.two ? [make("b", {}, run.letter)] : []),
+      ...["action", "verb", "noun"].map((task) => make("span", {}, `${task} `, share(all(run, task))))));
+    const predicted = all(runs[0], "action").number;
     return [
       make("span", {}, make("b", {}, thousands(number)), ` of ${thousands(s.count)} segments`), ...rows,
       make("span", { className: "soft" }, predicted < number ? `right, of ${thousands(predicted)} with a prediction` : "right"),
