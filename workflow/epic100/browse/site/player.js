@@ -64,8 +64,8 @@ epic.player = (() => {
     } else {
       say();
       const address = around ? whole(i) : await addressOf(i);
-      if (turn !== own) return;
-      if (address.startsWith("blob:")) kept = address;
+      if (turn !== own) return URL.revokeObjectURL(address);
+      kept = address; // a plain address has nothing to give up
       player.src = address;
       player.loop = !at("on").checked && !span;
       player.playbackRate = Number(at("speed").value);
@@ -91,11 +91,15 @@ epic.player = (() => {
   }
   player.addEventListener("play", follow);
   player.addEventListener("seeked", () => {
-    if (span && player.currentTime < span[0] - 1) {
+    if (span && player.currentTime < span[0] - 0.5) {
       say("This server cannot seek in a whole video (it knows no Range requests): open this page from disk, or play the file: ", link());
     } else follow();
   });
-  player.addEventListener("ended", () => epic.viewer.step(1, true));
+  player.addEventListener("ended", () => {
+    if (at("on").checked) return epic.viewer.step(1, true);
+    [player.currentTime] = span; // the file ends before the two seconds after the moment
+    player.play();
+  });
   at("on").addEventListener("change", () => { player.loop = !at("on").checked && !span; });
   at("speed").addEventListener("change", () => { player.playbackRate = Number(at("speed").value); });
   at("around").addEventListener("change", () => load(now, true));
