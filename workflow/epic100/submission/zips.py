@@ -180,7 +180,7 @@ class _Reader:
         keys = [key for key, _ in pairs]
         if keys == self.layouts.get(len(keys)):
             values = [value for _, value in pairs]
-            if all(type(value) in (float, int) for value in values):
+            if {float, int}.issuperset(map(type, values)):
                 return _float32(values)
         unique = dict(pairs)
         if len(unique) < len(pairs):
