@@ -6,6 +6,7 @@ several processes. So it is not part of a run's stamp, and a run may resume with
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -98,6 +99,11 @@ class TrainingPlan:
         if any(hook["type"] == "FrozenBatchNormHook" for hook in custom_hooks(self.config)):
             return "frozen"
         return "sync" if self.config.get("sync_bn") else "local"
+
+    @property
+    def mixing(self) -> Any:
+        """What mixes clips, as the config has it, or None."""
+        return (self.config.model.get("data_preprocessor") or {}).get("blending")
 
     @property
     def batch(self) -> int:

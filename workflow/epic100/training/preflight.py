@@ -332,7 +332,7 @@ def _advice(error: Exception, plan: TrainingPlan) -> str:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate" in words:
         return f"a step of {plan.part} segments does not fit into memory; {SMALLER}"
     advice = f"correct `train: options:` or {plan.config.filename}"
-    if plan.config.model.data_preprocessor.get("blending"):
+    if plan.mixing:
         advice += (
             ", or take `model.data_preprocessor.blending` out if its loss takes no mixed labels"
         )

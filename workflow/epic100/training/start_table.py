@@ -197,7 +197,7 @@ def _head_text(plan: TrainingPlan) -> str:
     for hook in custom_hooks(plan.config):
         if hook.type == "EMAHook":
             averaged = f"weights averaged, decay {1 - hook.momentum:g}"
-    mixing = plan.config.model.data_preprocessor.get("blending")
+    mixing = plan.mixing
     return (
         f"{HEADS_TEXT[plan.config.model.cls_head.heads]}dropout {head.get('dropout_ratio', 0)}, "
         f"label smoothing {head.get('label_smooth_eps', 0.0)}, {averaged}"
