@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
 
-from epic100.figures.performance import count_all_epochs, plot_rules, read_benchmarks
+from epic100.base.job_costs import count_all_epochs, read_benchmarks
+from epic100.figures.performance import plot_rules
 from support.checkout import run_snakemake
 from support.pictures import cut, words
 

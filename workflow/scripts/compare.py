@@ -3,9 +3,10 @@
 import os
 import tempfile
 
+from epic100.base.job_costs import count_all_epochs, read_benchmarks
 from epic100.base.log import rule_log
 from epic100.compare.runs import read_runs, write_table
-from epic100.figures.performance import cost_in_words, count_all_epochs, read_benchmarks
+from epic100.figures.performance import cost_in_words
 from epic100.figures.training import plot_runs
 from epic100.report.compare_page import write_compare_page
 from epic100.report.page import read_picture

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from epic100.base.job_costs import count_all_epochs, read_benchmarks
 from epic100.base.log import rule_log
-from epic100.figures.performance import count_all_epochs, plot_rules, read_benchmarks
+from epic100.figures.performance import plot_rules
 from epic100.report.page import write_page
 from epic100.report.template import links
 from epic100.training.epoch_table import read_epochs

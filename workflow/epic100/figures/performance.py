@@ -1,11 +1,10 @@
-"""What the run cost: time, memory and cores of every job, from Snakemake's benchmark files."""
+"""What the run cost, drawn and in words: time, memory and cores of every job."""
 
 import os
-from pathlib import Path
 
 import pandas as pd
 
-from epic100.base.text_table import read_frame
+from epic100.base.job_costs import TRAININGS
 from epic100.figures.style import (
     BLUE,
     drawing,
@@ -14,43 +13,9 @@ from epic100.figures.style import (
     say_nothing_to_show,
 )
 
-TRAININGS = ("train", "probe_train")
 COSTS = {"training": TRAININGS, "prediction": ("predict", "probe_predict")}
-COLUMNS = {"s": "seconds", "max_rss": "memory_mib", "mean_load": "load_percent"}
 TICKS = {1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h",
          360000: "100 h"}  # fmt: skip
-
-
-def read_benchmarks(folder: str | os.PathLike) -> pd.DataFrame:
-    """Read all jobs below `results/benchmarks`.
-
-    `{rule}.tsv` belongs to a rule with one job, `{rule}/{job}.tsv` to one job of a rule with
-    wildcards. A job that was repeated has several rows.
-
-    Returns:
-        Columns `rule job seconds memory_mib load_percent`; NaN where Snakemake wrote no number, as
-        for very short jobs.
-    """
-    folder, tables = Path(folder), []
-    for path in sorted(folder.rglob("*.tsv")):
-        parts = path.relative_to(folder).with_suffix("").parts
-        table = read_frame(path).rename(columns=COLUMNS)
-        table = table[list(COLUMNS.values())].apply(pd.to_numeric, errors="coerce")
-        tables.append(table.assign(rule=parts[0], job="/".join(parts[1:])))
-    columns = ["rule", "job", *COLUMNS.values()]
-    return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
-
-
-def count_all_epochs(jobs: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
-    """Let the job of a training last as long as all its epochs, which earlier jobs may have run.
-
-    Args:
-        jobs: See `read_benchmarks`.
-        history: From `read_epochs`.
-    """
-    trains = jobs["rule"].isin(TRAININGS)
-    whole = jobs["seconds"].clip(lower=history["seconds"].sum())
-    return jobs.assign(seconds=jobs["seconds"].where(~trains, whole))
 
 
 def cost_in_words(jobs: pd.DataFrame) -> dict[str, str]:

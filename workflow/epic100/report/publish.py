@@ -15,8 +15,8 @@ from safetensors.torch import save
 from epic100.base.atomic import atomic_path, copy_file, write_text
 from epic100.base.disk import digest, read_text
 from epic100.base.errors import EpicError
+from epic100.base.job_costs import count_all_epochs, read_benchmarks
 from epic100.base.text_table import read_frame
-from epic100.figures.performance import count_all_epochs, read_benchmarks
 from epic100.model.model_file import TrainedModel, load_model
 
 # Files beside a model, by their name in the published folder.
