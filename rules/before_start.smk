@@ -70,7 +70,7 @@ def refuse_what_is_not_there():
                 refuse(fault)
     readers = {"scan", "proxy", "verify_videos"}
     if not PROXY:
-        readers |= {"train", "predict", "timeline", "clips", "features"}
+        readers |= {"train", "predict", "timeline", "background", "clips", "features"}
     if readers & jobs and not ON_DISK:
         refuse(none_found())
 
@@ -79,7 +79,7 @@ def refuse_other_classes():
     """Stop a run that predicts with a finished model which is broken, has other classes or is named
     twice: it would count twice in the mean."""
     jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    if not {"predict", "timeline", "features"} & jobs:
+    if not {"predict", "timeline", "background", "features"} & jobs:
         return
     contents = {}
     for path in MODELS:

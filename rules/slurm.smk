@@ -31,7 +31,10 @@ if workflow.is_main_process and (profiles := getattr(options(), "profile", None)
         overwrites[name] = resources
 
 # A rule that the config keeps on the CPU gets the profile's resources for that case.
-for section, names in (("train", ["train"]), ("predict", ["predict", "timeline", "features"])):
+for section, names in (
+    ("train", ["train"]),
+    ("predict", ["predict", "timeline", "background", "features"]),
+):
     on_cpu = overwrites.pop(f"{section}_on_cpu", None)
     if on_cpu and getattr(CONFIG, section).gpus_to_ask == 0:
         overwrites.update(dict.fromkeys(names, on_cpu))

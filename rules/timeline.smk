@@ -1,6 +1,41 @@
 # What the trained model sees in a whole video of the sheet. On request: no other rule needs it.
 # For any other video file, `epic100 predict` does the same.
 
+BACKGROUND = f"{HOME}/background.json"
+
+
+# Where nothing happens, learned from gaps of train; only its threshold is of val. So the model does
+# not depend on it.
+rule background:
+    input:
+        model=ONE_MODEL,
+        train="results/segments/train.txt",
+        val="results/segments/val.txt",
+        clean_train="results/clean/train.txt",
+        clean_val="results/clean/val.txt",
+        scans=expand("results/scan/{participant}.tsv", participant=PARTICIPANTS),
+        indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
+    output:
+        background=BACKGROUND,
+    log:
+        f"{HOME}/logs/background.log",
+    benchmark:
+        f"{HOME}/benchmarks/background.tsv"
+    conda:
+        "../envs/epic100.yaml"
+    threads: 16
+    resources:
+        mem_mb=32000,
+        runtime="4h",
+        gpu=CONFIG.predict.gpus_to_ask,
+    params:
+        root=lambda wildcards, input: CLIP_ROOT,
+        settings=CONFIG.only("predict", "modules"),
+    message:
+        "Learn from gaps of {input.train} where nothing happens"
+    script:
+        "../workflow/scripts/background.py"
+
 
 rule timeline:
     input:
@@ -9,6 +44,7 @@ rule timeline:
         index=lambda wildcards: (
             f"{CLIP_INDEXES}/{video_on_request(wildcards, 'timeline').participant_id}.index.npz"
         ),
+        background=BACKGROUND if CONFIG.timeline.background else [],
     output:
         tsv=f"{HOME}/timeline/{{video}}.tsv",
         json=f"{HOME}/timeline/{{video}}.json",

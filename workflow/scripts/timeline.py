@@ -16,7 +16,7 @@ with rule_log(snakemake.log[0]):
             snakemake.input.scan,
             snakemake.input.index,
         ),
-        ModelInUse(snakemake.input.model),
+        ModelInUse(snakemake.input.model, background=snakemake.input.background or None),
         snakemake.output.tsv,
         settings=settings.timeline,
         predict=settings.predict,

@@ -98,6 +98,10 @@ def fill_predict(parser: argparse.ArgumentParser) -> None:
         "--class-lists", nargs=2, metavar=("VERBS", "NOUNS"),
         help="EPIC_100_verb_classes.csv and EPIC_100_noun_classes.csv, for a model without names",
     )  # fmt: skip
+    parser.add_argument(
+        "--background", metavar="FILE",
+        help="results/background.json of the model: leave out where nothing happens",
+    )  # fmt: skip
     sections = (
         ("timeline", TimelineSettings, OF_TIMELINE),
         ("predict", PredictSettings, OF_PREDICT),

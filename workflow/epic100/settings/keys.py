@@ -468,6 +468,9 @@ class TimelineSettings(Windows):
     )
     threshold: float = key(0.2, "least mean probability of a segment's pair", ge=0, le=1)
     min_seconds: float = key(0.8, "length of the shortest segment", ge=0, le=3600)
+    background: bool = key(
+        False, "leave out where nothing happens, as learned from the gaps between train segments"
+    )
 
 
 class FeatureSettings(Windows):

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
         names = read_class_names((), dict(zip(CLASS_LISTS, options.class_lists, strict=True)))
     log_to_stdout()
     try:
-        model = ModelInUse(options.model[0], names)
+        model = ModelInUse(options.model[0], names, options.background)
         make_timelines(options.videos, model, options.out, settings=timeline, predict=predict)
     except KeyboardInterrupt:
         logging.getLogger(__name__).error("stopped by Ctrl-C; the same command goes on")

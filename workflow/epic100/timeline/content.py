@@ -31,7 +31,13 @@ class Run:
     probability: float
 
 
-def merge(probabilities: np.ndarray, sound: np.ndarray, settings: TimelineSettings) -> list[Run]:
+def merge(
+    probabilities: np.ndarray,
+    sound: np.ndarray,
+    settings: TimelineSettings,
+    idle: np.ndarray | None = None,
+    threshold: float = 1.0,
+) -> list[Run]:
     """Merge steps into segments.
 
     With p(t, k) the probability of pair k at step t, and r = round(smooth / stride / 2):
@@ -43,13 +49,17 @@ def merge(probabilities: np.ndarray, sound: np.ndarray, settings: TimelineSettin
     3. A run is kept if the mean of s(t, k(t)) over its steps is at least `threshold`, and it lasts
        `min_seconds` or longer.
 
-    No two segments overlap, and none goes over damage. There is no class for "nothing happens":
-    such steps are left out only if the model is unsure there.
+    Steps in which nothing happens part runs as well, and are in none: those where the mean of
+    `idle`, over the same steps as in 1, is at least its threshold.
+
+    No two segments overlap, and none goes over damage.
 
     Args:
         probabilities: [N, P], of pairs; rows of steps that are not sound are not used.
         sound: bool [N].
         settings: stride, smooth, threshold, min_seconds.
+        idle: [N], how sure it is that nothing happens, 0 to 1; None: something always does.
+        threshold: Of `idle`.
 
     Returns:
         The runs in order.
@@ -59,6 +69,9 @@ def merge(probabilities: np.ndarray, sound: np.ndarray, settings: TimelineSettin
     for first, after in stretches(sound):
         smooth = moving_mean(probabilities[first:after], reach)
         best, height = smooth.argmax(axis=1), smooth.max(axis=1)
+        if idle is not None:
+            quiet = moving_mean(idle[first:after, None], reach)[:, 0] >= threshold
+            best[quiet], height[quiet] = -1, -1.0  # below any threshold
         borders = [0, *(np.flatnonzero(np.diff(best)) + 1).tolist(), len(best)]
         for start, stop in zip(borders, borders[1:], strict=False):
             mean = float(height[start:stop].mean())
@@ -145,6 +158,8 @@ def build_timeline(
     settings: TimelineSettings,
     made_from: Mapping[str, Any],
     late: float = 0.0,
+    idle: np.ndarray | None = None,
+    threshold: float = 1.0,
 ) -> Timeline:
     """Build a timeline from the predictions of its clips.
 
@@ -157,6 +172,8 @@ def build_timeline(
         settings: How to merge.
         made_from: What to record.
         late: When a player shows the first picture, in seconds.
+        idle: Of the sound steps, as for `merge`.
+        threshold: As for `merge`.
     """
     times = [late + placed.seconds(step) for step in range(len(placed.sound) + 1)]
     damaged = [(late + start, late + stop) for start, stop in placed.damaged]
@@ -164,7 +181,11 @@ def build_timeline(
     pairs = _spread(predictions.log_probs, placed.sound)
     verbs, nouns = (_spread(rows, placed.sound) for rows in _marginals(predictions))
     found = []
-    for run in merge(pairs, placed.sound, settings):
+    quiet = None
+    if idle is not None:
+        quiet = np.ones(len(placed.sound))
+        quiet[placed.sound] = idle
+    for run in merge(pairs, placed.sound, settings, quiet, threshold):
         verb, noun = members[run.pair]
         steps = slice(run.start, run.stop)
         found.append(
@@ -177,6 +198,8 @@ def build_timeline(
     clips: list[dict[str, Any]] = []
     for step, sound in enumerate(placed.sound.tolist()):
         clip: dict[str, Any] = {"start": times[step], "stop": times[step + 1]}
+        if sound and quiet is not None:
+            clip["background"] = float(quiet[step])
         if sound:
             actions = [
                 {"verb": v, "noun": n, "name": f"{names('verb', v)} {names('noun', n)}"} | rest

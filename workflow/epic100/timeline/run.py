@@ -18,6 +18,7 @@ from epic100.prediction.views import one_view_pipeline
 from epic100.scan import scan_participant
 from epic100.segments.official_lists import ClassNames
 from epic100.settings import PredictSettings, TimelineSettings
+from epic100.timeline.background import read_background
 from epic100.timeline.clips import (
     ScannedVideo,
     clip_frames,
@@ -41,16 +42,23 @@ class ModelInUse:
     Args:
         path: The model file.
         names: Class names to use in place of the model's.
+        background: A file of `gaps.learn_background`, which tells where nothing happens; or None.
 
     Raises:
         EpicError: It is not a model, or its config cannot be read.
     """
 
-    def __init__(self, path: str | os.PathLike, names: ClassNames | None = None):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        names: ClassNames | None = None,
+        background: str | os.PathLike | None = None,
+    ):
         self.path = Path(path)
         self.trained: TrainedModel = load_model(path)
         self.digest = digest(path)
         self.pipeline = one_view_pipeline(self.trained.config)
+        self.background = read_background(background, self.digest) if background else None
         self.names = names or ClassNames(self.trained.names)
         for task, classes in (("verb", self.trained.num_verbs), ("noun", self.trained.num_nouns)):
             last = max(self.names.by_task.get(task, {}), default=-1)
@@ -113,9 +121,11 @@ def make_timeline(
     )  # fmt: skip
     ids = [str(number) for number in range(count)]
     found = predictions_of("", ids, rows, model.trained, model.digest)
+    idle = model.background.scores(rows) if model.background else None
     timeline = build_timeline(
         video.name, video.index.fps, placed, found, model.names, settings,
-        made_from(model, video.file, settings), video.index.late,
+        made_from(model, video.file, settings), video.index.late, idle,
+        model.background.threshold if model.background else 1.0,
     )  # fmt: skip
     write_timeline(timeline, tsv)
     forget_rows(out)
@@ -129,6 +139,7 @@ def made_from(
     state = Path(file).stat()
     return {
         "model": model.digest,
+        "background": model.background and sha256(repr(model.background).encode()).hexdigest()[:16],
         "names": sha256(repr(model.names.by_task).encode()).hexdigest()[:16],
         "bytes": state.st_size,
         "modified_ns": state.st_mtime_ns,

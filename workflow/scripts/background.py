@@ -1,0 +1,22 @@
+"""Rule background: gaps between segments -> how the model's scores look where nothing happens."""
+
+from epic100.base.log import rule_log
+from epic100.settings import Settings
+from epic100.timeline.gaps import learn_background
+from epic100.timeline.run import ModelInUse
+
+with rule_log(snakemake.log[0]):
+    given = snakemake.input
+    settings = Settings.part(snakemake.params.settings)
+    learn_background(
+        ModelInUse(given.model),
+        snakemake.output.background,
+        segments={"train": given.train, "val": given.val},
+        clean={"train": given.clean_train, "val": given.clean_val},
+        root=snakemake.params.root,
+        scans=given.scans,
+        indexes=given.indexes,
+        predict=settings.predict,
+        modules=settings.modules.model_dump(),
+        asked=snakemake.resources.get("gpu", 0),
+    )
