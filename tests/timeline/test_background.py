@@ -96,5 +96,5 @@ def test_without_gaps_nothing_is_learned(lab, model, tmp_path):
 def test_another_file_is_no_background(text, tmp_path):
     path = tmp_path / "background.json"
     path.write_text(text)
-    with pytest.raises(EpicError, match="background.json: no background of this model; make it"):
+    with pytest.raises(EpicError, match="background.json: no background of this model .*; make it"):
         read_background(path, "this")

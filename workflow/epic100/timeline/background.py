@@ -53,13 +53,14 @@ class Background:
 
 def read_background(path: str | os.PathLike, digest: str) -> Background:
     """Read what `gaps.learn_background` wrote for a model of this SHA-256. Raises EpicError."""
-    wrong = f"{path}: no background of this model; make it with `epic100 run {path}`"
     try:
         found = conforming(Background(**json.loads(Path(path).read_text(encoding="utf-8"))))
+        if (found.format, found.model) != (FORMAT, digest):
+            raise ValueError("of another version or model")
     except (OSError, ValueError, TypeError) as error:
-        raise EpicError(f"{wrong} ({error})") from error
-    if (found.format, found.model) != (FORMAT, digest):
-        raise EpicError(f"{wrong} (it is of another version or model)")
+        raise EpicError(
+            f"{path}: no background of this model ({error}); make it with `epic100 run {path}`"
+        ) from error
     return found
 
 
