@@ -10,7 +10,7 @@ from epic100.scan.h264 import INTRA, B, P, PictureSettings, StreamSettings, pars
 from epic100.scan.h264_slice import Numbering, SliceHeaders, slice_header
 from epic100.scan.h264_stream import H264Stream, has_forbidden_bytes
 from epic100.scan.worker import inspect
-from epic100.video.nal import IDR, SLICE, SPS, SetRecord, code, nal_units
+from epic100.video.nal import IDR, PPS, SLICE, SPS, SetRecord, code, nal_units, sized
 from support.damage import extradata_of, flip, packets_of
 from support.tricky_videos import encode
 
@@ -266,6 +266,25 @@ def test_a_b_picture_that_alone_predicts_otherwise_is_damaged(options, tmp_path)
     row, _ = inspect(path, "v")
     assert row.reason == f"1 {FORBIDDEN}"
     assert [stop - start for start, stop in row.damaged] == [1]
+
+
+def flipped(unit: bytes, bit: int) -> bytes:
+    data = bytearray(unit)
+    data[bit // 8] ^= 128 >> bit % 8
+    return bytes(data)
+
+
+def test_a_header_that_is_known_by_its_bytes_is_the_one_that_would_be_read(tmp_path):
+    path = encode(tmp_path / "v.MP4", 60, bframes=3)
+    stream, slices = H264Stream(extradata_of(path)), [nal for _, _, nal in units(path)]
+    (pps,) = SetRecord.of("h264", extradata_of(path)).of_kind(PPS)
+    others = [flipped(pps, bit) for bit in range(11, 20)]  # other numbers of references, weights
+    for picture in (pps, *others):
+        stream.examine(sized(picture, 4), b"", Packet(0, 0, False, True))
+        for nal in slices * 2:
+            for unit in (nal, *(flipped(nal, bit) for bit in (8, 13, 20, 30, 40))):
+                read = slice_header(unit, stream.settings, stream.pictures)
+                assert stream.header(unit) == read
 
 
 def blamed(nals: list[bytes]) -> list[bool]:

@@ -38,6 +38,8 @@ class SliceHeader(NamedTuple):
         choice: What a coder may choose for each picture, but hardly ever changes: of B slices
             `direct_spatial_mv_pred_flag`, of an IDR picture whether its reference is long-term.
         is_regular: False if no coder writes such a header.
+        size: Bytes of the NAL unit that hold it, if they can be told; else 0. Another slice that
+            begins with the same bytes has the same header.
     """
 
     first: int
@@ -48,6 +50,7 @@ class SliceHeader(NamedTuple):
     poc_lsb: int | None
     choice: bool | None = None
     is_regular: bool = True
+    size: int = 0
 
     @property
     def intra(self) -> bool:
@@ -69,17 +72,17 @@ def slice_header(
     Returns:
         The header, or None if no slice begins like this.
     """
-    header = _read(Bits(nal[1:_USUAL_BYTES]), nal[0], stream, sets)
+    header = _read(nal[:_USUAL_BYTES], stream, sets)
     if header is not None and not header.is_regular:
-        header = _read(Bits(nal[1:_MOST_BYTES]), nal[0], stream, sets)
+        header = _read(nal[:_MOST_BYTES], stream, sets)
     return header
 
 
 def _read(
-    bits: Bits, head: int, stream: StreamSettings, sets: Mapping[int, PictureSettings]
+    nal: bytes, stream: StreamSettings, sets: Mapping[int, PictureSettings]
 ) -> SliceHeader | None:
-    """Read a header from behind its first byte `head`; it is irregular if it goes beyond `bits`."""
-    idr, reference = head & 31 == IDR, bool(head & 0x60)
+    """Read a header from the first bytes of a NAL unit; it is irregular if it goes beyond them."""
+    bits, idr, reference = Bits(nal[1:]), nal[0] & 31 == IDR, bool(nal[0] & 0x60)
     try:
         first, kind, number = bits.ue(), bits.ue(), bits.ue()
         bits.at += 2 * stream.colour_planes
@@ -92,13 +95,15 @@ def _read(
         return None
     if kind >= _TYPES or number >= _SETS:
         return None
-    kind, picture, choice, is_regular = kind % 5, sets.get(number), None, True
+    kind, picture, choice, is_regular, size = kind % 5, sets.get(number), None, True, 0
     if picture is not None and kind <= INTRA:  # no camera writes others
         try:
             choice = _choice(bits, kind, idr, reference, is_frame, stream, picture)
+            if 8 + len(bits.text) == 8 * len(nal):  # no byte was taken out
+                size = 1 + -(-bits.at // 8)
         except ValueError:
             is_regular = False
-    return SliceHeader(first, kind, idr, reference, frame_num, poc_lsb, choice, is_regular)
+    return SliceHeader(first, kind, idr, reference, frame_num, poc_lsb, choice, is_regular, size)
 
 
 def _choice(

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from epic100.scan.damage import BROKEN_UNITS, FORBIDDEN, NUMBERING, Packet
 from epic100.scan.h264 import PictureSettings, parse_pps, parse_sps, taller
-from epic100.scan.h264_slice import Numbering, SliceHeaders, slice_header
+from epic100.scan.h264_slice import Numbering, SliceHeader, SliceHeaders, slice_header
 from epic100.video.nal import IDR, PPS, SLICE, SPS, SetRecord, nal_units, sized
 
+MOST_KNOWN = 2**14  # slice headers that are kept
 MACROBLOCKS_BELOW = 2048  # added below the picture: room for garbage to run into
 
 
@@ -75,6 +76,9 @@ class H264Stream(CodedStream):
         self.settings, self._length_size = found[0], record.length_size
         self._numbering, self._headers = Numbering(found[0]), SliceHeaders()
         self.pictures: dict[int, PictureSettings] = {}
+        # Headers by their bytes, and how long they are: groups of pictures have the same numbers.
+        self._known: dict[bytes, SliceHeader] = {}
+        self._sizes: set[int] = set()
         self.fixed_fps, self.is_arithmetic = found[0].fixed_fps, True
         self.rows = -(-MACROBLOCKS_BELOW // found[0].width)
         self.rows += self.rows % 2  # the rows of an interlaced picture come in pairs
@@ -111,17 +115,33 @@ class H264Stream(CodedStream):
         self.order_span = (1 << self.settings.poc_bits) * (self.settings.poc_bits > 0)
         self._headers.blame()
 
+    def header(self, nal: bytes) -> SliceHeader | None:
+        """What `slice_header` reads; bytes that it has read are not read again."""
+        for size in self._sizes:
+            if (header := self._known.get(nal[:size])) is not None:
+                return header
+        header = slice_header(nal, self.settings, self.pictures)
+        if header is not None and header.size:
+            if len(self._known) == MOST_KNOWN:
+                self._known.clear()
+            self._known[nal[: header.size]] = header
+            self._sizes.add(header.size)
+        return header
+
     def _take_set(self, unit: bytes) -> bytes:
         """Note a parameter set. Returns it for taller pictures."""
         try:
             if unit[0] & 31 == PPS:
                 number, picture = parse_pps(unit)
+                if self.pictures.get(number) != picture:
+                    self._known.clear()
                 self.pictures[number] = picture
                 self.is_arithmetic &= picture.arithmetic
                 return unit
             settings = parse_sps(unit)
             if settings != self.settings:
                 self.settings = settings
+                self._known.clear()
                 self._numbering = Numbering(settings, self._numbering.sequence)
             return taller(unit, self.rows)
         except ValueError:  # corrupted: the decoder reports it
@@ -129,7 +149,7 @@ class H264Stream(CodedStream):
             return unit
 
     def _check_slice(self, nal: bytes, is_first: bool, seen: Packet) -> None:
-        header = slice_header(nal, self.settings, self.pictures)
+        header = self.header(nal)
         self._headers.add(header, seen)
         if is_first and (header is None or header.first):
             seen.blame(NUMBERING)
