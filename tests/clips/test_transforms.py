@@ -9,9 +9,10 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from mmaction.registry import TRANSFORMS
+from mmaction.registry import MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmengine.dataset import pseudo_collate
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 import epic100.mmaction  # noqa: F401
@@ -19,6 +20,7 @@ from epic100.base.errors import EpicError
 from epic100.clips.crop import Crop
 from epic100.clips.dataset import (
     EpicSegmentVideoDataset,
+    Mover,
     SamplesByValue,
     TensorsInOne,
     collate_in_one,
@@ -133,6 +135,42 @@ def test_a_batch_is_mmengine_s_before_and_after_it_travels():
         for found, known in zip(batch["data_samples"], expected["data_samples"], strict=True):
             assert type(found) is ActionDataSample and found.metainfo == known.metainfo
             assert torch.equal(found.gt_label, known.gt_label)
+
+
+class Copies(TorchDispatchMode):
+    """Counts what makes a new tensor of at least `size` bytes, and transfers of any size."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size, self.found, self.moved = size, 0, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.is_pinned.default:
+            return False
+        pinned = func is torch.ops.aten._pin_memory.default
+        out = args[0].clone() if pinned else func(*args, **kwargs or {})
+        of_args = [arg for arg in args if isinstance(arg, torch.Tensor)]
+        made = isinstance(out, torch.Tensor) and not any(
+            out._is_view() or out is a for a in of_args
+        )
+        self.found += made and out.nbytes >= self.size
+        self.moved += func is torch.ops.aten._to_copy.default
+        return out
+
+
+def test_a_batch_is_copied_once_to_be_pinned_and_moved_in_two_pieces():
+    """It was put together again to be pinned, and moved clip by clip and label by label."""
+    batch = pickle.loads(pickle.dumps(collate_in_one(clips(6))))
+    with Copies(batch["inputs"].whole.nbytes) as copies:
+        pinned = batch["inputs"].pin_memory()
+    assert copies.found == 1 and all(map(torch.equal, pinned, batch["inputs"]))
+    made = MODELS.build({"type": "ActionDataPreprocessor", "format_shape": "NCTHW"}).to("meta")
+    with Copies(0) as copies:
+        moved = Mover(torch.device("meta"))(batch)
+        inputs = made(moved, True)["inputs"]
+    assert copies.moved - 1 == 2  # one of them is the preprocessor's, to floats
+    assert inputs.is_meta and inputs.dtype == torch.float32 and len(inputs) == 6
+    assert all(sample.gt_label.is_meta for sample in moved["data_samples"])
 
 
 def test_soft_labels_and_clips_of_several_shapes_travel_too():

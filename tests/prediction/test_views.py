@@ -15,6 +15,7 @@ from epic100.prediction.views import (
     sampling_of,
     view_pipeline,
 )
+from epic100.prediction.worker import autocast_of
 from support.small_model import STEP_LIST
 
 
@@ -113,6 +114,46 @@ def test_views_are_seen_apart_and_averaged_in_probability(model, at_once):
     apart = torch.cat([mean_log_probs(model, [view], 1, FRAMES) for view in (one, two)])
     assert (apart[0] - apart[1]).abs().max() > 0.01
     torch.testing.assert_close(both[0].exp(), apart.exp().mean(dim=0), atol=1e-6, rtol=1e-5)
+
+
+def test_as_many_views_go_together_as_fit_and_one_that_does_not_is_an_error(model, monkeypatch):
+    segments, seen, most = [pictures(3, 1), pictures(3, 2)], [], 2
+    expected = mean_log_probs(model, segments, 8, FRAMES)
+    whole = model.extract_feat
+
+    def small(inputs, **kwargs):
+        seen.append(len(inputs))
+        if len(inputs) > most:
+            raise torch.OutOfMemoryError("so many bytes")
+        return whole(inputs, **kwargs)
+
+    monkeypatch.setattr(model, "extract_feat", small)
+    monkeypatch.setattr(model, "views_that_fit", 8, raising=False)
+    for _ in range(2):
+        torch.testing.assert_close(mean_log_probs(model, segments, 8, FRAMES), expected)
+    assert seen == [6, 3, 1, 1, 1, 1, 1, 1] + [1] * 6  # half each time, and it is remembered
+    most = 0
+    with pytest.raises(EpicError, match="one view .* the memory of cpu: so many bytes; set `pred"):
+        mean_log_probs(model, segments, 8, FRAMES)
+
+
+def test_autocast_is_the_training_s_and_leaves_the_head_in_float32(model):
+    kinds = []
+    layer = model.cls_head.fc_cls
+    hook = layer.register_forward_hook(
+        lambda _, given, out: kinds.append((given[0].dtype, out.dtype))
+    )
+    expected, found = (
+        mean_log_probs(model, [pictures(1, 1)], 8, FRAMES, dtype=dtype)
+        for dtype in (None, torch.bfloat16)
+    )
+    hook.remove()
+    assert kinds == [(torch.float32, torch.float32)] * 2
+    assert not torch.equal(found, expected)
+    torch.testing.assert_close(found.exp(), expected.exp(), atol=0.1, rtol=0)
+    amp = {"optim_wrapper": {"type": "AmpOptimWrapper", "dtype": "float16"}}
+    assert autocast_of(amp, "cuda:0") is torch.float16 and autocast_of(amp, "cpu") is None
+    assert autocast_of({"optim_wrapper": {"type": "OptimWrapper"}}, "cuda:0") is None
 
 
 def test_only_5_d_weights_are_laid_out_anew(model):

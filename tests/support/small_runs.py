@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import amp
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from epic100.base.log import log_to_stdout, rule_log
 from epic100.base.machine import usable_cores
@@ -182,6 +184,43 @@ def signal_at(iteration: int, number: int, to: str = "itself", of: int = 0) -> d
     """
     hook = {"type": "SignalHook", "at": iteration, "number": int(number), "to": to, "of": of}
     return {"default_hooks.signal": hook}  # not a custom hook: those make another run
+
+
+LATE = {"default_hooks.late": {"type": "LateHook"}}  # steps are read as on a GPU
+
+
+@HOOKS.register_module()
+class LateHook(Hook):
+    """Lets the CPU be read one step behind, as a GPU is, and counts what is read within a step."""
+
+    priority = 89  # just before a save, which reads all weights
+    reads: list[str] = []  # of all trainings
+
+    def before_train(self, runner) -> None:
+        runner.train_loop.behind = 1
+        self.stack = contextlib.ExitStack()
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        self.stack.enter_context(Reads(self.reads))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.stack.close()
+
+    def at_end(self, runner) -> None:
+        self.stack.close()
+
+
+class Reads(TorchDispatchMode):
+    """Lists the operators by which Python asks for a value: `float`, `item`, `if`."""
+
+    def __init__(self, found: list[str]):
+        super().__init__()
+        self.found = found
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self.found.append("".join(traceback.format_stack(limit=12)))
+        return func(*args, **kwargs or {})
 
 
 @HOOKS.register_module()

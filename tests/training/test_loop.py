@@ -23,8 +23,10 @@ from epic100.training.checkpoints import checkpoints
 from epic100.training.loop import RestOfOrder
 from epic100.training.telemetry import PAGE
 from support.small_runs import (
+    LATE,
     LOGGED,
     WHOLE,
+    LateHook,
     autocast_on_cpu,
     copy_results,
     end_of,
@@ -44,7 +46,7 @@ CUTS = {
     "no workers": (signal.SIGKILL, 5, 4, {"workers": 0}),
     "workers": (signal.SIGTERM, 7, 7, {"workers": 2, "options": {
         "train_dataloader.persistent_workers": False}}),
-    "persistent workers": (signal.SIGUSR1, 2, 2, {"workers": 2}),
+    "persistent workers": (signal.SIGUSR1, 2, 2, {"workers": 2, "options": LATE}),
 }  # fmt: skip
 
 
@@ -142,6 +144,35 @@ NOT_FINITE = {
     "weight": ({"type": "SGD", "lr": 1e20, "weight_decay": 1e30},
                "weights are NaN or infinite, and so not saved; the last good checkpoint is none;"),
 }  # fmt: skip
+
+
+def test_a_step_reads_nothing_of_the_device_and_is_read_when_the_next_is_on_its_way(lab, tmp_path):
+    """It read its loss, each logged figure and the norm of its gradients, and waited for each."""
+    results, LateHook.reads[:] = copy_results(lab, tmp_path, segments=6), []
+    clip = {"optim_wrapper.clip_grad": {"max_norm": 40, "norm_type": 2}}
+    sgd = {"optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.01}}
+    run(lab, results, LATE | clip | sgd | LOGGED, epochs=1)
+    assert LateHook.reads == []
+    log = "".join(path.read_text() for path in work_dir(results).glob("*/*.log"))
+    assert "grad_norm: " in log and "loss: " in log
+
+
+def test_a_loss_that_is_read_late_ends_the_training_with_its_own_batch_and_is_not_saved(
+    lab, tmp_path
+):
+    said = []
+    for late in ({}, LATE, LATE | {"default_hooks.checkpoint.iterations": 1}):
+        results = copy_results(lab, tmp_path / str(len(said)))
+        wrong = {"optim_wrapper.optimizer": NOT_FINITE["loss"][0], "param_scheduler": []}
+        with pytest.raises(EpicError) as error:
+            run(lab, results, late | wrong)
+        said.append(str(error.value).replace(str(results), ""))
+        for path in work_dir(results).glob("iter_*.pth"):
+            state = torch.load(path, weights_only=True)["state_dict"]
+            assert all(torch.isfinite(value).all() for value in state.values())
+    assert re.search("iteration 2: the loss is (nan|inf); .*; nothing was saved before;", said[0])
+    assert said[0] == said[1]
+    assert said[2].split("; the last good")[0] == said[0].split("; nothing was")[0]
 
 
 @pytest.mark.parametrize("what", NOT_FINITE)

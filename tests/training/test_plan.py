@@ -25,14 +25,15 @@ def plan(tmp_path):
 
     def planned(
         processes=1, val=LIST, device="cpu", sync_bn=None, nodes=1, stated="fp32", most=None,
-        model=LAID_OUT, **settings,
+        model=LAID_OUT, optimizer=None, **settings,
     ):  # fmt: skip
         (tmp_path / "val.txt").write_text(val)
         loader = {"batch_size": 8, "dataset": {"ann_file": str(tmp_path / "val.txt")}}
         config = Config({
             "train_dataloader": loader, "val_dataloader": loader, "test_dataloader": loader,
             "val_cfg": {"type": "ValLoop"}, "val_evaluator": {"type": "EpicPairMetric"},
-            "optim_wrapper": AUTOCAST[settings.get("precision", stated)],
+            "optim_wrapper": AUTOCAST[settings.get("precision", stated)]
+            | ({"optimizer": optimizer} if optimizer else {}),
             "default_hooks": {"accumulate": {"most": most}} if most else {},
             "model": model, "custom_hooks": [{"type": "A"}],
             "sync_bn": sync_bn, "find_unused_parameters": True,
@@ -128,6 +129,10 @@ def test_on_a_gpu_workers_fill_the_cores_and_prepare_a_bounded_number_of_clips(p
     assert plan(device="cuda", options=asked).config.val_dataloader.num_workers == 35
     assert plan(device="cuda", options=asked).config.train_dataloader.get("num_workers") is None
     assert plan().config.train_dataloader.get("num_workers") is None  # on a CPU as the config says
+    for kind, device, fused in (("AdamW", "cuda", True), ("AdamW", "cpu", None),
+                                ("Rprop", "cuda", None)):  # fmt: skip
+        made = plan(device=device, optimizer={"type": kind, "lr": 0.1}).config
+        assert made.optim_wrapper.optimizer.get("fused") is fused
     assert batches_ahead(17, 32) == 2 and batches_ahead(17, 128) == 1  # 2 GB
 
 

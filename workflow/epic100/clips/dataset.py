@@ -24,6 +24,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import FUNCTIONS
 from mmengine.structures import BaseDataElement
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from epic100.base.errors import DiskError, EpicError
 from epic100.clips.faults import BrokenClips, time_limit
@@ -218,14 +219,19 @@ class EpicSegmentVideoDataset(BaseActionDataset):
 
 
 class TensorsInOne(list[Tensor]):
-    """A list of tensors of one shape, sent as one tensor. MMAction2's preprocessor needs a list."""
+    """The parts of one tensor, `whole`, which is sent, pinned and moved in one piece.
+
+    MMAction2's preprocessor needs a list, and makes another one of the same class.
+    """
+
+    whole: Tensor
 
     def __reduce__(self) -> tuple:
-        return _apart, (torch.stack(list(self)),)
+        return _apart, (self.whole,)
 
     def pin_memory(self) -> "TensorsInOne":
         """Return a copy in pinned memory. torch calls this."""
-        return _apart(torch.stack(list(self)).pin_memory())
+        return _apart(self.whole.pin_memory())
 
 
 class SamplesByValue(list[BaseDataElement]):
@@ -252,13 +258,52 @@ def collate_in_one(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     batch = pseudo_collate(samples)
     if len({(tuple(item.shape), item.dtype) for item in batch["inputs"]}) == 1:
-        batch["inputs"] = TensorsInOne(batch["inputs"])
+        batch["inputs"] = _apart(default_collate(batch["inputs"]))  # in a worker: in shared memory
     batch["data_samples"] = SamplesByValue(batch["data_samples"])
     return batch
 
 
-def _apart(stacked: Tensor) -> TensorsInOne:
-    return TensorsInOne(stacked.unbind())
+def _apart(whole: Tensor) -> TensorsInOne:
+    parts = TensorsInOne(whole.unbind())
+    parts.whole = whole
+    return parts
+
+
+class Mover:
+    """Moves batches to a device: all clips in one transfer, all labels in another.
+
+    On a GPU the transfers have a stream of their own, so that those of a batch overlap with the
+    step before, and the process does not wait for them.
+
+    Args:
+        device: The device.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device, self.on_gpu = device, device.type == "cuda"
+        self.stream = torch.cuda.Stream(device) if self.on_gpu else None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return the batch on the device.
+
+        Args:
+            batch: A result of `collate_in_one`. Clips of several shapes stay where they are.
+        """
+        clips, samples = batch["inputs"], batch["data_samples"]
+        if self.device.type == "cpu" or not isinstance(clips, TensorsInOne):
+            return batch
+        labels = torch.stack([sample.gt_label for sample in samples])
+        pinned = labels.pin_memory() if self.on_gpu else labels
+        with torch.cuda.stream(self.stream):  # without a stream it does nothing
+            moved = [part.to(self.device, non_blocking=True) for part in (clips.whole, pinned)]
+        if self.stream is not None:
+            current = torch.cuda.current_stream(self.device)
+            current.wait_stream(self.stream)
+            for part in moved:
+                part.record_stream(current)  # or its memory is given to the next batch too early
+        for sample, label in zip(samples, moved[1], strict=True):
+            sample.set_gt_label(label)
+        return {**batch, "inputs": _apart(moved[0])}
 
 
 def _arrays(sample: BaseDataElement) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from epic100.model.model_file import (
     split_outputs,
     test_pipeline_of,
 )
+from epic100.prediction.encoder import MODEL
 from epic100.prediction.processes import Job, run_jobs
 from epic100.prediction.shards import Shards, run_key, video_stamp
 from epic100.prediction.views import chosen_views, cost_of_views
@@ -31,6 +32,7 @@ from epic100.video.sheet import find_files
 log = logging.getLogger(__name__)
 
 WORKERS_ON_CPU = 2
+BATCH, BATCH_ON_GPU = 8, 32
 TRIES = 3  # since another attempt, at its end, removes the shards of this one too
 
 
@@ -180,10 +182,13 @@ def _shared(job: Job, gpus: int) -> list[Job]:
         shares[least][video] = job.videos[video]
         sizes[least] += len(job.videos[video][1])
     threads = max(1, torch.get_num_threads() // count)
-    settings = job.settings
-    if settings.workers is None:
-        workers = workers_for(usable_cores(), count) if gpus else WORKERS_ON_CPU
-        settings = settings.model_copy(update={"workers": workers})
+    own = job.encoder not in ("", MODEL)  # its memory is not known
+    chosen = {
+        "workers": workers_for(usable_cores(), count) if gpus else WORKERS_ON_CPU,
+        "batch_size": BATCH_ON_GPU if gpus and not own else BATCH,
+    }
+    unset = {key: value for key, value in chosen.items() if getattr(job.settings, key) is None}
+    settings = job.settings.model_copy(update=unset)
     shared = replace(job, settings=settings, threads=threads)
     return [
         replace(shared, videos=videos, device=f"cuda:{number % gpus}" if gpus else "cpu")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 from epic100.base.errors import EpicError
 from epic100.model.model_file import test_pipeline_of
@@ -143,7 +144,11 @@ def frames_of_2d(pipeline: Pipeline) -> int | None:
 
 
 def scores_of_views(
-    model: Any, clips: Sequence[torch.Tensor], at_once: int, frames: int | None
+    model: Any,
+    clips: Sequence[torch.Tensor],
+    at_once: int,
+    frames: int | None,
+    dtype: torch.dtype | None = None,
 ) -> Iterator[torch.Tensor]:
     """Yield the scores [views, outputs] of `at_once` views at a time.
 
@@ -153,15 +158,36 @@ def scores_of_views(
         at_once: Views per forward pass, so that memory does not grow with their number. Each view
             is a sample of its own: TSM shifts only within it.
         frames: T of a 2D model, else None.
+        dtype: Autocast for the backbone; the head computes in float32, so that scores do not tie.
+
+    Raises:
+        EpicError: One view does not fit into the memory of the device. Where several do not, half
+            as many are tried, and so on.
     """
-    views = torch.cat(list(clips))
+    device = model.data_preprocessor.device
+    views = torch.cat([clip.to(device, non_blocking=True) for clip in clips])
     views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
-    for some in views.split(at_once):
-        batch = {"inputs": list(some), "data_samples": None}
-        inputs = model.data_preprocessor(batch, False)["inputs"]
-        # [views, 1, C, T, H, W], or [views, T, C, H, W] of a 2D model; its head needs T
-        features, about = model.extract_feat(inputs, test_mode=True)
-        yield model.cls_head(features, **about)
+    fit = getattr(model, "views_that_fit", at_once)
+    while len(views):
+        fit = min(fit, at_once, len(views))
+        batch = {"inputs": list(views[:fit]), "data_samples": None}
+        try:
+            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+                inputs = model.data_preprocessor(batch, False)["inputs"]
+                # [views, 1, C, T, H, W], or [views, T, C, H, W] of a 2D model; its head needs T
+                features, about = model.extract_feat(inputs, test_mode=True)
+            features = tree_map_only(torch.Tensor, torch.Tensor.float, features)
+            scores = model.cls_head(features, **about)
+        except torch.OutOfMemoryError as error:
+            if fit == 1:
+                raise EpicError(
+                    f"one view of a segment does not fit into the memory of {device}: {error}; "
+                    "set `predict: crops: 1`, take another GPU, or `predict: device: cpu`"
+                ) from error
+            fit = model.views_that_fit = fit // 2
+        else:
+            views = views[fit:]
+            yield scores
 
 
 @torch.inference_mode()
@@ -171,6 +197,7 @@ def mean_log_probs(
     at_once: int,
     frames: int | None = None,
     outputs: Mapping[str, int] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     """Log of a model's probabilities, averaged over the views of each segment.
 
@@ -181,12 +208,13 @@ def mean_log_probs(
         frames: As for `scores_of_views`.
         outputs: How many outputs stand for pairs, verbs and nouns; each has its own softmax. None
             means one for all. So it is too if they do not add up; the caller checks this.
+        dtype: As for `scores_of_views`.
 
     Returns:
         float32 [B, outputs] on the CPU.
     """
     logits = []
-    for scores in scores_of_views(model, segments, at_once, frames):
+    for scores in scores_of_views(model, segments, at_once, frames, dtype):
         sizes = list((outputs or {}).values())
         parts = scores.double().split(
             sizes if sum(sizes) == scores.shape[1] else scores.shape[1], dim=1

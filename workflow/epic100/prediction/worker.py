@@ -1,6 +1,6 @@
 """Predict some videos of a split one after the other, and write a shard for each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
         _of_encoder(job)
         if own
         else open_model(
-            job.model, job.device, job.settings.batch_size, modules, features=bool(job.encoder)
+            job.model, job.device, job.settings.batch_size or 1, modules, features=bool(job.encoder)
         )
     )
     shards = Shards(job.out, job.run)
@@ -62,6 +62,7 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
         batch_sampler=[lines for _, lines, _ in steps],
         num_workers=job.settings.workers or 0,
         collate_fn=collate_in_one,
+        pin_memory=job.device != "cpu",
     )
     rows: list[torch.Tensor] = []
     with ended_workers_are_errors():
@@ -86,14 +87,11 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
     No batch spans two videos. So a row does not depend, not even in its last digit, on which other
     videos this process predicts.
     """
+    size = job.settings.batch_size or 1
     return [
-        (
-            video,
-            lines[start : start + job.settings.batch_size],
-            start + job.settings.batch_size >= len(lines),
-        )
+        (video, lines[start : start + size], start + size >= len(lines))
         for video, (_, lines) in job.videos.items()
-        for start in range(0, len(lines), job.settings.batch_size)
+        for start in range(0, len(lines), size)
     ]
 
 
@@ -121,9 +119,10 @@ def open_model(
         lay_out_channels_last(model.backbone)
     frames = frames_of_2d(pipeline)
     outputs = trained.outputs
+    dtype = autocast_of(trained.config, device)
 
     def scores(clips: Sequence[torch.Tensor]) -> torch.Tensor:
-        rows = mean_log_probs(model, clips, at_once, frames, outputs)
+        rows = mean_log_probs(model, clips, at_once, frames, outputs, dtype)
         if rows.shape[1] != sum(outputs.values()):
             raise EpicError(
                 f"{path}: its model gives {rows.shape[1]} scores a segment, but its pair "
@@ -137,10 +136,25 @@ def open_model(
     return (pooled if features else scores), pipeline
 
 
+def autocast_of(config: Mapping[str, Any], device: str) -> torch.dtype | None:
+    """The type of a training's autocast, if the device has it; a CPU computes in float32.
+
+    Args:
+        config: The config of the model file.
+        device: The torch device.
+    """
+    name = (config.get("optim_wrapper") or {}).get("dtype")
+    dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(str(name))
+    if device == "cpu":
+        return None
+    lacks_it = not torch.cuda.is_bf16_supported(including_emulation=False)
+    return None if dtype == torch.bfloat16 and lacks_it else dtype
+
+
 def _of_encoder(job: Job) -> tuple[Compute, list[dict]]:
     """The same of an encoder of the user's."""
     kind = encoder_class(job.encoder, None)  # the folder is on the path already
-    encoder, at_once = kind(job.device), job.settings.batch_size
+    encoder, at_once = kind(job.device), job.settings.batch_size or 1
     return (lambda clips: encoded(encoder, clips, at_once, job.encoder)), clip_pipeline(kind)
 
 

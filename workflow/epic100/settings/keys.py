@@ -421,8 +421,11 @@ class PredictSettings(OnDevice):
         "crops of each clip: 1 (centre), 3 (along the long side), or `whole` (the whole picture, "
         "for models that take any size)",
     )
-    batch_size: int = key(
-        8, "segments a step; of their views as many go through the model together", ge=1
+    batch_size: int | None = key(
+        None,
+        "segments a step; of their views as many go through the model together, or fewer if they "
+        "do not fit into a GPU; null: 8 on a CPU and with an encoder of yours, 32 on a GPU",
+        ge=1,
     )
     workers: int | None = key(
         None,

@@ -152,6 +152,7 @@ class SafeCheckpointHook(Hook):
 
     def _save(self, runner: Runner, epoch: int, done: int) -> Path:
         path = checkpoint_path(runner.work_dir, done)
+        runner.train_loop.catch_up()  # no loss that was not looked at
         try:
             state = collect_state(runner, epoch, done, self._config_text)
         except EpicError as error:

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -16,12 +17,14 @@ from mmengine.dist import (
     is_main_process,
 )
 from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import BatchSampler, Sampler
 
 from epic100.base.errors import EpicError
+from epic100.clips.dataset import Mover
 from epic100.clips.faults import ended_workers_are_errors
 from epic100.training.checkpoints import checkpoints
 from epic100.training.hooks import freeze_scales
@@ -102,12 +105,18 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     all epochs. So a state saved after the last batch of an epoch differs from one saved after its
     validation.
 
-    After each iteration, all ranks have the same `loss` (mean over ranks), `clock` (rank 0's
-    monotonic clock, seconds) and `stopping` (whether any rank was asked to stop). `waited` and
-    `computed` are each rank's own seconds for data and for the step, without hooks.
+    On a GPU no step waits for the device. What a step gave is read when the next one is on its way
+    (`behind`), or when the epoch ends or something is saved (`catch_up`). What hooks get as
+    `outputs` is what was read last: numbers. On a CPU each step is read at once.
 
-    Hooks may define `after_whole_epoch(runner, metrics)`, called after the epoch and its
-    validation, if due, and `at_end(runner)`, called however the training ends.
+    After a step is read, all ranks have the same `loss` (mean over ranks), `clock` (rank 0's
+    monotonic clock, seconds) and `stopping` (whether any rank was asked to stop; one process alone
+    knows it at once). `segments` were in its batch. `waited` and `computed` are each rank's own
+    seconds in which the device had no data, and for the step, without hooks.
+
+    Hooks may define `after_reading(runner)`, called after a step is read;
+    `after_whole_epoch(runner, metrics)`, called after the epoch and its validation, if due; and
+    `at_end(runner)`, called however the training ends.
 
     Raises:
         EpicError: The loss is NaN or infinite: the error names the batch, nothing is saved. Or a
@@ -119,7 +128,13 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.loss = math.nan
         self.clock = 0.0
         self.waited = self.computed = 0.0
+        self.segments = 0
+        self.figures: dict[str, float] = {}
         self.stopping = False
+        self._device = next(self.runner.model.parameters()).device
+        self.behind = int(self._device.type == "cuda")
+        self._unread: list[Step] = []
+        self._before: Mark | None = None  # the end of the step before, in this epoch
         self.signals = StopSignals()
         batches = self.dataloader.batch_sampler
         if type(batches) is not BatchSampler:
@@ -136,6 +151,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         loaders = [self.dataloader]
         if self.runner.val_loop is not None:
             loaders.append(self.runner.val_loop.dataloader)
+        if isinstance(self.runner.optim_wrapper, OptimWrapper):
+            clip_without_reading(self.runner.optim_wrapper)
         for loader in loaders:
             shelter_workers(loader)
         try:
@@ -170,33 +187,57 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         done = self._iter - self._epoch * len(self.dataloader)
         self._rest.start = done * self.dataloader.batch_size
         if done < len(self.dataloader):
-            for idx, batch in enumerate(self._batches(), start=done):
-                self.run_iter(idx, batch)
+            for idx, (batch, waited) in enumerate(self._batches(), start=done):
+                self.run_iter(idx, batch, waited)
+        self.catch_up()
+        self._before = None
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
 
-    def _batches(self) -> Iterator[dict]:
+    def _batches(self) -> Iterator[tuple[dict, float]]:
+        move = Mover(self._device)
         before = time.perf_counter()
         for batch in self.dataloader:
-            self.waited = time.perf_counter() - before
-            yield batch
+            waited = time.perf_counter() - before
+            yield move(batch), waited
             before = time.perf_counter()
 
-    def run_iter(self, idx: int, data_batch: dict) -> None:
+    def run_iter(self, idx: int, data_batch: dict, waited: float = 0.0) -> None:
         """Train on one batch.
 
         Args:
             idx: Index of the batch in the epoch, from 0.
             data_batch: The collated batch.
+            waited: Seconds that this process waited for it.
         """
         runner = self.runner
         runner.call_hook("before_train_iter", batch_idx=idx, data_batch=data_batch)
-        started = time.perf_counter()
-        outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
-        self._agree(float(outputs["loss"].detach()), data_batch)
-        self.computed = time.perf_counter() - started
-        runner.call_hook("after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=outputs)
+        began = Mark(self._device)
+        outputs = dict(runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper))
+        if (norm := getattr(runner.optim_wrapper, "norm", None)) is not None:
+            outputs["grad_norm"] = norm
+        sent = self._sent(outputs)
+        ids = narration_ids(data_batch)
+        step = Step(self._epoch, self._iter, ids, waited, self._before, began, Mark(self._device),
+                    list(outputs), sent)  # fmt: skip
+        self._before = step.ended
+        self._unread.append(step)
+        self.catch_up(self.behind)
+        runner.call_hook(
+            "after_train_iter", batch_idx=idx, data_batch=data_batch, outputs=self.figures
+        )
         self._iter += 1
+
+    def catch_up(self, behind: int = 0) -> None:
+        """Read the steps that are on their way, but for the last `behind` ones.
+
+        Raises:
+            EpicError: A loss is NaN or infinite.
+        """
+        while len(self._unread) > behind:
+            self._read(self._unread.pop(0))
+        if get_world_size() == 1:
+            self.stopping = self.signals.requested is not None
 
     def stop_requested(self) -> bool:
         """Whether any rank was asked to stop; all ranks must call it together."""
@@ -204,28 +245,109 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         all_reduce(flag, op="max")
         return bool(flag)
 
-    def _agree(self, loss: float, data_batch: dict) -> None:
-        """Sum loss, clock and stop requests over ranks, so that all ranks decide the same."""
-        clock = time.monotonic() if is_main_process() else 0.0
-        stop = self.signals.requested is not None
-        total = torch.tensor([loss, clock, stop], dtype=torch.float64)
-        all_reduce(total, op="sum")
-        self.loss, self.clock = float(total[0]) / get_world_size(), float(total[1])
-        self.stopping = bool(total[2])
-        if not math.isfinite(self.loss):
-            raise EpicError(self._about_bad_loss(loss, data_batch))
+    def _sent(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Start to send what a step gave to the host: float64, first what all ranks agree on.
 
-    def _about_bad_loss(self, loss: float, data_batch: dict) -> str:
-        own = [] if math.isfinite(loss) else narration_ids(data_batch)
+        Loss, clock and stop requests are summed over ranks, so that all ranks decide the same.
+        """
+        own = torch.stack([value.detach().double().reshape(()) for value in outputs.values()])
+        clock = time.monotonic() if is_main_process() else 0.0
+        stop = float(self.signals.requested is not None)
+        loss = outputs["loss"].detach().double()
+        agreed = torch.stack([loss, torch.full_like(loss, clock), torch.full_like(loss, stop)])
+        all_reduce(agreed, op="sum")
+        return torch.cat([agreed, own]).to("cpu", non_blocking=True)  # on a GPU into pinned memory
+
+    def _read(self, step: "Step") -> None:
+        step.ended.reach()
+        loss, clock, stop, *own = step.sent.numpy()
+        self.figures = dict(zip(step.names, own, strict=True))
+        self.loss, self.clock = float(loss) / get_world_size(), float(clock)
+        self.stopping, self.segments = bool(stop), len(step.ids)
+        idle = step.began.since(step.before) if step.before else step.waited
+        self.waited, self.computed = min(step.waited, idle), step.ended.since(step.began)
+        if not math.isfinite(self.loss):
+            raise EpicError(self._about_bad_loss(step))
+        self.runner.call_hook("after_reading")
+
+    def _about_bad_loss(self, step: "Step") -> str:
+        own = [] if math.isfinite(self.figures["loss"]) else step.ids
         ids = list(itertools.chain(*all_gather_object(own)))
         saved = checkpoints(self.runner.work_dir)
         kept = f"the last good checkpoint is {saved[0]}" if saved else "nothing was saved before"
         return (
-            f"epoch {self._epoch + 1}, iteration {self._iter + 1}: the loss is {self.loss}; the "
+            f"epoch {step.epoch + 1}, iteration {step.iteration + 1}: the loss is {self.loss}; the "
             f"batch is {', '.join(ids)}; {kept}; the same command ends here again, so lower the "
             "learning rate (that is another run; its `load_from` can be this checkpoint) or look "
             "at these segments"
         )
+
+
+class Mark:
+    """A place in the work of a device, and when it is reached. A CPU is there at once.
+
+    Args:
+        device: The device; the place is behind all work that it was given.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._time = time.perf_counter()
+        self._event = torch.cuda.Event(enable_timing=True) if device.type == "cuda" else None
+        if self._event:
+            self._event.record()
+
+    def reach(self) -> None:
+        """Wait until the device is there."""
+        if self._event:
+            self._event.synchronize()
+
+    def since(self, other: "Mark") -> float:
+        """Seconds between another place and this one; both must be reached."""
+        if self._event and other._event:
+            return other._event.elapsed_time(self._event) / 1000
+        return self._time - other._time
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that the device was given.
+
+    Args:
+        epoch: Finished epochs before it.
+        iteration: Finished batches before it.
+        ids: The narration_id of each segment of its batch.
+        waited: Seconds that the process waited for the batch.
+        before: The end of the step before; None for the first of an epoch.
+        began: Its beginning.
+        ended: Its end.
+        names: Names of its figures.
+        sent: What it gives (`ResumableEpochLoop._sent`), there when `ended` is reached.
+    """
+
+    epoch: int
+    iteration: int
+    ids: list[str]
+    waited: float
+    before: Mark | None
+    began: Mark
+    ended: Mark
+    names: list[str]
+    sent: torch.Tensor
+
+
+def clip_without_reading(wrapper: OptimWrapper) -> None:
+    """Let an optimizer wrapper leave the norm of the gradients where they are, as `norm`.
+
+    MMEngine's own reads it from the device in each step, before the optimizer's.
+    """
+
+    def clip() -> None:
+        groups = wrapper.optimizer.param_groups
+        found = [p for group in groups for p in group["params"] if p.grad is not None]
+        if found:
+            wrapper.norm = wrapper.clip_func(found, **wrapper.clip_grad_kwargs)
+
+    wrapper._clip_grad = clip
 
 
 def narration_ids(data_batch: dict) -> list[str]:

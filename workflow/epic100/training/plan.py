@@ -4,6 +4,7 @@ Nothing here changes what is learned, except for rounding, and for BatchNorm and
 several processes. So it is not part of a run's stamp, and a run may resume with another plan.
 """
 
+import inspect
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -164,6 +165,7 @@ def plan_run(
         {
             "work_dir": str(work_dir),
             **_loaders(config, settings, placement),
+            **_fused(config, placement),
             **several,
             **(NO_VALIDATION if val is None else {}),
             "model.type": _layout(config, settings, placement),
@@ -234,6 +236,16 @@ def _loaders(config: Config, settings: TrainSettings, placement: Placement) -> C
             own["prefetch_factor"] = loader.get("prefetch_factor", batches_ahead(workers, share))
         changes |= {f"{name}.{key}": value for key, value in own.items()}
     return changes
+
+
+def _fused(config: Config, placement: Placement) -> Changes:
+    """On a GPU, the optimizer's step in one kernel, where torch has it and nothing is chosen."""
+    optimizer = config.optim_wrapper.get("optimizer", {})
+    kind = getattr(torch.optim, optimizer.get("type", ""), None)
+    there = kind is not None and "fused" in inspect.signature(kind).parameters
+    if placement.device == "cpu" or not there or {"fused", "foreach"} & set(optimizer):
+        return {}
+    return {"optim_wrapper.optimizer.fused": True}
 
 
 def batches_ahead(workers: int, share: int) -> int:

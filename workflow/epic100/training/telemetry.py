@@ -95,23 +95,21 @@ class TelemetryHook(Hook):
         """Judge the loader anew in each epoch."""
         self._before = {}
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Add this batch to the epoch's sums, and report it."""
+    def after_reading(self, runner: Runner) -> None:
+        """Add a batch to the epoch's sums, and report it."""
         for buffer in runner.message_hub.log_scalars.values():
             buffer.max_length = min(buffer.max_length, KEPT)
-        sums, loop, segments = _sums(runner), runner.train_loop, len(data_batch["data_samples"])
-        sums["lr"] = float(runner.message_hub.get_scalar("train/lr").current())  # of this batch
+        sums, loop = _sums(runner), runner.train_loop
+        sums["lr"] = float(runner.message_hub.get_scalar("train/lr").current())
         sums["batches"] += 1
-        sums["samples"] += segments
+        sums["samples"] += loop.segments
         sums["loss"] += loop.loss
         sums["waited"] += loop.waited
         sums["seconds"] += loop.waited + loop.computed
         runner.message_hub.update_scalar("train/compute_time", loop.computed)
         if self._bar is not None:
             self._bar.update(
-                segments * get_world_size(),
+                loop.segments * get_world_size(),
                 f"epoch {runner.epoch + 1}/{runner.max_epochs}, loss {loop.loss:.4g}, "
                 f"data {100 * sums['waited'] / sums['seconds']:.0f} %",
             )
