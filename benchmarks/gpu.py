@@ -1,6 +1,8 @@
 """What one GPU node does with this training: speed, memory, loader, waiting, a kill and a resume.
 
     python benchmarks/gpu.py            # one GPU, at most ten minutes, no network, no data
+    python benchmarks/gpu.py --zoo      # each default of the zoo for 50 steps, beside MMAction2's
+                                        # own training of that config: an hour at most
     python benchmarks/gpu.py --small    # the same on a CPU, in miniature: no figure of it counts
 
 Prints a table for docs/evidence/gpu.md; the last line is one JSON object. Videos are made here
@@ -24,6 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 from gpu_kitchen import SOURCES, make_kitchens
+from gpu_zoo import zoo
 from mmaction.registry import DATASETS, MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
@@ -201,6 +204,19 @@ def report(found: dict[str, Any]) -> str:
     lines += ["", "| loader | workers | clips/s |", "|---|---|---|"]
     lines += [f"| {r['source']} | {r['workers']} | {r['clips_s']} |" for r in found["loader"]]
     lines += ["", *(f"- {key}: {value}" for key, value in found["training"].items())]
+    lines += [
+        "",
+        "| model | trained by | batch | clips/s | GiB | waiting |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found["zoo"]:
+        cells = [
+            row["model"],
+            row["way"],
+            row.get("batch", ""),
+            row.get("clips_s", row.get("why_not")),
+        ]
+        lines.append(f"| {' | '.join(map(str, [*cells, row.get('gib'), row.get('waiting')]))} |")
     return "\n".join(lines)
 
 
@@ -208,6 +224,7 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="in miniature, on the CPU")
+    parser.add_argument("--zoo", action="store_true", help="each default of the zoo instead")
     parser.add_argument("--train", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.train:
@@ -224,9 +241,10 @@ def main() -> int:
         first = next(iter(kitchens.values()))
         found = {
             "about": {"device": device, "torch": torch.__version__, "cores": usable_cores()},
-            "steps": list(steps(bench, first)),
-            "loader": list(loader(bench, kitchens)),
-            "training": trainings(bench, first),
+            "steps": [] if options.zoo else list(steps(bench, first)),
+            "loader": [] if options.zoo else list(loader(bench, kitchens)),
+            "training": {} if options.zoo else trainings(bench, first),
+            "zoo": list(zoo(first, options.small)) if options.zoo or options.small else [],
         }
     found["about"]["seconds"] = round(time.monotonic() - bench.began)
     print(report(found))

@@ -77,3 +77,5 @@ def test_the_gpu_benchmark_runs_every_part_in_miniature():
     assert found["training"]["killed"] and found["training"]["resumed_and_finished"]
     assert 0 <= found["training"]["waiting"] <= 1
     assert sum(line.startswith("| channels-last | bf16 | 2 |") for line in table) == 1
+    ways = [row["way"] for row in found["zoo"] if row["clips_s"] > 0 <= row["waiting"] <= 1]
+    assert ways == ["this workflow", "MMAction2"]

@@ -149,7 +149,7 @@ NOT_FINITE = {
 def test_a_step_reads_nothing_of_the_device_and_is_read_when_the_next_is_on_its_way(lab, tmp_path):
     """It read its loss, each logged figure and the norm of its gradients, and waited for each."""
     results, LateHook.reads[:] = copy_results(lab, tmp_path, segments=6), []
-    clip = {"optim_wrapper.clip_grad": {"max_norm": 40, "norm_type": 2}}
+    clip = {"optim_wrapper.clip_grad": {"_delete_": True, "max_norm": 40, "norm_type": 2}}
     sgd = {"optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.01}}
     run(lab, results, LATE | clip | sgd | LOGGED, epochs=1)
     assert LateHook.reads == []

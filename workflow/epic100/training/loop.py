@@ -217,9 +217,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         if (norm := getattr(runner.optim_wrapper, "norm", None)) is not None:
             outputs["grad_norm"] = norm
         sent = self._sent(outputs)
-        ids = narration_ids(data_batch)
-        step = Step(self._epoch, self._iter, ids, waited, self._before, began, Mark(self._device),
-                    list(outputs), sent)  # fmt: skip
+        step = Step(self._epoch, self._iter, data_batch, waited, self._before, began,
+                    Mark(self._device), list(outputs), sent)  # fmt: skip
         self._before = step.ended
         self._unread.append(step)
         self.catch_up(self.behind)
@@ -250,10 +249,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
         Loss, clock and stop requests are summed over ranks, so that all ranks decide the same.
         """
-        own = torch.stack([value.detach().double().reshape(()) for value in outputs.values()])
+        loss = outputs["loss"].detach().double()
+        own = torch.stack([value.detach().to(loss).reshape(()) for value in outputs.values()])
         clock = time.monotonic() if is_main_process() else 0.0
         stop = float(self.signals.requested is not None)
-        loss = outputs["loss"].detach().double()
         agreed = torch.stack([loss, torch.full_like(loss, clock), torch.full_like(loss, stop)])
         all_reduce(agreed, op="sum")
         return torch.cat([agreed, own]).to("cpu", non_blocking=True)  # on a GPU into pinned memory
@@ -263,7 +262,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         loss, clock, stop, *own = step.sent.numpy()
         self.figures = dict(zip(step.names, own, strict=True))
         self.loss, self.clock = float(loss) / get_world_size(), float(clock)
-        self.stopping, self.segments = bool(stop), len(step.ids)
+        self.stopping, self.segments = bool(stop), len(step.batch["data_samples"])
         idle = step.began.since(step.before) if step.before else step.waited
         self.waited, self.computed = min(step.waited, idle), step.ended.since(step.began)
         if not math.isfinite(self.loss):
@@ -271,7 +270,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.runner.call_hook("after_reading")
 
     def _about_bad_loss(self, step: "Step") -> str:
-        own = [] if math.isfinite(self.figures["loss"]) else step.ids
+        own = [] if math.isfinite(self.figures["loss"]) else narration_ids(step.batch)
         ids = list(itertools.chain(*all_gather_object(own)))
         saved = checkpoints(self.runner.work_dir)
         kept = f"the last good checkpoint is {saved[0]}" if saved else "nothing was saved before"
@@ -315,7 +314,7 @@ class Step:
     Args:
         epoch: Finished epochs before it.
         iteration: Finished batches before it.
-        ids: The narration_id of each segment of its batch.
+        batch: Its batch.
         waited: Seconds that the process waited for the batch.
         before: The end of the step before; None for the first of an epoch.
         began: Its beginning.
@@ -326,7 +325,7 @@ class Step:
 
     epoch: int
     iteration: int
-    ids: list[str]
+    batch: dict
     waited: float
     before: Mark | None
     began: Mark
