@@ -84,6 +84,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     kitchen, small = Path(job["kitchen"]), job["small"]
     settings = TrainSettings(
         config=job["config"], load_from=None, device="cpu" if small else "cuda", epochs=1,
+        precision="fp32" if small else None,
         options=SHRUNK if small else {}, validate={"every": 9},
     )  # fmt: skip
     config = build_config(settings, str(kitchen / "results"), str(kitchen))

@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 import torch
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
 from mmengine.runner import Runner
 
+from epic100.model.mixing import MixClips
 from epic100.model.model_file import load_model
 from epic100.scoring.evaluation import evaluate
 from epic100.segments.pairs import read_pairs, write_pairs
@@ -74,12 +76,17 @@ def test_it_is_known_as_finished(trained):
     assert has_model(run_dir(trained[1]), (97, 300))
 
 
+def labels():
+    return [ActionDataSample().set_gt_label(label) for label in (1, 2)]
+
+
 def test_what_a_model_draws_from_numpy_follows_from_seed_and_iteration():
     drawn = []
     for iteration in (5, 6, 5):
         SampleSeedHook().before_train_iter(SimpleNamespace(seed=1, iter=iteration), 0)
-        drawn.append((np.random.rand(), torch.rand(1).item()))
-    assert drawn[0] == drawn[2] != drawn[1]
+        mixed, _ = MixClips(4)(torch.arange(2.0).reshape(2, 1, 1).expand(2, 9, 9), labels())
+        drawn.append((np.random.rand(), torch.rand(1).item(), mixed.sum(dim=(1, 2)).tolist()))
+    assert drawn[0] == drawn[2] != drawn[1] and drawn[0][2] != drawn[1][2]
 
 
 CONFIG = "config/x3d_s_epic_rgb_segments.py"

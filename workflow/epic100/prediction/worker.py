@@ -46,6 +46,8 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     torch.set_num_threads(job.threads)
     if why := unusable(job.device):
         raise EpicError(f"torch cannot compute on {job.device}: {why}")
+    if job.device != "cpu":
+        torch.cuda.set_device(job.device)  # or batches are pinned by way of the first GPU
     modules = use_modules(job.modules)
     own = "" if job.encoder in ("", MODEL) else job.encoder
     compute, pipeline = (
