@@ -176,7 +176,7 @@ def plan_run(
     stated = planned.get("default_hooks", {}).get("accumulate")
     parts = settings.accumulate or -(-share // (stated.most if stated else share))
     part = -(-share // parts)
-    if part == 1 and "blending" in config.model.get("data_preprocessor", {}):
+    if part == 1 and "blending" in (config.model.get("data_preprocessor") or {}):
         raise EpicError(
             "the batch is computed a segment at a time, but `model.data_preprocessor.blending` "
             "mixes the segments of a part with each other; lower `train: accumulate:`, raise "
