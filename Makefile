@@ -6,6 +6,7 @@ VENV := $(if $(SPACED),$(HOME)/.cache/epic100/venv-$(shell pwd | cksum | cut -d'
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 HALF := $(VENV)/half-installed
+HF := $(VENV)/hf-installed
 DEV := $(VENV)/dev-installed
 # 12: torch for GPUs before sm_75 or drivers before 580; 13: the newest. Else nvidia-smi decides. What
 # was asked for once stays until another is asked for.
@@ -14,7 +15,7 @@ CUDA ?= $(HAS)
 # For pytest-xdist. tests/conftest.py states what one process takes, and the order.
 PARALLEL := -n auto --maxprocesses 4 --no-loadscope-reorder
 
-.PHONY: help demo test test-all quick mutants report-card keys container lint docs install dev lock clean other-cuda
+.PHONY: help demo test test-all quick mutants report-card keys container lint docs install hf dev lock clean other-cuda
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -58,12 +59,15 @@ lint: $(DEV) ## ruff, mypy, snakefmt and snakemake --lint
 
 install: $(INSTALLED) ## Make .venv from the locks; CUDA=12 for old GPUs and drivers
 
+hf: $(HF) ## ... and transformers, for encoders of Hugging Face (docs/features.md)
+
 dev: $(DEV) ## ... and what tests, linters and docs need
 
-$(DEV): $(INSTALLED) requirements-dev.lock
-	$(BIN)/python -m pip --disable-pip-version-check install --no-deps --require-hashes \
-	  -r requirements-dev.lock
+$(HF) $(DEV): $(VENV)/%-installed: requirements-%.lock $(INSTALLED)
+	$(BIN)/python -m pip --disable-pip-version-check install --no-deps --require-hashes -r $<
 	touch $@
+
+$(DEV): $(HF)
 
 # An install that was cut short leaves its marker behind, and the next one starts afresh.
 $(INSTALLED): requirements.lock requirements-torch.lock requirements-torch-cuda12.lock \

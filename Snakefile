@@ -28,14 +28,14 @@ include: "rules/figures.smk"
 include: "rules/report.smk"
 include: "rules/compare.smk"
 include: "rules/browse.smk"
+include: "rules/timeline.smk"
 
 
-# The model of a run learns from clips, or with `probe:` from the features of another run's model.
+# The model of a run learns from clips, or with `probe:` from tokens that another run's model or an encoder gives.
 if PROBE is None:
 
     include: "rules/train.smk"
     include: "rules/predict.smk"
-    include: "rules/timeline.smk"
 
 else:
 
@@ -65,7 +65,7 @@ RESULTS_OF_RUN = [
     f"{HOME}/metrics.json",
     f"{HOME}/report.html",
     f"{HOME}/summary.txt",
-    *([f"{HOME}/model_card.md"] if TRAINED_HERE else []),
+    *([f"{HOME}/model_card.md"] if TRAINED_HERE or PROBE is not None else []),
 ]
 
 

@@ -9,6 +9,9 @@ command goes on where it was cut; `--minutes` ends it after so long. Prints a Ma
 over the readable val segments in percent, mean and standard deviation over the seeds, and the
 difference to `base` of the same seeds with its 95 % interval (Student's t). The last line is JSON.
 
+"probe" is an attentive probe on tokens of the model of "both"; its difference is to that model,
+folded the same way.
+
 "shuffled labels" deals the labels of the train segments out anew for each seed. Its chance is that
 of its own answers: how often they would be right if they were given to the val segments at random.
 
@@ -30,6 +33,9 @@ from typing import Any
 
 from mmengine.config import Config
 
+from epic100.features.probe import predict_probe, train_probe
+from epic100.features.source import source_of
+from epic100.features.tokens import make_tokens
 from epic100.minikitchen import write_annotations, write_video
 from epic100.prediction.predict import predict
 from epic100.scan import scan_participant
@@ -38,7 +44,13 @@ from epic100.scoring.predictions import Predictions, read_predictions
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import read_segments, write_segments
-from epic100.settings import PredictSettings, Settings, TrainSettings
+from epic100.settings import (
+    FeatureSettings,
+    PredictSettings,
+    ProbeSettings,
+    Settings,
+    TrainSettings,
+)
 from epic100.training.train import train
 from epic100.video.sheet import read_sheet
 
@@ -70,6 +82,7 @@ class Choice:
         predict: Settings of `predict:`.
         of: The choice whose trained model is predicted with, where nothing is trained anew.
         shuffled: Train on labels that are dealt out anew.
+        probe: Train a probe on tokens of that model, and predict with it.
     """
 
     heads: str = "pair"
@@ -78,6 +91,7 @@ class Choice:
     predict: dict[str, Any] = field(default_factory=dict)
     of: str | None = None
     shuffled: bool = False
+    probe: bool = False
 
     def pipelines(self) -> dict[str, list[dict[str, Any]]]:
         """The pipelines of the demo with this change, as options of its MMEngine config."""
@@ -105,6 +119,7 @@ CHOICES = {
     "resized crop": Choice(crop=RESIZED),
     "target_fps 60": Choice(sample={"target_fps": 60}),
     "segment, both": Choice("both", OVER_THE_SEGMENT),
+    "probe": Choice("both", of="both", probe=True),
     "shuffled labels": Choice("both", OVER_THE_SEGMENT, shuffled=True),
 }
 
@@ -160,10 +175,14 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "val.pt"
         views = {"clips": 1, "batch_size": 8, **choice.predict}
-        predict(
-            kept, results / "clean/val.txt", out, split="val", video_root=str(folder / "videos"),
-            index_dir=str(results / "scan"), settings=PredictSettings(**views),
-        )  # fmt: skip
+        if choice.probe:
+            probe(folder, kept, Path(temporary), seed)
+        else:
+            predict(
+                kept, results / "clean/val.txt", out, split="val",
+                video_root=str(folder / "videos"), index_dir=str(results / "scan"),
+                settings=PredictSettings(**views),
+            )  # fmt: skip
         figures = evaluate(
             out, results / "segments/val.txt", Path(temporary) / "metrics.json",
             lists={}, reduce=None,
@@ -171,6 +190,28 @@ def one_run(folder: Path, choice: Choice, name: str, seed: int, epochs: int) -> 
         chance = chance_of(read_predictions(out, "val"), results / "segments/val.txt")
     head = figures["action_head_accuracy_at_1"]
     return {"action_head": head, "chance": chance, **figures["by_reduce"]}
+
+
+def probe(folder: Path, model: Path, out: Path, seed: int) -> None:
+    """Train a probe on tokens of a model, and write `val.pt`."""
+    clean, indexes = folder / "results/clean", []
+    for split in CSVS:
+        indexes.append(out / f"{split}.tokens.json")
+        make_tokens(
+            clean / f"{split}.txt", indexes[-1], source_of("model", model),
+            video_root=str(folder / "videos"), index_dir=folder / "results/scan",
+            settings=FeatureSettings(), predict=PredictSettings(),
+        )  # fmt: skip
+    started = time.monotonic()
+    train_probe(
+        ProbeSettings(seed=seed), out / "probe.pth", out / "training.tsv", out / "trials.tsv",
+        split="train", segments=clean / "train.txt", val=clean / "val.txt",
+        pairs=clean / "pairs.tsv", indexes=indexes, classes=(97, 300), names={},
+    )  # fmt: skip
+    print(f"the probe of seed {seed}: {time.monotonic() - started:.0f} s")
+    predict_probe(
+        out / "probe.pth", clean / "val.txt", out / "val.pt", split="val", indexes=indexes
+    )
 
 
 def shuffle_labels(path: Path, seed: int) -> None:
@@ -196,10 +237,11 @@ def rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         own = {run["seed"]: run for run in runs if run["choice"] == name}
         for way in dict.fromkeys(w for run in own.values() for w in WAYS if w in run["figures"]):
             values = {s: run["figures"][way] for s, run in own.items()}
-            base = {run["seed"]: run for run in runs if run["choice"] == "base"}
+            other, fold = (CHOICES[name].of, way) if CHOICES[name].probe else ("base", "max")
+            base = {run["seed"]: run for run in runs if run["choice"] == other}
             gains = [
                 values[s]["readable_action_accuracy_at_1"]
-                - base[s]["figures"]["max"]["readable_action_accuracy_at_1"]
+                - base[s]["figures"][fold]["readable_action_accuracy_at_1"]
                 for s in values.keys() & base.keys()
             ]
             found.append(
@@ -214,7 +256,7 @@ def rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-WAYS = ("max", "logsumexp", "heads")
+WAYS = ("max", "logsumexp", "heads", "joint")
 SHOWN = ("verb", "noun", "action")
 
 

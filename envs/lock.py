@@ -11,8 +11,7 @@ are in the files stay; `make lock UPGRADE=1` takes the newest. Five files come o
   without. envs/install_torch.py installs it.
 - requirements-torch-cuda12.lock: the same for old GPUs and old drivers: the newest torch whose
   wheels on PyPI hold kernels for sm_60 and sm_70 (P100, V100).
-- tests/model/requirements-hf.lock: what transformers and timm add to all of them, for the test that
-  lays these on top.
+- requirements-hf.lock: what transformers adds to the first, for encoders of Hugging Face.
 """
 
 import hashlib
@@ -26,17 +25,16 @@ ROOT = Path(__file__).resolve().parent.parent
 TORCH = re.compile(r"^(torch|torchvision|triton|nvidia-.*|cuda-.*)$")
 # torch 2.7.1 has kernels for sm_50 to sm_90; 2.8.0 is the first without sm_60 (docs/platforms.md).
 OLD_GPUS = ("torch==2.7.1", "torchvision==0.22.1")
-MAIN, DEV, NEW, OLD = (
-    f"requirements{kind}.lock" for kind in ("", "-dev", "-torch", "-torch-cuda12")
+MAIN, DEV, NEW, OLD, HF = (
+    f"requirements{kind}.lock" for kind in ("", "-dev", "-torch", "-torch-cuda12", "-hf")
 )
-HF = "tests/model/requirements-hf.lock"
 
 TITLES = {
     MAIN: "Every package that a run needs but torch: exact versions, for every platform.",
     DEV: "What tests, linters and the docs site add to requirements.lock.",
     NEW: "torch, torchvision, and the libraries that a CUDA build of them loads.",
     OLD: "torch for GPUs before sm_75 (P100, V100) and drivers before 580.",
-    HF: "What transformers and timm add to the other locks, for a test.",
+    HF: "What transformers adds to requirements.lock, for encoders of Hugging Face.",
 }
 
 
@@ -57,7 +55,7 @@ def _pins(entries: dict[str, str]) -> list[str]:
     return [block.partition("\n")[0].rstrip(" \\") for block in entries.values()]
 
 
-def resolve(constraints: list[str], *extras: str, group: str = "") -> dict[str, str]:
+def resolve(constraints: list[str], *extras: str) -> dict[str, str]:
     """Every package of the whole tree on every platform, by name."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as held:
         held.write("\n".join(constraints))
@@ -66,7 +64,6 @@ def resolve(constraints: list[str], *extras: str, group: str = "") -> dict[str, 
             "uv", "pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.11",
             "--generate-hashes", "--no-annotate", "--no-header", "--quiet",
             "--constraint", held.name, *(f"--extra={extra}" for extra in extras),
-            *([f"--group={group}"] if group else []),
         ]  # fmt: skip
         done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     return _entries(done.stdout)
@@ -111,8 +108,7 @@ def main(upgrade: bool) -> None:
     old = resolve([*_pins(parts[MAIN]), *OLD_GPUS], "build")
     parts[OLD] = {name: old[name] for name in old if TORCH.match(name)}
     kept = [] if upgrade else _pins(read(HF))
-    more = resolve([*_pins(every), *kept], "build", "dev", "docs", group="hf")
-    parts[HF] = _added(more, every)
+    parts[HF] = _added(resolve([*_pins(every), *kept], "build", "hf"), run)
     for name, entries in parts.items():
         write(name, TITLES[name], entries)
     mark_environment()

@@ -13,6 +13,7 @@ SHIPPED = (
     "envs",
     "profiles",
     "requirements.lock",
+    "requirements-hf.lock",
     "requirements-torch.lock",
     "requirements-torch-cuda12.lock",
     "rules",

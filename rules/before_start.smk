@@ -70,7 +70,7 @@ def refuse_what_is_not_there():
                 refuse(fault)
     readers = {"scan", "proxy", "verify_videos"}
     if not PROXY:
-        readers |= {"train", "predict", "timeline", "background", "clips", "features"}
+        readers |= {"train", "predict", "timeline", "background", "clips", "features", "tokens"}
     if readers & jobs and not ON_DISK:
         refuse(none_found())
 
@@ -79,7 +79,7 @@ def refuse_other_classes():
     """Stop a run that predicts with a finished model which is broken, has other classes or is named
     twice: it would count twice in the mean."""
     jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    if not {"predict", "timeline", "background", "features"} & jobs:
+    if not {"predict", "timeline", "background", "features", "tokens"} & jobs:
         return
     contents = {}
     for path in MODELS:
@@ -105,6 +105,20 @@ def refuse_other_classes():
                 f"config has {wanted['verbs']} and {wanted['nouns']}; correct `classes:`, or take "
                 "another model in `predict:`"
             )
+
+
+def refuse_other_encoders():
+    """Stop a run that will use a folder of Hugging Face whose model cannot be built here."""
+    users = {"features", "tokens", "probe_train", "timeline"}
+    jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    if CONFIG.features.path is None or not users & jobs or missing_packages():
+        return
+    from epic100.prediction.hugging_face import HuggingFaceFolder
+
+    try:
+        HuggingFaceFolder(CONFIG.features.path).check()
+    except EpicError as error:
+        refuse(str(error))
 
 
 def forget_scans_to_repeat():

@@ -33,36 +33,33 @@ rule evaluate:
         "../workflow/scripts/evaluate.py"
 
 
-# Only for a model that was trained here on clips: for others there is no training to describe.
-if PROBE is None:
-
-    rule model_card:
-        input:
-            model=f"{HOME}/model.pth",
-            metrics=f"{HOME}/metrics.json",
-            dropped="results/clean/dropped.tsv",
-            annotations=ANNOTATIONS["train"],
-            segments=CLEAN_LIST,
-            pairs=PAIRS,
-            weights=weights_to_train_from,
-        output:
-            card=f"{HOME}/model_card.md",
-            metafile=f"{HOME}/metafile.yml",
-        log:
-            f"{HOME}/logs/model_card.log",
-        conda:
-            "../envs/epic100.yaml"
-        resources:
-            mem_mb=2000,
-            runtime=5,
-        params:
-            files={
-                "annotations": "official train annotations",
-                "segments": "clean list that was learned from",
-                "pairs": "pair table",
-                "weights": "start weights",
-            },
-        message:
-            "Model card of {input.model}"
-        script:
-            "../workflow/scripts/model_card.py"
+rule model_card:
+    input:
+        model=f"{HOME}/model.pth",
+        metrics=f"{HOME}/metrics.json",
+        dropped="results/clean/dropped.tsv",
+        annotations=ANNOTATIONS["train"],
+        segments=CLEAN_LIST,
+        pairs=PAIRS,
+        weights=weights_to_train_from if PROBE is None else [],
+    output:
+        card=f"{HOME}/model_card.md",
+        metafile=f"{HOME}/metafile.yml",
+    log:
+        f"{HOME}/logs/model_card.log",
+    conda:
+        "../envs/epic100.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=5,
+    params:
+        files={
+            "annotations": "official train annotations",
+            "segments": "clean list that was learned from",
+            "pairs": "pair table",
+            "weights": "start weights",
+        },
+    message:
+        "Model card of {input.model}"
+    script:
+        "../workflow/scripts/model_card.py"

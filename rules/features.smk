@@ -1,16 +1,22 @@
-# Features of whole videos, in the form that ActionFormer reads. On request: only a probe needs them.
+# Features of whole videos, in the form that ActionFormer reads, and of segments, for a probe. On
+# request: only a probe needs them.
 #
 # The `.npz` are no outputs of the job that makes them: Snakemake would remove them all before it makes
 # one again. The job keeps those that are still right.
 
 ENCODER = CONFIG.features.encoder
-FEATURE_MODEL = ONE_MODEL if PROBE is None else model_of_features
 START_MODEL = f"{FEATURES}/start_model.pth"
+# What gives the features, as files. Whether other content makes other features, the job decides.
+ENCODER_FILES = {
+    "model": ONE_MODEL if PROBE is None else model_of_features,
+    "start": START_MODEL,
+    "hf": files_of_folder,
+}.get(ENCODER, [])
 
 
 rule features:
     input:
-        model={"model": FEATURE_MODEL, "start": START_MODEL}.get(ENCODER, []),
+        model=ENCODER_FILES,
         scan="results/scan/{participant}.tsv",
         index=f"{CLIP_INDEXES}/{{participant}}.index.npz",
     output:
@@ -28,11 +34,41 @@ rule features:
         gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=lambda wildcards, input: CLIP_ROOT,
+        folder=lambda wildcards, input: CONFIG.features.path,
         settings=CONFIG.only("features", "predict", "modules"),
     message:
         f"Features of {{wildcards.participant}}'s videos, by {ENCODER}"
     script:
         "../workflow/scripts/features.py"
+
+
+# The tokens are no outputs either, for the same reason: the index names them.
+rule tokens:
+    input:
+        model=ENCODER_FILES,
+        segments="results/clean/{split}.txt",
+        indexes=expand(f"{CLIP_INDEXES}/{{participant}}.index.npz", participant=PARTICIPANTS),
+    output:
+        index=f"{FEATURES}/{{split}}.tokens.json",
+    log:
+        f"{HOME}/logs/tokens/{{split}}.log",
+    benchmark:
+        f"{HOME}/benchmarks/tokens/{{split}}.tsv"
+    conda:
+        "../envs/epic100.yaml"
+    threads: 16
+    resources:
+        mem_mb=32000,
+        runtime="12h",
+        gpu=CONFIG.predict.gpus_to_ask,
+    params:
+        root=lambda wildcards, input: CLIP_ROOT,
+        folder=lambda wildcards, input: CONFIG.features.path,
+        settings=CONFIG.only("features", "predict", "modules"),
+    message:
+        f"Tokens of the segments of {{wildcards.split}}, by {ENCODER}"
+    script:
+        "../workflow/scripts/tokens.py"
 
 
 # One video's features, so that a call can name them; all of the participant's are made.

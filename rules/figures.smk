@@ -37,7 +37,9 @@ rule figures_archive:
 rule figures_training:
     input:
         history=f"{HOME}/training.tsv",
+        trials=f"{HOME}/trials.tsv" if PROBE is not None else [],
     output:
+        **({"trials": figure("training", "trials")} if PROBE is not None else {}),
         training=figure("training", "training"),
     log:
         f"{HOME}/logs/figures/training.log",

@@ -55,6 +55,17 @@ def model_of_features(wildcards):
     return path
 
 
+def files_of_folder(wildcards):
+    """The files of the folder of `features: path:`."""
+    found = sorted(str(path) for path in Path(CONFIG.features.path).glob("*") if path.is_file())
+    if not found:
+        raise WorkflowError(
+            f"{CONFIG.features.path}: no folder with files; expected that of a Hugging Face model "
+            "(`features: path:`); download it there first"
+        )
+    return found
+
+
 # (weights or None, why they cannot be known) of each run. A fault is an error only for a call that
 # trains.
 START_WEIGHTS = {}

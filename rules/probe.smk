@@ -1,7 +1,5 @@
-# A probe as the model of this run: trained on stored features, in minutes and on a CPU. What comes
+# A probe as the model of this run: trained on stored tokens, in minutes. What comes
 # after predictions is as for any model.
-
-FEATURE_TABLES = expand(f"{FEATURES}/{{participant}}.tsv", participant=PARTICIPANTS)
 
 
 rule probe_train:
@@ -9,10 +7,11 @@ rule probe_train:
         segments=CLEAN_LIST,
         val="results/clean/val.txt",
         pairs=PAIRS,
-        features=FEATURE_TABLES,
+        tokens=expand(f"{FEATURES}/{{split}}.tokens.json", split=("train", "val")),
     output:
         model=f"{HOME}/model.pth",
         history=f"{HOME}/training.tsv",
+        trials=f"{HOME}/trials.tsv",
     log:
         f"{HOME}/logs/probe_train.log",
     benchmark:
@@ -23,12 +22,14 @@ rule probe_train:
     resources:
         mem_mb=16000,
         runtime="2h",
+        gpu=int(PROBE is not None and PROBE.device == "cuda"),
     params:
         settings=CONFIG.only("probe", "train.split", "classes"),
         # Of `input`, so that Snakemake does not record it: new names alone must not train again.
         names=lambda wildcards, input: NAME_FILES,
+        folder=lambda wildcards, input: CONFIG.features.path,
     message:
-        f"Train a probe on {{input.segments}} with the features in {FEATURES}"
+        f"Train a probe on {{input.segments}} with the tokens in {FEATURES}"
     script:
         "../workflow/scripts/probe_train.py"
 
@@ -37,7 +38,7 @@ rule probe_predict:
     input:
         model_path=f"{HOME}/model.pth",
         segments="results/clean/{split}.txt",
-        tables=FEATURE_TABLES,
+        indexes=[f"{FEATURES}/{{split}}.tokens.json"],
     output:
         out=f"{HOME}/predictions/{{split}}.pt",
     log:

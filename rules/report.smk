@@ -9,11 +9,22 @@ PICTURES = {
 OF_TRAINING = {}
 if not (CONFIG.predict.model or MODELS):
     PICTURES["training"] = figure("training", "training")
+    if PROBE is not None:
+        PICTURES["trials"] = figure("training", "trials")
     OF_TRAINING = {"history": f"{HOME}/training.tsv"}
-if TRAINED_HERE:
+if TRAINED_HERE or PROBE is not None:
     OF_TRAINING["card"] = f"{HOME}/model_card.md"  # made first, so that the report can link it
 
-SHOWN_SETTINGS = {"classes", "participants", "clean", "train", "probe", "predict", "export"}
+SHOWN_SETTINGS = {
+    "classes",
+    "participants",
+    "clean",
+    "train",
+    "features",
+    "probe",
+    "predict",
+    "export",
+}
 
 
 rule report:

@@ -30,10 +30,13 @@ if workflow.is_main_process and (profiles := getattr(options(), "profile", None)
         resources.update(overwrites.get(name, {}))
         overwrites[name] = resources
 
+if PROBE is not None and PROBE.device == "cuda":  # the profile has it on the CPU
+    overwrites["probe_train"] = dict(overwrites.get("predict", {}))
+
 # A rule that the config keeps on the CPU gets the profile's resources for that case.
 for section, names in (
     ("train", ["train"]),
-    ("predict", ["predict", "timeline", "background", "features"]),
+    ("predict", ["predict", "timeline", "background", "features", "tokens"]),
 ):
     on_cpu = overwrites.pop(f"{section}_on_cpu", None)
     if on_cpu and getattr(CONFIG, section).gpus_to_ask == 0:
@@ -80,6 +83,7 @@ onstart:
             )
         refuse_what_is_not_there()
         refuse_other_classes()
+        refuse_other_encoders()
     if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
         jobs = list(resolved_resources())
         facts = facts_file(workflow.rundir)

@@ -63,6 +63,7 @@ rule timeline:
         gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=lambda wildcards, input: CLIP_ROOT,
+        encoder=lambda wildcards, input: CONFIG.features.path,
         participant=lambda wildcards: video_on_request(wildcards, "timeline").participant_id,
         settings=CONFIG.only("timeline", "predict", "modules"),
     message:

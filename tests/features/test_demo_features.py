@@ -1,16 +1,20 @@
 """Features by the rules, and a probe from features to a submission, on the demo."""
 
 import json
+import os
+import re
 import shutil
 
+import pytest
 import torch
 import yaml
 
 from epic100.features.file import read_feature_table, read_features
-from epic100.scoring.predictions import read_predictions
+from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.segments.segment_list import read_segments
-from support.checkout import run_snakemake
-from support.small_features import COLOURS, make
+from epic100.training.epoch_table import read_trials
+from support.checkout import ROOT, call, run_snakemake, said
+from support.hugging_face import make_encoder
 
 
 def test_the_rules_make_a_participants_features_and_one_videos(demo):
@@ -22,26 +26,60 @@ def test_the_rules_make_a_participants_features_and_one_videos(demo):
     assert row.valid == row.steps == 120  # of half a second
 
 
-def test_a_probes_predictions_become_a_submission_as_any_models_do(demo, tmp_path):
-    folder = tmp_path / "demo"
+def test_the_lines_from_a_downloaded_folder_to_a_submission(demo, tmp_path):
+    """The ten lines of docs/features.md, as they are there, on the demo."""
+    folder = tmp_path / "run"
     shutil.copytree(demo, folder, ignore=shutil.ignore_patterns(".snakemake", "work_dirs"))
-    results, features = folder / "results", {"encoder": COLOURS, "stride": 1.0}
-    for scan in sorted(results.glob("scan/*.tsv")):  # here, since seven jobs would have to start
-        made = results / f"runs/colours/features/{scan.name}"
-        make(folder, made, participant=scan.stem, batch=32, **features)
-    probe = {"of": "colours", "epochs": 10, "heads": "both"}
-    (tmp_path / "over.yaml").write_text(yaml.safe_dump({"probe": probe, "features": features}))
-    home = results / "runs/probe"
-    wanted = ("submission.pt", "metrics.json", "figures/training/training.svg")
-    done = run_snakemake(*(f"results/runs/probe/{name}" for name in wanted), "--directory",
-                         str(folder), "--configfile", "config/demo.yaml", "config/probe.yaml",
-                         str(tmp_path / "over.yaml"))  # fmt: skip
-    assert "Train a probe on" in done.stderr and "Features of" not in done.stderr
-    entries = torch.load(home / "submission.pt", weights_only=True)
-    listed = read_segments(results / "segments/val.txt")["narration_id"].tolist()
+    (folder / "config").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "config/demo.yaml", folder / "config/config.yaml")
+    (tmp_path / "epic100").symlink_to(ROOT)  # the checkout, at home
+    make_encoder(tmp_path / "Downloads/vjepa2-vitl-fpc64-256", "vjepa2")
+    video = next((demo / "videos").glob("P01/*.MP4"))
+    shutil.copy(video, tmp_path / "kitchen.mp4")
+    page = (ROOT / "docs/features.md").read_text().partition("### From a downloaded folder")[2]
+    script = re.search(r"```sh\n(.*?)```", page, re.DOTALL)[1]
+    assert len(script.splitlines()) == 10
+    lines = script.replace("P01_11", video.stem).splitlines()
+    home = os.environ | {
+        "HOME": str(tmp_path),
+        "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}",
+    }
+    done = call("bash", "-e", "-c", "\n".join(lines[1:]), cwd=folder, env=home)
+    made = folder / "results/runs/probe"
+    entries = torch.load(made / "submission.pt", weights_only=True)
+    listed = read_segments(folder / "results/segments/val.txt")["narration_id"].tolist()
     assert [entry["narration_id"] for entry in entries] == listed
-    found = read_predictions(home / "predictions/val.pt", "val", model=home / "model.pth")
-    figures = json.loads((home / "metrics.json").read_text())
-    assert figures["predicted"] == len(found.narration_ids) > 40
-    assert set(figures["by_reduce"]) == {"logsumexp", "max", "heads"}
-    assert (home / "figures/training/training.svg").stat().st_size > 1000
+    card = (made / "model_card.md").read_text()
+    fingerprint = HuggingFaceFolder(folder / "encoder").fingerprint
+    assert fingerprint in card and "apache-2.0" in card and "the best of 6 on train" in card
+    figures = json.loads((made / "metrics.json").read_text())
+    assert set(figures["by_reduce"]) == {"logsumexp", "max", "heads", "joint"}
+    assert len(read_trials(made / "trials.tsv")) == 6
+    assert (made / "figures/training/trials.svg").stat().st_size > 1000
+    timelines = [made / f"timeline/{video.stem}.tsv", folder / "timeline/kitchen.tsv"]
+    rows = [path.read_text().splitlines() for path in timelines]
+    assert len(rows[0]) > 1 and [row.split("\t")[1:] for row in rows[0]] == [
+        row.split("\t")[1:] for row in rows[1]
+    ]
+    assert "Tokens of the segments of train, by hf" in said(done)
+
+
+@pytest.mark.parametrize("spoil, words", [
+    ({"encoder": "hf"}, "`features: encoder: hf` goes with `path:`, a folder"),
+    ({"encoder": "hf", "path": "gone"}, "gone: no folder with files; expected that of a Hugging"),
+    ({"encoder": "hf", "path": "empty"}, "empty/config.json: cannot be read"),
+])  # fmt: skip
+def test_a_folder_that_cannot_be_used_stops_the_run_before_the_first_job(
+    demo, tmp_path, spoil, words
+):
+    folder = tmp_path / "run"
+    shutil.copytree(
+        demo, folder, ignore=shutil.ignore_patterns(".snakemake", "work_dirs", "videos")
+    )
+    (folder / "empty").mkdir()
+    (folder / "empty/README.md").touch()
+    (tmp_path / "over.yaml").write_text(yaml.safe_dump({"features": spoil}))
+    done = run_snakemake("results/runs/probe/submission.pt", "--directory", str(folder),
+                         "--configfile", "config/demo.yaml", "config/probe.yaml",
+                         str(tmp_path / "over.yaml"), well=False)  # fmt: skip
+    assert words in said(done) and not (folder / "results/features").exists()

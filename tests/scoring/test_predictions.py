@@ -9,8 +9,13 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.model.model_file import TrainedModel, digest_of, save_model
 from epic100.scoring.averaging import average, average_files
-from epic100.scoring.folding import FLOOR, fold_pairs, prior_logprobs
-from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
+from epic100.scoring.folding import FLOOR, fold_joint, fold_pairs, prior_logprobs
+from epic100.scoring.predictions import (
+    Predictions,
+    complete_scores,
+    read_predictions,
+    write_predictions,
+)
 from support.small_predictions import FEW, FEW_PAIRS, predictions
 
 MADE = predictions(FEW[:3], model="abc", trained_on={"split": "train", "load_from": None})
@@ -224,3 +229,30 @@ def test_what_cannot_be_folded_is_refused(pairs, change, words):
 ])  # fmt: skip
 def test_the_prior_is_the_log_of_the_training_frequency(counts, shares):
     torch.testing.assert_close(prior_logprobs(torch.tensor(counts)).exp(), torch.tensor(shares))
+
+
+def test_joint_scores_are_the_best_of_the_whole_grid_and_of_the_prior_elsewhere():
+    torch.manual_seed(0)
+    every = torch.cartesian_prod(torch.arange(7), torch.arange(9))
+    pairs = every[torch.randperm(len(every))[:20]]
+    scores = [torch.randn(6, size).mul(3).log_softmax(dim=1) for size in (20, 7, 9)]
+    grid = scores[1].exp()[:, :, None] * scores[2].exp()[:, None] / 2
+    grid[:, pairs[:, 0], pairs[:, 1]] += scores[0].exp() / 2
+    verb, noun = fold_joint(scores[0], pairs, *scores[1:])
+    for found, axis in ((verb, 2), (noun, 1)):
+        wanted = grid.amax(dim=axis).log().log_softmax(dim=1)
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    table = [(*pair, 1) for pair in pairs.tolist()]
+    both = {"verb_log_probs": scores[1], "noun_log_probs": scores[2]}
+    made = Predictions("val", [*"abcdef"], scores[0], table, 7, 9, {}, **both)
+    rows = complete_scores(made, [*"xabcdef"], "joint")
+    torch.testing.assert_close(rows[0][1:], verb)
+    prior = fold_pairs(prior_logprobs(torch.ones(20))[None], pairs, 7, 9, "max")
+    torch.testing.assert_close(rows[0][:1], prior[0])
+    none = replace(made, narration_ids=[], **{k: v[:0] for k, v in both.items()},
+                   log_probs=scores[0][:0])  # fmt: skip
+    assert complete_scores(none, ["x"], "joint")[0].shape == (1, 7)
+    with pytest.raises(
+        EpicError, match="reduce is 'joint'; .*the model lacks a head: `train: heads"
+    ):
+        complete_scores(replace(made, pair_head=False), [*"abcdef"], "joint")

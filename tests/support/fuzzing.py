@@ -24,7 +24,6 @@ import epic100.clips.dataset  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.download.part import claim
 from epic100.features.file import Features, read_features, write_features
-from epic100.features.segment_rows import chosen_rows
 from epic100.migrate.checkpoint import read_checkpoint
 from epic100.model.foreign import clean_model, clean_pipeline, parse_config
 from epic100.model.model_file import TrainedModel, load_model, save_model, test_pipeline_of
@@ -164,7 +163,7 @@ def write_small_features(path: Path) -> None:
 
 def _use_features(path: Path) -> object:
     features = read_features(path)
-    return features.source, features.feats[chosen_rows(features, 10, 70)].sum(axis=0)
+    return features.stride, features.feats[features.valid].sum(axis=0)
 
 
 def _use_predictions(path: Path) -> object:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from epic100.features.participant import make_features, source_of
+from epic100.features.participant import make_features
+from epic100.features.source import source_of
+from epic100.features.tokens import make_tokens
 from epic100.settings import FeatureSettings, PredictSettings
 
 COLOURS = "support.encoders:Colours"
@@ -20,3 +22,18 @@ def make(
         predict=PredictSettings(workers=0, device="cpu", batch_size=batch),
     )  # fmt: skip
     return table.parent
+
+
+def tokens(
+    folder: Path, out: Path, encoder=COLOURS, model=None, grid=(4, 4), splits=("train", "val")
+) -> list[Path]:
+    """Make those of splits whose videos and results are in `folder`; their indexes."""
+    made = [out / f"{split}.tokens.json" for split in splits]
+    for split, index in zip(splits, made, strict=True):
+        make_tokens(
+            folder / f"results/clean/{split}.txt", index, source_of(encoder, model),
+            video_root=str(folder / "videos"), index_dir=folder / "results/scan",
+            settings=FeatureSettings(encoder=encoder, grid=list(grid)),
+            predict=PredictSettings(workers=0, device="cpu", batch_size=32),
+        )  # fmt: skip
+    return made

@@ -40,7 +40,7 @@ from epic100.timeline.run import ModelInUse, make_timeline
 from epic100.video.index_file import load_indexes
 from support.lab import Lab
 from support.random_model import predicted, save_random_model
-from support.small_features import make
+from support.small_features import make, tokens
 from support.small_runs import copy_results, processes, run
 
 LATE_SECONDS = 2.0
@@ -58,8 +58,7 @@ class Kitchen:
     @classmethod
     def furnish(cls, lab: Lab, folder: Path) -> "Kitchen":
         save_random_model(lab, folder / "model.pth")
-        for name in ("P01", "P02", "P03"):
-            make(lab.folder, folder / f"features/{name}.tsv", participant=name, batch=32)
+        tokens(lab.folder, folder / "features")
         return cls(lab, folder)
 
     @property
@@ -117,9 +116,10 @@ def predict(kitchen: Kitchen, out: Path) -> None:
 
 def probe(kitchen: Kitchen, out: Path) -> None:
     train_probe(
-        ProbeSettings(epochs=5), out / "model.pth", out / "training.tsv", split="train",
-        segments=kitchen.of("clean/train.txt"), val=kitchen.of("clean/val.txt"),
-        pairs=kitchen.of("clean/pairs.tsv"), tables=sorted(kitchen.folder.glob("features/*.tsv")),
+        ProbeSettings(epochs=5), out / "model.pth", out / "training.tsv", out / "trials.tsv",
+        split="train", segments=kitchen.of("clean/train.txt"), val=kitchen.of("clean/val.txt"),
+        pairs=kitchen.of("clean/pairs.tsv"),
+        indexes=sorted(kitchen.folder.glob("features/*.tokens.json")),
         classes=(97, 300), names={},
     )  # fmt: skip
 

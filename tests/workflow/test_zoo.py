@@ -126,7 +126,7 @@ def test_a_model_goes_from_videos_to_a_submission(name, clean_archive, tmp_path)
     figures = json.loads((folder / "results/metrics.json").read_text())
     assert figures["predicted"] == figures["segments"] > 0
     alone = name.startswith("avion")  # a head over pairs
-    assert set(figures["by_reduce"]) == {"logsumexp", "max", *([] if alone else ["heads"])}
+    assert set(figures["by_reduce"]) == {"logsumexp", "max", *([] if alone else ["heads", "joint"])}
     dense = name in ("slowfast_r50", "x3d_m")
     log = (folder / "results/logs/predict/val.log").read_text()
     clips = 10 if dense else 1

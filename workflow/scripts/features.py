@@ -1,7 +1,8 @@
 """Rule features: what a model or an encoder gives for a participant's whole videos."""
 
 from epic100.base.log import rule_log
-from epic100.features.participant import make_features, source_of
+from epic100.features.participant import make_features
+from epic100.features.source import source_of
 from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]):
@@ -11,7 +12,11 @@ with rule_log(snakemake.log[0]):
     make_features(
         snakemake.wildcards.participant,
         snakemake.output.table,
-        source_of(settings.features.encoder, snakemake.input.get("model") or None, modules),
+        source_of(
+            settings.features.encoder,
+            params.folder or snakemake.input.get("model") or None,
+            modules,
+        ),
         root=params.root,
         scan=snakemake.input.scan,
         index=snakemake.input.index,

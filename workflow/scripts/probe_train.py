@@ -1,4 +1,4 @@
-"""Rule probe_train: stored features -> the finished probe."""
+"""Rule probe_train: stored tokens -> the finished probe."""
 
 import torch
 
@@ -15,11 +15,13 @@ with rule_log(snakemake.log[0]):
         settings.probe or ProbeSettings(),
         snakemake.output.model,
         snakemake.output.history,
+        snakemake.output.trials,
         split=settings.train.split,
         segments=snakemake.input.segments,
         val=snakemake.input.val,
         pairs=snakemake.input.pairs,
-        tables=snakemake.input.features,
+        indexes=snakemake.input.tokens,
         classes=(settings.classes.verbs, settings.classes.nouns),
+        folder=params.folder,
         names=read_class_names(**params.names).by_task,
     )

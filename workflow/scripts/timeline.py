@@ -8,6 +8,7 @@ from epic100.timeline.run import ModelInUse, make_timeline
 with rule_log(snakemake.log[0]):
     params = snakemake.params
     settings = Settings.part(params.settings)
+    encoder = settings.predict.encoder or params.encoder
     make_timeline(
         scanned_video(
             snakemake.wildcards.video,
@@ -19,7 +20,7 @@ with rule_log(snakemake.log[0]):
         ModelInUse(snakemake.input.model, background=snakemake.input.background or None),
         snakemake.output.tsv,
         settings=settings.timeline,
-        predict=settings.predict,
+        predict=settings.predict.model_copy(update={"encoder": encoder}),
         modules=settings.modules.model_dump(),
         asked=snakemake.resources.get("gpu", 0),
     )

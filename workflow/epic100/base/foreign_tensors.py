@@ -134,6 +134,52 @@ def limited_call(
         raise EpicError(f"{file}: cannot be read: {error}") from error
 
 
+def fault_of_building(
+    key: str, build: Callable[..., Any], *arguments: Any, file: str | os.PathLike, size: int
+) -> str:
+    """Say why a model of others cannot be built, from one try in a process with limits.
+
+    A success is kept for this run.
+
+    Args:
+        key: A digest of all that the try depends on.
+        build: Builds the model from the arguments. It calls `limit_memory` itself, once it has
+            imported what it needs. Constructors raise anything for wrong values.
+        *arguments: Its arguments, which travel as a pickle.
+        file: The file of the weights, for errors of the machine.
+        size: Bytes of the weights.
+
+    Returns:
+        Why it cannot be built; "" if it can.
+
+    Raises:
+        EpicError: The machine is at fault.
+    """
+    with kept_by_digest() as folder:
+        if (folder / key).exists():
+            return ""
+        try:
+            fault = limited_call(_fault_of, build, arguments, file=file, size=size)
+        except FileError as error:
+            fault = f"{error}: larger than its weights, or too slow"
+        if not fault:
+            (folder / key).touch()
+        return str(fault)
+
+
+def _fault_of(
+    build: Callable[..., Any], arguments: tuple, progress: Callable[[int], None]
+) -> str:  # fmt: skip
+    """Build; return why that fails, or "". Runs in the guard."""
+    try:
+        build(*arguments)
+    except Exception as error:
+        if lacks_memory(error):
+            return "its config asks for a model larger than its weights"
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return ""
+
+
 def limit_memory(size: int) -> bool:
     """Limit what this process may take from now on by a size in bytes, and its threads to one.
 

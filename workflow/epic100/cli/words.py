@@ -12,7 +12,8 @@ NAME.vtt (captions for a player) and NAME.activitynet.json. The same command, ru
 is finished and goes on where it was stopped. How clips are merged: docs/timeline.md.
 """
 OF_TIMELINE = ("stride", "window", "smooth", "threshold", "min_seconds")
-OF_PREDICT = ("device", "gpus", "batch_size", "workers")
+OF_PREDICT = ("device", "gpus", "batch_size", "workers", "encoder")
+WORDS = ("device", "encoder")  # of these, no numbers
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +112,7 @@ def fill_predict(parser: argparse.ArgumentParser) -> None:
             field = kind.model_fields[name]
             number = float if section == "timeline" else int
             parser.add_argument(
-                "--" + name.replace("_", "-"), type=str if name == "device" else number,
+                "--" + name.replace("_", "-"), type=str if name in WORDS else number,
                 dest=f"{section}.{name}", metavar=name.upper(), default=field.default,
                 help=f"{field.description} (default: %(default)s)",
             )  # fmt: skip

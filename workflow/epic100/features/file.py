@@ -36,7 +36,7 @@ class Features:
         frames: int64 [T, 2], first frame of each clip and the frame after its last one.
         fps: Mean rate of the file.
         duration: Seconds.
-        made_from: Encoder, model (its SHA-256, "" for an encoder of the user's), the start weights
+        made_from: Encoder, model (its SHA-256, or the encoder's fingerprint), the start weights
             of its training, stride, window, and size, modification time and damage of the video.
     """
 

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,7 @@ from epic100.features.file import (
     write_feature_table,
     write_features,
 )
-from epic100.model.model_file import digest, load_model
-from epic100.prediction.encoder import MODEL, clip_pipeline, encoder_class
-from epic100.prediction.views import one_view_pipeline
+from epic100.features.source import Source
 from epic100.settings import FeatureSettings, PredictSettings
 from epic100.timeline.clips import (
     Placed,
@@ -37,49 +34,6 @@ from epic100.timeline.clips import (
 from epic100.video.scan_table import ScanRow, read_scan_table
 
 log = logging.getLogger(__name__)
-
-START = "start"  # the start weights of `train:`, without a training
-
-
-@dataclass(frozen=True)
-class Source:
-    """What gives the features.
-
-    Attributes:
-        encoder: "model", or `module:Class` of the user's.
-        path: The model file; "" for an encoder of the user's.
-        digest: SHA-256 of the model file, or "".
-        pipeline: The steps that make a clip ready.
-        load_from: Start weights of the model's training, if any; for an encoder of the user's its
-            name.
-    """
-
-    encoder: str
-    path: str
-    digest: str
-    pipeline: Any
-    load_from: str | None
-
-
-def source_of(
-    encoder: str, model: str | os.PathLike | None, modules: Mapping[str, Any] | None = None
-) -> Source:
-    """Look up what gives the features.
-
-    Args:
-        encoder: The `encoder` of `FeatureSettings`.
-        model: The model file; None for an encoder of the user's.
-        modules: The config's `modules` section.
-
-    Raises:
-        EpicError: The model or the encoder cannot be used.
-    """
-    if encoder not in (MODEL, START) or model is None:
-        return Source(encoder, "", "", clip_pipeline(encoder_class(encoder, modules)), encoder)
-    trained = load_model(model)
-    pipeline = one_view_pipeline(trained.config)
-    load_from = trained.trained_on.get("load_from")
-    return Source(MODEL, os.fspath(model), digest(model), pipeline, load_from)
 
 
 def make_features(

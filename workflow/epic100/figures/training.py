@@ -66,12 +66,15 @@ def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
             _over_epochs(axes, len(history))
 
 
-def plot_runs(histories: Mapping[str, pd.DataFrame], path: str | os.PathLike) -> None:
-    """Draw the training loss and the top-1 actions on val of several runs over epochs.
+def plot_runs(
+    histories: Mapping[str, pd.DataFrame], path: str | os.PathLike, seen: str = "val"
+) -> None:
+    """Draw the training loss and the top-1 actions of several runs over epochs.
 
     Args:
         histories: From `read_epochs`, by the name of the run.
         path: The picture to write.
+        seen: What they were validated on.
     """
     hint = (
         "Losses of runs with other heads are sums of other terms. Accuracy is of the epochs that "
@@ -85,7 +88,7 @@ def plot_runs(histories: Mapping[str, pd.DataFrame], path: str | os.PathLike) ->
             _line(loss, history, "loss", colour, linestyle=line, label=short(name, 26), marker="")
             _line(accuracy, validated, "action_top1", colour, linestyle=line)
         loss.set(ylim=(0, None), title="training loss, mean of the epoch")
-        accuracy.set(ylim=(0, 103), title="top-1 actions on val in %")
+        accuracy.set(ylim=(0, 103), title=f"top-1 actions on {seen} in %")
         legend_on_top(figure)
         last = max(history["epoch"].max() for history in histories.values())
         for axes in (loss, accuracy):

@@ -23,7 +23,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,8 @@ from mmengine.registry import Registry, init_default_scope
 from torch import Tensor, nn
 
 from epic100.base.errors import EpicError
-from epic100.base.foreign_tensors import kept_by_digest, limit_memory, limited_call
-from epic100.base.guarded import FileError
+from epic100.base.foreign_tensors import fault_of_building, limit_memory
 from epic100.base.own_modules import use_modules
-from epic100.base.torch_file import lacks_memory
 from epic100.model.model_file import LONGEST_CONFIG, TrainedModel, load_model, test_pipeline_of
 from epic100.model.registered import models
 
@@ -315,19 +313,11 @@ def build_foreign(
         log.info("%s: left out of %s: %s", file, where, "; ".join(cleaned.dropped))
     size = sum(value.nbytes for value in weights.values())
     key = hashlib.sha256(repr((cleaned.spec, cleaned.modules, size)).encode()).hexdigest()
-    with kept_by_digest() as folder:
-        if not (folder / key).exists():
-            order = (cleaned.spec, cleaned.modules, [*filter(None, sys.path)], size)
-            try:
-                fault = limited_call(_try_to_build, *order, file=file, size=size)
-            except FileError as error:
-                fault = f"{error}: larger than its weights, or too slow"
-            if fault:
-                raise EpicError(
-                    f"{where}: model cannot be built here ({fault}); expected classes of "
-                    "MMAction2 1.2"
-                )
-            (folder / key).touch()
+    order = (_try_to_build, cleaned.spec, cleaned.modules, [*filter(None, sys.path)], size)
+    if fault := fault_of_building(key, *order, file=file, size=size):
+        raise EpicError(
+            f"{where}: model cannot be built here ({fault}); expected classes of MMAction2 1.2"
+        )
     init_default_scope("mmaction")
     built = MODELS.build(cleaned.spec)
     try:
@@ -340,18 +330,11 @@ def build_foreign(
 
 
 def _try_to_build(
-    spec: dict[str, Any], modules: Sequence[str], path: list[str], size: int,
-    progress: Callable[[int], None],
-) -> str:  # fmt: skip
-    """Build a model; return why it cannot be built, or "". Runs in the guard."""
+    spec: dict[str, Any], modules: Sequence[str], path: list[str], size: int
+) -> None:  # fmt: skip
+    """Build a model, in the guard."""
     sys.path[:] = path
     use_modules({"imports": modules})
     init_default_scope("mmaction")
     limit_memory(size)
-    try:
-        MODELS.build(spec)
-    except Exception as error:  # constructors raise anything for wrong arguments
-        if lacks_memory(error):
-            return "its config asks for a model larger than its weights"
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    return ""
+    MODELS.build(spec)

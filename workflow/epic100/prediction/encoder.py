@@ -1,12 +1,16 @@
 """What turns clips into features: a recognizer without its head, or an encoder of the user's."""
 
+import hashlib
 import importlib
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from epic100.base.disk import digest
 from epic100.base.errors import EpicError
 from epic100.base.own_modules import use_modules
 from epic100.prediction.views import scores_of_views
@@ -15,19 +19,21 @@ MODEL = "model"  # the recognizer of a model file
 
 
 class Encoder(Protocol):
-    """A class that `features: encoder: module:Class` names. V-JEPA 2 or VideoMAE can be one.
-
-    Its name stands for its weights too: other weights need another class.
+    """A class that `features: encoder: module:Class` names.
 
     Attributes:
         clip_len: Frames of a clip.
-        frame_interval: Frames from one to the next.
+        frame_interval: Frames from one to the next; None: they are spread over the whole clip.
         fps: The rate that `frame_interval` counts at; None: the file's own.
         size: Side of the square pictures, in pixels.
+        short_side: Optional: what the picture's shorter side is scaled to before the centre crop,
+            in pixels; `size` if absent.
+        files: Optional: paths of its weights. Features are made again when their content, or that
+            of the class's module, changes.
     """
 
     clip_len: int
-    frame_interval: int
+    frame_interval: int | None
     fps: float | None
     size: int
 
@@ -41,7 +47,8 @@ class Encoder(Protocol):
             clips: uint8 [B, 3, clip_len, size, size], RGB, on the CPU.
 
         Returns:
-            Floats [B, C].
+            Floats [B, C]; for `features: grid:` also tokens in order of time [B, G, C], or by
+            place [B, time, rows, columns, C].
         """
         ...
 
@@ -77,34 +84,53 @@ def encoder_class(name: str, modules: Mapping[str, Any] | None) -> type[Encoder]
     return found
 
 
-def clip_pipeline(encoder: type[Encoder]) -> list[dict[str, Any]]:
-    """Build the pipeline that makes the clips of an encoder: neighbouring frames, centre crop."""
+def fingerprint(encoder: Any) -> str:
+    """A digest of what the features of a user's encoder follow from: its code, files and clips."""
+    module = sys.modules[encoder.__module__].__file__
+    files = [digest(path, "sha256").value for path in (module, *getattr(encoder, "files", ()))]
+    return hashlib.sha256(repr((files, clip_pipeline(encoder))).encode()).hexdigest()
+
+
+def clip_pipeline(encoder: Any) -> list[dict[str, Any]]:
+    """Build the pipeline that makes the clips of an encoder, with a centre crop.
+
+    Args:
+        encoder: A class as `Encoder` describes it, or what has its attributes.
+    """
+    dense = {"frame_interval": encoder.frame_interval, "target_fps": encoder.fps}
+    spread = encoder.frame_interval is None
     return [
         {"type": "OpenSegment"},
         {
-            "type": "SampleFrames", "clip_len": encoder.clip_len, "num_clips": 1,
-            "frame_interval": encoder.frame_interval, "target_fps": encoder.fps,
-            "test_mode": True,
+            "type": "UniformSample" if spread else "SampleFrames", "clip_len": encoder.clip_len,
+            "num_clips": 1, "test_mode": True, **({} if spread else dense),
         },
-        {"type": "DecodeSegment", "short_side": encoder.size, "crop": "centre",
-         "size": encoder.size},
+        {"type": "DecodeSegment", "short_side": getattr(encoder, "short_side", encoder.size),
+         "crop": "centre", "size": encoder.size},
         {"type": "FormatShape", "input_format": "NCTHW"},
         {"type": "PackActionInputs", "meta_keys": ("narration_id",)},
     ]  # fmt: skip
 
 
 @torch.inference_mode()
-def encoded(encoder: Encoder, clips: Sequence[Tensor], at_once: int, name: str) -> Tensor:
-    """Compute the features of clips with an encoder of the user's.
+def encoded(
+    encoder: Callable[[Tensor], Tensor],
+    clips: Sequence[Tensor],
+    at_once: int,
+    name: str,
+    grid: Sequence[int] | None = None,
+) -> Tensor:
+    """Compute the features of clips with an encoder that is no recognizer.
 
     Args:
         encoder: The encoder.
         clips: B tensors, uint8 [1, 3, T, H, W].
         at_once: Clips per call.
         name: The encoder's name, for errors.
+        grid: As for `pooled_tokens`, which take what is returned.
 
     Returns:
-        float32 [B, C] on the CPU.
+        float32 [B, C], [B, G, C] or [B, time, rows, columns, C] on the CPU.
 
     Raises:
         EpicError: It returns something else.
@@ -113,13 +139,33 @@ def encoded(encoder: Encoder, clips: Sequence[Tensor], at_once: int, name: str) 
     for some in torch.cat(list(clips)).split(at_once):
         rows = encoder(some)
         shape = list(getattr(rows, "shape", []))
-        if len(shape) != 2 or shape[0] != len(some):
+        if len(shape) not in (2, 5, 3 if grid else 2) or shape[0] != len(some):
             raise EpicError(
                 f"{name}: gives {shape or type(rows).__name__} for {len(some)} clips; expected "
-                f"features [{len(some)}, C]"
+                f"features [{len(some)}, C]; tokens [{len(some)}, G, C] are for a probe alone"
             )
         found.append(rows.float().cpu())
     return torch.cat(found)
+
+
+def pooled_tokens(rows: Tensor, grid: Sequence[int] | None) -> Tensor:
+    """Pool what an encoder gives for clips.
+
+    Args:
+        rows: Floats [B, C], [B, G, C] or by place [B, time, rows, columns, C].
+        grid: Most tokens in time, and in rows and columns. None: one vector for each clip.
+
+    Returns:
+        float32 [B, C] without a grid, else float16 [B, G, C], in order of time, row and column.
+    """
+    if rows.dim() == 5:
+        most = (1, 1) if grid is None else grid
+        time, down, across = rows.shape[1:4]
+        sides = (min(most[0], time), min(most[1], down), min(most[1], across))
+        pooled = functional.adaptive_avg_pool3d(rows.permute(0, 4, 1, 2, 3), sides)
+        rows = pooled.flatten(2).transpose(1, 2)
+        return rows[:, 0] if grid is None else rows.half()
+    return rows if grid is None else rows.reshape(len(rows), -1, rows.shape[-1]).half()
 
 
 @torch.inference_mode()

@@ -77,7 +77,7 @@ def predict(
     log.info(cost_of_views(clips, crops, len(table)))
     job = Job(
         str(model_path), str(segments), str(out), run_key(model, clips, crops), video_root,
-        index_dir, settings.model_copy(update={"clips": clips}), _videos(table, video_root),
+        index_dir, settings.model_copy(update={"clips": clips}), videos_of(table, video_root),
         modules,
     )  # fmt: skip
     log_probs = predict_rows(job, gpus, sum(trained.outputs.values()), split)
@@ -107,27 +107,50 @@ def predict_rows(
     Raises:
         EpicError: A process fails, or shards disappear.
     """
-    shards = Shards(job.out, job.run)
+    found = complete_shards(job, gpus, label, parts)
+    rows = torch.empty(sum(len(lines) for _, lines in job.videos.values()), outputs)
+    for part, (_, lines) in job.videos.items():
+        if not rows.shape[1]:
+            rows = rows.new_empty(len(rows), found[part].shape[1])
+        rows[lines] = found[part]
+    return rows
+
+
+def complete_shards(
+    job: Job, gpus: int, label: str, parts: str = "videos", keep: bool = True
+) -> dict[str, torch.Tensor]:
+    """Predict what has no shard yet of a job, in one or several processes.
+
+    Args:
+        job: As for `predict_rows`.
+        gpus: As for `predict_rows`.
+        label: As for `predict_rows`.
+        parts: As for `predict_rows`.
+        keep: Whether the rows are returned; else an empty tensor for each part.
+
+    Returns:
+        The rows of each part, as it was found: another attempt may remove its shard.
+
+    Raises:
+        EpicError: A process fails, or shards disappear.
+    """
+    shards, found = Shards(job.out, job.run), dict[str, torch.Tensor]()
     shards.keep_newest()
-    found = {part: shards.read(part, stamp) for part, (stamp, _) in job.videos.items()}
-    if known := sum(some is not None for some in found.values()):
-        log.info(f"going on: {known} of {len(found)} {parts} are predicted already")
-    for _ in range(TRIES):
-        todo = {part: job.videos[part] for part, some in found.items() if some is None}
-        if todo:
+    for attempt in range(TRIES + 1):
+        for part, (stamp, _) in job.videos.items():
+            if part not in found and (some := shards.read(part, stamp)) is not None:
+                found[part] = some if keep else some[:0].clone()
+        todo = {part: of for part, of in job.videos.items() if part not in found}
+        if not attempt and found:
+            log.info(f"going on: {len(found)} of {len(job.videos)} {parts} are predicted already")
+        if not todo:
+            return found
+        if attempt < TRIES:
             left = sum(len(lines) for _, lines in todo.values())
             bar = Progress(f"predict {label}", left, "segments")
             run_jobs(_shared(replace(job, videos=todo), gpus), bar.update)
             bar.close()
-            found |= {part: shards.read(part, stamp) for part, (stamp, _) in todo.items()}
-    rows = torch.empty(sum(len(lines) for _, lines in job.videos.values()), outputs)
-    for part, (_, lines) in job.videos.items():
-        if (some := found[part]) is None:
-            raise EpicError(f"{shards.path(part)}: gone or changed since it was made; run again")
-        if not rows.shape[1]:
-            rows = rows.new_empty(len(rows), some.shape[1])
-        rows[lines] = some
-    return rows
+    raise EpicError(f"{shards.path(min(todo))}: gone or changed since it was made; run again")
 
 
 def predictions_of(
@@ -160,8 +183,16 @@ def predictions_of(
     )  # fmt: skip
 
 
-def _videos(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list[int]]]:
-    """By path: the stamp of the video's shard, and its line numbers in the list."""
+def videos_of(table: pd.DataFrame, video_root: str) -> dict[str, tuple[str, list[int]]]:
+    """The parts of a job that predicts a list, a video each.
+
+    Args:
+        table: The segment list.
+        video_root: The folder of the videos.
+
+    Returns:
+        By path: the stamp of the video's shard, and its line numbers in the list.
+    """
     by_path = lines_by(table, "path")
     files, found = find_files(by_path, video_root), {}
     for path, lines in by_path.items():

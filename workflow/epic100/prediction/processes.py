@@ -28,7 +28,7 @@ class Job:
     """The work of one process.
 
     Args:
-        model: The model file.
+        model: The model file, or the folder of the encoder `hf`.
         segments: The clean list.
         out: The predictions file, whose name the folder of shards is derived from.
         run: Name of the shards' run (`shards.run_key`).
@@ -37,8 +37,9 @@ class Job:
         settings: The `predict:` section, with the number of clips and of loader processes.
         videos: By path as in `segments`: the stamp of the video's shard and its line numbers.
         modules: The config's `modules` section.
-        encoder: Empty for scores. Else rows are features: "model" for those of the model file, or
-            `module:Class` (`encoder.Encoder`).
+        encoder: Empty for scores. Else rows are features: "model" for those of the model file,
+            "hf" for those of a Hugging Face model, or `module:Class` (`encoder.Encoder`).
+        grid: Of features: most tokens of a clip in time and in each direction; None: one vector.
         device: The torch device.
         threads: Threads that torch uses.
     """
@@ -53,6 +54,7 @@ class Job:
     videos: dict[str, tuple[str, list[int]]]
     modules: Mapping[str, Any] | None = None
     encoder: str = ""
+    grid: Sequence[int] | None = None
     device: str = "cpu"
     threads: int = 1
 

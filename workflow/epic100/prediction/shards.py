@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import pickle
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ class Shards:
         return self.folder / self.run / f"{video.replace('/', '_')}.pt"
 
     def write(self, video: str, stamp: str, log_probs: torch.Tensor) -> None:
-        """Write the float32 [segments, outputs] of a video, completely or not at all."""
+        """Write the [segments, ...] rows of a video, completely or not at all."""
         write_tensors({"stamp": stamp, "log_probs": log_probs}, self.path(video))
 
     def read(self, video: str, stamp: str) -> torch.Tensor | None:
@@ -59,6 +60,13 @@ class Shards:
             return None
         ours = isinstance(content, dict) and content.get("stamp") == stamp
         return content["log_probs"] if ours else None
+
+    def mapped(self, video: str, stamp: str) -> torch.Tensor | None:
+        """The same of a large shard that was read once before: its values stay on the disk."""
+        with contextlib.suppress(OSError, RuntimeError, pickle.UnpicklingError):
+            content = torch.load(self.path(video), "cpu", weights_only=True, mmap=True)
+            return content["log_probs"] if content.get("stamp") == stamp else None
+        return None
 
     def keep_newest(self) -> None:
         """Remove the shards of other predictions than this one, but for the `OTHERS` newest."""

@@ -21,7 +21,10 @@ from epic100.prediction.encoder import (
     encoded,
     encoder_class,
     pooled_features,
+    pooled_tokens,
 )
+from epic100.prediction.hugging_face import HF, HuggingFaceFolder
+from epic100.prediction.probe_model import open_probe
 from epic100.prediction.processes import Job
 from epic100.prediction.shards import Shards
 from epic100.prediction.views import frames_of_2d, mean_log_probs, view_pipeline
@@ -50,13 +53,7 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
         torch.cuda.set_device(job.device)  # or batches are pinned by way of the first GPU
     modules = use_modules(job.modules)
     own = "" if job.encoder in ("", MODEL) else job.encoder
-    compute, pipeline = (
-        _of_encoder(job)
-        if own
-        else open_model(
-            job.model, job.device, job.settings.batch_size or 1, modules, features=bool(job.encoder)
-        )
-    )
+    compute, pipeline = _opened(job, modules)
     shards = Shards(job.out, job.run)
     steps = _batches(job)
     loader: DataLoader = DataLoader(
@@ -70,8 +67,13 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     with ended_workers_are_errors():
         for batch, (video, _, last) in zip(loader, steps, strict=True):
             np.random.seed(0)  # TRN's head draws relations of frames from NumPy, in a test too
-            rows.append(compute(batch["inputs"]))
-            bad = (~rows[-1].isfinite().all(dim=1)).nonzero().flatten().tolist()
+            found = compute(batch["inputs"])
+            if job.encoder:
+                found = pooled_tokens(found, job.grid)
+            if job.grid:  # with the clips of a segment one after the other
+                found = found.reshape(len(batch["inputs"]), -1, found.shape[-1])
+            rows.append(found)
+            bad = (~rows[-1].isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
             if bad:
                 raise EpicError(
                     f"{batch['data_samples'][bad[0]].narration_id}: {own or job.model} gives NaN "
@@ -98,7 +100,11 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
 
 
 def open_model(
-    path: str, device: str, at_once: int, modules: Sequence[str] = (), features: bool = False
+    path: str,
+    device: str,
+    at_once: int,
+    modules: Sequence[str] = (),
+    features: bool = False,
 ) -> tuple[Compute, list[dict]]:
     """Open a model file.
 
@@ -153,11 +159,21 @@ def autocast_of(config: Mapping[str, Any], device: str) -> torch.dtype | None:
     return None if dtype == torch.bfloat16 and lacks_it else dtype
 
 
-def _of_encoder(job: Job) -> tuple[Compute, list[dict]]:
-    """The same of an encoder of the user's."""
-    kind = encoder_class(job.encoder, None)  # the folder is on the path already
-    encoder, at_once = kind(job.device), job.settings.batch_size or 1
-    return (lambda clips: encoded(encoder, clips, at_once, job.encoder)), clip_pipeline(kind)
+def _opened(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
+    """What computes the rows of the job, and the pipeline of its clips."""
+    at_once, device = job.settings.batch_size or 1, job.device
+    if job.encoder in ("", MODEL):
+        folder = job.settings.encoder
+        if not job.encoder and (found := open_probe(job.model, device, at_once, folder)):
+            return found
+        return open_model(job.model, device, at_once, modules, features=bool(job.encoder))
+    kind: Any = (  # the folder of the user's modules is on the path already
+        HuggingFaceFolder(job.model) if job.encoder == HF else encoder_class(job.encoder, None)
+    )
+    encoder = kind(device)
+    return (lambda clips: encoded(encoder, clips, at_once, job.encoder, job.grid)), clip_pipeline(
+        kind
+    )
 
 
 def _dataset(pipeline: list[dict], job: Job) -> EpicSegmentVideoDataset:

@@ -23,9 +23,14 @@ log = logging.getLogger(__name__)
 PathLike = str | os.PathLike
 PACKAGES = ("epic100", "mmaction2", "mmengine", "mmcv-lite", "torch", "av", "numpy")
 LOADING = """\
+## Load it in MMAction2
+
+With this package installed:
+
+```python
 from epic100.mmaction import open_recognizer
 model = open_recognizer("{path}")
-"""
+```"""
 
 
 def write_model_card(
@@ -51,6 +56,7 @@ def write_model_card(
     figures = json.loads(read_text(metrics))
     parts = [
         _what(trained, config, model),
+        *_encoder(config),
         "## Data",
         _digests(files),
         _dropped(dropped),
@@ -60,9 +66,9 @@ def write_model_card(
         _figures(figures),
         "## Versions",
         "\n".join(f"- {name} {version}" for name, version in _versions().items()),
-        "## Load it in MMAction2",
-        f"With this package installed:\n\n```python\n{LOADING.format(path=model)}```",
     ]
+    if "features" not in config:
+        parts.append(LOADING.format(path=model))
     write_text(out, "\n\n".join(parts) + "\n")
     write_text(
         metafile, yaml.safe_dump(_metafile(trained, config, figures, model), sort_keys=False)
@@ -81,6 +87,16 @@ def _what(trained: TrainedModel, config: ConfigDict, path: PathLike) -> str:
         "For research on egocentric action recognition. EPIC-KITCHENS-100 is CC BY-NC 4.0: no "
         "commercial use. It learned from few kitchens in few cities; expect less elsewhere."
     )
+
+
+def _encoder(config: ConfigDict) -> list[str]:
+    """What gave the tokens of a probe."""
+    rows = dict(config.get("features", {}))
+    if not rows:
+        return []
+    rows["fingerprint"] = rows.pop("model")
+    rows["license, as its folder states it"] = config.get("encoder", {}).get("license", "not known")
+    return ["## Encoder, frozen", "\n".join(f"- {name}: {value}" for name, value in rows.items())]
 
 
 def _parameters(trained: TrainedModel) -> int:
@@ -114,12 +130,14 @@ def _recipe(trained: TrainedModel, config: ConfigDict) -> str:
     about, optimizer = trained.trained_on, config.optim_wrapper.optimizer
     steps = " -> ".join(s["type"] for s in config.train_dataloader.dataset.pipeline)
     rest = {key: value for key, value in optimizer.items() if key != "type"}
+    chosen = about.get("chosen_on")
+    tried = f", the best of {about['chosen_of']} on {chosen}" if chosen else ""
     rows = {
         "trained on": f"{about.get('split')}, {about.get('segments')} segments",
         "start": about.get("load_from") or "random weights",
         "epochs": about.get("epochs"),
         "batch": config.train_dataloader.batch_size,
-        "optimizer": f"{optimizer.type} {json.dumps(rest)}",
+        "optimizer": f"{optimizer.type} {json.dumps(rest)}{tried}",
         "heads": trained.heads,
         "training pipeline": steps,
         "seed": about.get("seed"),

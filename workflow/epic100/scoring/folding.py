@@ -71,6 +71,46 @@ def fold_pairs(
     return verb, noun
 
 
+def fold_joint(
+    pair_logprobs: torch.Tensor,
+    pairs: torch.Tensor,
+    verb_logprobs: torch.Tensor,
+    noun_logprobs: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute verb and noun scores from pair scores and from those of verbs and nouns.
+
+    The probability of a verb with a noun, of all V x M, is half that of the pair head and half the
+    product of those of the other two. So a pair without training can be the best, and the pair head
+    counts. Then `max` as in `fold_pairs`.
+
+    Args:
+        pair_logprobs: float [N, P], log-probabilities.
+        pairs: int [P, 2], the (verb, noun) of each column.
+        verb_logprobs: float [N, V], log-probabilities.
+        noun_logprobs: float [N, M], log-probabilities.
+
+    Returns:
+        As `fold_pairs`.
+
+    Raises:
+        EpicError: As for `fold_pairs`.
+    """
+    sizes = (verb_logprobs.shape[1], noun_logprobs.shape[1])
+    members = _checked_pairs(pairs, pair_logprobs.shape[1], *sizes).unbind(1)
+    found = []
+    for rows in torch.arange(len(pair_logprobs)).split(_CHUNK):
+        pair, verb, noun = (
+            scores[rows].double() for scores in (pair_logprobs, verb_logprobs, noun_logprobs)
+        )
+        both = torch.logaddexp(pair, verb[:, members[0]] + noun[:, members[1]])
+        # A pair of the table has no less than its product, so the best product stands for the rest.
+        alone = (verb + noun.amax(1, keepdim=True), noun + verb.amax(1, keepdim=True))
+        peaks = (_peaks(both, of, size) for of, size in zip(members, sizes, strict=True))
+        found.append([_normalise(torch.maximum(*each)) for each in zip(peaks, alone, strict=True)])
+    verb, noun = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return verb, noun
+
+
 def prior_logprobs(pair_counts: torch.Tensor) -> torch.Tensor:
     """Compute the log of each pair's frequency in training.
 

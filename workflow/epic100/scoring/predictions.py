@@ -14,11 +14,12 @@ from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import read_foreign
 from epic100.base.torch_file import write_tensors
 from epic100.model.model_file import Classes, Name, Pairs, Plain, checked, digest_of
-from epic100.scoring.folding import REDUCTIONS, fold_pairs, prior_logprobs
+from epic100.scoring.folding import REDUCTIONS, fold_joint, fold_pairs, prior_logprobs
 from epic100.segments.segment_list import read_clean_list
 
 FORMAT = "epic100 predictions 2"
 HEADS = "heads"  # the scores of the model's verb and noun heads, without folding
+JOINT = "joint"  # of these heads and of the pair head (`fold_joint`)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,9 @@ def read_predictions(
 
 def ways_of(predictions: Predictions) -> tuple[str, ...]:
     """Return the values that `export: reduce:` can have for these predictions."""
-    return REDUCTIONS if predictions.verb_log_probs is None else (*REDUCTIONS, HEADS)
+    if predictions.verb_log_probs is None:
+        return REDUCTIONS
+    return (*REDUCTIONS, HEADS, JOINT) if predictions.pair_head else (*REDUCTIONS, HEADS)
 
 
 def chosen_way(predictions: Predictions, reduce: str | None) -> str:
@@ -135,10 +138,10 @@ def chosen_way(predictions: Predictions, reduce: str | None) -> str:
         return "max" if predictions.pair_head else HEADS
     ways = ways_of(predictions)
     if reduce not in ways:
-        why = " (the model has no heads for verbs and nouns: `train: heads:`)"
+        why = " (the model lacks a head: `train: heads: both` for all)"
         raise EpicError(
             f"export: reduce is {reduce!r}; expected one of {', '.join(ways)}"
-            f"{why if reduce == HEADS else ''}"
+            f"{why if reduce in (HEADS, JOINT) else ''}"
         )
     return reduce
 
@@ -182,12 +185,16 @@ def complete_scores(
     where = torch.tensor([place[name] for name in predictions.narration_ids], dtype=torch.int64)
     predicted = torch.zeros(len(place), dtype=torch.bool)
     predicted[where] = True
-    fold = "logsumexp" if way == HEADS else way
+    fold = {HEADS: "logsumexp", JOINT: "max"}.get(way, way)
     prior = fold_pairs(prior_logprobs(counts)[None], pairs, *sizes, fold)
     verb, noun = (part.expand(len(place), -1).clone() for part in prior)
+    heads = (predictions.verb_log_probs, predictions.noun_log_probs)
+    both = [scores for scores in heads if scores is not None]
     if way == HEADS:
-        both = (predictions.verb_log_probs, predictions.noun_log_probs)
-        verb[where], noun[where] = [scores for scores in both if scores is not None]
+        verb[where], noun[where] = both
+    elif way == JOINT:
+        if len(where):
+            verb[where], noun[where] = fold_joint(predictions.log_probs, pairs, *both)
     else:
         verb[where], noun[where] = fold_pairs(predictions.log_probs, pairs, *sizes, fold)
     return verb, noun, predicted

@@ -238,6 +238,8 @@ class Settings(Section):
             yield "`run:` and `sweep:` are both set; expected one of the two"
         if self.sweep and made_elsewhere:
             yield "a `sweep:` trains its models, but `predict:` names finished ones; remove one"
+        if (self.features.encoder == "hf") != (self.features.path is not None):
+            yield "`features: encoder: hf` goes with `path:`, a folder, and no other encoder does"
         if self.probe and self.predict.models:
             yield "`probe:` and `predict: models:` are both set; expected one"
         if self.probe and (not self.run or self.run == self.probe.of):

@@ -36,7 +36,9 @@ Files = Annotated[list[FilePath], AfterValidator(unique)]
 Module = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_.]*$")]
 RunName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Heads = Literal["pair", "verb_noun", "both"]
+Some = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1), AfterValidator(unique)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Grid = Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=2, max_length=2)]
 Seconds = Annotated[float, Field(ge=0.01, le=3600)]
 
 
@@ -427,6 +429,9 @@ class PredictSettings(OnDevice):
         "do not fit into a GPU; null: 8 on a CPU and with an encoder of yours, 32 on a GPU",
         ge=1,
     )
+    encoder: FilePath | None = key(
+        None, "the folder of a probe's encoder; null: where it was when the probe was trained"
+    )
     workers: int | None = key(
         None,
         "loader processes of each process; null: two on a CPU, and beside a GPU the job's cores "
@@ -477,13 +482,21 @@ class TimelineSettings(Windows):
 
 
 class FeatureSettings(Windows):
-    """Features of whole videos, `results/features/{video_id}.npz` (docs/features.md)."""
+    """Features of whole videos or of segments, in `results/features/` (docs/features.md)."""
 
     encoder: str = key(
         "model",
         "`model` (the trained one), `start` (the weights that training starts from, without a "
-        "training), or `module:Class`, an encoder of your own",
-        pattern="^(model|start|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$",
+        "training), `hf` (a folder of Hugging Face), or `module:Class`, an encoder of your own",
+        pattern="^(model|start|hf|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$",
+    )
+    path: FilePath | None = key(
+        None, "the folder of `encoder: hf`, downloaded before", of_inputs=True
+    )
+    grid: Grid = key(
+        [8, 4],
+        "`[time, side]`: for a probe, up to time x side x side tokens of each segment, in place of "
+        "a vector every `stride`",
     )
 
 
@@ -514,11 +527,24 @@ class ProbeSettings(Section):
     of: RunName | None = key(
         None, "the run whose model gives the features; null: the default run", of_inputs=True
     )
+    kind: Literal["small", "attentive"] = key(
+        "small", "`attentive`: four blocks of 16 heads, as in V-JEPA 2's evaluation"
+    )
+    device: Literal["cpu", "cuda"] = key("cpu", "where it is trained; `cuda`: on one GPU")
     heads: Heads = key("both", "what the last layer predicts, as `train.heads`")
     epochs: int = key(30, "passes over the training segments", ge=1)
     batch_size: int = key(64, "segments a step", ge=1)
-    lr: float = key(0.001, "learning rate at the start; it falls to zero as a cosine", gt=0)
-    weight_decay: float = key(0.05, "weight decay of AdamW", ge=0)
+    lr: Annotated[float, Field(gt=0)] | Some = key(
+        0.001, "learning rate at the start, which falls to zero as a cosine, or a list to try"
+    )
+    weight_decay: Annotated[float, Field(ge=0)] | Some = key(
+        0.05, "weight decay of AdamW, or a list to try"
+    )
+    choose: Literal["train", "val"] = key(
+        "train",
+        "what chooses among several rates and decays: a tenth of train's videos, held back, or "
+        "`val`, as V-JEPA 2's evaluation does; the report says so",
+    )
     dropout: Share = key(0.5, "dropout on the features and before the last layer")
     label_smoothing: Share = key(0.1, "share of each label that is spread over its head's classes")
     seed: int = key(0, "decides the first weights, the order and the dropout", ge=0)
@@ -540,10 +566,11 @@ class ExportSettings(Section):
         "null: each file is for its own board; `val` or `test`: both are of it (below)",
         of_inputs=True,
     )
-    reduce: Literal["logsumexp", "max", "heads"] | None = key(
+    reduce: Literal["logsumexp", "max", "heads", "joint"] | None = key(
         None,
         "`max`: best actions; `logsumexp`: best verbs and nouns; `heads`: the scores of heads for "
-        "verbs and nouns; null: `max` if the model has a head over pairs, else `heads`",
+        "verbs and nouns; `joint`: best actions of both kinds of heads; null: `max` if the model "
+        "has a head over pairs, else `heads`",
     )
     sls: Supervision = key(Supervision(), "supervision levels")
 

@@ -14,6 +14,8 @@ FILE = "training.tsv"
 TASKS = ("verb", "noun", "action")
 ACCURACIES = tuple(f"{task}_top{k}" for task in TASKS for k in (1, 5))
 COLUMNS = ("epoch", "iter", "lr", "loss", *ACCURACIES, "samples_per_s", "data_share", "seconds")
+TRIAL = "trial"
+_KINDS = dict.fromkeys(COLUMNS, lambda text: float(text or "nan"))
 
 Row = Mapping[str, float | None]
 
@@ -34,6 +36,28 @@ def write_epochs(rows: Sequence[Row], path: str | os.PathLike) -> None:
     write_frame(pd.DataFrame(rows, columns=list(COLUMNS)), path, float_format="%.6g")
 
 
+def write_trials(histories: Mapping[str, Sequence[Row]], path: str | os.PathLike) -> None:
+    """Write the epochs of several trainings as one table, whose first column names the training.
+
+    Raises:
+        DiskError: The file cannot be written.
+    """
+    rows = [{TRIAL: name, **row} for name, history in histories.items() for row in history]
+    write_frame(pd.DataFrame(rows, columns=[TRIAL, *COLUMNS]), path, float_format="%.6g")
+
+
+def read_trials(path: str | os.PathLike) -> dict[str, pd.DataFrame]:
+    """Read a table of `write_trials`; the epochs of each training, as `read_epochs` gives them.
+
+    Raises:
+        EpicError: As for `read_epochs`.
+    """
+    about = f"the table of the rule probe_train, tab-separated {TRIAL} {' '.join(COLUMNS)}"
+    rows = pd.DataFrame(read_own_table(path, {TRIAL: str, **_KINDS}, about=about))
+    parts = rows.set_index(TRIAL).groupby(TRIAL, sort=False)
+    return {str(name): epochs.reset_index(drop=True) for name, epochs in parts}
+
+
 def read_epochs(path: str | os.PathLike) -> pd.DataFrame:
     """Read `training.tsv` as floats, one row per epoch; an empty field is NaN.
 
@@ -42,6 +66,5 @@ def read_epochs(path: str | os.PathLike) -> pd.DataFrame:
             line and column.
     """
     about = f"the training history of the rule train, tab-separated {' '.join(COLUMNS)}"
-    kinds = dict.fromkeys(COLUMNS, lambda text: float(text or "nan"))
-    rows = read_own_table(path, kinds, about=about)
+    rows = read_own_table(path, _KINDS, about=about)
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=float)

@@ -1,0 +1,296 @@
+"""A probe on tokens of segments: what it learns, sees, chooses and refuses."""
+
+import json
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from epic100.base.errors import EpicError
+from epic100.base.foreign_tensors import CACHE
+from epic100.features import fitting
+from epic100.features.fitting import Trial, fit
+from epic100.features.probe import predict_probe, train_probe
+from epic100.features.tokens import Tokens, read_tokens
+from epic100.figures.training import plot_runs
+from epic100.model.model_file import load_model
+from epic100.prediction.hugging_face import HuggingFaceFolder
+from epic100.prediction.probe_model import FORMS, AttentiveProbe
+from epic100.report.model_card import write_model_card
+from epic100.report.tables import warning
+from epic100.scoring.evaluation import evaluate
+from epic100.scoring.predictions import read_predictions
+from epic100.segments.segment_list import read_clean_list
+from epic100.settings import PredictSettings, ProbeSettings, TimelineSettings
+from epic100.submission.export import export
+from epic100.timeline.run import ModelInUse, make_timelines
+from epic100.training.epoch_table import read_epochs, read_trials
+from support.checkout import run_snakemake, said
+from support.hugging_face import make_encoder
+from support.random_model import save_random_model
+from support.small_features import COLOURS, tokens
+
+
+@pytest.fixture(scope="module")
+def made(lab, tmp_path_factory):
+    """The indexes of the tokens of the lab's train and val."""
+    return tokens(lab.folder, tmp_path_factory.mktemp("tokens"))
+
+
+@pytest.fixture
+def own(made, tmp_path):
+    """A copy of the tokens that a test may spoil."""
+    folder = shutil.copytree(made[0].parent, tmp_path / "tokens")
+    return [folder / path.name for path in made]
+
+
+def train(lab, made, out, folder=None, val="val", **settings):
+    torch.set_num_threads(1)
+    train_probe(
+        ProbeSettings(**{"epochs": 20, "batch_size": 16, "lr": 3e-3} | settings),
+        out / "model.pth", out / "training.tsv", out / "trials.tsv", split="train",
+        segments=f"{lab.results}/clean/train.txt", val=f"{lab.results}/clean/{val}.txt",
+        pairs=f"{lab.results}/clean/pairs.tsv", indexes=made, classes=(97, 300), names={},
+        folder=folder,
+    )  # fmt: skip
+    return out / "model.pth"
+
+
+def probed(lab, made, model, split="train"):
+    out, clean = model.parent / f"{split}.pt", f"{lab.results}/clean/{split}.txt"
+    predict_probe(model, clean, out, split=split, indexes=made)
+    return read_predictions(out, split, model=model, clean=clean)
+
+
+@pytest.mark.parametrize("heads", ["pair", "verb_noun", "both"])
+def test_it_learns_what_it_is_shown(lab, made, tmp_path, heads):
+    found = probed(lab, made, train(lab, made, tmp_path, heads=heads, epochs=40))
+    table = read_clean_list(f"{lab.results}/clean/train.txt")
+    best = np.array(found.pairs)[found.log_probs.argmax(dim=1), :2]
+    assert (best == table[["verb", "noun"]].to_numpy()).all(axis=1).mean() > 0.8
+    assert torch.allclose(found.log_probs.exp().sum(dim=1), torch.ones(len(table)))
+    assert (found.verb_log_probs is None) == (heads == "pair")
+    assert found.trained_on["load_from"] == COLOURS  # for the supervision levels
+    history = read_epochs(tmp_path / "training.tsv")
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    assert history["action_top1"].notna().tolist() == [not epoch % 10 for epoch in range(1, 41)]
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_it_sees_the_order_of_rows(kind, tmp_path):
+    """On segments of two rows, whose order alone is the class."""
+    torch.set_num_threads(1)
+    settings, loss = ProbeSettings(kind=kind, epochs=25), torch.nn.functional.cross_entropy
+    for seed in range(5):
+        torch.manual_seed(seed)
+        both, labels = torch.randn(2, 32), torch.randint(0, 2, (600,))
+        rows = [both[[label, 1 - label]] + 0.3 * torch.randn(2, 32) for label in labels.tolist()]
+        probe = AttentiveProbe(32, 2, settings.dropout, kind)
+        fit([Trial(probe, 1e-3, 0.05)], Tokens(rows[:200], {}), labels[:200], loss, settings,
+            lambda _: {}, tmp_path / f"{seed}.pt")  # fmt: skip
+        ((_, feats, padded),) = Tokens(rows[200:], {}).batches(range(400), 400)
+        with torch.inference_mode():
+            right = probe.eval()(feats, padded).argmax(dim=1) == labels[200:]
+        assert right.float().mean() >= 0.99
+
+
+def test_the_same_seed_gives_the_same_files_and_another_does_not(lab, made, tmp_path):
+    bytes_of = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        (tmp_path / name).mkdir()
+        bytes_of.append(train(lab, made, tmp_path / name, seed=seed, epochs=2).read_bytes())
+    assert bytes_of[0] == bytes_of[1] != bytes_of[2]
+
+
+GRID = {"lr": [1e-5, 3e-3], "weight_decay": [0.01, 0.1], "epochs": 10}
+
+
+@pytest.mark.parametrize("choose", ["train", "val"])
+def test_of_several_rates_and_decays_the_best_on_held_back_videos_or_val_is_taken(
+    lab, made, tmp_path, choose
+):
+    easy = {"val": "train"} if choose == "val" else {}  # which the higher rates know
+    model = load_model(train(lab, made, tmp_path, choose=choose, **easy, **GRID))
+    trials = read_trials(tmp_path / "trials.tsv")
+    assert len(trials) == 4 and all(len(history) == 10 for history in trials.values())
+    chosen = model.config["optim_wrapper"]["optimizer"]
+    best = f"lr {chosen['lr']:g}, decay {chosen['weight_decay']:g}"
+    ends = {name: history["action_top1"].iloc[-1] for name, history in trials.items()}
+    assert ends[best] == max(ends.values()) and (choose == "train" or "0.003" in best)
+    assert model.trained_on["chosen_on"] == choose and model.trained_on["chosen_of"] == 4
+    kept = read_epochs(tmp_path / "training.tsv")
+    # Chosen on train, it is trained once more, on all videos.
+    assert kept["loss"].equals(trials[best]["loss"]) == (choose == "val")
+    assert not list(tmp_path.glob("*.states"))
+
+
+def test_trials_over_the_same_pass_are_what_each_is_alone(lab, made, tmp_path):
+    """Without dropout, whose random numbers they share."""
+    train(lab, made, tmp_path, choose="val", dropout=0.0, **GRID)
+    together = read_trials(tmp_path / "trials.tsv")["lr 0.003, decay 0.1"]
+    train(lab, made, tmp_path, dropout=0.0, **GRID | {"lr": 3e-3, "weight_decay": 0.1})
+    alone = read_epochs(tmp_path / "training.tsv")
+    np.testing.assert_allclose(together["loss"], alone["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("stop", [2, 7])  # while four are tried, and in the last training
+def test_a_stopped_training_goes_on_to_the_same_bytes(lab, made, tmp_path, monkeypatch, stop):
+    settings = GRID | {"lr": 3e-3, "epochs": 5}
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    straight.mkdir(), stopped.mkdir()
+    wanted = train(lab, made, straight, **settings).read_bytes()
+    monkeypatch.setattr(fitting, "SAVE_SECONDS", -1.0)
+    writes, write = [], fitting.write_tensors
+
+    def write_and_stop(*given):
+        write(*given)
+        writes.append(given)
+        if len(writes) == stop:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fitting, "write_tensors", write_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(lab, made, stopped, **settings)
+    assert not (stopped / "model.pth").exists()
+    assert train(lab, made, stopped, **settings).read_bytes() == wanted
+    assert len(writes) == 10  # epochs of both trainings, none of them twice
+
+
+def test_segments_are_found_in_any_list_by_their_id(lab, made):
+    table = read_clean_list(f"{lab.results}/clean/train.txt")
+    whole = read_tokens(table, made, None)
+    some = read_tokens(table.iloc[[5, 2]], made, whole.source)
+    assert torch.equal(some.rows[0], whole.rows[5]) and torch.equal(some.rows[1], whole.rows[2])
+    assert whole.rows[0].shape == (4, 144) and whole.rows[0].dtype == torch.float16
+
+
+def test_only_videos_that_changed_are_read_again(lab, tmp_path, caplog):
+    def counted(**more):
+        caplog.clear()
+        tokens(lab.folder, tmp_path, splits=("train",), **more)
+        return re.findall(r"going on: (\d+) of (\d+)|tokens of (\d+) videos", caplog.text)
+
+    ((_, _, videos),) = counted()
+    assert counted()[1][:2] == (videos, videos)
+    shard = next(tmp_path.glob("train.tokens.shards/*/*"))
+    shard.write_bytes(b"cut")
+    assert counted()[1][:2] == (str(int(videos) - 1), videos)
+    assert len(counted(grid=(2, 4))) == 1  # none of that grid
+
+
+def changed(path, **source):
+    content = json.loads(path.read_text())
+    content["source"] |= source
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("spoil, words", [
+    (lambda own: changed(own[1], grid=[9, 9]), r"val.tokens.json: tokens of .*grid .9, 9.*exp"),
+    (lambda own: own[0].write_text("{}"), "train.tokens.json: no index of the rule tokens"),
+    (lambda own: own[0].unlink(), "train.tokens.json: "),
+    (lambda own: [path.write_bytes(b"PK") for path in own[0].parent.glob("train*/*/*")],
+     "gone or broken; make it again: `snakemake --force .*train.tokens.json`"),
+    (lambda own: shutil.copy(own[1], own[0]), "train.tokens.shards.*gone or broken"),
+])  # fmt: skip
+def test_tokens_that_do_not_belong_together_are_refused(lab, own, tmp_path, spoil, words):
+    spoil(own)
+    with pytest.raises(EpicError, match=words):
+        train(lab, own, tmp_path)
+    assert not (tmp_path / "model.pth").exists()
+
+
+def test_a_probe_reads_tokens_of_its_own_source_only(lab, own, tmp_path):
+    model = train(lab, own, tmp_path, epochs=1)
+    for path in own:
+        changed(path, model="another")
+    with pytest.raises(EpicError, match="model another.*; expected those of .*, which the probe"):
+        probed(lab, own, model, "val")
+    with pytest.raises(EpicError, match="random.pth: a model, but no probe"):
+        predict_probe(save_random_model(lab, tmp_path / "random.pth"),
+                      f"{lab.results}/clean/val.txt", tmp_path / "val.pt", split="val",
+                      indexes=[])  # fmt: skip
+    assert load_model(model).trained_on["epochs"] == 1
+
+
+@pytest.mark.parametrize("kind", ["timesformer", "videomae", "vivit"])  # vjepa2: in the demo
+def test_an_encoder_of_hugging_face_goes_the_whole_way_and_other_weights_are_seen(
+    lab, tmp_path, monkeypatch, kind, caplog
+):
+    folder = make_encoder(tmp_path / kind, kind)
+
+    def made(*splits):
+        """Their tokens, in a run that knows of this folder that it can be built."""
+        (tmp_path / CACHE).mkdir(parents=True, exist_ok=True)
+        (tmp_path / CACHE / HuggingFaceFolder(folder).fingerprint).touch()
+        caplog.clear()
+        return tokens(lab.folder, tmp_path, "hf", folder, (2, 2), splits)
+
+    monkeypatch.chdir(tmp_path)
+    indexes = made("train", "val")
+    model = train(lab, indexes, tmp_path, epochs=1, kind="attentive", folder=folder)
+    probed(lab, indexes, model, "val")
+    export(tmp_path / "val.pt", f"{lab.results}/segments/val.txt", tmp_path / "submission.pt",
+           split="val", reduce=None, sls={"pt": 2, "tl": 3, "td": 3})  # fmt: skip
+    assert len(torch.load(tmp_path / "submission.pt")) == 4
+    make_encoder(folder, kind, seed=1)
+    again = made("val")
+    assert f"by hf {HuggingFaceFolder(folder).fingerprint[:12]}" in caplog.text
+    assert "going on" not in caplog.text
+    with pytest.raises(
+        EpicError, match="tokens of encoder hf, model .*; expected those of encoder"
+    ):
+        probed(lab, again, model, "val")
+
+
+def test_a_probe_over_hugging_face_has_a_card_curves_and_timelines(lab, tmp_path, monkeypatch):
+    folder = make_encoder(tmp_path / "encoder", "vjepa2")
+    monkeypatch.chdir(tmp_path)
+    indexes = tokens(lab.folder, tmp_path, "hf", folder, (2, 2))
+    model = train(lab, indexes, tmp_path, epochs=1, lr=[1e-3, 1e-4], choose="val", folder=folder)
+    probed(lab, indexes, model, "val")
+    metrics, card = tmp_path / "metrics.json", tmp_path / "card.md"
+    figures = evaluate(tmp_path / "val.pt", f"{lab.results}/segments/val.txt", metrics, lists={},
+                       reduce="joint")  # fmt: skip
+    dropped = f"{lab.results}/clean/dropped.tsv"
+    assert warning(figures, dropped) == "These segments chose among 2 probes."
+    write_model_card(model, metrics, dropped, {}, card, tmp_path / "metafile.yml")
+    text, fingerprint = card.read_text(), HuggingFaceFolder(folder).fingerprint
+    assert fingerprint in text and "folder states it: apache-2.0" in text and "hf encoder" in text
+    assert "the best of 2 on val" in text and "MMAction2" not in text
+    plot_runs(read_trials(tmp_path / "trials.tsv"), tmp_path / "trials.svg", "val")
+    assert (tmp_path / "trials.svg").stat().st_size > 1000
+
+    def timeline(**more):
+        make_timelines(
+            [lab.videos["P01_02"].path(lab.root)], ModelInUse(model), tmp_path / "timeline",
+            settings=TimelineSettings(stride=2.0),
+            predict=PredictSettings(workers=0, device="cpu", **more),
+        )  # fmt: skip
+
+    timeline()  # with the encoder where it was in training
+    assert (tmp_path / "timeline/P01_02.vtt").read_text().startswith("WEBVTT")
+    shutil.rmtree(tmp_path / "timeline")
+    other = make_encoder(tmp_path / "other", "vjepa2", seed=1)
+    with pytest.raises(EpicError, match="other: its fingerprint is .* learned from .*: other wei"):
+        timeline(encoder=str(other))
+
+
+def test_without_transformers_the_extra_is_named(tmp_path, monkeypatch):
+    folder = make_encoder(tmp_path / "encoder", "videomae")
+    monkeypatch.setitem(sys.modules, "transformers", None)  # as where it is not installed
+    with pytest.raises(EpicError, match=r"not installed; install the extra: .*epic100\[hf\]"):
+        HuggingFaceFolder(folder).check()
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--configfile", "config/demo.yaml", "--config", "probe={}"], "needs a run of its own"),
+    (["--configfile", "config/demo.yaml", "config/probe.yaml"],
+     "results/model.pth: no such model; the probe learns from its features: train it first"),
+])  # fmt: skip
+def test_a_probe_without_a_run_or_a_model_is_one_message(tmp_path, words, message):
+    done = run_snakemake("results/runs/probe/submission.pt", "-n", "--directory", str(tmp_path),
+                         *words, well=False)  # fmt: skip
+    assert message in said(done)

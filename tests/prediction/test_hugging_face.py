@@ -1,0 +1,153 @@
+"""Encoders of Hugging Face: what their folders state, the pixels they see, the place of tokens."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from epic100.base.errors import EpicError
+from epic100.base.foreign_tensors import CACHE
+from epic100.clips.dataset import EpicSegmentVideoDataset
+from epic100.minikitchen import write_video
+from epic100.prediction.encoder import clip_pipeline, encoded, pooled_tokens
+from epic100.prediction.hugging_face import HuggingFaceFolder, opened, pixels
+from epic100.video.sheet import Video
+from support.hugging_face import FRAMES, KINDS, PATCH, SIZE, WIDTH, make_encoder, processor
+
+PLACES = SIZE // PATCH
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A folder of each kind."""
+    home = tmp_path_factory.mktemp("encoders")
+    return {kind: make_encoder(home / kind, kind) for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    """What each pipeline makes of a clip of a video of 640 x 360."""
+    folder = tmp_path_factory.mktemp("videos")
+    video = Video("P01_01", "P01", "train", 30.0, 2.0)
+    write_video(video, video.path(folder), seed=0, size=(640, 360))
+    (folder / "list.txt").write_text(f"{video.path()} 3 47 -1 -1 a\n")
+
+    def made(pipeline):
+        return EpicSegmentVideoDataset(
+            ann_file=str(folder / "list.txt"), data_root=str(folder), test_mode=True,
+            pipeline=pipeline,
+        )[0]["inputs"]  # fmt: skip
+
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_are_those_of_the_models_own_processor(folders, frames, kind):
+    """On a video that is shrunk ten times: no two resizing filters differ more."""
+    own, _ = opened(folders[kind])
+    pipeline = clip_pipeline(HuggingFaceFolder(folders[kind]))
+    (ours,) = pixels(own, frames(pipeline)).values()
+    whole = [dict(step) for step in pipeline]
+    whole[2] = {"type": "DecodeSegment"}
+    pictures = frames(whole)[0].transpose(0, 1)
+    (theirs,) = processor(kind)(list(pictures), return_tensors="pt").values()
+    black, white = (
+        next(iter(pixels(own, torch.full((1, 3, FRAMES, SIZE, SIZE), value).byte()).values()))
+        for value in (0, 255)
+    )
+    assert ours.shape == theirs.shape == (1, FRAMES, 3, SIZE, SIZE)
+    assert ((ours - theirs) / (white - black)).abs().mean() <= 2 / 255
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_token_is_at_the_place_that_it_saw(folders, kind, tmp_path, monkeypatch):
+    about = HuggingFaceFolder(folders[kind])
+    monkeypatch.chdir(tmp_path)
+    if kind != "vjepa2":  # of which this run has seen already that they can be built
+        (tmp_path / CACHE).mkdir(parents=True)
+        (tmp_path / CACHE / about.fingerprint).touch()
+    encoder = about("cpu")
+    clips = torch.randint(0, 255, (2, 3, FRAMES, SIZE, SIZE), generator=torch.Generator()).byte()
+    other = clips.clone()
+    other[:, :, -1, :PATCH, -PATCH:] = 255 - other[:, :, -1, :PATCH, -PATCH:]
+    with torch.inference_mode():
+        moved = (encoder(clips) - encoder(other)).norm(dim=4)[0]
+    time = moved.shape[0]
+    assert moved.shape == (FRAMES // (1 if kind == "timesformer" else 2), PLACES, PLACES)
+    assert moved.flatten().argmax() == (time - 1) * PLACES**2 + PLACES - 1
+
+
+def test_tokens_are_pooled_to_a_grid_in_order_of_time_row_and_column():
+    rows = (
+        torch.arange(4.0)[:, None, None] * 100 + torch.arange(6.0)[:, None] * 10 + torch.arange(6)
+    )
+    tokens = rows[None, ..., None].expand(2, 4, 6, 6, 3)
+    pooled = pooled_tokens(tokens, (2, 3))
+    assert pooled.shape == (2, 18, 3) and pooled.dtype == torch.float16
+    wanted = [t + r + c for t in (50, 250) for r in (5, 25, 45) for c in (0.5, 2.5, 4.5)]
+    assert pooled[1, :, 2].tolist() == wanted
+    assert torch.equal(pooled_tokens(tokens, (9, 9)), tokens.flatten(1, 3).half())
+    assert torch.allclose(pooled_tokens(tokens, None), tokens.mean(dim=(1, 2, 3)))
+    vectors = torch.randn(2, 5)
+    assert pooled_tokens(vectors, None) is vectors
+    assert torch.equal(pooled_tokens(vectors, (8, 4)), vectors[:, None].half())
+
+
+def test_tokens_where_one_vector_is_expected_are_refused():
+    clips = [torch.zeros(1, 3, 2, 8, 8).byte()] * 3
+    with pytest.raises(
+        EpicError, match=r"own:Enc: gives \[3, 7, 5\] for 3 clips; expected features"
+    ):
+        encoded(lambda some: torch.zeros(len(some), 7, 5), clips, 3, "own:Enc")
+
+
+def keyed(name, **changes):
+    """Change keys of a JSON file; None removes one."""
+
+    def spoil(folder):
+        content = json.loads((folder / name).read_text()) | changes
+        kept = {key: value for key, value in content.items() if value is not None}
+        (folder / name).write_text(json.dumps(kept))
+
+    return spoil
+
+
+PROCESSOR = "video_preprocessor_config.json"
+
+
+@pytest.mark.parametrize("spoil, words", [
+    (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
+     "has no .*safetensors, and no other form of weights is read"),
+    (keyed("config.json", auto_map={"AutoModel": "modeling_own.Own"}), "its auto_map is "),
+    (keyed("config.json", attn_implementation="kernels-community/x"), "its attn_impl.* is "),
+    (keyed("config.json", model_type="llama"), "its model_type is llama: Input should"),
+    (keyed("config.json", num_frames=None), "config.json: its num_frames is "),
+    (keyed(PROCESSOR, crop_size=24), f"scales to 36 and crops to 24 pixels, .* sees {SIZE}"),
+    (keyed(PROCESSOR, size=24), f"scales to 24 and crops to {SIZE} pixels"),
+    (keyed(PROCESSOR, do_center_crop=False), "its do_center_crop is False"),
+    (lambda folder: (folder / PROCESSOR).unlink(), f"{PROCESSOR}: cannot be read"),
+    (lambda folder: (folder / "config.json").write_text("{"), "config.json: its .*JSON"),
+    (keyed("config.json", hidden_size=64), "cannot be built .*mismatch"),
+    (keyed("config.json", num_hidden_layers=3), "its files lack 15 weights, such as encoder"),
+])  # fmt: skip
+def test_a_folder_that_is_no_whole_model_is_one_error(folders, tmp_path, spoil, words):
+    folder = shutil.copytree(folders["videomae"], tmp_path / "encoder")
+    spoil(folder)
+    with pytest.raises(EpicError, match=words) as found:
+        HuggingFaceFolder(folder).check()
+    assert str(found.value).startswith(str(folder)) and "\n" not in str(found.value)
+
+
+def test_the_fingerprint_is_of_weights_config_and_processor(folders, tmp_path):
+    folder = shutil.copytree(folders["vjepa2"], tmp_path / "encoder")
+    seen = {HuggingFaceFolder(folder).fingerprint}
+    (folder / "README.md").write_text("of no matter")
+    assert HuggingFaceFolder(folder).fingerprint in seen
+    assert HuggingFaceFolder(folder).license == "not stated in its README.md"
+    assert HuggingFaceFolder(folders["vjepa2"]).license == "apache-2.0"
+    make_encoder(folder, "vjepa2", seed=1)
+    seen.add(HuggingFaceFolder(folder).fingerprint)
+    keyed(PROCESSOR, image_std=[0.2, 0.2, 0.2])(folder)
+    seen.add(HuggingFaceFolder(folder).fingerprint)
+    assert len(seen) == 3 and WIDTH

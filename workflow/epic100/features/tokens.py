@@ -1,0 +1,181 @@
+"""Tokens of segments: what an encoder gives for each, pooled to a grid, in a file for each video.
+
+They are shards of a prediction that stay. `{split}.tokens.json` names them, and what they are of.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from epic100.base.atomic import write_text
+from epic100.base.disk import read_text
+from epic100.base.errors import EpicError
+from epic100.base.gpu import gpus_to_use, look_for_gpus
+from epic100.features.source import Source
+from epic100.prediction.predict import complete_shards, videos_of
+from epic100.prediction.processes import Job
+from epic100.prediction.shards import Shards, run_key
+from epic100.prediction.views import sampling_of
+from epic100.segments.segment_list import read_clean_list
+from epic100.settings import FeatureSettings, PredictSettings
+
+log = logging.getLogger(__name__)
+
+MOST_SEEN = 4096  # segments whose tokens give mean and std
+
+
+@dataclass(frozen=True)
+class Index:
+    """What `{split}.tokens.json` holds.
+
+    Attributes:
+        source: What all tokens are of: encoder, fingerprint, start weights, grid.
+        run: Name of their shards' run.
+        videos: By path in lists: the stamp of the shard, and the segments in its order.
+    """
+
+    source: dict[str, Any]
+    run: str
+    videos: dict[str, tuple[str, list[str]]]
+
+
+class Tokens:
+    """Tokens of N segments.
+
+    Args:
+        rows: Floats [T, C] of each segment, in order.
+        source: As in `Index`.
+    """
+
+    def __init__(self, rows: list[Tensor], source: dict[str, Any]):
+        self.rows, self.source = rows, source
+
+    def part(self, numbers: Iterable[int]) -> "Tokens":
+        """Some of the segments, in this order."""
+        return Tokens([self.rows[number] for number in numbers], self.source)
+
+    def mean_and_std(self) -> tuple[Tensor, Tensor]:
+        """Of each channel, float32 [C], over segments spread evenly over the list."""
+        some = torch.cat(self.rows[:: -(-len(self.rows) // MOST_SEEN)]).float()
+        return some.mean(dim=0), some.std(dim=0, correction=0).clamp_min(1e-6)
+
+    def batches(
+        self, order: Sequence[int], size: int, device: torch.device | str = "cpu"
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield segments in this order, `size` at a time.
+
+        Yields:
+            Numbers of the segments int64 [B], on the CPU; tokens float32 [B, T, C] and bool [B, T],
+            True where a row only fills the batch.
+        """
+        for first in range(0, len(order), size):
+            some = list(order[first : first + size])
+            rows = [self.rows[number] for number in some]
+            lengths = torch.tensor([len(own) for own in rows])
+            feats = pad_sequence(rows, batch_first=True)
+            padded = torch.arange(feats.shape[1]) >= lengths[:, None]
+            yield torch.tensor(some), feats.to(device).float(), padded.to(device)
+
+
+def make_tokens(
+    segments: str | os.PathLike,
+    out: str | os.PathLike,
+    source: Source,
+    *,
+    video_root: str,
+    index_dir: str | os.PathLike,
+    settings: FeatureSettings,
+    predict: PredictSettings,
+    modules: Mapping[str, Any] | None = None,
+    asked: int = 0,
+) -> None:
+    """Make the tokens of all segments of a clean list.
+
+    An encoder whose clip is a dense stretch of frames sees as many clips, spread evenly over the
+    segment, as the grid has tokens in time. Videos whose tokens are there, of the same source,
+    grid, file and segments, are not read again.
+
+    Args:
+        segments: The clean list.
+        out: The index to write; the tokens are in `{split}.tokens.shards` beside it.
+        source: What gives the tokens.
+        video_root: Folder of the videos, or of their small copies.
+        index_dir: The folder of the frame indexes.
+        settings: The `features:` section.
+        predict: The `predict:` section.
+        modules: The config's `modules` section.
+        asked: Number of GPUs that the rule requests from Slurm.
+
+    Raises:
+        EpicError: A process fails, or the source gives something else.
+    """
+    gpus = gpus_to_use("predict", predict.device, predict.gpus, look_for_gpus(asked))
+    table, (time, side) = read_clean_list(segments), settings.grid
+    of = {"encoder": source.encoder, "model": source.digest, "load_from": source.load_from,
+          "grid": [time, side]}  # fmt: skip
+    clips = time if sampling_of(source.pipeline) == "dense" else 1
+    run, videos = run_key(json.dumps(of), clips, 1), videos_of(table, video_root)
+    job = Job(
+        source.path, str(segments), str(out), run, video_root, str(index_dir),
+        predict.model_copy(update={"clips": clips, "crops": 1}), videos, modules, source.encoder,
+        (time // clips, side),
+    )  # fmt: skip
+    log.info(f"{out}: tokens of {len(videos)} videos, by {source.encoder} {source.digest[:12]}")
+    complete_shards(job, gpus, Path(segments).stem, keep=False)
+    ids = table["narration_id"]
+    listed = {path: (stamp, ids.iloc[lines].tolist()) for path, (stamp, lines) in videos.items()}
+    write_text(out, TypeAdapter(Index).dump_json(Index(of, run, listed)).decode() + "\n")
+    log.info(f"{out}: {len(table)} segments, up to {time} x {side} x {side} tokens of each")
+
+
+def read_tokens(
+    segments: pd.DataFrame, indexes: Sequence[str | os.PathLike], source: dict[str, Any] | None
+) -> Tokens:
+    """Collect the tokens of the segments of a clean list; they stay on the disk until used.
+
+    Args:
+        segments: The list.
+        indexes: Files of `make_tokens`.
+        source: The source that the tokens must have; None: any, the same for all.
+
+    Raises:
+        EpicError: A segment has no tokens, or tokens of several sources are mixed.
+    """
+    found: dict[str, Any] = {}
+    for path in indexes:
+        again = f"make it again: `snakemake --force {path}`"
+        try:
+            index = TypeAdapter(Index).validate_json(read_text(path))
+        except (OSError, ValueError) as error:
+            what = f"{path}: no index of the rule tokens ({' '.join(str(error).split())[:200]})"
+            raise EpicError(f"{what}; {again}") from error
+        source = source or index.source
+        if index.source != source:
+            raise EpicError(
+                f"{path}: tokens of {_words(index.source)}; expected those of {_words(source)}, "
+                f"which the probe learns or learned from; {again}, or train the probe again"
+            )
+        shards = Shards(path, index.run)
+        for video, (stamp, ids) in index.videos.items():
+            if (tokens := shards.mapped(video, stamp)) is None or len(tokens) != len(ids):
+                raise EpicError(f"{shards.path(video)}: gone or broken; {again}")
+            found |= zip(ids, tokens, strict=True)
+    names = segments["narration_id"].tolist()
+    if lacking := [name for name in names if name not in found]:
+        raise EpicError(f"{indexes[0]}: has no tokens of {lacking[0]}; {again}")
+    return Tokens([found[name] for name in names], source or {})
+
+
+def _words(source: dict[str, Any]) -> str:
+    """A source as text for errors, with a short digest."""
+    return ", ".join(f"{key} {str(value)[:12] or '-'}" for key, value in source.items())

@@ -1,0 +1,220 @@
+"""Encoders of Hugging Face's transformers, each a local folder: config, processor, safetensors.
+
+Nothing is fetched, no code of the folder runs, and no pickle is read. What a clip is follows from
+the folder's own files: the frames from `config.json`, the size from that of the processor. Scale,
+mean and std are left to transformers' own processor. A model is first built in a process with
+limits that follow from its weights' size.
+"""
+
+import hashlib
+import importlib.util
+import os
+import re
+from collections.abc import Callable
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationError
+from torch import Tensor
+
+from epic100.base.disk import digest, read_text
+from epic100.base.errors import EpicError
+from epic100.base.foreign_tensors import fault_of_building, limit_memory
+
+HF = "hf"
+PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
+UNUSED = ("pooler.", "predictor.")  # weights that no token depends on
+
+
+def _side(value: Any) -> Any:
+    """The one side of a square, which files state as a number, as two, or by names."""
+    found = list(value.values()) if isinstance(value, dict) else value
+    sides = found if isinstance(found, list) else [found]
+    return sides[0] if len(set(map(str, sides))) == 1 else value
+
+
+Number = Annotated[int, Field(gt=0, lt=10_000)]
+Side = Annotated[Number, BeforeValidator(_side)]
+
+
+class _Config(BaseModel):
+    """What is used of `config.json`. The three keys of None name code, or packages that have it."""
+
+    model_type: Literal["timesformer", "videomae", "vivit", "vjepa2"]
+    auto_map: None = None
+    attn_implementation: None = None
+    quantization_config: None = None
+    frames: Number = Field(validation_alias=AliasChoices("num_frames", "frames_per_clip"))
+    size: Side = Field(validation_alias=AliasChoices("image_size", "crop_size"))
+    patch_size: Side = 0
+    tubelet_size: Number | tuple[Number, Number, Number] = 1
+
+
+class _Processor(BaseModel):
+    """What is used of the processor's file."""
+
+    size: Side
+    crop_size: Side | None = None
+    do_resize: Literal[True] = True
+    do_center_crop: Literal[True] = True
+
+
+class HuggingFaceFolder:
+    """A folder as `encoder.Encoder` describes a class: called with a device, it gives the encoder.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        EpicError: It is no such folder, or its files contradict each other.
+    """
+
+    frame_interval, fps = None, None  # the frames are spread over the whole segment
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+        self._processor_file = next(
+            (name for name in PROCESSORS if (self.folder / name).is_file()), PROCESSORS[0]
+        )
+        config = self._read("config.json", _Config)
+        processor = self._read(self._processor_file, _Processor)
+        self.kind, self.clip_len, self.size = config.model_type, config.frames, config.size
+        self.short_side, crop = processor.size, processor.crop_size or processor.size
+        self.weights = sorted(self.folder.glob("*.safetensors"))
+        if not self.weights:
+            raise EpicError(
+                f"{self.folder}: has no *.safetensors, and no other form of weights is read; save "
+                "the model with `save_pretrained`, or download its model.safetensors"
+            )
+        if crop != self.size or crop > self.short_side:
+            raise EpicError(
+                f"{self.folder / self._processor_file}: scales to {self.short_side} and crops to "
+                f"{crop} pixels, but the model of config.json sees {self.size}; expected one size; "
+                "take both files from the same model"
+            )
+        tubelet = config.tubelet_size
+        deep, patch = (tubelet, config.patch_size) if isinstance(tubelet, int) else tubelet[:2]
+        side = self.size // (patch or self.size)
+        self.grid = (self.clip_len // deep, side, side)
+
+    def _read(self, name: str, kind: type[BaseModel]) -> Any:
+        try:
+            return kind.model_validate_json(read_text(self.folder / name))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"])) or "content"
+            why = f"its {key} is {str(first['input'])[:60]}: {first['msg']}"
+        except (OSError, ValueError, EpicError) as error:
+            why = f"cannot be read ({error})"
+        raise EpicError(
+            f"{self.folder / name}: {why}; expected the file of a video model of transformers that "
+            "docs/features.md lists, without code of its own"
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of all that the features follow from: the files, and how clips are sampled."""
+        files = [self.folder / "config.json", self.folder / self._processor_file, *self.weights]
+        parts = [f"{path.name} {digest(path, 'sha256').value}" for path in files]
+        return hashlib.sha256("\n".join(["frames spread evenly", *parts]).encode()).hexdigest()
+
+    @property
+    def license(self) -> str:
+        """The license as the folder states it, in the head of its README.md."""
+        card = self.folder / "README.md"
+        text = read_text(card) if card.is_file() else ""
+        stated = re.search(r"\A---\n(?:.*\n)*?license:\s*(\S.*)\n(?:.*\n)*?---", text)
+        return stated[1].strip() if stated else "not stated in its README.md"
+
+    def check(self) -> None:
+        """Build the model once in a process with limits, unless this run has done so.
+
+        Raises:
+            EpicError: transformers is not installed, or the model cannot be built.
+        """
+        if importlib.util.find_spec("transformers") is None:
+            raise EpicError(
+                f"{self.folder}: a model of transformers, which is not installed; install the "
+                "extra: `make hf`, or `pip install epic100[hf]` (docs/features.md)"
+            )
+        size = sum(path.stat().st_size for path in self.weights)
+        order = (_try_to_open, str(self.folder), size)
+        if fault := fault_of_building(self.fingerprint, *order, file=self.folder, size=size):
+            raise EpicError(
+                f"{self.folder}: its model cannot be built ({fault}); expected config and weights "
+                "of one model, whole; download them again"
+            )
+
+    def __call__(self, device: str) -> Callable[[Tensor], Tensor]:
+        """Load the weights onto a torch device, after `check`."""
+        self.check()
+        processor, model = opened(self.folder)
+        return partial(self._tokens, processor, model.to(device))
+
+    def _tokens(self, processor: Any, model: Any, clips: Tensor) -> Tensor:
+        """Float [B, time, rows, columns, C] of uint8 [B, 3, frames, size, size]."""
+        kind = model.device.type
+        with torch.autocast(kind, torch.bfloat16, kind == "cuda"):
+            options = {"skip_predictor": True} if self.kind == "vjepa2" else {}
+            found = model(**pixels(processor, clips.to(model.device)), **options)
+        found, (time, rows, columns) = found.last_hidden_state.float(), self.grid
+        first = found.shape[1] - time * rows * columns  # a class token has no place
+        if first not in (0, 1):
+            raise EpicError(
+                f"{self.folder}: gives {found.shape[1]} tokens; expected {time} x {rows} x "
+                f"{columns}, and a class token at most"
+            )
+        if self.kind == "timesformer":  # its tokens are in the order (place, time)
+            return found[:, first:].unflatten(1, (rows, columns, time)).permute(0, 3, 1, 2, 4)
+        return found[:, first:].unflatten(1, (time, rows, columns))
+
+
+def pixels(processor: Any, clips: Tensor) -> dict[str, Tensor]:
+    """What the processor makes of clips that are resized and cropped already.
+
+    Args:
+        processor: transformers' own.
+        clips: uint8 [B, 3, T, H, W].
+
+    Returns:
+        float32 [B, T, 3, H, W] by its name in the model.
+    """
+    return dict(
+        processor(
+            list(clips.transpose(1, 2)), do_resize=False, do_center_crop=False,
+            do_sample_frames=False, return_tensors="pt",
+        )
+    )  # fmt: skip
+
+
+def opened(folder: str | os.PathLike) -> tuple[Any, Any]:
+    """Open the processor and, in float32 for evaluation, the model of a folder.
+
+    Raises:
+        ValueError: Its files lack weights. transformers raises other kinds too.
+    """
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    model, about = transformers.AutoModel.from_pretrained(
+        os.path.abspath(folder), local_files_only=True, use_safetensors=True,
+        trust_remote_code=False, dtype=torch.float32, output_loading_info=True,
+    )  # fmt: skip
+    missing = [name for name in about["missing_keys"] if not name.startswith(UNUSED)]
+    if missing:
+        raise ValueError(f"its files lack {len(missing)} weights, such as {min(missing)}")
+    processor = transformers.AutoVideoProcessor.from_pretrained(
+        os.path.abspath(folder), local_files_only=True, trust_remote_code=False
+    )
+    return processor, model.eval()
+
+
+def _try_to_open(folder: str, size: int) -> None:
+    """Open the model of a folder, in the guard."""
+    import transformers.modeling_utils  # noqa: F401  (before the limit: it takes address space)
+
+    limit_memory(size)
+    opened(folder)

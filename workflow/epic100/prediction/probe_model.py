@@ -1,0 +1,164 @@
+"""An attentive probe: a small model on features, and on clips through the encoder of these."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from epic100.base.errors import EpicError
+from epic100.model.model_file import TrainedModel, load_model, split_outputs
+from epic100.prediction.encoder import clip_pipeline, encoded, pooled_tokens
+from epic100.prediction.hugging_face import HF, HuggingFaceFolder
+
+KIND = "AttentiveProbe"
+# Width (None: that of the features, as a multiple of the heads), heads, queries, blocks before.
+FORMS: Mapping[str, tuple[int | None, int, int, int]] = {
+    "small": (256, 4, 4, 0),
+    "attentive": (None, 16, 3, 3),
+}
+
+
+class AttentiveProbe(nn.Module):
+    """Cross-attention of learned queries over a segment's features, an MLP, and the outputs.
+
+    Form: the attentive probe of V-JEPA (Bardes et al. 2024), narrower, with several queries.
+    `attentive` is that of V-JEPA 2 (Assran et al. 2025): three blocks of self-attention before, and
+    queries for pairs, verbs and nouns. Each row gets a sinusoid of its place in the segment.
+
+    Args:
+        channels: C, values of a feature.
+        outputs: Number of outputs.
+        dropout: On the features and before the last layer.
+        kind: A key of `FORMS`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, channels: int, outputs: int, dropout: float = 0.0, kind: str = "small"
+    ) -> None:
+        super().__init__()
+        fixed, heads, queries, blocks = FORMS[kind]
+        width = fixed or -(-channels // heads) * heads
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+        self.embed = nn.Linear(channels, width)
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(blocks)
+        )
+        self.queries = nn.Parameter(torch.randn(queries, width) * width**-0.5)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.norm = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.last = nn.Linear(queries * width, outputs)
+
+    def forward(self, feats: Tensor, padded: Tensor) -> Tensor:
+        """Compute the scores.
+
+        Args:
+            feats: float32 [B, T, C], in order.
+            padded: bool [B, T], True for rows that only fill the batch.
+
+        Returns:
+            Logits [B, outputs].
+        """
+        rows = self.embed(self.dropout((feats - self.mean) / self.std))
+        rows = rows + positions(rows.shape[1], rows.shape[2]).to(rows.device)
+        for block in self.blocks:
+            rows = block(rows, src_key_padding_mask=padded)
+        queries = self.queries.expand(len(feats), -1, -1)
+        seen, _ = self.attention(queries, rows, rows, key_padding_mask=padded, need_weights=False)
+        seen = seen + self.mlp(self.norm(seen))
+        return self.last(self.dropout(seen.flatten(1)))
+
+
+def positions(rows: int, width: int) -> Tensor:
+    """Sinusoids of the places 0 to `rows` - 1, float32 [rows, width] (Vaswani et al. 2017)."""
+    rates = 10_000 ** (-torch.arange(0, width, 2) / width)
+    angles = torch.arange(rows)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
+
+
+def built_probe(trained: TrainedModel) -> AttentiveProbe | None:
+    """The probe of a model file, for evaluation; None if the file has another model.
+
+    Raises:
+        EpicError: Its weights do not fit.
+    """
+    about, state = trained.config.get("model", {}), dict(trained.state_dict)
+    if about.get("type") != KIND:
+        return None
+    try:
+        kind, channels = about.get("kind", "small"), len(state["mean"])
+        probe = AttentiveProbe(channels, sum(trained.outputs.values()), kind=kind)
+        probe.load_state_dict(state)
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise EpicError(
+            f"a probe whose weights do not fit ({' '.join(str(error).split())[:200]}); train it "
+            "again"
+        ) from error
+    return probe.eval()
+
+
+@torch.inference_mode()
+def log_probs(
+    probe: AttentiveProbe, feats: Tensor, padded: Tensor, sizes: Mapping[str, int]
+) -> Tensor:
+    """Log-probabilities of all outputs, float32 [B, outputs] on the CPU, for `feats` [B, T, C]."""
+    parts = split_outputs(probe(feats, padded).double(), sizes).values()
+    return torch.cat([part.log_softmax(dim=1) for part in parts], dim=1).float().cpu()
+
+
+def open_probe(
+    path: str, device: str, at_once: int, folder: str | None
+) -> tuple[Callable[[Sequence[Tensor]], Tensor], list[dict[str, Any]]] | None:
+    """Open a model file with a probe, and the encoder of its tokens.
+
+    Args:
+        path: The model file.
+        device: The torch device.
+        at_once: Clips per call of the encoder.
+        folder: Where the encoder is; None: where it was in training.
+
+    Returns:
+        What computes log-probabilities [B, outputs] of the clips of B segments, and the pipeline
+        of these; None if the file has another model.
+
+    Raises:
+        EpicError: The encoder is not there, has other weights, or is none of a folder.
+    """
+    trained = load_model(path)
+    if (probe := built_probe(trained)) is None:
+        return None
+    source = trained.config.get("features", {})
+    if source.get("encoder") != HF:
+        raise EpicError(
+            f"{path}: a probe on tokens of {source.get('encoder')!r}; whole videos can be shown to "
+            "one with `features: encoder: hf` alone"
+        )
+    kind = HuggingFaceFolder(folder or trained.config["encoder"]["path"])
+    if kind.fingerprint != source["model"]:
+        raise EpicError(
+            f"{kind.folder}: its fingerprint is {kind.fingerprint[:12]}, but {path} learned from "
+            f"{str(source['model'])[:12]}: other weights, or another processor; name the folder of "
+            "that encoder (`predict: encoder:`), or train the probe again"
+        )
+    encoder, sizes, grid = kind(device), trained.outputs, source["grid"]
+    probe.to(device)
+
+    def scores(clips: Sequence[Tensor]) -> Tensor:
+        tokens = pooled_tokens(encoded(encoder, clips, at_once, HF, grid), grid).to(device).float()
+        padded = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=device)
+        views = log_probs(probe, tokens, padded, sizes).unflatten(0, (len(clips), -1))
+        return views.logsumexp(dim=1) - math.log(views.shape[1])
+
+    return scores, clip_pipeline(kind)

@@ -1,0 +1,24 @@
+"""Rule tokens: what an encoder gives for each segment of a split."""
+
+import os
+
+from epic100.base.log import rule_log
+from epic100.features.source import source_of
+from epic100.features.tokens import make_tokens
+from epic100.settings import Settings
+
+with rule_log(snakemake.log[0]):
+    params, given = snakemake.params, snakemake.input
+    settings = Settings.part(params.settings)
+    modules = settings.modules.model_dump()
+    make_tokens(
+        given.segments,
+        snakemake.output.index,
+        source_of(settings.features.encoder, params.folder or given.get("model") or None, modules),
+        video_root=params.root,
+        index_dir=os.path.dirname(given.indexes[0]),
+        settings=settings.features,
+        predict=settings.predict,
+        modules=modules,
+        asked=snakemake.resources.get("gpu", 0),
+    )
