@@ -31,7 +31,7 @@ include: "rules/browse.smk"
 include: "rules/timeline.smk"
 
 
-# The model of a run learns from clips, or with `probe:` from tokens that another run's model or an encoder gives.
+# The model of a run learns from clips, or with `probe:` from tokens that an encoder gives.
 if PROBE is None:
 
     include: "rules/train.smk"

@@ -30,6 +30,7 @@ rule background:
         gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=lambda wildcards, input: CLIP_ROOT,
+        encoder=lambda wildcards, input: CONFIG.features.path,
         settings=CONFIG.only("predict", "modules"),
     message:
         "Learn from gaps of {input.train} where nothing happens"

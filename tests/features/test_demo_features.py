@@ -30,8 +30,7 @@ def test_the_lines_from_a_downloaded_folder_to_a_submission(demo, tmp_path):
     """The ten lines of docs/features.md, as they are there, on the demo."""
     folder = tmp_path / "run"
     shutil.copytree(demo, folder, ignore=shutil.ignore_patterns(".snakemake", "work_dirs"))
-    (folder / "config").mkdir(exist_ok=True)
-    shutil.copy(ROOT / "config/demo.yaml", folder / "config/config.yaml")
+    shutil.copy(ROOT / "config/demo.yaml", folder / "mine.yaml")
     (tmp_path / "epic100").symlink_to(ROOT)  # the checkout, at home
     make_encoder(tmp_path / "Downloads/vjepa2-vitl-fpc64-256", "vjepa2")
     video = next((demo / "videos").glob("P01/*.MP4"))

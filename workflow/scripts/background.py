@@ -8,6 +8,7 @@ from epic100.timeline.run import ModelInUse
 with rule_log(snakemake.log[0]):
     given = snakemake.input
     settings = Settings.part(snakemake.params.settings)
+    encoder = settings.predict.encoder or snakemake.params.encoder
     learn_background(
         ModelInUse(given.model),
         snakemake.output.background,
@@ -16,7 +17,7 @@ with rule_log(snakemake.log[0]):
         root=snakemake.params.root,
         scans=given.scans,
         indexes=given.indexes,
-        predict=settings.predict,
+        predict=settings.predict.model_copy(update={"encoder": encoder}),
         modules=settings.modules.model_dump(),
         asked=snakemake.resources.get("gpu", 0),
     )
