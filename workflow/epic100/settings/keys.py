@@ -490,13 +490,10 @@ class FeatureSettings(Windows):
         "training), `hf` (a folder of Hugging Face), or `module:Class`, an encoder of your own",
         pattern="^(model|start|hf|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$",
     )
-    path: FilePath | None = key(
-        None, "the folder of `encoder: hf`, downloaded before", of_inputs=True
-    )
+    path: FilePath | None = key(None, "the folder of `encoder: hf`", of_inputs=True)
     grid: Grid = key(
         [8, 4],
-        "`[time, side]`: for a probe, up to time x side x side tokens of each segment, in place of "
-        "a vector every `stride`",
+        "`[time, side]`: for a probe, up to time x side x side tokens of each segment",
     )
 
 
