@@ -23,14 +23,9 @@ log = logging.getLogger(__name__)
 PathLike = str | os.PathLike
 PACKAGES = ("epic100", "mmaction2", "mmengine", "mmcv-lite", "torch", "av", "numpy")
 LOADING = """\
-## Load it in MMAction2
-
-With this package installed:
-
-```python
 from epic100.mmaction import open_recognizer
 model = open_recognizer("{path}")
-```"""
+"""
 
 
 def write_model_card(
@@ -68,7 +63,8 @@ def write_model_card(
         "\n".join(f"- {name} {version}" for name, version in _versions().items()),
     ]
     if "features" not in config:
-        parts.append(LOADING.format(path=model))
+        lines = f"```python\n{LOADING.format(path=model)}```"
+        parts += ["## Load it in MMAction2", f"With this package installed:\n\n{lines}"]
     write_text(out, "\n\n".join(parts) + "\n")
     write_text(
         metafile, yaml.safe_dump(_metafile(trained, config, figures, model), sort_keys=False)
