@@ -67,10 +67,10 @@ def test_the_hooks_before_a_commit_are_the_linters_of_the_makefile():
     assert {hook["entry"] for hook in repo["hooks"]} == wanted
 
 
-def test_the_version_is_one():
+def test_the_version_is_in_one_place_and_first_in_the_changes():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
-    assert version in (ROOT / "CHANGELOG.md").read_text()
+    assert "version" not in yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[0] == version
 
 
 @pytest.mark.weekly
