@@ -73,7 +73,7 @@ def test_a_folder_that_cannot_be_used_stops_the_run_before_the_first_job(
 ):
     folder = tmp_path / "run"
     shutil.copytree(
-        demo, folder, ignore=shutil.ignore_patterns(".snakemake", "work_dirs", "videos")
+        demo, folder, ignore=shutil.ignore_patterns(".snakemake", "work_dirs", "videos", "features")
     )
     (folder / "empty").mkdir()
     (folder / "empty/README.md").touch()
