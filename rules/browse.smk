@@ -2,7 +2,6 @@
 # rule needs it. Timelines and features that were made are shown, and kept up to date; none is made
 # for it. With `browse: runs:` the page is of these runs, and belongs to none of them.
 
-from epic100.settings import runs_to_compare
 from epic100.settings.config import DEFAULT
 
 SHOWN = [split for split in CONFIG.browse.splits if split in ANNOTATIONS]
@@ -13,34 +12,6 @@ SHOWN_FEATURES = [
     FEATURES if own and PROBE is not None else f"{home}/features"
     for home, own in zip(SHOWN_HOMES, SHOWN_ARE_OWN)
 ]
-
-
-def predictions_shown(wildcards):
-    """Predictions of the runs to show. No rule makes those of a run of another config."""
-    finished = [run or DEFAULT for run in runs_to_compare([])[1]]
-    for run, own in zip(CONFIG.browse.runs, SHOWN_ARE_OWN):
-        if not own and run not in finished:
-            raise WorkflowError(
-                f"`browse: runs:` names {run}, which is not finished: it needs metrics.json and "
-                f"predictions/val.pt in its folder; finished runs: {', '.join(finished) or 'none'}"
-            )
-    return [f"{home}/predictions/val.pt" for home in SHOWN_HOMES]
-
-
-def made_or_asked(folders, names):
-    """Files that are there already or are asked for in this call."""
-
-    def found(wildcards):
-        targets = {os.path.normpath(target) for target in workflow.dag_settings.targets}
-        asked = {re.sub(r"(\.activitynet)?\.\w+$", ".tsv", target) for target in targets}
-        paths = [
-            f"{folder.format(run=wildcards.get('run'))}/{name}.tsv"
-            for folder in folders
-            for name in names
-        ]
-        return [path for path in paths if path in asked or os.path.isfile(path)]
-
-    return found
 
 
 rule browse:

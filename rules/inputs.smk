@@ -1,6 +1,8 @@
 # Which files a job reads, where that takes more than a line.
 
 from epic100.download.weights import start_weights
+from epic100.settings import runs_to_compare
+from epic100.settings.config import DEFAULT
 
 
 def annotations_of(wildcards):
@@ -63,6 +65,34 @@ def files_of_folder(wildcards):
             f"{CONFIG.features.path}: no folder with files; expected that of a Hugging Face model "
             "(`features: path:`); download it there first"
         )
+    return found
+
+
+def predictions_shown(wildcards):
+    """Predictions of the runs to show. No rule makes those of a run of another config."""
+    finished = [run or DEFAULT for run in runs_to_compare([])[1]]
+    for run, own in zip(CONFIG.browse.runs, SHOWN_ARE_OWN):
+        if not own and run not in finished:
+            raise WorkflowError(
+                f"`browse: runs:` names {run}, which is not finished: it needs metrics.json and "
+                f"predictions/val.pt in its folder; finished runs: {', '.join(finished) or 'none'}"
+            )
+    return [f"{home}/predictions/val.pt" for home in SHOWN_HOMES]
+
+
+def made_or_asked(folders, names):
+    """Files that are there already or are asked for in this call."""
+
+    def found(wildcards):
+        targets = {os.path.normpath(target) for target in workflow.dag_settings.targets}
+        asked = {re.sub(r"(\.activitynet)?\.\w+$", ".tsv", target) for target in targets}
+        paths = [
+            f"{folder.format(run=wildcards.get('run'))}/{name}.tsv"
+            for folder in folders
+            for name in names
+        ]
+        return [path for path in paths if path in asked or os.path.isfile(path)]
+
     return found
 
 
