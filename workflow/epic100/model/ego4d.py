@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from mmaction.registry import MODELS
-from mmcv.cnn.bricks import DropPath
-from mmcv.cnn.bricks.transformer import PatchEmbed
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 
 from epic100.model.attention import FusedAttention, FusedVisionTransformer
 from epic100.model.mmaction_import import models
+
+PatchEmbed = models.backbones.vit_mae.PatchEmbed
+DropPath = models.backbones.vit_mae.DropPath
 
 
 class QuickGELU(nn.Module):
