@@ -95,11 +95,12 @@ def scenes(url: str) -> dict[str, Scene]:
         "run": Scene(
             copies,
             ("results/start_check.txt", "results/clean/trainval.txt", "all",
-             "results/timeline/P01_02.tsv", "results/features/P01_02.npz"),
+             "results/timeline/P01_02.tsv", "results/background.json",
+             "results/features/P01_02.npz"),
             makes=("start_check", "annotate", "scan", "proxy", "clean", "trainval", "train",
                    "predict", "export", "evaluate", "model_card", "figures_archive",
                    "figures_training", "figures_results",
-                   "report", "timeline", "features", "video_features"),
+                   "report", "timeline", "background", "features", "video_features"),
         ),
         "page": Scene(  # with the timeline that was made
             copies, ("results/browse/index.html",), makes=("clips", "clips_list", "browse"),
@@ -107,7 +108,7 @@ def scenes(url: str) -> dict[str, Scene]:
         "probe": Scene(
             {**copies, "run": "probe", "probe": {"epochs": 1}},
             ("results/runs/probe/predictions/val.pt",),
-            makes=("probe_train", "probe_predict"),
+            makes=("tokens", "probe_train", "probe_predict"),
         ),
         "start": Scene(
             {**copies, "run": "start", "features": {"encoder": "start"},

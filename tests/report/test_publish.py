@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from epic100.base.errors import EpicError
 from epic100.cli.program import main
-from epic100.model.model_file import load_model, save_model
+from epic100.model.model_file import digest, load_model, save_model
 from epic100.report.publish import publish
 from support.random_model import save_random_model
 
@@ -63,15 +63,22 @@ def test_a_report_has_seconds_speed_and_figures_and_names_nobody(demo, tmp_path,
     )
 
 
-def test_a_model_file_names_no_folder_of_the_machine_that_made_it(lab, tmp_path):
-    path = save_random_model(lab, tmp_path / "model.pth")
-    model = load_model(path)
+def test_a_published_model_names_no_folder_of_the_machine_that_made_it(demo, tmp_path):
+    shutil.copytree(demo / "results/clean", tmp_path / "clean")
+    for name in ("model_card.md", "metafile.yml", "metrics.json"):
+        shutil.copy(demo / "results" / name, tmp_path)
+    model = load_model(demo / "results/model.pth")
     model.config["places"] = [{"root": "/staging/leuven/vsc30123/videos", "list": "results/a.txt"}]
     model.trained_on["load_from"] = "/home/jan/weights.pth"
-    save_model(model, path)
-    found = load_model(path)
+    save_model(model, tmp_path / "model.pth")
+    card = (tmp_path / "model_card.md").read_text()
+    known = digest(demo / "results/model.pth")
+    (tmp_path / "model_card.md").write_text(card.replace(known, digest(tmp_path / "model.pth")))
+    publish(tmp_path / "model.pth", tmp_path / "out")
+    found = load_model(tmp_path / "out/model.pth")
     assert found.config["places"] == [{"root": "videos", "list": "results/a.txt"}]
     assert found.trained_on["load_from"] == "weights.pth"
+    assert digest(tmp_path / "out/model.pth") in (tmp_path / "out/README.md").read_text()
 
 
 def test_a_run_without_a_card_is_told_how_to_make_it(lab, tmp_path):

@@ -23,8 +23,8 @@ from tools.side_by_side import COMMANDS, PYTEST
 pytestmark = pytest.mark.slow
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-MAIN, DEV, NEW, OLD = (
-    ROOT / f"requirements{kind}.lock" for kind in ("", "-dev", "-torch", "-torch-cuda12")
+MAIN, DEV, NEW, OLD, HF = (
+    ROOT / f"requirements{kind}.lock" for kind in ("", "-dev", "-torch", "-torch-cuda12", "-hf")
 )
 PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin")
 
@@ -44,7 +44,7 @@ def pins(lock: Path) -> dict[str, Requirement]:
 def test_every_package_asked_for_is_locked_at_one_plain_version():
     extras = PROJECT["optional-dependencies"].values()
     for lock in (NEW, OLD):
-        locked = pins(MAIN) | pins(DEV) | pins(lock)
+        locked = pins(MAIN) | pins(DEV) | pins(HF) | pins(lock)
         for asked in itertools.chain(PROJECT["dependencies"], *extras):
             asked = Requirement(asked)
             assert asked.name in locked, f"{asked.name} is not locked; run `make lock`"
@@ -54,7 +54,7 @@ def test_every_package_asked_for_is_locked_at_one_plain_version():
 
 
 def test_every_entry_has_hashes():
-    for lock in (MAIN, DEV, NEW, OLD):
+    for lock in (MAIN, DEV, NEW, OLD, HF):
         assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", each) for each in entries(lock))
 
 

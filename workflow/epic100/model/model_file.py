@@ -114,23 +114,12 @@ class TrainedModel:
 
 
 def save_model(model: TrainedModel, path: str | os.PathLike) -> None:
-    """Write `results/model.pth` atomically, without the folders of this machine.
+    """Write `results/model.pth` atomically.
 
     Raises:
         EpicError: A part of the model is not as `TrainedModel` defines it.
     """
-    content = vars(checked(model, path, "train"))
-    told = {key: without_folders(content[key]) for key in ("config", "trained_on")}
-    write_tensors({"format": FORMAT, **content, **told}, path)
-
-
-def without_folders(value: Any) -> Any:
-    """Leave the last part of each absolute path in a config: what is shared names no user."""
-    if isinstance(value, dict):
-        return {key: without_folders(held) for key, held in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(without_folders(held) for held in value)
-    return os.path.basename(value) if isinstance(value, str) and os.path.isabs(value) else value
+    write_tensors({"format": FORMAT, **vars(checked(model, path, "train"))}, path)
 
 
 def digest(path: str | os.PathLike) -> str:

@@ -94,8 +94,8 @@ def built_probe(trained: TrainedModel) -> AttentiveProbe | None:
     Raises:
         EpicError: Its weights do not fit.
     """
-    about, state = trained.config.get("model", {}), dict(trained.state_dict)
-    if about.get("type") != KIND:
+    about, state = trained.config.get("model"), dict(trained.state_dict)
+    if not isinstance(about, dict) or about.get("type") != KIND:
         return None
     try:
         kind, channels = about.get("kind", "small"), len(state["mean"])

@@ -14,7 +14,7 @@ from mmengine.config import ConfigDict
 
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_text
-from epic100.model.model_file import TrainedModel, digest, load_model, without_folders
+from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.report.tables import dropped_rows, wilson
 from epic100.scoring.metrics import TASKS
 
@@ -70,6 +70,15 @@ def write_model_card(
         metafile, yaml.safe_dump(_metafile(trained, config, figures, model), sort_keys=False)
     )
     log.info("%s and %s describe %s", out, metafile, model)
+
+
+def without_folders(value: Any) -> Any:
+    """Leave the last part of each absolute path in a config: what is shared names no user."""
+    if isinstance(value, dict):
+        return {key: without_folders(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(without_folders(held) for held in value)
+    return os.path.basename(value) if isinstance(value, str) and os.path.isabs(value) else value
 
 
 def _what(trained: TrainedModel, config: ConfigDict, path: PathLike) -> str:

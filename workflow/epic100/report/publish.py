@@ -1,23 +1,26 @@
 """What a lab gives away: a model in a folder for a model hub, and a report on its run.
 
-Neither holds a folder, a user or a host of the lab. `save_model` keeps folders out of model files,
-`telemetry` out of the diagnosis; all else here is numbers and our own words.
+Neither holds a folder, a user or a host of the lab: absolute paths of the model file are left out,
+`telemetry` writes none; all else is numbers and our own words.
 """
 
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 from safetensors.torch import save
 
-from epic100.base.atomic import atomic_path, copy_file, write_text
+from epic100.base.atomic import atomic_path, write_text
 from epic100.base.disk import digest, read_text
 from epic100.base.errors import EpicError
 from epic100.base.job_costs import count_all_epochs, read_benchmarks
 from epic100.base.text_table import read_frame
-from epic100.model.model_file import TrainedModel, load_model
+from epic100.model.model_file import TrainedModel, load_model, save_model
+from epic100.model.model_file import digest as model_digest
+from epic100.report.model_card import without_folders
 
 # Files beside a model, by their name in the published folder.
 BESIDE = {"README.md": "model_card.md", "metafile.yml": "metafile.yml",
@@ -63,12 +66,19 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
     for path in files.values():
         if not path.is_file():
             raise EpicError(f"{path}: is missing; make it with `epic100 run`, then publish again")
-    for name, path in {**files, "model.pth": source}.items():
-        copy_file(path, folder / name)
-    write_text(folder / "README.md", HUB + read_text(files["README.md"]))
-    start = trained.trained_on.get("load_from") or "random weights"
+    shared = replace(
+        trained,
+        config=without_folders(trained.config),
+        trained_on=without_folders(trained.trained_on),
+    )
+    save_model(shared, folder / "model.pth")
+    old, new = model_digest(source), model_digest(folder / "model.pth")
+    for name, path in files.items():
+        head = HUB if name == "README.md" else ""
+        write_text(folder / name, head + read_text(path).replace(old, new))
+    start = shared.trained_on.get("load_from") or "random weights"
     write_text(folder / "LICENSES.txt", LICENSES.format(start=start))
-    _write_plain(trained, folder)
+    _write_plain(shared, folder)
     names = sorted(path.name for path in folder.iterdir())
     sums = [f"{digest(folder / name, 'sha256').value}  {name}\n" for name in names]
     write_text(folder / SUMS, "".join(sums))
