@@ -30,7 +30,8 @@ import sys
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -386,20 +387,33 @@ def table(found: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Make the archive, unless it is there, and compare."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(about: str) -> argparse.ArgumentParser:
+    """The arguments of a benchmark that `archive_of` understands."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--files", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--size", nargs=2, type=int, default=(640, 360), help="width and height")
     parser.add_argument("--clips", type=int, default=40)
-    parser.add_argument("--cold", type=int, default=10, help="clips with an empty cache")
-    given = parser.parse_args()
+    return parser
+
+
+@contextmanager
+def archive_of(given: argparse.Namespace) -> Iterator[Path]:
+    """The folder of the archive, which is made unless it is there."""
     with tempfile.TemporaryDirectory() as name:
         folder = (given.folder or Path(name)).resolve()
         if not (folder / "files.json").exists():
             make_archive(folder, given.files, given.minutes, tuple(given.size))
+        yield folder
+
+
+def main() -> None:
+    """Make the archive, unless it is there, and compare."""
+    parser = arguments(__doc__)
+    parser.add_argument("--cold", type=int, default=10, help="clips with an empty cache")
+    given = parser.parse_args()
+    with archive_of(given) as folder:
         found = compare(folder, given.clips, given.cold)
     print(table(found))
     load = [round(value, 1) for value in os.getloadavg()]

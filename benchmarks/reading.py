@@ -16,12 +16,10 @@ hours of CPU to make them. The scan of the originals, which ours needs, is count
 is not made.
 """
 
-import argparse
 import json
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -30,8 +28,21 @@ from pathlib import Path
 
 import av
 import numpy as np
-from archive import CROPPED, DENSE, FORMAT, KEPT, THEIRS, WARM_UP, Clip, Read, Reader, draw, ours
-from archive_files import make_archive
+from archive import (
+    CROPPED,
+    DENSE,
+    FORMAT,
+    KEPT,
+    THEIRS,
+    WARM_UP,
+    Clip,
+    Read,
+    Reader,
+    archive_of,
+    arguments,
+    draw,
+    ours,
+)
 from mmaction.registry import TRANSFORMS
 from mmengine.registry import init_default_scope
 
@@ -178,18 +189,10 @@ def table(found: dict[str, dict]) -> str:
 
 def main() -> None:
     """Make the archive, unless it is there, and compare."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--files", type=int, default=8)
-    parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--size", nargs=2, type=int, default=(640, 360), help="width and height")
-    parser.add_argument("--clips", type=int, default=40)
+    parser = arguments(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = (given.folder or Path(name)).resolve()
-        if not (folder / "files.json").exists():
-            make_archive(folder, given.files, given.minutes, tuple(given.size))
+    with archive_of(given) as folder:
         found = compare(folder, given.clips, given.repeats)
     print(table(found))
     about = {"clips": given.clips, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1),
