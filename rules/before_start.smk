@@ -70,7 +70,7 @@ def refuse_what_is_not_there():
                 refuse(fault)
     readers = {"scan", "proxy", "verify_videos"}
     if not PROXY:
-        readers |= {"train", "predict", "timeline", "background", "clips", "features", "tokens"}
+        readers |= PREDICTING | {"train", "clips"}
     if readers & jobs and not ON_DISK:
         refuse(none_found())
 
@@ -79,7 +79,7 @@ def refuse_other_classes():
     """Stop a run that predicts with a finished model which is broken, has other classes or is named
     twice: it would count twice in the mean."""
     jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    if not {"predict", "timeline", "background", "features", "tokens"} & jobs:
+    if not PREDICTING & jobs:
         return
     contents = {}
     for path in MODELS:

@@ -34,6 +34,9 @@ HERE = Path(str(workflow.current_basedir)).parent
 if not HERE.is_dir():
     HERE = ROOT
 
+# Rules that read clips and give them to a model, with the resources of `predict:`.
+PREDICTING = {"predict", "timeline", "background", "features", "tokens"}
+
 keep_private()
 if workflow.is_main_process and (open_to := look_at_folder(os.getcwd())):
     logger.warning(open_to)

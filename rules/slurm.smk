@@ -34,10 +34,7 @@ if PROBE is not None and PROBE.device == "cuda":  # the profile has it on the CP
     overwrites["probe_train"] = dict(overwrites.get("predict", {}))
 
 # A rule that the config keeps on the CPU gets the profile's resources for that case.
-for section, names in (
-    ("train", ["train"]),
-    ("predict", ["predict", "timeline", "background", "features", "tokens"]),
-):
+for section, names in (("train", {"train"}), ("predict", PREDICTING)):
     on_cpu = overwrites.pop(f"{section}_on_cpu", None)
     if on_cpu and getattr(CONFIG, section).gpus_to_ask == 0:
         overwrites.update(dict.fromkeys(names, on_cpu))
