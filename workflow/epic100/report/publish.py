@@ -14,12 +14,11 @@ import pandas as pd
 from safetensors.torch import save
 
 from epic100.base.atomic import atomic_path, write_text
-from epic100.base.disk import digest, read_text
+from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
 from epic100.base.job_costs import count_all_epochs, read_benchmarks
 from epic100.base.text_table import read_frame
-from epic100.model.model_file import TrainedModel, load_model, save_model
-from epic100.model.model_file import digest as model_digest
+from epic100.model.model_file import TrainedModel, digest, load_model, save_model
 from epic100.report.model_card import without_folders
 
 # Files beside a model, by their name in the published folder.
@@ -72,7 +71,7 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
         trained_on=without_folders(trained.trained_on),
     )
     save_model(shared, folder / "model.pth")
-    old, new = model_digest(source), model_digest(folder / "model.pth")
+    old, new = digest(source), digest(folder / "model.pth")
     for name, path in files.items():
         head = HUB if name == "README.md" else ""
         write_text(folder / name, head + read_text(path).replace(old, new))
@@ -80,7 +79,7 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
     write_text(folder / "LICENSES.txt", LICENSES.format(start=start))
     _write_plain(shared, folder)
     names = sorted(path.name for path in folder.iterdir())
-    sums = [f"{digest(folder / name, 'sha256').value}  {name}\n" for name in names]
+    sums = [f"{digest(folder / name)}  {name}\n" for name in names]
     write_text(folder / SUMS, "".join(sums))
 
 
