@@ -174,7 +174,7 @@ class _Course:
     def trial(self, lr: float, weight_decay: float) -> Trial:
         """A probe with its first weights, which are the same for all."""
         torch.manual_seed(self.settings.seed)
-        mean, std = self.rows.mean_and_std()
+        mean, std = self.rows.mean_and_std
         probe = AttentiveProbe(
             len(mean), sum(self.sizes.values()), self.settings.dropout, self.settings.kind
         )

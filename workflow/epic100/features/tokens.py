@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class Tokens:
         """Some of the segments, in this order."""
         return Tokens([self.rows[number] for number in numbers], self.source)
 
+    @cached_property
     def mean_and_std(self) -> tuple[Tensor, Tensor]:
         """Of each channel, float32 [C], over segments spread evenly over the list."""
         some = torch.cat(self.rows[:: -(-len(self.rows) // MOST_SEEN)]).float()
