@@ -13,6 +13,7 @@ from mmengine.config import Config
 import epic100.clips.dataset
 import epic100.training.registered  # noqa: F401
 from epic100.model.foreign import open_foreign
+from epic100.model.model_file import load_model
 
 
 def open_recognizer(path: str) -> Any:
@@ -21,6 +22,6 @@ def open_recognizer(path: str) -> Any:
     Raises:
         EpicError: The model cannot be built from the file.
     """
-    _, model, pipeline = open_foreign(path)
+    model, pipeline = open_foreign(load_model(path), path)
     model.cfg = Config({"default_scope": "mmaction", "test_pipeline": pipeline})
     return model

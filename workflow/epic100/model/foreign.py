@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import fault_of_building, limit_memory
 from epic100.base.own_modules import use_modules
-from epic100.model.model_file import LONGEST_CONFIG, TrainedModel, load_model, test_pipeline_of
+from epic100.model.model_file import LONGEST_CONFIG, TrainedModel, test_pipeline_of
 from epic100.model.registered import models
 
 log = logging.getLogger(__name__)
@@ -272,25 +272,25 @@ class _Walk:
 
 
 def open_foreign(
-    path: str, modules: Sequence[str] = ()
-) -> tuple[TrainedModel, nn.Module, list[dict[str, Any]]]:
-    """Open a model file of any origin.
+    trained: TrainedModel, path: str, modules: Sequence[str] = ()
+) -> tuple[nn.Module, list[dict[str, Any]]]:
+    """Open a model of any origin.
 
     Args:
-        path: The model file.
+        trained: The content of a model file.
+        path: That file.
         modules: Modules that the user trusts. They must be imported already.
 
     Returns:
-        What the file says, its model on the CPU for evaluation, and its test pipeline.
+        The model on the CPU for evaluation, and its test pipeline.
 
     Raises:
         EpicError: The model cannot be built from the file.
     """
-    trained = load_model(path)
     cleaned = clean_model(trained.config.get("model"), path, modules)
     built = build_foreign(cleaned, trained.state_dict, "its config", path)
     steps = clean_pipeline(test_pipeline_of(trained.config), path, modules).spec
-    return trained, built.eval(), steps
+    return built.eval(), steps
 
 
 def build_foreign(

@@ -20,7 +20,6 @@ from epic100.model.model_file import (
     split_outputs,
     test_pipeline_of,
 )
-from epic100.prediction.encoder import MODEL
 from epic100.prediction.processes import Job, run_jobs
 from epic100.prediction.shards import Shards, run_key, video_stamp
 from epic100.prediction.views import chosen_views, cost_of_views
@@ -213,10 +212,10 @@ def _shared(job: Job, gpus: int) -> list[Job]:
         shares[least][video] = job.videos[video]
         sizes[least] += len(job.videos[video][1])
     threads = max(1, torch.get_num_threads() // count)
-    own = job.encoder not in ("", MODEL)  # its memory is not known
     chosen = {
         "workers": workers_for(usable_cores(), count) if gpus else WORKERS_ON_CPU,
-        "batch_size": BATCH_ON_GPU if gpus and not own else BATCH,
+        # The memory of an encoder that is no recognizer is not known.
+        "batch_size": BATCH_ON_GPU if gpus and not job.own_encoder else BATCH,
     }
     unset = {key: value for key, value in chosen.items() if getattr(job.settings, key) is None}
     settings = job.settings.model_copy(update=unset)

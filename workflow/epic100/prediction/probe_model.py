@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from epic100.base.errors import EpicError
-from epic100.model.model_file import TrainedModel, load_model, split_outputs
+from epic100.model.model_file import TrainedModel, split_outputs
 from epic100.prediction.encoder import clip_pipeline, encoded, pooled_tokens
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
 
@@ -119,26 +119,30 @@ def log_probs(
 
 
 def open_probe(
-    path: str, device: str, at_once: int, folder: str | None
-) -> tuple[Callable[[Sequence[Tensor]], Tensor], list[dict[str, Any]]] | None:
-    """Open a model file with a probe, and the encoder of its tokens.
+    trained: TrainedModel,
+    probe: AttentiveProbe,
+    path: str,
+    device: str,
+    at_once: int,
+    folder: str | None,
+) -> tuple[Callable[[Sequence[Tensor]], Tensor], list[dict[str, Any]]]:
+    """Open the encoder of a probe's tokens.
 
     Args:
-        path: The model file.
+        trained: The content of a model file.
+        probe: Its probe.
+        path: That file, for errors.
         device: The torch device.
         at_once: Clips per call of the encoder.
         folder: Where the encoder is; None: where it was in training.
 
     Returns:
         What computes log-probabilities [B, outputs] of the clips of B segments, and the pipeline
-        of these; None if the file has another model.
+        of these.
 
     Raises:
         EpicError: The encoder is not there, has other weights, or is none of a folder.
     """
-    trained = load_model(path)
-    if (probe := built_probe(trained)) is None:
-        return None
     source = trained.config.get("features", {})
     if source.get("encoder") != HF:
         raise EpicError(

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
 from epic100.base.errors import EpicError
+from epic100.prediction.encoder import MODEL
 from epic100.settings import PredictSettings
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,11 @@ class Job:
     grid: Sequence[int] | None = None
     device: str = "cpu"
     threads: int = 1
+
+    @property
+    def own_encoder(self) -> str:
+        """The encoder that is no recognizer of a model file, or ""."""
+        return "" if self.encoder == MODEL else self.encoder
 
 
 def run_jobs(jobs: Sequence[Job], report: Callable[[int], None]) -> None:

@@ -14,9 +14,9 @@ from epic100.base.own_modules import use_modules
 from epic100.clips.dataset import EpicSegmentVideoDataset, collate_in_one
 from epic100.clips.faults import ended_workers_are_errors
 from epic100.model.foreign import open_foreign
+from epic100.model.model_file import TrainedModel, load_model
 from epic100.model.registered import lay_out_channels_last
 from epic100.prediction.encoder import (
-    MODEL,
     clip_pipeline,
     encoded,
     encoder_class,
@@ -24,7 +24,7 @@ from epic100.prediction.encoder import (
     pooled_tokens,
 )
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
-from epic100.prediction.probe_model import open_probe
+from epic100.prediction.probe_model import built_probe, open_probe
 from epic100.prediction.processes import Job
 from epic100.prediction.shards import Shards
 from epic100.prediction.views import frames_of_2d, mean_log_probs, view_pipeline
@@ -52,7 +52,6 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     if job.device != "cpu":
         torch.cuda.set_device(job.device)  # or batches are pinned by way of the first GPU
     modules = use_modules(job.modules)
-    own = "" if job.encoder in ("", MODEL) else job.encoder
     compute, pipeline = _opened(job, modules)
     shards = Shards(job.out, job.run)
     steps = _batches(job)
@@ -76,8 +75,9 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
             bad = (~rows[-1].isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
             if bad:
                 raise EpicError(
-                    f"{batch['data_samples'][bad[0]].narration_id}: {own or job.model} gives NaN "
-                    "or infinity; look at the training's loss and train again"
+                    f"{batch['data_samples'][bad[0]].narration_id}: "
+                    f"{job.own_encoder or job.model} gives NaN or infinity; look at the training's "
+                    "loss and train again"
                 )
             report(len(rows[-1]))
             if last:
@@ -100,15 +100,17 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
 
 
 def open_model(
+    trained: TrainedModel,
     path: str,
     device: str,
     at_once: int,
     modules: Sequence[str] = (),
     features: bool = False,
 ) -> tuple[Compute, list[dict]]:
-    """Open a model file.
+    """Open the model of a model file.
 
     Args:
+        trained: The content of the file.
         path: The model file.
         device: The torch device.
         at_once: Views per forward pass.
@@ -121,7 +123,7 @@ def open_model(
     Raises:
         EpicError: The model cannot be built from the file.
     """
-    trained, built, pipeline = open_foreign(path, modules)
+    built, pipeline = open_foreign(trained, path, modules)
     model: Any = built.to(device)
     if device == "cpu":  # twice as fast on a CPU; not measured on GPUs
         lay_out_channels_last(model.backbone)
@@ -162,11 +164,11 @@ def autocast_of(config: Mapping[str, Any], device: str) -> torch.dtype | None:
 def _opened(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
     """What computes the rows of the job, and the pipeline of its clips."""
     at_once, device = job.settings.batch_size or 1, job.device
-    if job.encoder in ("", MODEL):
-        folder = job.settings.encoder
-        if not job.encoder and (found := open_probe(job.model, device, at_once, folder)):
-            return found
-        return open_model(job.model, device, at_once, modules, features=bool(job.encoder))
+    if not job.own_encoder:
+        trained, features = load_model(job.model), bool(job.encoder)
+        if not features and (probe := built_probe(trained)):
+            return open_probe(trained, probe, job.model, device, at_once, job.settings.encoder)
+        return open_model(trained, job.model, device, at_once, modules, features)
     kind: Any = (  # the folder of the user's modules is on the path already
         HuggingFaceFolder(job.model) if job.encoder == HF else encoder_class(job.encoder, None)
     )

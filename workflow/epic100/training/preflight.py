@@ -28,7 +28,7 @@ from mmengine.logging import MMLogger
 from torch.utils.data import Dataset
 
 from epic100.base.errors import EpicError
-from epic100.model.model_file import save_model
+from epic100.model.model_file import load_model, save_model
 from epic100.prediction.views import view_pipeline
 from epic100.prediction.worker import open_model
 from epic100.training.checkpoints import checkpoints
@@ -316,7 +316,7 @@ def _predict(
     plan: TrainingPlan, file: Path, modules: Sequence[str], views: tuple[int, int | str], grey: bool
 ) -> None:
     """Predict a segment with a model file. The start of a real prediction does the same."""
-    compute, pipeline = open_model(str(file), plan.placement.device, 1, modules)
+    compute, pipeline = open_model(load_model(file), str(file), plan.placement.device, 1, modules)
     trained = plan.config.train_dataloader.dataset
     segment = FewSamples(
         of="EpicSegmentVideoDataset", length=1, samples=1, or_grey=grey, part=SAMPLES,
