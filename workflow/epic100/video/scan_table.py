@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -18,7 +18,7 @@ JUDGED = (FULL, DECODER_ONLY, QUICK)
 
 @dataclass(frozen=True)
 class ScanRow:
-    """State of one video.
+    """State of one video. Its attributes are the columns of the table, in this order.
 
     Attributes:
         status: One of `STATES`.
@@ -74,10 +74,8 @@ def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
 def _cells(row: ScanRow) -> list[object]:
     ranges = ",".join(f"{start}-{stop}" for start, stop in row.damaged)
     fps = f"{row.fps:.6f}".rstrip("0").rstrip(".")
-    return [
-        row.video_id, row.status, fps, row.frames, ranges, " ".join(row.reason.split()), row.timing,
-        row.pictures, row.judged,
-    ]  # fmt: skip
+    reason = " ".join(row.reason.split())
+    return list({**vars(row), "fps": fps, "damaged": ranges, "reason": reason}.values())
 
 
 def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:
@@ -111,13 +109,9 @@ def _ranges(text: str) -> list[tuple[int, int]]:
 
 
 KINDS: dict[str, Callable[[str], Any]] = {
-    "video_id": str,
+    **get_type_hints(ScanRow),
     "status": _one_of(STATES),
-    "fps": float,
-    "frames": int,
     "damaged": _ranges,
-    "reason": str,
     "timing": _one_of(TIMINGS),
-    "pictures": int,
     "judged": _one_of(("", *JUDGED)),
 }
