@@ -201,55 +201,58 @@ def test_each_participant_is_counted_under_both_policies_and_absent_videos_are_n
     found = pd.DataFrame(
         {
             "path": ["P22/P22_01.MP4"] * 5
-            + ["P22/P22_02.MP4"] * 3
+            + ["P22/P22_02.MP4"] * 5
             + ["P01/P01_01.MP4"] * 2
             + ["P02/P02_01.MP4"],
-            "segment": ["touches damaged frames 1-2 (x)"] + [""] * 7 + ["video missing", "", out],
-            "video": ["video damaged: x"] * 8 + ["video missing", "", out],
+            "segment": ["touches damaged frames 1-2 (x)"]
+            + [""] * 7
+            + ["video missing", out, "video missing", "", out],
+            "video": ["video damaged: x"] * 8 + ["video missing", out] + ["video missing", "", out],
         }
     )
     table = salvage_table(found)
     assert list(table.columns) == ["participant_id", "segments", "kept_by_segment", "kept_by_video"]
-    assert table.values.tolist() == [["P01", 2, 1, 1], ["P02", 1, 0, 0], ["P22", 8, 7, 0]]
+    assert table.values.tolist() == [["P01", 2, 1, 1], ["P02", 1, 0, 0], ["P22", 10, 7, 0]]
     dropped = [
         {"narration_id": "P22_01_0", "reason": "touches damaged frames 1-2 (x)"},
         {"narration_id": "P01_01_0", "reason": "video missing"},
         {"narration_id": "P02_01_0", "reason": out},
+        {"narration_id": "P22_02_7", "reason": "video missing"},
+        {"narration_id": "P22_02_8", "reason": out},
     ]
     assert salvage_lines(table, dropped) == [
         "P22: 7 of 8 segments kept (policy segment); dropping whole videos would keep 0",
         "P01: 1 of 2 segments left out: video missing",
         "P02: 1 of 1 segments left out: participant left out by the config",
-        "all: 8 of 11 segments kept; dropping whole videos would keep 1",
+        "P22: 2 of 10 segments left out: video missing, participant left out by the config",
+        "all: 8 of 13 segments kept; dropping whole videos would keep 1",
     ]
 
 
-@pytest.mark.parametrize("reason, details, sentence", [
+SENTENCES = [  # and whether it is damage; dropped.tsv files have them, so they do not change
     (DropReason.EXCLUDED, ("exclude",),
-     "participant left out by the config (participants: exclude)"),
-    (DropReason.VIDEO_MISSING, ("no file a.MP4",), "video missing"),
-    (DropReason.VIDEO_UNREADABLE, ("cannot open: {}",), "video unreadable: cannot open: {}"),
-    (DropReason.VIDEO_DAMAGED, ("3 errors",), "video damaged: 3 errors"),
-    (DropReason.AFTER_THE_END, (70,), "starts after the video's end (frame 70)"),
-    (DropReason.DAMAGED_FRAMES, (3, 9, "x (1)"), "touches damaged frames 3-9 (x (1))"),
-])  # fmt: skip
-def test_each_kind_has_its_sentence_and_is_known_again_by_it(reason, details, sentence):
-    """These sentences are in `dropped.tsv` files that others read: they do not change."""
+     "participant left out by the config (participants: exclude)", False),
+    (DropReason.VIDEO_MISSING, ("no file a.MP4",), "video missing", False),
+    (DropReason.VIDEO_UNREADABLE, ("cannot open: {}",), "video unreadable: cannot open: {}", True),
+    (DropReason.VIDEO_DAMAGED, ("3 errors",), "video damaged: 3 errors", True),
+    (DropReason.AFTER_THE_END, (70,), "starts after the video's end (frame 70)", True),
+    (DropReason.DAMAGED_FRAMES, (3, 9, "x (1)"), "touches damaged frames 3-9 (x (1))", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("reason, details, sentence, harmed", SENTENCES)
+def test_each_kind_has_its_sentence_and_is_known_again_by_it(reason, details, sentence, harmed):
     assert reason.sentence(*details) == sentence
     assert kind_of(sentence) == reason.kind == re.sub(r"[\d(:].*", "", sentence).strip()
+    assert is_damage(sentence) == is_damage(reason.kind) == harmed
 
 
 def test_no_kind_is_taken_for_another():
     kinds = [reason.kind for reason in DropReason]
+    assert list(DropReason) == [reason for reason, *_ in SENTENCES]
     assert [kind_of(kind) for kind in kinds] == kinds and len(set(kinds)) == len(kinds)
 
 
 def test_an_unknown_sentence_is_a_kind_of_its_own_and_counts_as_damage():
     assert kind_of("bitten by a dog 3 times") == "bitten by a dog 3 times"
     assert is_damage("bitten by a dog 3 times")
-
-
-def test_who_takes_no_part_and_what_was_never_there_is_no_damage():
-    spared = {reason for reason in DropReason if not is_damage(reason.sentence(1, 2, 3))}
-    assert spared == {DropReason.EXCLUDED, DropReason.VIDEO_MISSING}
-    assert all(is_damage(reason.kind) == reason.is_damage for reason in DropReason)

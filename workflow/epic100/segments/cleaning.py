@@ -192,23 +192,24 @@ def salvage_lines(table: pd.DataFrame, dropped: Sequence[Mapping[Any, str]]) -> 
         table: That of `salvage_table`.
         dropped: Rows of dropped.tsv.
     """
-    gone = [
+    absent = Counter(
         (row["narration_id"].partition("_")[0], kind_of(row["reason"]))
         for row in dropped
         if not is_damage(row["reason"])
-    ]
-    absent, why = Counter(owner for owner, _ in gone), dict(gone)
+    )
     lines, missing = [], []
     for row in table.to_dict("records"):
-        name, there = row["participant_id"], row["segments"] - absent[row["participant_id"]]
+        name, total = row["participant_id"], row["segments"]
+        why = {kind: count for (owner, kind), count in absent.items() if owner == name}
+        there = total - sum(why.values())
         if row["kept_by_video"] < there:
             lines.append(
                 f"{name}: {row['kept_by_segment']} of {there} segments kept (policy segment); "
                 f"dropping whole videos would keep {row['kept_by_video']}"
             )
-        if absent[name]:
-            total = row["segments"]
-            missing.append(f"{name}: {absent[name]} of {total} segments left out: {why[name]}")
+        if why:
+            gone = total - there
+            missing.append(f"{name}: {gone} of {total} segments left out: {', '.join(why)}")
     more = len(missing) - SHOWN
     rest = [f"... and {more} participants more, in dropped.tsv"] if more > 0 else []
     total, kept = int(table["segments"].sum()), int(table["kept_by_segment"].sum())
