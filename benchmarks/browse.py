@@ -26,7 +26,7 @@ from epic100.scoring.predictions import Predictions, write_predictions  # noqa: 
 from epic100.segments.annotations import read_annotations  # noqa: E402
 from epic100.segments.official_lists import CLASS_LISTS, LISTS  # noqa: E402
 from epic100.video.sheet import read_sheet  # noqa: E402
-from support.chromium import Page  # noqa: E402
+from support.browser import Page  # noqa: E402
 
 CLASSES = {"verbs": 97, "nouns": 300}
 CSVS = {"val": "EPIC_100_validation.csv", "train": "EPIC_100_train.csv"}

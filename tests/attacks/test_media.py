@@ -16,11 +16,10 @@ from epic100.clips.transforms import OpenSegment
 from epic100.scan import scan_participant
 from epic100.video.index import FrameError, build_index
 from epic100.video.sheet import Video
-from support.checkout import ROOT, call, lacks
+from support.checkout import DECODERS, ROOT, call, lacks
 from support.damage import overwrite, place_of
-from support.decoders import DECODERS
+from support.models import save_random_model
 from support.own_process import children_took
-from support.random_model import save_random_model
 from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow

@@ -33,8 +33,8 @@ from epic100.prediction.processes import Job
 from epic100.prediction.worker import predict_videos
 from epic100.report.model_card import LOADING
 from epic100.settings import PredictSettings
+from support.models import MODEL, STEP_LIST, small_weights
 from support.own_process import measured
-from support.small_model import MODEL, STEP_LIST, small_weights
 
 pytestmark = pytest.mark.slow
 

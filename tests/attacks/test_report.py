@@ -3,7 +3,7 @@
 import pytest
 
 from epic100.figures.style import drawing
-from support.chromium import opened
+from support.browser import opened
 from support.small_report import make_report
 
 pytestmark = pytest.mark.slow

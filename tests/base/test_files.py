@@ -20,7 +20,7 @@ from epic100.base.disk import Checksum, WatchedFile, digest, read_text
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.text_table import read_frame, read_own_table, read_table
 from epic100.segments.segment_list import read_segments
-from support.limits import largest_file
+from support.this_process import largest_file
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")

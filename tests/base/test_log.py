@@ -13,8 +13,7 @@ from epic100.base.errors import EpicError
 from epic100.base.log import FILE_ONLY, Progress, rule_log
 from epic100.base.torch_file import BrokenFile
 from epic100.video.reader import FrameError
-from support.records import records_of
-from support.terminal import Terminal
+from support.this_process import Terminal, records_of
 
 log = logging.getLogger("epic100.a.module")
 MEMORY = Path("/proc/self/mem")  # a file that is there, and whose reads fail

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from support.limits import no_real_time
+from support.this_process import no_real_time
 
 SIZE = (96, 64)  # width and height
 RATES = {"59.94": Fraction(60000, 1001), "50": Fraction(50)}

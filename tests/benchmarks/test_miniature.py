@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from epic100.video.reader import VideoReader
-from support.checkout import ROOT, python
-from support.decoders import needs_decord
+from support.checkout import ROOT, needs_decord, python
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import archive

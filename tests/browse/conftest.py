@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.chromium import opened
+from support.browser import opened
 from support.small_browse import make_browse
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from epic100.scoring.metrics import official_hits
 from epic100.scoring.predictions import complete_scores, read_predictions
-from support.browse_page import ask, at_start, show
+from support.browser import ask, at_start, show
 from support.small_browse import ATTACK, REASON, rows, sources
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 from epic100.compare.bootstrap import difference
 from epic100.report.tables import wilson
-from support.browse_page import ask, at_start, show
+from support.browser import ask, at_start, show
 from support.small_browse import rows
 
 pytestmark = pytest.mark.slow

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from support.archive import jobs
-from support.bare_environment import without_the_clone
 from support.checkout import ROOT, call, said
-from support.wheel import build_wheel, install_wheel
+from support.environments import build_wheel, install_wheel, without_the_clone
 
 pytestmark = [pytest.mark.slow, pytest.mark.weekly]
 

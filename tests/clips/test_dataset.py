@@ -11,7 +11,7 @@ from epic100.minikitchen.damage import zero_block
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.video.reader import FrameError
-from support.decoders import needs_decord
+from support.checkout import needs_decord
 
 pytestmark = pytest.mark.slow
 

@@ -27,7 +27,7 @@ from epic100.clips.dataset import (
 )
 from epic100.clips.transforms import BlankSegment, DecodeSegment, OpenSegment
 from epic100.video.reader import FrameError
-from support.decoders import DECODERS
+from support.checkout import DECODERS
 
 
 def opened(lab, **kwargs):

@@ -31,10 +31,9 @@ from epic100.scoring.truth import read_truth
 from epic100.segments.segment_list import read_segments, write_segments
 from epic100.submission import build, write_pt, write_zip
 from epic100.training.epoch_table import read_epochs
-from support.chromium import opened
-from support.epoch_rows import ROWS, write_history
+from support.browser import opened
+from support.made_up import PAIRS, ROWS, make_predictions, write_history
 from support.real_size import real_segments, real_sheet
-from support.small_predictions import PAIRS, make_predictions
 
 SLS = {"pt": 2, "tl": 3, "td": 3}
 LISTS = {

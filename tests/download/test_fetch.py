@@ -22,7 +22,7 @@ from support.fault_server import (
     without_length,
     wrong_bytes,
 )
-from support.records import records_of
+from support.this_process import records_of
 
 CONTENT = random.Random(0).randbytes(300_000)
 LONG = CONTENT * 20

@@ -25,9 +25,8 @@ from epic100.settings import TrainSettings
 from epic100.training.finished import save_start_model
 from epic100.video.sheet import Video
 from support.checkout import ROOT, run_snakemake, said
-from support.random_model import predicted, save_random_model
+from support.models import MODEL, predicted, save_random_model
 from support.small_features import make
-from support.small_model import MODEL
 from support.small_runs import DEMO
 from support.tricky_videos import encode
 

@@ -30,7 +30,7 @@ from epic100.timeline.run import ModelInUse, make_timelines
 from epic100.training.epoch_table import read_epochs, read_trials
 from support.checkout import run_snakemake, said
 from support.hugging_face import make_encoder
-from support.random_model import save_random_model
+from support.models import save_random_model
 from support.small_features import COLOURS, tokens
 
 

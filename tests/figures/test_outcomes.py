@@ -7,8 +7,8 @@ from epic100.figures.results import by_class, confusion, outcomes, plot_confusio
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.metrics import TASKS
 from epic100.scoring.predictions import read_predictions
+from support.made_up import NAMES, PAIRS, make_predictions
 from support.pictures import size, words
-from support.small_predictions import NAMES, PAIRS, make_predictions
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from epic100.figures.training import plot_training
 from epic100.segments.official_lists import read_class_names
 from epic100.training.epoch_table import read_epochs
 from support.checkout import CLASSES
-from support.demo_kitchen import FILES
-from support.epoch_rows import ROWS, write_history
+from support.lab import FILES
+from support.made_up import ROWS, write_history
 from support.pictures import cut, size, words
 from support.real_size import real_segments, real_sheet
 

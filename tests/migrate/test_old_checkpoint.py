@@ -24,7 +24,7 @@ from epic100.scoring.predictions import read_predictions
 from epic100.segments.pairs import write_pairs
 from epic100.training.config import model_config
 from support.archive import configure, jobs, run
-from support.random_model import predicted
+from support.models import predicted
 from support.small_runs import SMALL, built, copy_results
 
 pytestmark = pytest.mark.slow

@@ -24,7 +24,7 @@ from epic100.minikitchen import (
 )
 from epic100.minikitchen.drawing import chance
 from epic100.video.sheet import Video
-from support.demo_kitchen import FILES, SHEET
+from support.lab import FILES, SHEET
 
 SHORT = Video("P01_01", "P01", "train", 60000 / 1001, 600 * 1001 / 60000)
 LABELLED = [

@@ -17,7 +17,7 @@ from epic100.base.log import rule_log
 from epic100.model.model_file import load_model, save_model
 from epic100.segments.segment_list import read_segments
 from support.dying import fork, kill_after_a_shard
-from support.random_model import predicted, save_random_model
+from support.models import predicted, save_random_model
 
 pytestmark = pytest.mark.slow
 

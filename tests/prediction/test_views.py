@@ -16,7 +16,7 @@ from epic100.prediction.views import (
     view_pipeline,
 )
 from epic100.prediction.worker import autocast_of
-from support.small_model import STEP_LIST
+from support.models import STEP_LIST
 
 
 def test_views_change_the_test_pipeline_and_nothing_else():

@@ -18,10 +18,10 @@ from epic100.settings import ProxySettings, ScanLimits
 from epic100.video.index_file import load_index
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import write_scan_table
+from support.bad_decoders import Orders
 from support.decoder_stand_in import House
-from support.orders import Orders
-from support.records import records_of
 from support.tables import rows_of
+from support.this_process import records_of
 
 pytestmark = pytest.mark.slow
 

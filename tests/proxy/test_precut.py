@@ -14,10 +14,10 @@ from epic100.proxy.precut import cut_participant, write_list
 from epic100.segments.segment_list import read_segments
 from epic100.settings import ClipSettings, ScanLimits
 from support.archive import jobs, run
+from support.bad_decoders import Orders
 from support.lab import Lab
-from support.orders import Orders
-from support.records import records_of
 from support.tables import rows_of
+from support.this_process import records_of
 
 pytestmark = pytest.mark.slow
 

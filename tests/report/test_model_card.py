@@ -11,7 +11,7 @@ from mmaction.apis import inference_recognizer
 from epic100.model.model_file import digest, load_model
 from epic100.report.model_card import LOADING, write_model_card
 from epic100.report.tables import wilson
-from support.random_model import save_random_model
+from support.models import save_random_model
 
 FIGURES = {
     "segments": 40, "predicted": 30, "reduce": "max", "action_head_accuracy_at_1": 50.0,

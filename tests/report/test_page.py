@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from support.browser import opened
 from support.checkout import run_snakemake
-from support.chromium import opened
 
 PICTURES = {"participants", "lengths", "classes", "archive", "close_up", "dropped", "training",
             "per_class", "confusion", "rules"}  # fmt: skip

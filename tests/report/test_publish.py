@@ -15,7 +15,7 @@ from epic100.base.errors import EpicError
 from epic100.cli.program import main
 from epic100.model.model_file import digest, load_model, save_model
 from epic100.report.publish import publish
-from support.random_model import save_random_model
+from support.models import save_random_model
 
 
 def test_a_published_model_is_whole_and_every_program_reads_its_weights(demo, tmp_path):

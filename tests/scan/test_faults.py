@@ -4,7 +4,7 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.scan import participant
-from support.limits import largest_file
+from support.this_process import largest_file
 
 pytestmark = pytest.mark.slow
 

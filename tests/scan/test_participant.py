@@ -14,7 +14,7 @@ from epic100.video.index_file import load_index
 from epic100.video.scan_table import read_scan_table
 from support.decoder_stand_in import SECONDS
 from support.packets import rewrite
-from support.records import records_of
+from support.this_process import records_of
 
 pytestmark = pytest.mark.slow
 

@@ -18,12 +18,7 @@ from epic100.minikitchen.damage import (
 from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from support.damage import harmed, marked, overwrite, packets_of, random_block, zero_tail
-from support.packets import (
-    drop_packets,
-    repeat_group,
-    rewrite,
-    swap_packets,
-)
+from support.packets import drop_packets, repeat_group, rewrite, swap_packets
 from support.tricky_videos import audio_only, change_size, cut_end, encode, join
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from epic100.scoring.predictions import (
     read_predictions,
     write_predictions,
 )
-from support.small_predictions import FEW, FEW_PAIRS, predictions
+from support.made_up import FEW, FEW_PAIRS, predictions
 
 MADE = predictions(FEW[:3], model="abc", trained_on={"split": "train", "load_from": None})
 

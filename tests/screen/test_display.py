@@ -1,7 +1,7 @@
 """Lines that stay and a block that is renewed, on a real terminal and in a file."""
 
 from snakemake_logger_plugin_epic100.display import Display
-from support.terminal import Terminal
+from support.this_process import Terminal
 
 
 def shown(text):

@@ -19,7 +19,7 @@ from epic100.segments.annotations import (
 from epic100.segments.segment_list import read_segments
 from epic100.video.sheet import Video
 from support.checkout import CLASSES
-from support.demo_kitchen import FILES, VIDEOS
+from support.lab import FILES, VIDEOS
 
 # By the sheet's rates to full precision: 59.94 and 29.97 fps are these fractions.
 RATES = (Fraction(60000, 1001), Fraction(50), Fraction(30000, 1001))

@@ -12,8 +12,7 @@ from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.video.index_file import write_indexes
 from epic100.video.scan_table import ScanRow, write_scan_table
-from support.demo_kitchen import SHEET, VIDEOS
-from support.lab import annotate, clean_lists
+from support.lab import SHEET, VIDEOS, annotate, clean_lists
 
 CSV = ("train", "val")
 

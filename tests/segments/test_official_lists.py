@@ -3,7 +3,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.minikitchen import write_annotations
 from epic100.segments.official_lists import LISTS, find_lists, read_class_names, read_list
-from support.demo_kitchen import SHEET
+from support.lab import SHEET
 
 
 def listed(tmp_path, text, key="tail_verbs"):

@@ -19,7 +19,7 @@ from epic100.base.errors import EpicError
 from epic100.base.machine import process_space
 from epic100.slurm import hold
 from epic100.slurm.hold import RECORD, Hold, Run, read_run
-from support.limits import largest_file
+from support.this_process import largest_file
 
 BEATS = """
 import subprocess, sys, time

@@ -10,7 +10,7 @@ import torch
 from epic100.submission import write_zip
 from epic100.submission.check import check, contradictions
 from epic100.submission.zips import check_zip
-from support.small_submission import IDS, SLS, M, V, make_entries
+from support.made_up import IDS, SLS, M, V, make_entries
 
 
 @pytest.fixture

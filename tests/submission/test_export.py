@@ -11,7 +11,7 @@ from epic100.scoring.folding import fold_pairs, prior_logprobs
 from epic100.scoring.predictions import complete_scores, write_predictions
 from epic100.submission import build, write_pt, write_zip
 from epic100.submission.export import export
-from support.small_predictions import FEW, FEW_PAIRS, predictions, segment_list
+from support.made_up import FEW, FEW_PAIRS, predictions, segment_list
 
 SLS = {"pt": 2, "tl": 3, "td": 3}
 

@@ -19,7 +19,7 @@ from epic100.submission import (
     write_pt,
     write_zip,
 )
-from support.small_submission import IDS, SLS, M, N, V, make_entries, scores
+from support.made_up import IDS, SLS, M, N, V, make_entries, scores
 
 SIZES = ["--num-verbs", str(V), "--num-nouns", str(M)]
 

@@ -1,13 +1,16 @@
-"""What decoders may do, each a function for `guarded.call`."""
+"""What decoders may do, each a function for `guarded.call`, and orders to do it to a video."""
 
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import av
@@ -190,3 +193,50 @@ def be_killed_at_a_third_check(progress) -> None:
         return check(*arguments)
 
     cutter.check_copy = check_copy
+
+
+class Orders:
+    """Gives orders and tells which were carried out. `function` works as `work` does, on order."""
+
+    def __init__(self, folder: Path, work: Callable):
+        self._folder, self._runs = folder, folder / "runs"
+        self.function = partial(obey, folder, work)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def give(self, name: str, *orders: str) -> None:
+        """What is done with a file, now and at later calls: `NAME:WORD...`."""
+        (self._folder / name).write_text(" ".join(orders))
+
+    def ran(self) -> list[str]:
+        """Files that were worked on since the last call of `runs`."""
+        return sorted(self._runs.read_text().split()) if self._runs.exists() else []
+
+    def runs(self) -> list[str]:
+        names = self.ran()
+        self._runs.unlink(missing_ok=True)
+        return names
+
+
+def obey(folder: Path, work: Callable, path: Path, *arguments: object, progress) -> object:
+    with open(folder / "runs", "a") as runs:
+        print(path.stem, file=runs)
+    orders = folder / path.stem
+    order, *later = (orders.read_text().split() if orders.exists() else []) or [""]
+    orders.write_text(" ".join(later))
+    name, *words = order.split(":")
+    if name == "meet":  # all that are worked on at once
+        while len((folder / "runs").read_text().split()) < int(*words):
+            time.sleep(0.05)
+    elif name and name not in AFTER:
+        globals()[name](*words, progress=progress)
+    result = work(path, *arguments, progress=progress)
+    if name in AFTER:
+        AFTER[name](path)
+    return result
+
+
+AFTER: dict[str, Callable[[Path], object]] = {
+    "touch": os.utime,
+    "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "replace": lambda path: os.replace(shutil.copy2(path, path.with_suffix(".other")), path),
+}

@@ -1,6 +1,7 @@
 """This checkout, and how a user calls it."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -43,3 +44,9 @@ def python(*words: object, **how):
 def run_snakemake(*arguments: str, cwd: Path = ROOT, well: bool | None = True):
     """Run the workflow as a user would, to such an end; stdout and stderr come back as text."""
     return ended(preloaded.run("-m", "snakemake", *arguments, cwd=cwd, timeout=1500), well)
+
+
+needs_decord = pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="no decord for this platform"
+)
+DECODERS = ("pyav", pytest.param("decord", marks=needs_decord))

@@ -5,8 +5,8 @@ from pathlib import Path
 from epic100.scan import scan_participant
 from epic100.scan.worker import scan_file
 from epic100.video.sheet import Video
-from support.orders import Orders
-from support.records import records_of
+from support.bad_decoders import Orders
+from support.this_process import records_of
 
 FRAMES = 90
 SECONDS = FRAMES * 1001 / 30000

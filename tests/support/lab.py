@@ -10,9 +10,8 @@ from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import write_segments
 from epic100.settings import Settings
-from epic100.video.sheet import Video
-from support.checkout import CLASSES
-from support.demo_kitchen import FILES
+from epic100.video.sheet import Video, read_sheet
+from support.checkout import CLASSES, ROOT
 
 LAB_VIDEOS = (
     Video("P01_01", "P01", "train", 60000 / 1001, 12.012),
@@ -92,3 +91,12 @@ def make_lab(folder: Path, videos: Sequence[Video] = LAB_VIDEOS, seed: int = 1) 
         scan_participant(own, folder / "videos", table, table.with_suffix(".index.npz"))
     clean_lists(videos, csvs, results)
     return Lab(folder, {video.video_id: video for video in videos})
+
+
+SHEET = read_sheet(ROOT / "config/demo_videos.tsv")
+VIDEOS = {video.video_id: video for video in SHEET}
+FILES = {
+    "train": "EPIC_100_train.csv",
+    "val": "EPIC_100_validation.csv",
+    "test": "EPIC_100_test_timestamps.csv",
+}

@@ -6,7 +6,7 @@ from pathlib import Path
 from epic100.figures.style import drawing
 from epic100.report.page import write_page
 from epic100.scoring.evaluation import evaluate
-from support.small_predictions import make_predictions
+from support.made_up import make_predictions
 
 NAMES = ("participants", "lengths", "classes", "archive", "close_up", "dropped", "per_class",
          "confusion", "rules")  # fmt: skip

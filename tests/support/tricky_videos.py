@@ -9,8 +9,8 @@ import numpy as np
 
 from epic100.minikitchen.damage import coded_data
 from support.damage import number_at, overwrite, packets_of, place_of
-from support.limits import no_real_time
 from support.packets import CodedPicture, rewrite
+from support.this_process import no_real_time
 
 RATE = Fraction(30000, 1001)
 

@@ -39,7 +39,7 @@ from epic100.timeline.clips import scanned_video
 from epic100.timeline.run import ModelInUse, make_timeline
 from epic100.video.index_file import load_indexes
 from support.lab import Lab
-from support.random_model import predicted, save_random_model
+from support.models import predicted, save_random_model
 from support.small_features import make, tokens
 from support.small_runs import copy_results, processes, run
 

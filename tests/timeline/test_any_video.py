@@ -19,7 +19,7 @@ from epic100.timeline.clips import PART, place_clips
 from epic100.timeline.files import SUFFIXES, beside
 from epic100.timeline.run import ModelInUse, make_timelines
 from support.dying import kill_after_a_shard
-from support.random_model import save_random_model
+from support.models import save_random_model
 from support.tables import rows_of
 from support.tricky_videos import audio_only, encode, uneven_times
 

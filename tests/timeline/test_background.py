@@ -14,7 +14,7 @@ from epic100.timeline.background import Background, best_threshold, fit, read_ba
 from epic100.timeline.content import merge
 from epic100.timeline.gaps import LEAST, learn_background
 from epic100.timeline.run import ModelInUse, make_timelines
-from support.random_model import save_random_model
+from support.models import save_random_model
 
 PREDICT = PredictSettings(workers=0, device="cpu")
 STEPS = TimelineSettings(stride=0.5, smooth=0, threshold=0, min_seconds=0)

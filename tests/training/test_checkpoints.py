@@ -21,7 +21,7 @@ from epic100.training.checkpoints import (
     write_checkpoint,
 )
 from epic100.training.weights import fit_weights, read_weights
-from support.limits import largest_file
+from support.this_process import largest_file
 
 STAMP = {"clean list": "aa", "pair table": "bb", "optim_wrapper.optimizer.lr": "0.1"}
 

@@ -28,7 +28,7 @@ from epic100.training.plan import Placement, plan_run
 from epic100.training.preflight import preflight
 from epic100.training.stamp import open_run_dir, run_stamp
 from epic100.training.train import train
-from support.random_model import predicted
+from support.models import predicted
 from support.small_runs import copy_results, job, run, run_dir
 
 pytestmark = pytest.mark.slow

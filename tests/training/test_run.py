@@ -26,7 +26,7 @@ from epic100.segments.segment_list import read_segments
 from epic100.training.epoch_table import COLUMNS
 from epic100.training.telemetry import KEPT
 from support.checkout import python, said
-from support.random_model import predicted
+from support.models import predicted
 from support.small_runs import (
     DEMO,
     SMALL,

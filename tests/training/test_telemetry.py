@@ -10,7 +10,7 @@ from epic100.base.machine import driver_version
 from epic100.training.epoch_table import COLUMNS, read_epochs, write_epochs
 from epic100.training.telemetry import TelemetryHook, epoch_line, loader_advice
 from support.checkout import python
-from support.epoch_rows import ROWS, write_history
+from support.made_up import ROWS, write_history
 
 
 def test_a_row_without_validation_says_no_accuracy():

@@ -10,8 +10,8 @@ from epic100.video.index import build_index
 from epic100.video.kept import Cache
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import Window
+from support.checkout import needs_decord
 from support.damage import decoded, overwrite, packets_of
-from support.decoders import needs_decord
 from support.tricky_videos import (
     MIRROR,
     QUARTERS,

@@ -16,7 +16,7 @@ from epic100.cli.program import main
 from support.archive import configure, errors, jobs, run, stop_decoder
 from support.checkout import ROOT, call, run_snakemake, said
 from support.fault_server import status
-from support.random_model import save_random_model
+from support.models import save_random_model
 from support.small_runs import built
 
 pytestmark = pytest.mark.slow

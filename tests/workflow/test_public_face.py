@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.bare_environment import bare_environment, without_the_clone
 from support.checkout import ROOT, call, said
+from support.environments import bare_environment, without_the_clone
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from epic100.model.model_file import load_model, save_model
 from epic100.scoring.predictions import read_predictions
 from support.archive import configure, jobs, run, said
 from support.checkout import ROOT
-from support.random_model import save_random_model
+from support.models import save_random_model
 from support.small_runs import SMALL
 from support.tables import rows_of
 

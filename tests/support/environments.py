@@ -1,14 +1,16 @@
-"""Environments that hold some packages of the one in use, and nothing else. No download."""
+"""Environments with some packages of the one in use, or with this checkout's wheel. No download."""
 
 import os
+import shutil
 import sys
+import sysconfig
 import venv
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from support.checkout import call
+from support.checkout import call, python
 
 
 def bare_environment(folder: Path, *names: str) -> Path:
@@ -59,3 +61,26 @@ def without_the_clone() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     outside = [f for f in kept["PATH"].split(os.pathsep) if Path(sys.executable).parent != Path(f)]
     return kept | {"PATH": os.pathsep.join(outside)}
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build the wheel, from what this checkout has now."""
+    python("-m", "hatchling", "build", "-t", "wheel", "-d", folder)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def install_wheel(wheel: Path, folder: Path) -> Path:
+    """Install it into a new environment that has the locked packages too; the `bin` folder.
+
+    They are read where they are; `epic100` is the wheel's, not this checkout's, which another
+    environment has on its path.
+    """
+    venv.create(folder, with_pip=False, symlinks=True)
+    own = folder / "bin/python"
+    uv = shutil.which("uv", path=Path(sys.executable).parent)
+    assert uv, "uv is not installed"
+    call(uv, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", own, wheel)
+    shared = site_packages(own) / "locked.pth"
+    shared.write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    return folder / "bin"

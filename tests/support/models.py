@@ -1,11 +1,13 @@
-"""A model of the demo's form with random weights, without a training; what a model predicts."""
+"""Small models without a training: config, weights, files, what one predicts. No test in here."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
 
+import epic100.model.registered  # noqa: F401
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.prediction.predict import predict
 from epic100.scoring.predictions import Predictions, read_predictions
@@ -13,6 +15,33 @@ from epic100.segments.pairs import read_pairs
 from epic100.settings import PredictSettings
 from epic100.training.config import model_config
 from support.small_runs import built
+
+MODEL = {
+    "type": "Recognizer3D",
+    "backbone": {"type": "X3D", "gamma_w": 1, "gamma_b": 2.25, "gamma_d": 1.0, "norm_cfg":
+                 {"type": "BN3d"}},
+    "cls_head": {"type": "X3DHead", "num_classes": 2, "in_channels": 432, "spatial_type": "avg",
+                 "dropout_ratio": 0.0, "fc1_bias": False, "average_clips": "prob"},
+    "data_preprocessor": {"type": "ActionDataPreprocessor", "mean": [114.75] * 3,
+                          "std": [57.38] * 3, "format_shape": "NCTHW"},
+}  # fmt: skip
+STEP_LIST = [
+    {"type": "OpenSegment", "decoder": "pyav"},
+    {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6, "num_clips": 1,
+     "test_mode": True},
+    {"type": "DecodeSegment", "short_side": 52},
+    {"type": "CenterCrop", "crop_size": 48},
+    {"type": "FormatShape", "input_format": "NCTHW"},
+    {"type": "PackActionInputs"},
+]  # fmt: skip
+
+
+@lru_cache(1)
+def small_weights() -> dict[str, torch.Tensor]:
+    """Weights that fit `MODEL`."""
+    init_default_scope("mmaction")
+    torch.manual_seed(0)
+    return dict(MODELS.build({**MODEL}).state_dict())
 
 
 def save_random_model(lab, path: Path, seed: int = 0) -> Path:

@@ -1,4 +1,4 @@
-"""Predictions of val, made up, and lists of their segments. No test in here."""
+"""Results, made up: predictions and their segments, a submission, a history. No test in here."""
 
 from pathlib import Path
 
@@ -6,6 +6,8 @@ import torch
 
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.segments.official_lists import read_class_names
+from epic100.submission import build
+from epic100.training.epoch_table import COLUMNS
 
 PAIRS = [(0, 0, 5), (0, 1, 3), (1, 1, 9), (2, 0, 1)]
 NAMES = read_class_names([])
@@ -48,4 +50,33 @@ def segment_list(path: Path, ids: list[str] = FEW, pairs=None) -> Path:
             zip(ids, pairs or [(0, 1, 12)] * len(ids), strict=True)
         )
     ))  # fmt: skip
+    return path
+
+
+V, M, N = 5, 8, 20
+IDS = [f"P01_{video}_{i}" for video in (11, 101) for i in range(N // 2)]
+SLS = {"pt": 2, "tl": 3, "td": 4}
+
+
+def scores() -> list[torch.Tensor]:
+    """Scores of all verbs, and of all nouns."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(N, size, generator=generator).log_softmax(dim=1) for size in (V, M)]
+
+
+def make_entries() -> list[dict]:
+    """The entries of all segments."""
+    return build(IDS, *scores())
+
+
+ROWS = [
+    "1\t16\t0.003\t1.9855\t\t\t\t\t\t\t14.29\t0.5\t9.0",
+    "2\t32\t0.0015\t1.6355\t93.48\t100.00\t81.25\t99.50\t75.00\t97.50\t20.00\t0.25\t11.0",
+]
+
+
+def write_history(folder: Path, *rows: str) -> Path:
+    """Write `training.tsv` with these rows."""
+    path = folder / "training.tsv"
+    path.write_text("\n".join(["\t".join(COLUMNS), *rows]) + "\n")
     return path
