@@ -108,17 +108,25 @@ def refuse_other_classes():
 
 
 def refuse_other_encoders():
-    """Stop a run that will use a folder of Hugging Face whose model cannot be built here."""
-    users = {"features", "tokens", "probe_train", "timeline"}
-    jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    if CONFIG.features.path is None or not users & jobs or missing_packages():
+    """Stop a run that will show clips to a probe which has no encoder for them, or that will use a
+    folder of Hugging Face (a job names it by `encoder`) whose model cannot be built here."""
+    jobs = list(workflow.dag.needrun_jobs())
+    shown = {"timeline", "background"} & {job.rule.name for job in jobs}
+    if PROBE and ENCODER != "hf" and shown:
+        refuse(
+            f"whole videos can be shown to a probe with `features: encoder: hf` alone, not {ENCODER}; "
+            "set it, or take a model of the rule train"
+        )
+    folders = {job.params.get("encoder") for job in jobs} - {None}
+    if not folders or missing_packages():
         return
     from epic100.prediction.hugging_face import HuggingFaceFolder
 
-    try:
-        HuggingFaceFolder(CONFIG.features.path).check()
-    except EpicError as error:
-        refuse(str(error))
+    for folder in folders:
+        try:
+            HuggingFaceFolder(folder).check()
+        except EpicError as error:
+            refuse(str(error))
 
 
 def forget_scans_to_repeat():

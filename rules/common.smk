@@ -71,6 +71,8 @@ SWEEP = CONFIG.runs
 # With a probe, the model of this run learns from the features of another one.
 PROBE = CONFIG.probe
 FEATURES = f"{HOME if PROBE is None else home_of(PROBE.of)}/features"
+# The folder of Hugging Face through which a probe sees clips; None: where it was in training.
+PROBE_ENCODER = CONFIG.predict.encoder or (CONFIG.features.path if PROBE else None)
 # A model that was made elsewhere must not be where the rule train writes its own. With several
 # finished models, their predictions are averaged.
 MODELS = CONFIG.predict.models

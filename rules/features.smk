@@ -34,7 +34,7 @@ rule features:
         gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=lambda wildcards, input: CLIP_ROOT,
-        folder=lambda wildcards, input: CONFIG.features.path,
+        encoder=lambda wildcards, input: CONFIG.features.path,
         settings=CONFIG.only("features", "predict", "modules"),
     message:
         f"Features of {{wildcards.participant}}'s videos, by {ENCODER}"
@@ -63,7 +63,7 @@ rule tokens:
         gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=lambda wildcards, input: CLIP_ROOT,
-        folder=lambda wildcards, input: CONFIG.features.path,
+        encoder=lambda wildcards, input: CONFIG.features.path,
         settings=CONFIG.only("features", "predict", "modules"),
     message:
         f"Tokens of the segments of {{wildcards.split}}, by {ENCODER}"

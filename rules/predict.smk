@@ -51,6 +51,7 @@ rule predict:
         gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=lambda wildcards, input: CLIP_ROOT,
+        encoder=lambda wildcards, input: PROBE_ENCODER,
         settings=CONFIG.only("predict", "modules"),
     message:
         "Predict {wildcards.split} with {input.model}"

@@ -27,7 +27,7 @@ rule probe_train:
         settings=CONFIG.only("probe", "train.split", "classes"),
         # Of `input`, so that Snakemake does not record it: new names alone must not train again.
         names=lambda wildcards, input: NAME_FILES,
-        folder=lambda wildcards, input: CONFIG.features.path,
+        encoder=lambda wildcards, input: CONFIG.features.path,
     message:
         f"Train a probe on {{input.segments}} with the tokens in {FEATURES}"
     script:

@@ -30,7 +30,7 @@ rule background:
         gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=lambda wildcards, input: CLIP_ROOT,
-        encoder=lambda wildcards, input: CONFIG.features.path,
+        encoder=lambda wildcards, input: PROBE_ENCODER,
         settings=CONFIG.only("predict", "modules"),
     message:
         "Learn from gaps of {input.train} where nothing happens"
@@ -64,7 +64,7 @@ rule timeline:
         gpu=CONFIG.predict.gpus_to_ask,
     params:
         root=lambda wildcards, input: CLIP_ROOT,
-        encoder=lambda wildcards, input: CONFIG.features.path,
+        encoder=lambda wildcards, input: PROBE_ENCODER,
         participant=lambda wildcards: video_on_request(wildcards, "timeline").participant_id,
         settings=CONFIG.only("timeline", "predict", "modules"),
     message:

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 
-import pytest
 import torch
 import yaml
 
@@ -13,7 +12,7 @@ from epic100.features.file import read_feature_table, read_features
 from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.segments.segment_list import read_segments
 from epic100.training.epoch_table import read_trials
-from support.checkout import ROOT, call, run_snakemake, said
+from support.checkout import ROOT, call, run_snakemake
 from support.hugging_face import make_encoder
 
 
@@ -61,24 +60,3 @@ def test_the_lines_from_a_downloaded_folder_to_a_submission(demo, tmp_path):
     timelines = [made / f"timeline/{video.stem}.tsv", folder / "timeline/kitchen.tsv"]
     rows = [path.read_text().splitlines() for path in timelines]
     assert rows[0][0].startswith("start\t") and rows[0] == rows[1]  # the same video
-
-
-@pytest.mark.parametrize("spoil, words", [
-    ({"encoder": "hf"}, "`features: encoder: hf` goes with `path:`, a folder"),
-    ({"encoder": "hf", "path": "gone"}, "gone: no folder with files; expected that of a Hugging"),
-    ({"encoder": "hf", "path": "empty"}, "empty/config.json: cannot be read"),
-])  # fmt: skip
-def test_a_folder_that_cannot_be_used_stops_the_run_before_the_first_job(
-    demo, tmp_path, spoil, words
-):
-    folder = tmp_path / "run"
-    shutil.copytree(
-        demo, folder, ignore=shutil.ignore_patterns(".snakemake", "work_dirs", "videos", "features")
-    )
-    (folder / "empty").mkdir()
-    (folder / "empty/README.md").touch()
-    (tmp_path / "over.yaml").write_text(yaml.safe_dump({"features": spoil}))
-    done = run_snakemake("results/runs/probe/submission.pt", "--directory", str(folder),
-                         "--configfile", "config/demo.yaml", "config/probe.yaml",
-                         str(tmp_path / "over.yaml"), well=False)  # fmt: skip
-    assert words in said(done) and not (folder / "results/features").exists()

@@ -28,6 +28,7 @@ from epic100.settings import PredictSettings, ProbeSettings, TimelineSettings
 from epic100.submission.export import export
 from epic100.timeline.run import ModelInUse, make_timelines
 from epic100.training.epoch_table import read_epochs, read_trials
+from support.archive import configure, run
 from support.checkout import run_snakemake, said
 from support.hugging_face import make_encoder
 from support.models import save_random_model
@@ -294,3 +295,29 @@ def test_a_probe_without_a_run_or_a_model_is_one_message(tmp_path, words, messag
     done = run_snakemake("results/runs/probe/submission.pt", "-n", "--directory", str(tmp_path),
                          *words, well=False)  # fmt: skip
     assert message in said(done)
+
+
+HF, HF_HERE = {"encoder": "hf"}, {"encoder": "hf", "path": "empty"}
+
+
+@pytest.mark.parametrize("target, features, words", [
+    ("submission.pt", HF, "`features: encoder: hf` goes with `path:`, a folder"),
+    ("submission.pt", HF | {"path": "gone"}, "gone: no folder with files; expected that of a Hug"),
+    ("submission.pt", HF_HERE, "empty/config.json: cannot be read"),
+    ("background.json", HF_HERE, "empty/config.json: cannot be read"),
+    ("timeline/P02_102.tsv", HF_HERE, "empty/config.json: cannot be read"),
+    ("background.json", {"encoder": "start"}, "a probe with `features: encoder: hf` alone, not start"),
+])  # fmt: skip
+def test_an_encoder_that_cannot_be_used_stops_the_run_before_the_first_job(
+    clean_archive, tmp_path, target, features, words
+):
+    folder = clean_archive(tmp_path / "archive")
+    configure(folder, run="probe", probe={}, features=features)
+    model = folder / "results/runs/probe/model.pth"
+    if target != "submission.pt":  # the probe is there already
+        model.parent.mkdir(parents=True)
+        model.write_bytes(b"a probe")
+    (folder / "empty").mkdir()
+    (folder / "empty/README.md").touch()
+    done = run(folder, f"results/runs/probe/{target}", well=False)
+    assert words in said(done) and not (folder / "results/runs/probe/logs").exists()

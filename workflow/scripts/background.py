@@ -6,18 +6,17 @@ from epic100.timeline.gaps import learn_background
 from epic100.timeline.run import ModelInUse
 
 with rule_log(snakemake.log[0]):
-    given = snakemake.input
-    settings = Settings.part(snakemake.params.settings)
-    encoder = settings.predict.encoder or snakemake.params.encoder
+    given, params = snakemake.input, snakemake.params
+    settings = Settings.part(params.settings)
     learn_background(
         ModelInUse(given.model),
         snakemake.output.background,
         segments={"train": given.train, "val": given.val},
         clean={"train": given.clean_train, "val": given.clean_val},
-        root=snakemake.params.root,
+        root=params.root,
         scans=given.scans,
         indexes=given.indexes,
-        predict=settings.predict.model_copy(update={"encoder": encoder}),
+        predict=settings.predict.model_copy(update={"encoder": params.encoder}),
         modules=settings.modules.model_dump(),
         asked=snakemake.resources.get("gpu", 0),
     )

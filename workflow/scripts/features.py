@@ -14,7 +14,7 @@ with rule_log(snakemake.log[0]):
         snakemake.output.table,
         source_of(
             settings.features.encoder,
-            params.folder or snakemake.input.get("model") or None,
+            params.encoder or snakemake.input.get("model") or None,
             modules,
         ),
         root=params.root,

@@ -7,15 +7,16 @@ from epic100.prediction.predict import predict
 from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]):
-    settings = Settings.part(snakemake.params.settings)
+    params = snakemake.params
+    settings = Settings.part(params.settings)
     predict(
         snakemake.input.model,
         snakemake.input.segments,
         snakemake.output.predictions,
         split=snakemake.wildcards.split,
-        video_root=snakemake.params.root,
+        video_root=params.root,
         index_dir=os.path.dirname(snakemake.input.indexes[0]),
         asked=snakemake.resources.get("gpu", 0),
-        settings=settings.predict,
+        settings=settings.predict.model_copy(update={"encoder": params.encoder}),
         modules=settings.modules.model_dump(),
     )

@@ -22,6 +22,6 @@ with rule_log(snakemake.log[0]):
         pairs=snakemake.input.pairs,
         indexes=snakemake.input.tokens,
         classes=(settings.classes.verbs, settings.classes.nouns),
-        folder=params.folder,
+        folder=params.encoder,
         names=read_class_names(**params.names).by_task,
     )

@@ -8,7 +8,6 @@ from epic100.timeline.run import ModelInUse, make_timeline
 with rule_log(snakemake.log[0]):
     params = snakemake.params
     settings = Settings.part(params.settings)
-    encoder = settings.predict.encoder or params.encoder
     make_timeline(
         scanned_video(
             snakemake.wildcards.video,
@@ -20,7 +19,7 @@ with rule_log(snakemake.log[0]):
         ModelInUse(snakemake.input.model, background=snakemake.input.background or None),
         snakemake.output.tsv,
         settings=settings.timeline,
-        predict=settings.predict.model_copy(update={"encoder": encoder}),
+        predict=settings.predict.model_copy(update={"encoder": params.encoder}),
         modules=settings.modules.model_dump(),
         asked=snakemake.resources.get("gpu", 0),
     )

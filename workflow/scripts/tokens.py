@@ -14,7 +14,7 @@ with rule_log(snakemake.log[0]):
     make_tokens(
         given.segments,
         snakemake.output.index,
-        source_of(settings.features.encoder, params.folder or given.get("model") or None, modules),
+        source_of(settings.features.encoder, params.encoder or given.get("model") or None, modules),
         video_root=params.root,
         index_dir=os.path.dirname(given.indexes[0]),
         settings=settings.features,
