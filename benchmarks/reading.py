@@ -1,7 +1,7 @@
 """What a training clip costs to read, beside what a user of MMAction2 would run instead.
 
     python benchmarks/reading.py [FOLDER] [--files 8] [--minutes 20] [--size 640 360] [--clips 40]
-                                 [--repeats 3]
+                                 [--repeats 3] [--learn 0]
 
 FOLDER is an archive as `benchmarks/archive.py` makes it, with copies. Here clips are cut out of it,
 one for each segment that is read, and encoded by libx264's defaults, as `ffmpeg -ss -to` does. All
@@ -9,7 +9,10 @@ ways read the same segments and frames (13, 6 apart), scale their short side to 
 160, flip and format, each in a process of its own on one thread; crops are random. The ways take
 turns, clip by clip. A way that reads a whole file for each clip reads a third of them.
 
-Prints a Markdown table and one JSON line: clips a second of CPU (the middle of the repeats, and
+With --learn N, an epoch of N of these clips is run with each way that does not fail: X3D-S of
+config/ learns from each clip, on the same thread, and then predicts it by one view and by ten.
+
+Prints Markdown tables and one JSON line: clips a second of CPU (the middle of the repeats, and
 from the least to the most), memory of the process, which may take 6 GB, and what all of
 EPIC-KITCHENS-100 would need beside the original videos, by what was measured here: GB of files and
 hours of CPU to make them. The scan of the originals, which ours needs, is counted; that of copies
@@ -28,6 +31,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import torch
 from archive import (
     CROPPED,
     DENSE,
@@ -43,7 +47,8 @@ from archive import (
     draw,
     ours,
 )
-from mmaction.registry import TRANSFORMS
+from mmaction.registry import MODELS, TRANSFORMS
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from epic100.proxy.encoder import write_proxy
@@ -52,8 +57,11 @@ from epic100.settings import ProxySettings
 from epic100.video.index_file import index_path, load_index
 from epic100.video.reader import VideoReader
 
-HOURS, SEGMENTS = 100, 89_977  # of EPIC-KITCHENS-100
+HOURS, SEGMENTS, PAIRS = 100, 89_977, 3_568  # of EPIC-KITCHENS-100
 READERS = {"decord": "Decord", "PyAV": "PyAV"}  # of MMAction2, as its steps are called
+MODEL = Path(__file__).resolve().parents[1] / "config/x3d_s_epic_rgb_segments.py"
+EPOCHS = {"train": 1, "val, one view": 1, "val, ten views": 10}  # clips read of a segment
+Ways = dict[str, tuple[str, Callable[[], Read]]]  # the kind of files, and what makes a reader
 
 
 def theirs(reader: str) -> Read:
@@ -117,8 +125,57 @@ def preparation(folder: Path, clips: list[Clip]) -> tuple[list[Clip], dict[str, 
     }
 
 
-def compare(folder: Path, count: int, repeats: int) -> dict[str, dict]:
-    """The figures of each way."""
+def used_by_x3d(make: Callable[[], Read], epoch: str) -> Read:
+    """Read a clip, or ten, and let X3D-S learn from it or predict it."""
+    torch.set_num_threads(1)
+    read, config = make(), Config.fromfile(MODEL).model
+    head = config.cls_head.head | {"num_classes": PAIRS}
+    model = torch.nn.Sequential(MODELS.build(config.backbone), MODELS.build(head))
+    model.train(epoch == "train")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
+
+    def use(clip: Clip) -> np.ndarray:
+        views = torch.from_numpy(np.concatenate([read(clip) for _ in range(EPOCHS[epoch])]))
+        with torch.set_grad_enabled(epoch == "train"):
+            scores = model(views.float() / 128 - 1)
+            if epoch == "train":
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(scores, torch.zeros(1, dtype=int)).backward()
+                optimizer.step()
+        return scores.detach().numpy()
+
+    return use
+
+
+def epochs(folder: Path, ways: Ways, clips: dict[str, list[Clip]], count: int) -> dict[str, dict]:
+    """CPU seconds a segment of epochs with each way, and of X3D-S alone; the ways take turns."""
+    rows: dict[str, dict] = {}
+    for epoch in EPOCHS:
+        readers = {name: Reader(folder, partial(used_by_x3d, make, epoch), clips[kind])
+                   for name, (kind, make) in ways.items()}  # fmt: skip
+        cpu = {name: [0.0] * count for name in readers}
+        for number in range(-1, count):
+            for name, reader in readers.items():
+                cpu[name][number] = reader.read(number)["cpu_ms"] / 1e3
+        for name, reader in readers.items():
+            reader.close()
+            rows.setdefault(name, {})[epoch] = statistics.mean(cpu[name])
+        print(epoch, file=sys.stderr)
+    return rows
+
+
+def epochs_table(found: dict[str, dict]) -> str:
+    """CPU seconds of a segment, and what share they are of those with cut clips, as Markdown."""
+    lines = [f"| CPU s a segment | {' | '.join(EPOCHS)} |", "|---" * (len(EPOCHS) + 1) + "|"]
+    cut = found["MMAction2 with decord, cut clips"]
+    for name, row in found.items():
+        cells = (f"{row[epoch]:.2f} ({row[epoch] / cut[epoch]:.2f} of cut clips)" for epoch in row)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def compare(folder: Path, count: int, repeats: int, learn: int) -> tuple[dict, dict]:
+    """The figures of each way, and those of epochs with `learn` clips."""
     init_default_scope("mmaction")
     names = [name for name, _, _ in json.loads((folder / "files.json").read_text())["archive"]]
     clips = {
@@ -126,7 +183,7 @@ def compare(folder: Path, count: int, repeats: int) -> dict[str, dict]:
         "copies": draw(folder, "copy", DENSE, count),
     }
     clips["cut clips"], needs = preparation(folder, clips["originals"])
-    ways: dict[str, tuple[str, Callable[[], Read]]] = {}
+    ways: Ways = {}
     clips["originals, scanned"] = clips["originals"]
     for kind, place in (("originals, scanned", "original"), ("copies", "copy")):
         paths = [str(folder / place / name) for name in names]
@@ -162,10 +219,12 @@ def compare(folder: Path, count: int, repeats: int) -> dict[str, dict]:
         for name, rows in cpu.items()
         if name not in failed
     }
-    return {
+    figures = {
         name: needs[kind] | {"peak_mb": peak[name], "clips a CPU second": rates.get(name)}
         for name, (kind, _) in ways.items()
     }
+    used = {name: way for name, way in ways.items() if name in rates and "PyAV" not in name}
+    return figures, epochs(folder, used, clips, learn) if learn else {}
 
 
 def table(found: dict[str, dict]) -> str:
@@ -191,13 +250,16 @@ def main() -> None:
     """Make the archive, unless it is there, and compare."""
     parser = arguments(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--learn", type=int, default=0)
     given = parser.parse_args()
     with archive_of(given) as folder:
-        found = compare(folder, given.clips, given.repeats)
+        found, learned = compare(folder, given.clips, given.repeats, given.learn)
     print(table(found))
+    if learned:
+        print(f"\n{epochs_table(learned)}")
     about = {"clips": given.clips, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1),
              "date": time.strftime("%Y-%m-%d"), "pyav": av.__version__}  # fmt: skip
-    print(json.dumps(about | {"ways": found}))
+    print(json.dumps(about | {"ways": found, "epochs": learned}))
 
 
 if __name__ == "__main__":

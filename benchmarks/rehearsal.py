@@ -202,9 +202,9 @@ def plan(seed: int, small: bool) -> list[tuple[str, tuple[str, ...], Kill | None
             for number, everyone in ((signal.SIGTERM, False), (signal.SIGKILL, True))
         ]
     else:
-        places = (rng.uniform(0.1, 0.3), rng.uniform(0.2, 0.6), "train", "predict")
+        places = ("scan", "scan", "train", "predict")
         kills = [
-            Kill(number, number == signal.SIGKILL, place, rng.uniform(5, 30))
+            Kill(number, number == signal.SIGKILL, place, rng.uniform(10, 60))
             for place, number in zip(places, 2 * [signal.SIGTERM, signal.SIGKILL], strict=True)
         ]
     calls = [("killed", TARGETS + PAGES, kill) for kill in (*kills, None)]

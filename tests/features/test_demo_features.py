@@ -12,13 +12,13 @@ from epic100.features.file import read_feature_table, read_features
 from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.segments.segment_list import read_segments
 from epic100.training.epoch_table import read_trials
-from support.checkout import ROOT, call, run_snakemake
+from support.checkout import ROOT, SHORT_DEMO, call, run_snakemake
 from support.hugging_face import make_encoder
 
 
 def test_the_rules_make_a_participants_features_and_one_videos(demo):
     made = "results/features/P06_101.npz"  # by way of the participant's
-    run_snakemake(made, "--directory", str(demo), "--configfile", "config/demo.yaml")
+    run_snakemake(made, "--directory", str(demo), "--configfile", *SHORT_DEMO)
     (row,) = read_feature_table(demo / "results/features/P06.tsv")
     features = read_features(demo / made)
     assert features.feats.shape == (row.steps, row.channels) and row.channels == 192

@@ -3,7 +3,7 @@ import pytest
 
 from epic100.base.job_costs import count_all_epochs, read_benchmarks
 from epic100.figures.performance import plot_rules
-from support.checkout import run_snakemake
+from support.checkout import SHORT_DEMO, run_snakemake
 from support.pictures import cut, words
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
@@ -68,8 +68,7 @@ def test_a_lost_benchmark_file_makes_no_job_run_again(demo):
     content = path.read_text()
     path.unlink()
     try:
-        done = run_snakemake("all", "-n", "--directory", str(demo),
-                             "--configfile", "config/demo.yaml")  # fmt: skip
+        done = run_snakemake("all", "-n", "--directory", str(demo), "--configfile", *SHORT_DEMO)
     finally:
         path.write_text(content)
     assert "Nothing to be done" in done.stdout + done.stderr

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from support.browser import opened
-from support.checkout import run_snakemake
+from support.checkout import SHORT_DEMO, run_snakemake
 
 PICTURES = {"participants", "lengths", "classes", "archive", "close_up", "dropped", "training",
             "per_class", "confusion", "rules"}  # fmt: skip
@@ -111,7 +111,7 @@ def test_a_page_that_asks_the_network_is_caught_at_it(tmp_path):
 
 def test_snakemake_s_own_report_lists_tables_and_rules(demo, tmp_path):
     run_snakemake("--report", str(tmp_path / "report.html"), "--directory", str(demo),
-                  "--configfile", "config/demo.yaml")  # fmt: skip
+                  "--configfile", *SHORT_DEMO)  # fmt: skip
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for table in ("dropped segments", "every class", "summary", "scan of P22"):
         assert f'"table": "{table}"' in page

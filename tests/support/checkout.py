@@ -12,6 +12,7 @@ from support import preloaded
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = {"verbs": 97, "nouns": 300}
+SHORT_DEMO = ("config/demo.yaml", "tests/support/short_demo.yaml")
 
 
 def lacks(words: str) -> None:

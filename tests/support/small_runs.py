@@ -22,7 +22,6 @@ from mmengine.runner import amp
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from epic100.base.log import log_to_stdout, rule_log
-from epic100.base.machine import usable_cores
 from epic100.model.model_file import load_model
 from epic100.settings import TrainSettings
 from epic100.training import plan
@@ -157,7 +156,6 @@ def _rank(what: dict, results: Path, number: int, world: int, store: str) -> Non
     from epic100.training import process  # which lets this process ignore SIGUSR1
 
     sys.stdout = sys.stderr = (results / f"said_{number}.txt").open("w", buffering=1)
-    torch.set_num_threads(max(1, usable_cores() // world))  # as the launcher has it
     place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world}
     os.environ.update({name: str(value) for name, value in place.items()})
     log_to_stdout()

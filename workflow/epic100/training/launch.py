@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -184,7 +185,8 @@ def start_node(job: Job) -> None:
 
 def _start_ranks(job: Job, placement: Placement, found: Gpus) -> None:
     """Start the ranks of this node through torchrun's launcher and wait for them."""
-    environment = {"OMP_NUM_THREADS": str(max(1, usable_cores() // placement.on_node))}
+    threads = min(torch.get_num_threads(), usable_cores())  # Snakemake states those of the rule
+    environment = {"OMP_NUM_THREADS": str(max(1, threads // placement.on_node))}
     if placement.device == "cpu" and found.visible > 0:
         environment["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine uses any GPU that it sees
     with private_folder() as logs, private_folder(MEMORY) as folder:
