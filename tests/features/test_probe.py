@@ -306,7 +306,8 @@ HF, HF_HERE = {"encoder": "hf"}, {"encoder": "hf", "path": "empty"}
     ("submission.pt", HF_HERE, "empty/config.json: cannot be read"),
     ("background.json", HF_HERE, "empty/config.json: cannot be read"),
     ("timeline/P02_102.tsv", HF_HERE, "empty/config.json: cannot be read"),
-    ("background.json", {"encoder": "start"}, "a probe with `features: encoder: hf` alone, not start"),
+    ("background.json", {"encoder": "start"},
+     "a probe with `features: encoder: hf` alone, not start"),
 ])  # fmt: skip
 def test_an_encoder_that_cannot_be_used_stops_the_run_before_the_first_job(
     clean_archive, tmp_path, target, features, words
