@@ -100,11 +100,12 @@ def build_config(
     config = changed(
         config,
         {
+            # First, since it replaces the wrapper of which others may set a part.
+            **at_precision(config, settings.precision),
             **_named(config, settings, results, video_root, index_dir or f"{results}/scan"),
             "default_hooks.checkpoint.seconds": settings.checkpoint.seconds,
             "default_hooks.checkpoint.keep": settings.checkpoint.keep,
             "default_hooks.checkpoint.go_on": True,
-            **at_precision(config, settings.precision),
             **({"sync_bn": "torch"} if settings.bn == "sync" else {}),
             "custom_hooks": hooks,
             "randomness.seed": settings.seed,
