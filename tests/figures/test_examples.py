@@ -17,8 +17,8 @@ from epic100.segments.official_lists import read_class_names
 from epic100.segments.segment_list import read_segments
 from epic100.video.reader import VideoReader
 
-COLUMNS = ("narration_id", "verb", "noun", "verb_guess", "noun_guess", "confidence", "truth_score",
-           "action_at_1", "predicted")  # fmt: skip
+COLUMNS = ("narration_id", "verb", "noun", "verb_guess", "noun_guess", "action_confidence",
+           "action_truth_score", "action_at_1", "predicted")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +111,12 @@ def test_random_examples_are_the_same_each_time_and_of_readable_segments_alone(s
 
 def test_the_surest_are_one_an_action_and_of_readable_segments_alone(segments):
     table = pd.concat([rows_of(segments)] * 3, ignore_index=True)
-    table["confidence"] = np.linspace(0.2, 0.9, len(table))
+    table["action_confidence"] = np.linspace(0.2, 0.9, len(table))
     table.loc[table.index[-1], "predicted"] = False
     table.loc[table.index[-2], "action_at_1"] = False
     right, wrong = surest(table, True), surest(table, False)
     assert not right.duplicated(["verb", "noun"]).any() and len(right) <= 6
-    assert right["confidence"].is_monotonic_decreasing and right["action_at_1"].all()
+    assert right["action_confidence"].is_monotonic_decreasing and right["action_at_1"].all()
     assert right.index[0] == table.index[-3] and wrong.index.tolist() == [table.index[-2]]
 
 

@@ -3,10 +3,12 @@
 import pandas as pd
 import pytest
 
-from epic100.figures.results import by_class, confusion, outcomes, plot_confusion, plot_per_class
+from epic100.figures.results import by_class, confusion, plot_confusion, plot_per_class
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.metrics import TASKS
+from epic100.scoring.outcomes import outcomes
 from epic100.scoring.predictions import read_predictions
+from epic100.scoring.truth import read_truth
 from support.made_up import NAMES, PAIRS, make_predictions
 from support.pictures import size, words
 
@@ -20,7 +22,8 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["max", "logsumexp"])
 def outcome(files, request):
-    table = outcomes(read_predictions(files / "val.pt", "val"), files / "val.txt", request.param)
+    truth = read_truth(files / "val.txt", {})
+    table = outcomes(read_predictions(files / "val.pt", "val"), truth, request.param)
     return table.assign(reduce=request.param)
 
 
@@ -38,9 +41,9 @@ def test_hits_are_those_of_the_official_figures(files, outcome):
 def test_guess_and_scores_fit_the_hits(outcome):
     right = (outcome["verb"] == outcome["verb_guess"]) & (outcome["noun"] == outcome["noun_guess"])
     assert (right == outcome["action_at_1"]).all() and right.mean() > 0.5
-    assert (outcome["confidence"] == outcome["truth_score"])[right].all()
-    assert (outcome["confidence"] >= outcome["truth_score"]).all()
-    assert outcome["confidence"].between(0, 1).all()
+    confidence, truth_score = outcome["action_confidence"], outcome["action_truth_score"]
+    assert (confidence == truth_score)[right].all() and (confidence >= truth_score).all()
+    assert confidence.between(0, 1).all()
     assert outcome["predicted"].tolist() == [True] * 35 + [False] * 5
     assert set(outcome["participant"]) == {"P00", "P01", "P02"}
 

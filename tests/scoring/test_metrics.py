@@ -5,19 +5,13 @@ import math
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.scoring.evaluation import (
-    confusions,
-    diagnose,
-    expected_calibration_error,
-    mean_class_accuracy,
-    participant_accuracies,
-)
+from epic100.scoring.evaluation import diagnose
 from epic100.scoring.metrics import official_hits, official_metrics
-from epic100.scoring.truth import Truth
 
 UNSEEN = ["P18", "P32"]
 TAIL_VERBS, TAIL_NOUNS = range(20, 97, 3), range(50, 300, 2)
@@ -155,10 +149,21 @@ def test_input_that_cannot_be_judged_is_refused(change, words):
         official_metrics(*(case | change(case)).values(), [], [], [])
 
 
+def diagnosed(verb, verb_guess, noun=0, noun_guess=0, participant="P01", confidence=1.0, top=20):
+    """The diagnostics of segments with these true and guessed classes."""
+    given = {"verb": verb, "verb_guess": verb_guess, "noun": noun, "noun_guess": noun_guess}
+    table = pd.DataFrame(given | {"participant": participant, "predicted": True})
+    right = {task: table[task] == table[f"{task}_guess"] for task in ("verb", "noun")}
+    for task, hit in (right | {"action": right["verb"] & right["noun"]}).items():
+        table[f"{task}_at_1"] = table[f"{task}_at_5"] = hit
+        table[f"{task}_confidence"] = confidence
+    return diagnose(table, top)
+
+
 def test_classes_count_alike_in_the_mean_class_accuracy():
-    true = np.array([4, 4, 4, 4, 9, 9])
-    hit = np.array([True, True, True, False, False, False])
-    assert mean_class_accuracy(true, hit) == pytest.approx((75 + 0) / 2)
+    found = diagnosed([4, 4, 4, 4, 9, 9], [4, 4, 4, 9, 4, 4], noun=[0, 0, 0, 1, 1, 1])
+    assert found["verb_mean_class_accuracy"] == pytest.approx((75 + 0) / 2)
+    assert found["action_mean_class_accuracy"] == pytest.approx((100 + 0 + 0) / 3)
 
 
 @pytest.mark.parametrize("confidence, right, error", [
@@ -166,56 +171,32 @@ def test_classes_count_alike_in_the_mean_class_accuracy():
     ([0.9] * 4 + [0.6], [1, 1, 1, 0, 0], (4 * 15 + 1 * 60) / 5),
     ([1.0, 1.0], [1, 1], 0),
     ([0.75, 0.85, 0.95], [1, 0, 1], (25 + 85 + 5) / 3),
+    ([0.95, 0.97], [1, 0], (95 + 97 - 100) / 2),  # of one bin
 ])  # fmt: skip
 def test_calibration_error_is_the_mean_gap_weighted_by_segments(confidence, right, error):
-    found = expected_calibration_error(np.array(confidence), np.array(right, bool), bins=10)
-    assert found == pytest.approx(error)
+    found = diagnosed([1] * len(right), right, confidence=confidence)
+    assert found["verb_expected_calibration_error"] == pytest.approx(error)
 
 
 def test_confusions_are_ordered_by_count_with_their_share_of_the_true_class():
-    predicted = np.array([1, 1, 0, 2, 2, 0, 0])
-    assert confusions(np.array([0, 0, 0, 0, 1, 1, 0]), predicted, top=2) == [
+    found = diagnosed([0, 0, 0, 0, 1, 1, 0], [1, 1, 0, 2, 2, 0, 0], top=2)
+    assert found["verb_confusions"] == [
         {"true": 0, "predicted": 1, "count": 2, "share": 40},
         {"true": 0, "predicted": 2, "count": 1, "share": 20},
     ]
-    assert confusions(predicted, predicted, top=2) == []
+    assert found["noun_confusions"] == []
 
 
-def test_participants_add_up():
-    hits = {"verb_at_1": np.array([True, False, True]), "action_at_5": np.array([False] * 3)}
-    assert participant_accuracies(hits, ["P02", "P01", "P01"]) == {
-        "P01": {"segments": 2, "verb_accuracy_at_1": 50, "action_accuracy_at_5": 0},
-        "P02": {"segments": 1, "verb_accuracy_at_1": 100, "action_accuracy_at_5": 0},
-    }
-
-
-def diagnosed(verb, noun, verb_true, noun_true, participants):
-    verb, noun = (torch.tensor(scores).log_softmax(dim=1).numpy() for scores in (verb, noun))
-    hits = official_hits(verb, noun, verb_true, noun_true)
-    return diagnose(hits, verb, noun, Truth([], verb_true, noun_true, participants, None, {}))
-
-
-def test_the_report_can_be_written_as_json():
-    rng = np.random.default_rng(0)
-    verb_true, noun_true = rng.integers(0, 4, 50), rng.integers(0, 6, 50)
-    verb, noun = np.eye(4)[verb_true] * 5, np.eye(6)[noun_true] * 5
-    participants = ["P01"] * 20 + ["P18"] * 30
-    report = diagnosed(verb, noun, verb_true, noun_true, participants)
-    assert report["action_mean_class_accuracy"] == 100
-    assert report["noun_confusions"] == report["action_confusions"] == []
-    assert report["participants"]["P18"]["action_accuracy_at_1"] == 100
-    gap = 100 - 100 * np.exp(5) / (np.exp(5) + 3)
-    assert report["verb_expected_calibration_error"] == pytest.approx(gap)
-    both = (1 - gap / 100) * np.exp(5) / (np.exp(5) + 5)
-    assert report["action_expected_calibration_error"] == pytest.approx(100 - 100 * both)
-    assert json.loads(json.dumps(report)) == report
-
-
-def test_actions_are_confused_as_pairs():
-    verb, noun = np.eye(3)[[0, 0, 1, 2]] * 9, np.eye(5)[[4, 4, 2, 2]] * 9
-    report = diagnosed(verb, noun, np.array([0, 1, 1, 2]), np.array([4, 4, 4, 2]), ["P01"] * 4)
-    assert report["action_confusions"] == [
+def test_actions_are_confused_as_pairs_and_all_of_it_can_be_written_as_json():
+    found = diagnosed([0, 1, 1, 2], [0, 0, 1, 2], [4, 4, 4, 2], [4, 4, 2, 2])
+    assert found["action_confusions"] == [
         {"true": [1, 4], "predicted": [0, 4], "count": 1, "share": 50},
         {"true": [1, 4], "predicted": [1, 2], "count": 1, "share": 50},
     ]
-    assert report["action_mean_class_accuracy"] == pytest.approx(200 / 3)
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_participants_add_up():
+    found = diagnosed([1, 1, 1], [1, 0, 1], participant=["P02", "P01", "P01"])["participants"]
+    assert found["P01"]["segments"] == 2 and found["P02"]["segments"] == 1
+    assert found["P01"]["verb_accuracy_at_1"] == 50 and found["P02"]["action_accuracy_at_5"] == 100

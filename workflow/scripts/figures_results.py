@@ -5,8 +5,10 @@ import os
 from epic100.base.log import rule_log
 from epic100.base.text_table import write_frame
 from epic100.figures.examples import at_random, surest, write_examples
-from epic100.figures.results import by_class, outcomes, plot_confusion, plot_per_class
+from epic100.figures.results import by_class, plot_confusion, plot_per_class
+from epic100.scoring.outcomes import outcomes
 from epic100.scoring.predictions import read_predictions
+from epic100.scoring.truth import read_truth
 from epic100.segments.official_lists import read_class_names
 from epic100.settings import Settings
 
@@ -20,7 +22,7 @@ with rule_log(snakemake.log[0]):
         {key: given[key] for key in params.class_lists},
     )
     predictions = read_predictions(given.predictions, "val")
-    outcome = outcomes(predictions, given.segments, settings.export.reduce)
+    outcome = outcomes(predictions, read_truth(given.segments, {}), settings.export.reduce)
     classes = by_class(outcome, predictions.pairs, names)
     write_frame(classes, made.classes, float_format="%.2f")
     plot_per_class(classes, made.per_class)

@@ -29,11 +29,11 @@ def surest(outcome: pd.DataFrame, right: bool) -> pd.DataFrame:
     """Select the predicted segments with the highest confidence, at most one per true action.
 
     Args:
-        outcome: See `outcomes`.
+        outcome: See `scoring.outcomes.outcomes`.
         right: Whether to select correct or wrong guesses.
     """
     rows = outcome[outcome["predicted"] & (outcome["action_at_1"] == right)]
-    rows = rows.sort_values("confidence", ascending=False, kind="stable")
+    rows = rows.sort_values("action_confidence", ascending=False, kind="stable")
     return rows.drop_duplicates(["verb", "noun"])[:EXAMPLES]
 
 
@@ -83,10 +83,10 @@ def write_examples(
                 {
                     "narration_id": row["narration_id"],
                     "truth": f"{names('verb', row['verb'])} {names('noun', row['noun'])}",
-                    "truth_percent": round(100 * row["truth_score"], 1),
+                    "truth_percent": round(100 * row["action_truth_score"], 1),
                     "guess": f"{names('verb', row['verb_guess'])} "
                     f"{names('noun', row['noun_guess'])}",
-                    "guess_percent": round(100 * row["confidence"], 1),
+                    "guess_percent": round(100 * row["action_confidence"], 1),
                     "right": bool(row["action_at_1"]),
                     "picture": picture,
                     "problem": problem,

@@ -1,8 +1,7 @@
-"""Predictions on val compared with the labels: per segment, per class, and what is confused."""
+"""Predictions on val compared with the labels, per class, and what is confused."""
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,45 +19,11 @@ from epic100.figures.style import (
     say_nothing_to_show,
     short,
 )
-from epic100.scoring.metrics import official_hits
-from epic100.scoring.predictions import Predictions, complete_scores
 from epic100.segments.official_lists import TASKS, ClassNames
-from epic100.segments.segment_list import read_segments
 
 TOP = 16  # classes with a bar each, at most
 SQUARE = 8  # verbs in the confusion table, at most
 ENOUGH = 10  # segments that a class needs before a title calls it a finding
-
-
-def outcomes(
-    predictions: Predictions, segments_path: str | os.PathLike, reduce: str | None
-) -> pd.DataFrame:
-    """Compare predictions with labels, one row per segment of val.
-
-    Args:
-        predictions: Predictions on val.
-        segments_path: results/segments/val.txt, whose order is kept.
-        reduce: How pair scores are folded into verb and noun scores.
-
-    Returns:
-        `narration_id participant verb noun`; `predicted` (False where the training prior is used);
-        `verb_guess noun_guess` (top-1); `confidence` and `truth_score` (the model's probabilities
-        of the guessed and the true action, verb times noun as in the official metrics); and the
-        hits of `official_hits`.
-    """
-    segments = read_segments(segments_path)
-    scores = complete_scores(predictions, segments["narration_id"].tolist(), reduce)
-    verb, noun, predicted = (tensor.numpy() for tensor in scores)
-    table = segments[["narration_id", "verb", "noun"]].copy()
-    table["participant"] = [Path(name).parent.name for name in segments["path"]]
-    table["predicted"] = predicted
-    rows = np.arange(len(table))
-    guess = verb.argmax(axis=1), noun.argmax(axis=1)
-    truth = table["verb"].to_numpy(), table["noun"].to_numpy()
-    table["verb_guess"], table["noun_guess"] = guess
-    table["confidence"] = np.exp(verb[rows, guess[0]] + noun[rows, guess[1]])
-    table["truth_score"] = np.exp(verb[rows, truth[0]] + noun[rows, truth[1]])
-    return table.assign(**official_hits(verb, noun, *truth))
 
 
 def by_class(
@@ -67,7 +32,7 @@ def by_class(
     """Compute the accuracy of every verb and noun of val or train, over predicted segments.
 
     Args:
-        outcome: See `outcomes`.
+        outcome: See `scoring.outcomes.outcomes`.
         pairs: (verb, noun, count in training).
         names: Class names.
 
@@ -105,7 +70,7 @@ def confusion(outcome: pd.DataFrame, task: str, count: int) -> pd.DataFrame:
     """Count predicted segments by true class (rows) and guess (columns).
 
     Args:
-        outcome: See `outcomes`.
+        outcome: See `scoring.outcomes.outcomes`.
         task: `verb` or `noun`.
         count: How many of the most frequent true classes to show; column -1 counts other guesses.
     """
@@ -167,7 +132,7 @@ def plot_confusion(
     """Draw the confusion of the frequent verbs: true by guessed, in percent of the true class.
 
     Args:
-        outcome: See `outcomes`.
+        outcome: See `scoring.outcomes.outcomes`.
         names: Class names.
         path: The picture to write.
     """

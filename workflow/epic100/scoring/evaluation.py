@@ -12,19 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn.functional import nll_loss
 
 from epic100.base.atomic import write_text
-from epic100.scoring.metrics import TASKS, group_accuracies, official_hits, percent
-from epic100.scoring.predictions import (
-    Predictions,
-    chosen_way,
-    complete_scores,
-    read_predictions,
-    ways_of,
-)
+from epic100.scoring.metrics import TASKS, group_accuracies, percent
+from epic100.scoring.outcomes import outcomes
+from epic100.scoring.predictions import Predictions, chosen_way, read_predictions, ways_of
 from epic100.scoring.truth import Truth, read_truth
 
 log = logging.getLogger(__name__)
+
+CLASSES = {"verb": ["verb"], "noun": ["noun"], "action": ["verb", "noun"]}
+BINS = 15  # of confidence
 
 
 def evaluate(
@@ -71,28 +70,27 @@ def evaluate(
     predictions = read_predictions(predictions_path, "val", model=model, clean=clean)
     reduce = chosen_way(predictions, reduce)
     truth = read_truth(segments_path, lists)
-    known = {tuple(pair[:2]) for pair in predictions.pairs}
+    known = {pair[:2] for pair in predictions.pairs}
     beyond = np.array([pair not in known for pair in truth.pairs()], dtype=bool)
+    predicted = np.isin(truth.ids, predictions.narration_ids)
+    groups = {"readable": predicted, "beyond_train": beyond}
+    members = truth.members | {name: dict.fromkeys(TASKS, own) for name, own in groups.items()}
     by_reduce: dict[str, dict] = {}
     figures: dict[str, Any] = {}
     for way in ways_of(predictions):
-        verb, noun, predicted = complete_scores(predictions, truth.ids, way)
-        hits = official_hits(verb, noun, truth.verb, truth.noun)
-        found = group_accuracies(hits, truth.members) | _readable(hits, predicted.numpy(), beyond)
+        table = outcomes(predictions, truth, way)
+        found = group_accuracies(table, members)
         shown = {k: v for k, v in found.items() if k.startswith(("overall", "readable", "beyond"))}
         by_reduce[way] = shown
         if way == reduce:
-            figures = found | {"diagnostics": diagnose(hits, verb.numpy(), noun.numpy(), truth)}
-    truths = dict(zip(truth.ids, truth.pairs(), strict=True))
-    asked = [truths[name] for name in predictions.narration_ids]
+            figures = found | {"diagnostics": diagnose(table)}
+    figures |= _of_heads(predictions, truth)
     figures |= {
         "reduce": reduce,
         "segments": len(truth.ids),
         "predicted": int(predicted.sum()),
         "beyond_train": int(beyond.sum()),
         "by_reduce": by_reduce,
-        "action_head_accuracy_at_1": _action_head(predictions, asked),
-        "loss": _loss(predictions, asked),
         "trained_on": predictions.trained_on,
     }
     if predictions.trained_on.get("split") == "trainval":
@@ -104,157 +102,79 @@ def evaluate(
     return figures
 
 
-def diagnose(
-    hits: Mapping[str, np.ndarray], verb: np.ndarray, noun: np.ndarray, truth: Truth, top: int = 20
-) -> dict[str, Any]:
+def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
     """Compute the diagnostics.
 
-    An action is [verb, noun]. Its confidence is the product of both, as in the official score.
-
     Args:
-        hits: The result of `metrics.official_hits` for these scores.
-        verb: Log-probabilities of the verbs [N, V].
-        noun: Log-probabilities of the nouns [N, M].
-        truth: The split.
+        outcome: See `outcomes`.
         top: Number of confusions.
 
     Returns:
-        A dict for JSON with the keys `{verb,noun,action}_mean_class_accuracy`,
-        `{verb,noun,action}_expected_calibration_error`, `participants` and
-        `{verb,noun,action}_confusions` (the `top` most frequent).
+        A dict for JSON with the keys `{verb,noun,action}_mean_class_accuracy`, the mean over the
+        classes that occur; `{verb,noun,action}_expected_calibration_error`;
+        `{verb,noun,action}_confusions`, the `top` most frequent; and `participants`, with
+        `segments` and `{verb,noun,action}_accuracy_at_{1,5}` by participant id.
     """
-    classes = {"verb": truth.verb, "noun": truth.noun}
-    confidence, predicted = {}, {}
-    for task, scores in (("verb", verb), ("noun", noun)):
-        confidence[task] = np.exp(scores.max(axis=1).astype(np.float64))
-        predicted[task] = scores.argmax(axis=1)
-    nouns = noun.shape[1]
-    confidence["action"] = confidence["verb"] * confidence["noun"]
-    for both in (classes, predicted):
-        both["action"] = both["verb"].astype(np.int64) * nouns + both["noun"]
-    report: dict[str, Any] = {
-        f"{task}_mean_class_accuracy": mean_class_accuracy(classes[task], hits[f"{task}_at_1"])
-        for task in TASKS
-    }
-    for task in TASKS:
-        true, said = classes[task], predicted[task]
-        error = expected_calibration_error(confidence[task], said == true)
-        report[f"{task}_expected_calibration_error"] = error
-        report[f"{task}_confusions"] = confusions(true, said, top)
-    for mistake in report["action_confusions"]:
-        for key in ("true", "predicted"):
-            mistake[key] = list(divmod(mistake[key], nouns))
-    report["participants"] = participant_accuracies(hits, truth.participants)
+    report: dict[str, Any] = {}
+    for task, keys in CLASSES.items():
+        by_class = outcome.groupby(keys)[f"{task}_at_1"].mean()
+        report[f"{task}_mean_class_accuracy"] = float(100 * by_class.mean())
+        report[f"{task}_expected_calibration_error"] = _calibration_error(
+            outcome[f"{task}_confidence"], outcome[f"{task}_at_1"]
+        )
+        report[f"{task}_confusions"] = _confusions(outcome, keys, top)
+    people = outcome.groupby("participant")
+    hits = {f"{task}_at_{k}": f"{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)}
+    figures = (100 * people[list(hits)].mean()).rename(columns=hits)
+    figures.insert(0, "segments", people.size())
+    report["participants"] = figures.to_dict("index")
     return report
 
 
-def mean_class_accuracy(true: np.ndarray, hit: np.ndarray) -> float:
-    """Average the accuracy over the classes that occur in `true`.
+def _calibration_error(confidence: pd.Series, right: pd.Series) -> float:
+    """The mean gap between confidence and accuracy over bins, weighted by segments, in percent.
 
-    Args:
-        true: Class ids [N].
-        hit: Whether each segment is right, bool [N].
-
-    Returns:
-        The mean in percent.
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3.
     """
-    _, index, count = np.unique(true, return_inverse=True, return_counts=True)
-    return float((np.bincount(index, weights=hit) / count).mean() * 100)
+    bins = np.ceil(confidence * BINS).clip(1, BINS)  # of equal width over (0, 1]
+    gaps = (confidence - right).groupby(bins).sum()  # mean gap of a bin, times its segments
+    return float(100 * gaps.abs().sum() / len(right))
 
 
-def participant_accuracies(
-    hits: Mapping[str, np.ndarray], participants: Sequence[str]
-) -> dict[Any, dict[Any, float | int]]:
-    """Compute each participant's accuracies in percent.
+def _confusions(outcome: pd.DataFrame, keys: Sequence[str], top: int) -> list[dict[str, Any]]:
+    """The most frequent mistakes: true class, guess, count, and its share in percent of the class.
 
-    Args:
-        hits: The result of `metrics.official_hits`.
-        participants: Participants [N].
-
-    Returns:
-        `segments` and `{verb,noun,action}_accuracy_at_{1,5}` by participant id.
+    Equal counts are sorted by class id. An action is [verb, noun].
     """
-    names = {name.replace("_at_", "_accuracy_at_"): hit for name, hit in hits.items()}
-    groups = pd.DataFrame(names).groupby(np.asarray(participants, dtype=str))
-    figures = groups.mean() * 100
-    figures.insert(0, "segments", groups.size())
-    return figures.to_dict("index")
+    guesses = [f"{key}_guess" for key in keys]
+    table = outcome.assign(of=outcome.groupby(keys)["predicted"].transform("size"))
+    table = table[(table[keys].to_numpy() != table[guesses].to_numpy()).any(axis=1)]
+    counts = table.groupby([*keys, *guesses])["of"].agg(["size", "first"])
+    counts = counts.sort_values("size", ascending=False, kind="stable")[:top]
+    found = []
+    for classes, count, total in counts.itertuples():
+        true, said = np.split(np.array(classes), 2)
+        found.append({
+            "true": true.squeeze().tolist(), "predicted": said.squeeze().tolist(), "count": count,
+            "share": 100 * count / total,
+        })  # fmt: skip
+    return found
 
 
-def expected_calibration_error(confidence: np.ndarray, hit: np.ndarray, bins: int = 15) -> float:
-    """Average the gap between confidence and accuracy over bins, weighted by segments.
-
-    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3. Here in percent.
-
-    Args:
-        confidence: The highest probability of each segment [N].
-        hit: Whether each segment is right, bool [N].
-        bins: Number of bins of equal width over (0, 1].
-    """
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(index, weights=confidence - hit)  # mean gap of a bin, times its segments
-    return float(np.abs(gaps).sum() / len(hit) * 100)
-
-
-def confusions(true: np.ndarray, predicted: np.ndarray, top: int) -> list[dict[str, Any]]:
-    """Find the most frequent mistakes.
-
-    Args:
-        true: Class ids [N].
-        predicted: Class ids [N].
-        top: Number of mistakes.
-
-    Returns:
-        `true` class, `predicted` class, `count`, and `share` in percent of the true class's
-        segments. Equal counts are sorted by class id.
-    """
-    wrong = predicted != true
-    pairs, count = np.unique(
-        np.stack([true[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True
-    )
-    order = np.argsort(-count, kind="stable")[:top]
-    return [
-        {
-            "true": int(pairs[i, 0]),
-            "predicted": int(pairs[i, 1]),
-            "count": int(count[i]),
-            "share": float(count[i] / (true == pairs[i, 0]).sum() * 100),
-        }
-        for i in order
-    ]
-
-
-def _loss(predictions: Predictions, pairs: Sequence[tuple[int, int]]) -> float | None:
-    """Return the mean loss over the predicted segments, whose true pairs are given."""
-    column = {tuple(pair[:2]): place for place, pair in enumerate(predictions.pairs)}
-    rows = [row for row, pair in enumerate(pairs) if pair in column]
-    if not rows:
-        return None
-    verb, noun = zip(*(pairs[row] for row in rows), strict=True)
+def _of_heads(predictions: Predictions, truth: Truth) -> dict[str, float | None]:
+    """`action_head_accuracy_at_1` and `loss`, from the scores as the model gave them."""
+    place = {pair[:2]: number for number, pair in enumerate(predictions.pairs)}
+    truths = dict(zip(truth.ids, truth.pairs(), strict=True))
+    own = [place.get(truths[name], -1) for name in predictions.narration_ids]
+    true = torch.tensor(own, dtype=torch.int64)
+    known = true >= 0
+    verb, noun = torch.tensor(predictions.pairs)[true[known], :2].T
     heads = [(predictions.verb_log_probs, verb), (predictions.noun_log_probs, noun)]
+    hit, loss = None, None
     if predictions.pair_head:
-        heads.append((predictions.log_probs, tuple(column[pairs[row]] for row in rows)))
-    sums = [scores[rows, true].double().mean() for scores, true in heads if scores is not None]
-    return -float(torch.stack(sums).sum())
-
-
-def _action_head(predictions: Predictions, pairs: Sequence[tuple[int, int]]) -> float | None:
-    """Return the pair head's top-1 over the predicted segments, in percent."""
-    if not predictions.pair_head:
-        return None
-    best = predictions.log_probs.argmax(dim=1).tolist()
-    said = [tuple(predictions.pairs[place][:2]) for place in best]
-    return percent(np.array([guess == pair for guess, pair in zip(said, pairs, strict=True)]))
-
-
-def _readable(
-    hits: dict[str, np.ndarray], predicted: np.ndarray, beyond: np.ndarray
-) -> dict[str, float | None]:
-    """Return accuracies over predicted segments, and top-1 of those with a pair not in training."""
-    figures: dict[str, float | None] = {}
-    for name, right in hits.items():
-        accuracy = name.replace("_at_", "_accuracy_at_")
-        figures[f"readable_{accuracy}"] = percent(right[predicted])
-        if name.endswith("_1"):
-            figures[f"beyond_train_{accuracy}"] = percent(right[beyond])
-    return figures
+        heads.append((predictions.log_probs, true[known]))
+        hit = percent((predictions.log_probs.argmax(dim=1) == true).numpy())
+    if known.any():
+        used = [(scores[known].double(), ids) for scores, ids in heads if scores is not None]
+        loss = float(sum(nll_loss(*each) for each in used))
+    return {"action_head_accuracy_at_1": hit, "loss": loss}

@@ -5,7 +5,8 @@ utils/scoring.py at c90b6f9), including ties: it ranks by `argsort(...)[::-1]` w
 sort, and so does this module. Its prefix `all` is `overall` here; `unseen` and `tail` are the same.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ import torch
 from epic100.base.errors import EpicError
 
 TASKS = ("verb", "noun", "action")
+TOP_5 = ("overall", "readable")  # groups of segments with figures at 5, as the official ones have
 
 _TOP_CLASSES = 100  # the official action score uses a segment's best 100 verbs and nouns only
 _CHUNK = 256  # segments with ties at a time: 97 x 100 products and their ranks, about 30 MB
@@ -62,17 +64,23 @@ def official_metrics(
 
 
 def group_accuracies(
-    hits: dict[str, np.ndarray], members: dict[str, dict[str, np.ndarray]]
+    hits: Mapping[str, Any], members: Mapping[str, Mapping[str, np.ndarray]]
 ) -> dict[str, float | None]:
-    """Compute `official_metrics` from `official_hits` and `group_members` of the same segments."""
-    figures = {}
-    for task, everything in members["overall"].items():
-        figures[f"overall_{task}_accuracy_at_1"] = percent(hits[f"{task}_at_1"][everything])
-        figures[f"overall_{task}_accuracy_at_5"] = percent(hits[f"{task}_at_5"][everything])
-    for group in ("unseen", "tail"):
-        for task, own in members[group].items():
-            figures[f"{group}_{task}_accuracy_at_1"] = percent(hits[f"{task}_at_1"][own])
-    return figures
+    """Compute the accuracies of groups of segments, in percent.
+
+    Args:
+        hits: The result of `official_hits`, or a table with its columns.
+        members: bool [N] by group, then by task, such as the result of `group_members`.
+
+    Returns:
+        Figures by `{group}_{task}_accuracy_at_{1,5}`; at 5 for the groups of `TOP_5` alone.
+    """
+    return {
+        f"{group}_{task}_accuracy_at_{k}": percent(hits[f"{task}_at_{k}"][own])
+        for group, of_task in members.items()
+        for task, own in of_task.items()
+        for k in ((1, 5) if group in TOP_5 else (1,))
+    }
 
 
 def group_members(
