@@ -85,13 +85,14 @@ def main() -> None:
         runs.append(ShownRun(f"seed{seed}", scores))
     (given.out / "list.txt").write_text("")
     dropped.write_text("narration_id\tsplit\treason\n")
+    page = given.out / "browse/index.html"
     data = gather(
         videos,
+        page=page, root=given.out,
         annotations={split: given.folder / CSVS[split] for split in given.splits},
         runs=runs, dropped=dropped, scans=(), name_csvs=(), classes=CLASSES, format="official",
         lists={key: str(given.folder / name) for key, (name, _) in (LISTS | CLASS_LISTS).items()},
     )  # fmt: skip
-    page = given.out / "browse/index.html"
     write_folder(page, data, given.out, max_mb=500)
     figures = {"data_mb": (page.parent / "data.js").stat().st_size / 1e6,
                "paint_ms": [], "ready_ms": [], "heap_mb": [], "filter_ms": {}}  # fmt: skip

@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 
 from epic100.base.errors import DiskError, EpicError
+from epic100.base.links import link_or_copy
 from epic100.browse.content import gather
-from epic100.browse.folder import (
-    as_script,
-    in_order,
-    link_or_copy,
-    new_folder,
-    that_fit,
-)
+from epic100.browse.folder import as_script, new_folder
 from epic100.scoring.evaluation import evaluate
 from epic100.segments.annotations import index_segments, read_annotations
 from epic100.segments.segment_list import write_segments
@@ -140,12 +135,16 @@ def test_it_has_the_page_and_a_clip_with_its_label_of_each_predicted_segment(tmp
     )
 
 
-def test_clips_that_do_not_fit_are_left_out_and_the_wrong_guesses_stay(tmp_path, caplog):
-    page = make_browse(tmp_path, bytes(10**6 // 4), max_mb=1)
+@pytest.mark.parametrize("size, kept", [
+    (4, [5, 10, 15, 20]),  # wrong guesses first: every fifth
+    (8, [1, 5, 10, 11, 15, 20, 21, 25]),  # then everybody's first right one
+])  # fmt: skip
+def test_clips_that_do_not_fit_are_left_out_by_guess_and_participant(tmp_path, caplog, size, kept):
+    page = make_browse(tmp_path, bytes(10**6 // size), max_mb=1)
     data = written(page)
-    assert data["clips"] == [5, 10, 15, 20] and data["left_out"] == 22  # every fifth is wrong
-    assert len(list(page.parent.rglob("*.mp4"))) == 4
-    assert "22 of 26 clips do not fit into 1 MB" in caplog.text
+    assert data["clips"] == kept and data["left_out"] == 26 - size
+    assert len(list(page.parent.rglob("*.mp4"))) == size
+    assert f"{26 - size} of 26 clips do not fit into 1 MB" in caplog.text
 
 
 def test_the_old_folder_stays_until_the_new_one_is_complete(tmp_path):
@@ -173,28 +172,16 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         pass
 
 
-def test_wrong_guesses_come_first_and_everybody_has_a_turn():
-    people = ["P01", "P01", "P01", "P02", "P02", "P03"]
-    wrong = [True, False, True, True, False, False]
-    # Wrong: the first of P01 and of P02, then P01's second. Right: one of each.
-    assert in_order(wrong, people) == [0, 3, 2, 1, 4, 5]
-
-
-def test_what_is_too_large_for_the_room_left_is_passed_over():
-    assert that_fit({0: 60, 1: 50, 3: 40, 4: 1}, [1, 2, 0, 3, 4], 95) == [1, 3, 4]
-    assert that_fit({0: 1}, [0], 0) == []
-
-
 def test_a_clip_is_a_link_and_where_there_are_none_a_copy(tmp_path, monkeypatch):
     source = tmp_path / "a.mp4"
     source.write_bytes(b"frames")
-    link_or_copy(source, tmp_path / "x/linked.mp4")
-    assert (tmp_path / "x/linked.mp4").samefile(source)
 
     def refuse(*_):
         raise OSError(errno.EXDEV, "another disk")
 
+    link_or_copy(source, tmp_path / "linked.mp4")
     monkeypatch.setattr(os, "link", refuse)
-    link_or_copy(source, tmp_path / "x/copied.mp4")
-    assert (tmp_path / "x/copied.mp4").read_bytes() == b"frames"
-    assert not (tmp_path / "x/copied.mp4").samefile(source)
+    link_or_copy(source, tmp_path / "copied.mp4")
+    assert (tmp_path / "linked.mp4").samefile(source)
+    assert (tmp_path / "copied.mp4").read_bytes() == b"frames"
+    assert not (tmp_path / "copied.mp4").samefile(source)

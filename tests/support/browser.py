@@ -162,7 +162,7 @@ def at_start(page: Page, file: Path) -> Iterator[Page]:
     ask(page, "location.hash = ''; await wait(); await wait(); show(0);"
               "document.activeElement.blur()")  # fmt: skip
     yield page
-    assert page.errors == []
+    assert page.errors == [], page.errors
 
 
 def show(page: Page, address: str) -> None:

@@ -69,6 +69,8 @@ def sources(folder: Path) -> dict:
     for key, text in lists.items():
         (folder / f"{key}.csv").write_text(text)
     return dict(
+        page=folder / "browse/index.html",
+        root=folder,
         annotations={"val": folder / "val.csv"},
         runs=[ShownRun("", folder / "val.pt", timelines=[folder / "P02_03.tsv"])],
         dropped=folder / "dropped.tsv",
@@ -110,15 +112,13 @@ def make_browse(folder: Path, clip: bytes, max_mb: int = 500, two: bool = False)
     lines = [f"{VIDEOS[row[1]].participant_id}/{row[0]}.mp4 {row[3]}\n" for row in with_clip]
     (folder / "clips/val/list.txt").write_text("".join(lines))
     (folder / "P01_11.MP4").write_bytes(clip)
-    page = folder / "browse/index.html"
     given = sources(folder)
     data = gather(VIDEOS, **given | ({"runs": two_runs(folder)} if two else {}))
-    data["videos"]["file"] = ["../P01_11.MP4", None, None]
     places = list(range(20))  # of two videos, on a spiral
     data["runs"][0]["map"] = {
         "segment": places, "share": 0.5, "nearest": 1, "near": [*places[1:], 18],
         "x": [round(50 * n * math.cos(n)) for n in places],
         "y": [round(50 * n * math.sin(n)) for n in places],
     }  # fmt: skip
-    write_folder(page, data, folder / "clips/val", max_mb)
-    return page
+    write_folder(given["page"], data, folder / "clips/val", max_mb)
+    return given["page"]

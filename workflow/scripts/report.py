@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from epic100.base.job_costs import count_all_epochs, read_benchmarks
+from epic100.base.links import links
 from epic100.base.log import rule_log
 from epic100.figures.performance import plot_rules
 from epic100.report.page import write_page
-from epic100.report.template import links
 from epic100.training.epoch_table import read_epochs
 
 with rule_log(snakemake.log[0]):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from epic100.base.links import links
 from epic100.base.names import printable
 from epic100.base.text_table import read_own_table, read_table
 from epic100.browse.guesses import BEST, UNIT, ShownRun, read_guesses
@@ -14,14 +15,17 @@ from epic100.segments.annotations import load_splits
 from epic100.segments.drop_reasons import kind_of, read_dropped
 from epic100.segments.official_lists import LISTS, TASKS, read_class_names, read_list
 from epic100.video.scan_table import DAMAGED, OK, ScanRow, read_scan_table
-from epic100.video.sheet import Video
+from epic100.video.sheet import Video, find_files
 
 PathLike = str | os.PathLike
+NOT_SCANNED = "not scanned"
 
 
 def gather(
     videos: Mapping[str, Video],
     *,
+    page: PathLike,
+    root: PathLike,
     annotations: Mapping[str, PathLike],
     runs: Sequence[ShownRun],
     dropped: PathLike,
@@ -34,6 +38,8 @@ def gather(
 
     Args:
         videos: Rows of the video sheet by video_id.
+        page: The page to write, for links to other files.
+        root: Where the whole videos are, as for `find_files`.
         annotations: CSV of each split to show, by its name; `val` is one of them.
         runs: One run, or two to compare.
         dropped: results/clean/dropped.tsv.
@@ -57,7 +63,8 @@ def gather(
         1 / `unit`; `near` is 1 where the true action is in the official top-5. Its `timelines` are
         over the videos: rows [start, stop, verb, noun, probability], or null where none was made.
 
-        `videos` has columns: `damaged` with [start, stop] in seconds.
+        `videos` has columns: `damaged` with [start, stop] in seconds, `file` with the address of
+        the whole video, or null. `pages` has the addresses of other pages, by what they show.
 
     Raises:
         EpicError: A file is wrong, or the predictions are not of these segments.
@@ -66,9 +73,8 @@ def gather(
     names = read_class_names(name_csvs, {k: v for k, v in lists.items() if k not in LISTS})
     table = _segments(annotations, dropped, videos, reading)
     official = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
-    shown = {name: place for place, name in enumerate(dict.fromkeys(table["video_id"]))}
-    reasons = {text: place for place, text in enumerate(dict.fromkeys(table["reason"])) if text}
-    places = {text: place for place, text in enumerate(reasons)} | {"": -1}
+    places, shown = pd.factorize(table["video_id"])
+    reason, reasons = pd.factorize(table["reason"].mask(table["reason"] == ""))  # -1: kept
     splits = list(annotations)
     return {
         "unit": UNIT,
@@ -87,13 +93,13 @@ def gather(
         "segments": {
             "id": table["narration_id"].tolist(),
             "split": [splits.index(split) for split in table["split"]],
-            "video": [shown[name] for name in table["video_id"]],
+            "video": places.tolist(),
             "start": table["start_seconds"].round(2).tolist(),
             "stop": table["stop_seconds"].round(2).tolist(),
             "verb": table["verb"].tolist(),
             "noun": table["noun"].tolist(),
             "said": [printable(text) for text in table["said"]],
-            "reason": [places[text] for text in table["reason"]],
+            "reason": reason.tolist(),
         },
         "runs": [
             {
@@ -103,7 +109,8 @@ def gather(
             }
             for run in runs
         ],
-        "videos": _videos([videos[name] for name in shown], scans, table),
+        "videos": _videos([videos[name] for name in shown], scans, table, page, root),
+        "pages": _pages(page, runs),
     }
 
 
@@ -130,40 +137,35 @@ def _videos(
     shown: Sequence[Video],
     scans: Sequence[PathLike],
     table: pd.DataFrame,
+    page: PathLike,
+    root: PathLike,
 ) -> dict[str, list[Any]]:
-    """Columns over the videos: how long, and what is damaged."""
+    """Columns over the videos: how long, what is damaged, and where the whole video is."""
     scanned = {row.video_id: row for path in scans for row in read_scan_table(path)}
     last = table.groupby("video_id")["stop_seconds"].max()
-    columns: dict[str, list[Any]] = {
-        key: [] for key in ("id", "participant", "seconds", "state", "why", "damaged")
-    }
+    files = links(page, find_files([video.path() for video in shown], root))
+    rows = []
     for video in shown:
-        row = scanned.get(video.video_id)
-        seconds = max(_seconds(video, row), float(last[video.video_id]))
-        values = (
-            video.video_id,
-            video.participant_id,
-            round(seconds, 2),
-            row.status if row else "not scanned",
-            printable(row.reason) if row else "",
-            _damaged(row, seconds),
-        )
-        for column, value in zip(columns.values(), values, strict=True):
-            column.append(value)
-    return columns
+        row = scanned.get(video.video_id, ScanRow(video.video_id, NOT_SCANNED))
+        length = row.pictures / row.fps if row.fps else video.duration
+        seconds = round(max(length, last[video.video_id]), 2)
+        damaged = [] if row.status in (OK, NOT_SCANNED) else [[0.0, seconds]]
+        if row.status == DAMAGED and row.fps:
+            damaged = [[round(frame / row.fps, 2) for frame in each] for each in row.damaged]
+        about = (row.status, printable(row.reason), damaged, files.get(video.path()))
+        rows.append((video.video_id, video.participant_id, seconds, *about))
+    columns = ["id", "participant", "seconds", "state", "why", "damaged", "file"]
+    return pd.DataFrame(rows, columns=columns, dtype=object).to_dict("list")
 
 
-def _seconds(video: Video, row: ScanRow | None) -> float:
-    return row.pictures / row.fps if row and row.fps else video.duration
-
-
-def _damaged(row: ScanRow | None, seconds: float) -> list[list[float]]:
-    """Damaged stretches in seconds; all of a video that cannot be read at all."""
-    if row is None or row.status == OK:
-        return []
-    if row.status != DAMAGED or not row.fps:
-        return [[0.0, round(seconds, 2)]]
-    return [[round(frame / row.fps, 2) for frame in stretch] for stretch in row.damaged]
+def _pages(page: PathLike, runs: Sequence[ShownRun]) -> dict[str, str]:
+    """The other pages that there are, by what they show."""
+    files = {}
+    for run in runs:
+        of = f" of {run.name}" if len(runs) > 1 else ""
+        files[f"report{of}"] = Path(run.home, "report.html")
+        files[f"model card{of}"] = Path(run.home, "model_card.md")
+    return links(page, files | {"all runs": Path("results/compare.html")})
 
 
 def _timelines(tables: Sequence[PathLike], videos: Iterable[str]) -> list[list[list[float]] | None]:

@@ -5,7 +5,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from epic100.base.errors import DiskError
+from epic100.base.links import link_or_copy
 from epic100.browse.guesses import PREDICTED
 
 log = logging.getLogger(__name__)
@@ -57,31 +58,33 @@ def as_script(data: Mapping[str, Any]) -> str:
 def _place_clips(
     data: Mapping[str, Any], source: Path, target: Path, max_mb: int
 ) -> tuple[list[int], int]:
-    """Link the clips that fit; return their segments, and how many clips do not fit."""
+    """Link the clips that fit; return their segments, and how many clips do not fit.
+
+    Segments with a wrong guess come first. Within these, and within the others, everybody's first
+    clip comes before anybody's second one, so that no participant takes all the room.
+    """
     segments = data["segments"]
-    own = data["splits"].index(PREDICTED)
-    owners = [data["videos"]["participant"][video] for video in segments["video"]]
-    wrong = [False] * len(owners)
+    owner = pd.Series([data["videos"]["participant"][video] for video in segments["video"]])
+    table = pd.DataFrame({"owner": owner, "clip": owner + "/" + segments["id"] + ".mp4"})
+    table["right"] = True
     for run in data["runs"]:
-        for row, place in enumerate(run["segment"]):
-            wrong[place] |= any(
-                run[task][row * width] != segments[task][place]
-                for task, width in data["best"].items()
-            )
-    names = [f"{owner}/{name}.mp4" for owner, name in zip(owners, segments["id"], strict=True)]
-    sizes = {
-        place: (source / name).stat().st_size
-        for place, name in enumerate(names)
-        if segments["split"][place] == own and (source / name).is_file()
-    }
-    kept = that_fit(sizes, in_order(wrong, owners), max_mb * 10**6)
-    for place in kept:
-        link_or_copy(source / names[place], target / names[place])
-    left_out = len(sizes) - len(kept)
+        for task, width in data["best"].items():
+            truth = np.array(segments[task])[run["segment"]]
+            table.loc[run["segment"], "right"] &= np.array(run[task])[::width] == truth
+    table = table[np.array(segments["split"]) == data["splits"].index(PREDICTED)]
+    table = table[[(source / clip).is_file() for clip in table["clip"]]]
+    order = table.assign(turn=table.groupby(["right", "owner"]).cumcount())
+    order = order.sort_values(["right", "turn"], kind="stable")
+    room = np.cumsum([(source / clip).stat().st_size for clip in order["clip"]])
+    kept = order[room <= max_mb * 10**6]
+    for clip in kept["clip"]:
+        (target / clip).parent.mkdir(parents=True, exist_ok=True)
+        link_or_copy(source / clip, target / clip)
+    left_out = len(order) - len(kept)
     if left_out:
-        log.warning(f"{left_out} of {len(sizes)} clips do not fit into {max_mb} MB "
+        log.warning(f"{left_out} of {len(order)} clips do not fit into {max_mb} MB "
                     "(`browse: max_mb:`)")  # fmt: skip
-    return sorted(kept), left_out
+    return sorted(kept.index.tolist()), left_out
 
 
 def _labels(data: Mapping[str, Any], path: Path) -> dict[int, int]:
@@ -119,51 +122,3 @@ def new_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def in_order(wrong: Sequence[bool], participants: Sequence[str]) -> list[int]:
-    """Order segments by how much one wants to look at them.
-
-    Segments with a wrong guess come first. Within these, and within the others, everybody's first
-    segment comes before anybody's second one, so that no participant takes all the room.
-
-    Args:
-        wrong: Whether the guess of each segment is wrong.
-        participants: The participant of each.
-
-    Returns:
-        Places of the segments, in this order.
-    """
-    table = pd.DataFrame({"right": ~np.array(wrong, dtype=bool), "owner": participants})
-    table["before"] = table.groupby(["right", "owner"]).cumcount()
-    places: list[int] = table.sort_values(["right", "before"], kind="stable").index.tolist()
-    return places
-
-
-def that_fit(sizes: Mapping[int, int], order: Sequence[int], most: int) -> list[int]:
-    """Choose what fits into `most` bytes: in `order`, leaving out what is too large for the rest.
-
-    Args:
-        sizes: Bytes of the clips that exist, by segment.
-        order: Segments, those to keep first.
-        most: Bytes.
-
-    Returns:
-        The segments whose clips are kept, in `order`.
-    """
-    kept = []
-    for place in order:
-        size = sizes.get(place)
-        if size is not None and size <= most:
-            kept.append(place)
-            most -= size
-    return kept
-
-
-def link_or_copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Make `target` the same file as `source`, or a copy where the disk has no hard links."""
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(os.path.realpath(source), target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -1,13 +1,16 @@
 """A run's guesses: each segment's best classes, and whether the official top-5 has the truth."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
 from epic100.scoring.metrics import official_hits, percent
 from epic100.scoring.predictions import complete_scores, read_predictions
@@ -27,14 +30,42 @@ class ShownRun:
     Attributes:
         name: Its name; "" for the only run of a page, if that is the default run.
         predictions: Its predictions of split val.
+        home: The folder of its results.
         reduce: As for `predictions.complete_scores`.
         timelines: Its tables `{video_id}.tsv` of `epic100.timeline`.
     """
 
     name: str
     predictions: PathLike
+    home: str = "results"
     reduce: str | None = None
     timelines: Sequence[PathLike] = ()
+
+
+def shown_runs(
+    names: Sequence[str],
+    homes: Sequence[str],
+    own: Sequence[bool],
+    predictions: Sequence[str],
+    timelines: Sequence[str],
+    reduce: str | None,
+) -> list[ShownRun]:
+    """Name the runs of a page and what each is shown with.
+
+    Args:
+        names: Their names.
+        homes: The folders of their results.
+        own: Whether a run is of this config. Another run is shown with the figures that it has.
+        predictions: Their predictions of split val.
+        timelines: The timelines of all of them.
+        reduce: The config's `export: reduce:`.
+    """
+    runs = []
+    for name, home, is_own, path in zip(names, homes, own, predictions, strict=True):
+        way = reduce if is_own else json.loads(read_text(Path(home, "metrics.json")))["reduce"]
+        tables = [table for table in timelines if Path(table).parents[1] == Path(home)]
+        runs.append(ShownRun(name, path, home, way, tables))
+    return runs
 
 
 def read_guesses(run: ShownRun, table: pd.DataFrame, classes: Mapping[str, int]) -> dict[str, Any]:

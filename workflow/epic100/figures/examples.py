@@ -4,6 +4,7 @@ import base64
 import json
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from epic100.base.errors import DiskError, EpicError
 from epic100.base.guarded import ProcessError
 from epic100.segments.official_lists import ClassNames
 from epic100.segments.segment_list import read_segments
-from epic100.video.index_file import index_path, load_index
+from epic100.video.index_file import LoadedIndexes
 from epic100.video.reader import VideoReader
 from epic100.video.sheet import find_files
 
@@ -68,34 +69,33 @@ def write_examples(
         DiskError: The disk fails under a video or its index.
     """
     segments = read_segments(segments_path).set_index("narration_id")
+    indexes = LoadedIndexes(index_dir)
     examples: dict[str, list[dict[str, Any]]] = {group: [] for group in groups}
     for group, rows in groups.items():
         for row in rows.to_dict("records"):
             picture, problem = "", ""
             try:
                 segment = segments.loc[row["narration_id"]].to_dict()
-                picture = _data_url(_frames(segment, video_root, index_dir))
+                picture = _data_url(_frames(segment, video_root, indexes))
             except (DiskError, ProcessError):
                 raise  # the same command may find the frames
             except EpicError as error:
                 problem = str(error)
-            examples[group].append(
-                {
-                    "narration_id": row["narration_id"],
-                    "truth": f"{names('verb', row['verb'])} {names('noun', row['noun'])}",
-                    "truth_percent": round(100 * row["action_truth_score"], 1),
-                    "guess": f"{names('verb', row['verb_guess'])} "
-                    f"{names('noun', row['noun_guess'])}",
-                    "guess_percent": round(100 * row["action_confidence"], 1),
-                    "right": bool(row["action_at_1"]),
-                    "picture": picture,
-                    "problem": problem,
-                }
-            )
+            guess = names("verb", row["verb_guess"]), names("noun", row["noun_guess"])
+            examples[group].append({
+                "narration_id": row["narration_id"],
+                "truth": f"{names('verb', row['verb'])} {names('noun', row['noun'])}",
+                "truth_percent": round(100 * row["action_truth_score"], 1),
+                "guess": " ".join(guess),
+                "guess_percent": round(100 * row["action_confidence"], 1),
+                "right": bool(row["action_at_1"]),
+                "picture": picture,
+                "problem": problem,
+            })  # fmt: skip
     write_text(out, json.dumps(examples, indent=1) + "\n")
 
 
-def _frames(segment: Mapping, root: str | os.PathLike, index_dir: str | os.PathLike) -> np.ndarray:
+def _frames(segment: Mapping, root: str | os.PathLike, indexes: LoadedIndexes) -> np.ndarray:
     """Return frames in rows of `COLUMNS`, uint8 RGB.
 
     Raises:
@@ -106,23 +106,16 @@ def _frames(segment: Mapping, root: str | os.PathLike, index_dir: str | os.PathL
     video = find_files([listed], root)[listed]
     if not video.is_file():
         raise EpicError(f"{video.name} is missing")
-    index = index_path(index_dir, listed.parent.name)
-    found = load_index(index, listed.stem) if index.is_file() else None
-    reader = VideoReader(video, found)
-    try:
-        wanted = (
-            np.linspace(segment["start"], segment["stop"] - 1, FRAMES).round().astype(int).tolist()
-        )
+    wanted = np.linspace(segment["start"], segment["stop"] - 1, FRAMES).round().astype(int)
+    with closing(VideoReader(video, indexes.find(listed))) as reader:
         height, width = reader.size
-        frames = reader.get_frames(wanted, size=(round(height * WIDTH / width), WIDTH))
-    finally:
-        reader.close()
+        size = (round(height * WIDTH / width), WIDTH)
+        frames = reader.get_frames(wanted.tolist(), size=size)
     framed = np.pad(frames, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
     rows = [np.hstack(list(framed[i : i + COLUMNS])) for i in range(0, FRAMES, COLUMNS)]
     return np.vstack(rows)[:-GAP, :-GAP]
 
 
 def _data_url(picture: np.ndarray) -> str:
-    done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-    assert done
+    _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

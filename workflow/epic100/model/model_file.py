@@ -189,6 +189,8 @@ def checked(found: Value, path: str | os.PathLike, rule: str) -> Value:
                 f"{path}: its pair {pair} is verb {verb}, noun {noun}; expected verbs up to "
                 f"{found.num_verbs - 1}, nouns up to {found.num_nouns - 1}"
             )
+    if len({pair[:2] for pair in found.pairs}) < len(found.pairs):
+        raise EpicError(f"{path}: it has a pair twice; expected what the rule {rule} writes")
     return found
 
 

@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 from epic100.base.atomic import write_text
+from epic100.base.links import links
 from epic100.compare.bootstrap import RESAMPLES
 from epic100.compare.runs import FIGURES, GROUPS, Run, what_differs
 from epic100.report.page import Picture
-from epic100.report.template import links, template
+from epic100.report.template import template
 from epic100.scoring.metrics import TASKS
 from epic100.scoring.truth import Truth
 

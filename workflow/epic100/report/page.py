@@ -20,7 +20,7 @@ from epic100.base.atomic import write_text
 from epic100.base.disk import insist, read_text
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_frame
-from epic100.report.tables import dropped_rows, official_rows, published_rows, warning
+from epic100.report.tables import dropped_counts, official_rows, published_rows, warning
 from epic100.report.template import template
 from epic100.segments.official_lists import read_list
 
@@ -82,7 +82,6 @@ def write_page(
     """
     figures = json.loads(read_text(metrics))
     kept = read_frame(salvage)
-    splits, reasons = dropped_rows(dropped)
     page = template(TEMPLATE).render(
         run=run,
         figures=figures,
@@ -94,8 +93,7 @@ def write_page(
         segments=int(kept["segments"].sum()),
         kept=int(kept["kept_by_segment" if policy == "segment" else "kept_by_video"].sum()),
         policy=policy,
-        splits=splits,
-        reasons=reasons,
+        dropped=dropped_counts(dropped),
         pictures={name: read_picture(path) for name, path in pictures.items()},
         examples=json.loads(read_text(examples)),
         settings=pd.json_normalize(dict(settings)).to_dict("records")[0],

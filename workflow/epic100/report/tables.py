@@ -1,4 +1,4 @@
-"""The tables of the report, as rows for its template."""
+"""The tables of the report, as rows for its template, and what others have published."""
 
 import math
 import os
@@ -7,21 +7,41 @@ from dataclasses import dataclass
 from typing import Any
 
 from epic100.base.text_table import read_frame
-from epic100.report.published import PUBLISHED, VAL_SEGMENTS, Published
 from epic100.scoring.metrics import TASKS
 from epic100.segments.drop_reasons import kind_of, read_drop_kinds
 from epic100.submission.check import MOST, prior_words
 
 Z_95 = 1.959964
+VAL_SEGMENTS = 9668  # in the official list; figures over other segments are not comparable
 
 
 @dataclass(frozen=True)
-class Cell:
-    """An accuracy in percent, with its 95 % interval over segments where their number is known."""
+class Published:
+    """Top-1 of a published model in percent; sources: docs/recipe.md.
 
-    percent: float
-    low: float | None = None
-    high: float | None = None
+    Attributes:
+        name: The model.
+        verb: Verb accuracy.
+        noun: Noun accuracy.
+        action: Verb and noun both right, as the leaderboard counts.
+        action_head: Accuracy of a head over verb-noun pairs, as LaViLa and AVION report it.
+    """
+
+    name: str
+    verb: float | None
+    noun: float | None
+    action: float | None
+    action_head: float | None
+
+
+PUBLISHED = (
+    Published("TSM, RGB", None, None, 35.75, None),
+    Published("SlowFast", 65.6, 50.0, 38.5, None),
+    Published("LaViLa TimeSformer-B", 69.0, 58.4, None, 46.9),
+    Published("LaViLa TimeSformer-L", 72.0, 62.9, None, 51.0),
+    Published("AVION ViT-B", 70.0, 59.4, None, 49.5),
+    Published("AVION ViT-L", 73.0, 65.4, None, 54.4),
+)
 
 
 @dataclass(frozen=True)
@@ -31,12 +51,12 @@ class Row:
     Attributes:
         name: The group.
         segments: How many segments are in it; None if unknown.
-        cells: One per task; None where there is no figure.
+        percents: One per task; None where there is no figure.
     """
 
     name: str
     segments: int | None
-    cells: Sequence[Cell | None]
+    percents: Sequence[float | None]
 
 
 def wilson(percent: float, number: int) -> tuple[float, float]:
@@ -55,6 +75,17 @@ def wilson(percent: float, number: int) -> tuple[float, float]:
     return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
 
 
+def accuracies(figures: Mapping[str, Any], group: str, k: int = 1) -> list[float | None]:
+    """Return the accuracies of verb, noun and action over a group of segments, in percent.
+
+    Args:
+        figures: The content of metrics.json.
+        group: Such as `overall`.
+        k: The best guesses among which the truth is.
+    """
+    return [figures.get(f"{group}_{task}_accuracy_at_{k}") for task in TASKS]
+
+
 def official_rows(figures: Mapping[str, Any], unseen: Collection[str]) -> list[Row]:
     """Return the official figures by group of segments.
 
@@ -65,11 +96,10 @@ def official_rows(figures: Mapping[str, Any], unseen: Collection[str]) -> list[R
     people = figures["diagnostics"]["participants"]
     seen = {name: found for name, found in people.items() if name not in unseen}
     strangers = sum(found["segments"] for name, found in people.items() if name in unseen)
-    every, predicted = figures["segments"], figures["predicted"]
     rows = [
-        _row("all, top-1", every, _official(figures, "overall", 1)),
-        _row("all, top-5", every, _official(figures, "overall", 5)),
-        _row("with readable video, top-1", predicted, _official(figures, "readable", 1)),
+        Row("all, top-1", figures["segments"], accuracies(figures, "overall")),
+        Row("all, top-5", figures["segments"], accuracies(figures, "overall", 5)),
+        Row("with readable video, top-1", figures["predicted"], accuracies(figures, "readable")),
     ]
     if strangers and seen:
         total = sum(found["segments"] for found in seen.values())
@@ -78,41 +108,37 @@ def official_rows(figures: Mapping[str, Any], unseen: Collection[str]) -> list[R
             / total
             for task in TASKS
         ]
-        rows.append(_row("seen participants, top-1", total, mean))
-    rows.append(_row("unseen participants, top-1", strangers, _official(figures, "unseen", 1)))
-    rows.append(_row("tail classes, top-1", None, _official(figures, "tail", 1)))
-    rows.append(
-        _row("pairs that train lacks, top-1", figures["beyond_train"],
-             _official(figures, "beyond_train", 1))
-    )  # fmt: skip
+        rows.append(Row("seen participants, top-1", total, mean))
+    beyond = accuracies(figures, "beyond_train")
     classes = [figures["diagnostics"][f"{task}_mean_class_accuracy"] for task in TASKS]
-    rows.append(_row("mean over classes, top-1", None, classes))
-    return rows
+    return [
+        *rows,
+        Row("unseen participants, top-1", strangers, accuracies(figures, "unseen")),
+        Row("tail classes, top-1", None, accuracies(figures, "tail")),
+        Row("pairs that train lacks, top-1", figures["beyond_train"], beyond),
+        Row("mean over classes, top-1", None, classes),
+    ]
 
 
 def published_rows(figures: Mapping[str, Any]) -> list[Published]:
     """Return this run and the published models, or [] for a run on other segments than theirs."""
     if figures["segments"] != VAL_SEGMENTS:
         return []
-    verb, noun, action = _official(figures, "overall", 1)
     head = figures.get("action_head_accuracy_at_1")
+    verb, noun, action = accuracies(figures, "overall")
     return [Published("this run", verb, noun, action, head), *PUBLISHED]
 
 
-def dropped_rows(dropped: str | os.PathLike) -> tuple[list[str], list[tuple[str, list[int]]]]:
-    """Count dropped segments by reason and split.
+def dropped_counts(dropped: str | os.PathLike) -> dict[Any, dict[Any, int]]:
+    """Count dropped segments by reason, the most common first, then by split.
 
     Args:
         dropped: results/clean/dropped.tsv.
-
-    Returns:
-        The splits, and one (reason, numbers by split) for each reason, the most common first.
     """
     table = read_frame(dropped, dtype=str)
-    splits = list(dict.fromkeys(table["split"]))
     counts = table.groupby([table["reason"].map(kind_of), "split"]).size().unstack(fill_value=0)
     order = counts.sum(axis=1).sort_values(ascending=False, kind="stable").index
-    return splits, [(str(kind), counts.loc[kind, splits].tolist()) for kind in order]
+    return counts.loc[order, table["split"].unique()].to_dict("index")
 
 
 def warning(figures: Mapping[str, Any], dropped: str | os.PathLike) -> str:
@@ -131,15 +157,3 @@ def warning(figures: Mapping[str, Any], dropped: str | os.PathLike) -> str:
     if figures["trained_on"].get("chosen_on") == "val":
         return f"These segments chose among {figures['trained_on']['chosen_of']} probes."
     return ""
-
-
-def _official(figures: Mapping[str, Any], group: str, k: int) -> list[float | None]:
-    return [figures.get(f"{group}_{task}_accuracy_at_{k}") for task in TASKS]
-
-
-def _row(name: str, segments: int | None, percents: Sequence[float | None]) -> Row:
-    cells = []
-    for percent in percents:
-        interval = wilson(percent, segments) if percent is not None and segments else ()
-        cells.append(None if percent is None else Cell(percent, *interval))
-    return Row(name, segments, cells)

@@ -95,19 +95,16 @@ def _rows(part: Predictions, first: Predictions) -> torch.Tensor:
 def _heads(parts: Sequence[Predictions]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     if all(part.verb_log_probs is None for part in parts):
         return None, None
-    verbs, nouns = [], []
+    sums: list[Any] = [0, 0]
     for part in parts:
-        verb, noun = part.verb_log_probs, part.noun_log_probs
-        if verb is None or noun is None:
+        heads = part.verb_log_probs, part.noun_log_probs
+        if heads[0] is None or heads[1] is None:
             members = torch.tensor([pair[:2] for pair in part.pairs])
-            verb, noun = fold_pairs(part.log_probs, members, part.num_verbs, part.num_nouns)
+            heads = fold_pairs(part.log_probs, members, part.num_verbs, part.num_nouns)
         order = _rows(part, parts[0])
-        verbs.append(verb[order].double().exp())
-        nouns.append(noun[order].double().exp())
-    return (
-        _log_mean(torch.stack(verbs).sum(dim=0), len(parts)),
-        _log_mean(torch.stack(nouns).sum(dim=0), len(parts)),
-    )
+        sums = [total + head[order].double().exp() for total, head in zip(sums, heads, strict=True)]
+    verb, noun = (_log_mean(total, len(parts)) for total in sums)
+    return verb, noun
 
 
 def _log_mean(total: torch.Tensor, number: int) -> torch.Tensor:

@@ -112,17 +112,21 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
     Returns:
         A dict for JSON with the keys `{verb,noun,action}_mean_class_accuracy`, the mean over the
         classes that occur; `{verb,noun,action}_expected_calibration_error`;
-        `{verb,noun,action}_confusions`, the `top` most frequent; and `participants`, with
+        `{verb,noun,action}_confusions`, the `top` most frequent with their share in percent of the
+        true class's segments, an action as [verb, noun]; and `participants`, with
         `segments` and `{verb,noun,action}_accuracy_at_{1,5}` by participant id.
     """
     report: dict[str, Any] = {}
     for task, keys in CLASSES.items():
         by_class = outcome.groupby(keys)[f"{task}_at_1"].mean()
         report[f"{task}_mean_class_accuracy"] = float(100 * by_class.mean())
-        report[f"{task}_expected_calibration_error"] = _calibration_error(
-            outcome[f"{task}_confidence"], outcome[f"{task}_at_1"]
-        )
-        report[f"{task}_confusions"] = _confusions(outcome, keys, top)
+        guesses = [f"{key}_guess" for key in keys]
+        right = (outcome[keys].to_numpy() == outcome[guesses].to_numpy()).all(axis=1)
+        error = _calibration_error(outcome[f"{task}_confidence"], right)
+        report[f"{task}_expected_calibration_error"] = error
+        of = outcome.groupby(keys)["predicted"].transform("size")  # segments of its class
+        mistakes = outcome.assign(of=of)[~right].groupby([*keys, *guesses])["of"]
+        report[f"{task}_confusions"] = _confusions(mistakes.agg(["size", "first"]))[:top]
     people = outcome.groupby("participant")
     hits = {f"{task}_at_{k}": f"{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5)}
     figures = (100 * people[list(hits)].mean()).rename(columns=hits)
@@ -131,7 +135,7 @@ def diagnose(outcome: pd.DataFrame, top: int = 20) -> dict[str, Any]:
     return report
 
 
-def _calibration_error(confidence: pd.Series, right: pd.Series) -> float:
+def _calibration_error(confidence: pd.Series, right: np.ndarray) -> float:
     """The mean gap between confidence and accuracy over bins, weighted by segments, in percent.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3.
@@ -141,23 +145,18 @@ def _calibration_error(confidence: pd.Series, right: pd.Series) -> float:
     return float(100 * gaps.abs().sum() / len(right))
 
 
-def _confusions(outcome: pd.DataFrame, keys: Sequence[str], top: int) -> list[dict[str, Any]]:
-    """The most frequent mistakes: true class, guess, count, and its share in percent of the class.
+def _confusions(counts: pd.DataFrame) -> list[dict[str, Any]]:
+    """The most frequent mistakes first, those of equal counts by class id.
 
-    Equal counts are sorted by class id. An action is [verb, noun].
+    Args:
+        counts: By true classes and guesses: how often, and segments of the true class.
     """
-    guesses = [f"{key}_guess" for key in keys]
-    table = outcome.assign(of=outcome.groupby(keys)["predicted"].transform("size"))
-    table = table[(table[keys].to_numpy() != table[guesses].to_numpy()).any(axis=1)]
-    counts = table.groupby([*keys, *guesses])["of"].agg(["size", "first"])
-    counts = counts.sort_values("size", ascending=False, kind="stable")[:top]
     found = []
+    counts = counts.sort_values("size", ascending=False, kind="stable")
     for classes, count, total in counts.itertuples():
-        true, said = np.split(np.array(classes), 2)
-        found.append({
-            "true": true.squeeze().tolist(), "predicted": said.squeeze().tolist(), "count": count,
-            "share": 100 * count / total,
-        })  # fmt: skip
+        true, said = (part.squeeze().tolist() for part in np.split(np.array(classes), 2))
+        share = 100 * count / total
+        found.append({"true": true, "predicted": said, "count": count, "share": share})
     return found
 
 

@@ -40,7 +40,7 @@ def fold_pairs(
     Args:
         pair_logprobs: float [N, P], finite logits or log-probabilities. A constant per row has no
             effect.
-        pairs: int [P, 2], the (verb, noun) of each column.
+        pairs: int [P, 2], the (verb, noun) of each column, each once.
         num_verbs: V.
         num_nouns: M.
         reduce: One of `REDUCTIONS`.
@@ -49,13 +49,11 @@ def fold_pairs(
         Verb [N, V] and noun [N, M] log-probabilities, float32. The exp of each row sums to 1.
 
     Raises:
-        EpicError: Shapes do not match, an id is out of range, a pair is listed twice, or `reduce`
-            is unknown.
+        EpicError: `reduce` is unknown.
     """
     if reduce not in REDUCTIONS:
         raise EpicError(f"reduce is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
-    pairs = _checked_pairs(pairs, pair_logprobs.shape[1], num_verbs, num_nouns)
-    members = pairs.to(pair_logprobs.device).unbind(1)
+    members = pairs.long().to(pair_logprobs.device).unbind(1)
     sizes = (num_verbs, num_nouns)
     verb, noun = (
         pair_logprobs.new_empty((len(pair_logprobs), size), dtype=torch.float32) for size in sizes
@@ -91,12 +89,9 @@ def fold_joint(
 
     Returns:
         As `fold_pairs`.
-
-    Raises:
-        EpicError: As for `fold_pairs`.
     """
     sizes = (verb_logprobs.shape[1], noun_logprobs.shape[1])
-    members = _checked_pairs(pairs, pair_logprobs.shape[1], *sizes).unbind(1)
+    members = pairs.long().unbind(1)
     found = []
     for rows in torch.arange(len(pair_logprobs)).split(_CHUNK):
         pair, verb, noun = (
@@ -125,32 +120,6 @@ def prior_logprobs(pair_counts: torch.Tensor) -> torch.Tensor:
     """
     counts = pair_counts.double().clamp(min=0.5)
     return (counts / counts.sum()).log().float()
-
-
-def _checked_pairs(
-    pairs: torch.Tensor, num_pairs: int, num_verbs: int, num_nouns: int
-) -> torch.Tensor:
-    if len(pairs) != num_pairs or not num_pairs:
-        raise EpicError(
-            f"the pair table has {len(pairs)} pairs, but the scores have {num_pairs} columns;"
-            " use the pairs.tsv that the model was trained with"
-        )
-    pairs = pairs.long()
-    for name, ids, size in (("verb", pairs[:, 0], num_verbs), ("noun", pairs[:, 1], num_nouns)):
-        outside = ((ids < 0) | (ids >= size)).nonzero()
-        if len(outside):
-            pair = int(outside[0])
-            raise EpicError(
-                f"pair {pair} of the pair table has {name} {int(ids[pair])}, expected 0 to"
-                f" {size - 1} ({len(outside)} such pairs)"
-            )
-    unique, count = pairs.unique(dim=0, return_counts=True)
-    if len(unique) != len(pairs):
-        raise EpicError(
-            f"the pair table lists (verb, noun) {unique[count > 1][0].tolist()} twice; expected "
-            "each once"
-        )
-    return pairs
 
 
 def _peaks(logits: torch.Tensor, class_of: torch.Tensor, size: int) -> torch.Tensor:

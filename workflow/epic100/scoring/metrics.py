@@ -6,9 +6,9 @@ sort, and so does this module. Its prefix `all` is `overall` here; `unseen` and 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from epic100.base.errors import EpicError
@@ -56,7 +56,7 @@ def official_metrics(
         Figures by `{overall,unseen,tail}_{verb,noun,action}_accuracy_at_{1,5}`.
 
     Raises:
-        EpicError: No segments, different lengths, NaN or infinite scores, labels out of range.
+        EpicError: No segments, NaN or infinite scores, labels out of range.
     """
     hits = official_hits(verb_scores, noun_scores, verb_true, noun_true)
     groups = (tail_verbs, tail_nouns, unseen_participants)
@@ -64,7 +64,7 @@ def official_metrics(
 
 
 def group_accuracies(
-    hits: Mapping[str, Any], members: Mapping[str, Mapping[str, np.ndarray]]
+    hits: Mapping[str, np.ndarray] | pd.DataFrame, members: Mapping[str, Mapping[str, np.ndarray]]
 ) -> dict[str, float | None]:
     """Compute the accuracies of groups of segments, in percent.
 
@@ -116,10 +116,6 @@ def official_hits(
     verbs, nouns = _score_array(verb_scores, "verb"), _score_array(noun_scores, "noun")
     verb_true = _label_array(verb_true, "verb", verbs.shape[1])
     noun_true = _label_array(noun_true, "noun", nouns.shape[1])
-    lengths = [len(column) for column in (verbs, nouns, verb_true, noun_true)]
-    if len(set(lengths)) != 1:
-        names = "verb scores, noun scores, verb labels, noun labels"
-        raise EpicError(f"{names} are {lengths} segments long, expected the same length for all")
     if not len(verbs):
         raise EpicError("no segment to evaluate; expected one or more")
     verb_order, noun_order = _descending(verbs), _descending(nouns)
@@ -138,7 +134,7 @@ def official_hits(
     }
 
 
-def percent(right: np.ndarray) -> float | None:
+def percent(right: np.ndarray | pd.Series) -> float | None:
     """The share of segments that are right, bool [N], in percent; None if there is none."""
     return float(right.mean() * 100) if len(right) else None
 

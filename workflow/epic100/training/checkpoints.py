@@ -12,6 +12,7 @@ from pathlib import Path
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.links import link_or_copy
 from epic100.base.torch_file import BrokenFile, pack, read_tensors
 from epic100.training.stamp import differences
 
@@ -115,16 +116,7 @@ def keep_as_best(path: Path) -> None:
     """Link a checkpoint as best.pth too, so that it remains when old checkpoints are removed."""
     with atomic_path(path.with_name(BEST)) as temporary:
         temporary.unlink()
-        _link(path, temporary)
-
-
-def _link(path: Path, to: Path) -> None:
-    try:
-        os.link(path, to)
-    except FileNotFoundError:
-        raise
-    except OSError:  # a file system without hard links
-        shutil.copyfile(path, to)
+        link_or_copy(path, temporary)
 
 
 def attempts(run_dir: Path) -> list[Path]:
@@ -157,7 +149,7 @@ def begin_attempt(run_dir: Path) -> Path:
     for path in [path for each in before for path in (*checkpoints(each), each / BEST)]:
         if not (folder / path.name).exists():
             with contextlib.suppress(FileNotFoundError):  # no best yet, or removed just now
-                _link(path, folder / path.name)
+                link_or_copy(path, folder / path.name)
     return folder
 
 

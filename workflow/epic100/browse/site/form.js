@@ -8,8 +8,6 @@ epic.form = (() => {
   const VIEW = ["run", "tab", "task", "count", "kind", "measure", "sort", "order", "lines"];
   // What the views choose, as text; an address may hold anything.
   const SHAPES = { cell: /^(verb|noun):\d*:!?[\d,]*$/, sure: /^(action|verb|noun):\d+:\d+$/ };
-  let current = () => -1; // the segment
-  let changed = () => {};
   let typed = false; // whether the last step of the history is of typing
 
   function offer(name, list) {
@@ -56,7 +54,8 @@ epic.form = (() => {
 
   function address() {
     const words = new URLSearchParams(moved());
-    if (current() >= 0) words.set("segment", s.columns.id[current()]);
+    const i = epic.viewer.current();
+    if (i >= 0) words.set("segment", s.columns.id[i]);
     return `#${words}`;
   }
   const without = (hash) => hash.replace(/[#&]segment=[^&]*/, "").replace(/^[#&]/, "");
@@ -79,13 +78,13 @@ epic.form = (() => {
 
   function set(fields) {
     for (const [name, value] of Object.entries(fields)) put(name, value);
-    changed();
+    epic.page.draw();
     note();
   }
 
   document.addEventListener("input", ({ target }) => {
     if (target.form !== form || !target.name) return;
-    changed();
+    epic.page.draw();
     note(target.name === "text");
   });
   form.addEventListener("submit", (event) => event.preventDefault());
@@ -94,7 +93,5 @@ epic.form = (() => {
     fields: form.elements, values, note, restore, set,
     filters: () => moved().filter(([name]) => !VIEW.includes(name)),
     clear: () => set(Object.fromEntries([...names].filter((name) => !VIEW.includes(name)).map((name) => [name, first[name] ?? ""]))),
-    onChange(call) { changed = call; },
-    holds(call) { current = call; },
   };
 })();

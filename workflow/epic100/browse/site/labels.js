@@ -5,7 +5,6 @@ epic.labels = (() => {
   const { at, segments: s, runs, store } = epic;
   const KEY = "epic100 labels"; // of all pages: a narration_id is the same segment in each
   const marks = store.get(KEY, {}); // by narration_id: {star, note}
-  let changed = () => {};
   let now = -1;
 
   const own = (i) => marks[s.columns.id[i]] ?? {};
@@ -22,7 +21,7 @@ epic.labels = (() => {
     if (!isMarked(now)) delete marks[s.columns.id[now]];
     at("unkept").hidden = store.set(KEY, marks);
     show(now);
-    changed();
+    epic.page.redraw();
   }
   at("star").addEventListener("click", () => change({ star: !own(now).star }));
   at("note").addEventListener("input", () => change({ note: at("note").value.trim() }));
@@ -51,18 +50,14 @@ epic.labels = (() => {
     const lines = list.map((i) => Object.values(columns).map((value) => cell(value(i))).join("\t"));
     return `${[Object.keys(columns).join("\t"), ...lines].join("\n")}\n`;
   }
-  const listed = (shown) => s.inOrder.filter((i) => shown[i]);
+  const listed = () => s.inOrder.filter(epic.page.isShown);
   // The list that MMAction2's VideoDataset reads, below the folder clips/.
   const asClips = (list) => list.filter((i) => s.hasClip(i) && i in s.data.labels)
     .map((i) => `${s.clipName(i)} ${s.data.labels[i]}\n`).join("");
 
-  return {
-    show, isMarked, asTable, asClips,
-    onChange(call) { changed = call; },
-    offer(shown) {
-      at("save-table").addEventListener("click", () => epic.download("segments.tsv", asTable(listed(shown()))));
-      at("save-clips").addEventListener("click", () => epic.download("clips.txt", asClips(listed(shown()))));
-      at("save-marks").addEventListener("click", () => epic.download("labels.tsv", asTable(s.inOrder.filter(isMarked))));
-    },
-  };
+  at("save-table").addEventListener("click", () => epic.download("segments.tsv", asTable(listed())));
+  at("save-clips").addEventListener("click", () => epic.download("clips.txt", asClips(listed())));
+  at("save-marks").addEventListener("click", () => epic.download("labels.tsv", asTable(s.inOrder.filter(isMarked))));
+
+  return { show, isMarked };
 })();

@@ -30,7 +30,7 @@
   const order = s.videos.id.map((_, video) => video);
   const views = {
     segments: () => {
-      list.show(s.inOrder, (i) => shown[i] === 1, form.fields.run.value);
+      list.show(s.inOrder, epic.page.isShown, form.fields.run.value);
       list.select(viewer.current());
     },
     confusion: () => epic.matrix.draw(beneath()),
@@ -58,25 +58,23 @@
     summary.draw(shown);
   }
 
-  function redraw() {
-    drawn = "";
-    draw();
-  }
-
   const open = (tab) => form.set({ tab });
   for (const tab of tabs) tab.addEventListener("click", () => open(tab.id.slice(4)));
   epic.rove(tabs[0].parentElement, "[role=tab]", (tab) => open(tab.id.slice(4)));
 
-  form.onChange(draw);
-  form.holds(viewer.current);
-  viewer.onMove((i) => {
-    list.select(i);
-    if (!at("map").hidden) epic.map.draw(shown, i);
-    form.note();
-  });
-  epic.map.onChoice((i) => viewer.show(i, true));
-  epic.labels.onChange(redraw);
-  epic.labels.offer(() => shown);
+  // What the views call when something was chosen.
+  epic.page = {
+    draw, isShown: (i) => shown[i] === 1,
+    redraw() {
+      drawn = "";
+      draw();
+    },
+    moved(i) {
+      list.select(i);
+      if (!at("map").hidden) epic.map.draw(shown, i);
+      form.note();
+    },
+  };
   at("clear").addEventListener("click", form.clear);
   at("to-list").addEventListener("click", () => at("lists").scrollIntoView());
   window.addEventListener("resize", timeline.resized);

@@ -4,7 +4,6 @@
 epic.map = (() => {
   const { at, segments: s, make, percent, form } = epic;
   const canvas = at("plane");
-  let show = () => {};
   let map = null; // of the run that is shown
   let place = new Map(); // of each segment in the columns of the map
   let last = null;
@@ -74,7 +73,7 @@ epic.map = (() => {
     at("near").replaceChildren(...(place.has(chosen) ? [] : ["The chosen segment is not on the map."]), ...neighbours(chosen).map((each) => {
       const button = make("button", { type: "button" }, make("span", { className: run.tone(each) }, run.mark(each)), ` ${s.truth(each)} `,
         make("span", { className: "soft" }, s.columns.id[each]));
-      button.addEventListener("click", () => show(each));
+      button.addEventListener("click", () => epic.viewer.show(each, true));
       return make("li", {}, button);
     }));
   }
@@ -86,10 +85,10 @@ epic.map = (() => {
       const away = (x - event.offsetX) ** 2 + (y - event.offsetY) ** 2;
       if (away < least && last[segment]) [best, least] = [segment, away];
     });
-    if (best >= 0) show(best);
+    if (best >= 0) epic.viewer.show(best, true);
   });
   new ResizeObserver(() => draw()).observe(canvas.parentElement);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw());
 
-  return { draw, onChoice(call) { show = call; } };
+  return { draw };
 })();

@@ -17,6 +17,8 @@ epic.player = (() => {
   const plays = () => player.canPlayType('video/mp4; codecs="avc1.42E01E"') !== "";
   const whole = (i) => s.file(i).split("/").map(encodeURIComponent).join("/");
   const moment = (i) => `${whole(i)}#t=${s.columns.start[i]},${s.columns.stop[i]}`;
+  // A browser may ask for a click first, and another clip may come in between.
+  const start = () => player.play().catch(() => {});
   const link = () => {
     const href = span ? moment(now) : `clips/${s.clipName(now)}`;
     return make("a", { href }, span ? s.file(now) : href);
@@ -69,7 +71,7 @@ epic.player = (() => {
       player.src = address;
       player.loop = !at("on").checked && !span;
       player.playbackRate = Number(at("speed").value);
-      if (play) player.play().catch(() => {}); // a browser may ask for a click first
+      if (play) start();
     }
   }
 
@@ -98,7 +100,7 @@ epic.player = (() => {
   player.addEventListener("ended", () => {
     if (at("on").checked) return epic.viewer.step(1, true);
     [player.currentTime] = span; // the file ends before the two seconds after the moment
-    player.play();
+    start();
   });
   at("on").addEventListener("change", () => { player.loop = !at("on").checked && !span; });
   at("speed").addEventListener("change", () => { player.playbackRate = Number(at("speed").value); });
@@ -108,7 +110,7 @@ epic.player = (() => {
     load, moment,
     toggle() {
       if (player.hidden || !player.hasAttribute("src")) return;
-      if (player.paused) player.play().catch(() => {});
+      if (player.paused) start();
       else player.pause();
     },
   };

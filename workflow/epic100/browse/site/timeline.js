@@ -12,7 +12,6 @@ epic.timeline = (() => {
   let scale = 0; // pixels of a second
   let line = null;
   let time = 0; // of the video, where the line is
-  let choose = () => {};
 
   const least = () => element.clientWidth / s.videos.seconds[video];
 
@@ -35,7 +34,7 @@ epic.timeline = (() => {
     button.style.top = `${row * 1.65}rem`;
     if (span.i >= 0) button.dataset.segment = span.i;
     else button.ariaDisabled = "true";
-    button.addEventListener("click", () => { if (span.i >= 0) choose(span.i); });
+    button.addEventListener("click", () => { if (span.i >= 0) epic.viewer.show(span.i, true); });
     return button;
   }
 
@@ -135,7 +134,6 @@ epic.timeline = (() => {
 
   return {
     zoom,
-    onChoice(call) { choose = call; },
     // Show the video of a segment, with the segment in sight.
     show(i) {
       const changed = s.columns.video[i] !== video;

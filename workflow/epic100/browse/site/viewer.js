@@ -4,7 +4,6 @@
 epic.viewer = (() => {
   const { at, segments: s, runs, make, clock, percent, timeline, player, labels } = epic;
   let now = -1;
-  let moved = () => {};
 
   function badges(i) {
     const { columns } = s;
@@ -74,7 +73,7 @@ epic.viewer = (() => {
     at("before").disabled = own[0] === i;
     at("after").disabled = own[own.length - 1] === i;
     at("legend").textContent = legend(i);
-    moved(i);
+    epic.page.moved(i);
   }
 
   function step(by, play) {
@@ -88,7 +87,6 @@ epic.viewer = (() => {
   at("in").addEventListener("click", () => timeline.zoom(2));
   at("out").addEventListener("click", () => timeline.zoom(0.5));
   at("whole").addEventListener("click", () => timeline.zoom(0));
-  timeline.onChoice((i) => show(i, true));
 
-  return { show, step, current: () => now, onMove(call) { moved = call; } };
+  return { show, step, current: () => now };
 })();
