@@ -199,7 +199,7 @@ def test_the_moment_is_played_in_the_whole_video_with_two_seconds_around(page):
     while (player.currentTime > 2) await wait();
     return epic.viewer.current()"""
     assert ask(page, over) == 1  # the file ends, and its moment begins again
-    refused = "player.play = () => Promise.reject(new Error('refused'));"  # and no error in the page
+    refused = "player.play = () => Promise.reject(new Error('refused'));"  # is no error
     ask(page, f"const player = at('player'); {refused} player.dispatchEvent(new Event('ended'));"
               "await wait(); delete player.play; at('around').click()")  # fmt: skip
     assert ask(page, "show(12); return at('around').closest('label').hidden")
