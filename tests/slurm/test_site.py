@@ -52,7 +52,7 @@ def test_a_fact_that_is_misspelt_names_cluster_and_partition(tmp_path):
 def test_the_file_of_the_folder_where_snakemake_is_called_comes_before_the_one_that_ships(
     tmp_path, monkeypatch
 ):
-    assert read_partitions(facts_file(tmp_path)).keys() == {"wice", "genius", "mindwell"}
+    assert "wice" in read_partitions(facts_file(tmp_path))
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles/partitions.yaml").write_text(HERE)
     monkeypatch.chdir(tmp_path)
