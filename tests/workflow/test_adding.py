@@ -49,7 +49,7 @@ def test_a_setting_is_a_line():
 def test_a_head_of_one_s_own_gets_an_output_per_pair_verb_and_noun(heads, outputs, tmp_path):
     init_default_scope("mmaction")
     with MODELS.switch_scope_and_registry("mmaction") as registry:
-        space = {"torch": torch, "nn": nn, "F": F, "BaseHead": BaseHead, "MODELS": registry}
+        space = {"nn": nn, "F": F, "BaseHead": BaseHead, "MODELS": registry}
         registry.module_dict.pop("CosineHead", None)
         exec(block(RECIPES["A head"]), space)
         (tmp_path / "pairs.tsv").write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
@@ -57,7 +57,10 @@ def test_a_head_of_one_s_own_gets_an_output_per_pair_verb_and_noun(heads, output
             "type": "EpicHead", "head": {"type": "CosineHead", "in_channels": 8}, "heads": heads,
             "pairs": str(tmp_path / "pairs.tsv"), "num_verbs": 3, "num_nouns": 4,
         })  # fmt: skip
-    assert head(torch.ones(2, 8, 1, 1, 1)).shape == (2, outputs)
+    features = []
+    assert isinstance(head.fc_cls, nn.Linear)
+    head.fc_cls.register_forward_pre_hook(lambda _, given: features.append(given[0].shape))
+    assert head(torch.ones(2, 8, 1, 1, 1)).shape == (2, outputs) and features == [(2, 8)]
 
 
 def test_the_encoder_of_the_page_is_one(tmp_path):
