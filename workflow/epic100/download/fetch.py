@@ -12,6 +12,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import urllib3
 
 from epic100.base.disk import Checksum, digest
 from epic100.base.errors import EpicError
+from epic100.base.log import Progress
 from epic100.base.names import URL_WORDS, is_url, whole_number
 from epic100.download.part import Part, claim
 
@@ -42,8 +44,6 @@ TROUBLE = (
     ConnectionError,
     TimeoutError,
 )
-
-Watch = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,6 @@ def fetch(
     checksum: Checksum | None,
     *,
     settings: FetchSettings = USUAL,
-    watch: Watch = lambda size, length: None,
     seal: Callable[[Path], None] = lambda part: None,
 ) -> None:
     """Download `url` to `target`, resuming from `target`.part if an earlier attempt left one.
@@ -100,7 +99,6 @@ def fetch(
         target: Where the file goes.
         checksum: Checksum of the whole file; with None, only its length is checked.
         settings: How patient it is.
-        watch: Called with (bytes so far, total bytes or None) as data arrive.
         seal: Called with the verified part just before it is renamed to `target`. An EpicError of
             it refuses the file.
 
@@ -123,7 +121,7 @@ def fetch(
         while True:
             reason, wait = "", 0.0
             try:
-                _attempt(session, url, part, settings, watch)
+                _attempt(session, url, part, settings)
             except (_Again, *TROUBLE) as error:
                 reason, wait = _words(error), getattr(error, "wait", 0.0)
             part.flush()
@@ -160,9 +158,7 @@ def fetch(
         part.finish()
 
 
-def _attempt(
-    session: requests.Session, url: str, part: Part, settings: FetchSettings, watch: Watch
-) -> None:
+def _attempt(session: requests.Session, url: str, part: Part, settings: FetchSettings) -> None:
     """Request the missing bytes once. Returns when the server has nothing more to send."""
     headers = {}
     if part.size:  # if the file has changed since (If-Range), the server sends all of it
@@ -199,19 +195,20 @@ def _attempt(
         tag = response.headers.get("ETag", "")
         # RFC 9110, 13.1.5: a weak tag does not guarantee identical bytes.
         part.promise(length, tag if tag[:1] == '"' else response.headers.get("Last-Modified"))
-        _receive(response, part, settings, watch)
+        with closing(Progress(part.target.stem, (length or 0) / 1e6, "MB")) as progress:
+            _receive(response, part, settings, progress)
     if part.length is not None and part.size < part.length:
         raise _Again(f"cut at {part.size} of {part.length} bytes")
 
 
 def _receive(
-    response: requests.Response, part: Part, settings: FetchSettings, watch: Watch
+    response: requests.Response, part: Part, settings: FetchSettings, progress: Progress
 ) -> None:
     since, before = time.monotonic(), part.size
     # read1 returns what has arrived. A full read would wait until a slow server fills a chunk.
     while chunk := response.raw.read1(CHUNK, decode_content=False):
         part.write(chunk)
-        watch(part.size, part.length)
+        progress.update(part.size / 1e6 - progress.done)
         if part.size > settings.max_gib * 2**30:
             part.restart()
             raise _too_long(response.url, "goes on and on", settings)

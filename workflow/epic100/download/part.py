@@ -1,8 +1,8 @@
 """An incomplete download: `{name}.part` beside the file, until all bytes have arrived."""
 
 import fcntl
-import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,8 +12,7 @@ from typing import IO, Any, BinaryIO
 from epic100.base.atomic import open_plain, write_text, writing
 from epic100.base.errors import EpicError
 
-NOTES: dict[str, type] = {"length": int, "validator": str}
-LARGEST_NOTES = 10_000  # bytes
+VALIDATOR = re.compile(r"[!-~][ -~]{0,999}")  # an ETag or a date, as a header may have it
 _BUFFER = 1 << 17  # bytes; the most that a killed process loses
 
 
@@ -28,16 +27,16 @@ class Part:
     Attributes:
         target: The file that it becomes.
         path: The `.part` file.
-        length: Size of the whole in bytes, as announced by the server, or None.
-        validator: ETag or date of the whole, or None.
+        length: Size of the whole in bytes, as announced by the server now, or None.
+        validator: ETag or date of the whole, kept beside the part, or None.
         write: Writes received bytes.
     """
 
     def __init__(self, target: Path, file: BinaryIO):
         self.target, self.path, self._file = target, part_path(target), file
-        notes = _notes(self.path)
-        self.length: int | None = notes.get("length")
-        self.validator: str | None = notes.get("validator")
+        self._notes = self.path.with_name(f"{self.path.name}.validator")
+        self.length: int | None = None
+        self.validator = _validator(self._notes)
         self.write = file.write
 
     @property
@@ -46,7 +45,7 @@ class Part:
         return self._file.tell()
 
     def promise(self, length: int | None, validator: str | None) -> None:
-        """Store what the server announces about the whole file.
+        """Take what the server announces about the whole file, and keep the validator.
 
         Raises:
             EpicError: The disk has too little free space.
@@ -59,7 +58,7 @@ class Part:
                 f"{free / 1e6:.0f} MB are free; make room, then run again: it goes on from "
                 f"{self.size} bytes"
             )
-        write_text(_notes_path(self.path), json.dumps({"length": length, "validator": validator}))
+        write_text(self._notes, validator or "")
 
     def flush(self) -> None:
         """Force received bytes to disk."""
@@ -71,13 +70,13 @@ class Part:
         self._file.seek(0)
         self._file.truncate()
         self.length = self.validator = None
-        _notes_path(self.path).unlink(missing_ok=True)
+        self._notes.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Rename the part to its target."""
         self.flush()
         os.replace(self.path, self.target)
-        _notes_path(self.path).unlink(missing_ok=True)
+        self._notes.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -113,15 +112,10 @@ def is_alone(file: int | IO[Any]) -> bool:
     return True
 
 
-def _notes_path(part: Path) -> Path:
-    return part.with_name(f"{part.name}.json")
-
-
-def _notes(part: Path) -> dict[str, Any]:
-    """What a server said of the whole file; what else may stand there is left out."""
-    path = _notes_path(part)
-    with suppress(OSError, ValueError, RecursionError, AttributeError):
-        if path.is_file() and path.stat().st_size <= LARGEST_NOTES:
-            notes = json.loads(path.read_text(encoding="utf-8")).items()
-            return {name: note for name, note in notes if isinstance(note, NOTES.get(name, ()))}
-    return {}
+def _validator(path: Path) -> str | None:
+    """What a server said of the bytes of a part; None if what stands there could not be that."""
+    if path.is_file():
+        with suppress(OSError, ValueError), path.open(encoding="ascii") as file:
+            text = file.read(2000)
+            return text if VALIDATOR.fullmatch(text) else None
+    return None

@@ -80,20 +80,12 @@ def download_video(
             "verified, or remove it to have it fetched"
         )
     checksum = Checksum("md5", video.md5.lower()) if video.md5 else None
-    progress: Progress | None = None
-
-    def watch(size: int, length: int | None) -> None:
-        nonlocal progress
-        progress = progress or Progress(video.video_id, (length or 0) / 1e6, "MB")
-        progress.update(size / 1e6 - progress.done)
 
     def seal(part: Path) -> None:
         md5 = (checksum or digest(part, "md5")).value
         write_receipt(video, root, receipts, md5, part)
 
-    fetch(video.url, path, checksum, settings=settings, watch=watch, seal=seal)
-    if progress is not None:
-        progress.close()
+    fetch(video.url, path, checksum, settings=settings, seal=seal)
     held = "md5 as the sheet says" if checksum else "the sheet has no md5 to hold it to"
     log.info(f"{video.video_id}: {held}")
 
