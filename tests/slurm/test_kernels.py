@@ -65,5 +65,4 @@ def test_torch_is_not_asked_for_jobs_without_a_gpu():
 
 
 def test_the_capability_of_every_gpu_of_the_site_is_known():
-    partitions = read_partitions(facts_file())
-    assert all(bool(at.gpus) == bool(at.sm) for own in partitions.values() for at in own.values())
+    assert all(bool(at.gpus) == bool(at.sm) for at in read_partitions(facts_file()).values())

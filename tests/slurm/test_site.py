@@ -52,12 +52,12 @@ def test_a_fact_that_is_misspelt_names_cluster_and_partition(tmp_path):
 def test_the_file_of_the_folder_where_snakemake_is_called_comes_before_the_one_that_ships(
     tmp_path, monkeypatch
 ):
-    assert "wice" in read_partitions(facts_file(tmp_path))
+    assert "wice/batch" in read_partitions(facts_file(tmp_path))
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles/partitions.yaml").write_text(HERE)
     monkeypatch.chdir(tmp_path)
     assert choose("home", env={}).cpu.cluster == "here"
-    assert read_partitions(facts_file(tmp_path)).keys() == {"here"}
+    assert read_partitions(facts_file(tmp_path)).keys() == {"here/batch"}
 
 
 def test_a_cluster_whose_jobs_take_no_option_is_named_in_the_facts_and_not_to_sbatch(tmp_path):

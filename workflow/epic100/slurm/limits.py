@@ -56,8 +56,7 @@ def cluster_of(resources: Resources) -> str:
 def partition_of(resources: Resources, partitions: Partitions) -> Partition | None:
     """The partition of a job, or None if the site's file does not list it."""
     where = cluster_of(resources), resources.get("slurm_partition")
-    known = [partition for named in partitions.values() for partition in named.values()]
-    return next((each for each in known if (each.clusters, each.name) == where), None)
+    return next((each for each in partitions.values() if (each.clusters, each.name) == where), None)
 
 
 def refusal(

@@ -50,7 +50,7 @@ class Partition:
         return round(60 * min(hours, self.hours))
 
 
-Partitions = Mapping[str, Mapping[str, Partition]]  # by cluster and name
+Partitions = Mapping[str, Partition]  # by `cluster/name`
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def facts_file(folder: str | os.PathLike[str] = "") -> str:
 
 
 def read_partitions(path: str | os.PathLike[str]) -> Partitions:
-    """Read the partitions by cluster and name.
+    """Read the partitions by `cluster/name`.
 
     Raises:
         EpicError: An entry is wrong; the error names it.
@@ -82,17 +82,16 @@ def read_partitions(path: str | os.PathLike[str]) -> Partitions:
     for key, clusters in without.items():
         for cluster in set(clusters) - set(known):
             raise EpicError(f"{path}: {key}: {cluster!r} is none of {', '.join(known)}; correct it")
-    found: dict[str, dict[str, Partition]] = {}
+    found: dict[str, Partition] = {}
     for cluster, named in known.items():
         option, pays = (cluster not in clusters for clusters in without.values())
         for name, values in named.items():
             try:
-                partition = Partition(
+                found[f"{cluster}/{name}"] = Partition(
                     cluster, name, clusters=cluster if option else "", pays=pays, **values
                 )
             except TypeError as error:
                 raise EpicError(f"{path}: {cluster}/{name}: {error}") from None
-            found.setdefault(cluster, {})[name] = partition
     return found
 
 
@@ -128,12 +127,9 @@ def choose(
 
 
 def _named(partitions: Partitions, name: str, path: str | os.PathLike[str]) -> Partition:
-    cluster, _, partition = name.partition("/")
-    try:
-        return partitions[cluster][partition]
-    except KeyError:
-        known = ", ".join(f"{c}/{p}" for c, named in partitions.items() for p in named)
-        raise EpicError(f"no partition {name!r} in {path}; known: {known}") from None
+    if name not in partitions:
+        raise EpicError(f"no partition {name!r} in {path}; known: {', '.join(partitions)}")
+    return partitions[name]
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
