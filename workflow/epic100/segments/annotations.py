@@ -26,6 +26,7 @@ TIMESTAMP = re.compile(r"^([0-9]{1,4}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]{1,9})?
 BASE_COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp")
 OWNER = "participant_id"  # may be absent
 LABEL_COLUMNS = ("verb_class", "noun_class")
+ANNOTATED = ("narration_id", "video_id", "start_seconds", "stop_seconds", "verb", "noun")
 # Timestamps have steps of 0.01 s. A smaller distance to a whole frame is a rounding error.
 EPSILON = 1e-6
 
@@ -93,17 +94,8 @@ def read_annotations(
     Raises:
         EpicError: A row is wrong. The error names file, line, column and the expected value.
     """
-    path = Path(path)
-    table = _read_csv(path, BASE_COLUMNS + (LABEL_COLUMNS if labelled else ()))
-    known = table["video_id"].isin(list(videos))
-    if subset:
-        table = table[known]
-        known = known[known]
-    _refuse(
-        path, table, "video_id", ~known,
-        "a video_id of the video sheet; add the video to the sheet, or set `videos: subset: true` "
-        "if the sheet is smaller than the annotations on purpose",
-    )  # fmt: skip
+    table = _read_csv(Path(path), BASE_COLUMNS + (LABEL_COLUMNS if labelled else ()))
+    table = _of_sheet(path, table, videos, subset)
     if OWNER in table:
         owner = table["video_id"].map(lambda video_id: videos[video_id].participant_id)
         _refuse(
@@ -131,16 +123,10 @@ def read_annotations(
         else np.full(len(table), NO_LABEL)
         for name in LABEL_COLUMNS
     }
-    return pd.DataFrame(
-        {
-            "narration_id": table["narration_id"].to_numpy(),
-            "video_id": table["video_id"].to_numpy(),
-            "start_seconds": start.to_numpy(),
-            "stop_seconds": stop.to_numpy(),
-            "verb": labels["verb_class"],
-            "noun": labels["noun_class"],
-        }
+    table = table.assign(
+        start_seconds=start, stop_seconds=stop, verb=labels["verb_class"], noun=labels["noun_class"]
     )
+    return table[list(ANNOTATED)].reset_index(drop=True)
 
 
 def read_lab_list(
@@ -156,32 +142,17 @@ def read_lab_list(
     `annotation_rate` converts the frames to seconds. Such a list has no narration ids, so they are
     made: `{video_id}_line{n}`. Labels may be -1. All else is as in `read_annotations`.
     """
-    path = Path(path)
     listed = read_segments(path)
     listed.index += 1  # the line
     listed["video_id"] = [Path(name).stem for name in listed["path"]]
     listed["narration_id"] = listed["video_id"] + "_line" + listed.index.astype(str)
-    known = listed["video_id"].isin(list(videos))
-    if subset:
-        listed, known = listed[known], known[known]
-    _refuse(
-        path, listed, "video_id", ~known,
-        "a video_id of the video sheet; add the video there, or remove the line",
-    )  # fmt: skip
+    listed = _of_sheet(path, listed, videos, subset)
     for name, count in (("verb", num_verbs), ("noun", num_nouns)):
         expected = f"a class id up to {count - 1}, or remove the line"
         _refuse(path, listed, name, listed[name] >= count, expected)
-    rate = listed["video_id"].map(annotation_rate).to_numpy(dtype=float)
-    return pd.DataFrame(
-        {
-            "narration_id": listed["narration_id"].to_numpy(),
-            "video_id": listed["video_id"].to_numpy(),
-            "start_seconds": listed["start"].to_numpy() / rate,
-            "stop_seconds": listed["stop"].to_numpy() / rate,
-            "verb": listed["verb"].to_numpy(),
-            "noun": listed["noun"].to_numpy(),
-        }
-    )
+    rate = listed["video_id"].map(annotation_rate).astype(float)
+    listed = listed.assign(start_seconds=listed["start"] / rate, stop_seconds=listed["stop"] / rate)
+    return listed[list(ANNOTATED)].reset_index(drop=True)
 
 
 def annotation_rate(video_id: str) -> float:
@@ -225,17 +196,8 @@ def index_segments(annotations: pd.DataFrame, videos: Mapping[str, Video]) -> pd
     )
     frames = rows["frames"].to_numpy()
     stop = np.where(start < frames, np.minimum(stop, frames), stop)
-    return pd.DataFrame(
-        {
-            "path": rows["path"].to_numpy(),
-            "start": start,
-            "stop": stop,
-            "verb": annotations["verb"].to_numpy(),
-            "noun": annotations["noun"].to_numpy(),
-            "narration_id": annotations["narration_id"].to_numpy(),
-        },
-        columns=list(COLUMNS),
-    )
+    segments = annotations.assign(path=rows["path"].to_numpy(), start=start, stop=stop)
+    return segments[list(COLUMNS)].reset_index(drop=True)
 
 
 def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -271,8 +233,23 @@ def _refuse_cut(path: Path, line: int, row: dict[str, str]) -> None:
         )
 
 
+def _of_sheet(
+    path: str | os.PathLike, table: pd.DataFrame, videos: Mapping[str, Video], subset: bool
+) -> pd.DataFrame:
+    """The rows of videos of the sheet; without `subset` that must be all."""
+    known = table["video_id"].isin(list(videos))
+    if subset:
+        return table[known]
+    _refuse(
+        path, table, "video_id", ~known,
+        "a video_id of the video sheet; add the video to the sheet, or set `videos: subset: true` "
+        "if the sheet is smaller than the annotations on purpose",
+    )  # fmt: skip
+    return table
+
+
 def _refuse(
-    path: Path, table: pd.DataFrame, column: str, bad: npt.ArrayLike, expected: str
+    path: str | os.PathLike, table: pd.DataFrame, column: str, bad: npt.ArrayLike, expected: str
 ) -> None:
     """Raise for the first bad row. The index of `table` is the line number in the file."""
     rows = np.asarray(bad, dtype=bool)
@@ -287,14 +264,14 @@ def _refuse(
     )
 
 
-def _seconds(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
+def _seconds(path: str | os.PathLike, table: pd.DataFrame, column: str) -> pd.Series:
     parts = table[column].str.extract(TIMESTAMP)
     _refuse(path, table, column, parts[0].isna(), "a time HH:MM:SS.ss")
     parts = parts.astype(float)
     return parts[0] * 3600 + parts[1] * 60 + parts[2]
 
 
-def _class_ids(path: Path, table: pd.DataFrame, column: str, count: int) -> np.ndarray:
+def _class_ids(path: str | os.PathLike, table: pd.DataFrame, column: str, count: int) -> np.ndarray:
     ids = pd.to_numeric(table[column], errors="coerce")
     whole = ids.notna() & (ids % 1 == 0) & (ids >= 0) & (ids < count)
     _refuse(
