@@ -1,5 +1,4 @@
 import os
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -122,16 +121,3 @@ def test_a_limit_on_kilobits_holds_for_each_clip(sound, tmp_path):
         length = (clip.stop - clip.start) / 29.97
         header = 1500 + 8 * (clip.stop - clip.start)
         assert limited < 30_000 / 8 * (length + 0.5) + header < free
-
-
-@pytest.mark.parametrize("spoil", [
-    lambda path: path.write_bytes(path.read_bytes()[:-100]),
-    lambda path: path.write_bytes(b"no video"),
-    lambda path: path.unlink(),
-])  # fmt: skip
-def test_a_clip_that_is_not_whole_is_not_there(spoil, sound, tmp_path):
-    (clip,) = clips = clips_of(tmp_path, [(0, 10)])
-    cut_clips(sound["b_frames"], build_index(sound["b_frames"]), clips, SHARP)
-    assert clip.is_there() and not replace(clip, key="another").is_there()
-    spoil(Path(clip.target))
-    assert not clip.is_there()
