@@ -102,7 +102,7 @@ def test_a_refused_video_stops_no_other_and_nothing_is_fetched_or_read_twice(lab
     assert lab.asked() == ["P01_01", "P02_101", "P02_102"] and lab.server.most_at_once <= 2
     assert all(lab.path(name).read_bytes() == CONTENT[name] for name in IDS)
     assert lab.path("P01_02").stat().st_mtime_ns == adopted.st_mtime_ns
-    assert "5 videos: 5 verified" in (lab.folder / OK).read_text()
+    assert (lab.folder / OK).read_text() == "5 videos: 5 verified; 0.001 GB\n"
     assert "2 videos: 2 verified; 1 of them read now" in said(done)  # P01: the adopted one
     assert not list(lab.folder.rglob("*.part*"))
     for download in (False, True):

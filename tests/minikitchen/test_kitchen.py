@@ -17,12 +17,10 @@ from epic100.minikitchen import (
     PAIRS,
     UNSEEN_PAIR,
     VERBS,
-    kitchen,
     schedule,
     write_annotations,
     write_video,
 )
-from epic100.minikitchen.drawing import chance
 from epic100.video.sheet import Video
 from support.lab import FILES, SHEET
 
@@ -210,14 +208,6 @@ def test_a_segments_object_shows_from_its_first_frame_to_its_last(pictures):
         expected[int(first + 1e-6) : int(np.ceil(stop - 1e-6))] = True
     assert 0 < expected.mean() < 1
     assert shown.tolist() == expected.tolist()
-
-
-def test_objects_of_segments_shorter_than_a_clip_turn_quickly():
-    for video in SHEET:
-        sprites, _ = kitchen._scene(video, 0, "easy", chance(0))
-        quick = [kitchen.QUICK[0] <= sprite.period <= kitchen.QUICK[1] for sprite in sprites]
-        lengths = [(sprite.action.stop - sprite.action.start) * video.fps for sprite in sprites]
-        assert quick == [length < 13 for length in lengths]
 
 
 def test_no_two_pictures_are_alike(pictures):

@@ -1,8 +1,5 @@
-import multiprocessing
 import os
 import shutil
-import signal
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,8 +32,8 @@ class Copies:
         self.originals, self.videos, self.copies = originals, originals.videos, folder / "copies"
         self.table, self.index = folder / "made/P01.tsv", folder / "made/P01.index.npz"
         self.orders = Orders(folder / "orders", copy_video)
-        first, second = (video.path(self.copies) for video in originals.videos)
-        self.copy, self.other_copy, self.notes = first, second, first.with_suffix(".npz")
+        self.copy = originals.videos[0].path(self.copies)
+        self.notes = self.copy.with_suffix(".npz")
 
     def make(self, settings=SMALL, **options):
         options = {"copies": self.copies, "scan_table": self.originals.table} | options
@@ -140,30 +137,6 @@ def test_a_copy_that_is_not_whole_any_more_is_made_again(spoil, copied):
     assert copied.states() == ["copied", "copied"]
     assert copied.orders.runs() == ["P01_01"]
     copied.reader().get_frames(range(90))
-
-
-def make_in_a_group(lab: Copies) -> None:
-    os.setpgid(0, 0)
-    lab.make()
-
-
-def test_a_run_that_is_killed_keeps_what_it_had_and_leaves_no_rubbish(lab):
-    lab.orders.give("P01_02", "sleep")
-    process = multiprocessing.get_context("fork").Process(target=make_in_a_group, args=(lab,))
-    process.start()
-    until = time.monotonic() + 60
-    while "P01_02" not in lab.orders.ran() and time.monotonic() < until:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.join()
-    assert not lab.table.exists()
-    assert lab.orders.runs() == ["P01_01", "P01_02"]
-    left = lab.other_copy.with_name(".P01_02.4711.tmp.MP4")  # as a killed encoder does
-    left.write_bytes(b"half")
-    lab.orders.give("P01_02")
-    assert lab.states() == ["copied", "copied"]
-    assert lab.orders.runs() == ["P01_02"]
-    assert not left.exists()
 
 
 @pytest.mark.parametrize("order, count, limits, reason", [

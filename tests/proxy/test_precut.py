@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from mmaction.datasets import VideoDataset
 
@@ -11,6 +12,7 @@ from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
 from epic100.proxy.cutter import cut_clips
 from epic100.proxy.precut import cut_participant, write_list
+from epic100.segments.pairs import write_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.settings import ClipSettings, ScanLimits
 from support.archive import jobs, run
@@ -179,37 +181,28 @@ def pipeline(decoder: str) -> list[dict]:
 def test_mmaction2s_own_dataset_reads_list_labels_and_frames(cut, first, tmp_path):
     pairs, out = cut.results / "clean/pairs.tsv", cut.table.with_name("list.txt")
     listed = only(cut, tmp_path)
-    segment = read_segments(listed).iloc[0]
-    shortened = tmp_path / "pairs.tsv"  # without the pair of the first segment: it comes last there
-    table = rows_of(pairs)
-    own = (str(segment["verb"]), str(segment["noun"]))
-    kept = [row for row in table if (row["verb"], row["noun"]) != own]
-    text = [f"{n}\t{row['verb']}\t{row['noun']}\t{row['count']}\n" for n, row in enumerate(kept)]
-    shortened.write_text("pair_id\tverb\tnoun\tcount\n" + "".join(text))
-    write_list(listed, shortened, [cut.table], out)
+    segments = read_segments(listed)
+    table = pd.read_csv(pairs, sep="\t")
+    own = (table[["verb", "noun"]] == segments.loc[0, ["verb", "noun"]]).all(axis=1)
+    write_pairs(table[~own], tmp_path / "pairs.tsv")
+    write_list(listed, tmp_path / "pairs.tsv", [cut.table], out)
     assert out.read_text().splitlines()[0] == f"P01/{first[1][0][0]}.mp4 -1"
+    with pytest.raises(EpicError, match="P01_01_0 is in no table of clips; expected its video"):
+        write_list(listed, pairs, [], out)
 
     write_list(listed, pairs, [cut.table], out)
-    classes = [(int(row["verb"]), int(row["noun"])) for row in table]
-    segments = read_segments(listed)
-    seen = []
+    classes, seen = table[["verb", "noun"]].values.tolist(), []
     for decoder in DECODERS:
         dataset = VideoDataset(str(out), pipeline(decoder), {"video": str(out.parent)})
         assert len(dataset) == len(segments)
         for number, row in segments.iterrows():
             item = dataset[number]
-            assert classes[int(item["data_samples"].gt_label)] == (row["verb"], row["noun"])
+            assert classes[int(item["data_samples"].gt_label)] == [row["verb"], row["noun"]]
             assert item["data_samples"].total_frames == row["stop"] - row["start"]
             seen.append(item["inputs"].numpy().astype(float))
     assert all(clip.shape == (1, 3, 4, 64, 64) and np.ptp(clip) > 50 for clip in seen)
     for one, other in zip(seen, seen[len(segments) :], strict=False):
         assert np.abs(one - other).mean() < 2
-
-
-def test_a_segment_that_no_table_has_is_an_error_that_names_the_sheet(kitchen, tmp_path):
-    pairs = kitchen.results / "clean/pairs.tsv"
-    with pytest.raises(EpicError, match="P01_01_0 is in no table of clips; expected its video"):
-        write_list(kitchen.segments, pairs, [], tmp_path / "list.txt")
 
 
 def test_the_rules_cut_a_split_on_request_and_leave_the_rest_of_the_run_alone(

@@ -1,25 +1,13 @@
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.minikitchen import write_annotations
 from epic100.segments.official_lists import LISTS, find_lists, read_class_names, read_list
-from support.lab import SHEET
 
 
 def listed(tmp_path, text, key="tail_verbs"):
     path = tmp_path / "list.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_list(path, key)
-
-
-def test_the_mini_kitchen_s_lists_are_found_beside_its_csv_and_read(tmp_path):
-    write_annotations(SHEET, tmp_path, seed=0)
-    found = find_lists(tmp_path / "EPIC_100_validation.csv", dict.fromkeys(LISTS))
-    values = {key: read_list(path, key) for key, path in found.items()}
-    train, val = ({v.participant_id for v in SHEET if v.split == s} for s in ("train", "val"))
-    assert set(values["unseen_participants"]) == val - train != set()
-    for key in ("tail_verbs", "tail_nouns"):
-        assert len(values[key]) == 1 and isinstance(values[key][0], int)
 
 
 def test_a_list_that_the_config_names_goes_before_the_official_one_and_none_is_left_out(tmp_path):
@@ -30,10 +18,13 @@ def test_a_list_that_the_config_names_goes_before_the_official_one_and_none_is_l
         "tail_verbs": str(tmp_path / "EPIC_100_tail_verbs.csv"),
         "tail_nouns": "mine.csv",
     }
-    assert set(find_lists(val, {}, to_be_made=True)) == set(LISTS)
+    assert find_lists(tmp_path / "none.csv", {}, to_be_made=True) == {
+        key: str(tmp_path / name) for key, (name, _) in LISTS.items()
+    }
 
 
-def test_a_list_may_be_empty_and_may_have_more_columns(tmp_path):
+def test_a_list_has_ids_of_classes_or_participants_may_be_empty_and_may_have_more_columns(tmp_path):
+    assert listed(tmp_path, "participant_id\nP05\nP22\n", "unseen_participants") == ["P05", "P22"]
     assert listed(tmp_path, "participant_id\n", "unseen_participants") == []
     assert listed(tmp_path, "name,verb\nwash,2\n\nmix,10\n") == [2, 10]
 
@@ -53,11 +44,6 @@ def test_a_list_may_be_empty_and_may_have_more_columns(tmp_path):
 def test_another_file_is_one_error_with_file_line_and_column(tmp_path, key, text, words):
     with pytest.raises(EpicError, match=rf"list\.csv: {words}"):
         listed(tmp_path, text, key)
-
-
-def test_a_list_that_is_not_there_is_reported_with_its_key(tmp_path):
-    with pytest.raises(EpicError, match=r"none\.csv: no such file; .*`evaluate: tail_nouns:`"):
-        read_list(tmp_path / "none.csv", "tail_nouns")
 
 
 HEADER = "narration_id,verb,verb_class,noun,noun_class\n"
