@@ -11,7 +11,8 @@ from mmengine.registry import init_default_scope
 from pydantic import ValidationError
 from torch import nn
 
-from epic100.model.registered import BaseHead
+from epic100.model.mmaction_import import models
+from epic100.model.registered import HEAD
 from epic100.prediction.encoder import encoder_class
 from epic100.settings import keys
 from epic100.slurm.site import choose
@@ -49,12 +50,12 @@ def test_a_setting_is_a_line():
 def test_a_head_of_one_s_own_gets_an_output_per_pair_verb_and_noun(heads, outputs, tmp_path):
     init_default_scope("mmaction")
     with MODELS.switch_scope_and_registry("mmaction") as registry:
-        space = {"nn": nn, "F": F, "BaseHead": BaseHead, "MODELS": registry}
+        space = {"nn": nn, "F": F, "I3DHead": models.heads.I3DHead, "MODELS": registry}
         registry.module_dict.pop("CosineHead", None)
         exec(block(RECIPES["A head"]), space)
         (tmp_path / "pairs.tsv").write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
         head = registry.build({
-            "type": "EpicHead", "head": {"type": "CosineHead", "in_channels": 8}, "heads": heads,
+            "type": HEAD, "head": {"type": "CosineHead", "in_channels": 8}, "heads": heads,
             "pairs": str(tmp_path / "pairs.tsv"), "num_verbs": 3, "num_nouns": 4,
         })  # fmt: skip
     features = []
