@@ -44,8 +44,8 @@ from epic100.settings.section import (
     checked,
     key,
     known_and_meant,
+    lines_of_keys,
     number_of,
-    refuse_repeated_keys,
     words_of,
 )
 
@@ -267,16 +267,16 @@ def read_settings(config: Mapping[str, Any], files: Sequence[str | os.PathLike] 
     Raises:
         EpicError: Something is wrong. The message names every key at once.
     """
-    for file in files:
-        refuse_repeated_keys(file)
+    places = {
+        place: f"{file}:{line}: " for file in files for place, line in lines_of_keys(file).items()
+    }
     merged = copy.deepcopy(dict(config))
-    words = json.loads(unquote(merged.pop(SET, "[]")))
-    for place, value in words:
-        over = value
+    for place, value in json.loads(unquote(merged.pop(SET, "[]"))):
+        places[tuple(place)] = ""
         for name in reversed(place):
-            over = {name: over}
-        _merge(merged, over)
-    return checked(Settings, merged, files, "config: ", [place for place, _ in words])
+            value = {name: value}
+        _merge(merged, value)
+    return checked(Settings, merged, "config: ", places)
 
 
 def set_words(words: Sequence[str]) -> str:

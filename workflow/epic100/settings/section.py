@@ -111,18 +111,17 @@ def known_and_meant(name: str, known: Iterable[str]) -> str:
 def checked(
     kind: type[Kind],
     config: Mapping[str, Any],
-    files: Sequence[str | os.PathLike] = (),
     prefix: str = "",
-    words: Sequence[Place] = (),
+    places: Mapping[tuple[str, ...], str] | None = None,
 ) -> Kind:
     """Make a section of its keys, with its defaults.
 
     Args:
         kind: The section.
         config: Its keys and values.
-        files: The files that it was read from, later ones over earlier ones, for the messages.
         prefix: Beginning of each line of an error.
-        words: The keys that a command line gave, over all files.
+        places: Where each key is written, for the messages: `FILE:LINE: `, by the names from the
+            top level down to it.
 
     Raises:
         EpicError: Something is wrong. The message names every key at once; keys that contradict
@@ -132,13 +131,18 @@ def checked(
         return kind.model_validate(config)
     except ValidationError as error:
         errors = error.errors()
-    given = {tuple(place) for place in words}
     lines = [
-        f"{prefix}{'' if error['loc'] in given else place_in_files(error['loc'], files)}{line}"
+        f"{prefix}{_where(error['loc'], places or {})}{line}"
         for error in errors
         for line in words_of(error, kind).split("\n")
     ]
     raise EpicError("\n".join(dict.fromkeys(lines)))
+
+
+def _where(place: Place, places: Mapping[tuple[str, ...], str]) -> str:
+    """Where a key is written, or the nearest key above it that is; "" if none is."""
+    names = tuple(map(str, place))
+    return next((places[names[:n]] for n in range(len(names), 0, -1) if names[:n] in places), "")
 
 
 def words_of(error: Mapping[str, Any], model: type[Section]) -> str:
@@ -166,52 +170,30 @@ def words_of(error: Mapping[str, Any], model: type[Section]) -> str:
     return f"{where or 'top level'} is {value!r}; {expected}{meaning}"
 
 
-def place_in_files(place: Place, files: Sequence[str | os.PathLike]) -> str:
-    """Where a key is written: `FILE:LINE: `, or "" if none of the files has it.
+def lines_of_keys(file: str | os.PathLike) -> dict[tuple[str, ...], int]:
+    """The line of each key of a YAML file, by the names from the top level down to it.
 
-    Args:
-        place: Names from the top level down; what a file lacks at the end is left out.
-        files: YAML files; later ones override earlier ones.
+    Raises:
+        EpicError: The file has a key twice: YAML drops the first without a word.
     """
-    for file in reversed(files):
-        try:
-            node = yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            continue
-        line = None
-        for part in map(str, place):
-            pairs = node.value if isinstance(node, yaml.MappingNode) else ()
-            found = {name.value: (name.start_mark.line + 1, value) for name, value in pairs}
-            if part not in found:
-                break
-            line, node = found[part]
-        if line is not None:
-            return f"{file}:{line}: "
-    return ""
-
-
-def refuse_repeated_keys(file: str | os.PathLike) -> None:
-    """Raise EpicError for a key that a YAML file has twice: YAML drops the first without a word."""
-    nodes = [yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)]
-    for node in nodes:
-        first: dict[str, int] = {}
+    lines: dict[tuple[str, ...], int] = {}
+    root = yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    nodes: list[tuple[tuple[str, ...], yaml.Node | None]] = [((), root)]
+    for above, node in nodes:
         for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
-            line = name.start_mark.line + 1
-            if first.setdefault(name.value, line) != line:
+            place, line = (*above, name.value), name.start_mark.line + 1
+            if place in lines:
                 raise EpicError(
-                    f"{file}:{line}: key {name.value!r} is there already, in line "
-                    f"{first[name.value]}; expected it once: join the two"
+                    f"{file}:{line}: key {name.value!r} is there already, in line {lines[place]}; "
+                    "expected it once: join the two"
                 )
-            nodes.append(value)
+            lines[place] = line
+            nodes.append((place, value))
+    return lines
 
 
 def _field_at(model: type[Section], place: Place) -> FieldInfo | None:
     """The key that a place is in or below; None at the top level."""
-    field: FieldInfo | None = None
-    section: type[Section] | None = model
-    for part in place:
-        found = section.fields_by_key().get(str(part)) if section else None
-        if found is None:
-            break
-        field, section = found, section_of(found)
-    return field
+    field = model.fields_by_key().get(str(place[0])) if place else None
+    section = section_of(field) if field else None
+    return (_field_at(section, place[1:]) if section else None) or field
