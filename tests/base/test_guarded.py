@@ -3,7 +3,6 @@
 import importlib
 import multiprocessing
 import os
-import resource
 import signal
 import time
 from functools import partial
@@ -222,13 +221,6 @@ def test_a_call_within_a_call_is_made_in_its_process(noted):
     assert noted("call_again") is True
 
 
-def test_a_limit_of_the_system_that_is_lower_stays(noted, notes):
-    assert noted("tell_limit") == 512
-    ((server, _),) = pids(notes)
-    resource.prlimit(server, resource.RLIMIT_AS, (2**29 - 2**20,) * 2)
-    assert noted("tell_limit") == 511
-
-
 @pytest.mark.parametrize(
     ("decoder", "limits", "wanted"),
     [
@@ -310,14 +302,6 @@ def test_nothing_outlives_a_scan_not_even_a_fork_that_spins(end, noted, notes):
     scan.join()
     ((server, fork),) = pids(notes)
     assert all_gone(fork, server)
-
-
-def test_a_fork_ends_with_a_scan_that_is_killed_before_it_hears_of_it(notes):
-    server = guarded._Server()
-    server.give((bad_decoders.note, (notes, "spin")), 5.0)
-    server.end()
-    assert all_gone(*(fork for _, fork in pids(notes)))
-    assert server._process.returncode == 0  # it was not killed
 
 
 def test_a_server_has_one_thread_whatever_snakemake_sets(noted, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 from epic100.scan.damage import FORBIDDEN, Packet
 from epic100.scan.h264 import INTRA, B, P, PictureSettings, StreamSettings, parse_sps, taller
-from epic100.scan.h264_slice import Numbering, SliceHeaders, slice_header
+from epic100.scan.h264_slice import SliceHeaders, slice_header
 from epic100.scan.h264_stream import H264Stream, has_forbidden_bytes
 from epic100.scan.worker import inspect
 from epic100.video.nal import IDR, PPS, SLICE, SPS, SetRecord, code, nal_units, sized
@@ -32,15 +32,6 @@ def units(path):
 def settings_of(extradata: bytes) -> StreamSettings:
     (sps,) = SetRecord.of("h264", extradata).of_kind(SPS)
     return parse_sps(sps)
-
-
-def headers(path):
-    """(header of the first slice, packet) of each picture."""
-    stream, before = H264Stream(extradata_of(path)), None
-    for packet, _, nal in units(path):
-        if packet is not before:
-            yield slice_header(nal, stream.settings, stream.pictures), packet
-        before = packet
 
 
 @pytest.mark.parametrize(
@@ -99,50 +90,7 @@ def test_without_word_of_the_rows_below_every_taller_picture_is_corrupt(tmp_path
     assert frames and all(f.is_corrupt for f in frames)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"b-pyramid": "normal", "ref": 4},
-        {"open-gop": 1, "b-pyramid": "normal"},
-        {"slices": 4},
-        {"bframes": 0, "keyint": 1000},
-        {"weightp": 2, "weightb": 1},
-    ],
-    ids=["pyramid", "open", "slices", "no b-frames", "weighted"],
-)
-def test_numbers_of_a_sound_stream_go_on_and_give_the_order_of_showing(options, tmp_path):
-    path = encode(tmp_path / "v.MP4", 150, **options)
-    numbering, placed = Numbering(settings_of(extradata_of(path))), []
-    for header, packet in headers(path):
-        goes_on, order = numbering.follow(header, packet.is_keyframe)
-        assert goes_on
-        assert header.intra or not packet.is_keyframe
-        placed.append((numbering.sequence, order, packet.pts))
-    shown = [pts for _, _, pts in sorted(placed)]
-    assert shown == sorted(shown) and len(shown) == 150
-
-
-def test_a_missing_reference_picture_breaks_the_numbers(tmp_path):
-    path = encode(tmp_path / "v.MP4", 60, bframes=0)
-    numbering = Numbering(settings_of(extradata_of(path)))
-    pictures = list(headers(path))
-    del pictures[40]
-    followed = [numbering.follow(header, packet.is_keyframe)[0] for header, packet in pictures]
-    assert [n for n, goes_on in enumerate(followed) if not goes_on] == [40]
-
-
-def test_units_must_tile_their_packet(tmp_path):
-    data = bytes(packets_of(encode(tmp_path / "v.MP4", 20, slices=3))[5])
-    assert len(list(nal_units(data, 4))) == 3
-    for broken in (data[:-1], data + b"\0", data[:3], b"\0" * 9, b"\xff" + data[1:]):
-        with pytest.raises(ValueError, match="not whole"):
-            list(nal_units(broken, 4))
-    assert list(nal_units(b"", 4)) == []
-
-
-def test_no_sound_slice_holds_zeros_in_a_row_and_a_zeroed_one_does(tmp_path):
-    path = encode(tmp_path / "v.MP4", 60, qp=0)  # many bytes
-    assert not any(has_forbidden_bytes(nal) for _, _, nal in units(path))
+def test_zeros_in_a_row_inside_a_slice_are_what_no_coder_writes():
     slice_ = bytes([0x41]) + bytes(range(1, 200))
     assert not has_forbidden_bytes(slice_ + b"\0\0\0\0")  # only behind its end
     assert not has_forbidden_bytes(slice_ + b"\0\0\3\1" + slice_)  # as a coder writes it

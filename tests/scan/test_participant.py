@@ -62,6 +62,9 @@ def test_whatever_a_decoder_does_ends_as_a_row_beside_the_others(order, limits, 
     assert good.status == "ok"
     assert f"P01_01: unreadable: {reason}" in lab.lines
     assert lab.lines[-1] == "2 videos: 1 ok, 1 unreadable; 2 of them decoded now"
+    lab.runs()
+    assert [row.status for row in lab.scan()] == ["ok", "ok"]
+    assert lab.runs() == ["P01_01"]  # what could not be read is tried again
 
 
 def test_videos_are_scanned_side_by_side(house):

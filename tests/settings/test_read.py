@@ -34,14 +34,6 @@ def wrong(config, files=()):
     return str(caught.value).splitlines()
 
 
-def test_an_empty_config_is_complete():
-    settings = read_settings({})
-    assert settings.classes.verbs == 97 and settings.classes.nouns == 300
-    assert settings.annotations.test is None and settings.train.load_from == "auto"
-    assert settings.videos.proxy is None and settings.minikitchen is None
-    assert settings.train.options == {} and settings.home == "results"
-
-
 def test_what_is_set_stays_and_the_caller_s_dict_is_left_alone():
     config = {"export": {"sls": {"pt": 0}}, "minikitchen": {"damage": {"P01_01": "empty"}}}
     before = yaml.safe_dump(config)
@@ -49,15 +41,8 @@ def test_what_is_set_stays_and_the_caller_s_dict_is_left_alone():
     assert yaml.safe_dump(config) == before
     assert settings.export.sls.model_dump() == {"pt": 0, "tl": 3, "td": 3}
     assert settings.minikitchen.damage == {"P01_01": "empty"}
-    assert settings.minikitchen.level == "easy"
     with pytest.raises(ValidationError, match="frozen"):
         settings.run = "other"
-
-
-def test_an_empty_section_asks_for_copies_by_their_defaults():
-    proxy = read_settings({"videos": {"proxy": {}}}).videos.proxy
-    assert (proxy.height, proxy.gop, proxy.crf, proxy.b_frames) == (256, 30, 18, 5)
-    assert proxy.root == "results/proxies"
 
 
 def test_numbers_may_be_text_and_paths_may_have_variables(monkeypatch):

@@ -194,12 +194,19 @@ def numbers(*values: int) -> bytes:
     return struct.pack(f">{len(values)}I", *values)
 
 
-def show_parts(path: Path, parts: list[tuple[int, int]], out: Path) -> Path:
-    """Let the edit list show parts of a file of `encode`, each by its first picture and number."""
+def show_parts(path: Path, parts: list[tuple[int | None, int]], out: Path) -> Path:
+    """Let the edit list show parts of a file of `encode`, each by its first picture and number.
+
+    First None: nothing is shown for so long.
+    """
     data, (start, _) = bytearray(path.read_bytes()), coded_data(path, "moov")
     (delay,) = struct.unpack(">i", data[(at := place_of(path, "elst") + 12) : at + 4])
     rows = [
-        (round(count * 1000 * 1001 / 30000), delay + first * 1001, 1 << 16)
+        (
+            round(count * 1000 * 1001 / 30000),
+            2**32 - 1 if first is None else delay + first * 1001,
+            1 << 16,
+        )
         for first, count in parts
     ]
     put_box(data, b"elst", numbers(0, len(rows), *sum(rows, ())), b"moov trak edts", start)
