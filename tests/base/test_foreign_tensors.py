@@ -97,16 +97,6 @@ def test_a_run_asks_the_guard_once_a_file_and_keeps_the_newest_results(monkeypat
     assert {path.name for path in Path().iterdir()} >= {"other.pt", ".snakemake"}
 
 
-@pytest.mark.parametrize("name, words", [
-    (".", r"\.: cannot be read: Is a directory; check the disk"),
-    ("none.pt", r"none\.pt: no such file; do it again$"),
-])  # fmt: skip
-def test_a_disk_or_a_missing_file_is_not_the_file_s_fault(name, words):
-    with pytest.raises(EpicError, match=f"^{words}") as caught:
-        read(name)
-    assert not isinstance(caught.value, BrokenFile)
-
-
 def test_a_machine_without_memory_is_not_the_file_s_fault(monkeypatch):
     write_tensors(torch.zeros(2**24), "large.pt")
     monkeypatch.setattr(foreign_tensors, "_reduce", short_of_memory)

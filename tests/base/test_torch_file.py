@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.base.foreign_tensors import read_foreign
 from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
 
 CONTENT = {
@@ -50,13 +51,14 @@ def test_bytes_altered_anywhere_give_the_content_or_one_error(path):
             assert torch.equal(read(path)["weights"]["a"], CONTENT["weights"]["a"]), at
 
 
+@pytest.mark.parametrize("reader", [read_tensors, read_foreign])
 @pytest.mark.parametrize("name, words", [
     (".", "cannot be read: Is a directory; check the disk.*"),
     ("none.pt", "no such file; do it again$"),
 ])  # fmt: skip
-def test_a_disk_or_a_missing_file_is_not_the_file_s_fault(tmp_path, name, words):
+def test_a_disk_or_a_missing_file_is_not_the_file_s_fault(tmp_path, reader, name, words):
     with pytest.raises(EpicError, match=f"{tmp_path / name}: {words}") as caught:
-        read(tmp_path / name)
+        reader(tmp_path / name, "a thing", "do it again")
     assert not isinstance(caught.value, BrokenFile)
 
 

@@ -64,21 +64,6 @@ def test_every_picture_that_changes_is_inside_a_reported_range(
     assert phrase in row.reason
 
 
-@pytest.mark.parametrize("fraction", [0.3, 0.6, 0.9])
-@pytest.mark.parametrize("movflags", ["faststart", "frag_keyframe+empty_moov"])
-def test_a_truncated_file_is_good_up_to_where_it_ends(fraction, movflags, original, video):
-    rewrite(video, lambda packets: packets, movflags=movflags)
-    truncate(video, fraction)
-    row, index = inspect(video, "v")
-    assert row.status == "damaged"
-    assert "truncated" in row.reason
-    good = min([start for start, _ in row.damaged], default=row.pictures)
-    assert index.frames - 8 <= good <= index.frames
-    assert not {f for f in harmed(original, video) if f < good}
-    if movflags == "faststart":
-        assert row.damaged[-1][1] == row.pictures == FRAMES
-
-
 @pytest.mark.parametrize("coder", ["libx264", "libvpx-vp9"])
 def test_a_truncated_matroska_file_is_good_up_to_where_it_ends(coder, tmp_path):
     path = encode(tmp_path / "v.mkv", FRAMES, codec=coder)
@@ -92,15 +77,6 @@ def test_a_truncated_matroska_file_is_good_up_to_where_it_ends(coder, tmp_path):
     promised = row.damaged[-1][1]
     assert f"truncated: {index.frames} of {promised} pictures are in the file" in row.reason
     assert row.pictures == promised == pytest.approx(FRAMES, abs=4)  # it counts milliseconds
-
-
-def test_damage_ends_at_the_next_clean_key_frame(video):
-    zero_block(video, 0.4, 200)
-    row, index = inspect(video, "v")
-    ends = {stop for start, stop in row.damaged if stop - start > 1}
-    keys = set(np.searchsorted(index.pts, index.key_pts).tolist())
-    assert ends
-    assert ends <= keys | {FRAMES}
 
 
 def test_damage_to_a_picture_that_no_other_is_built_on_costs_that_picture_alone(original, video):

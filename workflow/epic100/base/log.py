@@ -44,9 +44,9 @@ def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
         SystemExit: Code 1 after an EpicError or OSError, code 130 after Ctrl-C. The error has been
             logged.
     """
-    terminal, file = _Terminal(sys.stderr), _File(path)
-    file.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()}")
+    terminal, file = _Terminal(sys.stderr), _Lines(_opened(path))
     _add(terminal, file)
+    log.info(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()}", extra=FILE_ONLY)
     printed = _Printed(terminal.stream)
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
@@ -58,20 +58,22 @@ def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
         log.error("stopped by Ctrl-C; the same command goes on from what is done")
         sys.exit(130)
     except OSError as error:
-        file.write(traceback.format_exc().rstrip())
+        log.info(traceback.format_exc().rstrip(), extra=FILE_ONLY)
         log.error(
             f"{error.filename or 'a file of this rule'}: {error.strerror or error}; the system "
             f"refuses it, {path} has where: look at the disk, then run again"
         )
         sys.exit(1)
     except Exception:
-        file.write(traceback.format_exc().rstrip())  # Python itself prints it to stderr
+        # Python itself prints it to stderr.
+        log.info(traceback.format_exc().rstrip(), extra=FILE_ONLY)
         raise
     finally:
         printed.finish()
         for handler in (terminal, file):
             logging.getLogger().removeHandler(handler)
-            handler.close()
+        with contextlib.suppress(OSError):
+            file.stream.close()
 
 
 def log_to_stdout() -> None:
@@ -95,8 +97,15 @@ class _Format(logging.Formatter):
         return printable(prefix + super().format(record))
 
 
-class _Terminal(logging.StreamHandler[TextIO]):
-    """Writes whole lines, so that the lines of parallel jobs do not mix.
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes whole lines, so that those of parallel jobs do not mix."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Do nothing: a closed terminal or a full disk must not stop the work."""
+
+
+class _Terminal(_Lines):
+    """Shows what is not for the file only.
 
     The bar of `Progress` is drawn on the real stderr and moves down for each line.
     """
@@ -112,31 +121,15 @@ class _Terminal(logging.StreamHandler[TextIO]):
         with tqdm.external_write_mode(file=sys.__stderr__) if ours else contextlib.nullcontext():
             super().emit(record)
 
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Do nothing: a closed terminal must not stop the work."""
 
-
-class _File(logging.Handler):
-    """Appends to a rule's log, unbuffered, so that a forked worker cannot write a line twice."""
-
-    def __init__(self, path: str | os.PathLike[str]):
-        super().__init__()
-        self._file = -1
-        with contextlib.suppress(OSError, EpicError):  # the terminal shows all
-            self._file = open_plain(path, os.O_WRONLY | os.O_APPEND)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.write(self.format(record))
-
-    def write(self, line: str) -> None:
-        """Write one whole line. If the disk refuses it, only the terminal shows it."""
-        with contextlib.suppress(OSError):
-            os.write(self._file, f"{line}\n".encode(errors="backslashreplace"))
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self._file)
-        super().close()
+def _opened(path: str | os.PathLike[str]) -> TextIO:
+    """Open a rule's log to append to, unbuffered: a forked worker must not write a line twice."""
+    try:
+        file = open_plain(path, os.O_WRONLY | os.O_APPEND)
+    except (OSError, EpicError):  # the terminal shows all
+        file = os.open(os.devnull, os.O_WRONLY)
+    raw = io.FileIO(file, "w")
+    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True)
 
 
 class _Printed(io.TextIOBase):

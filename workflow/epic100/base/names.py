@@ -16,7 +16,6 @@ URL = re.compile(
 )
 URL_WORDS = "http:// or https://, a host and a path, without spaces, quotes or brackets"
 MD5 = re.compile(r"[0-9A-Fa-f]{32}")
-LONGEST_NUMBER = 18  # digits; always fits into 63 bits
 
 
 def is_name(text: str) -> bool:
@@ -30,8 +29,8 @@ def is_url(text: str) -> bool:
 
 
 def whole_number(text: str) -> int | None:
-    """Parse a number of 1 to 18 ASCII digits; None for anything else."""
-    return int(text) if re.fullmatch(rf"[0-9]{{1,{LONGEST_NUMBER}}}", text) else None
+    """Parse a number of 1 to 18 ASCII digits, which fits into 63 bits; None for anything else."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 def printable(text: str) -> str:

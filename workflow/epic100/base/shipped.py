@@ -7,15 +7,8 @@ import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def _root() -> Path:
-    """The folder of the Snakefile: in the clone if there is one, else in the wheel."""
-    clone = PACKAGE.parents[1]
-    return clone if (clone / "Snakefile").is_file() else PACKAGE / "shipped"
-
-
-ROOT = _root()
+CLONE = PACKAGE.parents[1]
+ROOT = CLONE if (CLONE / "Snakefile").is_file() else PACKAGE / "shipped"  # of the Snakefile
 
 
 def existing_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] = ROOT) -> str:

@@ -76,8 +76,7 @@ def contradiction(
         off, wanted = abs(lasts - sheet.duration), sheet.fps * sheet.duration
         as_fast = abs(index.fps / sheet.fps - 1) < RATE_SHARE
         near = step / 2 if even and not as_fast else SHEET_SECONDS
-        found = _against_sheet(index, clock, lasts, sheet, lost, near)
-        if found:
+        if found := _against_sheet(index, clock, lasts, sheet, lost, near):
             return found
         if off <= CLOSE * step and abs(index.frames - wanted) <= CLOSE and as_fast:
             return ""

@@ -230,11 +230,10 @@ def _first_slip(
 def blame_sizes(by_time: list[Packet]) -> None:
     """Blame pictures of a size that most pictures do not have."""
     sizes = Counter(p.size for p in by_time if p.size)
-    if len(sizes) > 1:
-        usual = sizes.most_common(1)[0][0]
-        for p in by_time:
-            if p.size and p.size != usual:
-                p.blame(OTHER_SIZE)
+    usual = max(sizes, key=sizes.__getitem__, default=None)
+    for p in by_time:
+        if p.size not in (None, usual):
+            p.blame(OTHER_SIZE)
 
 
 def blame_repeats(packets: list[Packet], still: np.ndarray) -> list[int]:

@@ -209,8 +209,7 @@ def _state(path: Path) -> tuple[str, str, os.stat_result | None]:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return MISSING, f"no file {path}", None
         return UNREADABLE, f"cannot open: {error.strerror}", None
-    if stat.S_ISDIR(state.st_mode):
-        return UNREADABLE, "cannot open: a directory", None
     if not stat.S_ISREG(state.st_mode):
-        return UNREADABLE, "cannot open: not a regular file", None
+        kind = "a directory" if stat.S_ISDIR(state.st_mode) else "not a regular file"
+        return UNREADABLE, f"cannot open: {kind}", None
     return "", "", state

@@ -127,9 +127,14 @@ class StreamPass:
             self.coded.restart()
             self._time_before = None
         dts = packet.pts if packet.dts is None else packet.dts
-        seen = Packet(packet.pts, dts, packet.is_keyframe, self._recorder.shown)
-        seen.part = self._recorder.part
-        seen.checksum = zlib.crc32(data)
+        seen = Packet(
+            packet.pts,
+            dts,
+            packet.is_keyframe,
+            self._recorder.shown,
+            zlib.crc32(data),
+            part=self._recorder.part,
+        )
         self._claimed_keys += seen.is_key
         self.packets.append(seen)
         self._by_pts[seen.pts] = seen
@@ -193,8 +198,7 @@ class StreamPass:
                 continue
             owner.decoded = True
             owner.size = (frame.width, frame.height)
-            if owner.is_key and frame.pict_type != INTRA:
-                owner.is_key = False
+            owner.is_key &= frame.pict_type == INTRA
             if frame.is_corrupt:
                 owner.blame(CORRUPT)
             if not self._quick:

@@ -150,7 +150,7 @@ def _judged(
     if contradicted:
         reasons.append(f"{CONTRADICTED}: {contradicted}")
         ranges = [(0, max([index.frames, *(stop for _, stop in ranges)]))]
-    if not lost and _ends_inside_a_box(boxes, file.size, kind):
+    if not lost and _ends_inside_a_box(boxes, file.size):
         reasons.insert(0, "truncated: the file ends inside a fragment")
     elif not lost and is_short:
         reasons.insert(0, "truncated: the file is shorter than its header states")
@@ -183,25 +183,21 @@ def _judged(
 
 def _beyond_index(container: InputContainer, stream: av.VideoStream, index: VideoIndex) -> int:
     """Pictures missing at the end of a file that lacks data there, by the length that it states."""
-    if not index.frames or not index.fps:
-        return 0
     stated = max(
         float((stream.duration or 0) * (stream.time_base or 0)),
         (container.duration or 0) / av.time_base,
     )
     short = stated - index.times[-1]
-    return 0 if short < SHORT_SECONDS else round(short * index.fps) - 1
+    return 0 if short < SHORT_SECONDS else max(0, round(short * index.fps) - 1)
 
 
 def _has_unused_data(boxes: list[Box], container: InputContainer) -> bool:
     """Whether the index of an MP4 is truncated: much of its data is outside all packets."""
-    if "mp4" not in container.format.name:
-        return False
     data = sum(box.stop - box.start for box in boxes if box.name == "mdat")
     used = sum(entry.size for any_stream in container.streams for entry in any_stream.index_entries)
     return used < (1 - UNUSED_SHARE) * data
 
 
-def _ends_inside_a_box(boxes: list[Box], size: int, kind: str) -> bool:
+def _ends_inside_a_box(boxes: list[Box], size: int) -> bool:
     """Whether a fragmented MP4 was cut inside a box. A cut between fragments is not detected."""
-    return "mp4" in kind and any(box.name == "moof" for box in boxes) and boxes[-1].stop != size
+    return any(box.name == "moof" for box in boxes) and boxes[-1].stop != size
