@@ -48,6 +48,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from epic100.video.index import VideoIndex
+from epic100.video.scan_table import ranges_of
 
 UNDECODED, CORRUPT = "packets do not decode cleanly", "pictures are flagged corrupt"
 SILENT = "pictures do not come out of the decoder"
@@ -308,7 +309,7 @@ def judge(
     if lost:
         promised = index.frames + lost
         reasons.insert(0, f"truncated: {index.frames} of {promised} pictures are in the file")
-    return ranges(np.concatenate([damaged, np.ones(lost, dtype=bool)])), reasons
+    return ranges_of(np.concatenate([damaged, np.ones(lost, dtype=bool)])), reasons
 
 
 def spread(packets: list[Packet], frames: int) -> np.ndarray:
@@ -361,9 +362,3 @@ def spread(packets: list[Packet], frames: int) -> np.ndarray:
             run.append(p.frame)
     close()
     return damaged
-
-
-def ranges(marks: np.ndarray) -> list[tuple[int, int]]:
-    """Half-open (start, stop) of the runs of True."""
-    edges = np.flatnonzero(np.diff(marks, prepend=False, append=False))
-    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]

@@ -13,8 +13,9 @@ it lasts X s, the sheet says Y s                  over half a second apart (`epi
 import av
 import numpy as np
 
-from epic100.scan.damage import GAP, are_few, ranges
+from epic100.scan.damage import GAP, are_few
 from epic100.video.index import VideoIndex
+from epic100.video.scan_table import ranges_of
 
 FROZEN, BLACK = "frozen", "black"
 LOOK_EVERY = 16  # every how many pictures one is checked
@@ -87,7 +88,7 @@ def hints(
     found = []
     for word in (FROZEN, BLACK):
         marks = looks.frames(index, word)
-        stretches = [r for r in ranges(marks) if (r[1] - r[0]) >= SECONDS * index.fps > 0]
+        stretches = [r for r in ranges_of(marks) if (r[1] - r[0]) >= SECONDS * index.fps > 0]
         if stretches:
             shown = ", ".join(f"{a}-{b}" for a, b in stretches[:_SAID])
             more = len(stretches) - _SAID

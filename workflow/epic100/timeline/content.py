@@ -12,6 +12,7 @@ from epic100.scoring.predictions import Predictions
 from epic100.segments.official_lists import ClassNames
 from epic100.settings import TimelineSettings
 from epic100.timeline.clips import Placed
+from epic100.video.scan_table import ranges_of
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def merge(
     """
     reach = round(settings.smooth / settings.stride / 2)
     runs = []
-    for first, after in stretches(sound):
+    for first, after in ranges_of(sound):
         smooth = moving_mean(probabilities[first:after], reach)
         best, height = smooth.argmax(axis=1), smooth.max(axis=1)
         if idle is not None:
@@ -79,12 +80,6 @@ def merge(
             if long and mean >= settings.threshold:
                 runs.append(Run(first + start, first + stop, int(best[start]), mean))
     return runs
-
-
-def stretches(sound: np.ndarray) -> list[tuple[int, int]]:
-    """Half-open ranges of neighbouring True values of a bool [N]."""
-    edges = np.flatnonzero(np.diff(sound.astype(np.int8), prepend=0, append=0)).tolist()
-    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def moving_mean(rows: np.ndarray, reach: int) -> np.ndarray:

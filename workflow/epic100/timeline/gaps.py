@@ -24,9 +24,8 @@ from epic100.timeline.clips import (
     rows_of_clips,
     scanned_video,
 )
-from epic100.timeline.content import stretches
 from epic100.timeline.run import ModelInUse
-from epic100.video.scan_table import outside
+from epic100.video.scan_table import outside, ranges_of
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +113,7 @@ def _examples(
         busy += [*zip(own["start"], own["stop"], strict=True), *found.row.damaged]
         gaps = [
             (at, min(at + most, stop))
-            for start, stop in stretches(outside(busy, frames))
+            for start, stop in ranges_of(outside(busy, frames))
             for at in range(start, stop - LEAST + 1, most)
             if min(at + most, stop) - at >= LEAST
         ]

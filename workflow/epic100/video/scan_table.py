@@ -63,6 +63,12 @@ def outside(ranges: Iterable[tuple[int, int]], frames: int) -> np.ndarray:
     return sound
 
 
+def ranges_of(marks: np.ndarray) -> list[tuple[int, int]]:
+    """Half-open (start, stop) of the runs of True in a bool [N]."""
+    edges = np.flatnonzero(np.diff(marks, prepend=False, append=False)).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
 COLUMNS = tuple(f.name for f in fields(ScanRow))
 
 
