@@ -122,8 +122,6 @@ class ProxySettings(PictureSettings):
 
     def _between(self) -> str:
         """Always as many as set (b-adapt=0), and never references of each other (b-pyramid)."""
-        if not self.b_frames:
-            return super()._between()
         return f"bframes={self.b_frames}:b-adapt=0:b-pyramid=none"
 
 
