@@ -28,8 +28,8 @@ rule proxy:
         copies=lambda wildcards: CLIP_ROOT,
         settings=CONFIG.only("videos.proxy", "scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),
-        count=lambda wildcards, input: len(input.videos),
+        total=lambda wildcards, input: len(input.videos),
     message:
-        "Copies of {wildcards.participant}: {params.count} videos"
+        "Copies of {wildcards.participant}: {params.total} videos"
     script:
         "../workflow/scripts/proxy.py"

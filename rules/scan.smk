@@ -30,8 +30,8 @@ rule scan:
         root=lambda wildcards, input: VIDEO_PLACE,
         settings=CONFIG.only("scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),
-        count=lambda wildcards, input: len(input.videos),
+        total=lambda wildcards, input: len(input.videos),
     message:
-        "Scan of {wildcards.participant}: {params.count} videos"
+        "Scan of {wildcards.participant}: {params.total} videos"
     script:
         "../workflow/scripts/scan.py"
