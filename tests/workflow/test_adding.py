@@ -50,7 +50,7 @@ def test_a_setting_is_a_line():
 def test_a_head_of_one_s_own_gets_an_output_per_pair_verb_and_noun(heads, outputs, tmp_path):
     init_default_scope("mmaction")
     with MODELS.switch_scope_and_registry("mmaction") as registry:
-        space = {"nn": nn, "F": F, "I3DHead": models.heads.I3DHead, "MODELS": registry}
+        space = {"nn": nn, "F": F, "models": models, "MODELS": registry}
         registry.module_dict.pop("CosineHead", None)
         exec(block(RECIPES["A head"]), space)
         (tmp_path / "pairs.tsv").write_text("pair_id\tverb\tnoun\tcount\n0\t0\t1\t1\n")
