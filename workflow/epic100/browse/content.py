@@ -139,7 +139,7 @@ def _videos(
     table: pd.DataFrame,
     page: PathLike,
     root: PathLike,
-) -> dict[str, list[Any]]:
+) -> dict[Any, list[Any]]:
     """Columns over the videos: how long, what is damaged, and where the whole video is."""
     scanned = {row.video_id: row for path in scans for row in read_scan_table(path)}
     last = table.groupby("video_id")["stop_seconds"].max()

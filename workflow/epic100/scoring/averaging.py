@@ -97,14 +97,13 @@ def _heads(parts: Sequence[Predictions]) -> tuple[torch.Tensor | None, torch.Ten
         return None, None
     sums: list[Any] = [0, 0]
     for part in parts:
-        heads = part.verb_log_probs, part.noun_log_probs
-        if heads[0] is None or heads[1] is None:
+        verb, noun = part.verb_log_probs, part.noun_log_probs
+        if verb is None or noun is None:
             members = torch.tensor([pair[:2] for pair in part.pairs])
-            heads = fold_pairs(part.log_probs, members, part.num_verbs, part.num_nouns)
+            verb, noun = fold_pairs(part.log_probs, members, part.num_verbs, part.num_nouns)
         order = _rows(part, parts[0])
-        sums = [total + head[order].double().exp() for total, head in zip(sums, heads, strict=True)]
-    verb, noun = (_log_mean(total, len(parts)) for total in sums)
-    return verb, noun
+        sums = [sums[0] + verb[order].double().exp(), sums[1] + noun[order].double().exp()]
+    return _log_mean(sums[0], len(parts)), _log_mean(sums[1], len(parts))
 
 
 def _log_mean(total: torch.Tensor, number: int) -> torch.Tensor:
