@@ -44,6 +44,9 @@ def test_the_archive_counts_videos_by_state_and_names_participants(picture):
     assert "1 of 3 videos on disk are sound; 2 more: missing, or not in this run" in said
     assert {"P01", "P02", "ok (1)", "damaged (1)", "unreadable (1)", "missing (1)",
             "minutes of video"} <= set(said)  # fmt: skip
+    assert "P03" not in said and said[1].endswith(" without a video on disk: P03.")
+    plot_archive(VIDEOS, {}, picture)
+    assert "no video is on disk" in words(picture)
 
 
 def test_damaged_frames_are_marked_where_they_lie_in_the_file(picture):
@@ -118,21 +121,3 @@ def test_pictures_of_the_whole_archive_stay_small_and_say_what_they_leave_out(tm
     assert sum(text.endswith(" lost") for text in rest) == 16
     for path in tmp_path.iterdir():
         assert path.stat().st_size < 250_000 and max(size(path)) < 1200
-
-
-def test_an_archive_with_687_missing_videos_shows_those_that_are_there(tmp_path):
-    videos = real_sheet()
-    there = list(videos)[:3] + list(videos)[200:210]
-    owners = {videos[name].participant_id for name in there}
-    rows = {
-        name: ScanRow(name, "ok" if name in there else "missing", 50.0, 5000, pictures=5000)
-        for name, video in videos.items()
-        if video.participant_id in owners
-    }
-    plot_archive(videos, rows, tmp_path / "a.svg")
-    title, hint, *rest = words(tmp_path / "a.svg")
-    assert title == "13 of 13 videos on disk are sound; 687 more: missing, or not in this run"
-    assert {text for text in rest if text in {v.participant_id for v in videos.values()}} == owners
-    assert f"{sorted(set(v.participant_id for v in videos.values()) - owners)[-1]}." in hint
-    plot_archive(videos, {}, tmp_path / "b.svg")
-    assert "no video is on disk" in words(tmp_path / "b.svg")

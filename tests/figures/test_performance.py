@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from epic100.base.job_costs import count_all_epochs, read_benchmarks
+from epic100.base.job_costs import read_benchmarks
 from epic100.figures.performance import plot_rules
 from support.checkout import SHORT_DEMO, run_snakemake
 from support.pictures import cut, words
@@ -37,10 +37,9 @@ def test_the_picture_sums_up_each_rule_the_costliest_first(folder, tmp_path):
 
 
 def test_a_training_that_was_taken_up_again_costs_all_its_epochs(folder):
-    jobs = read_benchmarks(folder)
     for seconds, counted in ((7000, 7200), (300, 3600)):
-        history = pd.DataFrame({"seconds": [seconds, 200]})
-        assert count_all_epochs(jobs, history)["seconds"].tolist() == [600, 0.4, counted]
+        epochs = pd.DataFrame({"seconds": [seconds, 200]})
+        assert read_benchmarks(folder, epochs)["seconds"].tolist() == [600, 0.4, counted]
 
 
 @pytest.mark.parametrize("load", [237, 240, 241])
@@ -54,13 +53,6 @@ def test_no_label_of_a_tick_is_cut_at_the_edge_whatever_a_run_took(tmp_path, loa
 def test_no_benchmark_file_at_all_is_a_picture_that_says_so(tmp_path):
     plot_rules(read_benchmarks(tmp_path / "none"), tmp_path / "a.svg")
     assert "results/benchmarks holds no file" in words(tmp_path / "a.svg")
-
-
-def test_files_that_snakemake_itself_wrote_are_read(demo):
-    jobs = read_benchmarks(demo / "results/benchmarks")
-    assert {"scan", "train", "predict"} <= set(jobs["rule"])  # other tests add their own
-    assert jobs.loc[jobs["rule"] == "train", "seconds"].iloc[0] > 5
-    assert (jobs.loc[jobs["rule"] == "train", "memory_mib"] > 100).all()
 
 
 def test_a_lost_benchmark_file_makes_no_job_run_again(demo):

@@ -184,12 +184,6 @@ def test_improbable_classes_do_not_underflow():
     torch.testing.assert_close(verb, torch.tensor([[0.0, -2000 + math.log(2), -3000]]))
 
 
-def test_max_gives_the_members_of_the_best_pair(pairs):
-    x = logits(500)
-    best = [scores.argmax(dim=1) for scores in fold_pairs(x, pairs, V, M, reduce="max")]
-    assert torch.equal(torch.stack(best, dim=1), pairs[x.argmax(dim=1)])
-
-
 def factored(rows, pairs, scale=1.5):
     """Logits of a model that sees verb and noun apart, so that both can point beyond the table."""
     generator = torch.Generator().manual_seed(3)

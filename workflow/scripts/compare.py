@@ -3,7 +3,7 @@
 import os
 import tempfile
 
-from epic100.base.job_costs import count_all_epochs, read_benchmarks
+from epic100.base.job_costs import read_benchmarks
 from epic100.base.log import rule_log
 from epic100.compare.runs import read_runs, write_table
 from epic100.figures.performance import cost_in_words
@@ -23,10 +23,9 @@ with rule_log(snakemake.log[0]), tempfile.TemporaryDirectory() as temporary:
     runs = read_runs(sorted(folders), truth, settings.classes.model_dump())
     histories, costs, curves = {}, {}, None
     for run in runs:
-        jobs = read_benchmarks(run.folder / "benchmarks")
         if (run.folder / FILE).is_file():
             histories[run.name] = read_epochs(run.folder / FILE)
-            jobs = count_all_epochs(jobs, histories[run.name])
+        jobs = read_benchmarks(run.folder / "benchmarks", histories.get(run.name))
         costs[run.name] = cost_in_words(jobs)
     if histories:
         plot_runs(histories, f"{temporary}/curves.svg")

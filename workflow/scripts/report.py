@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from epic100.base.job_costs import count_all_epochs, read_benchmarks
+from epic100.base.job_costs import read_benchmarks
 from epic100.base.links import links
 from epic100.base.log import rule_log
 from epic100.figures.performance import plot_rules
@@ -11,12 +11,9 @@ from epic100.training.epoch_table import read_epochs
 
 with rule_log(snakemake.log[0]):
     given, made, params = snakemake.input, snakemake.output, snakemake.params
-    jobs, trained = read_benchmarks(params.benchmarks), None
-    if history := given.get("history"):
-        epochs = read_epochs(history)
-        jobs = count_all_epochs(jobs, epochs)
-        trained = None if epochs.empty else epochs["loss"].iloc[-1]
-    plot_rules(jobs, made.rules)
+    epochs = read_epochs(given.history) if given.get("history") else None
+    trained = None if epochs is None or epochs.empty else epochs["loss"].iloc[-1]
+    plot_rules(read_benchmarks(params.benchmarks, epochs), made.rules)
     home = Path(made.html).parent
     others = {
         "Every segment": home / "browse/index.html",

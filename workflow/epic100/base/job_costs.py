@@ -11,11 +11,16 @@ TRAININGS = ("train", "probe_train")
 COLUMNS = {"s": "seconds", "max_rss": "memory_mib", "mean_load": "load_percent"}
 
 
-def read_benchmarks(folder: str | os.PathLike) -> pd.DataFrame:
+def read_benchmarks(folder: str | os.PathLike, epochs: pd.DataFrame | None = None) -> pd.DataFrame:
     """Read all jobs below `results/benchmarks`.
 
     `{rule}.tsv` belongs to a rule with one job, `{rule}/{job}.tsv` to one job of a rule with
     wildcards. A job that was repeated has several rows.
+
+    Args:
+        folder: The folder.
+        epochs: From `read_epochs`. The job of a training lasts as long as all of them, which
+            earlier jobs may have run. None: there was no training.
 
     Returns:
         Columns `rule job seconds memory_mib load_percent`; NaN where Snakemake wrote no number, as
@@ -28,16 +33,10 @@ def read_benchmarks(folder: str | os.PathLike) -> pd.DataFrame:
         table = table[list(COLUMNS.values())].apply(pd.to_numeric, errors="coerce")
         tables.append(table.assign(rule=parts[0], job="/".join(parts[1:])))
     columns = ["rule", "job", *COLUMNS.values()]
-    return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
-
-
-def count_all_epochs(jobs: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
-    """Let the job of a training last as long as all its epochs, which earlier jobs may have run.
-
-    Args:
-        jobs: See `read_benchmarks`.
-        history: From `read_epochs`.
-    """
-    trains = jobs["rule"].isin(TRAININGS)
-    whole = jobs["seconds"].clip(lower=history["seconds"].sum())
-    return jobs.assign(seconds=jobs["seconds"].where(~trains, whole))
+    jobs = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    if epochs is not None:
+        trained = jobs["rule"].isin(TRAININGS)
+        jobs["seconds"] = jobs["seconds"].mask(
+            trained, jobs["seconds"].clip(epochs["seconds"].sum())
+        )
+    return jobs[columns]

@@ -165,9 +165,9 @@ def _settings(folder: Path, figures: Mapping[str, Any]) -> dict[str, str]:
     if path.is_file():
         trained = load_model(path)
         about = {key: str(value) for key, value in trained.trained_on.items()}
-        for name, value in settings_in(ConfigDict(trained.config)).items():
-            if about.get(name.rpartition(".")[2]) != value:  # the seed is at two places of a config
-                found[name] = value
+        settings = settings_in(ConfigDict(trained.config)).items()
+        # What is of both is shown once; the seed is at two places of a config.
+        found = {key: at for key, at in settings if about.get(key.rpartition(".")[2]) != at}
         found[HEADS] = trained.heads
         found |= {f"trained_on.{key}": value for key, value in about.items()}
     return found | {"export.reduce": str(figures["reduce"])}

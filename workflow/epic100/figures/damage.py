@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MultipleLocator
+from matplotlib.ticker import MaxNLocator
 
 from epic100.figures.style import (
     BLACK,
@@ -213,16 +212,9 @@ def _damaged_seconds(row: ScanRow, video: Video) -> list[tuple[float, float]]:
 def _time_axis(axes: Axes, seconds: float, label: str) -> None:
     """Set an x axis in seconds, labelled in a convenient unit."""
     unit, size = time_unit(seconds)
-    axes.set_xlim(0, seconds * 1.01)
-    axes.xaxis.set_major_locator(MultipleLocator(size * _step(seconds / size, 4)))
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x / size:g}")
-    axes.set_xlabel(label.format(unit))
-
-
-def _step(length: float, ticks: int) -> float:
-    """Return the round step that gives about so many ticks."""
-    magnitude = 10 ** np.floor(np.log10(length / ticks))
-    return float(next(s for s in (1, 2, 5, 10) if s * magnitude >= length / ticks) * magnitude)
+    places = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0, seconds / size)
+    axes.set_xticks(size * places, [f"{place:g}" for place in places])
+    axes.set(xlim=(0, seconds * 1.01), xlabel=label.format(unit))
 
 
 def _draw_segments(axes: Axes, y: float, segments: pd.DataFrame, fps: float) -> None:

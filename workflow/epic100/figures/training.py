@@ -78,8 +78,8 @@ def plot_runs(
     """
     hint = (
         "Losses of runs with other heads are sums of other terms. Accuracy is of the epochs that "
+        "were validated."
     )
-    hint += "were validated."
     looks = [(colour, line) for line in ("-", "--", ":", "-.") for colour in COLOURS]
     with drawing(path, "Loss and accuracy by epoch", hint, 5 + 0.1 * len(histories)) as figure:
         loss, accuracy = figure.subplots(2)

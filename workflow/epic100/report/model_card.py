@@ -1,11 +1,11 @@
 """results/model_card.md and metafile.yml: what a model is, its training data, and its accuracy."""
 
-import importlib.metadata
 import json
 import logging
 import os
 import platform
 from collections.abc import Mapping
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def write_model_card(
         "weights": sum(learned),
         "figures": figures,
     }
+    installed = {each.name: each.version for each in distributions()}
     card = template("model_card.md.j2").render(
         **facts,
         outputs=trained.outputs,
@@ -65,7 +66,8 @@ def write_model_card(
         files=[(name, without_folders(str(path)), digest(path)) for name, path in files.items()],
         dropped=dropped_counts(dropped),
         recipe=_recipe(trained, facts["config"]),
-        versions=_versions(),
+        versions={"Python": platform.python_version()}
+        | {name: installed.get(name, "not installed as a package") for name in PACKAGES},
         loading=LOADING.format(path=model),
     )
     write_text(out, card)
@@ -109,16 +111,6 @@ def _recipe(trained: TrainedModel, config: ConfigDict) -> dict[str, Any]:
         ),
         "seed": about.get("seed"),
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {"Python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # used from a clone, not installed
-            found[name] = "not installed as a package"
-    return found
 
 
 def _metafile(

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from epic100.base.atomic import atomic_path, write_text
 from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
-from epic100.base.job_costs import count_all_epochs, read_benchmarks
+from epic100.base.job_costs import read_benchmarks
 from epic100.base.text_table import read_frame
 from epic100.model.model_file import TrainedModel, digest, load_model, save_model
 from epic100.report.model_card import without_folders
@@ -112,12 +112,12 @@ def _report(results: Path) -> Iterator[str]:
     for name in ("diagnosis.txt", "summary.txt"):
         if (results / name).is_file():
             yield read_text(results / name)
-    jobs = read_benchmarks(results / "benchmarks")
+    epochs = None
     if (results / "training.tsv").is_file():
         epochs = read_frame(results / "training.tsv")
-        jobs = count_all_epochs(jobs, epochs)
         shown = epochs[[name for name in HISTORY if name in epochs]].iloc[[0, -1]]
         yield f"Training, first and last epoch\n{_text(shown)}\n"
+    jobs = read_benchmarks(results / "benchmarks", epochs)
     if len(jobs):
         rules = jobs.groupby("rule").agg(
             jobs=("seconds", "size"), seconds=("seconds", "sum"), longest=("seconds", "max"),

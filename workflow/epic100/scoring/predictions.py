@@ -190,11 +190,9 @@ def complete_scores(
     verb, noun = (part.expand(len(place), -1).clone() for part in prior)
     heads = (predictions.verb_log_probs, predictions.noun_log_probs)
     both = [scores for scores in heads if scores is not None]
-    if way == HEADS:
-        verb[where], noun[where] = both
-    elif way == JOINT:
-        if len(where):
-            verb[where], noun[where] = fold_joint(predictions.log_probs, pairs, *both)
-    else:
-        verb[where], noun[where] = fold_pairs(predictions.log_probs, pairs, *sizes, fold)
+    if way == JOINT:
+        both = [*fold_joint(predictions.log_probs, pairs, *both)]
+    elif way != HEADS:
+        both = [*fold_pairs(predictions.log_probs, pairs, *sizes, fold)]
+    verb[where], noun[where] = both
     return verb, noun, predicted

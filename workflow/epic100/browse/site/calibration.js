@@ -19,12 +19,9 @@ epic.calibration = (() => {
   }
 
   function bar(bin, run, most) {
-    const bar = make("span", { className: `bin-bar ${run.letter}` });
-    bar.style.setProperty("--right", `${(100 * bin.right) / (bin.number || 1)}%`);
-    bar.style.setProperty("--sure", `${(100 * bin.sure) / (bin.number || 1)}%`);
-    bar.style.setProperty("--number", `${(100 * bin.number) / most}%`);
-    bar.classList.toggle("none", !bin.number);
-    return bar;
+    const share = (part, whole) => `${(100 * part) / (whole || 1)}%`;
+    return make("span", { className: `bin-bar ${run.letter} ${bin.number ? "" : "none"}`,
+      style: `--right: ${share(bin.right, bin.number)}; --sure: ${share(bin.sure, bin.number)}; --number: ${share(bin.number, most)}` });
   }
 
   function draw(shown) {
@@ -37,14 +34,14 @@ epic.calibration = (() => {
         const { number, right } = counts[at][place];
         return `${epic.two ? `${run.letter}: ` : ""}${thousands(number)} segments${number ? `, ${percent(right / number)} right` : ""}`;
       });
-      const button = make("button", { type: "button", className: "bin", title: `${range} sure\n${words.join("\n")}`, ariaLabel: `${range} sure; ${words.join("; ")}` },
-        make("span", { className: "bin-bars" }, ...runs.map((run, at) => bar(counts[at][place], run, most))),
-        make("span", { className: "bin-name" }, String((100 * place) / BINS)));
+      const button = make("button", { type: "button", className: "bin", title: `${range} sure\n${words.join("\n")}`, ariaLabel: `${range} sure; ${words.join("; ")}`,
+        onclick(event) {
+          if (event.shiftKey && from !== null) choose(from, place);
+          else if (event.detail === 0) choose(place, place); // by keyboard
+        } },
+      make("span", { className: "bin-bars" }, ...runs.map((run, at) => bar(counts[at][place], run, most))),
+      make("span", { className: "bin-name" }, String((100 * place) / BINS)));
       button.dataset.bin = place;
-      button.addEventListener("click", (event) => {
-        if (event.shiftKey && from !== null) choose(from, place);
-        else if (event.detail === 0) choose(place, place); // by keyboard
-      });
       return button;
     }));
     at("gap").replaceChildren(...runs.map((run, at) => {

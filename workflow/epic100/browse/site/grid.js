@@ -42,13 +42,13 @@ epic.makeGrid = (element, { label, columns, field, empty, moved = () => {}, chos
     const { key, right } = column;
     const now = { [key]: "ascending", [`-${key}`]: "descending" }[field.value] || "none";
     const arrow = { ascending: " ↑", descending: " ↓", none: "" }[now];
-    const button = make("button", { type: "button", tabIndex: -1 }, `${column.title}${arrow}`);
-    button.addEventListener("click", () => {
+    function onclick() {
       const steps = column.down ? [`-${key}`, key, ""] : [key, `-${key}`, ""];
       field.value = steps[(steps.indexOf(field.value) + 1) % 3];
       field.dispatchEvent(new Event("input", { bubbles: true }));
-    });
-    return make("div", { role: "columnheader", ariaSort: now, className: right ? "number" : "" }, button);
+    }
+    return make("div", { role: "columnheader", ariaSort: now, className: right ? "number" : "" },
+      make("button", { type: "button", tabIndex: -1, onclick }, `${column.title}${arrow}`));
   }
 
   function drawHead() {
@@ -64,17 +64,13 @@ epic.makeGrid = (element, { label, columns, field, empty, moved = () => {}, chos
     body.style.height = `${Math.max(rows.length, 1) * LINE}px`;
     const first = Math.max(0, Math.floor(element.scrollTop / LINE) - 4);
     const last = Math.min(rows.length, first + Math.ceil(element.clientHeight / LINE) + 8);
-    body.replaceChildren(...rows.slice(first, last).map((row, place) => {
-      const line = make("div", { role: "row", id: `${element.id}-${first + place}`, className: "row", ariaRowIndex: String(first + place + 2),
-        ariaSelected: String(row === selected) });
-      for (const { cell, value, right } of visible) {
-        const content = (cell || value)(row);
-        line.append(make("div", { role: "gridcell", className: right ? "number" : "", title: content.title ?? content }, content));
-      }
-      line.style.top = `${(first + place) * LINE}px`;
-      line.addEventListener("click", () => { select(row); chosen(row); });
-      return line;
-    }));
+    body.replaceChildren(...rows.slice(first, last).map((row, place) => make("div", {
+      role: "row", id: `${element.id}-${first + place}`, className: "row", ariaRowIndex: String(first + place + 2),
+      ariaSelected: String(row === selected), style: `top: ${(first + place) * LINE}px`, onclick() { select(row); chosen(row); },
+    }, ...visible.map(({ cell, value, right }) => {
+      const content = (cell || value)(row);
+      return make("div", { role: "gridcell", className: right ? "number" : "", title: content.title ?? content }, content);
+    }))));
     if (!rows.length) body.append(make("div", { role: "row", className: "row" }, make("div", { role: "gridcell", className: "soft" }, empty)));
     const shown = rows.indexOf(selected);
     if (shown >= first && shown < last) element.setAttribute("aria-activedescendant", idOf(selected));

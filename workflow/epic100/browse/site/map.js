@@ -70,12 +70,9 @@ epic.map = (() => {
       pen.arc(...spot(place.get(i)), size + radius, 0, 7);
       pen.stroke();
     }
-    at("near").replaceChildren(...(place.has(chosen) ? [] : ["The chosen segment is not on the map."]), ...neighbours(chosen).map((each) => {
-      const button = make("button", { type: "button" }, make("span", { className: run.tone(each) }, run.mark(each)), ` ${s.truth(each)} `,
-        make("span", { className: "soft" }, s.columns.id[each]));
-      button.addEventListener("click", () => epic.viewer.show(each, true));
-      return make("li", {}, button);
-    }));
+    at("near").replaceChildren(...(place.has(chosen) ? [] : ["The chosen segment is not on the map."]), ...neighbours(chosen).map((each) => (
+      make("li", {}, make("button", { type: "button", onclick: () => epic.viewer.show(each, true) },
+        make("span", { className: run.tone(each) }, run.mark(each)), ` ${s.truth(each)} `, make("span", { className: "soft" }, s.columns.id[each]))))));
   }
 
   canvas.addEventListener("click", (event) => {

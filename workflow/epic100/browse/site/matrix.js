@@ -8,21 +8,15 @@ epic.matrix = (() => {
   const choose = (cell) => form.set({ cell, tab: "segments" });
 
   function cell(task, truth, guess, number, total, label) {
-    const share = number / total;
-    const button = make("button", { type: "button", tabIndex: -1 }, number ? String(number) : "");
-    button.title = `${s.nameOf(task, truth)} taken for ${label}: ${number} of ${total}`;
-    button.setAttribute("aria-label", button.title);
-    button.disabled = !number;
-    button.style.setProperty("--share", `${Math.round(60 * share)}%`); // numbers stay legible up to 60
-    button.addEventListener("click", () => choose(cellOf(task, truth, guess)));
-    return make("td", { className: truth === guess ? "diagonal" : "" }, button);
+    const title = `${s.nameOf(task, truth)} taken for ${label}: ${number} of ${total}`;
+    const share = Math.round((60 * number) / total); // numbers stay legible up to 60
+    return make("td", { className: truth === guess ? "diagonal" : "" },
+      make("button", { type: "button", tabIndex: -1, title, ariaLabel: title, disabled: !number, style: `--share: ${share}%`,
+        onclick: () => choose(cellOf(task, truth, guess)) }, number ? String(number) : ""));
   }
 
-  function head(task, id, scope, cell) {
-    const button = make("button", { type: "button", tabIndex: -1 }, s.nameOf(task, id));
-    button.addEventListener("click", () => choose(cell));
-    return make("th", { scope }, button);
-  }
+  const head = (task, id, scope, cell) => make("th", { scope },
+    make("button", { type: "button", tabIndex: -1, onclick: () => choose(cell) }, s.nameOf(task, id)));
 
   function draw(shown) {
     const task = form.fields.task.value;
@@ -32,31 +26,24 @@ epic.matrix = (() => {
     const totals = statistics.tally(shown, run, task, (i) => truths[i]);
     const counts = statistics.tally(shown, run, task, (i) => cellOf(task, truths[i], run.guess(i, task)));
     const frequent = [...totals].sort((a, b) => b[1].number - a[1].number).slice(0, count).map(([id]) => id);
-    const others = `!${frequent}`;
-    element.replaceChildren();
-    if (frequent.length) {
-      const top = make("tr", {}, make("td", { className: "corner" }, "truth ↓ guess →"));
-      for (const id of frequent) top.append(head(task, id, "col", cellOf(task, null, id)));
-      top.append(make("th", { scope: "col", className: "others" }, make("span", {}, "others")));
-      const body = make("tbody");
-      for (const truth of frequent) {
-        const row = make("tr", {}, head(task, truth, "row", cellOf(task, truth, null)));
-        const total = totals.get(truth).number;
-        let rest = total;
-        for (const guess of frequent) {
-          const { number } = counts.get(cellOf(task, truth, guess)) ?? statistics.NONE;
-          rest -= number;
-          row.append(cell(task, truth, guess, number, total, s.nameOf(task, guess)));
-        }
-        row.append(cell(task, truth, others, rest, total, "others"));
-        body.append(row);
-      }
-      const table = make("table", { className: count > 15 ? "dense" : "" }, make("thead", {}, top), body);
-      element.append(table);
-      (table.querySelector("td button:enabled") || table.querySelector("button")).tabIndex = 0;
-    } else {
-      element.append(make("p", { className: "soft" }, "No segment with a prediction: loosen the filters."));
+    if (!frequent.length) {
+      element.replaceChildren(make("p", { className: "soft" }, "No segment with a prediction: loosen the filters."));
+      return;
     }
+    const top = make("tr", {}, make("td", { className: "corner" }, "truth ↓ guess →"),
+      ...frequent.map((id) => head(task, id, "col", cellOf(task, null, id))),
+      make("th", { scope: "col", className: "others" }, make("span", {}, "others")));
+    const rows = frequent.map((truth) => {
+      const total = totals.get(truth).number;
+      const numbers = frequent.map((guess) => counts.get(cellOf(task, truth, guess))?.number ?? 0);
+      const rest = numbers.reduce((left, number) => left - number, total);
+      return make("tr", {}, head(task, truth, "row", cellOf(task, truth, null)),
+        ...frequent.map((guess, place) => cell(task, truth, guess, numbers[place], total, s.nameOf(task, guess))),
+        cell(task, truth, `!${frequent}`, rest, total, "others"));
+    });
+    const table = make("table", { className: count > 15 ? "dense" : "" }, make("thead", {}, top), make("tbody", {}, ...rows));
+    element.replaceChildren(table);
+    (table.querySelector("td button:enabled") || table.querySelector("button")).tabIndex = 0;
   }
 
   // A cell as words, for the filters.

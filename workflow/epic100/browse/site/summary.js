@@ -37,11 +37,8 @@ epic.summary = (() => {
     const [task, from, to] = text.split(":");
     return `${task}: ${from} to ${to} % sure`;
   };
-  function chip(name, text) {
-    const remove = make("button", { type: "button", title: "remove", ariaLabel: `remove ${text}` }, "×");
-    remove.addEventListener("click", () => form.set({ [name]: "" }));
-    return make("span", { className: "chip" }, text, " ", remove);
-  }
+  const chip = (name, text) => make("span", { className: "chip" }, text, " ",
+    make("button", { type: "button", title: "remove", ariaLabel: `remove ${text}`, onclick: () => form.set({ [name]: "" }) }, "×"));
 
   return {
     draw(shown) {

@@ -27,22 +27,21 @@ epic.timeline = (() => {
   }
 
   function block(span, row) {
-    const button = make("button", { type: "button", tabIndex: -1, className: `block ${span.tone}` }, span.text);
-    button.title = `${span.text}\n${clock(span.start)} – ${clock(span.stop)}${span.more ? `\n${span.more}` : ""}`;
-    button.style.left = `${span.start * scale}px`;
-    button.style.width = `${Math.max((span.stop - span.start) * scale - 1, 3)}px`;
-    button.style.top = `${row * 1.65}rem`;
+    const width = Math.max((span.stop - span.start) * scale - 1, 3);
+    const button = make("button", { type: "button", tabIndex: -1, className: `block ${span.tone}`,
+      title: `${span.text}\n${clock(span.start)} – ${clock(span.stop)}${span.more ? `\n${span.more}` : ""}`,
+      style: `left: ${span.start * scale}px; width: ${width}px; top: ${row * 1.65}rem`,
+      onclick() { if (span.i >= 0) epic.viewer.show(span.i, true); } }, span.text);
     if (span.i >= 0) button.dataset.segment = span.i;
     else button.ariaDisabled = "true";
-    button.addEventListener("click", () => { if (span.i >= 0) epic.viewer.show(span.i, true); });
     return button;
   }
 
   function lane(name, spans) {
     const rows = stack(spans);
-    const field = make("div", { className: "lane", role: "group", ariaLabel: name }, ...spans.map((span, place) => block(span, rows[place])));
-    field.style.height = `${(Math.max(0, ...rows) + 1) * 1.65}rem`;
-    return [make("div", { className: "lane-name" }, make("span", {}, name)), field];
+    const style = `height: ${(Math.max(0, ...rows) + 1) * 1.65}rem`;
+    return [make("div", { className: "lane-name" }, make("span", {}, name)),
+      make("div", { className: "lane", role: "group", ariaLabel: name, style }, ...spans.map((span, place) => block(span, rows[place])))];
   }
 
   const annotated = () => s.ofVideo[video].map((i) => ({
@@ -76,29 +75,21 @@ epic.timeline = (() => {
     const step = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600].find((each) => each * scale >= 56) || 1200;
     const marks = [];
     for (let at = 0; at < s.videos.seconds[video]; at += step) {
-      const mark = make("span", {}, step < 1 ? clock(at) : clock(at).replace(/\.0$/, ""));
-      mark.style.left = `${at * scale}px`;
-      marks.push(mark);
+      marks.push(make("span", { style: `left: ${at * scale}px` }, step < 1 ? clock(at) : clock(at).replace(/\.0$/, "")));
     }
     return make("div", { className: "ticks", ariaHidden: "true" }, ...marks);
   }
 
-  function damage() {
-    return s.videos.damaged[video].map(([start, stop]) => {
-      const field = make("div", { className: "damage", title: `damaged: ${clock(start)} – ${clock(stop)}\n${s.videos.why[video]}` });
-      field.style.left = `${start * scale}px`;
-      field.style.width = `${Math.max((stop - start) * scale, 2)}px`;
-      return field;
-    });
-  }
+  const damage = () => s.videos.damaged[video].map(([start, stop]) => make("div", { className: "damage",
+    title: `damaged: ${clock(start)} – ${clock(stop)}\n${s.videos.why[video]}`,
+    style: `left: ${start * scale}px; width: ${Math.max((stop - start) * scale, 2)}px` }));
 
   function draw() {
     const [first, second] = runs;
     line = make("div", { className: "line" });
-    const film = make("div", { className: "film" }, ...damage(), ticks(),
-      ...(second ? laneOf(first) : []), ...lane("annotation", annotated()), ...laneOf(second ?? first), line);
-    film.style.width = `${s.videos.seconds[video] * scale}px`;
-    element.replaceChildren(film);
+    const style = `width: ${s.videos.seconds[video] * scale}px`;
+    element.replaceChildren(make("div", { className: "film", style }, ...damage(), ticks(),
+      ...(second ? laneOf(first) : []), ...lane("annotation", annotated()), ...laneOf(second ?? first), line));
     element.setAttribute("aria-label", `Timeline of ${s.videos.id[video]}`);
     mark();
     place();

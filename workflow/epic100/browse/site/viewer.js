@@ -19,12 +19,9 @@ epic.viewer = (() => {
     at("badges").replaceChildren(...found);
   }
 
-  function bar(name, p, isTruth) {
-    const row = make("div", { className: isTruth ? "guess truth" : "guess" },
-      make("span", { className: "name" }, isTruth ? `✓ ${name}` : name), make("span", { className: "p" }, percent(p)));
-    row.style.setProperty("--share", `${(100 * p).toFixed(1)}%`);
-    return make("li", {}, row);
-  }
+  const bar = (name, p, isTruth) => make("li", {},
+    make("div", { className: isTruth ? "guess truth" : "guess", style: `--share: ${(100 * p).toFixed(1)}%` },
+      make("span", { className: "name" }, isTruth ? `✓ ${name}` : name), make("span", { className: "p" }, percent(p))));
 
   function group(title, list, isTruth, truth, p) {
     const part = make("section", {}, make("h3", {}, title), make("ol", {}, ...list.map((each) => bar(each.name, each.p, isTruth(each)))));
