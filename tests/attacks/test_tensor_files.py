@@ -4,7 +4,6 @@
 limits. The names say what `torch.load(weights_only=True)` alone would do.
 """
 
-import io
 import itertools
 import os
 import pickle
@@ -26,6 +25,7 @@ from epic100.submission.check import check
 from epic100.submission.files import read_pt
 from epic100.training.checkpoints import read_checkpoint
 from epic100.training.weights import read_weights
+from support.crafted import members_of, saved, zip_of
 from support.own_process import apart
 
 pytestmark = pytest.mark.slow
@@ -48,12 +48,6 @@ class Trap:
         return os.mkdir, ("sprung",)
 
 
-def saved(content, **how) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(content, buffer, **how)
-    return buffer.getvalue()
-
-
 VALUES = torch.arange(500.0)
 WHOLE = saved({"state_dict": {"a": VALUES}})
 AT = WHOLE.index(VALUES.numpy().tobytes()) + 801
@@ -66,10 +60,7 @@ FILES = {
     "another bit": (WHOLE[:AT] + bytes([WHOLE[AT] ^ 4]) + WHOLE[AT + 1 :], "the checksum of "),
     "another zip": (b"PK\3\4" + bytes(30) + b"PK\5\6" + bytes(18), "a zip, but not one of torch"),
     "code": (saved({"state_dict": Trap()}), CODE),
-    "code in the old form": (
-        saved(Trap(), _use_new_zipfile_serialization=False),
-        CODE,
-    ),
+    "code in the old form": (saved(Trap(), _use_new_zipfile_serialization=False), CODE),
     "a bare pickle of code": (pickle.dumps(Trap(), protocol=2), CODE),
 }
 
@@ -89,11 +80,8 @@ def test_what_is_no_whole_file_or_holds_code_is_one_error_with_the_reason(
 
 def zipped(pickled: bytes, *members: tuple[str, bytes], method=zipfile.ZIP_STORED) -> bytes:
     """A file of torch.save that has this pickle."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as archive:
-        for name, data in (("archive/data.pkl", pickled), ("archive/version", b"3\n"), *members):
-            archive.writestr(name, data)  # with sound checksums
-    return buffer.getvalue()
+    first = ("archive/data.pkl", pickled), ("archive/version", b"3\n")
+    return zip_of(*first, *members, method=method)
 
 
 def old(pickled: bytes) -> bytes:
@@ -102,28 +90,12 @@ def old(pickled: bytes) -> bytes:
     return b"".join(pickle.dumps(head, 2) for head in heads) + pickled + pickle.dumps([], 2)
 
 
-def with_members(change) -> bytes:
-    """`WHOLE` with other bytes in its members, and checksums that fit."""
-    with zipfile.ZipFile(io.BytesIO(WHOLE)) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, change(name, data))
-    return buffer.getvalue()
-
-
 def twice() -> bytes:
     """`WHOLE` with a member of weights whose checksum is wrong before the sound one."""
     mark = b"the altered weights!"
-    with zipfile.ZipFile(io.BytesIO(WHOLE)) as archive:
-        whole = {name: archive.read(name) for name in archive.namelist()}
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
-        archive.writestr("archive/data/0", mark * 100)
-        for name, data in whole.items():
-            archive.writestr(name, data)
-    return buffer.getvalue().replace(mark, mark[::-1])
+    with pytest.warns(UserWarning, match="Duplicate"):
+        both = zip_of(("archive/data/0", mark * 100), *members_of(WHOLE))
+    return both.replace(mark, mark[::-1])
 
 
 def lists(levels: int) -> list:
@@ -155,8 +127,8 @@ ATTACKS = {
         b"", ("archive/data/0", bytes(600 * 2**20)), method=zipfile.ZIP_DEFLATED
     ),
     "one of two members of a name is altered": twice(),
-    "a storage that reads beyond its member": with_members(
-        lambda name, data: data[:16] if name.endswith("data/0") else data
+    "a storage that reads beyond its member": zip_of(
+        *((name, data[:16] if name[-6:] == "data/0" else data) for name, data in members_of(WHOLE))
     ),
     "strides of 0": saved([{"narration_id": f"P01_{i}", "verb_output": ROW, "noun_output": ROW}
                            for i in range(20)]),

@@ -6,8 +6,10 @@ whole: it must be refused for what it says, or be safe to use.
 
 import contextlib
 import copy
+import io
 import random
 import struct
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +22,26 @@ TEXTS = ("", "P01_01_0", "..", "a" * 10_000, "\x1b[2J", "\u202e", "=1+1", "os.sy
          "1e999999")  # fmt: skip
 KINDS = ("f2", "f4", "f8", "i1", "i4", "i8", "u1", "u8", "c8", "?", "U3", "S2", "M8[s]", ">i8",
          ">f4")  # fmt: skip
+
+
+def saved(content: Any, **how: bool) -> bytes:
+    """What torch.save makes of it."""
+    torch.save(content, buffer := io.BytesIO(), **how)
+    return buffer.getvalue()
+
+
+def members_of(data: bytes) -> list[tuple[str, bytes]]:
+    """Names and contents in a zip."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return [(each.filename, archive.read(each)) for each in archive.infolist()]
+
+
+def zip_of(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip of these names and contents, with sound checksums."""
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w", method) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return buffer.getvalue()
 
 
 def nested(depth: int = 60) -> list:
@@ -66,38 +88,27 @@ def odd_tensor(rng: random.Random, tensor: torch.Tensor) -> Any:
 
 def odd_array(rng: random.Random, array: np.ndarray) -> np.ndarray:
     """`array` of another kind or shape, or with other values or another order."""
-    out, number = np.atleast_1d(array).copy(), rng.choice(NUMBERS)
-    at = rng.randrange(len(out)) if len(out) else 0
-    kind = rng.randrange(12)
-    if kind == 0:
-        return out[:at]
-    if kind == 1:
-        return np.concatenate([out, out])
-    if kind == 2:
-        with contextlib.suppress(ValueError):  # a text that is no number
-            return out.astype(rng.choice(KINDS))
-    if kind == 3:
-        return out[None] if array.ndim else array
-    if kind == 4:
-        return out[0] if len(out) else np.array(0)
-    if kind == 5:
-        return np.empty((0, 2**40), out.dtype)
-    if kind == 6:
-        return rng.choice([np.array(odd_value(rng), str), np.array(number)])
-    if kind == 7:
-        return out[np.random.default_rng(rng.randrange(2**32)).permutation(len(out))]
-    if kind == 8 and len(out) > 1:
-        out[[0, at]] = out[[at, 0]]
-    elif kind == 9:
-        out[at:] = out[at : at + 1]
-    elif out.dtype.kind in "iufb" and len(out):
-        wanted = rng.choice([number, float(out.flat[at]) + rng.choice((-1, 1))])
-        if out.dtype.kind != "f":
-            most = 1 if out.dtype.kind == "b" else np.iinfo(out.dtype).max
-            wanted = int(max(-most, min(most, wanted))) if wanted == wanted else 0
-            wanted = max(wanted, 0) if out.dtype.kind == "u" else wanted
-        out[at if kind < 11 else slice(None)] = wanted
-    return out
+    out, number = np.atleast_1d(array), rng.choice(NUMBERS)
+    at, places = rng.randrange(len(out) + 1), np.arange(out.size).reshape(out.shape)
+    here = places == rng.randrange(out.size + 1)
+    ways = [
+        lambda: out[:at],
+        lambda: np.concatenate([out, out]),
+        lambda: out.astype(rng.choice(KINDS)),
+        lambda: out[None] if array.ndim else array,
+        lambda: out[0] if len(out) else np.array(0),
+        lambda: np.empty((0, 2**40), out.dtype),
+        lambda: rng.choice([np.array(odd_value(rng), str), np.array(number)]),
+        lambda: out[np.random.default_rng(rng.randrange(2**32)).permutation(len(out))],
+        lambda: np.where(here, np.roll(out, 1), out),
+        lambda: np.where(places < at, out, out.flat[:1]),
+        lambda: np.where(here, float(number), out).astype(out.dtype),
+        lambda: np.full_like(out, float(number)),
+        lambda: out + rng.choice((-1, 1)) * here.astype(out.dtype),
+    ]
+    with contextlib.suppress(ValueError, TypeError, OverflowError):  # not of this kind of values
+        return rng.choice(ways)()
+    return array
 
 
 def places(content: Any, path: tuple = ()) -> Iterator[tuple]:

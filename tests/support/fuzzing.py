@@ -10,10 +10,10 @@ import io
 import json
 import random
 import struct
-import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from mmengine.config import Config
 
 import epic100.clips.dataset  # noqa: F401
 from epic100.base.errors import EpicError
+from epic100.base.torch_file import read_tensors, write_tensors
 from epic100.download.part import claim
 from epic100.features.file import Features, read_features, write_features
 from epic100.migrate.checkpoint import read_checkpoint
@@ -48,13 +49,15 @@ from epic100.training.stamp import differences, read_stamp
 from epic100.video.containers import matroska_bytes, read_clock, top_boxes
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
+from epic100.video.jobs import keep, kept
 from epic100.video.nal import ParameterSets, SetRecord, nal_units
 from epic100.video.packet_table import COLUMNS
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES
-from support.crafted import broken, broken_boxes, odd_array
+from support.crafted import broken, broken_boxes, members_of, odd_array, saved, zip_of
+from support.made_index import index_at
 
 PAIRS = [(0, 1, 5), (2, 3, 4)]
 ROW = "P01_01\tP01\ttrain\t59.94\t40.5\thttps://x/P01_01.MP4\t" + "0a" * 16 + "\n"
@@ -121,9 +124,12 @@ def _entries() -> list[dict]:
 
 
 def _checkpoint(path: Path) -> None:
-    torch.save(
-        {"state_dict": {"module.a": torch.ones(3)}, "meta": {"epoch": 3, "cfg": CONFIG}}, path
-    )
+    meta = {"epoch": 3, "cfg": CONFIG}
+    path.write_bytes(saved({"state_dict": {"module.a": torch.ones(3)}, "meta": meta}))
+
+
+def _own_checkpoint(path: Path) -> None:
+    write_tensors({"state_dict": {str(n): torch.ones(3000) for n in range(3)}}, path)
 
 
 def _index(path: Path) -> None:
@@ -260,8 +266,7 @@ def build_index_of(data: bytes, rng: random.Random) -> bytes:
 def build_tensors(data: bytes, rng: random.Random) -> bytes:
     """A tensor file in the new or the old format with one tensor or value changed."""
     content = broken(torch.load(io.BytesIO(data), weights_only=True), rng)
-    torch.save(content, buffer := io.BytesIO(), _use_new_zipfile_serialization=rng.random() < 0.8)
-    return buffer.getvalue()
+    return saved(content, _use_new_zipfile_serialization=rng.random() < 0.8)
 
 
 def build_json(data: bytes, rng: random.Random) -> bytes:
@@ -303,6 +308,12 @@ TARGETS: dict[str, Target] = {
         lambda p: read_predictions(p, "val"), made("d.pt", _predictions), inside="data.pkl"
     ),
     "checkpoint, inside": Target(read_checkpoint, made("e.pth", _checkpoint), inside="data.pkl"),
+    "own checkpoint": Target(
+        lambda p: read_tensors(p, "a checkpoint", ""), made("k.pth", _own_checkpoint)
+    ),
+    "kept result": Target(
+        kept, made("k.npz", lambda p: keep(p, {"md5": ""}, index_at([0, 1], Fraction(1, 30))))
+    ),
     "submission": Target(_read_submission, made("a.pt", lambda p: write_pt(_entries(), p))),
     "submission, inside": Target(
         _read_submission, made("f.pt", lambda p: write_pt(_entries(), p)), inside="data.pkl"
@@ -388,13 +399,9 @@ def changed(target: Target, seed: bytes, rng: random.Random) -> bytes:
         return target.build(seed, rng)
     if not target.inside:
         return change(seed, rng)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(seed)) as old, zipfile.ZipFile(buffer, "w") as new:
-        wanted = rng.choice([n for n in old.namelist() if n.endswith(target.inside)])
-        for member in old.infolist():
-            data = old.read(member)
-            new.writestr(member.filename, change(data, rng) if member.filename == wanted else data)
-    return buffer.getvalue()
+    members = members_of(seed)
+    wanted = rng.choice([name for name, _ in members if name.endswith(target.inside)])
+    return zip_of(*((n, change(data, rng) if n == wanted else data) for n, data in members))
 
 
 def attempt(target: Target, data: bytes, folder: Path) -> None:

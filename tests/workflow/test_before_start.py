@@ -1,7 +1,6 @@
 """What stops a run before any scan: the start check, start weights, slips of a new user, Ctrl-C."""
 
 import hashlib
-import io
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from mmaction.registry import MODELS
 from epic100.cli.program import main
 from support.archive import configure, errors, jobs, run, stop_decoder
 from support.checkout import ROOT, call, run_snakemake, said
+from support.crafted import saved
 from support.fault_server import status
 from support.models import save_random_model
 from support.small_runs import built
@@ -27,9 +27,7 @@ MODEL, CHECK = "results/model.pth", "results/start_check.txt"
 
 def stored(state) -> tuple[str, bytes]:
     """A checkpoint's name, with its hash, and its bytes."""
-    file = io.BytesIO()
-    torch.save(state, file)
-    content = file.getvalue()
+    content = saved(state)
     return f"x3d-{hashlib.sha256(content).hexdigest()[:8]}.pth", content
 
 
