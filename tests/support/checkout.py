@@ -47,6 +47,11 @@ def run_snakemake(*arguments: str, cwd: Path = ROOT, well: bool | None = True):
     return ended(preloaded.run("-m", "snakemake", *arguments, cwd=cwd, timeout=1500), well)
 
 
+def epic100(*words: object, cwd: Path = ROOT, well: bool | None = True):
+    """Run `epic100 words...` likewise."""
+    return ended(preloaded.run("-m", "epic100", *map(str, words), cwd=cwd, timeout=1500), well)
+
+
 needs_decord = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="no decord for this platform"
 )

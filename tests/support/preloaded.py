@@ -1,7 +1,8 @@
 """A Python that has imported the heavy packages once and forks: programs start in no time.
 
 `run` is `subprocess.run([sys.executable, ...], capture_output=True)` in such a fork. For Snakemake
-there, `sys.executable` is a program that asks for one more fork for a script, and else is Python.
+there, and for `epic100`, which becomes Snakemake, `sys.executable` is a program that asks for one
+more fork for Snakemake and its scripts, and else is Python.
 Only for programs that run to their end; those that a test kills are started plainly.
 """
 
@@ -69,9 +70,11 @@ def _server() -> str:
         with open(_python(address), "w") as program:
             program.write(f"""#!/bin/sh
 case "$1" in
-*.py) exec {python} -IS {this} ask {address} "$@" ;;
+*.py) ;;
+-P) [ "$3" = snakemake ] || exec {python} "$@" ;;
 *) exec {python} "$@" ;;
 esac
+exec {python} -IS {this} ask {address} "$@"
 """)
         os.chmod(program.name, 0o755)
         command = [sys.executable, __file__, "serve", address]
@@ -151,10 +154,12 @@ def _become(words: list[str], cwd: str, environment: dict, address: str) -> None
     os.environ.update(environment)
     if threads := environment.get("OMP_NUM_THREADS"):  # OpenMP has been loaded and reads it no more
         torch.set_num_threads(int(threads))
+    safe = words[0] == "-P"
+    words = words[safe:]
     module = words[0] == "-m"
     sys.argv = words[module:]
-    sys.path[0] = cwd if module else os.path.dirname(words[0])
-    if words[:2] == ["-m", "snakemake"]:
+    sys.path[:1] = [] if safe else [cwd if module else os.path.dirname(words[0])]
+    if words[1:2] in (["snakemake"], ["epic100"]):
         sys.executable = _python(address)
     if module:
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)

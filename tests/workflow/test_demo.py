@@ -8,7 +8,7 @@ import shutil
 import pytest
 import yaml
 
-from support.checkout import ROOT, SHORT_DEMO, python, run_snakemake, said
+from support.checkout import ROOT, SHORT_DEMO, epic100, python, run_snakemake, said
 
 READABLE = 50.0  # per cent, after the short training; the whole one: below
 
@@ -27,14 +27,14 @@ def test_a_training_on_the_cpu_has_the_threads_of_its_rule(demo):
 def test_a_model_of_another_place_is_scored_by_one_command(demo, tmp_path):
     here = shutil.copytree(demo, tmp_path / "demo")
     (tmp_path / "lab.pth").write_bytes((demo / "results/model.pth").read_bytes())
-    done = python("-m", "epic100", "test", tmp_path / "lab.pth", "--directory", here,
-                  "--configfile", *SHORT_DEMO)  # fmt: skip
+    words = ("--directory", here, "--configfile", *SHORT_DEMO)
+    done = epic100("test", tmp_path / "lab.pth", *words)
     assert "2 jobs done" in said(done)
     made, known = (
         folder / "metrics.json" for folder in (here / "results/runs/lab", demo / "results")
     )
     assert made.read_bytes() == known.read_bytes()
-    missing = python("-m", "epic100", "test", tmp_path / "none.pth", well=False)
+    missing = epic100("test", tmp_path / "none.pth", well=False)
     assert "none.pth: no such file; expected a model" in missing.stderr
 
 

@@ -11,9 +11,8 @@ import pytest
 from snakemake.cli import parse_args
 
 from epic100.cli.program import COMMANDS, build_parser
-from epic100.cli.workflow import snakemake_command
 from epic100.settings import Settings
-from support.checkout import ROOT, SHORT_DEMO, call, run_snakemake
+from support.checkout import ROOT, SHORT_DEMO, call, epic100
 from tools import error_list, settings_pages
 
 pytestmark = pytest.mark.slow
@@ -92,9 +91,8 @@ def test_the_tutorial_can_be_walked(demo, tmp_path):
             continue  # the demo is there, and so is its Python
         command = re.sub(r"(?<![\w/.])demo(?=[/ ]|$)", shlex.quote(f"{tmp_path}/demo"), line)
         command = command.replace(SHORT_DEMO[0], " ".join(SHORT_DEMO))
-        if line.startswith("epic100 run "):
-            words = snakemake_command(shlex.split(command, comments=True)[2:])
-            done = run_snakemake(*words[words.index("snakemake") + 1 :])
+        if line.startswith("epic100 "):
+            done = epic100(*shlex.split(command, comments=True)[1:])
         else:
             done = call("sh", "-c", command, env=WITH_BIN)
         walked += 1

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from support.checkout import ROOT, python, said
+from support.checkout import ROOT, epic100, said
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def test_the_walk_with_a_part_of_the_archive_is_as_the_page_shows_it(archive, tm
     typed = "".join(re.findall(r"```console\n(.*?)```", part, re.DOTALL)).split("$ epic100 ")[1:]
     assert len(typed) == 4
     for command, *shown in (each.splitlines() for each in typed):
-        screen = said(python("-m", "epic100", *shlex.split(command), cwd=lab)).splitlines()
+        screen = said(epic100(*shlex.split(command), cwd=lab)).splitlines()
         here = {shape(line) for line in screen}
         assert [line for line in shown if shape(line) not in here] == [], "\n".join(screen)
     assert (lab / "results/submission.pt").is_file()
