@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.lab import make_lab  # noqa: E402
-from support.two_writers import JOBS, WAYS, Kitchen, Stage  # noqa: E402
+from support.two_writers import JOBS, WAYS, Stage  # noqa: E402
 
 
 def main() -> None:
@@ -31,9 +31,7 @@ def main() -> None:
     random, played = Random(chosen.seed), 0
     harmed: list[str] = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        kitchen = Kitchen.furnish(make_lab(folder / "lab"), folder / "kitchen")
-        stage = Stage(kitchen, folder / "stage")
+        stage = Stage(make_lab(Path(name, "lab")), Path(name))
         for number in range(chosen.rounds):
             for place, way in enumerate(WAYS):
                 job = chosen.jobs[(number + place) % len(chosen.jobs)]

@@ -20,6 +20,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, tuple[bytes, list[Fault]]] = {}
         self.asked: list[tuple[str, str | None]] = []  # (path, Range), in order
+        self.passwords: list[str | None] = []
         self.begun: list[float] = []
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
@@ -47,6 +48,7 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         with server.lock:
             server.asked.append((self.path, self.headers.get("Range")))
+            server.passwords.append(self.headers.get("Authorization"))
             server.begun.append(time.monotonic())
             server.at_once += 1
             server.most_at_once = max(server.most_at_once, server.at_once)

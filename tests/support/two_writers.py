@@ -38,6 +38,7 @@ from epic100.settings import (
 from epic100.timeline.clips import scanned_video
 from epic100.timeline.run import ModelInUse, make_timeline
 from epic100.video.index_file import load_indexes
+from epic100.video.sheet import Video
 from support.lab import Lab
 from support.models import predicted, save_random_model
 from support.small_features import make, tokens
@@ -48,88 +49,70 @@ CHANGES = ("samples_per_s", "data_share", "seconds", "bytes", "psnr")  # columns
 LOG = "names.log"
 
 
-@dataclass(frozen=True)
-class Kitchen:
-    """What jobs read: a lab, a model of it, features of its participants."""
-
-    lab: Lab
-    folder: Path
-
-    @classmethod
-    def furnish(cls, lab: Lab, folder: Path) -> "Kitchen":
-        save_random_model(lab, folder / "model.pth")
-        tokens(lab.folder, folder / "features")
-        return cls(lab, folder)
-
-    @property
-    def videos(self):
-        return [video for video in self.lab.videos.values() if video.participant_id == "P01"]
-
-    def of(self, name: str) -> str:
-        return f"{self.lab.results}/{name}"
-
-    @property
-    def scanned(self) -> dict[str, str]:
-        return {"scan_table": self.of("scan/P01.tsv"), "scan_index": self.of("scan/P01.index.npz")}
+def videos_of(lab: Lab) -> list[Video]:
+    """Those of the participant that jobs are for."""
+    return [video for video in lab.videos.values() if video.participant_id == "P01"]
 
 
-def scan(kitchen: Kitchen, out: Path) -> None:
+def scan(lab: Lab, made: Path, out: Path) -> None:
     index = out / "scan/P01.index.npz"
-    scan_participant(kitchen.videos, kitchen.lab.root, out / "scan/P01.tsv", index)
+    scan_participant(videos_of(lab), lab.root, out / "scan/P01.tsv", index)
 
 
-def proxy(kitchen: Kitchen, out: Path) -> None:
-    made = {"table": out / "proxies/P01.tsv", "index": out / "proxies/P01.index.npz"}
-    make_proxies(kitchen.videos, kitchen.lab.root, out / "copies", **kitchen.scanned, **made,
+def proxy(lab: Lab, made: Path, out: Path) -> None:
+    tables = {"table": out / "proxies/P01.tsv", "index": out / "proxies/P01.index.npz"}
+    make_proxies(videos_of(lab), lab.root, out / "copies", **tables,
+                 scan_table=f"{lab.results}/scan/P01.tsv",
+                 scan_index=f"{lab.results}/scan/P01.index.npz",
                  settings=ProxySettings(height=48, gop=12, crf=30))  # fmt: skip
 
 
-def clips(kitchen: Kitchen, out: Path) -> None:
+def clips(lab: Lab, made: Path, out: Path) -> None:
     cut_participant(
-        kitchen.videos, kitchen.lab.root, out / "clips/train/P01.tsv",
-        segments=kitchen.of("clean/train.txt"), index=kitchen.of("scan/P01.index.npz"),
+        videos_of(lab), lab.root, out / "clips/train/P01.tsv",
+        segments=f"{lab.results}/clean/train.txt", index=f"{lab.results}/scan/P01.index.npz",
         settings=ClipSettings(height=48, crf=30),
     )  # fmt: skip
 
 
-def features(kitchen: Kitchen, out: Path) -> None:
-    make(kitchen.lab.folder, out / "features/P01.tsv", batch=16, stride=0.1)
+def features(lab: Lab, made: Path, out: Path) -> None:
+    make(lab.folder, out / "features/P01.tsv", batch=16, stride=0.1)
 
 
-def timeline(kitchen: Kitchen, out: Path) -> None:
-    found = [kitchen.of(f"scan/P01.{kind}") for kind in ("tsv", "index.npz")]
-    video = scanned_video("P01_02", "P01", kitchen.lab.root, *found)
+def timeline(lab: Lab, made: Path, out: Path) -> None:
+    found = [f"{lab.results}/scan/P01.{kind}" for kind in ("tsv", "index.npz")]
+    video = scanned_video("P01_02", "P01", lab.root, *found)
     make_timeline(
-        video, ModelInUse(kitchen.folder / "model.pth"), out / "timeline/P01_02.tsv",
+        video, ModelInUse(made / "model.pth"), out / "timeline/P01_02.tsv",
         settings=TimelineSettings(stride=0.15, threshold=0),
         predict=PredictSettings(workers=0, device="cpu"),
     )  # fmt: skip
 
 
-def predict(kitchen: Kitchen, out: Path) -> None:
+def predict(lab: Lab, made: Path, out: Path) -> None:
     segments = out / "few.txt"
-    lines = Path(kitchen.of("clean/train.txt")).read_text().splitlines(keepends=True)
+    lines = Path(f"{lab.results}/clean/train.txt").read_text().splitlines(keepends=True)
     segments.write_text("".join(lines[::4]))
-    predicted(kitchen.lab, kitchen.folder / "model.pth", segments, out / "predictions/val.pt",
+    predicted(lab, made / "model.pth", segments, out / "predictions/val.pt",
               clips=1, device="cpu")  # fmt: skip
 
 
-def probe(kitchen: Kitchen, out: Path) -> None:
+def probe(lab: Lab, made: Path, out: Path) -> None:
     train_probe(
         ProbeSettings(epochs=5), out / "model.pth", out / "training.tsv", out / "trials.tsv",
-        split="train", segments=kitchen.of("clean/train.txt"), val=kitchen.of("clean/val.txt"),
-        pairs=kitchen.of("clean/pairs.tsv"),
-        indexes=sorted(kitchen.folder.glob("features/*.tokens.json")),
+        split="train", segments=f"{lab.results}/clean/train.txt",
+        val=f"{lab.results}/clean/val.txt", pairs=f"{lab.results}/clean/pairs.tsv",
+        indexes=sorted(made.glob("features/*.tokens.json")),
         classes=(97, 300), names={},
     )  # fmt: skip
 
 
-def train(kitchen: Kitchen, out: Path) -> None:
-    run(kitchen.lab, out / "results", workers=0, checkpoint={"seconds": 0.001})
+def train(lab: Lab, made: Path, out: Path) -> None:
+    run(lab, out / "results", workers=0, checkpoint={"seconds": 0.001})
 
 
 # What each makes, of which a job's own notes are no part.
-JOBS: dict[str, tuple[Callable[[Kitchen, Path], None], tuple[str, ...]]] = {
+JOBS: dict[str, tuple[Callable[[Lab, Path, Path], None], tuple[str, ...]]] = {
     "scan": (scan, ("scan/P01.*",)),
     "proxy": (proxy, ("proxies/*", "copies/*/*.MP4")),
     "clips": (clips, ("clips/train/P01.tsv", "clips/train/P01/*")),
@@ -172,8 +155,10 @@ WAYS = {
 class Stage:
     """Plays the ways in `folder`, and compares what is left with what one job alone makes."""
 
-    def __init__(self, kitchen: Kitchen, folder: Path):
-        self.kitchen, self.folder = kitchen, folder
+    def __init__(self, lab: Lab, folder: Path):
+        self.lab, self.kitchen, self.folder = lab, folder / "kitchen", folder / "stage"
+        save_random_model(lab, self.kitchen / "model.pth")
+        tokens(lab.folder, self.kitchen / "features")
         self._alone: dict[str, tuple[dict[str, bytes], int]] = {}
 
     def alone(self, job: str) -> tuple[dict[str, bytes], int]:
@@ -216,8 +201,9 @@ class Stage:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             if job == "train":
-                copy_results(self.kitchen.lab, self.folder)
-        process = processes.Process(target=_work, args=(job, self.kitchen, self.folder, halt, late))
+                copy_results(self.lab, self.folder)
+        about = (job, self.lab, self.kitchen, self.folder, halt, late)
+        process = processes.Process(target=_work, args=about)
         process.start()
         return process
 
@@ -272,7 +258,7 @@ def _wait_for(process) -> None:
             time.sleep(0.02)
 
 
-def _work(job: str, kitchen: Kitchen, folder: Path, halt: int, late: bool) -> None:
+def _work(job: str, lab: Lab, made: Path, folder: Path, halt: int, late: bool) -> None:
     """Do a job in this process, and note the names that it makes."""
     said = open(folder / "said.txt", "a")  # noqa: SIM115 (until the end of the process)
     os.dup2(said.fileno(), 1)
@@ -283,7 +269,7 @@ def _work(job: str, kitchen: Kitchen, folder: Path, halt: int, late: bool) -> No
     if late:
         names.come_late()
     try:
-        JOBS[job][0](kitchen, folder)
+        JOBS[job][0](lab, made, folder)
     except BaseException:
         traceback.print_exc()
         said.flush()

@@ -16,7 +16,6 @@ from support.archive import configure, errors, jobs, run, stop_decoder
 from support.checkout import ROOT, call, run_snakemake, said
 from support.crafted import saved
 from support.fault_server import status
-from support.models import save_random_model
 from support.small_runs import built
 
 pytestmark = pytest.mark.slow
@@ -47,21 +46,6 @@ def test_the_start_check_stops_a_hopeless_training_and_is_a_target_of_its_own(ar
     screen = (archive / CHECK).read_text()
     assert screen.startswith("Start check: nothing is wrong\n") and "error:" not in screen
     assert ready in screen
-
-
-def test_a_missing_file_of_weights_is_no_file_to_come(archive):
-    configure(archive, train={"config": DEMO, "load_from": "gone.pth"})
-    (line,) = errors(run(archive, CHECK, well=False))
-    assert "gone.pth" in line
-
-
-def test_a_finished_model_of_other_classes_predicts_nothing(archive, lab):
-    save_random_model(lab, archive / "lab.pth")
-    configure(archive, predict={"model": "lab.pth"}, classes={"nouns": 200})
-    text = said(run(archive, "results/predictions/val.pt", well=False))
-    words = "lab.pth: a model of 97 verbs and 300 nouns, but the config has 97 and 200"
-    assert words in text and "correct `classes:`" in text
-    assert not (archive / "results/segments").exists()
 
 
 def test_an_environment_whose_path_has_a_space_is_refused_with_the_way_out(archive, tmp_path):

@@ -18,7 +18,6 @@ from packaging.requirements import Requirement
 
 from support.checkout import ROOT, call
 from support.slurm_calls import put_before
-from tools.side_by_side import COMMANDS, PYTEST
 
 pytestmark = pytest.mark.slow
 
@@ -184,13 +183,6 @@ def test_a_python_that_is_too_old_is_one_clear_sentence(tmp_path):
 def test_make_alone_lists_the_targets():
     targets = re.findall(r"^(\w\S*) ", call("make").stdout, re.MULTILINE)
     assert {"demo", "test", "install", "lock"} <= set(targets)
-
-
-def test_calls_side_by_side_run_the_linters_and_every_test(tmp_path):
-    assert "tests/tools/side_by_side.py" in call("make", "-n", "test", f"VENV={tmp_path}").stdout
-    assert COMMANDS["lint"][-1] == "lint"
-    assert COMMANDS["slurm"] == [*PYTEST, "tests/slurm"]
-    assert COMMANDS["tests"] == [*PYTEST, "--ignore", "tests/slurm"]
 
 
 def test_in_a_path_with_a_space_the_environment_is_elsewhere_and_linked(tmp_path):

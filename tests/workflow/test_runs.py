@@ -79,7 +79,8 @@ def test_two_models_are_averaged_into_one_submission(with_models):
 
 @pytest.mark.parametrize("predict, words", [
     ({"model": "bad.pth"}, "bad.pth: not a model that this workflow wrote"),
-    ({"models": ["1.pth", "odd.pth"]}, "odd.pth: a model of 50 verbs and 300 nouns"),
+    ({"models": ["1.pth", "odd.pth"]}, "odd.pth: a model of 50 verbs and 300 nouns, but the config "
+     "has 97 and 300; correct `classes:`"),
     ({"models": ["1.pth", "2.pth", "copy.pth"]}, "copy.pth: is 1.pth again"),
 ])  # fmt: skip
 def test_a_model_that_cannot_be_read_or_is_of_other_classes_stops_before_any_prediction(

@@ -7,15 +7,14 @@ from random import Random
 
 import pytest
 
-from support.two_writers import JOBS, WAYS, Kitchen, Stage
+from support.two_writers import JOBS, WAYS, Stage
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def stage(lab, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two")
-    return Stage(Kitchen.furnish(lab, folder / "kitchen"), folder / "stage")
+    return Stage(lab, tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.parametrize("number", range(len(WAYS)), ids=list(WAYS))

@@ -103,13 +103,6 @@ def test_without_any_video_those_who_take_part_are_planned_in_each_run_of_a_swee
     assert "export" not in planned
 
 
-def test_a_named_run_writes_to_its_own_folder_and_not_to_that_of_the_default_run(folder):
-    _, text = plan(folder, "--config", "run=b")
-    for name in ("model.pth", "predictions/val.pt", "submission.zip", "metrics.json",
-                 "report.html"):  # fmt: skip
-        assert f"results/runs/b/{name}" in text and f"results/{name}" not in text
-
-
 def test_the_plan_for_thirteen_of_700_videos_is_two_scans_in_a_line_each_rule(partial):
     done = run_snakemake("-n", "results/clean/train.txt", "--directory", str(partial), "--logger",
                          "epic100")  # fmt: skip
