@@ -31,7 +31,7 @@ SLOW = 60.0  # seconds for one input
 
 def work(name: str, seed: int, folder: Path, count: int) -> int:
     """Read `count` changed files; a line of JSON for each finding on stdout."""
-    from support.fuzzing import FILMS, TARGETS, attempt, changed
+    from support.fuzzing import FILMS, TARGETS, attempt
 
     warnings.simplefilter("ignore")
     target, rng = (TARGETS | FILMS)[name], random.Random(seed)
@@ -40,7 +40,7 @@ def work(name: str, seed: int, folder: Path, count: int) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(count):
-        data = changed(target, rng.choice(seeds), rng)
+        data = target.change(rng.choice(seeds), rng)
         (folder / "last").write_bytes(data)
         started, why = time.monotonic(), ""
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.fuzzing import TARGETS, attempt, changed
+from support.fuzzing import TARGETS, attempt
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def test_a_reader_of_strangers_bytes_ends_in_one_error_or_a_result(name, inputs)
 
         for number in range(inputs // len(TARGETS)):
             rng = random.Random(f"{name} {number}")
-            data, started = changed(target, rng.choice(seeds), rng), time.monotonic()
+            data, started = target.change(rng.choice(seeds), rng), time.monotonic()
             try:
                 attempt(target, data, Path(folder))
             except Exception as error:

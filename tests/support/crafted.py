@@ -159,16 +159,14 @@ def boxes(data: bytes, start: int = 0, stop: int | None = None) -> Iterator[tupl
 def broken_boxes(data: bytes, rng: random.Random) -> bytes:
     """An MP4 with a number, a name or the length of a box changed, or a box gone or doubled."""
     start, stop, _ = rng.choice(list(boxes(data)))
-    out, kind = bytearray(data), rng.randrange(6)
-    if kind == 0:
-        out[start:stop] = b""
-    elif kind == 1:
-        out[start:start] = data[start:stop] * rng.choice((1, 2, 20))
-    elif kind == 2:
-        struct.pack_into(">I", out, start, rng.choice((0, 1, 7, 8, 2**31, 2**32 - 1)))
-    elif kind == 3:
-        out[start + 4 : start + 8] = rng.choice([each[2] for each in boxes(data)])
-    elif stop - start >= 16:  # a count, a time, an offset: fields are numbers of 32 bits
-        at = rng.randrange(start + 8, stop - 3, 4)
-        struct.pack_into(">I", out, at, rng.choice((0, 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1)))
-    return bytes(out)
+    field = rng.randrange(start + 8, max(stop - 3, start + 9), 4)  # a count, a time, an offset
+    number = struct.pack(">I", rng.choice((0, 1, 7, 8, 2**16, 2**31 - 1, 2**31, 2**32 - 1)))
+    first, last, new = rng.choice((
+        (start, stop, b""),
+        (start, start, data[start:stop] * rng.choice((1, 2, 20))),
+        (start, start + 4, number),
+        (start + 4, start + 8, rng.choice([name for *_, name in boxes(data)])),
+        (field, field + 4, number),
+        (field, field + 4, number),
+    ))  # fmt: skip
+    return data[:first] + new + data[last:]

@@ -69,9 +69,43 @@ test_dataloader = dict(dataset=dict(pipeline=[dict(type='OpenSegment', decoder='
 """
 # An SPS and a PPS of x264, as an avcC record, and a slice behind its length.
 AVCC = bytes.fromhex(
-    "0164000affe1001867640" "00aacd9445f9f016a020202800000030080000018078912cb"
-    "01000668ebe3cb22c0"
+    "0164000affe100186764000aacd9445f9f016a020202800000030080000018078912cb01000668ebe3cb22c0"
 )  # fmt: skip
+
+
+NUMBERS = (b"0", b"-1", b"9" * 30, b"1e999", b"nan", b"\xff" * 4, bytes(8), b"\x7f" + b"\xff" * 7)
+BITS = (b"\x00", b'"', b"\n", b"\t", b",", b"{", b"[", b"(", b"'", b"\\", b"%", b"..", b"\x1b[2J",
+        "\u202e".encode(), b"\xff\xfe", b"None", b"true", b"os.system", b"_scope_",
+        b"type")  # fmt: skip
+
+
+def change(data: bytes, rng: random.Random) -> bytes:
+    """`data` with one to six changes: bits, bytes, numbers, pieces moved, doubled or cut."""
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
+        at, length = rng.randrange(len(data) + 1), rng.choice((1, 2, 4, 16, 64, 1000))
+        piece = data[at : at + length]
+        taken, new = rng.choice((
+            (1, bytes(byte ^ 1 << rng.randrange(8) for byte in piece[:1])),
+            (length, rng.randbytes(length)),
+            (rng.choice((0, 1, 4, 8)), rng.choice(NUMBERS)),
+            (0, rng.choice(BITS)),
+            (length, b""),
+            (0, piece * rng.choice((1, 2, 50))),
+            (4, struct.pack(rng.choice("<>") + "I", rng.choice((0, 1, 2**31, 2**32 - 1)))),
+        ))  # fmt: skip
+        data = data[:at] + new + data[at + taken :]
+    return data
+
+
+def inside(end: str) -> Callable[[bytes, random.Random], bytes]:
+    """Change a member of a zip whose name has this end, with checksums that fit again."""
+
+    def change_member(data: bytes, rng: random.Random) -> bytes:
+        members = members_of(data)
+        wanted = rng.choice([name for name, _ in members if name.endswith(end)])
+        return zip_of(*((n, change(own, rng) if n == wanted else own) for n, own in members))
+
+    return change_member
 
 
 @dataclass(frozen=True)
@@ -82,10 +116,7 @@ class Target:
     seeds: Callable[[Path], list[bytes]]
     raises: tuple[type[BaseException], ...] = (EpicError,)
     suffix: str = ".bin"
-    # Members of a zip whose bytes are changed inside, with checksums that fit again.
-    inside: str = ""
-    # Builds a file from the parts of an honest one, one of them broken.
-    build: Callable[[bytes, random.Random], bytes] | None = None
+    change: Callable[[bytes, random.Random], bytes] = change
     cache: list[bytes] = field(default_factory=list)
 
     def honest(self, folder: Path) -> list[bytes]:
@@ -113,10 +144,8 @@ def _model(path: Path) -> None:
 
 
 def _predictions(path: Path) -> None:
-    write_predictions(
-        Predictions("val", ["P01_01_0"], torch.zeros(1, 2), PAIRS, 97, 300, {"split": "train"}),
-        path,
-    )
+    scores, made_by = torch.zeros(1, 2), {"split": "train"}
+    write_predictions(Predictions("val", ["P01_01_0"], scores, PAIRS, 97, 300, made_by), path)
 
 
 def _entries() -> list[dict]:
@@ -287,6 +316,7 @@ CSV = (
     'P01_01_0,P01_01,00:00:01.00,00:00:02.5,1,2,"put, down"\n'
     "P01_01_1,P01_01,00:00:03,00:00:04,0,9,a\n"
 )
+in_pickle = inside("data.pkl")
 TARGETS: dict[str, Target] = {
     "sheet": Target(read_sheet, text(SHEET + ROW)),
     "csv": Target(_read_csv, text(CSV)),
@@ -302,12 +332,12 @@ TARGETS: dict[str, Target] = {
     "scan table": Target(read_scan_table, made("a.tsv", _scan_table)),
     "config": Target(_read_config, text(CONFIG)),
     "model": Target(load_model, made("a.pth", _model)),
-    "model, inside": Target(load_model, made("b.pth", _model), inside="data.pkl"),
+    "model, inside": Target(load_model, made("b.pth", _model), change=in_pickle),
     "predictions": Target(lambda p: read_predictions(p, "val"), made("c.pt", _predictions)),
     "predictions, inside": Target(
-        lambda p: read_predictions(p, "val"), made("d.pt", _predictions), inside="data.pkl"
+        lambda p: read_predictions(p, "val"), made("d.pt", _predictions), change=in_pickle
     ),
-    "checkpoint, inside": Target(read_checkpoint, made("e.pth", _checkpoint), inside="data.pkl"),
+    "checkpoint, inside": Target(read_checkpoint, made("e.pth", _checkpoint), change=in_pickle),
     "own checkpoint": Target(
         lambda p: read_tensors(p, "a checkpoint", ""), made("k.pth", _own_checkpoint)
     ),
@@ -316,7 +346,7 @@ TARGETS: dict[str, Target] = {
     ),
     "submission": Target(_read_submission, made("a.pt", lambda p: write_pt(_entries(), p))),
     "submission, inside": Target(
-        _read_submission, made("f.pt", lambda p: write_pt(_entries(), p)), inside="data.pkl"
+        _read_submission, made("f.pt", lambda p: write_pt(_entries(), p)), change=in_pickle
     ),
     "zip": Target(
         lambda p: check_zip(p, ["P01_01_0"], 4, 5),
@@ -325,83 +355,37 @@ TARGETS: dict[str, Target] = {
     "zip, inside": Target(
         lambda p: check_zip(p, ["P01_01_0"], 4, 5),
         made("b.zip", lambda p: write_zip(_entries(), p, {"pt": 2, "tl": 3, "td": 3})),
-        inside="test.json",
+        change=inside("test.json"),
     ),
     "index": Target(lambda p: load_index(p, "P01_01"), made("a.npz", _index)),
     "index, inside": Target(
-        lambda p: load_index(p, "P01_01"), made("b.npz", _index), inside=".npy"
+        lambda p: load_index(p, "P01_01"), made("b.npz", _index), change=inside(".npy")
     ),
-    "index, built": Target(_use_index, made("c.npz", _index), build=build_arrays),
-    "packets, built": Target(_use_index, made("d.npz", _index), build=build_index_of),
+    "index, built": Target(_use_index, made("c.npz", _index), change=build_arrays),
+    "packets, built": Target(_use_index, made("d.npz", _index), change=build_index_of),
     "features": Target(_use_features, made("e.npz", write_small_features)),
     "features, built": Target(
-        _use_features, made("f.npz", write_small_features), build=build_arrays
+        _use_features, made("f.npz", write_small_features), change=build_arrays
     ),
     "model, built": Target(lambda p: load_model(p).outputs, made("g.pth", _model),
-                           build=build_tensors),
-    "predictions, built": Target(_use_predictions, made("h.pt", _predictions), build=build_tensors),
-    "checkpoint, built": Target(read_checkpoint, made("i.pth", _checkpoint), build=build_tensors),
+                           change=build_tensors),
+    "predictions, built": Target(_use_predictions, made("h.pt", _predictions),
+                                 change=build_tensors),
+    "checkpoint, built": Target(read_checkpoint, made("i.pth", _checkpoint),
+                                change=build_tensors),
     "submission, built": Target(
-        _read_submission, made("j.pt", lambda p: write_pt(_entries(), p)), build=build_tensors
+        _read_submission, made("j.pt", lambda p: write_pt(_entries(), p)), change=build_tensors
     ),
     "stamp, built": Target(
-        _use_stamp, text('{"clean list": "ab", "model.type": "X"}'), build=build_json
+        _use_stamp, text('{"clean list": "ab", "model.type": "X"}'), change=build_json
     ),
     "h264": Target(_read_h264, lambda folder: [AVCC, AVCC + AVCC], raises=(EpicError, ValueError)),
     "mp4": Target(_read_boxes, _moov),
-    "mp4, built": Target(_read_boxes, _film, build=broken_boxes),
+    "mp4, built": Target(_read_boxes, _film, change=broken_boxes),
     "part notes": Target(_read_notes, text('"5f2c-ab"'), suffix=".part.validator"),
 }  # fmt: skip
 # FFmpeg may crash on these, so they are for processes of their own: benchmarks/fuzz.py.
 FILMS = {"video": Target(lambda p: inspect(p, "P01_01"), _film, raises=(EpicError, MemoryError))}
-
-NUMBERS = (
-    b"0",
-    b"-1",
-    b"9" * 30,
-    b"1e999",
-    b"nan",
-    b"\xff\xff\xff\xff",
-    bytes(8),
-    b"\x7f" + b"\xff" * 7,
-)
-BITS = (b"\x00", b'"', b"\n", b"\t", b",", b"{", b"[", b"(", b"'", b"\\", b"%", b"..", b"\x1b[2J",
-        "\u202e".encode(), b"\xff\xfe", b"None", b"true", b"os.system", b"_scope_",
-        b"type")  # fmt: skip
-
-
-def change(data: bytes, rng: random.Random) -> bytes:
-    """`data` with one to six changes: bits, bytes, numbers, pieces moved, doubled or cut."""
-    out = bytearray(data)
-    for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
-        at, length = rng.randrange(len(out) + 1), rng.choice((1, 2, 4, 16, 64, 1000))
-        kind = rng.randrange(7)
-        if kind == 0 and at < len(out):
-            out[at] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            out[at : at + length] = rng.randbytes(length)
-        elif kind == 2:
-            out[at : at + rng.choice((0, 1, 4, 8))] = rng.choice(NUMBERS)
-        elif kind == 3:
-            out[at:at] = rng.choice(BITS)
-        elif kind == 4:
-            out[at : at + length] = b""
-        elif kind == 5:
-            out[at:at] = out[at : at + length] * rng.choice((1, 2, 50))
-        elif at + 4 <= len(out):
-            struct.pack_into(rng.choice("<>") + "I", out, at, rng.choice((0, 1, 2**31, 2**32 - 1)))
-    return bytes(out)
-
-
-def changed(target: Target, seed: bytes, rng: random.Random) -> bytes:
-    """A changed file for `target`; with `inside`, a zip that is whole around a changed member."""
-    if target.build:
-        return target.build(seed, rng)
-    if not target.inside:
-        return change(seed, rng)
-    members = members_of(seed)
-    wanted = rng.choice([name for name, _ in members if name.endswith(target.inside)])
-    return zip_of(*((n, change(data, rng) if n == wanted else data) for n, data in members))
 
 
 def attempt(target: Target, data: bytes, folder: Path) -> None:
