@@ -1,9 +1,8 @@
 """Readers of strangers' bytes, honest files for each, and changes to them. No test in here.
 
 The bytes of a file are changed at random, or it is taken apart and built again with one rule broken
-(`crafted`). Readers use what they have read, as a run would.
-
-Used by tests/attacks/test_fuzzing.py for seconds, and by benchmarks/fuzz.py for as long as asked.
+(`crafted`). Readers use what they have read, as a run would. Used by tests/attacks/test_fuzzing.py
+for seconds, and by benchmarks/fuzz.py for as long as asked.
 """
 
 import io
