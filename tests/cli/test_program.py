@@ -11,7 +11,7 @@ from epic100.cli.program import COMMANDS, main
 from epic100.cli.workflow import snakemake_command
 from epic100.settings import read_settings
 from support.archive import VIDEOS, configure
-from support.checkout import ROOT, call, python, said
+from support.checkout import ROOT, call, epic100, python, said
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -101,10 +101,10 @@ def test_another_screen_may_be_asked_for(named):
 
 def test_run_is_snakemake_with_its_exit_code(tmp_path):
     config = ("--configfile", "config/demo.yaml")
-    rules = python("-m", "epic100", "run", "--list-rules", *config, cwd=tmp_path)
+    rules = epic100("run", "--list-rules", *config, cwd=tmp_path)
     assert "train" in rules.stdout.split()
-    done = python("-m", "epic100", "run", "no/such/target", "-n", "--cores", "1", *config,
-                  cwd=tmp_path, well=False)  # fmt: skip
+    done = epic100("run", "no/such/target", "-n", "--cores", "1", *config, cwd=tmp_path,
+                   well=False)  # fmt: skip
     assert done.returncode == 1 and "no/such/target" in said(done)
 
 

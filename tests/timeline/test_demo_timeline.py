@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from support.checkout import python
+from support.checkout import epic100
 from support.tables import rows_of
 
 STRIDE, SHORTEST = 0.2, 0.8  # s; the shortest segment that is as long as a clip
@@ -16,8 +16,8 @@ def seen(demo, tmp_path_factory):
     """The JSON of each video's timeline, made by one call."""
     out = tmp_path_factory.mktemp("seen")
     films = [demo / f"videos/{name.split('_')[0]}/{name}.MP4" for name in VIDEOS]
-    python("-m", "epic100", "predict", *films, "--out", out, "--model", demo / "results/model.pth",
-           "--stride", STRIDE)  # fmt: skip
+    epic100("predict", *films, "--out", out, "--model", demo / "results/model.pth",
+            "--stride", STRIDE)  # fmt: skip
     return {name: json.loads((out / f"{name}.json").read_text()) for name in VIDEOS}
 
 
