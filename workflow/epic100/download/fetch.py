@@ -104,9 +104,8 @@ def fetch(
 
     Raises:
         EpicError: The host is private and not named, the server refuses the file or sends another
-            one, or `settings.tries` attempts
-            in a row make no progress. The part is kept for the next run, unless its checksum was
-            wrong.
+            one, or `settings.tries` attempts in a row make no progress. The part is kept for the
+            next run, unless its checksum was wrong.
     """
     if not is_url(url):
         raise EpicError(f"{target}: its url is {url!r}; expected {URL_WORDS}")

@@ -166,10 +166,8 @@ def same_clock(index: VideoIndex, copy: VideoIndex) -> bool:
 
 
 def _grey(size: tuple[int, int]) -> av.VideoFrame:
-    frame = av.VideoFrame(*size, "yuv420p")
-    for plane in frame.planes:
-        plane.update(bytes([128]) * plane.buffer_size)
-    return frame
+    width, height = size  # even; below the luma are half as many rows of colour
+    return av.VideoFrame.from_ndarray(np.full((height * 3 // 2, width), 128, np.uint8), "yuv420p")
 
 
 def _decibel(squared_error: npt.ArrayLike) -> np.ndarray:

@@ -75,7 +75,9 @@ def clean(
     rows = _not_scanned(videos, settings, absent)
     indexes: dict[str, str] = {}
     for scan in scans:
-        scanned = _scanned(scan)
+        scanned = {row.video_id: row for row in read_scan_table(scan)}
+        if scanned and not any(row.readable for row in scanned.values()):
+            log.warning(f"{Path(scan).stem}: none of its {len(scanned)} videos is readable")
         rows |= scanned
         indexes |= dict.fromkeys(scanned, scan.removesuffix(".tsv") + ".index.npz")
     judged = []
@@ -241,14 +243,6 @@ def _listed(path: str, annotations: pd.DataFrame) -> pd.DataFrame:
             f"the rule annotate writes it; make it again with `snakemake -R {path}`"
         )
     return segments
-
-
-def _scanned(table: str) -> dict[str, ScanRow]:
-    """Read one participant's table. Log a warning if no video in it is readable."""
-    rows = {row.video_id: row for row in read_scan_table(table)}
-    if rows and not any(row.readable for row in rows.values()):
-        log.warning(f"{Path(table).stem}: none of its {len(rows)} videos is readable")
-    return rows
 
 
 def _other_clock(video: Video, row: ScanRow) -> str:
