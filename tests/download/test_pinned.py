@@ -200,5 +200,3 @@ def test_a_csv_is_held_against_the_official_file_s_checksum(pins, tmp_path, capl
         assert official.message == f"{path}: the official {path.name}, by its checksum"
         assert other.levelname == "WARNING"
         assert f"{path}: not the official {path.name}, by its checksum; ex" in other.message
-    with pytest.raises(EpicError, match=r"none\.csv: no such file; .*`annotations: val:`"):
-        log_origin(tmp_path / "none.csv", "val", pins)

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from av.video.frame import PictureType
 
-from epic100.base.errors import EpicError
 from epic100.minikitchen import (
     NOUNS,
     PAIRS,
@@ -212,9 +211,3 @@ def test_a_segments_object_shows_from_its_first_frame_to_its_last(pictures):
 
 def test_no_two_pictures_are_alike(pictures):
     assert len({picture.tobytes() for picture in pictures}) == len(pictures) == 600
-
-
-def test_an_unknown_damage_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(EpicError, match=r"P01_01\.MP4.*'rust'.*truncated.*zeroed"):
-        write_video(SHORT, tmp_path / "P01_01.MP4", seed=0, damage="rust")
-    assert list(tmp_path.iterdir()) == []

@@ -101,23 +101,6 @@ def test_bytes_that_are_no_text_are_reported_as_such(tmp_path):
         listed(tmp_path, GOOD.encode() + b"\xff\xff 0 1 2 3\n")
 
 
-@pytest.mark.parametrize(
-    "column, value, words",
-    [
-        ("path", "P01/my kitchen.MP4", r"video path 'P01/my kitchen\.MP4' holds a space"),
-        ("narration_id", "P01 01 0", r"id 'P01 01 0' holds a space"),
-    ],
-)
-def test_a_list_that_cannot_be_written_leaves_the_old_one_whole(tmp_path, column, value, words):
-    path = tmp_path / "train.txt"
-    path.write_text(GOOD)
-    bad = random_segments(0)
-    bad.loc[7, column] = value
-    with pytest.raises(EpicError, match=rf"train\.txt: the {words}"):
-        write_segments(bad, path)
-    assert path.read_text() == GOOD and [p.name for p in tmp_path.iterdir()] == ["train.txt"]
-
-
 LINE = "P01/P01_01.MP4 0 9 1 2 P01_01_0\n"
 
 

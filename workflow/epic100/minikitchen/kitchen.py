@@ -18,7 +18,6 @@ import av
 import numpy as np
 
 from epic100.base.atomic import atomic_path
-from epic100.base.errors import EpicError
 from epic100.base.text_table import write_table
 from epic100.minikitchen import hard
 from epic100.minikitchen.damage import KINDS
@@ -145,20 +144,12 @@ def write_video(
         video: Row of the video sheet.
         path: The file to write.
         seed: Determines segments, pictures and damage.
-        damage: One of `damage.KINDS`, or None.
+        damage: One of `damage.KINDS`, or None. A missing video is simply not written.
         size: (width, height) in pixels, even numbers.
         faststart: Put the index at the start of the file, as damage `truncated` does; otherwise it
             is at the end.
         level: `easy` or `hard` (`minikitchen.hard`).
-
-    Raises:
-        EpicError: The damage is unknown.
     """
-    if damage is not None and damage not in KINDS:
-        raise EpicError(
-            f"{path}: damage {damage!r} of {video.video_id}; expected one of {', '.join(KINDS)} "
-            "(a missing video is simply not written)"
-        )
     with atomic_path(path) as temporary:
         _encode(video, temporary, seed, size, faststart or damage == "truncated", level)
         if damage is not None:

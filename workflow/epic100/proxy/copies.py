@@ -156,12 +156,7 @@ class _Job:
     @cached_property
     def key(self) -> str:
         """What a copy has to be made of: kept in the notes beside it."""
-        try:
-            state = self.source.stat()
-        except OSError as error:
-            raise EpicError(
-                f"{self.source}: {error.strerror}; it was there when it was scanned"
-            ) from error
+        state = self.source.stat()
         made_of = {
             "version": VERSION,
             "source": str(self.source.resolve()),

@@ -64,7 +64,7 @@ def cut_participant(
         The rows of the table, in order of video and segment.
 
     Raises:
-        EpicError: A video or its index is missing, or the disk does not accept a clip; the latter
+        EpicError: The index of a video is missing, or the disk does not accept a clip; the latter
             is raised after all others are done.
     """
     listed = read_segments(segments)
@@ -106,20 +106,15 @@ class _Job:
     def clips(self) -> dict[str, Clip]:
         """What is to be cut."""
         clips, most = {}, self.index.frames
-        try:
-            for row in self.segments.to_dict("records"):
-                name, start, stop = row["narration_id"], row["start"], row["stop"]
-                if stop > most:
-                    raise EpicError(
-                        f"{self.path}: {name} ends at frame {stop}, the index has {most}; make the "
-                        "clean list again"
-                    )
-                key = clip_key(self.path, self.index, self.settings, start, stop)
-                clips[name] = Clip(str(self.folder / f"{name}.mp4"), start, stop, key)
-        except OSError as error:
-            raise EpicError(
-                f"{self.path}: {error.strerror}; it was there when it was scanned"
-            ) from error
+        for row in self.segments.to_dict("records"):
+            name, start, stop = row["narration_id"], row["start"], row["stop"]
+            if stop > most:
+                raise EpicError(
+                    f"{self.path}: {name} ends at frame {stop}, the index has {most}; make the "
+                    "clean list again"
+                )
+            key = clip_key(self.path, self.index, self.settings, start, stop)
+            clips[name] = Clip(str(self.folder / f"{name}.mp4"), start, stop, key)
         return clips
 
     def known(self) -> list[Row] | None:

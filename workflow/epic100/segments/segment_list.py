@@ -25,14 +25,7 @@ _POOLED = {"trainval": ("train", "val")}  # lists that are joined from others
 
 
 def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Write a segment list atomically. Raises EpicError if a path or an id contains a space."""
-    for what, names in (("video path", segments["path"]), ("id", segments["narration_id"])):
-        for name in names.unique():
-            if any(c.isspace() for c in name):
-                raise EpicError(
-                    f"{path}: the {what} {name!r} holds a space, which a segment list cannot; "
-                    "rename it"
-                )
+    """Write a segment list atomically. No path or id has a space: they are `base.names`."""
     columns = [segments[name].astype(str).tolist() for name in COLUMNS]
     write_text(path, "".join(" ".join(row) + "\n" for row in zip(*columns, strict=True)))
 
