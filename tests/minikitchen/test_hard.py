@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,6 +84,4 @@ def test_csvs_and_pictures_are_made_of_the_same_segments(tmp_path):
     assert set(table["verb"]) <= set(hard.VERBS.values())
     write_video(video, tmp_path / "hard.MP4", 0, level="hard")
     write_video(video, tmp_path / "easy.MP4", 0)
-    with av.open(tmp_path / "hard.MP4") as container:
-        assert container.streams.video[0].frames == 360
     assert (tmp_path / "hard.MP4").read_bytes() != (tmp_path / "easy.MP4").read_bytes()

@@ -9,7 +9,6 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
-from av.video.frame import PictureType
 
 from epic100.minikitchen import (
     NOUNS,
@@ -183,10 +182,7 @@ def test_a_file_has_the_rate_and_frames_of_its_row(tmp_path, fps, rate):
 def test_key_frames_are_250_apart_with_b_frames_between(short_file):
     with av.open(short_file) as container:
         packets = [p for p in container.demux(video=0) if p.size]
-        assert [i for i, packet in enumerate(packets) if packet.is_keyframe] == [0, 250, 500]
-        container.seek(0)
-        types = {PictureType(frame.pict_type).name for frame in container.decode(video=0)}
-    assert types == {"I", "P", "B"}
+    assert [i for i, packet in enumerate(packets) if packet.is_keyframe] == [0, 250, 500]
     assert any(later.pts < earlier.pts for earlier, later in pairwise(packets))
 
 
