@@ -18,7 +18,7 @@ import torch
 from epic100.base import foreign_tensors
 from epic100.base.errors import EpicError
 from epic100.base.guarded import end_servers
-from epic100.migrate import checkpoint
+from epic100.migrate import checkpoint, encoder
 from epic100.model.model_file import FORMAT, load_model
 from epic100.scoring import predictions
 from epic100.submission.check import check
@@ -35,6 +35,7 @@ READERS = {
     "predictions": partial(predictions.read_predictions, split="val"),
     "submission": read_pt,
     "a lab's checkpoint": checkpoint.read_checkpoint,
+    "an encoder's checkpoint": partial(encoder.convert_encoder, "avion", out="ours.pth"),
     "start weights": read_weights,
     "checkpoint": read_checkpoint,
 }

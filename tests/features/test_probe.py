@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.base.foreign_tensors import CACHE
 from epic100.features import fitting
 from epic100.features.fitting import Trial, fit
 from epic100.features.probe import predict_probe, train_probe
@@ -25,11 +24,10 @@ from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import PredictSettings, ProbeSettings, TimelineSettings
-from epic100.submission.export import export
 from epic100.timeline.run import ModelInUse, make_timelines
 from epic100.training.epoch_table import read_epochs, read_trials
 from support.archive import configure, run
-from support.checkout import run_snakemake, said
+from support.checkout import said
 from support.hugging_face import make_encoder
 from support.models import save_random_model
 from support.small_features import COLOURS, tokens
@@ -98,14 +96,6 @@ def test_it_sees_the_order_of_rows(kind, tmp_path):
         assert right.float().mean() >= 0.99
 
 
-def test_the_same_seed_gives_the_same_files_and_another_does_not(lab, made, tmp_path):
-    bytes_of = []
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        (tmp_path / name).mkdir()
-        bytes_of.append(train(lab, made, tmp_path / name, seed=seed, epochs=2).read_bytes())
-    assert bytes_of[0] == bytes_of[1] != bytes_of[2]
-
-
 GRID = {"lr": [1e-5, 3e-3], "weight_decay": [0.01, 0.1], "epochs": 10}
 
 
@@ -158,6 +148,7 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(lab, made, tmp_path, monke
     assert not (stopped / "model.pth").exists()
     assert train(lab, made, stopped, **settings).read_bytes() == wanted
     assert len(writes) == 10  # epochs of both trainings, none of them twice
+    assert train(lab, made, stopped, **settings, seed=1).read_bytes() != wanted
 
 
 def test_segments_are_found_in_any_list_by_their_id(lab, made):
@@ -216,37 +207,9 @@ def test_a_probe_reads_tokens_of_its_own_source_only(lab, own, tmp_path):
     assert load_model(model).trained_on["epochs"] == 1
 
 
-@pytest.mark.parametrize("kind", ["timesformer", "videomae", "vivit"])  # vjepa2: in the demo
-def test_an_encoder_of_hugging_face_goes_the_whole_way_and_other_weights_are_seen(
-    lab, tmp_path, monkeypatch, kind, caplog
+def test_a_probe_over_hugging_face_has_a_card_curves_and_timelines_and_knows_its_encoder(
+    lab, tmp_path, monkeypatch, caplog
 ):
-    folder = make_encoder(tmp_path / kind, kind)
-
-    def made(*splits):
-        """Their tokens, in a run that knows of this folder that it can be built."""
-        (tmp_path / CACHE).mkdir(parents=True, exist_ok=True)
-        (tmp_path / CACHE / HuggingFaceFolder(folder).fingerprint).touch()
-        caplog.clear()
-        return tokens(lab.folder, tmp_path, "hf", folder, (2, 2), splits)
-
-    monkeypatch.chdir(tmp_path)
-    indexes = made("train", "val")
-    model = train(lab, indexes, tmp_path, epochs=1, kind="attentive", folder=folder)
-    probed(lab, indexes, model, "val")
-    export(tmp_path / "val.pt", f"{lab.results}/segments/val.txt", tmp_path / "submission.pt",
-           split="val", reduce=None, sls={"pt": 2, "tl": 3, "td": 3})  # fmt: skip
-    assert len(torch.load(tmp_path / "submission.pt")) == 4
-    make_encoder(folder, kind, seed=1)
-    again = made("val")
-    assert f"by hf {HuggingFaceFolder(folder).fingerprint[:12]}" in caplog.text
-    assert "going on" not in caplog.text
-    with pytest.raises(
-        EpicError, match="tokens of encoder hf, model .*; expected those of encoder"
-    ):
-        probed(lab, again, model, "val")
-
-
-def test_a_probe_over_hugging_face_has_a_card_curves_and_timelines(lab, tmp_path, monkeypatch):
     folder = make_encoder(tmp_path / "encoder", "vjepa2")
     monkeypatch.chdir(tmp_path)
     indexes = tokens(lab.folder, tmp_path, "hf", folder, (2, 2))
@@ -277,6 +240,13 @@ def test_a_probe_over_hugging_face_has_a_card_curves_and_timelines(lab, tmp_path
     other = make_encoder(tmp_path / "other", "vjepa2", seed=1)
     with pytest.raises(EpicError, match="other: its fingerprint is .* learned from .*: other wei"):
         timeline(encoder=str(other))
+    caplog.clear()
+    again = tokens(lab.folder, tmp_path, "hf", other, (2, 2), ("val",))
+    assert f"by hf {HuggingFaceFolder(other).fingerprint[:12]}" in caplog.text
+    assert "going on" not in caplog.text
+    words = "tokens of encoder hf, model .*; expected those of encoder"
+    with pytest.raises(EpicError, match=words):
+        probed(lab, again, model, "val")
 
 
 def test_without_transformers_the_extra_is_named(tmp_path, monkeypatch):
@@ -286,34 +256,25 @@ def test_without_transformers_the_extra_is_named(tmp_path, monkeypatch):
         HuggingFaceFolder(folder).check()
 
 
-@pytest.mark.parametrize("words, message", [
-    (["--configfile", "config/demo.yaml", "--config", "probe={}"], "needs a run of its own"),
-    (["--configfile", "config/demo.yaml", "config/probe.yaml"],
-     "results/model.pth: no such model; the probe learns from its features: train it first"),
-])  # fmt: skip
-def test_a_probe_without_a_run_or_a_model_is_one_message(tmp_path, words, message):
-    done = run_snakemake("results/runs/probe/submission.pt", "-n", "--directory", str(tmp_path),
-                         *words, well=False)  # fmt: skip
-    assert message in said(done)
+HF, START = ({"features": {"encoder": name}} for name in ("hf", "start"))
+GONE, EMPTY = ({"features": {"encoder": "hf", "path": path}} for path in ("gone", "empty"))
 
 
-HF, HF_HERE = {"encoder": "hf"}, {"encoder": "hf", "path": "empty"}
-
-
-@pytest.mark.parametrize("target, features, words", [
+@pytest.mark.parametrize("target, changes, words", [
+    ("submission.pt", {"run": None}, "needs a run of its own"),
+    ("submission.pt", {}, "results/model.pth: no such model; the probe learns from its features"),
     ("submission.pt", HF, "`features: encoder: hf` goes with `path:`, a folder"),
-    ("submission.pt", HF | {"path": "gone"}, "gone: no folder with files; expected that of a Hug"),
-    ("submission.pt", HF_HERE, "empty/config.json: cannot be read"),
-    ("background.json", HF_HERE, "empty/config.json: cannot be read"),
-    ("timeline/P02_102.tsv", HF_HERE, "empty/config.json: cannot be read"),
-    ("background.json", {"encoder": "start"},
-     "a probe with `features: encoder: hf` alone, not start"),
+    ("submission.pt", GONE, "gone: no folder with files; expected that of a Hugging Face"),
+    ("submission.pt", EMPTY, "empty/config.json: cannot be read"),
+    ("background.json", EMPTY, "empty/config.json: cannot be read"),
+    ("timeline/P02_102.tsv", EMPTY, "empty/config.json: cannot be read"),
+    ("background.json", START, "to a probe with `features: encoder: hf` alone, not start"),
 ])  # fmt: skip
 def test_an_encoder_that_cannot_be_used_stops_the_run_before_the_first_job(
-    clean_archive, tmp_path, target, features, words
+    clean_archive, tmp_path, target, changes, words
 ):
     folder = clean_archive(tmp_path / "archive")
-    configure(folder, run="probe", probe={}, features=features)
+    configure(folder, **{"run": "probe", "probe": {}} | changes)
     model = folder / "results/runs/probe/model.pth"
     if target != "submission.pt":  # the probe is there already
         model.parent.mkdir(parents=True)

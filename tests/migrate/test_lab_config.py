@@ -71,7 +71,7 @@ def test_a_lab_s_own_reader_is_known_by_its_place_and_named(lab_config):
     ("'SampleFrames'", "'DenseSampleFrames'", "step DenseSampleFrames of the test pipeline"),
     ("test_dataloader", "data", "expected `model` and `test_dataloader` .*MMAction2 0.x"),
     ("num_classes=pairs, ", "", "model has no cls_head.num_classes"),
-    ("pipeline=test_pipeline, ", "", "its test pipeline is empty"),
+    ("pipeline=test_pipeline, ", "", "its test pipeline is no list of steps"),
 ])  # fmt: skip
 def test_a_config_that_has_no_counterpart_is_one_error(lab_config, before, after, words):
     lab_config.write_text(LAB_CONFIG.replace(before, after))

@@ -121,7 +121,8 @@ def damaged_scans(lab, tmp_path):
 
 def test_what_is_damaged_and_what_lacks_is_named(lab, rows, match, damaged_scans):
     lacking = [row for row in rows if row["video_id"] == "P03_07"] + rows[:1]
-    found = match([row for row in rows if row not in lacking])
+    kept = [row for row in rows if row not in lacking]
+    found = match(kept)
     findings = check_list(found, lab.videos, damaged_scans)
     touches = [
         number
@@ -143,14 +144,8 @@ def test_what_is_damaged_and_what_lacks_is_named(lab, rows, match, damaged_scans
     assert report[3].startswith(
         f"{len(lacking)} sound segments lack, {len(whole)} of them in the 1 vi"
     )
-
-
-def test_pairs_are_counted_with_and_without_what_lacks(lab, rows, match, damaged_scans):
-    pairs = [(row["verb_class"], row["noun_class"]) for row in rows]
-    found = match([row for row, pair in zip(rows, pairs, strict=True) if pair != pairs[0]])
-    report = summary(found, check_list(found, lab.videos, damaged_scans))
-    count = len(set(pairs))
-    assert report[-1].startswith(f"{count - 1} verb-noun pairs; {count} with")
+    known = [len({(r["verb_class"], r["noun_class"]) for r in some}) for some in (kept, rows)]
+    assert report[-1].startswith(f"{known[0]} verb-noun pairs; {known[1]} with")
 
 
 def test_videos_that_were_not_scanned_are_said_and_lack_nothing(

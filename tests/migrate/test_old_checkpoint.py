@@ -93,15 +93,9 @@ def migrated(old, tmp_path, **changes):
     return migrate_model(**what)
 
 
-def test_a_checkpoint_as_mmengine_leaves_it_is_no_plain_one(old):
-    """Else the tests here would prove nothing."""
-    found = torch.serialization.get_unsafe_globals_in_checkpoint(old.checkpoint)
-    assert "mmengine.logging.history_buffer.HistoryBuffer" in found and "builtins.getattr" in found
-    with pytest.raises(Exception, match="Weights only load failed"):
-        torch.load(old.checkpoint, weights_only=True)
-
-
 def test_weights_come_out_unchanged_without_running_the_file(old):
+    with pytest.raises(Exception, match="Weights only load failed"):  # it is as MMEngine leaves it
+        torch.load(old.checkpoint, weights_only=True)
     weights, meta = read_checkpoint(old.checkpoint)
     whole = torch.load(old.checkpoint, weights_only=False)  # our own file
     assert weights.keys() == whole["state_dict"].keys() and meta["epoch"] == 1
@@ -162,10 +156,10 @@ def test_the_old_checkpoint_goes_all_the_way_to_a_submission_and_nothing_is_trai
     assert not (folder / "results/model.pth").exists()
 
 
-def rewritten(old, tmp_path, change, **how):
+def rewritten(old, tmp_path, change):
     """The old checkpoint with something done to it."""
     content = torch.load(old.checkpoint, weights_only=False)  # our own file
-    torch.save(change(content), tmp_path / "changed.pth", **how)
+    torch.save(change(content), tmp_path / "changed.pth")
     return tmp_path / "changed.pth"
 
 
@@ -198,17 +192,6 @@ def test_code_in_a_checkpoint_is_not_run_unless_it_is_allowed(old, tmp_path, mon
     assert (tmp_path / "sprung").exists()
 
 
-def test_the_form_before_torch_1_6_is_read_or_refused_with_advice(old, tmp_path):
-    how = {"_use_new_zipfile_serialization": False}
-    path = rewritten(old, tmp_path, lambda content: {"state_dict": content["state_dict"]}, **how)
-    plain, _ = read_checkpoint(old.checkpoint)
-    assert read_checkpoint(path)[0].keys() == plain.keys()
-    path = rewritten(old, tmp_path, lambda content: content, **how)
-    with pytest.raises(EpicError, match=r"holds \S+ besides tensors.*--allow-pickle"):
-        read_checkpoint(path)
-    assert read_checkpoint(path, allow_pickle=True)[0].keys() == plain.keys()
-
-
 def test_a_file_that_is_no_checkpoint_is_one_error(tmp_path):
     path = tmp_path / "old.pth"
     path.write_bytes(b"not a checkpoint")
@@ -225,7 +208,7 @@ def test_pairs_that_are_not_those_of_the_head_are_refused(old, tmp_path):
     with pytest.raises(EpicError, match=rf"head has {count} outputs, the pair order {count - 1} p"):
         migrated(old, tmp_path, pairs=old.pairs[1:])
     strange = [*old.pairs[:-1], (97, 1)]
-    with pytest.raises(EpicError, match=rf"output {count - 1} is verb 97, noun 1; expected verbs"):
+    with pytest.raises(EpicError, match=rf"pair {count - 1} is verb 97, noun 1; expected verbs"):
         migrated(old, tmp_path, pairs=strange)
     assert not (tmp_path / "model.pth").exists()
 

@@ -168,6 +168,8 @@ def test_losses_and_figures_are_mmaction2_s_to_the_bit(many, labels, smooth):
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name].item() == value.item(), name
+    half = ours.loss_by_feat(scores.bfloat16(), samples(labels))
+    assert half["loss_cls"].dtype == torch.float32  # as all that autocast gives
 
 
 class _Waits(TorchDispatchMode):
@@ -185,39 +187,28 @@ class _Waits(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-@pytest.mark.parametrize("own", [
-    {"label_smooth_eps": 0.1}, {"loss_cls": {"type": "CrossEntropyLoss"}}, {"type": "I3DHead"},
+@pytest.mark.parametrize("heads, own", [
+    ("pair", {"label_smooth_eps": 0.1}), ("pair", {"loss_cls": {"type": "CrossEntropyLoss"}}),
+    ("pair", {"type": "I3DHead"}), ("both", {}),
 ])  # fmt: skip
-def test_a_step_of_head_and_loss_never_waits_for_the_device(many, own):
+def test_a_step_of_head_and_loss_never_waits_for_the_device(many, heads, own):
     """On torch's `meta` device, which has no values: whatever asks for one is caught."""
-    head = built(many, **own).to("meta")
+    head = built(many, heads, **own).to("meta")
+    mix = MODELS.build({"type": "MixClips", "num_classes": MANY})
     features = torch.randn(6, 8, 2, 3, 3, device="meta", requires_grad=True)
-    labelled = [sample.to("meta") for sample in samples(range(6))]
+
+    def labelled():
+        return [sample.to("meta") for sample in samples(range(6))]
+
     with _Waits() as theirs, pytest.raises(NotImplementedError):
-        BaseHead.loss_by_feat(head, head(features), labelled)
+        BaseHead.loss_by_feat(head, head(features), labelled())
     assert theirs.found  # MMAction2's own does
     with _Waits() as ours:
-        losses = head.loss(features, labelled)
+        losses = head.loss(features, labelled())
         losses["loss_cls"].backward()
+        for _ in range(4):  # by Mixup or by CutMix
+            head.loss(*mix(features, labelled()))["loss_cls"].backward()
     assert not ours.found and set(losses) == {"loss_cls", "top1_acc", "top5_acc"}
-
-
-def test_a_step_with_mixed_clips_never_waits_for_the_device(pairs):
-    head = built(pairs, "both").to("meta")
-    clips = torch.randn(6, 8, 2, 3, 3, device="meta", requires_grad=True)
-    labelled = [sample.to("meta") for sample in samples([0, 1, 2] * 2)]
-    with _Waits() as waits:
-        for _ in range(4):
-            mixed = MODELS.build({"type": "MixClips", "num_classes": 3})(clips, labelled)
-            head.loss(*mixed)["loss_cls"].backward()
-            labelled = [sample.to("meta") for sample in samples([0, 1, 2] * 2)]
-    assert not waits.found
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_scores_give_a_loss_in_float32(many, dtype):
-    losses = built(many).loss_by_feat(torch.randn(6, MANY).to(dtype), samples(range(6)))
-    assert losses["loss_cls"].dtype == torch.float32 and torch.isfinite(losses["loss_cls"])
 
 
 def test_a_head_with_a_loss_of_its_own_keeps_it(pairs):

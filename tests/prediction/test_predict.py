@@ -60,19 +60,18 @@ def run(*about, **settings):
 
 @pytest.fixture(scope="module")
 def straight(lab, model, listed, tmp_path_factory):
-    return run(lab, model, listed, tmp_path_factory.mktemp("straight") / "val.pt")
+    """What is predicted at once: a row for each segment, in the order of the list."""
+    found = run(lab, model, listed, tmp_path_factory.mktemp("straight") / "val.pt")
+    assert found.narration_ids == read_segments(listed)["narration_id"].tolist()
+    assert torch.allclose(found.log_probs.exp().sum(1), torch.ones(3 * EACH))
+    assert len(found.log_probs.unique(dim=0)) == 3 * EACH
+    return found
 
 
 @pytest.fixture
 def own(lab, tmp_path):
     """A copy of the lab that a test may spoil."""
     return replace(lab, folder=shutil.copytree(lab.folder, tmp_path / "lab"))
-
-
-def test_every_segment_has_a_row_of_its_own_in_the_order_of_the_list(listed, straight):
-    assert straight.narration_ids == read_segments(listed)["narration_id"].tolist()
-    assert torch.allclose(straight.log_probs.exp().sum(1), torch.ones(3 * EACH))
-    assert len(straight.log_probs.unique(dim=0)) == 3 * EACH
 
 
 @pytest.mark.parametrize("settings", [{"workers": 2}, {"device": "cpu", "gpus": 2, "workers": 1}])
@@ -104,69 +103,41 @@ def test_a_prediction_that_was_killed_goes_on_from_the_videos_it_had(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["val.pt", "val.shards"]
 
 
-def shards_of_a_run_that_fails_at_the_end(lab, model, listed, folder, **settings):
-    """All shards of a run whose output could not be written, since a folder is in its place."""
-    out = folder / "val.pt"
-    (out / "in the way").mkdir(parents=True)
-    with pytest.raises(EpicError, match="not written: Is a directory"):
-        run(lab, model, listed, out, **settings)
-    shutil.rmtree(out)
-    found = sorted(folder.glob("val.shards/*/*.pt"))
-    assert len(found) == 3
-    return out, found
-
-
-def test_shards_of_another_model_or_other_views_are_never_used(
-    lab, model, listed, straight, tmp_path, caplog
+def test_shards_are_of_a_model_and_its_views_and_serve_again_after_others_were_tried(
+    lab, model, listed, tmp_path, caplog
 ):
-    other = save_random_model(lab, tmp_path / "other.pth", seed=1)
-    for settings, trained in (({}, other), ({"clips": 2}, model)):
-        out, _ = shards_of_a_run_that_fails_at_the_end(lab, trained, listed, tmp_path, **settings)
-        caplog.clear()
-        found = run(lab, model, listed, out)
-        assert "are predicted already" not in caplog.text
-        assert torch.equal(found.log_probs, straight.log_probs)
-        shutil.rmtree(tmp_path / "val.shards")
-        out.unlink()
-
-
-def test_a_finished_prediction_is_put_together_again_after_others_were_tried(
-    lab, model, listed, straight, tmp_path, caplog
-):
-    out = tmp_path / "val.pt"
+    out, other = tmp_path / "val.pt", save_random_model(lab, tmp_path / "other.pth", seed=1)
     run(lab, model, listed, out)
     first = out.read_bytes()
-    other = save_random_model(lab, tmp_path / "other.pth", seed=1)
-    out.unlink()  # as Snakemake does
-    run(lab, other, listed, out)
-    caplog.clear()
+    for trained, settings in ((other, {}), (model, {"clips": 2})):
+        run(lab, trained, listed, out, **settings)
+        assert out.read_bytes() != first
+    assert "are predicted already" not in caplog.text
     run(lab, model, listed, out)
     assert "going on: 3 of 3 videos are predicted already" in caplog.text
     assert out.read_bytes() == first
 
 
 def test_a_shard_is_made_again_where_its_video_or_segments_changed_or_it_does_not_load(
-    lab, model, listed, straight, tmp_path, caplog
+    own, model, listed, straight, tmp_path, caplog
 ):
-    out, shards = shards_of_a_run_that_fails_at_the_end(lab, model, listed, tmp_path)
+    out = tmp_path / "val.pt"
+    (out / "in the way").mkdir(parents=True)  # so that the run fails at its end
+    with pytest.raises(EpicError, match="not written: Is a directory"):
+        run(own, model, listed, out)
+    shutil.rmtree(out)
+    shards = sorted(tmp_path.glob("val.shards/*/*.pt"))
     shards[0].write_bytes(shards[0].read_bytes()[:-9])
+    os.utime(own.videos["P03_07"].path(own.root), ns=(1, 1))
     lines = listed.read_text().splitlines(keepends=True)
     path, start, stop, *rest = lines[1].split(" ")
     changed = tmp_path / "changed.txt"
     changed.write_text(
         "".join([lines[0], " ".join([path, start, str(int(stop) - 1), *rest]), *lines[2:]])
     )
-    found = run(lab, model, changed, out)
-    said = caplog.text
-    assert f"{shards[0]}: not a shard (cut short" in said and "going on: 1 of 3 videos" in said
+    found = run(own, model, changed, out)
+    assert f"{shards[0]}: not a shard (cut short" in caplog.text and "going on" not in caplog.text
     assert torch.equal(found.log_probs[0], straight.log_probs[0])
-
-
-def test_a_replaced_video_is_predicted_again(own, model, listed, tmp_path, caplog):
-    out, _ = shards_of_a_run_that_fails_at_the_end(own, model, listed, tmp_path)
-    os.utime(own.videos["P01_01"].path(own.root), ns=(1, 1))
-    run(own, model, listed, out)
-    assert "going on: 2 of 3 videos" in caplog.text
 
 
 def test_more_views_change_the_rows_and_need_no_larger_batches(
@@ -201,32 +172,24 @@ def test_a_video_that_is_gone_is_one_line_that_names_it_and_keeps_the_others(
         assert len(list(tmp_path.glob("out/val.shards/*/*.pt"))) >= 1
 
 
-def test_a_model_that_gives_no_number_is_one_line_that_names_the_segment(
-    lab, model, listed, tmp_path
+def nan(model):
+    weights = {name: value.clone() for name, value in model.state_dict.items()}
+    weights["cls_head.fc2.bias"][3] = torch.nan
+    return replace(model, state_dict=weights)
+
+
+@pytest.mark.parametrize("change, words", [
+    (nan, r"^P0\S+_\d+: .*bad\.pth gives NaN or infinity; look at"),
+    (lambda model: replace(model, pairs=model.pairs[:1]),
+     r"bad\.pth: its model gives 8 scores .* are of 1; the two"),
+])  # fmt: skip
+def test_a_model_that_gives_no_number_or_has_another_pair_table_is_one_line(
+    lab, model, listed, tmp_path, change, words
 ):
-    broken = load_model(model)
-    broken.state_dict["cls_head.fc2.bias"][3] = torch.nan
-    save_model(broken, tmp_path / "nan.pth")
-    with pytest.raises(EpicError, match=r"^P0\S+_\d+: .*nan\.pth gives NaN or infinity; look at"):
-        run(lab, tmp_path / "nan.pth", listed, tmp_path / "val.pt")
+    save_model(change(load_model(model)), tmp_path / "bad.pth")
+    with pytest.raises(EpicError, match=words):
+        run(lab, tmp_path / "bad.pth", listed, tmp_path / "val.pt")
     assert not (tmp_path / "val.pt").exists()
-
-
-def test_a_pair_table_of_another_training_is_one_line(lab, model, listed, tmp_path):
-    sound = load_model(model)
-    save_model(replace(sound, pairs=sound.pairs[:1]), tmp_path / "other.pth")
-    with pytest.raises(
-        EpicError, match=r"other\.pth: its model gives 8 scores .* are of 1; the two"
-    ):
-        run(lab, tmp_path / "other.pth", listed, tmp_path / "val.pt")
-
-
-def test_more_gpus_than_there_are_is_one_line(lab, model, listed, tmp_path):
-    there = torch.cuda.device_count()
-    with pytest.raises(
-        EpicError, match=rf"^predict.gpus is {there + 1}, but torch \S+ sees {there} GPUs"
-    ):
-        run(lab, model, listed, tmp_path / "val.pt", gpus=there + 1)
 
 
 def predict_as_a_rule_does(folder, *arguments):

@@ -13,6 +13,7 @@ from epic100.prediction.views import (
     frames_of_2d,
     mean_log_probs,
     sampling_of,
+    scores_of_views,
     view_pipeline,
 )
 from epic100.prediction.worker import autocast_of
@@ -98,9 +99,14 @@ def pictures(views: int, seed: int) -> torch.Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
+def log_probs(model, segments, at_once=8, **how):
+    scores = torch.cat(list(scores_of_views(model, segments, at_once, FRAMES, **how)))
+    return mean_log_probs(scores, {"pair": CLASSES}, len(segments))
+
+
 def test_scores_are_those_of_mmaction2_s_own_test_step(model):
     segments = [pictures(1, 1), pictures(1, 2)]
-    ours = mean_log_probs(model, segments, 8, FRAMES)
+    ours = log_probs(model, segments)
     samples = [ActionDataSample(), ActionDataSample()]
     theirs = model.test_step({"inputs": segments, "data_samples": samples})
     scores = torch.stack([sample.pred_score for sample in theirs])
@@ -110,15 +116,15 @@ def test_scores_are_those_of_mmaction2_s_own_test_step(model):
 @pytest.mark.parametrize("at_once", [1, 2, 8])
 def test_views_are_seen_apart_and_averaged_in_probability(model, at_once):
     one, two = pictures(1, 3), pictures(1, 4)
-    both = mean_log_probs(model, [torch.cat([one, two])], at_once, FRAMES)
-    apart = torch.cat([mean_log_probs(model, [view], 1, FRAMES) for view in (one, two)])
+    both = log_probs(model, [torch.cat([one, two])], at_once)
+    apart = torch.cat([log_probs(model, [view], 1) for view in (one, two)])
     assert (apart[0] - apart[1]).abs().max() > 0.01
     torch.testing.assert_close(both[0].exp(), apart.exp().mean(dim=0), atol=1e-6, rtol=1e-5)
 
 
 def test_as_many_views_go_together_as_fit_and_one_that_does_not_is_an_error(model, monkeypatch):
     segments, seen, most = [pictures(3, 1), pictures(3, 2)], [], 2
-    expected = mean_log_probs(model, segments, 8, FRAMES)
+    expected = log_probs(model, segments)
     whole = model.extract_feat
 
     def small(inputs, **kwargs):
@@ -130,11 +136,11 @@ def test_as_many_views_go_together_as_fit_and_one_that_does_not_is_an_error(mode
     monkeypatch.setattr(model, "extract_feat", small)
     monkeypatch.setattr(model, "views_that_fit", 8, raising=False)
     for _ in range(2):
-        torch.testing.assert_close(mean_log_probs(model, segments, 8, FRAMES), expected)
+        torch.testing.assert_close(log_probs(model, segments), expected)
     assert seen == [6, 3, 1, 1, 1, 1, 1, 1] + [1] * 6  # half each time, and it is remembered
     most = 0
     with pytest.raises(EpicError, match="one view .* the memory of cpu: so many bytes; set `pred"):
-        mean_log_probs(model, segments, 8, FRAMES)
+        log_probs(model, segments)
 
 
 def test_autocast_is_the_training_s_and_leaves_the_head_in_float32(model):
@@ -144,8 +150,7 @@ def test_autocast_is_the_training_s_and_leaves_the_head_in_float32(model):
         lambda _, given, out: kinds.append((given[0].dtype, out.dtype))
     )
     expected, found = (
-        mean_log_probs(model, [pictures(1, 1)], 8, FRAMES, dtype=dtype)
-        for dtype in (None, torch.bfloat16)
+        log_probs(model, [pictures(1, 1)], dtype=dtype) for dtype in (None, torch.bfloat16)
     )
     hook.remove()
     assert kinds == [(torch.float32, torch.float32)] * 2

@@ -114,7 +114,10 @@ R = ("results", IDS[2])
         (set_in("results", IDS[0], value=None), f"missing: 1 segment ({IDS[0]})"),
         (set_in("results", "x", value={}), 'the result is not an object of "verb" and "noun": 1'),
         (set_in(*R, "verb", value=None), 'the result is not an object of "verb" and "noun": 1'),
-        (set_in(*R, "verb", value=[1, 2]), f'the result "verb" is no object: 1 segment ({IDS[2]})'),
+        (
+            set_in(*R, "verb", value=[1, 2]),
+            f'the result has no object in "verb": 1 segment ({IDS[2]})',
+        ),
         (
             set_in(*R, "verb", "2", value=None),
             "the result has no class 2 among its 4 classes in ",

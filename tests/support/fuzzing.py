@@ -183,7 +183,7 @@ def _parsed(text: str = CONFIG) -> Config:
 def _read_config(path: Path) -> object:
     config = _parsed(path.read_bytes().decode("utf-8", "replace"))
     clean_model(config.get("model"), "model.pth")
-    return clean_pipeline(test_pipeline_of(config), "model.pth")
+    return clean_pipeline(test_pipeline_of(config, "model.pth"), "model.pth")
 
 
 def write_small_features(path: Path) -> None:

@@ -40,7 +40,12 @@ def write_tensors(content: Any, path: str | os.PathLike) -> None:
 
 
 def read_tensors(
-    path: str | os.PathLike, what: str, remedy: str, *, allow_pickle: bool = False
+    path: str | os.PathLike,
+    what: str,
+    remedy: str,
+    *,
+    allow_pickle: bool = False,
+    mapped: bool = False,
 ) -> Any:
     """Read a tensor file of ours, or one that the user trusts, to the CPU.
 
@@ -49,6 +54,7 @@ def read_tensors(
         what: What was expected, for the error: "not {what} (why); {remedy}".
         remedy: What to do, for the error.
         allow_pickle: Load any object. This runs code from the file.
+        mapped: Leave the values on the disk until they are used.
 
     Returns:
         What was saved.
@@ -61,7 +67,8 @@ def read_tensors(
     try:
         with reading(path) as file:
             require_whole(file)
-            return torch.load(file, map_location="cpu", weights_only=not allow_pickle)
+            source = os.fspath(path) if mapped else file
+            return torch.load(source, "cpu", weights_only=not allow_pickle, mmap=mapped)
     except DiskError:
         raise
     except FileNotFoundError as error:

@@ -75,15 +75,12 @@ def read_features(path: str | os.PathLike) -> Features:
     Raises:
         BrokenFile: There is no such file, it is not whole, or it is from elsewhere.
     """
-    path = Path(path)
-    again = f"make it again: remove it, then `snakemake --force {path.parent}/PARTICIPANT.tsv`"
-    if not path.is_file():
-        raise BrokenFile(f"{path}: no such features; the rule features makes them: {again}")
+    table = Path(path).with_name("PARTICIPANT.tsv")
+    again = f"make it again: remove it, then `snakemake --force {table}`"
     with opened_arrays(path, FORMAT, "whole features of the rule features", again) as arrays:
         found: dict[str, Any] = {field.name: arrays[field.name] for field in fields(Features)}
-        for name in ("fps", "duration"):
-            found[name] = float(found[name])
-        found["made_from"] = json.loads(str(found["made_from"]))
+        found |= {name: array.item() for name, array in found.items() if array.ndim == 0}
+        found["made_from"] = json.loads(found["made_from"])
         features = conforming(Features(**found))
         if not features.valid.any() or not 0 < features.stride < np.inf or not features.source:
             raise ValueError("no row that is free of damage, or no time from row to row")

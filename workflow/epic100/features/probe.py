@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from epic100.model.registered import OutputsLoss
 from epic100.prediction.encoder import clip_pipeline
 from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.prediction.predict import predictions_of
-from epic100.prediction.probe_model import KIND, AttentiveProbe, built_probe, log_probs
+from epic100.prediction.probe_model import KIND, AttentiveProbe, built_probe
+from epic100.prediction.views import mean_log_probs
 from epic100.scoring.predictions import write_predictions
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_clean_list
@@ -88,25 +89,30 @@ def train_probe(
     known = read_pairs(pairs)
     number = {(verb, noun): pair for pair, (verb, noun, _) in enumerate(known)}
     labels = torch.tensor([number[pair] for pair in zip(table["verb"], table["noun"], strict=True)])
-    course = _Course(
-        settings, rows, labels, output_sizes(settings.heads, len(known), *classes),
-        OutputsLoss(known, settings.heads, *classes, smoothing=settings.label_smoothing),
-        EpicPairMetric(str(pairs), *classes, heads=settings.heads),
-        Path(model_path).with_suffix(".states"),
-    )  # fmt: skip
+    sizes = output_sizes(settings.heads, len(known), *classes)
+    loss = OutputsLoss(known, settings.heads, *classes, smoothing=settings.label_smoothing)
+    metric = EpicPairMetric(str(pairs), *classes, heads=settings.heads)
+    states = Path(model_path).with_suffix(".states")
+
+    def train(trials: list[Trial], learned: np.ndarray, seen: Tokens, truth: pd.DataFrame) -> None:
+        look = partial(_accuracies, metric, seen, truth, sizes)
+        fit(trials, rows.part(learned), labels[learned], loss, settings, look,
+            states / f"of_{len(trials)}.pt")  # fmt: skip
+
+    begun = partial(_begun, settings, rows, sum(sizes.values()))
     grid = [*itertools.product(_listed(settings.lr), _listed(settings.weight_decay))]
-    trials, every = [course.trial(*each) for each in grid], np.arange(len(table))
+    trials, every = [begun(*each) for each in grid], np.arange(len(table))
     chosen_on = settings.choose if len(grid) > 1 else ""
     if chosen_on == "val" and not val_rows.rows:
         raise EpicError(f"probe: no segment of val is left by {split}; set `choose: train`")
     if chosen_on == "train":
         held = _held_back(table["path"], settings.seed)
-        course.fit(trials, every[~held], rows.part(every[held]), table[held])
+        train(trials, every[~held], rows.part(every[held]), table[held])
         chosen = _best(trials)
-        best = course.trial(chosen.lr, chosen.weight_decay)
-        course.fit([best], every, val_rows, listed)
+        best = begun(chosen.lr, chosen.weight_decay)
+        train([best], every, val_rows, listed)
     else:
-        course.fit(trials, every, val_rows, listed)
+        train(trials, every, val_rows, listed)
         best = _best(trials)
     about = {
         "split": split, "segments": len(table), "epochs": settings.epochs, "seed": settings.seed,
@@ -119,7 +125,7 @@ def train_probe(
     )
     write_trials({str(trial): trial.history for trial in trials}, trials_path)
     write_epochs(best.history, history_path)
-    shutil.rmtree(course.states, ignore_errors=True)
+    shutil.rmtree(states, ignore_errors=True)
 
 
 def predict_probe(
@@ -159,40 +165,15 @@ def predict_probe(
     log.info(f"{out}: {len(ids)} segments")
 
 
-@dataclass(frozen=True)
-class _Course:
-    """What all trials of a training share."""
-
-    settings: ProbeSettings
-    rows: Tokens
-    labels: Tensor
-    sizes: dict[str, int]
-    loss: OutputsLoss
-    metric: EpicPairMetric
-    states: Path
-
-    def trial(self, lr: float, weight_decay: float) -> Trial:
-        """A probe with its first weights, which are the same for all."""
-        torch.manual_seed(self.settings.seed)
-        mean, std = self.rows.mean_and_std
-        probe = AttentiveProbe(
-            len(mean), sum(self.sizes.values()), self.settings.dropout, self.settings.kind
-        )
-        probe.load_state_dict({"mean": mean, "std": std}, strict=False)
-        return Trial(probe, lr, weight_decay)
-
-    def fit(
-        self, trials: list[Trial], learned: np.ndarray, seen: Tokens, truth: pd.DataFrame
-    ) -> None:
-        """Train on some segments, and look at others."""
-
-        def accuracies(probe: AttentiveProbe) -> dict[str, float | None]:
-            return _accuracies(self.metric, seen, truth, probe, self.sizes)
-
-        fit(
-            trials, self.rows.part(learned), self.labels[learned], self.loss, self.settings,
-            accuracies, self.states / f"of_{len(trials)}.pt",
-        )  # fmt: skip
+def _begun(
+    settings: ProbeSettings, rows: Tokens, outputs: int, lr: float, weight_decay: float
+) -> Trial:
+    """A probe with its first weights, which are the same for all rates and decays."""
+    torch.manual_seed(settings.seed)
+    mean, std = rows.mean_and_std
+    probe = AttentiveProbe(len(mean), outputs, settings.dropout, settings.kind)
+    probe.load_state_dict({"mean": mean, "std": std}, strict=False)
+    return Trial(probe, lr, weight_decay)
 
 
 def _listed(value: float | list[float]) -> list[float]:
@@ -220,12 +201,16 @@ def _log_probs(probe: AttentiveProbe, rows: Tokens, sizes: dict[str, int]) -> Te
     """Log-probabilities of all outputs, float32 [N, outputs]."""
     probe.eval()
     batches = rows.batches(range(len(rows.rows)), AT_ONCE, probe.mean.device)
-    return torch.cat([log_probs(probe, feats, padded, sizes) for _, feats, padded in batches])
+    with torch.inference_mode():
+        found = [
+            mean_log_probs(probe(rows, padded), sizes, len(some)) for some, rows, padded in batches
+        ]
+    return torch.cat(found)
 
 
 def _accuracies(
-    metric: EpicPairMetric, rows: Tokens, listed: pd.DataFrame,
-    probe: AttentiveProbe, sizes: dict[str, int],
+    metric: EpicPairMetric, rows: Tokens, listed: pd.DataFrame, sizes: dict[str, int],
+    probe: AttentiveProbe,
 ) -> dict[str, float | None]:  # fmt: skip
     """Top-1 and top-5 of some segments by the names of the table of epochs."""
     if not rows.rows:

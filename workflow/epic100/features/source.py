@@ -53,6 +53,6 @@ def source_of(
         found = encoder_class(encoder, modules)
         return Source(encoder, "", fingerprint(found), clip_pipeline(found), encoder)
     trained = load_model(model)
-    pipeline = one_view_pipeline(trained.config)
+    pipeline = one_view_pipeline(trained.config, model)
     load_from = trained.trained_on.get("load_from")
     return Source(MODEL, os.fspath(model), digest(model), pipeline, load_from)

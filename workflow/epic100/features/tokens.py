@@ -133,7 +133,7 @@ def make_tokens(
         (time // clips, side),
     )  # fmt: skip
     log.info(f"{out}: tokens of {len(videos)} videos, by {source.encoder} {source.digest[:12]}")
-    complete_shards(job, gpus, Path(segments).stem, keep=False)
+    complete_shards(job, gpus, Path(segments).stem)
     ids = table["narration_id"]
     listed = {path: (stamp, ids.iloc[lines].tolist()) for path, (stamp, lines) in videos.items()}
     write_text(out, TypeAdapter(Index).dump_json(Index(of, run, listed)).decode() + "\n")
@@ -169,7 +169,9 @@ def read_tokens(
             )
         shards = Shards(path, index.run)
         for video, (stamp, ids) in index.videos.items():
-            if (tokens := shards.mapped(video, stamp)) is None or len(tokens) != len(ids):
+            if (tokens := shards.read(video, stamp, mapped=True)) is None or len(tokens) != len(
+                ids
+            ):
                 raise EpicError(f"{shards.path(video)}: gone or broken; {again}")
             found |= zip(ids, tokens, strict=True)
     names = segments["narration_id"].tolist()

@@ -97,19 +97,13 @@ def migrate_model(
 
     init_default_scope("mmaction")
     cleaned = clean_model(ours.model.to_dict(), where)
-    clean_pipeline(test_pipeline_of(ours), where)
+    clean_pipeline(test_pipeline_of(ours, where), where)
     outputs = ours.model.cls_head.num_classes
     if outputs != len(pairs):
         raise EpicError(
             f"{where}: the head has {outputs} outputs, the pair order {len(pairs)} pairs; expected "
             "the very list, or table, that the labels of this training were made from"
         )
-    for name, (verb, noun) in ((f"output {i}", pair) for i, pair in enumerate(pairs)):
-        if verb >= num_verbs or noun >= num_nouns:
-            raise EpicError(
-                f"pair order: {name} is verb {verb}, noun {noun}; expected verbs up to "
-                f"{num_verbs - 1}, nouns up to {num_nouns - 1}"
-            )
     build_foreign(cleaned, weights, where, checkpoint)
     ours.model = cleaned.spec
     counted = [(verb, noun, counts[verb, noun] if counts else 1) for verb, noun in pairs]

@@ -68,13 +68,7 @@ def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
     head = lab.model.get("cls_head") if isinstance(lab.model, dict) else None
     if not isinstance(head, dict) or type(head.get("num_classes")) is not int:
         raise EpicError(f"{where}: model has no cls_head.num_classes; expected one head over pairs")
-    steps = test_pipeline_of(lab) or []
-    if not isinstance(steps, list | tuple) or not all(
-        isinstance(step, dict) and isinstance(step.get("type"), str) for step in steps
-    ):
-        raise EpicError(
-            f"{where}: its test pipeline is no list of steps, each with its `type`; correct it"
-        )
+    steps = test_pipeline_of(lab, where)
     translated, notes = _translate(steps, where)
     kinds = [step["type"] for step in translated]
     needed = {"OpenSegment", "DecodeSegment", "PackActionInputs"}

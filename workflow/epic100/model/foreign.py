@@ -150,11 +150,13 @@ def clean_model(model: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
     return Cleaned(spec, walk.dropped, tuple(modules))
 
 
-def clean_pipeline(steps: Any, where: str, modules: Sequence[str] = ()) -> Cleaned:
+def clean_pipeline(
+    steps: Sequence[Mapping[str, Any]], where: str, modules: Sequence[str] = ()
+) -> Cleaned:
     """Make the steps of a foreign test pipeline safe to build.
 
     Args:
-        steps: The pipeline in the config.
+        steps: The pipeline, from `test_pipeline_of`.
         where: Start of error messages: the file.
         modules: Modules that the user trusts. They must be imported already.
 
@@ -162,10 +164,6 @@ def clean_pipeline(steps: Any, where: str, modules: Sequence[str] = ()) -> Clean
         EpicError: As `clean_model`, or a step is neither in `STEPS` nor from `modules`.
     """
     walk = _Walk(TRANSFORMS, where, _below(modules), STEPS, LARGEST_STEP_NUMBER)
-    if not isinstance(steps, list | tuple) or not all(isinstance(s, Mapping) for s in steps):
-        raise EpicError(
-            f"{where}: its test pipeline is no list of steps, each with its `type`; correct it"
-        )
     cleaned = [walk.value(step, f"step {place}") for place, step in enumerate(steps)]
     frames, side = 1.0, 1.0
     for place, step in enumerate(cleaned):
@@ -289,7 +287,7 @@ def open_foreign(
     """
     cleaned = clean_model(trained.config.get("model"), path, modules)
     built = build_foreign(cleaned, trained.state_dict, "its config", path)
-    steps = clean_pipeline(test_pipeline_of(trained.config), path, modules).spec
+    steps = clean_pipeline(test_pipeline_of(trained.config, path), path, modules).spec
     return built.eval(), steps
 
 

@@ -194,9 +194,23 @@ def checked(found: Value, path: str | os.PathLike, rule: str) -> Value:
     return found
 
 
-def test_pipeline_of(config: Any) -> Any:
-    """Return `test_dataloader.dataset.pipeline` of a config, or None if it is missing."""
+def test_pipeline_of(config: Any, where: str | os.PathLike) -> list[dict[str, Any]]:
+    """Return `test_dataloader.dataset.pipeline` of a config.
+
+    Args:
+        config: The config.
+        where: Start of the error message.
+
+    Raises:
+        EpicError: It is no list of steps, each with its `type`.
+    """
     found: Any = config
     for key in ("test_dataloader", "dataset", "pipeline"):
         found = found.get(key) if isinstance(found, Mapping | Config) else None
-    return found
+    if not isinstance(found, list | tuple) or not all(
+        isinstance(step, Mapping) and isinstance(step.get("type"), str) for step in found
+    ):
+        raise EpicError(
+            f"{where}: its test pipeline is no list of steps, each with its `type`; correct it"
+        )
+    return list(found)

@@ -71,8 +71,8 @@ def predict(
     """
     gpus = gpus_to_use("predict", settings.device, settings.gpus, look_for_gpus(asked))
     trained, model = load_model(model_path), digest(model_path)
-    table = read_clean_list(segments)
-    clips, crops = chosen_views(test_pipeline_of(trained.config), settings.clips, settings.crops)
+    table, pipeline = read_clean_list(segments), test_pipeline_of(trained.config, model_path)
+    clips, crops = chosen_views(pipeline, settings.clips, settings.crops)
     log.info(cost_of_views(clips, crops, len(table)))
     job = Job(
         str(model_path), str(segments), str(out), run_key(model, clips, crops), video_root,
@@ -96,7 +96,7 @@ def predict_rows(
         job: The whole work. Its keys of `videos` name the parts that get a shard each; together
             they have every line of the list once.
         gpus: GPUs to use, 0 for the CPU.
-        outputs: Outputs of the model; 0: as many as the shards have.
+        outputs: Outputs of the model, for a list without segments.
         label: What is predicted, for the progress display.
         parts: What a part is, for the log.
 
@@ -107,16 +107,15 @@ def predict_rows(
         EpicError: A process fails, or shards disappear.
     """
     found = complete_shards(job, gpus, label, parts)
-    rows = torch.empty(sum(len(lines) for _, lines in job.videos.values()), outputs)
-    for part, (_, lines) in job.videos.items():
-        if not rows.shape[1]:
-            rows = rows.new_empty(len(rows), found[part].shape[1])
-        rows[lines] = found[part]
-    return rows
+    if not found:
+        return torch.empty(0, outputs)
+    lines = [line for _, own in job.videos.values() for line in own]
+    rows = torch.cat([found[part] for part in job.videos])
+    return torch.empty_like(rows).index_copy_(0, torch.tensor(lines), rows)
 
 
 def complete_shards(
-    job: Job, gpus: int, label: str, parts: str = "videos", keep: bool = True
+    job: Job, gpus: int, label: str, parts: str = "videos"
 ) -> dict[str, torch.Tensor]:
     """Predict what has no shard yet of a job, in one or several processes.
 
@@ -125,10 +124,10 @@ def complete_shards(
         gpus: As for `predict_rows`.
         label: As for `predict_rows`.
         parts: As for `predict_rows`.
-        keep: Whether the rows are returned; else an empty tensor for each part.
 
     Returns:
-        The rows of each part, as it was found: another attempt may remove its shard.
+        The rows of each part, as it was found: another attempt may remove its shard. Tokens, which
+        may be larger than the memory, stay on the disk.
 
     Raises:
         EpicError: A process fails, or shards disappear.
@@ -137,8 +136,8 @@ def complete_shards(
     shards.keep_newest()
     for attempt in range(TRIES + 1):
         for part, (stamp, _) in job.videos.items():
-            if part not in found and (some := shards.read(part, stamp)) is not None:
-                found[part] = some if keep else some[:0].clone()
+            if part not in found and (some := shards.read(part, stamp, bool(job.grid))) is not None:
+                found[part] = some
         todo = {part: of for part, of in job.videos.items() if part not in found}
         if not attempt and found:
             log.info(f"going on: {len(found)} of {len(job.videos)} {parts} are predicted already")

@@ -1,6 +1,5 @@
 """An attentive probe: a small model on features, and on clips through the encoder of these."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from epic100.base.errors import EpicError
-from epic100.model.model_file import TrainedModel, split_outputs
+from epic100.model.model_file import TrainedModel
 from epic100.prediction.encoder import clip_pipeline, encoded, pooled_tokens
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
+from epic100.prediction.views import mean_log_probs
 
 KIND = "AttentiveProbe"
 # Width (None: that of the features, as a multiple of the heads), heads, queries, blocks before.
@@ -109,15 +109,6 @@ def built_probe(trained: TrainedModel) -> AttentiveProbe | None:
     return probe.eval()
 
 
-@torch.inference_mode()
-def log_probs(
-    probe: AttentiveProbe, feats: Tensor, padded: Tensor, sizes: Mapping[str, int]
-) -> Tensor:
-    """Log-probabilities of all outputs, float32 [B, outputs] on the CPU, for `feats` [B, T, C]."""
-    parts = split_outputs(probe(feats, padded).double(), sizes).values()
-    return torch.cat([part.log_softmax(dim=1) for part in parts], dim=1).float().cpu()
-
-
 def open_probe(
     trained: TrainedModel,
     probe: AttentiveProbe,
@@ -156,13 +147,13 @@ def open_probe(
             f"{str(source['model'])[:12]}: other weights, or another processor; name the folder of "
             "that encoder (`predict: encoder:`), or train the probe again"
         )
-    encoder, sizes, grid = kind(device), trained.outputs, source["grid"]
+    encoder, grid = kind(device), source["grid"]
     probe.to(device)
 
-    def scores(clips: Sequence[Tensor]) -> Tensor:
+    @torch.inference_mode()
+    def log_probs(clips: Sequence[Tensor]) -> Tensor:
         tokens = pooled_tokens(encoded(encoder, clips, at_once, HF, grid), grid).to(device).float()
         padded = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=device)
-        views = log_probs(probe, tokens, padded, sizes).unflatten(0, (len(clips), -1))
-        return views.logsumexp(dim=1) - math.log(views.shape[1])
+        return mean_log_probs(probe(tokens, padded), trained.outputs, len(clips))
 
-    return scores, clip_pipeline(kind)
+    return log_probs, clip_pipeline(kind)

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import pickle
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,25 +47,21 @@ class Shards:
         """Write the [segments, ...] rows of a video, completely or not at all."""
         write_tensors({"stamp": stamp, "log_probs": log_probs}, self.path(video))
 
-    def read(self, video: str, stamp: str) -> torch.Tensor | None:
-        """Read a shard that `write` wrote with the same stamp; None if there is no intact one."""
+    def read(self, video: str, stamp: str, mapped: bool = False) -> torch.Tensor | None:
+        """Read a shard that `write` wrote with the same stamp; None if there is no intact one.
+
+        Values that are `mapped` stay on the disk until they are used.
+        """
         path = self.path(video)
         if not path.is_file():
             return None
         try:
-            content = read_tensors(path, "a shard", "that video is predicted again")
+            content = read_tensors(path, "a shard", "that video is predicted again", mapped=mapped)
         except BrokenFile as error:
             log.warning(str(error))
             return None
         ours = isinstance(content, dict) and content.get("stamp") == stamp
         return content["log_probs"] if ours else None
-
-    def mapped(self, video: str, stamp: str) -> torch.Tensor | None:
-        """The same of a large shard that was read once before: its values stay on the disk."""
-        with contextlib.suppress(OSError, RuntimeError, pickle.UnpicklingError):
-            content = torch.load(self.path(video), "cpu", weights_only=True, mmap=True)
-            return content["log_probs"] if content.get("stamp") == stamp else None
-        return None
 
     def keep_newest(self) -> None:
         """Remove the shards of other predictions than this one, but for the `OTHERS` newest."""

@@ -1,5 +1,7 @@
 """Views of a segment: clips spread over its length, times crops, averaged in probability."""
 
+import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,7 +9,7 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 from epic100.base.errors import EpicError
-from epic100.model.model_file import test_pipeline_of
+from epic100.model.model_file import split_outputs, test_pipeline_of
 
 DENSE_CLIPS = 10  # as SlowFast tests on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS)
 CROPS = ("CenterCrop", "ThreeCrop", "TenCrop")
@@ -31,10 +33,6 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
     Raises:
         EpicError: The pipeline does not support them.
     """
-    if not isinstance(pipeline, list | tuple) or not all("type" in step for step in pipeline):
-        raise EpicError(
-            "the model's test pipeline is no list of steps, each with its `type`; correct it"
-        )
     kind = sampling_of(pipeline)
     if clips is None:
         clips = DENSE_CLIPS if kind == "dense" else 1
@@ -79,9 +77,9 @@ def cost_of_views(clips: int, crops: int | str, segments: int) -> str:
     return f"{views}: {clips * parts} times the cost of one view"
 
 
-def one_view_pipeline(config: Mapping[str, Any]) -> Pipeline:
+def one_view_pipeline(config: Mapping[str, Any], where: str | os.PathLike) -> Pipeline:
     """The test pipeline in a model file's config. Raises EpicError if it cannot give one view."""
-    pipeline = test_pipeline_of(config)
+    pipeline = test_pipeline_of(config, where)
     chosen_views(pipeline, 1, 1)
     return pipeline
 
@@ -143,6 +141,7 @@ def frames_of_2d(pipeline: Pipeline) -> int | None:
     )
 
 
+@torch.inference_mode()
 def scores_of_views(
     model: Any,
     clips: Sequence[torch.Tensor],
@@ -190,36 +189,18 @@ def scores_of_views(
             yield scores
 
 
-@torch.inference_mode()
-def mean_log_probs(
-    model: Any,
-    segments: Sequence[torch.Tensor],
-    at_once: int,
-    frames: int | None = None,
-    outputs: Mapping[str, int] | None = None,
-    dtype: torch.dtype | None = None,
-) -> torch.Tensor:
+def mean_log_probs(scores: torch.Tensor, outputs: Mapping[str, int], segments: int) -> torch.Tensor:
     """Log of a model's probabilities, averaged over the views of each segment.
 
     Args:
-        model: As for `scores_of_views`.
-        segments: The views of B segments.
-        at_once: As for `scores_of_views`.
-        frames: As for `scores_of_views`.
-        outputs: How many outputs stand for pairs, verbs and nouns; each has its own softmax. None
-            means one for all. So it is too if they do not add up; the caller checks this.
-        dtype: As for `scores_of_views`.
+        scores: Logits [segments * views, all outputs], with the views of a segment together.
+        outputs: How many outputs stand for pairs, verbs and nouns; each has its own softmax.
+        segments: Number of segments.
 
     Returns:
-        float32 [B, outputs] on the CPU.
+        float32 [segments, all outputs] on the CPU.
     """
-    logits = []
-    for scores in scores_of_views(model, segments, at_once, frames, dtype):
-        sizes = list((outputs or {}).values())
-        parts = scores.double().split(
-            sizes if sum(sizes) == scores.shape[1] else scores.shape[1], dim=1
-        )
-        logits.append(torch.cat([part.log_softmax(dim=1) for part in parts], dim=1))
-    every = torch.cat(logits).reshape(len(segments), -1, logits[0].shape[1])
-    mean = every.logsumexp(dim=1) - torch.tensor(float(every.shape[1])).log()
-    return mean.float().cpu()
+    parts = split_outputs(scores.double(), outputs).values()
+    views = torch.cat([part.log_softmax(dim=1) for part in parts], dim=1)
+    views = views.unflatten(0, (segments, -1))
+    return (views.logsumexp(dim=1) - math.log(views.shape[1])).float().cpu()

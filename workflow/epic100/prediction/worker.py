@@ -27,7 +27,7 @@ from epic100.prediction.hugging_face import HF, HuggingFaceFolder
 from epic100.prediction.probe_model import built_probe, open_probe
 from epic100.prediction.processes import Job
 from epic100.prediction.shards import Shards
-from epic100.prediction.views import frames_of_2d, mean_log_probs, view_pipeline
+from epic100.prediction.views import frames_of_2d, mean_log_probs, scores_of_views, view_pipeline
 
 Compute = Callable[[Sequence[torch.Tensor]], torch.Tensor]  # clips of B segments -> [B, columns]
 
@@ -132,13 +132,13 @@ def open_model(
     dtype = autocast_of(trained.config, device)
 
     def scores(clips: Sequence[torch.Tensor]) -> torch.Tensor:
-        rows = mean_log_probs(model, clips, at_once, frames, outputs, dtype)
-        if rows.shape[1] != sum(outputs.values()):
+        found = torch.cat(list(scores_of_views(model, clips, at_once, frames, dtype)))
+        if found.shape[1] != sum(outputs.values()):
             raise EpicError(
-                f"{path}: its model gives {rows.shape[1]} scores a segment, but its pair "
+                f"{path}: its model gives {found.shape[1]} scores a segment, but its pair "
                 f"table and heads are of {sum(outputs.values())}; the two are not of one training"
             )
-        return rows
+        return mean_log_probs(found, outputs, len(clips))
 
     def pooled(clips: Sequence[torch.Tensor]) -> torch.Tensor:
         return pooled_features(model, clips, at_once, frames, path)

@@ -11,7 +11,6 @@ import zipfile
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,13 @@ import torch
 from epic100.base.atomic import atomic_path
 from epic100.base.disk import reading
 from epic100.base.errors import DiskError, EpicError
-from epic100.submission.check import OUTPUTS, check, shortened, sls_problems, some_of
+from epic100.submission.check import check, shortened, sls_problems, some_of
 from epic100.submission.files import refuse_unwritable
 
 MEMBER = "test.json"
 VERSION = "0.2"
 CHALLENGE = "action_recognition"
+TASKS = ("verb", "noun")
 LARGEST = 2**28  # bytes of test.json; that of EPIC-100 test has about 100 MiB
 # Limits on objects and lists, values, and digits: an object needs 100 times its bytes in memory.
 MOST_OPENED, MOST_VALUES, LONGEST_NUMBER = 200_000, 10_000_000, 64
@@ -64,13 +64,11 @@ def write_zip(
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive,
         archive.open(MEMBER, "w") as file,
     ):
-        file.write(json.dumps(head).removesuffix("}").encode() + b', "results": {')
-        separator = ""
-        for entry in entries:
-            verb, noun = (entry[key].tolist() for key in OUTPUTS)
-            name = separator + json.dumps(entry["narration_id"])
-            text = _template(len(verb), len(noun)) % (name, *verb, *noun)
-            file.write(text.encode())
+        separator = json.dumps(head).removesuffix("}") + ', "results": {'
+        for entry in entries:  # one at a time, since all as Python's numbers take a gigabyte
+            scores = {task: dict(enumerate(entry[f"{task}_output"].tolist())) for task in TASKS}
+            text = json.dumps({entry["narration_id"]: scores}).removeprefix("{").removesuffix("}")
+            file.write((separator + text).encode())
             separator = ", "
         file.write(b"}}")
 
@@ -202,38 +200,31 @@ def _zip_entries(results: Mapping[str, Any]) -> tuple[list[dict], list[str]]:
     entries = []
     faults: defaultdict[str, list[str]] = defaultdict(list)
     for narration_id, result in results.items():
-        if not isinstance(result, dict) or set(result) != {"verb", "noun"}:
+        if not isinstance(result, dict) or set(result) != set(TASKS):
             faults['is not an object of "verb" and "noun"'].append(narration_id)
-            result = {}
+            result = dict.fromkeys(TASKS, {})
         entry: dict[str, Any] = {"narration_id": narration_id}
-        for task, key in zip(("verb", "noun"), OUTPUTS, strict=True):
-            scores = result.get(task, {})
-            if isinstance(scores, dict):
-                scores, fault = _scores_of(scores)
-                if fault and result:
-                    faults[f'has {fault} in "{task}"'].append(narration_id)
-            elif not isinstance(scores, np.ndarray):
-                faults[f'"{task}" is no object'].append(narration_id)
+        for task in TASKS:
+            try:
+                scores = _scores_of(result[task])
+            except ValueError as error:
+                faults[f'has {error} in "{task}"'].append(narration_id)
                 scores = np.empty(0, np.float32)
-            entry[key] = torch.from_numpy(scores)
+            entry[f"{task}_output"] = torch.from_numpy(scores)
         entries.append(entry)
     return entries, [f"the result {fault}: {some_of(names)}" for fault, names in faults.items()]
 
 
-def _scores_of(scores: Mapping[str, Any]) -> tuple[np.ndarray, str]:
-    """Return scores sorted by class, and what is wrong with their keys ("" if nothing)."""
+def _scores_of(scores: Any) -> np.ndarray:
+    """The scores of an object, sorted by class. Raises ValueError, which says what it has else."""
+    if isinstance(scores, np.ndarray):
+        return scores
+    if not isinstance(scores, dict):
+        raise ValueError("no object")
     wanted = [str(i) for i in range(len(scores))]
-    missing = [key for key in wanted if key not in scores]
-    if missing:
-        return np.empty(0, np.float32), f"no class {missing[0]} among its {len(scores)} classes"
+    if missing := [key for key in wanted if key not in scores]:
+        raise ValueError(f"no class {missing[0]} among its {len(scores)} classes")
     values = [scores[key] for key in wanted]
-    wrong = [value for value in values if type(value) not in (float, int)]
-    if wrong:
-        return np.empty(0, np.float32), f"{wrong[0]!r:.40} instead of a number"
-    return _float32(values), ""
-
-
-@lru_cache
-def _template(num_verbs: int, num_nouns: int) -> str:
-    verb, noun = (", ".join(f'"{i}": %r' for i in range(size)) for size in (num_verbs, num_nouns))
-    return f'%s: {{"verb": {{{verb}}}, "noun": {{{noun}}}}}'
+    if wrong := [value for value in values if type(value) not in (float, int)]:
+        raise ValueError(f"{wrong[0]!r:.40} instead of a number")
+    return _float32(values)

@@ -57,7 +57,7 @@ class ModelInUse:
         self.path = Path(path)
         self.trained: TrainedModel = load_model(path)
         self.digest = digest(path)
-        self.pipeline = one_view_pipeline(self.trained.config)
+        self.pipeline = one_view_pipeline(self.trained.config, path)
         self.background = read_background(background, self.digest) if background else None
         self.names = names or ClassNames(self.trained.names)
         for task, classes in (("verb", self.trained.num_verbs), ("noun", self.trained.num_nouns)):

@@ -131,7 +131,8 @@ def _try(
         write_pairs(pair_table(learned), pairs_path(name, settings.split))
         pairs = read_pairs(pairs_path(name, settings.split))
         recipe = build_config(settings, name, root, str(RESULTS / "scan"), classes)
-        views = chosen_views(test_pipeline_of(recipe), config.predict.clips, config.predict.crops)
+        pipeline = test_pipeline_of(recipe, settings.config)
+        views = chosen_views(pipeline, config.predict.clips, config.predict.crops)
         here = settings.model_copy(update={"precision": None}) if gpu else settings
         plan = plan_run(recipe, here, placement, work_dir=Path(name) / "run")
         if plan.val is not None:
