@@ -95,21 +95,6 @@ def test_only_what_changed_is_made_again(lab, tmp_path, caplog):
     assert [row.steps for row in read_feature_table(table)] == [7, 7]
 
 
-def test_a_job_that_failed_goes_on_after_its_last_part(lab, tmp_path, caplog, monkeypatch):
-    failing = "support.encoders:Failing"  # in the ninth batch: the first of the second part
-    monkeypatch.setenv("EPIC100_TEST_FAILS", "yes")
-    with pytest.raises(EpicError, match=r"P02_101_at_6.40_s: support.encoders:Failing gives NaN"):
-        make(lab.folder, tmp_path / "P02.tsv", failing, "P02", stride=0.1)
-    assert not list(tmp_path.glob("*.npz"))
-    monkeypatch.delenv("EPIC100_TEST_FAILS")
-    make(lab.folder, tmp_path / "P02.tsv", failing, "P02", stride=0.1)
-    assert "going on: 1 of 2 parts are predicted already" in caplog.text
-    straight = make(lab.folder, tmp_path / "straight/P02.tsv", participant="P02", stride=0.1)
-    one, other = (read_features(path / "P02_101.npz") for path in (tmp_path, straight))
-    assert np.array_equal(one.feats, other.feats) and len(one.feats) == 120
-    assert not list(tmp_path.glob("P02.*s"))  # neither shards nor clips
-
-
 def test_damage_is_marked_and_videos_without_features_have_a_reason(lab, tmp_path):
     ids = ("P04_01", "P04_02", "P04_03")
     videos = [Video(name, "P04", "train", 30000 / 1001, 4.0) for name in ids]

@@ -1,7 +1,5 @@
 """Encoders as a user writes them: cheap, and some of them wrong. No test in here."""
 
-import os
-
 
 class Colours:
     """The mean colours of a 4 x 4 grid in each of three frames."""
@@ -14,19 +12,6 @@ class Colours:
     def __call__(self, clips):
         grid = clips.to(self.device).float().unflatten(-1, (4, 4)).unflatten(-3, (4, 4))
         return grid.mean(dim=(-1, -3)).flatten(1) / 255
-
-
-class Failing(Colours):
-    """NaN from the 9th call on, while EPIC100_TEST_FAILS is set."""
-
-    def __init__(self, device):
-        super().__init__(device)
-        self.calls = 0
-
-    def __call__(self, clips):
-        self.calls += 1
-        bad = self.calls > 8 and os.environ.get("EPIC100_TEST_FAILS")
-        return super().__call__(clips) + (float("nan") if bad else 0)
 
 
 class OfOneRow(Colours):
