@@ -34,9 +34,9 @@ from typing import Any
 from mmengine.config import Config
 
 from epic100.features.probe import predict_probe, train_probe
-from epic100.features.source import source_of
 from epic100.features.tokens import make_tokens
 from epic100.minikitchen import write_annotations, write_video
+from epic100.prediction.encoder import source_of
 from epic100.prediction.predict import predict
 from epic100.scan import scan_participant
 from epic100.scoring.evaluation import evaluate

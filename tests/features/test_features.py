@@ -16,10 +16,9 @@ from epic100.features.file import (
     read_features,
 )
 from epic100.features.participant import confirm_features
-from epic100.features.source import source_of
 from epic100.minikitchen.damage import zero_block
 from epic100.model.model_file import load_model, save_model
-from epic100.prediction.encoder import pooled_features
+from epic100.prediction.encoder import pooled_features, source_of
 from epic100.scan import scan_participant
 from epic100.settings import TrainSettings
 from epic100.training.finished import save_start_model

@@ -8,7 +8,7 @@ from mmaction.registry import MODELS
 from epic100.base.errors import EpicError
 from epic100.cli.program import main
 from epic100.migrate.encoder import KINDS, convert_encoder
-from epic100.training.weights import fit_weights, read_weights
+from epic100.training.weights import read_weights
 from support.ego4d import DEPTH, HEADS, PATCH, SIDE, WIDTH, checkpoint, features
 
 
@@ -63,17 +63,6 @@ def test_the_embeddings_of_the_time_are_interpolated_and_what_is_left_out_is_sai
     text = capsys.readouterr().out
     assert "4 frames there, 7 here" in text and "2 layers of 24 channels" in text
     assert "textual (1)" in text and "fc_cls (1)" in text and "logit_scale (1)" in text
-
-
-def test_weights_of_another_size_are_no_start(tmp_path):
-    checkpoint("avion", tmp_path / "theirs.pt")
-    convert_encoder("avion", tmp_path / "theirs.pt", tmp_path / "ours.pth")
-    sizes = {"num_heads": HEADS, "embed_dims": 2 * WIDTH, "depth": DEPTH, "patch_size": PATCH}
-    model = torch.nn.ModuleDict({"backbone": MODELS.build({"type": KINDS["avion"], **sizes})})
-    with pytest.raises(
-        EpicError, match=r"ours.pth: weights of another model: 0 of its \d+ tensors"
-    ):
-        fit_weights(tmp_path / "ours.pth", read_weights(tmp_path / "ours.pth"), model)
 
 
 def without(name):

@@ -9,8 +9,7 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.cli.program import main
-from epic100.migrate.check import check_list, summary
-from epic100.migrate.lists import convert_list, match_list
+from epic100.migrate.lists import check_list, convert_list, match_list, summary
 from epic100.segments.annotations import index_segments, load_annotations, read_annotations
 from epic100.segments.segment_list import read_segments
 from epic100.video.scan_table import read_scan_table, write_scan_table

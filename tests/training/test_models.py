@@ -13,8 +13,8 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.runner import Runner
 
-from epic100.model.mixing import MixClips
 from epic100.model.model_file import load_model
+from epic100.model.registered import MixClips
 from epic100.scoring.evaluation import evaluate
 from epic100.segments.pairs import read_pairs, write_pairs
 from epic100.segments.segment_list import read_segments

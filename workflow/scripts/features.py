@@ -2,7 +2,7 @@
 
 from epic100.base.log import rule_log
 from epic100.features.participant import make_features
-from epic100.features.source import source_of
+from epic100.prediction.encoder import source_of
 from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]):

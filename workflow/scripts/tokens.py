@@ -3,8 +3,8 @@
 import os
 
 from epic100.base.log import rule_log
-from epic100.features.source import source_of
 from epic100.features.tokens import make_tokens
+from epic100.prediction.encoder import source_of
 from epic100.settings import Settings
 
 with rule_log(snakemake.log[0]):

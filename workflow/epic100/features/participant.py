@@ -20,7 +20,7 @@ from epic100.features.file import (
     write_feature_table,
     write_features,
 )
-from epic100.features.source import Source
+from epic100.prediction.encoder import Source
 from epic100.settings import FeatureSettings, PredictSettings
 from epic100.timeline.clips import (
     Placed,

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from mmaction.registry import MODELS
 from torch import Tensor
 
-import epic100.model.ego4d  # noqa: F401  (registers the encoders)
+import epic100.model.encoders  # noqa: F401  (registers the encoders)
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import named_tensors, read_foreign
 from epic100.base.torch_file import write_tensors

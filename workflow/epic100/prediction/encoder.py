@@ -1,21 +1,26 @@
-"""What turns clips into features: a recognizer without its head, or an encoder of the user's."""
+"""What gives features: a recognizer without its head, or another encoder; and what they are of."""
 
 import hashlib
 import importlib
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from epic100.base.disk import digest
+from epic100.base import disk
 from epic100.base.errors import EpicError
 from epic100.base.own_modules import use_modules
-from epic100.prediction.views import scores_of_views
+from epic100.model.model_file import digest, load_model
+from epic100.prediction.hugging_face import HF, HuggingFaceFolder
+from epic100.prediction.views import one_view_pipeline, scores_of_views
 
 MODEL = "model"  # the recognizer of a model file
+START = "start"  # the start weights of `train:`, without a training
 
 
 class Encoder(Protocol):
@@ -87,7 +92,7 @@ def encoder_class(name: str, modules: Mapping[str, Any] | None) -> type[Encoder]
 def fingerprint(encoder: Any) -> str:
     """A digest of what the features of a user's encoder follow from: its code, files and clips."""
     module = sys.modules[encoder.__module__].__file__
-    files = [digest(path, "sha256").value for path in (module, *getattr(encoder, "files", ()))]
+    files = [disk.digest(path, "sha256").value for path in (module, *getattr(encoder, "files", ()))]
     return hashlib.sha256(repr((files, clip_pipeline(encoder))).encode()).hexdigest()
 
 
@@ -110,6 +115,51 @@ def clip_pipeline(encoder: Any) -> list[dict[str, Any]]:
         {"type": "FormatShape", "input_format": "NCTHW"},
         {"type": "PackActionInputs", "meta_keys": ("narration_id",)},
     ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """What gives the features.
+
+    Attributes:
+        encoder: "model", "hf", or `module:Class` of the user's.
+        path: The model file, or the folder of `hf`; "" for an encoder of the user's.
+        digest: SHA-256 of the model file, or the encoder's fingerprint.
+        pipeline: The steps that make a clip ready.
+        load_from: Start weights of the model's training, if any; of an encoder its name.
+    """
+
+    encoder: str
+    path: str
+    digest: str
+    pipeline: Any
+    load_from: str | None
+
+
+def source_of(
+    encoder: str, model: str | os.PathLike | None, modules: Mapping[str, Any] | None = None
+) -> Source:
+    """Look up what gives the features.
+
+    Args:
+        encoder: The `encoder` of `FeatureSettings`.
+        model: The model file, or the folder of `hf`; None for an encoder of the user's.
+        modules: The config's `modules` section.
+
+    Raises:
+        EpicError: The model or the encoder cannot be used.
+    """
+    if encoder == HF and model is not None:
+        folder = HuggingFaceFolder(model)
+        name = f"{HF} {folder.folder.resolve().name}"
+        return Source(HF, os.fspath(model), folder.fingerprint, clip_pipeline(folder), name)
+    if encoder not in (MODEL, START) or model is None:
+        found = encoder_class(encoder, modules)
+        return Source(encoder, "", fingerprint(found), clip_pipeline(found), encoder)
+    trained = load_model(model)
+    pipeline = one_view_pipeline(trained.config, model)
+    load_from = trained.trained_on.get("load_from")
+    return Source(MODEL, os.fspath(model), digest(model), pipeline, load_from)
 
 
 @torch.inference_mode()

@@ -1,24 +1,76 @@
-"""The video encoders of AVION and LaViLa, whose published weights were learned on Ego4D.
+"""Vision transformers with fused attention: VideoMAE's, and the video encoders of AVION and LaViLa.
 
-Both take CLIP's transformer to all patches of all frames: a class token, an embedding of the place
-and one of the time. AVION attends to all tokens at once (Zhao and Kraehenbuehl, 2023); LaViLa over
-time, then over space (Zhao et al., CVPR 2023; Bain et al., Frozen in Time, ICCV 2021). A bias of
-the keys, which both have, adds the same to all scores of a query, so it changes nothing and is not
-here. `migrate.encoder` brings their weights.
+Fused attention never holds the weights of all token pairs. MMAction2's own holds them three times
+for the backward pass: 90 MiB a layer and segment of 1,568 tokens, in float32.
+
+The published weights of AVION and LaViLa were learned on Ego4D. Both take CLIP's transformer to all
+patches of all frames: a class token, an embedding of the place and one of the time. AVION attends
+to all tokens at once (Zhao and Kraehenbuehl, 2023); LaViLa over time, then over space (Zhao et al.,
+CVPR 2023; Bain et al., Frozen in Time, ICCV 2021). A bias of the keys, which both have, adds the
+same to all scores of a query, so it changes nothing and is not here. `migrate.encoder` brings their
+weights.
 """
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmaction.registry import MODELS
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 
-from epic100.model.attention import FusedAttention, FusedVisionTransformer
 from epic100.model.mmaction_import import models
 
 PatchEmbed = models.backbones.vit_mae.PatchEmbed
 DropPath = models.backbones.vit_mae.DropPath
+
+
+class FusedAttention(models.backbones.vit_mae.Attention):
+    """MMAction2's attention of VideoMAE, computed by torch in one operation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend.
+
+        Args:
+            x: Tokens [B, N, C].
+
+        Returns:
+            Tokens [B, N, C].
+        """
+        return self.joined(self.mixed(*self.parts(x)))
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of tokens [B, N, C], each [B, heads, N, C / heads]."""
+        bias = None
+        if hasattr(self, "q_bias"):
+            bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
+        qkv = F.linear(x, self.qkv.weight, bias).unflatten(2, (3, self.num_heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        return query, key, value
+
+    def mixed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """The mean of the values, weighted for each query."""
+        dropped = self.attn_drop.p if self.training else 0.0
+        return F.scaled_dot_product_attention(
+            query, key, value, dropout_p=dropped, scale=self.scale
+        )
+
+    def joined(self, mixed: Tensor) -> Tensor:
+        """Tokens [B, N, C] of [B, heads, N, C / heads]."""
+        return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
+
+
+@MODELS.register_module()
+class FusedVisionTransformer(models.VisionTransformer):
+    """MMAction2's VisionTransformer (VideoMAE) with `FusedAttention`.
+
+    Weights of either load into the other.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for block in self.blocks:
+            block.attn.__class__ = FusedAttention  # the same parameters, another forward pass
 
 
 class QuickGELU(nn.Module):
