@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -31,17 +32,18 @@ from epic100.figures.style import (
     title_and_legend,
 )
 from epic100.segments.drop_reasons import is_damage, kind_of
-from epic100.video.scan_table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow
+from epic100.video.scan_table import DAMAGED, MISSING, OK, UNREADABLE, ScanRow, ranges_of
 from epic100.video.sheet import Video
 
 CLOSE_UP = 16  # videos in the close-up, at most; one row each
 LEFT_OUT = "not in this run"  # excluded by the config, or of a participant without any video
-LOOKS: dict[str, dict[str, Any]] = {
-    OK: {"facecolor": PALE},
-    DAMAGED: {"facecolor": SKY},
-    UNREADABLE: {"facecolor": BLACK},
-    MISSING: {"facecolor": WHITE, "edgecolor": GREY, "linewidth": 0.6},
-    LEFT_OUT: {"facecolor": WHITE, "edgecolor": PALE, "linewidth": 0.6},
+EDGE: dict[str, Any] = {"edgecolor": WHITE, "linewidth": 0.6}
+LOOKS = {
+    OK: EDGE | {"facecolor": PALE},
+    DAMAGED: EDGE | {"facecolor": SKY},
+    UNREADABLE: EDGE | {"facecolor": BLACK},
+    MISSING: EDGE | {"facecolor": WHITE, "edgecolor": GREY},
+    LEFT_OUT: EDGE | {"facecolor": WHITE, "edgecolor": PALE},
 }
 PIXELS = 500  # width of a picture's axis on a wide screen
 BAD = (DAMAGED, UNREADABLE)
@@ -89,8 +91,7 @@ def plot_archive(
             return
         axes = figure.subplots()
         for state, own in drawn.groupby("state"):
-            look: dict[str, Any] = {"edgecolor": WHITE, "linewidth": 0.6} | LOOKS[str(state)]
-            axes.barh(own["y"], own["seconds"], 0.72, own["start"], **look)
+            axes.barh(own["y"], own["seconds"], 0.72, own["start"], **LOOKS[str(state)])
         _time_axis(axes, ends.max(), "{} of video")
         _mark(axes, [
             (row["y"], row["start"] + start, length)
@@ -141,7 +142,7 @@ def plot_close_up(
         marks = []
         for y, name in enumerate(shown):
             video, row = videos[name], rows[name]
-            axes.barh(y + 0.2, video.duration, 0.4, **({"edgecolor": WHITE} | LOOKS[row.status]))
+            axes.barh(y + 0.2, video.duration, 0.4, **LOOKS[row.status])
             marks += [(y + 0.2, *stretch) for stretch in _damaged_seconds(row, video)]
             _draw_segments(axes, y, own[own["video"] == name], video.fps)
         _mark(axes, marks, 0.4)
@@ -213,26 +214,20 @@ def _time_axis(axes: Axes, seconds: float, label: str) -> None:
     """Set an x axis in seconds, labelled in a convenient unit."""
     unit, size = time_unit(seconds)
     places = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0, seconds / size)
-    axes.set_xticks(size * places, [f"{place:g}" for place in places])
+    axes.set_xticks([size * place for place in places], [f"{place:g}" for place in places])
     axes.set(xlim=(0, seconds * 1.01), xlabel=label.format(unit))
 
 
 def _draw_segments(axes: Axes, y: float, segments: pd.DataFrame, fps: float) -> None:
+    """Draw kept and dropped segments; those less than a pixel apart are one bar."""
+    pixel = axes.get_xlim()[1] / PIXELS
     for gone, colour in ((False, GREEN), (True, ORANGE)):
-        spans = segments.loc[segments["gone"] == gone, ["start", "stop"]] / fps
-        joined = _joined(spans, axes.get_xlim()[1] / PIXELS)
-        axes.broken_barh(joined, (y - 0.28, 0.22), color=colour, linewidth=0)
-
-
-def _joined(spans: pd.DataFrame, gap: float) -> list[tuple[float, float]]:
-    """Return stretches (start, length), merging those closer than `gap`, a width nobody can see."""
-    joined: list[list[float]] = []
-    for start, stop in spans.sort_values("start").to_numpy():
-        if joined and start - joined[-1][1] < gap:
-            joined[-1][1] = max(joined[-1][1], stop)
-        else:
-            joined.append([start, max(stop, start + gap)])
-    return [(start, stop - start) for start, stop in joined]
+        spans = segments.loc[segments["gone"] == gone, ["start", "stop"]] / (fps * pixel)
+        seen = np.zeros(PIXELS + 1, dtype=bool)
+        for first, last in spans.to_numpy().astype(int):
+            seen[first : max(last, first + 1)] = True
+        bars = [(start * pixel, (stop - start) * pixel) for start, stop in ranges_of(seen)]
+        axes.broken_barh(bars, (y - 0.28, 0.22), color=colour, linewidth=0)
 
 
 def _mark(axes: Axes, marks: list[tuple[float, float, float]], height: float) -> None:
@@ -244,9 +239,7 @@ def _mark(axes: Axes, marks: list[tuple[float, float, float]], height: float) ->
 
 def _state_legend(figure: Figure, labels: Mapping[str, str], more: Sequence[Patch] = ()) -> None:
     handles = [
-        Patch(**({"edgecolor": WHITE} | look), label=labels[state])
-        for state, look in LOOKS.items()
-        if state in labels
+        Patch(**look, label=labels[state]) for state, look in LOOKS.items() if state in labels
     ]
     handles += [Patch(color=VERMILION, label="damaged frames"), *more]
     legend_on_top(figure, handles)

@@ -122,16 +122,14 @@ def plot_classes(segments: pd.DataFrame, names: ClassNames, path: str | os.PathL
         for axes, task in zip(figure.subplots(2), TASKS, strict=True):
             shares = labelled.groupby("split")[task].value_counts(normalize=True).mul(100)
             table = shares.unstack("split", fill_value=0)
-            order = table.iloc[:, 0].sort_values(ascending=False)  # of train, where it is there
-            top, others = order.index[:TOP], order.index[TOP:]
-            rows = [short(names(task, class_id)) for class_id in top]
-            rest = table.loc[others].sum().to_frame().T
-            table = table.loc[top]
-            if len(others):
-                rows.append(f"{len(others)} other {task}s")
-                table = pd.concat([table, rest])
+            table = table.sort_values(table.columns[0], ascending=False)  # train, where it is there
+            rows = [short(names(task, class_id)) for class_id in table.index[:TOP]]
+            colours = [SPLIT_COLOURS["train"]] * len(rows)
+            if others := len(table) - len(rows):
+                rows.append(f"{others} other {task}s")
+                colours.append(PALE)
+                table = pd.concat([table[:TOP], table[TOP:].sum().to_frame().T])
             if "train" in table:
-                colours = [SPLIT_COLOURS["train"]] * len(top) + [PALE] * bool(len(others))
                 axes.barh(range(len(rows)), table["train"], 0.75, color=colours, label="train")
             if "val" in table:
                 axes.plot(table["val"], range(len(rows)), "o", color=SPLIT_COLOURS["val"],
