@@ -27,7 +27,7 @@ DEMO_FILES = {
     f"tests/{name}.py"
     for name in (
         "behaviour/test_results", "features/test_demo_features",
-        "figures/test_performance", "report/test_page", "report/test_publish",
+        "report/test_page", "report/test_publish",
         "timeline/test_demo_timeline", "workflow/test_demo", "workflow/test_docs",
     )
 }  # fmt: skip

@@ -1,21 +1,23 @@
-"""Pictures of the data and of a training, and what all pictures share."""
+"""Pictures of the data, of a training and of what a run cost, and what all pictures share."""
 
 import re
 
+import pandas as pd
 import pytest
 
+from epic100.base.job_costs import read_benchmarks
 from epic100.figures.data import (
     annotated_segments,
     plot_classes,
     plot_lengths,
     plot_participants,
 )
+from epic100.figures.performance import plot_rules
 from epic100.figures.style import (
     drawing,
     in_words,
     legend_on_top,
     name_rows,
-    say_nothing_to_show,
     short,
 )
 from epic100.figures.training import plot_training
@@ -41,13 +43,6 @@ def test_a_picture_says_what_it_was_given_and_is_the_same_every_time(tmp_path):
     draw(tmp_path / "b.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert {"A title", "a hint", "a & b", "c", "bars"} <= set(words(tmp_path / "a.svg"))
-
-
-def test_a_picture_that_fails_leaves_nothing_behind(tmp_path):
-    with pytest.raises(ZeroDivisionError), drawing(tmp_path / "a.svg", "A title") as figure:
-        say_nothing_to_show(figure, "nothing")
-        1 / 0  # noqa: B018
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("seconds, expected", [
@@ -120,11 +115,8 @@ def test_the_participants_picture_counts_segments_and_time_by_split(segments, la
     assert f"{len(segments)} segments in 4 videos of 3 participants, 48 seconds" in said
     trained = (segments["split"] == "train").sum()
     assert {"P01", "P02", "P03", f"train ({trained})", "train (36.0)"} <= set(said)
-
-
-def test_a_participant_of_the_sheet_without_a_segment_has_a_row(segments, lab, tmp_path):
-    plot_participants(segments[segments["participant"] != "P03"], lab.videos, tmp_path / "a.svg")
-    assert "P03" in words(tmp_path / "a.svg")
+    plot_participants(segments[segments["participant"] != "P03"], lab.videos, tmp_path / "b.svg")
+    assert "P03" in words(tmp_path / "b.svg")  # it has a video, but no segment
 
 
 def test_lengths_and_classes_are_named_in_the_annotators_words(segments, csvs, tmp_path):
@@ -156,3 +148,52 @@ def test_pictures_of_the_whole_data_set_stay_small(tmp_path):
     assert "81 other verbs" in words(tmp_path / "classes.svg")
     for path in tmp_path.iterdir():
         assert path.stat().st_size < 300_000 and max(size(path)) < 1700
+
+
+HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+ROW = "{}\t0:05:15\t{}\t1813.20\t735.35\t748.29\t23.96\t772.68\t{}\t248.21\n"
+
+
+@pytest.fixture
+def benchmarks(tmp_path):
+    (tmp_path / "b/scan").mkdir(parents=True)
+    (tmp_path / "b/train.tsv").write_text(HEADER + ROW.format(3600, 2048, 150))
+    (tmp_path / "b/scan/P01.tsv").write_text(HEADER + ROW.format(600, 512, 390))
+    (tmp_path / "b/scan/P02.tsv").write_text(HEADER + ROW.format("0.4", "NA", "NA"))
+    return tmp_path / "b"
+
+
+def test_jobs_are_distinguished_by_folder_and_file(benchmarks):
+    jobs = read_benchmarks(benchmarks)
+    assert jobs[["rule", "job"]].apply(tuple, axis=1).tolist() == [
+        ("scan", "P01"), ("scan", "P02"), ("train", ""),
+    ]  # fmt: skip
+    assert jobs["seconds"].tolist() == [600, 0.4, 3600]
+    assert jobs["memory_mib"].isna().tolist() == [False, True, False]
+
+
+def test_the_picture_sums_up_each_rule_the_costliest_first(benchmarks, tmp_path):
+    plot_rules(read_benchmarks(benchmarks), tmp_path / "a.svg")
+    said = words(tmp_path / "a.svg")
+    assert "70.0 minutes of jobs, 86 % of it train" in said
+    assert [w for w in said if w in ("scan", "train")] == ["train", "scan"] * 3
+    assert {"1 job, 60.0 minutes", "2 jobs, 10.0 minutes"} <= set(said)
+
+
+def test_a_training_that_was_taken_up_again_costs_all_its_epochs(benchmarks):
+    for seconds, counted in ((7000, 7200), (300, 3600)):
+        epochs = pd.DataFrame({"seconds": [seconds, 200]})
+        assert read_benchmarks(benchmarks, epochs)["seconds"].tolist() == [600, 0.4, counted]
+
+
+@pytest.mark.parametrize("load", [237, 240, 241])
+def test_no_label_of_a_tick_is_cut_at_the_edge_whatever_a_run_took(tmp_path, load):
+    columns = ["rule", "job", "seconds", "memory_mib", "load_percent"]
+    rows = [(rule, "", 30, 512, load) for rule in ("minikitchen_video", "scan")]
+    plot_rules(pd.DataFrame(rows, columns=columns), tmp_path / "a.svg")
+    assert cut(tmp_path / "a.svg") == []
+
+
+def test_no_benchmark_file_at_all_is_a_picture_that_says_so(tmp_path):
+    plot_rules(read_benchmarks(tmp_path / "none"), tmp_path / "a.svg")
+    assert "results/benchmarks holds no file" in words(tmp_path / "a.svg")

@@ -115,3 +115,14 @@ def test_snakemake_s_own_report_lists_tables_and_rules(demo, tmp_path):
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for table in ("dropped segments", "every class", "summary", "scan of P22"):
         assert f'"table": "{table}"' in page
+
+
+def test_a_lost_benchmark_file_makes_no_job_run_again(demo):
+    path = demo / "results/benchmarks/train.tsv"
+    content = path.read_text()
+    path.unlink()
+    try:
+        done = run_snakemake("all", "-n", "--directory", str(demo), "--configfile", *SHORT_DEMO)
+    finally:
+        path.write_text(content)
+    assert "Nothing to be done" in done.stdout + done.stderr
