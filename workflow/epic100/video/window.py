@@ -1,12 +1,12 @@
 """Scale and convert only the part of a decoded picture that is kept."""
 
-import functools
 from dataclasses import dataclass
 
 import av
 import numpy as np
-from av.video.plane import VideoPlane
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.filter import Graph
+from av.filter.context import FilterContext
+from av.video.reformatter import VideoReformatter
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,6 @@ def turned_back(window: Window, size: tuple[int, int], turns: int) -> Window:
     return Window(top, left, height, width)
 
 
-def scaled_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-    """(height, width) with the shorter side at `short_side`, rounded like `mmcv.rescale_size`."""
-    factor = short_side / min(size)
-    height, width = (int(side * factor + 0.5) for side in size)
-    return height, width
-
-
 class PictureConverter:
     """Converts decoded pictures of one stream to RGB, with windows of one size.
 
@@ -59,7 +52,8 @@ class PictureConverter:
     def __init__(self) -> None:
         # Kept, because a new one per frame would rebuild its tables and start threads.
         self._reformatter = VideoReformatter()
-        self._cut_out: _CutOut | None = None
+        self._crop: FilterContext | None = None
+        self._made_for = ""  # what the graph of this filter takes and gives
 
     def write(
         self,
@@ -90,7 +84,8 @@ class PictureConverter:
         if window is not None and (window.height, window.width) != (frame.height, frame.width):
             frame = self._cut(frame, window)
         rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
-        picture = _lines(rgb.planes[0])[:, : 3 * width].reshape(height, width, 3)
+        lines = np.frombuffer(memoryview(rgb.planes[0]), np.uint8).reshape(height, -1)
+        picture = lines[:, : 3 * width].reshape(height, width, 3)  # lines are padded at the end
         if window is not None and window.flipped:
             import cv2  # 300 MiB of address space, which a scan does not need
 
@@ -99,73 +94,25 @@ class PictureConverter:
             into[:] = picture
 
     def _cut(self, frame: av.VideoFrame, window: Window) -> av.VideoFrame:
-        """The window as a frame of its own, until the next call."""
-        if not _has_whole_samples(frame, window):
+        """The window as a frame that shares the picture's memory."""
+        kind = frame.format
+        across, down = 16 // kind.chroma_width(16), 16 // kind.chroma_height(16)
+        # A chroma sample must not be split. swscale takes the lines of an interlaced picture apart,
+        # so there a chroma line covers four.
+        if frame.interlaced_frame or window.left % across or window.top % down:
             frame = frame.reformat(format="gbrp", threads=1)
-        if self._cut_out is None or not self._cut_out.fits(frame, window):
-            self._cut_out = _CutOut(frame, window)
-        return self._cut_out.fill(frame, window)
-
-
-class _CutOut:
-    """A frame of its own for the windows of a stream's pictures, all of one size."""
-
-    def __init__(self, frame: av.VideoFrame, window: Window):
-        self._kind = _kind(frame, window)
-        # A new frame would say nothing of where its chroma samples are, and PyAV cannot set that.
-        # A scaled frame has the description of its source; its pixels are replaced.
-        kind, size = frame.format.name, (window.width, window.height)
-        self._frame = VideoReformatter().reformat(
-            frame, *size, kind, interpolation=Interpolation.POINT, threads=1
+        taken, size = (
+            f"width={frame.width}:height={frame.height}:pix_fmt={frame.format.name}:time_base=1"
+            f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
+            f"w={window.width}:h={window.height}",
         )
-        depths = [(part.bits + 7) // 8 for part in frame.format.components]
-        self._parts = [
-            (_lines(plane)[:, : depth * plane.width], depth)
-            for plane, depth in zip(self._frame.planes, depths, strict=True)
-        ]
-
-    def fits(self, frame: av.VideoFrame, window: Window) -> bool:
-        """Whether a window of this size of such a picture can be filled in."""
-        return self._kind == _kind(frame, window)
-
-    def fill(self, frame: av.VideoFrame, window: Window) -> av.VideoFrame:
-        """Copy the window's part of each plane."""
-        for source, (target, depth) in zip(frame.planes, self._parts, strict=True):
-            lines, length = target.shape
-            top = window.top * source.height // frame.height
-            left = depth * (window.left * source.width // frame.width)
-            target[:] = _lines(source)[top : top + lines, left : left + length]
-        return self._frame
-
-
-def _kind(frame: av.VideoFrame, window: Window) -> tuple:
-    size = frame.height, frame.width, window.height, window.width
-    return frame.format.name, frame.colorspace, frame.color_range, size
-
-
-def _lines(plane: VideoPlane) -> np.ndarray:
-    """A plane's own bytes, [lines, bytes]. Lines are padded at the end."""
-    return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)
-
-
-def _has_whole_samples(frame: av.VideoFrame, window: Window) -> bool:
-    """Whether the window's planes can be cut out: one a component, no chroma sample is split.
-
-    swscale takes the lines of an interlaced picture apart, so there a chroma line covers four.
-    """
-    sample = _sample_size(frame.format.name)
-    return (
-        sample is not None
-        and not frame.interlaced_frame
-        and not (window.left % sample[0] or window.top % sample[1])
-    )
-
-
-@functools.cache
-def _sample_size(name: str) -> tuple[int, int] | None:
-    """Pixels across and down that a chroma sample covers; None if components share a plane."""
-    kind = av.VideoFormat(name, 16, 16)
-    planes = {component.plane for component in kind.components}
-    if not kind.is_planar or len(planes) != len(kind.components):
-        return None
-    return 16 // kind.chroma_width(16), 16 // kind.chroma_height(16)
+        if self._crop is None or self._made_for != taken + size:
+            self._graph, self._made_for = Graph(), taken + size
+            self._graph.threads = 1
+            self._crop = self._graph.add("crop", size)
+            ends = self._graph.add("buffer", taken), self._graph.add("buffersink")
+            self._graph.link_nodes(ends[0], self._crop, ends[1]).configure()
+        self._crop.process_command("x", str(window.left))
+        self._crop.process_command("y", str(window.top))
+        self._graph.vpush(frame)
+        return self._graph.vpull()
