@@ -63,44 +63,34 @@ def complete(
     """
     found = {job.video.video_id: job.known() for job in jobs}
     waiting = [job for job in jobs if found[job.video.video_id] is None]
-    faults = dict[str, str]()
-    if waiting:
-        _work_on(waiting, found, faults, _Board(label, [job.video for job in waiting]), threads)
-    if faults:
-        faulty = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
-        raise EpicError(
-            f"{target}: not written, since {len(faults)} videos failed and are not at fault: "
-            f"{faulty}; what is finished is kept: make room, or wait for a free machine, and run "
-            "again"
-        )
-    return {name: result for name, result in found.items() if result is not None}, len(waiting)
+    faults = list[str]()
 
-
-def _work_on(
-    jobs: Sequence[Job[Result]],
-    found: dict[str, Result | None],
-    faults: dict[str, str],
-    board: "_Board",
-    threads: int,
-) -> None:
     def work(job: Job[Result]) -> None:
         try:
             found[job.video.video_id] = job.work(partial(board.tell, job.video))
         except (ProcessError, DiskError, OSError) as error:
-            faults[job.video.video_id] = str(error)
+            faults.append(f"{job.video.video_id}: {error}")
         finally:
             board.finish(job.video)
 
-    pool = ThreadPoolExecutor(max_workers=max(1, threads))
-    try:
-        list(pool.map(work, jobs))
-    except KeyboardInterrupt:
-        board.stopped = True  # videos that are being decoded must not be waited for
-        raise
-    finally:
-        # After an interrupt, waiting videos must not start.
-        pool.shutdown(cancel_futures=True)
-        board.bar.close()
+    if waiting:
+        board = _Board(label, [job.video for job in waiting])
+        pool = ThreadPoolExecutor(max_workers=max(1, threads))
+        try:
+            list(pool.map(work, waiting))
+        except KeyboardInterrupt:
+            board.stopped = True  # videos that are being decoded must not be waited for
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an interrupt, waiting videos must not start
+            board.bar.close()
+    if faults:
+        raise EpicError(
+            f"{target}: not written, since {len(faults)} videos failed and are not at fault: "
+            f"{'; '.join(faults)}; what is finished is kept: make room, or wait for a free "
+            "machine, and run again"
+        )
+    return {name: result for name, result in found.items() if result is not None}, len(waiting)
 
 
 class _Board:

@@ -34,30 +34,22 @@ class Cache(Generic[K, V]):
         most: Number of values.
         make: Makes the value of a key.
         close: Closes a value.
-
-    Attributes:
-        made: How many values were made so far.
     """
 
     def __init__(
         self, most: int, make: Callable[[K], V], close: Callable[[V], None] = lambda value: None
     ):
-        self.most, self.made = most, 0
-        self._make, self._close = make, close
+        self._most, self._make, self._close = most, make, close
         self._values: OrderedDict[K, V] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._values)
 
     def get(self, key: K) -> V:
         """The value of this key, made if it is not kept."""
         if key in self._values:
             self._values.move_to_end(key)
             return self._values[key]
-        while len(self._values) >= self.most:
+        while len(self._values) >= self._most:
             self.forget(next(iter(self._values)))  # that was not asked for longest
         value = self._values[key] = self._make(key)
-        self.made += 1
         return value
 
     def forget(self, key: K) -> None:
@@ -71,24 +63,16 @@ class Cache(Generic[K, V]):
             self.forget(key)
 
 
-class OpenFiles(Cache[str, WatchedFile]):
-    """Keeps the last files open, by path.
+def _most_files() -> int:
+    """512, or half of what the system allows this process if that is less."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MOST_FILES if soft == resource.RLIM_INFINITY else max(1, min(MOST_FILES, soft // 2))
 
-    Forked processes may share the descriptors, since a read at a place moves no position.
-    """
 
-    def __init__(self, most: int | None = None):
-        """Keep at most `most` files; None: 512, or half of what the system allows if less."""
-        if most is None:
-            soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            half = soft // 2 if soft != resource.RLIM_INFINITY else MOST_FILES
-            most = max(1, min(MOST_FILES, half))
-        super().__init__(most, self._open, WatchedFile.close)
-
-    def _open(self, path: str) -> WatchedFile:
-        file = WatchedFile(path)
-        expect_random_reads(file.descriptor)
-        return file
+def _open_file(path: str) -> WatchedFile:
+    file = WatchedFile(path)
+    expect_random_reads(file.descriptor)
+    return file
 
 
 # What a decoder is made from: the stream, its parameter sets, and whether to set size and colours
@@ -101,13 +85,16 @@ class Kept:
     """What readers of one process share.
 
     Attributes:
-        files: Open files.
+        files: Open files, by path. Forked processes may share the descriptors, since a read at a
+            place moves no position.
         decoders: Decoders on one thread. Streams of equal parameters share one, which they flush.
         converters: Converters of decoded pictures, by stream, size of the windows and the size that
             they are scaled to. Streams with equal keys describe their colours alike.
     """
 
-    files: OpenFiles = field(default_factory=OpenFiles)
+    files: Cache[str, WatchedFile] = field(
+        default_factory=lambda: Cache(_most_files(), _open_file, WatchedFile.close)
+    )
     decoders: Cache[DecoderKey, VideoCodecContext] = field(
         default_factory=lambda: Cache(MOST_DECODERS, lambda key: new_decoder(*key))
     )

@@ -6,11 +6,13 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from epic100.base.disk import insist
 from epic100.base.errors import EpicError
-from epic100.base.names import MD5, NAME_WORDS, URL_WORDS, is_name, is_url
+from epic100.base.names import MD5, NAME, NAME_WORDS, URL, URL_WORDS
 from epic100.base.text_table import read_table
 
 REQUIRED = ("video_id", "participant_id", "split", "fps", "duration")
@@ -19,6 +21,15 @@ LAYOUTS = ("{participant}/{video}.MP4", "{participant}/videos/{video}.MP4", "{vi
 FILMS = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 SPLITS = ("train", "val", "test")
 MOST_FPS, MOST_SECONDS = 10_000.0, 1e6  # their product, a number of frames, fits into int64
+EXPECTED = {  # of each column that is read, in words
+    "video_id": NAME_WORDS,
+    "participant_id": NAME_WORDS,
+    "split": f"one of {', '.join(SPLITS)}",
+    "fps": f"a positive number, at most {MOST_FPS:g}",
+    "duration": f"a positive number, at most {MOST_SECONDS:g}",
+    "url": f"{URL_WORDS}, or nothing",
+    "md5": "32 hexadecimal digits, or nothing",
+}
 
 Listed = TypeVar("Listed", str, Path)
 
@@ -34,13 +45,13 @@ class Video:
         md5: 32 hexadecimal digits, or "".
     """
 
-    video_id: str
-    participant_id: str
-    split: str
-    fps: float
-    duration: float
-    url: str = ""
-    md5: str = ""
+    video_id: Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+    participant_id: Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+    split: Annotated[str, Field(pattern=f"^({'|'.join(SPLITS)})$")]
+    fps: Annotated[float, Field(gt=0, le=MOST_FPS)]
+    duration: Annotated[float, Field(gt=0, le=MOST_SECONDS)]
+    url: Annotated[str, Field(max_length=2000, pattern=f"^({URL.pattern})?$")] = ""
+    md5: Annotated[str, Field(pattern=f"^({MD5.pattern})?$")] = ""
 
     def path(self, root: str | os.PathLike = "") -> Path:
         """First place of the file below a root: `{participant}/{video_id}.MP4`, as in lists."""
@@ -49,6 +60,9 @@ class Video:
     def file(self, root: str | os.PathLike) -> Path:
         """Where the file is: see `find_files`."""
         return find_files([self.path()], root)[self.path()]
+
+
+_ROW = TypeAdapter(Video)
 
 
 def read_sheet(path: str | os.PathLike) -> list[Video]:
@@ -78,36 +92,12 @@ def read_sheet(path: str | os.PathLike) -> list[Video]:
 
 
 def _video(row: dict[str, str], where: str) -> Video:
-    def positive(name: str, most: float) -> float:
-        try:
-            value = float(row[name])
-        except ValueError:
-            value = 0.0
-        if not 0 < value <= most:
-            raise EpicError(
-                f"{where}: {name} is {row[name]!r}; expected a positive number, at most {most:g}"
-            )
-        return value
-
-    for name in ("video_id", "participant_id"):
-        if not is_name(row[name]):
-            raise EpicError(f"{where}: {name} is {row[name]!r}; expected {NAME_WORDS}")
-    if row["split"] not in SPLITS:
-        raise EpicError(f"{where}: split is {row['split']!r}; expected one of {', '.join(SPLITS)}")
-    url, md5 = row.get("url", ""), row.get("md5", "")
-    if url and not is_url(url):
-        raise EpicError(f"{where}: url is {url!r}; expected {URL_WORDS}, or nothing")
-    if md5 and not MD5.fullmatch(md5):
-        raise EpicError(f"{where}: md5 is {md5!r}; expected 32 hexadecimal digits, or nothing")
-    return Video(
-        video_id=row["video_id"],
-        participant_id=row["participant_id"],
-        split=row["split"],
-        fps=positive("fps", MOST_FPS),
-        duration=positive("duration", MOST_SECONDS),
-        url=url,
-        md5=md5,
-    )
+    known = {name: row[name] for name in EXPECTED if name in row}
+    try:
+        return _ROW.validate_python(known)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        raise EpicError(f"{where}: {name} is {row[name]!r}; expected {EXPECTED[name]}") from error
 
 
 def participants_of(
@@ -210,17 +200,17 @@ def on_disk_lines(
 
 
 def _by_participant(videos: Sequence[Video], there: Collection[str]) -> str:
-    whole, some, none = [], [], []
-    for participant in dict.fromkeys(video.participant_id for video in videos):
-        own = [video.video_id in there for video in videos if video.participant_id == participant]
-        if all(own):
-            whole.append(participant)
-        elif any(own):
-            some.append(f"{sum(own)} of {len(own)} of {participant}")
-        else:
-            none.append(participant)
-    parts = [f"all of {' '.join(whole)}"] if whole else []
-    parts += some
-    parts += [f"none of {' '.join(none)}"] if none else []
-    known = sum(video.video_id in there for video in videos)
-    return f"{known} of {len(videos)} ({', '.join(parts)})"
+    own = {
+        name: [video.video_id in there for video in videos if video.participant_id == name]
+        for name in dict.fromkeys(video.participant_id for video in videos)
+    }
+    whole = " ".join(name for name, found in own.items() if all(found))
+    none = " ".join(name for name, found in own.items() if not any(found))
+    some = [
+        f"{sum(found)} of {len(found)} of {name}"
+        for name, found in own.items()
+        if any(found) and not all(found)
+    ]
+    parts = [f"all of {whole}" if whole else "", *some, f"none of {none}" if none else ""]
+    known = sum(map(sum, own.values()))
+    return f"{known} of {len(videos)} ({', '.join(filter(None, parts))})"
