@@ -5,12 +5,12 @@ NumPy's random numbers alone. The window is then rounded to even pixels of the f
 chroma sample covers two; it lies at most one pixel beside the one that was drawn.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from epic100.base.errors import EpicError
-from epic100.video.window import Window, scaled_size
+from epic100.video.window import Window
 
 CROPS = ("centre", "random", "resized")
 ASPECT_RATIOS = (3 / 4, 4 / 3)  # of a resized crop, as in MMAction2 and torchvision
@@ -19,64 +19,80 @@ ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Crop:
-    """A square crop of all pictures of a clip.
+    """A square crop of all pictures of a clip, or the whole pictures.
 
     Args:
         kind: "centre"; "random": anywhere; "resized": a random share of the picture's area with a
             random aspect ratio, scaled to a square (Szegedy et al., Going deeper with
-            convolutions).
-        size: Side of the square, in pixels.
+            convolutions); None: the whole picture.
+        size: Side of the square, in pixels; None for the whole picture.
         short_side: What the picture's shorter side is scaled to; from a closed interval, one is
             drawn. None: not scaled. "resized" does not use it.
         area: The smallest and the largest share of the picture, for "resized".
         flip_ratio: Probability that left and right are exchanged.
+
+    Raises:
+        EpicError: `kind` is unknown, or only one of `kind` and `size` is given.
     """
 
-    kind: str
-    size: int
+    kind: str | None = None
+    size: int | None = None
     short_side: int | tuple[int, int] | None = None
     area: tuple[float, float] = (0.5, 1.0)
     flip_ratio: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in CROPS:
+        if (self.kind is None) != (self.size is None):
+            raise EpicError(
+                f"DecodeSegment: crop is {self.kind!r} and size {self.size!r}; expected both or "
+                "neither"
+            )
+        if self.kind not in (None, *CROPS):
             raise EpicError(
                 f"DecodeSegment: crop is {self.kind!r}; expected one of {', '.join(CROPS)}"
             )
 
-    def draw(self, picture: tuple[int, int]) -> Window:
-        """Draw the window of one clip.
+    def draw(self, picture: tuple[int, int]) -> tuple[tuple[int, int] | None, Window | None]:
+        """Draw what one clip shows.
 
         Args:
             picture: (height, width) of the file's pictures.
 
+        Returns:
+            (height, width) that the clip's pictures are scaled to, and the part of the file's
+            pictures that they show; None: not scaled, and all of it.
+
         Raises:
             EpicError: The scaled picture is smaller than the crop.
         """
-        resized = self.kind == "resized"
-        window = _resized(picture, self.area) if resized else self._square(picture)
-        return flipped(window, self.flip_ratio)
+        if self.size is None:
+            size, window = _draw_size(picture, self.short_side), Window(0, 0, *picture)
+        else:
+            size, resized = (self.size, self.size), self.kind == "resized"
+            window = _resized(picture, self.area) if resized else self._square(picture, self.size)
+        flip = self.flip_ratio > 0 and np.random.rand() < self.flip_ratio
+        return size, replace(window, flipped=flip) if self.kind or self.flip_ratio else None
 
-    def _square(self, picture: tuple[int, int]) -> Window:
-        scaled = draw_size(picture, self.short_side) or picture
-        if self.size > min(scaled):
+    def _square(self, picture: tuple[int, int], size: int) -> Window:
+        scaled = _draw_size(picture, self.short_side) or picture
+        if size > min(scaled):
             raise EpicError(
-                f"DecodeSegment: size is {self.size}, but a picture is scaled to "
-                f"{scaled[1]}x{scaled[0]}; expected a short_side of at least {self.size}"
+                f"DecodeSegment: size is {size}, but a picture is scaled to "
+                f"{scaled[1]}x{scaled[0]}; expected a short_side of at least {size}"
             )
-        free = [side - self.size for side in scaled]
+        free = [side - size for side in scaled]
         if self.kind == "centre":
             top, left = (room // 2 for room in free)
         else:  # in this order, and never at the last place, as MMAction2's RandomCrop
             top, left = (int(np.random.randint(room)) if room else 0 for room in free)
         rows, columns = (
-            _in_file(start, self.size, made, whole)
+            _in_file(start, size, made, whole)
             for start, made, whole in zip((top, left), scaled, picture, strict=True)
         )
         return Window(rows[0], columns[0], rows[1], columns[1])
 
 
-def draw_size(
+def _draw_size(
     picture: tuple[int, int], short_side: int | tuple[int, int] | None
 ) -> tuple[int, int] | None:
     """(height, width) that a clip's pictures are scaled to, or None if they are not scaled.
@@ -90,13 +106,9 @@ def draw_size(
         return None
     if not isinstance(short_side, int):
         short_side = int(np.random.randint(short_side[0], short_side[1] + 1))
-    return scaled_size(picture, short_side)
-
-
-def flipped(window: Window, flip_ratio: float) -> Window:
-    """The window, with left and right exchanged with this probability."""
-    flip = flip_ratio > 0 and np.random.rand() < flip_ratio
-    return Window(window.top, window.left, window.height, window.width, flip)
+    factor = short_side / min(picture)
+    height, width = (int(side * factor + 0.5) for side in picture)  # as `mmcv.rescale_size`
+    return height, width
 
 
 def _in_file(start: int, length: int, made: int, whole: int) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
 from epic100.base.errors import EpicError
-from epic100.clips.crop import Crop, draw_size, flipped
+from epic100.clips.crop import Crop
 from epic100.video.ffmpeg import opened
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import LoadedIndexes
@@ -243,14 +243,7 @@ class DecodeSegment(BaseTransform):
         area: tuple[float, float] = (0.5, 1.0),
         flip_ratio: float = 0.0,
     ):
-        if (crop is None) != (size is None):
-            raise EpicError(
-                f"DecodeSegment: crop is {crop!r} and size {size!r}; expected both or neither"
-            )
-        self.short_side, self.flip_ratio = short_side, flip_ratio
-        self.crop = None
-        if crop is not None and size is not None:
-            self.crop = Crop(crop, size, short_side, area, flip_ratio)
+        self.crop = Crop(crop, size, short_side, area, flip_ratio)
 
     def transform(self, results: dict) -> dict:
         """Replace the reader with the frames.
@@ -267,22 +260,15 @@ class DecodeSegment(BaseTransform):
                 f"{results['narration_id']}: frames {wanted.min()}-{wanted.max()} were sampled "
                 f"outside the segment [{start}, {start + length}); correct the step that samples"
             )
-        size, window = self._drawn(reader.size)
+        size, window = self.crop.draw(reader.size)
         try:
             frames = reader.get_frames(wanted, size, window)
         except FrameError as error:
             raise FrameError(f"{results['narration_id']}: {error}") from error
         # After a crop no step needs a list, and an array is not put together once more.
-        results["imgs"] = frames if self.crop else list(frames)
+        results["imgs"] = frames if self.crop.kind else list(frames)
         results["original_shape"], results["img_shape"] = reader.size, frames.shape[1:3]
         return results
-
-    def _drawn(self, picture: tuple[int, int]) -> tuple[tuple[int, int] | None, Window | None]:
-        """The size of this clip's pictures, and the part of the file's pictures that they show."""
-        if self.crop:
-            return (self.crop.size, self.crop.size), self.crop.draw(picture)
-        size = draw_size(picture, self.short_side)
-        return size, flipped(Window(0, 0, *picture), self.flip_ratio) if self.flip_ratio else None
 
 
 @TRANSFORMS.register_module(force=True)

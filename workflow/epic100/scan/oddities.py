@@ -115,7 +115,7 @@ def _rate_change(index: VideoIndex) -> str:
     """Describe the first place where a steady rate differs from the steady rate before, or ""."""
     steps = np.diff(index.pts)
     windows = len(steps) // _WINDOW
-    if windows < 2 or index.is_constant:
+    if windows < 2 or index.is_constant():
         return ""
     steps = steps[: windows * _WINDOW].reshape(windows, _WINDOW)
     usual = np.median(steps, axis=1)

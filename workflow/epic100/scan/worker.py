@@ -174,7 +174,7 @@ def _judged(
         frames=decoded,
         damaged=ranges,
         reason="; ".join([*reasons, *notes]),
-        timing="constant" if index.is_constant_at(sound) else "variable",
+        timing="constant" if index.is_constant(sound) else "variable",
         pictures=max(index.frames, ranges[-1][1] if ranges else 0),
         judged=QUICK if quick else FULL if full else DECODER_ONLY,
     )

@@ -9,8 +9,12 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.model.model_file import joint_digest
-from epic100.scoring.folding import fold_pairs
-from epic100.scoring.predictions import Predictions, read_predictions, write_predictions
+from epic100.scoring.predictions import (
+    Predictions,
+    marginals,
+    read_predictions,
+    write_predictions,
+)
 
 log = logging.getLogger(__name__)
 
@@ -97,10 +101,7 @@ def _heads(parts: Sequence[Predictions]) -> tuple[torch.Tensor | None, torch.Ten
         return None, None
     sums: list[Any] = [0, 0]
     for part in parts:
-        verb, noun = part.verb_log_probs, part.noun_log_probs
-        if verb is None or noun is None:
-            members = torch.tensor([pair[:2] for pair in part.pairs])
-            verb, noun = fold_pairs(part.log_probs, members, part.num_verbs, part.num_nouns)
+        verb, noun = marginals(part)
         order = _rows(part, parts[0])
         sums = [sums[0] + verb[order].double().exp(), sums[1] + noun[order].double().exp()]
     return _log_mean(sums[0], len(parts)), _log_mean(sums[1], len(parts))

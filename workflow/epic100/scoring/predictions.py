@@ -146,6 +146,14 @@ def chosen_way(predictions: Predictions, reduce: str | None) -> str:
     return reduce
 
 
+def marginals(found: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities of verbs and nouns: those of the model's heads, or summed over pairs."""
+    if found.verb_log_probs is not None and found.noun_log_probs is not None:
+        return found.verb_log_probs, found.noun_log_probs
+    members = torch.tensor([pair[:2] for pair in found.pairs])
+    return fold_pairs(found.log_probs, members, found.num_verbs, found.num_nouns)
+
+
 def complete_scores(
     predictions: Predictions, narration_ids: list[str], reduce: str | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -212,12 +212,10 @@ def rows_of_clips(
         EpicError: A frame that the scan passed does not decode.
     """
     lists = [_clip_list(video, placed) for video, placed in videos]
+    counts = [len(listed) for listed in lists]
     parts: dict[str, tuple[str, list[int]]] = {}
-    first, spans = 0, []
-    for (video, placed), listed in zip(videos, lists, strict=True):
-        parts |= _parts(video, placed, first)
-        spans.append(slice(first, first + len(listed)))
-        first += len(listed)
+    for (video, placed), begin in zip(videos, np.cumsum([0, *counts]).tolist(), strict=False):
+        parts |= _parts(video, placed, begin)
     root, index_dir = videos[0][0].root, videos[0][0].index_dir
     # In a folder of its own: another attempt may have other clips left to compute.
     with tempfile.TemporaryDirectory() as folder:
@@ -228,7 +226,7 @@ def rows_of_clips(
             predict.model_copy(update={"clips": 1, "crops": 1}), parts, modules, encoder,
         )  # fmt: skip
         rows = predict_rows(job, gpus, outputs, label, parts="parts")
-    return [rows[span] for span in spans]
+    return list(rows.split(counts))
 
 
 def forget_rows(out: str | os.PathLike) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from epic100.scoring.folding import fold_pairs
-from epic100.scoring.predictions import Predictions
+from epic100.scoring.predictions import Predictions, marginals
 from epic100.segments.official_lists import ClassNames
 from epic100.settings import TimelineSettings
 from epic100.timeline.clips import Placed
@@ -174,7 +173,7 @@ def build_timeline(
     damaged = [(late + start, late + stop) for start, stop in placed.damaged]
     members = [pair[:2] for pair in predictions.pairs]
     pairs = _spread(predictions.log_probs, placed.sound)
-    verbs, nouns = (_spread(rows, placed.sound) for rows in _marginals(predictions))
+    verbs, nouns = (_spread(rows, placed.sound) for rows in marginals(predictions))
     found = []
     quiet = None
     if idle is not None:
@@ -209,14 +208,6 @@ def build_timeline(
             clip["damaged"] = True
         clips.append(clip)
     return Timeline(video, fps, times[-1], damaged, found, clips, made_from, late)
-
-
-def _marginals(found: Predictions) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of verbs and nouns: their own outputs, or summed over pairs."""
-    if found.verb_log_probs is not None and found.noun_log_probs is not None:
-        return found.verb_log_probs, found.noun_log_probs
-    members = torch.tensor([pair[:2] for pair in found.pairs])
-    return fold_pairs(found.log_probs, members, found.num_verbs, found.num_nouns)
 
 
 def _spread(log_probs: torch.Tensor, sound: np.ndarray) -> np.ndarray:

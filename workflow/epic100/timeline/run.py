@@ -186,35 +186,17 @@ def make_timelines(
         if _is_made(tsv, made_from(model, path, settings)):
             log.info(f"{tsv}: is there already, of this model, video and settings")
             continue
-        if why := _why_not_made(path, model, tsv, settings, predict):
-            refused.append(why)
+        work = beside(tsv, ".work")
+        try:
+            make_timeline(_scanned(path, work), model, tsv, settings=settings, predict=predict)
+            shutil.rmtree(work, ignore_errors=True)
+        except FrameError as error:  # of this file alone; any other would come with each
+            refused.append(str(error))
             if len(paths) > 1:
-                log.error(why)
-    if len(paths) == 1 and refused:
-        raise EpicError(refused[0])
+                log.error(error)
     if refused:
-        raise EpicError(f"{len(refused)} of {len(paths)} videos have no timeline: " + refused[0])
-
-
-def _why_not_made(
-    path: Path,
-    model: ModelInUse,
-    tsv: Path,
-    settings: TimelineSettings,
-    predict: PredictSettings,
-) -> str:
-    """Make a timeline; return why a file cannot have one, so that the others are made, or ""."""
-    work = beside(tsv, ".work")
-    try:
-        scanned = _scanned(path, work)
-    except EpicError as error:
-        return str(error)
-    try:
-        make_timeline(scanned, model, tsv, settings=settings, predict=predict)
-    except FrameError as error:  # any other would come with each file
-        return str(error)
-    shutil.rmtree(work, ignore_errors=True)
-    return ""
+        count = f"{len(refused)} of {len(paths)} videos have no timeline: "
+        raise EpicError((count if len(paths) > 1 else "") + refused[0])
 
 
 def _checked(file: str | os.PathLike) -> Path:
@@ -238,9 +220,11 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
     try:
         index = build_index(path)
     except EpicError as error:
-        raise EpicError(f"{error}; if it was cut or only half copied, copy it again") from error
+        raise FrameError(f"{error}; if it was cut or only half copied, copy it again") from error
     if index.frames < 2 or not index.fps:
-        raise EpicError(f"{path}: {index.frames} picture in it; expected a video, with two or more")
+        raise FrameError(
+            f"{path}: {index.frames} picture in it; expected a video, with two or more"
+        )
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:99].lstrip("_-") or "video"
     seconds = float(index.times[-1]) + 1 / index.fps
     video = Video(safe, safe, "test", index.fps, seconds)
@@ -252,7 +236,7 @@ def _scanned(path: Path, work: Path) -> ScannedVideo:
         [video], work, work / f"{safe}.tsv", index_path(work, safe), cache=work / "scanned"
     )
     if not row.readable:
-        raise EpicError(f"{path}: {row.reason}; expected a video that can be decoded")
+        raise FrameError(f"{path}: {row.reason}; expected a video that can be decoded")
     found = load_index(index_path(work, safe), safe)
     return ScannedVideo(path.stem, work, os.fspath(video.path()), work, found, row)
 

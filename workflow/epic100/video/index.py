@@ -121,13 +121,8 @@ class VideoIndex:
         """Seconds [F] since the first picture."""
         return (self.pts - self.pts[0]) * float(self.time_base)
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether picture i is shown at i / fps, to within half a frame."""
-        return self.is_constant_at(slice(None))
-
-    def is_constant_at(self, frames: np.ndarray | slice) -> bool:
-        """Whether picture i is shown at i / fps, to within half a frame, for some pictures.
+    def is_constant(self, frames: np.ndarray | slice = slice(None)) -> bool:
+        """Whether picture i is shown at i / fps, to within half a frame.
 
         Args:
             frames: Which pictures are checked: bool [F] or a slice.

@@ -35,7 +35,6 @@ class VideoReader:
 
     Attributes:
         size: (height, width) as shown: a quarter turn that the container notes is applied.
-        by_place: Packets are read by their places in the file, not through its container.
     """
 
     def __init__(
@@ -48,11 +47,10 @@ class VideoReader:
         self.index: VideoIndex = index or build_index(path)
         self.fps = self.index.fps  # measured over all frames, so computed once
         self._kept, self._alone = kept or Kept(), kept is None
-        self.by_place = self.index.direct
         # Equal for streams whose pictures are described alike: they share converters.
         self._described = (self.index.stream, *self.index.sets)
         self._packets: ContainerPackets | DirectPackets
-        if self.by_place:
+        if self.index.direct:
             self._packets = DirectPackets(self.path, self.index, self._kept)
         else:
             self._packets = ContainerPackets(self.path, self.index)
