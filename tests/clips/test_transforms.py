@@ -28,6 +28,7 @@ from epic100.clips.dataset import (
 from epic100.clips.transforms import BlankSegment, DecodeSegment, OpenSegment
 from epic100.video.reader import FrameError
 from support.checkout import DECODERS
+from support.own_process import apart
 
 
 def opened(lab, **kwargs):
@@ -182,8 +183,8 @@ def test_soft_labels_and_clips_of_several_shapes_travel_too():
     assert isinstance(batch["data_samples"], SamplesByValue)
 
 
-def keep_all_batches(said):
-    """Say how many more files are open when all has come, under a usual soft limit of files.
+def keep_all_batches():
+    """How many more files are open when all has come, under a usual soft limit of files.
 
     As on a node with A100s; batches are kept, as by the pin_memory thread and a slow step.
     """
@@ -192,23 +193,19 @@ def keep_all_batches(said):
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, most))
     samples = clips(128 * (18 * 2 + 1))
-    batches = list(DataLoader(samples, 128, num_workers=18, collate_fn=collate_in_one))
+    loader = DataLoader(samples, 128, num_workers=18, collate_fn=collate_in_one,
+                        multiprocessing_context="fork")  # fmt: skip
+    batches = list(loader)
     found = [pair for b in batches for pair in zip(b["inputs"], b["data_samples"], strict=True)]
     for (inputs, sample), known in zip(found, samples, strict=True):
         assert torch.equal(inputs, known["inputs"])
         assert sample.narration_id == known["data_samples"].narration_id
         assert sample.gt_label == known["data_samples"].gt_label
-    said.put(psutil.Process().num_fds() - inherited)
+    return psutil.Process().num_fds() - inherited
 
 
 def test_18_workers_with_batches_of_128_and_a_slow_consumer_keep_few_files_open():
-    fork = multiprocessing.get_context("fork")
-    said = fork.SimpleQueue()
-    process = fork.Process(target=keep_all_batches, args=(said,))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
-    assert said.get() < 300
+    assert apart(keep_all_batches) < 300
 
 
 SEGMENT = {"start_index": 0, "total_frames": 50, "modality": "RGB", "narration_id": "P02_101_7"}
@@ -258,7 +255,7 @@ def test_a_window_is_at_most_a_pixel_of_the_file_beside_the_drawn_one():
     picture, size = (256, 455), 160
     for seed in range(300):
         np.random.seed(seed)
-        window = Crop("random", size, (182, 228)).draw(picture)
+        _, window = Crop("random", size, (182, 228)).draw(picture)
         np.random.seed(seed)
         side = np.random.randint(182, 229)
         scaled = (side, int(455 * side / 256 + 0.5))
@@ -277,7 +274,7 @@ def test_resized_crops_have_the_area_and_shape_of_the_recipe(picture):
     windows = []
     for seed in range(400):
         np.random.seed(seed)
-        windows.append(Crop("resized", 160, area=(0.5, 1.0), flip_ratio=0.5).draw(picture))
+        windows.append(Crop("resized", 160, area=(0.5, 1.0), flip_ratio=0.5).draw(picture)[1])
     height, width = picture
     for w in windows:
         assert w.top >= 0 and w.top + w.height <= height

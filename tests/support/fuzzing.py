@@ -220,7 +220,7 @@ def _use_index(path: Path) -> object:
             first = each.frames_between(0.1, 0.2)[0]
             wanted = [0, min(int(first), each.frames - 1), each.frames - 1]
             reader.get_frames(wanted, size=(16, 16))
-    return index.times[-1], index.is_constant, index.part(0, 2).fps
+    return index.times[-1], index.is_constant(), index.part(0, 2).fps
 
 
 def _read_submission(path: Path) -> object:

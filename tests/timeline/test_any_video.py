@@ -165,21 +165,11 @@ def test_what_is_no_video_is_one_message(model, tmp_path, made, words):
     assert "\n" not in str(caught.value) and not list(tmp_path.glob("out/*.tsv"))
 
 
-def test_a_file_that_is_no_video_does_not_keep_the_others_from_theirs(
-    model, sound, tmp_path, caplog
+def test_a_file_that_is_none_or_breaks_after_its_scan_does_not_keep_the_others_from_theirs(
+    model, sound, tmp_path, monkeypatch, caplog
 ):
+    film = shutil.copyfile(sound["b_frames"], tmp_path / "breaks.mp4")
     text, one = a_text(tmp_path), encode(tmp_path / "one.MP4", 1)
-    with pytest.raises(EpicError, match="2 of 3 videos have no timeline: .*text.mp4: cannot"):
-        predict(model, tmp_path / "out", text, one, sound["ten_pictures"])
-    assert "one.MP4: 1 picture in it" in caplog.text
-    assert [path.name for path in tmp_path.glob("out/*.tsv")] == ["ten_pictures.tsv"]
-
-
-def test_a_file_that_breaks_after_its_scan_does_not_keep_the_others_from_theirs(
-    model, sound, tmp_path, monkeypatch
-):
-    film = tmp_path / "breaks.mp4"
-    shutil.copyfile(sound["b_frames"], film)
 
     def place_and_break(index, *rest):
         if index.frames == 120:
@@ -187,8 +177,9 @@ def test_a_file_that_breaks_after_its_scan_does_not_keep_the_others_from_theirs(
         return place_clips(index, *rest)
 
     monkeypatch.setattr("epic100.timeline.run.place_clips", place_and_break)
-    with pytest.raises(EpicError, match="1 of 2 videos have no timeline: .*scan"):
-        predict(model, tmp_path / "out", film, sound["ten_pictures"])
+    with pytest.raises(EpicError, match="3 of 4 videos have no timeline: .*text.mp4: cannot"):
+        predict(model, tmp_path / "out", text, one, film, sound["ten_pictures"])
+    assert "one.MP4: 1 picture in it" in caplog.text and "scan the video" in caplog.text
     assert [path.name for path in tmp_path.glob("out/*.tsv")] == ["ten_pictures.tsv"]
 
 
@@ -208,25 +199,19 @@ def test_lists_of_other_classes_are_refused_and_other_names_are_written(model, s
     assert found == ["take", "grab"]
 
 
-def test_two_videos_of_one_name_are_refused_before_any_work(model, sound, tmp_path):
-    (tmp_path / "other").mkdir()
-    other = tmp_path / "other/b_frames.mp4"
-    shutil.copyfile(sound["ten_pictures"], other)
-    with pytest.raises(EpicError, match="b_frames: two videos have this name"):
-        predict(model, tmp_path / "out", sound["b_frames"], other)
-
-
 @pytest.mark.parametrize("words, message", [
     (["v.mp4", "--stride", "0"], "--stride is 0.0; expected greater than or equal to 0.01"),
     (["v.mp4", "--batch-size", "0"], "--batch_size is 0; expected greater than or equal to 1"),
     (["v.mp4"], "v.mp4: no such file; expected a video"),
     (["film.mp4", "--out", "film.mp4"], "film.mp4: is a file; expected a folder"),
     (["a.activitynet.mp4"], "a.activitynet.mp4: its a.activitynet.json would be a file of another"),
+    (["film.mp4", "other/film.mp4"], "film: two videos have this name"),
     (["v.mp4", "--model", "b.pth"], "--model is given 2 times; a timeline takes one model; call"),
 ])  # fmt: skip
 def test_a_mistaken_call_is_one_line(model, call, tmp_path, capsys, words, message):
-    encode(tmp_path / "film.mp4", 2)
-    encode(tmp_path / "a.activitynet.mp4", 2)
+    (tmp_path / "other").mkdir()
+    for name in ("film.mp4", "other/film.mp4", "a.activitynet.mp4"):
+        (tmp_path / name).touch()
     assert call(model, *words) == 1
     said = capsys.readouterr()
     assert said.err.splitlines()[-1].startswith(f"error: {message}")

@@ -81,37 +81,28 @@ def test_a_clip_spans_what_the_model_was_trained_on(step, fps, window, frames):
 
 
 BARE = TimelineSettings(stride=0.5, smooth=0, threshold=0, min_seconds=0)
+SMOOTH = BARE.model_copy(update={"smooth": 1.0})
+SURE = BARE.model_copy(update={"threshold": 0.5, "min_seconds": 1.0})
 
 
-def rows(text, p=0.8):
-    """One row a letter; its class has probability p, the other two share the rest."""
-    return np.array([[p if c == k else (1 - p) / 2 for k in "abc"] for c in text])
-
-
-def runs(text, settings, p=0.8):
-    found = merge(rows(text, p), np.array([c != "x" for c in text]), settings)
-    return [(run.start, run.stop, "abc"[run.pair]) for run in found]
-
-
-def test_neighbours_with_one_best_pair_are_one_segment():
-    assert runs("aabbbc", BARE) == [(0, 2, "a"), (2, 5, "b"), (5, 6, "c")]
-
-
-def test_damage_parts_segments_and_is_in_none():
-    assert runs("aaxxaab", BARE) == [(0, 2, "a"), (4, 6, "a"), (6, 7, "b")]
-    assert runs("xxx", BARE) == []
-
-
-def test_smoothing_takes_a_single_other_clip_for_noise_but_never_crosses_damage():
-    smooth = TimelineSettings(stride=0.5, smooth=1.0, threshold=0, min_seconds=0)
-    assert runs("aaabaaa", smooth) == [(0, 7, "a")]
-    assert runs("aaaxbbb", smooth) == [(0, 3, "a"), (4, 7, "b")]
-
-
-def test_short_and_unsure_segments_are_left_out():
-    settings = TimelineSettings(stride=0.5, smooth=0, threshold=0.5, min_seconds=1.0)
-    assert runs("aabccc", settings) == [(0, 2, "a"), (3, 6, "c")]
-    assert runs("aabccc", settings, p=0.4) == []
+@pytest.mark.parametrize("settings, p, clips, found", [
+    (BARE, 0.8, "aabbbc", "aa.bbb.c"),  # neighbours with one best pair are one segment
+    (BARE, 0.8, "aaxxaab", "aa.xx.aa.b"),  # damage parts them
+    (BARE, 0.8, "xxx", "xxx"),
+    (SMOOTH, 0.8, "aaabaaa", "aaaaaaa"),  # a single other clip is noise
+    (SMOOTH, 0.8, "aaaxbbb", "aaa.x.bbb"),  # no mean is over damage
+    (SURE, 0.8, "aabccc", "aa.x.ccc"),  # short ones are left out
+    (SURE, 0.4, "aabccc", "xxxxxx"),  # and unsure ones
+])  # fmt: skip
+def test_clips_become_segments(settings, p, clips, found):
+    """A letter is a clip's best pair, of probability p; two others share the rest. x: damage."""
+    rows = np.array([[p if c == k else (1 - p) / 2 for k in "abc"] for c in clips])
+    runs = merge(rows, np.array([c != "x" for c in clips]), settings)
+    shown = ["x"] * len(clips)
+    for run in runs:
+        shown[run.start : run.stop] = "abc"[run.pair] * (run.stop - run.start)
+    assert "".join(shown) == found.replace(".", "")
+    assert len(runs) == sum("x" not in part for part in found.split("."))
 
 
 def test_a_segment_s_probability_is_the_mean_of_its_steps():

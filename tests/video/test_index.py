@@ -11,7 +11,7 @@ from epic100.video.index_file import load_index, write_indexes
 from epic100.video.reader import VideoReader
 from support.damage import decoded
 from support.made_index import index_at
-from support.tricky_videos import audio_only, encode
+from support.tricky_videos import encode
 
 
 def test_a_hidden_key_frame_is_a_place_to_start_from_and_no_picture(sound):
@@ -33,19 +33,19 @@ def test_rate_and_evenness_are_measured(sound):
     even, uneven, one = (
         build_index(sound[name]) for name in ("b_frames", "variable_rate", "one_picture")
     )
-    assert even.is_constant and not uneven.is_constant
+    assert even.is_constant() and not uneven.is_constant()
     assert even.fps == pytest.approx(30000 / 1001, abs=1e-9)
-    assert (one.frames, one.fps, one.is_constant) == (1, 0.0, True)
+    assert (one.frames, one.fps, one.is_constant()) == (1, 0.0, True)
 
 
 def test_a_gap_is_not_part_of_the_rate_and_ends_evenness_only_behind_it(tmp_path):
     times = [i * 1001 + (30030 if i >= 60 else 0) for i in range(120)]
     index = build_index(encode(tmp_path / "v.MP4", times=times))
     assert index.fps == pytest.approx(30000 / 1001, abs=1e-9)
-    assert not index.is_constant
+    assert not index.is_constant()
     before = np.arange(120) < 60
-    assert index.is_constant_at(before)
-    assert not index.is_constant_at(~before)
+    assert index.is_constant(before)
+    assert not index.is_constant(~before)
 
 
 def test_frames_between_seconds_agrees_with_the_annotations_rule_where_the_rate_is_constant():
@@ -111,12 +111,3 @@ def test_twenty_million_packets_take_at_most_12_bytes_each_on_disk_and_40_in_mem
     write_indexes({"P01_01": index}, tmp_path / "P01.index.npz")
     assert (tmp_path / "P01.index.npz").stat().st_size <= 12 * count
     assert packets.nbytes <= 40 * count
-
-
-def test_a_file_without_pictures_is_a_clear_error(tmp_path):
-    text = tmp_path / "text.MP4"
-    text.write_text("no video")
-    with pytest.raises(EpicError, match=r"text\.MP4: cannot open: not a video file; expected MP4"):
-        build_index(text)
-    with pytest.raises(EpicError, match="no video stream"):
-        build_index(audio_only(tmp_path / "audio.MP4"))

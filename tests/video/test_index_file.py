@@ -10,7 +10,6 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.video.index import build_index
 from epic100.video.index_file import FOLDER, LoadedIndexes, load_index, write_indexes
-from epic100.video.reader import VideoReader
 
 KINDS = ("b_frames", "cut_start", "variable_rate", "paused", "one_picture", "matroska")
 FIRST, SECOND = "videos/P01/b_frames.MP4", "videos/P01/cut_start.MP4"
@@ -31,21 +30,18 @@ def built(sound, folder):
     return {f"videos/P01/{kind}.MP4": index for kind, index in built.items()}
 
 
-def assert_same(folder, built, sound) -> None:
-    """The indexes below `folder` say what those that were built say, and give the same frames."""
+def assert_same(folder, built) -> None:
+    """The indexes below `folder` say what those that were built say."""
     loaded = LoadedIndexes(folder)
     for path, index in built.items():
         found = loaded.find(path)
         assert (found.frames, found.fps) == (index.frames, index.fps)
         assert (found.stream, found.sets, found.direct) == (index.stream, index.sets, index.direct)
         assert np.array_equal(found.packets, index.packets)
-        file, frames = sound[Path(path).stem], [index.frames - 1, index.frames // 2]
-        expected = VideoReader(file, index).get_frames(frames)
-        assert np.array_equal(VideoReader(file, found).get_frames(frames), expected)
 
 
-def test_what_is_read_is_what_was_written(folder, built, sound):
-    assert_same(folder, built, sound)
+def test_what_is_read_is_what_was_written(folder, built):
+    assert_same(folder, built)
 
 
 def test_a_file_of_indexes_is_read_once_and_one_that_comes_later_is_found(folder, built):
@@ -106,7 +102,7 @@ def test_an_index_of_another_kind_is_one_short_line_that_says_what_makes_it_agai
 
 
 def test_processes_of_a_node_map_one_copy_and_do_without_where_there_is_no_room(
-    folder, built, sound, tmp_path, monkeypatch
+    folder, built, tmp_path, monkeypatch
 ):
     (tmp_path / "shared").mkdir()
     monkeypatch.setenv(FOLDER, str(tmp_path / "shared"))
@@ -116,7 +112,7 @@ def test_processes_of_a_node_map_one_copy_and_do_without_where_there_is_no_room(
     other.join()
     (copy,) = (p for p in (tmp_path / "shared").iterdir() if p.suffix != ".lock")
     before = copy.stat().st_ino
-    assert_same(folder, built, sound)
+    assert_same(folder, built)
     assert copy.stat().st_ino == before
     held = LoadedIndexes(folder).find(FIRST)
     assert held.frames and str(copy) in Path("/proc/self/maps").read_text()

@@ -8,7 +8,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -17,14 +16,13 @@ from epic100.base.errors import DiskError
 from epic100.scan.h264 import parse_sps
 from epic100.scan.worker import inspect
 from epic100.video import direct_packets
+from epic100.video import kept as kept_things
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
-from epic100.video.kept import Cache, Kept, OpenFiles
-from epic100.video.nal import Bits, ParameterSets, SetRecord, escaped
+from epic100.video.kept import Kept
+from epic100.video.nal import Bits, SetRecord, escaped
 from epic100.video.reader import FrameError, VideoReader
-from epic100.video.window import PictureConverter
-from support.damage import decoded, extradata_of, flip, overwrite, packets_of
-from support.packets import rewrite
+from support.damage import decoded, flip, overwrite, packets_of
 from support.tricky_videos import encode, join, other_settings
 
 
@@ -54,11 +52,6 @@ def test_each_packet_is_found_by_its_place_in_the_file(video, sound):
         assert index.pts.tolist() == sorted(p.pts for p in packets if not p.is_discard)
 
 
-def test_a_group_runs_from_its_key_frame_to_the_next(index):
-    assert [len(index.group(key)) for key in range(len(index.keys))] == [30, 30, 30]
-    assert index.group(1)["pts"][0] == index.key_pts[1]
-
-
 def test_the_scan_s_table_is_that_of_the_packets_alone(video, index, tmp_path):
     _, scanned = inspect(video, "v")
     write_indexes({"v": scanned}, tmp_path / "P01.index.npz")
@@ -68,41 +61,14 @@ def test_the_scan_s_table_is_that_of_the_packets_alone(video, index, tmp_path):
             assert np.array_equal(value, found[name]), name
 
 
-def test_a_file_rewritten_without_its_table_s_packets_keeps_its_own_offsets(video, index, tmp_path):
-    rewrite(video, lambda packets: packets, tmp_path / "v.MP4", movflags="faststart")
-    moved = build_index(tmp_path / "v.MP4").packets
-    assert moved["offset"][0] > index.packets["offset"][0]
-    assert np.array_equal(moved["size"], index.packets["size"])
-
-
-def assert_same_frames(path: Path, index: VideoIndex, kept: Kept, seed: int = 0) -> bool:
-    """Compare both ways; returns whether there are two."""
-    rng = np.random.default_rng(seed)
-    direct = VideoReader(path, index, kept=kept)
-    other = VideoReader(path, index.through_container(), kept=kept)
-    assert (direct.size, direct.fps, direct.frames) == (other.size, other.fps, other.frames)
-    assert not other.by_place
-    for count in (1, 1, 1, 13, 5):
-        frames = rng.integers(0, index.frames, count)
-        assert np.array_equal(direct.get_frames(frames), other.get_frames(frames)), path
-    direct.close()
-    other.close()
-    return direct.by_place
-
-
-def test_both_ways_give_the_same_frames_of_every_kind_of_file(sound):
-    kept = Kept()
-    by_place = {n for n, p in sound.items() if assert_same_frames(p, build_index(p), kept)}
-    assert set(sound) - by_place == {"matroska"}  # its blocks have a head of their own
-    assert len(kept.decoders) <= kept.decoders.most
-
-
 def assert_as_decoded(path: Path, index: VideoIndex, frames) -> None:
-    """What was read before never changes frames."""
-    expected, reader = decoded(path), VideoReader(path, index)
-    for frame in frames:
-        (picture,) = reader.get_frames([frame])
-        assert np.array_equal(picture, expected[int(index.pts[frame])]), frame
+    """Both ways of reading give these frames, and what was read before never changes them."""
+    expected = decoded(path)
+    for way in (index, index.through_container()):
+        reader = VideoReader(path, way)
+        for frame in frames:
+            (picture,) = reader.get_frames([frame])
+            assert np.array_equal(picture, expected[int(index.pts[frame])]), frame
 
 
 def test_each_key_frame_is_decoded_with_the_parameter_sets_of_its_place(tmp_path):
@@ -110,7 +76,7 @@ def test_each_key_frame_is_decoded_with_the_parameter_sets_of_its_place(tmp_path
     row, index = inspect(path, "v")
     assert row.status == "ok"
     assert len(set(index.packets["sets"][index.keys].tolist())) == 3 and index.changes_sets
-    assert assert_same_frames(path, index, Kept())
+    assert index.direct
     assert_as_decoded(path, index, np.random.default_rng(0).permutation(index.frames).tolist())
 
 
@@ -133,23 +99,6 @@ def test_a_stream_with_one_set_has_one_collection_wherever_its_sets_stand(sound)
         assert len(index.sets) == 1 and not index.changes_sets, name
 
 
-@pytest.mark.parametrize("kind, coder", [("b_frames", "h264"), ("hevc", "hevc")])
-def test_a_record_of_sets_is_extradata_that_a_decoder_takes_and_cut_ones_are_no_error(
-    kind, coder, sound
-):
-    extradata = extradata_of(sound[kind])
-    rebuilt = SetRecord.of(coder, extradata).packed()
-    assert SetRecord.of(coder, rebuilt).sets == SetRecord.of(coder, extradata).sets != []
-    decoder = av.CodecContext.create(coder, "r")
-    decoder.extradata = rebuilt
-    packets = [av.Packet(bytes(p)) for p in packets_of(sound[kind])[:10]]
-    frames = [frame for packet in (*packets, None) for frame in decoder.decode(packet)]
-    assert len(frames) == 10
-    assert not any(f.is_corrupt for f in frames)
-    for stop in range(len(extradata)):
-        ParameterSets(coder, extradata[:stop])
-
-
 @pytest.mark.parametrize("name, all_handed", [("b_frames", False), ("slices", True)])
 def test_pictures_that_no_wanted_one_needs_are_not_handed_to_the_decoder(sound, name, all_handed):
     index = build_index(sound[name])
@@ -166,30 +115,29 @@ def test_pictures_that_no_wanted_one_needs_are_not_handed_to_the_decoder(sound, 
         assert pts in handed or not needed
 
 
-def test_streams_of_equal_parameters_share_a_decoder_and_a_file_is_opened_once(sound):
-    kept = Kept(files=OpenFiles(2))
-    for name in ("b_frames", "joined") * 3:
-        VideoReader(sound[name], build_index(sound[name]), kept=kept).get_frames([50, 3])
-    assert (kept.files.made, len(kept.decoders)) == (2, 1)
-    VideoReader(sound["cavlc"], build_index(sound["cavlc"]), kept=kept).get_frames([50])
-    assert (kept.files.made, len(kept.files), len(kept.decoders)) == (3, 2, 2)
-
-
-def test_files_decoders_and_converters_that_are_kept_are_bounded(sound):
-    kept = Kept(files=OpenFiles(3), converters=Cache(2, lambda key: PictureConverter()))
+def test_streams_of_equal_parameters_share_a_decoder_and_few_files_stay_open(sound, monkeypatch):
+    made, new_decoder = [], kept_things.new_decoder
+    monkeypatch.setattr(
+        kept_things, "new_decoder", lambda *key: made.append(key) or new_decoder(*key)
+    )
+    monkeypatch.setattr(kept_things, "MOST_FILES", 3)
     gc.collect()  # files that earlier tests left are closed now, not later
-    before = len(os.listdir("/proc/self/fd"))
-    for name in ("b_frames", "cavlc", "hevc", "444", "10_bit", "odd_size", "lossless", "mpeg4"):
-        VideoReader(sound[name], build_index(sound[name]), kept=kept).get_frames([2])
-    assert len(kept.files) == 3 and len(kept.decoders) == kept.decoders.most
-    assert len(kept.converters) == 2
-    assert len(os.listdir("/proc/self/fd")) == before + 3
+    kept, before = Kept(), len(os.listdir("/proc/self/fd"))
+    for names, decoders, files in (
+        (("b_frames", "joined") * 3, 1, 2),
+        (("cavlc", "hevc", "444", "10_bit", "odd_size", "lossless", "mpeg4"), 8, 3),
+    ):
+        for name in names:
+            VideoReader(sound[name], build_index(sound[name]), kept=kept).get_frames([10, 3])
+        assert (len(made), len(os.listdir("/proc/self/fd"))) == (decoders, before + files)
     kept.files.close()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_descriptors_leave_room_for_others_of_the_process():
-    assert OpenFiles().most <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+def test_descriptors_leave_room_for_others_of_the_process(monkeypatch):
+    for soft, most in ((resource.RLIM_INFINITY, 512), (4096, 512), (256, 128), (1, 1)):
+        monkeypatch.setattr(resource, "getrlimit", lambda what, soft=soft: (soft, soft))
+        assert Kept().files._most == most
 
 
 @pytest.mark.parametrize(

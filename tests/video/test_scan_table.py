@@ -61,11 +61,6 @@ def test_a_person_reads_rates_without_a_tail_of_zeros_and_a_reason_on_one_line(t
     assert lines[1].split("\t")[2] == "50" and lines[2].split("\t")[5] == "two lines and tab"
 
 
-def test_only_whole_and_damaged_videos_are_readable():
-    states = ("ok", "damaged", "unreadable", "missing")
-    assert [ScanRow("a", state).readable for state in states] == [True, True, False, False]
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_ranges_put_in_by_hand_in_any_order_and_overlapping_become_disjoint_ones(edited, seed):
     rng = np.random.default_rng(seed)
