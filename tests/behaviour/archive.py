@@ -15,8 +15,9 @@ from mmaction.registry import DATASETS
 from mmengine.registry import init_default_scope
 
 import epic100.mmaction  # noqa: F401
-from behaviour.films import RATES, SIZE, decode, times_of
+from behaviour.films import RATES, SIZE, times_of
 from support.checkout import run_snakemake
+from support.packets import decoded
 from support.tables import rows_of
 
 
@@ -94,7 +95,7 @@ def ranges(text: str) -> list[tuple[int, int]]:
     return [(int(start), int(stop)) for start, stop in pairs]
 
 
-whole = cache(decode)  # of originals, which many damaged films are compared with
+whole = cache(decoded)  # of originals, which many damaged films are compared with
 
 
 @dataclass
@@ -109,7 +110,7 @@ class Scanned:
     def shown(self, film: Film) -> list[np.ndarray | None]:
         """The pictures of each frame as a lenient full decode of the file has them."""
         path = self.archive.root / film.path
-        seen = decode(path)
+        seen = decoded(path)
         return [seen.get(time) for time in times_of(path)]
 
     def expected(self, film: Film) -> tuple[list[int], list[np.ndarray]]:

@@ -1,9 +1,8 @@
-"""Short films of every kind that PyAV's encoders make, their packets, and a plain full decode.
+"""Short films of every kind that PyAV's encoders make, and when their pictures are shown.
 
 No test in here, and nothing of the library.
 """
 
-import contextlib
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -69,15 +68,3 @@ def times_of(path: Path) -> list[int]:
     """When the pictures of a file are shown, in order, in units of its time base."""
     with av.open(str(path)) as container:
         return sorted({p.pts for p in container.demux(video=0) if p.size and not p.is_discard})
-
-
-def decode(path: Path) -> dict[int, np.ndarray]:
-    """All pictures that a lenient full decode shows, RGB, by their time."""
-    shown: dict[int, np.ndarray] = {}
-    with av.open(str(path)) as container, contextlib.suppress(av.error.FFmpegError):
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        for packet in container.demux(stream):
-            with contextlib.suppress(av.error.FFmpegError):
-                shown |= {f.pts: f.to_ndarray(format="rgb24") for f in packet.decode()}
-    return dict(sorted(shown.items()))

@@ -16,9 +16,10 @@ import torch
 import yaml
 
 from behaviour.archive import Archive, Film, ranges, states
-from behaviour.films import decode, times_of
+from behaviour.films import times_of
 from behaviour.golden import require_golden
 from support.checkout import run_snakemake
+from support.packets import decoded
 from support.tables import rows_of
 
 LISTS = (
@@ -53,7 +54,7 @@ def test_lists_and_damage_are_what_they_are_today(demo, scans):
 def test_frames_read_through_the_index_are_those_of_a_full_decode(demo, scans, name):
     film = Film(name.split("_")[0], name)
     path = demo / "videos" / film.path
-    seen = decode(path)
+    seen = decoded(path)
     shown = [seen.get(time) for time in times_of(path)]
     height = shown[0].shape[0]
     listed = []

@@ -13,7 +13,8 @@ from epic100.scan.proof import prove, read_through_containers
 from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
-from support.damage import decoded, marked, number_at, overwrite, packets_of, place_of
+from support.damage import marked, number_at, overwrite, packets_of, place_of
+from support.packets import decoded
 from support.tricky_videos import encode, show_parts, two_entries
 
 

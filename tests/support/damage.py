@@ -9,6 +9,7 @@ import numpy as np
 
 from epic100.minikitchen.damage import coded_data
 from epic100.video.index import build_index
+from support.packets import decoded
 
 
 def place_of(path: Path, box: str) -> int:
@@ -60,25 +61,6 @@ def extradata_of(path: Path) -> bytes:
     """The parameter sets that the file's head has."""
     with av.open(str(path)) as container:
         return bytes(container.streams.best("video").codec_context.extradata)
-
-
-def decoded(path: Path, format: str = "rgb24") -> dict[int, np.ndarray]:
-    """Every picture that one decoder shows on its way from the start to the end, by time.
-
-    What does not decode is left out.
-    """
-    found = {}
-    with av.open(str(path)) as container:
-        stream = container.streams.best("video")
-        stream.thread_type = "NONE"
-        stream.codec_context.flags |= av.codec.context.Flags.unaligned
-        for packet in container.demux(stream):
-            try:
-                for frame in packet.decode():
-                    found[frame.pts] = frame.to_ndarray(format=format)
-            except av.error.FFmpegError:
-                continue
-    return found
 
 
 def marked(row) -> set[int]:

@@ -1,8 +1,10 @@
-"""Rewrites a video from its packets, in another order or with less of them. No test in here.
+"""Rewrites a video from its packets, in another order or with less of them; decodes it plainly.
 
-No picture is coded again, and only the picture stream is kept.
+No picture is coded again, and only the picture stream is kept. No test in here, and nothing of the
+library.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -49,6 +51,22 @@ def rewrite(path: Path, change: Change = list, out: Path | None = None, **option
                 target.mux(packet)
     os.replace(temporary, out)
     return out
+
+
+def decoded(path: Path, format: str = "rgb24") -> dict[int, np.ndarray]:
+    """All pictures that one decoder shows on its way from the start to the end, by their time.
+
+    What does not decode is left out.
+    """
+    shown: dict[int, np.ndarray] = {}
+    with av.open(str(path)) as container, contextlib.suppress(av.error.FFmpegError):
+        stream = container.streams.best("video")
+        stream.thread_type = "NONE"
+        stream.codec_context.flags |= av.codec.context.Flags.unaligned
+        for packet in container.demux(stream):
+            with contextlib.suppress(av.error.FFmpegError):
+                shown |= {frame.pts: frame.to_ndarray(format=format) for frame in packet.decode()}
+    return dict(sorted(shown.items()))
 
 
 def later(packets: list[CodedPicture], by: int) -> list[CodedPicture]:

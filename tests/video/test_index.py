@@ -9,8 +9,8 @@ from epic100.segments.annotations import frames_between
 from epic100.video.index import VideoIndex, build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.reader import VideoReader
-from support.damage import decoded
 from support.made_index import index_at
+from support.packets import decoded
 from support.tricky_videos import encode
 
 

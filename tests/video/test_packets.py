@@ -22,7 +22,8 @@ from epic100.video.index_file import load_index, write_indexes
 from epic100.video.kept import Kept
 from epic100.video.nal import Bits, SetRecord, escaped
 from epic100.video.reader import FrameError, VideoReader
-from support.damage import decoded, flip, overwrite, packets_of
+from support.damage import flip, overwrite, packets_of
+from support.packets import decoded
 from support.tricky_videos import encode, join, other_settings
 
 

@@ -11,7 +11,8 @@ from epic100.video.kept import Cache, Kept
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import Window
 from support.checkout import needs_decord
-from support.damage import decoded, overwrite, packets_of
+from support.damage import overwrite, packets_of
+from support.packets import decoded
 from support.tricky_videos import (
     MIRROR,
     QUARTERS,
