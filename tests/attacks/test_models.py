@@ -33,6 +33,7 @@ from epic100.prediction.processes import Job
 from epic100.prediction.worker import predict_videos
 from epic100.report.model_card import LOADING
 from epic100.settings import PredictSettings
+from support.crafted import Unpickled
 from support.models import MODEL, STEP_LIST, small_weights
 from support.own_process import measured
 
@@ -161,11 +162,7 @@ def test_what_names_a_file_is_left_out_of_the_model_and_said(place, value):
 
 
 def test_a_head_that_loads_a_pickle_gets_no_name_of_one():
-    class Touch:
-        def __reduce__(self):
-            return (eval, ("open('ran', 'w')",))
-
-    Path("evil.pkl").write_bytes(pickle.dumps(Touch()))
+    Path("evil.pkl").write_bytes(pickle.dumps(Unpickled(eval, "open('ran', 'w')")))
     head = {"type": "UniFormerHead", "num_classes": 2, "in_channels": 4, "channel_map": "evil.pkl"}
     with pytest.raises(EpicError, match="does not fit the model of its config"):
         predict_with(config_with(model=changed("cls_head", head)))

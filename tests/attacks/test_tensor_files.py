@@ -25,7 +25,7 @@ from epic100.submission.check import check
 from epic100.submission.files import read_pt
 from epic100.training.checkpoints import read_checkpoint
 from epic100.training.weights import read_weights
-from support.crafted import members_of, saved, zip_of
+from support.crafted import Unpickled, members_of, saved, zip_of
 from support.own_process import apart
 
 pytestmark = pytest.mark.slow
@@ -42,14 +42,7 @@ READERS = {
 MOST = 2**20  # KiB
 
 
-class Trap:
-    """Makes a folder when it is loaded as pickles are."""
-
-    def __reduce__(self):
-        return os.mkdir, ("sprung",)
-
-
-VALUES = torch.arange(500.0)
+VALUES, TRAP = torch.arange(500.0), Unpickled(os.mkdir, "sprung")
 WHOLE = saved({"state_dict": {"a": VALUES}})
 AT = WHOLE.index(VALUES.numpy().tobytes()) + 801
 CODE = "holds posix.mkdir besides tensors"
@@ -60,9 +53,9 @@ FILES = {
     "all but a byte": (WHOLE[:-1], "cut short, its end is missing"),
     "another bit": (WHOLE[:AT] + bytes([WHOLE[AT] ^ 4]) + WHOLE[AT + 1 :], "the checksum of "),
     "another zip": (b"PK\3\4" + bytes(30) + b"PK\5\6" + bytes(18), "a zip, but not one of torch"),
-    "code": (saved({"state_dict": Trap()}), CODE),
-    "code in the old form": (saved(Trap(), _use_new_zipfile_serialization=False), CODE),
-    "a bare pickle of code": (pickle.dumps(Trap(), protocol=2), CODE),
+    "code": (saved({"state_dict": TRAP}), CODE),
+    "code in the old form": (saved(TRAP, _use_new_zipfile_serialization=False), CODE),
+    "a bare pickle of code": (pickle.dumps(TRAP, protocol=2), CODE),
 }
 
 

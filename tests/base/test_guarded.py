@@ -15,6 +15,7 @@ from epic100.base import guarded
 from epic100.base.guarded import FileError, ProcessError, call, end_servers
 from epic100.settings import ScanLimits
 from support import bad_decoders
+from support.crafted import Unpickled
 
 pytestmark = pytest.mark.slow
 
@@ -245,16 +246,6 @@ def test_who_kills_it_from_outside_is_not_the_file_s_fault(victim, noted, notes)
     os.kill(server, signal.SIGKILL)  # while it has nothing to do: it is not used again
     assert all_gone(server)
     assert noted("give", 2) == 2
-
-
-class Unpickled:
-    """Calls a function where it is unpickled."""
-
-    def __init__(self, function, word):
-        self.call = function, (word,)
-
-    def __reduce__(self):
-        return self.call
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from epic100.scoring.predictions import read_predictions
 from epic100.segments.pairs import write_pairs
 from epic100.training.config import model_config
 from support.archive import configure, jobs, run
+from support.crafted import Unpickled
 from support.models import predicted
 from support.small_runs import SMALL, built, copy_results
 
@@ -175,16 +176,11 @@ def test_a_checkpoint_of_a_distributed_training_and_a_bare_state_dict_are_read(o
         migrated(old, tmp_path, checkpoint=tmp_path / "changed.pth")
 
 
-class Trap:
-    """Code in a stranger's checkpoint."""
-
-    def __reduce__(self):
-        return os.mkdir, ("sprung",)
-
-
 def test_code_in_a_checkpoint_is_not_run_unless_it_is_allowed(old, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = rewritten(old, tmp_path, lambda content: {**content, "trap": Trap()})
+    path = rewritten(
+        old, tmp_path, lambda content: {**content, "trap": Unpickled(os.mkdir, "sprung")}
+    )
     with pytest.raises(EpicError, match=r"changed\.pth: .*\(holds posix\.mkdir .*--allow-pickle"):
         read_checkpoint(path)
     assert not (tmp_path / "sprung").exists()
