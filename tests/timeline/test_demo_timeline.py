@@ -46,7 +46,7 @@ def overlap(a, b):
 
 
 def test_actions_that_stand_alone_are_found_and_named(seen, filmed):
-    """F1 at IoU 0.5 over segments of 1.3 s or longer that overlap no other and no damage.
+    """F1 at IoU 0.5 over segments of `SHORTEST` or longer that overlap no other and no damage.
 
     Each found action is matched, in order, with the segment that it overlaps most. One without a
     match is wrong, unless half of it or more is over the other segments or damage.
