@@ -9,7 +9,6 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-import yaml
 from mmengine.config import ConfigDict
 
 from epic100.base.atomic import write_text
@@ -17,7 +16,6 @@ from epic100.base.disk import read_text
 from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.report.tables import dropped_counts
 from epic100.report.template import template
-from epic100.scoring.metrics import TASKS
 
 log = logging.getLogger(__name__)
 
@@ -49,29 +47,27 @@ def write_model_card(
         metafile: The same facts in the format of MMAction2's metafiles.
     """
     trained = load_model(model)
-    figures = json.loads(read_text(metrics))
+    config = ConfigDict(trained.config)
     learned = [w.numel() for name, w in trained.state_dict.items() if not name.endswith(STATISTICS)]
+    installed = {each.name: each.version for each in distributions()}
     facts = {
         "name": Path(model).name,
         "sha256": digest(model),
-        "config": ConfigDict(trained.config),
+        "about": trained.trained_on,
+        "config": config,
         "weights": sum(learned),
-        "figures": figures,
-    }
-    installed = {each.name: each.version for each in distributions()}
-    card = template("model_card.md.j2").render(
-        **facts,
-        outputs=trained.outputs,
-        encoder=_encoder(facts["config"]),
-        files=[(name, without_folders(str(path)), digest(path)) for name, path in files.items()],
-        dropped=dropped_counts(dropped),
-        recipe=_recipe(trained, facts["config"]),
-        versions={"Python": platform.python_version()}
+        "outputs": trained.outputs,
+        "encoder": _encoder(config),
+        "files": [(name, without_folders(str(path)), digest(path)) for name, path in files.items()],
+        "dropped": dropped_counts(dropped),
+        "recipe": _recipe(trained, config),
+        "figures": json.loads(read_text(metrics)),
+        "versions": {"Python": platform.python_version()}
         | {name: installed.get(name, "not installed as a package") for name in PACKAGES},
-        loading=LOADING.format(path=model),
-    )
-    write_text(out, card)
-    write_text(metafile, yaml.safe_dump(_metafile(trained.trained_on, **facts), sort_keys=False))
+        "loading": LOADING.format(path=model),
+    }
+    write_text(out, template("model_card.md.j2").render(facts))
+    write_text(metafile, template("metafile.yml.j2").render(facts))
     log.info("%s and %s describe %s", out, metafile, model)
 
 
@@ -111,32 +107,3 @@ def _recipe(trained: TrainedModel, config: ConfigDict) -> dict[str, Any]:
         ),
         "seed": about.get("seed"),
     }
-
-
-def _metafile(
-    about: Mapping[str, Any], *, name: str, sha256: str, config: ConfigDict, weights: int,
-    figures: Mapping[str, Any],
-) -> dict[str, Any]:  # fmt: skip
-    """Describe one model in the format of MMAction2's metafile.yml."""
-    kind = config.model.backbone.type
-    metrics = {
-        f"Top 1 {task} accuracy": figures.get(f"overall_{task}_accuracy_at_1") for task in TASKS
-    }
-    model = {
-        "Name": f"{kind.lower()}_epic-kitchens-100-rgb",
-        "In Collection": kind,
-        "Metadata": {
-            "Architecture": kind,
-            "Batch Size": config.train_dataloader.batch_size,
-            "Epochs": about.get("epochs"),
-            "Parameters": weights,
-            "Pretrained": about.get("load_from"),
-            "Training Data": f"EPIC-KITCHENS-100 {about.get('split')}",
-        },
-        "Modality": "RGB",
-        "Results": [
-            {"Dataset": "EPIC-KITCHENS-100", "Task": "Action Recognition", "Metrics": metrics}
-        ],
-        "Weights": f"{name}#sha256={sha256}",
-    }
-    return {"Collections": [{"Name": kind}], "Models": [model]}
