@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from epic100.base.errors import EpicError
 from epic100.cli.program import main
 from epic100.model.model_file import digest, load_model, save_model
+from epic100.report.model_card import write_model_card
 from epic100.report.publish import publish
 from support.models import save_random_model
 
@@ -65,19 +66,21 @@ def test_a_report_has_seconds_speed_and_figures_and_names_nobody(demo, tmp_path,
 
 def test_a_published_model_names_no_folder_of_the_machine_that_made_it(demo, tmp_path):
     shutil.copytree(demo / "results/clean", tmp_path / "clean")
-    for name in ("model_card.md", "metafile.yml", "metrics.json"):
-        shutil.copy(demo / "results" / name, tmp_path)
+    shutil.copy(demo / "results/metrics.json", tmp_path)
     model = load_model(demo / "results/model.pth")
     model.config["places"] = [{"root": "/staging/leuven/vsc30123/videos", "list": "results/a.txt"}]
     model.trained_on["load_from"] = "/home/jan/weights.pth"
     save_model(model, tmp_path / "model.pth")
-    card = (tmp_path / "model_card.md").read_text()
-    known = digest(demo / "results/model.pth")
-    (tmp_path / "model_card.md").write_text(card.replace(known, digest(tmp_path / "model.pth")))
+    write_model_card(
+        tmp_path / "model.pth", tmp_path / "metrics.json", tmp_path / "clean/dropped.tsv", {},
+        tmp_path / "model_card.md", tmp_path / "metafile.yml",
+    )  # fmt: skip
     publish(tmp_path / "model.pth", tmp_path / "out")
     found = load_model(tmp_path / "out/model.pth")
     assert found.config["places"] == [{"root": "videos", "list": "results/a.txt"}]
     assert found.trained_on["load_from"] == "weights.pth"
+    for path in {*(tmp_path / "out").iterdir()} - {tmp_path / "out/model.pth"}:
+        assert b"/home/jan" not in path.read_bytes(), path.name
     assert digest(tmp_path / "out/model.pth") in (tmp_path / "out/README.md").read_text()
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def write_model_card(
         out: The card, in Markdown.
         metafile: The same facts in the format of MMAction2's metafiles.
     """
-    trained = load_model(model)
+    trained = shared(load_model(model))
     config = ConfigDict(trained.config)
     learned = [w.numel() for name, w in trained.state_dict.items() if not name.endswith(STATISTICS)]
     installed = {each.name: each.version for each in distributions()}
@@ -58,7 +59,9 @@ def write_model_card(
         "weights": sum(learned),
         "outputs": trained.outputs,
         "encoder": _encoder(config),
-        "files": [(name, without_folders(str(path)), digest(path)) for name, path in files.items()],
+        "files": [
+            (name, _without_folders(str(path)), digest(path)) for name, path in files.items()
+        ],
         "dropped": dropped_counts(dropped),
         "recipe": _recipe(trained, config),
         "figures": json.loads(read_text(metrics)),
@@ -71,12 +74,21 @@ def write_model_card(
     log.info("%s and %s describe %s", out, metafile, model)
 
 
-def without_folders(value: Any) -> Any:
-    """Leave the last part of each absolute path in a config: what is shared names no user."""
+def shared(model: TrainedModel) -> TrainedModel:
+    """Return a model whose config and history name no user: of paths the last part is left."""
+    return replace(
+        model,
+        config=_without_folders(model.config),
+        trained_on=_without_folders(model.trained_on),
+    )
+
+
+def _without_folders(value: Any) -> Any:
+    """Leave the last part of each absolute path."""
     if isinstance(value, dict):
-        return {key: without_folders(held) for key, held in value.items()}
+        return {key: _without_folders(held) for key, held in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(without_folders(held) for held in value)
+        return type(value)(_without_folders(held) for held in value)
     return os.path.basename(value) if isinstance(value, str) and os.path.isabs(value) else value
 
 

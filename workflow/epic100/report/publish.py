@@ -7,7 +7,6 @@ Neither holds a folder, a user or a host of the lab: absolute paths of the model
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +18,7 @@ from epic100.base.errors import EpicError
 from epic100.base.job_costs import read_benchmarks
 from epic100.base.text_table import read_frame
 from epic100.model.model_file import TrainedModel, digest, load_model, save_model
-from epic100.report.model_card import without_folders
+from epic100.report.model_card import shared
 
 # Files beside a model, by their name in the published folder.
 BESIDE = {"README.md": "model_card.md", "metafile.yml": "metafile.yml",
@@ -58,26 +57,21 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
     source, folder = Path(model), Path(out)
     if folder.exists():
         raise EpicError(f"{folder}: is there already; expected the name of a new folder")
-    trained = load_model(source)
+    trained = shared(load_model(source))
     lists = [above / "clean" / DROPPED for above in list(source.absolute().parents)[:3]]
     files = {name: source.parent / file for name, file in BESIDE.items()}
     files[DROPPED] = next((path for path in lists if path.is_file()), lists[0])
     for path in files.values():
         if not path.is_file():
             raise EpicError(f"{path}: is missing; make it with `epic100 run`, then publish again")
-    shared = replace(
-        trained,
-        config=without_folders(trained.config),
-        trained_on=without_folders(trained.trained_on),
-    )
-    save_model(shared, folder / "model.pth")
+    save_model(trained, folder / "model.pth")
     old, new = digest(source), digest(folder / "model.pth")
     for name, path in files.items():
         head = HUB if name == "README.md" else ""
         write_text(folder / name, head + read_text(path).replace(old, new))
-    start = shared.trained_on.get("load_from") or "random weights"
+    start = trained.trained_on.get("load_from") or "random weights"
     write_text(folder / "LICENSES.txt", LICENSES.format(start=start))
-    _write_plain(shared, folder)
+    _write_plain(trained, folder)
     names = sorted(path.name for path in folder.iterdir())
     sums = [f"{digest(folder / name)}  {name}\n" for name in names]
     write_text(folder / SUMS, "".join(sums))
