@@ -22,13 +22,14 @@ rule clips:
             10 + round(60 * hours_of(wildcards.participant, wildcards.split))
         ),
     params:
+        function="epic100.proxy.precut:cut_participant",
         root=lambda wildcards, input: CLIP_ROOT,
         settings=CONFIG.only("clips", "scan"),
         rows=lambda wildcards: rows_of(wildcards.participant, wildcards.split),
     message:
         "Clips of {wildcards.participant}, {wildcards.split}"
     script:
-        "../workflow/scripts/clips.py"
+        "../workflow/scripts/call.py"
 
 
 rule clips_list:

@@ -15,16 +15,20 @@ rule minikitchen_annotations:
         mem_mb=1000,
         runtime=5,
     params:
-        settings=CONFIG.only("minikitchen.seed", "minikitchen.level"),
+        function="epic100.minikitchen.kitchen:write_annotations",
+        rows=[vars(video) for video in VIDEOS],
+        folder=os.path.dirname(ANNOTATIONS["train"]),
+        seed=MINIKITCHEN.seed,
+        level=MINIKITCHEN.level,
     message:
         "Annotations of the mini kitchen"
     script:
-        "../workflow/scripts/minikitchen_annotations.py"
+        "../workflow/scripts/call.py"
 
 
 rule minikitchen_video:
     output:
-        video=f"{VIDEO_ROOT}/{{participant}}/{{video_id}}.MP4",
+        path=f"{VIDEO_ROOT}/{{participant}}/{{video_id}}.MP4",
     log:
         "results/logs/minikitchen/{participant}.{video_id}.log",
     conda:
@@ -33,10 +37,12 @@ rule minikitchen_video:
         mem_mb=1000,
         runtime=5,
     params:
-        settings=CONFIG.only("minikitchen.seed", "minikitchen.level"),
-        video=lambda wildcards: vars(video_at(wildcards)),
+        function="epic100.minikitchen.kitchen:write_video",
+        row=lambda wildcards: vars(video_at(wildcards)),
+        seed=MINIKITCHEN.seed,
+        level=MINIKITCHEN.level,
         damage=lambda wildcards: MINIKITCHEN.damage.get(wildcards.video_id),
     message:
         "Film {wildcards.video_id} of the mini kitchen"
     script:
-        "../workflow/scripts/minikitchen_video.py"
+        "../workflow/scripts/call.py"

@@ -7,7 +7,7 @@
 rule proxy:
     input:
         videos=files_of,
-        scan="results/scan/{participant}.tsv",
+        scan_table="results/scan/{participant}.tsv",
         scan_index="results/scan/{participant}.index.npz",
     output:
         table="results/proxies/{participant}.tsv",
@@ -24,6 +24,7 @@ rule proxy:
         # A core copies 1080p at about three times real time; ten minutes are added for the rest.
         runtime=lambda wildcards: 10 + round(40 * hours_of(wildcards.participant)),
     params:
+        function="epic100.proxy.copies:make_proxies",
         root=lambda wildcards, input: VIDEO_PLACE,
         copies=lambda wildcards: CLIP_ROOT,
         settings=CONFIG.only("videos.proxy", "scan"),
@@ -32,4 +33,4 @@ rule proxy:
     message:
         "Copies of {wildcards.participant}: {params.total} videos"
     script:
-        "../workflow/scripts/proxy.py"
+        "../workflow/scripts/call.py"

@@ -18,6 +18,7 @@ rule verify_videos:
         # Five minutes per hour of video: enough for 10 GB per hour, read at 35 MB/s.
         runtime=lambda wildcards: 10 + round(5 * hours_of(wildcards.participant)),
     params:
+        function="epic100.download.videos:verify_videos",
         root=lambda wildcards, input: VIDEO_PLACE,
         rows=lambda wildcards: rows_of(wildcards.participant),
         states=states_of,
@@ -25,7 +26,7 @@ rule verify_videos:
     message:
         "Verify the videos of {wildcards.participant}"
     script:
-        "../workflow/scripts/verify_videos.py"
+        "../workflow/scripts/call.py"
 
 
 rule videos_ok:
@@ -53,7 +54,7 @@ rule annotations_ok:
         **ANNOTATION_FILES,
         sheet=ANNOTATION_SHEET,
     output:
-        ok="results/annotations.ok",
+        out="results/annotations.ok",
     log:
         "results/logs/annotations_ok.log",
     conda:
@@ -62,8 +63,9 @@ rule annotations_ok:
         mem_mb=1000,
         runtime=5,
     params:
-        files=list(ANNOTATION_FILES),
+        function="epic100.download.annotations:verify_annotations",
+        files=ANNOTATION_FILES,
     message:
         "Whether the annotations are the pinned ones"
     script:
-        "../workflow/scripts/annotations_ok.py"
+        "../workflow/scripts/call.py"

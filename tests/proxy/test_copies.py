@@ -11,7 +11,7 @@ from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
 from epic100.proxy.copies import make_proxies
 from epic100.proxy.encoder import copy_video
-from epic100.settings import ProxySettings, ScanLimits
+from epic100.settings import Settings
 from epic100.video.index_file import load_index
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import write_scan_table
@@ -22,7 +22,7 @@ from support.this_process import records_of
 
 pytestmark = pytest.mark.slow
 
-SMALL = ProxySettings(height=48, gop=12, crf=18)
+SMALL = {"height": 48, "gop": 12, "crf": 18}
 
 
 class Copies:
@@ -35,11 +35,14 @@ class Copies:
         self.copy = originals.videos[0].path(self.copies)
         self.notes = self.copy.with_suffix(".npz")
 
-    def make(self, settings=SMALL, **options):
+    def make(self, changes=None, limits=None, **options):
+        """`changes` are of `SMALL`, `limits` of the scan's."""
+        settings = {"videos": {"proxy": SMALL | (changes or {})}, "scan": limits or {}}
         options = {"copies": self.copies, "scan_table": self.originals.table} | options
         with records_of("epic100.proxy.copies") as self.lines:
             return make_proxies(
-                self.videos, self.originals.folder, settings=settings, table=self.table,
+                self.videos, self.originals.folder, settings=Settings.part(settings),
+                table=self.table,
                 scan_index=self.originals.index, index=self.index, encode=self.orders.function,
                 **options,
             )  # fmt: skip
@@ -119,7 +122,7 @@ def test_a_second_run_makes_nothing_and_says_the_same(copied, made):
 @pytest.mark.parametrize("change", [{"height": 32}, {"gop": 6}, {"crf": 30}, {"b_frames": 0}])
 def test_other_settings_make_a_copy_anew(change, copied, made):
     copied.videos = copied.videos[:1]
-    assert copied.states(SMALL.model_copy(update=change)) == ["copied"]
+    assert copied.states(change) == ["copied"]
     assert copied.orders.runs() == ["P01_01"]
     assert copied.copy.read_bytes() != made.copy.read_bytes()
     copied.reader().get_frames(range(90))
@@ -140,13 +143,13 @@ def test_a_copy_that_is_not_whole_any_more_is_made_again(spoil, copied):
 
 
 @pytest.mark.parametrize("order, count, limits, reason", [
-    ("sleep", 1, ScanLimits(stall_seconds=2.0), "no progress in 2 s"),
-    ("get:SIGSEGV", 2, ScanLimits(), "reading it crashed (SIGSEGV)"),
+    ("sleep", 1, {"stall_seconds": 2.0}, "no progress in 2 s"),
+    ("get:SIGSEGV", 2, {}, "reading it crashed (SIGSEGV)"),
 ])  # fmt: skip
 def test_where_no_copy_can_be_made_the_original_is_read(order, count, limits, reason, copied):
     copied.videos = copied.videos[:count]
     copied.orders.give("P01_01", order)  # the old copy must not stay in its place
-    bad, *good = copied.make(SMALL.model_copy(update={"gop": 6}), limits=limits)
+    bad, *good = copied.make({"gop": 6}, limits)
     assert (bad.state, bad.reason) == ("original", reason)
     assert [row.state for row in good] == ["copied"] * (count - 1)
     assert f"P01_01: no copy, the original is read: {reason}" in copied.lines
@@ -155,7 +158,7 @@ def test_where_no_copy_can_be_made_the_original_is_read(order, count, limits, re
     assert np.array_equal(copied.reader().get_frames(frames), original)
     copied.orders.give("P01_01")
     copied.orders.runs()
-    assert copied.states(SMALL.model_copy(update={"gop": 6})) == ["copied"] * count
+    assert copied.states({"gop": 6}) == ["copied"] * count
     assert copied.orders.runs() == ["P01_01"]
     assert not copied.copy.is_symlink()
     assert copied.originals.paths[0].stat().st_size == bad.original_bytes
@@ -241,7 +244,8 @@ def test_a_copy_that_another_attempt_made_is_not_replaced_by_a_link(scanned, tmp
     made = {"table": tmp_path / "P01.tsv", "index": tmp_path / "P01.index.npz"}
     attempt = made | {
         "videos": scanned.videos[:1], "root": scanned.folder, "copies": tmp_path / "copies",
-        "scan_table": scanned.table, "scan_index": scanned.index, "settings": SMALL,
+        "scan_table": scanned.table, "scan_index": scanned.index,
+        "settings": Settings.part({"videos": {"proxy": SMALL}}),
     }  # fmt: skip
     (row,) = make_proxies(**attempt, encode=partial(fail_after_another, attempt))
     assert row.state == "copied" and not row.reason

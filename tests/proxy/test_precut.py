@@ -14,7 +14,7 @@ from epic100.proxy.cutter import cut_clips
 from epic100.proxy.precut import cut_participant, write_list
 from epic100.segments.pairs import write_pairs
 from epic100.segments.segment_list import read_segments
-from epic100.settings import ClipSettings, ScanLimits
+from epic100.settings import Settings
 from support.archive import jobs, run
 from support.bad_decoders import Orders
 from support.lab import Lab
@@ -24,7 +24,6 @@ from support.this_process import records_of
 pytestmark = pytest.mark.slow
 
 DECODERS = ("PyAV", "Decord") if importlib.util.find_spec("decord") else ("PyAV",)
-SMALL = ClipSettings(height=48, crf=30)
 
 
 class Kitchen:
@@ -33,7 +32,9 @@ class Kitchen:
     def __init__(self, lab: Lab, folder: Path):
         self.videos = [v for v in lab.videos.values() if v.participant_id == "P01"]
         self.results, self.root = Path(lab.results), Path(lab.root)
-        self.segments = self.results / "clean/train.txt"
+        self.segments = folder / "train.txt"
+        lines = (self.results / "clean/train.txt").read_text().splitlines(keepends=True)
+        self.segments.write_text("".join(line for line in lines if line.startswith("P01/P01_01")))
         self.table = folder / "clips/train/P01.tsv"
         self.index = self.results / "scan/P01.index.npz"
         self._orders = Orders(folder / "orders", cut_clips)
@@ -41,12 +42,12 @@ class Kitchen:
     def order(self, what: str) -> None:
         self._orders.give("P01_01", what)
 
-    def cut(self, settings: ClipSettings = SMALL, **changes):
+    def cut(self, height=48, stall=60.0, root=None):
+        settings = {"clips": {"height": height, "crf": 30}, "scan": {"stall_seconds": stall}}
         with records_of("epic100.proxy.precut") as self.lines:
             return cut_participant(
-                self.videos, changes.get("root", self.root), self.table, segments=self.segments,
-                index=self.index, settings=settings, cut=self._orders.function,
-                limits=ScanLimits(stall_seconds=changes.get("stall", 60.0)),
+                self.videos, root or self.root, self.table, segments=self.segments,
+                index=self.index, settings=Settings.part(settings), cut=self._orders.function,
             )  # fmt: skip
 
     def clips(self) -> dict[str, tuple[bytes, int]]:
@@ -63,14 +64,14 @@ def kitchen(lab, tmp_path):
 
 @pytest.fixture(scope="module")
 def first(lab, tmp_path_factory):
-    """The folder of what is cut with `SMALL`, and its rows."""
+    """The folder of what is cut, and its rows."""
     folder = tmp_path_factory.mktemp("first")
     return folder, Kitchen(lab, folder).cut()
 
 
 @pytest.fixture
 def cut(kitchen, first, tmp_path):
-    """All is cut with `SMALL`."""
+    """All is cut."""
     shutil.copytree(first[0] / "clips", tmp_path / "clips")
     return kitchen
 
@@ -78,7 +79,6 @@ def cut(kitchen, first, tmp_path):
 def test_a_participant_gets_a_clip_and_a_row_for_each_segment_and_keeps_them(cut, first, tmp_path):
     rows = first[1]
     listed = read_segments(cut.segments)
-    listed = listed[listed["path"] == "P01/P01_01.MP4"]
     assert [row[0] for row in rows] == listed["narration_id"].tolist()
     assert [row[1] for row in rows] == (listed["stop"] - listed["start"]).tolist()
     clips = cut.clips()
@@ -116,13 +116,13 @@ def test_other_settings_a_changed_video_or_a_spoilt_clip_are_made_anew(cut, tmp_
     now = cut.clips()
     assert all((now[name] == before[name]) == (name in others) for name in before)
     assert all(len(now[name][0]) == len(before[name][0]) for name in before)
-    cut.cut(SMALL.model_copy(update={"height": 32}))
+    cut.cut(height=32)
     small = cut.clips()
     assert all(small[name][1] != now[name][1] for name in now)
     changed = tmp_path / "changed"
     shutil.copytree(cut.root, changed)
     os.utime(changed / "P01/P01_01.MP4")
-    cut.cut(SMALL.model_copy(update={"height": 32}), root=changed)
+    cut.cut(height=32, root=changed)
     assert all(cut.clips()[name][1] != small[name][1] for name in small)
 
 
@@ -146,21 +146,12 @@ def test_a_decoder_that_hangs_and_damage_that_no_scan_saw_cost_only_their_segmen
     assert all("does not decode" in row[3] and row[2] == 0 for row in gone)
     assert f"{gone[0][0]}: no clip: {gone[0][3]}" in kitchen.lines
     out = kitchen.table.with_name("list.txt")
-    kitchen.segments = only(kitchen, tmp_path)
     write_list(kitchen.segments, kitchen.results / "clean/pairs.tsv", [kitchen.table], out)
     names = [line.split()[0] for line in out.read_text().splitlines()]
     assert names == [f"P01/{row[0]}.mp4" for row in rows if not row[3]]
     kitchen.order("sleep")
-    rows = kitchen.cut(SMALL.model_copy(update={"height": 32}), root=damaged, stall=2.0)
+    rows = kitchen.cut(height=32, root=damaged, stall=2.0)
     assert {row[3] for row in rows} == {"no progress in 2 s"}
-
-
-def only(kitchen: Kitchen, folder: Path) -> Path:
-    """The clean list with P01's segments alone."""
-    lines = kitchen.segments.read_text().splitlines(keepends=True)
-    path = folder / "train.txt"
-    path.write_text("".join(line for line in lines if line.startswith("P01/P01_01")))
-    return path
 
 
 def pipeline(decoder: str) -> list[dict]:
@@ -178,17 +169,16 @@ def pipeline(decoder: str) -> list[dict]:
 
 def test_mmaction2s_own_dataset_reads_list_labels_and_frames(cut, first, tmp_path):
     pairs, out = cut.results / "clean/pairs.tsv", cut.table.with_name("list.txt")
-    listed = only(cut, tmp_path)
-    segments = read_segments(listed)
+    segments = read_segments(cut.segments)
     table = pd.read_csv(pairs, sep="\t")
     own = (table[["verb", "noun"]] == segments.loc[0, ["verb", "noun"]]).all(axis=1)
     write_pairs(table[~own], tmp_path / "pairs.tsv")
-    write_list(listed, tmp_path / "pairs.tsv", [cut.table], out)
+    write_list(cut.segments, tmp_path / "pairs.tsv", [cut.table], out)
     assert out.read_text().splitlines()[0] == f"P01/{first[1][0][0]}.mp4 -1"
     with pytest.raises(EpicError, match="P01_01_0 is in no table of clips; expected its video"):
-        write_list(listed, pairs, [], out)
+        write_list(cut.segments, pairs, [], out)
 
-    write_list(listed, pairs, [cut.table], out)
+    write_list(cut.segments, pairs, [cut.table], out)
     classes, seen = table[["verb", "noun"]].values.tolist(), []
     for decoder in DECODERS:
         dataset = VideoDataset(str(out), pipeline(decoder), {"video": str(out.parent)})

@@ -28,13 +28,7 @@ from epic100.features.probe import train_probe
 from epic100.proxy.copies import make_proxies
 from epic100.proxy.precut import cut_participant
 from epic100.scan import scan_participant
-from epic100.settings import (
-    ClipSettings,
-    PredictSettings,
-    ProbeSettings,
-    ProxySettings,
-    TimelineSettings,
-)
+from epic100.settings import PredictSettings, ProbeSettings, Settings, TimelineSettings
 from epic100.timeline.clips import scanned_video
 from epic100.timeline.run import ModelInUse, make_timeline
 from epic100.video.index_file import load_indexes
@@ -44,6 +38,7 @@ from support.models import predicted, save_random_model
 from support.small_features import make, tokens
 from support.small_runs import copy_results, processes, run
 
+SMALL = {"height": 48, "gop": 12, "crf": 30}  # copies
 LATE_SECONDS = 2.0
 CHANGES = ("samples_per_s", "data_share", "seconds", "bytes", "psnr")  # columns
 LOG = "names.log"
@@ -64,14 +59,14 @@ def proxy(lab: Lab, made: Path, out: Path) -> None:
     make_proxies(videos_of(lab), lab.root, out / "copies", **tables,
                  scan_table=f"{lab.results}/scan/P01.tsv",
                  scan_index=f"{lab.results}/scan/P01.index.npz",
-                 settings=ProxySettings(height=48, gop=12, crf=30))  # fmt: skip
+                 settings=Settings.part({"videos": {"proxy": SMALL}}))  # fmt: skip
 
 
 def clips(lab: Lab, made: Path, out: Path) -> None:
     cut_participant(
         videos_of(lab), lab.root, out / "clips/train/P01.tsv",
         segments=f"{lab.results}/clean/train.txt", index=f"{lab.results}/scan/P01.index.npz",
-        settings=ClipSettings(height=48, crf=30),
+        settings=Settings.part({"clips": {"height": 48, "crf": 30}}),
     )  # fmt: skip
 
 

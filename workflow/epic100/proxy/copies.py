@@ -23,7 +23,7 @@ from epic100.base.errors import EpicError
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.base.text_table import write_table
 from epic100.proxy.encoder import copy_video, same_clock
-from epic100.settings import ProxySettings, ScanLimits
+from epic100.settings import ProxySettings, ScanLimits, Settings
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.jobs import complete, keep, kept
@@ -76,8 +76,7 @@ def make_proxies(
     scan_index: str | os.PathLike,
     table: str | os.PathLike,
     index: str | os.PathLike,
-    settings: ProxySettings,
-    limits: ScanLimits = ScanLimits(),  # noqa: B008 (frozen)
+    settings: Settings,
     threads: int = 1,
     encode: Callable[..., dict[str, Any]] = copy_video,
 ) -> list[ProxyRow]:
@@ -85,7 +84,7 @@ def make_proxies(
 
     A video that `scan_table` calls unreadable gets no copy. `scan_index` has the originals' frame
     indexes. Writes `table`, one row per video for people, and `index`, an .npz of the copies'
-    frame indexes for readers.
+    frame indexes for readers. Of `settings`, `videos: proxy:` and the limits in `scan:` are used.
 
     Raises:
         EpicError: The disk does not accept a copy; raised after all others are done.
@@ -112,8 +111,8 @@ def make_proxies(
                 f"{scan_index}: no row of {video.video_id} in the table beside it; scan its "
                 "participant again"
             )
-        known = scanned[video.video_id]
-        jobs.append(_Job(video, known, source, copy, Path(scan_index), settings, limits, encode))
+        known, own = scanned[video.video_id], settings.videos.proxy or ProxySettings()
+        jobs.append(_Job(video, known, source, copy, Path(scan_index), own, settings.scan, encode))
     place = f"{copies} (`videos: proxy: root:`)"
     results, made = complete(f"copy {Path(table).stem}", jobs, threads, place)
     rows = [row for row, _ in results.values()]

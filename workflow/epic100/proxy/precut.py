@@ -21,7 +21,7 @@ from epic100.base.text_table import read_own_table, write_table
 from epic100.proxy.cutter import Clip, clip_key, cut_clips
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import NO_LABEL, lines_by, read_clean_list, read_segments
-from epic100.settings import ClipSettings, ScanLimits
+from epic100.settings import ClipSettings, ScanLimits, Settings
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import load_index
 from epic100.video.jobs import complete
@@ -41,8 +41,7 @@ def cut_participant(
     *,
     segments: str | os.PathLike,
     index: str | os.PathLike,
-    settings: ClipSettings = ClipSettings(),  # noqa: B008 (frozen)
-    limits: ScanLimits = ScanLimits(),  # noqa: B008 (frozen)
+    settings: Settings,
     threads: int = 1,
     cut: Callable[..., dict[str, str]] = cut_clips,
 ) -> list[Row]:
@@ -55,8 +54,7 @@ def cut_participant(
             name without the suffix.
         segments: A clean list.
         index: Frame indexes of the participant's files below `root`.
-        settings: The `clips:` section.
-        limits: The `scan:` section's limits of a process.
+        settings: Of these, the section `clips:` and the limits in `scan:` are used.
         threads: Videos that are cut at once.
         cut: What is called on each video, in a process of its own.
 
@@ -74,7 +72,7 @@ def cut_participant(
         if (name := video.path().as_posix()) in lines:
             path, own = video.file(root), load_index(index, video.video_id)
             those, folder = listed.iloc[lines[name]], Path(table).with_suffix("")
-            jobs.append(_Job(video, path, own, those, folder, settings, limits, cut))
+            jobs.append(_Job(video, path, own, those, folder, settings.clips, settings.scan, cut))
     label = f"clips {Path(table).parent.name} {Path(table).stem}"
     results, made = complete(label, jobs, threads, table)
     rows = [row for of_video in results.values() for row in of_video]
