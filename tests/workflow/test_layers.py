@@ -79,8 +79,11 @@ def test_each_function_that_a_rule_names_is_there_and_takes_the_names_of_its_fil
         rule for rule in re.split(r"^ *rule ", rules, flags=re.MULTILINE) if "function=" in rule
     ]
     for rule in named:
-        function = resolve_name(re.search(r'function="(.+)"', rule)[1])
-        given = re.split(r"^ *params:", rule.partition("input:")[2], flags=re.MULTILINE)
-        names = re.findall(r"^ +(\w+)=(?:f?\"|[A-Z]|lambda|expand)", given[0], re.MULTILINE)
-        assert set(names) <= signature(function).parameters.keys(), rule.partition(":")[0]
+        takes = signature(resolve_name(re.search(r'function="(.+)"', rule)[1])).parameters
+        names = set(re.findall(r"^ +(\w+)=", rule, re.MULTILINE))
+        names |= {made for row, made in (("row", "video"), ("rows", "videos")) if row in names}
+        needed = {name for name, given in takes.items() if given.default is given.empty}
+        made = re.split(r"^ *(?:output|log):", rule, flags=re.MULTILINE)[1]
+        outputs = re.findall(r"^ +(\w+)=", made, re.MULTILINE)
+        assert needed <= names and set(outputs) <= takes.keys(), rule.partition(":")[0]
     assert len(named) > 3
