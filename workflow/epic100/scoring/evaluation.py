@@ -4,7 +4,6 @@ The diagnostics are calibration, confusions and participants.
 """
 
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,8 +18,6 @@ from epic100.scoring.metrics import TASKS, group_accuracies, percent
 from epic100.scoring.outcomes import outcomes
 from epic100.scoring.predictions import Predictions, chosen_way, read_predictions, ways_of
 from epic100.scoring.truth import Truth, read_truth
-
-log = logging.getLogger(__name__)
 
 CLASSES = {"verb": ["verb"], "noun": ["noun"], "action": ["verb", "noun"]}
 BINS = 15  # of confidence
@@ -93,11 +90,6 @@ def evaluate(
         "by_reduce": by_reduce,
         "trained_on": predictions.trained_on,
     }
-    if predictions.trained_on.get("split") == "trainval":
-        log.warning(
-            "the model learned from val (`train: split: trainval`): these figures say how well it "
-            "remembers, not how good it is"
-        )
     write_text(out, json.dumps(figures, indent=2) + "\n")
     return figures
 
