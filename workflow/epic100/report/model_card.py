@@ -59,9 +59,7 @@ def write_model_card(
         "weights": sum(learned),
         "outputs": trained.outputs,
         "encoder": _encoder(config),
-        "files": [
-            (name, _without_folders(str(path)), digest(path)) for name, path in files.items()
-        ],
+        "files": [(name, without_folders(str(path)), digest(path)) for name, path in files.items()],
         "dropped": dropped_counts(dropped),
         "recipe": _recipe(trained, config),
         "figures": json.loads(read_text(metrics)),
@@ -78,17 +76,17 @@ def shared(model: TrainedModel) -> TrainedModel:
     """Return a model whose config and history name no user: of paths the last part is left."""
     return replace(
         model,
-        config=_without_folders(model.config),
-        trained_on=_without_folders(model.trained_on),
+        config=without_folders(model.config),
+        trained_on=without_folders(model.trained_on),
     )
 
 
-def _without_folders(value: Any) -> Any:
+def without_folders(value: Any) -> Any:
     """Leave the last part of each absolute path."""
     if isinstance(value, dict):
-        return {key: _without_folders(held) for key, held in value.items()}
+        return {key: without_folders(held) for key, held in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_without_folders(held) for held in value)
+        return type(value)(without_folders(held) for held in value)
     return os.path.basename(value) if isinstance(value, str) and os.path.isabs(value) else value
 
 

@@ -1,7 +1,7 @@
 """What a lab gives away: a model in a folder for a model hub, and a report on its run.
 
-Neither holds a folder, a user or a host of the lab: absolute paths of the model file are left out,
-`telemetry` writes none; all else is numbers and our own words.
+Neither holds a folder, a user or a host of the lab: absolute paths of the model file and of its
+figures are left out, `telemetry` writes none; all else is numbers and our own words.
 """
 
 import json
@@ -18,11 +18,11 @@ from epic100.base.errors import EpicError
 from epic100.base.job_costs import read_benchmarks
 from epic100.base.text_table import read_frame
 from epic100.model.model_file import TrainedModel, digest, load_model, save_model
-from epic100.report.model_card import shared
+from epic100.report.model_card import shared, without_folders
 
+METRICS = "metrics.json"
 # Files beside a model, by their name in the published folder.
-BESIDE = {"README.md": "model_card.md", "metafile.yml": "metafile.yml",
-          "metrics.json": "metrics.json"}  # fmt: skip
+BESIDE = {"README.md": "model_card.md", "metafile.yml": "metafile.yml", METRICS: METRICS}
 DROPPED = "dropped.tsv"
 SUMS = "SHA256SUMS"
 # What a model hub reads at the top of a card.
@@ -69,6 +69,8 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
     for name, path in files.items():
         head = HUB if name == "README.md" else ""
         write_text(folder / name, head + read_text(path).replace(old, new))
+    figures = without_folders(json.loads(read_text(folder / METRICS)))
+    write_text(folder / METRICS, json.dumps(figures, indent=2) + "\n")
     start = trained.trained_on.get("load_from") or "random weights"
     write_text(folder / "LICENSES.txt", LICENSES.format(start=start))
     _write_plain(trained, folder)
