@@ -168,19 +168,13 @@ def test_the_same_model_differs_by_nothing_and_the_same_seed_gives_the_same(data
     assert difference(first, second, np.zeros_like(members), videos) is None
 
 
-def test_a_group_in_few_videos_is_compared_in_the_resamples_that_have_it():
-    videos = np.repeat(np.arange(10), 10)
-    group = videos > 7
-    first, second = np.zeros(100, bool), group
-    assert difference(first, second, group, videos).over_videos == (100, 100)
-
-
-def test_an_interval_of_a_group_of_one_is_none():
-    videos = np.repeat(np.arange(10), 10)
-    first, second, alone = np.zeros(100, bool), videos == 3, np.arange(100) == 30
-    found = difference(first, second, videos == 3, videos)
+def test_a_group_in_few_videos_is_of_the_resamples_that_have_it_and_one_of_one_has_no_interval():
+    videos, none = np.repeat(np.arange(10), 10), np.zeros(100, bool)
+    few, one, alone = videos > 7, videos == 3, np.arange(100) == 30
+    assert difference(none, few, few, videos).over_videos == (100, 100)
+    found = difference(none, one, one, videos)
     assert found.over_videos is None and found.over_segments == (100, 100)
-    assert difference(first, second, alone, videos).over_segments is None
+    assert difference(none, one, alone, videos).over_segments is None
 
 
 CLASSES = {"verbs": 4, "nouns": 3}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from epic100.base.errors import DiskError
+from epic100.base.atomic import writing
 from epic100.base.links import link_or_copy
 from epic100.browse.guesses import PREDICTED
 
@@ -102,23 +102,22 @@ def new_folder(target: Path) -> Iterator[Path]:
     Folders that a killed process left behind are removed. `target` may have one writer at a time.
 
     Raises:
-        DiskError: The system refuses.
+        DiskError: As `writing`.
     """
     new, old = (
         target.with_name(f".{target.name}.{secrets.token_hex(8)}.{end}") for end in ("new", "old")
     )
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for left in target.parent.glob(f".{target.name}.*"):
-            if left.suffix in (".new", ".old"):
-                shutil.rmtree(left)
-        new.mkdir()
-        yield new
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-    except OSError as error:
-        raise DiskError(f"{target}: not written: {error.strerror or error}") from error
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            for left in target.parent.glob(f".{target.name}.*"):
+                if left.suffix in (".new", ".old"):
+                    shutil.rmtree(left)
+            new.mkdir()
+            yield new
+            if target.exists():
+                target.rename(old)
+            new.rename(target)
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
