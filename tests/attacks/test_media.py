@@ -8,15 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from mmengine.registry import init_default_scope
 
-import epic100.clips.dataset  # noqa: F401
 from epic100.base.errors import EpicError
-from epic100.clips.transforms import OpenSegment
 from epic100.scan import scan_participant
 from epic100.video.index import FrameError, build_index
 from epic100.video.sheet import Video
-from support.checkout import DECODERS, ROOT, call, lacks
+from support.checkout import ROOT, call, lacks
 from support.damage import overwrite, place_of
 from support.models import save_random_model
 from support.own_process import children_took
@@ -96,14 +93,6 @@ def test_only_containers_that_hold_their_data_are_opened(lures, tmp_path, name):
     assert row.status == "unreadable" and row.reason.startswith(words)
     with pytest.raises(EpicError, match=f"{re.escape(name)}: {words}"):
         build_index(lures[name])
-
-
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_no_decoder_opens_a_lure_either(lures, decoder):
-    init_default_scope("mmaction")
-    for path in lures.values():
-        with pytest.raises(FrameError, match="not a video file"):
-            OpenSegment(decoder).transform({"filename": str(path)})
 
 
 TRY_ALL = """

@@ -8,11 +8,11 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.base.names import is_name, is_url, printable, whole_number
-from epic100.segments.annotations import load_annotations
 from epic100.segments.official_lists import read_list
 from epic100.segments.segment_list import read_segments
-from epic100.video.sheet import Video, read_sheet
-from support.checkout import CLASSES, ROOT, run_snakemake
+from epic100.video.sheet import read_sheet
+from support.checkout import ROOT, run_snakemake
+from support.fuzzing import read_csv
 
 BAD_NAMES = [
     "P01$(id>x)", "P01`id`", "P01;id", "P01|id", "P01&", "P01>x", "..", "../P01", ".hidden", "-rf",
@@ -32,11 +32,6 @@ CSV = "narration_id,video_id,start_timestamp,stop_timestamp,verb_class,noun_clas
 
 def quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
-
-
-def read_csv(path):
-    videos = {"P01_01": Video("P01_01", "P01", "train", 50, 9)}
-    return load_annotations(path, videos, split="train", classes=CLASSES)
 
 
 def assert_refused(read, path, text: str, words: str) -> None:

@@ -14,13 +14,10 @@ from epic100.base.private import keep_private, look_at_folder
 from epic100.cli.workflow import snakemake_command
 from epic100.download.part import claim, part_path
 from epic100.figures.style import drawing
-from epic100.scan import scan_participant
-from epic100.video.sheet import Video
 from support.checkout import ROOT, python
 
 pytestmark = pytest.mark.slow
 
-FILM = Video("P01_01", "P01", "train", 50.0, 3.0)
 ANOTHER = 54321  # a user
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root makes files of another user")
 
@@ -84,18 +81,6 @@ def test_notes_of_a_part_that_no_header_may_hold_say_nothing(tmp_path, notes):
     part_path(target).with_name("P01_01.MP4.part.validator").write_text(notes)
     with claim(target) as part:
         assert (part.size, part.validator) == (3, None)
-
-
-def test_modules_in_the_working_folder_are_not_imported_by_the_scan(
-    tmp_path, monkeypatch, short_video
-):
-    FILM.path(tmp_path / "videos").parent.mkdir(parents=True)
-    FILM.path(tmp_path / "videos").write_bytes(short_video)
-    for module in ("av", "numpy", "epic100"):
-        (tmp_path / f"{module}.py").write_text("open('ran', 'w')\n")
-    monkeypatch.chdir(tmp_path)
-    (row,) = scan_participant([FILM], "videos", "scan/P01.tsv", "scan/P01.index.npz")
-    assert row.status == "ok" and not Path("ran").exists()
 
 
 def test_every_process_of_the_library_starts_without_the_working_folder_on_its_path():

@@ -3,15 +3,12 @@
 import json
 import sys
 
-import numpy as np
 import pytest
 
-from epic100.video.reader import VideoReader
 from support.checkout import ROOT, needs_decord, python
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import archive
-import archive_files
 
 pytestmark = pytest.mark.slow
 
@@ -37,16 +34,6 @@ def test_files_have_sound_the_rates_of_epic_and_copies_with_the_same_frames(fold
     assert [c.frames for c in archive.draw(folder, "copy", archive.DENSE, 5)] == [
         c.frames for c in archive.draw(folder, "original", archive.DENSE, 5)
     ]
-
-
-def test_a_file_that_is_repeated_shows_the_same_pictures_again(folder, tmp_path):
-    filmed = [folder / "filmed/0.MP4", folder / "filmed/0.sound.MP4"]
-    archive_files.repeat(filmed, tmp_path / "twice.MP4", 2)
-    index = archive_files.build_index(tmp_path / "twice.MP4")
-    once = archive_files.build_index(filmed[0]).frames
-    assert index.frames == 2 * once and np.ptp(np.diff(index.pts)) == 0
-    first, second = VideoReader(tmp_path / "twice.MP4", index).get_frames([7, once + 7])
-    assert np.array_equal(first, second)
 
 
 @needs_decord

@@ -171,7 +171,7 @@ def _scan_table(path: Path) -> None:
     write_scan_table([row, ScanRow("P01_02", "missing", reason="no file")], path)
 
 
-def _read_csv(path: Path) -> object:
+def read_csv(path: Path) -> object:
     videos = {"P01_01": Video("P01_01", "P01", "train", 50.0, 60.0)}
     return load_annotations(path, videos, split="train", classes=CLASSES)
 
@@ -318,7 +318,7 @@ CSV = (
 in_pickle = inside("data.pkl")
 TARGETS: dict[str, Target] = {
     "sheet": Target(read_sheet, text(SHEET + ROW)),
-    "csv": Target(_read_csv, text(CSV)),
+    "csv": Target(read_csv, text(CSV)),
     "list": Target(lambda p: read_list(p, "tail_verbs"), text("verb\n1\n2\n")),
     "participants": Target(
         lambda p: read_list(p, "unseen_participants"), text("participant_id\nP01\n")

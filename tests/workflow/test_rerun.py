@@ -29,12 +29,17 @@ def remove_a_table(folder):
     (folder / "results/scan/P02.tsv").unlink()
 
 
+def remove_a_participant(folder):
+    shutil.rmtree(folder / "archive/P02")
+
+
 @pytest.mark.parametrize("change, call, planned", [
     (damage_a_video, [PAIRS], {"scan": 1, "clean": 1}),
     (remove_a_table, [PAIRS], {}),  # deleting does nothing while the target stands
     (remove_a_table, [PAIRS, "-R", "results/scan/P02.tsv"], {"scan": 1, "clean": 1}),
     ({"scan": {"quick": True}}, [PAIRS], {"scan": 2, "clean": 1}),
     ({"participants": {"include": ["P01"]}}, [PAIRS], {"clean": 1}),
+    (remove_a_participant, [PAIRS], {"clean": 1}),
     ({"train": {"epochs": 3, "seed": 5}}, ["results/model.pth"], {"train": 1, "weights": 1}),
     ({"train": {"load_from": None}}, [PAIRS], {}),  # a fault for those who train alone
 ])  # fmt: skip
@@ -118,21 +123,6 @@ def test_what_is_wrong_stops_its_own_rule_and_the_same_command_makes_what_lacks(
     assert "Start check" not in said(done)  # for runs that train
     assert "P02_102\tmissing" in (results / "scan/P02.tsv").read_text()
     assert "video missing" in (results / "clean/dropped.tsv").read_text()
-
-
-@pytest.mark.parametrize("participants, reason", [
-    ({"exclude": ["P02"]}, "participant left out by the config (participants: exclude)"),
-    ({}, "video missing"),
-])  # fmt: skip
-def test_a_participant_that_is_left_out_or_has_no_video_is_said_segment_by_segment(
-    cleaned, participants, reason
-):
-    if not participants:
-        shutil.rmtree(cleaned / "archive/P02")
-    configure(cleaned, participants=participants)
-    assert jobs(run(cleaned, PAIRS)) == {"clean": 1}
-    rows = (cleaned / "results/clean/dropped.tsv").read_text().splitlines()[1:]
-    assert rows and all(row.startswith("P02_") and row.endswith(f"\t{reason}") for row in rows)
 
 
 def test_after_kill_9_the_same_command_goes_on_once_no_job_of_the_last_is_left(archive):
