@@ -17,7 +17,7 @@ def apart(function, *arguments, seconds: float = 300):
 
 
 def measured(function, *arguments):
-    """(the function's result or EpicError, KiB that it took)."""
+    """(the function's result or EpicError, KiB that it took, and the largest process it began)."""
     return apart(_measure, function, arguments)
 
 
@@ -28,18 +28,6 @@ def _measure(function, arguments):
         result = function(*arguments)
     except EpicError as error:
         result = error
-    return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-
-
-def children_took(function, *arguments):
-    """(the function's result or EpicError, MiB of the largest process that it started)."""
-    return apart(_measure_children, function, arguments)
-
-
-def _measure_children(function, arguments):
-    try:
-        result = function(*arguments)
-    except EpicError as error:
-        result = error
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     end_servers()
-    return result, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
+    return result, own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
