@@ -7,7 +7,6 @@ limits. The names say what `torch.load(weights_only=True)` alone would do.
 import itertools
 import os
 import pickle
-import resource
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,6 @@ import torch
 
 from epic100.base import foreign_tensors
 from epic100.base.errors import EpicError
-from epic100.base.guarded import end_servers
 from epic100.migrate import checkpoint, encoder
 from epic100.model.model_file import FORMAT, load_model
 from epic100.scoring import predictions
@@ -26,7 +24,7 @@ from epic100.submission.files import read_pt
 from epic100.training.checkpoints import read_checkpoint
 from epic100.training.weights import read_weights
 from support.crafted import Unpickled, members_of, saved, zip_of
-from support.own_process import apart
+from support.own_process import measured
 
 pytestmark = pytest.mark.slow
 
@@ -142,8 +140,8 @@ ATTACKS = {
 }  # fmt: skip
 
 
-def outcomes(read, contents: dict[str, bytes]) -> tuple[dict[str, str], int]:
-    """(the error for each content of `a.pth`, the most KiB that one process took)."""
+def outcomes(read, contents: dict[str, bytes]) -> dict[str, str]:
+    """The error for each content of `a.pth`."""
     foreign_tensors.SECONDS = 5.0  # of 20: what never ends is to end sooner here
     said = {}
     for name, content in contents.items():
@@ -152,17 +150,15 @@ def outcomes(read, contents: dict[str, bytes]) -> tuple[dict[str, str], int]:
             said[name] = f"was read: {str(read('a.pth'))[:100]}"
         except EpicError as error:
             said[name] = str(error)
-    end_servers()
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return said, max(resource.getrusage(kind).ru_maxrss for kind in kinds)
+    return said
 
 
 def refuses(read, contents: dict[str, bytes]) -> None:
     """Hold that each content is one short error, and that no process takes more than `MOST`."""
-    said, most = apart(outcomes, read, contents, seconds=500)
+    said, *taken = measured(outcomes, read, contents)
     for name, words in said.items():
         assert words.startswith("a.pth: ") and len(words) < 1000 and words.isprintable(), name
-    assert most < MOST
+    assert max(taken) < MOST
     assert os.listdir() == ["a.pth"]
 
 

@@ -10,7 +10,7 @@ from support.small_runs import processes
 MOST = 5 * 2**30  # bytes of address space, torch's libraries included
 
 
-def apart(function, *arguments, seconds: float = 300):
+def apart(function, *arguments, seconds: float = 500):
     """The function's result. Raises TimeoutError if it takes longer."""
     with ProcessPoolExecutor(1, mp_context=processes) as pool:
         return pool.submit(function, *arguments).result(seconds)
