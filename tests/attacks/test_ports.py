@@ -16,7 +16,7 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 from epic100.base.errors import EpicError
 from epic100.training import meeting
 from epic100.training.launch import private_folder
-from epic100.training.meeting import Nodes, free_port, meet_at, meet_in
+from epic100.training.meeting import Nodes, meet_at, meet_in
 
 pytestmark = pytest.mark.slow
 
@@ -26,10 +26,9 @@ def listening(process: psutil.Process) -> set:
     return {c.laddr for c in process.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN}
 
 
-def meeting_of(config: dict) -> RendezvousParameters:
-    return RendezvousParameters(
-        config["rdzv_backend"], config["rdzv_endpoint"], "run", 1, 1, **config["rdzv_configs"]
-    )
+def meeting_of(config: dict, nodes: int = 1) -> RendezvousParameters:
+    place = config["rdzv_backend"], config["rdzv_endpoint"]
+    return RendezvousParameters(*place, "run", nodes, nodes, **config["rdzv_configs"])
 
 
 def test_the_ranks_meet_in_a_folder_that_others_may_not_enter():
@@ -43,17 +42,6 @@ def test_the_ranks_meet_in_a_folder_that_others_may_not_enter():
     assert not Path(meeting).exists()
 
 
-def test_several_nodes_meet_at_one_address_of_the_first_alone():
-    """Torch's own static rendezvous listens on all of its addresses."""
-    port = free_port("127.0.0.1")
-    config = meet_at(Nodes(count=1, address="127.0.0.1", port=port, run_id="run"), rank=0)
-    handler = get_rendezvous_handler(meeting_of(config))
-    store = handler.next_rendezvous().store
-    assert {ip for ip, used in listening(psutil.Process()) if used == port} == {"127.0.0.1"}
-    store.set("a", "b")
-    assert handler.use_agent_store  # so the ranks open no port for another one
-
-
 def test_a_port_in_use_and_a_node_that_does_not_come_are_one_error(monkeypatch):
     monkeypatch.setattr(meeting, "WAIT_SECONDS", 2)
     words = "node 0 of 2 cannot use 127.0.0.1:{}, where the nodes of this training meet"
@@ -62,16 +50,10 @@ def test_a_port_in_use_and_a_node_that_does_not_come_are_one_error(monkeypatch):
             port = other.getsockname()[1]
             if not used:
                 other.close()
-            handler = get_rendezvous_handler(two_nodes(port))
+            config = meet_at(Nodes(2, "127.0.0.1", port, "run"), rank=0)
+            handler = get_rendezvous_handler(meeting_of(config, nodes=2))
             with pytest.raises(EpicError, match=words.format(port)):
                 handler.next_rendezvous()
-
-
-def two_nodes(port: int) -> RendezvousParameters:
-    config = meet_at(Nodes(2, "127.0.0.1", port, "run"), rank=0)
-    return RendezvousParameters(
-        config["rdzv_backend"], config["rdzv_endpoint"], "run", 2, 2, **config["rdzv_configs"]
-    )
 
 
 @pytest.mark.parametrize("parent", [None, "/no/such/folder"])
