@@ -1,6 +1,4 @@
-import multiprocessing
 import os
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -72,22 +70,6 @@ def test_videos_are_scanned_side_by_side(house):
     for number in range(4):
         lab.order(number, "meet:4")
     assert [row.status for row in lab.scan(threads=4)] == ["ok"] * 4
-
-
-def test_a_scan_that_is_killed_keeps_what_it_had(house):
-    lab = house(3)
-    lab.order(2, "sleep")
-    scan = multiprocessing.get_context("forkserver").Process(target=lab.scan)
-    scan.start()
-    until = time.monotonic() + 60
-    while time.monotonic() < until and "P01_03" not in lab.orders.ran():
-        time.sleep(0.05)
-    scan.kill()
-    scan.join()
-    assert not lab.table.exists()
-    assert lab.runs() == ["P01_01", "P01_02", "P01_03"]
-    assert [row.status for row in lab.scan()] == ["ok"] * 3
-    assert lab.runs() == ["P01_03"]
 
 
 def test_files_that_are_no_files_are_distinguished(house):

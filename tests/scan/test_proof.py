@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
 
-from epic100.scan.proof import prove, read_through_containers
+from epic100.scan.proof import prove
 from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
@@ -103,6 +103,3 @@ def test_packets_are_read_by_their_places_only_where_that_gives_the_container_s_
     )
     assert right_refused == refused == ""
     assert right.direct and not proven.direct
-    warning = read_through_containers({"P01_01": index, "P01_02": proven})
-    assert warning.startswith("1 videos are read through their container") and "P01_02" in warning
-    assert read_through_containers({"P01_01": index}) == ""

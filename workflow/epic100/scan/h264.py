@@ -184,8 +184,7 @@ def _ends(bits: Bits, chroma: int) -> bool:
 def _notes(bits: Bits, chroma: int, progressive: bool) -> float:
     """Read cropping and the encoder's notes (VUI, clause E.1.1); returns the fixed frame rate."""
     bits.u(1 if progressive else 2)
-    if bits.u(1):
-        bits.skip(4)
+    bits.skip(4 * bits.u(1))
     if not bits.u(1):
         return 0.0
     if bits.u(1) and bits.u(8) == _EXTENDED_SAR:
@@ -198,8 +197,7 @@ def _notes(bits: Bits, chroma: int, progressive: bool) -> float:
             matrix = bits.u(24) & 255
             if matrix in _NO_MATRICES or (matrix == _GBR and chroma != 3):
                 raise ValueError("an impossible matrix of colours")
-    if bits.u(1):
-        bits.skip(2)
+    bits.skip(2 * bits.u(1))
     fps = 0.0
     if bits.u(1):
         units, scale, fixed = bits.u(32), bits.u(32), bits.u(1)

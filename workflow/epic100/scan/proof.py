@@ -1,7 +1,6 @@
 """Verify that unmarked frames can be read: reads a sample through the real reader."""
 
 import contextlib
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -56,17 +55,6 @@ def _gives_the_same(path: Path, index: VideoIndex, other: VideoIndex, frames: li
     except FrameError:
         return False
     return True
-
-
-def read_through_containers(indexes: Mapping[str, VideoIndex]) -> str:
-    """A sentence on the videos that are not read by the places of their packets, or ""."""
-    slow = [name for name, each in indexes.items() if not each.direct]
-    if not slow:
-        return ""
-    return (
-        f"{len(slow)} videos are read through their container, since their packets cannot be read "
-        f"by their places in the file; a clip takes longer: {', '.join(slow)}"
-    )
 
 
 def _sample(index: VideoIndex, sound: np.ndarray) -> list[int]:

@@ -150,7 +150,8 @@ def _judged(
     if contradicted:
         reasons.append(f"{CONTRADICTED}: {contradicted}")
         ranges = [(0, max([index.frames, *(stop for _, stop in ranges)]))]
-    if not lost and _ends_inside_a_box(boxes, file.size):
+    # A fragmented MP4 that was cut inside a box; a cut between fragments is not detected.
+    if not lost and any(box.name == "moof" for box in boxes) and boxes[-1].stop != file.size:
         reasons.insert(0, "truncated: the file ends inside a fragment")
     elif not lost and is_short:
         reasons.insert(0, "truncated: the file is shorter than its header states")
@@ -196,8 +197,3 @@ def _has_unused_data(boxes: list[Box], container: InputContainer) -> bool:
     data = sum(box.stop - box.start for box in boxes if box.name == "mdat")
     used = sum(entry.size for any_stream in container.streams for entry in any_stream.index_entries)
     return used < (1 - UNUSED_SHARE) * data
-
-
-def _ends_inside_a_box(boxes: list[Box], size: int) -> bool:
-    """Whether a fragmented MP4 was cut inside a box. A cut between fragments is not detected."""
-    return any(box.name == "moof" for box in boxes) and boxes[-1].stop != size
