@@ -40,7 +40,6 @@ def test_what_is_set_stays_and_the_caller_s_dict_is_left_alone():
     settings = read_settings(config)
     assert yaml.safe_dump(config) == before
     assert settings.export.sls.model_dump() == {"pt": 0, "tl": 3, "td": 3}
-    assert settings.minikitchen.damage == {"P01_01": "empty"}
     with pytest.raises(ValidationError, match="frozen"):
         settings.run = "other"
 
