@@ -26,7 +26,7 @@ def test_a_failure_is_reported_with_its_log_and_once_more_at_the_end(archive):
     assert "RuleException" not in said(done) and "Traceback" not in said(done)
     assert len(lines) <= 20, said(done)
     (log,) = (archive / ".snakemake/log").glob("*.snakemake.log")
-    for word in ("Job stats:", "Finished jobid", "Error in rule scan", "RuleException"):
+    for word in ("Scan of P02: 2 videos", "Finished jobid", "Error in rule scan", "RuleException"):
         assert word in log.read_text()
 
 
