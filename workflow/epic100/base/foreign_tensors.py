@@ -97,8 +97,10 @@ def read_foreign(
             return _opened(result)
         try:
             with atomic_path(result) as temporary:
-                order = (str(path), str(temporary), weights_alone)
-                limited_call(_reduce, *order, file=path, size=os.path.getsize(path))
+                limited_call(
+                    _reduce, str(path), str(temporary), weights_alone,
+                    file=path, size=os.path.getsize(path),
+                )  # fmt: skip
         except FileError as error:
             advice = code_remedy if code_remedy and NEEDS_CODE in str(error) else remedy
             raise BrokenFile(f"{path}: not {what} ({error}); {advice}") from error

@@ -105,18 +105,16 @@ def call(
     """
     if _in_a_call:  # whose limits hold
         return function(*arguments, progress=progress)
-    server = _free_server(function.__module__)
+    server, said = _free_server(function.__module__), dict[str, Any]()
     try:
         server.limit(limits, seconds)
         server.give((os.getcwd(), function, arguments), PATIENCE * limits.stall_seconds)
         said = _watched(server, limits, seconds, progress)
-    except BaseException:
-        server.end()
-        raise
-    if said["code"] == 0:
-        _idle[function.__module__].append(server)
-    else:
-        server.end()
+    finally:
+        if said.get("code") == 0:
+            _idle[function.__module__].append(server)
+        else:
+            server.end()
     return _outcome(said, limits)
 
 

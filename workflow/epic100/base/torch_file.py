@@ -34,9 +34,8 @@ def pack(content: Any) -> memoryview:
 
 def write_tensors(content: Any, path: str | os.PathLike) -> None:
     """Write tensors and plain Python objects to `path` atomically."""
-    data = pack(content)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+        temporary.write_bytes(pack(content))
 
 
 def read_tensors(
