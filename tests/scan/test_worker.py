@@ -18,7 +18,7 @@ from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from support.damage import harmed, marked, overwrite, packets_of, random_block, zero_tail
 from support.packets import drop_packets, repeat_group, rewrite, swap_packets
-from support.tricky_videos import audio_only, change_size, cut_end, encode, join
+from support.tricky_videos import audio_only, cut_end, encode, join
 
 pytestmark = pytest.mark.slow
 
@@ -188,24 +188,20 @@ def test_pictures_lost_before_an_open_key_frame_put_all_behind_them_off(lost, tm
     assert "pictures are off their time" not in row.reason
 
 
-def test_a_change_of_size_marks_the_smaller_part(tmp_path):
-    row, index = inspect(change_size(tmp_path / "v.MP4", 60), "v")
-    assert row.status == "damaged"
-    assert "pictures are of another size" in row.reason
-    assert len(marked(row)) == 60 == index.frames // 2
-
-
-def test_pictures_that_grow_beyond_the_limit_are_not_decoded(tmp_path):
+def test_the_fewer_pictures_of_another_size_are_marked_and_those_above_the_limit_not_decoded(
+    tmp_path,
+):
     parts = []
-    for width, height in ((96, 64), (4352, 4096)):
-        grey = [np.full((height, width, 3), 128, np.uint8)] * 4
+    for width, height, count in ((96, 64, 6), (4352, 4096, 4)):
+        grey = [np.full((height, width, 3), 128, np.uint8)] * count
         file = tmp_path / f"{width}.MP4"
-        parts.append(encode(file, 4, (width, height), source=grey, repeat_headers=1))
+        parts.append(encode(file, count, (width, height), source=grey, repeat_headers=1))
     path = join(parts, tmp_path / "v.MP4")
     row, _ = inspect(path, "v", max_pixels=2**26)
-    assert row.frames == row.pictures and "pictures are of another size" in row.reason
+    assert (row.frames, row.damaged) == (10, [(6, 10)])
+    assert row.reason == "4 pictures are of another size"
     row, _ = inspect(path, "v", max_pixels=96 * 64)
-    assert row.frames == 4 and row.damaged == [(4, row.pictures)]
+    assert (row.frames, row.damaged) == (6, [(6, 10)])
     assert "of another size" not in row.reason
 
 
