@@ -35,37 +35,32 @@ epic.filters = (() => {
     return (i) => run.predicted(i) && run.sure[task][i] >= Number(from) / 100 && run.sure[task][i] < most;
   }
 
-  // The conditions of a filter, cheap ones first.
-  function conditions(filter) {
-    const tests = [];
-    const run = runs[Number(filter.run) || 0];
-    for (const key of ["split", "verb", "noun"]) {
-      if (filter[key]) tests.push((i) => columns[key][i] === Number(filter[key]));
-    }
-    if (filter.participant) tests.push((i) => s.participant(i) === filter.participant);
-    if (filter.tail) tests.push(s.isTail);
-    if (filter.unseen) tests.push(s.isUnseen);
-    if (filter.starred) tests.push((i) => epic.labels.isMarked(i));
-    if (filter.reason === "kept") tests.push((i) => columns.reason[i] < 0);
-    else if (filter.reason === "dropped") tests.push((i) => columns.reason[i] >= 0);
-    else if (filter.reason) tests.push((i) => s.reason(i)?.kind === filter.reason);
-    if (filter.cell) tests.push(ofCell(filter.cell, run));
-    if (filter.sure) tests.push(ofSure(filter.sure, run));
-    if (filter.result === "none") tests.push((i) => !run.predicted(i));
-    else if (filter.result) {
-      tests.push((i) => runs.every((each) => each.predicted(i)) && results[filter.result](i, run));
-    }
-    const asked = (filter.text || "").toLowerCase().split(/\s+/).filter(Boolean);
-    if (asked.length) tests.push((i) => asked.every((word) => words[i].includes(word)));
-    return tests;
+  function ofText(text) {
+    const asked = text.toLowerCase().split(/\s+/).filter(Boolean);
+    return (i) => asked.every((word) => words[i].includes(word));
   }
+
+  // What each field asks of a segment, by the field's value; cheap ones first.
+  const fields = {
+    split: (value) => (i) => columns.split[i] === Number(value),
+    verb: (value) => (i) => columns.verb[i] === Number(value),
+    noun: (value) => (i) => columns.noun[i] === Number(value),
+    participant: (value) => (i) => s.participant(i) === value,
+    tail: () => s.isTail,
+    unseen: () => s.isUnseen,
+    starred: () => epic.labels.isMarked,
+    reason: (value) => (i) => ({ kept: columns.reason[i] < 0, dropped: columns.reason[i] >= 0 })[value] ?? s.reason(i)?.kind === value,
+    cell: ofCell,
+    sure: ofSure,
+    result: (value, run) => (i) => (value === "none" ? !run.predicted(i) : runs.every((each) => each.predicted(i)) && results[value](i, run)),
+    text: ofText,
+  };
 
   // 0 or 1 for each segment.
   function select(filter) {
-    const tests = conditions(filter);
-    const shown = new Uint8Array(s.count);
-    for (let i = 0; i < s.count; i += 1) shown[i] = tests.every((test) => test(i)) ? 1 : 0;
-    return shown;
+    const run = runs[Number(filter.run) || 0];
+    const tests = Object.keys(fields).filter((name) => filter[name]).map((name) => fields[name](filter[name], run));
+    return Uint8Array.from(columns.id, (_, i) => tests.every((test) => test(i)));
   }
 
   return { select };
