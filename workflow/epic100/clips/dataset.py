@@ -238,7 +238,7 @@ class SamplesByValue(list[BaseDataElement]):
     """A list of data samples. Their labels are sent as NumPy arrays, not as tensors."""
 
     def __reduce__(self) -> tuple:
-        return _samples, ([(type(s), s.metainfo, _arrays(s)) for s in self],)
+        return _as_tensors, ([sample.numpy() for sample in self],)
 
     def pin_memory(self) -> "SamplesByValue":
         """Return self: labels are too small for pinned memory to matter."""
@@ -306,15 +306,5 @@ class Mover:
         return {**batch, "inputs": _apart(moved[0])}
 
 
-def _arrays(sample: BaseDataElement) -> dict[str, Any]:
-    return {k: v.numpy() if isinstance(v, Tensor) else v for k, v in sample.items()}
-
-
-def _samples(parts: list[tuple[type[BaseDataElement], dict, dict]]) -> SamplesByValue:
-    found = SamplesByValue()
-    for kind, about, arrays in parts:
-        values = {
-            k: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for k, v in arrays.items()
-        }
-        found.append(kind(metainfo=about, **values))
-    return found
+def _as_tensors(samples: list[BaseDataElement]) -> SamplesByValue:
+    return SamplesByValue(sample.to_tensor() for sample in samples)
