@@ -64,8 +64,7 @@ def test_steps_in_which_nothing_happens_part_segments_and_are_in_none():
 def test_a_timeline_leaves_out_what_the_gaps_of_train_look_like(lab, model, tmp_path):
     path = learn(lab, model, tmp_path / "background.json")
     learned = read_background(path, ModelInUse(model).digest)
-    assert path.read_bytes() == learn(lab, model, tmp_path / "again.json").read_bytes()
-    assert len(list(tmp_path.iterdir())) == 2  # no shards are left
+    assert len(list(tmp_path.iterdir())) == 1  # no shards are left
     film = lab.videos["P01_02"].path(lab.root)
     for share, threshold in (("all", 0.0), ("none", 1.1)):
         own = tmp_path / f"{share}.json"

@@ -10,7 +10,6 @@ import numpy as np
 from torch import Tensor
 
 from epic100.base.errors import EpicError
-from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.features.file import (
     FeatureRow,
     Features,
@@ -70,7 +69,6 @@ def make_features(
         EpicError: A frame that the scan passed does not decode; the source gives NaN or no
             features; torch cannot use a GPU that was granted or requested.
     """
-    gpus = gpus_to_use("predict", predict.device, predict.gpus, look_for_gpus(asked))
     folder, out = Path(table).parent, Path(table).with_suffix(".pt")
     rows: dict[str, FeatureRow] = {}
     todo: list[tuple[ScannedVideo, Placed]] = []
@@ -87,7 +85,7 @@ def make_features(
     if todo:
         made = rows_of_clips(
             todo, out, model=source.path, key=f"{source.encoder} {source.digest}",
-            encoder=source.encoder, predict=predict, gpus=gpus, label=participant_id,
+            encoder=source.encoder, predict=predict, asked=asked, label=participant_id,
             modules=modules,
         )  # fmt: skip
         for (video, placed), sound in zip(todo, made, strict=True):

@@ -21,7 +21,6 @@ from torch.nn.utils.rnn import pad_sequence
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
-from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.prediction.encoder import Source
 from epic100.prediction.predict import complete_shards, videos_of
 from epic100.prediction.processes import Job
@@ -121,7 +120,6 @@ def make_tokens(
     Raises:
         EpicError: A process fails, or the source gives something else.
     """
-    gpus = gpus_to_use("predict", predict.device, predict.gpus, look_for_gpus(asked))
     table, (time, side) = read_clean_list(segments), settings.grid
     of = {"encoder": source.encoder, "model": source.digest, "load_from": source.load_from,
           "grid": [time, side]}  # fmt: skip
@@ -133,7 +131,7 @@ def make_tokens(
         (time // clips, side),
     )  # fmt: skip
     log.info(f"{out}: tokens of {len(videos)} videos, by {source.encoder} {source.digest[:12]}")
-    complete_shards(job, gpus, Path(segments).stem)
+    complete_shards(job, asked, Path(segments).stem)
     ids = table["narration_id"]
     listed = {path: (stamp, ids.iloc[lines].tolist()) for path, (stamp, lines) in videos.items()}
     write_text(out, TypeAdapter(Index).dump_json(Index(of, run, listed)).decode() + "\n")

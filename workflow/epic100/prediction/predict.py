@@ -69,7 +69,6 @@ def predict(
     Raises:
         EpicError: Torch cannot use a GPU that was granted or requested, or a process fails.
     """
-    gpus = gpus_to_use("predict", settings.device, settings.gpus, look_for_gpus(asked))
     trained, model = load_model(model_path), digest(model_path)
     table, pipeline = read_clean_list(segments), test_pipeline_of(trained.config, model_path)
     clips, crops = chosen_views(pipeline, settings.clips, settings.crops)
@@ -79,13 +78,13 @@ def predict(
         index_dir, settings.model_copy(update={"clips": clips}), videos_of(table, video_root),
         modules,
     )  # fmt: skip
-    log_probs = predict_rows(job, gpus, sum(trained.outputs.values()), split)
+    log_probs = predict_rows(job, asked, sum(trained.outputs.values()), split)
     ids = table["narration_id"].tolist()
     write_predictions(predictions_of(split, ids, log_probs, trained, model), out)
 
 
 def predict_rows(
-    job: Job, gpus: int, outputs: int, label: str, parts: str = "videos"
+    job: Job, asked: int, outputs: int, label: str, parts: str = "videos"
 ) -> torch.Tensor:
     """Predict the segments of a job in one or several processes, and collect their shards.
 
@@ -95,7 +94,7 @@ def predict_rows(
     Args:
         job: The whole work. Its keys of `videos` name the parts that get a shard each; together
             they have every line of the list once.
-        gpus: GPUs to use, 0 for the CPU.
+        asked: Number of GPUs that the rule requests from Slurm.
         outputs: Outputs of the model, for a list without segments.
         label: What is predicted, for the progress display.
         parts: What a part is, for the log.
@@ -106,7 +105,7 @@ def predict_rows(
     Raises:
         EpicError: A process fails, or shards disappear.
     """
-    found = complete_shards(job, gpus, label, parts)
+    found = complete_shards(job, asked, label, parts)
     if not found:
         return torch.empty(0, outputs)
     lines = [line for _, own in job.videos.values() for line in own]
@@ -115,13 +114,13 @@ def predict_rows(
 
 
 def complete_shards(
-    job: Job, gpus: int, label: str, parts: str = "videos"
+    job: Job, asked: int, label: str, parts: str = "videos"
 ) -> dict[str, torch.Tensor]:
     """Predict what has no shard yet of a job, in one or several processes.
 
     Args:
         job: As for `predict_rows`.
-        gpus: As for `predict_rows`.
+        asked: As for `predict_rows`.
         label: As for `predict_rows`.
         parts: As for `predict_rows`.
 
@@ -130,8 +129,10 @@ def complete_shards(
         may be larger than the memory, stay on the disk.
 
     Raises:
-        EpicError: A process fails, or shards disappear.
+        EpicError: Torch cannot use a GPU that was granted or requested; a process fails; or shards
+            disappear.
     """
+    gpus = gpus_to_use("predict", job.settings.device, job.settings.gpus, look_for_gpus(asked))
     shards, found = Shards(job.out, job.run), dict[str, torch.Tensor]()
     shards.keep_newest()
     for attempt in range(TRIES + 1):

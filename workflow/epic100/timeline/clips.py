@@ -184,7 +184,7 @@ def rows_of_clips(
     encoder: str = "",
     outputs: int = 0,
     predict: PredictSettings,
-    gpus: int,
+    asked: int,
     label: str,
     modules: Mapping[str, Any] | None = None,
 ) -> list[torch.Tensor]:
@@ -201,7 +201,7 @@ def rows_of_clips(
         encoder: As in `Job`: "" for scores, else features.
         outputs: Columns; 0: as many as there are.
         predict: The `predict:` section. A clip always has one view.
-        gpus: GPUs to use, 0 for the CPU.
+        asked: Number of GPUs that the rule requests from Slurm.
         label: What is predicted, for the progress display.
         modules: The config's `modules` section.
 
@@ -225,7 +225,7 @@ def rows_of_clips(
             str(model), str(clips), str(out), run_key(key, 1, 1), str(root), str(index_dir),
             predict.model_copy(update={"clips": 1, "crops": 1}), parts, modules, encoder,
         )  # fmt: skip
-        rows = predict_rows(job, gpus, outputs, label, parts="parts")
+        rows = predict_rows(job, asked, outputs, label, parts="parts")
     return list(rows.split(counts))
 
 

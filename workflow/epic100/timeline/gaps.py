@@ -12,7 +12,6 @@ import torch
 
 from epic100.base.atomic import write_text
 from epic100.base.errors import EpicError
-from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.segments.segment_list import read_segments
 from epic100.settings import PredictSettings
 from epic100.timeline.background import FORMAT, Background, best_threshold, fit
@@ -63,7 +62,6 @@ def learn_background(
     Raises:
         EpicError: A split has no gaps or no segments that can be read.
     """
-    gpus = gpus_to_use("predict", predict.device, predict.gpus, look_for_gpus(asked))
     places = {Path(scan).stem: files for scan, *files in zip(scans, scans, indexes, strict=True)}
     rows, gaps = {}, {}
     for split in ("train", "val"):
@@ -78,7 +76,7 @@ def learn_background(
         rows[split] = torch.cat(rows_of_clips(
             [(video, placed) for video, placed, _ in found], shards, model=model.path,
             key=model.digest, outputs=sum(model.trained.outputs.values()), predict=predict,
-            gpus=gpus, label=f"gaps of {split}", modules=modules,
+            asked=asked, label=f"gaps of {split}", modules=modules,
         ))  # fmt: skip
     weights, bias = fit(rows["train"], gaps["train"])
     learned = Background(FORMAT, model.digest, weights, bias)

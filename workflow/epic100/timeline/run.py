@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from epic100.base.errors import EpicError
-from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.prediction.predict import predictions_of
 from epic100.prediction.views import one_view_pipeline
@@ -102,7 +101,6 @@ def make_timeline(
         EpicError: The video has fewer than two pictures, or a frame that the scan passed does not
             decode; torch cannot use a GPU that was granted or requested.
     """
-    gpus = gpus_to_use("predict", predict.device, predict.gpus, look_for_gpus(asked))
     frames = clip_frames(model.pipeline, video.index.fps, settings.window)
     try:
         placed = place_clips(video.index, video.row.damaged, settings.stride, frames)
@@ -116,7 +114,7 @@ def make_timeline(
     out = beside(tsv, ".pt")
     (rows,) = rows_of_clips(
         [(video, placed)], out, model=model.path, key=model.digest,
-        outputs=sum(model.trained.outputs.values()), predict=predict, gpus=gpus, label=video.name,
+        outputs=sum(model.trained.outputs.values()), predict=predict, asked=asked, label=video.name,
         modules=modules,
     )  # fmt: skip
     ids = [str(number) for number in range(count)]
