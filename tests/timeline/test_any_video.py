@@ -119,24 +119,30 @@ def test_damage_is_marked_and_no_clip_is_made_of_it(model, lab, tmp_path):
     assert "(damaged)" in beside(tmp_path / "spoilt.tsv", ".vtt").read_text()
 
 
-def test_a_model_without_names_shows_ids_and_says_how_to_get_names(
+def test_classes_have_the_names_of_lists_or_of_the_model_or_their_ids(
     model, sound, call, tmp_path, caplog
 ):
     bare = tmp_path / "bare.pth"
     save_model(replace(load_model(model), names={}), bare)
-    predict(bare, tmp_path / "ids", sound["ten_pictures"])
-    assert "bare.pth: has no class names" in caplog.text and "--class-lists" in caplog.text
-    (row,) = rows_of(tmp_path / "ids/ten_pictures.tsv")
-    assert row["verb_name"] == f"verb {row['verb']}"
     for task, names in NAMES.items():
-        lines = [f"{number},{name}" for number, name in names.items()]
+        lines = [f"{number},my {name}" for number, name in names.items()]
         (tmp_path / f"{task}s.csv").write_text("\n".join(["id,key", *lines, ""]))
-    words = [sound["ten_pictures"], "--class-lists", tmp_path / "verbs.csv", tmp_path / "nouns.csv"]
-    caplog.clear()
-    assert call(bare, "--out", "ids", "--threshold", "0", "--min-seconds", "0", *words) == 0
-    assert "no class names" not in caplog.text
-    (row,) = rows_of(tmp_path / "ids/ten_pictures.tsv")
-    assert row["verb_name"] == VERBS[int(row["verb"])]
+    lists = ["--class-lists", tmp_path / "verbs.csv", tmp_path / "nouns.csv"]
+    for path, more, name_of in (
+        (bare, [], lambda verb: f"verb {verb}"),
+        (model, [], lambda verb: VERBS[verb]),
+        (bare, lists, lambda verb: f"my {VERBS[verb]}"),  # other names: it is made again
+        (model, lists, lambda verb: f"my {VERBS[verb]}"),
+    ):
+        caplog.clear()
+        words = ["--out", "out", "--threshold", 0, "--min-seconds", 0, sound["ten_pictures"]]
+        assert call(path, *words, *more) == 0
+        assert ("bare.pth: has no class names" in caplog.text) == (path == bare and not more)
+        (row,) = rows_of(tmp_path / "out/ten_pictures.tsv")
+        assert row["verb_name"] == name_of(int(row["verb"]))
+    of_others = ClassNames({"verb": dict.fromkeys(range(300), "pan"), "noun": NOUNS})
+    with pytest.raises(EpicError, match="list of verbs names class 299, .* has 97 verbs; .* first"):
+        ModelInUse(model, of_others)
 
 
 def cut(folder):
@@ -181,22 +187,6 @@ def test_a_file_that_is_none_or_breaks_after_its_scan_does_not_keep_the_others_f
         predict(model, tmp_path / "out", text, one, film, sound["ten_pictures"])
     assert "one.MP4: 1 picture in it" in caplog.text and "scan the video" in caplog.text
     assert [path.name for path in tmp_path.glob("out/*.tsv")] == ["ten_pictures.tsv"]
-
-
-def test_lists_of_other_classes_are_refused_and_other_names_are_written(model, sound, tmp_path):
-    def named(verbs, nouns):
-        return ModelInUse(model, ClassNames({"verb": verbs, "noun": nouns}))
-
-    with pytest.raises(EpicError, match="list of verbs names class 299, .* has 97 verbs; .* first"):
-        named(dict.fromkeys(range(300), "pan"), VERBS)
-    settings = TimelineSettings(stride=1.0, threshold=0)
-    found = []
-    for word in ("take", "grab"):
-        names = named(dict.fromkeys(range(97), word), NOUNS)
-        make_timelines([sound["ten_pictures"]], names, tmp_path, settings=settings,
-                       predict=WITHOUT_LOADERS)  # fmt: skip
-        found += {row["verb_name"] for row in rows_of(tmp_path / "ten_pictures.tsv")}
-    assert found == ["take", "grab"]
 
 
 @pytest.mark.parametrize("words, message", [
