@@ -44,25 +44,20 @@ def test_what_is_read_is_what_was_written(folder, built):
     assert_same(folder, built)
 
 
-def test_a_file_of_indexes_is_read_once_and_one_that_comes_later_is_found(folder, built):
+def test_a_file_is_read_once_a_process_until_it_is_another_and_a_later_one_is_found(folder, built):
     loaded = LoadedIndexes(folder)
     assert loaded.find("videos/P03/b_frames.MP4") is None
     (folder / "P02.index.npz").rename(folder / "P03.index.npz")
     assert loaded.find("videos/P03/b_frames.MP4").frames == built[FIRST].frames
     loaded.load([FIRST])
-    (folder / "P01.index.npz").unlink()
-    assert loaded.find(FIRST) is loaded.find(FIRST)
-    assert loaded.find(SECOND).frames == built[SECOND].frames
-    assert loaded.find("videos/P01/no_such.MP4") is None
-
-
-def test_datasets_of_one_process_share_an_index_until_its_file_is_another(folder, built):
-    loaded = LoadedIndexes(folder)
     first = loaded.find(FIRST)
     assert LoadedIndexes(folder).find(FIRST) is first
     write_indexes({"b_frames": built[FIRST]}, folder / "P01.index.npz")
     assert LoadedIndexes(folder).find(FIRST) is not first
+    (folder / "P01.index.npz").unlink()
     assert loaded.find(FIRST) is first
+    assert loaded.find(SECOND).frames == built[SECOND].frames
+    assert loaded.find("videos/P01/no_such.MP4") is None
 
 
 def test_one_file_that_is_no_index_stops_no_other_and_is_tried_again(folder, built):
