@@ -214,8 +214,9 @@ def rows_of_clips(
     lists = [_clip_list(video, placed) for video, placed in videos]
     counts = [len(listed) for listed in lists]
     parts: dict[str, tuple[str, list[int]]] = {}
-    for (video, placed), begin in zip(videos, np.cumsum([0, *counts]).tolist(), strict=False):
-        parts |= _parts(video, placed, begin)
+    begins = np.cumsum([0, *counts]).tolist()
+    for (video, _), listed, begin in zip(videos, lists, begins, strict=False):
+        parts |= _parts(video, listed, begin)
     root, index_dir = videos[0][0].root, videos[0][0].index_dir
     # In a folder of its own: another attempt may have other clips left to compute.
     with tempfile.TemporaryDirectory() as folder:
@@ -258,13 +259,14 @@ def _clip_list(video: ScannedVideo, placed: Placed) -> pd.DataFrame:
     )
 
 
-def _parts(video: ScannedVideo, placed: Placed, begin: int) -> dict[str, tuple[str, list[int]]]:
+def _parts(
+    video: ScannedVideo, listed: pd.DataFrame, begin: int
+) -> dict[str, tuple[str, list[int]]]:
     """The clips in parts of `PART`, each with its shard's stamp and its lines from `begin` on."""
-    starts, stops = (values[placed.sound].tolist() for values in (placed.start, placed.stop))
     parts = {}
-    for first in range(0, len(starts), PART):
-        some = slice(first, first + PART)
-        stamp = video_stamp(video.file, starts[some], stops[some])
-        lines = list(range(begin + first, begin + min(first + PART, len(starts))))
+    for first in range(0, len(listed), PART):
+        some = listed.iloc[first : first + PART]
+        stamp = video_stamp(video.file, some["start"].tolist(), some["stop"].tolist())
+        lines = list(range(begin + first, begin + first + len(some)))
         parts[f"{Path(video.path).stem}.{first:07d}"] = (stamp, lines)
     return parts
