@@ -53,6 +53,7 @@ def test_the_lines_from_a_downloaded_folder_to_a_submission(demo, tmp_path):
     card = (made / "model_card.md").read_text()
     fingerprint = HuggingFaceFolder(folder / "encoder").fingerprint
     assert fingerprint in card and "apache-2.0" in card and "the best of 6 on train" in card
+    assert "hf encoder" in card and "MMAction2" not in card
     figures = json.loads((made / "metrics.json").read_text())
     assert set(figures["by_reduce"]) == {"logsumexp", "max", "heads", "joint"}
     assert len(read_trials(made / "trials.tsv")) == 6

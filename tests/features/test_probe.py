@@ -14,11 +14,9 @@ from epic100.features import fitting
 from epic100.features.fitting import Trial, fit
 from epic100.features.probe import predict_probe, train_probe
 from epic100.features.tokens import Tokens, read_tokens
-from epic100.figures.training import plot_runs
 from epic100.model.model_file import load_model
 from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.prediction.probe_model import FORMS, AttentiveProbe
-from epic100.report.model_card import write_model_card
 from epic100.report.tables import warning
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import read_predictions
@@ -207,7 +205,7 @@ def test_a_probe_reads_tokens_of_its_own_source_only(lab, own, tmp_path):
     assert load_model(model).trained_on["epochs"] == 1
 
 
-def test_a_probe_over_hugging_face_has_a_card_curves_and_timelines_and_knows_its_encoder(
+def test_a_probe_over_hugging_face_makes_timelines_and_knows_its_encoder(
     lab, tmp_path, monkeypatch, caplog
 ):
     folder = make_encoder(tmp_path / "encoder", "vjepa2")
@@ -215,17 +213,10 @@ def test_a_probe_over_hugging_face_has_a_card_curves_and_timelines_and_knows_its
     indexes = tokens(lab.folder, tmp_path, "hf", folder, (2, 2))
     model = train(lab, indexes, tmp_path, epochs=1, lr=[1e-3, 1e-4], choose="val", folder=folder)
     probed(lab, indexes, model, "val")
-    metrics, card = tmp_path / "metrics.json", tmp_path / "card.md"
-    figures = evaluate(tmp_path / "val.pt", f"{lab.results}/segments/val.txt", metrics, lists={},
-                       reduce="joint")  # fmt: skip
-    dropped = f"{lab.results}/clean/dropped.tsv"
-    assert warning(figures, dropped) == "These segments chose among 2 probes."
-    write_model_card(model, metrics, dropped, {}, card, tmp_path / "metafile.yml")
-    text, fingerprint = card.read_text(), HuggingFaceFolder(folder).fingerprint
-    assert fingerprint in text and "folder states it: apache-2.0" in text and "hf encoder" in text
-    assert "the best of 2 on val" in text and "MMAction2" not in text
-    plot_runs(read_trials(tmp_path / "trials.tsv"), tmp_path / "trials.svg", "val")
-    assert (tmp_path / "trials.svg").stat().st_size > 1000
+    figures = evaluate(tmp_path / "val.pt", f"{lab.results}/segments/val.txt",
+                       tmp_path / "metrics.json", lists={}, reduce="joint")  # fmt: skip
+    chosen = warning(figures, f"{lab.results}/clean/dropped.tsv")
+    assert chosen == "These segments chose among 2 probes."
 
     def timeline(**more):
         make_timelines(
@@ -241,12 +232,9 @@ def test_a_probe_over_hugging_face_has_a_card_curves_and_timelines_and_knows_its
     with pytest.raises(EpicError, match="other: its fingerprint is .* learned from .*: other wei"):
         timeline(encoder=str(other))
     caplog.clear()
-    again = tokens(lab.folder, tmp_path, "hf", other, (2, 2), ("val",))
+    tokens(lab.folder, tmp_path, "hf", other, (2, 2), ("val",))
     assert f"by hf {HuggingFaceFolder(other).fingerprint[:12]}" in caplog.text
     assert "going on" not in caplog.text
-    words = "tokens of encoder hf, model .*; expected those of encoder"
-    with pytest.raises(EpicError, match=words):
-        probed(lab, again, model, "val")
 
 
 def test_without_transformers_the_extra_is_named(tmp_path, monkeypatch):

@@ -92,8 +92,7 @@ def migrate_model(
     instead = "give the config file with --config"
     lab = read_config(config) if config else parse_config(meta["cfg"], where, instead)
     ours, notes = predicting_config(lab, where)
-    import epic100.clips.dataset
-    import epic100.model.registered  # noqa: F401
+    import epic100.clips.dataset  # noqa: F401  (its steps)
 
     init_default_scope("mmaction")
     cleaned = clean_model(ours.model.to_dict(), where)

@@ -4,7 +4,6 @@ It is converted to rows of the official CSV or to a segment list in frames, or c
 scans: damaged lines, and sound segments that are missing.
 """
 
-import csv
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -123,16 +122,10 @@ def convert_list(
     if Path(out).suffix.lower() != ".csv":
         write_segments(index_segments(found.rows, videos), out)
         return
-    wanted = set(found.rows["narration_id"][found.matched])
-    with (
-        open(annotations, encoding="utf-8-sig", newline="") as source,
-        atomic_path(out) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as target,
-    ):
-        reader = csv.DictReader(source)
-        writer = csv.DictWriter(target, reader.fieldnames or (), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row for row in reader if row["narration_id"] in wanted)
+    rows = pd.read_csv(annotations, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    known = rows["narration_id"].isin(found.rows["narration_id"][found.matched])
+    with atomic_path(out) as temporary:
+        rows[known].to_csv(temporary, index=False)
 
 
 def _matches(rows: pd.DataFrame, official: pd.DataFrame, same: list[str]) -> np.ndarray:

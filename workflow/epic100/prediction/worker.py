@@ -43,8 +43,6 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
         EpicError: A frame cannot be decoded, a process that reads clips was killed, or the model
             returns NaN or infinity. Videos finished before are kept.
     """
-    import epic100.model.registered  # noqa: F401
-
     init_default_scope("mmaction")
     torch.set_num_threads(job.threads)
     if why := unusable(job.device):
@@ -55,8 +53,16 @@ def predict_videos(job: Job, report: Callable[[int], None]) -> None:
     compute, pipeline = _opened(job, modules)
     shards = Shards(job.out, job.run)
     steps = _batches(job)
+    dataset = EpicSegmentVideoDataset(
+        job.segments,
+        view_pipeline(pipeline, job.settings.clips or 1, job.settings.crops),
+        data_root=job.video_root,
+        index_dir=job.index_dir,
+        test_mode=True,
+        max_broken=0.0,  # a substitute's scores would be submitted for the wrong segment
+    )
     loader: DataLoader = DataLoader(
-        _dataset(pipeline, job),
+        dataset,
         batch_sampler=[lines for _, lines, _ in steps],
         num_workers=job.settings.workers or 0,
         collate_fn=collate_in_one,
@@ -173,22 +179,8 @@ def _opened(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:
         HuggingFaceFolder(job.model) if job.encoder == HF else encoder_class(job.encoder, None)
     )
     encoder = kind(device)
-    return (lambda clips: encoded(encoder, clips, at_once, job.encoder, job.grid)), clip_pipeline(
-        kind
-    )
 
+    def features_of(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+        return encoded(encoder, clips, at_once, job.encoder, job.grid)
 
-def _dataset(pipeline: list[dict], job: Job) -> EpicSegmentVideoDataset:
-    """The dataset of the job's segments."""
-    from mmaction.registry import DATASETS
-
-    spec = {
-        "type": "EpicSegmentVideoDataset",
-        "ann_file": job.segments,
-        "data_root": job.video_root,
-        "index_dir": job.index_dir,
-        "test_mode": True,
-        "max_broken": 0.0,  # a substitute's scores would be submitted for the wrong segment
-        "pipeline": view_pipeline(pipeline, job.settings.clips or 1, job.settings.crops),
-    }
-    return DATASETS.build(spec)
+    return features_of, clip_pipeline(kind)

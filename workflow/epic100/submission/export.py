@@ -7,7 +7,7 @@ from pathlib import Path
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.scoring.predictions import Predictions, complete_scores, read_predictions
+from epic100.scoring.predictions import complete_scores, read_predictions
 from epic100.segments.segment_list import DROPPED, read_segments
 from epic100.submission import build, read_pt, write_pt, write_zip
 from epic100.submission.check import HINT, MOST, check, contradictions, prior_words
@@ -75,13 +75,8 @@ def export(
         log.warning(f"{out}: worth little: {words}; bring the videos before it is sent")
     elif prior:
         log.info(f"{out}: {words}")
-    _warn(predictions, sls if out.suffix == ".zip" else None)
-
-
-def _warn(predictions: Predictions, sls: Mapping[str, int] | None) -> None:
-    if sls is not None:
-        for sentence in contradictions(sls, predictions.trained_on):
-            log.warning(sentence)
+    for sentence in contradictions(sls, predictions.trained_on) if out.suffix == ".zip" else ():
+        log.warning(sentence)
     if predictions.split == "val" and predictions.trained_on.get("split") == "trainval":
         log.warning(
             "the model learned from val (`train: split: trainval`): its figures there say nothing"
