@@ -11,7 +11,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from epic100.base.errors import EpicError
 from epic100.model.mmaction_import import models
-from epic100.model.model_file import output_sizes, split_outputs
 from epic100.model.registered import BaseHead, OutputsLoss, named_head
 
 PAIRS = [(0, 1, 6), (0, 2, 3), (2, 1, 1)]
@@ -43,15 +42,6 @@ def built(pairs, heads="pair", **head):
     init_default_scope("mmaction")
     torch.manual_seed(0)
     return MODELS.build({"type": "EpicHead", **spec(pairs, heads, **head)})
-
-
-def test_outputs_are_taken_apart_in_the_order_of_the_last_layer():
-    assert output_sizes("pair", 3, 97, 300) == {"pair": 3}
-    assert output_sizes("verb_noun", 3, 97, 300) == {"verb": 97, "noun": 300}
-    parts = split_outputs(torch.arange(6.0)[None], output_sizes("both", 2, 1, 3))
-    assert {name: part.tolist() for name, part in parts.items()} == {
-        "pair": [[0, 1]], "verb": [[2]], "noun": [[3, 4, 5]],
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
