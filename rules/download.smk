@@ -36,14 +36,15 @@ if VIDEOS_TO_COME:
             runtime="12h",
             download=1,
         params:
-            video=lambda wildcards: vars(video_at(wildcards)),
+            function="epic100.download.videos:download_video",
+            row=lambda wildcards: vars(video_at(wildcards)),
             root=lambda wildcards, output: os.path.dirname(os.path.dirname(output.video)),
             receipts=RECEIPTS,
             private_hosts=CONFIG.videos.private_hosts,
         message:
-            "Download {wildcards.video_id} from {params.video[url]}"
+            "Download {wildcards.video_id} from {params.row[url]}"
         script:
-            "../workflow/scripts/download_video.py"
+            "../workflow/scripts/call.py"
 
 
 if ANNOTATIONS_TO_COME:
@@ -63,8 +64,10 @@ if ANNOTATIONS_TO_COME:
             runtime=30,
             download=1,
         params:
+            function="epic100.download.annotations:download_annotations",
+            files=ANNOTATIONS_TO_COME,
             private_hosts=CONFIG.videos.private_hosts,
         message:
             "Download the annotations that {input.sheet} names"
         script:
-            "../workflow/scripts/download_annotations.py"
+            "../workflow/scripts/call.py"

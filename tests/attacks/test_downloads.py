@@ -13,8 +13,8 @@ HASTY = FetchSettings(
     stall_seconds=2,
     pause_seconds=0.01,
     max_pause_seconds=0.01,
-    private_hosts=["127.0.0.1"],
 )
+HERE = {"private_hosts": ["127.0.0.1"], "settings": HASTY}
 SHEET = "https://data.bris.ac.uk/P01_01.MP4"
 
 
@@ -66,7 +66,7 @@ def test_a_real_server_s_redirect_to_this_machine_asks_nothing_of_it(server, tmp
     secret = server.put("secret", b"secret").replace("127.0.0.1", "localhost")
     url = server.put("a", b"", status(302, Location=secret))
     with pytest.raises(EpicError, match="its server leads to .*private address"):
-        fetch(url, tmp_path / "a", None, settings=HASTY)
+        fetch(url, tmp_path / "a", None, **HERE)
     assert [path for path, _ in server.asked] == ["/a"]
 
 
@@ -74,7 +74,7 @@ def test_a_body_that_does_not_end_is_given_up_at_the_limit(server, tmp_path):
     url = server.put("a", b"x", endless)
     words = r"goes on and on, at most 0\.001 GiB are taken"
     with pytest.raises(EpicError, match=words):
-        fetch(url, tmp_path / "a", None, settings=replace(HASTY, max_gib=0.001))
+        fetch(url, tmp_path / "a", None, **HERE | {"settings": replace(HASTY, max_gib=0.001)})
     assert (tmp_path / "a.part").stat().st_size == 0
 
 
@@ -93,23 +93,23 @@ def with_length(text):
 def test_a_length_beyond_the_limit_is_refused_before_a_byte_is_read(server, tmp_path):
     url = server.put("a", b"content", with_length("9" * 15))
     with pytest.raises(EpicError, match="is said to have 931323 GiB, at most 64 GiB are taken"):
-        fetch(url, tmp_path / "a", None, settings=HASTY)
+        fetch(url, tmp_path / "a", None, **HERE)
     assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("length", ["9" * 5000, "-1", "0x10", "1_0"])
 def test_a_length_that_is_no_number_is_not_believed(server, tmp_path, length):
     url = server.put("a", b"content", with_length(length))
-    fetch(url, tmp_path / "a", None, settings=HASTY)
+    fetch(url, tmp_path / "a", None, **HERE)
     assert (tmp_path / "a").read_bytes() == b"content"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "0x7f.1"])
 def test_a_private_address_is_asked_only_where_the_config_names_its_host(server, tmp_path, host):
     url = server.put("a", b"content").replace("127.0.0.1", host)
-    unnamed = replace(HASTY, private_hosts=["data.bris.ac.uk"])
+    unnamed = HERE | {"private_hosts": ["data.bris.ac.uk"]}
     with pytest.raises(EpicError, match="/a: its url .* leads to the private address .*_hosts"):
-        fetch(url, tmp_path / "a", None, settings=unnamed)
+        fetch(url, tmp_path / "a", None, **unnamed)
     assert not server.asked
 
 
@@ -120,5 +120,5 @@ def test_a_password_of_netrc_is_not_sent(server, tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(netrc))
     url = server.put("a", b"", status(302, Location="/b", Connection="close"))
     server.put("b", b"content")
-    fetch(url, tmp_path / "a", None, settings=HASTY)
+    fetch(url, tmp_path / "a", None, **HERE)
     assert (tmp_path / "a").read_bytes() == b"content" and server.passwords == [None, None]

@@ -37,7 +37,7 @@ from epic100.settings import TrainSettings
 from support.checkout import ROOT
 from support.fault_server import cut, status
 
-HASTY = FetchSettings(tries=2, stall_seconds=5, pause_seconds=0.01, private_hosts=["127.0.0.1"])
+HASTY = FetchSettings(tries=2, stall_seconds=5, pause_seconds=0.01)
 ZOO = Path(mmaction.__file__).parent / ".mim/configs/recognition"
 RECIPE = ROOT / "config/x3d_s_epic_rgb_segments.py"
 PAGE = b"<!DOCTYPE html><title>Not found</title>"
@@ -161,7 +161,7 @@ def test_files_come_from_where_the_sheet_says_and_one_that_is_not_the_pinned_one
     pins, tmp_path
 ):
     files, ok = {key: str(tmp_path / "new" / name) for key, name in NAMES.items()}, tmp_path / "ok"
-    download_annotations(files, pins, settings=HASTY)
+    download_annotations(files, pins, private_hosts=["127.0.0.1"], settings=HASTY)
     verify_annotations(files, pins, ok)
     assert len(ok.read_text().splitlines()) == len(NAMES)
     for name in NAMES.values():

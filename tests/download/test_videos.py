@@ -20,7 +20,7 @@ from epic100.download.videos import (
 from epic100.video.sheet import Video
 
 CONTENT = bytes(range(256)) * 4000
-HASTY = FetchSettings(tries=4, stall_seconds=0.5, pause_seconds=0.01, private_hosts=["127.0.0.1"])
+HASTY = FetchSettings(tries=4, stall_seconds=0.5, pause_seconds=0.01)
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
@@ -29,7 +29,8 @@ def bring(server, tmp_path):
     """Downloads a video below the test's folder."""
 
     def bring(video):
-        download_video(video, tmp_path, tmp_path / "receipts", settings=HASTY)
+        receipts = tmp_path / "receipts"
+        download_video(video, tmp_path, receipts, private_hosts=["127.0.0.1"], settings=HASTY)
         assert video.path(tmp_path).read_bytes() == CONTENT
         assert md5_of(video, tmp_path, tmp_path / "receipts") == MD5
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,7 @@ def download_annotations(
     files: Mapping[str, str],
     sheet: str | os.PathLike,
     *,
+    private_hosts: Sequence[str] = (),
     settings: FetchSettings = USUAL,
 ) -> None:
     """Download annotation files from the URLs of the sheet.
@@ -67,6 +68,7 @@ def download_annotations(
     Args:
         files: Where to save them: path by key of `NAMES`.
         sheet: The sheet of annotation files.
+        private_hosts: As of `fetch`.
         settings: How patient it is.
 
     Raises:
@@ -74,7 +76,10 @@ def download_annotations(
     """
     pins = read_pins(sheet)
     for key, path in files.items():
-        fetch(pins[key].url, Path(path), pins[key].checksum, settings=settings)
+        fetch(
+            pins[key].url, Path(path), pins[key].checksum,
+            private_hosts=private_hosts, settings=settings,
+        )  # fmt: skip
         log.info(f"{path}: {pins[key].checksum}, as {sheet} says")
 
 

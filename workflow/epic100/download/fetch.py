@@ -57,7 +57,6 @@ class FetchSettings:
             random part of it.
         max_pause_seconds: Longest pause.
         max_gib: A file that is longer, or announced as longer, is refused.
-        private_hosts: Hosts whose address may be private.
     """
 
     tries: int = 8
@@ -65,7 +64,6 @@ class FetchSettings:
     pause_seconds: float = 2.0
     max_pause_seconds: float = 120.0
     max_gib: float = 64.0
-    private_hosts: Sequence[str] = ()
 
     def pause(self, failures: int) -> float:
         """Return the seconds to wait after `failures` (1 or more) failures in a row."""
@@ -89,6 +87,7 @@ def fetch(
     target: Path,
     checksum: Checksum | None,
     *,
+    private_hosts: Sequence[str] = (),
     settings: FetchSettings = USUAL,
     seal: Callable[[Path], None] = lambda part: None,
 ) -> None:
@@ -98,6 +97,7 @@ def fetch(
         url: The http(s) URL.
         target: Where the file goes.
         checksum: Checksum of the whole file; with None, only its length is checked.
+        private_hosts: Hosts whose address may be private.
         settings: How patient it is.
         seal: Called with the verified part just before it is renamed to `target`. An EpicError of
             it refuses the file.
@@ -110,7 +110,7 @@ def fetch(
     if not is_url(url):
         raise EpicError(f"{target}: its url is {url!r}; expected {URL_WORDS}")
     host = urlsplit(url).hostname or ""
-    if host not in settings.private_hosts and (private := _private(host)):
+    if host not in private_hosts and (private := _private(host)):
         raise EpicError(
             f"{target}: its url {url} leads to the private address {private}; expected a server of "
             f"the web; if that is right, add {host} to `videos: private_hosts:`"

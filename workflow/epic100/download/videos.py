@@ -59,6 +59,7 @@ def download_video(
     root: str | os.PathLike,
     receipts: str | os.PathLike,
     *,
+    private_hosts: Sequence[str] = (),
     settings: FetchSettings = USUAL,
 ) -> None:
     """Download `video` and write a receipt, so that it is not read again.
@@ -67,6 +68,7 @@ def download_video(
         video: The video, with its URL.
         root: Folder of the videos.
         receipts: Folder of receipts.
+        private_hosts: As of `fetch`.
         settings: How patient it is.
 
     Raises:
@@ -85,7 +87,9 @@ def download_video(
         md5 = (checksum or digest(part, "md5")).value
         write_receipt(video, root, receipts, md5, part)
 
-    fetch(video.url, path, checksum, settings=settings, seal=seal)
+    fetch(
+        video.url, path, checksum, private_hosts=private_hosts, settings=settings, seal=seal
+    )  # fmt: skip
     held = "md5 as the sheet says" if checksum else "the sheet has no md5 to hold it to"
     log.info(f"{video.video_id}: {held}")
 

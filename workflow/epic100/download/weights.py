@@ -7,7 +7,7 @@ import ast
 import logging
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -144,10 +144,10 @@ def fetch_weights(weights: StartWeights, settings: FetchSettings = USUAL) -> Non
     """
     log.info("fetching %s to %s", weights.source, weights.path)
     checksum = Checksum("sha256", weights.sha256) if weights.sha256 else None
-    named = replace(settings, private_hosts=[urlsplit(weights.source).hostname or ""])
-    fetch(  # the config names the url itself
-        weights.source, Path(weights.path), checksum, settings=named,
-        seal=lambda part: check_weights(weights, part),
+    fetch(
+        weights.source, Path(weights.path), checksum,
+        private_hosts=[urlsplit(weights.source).hostname or ""],  # the config names the url itself
+        settings=settings, seal=lambda part: check_weights(weights, part),
     )  # fmt: skip
 
 
