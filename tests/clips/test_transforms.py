@@ -1,6 +1,5 @@
 """Steps of a pipeline: reading frames, crops drawn before decoding; batches in one piece."""
 
-import multiprocessing
 import pickle
 import resource
 import sys
@@ -98,23 +97,23 @@ def test_open_files_do_not_travel_to_other_processes(lab):
     assert pickle.loads(pickle.dumps(step))._readers is None
 
 
+def pictures_of(lab, *steps, decoder="pyav"):
+    """The segments of train, with a few pictures of each."""
+    first = [{"type": "OpenSegment", "decoder": decoder}, {"type": "UniformSample", "clip_len": 4},
+             {"type": "DecodeSegment", "short_side": 32}]  # fmt: skip
+    return EpicSegmentVideoDataset(
+        f"{lab.results}/clean/train.txt", [*first, *steps], data_root=lab.root, test_mode=True,
+        index_dir=f"{lab.results}/scan",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_forked_process_reads_with_readers_of_its_own(lab, decoder):
-    step = OpenSegment(decoder=decoder)
-    sample = {"filename": str(lab.videos["P02_101"].path(lab.root)), "narration_id": "P02_101_7"}
-    expected = step.transform(dict(sample))["video_reader"].get_frames([7]).mean()
-
-    def read(queue):
-        reader = step.transform(dict(sample))["video_reader"]
-        queue.put(reader.get_frames([7]).mean())
-
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    child = context.Process(target=read, args=(queue,))
-    child.start()
-    assert queue.get(timeout=30) == expected
-    child.join()
-    assert child.exitcode == 0
+    data = pictures_of(lab, decoder=decoder)
+    expected = data[0]["imgs"]
+    loader = DataLoader(data, None, sampler=[0], num_workers=1, timeout=60,
+                        multiprocessing_context="fork")  # fmt: skip
+    assert np.array_equal(next(iter(loader))["imgs"], expected)
 
 
 def clips(number, shape=(1, 3, 2, 4, 4)):
@@ -339,18 +338,8 @@ def test_every_step_of_mmaction2_that_changes_pictures_is_here():
 def test_a_step_of_mmaction2_changes_pictures_of_bytes_the_same_with_the_same_seeds(lab, step):
     """ColorJitter failed in NumPy 2; what torch and Python drew followed from no sample's seed."""
     lazy = [{"type": "Resize", "lazy": True, **SQUARE}] if step["type"] == "Fuse" else []
-    opened = [{"type": "OpenSegment"}, {"type": "UniformSample", "clip_len": 4},
-              {"type": "DecodeSegment", "short_side": 32}]  # fmt: skip
-    made = [
-        EpicSegmentVideoDataset(
-            f"{lab.results}/clean/train.txt",
-            [*opened, *lazy, step],
-            data_root=lab.root,
-            test_mode=True,
-        )  # fmt: skip
-        for _ in "ab"
-    ]
-    for number in range(len(made[0])):
+    made = [pictures_of(lab, *lazy, step) for _ in "ab"]
+    for number in range(0, len(made[0]), 4):
         first, second = (np.stack(dataset[number]["imgs"]) for dataset in made)
         assert first.dtype == np.uint8 and first.ndim == 4
         assert np.array_equal(first, second)
