@@ -78,7 +78,7 @@ def test_each_key_frame_is_decoded_with_the_parameter_sets_of_its_place(tmp_path
     assert row.status == "ok"
     assert len(set(index.packets["sets"][index.keys].tolist())) == 3 and index.changes_sets
     assert index.direct
-    assert_as_decoded(path, index, np.random.default_rng(0).permutation(index.frames).tolist())
+    assert_as_decoded(path, index, np.random.default_rng(0).permutation(index.frames)[:60].tolist())
 
 
 def test_and_so_is_hevc(tmp_path):
