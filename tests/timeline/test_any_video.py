@@ -15,7 +15,7 @@ from epic100.minikitchen.damage import truncate, zero_block
 from epic100.model.model_file import load_model, save_model
 from epic100.segments.official_lists import ClassNames
 from epic100.settings import PredictSettings, TimelineSettings
-from epic100.timeline.clips import PART, place_clips
+from epic100.timeline.clips import place_clips
 from epic100.timeline.files import SUFFIXES, beside
 from epic100.timeline.run import ModelInUse, make_timelines
 from support.dying import kill_after_a_shard
@@ -58,20 +58,23 @@ def contents(out, name):
     return {suffix: (out / f"{name}{suffix}").read_bytes() for suffix in SUFFIXES}
 
 
-def test_a_killed_run_goes_on_and_ends_in_the_same_files(model, sound, tmp_path, caplog):
+def test_a_killed_run_goes_on_and_ends_in_the_same_files(
+    model, sound, tmp_path, monkeypatch, caplog
+):
     torch.set_num_threads(1)
+    monkeypatch.setattr("epic100.timeline.clips.PART", 6)
     straight, killed = tmp_path / "straight", tmp_path / "killed"
 
     def whole(out):
-        predict(model, out, sound["b_frames"], stride=0.05, threshold=0.3)  # 4.004 s
+        predict(model, out, sound["b_frames"], stride=0.4, threshold=0.3)  # 4.004 s
         return contents(out, "b_frames")
 
     wanted = whole(straight)
-    assert "81 clips of 78 frames every 0.05 s; 0 steps are damaged and skipped" in caplog.text
+    assert "11 clips of 78 frames every 0.4 s; 0 steps are damaged and skipped" in caplog.text
     kill_after_a_shard(whole, killed)
     assert not (killed / "b_frames.tsv").exists()
     assert whole(killed) == wanted
-    assert f"1 of {-(-81 // PART)} parts are predicted already" in caplog.text
+    assert "1 of 2 parts are predicted already" in caplog.text
     assert len(list(killed.iterdir())) == len(SUFFIXES)  # nothing else is left
     assert whole(killed) == wanted
     assert "is there already, of this model, video and settings" in caplog.text
