@@ -125,9 +125,7 @@ def blame_missing(packets: list[Packet]) -> int:
     return sum(not p.shown for p in turned)
 
 
-def blame_times(
-    by_time: list[Packet], index: VideoIndex, order_span: int, tells_lost: bool = False
-) -> list[int]:
+def blame_times(by_time: list[Packet], index: VideoIndex, order_span: int) -> list[int]:
     """Blame gaps, shared times and jumps in order count.
 
     A long step is not a gap if the numbering shows that nothing is lost: a camera may pause.
@@ -136,8 +134,6 @@ def blame_times(
         by_time: Shown packets in presentation order.
         index: The index of the same packets.
         order_span: Order counts are known modulo this; 0: exactly.
-        tells_lost: Each picture lists those that it and later ones depend on, as in HEVC, and the
-            decoder reports a lost one at the next picture.
 
     Returns:
         The first frame from which all times are off, because pictures are lost there without a
@@ -178,7 +174,8 @@ def blame_times(
     gaps = (steps > max(GAP * usual, usual + 1)) & ~known & (others <= OTHER_SHARE * len(steps))
     if not are_few(others, len(steps)):
         gaps &= spoilt[1:] | spoilt[:-1]
-    if tells_lost:
+    # A picture of HEVC lists those that it and later ones depend on: its decoder reports a loss.
+    if index.stream.codec == "hevc":
         gaps &= (steps <= PAUSE * usual) | spoilt[1:] | [p.is_key for p in by_time[1:]]
     gaps &= np.diff([p.part for p in by_time]) == 0
     for i in np.flatnonzero(gaps):
@@ -273,7 +270,6 @@ def judge(
     still: np.ndarray,
     order_span: int,
     seconds: float,
-    tells_lost: bool,
 ) -> tuple[list[tuple[int, int]], list[str]]:
     """Find the damaged frames of a video and the reasons.
 
@@ -284,7 +280,6 @@ def judge(
         still: bool [F]: pictures that look like the one before.
         order_span: Order counts are known modulo this.
         seconds: Expected length of the video; 0: not known.
-        tells_lost: As for `blame_times`.
 
     Returns:
         Half-open ranges of damaged file frames, and the reasons.
@@ -293,7 +288,7 @@ def judge(
     for frame, p in enumerate(by_time):
         p.frame = frame
     lost = max(lost, blame_missing(packets))
-    slips = blame_times(by_time, index, order_span, tells_lost) + blame_repeats(packets, still)
+    slips = blame_times(by_time, index, order_span) + blame_repeats(packets, still)
     lasts = index.times[-1] + 1 / index.fps if index.fps else 0.0
     if not lost and seconds - lasts >= OFF_SECONDS:
         slips += losses_without_gap(by_time, index)[:1]

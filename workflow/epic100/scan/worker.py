@@ -144,7 +144,6 @@ def _judged(
         reading.looks.frames(index, FROZEN),
         reading.coded.order_span,
         video.duration,
-        tells_lost=index.stream.codec == "hevc",
     )
     contradicted = contradiction(index, clock, reading.coded.fixed_fps, video, lost)
     if contradicted:
