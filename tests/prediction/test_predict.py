@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import psutil
 import pytest
@@ -17,7 +16,7 @@ from epic100.base.errors import EpicError
 from epic100.base.log import rule_log
 from epic100.model.model_file import load_model, save_model
 from epic100.prediction.shards import Shards
-from epic100.segments.segment_list import read_segments
+from epic100.segments.segment_list import read_segments, write_segments
 from epic100.timeline.clips import forget_rows
 from support.dying import fork, kill_after_a_shard
 from support.models import predicted, save_random_model
@@ -44,16 +43,12 @@ def model(lab, tmp_path_factory):
 @pytest.fixture(scope="module")
 def listed(lab, tmp_path_factory):
     """A list of three videos' segments, mixed, as no clean list is."""
-    lines = Path(f"{lab.results}/clean/train.txt").read_text().splitlines(keepends=True)
-    videos = {}
-    for line in lines:
-        videos.setdefault(line.split()[0], []).append(line)
-    mixed = [
-        line for some in zip(*(v[:EACH] for v in videos.values()), strict=True) for line in some
-    ]
+    table = read_segments(f"{lab.results}/clean/train.txt")
+    table["turn"] = table.groupby("path").cumcount()
+    mixed = table[table["turn"] < EACH].sort_values("turn", kind="stable")
     path = tmp_path_factory.mktemp("list") / "val.txt"
-    path.write_text("".join(mixed))
-    assert len(videos) == 3
+    write_segments(mixed.drop(columns="turn"), path)
+    assert len(mixed) == 3 * EACH
     return path
 
 
@@ -132,12 +127,9 @@ def test_a_shard_is_made_again_where_its_video_or_segments_changed_or_it_does_no
     shards = sorted(tmp_path.glob("val.shards/*/*.pt"))
     shards[0].write_bytes(shards[0].read_bytes()[:-9])
     os.utime(own.videos["P03_07"].path(own.root), ns=(1, 1))
-    lines = listed.read_text().splitlines(keepends=True)
-    path, start, stop, *rest = lines[1].split(" ")
-    changed = tmp_path / "changed.txt"
-    changed.write_text(
-        "".join([lines[0], " ".join([path, start, str(int(stop) - 1), *rest]), *lines[2:]])
-    )
+    table, changed = read_segments(listed), tmp_path / "changed.txt"
+    table.loc[1, "stop"] -= 1
+    write_segments(table, changed)
     found = run(own, model, changed, out)
     assert f"{shards[0]}: not a shard (cut short" in caplog.text and "going on" not in caplog.text
     assert torch.equal(found.log_probs[0], straight.log_probs[0])
