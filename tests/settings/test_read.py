@@ -161,7 +161,7 @@ def test_keys_that_exclude_each_other_are_refused(config, words):
 def test_all_that_is_wrong_is_said_at_once_with_file_and_line(tmp_path):
     base, over = tmp_path / "base.yaml", tmp_path / "over.yaml"
     base.write_text("clean:\n  policy: 3\n")
-    over.write_text("videos: {rot: x}\n\n\n\n\ntrain:\n  epochs: no\n")
+    over.write_text("videos: {rot: x}\nclean: {}\n\n\n\ntrain:\n  epochs: no\n")
     config = {"clean": {"policy": 3}, "videos": {"rot": "x"}, "train": {"epochs": False}}
     lines = wrong(config, [base, over])
     assert len(lines) == 3
