@@ -25,11 +25,6 @@ def empty_queue(request):
         request.getfixturevalue("rig").clear()
 
 
-@pytest.fixture
-def archive(new_archive, tmp_path):
-    return new_archive(tmp_path)
-
-
 @pytest.fixture(scope="session")
 def patched(tmp_path_factory):
     """The folder of the executor with the patches of contrib/upstream, to lead PYTHONPATH."""
