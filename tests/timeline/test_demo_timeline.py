@@ -74,11 +74,3 @@ def test_actions_that_stand_alone_are_found_and_named(seen, filmed):
     print(f"{wanted=} {matched=} {wrong=} {right=} {f1=:.3f}")
     assert wanted >= 10 and f1 >= 0.7
     assert right >= 0.6 * matched  # a model of the short training
-
-
-def test_the_damage_that_the_scan_found_is_skipped(seen):
-    assert [name for name in VIDEOS if seen[name]["damaged"]] == ["P22_03"]
-    ((start, stop),) = seen["P22_03"]["damaged"]
-    assert not any(
-        common((start, stop), (s["start"], s["stop"])) for s in seen["P22_03"]["segments"]
-    )
