@@ -108,6 +108,19 @@ def ends_of_two(lab, results: Path, options: dict | None = None, **chosen) -> li
     return [end_of(process) for process in both]
 
 
+def node(number: int, results: Path) -> None:
+    """Be a node of the training in `results/job`, as srun would start it; to be run in a process.
+
+    What it and its ranks say goes to `said_0.txt` and so on.
+    """
+    said = os.open(results / f"said_{number}.txt", os.O_WRONLY | os.O_CREAT)
+    os.dup2(said, 1)
+    os.environ["SLURM_PROCID"] = str(number)
+    from epic100.training import process  # which lets this process ignore SIGUSR1
+
+    process.main(str(results / "job"))
+
+
 def end_of(process) -> int:
     """The exit code, negative for a signal."""
     process.join(600)

@@ -1,13 +1,10 @@
 """Several real processes over gloo: the same sums as one, and how they end."""
 
 import contextlib
-import json
 import os
 import pickle
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,17 +14,17 @@ import pytest
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-from epic100.base.atomic import DiskFullError
-from epic100.base.errors import EpicError
+from epic100.base.errors import DiskError, EpicError
 from epic100.model.model_file import load_model
-from epic100.training.launch import PROCESS, Job, cause_of, launch, report_failure
+from epic100.training.launch import PROCESS, Job, cause_of, error_of, launch
 from epic100.training.meeting import Nodes, free_port
-from support.checkout import ROOT, call
+from support.checkout import ROOT
 from support.small_runs import (
     copy_results,
     end_of,
     ends_of_two,
     job,
+    node,
     processes,
     run,
     same,
@@ -43,6 +40,8 @@ PLAIN = {
     "model.backbone.norm_eval": True,
     "optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.05, "momentum": 0.9},
 }
+# Two processes that would train for days, and save at once.
+LONG = {"gpus": 2, "epochs": 1000, "options": {"default_hooks.checkpoint.iterations": 1}}
 
 
 @pytest.fixture
@@ -59,50 +58,54 @@ def ranks(launcher: int | None = None) -> list[psutil.Process]:
     return [child for child in psutil.Process(launcher).children() if PROCESS in child.cmdline()]
 
 
-def test_of_the_errors_of_several_nodes_the_cause_is_reported():
-    lost = "training ended, because process 0 failed with RuntimeError: Connection closed by peer"
-    killed = "training ended, because process 1 was killed by SIGKILL (out of memory, or by hand)"
-    clear = "results/clean/train.txt: is empty"
-    for words in ([lost, killed], [killed, lost]):
-        assert str(cause_of(map(EpicError, words))) == killed
-    assert str(cause_of(map(EpicError, [lost, killed, clear]))) == clear
+ENDED = {
+    "its own error": {"message": {"message": "EpicError: clean/train.txt: line 3: no video"}},
+    "aborted": {"exitcode": -signal.SIGABRT},
+    "killed": {"exitcode": -signal.SIGKILL},
+    "exit code": {"exitcode": 3},
+    "lost": {"message": {"message": "RuntimeError: Connection closed by peer\nmore"}},
+    "waited": {"message": {"message": "RuntimeError: Timed out waiting 1800000ms"}},
+    "ended by the launcher": {"exitcode": -signal.SIGTERM},
+}
 
 
-@pytest.fixture
-def two_nodes(lab, results):
-    """Starts the two nodes of a training on this machine, as srun would; returns both."""
-    started = []
-
-    def start_both(**chosen) -> list[subprocess.Popen]:
-        nodes = Nodes(2, "127.0.0.1", free_port("127.0.0.1"), "x", socket.gethostname())
-        what = Job(settings(nodes=2, gpus=1, **chosen), job(lab, results), nodes=nodes)
-        (results / "job").write_bytes(pickle.dumps(what))
-        for number in "01":
-            with (results / "job").open("rb") as file:
-                node = subprocess.Popen(
-                    [sys.executable, "-P", "-m", PROCESS, "/dev/stdin"], stdin=file, text=True,
-                    stdout=subprocess.PIPE, env=os.environ | {"SLURM_PROCID": number},
-                )  # fmt: skip
-            started.append(node)
-        return started
-
-    yield start_both
-    for node in started:
-        node.kill()
-        node.wait()
+@pytest.mark.parametrize("cause, others, words", [
+    ("its own error", ("lost", "killed"), "^clean/train.txt: line 3: no video$"),
+    ("killed", ("lost", "ended by the launcher"), r"1 was killed by SIGKILL \(out of memory"),
+    ("aborted", ("waited",), r"killed by SIGABRT \(NCCL ends it so where another process did not"),
+    ("exit code", ("lost",), r"process 1 ended with exit code 3 \(its reason stands above\)"),
+    ("waited", ("ended by the launcher",), "process 1 found that another process did not answer"),
+    ("lost", ("ended by the launcher",), "1 failed with RuntimeError: Connection closed by peer "),
+])  # fmt: skip
+def test_of_the_ends_of_several_processes_the_cause_is_the_error(cause, others, words):
+    found = []
+    for what in (cause, *others):
+        failure = ProcessFailure(0, 1, exitcode=1, error_file="none")
+        vars(failure).update(ENDED[what])
+        found.append(error_of(1 if what == cause else 0, failure))
+    for order in (found, found[::-1]):
+        with pytest.raises(EpicError, match=words) as error:
+            raise cause_of(order)
+    assert cause == "its own error" or str(error.value).endswith("goes on from the last checkpoint")
 
 
 def test_two_nodes_of_two_parts_learn_what_one_process_learns_and_listen_on_one_address(
-    lab, results, two_nodes
+    lab, results
 ):
-    chosen = {"batch_size": 8, "options": PLAIN}
+    chosen = {"batch_size": 8, "epochs": 1, "options": PLAIN}
     one = run(lab, copy_results(lab, results.parent / "one", segments=16), **chosen)
-    nodes, addresses = two_nodes(accumulate=2, **chosen), set()
-    while any(node.poll() is None for node in nodes):
-        addresses |= {ip for node in nodes for ip in listening(node.pid)}
+    meet = Nodes(2, "127.0.0.1", free_port("127.0.0.1"), "x", socket.gethostname())
+    what = Job(settings(nodes=2, gpus=1, accumulate=2, **chosen), job(lab, results), nodes=meet)
+    (results / "job").write_bytes(pickle.dumps(what))
+    nodes = [processes.Process(target=node, args=(number, results)) for number in (0, 1)]
+    for each in nodes:
+        each.start()
+    addresses = set()
+    while any(each.is_alive() for each in nodes):
+        addresses |= {ip for each in nodes for ip in listening(each.pid)}
         time.sleep(0.3)
-    words = [node.stdout.read() for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], words
+    words = [(results / f"said_{number}.txt").read_text() for number in (0, 1)]
+    assert [end_of(each) for each in nodes] == [0, 0], words
     assert "on 2 nodes" in words[0] and addresses == {"127.0.0.1"}
     two = load_model(results / "model.pth").state_dict
     for key, tensor in one.items():
@@ -120,18 +123,11 @@ def listening(pid: int) -> set[str]:
     return found
 
 
-def test_a_listener_on_all_addresses_is_seen_as_one():
-    with socket.socket() as server:
-        server.bind(("0.0.0.0", 0))
-        server.listen()
-        assert "0.0.0.0" in listening(os.getpid())
-
-
-def test_two_processes_are_stopped_by_a_signal_to_one_or_to_the_launcher_and_go_on(lab, results):
-    """The first pair is stopped in the third of eight iterations, the second in the sixth; the
-    third is started by plain torchrun. They end as a pair that nothing stops."""
-    straight = copy_results(lab, results.parent / "straight", segments=16)
-    two = {"gpus": 2, "ema": 0.5, "batch_size": 4}
+def test_two_processes_are_stopped_by_a_signal_to_one_or_to_the_launcher_and_go_on(lab, tmp_path):
+    """The first pair is stopped in the third of eight iterations, the second in the sixth. The
+    third ends as a pair that nothing stops."""
+    results, straight = (copy_results(lab, tmp_path / name) for name in ("stopped", "straight"))
+    two = {"gpus": 2, "ema": 0.5}
     assert ends_of_two(lab, straight, **two) == [0, 0]
     assert ends_of_two(lab, results, signal_at(3, signal.SIGUSR1, of=1), **two) == [1, 1]
     folder = work_dir(results)
@@ -146,13 +142,7 @@ def test_two_processes_are_stopped_by_a_signal_to_one_or_to_the_launcher_and_go_
         start(lab, results, own, options=stopped, **two)
     assert not ranks() and not (results / "model.pth").exists()
 
-    what = results / "job"
-    what.write_bytes(pickle.dumps(Job(settings(**two), job(lab, results))))
-    torchrun = Path(sys.executable).with_name("torchrun")
-    threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
-    command = [torchrun, "--standalone", "--nproc-per-node", "2", "-m", PROCESS, what]
-    environment = os.environ | {"OMP_NUM_THREADS": threads}
-    call(*command, env=environment)
+    assert ends_of_two(lab, results, **two) == [0, 0]
     ends = [load_model(each / "model.pth").state_dict for each in (results, straight)]
     assert same(*ends)
     # The average has BatchNorm's statistics of both processes, not those of the first.
@@ -176,7 +166,7 @@ def when_saved(results):
 
     def begin(then) -> threading.Thread:
         def wait():
-            while not list(results.glob("work_dirs/*/*/*.pth")):
+            while not list(results.glob("work_dirs/*/attempt_*/iter_*.pth")):
                 time.sleep(0.1)
             then(*sorted(ranks(), key=lambda rank: rank.environ()["RANK"]))
 
@@ -202,7 +192,7 @@ def test_processes_share_indexes_and_listen_here_alone_and_one_that_is_killed_en
     when_saved(kill)
     words = "^training ended, because process 1 was killed by SIGKILL .*goes on from the last"
     with pytest.raises(EpicError, match=words):
-        start(lab, results, gpus=2, epochs=1000)
+        start(lab, results, **LONG)
     assert len(mapped[0]) == 3 and mapped[0] == mapped[1]  # a file for each participant
     assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"} and not ranks()
     assert not (results / "model.pth").exists()
@@ -222,42 +212,14 @@ def test_a_process_that_hangs_is_waited_for_so_long_and_no_longer(
 
     thread = when_saved(stop)
     with pytest.raises(EpicError, match=r"did not answer for half an hour .*goes on from the last"):
-        start(lab, results, gpus=2, epochs=1000)
+        start(lab, results, **LONG)
     thread.join(20)
     assert not thread.is_alive() and not ranks()
     assert not (results / "model.pth").exists()
 
 
-def test_an_abort_is_named_as_nccl_s_way_to_end_what_waits():
-    failure = ProcessFailure(local_rank=1, pid=1, exitcode=-signal.SIGABRT, error_file="none")
-    with pytest.raises(EpicError, match=r"killed by SIGABRT \(NCCL ends it so where another"):
-        report_failure(1, failure)
-
-
-def rank_on_a_full_disk(report: Path) -> None:
-    from epic100.training import process
-
-    def full(*_, **__):
-        raise DiskFullError("model.pth: no space")
-
-    os.environ |= {"TORCHELASTIC_ERROR_FILE": str(report), "WORLD_SIZE": "1"}
-    process.train = full
-    process.rank(Job(settings(), {}))
-
-
-def test_the_launcher_knows_every_kind_of_our_errors_in_a_process(tmp_path):
-    report = tmp_path / "error.json"
-    process = processes.Process(target=rank_on_a_full_disk, args=(report,))
-    process.start()
-    assert end_of(process) != 0
-    message = json.loads(report.read_text())["message"]["message"]
-    assert message == "EpicError: model.pth: no space"
-
-
 def test_the_launcher_s_death_leaves_no_process_behind(lab, results):
-    launcher = processes.Process(
-        target=start, args=(lab, results), kwargs={"gpus": 2, "epochs": 1000}
-    )
+    launcher = processes.Process(target=start, args=(lab, results), kwargs=LONG)
     launcher.start()
     while len(found := ranks(launcher.pid)) < 2:
         assert launcher.is_alive()
@@ -267,7 +229,11 @@ def test_the_launcher_s_death_leaves_no_process_behind(lab, results):
 
 
 def test_bad_input_that_a_process_finds_is_the_error_of_the_launcher(lab, results):
+    """Of whatever class it is there: the launcher knows only one."""
     clean = results / "clean/train.txt"
-    clean.write_text(clean.read_text().replace(".MP4", ".MP4 x", 1))
-    with pytest.raises(EpicError, match=rf"^{clean}: line 1: "):
+    clean.unlink()
+    clean.mkdir()
+    with pytest.raises(DiskError):
+        run(lab, results)
+    with pytest.raises(EpicError, match=rf"^{clean}: "):
         start(lab, results, gpus=2)

@@ -26,6 +26,7 @@ from epic100.training.checkpoints import (
     checkpoint_path,
     checkpoints,
     keep_as_best,
+    last_saved,
     newest_checkpoint,
     read_checkpoint,
     refuse_another_run,
@@ -153,14 +154,13 @@ class SafeCheckpointHook(Hook):
     def _save(self, runner: Runner, epoch: int, done: int) -> Path:
         path = checkpoint_path(runner.work_dir, done)
         runner.train_loop.catch_up()  # no loss that was not looked at
-        try:
-            state = collect_state(runner, epoch, done, self._config_text)
-        except EpicError as error:
-            before = checkpoints(runner.work_dir)
+        sums = torch.stack([p.detach().double().sum() for p in runner.model.parameters()])
+        if not torch.isfinite(sums).all():
             raise EpicError(
-                f"epoch {epoch + 1}, iteration {done}: {error}, and so not saved; the last good "
-                f"checkpoint is {before[0] if before else 'none'}; lower the learning rate"
-            ) from error
+                f"epoch {epoch + 1}, iteration {done}: weights are NaN or infinite, and so not "
+                f"saved; {last_saved(runner.work_dir)}; lower the learning rate"
+            )
+        state = collect_state(runner, epoch, done, self._config_text)
         on_rank_0(lambda: write_checkpoint(path, {**state, "stamp": self._stamp}, self.keep))
         self._saved_at = runner.train_loop.clock
         return path
@@ -214,14 +214,8 @@ def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> di
         epoch: Number of finished epochs.
         done: Number of finished batches.
         config_text: The run's config as text.
-
-    Raises:
-        EpicError: A weight is NaN or infinite.
     """
     model = bare(runner.model)
-    sums = torch.stack([p.detach().double().sum() for p in model.parameters()])
-    if not torch.isfinite(sums).all():
-        raise EpicError("weights are NaN or infinite")
     weights = model.state_dict()
     buffers = {n: buffer.cpu() for n, buffer in model.named_buffers() if n in weights}
     own: dict[str, dict] = {"buffers": buffers}

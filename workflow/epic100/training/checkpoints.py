@@ -33,6 +33,12 @@ def checkpoints(work_dir: str | os.PathLike) -> list[Path]:
     return sorted(found, key=lambda path: int(path.stem[5:]), reverse=True)
 
 
+def last_saved(work_dir: str | os.PathLike) -> str:
+    """The newest checkpoint of a work directory, in words for an error."""
+    found = checkpoints(work_dir)
+    return f"the last good checkpoint is {found[0]}" if found else "nothing was saved before"
+
+
 def read_checkpoint(path: str | os.PathLike) -> dict:
     """Read a checkpoint to the CPU.
 
@@ -102,11 +108,9 @@ def write_checkpoint(path: Path, content: dict, keep: int) -> None:
         try:
             temporary.write_bytes(data)
         except OSError as error:
-            saved = checkpoints(path.parent)
             raise EpicError(
-                f"{path}: cannot be saved: {error.strerror or error}; "
-                f"{f'{saved[0].name} before it is whole' if saved else 'nothing was saved before'}"
-                "; make room, and the same command goes on from there"
+                f"{path}: cannot be saved: {error.strerror or error}; {last_saved(path.parent)}; "
+                "make room, and the same command goes on from there"
             ) from error
     for old in checkpoints(path.parent)[keep:]:
         old.unlink(missing_ok=True)

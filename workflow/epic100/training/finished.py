@@ -17,7 +17,7 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, load_state_dict
 from torch import Tensor
 
 import epic100.training.registered  # noqa: F401  (registers what the config names)
@@ -148,14 +148,10 @@ def save_start_model(
     config = build_config(settings, results, video_root, classes=classes)
     torch.manual_seed(settings.seed)
     model = MODELS.build(config.model)
-    state, found = model.state_dict(), read_weights(weights)
+    found = read_weights(weights)
     log.info(f"{weights}: {fit_weights(weights, found, model)}")
-    state |= {
-        name: found[name].detach().clone()
-        for name, value in state.items()
-        if name in found and found[name].shape == value.shape
-    }
+    load_state_dict(model, found)
     about = {"split": settings.split, "segments": 0, "epochs": 0, "seed": settings.seed,
              "load_from": weights}  # fmt: skip
-    pairs = read_pairs(pairs_path(results, settings.split))
+    state, pairs = dict(model.state_dict()), read_pairs(pairs_path(results, settings.split))
     save_model(TrainedModel(state, pairs, *classes, model_config(config), about), path)

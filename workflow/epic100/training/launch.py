@@ -36,7 +36,6 @@ from epic100.training.meeting import (
     ONE_NODE,
     Nodes,
     free_port,
-    loopback,
     meet_at,
     meet_in,
     own_address,
@@ -58,8 +57,13 @@ SAVE_SECONDS = 120  # time for the other ranks to finish a step and save before 
 MEMORY = "/dev/shm"  # always node-local; $TMPDIR may not be
 GO_ON = "the same command goes on from the last checkpoint"
 ERROR = "\x1e"  # a line that begins so is the error of a node
-# Reasons that may follow from the failure of another node, the likeliest cause first.
-FOLLOWS = (r"process \d+ was killed by", r"process \d+ (failed|found)", "^stopped by")
+# Reasons that may follow from the failure of another process, the likeliest cause first. SIGTERM is
+# what the launcher ends the others with.
+FOLLOWS = (
+    r"process \d+ (was killed by (?!SIGTERM)|ended)",
+    r"process \d+ (failed|found)",
+    r"process \d+ was killed by SIGTERM|^stopped by",
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,6 @@ def launch(settings: TrainSettings, *, asked: int = 0, **arguments: Any) -> None
     Raises:
         EpicError: Torch cannot use a GPU that was granted or requested; or a process failed (with
             its own message) or was killed by a signal.
-        SystemExit: A process exited with its own exit code.
     """
     found = look_for_gpus(asked)
     placement = choose_device(settings.device, settings.gpus, found, settings.nodes)
@@ -150,7 +153,7 @@ def _train_on_nodes(job: Job) -> None:
 
 
 def cause_of(errors: Iterable[EpicError]) -> EpicError:
-    """The error that most likely caused the others, which came from other nodes."""
+    """The error that most likely caused the others, which came from other processes."""
 
     def rank(error: EpicError) -> int:
         found = (n for n, words in enumerate(FOLLOWS, start=1) if re.search(words, str(error)))
@@ -195,7 +198,7 @@ def _start_ranks(job: Job, placement: Placement, found: Gpus) -> None:
         if nodes is None:
             os.environ |= ONE_NODE
             job = replace(job, init_method=f"file://{folder}/ranks")
-            environment |= loopback()
+            environment |= towards("127.0.0.1")
             meeting = meet_in(folder)
         else:
             environment |= towards(nodes.address)
@@ -218,10 +221,10 @@ def _start_ranks(job: Job, placement: Placement, found: Gpus) -> None:
             with forwarding(_tell_ranks):
                 elastic_launch(config, "env")(*map("=".join, environment.items()), *command)
         except ChildFailedError as error:
-            report_failure(*_root_cause(error.failures))
+            failures = sorted(error.failures.items(), key=lambda item: item[1].timestamp)
+            raise cause_of(error_of(rank, failure) for rank, failure in failures) from error
         except SignalException as error:
-            log.error(f"stopped by {error.sigval.name}, and the processes with it")
-            sys.exit(128 + error.sigval)
+            raise EpicError(f"stopped by {error.sigval.name}, and the processes with it") from error
 
 
 def private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
@@ -230,51 +233,31 @@ def private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str
     return tempfile.TemporaryDirectory(prefix="epic100_ranks_", dir=parent if usable else None)
 
 
-def _root_cause(failures: dict[int, ProcessFailure]) -> tuple[int, ProcessFailure]:
-    """The failure that caused the others.
-
-    It is the first failure. If a process was killed within 2 seconds of it, that process is
-    preferred, because others fail when they miss it. SIGTERM does not count: the launcher sends it.
-    """
-    earliest = min(failure.timestamp for failure in failures.values())
-
-    def order(item: tuple[int, ProcessFailure]) -> tuple:
-        failure = item[1]
-        explained = isinstance(failure.message, dict)
-        killed = failure.exitcode < 0 and not explained and failure.exitcode != -signal.SIGTERM
-        terminated = failure.exitcode == -signal.SIGTERM and not explained
-        return terminated, not (killed and failure.timestamp <= earliest + 2), failure.timestamp
-
-    return min(failures.items(), key=order)
-
-
-def report_failure(rank: int, failure: ProcessFailure) -> None:
-    """Exit as the failed process did: with its error, its exit code, or the signal that killed it.
+def error_of(rank: int, failure: ProcessFailure) -> EpicError:
+    """The error of a process that failed: its own, or in words how it ended.
 
     Args:
         rank: Rank of the process.
         failure: What torchrun recorded about it.
-
-    Raises:
-        EpicError: The process raised an exception or was killed by a signal.
-        SystemExit: The process exited with its own exit code.
     """
     message, ended = failure.message, f"training ended, because process {rank}"
-    if not isinstance(message, dict):
-        if failure.exitcode > 0:  # it called sys.exit and logged the reason itself
-            sys.exit(failure.exitcode)
-        why = "out of memory, or by hand"
-        if failure.exitcode == -signal.SIGABRT:
-            why = f"NCCL ends it so where {WAITED}; or CUDA or the C library failed"
-        raise EpicError(f"{ended} was killed by {failure.signal_name()} ({why}); {GO_ON}")
-    kind, _, words = message["message"].partition(": ")
-    if kind == EpicError.__name__:
-        raise EpicError(words)
-    if "imed out" in words:
-        raise EpicError(f"{ended} found that {WAITED}; {GO_ON}")
-    raise EpicError(
-        f"{ended} failed with {kind}: {words.splitlines()[0]} (its traceback is above); {GO_ON}"
-    )
+    if isinstance(message, dict):
+        kind, _, words = message["message"].partition(": ")
+        if kind == EpicError.__name__:
+            return EpicError(words)
+        why = f"failed with {kind}: {words.splitlines()[0]} (its traceback is above)"
+        if "imed out" in words:
+            why = f"found that {WAITED}"
+    elif failure.exitcode > 0:
+        why = f"ended with exit code {failure.exitcode} (its reason stands above)"
+    elif failure.exitcode == -signal.SIGABRT:
+        why = (
+            f"was killed by SIGABRT (NCCL ends it so where {WAITED}; or CUDA or the C library "
+            "failed)"
+        )
+    else:
+        why = f"was killed by {failure.signal_name()} (out of memory, or by hand)"
+    return EpicError(f"{ended} {why}; {GO_ON}")
 
 
 def _tell_ranks(number: int) -> None:

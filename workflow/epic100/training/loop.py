@@ -26,7 +26,7 @@ from torch.utils.data import BatchSampler, Sampler
 from epic100.base.errors import EpicError
 from epic100.clips.dataset import Mover
 from epic100.clips.faults import ended_workers_are_errors
-from epic100.training.checkpoints import checkpoints
+from epic100.training.checkpoints import last_saved
 from epic100.training.hooks import freeze_scales
 from epic100.training.stop import StopSignals, end_workers, shelter_workers
 
@@ -62,7 +62,9 @@ class QuietRunner(Runner):
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Build MMEngine's logger and limit what it prints on the terminal."""
         logger = super().build_logger(*args, **kwargs)
-        quiet(logger)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.setLevel(max(handler.level, logging.WARNING))
         return logger
 
     def build_model(self, model: Any) -> nn.Module:
@@ -72,13 +74,6 @@ class QuietRunner(Runner):
         if any(hook["type"] == "FrozenBatchNormHook" for hook in hooks):
             freeze_scales(built)
         return built
-
-
-def quiet(logger: MMLogger) -> None:
-    """Let only warnings of this logger reach the terminal."""
-    for handler in logger.handlers:
-        if not isinstance(handler, logging.FileHandler):
-            handler.setLevel(max(handler.level, logging.WARNING))
 
 
 class RestOfOrder(Sampler):
@@ -270,15 +265,14 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.runner.call_hook("after_reading")
 
     def _about_bad_loss(self, step: "Step") -> str:
-        own = [] if math.isfinite(self.figures["loss"]) else narration_ids(step.batch)
+        wrong = [] if math.isfinite(self.figures["loss"]) else step.batch["data_samples"]
+        own = [sample.metainfo["narration_id"] for sample in wrong]
         ids = list(itertools.chain(*all_gather_object(own)))
-        saved = checkpoints(self.runner.work_dir)
-        kept = f"the last good checkpoint is {saved[0]}" if saved else "nothing was saved before"
         return (
             f"epoch {step.epoch + 1}, iteration {step.iteration + 1}: the loss is {self.loss}; the "
-            f"batch is {', '.join(ids)}; {kept}; the same command ends here again, so lower the "
-            "learning rate (that is another run; its `load_from` can be this checkpoint) or look "
-            "at these segments"
+            f"batch is {', '.join(ids)}; {last_saved(self.runner.work_dir)}; the same command ends "
+            "here again, so lower the learning rate (that is another run; its `load_from` can be "
+            "this checkpoint) or look at these segments"
         )
 
 
@@ -347,8 +341,3 @@ def clip_without_reading(wrapper: OptimWrapper) -> None:
             wrapper.norm = wrapper.clip_func(found, **wrapper.clip_grad_kwargs)
 
     wrapper._clip_grad = clip
-
-
-def narration_ids(data_batch: dict) -> list[str]:
-    """The narration_id of each segment of a batch."""
-    return [sample.metainfo["narration_id"] for sample in data_batch["data_samples"]]

@@ -145,23 +145,15 @@ def free_port(address: str) -> int:
         return int(server.getsockname()[1])
 
 
-def loopback() -> dict[str, str]:
-    """Variables that keep gloo and NCCL off the network, unless the user names an interface."""
-    return _interface([name for _, name in socket.if_nameindex() if name in ("lo", "lo0")])
-
-
 def towards(address: str) -> dict[str, str]:
     """Variables that bind gloo and NCCL to the interface that leads to `address`.
 
-    A user's choice of an interface wins. NCCL may send its data over InfiniBand all the same.
+    The one that leads to 127.0.0.1 keeps them off the network. A user's choice of an interface
+    wins. NCCL may send its data over InfiniBand all the same.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((address, 9))  # sends nothing
         own = probe.getsockname()[0]
-    return _interface(
-        [n for n, found in psutil.net_if_addrs().items() if own in (each.address for each in found)]
-    )
-
-
-def _interface(names: list[str]) -> dict[str, str]:
+    interfaces = psutil.net_if_addrs().items()
+    names = [name for name, found in interfaces if own in (each.address for each in found)]
     return {key: names[0] for key in INTERFACES if names and key not in os.environ}

@@ -176,16 +176,17 @@ def plan_run(
     stated = planned.get("default_hooks", {}).get("accumulate")
     parts = settings.accumulate or -(-share // (stated.most if stated else share))
     part = -(-share // parts)
-    if part == 1 and "blending" in (config.model.get("data_preprocessor") or {}):
+    if stated or part < share:
+        hook = {"type": "AccumulateHook", "most": part}
+        planned = changed(planned, {"default_hooks.accumulate": hook})
+    plan = TrainingPlan(planned, placement, share, part, precision, val, no_val)
+    if part == 1 and plan.mixing:
         raise EpicError(
             "the batch is computed a segment at a time, but `model.data_preprocessor.blending` "
             "mixes the segments of a part with each other; lower `train: accumulate:`, raise "
             "`batch_size`, or take `blending` out"
         )
-    if stated or part < share:
-        hook = {"type": "AccumulateHook", "most": part}
-        planned = changed(planned, {"default_hooks.accumulate": hook})
-    return TrainingPlan(planned, placement, share, part, precision, val, no_val)
+    return plan
 
 
 def refuse_device(config: Config, device: str) -> None:

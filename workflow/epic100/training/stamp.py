@@ -9,7 +9,7 @@ from mmengine.config import Config
 from pydantic import TypeAdapter
 
 from epic100.base.atomic import write_text
-from epic100.base.disk import read_text
+from epic100.base.disk import digest, read_text
 from epic100.base.errors import EpicError
 from epic100.training.config import items_of, tree_of
 
@@ -115,4 +115,4 @@ def differences(theirs: dict[str, str], ours: dict[str, str]) -> str:
 
 
 def _digest(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return digest(path, "sha256").value
