@@ -112,25 +112,13 @@ def test_a_disk_that_fills_up_in_a_save_loses_nothing(tmp_path):
     with (
         largest_file(2000),
         pytest.raises(
-            EpicError, match=r"iter_4\.pth: cannot be saved: File too large; iter_2\.pth"
+            EpicError,
+            match=r"iter_4\.pth: cannot be saved: File too large; the last \S+ .*iter_2\.pth",
         ),
     ):
         write_checkpoint(tmp_path / "iter_4.pth", content(4), keep=2)
     assert names(tmp_path) == ["iter_2.pth"]
     assert read_checkpoint(tmp_path / "iter_2.pth")["state_dict"]["weight"][0] == 2
-
-
-def net(classes=5):
-    return nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, classes))
-
-
-def test_another_head_is_named_with_both_sizes(tmp_path):
-    state = {f"module.{name}": value for name, value in net(400).state_dict().items()}
-    path = tmp_path / "k400.pth"
-    torch.save({"state_dict": state, "meta": {"epoch": 3}}, path)
-    assert fit_weights(path, read_weights(path), net(5)) == (
-        "7 of 9 tensors; trained anew: 2.weight (400x3 there, 5x3 here), 2.bias (400 there, 5 here)"
-    )
 
 
 @pytest.mark.parametrize("content, words", [
@@ -142,8 +130,9 @@ def test_another_head_is_named_with_both_sizes(tmp_path):
 def test_what_is_no_weights_of_this_model_is_one_line(tmp_path, content, words):
     path = tmp_path / "weights.pth"
     path.write_text(content) if isinstance(content, str) else torch.save(content, path)
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 5))
     with pytest.raises(EpicError, match=rf"^{path}: {words}") as caught:
-        fit_weights(path, read_weights(path), net())
+        fit_weights(path, read_weights(path), net)
     assert "\n" not in str(caught.value)
 
 

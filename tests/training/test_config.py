@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 from epic100.base.errors import EpicError
 from epic100.model.foreign import parse_config
 from epic100.segments.pairs import read_pairs
-from epic100.training.config import model_config, schedule_for
+from epic100.training.config import model_config
 from support.small_runs import built
 
 
@@ -24,6 +24,7 @@ def test_settings_reach_the_config_and_schedules_follow_the_epochs(lab):
         options={"optim_wrapper.optimizer.lr": 0.5},
     )  # fmt: skip
     assert config.train_cfg.max_epochs == 20
+    assert config.param_scheduler[0]["end"] == 1  # not at the end of the training
     assert config.param_scheduler[1]["end"] == 20 and config.param_scheduler[1]["T_max"] == 19
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
         assert loader.batch_size == 4 and loader.num_workers == 3 and loader.persistent_workers
@@ -179,14 +180,6 @@ def test_a_config_is_made_twice_alike_and_leaves_the_settings_as_they_were(lab):
     assert first["optim_wrapper"]["optimizer"] == {"type": "SGD", "lr": 0.05}
 
 
-def test_a_schedule_that_ends_earlier_is_left_alone():
-    config = Config({"train_cfg": {"max_epochs": 8}, "param_scheduler": [{"end": 1}, {"end": 8}]})
-    changes = schedule_for(config, 5)
-    assert changes["train_cfg.max_epochs"] == 5
-    assert [part["end"] for part in changes["param_scheduler"]] == [1, 5]
-    assert [part["end"] for part in config.param_scheduler] == [1, 8]
-
-
 def test_the_text_of_a_config_reads_as_its_file_does(lab):
     complete = built(lab, config="config/x3d_s_epic_rgb_segments.py")
     complete.extra = dict(path={"a-b": (1, -2.5)}, none=None, more=[dict(x=True), ()])
@@ -211,9 +204,3 @@ def test_a_config_that_cannot_be_read_or_is_not_there_is_one_line_with_the_cause
     path.unlink()
     with pytest.raises(EpicError, match=rf"{path}: no such MMEngine config"):
         built(lab, config=str(path))
-
-
-@pytest.mark.parametrize("source", ["weights/k400.pth", "https://a.org/x.pth"])
-def test_weights_that_are_not_there_are_named(lab, source):
-    with pytest.raises(EpicError, match=f"^{source}: no such weights; .* the rule weights fetches"):
-        built(lab, load_from=source)

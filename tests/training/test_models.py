@@ -11,7 +11,6 @@ import pytest
 import torch
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
-from mmengine.runner import Runner
 
 from epic100.model.model_file import load_model
 from epic100.model.registered import MixClips
@@ -20,46 +19,35 @@ from epic100.segments.pairs import read_pairs, write_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.settings import TrainSettings
 from epic100.submission.export import export
-from epic100.training.checkpoints import begin_attempt
-from epic100.training.config import build_config
 from epic100.training.finished import has_model
 from epic100.training.hooks import SampleSeedHook
-from epic100.training.plan import Placement, plan_run
-from epic100.training.preflight import preflight
-from epic100.training.stamp import open_run_dir, run_stamp
 from epic100.training.train import train
 from support.models import predicted
-from support.small_runs import copy_results, job, run, run_dir
+from support.small_runs import built, copy_results, job, run, run_dir
 
 pytestmark = pytest.mark.slow
 
 DATA = Path(__file__).parent / "data"
 
 
-@pytest.fixture(scope="module", params=["TPN", "TRN"])
-def trained(request, lab, tmp_path_factory):
-    """The kind, its results and the model file of a training that validated after each epoch."""
-    results = copy_results(lab, tmp_path_factory.mktemp(request.param), segments=4)
-    settings = {
-        "config": str(DATA / f"{request.param.lower()}.py"), "load_from": None, "device": "cpu",
-        "epochs": 2, "batch_size": 2, "validate": {"every": 1, "segments": 2},
-    }  # fmt: skip
-    train(TrainSettings.model_validate(settings), **job(lab, results))
-    return request.param, results, results / "model.pth"
-
-
-def test_it_learns_is_stored_with_its_numbers_and_predicts_the_same_each_time(lab, trained):
-    kind, results, path = trained
+@pytest.mark.parametrize("kind, last", [
+    ("TPN", "cls_head.fc_cls.weight"), ("TRN", "cls_head.consensus.fc_fusion_scales.0.3.weight"),
+])  # fmt: skip
+def test_it_learns_is_stored_with_its_numbers_and_predicts_the_same_each_time(
+    lab, tmp_path, kind, last
+):
+    results = copy_results(lab, tmp_path, segments=4)
+    config, path = str(DATA / f"{kind.lower()}.py"), results / "model.pth"
+    few = {"config": config, "load_from": None, "device": "cpu", "epochs": 1, "batch_size": 2,
+           "validate": {"segments": 2}}  # fmt: skip
+    train(TrainSettings.model_validate(few), **job(lab, results))
+    assert has_model(run_dir(results))  # so it is known as finished
     model = load_model(path)
     outputs = sum(model.outputs.values())
     assert outputs == len(model.pairs) + (397 if kind == "TRN" else 0) and len(model.pairs) > 4
     head = model.config["model"]["cls_head"]
     assert (head["type"], head["num_classes"]) == (f"{kind}Head", outputs)
-    last = {
-        "TPN": "cls_head.fc_cls.weight",
-        "TRN": "cls_head.consensus.fc_fusion_scales.0.3.weight",
-    }
-    assert len(model.state_dict[last[kind]]) == outputs
+    assert len(model.state_dict[last]) == outputs
     assert not any("new_cls" in name for name in model.state_dict)
     if kind == "TPN":
         assert len(model.state_dict["neck.aux_head.fc.weight"]) == outputs
@@ -70,10 +58,6 @@ def test_it_learns_is_stored_with_its_numbers_and_predicts_the_same_each_time(la
         torch.testing.assert_close(rows.exp().sum(dim=1), torch.ones(len(rows)))
         found.append(rows)
     assert torch.equal(*found)
-
-
-def test_it_is_known_as_finished(trained):
-    assert has_model(run_dir(trained[1]), (97, 300))
 
 
 def labels():
@@ -89,15 +73,13 @@ def test_what_a_model_draws_from_numpy_follows_from_seed_and_iteration():
     assert drawn[0] == drawn[2] != drawn[1] and drawn[0][2] != drawn[1][2]
 
 
-CONFIG = "config/x3d_s_epic_rgb_segments.py"
 PAIRS = 3568  # of EPIC_100_train.csv
-OUTPUTS = PAIRS + 97 + 300
 
 
-@pytest.fixture(scope="module")
-def results(lab, tmp_path_factory):
+@pytest.fixture
+def results(lab, tmp_path):
     """The lab's results with two segments, whose pairs stand in a table as long as EPIC-100's."""
-    folder = copy_results(lab, tmp_path_factory.mktemp("real"), segments=2)
+    folder = copy_results(lab, tmp_path, segments=2)
     shutil.copy(folder / "clean/train.txt", folder / "clean/val.txt")
     pairs = read_pairs(folder / "clean/pairs.tsv")
     known = {pair[:2] for pair in pairs}
@@ -108,48 +90,28 @@ def results(lab, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def plan(lab, results):
-    settings = TrainSettings(
-        config=CONFIG, load_from=None, batch_size=2, workers=0, device="cpu", epochs=1
-    )
-    made = build_config(settings, str(results), lab.root)
-    work_dir = begin_attempt(open_run_dir(results / "work_dirs", run_stamp(made)))
-    return plan_run(made, settings, Placement("cpu", 1), work_dir=work_dir)
-
-
-@pytest.fixture(scope="module")
-def kinetics(plan, tmp_path_factory):
-    """Weights of the same model with the head of Kinetics-400, as its checkpoint is shaped."""
-    model = plan.config.model
-    path = tmp_path_factory.mktemp("weights") / "x3d_s_kinetics400.pth"
-    spec = {**model, "cls_head": {**model.cls_head.head, "num_classes": 400}}
-    torch.manual_seed(7)
-    torch.save({"meta": {}, "state_dict": MODELS.build(spec).state_dict()}, path)
-    return path
-
-
-def test_the_way_is_gone_and_all_kinetics_weights_but_the_last_layer_fit(plan, kinetics, results):
-    plan.config.load_from = str(kinetics)
-    found = preflight(plan, read_pairs(results / "clean/pairs.tsv"), (97, 300))
-    assert found.shape == (1, 3, 13, 160, 160)
+def test_kinetics_weights_but_the_last_layer_fit_x3d_s_and_one_step_moves_every_layer(
+    lab, results, tmp_path, caplog, capsys
+):
+    chosen = {"config": "config/x3d_s_epic_rgb_segments.py", "batch_size": 2, "workers": 0,
+              "device": "cpu", "epochs": 1}  # fmt: skip
+    recipe = built(lab, results, **chosen).model
+    kinetics = {**recipe, "cls_head": {**recipe.cls_head.head, "num_classes": 400}}
+    start, path = MODELS.build(kinetics).state_dict(), tmp_path / "x3d_s_kinetics400.pth"
+    torch.save({"state_dict": {f"module.{name}": value for name, value in start.items()}}, path)
+    train(TrainSettings(**chosen, load_from=str(path)), **job(lab, results))
     # 2.98 M up to fc1 (with 400 classes the 3.8 M of Feichtenhofer, CVPR 2020, table 4); fc2 is
     # 3,965 x 2,048 and biases.
-    assert found.parameters == 11_099_007
-    assert found.step_seconds > 0 and found.load_seconds > 0 and found.grey == ""
-    assert found.weights == (
+    assert "11.10 M parameters; 13 frames of 160 x 160" in caplog.text
+    assert (
         "566 of 568 tensors; trained anew: cls_head.fc2.weight (400x2048 there, 3965x2048 here), "
         "cls_head.fc2.bias (400 there, 3965 here)"
-    )
-
-
-def test_one_real_step_from_kinetics_weights_moves_every_layer(plan, kinetics):
-    plan.config.load_from = str(kinetics)
-    runner = Runner.from_cfg(plan.config)
-    runner.train()
-    assert runner.iter == 1
-    start, now = torch.load(kinetics, weights_only=True)["state_dict"], runner.model.state_dict()
-    assert now["cls_head.fc2.weight"].shape == (OUTPUTS, 2048)
+    ) in caplog.text
+    assert "size mismatch for cls_head.fc2.weight" in capsys.readouterr().out
+    model = load_model(results / "model.pth")
+    now = model.state_dict
+    assert model.trained_on["load_from"] == str(path)
+    assert now["cls_head.fc2.weight"].shape == (PAIRS + 97 + 300, 2048)
     moved = [name for name, value in start.items() if "fc2" not in name and not
              torch.equal(value, now[name])]  # fmt: skip
     for part in ("backbone.conv1_s", "backbone.layer1", "backbone.layer4", "cls_head.fc1"):

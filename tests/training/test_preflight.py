@@ -1,6 +1,5 @@
 """The preflight: what stops a run, before its first job and at the start of the training."""
 
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -186,17 +185,14 @@ def test_a_compiler_that_is_not_there_is_one_error(asked, tmp_path, monkeypatch)
     assert error.endswith("set `train: compile: false`")
 
 
-def test_the_training_itself_begins_with_it_and_nothing_of_it_stays(lab, tmp_path, caplog):
-    results = copy_results(lab, tmp_path, segments=4)
-    with caplog.at_level("INFO"):
-        run(lab, results, epochs=1)
-    assert "a step, a validation, a save and a prediction on real segments: loss " in caplog.text
-    assert "schedule: 1 epoch of 2 steps; batch 2; AdamW" in caplog.text
-    names = {path.name for path in work_dir(results).iterdir() if not path.is_dir()}
-    assert names == {"best.pth", "iter_2.pth", "training.tsv", "small_recipe.py"}
-    assert not (work_dir(results) / "preflight").exists()
-    wrong = copy_results(lab, tmp_path / "wrong", segments=4)
+def test_the_training_itself_begins_with_it_and_nothing_of_it_stays(lab, straight, tmp_path):
+    text = "\n".join(straight.said)
+    assert "a step, a validation, a save and a prediction on real segments: loss " in text
+    assert "schedule: 3 epochs of 3 steps; batch 2; AdamW" in text
+    names = {path.name for path in work_dir(straight.results).iterdir() if not path.is_dir()}
+    assert names == {"best.pth", "iter_6.pth", "iter_9.pth", "training.tsv", "small_recipe.py"}
+    assert not (work_dir(straight.results) / "preflight").exists()
+    wrong = copy_results(lab, tmp_path, segments=4)
     with pytest.raises(EpicError, match="RuntimeError"):
         run(lab, wrong, {"model.cls_head.head.in_channels": 7}, epochs=1)
     assert not list(wrong.glob("work_dirs/*/*/*.pth"))
-    assert os.listdir(wrong / "work_dirs")

@@ -1,31 +1,13 @@
 """What a training says of itself, also in `training.tsv`; test_loop.py looks at a real one."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.base.log import Progress
 from epic100.base.machine import driver_version
 from epic100.training.epoch_table import COLUMNS, read_epochs, write_epochs
-from epic100.training.telemetry import TelemetryHook, epoch_line, loader_advice
+from epic100.training.telemetry import loader_advice
 from support.checkout import python
 from support.made_up import ROWS, write_history
-
-
-def test_a_row_without_validation_says_no_accuracy():
-    row = {
-        "epoch": 3,
-        "loss": 1.25,
-        "action_top1": None,
-        "samples_per_s": 310.04,
-        "data_share": 0.04,
-    }
-    assert epoch_line(row, 30) == (
-        "epoch 3/30: loss 1.25, 310.0 segments/s, 4 % of the time waiting for data"
-    )
-    row |= {"verb_top1": 50.0, "noun_top1": 40.123, "action_top1": 30.0}
-    assert "verb top-1 50.00 %, noun top-1 40.12 %, action top-1 30.00 %" in epoch_line(row, 30)
 
 
 def test_a_slow_loader_is_reported_with_its_figures_and_what_would_help():
@@ -39,19 +21,6 @@ def test_a_slow_loader_is_reported_with_its_figures_and_what_would_help():
     assert "train: workers:" not in text and "videos: proxy:" in text and "more cores" in text
 
 
-def test_a_slow_loader_is_said_once_and_the_iteration_that_starts_it_does_not_count(caplog):
-    hook = TelemetryHook(limit=0.5, enough=2)
-    hook._bar = Progress("train", 9, "segments")
-    runner = SimpleNamespace(train_dataloader=SimpleNamespace(num_workers=2))
-    for batches, waited, seconds in ((1, 30, 31), (2, 30.1, 32), (3, 30.2, 33)):
-        hook._judge(runner, {"batches": batches, "waited": waited, "seconds": seconds})
-    assert not caplog.messages
-    for batches in (6, 7):
-        hook._judge(runner, {"batches": batches, "waited": 33, "seconds": 36})
-    (line,) = caplog.messages
-    assert "of 1.00 s an iteration 0.60 s (60 %) are spent waiting for data" in line
-
-
 def test_the_driver_names_its_version_in_a_file(tmp_path):
     file = tmp_path / "version"
     assert driver_version(file) is None
@@ -60,13 +29,6 @@ def test_the_driver_names_its_version_in_a_file(tmp_path):
         "GCC version:  gcc version 11.4.0 (Ubuntu 11.4.0-1ubuntu1~22.04)\n"
     )
     assert driver_version(file) == "535.104.05"
-
-
-def test_epochs_without_validation_have_empty_fields(tmp_path):
-    history = read_epochs(write_history(tmp_path, *ROWS))
-    assert history["epoch"].tolist() == [1, 2]
-    assert history["verb_top1"].isna().tolist() == [True, False]
-    assert history["action_top5"][1] == 97.5 and history["seconds"].sum() == 20
 
 
 @pytest.mark.parametrize("row, words_of_error", [

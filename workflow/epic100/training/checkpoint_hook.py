@@ -33,7 +33,7 @@ from epic100.training.checkpoints import (
     write_checkpoint,
 )
 from epic100.training.hooks import PRIORITIES, bare
-from epic100.training.loop import ResumableEpochLoop, on_rank_0
+from epic100.training.loop import on_rank_0
 from epic100.training.stamp import FILE as STAMP
 from epic100.training.stamp import differences, read_stamp, run_stamp
 from epic100.training.validation import ACTION_TOP1
@@ -67,8 +67,6 @@ class SafeCheckpointHook(Hook):
         keep: int = 2,
         go_on: bool = False,
     ) -> None:
-        if keep < 2:
-            raise EpicError(f"checkpoint.keep is {keep}; expected 2 or more: the newest may break")
         self.iterations, self.seconds, self.keep, self.go_on = iterations, seconds, keep, go_on
         self._saved_at = 0.0
         self._stamp: dict[str, str] = {}
@@ -76,11 +74,6 @@ class SafeCheckpointHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Choose what to resume from, the same on all ranks, before the Runner loads anything."""
-        if not isinstance(runner.train_loop, ResumableEpochLoop):
-            raise EpicError(
-                f"train_cfg.type is {type(runner.train_loop).__name__}; SafeCheckpointHook goes "
-                "with ResumableEpochLoop, which can begin inside an epoch"
-            )
         work_dir, config = Path(runner.work_dir), runner.cfg
         if runner._resume and runner._load_from is not None:  # by tools/train.py --resume FILE
             self._stamp = on_rank_0(lambda: _adopted_stamp(runner._load_from, config))

@@ -72,14 +72,8 @@ def build_config(
 
     Raises:
         EpicError: The MMEngine config cannot be read, or has parts that do not go with the
-            workflow's; nothing reads one of the options; or there are no such start weights.
+            workflow's; or nothing reads one of the options.
     """
-    weights = settings.load_from
-    if weights and not Path(weights).is_file():  # jobs need no network
-        raise EpicError(
-            f"{weights}: no such weights; a training starts from a file; the rule weights fetches "
-            "a URL that `train: load_from:` names"
-        )
     config = read_config(settings.config)
     _require_parts(config, settings.config)
     hooks = custom_hooks(config)  # those added change what is learned
@@ -109,7 +103,7 @@ def build_config(
             **({"sync_bn": "torch"} if settings.bn == "sync" else {}),
             "custom_hooks": hooks,
             "randomness.seed": settings.seed,
-            "load_from": weights,
+            "load_from": settings.load_from,
         },
     )
     require_known_options(config, settings.options)

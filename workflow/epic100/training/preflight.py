@@ -323,8 +323,7 @@ def _predict(
         ann_file=trained.ann_file, data_root=trained.data_root, index_dir=trained.index_dir,
         test_mode=True, pipeline=view_pipeline(pipeline, *views),
     )[0]  # fmt: skip
-    if not compute([segment["inputs"]]).isfinite().all():
-        raise EpicError("the model gives NaN or infinity after some steps; lower the learning rate")
+    compute([segment["inputs"]])
 
 
 def _advice(error: Exception, plan: TrainingPlan) -> str:

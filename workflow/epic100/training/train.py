@@ -78,7 +78,7 @@ def train(
     pairs = read_pairs(pairs_path(results, settings.split))
     segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
     run_dir = open_run_dir(Path(results) / "work_dirs", run_stamp(config))
-    if has_model(run_dir, classes):
+    if has_model(run_dir):
         if is_main_process():
             log.info(f"{run_dir} has the finished model of these settings and lists: taken")
             take_model(run_dir, model_path, history_path)
@@ -104,7 +104,7 @@ def train(
         "load_from": settings.load_from or config.load_from,
     }
     model = trained_model(runner, plan.config, pairs, classes, trained_on, names)
-    if not has_model(run_dir, classes):  # of another attempt, with its own table
+    if not has_model(run_dir):  # of another attempt, with its own table
         copy_file(work_dir / EPOCHS, run_dir / EPOCHS)
         save_model(model, run_dir / FILE)
     take_model(run_dir, model_path, history_path)
