@@ -1,5 +1,6 @@
-"""Trainings that are cut, also in half precision, and the sums that stop one."""
+"""Trainings that are cut, also in half precision, and the sums and signals that stop one."""
 
+import os
 import re
 import shutil
 import signal
@@ -12,15 +13,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from mmengine.dataset import DefaultSampler
 
 from epic100.base import log
 from epic100.base.errors import EpicError
 from epic100.base.log import rule_log
-from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.segments.segment_list import read_segments
 from epic100.training.checkpoints import checkpoints
-from epic100.training.loop import RestOfOrder
+from epic100.training.stop import SIGNALS, StopSignals
 from epic100.training.telemetry import PAGE
 from support.small_runs import (
     LATE,
@@ -182,16 +181,6 @@ def test_a_loss_or_weight_that_is_not_finite_stops_before_it_is_saved(
         assert all(torch.isfinite(value).all() for value in state.values())
 
 
-def test_the_rest_of_an_order_is_its_end_and_counts_as_the_whole(lab):
-    dataset = EpicSegmentVideoDataset(f"{lab.results}/clean/train.txt", [], None, test_mode=True)
-    sampler = DefaultSampler(dataset, seed=3)
-    sampler.set_epoch(5)
-    rest = RestOfOrder(sampler)
-    assert list(rest) == list(sampler)
-    rest.start = 13
-    assert list(rest) == list(sampler)[13:] and len(rest) == len(dataset)
-
-
 def test_a_run_in_fp16_that_was_killed_ends_in_the_same_bits(lab, tmp_path, monkeypatch, caplog):
     autocast_on_cpu(monkeypatch.setattr)
     results = copy_results(lab, tmp_path)
@@ -221,3 +210,22 @@ def test_another_precision_is_another_run(lab, straight, tmp_path, monkeypatch, 
     assert "is another run, which differs in optim_wrapper.type (OptimWrapper there" in caplog.text
     assert same(run(lab, results, **WHOLE), straight.weights)
     assert "has the finished model" in caplog.text
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_noted_while_entered_and_means_what_it_did_before_afterwards(number):
+    before = [signal.getsignal(each) for each in SIGNALS]
+    signals = StopSignals()
+    with signals.noting():
+        assert signals.requested is None
+        os.kill(os.getpid(), number)
+        assert signals.requested == signal.Signals(number).name
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert signals.requested == signal.Signals(number).name  # the first one
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_a_second_ctrl_c_interrupts_at_once():
+    with pytest.raises(KeyboardInterrupt), StopSignals().noting():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
