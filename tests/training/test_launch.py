@@ -94,7 +94,7 @@ def test_two_nodes_of_two_parts_learn_what_one_process_learns_and_listen_on_one_
 ):
     chosen = {"batch_size": 8, "epochs": 1, "options": PLAIN}
     one = run(lab, copy_results(lab, results.parent / "one", segments=16), **chosen)
-    meet = Nodes(2, "127.0.0.1", free_port("127.0.0.1"), "x", socket.gethostname())
+    meet = Nodes("127.0.0.1", free_port("127.0.0.1"), "x", socket.gethostname())
     what = Job(settings(nodes=2, gpus=1, accumulate=2, **chosen), job(lab, results), nodes=meet)
     (results / "job").write_bytes(pickle.dumps(what))
     nodes = [processes.Process(target=node, args=(number, results)) for number in (0, 1)]

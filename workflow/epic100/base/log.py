@@ -34,8 +34,8 @@ def rule_log(path: str | os.PathLike[str]) -> Iterator[None]:
     """Send records to stderr and to the rule's log; end with one clear line on an EpicError.
 
     The log is appended to, so that a retry keeps what the attempt before it reported. Output that
-    other libraries print, and output that torchrun forwards from its processes, takes the same
-    path. stdout stays empty for commands that print to it (`--dag`).
+    other libraries print, and output that torch forwards from processes, takes the same path.
+    stdout stays empty for commands that print to it (`--dag`).
 
     Args:
         path: The rule's log file.

@@ -1,9 +1,9 @@
-"""Start a training: in this process, in several through torchrun, or on several nodes through srun.
+"""Start a training: in this process, in several on this node, or on several nodes through srun.
 
-torchrun's launcher is called as a library (`torch.distributed.launcher`, which the command also
-calls). The command itself turns every failure into exit code 1 and prints the reason only in a
-table. On several nodes of a Slurm job, the process of the rule runs on the first one. Through srun
-it starts `epic100.training.process` once on each node, and this starts the node's ranks.
+torch starts the processes of a node (the ranks) as torchrun does, and ends all of them when one
+fails. The command itself opens ports, turns every failure into exit code 1 and prints the reason
+only in a table. On several nodes of a Slurm job, the process of the rule runs on the first one.
+Through srun it starts `epic100.training.process` once on each node, which starts the node's ranks.
 """
 
 import json
@@ -24,23 +24,19 @@ from typing import Any
 
 import psutil
 import torch
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.distributed.elastic.multiprocessing import (
+    DefaultLogsSpecs,
+    SignalException,
+    Std,
+    start_processes,
+)
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus, look_for_gpus
 from epic100.base.machine import usable_cores
 from epic100.settings import TrainSettings
-from epic100.training.meeting import (
-    ONE_NODE,
-    Nodes,
-    free_port,
-    meet_at,
-    meet_in,
-    own_address,
-    towards,
-)
+from epic100.training.meeting import Nodes, free_port, own_address, towards
 from epic100.training.plan import Placement, choose_device
 from epic100.training.stop import forwarding
 from epic100.training.train import train
@@ -77,7 +73,7 @@ class Job:
         nodes: The nodes of the training; None means this one only.
         patience: Minutes that one process waits for another.
         launcher: Process id of who starts the ranks, which end with it; 0 means their parent.
-        init_method: Where the ranks meet, as torch names it.
+        init_method: Where the ranks of one node meet, as torch names it.
     """
 
     settings: TrainSettings
@@ -86,7 +82,7 @@ class Job:
     nodes: Nodes | None = None
     patience: float = PATIENCE_MINUTES
     launcher: int = 0
-    init_method: str = "env://"
+    init_method: str = ""
 
 
 def launch(settings: TrainSettings, *, asked: int = 0, **arguments: Any) -> None:
@@ -124,7 +120,7 @@ def _train_on_nodes(job: Job) -> None:
             "with `--profile profiles/vsc`; set `train: nodes: 1` to train on this machine"
         )
     address = own_address()
-    nodes = Nodes(count, address, free_port(address), uuid.uuid4().hex, socket.gethostname())
+    nodes = Nodes(address, free_port(address), uuid.uuid4().hex, socket.gethostname())
     command = ["srun", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1",
                "--cpu-bind=none", f"--wait={SAVE_SECONDS}", sys.executable, "-u",
                "-P", "-m", PROCESS, "/dev/stdin"]  # fmt: skip
@@ -187,44 +183,45 @@ def start_node(job: Job) -> None:
 
 
 def _start_ranks(job: Job, placement: Placement, found: Gpus) -> None:
-    """Start the ranks of this node through torchrun's launcher and wait for them."""
+    """Start the ranks of this node and wait for them."""
     threads = min(torch.get_num_threads(), usable_cores())  # Snakemake states those of the rule
-    environment = {"OMP_NUM_THREADS": str(max(1, threads // placement.on_node))}
-    if placement.device == "cpu" and found.visible > 0:
-        environment["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine uses any GPU that it sees
     with private_folder() as logs, private_folder(MEMORY) as folder:
-        environment[SHARED_INDEXES] = logs  # on a disk: shared memory is scarce in containers
-        job, nodes = replace(job, launcher=os.getpid()), job.nodes
-        if nodes is None:
-            os.environ |= ONE_NODE
-            job = replace(job, init_method=f"file://{folder}/ranks")
-            environment |= towards("127.0.0.1")
-            meeting = meet_in(folder)
-        else:
-            environment |= towards(nodes.address)
-            meeting = meet_at(nodes, int(os.environ["SLURM_PROCID"]))
+        job = replace(job, launcher=os.getpid(), init_method=f"file://{folder}/ranks")
         file = Path(folder) / "job"
         file.write_bytes(pickle.dumps(job))
-        config = LaunchConfig(
-            min_nodes=placement.nodes,
-            max_nodes=placement.nodes,
-            nproc_per_node=placement.on_node,
-            run_id=nodes.run_id if nodes else uuid.uuid4().hex,
-            **meeting,
-            max_restarts=0,  # the workflow restarts it, and it resumes
-            shutdown_timeout=SAVE_SECONDS,
-            logs_specs=DefaultLogsSpecs(log_dir=logs, tee=Std.ALL),
-            log_line_prefix_template="rank ${rank}: ",
-        )
-        command = [sys.executable, "-u", "-P", "-m", PROCESS, str(file)]
+        environment = {
+            "WORLD_SIZE": str(placement.processes),
+            "LOCAL_WORLD_SIZE": str(placement.on_node),
+            "OMP_NUM_THREADS": str(max(1, threads // placement.on_node)),
+            "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",  # as torchrun has it
+            SHARED_INDEXES: logs,  # on a disk: shared memory is scarce in containers
+            **towards(job.nodes.address if job.nodes else "127.0.0.1"),
+        }
+        if placement.device == "cpu" and found.visible > 0:
+            environment["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine uses any GPU that it sees
+        first = int(os.environ["SLURM_PROCID"]) * placement.on_node if job.nodes else 0
+        own = {
+            number: environment | {"RANK": str(first + number), "LOCAL_RANK": str(number)}
+            for number in range(placement.on_node)
+        }
+        command = ("-u", "-P", "-m", PROCESS, str(file))
         try:
             with forwarding(_tell_ranks):
-                elastic_launch(config, "env")(*map("=".join, environment.items()), *command)
-        except ChildFailedError as error:
-            failures = sorted(error.failures.items(), key=lambda item: item[1].timestamp)
-            raise cause_of(error_of(rank, failure) for rank, failure in failures) from error
+                ranks = start_processes(
+                    "ranks", sys.executable, dict.fromkeys(own, command), own,
+                    DefaultLogsSpecs(log_dir=logs, tee=Std.ALL),
+                    {number: f"rank {first + number}: " for number in own},
+                )  # fmt: skip
+                try:
+                    ended = ranks.wait(period=0.1)
+                finally:
+                    ranks.close(timeout=SAVE_SECONDS)
         except SignalException as error:
             raise EpicError(f"stopped by {error.sigval.name}, and the processes with it") from error
+        failures = list(ended.failures.values()) if ended else []
+        if failures:
+            failures.sort(key=lambda failure: failure.timestamp)
+            raise cause_of(error_of(first + each.local_rank, each) for each in failures)
 
 
 def private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
@@ -238,7 +235,7 @@ def error_of(rank: int, failure: ProcessFailure) -> EpicError:
 
     Args:
         rank: Rank of the process.
-        failure: What torchrun recorded about it.
+        failure: What torch recorded about it.
     """
     message, ended = failure.message, f"training ended, because process {rank}"
     if isinstance(message, dict):

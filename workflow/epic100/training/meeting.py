@@ -1,28 +1,21 @@
 """Where the processes of a training meet: a file on one node, one address over several nodes.
 
-torchrun's default is a store that listens on all addresses of the node and unpickles whatever
-anyone sends to it. Neither way here does.
+torch's default is a store that listens on all addresses of the node and unpickles whatever anyone
+sends to it. Neither way here does.
 """
 
 import os
 import socket
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
 
 import psutil
 from torch.distributed import PrefixStore, TCPStore
-from torch.distributed.elastic.rendezvous import RendezvousInfo, RendezvousParameters
-from torch.distributed.elastic.rendezvous.api import RendezvousStoreInfo
-from torch.distributed.elastic.rendezvous.registry import handler_registry
-from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
 
 from epic100.base.errors import EpicError
 
-BACKEND = "epic100_one_address"
 INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")  # the user's own choice wins
 WAIT_SECONDS = 600  # for the other nodes to start
-# The ranks meet through a file. Without this variable the agent still opens a port for them.
-ONE_NODE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
 @dataclass(frozen=True)
@@ -30,86 +23,44 @@ class Nodes:
     """The nodes of a training.
 
     Args:
-        count: Number of nodes.
         address: IPv4 address of the first node, which the others connect to.
         port: Port on that address.
         run_id: A name that only the nodes of this training know.
         host: Name of the first node.
     """
 
-    count: int
     address: str
     port: int
     run_id: str
     host: str = ""
 
 
-def meet_in(folder: str) -> dict[str, Any]:
-    """Settings of torchrun's launcher on one node, whose agent is found through a file."""
-    endpoint = os.path.join(folder, "agents")
-    return {
-        "rdzv_backend": "c10d",
-        "rdzv_endpoint": endpoint,
-        "rdzv_configs": {"store_type": "file"},
-    }
+def open_store(nodes: Nodes, rank: int, processes: int) -> PrefixStore:
+    """Open the store of a training on rank 0, or connect to it.
 
+    Torch's own listens on all addresses of the node, this one on its one address only.
 
-def meet_at(nodes: Nodes, rank: int) -> dict[str, Any]:
-    """Settings of torchrun's launcher on the node with this number, one of several."""
-    return {
-        "rdzv_backend": BACKEND,
-        "rdzv_endpoint": f"{nodes.address}:{nodes.port}",
-        "rdzv_configs": {"rank": rank, "timeout": WAIT_SECONDS},
-    }
+    Args:
+        nodes: The nodes.
+        rank: Rank of this process.
+        processes: Number of processes, over all nodes.
 
-
-class OneAddressRendezvous(StaticTCPRendezvous):
-    """torchrun's static rendezvous, whose store on node 0 listens on its one address only.
-
-    Torch's own listens on all addresses of the node. The processes of the training use the same
-    store, so node 0 opens no other port for them.
+    Raises:
+        EpicError: The address cannot be used, or a process does not come in time.
     """
-
-    def get_backend(self) -> str:
-        """The name under which torch finds it."""
-        return BACKEND
-
-    def next_rendezvous(self) -> RendezvousInfo:
-        """Open the store on node 0, or connect to it.
-
-        Raises:
-            EpicError: The address cannot be used, or node 0 does not answer in time.
-        """
-        where = f"{self.master_addr}:{self.master_port}"
-        try:
-            listener = None
-            if self.rank == 0:
-                listener = socket.create_server((self.master_addr, self.master_port))
-            self._store = self._store or TCPStore(
-                self.master_addr, self.master_port, self.world_size, self.rank == 0, self.timeout,
-                multi_tenant=True, master_listen_fd=listener.detach() if listener else None,
-            )  # fmt: skip
-        except (OSError, RuntimeError) as error:  # torch raises RuntimeErrors of its own
-            raise EpicError(
-                f"node {self.rank} of {self.world_size} cannot use {where}, where the nodes of "
-                f"this training meet ({str(error).splitlines()[0]}); set GLOO_SOCKET_IFNAME to "
-                "the interface of the network between the nodes, or give the same command again"
-            ) from error
-        return RendezvousInfo(
-            PrefixStore(self.run_id, self._store), self.rank, self.world_size,
-            RendezvousStoreInfo(self.master_addr, self.master_port),
+    try:
+        own = socket.create_server((nodes.address, nodes.port)).detach() if rank == 0 else None
+        store = TCPStore(
+            nodes.address, nodes.port, processes, rank == 0, timedelta(seconds=WAIT_SECONDS),
+            master_listen_fd=own,
         )  # fmt: skip
-
-
-def _handler(parameters: RendezvousParameters) -> OneAddressRendezvous:
-    address, _, port = parameters.endpoint.rpartition(":")
-    return OneAddressRendezvous(
-        address, int(port), parameters.config["rank"], parameters.max_nodes, parameters.run_id,
-        parameters.config["timeout"],
-    )  # fmt: skip
-
-
-handler_registry.register(BACKEND, _handler)
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeErrors of its own
+        raise EpicError(
+            f"process {rank} of {processes} cannot use {nodes.address}:{nodes.port}, where the "
+            f"nodes of this training meet ({str(error).splitlines()[0]}); set GLOO_SOCKET_IFNAME "
+            "to the interface of the network between the nodes, or give the same command again"
+        ) from error
+    return PrefixStore(nodes.run_id, store)
 
 
 def own_address() -> str:

@@ -1,9 +1,9 @@
 """One process of a training that has several, started with a job (`launch.Job`) in a file.
 
-On each node srun starts one that starts the others; these are the ranks, which torchrun starts:
+On each node srun starts one that starts the others; these are the ranks, which `launch` starts:
 
     srun --ntasks-per-node=1 ... python -m epic100.training.process /dev/stdin < JOB
-    torchrun --standalone --nproc-per-node 2 -m epic100.training.process JOB
+    LOCAL_RANK=0 RANK=0 WORLD_SIZE=2 ... python -m epic100.training.process JOB
 """
 
 import os
@@ -25,6 +25,7 @@ from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E40
 from epic100.base.errors import EpicError  # noqa: E402
 from epic100.base.log import log_to_stdout  # noqa: E402
 from epic100.training.launch import Job, start_node  # noqa: E402
+from epic100.training.meeting import open_store  # noqa: E402
 from epic100.training.train import train  # noqa: E402
 
 
@@ -39,22 +40,23 @@ def rank(job: Job) -> None:
     _end_with(job.launcher or os.getppid())
     # Only a 1x1x1 weight causes this warning: two strides describe the same layout.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    several = int(os.environ["WORLD_SIZE"]) > 1
+    number, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    if several:  # before MMEngine, which asks for a GPU even in a CPU build and fails
-        torch.distributed.init_process_group(
-            "nccl" if torch.cuda.is_available() else "gloo",
-            init_method=job.init_method,
-            rank=int(os.environ["RANK"]),
-            world_size=int(os.environ["WORLD_SIZE"]),
-            timeout=timedelta(minutes=job.patience),
-        )
     try:
+        if processes > 1:  # before MMEngine, which asks for a GPU even in a CPU build and fails
+            torch.distributed.init_process_group(
+                "nccl" if torch.cuda.is_available() else "gloo",
+                init_method=None if job.nodes else job.init_method,
+                store=open_store(job.nodes, number, processes) if job.nodes else None,
+                rank=number,
+                world_size=processes,
+                timeout=timedelta(minutes=job.patience),
+            )
         train(job.settings, **job.arguments)
     except EpicError as error:
         raise EpicError(str(error)) from error
-    if several:
+    if processes > 1:
         torch.distributed.destroy_process_group()
 
 
@@ -70,7 +72,7 @@ def _end_with(parent: int) -> None:
 
 
 def main(path: str) -> None:
-    """Be the rank that torchrun starts, or else the node that srun starts."""
+    """Be the rank that `launch` starts, or else the node that srun starts."""
     log_to_stdout()
     job = pickle.loads(Path(path).read_bytes())
     try:

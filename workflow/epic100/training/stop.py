@@ -1,6 +1,6 @@
 """Signals that ask a training to stop: recorded, obeyed after the iteration, ignored by workers.
 
-Slurm sends SIGUSR1 before a time limit (`--signal=USR1@120`); Slurm and `torchrun` send SIGTERM at
+Slurm sends SIGUSR1 before a time limit (`--signal=USR1@120`); Slurm and `launch` send SIGTERM at
 the end; Ctrl-C sends SIGINT. All three may reach the whole process group.
 """
 
