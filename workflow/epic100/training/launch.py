@@ -33,7 +33,7 @@ from torch.distributed.elastic.multiprocessing import (
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from epic100.base.errors import EpicError
-from epic100.base.gpu import Gpus, look_for_gpus
+from epic100.base.gpu import look_for_gpus
 from epic100.base.machine import usable_cores
 from epic100.settings import TrainSettings
 from epic100.training.meeting import Nodes, free_port, own_address, towards
@@ -106,7 +106,7 @@ def launch(settings: TrainSettings, *, asked: int = 0, **arguments: Any) -> None
     if settings.nodes > 1:
         _train_on_nodes(job)
     elif placement.processes > 1 or hidden:
-        _start_ranks(job, placement, found)
+        _start_ranks(job, placement)
     else:
         train(settings, **arguments)
 
@@ -173,16 +173,14 @@ def start_node(job: Job) -> None:
                 "cannot reach it; set GLOO_SOCKET_IFNAME to the interface of the network between "
                 "the nodes"
             )
-        found = look_for_gpus(job.asked)
-        settings = job.settings
-        placement = choose_device(settings.device, settings.gpus, found, settings.nodes)
-        _start_ranks(job, placement, found)
+        settings, found = job.settings, look_for_gpus(job.asked)
+        _start_ranks(job, choose_device(settings.device, settings.gpus, found, settings.nodes))
     except EpicError as error:
         sys.stdout.write(f"{ERROR}{json.dumps(str(error))}\n")
         raise
 
 
-def _start_ranks(job: Job, placement: Placement, found: Gpus) -> None:
+def _start_ranks(job: Job, placement: Placement) -> None:
     """Start the ranks of this node and wait for them."""
     threads = min(torch.get_num_threads(), usable_cores())  # Snakemake states those of the rule
     with private_folder() as logs, private_folder(MEMORY) as folder:
@@ -196,9 +194,9 @@ def _start_ranks(job: Job, placement: Placement, found: Gpus) -> None:
             "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",  # as torchrun has it
             SHARED_INDEXES: logs,  # on a disk: shared memory is scarce in containers
             **towards(job.nodes.address if job.nodes else "127.0.0.1"),
+            # MMEngine uses any GPU that it sees.
+            **({"CUDA_VISIBLE_DEVICES": ""} if placement.device == "cpu" else {}),
         }
-        if placement.device == "cpu" and found.visible > 0:
-            environment["CUDA_VISIBLE_DEVICES"] = ""  # MMEngine uses any GPU that it sees
         first = int(os.environ["SLURM_PROCID"]) * placement.on_node if job.nodes else 0
         own = {
             number: environment | {"RANK": str(first + number), "LOCAL_RANK": str(number)}
