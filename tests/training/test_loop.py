@@ -181,20 +181,23 @@ def test_a_loss_or_weight_that_is_not_finite_stops_before_it_is_saved(
         assert all(torch.isfinite(value).all() for value in state.values())
 
 
-def test_a_run_in_fp16_that_was_killed_ends_in_the_same_bits(lab, tmp_path, monkeypatch, caplog):
+def test_a_run_in_fp16_that_mixes_clips_and_was_killed_ends_in_the_same_bits(
+    lab, tmp_path, monkeypatch, caplog
+):
+    """A mix is drawn from NumPy, whose state no checkpoint has."""
     autocast_on_cpu(monkeypatch.setattr)
     results = copy_results(lab, tmp_path)
+    mixing = {"type": "MixClips", "num_classes": 0}
+    options = OFTEN | {"model.data_preprocessor.blending": mixing}
     chosen = {"precision": "fp16", "epochs": 3, "batch_size": 4}
-    straight = run(lab, results, OFTEN, **chosen)
-    losses = pd.read_csv(results / "training.tsv", sep="\t")["loss"]
-    assert losses.iloc[-1] < losses.iloc[0]
-    assert "float16" in caplog.text  # in the start table
+    straight = run(lab, results, options, **chosen)
+    assert "float16" in caplog.text and "clips mixed by MixClips" in caplog.text
     assert torch.load(checkpoints(work_dir(results))[0])["optimizer"]["loss_scaler"]["scale"] > 1
 
     shutil.rmtree(results / "work_dirs")
-    killed = OFTEN | signal_at(3, signal.SIGKILL)
+    killed = options | signal_at(3, signal.SIGKILL)
     assert end_of(start(lab, results, killed, autocast=True, **chosen)) == -signal.SIGKILL
-    assert same(run(lab, results, OFTEN, **chosen), straight)
+    assert same(run(lab, results, options, **chosen), straight)
     assert f"resuming from {work_dir(results)}/iter_2.pth" in caplog.text
 
 

@@ -28,7 +28,7 @@ from mmengine.logging import MMLogger
 from torch.utils.data import Dataset
 
 from epic100.base.errors import EpicError
-from epic100.model.model_file import load_model, save_model
+from epic100.model.model_file import Pairs, load_model, save_model
 from epic100.prediction.views import view_pipeline
 from epic100.prediction.worker import open_model
 from epic100.training.checkpoints import checkpoints
@@ -40,8 +40,6 @@ from epic100.training.plan import TrainingPlan
 from epic100.training.weights import fit_weights, read_weights
 
 log = logging.getLogger(__name__)
-
-Pairs = list[tuple[int, int, int]]
 
 SAMPLES = 4
 EARLY_BATCH = 2  # segments a step on a login node's CPU

@@ -7,9 +7,10 @@ import torch
 from mmengine.config import Config
 
 from epic100.base.machine import usable_cores
+from epic100.model.model_file import Pairs
 from epic100.training.config import custom_hooks
 from epic100.training.plan import CHANNELS_LAST, TrainingPlan
-from epic100.training.preflight import Found, Pairs
+from epic100.training.preflight import Found
 
 FEW = 16  # segments per BatchNorm batch below which its statistics are poor
 PRIVATE_ROWS = ("weights", "disk")  # rows with paths
