@@ -14,10 +14,11 @@ import pytest
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.errors import BrokenFile, EpicError
 from epic100.model.model_file import load_model
 from epic100.training.launch import PROCESS, Job, cause_of, error_of, launch
 from epic100.training.meeting import Nodes, free_port
+from epic100.training.weights import read_weights
 from support.checkout import ROOT
 from support.small_runs import (
     copy_results,
@@ -228,12 +229,11 @@ def test_the_launcher_s_death_leaves_no_process_behind(lab, results):
     assert not psutil.wait_procs(found, timeout=60)[1]
 
 
-def test_bad_input_that_a_process_finds_is_the_error_of_the_launcher(lab, results):
-    """Of whatever class it is there: the launcher knows only one."""
-    clean = results / "clean/train.txt"
-    clean.unlink()
-    clean.mkdir()
-    with pytest.raises(DiskError):
-        run(lab, results)
-    with pytest.raises(EpicError, match=rf"^{clean}: "):
-        start(lab, results, gpus=2)
+def test_a_broken_file_that_a_process_finds_is_the_error_of_the_launcher(lab, results):
+    """It is of a class of its own there, and the launcher knows only one."""
+    weights = results / "k400.pth"
+    weights.write_text("<!DOCTYPE html>")
+    with pytest.raises(BrokenFile):
+        read_weights(weights)
+    with pytest.raises(EpicError, match=rf"^{weights}: not weights that can be loaded safely"):
+        start(lab, results, gpus=2, load_from=str(weights))
