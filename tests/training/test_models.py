@@ -10,7 +10,6 @@ import torch
 from mmaction.registry import MODELS
 
 from epic100.model.model_file import load_model
-from epic100.model.registered import MixClips
 from epic100.scoring.evaluation import evaluate
 from epic100.segments.pairs import read_pairs, write_pairs
 from epic100.segments.segment_list import read_segments
