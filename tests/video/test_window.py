@@ -46,7 +46,7 @@ def test_noise_differs_only_where_the_filter_would_see_what_is_cut_away(pixels, 
 
 
 @pytest.mark.parametrize("pixels", ["nv12", "gray", "rgb24", "yuv411p"])
-def test_formats_whose_planes_cannot_be_cut_are_converted_first(pixels):
+def test_windows_of_other_formats_show_their_own_place(pixels):
     smooth = cv2.resize(PIXELS[:6, :8], (640, 360), interpolation=cv2.INTER_CUBIC)
     picture = av.VideoFrame.from_ndarray(smooth, format="rgb24").reformat(format=pixels)
     whole = converted(picture, (180, 320))
