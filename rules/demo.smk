@@ -17,7 +17,7 @@ rule minikitchen_annotations:
     params:
         function="epic100.minikitchen.kitchen:write_annotations",
         rows=[vars(video) for video in VIDEOS],
-        folder=os.path.dirname(ANNOTATIONS["train"]),
+        folder=lambda wildcards, output: os.path.dirname(output.train),
         seed=MINIKITCHEN.seed,
         level=MINIKITCHEN.level,
     message:
