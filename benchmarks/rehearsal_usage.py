@@ -53,14 +53,15 @@ class Watch(threading.Thread):
 
     def __init__(self, main: int):
         super().__init__(daemon=True)
-        self._main, self._ended = main, threading.Event()
-        self._jobs: dict[int, _Job] = {main: _Job(MAIN, monotonic())}
-        self._owners: dict[int, int] = {main: main}  # of each process: a key of `_jobs`
+        self._number, self._ended = main, threading.Event()
+        self._main = _Job(MAIN, monotonic())
+        self._jobs = [self._main]
+        self._owners = {main: self._main}  # the job of each process that was there at the last look
 
     @property
     def rules(self) -> set[str]:
         """The rules that were seen."""
-        return {job.top for job in list(self._jobs.values())}
+        return {job.top for job in list(self._jobs)}
 
     def run(self) -> None:
         """Look until the end."""
@@ -76,7 +77,7 @@ class Watch(threading.Thread):
         self._ended.set()
         self.join()
         costs: dict[str, Cost] = {}
-        for job in self._jobs.values():
+        for job in self._jobs:
             costs.setdefault(job.top, Cost()).add(job.cost)
         costs[UNSEEN] = Cost(cpu=max(cpu - sum(cost.cpu for cost in costs.values()), 0.0))
         main = costs[MAIN]  # whose bytes contain those of all jobs that it has waited for
@@ -92,17 +93,19 @@ class Watch(threading.Thread):
                 with suppress(OSError, ValueError):
                     # After the name, which may hold spaces: state, parent.
                     parents[int(entry.name)] = int(_stat(int(entry.name))[1])
-        found: dict[int, Cost] = {}
+        # The number of a process that ended may be given to any other.
+        self._owners = {number: job for number, job in self._owners.items() if number in parents}
+        found: dict[int, tuple[_Job, Cost]] = {}
         for process in sorted(parents):
             with suppress(OSError, ValueError):
-                owner = self._owner(process, parents)
-                if owner is None or (owner == self._main and process != owner):
+                job = self._owner(process, parents)
+                if job is None or (job is self._main and process != self._number):
                     continue  # of no rule, or about to run one
-                cost = _cost(process, with_children=owner != self._main)
-                found.setdefault(owner, Cost()).add(Cost(**cost | {"memory": 0.0}))
-                found[owner].memory += cost["memory"]
-        for owner, now in found.items():
-            job = self._jobs[owner]
+                cost = _cost(process, with_children=job is not self._main)
+                _, now = found.setdefault(id(job), (job, Cost()))
+                now.add(Cost(**cost | {"memory": 0.0}))
+                now.memory += cost["memory"]
+        for job, now in found.values():
             job.cost = Cost(
                 1,
                 monotonic() - job.began,
@@ -110,16 +113,16 @@ class Watch(threading.Thread):
                   for name in ("cpu", "memory", "read", "written")),
             )  # fmt: skip
 
-    def _owner(self, process: int, parents: dict[int, int]) -> int | None:
-        """The key in `_jobs` of a process; None if it is not below the main one."""
+    def _owner(self, process: int, parents: dict[int, int]) -> _Job | None:
+        """The job of a process; None if it is not below the main one."""
         if process in self._owners or process not in parents:
             return self._owners.get(process)
         above = self._owner(parents[process], parents)
-        if above == self._main:
+        if above is self._main:
             told = Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
             if script := _SCRIPT.search(told):
-                self._jobs[process] = _Job(script[1], monotonic())
-                above = process
+                above = _Job(script[1], monotonic())
+                self._jobs.append(above)
         if above is not None:
             self._owners[process] = above
         return above
