@@ -1,9 +1,9 @@
 """What each rule of a run and its main process cost, as /proc shows it while they run.
 
 Once in `EVERY` seconds all processes below the main one are looked at. A process belongs to the
-rule whose script it or a process above it runs. Its figures contain those of the processes that it
-has waited for; so they miss what a rule does after the last look. Memory is `Pss`: pages that
-several processes share are counted once.
+rule whose script it or a process above it runs; rules of `call.py` go by the function that they
+call. Its figures contain those of the processes that it has waited for; so they miss what a rule
+does after the last look. Memory is `Pss`: pages that several processes share are counted once.
 """
 
 import re
@@ -16,7 +16,8 @@ from time import monotonic
 
 EVERY = 0.5
 MAIN, UNSEEN = "main process", "not seen"
-_SCRIPT = re.compile(r"scripts/tmp[^/]*\.(\w+)\.py")
+_SCRIPT = re.compile(r"/\S+scripts/tmp[^/]*\.(\w+)\.py")
+_FUNCTION = re.compile(r"epic100\.[\w.]+:(\w+)")  # which the door `call.py` of many rules calls
 _TICKS = sysconf("SC_CLK_TCK")
 MB = 1e6
 
@@ -121,7 +122,8 @@ class Watch(threading.Thread):
         if above is self._main:
             told = Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
             if script := _SCRIPT.search(told):
-                above = _Job(script[1], monotonic())
+                called = script[1] == "call" and _FUNCTION.search(Path(script[0]).read_text())
+                above = _Job((called or script)[1], monotonic())
                 self._jobs.append(above)
         if above is not None:
             self._owners[process] = above
