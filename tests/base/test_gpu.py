@@ -7,8 +7,7 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus, gpus_to_use, look_for_gpus, unusable
-from epic100.prediction.predict import predict
-from epic100.settings import PredictSettings, TrainSettings
+from epic100.settings import TrainSettings
 from epic100.training.launch import launch
 
 OLD = "The NVIDIA driver on your system is too old (found version 11040)"
@@ -85,14 +84,9 @@ def test_torch_gives_its_own_reason():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
-@pytest.mark.parametrize("start", [
-    lambda: launch(TrainSettings(config="none.py", load_from=None), model_path="m.pth",
-                   results="r", video_root="v", num_verbs=1, num_nouns=1),
-    lambda: predict("none.pth", "none.txt", "o", split="val", video_root="v", index_dir="i",
-                    settings=PredictSettings()),
-], ids=["train", "predict"])  # fmt: skip
-def test_a_job_with_a_granted_gpu_never_falls_back_to_the_cpu(start, monkeypatch):
+def test_a_training_with_a_granted_gpu_never_falls_back_to_the_cpu(monkeypatch):
     """`SLURM_JOB_GPUS=0` with a torch that has no GPU, as in a paid job whose driver is too old."""
     monkeypatch.setenv("SLURM_JOB_GPUS", "0")
     with pytest.raises(EpicError, match="SLURM_JOB_GPUS is 0, but torch"):
-        start()
+        launch(TrainSettings(config="none.py", load_from=None), model_path="m.pth", results="r",
+               video_root="v", num_verbs=1, num_nouns=1)  # fmt: skip

@@ -82,6 +82,15 @@ def test_rows_are_the_same_for_any_number_of_workers_and_processes(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["val.pt", "val.shards"]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
+def test_a_prediction_with_a_granted_gpu_never_falls_back_to_the_cpu(
+    lab, model, listed, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SLURM_JOB_GPUS", "0")  # as in a paid job whose driver is too old
+    with pytest.raises(EpicError, match="SLURM_JOB_GPUS is 0, but torch"):
+        run(lab, model, listed, tmp_path / "val.pt")
+
+
 def test_another_number_of_threads_changes_last_digits_only(lab, model, listed, straight, tmp_path):
     torch.set_num_threads(2)
     found = run(lab, model, listed, tmp_path / "val.pt")

@@ -215,7 +215,8 @@ def _start_ranks(job: Job, placement: Placement) -> None:
                 finally:
                     ranks.close(timeout=SAVE_SECONDS)
         except SignalException as error:
-            raise EpicError(f"stopped by {error.sigval.name}, and the processes with it") from error
+            what = f"stopped by {error.sigval.name}, and the processes with it"
+            raise EpicError(f"{what}; {GO_ON}") from error
         failures = list(ended.failures.values()) if ended else []
         if failures:
             failures.sort(key=lambda failure: failure.timestamp)
