@@ -98,6 +98,7 @@ def test_honest_names_and_addresses_pass():
     assert printable("\x1b[2J\u202e") == r"\x1b[2J\u202e"
 
 
+@pytest.mark.slow
 def test_a_command_in_a_participant_s_name_never_reaches_a_shell(tmp_path):
     shutil.copytree(ROOT / "config", tmp_path / "config")
     sheet = tmp_path / "config/demo_videos.tsv"

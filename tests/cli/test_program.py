@@ -99,6 +99,7 @@ def test_another_screen_may_be_asked_for(named):
     assert snakemake_command(named)[-len(named) :] == named
 
 
+@pytest.mark.slow
 def test_run_is_snakemake_with_its_exit_code(tmp_path):
     config = ("--configfile", "config/demo.yaml")
     rules = epic100("run", "--list-rules", *config, cwd=tmp_path)

@@ -203,6 +203,7 @@ def keep_all_batches():
     return psutil.Process().num_fds() - inherited
 
 
+@pytest.mark.slow
 def test_18_workers_with_batches_of_128_and_a_slow_consumer_keep_few_files_open():
     assert apart(keep_all_batches) < 300
 

@@ -76,6 +76,7 @@ def test_it_learns_what_it_is_shown(lab, made, tmp_path, heads):
     assert history["action_top1"].notna().tolist() == [not epoch % 10 for epoch in range(1, 41)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMS)
 def test_it_sees_the_order_of_rows(kind, tmp_path):
     """On segments of two rows, whose order alone is the class."""
@@ -205,6 +206,7 @@ def test_a_probe_reads_tokens_of_its_own_source_only(lab, own, tmp_path):
     assert load_model(model).trained_on["epochs"] == 1
 
 
+@pytest.mark.slow
 def test_a_probe_over_hugging_face_makes_timelines_and_knows_its_encoder(
     lab, tmp_path, monkeypatch, caplog
 ):

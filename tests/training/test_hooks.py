@@ -38,6 +38,7 @@ def pool(rank: int, store: str) -> None:
     torch.distributed.destroy_process_group()  # without it torch may abort at the end
 
 
+@pytest.mark.slow
 def test_statistics_of_two_processes_are_those_of_their_batches_together(tmp_path):
     ranks = [processes.Process(target=pool, args=(n, str(tmp_path / "store"))) for n in (0, 1)]
     for rank in ranks:
