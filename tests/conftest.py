@@ -3,7 +3,8 @@
 import os
 
 # Tests work side by side, one thread each: a second one makes their small models cost a third more
-# CPU time. Where a test asks for more, they do not spin while they wait. Read at torch's import.
+# CPU time, and sums depend on their number in the last digit. Where a test asks for more, they do
+# not spin while they wait. Read at torch's import.
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 import pickle

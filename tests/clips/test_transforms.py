@@ -188,7 +188,6 @@ def keep_all_batches():
     As on a node with A100s; batches are kept, as by the pin_memory thread and a slow step.
     """
     inherited = psutil.Process().num_fds()
-    torch.set_num_threads(1)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, most))
     samples = clips(128 * (18 * 2 + 1))

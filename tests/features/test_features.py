@@ -38,7 +38,6 @@ def model(lab, tmp_path_factory):
 
 
 def test_the_models_head_makes_its_own_scores_of_its_features(lab, model, tmp_path):
-    torch.set_num_threads(1)
     found = make(lab.folder, tmp_path / "P02.tsv", "model", "P02", model, stride=4.0)
     features = read_features(found / "P02_101.npz")
     assert features.feats.shape == (3, 432) and features.valid.all()

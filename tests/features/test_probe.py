@@ -45,7 +45,6 @@ def own(made, tmp_path):
 
 
 def train(lab, made, out, folder=None, val="val", **settings):
-    torch.set_num_threads(1)
     train_probe(
         ProbeSettings(**{"epochs": 20, "batch_size": 16, "lr": 3e-3} | settings),
         out / "model.pth", out / "training.tsv", out / "trials.tsv", split="train",
@@ -80,7 +79,6 @@ def test_it_learns_what_it_is_shown(lab, made, tmp_path, heads):
 @pytest.mark.parametrize("kind", FORMS)
 def test_it_sees_the_order_of_rows(kind, tmp_path):
     """On segments of two rows, whose order alone is the class."""
-    torch.set_num_threads(1)
     settings, loss = ProbeSettings(kind=kind, epochs=25), torch.nn.functional.cross_entropy
     for seed in range(5):
         torch.manual_seed(seed)

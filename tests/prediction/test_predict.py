@@ -26,15 +26,6 @@ pytestmark = pytest.mark.slow
 EACH = 3  # segments of each of three videos
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Torch's sums depend on its number of threads in their last digit, and on nothing else."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def model(lab, tmp_path_factory):
     return save_random_model(lab, tmp_path_factory.mktemp("model") / "model.pth")
@@ -94,7 +85,6 @@ def test_a_prediction_with_a_granted_gpu_never_falls_back_to_the_cpu(
 def test_another_number_of_threads_changes_last_digits_only(lab, model, listed, straight, tmp_path):
     torch.set_num_threads(2)
     found = run(lab, model, listed, tmp_path / "val.pt")
-    torch.set_num_threads(1)
     torch.testing.assert_close(found.log_probs, straight.log_probs, atol=1e-5, rtol=0)
 
 

@@ -6,7 +6,6 @@ import shutil
 from dataclasses import replace
 
 import pytest
-import torch
 
 from epic100.base.errors import EpicError
 from epic100.cli.program import main
@@ -61,7 +60,6 @@ def contents(out, name):
 def test_a_killed_run_goes_on_and_ends_in_the_same_files(
     model, sound, tmp_path, monkeypatch, caplog
 ):
-    torch.set_num_threads(1)
     monkeypatch.setattr("epic100.timeline.clips.PART", 6)
     straight, killed = tmp_path / "straight", tmp_path / "killed"
 
