@@ -148,15 +148,17 @@ def used_by_x3d(make: Callable[[], Read], epoch: str) -> Read:
 
 
 def epochs(folder: Path, ways: Ways, clips: dict[str, list[Clip]], count: int) -> dict[str, dict]:
-    """CPU seconds a segment of epochs with each way, and of X3D-S alone; the ways take turns."""
+    """CPU seconds a segment of epochs with each way, reading and X3D-S; the ways take turns."""
     rows: dict[str, dict] = {}
     for epoch in EPOCHS:
         readers = {name: Reader(folder, partial(used_by_x3d, make, epoch), clips[kind])
                    for name, (kind, make) in ways.items()}  # fmt: skip
-        cpu = {name: [0.0] * count for name in readers}
-        for number in range(-1, count):
+        cpu: dict[str, list[float]] = {name: [] for name in readers}
+        for number in range(-WARM_UP, count):
             for name, reader in readers.items():
-                cpu[name][number] = reader.read(number)["cpu_ms"] / 1e3
+                seconds = reader.read(number)["cpu_ms"] / 1e3
+                if number >= 0:
+                    cpu[name].append(seconds)
         for name, reader in readers.items():
             reader.close()
             rows.setdefault(name, {})[epoch] = statistics.mean(cpu[name])

@@ -40,7 +40,7 @@ class Cost:
             setattr(self, name, max(own, value) if name == "memory" else own + value)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Job:
     """A script's first process; `top` is its rule."""
 
@@ -96,17 +96,16 @@ class Watch(threading.Thread):
                     parents[int(entry.name)] = int(_stat(int(entry.name))[1])
         # The number of a process that ended may be given to any other.
         self._owners = {number: job for number, job in self._owners.items() if number in parents}
-        found: dict[int, tuple[_Job, Cost]] = {}
+        found: dict[_Job, Cost] = {}
         for process in sorted(parents):
             with suppress(OSError, ValueError):
                 job = self._owner(process, parents)
                 if job is None or (job is self._main and process != self._number):
                     continue  # of no rule, or about to run one
                 cost = _cost(process, with_children=job is not self._main)
-                _, now = found.setdefault(id(job), (job, Cost()))
-                now.add(Cost(**cost | {"memory": 0.0}))
-                now.memory += cost["memory"]
-        for job, now in found.values():
+                found.setdefault(job, Cost()).add(Cost(**cost | {"memory": 0.0}))
+                found[job].memory += cost["memory"]
+        for job, now in found.items():
             job.cost = Cost(
                 1,
                 monotonic() - job.began,
