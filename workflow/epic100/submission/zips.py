@@ -19,13 +19,13 @@ import torch
 from epic100.base.atomic import atomic_path
 from epic100.base.disk import reading
 from epic100.base.errors import DiskError, EpicError
+from epic100.segments.official_lists import TASKS
 from epic100.submission.check import check, shortened, sls_problems, some_of
 from epic100.submission.files import refuse_unwritable
 
 MEMBER = "test.json"
 VERSION = "0.2"
 CHALLENGE = "action_recognition"
-TASKS = ("verb", "noun")
 LARGEST = 2**28  # bytes of test.json; that of EPIC-100 test has about 100 MiB
 # Limits on objects and lists, values, and digits: an object needs 100 times its bytes in memory.
 MOST_OPENED, MOST_VALUES, LONGEST_NUMBER = 200_000, 10_000_000, 64
