@@ -78,20 +78,8 @@ def test_a_body_that_does_not_end_is_given_up_at_the_limit(server, tmp_path):
     assert (tmp_path / "a.part").stat().st_size == 0
 
 
-def with_length(text):
-    """Send the content under that Content-Length."""
-
-    def fault(handler, content, start):
-        handler.send_response(200)
-        handler.send_header("Content-Length", text)
-        handler.end_headers()
-        handler.wfile.write(content)
-
-    return fault
-
-
 def test_a_length_beyond_the_limit_is_refused_before_a_byte_is_read(server, tmp_path):
-    url = server.put("a", b"content", with_length("9" * 15))
+    url = server.put("a", b"content", status(200, sends=True, Content_Length="9" * 15))
     with pytest.raises(EpicError, match="is said to have 931323 GiB, at most 64 GiB are taken"):
         fetch(url, tmp_path / "a", None, **HERE)
     assert not (tmp_path / "a").exists()
@@ -99,7 +87,7 @@ def test_a_length_beyond_the_limit_is_refused_before_a_byte_is_read(server, tmp_
 
 @pytest.mark.parametrize("length", ["9" * 5000, "-1", "0x10", "1_0"])
 def test_a_length_that_is_no_number_is_not_believed(server, tmp_path, length):
-    url = server.put("a", b"content", with_length(length))
+    url = server.put("a", b"content", status(200, sends=True, Content_Length=length))
     fetch(url, tmp_path / "a", None, **HERE)
     assert (tmp_path / "a").read_bytes() == b"content"
 

@@ -5,10 +5,10 @@ A disk that refuses a read is asked again; then it is at fault, and no file is.
 
 import gzip
 import hashlib
+import multiprocessing
 import os
 import subprocess
-import sys
-from pathlib import Path
+import time
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from epic100.base.disk import Checksum, WatchedFile, digest, read_text
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.text_table import read_frame, read_own_table, read_table
 from epic100.segments.segment_list import read_segments
-from support.this_process import largest_file
+from support.this_process import fork, largest_file
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")
@@ -161,34 +161,31 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_it_is_
     assert done == [(tmp_path / "a.txt").stat().st_ino, "rename", tmp_path.stat().st_ino]
 
 
+def write_until_killed(target, names):
+    with atomic_path(target) as outer, atomic_path(outer) as path:
+        path.write_text("half")
+        names.send([outer, path])
+        time.sleep(60)
+
+
 def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_s_is_not(tmp_path):
-    code = (
-        "import os, signal, sys, time; from epic100.base.atomic import atomic_path\n"
-        "with atomic_path(sys.argv[1]) as outer, atomic_path(outer) as path:\n"
-        "    path.write_text('half'); print(outer, path, sep='\\t', flush=True); time.sleep(60)\n"
-    )
     target = tmp_path / "a [1].txt"
-    run = [sys.executable, "-c", code, target]
-    with (
-        subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as killed,
-        subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as living,
-    ):
-        left, busy = (
-            [Path(name) for name in each.stdout.readline().strip().split("\t")]
-            for each in (killed, living)
-        )
-        killed.kill()
-        killed.wait()
-        old = tmp_path / ".a [1].4711.tmp.txt"  # as it was named before
-        other = tmp_path / ".b.4711.tmp.txt"
-        for path in (old, other):
-            path.write_text("half")
-        with atomic_path(target) as temporary:
-            temporary.write_text("whole")
-        assert sorted(tmp_path.iterdir()) == sorted([*busy, other, target])
-        assert not any(path.exists() for path in left)
-        living.kill()
-    assert target.read_text() == "whole"
+    ours, theirs = multiprocessing.Pipe()
+    killed, living = (fork.Process(target=write_until_killed, args=(target, theirs)) for _ in "ab")
+    killed.start()
+    left = ours.recv()
+    killed.kill()
+    killed.join()
+    old, other = tmp_path / ".a [1].4711.tmp.txt", tmp_path / ".b.4711.tmp.txt"
+    for path in (old, other):  # as it was named before
+        path.write_text("half")
+    living.start()
+    busy = ours.recv()
+    with atomic_path(target) as temporary:
+        temporary.write_text("whole")
+    living.kill()
+    assert sorted(tmp_path.iterdir()) == sorted([*busy, other, target])
+    assert not any(path.exists() for path in left) and target.read_text() == "whole"
 
 
 def table(tmp_path, content, delimiter=","):

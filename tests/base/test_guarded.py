@@ -1,7 +1,6 @@
 """Calls with limits, each in a fork of a server."""
 
 import importlib
-import multiprocessing
 import os
 import signal
 import time
@@ -16,6 +15,7 @@ from epic100.base.guarded import FileError, ProcessError, call, end_servers
 from epic100.settings import ScanLimits
 from support import bad_decoders
 from support.crafted import Unpickled
+from support.this_process import fork
 
 pytestmark = pytest.mark.slow
 
@@ -280,7 +280,7 @@ def lead_a_group(function, *arguments) -> None:
 ], ids=["killed", "Ctrl-C"])  # fmt: skip
 def test_nothing_outlives_a_scan_not_even_a_fork_that_spins(end, noted, notes):
     arguments = (noted, "ignore_signals")  # as one does that FFmpeg does not leave
-    scan = multiprocessing.get_context("fork").Process(target=lead_a_group, args=arguments)
+    scan = fork.Process(target=lead_a_group, args=arguments)
     scan.start()
     until = time.monotonic() + 60
     while not pids(notes) and time.monotonic() < until:
@@ -288,8 +288,8 @@ def test_nothing_outlives_a_scan_not_even_a_fork_that_spins(end, noted, notes):
     time.sleep(0.5)  # by then it spins
     end(scan.pid)
     scan.join()
-    ((server, fork),) = pids(notes)
-    assert all_gone(fork, server)
+    ((server, forked),) = pids(notes)
+    assert all_gone(forked, server)
 
 
 def test_a_server_has_one_thread_whatever_snakemake_sets(noted, monkeypatch):

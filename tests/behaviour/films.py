@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from support.this_process import no_real_time
+from support.packets import write_film
 
 SIZE = (96, 64)  # width and height
 RATES = {"59.94": Fraction(60000, 1001), "50": Fraction(50)}
@@ -47,21 +47,13 @@ def film(
     """Encode `count` pictures, shown at `times` in steps of the rate; `x264`: its own settings."""
     fps = RATES[rate]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with no_real_time(), av.open(str(path), "w", format=container, options=muxer or {}) as out:
-        stream = out.add_stream(codec, rate=fps)
-        stream.width, stream.height = SIZE
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = 1 / fps
-        stream.options = coder or {}
-        if codec == "libx264":
-            settings = X264 | {name.replace("_", "-"): value for name, value in x264.items()}
-            stream.options = {"x264-params": ":".join(f"{k}={v}" for k, v in settings.items())}
-        for number, picture in enumerate(pictures(count, seed)):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
-            frame.pts, frame.time_base = times[number] if times else number, 1 / fps
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return path
+    if codec == "libx264":
+        settings = X264 | {name.replace("_", "-"): value for name, value in x264.items()}
+        coder = {"x264-params": ":".join(f"{k}={v}" for k, v in settings.items())}
+    return write_film(
+        path, pictures(count, seed), SIZE, fps, times or range(count), 1 / fps, codec,
+        container=container, muxer=muxer, coder=coder,
+    )  # fmt: skip
 
 
 def times_of(path: Path) -> list[int]:

@@ -13,7 +13,6 @@ from epic100.download.part import claim, part_path
 from support.fault_server import (
     cut,
     drip,
-    from_the_start_as_206,
     ignoring_range,
     promise,
     reset,
@@ -25,6 +24,8 @@ from support.fault_server import (
 from support.this_process import records_of
 
 CONTENT = random.Random(0).randbytes(300_000)
+# The whole, as if that had been asked for.
+ANOTHER_PART = status(206, sends=True, Content_Range="bytes 0-299999/300000")
 LONG = CONTENT * 20
 HASTY = FetchSettings(
     tries=4,
@@ -87,7 +88,7 @@ CUTS = [None, "bytes=100000-", "bytes=150000-", "bytes=150000-"]
     # A server that ignores ranges starts over; nothing is sewn together.
     ([cut(100_000), ignoring_range], CUTS[:2], "once more from 100000 bytes"),
     # Another range than was asked for is not appended.
-    ([cut(100_000), from_the_start_as_206], [*CUTS[:2], None], "once more from "),
+    ([cut(100_000), ANOTHER_PART], [*CUTS[:2], None], "once more from "),
     # One that promises too much is believed for the MD5.
     ([promise(1)] * 4, [None, "bytes=300000-"], "once more from 300000 bytes"),
     ([promise(5000)] * 4, [None, "bytes=300000-"], "once more from 300000 bytes"),

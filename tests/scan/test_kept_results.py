@@ -18,17 +18,32 @@ from support.tricky_videos import encode
 pytestmark = pytest.mark.slow
 
 
-def test_a_second_scan_decodes_nothing_and_says_the_same(house):
-    lab = house(3)
+@pytest.fixture(params=["in place", "elsewhere"])
+def scanned(request, house, tmp_path) -> House:
+    """A scanned participant with one damaged video, or the same with copies of the files."""
+    lab = house(2)
     zero_block(lab.paths[1], 0.5, 500)
-    first, lines = lab.scan(threads=2), lab.lines
-    table = lab.table.read_bytes()
-    assert lab.runs() == ["P01_01", "P01_02", "P01_03"]
-    assert lab.scan() == first
-    assert lab.runs() == []
-    assert lab.table.read_bytes() == table
-    assert lab.lines[:-1] == lines[:-1]
-    assert lab.lines[-1] == "3 videos: 2 ok, 1 damaged; 0 of them decoded now"
+    lab.rows = lab.scan(threads=2)
+    assert [row.status for row in lab.rows] == ["ok", "damaged"] and lab.runs() == lab.kept()
+    if request.param == "in place":
+        return lab
+    copies = House(tmp_path / "new", b"", 2)
+    copies.__dict__ |= {name: vars(lab)[name] for name in ("table", "index", "cache", "rows")}
+    copies.lines = lab.lines
+    for old, new in zip(lab.paths, copies.paths, strict=True):
+        shutil.copyfile(old, new)
+    return copies
+
+
+def test_a_second_scan_decodes_nothing_and_says_the_same_also_of_files_that_were_moved(scanned):
+    lines, table = scanned.lines, scanned.table.read_bytes()
+    for _ in range(2):
+        assert scanned.scan() == scanned.rows and scanned.runs() == []
+        assert scanned.table.read_bytes() == table
+        assert scanned.lines[:-1] == lines[:-1]
+        assert scanned.lines[-1] == "2 videos: 1 ok, 1 damaged; 0 of them decoded now"
+        for path in scanned.paths:
+            os.utime(path, (1, 1))
 
 
 def forget_a_column(path) -> None:
@@ -38,29 +53,28 @@ def forget_a_column(path) -> None:
     keep(path, facts, index)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda lab: zero_block(lab.paths[0], 0.5, 500),  # of the same size
-        lambda lab: lab.videos.insert(0, replace(lab.videos.pop(0), md5="0" * 32)),
-        lambda lab: lab.videos.insert(0, replace(lab.videos.pop(0), duration=SECONDS + 3)),
-        lambda lab: os.truncate(lab.cache / "P01_01.npz", 100),
-        lambda lab: forget_a_column(lab.cache / "P01_01.npz"),
-    ],
-    ids=["file", "md5", "length", "result spoilt", "another column"],
-)
-def test_another_file_or_row_of_the_sheet_or_a_spoilt_result_means_another_scan(
-    change, house, request
-):
-    lab = house(2)
-    lab.scan()
-    lab.runs()
-    change(lab)
-    rows = lab.scan()
-    changed = "[file]" in request.node.name
-    assert [row.status for row in rows] == ["damaged" if changed else "ok", "ok"]
-    assert lab.runs() == ["P01_01"]
-    assert lab.kept() == ["P01_01", "P01_02"]
+CHANGES = {
+    "file of the same size": lambda lab: zero_block(lab.paths[0], 0.5, 500),
+    "md5": lambda lab: lab.videos.insert(0, replace(lab.videos.pop(0), md5="0" * 32)),
+    "length": lambda lab: lab.videos.insert(0, replace(lab.videos.pop(0), duration=SECONDS + 3)),
+    "result that is cut": lambda lab: os.truncate(lab.cache / "P01_01.npz", 100),
+    "result of another kind": lambda lab: (lab.cache / "P01_01.npz").write_bytes(b"[]"),
+    "column": lambda lab: forget_a_column(lab.cache / "P01_01.npz"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_file_or_row_of_the_sheet_or_a_spoilt_result_means_another_scan(change, scanned):
+    CHANGES[change](scanned)
+    first, second = scanned.scan()
+    assert first.status == ("damaged" if "file" in change else "ok")
+    assert second == scanned.rows[1] and scanned.runs() == ["P01_01"]
+    assert scanned.kept() == ["P01_01", "P01_02"]
+
+
+def test_another_version_of_the_scan_means_another_scan(scanned, monkeypatch):
+    monkeypatch.setattr("epic100.scan.kept_results.VERSION", 10**6)
+    assert scanned.scan() == scanned.rows and scanned.runs() == scanned.kept()
 
 
 def test_a_quick_look_is_never_taken_for_a_scan_but_a_scan_serves_as_one(house):
@@ -72,52 +86,6 @@ def test_a_quick_look_is_never_taken_for_a_scan_but_a_scan_serves_as_one(house):
     assert (full.status, full.reason) == ("ok", "") and lab.runs() == ["P01_01"]
     assert lab.scan(quick=True) == [full] and lab.runs() == []
     assert lab.kept() == ["P01_01"]
-
-
-@pytest.fixture
-def moved(house, tmp_path):
-    """A scanned participant with one damaged video, and the same with copies of the files."""
-    lab = house(2)
-    zero_block(lab.paths[1], 0.5, 500)
-    lab.rows = lab.scan()
-    assert [row.status for row in lab.rows] == ["ok", "damaged"]
-    elsewhere = House(tmp_path / "new", b"", 2)
-    elsewhere.table, elsewhere.index = lab.table, lab.index
-    for old, new in zip(lab.paths, elsewhere.paths, strict=True):
-        shutil.copyfile(old, new)
-    return lab, elsewhere
-
-
-def test_a_file_that_is_moved_or_copied_anew_is_known_by_size_and_md5(moved):
-    lab, elsewhere = moved
-    assert elsewhere.scan() == lab.rows
-    for path in elsewhere.paths:
-        os.utime(path, (1, 1))
-    assert elsewhere.scan() == lab.rows
-    assert elsewhere.lines[-1].endswith("; 0 of them decoded now")
-    lab.runs()
-    assert lab.scan() == lab.rows  # and back
-    assert lab.runs() == elsewhere.runs() == []
-
-
-@pytest.mark.parametrize("change", ["bytes", "sheet", "results", "version"])
-def test_other_bytes_another_sheet_or_scan_or_spoilt_results_mean_another_scan_of_a_copy(
-    change, moved, monkeypatch
-):
-    lab, elsewhere = moved
-    if change == "bytes":  # of the same size
-        zero_block(elsewhere.paths[0], 0.5, 500)
-    elif change == "sheet":
-        elsewhere.videos = [replace(each, duration=SECONDS + 3) for each in lab.videos]
-    elif change == "version":
-        monkeypatch.setattr("epic100.scan.kept_results.VERSION", 10**6)
-    else:
-        for path, spoilt in zip(sorted(lab.cache.iterdir()), (b"[]", b"\xff{"), strict=True):
-            path.write_bytes(spoilt)
-    rows = elsewhere.scan()
-    assert (rows[0].status == "damaged") == (change == "bytes")
-    assert elsewhere.runs() == ["P01_01", "P01_02"][: 1 if change == "bytes" else 2]
-    assert lab.kept() == ["P01_01", "P01_02"]
 
 
 @pytest.mark.parametrize("place", ["0", "faststart"])

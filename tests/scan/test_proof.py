@@ -4,31 +4,16 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from av.bitstream import BitStreamFilterContext
 
 from epic100.scan.proof import prove
 from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
 from support.damage import marked, number_at, overwrite, packets_of, place_of
-from support.packets import decoded
-from support.tricky_videos import encode, show_parts, two_entries
-
-
-def remux(source: Path, out: Path, change: str) -> Path:
-    """The same packets through a filter of FFmpeg's."""
-    with av.open(str(source)) as old, av.open(str(out), "w") as new:
-        stream = old.streams.video[0]
-        copy = new.add_stream_from_template(stream)
-        through = BitStreamFilterContext(change, stream, copy)
-        for packet in old.demux(stream):
-            for each in through.filter(packet if packet.size else None):
-                each.stream = copy
-                new.mux(each)
-    return out
+from support.packets import decoded, rewrite
+from support.tricky_videos import PYRAMID, encode, parts_of, show_parts, two_entries
 
 
 def late_sync(source: Path, out: Path) -> Path:
@@ -48,15 +33,16 @@ def broken_b(source: Path, out: Path) -> Path:
 
 KINDS = {
     "a late table of key frames": lambda a, b, out: late_sync(a, out / "v.MP4"),
-    "first packets lost": lambda a, b, out: remux(a, out / "v.MP4", "noise=drop='lt(n,5)'"),
-    "cropped from the left": lambda a, b, out: remux(a, out / "v.MP4", "h264_metadata=crop_left=4"),
+    "first packets lost": lambda a, b, out: rewrite(a, lambda packets: packets[5:], out / "v.MP4"),
+    "cropped from the left": lambda a, b, out: encode(
+        out / "v.MP4", 120, **PYRAMID, **{"crop-rect": "4,0,0,0"}
+    ),
     "a broken picture that leads": lambda a, b, out: broken_b(b, out / "v.MP4"),
     "two edits and a gap": lambda a, b, out: show_parts(
         a, [(0, 40), (None, 40), (80, 40)], out / "v.MP4"
     ),
     "two sample entries": lambda a, b, out: two_entries(
-        [encode(out / "a.MP4", 60), encode(out / "b.MP4", 60, seed=1, ref=1, qp=20, bframes=0)],
-        out / "v.MP4",
+        parts_of(out, {}, {"ref": 1, "qp": 20, "bframes": 0}), out / "v.MP4"
     ),
 }
 

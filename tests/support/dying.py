@@ -1,13 +1,11 @@
 """Ends a process in the middle of a prediction. No test in here."""
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
 
 from epic100.prediction.shards import Shards
-
-fork = multiprocessing.get_context("fork")  # torch is imported; with one thread it has no others
+from support.this_process import fork
 
 
 def kill_after_a_shard(work: Callable, *arguments, **keywords) -> None:

@@ -95,47 +95,46 @@ def tag(content: bytes) -> str:
     return f'"{hash(content) & 0xFFFFFFFF:x}"'
 
 
-def honest(handler: Handler, content: bytes, start: int) -> None:
-    handler.head(content, start)
-    handler.wfile.write(content[start:])
+def sending(after: int | None = None, extra: int = 0, then=lambda handler: None) -> Fault:
+    """Send all or `after` bytes more, `then` do that, and hang up.
+
+    `extra`: so many bytes more than there are are promised, or, below 0, fewer.
+    """
+
+    def fault(handler, content, start):
+        handler.head(content, start, len(content) - start + extra)
+        handler.wfile.write(content[start:][:after])
+        handler.wfile.flush()
+        then(handler)
+
+    return fault
+
+
+honest, cut = sending(), sending
+
+
+def promise(extra: int) -> Fault:
+    return sending(extra=extra)
 
 
 def ignoring_range(handler: Handler, content: bytes, start: int) -> None:
     honest(handler, content, 0)
 
 
-def cut(after: int) -> Fault:
-    """Promise all, send `after` bytes more, hang up."""
-
-    def fault(handler, content, start):
-        handler.head(content, start)
-        handler.wfile.write(content[start : start + after])
-
-    return fault
-
-
 def reset(after: int) -> Fault:
     """As `cut`, with a TCP reset."""
 
-    def fault(handler, content, start):
-        cut(after)(handler, content, start)
-        handler.wfile.flush()
+    def hang_up(handler):
         time.sleep(0.05)  # what was sent must arrive before the reset does
         handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         handler.connection.close()
 
-    return fault
+    return sending(after, then=hang_up)
 
 
 def stall(after: int) -> Fault:
     """Send `after` bytes, then nothing, and keep the line open."""
-
-    def fault(handler, content, start):
-        cut(after)(handler, content, start)
-        handler.wfile.flush()
-        handler.server.closing.wait(20)
-
-    return fault
+    return sending(after, then=lambda handler: handler.server.closing.wait(20))
 
 
 def drip(handler: Handler, content: bytes, start: int) -> None:
@@ -148,16 +147,6 @@ def drip(handler: Handler, content: bytes, start: int) -> None:
             return
 
 
-def promise(extra: int) -> Fault:
-    """Say that the body is longer (or, below 0, shorter) than it is, and send it all."""
-
-    def fault(handler, content, start):
-        handler.head(content, start, len(content) - start + extra)
-        handler.wfile.write(content[start:])
-
-    return fault
-
-
 def without_length(handler: Handler, content: bytes, start: int) -> None:
     handler.head(content, start, -1, Connection="close")
     handler.wfile.write(content[start:])
@@ -167,22 +156,15 @@ def wrong_bytes(handler: Handler, content: bytes, start: int) -> None:
     honest(handler, bytes(byte ^ 1 for byte in content), start)
 
 
-def from_the_start_as_206(handler: Handler, content: bytes, start: int) -> None:
-    """A partial answer to another question."""
-    handler.send_response(206)
-    handler.send_header("Content-Range", f"bytes 0-{len(content) - 1}/{len(content)}")
-    handler.send_header("Content-Length", str(len(content)))
-    handler.end_headers()
-    handler.wfile.write(content)
+def status(code: int, sends: bool = False, **headers: str) -> Fault:
+    """This answer to whatever is asked, with the content or without."""
 
-
-def status(code: int, **headers: str) -> Fault:
     def fault(handler, content, start):
         handler.send_response(code)
-        handler.send_header("Content-Length", "0")
-        for name, value in headers.items():
+        for name, value in {"Content_Length": str(len(content) * sends), **headers}.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
+        handler.wfile.write(content * sends)
 
     return fault
 

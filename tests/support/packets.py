@@ -1,17 +1,21 @@
-"""Rewrites a video from its packets, in another order or with less of them; decodes it plainly.
+"""Encodes pictures; rewrites a video from its packets, in another order or with less of them;
+decodes it plainly.
 
-No picture is coded again, and only the picture stream is kept. No test in here, and nothing of the
-library.
+What is rewritten is not coded again, and only the picture stream is kept. No test in here, and
+nothing of the library.
 """
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+
+from support.this_process import no_real_time
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,39 @@ class CodedPicture:
     pts: int
     dts: int
     is_key: bool
+
+
+def write_film(
+    path: Path,
+    pictures: Iterable[np.ndarray],
+    size: tuple[int, int],
+    rate: Fraction,
+    times: Iterable[int],
+    unit: Fraction,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    container: str | None = None,
+    muxer: dict[str, str] | None = None,
+    coder: dict[str, str] | None = None,
+    clock: Fraction | None = None,
+) -> Path:
+    """Encode pictures [height, width, 3] of `size`, width and height, shown at `times` in `unit`.
+
+    `muxer` and `coder` are their options; the coder counts time in `clock`, or in `unit`.
+    """
+    with no_real_time(), av.open(str(path), "w", format=container, options=muxer or {}) as out:
+        stream = out.add_stream(codec, rate=rate)
+        stream.width, stream.height = size
+        stream.pix_fmt = pix_fmt
+        stream.codec_context.time_base = clock or unit
+        stream.options = coder or {}
+        for picture, time in zip(pictures, times, strict=False):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = frame.reformat(format=pix_fmt)
+            frame.pts, frame.time_base = time, unit
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
 
 
 Change = Callable[[list[CodedPicture]], list[CodedPicture]]

@@ -1,11 +1,14 @@
-"""Limits of this process, and what it writes and reports. No test in here."""
+"""Limits and forks of this process, what it writes and reports. No test in here."""
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+fork = multiprocessing.get_context("fork")  # torch is imported; with one thread it has no others
 
 
 @contextmanager

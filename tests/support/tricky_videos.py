@@ -1,5 +1,6 @@
 """Makes small sound MP4 files of the kinds that mislead scans and readers. No test in here."""
 
+import itertools
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -9,8 +10,7 @@ import numpy as np
 
 from epic100.minikitchen.damage import coded_data
 from support.damage import number_at, overwrite, packets_of, place_of
-from support.packets import CodedPicture, rewrite
-from support.this_process import no_real_time
+from support.packets import CodedPicture, rewrite, write_film
 
 RATE = Fraction(30000, 1001)
 
@@ -59,27 +59,20 @@ def encode(
     options = {"movflags": movflags} if movflags else {}
     if unit:
         options["video_track_timescale"] = str(unit)
-    with no_real_time(), av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream(codec, rate=RATE)
-        stream.width, stream.height = size
-        stream.pix_fmt = pix_fmt
-        steady = codec in ("mpeg1video", "mpeg2video")  # these count pictures
-        stream.codec_context.time_base = 1 / RATE if steady else Fraction(1, 30000)
-        if codec == "libx264":
-            text = ":".join(f"{k}={v}" for k, v in settings.items())
-            # At lower rates x264 writes blocks of noise as raw samples, in which no damage shows.
-            stream.options = {"preset": "veryfast", "crf": "26", "x264-params": text}
-        elif x265 is not None:
-            text = ":".join(f"{k}={v}" for k, v in x265.items())
-            stream.options = {"x265-params": f"log-level=none:{text}"}
-        for i, picture in enumerate(source or pictures(count, size, seed)):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame = frame.reformat(format=pix_fmt)
-            frame.pts = times[i] if times else i * 1001
-            frame.time_base = Fraction(1, 30000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    coder = None
+    if codec == "libx264":
+        text = ":".join(f"{k}={v}" for k, v in settings.items())
+        # At lower rates x264 writes blocks of noise as raw samples, in which no damage shows.
+        coder = {"preset": "veryfast", "crf": "26", "x264-params": text}
+    elif x265 is not None:
+        text = ":".join(f"{k}={v}" for k, v in x265.items())
+        coder = {"x265-params": f"log-level=none:{text}"}
+    return write_film(
+        path, source or pictures(count, size, seed), size, RATE,
+        times or itertools.count(step=1001), Fraction(1, 30000), codec, pix_fmt, muxer=options,
+        coder=coder,
+        clock=1 / RATE if codec in ("mpeg1video", "mpeg2video") else None,  # these count pictures
+    )  # fmt: skip
 
 
 def cut_start(path: Path, out: Path, frames: int, hide: bool = True) -> Path:
@@ -139,15 +132,6 @@ def audio_only(path: Path, seconds: float = 1.0) -> Path:
     return path
 
 
-def change_size(path: Path, count: int = 60) -> Path:
-    """Half of the pictures of one size, half of another, parameter sets inside the stream."""
-    parts = []
-    for number, size in enumerate(((96, 64), (128, 96))):
-        part = encode(path.with_name(f"part{number}{path.suffix}"), count, size, repeat_headers=1)
-        parts.append(part)
-    return join(parts, path)
-
-
 def join(parts: list[Path], out: Path) -> Path:
     """One file after the other, without encoding, on one clock."""
     packets, at = [], 0
@@ -161,22 +145,12 @@ def join(parts: list[Path], out: Path) -> Path:
     return out
 
 
-def other_settings(folder: Path, out: Path, copied: bool = True) -> Path:
-    """Three encodes of one size one after the other, each with parameter sets of its own.
-
-    All sets have the number 0. They stand before each key frame, as a joint by copy leaves them,
-    but for the first encode's, which only the file's head has. Without `copied` nobody adds them.
-    """
-    kinds = (
-        {"qp": 20, "colormatrix": "bt709"},
-        {"cabac": 0, "ref": 1, "colormatrix": "smpte170m"},
-        {"ref": 5, "weightp": 2, "chroma-qp-offset": 6, "fullrange": "on"},
-    )
-    parts = [
-        encode(folder / f"part{n}.MP4", 60, seed=n, repeat_headers=int(copied and n > 0), **kind)
+def parts_of(folder: Path, *kinds: dict) -> list[Path]:
+    """Encodes of these options and of other pictures each, to be joined."""
+    return [
+        encode(folder / f"part{n}.MP4", **{"count": 60, "seed": n, **kind})
         for n, kind in enumerate(kinds)
     ]
-    return join(parts, out)
 
 
 def put_box(data: bytearray, box: bytes, content: bytes, around: bytes, start: int) -> None:
@@ -270,6 +244,7 @@ KINDS: dict[str, dict] = {
     "odd_size": {"size": (102, 58)},
     "wide": {"size": (640, 16), "count": 60},
     "444": {"pix_fmt": "yuv444p"},
+    "full_range": {"pix_fmt": "yuvj420p"},
     "10_bit": {"pix_fmt": "yuv420p10le"},
     "lossless": {"qp": 0},
     "ten_pictures": {"count": 10},

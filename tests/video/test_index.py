@@ -11,7 +11,6 @@ from epic100.video.index_file import load_index, write_indexes
 from epic100.video.reader import VideoReader
 from support.made_index import index_at
 from support.packets import decoded
-from support.tricky_videos import encode
 
 
 def test_a_hidden_key_frame_is_a_place_to_start_from_and_no_picture(sound):
@@ -29,23 +28,16 @@ def test_the_scan_s_index_leaves_out_key_frames_that_are_none(sound):
     assert np.array_equal(picture, decoded(path)[int(index.pts[100])])
 
 
-def test_rate_and_evenness_are_measured(sound):
-    even, uneven, one = (
-        build_index(sound[name]) for name in ("b_frames", "variable_rate", "one_picture")
+def test_rate_and_evenness_are_measured_and_a_gap_ends_evenness_only_behind_it(sound):
+    even, uneven, one, paused = (
+        build_index(sound[name]) for name in ("b_frames", "variable_rate", "one_picture", "paused")
     )
-    assert even.is_constant() and not uneven.is_constant()
-    assert even.fps == pytest.approx(30000 / 1001, abs=1e-9)
+    assert even.is_constant() and not uneven.is_constant() and not paused.is_constant()
+    for index in (even, paused):  # whose gap is no part of the rate
+        assert index.fps == pytest.approx(30000 / 1001, abs=1e-9)
     assert (one.frames, one.fps, one.is_constant()) == (1, 0.0, True)
-
-
-def test_a_gap_is_not_part_of_the_rate_and_ends_evenness_only_behind_it(tmp_path):
-    times = [i * 1001 + (30030 if i >= 60 else 0) for i in range(120)]
-    index = build_index(encode(tmp_path / "v.MP4", times=times))
-    assert index.fps == pytest.approx(30000 / 1001, abs=1e-9)
-    assert not index.is_constant()
-    before = np.arange(120) < 60
-    assert index.is_constant(before)
-    assert not index.is_constant(~before)
+    before = np.arange(paused.frames) <= 57
+    assert paused.is_constant(before) and not paused.is_constant(~before)
 
 
 def test_frames_between_seconds_agrees_with_the_annotations_rule_where_the_rate_is_constant():

@@ -7,21 +7,12 @@ import pytest
 from epic100.clips.transforms import DecordReader
 from epic100.scan.worker import inspect
 from epic100.video.index import build_index
-from epic100.video.kept import Cache, Kept
+from epic100.video.kept import Kept
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import Window
 from support.checkout import needs_decord
-from support.damage import overwrite, packets_of
 from support.packets import decoded
-from support.tricky_videos import (
-    MIRROR,
-    QUARTERS,
-    audio_only,
-    change_size,
-    encode,
-    pictures,
-    turn,
-)
+from support.tricky_videos import MIRROR, QUARTERS, audio_only, encode, join, parts_of, turn
 
 
 @pytest.fixture
@@ -67,20 +58,6 @@ def test_decord_agrees_on_files_that_it_reads_rightly(every_kind, tmp_path):
         assert np.array_equal(ours.get_frames(indices), theirs.get_frames(indices)), name
 
 
-def test_a_group_of_pictures_is_read_without_touching_a_damaged_one_before_it(lab, tmp_path):
-    path = lab.videos["P01_01"].path(lab.root)
-    index = build_index(path)
-    inside = [p for p in packets_of(path) if p.size > 500]
-    hit = next(p for p in inside if index.key_pts[1] < p.pts < index.key_pts[2])
-    damaged = overwrite(path, hit.pos, bytes(hit.size), tmp_path / "damaged.mp4")
-    wanted = np.searchsorted(index.pts, index.key_pts[2]) + np.arange(0, 78, 6)
-    whole, reader = VideoReader(path), VideoReader(damaged)
-    assert np.array_equal(reader.get_frames(wanted), whole.get_frames(wanted))
-    with pytest.raises(FrameError, match=r"damaged\.mp4"):
-        reader.get_frames([np.searchsorted(index.pts, hit.pts)])
-    assert np.array_equal(reader.get_frames(wanted), whole.get_frames(wanted))
-
-
 @pytest.mark.parametrize("quarters", range(4))
 def test_pictures_stand_as_players_show_them(quarters, tmp_path):
     path = encode(tmp_path / "v.MP4", 4, (98, 62))
@@ -101,16 +78,6 @@ def test_a_turn_that_is_no_quarter_is_refused(tmp_path):
     assert inspect(path, "v")[0].status == "unreadable"
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj420p"])
-def test_colours_of_limited_and_full_range_are_those_of_a_full_decode(pix_fmt, tmp_path):
-    path = encode(tmp_path / "v.MP4", 40, pix_fmt=pix_fmt)
-    full = sequential(path, build_index(path))
-    assert np.array_equal(VideoReader(path).get_frames(range(40)), full)
-    source = np.stack(list(pictures(40)))
-    # Of 255: a range that is mistaken costs more.
-    assert np.abs(full.astype(int) - source).mean() < 12
-
-
 def test_scaling_in_the_decoder_gives_what_scaling_afterwards_gives(lab):
     reader = VideoReader(lab.videos["P01_01"].path(lab.root))
     indices = np.random.default_rng(6).integers(0, reader.frames, 6)
@@ -124,7 +91,8 @@ def test_scaling_in_the_decoder_gives_what_scaling_afterwards_gives(lab):
 
 
 def test_a_change_of_picture_size_is_an_error_that_names_the_frame(tmp_path):
-    path = change_size(tmp_path / "v.MP4")
+    kinds = ({"repeat_headers": 1}, {"repeat_headers": 1, "size": (128, 96)})
+    path = join(parts_of(tmp_path, *kinds), tmp_path / "v.MP4")
     with pytest.raises(FrameError, match=r"v\.MP4: the picture changes its size at frame 60"):
         VideoReader(path).get_frames([0, 60])
 
@@ -145,14 +113,3 @@ def test_a_file_without_a_video_stream_is_an_error_that_names_it_whatever_its_in
         VideoReader(tmp_path / "a.MP4", of_its_size)
     with pytest.raises(FrameError, match=r"a\.MP4: is not the file that was scanned"):
         VideoReader(tmp_path / "a.MP4", index)
-
-
-def test_the_cache_keeps_the_readers_used_last_and_closes_the_others(sound):
-    paths = [str(path) for path in sound.values()][:3]
-    closed = []
-    cache = Cache(2, VideoReader, closed.append)
-    first, second = cache.get(paths[0]), cache.get(paths[1])
-    assert cache.get(paths[0]) is first
-    cache.get(paths[2])  # the second was used longest ago
-    assert cache.get(paths[0]) is first
-    assert closed == [second]

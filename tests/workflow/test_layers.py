@@ -67,6 +67,23 @@ def test_no_file_is_longer_than_a_reader_can_hold(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= longest
 
 
+# What only Linux has; what opens media; a start of Python with the working folder on its path.
+PLACES = {
+    r"os\.sched_|resource\.prlimit|signal\.sigwaitinfo|signal\.sigtimedwait|/proc/": {
+        "base/machine.py"
+    },
+    r'av\.open\((?!.*"w")|cv2\.VideoCapture': {"video/ffmpeg.py"},
+    r"import decord|from decord": {"clips/transforms.py"},
+    r'(?<!"-P", )"-m"': set(),
+}
+
+
+@pytest.mark.parametrize("call", PLACES)
+def test_what_is_dangerous_or_not_everywhere_has_one_place(call):
+    using = (path for path in MODULES if re.search(call, path.read_text(encoding="utf-8")))
+    assert {path.relative_to(PACKAGE).as_posix() for path in using} == PLACES[call]
+
+
 def test_no_picture_imports_the_training_framework():
     heavy = ("mmaction", "mmengine", "mmcv", "epic100.training", "epic100.clips")
     for path in (PACKAGE / "figures").glob("*.py"):
