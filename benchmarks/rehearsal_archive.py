@@ -226,7 +226,7 @@ def encode(path: Path, size: Size, rate: Fraction, seed: int) -> None:
     """A film of drifting, grainy blocks, in closed groups of pictures with B-frames."""
     rng, (width, height) = np.random.default_rng(seed), size.picture
     wide = rng.integers(0, 200, (height // 8, width, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-    settings = f"keyint={GROUP}:min-keyint={GROUP}:scenecut=0:bframes=3:threads=1:asm=0"
+    settings = f"keyint={GROUP}:min-keyint={GROUP}:scenecut=0:bframes=3:threads=1:asm=SSE2"
     with av.open(str(path), "w", format="mp4") as out:
         stream = out.add_stream("libx264", rate=rate)
         stream.width, stream.height = size.picture

@@ -168,11 +168,12 @@ def _encode(
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        # One thread and plain C give the same bytes every time. With its AVX-512 code, x264 gave
-        # other bytes in 7 of 10 processes (they depend on the memory next to the picture).
+        # One thread and x264's SSE2 code give the same bytes every time, those of its plain C, which
+        # another kind of machine takes, in a quarter of its time. With AVX-512, 7 of 10 processes
+        # gave other bytes (they depend on the memory next to the picture).
         # sc_threshold: no extra key frames where an object appears.
         stream.options = {"preset": "veryfast", "crf": "18", "threads": "1", "g": "250", "bf": "3",
-                          "sc_threshold": "0", "x264-params": "asm=0"}  # fmt: skip
+                          "sc_threshold": "0", "x264-params": "asm=SSE2"}  # fmt: skip
         for picture in render(sprites, frames, video.fps, size, rng, look):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
