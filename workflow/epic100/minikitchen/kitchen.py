@@ -168,9 +168,9 @@ def _encode(
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        # One thread and x264's SSE2 code give the same bytes every time, those of its plain C, which
-        # another kind of machine takes, in a quarter of its time. With AVX-512, 7 of 10 processes
-        # gave other bytes (they depend on the memory next to the picture).
+        # One thread and x264's SSE2 code give the same bytes every time, in a quarter of the time
+        # of its plain C, which another kind of machine takes. With AVX-512, 7 of 10 processes gave
+        # other bytes (they depend on the memory next to the picture).
         # sc_threshold: no extra key frames where an object appears.
         stream.options = {"preset": "veryfast", "crf": "18", "threads": "1", "g": "250", "bf": "3",
                           "sc_threshold": "0", "x264-params": "asm=SSE2"}  # fmt: skip
