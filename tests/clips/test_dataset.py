@@ -96,24 +96,19 @@ def inputs(data, workers, persistent=False):
 
 
 def test_augmentation_depends_on_epoch_and_sample_and_not_on_workers(lab):
-    data = dataset(lab)
+    data = dataset(lab, part=6)
     alone = inputs(data, 0)
     assert not np.array_equal(alone[0], alone[1])  # another epoch, other clips
     for workers, persistent in ((2, False), (2, True)):
         assert np.array_equal(alone, inputs(data, workers, persistent))
-    assert not np.array_equal(alone[0], inputs(dataset(lab, seed=1), 0)[0])
+    assert not np.array_equal(alone[0], inputs(dataset(lab, part=6, seed=1), 0)[0])
 
 
 @pytest.fixture(scope="module")
 def rotten(lab, tmp_path_factory):
     """The lab's videos, one of them spoilt after the scan."""
-    root = tmp_path_factory.mktemp("rotten")
-    for video in lab.videos.values():
-        path = video.path(root)
-        path.parent.mkdir(exist_ok=True)
-        shutil.copy(video.path(lab.root), path)
-    path = lab.videos["P02_101"].path(root)
-    zero_block(path, 0.0, 10**9)
+    root = shutil.copytree(lab.root, tmp_path_factory.mktemp("rotten") / "videos")
+    zero_block(lab.videos["P02_101"].path(root), 0.0, 10**9)
     return str(root)
 
 
@@ -139,7 +134,7 @@ def test_a_clip_that_does_not_decode_is_said_and_another_segment_stands_in(
 
 
 def test_a_stand_in_is_the_same_whatever_the_number_of_workers(lab, rotten):
-    data = dataset(lab, data_root=rotten, max_broken=1.0)
+    data = dataset(lab, data_root=rotten, max_broken=1.0, part=6)
     assert np.array_equal(inputs(data, 0), inputs(data, 2))
     assert data.broken.count > 0
 

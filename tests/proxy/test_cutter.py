@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.minikitchen.damage import zero_block
 from epic100.proxy.cutter import Clip, cut_clips
 from epic100.settings import ClipSettings
 from epic100.video.containers import top_boxes
 from epic100.video.index import build_index
-from epic100.video.reader import FrameError, VideoReader
+from epic100.video.reader import VideoReader
 from support.packets import rewrite
 from support.tricky_videos import encode, turn
 
@@ -74,28 +73,6 @@ def test_a_rotation_is_left_to_the_player(tmp_path):
         with av.open(clip.target) as container:
             first = next(container.decode(video=0))
             assert (first.width, first.height, first.rotation) == (96, 64, -90)
-
-
-def test_a_segment_with_an_unreadable_frame_gets_no_clip_and_the_others_do(tmp_path):
-    path = encode(tmp_path / "v.MP4", 200, size=(160, 96))
-    index = build_index(path)
-    zero_block(path, 0.4, 2000)
-    reader = VideoReader(path, index)
-    broken = []
-    for number in range(200):
-        try:
-            reader.get_frames([number])
-        except FrameError:
-            broken.append(number)
-    assert broken and broken[-1] < 155
-    ranges = [(0, 20), (10, broken[0] + 1), (broken[0] - 5, 190), (160, 200)]
-    clips = clips_of(tmp_path, ranges)
-    Path(clips[2].target).write_bytes(b"a clip of other settings")
-    failed = cut_clips(path, index, clips, SHARP)
-    wanted = f"frame {broken[0]} does not decode"
-    assert failed == {clips[1].target: wanted, clips[2].target: wanted}
-    assert [Path(clip.target).exists() for clip in clips] == [True, False, False, True]
-    assert not list(tmp_path.glob(".*")), "no half clip is left"
 
 
 def test_a_file_other_than_the_one_that_was_scanned_gives_no_clip(tmp_path):

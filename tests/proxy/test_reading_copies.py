@@ -12,17 +12,6 @@ from epic100.settings import Settings, TrainSettings
 from epic100.training.config import build_config
 
 
-def samples(lab, root, index_dir):
-    """The first and the last clip of val, as far as the pictures."""
-    settings = TrainSettings(config="config/x3d_demo.py", load_from=None)
-    config = build_config(settings, lab.results, str(root), index_dir)
-    train, val = config.train_dataloader.dataset, config.val_dataloader.dataset
-    assert {part.index_dir for part in (train, val)} == {index_dir or f"{lab.results}/scan"}
-    val.pipeline = val.pipeline[:3]
-    dataset = DATASETS.build(val)
-    return dataset[0], dataset[len(dataset) - 1]
-
-
 def test_a_sample_of_a_copy_is_the_sample_of_the_original_in_small(lab, tmp_path):
     scan = Path(lab.results) / "scan"
     make_proxies(
@@ -31,8 +20,15 @@ def test_a_sample_of_a_copy_is_the_sample_of_the_original_in_small(lab, tmp_path
         scan_index=scan / "P01.index.npz", table=tmp_path / "P01.tsv",
         index=tmp_path / "P01.index.npz",
     )  # fmt: skip
-    copies, originals = samples(lab, tmp_path, str(tmp_path)), samples(lab, lab.root, None)
-    for small, original in zip(copies, originals, strict=True):
+    settings = TrainSettings(config="config/x3d_demo.py", load_from=None)
+    clips = []
+    for root, index_dir in ((str(tmp_path), str(tmp_path)), (lab.root, None)):
+        config = build_config(settings, lab.results, root, index_dir)
+        train, val = config.train_dataloader.dataset, config.val_dataloader.dataset
+        assert {part.index_dir for part in (train, val)} == {index_dir or str(scan)}
+        dataset = DATASETS.build(val | {"pipeline": val.pipeline[:3]})  # as far as the pictures
+        clips.append((dataset[0], dataset[len(dataset) - 1]))
+    for small, original in zip(*clips, strict=True):
         assert small["frame_inds"].tolist() == original["frame_inds"].tolist()
         assert small["avg_fps"] == pytest.approx(original["avg_fps"], abs=1e-9)
         assert str(tmp_path) in small["filename"] and lab.root in original["filename"]

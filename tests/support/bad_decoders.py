@@ -181,20 +181,6 @@ def find_the_disk_full(progress) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 
-def be_killed_at_a_third_check(progress) -> None:
-    from epic100.proxy import cutter
-
-    check, checked = cutter.check_copy, []
-
-    def check_copy(*arguments):
-        checked.append(arguments)
-        if len(checked) == 3:
-            get("SIGKILL", progress)
-        return check(*arguments)
-
-    cutter.check_copy = check_copy
-
-
 class Orders:
     """Gives orders and tells which were carried out. `function` works as `work` does, on order."""
 
