@@ -107,6 +107,14 @@ def lab(once) -> Lab:
 
 
 @pytest.fixture(scope="session")
+def model(lab, once) -> Path:
+    """A model of random weights for the lab's pairs; to be read only."""
+    from support.models import save_random_model
+
+    return once("model", lambda folder: save_random_model(lab, folder / "model.pth"))
+
+
+@pytest.fixture(scope="session")
 def short_video(once) -> bytes:
     """A sound file of three seconds."""
     return once("short", lambda folder: encode(folder / "v.MP4", FRAMES, movflags="faststart")

@@ -151,15 +151,6 @@ def test_figures_are_the_group_s_means_and_intervals_those_of_resampling_one_by_
     assert found.over_videos == pytest.approx(by_hand(first, second, members, whole), abs=0.4)
 
 
-def test_segments_that_go_together_by_video_widen_the_interval_over_videos_alone():
-    videos = np.repeat(np.arange(20), 100)
-    first, second = np.zeros(2000, bool), np.isin(videos, [0, 1, 2, 3, 4])
-    found = difference(first, second, np.ones(2000, bool), videos)
-    low, high = found.over_segments
-    assert 25 - low == pytest.approx(1.96 * 100 * (0.25 * 0.75 / 2000) ** 0.5, rel=0.1)
-    assert found.over_videos[1] - found.over_videos[0] > 5 * (high - low)
-
-
 def test_the_same_model_differs_by_nothing_and_the_same_seed_gives_the_same(data):
     first, second, members, videos = data
     found = difference(first, first, members, videos)

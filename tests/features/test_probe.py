@@ -27,7 +27,6 @@ from epic100.training.epoch_table import read_epochs, read_trials
 from support.archive import configure, run
 from support.checkout import said
 from support.hugging_face import make_encoder
-from support.models import save_random_model
 from support.small_features import COLOURS, tokens
 
 
@@ -80,7 +79,7 @@ def test_it_learns_what_it_is_shown(lab, made, tmp_path, heads):
 def test_it_sees_the_order_of_rows(kind, tmp_path):
     """On segments of two rows, whose order alone is the class."""
     settings, loss = ProbeSettings(kind=kind, epochs=25), torch.nn.functional.cross_entropy
-    for seed in range(5):
+    for seed in range(2):
         torch.manual_seed(seed)
         both, labels = torch.randn(2, 32), torch.randint(0, 2, (600,))
         rows = [both[[label, 1 - label]] + 0.3 * torch.randn(2, 32) for label in labels.tolist()]
@@ -191,17 +190,15 @@ def test_tokens_that_do_not_belong_together_are_refused(lab, own, tmp_path, spoi
     assert not (tmp_path / "model.pth").exists()
 
 
-def test_a_probe_reads_tokens_of_its_own_source_only(lab, own, tmp_path):
-    model = train(lab, own, tmp_path, epochs=1)
+def test_a_probe_reads_tokens_of_its_own_source_only(lab, model, own, tmp_path):
+    probe = train(lab, own, tmp_path, epochs=1)
     for path in own:
         changed(path, model="another")
     with pytest.raises(EpicError, match="model another.*; expected those of .*, which the probe"):
-        probed(lab, own, model, "val")
-    with pytest.raises(EpicError, match="random.pth: a model, but no probe"):
-        predict_probe(save_random_model(lab, tmp_path / "random.pth"),
-                      f"{lab.results}/clean/val.txt", tmp_path / "val.pt", split="val",
+        probed(lab, own, probe, "val")
+    with pytest.raises(EpicError, match="model.pth: a model, but no probe"):
+        predict_probe(model, f"{lab.results}/clean/val.txt", tmp_path / "val.pt", split="val",
                       indexes=[])  # fmt: skip
-    assert load_model(model).trained_on["epochs"] == 1
 
 
 @pytest.mark.slow

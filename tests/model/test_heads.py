@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from epic100.base.errors import EpicError
 from epic100.model.mmaction_import import models
 from epic100.model.registered import BaseHead, OutputsLoss, named_head
+from support.small_runs import Reads
 
 PAIRS = [(0, 1, 6), (0, 2, 3), (2, 1, 1)]
 VERBS, NOUNS = 3, 4
@@ -44,50 +44,48 @@ def built(pairs, heads="pair", **head):
     return MODELS.build({"type": "EpicHead", **spec(pairs, heads, **head)})
 
 
+# Outputs and labels of four samples, by head.
+PARTS = {"pair": (3, [2, 0, 1, 2]), "verb": (VERBS, [2, 0, 0, 2]), "noun": (NOUNS, [1, 1, 2, 1])}
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_is_the_sum_of_each_head_s_own(smoothing):
-    torch.manual_seed(0)
-    label = torch.tensor([2, 0, 1, 2])
-    verb, noun = torch.tensor([2, 0, 0, 2]), torch.tensor([1, 1, 2, 1])
-    scores = torch.randn(4, 3 + VERBS + NOUNS, requires_grad=True)
-    expected = [F.cross_entropy(scores[:, :3], label, label_smoothing=smoothing),
-                F.cross_entropy(scores[:, 3:6], verb, label_smoothing=smoothing),
-                F.cross_entropy(scores[:, 6:], noun, label_smoothing=smoothing)]  # fmt: skip
-    both = OutputsLoss(PAIRS, "both", VERBS, NOUNS, smoothing)(scores, label)
-    torch.testing.assert_close(both, sum(expected))
-    both.backward()
-    assert (scores.grad.abs().sum(dim=1) > 0).all()
-    two = OutputsLoss(PAIRS, "verb_noun", VERBS, NOUNS, smoothing)(scores[:, 3:], label)
-    torch.testing.assert_close(two, expected[1] + expected[2])
-
-
-@pytest.mark.parametrize("heads, outputs", [("pair", 3), ("verb_noun", 7), ("both", 10)])
-def test_the_head_that_is_named_is_built_with_its_numbers_and_the_loss(pairs, heads, outputs):
-    head = built(pairs, heads, label_smooth_eps=0.1)
-    named = named_head(**spec(pairs, heads, label_smooth_eps=0.1))
-    assert named == {"type": "X3DHead", "in_channels": 8, "label_smooth_eps": 0.1,
-                     "num_classes": outputs}  # fmt: skip
+@pytest.mark.parametrize("heads, parts", [
+    ("pair", ["pair"]), ("verb_noun", ["verb", "noun"]), ("both", ["pair", "verb", "noun"]),
+])  # fmt: skip
+def test_the_head_that_is_named_is_built_and_its_loss_is_the_sum_of_its_parts(
+    pairs, heads, parts, smoothing
+):
+    sizes, labels = zip(*(PARTS[part] for part in parts), strict=True)
+    head = built(pairs, heads, label_smooth_eps=smoothing)
+    named = named_head(**spec(pairs, heads, label_smooth_eps=smoothing))
+    assert named == {"type": "X3DHead", "in_channels": 8, "label_smooth_eps": smoothing,
+                     "num_classes": sum(sizes)}  # fmt: skip
     torch.manual_seed(0)
     plain = MODELS.build(named)
-    assert type(head) is type(plain) and head.num_classes == outputs
+    assert type(head) is type(plain) and head.num_classes == sum(sizes)
     weights = plain.state_dict()
     assert weights.keys() == head.state_dict().keys()
     assert all(torch.equal(value, weights[name]) for name, value in head.state_dict().items())
-    scores, label = torch.randn(4, outputs), torch.tensor([2, 0, 1, 2])
-    found = head.loss_by_feat(scores, samples(label.tolist()))["loss_cls"]
-    expected = OutputsLoss(PAIRS, heads, VERBS, NOUNS, smoothing=0.1)(scores, label)
-    torch.testing.assert_close(found, expected)
+    scores = torch.randn(4, sum(sizes))
+    found = head.loss_by_feat(scores, samples(PARTS["pair"][1]))["loss_cls"]
+    expected = [
+        F.cross_entropy(part, torch.tensor(label), label_smoothing=smoothing)
+        for part, label in zip(scores.split(sizes, dim=1), labels, strict=True)
+    ]
+    torch.testing.assert_close(found, sum(expected))
 
 
-def test_a_head_with_a_number_or_a_loss_of_its_own_is_one_line(pairs):
-    with pytest.raises(EpicError, match="has `num_classes` 400, but .*pairs.tsv .*both.*, 10; "):
-        built(pairs, "both", num_classes=400)
-    with pytest.raises(EpicError, match="`heads` is 'nouns'; expected one of pair, verb_noun"):
-        built(pairs, "nouns")
-    own = {"type": "BCELossWithLogits"}
-    with pytest.raises(EpicError, match=r"a loss of its own \(BCELoss.*`heads` is 'verb_noun'"):
-        built(pairs, "verb_noun", loss_cls=own)
-    assert type(built(pairs, "pair", loss_cls=own).loss_cls).__name__ == own["type"]
+OWN = {"loss_cls": {"type": "BCELossWithLogits"}}
+
+
+@pytest.mark.parametrize("heads, head, words", [
+    ("both", {"num_classes": 400}, "has `num_classes` 400, but .*pairs.tsv .*both.*, 10; "),
+    ("nouns", {}, "`heads` is 'nouns'; expected one of pair, verb_noun"),
+    ("verb_noun", OWN, r"a loss of its own \(BCELoss.*`heads` is 'verb_noun'"),
+])  # fmt: skip
+def test_a_head_with_a_number_or_a_loss_of_its_own_is_one_line(pairs, heads, head, words):
+    with pytest.raises(EpicError, match=words):
+        built(pairs, heads, **head)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -162,21 +160,6 @@ def test_losses_and_figures_are_mmaction2_s_to_the_bit(many, labels, smooth):
     assert half["loss_cls"].dtype == torch.float32  # as all that autocast gives
 
 
-class _Waits(TorchDispatchMode):
-    """Lists operators that bring a value to the CPU, or would."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        to_host = str(kwargs.get("device", "")) == "cpu" and args[0].device.type != "cpu"
-        if func is torch.ops.aten._local_scalar_dense.default or to_host:
-            self.found.append(str(func))
-        return func(*args, **kwargs)
-
-
 @pytest.mark.parametrize("heads, own", [
     ("pair", {"label_smooth_eps": 0.1}), ("pair", {"loss_cls": {"type": "CrossEntropyLoss"}}),
     ("pair", {"type": "I3DHead"}), ("both", {}),
@@ -190,10 +173,10 @@ def test_a_step_of_head_and_loss_never_waits_for_the_device(many, heads, own):
     def labelled():
         return [sample.to("meta") for sample in samples(range(6))]
 
-    with _Waits() as theirs, pytest.raises(NotImplementedError):
+    with Reads([]) as theirs, pytest.raises(NotImplementedError):
         BaseHead.loss_by_feat(head, head(features), labelled())
     assert theirs.found  # MMAction2's own does
-    with _Waits() as ours:
+    with Reads([]) as ours:
         losses = head.loss(features, labelled())
         losses["loss_cls"].backward()
         for _ in range(4):  # by Mixup or by CutMix
@@ -208,3 +191,4 @@ def test_a_head_with_a_loss_of_its_own_keeps_it(pairs):
             return {"loss_cls": cls_scores.sum()}
 
     assert "loss_by_feat" not in vars(built(pairs, type="Own"))
+    assert type(built(pairs, **OWN).loss_cls).__name__ == OWN["loss_cls"]["type"]

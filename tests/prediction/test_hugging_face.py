@@ -10,7 +10,7 @@ from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import CACHE
 from epic100.clips.dataset import EpicSegmentVideoDataset
 from epic100.minikitchen import write_video
-from epic100.prediction.encoder import clip_pipeline, encoded, pooled_tokens
+from epic100.prediction.encoder import clip_pipeline, pooled_tokens
 from epic100.prediction.hugging_face import HuggingFaceFolder, opened, pixels
 from epic100.video.sheet import Video
 from support.hugging_face import FRAMES, KINDS, PATCH, SIZE, WIDTH, make_encoder, processor
@@ -92,14 +92,6 @@ def test_tokens_are_pooled_to_a_grid_in_order_of_time_row_and_column():
     vectors = torch.randn(2, 5)
     assert pooled_tokens(vectors, None) is vectors
     assert torch.equal(pooled_tokens(vectors, (8, 4)), vectors[:, None].half())
-
-
-def test_tokens_where_one_vector_is_expected_are_refused():
-    clips = [torch.zeros(1, 3, 2, 8, 8).byte()] * 3
-    with pytest.raises(
-        EpicError, match=r"own:Enc: gives \[3, 7, 5\] for 3 clips; expected features"
-    ):
-        encoded(lambda some: torch.zeros(len(some), 7, 5), clips, 3, "own:Enc")
 
 
 def keyed(name, **changes):

@@ -168,14 +168,17 @@ def test_views_are_chosen_by_how_frames_are_sampled():
     ]  # fmt: skip
     assert [chosen_views(p, None, 1) for p in (DENSE, SEGMENT, SPARSE)] == [(10, 1), (1, 1), (1, 1)]
     assert chosen_views(SEGMENT, 4, 3) == (4, 3)
-    with pytest.raises(EpicError, match="clips is 10, .* SampleFrames takes single frames over"):
-        chosen_views(SPARSE, 10, 1)
-    with pytest.raises(EpicError, match="clips is 2, .* neither SampleFrames nor UniformSample"):
-        chosen_views(SPARSE[1:], 2, 1)
-    with pytest.raises(EpicError, match="crops is whole, .* has no CenterCrop"):
-        chosen_views([*SPARSE[:2], SPARSE[3]], 1, "whole")
-    with pytest.raises(EpicError, match="crops is 3, .* has no CenterCrop"):
-        chosen_views([*SPARSE[:2], SPARSE[3]], 1, 3)
+
+
+@pytest.mark.parametrize("steps, clips, crops, words", [
+    (SPARSE, 10, 1, "clips is 10, .* SampleFrames takes single frames over"),
+    (SPARSE[1:], 2, 1, "clips is 2, .* neither SampleFrames nor UniformSample"),
+    ([*SPARSE[:2], SPARSE[3]], 1, "whole", "crops is whole, .* has no CenterCrop"),
+    ([*SPARSE[:2], SPARSE[3]], 1, 3, "crops is 3, .* has no CenterCrop"),
+])  # fmt: skip
+def test_views_that_a_pipeline_cannot_give_are_one_line(steps, clips, crops, words):
+    with pytest.raises(EpicError, match=words):
+        chosen_views(steps, clips, crops)
 
 
 def test_frames_of_a_view_stay_and_crops_are_as_chosen():

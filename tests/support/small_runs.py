@@ -27,7 +27,7 @@ from epic100.settings import TrainSettings
 from epic100.training import plan
 from epic100.training.checkpoints import attempts
 from epic100.training.config import build_config
-from epic100.training.launch import Job
+from epic100.training.launch import PATIENCE_MINUTES, Job
 from epic100.training.train import train
 from support.checkout import CLASSES
 
@@ -86,17 +86,20 @@ def run(lab, results: Path, options: dict | None = None, **chosen) -> dict[str, 
     return dict(load_model(results / "model.pth").state_dict)
 
 
-def start(lab, results: Path, options: dict | None = None, of_several=(), autocast=False, **chosen):
+def start(
+    lab, results: Path, options: dict | None = None, of_several=(), autocast=False,
+    patience=PATIENCE_MINUTES, **chosen,
+):  # fmt: skip
     """Train in another process, the leader of a group of its own, ended as a rule would be.
 
     What it says goes to `said.txt` in `results`. `of_several`: (rank, processes, file in which they
     meet); then it goes to `said_0.txt` and so on. `autocast`: with autocast and gradient scaling on
-    the CPU, as a GPU has it.
+    the CPU, as a GPU has it. `patience`: minutes that one of several waits for another.
     """
     what = job(lab, results) | {
         "settings": settings(options=options or {}, **chosen).model_dump(by_alias=True)
     }
-    process = processes.Process(target=_child, args=(what, results, of_several, autocast))
+    process = processes.Process(target=_child, args=(what, results, of_several, autocast, patience))
     process.start()
     return process
 
@@ -153,19 +156,19 @@ def same(first: dict, second: dict) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-def _child(what: dict, results: Path, of_several: tuple, autocast: bool) -> None:
+def _child(what: dict, results: Path, of_several: tuple, autocast: bool, patience: float) -> None:
     os.setpgid(0, 0)
     if autocast:
         autocast_on_cpu(setattr)
     if of_several:
-        return _rank(what, results, *of_several)
+        return _rank(what, results, patience, *of_several)
     with open(os.devnull, "w") as nothing:
         sys.stdout = sys.stderr = nothing
         with rule_log(results / "said.txt"):
             train(TrainSettings.model_validate(what.pop("settings")), **what)
 
 
-def _rank(what: dict, results: Path, number: int, world: int, store: str) -> None:
+def _rank(what: dict, results: Path, patience: float, number: int, world: int, store: str) -> None:
     from epic100.training import process  # which lets this process ignore SIGUSR1
 
     sys.stdout = sys.stderr = (results / f"said_{number}.txt").open("w", buffering=1)
@@ -173,7 +176,7 @@ def _rank(what: dict, results: Path, number: int, world: int, store: str) -> Non
     os.environ.update({name: str(value) for name, value in place.items()})
     log_to_stdout()
     chosen = TrainSettings.model_validate(what.pop("settings"))
-    process.rank(Job(chosen, what, init_method=f"file://{store}"))
+    process.rank(Job(chosen, what, patience=patience, init_method=f"file://{store}"))
 
 
 def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:
@@ -222,14 +225,17 @@ class LateHook(Hook):
 
 
 class Reads(TorchDispatchMode):
-    """Lists the operators by which Python asks for a value: `float`, `item`, `if`."""
+    """Lists where Python asks for a value: `float`, `item`, `if`, or a copy to the CPU."""
 
     def __init__(self, found: list[str]):
         super().__init__()
         self.found = found
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func is torch.ops.aten._local_scalar_dense.default:
+        to_host = str((kwargs or {}).get("device")) == "cpu" and not getattr(
+            args[0], "is_cpu", True
+        )
+        if func is torch.ops.aten._local_scalar_dense.default or to_host:
             self.found.append("".join(traceback.format_stack(limit=12)))
         return func(*args, **kwargs or {})
 

@@ -1,17 +1,26 @@
-"""A timeline from its clips to its files: each step has a clip, none touches damage."""
+"""A timeline from its clips to its files: each step has a clip, none touches damage.
+
+Where nothing happens is learned from gaps between segments, with a threshold chosen on val.
+"""
 
 import json
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 
 from epic100.base.errors import EpicError
-from epic100.settings import TimelineSettings
+from epic100.segments.segment_list import read_segments, write_segments
+from epic100.settings import PredictSettings, TimelineSettings
+from epic100.timeline.background import Background, best_threshold, fit, read_background
 from epic100.timeline.clips import clip_frames, place_clips
-from epic100.timeline.content import Segment, Timeline, merge, moving_mean
+from epic100.timeline.content import Segment, Timeline, merge
 from epic100.timeline.files import SUFFIXES, beside, write_timeline
+from epic100.timeline.gaps import LEAST, learn_background
+from epic100.timeline.run import ModelInUse, make_timelines
 from support.made_index import index_at
 from support.tables import rows_of
 
@@ -28,25 +37,22 @@ def test_each_step_has_a_clip_around_its_middle_inside_the_video():
     assert np.abs(middle - (np.arange(2, 18) + 0.5) / 2).max() <= 0.04
 
 
-def test_no_clip_touches_damage_and_steps_that_do_have_none():
-    placed = place_clips(STEADY, [(100, 120)], 0.5, 20)  # 4.0 to 4.8 s
-    assert np.flatnonzero(~placed.sound).tolist() == [8, 9]
-    assert placed.damaged == [(4.0, 4.8)]
+@pytest.mark.parametrize("damaged, stride, frames, sound, seconds, length", [
+    ([(100, 120)], 0.5, 20, "11111111001111111111", [(4.0, 4.8)], 20),
+    # A sound stretch that is shorter than a clip is one clip.
+    ([(0, 100), (125, 250)], 0.5, 60, "00000000110000000000", [(0, 4), (5, 10)], 25),
+    ([(240, 300)], 1.0, 20, "111111111000", [(9.6, 12)], 20),  # pictures that a cut file promised
+])  # fmt: skip
+def test_no_clip_touches_damage_and_steps_that_do_have_none(
+    damaged, stride, frames, sound, seconds, length
+):
+    placed = place_clips(STEADY, damaged, stride, frames)
+    assert "".join("01"[int(step)] for step in placed.sound) == sound
+    assert placed.duration == pytest.approx(len(sound) * stride)
+    assert placed.damaged == [pytest.approx(stretch) for stretch in seconds]
     starts, stops = placed.start[placed.sound], placed.stop[placed.sound]
-    assert ((stops <= 100) | (starts >= 120)).all() and (stops - starts == 20).all()
-
-
-def test_a_sound_stretch_shorter_than_a_clip_is_one_clip():
-    placed = place_clips(STEADY, [(0, 100), (125, 250)], 0.5, 60)  # sound from 4 to 5 s
-    assert np.flatnonzero(placed.sound).tolist() == [8, 9]
-    assert placed.start[8:10].tolist() == [100, 100] and placed.stop[8:10].tolist() == [125, 125]
-
-
-def test_pictures_that_a_cut_file_promised_are_damaged_time_at_its_end():
-    placed = place_clips(STEADY, [(240, 300)], 1.0, 20)
-    assert placed.duration == pytest.approx(12) and len(placed.sound) == 12
-    assert placed.sound.tolist() == [True] * 9 + [False] * 3
-    assert placed.damaged[0] == (pytest.approx(9.6), pytest.approx(12))
+    assert (stops - starts == length).all()
+    assert all(((stops <= first) | (starts >= after)).all() for first, after in damaged)
 
 
 def test_at_a_variable_rate_the_times_count_not_the_frame_numbers():
@@ -110,12 +116,6 @@ def test_a_segment_s_probability_is_the_mean_of_its_steps():
     assert (round(first.probability, 6), round(second.probability, 6)) == (0.8, 0.9)
 
 
-def test_a_moving_mean_is_the_mean_of_what_is_there():
-    values = np.arange(5.0)[:, None]
-    assert moving_mean(values, 1).ravel().tolist() == [0.5, 1, 2, 3, 3.5]
-    assert moving_mean(values, 9).ravel().tolist() == [2.0] * 5
-
-
 SEGMENTS = [
     Segment(0.0, 1.5, 0, 1, 0, "take", "spoon", 0.9123456, 0.95, 0.93),
     Segment(3661.25, 3663.0, 9, 5, 4, "pour", "pan <hot> & lid", 0.5, 0.6, 0.7),
@@ -158,6 +158,7 @@ def test_the_captions_are_cues_in_order_without_markup(tsv):
     assert head == "WEBVTT" and len(cues) == 3
     clock = r"\d\d:\d\d:\d\d\.\d{3}"
     assert all(re.match(rf"{clock} --> {clock}\n[^\n]+$", cue) for cue in cues)
+    assert "(damaged)" in cues[1]
     assert cues[2] == "01:01:01.250 --> 01:01:03.000\npour pan &lt;hot&gt; &amp; lid 50 %"
 
 
@@ -178,3 +179,79 @@ def test_actionformer_and_opentad_find_what_they_read(tsv):
     ((video, results),) = found["results"].items()
     scored = [(r["label"], *map(float, r["segment"]), r["score"]) for r in results]
     assert video == "my film.v2" and scored[0] == ("take spoon", 0.0, 1.5, 0.9123)
+
+
+PREDICT = PredictSettings(workers=0, device="cpu")
+
+
+def learn(lab, model, out, segments="segments"):
+    scans = sorted((lab.folder / "results/scan").glob("*.tsv"))
+    learn_background(
+        ModelInUse(model), out, predict=PREDICT, root=lab.root, scans=list(map(str, scans)),
+        segments={s: f"{lab.results}/{segments}/{s}.txt" for s in ("train", "val")},
+        clean={s: f"{lab.results}/clean/{s}.txt" for s in ("train", "val")},
+        indexes=[str(path.with_suffix(".index.npz")) for path in scans],
+    )  # fmt: skip
+    return out
+
+
+def test_two_kinds_of_scores_are_told_apart_and_parted_in_the_middle():
+    rng = np.random.default_rng(0)
+    gaps = np.arange(200) < 40
+    kinds = [[8.0] * 4 if gap else [4.0, 0.3, 0.3, 0.3] for gap in gaps]
+    chances = np.array([rng.dirichlet(kind) for kind in kinds])
+    rows = torch.from_numpy(np.log(chances)).float()
+    weights, bias = fit(rows[::2], gaps[::2])
+    scores = Background("", "", weights, bias).scores(rows[1::2])
+    threshold, found, kept = best_threshold(scores, gaps[1::2])
+    assert found > 0.9 and kept > 0.9
+    assert best_threshold(np.array([0.1, 0.9, 0.3]), np.array([0, 1, 0], bool)) == (0.6, 1.0, 1.0)
+    assert best_threshold(np.array([0.1, 0.9]), np.array([1, 0], bool))[1:] in ((1, 0), (0, 1))
+
+
+def test_steps_in_which_nothing_happens_part_segments_and_are_in_none():
+    pairs = np.tile([0.9, 0.1], (8, 1))
+    idle = np.array([0, 0, 0.9, 0.8, 0, 0, 0, 0.6])
+    found = merge(pairs, np.ones(8, bool), BARE, idle, 0.7)
+    assert [(run.start, run.stop) for run in found] == [(0, 2), (4, 8)]
+    assert merge(pairs, np.ones(8, bool), BARE, np.ones(8), 0.7) == []
+    assert len(merge(pairs, np.ones(8, bool), SMOOTH, np.eye(8)[3], 0.7)) == 1  # one step is noise
+
+
+@pytest.mark.slow
+def test_a_timeline_leaves_out_what_the_gaps_of_train_look_like(lab, model, tmp_path):
+    path = learn(lab, model, tmp_path / "background.json")
+    learned = read_background(path, ModelInUse(model).digest)
+    assert len(list(tmp_path.iterdir())) == 1  # no shards are left
+    film = lab.videos["P01_02"].path(lab.root)
+    for share, threshold in (("all", 0.0), ("none", 1.1)):
+        own = tmp_path / f"{share}.json"
+        own.write_text(json.dumps(vars(replace(learned, threshold=threshold))))
+        make_timelines([film], ModelInUse(model, background=own), tmp_path / share,
+                       settings=BARE, predict=PREDICT)  # fmt: skip
+        found = json.loads((tmp_path / share / "P01_02.json").read_text())
+        assert bool(found["segments"]) == (share == "none")
+        assert all(0 <= clip["background"] <= 1 for clip in found["clips"])
+
+
+@pytest.mark.slow
+def test_without_gaps_nothing_is_learned(lab, model, tmp_path):
+    for split in ("train", "val"):
+        table = read_segments(f"{lab.results}/segments/{split}.txt")
+        table["stop"] += 10**6
+        (lab.folder / "results/no_gaps").mkdir(exist_ok=True)
+        write_segments(table, f"{lab.results}/no_gaps/{split}.txt")
+    with pytest.raises(EpicError, match=f"train.txt: 0 gaps of {LEAST} frames or more and "):
+        learn(lab, model, tmp_path / "background.json", "no_gaps")
+
+
+@pytest.mark.parametrize("text", [
+    "", "[]", '{"weights": [1]}',
+    json.dumps(vars(Background("epic100 background 1", "another", [0.0], 0.0))),
+    json.dumps(vars(Background("epic100 background 1", "this", ["a"], 0.0))),
+])  # fmt: skip
+def test_another_file_is_no_background(text, tmp_path):
+    path = tmp_path / "background.json"
+    path.write_text(text)
+    with pytest.raises(EpicError, match="background.json: no background of this model .*; make it"):
+        read_background(path, "this")

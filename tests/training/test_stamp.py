@@ -87,10 +87,9 @@ def test_a_field_that_does_not_change_what_is_learned_leaves_the_stamp(lab, resu
 def test_where_files_stand_and_how_they_are_loaded_make_no_other_run(lab, results, tmp_path):
     first = stamp(lab, results)
     moved = copy_results(lab, tmp_path / "moved")
-    options = {"train_dataloader.num_workers": 3, "default_hooks.logger.interval": 7,
+    options = {"default_hooks.logger.interval": 7,
                "train_dataloader.dataset.data_root": "elsewhere"}  # fmt: skip
-    assert first == stamp(lab, moved, options=options, validate={"every": 3, "segments": 2},
-                          checkpoint={"seconds": 5, "keep": 9})  # fmt: skip
+    assert first == stamp(lab, moved, options=options)
     assert first == stamp(lab, results, batch_size=4, processes=2)  # 8 segments a step
 
 

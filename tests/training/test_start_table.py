@@ -1,11 +1,15 @@
+"""What a training says of itself before its first step, and of a slow loader."""
+
 import pandas as pd
 import pytest
 from mmengine.config import Config
 
+from epic100.base.machine import driver_version
 from epic100.segments.segment_list import COLUMNS
 from epic100.training.plan import Placement, TrainingPlan
 from epic100.training.preflight import Found
 from epic100.training.start_table import epoch_seconds, start_table
+from epic100.training.telemetry import loader_advice
 
 DENSE = {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}
 PAIRS = [(0, 0, 3), (0, 1, 1), (2, 1, 0)]
@@ -125,3 +129,24 @@ def test_what_is_unlikely_to_go_well_is_warned_of_and_nothing_else(changes, word
 def test_the_estimate_lets_workers_load_while_a_gpu_computes(device, load_seconds, seconds):
     check = checked(processes=1, part=2, device=device, load_seconds=load_seconds, workers=1)
     assert epoch_seconds(check, 10) == pytest.approx(seconds)
+
+
+def test_a_slow_loader_is_reported_with_its_figures_and_what_would_help():
+    text = loader_advice(waited=0.9, spent=1.2, workers=2, cores=18)
+    assert text.startswith(
+        "the loader is the limit: of 1.20 s an iteration 0.90 s (75 %) are spent waiting for data, "
+        "0.30 s computing; raise `train: workers:` from 2 towards the 18 cores"
+    )
+    assert "videos: proxy:" in text
+    text = loader_advice(waited=0.9, spent=1.2, workers=17, cores=18)  # all cores load already
+    assert "train: workers:" not in text and "videos: proxy:" in text and "more cores" in text
+
+
+def test_the_driver_names_its_version_in_a_file(tmp_path):
+    file = tmp_path / "version"
+    assert driver_version(file) is None
+    file.write_text(
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\n"
+        "GCC version:  gcc version 11.4.0 (Ubuntu 11.4.0-1ubuntu1~22.04)\n"
+    )
+    assert driver_version(file) == "535.104.05"
