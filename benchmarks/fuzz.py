@@ -35,7 +35,7 @@ def work(name: str, seed: int, folder: Path, count: int) -> int:
 
     warnings.simplefilter("ignore")
     target, rng = (TARGETS | FILMS)[name], random.Random(seed)
-    seeds = target.honest(folder)
+    seeds = target.seeds(folder)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -2,9 +2,8 @@
 
     python benchmarks/two_writers.py [--rounds 20] [--seed 0] [--jobs scan train]
 
-In a round, each way is played once, with a job that changes from round to round. In every second
-one, names that one job makes appear to the other two seconds late (tests/support/two_writers.py).
-A line tells of each file that differs from that of one job alone. The last line is a JSON object.
+In a round, each way is played once, with a job that changes from round to round. A line tells of
+each file that differs from that of one job alone. The last line is a JSON object.
 """
 
 import argparse
@@ -35,7 +34,7 @@ def main() -> None:
         for number in range(chosen.rounds):
             for place, way in enumerate(WAYS):
                 job = chosen.jobs[(number + place) % len(chosen.jobs)]
-                found = stage.play(way, job, random, late=number % 2 == 0)
+                found = stage.play(way, job, random)
                 print(*found, sep="\n", end="\n" * bool(found), flush=True)
                 harmed += found
                 played += 1

@@ -239,7 +239,7 @@ def test_a_crop_shows_what_mmaction2_s_steps_show_with_the_same_random_numbers(
     clip_of, kind, other, decoder
 ):
     step = {"type": "DecodeSegment", "short_side": (48, 60), "crop": kind, "size": 40}
-    for seed in range(8):
+    for seed in range(4):
         ours, after = clip_of([step | {"flip_ratio": 0.5}], seed, decoder)
         theirs, after_theirs = clip_of(other, seed, decoder)
         assert ours.shape == theirs.shape == (3, 40, 40, 3) and after == after_theirs
@@ -248,24 +248,6 @@ def test_a_crop_shows_what_mmaction2_s_steps_show_with_the_same_random_numbers(
         if kind == "random":
             there = np.abs(ours.astype(int) - elsewhere).mean()
             assert there > np.abs(ours.astype(int) - theirs).mean()
-
-
-def test_a_window_is_at_most_a_pixel_of_the_file_beside_the_drawn_one():
-    picture, size = (256, 455), 160
-    for seed in range(300):
-        np.random.seed(seed)
-        _, window = Crop("random", size, (182, 228)).draw(picture)
-        np.random.seed(seed)
-        side = np.random.randint(182, 229)
-        scaled = (side, int(455 * side / 256 + 0.5))
-        drawn = [np.random.randint(made - size) for made in scaled]
-        for first, length, start, made, whole in (
-            (window.top, window.height, drawn[0], scaled[0], 256),
-            (window.left, window.width, drawn[1], scaled[1], 455),
-        ):
-            assert first % 2 == length % 2 == 0 and 0 <= first <= first + length <= whole
-            assert abs(first - start * whole / made) <= 1.001
-            assert abs(length - size * whole / made) <= 1.001
 
 
 @pytest.mark.parametrize("picture", [(256, 455), (57, 101), (1080, 1920)])
@@ -339,7 +321,7 @@ def test_a_step_of_mmaction2_changes_pictures_of_bytes_the_same_with_the_same_se
     """ColorJitter failed in NumPy 2; what torch and Python drew followed from no sample's seed."""
     lazy = [{"type": "Resize", "lazy": True, **SQUARE}] if step["type"] == "Fuse" else []
     made = [pictures_of(lab, *lazy, step) for _ in "ab"]
-    for number in range(0, len(made[0]), 4):
+    for number in (0, 6):
         first, second = (np.stack(dataset[number]["imgs"]) for dataset in made)
         assert first.dtype == np.uint8 and first.ndim == 4
         assert np.array_equal(first, second)

@@ -1,4 +1,4 @@
-"""Honest contents with one rule broken: arrays, plain values, boxes. No test in here.
+"""Honest contents with one rule broken: arrays and plain values. No test in here.
 
 Changes of bytes at random hardly ever pass a checksum, so they end at the door. What these give is
 whole: it must be refused for what it says, or be safe to use.
@@ -7,8 +7,8 @@ whole: it must be refused for what it says, or be safe to use.
 import contextlib
 import copy
 import io
+import json
 import random
-import struct
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +20,7 @@ NUMBERS = (0, 1, -1, 2, 7, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**53, 2**62, 2**
            10**300, 0.5, 1e-300, 1e300, float("nan"), float("inf"), -float("inf"))  # fmt: skip
 TEXTS = ("", "P01_01_0", "..", "a" * 10_000, "\x1b[2J", "\u202e", "=1+1", "os.system", "val", "1/0",
          "1e999999")  # fmt: skip
+DEEP = "[" * 60 + "]" * 60
 KINDS = ("f2", "f4", "f8", "i1", "i4", "i8", "u1", "u8", "c8", "?", "U3", "S2", "M8[s]", ">i8",
          ">f4")  # fmt: skip
 
@@ -54,20 +55,12 @@ def zip_of(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> byt
     return buffer.getvalue()
 
 
-def nested(depth: int = 60) -> list:
-    """Lists in lists."""
-    inner: list = []
-    for _ in range(depth):
-        inner = [inner]
-    return inner
-
-
 def odd_value(rng: random.Random) -> Any:
     """A value that hardly any place expects."""
     return rng.choice([
-        None, True, False, rng.choice(NUMBERS), rng.choice(TEXTS), [], {}, [[]] * 3, nested(),
-        {"": 1}, {"a": {"b": []}}, [rng.choice(NUMBERS)] * rng.choice((1, 2, 3, 1000)),
-        [rng.choice(TEXTS)] * 2,
+        None, True, False, rng.choice(NUMBERS), rng.choice(TEXTS), [], {}, [[]] * 3,
+        json.loads(DEEP), {"": 1}, {"a": {"b": []}},
+        [rng.choice(NUMBERS)] * rng.choice((1, 2, 3, 1000)), [rng.choice(TEXTS)] * 2,
     ])  # fmt: skip
 
 
@@ -151,32 +144,3 @@ def _changed(content: Any, path: tuple, rng: random.Random) -> Any:
     else:
         out[key] = odd_value(rng)
     return tuple(out) if isinstance(content, tuple) else out
-
-
-def boxes(data: bytes, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, bytes]]:
-    """(start, stop, name) of each box of an MP4, those in boxes too."""
-    stop = len(data) if stop is None else stop
-    while start + 8 <= stop:
-        size, name = struct.unpack_from(">I4s", data, start)
-        if not 8 <= size <= stop - start:
-            return
-        yield start, start + size, name
-        if name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"dinf", b"udta"):
-            yield from boxes(data, start + 8, start + size)
-        start += size
-
-
-def broken_boxes(data: bytes, rng: random.Random) -> bytes:
-    """An MP4 with a number, a name or the length of a box changed, or a box gone or doubled."""
-    start, stop, _ = rng.choice(list(boxes(data)))
-    field = rng.randrange(start + 8, max(stop - 3, start + 9), 4)  # a count, a time, an offset
-    number = struct.pack(">I", rng.choice((0, 1, 7, 8, 2**16, 2**31 - 1, 2**31, 2**32 - 1)))
-    first, last, new = rng.choice((
-        (start, stop, b""),
-        (start, start, data[start:stop] * rng.choice((1, 2, 20))),
-        (start, start + 4, number),
-        (start + 4, start + 8, rng.choice([name for *_, name in boxes(data)])),
-        (field, field + 4, number),
-        (field, field + 4, number),
-    ))  # fmt: skip
-    return data[:first] + new + data[last:]

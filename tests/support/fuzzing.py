@@ -11,7 +11,7 @@ import random
 import struct
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -46,16 +46,15 @@ from epic100.submission.files import build, read_pt, write_pt
 from epic100.submission.zips import check_zip, write_zip
 from epic100.training.stamp import differences, read_stamp
 from epic100.video.containers import matroska_bytes, read_clock, top_boxes
-from epic100.video.index import VideoIndex, build_index
+from epic100.video.index import build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.jobs import keep, kept
 from epic100.video.nal import ParameterSets, SetRecord, nal_units
-from epic100.video.packet_table import COLUMNS
 from epic100.video.reader import VideoReader
 from epic100.video.scan_table import ScanRow, read_scan_table, write_scan_table
 from epic100.video.sheet import Video, read_sheet
 from support.checkout import CLASSES
-from support.crafted import broken, broken_boxes, members_of, odd_array, saved, zip_of
+from support.crafted import broken, members_of, odd_array, saved, zip_of
 from support.made_index import index_at
 
 PAIRS = [(0, 1, 5), (2, 3, 4)]
@@ -116,13 +115,6 @@ class Target:
     raises: tuple[type[BaseException], ...] = (EpicError,)
     suffix: str = ".bin"
     change: Callable[[bytes, random.Random], bytes] = change
-    cache: list[bytes] = field(default_factory=list)
-
-    def honest(self, folder: Path) -> list[bytes]:
-        """The seeds, made once."""
-        if not self.cache:
-            self.cache.extend(self.seeds(folder))
-        return self.cache
 
 
 def text(*texts: str) -> Callable[[Path], list[bytes]]:
@@ -280,17 +272,6 @@ def build_arrays(data: bytes, rng: random.Random) -> bytes:
     return _npz(arrays)
 
 
-def build_index_of(data: bytes, rng: random.Random) -> bytes:
-    """An index with one column of its packets changed, which is then stored as any index is."""
-    arrays = _arrays(data)
-    index = VideoIndex.from_arrays(arrays, "P01_01/")
-    column = rng.choice(COLUMNS)
-    odd = odd_array(rng, index.packets[column])
-    if odd.shape == index.packets.shape and odd.dtype.kind in "iu":
-        index.packets[column] = odd
-    return _npz(arrays | index.to_arrays("P01_01/"))
-
-
 def build_tensors(data: bytes, rng: random.Random) -> bytes:
     """A tensor file in the new or the old format with one tensor or value changed."""
     content = broken(torch.load(io.BytesIO(data), weights_only=True), rng)
@@ -361,7 +342,6 @@ TARGETS: dict[str, Target] = {
         lambda p: load_index(p, "P01_01"), made("b.npz", _index), change=inside(".npy")
     ),
     "index, built": Target(_use_index, made("c.npz", _index), change=build_arrays),
-    "packets, built": Target(_use_index, made("d.npz", _index), change=build_index_of),
     "features": Target(_use_features, made("e.npz", write_small_features)),
     "features, built": Target(
         _use_features, made("f.npz", write_small_features), change=build_arrays
@@ -380,7 +360,6 @@ TARGETS: dict[str, Target] = {
     ),
     "h264": Target(_read_h264, lambda folder: [AVCC, AVCC + AVCC], raises=(EpicError, ValueError)),
     "mp4": Target(_read_boxes, _moov),
-    "mp4, built": Target(_read_boxes, _film, change=broken_boxes),
     "part notes": Target(_read_notes, text('"5f2c-ab"'), suffix=".part.validator"),
 }  # fmt: skip
 # FFmpeg may crash on these, so they are for processes of their own: benchmarks/fuzz.py.

@@ -1,13 +1,11 @@
 """Two jobs for the same files, as they came about on real clusters, and what is left of the files.
 
 A job is what a rule does, by way of the library, in a process of its own. It can be halted before
-any rename below its folder, which is how a file gets its name. `late`: as on NFS, it does not see
-names that the other job made in the last two seconds. That covers what Python looks up itself
-(listings of folders, whether a file is there, opening it), not what a decoder opens.
+any rename below its folder, which is how a file gets its name.
 """
 
 import contextlib
-import errno
+import itertools
 import os
 import shutil
 import signal
@@ -18,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from stat import S_ISDIR
 
 import av
 import psutil
@@ -39,9 +36,8 @@ from support.small_features import make, tokens
 from support.small_runs import copy_results, processes, run
 
 SMALL = {"height": 48, "gop": 12, "crf": 30}  # copies
-LATE_SECONDS = 2.0
 CHANGES = ("samples_per_s", "data_share", "seconds", "bytes", "psnr")  # columns
-LOG = "names.log"
+LOG = "renames.log"
 
 
 def videos_of(lab: Lab) -> list[Video]:
@@ -162,21 +158,21 @@ class Stage:
             process = self._begin(job)
             process.join()
             assert process.exitcode == 0, self._said()
-            self._alone[job] = self._made(job), (self.folder / LOG).read_text().count("os.rename ")
+            self._alone[job] = self._made(job), (self.folder / LOG).read_text().count("\n")
         return self._alone[job]
 
-    def play(self, way: str, job: str, random: Random, late: bool) -> list[str]:
+    def play(self, way: str, job: str, random: Random) -> list[str]:
         """The files that are missing or differ, temporary ones that are left, and failed jobs."""
         alone, renames = self.alone(job)
         how = WAYS[way]
         middle = random.randint(1, renames)
-        first = self._begin(job, {"start": 0, "middle": middle, "end": renames}[how.begins], late)
+        first = self._begin(job, {"start": 0, "middle": middle, "end": renames}[how.begins])
         if how.begins != "start":
             _wait_for(first)
         if how.removes:
             self._remove(job)
         halt = 0 if how.first_waits else random.randint(1, renames)
-        second = self._begin(job, halt, late, new=False)
+        second = self._begin(job, halt, new=False)
         _wait_for(second)
         for process in (first, second):
             if process.is_alive():
@@ -191,13 +187,13 @@ class Stage:
         failed = [f"the second job: {self._said()}"] if second.exitcode else []
         return [f"{way}, {job}: {what}" for what in (*harmed, *failed)]
 
-    def _begin(self, job: str, halt: int = 0, late: bool = False, new: bool = True):
+    def _begin(self, job: str, halt: int = 0, new: bool = True):
         if new:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             if job == "train":
                 copy_results(self.lab, self.folder)
-        about = (job, self.lab, self.kitchen, self.folder, halt, late)
+        about = (job, self.lab, self.kitchen, self.folder, halt)
         process = processes.Process(target=_work, args=about)
         process.start()
         return process
@@ -253,16 +249,13 @@ def _wait_for(process) -> None:
             time.sleep(0.02)
 
 
-def _work(job: str, lab: Lab, made: Path, folder: Path, halt: int, late: bool) -> None:
-    """Do a job in this process, and note the names that it makes."""
+def _work(job: str, lab: Lab, made: Path, folder: Path, halt: int) -> None:
+    """Do a job in this process, halted before that rename."""
     said = open(folder / "said.txt", "a")  # noqa: SIM115 (until the end of the process)
     os.dup2(said.fileno(), 1)
     os.dup2(said.fileno(), 2)
     torch.set_num_threads(1)
-    names = _Names(folder, halt)
-    sys.addaudithook(names.note)
-    if late:
-        names.come_late()
+    _halt_before(halt, folder)
     try:
         JOBS[job][0](lab, made, folder)
     except BaseException:
@@ -271,71 +264,15 @@ def _work(job: str, lab: Lab, made: Path, folder: Path, halt: int, late: bool) -
         os._exit(1)
 
 
-class _Listing(list):
-    """A listing of a folder, as `os.scandir` gives one."""
+def _halt_before(number: int, folder: Path) -> None:
+    """Note this process's renames below a folder in a file there, and halt before one of them."""
+    log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    numbers = itertools.count(1)
 
-    def __enter__(self) -> "_Listing":
-        return self
-
-    def __exit__(self, *_) -> None:
-        pass
-
-
-class _Names:
-    """Names that jobs make below a folder: each notes its own in one file, with the time."""
-
-    MADE = {"os.rename": 1, "os.link": 1, "os.symlink": 1, "os.mkdir": 0}
-
-    def __init__(self, folder: Path, halt: int):
-        self._folder, self._halt, self._renames = f"{folder}/", halt, 0
-        self._late, self._own = False, set[str]()
-        self._log = os.open(folder / LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-
-    def note(self, event: str, words: tuple) -> None:
-        """An audit hook: a name is about to be made, or a file to be opened."""
-        if event in self.MADE:
-            self._make(event, words[self.MADE[event]])
-        elif event == "open" and not isinstance(words[0], int):
-            if words[2] & os.O_CREAT:
-                self._make(event, words[0])
-            elif self._is_hidden(words[0]):
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), words[0])
-
-    def come_late(self) -> None:
-        """Hide what the other job made just now from listings, questions and openings."""
-        state, listing = os.stat, os.scandir
-
-        def stat(path, *rest, **options):
-            found = state(path, *rest, **options)
-            if not S_ISDIR(found.st_mode) and self._is_hidden(path):
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-            return found
-
-        def scandir(path="."):
-            if isinstance(path, int):
-                return listing(path)
-            with listing(path) as entries:
-                return _Listing(each for each in entries if not self._is_hidden(each.path))
-
-        self._late, os.stat, os.scandir = True, stat, scandir
-
-    def _make(self, event: str, path) -> None:
-        name = os.path.abspath(os.fsdecode(path))
-        if not name.startswith(self._folder):
-            return
-        os.write(self._log, f"{event} {time.time()} {name}\n".encode())
-        self._own.add(name)
-        if event == "os.rename":
-            self._renames += 1
-            if self._renames == self._halt:
+    def hook(event: str, words: tuple) -> None:
+        if event == "os.rename" and os.path.abspath(words[1]).startswith(f"{folder}/"):
+            os.write(log, b"a rename\n")
+            if next(numbers) == number:
                 os.kill(os.getpid(), signal.SIGSTOP)
 
-    def _is_hidden(self, path) -> bool:
-        if not self._late or isinstance(path, int):
-            return False
-        name = os.path.abspath(os.fsdecode(path))
-        if name in self._own or not name.startswith(self._folder):
-            return False
-        noted = os.pread(self._log, 2**22, 0).decode().splitlines()
-        made = [line.split(" ", 2) for line in noted if line.endswith(f" {name}")]
-        return bool(made) and time.time() - float(made[0][1]) < LATE_SECONDS
+    sys.addaudithook(hook)

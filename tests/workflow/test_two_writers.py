@@ -20,4 +20,4 @@ def stage(lab, tmp_path_factory):
 @pytest.mark.parametrize("number", range(len(WAYS)), ids=list(WAYS))
 def test_two_jobs_for_the_same_files_leave_those_of_one(stage, number):
     job = list(JOBS)[number % len(JOBS)]
-    assert stage.play(list(WAYS)[number], job, Random(number), late=True) == []
+    assert stage.play(list(WAYS)[number], job, Random(number)) == []
