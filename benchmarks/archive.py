@@ -86,9 +86,6 @@ def ours(scan: Path, paths: list[str], keep_open: int, steps: list[dict]) -> Rea
     """The pipeline's own steps."""
     opening = {"type": "OpenSegment", "index_dir": str(scan), "keep_open": keep_open}
     opened, *others = [TRANSFORMS.build(step) for step in (opening, *steps)]
-    opened.load_indexes(
-        dict(zip(paths, paths, strict=True))
-    )  # as the dataset does before its workers start
     for path in () if scan.name.endswith("container") else paths:  # as the first epoch does
         opened.transform(Clip(path, 0, 1, []).sample())
 

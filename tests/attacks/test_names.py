@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.base.names import is_name, is_url, printable, whole_number
+from epic100.base.names import NAME, is_url, printable, whole_number
 from epic100.segments.official_lists import read_list
 from epic100.segments.segment_list import read_segments
 from epic100.video.sheet import read_sheet
@@ -91,7 +91,7 @@ def test_a_segment_list_with_control_characters_is_refused_and_they_are_shown_es
 
 
 def test_honest_names_and_addresses_pass():
-    assert all(map(is_name, ("P01", "P01_101", "P01_101_99", "lab-7", "0")))
+    assert all(map(NAME.fullmatch, ("P01", "P01_101", "P01_101_99", "lab-7", "0")))
     assert is_url("https://data.bris.ac.uk/datasets/3h9/videos/train/P01/P01_01.MP4?a=b&c=%20#d")
     assert is_url("http://127.0.0.1:8080/a") and is_url("http://[::1]:80/a")
     assert printable("café\n\ttext") == "café\n\ttext"

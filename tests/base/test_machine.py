@@ -1,14 +1,13 @@
 """What a process may use, on this system and on one that has less."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from epic100.base.machine import limit_process, note, usable_cores, wait_for_signal_of
+from epic100.base.machine import note, usable_cores, wait_for_signal_of
 from support.this_process import fork
 
 
@@ -33,33 +32,6 @@ def test_without_affinity_the_machines_cores_count_and_it_is_noted_once(
     monkeypatch.delattr(os, "sched_getaffinity")
     assert usable_cores(tmp_path) == usable_cores(tmp_path) == os.cpu_count()
     assert capsys.readouterr().out.count("note: this system knows no affinity") == 1
-
-
-@pytest.fixture
-def sleeper():
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    yield process
-    process.communicate()
-
-
-def test_another_process_is_limited(sleeper):
-    limit_process(sleeper.pid, {resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: 2**33})
-    assert resource.prlimit(sleeper.pid, resource.RLIMIT_AS)[0] == 2**33
-    resource.prlimit(sleeper.pid, resource.RLIMIT_AS, (2**33, 2**33))
-    limit_process(sleeper.pid, {resource.RLIMIT_AS: 2**34})  # the hard limit holds
-    assert resource.prlimit(sleeper.pid, resource.RLIMIT_AS) == (2**33, 2**33)
-
-
-def test_a_process_that_has_ended_or_a_system_that_has_none_needs_no_limits(
-    sleeper, monkeypatch, capsys
-):
-    process = subprocess.Popen(["true"])
-    process.wait()
-    limit_process(process.pid, {resource.RLIMIT_CORE: 0})
-    monkeypatch.delattr(resource, "prlimit")
-    limit_process(sleeper.pid, {resource.RLIMIT_CORE: 0})
-    assert "note: this system sets no limits" in capsys.readouterr().out
-    assert sleeper.poll() is None
 
 
 def wait(system):

@@ -51,9 +51,9 @@ def test_frame_i_of_a_copy_is_frame_i_of_the_original_at_the_same_time(sound, co
     for name, (path, made, own) in copies.items():
         index = build_index(path)
         assert seconds(index) == seconds(own) == seconds(build_index(sound[name])), name
-        assert made.frames == index.frames and not made.stand_ins, name
+        assert made["frames"] == index.frames and not made["stand_ins"], name
         copy = greys(path)
-        original = greys(sound[name], (made.width, made.height))
+        original = greys(sound[name], (made["width"], made["height"]))
         assert len(copy) == len(original) == index.frames, name
         errors = {
             shift: np.abs(copy - np.roll(original, shift, axis=0)).mean((1, 2))
@@ -105,8 +105,8 @@ def test_sizes_are_even_and_in_proportion(size, expected):
 
 def test_the_quality_reported_is_that_of_the_pictures(sound, copies):
     copy, made, _ = copies["b_frames"]
-    errors = greys(copy) - greys(sound["b_frames"], (made.width, made.height))
-    assert made.psnr == pytest.approx(10 * np.log10(255**2 / np.square(errors).mean()), abs=0.7)
+    errors = greys(copy) - greys(sound["b_frames"], (made["width"], made["height"]))
+    assert made["psnr"] == pytest.approx(10 * np.log10(255**2 / np.square(errors).mean()), abs=0.7)
 
 
 @pytest.mark.parametrize("full, matrix", [(False, 5), (True, 5), (False, 1), (True, 1)])
@@ -137,7 +137,7 @@ def test_a_rotation_is_left_to_the_player_as_in_the_original(tmp_path):
     before = greys(path)
     turn(path)
     made, _ = write_proxy(path, tmp_path / "copy.MP4", ProxySettings(height=64, crf=10))
-    assert (made.width, made.height) == (96, 64)
+    assert (made["width"], made["height"]) == (96, 64)
     assert np.abs(greys(tmp_path / "copy.MP4") - before).mean() < 4
     for file in (path, tmp_path / "copy.MP4"):
         with av.open(str(file)) as container:
@@ -150,16 +150,16 @@ def test_damaged_frames_are_grey_and_no_number_shifts(tmp_path):
     zero_block(path, 0.4, 6000)
     row, index = inspect(path, "v")
     made, own = write_proxy(path, tmp_path / "copy.MP4", SMALL, index)
-    assert made.stand_ins and seconds(own) == seconds(index)
+    assert made["stand_ins"] and seconds(own) == seconds(index)
     damaged = np.isin(np.arange(200), list(marked(row)))
-    assert damaged[made.stand_ins].all() and not damaged.all()
+    assert damaged[made["stand_ins"]].all() and not damaged.all()
     reader = VideoReader(path, index)
-    for number in made.stand_ins:
+    for number in made["stand_ins"]:
         with pytest.raises(FrameError):
             reader.get_frames([number])
     copy = greys(tmp_path / "copy.MP4")
     assert np.abs(copy - whole)[~damaged].mean((1, 2)).max() < 6
-    rgb = VideoReader(tmp_path / "copy.MP4", own).get_frames(made.stand_ins).astype(int)
+    rgb = VideoReader(tmp_path / "copy.MP4", own).get_frames(made["stand_ins"]).astype(int)
     assert np.abs(rgb - 130).mean((1, 2, 3)).max() < 12
 
 

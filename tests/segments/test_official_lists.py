@@ -32,7 +32,11 @@ def test_a_list_has_ids_of_classes_or_participants_may_be_empty_and_may_have_mor
 @pytest.mark.parametrize(
     "key, text, words",
     [
-        ("tail_verbs", "noun\n3\n", r"line 1: column verb missing \(found: noun\); expected EPIC_"),
+        (
+            "tail_verbs",
+            "noun\n3\n",
+            r"line 1: column verb missing \(found: noun\); expected a class id, of E",
+        ),
         ("tail_nouns", "noun\n3\nspoon\n", r"line 3: noun is 'spoon'; expected a class id"),
         ("tail_nouns", "noun\n-3\n", r"line 2: noun is '-3'; expected a class id"),
         ("tail_verbs", "name,verb\nwash\n", r"line 2: verb is ''; expected a class id"),

@@ -18,6 +18,7 @@ import av
 from epic100.base import guarded
 from epic100.base.disk import WatchedFile
 from epic100.base.errors import EpicError
+from epic100.base.machine import limit_process
 from epic100.settings import ScanLimits
 
 
@@ -118,6 +119,13 @@ def tell_pid(progress) -> int:
 
 def tell_limit(progress) -> int:
     return resource.getrlimit(resource.RLIMIT_AS)[0] >> 20
+
+
+def limit_beyond(size: int, progress) -> tuple[int, int]:
+    """The limits on a core file where the system allows none."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit_process({resource.RLIMIT_CORE: size})
+    return resource.getrlimit(resource.RLIMIT_CORE)
 
 
 def tell_folder(progress) -> str:

@@ -45,7 +45,7 @@ from epic100.submission.check import check
 from epic100.submission.files import build, read_pt, write_pt
 from epic100.submission.zips import check_zip, write_zip
 from epic100.training.stamp import differences, read_stamp
-from epic100.video.containers import matroska_bytes, read_clock, top_boxes
+from epic100.video.containers import boxes_of, matroska_bytes, read_clock
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index, write_indexes
 from epic100.video.jobs import keep, kept
@@ -234,7 +234,11 @@ def _read_boxes(path: Path) -> object:
     def read_at(at: int, count: int) -> bytes:
         return data[at : at + count]
 
-    return top_boxes(path), read_clock(len(data), read_at, 1), matroska_bytes(read_at)
+    return (
+        [*boxes_of(read_at, 0, len(data))],
+        read_clock(len(data), read_at, 1),
+        matroska_bytes(read_at),
+    )
 
 
 def _read_notes(path: Path) -> object:

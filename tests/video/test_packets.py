@@ -128,14 +128,25 @@ def test_streams_of_equal_parameters_share_a_decoder_and_few_files_stay_open(sou
         for name in names:
             VideoReader(sound[name], build_index(sound[name]), kept=kept).get_frames([10, 3])
         assert (len(made), len(os.listdir("/proc/self/fd"))) == (decoders, before + files)
-    kept.files.close()
+    kept.files.cache_clear()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_reader_that_is_let_go_closes_its_file_whichever_way_it_reads(sound):
+    index, kept = build_index(sound["b_frames"]), Kept()
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for way in (index, index.through_container()):
+        for _ in range(3):
+            VideoReader(sound["b_frames"], way, kept).get_frames([10])
+    kept.files.cache_clear()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_descriptors_leave_room_for_others_of_the_process(monkeypatch):
     for soft, most in ((resource.RLIM_INFINITY, 512), (4096, 512), (256, 128), (1, 1)):
         monkeypatch.setattr(resource, "getrlimit", lambda what, soft=soft: (soft, soft))
-        assert Kept().files._most == most
+        assert Kept().files.cache_parameters()["maxsize"] == most
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def limit_memory(size: int) -> bool:
     torch.set_num_threads(1)  # each would take address space
     most = psutil.Process().memory_info().vms + SPARE + SPREAD * size
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit_process(os.getpid(), {resource.RLIMIT_AS: most})
+    limit_process({resource.RLIMIT_AS: most})
     return hard != resource.RLIM_INFINITY and hard < most
 
 

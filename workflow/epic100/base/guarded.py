@@ -21,16 +21,14 @@ has one thread and nothing open but its socket, so a fork of it is as good as a 
 with whoever started it, and a fork ends with its server's caller. After a fork that crashed, the
 next call has a new server.
 
-A call goes to a server as a pickle. What comes back is lines of JSON, in which arrays are text:
+A call goes to a server as a pickle. What comes back is lines of JSON, in which arrays are lists:
 nothing that comes from a process that read a stranger's file is unpickled. Both go through one
 socket, which is also the stderr of server and fork: the last line there tells why either failed.
 """
 
 import atexit
-import base64
 import contextlib
 import gc
-import io
 import json
 import os
 import pickle
@@ -60,7 +58,6 @@ LARGEST = 2**28  # bytes of a result; the index of an hour of video takes some M
 FOREIGN = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
 COMMAND = (sys.executable, "-P", "-c", "from epic100.base import guarded; guarded.serve()")
 _MARK = b"\x1e"  # of a line of ours, among those that a library says
-_ARRAY = "npy"
 
 
 class FileError(EpicError):
@@ -97,7 +94,7 @@ def call(
             it raises ends the call.
 
     Returns:
-        What the function returns: what JSON has, and arrays without objects.
+        What the function returns: what JSON has, and lists in place of arrays.
 
     Raises:
         FileError: The file is at fault.
@@ -107,8 +104,13 @@ def call(
         return function(*arguments, progress=progress)
     server, said = _free_server(function.__module__), dict[str, Any]()
     try:
-        server.limit(limits, seconds)
-        server.give((os.getcwd(), function, arguments), PATIENCE * limits.stall_seconds)
+        wanted = {
+            resource.RLIMIT_CPU: int(seconds) + 60,
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_AS: limits.memory_mib * 2**20 or sys.maxsize,
+        }
+        order = (os.getcwd(), wanted, function, arguments)
+        server.give(order, PATIENCE * limits.stall_seconds)
         said = _watched(server, limits, seconds, progress)
     finally:
         if said.get("code") == 0:
@@ -244,16 +246,6 @@ class _Server:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def limit(self, limits: Limits, seconds: float) -> None:
-        """Set limits that its next fork has from its first moment on, and after this process."""
-        memory = limits.memory_mib * 2**20 or sys.maxsize
-        wanted = {
-            resource.RLIMIT_CPU: int(seconds) + 60,
-            resource.RLIMIT_CORE: 0,
-            resource.RLIMIT_AS: memory,
-        }
-        limit_process(self._process.pid, wanted)
-
     def give(self, order: object, seconds: float) -> None:
         """Give it a call to make; it has so many seconds to take it."""
         self._socket.settimeout(seconds)
@@ -347,11 +339,16 @@ def serve() -> None:
 
 
 def _make(
-    channel: socket.socket, folder: str, function: Callable[..., Any], arguments: tuple
+    channel: socket.socket,
+    folder: str,
+    limits: dict[int, int],
+    function: Callable[..., Any],
+    arguments: tuple,
 ) -> NoReturn:
     """Make a call, in the fork. Errors of other kinds end it with their traceback."""
     global _in_a_call
     _in_a_call = True
+    limit_process(limits)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.chdir(folder)  # where the caller is by now
     _send(channel, pid=os.getpid())
@@ -370,25 +367,12 @@ def _make(
 
 
 def _send(channel: socket.socket, **message: object) -> None:
-    channel.sendall(b"\n" + _MARK + json.dumps(message, default=_packed).encode() + b"\n")
+    text = json.dumps(message, default=np.ndarray.tolist)  # which takes nothing but an array
+    channel.sendall(b"\n" + _MARK + text.encode() + b"\n")
 
 
 def _read(line: bytes | bytearray) -> dict[str, Any]:
     try:
-        return dict(json.loads(line.removeprefix(_MARK), object_hook=_unpacked))
+        return dict(json.loads(line.removeprefix(_MARK)))
     except (ValueError, TypeError, RecursionError) as error:
         raise FileError("reading it failed: its result cannot be read") from error
-
-
-def _packed(array: object) -> dict[str, str]:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"a result is {type(array).__name__}; expected what JSON has, and arrays")
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return {_ARRAY: base64.b64encode(buffer.getvalue()).decode()}
-
-
-def _unpacked(value: dict[str, Any]) -> Any:
-    if value.keys() != {_ARRAY}:
-        return value
-    return np.load(io.BytesIO(base64.b64decode(value[_ARRAY])), allow_pickle=False)

@@ -1,7 +1,7 @@
 """What this process may use of its machine, with a fallback and a note where systems differ.
 
-Linux has CPU affinity, limits on other processes, the sender of a signal and the state of threads.
-macOS has none of the four. All uses of them go through this module.
+Linux has CPU affinity, the sender of a signal and the state of threads. macOS has none of them. All
+uses of these go through this module.
 """
 
 import contextlib
@@ -87,23 +87,19 @@ def _quota(cgroup: Path) -> float:
         return math.inf
 
 
-def limit_process(pid: int, wanted: Mapping[int, int]) -> None:
-    """Set resource limits of another process of this user, for the forks that it makes from now on.
+def limit_process(wanted: Mapping[int, int]) -> None:
+    """Set resource limits of this process.
 
-    Hard limits of the system stay, and win if they are lower. So the next call may allow more.
+    Hard limits of the system stay, and win if they are lower.
 
     Args:
-        pid: The process. It may have ended already, or its pid may belong to another user by now.
         wanted: Limits by kind (`resource.RLIMIT_...`).
     """
-    if not hasattr(resource, "prlimit"):
-        note("this system sets no limits on other processes: decoders may take any memory")
-        return
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        for kind, value in wanted.items():
-            _, hard = resource.prlimit(pid, kind)
-            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.prlimit(pid, kind, (value, hard))
+    for kind, value in wanted.items():
+        _, hard = resource.getrlimit(kind)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        with contextlib.suppress(ValueError, OSError):  # macOS takes no limit on memory
+            resource.setrlimit(kind, (value, hard))
 
 
 def wait_for_signal_of(sender: int, number: signal.Signals) -> None:

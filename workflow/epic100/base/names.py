@@ -18,11 +18,6 @@ URL_WORDS = "http:// or https://, a host and a path, without spaces, quotes or b
 MD5 = re.compile(r"[0-9A-Fa-f]{32}")
 
 
-def is_name(text: str) -> bool:
-    """Whether `text` can be the id of a video, a participant or a segment."""
-    return NAME.fullmatch(text) is not None
-
-
 def is_url(text: str) -> bool:
     """Whether `text` is a URL that this workflow may download from (at most 2000 characters)."""
     return len(text) <= 2000 and URL.fullmatch(text) is not None

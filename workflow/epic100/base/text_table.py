@@ -108,14 +108,16 @@ def read_table(
 
 
 def read_own_table(
-    path: str | os.PathLike, kinds: Mapping[str, Callable[[str], Any]], *, about: str
-) -> list[dict[str, Any]]:
-    """Read a tab-separated table that this workflow wrote.
+    path: str | os.PathLike, kinds: Mapping[str, Callable[[str], Any]], *, about: str,
+    delimiter: str = "\t",
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Read a table whose columns have kinds, as those that this workflow wrote.
 
     Args:
         path: The file.
         kinds: By column, what makes its value of a text, or raises ValueError.
         about: What the file is and how it is made again, for errors.
+        delimiter: Separator of fields.
 
     Returns:
         The values of each row by column.
@@ -125,7 +127,7 @@ def read_own_table(
             edited. The message names file, line and column.
     """
     rows = []
-    for line, texts in read_table(path, list(kinds), about=about):
+    for line, texts in read_table(path, list(kinds), about=about, delimiter=delimiter):
         row = {}
         for name, kind in kinds.items():
             try:

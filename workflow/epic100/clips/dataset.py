@@ -11,6 +11,7 @@ prefetched batches each and 128 segments per batch, that is 9,216 descriptors. L
 """
 
 import logging
+import os
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -31,6 +32,7 @@ from epic100.clips.faults import BrokenClips, time_limit
 from epic100.clips.transforms import OpenSegment
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import NO_LABEL, read_segments
+from epic100.video.index_file import find_index
 from epic100.video.reader import FrameError
 from epic100.video.sheet import find_files
 
@@ -131,12 +133,15 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         self._fully_initialized = True
 
     def _load_indexes(self) -> None:
-        try:
-            for step in self._openers():
-                step.index_dir = self.index_dir or step.index_dir
-                step.load_indexes(self._listed)
-        except (EpicError, OSError) as error:  # the disk may come back until the clip is read
-            log.warning(f"{error}; it will be tried again")
+        """Read the frame indexes now, so that workers that are forked later share them."""
+        for step in self._openers():
+            step.index_dir, step.listed = self.index_dir or step.index_dir, self._listed
+            by_participant = {os.path.dirname(path): path for path in self._listed.values()}
+            for path in by_participant.values() if step.index_dir else ():
+                try:
+                    find_index(step.index_dir, path)
+                except (EpicError, OSError) as error:  # the disk may come back until it is read
+                    log.warning(f"{error}; it will be tried again")
 
     def _openers(self) -> list[OpenSegment]:
         return [step for step in self.pipeline.transforms if isinstance(step, OpenSegment)]

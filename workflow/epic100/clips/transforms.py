@@ -8,7 +8,9 @@ import gc
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 import cv2
@@ -21,20 +23,20 @@ from epic100.base.errors import EpicError
 from epic100.clips.crop import Crop
 from epic100.video.ffmpeg import opened
 from epic100.video.index import VideoIndex, build_index
-from epic100.video.index_file import LoadedIndexes
-from epic100.video.kept import Cache, Kept
+from epic100.video.index_file import find_index
+from epic100.video.kept import Kept
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import Window
 
 BLANK_SIZE, BLANK_FPS = (256, 456), 60000 / 1001
 # A fork would share the file positions of open containers with this process, and could not close
 # what decord has open: it would wait for threads that exist only here.
-_OPEN = WeakSet[Cache[str, "Reader"]]()
+_OPEN = WeakSet[Any]()  # caches of readers
 
 
 def _close_readers() -> None:
     for readers in list(_OPEN):
-        readers.close()
+        readers.cache_clear()
 
 
 # What a worker inherits stays shared memory if its garbage collector never looks at it.
@@ -111,6 +113,9 @@ class OpenSegment(BaseTransform):
         keep_open: Number of readers that each worker keeps. Files that are read by the places of
             their packets stay open beyond that (`epic100.video.kept`).
 
+    Attributes:
+        listed: The path that lists have of each file, if that is not the file's own.
+
     Raises:
         EpicError: The decoder is unknown or not installed.
     """
@@ -126,32 +131,15 @@ class OpenSegment(BaseTransform):
         self.decoder = decoder
         self.index_dir = index_dir
         self.keep_open = keep_open
-        self._readers: Cache[str, Reader] | None = None
-        self._indexes: LoadedIndexes | None = None
-        self._listed: dict[str, str] = {}
+        self.listed: Mapping[str, str] = {}
+        self._readers: Any = None
 
     def __getstate__(self) -> dict:
-        # Open files cannot be sent to other processes, and indexes are large.
-        return {**self.__dict__, "_readers": None, "_indexes": None}
-
-    def load_indexes(self, listed: Mapping[str, str]) -> None:
-        """Read the frame indexes of videos before workers are forked, which then share them.
-
-        Args:
-            listed: The path that lists have of each file.
-
-        Raises:
-            EpicError: A file of indexes cannot be read.
-        """
-        self._listed.update(listed)
-        if self.index_dir:
-            self._indexes = self._indexes or LoadedIndexes(self.index_dir)
-            self._indexes.load(listed.values())
+        return {**self.__dict__, "_readers": None}  # open files cannot be sent
 
     def _open(self, path: str, kept: Kept) -> Reader:
-        listed = self._listed.get(path, path)
-        self.load_indexes({path: listed})
-        found = self._indexes.find(listed) if self._indexes else None
+        listed = self.listed.get(path, path)
+        found = find_index(self.index_dir, listed) if self.index_dir else None
         if self.decoder == "decord":
             return DecordReader(path, found)
         return VideoReader(path, found, kept=kept)
@@ -160,14 +148,12 @@ class OpenSegment(BaseTransform):
         """Add the open reader to `results`. Raises FrameError if the video cannot be opened."""
         if self._readers is None:
             kept = Kept()
-            self._readers = Cache(
-                self.keep_open, lambda path: self._open(path, kept), lambda reader: reader.close()
-            )
+            self._readers = lru_cache(self.keep_open)(lambda path: self._open(path, kept))
             _OPEN.add(self._readers)
         # MMAction2's inference_recognizer passes only a video's path: then it is one segment.
         results.setdefault("narration_id", Path(results["filename"]).stem)
         try:
-            reader = self._readers.get(results["filename"])
+            reader = self._readers(results["filename"])
         except EpicError as error:  # its index or the file cannot be read
             raise FrameError(f"{results['narration_id']}: {error}") from error
         results["video_reader"] = reader
@@ -178,7 +164,7 @@ class OpenSegment(BaseTransform):
     def forget(self) -> None:
         """Close this process's open videos: after an I/O error, a reader may keep failing."""
         if self._readers is not None:
-            self._readers.close()
+            self._readers.cache_clear()
             self._readers = None  # and with it what its readers shared
 
 

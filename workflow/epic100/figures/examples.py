@@ -17,7 +17,7 @@ from epic100.base.errors import DiskError, EpicError
 from epic100.base.guarded import ProcessError
 from epic100.segments.official_lists import ClassNames
 from epic100.segments.segment_list import read_segments
-from epic100.video.index_file import LoadedIndexes
+from epic100.video.index_file import find_index
 from epic100.video.reader import VideoReader
 from epic100.video.sheet import find_files
 
@@ -69,14 +69,13 @@ def write_examples(
         DiskError: The disk fails under a video or its index.
     """
     segments = read_segments(segments_path).set_index("narration_id")
-    indexes = LoadedIndexes(index_dir)
     examples: dict[str, list[dict[str, Any]]] = {group: [] for group in groups}
     for group, rows in groups.items():
         for row in rows.to_dict("records"):
             picture, problem = "", ""
             try:
                 segment = segments.loc[row["narration_id"]].to_dict()
-                picture = _data_url(_frames(segment, video_root, indexes))
+                picture = _data_url(_frames(segment, video_root, index_dir))
             except (DiskError, ProcessError):
                 raise  # the same command may find the frames
             except EpicError as error:
@@ -95,7 +94,7 @@ def write_examples(
     write_text(out, json.dumps(examples, indent=1) + "\n")
 
 
-def _frames(segment: Mapping, root: str | os.PathLike, indexes: LoadedIndexes) -> np.ndarray:
+def _frames(segment: Mapping, root: str | os.PathLike, index_dir: str | os.PathLike) -> np.ndarray:
     """Return frames in rows of `COLUMNS`, uint8 RGB.
 
     Raises:
@@ -107,7 +106,7 @@ def _frames(segment: Mapping, root: str | os.PathLike, indexes: LoadedIndexes) -
     if not video.is_file():
         raise EpicError(f"{video.name} is missing")
     wanted = np.linspace(segment["start"], segment["stop"] - 1, FRAMES).round().astype(int)
-    with closing(VideoReader(video, indexes.find(listed))) as reader:
+    with closing(VideoReader(video, find_index(index_dir, listed))) as reader:
         height, width = reader.size
         size = (round(height * WIDTH / width), WIDTH)
         frames = reader.get_frames(wanted.tolist(), size=size)

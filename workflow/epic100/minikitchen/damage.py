@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from epic100.base.errors import EpicError
-from epic100.video.containers import top_boxes
+from epic100.video.containers import boxes_of
 
 
 def coded_data(path: Path, box: str = "mdat") -> tuple[int, int]:
@@ -23,10 +23,10 @@ def coded_data(path: Path, box: str = "mdat") -> tuple[int, int]:
     Raises:
         EpicError: The file has no such box, or the box is empty.
     """
-    size = path.stat().st_size
-    for name, _, start, stop in top_boxes(path):
-        if name == box and start < min(stop, size):
-            return start, min(stop, size)
+    data = path.read_bytes()
+    for name, _, start, stop in boxes_of(lambda at, n: data[at : at + n], 0, len(data)):
+        if name == box and start < min(stop, len(data)):
+            return start, min(stop, len(data))
     raise EpicError(f"{path}: no {box} box found in it; expected a whole MP4 file")
 
 

@@ -14,7 +14,6 @@ import json
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -23,7 +22,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from epic100.base.atomic import atomic_path
 from epic100.base.guarded import FileError
 from epic100.proxy.encoder import PROGRESS_EVERY, Report, check_copy
-from epic100.proxy.pictures import copy_rotation, numbered, open_output, sample
+from epic100.proxy.pictures import numbered, open_output, sample
 from epic100.settings import ClipSettings
 from epic100.video.containers import boxes_of
 from epic100.video.ffmpeg import opened
@@ -106,9 +105,7 @@ def cut_clips(
             for number, frame in numbered(container, stream, index, stop):
                 while waiting and waiting[-1].start == number:
                     clip = waiting.pop()
-                    matrix: Any = frame.side_data.get("DISPLAYMATRIX") if frame else None
-                    rotation = None if matrix is None else bytes(matrix)
-                    writer = _writer(clip, original, size, index, settings, rotation)
+                    writer = _writer(clip, original, size, index, settings)
                     stack.callback(writer.close)  # removes its half file after an error
                     next(writer)
                     running[clip] = writer
@@ -152,7 +149,6 @@ def _writer(
     size: tuple[int, int],
     index: VideoIndex,
     settings: ClipSettings,
-    rotation: bytes | None,
 ) -> Generator[None, Picture | None, None]:
     """Take the pictures of one clip, and end after the last; closed before, it leaves no file."""
     part = index.part(clip.start, clip.stop)
@@ -167,6 +163,4 @@ def _writer(
                     raise FileError(f"frame {number} does not decode")
                 samples.append(picture[1])
                 add(picture[0])
-        if rotation is not None:
-            copy_rotation(rotation, temporary)
         check_copy(temporary, part, settings, np.array(samples))

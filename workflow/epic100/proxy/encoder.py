@@ -11,7 +11,6 @@ is on, so copies of one video may differ in bytes; `asm=0` prevents that but tak
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
 from epic100.base.guarded import FileError
-from epic100.proxy.pictures import clock, copy_rotation, numbered, open_output, sample
+from epic100.proxy.pictures import clock, numbered, open_output, sample
 from epic100.settings import PictureSettings, ProxySettings
 from epic100.video.ffmpeg import opened
 from epic100.video.index import VideoIndex, build_index
@@ -33,28 +32,17 @@ CHECK_SHARE = 8  # one part in 8 of the progress is for checking
 LEAST_PSNR = 15.0  # dB; a wrong or torn picture is below
 
 
-@dataclass(frozen=True)
-class Copy:
-    """A finished copy. `stand_ins`: frames that are grey because the original gives no picture.
-
-    `psnr`: of luma, in dB, from a grid of samples of every picture that is not a stand-in.
-    """
-
-    width: int
-    height: int
-    frames: int
-    stand_ins: list[int]
-    psnr: float
-
-
 def write_proxy(
     source: Path,
     target: Path,
     settings: ProxySettings,
     index: VideoIndex | None = None,
     progress: Report = lambda frames: None,
-) -> tuple[Copy, VideoIndex]:
+) -> tuple[dict[str, Any], VideoIndex]:
     """Write a copy, whole and checked or not at all; return its facts and its own index.
+
+    The facts are `width height frames`; `stand_ins`, the frames that are grey because the original
+    gives no picture; and `psnr` of luma, in dB, from a grid of samples of every other picture.
 
     Without the scan's `index` of `source`, its packets are read once more. Raises FileError if the
     copy does not pass the check, DiskError for a fault of the disk, and av.error.FFmpegError if the
@@ -72,16 +60,16 @@ def write_proxy(
     sound = np.ones(index.frames, dtype=bool)
     sound[stand_ins] = False
     psnr = float(_decibel(errors[sound].mean())) if sound.any() else 0.0
-    facts = own.stream
-    return Copy(facts.width, facts.height, own.frames, stand_ins, psnr), own
+    facts = {"width": own.stream.width, "height": own.stream.height, "frames": own.frames}
+    return facts | {"stand_ins": stand_ins, "psnr": psnr}, own
 
 
 def copy_video(
     source: Path, target: Path, settings: ProxySettings, index: VideoIndex, progress: Report
 ) -> dict[str, Any]:
     """Call `write_proxy`; return its facts and arrays for `guarded.call`."""
-    made, own = write_proxy(source, target, settings, index, progress)
-    return {"facts": asdict(made), "arrays": own.to_arrays()}
+    facts, own = write_proxy(source, target, settings, index, progress)
+    return {"facts": facts, "arrays": own.to_arrays()}
 
 
 def _encode(
@@ -89,7 +77,6 @@ def _encode(
 ) -> tuple[np.ndarray, list[int]]:
     """Return samples of the input pictures, uint8 [F, S], and the numbers of the grey frames."""
     samples, stand_ins = list[np.ndarray](), list[int]()
-    rotation: Any = None
     with contextlib.ExitStack() as stack:
         _, container, stream = stack.enter_context(opened(source, index.stream.most_pixels))
         original = stream.codec_context
@@ -101,8 +88,6 @@ def _encode(
                 picture = _grey(size)
                 stand_ins.append(number)
             else:
-                if number == len(stand_ins):  # the first real picture
-                    rotation = frame.side_data.get("DISPLAYMATRIX")
                 picture = scaler.reformat(
                     frame, width, height, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
                 )
@@ -110,8 +95,6 @@ def _encode(
             add(picture)
             if number % PROGRESS_EVERY == 0:
                 progress(number)
-    if rotation is not None:
-        copy_rotation(bytes(rotation), target)
     return np.array(samples), stand_ins
 
 

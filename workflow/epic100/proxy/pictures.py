@@ -14,7 +14,7 @@ from av.container import InputContainer
 
 from epic100.base.errors import DiskError
 from epic100.base.guarded import FileError
-from epic100.video.containers import MATRIX_AT, Box, box_in
+from epic100.video.containers import MATRIX_AT, TURNS, Box, box_in
 from epic100.video.ffmpeg import error_text
 from epic100.video.index import VideoIndex
 from epic100.video.untimed import has_no_times, timed
@@ -115,7 +115,7 @@ def open_output(
 ) -> Iterator[Callable[[av.VideoFrame], None]]:
     """Open a file for the pictures of `index`, at their times after the first one.
 
-    The file is finalised unless an error occurs.
+    The file is finalised unless an error occurs. Players turn its pictures as the original's.
 
     Args:
         path: The file.
@@ -159,6 +159,8 @@ def open_output(
         raise
     with writing():
         out.close()
+    if index.stream.turns:
+        _note_turns(path, size, index.stream.turns)
 
 
 def sample(frame: av.VideoFrame) -> np.ndarray:
@@ -169,11 +171,13 @@ def sample(frame: av.VideoFrame) -> np.ndarray:
     return luma[: frame.height : rows, : frame.width : columns].flatten()
 
 
-def copy_rotation(matrix: bytes, path: Path) -> None:
-    """Write FFmpeg's display `matrix` (nine int32) into an MP4 file with one track.
-
-    It is the rotation that a container asks players to apply, and `VideoReader` applies.
-    """
+def _note_turns(path: Path, size: tuple[int, int], turns: int) -> None:
+    """Ask players to turn the pictures of an MP4 file with one track, as `VideoReader` does."""
+    a, b, c, d = TURNS[turns]
+    width, height = size
+    # Where the turned picture begins, so that its corner is at (0, 0).
+    x, y = (a < 0) * width + (c < 0) * height, (b < 0) * width + (d < 0) * height
+    matrix = [value << 16 for value in (a, b, 0, c, d, 0, x, y)]
     with path.open("r+b", buffering=0) as file:
 
         def read_at(at: int, count: int) -> bytes:
@@ -182,4 +186,4 @@ def copy_rotation(matrix: bytes, path: Path) -> None:
         whole = Box("", 0, 0, path.stat().st_size)
         header = box_in(read_at, whole, "moov", "trak", "tkhd").content
         file.seek(header + MATRIX_AT[read_at(header, 1)[0]])
-        file.write(struct.pack(">9i", *struct.unpack("=9i", matrix)))
+        file.write(struct.pack(">9i", *matrix, 1 << 30))

@@ -65,49 +65,34 @@ def keep_result(place: Path, result: Result, about: Mapping[str, Any]) -> None:
         keep(place, facts, result.index)
 
 
-def kept_result(place: Path, about: Mapping[str, Any], quick: bool) -> Result | None:
+def kept_result(
+    place: Path, about: Mapping[str, Any], quick: bool, file: Path | None = None
+) -> Result | None:
     """The result that is kept of a file, or None.
 
     Args:
         place: Where it is kept.
         about: What it has to be made of.
         quick: Whether that of a quick look is enough.
+        file: The file, which is read if it may have the bytes of one that was elsewhere. The result
+            of that one is its own then. None: it is not read.
 
     Raises:
         DiskError: The disk fails.
     """
-    result, made_of = _read(place)
-    if result is None or made_of != about or (result.row.judged == QUICK and not quick):
+    facts, index = kept(place)
+    try:
+        result, made_of = Result(ScanRow.of(facts["row"]), index, facts["md5"]), facts["about"]
+    except (ValueError, KeyError):  # there is none, or of other columns
         return None
-    return result
-
-
-def moved_result(place: Path, about: Mapping[str, Any], path: Path) -> Result | None:
-    """The result that is kept of another file with the same bytes; it is that of this one now.
-
-    Args:
-        place: Where it is kept.
-        about: What a result of this file has to be made of.
-        path: This file.
-
-    Raises:
-        DiskError: The disk fails.
-    """
-    result, made_of = _read(place)
     differs = {name for name in about if made_of.get(name) != about[name]}
-    if result is None or not result.md5 or not differs <= _MAY_DIFFER:
+    if not differs:
+        return result if quick or result.row.judged != QUICK else None
+    if file is None or not result.md5 or not differs <= _MAY_DIFFER:
         return None
     with contextlib.suppress(OSError):  # about the file itself; the scan reports it
-        if digest(path, "md5").value == result.md5:
+        if digest(file, "md5").value == result.md5:
             keep_result(place, result, about)
             log.info(f"{result.row.video_id}: moved or copied anew, same md5: its result is kept")
             return result
     return None
-
-
-def _read(place: Path) -> tuple[Result | None, dict[str, Any]]:
-    facts, index = kept(place)
-    try:
-        return Result(ScanRow.of(facts["row"]), index, facts["md5"]), facts["about"]
-    except (ValueError, KeyError):  # there is none, or of other columns
-        return None, {}

@@ -2,7 +2,7 @@
 
 No file can hang or crash the scan. A decoder that hangs, takes too much memory or crashes gives a
 row `unreadable` with its reason (`guarded`). Faults of the disk or the machine are not the file's:
-the video is tried again, and if that fails, the scan ends with an error after all other videos.
+the scan ends with an error after all other videos, and the next one tries that video again.
 Results of finished videos are kept (`kept_results`), so an interrupted scan decodes only new files.
 """
 
@@ -10,7 +10,6 @@ import errno
 import logging
 import os
 import stat
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,15 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from epic100.base.disk import insist
-from epic100.base.errors import DiskError
 from epic100.base.guarded import FileError, ProcessError, call
-from epic100.scan.kept_results import (
-    Result,
-    keep_result,
-    kept_result,
-    made_of,
-    moved_result,
-)
+from epic100.scan.kept_results import Result, keep_result, kept_result, made_of
 from epic100.scan.oddities import sheet_hint
 from epic100.scan.parameter_checks import SPOILT, spoilt_sets
 from epic100.scan.worker import scan_file
@@ -47,8 +39,6 @@ from epic100.video.scan_table import (
 from epic100.video.sheet import Video
 
 log = logging.getLogger(__name__)
-
-RETRY_SECONDS = (1.0, 5.0)  # waits before a video that is not at fault is scanned again
 
 
 def scan_participant(
@@ -162,20 +152,12 @@ class _Job:
         return kept_result(self.place, about, self.quick)
 
     def work(self, progress: Callable[[int], None]) -> Result:
-        """Decode the video and keep the result. Tries again if the video is not at fault."""
-        waits = iter(RETRY_SECONDS)
-        while True:
-            try:
-                return self.known() or self._work(progress)  # it may be another file by now
-            except (ProcessError, DiskError):
-                if (seconds := next(waits, None)) is None:
-                    raise
-            time.sleep(seconds)
-
-    def _work(self, progress: Callable[[int], None]) -> Result:
+        """Decode the video and keep the result."""
+        if (known := self.known()) is not None:  # it may be another file by now
+            return known
         assert self.state is not None, "without a file the result is known"
         about = made_of(self.video, self.path, self.state)
-        if moved := moved_result(self.place, about, self.path):
+        if moved := kept_result(self.place, about, self.quick, self.path):
             return moved
         self.is_decoded = True
         try:

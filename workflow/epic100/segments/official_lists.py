@@ -4,23 +4,28 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Annotated
 
-from epic100.base.errors import EpicError
-from epic100.base.names import is_name, printable, whole_number
-from epic100.base.text_table import read_table
+from pydantic import Field, TypeAdapter
+
+from epic100.base.names import NAME, printable, whole_number
+from epic100.base.text_table import read_own_table, read_table
 
 TASKS = ("verb", "noun")
+OWNER = "participant_id"
 # File name and its one column, by config key. The unseen list is of the validation split.
 LISTS = {
     "tail_verbs": ("EPIC_100_tail_verbs.csv", "verb"),
     "tail_nouns": ("EPIC_100_tail_nouns.csv", "noun"),
-    "unseen_participants": ("EPIC_100_unseen_participant_ids_validation.csv", "participant_id"),
+    "unseen_participants": ("EPIC_100_unseen_participant_ids_validation.csv", OWNER),
 }
 # File name and the column with the class names, which the report's figures use.
 CLASS_LISTS = {
     "verb_classes": ("EPIC_100_verb_classes.csv", "key"),
     "noun_classes": ("EPIC_100_noun_classes.csv", "key"),
 }
+_CLASS = TypeAdapter(Annotated[int, Field(ge=0, lt=2**53)])
+_PERSON = TypeAdapter(Annotated[str, Field(pattern=f"^{NAME.pattern}$")])
 
 
 def find_lists(
@@ -64,18 +69,10 @@ def read_list(path: str | os.PathLike, key: str) -> list:
         EpicError: A value is wrong. The error names file, line and column.
     """
     name, column = LISTS[key]
-    about = f"{name} with the column {column} (`evaluate: {key}:` in the config)"
-    values: list = []
-    for line, row in read_table(path, (column,), about=about, delimiter=","):
-        value: str | int | None
-        if key == "unseen_participants":
-            value, kind = row[column] if is_name(row[column]) else None, "a participant id"
-        else:
-            value, kind = whole_number(row[column]), "a class id"
-        if value is None:
-            raise EpicError(f"{path}: line {line}: {column} is {row[column]!r}; expected {kind}")
-        values.append(value)
-    return values
+    kind, words = (_PERSON, "a participant id") if column == OWNER else (_CLASS, "a class id")
+    about = f"{words}, of {name} with the column {column} (`evaluate: {key}:` in the config)"
+    rows = read_own_table(path, {column: kind.validate_python}, about=about, delimiter=",")
+    return [row[column] for row in rows]
 
 
 class ClassNames:
@@ -119,13 +116,10 @@ def read_class_names(
 
 def _listed(path: str, key: str) -> dict[int, str]:
     about = f"{CLASS_LISTS[key][0]} with the columns id, key (`evaluate: {key}:` in the config)"
-    names = {}
-    for line, row in read_table(path, ("id", "key"), about=about, delimiter=","):
-        number = whole_number(row["id"])
-        if number is None:
-            raise EpicError(f"{path}: line {line}: id is {row['id']!r}; expected a class id")
-        names[number] = row["key"]
-    return names
+    rows = read_own_table(
+        path, {"id": _CLASS.validate_python, "key": str}, about=about, delimiter=","
+    )
+    return {row["id"]: row["key"] for row in rows}
 
 
 def _narrated(csvs: list, task: str) -> dict[int, str]:

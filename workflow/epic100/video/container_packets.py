@@ -40,6 +40,10 @@ class ContainerPackets:
         """Close the file."""
         self._container.close()
 
+    def __del__(self) -> None:
+        with suppress(AttributeError):  # it was never open
+            self.close()
+
     @property
     def decoder(self) -> VideoCodecContext:
         """The container's own decoder, with the file's own parameter sets."""

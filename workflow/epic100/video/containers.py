@@ -5,7 +5,6 @@ follow ISO/IEC 14496-12 (2022): `mvhd` 8.2.2, `tkhd` 8.3.2, `elst` 8.6.6, `mdhd`
 8.6.1.2, `ctts` 8.6.1.3, `stsz` 8.7.3.2. Matroska: RFC 8794, RFC 9559.
 """
 
-import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ ReadAt = Callable[[int, int], bytes]  # reads from a file; takes position and co
 _MOST = 64 << 20  # bytes read of one box; no video has a larger table of times
 # Where a track's header has the matrix of its pictures, by the version of the box.
 MATRIX_AT = {0: 40, 1: 52}
-_TURNS = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]  # signs of a, b, c, d
+# Signs of its values a, b, c, d, by quarter turns clockwise.
+TURNS = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067  # the two elements at the top level of a Matroska file
 
 
@@ -47,13 +47,6 @@ def boxes_of(read_at: ReadAt, start: int, stop: int) -> Iterator[Box]:
             return
         yield Box(name, start, start + head, start + length)
         start += length
-
-
-def top_boxes(path: str | os.PathLike) -> list[Box]:
-    """The boxes at the top level of a file. Raises OSError."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        return list(boxes_of(lambda at, count: os.pread(file.fileno(), count, at), 0, size))
 
 
 def boxes_in(read_at: ReadAt, box: Box, name: str) -> list[Box]:
@@ -135,7 +128,7 @@ def quarter_turns(size: int, read_at: ReadAt, track_id: int) -> int:
     least = max(map(abs, matrix)) / 100  # scaled pictures are turned alike
     across, down = matrix[:2], matrix[3:]
     signs = tuple((value > least) - (value < -least) for value in across + down)
-    return _TURNS.index(signs) if any(signs) else 0
+    return TURNS.index(signs) if any(signs) else 0
 
 
 def _header(size: int, read_at: ReadAt, track_id: int) -> tuple[Box, Box, bytes]:

@@ -39,7 +39,7 @@ class DirectPackets:
     @property
     def decoder(self) -> VideoCodecContext:
         """A decoder with the file's own parameter sets."""
-        return self._kept.decoders.get((self._index.stream, self._index.sets[0], True))
+        return self._kept.decoders(self._index.stream, self._index.sets[0], True)
 
     def from_key(self, key: int, wanted: Collection[int]) -> Iterator[tuple[av.Packet, int | None]]:
         """Packets from key frame number `key` to the last one that is wanted, with their times.
@@ -93,11 +93,11 @@ class DirectPackets:
     def _file(self) -> WatchedFile:
         """The open file, which has the size that it had when it was scanned."""
         try:
-            file = self._kept.files.get(str(self.path))
+            file = self._kept.files(str(self.path))
         except OSError as error:
             raise FrameError(f"{self.path}: opening failed: {error}") from error
         if file.size != self._index.file_size:
-            self._kept.files.forget(str(self.path))
+            self._kept.files.cache_clear()
             raise FrameError(f"{self.path}: {ANOTHER_FILE}")
         return file
 

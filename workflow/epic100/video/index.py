@@ -176,14 +176,14 @@ class VideoIndex:
     @classmethod
     def from_arrays(
         cls,
-        arrays: Mapping[str, np.ndarray],
+        arrays: Mapping[str, Any],
         prefix: str = "",
         packets: np.ndarray | None = None,
     ) -> "VideoIndex":
         """Rebuild from the arrays of `to_arrays`.
 
         Args:
-            arrays: The arrays.
+            arrays: The arrays, or lists in their place.
             prefix: Start of their names.
             packets: `PACKET` [P] from these arrays, if they are unpacked already.
 

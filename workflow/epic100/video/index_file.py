@@ -7,11 +7,11 @@ the process.
 """
 
 import fcntl
+import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -23,14 +23,6 @@ from epic100.video.index import FORMAT, VideoIndex
 from epic100.video.packet_table import TIMES, unpacked
 
 FOLDER = "EPIC100_SHARED_INDEXES"  # a private folder of the processes that a launcher starts
-
-
-class _Indexes(dict[str, VideoIndex]):
-    """The indexes of a participant, by video_id."""
-
-
-# What is in use in this process, by the state of its file: training and validation share it.
-_in_use: WeakValueDictionary[str, _Indexes] = WeakValueDictionary()
 
 
 def index_path(index_dir: str | os.PathLike, participant_id: str) -> Path:
@@ -63,21 +55,18 @@ def load_index(path: str | os.PathLike, video_id: str) -> VideoIndex:
     )
 
 
-def load_indexes(path: str | os.PathLike) -> Mapping[str, VideoIndex]:
+@functools.cache
+def load_indexes(path: Path) -> Mapping[str, VideoIndex]:
     """The indexes of all videos of a participant's file, by video_id; shared and not to be changed.
+
+    The file is read once a process, whatever becomes of it then.
 
     Raises:
         EpicError: The file is not a frame index of this version, or is incomplete.
+        OSError: There is none, or the disk fails; the next call tries again.
     """
-    state = os.stat(path)
+    state = path.stat()
     key = f"{state.st_dev}-{state.st_ino}-{state.st_size}-{state.st_mtime_ns}"
-    found = _in_use.get(key)
-    if found is None:
-        found = _in_use[key] = _Indexes(_load_all(path, key))
-    return found
-
-
-def _load_all(path: str | os.PathLike, key: str) -> dict[str, VideoIndex]:
     with _opened(path) as arrays:
         prefixes = [name.removesuffix("stream") for name in arrays if name.endswith("/stream")]
         stops = np.cumsum([len(arrays[f"{prefix}sets"]) for prefix in prefixes])
@@ -86,6 +75,22 @@ def _load_all(path: str | os.PathLike, key: str) -> dict[str, VideoIndex]:
             prefix[:-1]: _fitting(VideoIndex.from_arrays(arrays, prefix, own))
             for prefix, own in zip(prefixes, packets, strict=True)
         }
+
+
+def find_index(folder: str | os.PathLike, path: str | os.PathLike) -> VideoIndex | None:
+    """The index of a video `{root}/{participant}/{video_id}.*`, or None if there is none.
+
+    Args:
+        folder: Where the rules scan and proxy write indexes.
+        path: The video, as lists have it.
+
+    Raises:
+        EpicError: As `load_indexes`. So does OSError.
+    """
+    video = Path(path)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return load_indexes(index_path(folder, video.parent.name)).get(video.stem)
+    return None
 
 
 def _shared(arrays: Mapping[str, np.ndarray], prefixes: Sequence[str], name: str) -> np.ndarray:
@@ -131,46 +136,3 @@ def _fitting(index: VideoIndex) -> VideoIndex:
     if not index.frames or packets["sets"][0] < 0:
         raise ValueError("no pictures, or nothing that decoding could begin with")
     return index
-
-
-class LoadedIndexes:
-    """Finds the index of a video below `{root}/{participant}/{video_id}.*`.
-
-    A file of indexes is read when one of its videos is first asked for, and never again.
-    """
-
-    def __init__(self, folder: str | os.PathLike):
-        """Read from the indexes in `folder`, as the rules scan and proxy write them."""
-        self._folder = Path(folder)
-        self._loaded: dict[str, Mapping[str, VideoIndex]] = {}  # by participant
-
-    def find(self, path: str | os.PathLike) -> VideoIndex | None:
-        """The index of a video, or None if there is none.
-
-        Raises:
-            EpicError: Its file of indexes cannot be read; the next call tries again.
-        """
-        video = Path(path)
-        participant = video.parent.name
-        if participant not in self._loaded:
-            file = index_path(self._folder, participant)
-            if not file.is_file():
-                return None
-            self._loaded[participant] = load_indexes(file)
-        return self._loaded[participant].get(video.stem)
-
-    def load(self, paths: Iterable[str | os.PathLike]) -> None:
-        """Read the indexes of videos now, so that processes that are forked later share them.
-
-        Raises:
-            EpicError: A file of indexes cannot be read; all others were.
-            OSError: The disk fails under one; all others were read.
-        """
-        first = None
-        for video in {Path(path).parent.name: path for path in paths}.values():
-            try:
-                self.find(video)
-            except (EpicError, OSError) as error:
-                first = first or error
-        if first is not None:
-            raise first

@@ -5,10 +5,8 @@ draws clips from hundreds of files at random, so nearly every clip would pay for
 """
 
 import resource
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar, cast
+from functools import lru_cache
+from typing import cast
 
 import av
 from av.codec.context import Flags
@@ -23,45 +21,6 @@ from epic100.video.window import PictureConverter
 MOST_FILES, MOST_DECODERS = 512, 4  # EPIC-KITCHENS-100 has 495 training videos
 MOST_CONVERTERS = 64  # of 140 kB; training draws one of 47 sizes for each clip
 
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
-
-
-class Cache(Generic[K, V]):
-    """Keeps the values that were asked for last, and closes each that it lets go.
-
-    Args:
-        most: Number of values.
-        make: Makes the value of a key.
-        close: Closes a value.
-    """
-
-    def __init__(
-        self, most: int, make: Callable[[K], V], close: Callable[[V], None] = lambda value: None
-    ):
-        self._most, self._make, self._close = most, make, close
-        self._values: OrderedDict[K, V] = OrderedDict()
-
-    def get(self, key: K) -> V:
-        """The value of this key, made if it is not kept."""
-        if key in self._values:
-            self._values.move_to_end(key)
-            return self._values[key]
-        while len(self._values) >= self._most:
-            self.forget(next(iter(self._values)))  # that was not asked for longest
-        value = self._values[key] = self._make(key)
-        return value
-
-    def forget(self, key: K) -> None:
-        """Close the value of one key if it is kept."""
-        if key in self._values:
-            self._close(self._values.pop(key))
-
-    def close(self) -> None:
-        """Close all values."""
-        for key in list(self._values):
-            self.forget(key)
-
 
 def _most_files() -> int:
     """512, or half of what the system allows this process if that is less."""
@@ -75,32 +34,22 @@ def _open_file(path: str) -> WatchedFile:
     return file
 
 
-# What a decoder is made from: the stream, its parameter sets, and whether to set size and colours
-# as the container states them. A stream whose parameter sets change states them itself.
-DecoderKey = tuple[StreamFacts, bytes, bool]
-
-
-@dataclass(frozen=True)
 class Kept:
-    """What readers of one process share.
+    """What readers of one process share: the things that were asked for last.
 
     Attributes:
         files: Open files, by path. Forked processes may share the descriptors, since a read at a
-            place moves no position.
-        decoders: Decoders on one thread. Streams of equal parameters share one, which they flush.
+            place moves no position. A file that is let go is closed.
+        decoders: Decoders on one thread, by the arguments of `new_decoder`. Streams of equal
+            parameters share one, which they flush.
         converters: Converters of decoded pictures, by stream, size of the windows and the size that
             they are scaled to. Streams with equal keys describe their colours alike.
     """
 
-    files: Cache[str, WatchedFile] = field(
-        default_factory=lambda: Cache(_most_files(), _open_file, WatchedFile.close)
-    )
-    decoders: Cache[DecoderKey, VideoCodecContext] = field(
-        default_factory=lambda: Cache(MOST_DECODERS, lambda key: new_decoder(*key))
-    )
-    converters: Cache[Hashable, PictureConverter] = field(
-        default_factory=lambda: Cache(MOST_CONVERTERS, lambda key: PictureConverter())
-    )
+    def __init__(self) -> None:
+        self.files = lru_cache(_most_files())(_open_file)
+        self.decoders = lru_cache(MOST_DECODERS)(new_decoder)
+        self.converters = lru_cache(MOST_CONVERTERS)(lambda *key: PictureConverter())
 
 
 def prepare(decoder: VideoCodecContext) -> None:
@@ -115,7 +64,14 @@ def prepare(decoder: VideoCodecContext) -> None:
 
 
 def new_decoder(stream: StreamFacts, extradata: bytes, known: bool) -> VideoCodecContext:
-    """A decoder for a stream; see `DecoderKey` for the arguments."""
+    """A decoder for a stream.
+
+    Args:
+        stream: The stream.
+        extradata: Its parameter sets.
+        known: Whether to set size and colours as the container states them. A stream whose
+            parameter sets change states them itself.
+    """
     decoder = cast(VideoCodecContext, av.CodecContext.create(stream.codec, "r"))
     if extradata:
         decoder.extradata = extradata

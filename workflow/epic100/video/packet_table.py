@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 TIMES = (-(2**62), 2**62 - 1)  # their differences fit into 64 bits
 _FIELDS = [  # in an order that leaves no gaps
@@ -21,17 +22,17 @@ _WHOLE = "crc"  # the column that is stored as it is: checksums do not rise in s
 RECORDED = COLUMNS[:-1]  # `frame` follows from the others
 
 
-def unpacked(arrays: Mapping[str, np.ndarray], prefixes: Sequence[str]) -> np.ndarray:
+def unpacked(arrays: Mapping[str, npt.ArrayLike], prefixes: Sequence[str]) -> np.ndarray:
     """`PACKET` [P]: the packets of several indexes, from their arrays, one after another.
 
     Raises:
         ValueError: `stored` cannot have written these arrays. So does KeyError.
     """
-    counts = [len(arrays[f"{prefix}sets"]) for prefix in prefixes]
+    counts = [len(np.asarray(arrays[f"{prefix}sets"])) for prefix in prefixes]
     packets = np.empty(sum(counts), PACKET)
     for prefix, part in zip(prefixes, np.split(packets, np.cumsum(counts)), strict=False):
         for name in COLUMNS:
-            column = arrays[f"{prefix}{name}"]
+            column = np.asarray(arrays[f"{prefix}{name}"])
             if column.shape != part.shape or column.dtype.kind not in "iu":
                 raise ValueError(f"{column.shape} {column.dtype} values for {len(part)} packets")
             if name == _WHOLE:

@@ -66,7 +66,7 @@ class VideoReader:
         """Close the file; one that is kept for other readers stays open."""
         self._packets.close()
         if self._alone:
-            self._kept.files.close()
+            self._kept.files.cache_clear()
 
     def get_frames(
         self,
@@ -99,7 +99,7 @@ class VideoReader:
         kept = self.size if window is None else (window.height, window.width)
         pictures = np.empty((len(wanted), *(size or kept), 3), np.uint8)
         self._window = window
-        self._converter = self._kept.converters.get((self._described, kept, size))
+        self._converter = self._kept.converters(self._described, kept, size)
         rows = {time: row for row, time in enumerate(pts.tolist())}
         for key in np.unique(keys).tolist():
             group = set(pts[keys == key].tolist())
@@ -165,7 +165,7 @@ class VideoReader:
         if not self.index.changes_sets:
             return self._packets.decoder
         sets = self.index.sets[self.index.group(key)["sets"][0]]
-        return self._kept.decoders.get((self.index.stream, sets, False))
+        return self._kept.decoders(self.index.stream, sets, False)
 
     def _keep(
         self, frames: Iterable[av.VideoFrame], rows: dict[int, int], pictures: np.ndarray
