@@ -135,11 +135,14 @@ class EpicSegmentVideoDataset(BaseActionDataset):
     def _load_indexes(self) -> None:
         """Read the frame indexes now, so that workers that are forked later share them."""
         for step in self._openers():
-            step.index_dir, step.listed = self.index_dir or step.index_dir, self._listed
+            step.index_dir = folder = self.index_dir or step.index_dir
+            step.listed = self._listed
+            if folder is None:
+                continue
             by_participant = {os.path.dirname(path): path for path in self._listed.values()}
-            for path in by_participant.values() if step.index_dir else ():
+            for path in by_participant.values():
                 try:
-                    find_index(step.index_dir, path)
+                    find_index(folder, path)
                 except (EpicError, OSError) as error:  # the disk may come back until it is read
                     log.warning(f"{error}; it will be tried again")
 
