@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,24 +16,19 @@ from epic100.features.file import (
 )
 from epic100.features.participant import confirm_features
 from epic100.minikitchen.damage import zero_block
-from epic100.model.model_file import load_model, save_model
-from epic100.prediction.encoder import pooled_features, source_of
+from epic100.model.model_file import load_model
+from epic100.prediction.encoder import pooled_features
 from epic100.scan import scan_participant
 from epic100.settings import TrainSettings
 from epic100.training.finished import save_start_model
 from epic100.video.sheet import Video
 from support.checkout import ROOT, run_snakemake, said
-from support.models import MODEL, predicted, save_random_model
+from support.models import MODEL, predicted
 from support.small_features import make
 from support.small_runs import DEMO
 from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def model(lab, tmp_path_factory):
-    return save_random_model(lab, tmp_path_factory.mktemp("model") / "model.pth")
 
 
 def test_the_models_head_makes_its_own_scores_of_its_features(lab, model, tmp_path):
@@ -158,13 +152,6 @@ def test_a_head_without_pooled_features_is_refused():
     clip = torch.zeros(1, 3, 4, 32, 32, dtype=torch.uint8)
     with pytest.raises(EpicError, match="m.pth: X3DHead gives no features: no linear layer"):
         pooled_features(model, [clip], 1, None, "m.pth")
-
-
-def test_a_model_that_is_none_is_refused(lab, model, tmp_path):
-    bare = tmp_path / "bare.pth"
-    save_model(replace(load_model(model), config={}), bare)
-    with pytest.raises(EpicError, match="test pipeline is no list of steps"):
-        source_of("model", bare)
 
 
 def test_features_of_a_video_that_is_not_in_the_sheet_are_refused(tmp_path):

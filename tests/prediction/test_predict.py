@@ -11,24 +11,17 @@ import psutil
 import pytest
 import torch
 
-from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
 from epic100.base.log import rule_log
 from epic100.model.model_file import load_model, save_model
 from epic100.prediction.shards import Shards
 from epic100.segments.segment_list import read_segments, write_segments
-from epic100.timeline.clips import forget_rows
 from support.dying import fork, kill_after_a_shard
 from support.models import predicted, save_random_model
 
 pytestmark = pytest.mark.slow
 
 EACH = 3  # segments of each of three videos
-
-
-@pytest.fixture(scope="module")
-def model(lab, tmp_path_factory):
-    return save_random_model(lab, tmp_path_factory.mktemp("model") / "model.pth")
 
 
 @pytest.fixture(scope="module")
@@ -145,17 +138,6 @@ def test_the_shards_of_the_last_three_predictions_are_kept(tmp_path):
             made.write(VIDEO, STAMP, torch.zeros(1, 2))
         os.utime(made.folder / run, (number, number))
     assert sorted(path.name for path in made.folder.iterdir()) == ["first", "last", "third"]
-
-
-def test_shards_are_forgotten_but_for_one_that_another_attempt_is_writing(tmp_path):
-    made, out = Shards(tmp_path / "v.pt", "run"), tmp_path / "v.pt"
-    made.write("first", STAMP, torch.zeros(1, 2))
-    with atomic_path(made.path("second")) as temporary:
-        forget_rows(out)
-        assert list(made.folder.rglob("*.pt")) == [temporary]
-    assert list(made.folder.rglob("*.pt")) == [made.path("second")]
-    forget_rows(out)
-    assert not made.folder.exists()
 
 
 def test_more_views_change_the_rows_and_need_no_larger_batches(
