@@ -236,8 +236,7 @@ def test_rows_blocks_and_titles_can_be_used_and_heard_without_a_mouse(page):
 
 
 @pytest.mark.parametrize("runs, scheme, width", [
-    ("one_run", "light", 390), ("two_runs", "light", 1440), ("two_runs", "light", 390),
-    ("two_runs", "dark", 1440), ("two_runs", "dark", 390),
+    ("one_run", "light", 390), ("two_runs", "light", 1440), ("two_runs", "dark", 390),
 ])  # fmt: skip
 def test_there_are_no_barriers_and_nothing_scrolls_sideways(browser, request, runs, scheme, width):
     show(browser, request.getfixturevalue(runs).as_uri())
