@@ -38,16 +38,6 @@ def test_it_carries_every_file_of_the_workflow(wheel):
             assert f"epic100/shipped/{name}" in carried, name
 
 
-def test_it_finds_its_own_files_not_those_of_a_clone(programs, tmp_path):
-    code = (
-        "import epic100.base.shipped as s, epic100.slurm.site as t; print(s.ROOT, t.facts_file())"
-    )
-    done = call(programs / "python", "-c", code, cwd=tmp_path, env=without_the_clone())
-    root, facts = done.stdout.split()
-    assert all(path.startswith(str(programs.parent)) for path in (root, facts))
-    assert Path(facts).is_file()
-
-
 def test_the_demo_is_planned_in_an_empty_folder(programs, tmp_path):
     planned = jobs(epic100(programs, tmp_path, "demo", "-n", "--verbose"))
     assert planned["train"] == planned["export"] / 2 == planned["report"] == 1

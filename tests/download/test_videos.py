@@ -14,7 +14,6 @@ from epic100.download.videos import (
     md5_of,
     read_verdicts,
     verify_videos,
-    write_receipt,
     write_videos_ok,
 )
 from epic100.video.sheet import Video
@@ -151,15 +150,6 @@ def test_a_failing_disk_is_no_row_but_an_error_once_all_others_are_read(
     assert not archive.table.exists()
     (tmp_path / "kept").rename(path)
     assert archive.verify() == (BOTH, read)
-
-
-def test_a_fetched_file_that_snakemake_touched_is_not_read_again_and_one_written_to_is(archive):
-    video, *_ = archive.videos = archive.videos[:1]
-    write_receipt(video, archive.root, archive.receipts, video.md5, part=archive.path(1))
-    fetched = archive.path(1).stat().st_mtime
-    for seconds, read in ((2, 0), (2, 0), (3, 1), (1, 1)):  # only the first touch was Snakemake's
-        os.utime(archive.path(1), (fetched + seconds,) * 2)
-        assert archive.verify() == (["verified"], read)
 
 
 def test_what_cannot_be_held_to_an_md5_is_distinguished(archive):

@@ -9,7 +9,7 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.minikitchen import write_video
-from epic100.minikitchen.damage import coded_data, flip_bits, truncate, zero_block
+from epic100.minikitchen.damage import coded_data, flip_bits, zero_block
 from epic100.video.sheet import Video
 
 VIDEO = Video("P22_01", "P22", "train", 50.0, 12.0)
@@ -54,12 +54,6 @@ def test_coded_data_behind_a_64_bit_length_or_up_to_the_end_are_found(tmp_path):
     assert coded_data(path) == (28, 33)
     path.write_bytes(free + b"\0\0\0\0mdat" + b"coded")
     assert coded_data(path) == (20, 25)
-
-
-def test_truncating_keeps_the_first_bytes_and_nothing_else(whole, copy):
-    truncate(copy, 0.25)
-    data = whole.read_bytes()
-    assert copy.read_bytes() == data[: len(data) // 4]
 
 
 @pytest.mark.parametrize("share, size", [(0.5, 2000), (0.999, 10**9)])

@@ -118,12 +118,6 @@ def test_every_segment_is_judged_as_by_sorting_all_products(change, sizes):
     assert {key: hit.tolist() for key, hit in hits.items()} == expected
 
 
-def test_a_figure_over_no_segment_is_none():
-    figures = official_metrics(*official_case(), [], [], [])
-    empty = {key for key, figure in figures.items() if figure is None}
-    assert empty == {key for key in OFFICIAL if not key.startswith("overall_")}
-
-
 CASE = ("verb", "noun", "verb_true", "noun_true", "participants")
 
 
@@ -193,9 +187,3 @@ def test_actions_are_confused_as_pairs_and_all_of_it_can_be_written_as_json():
         {"true": [1, 4], "predicted": [1, 2], "count": 1, "share": 50},
     ]
     assert json.loads(json.dumps(found)) == found
-
-
-def test_participants_add_up():
-    found = diagnosed([1, 1, 1], [1, 0, 1], participant=["P02", "P01", "P01"])["participants"]
-    assert found["P01"]["segments"] == 2 and found["P02"]["segments"] == 1
-    assert found["P01"]["verb_accuracy_at_1"] == 50 and found["P02"]["action_accuracy_at_5"] == 100

@@ -184,23 +184,6 @@ def test_improbable_classes_do_not_underflow():
     torch.testing.assert_close(verb, torch.tensor([[0.0, -2000 + math.log(2), -3000]]))
 
 
-def factored(rows, pairs, scale=1.5):
-    """Logits of a model that sees verb and noun apart, so that both can point beyond the table."""
-    generator = torch.Generator().manual_seed(3)
-    verb, noun = (torch.randn(rows, size, generator=generator) * scale for size in (V, M))
-    return verb[:, pairs[:, 0]] + noun[:, pairs[:, 1]]
-
-
-@pytest.mark.parametrize("way", ["logsumexp", "max"])
-def test_offsets_of_rows_do_not_matter(pairs, way):
-    x = factored(100, pairs).half()
-    offsets = torch.linspace(-1e4, 1e4, 100, dtype=torch.float64)[:, None]
-    expected = fold_pairs(x.double(), pairs, V, M, way)
-    for rows, tolerance in ((x.double() + offsets, None), (x, 0)):
-        for scores, wanted in zip(fold_pairs(rows, pairs, V, M, way), expected, strict=True):
-            torch.testing.assert_close(scores, wanted, rtol=tolerance, atol=tolerance)
-
-
 def test_an_unknown_way_to_fold_is_refused(pairs):
     with pytest.raises(EpicError, match="'mean', expected one of logsumexp, max"):
         fold_pairs(logits(2), pairs, V, M, "mean")

@@ -34,16 +34,6 @@ def test_without_one_the_exception_is_reported_and_slurms_reason_before_it(logs)
     assert error == "TIMEOUT, it ran 01:00:10 of 01:00:00, RuntimeError: CUDA error: no kernel"
 
 
-def test_a_job_that_died_before_its_log_had_text_shows_the_end_of_slurms(logs):
-    slurm = "".join(f"line {n}\n" for n in range(9)) + "slurmstepd: error: Exceeded memory limit\n"
-    failure = failure_of("scan P01", logs("", slurm), STATUS)
-    assert failure.error.endswith(
-        "\n    line 5\n    line 6\n    line 7\n    line 8\n"
-        "    slurmstepd: error: Exceeded memory limit"
-    )
-    assert failure.log == logs("", slurm)[1]
-
-
 def test_a_refused_submission_is_reported_in_the_sites_words(logs):
     message = "SLURM sbatch failed. The error message was 'sbatch: error: no\nsuch partition'.\n"
     assert failure_of("scan P01", [], message).lines() == [

@@ -11,7 +11,6 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.minikitchen import write_annotations
 from epic100.segments.annotations import (
-    annotation_rate,
     frames_between,
     index_segments,
     load_annotations,
@@ -81,11 +80,6 @@ def test_start_frame_is_another_clock_and_is_not_looked_at(kitchen, tmp_path):
         pd.testing.assert_frame_equal(load(tmp_path / "a.csv"), load(kitchen["train"]))
 
 
-def test_the_annotation_clock_goes_by_the_style_of_the_id():
-    rates = {"P01_01": 60, "P37_99": 60, "P01_101": 50, "P35_102": 50}
-    assert {name: annotation_rate(name) for name in rates} == rates
-
-
 def test_a_segment_that_ends_just_after_its_video_ends_with_it(kitchen):
     annotations = load(kitchen["val"], "val")
     last = annotations.loc[annotations["video_id"] == "P06_101", "stop_seconds"].idxmax()
@@ -101,13 +95,6 @@ def test_a_segment_that_starts_after_its_video_keeps_its_frames_for_clean_to_dro
     )
     segments = index_segments(load(path), VIDEOS)
     assert segments[["start", "stop"]].values.tolist() == [[3640.5 * 50, 3641 * 50]]
-
-
-def test_labels_are_the_csv_s_class_ids_where_it_has_them(kitchen):
-    rows = pd.read_csv(kitchen["val"])
-    assert rows["narration_timestamp"].isna().any()  # some may be missing
-    for split, labels in (("val", rows[["verb_class", "noun_class"]].to_numpy()), ("test", -1)):
-        assert (load(kitchen[split], split)[["verb", "noun"]] == labels).all(axis=None)
 
 
 @pytest.mark.parametrize("format", ["official", "lab_list"])

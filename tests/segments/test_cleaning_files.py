@@ -51,14 +51,6 @@ def kitchen(tmp_path):
     return Kitchen(tmp_path)
 
 
-def test_whole_videos_lose_nothing(kitchen):
-    kitchen.clean()
-    for split in CSV:
-        assert Path(kitchen.lists[split]).read_bytes() == Path(kitchen.segments[split]).read_bytes()
-    assert kitchen.results() == ["dropped.tsv", "pairs.tsv", "salvage.tsv", "train.txt", "val.txt"]
-    assert (kitchen.folder / "clean/dropped.tsv").read_text() == "narration_id\tsplit\treason\n"
-
-
 def test_every_segment_is_in_its_clean_list_or_among_the_dropped_with_a_reason(kitchen, caplog):
     kitchen.rows["P01_02"] = ScanRow("P01_02", "missing", reason="no file videos/P01/P01_02.MP4")
     kitchen.rows["P05_102"] = ScanRow("P05_102", "unreadable", reason="cannot open: Invalid data")

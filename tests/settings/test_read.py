@@ -1,17 +1,17 @@
 """A config becomes settings, or one list of all that is wrong with it."""
 
 import os
-from pathlib import Path
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from epic100.base.errors import EpicError
-from epic100.base.shipped import ROOT, existing_path
+from epic100.base.shipped import ROOT
 from epic100.settings import Settings, home_of, layered_settings, read_settings, runs_to_compare
 from epic100.settings.config import COMPARED
 from epic100.settings.keys import TrainSettings
+from epic100.settings.section import key
 from epic100.training.checkpoint_hook import SafeCheckpointHook
 from support.checkout import python
 from tools import settings_pages
@@ -178,19 +178,6 @@ def test_reading_the_settings_imports_neither_torch_nor_pandas():
     assert python("-c", code).stdout == "set()\n"
 
 
-@pytest.mark.parametrize("folders, found", [
-    ((), "."), (("shipped",), "shipped"), (("shipped", "."), "."),
-])  # fmt: skip
-def test_a_file_of_the_working_directory_goes_before_the_one_that_ships(
-    tmp_path, monkeypatch, folders, found
-):
-    monkeypatch.chdir(tmp_path)
-    Path("shipped").mkdir()
-    for folder in folders:
-        Path(folder, "videos.tsv").touch()
-    assert existing_path("videos.tsv", Path("shipped")) == str(Path(found, "videos.tsv"))
-
-
 def test_a_job_keeps_what_differs_from_the_defaults_and_no_name_of_an_input():
     settings = read_settings({
         "train": {"epochs": 3, "config": "a.py", "load_from": "b.pth", "validate": {"every": 2}},
@@ -207,6 +194,14 @@ def test_a_job_keeps_what_differs_from_the_defaults_and_no_name_of_an_input():
     with pytest.raises(AttributeError):
         settings.only("train.epcohs")
     assert Settings.part(read_settings({"run": "a", "probe": {}}).only("probe")).probe is not None
+
+
+def test_a_new_key_is_kept_by_no_job_and_a_changed_default_by_each():
+    class Later(TrainSettings):
+        added: int = key(3, "A key of a later version.")
+        keep_best: int = key(2, "A key whose default was 1.", at_first=1)
+
+    assert Later().stored() == TrainSettings().stored() | {"keep_best": 2}
 
 
 LR = "optim_wrapper.optimizer.lr"

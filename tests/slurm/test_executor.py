@@ -16,11 +16,6 @@ CALL = ["sbatch", "--wrap=cd /x && python -m snakemake --snakefile 'a b' "
         "--target-jobs 'scan:participant=P01' --allowed-rules scan"]  # fmt: skip
 
 
-def test_a_submission_and_its_job_mean_the_same_file_and_other_targets_have_others():
-    assert newest_file(CALL) == newest_file(JOB)
-    assert newest_file([word.replace("P01", "P02") for word in JOB]) != newest_file(JOB)
-
-
 @pytest.fixture
 def job(tmp_path, monkeypatch):
     """Starts a job of `JOB` under an id; the file of its target's number is the attribute."""

@@ -53,17 +53,6 @@ def left(folder):
     return leave
 
 
-@pytest.fixture
-def process(folder):
-    """A run that beats in a process of its own, and the id of a child of it."""
-    started = subprocess.Popen(
-        [sys.executable, "-c", BEATS, folder], stdout=subprocess.PIPE, text=True
-    )
-    yield started, int(started.stdout.readline())
-    started.kill()
-    started.wait()
-
-
 def test_a_run_holds_its_folder_alone_until_its_end(folder):
     start = threading.Barrier(8)
     holds = [Hold(folder, print) for _ in range(8)]
@@ -87,19 +76,6 @@ def test_a_run_holds_its_folder_alone_until_its_end(folder):
     assert sorted(os.listdir(folder)) == [".snakemake", "out"] and not os.listdir(
         folder / ".snakemake"
     )
-
-
-def test_the_locks_of_a_killed_run_go_with_its_record(folder, left):
-    done = subprocess.Popen([sys.executable, "-c", ""])
-    done.wait()
-    left(pid=done.pid)
-    (folder / ".snakemake/locks").mkdir()
-    (folder / ".snakemake/locks/0.input.lock").touch()
-    shown = []
-    Hold(folder, shown.append).take()
-    assert shown == ["The last run here was killed; this one goes on from what it finished."]
-    assert read_run(folder).pid == os.getpid()
-    assert not list((folder / ".snakemake/locks").iterdir())
 
 
 @pytest.mark.parametrize("changes", [
@@ -144,41 +120,32 @@ def test_a_run_in_a_slurm_job_that_is_queued_again_elsewhere_takes_its_own_folde
     assert read_run(folder).slurm_job == "7@"
 
 
-def test_a_second_run_in_the_same_slurm_job_is_refused(folder, left, process, monkeypatch):
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    left(pid=process[0].pid)
-    with pytest.raises(EpicError, match="another run of this workflow is at work"):
-        Hold(folder, print).take()
-
-
-def test_a_record_that_was_released_does_not_come_back(folder, monkeypatch):
+def test_a_record_that_was_removed_is_there_again_and_one_that_was_released_is_not(
+    folder, monkeypatch
+):
     monkeypatch.setattr(hold, "BEAT_SECONDS", 0.01)
     held = Hold(folder, print)
     held.take()
+    (folder / RECORD).unlink()
+    end = time.monotonic() + 20
+    while read_run(folder) != held.run:
+        assert time.monotonic() < end
     held.release()
     time.sleep(0.2)
     assert read_run(folder) is None
 
 
-def test_a_run_that_was_taken_over_ends_at_its_next_beat_and_touches_nothing(folder, left, process):
-    taken_over, child = process
-    taken_over.send_signal(signal.SIGSTOP)  # Ctrl-Z
-    new = left(host="elsewhere")
-    taken_over.send_signal(signal.SIGCONT)
-    assert taken_over.wait(20) == 1
-    assert f"was taken over by another one ({new})" in taken_over.stdout.read()
+def test_a_run_that_was_taken_over_ends_at_its_next_beat_and_touches_nothing(folder, left):
+    command = [sys.executable, "-c", BEATS, folder]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as taken_over:
+        child = psutil.Process(int(taken_over.stdout.readline()))
+        taken_over.send_signal(signal.SIGSTOP)  # Ctrl-Z
+        new = left(host="elsewhere")
+        taken_over.send_signal(signal.SIGCONT)
+        assert taken_over.wait(20) == 1
+        assert f"was taken over by another one ({new})" in taken_over.stdout.read()
     assert read_run(folder) == new
-    assert not psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], 20)[1]
-
-
-def test_a_record_that_was_removed_is_there_again_at_the_next_beat(folder, process):
-    run = read_run(folder)
-    (folder / RECORD).unlink()
-    end = time.monotonic() + 20
-    while read_run(folder) != run:
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    assert process[0].poll() is None
+    assert not psutil.wait_procs([child], 20)[1]
 
 
 def test_what_is_left_in_the_queue_is_not_guessed_where_slurm_is_not(folder, left, monkeypatch):

@@ -4,8 +4,6 @@ import pytest
 
 from epic100.base.errors import EpicError
 from epic100.slurm.site import choose, facts_file, read_partitions
-from epic100.video.sheet import read_sheet
-from support.checkout import ROOT
 
 # Partitions of the site that EPIC100_GPU and EPIC100_CPU may choose, and no `choices` do.
 OTHERS = (
@@ -21,6 +19,8 @@ def test_one_word_chooses_where_cpu_and_gpu_jobs_go():
     wice, genius = choose("wice", env={}), choose("genius", env={})
     assert (wice.cpu.name, wice.gpu.name, wice.gpu.cluster) == ("batch", "gpu_a100", "wice")
     assert (genius.cpu.cluster, genius.gpu.cluster) == ("wice", "genius")
+    # A wall time of 24 hours is cut to what the partition gives.
+    assert (wice.gpu.minutes(24), choose("debug", env={}).gpu.minutes(24)) == (24 * 60, 60)
 
 
 def test_variables_choose_for_one_run():
@@ -29,11 +29,6 @@ def test_variables_choose_for_one_run():
     site = choose("wice", "lp_b", env=env)
     assert (site.account, site.gpu.name, site.cpu.name) == ("lp_a", "gpu_p100", "batch_long")
     assert choose("wice", "lp_b", env={"EPIC100_SITE": ""}).account == "lp_b"
-
-
-def test_a_wall_time_is_cut_to_what_the_partition_gives():
-    assert choose("wice", env={}).gpu.minutes(24) == 24 * 60
-    assert choose("debug", env={}).gpu.minutes(24) == 60
 
 
 @pytest.mark.parametrize("word, env, words", [
@@ -75,12 +70,3 @@ def test_a_cluster_whose_jobs_take_no_option_is_named_in_the_facts_and_not_to_sb
     path.write_text(f"{HERE}without_clusters_option: [there]\n")
     with pytest.raises(EpicError, match="without_clusters_option: 'there' is none of here"):
         choose("home", path=path, env={})
-
-
-def test_the_page_says_what_all_scans_cost():
-    hours = {}
-    for video in read_sheet(ROOT / "config/videos.tsv"):
-        hours[video.participant_id] = hours.get(video.participant_id, 0) + video.duration / 3600
-    minutes = sum(10 + round(30 * each) for each in hours.values())  # rules/scan.smk
-    credits = round(minutes * 4 * 2.54630)  # cores, and the rate of an Icelake core a minute
-    assert f"{credits:,} credits" in (ROOT / "docs/vsc.md").read_text()

@@ -3,35 +3,27 @@
 tests/slurm/test_hangs.py shows on real Slurm that the first two are gone with them.
 """
 
-import os
 import shutil
-import subprocess
-import sys
+from pathlib import Path
 
 import snakemake_executor_plugin_slurm as plugin
 
 from epic100.slurm import executor
-from support.checkout import ROOT
+from support.checkout import ROOT, call, python
 
 PATCHES = sorted((ROOT / "contrib/upstream").glob("*.patch"))
 
 
-def python(*words, cwd, path):
-    return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True,
-                          env=os.environ | {"PYTHONPATH": os.fspath(path)}).stdout  # fmt: skip
-
-
-def test_each_patch_has_a_text_to_send():
-    assert [patch.name[:4] for patch in PATCHES] == ["0001", "0002", "0003"]
+def test_the_unit_tests_in_the_patches_pass_with_them_and_fail_without(tmp_path):
+    source = Path(plugin.__file__).parent
+    shutil.copytree(source, tmp_path / source.name, ignore=shutil.ignore_patterns("__pycache__"))
     for patch in PATCHES:
         assert patch.with_suffix(".md").read_text().startswith("# fix: ")
-
-
-def test_the_unit_tests_in_the_patches_pass_with_them_and_fail_without(patched, tmp_path):
-    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
-    assert "3 passed" in python(*command, cwd=patched, path=patched)
-    shutil.copytree(patched / "tests", tmp_path / "tests")
-    assert "3 failed" in python(*command, cwd=tmp_path, path="")
+        call("git", "apply", patch, cwd=tmp_path)
+    for ends in ("3 passed", "3 failed"):
+        done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path, well=None)
+        assert ends in done.stdout
+        shutil.rmtree(tmp_path / source.name, ignore_errors=True)
 
 
 def test_a_version_that_was_not_tested_is_reported(monkeypatch):

@@ -1,14 +1,12 @@
 """What one run of the whole DAG leaves behind. The run is made once and shared."""
 
 import json
-import os
-import re
 import shutil
 
 import pytest
 import yaml
 
-from support.checkout import ROOT, SHORT_DEMO, epic100, python, run_snakemake, said
+from support.checkout import SHORT_DEMO, epic100, run_snakemake, said
 
 READABLE = 50.0  # per cent, after the short training; the whole one: below
 
@@ -36,28 +34,6 @@ def test_a_model_of_another_place_is_scored_by_one_command(demo, tmp_path):
     assert made.read_bytes() == known.read_bytes()
     missing = epic100("test", tmp_path / "none.pth", well=False)
     assert "none.pth: no such file; expected a model" in missing.stderr
-
-
-def test_a_new_key_makes_nothing_again_and_a_changed_default_does(demo, tmp_path):
-    shutil.copytree(ROOT / "workflow/epic100", tmp_path / "epic100")
-    keys = tmp_path / "epic100/settings/keys.py"
-    text, sections = re.subn(
-        r'^(class \w+\(\w+\):\n    """(?:.|\n)*?""")',
-        r'\1\n\n    added: int = key(3, "A key of a later version.")', keys.read_text(), flags=re.M,
-    )  # fmt: skip
-    assert sections > 20
-
-    def planned():
-        words = ("all", "-n", "--snakefile", "Snakefile", "--configfile", *SHORT_DEMO)
-        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-        return said(python("-m", "snakemake", *words, "--directory", demo, env=environment))
-
-    keys.write_text(text)
-    assert "Nothing to be done" in planned()
-    old, new = '0.01,\n        "share', 'at_first=0.01, default=0.02, meaning="share'
-    assert text.count(old) == 1
-    keys.write_text(text.replace(old, new))
-    assert "Rules with provenance triggered jobs: train\n" in planned()
 
 
 @pytest.mark.slow

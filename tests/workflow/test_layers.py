@@ -84,12 +84,6 @@ def test_what_is_dangerous_or_not_everywhere_has_one_place(call):
     assert {path.relative_to(PACKAGE).as_posix() for path in using} == PLACES[call]
 
 
-def test_no_picture_imports_the_training_framework():
-    heavy = ("mmaction", "mmengine", "mmcv", "epic100.training", "epic100.clips")
-    for path in (PACKAGE / "figures").glob("*.py"):
-        assert not [module for module, _ in imports(path) if module.startswith(heavy)], path
-
-
 def test_each_function_that_a_rule_names_is_there_and_takes_the_names_of_its_files():
     rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk"))
     named = [

@@ -10,7 +10,7 @@ import pytest
 
 from epic100.minikitchen import write_video
 from epic100.minikitchen.damage import zero_block
-from support.archive import VIDEOS, configure, errors, jobs, run, said, stop_decoder
+from support.archive import VIDEOS, configure, jobs, run, said, stop_decoder
 from support.checkout import ROOT, call, run_snakemake
 
 pytestmark = pytest.mark.slow
@@ -79,7 +79,8 @@ def test_other_layouts_repeat_nothing_and_a_forced_scan_decodes_all_files_in_the
     state = flat.stat()
     zero_block(flat, 0.5, 500)
     os.utime(flat, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert "Nothing to be done" in said(run(cleaned, PAIRS))
+    done = run(cleaned, PAIRS, "--logger", "epic100")
+    assert "Nothing to be done" in said(done) and "jobs done" not in said(done)
     assert "2 of them decoded now" in said(run(cleaned, table, "-R", table))
     assert "P02_101\tdamaged" in (cleaned / table).read_text()
 
@@ -97,7 +98,9 @@ def test_a_pattern_repeats_nothing_and_one_film_under_two_ids_is_on_the_screen(c
     assert jobs(done) == {"scan": 1, "clean": 1}
 
 
-def test_what_is_wrong_stops_its_own_rule_and_the_same_command_makes_what_lacks(archive):
+def test_what_is_wrong_stops_its_own_rule_and_is_said_and_the_same_command_makes_what_lacks(
+    archive,
+):
     csv, in_the_way = archive / "csv/EPIC_100_validation.csv", archive / "results/scan/cache/P02"
     header, row, *rows = whole = csv.read_text().splitlines(keepends=True)
     noun = header.split(",").index("noun_class")
@@ -109,9 +112,22 @@ def test_what_is_wrong_stops_its_own_rule_and_the_same_command_makes_what_lacks(
     VIDEOS[0].path(archive / "archive").write_bytes(b"")
     VIDEOS[2].path(archive / "archive").unlink()
     configure(archive, train=HOPELESS)
-    done = run(archive, PAIRS, "--keep-going", well=False)
-    (line,) = [line for line in errors(done) if "EPIC_100_validation" in line]
-    assert "line 2" in line and "noun_class: '300'" in line and "0 to 299" in line
+    done = run(archive, PAIRS, "--keep-going", "--logger", "epic100", well=False)
+    lines = said(done).splitlines()
+    # Each once where it failed, and once more at the end, with its log.
+    for name, log, *words in (
+        ("annotate val", "annotate/val", "EPIC_100_validation", "line 2", "noun_class: '300'",
+         "0 to 299"),
+        ("scan P02", "scan/P02", "File exists"),
+    ):  # fmt: skip
+        failed = [place for place, line in enumerate(lines) if line.startswith(f"FAILED {name}: ")]
+        assert len(failed) == 2 and all(word in lines[failed[1]] for word in words)
+        assert lines[failed[1] + 1] == f"  log: {archive}/results/logs/{log}.log"
+    assert lines[-1].startswith("Next: fix this and give the same command") and len(lines) <= 26
+    assert "RuleException" not in said(done) and "Traceback" not in said(done)
+    (log,) = (archive / ".snakemake/log").glob("*.snakemake.log")
+    for word in ("Scan of P02: ", "Finished jobid", "Error in rule scan", "RuleException"):
+        assert word in log.read_text()
     results = archive / "results"
     assert (results / "segments/train.txt").exists() and (results / "scan/P01.tsv").exists()
     assert not (results / "segments/val.txt").exists() and not (results / "scan/P02.tsv").exists()
