@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.training import meeting
-from epic100.training.launch import private_folder
-from epic100.training.meeting import Nodes, open_store
+from epic100.base.ranks import private_folder
+from epic100.training import launch
+from epic100.training.launch import Nodes, open_store
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_port_in_use_and_a_node_that_does_not_come_are_one_error(monkeypatch):
-    monkeypatch.setattr(meeting, "WAIT_SECONDS", 2)
+    monkeypatch.setattr(launch, "WAIT_SECONDS", 2)
     words = "process 0 of 2 cannot use 127.0.0.1:{}, where the nodes of this training meet"
     for used in (True, False):
         with socket.create_server(("127.0.0.1", 0)) as other:

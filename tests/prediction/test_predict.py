@@ -13,6 +13,7 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.base.log import rule_log
+from epic100.base.ranks import PROCESS
 from epic100.model.model_file import load_model, save_model
 from epic100.prediction.shards import Shards
 from epic100.segments.segment_list import read_segments, write_segments
@@ -201,7 +202,7 @@ def predict_as_a_rule_does(folder, *arguments):
 
 
 STOPPED = "error: stopped by Ctrl-C; the same command goes on from what is done\n"
-KILLED = r"a process of the prediction ended by signal 9 (9: out of memory, most often); "
+KILLED = "error: stopped, because process 0 was killed by SIGKILL (out of memory, or by hand); "
 
 
 @pytest.mark.parametrize("what, code, words", [
@@ -216,7 +217,7 @@ def test_what_ends_a_prediction_ends_every_process_and_is_one_line(
     while len(children) < 2 or any(c.memory_info().rss < 2**26 for c in children):
         time.sleep(0.05)  # until both import torch
         every = psutil.Process(process.pid).children()  # the server of the guard too
-        children = [c for c in every if "epic100.prediction.processes" in c.cmdline()]
+        children = [c for c in every if PROCESS in c.cmdline()]
     if what == "Ctrl-C":
         os.killpg(process.pid, signal.SIGINT)
     else:

@@ -21,13 +21,14 @@ from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import amp
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from epic100.base import ranks
 from epic100.base.log import log_to_stdout, rule_log
 from epic100.model.model_file import load_model
 from epic100.settings import TrainSettings
 from epic100.training import plan
 from epic100.training.checkpoints import attempts
 from epic100.training.config import build_config
-from epic100.training.launch import PATIENCE_MINUTES, Job
+from epic100.training.launch import PATIENCE_MINUTES, Job, train_rank
 from epic100.training.train import train
 from support.checkout import CLASSES
 
@@ -119,9 +120,7 @@ def node(number: int, results: Path) -> None:
     said = os.open(results / f"said_{number}.txt", os.O_WRONLY | os.O_CREAT)
     os.dup2(said, 1)
     os.environ["SLURM_PROCID"] = str(number)
-    from epic100.training import process  # which lets this process ignore SIGUSR1
-
-    process.main(str(results / "job"))
+    ranks.main(str(results / "job"))
 
 
 def end_of(process) -> int:
@@ -169,14 +168,13 @@ def _child(what: dict, results: Path, of_several: tuple, autocast: bool, patienc
 
 
 def _rank(what: dict, results: Path, patience: float, number: int, world: int, store: str) -> None:
-    from epic100.training import process  # which lets this process ignore SIGUSR1
-
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # as a rank
     sys.stdout = sys.stderr = (results / f"said_{number}.txt").open("w", buffering=1)
     place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": world}
     os.environ.update({name: str(value) for name, value in place.items()})
     log_to_stdout()
     chosen = TrainSettings.model_validate(what.pop("settings"))
-    process.rank(Job(chosen, what, patience=patience, init_method=f"file://{store}"))
+    train_rank(Job(chosen, what, patience=patience, init_method=f"file://{store}"))
 
 
 def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:

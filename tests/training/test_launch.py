@@ -15,9 +15,9 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from epic100.base.errors import EpicError
+from epic100.base.ranks import GO_ON, PROCESS, cause_of, error_of
 from epic100.model.model_file import load_model
-from epic100.training.launch import PROCESS, Job, cause_of, error_of, launch
-from epic100.training.meeting import Nodes, free_port
+from epic100.training.launch import Job, Nodes, free_port, launch, start_node
 from support.checkout import ROOT
 from support.small_runs import (
     copy_results,
@@ -87,7 +87,7 @@ def test_of_the_ends_of_several_processes_the_cause_is_the_error(cause, others, 
     for order in (found, found[::-1]):
         with pytest.raises(EpicError, match=words) as error:
             raise cause_of(order)
-    assert cause == "its own error" or str(error.value).endswith("goes on from the last checkpoint")
+    assert cause == "its own error" or str(error.value).endswith(GO_ON)
 
 
 def test_two_nodes_of_two_parts_learn_what_one_process_learns_and_listen_on_one_address(
@@ -98,7 +98,7 @@ def test_two_nodes_of_two_parts_learn_what_one_process_learns_and_listen_on_one_
     one = run(lab, alone, **chosen)
     meet = Nodes("127.0.0.1", free_port("127.0.0.1"), "x", socket.gethostname())
     what = Job(settings(nodes=2, gpus=1, accumulate=2, **chosen), job(lab, results), nodes=meet)
-    (results / "job").write_bytes(pickle.dumps(what))
+    (results / "job").write_bytes(pickle.dumps((0, start_node, what)))
     nodes = [processes.Process(target=node, args=(number, results)) for number in (0, 1)]
     for each in nodes:
         each.start()
@@ -176,7 +176,7 @@ def test_processes_share_indexes_and_listen_here_alone_and_one_that_is_killed_en
         both[1].send_signal(signal.SIGKILL)
 
     threading.Thread(target=kill_when_saved, daemon=True).start()
-    words = "^training ended, because process 1 was killed by SIGKILL .*goes on from the last"
+    words = "^stopped, because process 1 was killed by SIGKILL .*goes on from what is done"
     with pytest.raises(EpicError, match=words):
         start(lab, results, **LONG)
     assert len(mapped[0]) == 3 and mapped[0] == mapped[1]  # a file for each participant

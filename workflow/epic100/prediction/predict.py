@@ -2,8 +2,9 @@
 
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from epic100.base.errors import EpicError
 from epic100.base.gpu import gpus_to_use, look_for_gpus
 from epic100.base.log import Progress
 from epic100.base.machine import usable_cores, workers_for
+from epic100.base.ranks import private_folder, run_ranks
 from epic100.model.model_file import (
     TrainedModel,
     digest,
@@ -20,7 +22,7 @@ from epic100.model.model_file import (
     split_outputs,
     test_pipeline_of,
 )
-from epic100.prediction.processes import Job, run_jobs
+from epic100.prediction.encoder import MODEL
 from epic100.prediction.shards import Shards, run_key, video_stamp
 from epic100.prediction.views import chosen_views, cost_of_views
 from epic100.scoring.predictions import Predictions, write_predictions
@@ -29,10 +31,84 @@ from epic100.settings import PredictSettings
 from epic100.video.sheet import find_files
 
 log = logging.getLogger(__name__)
-
 WORKERS_ON_CPU = 2
 BATCH, BATCH_ON_GPU = 8, 32
 TRIES = 3  # since another attempt, at its end, removes the shards of this one too
+
+
+@dataclass(frozen=True)
+class Job:
+    """The work of one process.
+
+    Args:
+        model: The model file, or the folder of the encoder `hf`.
+        segments: The clean list.
+        out: The predictions file, whose name the folder of shards is derived from.
+        run: Name of the shards' run (`shards.run_key`).
+        video_root: The folder of the videos.
+        index_dir: The folder of the frame indexes.
+        settings: The `predict:` section, with the number of clips and of loader processes.
+        videos: By path as in `segments`: the stamp of the video's shard and its line numbers.
+        modules: The config's `modules` section.
+        encoder: Empty for scores. Else rows are features: "model" for those of the model file,
+            "hf" for those of a Hugging Face model, or `module:Class` (`encoder.Encoder`).
+        grid: Of features: most tokens of a clip in time and in each direction; None: one vector.
+        device: The torch device.
+        threads: Threads that torch uses.
+    """
+
+    model: str
+    segments: str
+    out: str
+    run: str
+    video_root: str
+    index_dir: str
+    settings: PredictSettings
+    videos: dict[str, tuple[str, list[int]]]
+    modules: Mapping[str, Any] | None = None
+    encoder: str = ""
+    grid: Sequence[int] | None = None
+    device: str = "cpu"
+    threads: int = 1
+
+    @property
+    def own_encoder(self) -> str:
+        """The encoder that is no recognizer of a model file, or ""."""
+        return "" if self.encoder == MODEL else self.encoder
+
+
+def run_jobs(jobs: Sequence[Job], bar: Progress) -> None:
+    """Run every job; several jobs run in a process each.
+
+    If one process fails, the others are ended; finished videos are kept.
+
+    Args:
+        jobs: The jobs.
+        bar: Gets the number of segments just finished.
+
+    Raises:
+        EpicError: A job or its process failed.
+    """
+    if len(jobs) == 1:
+        from epic100.prediction.worker import predict_videos  # MMAction2 takes seconds to import
+
+        predict_videos(jobs[0], bar.update)
+        return
+    with private_folder() as folder:
+        done = Path(folder, "done")
+        done.touch()
+        run_ranks(
+            [(predict_part, job, done) for job in jobs], [{}] * len(jobs),
+            look=lambda: bar.update(done.stat().st_size - bar.done),
+        )  # fmt: skip
+
+
+def predict_part(job: Job, done: Path) -> None:
+    """Do the job of one process of several; `done` gets a byte for each segment."""
+    from epic100.prediction.worker import predict_videos
+
+    with done.open("ab", buffering=0) as file:
+        predict_videos(job, lambda count: file.write(bytes(count)))
 
 
 def predict(
@@ -147,7 +223,7 @@ def complete_shards(
         if attempt < TRIES:
             left = sum(len(lines) for _, lines in todo.values())
             bar = Progress(f"predict {label}", left, "segments")
-            run_jobs(_shared(replace(job, videos=todo), gpus), bar.update)
+            run_jobs(_shared(replace(job, videos=todo), gpus), bar)
             bar.close()
     raise EpicError(f"{shards.path(min(todo))}: gone or changed since it was made; run again")
 

@@ -24,15 +24,15 @@ from epic100.prediction.encoder import (
     pooled_tokens,
 )
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
+from epic100.prediction.predict import Job
 from epic100.prediction.probe_model import built_probe, open_probe
-from epic100.prediction.processes import Job
 from epic100.prediction.shards import Shards
 from epic100.prediction.views import frames_of_2d, mean_log_probs, scores_of_views, view_pipeline
 
 Compute = Callable[[Sequence[torch.Tensor]], torch.Tensor]  # clips of B segments -> [B, columns]
 
 
-def predict_videos(job: Job, report: Callable[[int], None]) -> None:
+def predict_videos(job: Job, report: Callable[[int], object]) -> None:
     """Write the shard of every video of the job.
 
     Args:

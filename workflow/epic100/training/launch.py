@@ -1,42 +1,43 @@
 """Start a training: in this process, in several on this node, or on several nodes through srun.
 
-torch starts the processes of a node (the ranks) as torchrun does, and ends all of them when one
-fails. The command itself opens ports, turns every failure into exit code 1 and prints the reason
-only in a table. On several nodes of a Slurm job, the process of the rule runs on the first one.
-Through srun it starts `epic100.training.process` once on each node, which starts the node's ranks.
+On several nodes of a Slurm job, the process of the rule runs on the first one. Through srun it
+starts a process on each node, which starts the node's ranks (`base.ranks`).
+
+The ranks meet in a file on one node, at one address over several nodes. torch's default is a store
+that listens on all addresses of the node and unpickles whatever anyone sends to it. Neither way
+here does.
 """
 
 import json
 import logging
 import os
 import pickle
-import re
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterable
+import warnings
 from dataclasses import dataclass, replace
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import psutil
 import torch
-from torch.distributed.elastic.multiprocessing import (
-    DefaultLogsSpecs,
-    SignalException,
-    Std,
-    start_processes,
-)
-from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+from torch.distributed import PrefixStore, TCPStore
 
 from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus
 from epic100.base.machine import usable_cores
+from epic100.base.ranks import (
+    GO_ON,
+    PROCESS,
+    SAVE_SECONDS,
+    cause_of,
+    private_folder,
+    run_ranks,
+)
 from epic100.settings import TrainSettings
-from epic100.training.meeting import Nodes, free_port, own_address, towards
 from epic100.training.plan import Placement, choose_device
 from epic100.training.stop import forwarding
 from epic100.training.train import train
@@ -44,22 +45,28 @@ from epic100.video.index_file import FOLDER as SHARED_INDEXES
 
 log = logging.getLogger(__name__)
 
-PROCESS = "epic100.training.process"
-WAITED = (
-    "another process did not answer for half an hour (it hangs on its disk, or the network does)"
-)
 PATIENCE_MINUTES = 30.0  # a step takes seconds; a slow disk that comes back is worth the wait
-SAVE_SECONDS = 120  # time for the other ranks to finish a step and save before they are killed
 MEMORY = "/dev/shm"  # always node-local; $TMPDIR may not be
-GO_ON = "the same command goes on from the last checkpoint"
 ERROR = "\x1e"  # a line that begins so is the error of a node
-# Reasons that may follow from the failure of another process, the likeliest cause first. SIGTERM is
-# what the launcher ends the others with.
-FOLLOWS = (
-    r"process \d+ (was killed by (?!SIGTERM)|ended)",
-    r"process \d+ (failed|found)",
-    r"process \d+ was killed by SIGTERM|^stopped by",
-)
+INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")  # the user's own choice wins
+WAIT_SECONDS = 600  # for the other nodes to start
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The nodes of a training.
+
+    Args:
+        address: IPv4 address of the first node, which the others connect to.
+        port: Port on that address.
+        run_id: A name that only the nodes of this training know.
+        host: Name of the first node.
+    """
+
+    address: str
+    port: int
+    run_id: str
+    host: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,6 @@ class Job:
         asked: Number of GPUs that the rule requests for a node.
         nodes: The nodes of the training; None means this one only.
         patience: Minutes that one process waits for another.
-        launcher: Process id of who starts the ranks, which end with it; 0 means their parent.
         init_method: Where the ranks of one node meet, as torch names it.
     """
 
@@ -81,7 +87,6 @@ class Job:
     asked: int = 0
     nodes: Nodes | None = None
     patience: float = PATIENCE_MINUTES
-    launcher: int = 0
     init_method: str = ""
 
 
@@ -127,7 +132,7 @@ def _train_on_nodes(job: Job) -> None:
     log.info(f"training on {count} nodes, which meet at {address}:{nodes.port}")
     errors: list[EpicError] = []
     with tempfile.TemporaryFile() as file:
-        pickle.dump(replace(job, nodes=nodes), file)
+        pickle.dump((0, start_node, replace(job, nodes=nodes)), file)
         file.seek(0)
         step = subprocess.Popen(
             command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -146,16 +151,6 @@ def _train_on_nodes(job: Job) -> None:
             f"training ended, because srun ended with exit code {step.returncode} (its reason "
             f"stands above); {GO_ON}"
         )
-
-
-def cause_of(errors: Iterable[EpicError]) -> EpicError:
-    """The error that most likely caused the others, which came from other processes."""
-
-    def rank(error: EpicError) -> int:
-        found = (n for n, words in enumerate(FOLLOWS, start=1) if re.search(words, str(error)))
-        return next(found, 0)
-
-    return min(errors, key=rank)
 
 
 def start_node(job: Job) -> None:
@@ -183,77 +178,51 @@ def start_node(job: Job) -> None:
 def _start_ranks(job: Job, placement: Placement) -> None:
     """Start the ranks of this node and wait for them."""
     threads = min(torch.get_num_threads(), usable_cores())  # Snakemake states those of the rule
-    with private_folder() as logs, private_folder(MEMORY) as folder:
-        job = replace(job, launcher=os.getpid(), init_method=f"file://{folder}/ranks")
-        file = Path(folder) / "job"
-        file.write_bytes(pickle.dumps(job))
+    # Indexes on a disk: shared memory is scarce in containers.
+    with private_folder() as indexes, private_folder(MEMORY) as folder:
+        job = replace(job, init_method=f"file://{folder}/ranks")
         environment = {
             "WORLD_SIZE": str(placement.processes),
             "LOCAL_WORLD_SIZE": str(placement.on_node),
             "OMP_NUM_THREADS": str(max(1, threads // placement.on_node)),
             "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",  # as torchrun has it
-            SHARED_INDEXES: logs,  # on a disk: shared memory is scarce in containers
+            SHARED_INDEXES: indexes,
             **towards(job.nodes.address if job.nodes else "127.0.0.1"),
             # MMEngine uses any GPU that it sees.
             **({"CUDA_VISIBLE_DEVICES": ""} if placement.device == "cpu" else {}),
         }
         first = int(os.environ["SLURM_PROCID"]) * placement.on_node if job.nodes else 0
-        own = {
-            number: environment | {"RANK": str(first + number), "LOCAL_RANK": str(number)}
+        own = [
+            environment | {"RANK": str(first + number), "LOCAL_RANK": str(number)}
             for number in range(placement.on_node)
-        }
-        command = ("-u", "-P", "-m", PROCESS, str(file))
-        try:
-            with forwarding(_tell_ranks):
-                ranks = start_processes(
-                    "ranks", sys.executable, dict.fromkeys(own, command), own,
-                    DefaultLogsSpecs(log_dir=logs, tee=Std.ALL),
-                    {number: f"rank {first + number}: " for number in own},
-                )  # fmt: skip
-                try:
-                    ended = ranks.wait(period=0.1)
-                finally:
-                    ranks.close(timeout=SAVE_SECONDS)
-        except SignalException as error:
-            what = f"stopped by {error.sigval.name}, and the processes with it"
-            raise EpicError(f"{what}; {GO_ON}") from error
-        failures = list(ended.failures.values()) if ended else []
-        if failures:
-            failures.sort(key=lambda failure: failure.timestamp)
-            raise cause_of(error_of(first + each.local_rank, each) for each in failures)
+        ]
+        with forwarding(_tell_ranks):
+            run_ranks([(train_rank, job)] * len(own), own, first)
 
 
-def private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
-    """A folder that only this user can enter (mode 0700), in `parent` if that is writable."""
-    usable = parent is not None and os.access(parent, os.W_OK | os.X_OK)
-    return tempfile.TemporaryDirectory(prefix="epic100_ranks_", dir=parent if usable else None)
+def train_rank(job: Job) -> None:
+    """Join the other ranks and train.
 
-
-def error_of(rank: int, failure: ProcessFailure) -> EpicError:
-    """The error of a process that failed: its own, or in words how it ended.
-
-    Args:
-        rank: Rank of the process.
-        failure: What torch recorded about it.
+    Raises:
+        EpicError: The training cannot go on.
     """
-    message, ended = failure.message, f"training ended, because process {rank}"
-    if isinstance(message, dict):
-        kind, _, words = message["message"].partition(": ")
-        if kind == EpicError.__name__:
-            return EpicError(words)
-        why = f"failed with {kind}: {words.splitlines()[0]} (its traceback is above)"
-        if "imed out" in words:
-            why = f"found that {WAITED}"
-    elif failure.exitcode > 0:
-        why = f"ended with exit code {failure.exitcode} (its reason stands above)"
-    elif failure.exitcode == -signal.SIGABRT:
-        why = (
-            f"was killed by SIGABRT (NCCL ends it so where {WAITED}; or CUDA or the C library "
-            "failed)"
+    # Only a 1x1x1 weight causes this warning: two strides describe the same layout.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    number, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if processes > 1:  # before MMEngine, which asks for a GPU even in a CPU build and fails
+        torch.distributed.init_process_group(
+            "nccl" if torch.cuda.is_available() else "gloo",
+            init_method=None if job.nodes else job.init_method,
+            store=open_store(job.nodes, number, processes) if job.nodes else None,
+            rank=number,
+            world_size=processes,
+            timeout=timedelta(minutes=job.patience),
         )
-    else:
-        why = f"was killed by {failure.signal_name()} (out of memory, or by hand)"
-    return EpicError(f"{ended} {why}; {GO_ON}")
+    train(job.settings, **job.arguments)
+    if processes > 1:
+        torch.distributed.destroy_process_group()
 
 
 def _tell_ranks(number: int) -> None:
@@ -261,3 +230,78 @@ def _tell_ranks(number: int) -> None:
     for child in psutil.Process().children():
         if PROCESS in child.cmdline():
             child.send_signal(number)
+
+
+def open_store(nodes: Nodes, rank: int, processes: int) -> PrefixStore:
+    """Open the store of a training on rank 0, or connect to it.
+
+    Torch's own listens on all addresses of the node, this one on its one address only.
+
+    Args:
+        nodes: The nodes.
+        rank: Rank of this process.
+        processes: Number of processes, over all nodes.
+
+    Raises:
+        EpicError: The address cannot be used, or a process does not come in time.
+    """
+    try:
+        own = socket.create_server((nodes.address, nodes.port)).detach() if rank == 0 else None
+        store = TCPStore(
+            nodes.address, nodes.port, processes, rank == 0, timedelta(seconds=WAIT_SECONDS),
+            master_listen_fd=own,
+        )  # fmt: skip
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeErrors of its own
+        raise EpicError(
+            f"process {rank} of {processes} cannot use {nodes.address}:{nodes.port}, where the "
+            f"nodes of this training meet ({str(error).splitlines()[0]}); set GLOO_SOCKET_IFNAME "
+            "to the interface of the network between the nodes, or give the same command again"
+        ) from error
+    return PrefixStore(nodes.run_id, store)
+
+
+def own_address() -> str:
+    """The IPv4 address at which other nodes reach this one.
+
+    It is that of the interface in GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME, or else that of the
+    machine's name.
+
+    Raises:
+        EpicError: The interface or the name has no IPv4 address.
+    """
+    for name in filter(None, map(os.environ.get, INTERFACES)):
+        addresses = psutil.net_if_addrs().get(name, [])
+        found = [each.address for each in addresses if each.family == socket.AF_INET]
+        if not found:
+            raise EpicError(
+                f"{' or '.join(INTERFACES)} is {name}, which has no IPv4 address here; name the "
+                "interface of the network between the nodes"
+            )
+        return found[0]
+    try:
+        return socket.gethostbyname(socket.gethostname())
+    except OSError as error:
+        raise EpicError(
+            f"the name of this node, {socket.gethostname()}, has no IPv4 address ({error}); set "
+            "GLOO_SOCKET_IFNAME to the interface of the network between the nodes"
+        ) from error
+
+
+def free_port(address: str) -> int:
+    """A port that is free now on this address of this machine."""
+    with socket.create_server((address, 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def towards(address: str) -> dict[str, str]:
+    """Variables that bind gloo and NCCL to the interface that leads to `address`.
+
+    The one that leads to 127.0.0.1 keeps them off the network. A user's choice of an interface
+    wins. NCCL may send its data over InfiniBand all the same.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((address, 9))  # sends nothing
+        own = probe.getsockname()[0]
+    interfaces = psutil.net_if_addrs().items()
+    names = [name for name, found in interfaces if own in (each.address for each in found)]
+    return {key: names[0] for key in INTERFACES if names and key not in os.environ}

@@ -1,0 +1,185 @@
+"""Several processes of one job, the ranks of a training or of a prediction, which end together.
+
+torch starts them as torchrun does, and ends all of them when one fails. torchrun itself opens
+ports, turns every failure into exit code 1 and prints the reason only in a table.
+`multiprocessing` cannot start them: it imports the main module again in each, which may be a rule's
+script that Snakemake fetched from a host. Each is started with a call, a function and its
+arguments, in a file:
+
+    python -m epic100.base.ranks FILE
+"""
+
+import os
+import pickle
+import re
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # a request to save must not end it before a training listens
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+from torch.distributed.elastic.multiprocessing import (
+    DefaultLogsSpecs,
+    SignalException,
+    Std,
+    start_processes,
+)
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure, record
+
+from epic100.base.errors import EpicError
+from epic100.base.log import log_to_stdout
+
+PROCESS = "epic100.base.ranks"
+HANDLED = "TORCHELASTIC_SIGNALS_TO_HANDLE"  # variable: the signals that torch makes an error of
+LOOK_SECONDS = 1.0
+SAVE_SECONDS = 120  # time for the other ranks to finish a step and save before they are killed
+GO_ON = "the same command goes on from what is done"
+WAITED = (
+    "another process did not answer for half an hour (it hangs on its disk, or the network does)"
+)
+# Reasons that may follow from the failure of another process, the likeliest cause first. SIGTERM is
+# what the launcher ends the others with.
+FOLLOWS = (
+    r"process \d+ (was killed by (?!SIGTERM)|ended)",
+    r"process \d+ (failed|found)",
+    r"process \d+ was killed by SIGTERM|^stopped by",
+)
+
+Call = tuple[Any, ...]  # a function of a module, and its arguments; they travel as a pickle
+
+
+def run_ranks(
+    calls: Sequence[Call],
+    environments: Sequence[Mapping[str, str]],
+    first: int = 0,
+    look: Callable[[], None] = lambda: None,
+) -> None:
+    """Make each call in a process of its own, and wait until all have ended.
+
+    Args:
+        calls: A call for each process.
+        environments: Variables of each.
+        first: The number by which the first one is called.
+        look: Called once a second, and at the end.
+
+    Raises:
+        EpicError: A process failed (with its own message) or was killed by a signal, or this one
+            is asked to end.
+    """
+    os.environ[HANDLED] = "SIGTERM,SIGHUP"  # Ctrl-C is a KeyboardInterrupt here too
+    with private_folder() as folder:
+        commands = {}
+        for number, call in enumerate(calls):
+            file = Path(folder, f"call_{number}")
+            file.write_bytes(pickle.dumps((os.getpid(), *call)))
+            commands[number] = ("-u", "-P", "-m", PROCESS, str(file))
+        try:
+            ranks = start_processes(
+                "ranks", sys.executable, commands, dict(enumerate(map(dict, environments))),
+                DefaultLogsSpecs(log_dir=folder, tee=Std.ALL),
+                {number: f"rank {first + number}: " for number in commands},
+            )  # fmt: skip
+            try:
+                while (ended := ranks.wait(LOOK_SECONDS, period=0.1)) is None:
+                    look()
+            finally:
+                ranks.close(timeout=SAVE_SECONDS)
+        except SignalException as error:
+            what = f"stopped by {error.sigval.name}, and the processes with it"
+            raise EpicError(f"{what}; {GO_ON}") from error
+    look()
+    if failures := sorted(ended.failures.values(), key=lambda failure: failure.timestamp):
+        raise cause_of(error_of(first + each.local_rank, each) for each in failures)
+
+
+def private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:
+    """A folder that only this user can enter (mode 0700), in `parent` if that is writable."""
+    usable = parent is not None and os.access(parent, os.W_OK | os.X_OK)
+    return tempfile.TemporaryDirectory(prefix="epic100_ranks_", dir=parent if usable else None)
+
+
+def cause_of(errors: Iterable[EpicError]) -> EpicError:
+    """The error that most likely caused the others, which came from other processes."""
+
+    def order(error: EpicError) -> int:
+        found = (n for n, words in enumerate(FOLLOWS, start=1) if re.search(words, str(error)))
+        return next(found, 0)
+
+    return min(errors, key=order)
+
+
+def error_of(number: int, failure: ProcessFailure) -> EpicError:
+    """The error of a process that failed: its own, or in words how it ended.
+
+    Args:
+        number: The number of the process.
+        failure: What torch recorded about it.
+    """
+    message = failure.message
+    if isinstance(message, dict):
+        kind, _, words = message["message"].partition(": ")
+        if kind == EpicError.__name__:
+            return EpicError(words)
+        why = f"failed with {kind}: {words.splitlines()[0]} (its traceback is above)"
+        if "imed out" in words:
+            why = f"found that {WAITED}"
+    elif failure.exitcode > 0:
+        why = f"ended with exit code {failure.exitcode} (its reason stands above)"
+    elif failure.exitcode == -signal.SIGABRT:
+        why = (
+            f"was killed by SIGABRT (NCCL ends it so where {WAITED}; or CUDA or the C library "
+            "failed)"
+        )
+    else:
+        why = f"was killed by {failure.signal_name()} (out of memory, or by hand)"
+    return EpicError(f"stopped, because process {number} {why}; {GO_ON}")
+
+
+@record
+def be_rank(parent: int, function: Callable[..., None], *arguments: Any) -> None:
+    """Make a call as one of several processes; `record` writes down why it fails.
+
+    Args:
+        parent: Process id of who started it, with which it ends; 0: its parent.
+        function: The function.
+        *arguments: Its arguments.
+
+    Raises:
+        EpicError: The call fails. It has this class and no other, which the launcher knows by its
+            name.
+    """
+    _end_with(parent or os.getppid())
+    try:
+        function(*arguments)
+    except EpicError as error:
+        raise EpicError(str(error)) from error
+
+
+def _end_with(parent: int) -> None:
+    """Exit when the launcher dies: an orphaned rank would write into the next run's folder."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(path: str) -> None:
+    """Make the call in a file."""
+    log_to_stdout()
+    try:
+        be_rank(*pickle.loads(Path(path).read_bytes()))
+    except EpicError:
+        sys.exit(1)  # the launcher reports it, once
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
