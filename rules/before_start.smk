@@ -161,10 +161,10 @@ def refuse_hopeless_training():
         logger.info("Start check: the whole way once with these settings, before the first job")
         started = time.monotonic()
         try:
-            outcome = run_start_check(asked, file, f"{START_CHECK_LOG}.details")
+            screen = run_start_check(asked, file, f"{START_CHECK_LOG}.details")
+        except EpicError as error:
+            refuse(str(error))
         except KeyboardInterrupt:
             refuse("stopped by Ctrl-C in the start check; no job was started")
-        if not outcome.passed:
-            refuse(outcome.text)
         seconds = time.monotonic() - started
-        logger.info(f"{outcome.text.splitlines()[0]} ({seconds:.0f} s); {file}")
+        logger.info(f"{screen.splitlines()[0]} ({seconds:.0f} s); {file}")

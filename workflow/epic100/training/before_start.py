@@ -71,26 +71,13 @@ def passed_before(asked: Asked, file: str | os.PathLike) -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Result of a start check.
-
-    Args:
-        passed: Whether nothing stands in the way of the run.
-        text: The screen: a line for each topic.
-    """
-
-    passed: bool
-    text: str
-
-
 def run_start_check(
     asked: Asked,
     file: str | os.PathLike,
     log_file: str | os.PathLike,
     must_finish: bool = False,
-) -> Outcome:
-    """Run the start check; write its screen to `file` if it passes.
+) -> str:
+    """Run the start check; write its screen to `file`.
 
     Args:
         asked: What to check.
@@ -98,8 +85,12 @@ def run_start_check(
         log_file: Gets what the libraries print, with the traceback of a setting that fails.
         must_finish: Whether a check that does not finish is an error; else it stops nothing.
 
+    Returns:
+        The screen, a line for each topic; or that the check did not finish.
+
     Raises:
-        EpicError: It must finish, and crashed or took too long.
+        EpicError: Something stands in the way of the run: the screen. Or it must finish, and
+            crashed or took too long.
     """
     digest, train = asked.digest(), asked.config.get("train", {})
     on_cpu = asked.remote or train.get("device") == "cpu" or train.get("gpus") == 0
@@ -113,12 +104,13 @@ def run_start_check(
                 stdout=subprocess.PIPE, stderr=log, env=environment, timeout=LIMIT_SECONDS,
                 check=False,
             )  # fmt: skip
-            outcome = Outcome(**json.loads(done.stdout.splitlines()[-1]))
+            passed, text = json.loads(done.stdout.splitlines()[-1])
         except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
             reason = f"the start check did not finish; {log_file} has the details"
             if must_finish:
                 raise EpicError(reason) from error
-            return Outcome(True, reason)
-    if outcome.passed:
-        write_text(file, f"{outcome.text}\n{MARK}{digest}\n")
-    return outcome
+            return reason
+    if not passed:
+        raise EpicError(text)
+    write_text(file, f"{text}\n{MARK}{digest}\n")
+    return text

@@ -9,8 +9,9 @@ from mmengine.config import Config
 from pydantic import TypeAdapter
 
 from epic100.base.atomic import write_text
-from epic100.base.disk import digest, read_text
+from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
+from epic100.model.model_file import digest
 from epic100.training.config import items_of, tree_of
 
 FILE = "stamp.json"
@@ -62,9 +63,9 @@ def run_stamp(config: Config, processes: int = 1) -> dict[str, str]:
     dataset = config.train_dataloader.dataset
     weights = config.get("load_from")
     stamp = {
-        "clean list": _digest(dataset.ann_file),
-        "pair table": _digest(dataset.pairs),
-        "start weights": _digest(weights) if weights and Path(weights).is_file() else str(weights),
+        "clean list": digest(dataset.ann_file),
+        "pair table": digest(dataset.pairs),
+        "start weights": digest(weights) if weights and Path(weights).is_file() else str(weights),
         "global batch": str(config.train_dataloader.batch_size * processes),
     }
     return stamp | settings_in(config)
@@ -112,7 +113,3 @@ def differences(theirs: dict[str, str], ours: dict[str, str]) -> str:
             found.append(key if long else f"{key} ({there} there, {here} here)")
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return ", ".join(found[:SHOWN]) + more
-
-
-def _digest(path: str) -> str:
-    return digest(path, "sha256").value

@@ -11,7 +11,7 @@ import pickle
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +28,7 @@ from epic100.segments.drop_reasons import is_damage, read_drop_kinds
 from epic100.segments.pairs import pair_table, pairs_path, read_pairs, write_pairs
 from epic100.segments.segment_list import NO_LABEL, write_segments
 from epic100.settings import Settings
-from epic100.training.before_start import Asked, Outcome
+from epic100.training.before_start import Asked
 from epic100.training.config import build_config
 from epic100.training.plan import choose_device, plan_run
 from epic100.training.preflight import preflight, require_room
@@ -177,8 +177,8 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr):  # libraries print
         table = start_check(pickle.load(sys.stdin.buffer))
     end = f"{len(table.errors)} errors stop this run" if table.errors else "nothing is wrong"
-    outcome = Outcome(not table.errors, f"Start check: {end}\n{table.text()}")
-    sys.stdout.write(json.dumps(asdict(outcome)) + "\n")
+    outcome = (not table.errors, f"Start check: {end}\n{table.text()}")
+    sys.stdout.write(json.dumps(outcome) + "\n")
 
 
 if __name__ == "__main__":
