@@ -28,6 +28,7 @@ import pandas as pd
 import torch
 import yaml
 
+from epic100.base.torch_file import write_tensors
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.metrics import official_metrics
 from epic100.scoring.predictions import (
@@ -37,9 +38,8 @@ from epic100.scoring.predictions import (
     write_predictions,
 )
 from epic100.segments.official_lists import LISTS, find_lists, read_list
-from epic100.submission import build, read_pt, write_pt, write_zip
 from epic100.submission.export import export
-from epic100.submission.zips import check_zip
+from epic100.submission.files import build, check_zip, read_pt, write_zip
 
 VAL, TEST, PAIRS = 9668, 13092, 3568  # segments of val and test, pairs of train
 SLS = {"pt": 2, "tl": 3, "td": 4}
@@ -123,7 +123,7 @@ def compare_figures(
     differences = {}
     for name, verb, noun in some:
         entries = build(labels["narration_id"], torch.from_numpy(verb), torch.from_numpy(noun))
-        write_pt(entries, folder / "case.pt")
+        write_tensors(entries, folder / "case.pt")
         theirs = official_figures(official, annotations, labels, folder / "case.pt")
         ours = official_metrics(verb, noun, *truth, labels["participant_id"], **lists)
         differences[name] = max(abs(ours[key] - theirs[key]) for key in theirs)
@@ -184,7 +184,7 @@ def timed(step: str, folder: Path, annotations: Path) -> dict[str, float]:
         verb, noun, _ = complete_scores(made, made.narration_ids, step)
         entries = build(made.narration_ids, verb, noun)
         write_zip(entries, folder / f"{step}.zip", SLS)
-        write_pt(entries, folder / f"{step}.pt")
+        write_tensors(entries, folder / f"{step}.pt")
     elif step == "check":
         with open(annotations / "EPIC_100_test_timestamps.csv") as file:
             ids = [row["narration_id"] for row in csv.DictReader(file)]

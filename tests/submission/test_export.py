@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.base.torch_file import write_tensors
 from epic100.cli.program import main
 from epic100.model.model_file import digest
 from epic100.scoring.folding import fold_pairs, prior_logprobs
 from epic100.scoring.predictions import complete_scores, write_predictions
-from epic100.submission import build, write_pt, write_zip
 from epic100.submission.export import export
+from epic100.submission.files import build, write_zip
 from support.made_up import FEW, FEW_PAIRS, predictions, segment_list
 
 SLS = {"pt": 2, "tl": 3, "td": 3}
@@ -73,7 +74,7 @@ def test_pt_and_zip_hold_the_completed_scores_of_every_segment_to_the_byte(tmp_p
     stage = Stage(tmp_path, made)
     stage.export()
     entries = build(FEW, *complete_scores(made, FEW, "max")[:2])
-    write_pt(entries, tmp_path / "a.pt")
+    write_tensors(entries, tmp_path / "a.pt")
     write_zip(entries, tmp_path / "a.zip", SLS)
     for path, same in ((stage.pt, tmp_path / "a.pt"), (stage.zip, tmp_path / "a.zip")):
         assert path.read_bytes() == same.read_bytes()

@@ -23,7 +23,7 @@ import epic100.clips.dataset  # noqa: F401
 from epic100.base.errors import EpicError
 from epic100.base.torch_file import read_tensors, write_tensors
 from epic100.download.part import claim
-from epic100.features.file import Features, read_features, write_features
+from epic100.features.participant import Features, read_features, write_features
 from epic100.migrate.checkpoint import read_checkpoint
 from epic100.model.foreign import clean_model, clean_pipeline, parse_config
 from epic100.model.model_file import TrainedModel, load_model, save_model, test_pipeline_of
@@ -42,8 +42,7 @@ from epic100.segments.official_lists import read_class_names, read_list
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.submission.check import check
-from epic100.submission.files import build, read_pt, write_pt
-from epic100.submission.zips import check_zip, write_zip
+from epic100.submission.files import build, check_zip, read_pt, write_zip
 from epic100.training.stamp import differences, read_stamp
 from epic100.video.containers import boxes_of, matroska_bytes, read_clock
 from epic100.video.index import build_index
@@ -328,9 +327,9 @@ TARGETS: dict[str, Target] = {
     "kept result": Target(
         kept, made("k.npz", lambda p: keep(p, {"md5": ""}, index_at([0, 1], Fraction(1, 30))))
     ),
-    "submission": Target(_read_submission, made("a.pt", lambda p: write_pt(_entries(), p))),
+    "submission": Target(_read_submission, made("a.pt", lambda p: write_tensors(_entries(), p))),
     "submission, inside": Target(
-        _read_submission, made("f.pt", lambda p: write_pt(_entries(), p)), change=in_pickle
+        _read_submission, made("f.pt", lambda p: write_tensors(_entries(), p)), change=in_pickle
     ),
     "zip": Target(
         lambda p: check_zip(p, ["P01_01_0"], 4, 5),
@@ -357,7 +356,7 @@ TARGETS: dict[str, Target] = {
     "checkpoint, built": Target(read_checkpoint, made("i.pth", _checkpoint),
                                 change=build_tensors),
     "submission, built": Target(
-        _read_submission, made("j.pt", lambda p: write_pt(_entries(), p)), change=build_tensors
+        _read_submission, made("j.pt", lambda p: write_tensors(_entries(), p)), change=build_tensors
     ),
     "stamp, built": Target(
         _use_stamp, text('{"clean list": "ab", "model.type": "X"}'), change=build_json

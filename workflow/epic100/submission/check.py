@@ -37,7 +37,7 @@ def check(
     num_verbs: int,
     num_nouns: int,
 ) -> list[str]:
-    """List problems of entries from `submission.build` or `read_pt`.
+    """List problems of entries from `files.build` or `read_pt`.
 
     Reports missing, unexpected and duplicate ids, wrong shapes and dtypes, NaN and infinity. Hints
     report ties for the highest score and rows that become 0 in the official softmax.
@@ -160,7 +160,7 @@ def prior_problems(
     """Report entries that have the prior in one line.
 
     Args:
-        entries: Entries from `submission.build` or `read_pt`.
+        entries: Entries from `files.build` or `read_pt`.
         dropped: results/clean/dropped.tsv.
         split: `val` or `test`.
         most: Share of the entries, 0 to 1. Above it the line is a problem, otherwise a hint.

@@ -6,8 +6,13 @@ import sys
 from epic100.base.errors import EpicError
 from epic100.settings import Classes, layered_settings
 from epic100.submission.check import HINT, MOST, check, prior_problems
-from epic100.submission.files import existing_file, expected_ids, read_pickle, read_pt
-from epic100.submission.zips import read_zip
+from epic100.submission.files import (
+    existing_file,
+    expected_ids,
+    read_pickle,
+    read_pt,
+    read_zip,
+)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -15,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         lines = _check_file(options)
     except EpicError as error:
-        lines = [" ".join(str(error).split())]
+        lines = str(error).splitlines()
     print(*lines, sep="\n", end="\n" if lines else "")
     count = sum(not line.startswith(HINT) for line in lines)
     verdict = f"{count} problem{'s' * (count != 1)}" if count else "ok"
@@ -29,7 +34,7 @@ def _check_file(options: argparse.Namespace) -> list[str]:
     wanted = _wanted(options)
     if suffix == ".zip":
         entries, problems = read_zip(path, *wanted[1:])
-        return problems if entries is None else [*problems, *_problems(entries, options, wanted)]
+        return [*problems, *_problems(entries, options, wanted)]
     if suffix == ".pkl" and not options.allow_pickle:
         raise EpicError(
             f"{path}: loading a .pkl runs its code; with --allow-pickle if you trust it"

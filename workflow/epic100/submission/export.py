@@ -7,11 +7,11 @@ from pathlib import Path
 
 from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
+from epic100.base.torch_file import write_tensors
 from epic100.scoring.predictions import complete_scores, read_predictions
 from epic100.segments.segment_list import DROPPED, read_segments
-from epic100.submission import build, read_pt, write_pt, write_zip
 from epic100.submission.check import HINT, MOST, check, contradictions, prior_words
-from epic100.submission.zips import check_zip
+from epic100.submission.files import build, check_zip, read_pt, write_zip
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def export(
             log.info(f"{out}: written, now checked as the server would")
             problems = check_zip(temporary, *wanted)
         else:
-            write_pt(entries, temporary)
+            write_tensors(entries, temporary)
             problems = check(read_pt(temporary), *wanted)
         # Hints are skipped: segments that share the prior are equal by design.
         faults = [line for line in problems if not line.startswith(HINT)]
