@@ -19,9 +19,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from epic100.browse.content import gather  # noqa: E402
+from epic100.browse.content import ShownRun, gather  # noqa: E402
 from epic100.browse.folder import write_folder  # noqa: E402
-from epic100.browse.guesses import ShownRun  # noqa: E402
 from epic100.scoring.predictions import Predictions, write_predictions  # noqa: E402
 from epic100.segments.annotations import read_annotations  # noqa: E402
 from epic100.segments.official_lists import CLASS_LISTS, LISTS  # noqa: E402

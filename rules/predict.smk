@@ -22,7 +22,7 @@ if MODELS:
             mem_mb=8000,
             runtime=15,
         params:
-            function="epic100.scoring.averaging:average_files",
+            function="epic100.scoring.predictions:average_files",
             split="{split}",
         message:
             "Average {input.parts}"

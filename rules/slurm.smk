@@ -12,10 +12,9 @@ from snakemake.cli import get_argument_parser
 from snakemake.logging import logger
 
 from epic100.slurm.call import only_looks, options
-from epic100.slurm.kernels import unserved
 from epic100.slurm.executor import end_if_not_newest
 from epic100.slurm.hold import Hold
-from epic100.slurm.limits import cluster_of, refusal
+from epic100.slurm.limits import cluster_of, refusal, unserved
 from epic100.slurm.site import facts_file
 
 HOLD = Hold(Path.cwd(), logger.warning)

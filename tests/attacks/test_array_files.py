@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.features.file import read_features
+from epic100.features.participant import read_features
 from support.fuzzing import write_small_features
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.base.torch_file import write_tensors
 from epic100.cli.program import main
 from epic100.compare.bootstrap import difference
 from epic100.compare.runs import Run, read_runs, what_differs, write_table
@@ -20,14 +21,14 @@ from epic100.model.model_file import TrainedModel, save_model
 from epic100.report.compare_page import write_compare_page
 from epic100.report.page import read_picture
 from epic100.scoring.evaluation import evaluate
+from epic100.scoring.outcomes import read_truth
 from epic100.scoring.predictions import (
     complete_scores,
     read_predictions,
     write_predictions,
 )
-from epic100.scoring.truth import read_truth
 from epic100.segments.segment_list import read_segments
-from epic100.submission import build, write_pt, write_zip
+from epic100.submission.files import build, write_zip
 from epic100.training.epoch_table import read_epochs
 from support.browser import opened
 from support.made_up import PAIRS, ROWS, make_predictions, write_history
@@ -78,7 +79,7 @@ def test_submissions_of_the_same_scores_give_the_same_table(folder, capsys):
     ids = read_segments("results/segments/val.txt")["narration_id"].tolist()
     for name in ("a", "b"):
         verb, noun, _ = complete_scores(read_predictions(f"{name}.pt", "val"), ids, "max")
-        write_pt(build(ids, verb, noun), folder / f"{name}_sub.pt")
+        write_tensors(build(ids, verb, noun), folder / f"{name}_sub.pt")
         write_zip(build(ids, verb, noun), folder / f"{name}.zip", SLS)
     tables = []
     for a, b in (("a.pt", "b.pt"), ("a_sub.pt", "b_sub.pt"), ("a.zip", "b.zip"), ("a.pt", "b.zip")):
@@ -94,7 +95,7 @@ def test_a_group_without_its_list_is_a_dash(folder, capsys):
 
 
 def submission(ids, verbs):
-    return lambda path: write_pt(build(ids, torch.zeros(len(ids), verbs),
+    return lambda path: write_tensors(build(ids, torch.zeros(len(ids), verbs),
                                        torch.zeros(len(ids), 300)), path)  # fmt: skip
 
 

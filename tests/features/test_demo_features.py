@@ -8,7 +8,7 @@ import shutil
 import torch
 import yaml
 
-from epic100.features.file import read_feature_table, read_features
+from epic100.features.participant import read_feature_table, read_features
 from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.segments.segment_list import read_segments
 from epic100.training.epoch_table import read_trials

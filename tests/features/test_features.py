@@ -10,11 +10,11 @@ import yaml
 from mmaction.registry import MODELS
 
 from epic100.base.errors import EpicError
-from epic100.features.file import (
+from epic100.features.participant import (
+    confirm_features,
     read_feature_table,
     read_features,
 )
-from epic100.features.participant import confirm_features
 from epic100.minikitchen.damage import zero_block
 from epic100.model.model_file import load_model
 from epic100.prediction.encoder import pooled_features

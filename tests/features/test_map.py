@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.features.file import FeatureRow, Features, write_feature_table, write_features
 from epic100.features.map import segment_map
+from epic100.features.participant import FeatureRow, Features, write_feature_table, write_features
 
 
 def write(folder, video, feats, valid=None, encoder="a:B"):

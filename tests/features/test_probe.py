@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from epic100.base.errors import EpicError
-from epic100.features import fitting
-from epic100.features.fitting import Trial, fit
-from epic100.features.probe import predict_probe, train_probe
+from epic100.features import probe
+from epic100.features.probe import Trial, fit, predict_probe, train_probe
 from epic100.features.tokens import Tokens, read_tokens
 from epic100.model.model_file import load_model
 from epic100.prediction.hugging_face import HuggingFaceFolder
@@ -22,7 +21,8 @@ from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import PredictSettings, ProbeSettings, TimelineSettings
-from epic100.timeline.run import ModelInUse, make_timelines
+from epic100.timeline.model import ModelInUse
+from epic100.timeline.run import make_timelines
 from epic100.training.epoch_table import read_epochs, read_trials
 from support.archive import configure, run
 from support.checkout import said
@@ -129,8 +129,8 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(lab, made, tmp_path, monke
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     straight.mkdir(), stopped.mkdir()
     wanted = train(lab, made, straight, **settings).read_bytes()
-    monkeypatch.setattr(fitting, "SAVE_SECONDS", -1.0)
-    writes, write = [], fitting.write_tensors
+    monkeypatch.setattr(probe, "SAVE_SECONDS", -1.0)
+    writes, write = [], probe.write_tensors
 
     def write_and_stop(*given):
         write(*given)
@@ -138,7 +138,7 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(lab, made, tmp_path, monke
         if len(writes) == stop:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fitting, "write_tensors", write_and_stop)
+    monkeypatch.setattr(probe, "write_tensors", write_and_stop)
     with pytest.raises(KeyboardInterrupt):
         train(lab, made, stopped, **settings)
     assert not (stopped / "model.pth").exists()

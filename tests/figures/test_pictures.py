@@ -13,7 +13,6 @@ from epic100.figures.data import (
     plot_lengths,
     plot_participants,
 )
-from epic100.figures.performance import plot_rules
 from epic100.figures.results import by_class, confusion, plot_confusion, plot_per_class
 from epic100.figures.style import (
     drawing,
@@ -22,10 +21,9 @@ from epic100.figures.style import (
     name_rows,
     short,
 )
-from epic100.figures.training import plot_training
-from epic100.scoring.outcomes import outcomes
+from epic100.figures.training import plot_rules, plot_training
+from epic100.scoring.outcomes import outcomes, read_truth
 from epic100.scoring.predictions import read_predictions
-from epic100.scoring.truth import read_truth
 from epic100.segments.official_lists import read_class_names
 from epic100.training.epoch_table import read_epochs
 from support.checkout import CLASSES

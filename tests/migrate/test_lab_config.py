@@ -2,7 +2,7 @@ import pytest
 from mmengine.config import Config
 
 from epic100.base.errors import EpicError
-from epic100.migrate.lab_config import predicting_config, read_config
+from epic100.migrate.checkpoint import predicting_config, read_config
 
 # As MMAction2's own X3D-S config, in a lab's hands.
 LAB_CONFIG = """

@@ -17,8 +17,7 @@ import epic100.mmaction  # noqa: F401  (registers what the config names)
 from epic100.base.errors import EpicError
 from epic100.cli.program import main
 from epic100.clips.dataset import EpicSegmentVideoDataset
-from epic100.migrate.checkpoint import migrate_model, read_checkpoint
-from epic100.migrate.pair_order import order_of_list
+from epic100.migrate.checkpoint import migrate_model, order_of_list, read_checkpoint
 from epic100.model.model_file import load_model
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.pairs import write_pairs

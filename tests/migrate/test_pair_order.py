@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from epic100.base.errors import EpicError
-from epic100.migrate.pair_order import order_of_list, read_pair_order
+from epic100.migrate.checkpoint import order_of_list, read_pair_order
 from epic100.segments.pairs import COLUMNS
 
 PAIRS = [(9, 7), (0, 5), (2, 2), (0, 1)]

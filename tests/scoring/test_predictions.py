@@ -8,10 +8,11 @@ import torch
 
 from epic100.base.errors import EpicError
 from epic100.model.model_file import TrainedModel, digest_of, save_model
-from epic100.scoring.averaging import average, average_files
 from epic100.scoring.folding import FLOOR, fold_joint, fold_pairs, prior_logprobs
 from epic100.scoring.predictions import (
     Predictions,
+    average,
+    average_files,
     complete_scores,
     read_predictions,
     write_predictions,

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from epic100.slurm.kernels import kernels_of_torch, unserved
+from epic100.slurm.limits import kernels_of_torch, unserved
 from epic100.slurm.site import facts_file, read_partitions
 
 # As read out of PyPI's x86-64 wheels.

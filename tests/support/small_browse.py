@@ -6,9 +6,8 @@ from pathlib import Path
 
 import torch
 
-from epic100.browse.content import gather
+from epic100.browse.content import ShownRun, gather
 from epic100.browse.folder import write_folder
-from epic100.browse.guesses import ShownRun
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.video.scan_table import ScanRow, write_scan_table
 from epic100.video.sheet import Video

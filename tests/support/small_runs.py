@@ -174,7 +174,8 @@ def _rank(what: dict, results: Path, patience: float, number: int, world: int, s
     os.environ.update({name: str(value) for name, value in place.items()})
     log_to_stdout()
     chosen = TrainSettings.model_validate(what.pop("settings"))
-    train_rank(Job(chosen, what, patience=patience, init_method=f"file://{store}"))
+    job = Job(chosen, what, patience=patience, init_method=f"file://{store}")
+    ranks.be_rank(0, train_rank, job)
 
 
 def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:

@@ -27,7 +27,8 @@ from epic100.proxy.precut import cut_participant
 from epic100.scan import scan_participant
 from epic100.settings import PredictSettings, ProbeSettings, Settings, TimelineSettings
 from epic100.timeline.clips import scanned_video
-from epic100.timeline.run import ModelInUse, make_timeline
+from epic100.timeline.model import ModelInUse
+from epic100.timeline.run import make_timeline
 from epic100.video.index_file import load_indexes
 from epic100.video.sheet import Video
 from support.lab import Lab

@@ -15,8 +15,9 @@ from epic100.model.model_file import load_model, save_model
 from epic100.segments.official_lists import ClassNames
 from epic100.settings import PredictSettings, TimelineSettings
 from epic100.timeline.clips import place_clips
-from epic100.timeline.files import SUFFIXES, beside
-from epic100.timeline.run import ModelInUse, make_timelines
+from epic100.timeline.content import SUFFIXES, beside
+from epic100.timeline.model import ModelInUse
+from epic100.timeline.run import make_timelines
 from support.dying import kill_after_a_shard
 from support.models import save_random_model
 from support.tables import rows_of

@@ -15,12 +15,18 @@ import torch
 from epic100.base.errors import EpicError
 from epic100.segments.segment_list import read_segments, write_segments
 from epic100.settings import PredictSettings, TimelineSettings
-from epic100.timeline.background import Background, best_threshold, fit, read_background
 from epic100.timeline.clips import clip_frames, place_clips
-from epic100.timeline.content import Segment, Timeline, merge
-from epic100.timeline.files import SUFFIXES, beside, write_timeline
-from epic100.timeline.gaps import LEAST, learn_background
-from epic100.timeline.run import ModelInUse, make_timelines
+from epic100.timeline.content import SUFFIXES, Segment, Timeline, beside, merge, write_timeline
+from epic100.timeline.model import (
+    LEAST,
+    Background,
+    ModelInUse,
+    best_threshold,
+    fit,
+    learn_background,
+    read_background,
+)
+from epic100.timeline.run import make_timelines
 from support.made_index import index_at
 from support.tables import rows_of
 

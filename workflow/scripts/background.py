@@ -2,8 +2,7 @@
 
 from epic100.base.log import rule_log
 from epic100.settings import Settings
-from epic100.timeline.gaps import learn_background
-from epic100.timeline.run import ModelInUse
+from epic100.timeline.model import ModelInUse, learn_background
 
 with rule_log(snakemake.log[0]):
     given, params = snakemake.input, snakemake.params

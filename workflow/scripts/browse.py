@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 
 from epic100.base.log import rule_log
-from epic100.browse.content import gather
+from epic100.browse.content import gather, shown_runs
 from epic100.browse.folder import write_folder
-from epic100.browse.guesses import shown_runs
 from epic100.features.map import segment_map
 from epic100.settings import Settings
 from epic100.video.sheet import read_sheet

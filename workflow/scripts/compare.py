@@ -6,11 +6,10 @@ import tempfile
 from epic100.base.job_costs import read_benchmarks
 from epic100.base.log import rule_log
 from epic100.compare.runs import read_runs, write_table
-from epic100.figures.performance import cost_in_words
-from epic100.figures.training import plot_runs
+from epic100.figures.training import cost_in_words, plot_runs
 from epic100.report.compare_page import write_compare_page
 from epic100.report.page import read_picture
-from epic100.scoring.truth import read_truth
+from epic100.scoring.outcomes import read_truth
 from epic100.settings import Settings
 from epic100.training.epoch_table import FILE, read_epochs
 

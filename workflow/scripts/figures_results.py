@@ -4,11 +4,16 @@ import os
 
 from epic100.base.log import rule_log
 from epic100.base.text_table import write_frame
-from epic100.figures.examples import at_random, surest, write_examples
-from epic100.figures.results import by_class, plot_confusion, plot_per_class
-from epic100.scoring.outcomes import outcomes
+from epic100.figures.results import (
+    at_random,
+    by_class,
+    plot_confusion,
+    plot_per_class,
+    surest,
+    write_examples,
+)
+from epic100.scoring.outcomes import outcomes, read_truth
 from epic100.scoring.predictions import read_predictions
-from epic100.scoring.truth import read_truth
 from epic100.segments.official_lists import read_class_names
 from epic100.settings import Settings
 

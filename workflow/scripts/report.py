@@ -5,7 +5,7 @@ from pathlib import Path
 from epic100.base.job_costs import read_benchmarks
 from epic100.base.links import links
 from epic100.base.log import rule_log
-from epic100.figures.performance import plot_rules
+from epic100.figures.training import plot_rules
 from epic100.report.page import write_page
 from epic100.training.epoch_table import read_epochs
 

@@ -3,7 +3,8 @@
 from epic100.base.log import rule_log
 from epic100.settings import Settings
 from epic100.timeline.clips import scanned_video
-from epic100.timeline.run import ModelInUse, make_timeline
+from epic100.timeline.model import ModelInUse
+from epic100.timeline.run import make_timeline
 
 with rule_log(snakemake.log[0]):
     params = snakemake.params

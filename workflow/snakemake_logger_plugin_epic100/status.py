@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from epic100.slurm.commands import NoAnswerError
 from epic100.slurm.executor import active
-from epic100.slurm.jobs import SlurmJob, jobs_of
+from epic100.slurm.jobs import NoAnswerError, SlurmJob, jobs_of
 from snakemake_logger_plugin_epic100.board import Board, BoardJob, duration
 from snakemake_logger_plugin_epic100.display import Display, take_screen
 from snakemake_logger_plugin_epic100.logs import lines_of

@@ -15,7 +15,7 @@ import pandas as pd
 
 from epic100.base.atomic import writing
 from epic100.base.links import link_or_copy
-from epic100.browse.guesses import PREDICTED
+from epic100.browse.content import PREDICTED
 
 log = logging.getLogger(__name__)
 

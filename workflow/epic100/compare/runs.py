@@ -14,10 +14,10 @@ from mmengine.config import ConfigDict
 from epic100.base.errors import EpicError
 from epic100.base.text_table import write_frame
 from epic100.compare.bootstrap import Difference, Hits, difference
-from epic100.compare.scores import read_hits
+from epic100.compare.command import read_hits
 from epic100.model.model_file import load_model
 from epic100.scoring.metrics import TASKS
-from epic100.scoring.truth import Truth
+from epic100.scoring.outcomes import Truth
 from epic100.settings.config import DEFAULT, RESULTS
 from epic100.training.stamp import settings_in
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from epic100.base.errors import EpicError
-from epic100.features.file import Features, read_feature_table, read_features
+from epic100.features.participant import Features, read_feature_table, read_features
 
 NEAREST = 8
 _CHUNK = 1024  # segments that are compared with all others at a time

@@ -1,13 +1,21 @@
-"""Predictions on val compared with the labels, per class, and what is confused."""
+"""Predictions on val compared with the labels: per class, what is confused, and with frames."""
 
+import base64
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
 
+from epic100.base.atomic import write_text
+from epic100.base.errors import DiskError, EpicError
+from epic100.base.guarded import ProcessError
 from epic100.figures.style import (
     BLACK,
     BLUE,
@@ -20,10 +28,19 @@ from epic100.figures.style import (
     short,
 )
 from epic100.segments.official_lists import TASKS, ClassNames
+from epic100.segments.segment_list import read_segments
+from epic100.video.index_file import find_index
+from epic100.video.reader import VideoReader
+from epic100.video.sheet import find_files
 
 TOP = 16  # classes with a bar each, at most
 SQUARE = 8  # verbs in the confusion table, at most
 ENOUGH = 10  # segments that a class needs before a title calls it a finding
+
+
+EXAMPLES, FRAMES, COLUMNS = 6, 6, 3
+WIDTH = 140  # pixels of a frame
+GAP = 3  # pixels between frames
 
 
 def by_class(
@@ -177,3 +194,97 @@ def _finding(counts: pd.DataFrame, names: ClassNames) -> str:
         f"{names('verb', true)} is taken for {names('verb', guess)} in {number:,} of "
         f"{counts.loc[true].sum():,} segments, the most common mistake"
     )
+
+
+def surest(outcome: pd.DataFrame, right: bool) -> pd.DataFrame:
+    """Select the predicted segments with the highest confidence, at most one per true action.
+
+    Args:
+        outcome: See `scoring.outcomes.outcomes`.
+        right: Whether to select correct or wrong guesses.
+    """
+    rows = outcome[outcome["predicted"] & (outcome["action_at_1"] == right)]
+    rows = rows.sort_values("action_confidence", ascending=False, kind="stable")
+    return rows.drop_duplicates(["verb", "noun"])[:EXAMPLES]
+
+
+def at_random(outcome: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Draw predicted segments with equal chances, in the order of the list."""
+    rows = outcome[outcome["predicted"]]
+    return rows.sample(min(EXAMPLES, len(rows)), random_state=seed).sort_index()
+
+
+def write_examples(
+    groups: Mapping[str, pd.DataFrame],
+    segments_path: str | os.PathLike,
+    video_root: str | os.PathLike,
+    index_dir: str | os.PathLike,
+    names: ClassNames,
+    out: str | os.PathLike,
+) -> None:
+    """Write six evenly spaced frames of each segment, with the true and the guessed action.
+
+    Where a video is missing or does not decode, the reason is written in place of the picture.
+
+    Args:
+        groups: Rows of `outcomes`, by what they are examples of.
+        segments_path: Clean list of the segments, in frames of the file.
+        video_root: Folder of the videos.
+        index_dir: Folder of the frame indexes; frames are read as in training.
+        names: Class names.
+        out: JSON: by group, a list of objects `narration_id truth truth_percent guess guess_percent
+            right picture problem`; `picture` is a JPEG as a `data:` URL.
+
+    Raises:
+        DiskError: The disk fails under a video or its index.
+    """
+    segments = read_segments(segments_path).set_index("narration_id")
+    examples: dict[str, list[dict[str, Any]]] = {group: [] for group in groups}
+    for group, rows in groups.items():
+        for row in rows.to_dict("records"):
+            picture, problem = "", ""
+            try:
+                segment = segments.loc[row["narration_id"]].to_dict()
+                picture = _data_url(_frames(segment, video_root, index_dir))
+            except (DiskError, ProcessError):
+                raise  # the same command may find the frames
+            except EpicError as error:
+                problem = str(error)
+            guess = names("verb", row["verb_guess"]), names("noun", row["noun_guess"])
+            examples[group].append({
+                "narration_id": row["narration_id"],
+                "truth": f"{names('verb', row['verb'])} {names('noun', row['noun'])}",
+                "truth_percent": round(100 * row["action_truth_score"], 1),
+                "guess": " ".join(guess),
+                "guess_percent": round(100 * row["action_confidence"], 1),
+                "right": bool(row["action_at_1"]),
+                "picture": picture,
+                "problem": problem,
+            })  # fmt: skip
+    write_text(out, json.dumps(examples, indent=1) + "\n")
+
+
+def _frames(segment: Mapping, root: str | os.PathLike, index_dir: str | os.PathLike) -> np.ndarray:
+    """Return frames in rows of `COLUMNS`, uint8 RGB.
+
+    Raises:
+        EpicError: A frame cannot be read.
+        DiskError: The disk fails.
+    """
+    listed = Path(segment["path"])
+    video = find_files([listed], root)[listed]
+    if not video.is_file():
+        raise EpicError(f"{video.name} is missing")
+    wanted = np.linspace(segment["start"], segment["stop"] - 1, FRAMES).round().astype(int)
+    with closing(VideoReader(video, find_index(index_dir, listed))) as reader:
+        height, width = reader.size
+        size = (round(height * WIDTH / width), WIDTH)
+        frames = reader.get_frames(wanted.tolist(), size=size)
+    framed = np.pad(frames, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
+    rows = [np.hstack(list(framed[i : i + COLUMNS])) for i in range(0, FRAMES, COLUMNS)]
+    return np.vstack(rows)[:-GAP, :-GAP]
+
+
+def _data_url(picture: np.ndarray) -> str:
+    _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

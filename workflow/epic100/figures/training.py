@@ -1,4 +1,4 @@
-"""The course of the training: loss, accuracy, learning rate, and where the time went."""
+"""The course of the training, and what the run cost: time, memory and cores of every job."""
 
 import os
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from epic100.base.job_costs import TRAININGS
 from epic100.figures.style import (
     BLACK,
     BLUE,
@@ -21,6 +22,7 @@ from epic100.figures.style import (
     drawing,
     in_words,
     legend_on_top,
+    name_rows,
     say_nothing_to_show,
     short,
     time_unit,
@@ -28,6 +30,11 @@ from epic100.figures.style import (
 )
 
 COLOURS = (BLACK, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)  # of runs
+
+
+COSTS = {"training": TRAININGS, "prediction": ("predict", "probe_predict")}
+TICKS = {1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36000: "10 h",
+         360000: "100 h"}  # fmt: skip
 
 
 def plot_training(history: pd.DataFrame, path: str | os.PathLike) -> None:
@@ -113,3 +120,57 @@ def _time(axes: Axes, history: pd.DataFrame) -> None:
     axes.bar(history["epoch"], total - data, 0.9, color=BLUE, label="compute")
     axes.bar(history["epoch"], data, 0.9, total - data, color=ORANGE, label="waiting for data")
     title_and_legend(axes, f"{unit} per epoch")
+
+
+def cost_in_words(jobs: pd.DataFrame) -> dict[str, str]:
+    """Return how long `training` and `prediction` took, without what was not measured.
+
+    Args:
+        jobs: See `read_benchmarks`.
+    """
+    seconds = {what: jobs.loc[jobs["rule"].isin(rules), "seconds"] for what, rules in COSTS.items()}
+    return {what: in_words(column.sum()) for what, column in seconds.items() if len(column)}
+
+
+def plot_rules(jobs: pd.DataFrame, path: str | os.PathLike) -> None:
+    """Draw wall time, peak memory and busy cores of each job, one row per rule, costliest on top.
+
+    Args:
+        jobs: See `read_benchmarks`.
+        path: The picture to write.
+    """
+    totals = jobs.groupby("rule")["seconds"].agg(["sum", "size"])
+    totals = totals.sort_values("sum", ascending=False)
+    title = f"{in_words(totals['sum'].sum())} of jobs"
+    if len(totals):
+        title += (
+            f", {100 * totals['sum'].iloc[0] / totals['sum'].sum():.0f} % of it {totals.index[0]}"
+        )
+    hint = "A dot a job. What a rule asks for (threads, memory, runtime) should lie a little above."
+    with drawing(path, title, hint, 3 * (0.7 + 0.42 * max(len(totals), 3))) as figure:
+        if jobs.empty:
+            say_nothing_to_show(figure, "results/benchmarks holds no file")
+            return
+        rows = [list(totals.index).index(rule) for rule in jobs["rule"]]
+        names = [
+            f"{rule}\n{size} job{'s' * (size > 1)}, {in_words(seconds)}"
+            for rule, seconds, size in totals.itertuples()
+        ]
+        values = {
+            "wall time of a job": jobs["seconds"].clip(lower=0.5),
+            "peak memory in GiB": jobs["memory_mib"] / 1024,
+            "cores busy on average": jobs["load_percent"] / 100,
+        }
+        time, *others = figure.subplots(3)
+        for axes, (label, column) in zip((time, *others), values.items(), strict=True):
+            axes.plot(column, rows, "o", color=BLUE, alpha=0.5, markersize=7, mew=0, clip_on=False)
+            axes.set_xlabel(label)
+            name_rows(axes, names, 3)
+        for axes in others:
+            axes.set_xlim(0, None)
+        last = max(jobs["seconds"].max() * 3, 10)
+        ticks = [tick for tick in TICKS if tick <= last][::2]
+        time.set_xscale("log")
+        time.set_xticks(ticks, [TICKS[tick] for tick in ticks])
+        time.set_xticks([], minor=True)
+        time.set_xlim(0.4, last)

@@ -1,24 +1,45 @@
-"""Convert a lab's MMAction2 checkpoint and pair order to `model.pth`, for predict and export.
+"""Convert a lab's MMAction2 checkpoint, config and pair order to `model.pth`.
 
 A checkpoint is a pickle, which can run code when it is loaded. Here it is loaded with torch's
 `weights_only`. What MMEngine 0.10 stores beside the weights (HistoryBuffer, NumPy scalars, even
-`getattr`) is ignored.
+`getattr`) is ignored. Of the config, the model and the clips are taken, read by our own steps.
+
+A checkpoint does not say which verb-noun pair each output of its head means. That comes from a text
+file, or from the train list that the lab made its table from.
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import named_tensors, read_foreign
 from epic100.base.torch_file import read_tensors
-from epic100.migrate.lab_config import predicting_config, read_config
-from epic100.migrate.pair_order import Pair
 from epic100.model.foreign import build_foreign, clean_model, clean_pipeline, parse_config
 from epic100.model.model_file import TrainedModel, save_model, test_pipeline_of
+from epic100.segments.segment_list import NO_LABEL, read_segments
+
+# Steps that open a video or a cut clip. A lab that reads segments of whole videos has steps of its
+# own, since MMAction2's DecordInit treats the whole video as the segment.
+INITS = ("DecordInit", "PyAVInit", "OpenCVInit", "OpenSegment")
+DECODES = ("DecordDecode", "PyAVDecode", "OpenCVDecode", "DecodeSegment")
+SAMPLERS = ("SampleFrames", "UniformSample")
+SAME = ("Resize", "CenterCrop", "FormatShape")
+OURS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(INITS, {"type": "OpenSegment", "decoder": "pyav"}),
+    **dict.fromkeys(DECODES, {"type": "DecodeSegment"}),
+    "PackActionInputs": {
+        "type": "PackActionInputs",
+        "meta_keys": ("img_shape", "narration_id", "verb", "noun", "num_clips"),
+    },
+}
+Pair = tuple[int, int]
 
 
 def read_checkpoint(path: str | os.PathLike, allow_pickle: bool = False) -> tuple[dict, dict]:
@@ -128,3 +149,185 @@ def migrate_model(
 def _number(value: Any) -> int | None:
     """Return an integer from a checkpoint, or None for anything else."""
     return value if type(value) is int and abs(value) < 2**53 else None
+
+
+def read_config(path: str | os.PathLike) -> Config:
+    """Read a config file and its bases. The config is Python and is run.
+
+    Modules in its `custom_imports` are not imported.
+
+    Raises:
+        EpicError: MMEngine cannot read the config.
+    """
+    if not Path(path).is_file():
+        raise EpicError(f"{path}: no such MMAction2 config; correct --config")
+    try:
+        return Config.fromfile(path, import_custom_modules=False)
+    except Exception as error:  # a config is a program and can raise anything
+        raise EpicError(
+            f"{path}: not readable as an MMEngine config ({type(error).__name__}: {error}); give "
+            "the complete one that MMEngine wrote into the work dir"
+        ) from error
+
+
+def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
+    """Make the config for the rule predict: the lab's model and test pipeline on our segments.
+
+    Args:
+        lab: The lab's config.
+        where: Start of error messages.
+
+    Returns:
+        The config, and notes for people: which of the lab's own steps were taken for opening or
+        decoding, and the views (clips and crops) of its test. The pipeline does not contain the
+        views; set them with `predict:` in the workflow's config.
+
+    Raises:
+        EpicError: The config has another form, or a step that has no counterpart here.
+    """
+    if "test_dataloader" not in lab or "model" not in lab:
+        old = (
+            "; this is one of MMAction2 0.x, rewrite it in the form of 1.x" if "data" in lab else ""
+        )
+        raise EpicError(f"{where}: expected `model` and `test_dataloader` of MMAction2 1.x{old}")
+    head = lab.model.get("cls_head") if isinstance(lab.model, dict) else None
+    if not isinstance(head, dict) or type(head.get("num_classes")) is not int:
+        raise EpicError(f"{where}: model has no cls_head.num_classes; expected one head over pairs")
+    steps = test_pipeline_of(lab, where)
+    translated, notes = _translate(steps, where)
+    kinds = [step["type"] for step in translated]
+    needed = {"OpenSegment", "DecodeSegment", "PackActionInputs"}
+    if not needed <= set(kinds) or not set(SAMPLERS) & set(kinds):
+        found = ", ".join(step["type"] for step in steps)
+        raise EpicError(
+            f"{where}: its test pipeline is {found or 'empty'}; "
+            "expected an opening step, SampleFrames or UniformSample, a decoding step and "
+            "PackActionInputs"
+        )
+    sampling = next(step for step in steps if step["type"] in SAMPLERS)
+    clips = 1 if _of_single_frames(sampling) else sampling.get("num_clips", 1)
+    crops = 3 if any(step["type"] == "ThreeCrop" for step in steps) else 1
+    notes.append(
+        "its own test had these views; for the same, put into the workflow's config "
+        f"`predict: {{clips: {clips}, crops: {crops}}}`"
+    )
+    dataset = {"type": "EpicSegmentVideoDataset", "data_root": "", "ann_file": "", "pairs": None,
+               "test_mode": True, "pipeline": translated}  # fmt: skip
+    config = {
+        "custom_imports": {"imports": ["epic100.mmaction"], "allow_failed_imports": False},
+        "default_scope": "mmaction",
+        "model": lab.model.to_dict(),
+        "test_dataloader": {"dataset": dataset},
+    }
+    return Config(config), notes
+
+
+def _translate(
+    steps: Sequence[dict[str, Any]], where: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Convert a test pipeline to this workflow's steps, with notes on steps known by position."""
+    sampling = next((place for place, step in enumerate(steps) if step["type"] in SAMPLERS), -1)
+    translated, notes = [], []
+    for place, step in enumerate(steps):
+        kind = name = step["type"]
+        if name not in OURS and place == sampling - 1:
+            kind = INITS[0]
+        elif name not in OURS and place == sampling + 1 > 0 and "Decode" in name:
+            kind = DECODES[0]
+        if kind != name:
+            notes.append(f"{name} was taken for the lab's own {kind}")
+        translated.append(_step(kind, step, where))
+    return translated, notes
+
+
+def _step(kind: str, step: dict[str, Any], where: str) -> dict[str, Any]:
+    """Convert one step of a test pipeline, which is of this kind, to this workflow's step."""
+    if kind in OURS:
+        return OURS[kind]
+    if kind in SAMPLERS:
+        clips = {} if _of_single_frames(step) else {"num_clips": 1}
+        return {**step, **clips, "test_mode": True}
+    if kind == "ThreeCrop":  # one crop; `predict: crops: 3` gives three
+        return {"type": "CenterCrop", "crop_size": step.get("crop_size")}
+    if kind in SAME:
+        return step
+    raise EpicError(
+        f"{where}: step {kind} of the test pipeline has no counterpart; expected "
+        f"{', '.join((*INITS, *SAMPLERS, *DECODES, *SAME, 'ThreeCrop'))} or PackActionInputs"
+    )
+
+
+def _of_single_frames(step: dict[str, Any]) -> bool:
+    """Whether `num_clips` means the frames of one view, as in 2D models; it must then be kept."""
+    return step["type"] == "SampleFrames" and step["clip_len"] == 1
+
+
+def read_pair_order(path: str | os.PathLike) -> list[Pair]:
+    """Read the pair of each output from a text file with one pair per line.
+
+    Numbers are separated by spaces, tabs or commas; a header is optional. The forms are `verb noun`
+    (the output is the line number), `output verb noun` or `verb noun output` (outputs from 0 in any
+    order), and `output verb noun count`.
+
+    Returns:
+        (verb, noun) by output.
+
+    Raises:
+        EpicError: A line has another form; the message names it.
+    """
+    expected = (
+        "a pair a line: `verb noun`, `output verb noun`, `verb noun output`, or "
+        "`output verb noun count`"
+    )
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EpicError(f"{path}: cannot be read as text ({error}); expected {expected}") from error
+    rows: list[tuple[int, ...]] = []
+    for number, line in enumerate(lines, start=1):
+        fields = re.split(r"[\s,;]+", line.strip())
+        if fields == [""] or (not rows and not any(f.isdigit() for f in fields)):
+            continue  # empty line or header
+        good = all(f.isascii() and f.isdigit() for f in fields) and 2 <= len(fields) <= 4
+        if not good or (rows and len(fields) != len(rows[0])):
+            raise EpicError(f"{path}: line {number}: {line.strip()[:80]!r}; expected {expected}")
+        rows.append(tuple(map(int, fields)))
+    if rows and len(rows[0]) == 2:
+        rows = [(output, *pair) for output, pair in enumerate(rows)]
+    for output, verb, noun in ((0, 1, 2), (2, 0, 1)):
+        if rows and sorted(row[output] for row in rows) == list(range(len(rows))):
+            pairs = [(row[verb], row[noun]) for row in sorted(rows, key=lambda row: row[output])]
+            break
+    else:
+        raise EpicError(
+            f"{path}: {len(rows)} pairs, and no column that counts their outputs from 0 to "
+            f"{len(rows) - 1}, each once; expected {expected}"
+        )
+    for (verb, noun), count in Counter(pairs).items():
+        if count > 1:
+            raise EpicError(
+                f"{path}: verb {verb} with noun {noun} is there twice; expected each pair once, "
+                "since each is an output of the head"
+            )
+    return pairs
+
+
+def order_of_list(path: str | os.PathLike, order: str) -> tuple[list[Pair], Counter]:
+    """Read the pairs of a train list and their counts.
+
+    Args:
+        path: The list, five or six fields per line.
+        order: `sorted` by verb, then noun; or `first-seen`, in order of appearance.
+
+    Returns:
+        (verb, noun) by output, and the number of segments of each pair.
+
+    Raises:
+        EpicError: No line has a verb and a noun.
+    """
+    table = read_segments(path)
+    table = table[(table["verb"] != NO_LABEL) & (table["noun"] != NO_LABEL)]
+    counts = Counter(zip(table["verb"].tolist(), table["noun"].tolist(), strict=True))
+    if not counts:
+        raise EpicError(f"{path}: no line with a verb and a noun; expected a train list")
+    return (sorted(counts) if order == "sorted" else list(counts)), counts

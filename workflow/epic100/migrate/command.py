@@ -4,10 +4,9 @@ import argparse
 
 from epic100.base.errors import EpicError
 from epic100.base.text_table import write_frame
-from epic100.migrate.checkpoint import migrate_model
+from epic100.migrate.checkpoint import migrate_model, order_of_list, read_pair_order
 from epic100.migrate.encoder import convert_encoder
 from epic100.migrate.lists import LabList, check_list, convert_list, match_list, summary
-from epic100.migrate.pair_order import order_of_list, read_pair_order
 from epic100.video.sheet import Video, read_sheet
 
 

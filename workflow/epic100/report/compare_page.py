@@ -10,7 +10,7 @@ from epic100.compare.runs import FIGURES, GROUPS, Run, what_differs
 from epic100.report.page import Picture
 from epic100.report.template import template
 from epic100.scoring.metrics import TASKS
-from epic100.scoring.truth import Truth
+from epic100.scoring.outcomes import Truth
 
 ABOUT = {
     "overall": "all of val",
@@ -34,7 +34,7 @@ def write_compare_page(
         runs: The result of `compare.runs.read_runs`.
         truth: The val split.
         path: The HTML file.
-        costs: `figures.performance.cost_in_words` of each run, by its name.
+        costs: `figures.training.cost_in_words` of each run, by its name.
         curves: The picture of `figures.training.plot_runs`, if any run was trained here.
     """
     best = {

@@ -68,7 +68,7 @@ def write_page(
         metrics: The model's metrics.json.
         salvage: results/clean/salvage.tsv.
         dropped: results/clean/dropped.tsv.
-        examples: The file of `figures.examples.write_examples`.
+        examples: The file of `figures.results.write_examples`.
         pictures: The SVG files, by their names in the template.
         policy: The cleaning policy of the run.
         settings: What the run's config has in place of defaults, by section and key.

@@ -15,9 +15,8 @@ from torch.nn.functional import nll_loss
 
 from epic100.base.atomic import write_text
 from epic100.scoring.metrics import TASKS, group_accuracies, percent
-from epic100.scoring.outcomes import outcomes
+from epic100.scoring.outcomes import Truth, outcomes, read_truth
 from epic100.scoring.predictions import Predictions, chosen_way, read_predictions, ways_of
-from epic100.scoring.truth import Truth, read_truth
 
 CLASSES = {"verb": ["verb"], "noun": ["noun"], "action": ["verb", "noun"]}
 BINS = 15  # of confidence

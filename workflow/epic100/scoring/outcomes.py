@@ -1,11 +1,70 @@
-"""Predictions compared with the labels: what was guessed, how surely, and whether it is right."""
+"""The true classes of val, and predictions compared with them: what was guessed, and how surely."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from epic100.scoring.metrics import official_hits
+from epic100.base.errors import EpicError
+from epic100.scoring.metrics import group_members, official_hits
 from epic100.scoring.predictions import Predictions, complete_scores
-from epic100.scoring.truth import Truth
+from epic100.segments.official_lists import LISTS, read_list
+from epic100.segments.segment_list import read_segments
+
+
+@dataclass(frozen=True)
+class Truth:
+    """All segments of val.
+
+    Attributes:
+        ids: narration_ids, N of them.
+        verb: True verbs [N].
+        noun: True nouns [N].
+        participants: Participants [N].
+        videos: Index of each segment's video [N], from 0 on.
+        members: bool [N] by group and task, as of `metrics.group_members`.
+    """
+
+    ids: list[str]
+    verb: npt.NDArray[np.int64]
+    noun: npt.NDArray[np.int64]
+    participants: list[str]
+    videos: npt.NDArray[np.int64]
+    members: dict[str, dict[str, np.ndarray]]
+
+    @property
+    def video_count(self) -> int:
+        """Number of videos."""
+        return int(self.videos.max()) + 1
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Return the true (verb, noun) of each segment."""
+        return list(zip(self.verb.tolist(), self.noun.tolist(), strict=True))
+
+
+def read_truth(path: str | os.PathLike, lists: Mapping[str, str]) -> Truth:
+    """Read the segment list of val.
+
+    Args:
+        path: results/segments/val.txt.
+        lists: Paths by the keys of `official_lists.LISTS`. A group without its list is empty.
+
+    Raises:
+        EpicError: A file is wrong, or the list has no segment.
+    """
+    segments = read_segments(path)
+    if not len(segments):
+        raise EpicError(f"{path}: no segment in it; expected those of split val")
+    verb, noun = segments["verb"].to_numpy(), segments["noun"].to_numpy()
+    participants = [Path(name).parent.name for name in segments["path"]]
+    groups = {key: read_list(lists[key], key) if key in lists else [] for key in LISTS}
+    _, videos = np.unique(segments["path"].to_numpy(dtype=str), return_inverse=True)
+    members = group_members(verb, noun, participants, **groups)
+    return Truth(segments["narration_id"].tolist(), verb, noun, participants, videos, members)
 
 
 def outcomes(predictions: Predictions, truth: Truth, reduce: str | None) -> pd.DataFrame:

@@ -34,8 +34,7 @@ from typing import Any
 
 from epic100.base.atomic import FENCE, require_newest, write_text
 from epic100.base.errors import EpicError
-from epic100.slurm.commands import NoAnswerError, message_of, on, run, squeue
-from epic100.slurm.jobs import about
+from epic100.slurm.jobs import NoAnswerError, about, message_of, on, run, squeue
 
 PLUGIN = "snakemake-executor-plugin-slurm"
 KNOWN = ("2.8.0",)  # versions tested by tests/slurm

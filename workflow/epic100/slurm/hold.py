@@ -30,9 +30,8 @@ import psutil
 from epic100.base.atomic import FENCE, require_newest, write_text
 from epic100.base.errors import EpicError
 from epic100.base.machine import process_space
-from epic100.slurm.commands import NoAnswerError
 from epic100.slurm.executor import ARRIVAL_SECONDS, Corrections, correct
-from epic100.slurm.jobs import SlurmJob, cancel, jobs_of
+from epic100.slurm.jobs import NoAnswerError, SlurmJob, cancel, jobs_of
 
 RECORD = Path(".snakemake/epic100-run.json")
 LOCKS = Path(".snakemake/locks")

@@ -228,13 +228,13 @@ def read_zip(
             if max(claimed, len(data)) > LARGEST:
                 raise EpicError(f"{where} is over {LARGEST >> 20} MiB unpacked, expected less")
             if fault := _beyond(data):
-                raise EpicError(f"{where} {fault}")
+                raise EpicError(f"{path}: {fault}")
             text = data.decode("utf-8")
             del data
     except EpicError:
         raise
     except UnicodeDecodeError as error:
-        raise EpicError(f"{where} is not UTF-8 ({error})") from error
+        raise EpicError(f"{where} is not UTF-8 ({error}), expected JSON text") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError,
             RuntimeError, ValueError, OverflowError, struct.error) as error:  # fmt: skip
         raise EpicError(
@@ -245,7 +245,7 @@ def read_zip(
     try:
         content = json.loads(text, object_pairs_hook=reader.object, parse_constant=reader.constant)
     except (ValueError, RecursionError) as error:
-        raise EpicError(f"{where} is not JSON ({error})") from error
+        raise EpicError(f"{where} is not JSON ({error}), expected an object") from error
     del text
     problems = []
     if not isinstance(content, dict):
@@ -272,13 +272,13 @@ def _beyond(data: bytes) -> str:
     """Say what in test.json needs more memory or time than a valid file can, or return ""."""
     opened = data.count(b"{") + data.count(b"[")
     if opened > MOST_OPENED:
-        return f"has {opened} objects and lists, expected at most {MOST_OPENED}"
+        return f"{MEMBER} has {opened} objects and lists, expected at most {MOST_OPENED}"
     if (values := data.count(b",")) > MOST_VALUES:
-        return f"has {values} values, expected at most {MOST_VALUES}"
+        return f"{MEMBER} has {values} values, expected at most {MOST_VALUES}"
     if not data.isascii() and len(data) > 2**24:  # one such letter makes the text 4 times as large
-        return "is no plain ASCII, as json.dumps writes it"
+        return f"{MEMBER} is no plain ASCII, as json.dumps writes it"
     if re.search(rb"[0-9]{%d}" % LONGEST_NUMBER, data):
-        return f"has a number of more than {LONGEST_NUMBER} digits"
+        return f"{MEMBER} has a number of more than {LONGEST_NUMBER} digits"
     return ""
 
 

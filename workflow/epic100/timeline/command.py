@@ -8,7 +8,8 @@ from epic100.base.errors import EpicError
 from epic100.base.log import log_to_stdout
 from epic100.segments.official_lists import CLASS_LISTS, read_class_names
 from epic100.settings import PredictSettings, TimelineSettings, checked
-from epic100.timeline.run import ModelInUse, make_timelines
+from epic100.timeline.model import ModelInUse
+from epic100.timeline.run import make_timelines
 
 
 def run(options: argparse.Namespace) -> int:

@@ -11,13 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from epic100.base.errors import EpicError
-from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.prediction.predict import predictions_of
-from epic100.prediction.views import one_view_pipeline
 from epic100.scan import scan_participant
-from epic100.segments.official_lists import ClassNames
 from epic100.settings import PredictSettings, TimelineSettings
-from epic100.timeline.background import read_background
 from epic100.timeline.clips import (
     ScannedVideo,
     clip_frames,
@@ -25,52 +21,14 @@ from epic100.timeline.clips import (
     place_clips,
     rows_of_clips,
 )
-from epic100.timeline.content import build_timeline
-from epic100.timeline.files import SUFFIXES, beside, write_timeline
+from epic100.timeline.content import SUFFIXES, beside, build_timeline, write_timeline
+from epic100.timeline.model import ModelInUse
 from epic100.video.index import FrameError, build_index
 from epic100.video.index_file import index_path, load_index
 from epic100.video.sheet import Video
 
 OF_ANOTHER = ".activitynet"  # a video of this name would share a file with another (`SUFFIXES`)
 log = logging.getLogger(__name__)
-
-
-class ModelInUse:
-    """A model file, read once for all videos of a call.
-
-    Args:
-        path: The model file.
-        names: Class names to use in place of the model's.
-        background: A file of `gaps.learn_background`, which tells where nothing happens; or None.
-
-    Raises:
-        EpicError: It is not a model, or its config cannot be read.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike,
-        names: ClassNames | None = None,
-        background: str | os.PathLike | None = None,
-    ):
-        self.path = Path(path)
-        self.trained: TrainedModel = load_model(path)
-        self.digest = digest(path)
-        self.pipeline = one_view_pipeline(self.trained.config, path)
-        self.background = read_background(background, self.digest) if background else None
-        self.names = names or ClassNames(self.trained.names)
-        for task, classes in (("verb", self.trained.num_verbs), ("noun", self.trained.num_nouns)):
-            last = max(self.names.by_task.get(task, {}), default=-1)
-            if last >= classes:
-                raise EpicError(
-                    f"--class-lists: the list of {task}s names class {last}, but {path} has "
-                    f"{classes} {task}s; expected the lists of its classes, verbs first"
-                )
-        if not self.names.by_task:
-            log.warning(
-                f"{path}: has no class names; classes are shown by their ids; `epic100 predict "
-                "--class-lists` names them"
-            )
 
 
 def make_timeline(
