@@ -12,7 +12,7 @@ from epic100.features.participant import read_feature_table, read_features
 from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.segments.segment_list import read_segments
 from epic100.training.epoch_table import read_trials
-from support.checkout import ROOT, SHORT_DEMO, call, run_snakemake
+from support.checkout import ROOT, SHORT_DEMO, call, epic100, run_snakemake
 from support.hugging_face import make_encoder
 
 
@@ -20,9 +20,8 @@ def test_the_rules_make_a_participants_features_and_one_videos(demo):
     made = "results/features/P06_101.npz"  # by way of the participant's
     run_snakemake(made, "--directory", str(demo), "--configfile", *SHORT_DEMO)
     (row,) = read_feature_table(demo / "results/features/P06.tsv")
-    features = read_features(demo / made)
-    assert features.feats.shape == (row.steps, row.channels) and row.channels == 192
-    assert row.valid == row.steps == 120  # of half a second
+    assert read_features(demo / made).feats.shape == (row.steps, row.channels) == (120, 192)
+    assert row.valid == row.steps  # of half a second
 
 
 def test_the_lines_from_a_downloaded_folder_to_a_submission(demo, tmp_path):
@@ -41,11 +40,10 @@ def test_the_lines_from_a_downloaded_folder_to_a_submission(demo, tmp_path):
     script = re.search(r"```sh\n(.*?)```", page, re.DOTALL)[1]
     lines = script.replace("P01_11", video.stem).splitlines()
     assert len(lines) <= 10 and lines[0].startswith("make ")
-    home = os.environ | {
-        "HOME": str(tmp_path),
-        "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}",
-    }
-    call("bash", "-e", "-c", "\n".join(lines[1:]), cwd=folder, env=home)
+    lines[0] = 'epic100() { echo "$@" >> calls; }'  # what they call is forked below, in less time
+    call("bash", "-e", "-c", "\n".join(lines), cwd=folder, env=os.environ | {"HOME": str(tmp_path)})
+    for words in (folder / "calls").read_text().splitlines():
+        epic100(*words.split(), cwd=folder)
     made = folder / "results/runs/probe"
     entries = torch.load(made / "submission.pt", weights_only=True)
     listed = read_segments(folder / "results/segments/val.txt")["narration_id"].tolist()

@@ -19,7 +19,6 @@ from epic100.timeline.content import SUFFIXES, beside
 from epic100.timeline.model import ModelInUse
 from epic100.timeline.run import make_timelines
 from support.dying import kill_after_a_shard
-from support.models import save_random_model
 from support.tables import rows_of
 from support.tricky_videos import audio_only, encode, uneven_times
 
@@ -30,9 +29,10 @@ WITHOUT_LOADERS = PredictSettings(workers=0, device="cpu")
 
 
 @pytest.fixture(scope="module")
-def model(lab, tmp_path_factory):
-    path = save_random_model(lab, tmp_path_factory.mktemp("model") / "model.pth")
-    save_model(replace(load_model(path), names=NAMES), path)
+def named(model, tmp_path_factory):
+    """A model that knows the names of its classes."""
+    path = tmp_path_factory.mktemp("model") / "model.pth"
+    save_model(replace(load_model(model), names=NAMES), path)
     return path
 
 
@@ -54,10 +54,6 @@ def call(tmp_path, monkeypatch):
     return run
 
 
-def contents(out, name):
-    return {suffix: (out / f"{name}{suffix}").read_bytes() for suffix in SUFFIXES}
-
-
 def test_a_killed_run_goes_on_and_ends_in_the_same_files(
     model, sound, tmp_path, monkeypatch, caplog
 ):
@@ -66,7 +62,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_files(
 
     def whole(out):
         predict(model, out, sound["b_frames"], stride=0.4, threshold=0.3)  # 4.004 s
-        return contents(out, "b_frames")
+        return [(out / f"b_frames{suffix}").read_bytes() for suffix in SUFFIXES]
 
     wanted = whole(straight)
     assert "11 clips of 78 frames every 0.4 s; 0 steps are damaged and skipped" in caplog.text
@@ -81,11 +77,11 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_files(
 
 @pytest.mark.parametrize("name", ["variable_rate", "paused", "matroska", "late_start"])
 def test_any_format_rate_and_length_gives_actions_over_the_whole_video(
-    model, sound, tmp_path, name
+    named, sound, tmp_path, name
 ):
     film = tmp_path / f"my {name} film{sound[name].suffix}"  # a space, as people's files have
     shutil.copyfile(sound[name], film)
-    predict(model, tmp_path / "out", film, stride=0.5, min_seconds=0, smooth=0)
+    predict(named, tmp_path / "out", film, stride=0.5, min_seconds=0, smooth=0)
     found = json.loads((tmp_path / f"out/{film.stem}.json").read_text())
     rows = rows_of(tmp_path / f"out/{film.stem}.tsv")
     late = {"late_start": 20000, "variable_rate": uneven_times(1)[0]}.get(name, 0) / 30000
@@ -122,24 +118,22 @@ def test_damage_is_marked_and_no_clip_is_made_of_it(model, lab, tmp_path):
 
 
 def test_classes_have_the_names_of_lists_or_of_the_model_or_their_ids(
-    model, sound, call, tmp_path, caplog
+    model, named, sound, call, tmp_path, caplog
 ):
-    bare = tmp_path / "bare.pth"
-    save_model(replace(load_model(model), names={}), bare)
     for task, names in NAMES.items():
         lines = [f"{number},my {name}" for number, name in names.items()]
         (tmp_path / f"{task}s.csv").write_text("\n".join(["id,key", *lines, ""]))
     lists = ["--class-lists", tmp_path / "verbs.csv", tmp_path / "nouns.csv"]
     for path, more, name_of in (
-        (bare, [], lambda verb: f"verb {verb}"),
-        (model, [], lambda verb: VERBS[verb]),
-        (bare, lists, lambda verb: f"my {VERBS[verb]}"),  # other names: it is made again
-        (model, lists, lambda verb: f"my {VERBS[verb]}"),
+        (model, [], lambda verb: f"verb {verb}"),
+        (named, [], lambda verb: VERBS[verb]),
+        (model, lists, lambda verb: f"my {VERBS[verb]}"),  # other names: it is made again
+        (named, lists, lambda verb: f"my {VERBS[verb]}"),
     ):
         caplog.clear()
         words = ["--out", "out", "--threshold", 0, "--min-seconds", 0, sound["ten_pictures"]]
         assert call(path, *words, *more) == 0
-        assert ("bare.pth: has no class names" in caplog.text) == (path == bare and not more)
+        assert (f"{model}: has no class names" in caplog.text) == (path == model and not more)
         (row,) = rows_of(tmp_path / "out/ten_pictures.tsv")
         assert row["verb_name"] == name_of(int(row["verb"]))
     of_others = ClassNames({"verb": dict.fromkeys(range(300), "pan"), "noun": NOUNS})

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from support.checkout import epic100
@@ -27,14 +28,10 @@ def filmed(demo):
     found = {name: [] for name in VIDEOS}
     for row in rows_of(demo / "annotations/EPIC_100_validation.csv", ","):
         if row["video_id"] in found:
-            span = [seconds(row[f"{end}_timestamp"]) for end in ("start", "stop")]
+            ends = (pd.Timedelta(row[f"{end}_timestamp"]) for end in ("start", "stop"))
+            span = [end.total_seconds() for end in ends]
             found[row["video_id"]].append((*span, f"{row['verb']} {row['noun']}"))
     return found
-
-
-def seconds(text):
-    hours, minutes, rest = text.split(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(rest)
 
 
 def common(a, b):

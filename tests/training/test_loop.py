@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import socket
-from dataclasses import dataclass
 from functools import lru_cache
 from getpass import getuser
 from pathlib import Path
@@ -49,24 +48,19 @@ CUTS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A training that was cut, with what it left, and the same command once more."""
-
-    results: Path
-    code: int
-    said: str
-    page: str
-    then_said: str
-    weights: dict[str, torch.Tensor]
+PAGE_OF_CUT, THEN_SAID = "page_of_cut.txt", "then_said.txt"
 
 
 @pytest.fixture(scope="module")
 def cut(lab, tmp_path_factory):
-    """Cuts the training `straight` and lets it go on, once for each kind of loader."""
+    """Cuts the training `straight` and lets it go on, once for each kind of loader.
+
+    Returns its results, with the page that it left and what the second one said, the exit code of
+    the first, and the weights.
+    """
 
     @lru_cache
-    def made(loader: str) -> Cut:
+    def made(loader: str) -> tuple[Path, int, dict[str, torch.Tensor]]:
         number, at, _, changes = CUTS[loader]
         results = copy_results(lab, tmp_path_factory.mktemp("cut"), segments=6)
         chosen = {"options": {}} | changes | WHOLE
@@ -74,11 +68,10 @@ def cut(lab, tmp_path_factory):
         ended = signal_at(at, number, to="itself" if number == signal.SIGKILL else "group")
         options = chosen.pop("options")
         code = end_of(start(lab, results, options | ended, **chosen))
-        before, page = said(results), (results / PAGE).read_text()
-        with pytest.MonkeyPatch.context() as patch, rule_log(results / "then_said.txt"):
+        (results / PAGE).rename(results / PAGE_OF_CUT)
+        with pytest.MonkeyPatch.context() as patch, rule_log(results / THEN_SAID):
             patch.setattr(log, "PLAIN_SECONDS", 0.0)
-            weights = run(lab, results, options, **chosen)
-        return Cut(results, code, before, page, (results / "then_said.txt").read_text(), weights)
+            return results, code, run(lab, results, options, **chosen)
 
     return made
 
@@ -86,16 +79,16 @@ def cut(lab, tmp_path_factory):
 @pytest.mark.parametrize("loader", CUTS)
 def test_a_run_cut_inside_an_epoch_ends_in_the_same_weights_rows_and_average(straight, cut, loader):
     number, _, after, _ = CUTS[loader]
-    found = cut(loader)
-    assert found.code == (-number if number == signal.SIGKILL else 1)
-    assert same(found.weights, straight.weights)
-    log = "".join(path.read_text() for path in work_dir(found.results).glob("*/*.log"))
+    results, code, weights = cut(loader)
+    assert code == (-number if number == signal.SIGKILL else 1)
+    assert same(weights, straight.weights)
+    log = "".join(path.read_text() for path in work_dir(results).glob("*/*.log"))
     assert f"resumed epoch: {after // 3}, iter: {after}" in log
     rows, expected = (
         pd.read_csv(folder / "training.tsv", sep="\t")[
             ["epoch", "iter", "lr", "loss", "verb_top1", "action_top5"]
         ]
-        for folder in (found.results, straight.results)
+        for folder in (results, straight.results)
     )
     pd.testing.assert_frame_equal(rows, expected, check_exact=True)
 
@@ -110,10 +103,9 @@ def test_the_model_is_the_average_and_not_the_last_weights(straight):
 
 @pytest.mark.parametrize("loader", ["workers", "persistent workers"])
 def test_a_signal_to_the_whole_group_saves_in_the_same_iteration_and_stops(cut, loader):
-    number, at, _, _ = CUTS[loader]
-    found = cut(loader)
-    *_, counted, words = found.said.strip().splitlines()
-    saved = run_dir(found.results) / f"attempt_1/iter_{at}.pth"
+    (number, at, _, _), (results, _, _) = CUTS[loader], cut(loader)
+    *_, counted, words = said(results).strip().splitlines()
+    saved = run_dir(results) / f"attempt_1/iter_{at}.pth"
     assert words == (
         f"error: {signal.Signals(number).name} came: saved {saved} after {at} of 9 iterations and "
         "stopped; the same command goes on from there"
@@ -122,19 +114,20 @@ def test_a_signal_to_the_whole_group_saves_in_the_same_iteration_and_stops(cut, 
 
 
 def test_a_run_that_goes_on_counts_what_is_left(cut):
-    shown = cut("workers").then_said
+    shown = (cut("workers")[0] / THEN_SAID).read_text()
     assert re.findall(r"(?m)^train: (\d+)/4 segments, ", shown) == ["2", "4"]
     assert "do not match" not in shown  # of weights and model, which MMEngine would say
 
 
 def test_a_training_that_is_stopped_leaves_a_page_without_paths_or_names(cut):
-    found = cut("workers")
+    results = cut("workers")[0]
+    page = (results / PAGE_OF_CUT).read_text()
     for words in ("schedule: 3 epochs of 3 steps", "GPU: none", "torch: ",
                   "\nepoch 3/3: loss ", " segments/s, "):  # fmt: skip
-        assert words in found.page
-    private = [getuser(), socket.gethostname(), "P01", "work_dirs", found.results.parent.name]
-    assert [name for name in private if re.search(rf"\b{re.escape(name)}\b", found.page)] == []
-    assert re.findall(r"(?<!\S)[~.]*/\S*|\S+\.(?:py|pth|txt|tsv|MP4)\b", found.page) == []
+        assert words in page
+    private = [getuser(), socket.gethostname(), "P01", "work_dirs", results.parent.name]
+    assert [name for name in private if re.search(rf"\b{re.escape(name)}\b", page)] == []
+    assert re.findall(r"(?<!\S)[~.]*/\S*|\S+\.(?:py|pth|txt|tsv|MP4)\b", page) == []
 
 
 def test_a_step_reads_nothing_of_the_device_and_is_read_when_the_next_is_on_its_way(
