@@ -34,7 +34,7 @@ from epic100.download.weights import (
 )
 from epic100.settings import TrainSettings
 from support.checkout import ROOT
-from support.fault_server import status
+from support.fault_server import cut, status
 
 HASTY = FetchSettings(tries=2, stall_seconds=5, pause_seconds=0.01)
 ZOO = Path(mmaction.__file__).parent / ".mim/configs/recognition"
@@ -132,6 +132,10 @@ def test_without_an_answer_the_file_and_its_place_are_named(server, tmp_path):
         weights = StartWeights(source, "weights/x.pth")
         with pytest.raises(EpicError, match=rf"^{source}: .*\({reason}.*put it at weights/x.pth"):
             probe(weights)
+
+
+def test_a_look_at_a_url_does_not_wait_for_the_file(server):
+    probe(StartWeights(server.put("x.pth", b"weights", cut(3)), "weights/x.pth"))
 
 
 @pytest.fixture

@@ -21,8 +21,12 @@ HEADER = "verdict\tline\tnarration_id\tvideo_id\treason"
 
 
 @pytest.fixture
-def official(lab):
-    return lab.folder / "annotations/EPIC_100_train.csv"
+def official(lab, tmp_path):
+    """The lab's CSV; one narration is a word that pandas takes for a missing value."""
+    source, copy = lab.folder / "annotations/EPIC_100_train.csv", tmp_path / "official.csv"
+    words = rows_of(source, ",")[0]["narration"]
+    copy.write_text(source.read_text().replace(f",{words},", ",null,", 1))
+    return copy
 
 
 @pytest.fixture

@@ -61,6 +61,8 @@ def test_seen_participants_are_all_but_the_unseen_ones():
     assert seen.segments == 40 and seen.percents == pytest.approx([60.0] * 3)
     assert rows["unseen participants, top-1"].segments == 5
     assert rows["tail classes, top-1"].percents == [None] * 3
+    without = [row.name for row in official_rows(figures, [])]
+    assert "seen participants, top-1" not in without  # of all segments, which is a row already
 
 
 def test_a_file_that_is_no_picture_is_an_error(tmp_path):

@@ -1,4 +1,5 @@
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -93,13 +94,15 @@ def test_files_that_are_no_files_are_distinguished(house):
 
 
 def test_every_video_that_is_not_sound_gets_one_line_and_others_none(house, sound):
-    lab = house(4)
+    lab = house(5)
     truncate(lab.paths[1], 0.6)
     zero_block(lab.paths[2], 0.5, 500)
     lab.paths[3].write_bytes(sound["mpeg4"].read_bytes())
     lab.videos[0] = replace(lab.videos[0], duration=SECONDS + 2)
-    lab.videos[3] = replace(lab.videos[3], duration=4.004)
-    first, truncated, _, mpeg4 = lab.scan()
+    lab.paths[4].write_bytes(sound["matroska"].read_bytes())
+    for number in (3, 4):
+        lab.videos[number] = replace(lab.videos[number], duration=4.004)
+    first, truncated, _, mpeg4, _ = lab.scan()
     hint = f"hint: it lasts {SECONDS:.1f} s, the sheet says {SECONDS + 2:.1f} s"
     assert (first.status, first.reason) == ("ok", hint)
     assert (first.judged, mpeg4.judged) == ("full", "decoder only")
@@ -108,8 +111,9 @@ def test_every_video_that_is_not_sound_gets_one_line_and_others_none(house, soun
     assert lab.lines[0].startswith(f"P01_02: damaged, {damaged} of 90 frames: truncated: ")
     assert lab.lines[1].startswith("P01_03: damaged, ")
     alone = "1 videos are judged by their decoder only, which misses some spoilt bits: P01_04"
-    assert lab.lines[2] == alone and lab.lines[3].startswith("4 videos: ")
-    assert len(lab.lines) == 4 and "\n" not in "".join(lab.lines)
+    assert lab.lines[2] == alone and lab.lines[4].startswith("5 videos: ")
+    assert re.fullmatch(r"1 videos are read through their container, .*: P01_05", lab.lines[3])
+    assert len(lab.lines) == 5 and "\n" not in "".join(lab.lines)
 
 
 def test_progress_tells_videos_speed_and_time_left(house, monkeypatch):

@@ -213,6 +213,11 @@ def test_the_default_run_is_in_results_and_a_named_one_in_a_folder_of_its_own():
     assert read_settings({}).runs == {}
 
 
+def test_a_scheduler_is_asked_for_the_gpus_of_all_nodes():
+    assert TrainSettings(nodes=2, gpus=4).gpus_to_ask == 8
+    assert TrainSettings(nodes=2, gpus=4, device="cpu").gpus_to_ask == 0
+
+
 def test_a_sweep_has_a_run_for_each_combination_and_keeps_other_settings():
     base = {"epochs": 7, "options": {"model.x": 1}}
     sweep = {"train": {"seed": [0, 1], "options": {LR: [0.1, "1e-05", 0.5]}}}
