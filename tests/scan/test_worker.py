@@ -16,6 +16,7 @@ from epic100.minikitchen.damage import (
 )
 from epic100.scan.worker import inspect
 from epic100.video.index import build_index
+from epic100.video.reader import VideoReader
 from support.damage import harmed, marked, overwrite, packets_of, random_block, zero_tail
 from support.packets import drop_packets, repeat_group, rewrite, swap_packets
 from support.tricky_videos import audio_only, cut_end, encode, join, parts_of
@@ -172,9 +173,13 @@ def test_the_fewer_pictures_of_another_size_are_marked_and_those_above_the_limit
         {"size": (w, h), "source": [np.full((h, w, 3), 128, np.uint8)] * count, "repeat_headers": 1}
         for w, h, count in ((96, 64, 6), (4352, 4096, 4))
     ]
-    path = join(parts_of(tmp_path, *kinds), tmp_path / "v.MP4")
+    _, large = parts = parts_of(tmp_path, *kinds)
+    path = join(parts, tmp_path / "v.MP4")
     row, _ = inspect(path, "v", max_pixels=2**26)
     assert (row.frames, row.damaged) == (10, [(6, 10)])
+    _, index = inspect(large, "v", max_pixels=2**26)
+    (picture,) = VideoReader(large, index).get_frames([3])  # what a scan lets pass can be read
+    assert picture.shape == (4096, 4352, 3)
     assert row.reason == "4 pictures are of another size"
     row, _ = inspect(path, "v", max_pixels=96 * 64)
     assert (row.frames, row.damaged) == (6, [(6, 10)])

@@ -85,6 +85,8 @@ def test_a_training_that_works_is_tried_and_this_is_kept_until_a_setting_or_a_fi
      ("Install pytorchvideo",)),
     ({"options": {"default_hooks.timer.every": 2}}, ("nothing reads default_hooks.timer.every",)),
     ({"options": {"train_dataloader.dataset.pipeline.3.size": 600}}, ("a training step",)),
+    ({"options": {"val_dataloader.dataset.pipeline.4.input_format": "NCHW"}},
+     ("Error", "with these settings fails")),
     ({"train": {"batch_size": 5, "accumulate": 2}}, ("batch_size is 5", "multiple of 2")),
     ({"train": {"batch_size": 6, "device": "cpu", "gpus": 2, "nodes": 2}},
      ("batch_size is 6", "multiple of 4")),
