@@ -22,7 +22,8 @@ def test_a_job_that_was_left_is_found_whatever_hides_it_and_not_submitted_twice(
     # Its log lies elsewhere, and its cluster was named in the singular.
     job = leave(rig, archive, "--slurm-logdir", str(archive / "elsewhere"),
                 "--set-resources", "scan:cluster=wice", "scan:clusters=genius")  # fmt: skip
-    run(rig, archive, SCAN, "-n")  # a look neither waits nor cancels
+    for look in ("-n", "--unlock"):  # neither waits nor cancels
+        run(rig, archive, SCAN, look)
     record = archive / ".snakemake/epic100-run.json"
     record.write_text(record.read_text().replace('["wice"]', '["wice", "thinking"]'))
     said = run(rig, archive, SCAN, well=False)

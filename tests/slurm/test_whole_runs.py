@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from support.checkout import ROOT
-from support.slurm_calls import Call, run
+from support.slurm_calls import Call
 
 STATUS = re.compile(r"\d+ of \d+ jobs done, .*\d+:\d\d")
 STATUS_PART = re.compile(r"\d+ of \d+ jobs done, [\w ,]*[\d:]+$|\w+( \d+/\d+)?: \S.*$")
@@ -115,13 +115,16 @@ def test_a_scan_that_runs_into_its_wall_time_keeps_the_videos_that_it_had(runs):
     assert "2 videos: 2 ok; 1 of them decoded now" in log
 
 
-def test_a_training_on_two_gpus_asks_for_them_with_the_cores_and_memory_of_two(rig, again):
+def test_a_training_on_two_gpus_gets_the_cores_and_memory_of_two_and_never_runs_on_the_cpu(
+    rig, again
+):
     folder = again(device="auto", gpus=2)
-    with Call(rig, folder, "results/model.pth", "--precommand", "sleep 600") as call:
-        rig.wait(lambda: call.jobs()[0]["AllocTRES"], "the start of the job")
-        (job,) = call.jobs()
+    with Call(rig, folder, "results/model.pth", "--retries", "0") as call:
+        said = call.ends(well=False)
+    (job,) = call.jobs()
     assert job["Partition"] == "gpu_a100"
     assert (job["gres/gpu"], job["cpu"], job["mem"]) == ("2", "36", "252000M")
+    assert ", but torch" in said  # SLURM_JOB_GPUS or CUDA_VISIBLE_DEVICES is 0,1
 
 
 def test_a_training_on_two_nodes_is_one_job_with_a_task_on_each(rig, again):
@@ -133,10 +136,3 @@ def test_a_training_on_two_nodes_is_one_job_with_a_task_on_each(rig, again):
     assert (job["State"], job["node"], job["cpu"]) == ("COMPLETED", "2", "32")
     log = (folder / "results/logs/train.log").read_text()
     assert "training on 2 nodes, which meet at " in log and ", on 2 nodes" in log
-
-
-def test_a_training_that_was_granted_a_gpu_never_runs_on_the_cpu(rig, again):
-    debug = {"EPIC100_SITE": "debug"}
-    folder = again(device="auto")
-    said = run(rig, folder, "results/model.pth", "--retries", "0", well=False, env=debug)
-    assert " is 0, but torch" in said  # SLURM_JOB_GPUS or CUDA_VISIBLE_DEVICES
