@@ -81,7 +81,7 @@ def test_the_docs_site_is_built_without_a_warning_and_shows_every_part_of_the_li
     for part in (ROOT / "workflow/epic100").glob("*/__init__.py"):
         assert f'id="epic100.{part.parent.name}"' in library, part
     front = (tmp_path / "site/index.html").read_text(encoding="utf-8")
-    assert "make demo" in front and "fonts.googleapis.com" not in front
+    assert "films a mini kitchen" in front and "fonts.googleapis.com" not in front
 
 
 @pytest.fixture(scope="module")

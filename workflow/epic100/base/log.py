@@ -15,8 +15,6 @@ import traceback
 from collections.abc import Iterator
 from typing import TextIO
 
-from tqdm import tqdm
-
 from epic100.base.atomic import open_plain
 from epic100.base.errors import EpicError
 from epic100.base.names import printable
@@ -24,7 +22,6 @@ from epic100.base.names import printable
 # `log.info(text, extra=FILE_ONLY)` goes to the log file only; the terminal shows it another way.
 FILE_ONLY = {"file_only": True}
 PLAIN_SECONDS = 10.0
-tqdm.monitor_interval = 0  # its thread could hold a lock when a loader worker is forked
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +115,8 @@ class _Terminal(_Lines):
     def emit(self, record: logging.LogRecord) -> None:
         # A data loader worker has no bar and must not wait for its lock.
         ours = os.getpid() == self._pid
+        from tqdm import tqdm  # which a Snakemake that reads the rules alone need not have
+
         with tqdm.external_write_mode(file=sys.__stderr__) if ours else contextlib.nullcontext():
             super().emit(record)
 
@@ -168,6 +167,9 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.done, self._lock = 0.0, threading.Lock()
         self._started = self._reported = time.monotonic()
+        from tqdm import tqdm
+
+        tqdm.monitor_interval = 0  # its thread could hold a lock when a loader worker is forked
         self._bar = tqdm(
             total=total, unit=f" {unit}", desc=label, file=sys.__stderr__, leave=False,
             disable=None,  # it draws on terminals alone
@@ -187,7 +189,7 @@ class Progress:
         """The current state as text: amount done, rate and time left."""
         spent = max(time.monotonic() - self._started, 1e-9)
         rate = self.done / spent
-        left = tqdm.format_interval(max(self.total - self.done, 0) / rate) if rate else "?"
+        left = self._bar.format_interval(max(self.total - self.done, 0) / rate) if rate else "?"
         text = f"{self.label}: {self.done:.0f}/{self.total:.0f} {self.unit}, {rate:.1f}/s"
         return f"{text}, {left} left{', ' + note if note else ''}"
 
