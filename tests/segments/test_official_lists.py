@@ -39,6 +39,8 @@ def test_a_list_has_ids_of_classes_or_participants_may_be_empty_and_may_have_mor
         ),
         ("tail_nouns", "noun\n3\nspoon\n", r"line 3: noun is 'spoon'; expected a class id"),
         ("tail_nouns", "noun\n-3\n", r"line 2: noun is '-3'; expected a class id"),
+        ("tail_nouns", "noun\n1_0\n", r"line 2: noun is '1_0'; expected a class id"),
+        ("tail_nouns", "noun\n5.0\n", r"line 2: noun is '5.0'; expected a class id"),
         ("tail_verbs", "name,verb\nwash\n", r"line 2: verb is ''; expected a class id"),
         ("unseen_participants", "", r"line 1: column participant_id missing"),
         ("unseen_participants", 'participant_id\n""\n', r"line 2: .* is ''; expected a participan"),

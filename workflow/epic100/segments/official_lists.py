@@ -4,11 +4,11 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
-from epic100.base.names import NAME, printable, whole_number
+from epic100.base.checked import Id
+from epic100.base.names import printable, whole_number
 from epic100.base.text_table import read_own_table, read_table
 
 TASKS = ("verb", "noun")
@@ -24,8 +24,7 @@ CLASS_LISTS = {
     "verb_classes": ("EPIC_100_verb_classes.csv", "key"),
     "noun_classes": ("EPIC_100_noun_classes.csv", "key"),
 }
-_CLASS = TypeAdapter(Annotated[int, Field(ge=0, lt=2**53)])
-_PERSON = TypeAdapter(Annotated[str, Field(pattern=f"^{NAME.pattern}$")])
+_PERSON = TypeAdapter(Id).validate_python
 
 
 def find_lists(
@@ -69,9 +68,9 @@ def read_list(path: str | os.PathLike, key: str) -> list:
         EpicError: A value is wrong. The error names file, line and column.
     """
     name, column = LISTS[key]
-    kind, words = (_PERSON, "a participant id") if column == OWNER else (_CLASS, "a class id")
+    kind, words = (_PERSON, "a participant id") if column == OWNER else (_class, "a class id")
     about = f"{words}, of {name} with the column {column} (`evaluate: {key}:` in the config)"
-    rows = read_own_table(path, {column: kind.validate_python}, about=about, delimiter=",")
+    rows = read_own_table(path, {column: kind}, about=about, delimiter=",")
     return [row[column] for row in rows]
 
 
@@ -116,9 +115,7 @@ def read_class_names(
 
 def _listed(path: str, key: str) -> dict[int, str]:
     about = f"{CLASS_LISTS[key][0]} with the columns id, key (`evaluate: {key}:` in the config)"
-    rows = read_own_table(
-        path, {"id": _CLASS.validate_python, "key": str}, about=about, delimiter=","
-    )
+    rows = read_own_table(path, {"id": _class, "key": str}, about=about, delimiter=",")
     return {row["id"]: row["key"] for row in rows}
 
 
@@ -134,3 +131,9 @@ def _narrated(csvs: list, task: str) -> dict[int, str]:
     for (number, word), _ in counts.most_common():
         names.setdefault(number, word)
     return names
+
+
+def _class(text: str) -> int:
+    if (number := whole_number(text)) is None:
+        raise ValueError("no class id")
+    return number
