@@ -35,18 +35,18 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=4, num_workers=0, persistent_workers=False, dataset=dict(pipeline=train_pipeline)
+    batch_size=16, num_workers=0, persistent_workers=False, dataset=dict(pipeline=train_pipeline)
 )
 val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type="AdamW", lr=2e-3, weight_decay=0.05),
+    optimizer=dict(_delete_=True, type="AdamW", lr=5e-3, weight_decay=0.05),
     paramwise_cfg=None,
     clip_grad=None,
 )
-auto_scale_lr = dict(base_batch_size=4)
+auto_scale_lr = dict(base_batch_size=16)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, by_epoch=True, end=1, convert_to_iter_based=True),
     dict(
