@@ -94,7 +94,6 @@ def snakemake(tmp_path_factory) -> Path:
     return programs / "snakemake"
 
 
-@pytest.mark.weekly
 @pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])
 def test_a_bare_snakemake_reads_the_rules(snakemake, tmp_path, snakefile):
     conda = ["--sdm", "conda"] if shutil.which("conda") else []  # it is called even by -n
@@ -104,7 +103,6 @@ def test_a_bare_snakemake_reads_the_rules(snakemake, tmp_path, snakefile):
         assert f"\n{rule} " in done.stdout
 
 
-@pytest.mark.weekly
 def test_rules_that_come_without_the_package_say_so(snakemake, tmp_path):
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules/common.smk").write_text((ROOT / "rules/common.smk").read_text())

@@ -5,10 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
-from epic100.base.checked import Id
-from epic100.base.names import printable, whole_number
+from epic100.base.names import NAME, printable, whole_number
 from epic100.base.text_table import read_own_table, read_table
 
 TASKS = ("verb", "noun")
@@ -24,7 +21,6 @@ CLASS_LISTS = {
     "verb_classes": ("EPIC_100_verb_classes.csv", "key"),
     "noun_classes": ("EPIC_100_noun_classes.csv", "key"),
 }
-_PERSON = TypeAdapter(Id).validate_python
 
 
 def find_lists(
@@ -68,7 +64,7 @@ def read_list(path: str | os.PathLike, key: str) -> list:
         EpicError: A value is wrong. The error names file, line and column.
     """
     name, column = LISTS[key]
-    kind, words = (_PERSON, "a participant id") if column == OWNER else (_class, "a class id")
+    kind, words = (_person, "a participant id") if column == OWNER else (_class, "a class id")
     about = f"{words}, of {name} with the column {column} (`evaluate: {key}:` in the config)"
     rows = read_own_table(path, {column: kind}, about=about, delimiter=",")
     return [row[column] for row in rows]
@@ -137,3 +133,9 @@ def _class(text: str) -> int:
     if (number := whole_number(text)) is None:
         raise ValueError("no class id")
     return number
+
+
+def _person(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ValueError("no participant id")
+    return text
