@@ -52,6 +52,7 @@ from epic100.base.machine import limit_process, thread_states
 
 POLL_SECONDS = 0.2
 PATIENCE = 10  # times a limit may pass on the clock before the machine is at fault
+START_SECONDS = 600.0  # what a start waits for is the disk that has the packages, not the file
 END_SECONDS = 5.0  # that a server has to end its fork and itself
 LARGEST = 2**28  # bytes of a result; the index of an hour of video takes some MiB
 # No decoder sends these. SIGBUS: a page of a program or library cannot be read from the disk.
@@ -110,7 +111,7 @@ def call(
             resource.RLIMIT_AS: limits.memory_mib * 2**20 or sys.maxsize,
         }
         order = (os.getcwd(), wanted, function, arguments)
-        server.give(order, PATIENCE * limits.stall_seconds)
+        server.give(order)
         said = _watched(server, limits, seconds, progress)
     finally:
         if said.get("code") == 0:
@@ -140,14 +141,13 @@ def _watched(
 ) -> dict[str, Any]:
     """All that is said of a call: until its process has ended, or had its time."""
     said: dict[str, Any] = {}
-    frames, patience = 0, PATIENCE * limits.stall_seconds
-    begun, clock = time.monotonic(), None
+    frames, begun, clock = 0, time.monotonic(), None
     while "code" not in said:
         said |= server.listen()
         if clock is None and "pid" in said:
             clock = _Clock(said["pid"], limits, seconds)
-        if clock is None and time.monotonic() - begun > patience:
-            raise ProcessError(f"its process did not start: not within {patience:g} s")
+        if clock is None and time.monotonic() - begun > START_SECONDS:
+            raise ProcessError(f"its process did not start: not within {START_SECONDS:g} s")
         goes_on = said.get("frames", 0) > frames
         frames = max(said.get("frames", 0), frames)
         progress(frames)
@@ -246,9 +246,9 @@ class _Server:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def give(self, order: object, seconds: float) -> None:
-        """Give it a call to make; it has so many seconds to take it."""
-        self._socket.settimeout(seconds)
+    def give(self, order: object) -> None:
+        """Give it a call to make."""
+        self._socket.settimeout(START_SECONDS)
         with contextlib.suppress(OSError):  # it hangs or has ended, as is heard next
             self._socket.sendall(pickle.dumps(order))
         self._socket.settimeout(POLL_SECONDS)
