@@ -333,7 +333,7 @@ def compare(folder: Path, count: int, cold: int) -> dict[str, dict]:
     for name, some in rows.items():
         if some and "cut" not in name:
             floor = rows[_floor_of(name)][: len(some)]
-            found[name]["beyond_kb"] = 1e3 * found[name]["mb"] - _mean(floor, "size") / 1e3
+            found[name]["beyond_kb"] = (_mean(some, "bytes") - _mean(floor, "size")) / 1e3
     return found
 
 

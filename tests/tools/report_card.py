@@ -11,15 +11,19 @@ environment of their own. Seconds are those with coverage, which slows Python do
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
 
+from coverage import Coverage, CoverageData
+from coverage.exceptions import CoverageException
+
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "build/report-card.txt"
+FOLDER = ROOT / "build/report-card"
 SETTINGS = """[run]
 branch = true
 source_pkgs = epic100
@@ -49,11 +53,18 @@ def run_tests(folder: Path, *words: str) -> list[ElementTree.Element]:
 
 def coverage(folder: Path) -> list[str]:
     """Lines and branches that ran, by part of the library."""
-    settings = f"--rcfile={folder / 'coveragerc'}"
-    output("coverage", "combine", "--quiet", settings)
-    output("coverage", "json", "--quiet", settings, "-o", folder / "coverage.json")
+    data = CoverageData(str(folder / "coverage"))
+    for own in sorted(folder.glob("coverage.*")):  # of one process
+        try:
+            data.update(CoverageData(str(own)))
+        except CoverageException as error:
+            print(f"left out, its process was killed as it wrote: {error}")
+        own.unlink()
+    measured = Coverage(str(data.data_filename()), config_file=str(folder / "coveragerc"))
+    measured.load()
+    measured.json_report(outfile=str(folder / "figures.json"))
     parts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for name, file in json.loads((folder / "coverage.json").read_text())["files"].items():
+    for name, file in json.loads((folder / "figures.json").read_text())["files"].items():
         for part in (Path(name).relative_to("workflow/epic100").parts[0], "in all"):
             parts[part].update({key: file["summary"][key] for key in COUNTS})
     lines = [f"{'part':14}{'lines':>8}{'covered':>9}{'branches':>10}{'covered':>9}"]
@@ -81,13 +92,13 @@ def main() -> int:
     words.add_argument("--slurm", action="store_true", help="tests/slurm too, which mostly waits")
     words.add_argument("--jobs", default="2", help="processes of tests side by side")
     asked = words.parse_args()
-    with tempfile.TemporaryDirectory(prefix="report-card-") as home:
-        folder = Path(home)
-        (folder / "coveragerc").write_text(SETTINGS.format(folder=folder))
-        side_by_side = ("-n", asked.jobs, "--no-loadscope-reorder", "--ignore=tests/slurm")
-        tests = run_tests(folder, *side_by_side, *asked.tests)
-        tests += run_tests(folder, "tests/slurm") if asked.slurm else []
-        covered = coverage(folder)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    (FOLDER / "coveragerc").write_text(SETTINGS.format(folder=FOLDER))
+    side_by_side = ("-n", asked.jobs, "--no-loadscope-reorder", "--ignore=tests/slurm")
+    tests = run_tests(FOLDER, *side_by_side, *asked.tests)
+    tests += run_tests(FOLDER, "tests/slurm") if asked.slurm else []
+    covered = coverage(FOLDER)
     bad = [test for test in tests if {"failure", "error"} & {part.tag for part in test}]
     tests.sort(key=lambda test: -float(test.get("time", 0)))
     rows = [
@@ -97,7 +108,6 @@ def main() -> int:
         *covered, "", f"Functions with a complexity above {LIMIT} (ruff C901):", *complexity(), "",
         f"The slowest of {len(tests):,} tests, {len(bad)} of which failed:", *rows[:SLOWEST],
     ])  # fmt: skip
-    REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(text + "\n")
     print(text)
     return bool(bad)
