@@ -13,11 +13,14 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from epic100.base.atomic import open_plain
 from epic100.base.errors import EpicError
 from epic100.base.names import printable
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 # `log.info(text, extra=FILE_ONLY)` goes to the log file only; the terminal shows it another way.
 FILE_ONLY = {"file_only": True}
@@ -115,9 +118,7 @@ class _Terminal(_Lines):
     def emit(self, record: logging.LogRecord) -> None:
         # A data loader worker has no bar and must not wait for its lock.
         ours = os.getpid() == self._pid
-        from tqdm import tqdm  # which a Snakemake that reads the rules alone need not have
-
-        with tqdm.external_write_mode(file=sys.__stderr__) if ours else contextlib.nullcontext():
+        with _bar().external_write_mode(file=sys.__stderr__) if ours else contextlib.nullcontext():
             super().emit(record)
 
 
@@ -152,6 +153,14 @@ class _Printed(io.TextIOBase):
         return self._stream.fileno()
 
 
+def _bar() -> "type[tqdm]":
+    """The class of bars, imported where one may be: a bare Snakemake reads the rules without it."""
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0  # its thread could hold a lock when a loader worker is forked
+    return tqdm
+
+
 class Progress:
     """Progress of long work: a bar on a terminal; plain lines elsewhere and in the rule's log.
 
@@ -167,10 +176,7 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.done, self._lock = 0.0, threading.Lock()
         self._started = self._reported = time.monotonic()
-        from tqdm import tqdm
-
-        tqdm.monitor_interval = 0  # its thread could hold a lock when a loader worker is forked
-        self._bar = tqdm(
+        self._bar = _bar()(
             total=total, unit=f" {unit}", desc=label, file=sys.__stderr__, leave=False,
             disable=None,  # it draws on terminals alone
         )  # fmt: skip
