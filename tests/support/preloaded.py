@@ -1,8 +1,8 @@
 """A Python that has imported the heavy packages once and forks: programs start in no time.
 
 `run` is `subprocess.run([sys.executable, ...], capture_output=True)` in such a fork. For Snakemake
-there, and for `epic100`, which becomes Snakemake, `sys.executable` is a program that asks for one
-more fork for Snakemake and its scripts, and else is Python.
+there, for `epic100`, which becomes Snakemake, and for scripts, `sys.executable` is a program that
+asks for one more fork for Snakemake, its scripts and the start check, and else is Python.
 Only for programs that run to their end; those that a test kills are started plainly.
 """
 
@@ -19,7 +19,7 @@ import sys
 # The program that asks starts for each script and imports little: the rest is imported where used.
 PRELOADED = (
     "snakemake.cli", "snakemake.script", "snakemake.storage", "snakemake.report.html_reporter",
-    "smart_open", "requests", "pydantic", "pandas", "epic100.mmaction",
+    "smart_open", "requests", "pydantic", "pandas", "epic100.training.preflight",
 )  # fmt: skip
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -71,7 +71,7 @@ def _server() -> str:
             program.write(f"""#!/bin/sh
 case "$1" in
 *.py) ;;
--P) [ "$3" = snakemake ] || exec {python} "$@" ;;
+-P) case "$3" in snakemake|epic100.training.start_check) ;; *) exec {python} "$@" ;; esac ;;
 *) exec {python} "$@" ;;
 esac
 exec {python} -IS {this} ask {address} "$@"
@@ -159,7 +159,7 @@ def _become(words: list[str], cwd: str, environment: dict, address: str) -> None
     module = words[0] == "-m"
     sys.argv = words[module:]
     sys.path[:1] = [] if safe else [cwd if module else os.path.dirname(words[0])]
-    if words[1:2] in (["snakemake"], ["epic100"]):
+    if not module or words[1] in ("snakemake", "epic100"):
         sys.executable = _python(address)
     if module:
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)

@@ -21,7 +21,7 @@ from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import amp
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from epic100.base import ranks
+from epic100.base import foreign_tensors, ranks
 from epic100.base.log import log_to_stdout, rule_log
 from epic100.model.model_file import load_model
 from epic100.settings import TrainSettings
@@ -100,7 +100,10 @@ def start(
     what = job(lab, results) | {
         "settings": settings(options=options or {}, **chosen).model_dump(by_alias=True)
     }
-    process = processes.Process(target=_child, args=(what, results, of_several, autocast, patience))
+    cache = foreign_tensors.CACHE
+    process = processes.Process(
+        target=_child, args=(what, results, of_several, autocast, patience, cache)
+    )
     process.start()
     return process
 
@@ -155,8 +158,11 @@ def same(first: dict, second: dict) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-def _child(what: dict, results: Path, of_several: tuple, autocast: bool, patience: float) -> None:
+def _child(
+    what: dict, results: Path, of_several: tuple, autocast: bool, patience: float, cache: Path
+) -> None:
     os.setpgid(0, 0)
+    keep_tried_models(setattr, cache)
     if autocast:
         autocast_on_cpu(setattr)
     if of_several:
@@ -188,6 +194,17 @@ def autocast_on_cpu(put: Callable[[Any, str, Any], None]) -> None:
     put(amp_optimizer_wrapper, "is_cuda_available", lambda: True)
     put(amp_optimizer_wrapper, "GradScaler", partial(torch.amp.GradScaler, "cpu"))
     put(amp, "autocast", partial(torch.autocast, "cpu"))
+
+
+def keep_tried_models(put: Callable[[Any, str, Any], None], folder: Path) -> None:
+    """As in a run, a model that was tried to build is known to build: a try takes seconds.
+
+    Args:
+        put: `setattr`, or a monkeypatch's.
+        folder: The run's, in which this is kept.
+    """
+    put(foreign_tensors, "CACHE", folder)
+    put(foreign_tensors, "KEPT", 100)
 
 
 def signal_at(iteration: int, number: int, to: str = "itself", of: int = 0) -> dict:

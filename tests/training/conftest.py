@@ -4,17 +4,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from epic100.base import foreign_tensors, log
+from epic100.base import log
 from epic100.base.log import rule_log
-from support.small_runs import LOGGED, WHOLE, copy_results, run
+from support.small_runs import LOGGED, WHOLE, copy_results, keep_tried_models, run
 
 
 @pytest.fixture(autouse=True, scope="module")
 def within_a_run(tmp_path_factory):
-    """As in a run, a model that was tried to build is known to build: a try takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(foreign_tensors, "CACHE", tmp_path_factory.getbasetemp() / "tried_models")
-        patch.setattr(foreign_tensors, "KEPT", 100)
+        keep_tried_models(patch.setattr, tmp_path_factory.getbasetemp() / "tried_models")
         yield
 
 

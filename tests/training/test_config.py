@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import mmaction
+import mmengine
 import pytest
 from mmengine.config import Config, ConfigDict
 
@@ -169,6 +170,14 @@ def test_a_config_is_made_twice_alike_and_leaves_the_settings_as_they_were(lab):
     first, second = (built(lab, options=chosen).to_dict() for _ in range(2))
     assert first == second and optimizer["_delete_"]
     assert first["optim_wrapper"]["optimizer"] == {"type": "SGD", "lr": 0.05}
+
+
+def test_a_config_becomes_text_without_a_formatter_which_took_seconds_of_each_training(
+    lab, monkeypatch
+):
+    monkeypatch.setattr(mmengine.config.config, "FormatCode", None)
+    config = built(lab)
+    assert Config.fromstring(config.pretty_text, ".py").to_dict() == config.to_dict()
 
 
 @pytest.mark.parametrize("text, words", [

@@ -266,7 +266,11 @@ def read_config(path: str | os.PathLike) -> Config:
     if not Path(path).is_file():
         raise EpicError(f"{path}: no such MMEngine config; see `train: config:`")
     try:
-        return Config.fromfile(path)
+        config = Config.fromfile(path)
+        # MMEngine makes the text of a config nine times a run; with long paths yapf takes a second
+        # each time. `fromfile` has an argument for it, and forgets it.
+        object.__setattr__(config, "_format_python_code", False)
+        return config
     except Exception as error:  # it can raise anything
         cause: BaseException = error
         while deeper := cause.__cause__ or cause.__context__:  # MMEngine wraps the original error

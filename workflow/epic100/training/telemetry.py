@@ -8,6 +8,7 @@ it, so that it can be sent to the maintainers.
 import logging
 import os
 import platform
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,7 @@ def loader_advice(waited: float, spent: float, workers: int, cores: int) -> str:
     )
 
 
+@cache
 def machine() -> list[str]:
     """Versions of what training depends on; GPUs with their driver, CPU, cores and memory."""
     found = {each.name: each.version for each in distributions()}
