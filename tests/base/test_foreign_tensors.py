@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from epic100.base import foreign_tensors
+from epic100.base.atomic import atomic_path
 from epic100.base.errors import EpicError
-from epic100.base.foreign_tensors import CACHE, KEPT, read_foreign
+from epic100.base.foreign_tensors import CACHE, KEPT, limited_call, read_foreign
 from epic100.base.torch_file import BrokenFile, read_tensors, write_tensors
 
 pytestmark = pytest.mark.slow
@@ -95,6 +96,15 @@ def test_a_run_asks_the_guard_once_a_file_and_keeps_the_newest_results(monkeypat
     with pytest.raises(AssertionError, match="asked again"):
         read("8.pt")
     assert {path.name for path in Path().iterdir()} >= {"other.pt", ".snakemake"}
+
+
+def test_a_result_goes_into_the_file_that_is_locked_and_not_into_a_new_one():
+    """Another job that read the same file took that one for a leftover, and removed it."""
+    write_tensors([1], "1.pt")
+    with atomic_path("result") as temporary:
+        before = temporary.stat().st_ino
+        limited_call(REDUCE, "1.pt", str(temporary), False, file="1.pt", size=2000)
+        assert temporary.stat().st_ino == before
 
 
 def test_a_machine_without_memory_is_not_the_file_s_fault(monkeypatch):

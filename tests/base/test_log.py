@@ -208,4 +208,4 @@ def test_on_a_terminal_a_bar_is_below_all_lines_and_the_log_gets_plain_ones(tmp_
     for i in range(3):
         assert lines[2 * i].startswith(f"predict val: {i + 1}/3 segments, ")
         assert lines[2 * i + 1] == f"P0{i} is done"
-    assert re.fullmatch(r"predict val: 3 segments in \d\.\d s", lines[6]) and len(lines) == 7
+    assert re.fullmatch(r"predict val: 3 segments in \d+\.\d s", lines[6]) and len(lines) == 7

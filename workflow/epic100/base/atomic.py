@@ -39,7 +39,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         path: The final path. Missing parent folders are created.
 
     Yields:
-        The temporary path to write to.
+        The temporary path to write to. What is written goes into this very file: its lock tells
+        others that it is no leftover.
 
     Raises:
         EpicError: The path leads through a link of another user.

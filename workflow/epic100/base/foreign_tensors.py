@@ -26,7 +26,6 @@ from typing import IO, Any
 import psutil
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from epic100.base.atomic import atomic_path
 from epic100.base.disk import reading
@@ -244,9 +243,9 @@ def _reduce(source: str, target: str, weights_alone: bool, progress: Callable[[i
             raise DiskError(too_little_memory(source)) from error
         raise FileError("asks for more memory than a file of its size needs") from error
     parts.tensors[STRUCTURE] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-    try:
-        safetensors.torch.save_file(parts.tensors, target)
-    except (OSError, SafetensorError) as error:
+    try:  # `save_file` puts a new file there, without the lock of `atomic_path`
+        Path(target).write_bytes(safetensors.torch.save(parts.tensors))
+    except OSError as error:
         raise DiskError(f"{target}: not written: {error}") from error
 
 
