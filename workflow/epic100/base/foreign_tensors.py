@@ -243,7 +243,9 @@ def _reduce(source: str, target: str, weights_alone: bool, progress: Callable[[i
             raise DiskError(too_little_memory(source)) from error
         raise FileError("asks for more memory than a file of its size needs") from error
     parts.tensors[STRUCTURE] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-    try:  # `save_file` puts a new file there, without the lock of `atomic_path`
+    # `save_file` would put a new file there, without the lock of `atomic_path`. `content` may map
+    # the file that this empties, and is not read any more.
+    try:
         Path(target).write_bytes(safetensors.torch.save(parts.tensors))
     except OSError as error:
         raise DiskError(f"{target}: not written: {error}") from error
