@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "workflow/epic100"
 REPORT = ROOT / "build/report-card.txt"
 FOLDER = ROOT / "build/report-card"
+RC, FIGURES = FOLDER / "coveragerc", FOLDER / "figures.json"
 SETTINGS = """[run]
 branch = true
 source_pkgs = epic100
@@ -44,29 +45,29 @@ def output(*words: object) -> str:
     return done.stdout.decode()
 
 
-def run_tests(folder: Path, *words: str) -> list[ElementTree.Element]:
+def run_tests(*words: str) -> list[ElementTree.Element]:
     """Run tests under coverage; the results, one a test."""
-    results = folder / f"{words[-1].replace(os.sep, '-')}.xml"
-    measured = ("-m", "coverage", "run", "--rcfile", str(folder / "coveragerc"))
+    results = FOLDER / f"{words[-1].replace(os.sep, '-')}.xml"
+    measured = ("-m", "coverage", "run", "--rcfile", str(RC))
     subprocess.run([sys.executable, *measured, *PYTEST, f"--junit-xml={results}", *words], cwd=ROOT)
     return list(ElementTree.parse(results).iter("testcase"))
 
 
-def coverage(folder: Path) -> list[str]:
+def coverage() -> list[str]:
     """Lines and branches that ran, by part of the library."""
-    data = CoverageData(str(folder / "coverage"))
-    for own in sorted(folder.glob("coverage.*")):  # of one process
+    data = CoverageData(str(FOLDER / "coverage"))
+    for own in sorted(FOLDER.glob("coverage.*")):  # of one process
         try:
             data.update(CoverageData(str(own)))
         except CoverageException as error:
             print(f"left out, its process was killed as it wrote: {error}")
         own.unlink()
-    measured = Coverage(str(data.data_filename()), config_file=str(folder / "coveragerc"))
+    measured = Coverage(config_file=str(RC))
     measured.load()
     # Not rules, and no copy of them that a test has made and removed.
-    measured.json_report(outfile=str(folder / "figures.json"), include=[f"{ROOT}/{PACKAGE}/*"])
+    measured.json_report(outfile=str(FIGURES), include=[f"{ROOT}/{PACKAGE}/*"])
     parts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for name, file in json.loads((folder / "figures.json").read_text())["files"].items():
+    for name, file in json.loads(FIGURES.read_text())["files"].items():
         for part in (Path(name).relative_to(PACKAGE).parts[0], "in all"):
             parts[part].update({key: file["summary"][key] for key in COUNTS})
     lines = [f"{'part':14}{'lines':>8}{'covered':>9}{'branches':>10}{'covered':>9}"]
@@ -96,11 +97,11 @@ def main() -> int:
     asked = words.parse_args()
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
-    (FOLDER / "coveragerc").write_text(SETTINGS.format(folder=FOLDER))
+    RC.write_text(SETTINGS.format(folder=FOLDER))
     side_by_side = ("-n", asked.jobs, "--no-loadscope-reorder", "--ignore=tests/slurm")
-    tests = run_tests(FOLDER, *side_by_side, *asked.tests)
-    tests += run_tests(FOLDER, "tests/slurm") if asked.slurm else []
-    covered = coverage(FOLDER)
+    tests = run_tests(*side_by_side, *asked.tests)
+    tests += run_tests("tests/slurm") if asked.slurm else []
+    covered = coverage()
     bad = [test for test in tests if {"failure", "error"} & {part.tag for part in test}]
     tests.sort(key=lambda test: -float(test.get("time", 0)))
     rows = [
