@@ -8,7 +8,7 @@ smoothing 0.1, Mixup 0.8 and CutMix 1.0; drop path 0.1, the same in each block; 
 to 1. Here also flips, and bf16 for their fp16. Its layers have one rate each (no layer decay).
 Mean and standard deviation are those of that script; the first mean is not CLIP's 122.77.
 Published on EPIC-100 val: verb 70.0, noun 59.4, action 49.5. The start weights are AVION's of
-Ego4D, which `epic100 convert avion` writes (docs/recipe.md).
+Ego4D, which `epic100 adopt avion_b --encoder` writes (docs/recipe.md).
 """
 
 _base_ = ["./base.py"]

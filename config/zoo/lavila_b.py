@@ -3,7 +3,7 @@
 Recipe: facebookresearch/LaViLa at 8002b5a, as timesformer.py beside this file: SGD 3e-3 for a batch
 of 128, a tenth of it for the backbone, 100 epochs. Here its own encoder, with 16 frames and mean
 and standard deviation of its script. Published on EPIC-100 val: verb 69.0, noun 58.4, action 46.9.
-The start weights are LaViLa's of Ego4D, which `epic100 convert lavila` writes (docs/recipe.md).
+The start weights are LaViLa's of Ego4D (`epic100 adopt lavila_b --encoder`, docs/recipe.md).
 For TimeSformer-L (72.0, 62.9, 51.0) set the sizes of avion_l.py.
 """
 

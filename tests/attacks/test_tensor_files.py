@@ -16,7 +16,7 @@ import torch
 
 from epic100.base import foreign_tensors
 from epic100.base.errors import EpicError
-from epic100.migrate import checkpoint, encoder
+from epic100.migrate import adopt, checkpoint
 from epic100.model.model_file import FORMAT, load_model
 from epic100.scoring import predictions
 from epic100.submission.check import check
@@ -33,7 +33,7 @@ READERS = {
     "predictions": partial(predictions.read_predictions, split="val"),
     "submission": read_pt,
     "a lab's checkpoint": checkpoint.read_checkpoint,
-    "an encoder's checkpoint": partial(encoder.convert_encoder, "avion", out="ours.pth"),
+    "an encoder's checkpoint": partial(adopt.adopt_encoder, "avion_b", out="ours.pth"),
     "start weights": read_weights,
     "checkpoint": read_checkpoint,
 }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from epic100.compare.bootstrap import difference
-from epic100.report.tables import wilson
+from epic100.scoring.metrics import wilson
 from support.browser import ask, at_start, show
 from support.small_browse import rows
 

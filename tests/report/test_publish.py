@@ -18,7 +18,7 @@ from epic100.cli.program import main
 from epic100.model.model_file import digest, load_model, save_model
 from epic100.report.model_card import LOADING, write_model_card
 from epic100.report.publish import publish
-from epic100.report.tables import wilson
+from epic100.scoring.metrics import wilson
 
 
 def test_a_published_model_is_whole_and_every_program_reads_its_weights(demo, tmp_path):

@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -22,10 +23,14 @@ def listed(tmp_path, text):
     return read_segments(path)
 
 
-def test_the_written_form_is_the_lab_s_five_fields_and_the_id_and_is_read_back(tmp_path):
-    frame = pd.DataFrame([["P01/P01_01.MP4", 12, 90, 3, -1, "P01_01_0"]], columns=list(COLUMNS))
+@pytest.mark.parametrize("seconds, text", [((0.2, 1.56), b" 0.2 1.56"), ((np.nan, np.nan), b"")])
+def test_the_lab_s_five_fields_the_id_and_the_seconds_are_written_and_read_back(
+    tmp_path, seconds, text
+):
+    row = ["P01/P01_01.MP4", 12, 90, 3, -1, "P01_01_0", *seconds]
+    frame = pd.DataFrame([row], columns=list(COLUMNS))
     write_segments(frame, tmp_path / "sub/a.txt")
-    assert (tmp_path / "sub/a.txt").read_bytes() == b"P01/P01_01.MP4 12 90 3 -1 P01_01_0\n"
+    assert (tmp_path / "sub/a.txt").read_bytes() == b"P01/P01_01.MP4 12 90 3 -1 P01_01_0%s\n" % text
     pd.testing.assert_frame_equal(read_segments(tmp_path / "sub/a.txt"), frame)
 
 
@@ -43,6 +48,10 @@ GOOD = "P01/P01_01.MP4 0 78 2 5 P01_01_0\n"
     [
         "P01/P01_01.MP4 0 78 2",
         "P01/P01_01.MP4 0 78 2 5 P01_01_0 more",
+        "P01/P01_01.MP4 0 78 2 5 P01_01_0 0.5",
+        "P01/P01_01.MP4 0 78 2 5 P01_01_0 0.5 0.5",
+        "P01/P01_01.MP4 0 78 2 5 P01_01_0 0.5 inf",
+        "P01/P01_01.MP4 0 78 2 5 P01_01_0 nan 1",
         "P01/P01_01.MP4  0 78 2 5",
         "P01/P01_01.MP4\t0\t78\t2\t5",
         " 0 78 2 5",

@@ -9,7 +9,18 @@ from pathlib import Path
 
 import torch
 
+from epic100.model.published import published
+
 WIDTH, DEPTH, HEADS, PATCH, SIDE = 24, 2, 3, 8, 32
+
+
+def published_encoder(kind):
+    """The published model of this kind, with the sizes above."""
+    sizes = {"img_size": SIDE, "patch_size": PATCH, "embed_dims": WIDTH, "depth": DEPTH,
+             "num_heads": HEADS}  # fmt: skip
+    model = published()[f"{kind}_b"]
+    changes = {f"backbone.{key}": value for key, value in sizes.items()}
+    return model.model_copy(update={"changes": model.changes | changes})
 
 
 def checkpoint(kind, path, *, frames=4, fast=True, change=None):

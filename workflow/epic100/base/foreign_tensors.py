@@ -109,9 +109,11 @@ def read_foreign(
 def named_tensors(content: Any) -> dict[str, torch.Tensor]:
     """The tensors of a state_dict, plain or inside a checkpoint, by name.
 
-    The prefix `module.` that distributed training adds to each name is removed.
+    PySlowFast's checkpoints call it `model_state`. The prefix `module.` that distributed training
+    adds to each name is removed.
     """
-    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    plain = isinstance(content, dict)
+    state = content.get("state_dict", content.get("model_state", content)) if plain else {}
     return {
         name.removeprefix("module."): value
         for name, value in (state.items() if isinstance(state, dict) else ())

@@ -20,6 +20,7 @@ submission.
   epic100 check                     whether config, annotations and videos are there
   epic100 run -n                    what would run here; config/config.yaml names your data
   epic100 run --profile profiles/vsc all     on Slurm
+  epic100 adopt                     models that others trained on EPIC-KITCHENS-100
   epic100 test lab/model.pth        its official figures, in results/runs/model
   epic100 predict VIDEO --model results/model.pth    a timeline of actions
   epic100 submission check results/submission.zip --split test
@@ -34,8 +35,8 @@ COMMANDS = {
     "test": ("score a model on the validation split", "epic100.cli.workflow:fill_test"),
     "check": ("say what a run in this folder would find", "epic100.cli.check:fill_parser"),
     "predict": ("see what a model sees in whole videos", "epic100.cli.words:fill_predict"),
+    "adopt": ("take over a model trained on EPIC-KITCHENS-100", "epic100.cli.words:fill_adopt"),
     "migrate": ("bring a lab's lists and checkpoint along", "epic100.cli.words:fill_migrate"),
-    "convert": ("make start weights of a published encoder", "epic100.cli.words:fill_convert"),
     "submission": (
         "look at a submission before it is sent",
         "epic100.cli.words:fill_submission",

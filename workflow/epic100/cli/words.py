@@ -38,13 +38,18 @@ def fill_compare(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run="epic100.compare.command:run")
 
 
-def fill_convert(parser: argparse.ArgumentParser) -> None:
-    """Describe the options of `convert` (docs/recipe.md)."""
-    parser.add_argument("kind", choices=("avion", "lavila"), help="whose checkpoint it is")
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="as published")
-    parser.add_argument("out", type=Path, metavar="OUT", help="the file for train: load_from:")
-    parser.add_argument("--frames", type=int, default=16, help="of a clip (default: 16)")
-    parser.set_defaults(run="epic100.migrate.command:encoder")
+def fill_adopt(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `adopt` (docs/first-day.md)."""
+    parser.epilog = "Without a name it lists the models: where their files are, and their figures."
+    parser.add_argument("name", nargs="?", metavar="NAME", help="which published model it is")
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="its checkpoint")
+    parser.add_argument("--out", type=Path, metavar="PTH", help="the file to write")
+    parser.add_argument("--encoder", action="store_true",
+                        help="the encoder alone, as start weights: train: load_from:")  # fmt: skip
+    parser.add_argument("--frames", type=int, default=16, metavar="N",
+                        help="of a clip, with --encoder (default: 16)")  # fmt: skip
+    add_config(parser)
+    parser.set_defaults(run="epic100.migrate.command:adopted")
 
 
 def fill_migrate(parser: argparse.ArgumentParser) -> None:

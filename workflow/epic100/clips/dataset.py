@@ -11,6 +11,7 @@ prefetched batches each and 128 segments per batch, that is 9,216 descriptors. L
 """
 
 import logging
+import math
 import os
 import random
 from collections.abc import Sequence
@@ -27,11 +28,12 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torch.utils.data import default_collate
 
+import epic100.clips.published_frames  # noqa: F401  (registers its step)
 from epic100.base.errors import DiskError, EpicError
 from epic100.clips.faults import BrokenClips, time_limit
 from epic100.clips.transforms import OpenSegment
 from epic100.segments.pairs import read_pairs
-from epic100.segments.segment_list import NO_LABEL, read_segments
+from epic100.segments.segment_list import NO_LABEL, SECONDS, read_segments
 from epic100.video.index_file import find_index
 from epic100.video.reader import FrameError
 from epic100.video.sheet import find_files
@@ -46,7 +48,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
 
     A sample has `filename` (below `data_root`), `start_index` (first frame), `total_frames`
     (length), `label` (pair id), `verb`, `noun` and `narration_id`. The first frame and the length
-    are in frames of the file, as MMAction2's `SampleFrames` expects.
+    are in frames of the file, as MMAction2's `SampleFrames` expects. If the list has them, it also
+    has the annotation's `start_seconds` and `stop_seconds`.
 
     If a clip does not decode, another one is drawn from the same segment, then from up to ten other
     segments. Each failure is logged. The run stops when the share of failures exceeds `max_broken`
@@ -128,6 +131,7 @@ class EpicSegmentVideoDataset(BaseActionDataset):
         self._ids = table["narration_id"].to_numpy(dtype=bytes)
         columns = table[["start", "stop", "verb", "noun"]].to_numpy()
         self._numbers = np.column_stack([columns, labels])
+        self._seconds = table[list(SECONDS)].to_numpy()
         self.broken = BrokenClips(len(table), self.max_broken)
         self._load_indexes()
         self._fully_initialized = True
@@ -170,7 +174,8 @@ class EpicSegmentVideoDataset(BaseActionDataset):
     def get_data_info(self, idx: int) -> dict:
         """Return the sample's description, before any frame is read."""
         start, stop, verb, noun, label = self._numbers[idx].tolist()
-        return {
+        seconds = zip(SECONDS, self._seconds[idx].tolist(), strict=True)
+        return {name: value for name, value in seconds if not math.isnan(value)} | {
             "filename": self._paths[self._path_of[idx]],
             "start_index": start,
             "total_frames": stop - start,

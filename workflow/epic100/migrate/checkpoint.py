@@ -18,7 +18,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from epic100.base.errors import EpicError
+from epic100.base.errors import BrokenFile, EpicError
 from epic100.base.foreign_tensors import named_tensors, read_foreign
 from epic100.base.torch_file import read_tensors
 from epic100.model.foreign import build_foreign, clean_model, clean_pipeline, parse_config
@@ -43,7 +43,7 @@ Pair = tuple[int, int]
 
 
 def read_checkpoint(path: str | os.PathLike, allow_pickle: bool = False) -> tuple[dict, dict]:
-    """Read an MMAction2 checkpoint or a bare state_dict.
+    """Read a checkpoint of MMAction2, PySlowFast, Lightning or plain torch, or a bare state_dict.
 
     Args:
         path: The checkpoint.
@@ -69,10 +69,11 @@ def read_checkpoint(path: str | os.PathLike, allow_pickle: bool = False) -> tupl
         )
     )
     meta = content.get("meta", {}) if isinstance(content, dict) else {}
-    # Copies: torch.save would write the whole storage of a view into the model file.
-    tensors = {name: t.detach().clone().contiguous() for name, t in named_tensors(content).items()}
+    tensors = named_tensors(content)
+    if allow_pickle:  # torch.save would write the whole storage of a view into the model file.
+        tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     if not tensors:
-        raise EpicError(f"{path}: no weights in it; expected `state_dict` of an MMAction2 model")
+        raise BrokenFile(f"{path}: no weights in it; expected `state_dict` of an MMAction2 model")
     return tensors, meta if isinstance(meta, dict) else {}
 
 
@@ -211,15 +212,24 @@ def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
         "its own test had these views; for the same, put into the workflow's config "
         f"`predict: {{clips: {clips}, crops: {crops}}}`"
     )
+    return Config(config_of(lab.model.to_dict(), translated)), notes
+
+
+def config_of(model: dict[str, Any], pipeline: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The config of a model file, as far as the rule predict needs it.
+
+    Args:
+        model: The `model` of MMEngine's config.
+        pipeline: The steps of its test.
+    """
     dataset = {"type": "EpicSegmentVideoDataset", "data_root": "", "ann_file": "", "pairs": None,
-               "test_mode": True, "pipeline": translated}  # fmt: skip
-    config = {
+               "test_mode": True, "pipeline": list(pipeline)}  # fmt: skip
+    return {
         "custom_imports": {"imports": ["epic100.mmaction"], "allow_failed_imports": False},
         "default_scope": "mmaction",
-        "model": lab.model.to_dict(),
+        "model": model,
         "test_dataloader": {"dataset": dataset},
     }
-    return Config(config), notes
 
 
 def _translate(

@@ -1,12 +1,17 @@
-"""`epic100 migrate` (docs/migration.md) and `epic100 convert` (docs/recipe.md)."""
+"""`epic100 migrate` (docs/migration.md) and `epic100 adopt` (docs/first-day.md)."""
 
 import argparse
+import difflib
 
 from epic100.base.errors import EpicError
+from epic100.base.shipped import existing_path
 from epic100.base.text_table import write_frame
+from epic100.migrate.adopt import adopt, adopt_encoder, table
 from epic100.migrate.checkpoint import migrate_model, order_of_list, read_pair_order
-from epic100.migrate.encoder import convert_encoder
 from epic100.migrate.lists import LabList, check_list, convert_list, match_list, summary
+from epic100.model.published import published
+from epic100.segments.official_lists import CLASS_LISTS, find_lists
+from epic100.settings import layered_settings
 from epic100.video.sheet import Video, read_sheet
 
 
@@ -58,8 +63,29 @@ def model(options: argparse.Namespace) -> int:
     return 0
 
 
-def encoder(options: argparse.Namespace) -> int:
-    """Write the encoder of a published checkpoint as start weights; return 0."""
-    lines = convert_encoder(options.kind, options.checkpoint, options.out, options.frames)
+def adopted(options: argparse.Namespace) -> int:
+    """List the published models, or write one as a model file or as start weights; return 0."""
+    if options.name is None:
+        print("\n".join(table()))
+        return 0
+    if options.name not in published():
+        near = difflib.get_close_matches(options.name, published(), 1, 0)[0]
+        raise EpicError(
+            f"{options.name}: no published model of this name; did you mean {near}? "
+            f"Known are {', '.join(published())}"
+        )
+    if options.file is None or options.out is None:
+        raise EpicError(
+            f"adopt {options.name}: no file is named; expected epic100 adopt {options.name} FILE "
+            f"--out weights/{options.name}.pth, with the file of {published()[options.name].url}"
+        )
+    if options.encoder:
+        lines = adopt_encoder(options.name, options.file, options.out, options.frames)
+    else:
+        folder = options.directory
+        config = layered_settings([existing_path(path) for path in options.configfile], folder)
+        train, val = folder / config.annotations.train, folder / config.annotations.val
+        lists = find_lists(val, config.evaluate.model_dump(), lists=CLASS_LISTS)
+        lines = adopt(options.name, options.file, options.out, train=train, val=val, lists=lists)
     print("\n".join(lines))
     return 0

@@ -7,7 +7,7 @@ The published weights of AVION and LaViLa were learned on Ego4D. Both take CLIP'
 patches of all frames: a class token, an embedding of the place and one of the time. AVION attends
 to all tokens at once (Zhao and Kraehenbuehl, 2023); LaViLa over time, then over space (Zhao et al.,
 CVPR 2023; Bain et al., Frozen in Time, ICCV 2021). A bias of the keys, which both have, adds the
-same to all scores of a query, so it changes nothing and is not here. `migrate.encoder` brings their
+same to all scores of a query, so it changes nothing and is not here. `migrate.adopt` brings their
 weights.
 """
 

@@ -57,8 +57,8 @@ TRUSTED = (
     "torch.nn.modules.",
 )
 STEPS = (
-    "OpenSegment", "SampleFrames", "UniformSample", "DecodeSegment", "Resize", "CenterCrop",
-    "ThreeCrop", "TenCrop", "Flip", "Normalize", "FormatShape", "PackActionInputs",
+    "OpenSegment", "SampleFrames", "UniformSample", "PublishedFrames", "DecodeSegment", "Resize",
+    "CenterCrop", "ThreeCrop", "TenCrop", "Flip", "Normalize", "FormatShape", "PackActionInputs",
 )  # fmt: skip
 WORDS = ("AvgConsensus", "resnet3d")  # a `type` that is only compared, never built
 LOADS = ("init_cfg", "pretrained", "load_from", "checkpoint", "resume_from")

@@ -16,7 +16,8 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from torch import Tensor, nn
 
-import epic100.model.encoders  # noqa: F401  (registers them)
+import epic100.model.encoders
+import epic100.model.slowfast  # noqa: F401  (registers what they define)
 from epic100.base.errors import EpicError
 from epic100.model.mmaction_import import models
 from epic100.model.model_file import output_sizes, split_outputs

@@ -12,6 +12,7 @@ from epic100.base.errors import EpicError
 from epic100.model.model_file import split_outputs, test_pipeline_of
 
 DENSE_CLIPS = 10  # as SlowFast tests on EPIC-KITCHENS-100 (TEST.NUM_ENSEMBLE_VIEWS)
+SAMPLERS = ("SampleFrames", "UniformSample", "PublishedFrames")
 CROPS = ("CenterCrop", "ThreeCrop", "TenCrop")
 WHOLE = "whole"  # no crop: the whole picture
 
@@ -38,8 +39,8 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
         clips = DENSE_CLIPS if kind == "dense" else 1
     if clips > 1 and kind in ("sparse", "other"):
         why = {
-            "sparse": "its SampleFrames takes single frames over the whole segment, which is one "
-            "clip; UniformSample can give several",
+            "sparse": "its sampler takes single frames over the whole segment, which is one clip; "
+            "UniformSample can give several",
             "other": "it has neither SampleFrames nor UniformSample",
         }[kind]
         raise EpicError(
@@ -59,10 +60,13 @@ def sampling_of(pipeline: Pipeline) -> str:
 
     Returns:
         "dense": neighbouring frames at an interval, from a part of the segment. "segment": the
-        frames of a clip cover the whole segment (UniformSample). "sparse": the same, the way
-        MMAction2's 2D models do it (SampleFrames with clips of one frame). "other": none of these.
+        frames of a clip cover the whole segment (UniformSample). "sparse": the same, in one clip:
+        the way of MMAction2's 2D models (SampleFrames with clips of one frame) and of models that
+        others published (PublishedFrames). "other": none of these.
     """
     for step in pipeline:
+        if step["type"] == "PublishedFrames":
+            return "dense" if step["rule"] == "slowfast" else "sparse"
         if step["type"] == "UniformSample":
             return "segment"
         if step["type"] == "SampleFrames":
@@ -103,7 +107,7 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
     kind = sampling_of(pipeline)
     steps, short_side = [], None
     for step in map(dict, pipeline):
-        if kind in ("dense", "segment") and step["type"] in ("SampleFrames", "UniformSample"):
+        if kind in ("dense", "segment") and step["type"] in SAMPLERS:
             step["num_clips"] = clips
         elif step["type"] == "Resize":
             sides = [side for side in step["scale"] if side > 0]
@@ -131,7 +135,7 @@ def frames_of_2d(pipeline: Pipeline) -> int | None:
     if not any(s["type"] == "FormatShape" and s["input_format"] == "NCHW" for s in pipeline):
         return None
     for step in pipeline:
-        if step["type"] == "UniformSample":
+        if step["type"] in ("UniformSample", "PublishedFrames"):
             return step["clip_len"]
         if step["type"] == "SampleFrames":
             return step["clip_len"] * step.get("num_clips", 1)

@@ -22,6 +22,7 @@ from epic100.base.errors import EpicError
 from epic100.base.text_table import read_frame
 from epic100.report.tables import dropped_counts, official_rows, published_rows, warning
 from epic100.report.template import template
+from epic100.scoring.published import CAUSES
 from epic100.segments.official_lists import read_list
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ def write_page(
             figures, read_list(str(unseen), "unseen_participants") if unseen else []
         ),
         published=published_rows(figures),
+        causes=CAUSES,
         segments=int(kept["segments"].sum()),
         kept=int(kept["kept_by_segment" if policy == "segment" else "kept_by_video"].sum()),
         policy=policy,

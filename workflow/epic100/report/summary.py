@@ -6,8 +6,9 @@ import os
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_text
 from epic100.base.text_table import read_frame
-from epic100.report.tables import PUBLISHED, VAL_SEGMENTS, warning
+from epic100.report.tables import published_rows, warning
 from epic100.report.template import template
+from epic100.scoring.published import CAUSES
 from epic100.segments.cleaning import salvage_lines
 from epic100.segments.drop_reasons import read_dropped
 
@@ -31,6 +32,7 @@ def write_summary(
         figures=figures,
         warning=warning(figures, dropped),
         kept=salvage_lines(read_frame(salvage), read_dropped(dropped)),
-        published=PUBLISHED if figures["segments"] == VAL_SEGMENTS else (),
+        published=published_rows(figures)[1:],
+        causes=CAUSES,
     )
     write_text(out, text)

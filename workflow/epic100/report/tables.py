@@ -1,30 +1,29 @@
 """The tables of the report, as rows for its template, and what others have published."""
 
-import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from epic100.base.text_table import read_frame
+from epic100.model.published import published
 from epic100.scoring.metrics import TASKS
 from epic100.segments.drop_reasons import kind_of, read_drop_kinds
 from epic100.submission.check import MOST, prior_words
 
-Z_95 = 1.959964
 VAL_SEGMENTS = 9668  # in the official list; figures over other segments are not comparable
 
 
 @dataclass(frozen=True)
-class Published:
-    """Top-1 of a published model in percent; sources: docs/recipe.md.
+class Comparable:
+    """Top-1 of a model on the official val segments, in percent.
 
     Attributes:
         name: The model.
         verb: Verb accuracy.
         noun: Noun accuracy.
         action: Verb and noun both right, as the leaderboard counts.
-        action_head: Accuracy of a head over verb-noun pairs, as LaViLa and AVION report it.
+        action_head: Accuracy of the model's own scores of actions, as LaViLa and AVION report it.
     """
 
     name: str
@@ -32,16 +31,6 @@ class Published:
     noun: float | None
     action: float | None
     action_head: float | None
-
-
-PUBLISHED = (
-    Published("TSM, RGB", None, None, 35.75, None),
-    Published("SlowFast", 65.6, 50.0, 38.5, None),
-    Published("LaViLa TimeSformer-B", 69.0, 58.4, None, 46.9),
-    Published("LaViLa TimeSformer-L", 72.0, 62.9, None, 51.0),
-    Published("AVION ViT-B", 70.0, 59.4, None, 49.5),
-    Published("AVION ViT-L", 73.0, 65.4, None, 54.4),
-)
 
 
 @dataclass(frozen=True)
@@ -57,22 +46,6 @@ class Row:
     name: str
     segments: int | None
     percents: Sequence[float | None]
-
-
-def wilson(percent: float, number: int) -> tuple[float, float]:
-    """Compute the 95 % interval of an accuracy (Wilson 1927).
-
-    Args:
-        percent: Share of the segments that are right, 0 to 100.
-        number: How many segments there are, 1 or more.
-
-    Returns:
-        Lower and upper bound in percent.
-    """
-    share, z2 = percent / 100, Z_95**2
-    middle = (share + z2 / (2 * number)) / (1 + z2 / number)
-    half = Z_95 * math.sqrt(share * (1 - share) / number + z2 / (4 * number**2)) / (1 + z2 / number)
-    return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
 
 
 def accuracies(figures: Mapping[str, Any], group: str, k: int = 1) -> list[float | None]:
@@ -120,13 +93,20 @@ def official_rows(figures: Mapping[str, Any], unseen: Collection[str]) -> list[R
     ]
 
 
-def published_rows(figures: Mapping[str, Any]) -> list[Published]:
+def published_rows(figures: Mapping[str, Any]) -> list[Comparable]:
     """Return this run and the published models, or [] for a run on other segments than theirs."""
     if figures["segments"] != VAL_SEGMENTS:
         return []
     head = figures.get("action_head_accuracy_at_1")
     verb, noun, action = accuracies(figures, "overall")
-    return [Published("this run", verb, noun, action, head), *PUBLISHED]
+    others = [
+        Comparable(
+            model.title, model.verb, model.noun,
+            None if model.own_scores else model.action, model.action if model.own_scores else None,
+        )
+        for model in published().values()
+    ]  # fmt: skip
+    return [Comparable("this run", verb, noun, action, head), *others]
 
 
 def dropped_counts(dropped: str | os.PathLike) -> dict[Any, dict[Any, int]]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
-from epic100.report.tables import accuracies, wilson
+from epic100.report.tables import accuracies
+from epic100.scoring.metrics import wilson
 
 
 def template(name: str) -> Template:

@@ -17,6 +17,7 @@ from epic100.base.atomic import write_text
 from epic100.scoring.metrics import TASKS, group_accuracies, percent
 from epic100.scoring.outcomes import Truth, outcomes, read_truth
 from epic100.scoring.predictions import Predictions, chosen_way, read_predictions, ways_of
+from epic100.scoring.published import beside_published
 
 CLASSES = {"verb": ["verb"], "noun": ["noun"], "action": ["verb", "noun"]}
 BINS = 15  # of confidence
@@ -46,6 +47,7 @@ def evaluate(
     - `loss`: what training minimises, over the predicted segments with a pair of training: the sum
       of the cross-entropies of the heads, without label smoothing; null without such a segment;
     - `diagnostics`: the result of `diagnose`;
+    - `beside_published`: that of `published.beside_published`, for an adopted model;
     - `trained_on`: as in the model.
 
     Args:
@@ -80,6 +82,8 @@ def evaluate(
         by_reduce[way] = shown
         if way == reduce:
             figures = found | {"diagnostics": diagnose(table)}
+            if beside := beside_published(predictions, truth, table):
+                figures["beside_published"] = beside
     figures |= _of_heads(predictions, truth)
     figures |= {
         "reduce": reduce,

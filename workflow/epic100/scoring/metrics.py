@@ -5,6 +5,7 @@ utils/scoring.py at c90b6f9), including ties: it ranks by `argsort(...)[::-1]` w
 sort, and so does this module. Its prefix `all` is `overall` here; `unseen` and `tail` are the same.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from epic100.base.errors import EpicError
 
 TASKS = ("verb", "noun", "action")
 TOP_5 = ("overall", "readable")  # groups of segments with figures at 5, as the official ones have
+
+Z_95 = 1.959964
 
 _TOP_CLASSES = 100  # the official action score uses a segment's best 100 verbs and nouns only
 _CHUNK = 256  # segments with ties at a time: 97 x 100 products and their ranks, about 30 MB
@@ -137,6 +140,22 @@ def official_hits(
 def percent(right: np.ndarray | pd.Series) -> float | None:
     """The share of segments that are right, bool [N], in percent; None if there is none."""
     return float(right.mean() * 100) if len(right) else None
+
+
+def wilson(percent: float, number: int) -> tuple[float, float]:
+    """Compute the 95 % interval of an accuracy (Wilson 1927).
+
+    Args:
+        percent: Share of the segments that are right, 0 to 100.
+        number: How many segments there are, 1 or more.
+
+    Returns:
+        Lower and upper bound in percent.
+    """
+    share, z2 = percent / 100, Z_95**2
+    middle = (share + z2 / (2 * number)) / (1 + z2 / number)
+    half = Z_95 * math.sqrt(share * (1 - share) / number + z2 / (4 * number**2)) / (1 + z2 / number)
+    return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
 
 
 def _best(scores: np.ndarray, order: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

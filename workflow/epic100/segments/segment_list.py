@@ -1,8 +1,10 @@
-"""Segment lists: one line per segment, `path start stop verb noun [narration_id]`.
+"""Segment lists: `path start stop verb noun [narration_id [start_seconds stop_seconds]]`.
 
-The text is UTF-8 with single spaces. `start` and `stop` are frames of the file: zero-based,
-half-open. Verb and noun are -1 without a label. Paths are relative to the video root. The first
-five fields are the lab's own format: its code can read our lists, and ours can read the lab's.
+The text is UTF-8 with single spaces, a line per segment. `start` and `stop` are frames of the
+file: zero-based, half-open. Verb and noun are -1 without a label. The seconds are those of the
+annotation; models that others trained choose their frames by them. Paths are relative to the video
+root. The first five fields are the lab's own format: its code can read our lists, and ours can read
+the lab's.
 """
 
 import io
@@ -18,23 +20,30 @@ from epic100.base.errors import EpicError
 from epic100.base.text_table import refuse_large
 from epic100.segments.drop_reasons import DROPPED, read_dropped
 
-COLUMNS = ("path", "start", "stop", "verb", "noun", "narration_id")
+SECONDS = ("start_seconds", "stop_seconds")
+COLUMNS = ("path", "start", "stop", "verb", "noun", "narration_id", *SECONDS)
 NO_LABEL = -1
 LIMIT = 2**63  # the columns are int64
 _POOLED = {"trainval": ("train", "val")}  # lists that are joined from others
 
 
 def write_segments(segments: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Write a segment list atomically. No path or id has a space: they are `base.names`."""
-    columns = [segments[name].astype(str).tolist() for name in COLUMNS]
+    """Write a segment list atomically. No path or id has a space: they are `base.names`.
+
+    Seconds are left out where the table has none, or has not all of them.
+    """
+    timed = set(SECONDS) <= set(segments) and segments[list(SECONDS)].notna().all(axis=None)
+    names = COLUMNS if timed else COLUMNS[: -len(SECONDS)]
+    columns = [segments[name].astype(str).tolist() for name in names]
     write_text(path, "".join(" ".join(row) + "\n" for row in zip(*columns, strict=True)))
 
 
 def read_segments(path: str | os.PathLike) -> pd.DataFrame:
-    """Read a segment list with five or six fields per line.
+    """Read a segment list with five, six or eight fields per line.
 
     Returns:
-        One row per segment with the columns `COLUMNS`; a missing `narration_id` is "".
+        One row per segment with the columns `COLUMNS`. A missing `narration_id` is "", missing
+        seconds are NaN.
 
     Raises:
         EpicError: A line does not have this form. The error names file and line.
@@ -53,7 +62,8 @@ def read_segments(path: str | os.PathLike) -> pd.DataFrame:
             "and clean write them"
         ) from error
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype({name: np.int64 for name in ("start", "stop", "verb", "noun")})
+    whole = ("start", "stop", "verb", "noun")
+    return table.astype(dict.fromkeys(whole, np.int64) | dict.fromkeys(SECONDS, np.float64))
 
 
 def read_clean_list(path: str | os.PathLike) -> pd.DataFrame:
@@ -86,17 +96,20 @@ def _row(path: Path, number: int, line: str) -> tuple:
     try:
         name, start, stop, verb, noun, *rest = line.rstrip("\r\n").split(" ")
         numbers = [int(text) for text in (start, stop, verb, noun)]
-        good = len(rest) <= 1 and name != "" and 0 <= numbers[0] < numbers[1] < LIMIT
+        seconds = [float(text) for text in rest[1:]] or [np.nan, np.nan]
+        good = len(rest) in (0, 1, 3) and name != "" and 0 <= numbers[0] < numbers[1] < LIMIT
         good = good and all(NO_LABEL <= label < LIMIT for label in numbers[2:])
+        good = good and (len(rest) < 3 or 0 <= seconds[0] < seconds[1] < np.inf)
         good = good and all(text.isprintable() for text in (name, *rest))
     except ValueError:
         good = False
     if not good:
         raise EpicError(
             f"{path}: line {number}: {line.rstrip()[:80]!r}; expected `path start stop verb noun "
-            f"[narration_id]` with single spaces, 0 <= start < stop, and labels from {NO_LABEL} on"
+            "[narration_id [start_seconds stop_seconds]]` with single spaces, 0 <= start < stop, "
+            f"and labels from {NO_LABEL} on"
         )
-    return (name, *numbers, *(rest or [""]))
+    return (name, *numbers, rest[0] if rest else "", *seconds)
 
 
 def _explained(path: Path) -> bool:

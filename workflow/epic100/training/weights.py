@@ -39,8 +39,6 @@ def load_from_guarded(path: str, map_location: object = None) -> dict[str, dict[
 
 def tensors_of(content: object) -> dict[str, Tensor]:
     """The tensors of a loaded checkpoint, by MMAction2's names; empty if there are none."""
-    if isinstance(content, dict) and isinstance(content.get("model_state"), dict):
-        content = content["model_state"]  # PySlowFast and pytorchvideo
     return mmaction_names(named_tensors(content))
 
 

@@ -1,0 +1,252 @@
+"""Models that others trained on EPIC-KITCHENS-100: a file becomes a model of ours, or one line."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmaction.registry import MODELS
+
+from epic100.base.errors import EpicError
+from epic100.cli.program import main
+from epic100.migrate import adopt as adopting
+from epic100.migrate.adopt import actions, adopt, adopt_encoder
+from epic100.model.foreign import open_foreign
+from epic100.model.model_file import load_model
+from epic100.model.published import published
+from epic100.prediction.views import frames_of_2d, scores_of_views
+from epic100.training.weights import read_weights
+from support import ego4d
+from support.published_weights import (
+    EVERY,
+    checkpoint,
+    clips,
+    official_csvs,
+    recorded,
+    small,
+    weights,
+)
+
+NAMES = [name for name in published() if name != "avion_b_no_llm"]
+
+
+def taken(name, folder, **more):
+    """Adopt a small checkpoint with official CSVs, and return the model and its lines."""
+    lines = adopt(name, folder / "theirs.pt", folder / "ours.pth", model=small(name),
+                  **official_csvs(folder), **more)  # fmt: skip
+    return load_model(folder / "ours.pth"), lines
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_adopted_model_gives_the_scores_of_its_authors_code(name, tmp_path):
+    checkpoint(name, tmp_path / "theirs.pt")
+    trained, _ = taken(name, tmp_path)
+    model, pipeline = open_foreign(trained, str(tmp_path / "ours.pth"))
+    np.random.seed(0)  # TRN draws relations of frames.
+    with torch.inference_mode():
+        scores = torch.cat(list(scores_of_views(model, [clips(name)], 2, frames_of_2d(pipeline))))
+    parts = [part.log_softmax(-1) for part in scores.split(list(trained.outputs.values()), -1)]
+    if "pair" in trained.outputs:
+        ours = {pair[:2]: place for place, pair in enumerate(trained.pairs)}
+        parts[0] = parts[0][:, [ours[pair] for pair in actions(list(ours))]]
+    found, expected = torch.cat(parts, 1)[:, ::EVERY], recorded(name)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    assert (expected[0] - expected[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["lavila_b_vn", "tsn_r50"])
+def test_the_model_file_says_what_it_is_and_has_our_pairs_names_and_counts(name, tmp_path):
+    checkpoint(name, tmp_path / "theirs.pt")
+    trained, lines = taken(name, tmp_path)
+    model = published()[name]
+    assert trained.trained_on["source"] == model.url and trained.trained_on["code"] == model.code
+    assert trained.trained_on["published"]["action"] == model.action
+    members = [pair[:2] for pair in trained.pairs]
+    assert members == sorted(members) and trained.names["verb"][3] == "verb-3"
+    assert sum(pair[2] for pair in trained.pairs) == 3600
+    assert len(members) == (3806 if model.heads == "both" else 3500)
+    assert trained.heads == model.heads
+    assert model.title in lines[0] and model.licence in lines[1] and "epic100 test" in lines[2]
+
+
+def test_actions_are_sorted_as_texts():
+    assert actions([(0, 2), (10, 0), (2, 0), (0, 10)]) == [(0, 10), (0, 2), (10, 0), (2, 0)]
+
+
+def without(part):
+    return lambda tensors: {name: v for name, v in tensors.items() if part not in name}
+
+
+def renamed(old, new):
+    return lambda tensors: {name.replace(old, new): v for name, v in tensors.items()}
+
+
+def with_tensors(**shapes):
+    names = {name.replace("__", "."): shape for name, shape in shapes.items()}
+    return lambda tensors: tensors | weights(names)
+
+
+@pytest.mark.parametrize("name, change, words", [
+    ("avion_b", without("fc_cls"), "no classifier 'fc_cls' among its 32 tensors; expected the fi"),
+    ("lavila_b", lambda tensors: without("fc_cls")(tensors) | weights({"text_projection": [4, 4]}),
+     "tensors, but parts of a model of videos and texts"),
+    ("slowfast_r50", renamed("projection_verb", "projection"), "no classifier 'head.projection_ve"),
+    ("avion_b", with_tensors(fc_cls__weight=[400, 64]), "classifier has 400 classes, not 3,806"),
+    ("tsn_r50", with_tensors(model__new_fc__weight=[174, 512]), "has 174 classes, not 397; expect"),
+    ("avion_b", without("resblocks.1.ln_2.bias"), "blocks.1.norm2.bias is missing"),
+    ("tsm_r50", with_tensors(model__extra__weight=[3]), "model.extra.weight is left over"),
+    ("tsm_r50", with_tensors(model__base_model__conv1__weight=[64, 10, 7, 7]),
+     "backbone.conv1.conv.weight is [64, 10, 7, 7], not [64, 3, 7, 7]"),
+    ("avion_b", with_tensors(visual__conv1__weight=[64, 5]), "patch_embed.projection.weight is [6"),
+    ("lavila_b", with_tensors(visual__pos_embed=[]), "backbone.pos_embed is [], not [1, 17, 64]"),
+])  # fmt: skip
+def test_another_checkpoint_is_one_line_that_says_what_it_is_and_writes_nothing(
+    name, change, words, tmp_path
+):
+    checkpoint(name, tmp_path / "theirs.pt", change)
+    with pytest.raises(EpicError) as error:
+        taken(name, tmp_path)
+    assert words in str(error.value) and published()[name].url in str(error.value)
+    assert "theirs.pt" in str(error.value) and not (tmp_path / "ours.pth").exists()
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1234\n"
+
+
+@pytest.mark.parametrize("content", [LFS, b"<!DOCTYPE html><html>", b"", "cut", "code"])
+def test_a_file_that_is_no_checkpoint_is_one_line_with_the_one_that_is_meant(content, tmp_path):
+    path = tmp_path / "theirs.pt"
+    checkpoint("tsn_r50", path)
+    if content == "cut":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif content == "code":
+        torch.save({"state_dict": Code()}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(EpicError) as error:
+        taken("tsn_r50", tmp_path)
+    assert "\n" not in str(error.value) and published()["tsn_r50"].url in str(error.value)
+    assert not (tmp_path / "ours.pth").exists() and not (tmp_path / "ran").exists()
+
+
+class Code:
+    def __reduce__(self):
+        return open, ("ran", "w")
+
+
+def test_csvs_of_another_version_are_one_line_that_counts_their_pairs(tmp_path):
+    checkpoint("avion_b", tmp_path / "theirs.pt")
+    csvs = official_csvs(tmp_path)
+    lines = csvs["val"].read_text().splitlines()
+    csvs["val"].write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(EpicError, match=r"val\.csv: 3,805 pairs of verb and noun, but avion_b has"):
+        adopt("avion_b", tmp_path / "theirs.pt", tmp_path / "o.pth", model=small("avion_b"), **csvs)
+    csvs["val"].write_text("\n".join([lines[0], "97,0,a,b"]) + "\n")
+    with pytest.raises(
+        EpicError, match=r"val\.csv: line 2: verb_class is '97'; expected an offici"
+    ):
+        adopt("avion_b", tmp_path / "theirs.pt", tmp_path / "o.pth", model=small("avion_b"), **csvs)
+
+
+def test_the_file_of_another_model_is_known_by_its_md5(tmp_path, monkeypatch):
+    checkpoint("avion_b", tmp_path / "theirs.pt")
+    md5 = adopting.md5_of(tmp_path / "theirs.pt")
+    known = published() | {"avion_l": small("avion_l").model_copy(update={"md5": md5[:6]})}
+    monkeypatch.setattr(adopting, "published", lambda: known)
+    with pytest.raises(
+        EpicError, match="this is the file of avion_l, by its md5 .*file of avion_b"
+    ):
+        taken("avion_b", tmp_path)
+
+
+def test_the_command_lists_the_models_and_says_what_lacks(capsys):
+    assert main(["adopt"]) == 0
+    listed = capsys.readouterr().out
+    assert all(model.url in listed and model.code in listed for model in published().values())
+    assert "avion_l  AVION ViT-L: 73 / 65.4 / 54.4" in listed and "- / - / 35.75" in listed
+    assert main(["adopt", "avion_x", "file.pt", "--out", "o.pth"]) == 1
+    assert "did you mean avion_" in capsys.readouterr().err
+    assert main(["adopt", "tsn_r50"]) == 1
+    assert "expected epic100 adopt tsn_r50 FILE --out" in capsys.readouterr().err
+
+
+# Encoders that were learned on Ego4D, as start weights.
+
+
+def pictures(frames):
+    shape = (2, 3, frames, ego4d.SIDE, ego4d.SIDE)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+def loaded(kind, path, frames, **more):
+    """The encoder as a training builds it, with the weights as a training reads them."""
+    spec = adopting.network(ego4d.published_encoder(kind))["backbone"]
+    built = MODELS.build({**spec, "num_frames": frames, **more})
+    tensors = read_weights(path)
+    built.load_state_dict({name.removeprefix("backbone."): w for name, w in tensors.items()})
+    return built.eval()
+
+
+def quick_gelu(x):
+    return x / (1 + torch.exp(-1.702 * x))
+
+
+@pytest.mark.parametrize("kind, fast, more, act", [
+    ("avion", True, {}, F.gelu), ("avion", False, {}, F.gelu),
+    ("avion", True, {"quick_gelu": True}, quick_gelu), ("lavila", True, {}, quick_gelu),
+])  # fmt: skip
+def test_an_encoder_computes_what_the_papers_say(kind, fast, more, act, tmp_path):
+    tensors = ego4d.checkpoint(kind, tmp_path / "theirs.pt", fast=fast)
+    adopt_encoder(
+        f"{kind}_b", tmp_path / "theirs.pt", tmp_path / "o.pth", 4, ego4d.published_encoder(kind)
+    )
+    with torch.inference_mode():
+        found = loaded(kind, tmp_path / "o.pth", 4, **more)(pictures(4))
+    expected = ego4d.features(kind, tensors, pictures(4), act)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert expected.std() > 0.1 and not torch.allclose(expected, expected.flip(0), atol=0.01)
+
+
+@pytest.mark.parametrize("kind", ["avion", "lavila"])
+def test_the_embeddings_of_the_time_are_interpolated_and_what_is_left_out_is_said(kind, tmp_path):
+    tensors = ego4d.checkpoint(kind, tmp_path / "theirs.pt")
+    lines = adopt_encoder(
+        f"{kind}_b", tmp_path / "theirs.pt", tmp_path / "o.pth", 7, ego4d.published_encoder(kind)
+    )
+    found = loaded(kind, tmp_path / "o.pth", 7)
+    theirs = list(tensors.values())[2].reshape(4, ego4d.WIDTH)
+    at = (torch.arange(7) + 0.5) * 4 / 7 - 0.5  # Each frame's middle, in frames of theirs.
+    below = at.clamp(0, 3).floor().long()
+    share = (at.clamp(0, 3) - below)[:, None]
+    expected = theirs[below] * (1 - share) + theirs[(below + 1).clamp(max=3)] * share
+    torch.testing.assert_close(found.time_embed[0], expected, atol=1e-5, rtol=0)
+    assert found(pictures(7)).shape == (2, ego4d.WIDTH)
+    text = "\n".join(lines)
+    assert "4 frames there, 7 here" in text
+    assert "textual (1)" in text and "fc_cls (1)" in text and "logit_scale (1)" in text
+
+
+def test_an_encoder_that_is_not_whole_or_not_published_is_one_line(tmp_path, capsys):
+    ego4d.checkpoint("avion", tmp_path / "theirs.pt", change=lambda content: {
+        "state_dict": without("resblocks.1.ln_2.bias")(content["state_dict"])})  # fmt: skip
+    with pytest.raises(
+        EpicError, match="theirs.pt: not the network of avion_b: .*norm2.bias is mis"
+    ):
+        adopt_encoder(
+            "avion_b",
+            tmp_path / "theirs.pt",
+            tmp_path / "o.pth",
+            4,
+            ego4d.published_encoder("avion"),
+        )
+    words = ["adopt", "tsm_r50", str(tmp_path / "theirs.pt"), "--encoder", "--out", "o.pth"]
+    assert main(words) == 1
+    assert "only AVION and LaViLa publish encoders" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs.pt"]
+
+
+def test_the_recorded_file_holds_shapes_and_numbers_alone():
+    content = json.loads((ego4d.Path(__file__).parent / "data/published.json").read_text())
+    assert list(content) == NAMES
+    assert all(set(entry) == {"shapes", "scores"} for entry in content.values())

@@ -1,0 +1,96 @@
+"""Small versions of published networks: their weights, made from names alone, and what is recorded.
+
+`tests/migrate/data/published.json` was written by `benchmarks/adopted.py --record`: for each model
+the names and shapes of the tensors of a small network that was built with its authors' classes, and
+some of the scores that this network gave with these weights. None of their code is here.
+"""
+
+import argparse
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from epic100.model.published import published
+
+FILE = Path(__file__).parents[1] / "migrate/data/published.json"
+EVERY = 97  # Each 97th output is recorded.
+VIT = {"backbone.img_size": 32, "backbone.patch_size": 8, "backbone.embed_dims": 64,
+       "backbone.depth": 2, "backbone.num_heads": 1, "backbone.num_frames": 4,
+       "cls_head.head.in_channels": 64}  # fmt: skip
+SLOWFAST = {"backbone.slow_pathway.base_channels": 16, "backbone.fast_pathway.base_channels": 2,
+            "cls_head.head.in_channels": 576, "cls_head.head.window": 1}  # fmt: skip
+RESNET = {"backbone.depth": 18, "cls_head.head.in_channels": 512}
+# What the small networks have in place of the published ones, and the side of their pictures.
+CHANGES = {"avion": (VIT, 32), "lavila": (VIT, 32), "slowfast": (SLOWFAST, 64), "c1": (RESNET, 64)}
+
+
+def small(name):
+    """The published model as data, in small."""
+    model = published()[name]
+    changes, side = CHANGES[model.rule]
+    frames = {"clip_len": 4} if model.rule in ("avion", "lavila") else {}
+    return model.model_copy(update={
+        "changes": {**model.changes, **changes}, "sides": (side, side), "gflops": 0.0,
+        "sampling": {**model.sampling, **frames},
+    })  # fmt: skip
+
+
+def weights(shapes):
+    """Values by name, which depend on the name and the shape alone."""
+    tensors = {}
+    for name, shape in shapes.items():
+        draw = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+        if name.endswith("num_batches_tracked"):
+            tensors[name] = torch.tensor(3)
+        elif name.endswith("running_var"):
+            tensors[name] = 0.5 + torch.rand(shape, generator=draw)
+        else:
+            fan = int(np.prod(shape[1:])) if len(shape) > 1 else 1
+            own = len(shape) < 2 and name.endswith("weight")
+            scale = 0.1 if len(shape) < 2 else fan**-0.5
+            tensors[name] = own + scale * torch.randn(shape, generator=draw)
+    return tensors
+
+
+def clips(name):
+    """Two clips of a loader: uint8 [2, 3, T, H, W], or [2 T, 3, H, W] of a 2D network."""
+    model = small(name)
+    count, side = model.sampling["clip_len"], model.sides[0]
+    shape = (2 * count, 3, side, side) if model.rule == "c1" else (2, 3, count, side, side)
+    draw = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw)
+
+
+def checkpoint(name, path, change=None):
+    """Write a small checkpoint as the model's authors save theirs; return its tensors."""
+    tensors = weights(json.loads(FILE.read_text())[name]["shapes"])
+    state = change(tensors) if change else tensors
+    rule = published()[name].rule
+    if rule in ("avion", "lavila"):
+        state = {f"module.{key}": value for key, value in state.items()}
+        content = {"epoch": 9, "state_dict": state, "args": argparse.Namespace(model="CLIP_VITB16")}
+    elif rule == "slowfast":
+        content = {"epoch": 30, "model_state": state, "cfg": "TRAIN: {}"}
+    else:
+        content = {"state_dict": state, "hyper_parameters": {"modality": "RGB"}, "epoch": 79}
+    torch.save(content, path)
+    return tensors
+
+
+def recorded(name):
+    """Each `EVERY`th log-probability of the recorded network for `clips(name)`, [2, ...]."""
+    return torch.tensor(json.loads(FILE.read_text())[name]["scores"])
+
+
+def official_csvs(folder):
+    """Write train and val CSVs whose 3,806 pairs are some of 97 verbs and 300 nouns."""
+    every = [(verb, noun) for noun in range(300) for verb in range(97)][:: 97 * 300 // 3806]
+    rows = [f"{verb},{noun},verb-{verb},noun-{noun}" for verb, noun in every[:3806]]
+    head = "verb_class,noun_class,verb,noun"
+    parts = {"train": rows[:3500] + rows[:100], "val": rows[3400:]}
+    for split, lines in parts.items():
+        (folder / f"{split}.csv").write_text("\n".join([head, *lines]) + "\n")
+    return {split: folder / f"{split}.csv" for split in parts}

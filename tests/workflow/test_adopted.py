@@ -1,0 +1,89 @@
+"""Adopted models are models like any other: predictions, averages, submissions, timelines."""
+
+import json
+
+import pytest
+import torch
+
+from epic100.migrate.adopt import adopt
+from epic100.model.model_file import load_model
+from epic100.model.published import published
+from epic100.scoring.evaluation import evaluate
+from epic100.submission.export import export
+from support.archive import configure, run
+from support.models import predicted
+from support.published_weights import checkpoint, official_csvs, small
+
+pytestmark = pytest.mark.slow
+NAMES = [name for name in published() if name != "avion_b_no_llm"]
+
+
+def adopted(name, folder):
+    """A small model of this name, in a model file."""
+    checkpoint(name, folder / "theirs.pt")
+    adopt(name, folder / "theirs.pt", folder / f"{name}.pth", model=small(name),
+          **official_csvs(folder))  # fmt: skip
+    (folder / "theirs.pt").unlink()
+    return folder / f"{name}.pth"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_goes_from_its_file_to_a_submission(name, lab, tmp_path):
+    path = adopted(name, tmp_path)
+    clean, out = f"{lab.results}/clean/val.txt", tmp_path / "val.pt"
+    clips = 10 if name == "slowfast_r50" else 1
+    predicted(lab, path, clean, out, batch_size=2, workers=0, clips=clips)
+    listed = f"{lab.results}/segments/val.txt"
+    figures = evaluate(out, listed, tmp_path / "metrics.json", lists={}, reduce=None)
+    rows = figures["beside_published"]["rows"]
+    assert [row["segments"] for row in rows] == ["all"] * 4 + ["readable"] * 4
+    model = published()[name]
+    compared = {"verb": model.verb, "noun": model.noun}
+    compared["action, own scores" if model.own_scores else "action, official"] = model.action
+    assert {row["what"]: row["published"] for row in rows if row["published"]} == {
+        what: figure for what, figure in compared.items() if figure
+    }
+    for row in (row for row in rows if row["published"]):
+        assert row["difference"] == row["here"] - row["published"]
+        assert row["agrees"] == (row["low"] <= 0 <= row["high"])
+    export(out, listed, tmp_path / "submission.pt", split="val", reduce=None, sls=(2, 3, 3))
+    entries = torch.load(tmp_path / "submission.pt")
+    assert len(entries) == figures["segments"] and entries[0]["verb_output"].shape == (97,)
+
+
+def test_the_figures_of_a_model_that_agrees_say_so(lab, tmp_path):
+    """The published figures are set to those that the model has here."""
+    path = adopted("avion_b", tmp_path)
+    out, listed = tmp_path / "val.pt", f"{lab.results}/segments/val.txt"
+    predicted(lab, path, f"{lab.results}/clean/val.txt", out, batch_size=2, workers=0, clips=1)
+    content = torch.load(out)
+    said = content["trained_on"]["published"]
+    said |= {"verb": 0.0, "noun": 0.0, "action": 0.0}
+    torch.save(content, out)
+    figures = evaluate(out, listed, tmp_path / "metrics.json", lists={}, reduce=None)
+    rows = [row for row in figures["beside_published"]["rows"] if row["agrees"] is not None]
+    assert len(rows) == 6
+    for row in rows:
+        assert row["difference"] == row["here"] and row["low"] <= row["here"] <= row["high"]
+        assert row["agrees"] == (row["low"] <= 0)
+
+
+def test_several_kinds_are_averaged_and_one_makes_timelines_and_features(clean_archive, tmp_path):
+    folder = clean_archive(tmp_path / "archive")
+    names = ("avion_b", "lavila_b_vn", "slowfast_r50")
+    paths = [str(adopted(name, tmp_path)) for name in names]
+    configure(folder, predict={"models": paths, "workers": 0, "clips": 1})
+    run(folder, "results/submission.pt", "results/metrics.json", "--cores", "2")
+    figures = json.loads((folder / "results/metrics.json").read_text())
+    assert figures["predicted"] == figures["segments"] > 0
+    assert set(figures["by_reduce"]) == {"logsumexp", "max", "heads", "joint"}
+    configure(folder, predict={"model": paths[2], "workers": 0})
+    made = run(folder, "results/timeline/P02_102.tsv", "results/features/P02.tsv",
+               "results/metrics.json", "results/summary.txt", "--cores", "2")  # fmt: skip
+    text = (folder / "results/summary.txt").read_text()
+    assert "SlowFast R50, 8x8: top-1 as published and here" in text and "DIFFERS" in text
+    assert "What usually makes such a difference" in text and "the order of the classes" in text
+    log = (folder / "results/logs/predict/val.log").read_text()
+    assert f"10 clips x 1 crops of each of {figures['segments']} segments" in log, made
+    assert (folder / "results/timeline/P02_102.tsv").stat().st_size > 50
+    assert load_model(paths[2]).heads == "verb_noun"

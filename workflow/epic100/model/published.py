@@ -1,0 +1,47 @@
+"""The models that others trained on EPIC-KITCHENS-100 and published: config/published.yaml."""
+
+from functools import cache
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from epic100.base.disk import read_text
+from epic100.base.shipped import ROOT
+
+TASKS = ("verb", "noun", "action")
+
+
+class Published(BaseModel):
+    """A published model. Its keys are described at the head of config/published.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    url: str
+    md5: str | None
+    code: str
+    licence: str
+    verb: float | None
+    noun: float | None
+    action: float
+    own_scores: bool
+    recipe: str
+    heads: Literal["pair", "both", "verb_noun"]
+    classes: dict[str, int]
+    sampling: dict[str, Any]
+    sides: tuple[int, int]
+    gflops: float
+    changes: dict[str, Any] = {}
+
+    @property
+    def rule(self) -> str:
+        """The rule by which its frames are chosen, which also says whose code it is."""
+        return self.sampling["rule"]
+
+
+@cache
+def published() -> dict[str, Published]:
+    """Return the published models by name."""
+    content = yaml.safe_load(read_text(ROOT / "config/published.yaml"))
+    return {name: Published(**keys) for name, keys in content.items()}
