@@ -6,11 +6,10 @@ Clause numbers refer to Rec. ITU-T H.264 (08/2021).
 from dataclasses import replace
 
 from epic100.scan.damage import BROKEN_UNITS, FORBIDDEN, NUMBERING, Packet
-from epic100.scan.h264 import PictureSettings, parse_pps, parse_sps, taller
-from epic100.scan.h264_slice import Numbering, SliceHeader, SliceHeaders, slice_header
+from epic100.scan.h264 import is_arithmetic, parse_sps, taller
+from epic100.scan.h264_slice import Numbering, slice_header
 from epic100.video.nal import IDR, PPS, SLICE, SPS, SetRecord, nal_units, sized
 
-MOST_KNOWN = 2**14  # slice headers that are kept
 MACROBLOCKS_BELOW = 2048  # added below the picture: room for garbage to run into
 
 
@@ -20,17 +19,14 @@ class CodedStream:
     Attributes:
         rows: Rows of macroblocks that are added below each picture.
         extradata: What the decoder gets with taller pictures.
-        fixed_fps: Frame rate that the encoder noted; 0 if none.
         is_arithmetic: Whether slices and numbers are read, and all pictures are coded with CABAC
             (clause 7.4.2.2). Without it, a flipped bit may change only a sign, which no syntax
             reveals.
-        order_span: Order counts of pictures are coded modulo this; 0 if there are none.
         after_break: Whether pictures may still release references from before a cut or splice.
     """
 
-    rows = order_span = 0
+    rows = 0
     extradata = b""
-    fixed_fps = 0.0
     is_arithmetic = after_break = False
 
     def examine(self, data: bytes, entry: bytes, seen: Packet) -> bytes | None:
@@ -48,9 +44,6 @@ class CodedStream:
     def restart(self) -> None:
         """Take the next packet for the first one of another part of the file."""
 
-    def finish(self) -> None:
-        """Blame what only all packets together show."""
-
 
 class H264Stream(CodedStream):
     """Checks packets of H.264 in decoding order, and makes their pictures taller.
@@ -60,7 +53,6 @@ class H264Stream(CodedStream):
 
     Attributes:
         settings: The sequence parameter set in force.
-        pictures: The picture parameter sets in force, by number.
 
     Raises:
         ValueError: The record is of another format or broken, or its settings differ.
@@ -74,17 +66,10 @@ class H264Stream(CodedStream):
         if any(settings != found[0] for settings in found):
             raise ValueError("several settings in one stream")
         self.settings, self._length_size = found[0], record.length_size
-        self._numbering, self._headers = Numbering(found[0]), SliceHeaders()
-        self.pictures: dict[int, PictureSettings] = {}
-        # Headers by their bytes, and how long they are: groups of pictures have the same numbers.
-        self._known: dict[bytes, SliceHeader] = {}
-        self._sizes: set[int] = set()
-        self.fixed_fps, self.is_arithmetic = found[0].fixed_fps, True
+        self._numbering, self.is_arithmetic = Numbering(found[0]), bool(record.of_kind(PPS))
         self.rows = -(-MACROBLOCKS_BELOW // found[0].width)
         self.rows += self.rows % 2  # the rows of an interlaced picture come in pairs
         self.extradata = replace(record, sets=list(map(self._take_set, record.sets))).packed()
-        if not self.pictures:
-            raise ValueError("no picture parameter set")
 
     def examine(self, data: bytes, entry: bytes, seen: Packet) -> bytes | None:
         """Also gives other bytes for packets that bring sets, which are made taller too."""
@@ -110,38 +95,15 @@ class H264Stream(CodedStream):
         """Also forget how pictures were numbered."""
         self._numbering = Numbering(self.settings, self._numbering.sequence)
 
-    def finish(self) -> None:
-        """Blame packets by their slice headers."""
-        self.order_span = (1 << self.settings.poc_bits) * (self.settings.poc_bits > 0)
-        self._headers.blame()
-
-    def header(self, nal: bytes) -> SliceHeader | None:
-        """What `slice_header` reads; bytes that it has read are not read again."""
-        for size in self._sizes:
-            if (header := self._known.get(nal[:size])) is not None:
-                return header
-        header = slice_header(nal, self.settings, self.pictures)
-        if header is not None and header.size:
-            if len(self._known) == MOST_KNOWN:
-                self._known.clear()
-            self._known[nal[: header.size]] = header
-            self._sizes.add(header.size)
-        return header
-
     def _take_set(self, unit: bytes) -> bytes:
         """Note a parameter set. Returns it for taller pictures."""
         try:
             if unit[0] & 31 == PPS:
-                number, picture = parse_pps(unit)
-                if self.pictures.get(number) != picture:
-                    self._known.clear()
-                self.pictures[number] = picture
-                self.is_arithmetic &= picture.arithmetic
+                self.is_arithmetic &= is_arithmetic(unit)
                 return unit
             settings = parse_sps(unit)
             if settings != self.settings:
                 self.settings = settings
-                self._known.clear()
                 self._numbering = Numbering(settings, self._numbering.sequence)
             return taller(unit, self.rows)
         except ValueError:  # corrupted: the decoder reports it
@@ -149,8 +111,7 @@ class H264Stream(CodedStream):
             return unit
 
     def _check_slice(self, nal: bytes, is_first: bool, seen: Packet) -> None:
-        header = self.header(nal)
-        self._headers.add(header, seen)
+        header = slice_header(nal, self.settings) if is_first else None
         if is_first and (header is None or header.first):
             seen.blame(NUMBERING)
         elif is_first and header is not None:

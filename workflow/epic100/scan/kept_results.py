@@ -22,7 +22,7 @@ from epic100.video.sheet import Video
 
 log = logging.getLogger(__name__)
 
-VERSION = 5  # of the scan; raise it when the scan finds more, so that every file is scanned again
+VERSION = 6  # of the scan; raise it when the scan finds more, so that every file is scanned again
 _MAY_DIFFER = {"path", "mtime_ns"}  # in a file with the same bytes
 
 

@@ -11,7 +11,7 @@ from av.container import InputContainer
 from epic100.base.disk import WatchedFile
 from epic100.scan.damage import CORRUPT, UNDECODED, WRONG_TIME, Packet
 from epic100.scan.h264_stream import CodedStream, H264Stream
-from epic100.scan.oddities import Looks
+from epic100.scan.stills import Stills
 from epic100.video.ffmpeg import decoder_limit, demuxed, packet_of
 from epic100.video.index import PacketRecorder, VideoIndex, new_entry
 from epic100.video.untimed import timed
@@ -28,7 +28,7 @@ class StreamPass:
 
     Attributes:
         packets: In decoding order.
-        looks: What the pictures look like.
+        stills: Which pictures look like the one before.
         lost: Packets of the container's index that are missing.
         broke_off: Why the container could not be read further, or "".
         coded: What the coded bytes tell.
@@ -44,13 +44,13 @@ class StreamPass:
         times: Iterator[int] | None = None,
     ):
         self.packets: list[Packet] = []
-        self.looks = Looks()
+        self.stills = Stills()
         self.lost = 0
         self.broke_off = ""
         self._container, self._stream, self._quick = container, stream, quick
         self._times = times
         self._by_pts: dict[int | None, Packet] = {}
-        self._without_time = self._claimed_keys = 0
+        self._without_time = 0
         self._far = AHEAD_SECONDS / float(stream.time_base or 1)
         self._time_before: tuple[int, int] | None = None
         self.coded = CodedStream()
@@ -91,14 +91,8 @@ class StreamPass:
                 progress(read)
         if not self._quick:
             self._decode(None, None)
-        self.coded.finish()
         progress(read)
         self.lost = max(count - read, 0)
-
-    @property
-    def wrong_keys(self) -> int:
-        """How many pictures the container takes for key frames, and are none."""
-        return self._claimed_keys - sum(p.is_key for p in self.packets)
 
     def why_nothing(self) -> str:
         """Why there is no picture at all, or "" if there is one."""
@@ -135,7 +129,6 @@ class StreamPass:
             zlib.crc32(data),
             part=self._recorder.part,
         )
-        self._claimed_keys += seen.is_key
         self.packets.append(seen)
         self._by_pts[seen.pts] = seen
         if packet.dts is not None:
@@ -202,7 +195,7 @@ class StreamPass:
             if frame.is_corrupt:
                 owner.blame(CORRUPT)
             if not self._quick:
-                self.looks.see(frame, frame.height - 16 * self.coded.rows)
+                self.stills.see(frame, frame.height - 16 * self.coded.rows)
         if seen is None:
             return
         for level, _, text in self._said:

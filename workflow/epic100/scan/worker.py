@@ -4,8 +4,7 @@ Some damaged files make decoders hang, take all memory or crash: `guarded.call` 
 process that it can kill.
 
 A video is `unreadable` if it cannot be opened, or has no video stream, no times, or no picture that
-decodes. `epic100.scan.damage` lists what marks pictures as damaged, and
-`epic100.scan.oddities` lists what is only reported as a hint.
+decodes. `epic100.scan.damage` lists what marks pictures as damaged.
 """
 
 import hashlib
@@ -18,13 +17,10 @@ from av.container import InputContainer
 
 from epic100.base.disk import PIECE, WatchedFile
 from epic100.base.guarded import FileError
-from epic100.scan.clock_checks import CONTRADICTED, as_meant, contradiction
-from epic100.scan.damage import judge
+from epic100.scan.damage import READ_ERRORS, TRUNCATED, judge
 from epic100.scan.kept_results import Result
-from epic100.scan.oddities import FROZEN, hints
-from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
-from epic100.video.containers import Box, boxes_of, matroska_bytes, read_clock
+from epic100.video.containers import Box, boxes_of, matroska_bytes
 from epic100.video.ffmpeg import MAX_PIXELS, opened
 from epic100.video.index import VideoIndex
 from epic100.video.scan_table import (
@@ -129,39 +125,21 @@ def _judged(
     if nothing := reading.why_nothing():
         raise FileError(nothing)
     index = reading.index()
-    video = as_meant(video, index)
-    kind = container.format.name
     boxes = list(boxes_of(file.read_at, 0, file.size))
     is_short = matroska_bytes(file.read_at) > file.size
     lacks_data = is_short or _has_unused_data(boxes, container)
     beyond_index = _beyond_index(container, stream, index) if lacks_data else 0
-    clock = read_clock(file.size, file.read_at, stream.id) if "mp4" in kind else None
     lost = reading.lost or beyond_index
-    ranges, reasons = judge(
-        reading.packets,
-        index,
-        lost,
-        reading.looks.frames(index, FROZEN),
-        reading.coded.order_span,
-        video.duration,
-    )
-    contradicted = contradiction(index, clock, reading.coded.fixed_fps, video, lost)
-    if contradicted:
-        reasons.append(f"{CONTRADICTED}: {contradicted}")
-        ranges = [(0, max([index.frames, *(stop for _, stop in ranges)]))]
+    ranges, reasons = judge(reading.packets, index, lost, reading.stills.frames(index))
     # A fragmented MP4 that was cut inside a box; a cut between fragments is not detected.
     if not lost and any(box.name == "moof" for box in boxes) and boxes[-1].stop != file.size:
-        reasons.insert(0, "truncated: the file ends inside a fragment")
+        reasons.insert(0, f"{TRUNCATED}the file ends inside a fragment")
     elif not lost and is_short:
-        reasons.insert(0, "truncated: the file is shorter than its header states")
+        reasons.insert(0, f"{TRUNCATED}the file is shorter than its header states")
     if reading.broke_off:
-        reasons.insert(0, f"input errors while reading: {reading.broke_off}")
+        reasons.insert(0, f"{READ_ERRORS}{reading.broke_off}")
     status = DAMAGED if reasons else OK
     sound = outside(ranges, index.frames)
-    refused, index = ("", index) if quick else prove(Path(file.name), index, sound)
-    if refused:
-        raise FileError("; ".join([refused, *reasons]))
-    notes = hints(index, sound, reading.looks, reading.wrong_keys, kind)
     full = reading.coded.is_arithmetic
     decoded = sum(p.decoded for p in reading.packets if p.shown)
     if quick:
@@ -173,10 +151,12 @@ def _judged(
         fps=index.fps,
         frames=decoded,
         damaged=ranges,
-        reason="; ".join([*reasons, *notes]),
+        reason="; ".join(reasons),
         timing="constant" if index.is_constant(sound) else "variable",
         pictures=max(index.frames, ranges[-1][1] if ranges else 0),
         judged=QUICK if quick else FULL if full else DECODER_ONLY,
+        coded=stream.frames or len(index.packets),
+        stated=round(float((stream.duration or 0) * (stream.time_base or 0)), 6),
     )
     return row, index
 

@@ -9,6 +9,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,10 @@ def clean(
         salvage: The table to write of what each policy keeps per participant.
         absent: Participants without any video file.
     """
+    if unknown := [name for name in settings.videos.accept if name not in videos]:
+        raise EpicError(
+            f"config: videos.accept names {', '.join(unknown)}; expected ids of the video sheet"
+        )
     rows = _not_scanned(videos, settings, absent)
     indexes: dict[str, str] = {}
     for scan in scans:
@@ -80,6 +85,9 @@ def clean(
             log.warning(f"{Path(scan).stem}: none of its {len(scanned)} videos is readable")
         rows |= scanned
         indexes |= dict.fromkeys(scanned, scan.removesuffix(".tsv") + ".index.npz")
+    for name in settings.videos.accept:
+        if name in rows:
+            rows[name] = replace(rows[name], finding="")
     judged = []
     for split, path in annotations.items():
         table = load_annotations(path, videos, split=split, **settings.reading)
@@ -153,6 +161,10 @@ def clean_split(
         if not row.readable:
             for reasons in why.values():
                 reasons[places] = WHY_NOT[row.status].sentence(row.reason)
+            continue
+        if row.finding:
+            for reasons in why.values():
+                reasons[places] = DropReason.HELD_BACK.sentence(row.finding)
             continue
         start, stop = (values[places] for values in ends.values())
         clock = _other_clock(videos[video_id], row)

@@ -148,6 +148,7 @@ class Videos(Section):
     download: bool = key(
         False, "fetch missing videos from the sheet's `url`, verify all by its `md5`"
     )
+    accept: Names = key([], "videos to use although their length is in doubt (docs/damage.md)")
     private_hosts: Names = key(
         [], "hosts of a private network that urls of the sheets may name; others are not asked"
     )

@@ -156,10 +156,6 @@ class VideoIndex:
         start = np.where(over, self.frames, np.maximum(start, 0))
         return start, np.maximum(stop, start + 1)
 
-    def through_container(self) -> "VideoIndex":
-        """The same index, but readers take packets from the file's container."""
-        return replace(self, direct=False)
-
     def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
         """Arrays for `np.savez_compressed`: facts as JSON, and each column of the packets."""
         columns = {f"{prefix}{name}": stored(self.packets, name) for name in COLUMNS}
