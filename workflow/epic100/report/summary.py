@@ -9,7 +9,6 @@ from epic100.base.text_table import read_frame
 from epic100.report.tables import PUBLISHED, VAL_SEGMENTS, warning
 from epic100.report.template import template
 from epic100.segments.cleaning import salvage_lines
-from epic100.segments.drop_reasons import read_dropped
 
 
 def write_summary(
@@ -30,7 +29,7 @@ def write_summary(
     text = template("summary.txt.j2").render(
         figures=figures,
         warning=warning(figures, dropped),
-        kept=salvage_lines(read_frame(salvage), read_dropped(dropped)),
+        kept=salvage_lines(read_frame(salvage)),
         published=PUBLISHED if figures["segments"] == VAL_SEGMENTS else (),
     )
     write_text(out, text)

@@ -7,7 +7,6 @@ A video is `unreadable` if it cannot be opened, or has no video stream, no times
 decodes. `epic100.scan.damage` lists what marks pictures as damaged.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import av
 from av.container import InputContainer
 
-from epic100.base.disk import PIECE, WatchedFile
+from epic100.base.disk import HashedFile, WatchedFile
 from epic100.base.guarded import FileError
 from epic100.scan.damage import READ_ERRORS, TRUNCATED, judge
 from epic100.scan.kept_results import Result
@@ -37,32 +36,6 @@ from epic100.video.sheet import Video
 from epic100.video.untimed import own_times
 
 SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # limits above which an index counts as truncated
-
-
-class HashedFile(WatchedFile):
-    """A file whose md5 is computed from what is read of it anyway.
-
-    FFmpeg reads an MP4 from its start to its end, but for its index. Only what it leaves out is
-    read for the md5 alone.
-    """
-
-    def __init__(self, path: Path):
-        super().__init__(path)
-        self._md5, self._hashed = hashlib.md5(usedforsecurity=False), 0
-
-    def read_at(self, position: int, count: int) -> bytes:
-        """Read at most `count` bytes from `position`, without moving the current position."""
-        data = super().read_at(position, count)
-        if position <= self._hashed < position + len(data):
-            self._md5.update(memoryview(data)[self._hashed - position :])
-            self._hashed = position + len(data)
-        return data
-
-    def md5(self) -> str:
-        """The md5 of the whole file, in lower-case hex."""
-        while self.read_at(self._hashed, PIECE):
-            pass
-        return self._md5.hexdigest()
 
 
 def scan_file(

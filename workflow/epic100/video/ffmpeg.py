@@ -8,12 +8,11 @@ import av
 from av.container import InputContainer
 
 from epic100.base.disk import WatchedFile
-from epic100.base.guarded import FileError, at_most
+from epic100.base.guarded import FileError
 from epic100.video.containers import boxes_of
 
 MAX_PIXELS = 2**24  # per picture: 5.3K has 15.9 million; a clip of 8192 x 8192 takes 2.7 GiB
 READ_TRIES = 8  # input errors in a row before reading is given up
-OPENING_MIB = 1024  # of address space; 5.3K of 10 bits needs less than 640
 # Containers that hold all their data. FFmpeg also opens playlists, descriptions of network
 # sessions, lists of files and patterns of names, whatever the file is called, and follows them to
 # other files and addresses.
@@ -41,10 +40,13 @@ def open_media(
         DiskError: The disk fails.
     """
     try:
-        with at_most(OPENING_MIB):
-            container = av.open(
-                file, "r", options=decoder_limit(max_pixels), container_options=_ALLOWED.copy()
-            )
+        container = av.open(
+            file,
+            "r",
+            options=decoder_limit(max_pixels),
+            container_options=_ALLOWED.copy(),
+            metadata_errors="replace",  # old cameras write text tags in Latin-1
+        )
     except av.error.FFmpegError as error:
         raise FileError(f"cannot open: {_why_closed(file, error)}") from error
     stream = container.streams.best("video")

@@ -224,7 +224,7 @@ class PacketRecorder:
         """Record packets of `stream`, which FFmpeg has open, from `file`."""
         context = stream.codec_context
         self._sets = ParameterSets(context.codec.canonical_name, context.extradata)
-        self._stream = facts_of(file, stream, self._sets.length_size)
+        self._stream = facts_of(file.name, stream, self._sets.length_size)
         self._rows = array("q")  # `RECORDED` of each packet
         self._direct = True
         self._file = file
