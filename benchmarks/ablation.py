@@ -33,7 +33,7 @@ from damage_files import coding_of, originals
 from damage_ways import FLIPS, ONCE, WAYS
 
 from epic100.base.errors import EpicError
-from epic100.scan import damage, h264_slice, h264_stream, stream_pass, worker
+from epic100.scan import damage, h264_slice, h264_stream, worker
 from epic100.scan.clock import clock_finding
 from epic100.video.scan_table import DAMAGED, OK
 
@@ -69,9 +69,6 @@ def _checks() -> dict[str, list[Patch]]:
         "gaps and shared times": [put(damage, "blame_times", _nothing)],
         "repeats": [put(damage, "blame_repeats", _nothing)],
         "other sizes": [put(damage, "blame_sizes", _nothing)],
-        "forbidden bytes": [put(h264_stream, "has_forbidden_bytes", lambda nal: False)],
-        "impossible times": [put(stream_pass.StreamPass, "_check_time", _nothing)],
-        "overread": [put(stream_pass, "OVERREAD", "no such words")],
         "unused data": [put(worker, "_has_unused_data", lambda *a: False)],
         "the look at the clock": [],  # it marks nothing; see `trial`
         "exact spread": [put(damage, "spread", _whole_groups)],

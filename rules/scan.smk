@@ -30,6 +30,7 @@ rule scan:
         root=lambda wildcards, input: VIDEO_PLACE,
         settings=CONFIG.only("scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),
+        states=states_of,
         total=lambda wildcards, input: len(input.videos),
     message:
         "Scan of {wildcards.participant}: {params.total} videos"

@@ -101,7 +101,7 @@ def test_each_board_has_a_split_and_a_model_of_its_own(partial):
                          str(ROOT / "config/trainval.yaml"))  # fmt: skip
     assert boards(text) == {"zip": "test"} and "Train on results/clean/trainval.txt" in text
     assert planned["predict"] == planned["export"] == planned["train"] == 1
-    assert planned["scan"] == 2 and planned["verify_videos"] == 37
+    assert planned["scan"] == 37 and planned["videos_ok"] == 1
     planned, text = plan(partial, "results/submission.zip", "results/submission.pt", "--config",
                          "export={split: val}", "participants={include: [P22]}")  # fmt: skip
     assert boards(text) == {"pt": "val", "zip": "val"} and planned["export"] == 2

@@ -17,7 +17,6 @@ from epic100.video.index import VideoIndex
 from epic100.video.untimed import has_no_times, timed
 
 REORDER = 16  # pictures that may be decoded before one with a smaller frame number, at most
-GRID = 16  # samples of luma per row and per column of a picture
 
 
 def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
@@ -158,11 +157,3 @@ def open_output(
         raise
     with writing():
         out.close()
-
-
-def sample(frame: av.VideoFrame) -> np.ndarray:
-    """Return luma on a grid, uint8 [S]."""
-    plane = frame.planes[0]
-    luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-    rows, columns = -(-frame.height // GRID), -(-frame.width // GRID)
-    return luma[: frame.height : rows, : frame.width : columns].flatten()

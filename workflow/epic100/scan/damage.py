@@ -14,7 +14,6 @@ N pictures are flagged corrupt                by container or decoder; or a slic
                                               not end where its picture ends (`epic100.scan.h264`)
 N pictures do not come out of the decoder     a packet went in, no picture came out
 N packets are not whole NAL units             lengths inside a packet do not add up to its size
-N packets hold bytes that no coder writes     a run of zeros inside a slice of H.264
 N pictures break the numbering                `frame_num` or order count jumps: pictures are lost,
                                               swapped, or have a corrupted header
 N pictures share their time with another      the same presentation time twice
@@ -22,16 +21,20 @@ N gaps between pictures                       a step over 1.5 times the usual, u
                                               numbering, or the decoder of HEVC, shows that no
                                               picture is lost
 N pictures are of another size                than most; a clip cannot contain both
-N packets have an impossible time             decoded before the previous one, or pts - dts
-                                              changed by over 10 s from the previous one
 N groups of pictures are repeated             byte for byte the previous group
+N groups have a fault that is reported late   a decoder of another codec than H.264 may notice a
+                                              spoilt picture only where a later one refers to it
 
 A damaged range runs from the first doubtful picture to the next key frame that decodes cleanly,
 because whatever is decoded in between may depend on it. A doubtful picture that no other depends on
 (a non-reference picture of H.264) is a range of its own. So is a clean key frame after a gap.
+
+A check stays for what it finds alone. In 269 damaged files of H.264 (docs/evidence/ablation.md)
+these harmed pictures are missed without it: taller picture 204, numbering 14, gaps and shared times
+162, the look at the clock 654 (`clock`); repeats 90, where the sheet gives no length. Exact spread
+finds none, but marks 10,593 sound pictures fewer than whole groups would.
 """
 
-import itertools
 from collections import Counter
 from dataclasses import dataclass
 
@@ -43,13 +46,12 @@ from epic100.video.scan_table import ranges_of
 UNDECODED, CORRUPT = "packets do not decode cleanly", "pictures are flagged corrupt"
 SILENT = "pictures do not come out of the decoder"
 BROKEN_UNITS = "packets are not whole NAL units"
-FORBIDDEN = "packets hold bytes that no coder writes"
 NUMBERING = "pictures break the numbering"
-WRONG_TIME = "packets have an impossible time"
 SHARED_TIME = "pictures share their time with another"
 GAPS = "gaps between pictures"
 OTHER_SIZE = "pictures are of another size"
 REPEATED = "groups of pictures are repeated"
+BEFORE_FAULT = "groups have a fault that is reported late"
 TRUNCATED, READ_ERRORS = "truncated: ", "input errors while reading: "
 BREAKS_OFF = (TRUNCATED, READ_ERRORS)  # reasons of a file that ends too early
 
@@ -60,7 +62,7 @@ OTHER_SHARE = 0.1  # share of other steps of order count up to which one is a ju
 # time steps up to which a longer one beside a faulty packet is a gap
 REPEAT_PACKETS = 8  # shorter groups may be equal by chance, as in a still scene
 # These affect the picture itself. If it is not a reference picture, no other is affected.
-_OWN = {UNDECODED, CORRUPT, SILENT, FORBIDDEN}
+_OWN = {UNDECODED, CORRUPT, SILENT}
 
 REORDER = 16  # how many pictures presentation order may differ from decoding order
 
@@ -96,21 +98,20 @@ class Packet:
         self.fault = self.fault or fault
 
 
-def blame_missing(packets: list[Packet]) -> int:
-    """Blame packets that gave no picture.
+def blame_back(packets: list[Packet]) -> None:
+    """Blame the key frame before each picture that does not decode: which one is spoilt is unknown.
+
+    Only of H.264 do a picture's own bytes say whether it is at fault (`h264_stream`).
 
     Args:
         packets: In decoding order.
-
-    Returns:
-        How many pictures are hidden after the first packet with an impossible time: a corrupted
-        index gave them times that the edit list does not show.
     """
+    key = None
     for p in packets:
-        if not p.decoded:
-            p.blame(SILENT)
-    turned = itertools.dropwhile(lambda p: p.fault != WRONG_TIME, packets)
-    return sum(not p.shown for p in turned)
+        if p.is_key:
+            key = p
+        elif key is not None and p.fault in (UNDECODED, CORRUPT):
+            key.blame(BEFORE_FAULT)
 
 
 def blame_times(by_time: list[Packet], index: VideoIndex) -> None:
@@ -217,7 +218,9 @@ def judge(
     by_time = sorted((p for p in packets if p.shown), key=lambda p: p.pts)
     for frame, p in enumerate(by_time):
         p.frame = frame
-    lost = max(lost, blame_missing(packets))
+    for p in packets:
+        if not p.decoded:
+            p.blame(SILENT)
     blame_times(by_time, index)
     blame_repeats(packets, still)
     blame_sizes(by_time)

@@ -5,7 +5,7 @@ Clause numbers refer to Rec. ITU-T H.264 (08/2021).
 
 from dataclasses import replace
 
-from epic100.scan.damage import BROKEN_UNITS, FORBIDDEN, NUMBERING, Packet
+from epic100.scan.damage import BROKEN_UNITS, NUMBERING, Packet
 from epic100.scan.h264 import is_arithmetic, parse_sps, taller
 from epic100.scan.h264_slice import Numbering, slice_header
 from epic100.video.nal import IDR, PPS, SLICE, SPS, SetRecord, nal_units, sized
@@ -48,8 +48,10 @@ class CodedStream:
 class H264Stream(CodedStream):
     """Checks packets of H.264 in decoding order, and makes their pictures taller.
 
+    Start codes, as in MPEG-TS and AVI, become lengths here: the decoder always gets lengths.
+
     Args:
-        extradata: The avcC record of the file.
+        extradata: The avcC record of the file, or its parameter sets with start codes.
 
     Attributes:
         settings: The sequence parameter set in force.
@@ -60,12 +62,15 @@ class H264Stream(CodedStream):
 
     def __init__(self, extradata: bytes):
         record = SetRecord.of("h264", extradata)
-        if not (record.head and record.is_whole and record.of_kind(SPS)):
-            raise ValueError("not a whole avcC record")
+        if not (record.is_whole and record.of_kind(SPS)):
+            raise ValueError("not a whole avcC record, and no parameter sets")
         found = [parse_sps(sps) for sps in record.of_kind(SPS)]
         if any(settings != found[0] for settings in found):
             raise ValueError("several settings in one stream")
         self.settings, self._length_size = found[0], record.length_size
+        if not record.head:  # version, profile, its constraints, level, lengths of four bytes
+            record = replace(record, head=b"\1" + record.of_kind(SPS)[0][1:4] + b"\xff")
+        self._written_size = record.length_size
         self._numbering, self.is_arithmetic = Numbering(found[0]), bool(record.of_kind(PPS))
         self.rows = -(-MACROBLOCKS_BELOW // found[0].width)
         self.rows += self.rows % 2  # the rows of an interlaced picture come in pairs
@@ -75,7 +80,7 @@ class H264Stream(CodedStream):
         """Also gives other bytes for packets that bring sets, which are made taller too."""
         seen.sequence = self._numbering.sequence
         units = _sets_of(entry) if entry else []
-        is_first, changed = True, bool(units)
+        is_first, changed = True, bool(units) or not self._length_size
         try:
             units += nal_units(data, self._length_size)
         except ValueError:
@@ -89,7 +94,7 @@ class H264Stream(CodedStream):
             elif kind in (SLICE, IDR):
                 self._check_slice(unit, is_first, seen)
                 is_first = False
-        return b"".join(sized(unit, self._length_size) for unit in units) if changed else None
+        return b"".join(sized(unit, self._written_size) for unit in units) if changed else None
 
     def restart(self) -> None:
         """Also forget how pictures were numbered."""
@@ -121,8 +126,6 @@ class H264Stream(CodedStream):
             self.after_break = self._numbering.after_break
             if not goes_on:
                 seen.blame(NUMBERING)
-        if has_forbidden_bytes(nal):
-            seen.blame(FORBIDDEN)
 
 
 def _sets_of(entry: bytes) -> list[bytes]:
@@ -132,14 +135,3 @@ def _sets_of(entry: bytes) -> list[bytes]:
     """
     record = SetRecord.of("h264", entry)
     return record.sets if record.is_whole else []  # if corrupted, the decoder reports it
-
-
-def has_forbidden_bytes(nal: bytes) -> bool:
-    """Whether a NAL unit contains 000000, 000001 or 000002 before its end, which 7.4.1 forbids.
-
-    A block of zeros decodes to endless skipped macroblocks without an error. This check finds it.
-    """
-    # Zeros after the end are harmless.
-    return b"\0\0" in nal and (
-        b"\0\0\1" in nal or b"\0\0\2" in nal or b"\0\0\0" in nal.rstrip(b"\0")
-    )

@@ -19,7 +19,7 @@ from typing import Any
 from epic100.base.disk import insist
 from epic100.base.guarded import FileError, ProcessError, call
 from epic100.scan.clock import clock_finding
-from epic100.scan.kept_results import Result, keep_result, kept_result, made_of
+from epic100.scan.kept_results import Result, keep_result, kept_result, seen_at
 from epic100.scan.worker import scan_file
 from epic100.settings import ScanLimits
 from epic100.video.index import VideoIndex
@@ -74,7 +74,7 @@ def scan_participant(
     ]
     write_indexes(indexes, index)
     write_scan_table(rows, table)
-    _report(rows, indexes, sum(job.is_decoded for job in jobs))
+    _report(videos, rows, indexes, sum(job.is_decoded for job in jobs))
     return rows
 
 
@@ -94,7 +94,22 @@ def finished_row(row: ScanRow, video: Video, index: VideoIndex | None) -> ScanRo
     )
 
 
-def _report(rows: Sequence[ScanRow], indexes: Mapping[str, VideoIndex], decoded: int) -> None:
+def _report(
+    videos: Sequence[Video],
+    rows: Sequence[ScanRow],
+    indexes: Mapping[str, VideoIndex],
+    decoded: int,
+) -> None:
+    others = [
+        row.video_id
+        for video, row in zip(videos, rows, strict=True)
+        if row.md5 and video.md5 and row.md5 != video.md5.lower()
+    ]
+    if others:
+        log.info(
+            f"{len(others)} videos are other files than those of the sheet, by their md5: "
+            f"{', '.join(others)}"
+        )
     for row in rows:
         if row.status != OK:
             frames = sum(stop - start for start, stop in row.damaged)
@@ -143,16 +158,15 @@ class _Job:
         status, reason, self.state = _state(self.path)
         if self.state is None:
             return Result(ScanRow(self.video.video_id, status, reason=reason))
-        about = made_of(self.video, self.path, self.state)
-        return kept_result(self.place, about, self.quick)
+        return kept_result(self.place, seen_at(self.path, self.state), self.quick)
 
     def work(self, progress: Callable[[int], None]) -> Result:
         """Decode the video and keep the result."""
         if (known := self.known()) is not None:  # it may be another file by now
             return known
         assert self.state is not None, "without a file the result is known"
-        about = made_of(self.video, self.path, self.state)
-        if moved := kept_result(self.place, about, self.quick, self.path):
+        seen = seen_at(self.path, self.state)
+        if moved := kept_result(self.place, seen, self.quick, self.path):
             return moved
         self.is_decoded = True
         try:
@@ -168,7 +182,7 @@ class _Job:
             raise ProcessError(
                 "the file changed while it was scanned; is it still being written? Run again then"
             )
-        keep_result(self.place, result, about)
+        keep_result(self.place, result, seen)
         return result
 
 

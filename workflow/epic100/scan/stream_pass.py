@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import av
 from av.container import InputContainer
 
-from epic100.base.disk import WatchedFile
-from epic100.scan.damage import CORRUPT, UNDECODED, WRONG_TIME, Packet
+from epic100.base.disk import HashedFile
+from epic100.scan.damage import CORRUPT, UNDECODED, Packet, blame_back
 from epic100.scan.h264_stream import CodedStream, H264Stream
 from epic100.scan.stills import Stills
 from epic100.video.ffmpeg import decoder_limit, demuxed, packet_of
@@ -17,9 +17,8 @@ from epic100.video.index import PacketRecorder, VideoIndex, new_entry
 from epic100.video.untimed import timed
 
 PROGRESS_SECONDS = 0.5
-AHEAD_SECONDS = 10.0  # how much pts - dts may change between packets
 SIDE = "SEI"  # in a log message: about metadata, which changes no picture
-OVERREAD, LET_GO = "bytestream overread", "mmco: unref short failure"  # FFmpeg's words
+LET_GO = "mmco: unref short failure"  # FFmpeg's words
 INTRA = av.video.frame.PictureType.I
 
 
@@ -36,7 +35,7 @@ class StreamPass:
 
     def __init__(
         self,
-        file: WatchedFile,
+        file: HashedFile,
         container: InputContainer,
         stream: av.VideoStream,
         quick: bool,
@@ -51,8 +50,6 @@ class StreamPass:
         self._times = times
         self._by_pts: dict[int | None, Packet] = {}
         self._without_time = 0
-        self._far = AHEAD_SECONDS / float(stream.time_base or 1)
-        self._time_before: tuple[int, int] | None = None
         self.coded = CodedStream()
         self._recorder = PacketRecorder(file, stream)
         self._decoder = self._open_decoder(max_pixels)
@@ -64,9 +61,8 @@ class StreamPass:
     def run(self, progress: Callable[[int], None]) -> None:
         """Read and decode to the end. Raises MemoryError."""
         level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
-        # The decoder logs what it conceals: corrupted headers, lost references, and (at debug
-        # level) a slice that asks for more bytes than it has.
-        av.logging.set_level(av.logging.DEBUG)
+        # The decoder logs what it conceals: corrupted headers, lost references.
+        av.logging.set_level(av.logging.ERROR)
         av.logging.set_skip_repeated(False)
         try:
             with av.logging.Capture() as self._said:
@@ -91,6 +87,8 @@ class StreamPass:
                 progress(read)
         if not self._quick:
             self._decode(None, None)
+        if not isinstance(self.coded, H264Stream):
+            blame_back(self.packets)
         progress(read)
         self.lost = max(count - read, 0)
 
@@ -119,7 +117,6 @@ class StreamPass:
             self._decode(None, None)
             self._decoder.flush_buffers()
             self.coded.restart()
-            self._time_before = None
         dts = packet.pts if packet.dts is None else packet.dts
         seen = Packet(
             packet.pts,
@@ -131,8 +128,6 @@ class StreamPass:
         )
         self.packets.append(seen)
         self._by_pts[seen.pts] = seen
-        if packet.dts is not None:
-            self._check_time(seen)
         if packet.is_corrupt:
             seen.blame(CORRUPT)
         taller = self.coded.examine(data, entry, seen)
@@ -146,13 +141,6 @@ class StreamPass:
             self._decoder.flush_buffers()
         else:
             seen.decoded = True  # as far as a quick look can see
-
-    def _check_time(self, seen: Packet) -> None:
-        now = (seen.dts, seen.pts - seen.dts)
-        dts, ahead = self._time_before or now
-        self._time_before = now
-        if now[0] < dts or abs(now[1] - ahead) > self._far:
-            seen.blame(WRONG_TIME)
 
     def _open_decoder(self, max_pixels: int) -> av.VideoCodecContext:
         context = self._stream.codec_context
@@ -199,10 +187,8 @@ class StreamPass:
         if seen is None:
             return
         for level, _, text in self._said:
-            if OVERREAD in text:
-                seen.blame(CORRUPT)
             # After a cut, references to be released may be missing, which is harmless.
-            elif level <= av.logging.ERROR and not (
+            if level <= av.logging.ERROR and not (
                 SIDE in text or (self.coded.after_break and LET_GO in text)
             ):
                 seen.blame(UNDECODED)

@@ -14,7 +14,7 @@ from typing import Any
 import av
 from av.container import InputContainer
 
-from epic100.base.disk import HashedFile, WatchedFile
+from epic100.base.disk import WatchedFile
 from epic100.base.guarded import FileError
 from epic100.scan.damage import READ_ERRORS, TRUNCATED, judge
 from epic100.scan.kept_results import Result
@@ -51,21 +51,19 @@ def scan_file(
         progress: Called with the number of packets read so far.
 
     Returns:
-        `row` by column, `arrays` of the index, and `md5`: see `kept_results.Result`.
+        `row` by column and `arrays` of the index: see `kept_results.Result`.
 
     Raises:
         FileError: It is unreadable.
         MemoryError: The decoder asks for too much memory.
         DiskError: The disk fails.
     """
-    kind = WatchedFile if quick else HashedFile
-    with opened(path, max_pixels, kind) as (file, container, stream):
+    with opened(path, max_pixels) as (file, container, stream):
         times = own_times(path, container, stream, max_pixels, progress)
         reading = StreamPass(file, container, stream, quick, max_pixels, times)
         reading.run(progress)
         row, index = _judged(video, file, container, stream, reading, quick)
-        md5 = file.md5() if isinstance(file, HashedFile) else ""
-    return {"row": vars(row), "arrays": index.to_arrays(), "md5": md5}
+    return {"row": vars(row), "arrays": index.to_arrays()}
 
 
 def inspect(
@@ -128,6 +126,7 @@ def _judged(
         timing="constant" if index.is_constant(sound) else "variable",
         pictures=max(index.frames, ranges[-1][1] if ranges else 0),
         judged=QUICK if quick else FULL if full else DECODER_ONLY,
+        md5=index.md5,
         coded=stream.frames or len(index.packets),
         stated=round(float((stream.duration or 0) * (stream.time_base or 0)), 6),
     )

@@ -17,6 +17,7 @@ TURNS = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]
 FIRST_PACKETS = 100  # among which a picture decodes, if any does
 COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")  # of a codec context
 Word = Annotated[str, Field(pattern=r"^[\w-]{0,40}$")]
+Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")]
 Side = Annotated[int, Field(ge=0, le=2**16)]
 
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import av
 from av.container import InputContainer
 
-from epic100.base.disk import WatchedFile
+from epic100.base.disk import HashedFile, WatchedFile
+from epic100.base.errors import EpicError
 from epic100.base.guarded import FileError
 from epic100.video.containers import boxes_of
 
@@ -65,13 +66,11 @@ def open_media(
 
 @contextmanager
 def opened(
-    path: str | os.PathLike,
-    max_pixels: int = MAX_PIXELS,
-    kind: type[WatchedFile] = WatchedFile,
-) -> Iterator[tuple[WatchedFile, InputContainer, av.VideoStream]]:
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS
+) -> Iterator[tuple[HashedFile, InputContainer, av.VideoStream]]:
     """Open a video file for the time of a block: the file, and what `open_media` gives of it."""
     try:
-        file = kind(path)
+        file = HashedFile(path)
     except OSError as error:
         raise FileError(f"cannot open: {error.strerror}") from error
     with file:
@@ -85,7 +84,11 @@ def demuxed(
     stream: av.VideoStream,
     tell: Callable[[str], None] = lambda why: None,
 ) -> Iterator[av.Packet]:
-    """The packets of a stream, also those after an error of the container, which `tell` gets."""
+    """The packets of a stream, also those after an error of the container, which `tell` gets.
+
+    A spoilt file makes PyAV raise errors of its own, too, such as IndexError where a stream begins
+    in the middle of a file.
+    """
     tries = 0
     while tries < READ_TRIES:
         try:
@@ -93,7 +96,11 @@ def demuxed(
                 tries = 0 if packet.size else tries
                 yield packet
             return
-        except av.error.FFmpegError as error:
+        except EpicError:
+            raise  # the disk's
+        except Exception as error:
+            if type(error) is MemoryError:  # not FFmpeg's own word, which is of the file
+                raise
             tell(error_text(error))
             tries += 1
 

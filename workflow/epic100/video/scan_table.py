@@ -30,6 +30,7 @@ class ScanRow:
         pictures: Number of pictures that the file has or promises; frames are 0 to `pictures`.
         judged: What found the damage. `full`: the scan also read the stream's own numbers and
             slices (H.264). `decoder only`: other codecs. `quick`: a quick look. "": not decoded.
+        md5: Of the file's bytes, in lower-case hex; "" if it cannot be read.
         coded: Number of pictures with those that an edit list hides.
         stated: Seconds that the container says the pictures last; 0 if it does not say.
         finding: Why the whole video is in doubt, damaged or not, or "": the lengths that its
@@ -46,6 +47,7 @@ class ScanRow:
     timing: str = "constant"
     pictures: int = 0
     judged: str = ""
+    md5: str = ""
     coded: int = 0
     stated: float = 0.0
     finding: str = ""
@@ -56,6 +58,11 @@ class ScanRow:
         if values.keys() != set(COLUMNS):
             raise ValueError(f"other columns than {COLUMNS}")
         return cls(**{**values, "damaged": list(map(tuple, values["damaged"]))})
+
+    @property
+    def caution(self) -> str:
+        """What to say wherever a result of this video is shown, or ""."""
+        return "judged by its decoder only" if self.judged == DECODER_ONLY else ""
 
     @property
     def readable(self) -> bool:
