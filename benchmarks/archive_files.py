@@ -9,7 +9,7 @@ import shutil
 import statistics
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def write_scan(folder: Path, files: int) -> list[int]:
         for name in (kind, f"{kind}-container"):
             (folder / "scan" / name).mkdir(parents=True, exist_ok=True)
         write_indexes(indexes, folder / "scan" / kind / "P01.index.npz")
-        without = {name: index.through_container() for name, index in indexes.items()}
+        without = {name: replace(index, direct=False) for name, index in indexes.items()}
         write_indexes(without, folder / "scan" / f"{kind}-container" / "P01.index.npz")
     return [index.frames for index in made]
 

@@ -9,7 +9,8 @@ goes on from there.
 Every file is decoded twice, undamaged and damaged, and compared picture by picture at the same
 time: a picture is harmed if the mean difference of any block of 16x16 pixels (8x8 in colour) is
 over 8 of 255, or if it is gone. Harm inside a reported range, or in a file reported unreadable, is
-found; harm outside is missed, if the project's reader gives it too. Some unmarked pictures are
+found, and so is all harm in a file that is held back as a whole, since its lengths differ; harm
+outside is missed, if the project's reader gives it too. Some unmarked pictures are
 read at random as well; one that is refused is missed too. A damaged file that is reported although
 all of its pictures are bit for bit what and when they were is harmless; a reported undamaged one
 is a false alarm.
@@ -78,6 +79,7 @@ class Trial:
     pictures: int
     decord: str
     judged: str
+    finding: str = ""
 
 
 def decode(path: Path) -> tuple[list[int], list[np.ndarray]]:
@@ -151,9 +153,10 @@ def trial(way: str, original: Path, seed: int, with_decord: bool) -> Trial | Non
                          alike and way != "no permission", 0, known.frames, decord,
                          row.judged)  # fmt: skip
         index = load_index(index_file, "P01_01")
-        counts = compare(original, path, row, index, way)
-        return Trial(way, original.name, seed, row.status, row.reason, *counts, known.frames,
-                     decord, row.judged)  # fmt: skip
+        harmed, missed, *others = compare(original, path, row, index, way)
+        missed = 0 if row.finding else missed
+        return Trial(way, original.name, seed, row.status, row.reason, harmed, missed, *others,
+                     known.frames, decord, row.judged, row.finding)  # fmt: skip
 
 
 def compare(original: Path, path: Path, row, index, way: str) -> tuple[int, int, bool, int]:
@@ -338,12 +341,13 @@ def counts(trials: list[Trial]) -> dict[str, int | float | str]:
         "judged": ", ".join(sorted({t.judged for t in trials if t.judged})),
         "files": len(trials),
         "harmed": len(bad),
-        "found": sum(t.status != OK and not t.missed for t in bad),
+        "found": sum((t.status != OK or bool(t.finding)) and not t.missed for t in bad),
         "pictures harmed": sum(t.harmed for t in trials),
         "missed": sum(t.missed for t in trials),
         "sound but marked, %": round(
             100 * sum(t.marked_sound for t in trials) / sum(t.pictures for t in trials), 1
         ),
+        "held back": sum(bool(t.finding) for t in trials),
         "harmless, told": sum(not t.way.startswith("undamaged") for t in told),
         "false alarms": sum(t.way.startswith("undamaged") for t in told),
     }

@@ -58,12 +58,11 @@ IMPORTS = (
 LIGHT = {
     "annotate": "epic100.segments.annotations",
     "scan": "epic100.scan",
-    "verify_videos": "epic100.download.videos",
 }
 STATE_BYTES = 16 + 4096
 # What a rule leaves for itself: content that depends on place and time, and Snakemake's own.
 OWN = re.compile(
-    r"\.snakemake/|results/(.*/)?(logs|benchmarks|cache|receipts)/|.*\.details$|"
+    r"\.snakemake/|results/(.*/)?(logs|benchmarks|cache)/|.*\.details$|"
     r"results/work_dirs/.*/\d{8}_\d{6}/|results/(.*/)?diagnosis\.txt$"  # MMEngine's logs; speeds
 )
 

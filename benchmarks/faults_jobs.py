@@ -90,7 +90,7 @@ def scenes(url: str) -> dict[str, Scene]:
             },
             ("weights", "results/annotations.ok", "results/videos.ok"),
             makes=("weights", "download_annotations", "annotations_ok", "download_video",
-                   "verify_videos", "videos_ok"),
+                   "videos_ok"),
         ),
         "run": Scene(
             copies,

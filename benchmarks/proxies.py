@@ -122,7 +122,6 @@ def measure(path: Path, ways: list[str], folder: Path, clips: int) -> dict[str, 
         found[way] = {
             "hours": EPIC_HOURS * spent / seconds,
             "gb": EPIC_HOURS * 3600 * size / seconds / 1e9,
-            "psnr": made["psnr"],
         }
         print(f"{way}: {found[way]}", flush=True)
     write_indexes(indexes, folder / "P01.index.npz")

@@ -68,7 +68,7 @@ def refuse_what_is_not_there():
         if ("weights" if to_come else "train") in jobs:
             if fault := fault_of(weights, probe if to_come else check_weights):
                 refuse(fault)
-    readers = {"scan", "proxy", "verify_videos"}
+    readers = {"scan", "proxy"}
     if not PROXY:
         readers |= PREDICTING | {"train", "clips"}
     if readers & jobs and not ON_DISK:

@@ -26,7 +26,12 @@ rule clean:
         runtime=15,
     params:
         settings=CONFIG.only(
-            "classes", "annotations.format", "videos.subset", "participants", "clean"
+            "classes",
+            "annotations.format",
+            "videos.subset",
+            "videos.accept",
+            "participants",
+            "clean",
         ),
         splits=list(ANNOTATIONS),
         absent=[name for name in CHOSEN if name not in PARTICIPANTS],

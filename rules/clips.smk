@@ -16,7 +16,7 @@ rule clips:
         "../envs/epic100.yaml"
     threads: 4
     resources:
-        mem_mb=lambda wildcards, threads: 1000 + 700 * threads,
+        mem_mb=decoder_memory,
         # A core needs 34 minutes for an hour of 1080p, 41 where all segments overlap.
         runtime=lambda wildcards: (
             10 + round(60 * hours_of(wildcards.participant, wildcards.split))

@@ -126,6 +126,12 @@ def weights_to_train_from(wildcards):
     return [weights.path] if weights else []
 
 
+def decoder_memory(wildcards, threads):
+    """MB for so many decoders at once, each with what `scan: memory_mib:` allows it: a file that asks
+    for more is its own fault, before the job is killed for it."""
+    return 1000 + threads * (CONFIG.scan.memory_mib or 3000)
+
+
 def states_of(wildcards):
     """Size and time of each file. Snakemake notices a newer file, but not one that `rsync --times`
     replaced, nor one that is gone and that a rule could make."""

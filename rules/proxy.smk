@@ -20,7 +20,7 @@ rule proxy:
         "../envs/epic100.yaml"
     threads: 4
     resources:
-        mem_mb=lambda wildcards, threads: 1000 + 700 * threads,
+        mem_mb=decoder_memory,
         # A core copies 1080p at about three times real time; ten minutes are added for the rest.
         runtime=lambda wildcards: 10 + round(40 * hours_of(wildcards.participant)),
     params:

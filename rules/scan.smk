@@ -21,7 +21,7 @@ rule scan:
         "../envs/epic100.yaml"
     threads: 4
     resources:
-        mem_mb=lambda wildcards, threads: 1000 + 700 * threads,
+        mem_mb=decoder_memory,
         # A core decodes 1080p at about five times real time; ten minutes are added for the rest.
         runtime=lambda wildcards, attempt: (10 + round(30 * hours_of(wildcards.participant)))
         * attempt,
@@ -30,6 +30,7 @@ rule scan:
         root=lambda wildcards, input: VIDEO_PLACE,
         settings=CONFIG.only("scan"),
         rows=lambda wildcards: rows_of(wildcards.participant),
+        states=states_of,
         total=lambda wildcards, input: len(input.videos),
     message:
         "Scan of {wildcards.participant}: {params.total} videos"

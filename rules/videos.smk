@@ -7,7 +7,6 @@ from epic100.video.sheet import participants_of, read_sheet
 SHEET = shipped(CONFIG.videos.sheet)
 VIDEOS = read_sheet(SHEET)
 CHOSEN = participants_of(VIDEOS, CONFIG.participants.exclude, CONFIG.participants.include)
-RECEIPTS = "results/videos/receipts"  # checksums of files already read, kept between calls
 # Where each is, by its path in lists.
 FILES = find_files([video.path() for video in VIDEOS], VIDEO_PLACE)
 

@@ -11,6 +11,7 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.clips.transforms import OpenSegment
 from epic100.scan import scan_participant
+from epic100.settings import ScanLimits
 from epic100.video.index import FrameError, build_index
 from epic100.video.sheet import Video
 from support.checkout import call, lacks
@@ -130,11 +131,13 @@ def endless(path: Path, samples: int) -> Path:
 
 
 @pytest.mark.parametrize("samples", [44_000_000, 89_000_000, 2**32 - 1])
-def test_a_header_that_claims_millions_of_pictures_takes_a_gigabyte_at_most(tmp_path, samples):
+def test_a_header_that_claims_millions_of_pictures_ends_within_the_limit_of_memory(
+    tmp_path, samples
+):
     path = endless(tmp_path / "v.MP4", samples)
     assert path.stat().st_size < 3000
     error, _, taken = measured(build_index, path)
     assert isinstance(error, FrameError) and str(path) in str(error)
     row, _, more = measured(scanned, path, tmp_path)
     assert row.status == "unreadable"
-    assert max(taken, more) < 2**20  # KiB
+    assert max(taken, more) < ScanLimits().memory_mib * 2**10  # KiB

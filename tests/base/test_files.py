@@ -10,16 +10,20 @@ import os
 import subprocess
 import time
 
+import av
+import pandas as pd
 import pytest
 import torch
 
 from epic100.base import disk
 from epic100.base.atomic import DiskFullError, atomic_path
-from epic100.base.disk import Checksum, WatchedFile, digest, read_text
+from epic100.base.disk import Checksum, HashedFile, WatchedFile, digest, read_text
 from epic100.base.errors import DiskError, EpicError
-from epic100.base.text_table import read_frame, read_own_table, read_table
+from epic100.base.text_table import read_frame, read_own_table, read_table, write_frame
+from epic100.minikitchen.damage import coded_data
 from epic100.segments.segment_list import read_segments
 from support.this_process import fork, largest_file
+from support.tricky_videos import encode
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file here that gives EIO")
@@ -55,6 +59,28 @@ def test_what_a_file_is_by_itself_is_no_fault_of_the_disk(tmp_path):
     assert file.seek(-11, os.SEEK_END) < 0  # and so it is in a spoilt file, which asks for it
     os.close(file.descriptor)
     file.close()  # a refusal takes nothing from what was read
+
+
+@pytest.mark.parametrize("place", ["index last", "index first", "a free box before all"])
+def test_an_md5_takes_no_second_read_of_what_is_read_anyway(place, tmp_path, monkeypatch):
+    path = encode(tmp_path / "v.MP4", 90, movflags="faststart" * (place == "index first"))
+    if place.startswith("a free"):
+        data, free = path.read_bytes(), 2**18
+        offsets = data.index(b"stco") + 8
+        count = int.from_bytes(data[offsets : offsets + 4])
+        moved = bytearray(data)
+        for at in range(offsets + 4, offsets + 4 + 4 * count, 4):
+            moved[at : at + 4] = (int.from_bytes(data[at : at + 4]) + free).to_bytes(4)
+        head = int.from_bytes(data[:4])  # of the first box, ftyp
+        path.write_bytes(moved[:head] + free.to_bytes(4) + b"free" + bytes(free - 8) + moved[head:])
+    start, stop = coded_data(path, "moov")
+    again, pread = [], os.pread
+    with HashedFile(path) as file:
+        with av.open(file, "r") as container:
+            assert len(list(container.demux())) > 90
+        monkeypatch.setattr(disk.os, "pread", lambda *what: again.append(pread(*what)) or again[-1])
+        assert file.md5() == hashlib.md5(path.read_bytes()).hexdigest()
+    assert sum(map(len, again)) <= (0 if place == "index first" else stop - start + 8)
 
 
 @pytest.mark.parametrize("content", [b"", b"a\n", bytes(2_500_000)])
@@ -241,3 +267,12 @@ def test_a_table_of_ours_comes_as_values_and_a_spoilt_one_as_one_error(tmp_path)
     path.write_text("b\ta\nx\t1\ny\n")  # cut
     with pytest.raises(EpicError, match=r"table\.tsv: line 3: a is ''; expected a table of mine"):
         read_own_table(path, kinds, about="a table of mine")
+
+
+def test_a_text_that_a_spreadsheet_would_run_comes_back_as_it_was(tmp_path):
+    table = pd.DataFrame({"=id": ["=1+1", "'=x", "-3", "plain"], "number": [-1, 2, 3, 4]})
+    write_frame(table, tmp_path / "a.tsv")
+    assert "'=1+1" in (tmp_path / "a.tsv").read_text()
+    found = read_frame(tmp_path / "a.tsv", dtype={"=id": str})
+    assert found["=id"].tolist() == table["=id"].tolist()
+    assert found["number"].tolist() == table["number"].tolist()

@@ -192,6 +192,13 @@ def test_a_part_of_an_earlier_run_is_believed_for_the_md5(server, target, part, 
     assert server.ranges("a") == ranges
 
 
+def test_a_server_without_bytes_after_ours_must_say_how_many_there_are(server, target):
+    """Else five bytes of anything were the whole file."""
+    url = server.put("a", CONTENT, cut(1000), status(416))
+    bring(url, target, checked=False)
+    assert server.ranges("a") == [None, "bytes=1000-", None]
+
+
 def test_without_a_checksum_the_length_decides(server, target):
     url = server.put("a", CONTENT, cut(1000))
     bring(url, target, checked=False)

@@ -106,7 +106,6 @@ def test_every_video_gets_a_copy_an_index_and_a_row(made):
     table = rows_of(made.table)
     assert [row["state"] for row in table] == ["copied", "copied"]
     assert int(table[0]["bytes"]) == made.copy.stat().st_size
-    assert float(table[0]["psnr"]) > 30
     assert made.lines[-1].startswith("2 videos: 2 copied; 2 of them worked on now; ")
 
 
@@ -117,6 +116,20 @@ def test_a_second_run_makes_nothing_and_says_the_same(copied, made):
     assert copied.make() == made.rows and copied.orders.runs() == []
     assert copied.table.read_bytes() == made.table.read_bytes()
     assert copied.index.read_bytes() == made.index.read_bytes()
+
+
+def test_a_moved_archive_makes_nothing_again(copied, made, tmp_path):
+    """As `cp`, without times, to a scratch disk; its scan is kept, too."""
+    before = copied.originals
+    moved = House(tmp_path / "moved", b"", 2)
+    for old, new in zip(before.paths, moved.paths, strict=True):
+        shutil.copyfile(old, new)
+        os.utime(new, (1, 1))
+    shutil.copytree(before.cache, moved.cache)
+    moved.scan()
+    assert moved.runs() == []
+    copied.originals = moved
+    assert copied.make() == made.rows and copied.orders.runs() == []
 
 
 @pytest.mark.parametrize("change", [{"height": 32}, {"gop": 6}, {"crf": 30}, {"b_frames": 0}])

@@ -8,7 +8,6 @@ import pytest
 from epic100.base.errors import EpicError
 from epic100.minikitchen.damage import zero_block
 from epic100.proxy.encoder import check_copy, write_proxy
-from epic100.proxy.pictures import sample
 from epic100.scan.worker import inspect
 from epic100.settings import ProxySettings
 from epic100.video.index import build_index
@@ -103,12 +102,6 @@ def test_sizes_are_even_and_in_proportion(size, expected):
     assert ProxySettings(height=256).size(*size) == expected
 
 
-def test_the_quality_reported_is_that_of_the_pictures(sound, copies):
-    copy, made, _ = copies["b_frames"]
-    errors = greys(copy) - greys(sound["b_frames"], (made["width"], made["height"]))
-    assert made["psnr"] == pytest.approx(10 * np.log10(255**2 / np.square(errors).mean()), abs=0.7)
-
-
 @pytest.mark.parametrize("full, matrix", [(False, 5), (True, 5), (False, 1), (True, 1)])
 def test_colours_are_kept_in_their_range_and_matrix(full, matrix, tmp_path):
     path = tmp_path / "v.MP4"
@@ -180,21 +173,11 @@ def test_frames_that_share_a_time_follow_each_other_and_move_no_other(tmp_path):
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory):
-    """A copy, its original's index, and samples of its pictures."""
+    """A copy and its original's index."""
     folder = tmp_path_factory.mktemp("copied")
     index = build_index(encode(folder / "v.MP4", 60))
     write_proxy(folder / "v.MP4", folder / "copy.MP4", SMALL, index)
-    with av.open(str(folder / "copy.MP4")) as container:
-        samples = np.array([sample(frame) for frame in container.decode(video=0)])
-    return folder / "copy.MP4", index, samples
-
-
-def swap_key_frames(packets):
-    packets[12], packets[48] = (
-        replace(packets[12], data=packets[48].data),
-        replace(packets[48], data=packets[12].data),
-    )
-    return packets
+    return folder / "copy.MP4", index
 
 
 SPOIL = {
@@ -206,27 +189,25 @@ SPOIL = {
         ),
         "other times",
     ),
-    "swapped": (lambda path: rewrite(path, swap_key_frames), "another picture"),
-    "zeroed": (lambda path: zero_block(path, 0.3, 400), "another picture"),
 }
 
 
 @pytest.mark.parametrize("kind", SPOIL)
 def test_a_copy_that_does_not_hold_is_refused(kind, copied, tmp_path):
-    copy, index, samples = copied
-    check_copy(copy, index, SMALL, samples)
+    copy, index = copied
+    check_copy(copy, index, SMALL)
     path = tmp_path / "copy.MP4"
     path.write_bytes(copy.read_bytes())
     spoil, words = SPOIL[kind]
     spoil(path)
     with pytest.raises(EpicError, match=words):
-        check_copy(path, index, SMALL, samples)
+        check_copy(path, index, SMALL)
 
 
 def test_another_distance_of_key_frames_than_asked_for_is_refused(copied):
-    copy, index, samples = copied
+    copy, index = copied
     with pytest.raises(EpicError, match="key frame every 10 pictures"):
-        check_copy(copy, index, SMALL.model_copy(update=dict(gop=10)), samples)
+        check_copy(copy, index, SMALL.model_copy(update=dict(gop=10)))
 
 
 def test_nothing_is_left_of_a_copy_that_fails(tmp_path):

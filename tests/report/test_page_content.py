@@ -73,7 +73,7 @@ def test_a_file_that_is_no_picture_is_an_error(tmp_path):
         read_picture(tmp_path / "a.svg")
 
 
-P01, P22 = "P01\t9\t9\t9\n", "P22\t8\t7\t2\n"
+P01, P22 = "P01\t9\t9\t9\t0\t\n", "P22\t8\t7\t2\t0\t\n"
 MISSING = "s0\tval\tvideo missing\ns1\tval\tvideo missing\ns2\tval\tvideo unreadable: moov\n"
 
 
@@ -81,7 +81,7 @@ MISSING = "s0\tval\tvideo missing\ns1\tval\tvideo missing\ns2\tval\tvideo unread
 def summary(tmp_path):
     def summary(segments, predicted, dropped="", **figures):
         """The text for these figures."""
-        head = "participant_id\tsegments\tkept_by_segment\tkept_by_video\n"
+        head = "participant_id\tsegments\tkept_by_segment\tkept_by_video\tleft_out\twhy\n"
         salvage, metrics, out = (tmp_path / n for n in ("salvage.tsv", "metrics.json", "text"))
         salvage.write_text(head + P01 + P22)
         figures = {"trained_on": {}} | figures

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from epic100.scan.clock import clock_finding
 from epic100.scan.worker import inspect
 from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
-from support.damage import overwrite, place_of
+from support.damage import overwrite
 from support.packets import drop_packets
 from support.tricky_videos import (
-    cut_end,
     cut_start,
     encode,
     parts_of,
@@ -19,15 +19,6 @@ from support.tricky_videos import (
 
 PAUSE = [i * 1001 + (90000 if i > 57 else 0) for i in range(120)]
 
-# What is reported of sound files of some kinds, and nothing else.
-HINTS = {
-    "intra_refresh": "hint: 3 key frames are marked wrongly",
-    "two_rates": "hint: the rate changes from 29.97 to 60.00 fps at about frame 64",
-    "paused": "hint: 1 pauses, no picture lost",
-    "matroska": "hint: the container is matroska,webm, not MP4",
-    "still": "hint: frozen 63-144",
-    "black": "hint: frozen 15-144; hint: black 15-144",
-}
 NOT_ARITHMETIC = {"cavlc", "hevc", "mpeg4"}
 
 
@@ -38,10 +29,11 @@ def test_no_sound_file_is_called_damaged_and_every_picture_decodes(sound):
     for name, path in sound.items():
         row, index = inspect(path, name)
         judged = "decoder only" if name in NOT_ARITHMETIC else "full"
-        expected = ("ok", [], HINTS.get(name, ""), judged)
+        expected = ("ok", [], "", judged)
         if (row.status, row.damaged, row.reason, row.judged) != expected:
             wrong[name] = row
         assert row.frames == row.pictures == index.frames > 0, name
+        assert not clock_finding(row, index, 0.0), name
     assert not wrong
 
 
@@ -50,10 +42,10 @@ def test_no_sound_file_is_called_damaged_at_a_quick_look_with_the_sheet_s_length
     for name, path in sound.items():
         index = build_index(path)
         lasts = float(index.times[-1] + 1 / (index.fps or 30))
-        for promise in ({}, {"seconds": lasts, "fps": index.frames / lasts}):
-            row, _ = inspect(path, name, quick=True, **promise)
-            assert (row.status, row.judged) == ("ok", "quick"), (name, promise, row.reason)
-            assert row.reason.startswith("quick look: ") and "contradicted" not in row.reason
+        row, _ = inspect(path, name, quick=True)
+        assert (row.status, row.judged) == ("ok", "quick"), (name, row.reason)
+        assert row.reason.startswith("quick look: ")
+        assert not clock_finding(row, index, 0.0) and not clock_finding(row, index, lasts), name
 
 
 def test_a_part_without_arithmetic_coding_is_judged_by_the_decoder_only(tmp_path):
@@ -83,11 +75,10 @@ def test_a_pause_of_a_coder_that_numbers_its_pictures_is_none(options, tmp_path)
     """HEVC's pictures name those that they depend on, so the decoder knows of lost ones."""
     row, _ = inspect(encode(tmp_path / "v.MP4", 120, times=PAUSE, **options), "v")
     assert (row.status, row.damaged) == ("ok", [])
-    assert row.reason == "hint: 1 pauses, no picture lost"
     for count, seed, close in ((5, 3, False), (5, 3, True), (1, 1, False), (12, 3, False)):
         path = encode(tmp_path / "v.MP4", 120, **options)
         drop_packets(path, seed, count, close=close)
-        row, _ = inspect(path, "v", seconds=120 * 1001 / 30000)
+        row, _ = inspect(path, "v")
         assert row.status == "damaged"
         assert "codec" in options or "break the numbering" in row.reason
 
@@ -128,20 +119,6 @@ def test_parts_that_an_edit_list_shows_in_any_order_are_sound(options, parts, tm
     numbers = [int(np.flatnonzero((whole == picture).all(axis=(1, 2, 3)))[0]) for picture in found]
     assert len(set(wanted) ^ set(numbers)) <= 5
     assert (np.diff(numbers) != 1).sum() == len(parts) - 1
-
-
-@pytest.mark.parametrize("seconds", [1.001, 1.0], ids=["measured", "of 30 fps"])
-@pytest.mark.parametrize("make", [
-    lambda whole, folder: whole,
-    lambda whole, folder: overwrite(cut_end(whole, 0.6), place_of(whole, "tkhd") + 20, 20020),
-    lambda whole, folder: cut_start(whole, folder / "cut.MP4", 60, hide=False),
-], ids=["whole", "trimmed", "cut in an open group"])  # fmt: skip
-def test_a_sheet_that_says_30_for_29_97_fps_costs_no_whole_file(make, seconds, tmp_path):
-    options = {"open-gop": 1, "b-pyramid": "normal", "size": (48, 32)}
-    path = make(encode(tmp_path / "v.MP4", 600, **options), tmp_path)
-    pictures = build_index(path).frames
-    row, _ = inspect(path, "v", quick=True, fps=30.0, seconds=seconds * pictures / 30)
-    assert "contradicted" not in row.reason, row.reason
 
 
 @pytest.mark.parametrize(("codec", "pix_fmt"), [("mpeg4", "yuv420p"), ("mjpeg", "yuvj420p")])

@@ -1,19 +1,13 @@
 """What was scanned before, here or elsewhere, is kept."""
 
-import hashlib
 import os
 import shutil
-from dataclasses import replace
 
-import av
 import pytest
 
-from epic100.base import disk
-from epic100.minikitchen.damage import coded_data, zero_block
-from epic100.scan.worker import HashedFile
+from epic100.minikitchen.damage import zero_block
 from epic100.video.jobs import keep, kept
-from support.decoder_stand_in import SECONDS, House
-from support.tricky_videos import encode
+from support.decoder_stand_in import House
 
 pytestmark = pytest.mark.slow
 
@@ -55,8 +49,6 @@ def forget_a_column(path) -> None:
 
 CHANGES = {
     "file of the same size": lambda lab: zero_block(lab.paths[0], 0.5, 500),
-    "md5": lambda lab: lab.videos.insert(0, replace(lab.videos.pop(0), md5="0" * 32)),
-    "length": lambda lab: lab.videos.insert(0, replace(lab.videos.pop(0), duration=SECONDS + 3)),
     "result that is cut": lambda lab: os.truncate(lab.cache / "P01_01.npz", 100),
     "result of another kind": lambda lab: (lab.cache / "P01_01.npz").write_bytes(b"[]"),
     "column": lambda lab: forget_a_column(lab.cache / "P01_01.npz"),
@@ -86,16 +78,3 @@ def test_a_quick_look_is_never_taken_for_a_scan_but_a_scan_serves_as_one(house):
     assert (full.status, full.reason) == ("ok", "") and lab.runs() == ["P01_01"]
     assert lab.scan(quick=True) == [full] and lab.runs() == []
     assert lab.kept() == ["P01_01"]
-
-
-@pytest.mark.parametrize("place", ["0", "faststart"])
-def test_the_md5_takes_no_second_read_of_the_pictures(place, tmp_path, monkeypatch):
-    path = encode(tmp_path / "v.MP4", 90, movflags=place)
-    start, stop = coded_data(path, "moov")
-    again, pread = [], os.pread
-    with HashedFile(path) as file:
-        with av.open(file, "r") as container:
-            assert len(list(container.demux())) > 90
-        monkeypatch.setattr(disk.os, "pread", lambda *what: again.append(pread(*what)) or again[-1])
-        assert file.md5() == hashlib.md5(path.read_bytes()).hexdigest()
-    assert sum(map(len, again)) <= (stop - start + 8 if place == "0" else 0)

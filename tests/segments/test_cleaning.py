@@ -188,7 +188,7 @@ def test_each_participant_is_counted_under_both_policies_and_absent_videos_are_n
         {
             "path": ["P22/P22_01.MP4"] * 5
             + ["P22/P22_02.MP4"] * 5
-            + ["P01/P01_01.MP4"] * 2
+            + ["K_1/01.MP4"] * 2
             + ["P02/P02_01.MP4"],
             "segment": ["touches damaged frames 1-2 (x)"]
             + [""] * 7
@@ -197,18 +197,15 @@ def test_each_participant_is_counted_under_both_policies_and_absent_videos_are_n
         }
     )
     table = salvage_table(found)
-    assert list(table.columns) == ["participant_id", "segments", "kept_by_segment", "kept_by_video"]
-    assert table.values.tolist() == [["P01", 2, 1, 1], ["P02", 1, 0, 0], ["P22", 10, 7, 0]]
-    dropped = [
-        {"narration_id": "P22_01_0", "reason": "touches damaged frames 1-2 (x)"},
-        {"narration_id": "P01_01_0", "reason": "video missing"},
-        {"narration_id": "P02_01_0", "reason": out},
-        {"narration_id": "P22_02_7", "reason": "video missing"},
-        {"narration_id": "P22_02_8", "reason": out},
+    both = "video missing, participant left out by the config"
+    assert table.to_dict("split")["data"] == [
+        ["K_1", 2, 1, 1, 1, "video missing"],
+        ["P02", 1, 0, 0, 1, "participant left out by the config"],
+        ["P22", 10, 7, 0, 2, both],
     ]
-    assert salvage_lines(table, dropped) == [
+    assert salvage_lines(table) == [
         "P22: 7 of 8 segments kept (policy segment); dropping whole videos would keep 0",
-        "P01: 1 of 2 segments left out: video missing",
+        "K_1: 1 of 2 segments left out: video missing",
         "P02: 1 of 1 segments left out: participant left out by the config",
         "P22: 2 of 10 segments left out: video missing, participant left out by the config",
         "all: 8 of 13 segments kept; dropping whole videos would keep 1",
@@ -221,6 +218,8 @@ SENTENCES = [  # and whether it is damage; dropped.tsv files have them, so they 
     (DropReason.VIDEO_MISSING, ("no file a.MP4",), "video missing", False),
     (DropReason.VIDEO_UNREADABLE, ("cannot open: {}",), "video unreadable: cannot open: {}", True),
     (DropReason.VIDEO_DAMAGED, ("3 errors",), "video damaged: 3 errors", True),
+    (DropReason.HELD_BACK, ("it lasts 5 s",),
+     "video held back: it lasts 5 s; to take it, add it to `videos: accept:`", True),
     (DropReason.AFTER_THE_END, (70,), "starts after the video's end (frame 70)", True),
     (DropReason.DAMAGED_FRAMES, (3, 9, "x (1)"), "touches damaged frames 3-9 (x (1))", True),
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """The rule clean as a whole: files in, files out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,13 @@ class Kitchen:
             for name, count in counts.items()
         }
 
-    def clean(self, policy="segment", **who):
+    def clean(self, policy="segment", accept=(), **who):
         for participant in sorted({VIDEOS[name].participant_id for name in self.rows}):
             table = self.folder / f"scan/{participant}.tsv"
             rows = [r for i, r in self.rows.items() if VIDEOS[i].participant_id == participant]
             write_scan_table(rows, table)
             write_indexes({}, table.with_suffix(".index.npz"))
-        clean_lists(SHEET, self.annotations, self.folder, policy, **who)
+        clean_lists(SHEET, self.annotations, self.folder, policy, accept, **who)
 
     def results(self):
         return sorted(path.name for path in (self.folder / "clean").glob("*"))
@@ -87,6 +88,22 @@ def test_an_empty_clean_list_is_an_error_after_its_reasons_and_leaves_no_output(
         kitchen.clean()
     assert "train: 0 segments kept" in caplog.text and "dropped: video missing" in caplog.text
     assert kitchen.results() == []
+
+
+@pytest.mark.parametrize("policy", ["segment", "video"])
+def test_a_video_in_doubt_is_held_back_until_the_config_accepts_it(policy, kitchen):
+    said = "its pictures last 55.00 s, the sheet says 60.00 s"
+    kitchen.rows["P01_02"] = replace(kitchen.rows["P01_02"], finding=said)
+    kitchen.clean(policy)
+    dropped = kitchen.dropped()
+    assert set(dropped["reason"]) == {
+        f"video held back: {said}; to take it, add it to `videos: accept:`"
+    }
+    assert set(dropped["narration_id"].str.rsplit("_", n=1).str[0]) == {"P01_02"}
+    kitchen.clean(policy, accept=["P01_02"])
+    assert kitchen.dropped().empty
+    with pytest.raises(EpicError, match=r"config: videos.accept names P01_2; expected ids"):
+        kitchen.clean(policy, accept=["P01_2"])
 
 
 @pytest.mark.parametrize("order", [slice(-1), [1, 0]])

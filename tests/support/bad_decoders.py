@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -96,16 +97,18 @@ def take(mib: int, progress) -> int:
     return len(bytearray(mib << 20)) >> 20
 
 
-def take_less(mib: int, limit: int, progress) -> list[bool]:
-    """Whether it gets so much before, in and after a block that is allowed less."""
-    got = []
-    for block in (contextlib.nullcontext(), guarded.at_most(limit), contextlib.nullcontext()):
-        with block:
-            try:
-                got.append(take(mib, progress) == mib)
-            except MemoryError:
-                got.append(False)
-    return got
+def read_without_limits(progress) -> None:
+    """Index a film where the system refuses each change of a limit."""
+    from epic100.video.index import index_packets
+    from support.tricky_videos import encode
+
+    def refuse(*arguments: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    resource.setrlimit = refuse
+    with tempfile.TemporaryDirectory() as folder:
+        path = encode(Path(folder) / "v.MP4", 3)
+        index_packets(path, progress)
 
 
 def call_again(progress) -> bool:

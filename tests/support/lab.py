@@ -61,13 +61,20 @@ def clean_lists(
     csvs: dict[str, str],
     results: Path,
     policy: str = "segment",
+    accept: Sequence[str] = (),
     include: Sequence[str] = (),
     absent: Sequence[str] = (),
 ) -> None:
     """Clean the lists of these CSVs by all scan tables in `results`."""
     clean(
         {video.video_id: video for video in videos},
-        Settings.part({"clean": {"policy": policy}, "participants": {"include": list(include)}}),
+        Settings.part(
+            {
+                "clean": {"policy": policy},
+                "participants": {"include": list(include)},
+                "videos": {"accept": list(accept)},
+            }
+        ),
         annotations=csvs,
         segments={split: str(results / f"segments/{split}.txt") for split in csvs},
         scans=[str(path) for path in sorted(results.glob("scan/*.tsv"))],

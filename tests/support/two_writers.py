@@ -37,7 +37,7 @@ from support.small_features import make, tokens
 from support.small_runs import copy_results, processes, run
 
 SMALL = {"height": 48, "gop": 12, "crf": 30}  # copies
-CHANGES = ("samples_per_s", "data_share", "seconds", "bytes", "psnr")  # columns
+CHANGES = ("samples_per_s", "data_share", "seconds", "bytes")  # columns
 LOG = "renames.log"
 
 

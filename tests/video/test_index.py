@@ -1,5 +1,6 @@
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from epic100.video.index_file import load_index, write_indexes
 from epic100.video.reader import VideoReader
 from support.made_index import index_at
 from support.packets import decoded
+from support.tricky_videos import encode
 
 
 def test_a_hidden_key_frame_is_a_place_to_start_from_and_no_picture(sound):
@@ -103,3 +105,20 @@ def test_twenty_million_packets_take_at_most_12_bytes_each_on_disk_and_40_in_mem
     write_indexes({"P01_01": index}, tmp_path / "P01.index.npz")
     assert (tmp_path / "P01.index.npz").stat().st_size <= 12 * count
     assert packets.nbytes <= 40 * count
+
+
+def test_a_text_tag_that_is_not_utf_8_costs_no_video(tmp_path):
+    """Old cameras write such tags: "Küche" has one byte for its second letter in Latin-1."""
+    path = encode(tmp_path / "v.MP4", 30)
+    with av.open(str(path)) as source, av.open(str(tmp_path / "tag.MP4"), "w") as out:
+        out.metadata["title"] = "K_che"
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    data = (tmp_path / "tag.MP4").read_bytes()
+    assert data.count(b"K_che") == 1
+    path.write_bytes(data.replace(b"K_che", "Küche".encode("latin-1")))
+    assert build_index(path).frames == 30
+    assert inspect(path, "v")[0].status == "ok"

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import faults
 import faults_jobs
 
-RULES = {"annotate": 3, "verify_videos": 4, "scan": 5}  # and how many faults of each
+RULES = {"annotate": 3, "scan": 5}  # and how many faults of each
 
 
 def test_the_faults_have_a_job_of_every_rule():

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from epic100.download.annotations import NAMES
+from epic100.settings import Settings
 from epic100.video.sheet import read_sheet
 from support.archive import jobs, said
 from support.checkout import ROOT, run_snakemake
@@ -46,6 +47,18 @@ def plan(folder, *words: str):
     """The jobs of a dry run, and all that it says."""
     done = run_snakemake(*words, "-n", "--directory", str(folder))
     return jobs(done), said(done)
+
+
+@pytest.mark.parametrize("mib", [0, 3072, 5000])
+def test_a_job_asks_for_the_memory_that_its_decoders_may_take(mib):
+    """Else the kernel ends the job before a decoder that takes too much is the file's fault."""
+    text = (ROOT / "rules/inputs.smk").read_text("utf-8")
+    (function,) = re.findall(r"^def decoder_memory.*?(?=^\S)", text, re.M | re.S)
+    names = {"CONFIG": Settings.part({"scan": {"memory_mib": mib}})}
+    exec(function, names)
+    assert names["decoder_memory"]({}, 4) >= 4 * mib + 1000
+    for rule in ("scan", "proxy", "clips"):
+        assert "mem_mb=decoder_memory," in (ROOT / f"rules/{rule}.smk").read_text("utf-8")
 
 
 def boards(text: str) -> dict[str, str]:
@@ -88,7 +101,7 @@ def test_each_board_has_a_split_and_a_model_of_its_own(partial):
                          str(ROOT / "config/trainval.yaml"))  # fmt: skip
     assert boards(text) == {"zip": "test"} and "Train on results/clean/trainval.txt" in text
     assert planned["predict"] == planned["export"] == planned["train"] == 1
-    assert planned["scan"] == 2 and planned["verify_videos"] == 37
+    assert planned["scan"] == 37 and planned["videos_ok"] == 1
     planned, text = plan(partial, "results/submission.zip", "results/submission.pt", "--config",
                          "export={split: val}", "participants={include: [P22]}")  # fmt: skip
     assert boards(text) == {"pt": "val", "zip": "val"} and planned["export"] == 2

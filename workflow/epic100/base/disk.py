@@ -166,6 +166,34 @@ class WatchedFile(io.RawIOBase):
             raise
 
 
+class HashedFile(WatchedFile):
+    """A file whose md5 is computed from what is read of it anyway.
+
+    FFmpeg reads an MP4 from its start to its end, but for its index. Only what it skips is read for
+    the md5 alone: a short gap when it is met, the rest at the end.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        super().__init__(path)
+        self._md5, self._hashed = hashlib.md5(usedforsecurity=False), 0
+
+    def read_at(self, position: int, count: int) -> bytes:
+        """Read at most `count` bytes from `position`, without moving the current position."""
+        if self._hashed < position <= self._hashed + PIECE:
+            self.read_at(self._hashed, position - self._hashed)
+        data = super().read_at(position, count)
+        if position <= self._hashed < position + len(data):
+            self._md5.update(memoryview(data)[self._hashed - position :])
+            self._hashed = position + len(data)
+        return data
+
+    def md5(self) -> str:
+        """The md5 of the whole file, in lower-case hex."""
+        while self.read_at(self._hashed, PIECE):
+            pass
+        return self._md5.hexdigest()
+
+
 @dataclass(frozen=True)
 class Checksum:
     """A checksum, written `md5:...`, `sha256:...` or `git:...` (a git blob id).

@@ -7,12 +7,12 @@ no progress in N s                              it hangs or waits
 not read within N s                             it is far slower than any decoder should be
 reading it asks for more than N MiB of memory
 reading it crashed (SIGSEGV)                    or another signal
-reading it failed: ...                          with its error; or what the function says
+reading it failed: ...                          what FFmpeg says, or what the function says
 
 The seconds are those in which the process computes, or waits of its own will. On a machine that is
 far too busy, each video would be at fault otherwise. The file is not at fault (`ProcessError`) if
 the disk fails or is full, if the process does not start, if something else kills it, or if the
-machine leaves it no time.
+machine leaves it no time. Any other exception is a bug of ours, and is shown with its traceback.
 
 To start Python and to import PyAV, NumPy and the scan takes as much computing as 5 s of a small
 video. A server does it once for the functions of a module, and each call is a fork of it. Forks
@@ -39,8 +39,9 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
 import av
@@ -121,18 +122,6 @@ def call(
     return _outcome(said, limits)
 
 
-@contextlib.contextmanager
-def at_most(mib: int) -> Iterator[None]:
-    """Allow the call that this process makes, if it makes one, less memory in a block."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    if _in_a_call:
-        resource.setrlimit(resource.RLIMIT_AS, (min(soft, mib * 2**20), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
 def _watched(
     server: "_Server",
     limits: Limits,
@@ -160,6 +149,8 @@ def _outcome(said: dict[str, Any], limits: Limits) -> Any:
     code = said["code"]
     if code == 0 and "value" in said:
         return said["value"]
+    if said.get("of") == "us":
+        raise ProcessError(f"an error of ours, not of the file; please report it:\n{said['fault']}")
     reason = " ".join(said.get("fault", said.get("words", "")).split()) or f"exit code {code}"
     if "MemoryError" in reason or "Cannot allocate memory" in reason:
         raise FileError(f"reading it asks for more than {limits.memory_mib} MiB of memory")
@@ -345,7 +336,7 @@ def _make(
     function: Callable[..., Any],
     arguments: tuple,
 ) -> NoReturn:
-    """Make a call, in the fork. Errors of other kinds end it with their traceback."""
+    """Make a call, in the fork."""
     global _in_a_call
     _in_a_call = True
     limit_process(limits)
@@ -354,6 +345,7 @@ def _make(
     _send(channel, pid=os.getpid())
     try:
         value = function(*arguments, progress=lambda frames: _send(channel, frames=int(frames)))
+        _send(channel, value=value)
     except av.error.FFmpegError as error:  # first, since some are an OSError too
         why = error.strerror or type(error).__name__
         _send(channel, fault=f"reading it failed: {why}", of="file")
@@ -361,8 +353,10 @@ def _make(
         _send(channel, fault=str(error), of="disk")
     except EpicError as error:
         _send(channel, fault=str(error), of="file")
-    else:
-        _send(channel, value=value)
+    except MemoryError:
+        raise  # its last line is heard
+    except Exception:
+        _send(channel, fault=traceback.format_exc(), of="us")
     os._exit(0)
 
 

@@ -50,7 +50,9 @@ def read_frame(path: str | os.PathLike, **form: Any) -> "pd.DataFrame":
     import pandas as pd
 
     with reading(path) as file:
-        return pd.read_csv(file, sep="\t", **form)
+        return pd.read_csv(file, sep="\t", **form).map(
+            lambda value: _plain(value) if isinstance(value, str) else value
+        )
 
 
 def read_table(

@@ -260,7 +260,8 @@ def _videos(
         damaged = [] if row.status in (OK, NOT_SCANNED) else [[0.0, seconds]]
         if row.status == DAMAGED and row.fps:
             damaged = [[round(frame / row.fps, 2) for frame in each] for each in row.damaged]
-        about = (row.status, printable(row.reason), damaged, files.get(video.path()))
+        why = printable("; ".join(filter(None, [row.reason, row.finding, row.caution])))
+        about = (row.status, why, damaged, files.get(video.path()))
         rows.append((video.video_id, video.participant_id, seconds, *about))
     columns = ["id", "participant", "seconds", "state", "why", "damaged", "file"]
     return pd.DataFrame(rows, columns=columns, dtype=object).to_dict("list")

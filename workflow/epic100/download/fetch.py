@@ -174,10 +174,10 @@ def _attempt(session: requests.Session, url: str, part: Part, settings: FetchSet
         if status in BUSY or status >= 500:
             raise _Again(words.strip(), _asked_to_wait(response))
         if status == 416:
-            if length in (None, part.size):
+            if length == part.size:
                 return  # the server has no bytes after ours
             part.restart()
-            raise _Again("the server's file is shorter than what came before")
+            raise _Again("the server does not say that its file ends where ours does")
         if status not in (200, 206):
             raise EpicError(
                 f"{url}: {words.strip()}; expected the file; check the `url` of the sheet, or put "

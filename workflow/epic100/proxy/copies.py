@@ -32,7 +32,7 @@ from epic100.video.sheet import Video
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # increase it when copies change, so that old ones are not used
+VERSION = 2  # increase it when copies change, so that old ones are not used
 
 
 class State(StrEnum):
@@ -49,7 +49,6 @@ class ProxyRow:
 
     Attributes:
         stand_ins: Number of frames that are grey because the original gives no picture.
-        psnr: Of the copy's luma, in dB, compared with the original scaled to the same size.
     """
 
     video_id: str
@@ -58,7 +57,6 @@ class ProxyRow:
     height: int = 0
     frames: int = 0
     stand_ins: int = 0
-    psnr: float = 0.0
     bytes: int = 0
     original_bytes: int = 0
     reason: str = ""
@@ -117,8 +115,9 @@ def make_proxies(
     results, made = complete(f"copy {Path(table).stem}", jobs, threads, place)
     rows = [row for row, _ in results.values()]
     write_indexes({name: own for name, (_, own) in results.items() if own is not None}, index)
-    cells = ([f"{v:.2f}" if isinstance(v, float) else v for v in vars(r).values()] for r in rows)
-    write_table(table, [column.name for column in fields(ProxyRow)], cells)
+    write_table(
+        table, [column.name for column in fields(ProxyRow)], (vars(r).values() for r in rows)
+    )
     for row in rows:
         if row.state == State.ORIGINAL:
             log.warning(f"{row.video_id}: no copy, the original is read: {row.reason}")
@@ -152,16 +151,10 @@ class _Job:
         """The original's frame index."""
         return load_index(self.scan_index, self.video.video_id)
 
-    @cached_property
+    @property
     def key(self) -> str:
         """What a copy has to be made of: kept in the notes beside it."""
-        state = self.source.stat()
-        made_of = {
-            "version": VERSION,
-            "source": str(self.source.resolve()),
-            "bytes": state.st_size,
-            "mtime_ns": state.st_mtime_ns,
-        }
+        made_of = {"version": VERSION, "md5": self.index.md5}
         return json.dumps(made_of | self.settings.stored())
 
     @property
@@ -190,7 +183,6 @@ class _Job:
             facts["height"],
             facts["frames"],
             len(facts["stand_ins"]),
-            facts["psnr"],
             size,
             self.source.stat().st_size,
         )

@@ -2,7 +2,7 @@
 
 The video is decoded once, in order, for all its segments, also where they overlap. Picture i of a
 clip is frame `start` + i of the video, shown at the same time after the clip's first picture. Each
-clip is decoded and compared with what was encoded before it gets its name.
+clip's packets are read and compared with the video's times before it gets its name.
 
 A clip is H.264 without B-frames in an MP4 whose header comes first (for players in a browser). It
 begins with a key frame. Its metadata hold a key of what it was made from (`Clip.key`).
@@ -16,20 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
 from epic100.base.guarded import FileError
 from epic100.proxy.encoder import PROGRESS_EVERY, Report, check_copy
-from epic100.proxy.pictures import numbered, open_output, sample
+from epic100.proxy.pictures import numbered, open_output
 from epic100.settings import ClipSettings
 from epic100.video.containers import boxes_of
 from epic100.video.ffmpeg import opened
 from epic100.video.index import FrameError, VideoIndex
 
-VERSION = 1  # increase it when clips change, so that old ones are made again
-Picture = tuple[av.VideoFrame, np.ndarray]  # scaled, and its `sample`
+VERSION = 2  # increase it when clips change, so that old ones are made again
 
 
 @dataclass(frozen=True)
@@ -52,22 +50,11 @@ class Clip:
             return False
 
 
-def clip_key(video: Path, index: VideoIndex, settings: ClipSettings, start: int, stop: int) -> str:
-    """Return what a clip is recognised by: settings, frames, and the video's size, time and index.
-
-    The video's path is not part of it, so that clips of a video that was moved are kept.
-    """
-    state = video.stat()
-    made_from = {
-        "version": VERSION,
-        "bytes": state.st_size,
-        "mtime_ns": state.st_mtime_ns,
-        "frames": [start, stop],
-        **settings.stored(),
-    }
-    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode())
-    digest.update(index.pts.tobytes())
-    return digest.hexdigest()
+def clip_key(index: VideoIndex, settings: ClipSettings, start: int, stop: int) -> str:
+    """Return what a clip is recognised by: the video's bytes, the settings and the frames."""
+    made_from = {"version": VERSION, "md5": index.md5, "frames": [start, stop]}
+    text = json.dumps(made_from | settings.stored(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def cut_clips(
@@ -94,7 +81,7 @@ def cut_clips(
         DiskError: The disk fails.
         av.error.FFmpegError: The file cannot be read to its end.
     """
-    failed, running = dict[str, str](), dict[Clip, Generator[None, Picture | None, None]]()
+    failed, running = dict[str, str](), dict[Clip, Generator[None, av.VideoFrame | None, None]]()
     waiting = sorted(clips, key=lambda clip: clip.start, reverse=True)
     with contextlib.ExitStack() as stack:
         _, container, stream = stack.enter_context(opened(source, index.stream.most_pixels))
@@ -111,10 +98,9 @@ def cut_clips(
                     running[clip] = writer
                 picture = None
                 if running and frame is not None:
-                    scaled = scaler.reformat(
+                    picture = scaler.reformat(
                         frame, *size, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
                     )
-                    picture = scaled, sample(scaled)
                 _send(running, picture, failed)
                 if number % PROGRESS_EVERY == 0:
                     progress(number)
@@ -126,8 +112,8 @@ def cut_clips(
 
 
 def _send(
-    running: dict[Clip, Generator[None, Picture | None, None]],
-    picture: Picture | None,
+    running: dict[Clip, Generator[None, av.VideoFrame | None, None]],
+    picture: av.VideoFrame | None,
     failed: dict[str, str],
 ) -> None:
     """Give the next picture to all running clips; remove those that are complete or fail."""
@@ -149,10 +135,9 @@ def _writer(
     size: tuple[int, int],
     index: VideoIndex,
     settings: ClipSettings,
-) -> Generator[None, Picture | None, None]:
+) -> Generator[None, av.VideoFrame | None, None]:
     """Take the pictures of one clip, and end after the last; closed before, it leaves no file."""
     part = index.part(clip.start, clip.stop)
-    samples = []
     with atomic_path(clip.target) as temporary:
         with open_output(
             temporary, original, size, part, settings.options(),
@@ -161,6 +146,5 @@ def _writer(
             for number in range(clip.start, clip.stop):
                 if (picture := (yield)) is None:
                     raise FileError(f"frame {number} does not decode")
-                samples.append(picture[1])
-                add(picture[0])
-        check_copy(temporary, part, settings, np.array(samples))
+                add(picture)
+        check_copy(temporary, part, settings)

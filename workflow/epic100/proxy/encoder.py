@@ -16,20 +16,17 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epic100.base.atomic import atomic_path
 from epic100.base.guarded import FileError
-from epic100.proxy.pictures import clock, numbered, open_output, sample
+from epic100.proxy.pictures import clock, numbered, open_output
 from epic100.settings import PictureSettings, ProxySettings
 from epic100.video.ffmpeg import opened
 from epic100.video.index import VideoIndex, build_index
 
 Report = Callable[[int], None]  # called with the number of pictures done
 PROGRESS_EVERY = 64  # pictures
-CHECK_SHARE = 8  # one part in 8 of the progress is for checking
-LEAST_PSNR = 15.0  # dB; a wrong or torn picture is below
 
 
 def write_proxy(
@@ -41,8 +38,8 @@ def write_proxy(
 ) -> tuple[dict[str, Any], VideoIndex]:
     """Write a copy, whole and checked or not at all; return its facts and its own index.
 
-    The facts are `width height frames`; `stand_ins`, the frames that are grey because the original
-    gives no picture; and `psnr` of luma, in dB, from a grid of samples of every other picture.
+    The facts are `width height frames`, and `stand_ins`, the frames that are grey because the
+    original gives no picture.
 
     Without the scan's `index` of `source`, its packets are read once more. Raises FileError if the
     copy does not pass the check, DiskError for a fault of the disk, and av.error.FFmpegError if the
@@ -50,18 +47,11 @@ def write_proxy(
     """
     index = index or build_index(source)
     with atomic_path(target) as temporary:
-        samples, stand_ins = _encode(
-            source, temporary, index, settings, lambda n: progress(n - n // CHECK_SHARE)
-        )
-        done = index.frames - index.frames // CHECK_SHARE
-        own, errors = check_copy(
-            temporary, index, settings, samples, lambda n: progress(done + n // CHECK_SHARE)
-        )
-    sound = np.ones(index.frames, dtype=bool)
-    sound[stand_ins] = False
-    psnr = float(_decibel(errors[sound].mean())) if sound.any() else 0.0
+        stand_ins = _encode(source, temporary, index, settings, progress)
+        own = check_copy(temporary, index, settings)
+    progress(index.frames)
     facts = {"width": own.stream.width, "height": own.stream.height, "frames": own.frames}
-    return facts | {"stand_ins": stand_ins, "psnr": psnr}, own
+    return facts | {"stand_ins": stand_ins}, own
 
 
 def copy_video(
@@ -74,9 +64,9 @@ def copy_video(
 
 def _encode(
     source: Path, target: Path, index: VideoIndex, settings: ProxySettings, progress: Report
-) -> tuple[np.ndarray, list[int]]:
-    """Return samples of the input pictures, uint8 [F, S], and the numbers of the grey frames."""
-    samples, stand_ins = list[np.ndarray](), list[int]()
+) -> list[int]:
+    """Return the numbers of the grey frames."""
+    stand_ins = list[int]()
     with contextlib.ExitStack() as stack:
         _, container, stream = stack.enter_context(opened(source, index.stream.most_pixels))
         original = stream.codec_context
@@ -91,44 +81,23 @@ def _encode(
                 picture = scaler.reformat(
                     frame, width, height, "yuv420p", interpolation=Interpolation.BICUBIC, threads=1
                 )
-            samples.append(sample(picture))
             add(picture)
             if number % PROGRESS_EVERY == 0:
                 progress(number)
-    return np.array(samples), stand_ins
+    return stand_ins
 
 
-def check_copy(
-    path: Path,
-    index: VideoIndex,
-    settings: PictureSettings,
-    samples: np.ndarray,
-    progress: Report = lambda frames: None,
-) -> tuple[VideoIndex, np.ndarray]:
-    """Decode a finished copy; return its index and the mean squared errors [F] of its luma.
+def check_copy(path: Path, index: VideoIndex, settings: PictureSettings) -> VideoIndex:
+    """Read the packets of a finished copy; return its index.
 
-    `index` is the original's, `samples` uint8 [F, S] are from `sample` of the input pictures.
-    Raises FileError if the frame count, times or key frames are wrong, or a picture does not decode
-    or is not the one that was encoded.
+    `index` is the original's. Raises FileError if the frame count, times or key frames are wrong.
     """
     own = build_index(path)
     if not same_clock(index, own):
         raise FileError(f"its copy has {own.frames} frames, or other times than its {index.frames}")
     if not np.array_equal(own.key_pts, own.pts[:: settings.gop]) or not _closed(own):
         raise FileError(f"its copy has not a key frame every {settings.gop} pictures")
-    errors = np.full(index.frames, 255.0**2)
-    with opened(path) as (_, container, stream):
-        for number, frame in numbered(container, stream, own):
-            if frame is not None:
-                difference = samples[number] - sample(frame).astype(np.float32)
-                errors[number] = np.square(difference).mean()
-            if number % PROGRESS_EVERY == 0:
-                progress(number)
-    progress(index.frames)
-    wrong = np.flatnonzero(_decibel(errors) < LEAST_PSNR)
-    if len(wrong):
-        raise FileError(f"frame {wrong[0]} of its copy is another picture ({len(wrong)} in all)")
-    return own, errors
+    return own
 
 
 def _closed(index: VideoIndex) -> bool:
@@ -151,7 +120,3 @@ def same_clock(index: VideoIndex, copy: VideoIndex) -> bool:
 def _grey(size: tuple[int, int]) -> av.VideoFrame:
     width, height = size  # even; below the luma are half as many rows of colour
     return av.VideoFrame.from_ndarray(np.full((height * 3 // 2, width), 128, np.uint8), "yuv420p")
-
-
-def _decibel(squared_error: npt.ArrayLike) -> np.ndarray:
-    return 10 * np.log10(255**2 / np.maximum(squared_error, 1e-4))

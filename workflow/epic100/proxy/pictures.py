@@ -1,8 +1,6 @@
 """Pictures of an original in order of frame number, and of a copy or a clip into an H.264 file."""
 
 import contextlib
-import os
-import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
@@ -14,13 +12,11 @@ from av.container import InputContainer
 
 from epic100.base.errors import DiskError
 from epic100.base.guarded import FileError
-from epic100.video.containers import MATRIX_AT, TURNS, Box, box_in
 from epic100.video.ffmpeg import error_text
 from epic100.video.index import VideoIndex
 from epic100.video.untimed import has_no_times, timed
 
 REORDER = 16  # pictures that may be decoded before one with a smaller frame number, at most
-GRID = 16  # samples of luma per row and per column of a picture
 
 
 def clock(index: VideoIndex) -> tuple[np.ndarray, Fraction]:
@@ -139,6 +135,8 @@ def open_output(
         stream = out.add_stream("libx264", rate=rate, options=dict(x264))
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
+        if index.stream.turns:
+            stream.set_display_rotation(-90 * index.stream.turns)
         stream.codec_context.time_base = time_base
         for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
             setattr(stream.codec_context, name, getattr(original, name))
@@ -159,31 +157,3 @@ def open_output(
         raise
     with writing():
         out.close()
-    if index.stream.turns:
-        _note_turns(path, size, index.stream.turns)
-
-
-def sample(frame: av.VideoFrame) -> np.ndarray:
-    """Return luma on a grid, uint8 [S]."""
-    plane = frame.planes[0]
-    luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-    rows, columns = -(-frame.height // GRID), -(-frame.width // GRID)
-    return luma[: frame.height : rows, : frame.width : columns].flatten()
-
-
-def _note_turns(path: Path, size: tuple[int, int], turns: int) -> None:
-    """Ask players to turn the pictures of an MP4 file with one track, as `VideoReader` does."""
-    a, b, c, d = TURNS[turns]
-    width, height = size
-    # Where the turned picture begins, so that its corner is at (0, 0).
-    x, y = (a < 0) * width + (c < 0) * height, (b < 0) * width + (d < 0) * height
-    matrix = [value << 16 for value in (a, b, 0, c, d, 0, x, y)]
-    with path.open("r+b", buffering=0) as file:
-
-        def read_at(at: int, count: int) -> bytes:
-            return os.pread(file.fileno(), count, at)
-
-        whole = Box("", 0, 0, path.stat().st_size)
-        header = box_in(read_at, whole, "moov", "trak", "tkhd").content
-        file.seek(header + MATRIX_AT[read_at(header, 1)[0]])
-        file.write(struct.pack(">9i", *matrix, 1 << 30))

@@ -111,7 +111,7 @@ class _Job:
                     f"{self.path}: {name} ends at frame {stop}, the index has {most}; make the "
                     "clean list again"
                 )
-            key = clip_key(self.path, self.index, self.settings, start, stop)
+            key = clip_key(self.index, self.settings, start, stop)
             clips[name] = Clip(str(self.folder / f"{name}.mp4"), start, stop, key)
         return clips
 

@@ -10,7 +10,6 @@ from epic100.report.tables import published_rows, warning
 from epic100.report.template import template
 from epic100.scoring.published import CAUSES
 from epic100.segments.cleaning import salvage_lines
-from epic100.segments.drop_reasons import read_dropped
 
 
 def write_summary(
@@ -31,7 +30,7 @@ def write_summary(
     text = template("summary.txt.j2").render(
         figures=figures,
         warning=warning(figures, dropped),
-        kept=salvage_lines(read_frame(salvage), read_dropped(dropped)),
+        kept=salvage_lines(read_frame(salvage)),
         published=published_rows(figures)[1:],
         causes=CAUSES,
     )

@@ -5,12 +5,11 @@ Clause numbers refer to Rec. ITU-T H.264 (08/2021).
 
 from dataclasses import replace
 
-from epic100.scan.damage import BROKEN_UNITS, FORBIDDEN, NUMBERING, Packet
-from epic100.scan.h264 import PictureSettings, parse_pps, parse_sps, taller
-from epic100.scan.h264_slice import Numbering, SliceHeader, SliceHeaders, slice_header
+from epic100.scan.damage import BROKEN_UNITS, NUMBERING, Packet
+from epic100.scan.h264 import is_arithmetic, parse_sps, taller
+from epic100.scan.h264_slice import Numbering, slice_header
 from epic100.video.nal import IDR, PPS, SLICE, SPS, SetRecord, nal_units, sized
 
-MOST_KNOWN = 2**14  # slice headers that are kept
 MACROBLOCKS_BELOW = 2048  # added below the picture: room for garbage to run into
 
 
@@ -20,17 +19,14 @@ class CodedStream:
     Attributes:
         rows: Rows of macroblocks that are added below each picture.
         extradata: What the decoder gets with taller pictures.
-        fixed_fps: Frame rate that the encoder noted; 0 if none.
         is_arithmetic: Whether slices and numbers are read, and all pictures are coded with CABAC
             (clause 7.4.2.2). Without it, a flipped bit may change only a sign, which no syntax
             reveals.
-        order_span: Order counts of pictures are coded modulo this; 0 if there are none.
         after_break: Whether pictures may still release references from before a cut or splice.
     """
 
-    rows = order_span = 0
+    rows = 0
     extradata = b""
-    fixed_fps = 0.0
     is_arithmetic = after_break = False
 
     def examine(self, data: bytes, entry: bytes, seen: Packet) -> bytes | None:
@@ -48,19 +44,17 @@ class CodedStream:
     def restart(self) -> None:
         """Take the next packet for the first one of another part of the file."""
 
-    def finish(self) -> None:
-        """Blame what only all packets together show."""
-
 
 class H264Stream(CodedStream):
     """Checks packets of H.264 in decoding order, and makes their pictures taller.
 
+    Start codes, as in MPEG-TS and AVI, become lengths here: the decoder always gets lengths.
+
     Args:
-        extradata: The avcC record of the file.
+        extradata: The avcC record of the file, or its parameter sets with start codes.
 
     Attributes:
         settings: The sequence parameter set in force.
-        pictures: The picture parameter sets in force, by number.
 
     Raises:
         ValueError: The record is of another format or broken, or its settings differ.
@@ -68,29 +62,25 @@ class H264Stream(CodedStream):
 
     def __init__(self, extradata: bytes):
         record = SetRecord.of("h264", extradata)
-        if not (record.head and record.is_whole and record.of_kind(SPS)):
-            raise ValueError("not a whole avcC record")
+        if not (record.is_whole and record.of_kind(SPS)):
+            raise ValueError("not a whole avcC record, and no parameter sets")
         found = [parse_sps(sps) for sps in record.of_kind(SPS)]
         if any(settings != found[0] for settings in found):
             raise ValueError("several settings in one stream")
         self.settings, self._length_size = found[0], record.length_size
-        self._numbering, self._headers = Numbering(found[0]), SliceHeaders()
-        self.pictures: dict[int, PictureSettings] = {}
-        # Headers by their bytes, and how long they are: groups of pictures have the same numbers.
-        self._known: dict[bytes, SliceHeader] = {}
-        self._sizes: set[int] = set()
-        self.fixed_fps, self.is_arithmetic = found[0].fixed_fps, True
+        if not record.head:  # version, profile, its constraints, level, lengths of four bytes
+            record = replace(record, head=b"\1" + record.of_kind(SPS)[0][1:4] + b"\xff")
+        self._written_size = record.length_size
+        self._numbering, self.is_arithmetic = Numbering(found[0]), bool(record.of_kind(PPS))
         self.rows = -(-MACROBLOCKS_BELOW // found[0].width)
         self.rows += self.rows % 2  # the rows of an interlaced picture come in pairs
         self.extradata = replace(record, sets=list(map(self._take_set, record.sets))).packed()
-        if not self.pictures:
-            raise ValueError("no picture parameter set")
 
     def examine(self, data: bytes, entry: bytes, seen: Packet) -> bytes | None:
         """Also gives other bytes for packets that bring sets, which are made taller too."""
         seen.sequence = self._numbering.sequence
         units = _sets_of(entry) if entry else []
-        is_first, changed = True, bool(units)
+        is_first, changed = True, bool(units) or not self._length_size
         try:
             units += nal_units(data, self._length_size)
         except ValueError:
@@ -104,44 +94,21 @@ class H264Stream(CodedStream):
             elif kind in (SLICE, IDR):
                 self._check_slice(unit, is_first, seen)
                 is_first = False
-        return b"".join(sized(unit, self._length_size) for unit in units) if changed else None
+        return b"".join(sized(unit, self._written_size) for unit in units) if changed else None
 
     def restart(self) -> None:
         """Also forget how pictures were numbered."""
         self._numbering = Numbering(self.settings, self._numbering.sequence)
 
-    def finish(self) -> None:
-        """Blame packets by their slice headers."""
-        self.order_span = (1 << self.settings.poc_bits) * (self.settings.poc_bits > 0)
-        self._headers.blame()
-
-    def header(self, nal: bytes) -> SliceHeader | None:
-        """What `slice_header` reads; bytes that it has read are not read again."""
-        for size in self._sizes:
-            if (header := self._known.get(nal[:size])) is not None:
-                return header
-        header = slice_header(nal, self.settings, self.pictures)
-        if header is not None and header.size:
-            if len(self._known) == MOST_KNOWN:
-                self._known.clear()
-            self._known[nal[: header.size]] = header
-            self._sizes.add(header.size)
-        return header
-
     def _take_set(self, unit: bytes) -> bytes:
         """Note a parameter set. Returns it for taller pictures."""
         try:
             if unit[0] & 31 == PPS:
-                number, picture = parse_pps(unit)
-                if self.pictures.get(number) != picture:
-                    self._known.clear()
-                self.pictures[number] = picture
-                self.is_arithmetic &= picture.arithmetic
+                self.is_arithmetic &= is_arithmetic(unit)
                 return unit
             settings = parse_sps(unit)
             if settings != self.settings:
                 self.settings = settings
-                self._known.clear()
                 self._numbering = Numbering(settings, self._numbering.sequence)
             return taller(unit, self.rows)
         except ValueError:  # corrupted: the decoder reports it
@@ -149,8 +116,7 @@ class H264Stream(CodedStream):
             return unit
 
     def _check_slice(self, nal: bytes, is_first: bool, seen: Packet) -> None:
-        header = self.header(nal)
-        self._headers.add(header, seen)
+        header = slice_header(nal, self.settings) if is_first else None
         if is_first and (header is None or header.first):
             seen.blame(NUMBERING)
         elif is_first and header is not None:
@@ -160,8 +126,6 @@ class H264Stream(CodedStream):
             self.after_break = self._numbering.after_break
             if not goes_on:
                 seen.blame(NUMBERING)
-        if has_forbidden_bytes(nal):
-            seen.blame(FORBIDDEN)
 
 
 def _sets_of(entry: bytes) -> list[bytes]:
@@ -171,14 +135,3 @@ def _sets_of(entry: bytes) -> list[bytes]:
     """
     record = SetRecord.of("h264", entry)
     return record.sets if record.is_whole else []  # if corrupted, the decoder reports it
-
-
-def has_forbidden_bytes(nal: bytes) -> bool:
-    """Whether a NAL unit contains 000000, 000001 or 000002 before its end, which 7.4.1 forbids.
-
-    A block of zeros decodes to endless skipped macroblocks without an error. This check finds it.
-    """
-    # Zeros after the end are harmless.
-    return b"\0\0" in nal and (
-        b"\0\0\1" in nal or b"\0\0\2" in nal or b"\0\0\0" in nal.rstrip(b"\0")
-    )

@@ -18,16 +18,14 @@ from typing import Any
 
 from epic100.base.disk import insist
 from epic100.base.guarded import FileError, ProcessError, call
-from epic100.scan.kept_results import Result, keep_result, kept_result, made_of
-from epic100.scan.oddities import sheet_hint
-from epic100.scan.parameter_checks import SPOILT, spoilt_sets
+from epic100.scan.clock import clock_finding
+from epic100.scan.kept_results import Result, keep_result, kept_result, seen_at
 from epic100.scan.worker import scan_file
 from epic100.settings import ScanLimits
 from epic100.video.index import VideoIndex
 from epic100.video.index_file import write_indexes
 from epic100.video.jobs import complete
 from epic100.video.scan_table import (
-    DAMAGED,
     DECODER_ONLY,
     MISSING,
     OK,
@@ -70,46 +68,58 @@ def scan_participant(
     jobs = [_Job(video, video.file(root), folder, limits, quick, scan) for video in videos]
     results, _ = complete(f"scan {Path(table).stem}", jobs, threads, table)
     indexes = {name: result.index for name, result in results.items() if result.index}
-    spoilt = spoilt_sets(indexes)
     rows = [
-        finished_row(result.row, job.video, indexes.get(name), spoilt.get(name, ""))
+        finished_row(result.row, job.video, indexes.get(name))
         for job, (name, result) in zip(jobs, results.items(), strict=True)
     ]
     write_indexes(indexes, index)
     write_scan_table(rows, table)
-    _report(rows, indexes, sum(job.is_decoded for job in jobs))
+    _report(videos, rows, indexes, sum(job.is_decoded for job in jobs))
     return rows
 
 
-def finished_row(row: ScanRow, video: Video, index: VideoIndex | None, spoilt: str) -> ScanRow:
+def finished_row(row: ScanRow, video: Video, index: VideoIndex | None) -> ScanRow:
     """The row of the table, for results of this scan and for kept ones.
 
-    What follows from the sheet or from the participant's other videos is added here. What is
-    measured in the file is added by `worker.scan_file`.
+    What follows from the sheet is added here. What is measured in the file is added by
+    `worker.scan_file`.
 
     Args:
         row: The row as measured.
         video: The row of the sheet.
         index: The index, if the video can be read.
-        spoilt: Why its parameter sets are spoilt, so that all its pictures may be wrong, or "".
     """
-    if index is None:
-        return row
-    seconds = index.times[-1] + (1 / index.fps if index.fps else 0)
-    reasons = [f"{SPOILT}: {spoilt}"] * bool(spoilt) + [
-        row.reason,
-        sheet_hint(seconds, video.duration),
+    return (
+        replace(row, finding=clock_finding(row, index, video.duration, video.fps)) if index else row
+    )
+
+
+def _report(
+    videos: Sequence[Video],
+    rows: Sequence[ScanRow],
+    indexes: Mapping[str, VideoIndex],
+    decoded: int,
+) -> None:
+    others = [
+        row.video_id
+        for video, row in zip(videos, rows, strict=True)
+        if row.md5 and video.md5 and row.md5 != video.md5.lower()
     ]
-    row = replace(row, reason="; ".join(filter(None, reasons)))
-    return replace(row, status=DAMAGED, damaged=[(0, row.pictures)]) if spoilt else row
-
-
-def _report(rows: Sequence[ScanRow], indexes: Mapping[str, VideoIndex], decoded: int) -> None:
+    if others:
+        log.info(
+            f"{len(others)} videos are other files than those of the sheet, by their md5: "
+            f"{', '.join(others)}"
+        )
     for row in rows:
-        if row.status != OK or "the sheet says" in row.reason:
+        if row.status != OK:
             frames = sum(stop - start for start, stop in row.damaged)
             share = f", {frames} of {row.pictures} frames" if frames else ""
             log.info(f"{row.video_id}: {row.status}{share}: {row.reason}")
+        if row.finding:
+            log.warning(
+                f"{row.video_id}: {row.finding}; its segments are held back until the config says "
+                f"`videos: accept: [{row.video_id}]`"
+            )
     if alone := [row.video_id for row in rows if row.judged == DECODER_ONLY]:
         log.info(
             f"{len(alone)} videos are judged by their decoder only, which misses some spoilt bits: "
@@ -148,16 +158,15 @@ class _Job:
         status, reason, self.state = _state(self.path)
         if self.state is None:
             return Result(ScanRow(self.video.video_id, status, reason=reason))
-        about = made_of(self.video, self.path, self.state)
-        return kept_result(self.place, about, self.quick)
+        return kept_result(self.place, seen_at(self.path, self.state), self.quick)
 
     def work(self, progress: Callable[[int], None]) -> Result:
         """Decode the video and keep the result."""
         if (known := self.known()) is not None:  # it may be another file by now
             return known
         assert self.state is not None, "without a file the result is known"
-        about = made_of(self.video, self.path, self.state)
-        if moved := kept_result(self.place, about, self.quick, self.path):
+        seen = seen_at(self.path, self.state)
+        if moved := kept_result(self.place, seen, self.quick, self.path):
             return moved
         self.is_decoded = True
         try:
@@ -173,7 +182,7 @@ class _Job:
             raise ProcessError(
                 "the file changed while it was scanned; is it still being written? Run again then"
             )
-        keep_result(self.place, result, about)
+        keep_result(self.place, result, seen)
         return result
 
 

@@ -8,18 +8,17 @@ from collections.abc import Callable, Iterator
 import av
 from av.container import InputContainer
 
-from epic100.base.disk import WatchedFile
-from epic100.scan.damage import CORRUPT, UNDECODED, WRONG_TIME, Packet
+from epic100.base.disk import HashedFile
+from epic100.scan.damage import CORRUPT, UNDECODED, Packet, blame_back
 from epic100.scan.h264_stream import CodedStream, H264Stream
-from epic100.scan.oddities import Looks
+from epic100.scan.stills import Stills
 from epic100.video.ffmpeg import decoder_limit, demuxed, packet_of
 from epic100.video.index import PacketRecorder, VideoIndex, new_entry
 from epic100.video.untimed import timed
 
 PROGRESS_SECONDS = 0.5
-AHEAD_SECONDS = 10.0  # how much pts - dts may change between packets
 SIDE = "SEI"  # in a log message: about metadata, which changes no picture
-OVERREAD, LET_GO = "bytestream overread", "mmco: unref short failure"  # FFmpeg's words
+LET_GO = "mmco: unref short failure"  # FFmpeg's words
 INTRA = av.video.frame.PictureType.I
 
 
@@ -28,7 +27,7 @@ class StreamPass:
 
     Attributes:
         packets: In decoding order.
-        looks: What the pictures look like.
+        stills: Which pictures look like the one before.
         lost: Packets of the container's index that are missing.
         broke_off: Why the container could not be read further, or "".
         coded: What the coded bytes tell.
@@ -36,7 +35,7 @@ class StreamPass:
 
     def __init__(
         self,
-        file: WatchedFile,
+        file: HashedFile,
         container: InputContainer,
         stream: av.VideoStream,
         quick: bool,
@@ -44,15 +43,13 @@ class StreamPass:
         times: Iterator[int] | None = None,
     ):
         self.packets: list[Packet] = []
-        self.looks = Looks()
+        self.stills = Stills()
         self.lost = 0
         self.broke_off = ""
         self._container, self._stream, self._quick = container, stream, quick
         self._times = times
         self._by_pts: dict[int | None, Packet] = {}
-        self._without_time = self._claimed_keys = 0
-        self._far = AHEAD_SECONDS / float(stream.time_base or 1)
-        self._time_before: tuple[int, int] | None = None
+        self._without_time = 0
         self.coded = CodedStream()
         self._recorder = PacketRecorder(file, stream)
         self._decoder = self._open_decoder(max_pixels)
@@ -64,9 +61,8 @@ class StreamPass:
     def run(self, progress: Callable[[int], None]) -> None:
         """Read and decode to the end. Raises MemoryError."""
         level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
-        # The decoder logs what it conceals: corrupted headers, lost references, and (at debug
-        # level) a slice that asks for more bytes than it has.
-        av.logging.set_level(av.logging.DEBUG)
+        # The decoder logs what it conceals: corrupted headers, lost references.
+        av.logging.set_level(av.logging.ERROR)
         av.logging.set_skip_repeated(False)
         try:
             with av.logging.Capture() as self._said:
@@ -91,14 +87,10 @@ class StreamPass:
                 progress(read)
         if not self._quick:
             self._decode(None, None)
-        self.coded.finish()
+        if not isinstance(self.coded, H264Stream):
+            blame_back(self.packets)
         progress(read)
         self.lost = max(count - read, 0)
-
-    @property
-    def wrong_keys(self) -> int:
-        """How many pictures the container takes for key frames, and are none."""
-        return self._claimed_keys - sum(p.is_key for p in self.packets)
 
     def why_nothing(self) -> str:
         """Why there is no picture at all, or "" if there is one."""
@@ -125,7 +117,6 @@ class StreamPass:
             self._decode(None, None)
             self._decoder.flush_buffers()
             self.coded.restart()
-            self._time_before = None
         dts = packet.pts if packet.dts is None else packet.dts
         seen = Packet(
             packet.pts,
@@ -135,11 +126,8 @@ class StreamPass:
             zlib.crc32(data),
             part=self._recorder.part,
         )
-        self._claimed_keys += seen.is_key
         self.packets.append(seen)
         self._by_pts[seen.pts] = seen
-        if packet.dts is not None:
-            self._check_time(seen)
         if packet.is_corrupt:
             seen.blame(CORRUPT)
         taller = self.coded.examine(data, entry, seen)
@@ -153,13 +141,6 @@ class StreamPass:
             self._decoder.flush_buffers()
         else:
             seen.decoded = True  # as far as a quick look can see
-
-    def _check_time(self, seen: Packet) -> None:
-        now = (seen.dts, seen.pts - seen.dts)
-        dts, ahead = self._time_before or now
-        self._time_before = now
-        if now[0] < dts or abs(now[1] - ahead) > self._far:
-            seen.blame(WRONG_TIME)
 
     def _open_decoder(self, max_pixels: int) -> av.VideoCodecContext:
         context = self._stream.codec_context
@@ -202,14 +183,12 @@ class StreamPass:
             if frame.is_corrupt:
                 owner.blame(CORRUPT)
             if not self._quick:
-                self.looks.see(frame, frame.height - 16 * self.coded.rows)
+                self.stills.see(frame, frame.height - 16 * self.coded.rows)
         if seen is None:
             return
         for level, _, text in self._said:
-            if OVERREAD in text:
-                seen.blame(CORRUPT)
             # After a cut, references to be released may be missing, which is harmless.
-            elif level <= av.logging.ERROR and not (
+            if level <= av.logging.ERROR and not (
                 SIDE in text or (self.coded.after_break and LET_GO in text)
             ):
                 seen.blame(UNDECODED)

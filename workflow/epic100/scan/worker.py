@@ -4,11 +4,9 @@ Some damaged files make decoders hang, take all memory or crash: `guarded.call` 
 process that it can kill.
 
 A video is `unreadable` if it cannot be opened, or has no video stream, no times, or no picture that
-decodes. `epic100.scan.damage` lists what marks pictures as damaged, and
-`epic100.scan.oddities` lists what is only reported as a hint.
+decodes. `epic100.scan.damage` lists what marks pictures as damaged.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,15 +14,12 @@ from typing import Any
 import av
 from av.container import InputContainer
 
-from epic100.base.disk import PIECE, WatchedFile
+from epic100.base.disk import WatchedFile
 from epic100.base.guarded import FileError
-from epic100.scan.clock_checks import CONTRADICTED, as_meant, contradiction
-from epic100.scan.damage import judge
+from epic100.scan.damage import READ_ERRORS, TRUNCATED, judge
 from epic100.scan.kept_results import Result
-from epic100.scan.oddities import FROZEN, hints
-from epic100.scan.proof import prove
 from epic100.scan.stream_pass import StreamPass
-from epic100.video.containers import Box, boxes_of, matroska_bytes, read_clock
+from epic100.video.containers import Box, boxes_of, matroska_bytes
 from epic100.video.ffmpeg import MAX_PIXELS, opened
 from epic100.video.index import VideoIndex
 from epic100.video.scan_table import (
@@ -43,32 +38,6 @@ from epic100.video.untimed import own_times
 SHORT_SECONDS, UNUSED_SHARE = 1.0, 0.02  # limits above which an index counts as truncated
 
 
-class HashedFile(WatchedFile):
-    """A file whose md5 is computed from what is read of it anyway.
-
-    FFmpeg reads an MP4 from its start to its end, but for its index. Only what it leaves out is
-    read for the md5 alone.
-    """
-
-    def __init__(self, path: Path):
-        super().__init__(path)
-        self._md5, self._hashed = hashlib.md5(usedforsecurity=False), 0
-
-    def read_at(self, position: int, count: int) -> bytes:
-        """Read at most `count` bytes from `position`, without moving the current position."""
-        data = super().read_at(position, count)
-        if position <= self._hashed < position + len(data):
-            self._md5.update(memoryview(data)[self._hashed - position :])
-            self._hashed = position + len(data)
-        return data
-
-    def md5(self) -> str:
-        """The md5 of the whole file, in lower-case hex."""
-        while self.read_at(self._hashed, PIECE):
-            pass
-        return self._md5.hexdigest()
-
-
 def scan_file(
     path: Path, video: Video, quick: bool, max_pixels: int, progress: Callable[[int], None]
 ) -> dict[str, Any]:
@@ -82,21 +51,19 @@ def scan_file(
         progress: Called with the number of packets read so far.
 
     Returns:
-        `row` by column, `arrays` of the index, and `md5`: see `kept_results.Result`.
+        `row` by column and `arrays` of the index: see `kept_results.Result`.
 
     Raises:
         FileError: It is unreadable.
         MemoryError: The decoder asks for too much memory.
         DiskError: The disk fails.
     """
-    kind = WatchedFile if quick else HashedFile
-    with opened(path, max_pixels, kind) as (file, container, stream):
+    with opened(path, max_pixels) as (file, container, stream):
         times = own_times(path, container, stream, max_pixels, progress)
         reading = StreamPass(file, container, stream, quick, max_pixels, times)
         reading.run(progress)
         row, index = _judged(video, file, container, stream, reading, quick)
-        md5 = file.md5() if isinstance(file, HashedFile) else ""
-    return {"row": vars(row), "arrays": index.to_arrays(), "md5": md5}
+    return {"row": vars(row), "arrays": index.to_arrays()}
 
 
 def inspect(
@@ -129,39 +96,21 @@ def _judged(
     if nothing := reading.why_nothing():
         raise FileError(nothing)
     index = reading.index()
-    video = as_meant(video, index)
-    kind = container.format.name
     boxes = list(boxes_of(file.read_at, 0, file.size))
     is_short = matroska_bytes(file.read_at) > file.size
     lacks_data = is_short or _has_unused_data(boxes, container)
     beyond_index = _beyond_index(container, stream, index) if lacks_data else 0
-    clock = read_clock(file.size, file.read_at, stream.id) if "mp4" in kind else None
     lost = reading.lost or beyond_index
-    ranges, reasons = judge(
-        reading.packets,
-        index,
-        lost,
-        reading.looks.frames(index, FROZEN),
-        reading.coded.order_span,
-        video.duration,
-    )
-    contradicted = contradiction(index, clock, reading.coded.fixed_fps, video, lost)
-    if contradicted:
-        reasons.append(f"{CONTRADICTED}: {contradicted}")
-        ranges = [(0, max([index.frames, *(stop for _, stop in ranges)]))]
+    ranges, reasons = judge(reading.packets, index, lost, reading.stills.frames(index))
     # A fragmented MP4 that was cut inside a box; a cut between fragments is not detected.
     if not lost and any(box.name == "moof" for box in boxes) and boxes[-1].stop != file.size:
-        reasons.insert(0, "truncated: the file ends inside a fragment")
+        reasons.insert(0, f"{TRUNCATED}the file ends inside a fragment")
     elif not lost and is_short:
-        reasons.insert(0, "truncated: the file is shorter than its header states")
+        reasons.insert(0, f"{TRUNCATED}the file is shorter than its header states")
     if reading.broke_off:
-        reasons.insert(0, f"input errors while reading: {reading.broke_off}")
+        reasons.insert(0, f"{READ_ERRORS}{reading.broke_off}")
     status = DAMAGED if reasons else OK
     sound = outside(ranges, index.frames)
-    refused, index = ("", index) if quick else prove(Path(file.name), index, sound)
-    if refused:
-        raise FileError("; ".join([refused, *reasons]))
-    notes = hints(index, sound, reading.looks, reading.wrong_keys, kind)
     full = reading.coded.is_arithmetic
     decoded = sum(p.decoded for p in reading.packets if p.shown)
     if quick:
@@ -173,10 +122,13 @@ def _judged(
         fps=index.fps,
         frames=decoded,
         damaged=ranges,
-        reason="; ".join([*reasons, *notes]),
+        reason="; ".join(reasons),
         timing="constant" if index.is_constant(sound) else "variable",
         pictures=max(index.frames, ranges[-1][1] if ranges else 0),
         judged=QUICK if quick else FULL if full else DECODER_ONLY,
+        md5=index.md5,
+        coded=stream.frames or len(index.packets),
+        stated=round(float((stream.duration or 0) * (stream.time_base or 0)), 6),
     )
     return row, index
 

@@ -7,10 +7,9 @@ which fail to open.
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,6 +71,10 @@ def clean(
         salvage: The table to write of what each policy keeps per participant.
         absent: Participants without any video file.
     """
+    if unknown := [name for name in settings.videos.accept if name not in videos]:
+        raise EpicError(
+            f"config: videos.accept names {', '.join(unknown)}; expected ids of the video sheet"
+        )
     rows = _not_scanned(videos, settings, absent)
     indexes: dict[str, str] = {}
     for scan in scans:
@@ -80,6 +83,9 @@ def clean(
             log.warning(f"{Path(scan).stem}: none of its {len(scanned)} videos is readable")
         rows |= scanned
         indexes |= dict.fromkeys(scanned, scan.removesuffix(".tsv") + ".index.npz")
+    for name in settings.videos.accept:
+        if name in rows:
+            rows[name] = replace(rows[name], finding="")
     judged = []
     for split, path in annotations.items():
         table = load_annotations(path, videos, split=split, **settings.reading)
@@ -103,7 +109,7 @@ def clean(
     every = pd.concat(judged)
     saved = salvage_table(every)
     gone = every.loc[every["reason"] != "", list(DROPPED_COLUMNS)]
-    log.info("\n".join(salvage_lines(saved, gone.to_dict("records"))))
+    log.info("\n".join(salvage_lines(saved)))
     write_frame(saved, salvage)
     write_frame(gone, dropped)
 
@@ -154,6 +160,10 @@ def clean_split(
             for reasons in why.values():
                 reasons[places] = WHY_NOT[row.status].sentence(row.reason)
             continue
+        if row.finding:
+            for reasons in why.values():
+                reasons[places] = DropReason.HELD_BACK.sentence(row.finding)
+            continue
         start, stop = (values[places] for values in ends.values())
         clock = _other_clock(videos[video_id], row)
         if clock:
@@ -173,45 +183,42 @@ def clean_split(
 
 
 def salvage_table(found: pd.DataFrame) -> pd.DataFrame:
-    """Count each participant's segments: annotated, and kept by each policy.
+    """Count each participant's segments: annotated, kept by each policy, and left out.
 
     Args:
         found: Segments as of `clean_split`.
 
     Returns:
-        `participant_id segments kept_by_segment kept_by_video`, sorted by participant.
+        `participant_id segments kept_by_segment kept_by_video left_out why`, sorted by participant.
+        Left out is what is known before any file is opened; `why` names its reasons.
     """
+    reasons = found["segment"]
+    absent = (reasons != "") & ~reasons.map(is_damage).astype(bool)
     counts = {"segments": found["path"] != ""}
     counts |= {f"kept_by_{policy}": found[policy] == "" for policy in POLICIES}
+    counts |= {"left_out": absent}
     owner = found["path"].str.split("/").str[-2].rename("participant_id")
-    return pd.DataFrame(counts).groupby(owner).sum().reset_index()
+    why = reasons[absent].map(kind_of).groupby(owner[absent]).unique().str.join(", ")
+    table = pd.DataFrame(counts).groupby(owner).sum()
+    return table.assign(why=why.reindex(table.index, fill_value="")).reset_index()
 
 
-def salvage_lines(table: pd.DataFrame, dropped: Sequence[Mapping[Any, str]]) -> list[str]:
+def salvage_lines(table: pd.DataFrame) -> list[str]:
     """Describe what each participant loses: lines for damage, then those for what is not there.
 
     Args:
         table: That of `salvage_table`.
-        dropped: Rows of dropped.tsv.
     """
-    absent = Counter(
-        (row["narration_id"].partition("_")[0], kind_of(row["reason"]))
-        for row in dropped
-        if not is_damage(row["reason"])
-    )
     lines, missing = [], []
     for row in table.to_dict("records"):
-        name, total = row["participant_id"], row["segments"]
-        why = {kind: count for (owner, kind), count in absent.items() if owner == name}
-        there = total - sum(why.values())
-        if row["kept_by_video"] < there:
+        name, total, gone = row["participant_id"], row["segments"], row["left_out"]
+        if row["kept_by_video"] < total - gone:
             lines.append(
-                f"{name}: {row['kept_by_segment']} of {there} segments kept (policy segment); "
-                f"dropping whole videos would keep {row['kept_by_video']}"
+                f"{name}: {row['kept_by_segment']} of {total - gone} segments kept (policy "
+                f"segment); dropping whole videos would keep {row['kept_by_video']}"
             )
-        if why:
-            gone = total - there
-            missing.append(f"{name}: {gone} of {total} segments left out: {', '.join(why)}")
+        if gone:
+            missing.append(f"{name}: {gone} of {total} segments left out: {row['why']}")
     more = len(missing) - SHOWN
     rest = [f"... and {more} participants more, in dropped.tsv"] if more > 0 else []
     total, kept = int(table["segments"].sum()), int(table["kept_by_segment"].sum())

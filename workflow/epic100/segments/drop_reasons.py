@@ -19,6 +19,7 @@ class DropReason(Enum):
     VIDEO_MISSING = "video missing", "", False
     VIDEO_UNREADABLE = "video unreadable", ": {}", True
     VIDEO_DAMAGED = "video damaged", ": {}", True
+    HELD_BACK = "video held back", ": {}; to take it, add it to `videos: accept:`", True
     AFTER_THE_END = "starts after the video's end", " (frame {})", True
     DAMAGED_FRAMES = "touches damaged frames", " {}-{} ({})", True
 

@@ -148,6 +148,7 @@ class Videos(Section):
     download: bool = key(
         False, "fetch missing videos from the sheet's `url`, verify all by its `md5`"
     )
+    accept: Names = key([], "videos to use although their length is in doubt (docs/damage.md)")
     private_hosts: Names = key(
         [], "hosts of a private network that urls of the sheets may name; others are not asked"
     )
@@ -174,7 +175,7 @@ class ScanLimits(Section):
     stall_seconds: float = key(60, "a video is given up after so long without a frame", gt=0)
     min_seconds: float = key(300, "every video may take so long, and more by its length", gt=0)
     seconds_per_second: float = key(2, "seconds allowed for each second of video, on top", ge=0)
-    memory_mib: int = key(8192, "address space of one decoder in MiB; 0: no limit", ge=0)
+    memory_mib: int = key(3072, "address space of one decoder in MiB; 0: no limit", ge=0)
     max_pixels: int = key(
         16777216, "pixels of the largest picture that is decoded; larger ones are unreadable", ge=1
     )

@@ -142,6 +142,7 @@ class Timeline:
             `verbs` and `nouns`, each with the `TOP` most probable.
         made_from: Digest of the model, state of the video file, settings.
         late: When the first picture is shown. All times are those of a player's clock.
+        judged: What looked for damage in the video, as in `ScanRow`; "" if nothing is recorded.
     """
 
     video: str
@@ -152,6 +153,7 @@ class Timeline:
     clips: list[dict[str, Any]]
     made_from: Mapping[str, Any]
     late: float = 0.0
+    judged: str = ""
 
 
 def build_timeline(
@@ -262,6 +264,7 @@ def as_json(timeline: Timeline) -> dict[str, Any]:
         "fps": round(timeline.fps, 6),
         "duration": round(timeline.duration, 3),
         "first_picture": round(timeline.late, 3),
+        "judged": timeline.judged,
         "made_from": dict(timeline.made_from),
         "damaged": [[round(second, 3) for second in stretch] for stretch in timeline.damaged],
         "segments": [

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,12 @@ def make_timeline(
         made_from(model, video.file, settings), video.index.late, idle,
         model.background.threshold if model.background else 1.0,
     )  # fmt: skip
+    timeline = replace(timeline, judged=video.row.judged)
     write_timeline(timeline, tsv)
     forget_rows(out)
     log.info(f"{tsv}: {len(timeline.segments)} actions, {len(timeline.damaged)} damaged stretches")
+    if video.row.caution:
+        log.info(f"{video.name}: {video.row.caution}: spoilt bits may go unseen")
 
 
 def made_from(

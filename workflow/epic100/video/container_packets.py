@@ -11,7 +11,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from epic100.base.disk import WatchedFile
 from epic100.base.guarded import FileError
-from epic100.video.ffmpeg import open_media
+from epic100.video.ffmpeg import demuxed, open_media
 from epic100.video.index import ANOTHER_FILE, FrameError, VideoIndex
 from epic100.video.kept import prepare
 from epic100.video.untimed import has_no_times, timed
@@ -91,5 +91,8 @@ class ContainerPackets:
         yield self._timed(times), math.inf
 
     def _timed(self, times: Iterator[int] | None) -> Iterator[Timed]:
-        packets = timed(self._container.demux(self._stream), times)
+        packets = timed(demuxed(self._container, self._stream, self._refuse), times)
         return ((p, p.pts) for p in packets if p.size)
+
+    def _refuse(self, why: str) -> None:
+        raise FrameError(f"{self.path}: reading failed: {why}; scan the video")

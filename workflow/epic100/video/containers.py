@@ -1,23 +1,12 @@
-"""What MP4 and Matroska files state of themselves: their boxes, their timing, their length.
+"""What MP4 and Matroska files state of themselves: their boxes, their length.
 
-An MP4 states the timing of a track in several places that must agree. Names of boxes and fields
-follow ISO/IEC 14496-12 (2022): `mvhd` 8.2.2, `tkhd` 8.3.2, `elst` 8.6.6, `mdhd` 8.4.2, `stts`
-8.6.1.2, `ctts` 8.6.1.3, `stsz` 8.7.3.2. Matroska: RFC 8794, RFC 9559.
+Boxes: ISO/IEC 14496-12 (2022). Matroska: RFC 8794, RFC 9559.
 """
 
-import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 ReadAt = Callable[[int, int], bytes]  # reads from a file; takes position and count in bytes
-_MOST = 64 << 20  # bytes read of one box; no video has a larger table of times
-# Where a track's header has the matrix of its pictures, by the version of the box.
-MATRIX_AT = {0: 40, 1: 52}
-# Signs of its values a, b, c, d, by quarter turns clockwise.
-TURNS = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067  # the two elements at the top level of a Matroska file
 
 
@@ -47,147 +36,6 @@ def boxes_of(read_at: ReadAt, start: int, stop: int) -> Iterator[Box]:
             return
         yield Box(name, start, start + head, start + length)
         start += length
-
-
-def boxes_in(read_at: ReadAt, box: Box, name: str) -> list[Box]:
-    """The whole boxes of a name in another one."""
-    found = boxes_of(read_at, box.content, box.stop)
-    return [each for each in found if each.name == name and each.stop <= box.stop]
-
-
-def box_in(read_at: ReadAt, box: Box, *path: str) -> Box:
-    """The only box of each name of a path, one in the other. Raises ValueError if it is not one."""
-    for name in path:
-        found = boxes_in(read_at, box, name)
-        if len(found) != 1:
-            raise ValueError(f"not one {name}")
-        box = found[0]
-    return box
-
-
-@dataclass(frozen=True)
-class Mp4Clock:
-    """The timing of one track.
-
-    Attributes:
-        ticks: Length of all samples in ticks, by `stts`.
-        stated_ticks: Length of the track in ticks, by `mdhd`.
-        tick: Length of a tick in seconds.
-        first: Tick at which the first sample is shown, by `ctts`.
-        counted: Number of samples by `stts`.
-        delayed: Number of samples by `ctts`; None without it.
-        samples: Number of samples by `stsz`.
-        track_seconds: Length of the track in seconds, by `tkhd`.
-        edits: In order: (seconds shown, tick of the media where they begin; None: nothing shown).
-    """
-
-    ticks: int
-    stated_ticks: int
-    tick: float
-    first: int
-    counted: int
-    delayed: int | None
-    samples: int
-    track_seconds: float
-    edits: list[tuple[float, int | None]]
-
-
-def read_clock(size: int, read_at: ReadAt, track_id: int) -> Mp4Clock | None:
-    """Read the timing of a track of an MP4 file.
-
-    Args:
-        size: Size of the file in bytes.
-        read_at: Reads from the file.
-        track_id: The track.
-
-    Returns:
-        The timing, or None if it is missing or incomplete. A fragmented file stores its times
-        elsewhere and gives None.
-    """
-    try:
-        moov, trak, header = _header(size, read_at, track_id)
-        if boxes_in(read_at, moov, "mvex"):
-            return None
-        *_, scale, _ = _fields(_content(read_at, moov, "mvhd"), "QQIQ")
-        return _track(read_at, trak, scale, _fields(header, "QQIIQ")[-1])
-    except (IndexError, ValueError, ZeroDivisionError, struct.error):
-        return None
-
-
-def quarter_turns(size: int, read_at: ReadAt, track_id: int) -> int:
-    """How often players turn the pictures of a track clockwise by 90 degrees; 0 in other files.
-
-    Raises:
-        ValueError: The note of the file is another one, such as a mirror.
-    """
-    try:
-        _, _, header = _header(size, read_at, track_id)
-        matrix = struct.unpack_from(">5i", header, MATRIX_AT[header[0]])
-    except (IndexError, KeyError, ValueError, struct.error):
-        return 0
-    least = max(map(abs, matrix)) / 100  # scaled pictures are turned alike
-    across, down = matrix[:2], matrix[3:]
-    signs = tuple((value > least) - (value < -least) for value in across + down)
-    return TURNS.index(signs) if any(signs) else 0
-
-
-def _header(size: int, read_at: ReadAt, track_id: int) -> tuple[Box, Box, bytes]:
-    """The boxes of the index and of a track, and the content of its header."""
-    moov = boxes_in(read_at, Box("", 0, 0, size), "moov")[0]
-    for trak in boxes_in(read_at, moov, "trak"):
-        header = _content(read_at, trak, "tkhd")
-        if _fields(header, "QQI")[-1] == track_id:
-            return moov, trak, header
-    raise ValueError(f"no track {track_id}")
-
-
-def _track(read_at: ReadAt, trak: Box, scale: int, lasts: int) -> Mp4Clock:
-    *_, timescale, stated = _fields(_content(read_at, trak, "mdia", "mdhd"), "QQIQ")
-    table = box_in(read_at, trak, "mdia", "minf", "stbl")
-    times = _pairs(_content(read_at, table, "stts")).tolist()
-    edits = list[tuple[float, int | None]]()
-    for edts in boxes_in(read_at, trak, "edts")[:1]:
-        edits += _edits(_content(read_at, edts, "elst"), scale)
-    first, delayed = 0, None
-    if boxes_in(read_at, table, "ctts"):
-        delays = _content(read_at, table, "ctts")
-        first = int.from_bytes(delays[12:16], signed=True)
-        delayed = int(_pairs(delays)[:, 0].sum(dtype=np.int64))
-    return Mp4Clock(
-        ticks=sum(count * step for count, step in times),
-        stated_ticks=stated,
-        tick=1 / timescale,
-        first=first,
-        counted=sum(count for count, _ in times),
-        delayed=delayed,
-        samples=_fields(read_at(box_in(read_at, table, "stsz").content, 12), "II")[1],
-        track_seconds=lasts / scale,
-        edits=edits,
-    )
-
-
-def _edits(data: bytes, scale: int) -> Iterator[tuple[float, int | None]]:
-    layout = ">QQI" if data[0] == 1 else ">III"
-    size, no_media = struct.calcsize(layout), (1 << (64 if data[0] == 1 else 32)) - 1
-    count = min(_fields(data, "I")[0], (len(data) - 8) // size)
-    for lasts, start, _ in struct.iter_unpack(layout, data[8 : 8 + count * size]):
-        yield lasts / scale, None if start == no_media else start
-
-
-def _pairs(data: bytes) -> np.ndarray:
-    """The entries of a table of pairs: uint32 [N, 2]."""
-    whole = data[8 : 8 + (len(data) - 8) // 8 * 8]
-    return np.frombuffer(whole, ">u4").reshape(-1, 2)[: _fields(data, "I")[0]]
-
-
-def _fields(data: bytes, layout: str) -> tuple[int, ...]:
-    """Numbers after the version of a box; those of 8 bytes (Q) have 4 unless it is version 1."""
-    return struct.unpack_from(">4x" + (layout if data[0] == 1 else layout.replace("Q", "I")), data)
-
-
-def _content(read_at: ReadAt, box: Box, *path: str) -> bytes:
-    found = box_in(read_at, box, *path)
-    return read_at(found.content, min(found.stop - found.content, _MOST))
 
 
 def matroska_bytes(read_at: ReadAt) -> int:

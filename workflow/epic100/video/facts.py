@@ -1,19 +1,23 @@
 """What a decoder, and who looks at its pictures, must know about a stream."""
 
+import contextlib
+import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated
+from typing import Annotated, Any
 
 import av
 from pydantic import Field
 
-from epic100.base.disk import WatchedFile
 from epic100.base.guarded import FileError
-from epic100.video.containers import quarter_turns
-from epic100.video.ffmpeg import MAX_PIXELS
+from epic100.video.ffmpeg import MAX_PIXELS, demuxed, opened
 
+# Signs of the values a, b, c, d of a display matrix, by quarter turns clockwise.
+TURNS = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]
+FIRST_PACKETS = 100  # among which a picture decodes, if any does
 COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")  # of a codec context
 Word = Annotated[str, Field(pattern=r"^[\w-]{0,40}$")]
+Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")]
 Side = Annotated[int, Field(ge=0, le=2**16)]
 
 
@@ -47,20 +51,14 @@ class StreamFacts:
         return max(MAX_PIXELS, self.width * self.height)
 
 
-def facts_of(file: WatchedFile, stream: av.VideoStream, length_size: int) -> StreamFacts:
+def facts_of(path: str, stream: av.VideoStream, length_size: int) -> StreamFacts:
     """The facts of a stream that FFmpeg has open from a file.
 
     Raises:
         FileError: Its pictures are to be mirrored, or turned by no quarter turn.
     """
     context = stream.codec_context
-    try:
-        turns = quarter_turns(file.size, file.read_at, stream.id)
-    except ValueError as error:
-        raise FileError(
-            "its note of how players turn or mirror pictures is no quarter turn; expected one, or "
-            "none: encode the video again as it is to be seen"
-        ) from error
+    turns = quarter_turns(path, max(MAX_PIXELS, context.width * context.height))
     return StreamFacts(
         context.name,
         context.width,
@@ -71,3 +69,37 @@ def facts_of(file: WatchedFile, stream: av.VideoStream, length_size: int) -> Str
         tuple(int(getattr(context, name)) for name in COLOURS),
         turns,
     )
+
+
+def quarter_turns(path: str, max_pixels: int) -> int:
+    """How often players turn the pictures of a file clockwise by 90 degrees.
+
+    Each container has this note in a form of its own. FFmpeg gives it with each picture that its
+    decoder makes, so the first one is decoded.
+
+    Args:
+        path: The video file.
+        max_pixels: Larger pictures are refused.
+
+    Raises:
+        FileError: The note is another one, such as a mirror.
+    """
+    with opened(path, max_pixels) as (_, container, stream):
+        for _, packet in zip(range(FIRST_PACKETS), demuxed(container, stream), strict=False):
+            with contextlib.suppress(av.error.FFmpegError):
+                for frame in packet.decode():
+                    note: Any = frame.side_data.get("DISPLAYMATRIX")
+                    return 0 if note is None else _turns_of(bytes(note))
+    return 0
+
+
+def _turns_of(matrix: bytes) -> int:
+    a, b, _, c, d = struct.unpack_from("=5i", matrix)
+    least = max(map(abs, (a, b, c, d))) / 100  # scaled pictures are turned alike
+    signs = tuple((value > least) - (value < -least) for value in (a, b, c, d))
+    if signs not in TURNS:
+        raise FileError(
+            "its note of how players turn or mirror pictures is no quarter turn; expected one, or "
+            "none: encode the video again as it is to be seen"
+        )
+    return TURNS.index(signs)

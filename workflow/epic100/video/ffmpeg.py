@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import av
 from av.container import InputContainer
 
-from epic100.base.disk import WatchedFile
-from epic100.base.guarded import FileError, at_most
+from epic100.base.disk import HashedFile, WatchedFile
+from epic100.base.errors import EpicError
+from epic100.base.guarded import FileError
 from epic100.video.containers import boxes_of
 
 MAX_PIXELS = 2**24  # per picture: 5.3K has 15.9 million; a clip of 8192 x 8192 takes 2.7 GiB
 READ_TRIES = 8  # input errors in a row before reading is given up
-OPENING_MIB = 1024  # of address space; 5.3K of 10 bits needs less than 640
 # Containers that hold all their data. FFmpeg also opens playlists, descriptions of network
 # sessions, lists of files and patterns of names, whatever the file is called, and follows them to
 # other files and addresses.
@@ -41,10 +41,13 @@ def open_media(
         DiskError: The disk fails.
     """
     try:
-        with at_most(OPENING_MIB):
-            container = av.open(
-                file, "r", options=decoder_limit(max_pixels), container_options=_ALLOWED.copy()
-            )
+        container = av.open(
+            file,
+            "r",
+            options=decoder_limit(max_pixels),
+            container_options=_ALLOWED.copy(),
+            metadata_errors="replace",  # old cameras write text tags in Latin-1
+        )
     except av.error.FFmpegError as error:
         raise FileError(f"cannot open: {_why_closed(file, error)}") from error
     stream = container.streams.best("video")
@@ -63,13 +66,11 @@ def open_media(
 
 @contextmanager
 def opened(
-    path: str | os.PathLike,
-    max_pixels: int = MAX_PIXELS,
-    kind: type[WatchedFile] = WatchedFile,
-) -> Iterator[tuple[WatchedFile, InputContainer, av.VideoStream]]:
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS
+) -> Iterator[tuple[HashedFile, InputContainer, av.VideoStream]]:
     """Open a video file for the time of a block: the file, and what `open_media` gives of it."""
     try:
-        file = kind(path)
+        file = HashedFile(path)
     except OSError as error:
         raise FileError(f"cannot open: {error.strerror}") from error
     with file:
@@ -83,7 +84,11 @@ def demuxed(
     stream: av.VideoStream,
     tell: Callable[[str], None] = lambda why: None,
 ) -> Iterator[av.Packet]:
-    """The packets of a stream, also those after an error of the container, which `tell` gets."""
+    """The packets of a stream, also those after an error of the container, which `tell` gets.
+
+    A spoilt file makes PyAV raise errors of its own, too, such as IndexError where a stream begins
+    in the middle of a file.
+    """
     tries = 0
     while tries < READ_TRIES:
         try:
@@ -91,7 +96,11 @@ def demuxed(
                 tries = 0 if packet.size else tries
                 yield packet
             return
-        except av.error.FFmpegError as error:
+        except EpicError:
+            raise  # the disk's
+        except Exception as error:
+            if type(error) is MemoryError:  # not FFmpeg's own word, which is of the file
+                raise
             tell(error_text(error))
             tries += 1
 

@@ -14,24 +14,24 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import av
 import numpy as np
 import numpy.typing as npt
 
 from epic100.base.checked import STRICT, Amount, Count, conforming
-from epic100.base.disk import WatchedFile
+from epic100.base.disk import HashedFile
 from epic100.base.errors import DiskError, EpicError
 from epic100.base.guarded import FileError, call
 from epic100.settings import ScanLimits
-from epic100.video.facts import StreamFacts, facts_of
-from epic100.video.ffmpeg import MAX_PIXELS, opened
+from epic100.video.facts import Hex, StreamFacts, facts_of
+from epic100.video.ffmpeg import MAX_PIXELS, demuxed, opened
 from epic100.video.nal import ParameterSets
-from epic100.video.packet_table import COLUMNS, PACKET, RECORDED, TIMES, stored, unpacked
+from epic100.video.packet_table import COLUMNS, PACKET, RECORDED, TIMES, unpacked
 from epic100.video.untimed import own_times, timed
 
-FORMAT = "epic100 frame indexes 4"  # of files of arrays; raise it when `to_arrays` changes
+FORMAT = "epic100 frame indexes 5"  # of files of arrays; raise it when `to_arrays` changes
 # What a file may take until it is indexed; no packet is decoded.
 LIMITS = ScanLimits(stall_seconds=20, memory_mib=1024)
 LIMIT_SECONDS = 600  # of computing: it takes some for each gigabyte
@@ -59,6 +59,8 @@ class VideoIndex:
             the file must be read through its container.
         fps: Measured frames per second: the mean over all steps that are not gaps; 0 if unknown.
         late: When a player shows the first picture, in seconds of its clock.
+        md5: Of the file's bytes, in lower-case hex: what the file is, wherever it is. Whatever is
+            made from a video is known by it.
     """
 
     packets: np.ndarray
@@ -68,6 +70,7 @@ class VideoIndex:
     direct: bool
     fps: Amount
     late: Amount = 0.0
+    md5: Hex = ""
 
     __pydantic_config__ = STRICT
 
@@ -156,13 +159,9 @@ class VideoIndex:
         start = np.where(over, self.frames, np.maximum(start, 0))
         return start, np.maximum(stop, start + 1)
 
-    def through_container(self) -> "VideoIndex":
-        """The same index, but readers take packets from the file's container."""
-        return replace(self, direct=False)
-
     def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
         """Arrays for `np.savez_compressed`: facts as JSON, and each column of the packets."""
-        columns = {f"{prefix}{name}": stored(self.packets, name) for name in COLUMNS}
+        columns = {f"{prefix}{name}": self.packets[name] for name in COLUMNS}
         facts = vars(self.stream) | {
             "time_base": self.time_base.as_integer_ratio(),
             "sets": [each.hex() for each in self.sets],
@@ -170,6 +169,7 @@ class VideoIndex:
             "direct": self.direct,
             "fps": self.fps,
             "late": self.late,
+            "md5": self.md5,
         }
         return columns | {f"{prefix}stream": np.array(json.dumps(facts))}
 
@@ -194,7 +194,7 @@ class VideoIndex:
             if packets is None:
                 packets = unpacked(arrays, [prefix])
             facts: dict[str, Any] = json.loads(str(arrays[f"{prefix}stream"]))
-            own = {name: facts.pop(name) for name in ("file_size", "direct", "fps", "late")}
+            own = {name: facts.pop(name) for name in ("file_size", "direct", "fps", "late", "md5")}
             sets = tuple(map(bytes.fromhex, facts.pop("sets")))
             units, second = facts["time_base"]
             facts |= {"time_base": Fraction(units, second), "colours": tuple(facts["colours"])}
@@ -224,11 +224,11 @@ class PacketRecorder:
         shown: Whether its picture is shown.
     """
 
-    def __init__(self, file: WatchedFile, stream: "av.VideoStream"):
+    def __init__(self, file: HashedFile, stream: "av.VideoStream"):
         """Record packets of `stream`, which FFmpeg has open, from `file`."""
         context = stream.codec_context
         self._sets = ParameterSets(context.codec.canonical_name, context.extradata)
-        self._stream = facts_of(file, stream, self._sets.length_size)
+        self._stream = facts_of(file.name, stream, self._sets.length_size)
         self._rows = array("q")  # `RECORDED` of each packet
         self._direct = True
         self._file = file
@@ -275,7 +275,7 @@ class PacketRecorder:
         return self._piece.startswith(data, offset - self._piece_at)
 
     def index(self, keys: Sequence[bool] | None = None) -> VideoIndex:
-        """The index of all packets so far.
+        """The index of all packets; the rest of the file is read for its md5.
 
         Args:
             keys: Per packet, whether it really is a key frame; None: trust the container.
@@ -301,6 +301,7 @@ class PacketRecorder:
             self._direct,
             measured_rate(pts[in_order], self._stream.time_base),
             max(0.0, float(pts[in_order][:1].sum() * self._stream.time_base) - self._zero),
+            self._file.md5(),
         )
 
 
@@ -332,22 +333,25 @@ def index_packets(path: Path, progress: Callable[[int], None]) -> dict[str, np.n
     """Read every packet of a file without decoding, and return the arrays of its index.
 
     Raises:
-        FileError: The file has no video that can be read.
-        av.error.FFmpegError: It cannot be read to its end.
+        FileError: The file has no video that can be read, or cannot be read to its end.
         DiskError: The disk fails.
     """
     with opened(path) as (file, container, stream):
         recorder = PacketRecorder(file, stream)
         times = own_times(path, container, stream, MAX_PIXELS, progress)
-        for number, packet in enumerate(timed(container.demux(stream), times)):
+        for number, packet in enumerate(timed(demuxed(container, stream, _refuse), times)):
             if packet.size:
                 recorder.add(packet, bytes(packet), new_entry(packet))
             if number % PROGRESS_EVERY == 0:
                 progress(number)
-    index = recorder.index()
+        index = recorder.index()
     if not index.frames:
         raise FileError("no pictures in this file")
     return index.to_arrays()
+
+
+def _refuse(why: str) -> NoReturn:
+    raise FileError(f"reading it failed: {why}")
 
 
 def measured_rate(pts: np.ndarray, time_base: Fraction) -> float:

@@ -72,10 +72,6 @@ class Bits:
             self.ue()
             codes -= 1
 
-    def is_at_end(self) -> bool:
-        """Whether only the stop bit and zeros are left (clause 7.3.2.11)."""
-        return self.text[self.at :].rstrip("0") == "1"
-
 
 def code(value: int) -> str:
     """The Exp-Golomb code of a number, as bits."""

@@ -1,4 +1,4 @@
-"""The packets of a frame index: a table in memory, and its columns in a file, in few bytes."""
+"""The packets of a frame index: a table in memory, and its columns in a file."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,6 @@ _FIELDS = [  # in an order that leaves no gaps
 ]
 PACKET = np.dtype(_FIELDS, align=True)  # NumPy fills columns that are aligned twice as fast
 COLUMNS = [name for name, _ in _FIELDS]
-_WHOLE = "crc"  # the column that is stored as it is: checksums do not rise in small steps
 RECORDED = COLUMNS[:-1]  # `frame` follows from the others
 
 
@@ -26,7 +25,7 @@ def unpacked(arrays: Mapping[str, npt.ArrayLike], prefixes: Sequence[str]) -> np
     """`PACKET` [P]: the packets of several indexes, from their arrays, one after another.
 
     Raises:
-        ValueError: `stored` cannot have written these arrays. So does KeyError.
+        ValueError: `to_arrays` cannot have written these arrays. So does KeyError.
     """
     counts = [len(np.asarray(arrays[f"{prefix}sets"])) for prefix in prefixes]
     packets = np.empty(sum(counts), PACKET)
@@ -35,17 +34,5 @@ def unpacked(arrays: Mapping[str, npt.ArrayLike], prefixes: Sequence[str]) -> np
             column = np.asarray(arrays[f"{prefix}{name}"])
             if column.shape != part.shape or column.dtype.kind not in "iu":
                 raise ValueError(f"{column.shape} {column.dtype} values for {len(part)} packets")
-            if name == _WHOLE:
-                part[name] = column
-            else:
-                np.cumsum(column, dtype=PACKET[name], out=part[name])
+            part[name] = column
     return packets
-
-
-def stored(packets: np.ndarray, name: str) -> np.ndarray:
-    """A column as a file holds it: the first value and the step to each next one, in few bytes."""
-    if name == _WHOLE:
-        return packets[name]
-    steps = np.diff(packets[name].astype(np.int64), prepend=0)
-    most = max(-int(steps.min(initial=0)), int(steps.max(initial=0)) + 1)
-    return steps.astype(np.min_scalar_type(-most))

@@ -22,7 +22,9 @@ from epic100.video.index import VideoIndex, build_index
 from epic100.video.kept import Kept
 from epic100.video.window import Window
 
-_NO_SKIPPING = ("libdav1d", "libaom", "av1")  # these fix what they skip when they open
+# Decoders that may be told packet by packet what to skip. Of others a packet may hold several
+# pictures (packed MPEG-4, superframes of VP9), or what is skipped is fixed at the start (AV1).
+_SKIPPING = ("h264", "hevc", "mpeg1video", "mpeg2video")
 
 
 class VideoReader:
@@ -134,7 +136,7 @@ class VideoReader:
                 return
             decoder = self._decoder(key)
             decoder.flush_buffers()
-            skips, skipping = decoder.name not in _NO_SKIPPING, None
+            skips, skipping = decoder.name in _SKIPPING, None
             for packet, time in itertools.chain([first], packets):
                 # The decoder skips unwanted pictures that are not reference pictures.
                 if skips and skipping != (packet.pts not in wanted):

@@ -25,11 +25,17 @@ class ScanRow:
         fps: Measured frames per second; 0 if there are too few pictures.
         frames: Number of pictures that decode.
         damaged: Half-open ranges of file frames, in order and disjoint.
-        reason: Why it is not ok, and hints.
+        reason: Why it is not ok.
         timing: `constant`, or `variable` if times must go through the index.
         pictures: Number of pictures that the file has or promises; frames are 0 to `pictures`.
         judged: What found the damage. `full`: the scan also read the stream's own numbers and
             slices (H.264). `decoder only`: other codecs. `quick`: a quick look. "": not decoded.
+        md5: Of the file's bytes, in lower-case hex; "" if it cannot be read.
+        coded: Number of pictures with those that an edit list hides.
+        stated: Seconds that the container says the pictures last; 0 if it does not say.
+        finding: Why the whole video is in doubt, damaged or not, or "": the lengths that its
+            pictures, its header and the sheet give, if they differ. Its segments are held back
+            until the config accepts it.
     """
 
     video_id: str
@@ -41,6 +47,10 @@ class ScanRow:
     timing: str = "constant"
     pictures: int = 0
     judged: str = ""
+    md5: str = ""
+    coded: int = 0
+    stated: float = 0.0
+    finding: str = ""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "ScanRow":
@@ -48,6 +58,11 @@ class ScanRow:
         if values.keys() != set(COLUMNS):
             raise ValueError(f"other columns than {COLUMNS}")
         return cls(**{**values, "damaged": list(map(tuple, values["damaged"]))})
+
+    @property
+    def caution(self) -> str:
+        """What to say wherever a result of this video is shown, or ""."""
+        return "judged by its decoder only" if self.judged == DECODER_ONLY else ""
 
     @property
     def readable(self) -> bool:
@@ -70,6 +85,7 @@ def ranges_of(marks: np.ndarray) -> list[tuple[int, int]]:
 
 
 COLUMNS = tuple(f.name for f in fields(ScanRow))
+_MEASURED = ("fps", "stated")
 
 
 def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
@@ -79,9 +95,9 @@ def write_scan_table(rows: Iterable[ScanRow], path: str | os.PathLike) -> None:
 
 def _cells(row: ScanRow) -> list[object]:
     ranges = ",".join(f"{start}-{stop}" for start, stop in row.damaged)
-    fps = f"{row.fps:.6f}".rstrip("0").rstrip(".")
+    numbers = {name: f"{getattr(row, name):.6f}".rstrip("0").rstrip(".") for name in _MEASURED}
     reason = " ".join(row.reason.split())
-    return list({**vars(row), "fps": fps, "damaged": ranges, "reason": reason}.values())
+    return list({**vars(row), **numbers, "damaged": ranges, "reason": reason}.values())
 
 
 def read_scan_table(path: str | os.PathLike) -> list[ScanRow]:

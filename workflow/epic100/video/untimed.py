@@ -1,8 +1,9 @@
 """Times of pictures where a container states none, or not those of presentation.
 
-AVI numbers its pictures as they are decoded, and MPEG-PS states a time for some packets only.
-FFmpeg finds the order of presentation of MPEG-1, 2 and 4 part 2 without decoding, but not that of
-codecs that reorder pictures freely. A decoder gives these in order, so one is asked.
+AVI numbers its pictures as they are decoded. FFmpeg finds the order of presentation of MPEG-1, 2
+and 4 part 2 there, but not that of codecs that reorder pictures freely. MPEG-PS states a time for
+some packets only, and FFmpeg's guess of the others may be off. A decoder gives pictures in order,
+so one is asked.
 """
 
 import contextlib
@@ -17,13 +18,14 @@ from av.container import InputContainer
 from epic100.base.guarded import FileError
 from epic100.video.ffmpeg import demuxed, opened
 
-_CONTAINERS, _CODECS = ("avi", "mpeg"), ("h264", "hevc")
+_IN_AVI = ("h264", "hevc")  # codecs whose pictures FFmpeg cannot order there
 _REPORT_EVERY = 100  # packets
 
 
 def has_no_times(container: InputContainer, stream: av.VideoStream) -> bool:
     """Whether the times of a stream's packets have to be found by decoding."""
-    return container.format.name in _CONTAINERS and stream.codec_context.name in _CODECS
+    name = container.format.name
+    return name == "mpeg" or (name == "avi" and stream.codec_context.name in _IN_AVI)
 
 
 def own_times(

@@ -1,15 +1,12 @@
 """What a scan does not mark, the reader gives: in any order, from a reader that is kept."""
 
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from epic100.scan.proof import prove
 from epic100.scan.worker import inspect
-from epic100.video.index import build_index
 from epic100.video.reader import VideoReader
 from support.damage import marked, number_at, overwrite, packets_of, place_of
 from support.packets import decoded, rewrite
@@ -66,26 +63,3 @@ def test_what_is_not_marked_can_be_read(kind, originals, tmp_path):
     for frame in sound:
         (picture,) = reader.get_frames([frame])
         assert np.array_equal(picture, expected[int(index.pts[frame])]), frame
-
-
-def test_a_file_of_which_sound_frames_cannot_be_read_is_unreadable(originals):
-    index = build_index(originals[0])
-    sound = np.ones(index.frames, bool)
-    packets = index.packets.copy()
-    packets["pts"] += 7
-    moved = replace(index, packets=packets, direct=False)
-    refused, _ = prove(originals[0], moved, sound)
-    assert "a frame that looks sound cannot be read: " in refused
-    assert prove(originals[0], moved, ~sound) == ("", moved)  # nobody reads it
-
-
-def test_packets_are_read_by_their_places_only_where_that_gives_the_container_s_pictures(originals):
-    index = build_index(originals[0])
-    full_range = replace(index.stream, colours=(2, 1, 1, 1))  # not what the file says
-    wrong = replace(index, stream=full_range)
-    sound = np.ones(index.frames, bool)
-    (right_refused, right), (refused, proven) = (
-        prove(originals[0], each, sound) for each in (index, wrong)
-    )
-    assert right_refused == refused == ""
-    assert right.direct and not proven.direct

@@ -1,0 +1,150 @@
+"""Videos of phones and cameras: other codecs and containers than EPIC's."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from epic100.scan.worker import inspect
+from epic100.video import ffmpeg
+from epic100.video.reader import VideoReader
+from support.damage import harmed, marked, overwrite, packets_of
+from support.tricky_videos import PYRAMID, encode, pictures
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("suffix", ["ts", "avi"])
+@pytest.mark.parametrize("options", [{}, PYRAMID, {"slices": 3, "bframes": 0}], ids=str)
+def test_h264_with_start_codes_is_judged_in_full(options, suffix, tmp_path):
+    path = encode(tmp_path / f"v.{suffix}", 90, **options)
+    row, index = inspect(path, "v")
+    assert (row.status, row.damaged, row.judged) == ("ok", [], "full")
+    assert row.frames == index.frames == 90
+    # One bit that breaks no syntax: the taller picture shows it.
+    victim = max((p for p in packets_of(path)[10:] if not p.is_keyframe), key=lambda p: p.size)
+    data = path.read_bytes()
+    at = data.index(bytes(victim)[40:60])
+    overwrite(path, at, bytes(byte ^ 0x55 for byte in data[at : at + 8]))
+    assert inspect(path, "v")[0].status == "damaged"
+
+
+def packed(path):
+    """MPEG-4 as Xvid packs it: a picture and the B-picture shown before it share a packet."""
+    coder = av.CodecContext.create("mpeg4", "w")
+    coder.width, coder.height, coder.pix_fmt = 96, 64, "yuv420p"
+    coder.time_base, coder.framerate = Fraction(1, 30), 30
+    coder.max_b_frames, coder.gop_size = 2, 12
+    coded = []
+    for number, picture in enumerate(pictures(60, (96, 64), 0)):
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+        frame = frame.reformat(format="yuv420p")
+        frame.pts, frame.time_base = number, Fraction(1, 30)
+        coded += map(bytes, coder.encode(frame))
+    coded += map(bytes, coder.encode(None))
+    start = b"\0\0\1\xb6"  # of a picture; the two bits behind it are its type
+    is_b = [data[data.index(start) + 4] >> 6 == 2 for data in coded] + [False]
+    packets = []
+    for number, data in enumerate(coded):
+        if is_b[number] and not is_b[number - 1]:
+            packets[-1] += data
+        else:
+            packets.append(data)
+        if is_b[number] and not is_b[number + 1]:
+            packets.append(start + b"\x50\0\0")  # a picture that is not coded
+    at = packets[0].index(start)
+    packets[0] = packets[0][:at] + b"\0\0\1\xb2DivX503b1393p" + packets[0][at:]
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number, data in enumerate(packets):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base = stream, Fraction(1, 30)
+            packet.dts = packet.pts = number
+            packet.is_keyframe = data[data.index(start) + 4] >> 6 == 0
+            out.mux(packet)
+    return path
+
+
+def test_clips_of_packed_mpeg_4_are_the_pictures_of_one_pass(tmp_path):
+    path = packed(tmp_path / "v.avi")
+    row, index = inspect(path, "v")
+    assert (row.status, index.frames) == ("ok", 60)
+    reader = VideoReader(path, index)
+    whole = reader.get_frames(range(60))
+    for step in (2, 3, 5, 6, 7):
+        for first in range(0, 30, 3):
+            frames = list(range(first, 60, step))
+            assert np.array_equal(reader.get_frames(frames), whole[frames]), (first, step)
+
+
+@pytest.mark.parametrize("codec, suffix", [("mpeg2video", "mpg"), ("mpeg1video", "mpg")])
+def test_pictures_of_a_program_stream_are_in_the_decoder_s_order(codec, suffix, tmp_path):
+    path = tmp_path / f"v.{suffix}"
+    with av.open(str(path), "w", format="mpeg") as out:
+        stream = out.add_stream(codec, rate=30)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.max_b_frames = 2
+        stream.codec_context.gop_size = 12
+        for number in range(90):
+            picture = np.full((64, 96, 3), 2 * number, np.uint8)
+            picture[number % 60 : number % 60 + 4] = 255
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        out.mux(stream.encode(None))
+    row, index = inspect(path, "v")
+    assert (row.status, row.damaged) == ("ok", [])
+    assert index.frames >= 89
+    with av.open(str(path)) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    found = VideoReader(path, index).get_frames(range(index.frames))
+    assert np.array_equal(found, np.stack(shown)[: index.frames])
+
+
+@pytest.mark.parametrize("codec, more", [
+    ("libsvtav1", {}), ("mpeg4", {}),
+])  # fmt: skip
+def test_the_spoilt_picture_itself_is_marked_where_a_decoder_reports_a_later_one(
+    codec, more, tmp_path
+):
+    original = encode(tmp_path / "o.MP4", 90, codec=codec, **more)
+    packets = [p for p in packets_of(original) if not p.is_keyframe and p.size > 40]
+    found = 0
+    for number, victim in enumerate(packets[5::7]):
+        path = tmp_path / f"{number}.MP4"
+        path.write_bytes(original.read_bytes())
+        overwrite(path, victim.pos + victim.size // 4, b"\xa5" * (victim.size // 2))
+        row, _ = inspect(path, "v")
+        if row.status == "damaged" and row.frames:
+            found += 1
+            first = min(harmed(original, path), default=None)
+            assert first is None or first in marked(row), (codec, number)
+    assert found
+
+
+def test_an_error_of_pyav_while_demuxing_is_an_input_error():
+    """One bit of an MPEG-TS header: PyAV said "list index out of range"."""
+
+    class Container:
+        packets = [av.Packet(b"x")]
+
+        def demux(self, stream):
+            while self.packets:
+                yield self.packets.pop()
+            raise IndexError("list index out of range")
+
+    said = []
+    assert len(list(ffmpeg.demuxed(Container(), None, said.append))) == 1
+    assert said == ["IndexError"] * ffmpeg.READ_TRIES
+
+
+@pytest.mark.parametrize("place", range(188 * 2, 188 * 6, 97))
+def test_a_spoilt_header_of_a_transport_stream_keeps_what_was_read(place, tmp_path):
+    path = encode(tmp_path / "v.ts", 60)
+    data = bytearray(path.read_bytes())
+    for bit in range(8):
+        data[place] ^= 1 << bit
+        path.write_bytes(data)
+        row, _ = inspect(path, "v")
+        assert "IndexError" not in row.reason or row.readable
+        data[place] ^= 1 << bit
