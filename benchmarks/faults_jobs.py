@@ -110,12 +110,6 @@ def scenes(url: str) -> dict[str, Scene]:
             ("results/runs/probe/predictions/val.pt",),
             makes=("tokens", "probe_train", "probe_predict"),
         ),
-        "start": Scene(
-            {**copies, "run": "start", "features": {"encoder": "start"},
-             "train": {**TRAINING, "from_scratch": False, "load_from": models[0]}},
-            ("results/runs/start/features/start_model.pth",),
-            makes=("start_model",),
-        ),
         "second run": Scene(second, ("results/compare.tsv",), makes=("compare",)),
         "both": Scene(
             {"run": "both", "predict": {"clips": 1, "models": models}},

@@ -241,7 +241,7 @@ def test_without_transformers_the_extra_is_named(tmp_path, monkeypatch):
         HuggingFaceFolder(folder).check()
 
 
-HF, START = ({"features": {"encoder": name}} for name in ("hf", "start"))
+HF, OWN = ({"features": {"encoder": name}} for name in ("hf", "my_lab:MeanColour"))
 GONE, EMPTY = ({"features": {"encoder": "hf", "path": path}} for path in ("gone", "empty"))
 
 
@@ -253,7 +253,7 @@ GONE, EMPTY = ({"features": {"encoder": "hf", "path": path}} for path in ("gone"
     ("submission.pt", EMPTY, "empty/config.json: cannot be read"),
     ("background.json", EMPTY, "empty/config.json: cannot be read"),
     ("timeline/P02_102.tsv", EMPTY, "empty/config.json: cannot be read"),
-    ("background.json", START, "to a probe with `features: encoder: hf` alone, not start"),
+    ("background.json", OWN, "a probe with `features: encoder: hf` alone, not my_lab:Mean"),
 ])  # fmt: skip
 def test_an_encoder_that_cannot_be_used_stops_the_run_before_the_first_job(
     clean_archive, tmp_path, target, changes, words

@@ -20,7 +20,6 @@ from epic100.prediction.hugging_face import HF, HuggingFaceFolder
 from epic100.prediction.views import one_view_pipeline, scores_of_views
 
 MODEL = "model"  # the recognizer of a model file
-START = "start"  # the start weights of `train:`, without a training
 
 
 class Encoder(Protocol):
@@ -75,7 +74,7 @@ def encoder_class(name: str, modules: Mapping[str, Any] | None) -> type[Encoder]
     except Exception as error:  # a module is code, so any error is possible
         raise EpicError(
             f"config: `features: encoder:` is {name}, which cannot be imported "
-            f"({type(error).__name__}: {error}); expected model, start, or module:Class of an "
+            f"({type(error).__name__}: {error}); expected model, hf, or module:Class of an "
             "installed module or one in `modules: folder:`"
         ) from error
     lacking = [
@@ -153,7 +152,7 @@ def source_of(
         folder = HuggingFaceFolder(model)
         name = f"{HF} {folder.folder.resolve().name}"
         return Source(HF, os.fspath(model), folder.fingerprint, clip_pipeline(folder), name)
-    if encoder not in (MODEL, START) or model is None:
+    if encoder != MODEL or model is None:
         found = encoder_class(encoder, modules)
         return Source(encoder, "", fingerprint(found), clip_pipeline(found), encoder)
     trained = load_model(model)

@@ -1,7 +1,5 @@
 """The model of a finished run: made, kept in its work directory, and taken from there again.
 
-Or, for features without a training, a model of the start weights alone.
-
 Snakemake removes the outputs of a job before it starts, so `results/model.pth` cannot be the only
 copy: another setting that is tried for an hour would cost the model of a day.
 """
@@ -10,29 +8,19 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
-from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, load_state_dict
+from mmengine.runner import Runner
 from torch import Tensor
 
-import epic100.training.registered  # noqa: F401  (registers what the config names)
 from epic100.base.atomic import copy_file
-from epic100.base.errors import EpicError
-from epic100.base.own_modules import use_modules
 from epic100.base.torch_file import BrokenFile
-from epic100.model.model_file import TrainedModel, load_model, save_model
-from epic100.segments.pairs import pairs_path, read_pairs
-from epic100.settings import TrainSettings
+from epic100.model.model_file import TrainedModel, load_model
 from epic100.training.checkpoints import set_aside
-from epic100.training.config import build_config, model_config
+from epic100.training.config import model_config
 from epic100.training.epoch_table import FILE as EPOCHS
 from epic100.training.hooks import bare
-from epic100.training.weights import fit_weights, read_weights
 
 log = logging.getLogger(__name__)
 
@@ -111,46 +99,3 @@ def take_model(
     copy_file(Path(work_dir) / FILE, model_path)
     if history_path is not None:
         copy_file(Path(work_dir) / EPOCHS, history_path)
-
-
-def save_start_model(
-    settings: TrainSettings,
-    path: str | os.PathLike,
-    *,
-    results: str,
-    video_root: str,
-    classes: tuple[int, int],
-    modules: Mapping[str, Any] | None = None,
-) -> None:
-    """Write the model of `train:` as it is before its first step. Its last layer is random.
-
-    Args:
-        settings: The `train:` section; `load_from` is a file.
-        path: The model file to write.
-        results: The folder that contains `clean/`.
-        video_root: The folder of the videos.
-        classes: Numbers of verb and noun classes.
-        modules: The config's `modules` section.
-
-    Raises:
-        EpicError: The training would start from random weights, or the weights do not fit.
-    """
-    weights = settings.load_from
-    if weights is None:
-        raise EpicError(
-            "config: `features: encoder:` is start, but `train:` starts from random weights; "
-            "expected `train: load_from:` with weights, or `encoder: model`"
-        )
-    init_default_scope("mmaction")
-    use_modules(modules)
-    settings = settings.model_copy(update={"heads": "pair"})
-    config = build_config(settings, results, video_root, classes=classes)
-    torch.manual_seed(settings.seed)
-    model = MODELS.build(config.model)
-    found = read_weights(weights)
-    log.info(f"{weights}: {fit_weights(weights, found, model)}")
-    load_state_dict(model, found)
-    about = {"split": settings.split, "segments": 0, "epochs": 0, "seed": settings.seed,
-             "load_from": weights}  # fmt: skip
-    state, pairs = dict(model.state_dict()), read_pairs(pairs_path(results, settings.split))
-    save_model(TrainedModel(state, pairs, *classes, model_config(config), about), path)
