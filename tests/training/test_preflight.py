@@ -116,7 +116,8 @@ def test_without_videos_and_annotations_all_else_is_tried(asked, tmp_path):
                               weights_to_come="http://a.b/c.pth"))  # fmt: skip
     assert not table.errors
     text = table.text()
-    assert "none of the 4 videos" in text and "on grey pictures" in text
+    assert "none of the 4 videos" in text and "M parameters\n" in text
+    assert re.search(r"tried: no step yet, the training job begins with it .*No such file", text)
     assert "weights: http://a.b/c.pth: fetched by the run" in text
     assert "device: of another machine" in text and "\n    time:" not in text
 

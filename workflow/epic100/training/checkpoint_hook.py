@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmaction.registry import HOOKS
-from mmengine.config import Config
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
@@ -28,8 +27,6 @@ from epic100.training.checkpoints import (
     keep_as_best,
     last_saved,
     newest_checkpoint,
-    read_checkpoint,
-    refuse_another_run,
     write_checkpoint,
 )
 from epic100.training.hooks import PRIORITIES, bare
@@ -75,9 +72,11 @@ class SafeCheckpointHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Choose what to resume from, the same on all ranks, before the Runner loads anything."""
         work_dir, config = Path(runner.work_dir), runner.cfg
-        if runner._resume and runner._load_from is not None:  # by tools/train.py --resume FILE
-            self._stamp = on_rank_0(lambda: _adopted_stamp(runner._load_from, config))
-            return
+        if runner._resume and runner._load_from is not None:
+            raise EpicError(
+                f"--resume {runner._load_from}: expected --resume alone, which goes on from the "
+                f"newest checkpoint in {work_dir}; set `load_from` to start from other weights"
+            )
         self._stamp = on_rank_0(
             lambda: (
                 read_stamp(work_dir.parent) if self.go_on else run_stamp(config, get_world_size())
@@ -175,15 +174,6 @@ def _pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
     return str(path)
 
 
-def _adopted_stamp(path: str, config: Config) -> dict[str, str]:
-    content = read_checkpoint(path)
-    ours = run_stamp(config, get_world_size())
-    # MMEngine gets the resumed file as `load_from`, so the start weights come from its stamp.
-    ours["start weights"] = content.get("stamp", {}).get("start weights", "")
-    refuse_another_run(path, content, ours)
-    return ours
-
-
 def _report_other_run(work_dir: Path, stamp: dict[str, str]) -> None:
     """Log the most recently saved other run beside this one, and how it differs."""
     runs = work_dir.parent.parent.glob(f"*/{STAMP}")
@@ -199,8 +189,8 @@ def _report_other_run(work_dir: Path, stamp: dict[str, str]) -> None:
 def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> dict:
     """Collect the state of a run, in the form that MMEngine's resume reads.
 
-    `rank_states` is added to it: the buffers of each rank (BatchNorm's running statistics) and,
-    during a gradient accumulation, its gradients. All ranks must call it together.
+    `rank_states` is added to it: the buffers of each rank (BatchNorm's running statistics). All
+    ranks must call it together.
 
     Args:
         runner: MMEngine's Runner in training.
@@ -211,11 +201,6 @@ def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> di
     model = bare(runner.model)
     weights = model.state_dict()
     buffers = {n: buffer.cpu() for n, buffer in model.named_buffers() if n in weights}
-    own: dict[str, dict] = {"buffers": buffers}
-    if not runner.optim_wrapper.should_update():  # gradients that are not applied yet
-        own["gradients"] = {
-            name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None
-        }
     state = {
         "meta": {
             "epoch": epoch,
@@ -228,7 +213,7 @@ def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> di
         "message_hub": _plain_hub(runner.message_hub),
         "optimizer": runner.optim_wrapper.state_dict(),
         "param_schedulers": [plain(s.state_dict()) for s in runner.param_schedulers or []],
-        "rank_states": all_gather_object(own),
+        "rank_states": all_gather_object({"buffers": buffers}),
     }
     runner.call_hook("before_save_checkpoint", checkpoint=state)
     return state
@@ -247,11 +232,7 @@ def take_own_state(runner: Runner, checkpoint: dict) -> None:
                 "rank 0's BatchNorm statistics, equal to rounding, not to the bit"
             )
         return
-    own = states[get_rank()]
-    checkpoint["state_dict"].update(own["buffers"])
-    parameters = dict(bare(runner.model).named_parameters())
-    for name, gradient in own.get("gradients", {}).items():
-        parameters[name].grad = gradient.to(parameters[name].device)
+    checkpoint["state_dict"].update(states[get_rank()]["buffers"])
 
 
 def plain(value: Any) -> Any:

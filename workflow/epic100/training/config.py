@@ -112,6 +112,11 @@ def build_config(
         config.merge_from_dict({key: _as_there(config, key, options[key]) for key in options})
     except TypeError as error:  # a dict for what is none
         raise EpicError(f"config: `train: options:` cannot be set: {error}") from error
+    if config.optim_wrapper.get("accumulative_counts", 1) != 1:
+        raise EpicError(
+            "the MMEngine config has `optim_wrapper.accumulative_counts`, which would let a step "
+            "span a checkpoint; expected none: set `train: accumulate:`, the parts of a batch"
+        )
     pairs = pairs_path(results, settings.split)
     return changed(
         config, _counted(config, {"pairs": pairs, "num_verbs": classes[0], "num_nouns": classes[1]})

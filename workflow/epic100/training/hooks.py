@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmaction.registry import HOOKS
-from mmengine.dist import all_reduce, get_rank, get_world_size
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel, MMDistributedDataParallel, is_model_wrapper
 from mmengine.optim import OptimWrapper
@@ -28,7 +28,6 @@ from torch.utils.checkpoint import checkpoint
 PRIORITIES = {
     "SampleSeedHook": 10,  # before any random number is drawn
     "FrozenBatchNormHook": 12,
-    "PooledStatisticsHook": 49,  # before SyncBuffersHook
     "CompileHook": 51,
     "AccumulateHook": 52,
     "RecomputeHook": 53,
@@ -88,28 +87,6 @@ class FrozenBatchNormHook(Hook):
         """Undo `model.train()`, which is called at the start of each epoch."""
         for layer in batch_norms(bare(runner.model)):
             layer.eval()
-
-
-@HOOKS.register_module()
-class PooledStatisticsHook(Hook):
-    """Pool BatchNorm's statistics over processes, as if one process had seen all batches.
-
-    MMEngine's SyncBuffersHook, which runs after it, averages the buffers over processes. For
-    variances this ignores that the means of the processes differ: the pooled variance is the mean
-    of `var + mean ** 2` minus the square of the mean.
-    """
-
-    priority = PRIORITIES["PooledStatisticsHook"]
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Add to each process's variance what the average over processes would miss."""
-        for layer in batch_norms(bare(runner.model)):
-            if layer.running_mean is None or layer.running_var is None:
-                continue
-            mean: torch.Tensor = layer.running_mean.clone()
-            all_reduce(mean, op="sum")
-            mean /= get_world_size()
-            layer.running_var += layer.running_mean**2 - mean**2
 
 
 @HOOKS.register_module()

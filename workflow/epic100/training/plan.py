@@ -156,8 +156,6 @@ def plan_run(
         if val is not None:
             several["val_evaluator.collect_device"] = "gpu"  # not through files in `.`
     hooks = custom_hooks(config)  # those added change how the run is computed, after all others
-    if placement.processes > 1 and settings.bn == "local":
-        hooks.append(ConfigDict(type="PooledStatisticsHook"))
     if settings.compile:
         hooks.append(ConfigDict(type="CompileHook"))
     planned = changed(
