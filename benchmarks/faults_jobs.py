@@ -128,7 +128,7 @@ def served(folder: Path) -> Iterator[str]:
 
     import epic100.mmaction  # noqa: F401  (registers what the config names)
     from epic100.settings import TrainSettings
-    from epic100.training.config import build_config
+    from epic100.training.recipe import build_config
 
     write_annotations(VIDEOS, folder, seed=1)
     for task, classes in (("verb", 97), ("noun", 300)):

@@ -17,13 +17,13 @@ from epic100.model.model_file import load_model
 from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.prediction.probe_model import FORMS, AttentiveProbe
 from epic100.report.tables import warning
+from epic100.scoring.epoch_table import read_epochs, read_trials
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import PredictSettings, ProbeSettings, TimelineSettings
 from epic100.timeline.model import ModelInUse
 from epic100.timeline.run import make_timelines
-from epic100.training.epoch_table import read_epochs, read_trials
 from support.archive import configure, run
 from support.checkout import said
 from support.hugging_face import make_encoder

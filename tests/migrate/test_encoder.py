@@ -8,7 +8,7 @@ from mmaction.registry import MODELS
 from epic100.base.errors import EpicError
 from epic100.cli.program import main
 from epic100.migrate.encoder import KINDS, convert_encoder
-from epic100.training.weights import read_weights
+from epic100.model.weights import read_weights
 from support.ego4d import DEPTH, HEADS, PATCH, SIDE, WIDTH, checkpoint, features
 
 

@@ -8,7 +8,7 @@ from mmaction.structures import ActionDataSample
 
 from epic100.base.errors import EpicError
 from epic100.model.registered import lay_out_channels_last
-from epic100.prediction.views import (
+from epic100.model.views import (
     chosen_views,
     frames_of_2d,
     mean_log_probs,

@@ -26,9 +26,9 @@ from epic100.base.log import log_to_stdout, rule_log
 from epic100.model.model_file import load_model
 from epic100.settings import TrainSettings
 from epic100.training import plan
-from epic100.training.checkpoints import attempts
-from epic100.training.config import build_config
 from epic100.training.launch import PATIENCE_MINUTES, Job, train_rank
+from epic100.training.recipe import build_config
+from epic100.training.run import attempts
 from epic100.training.train import train
 from support.checkout import CLASSES
 

@@ -16,10 +16,10 @@ import torch
 from epic100.base import log
 from epic100.base.errors import EpicError
 from epic100.base.log import rule_log
+from epic100.base.stop import SIGNALS, StopSignals
 from epic100.segments.segment_list import read_segments
-from epic100.training.checkpoints import checkpoints
-from epic100.training.stop import SIGNALS, StopSignals
-from epic100.training.telemetry import PAGE
+from epic100.training.report import PAGE
+from epic100.training.run import checkpoints
 from support.small_runs import (
     LATE,
     LOGGED,

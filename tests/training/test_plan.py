@@ -9,10 +9,10 @@ from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus
 from epic100.settings import TrainSettings
 from epic100.training import plan as plan_module
-from epic100.training.config import AUTOCAST, build_config
 from epic100.training.hooks import PRIORITIES
 from epic100.training.launch import launch
 from epic100.training.plan import Placement, batches_ahead, choose_device, plan_run
+from epic100.training.recipe import AUTOCAST, build_config
 from support.small_runs import settings
 
 LAID_OUT = {"type": "ChannelsLastRecognizer3D"}

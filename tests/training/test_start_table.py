@@ -6,10 +6,10 @@ from mmengine.config import Config
 
 from epic100.base.machine import driver_version
 from epic100.segments.segment_list import COLUMNS
+from epic100.training.check import Found, Trial
 from epic100.training.plan import Placement, TrainingPlan
-from epic100.training.preflight import Found, Trial
-from epic100.training.start_table import epoch_seconds, start_table
-from epic100.training.telemetry import loader_advice
+from epic100.training.report import loader_advice
+from epic100.training.table import epoch_seconds, start_table
 
 DENSE = {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}
 PAIRS = [(0, 0, 3), (0, 1, 1), (2, 1, 0)]

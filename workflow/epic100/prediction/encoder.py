@@ -16,8 +16,8 @@ from epic100.base import disk
 from epic100.base.errors import EpicError
 from epic100.base.own_modules import use_modules
 from epic100.model.model_file import digest, load_model
+from epic100.model.views import one_view_pipeline, scores_of_views
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
-from epic100.prediction.views import one_view_pipeline, scores_of_views
 
 MODEL = "model"  # the recognizer of a model file
 

@@ -16,6 +16,7 @@ from epic100.clips.faults import ended_workers_are_errors
 from epic100.model.foreign import open_foreign
 from epic100.model.model_file import TrainedModel, load_model
 from epic100.model.registered import lay_out_channels_last
+from epic100.model.views import frames_of_2d, mean_log_probs, scores_of_views, view_pipeline
 from epic100.prediction.encoder import (
     clip_pipeline,
     encoded,
@@ -27,7 +28,6 @@ from epic100.prediction.hugging_face import HF, HuggingFaceFolder
 from epic100.prediction.predict import Job
 from epic100.prediction.probe_model import built_probe, open_probe
 from epic100.prediction.shards import Shards
-from epic100.prediction.views import frames_of_2d, mean_log_probs, scores_of_views, view_pipeline
 
 Compute = Callable[[Sequence[torch.Tensor]], torch.Tensor]  # clips of B segments -> [B, columns]
 

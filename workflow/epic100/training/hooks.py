@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmaction.registry import HOOKS
-from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel, MMDistributedDataParallel, is_model_wrapper
 from mmengine.optim import OptimWrapper
@@ -21,6 +20,8 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from epic100.base.ranks import rank
 
 # The order in which MMEngine calls the hooks: the lowest number first. Its own have these numbers:
 # RuntimeInfoHook 10; IterTimerHook, DistSamplerSeedHook, SyncBuffersHook and EMAHook 50; LoggerHook
@@ -52,8 +53,8 @@ class SampleSeedHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed the random draws of the model in this iteration."""
-        torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + get_rank())
-        np.random.seed([runner.seed, runner.iter, get_rank()])  # TRN's head draws from NumPy
+        torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + rank())
+        np.random.seed([runner.seed, runner.iter, rank()])  # TRN's head draws from NumPy
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:

@@ -37,9 +37,9 @@ from epic100.base.ranks import (
     private_folder,
     run_ranks,
 )
+from epic100.base.stop import forwarding
 from epic100.settings import TrainSettings
 from epic100.training.plan import Placement, choose_device
-from epic100.training.stop import forwarding
 from epic100.training.train import train
 from epic100.video.index_file import FOLDER as SHARED_INDEXES
 

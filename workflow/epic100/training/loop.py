@@ -4,18 +4,11 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from mmengine.dist import (
-    all_gather_object,
-    all_reduce,
-    broadcast_object_list,
-    get_world_size,
-    is_main_process,
-)
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import LOOPS
@@ -24,33 +17,12 @@ from torch import nn
 from torch.utils.data import BatchSampler, Sampler
 
 from epic100.base.errors import EpicError
+from epic100.base.ranks import from_all, on_rank_0, rank, world
+from epic100.base.stop import StopSignals, end_workers, shelter_workers
 from epic100.clips.dataset import Mover
 from epic100.clips.faults import ended_workers_are_errors
-from epic100.training.checkpoints import last_saved
 from epic100.training.hooks import freeze_scales
-from epic100.training.stop import StopSignals, end_workers, shelter_workers
-
-Result = TypeVar("Result")
-
-
-def on_rank_0(task: Callable[[], Result]) -> Result:
-    """Run `task` on rank 0 only and give its result to all ranks.
-
-    All ranks must call it together.
-
-    Raises:
-        EpicError: The task raised it on rank 0; every rank then raises it.
-    """
-    outcome: list[Any] = [None, None]  # the result, or the message of an error
-    if is_main_process():
-        try:
-            outcome[0] = task()
-        except EpicError as error:
-            outcome[1] = str(error)
-    broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise EpicError(outcome[1])
-    return outcome[0]
+from epic100.training.run import last_saved
 
 
 class QuietRunner(Runner):
@@ -230,14 +202,12 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """
         while len(self._unread) > behind:
             self._read(self._unread.pop(0))
-        if get_world_size() == 1:
+        if world() == 1:
             self.stopping = self.signals.requested is not None
 
     def stop_requested(self) -> bool:
         """Whether any rank was asked to stop; all ranks must call it together."""
-        flag = torch.tensor(float(self.signals.requested is not None))
-        all_reduce(flag, op="max")
-        return bool(flag)
+        return any(from_all(self.signals.requested is not None))
 
     def _sent(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Start to send what a step gave to the host: float64, first what all ranks agree on.
@@ -246,17 +216,18 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """
         loss = outputs["loss"].detach().double()
         own = torch.stack([value.detach().to(loss).reshape(()) for value in outputs.values()])
-        clock = time.monotonic() if is_main_process() else 0.0
+        clock = time.monotonic() if rank() == 0 else 0.0
         stop = float(self.signals.requested is not None)
         agreed = torch.stack([loss, torch.full_like(loss, clock), torch.full_like(loss, stop)])
-        all_reduce(agreed, op="sum")
+        if world() > 1:
+            torch.distributed.all_reduce(agreed)
         return torch.cat([agreed, own]).to("cpu", non_blocking=True)  # on a GPU into pinned memory
 
     def _read(self, step: "Step") -> None:
         step.ended.reach()
         loss, clock, stop, *own = step.sent.numpy()
         self.figures = dict(zip(step.names, own, strict=True))
-        self.loss, self.clock = float(loss) / get_world_size(), float(clock)
+        self.loss, self.clock = float(loss) / world(), float(clock)
         self.stopping, self.segments = bool(stop), len(step.batch["data_samples"])
         idle = step.began.since(step.before) if step.before else step.waited
         self.waited, self.computed = min(step.waited, idle), step.ended.since(step.began)
@@ -267,7 +238,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def _about_bad_loss(self, step: "Step") -> str:
         wrong = [] if math.isfinite(self.figures["loss"]) else step.batch["data_samples"]
         own = [sample.metainfo["narration_id"] for sample in wrong]
-        ids = list(itertools.chain(*all_gather_object(own)))
+        ids = list(itertools.chain(*from_all(own)))
         return (
             f"epoch {step.epoch + 1}, iteration {step.iteration + 1}: the loss is {self.loss}; the "
             f"batch is {', '.join(ids)}; {last_saved(self.runner.work_dir)}; the same command ends "

@@ -18,7 +18,7 @@ from epic100.base.gpu import Gpus, gpus_to_use
 from epic100.base.machine import usable_cores, workers_for
 from epic100.segments.segment_list import NO_LABEL, read_clean_list
 from epic100.settings import TrainSettings
-from epic100.training.config import (
+from epic100.training.recipe import (
     LOADERS,
     NO_VALIDATION,
     Changes,

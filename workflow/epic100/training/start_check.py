@@ -22,17 +22,17 @@ from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus, look_for_gpus
 from epic100.base.own_modules import use_modules
 from epic100.model.model_file import test_pipeline_of
-from epic100.prediction.views import chosen_views, cost_of_views
+from epic100.model.views import chosen_views, cost_of_views
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.drop_reasons import is_damage, read_drop_kinds
 from epic100.segments.pairs import pair_table, pairs_path, read_pairs, write_pairs
 from epic100.segments.segment_list import NO_LABEL, write_segments
 from epic100.settings import Settings
 from epic100.training.before_start import Asked
-from epic100.training.config import build_config
+from epic100.training.check import preflight, require_room
 from epic100.training.plan import choose_device, plan_run
-from epic100.training.preflight import preflight, require_room
-from epic100.training.start_table import StartTable, start_table
+from epic100.training.recipe import build_config
+from epic100.training.table import StartTable, start_table
 from epic100.video.sheet import Video, find_files, on_disk_lines, read_sheet
 
 RESULTS = Path("results")

@@ -6,28 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 
 import epic100.training.registered  # noqa: F401  (registers what the config names)
-from epic100.base.atomic import copy_file
 from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus, unusable
 from epic100.base.own_modules import use_modules
-from epic100.model.model_file import save_model
+from epic100.base.ranks import rank
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import TrainSettings
-from epic100.training.checkpoints import begin_attempt, remove_older
-from epic100.training.config import build_config
-from epic100.training.epoch_table import FILE as EPOCHS
-from epic100.training.finished import FILE, has_model, take_model, trained_model
-from epic100.training.loop import QuietRunner, on_rank_0
+from epic100.training.check import preflight
+from epic100.training.loop import QuietRunner
 from epic100.training.plan import choose_device, plan_run
-from epic100.training.preflight import preflight
-from epic100.training.stamp import open_run_dir, run_stamp
-from epic100.training.start_table import about_run, start_table
-from epic100.training.telemetry import PAGE, TelemetryHook
+from epic100.training.recipe import build_config
+from epic100.training.report import PAGE, TelemetryHook
+from epic100.training.run import open_run
+from epic100.training.state import trained_model
+from epic100.training.table import about_run, start_table
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +51,7 @@ def train(
     Args:
         settings: The `train:` section.
         model_path: Path of the model file to write.
-        history_path: Path of the table of epochs to write (`training.epoch_table`).
+        history_path: Path of the table of epochs to write (`scoring.epoch_table`).
         results: The folder that contains `clean/` and `scan/`.
         video_root: The folder of the videos.
         num_verbs: Verb classes of the challenge.
@@ -77,24 +73,23 @@ def train(
     config = build_config(settings, results, video_root, index_dir, classes)
     pairs = read_pairs(pairs_path(results, settings.split))
     segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
-    run_dir = open_run_dir(Path(results) / "work_dirs", run_stamp(config))
-    if has_model(run_dir):
-        if is_main_process():
-            log.info(f"{run_dir} has the finished model of these settings and lists: taken")
-            take_model(run_dir, model_path, history_path)
+    run = open_run(Path(results) / "work_dirs", config)
+    if run.attempt is None:
+        if rank() == 0:
+            log.info(f"{run.folder} has the finished model of these settings and lists: taken")
+            run.take_model(model_path, history_path)
         return
-    work_dir = on_rank_0(lambda: begin_attempt(run_dir))
-    plan = plan_run(config, settings, placement, work_dir=work_dir)
+    plan = plan_run(config, settings, placement, work_dir=run.attempt)
     found = preflight(plan, pairs, classes, modules=own)
     shown = start_table(found, segments, pairs, classes)
     runner = QuietRunner.from_cfg(plan.config)
-    if is_main_process():
+    if rank() == 0:
         log.info(shown.text())
         log.info(f"MMEngine's own log: {runner.logger.log_file}")
         telemetry = next(hook for hook in runner.hooks if isinstance(hook, TelemetryHook))
         telemetry.page = Path(model_path).parent / PAGE, about_run(found, shown)
     runner.train()
-    if not is_main_process():
+    if rank():
         return
     trained_on = {
         "split": settings.split,
@@ -103,9 +98,5 @@ def train(
         "seed": settings.seed,
         "load_from": settings.load_from or config.load_from,
     }
-    model = trained_model(runner, plan.config, pairs, classes, trained_on, names)
-    if not has_model(run_dir):  # of another attempt, with its own table
-        copy_file(work_dir / EPOCHS, run_dir / EPOCHS)
-        save_model(model, run_dir / FILE)
-    take_model(run_dir, model_path, history_path)
-    remove_older(work_dir)
+    run.finish(trained_model(runner, plan.config, pairs, classes, trained_on, names))
+    run.take_model(model_path, history_path)

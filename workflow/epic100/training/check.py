@@ -23,22 +23,22 @@ import psutil
 import torch
 from mmaction.registry import DATASETS
 from mmengine.config import Config
-from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from epic100.base.errors import EpicError
+from epic100.base.ranks import rank
 from epic100.model.model_file import Pairs, load_model, save_model
-from epic100.prediction.views import view_pipeline
+from epic100.model.views import view_pipeline
+from epic100.model.weights import fit_weights, read_weights
 from epic100.prediction.worker import open_model
-from epic100.training.checkpoints import checkpoints
-from epic100.training.config import Changes, changed, present
-from epic100.training.finished import FILE, trained_model
 from epic100.training.hooks import bare
 from epic100.training.loop import QuietRunner
 from epic100.training.plan import TrainingPlan
-from epic100.training.weights import fit_weights, read_weights
+from epic100.training.recipe import Changes, changed, present
+from epic100.training.run import MODEL, checkpoints
+from epic100.training.state import trained_model
 
 log = logging.getLogger(__name__)
 
@@ -181,8 +181,8 @@ def preflight(
     folder = Path(plan.config.work_dir) / "preflight"
     try:
         found = _train(plan, pairs, classes, folder, more, early)
-        if is_main_process() and found.trial:
-            _predict(plan, folder / FILE, modules, views)
+        if not rank() and found.trial:
+            _predict(plan, folder / MODEL, modules, views)
         return found
     except EpicError:
         raise
@@ -192,7 +192,7 @@ def preflight(
     finally:
         gc.collect()  # the runner's circles hold memory of the GPU
         torch.cuda.empty_cache()
-        if is_main_process():
+        if not rank():
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -220,8 +220,8 @@ def _train(
         if not early:
             raise
         unread = str(error)
-    if trial and is_main_process():
-        save_model(trained_model(runner, plan.config, pairs, classes, {}), folder / FILE)
+    if trial and not rank():
+        save_model(trained_model(runner, plan.config, pairs, classes, {}), folder / MODEL)
     return Found(
         plan=plan,
         trial=trial,

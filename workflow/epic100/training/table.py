@@ -8,9 +8,9 @@ from mmengine.config import Config
 
 from epic100.base.machine import usable_cores
 from epic100.model.model_file import Pairs
-from epic100.training.config import custom_hooks
+from epic100.training.check import Found, Trial
 from epic100.training.plan import CHANNELS_LAST, TrainingPlan
-from epic100.training.preflight import Found, Trial
+from epic100.training.recipe import custom_hooks
 
 FEW = 16  # segments per BatchNorm batch below which its statistics are poor
 PRIVATE_ROWS = ("weights", "disk")  # rows with paths

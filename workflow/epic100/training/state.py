@@ -8,33 +8,38 @@ import contextlib
 import logging
 import math
 import numbers
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmaction.registry import HOOKS
-from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
-from mmengine.hooks import Hook
+from mmengine.config import Config
+from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
-from epic100.training.checkpoints import (
+from epic100.base.ranks import from_all, on_rank_0, rank, world
+from epic100.model.model_file import Pairs, TrainedModel
+from epic100.model.weights import GUARDED, tensors_of
+from epic100.training.hooks import PRIORITIES, bare
+from epic100.training.recipe import model_config
+from epic100.training.run import (
+    STAMP,
     attempts,
     checkpoint_path,
     checkpoints,
+    differences,
     keep_as_best,
     last_saved,
     newest_checkpoint,
+    read_stamp,
+    run_stamp,
     write_checkpoint,
 )
-from epic100.training.hooks import PRIORITIES, bare
-from epic100.training.loop import on_rank_0
-from epic100.training.stamp import FILE as STAMP
-from epic100.training.stamp import differences, read_stamp, run_stamp
 from epic100.training.validation import ACTION_TOP1
-from epic100.training.weights import GUARDED, tensors_of
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +83,7 @@ class SafeCheckpointHook(Hook):
                 f"newest checkpoint in {work_dir}; set `load_from` to start from other weights"
             )
         self._stamp = on_rank_0(
-            lambda: (
-                read_stamp(work_dir.parent) if self.go_on else run_stamp(config, get_world_size())
-            )
+            lambda: read_stamp(work_dir.parent) if self.go_on else run_stamp(config, world())
         )
         if runner._resume or self.go_on:
             path = on_rank_0(lambda: _pick_up(work_dir, self._stamp))
@@ -213,7 +216,7 @@ def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> di
         "message_hub": _plain_hub(runner.message_hub),
         "optimizer": runner.optim_wrapper.state_dict(),
         "param_schedulers": [plain(s.state_dict()) for s in runner.param_schedulers or []],
-        "rank_states": all_gather_object({"buffers": buffers}),
+        "rank_states": from_all({"buffers": buffers}),
     }
     runner.call_hook("before_save_checkpoint", checkpoint=state)
     return state
@@ -225,14 +228,14 @@ def take_own_state(runner: Runner, checkpoint: dict) -> None:
     If the number of processes has changed, all continue from rank 0's buffers, and this is logged.
     """
     states = checkpoint["rank_states"]
-    if len(states) != get_world_size():
-        if is_main_process():
+    if len(states) != world():
+        if not rank():
             log.info(
-                f"saved by {len(states)} processes, resumed by {get_world_size()}: all go on from "
+                f"saved by {len(states)} processes, resumed by {world()}: all go on from "
                 "rank 0's BatchNorm statistics, equal to rounding, not to the bit"
             )
         return
-    checkpoint["state_dict"].update(states[get_rank()]["buffers"])
+    checkpoint["state_dict"].update(states[rank()]["buffers"])
 
 
 def plain(value: Any) -> Any:
@@ -260,3 +263,47 @@ def _plain_hub(hub: MessageHub) -> dict:
             if key != "cfg":
                 info[key] = plain(value)
     return {"log_scalars": {}, "runtime_info": info, "resumed_keys": dict.fromkeys(info, True)}
+
+
+def trained_model(
+    runner: Runner,
+    config: Config,
+    pairs: Pairs,
+    classes: tuple[int, int],
+    trained_on: dict,
+    names: Mapping[str, Mapping[int, str]] | None = None,
+) -> TrainedModel:
+    """The model of a runner whose training is over.
+
+    Args:
+        runner: The runner.
+        config: The config that it was built from.
+        pairs: The pair table: verb, noun and count.
+        classes: Number of verb classes and number of noun classes.
+        trained_on: What the model file says about its training.
+        names: Class names by task and class id.
+    """
+    return TrainedModel(
+        state_dict=final_weights(runner),
+        pairs=pairs,
+        num_verbs=classes[0],
+        num_nouns=classes[1],
+        config=model_config(config),
+        trained_on=trained_on,
+        heads=config.model.cls_head.heads,
+        names=names or {},
+    )
+
+
+def final_weights(runner: Runner) -> dict[str, torch.Tensor]:
+    """The weights at the end of training, on the CPU: the moving average if there is one.
+
+    Buffers (BatchNorm's statistics) are the model's own, which the processes share at the end of an
+    epoch. Those of the average belong to one process only.
+    """
+    model = bare(runner.model)
+    weights = model.state_dict()
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook):
+            weights |= dict(hook.ema_model.module.named_parameters())
+    return {key: value.detach().cpu().clone() for key, value in weights.items()}
