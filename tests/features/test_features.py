@@ -16,8 +16,8 @@ from epic100.features.participant import (
     read_features,
 )
 from epic100.minikitchen.damage import zero_block
+from epic100.model.forward import pooled_features
 from epic100.model.model_file import load_model
-from epic100.prediction.encoder import pooled_features
 from epic100.scan import scan_participant
 from epic100.video.sheet import Video
 from support.checkout import ROOT, run_snakemake, said

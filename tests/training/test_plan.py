@@ -32,7 +32,7 @@ def plan(tmp_path):
         loader = {"batch_size": 8, "dataset": {"ann_file": str(tmp_path / "val.txt")}}
         config = Config({
             "train_dataloader": loader, "val_dataloader": loader, "test_dataloader": loader,
-            "val_cfg": {"type": "ValLoop"}, "val_evaluator": {"type": "EpicPairMetric"},
+            "val_cfg": {"type": "ClipValLoop"}, "val_evaluator": {"type": "EpicPairMetric"},
             "optim_wrapper": AUTOCAST[settings.get("precision", stated)]
             | ({"optimizer": optimizer} if optimizer else {}),
             "default_hooks": {"accumulate": {"most": most}} if most else {},

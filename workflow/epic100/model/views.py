@@ -2,11 +2,10 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map_only
 
 from epic100.base.errors import EpicError
 from epic100.model.model_file import split_outputs, test_pipeline_of
@@ -139,54 +138,6 @@ def frames_of_2d(pipeline: Pipeline) -> int | None:
         "the model's test pipeline has FormatShape of NCHW, but neither SampleFrames nor "
         "UniformSample before it, so how many frames make a view is not known; add one of them"
     )
-
-
-@torch.inference_mode()
-def scores_of_views(
-    model: Any,
-    clips: Sequence[torch.Tensor],
-    at_once: int,
-    frames: int | None,
-    dtype: torch.dtype | None = None,
-) -> Iterator[torch.Tensor]:
-    """Yield the scores [views, outputs] of `at_once` views at a time.
-
-    Args:
-        model: A recognizer of MMAction2, in evaluation mode.
-        clips: B tensors of uint8: [views, C, T, H, W], or [views * T, C, H, W] for a 2D model.
-        at_once: Views per forward pass, so that memory does not grow with their number. Each view
-            is a sample of its own: TSM shifts only within it.
-        frames: T of a 2D model, else None.
-        dtype: Autocast for the backbone; the head computes in float32, so that scores do not tie.
-
-    Raises:
-        EpicError: One view does not fit into the memory of the device. Where several do not, half
-            as many are tried, and so on.
-    """
-    device = model.data_preprocessor.device
-    views = torch.cat([clip.to(device, non_blocking=True) for clip in clips])
-    views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
-    fit = getattr(model, "views_that_fit", at_once)
-    while len(views):
-        fit = min(fit, at_once, len(views))
-        batch = {"inputs": list(views[:fit]), "data_samples": None}
-        try:
-            with torch.autocast(device.type, dtype, enabled=dtype is not None):
-                inputs = model.data_preprocessor(batch, False)["inputs"]
-                # [views, 1, C, T, H, W], or [views, T, C, H, W] of a 2D model; its head needs T
-                features, about = model.extract_feat(inputs, test_mode=True)
-            features = tree_map_only(torch.Tensor, torch.Tensor.float, features)
-            scores = model.cls_head(features, **about)
-        except torch.OutOfMemoryError as error:
-            if fit == 1:
-                raise EpicError(
-                    f"one view of a segment does not fit into the memory of {device}: {error}; "
-                    "set `predict: crops: 1`, take another GPU, or `predict: device: cpu`"
-                ) from error
-            fit = model.views_that_fit = fit // 2
-        else:
-            views = views[fit:]
-            yield scores
 
 
 def mean_log_probs(scores: torch.Tensor, outputs: Mapping[str, int], segments: int) -> torch.Tensor:

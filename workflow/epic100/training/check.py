@@ -29,11 +29,10 @@ from torch.utils.data import Dataset
 
 from epic100.base.errors import EpicError
 from epic100.base.ranks import rank
+from epic100.model.forward import bare, open_model
 from epic100.model.model_file import Pairs, load_model, save_model
 from epic100.model.views import view_pipeline
 from epic100.model.weights import fit_weights, read_weights
-from epic100.prediction.worker import open_model
-from epic100.training.hooks import bare
 from epic100.training.loop import QuietRunner
 from epic100.training.plan import TrainingPlan
 from epic100.training.recipe import Changes, changed, present

@@ -12,7 +12,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
 from torch import nn
 from torch.utils.data import BatchSampler, Sampler
 
@@ -21,6 +21,8 @@ from epic100.base.ranks import from_all, on_rank_0, rank, world
 from epic100.base.stop import StopSignals, end_workers, shelter_workers
 from epic100.clips.dataset import Mover
 from epic100.clips.faults import ended_workers_are_errors
+from epic100.model.forward import bare, scores_of_views, train_step
+from epic100.model.precision import dtype_of
 from epic100.training.hooks import freeze_scales
 from epic100.training.run import last_saved
 
@@ -98,6 +100,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.segments = 0
         self.figures: dict[str, float] = {}
         self.stopping = False
+        self.most: int | None = None  # segments that are trained on at the same time
+        self.dtype = dtype_of(self.runner.cfg)
         self._device = next(self.runner.model.parameters()).device
         self.behind = int(self._device.type == "cuda")
         self._unread: list[Step] = []
@@ -180,7 +184,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         runner = self.runner
         runner.call_hook("before_train_iter", batch_idx=idx, data_batch=data_batch)
         began = Mark(self._device)
-        outputs = dict(runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper))
+        outputs = train_step(
+            runner.model, data_batch, runner.optim_wrapper, most=self.most, dtype=self.dtype
+        )
         if (norm := getattr(runner.optim_wrapper, "norm", None)) is not None:
             outputs["grad_norm"] = norm
         sent = self._sent(outputs)
@@ -245,6 +251,32 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             "here again, so lower the learning rate (that is another run; its `load_from` can be "
             "this checkpoint) or look at these segments"
         )
+
+
+@LOOPS.register_module()
+class ClipValLoop(ValLoop):
+    """MMEngine's validation, with batches and forward passes as training and prediction have them.
+
+    MMEngine's own computes in float32 whatever the training computes in.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        model = bare(self.runner.model)
+        self.move = Mover(model.data_preprocessor.device)
+        self.dtype = dtype_of(self.runner.cfg)
+
+    def run_iter(self, idx: int, data_batch: dict) -> None:
+        """Score one batch, and give its scores to the metric."""
+        self.runner.call_hook("before_val_iter", batch_idx=idx, data_batch=data_batch)
+        batch, model = self.move(data_batch), bare(self.runner.model)
+        clips, samples = batch["inputs"], batch["data_samples"]
+        frames = clips[0].shape[0] if clips[0].dim() == 4 else None  # of a 2D model
+        views = sum(1 if frames else len(clip) for clip in clips)
+        scores = torch.cat(list(scores_of_views(model, clips, views, frames, self.dtype)))
+        outputs = model.cls_head.predict_by_feat(scores, samples)
+        self.evaluator.process(data_samples=outputs, data_batch=batch)
+        self.runner.call_hook("after_val_iter", batch_idx=idx, data_batch=batch, outputs=outputs)
 
 
 class Mark:

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import mmaction.registry
+import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
+from epic100.model.precision import dtype_of
 from epic100.model.registered import HEAD, named_head
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.settings import TrainSettings
@@ -47,7 +49,7 @@ OWN_STEPS = {
 COUNTS = (".num_classes", ".aux_head_cfg.out_channels")
 # What MMEngine's Runner reads from a config: its own arguments, and these of the whole config.
 READ = {
-    "activation_checkpointing", "auto_scale_lr", "compile", "efficient_conv_bn_eval",
+    "activation_checkpointing", "auto_scale_lr", "efficient_conv_bn_eval",
     "find_unused_parameters", "model_wrapper_cfg", "sync_bn",
 } | set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}  # fmt: skip
 BUILDERS = {"type", "constructor", "paramwise_cfg", "priority"}  # taken before a class is built
@@ -133,8 +135,8 @@ def at_precision(config: Config, precision: str | None) -> Changes:
 
 def precision_of(config: Config) -> str:
     """What a training of this config computes in: a key of `AUTOCAST`."""
-    dtype = config.optim_wrapper.get("dtype")
-    return next((name for name, own in AUTOCAST.items() if own.get("dtype") == dtype), "fp32")
+    names = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+    return names[dtype_of(config)]
 
 
 def _as_there(node: Any, key: str, value: Any) -> Any:
@@ -179,6 +181,7 @@ def _require_parts(config: Config, where: str) -> None:
     found = dict(items_of(tree_of(config.to_dict())))
     wanted = {
         "train_cfg.type": "ResumableEpochLoop",
+        **({"val_cfg.type": "ClipValLoop"} if present(config, "val_cfg") else {}),
         "default_hooks.checkpoint.type": "SafeCheckpointHook",
         "default_hooks.telemetry.type": "TelemetryHook",
         **{f"{name}.dataset.type": "EpicSegmentVideoDataset" for name in present(config, *LOADERS)},

@@ -22,9 +22,10 @@ from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
 from epic100.base.ranks import from_all, on_rank_0, rank, world
+from epic100.model.forward import bare
 from epic100.model.model_file import Pairs, TrainedModel
 from epic100.model.weights import GUARDED, tensors_of
-from epic100.training.hooks import PRIORITIES, bare
+from epic100.training.hooks import PRIORITIES
 from epic100.training.recipe import model_config
 from epic100.training.run import (
     STAMP,
