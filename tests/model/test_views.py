@@ -164,7 +164,7 @@ def test_only_5_d_weights_are_laid_out_anew(model):
 
 
 def test_views_are_chosen_by_how_frames_are_sampled():
-    assert [sampling_of(p) for p in (DENSE, SEGMENT, SPARSE, [])] == [
+    assert [sampling_of(p).kind for p in (DENSE, SEGMENT, SPARSE, [])] == [
         "dense", "segment", "sparse", "other",
     ]  # fmt: skip
     assert [chosen_views(p, None, 1) for p in (DENSE, SEGMENT, SPARSE)] == [(10, 1), (1, 1), (1, 1)]

@@ -16,7 +16,8 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from epic100.base.errors import EpicError
-from epic100.base.ranks import GO_ON, PROCESS, cause_of, error_of, from_all
+from epic100.base.ranks import PROCESS, cause_of, error_of, from_all
+from epic100.base.stop import GO_ON
 from epic100.model.model_file import load_model
 from epic100.training.launch import Job, Nodes, free_port, launch, start_node
 from epic100.training.recipe import build_config

@@ -35,12 +35,12 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure, rec
 
 from epic100.base.errors import EpicError
 from epic100.base.log import log_to_stdout
+from epic100.base.stop import GO_ON
 
 PROCESS = "epic100.base.ranks"
 HANDLED = "TORCHELASTIC_SIGNALS_TO_HANDLE"  # variable: the signals that torch makes an error of
 LOOK_SECONDS = 1.0
 SAVE_SECONDS = 120  # time for the other ranks to finish a step and save before they are killed
-GO_ON = "the same command goes on from what is done"
 WAITED = (
     "another process did not answer for half an hour (it hangs on its disk, or the network does)"
 )

@@ -122,7 +122,7 @@ def make_tokens(
     table, (time, side) = read_clean_list(segments), settings.grid
     of = {"encoder": source.encoder, "model": source.digest, "load_from": source.load_from,
           "grid": [time, side]}  # fmt: skip
-    clips = time if sampling_of(source.pipeline) == "dense" else 1
+    clips = time if sampling_of(source.pipeline).kind == "dense" else 1
     run, videos = run_key(json.dumps(of), clips, 1), videos_of(table, video_root)
     job = Job(
         source.path, str(segments), str(out), run, video_root, str(index_dir),

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,56 @@ CROPS = ("CenterCrop", "ThreeCrop", "TenCrop")
 WHOLE = "whole"  # no crop: the whole picture
 
 Pipeline = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a pipeline takes the frames of a segment; for training, views, timelines and migration.
+
+    Attributes:
+        kind: "dense": neighbouring frames at an interval, from a part of the segment. "segment":
+            the frames of a clip cover the whole segment (UniformSample). "sparse": the same, the
+            way MMAction2's 2D models do it (SampleFrames with clips of one frame). "other": none of
+            these.
+        frames: Frames of a view; 0 if unknown.
+        interval: Frames from one to the next of a dense clip.
+        fps: The rate that `interval` counts at; None: the file's own.
+        clips: Clips of a segment; 1 for "sparse", where `num_clips` are the frames of a view.
+    """
+
+    kind: str
+    frames: int = 0
+    interval: int = 1
+    fps: float | None = None
+    clips: int = 1
+
+    def span(self, fps: float) -> int:
+        """Frames of a file of this rate that a dense clip spans."""
+        return max(1, round(self.frames * self.interval * (fps / self.fps if self.fps else 1)))
+
+    @property
+    def words(self) -> str:
+        """The same in words."""
+        if self.kind == "other":
+            return "frames as a step of its own takes them"
+        if self.kind != "dense":
+            return f"{self.frames} frames over the whole segment"
+        rate = f"at {self.fps:g} frames a second" if self.fps else "at the file's rate"
+        return f"{self.frames} frames, {self.interval} apart {rate}"
+
+
+def sampling_of(pipeline: Pipeline) -> Sampling:
+    """How a pipeline takes the frames of a segment, by its first step that does."""
+    for step in pipeline:
+        length, clips = step.get("clip_len", 1), step.get("num_clips", 1)
+        if step["type"] == "UniformSample":
+            return Sampling("segment", length, clips=clips)
+        if step["type"] == "SampleFrames" and length == 1:
+            return Sampling("sparse", clips)
+        if step["type"] == "SampleFrames":
+            rate = step.get("target_fps")
+            return Sampling("dense", length, step.get("frame_interval", 1), rate, clips)
+    return Sampling("other")
 
 
 def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tuple[int, int | str]:
@@ -32,7 +83,7 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
     Raises:
         EpicError: The pipeline does not support them.
     """
-    kind = sampling_of(pipeline)
+    kind = sampling_of(pipeline).kind
     if clips is None:
         clips = DENSE_CLIPS if kind == "dense" else 1
     if clips > 1 and kind in ("sparse", "other"):
@@ -51,22 +102,6 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
             "DecodeSegment with `crop`, to put other crops in place of; set it to 1"
         )
     return clips, crops
-
-
-def sampling_of(pipeline: Pipeline) -> str:
-    """How a pipeline samples the frames of a segment.
-
-    Returns:
-        "dense": neighbouring frames at an interval, from a part of the segment. "segment": the
-        frames of a clip cover the whole segment (UniformSample). "sparse": the same, the way
-        MMAction2's 2D models do it (SampleFrames with clips of one frame). "other": none of these.
-    """
-    for step in pipeline:
-        if step["type"] == "UniformSample":
-            return "segment"
-        if step["type"] == "SampleFrames":
-            return "sparse" if step.get("clip_len") == 1 else "dense"
-    return "other"
 
 
 def cost_of_views(clips: int, crops: int | str, segments: int) -> str:
@@ -99,7 +134,7 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
         EpicError: The pipeline does not support these views (`chosen_views`).
     """
     chosen_views(pipeline, clips, crops)
-    kind = sampling_of(pipeline)
+    kind = sampling_of(pipeline).kind
     steps, short_side = [], None
     for step in map(dict, pipeline):
         if kind in ("dense", "segment") and step["type"] in ("SampleFrames", "UniformSample"):
@@ -129,11 +164,8 @@ def frames_of_2d(pipeline: Pipeline) -> int | None:
     """Frames per view of a 2D model; None for models with input [C, T, H, W]."""
     if not any(s["type"] == "FormatShape" and s["input_format"] == "NCHW" for s in pipeline):
         return None
-    for step in pipeline:
-        if step["type"] == "UniformSample":
-            return step["clip_len"]
-        if step["type"] == "SampleFrames":
-            return step["clip_len"] * step.get("num_clips", 1)
+    if frames := sampling_of(pipeline).frames:
+        return frames
     raise EpicError(
         "the model's test pipeline has FormatShape of NCHW, but neither SampleFrames nor "
         "UniformSample before it, so how many frames make a view is not known; add one of them"

@@ -163,11 +163,9 @@ def clip_frames(pipeline: Sequence[Mapping[str, Any]], fps: float, window: float
         window: Seconds. None: what a dense clip spans (frames x interval, at the model's rate if
             it has one), or 2 s for models whose frames cover a segment.
     """
-    for step in pipeline if window is None else ():
-        if step["type"] == "SampleFrames" and sampling_of(pipeline) == "dense":
-            rate = step.get("target_fps")
-            span = step["clip_len"] * step.get("frame_interval", 1)
-            return max(1, round(span * (fps / rate if rate else 1)))
+    sampling = sampling_of(pipeline)
+    if window is None and sampling.kind == "dense":
+        return sampling.span(fps)
     return max(1, round((SPREAD_SECONDS if window is None else window) * fps))
 
 

@@ -29,6 +29,7 @@ from torch.utils.data import Dataset
 
 from epic100.base.errors import EpicError
 from epic100.base.ranks import rank
+from epic100.base.stop import GO_ON, Stopped
 from epic100.model.forward import bare, open_model
 from epic100.model.model_file import Pairs, load_model, save_model
 from epic100.model.views import view_pipeline
@@ -183,9 +184,16 @@ def preflight(
         if not rank() and found.trial:
             _predict(plan, folder / MODEL, modules, views)
         return found
+    except Stopped as error:
+        came = str(error).partition(" came")[0]
+        raise Stopped(
+            f"{came} came while the run was tried: stopped before its first step; {GO_ON}"
+        ) from error
     except EpicError:
         raise
     except Exception as error:  # any part raises what it likes about settings it cannot take
+        if is_ours(error):
+            raise
         log.error(traceback.format_exc())
         raise EpicError(_advice(error, plan)) from error
     finally:
@@ -236,6 +244,8 @@ def _steps(runner: Runner, plan: TrainingPlan, started: float) -> Trial:
     loader = runner.train_loop.dataloader
     with saved_for_backward(bare(runner.model)) as saved:
         runner.train()
+    if came := runner.train_loop.signals.requested:  # after the last step
+        raise Stopped(f"{came} came")
     once = runner.max_iters == 1  # several steps use the same addresses
     return Trial(
         loss=runner.train_loop.loss,
@@ -340,6 +350,16 @@ def _predict(
         test_mode=True, pipeline=view_pipeline(pipeline, *views),
     )[0]  # fmt: skip
     compute([segment["inputs"]])
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether our own code raised it, so that no other setting would help.
+
+    What a config builds (`clips`, `model`, hooks) may well dislike its arguments.
+    """
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    part = str(frame.f_globals.get("__name__")).split(".")
+    return part[0] == "epic100" and part[1] not in ("clips", "model") and part[-1] != "hooks"
 
 
 def _advice(error: Exception, plan: TrainingPlan) -> str:

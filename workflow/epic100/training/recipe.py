@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
 from epic100.model.precision import dtype_of
-from epic100.model.registered import HEAD, named_head
+from epic100.model.registered import HEAD, HeadOf
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.settings import TrainSettings
 
@@ -156,7 +156,7 @@ def model_config(config: Config) -> dict[str, Any]:
         config: The result of `build_config`, or of `training.plan` on top of it.
     """
     head = {key: value for key, value in config.model.cls_head.items() if key != "type"}
-    return changed(config, {"model.cls_head": named_head(**head)}).to_dict()
+    return changed(config, {"model.cls_head": HeadOf(**head).config()}).to_dict()
 
 
 def schedule_for(config: Config, epochs: int) -> Changes:

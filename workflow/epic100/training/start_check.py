@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import epic100.training.registered  # noqa: F401  (registers what the config names)
@@ -32,6 +33,7 @@ from epic100.training.before_start import Asked
 from epic100.training.check import preflight, require_room
 from epic100.training.plan import choose_device, plan_run
 from epic100.training.recipe import build_config
+from epic100.training.run import STAMP, attempts, checkpoints, read_stamp, settings_in
 from epic100.training.table import StartTable, start_table
 from epic100.video.sheet import Video, find_files, on_disk_lines, read_sheet
 
@@ -141,7 +143,7 @@ def _try(
         scores = 4 * len(pairs) * len(val) * 4  # float32, of val and test, in shards and in a file
         found = preflight(
             plan, pairs, classes, modules=modules, views=views, early=True,
-            more=scores + _still_to_write(usable),
+            more=scores + _still_to_write(usable, recipe),
         )  # fmt: skip
         if not asked.remote:
             require_room(found)
@@ -164,10 +166,16 @@ def _few(segments: pd.DataFrame, root: str) -> pd.DataFrame:
     return (some if len(some) else segments.head(FEW)).reset_index(drop=True)
 
 
-def _still_to_write(videos: Sequence[Video]) -> float:
-    """Bytes of the videos' indexes, less the indexes and checkpoints that are on disk already."""
-    hours = sum(video.duration for video in videos) / 3600
-    files = [*RESULTS.glob("scan/*.npz"), *RESULTS.glob("work_dirs/*/*/*.pth")]
+def _still_to_write(videos: Sequence[Video], recipe: Config) -> float:
+    """Bytes of the videos' indexes, less the indexes and this run's checkpoints on disk already.
+
+    The lists of the run may not be there yet, so its folder is known by all else that it is of.
+    """
+    hours, files = sum(video.duration for video in videos) / 3600, [*RESULTS.glob("scan/*.npz")]
+    settings = settings_in(recipe)
+    for run in RESULTS.glob(f"work_dirs/*/{STAMP}"):
+        if settings.items() <= read_stamp(run.parent).items():
+            files += [path for each in attempts(run.parent)[:1] for path in checkpoints(each)]
     return hours * INDEX_BYTES_PER_HOUR - sum(path.stat().st_size for path in files)
 
 

@@ -22,6 +22,7 @@ from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
 from epic100.base.ranks import from_all, on_rank_0, rank, world
+from epic100.base.stop import Stopped
 from epic100.model.forward import bare
 from epic100.model.model_file import Pairs, TrainedModel
 from epic100.model.weights import GUARDED, tensors_of
@@ -118,7 +119,7 @@ class SafeCheckpointHook(Hook):
         if due or loop.stopping or (last and loop.validates_after(runner.epoch + 1)):
             path = self._save(runner, runner.epoch, done)
             if loop.stopping:
-                raise EpicError(
+                raise Stopped(
                     f"{loop.signals.requested or 'a signal to another process'} came: saved {path} "
                     f"after {done} of {runner.max_iters} iterations and stopped; the same command "
                     "goes on from there"
@@ -129,7 +130,7 @@ class SafeCheckpointHook(Hook):
     ) -> None:
         """Stop during a validation if a signal arrived; the state before it is already saved."""
         if runner.train_loop.stop_requested():
-            raise EpicError(
+            raise Stopped(
                 f"{runner.train_loop.signals.requested or 'a signal to another process'} came in "
                 f"the validation after epoch {runner.epoch}: stopped; "
                 f"{checkpoint_path(runner.work_dir, runner.iter)} was saved before it, and the "

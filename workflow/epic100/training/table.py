@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 import torch
-from mmengine.config import Config
 
 from epic100.base.machine import usable_cores
 from epic100.model.model_file import Pairs
+from epic100.model.views import sampling_of
 from epic100.training.check import Found, Trial
 from epic100.training.plan import CHANNELS_LAST, TrainingPlan
 from epic100.training.recipe import custom_hooks
@@ -55,7 +55,7 @@ def start_table(
         ("data", f"{len(train)} segments of {train['path'].nunique()} videos, {len(pairs)} pairs"),
         ("val", _val_text(plan)),
         ("model", _model_text(found)),
-        ("clip", clip_text(config)),
+        ("clip", sampling_of(config.train_dataloader.dataset.pipeline).words),
         ("weights", f"{config.load_from}: {found.weights}" if found.weights else "random"),
         ("head", _head_text(plan)),
         (
@@ -185,24 +185,6 @@ def _model_text(found: Found) -> str:
     shape = found.trial.shape
     frames = shape[2] if len(shape) == 5 else shape[0]  # 2D recognizer
     return f"{text}; {frames} frames of {shape[-1]} x {shape[-2]}"
-
-
-def clip_text(config: Config) -> str:
-    """How a training clip takes its frames, in words.
-
-    Args:
-        config: The result of `build_config`.
-    """
-    for step in config.train_dataloader.dataset.pipeline:
-        if step["type"] == "UniformSample":
-            return f"{step['clip_len']} frames over the whole segment"
-        if step["type"] == "SampleFrames" and step.get("clip_len") == 1:
-            return f"{step.get('num_clips', 1)} frames over the whole segment"
-        if step["type"] == "SampleFrames":
-            fps = step.get("target_fps")
-            rate = f"at {fps:g} frames a second" if fps else "at the file's rate"
-            return f"{step['clip_len']} frames, {step.get('frame_interval', 1)} apart {rate}"
-    return "frames as a step of its own takes them"
 
 
 def _head_text(plan: TrainingPlan) -> str:
