@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch.utils.data import Sampler
 
-import epic100.training.registered  # noqa: F401
+import epic100.training.loop  # noqa: F401
 from epic100.base.gpu import Gpus
 from epic100.base.machine import usable_cores, workers_for
 from epic100.settings import TrainSettings

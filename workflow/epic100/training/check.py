@@ -1,4 +1,4 @@
-"""The preflight: the whole way once, in minutes, before a run takes days.
+"""The check of a run: the whole way once, in minutes, before it takes days.
 
 MMEngine's Runner trains a few steps of the run's own config on a few samples, validates and saves a
 checkpoint. Then a model file is written, opened as a prediction opens it, and predicts a segment.
@@ -98,7 +98,7 @@ class ShortRunner(QuietRunner):
     """A Runner without a log file, and without notes of the machine."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build a logger without a file, since others log there after the preflight."""
+        """Build a logger without a file, since others log there after the check."""
         return MMLogger.get_instance(self._experiment_name, log_level="WARNING")
 
     def _log_env(self, env_cfg: dict) -> None:
@@ -131,7 +131,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Found:
-    """What a preflight found.
+    """What a check found.
 
     Args:
         plan: The plan that was tried.
@@ -152,7 +152,7 @@ class Found:
     attends: bool
 
 
-def preflight(
+def check(
     plan: TrainingPlan,
     pairs: Pairs,
     classes: tuple[int, int],

@@ -16,6 +16,10 @@ from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
 from torch import nn
 from torch.utils.data import BatchSampler, Sampler
 
+import epic100.model.registered
+import epic100.training.report
+import epic100.training.state
+import epic100.training.validation  # noqa: F401  (these register what a config names)
 from epic100.base.errors import EpicError
 from epic100.base.ranks import from_all, on_rank_0, rank, world
 from epic100.base.stop import StopSignals, end_workers, shelter_workers

@@ -116,8 +116,8 @@ def build_config(
         raise EpicError(f"config: `train: options:` cannot be set: {error}") from error
     if config.optim_wrapper.get("accumulative_counts", 1) != 1:
         raise EpicError(
-            "the MMEngine config has `optim_wrapper.accumulative_counts`, which would let a step "
-            "span a checkpoint; expected none: set `train: accumulate:`, the parts of a batch"
+            "`optim_wrapper.accumulative_counts` would let a step span a checkpoint; expected none, "
+            "but `train: accumulate:`, the parts of a batch"
         )
     pairs = pairs_path(results, settings.split)
     return changed(
@@ -135,8 +135,7 @@ def at_precision(config: Config, precision: str | None) -> Changes:
 
 def precision_of(config: Config) -> str:
     """What a training of this config computes in: a key of `AUTOCAST`."""
-    names = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-    return names[dtype_of(config)]
+    return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype_of(config)]
 
 
 def _as_there(node: Any, key: str, value: Any) -> Any:

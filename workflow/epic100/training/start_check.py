@@ -1,6 +1,6 @@
-"""The start check, before the first job: are the files there, and does the preflight pass?
+"""The start check, before the first job: are the files there, and does a training work?
 
-There are no clean lists yet. So the preflight gets a few segments of the annotations, of videos
+There are no clean lists yet. So the check gets a few segments of the annotations, of videos
 that are on disk, and the pairs of all of them. It runs as a process of its own (`before_start`).
 """
 
@@ -18,7 +18,6 @@ import pandas as pd
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-import epic100.training.registered  # noqa: F401  (registers what the config names)
 from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus, look_for_gpus
 from epic100.base.own_modules import use_modules
@@ -30,7 +29,7 @@ from epic100.segments.pairs import pair_table, pairs_path, read_pairs, write_pai
 from epic100.segments.segment_list import NO_LABEL, write_segments
 from epic100.settings import Settings
 from epic100.training.before_start import Asked
-from epic100.training.check import preflight, require_room
+from epic100.training.check import check, require_room
 from epic100.training.plan import choose_device, plan_run
 from epic100.training.recipe import build_config
 from epic100.training.run import STAMP, attempts, checkpoints, read_stamp, settings_in
@@ -141,7 +140,7 @@ def _try(
             plan = replace(plan, val=val)
         Path(plan.config.work_dir).mkdir()
         scores = 4 * len(pairs) * len(val) * 4  # float32, of val and test, in shards and in a file
-        found = preflight(
+        found = check(
             plan, pairs, classes, modules=modules, views=views, early=True,
             more=scores + _still_to_write(usable, recipe),
         )  # fmt: skip

@@ -39,14 +39,14 @@ def start_table(
     classes: tuple[int, int],
     gpu: bool = False,
 ) -> StartTable:
-    """Describe a run after its preflight.
+    """Describe a run after its check.
 
     Args:
-        found: Result of the preflight.
+        found: Result of the check.
         train: The segments to train on.
         pairs: The pair table: verb, noun and count.
         classes: Number of verb classes and number of noun classes.
-        gpu: Whether the run will be on a GPU, though the preflight was not.
+        gpu: Whether the run will be on a GPU, though the check was not.
     """
     plan, config = found.plan, found.plan.config
     epochs, steps = config.train_cfg.max_epochs, -(-len(train) // plan.batch)
