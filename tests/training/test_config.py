@@ -159,7 +159,7 @@ def test_options_that_do_not_go_with_the_config_are_one_line(lab):
 
 
 def test_accumulation_over_steps_is_refused_with_the_key_that_splits_a_batch(lab):
-    with pytest.raises(EpicError, match="accumulative_counts` would .*`train: accumulate"):
+    with pytest.raises(EpicError, match="accumulative_counts` is set; expected `train: accum"):
         built(lab, options={"optim_wrapper.accumulative_counts": 4})
 
 

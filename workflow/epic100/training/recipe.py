@@ -115,10 +115,7 @@ def build_config(
     except TypeError as error:  # a dict for what is none
         raise EpicError(f"config: `train: options:` cannot be set: {error}") from error
     if config.optim_wrapper.get("accumulative_counts", 1) != 1:
-        raise EpicError(
-            "`optim_wrapper.accumulative_counts` would let a step span a checkpoint; expected none, "
-            "but `train: accumulate:`, the parts of a batch"
-        )
+        raise EpicError("`optim_wrapper.accumulative_counts` is set; expected `train: accumulate:`")
     pairs = pairs_path(results, settings.split)
     return changed(
         config, _counted(config, {"pairs": pairs, "num_verbs": classes[0], "num_nouns": classes[1]})
