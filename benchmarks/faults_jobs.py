@@ -110,12 +110,6 @@ def scenes(url: str) -> dict[str, Scene]:
             ("results/runs/probe/predictions/val.pt",),
             makes=("tokens", "probe_train", "probe_predict"),
         ),
-        "start": Scene(
-            {**copies, "run": "start", "features": {"encoder": "start"},
-             "train": {**TRAINING, "from_scratch": False, "load_from": models[0]}},
-            ("results/runs/start/features/start_model.pth",),
-            makes=("start_model",),
-        ),
         "second run": Scene(second, ("results/compare.tsv",), makes=("compare",)),
         "both": Scene(
             {"run": "both", "predict": {"clips": 1, "models": models}},
@@ -134,7 +128,7 @@ def served(folder: Path) -> Iterator[str]:
 
     import epic100.mmaction  # noqa: F401  (registers what the config names)
     from epic100.settings import TrainSettings
-    from epic100.training.config import build_config
+    from epic100.training.recipe import build_config
 
     write_annotations(VIDEOS, folder, seed=1)
     for task, classes in (("verb", 97), ("noun", 300)):

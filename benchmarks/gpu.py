@@ -37,8 +37,8 @@ from epic100.base.errors import EpicError
 from epic100.base.machine import usable_cores, workers_for
 from epic100.clips.dataset import collate_in_one
 from epic100.settings import TrainSettings
-from epic100.training.config import build_config
 from epic100.training.launch import launch
+from epic100.training.recipe import build_config
 
 PRECISIONS = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 LAYOUTS = {"channels-last": "ChannelsLastRecognizer3D", "plain": "Recognizer3D"}

@@ -18,13 +18,13 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch.utils.data import Sampler
 
-import epic100.training.registered  # noqa: F401
+import epic100.training.loop  # noqa: F401
 from epic100.base.gpu import Gpus
 from epic100.base.machine import usable_cores, workers_for
 from epic100.settings import TrainSettings
-from epic100.training.config import Changes, build_config, changed, model_config
+from epic100.training.check import ShortRunner
 from epic100.training.plan import choose_device, plan_run
-from epic100.training.preflight import ShortRunner
+from epic100.training.recipe import Changes, build_config, changed, model_config
 
 STEPS, SKIPPED = 50, 10  # the first ones choose kernels and start the loader
 SECONDS = 300  # of one training

@@ -20,11 +20,11 @@ from gpu_kitchen import SOURCES, make_kitchens
 from mmengine.registry import init_default_scope
 
 import epic100.mmaction  # noqa: F401
-from epic100.training import telemetry
-from epic100.training.config import build_config, changed
+from epic100.training import report
 from epic100.training.loop import QuietRunner
 from epic100.training.plan import Placement, plan_run
-from epic100.training.stamp import open_run_dir, run_stamp
+from epic100.training.recipe import build_config, changed
+from epic100.training.run import open_run_dir, run_stamp
 
 PRELOADED = 200_000
 STEPS = 40  # before and after
@@ -49,11 +49,11 @@ class TimedRunner(QuietRunner):
 @contextmanager
 def values_kept(number: int) -> Iterator[None]:
     """Let the log keep so many values of each figure."""
-    before, telemetry.KEPT = telemetry.KEPT, number
+    before, report.KEPT = report.KEPT, number
     try:
         yield
     finally:
-        telemetry.KEPT = before
+        report.KEPT = before
 
 
 def measure(kitchen: Path, folder: Path) -> tuple[float, float]:
@@ -80,7 +80,7 @@ def main() -> None:
         folder = Path(name)
         source = dict(list(SOURCES.items())[:1])
         kitchen = next(iter(make_kitchens(folder, source, seconds=10).values()))
-        for words, kept in (("this workflow", telemetry.KEPT), ("MMEngine's limit", 10**6)):
+        for words, kept in (("this workflow", report.KEPT), ("MMEngine's limit", 10**6)):
             with values_kept(kept):
                 first, long = measure(kitchen, folder / f"run{kept}")
             print(

@@ -150,8 +150,8 @@ def _one_loop(lab: Path, kind: str, turn: int, saves: list[float]) -> list[float
     from mmengine.registry import init_default_scope
     from mmengine.runner import Runner
 
-    from epic100.training.checkpoint_hook import SafeCheckpointHook
-    from epic100.training.config import build_config
+    from epic100.training.recipe import build_config
+    from epic100.training.state import SafeCheckpointHook
 
     os.environ[METER] = str(lab / "meter")
     Path(os.environ[METER]).write_bytes(bytes(8))

@@ -21,7 +21,7 @@ from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.cleaning import clean
 from epic100.segments.segment_list import write_segments
 from epic100.settings import Settings, TrainSettings
-from epic100.training.checkpoints import attempts
+from epic100.training.run import attempts
 from epic100.training.train import train
 from epic100.video.sheet import Video
 

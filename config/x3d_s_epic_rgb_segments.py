@@ -86,7 +86,7 @@ val_evaluator = dict(type="EpicPairMetric", heads="both", pairs=pairs)
 test_evaluator = val_evaluator
 
 train_cfg = dict(type="ResumableEpochLoop", max_epochs=epochs, val_interval=5)
-val_cfg = dict(type="ValLoop")
+val_cfg = dict(type="ClipValLoop")
 test_cfg = dict(type="TestLoop")
 
 optim_wrapper = dict(

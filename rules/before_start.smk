@@ -6,6 +6,7 @@
 import functools
 import shutil
 import time
+from dataclasses import replace
 
 from snakemake.settings.enums import Quietness
 
@@ -152,9 +153,9 @@ def refuse_hopeless_training():
     for run in runs:
         asked = start_check(run)
         model = asked.config | {"train": asked.config.get("train", {}) | {"seed": 0}}
-        if model in seen:
+        if (question := replace(asked, config=model)) in seen:
             continue
-        seen.append(model)
+        seen.append(question)
         file = f"{HOME.format(run=run)}/start_check.txt"
         if passed_before(asked, file):
             continue

@@ -1,6 +1,5 @@
 # A folder to look at in a browser: segments, predictions, clips, timelines. On request: no other
-# rule needs it. Timelines and features that were made are shown, and kept up to date; none is made
-# for it. With `browse: runs:` the page is of these runs, and belongs to none of them.
+# rule needs it. Timelines that were made are shown, and kept up to date; none is made for it. With `browse: runs:` the page is of these runs, and belongs to none of them.
 
 from epic100.settings.config import DEFAULT
 
@@ -8,10 +7,6 @@ SHOWN = [split for split in CONFIG.browse.splits if split in ANNOTATIONS]
 SHOWN_RUNS = [None if run == DEFAULT else run for run in CONFIG.browse.runs]
 SHOWN_HOMES = [home_of(run) for run in SHOWN_RUNS] or [HOME]
 SHOWN_ARE_OWN = [run in (SWEEP or [CONFIG.run]) for run in SHOWN_RUNS] or [True]
-SHOWN_FEATURES = [
-    FEATURES if own and PROBE is not None else f"{home}/features"
-    for home, own in zip(SHOWN_HOMES, SHOWN_ARE_OWN)
-]
 
 
 rule browse:
@@ -29,7 +24,6 @@ rule browse:
             [] if MODELS else [f"{home}/timeline" for home in SHOWN_HOMES],
             [video.video_id for video in VIDEOS if video.split in SHOWN],
         ),
-        features=made_or_asked(dict.fromkeys([] if MODELS else SHOWN_FEATURES), PARTICIPANTS),
     output:
         html=f"{'results' if SHOWN_RUNS else HOME}/browse/index.html",
     log:
@@ -52,9 +46,6 @@ rule browse:
         names=lambda wildcards: CONFIG.browse.runs or [wildcards.get("run", CONFIG.run or "")],
         homes=lambda wildcards: [home.format(run=wildcards.get("run")) for home in SHOWN_HOMES],
         own=SHOWN_ARE_OWN,
-        features=lambda wildcards: [
-            each.format(run=wildcards.get("run")) for each in SHOWN_FEATURES
-        ],
         place=lambda wildcards, input: VIDEO_PLACE,
     message:
         "Page to look at: {output.html}"

@@ -5,11 +5,9 @@
 # one again. The job keeps those that are still right.
 
 ENCODER = CONFIG.features.encoder
-START_MODEL = f"{FEATURES}/start_model.pth"
 # What gives the features, as files. Whether other content makes other features, the job decides.
 ENCODER_FILES = {
     "model": ONE_MODEL if PROBE is None else model_of_features,
-    "start": START_MODEL,
     "hf": files_of_folder,
 }.get(ENCODER, [])
 
@@ -101,28 +99,3 @@ if not SWEEP:
         localrule: True
         message:
             "The features of all participants are complete"
-
-
-if ENCODER == "start":
-
-    rule start_model:
-        input:
-            config=lambda wildcards: shipped(config_of(wildcards).train.config),
-            weights=weights_to_train_from,
-            pairs=PAIRS,
-        output:
-            model=START_MODEL,
-        log:
-            f"{HOME}/logs/features/start_model.log",
-        conda:
-            "../envs/epic100.yaml"
-        resources:
-            mem_mb=8000,
-            runtime=15,
-        params:
-            root=lambda wildcards, input: CLIP_ROOT,
-            settings=lambda wildcards: config_of(wildcards).only("train", "classes", "modules"),
-        message:
-            f"The model of {{input.config}} with {WEIGHTS_TEXT}, untrained"
-        script:
-            "../workflow/scripts/start_model.py"

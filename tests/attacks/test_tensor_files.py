@@ -18,11 +18,11 @@ from epic100.base import foreign_tensors
 from epic100.base.errors import EpicError
 from epic100.migrate import adopt, checkpoint
 from epic100.model.model_file import FORMAT, load_model
+from epic100.model.weights import read_weights
 from epic100.scoring import predictions
 from epic100.submission.check import check
 from epic100.submission.files import read_pt
-from epic100.training.checkpoints import read_checkpoint
-from epic100.training.weights import read_weights
+from epic100.training.run import read_checkpoint
 from support.crafted import Unpickled, members_of, saved, zip_of
 from support.own_process import measured
 

@@ -16,7 +16,7 @@ from support.small_browse import rows
 pytestmark = pytest.mark.slow
 
 AXE = Path(__file__).parents[1] / "support/vendor/axe.min.js"
-TABS = ("segments", "confusion", "classes", "calibration", "map", "videos")
+TABS = ("segments", "confusion", "classes", "calibration", "videos")
 FIRST = np.arange(27) % 5 > 0  # which segments each run has right; the other three are dropped
 SECOND = np.arange(27) % 3 > 0
 ROW = "document.querySelector('#segment-table .rows .row:nth-child({})')"
@@ -97,20 +97,6 @@ def test_the_calibration_plot_counts_what_its_bars_list(page):
         document.querySelectorAll('.bin')[n].dispatchEvent(new PointerEvent(name, spot(n)));
     await wait(); return [count(), at('chips').innerText]"""
     assert ask(page, drag) == [0, "action: 40 to 80 % sure ×"]
-
-
-def test_a_click_on_the_map_shows_the_segment_and_its_nearest(page):
-    click = """
-    await open('map');
-    const plane = at('plane'), half = plane.clientWidth / 2, {map} = epic.runs[0];
-    const [x, y] = [half + map.x[7] / 1000 * (half - 12), half - map.y[7] / 1000 * (half - 12)];
-    const box = plane.getBoundingClientRect();
-    plane.dispatchEvent(new MouseEvent('click', {clientX: box.x + x + 2, clientY: box.y + y + 1}));
-    await wait(); return [epic.viewer.current(), at('near').innerText]"""
-    current, near = ask(page, click)
-    assert current == 7 and "P01_11_8" in near
-    assert "all_features" in ask(page, "await set('run', '1'); return at('map-words').innerText")
-    ask(page, "await set('run', '0')")
 
 
 def test_stars_and_notes_are_kept_and_lists_can_be_taken_away(page):

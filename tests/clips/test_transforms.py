@@ -24,7 +24,7 @@ from epic100.clips.dataset import (
     TensorsInOne,
     collate_in_one,
 )
-from epic100.clips.transforms import BlankSegment, DecodeSegment, OpenSegment
+from epic100.clips.transforms import DecodeSegment, OpenSegment
 from epic100.video.reader import FrameError
 from support.checkout import DECODERS
 from support.own_process import apart
@@ -82,13 +82,6 @@ def test_pictures_are_scaled_while_they_are_decoded(lab, decoder):
         assert width / height == pytest.approx(full_width / full_height, abs=0.03)
         heights.add(height)
     assert len(heights) > 4 and min(heights) >= 30 and max(heights) <= 50
-
-
-def test_pictures_of_a_file_that_is_not_there_are_grey():
-    sample = {"start_index": 100, "total_frames": 50, "frame_inds": np.array([100, 149])}
-    pictures = DecodeSegment(short_side=30).transform(BlankSegment().transform(sample))["imgs"]
-    assert len(pictures) == 2 and {picture.shape[0] for picture in pictures} == {30}
-    assert np.unique(pictures).tolist() == [128]
 
 
 def test_open_files_do_not_travel_to_other_processes(lab):
@@ -312,7 +305,7 @@ def test_every_step_of_mmaction2_that_changes_pictures_is_here():
     places = ("transforms.processing", "transforms.wrappers", "clips.transforms")
     known = {name for name, kind in TRANSFORMS.module_dict.items()
              if kind.__module__.endswith(places)}  # fmt: skip
-    ours = {"OpenSegment", "BlankSegment", "DecodeSegment"}
+    ours = {"OpenSegment", "DecodeSegment"}
     assert known - ours - OF_OTHER_PACKAGES == {step["type"] for step in STEPS}
 
 

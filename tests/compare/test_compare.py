@@ -20,6 +20,7 @@ from epic100.figures.training import plot_runs
 from epic100.model.model_file import TrainedModel, save_model
 from epic100.report.compare_page import write_compare_page
 from epic100.report.page import read_picture
+from epic100.scoring.epoch_table import read_epochs
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.outcomes import read_truth
 from epic100.scoring.predictions import (
@@ -29,7 +30,6 @@ from epic100.scoring.predictions import (
 )
 from epic100.segments.segment_list import read_segments
 from epic100.submission.files import build, write_zip
-from epic100.training.epoch_table import read_epochs
 from support.browser import opened
 from support.made_up import PAIRS, ROWS, make_predictions, write_history
 

@@ -10,8 +10,8 @@ import yaml
 
 from epic100.features.participant import read_feature_table, read_features
 from epic100.prediction.hugging_face import HuggingFaceFolder
+from epic100.scoring.epoch_table import read_trials
 from epic100.segments.segment_list import read_segments
-from epic100.training.epoch_table import read_trials
 from support.checkout import ROOT, SHORT_DEMO, call, epic100, run_snakemake
 from support.hugging_face import make_encoder
 

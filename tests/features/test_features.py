@@ -16,16 +16,13 @@ from epic100.features.participant import (
     read_features,
 )
 from epic100.minikitchen.damage import zero_block
+from epic100.model.forward import pooled_features
 from epic100.model.model_file import load_model
-from epic100.prediction.encoder import pooled_features
 from epic100.scan import scan_participant
-from epic100.settings import TrainSettings
-from epic100.training.finished import save_start_model
 from epic100.video.sheet import Video
 from support.checkout import ROOT, run_snakemake, said
 from support.models import MODEL, predicted
 from support.small_features import make
-from support.small_runs import DEMO
 from support.tricky_videos import encode
 
 pytestmark = pytest.mark.slow
@@ -110,28 +107,6 @@ def test_damage_is_marked_and_videos_without_features_have_a_reason(lab, tmp_pat
     assert [path.name for path in out.glob("*.npz")] == ["P04_01.npz"]
     with pytest.raises(EpicError, match="P04_02 has no features: .*1 picture"):
         confirm_features(out / "P04_02.npz", out / "P04.tsv")
-
-
-def test_start_weights_give_features_without_a_training(lab, model, tmp_path):
-    weights = {
-        f"backbone.{name.removeprefix('backbone.')}": value
-        for name, value in load_model(model).state_dict.items()
-        if "backbone" in name
-    }
-    torch.save({"state_dict": weights}, tmp_path / "weights.pth")
-    settings = TrainSettings(config=DEMO, load_from=str(tmp_path / "weights.pth"))
-    about = {"results": lab.results, "video_root": lab.root, "classes": (97, 300)}
-    save_start_model(settings, tmp_path / "start_model.pth", **about)
-    ours = make(lab.folder, tmp_path / "a/P02.tsv", "start", "P02", tmp_path / "start_model.pth",
-                stride=6.0)  # fmt: skip
-    same = make(lab.folder, tmp_path / "b/P02.tsv", "model", "P02", model, stride=6.0)
-    one, other = (read_features(path / "P02_101.npz") for path in (ours, same))
-    np.testing.assert_allclose(one.feats, other.feats, atol=1e-5)
-    assert one.made_from["model"] != other.made_from["model"]
-    with pytest.raises(EpicError, match="encoder:` is start, but `train:` starts from random"):
-        save_start_model(
-            settings.model_copy(update={"load_from": None}), tmp_path / "none.pth", **about
-        )
 
 
 @pytest.mark.parametrize("encoder, words", [

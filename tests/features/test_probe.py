@@ -17,13 +17,13 @@ from epic100.model.model_file import load_model
 from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.prediction.probe_model import FORMS, AttentiveProbe
 from epic100.report.tables import warning
+from epic100.scoring.epoch_table import read_epochs, read_trials
 from epic100.scoring.evaluation import evaluate
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import PredictSettings, ProbeSettings, TimelineSettings
 from epic100.timeline.model import ModelInUse
 from epic100.timeline.run import make_timelines
-from epic100.training.epoch_table import read_epochs, read_trials
 from support.archive import configure, run
 from support.checkout import said
 from support.hugging_face import make_encoder
@@ -241,7 +241,7 @@ def test_without_transformers_the_extra_is_named(tmp_path, monkeypatch):
         HuggingFaceFolder(folder).check()
 
 
-HF, START = ({"features": {"encoder": name}} for name in ("hf", "start"))
+HF, OWN = ({"features": {"encoder": name}} for name in ("hf", "my_lab:MeanColour"))
 GONE, EMPTY = ({"features": {"encoder": "hf", "path": path}} for path in ("gone", "empty"))
 
 
@@ -253,7 +253,7 @@ GONE, EMPTY = ({"features": {"encoder": "hf", "path": path}} for path in ("gone"
     ("submission.pt", EMPTY, "empty/config.json: cannot be read"),
     ("background.json", EMPTY, "empty/config.json: cannot be read"),
     ("timeline/P02_102.tsv", EMPTY, "empty/config.json: cannot be read"),
-    ("background.json", START, "to a probe with `features: encoder: hf` alone, not start"),
+    ("background.json", OWN, "a probe with `features: encoder: hf` alone, not my_lab:Mean"),
 ])  # fmt: skip
 def test_an_encoder_that_cannot_be_used_stops_the_run_before_the_first_job(
     clean_archive, tmp_path, target, changes, words

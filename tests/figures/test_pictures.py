@@ -22,10 +22,10 @@ from epic100.figures.style import (
     short,
 )
 from epic100.figures.training import plot_rules, plot_training
+from epic100.scoring.epoch_table import read_epochs
 from epic100.scoring.outcomes import outcomes, read_truth
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.official_lists import read_class_names
-from epic100.training.epoch_table import read_epochs
 from support.checkout import CLASSES
 from support.lab import FILES
 from support.made_up import NAMES, PAIRS, ROWS, make_predictions, write_history

@@ -21,7 +21,7 @@ from epic100.migrate.checkpoint import migrate_model, order_of_list, read_checkp
 from epic100.model.model_file import load_model
 from epic100.scoring.predictions import read_predictions
 from epic100.segments.pairs import write_pairs
-from epic100.training.config import model_config
+from epic100.training.recipe import model_config
 from support.archive import configure, jobs, run
 from support.crafted import Unpickled
 from support.models import predicted

@@ -9,7 +9,7 @@ from mmaction.registry import MODELS
 from mmengine.registry import init_default_scope
 
 import epic100.model.registered  # noqa: F401
-from epic100.training.weights import read_weights
+from epic100.model.weights import read_weights
 
 DATA = Path(__file__).parent / "data"
 

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 
 from epic100.base.errors import EpicError
 from epic100.model.mmaction_import import models
-from epic100.model.registered import BaseHead, OutputsLoss, named_head
+from epic100.model.registered import BaseHead, HeadOf, OutputsLoss
 from support.small_runs import Reads
 
 PAIRS = [(0, 1, 6), (0, 2, 3), (2, 1, 1)]
@@ -57,7 +57,8 @@ def test_the_head_that_is_named_is_built_and_its_loss_is_the_sum_of_its_parts(
 ):
     sizes, labels = zip(*(PARTS[part] for part in parts), strict=True)
     head = built(pairs, heads, label_smooth_eps=smoothing)
-    named = named_head(**spec(pairs, heads, label_smooth_eps=smoothing))
+    arguments = spec(pairs, heads, label_smooth_eps=smoothing)
+    named = HeadOf(**arguments).config()
     assert named == {"type": "X3DHead", "in_channels": 8, "label_smooth_eps": smoothing,
                      "num_classes": sum(sizes)}  # fmt: skip
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ from mmaction.registry import DATASETS
 import epic100.mmaction  # noqa: F401
 from epic100.proxy.copies import make_proxies
 from epic100.settings import Settings, TrainSettings
-from epic100.training.config import build_config
+from epic100.training.recipe import build_config
 
 
 def test_a_sample_of_a_copy_is_the_sample_of_the_original_in_small(lab, tmp_path):

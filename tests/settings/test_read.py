@@ -12,7 +12,7 @@ from epic100.settings import Settings, home_of, layered_settings, read_settings,
 from epic100.settings.config import COMPARED
 from epic100.settings.keys import TrainSettings
 from epic100.settings.section import key
-from epic100.training.checkpoint_hook import SafeCheckpointHook
+from epic100.training.state import SafeCheckpointHook
 from support.checkout import python
 from tools import settings_pages
 

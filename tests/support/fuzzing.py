@@ -43,7 +43,7 @@ from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.submission.check import check
 from epic100.submission.files import build, check_zip, read_pt, write_zip
-from epic100.training.stamp import differences, read_stamp
+from epic100.training.run import differences, read_stamp
 from epic100.video.containers import boxes_of, matroska_bytes
 from epic100.video.index import build_index
 from epic100.video.index_file import load_index, write_indexes

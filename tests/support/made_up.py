@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
+from epic100.scoring.epoch_table import COLUMNS
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.segments.official_lists import read_class_names
 from epic100.submission.files import build
-from epic100.training.epoch_table import COLUMNS
 
 PAIRS = [(0, 0, 5), (0, 1, 3), (1, 1, 9), (2, 0, 1)]
 NAMES = read_class_names([])

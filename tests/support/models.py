@@ -13,7 +13,7 @@ from epic100.prediction.predict import predict
 from epic100.scoring.predictions import Predictions, read_predictions
 from epic100.segments.pairs import read_pairs
 from epic100.settings import PredictSettings
-from epic100.training.config import model_config
+from epic100.training.recipe import model_config
 from support.small_runs import built
 
 MODEL = {

@@ -19,7 +19,7 @@ import sys
 # The program that asks starts for each script and imports little: the rest is imported where used.
 PRELOADED = (
     "snakemake.cli", "snakemake.script", "snakemake.storage", "snakemake.report.html_reporter",
-    "smart_open", "requests", "pydantic", "pandas", "epic100.training.preflight",
+    "smart_open", "requests", "pydantic", "pandas", "epic100.training.check",
 )  # fmt: skip
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 

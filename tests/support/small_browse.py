@@ -1,6 +1,5 @@
 """A small run to look at in a browser: 30 segments of three videos, made up. No test in here."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,11 +112,5 @@ def make_browse(folder: Path, clip: bytes, max_mb: int = 500, two: bool = False)
     (folder / "P01_11.MP4").write_bytes(clip)
     given = sources(folder)
     data = gather(VIDEOS, **given | ({"runs": two_runs(folder)} if two else {}))
-    places = list(range(20))  # of two videos, on a spiral
-    data["runs"][0]["map"] = {
-        "segment": places, "share": 0.5, "nearest": 1, "near": [*places[1:], 18],
-        "x": [round(50 * n * math.cos(n)) for n in places],
-        "y": [round(50 * n * math.sin(n)) for n in places],
-    }  # fmt: skip
     write_folder(given["page"], data, folder / "clips/val", max_mb)
     return given["page"]

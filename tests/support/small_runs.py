@@ -23,12 +23,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from epic100.base import foreign_tensors, ranks
 from epic100.base.log import log_to_stdout, rule_log
+from epic100.base.stop import until_the_last_line
 from epic100.model.model_file import load_model
 from epic100.settings import TrainSettings
 from epic100.training import plan
-from epic100.training.checkpoints import attempts
-from epic100.training.config import build_config
 from epic100.training.launch import PATIENCE_MINUTES, Job, train_rank
+from epic100.training.recipe import build_config
+from epic100.training.run import attempts
 from epic100.training.train import train
 from support.checkout import CLASSES
 
@@ -169,7 +170,7 @@ def _child(
         return _rank(what, results, patience, *of_several)
     with open(os.devnull, "w") as nothing:
         sys.stdout = sys.stderr = nothing
-        with rule_log(results / "said.txt"):
+        with until_the_last_line(), rule_log(results / "said.txt"):
             train(TrainSettings.model_validate(what.pop("settings")), **what)
 
 
@@ -207,12 +208,16 @@ def keep_tried_models(put: Callable[[Any, str, Any], None], folder: Path) -> Non
     put(foreign_tensors, "KEPT", 100)
 
 
-def signal_at(iteration: int, number: int, to: str = "itself", of: int = 0) -> dict:
+def signal_at(
+    iteration: int, number: int, to: str = "itself", of: int = 0, tried: bool = False
+) -> dict:
     """Options that let process `of` of a training signal in an iteration, counted from 1.
 
-    It signals `itself`, its whole `group` of processes or its `parent`.
+    It signals `itself`, its whole `group` of processes or its `parent`. `tried`: in the steps that
+    are tried before the training.
     """
-    hook = {"type": "SignalHook", "at": iteration, "number": int(number), "to": to, "of": of}
+    hook = {"type": "SignalHook", "at": iteration, "number": int(number), "to": to, "of": of,
+            "tried": tried}  # fmt: skip
     return {"default_hooks.signal": hook}  # not a custom hook: those make another run
 
 
@@ -262,14 +267,14 @@ class SignalHook(Hook):
 
     priority = "VERY_HIGH"
 
-    def __init__(self, at: int, number: int, to: str, of: int):
-        self.at, self.number, self.of = at, number, of
+    def __init__(self, at: int, number: int, to: str, of: int, tried: bool):
+        self.at, self.number, self.of, self.tried = at, number, of, tried
         self.to = {"itself": os.getpid, "group": lambda: -os.getpgrp(), "parent": os.getppid}[to]
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         if (
             runner.iter + 1 == self.at
-            and not runner.work_dir.endswith("preflight")
+            and runner.work_dir.endswith("preflight") == self.tried
             and int(os.environ.get("RANK", 0)) == self.of
         ):
             os.kill(self.to(), self.number)

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from epic100.base.errors import EpicError
-from epic100.training.checkpoints import (
+from epic100.model.weights import fit_weights, read_weights
+from epic100.training.run import (
     BEST,
     BrokenFile,
     attempts,
@@ -20,7 +21,6 @@ from epic100.training.checkpoints import (
     remove_older,
     write_checkpoint,
 )
-from epic100.training.weights import fit_weights, read_weights
 from support.this_process import largest_file
 
 STAMP = {"clean list": "aa", "pair table": "bb", "optim_wrapper.optimizer.lr": "0.1"}

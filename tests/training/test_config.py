@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 
 from epic100.base.errors import EpicError
 from epic100.segments.pairs import read_pairs
-from epic100.training.config import model_config
+from epic100.training.recipe import model_config
 from support.small_runs import built
 
 
@@ -132,7 +132,6 @@ def test_an_option_that_nothing_reads_is_one_line_with_the_key_that_was_meant(la
     *((key, 1, {}) for key in (  # which the config has not, but its class takes
         "model.cls_head.head.topk",  # of the base class
         "optim_wrapper.optimizer.betas", "optim_wrapper.constructor",
-        "optim_wrapper.accumulative_counts",
         "randomness.deterministic", "train_dataloader.prefetch_factor", "default_hooks.mine",
         "env_cfg.cudnn_benchmark", "find_unused_parameters", "train_cfg.val_begin",
         "train_dataloader.dataset.pipeline.1.target_fps", "train_dataloader.dataset.clip_seconds",
@@ -157,6 +156,11 @@ def test_an_option_is_set_over_any_other_key_and_as_a_tuple_where_the_config_has
 def test_options_that_do_not_go_with_the_config_are_one_line(lab):
     with pytest.raises(EpicError, match="^config: `train: options:` .*paramwise_cfg.* is of type"):
         built(lab, options={"optim_wrapper.paramwise_cfg.norm_decay_mult": 0.0})
+
+
+def test_accumulation_over_steps_is_refused_with_the_key_that_splits_a_batch(lab):
+    with pytest.raises(EpicError, match="accumulative_counts` is set; expected `train: accum"):
+        built(lab, options={"optim_wrapper.accumulative_counts": 4})
 
 
 def test_a_type_among_the_options_says_which_keys_go_with_it(lab):

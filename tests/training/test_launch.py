@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pickle
+import shutil
 import signal
 import socket
 import threading
@@ -15,11 +16,16 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from epic100.base.errors import EpicError
-from epic100.base.ranks import GO_ON, PROCESS, cause_of, error_of
+from epic100.base.ranks import PROCESS, cause_of, error_of, from_all
+from epic100.base.stop import GO_ON
 from epic100.model.model_file import load_model
 from epic100.training.launch import Job, Nodes, free_port, launch, start_node
+from epic100.training.recipe import build_config
+from epic100.training.run import attempts, open_run
 from support.checkout import ROOT
 from support.small_runs import (
+    LOGGED,
+    WHOLE,
     copy_results,
     end_of,
     ends_of_two,
@@ -27,6 +33,7 @@ from support.small_runs import (
     node,
     processes,
     run,
+    run_dir,
     same,
     settings,
     signal_at,
@@ -154,6 +161,33 @@ def test_two_processes_are_stopped_by_a_signal_to_one_or_to_the_launcher_and_go_
     first, second = (own["buffers"] for own in state["rank_states"])
     for name, value in first.items():
         assert torch.equal(value, second[name]) and torch.equal(value, ends[0][name]), name
+
+
+def ask(number: int, results: Path, root: str) -> None:
+    """Be one of two processes that open a run whose kept model is broken, again and again."""
+    meet = f"file://{results}/store"
+    torch.distributed.init_process_group("gloo", init_method=meet, rank=number, world_size=2)
+    config = build_config(settings(options=LOGGED, **WHOLE), str(results), root)
+    kept = run_dir(results) / "model.pth"
+    whole = kept.read_bytes()
+    for _ in range(20):
+        torch.distributed.barrier()
+        if number == 0:
+            kept.write_bytes(whole[:-100])
+        torch.distributed.barrier()
+        seen = from_all(open_run(results / "work_dirs", config))
+        assert seen[0] == seen[1] and seen[0].attempt is not None
+    torch.distributed.destroy_process_group()
+
+
+def test_of_a_broken_kept_model_all_processes_see_the_same_each_time(lab, straight, tmp_path):
+    """Each process looked for itself: one renamed the file while the other read it."""
+    results = shutil.copytree(straight.results, tmp_path / "results")
+    both = [processes.Process(target=ask, args=(n, results, lab.root)) for n in (0, 1)]
+    for each in both:
+        each.start()
+    assert [end_of(each) for each in both] == [0, 0]
+    assert len(attempts(run_dir(results))) == 21 and not (run_dir(results) / "model.pth").exists()
 
 
 def states(path: Path) -> dict:

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import time
 from functools import lru_cache
 from getpass import getuser
 from pathlib import Path
@@ -16,10 +17,10 @@ import torch
 from epic100.base import log
 from epic100.base.errors import EpicError
 from epic100.base.log import rule_log
+from epic100.base.stop import SIGNALS, StopSignals
 from epic100.segments.segment_list import read_segments
-from epic100.training.checkpoints import checkpoints
-from epic100.training.stop import SIGNALS, StopSignals
-from epic100.training.telemetry import PAGE
+from epic100.training.report import PAGE
+from epic100.training.run import checkpoints
 from support.small_runs import (
     LATE,
     LOGGED,
@@ -145,6 +146,34 @@ def test_a_step_reads_nothing_of_the_device_and_is_read_when_the_next_is_on_its_
     assert "grad_norm: " in log and "loss: " in log
     # Of three iterations the first, which starts the loader, does not count.
     assert "the loader is the limit" not in caplog.text
+
+
+def test_a_signal_while_the_run_is_tried_says_so_and_names_no_file(lab, tmp_path):
+    """It said that it saved preflight/iter_1.pth, which was removed in the next moment."""
+    results = copy_results(lab, tmp_path, segments=4)
+    ended = signal_at(1, signal.SIGTERM, to="group", tried=True)
+    assert end_of(start(lab, results, ended, epochs=1)) == 1
+    assert said(results).strip().splitlines()[-1] == (
+        "error: SIGTERM came while the run was tried: stopped before its first step; the same "
+        "command goes on from what is done"
+    )
+    assert not list(results.glob("work_dirs/*/*/*.pth"))
+
+
+def test_signals_that_go_on_coming_do_not_keep_a_training_from_its_last_line(lab, tmp_path):
+    """The second one ended the process after its save and before its message."""
+    results = copy_results(lab, tmp_path, segments=6)
+    training = start(lab, results, signal_at(2, signal.SIGTERM), epochs=1)
+    while not list(results.glob("work_dirs/*/attempt_1/iter_2.pth")):
+        assert training.is_alive()
+        time.sleep(0.001)
+    while training.is_alive():
+        os.kill(training.pid, signal.SIGTERM)
+        time.sleep(0.001)
+    assert end_of(training) == 1
+    saved = run_dir(results) / "attempt_1/iter_2.pth"
+    words = f"error: SIGTERM came: saved {saved} after 2 of 3 iterations and stopped; "
+    assert said(results).strip().splitlines()[-1].startswith(words)
 
 
 OFTEN = {"default_hooks.checkpoint.iterations": 1}

@@ -15,7 +15,7 @@ from epic100.segments.pairs import read_pairs, write_pairs
 from epic100.segments.segment_list import read_segments
 from epic100.settings import TrainSettings
 from epic100.submission.export import export
-from epic100.training.finished import has_model
+from epic100.training.run import has_model
 from epic100.training.train import train
 from support.models import predicted
 from support.small_runs import built, copy_results, job, run, run_dir

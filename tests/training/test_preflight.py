@@ -11,6 +11,8 @@ from mmaction.registry import MODELS
 
 from epic100.base.errors import EpicError
 from epic100.settings import Settings
+from epic100.settings.keys import Annotations
+from epic100.training import loop
 from epic100.training.before_start import Asked, passed_before, run_start_check
 from epic100.training.start_check import start_check
 from support.checkout import ROOT
@@ -73,6 +75,33 @@ def test_a_training_that_works_is_tried_and_this_is_kept_until_a_setting_or_a_fi
     assert not passed_before(first, file)
 
 
+def test_a_check_is_asked_again_if_a_file_changes_that_only_a_default_or_a_base_names(
+    asked, tmp_path
+):
+    """Both counted as passed: only paths that were set were looked at, and the recipe alone."""
+    for name in ("base", "mine"):
+        (tmp_path / f"{name}.py").write_text("")
+    (tmp_path / "mine.py").write_text("_base_ = ['base.py']")
+    train_csv = tmp_path / Annotations().train
+    train_csv.parent.mkdir(parents=True, exist_ok=True)
+    train_csv.write_text("one")
+    first = asked(recipe=tmp_path / "mine.py")
+    first = replace(first, config={**first.config, "annotations": {}})
+    file = tmp_path / "start_check.txt"
+    for changed in (tmp_path / "base.py", train_csv):
+        file.write_text(f"\nchecked: {first.digest()}\n")
+        assert passed_before(first, file)
+        changed.write_text(changed.read_text() + "# more")
+        assert not passed_before(first, file)
+
+
+def test_our_own_bug_is_no_advice_about_the_config(asked, monkeypatch):
+    """It told the user to correct `train: options:`."""
+    monkeypatch.setattr(loop, "clip_without_reading", None)
+    with pytest.raises(TypeError, match="not callable"):
+        start_check(asked())
+
+
 @pytest.mark.parametrize("slip, words", [
     ({"options": {"model.cls_head.head.num_classes": 7}}, ("`num_classes` 7", "there are, 8")),
     ({"options": {"model.cls_head.head.in_channels": 7}},
@@ -116,7 +145,8 @@ def test_without_videos_and_annotations_all_else_is_tried(asked, tmp_path):
                               weights_to_come="http://a.b/c.pth"))  # fmt: skip
     assert not table.errors
     text = table.text()
-    assert "none of the 4 videos" in text and "on grey pictures" in text
+    assert "none of the 4 videos" in text and "M parameters\n" in text
+    assert re.search(r"tried: no step yet, the training job begins with it .*No such file", text)
     assert "weights: http://a.b/c.pth: fetched by the run" in text
     assert "device: of another machine" in text and "\n    time:" not in text
 
@@ -145,6 +175,18 @@ def test_too_little_disk_is_found(asked, tmp_path):
     table = start_check(asked(root=str(tmp_path)))  # of no video, so that all of them count
     assert re.search(r"GB free in .*; this run needs about \d{5}\.", table.errors[0])
     assert "free some space, or choose another folder" in table.errors[0]
+
+
+def test_checkpoints_of_another_run_make_no_room_for_this_one(asked, tmp_path):
+    sheet, other = tmp_path / "sheet.tsv", tmp_path / "results/work_dirs/other/attempt_1/iter_9.pth"
+    rows = (f"P01_{n}\tP01\ttest\t50.0\t1e6\n" for n in range(1000, 2000))  # 5.5 TB of indexes
+    sheet.write_text(sheet.read_text() + "".join(rows))
+    other.parent.mkdir(parents=True)
+    (other.parent.parent / "stamp.json").write_text('{"clean list": "ab"}')
+    with other.open("wb") as file:
+        file.truncate(8 * 10**12)
+    table = start_check(asked(root=str(tmp_path)))
+    assert re.search(r"this run needs about \d{4}\.", table.errors[0])
 
 
 def test_a_check_that_does_not_finish_is_an_error_only_if_it_was_asked_for(

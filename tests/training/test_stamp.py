@@ -5,7 +5,7 @@ import pytest
 
 from epic100.settings import TrainSettings
 from epic100.settings.section import about
-from epic100.training.stamp import differences, open_run_dir, read_stamp, run_stamp
+from epic100.training.run import differences, open_run_dir, read_stamp, run_stamp
 from support.small_runs import built, copy_results
 
 

@@ -6,10 +6,10 @@ from mmengine.config import Config
 
 from epic100.base.machine import driver_version
 from epic100.segments.segment_list import COLUMNS
+from epic100.training.check import Found, Trial
 from epic100.training.plan import Placement, TrainingPlan
-from epic100.training.preflight import Found
-from epic100.training.start_table import epoch_seconds, start_table
-from epic100.training.telemetry import loader_advice
+from epic100.training.report import loader_advice
+from epic100.training.table import epoch_seconds, start_table
 
 DENSE = {"type": "SampleFrames", "clip_len": 13, "frame_interval": 6}
 PAIRS = [(0, 0, 3), (0, 1, 1), (2, 1, 0)]
@@ -50,10 +50,13 @@ def checked(
         precision=precision,
         val=val, no_val="" if val is not None else "no segment to validate on",
     )  # fmt: skip
+    trial = Trial(
+        loss=2.0, seconds=9.0, step_seconds=0.5, load_seconds=load_seconds, memory=0,
+        activations=0.0, shape=(1, 3, 13, 160, 160),
+    )  # fmt: skip
     return Found(
-        plan=plan, loss=2.0, seconds=9.0, step_seconds=0.5, load_seconds=load_seconds,
-        parameters=3_794_322, memory=0, activations=0.0, shape=(1, 3, 13, 160, 160), weights="",
-        disk="9.0 GB free", grey="", attends=attends,
+        plan=plan, trial=trial, unread="", parameters=3_794_322, weights="", disk="9.0 GB free",
+        attends=attends,
     )  # fmt: skip
 
 
@@ -128,7 +131,7 @@ def test_what_is_unlikely_to_go_well_is_warned_of_and_nothing_else(changes, word
 ])  # fmt: skip
 def test_the_estimate_lets_workers_load_while_a_gpu_computes(device, load_seconds, seconds):
     check = checked(processes=1, part=2, device=device, load_seconds=load_seconds, workers=1)
-    assert epoch_seconds(check, 10) == pytest.approx(seconds)
+    assert epoch_seconds(check.plan, check.trial, 10) == pytest.approx(seconds)
 
 
 def test_a_slow_loader_is_reported_with_its_figures_and_what_would_help():

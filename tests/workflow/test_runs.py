@@ -60,6 +60,20 @@ def test_a_sweep_of_recipes_fetches_the_start_weights_of_each(cleaned):
     assert f"as {ROOT}/config/zoo/slowfast_r50.py says, from its own start weights" in said(done)
 
 
+def test_each_recipe_of_a_sweep_is_tried_before_the_first_job(cleaned):
+    """One was, since both had the same settings; the other failed in its job."""
+    (cleaned / "bad.py").write_text(
+        f"_base_ = [{str(ROOT / 'config/x3d_demo.py')!r}]\n"
+        "model = dict(cls_head=dict(head=dict(in_channels=7)))\n"
+    )
+    small = {"from_scratch": True, "epochs": 1, "batch_size": 16, "workers": 0}
+    recipes = ["config/x3d_demo.py", "bad.py"]
+    configure(cleaned, train=small, sweep={"train": {"config": recipes}})
+    done = run(cleaned, well=False)
+    assert "a training step with these settings fails (RuntimeError" in said(done)
+    assert "bad.py" in said(done) and not list(cleaned.glob("results/runs/*/logs"))
+
+
 def test_two_models_are_averaged_into_one_submission(with_models):
     cleaned, models = with_models, ["1.pth", "2.pth"]
     configure(cleaned, predict={"models": models, "clips": 1, "workers": 0})

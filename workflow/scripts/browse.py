@@ -1,12 +1,10 @@
 """Rule browse: segments, predictions, clips and timelines of one or two runs -> a folder."""
 
 import os
-from pathlib import Path
 
 from epic100.base.log import rule_log
 from epic100.browse.content import gather, shown_runs
 from epic100.browse.folder import write_folder
-from epic100.features.map import segment_map
 from epic100.settings import Settings
 from epic100.video.sheet import read_sheet
 
@@ -26,9 +24,4 @@ with rule_log(snakemake.log[0]):
         lists={key: given[key] for key in params.lists},
         **settings.reading,
     )
-    segments = data["segments"]
-    videos = [data["videos"]["id"][place] for place in segments["video"]]
-    for run, folder in zip(data["runs"], params.features, strict=True):
-        tables = [path for path in given.features if Path(path).parent == Path(folder)]
-        run["map"] = segment_map(tables, videos, segments["start"], segments["stop"])
     write_folder(page, data, os.path.dirname(given.clips), settings.browse.max_mb)

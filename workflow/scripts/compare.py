@@ -9,9 +9,9 @@ from epic100.compare.runs import read_runs, write_table
 from epic100.figures.training import cost_in_words, plot_runs
 from epic100.report.compare_page import write_compare_page
 from epic100.report.page import read_picture
+from epic100.scoring.epoch_table import FILE, read_epochs
 from epic100.scoring.outcomes import read_truth
 from epic100.settings import Settings
-from epic100.training.epoch_table import FILE, read_epochs
 
 with rule_log(snakemake.log[0]), tempfile.TemporaryDirectory() as temporary:
     lists = {key: snakemake.input[key] for key in snakemake.params.lists}

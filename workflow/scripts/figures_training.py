@@ -2,7 +2,7 @@
 
 from epic100.base.log import rule_log
 from epic100.figures.training import plot_runs, plot_training
-from epic100.training.epoch_table import read_epochs, read_trials
+from epic100.scoring.epoch_table import read_epochs, read_trials
 
 with rule_log(snakemake.log[0]):
     history = read_epochs(snakemake.input.history)

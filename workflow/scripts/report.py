@@ -7,7 +7,7 @@ from epic100.base.links import links
 from epic100.base.log import rule_log
 from epic100.figures.training import plot_rules
 from epic100.report.page import write_page
-from epic100.training.epoch_table import read_epochs
+from epic100.scoring.epoch_table import read_epochs
 
 with rule_log(snakemake.log[0]):
     given, made, params = snakemake.input, snakemake.output, snakemake.params

@@ -3,11 +3,12 @@
 import os
 
 from epic100.base.log import rule_log
+from epic100.base.stop import until_the_last_line
 from epic100.segments.official_lists import read_class_names
 from epic100.settings import Settings
 from epic100.training.launch import launch
 
-with rule_log(snakemake.log[0]):
+with until_the_last_line(), rule_log(snakemake.log[0]):
     settings = Settings.part(snakemake.params.settings)
     launch(
         settings.train.begun_with(

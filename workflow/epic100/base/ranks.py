@@ -19,11 +19,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 if __name__ == "__main__":  # a request to save must not end it before a training listens
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
+from torch import distributed
 from torch.distributed.elastic.multiprocessing import (
     DefaultLogsSpecs,
     SignalException,
@@ -34,12 +35,12 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure, rec
 
 from epic100.base.errors import EpicError
 from epic100.base.log import log_to_stdout
+from epic100.base.stop import GO_ON
 
 PROCESS = "epic100.base.ranks"
 HANDLED = "TORCHELASTIC_SIGNALS_TO_HANDLE"  # variable: the signals that torch makes an error of
 LOOK_SECONDS = 1.0
 SAVE_SECONDS = 120  # time for the other ranks to finish a step and save before they are killed
-GO_ON = "the same command goes on from what is done"
 WAITED = (
     "another process did not answer for half an hour (it hangs on its disk, or the network does)"
 )
@@ -51,6 +52,7 @@ FOLLOWS = (
     r"process \d+ was killed by SIGTERM|^stopped by",
 )
 
+Result = TypeVar("Result")
 Call = tuple[Any, ...]  # a function of a module, and its arguments; they travel as a pickle
 
 
@@ -96,6 +98,47 @@ def run_ranks(
     look()
     if failures := sorted(ended.failures.values(), key=lambda failure: failure.timestamp):
         raise cause_of(error_of(first + each.local_rank, each) for each in failures)
+
+
+def rank() -> int:
+    """The number of this process among those that train together."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def world() -> int:
+    """Number of processes that train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def on_rank_0(task: Callable[[], Result]) -> Result:
+    """Run `task` on rank 0 only and give its result to all ranks.
+
+    All ranks must call it together.
+
+    Raises:
+        EpicError: The task raised it on rank 0; every rank then raises it.
+    """
+    outcome: list[Any] = [None, None]  # the result, or the message of an error
+    if rank() == 0:
+        try:
+            outcome[0] = task()
+        except EpicError as error:
+            if world() == 1:
+                raise
+            outcome[1] = str(error)
+    if world() > 1:
+        distributed.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise EpicError(outcome[1])
+    return outcome[0]
+
+
+def from_all(value: Any) -> list[Any]:
+    """What each rank gives, in order; all must call it together."""
+    found = [value] * world()
+    if world() > 1:
+        distributed.all_gather_object(found, value)
+    return found
 
 
 def private_folder(parent: str | None = None) -> tempfile.TemporaryDirectory[str]:

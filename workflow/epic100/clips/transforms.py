@@ -28,7 +28,6 @@ from epic100.video.kept import Kept
 from epic100.video.reader import FrameError, VideoReader
 from epic100.video.window import Window
 
-BLANK_SIZE, BLANK_FPS = (256, 456), 60000 / 1001
 # A fork would share the file positions of open containers with this process, and could not close
 # what decord has open: it would wait for threads that exist only here.
 _OPEN = WeakSet[Any]()  # caches of readers
@@ -166,38 +165,6 @@ class OpenSegment(BaseTransform):
         if self._readers is not None:
             self._readers.cache_clear()
             self._readers = None  # and with it what its readers shared
-
-
-class BlankReader:
-    """A reader whose frames are all grey, for a trial before a video is there.
-
-    Args:
-        frames: Number of frames.
-    """
-
-    def __init__(self, frames: int):
-        self.fps, self.frames, self.size = BLANK_FPS, frames, BLANK_SIZE
-
-    def get_frames(
-        self,
-        indices: Sequence[int],
-        size: tuple[int, int] | None = None,
-        window: Window | None = None,
-    ) -> np.ndarray:
-        """Return grey frames, uint8 RGB [len(indices), height, width, 3]."""
-        whole = (window.height, window.width) if window else self.size
-        return np.full((len(indices), *(size or whole), 3), 128, np.uint8)
-
-
-@TRANSFORMS.register_module()
-class BlankSegment(BaseTransform):
-    """Takes the place of `OpenSegment` in a pipeline, but opens no file."""
-
-    def transform(self, results: dict) -> dict:
-        """Add the reader and its rate to `results`."""
-        reader = BlankReader(results["start_index"] + results["total_frames"])
-        results["video_reader"], results["avg_fps"] = reader, reader.fps
-        return results
 
 
 @TRANSFORMS.register_module()

@@ -19,7 +19,7 @@ from epic100.model.model_file import load_model
 from epic100.scoring.metrics import TASKS
 from epic100.scoring.outcomes import Truth
 from epic100.settings.config import DEFAULT, RESULTS
-from epic100.training.stamp import settings_in
+from epic100.training.run import settings_in
 
 log = logging.getLogger(__name__)
 

@@ -27,16 +27,16 @@ from epic100.base.torch_file import read_tensors, write_tensors
 from epic100.features.tokens import Tokens, read_tokens
 from epic100.model.model_file import TrainedModel, digest, load_model, output_sizes, save_model
 from epic100.model.registered import OutputsLoss
+from epic100.model.views import mean_log_probs
 from epic100.prediction.encoder import clip_pipeline
 from epic100.prediction.hugging_face import HuggingFaceFolder
 from epic100.prediction.predict import predictions_of
 from epic100.prediction.probe_model import KIND, AttentiveProbe, built_probe
-from epic100.prediction.views import mean_log_probs
+from epic100.scoring.epoch_table import ACCURACIES, Row, write_epochs, write_trials
 from epic100.scoring.predictions import write_predictions
 from epic100.segments.pairs import read_pairs
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import ProbeSettings
-from epic100.training.epoch_table import ACCURACIES, Row, write_epochs, write_trials
 from epic100.training.validation import FIGURES, EpicPairMetric
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def train_probe(
     Args:
         settings: The `probe:` section.
         model_path: The model file to write.
-        history_path: The table of epochs to write (`training.epoch_table`).
+        history_path: The table of epochs to write (`scoring.epoch_table`).
         trials_path: The table of epochs of all rates and decays to write.
         split: What is learned from, train or trainval.
         segments: Its clean list.

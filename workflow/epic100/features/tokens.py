@@ -21,10 +21,10 @@ from torch.nn.utils.rnn import pad_sequence
 from epic100.base.atomic import write_text
 from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
+from epic100.model.views import sampling_of
 from epic100.prediction.encoder import Source
 from epic100.prediction.predict import Job, complete_shards, videos_of
 from epic100.prediction.shards import Shards, run_key
-from epic100.prediction.views import sampling_of
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import FeatureSettings, PredictSettings
 
@@ -122,7 +122,7 @@ def make_tokens(
     table, (time, side) = read_clean_list(segments), settings.grid
     of = {"encoder": source.encoder, "model": source.digest, "load_from": source.load_from,
           "grid": [time, side]}  # fmt: skip
-    clips = time if sampling_of(source.pipeline) == "dense" else 1
+    clips = time if sampling_of(source.pipeline).kind == "dense" else 1
     run, videos = run_key(json.dumps(of), clips, 1), videos_of(table, video_root)
     job = Job(
         source.path, str(segments), str(out), run, video_root, str(index_dir),

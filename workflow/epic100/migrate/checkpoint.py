@@ -23,6 +23,7 @@ from epic100.base.foreign_tensors import named_tensors, read_foreign
 from epic100.base.torch_file import read_tensors
 from epic100.model.foreign import build_foreign, clean_model, clean_pipeline, parse_config
 from epic100.model.model_file import TrainedModel, save_model, test_pipeline_of
+from epic100.model.views import sampling_of
 from epic100.segments.segment_list import NO_LABEL, read_segments
 
 # Steps that open a video or a cut clip. A lab that reads segments of whole videos has steps of its
@@ -205,8 +206,7 @@ def predicting_config(lab: Config, where: str) -> tuple[Config, list[str]]:
             "expected an opening step, SampleFrames or UniformSample, a decoding step and "
             "PackActionInputs"
         )
-    sampling = next(step for step in steps if step["type"] in SAMPLERS)
-    clips = 1 if _of_single_frames(sampling) else sampling.get("num_clips", 1)
+    clips = sampling_of(steps).clips
     crops = 3 if any(step["type"] == "ThreeCrop" for step in steps) else 1
     notes.append(
         "its own test had these views; for the same, put into the workflow's config "
@@ -255,7 +255,7 @@ def _step(kind: str, step: dict[str, Any], where: str) -> dict[str, Any]:
     if kind in OURS:
         return OURS[kind]
     if kind in SAMPLERS:
-        clips = {} if _of_single_frames(step) else {"num_clips": 1}
+        clips = {} if sampling_of([step]).kind == "sparse" else {"num_clips": 1}
         return {**step, **clips, "test_mode": True}
     if kind == "ThreeCrop":  # one crop; `predict: crops: 3` gives three
         return {"type": "CenterCrop", "crop_size": step.get("crop_size")}
@@ -265,11 +265,6 @@ def _step(kind: str, step: dict[str, Any], where: str) -> dict[str, Any]:
         f"{where}: step {kind} of the test pipeline has no counterpart; expected "
         f"{', '.join((*INITS, *SAMPLERS, *DECODES, *SAME, 'ThreeCrop'))} or PackActionInputs"
     )
-
-
-def _of_single_frames(step: dict[str, Any]) -> bool:
-    """Whether `num_clips` means the frames of one view, as in 2D models; it must then be kept."""
-    return step["type"] == "SampleFrames" and step["clip_len"] == 1
 
 
 def read_pair_order(path: str | os.PathLike) -> list[Pair]:

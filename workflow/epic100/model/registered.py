@@ -6,6 +6,8 @@ split again by position. And Mixup and CutMix of a batch, where the model is.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import update_wrapper
 from types import MethodType
 from typing import Any
 
@@ -55,57 +57,69 @@ def lay_out_channels_last(module: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
 
 
-@MODELS.register_module(HEAD)
-def epic_head(
-    head: Mapping[str, Any],
-    pairs: str,
-    heads: str = "pair",
-    num_verbs: int = 97,
-    num_nouns: int = 300,
-) -> nn.Module:
-    """Build the head of MMAction2 that a recipe names, with its number of outputs and its loss.
-
-    It is that head itself, so its weights have their usual names.
+@dataclass(frozen=True)
+class HeadOf:
+    """What a recipe says of its head: a head of MMAction2, and what its outputs stand for.
 
     Args:
-        head: The config of the head, without `num_classes`.
-        pairs: The pair table, which is read here.
+        head: The config of MMAction2's head, without `num_classes`.
+        pairs: The pair table.
         heads: A key of `model_file.OUTPUTS`.
         num_verbs: Number of verb classes.
         num_nouns: Number of noun classes.
-
-    Raises:
-        EpicError: The head has a number of its own, or a loss of its own beside several `heads`.
     """
-    built = MODELS.build(named_head(head, pairs, heads, num_verbs, num_nouns))
-    if heads != "pair":
-        if (own := head.get("loss_cls", {}).get("type")) not in OWN_LOSSES:
+
+    head: Mapping[str, Any]
+    pairs: str
+    heads: str = "pair"
+    num_verbs: int = 97
+    num_nouns: int = 300
+
+    def config(self) -> dict[str, Any]:
+        """The config of MMAction2's head with its number of outputs, which needs no pair table.
+
+        Raises:
+            EpicError: The config has a number of its own.
+        """
+        pairs = len(read_pairs(self.pairs))
+        outputs = sum(output_sizes(self.heads, pairs, self.num_verbs, self.num_nouns).values())
+        if "num_classes" in self.head:
             raise EpicError(
-                f"the head of the model has a loss of its own ({own}), which is for pairs alone, "
-                f"but `heads` is {heads!r}; set `train: heads: pair`, or take `loss_cls` out"
+                f"the head of the model has `num_classes` {self.head['num_classes']}, but "
+                f"{self.pairs} and `heads` ({self.heads}) say how many there are, {outputs}; take "
+                "`num_classes` out"
             )
-        smoothing, built.label_smooth_eps = built.label_smooth_eps, 0.0
-        built.loss_cls = OutputsLoss(read_pairs(pairs), heads, num_verbs, num_nouns, smoothing)
-    if type(built).loss_by_feat is BaseHead.loss_by_feat:
-        built.loss_by_feat = MethodType(loss_on_device, built)
-    return built
+        return {**self.head, "num_classes": outputs}
+
+    def build(self) -> nn.Module:
+        """Build that head itself, so its weights have their usual names, with the loss of `heads`.
+
+        Raises:
+            EpicError: As `config`; or it has a loss of its own beside several `heads`.
+        """
+        built = MODELS.build(self.config())
+        if self.heads != "pair":
+            if (own := self.head.get("loss_cls", {}).get("type")) not in OWN_LOSSES:
+                raise EpicError(
+                    f"the head of the model has a loss of its own ({own}), which is for pairs "
+                    f"alone, but `heads` is {self.heads!r}; set `train: heads: pair`, or take "
+                    "`loss_cls` out"
+                )
+            smoothing, built.label_smooth_eps = built.label_smooth_eps, 0.0
+            classes = (self.num_verbs, self.num_nouns)
+            pairs = read_pairs(self.pairs)
+            built.loss_cls = OutputsLoss(pairs, self.heads, *classes, smoothing)
+        if type(built).loss_by_feat is BaseHead.loss_by_feat:
+            built.loss_by_feat = MethodType(loss_on_device, built)
+        return built
 
 
-def named_head(
-    head: Mapping[str, Any], pairs: str, heads: str, num_verbs: int, num_nouns: int
-) -> dict[str, Any]:
-    """The config of MMAction2's head with its number of outputs, which needs no pair table.
+def epic_head(**said: Any) -> nn.Module:
+    """Build what a recipe says of its head (`HeadOf`)."""
+    return HeadOf(**said).build()
 
-    Raises:
-        EpicError: The config has a number of its own.
-    """
-    outputs = sum(output_sizes(heads, len(read_pairs(pairs)), num_verbs, num_nouns).values())
-    if "num_classes" in head:
-        raise EpicError(
-            f"the head of the model has `num_classes` {head['num_classes']}, but {pairs} and "
-            f"`heads` ({heads}) say how many there are, {outputs}; take `num_classes` out"
-        )
-    return {**head, "num_classes": outputs}
+
+MODELS.register_module(HEAD, module=update_wrapper(epic_head, HeadOf))  # with its arguments
 
 
 class OutputsLoss(nn.Module):

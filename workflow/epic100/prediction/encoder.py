@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from epic100.base import disk
 from epic100.base.errors import EpicError
 from epic100.base.own_modules import use_modules
 from epic100.model.model_file import digest, load_model
+from epic100.model.views import one_view_pipeline
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
-from epic100.prediction.views import one_view_pipeline, scores_of_views
 
 MODEL = "model"  # the recognizer of a model file
-START = "start"  # the start weights of `train:`, without a training
 
 
 class Encoder(Protocol):
@@ -75,7 +74,7 @@ def encoder_class(name: str, modules: Mapping[str, Any] | None) -> type[Encoder]
     except Exception as error:  # a module is code, so any error is possible
         raise EpicError(
             f"config: `features: encoder:` is {name}, which cannot be imported "
-            f"({type(error).__name__}: {error}); expected model, start, or module:Class of an "
+            f"({type(error).__name__}: {error}); expected model, hf, or module:Class of an "
             "installed module or one in `modules: folder:`"
         ) from error
     lacking = [
@@ -153,7 +152,7 @@ def source_of(
         folder = HuggingFaceFolder(model)
         name = f"{HF} {folder.folder.resolve().name}"
         return Source(HF, os.fspath(model), folder.fingerprint, clip_pipeline(folder), name)
-    if encoder not in (MODEL, START) or model is None:
+    if encoder != MODEL or model is None:
         found = encoder_class(encoder, modules)
         return Source(encoder, "", fingerprint(found), clip_pipeline(found), encoder)
     trained = load_model(model)
@@ -216,49 +215,3 @@ def pooled_tokens(rows: Tensor, grid: Sequence[int] | None) -> Tensor:
         rows = pooled.flatten(2).transpose(1, 2)
         return rows[:, 0] if grid is None else rows.half()
     return rows if grid is None else rows.reshape(len(rows), -1, rows.shape[-1]).half()
-
-
-@torch.inference_mode()
-def pooled_features(
-    model: Any, clips: Sequence[Tensor], at_once: int, frames: int | None, where: str
-) -> Tensor:
-    """Compute what a recognizer's backbone gives after pooling, before the head's first layer.
-
-    This is the input of the first linear layer that the head applies: the pooled maps of a CNN
-    (X3D-S: 432 values, before its `fc1`), both ways of SlowFast side by side, the class token or
-    the mean of the tokens of a transformer. 2D models that classify each frame (TSM) give the mean
-    over the clip's frames.
-
-    Args:
-        model: A recognizer of MMAction2, in evaluation mode.
-        clips: As for `scores_of_views`, with a view each.
-        at_once: As for `scores_of_views`.
-        frames: As for `scores_of_views`.
-        where: The model's file, for errors.
-
-    Returns:
-        float32 [B, C] on the CPU.
-
-    Raises:
-        EpicError: The head has no linear layer behind a pooling.
-    """
-    seen: list[Tensor] = []
-    layers = [part for part in model.cls_head.modules() if isinstance(part, nn.Linear)]
-    hooks = [
-        layer.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for layer in layers
-    ]
-    found = []
-    try:
-        for scores in scores_of_views(model, clips, at_once, frames):
-            if not seen or seen[0].dim() != 2 or len(seen[0]) % len(scores):
-                raise EpicError(
-                    f"{where}: {type(model.cls_head).__name__} gives no features: no linear layer "
-                    "in it gets pooled features [clips, C]; expected a head of the zoo (config/zoo)"
-                )
-            rows = seen[0].float().reshape(len(scores), -1, seen[0].shape[1])
-            found.append(rows.mean(dim=1).cpu())
-            seen.clear()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return torch.cat(found)

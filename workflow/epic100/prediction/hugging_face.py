@@ -22,6 +22,7 @@ from torch import Tensor
 from epic100.base.disk import digest, read_text
 from epic100.base.errors import EpicError
 from epic100.base.foreign_tensors import fault_of_building, limit_memory
+from epic100.model.precision import computing_in, usable
 
 HF = "hf"
 PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
@@ -156,7 +157,7 @@ class HuggingFaceFolder:
     def _tokens(self, processor: Any, model: Any, clips: Tensor) -> Tensor:
         """Float [B, time, rows, columns, C] of uint8 [B, 3, frames, size, size]."""
         kind = model.device.type
-        with torch.autocast(kind, torch.bfloat16, kind == "cuda"):
+        with computing_in(usable(torch.bfloat16, kind), model.device):
             options = {"skip_predictor": True} if self.kind == "vjepa2" else {}
             found = model(**pixels(processor, clips.to(model.device)), **options)
         found, (time, rows, columns) = found.last_hidden_state.float(), self.grid

@@ -22,9 +22,9 @@ from epic100.model.model_file import (
     split_outputs,
     test_pipeline_of,
 )
+from epic100.model.views import chosen_views, cost_of_views
 from epic100.prediction.encoder import MODEL
 from epic100.prediction.shards import Shards, run_key, video_stamp
-from epic100.prediction.views import chosen_views, cost_of_views
 from epic100.scoring.predictions import Predictions, write_predictions
 from epic100.segments.segment_list import lines_by, read_clean_list
 from epic100.settings import PredictSettings

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from epic100.base.errors import EpicError
 from epic100.model.model_file import TrainedModel
+from epic100.model.views import mean_log_probs
 from epic100.prediction.encoder import clip_pipeline, encoded, pooled_tokens
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
-from epic100.prediction.views import mean_log_probs
 
 KIND = "AttentiveProbe"
 # Width (None: that of the features, as a multiple of the heads), heads, queries, blocks before.

@@ -1,6 +1,6 @@
 """Predict some videos of a split one after the other, and write a shard for each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,23 +13,19 @@ from epic100.base.gpu import unusable
 from epic100.base.own_modules import use_modules
 from epic100.clips.dataset import EpicSegmentVideoDataset, collate_in_one
 from epic100.clips.faults import ended_workers_are_errors
-from epic100.model.foreign import open_foreign
-from epic100.model.model_file import TrainedModel, load_model
-from epic100.model.registered import lay_out_channels_last
+from epic100.model.forward import Compute, open_model
+from epic100.model.model_file import load_model
+from epic100.model.views import view_pipeline
 from epic100.prediction.encoder import (
     clip_pipeline,
     encoded,
     encoder_class,
-    pooled_features,
     pooled_tokens,
 )
 from epic100.prediction.hugging_face import HF, HuggingFaceFolder
 from epic100.prediction.predict import Job
 from epic100.prediction.probe_model import built_probe, open_probe
 from epic100.prediction.shards import Shards
-from epic100.prediction.views import frames_of_2d, mean_log_probs, scores_of_views, view_pipeline
-
-Compute = Callable[[Sequence[torch.Tensor]], torch.Tensor]  # clips of B segments -> [B, columns]
 
 
 def predict_videos(job: Job, report: Callable[[int], object]) -> None:
@@ -103,68 +99,6 @@ def _batches(job: Job) -> list[tuple[str, list[int], bool]]:
         for video, (_, lines) in job.videos.items()
         for start in range(0, len(lines), size)
     ]
-
-
-def open_model(
-    trained: TrainedModel,
-    path: str,
-    device: str,
-    at_once: int,
-    modules: Sequence[str] = (),
-    features: bool = False,
-) -> tuple[Compute, list[dict]]:
-    """Open the model of a model file.
-
-    Args:
-        trained: The content of the file.
-        path: The model file.
-        device: The torch device.
-        at_once: Views per forward pass.
-        modules: Names of the user's own modules, which are imported already.
-        features: Whether rows are features, not scores.
-
-    Returns:
-        What computes the rows of a batch, and the model's test pipeline.
-
-    Raises:
-        EpicError: The model cannot be built from the file.
-    """
-    built, pipeline = open_foreign(trained, path, modules)
-    model: Any = built.to(device)
-    if device == "cpu":  # twice as fast on a CPU; not measured on GPUs
-        lay_out_channels_last(model.backbone)
-    frames = frames_of_2d(pipeline)
-    outputs = trained.outputs
-    dtype = autocast_of(trained.config, device)
-
-    def scores(clips: Sequence[torch.Tensor]) -> torch.Tensor:
-        found = torch.cat(list(scores_of_views(model, clips, at_once, frames, dtype)))
-        if found.shape[1] != sum(outputs.values()):
-            raise EpicError(
-                f"{path}: its model gives {found.shape[1]} scores a segment, but its pair "
-                f"table and heads are of {sum(outputs.values())}; the two are not of one training"
-            )
-        return mean_log_probs(found, outputs, len(clips))
-
-    def pooled(clips: Sequence[torch.Tensor]) -> torch.Tensor:
-        return pooled_features(model, clips, at_once, frames, path)
-
-    return (pooled if features else scores), pipeline
-
-
-def autocast_of(config: Mapping[str, Any], device: str) -> torch.dtype | None:
-    """The type of a training's autocast, if the device has it; a CPU computes in float32.
-
-    Args:
-        config: The config of the model file.
-        device: The torch device.
-    """
-    name = (config.get("optim_wrapper") or {}).get("dtype")
-    dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(str(name))
-    if device == "cpu":
-        return None
-    lacks_it = not torch.cuda.is_bf16_supported(including_emulation=False)
-    return None if dtype == torch.bfloat16 and lacks_it else dtype
 
 
 def _opened(job: Job, modules: Sequence[str]) -> tuple[Compute, list[dict]]:

@@ -485,9 +485,9 @@ class FeatureSettings(Windows):
 
     encoder: str = key(
         "model",
-        "`model` (the trained one), `start` (the weights that training starts from, without a "
-        "training), `hf` (a folder of Hugging Face), or `module:Class`, an encoder of your own",
-        pattern="^(model|start|hf|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$",
+        "`model` (the trained one), `hf` (a folder of Hugging Face), or `module:Class`, an "
+        "encoder of your own",
+        pattern="^(model|hf|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$",
     )
     path: FilePath | None = key(None, "the folder of `encoder: hf`", of_inputs=True)
     grid: Grid = key(

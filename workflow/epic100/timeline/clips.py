@@ -14,9 +14,9 @@ import pandas as pd
 import torch
 
 from epic100.base.errors import EpicError
+from epic100.model.views import sampling_of
 from epic100.prediction.predict import Job, predict_rows
 from epic100.prediction.shards import Shards, run_key, video_stamp
-from epic100.prediction.views import SAMPLERS, sampling_of
 from epic100.segments.segment_list import NO_LABEL, write_segments
 from epic100.settings import PredictSettings
 from epic100.video.index import VideoIndex
@@ -163,11 +163,9 @@ def clip_frames(pipeline: Sequence[Mapping[str, Any]], fps: float, window: float
         window: Seconds. None: what a dense clip spans (frames x interval, at the model's rate if
             it has one), or 2 s for models whose frames cover a segment.
     """
-    for step in pipeline if window is None and sampling_of(pipeline) == "dense" else ():
-        if step["type"] in SAMPLERS:
-            rate = step.get("target_fps")
-            span = step["clip_len"] * step.get("frame_interval", 1)
-            return max(1, round(span * (fps / rate if rate else 1)))
+    sampling = sampling_of(pipeline)
+    if window is None and sampling.kind == "dense":
+        return sampling.span(fps)
     return max(1, round((SPREAD_SECONDS if window is None else window) * fps))
 
 

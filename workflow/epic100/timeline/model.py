@@ -21,7 +21,7 @@ from epic100.base.atomic import write_text
 from epic100.base.checked import STRICT, conforming
 from epic100.base.errors import EpicError
 from epic100.model.model_file import TrainedModel, digest, load_model
-from epic100.prediction.views import one_view_pipeline
+from epic100.model.views import one_view_pipeline
 from epic100.segments.official_lists import ClassNames
 from epic100.segments.segment_list import read_segments
 from epic100.settings import PredictSettings

@@ -3,6 +3,7 @@
 Snakemake imports this module, so nothing here needs torch.
 """
 
+import ast
 import contextlib
 import hashlib
 import json
@@ -17,6 +18,7 @@ from typing import Any
 
 from epic100.base.atomic import open_plain, write_text
 from epic100.base.errors import EpicError
+from epic100.settings import Settings
 
 MODULE = "epic100.training.start_check"
 LIMIT_SECONDS = 300
@@ -49,14 +51,36 @@ class Asked:
     remote: bool = False
 
     def digest(self) -> str:
-        """A digest of all this, and of size and time of the files that decide the result."""
-        given, videos = self.config.get("annotations", {}), self.config.get("videos", {})
-        files = [self.recipe, self.sheet, self.weights or "", videos.get("root", "videos")]
-        files += [value for value in given.values() if isinstance(value, str)]
+        """A digest of all this, and of size and time of the files that decide the result.
+
+        These are the files that the config resolves to, defaults included, and all that the recipe
+        is built from.
+        """
+        config = Settings.part(self.config)
+        files = [*bases(self.recipe), self.sheet, self.weights or "", config.videos.root]
+        files += [value for value in vars(config.annotations).values() if isinstance(value, str)]
+        files += [str(path) for path in Path(config.modules.folder or os.devnull).rglob("*.py")]
         seen = {path: os.stat(path) for path in files if os.path.exists(path)}
         states = {path: (state.st_size, state.st_mtime_ns) for path, state in seen.items()}
         text = json.dumps([asdict(self), states], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def bases(recipe: str) -> list[str]:
+    """An MMEngine config and, as far as text says, all that it is on top of (`_base_`)."""
+    files = [os.path.abspath(recipe)]
+    for file in files:  # which grows
+        try:
+            body = ast.parse(Path(file).read_text(encoding="utf-8")).body
+        except (OSError, ValueError, SyntaxError):
+            continue
+        for node in body:
+            match node:
+                case ast.Assign(targets=[ast.Name(id="_base_")], value=value):
+                    texts = [n.value for n in ast.walk(value) if isinstance(n, ast.Constant)]
+                    below = [os.path.join(os.path.dirname(file), str(text)) for text in texts]
+                    files += [path for path in map(os.path.abspath, below) if path not in files]
+    return files
 
 
 def missing_packages() -> list[str]:

@@ -5,7 +5,6 @@ is learned, except for rounding.
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -13,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from mmaction.registry import HOOKS
-from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel, MMDistributedDataParallel, is_model_wrapper
-from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from epic100.base.ranks import rank
+from epic100.model.forward import bare
 
 # The order in which MMEngine calls the hooks: the lowest number first. Its own have these numbers:
 # RuntimeInfoHook 10; IterTimerHook, DistSamplerSeedHook, SyncBuffersHook and EMAHook 50; LoggerHook
@@ -28,7 +27,6 @@ from torch.utils.checkpoint import checkpoint
 PRIORITIES = {
     "SampleSeedHook": 10,  # before any random number is drawn
     "FrozenBatchNormHook": 12,
-    "PooledStatisticsHook": 49,  # before SyncBuffersHook
     "CompileHook": 51,
     "AccumulateHook": 52,
     "RecomputeHook": 53,
@@ -53,8 +51,8 @@ class SampleSeedHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed the random draws of the model in this iteration."""
-        torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + get_rank())
-        np.random.seed([runner.seed, runner.iter, get_rank()])  # TRN's head draws from NumPy
+        torch.manual_seed((runner.seed << 32) + (runner.iter << 8) + rank())
+        np.random.seed([runner.seed, runner.iter, rank()])  # TRN's head draws from NumPy
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
@@ -88,28 +86,6 @@ class FrozenBatchNormHook(Hook):
         """Undo `model.train()`, which is called at the start of each epoch."""
         for layer in batch_norms(bare(runner.model)):
             layer.eval()
-
-
-@HOOKS.register_module()
-class PooledStatisticsHook(Hook):
-    """Pool BatchNorm's statistics over processes, as if one process had seen all batches.
-
-    MMEngine's SyncBuffersHook, which runs after it, averages the buffers over processes. For
-    variances this ignores that the means of the processes differ: the pooled variance is the mean
-    of `var + mean ** 2` minus the square of the mean.
-    """
-
-    priority = PRIORITIES["PooledStatisticsHook"]
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Add to each process's variance what the average over processes would miss."""
-        for layer in batch_norms(bare(runner.model)):
-            if layer.running_mean is None or layer.running_var is None:
-                continue
-            mean: torch.Tensor = layer.running_mean.clone()
-            all_reduce(mean, op="sum")
-            mean /= get_world_size()
-            layer.running_var += layer.running_mean**2 - mean**2
 
 
 @HOOKS.register_module()
@@ -150,11 +126,8 @@ class AccumulateHook(Hook):
         self.most = most
 
     def before_train(self, runner: Runner) -> None:
-        """Replace the model's own step with the loop over parts."""
-        model = runner.model
-        model.train_step = lambda data, optim_wrapper: step_in_parts(
-            model, data, optim_wrapper, self.most
-        )
+        """Tell the loop."""
+        runner.train_loop.most = self.most
 
 
 @HOOKS.register_module()
@@ -178,47 +151,3 @@ class RecomputeHook(Hook):
         """Wrap the forward pass of each block; names of weights do not change."""
         for block in attrgetter(self.blocks)(bare(runner.model)) if self.on else ():
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-
-
-def step_in_parts(
-    model: BaseModel | MMDistributedDataParallel,
-    data: dict[str, Any],
-    optim_wrapper: OptimWrapper,
-    most: int,
-) -> dict[str, torch.Tensor]:
-    """Do one optimizer step on `data`, with at most so many segments in a forward pass.
-
-    The gradient is that of the mean loss over the whole batch; several processes exchange it once.
-
-    Args:
-        model: The model, or its wrapper for several processes.
-        data: The collated batch.
-        optim_wrapper: MMEngine's optimizer wrapper.
-        most: Segments of a part, at most.
-
-    Returns:
-        The logged figures, as a mean over the batch.
-    """
-    module, total = bare(model), len(data["inputs"])
-    size = -(-total // -(-total // most))
-    starts = range(0, total, size)
-    logged: dict[str, torch.Tensor] = {}
-    for start in starts:
-        piece = {key: values[start : start + size] for key, values in data.items()}
-        share = len(piece["inputs"]) / total
-        last = start == starts[-1]
-        with model.no_sync() if is_model_wrapper(model) and not last else nullcontext():
-            with optim_wrapper.optim_context(model):
-                losses = model._run_forward(module.data_preprocessor(piece, True), mode="loss")
-            loss, figures = module.parse_losses(losses)
-            optim_wrapper.backward(loss * share)
-        for key, value in figures.items():
-            logged[key] = logged.get(key, 0) + share * value.detach()
-    optim_wrapper.step()
-    optim_wrapper.zero_grad()
-    return logged
-
-
-def bare(model: BaseModel | MMDistributedDataParallel) -> BaseModel:
-    """The model without the wrapper for several processes."""
-    return model.module if is_model_wrapper(model) else model

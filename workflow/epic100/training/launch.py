@@ -30,16 +30,15 @@ from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus
 from epic100.base.machine import usable_cores
 from epic100.base.ranks import (
-    GO_ON,
     PROCESS,
     SAVE_SECONDS,
     cause_of,
     private_folder,
     run_ranks,
 )
+from epic100.base.stop import GO_ON, forwarding
 from epic100.settings import TrainSettings
 from epic100.training.plan import Placement, choose_device
-from epic100.training.stop import forwarding
 from epic100.training.train import train
 from epic100.video.index_file import FOLDER as SHARED_INDEXES
 

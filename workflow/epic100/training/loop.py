@@ -4,53 +4,31 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from mmengine.dist import (
-    all_gather_object,
-    all_reduce,
-    broadcast_object_list,
-    get_world_size,
-    is_main_process,
-)
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
 from torch import nn
 from torch.utils.data import BatchSampler, Sampler
 
+import epic100.model.registered
+import epic100.training.report
+import epic100.training.state
+import epic100.training.validation  # noqa: F401  (these register what a config names)
 from epic100.base.errors import EpicError
+from epic100.base.ranks import from_all, on_rank_0, rank, world
+from epic100.base.stop import StopSignals, end_workers, shelter_workers
 from epic100.clips.dataset import Mover
 from epic100.clips.faults import ended_workers_are_errors
-from epic100.training.checkpoints import last_saved
+from epic100.model.forward import bare, scores_of_views, train_step
+from epic100.model.precision import dtype_of
 from epic100.training.hooks import freeze_scales
-from epic100.training.stop import StopSignals, end_workers, shelter_workers
-
-Result = TypeVar("Result")
-
-
-def on_rank_0(task: Callable[[], Result]) -> Result:
-    """Run `task` on rank 0 only and give its result to all ranks.
-
-    All ranks must call it together.
-
-    Raises:
-        EpicError: The task raised it on rank 0; every rank then raises it.
-    """
-    outcome: list[Any] = [None, None]  # the result, or the message of an error
-    if is_main_process():
-        try:
-            outcome[0] = task()
-        except EpicError as error:
-            outcome[1] = str(error)
-    broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise EpicError(outcome[1])
-    return outcome[0]
+from epic100.training.run import last_saved
 
 
 class QuietRunner(Runner):
@@ -126,6 +104,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.segments = 0
         self.figures: dict[str, float] = {}
         self.stopping = False
+        self.most: int | None = None  # segments that are trained on at the same time
+        self.dtype = dtype_of(self.runner.cfg)
         self._device = next(self.runner.model.parameters()).device
         self.behind = int(self._device.type == "cuda")
         self._unread: list[Step] = []
@@ -208,7 +188,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         runner = self.runner
         runner.call_hook("before_train_iter", batch_idx=idx, data_batch=data_batch)
         began = Mark(self._device)
-        outputs = dict(runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper))
+        outputs = train_step(
+            runner.model, data_batch, runner.optim_wrapper, most=self.most, dtype=self.dtype
+        )
         if (norm := getattr(runner.optim_wrapper, "norm", None)) is not None:
             outputs["grad_norm"] = norm
         sent = self._sent(outputs)
@@ -230,14 +212,12 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """
         while len(self._unread) > behind:
             self._read(self._unread.pop(0))
-        if get_world_size() == 1:
+        if world() == 1:
             self.stopping = self.signals.requested is not None
 
     def stop_requested(self) -> bool:
         """Whether any rank was asked to stop; all ranks must call it together."""
-        flag = torch.tensor(float(self.signals.requested is not None))
-        all_reduce(flag, op="max")
-        return bool(flag)
+        return any(from_all(self.signals.requested is not None))
 
     def _sent(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Start to send what a step gave to the host: float64, first what all ranks agree on.
@@ -246,17 +226,18 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """
         loss = outputs["loss"].detach().double()
         own = torch.stack([value.detach().to(loss).reshape(()) for value in outputs.values()])
-        clock = time.monotonic() if is_main_process() else 0.0
+        clock = time.monotonic() if rank() == 0 else 0.0
         stop = float(self.signals.requested is not None)
         agreed = torch.stack([loss, torch.full_like(loss, clock), torch.full_like(loss, stop)])
-        all_reduce(agreed, op="sum")
+        if world() > 1:
+            torch.distributed.all_reduce(agreed)
         return torch.cat([agreed, own]).to("cpu", non_blocking=True)  # on a GPU into pinned memory
 
     def _read(self, step: "Step") -> None:
         step.ended.reach()
         loss, clock, stop, *own = step.sent.numpy()
         self.figures = dict(zip(step.names, own, strict=True))
-        self.loss, self.clock = float(loss) / get_world_size(), float(clock)
+        self.loss, self.clock = float(loss) / world(), float(clock)
         self.stopping, self.segments = bool(stop), len(step.batch["data_samples"])
         idle = step.began.since(step.before) if step.before else step.waited
         self.waited, self.computed = min(step.waited, idle), step.ended.since(step.began)
@@ -267,13 +248,39 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def _about_bad_loss(self, step: "Step") -> str:
         wrong = [] if math.isfinite(self.figures["loss"]) else step.batch["data_samples"]
         own = [sample.metainfo["narration_id"] for sample in wrong]
-        ids = list(itertools.chain(*all_gather_object(own)))
+        ids = list(itertools.chain(*from_all(own)))
         return (
             f"epoch {step.epoch + 1}, iteration {step.iteration + 1}: the loss is {self.loss}; the "
             f"batch is {', '.join(ids)}; {last_saved(self.runner.work_dir)}; the same command ends "
             "here again, so lower the learning rate (that is another run; its `load_from` can be "
             "this checkpoint) or look at these segments"
         )
+
+
+@LOOPS.register_module()
+class ClipValLoop(ValLoop):
+    """MMEngine's validation, with batches and forward passes as training and prediction have them.
+
+    MMEngine's own computes in float32 whatever the training computes in.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        model = bare(self.runner.model)
+        self.move = Mover(model.data_preprocessor.device)
+        self.dtype = dtype_of(self.runner.cfg)
+
+    def run_iter(self, idx: int, data_batch: dict) -> None:
+        """Score one batch, and give its scores to the metric."""
+        self.runner.call_hook("before_val_iter", batch_idx=idx, data_batch=data_batch)
+        batch, model = self.move(data_batch), bare(self.runner.model)
+        clips, samples = batch["inputs"], batch["data_samples"]
+        frames = clips[0].shape[0] if clips[0].dim() == 4 else None  # of a 2D model
+        views = sum(1 if frames else len(clip) for clip in clips)
+        scores = torch.cat(list(scores_of_views(model, clips, views, frames, self.dtype)))
+        outputs = model.cls_head.predict_by_feat(scores, samples)
+        self.evaluator.process(data_samples=outputs, data_batch=batch)
+        self.runner.call_hook("after_val_iter", batch_idx=idx, data_batch=batch, outputs=outputs)
 
 
 class Mark:

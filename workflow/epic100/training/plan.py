@@ -16,9 +16,10 @@ from mmengine.config import Config, ConfigDict
 from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus, gpus_to_use
 from epic100.base.machine import usable_cores, workers_for
+from epic100.model.precision import dtype_of, lies_channels_last
 from epic100.segments.segment_list import NO_LABEL, read_clean_list
 from epic100.settings import TrainSettings
-from epic100.training.config import (
+from epic100.training.recipe import (
     LOADERS,
     NO_VALIDATION,
     Changes,
@@ -156,8 +157,6 @@ def plan_run(
         if val is not None:
             several["val_evaluator.collect_device"] = "gpu"  # not through files in `.`
     hooks = custom_hooks(config)  # those added change how the run is computed, after all others
-    if placement.processes > 1 and settings.bn == "local":
-        hooks.append(ConfigDict(type="PooledStatisticsHook"))
     if settings.compile:
         hooks.append(ConfigDict(type="CompileHook"))
     planned = changed(
@@ -267,7 +266,7 @@ def _layout(config: Config, settings: TrainSettings, placement: Placement) -> st
     """
     chosen = settings.channels_last
     if chosen is None:
-        chosen = placement.device == "cpu" or precision_of(config) != "fp32"
+        chosen = lies_channels_last(dtype_of(config), placement.device)
     return PLAIN if config.model.type == CHANNELS_LAST and not chosen else config.model.type
 
 

@@ -1,6 +1,6 @@
-"""The start check, before the first job: are the files there, and does the preflight pass?
+"""The start check, before the first job: are the files there, and does a training work?
 
-There are no clean lists yet. So the preflight gets a few segments of the annotations, of videos
+There are no clean lists yet. So the check gets a few segments of the annotations, of videos
 that are on disk, and the pairs of all of them. It runs as a process of its own (`before_start`).
 """
 
@@ -15,24 +15,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-import epic100.training.registered  # noqa: F401  (registers what the config names)
 from epic100.base.errors import EpicError
 from epic100.base.gpu import Gpus, look_for_gpus
 from epic100.base.own_modules import use_modules
 from epic100.model.model_file import test_pipeline_of
-from epic100.prediction.views import chosen_views, cost_of_views
+from epic100.model.views import chosen_views, cost_of_views
 from epic100.segments.annotations import index_segments, load_annotations
 from epic100.segments.drop_reasons import is_damage, read_drop_kinds
 from epic100.segments.pairs import pair_table, pairs_path, read_pairs, write_pairs
 from epic100.segments.segment_list import NO_LABEL, write_segments
 from epic100.settings import Settings
 from epic100.training.before_start import Asked
-from epic100.training.config import build_config
+from epic100.training.check import check, require_room
 from epic100.training.plan import choose_device, plan_run
-from epic100.training.preflight import preflight, require_room
-from epic100.training.start_table import StartTable, start_table
+from epic100.training.recipe import build_config
+from epic100.training.run import STAMP, attempts, checkpoints, read_stamp, settings_in
+from epic100.training.table import StartTable, start_table
 from epic100.video.sheet import Video, find_files, on_disk_lines, read_sheet
 
 RESULTS = Path("results")
@@ -139,9 +140,9 @@ def _try(
             plan = replace(plan, val=val)
         Path(plan.config.work_dir).mkdir()
         scores = 4 * len(pairs) * len(val) * 4  # float32, of val and test, in shards and in a file
-        found = preflight(
+        found = check(
             plan, pairs, classes, modules=modules, views=views, early=True,
-            more=scores + _still_to_write(usable),
+            more=scores + _still_to_write(usable, recipe),
         )  # fmt: skip
         if not asked.remote:
             require_room(found)
@@ -164,10 +165,16 @@ def _few(segments: pd.DataFrame, root: str) -> pd.DataFrame:
     return (some if len(some) else segments.head(FEW)).reset_index(drop=True)
 
 
-def _still_to_write(videos: Sequence[Video]) -> float:
-    """Bytes of the videos' indexes, less the indexes and checkpoints that are on disk already."""
-    hours = sum(video.duration for video in videos) / 3600
-    files = [*RESULTS.glob("scan/*.npz"), *RESULTS.glob("work_dirs/*/*/*.pth")]
+def _still_to_write(videos: Sequence[Video], recipe: Config) -> float:
+    """Bytes of the videos' indexes, less the indexes and this run's checkpoints on disk already.
+
+    The lists of the run may not be there yet, so its folder is known by all else that it is of.
+    """
+    hours, files = sum(video.duration for video in videos) / 3600, [*RESULTS.glob("scan/*.npz")]
+    settings = settings_in(recipe)
+    for run in RESULTS.glob(f"work_dirs/*/{STAMP}"):
+        if settings.items() <= read_stamp(run.parent).items():
+            files += [path for each in attempts(run.parent)[:1] for path in checkpoints(each)]
     return hours * INDEX_BYTES_PER_HOUR - sum(path.stat().st_size for path in files)
 
 

@@ -1,4 +1,18 @@
-"""Train the recognizer: settings, config, stamp, plan, preflight, run, one model file."""
+"""Train the recognizer, from settings to one model file: the story of a training.
+
+| what | where |
+|---|---|
+| what is learned: the MMEngine file and the settings | recipe.py |
+| the folder of the run: attempts, checkpoints, the finished model | run.py |
+| how this machine learns it: processes, shares of a batch, loaders | plan.py |
+| would it work? the whole way once, some steps long | check.py, told by table.py |
+| a batch: segments of whole videos, in an order from seed and epoch | clips/dataset.py |
+| the epochs and their steps, from the batch after the last saved one | loop.py |
+| a step: forward, loss, backward, in parts that fit; validation too | model/forward.py |
+| the loss, for pairs, verbs and nouns | model/registered.py: `OutputsLoss` |
+| what is saved: every `checkpoint: seconds`, after each epoch, on a signal | state.py |
+| rows of training.tsv, the bar, diagnosis.txt | report.py |
+"""
 
 import logging
 import os
@@ -6,28 +20,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 
-import epic100.training.registered  # noqa: F401  (registers what the config names)
-from epic100.base.atomic import copy_file
 from epic100.base.errors import EpicError
 from epic100.base.gpu import look_for_gpus, unusable
 from epic100.base.own_modules import use_modules
-from epic100.model.model_file import save_model
+from epic100.base.ranks import rank
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.segments.segment_list import read_clean_list
 from epic100.settings import TrainSettings
-from epic100.training.checkpoints import begin_attempt, remove_older
-from epic100.training.config import build_config
-from epic100.training.epoch_table import FILE as EPOCHS
-from epic100.training.finished import FILE, has_model, take_model, trained_model
-from epic100.training.loop import QuietRunner, on_rank_0
+from epic100.training.check import check
+from epic100.training.loop import QuietRunner
 from epic100.training.plan import choose_device, plan_run
-from epic100.training.preflight import preflight
-from epic100.training.stamp import open_run_dir, run_stamp
-from epic100.training.start_table import about_run, start_table
-from epic100.training.telemetry import PAGE, TelemetryHook
+from epic100.training.recipe import build_config
+from epic100.training.report import PAGE, write_page_of
+from epic100.training.run import open_run
+from epic100.training.state import trained_model
+from epic100.training.table import about_run, start_table
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +64,7 @@ def train(
     Args:
         settings: The `train:` section.
         model_path: Path of the model file to write.
-        history_path: Path of the table of epochs to write (`training.epoch_table`).
+        history_path: Path of the table of epochs to write (`scoring.epoch_table`).
         results: The folder that contains `clean/` and `scan/`.
         video_root: The folder of the videos.
         num_verbs: Verb classes of the challenge.
@@ -74,38 +83,34 @@ def train(
     if placement.device == "cuda" and (why := unusable()):
         raise EpicError(f"torch cannot compute on this GPU: {why}")
     classes = (num_verbs, num_nouns)
-    config = build_config(settings, results, video_root, index_dir, classes)
     pairs = read_pairs(pairs_path(results, settings.split))
     segments = read_clean_list(f"{results}/clean/{settings.split}.txt")
-    run_dir = open_run_dir(Path(results) / "work_dirs", run_stamp(config))
-    if has_model(run_dir):
-        if is_main_process():
-            log.info(f"{run_dir} has the finished model of these settings and lists: taken")
-            take_model(run_dir, model_path, history_path)
+
+    recipe = build_config(settings, results, video_root, index_dir, classes)
+    run = open_run(Path(results) / "work_dirs", recipe)  # rank 0 looks, and tells all ranks
+    if run.attempt is None:
+        if rank() == 0:
+            log.info(f"{run.folder} has the finished model of these settings and lists: taken")
+            run.take_model(model_path, history_path)
         return
-    work_dir = on_rank_0(lambda: begin_attempt(run_dir))
-    plan = plan_run(config, settings, placement, work_dir=work_dir)
-    found = preflight(plan, pairs, classes, modules=own)
+    plan = plan_run(recipe, settings, placement, work_dir=run.attempt)
+
+    found = check(plan, pairs, classes, modules=own)
     shown = start_table(found, segments, pairs, classes)
-    runner = QuietRunner.from_cfg(plan.config)
-    if is_main_process():
+    runner = QuietRunner.from_cfg(plan.config)  # data, model, optimizer, schedule, hooks
+    if rank() == 0:
         log.info(shown.text())
         log.info(f"MMEngine's own log: {runner.logger.log_file}")
-        telemetry = next(hook for hook in runner.hooks if isinstance(hook, TelemetryHook))
-        telemetry.page = Path(model_path).parent / PAGE, about_run(found, shown)
-    runner.train()
-    if not is_main_process():
-        return
-    trained_on = {
-        "split": settings.split,
-        "segments": len(segments),
-        "epochs": runner.max_epochs,
-        "seed": settings.seed,
-        "load_from": settings.load_from or config.load_from,
-    }
-    model = trained_model(runner, plan.config, pairs, classes, trained_on, names)
-    if not has_model(run_dir):  # of another attempt, with its own table
-        copy_file(work_dir / EPOCHS, run_dir / EPOCHS)
-        save_model(model, run_dir / FILE)
-    take_model(run_dir, model_path, history_path)
-    remove_older(work_dir)
+        write_page_of(runner, Path(model_path).parent / PAGE, about_run(found, shown))
+
+    runner.train()  # resumes the newest checkpoint that loads, and trains what is left of the run
+    if rank() == 0:
+        trained_on = {
+            "split": settings.split,
+            "segments": len(segments),
+            "epochs": runner.max_epochs,
+            "seed": settings.seed,
+            "load_from": settings.load_from or recipe.load_from,
+        }
+        run.finish(trained_model(runner, plan.config, pairs, classes, trained_on, names))
+        run.take_model(model_path, history_path)

@@ -8,10 +8,10 @@ from mmaction.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 from epic100.model.model_file import output_sizes, split_outputs
+from epic100.scoring.epoch_table import TASKS
 from epic100.scoring.folding import fold_pairs
 from epic100.scoring.metrics import official_metrics
 from epic100.segments.pairs import read_pairs
-from epic100.training.epoch_table import TASKS
 
 PREFIX = "epic"
 

@@ -36,7 +36,6 @@
     confusion: () => epic.matrix.draw(beneath()),
     classes: () => epic.classes.draw(beneath()),
     calibration: () => epic.calibration.draw(beneath()),
-    map: () => epic.map.draw(shown),
     videos: () => videos.show(order, () => true),
   };
 
@@ -71,7 +70,6 @@
     },
     moved(i) {
       list.select(i);
-      if (!at("map").hidden) epic.map.draw(shown, i);
       form.note();
     },
   };

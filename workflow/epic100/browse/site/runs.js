@@ -41,7 +41,6 @@ epic.runs = epic.segments.data.runs.map((guesses, place) => {
     name: guesses.name || "default", letter: "AB"[place], official: guesses.official, right, sure, guess, best, bestActions, predicted, tone,
     segments: guesses.segment, // those with a prediction
     timeline: (video) => guesses.timelines[video],
-    map: guesses.map,
     isNear: (i) => guesses.near[row[i]] === 1,
     truthShare: (i, task) => guesses[`${task}_truth_p`][row[i]] / unit,
     guessed: (i) => (predicted(i) ? s.action(guess(i, "verb"), guess(i, "noun")) : ""),

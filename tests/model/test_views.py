@@ -7,16 +7,16 @@ from mmaction.registry import MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 
 from epic100.base.errors import EpicError
+from epic100.model.forward import scores_of_views
+from epic100.model.precision import dtype_of, usable
 from epic100.model.registered import lay_out_channels_last
-from epic100.prediction.views import (
+from epic100.model.views import (
     chosen_views,
     frames_of_2d,
     mean_log_probs,
     sampling_of,
-    scores_of_views,
     view_pipeline,
 )
-from epic100.prediction.worker import autocast_of
 from support.models import STEP_LIST
 
 
@@ -150,8 +150,9 @@ def test_autocast_is_the_training_s_and_leaves_the_head_in_float32(model):
     assert not torch.equal(found, expected)
     torch.testing.assert_close(found.exp(), expected.exp(), atol=0.1, rtol=0)
     amp = {"optim_wrapper": {"type": "AmpOptimWrapper", "dtype": "float16"}}
-    assert autocast_of(amp, "cuda:0") is torch.float16 and autocast_of(amp, "cpu") is None
-    assert autocast_of({"optim_wrapper": {"type": "OptimWrapper"}}, "cuda:0") is None
+    assert dtype_of(amp) is usable(dtype_of(amp), "cuda:0") is torch.float16
+    assert dtype_of({"optim_wrapper": {"type": "AmpOptimWrapper"}}) is torch.float16  # MMEngine's
+    assert usable(dtype_of(amp), "cpu") is dtype_of({"optim_wrapper": {"type": "Optim"}}) is None
 
 
 def test_only_5_d_weights_are_laid_out_anew(model):
@@ -163,7 +164,7 @@ def test_only_5_d_weights_are_laid_out_anew(model):
 
 
 def test_views_are_chosen_by_how_frames_are_sampled():
-    assert [sampling_of(p) for p in (DENSE, SEGMENT, SPARSE, [])] == [
+    assert [sampling_of(p).kind for p in (DENSE, SEGMENT, SPARSE, [])] == [
         "dense", "segment", "sparse", "other",
     ]  # fmt: skip
     assert [chosen_views(p, None, 1) for p in (DENSE, SEGMENT, SPARSE)] == [(10, 1), (1, 1), (1, 1)]

@@ -2,11 +2,11 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map_only
 
 from epic100.base.errors import EpicError
 from epic100.model.model_file import split_outputs, test_pipeline_of
@@ -17,6 +17,58 @@ CROPS = ("CenterCrop", "ThreeCrop", "TenCrop")
 WHOLE = "whole"  # no crop: the whole picture
 
 Pipeline = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a pipeline takes the frames of a segment; for training, views, timelines and migration.
+
+    Attributes:
+        kind: "dense": neighbouring frames at an interval, from a part of the segment. "segment":
+            the frames of a clip cover the whole segment (UniformSample). "sparse": the same, the
+            way MMAction2's 2D models do it (SampleFrames with clips of one frame) and models that
+            others published (PublishedFrames). "other": none of these.
+        frames: Frames of a view; 0 if unknown.
+        interval: Frames from one to the next of a dense clip.
+        fps: The rate that `interval` counts at; None: the file's own.
+        clips: Clips of a segment; 1 for "sparse", where `num_clips` are the frames of a view.
+    """
+
+    kind: str
+    frames: int = 0
+    interval: int = 1
+    fps: float | None = None
+    clips: int = 1
+
+    def span(self, fps: float) -> int:
+        """Frames of a file of this rate that a dense clip spans."""
+        return max(1, round(self.frames * self.interval * (fps / self.fps if self.fps else 1)))
+
+    @property
+    def words(self) -> str:
+        """The same in words."""
+        if self.kind == "other":
+            return "frames as a step of its own takes them"
+        if self.kind != "dense":
+            return f"{self.frames} frames over the whole segment"
+        rate = f"at {self.fps:g} frames a second" if self.fps else "at the file's rate"
+        return f"{self.frames} frames, {self.interval} apart {rate}"
+
+
+def sampling_of(pipeline: Pipeline) -> Sampling:
+    """How a pipeline takes the frames of a segment, by its first step that does."""
+    for step in pipeline:
+        length, clips = step.get("clip_len", 1), step.get("num_clips", 1)
+        if step["type"] == "UniformSample":
+            return Sampling("segment", length, clips=clips)
+        if step["type"] == "SampleFrames" and length == 1:
+            return Sampling("sparse", clips)
+        if step["type"] == "PublishedFrames" and step["rule"] != "slowfast":
+            return Sampling("sparse", length)
+        if step["type"] in SAMPLERS:
+            rate = step.get("target_fps")
+            return Sampling("dense", length, step.get("frame_interval", 1), rate, clips)
+    return Sampling("other")
 
 
 def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tuple[int, int | str]:
@@ -34,7 +86,7 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
     Raises:
         EpicError: The pipeline does not support them.
     """
-    kind = sampling_of(pipeline)
+    kind = sampling_of(pipeline).kind
     if clips is None:
         clips = DENSE_CLIPS if kind == "dense" else 1
     if clips > 1 and kind in ("sparse", "other"):
@@ -53,25 +105,6 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
             "DecodeSegment with `crop`, to put other crops in place of; set it to 1"
         )
     return clips, crops
-
-
-def sampling_of(pipeline: Pipeline) -> str:
-    """How a pipeline samples the frames of a segment.
-
-    Returns:
-        "dense": neighbouring frames at an interval, from a part of the segment. "segment": the
-        frames of a clip cover the whole segment (UniformSample). "sparse": the same, in one clip:
-        the way of MMAction2's 2D models (SampleFrames with clips of one frame) and of models that
-        others published (PublishedFrames). "other": none of these.
-    """
-    for step in pipeline:
-        if step["type"] == "PublishedFrames":
-            return "dense" if step["rule"] == "slowfast" else "sparse"
-        if step["type"] == "UniformSample":
-            return "segment"
-        if step["type"] == "SampleFrames":
-            return "sparse" if step.get("clip_len") == 1 else "dense"
-    return "other"
 
 
 def cost_of_views(clips: int, crops: int | str, segments: int) -> str:
@@ -104,7 +137,7 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
         EpicError: The pipeline does not support these views (`chosen_views`).
     """
     chosen_views(pipeline, clips, crops)
-    kind = sampling_of(pipeline)
+    kind = sampling_of(pipeline).kind
     steps, short_side = [], None
     for step in map(dict, pipeline):
         if kind in ("dense", "segment") and step["type"] in SAMPLERS:
@@ -134,63 +167,12 @@ def frames_of_2d(pipeline: Pipeline) -> int | None:
     """Frames per view of a 2D model; None for models with input [C, T, H, W]."""
     if not any(s["type"] == "FormatShape" and s["input_format"] == "NCHW" for s in pipeline):
         return None
-    for step in pipeline:
-        if step["type"] in ("UniformSample", "PublishedFrames"):
-            return step["clip_len"]
-        if step["type"] == "SampleFrames":
-            return step["clip_len"] * step.get("num_clips", 1)
+    if frames := sampling_of(pipeline).frames:
+        return frames
     raise EpicError(
         "the model's test pipeline has FormatShape of NCHW, but neither SampleFrames nor "
         "UniformSample before it, so how many frames make a view is not known; add one of them"
     )
-
-
-@torch.inference_mode()
-def scores_of_views(
-    model: Any,
-    clips: Sequence[torch.Tensor],
-    at_once: int,
-    frames: int | None,
-    dtype: torch.dtype | None = None,
-) -> Iterator[torch.Tensor]:
-    """Yield the scores [views, outputs] of `at_once` views at a time.
-
-    Args:
-        model: A recognizer of MMAction2, in evaluation mode.
-        clips: B tensors of uint8: [views, C, T, H, W], or [views * T, C, H, W] for a 2D model.
-        at_once: Views per forward pass, so that memory does not grow with their number. Each view
-            is a sample of its own: TSM shifts only within it.
-        frames: T of a 2D model, else None.
-        dtype: Autocast for the backbone; the head computes in float32, so that scores do not tie.
-
-    Raises:
-        EpicError: One view does not fit into the memory of the device. Where several do not, half
-            as many are tried, and so on.
-    """
-    device = model.data_preprocessor.device
-    views = torch.cat([clip.to(device, non_blocking=True) for clip in clips])
-    views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
-    fit = getattr(model, "views_that_fit", at_once)
-    while len(views):
-        fit = min(fit, at_once, len(views))
-        batch = {"inputs": list(views[:fit]), "data_samples": None}
-        try:
-            with torch.autocast(device.type, dtype, enabled=dtype is not None):
-                inputs = model.data_preprocessor(batch, False)["inputs"]
-                # [views, 1, C, T, H, W], or [views, T, C, H, W] of a 2D model; its head needs T
-                features, about = model.extract_feat(inputs, test_mode=True)
-            features = tree_map_only(torch.Tensor, torch.Tensor.float, features)
-            scores = model.cls_head(features, **about)
-        except torch.OutOfMemoryError as error:
-            if fit == 1:
-                raise EpicError(
-                    f"one view of a segment does not fit into the memory of {device}: {error}; "
-                    "set `predict: crops: 1`, take another GPU, or `predict: device: cpu`"
-                ) from error
-            fit = model.views_that_fit = fit // 2
-        else:
-            views = views[fit:]
-            yield scores
 
 
 def mean_log_probs(scores: torch.Tensor, outputs: Mapping[str, int], segments: int) -> torch.Tensor:

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import math
 import numbers
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +16,32 @@ import numpy as np
 import torch
 from mmaction.registry import HOOKS
 from mmengine.config import Config
-from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
-from epic100.training.checkpoints import (
+from epic100.base.ranks import from_all, on_rank_0, rank, world
+from epic100.base.stop import Stopped
+from epic100.model.forward import bare
+from epic100.model.model_file import Pairs, TrainedModel
+from epic100.model.weights import GUARDED, tensors_of
+from epic100.training.hooks import PRIORITIES
+from epic100.training.recipe import model_config
+from epic100.training.run import (
+    STAMP,
     attempts,
     checkpoint_path,
     checkpoints,
+    differences,
     keep_as_best,
     last_saved,
     newest_checkpoint,
-    read_checkpoint,
-    refuse_another_run,
+    read_stamp,
+    run_stamp,
     write_checkpoint,
 )
-from epic100.training.hooks import PRIORITIES, bare
-from epic100.training.loop import on_rank_0
-from epic100.training.stamp import FILE as STAMP
-from epic100.training.stamp import differences, read_stamp, run_stamp
 from epic100.training.validation import ACTION_TOP1
-from epic100.training.weights import GUARDED, tensors_of
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +79,13 @@ class SafeCheckpointHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Choose what to resume from, the same on all ranks, before the Runner loads anything."""
         work_dir, config = Path(runner.work_dir), runner.cfg
-        if runner._resume and runner._load_from is not None:  # by tools/train.py --resume FILE
-            self._stamp = on_rank_0(lambda: _adopted_stamp(runner._load_from, config))
-            return
-        self._stamp = on_rank_0(
-            lambda: (
-                read_stamp(work_dir.parent) if self.go_on else run_stamp(config, get_world_size())
+        if runner._resume and runner._load_from is not None:
+            raise EpicError(
+                f"--resume {runner._load_from}: expected --resume alone, which goes on from the "
+                f"newest checkpoint in {work_dir}; set `load_from` to start from other weights"
             )
+        self._stamp = on_rank_0(
+            lambda: read_stamp(work_dir.parent) if self.go_on else run_stamp(config, world())
         )
         if runner._resume or self.go_on:
             path = on_rank_0(lambda: _pick_up(work_dir, self._stamp))
@@ -115,7 +119,7 @@ class SafeCheckpointHook(Hook):
         if due or loop.stopping or (last and loop.validates_after(runner.epoch + 1)):
             path = self._save(runner, runner.epoch, done)
             if loop.stopping:
-                raise EpicError(
+                raise Stopped(
                     f"{loop.signals.requested or 'a signal to another process'} came: saved {path} "
                     f"after {done} of {runner.max_iters} iterations and stopped; the same command "
                     "goes on from there"
@@ -126,7 +130,7 @@ class SafeCheckpointHook(Hook):
     ) -> None:
         """Stop during a validation if a signal arrived; the state before it is already saved."""
         if runner.train_loop.stop_requested():
-            raise EpicError(
+            raise Stopped(
                 f"{runner.train_loop.signals.requested or 'a signal to another process'} came in "
                 f"the validation after epoch {runner.epoch}: stopped; "
                 f"{checkpoint_path(runner.work_dir, runner.iter)} was saved before it, and the "
@@ -175,15 +179,6 @@ def _pick_up(work_dir: Path, stamp: dict[str, str]) -> str | None:
     return str(path)
 
 
-def _adopted_stamp(path: str, config: Config) -> dict[str, str]:
-    content = read_checkpoint(path)
-    ours = run_stamp(config, get_world_size())
-    # MMEngine gets the resumed file as `load_from`, so the start weights come from its stamp.
-    ours["start weights"] = content.get("stamp", {}).get("start weights", "")
-    refuse_another_run(path, content, ours)
-    return ours
-
-
 def _report_other_run(work_dir: Path, stamp: dict[str, str]) -> None:
     """Log the most recently saved other run beside this one, and how it differs."""
     runs = work_dir.parent.parent.glob(f"*/{STAMP}")
@@ -199,8 +194,8 @@ def _report_other_run(work_dir: Path, stamp: dict[str, str]) -> None:
 def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> dict:
     """Collect the state of a run, in the form that MMEngine's resume reads.
 
-    `rank_states` is added to it: the buffers of each rank (BatchNorm's running statistics) and,
-    during a gradient accumulation, its gradients. All ranks must call it together.
+    `rank_states` is added to it: the buffers of each rank (BatchNorm's running statistics). All
+    ranks must call it together.
 
     Args:
         runner: MMEngine's Runner in training.
@@ -211,11 +206,6 @@ def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> di
     model = bare(runner.model)
     weights = model.state_dict()
     buffers = {n: buffer.cpu() for n, buffer in model.named_buffers() if n in weights}
-    own: dict[str, dict] = {"buffers": buffers}
-    if not runner.optim_wrapper.should_update():  # gradients that are not applied yet
-        own["gradients"] = {
-            name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None
-        }
     state = {
         "meta": {
             "epoch": epoch,
@@ -228,7 +218,7 @@ def collect_state(runner: Runner, epoch: int, done: int, config_text: str) -> di
         "message_hub": _plain_hub(runner.message_hub),
         "optimizer": runner.optim_wrapper.state_dict(),
         "param_schedulers": [plain(s.state_dict()) for s in runner.param_schedulers or []],
-        "rank_states": all_gather_object(own),
+        "rank_states": from_all({"buffers": buffers}),
     }
     runner.call_hook("before_save_checkpoint", checkpoint=state)
     return state
@@ -240,18 +230,14 @@ def take_own_state(runner: Runner, checkpoint: dict) -> None:
     If the number of processes has changed, all continue from rank 0's buffers, and this is logged.
     """
     states = checkpoint["rank_states"]
-    if len(states) != get_world_size():
-        if is_main_process():
+    if len(states) != world():
+        if not rank():
             log.info(
-                f"saved by {len(states)} processes, resumed by {get_world_size()}: all go on from "
+                f"saved by {len(states)} processes, resumed by {world()}: all go on from "
                 "rank 0's BatchNorm statistics, equal to rounding, not to the bit"
             )
         return
-    own = states[get_rank()]
-    checkpoint["state_dict"].update(own["buffers"])
-    parameters = dict(bare(runner.model).named_parameters())
-    for name, gradient in own.get("gradients", {}).items():
-        parameters[name].grad = gradient.to(parameters[name].device)
+    checkpoint["state_dict"].update(states[rank()]["buffers"])
 
 
 def plain(value: Any) -> Any:
@@ -279,3 +265,47 @@ def _plain_hub(hub: MessageHub) -> dict:
             if key != "cfg":
                 info[key] = plain(value)
     return {"log_scalars": {}, "runtime_info": info, "resumed_keys": dict.fromkeys(info, True)}
+
+
+def trained_model(
+    runner: Runner,
+    config: Config,
+    pairs: Pairs,
+    classes: tuple[int, int],
+    trained_on: dict,
+    names: Mapping[str, Mapping[int, str]] | None = None,
+) -> TrainedModel:
+    """The model of a runner whose training is over.
+
+    Args:
+        runner: The runner.
+        config: The config that it was built from.
+        pairs: The pair table: verb, noun and count.
+        classes: Number of verb classes and number of noun classes.
+        trained_on: What the model file says about its training.
+        names: Class names by task and class id.
+    """
+    return TrainedModel(
+        state_dict=final_weights(runner),
+        pairs=pairs,
+        num_verbs=classes[0],
+        num_nouns=classes[1],
+        config=model_config(config),
+        trained_on=trained_on,
+        heads=config.model.cls_head.heads,
+        names=names or {},
+    )
+
+
+def final_weights(runner: Runner) -> dict[str, torch.Tensor]:
+    """The weights at the end of training, on the CPU: the moving average if there is one.
+
+    Buffers (BatchNorm's statistics) are the model's own, which the processes share at the end of an
+    epoch. Those of the average belong to one process only.
+    """
+    model = bare(runner.model)
+    weights = model.state_dict()
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook):
+            weights |= dict(hook.ema_model.module.named_parameters())
+    return {key: value.detach().cpu().clone() for key, value in weights.items()}

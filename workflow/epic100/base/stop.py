@@ -15,8 +15,10 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from epic100.base.errors import EpicError
 from epic100.base.machine import wait_for_signal_of
 
+GO_ON = "the same command goes on from what is done"
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 
@@ -33,6 +35,35 @@ def handling(
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+class Stopped(EpicError):
+    """A signal asked to stop; what is done is saved."""
+
+
+_stopping: list[str] = []  # the signal that this process is ending for
+
+
+@contextmanager
+def until_the_last_line() -> Iterator[None]:
+    """The last block of a process, which ends with its last line, whatever signals come.
+
+    Before a training takes signals over (`StopSignals.noting`), the first SIGTERM or SIGUSR1 ends
+    the block with an error. Once one came, here or there, later ones are ignored: Snakemake and
+    Slurm send several, and a process that ends would die without its message.
+
+    Raises:
+        Stopped: A signal came.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not _stopping:
+            _stopping.append(signal.Signals(number).name)
+            raise Stopped(f"{_stopping[0]} came: stopped; {GO_ON}")
+
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, stop)
+    yield
 
 
 class StopSignals:
@@ -52,6 +83,7 @@ class StopSignals:
         if number == signal.SIGINT and self.requested == "SIGINT":
             raise KeyboardInterrupt
         self.requested = self.requested or signal.Signals(number).name
+        _stopping.append(self.requested)
 
 
 def forwarding(send: Callable[[int], None]) -> AbstractContextManager[None]:

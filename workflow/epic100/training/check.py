@@ -1,4 +1,4 @@
-"""The preflight: the whole way once, in minutes, before a run takes days.
+"""The check of a run: the whole way once, in minutes, before it takes days.
 
 MMEngine's Runner trains a few steps of the run's own config on a few samples, validates and saves a
 checkpoint. Then a model file is written, opened as a prediction opens it, and predicts a segment.
@@ -23,21 +23,22 @@ import psutil
 import torch
 from mmaction.registry import DATASETS
 from mmengine.config import Config
-from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
+from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from epic100.base.errors import EpicError
+from epic100.base.ranks import rank
+from epic100.base.stop import GO_ON, Stopped
+from epic100.model.forward import bare, open_model
 from epic100.model.model_file import Pairs, load_model, save_model
-from epic100.prediction.views import view_pipeline
-from epic100.prediction.worker import open_model
-from epic100.training.checkpoints import checkpoints
-from epic100.training.config import Changes, changed, present
-from epic100.training.finished import FILE, trained_model
-from epic100.training.hooks import bare
+from epic100.model.views import view_pipeline
+from epic100.model.weights import fit_weights, read_weights
 from epic100.training.loop import QuietRunner
 from epic100.training.plan import TrainingPlan
-from epic100.training.weights import fit_weights, read_weights
+from epic100.training.recipe import Changes, changed, present
+from epic100.training.run import MODEL, checkpoints
+from epic100.training.state import trained_model
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,10 @@ ALONE: Changes = {"launcher": "none", "model_wrapper_cfg": None}
 NOT_TRACKED: Changes = {"visualizer": {"type": "Visualizer"}, "vis_backends": None}
 
 
+class Unread(EpicError):
+    """The clips of a trial cannot be read."""
+
+
 @DATASETS.register_module()
 class FewSamples(Dataset):
     """Some samples of another dataset, read once and then repeated.
@@ -60,30 +65,21 @@ class FewSamples(Dataset):
         of: Type of the other dataset.
         length: Number of samples that this one pretends to have.
         samples: Number of samples to read, evenly spaced.
-        or_grey: Whether grey pictures may take the place of videos that cannot be read.
         **dataset: The other dataset's arguments.
+
+    Raises:
+        Unread: A sample cannot be read.
     """
 
-    def __init__(
-        self, of: str, length: int, samples: int = SAMPLES, or_grey: bool = False, **dataset: Any
-    ) -> None:
-        spec = {"type": of, **dataset}
-        self.length, self.grey = length, ""
-        try:
-            self._read(DATASETS.build(spec), samples)
-        except EpicError as error:
-            if not or_grey:
-                raise
-            self.grey = str(error)
-            opened = {"OpenSegment": {"type": "BlankSegment"}}
-            steps = [opened.get(step["type"], step) for step in spec["pipeline"]]
-            self._read(DATASETS.build({**spec, "pipeline": steps}), samples)
-
-    def _read(self, dataset: Any, samples: int) -> None:
-        self.metainfo = dataset.metainfo
-        chosen = np.linspace(0, len(dataset) - 1, min(samples, len(dataset))).astype(int)
+    def __init__(self, of: str, length: int, samples: int = SAMPLES, **dataset: Any) -> None:
+        whole = DATASETS.build({"type": of, **dataset})
+        self.length, self.metainfo = length, whole.metainfo
+        chosen = np.linspace(0, len(whole) - 1, min(samples, len(whole))).astype(int)
         started = time.perf_counter()
-        self.samples = [dataset[int(index)] for index in chosen]
+        try:
+            self.samples = [whole[int(index)] for index in chosen]
+        except EpicError as error:
+            raise Unread(str(error)) from error
         self.seconds = (time.perf_counter() - started) / len(chosen)
 
     def set_epoch(self, epoch: int) -> None:
@@ -102,7 +98,7 @@ class ShortRunner(QuietRunner):
     """A Runner without a log file, and without notes of the machine."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build a logger without a file, since others log there after the preflight."""
+        """Build a logger without a file, since others log there after the check."""
         return MMLogger.get_instance(self._experiment_name, log_level="WARNING")
 
     def _log_env(self, env_cfg: dict) -> None:
@@ -110,42 +106,53 @@ class ShortRunner(QuietRunner):
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a preflight found.
+class Trial:
+    """What some steps of a run took.
 
     Args:
-        plan: The plan that was tried.
         loss: Loss of the last step.
-        seconds: Seconds of the whole preflight.
+        seconds: Seconds of all that was tried.
         step_seconds: Seconds of the last step, for one process's share of a batch.
         load_seconds: Seconds to load one sample in one process.
-        parameters: Number of parameters of the model.
         memory: Peak bytes on the GPU; 0 on a CPU.
         activations: Bytes of one sample that the forward pass keeps for the backward pass; 0 if
             they were not counted.
         shape: Shape of one sample's input.
-        weights: How the start weights fit the model, in words; "" without start weights.
-        disk: The free disk space and what the run needs, in words.
-        grey: Why the pictures were grey; "" if they were real.
-        attends: Whether the model is a transformer.
     """
 
-    plan: TrainingPlan
     loss: float
     seconds: float
     step_seconds: float
     load_seconds: float
-    parameters: int
     memory: int
     activations: float
     shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a check found.
+
+    Args:
+        plan: The plan that was tried.
+        trial: What its steps took; None if no clip could be read yet.
+        unread: Why not, or "".
+        parameters: Number of parameters of the model.
+        weights: How the start weights fit the model, in words; "" without start weights.
+        disk: The free disk space and what the run needs, in words.
+        attends: Whether the model is a transformer.
+    """
+
+    plan: TrainingPlan
+    trial: Trial | None
+    unread: str
+    parameters: int
     weights: str
     disk: str
-    grey: str
     attends: bool
 
 
-def preflight(
+def check(
     plan: TrainingPlan,
     pairs: Pairs,
     classes: tuple[int, int],
@@ -165,7 +172,7 @@ def preflight(
         views: Clips and crops of the segment that is predicted.
         more: Bytes of disk that other jobs of the workflow will need.
         early: Whether this comes before the first job: one process, a small batch on a CPU, and
-            grey pictures where no video can be read.
+            no steps where no video can be read yet.
 
     Raises:
         EpicError: The run cannot work: its config or start weights do not fit, a step fails, memory
@@ -174,18 +181,25 @@ def preflight(
     folder = Path(plan.config.work_dir) / "preflight"
     try:
         found = _train(plan, pairs, classes, folder, more, early)
-        if is_main_process():
-            _predict(plan, folder / FILE, modules, views, early)
+        if not rank() and found.trial:
+            _predict(plan, folder / MODEL, modules, views)
         return found
+    except Stopped as error:
+        came = str(error).partition(" came")[0]
+        raise Stopped(
+            f"{came} came while the run was tried: stopped before its first step; {GO_ON}"
+        ) from error
     except EpicError:
         raise
     except Exception as error:  # any part raises what it likes about settings it cannot take
+        if is_ours(error):
+            raise
         log.error(traceback.format_exc())
         raise EpicError(_advice(error, plan)) from error
     finally:
         gc.collect()  # the runner's circles hold memory of the GPU
         torch.cuda.empty_cache()
-        if is_main_process():
+        if not rank():
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -206,27 +220,41 @@ def _train(
     model, weights = bare(runner.model), config.load_from
     fit = fit_weights(weights, read_weights(weights), model) if weights else ""
     disk = _require_disk(plan, model, more)
-    loader = runner.train_loop.dataloader
-    data, inputs = loader.dataset, loader.dataset.samples[0]["inputs"]
-    with saved_for_backward(model) as saved:
-        runner.train()
-    once = runner.max_iters == 1  # several steps use the same addresses
-    if is_main_process():
-        save_model(trained_model(runner, plan.config, pairs, classes, {}), folder / FILE)
+    trial, unread = None, ""
+    try:
+        trial = _steps(runner, plan, started)
+    except Unread as error:
+        if not early:
+            raise
+        unread = str(error)
+    if trial and not rank():
+        save_model(trained_model(runner, plan.config, pairs, classes, {}), folder / MODEL)
     return Found(
         plan=plan,
+        trial=trial,
+        unread=unread,
+        parameters=sum(p.numel() for p in model.parameters()),
+        weights=fit,
+        disk=disk,
+        attends=any("Attention" in type(module).__name__ for module in model.modules()),
+    )
+
+
+def _steps(runner: Runner, plan: TrainingPlan, started: float) -> Trial:
+    loader = runner.train_loop.dataloader
+    with saved_for_backward(bare(runner.model)) as saved:
+        runner.train()
+    if came := runner.train_loop.signals.requested:  # after the last step
+        raise Stopped(f"{came} came")
+    once = runner.max_iters == 1  # several steps use the same addresses
+    return Trial(
         loss=runner.train_loop.loss,
         seconds=time.perf_counter() - started,
         step_seconds=runner.train_loop.computed * plan.share / loader.batch_size,
-        load_seconds=data.seconds,
-        parameters=sum(p.numel() for p in model.parameters()),
+        load_seconds=loader.dataset.seconds,
         memory=torch.cuda.max_memory_allocated(),
         activations=sum(saved.values()) / loader.batch_size if once else 0.0,
-        shape=tuple(inputs.shape),
-        weights=fit,
-        disk=disk,
-        grey=data.grey,
-        attends=any("Attention" in type(module).__name__ for module in model.modules()),
+        shape=tuple(loader.dataset.samples[0]["inputs"].shape),
     )
 
 
@@ -252,7 +280,7 @@ def _small(plan: TrainingPlan, folder: Path, early: bool) -> Config:
     batches = {"train_dataloader": (share, steps), "val_dataloader": (min(share, SAMPLES), 1)}
     for name in present(config, *batches):
         (batch, number), dataset = batches[name], dict(config[name].dataset)
-        few = {"type": "FewSamples", "of": dataset.pop("type"), "or_grey": early}
+        few = {"type": "FewSamples", "of": dataset.pop("type")}
         changes |= {
             f"{name}.dataset": {**dataset, **few, "length": batch * number * processes},
             f"{name}.batch_size": batch,
@@ -302,7 +330,7 @@ def saved_for_backward(model: torch.nn.Module) -> Iterator[dict[int, int]]:
 def require_room(found: Found) -> None:
     """Raise EpicError for a step on this machine's CPU that needs more memory than there is."""
     plan, total = found.plan, psutil.virtual_memory().total
-    needed = plan.part * found.activations * plan.placement.on_node
+    needed = plan.part * found.trial.activations * plan.placement.on_node if found.trial else 0
     if needed > total:
         raise EpicError(
             f"a step of {plan.part} segments keeps {needed / 2**30:.0f} GiB for its backward pass "
@@ -311,17 +339,27 @@ def require_room(found: Found) -> None:
 
 
 def _predict(
-    plan: TrainingPlan, file: Path, modules: Sequence[str], views: tuple[int, int | str], grey: bool
+    plan: TrainingPlan, file: Path, modules: Sequence[str], views: tuple[int, int | str]
 ) -> None:
     """Predict a segment with a model file. The start of a real prediction does the same."""
     compute, pipeline = open_model(load_model(file), str(file), plan.placement.device, 1, modules)
     trained = plan.config.train_dataloader.dataset
     segment = FewSamples(
-        of="EpicSegmentVideoDataset", length=1, samples=1, or_grey=grey, part=SAMPLES,
+        of="EpicSegmentVideoDataset", length=1, samples=1, part=SAMPLES,
         ann_file=trained.ann_file, data_root=trained.data_root, index_dir=trained.index_dir,
         test_mode=True, pipeline=view_pipeline(pipeline, *views),
     )[0]  # fmt: skip
     compute([segment["inputs"]])
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether our own code raised it, so that no other setting would help.
+
+    What a config builds (`clips`, `model`, hooks) may well dislike its arguments.
+    """
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    part = str(frame.f_globals.get("__name__")).split(".")
+    return part[0] == "epic100" and part[1] not in ("clips", "model") and part[-1] != "hooks"
 
 
 def _advice(error: Exception, plan: TrainingPlan) -> str:

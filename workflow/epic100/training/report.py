@@ -16,7 +16,6 @@ from typing import Any
 import psutil
 import torch
 from mmaction.registry import HOOKS
-from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -24,9 +23,9 @@ from epic100.base.atomic import write_text
 from epic100.base.errors import DiskError
 from epic100.base.log import Progress
 from epic100.base.machine import cpu_name, driver_version, usable_cores
-from epic100.training.epoch_table import FILE, TASKS, Row, write_epochs
+from epic100.base.ranks import on_rank_0, rank, world
+from epic100.scoring.epoch_table import FILE, TASKS, Row, write_epochs
 from epic100.training.hooks import PRIORITIES
-from epic100.training.loop import on_rank_0
 from epic100.training.validation import FIGURES
 
 log = logging.getLogger(__name__)
@@ -86,8 +85,8 @@ class TelemetryHook(Hook):
         self._write_table(runner, _sums(runner)["rows"])
         self._write_page(runner)
         loader = runner.train_dataloader
-        batch = loader.batch_size * get_world_size()
-        whole = min(len(loader) * batch, len(loader.sampler) * get_world_size())
+        batch = loader.batch_size * world()
+        whole = min(len(loader) * batch, len(loader.sampler) * world())
         done = runner.iter - runner.epoch * len(loader)
         left = (runner.max_epochs - runner.epoch) * whole - done * batch
         self._bar = self._bar_of("train", left)
@@ -110,7 +109,7 @@ class TelemetryHook(Hook):
         runner.message_hub.update_scalar("train/compute_time", loop.computed)
         if self._bar is not None:
             self._bar.update(
-                loop.segments * get_world_size(),
+                loop.segments * world(),
                 f"epoch {runner.epoch + 1}/{runner.max_epochs}, loss {loop.loss:.4g}, "
                 f"data {100 * sums['waited'] / sums['seconds']:.0f} %",
             )
@@ -141,7 +140,7 @@ class TelemetryHook(Hook):
     ) -> None:
         """Advance that bar by one batch."""
         if self._val_bar is not None:
-            self._val_bar.update(len(data_batch["data_samples"]) * get_world_size())
+            self._val_bar.update(len(data_batch["data_samples"]) * world())
 
     def after_val(self, runner: Runner) -> None:
         """Close that bar."""
@@ -155,7 +154,7 @@ class TelemetryHook(Hook):
         self._write_page(runner)
 
     def _bar_of(self, label: str, segments: int) -> Progress | None:
-        wanted = self.shown and is_main_process() and segments > 0
+        wanted = self.shown and not rank() and segments > 0
         return Progress(label, segments, "segments") if wanted else None
 
     def _judge(self, runner: Runner, sums: dict[str, Any]) -> None:
@@ -187,6 +186,11 @@ class TelemetryHook(Hook):
             write_text(path, "\n".join(lines) + "\n")
         except (OSError, DiskError) as error:  # a page about the training must not end it
             log.warning(f"{path}: not written ({error})")
+
+
+def write_page_of(runner: Runner, path: Path, about: list[str]) -> None:
+    """Let a training write its anonymous page, with these lines about the run."""
+    next(hook for hook in runner.hooks if isinstance(hook, TelemetryHook)).page = path, about
 
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
@@ -256,7 +260,7 @@ def _means(sums: dict[str, Any]) -> dict[str, float]:
     return {
         "lr": sums["lr"],
         "loss": sums["loss"] / sums["batches"],
-        "samples_per_s": sums["samples"] * get_world_size() / sums["seconds"],
+        "samples_per_s": sums["samples"] * world() / sums["seconds"],
         "data_share": sums["waited"] / sums["seconds"],
         "seconds": sums["seconds"],
     }

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import mmaction.registry
+import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 
 from epic100.base.errors import EpicError
-from epic100.model.registered import HEAD, named_head
+from epic100.model.precision import dtype_of
+from epic100.model.registered import HEAD, HeadOf
 from epic100.segments.pairs import pairs_path, read_pairs
 from epic100.settings import TrainSettings
 
@@ -47,7 +49,7 @@ OWN_STEPS = {
 COUNTS = (".num_classes", ".aux_head_cfg.out_channels")
 # What MMEngine's Runner reads from a config: its own arguments, and these of the whole config.
 READ = {
-    "activation_checkpointing", "auto_scale_lr", "compile", "efficient_conv_bn_eval",
+    "activation_checkpointing", "auto_scale_lr", "efficient_conv_bn_eval",
     "find_unused_parameters", "model_wrapper_cfg", "sync_bn",
 } | set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}  # fmt: skip
 BUILDERS = {"type", "constructor", "paramwise_cfg", "priority"}  # taken before a class is built
@@ -112,6 +114,8 @@ def build_config(
         config.merge_from_dict({key: _as_there(config, key, options[key]) for key in options})
     except TypeError as error:  # a dict for what is none
         raise EpicError(f"config: `train: options:` cannot be set: {error}") from error
+    if config.optim_wrapper.get("accumulative_counts", 1) != 1:
+        raise EpicError("`optim_wrapper.accumulative_counts` is set; expected `train: accumulate:`")
     pairs = pairs_path(results, settings.split)
     return changed(
         config, _counted(config, {"pairs": pairs, "num_verbs": classes[0], "num_nouns": classes[1]})
@@ -128,8 +132,7 @@ def at_precision(config: Config, precision: str | None) -> Changes:
 
 def precision_of(config: Config) -> str:
     """What a training of this config computes in: a key of `AUTOCAST`."""
-    dtype = config.optim_wrapper.get("dtype")
-    return next((name for name, own in AUTOCAST.items() if own.get("dtype") == dtype), "fp32")
+    return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype_of(config)]
 
 
 def _as_there(node: Any, key: str, value: Any) -> Any:
@@ -149,7 +152,7 @@ def model_config(config: Config) -> dict[str, Any]:
         config: The result of `build_config`, or of `training.plan` on top of it.
     """
     head = {key: value for key, value in config.model.cls_head.items() if key != "type"}
-    return changed(config, {"model.cls_head": named_head(**head)}).to_dict()
+    return changed(config, {"model.cls_head": HeadOf(**head).config()}).to_dict()
 
 
 def schedule_for(config: Config, epochs: int) -> Changes:
@@ -174,6 +177,7 @@ def _require_parts(config: Config, where: str) -> None:
     found = dict(items_of(tree_of(config.to_dict())))
     wanted = {
         "train_cfg.type": "ResumableEpochLoop",
+        **({"val_cfg.type": "ClipValLoop"} if present(config, "val_cfg") else {}),
         "default_hooks.checkpoint.type": "SafeCheckpointHook",
         "default_hooks.telemetry.type": "TelemetryHook",
         **{f"{name}.dataset.type": "EpicSegmentVideoDataset" for name in present(config, *LOADERS)},

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 import torch
-from mmengine.config import Config
 
 from epic100.base.machine import usable_cores
 from epic100.model.model_file import Pairs
-from epic100.training.config import custom_hooks
+from epic100.model.views import sampling_of
+from epic100.training.check import Found, Trial
 from epic100.training.plan import CHANNELS_LAST, TrainingPlan
-from epic100.training.preflight import Found
+from epic100.training.recipe import custom_hooks
 
 FEW = 16  # segments per BatchNorm batch below which its statistics are poor
 PRIVATE_ROWS = ("weights", "disk")  # rows with paths
@@ -39,28 +39,23 @@ def start_table(
     classes: tuple[int, int],
     gpu: bool = False,
 ) -> StartTable:
-    """Describe a run after its preflight.
+    """Describe a run after its check.
 
     Args:
-        found: Result of the preflight.
+        found: Result of the check.
         train: The segments to train on.
         pairs: The pair table: verb, noun and count.
         classes: Number of verb classes and number of noun classes.
-        gpu: Whether the run will be on a GPU, though the preflight was not.
+        gpu: Whether the run will be on a GPU, though the check was not.
     """
     plan, config = found.plan, found.plan.config
     epochs, steps = config.train_cfg.max_epochs, -(-len(train) // plan.batch)
     lr, rate = _learning_rate(plan)
-    tried = f"on grey pictures ({found.grey})" if found.grey else "on real segments"
-    validation = "" if plan.val is None else "a validation, "
-    one_step = f"{found.step_seconds:.2f} s a step by a trial on this machine, as busy as it is"
-    cores = usable_cores() // plan.placement.on_node
-    kept = plan.part * found.activations / 2**30
     rows = [
         ("data", f"{len(train)} segments of {train['path'].nunique()} videos, {len(pairs)} pairs"),
         ("val", _val_text(plan)),
         ("model", _model_text(found)),
-        ("clip", clip_text(config)),
+        ("clip", sampling_of(config.train_dataloader.dataset.pipeline).words),
         ("weights", f"{config.load_from}: {found.weights}" if found.weights else "random"),
         ("head", _head_text(plan)),
         (
@@ -68,22 +63,7 @@ def start_table(
             f"{epochs} epoch{'s' * (epochs != 1)} of {steps} steps; {_batch_text(plan)}; {rate}",
         ),
         ("device", _device_text(found)),
-        *(
-            [("memory", f"{kept:.2g} GiB kept by a step of {plan.part} in float32")]
-            if found.activations
-            else []
-        ),
-        (
-            "loader",
-            f"{config.train_dataloader.num_workers} workers on {cores} cores a process; "
-            f"{1000 * found.load_seconds:.0f} ms a segment",
-        ),
-        (
-            "tried",
-            f"a step, {validation}a save and a prediction {tried}: loss {found.loss:.3g}, "
-            f"{found.seconds:.0f} s",
-        ),
-        ("time", f"about {_duration(epoch_seconds(found, steps) * epochs)} ({one_step})"),
+        *(_trial_rows(plan, found.trial, steps) if found.trial else [("tried", untried(found))]),
         ("disk", found.disk),
     ]
     warnings = [*_unseen(train, classes), *_val_warnings(plan, pairs)]
@@ -105,6 +85,35 @@ def start_table(
     return StartTable(rows, warnings)
 
 
+def untried(found: Found) -> str:
+    """Why a run was not tried, in words."""
+    return f"no step yet, the training job begins with it ({found.unread})"
+
+
+def _trial_rows(plan: TrainingPlan, trial: Trial, steps: int) -> list[tuple[str, str]]:
+    """What the trial says about a run of so many steps an epoch."""
+    validation = "" if plan.val is None else "a validation, "
+    one_step = f"{trial.step_seconds:.2f} s a step by a trial on this machine, as busy as it is"
+    cores = usable_cores() // plan.placement.on_node
+    kept = plan.part * trial.activations / 2**30
+    memory = [("memory", f"{kept:.2g} GiB kept by a step of {plan.part} in float32")]
+    seconds = epoch_seconds(plan, trial, steps) * plan.config.train_cfg.max_epochs
+    return [
+        *(memory if trial.activations else []),
+        (
+            "loader",
+            f"{plan.config.train_dataloader.num_workers} workers on {cores} cores a process; "
+            f"{1000 * trial.load_seconds:.0f} ms a segment",
+        ),
+        (
+            "tried",
+            f"a step, {validation}a save and a prediction on real segments: loss "
+            f"{trial.loss:.3g}, {trial.seconds:.0f} s",
+        ),
+        ("time", f"about {_duration(seconds)} ({one_step})"),
+    ]
+
+
 def about_run(found: Found, table: StartTable) -> list[str]:
     """The lines of the table of a run that have no paths, for a page that is sent to others."""
     rows = [f"{name}: {text}" for name, text in table.rows if name not in PRIVATE_ROWS]
@@ -112,22 +121,23 @@ def about_run(found: Found, table: StartTable) -> list[str]:
     return rows + [f"warning: {text}" for text in table.warnings]
 
 
-def epoch_seconds(found: Found, steps: int) -> float:
+def epoch_seconds(plan: TrainingPlan, trial: Trial, steps: int) -> float:
     """Estimate the seconds of an epoch, with its share of validation.
 
     On a GPU, loading overlaps with computing; on a CPU both compete for the same cores. A forward
     pass is assumed to take a third of a step.
 
     Args:
-        found: Result of the preflight.
+        plan: The plan of the run.
+        trial: What its steps took.
         steps: Steps per epoch.
     """
-    plan, loader = found.plan, found.plan.config.train_dataloader
+    loader = plan.config.train_dataloader
     cores = max(1, usable_cores() // plan.placement.on_node)
-    load = plan.share * found.load_seconds / min(max(1, loader.num_workers), cores)
+    load = plan.share * trial.load_seconds / min(max(1, loader.num_workers), cores)
     apart = plan.placement.device == "cuda" and loader.num_workers > 0
-    step = max(found.step_seconds, load) if apart else found.step_seconds + load
-    one = (load + found.step_seconds / 3) / plan.batch
+    step = max(trial.step_seconds, load) if apart else trial.step_seconds + load
+    one = (load + trial.step_seconds / 3) / plan.batch
     return steps * step + plan.validated * one / plan.config.train_cfg.get("val_interval", 1)
 
 
@@ -167,30 +177,14 @@ def _val_text(plan: TrainingPlan) -> str:
 
 
 def _model_text(found: Found) -> str:
-    model, (height, width) = found.plan.config.model, found.shape[-2:]
-    frames = found.shape[2] if len(found.shape) == 5 else found.shape[0]  # 2D recognizer
-    return (
-        f"{model.type}, backbone {model.backbone.type}, {found.parameters / 1e6:.2f} M parameters; "
-        f"{frames} frames of {width} x {height}"
-    )
-
-
-def clip_text(config: Config) -> str:
-    """How a training clip takes its frames, in words.
-
-    Args:
-        config: The result of `build_config`.
-    """
-    for step in config.train_dataloader.dataset.pipeline:
-        if step["type"] == "UniformSample":
-            return f"{step['clip_len']} frames over the whole segment"
-        if step["type"] == "SampleFrames" and step.get("clip_len") == 1:
-            return f"{step.get('num_clips', 1)} frames over the whole segment"
-        if step["type"] == "SampleFrames":
-            fps = step.get("target_fps")
-            rate = f"at {fps:g} frames a second" if fps else "at the file's rate"
-            return f"{step['clip_len']} frames, {step.get('frame_interval', 1)} apart {rate}"
-    return "frames as a step of its own takes them"
+    model = found.plan.config.model
+    size = f"{found.parameters / 1e6:.2f} M parameters"
+    text = f"{model.type}, backbone {model.backbone.type}, {size}"
+    if found.trial is None:
+        return text
+    shape = found.trial.shape
+    frames = shape[2] if len(shape) == 5 else shape[0]  # 2D recognizer
+    return f"{text}; {frames} frames of {shape[-1]} x {shape[-2]}"
 
 
 def _head_text(plan: TrainingPlan) -> str:
@@ -225,9 +219,10 @@ def _device_text(found: Found) -> str:
     plan, config = found.plan, found.plan.config
     processes, on_gpu = plan.placement.processes, plan.placement.device == "cuda"
     threads = f"CPU, {processes} x {torch.get_num_threads()} threads"
+    memory = found.trial.memory if found.trial else 0
     words = {
         f"{processes} x {torch.cuda.get_device_name()}" if on_gpu else threads: True,
-        f"{found.memory / 2**30:.1f} GiB each": found.memory,
+        f"{memory / 2**30:.1f} GiB each": memory,
         f"on {plan.placement.nodes} nodes": plan.placement.nodes > 1,
         config.optim_wrapper.get("dtype", "float32"): True,
         "cudnn.benchmark": on_gpu and torch.backends.cudnn.benchmark,

@@ -1,0 +1,343 @@
+"""The folder of a run: what it is of, its attempts, its checkpoints, and the finished model.
+
+Its name stands for all that the weights depend on (`run_stamp`). Each attempt has a folder of its
+own in it. A checkpoint is `iter_{batches done}.pth`: written completely or not at all, and resumed
+only by its own run. No pointer file names the newest one, so none can be missing. All are read with
+`weights_only=True`, which runs no code from a file.
+
+The finished model is kept here. Snakemake removes the outputs of a job before it starts, so
+`results/model.pth` cannot be the only copy: another setting that is tried for an hour would cost
+the model of a day.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+from pydantic import TypeAdapter
+
+from epic100.base.atomic import atomic_path, copy_file, write_text
+from epic100.base.disk import read_text
+from epic100.base.errors import EpicError
+from epic100.base.links import link_or_copy
+from epic100.base.ranks import on_rank_0
+from epic100.base.torch_file import BrokenFile, pack, read_tensors
+from epic100.model.model_file import TrainedModel, digest, load_model, save_model
+from epic100.scoring.epoch_table import FILE as EPOCHS
+from epic100.training.recipe import items_of, tree_of
+
+log = logging.getLogger(__name__)
+
+MODEL = "model.pth"
+BEST = "best.pth"
+ATTEMPT = "attempt_"
+STAMP = "stamp.json"
+SHOWN = 3
+
+KEYS = (
+    "model",
+    "train_dataloader",
+    "train_cfg",
+    "optim_wrapper",
+    "param_scheduler",
+    "custom_hooks",
+    "randomness",
+    "auto_scale_lr",
+    "sync_bn",
+)
+# Left out below those keys, at any depth: where files are (the stamp has digests of the lists) and
+# how they are loaded. The stamp has the batch over all processes instead of `batch_size`.
+INDIFFERENT = {
+    "ann_file",
+    "pairs",
+    "data_root",
+    "index_dir",
+    "keep_open",
+    "max_broken",
+    "batch_size",
+    "num_workers",
+    "persistent_workers",
+    "pin_memory",
+    "prefetch_factor",
+    "timeout",
+    "val_interval",
+    "val_begin",
+    "dynamic_intervals",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, as all of its processes see it.
+
+    Attributes:
+        folder: The run's folder.
+        attempt: The folder of this attempt in it; None if the run is finished.
+    """
+
+    folder: Path
+    attempt: Path | None
+
+    def finish(self, model: TrainedModel) -> None:
+        """Keep the model and the attempt's table of epochs, unless another attempt was first."""
+        if not has_model(self.folder) and self.attempt:
+            copy_file(self.attempt / EPOCHS, self.folder / EPOCHS)
+            save_model(model, self.folder / MODEL)
+
+    def take_model(
+        self, model_path: str | os.PathLike, history_path: str | os.PathLike | None
+    ) -> None:
+        """Put the finished model and its table of epochs where the rule writes them."""
+        copy_file(self.folder / MODEL, model_path)
+        if history_path is not None:
+            copy_file(self.folder / EPOCHS, history_path)
+        if self.attempt:
+            remove_older(self.attempt)
+
+
+def open_run(folder: str | os.PathLike, config: Config) -> Run:
+    """Find or make the folder of a run; rank 0 looks, and all ranks get what it saw.
+
+    Args:
+        folder: `results/work_dirs`.
+        config: The result of `build_config`.
+    """
+
+    def look() -> Run:
+        run_dir = open_run_dir(folder, run_stamp(config))
+        return Run(run_dir, None if has_model(run_dir) else begin_attempt(run_dir))
+
+    return on_rank_0(look)
+
+
+def has_model(run_dir: str | os.PathLike) -> bool:
+    """Whether the run of this folder is finished, and its model is intact.
+
+    A broken file is renamed to `model.broken`; then the run resumes from its last checkpoint.
+
+    Args:
+        run_dir: The folder of the run.
+    """
+    path = Path(run_dir) / MODEL
+    if not path.is_file():
+        return False
+    try:
+        load_model(path)
+    except BrokenFile as error:
+        set_aside(path, error)
+        return False
+    return (path.parent / EPOCHS).is_file()
+
+
+def run_stamp(config: Config, processes: int = 1) -> dict[str, str]:
+    """Everything that the result of a training depends on, by name.
+
+    These are digests of the clean list, the pair table and the start weights, the global batch, and
+    each setting by its dotted key. Paths of files, loading, validation and logs (`default_hooks`)
+    are left out, so a run may resume with other values of these.
+
+    Args:
+        config: The result of `build_config`, or any complete config.
+        processes: Number of training processes, each with the config's `batch_size`.
+    """
+    dataset = config.train_dataloader.dataset
+    weights = config.get("load_from")
+    stamp = {
+        "clean list": digest(dataset.ann_file),
+        "pair table": digest(dataset.pairs),
+        "start weights": digest(weights) if weights and Path(weights).is_file() else str(weights),
+        "global batch": str(config.train_dataloader.batch_size * processes),
+    }
+    return stamp | settings_in(config)
+
+
+def settings_in(config: Config) -> dict[str, str]:
+    """The settings of a config that change what is learned, by dotted key."""
+    settings = config.to_dict()
+    tree = tree_of({key: settings.get(key) for key in KEYS})
+    return {k: str(v) for k, v in items_of(tree, without=INDIFFERENT) if v is not None}
+
+
+def stamp_name(stamp: dict[str, str]) -> str:
+    """A short name for the run with this stamp."""
+    text = "\n".join(f"{key}={stamp[key]}" for key in sorted(stamp))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def open_run_dir(folder: str | os.PathLike, stamp: dict[str, str]) -> Path:
+    """Create the run's own directory in `folder`, named after the stamp, and write stamp.json."""
+    run_dir = Path(folder) / stamp_name(stamp)
+    write_text(run_dir / STAMP, json.dumps(stamp, indent=1) + "\n")
+    return run_dir
+
+
+def read_stamp(run_dir: str | os.PathLike) -> dict[str, str]:
+    """Read the stamp of a run's directory. Raises EpicError if there is none."""
+    path = Path(run_dir, STAMP)
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(read_text(path), strict=True)
+    except ValueError as error:
+        raise EpicError(
+            f"{path}: no stamp of a training: expected texts by name; see who wrote it, then move "
+            f"{run_dir} away, and the training begins anew"
+        ) from error
+
+
+def differences(theirs: dict[str, str], ours: dict[str, str]) -> str:
+    """Describe how two stamps differ; empty if they are equal."""
+    found = []
+    for key in dict.fromkeys([*ours, *theirs]):
+        there, here = theirs.get(key, "absent"), ours.get(key, "absent")
+        if there != here:
+            long = max(len(there), len(here)) > 40
+            found.append(key if long else f"{key} ({there} there, {here} here)")
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return ", ".join(found[:SHOWN]) + more
+
+
+def checkpoint_path(work_dir: str | os.PathLike, batches: int) -> Path:
+    """The path of the checkpoint after this many batches."""
+    return Path(work_dir) / f"iter_{batches}.pth"
+
+
+def checkpoints(work_dir: str | os.PathLike) -> list[Path]:
+    """The checkpoints of a work directory, newest first."""
+    found = [p for p in Path(work_dir).glob("iter_*.pth") if p.stem[5:].isdigit()]
+    return sorted(found, key=lambda path: int(path.stem[5:]), reverse=True)
+
+
+def last_saved(work_dir: str | os.PathLike) -> str:
+    """The newest checkpoint of a work directory, in words for an error."""
+    found = checkpoints(work_dir)
+    return f"the last good checkpoint is {found[0]}" if found else "nothing was saved before"
+
+
+def read_checkpoint(path: str | os.PathLike) -> dict:
+    """Read a checkpoint to the CPU.
+
+    Raises:
+        BrokenFile: The file is text, empty, cut short or altered, or contains more than tensors and
+            plain Python.
+        EpicError: The file cannot be read at all, so it may still be intact.
+    """
+    content = read_tensors(path, "a checkpoint", "code in a file is never run")
+    if not isinstance(content, dict):
+        raise BrokenFile(f"{path}: not a checkpoint: it holds a {type(content).__name__}, no dict")
+    return content
+
+
+def set_aside(path: Path, error: BrokenFile) -> None:
+    """Rename a broken file to `.broken`, so that it is kept but not used, and log it."""
+    aside = path.with_suffix(".broken")
+    os.replace(path, aside)
+    log.warning(f"{error}; set aside as {aside.name}")
+
+
+def newest_checkpoint(work_dir: str | os.PathLike, stamp: dict[str, str]) -> Path | None:
+    """Find the newest checkpoint that loads; rename broken ones to `.broken` and log each.
+
+    Args:
+        work_dir: The run's work directory.
+        stamp: The stamp of the run.
+
+    Returns:
+        Its path, or None if no checkpoint loads.
+
+    Raises:
+        EpicError: The checkpoint is of another run; the error names what differs from `stamp`.
+    """
+    for path in checkpoints(work_dir):
+        try:
+            content = read_checkpoint(path)
+        except BrokenFile as error:
+            set_aside(path, error)
+            continue
+        refuse_another_run(path, content, stamp)
+        return path
+    return None
+
+
+def refuse_another_run(path: str | os.PathLike, content: dict, stamp: dict[str, str]) -> None:
+    """Raise EpicError unless the checkpoint's stamp equals `stamp`."""
+    found = content.get("stamp")
+    differing = differences(found, stamp) if isinstance(found, dict) else "it holds no stamp"
+    if differing:
+        raise EpicError(
+            f"{path} is a checkpoint of another run, not resumed: {differing}; move it away, or "
+            "give it as `train: load_from:` to start from its weights"
+        )
+
+
+def write_checkpoint(path: Path, content: dict, keep: int) -> None:
+    """Save `content`, then remove all but the newest `keep` checkpoints.
+
+    The file gets its name only after it is completely on disk.
+
+    Raises:
+        EpicError: It cannot be written; earlier checkpoints are kept.
+    """
+    data = pack(content)
+    with atomic_path(path) as temporary:
+        try:
+            temporary.write_bytes(data)
+        except OSError as error:
+            raise EpicError(
+                f"{path}: cannot be saved: {error.strerror or error}; {last_saved(path.parent)}; "
+                "make room, and the same command goes on from there"
+            ) from error
+    for old in checkpoints(path.parent)[keep:]:
+        old.unlink(missing_ok=True)
+
+
+def keep_as_best(path: Path) -> None:
+    """Link a checkpoint as best.pth too, so that it remains when old checkpoints are removed."""
+    with atomic_path(path.with_name(BEST)) as temporary:
+        temporary.unlink()
+        link_or_copy(path, temporary)
+
+
+def attempts(run_dir: Path) -> list[Path]:
+    """The folders of a run's attempts, newest first."""
+    found = [path for path in run_dir.glob(f"{ATTEMPT}*") if path.name[len(ATTEMPT) :].isdigit()]
+    return sorted(found, key=_number, reverse=True)
+
+
+def _number(attempt: Path) -> int:
+    return int(attempt.name[len(ATTEMPT) :])
+
+
+def begin_attempt(run_dir: Path) -> Path:
+    """Make the folder of a new attempt, with the checkpoints that earlier ones saved.
+
+    Two attempts of a run may be at work at once: a scheduler can lose sight of a job that lives on.
+    Each writes into its own folder alone, so neither harms the other.
+
+    Args:
+        run_dir: The run's directory.
+    """
+    before = attempts(run_dir)
+    number = _number(before[0]) if before else 0
+    while True:
+        number += 1
+        folder = run_dir / f"{ATTEMPT}{number}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            break
+    for path in [path for each in before for path in (*checkpoints(each), each / BEST)]:
+        if not (folder / path.name).exists():
+            with contextlib.suppress(FileNotFoundError):  # no best yet, or removed just now
+                link_or_copy(path, folder / path.name)
+    return folder
+
+
+def remove_older(folder: Path) -> None:
+    """Remove the folders of attempts before this one, whose training is finished."""
+    for other in attempts(folder.parent):
+        if _number(other) < _number(folder):
+            shutil.rmtree(other, ignore_errors=True)
