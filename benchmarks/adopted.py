@@ -38,9 +38,10 @@ from epic100.clips.crop import Crop
 from epic100.clips.published_frames import PublishedFrames
 from epic100.migrate import adopt as adopting
 from epic100.model.foreign import open_foreign
+from epic100.model.forward import scores_of_views
 from epic100.model.model_file import load_model
 from epic100.model.published import published
-from epic100.prediction.views import frames_of_2d, scores_of_views
+from epic100.model.views import frames_of_2d
 from epic100.segments.annotations import annotation_rate, frames_between
 from epic100.video.reader import VideoReader
 

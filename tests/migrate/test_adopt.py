@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from epic100.training.weights import read_weights
 from mmaction.registry import MODELS
 
 from epic100.base.errors import EpicError
@@ -13,10 +14,10 @@ from epic100.cli.program import main
 from epic100.migrate import adopt as adopting
 from epic100.migrate.adopt import actions, adopt, adopt_encoder
 from epic100.model.foreign import open_foreign
+from epic100.model.forward import scores_of_views
 from epic100.model.model_file import load_model
 from epic100.model.published import published
-from epic100.prediction.views import frames_of_2d, scores_of_views
-from epic100.training.weights import read_weights
+from epic100.model.views import frames_of_2d
 from support import ego4d
 from support.published_weights import (
     EVERY,
