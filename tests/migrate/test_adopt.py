@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from epic100.training.weights import read_weights
 from mmaction.registry import MODELS
 
 from epic100.base.errors import EpicError
@@ -18,6 +17,7 @@ from epic100.model.forward import scores_of_views
 from epic100.model.model_file import load_model
 from epic100.model.published import published
 from epic100.model.views import frames_of_2d
+from epic100.model.weights import read_weights
 from support import ego4d
 from support.published_weights import (
     EVERY,

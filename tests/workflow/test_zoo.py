@@ -12,10 +12,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import epic100.mmaction  # noqa: F401  (registers what the configs name)
 from epic100.migrate.adopt import adopt, adopt_encoder
-from epic100.model.forward import scores_of_views
+from epic100.model.forward import pooled_features, scores_of_views
 from epic100.model.published import published
 from epic100.model.views import frames_of_2d
-from epic100.prediction.encoder import pooled_features
 from epic100.training.check import saved_for_backward
 from epic100.training.recipe import precision_of
 from support import ego4d, published_weights

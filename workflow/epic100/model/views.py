@@ -90,8 +90,9 @@ def chosen_views(pipeline: Pipeline, clips: int | None, crops: int | str) -> tup
     if clips is None:
         clips = DENSE_CLIPS if kind == "dense" else 1
     if clips > 1 and kind in ("sparse", "other"):
+        step = next((step["type"] for step in pipeline if step["type"] in SAMPLERS), "")
         why = {
-            "sparse": "its sampler takes single frames over the whole segment, which is one clip; "
+            "sparse": f"its {step} takes single frames over the whole segment, which is one clip; "
             "UniformSample can give several",
             "other": "it has neither SampleFrames nor UniformSample",
         }[kind]
