@@ -79,7 +79,8 @@ def test_each_video_has_the_state_that_it_was_given(scans):
     assert frames["P02_03"] / 3 < cut[0] < cut[1] == frames["P02_03"]
     assert middle[0] < frames["P02_12"] / 2 < middle[1] < frames["P02_12"]
     assert frames[OTHER] == frames[ITS_FILM] and scans[OTHER]["fps"] == scans[ITS_FILM]["fps"]
-    assert "the sheet says" in scans[OTHER]["reason"]
+    assert "the sheet says" in scans[OTHER]["finding"]  # so its segments are held back
+    assert not any(row["finding"] for name, row in scans.items() if name != OTHER)
 
 
 def test_segments_are_kept_on_the_file_s_own_clock_or_dropped_for_damage(results, annotated, scans):
@@ -87,7 +88,7 @@ def test_segments_are_kept_on_the_file_s_own_clock_or_dropped_for_damage(results
     assert {row["reason"] for row in dropped.values()} >= {"video missing"}
     for split, segments in annotated.items():
         lines = (results / f"clean/{split}.txt").read_text().splitlines()
-        kept = {line.split()[-1]: [int(n) for n in line.split()[1:5]] for line in lines}
+        kept = {line.split()[5]: [int(n) for n in line.split()[1:5]] for line in lines}
         for segment in segments:
             name, scan = segment["narration_id"], scans[segment["video_id"]]
             assert (name in kept) != (name in dropped)
@@ -95,7 +96,8 @@ def test_segments_are_kept_on_the_file_s_own_clock_or_dropped_for_damage(results
             rate = Fraction(scan["fps"]).limit_denominator(1001)
             frames = (math.floor(start * rate), min(math.ceil(stop * rate), int(scan["pictures"])))
             touched = any(a < frames[1] and frames[0] < b for a, b in ranges(scan["damaged"]))
-            assert (name in kept) == (scan["status"] != "missing" and not touched)
+            usable = scan["status"] != "missing" and not scan["finding"]
+            assert (name in kept) == (usable and not touched)
             if name in kept:
                 labels = [int(segment.get(f"{kind}_class", -1)) for kind in ("verb", "noun")]
                 assert kept[name] == [*frames, *labels]
