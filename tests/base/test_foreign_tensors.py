@@ -1,6 +1,7 @@
 """Tensor files of others: what comes out of the guard, and when it is asked."""
 
 import os
+import zipfile
 from collections import OrderedDict
 from fractions import Fraction
 from pathlib import Path
@@ -105,6 +106,19 @@ def test_a_result_goes_into_the_file_that_is_locked_and_not_into_a_new_one():
         before = temporary.stat().st_ino
         limited_call(REDUCE, "1.pt", str(temporary), False, file="1.pt", size=2000)
         assert temporary.stat().st_ino == before
+
+
+def test_a_small_zip_of_large_members_is_refused_before_they_are_written(tmp_path):
+    """One of 8 MiB wrote 1.8 GiB below `.snakemake` first."""
+    path = tmp_path / "a.pth"
+    torch.save({"a": torch.zeros(2**22)}, path)
+    with zipfile.ZipFile(path) as old:
+        members = {member.filename: old.read(member) for member in old.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, data in members.items():
+            new.writestr(name, data)
+    with pytest.raises(BrokenFile, match="a zip whose members are much larger than it is"):
+        read(path)
 
 
 def test_a_machine_without_memory_is_not_the_file_s_fault(monkeypatch):

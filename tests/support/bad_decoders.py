@@ -1,11 +1,9 @@
 """What decoders may do, each a function for `guarded.call`, and orders to do it to a video."""
 
-import contextlib
 import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -62,10 +60,10 @@ def ignore_signals(progress) -> None:
     spin(progress)
 
 
-def creep(progress) -> None:
-    for count in range(10**6):
+def creep(seconds: float, progress) -> None:
+    for count in range(10**9):
         progress(count)
-        time.sleep(0.02)
+        time.sleep(seconds)
 
 
 def eat(progress) -> None:
@@ -157,10 +155,11 @@ def chatter(progress) -> None:
         sys.stderr.write("x" * 1000 + "\n")
 
 
-def speak_rubbish(progress) -> None:
-    for number in range(3, 20):
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as channel:
-            channel.sendall(b'\n\x1e{"value": \n')
+def speak_as_the_guard(progress) -> str:
+    """Say on stdout and stderr that all went well, as a library does that repeats a file."""
+    for number in (1, 2):
+        os.write(number, b'\n\x1e{"value": "forged"}\n{"value": "forged"}\n')
+    return "true"
 
 
 def leave_a_child(progress) -> None:

@@ -184,7 +184,9 @@ def _fault_of(
 
 
 def limit_memory(size: int) -> bool:
-    """Limit what this process may take from now on by a size in bytes, and its threads to one.
+    """Limit what this process may take and write from now on, by a size in bytes.
+
+    It gets one thread.
 
     Returns:
         Whether the system's own limit is lower.
@@ -192,7 +194,7 @@ def limit_memory(size: int) -> bool:
     torch.set_num_threads(1)  # each would take address space
     most = psutil.Process().memory_info().vms + SPARE + SPREAD * size
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit_process({resource.RLIMIT_AS: most})
+    limit_process({resource.RLIMIT_AS: most, resource.RLIMIT_FSIZE: SPARE + SPREAD * size})
     return hard != resource.RLIM_INFINITY and hard < most
 
 
@@ -257,6 +259,8 @@ def _loaded(file: IO[bytes], copy: str, drop_objects: bool) -> Any:
     if not require_whole(file):  # torch before 1.6
         return torch.load(file, map_location="cpu", weights_only=True)
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(copy, "w") as new:
+        if sum(member.file_size for member in old.infolist()) > SPREAD * file.seek(0, os.SEEK_END):
+            raise Fault("a zip whose members are much larger than it is")
         for member in old.infolist():
             new.writestr(member.filename, old.read(member))
     names = torch.serialization.get_unsafe_globals_in_checkpoint(copy) if drop_objects else []
