@@ -142,8 +142,9 @@ def _heard(
     with os.fdopen(pipe, "rb", buffering=0) as answers:
         os.set_blocking(pipe, False)
         while "code" not in said:
-            ready = select.select([answers, server.socket], [], [], POLL_SECONDS)[0]
-            if server.socket in ready:  # What the fork has written is read once more below.
+            channel = server.socket.fileno()
+            ready = select.select([pipe, channel], [], [], POLL_SECONDS)[0]
+            if channel in ready:  # What the fork has written is read once more below.
                 said["code"] = server.code()
             while data := answers.read(1 << 20) or b"":
                 text += data
@@ -325,7 +326,7 @@ def serve() -> None:
                 _make(answers, *rest)
             for descriptor in (held, answers, words):
                 os.close(descriptor)
-            if caller in select.select([caller, ends], [], [])[0]:
+            if caller.fileno() in select.select([caller.fileno(), ends], [], [])[0]:
                 os.kill(child, signal.SIGKILL)  # The call is given up.
             _, status = os.waitpid(child, 0)
             os.close(ends)
