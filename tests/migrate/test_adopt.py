@@ -63,6 +63,7 @@ def test_the_model_file_says_what_it_is_and_has_our_pairs_names_and_counts(name,
     model = published()[name]
     assert trained.trained_on["source"] == model.url and trained.trained_on["code"] == model.code
     assert trained.trained_on["published"]["action"] == model.action
+    assert trained.trained_on["load_from"] == model.start
     members = [pair[:2] for pair in trained.pairs]
     assert members == sorted(members) and trained.names["verb"][3] == "verb-3"
     assert sum(pair[2] for pair in trained.pairs) == 3600

@@ -42,6 +42,33 @@ def test_a_run_on_the_official_val_split_is_shown_beside_published_models(tmp_pa
     assert "this run has 40" in other
 
 
+def row_of_published(what, difference, agrees):
+    return {"segments": "all", "what": what, "published": 50.0, "here": 50.0 + difference,
+            "difference": difference, "low": difference - 1, "high": difference + 1,
+            "agrees": agrees}  # fmt: skip
+
+
+@pytest.mark.parametrize("difference", [0.25, -40.0])
+def test_an_adopted_model_is_shown_beside_its_published_figures(tmp_path, difference):
+    """What makes a difference is named where there is one."""
+    rows = [row_of_published("verb", difference, difference > 0),
+            {**row_of_published("noun", 0.0, None), "published": None}]  # fmt: skip
+    beside = {"name": "avion_b", "title": "AVION ViT-B", "rows": rows}
+    text = text_of(make_report(tmp_path, beside_published=beside))
+    assert "AVION ViT-B, top-1 as published and here" in text
+    shown = f"all verb 50.0 {50 + difference:.1f} {difference:+.2f} {difference - 1:+.2f} to"
+    assert shown in text and "all noun - 50.0" in text
+    assert ("the order of the classes" in text) == (difference < 0)
+    write_summary(*(tmp_path / name for name in (
+        "salvage.tsv", "metrics.json", "dropped.tsv", "summary.txt")))  # fmt: skip
+    lines = (tmp_path / "summary.txt").read_text()
+    assert (
+        ("DIFFERS" in lines) == (difference < 0)
+        and "the order of the classes" in lines
+        or (difference > 0 and "agrees" in lines)
+    )
+
+
 @pytest.mark.parametrize("figures, words", [
     ({"predicted": 3}, "Warning. These figures are worth little: 5 of 40 segments"),
     ({"trained_on": {"split": "trainval"}}, "Warning. The model learned from these segments too"),

@@ -135,7 +135,7 @@ def adopt(
     reported = model.model_dump(include={"title", "verb", "noun", "action", "own_scores"})
     trained_on = {
         "split": "train", "segments": counts.total(), "epochs": None, "seed": None,
-        "load_from": None, "published": {"name": name, **reported}, "source": model.url,
+        "load_from": model.start, "published": {"name": name, **reported}, "source": model.url,
         "code": model.code, "licence": model.licence,
     }  # fmt: skip
     config = config_of(spec, pipeline(model))

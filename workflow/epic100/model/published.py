@@ -22,6 +22,7 @@ class Published(BaseModel):
     md5: str | None
     code: str
     licence: str
+    start: str
     verb: float | None
     noun: float | None
     action: float
