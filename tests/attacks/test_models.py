@@ -28,6 +28,7 @@ from epic100.model.foreign import (
     parse_config,
 )
 from epic100.model.model_file import TrainedModel, load_model, save_model
+from epic100.model.views import view_pipeline
 from epic100.prediction.predict import Job
 from epic100.prediction.worker import predict_videos
 from epic100.report.model_card import LOADING
@@ -203,6 +204,18 @@ def test_a_model_larger_than_its_weights_takes_neither_memory_nor_time(place, va
     words = "at most|larger|cannot be built|does not fit"
     assert isinstance(refused, EpicError) and re.search(words, str(refused))
     assert taken < 2**20  # KiB
+
+
+def test_a_number_of_5_000_digits_in_a_config_is_one_line():
+    model = {"type": "Recognizer3D", "backbone": {"type": "X3D", "gamma_w": 16**5000}}
+    with pytest.raises(EpicError, match=r"model\.pth: model.backbone.gamma_w is a larger number; "):
+        clean_model(model, "model.pth")
+
+
+def test_a_scale_that_is_one_number_can_be_seen_in_several_crops():
+    steps = [{"type": "SampleFrames", "clip_len": 2, "frame_interval": 2},
+             {"type": "Resize", "scale": 64}, {"type": "CenterCrop", "crop_size": 32}]  # fmt: skip
+    assert view_pipeline(steps, 1, 3)[2] == {"type": "ThreeCrop", "crop_size": 32}
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ from functools import partial
 
 import pytest
 
+from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.base.names import NAME, is_url, printable, whole_number
+from epic100.migrate.checkpoint import read_pair_order
 from epic100.segments.official_lists import read_list
 from epic100.segments.segment_list import read_segments
 from epic100.video.sheet import read_sheet
@@ -74,6 +76,29 @@ def test_numbers_too_long_for_python_are_refused(tmp_path):
     text, words = "verb\n" + "9" * 5000 + "\n", "line 2: verb is .*expected a class id"
     assert_refused(partial(read_list, key="tail_verbs"), tmp_path / "tail.csv", text, words)
     assert whole_number("9" * 19) is None and whole_number("007") == 7
+
+
+@pytest.mark.parametrize("line", ["9" * 5000 + " 1", "1 " + "9" * 5000])
+def test_a_pair_of_5_000_digits_is_refused_with_its_line(tmp_path, line):
+    (tmp_path / "pairs.txt").write_text(f"0 1\n{line}\n")
+    with pytest.raises(EpicError, match=r"pairs\.txt: line 2: "):
+        read_pair_order(tmp_path / "pairs.txt")
+
+
+@pytest.mark.parametrize("make, words", [
+    (os.mkfifo, "a pipe or a device; expected a file"),
+    (lambda path: path.symlink_to("/dev/zero"), "a pipe or a device; expected a file"),
+    (lambda path: path.write_text("[" * 100_000), "no JSON"),
+    (lambda path: path.write_text('{"a": 1'), "no JSON"),
+    (lambda path: path.write_bytes(b"\xff"), "no JSON"),
+    (lambda path: os.truncate(path, 2**27) if path.write_text("") == 0 else None, "over 64 MiB"),
+], ids=["pipe", "endless", "deep", "cut", "no text", "large"])  # fmt: skip
+def test_a_json_of_a_stranger_ends_in_one_line_and_soon(tmp_path, make, words):
+    path = tmp_path / "metrics.json"
+    make(path)
+    with pytest.raises(EpicError, match=words) as error:
+        read_json(path)
+    assert str(path) in str(error.value)
 
 
 @pytest.mark.parametrize("read", [read_sheet, read_segments])

@@ -14,6 +14,7 @@ from epic100.base.private import keep_private, look_at_folder
 from epic100.cli.workflow import snakemake_command
 from epic100.download.part import claim, part_path
 from epic100.figures.style import drawing
+from epic100.slurm.site import read_partitions
 from support.checkout import ROOT, python
 
 pytestmark = pytest.mark.slow
@@ -61,6 +62,28 @@ def test_a_link_or_a_pipe_in_the_place_of_a_part_file_is_refused(tmp_path, victi
     refused = pytest.raises(EpicError, match=r"P01_01\.MP4\.part: a link or a pipe; .*remove")
     with refused, claim(target):
         pass
+
+
+@as_root
+def test_bytes_of_another_user_are_no_beginning_of_a_download(tmp_path):
+    target = tmp_path / "P01_01.MP4"
+    part_path(target).write_bytes(b"their beginning")
+    os.chown(part_path(target), ANOTHER, ANOTHER)
+    with pytest.raises(EpicError, match=rf"\.part: user {ANOTHER} can write it"), claim(target):
+        pass
+    assert part_path(target).read_bytes() == b"their beginning"
+
+
+@as_root
+def test_partitions_of_another_user_in_the_working_folder_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    facts = tmp_path / "profiles/partitions.yaml"
+    facts.parent.mkdir()
+    facts.write_text((ROOT / "profiles/partitions.yaml").read_text())
+    assert read_partitions("profiles/partitions.yaml")
+    os.chown(facts, ANOTHER, ANOTHER)
+    with pytest.raises(EpicError, match=f"partitions.yaml: user {ANOTHER} can write it"):
+        read_partitions("profiles/partitions.yaml")
 
 
 def test_a_link_in_the_place_of_a_part_s_notes_is_replaced_not_followed(tmp_path, victim):

@@ -11,10 +11,10 @@ from epic100.base.text_table import read_frame, read_own_table, read_table, writ
 from support.own_process import measured
 
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\u202e"
-TEXTS = ["=HYPERLINK(1)", "+1+2", "-1+2", "@SUM(1)", "-", "'=1", "it's", "''", "", "a=b", "-2.5",
-         "+1e5", "-inf", "-nan"]  # fmt: skip
-AS_CELLS = ["'=HYPERLINK(1)", "'+1+2", "'-1+2", "'@SUM(1)", "'-", "''=1", "it's", "''", "", "a=b",
-            "-2.5", "+1e5", "-inf", "-nan"]  # fmt: skip
+TEXTS = ["=HYPERLINK(1)", " =1+2", "\uff1d1+2", "+1+2", "-1+2", "@SUM(1)", "-", "'=1", "it's", "''",
+         "", "a=b", "-2.5", "+1e5", "-inf", "-nan"]  # fmt: skip
+AS_CELLS = ["'=HYPERLINK(1)", "' =1+2", "'\uff1d1+2", "'+1+2", "'-1+2", "'@SUM(1)", "'-",
+            "''=1", "it's", "''", "", "a=b", "-2.5", "+1e5", "-inf", "-nan"]  # fmt: skip
 
 
 def read(path):

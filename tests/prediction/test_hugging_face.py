@@ -138,6 +138,14 @@ def test_the_fingerprint_is_of_weights_config_and_processor(folders, tmp_path):
     assert HuggingFaceFolder(folder).fingerprint in seen
     assert HuggingFaceFolder(folder).license == "not stated in its README.md"
     assert HuggingFaceFolder(folders["vjepa2"]).license == "apache-2.0"
+    lines = ["---", *["x: y"] * 200_000, "license: mit", "---"]
+    for text, words in (
+        ("\n".join(lines), "mit"),
+        ("\n".join(lines[:-1]), "not stated in its README.md"),  # a pattern took minutes for it
+        ("---\nlicense: <script>alert(1)</script>\n---\n", "not stated in its README.md"),
+    ):
+        (folder / "README.md").write_text(text)
+        assert HuggingFaceFolder(folder).license == words
     make_encoder(folder, "vjepa2", seed=1)
     seen.add(HuggingFaceFolder(folder).fingerprint)
     keyed(PROCESSOR, image_std=[0.2, 0.2, 0.2])(folder)

@@ -7,16 +7,17 @@ FFmpeg and zipfile take a failed read for the end of a file, which then looks cu
 import errno
 import hashlib
 import io
+import json
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
-from epic100.base.errors import DiskError, EpicError
+from epic100.base.errors import BrokenFile, DiskError, EpicError
 
 WAITS = (0.1, 1.0, 5.0)  # seconds between tries: a network disk may come back
 # What the system says of the file itself. Any other error is the disk's, or the machine's.
@@ -25,6 +26,7 @@ OF_THE_FILE = {
     errno.ENOTDIR, errno.ENXIO, errno.EPERM,
 }  # fmt: skip
 PIECE = 1 << 20  # bytes that are read at once
+LARGEST_TEXT = 64 << 20  # bytes
 DIGITS = {"md5": 32, "sha256": 64, "git": 40}
 Value = TypeVar("Value")
 
@@ -61,8 +63,29 @@ def insist(path: str | os.PathLike, doing: str, action: Callable[[], Value]) -> 
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """Read a file of UTF-8 text; raises as `insist`."""
-    return insist(path, "reading", lambda: Path(path).read_text(encoding="utf-8"))
+    """Read a file of UTF-8 text.
+
+    Raises:
+        BrokenFile: It is a pipe or a device, or larger than any text of this field (64 MiB).
+        DiskError: The disk fails.
+        OSError: There is no such file, or it may not be read.
+        UnicodeDecodeError: It is no UTF-8.
+    """
+    with WatchedFile(path) as raw, io.BufferedReader(raw) as file:
+        data = file.read(LARGEST_TEXT + 1)
+    if len(data) > LARGEST_TEXT:
+        raise BrokenFile(f"{path}: over {LARGEST_TEXT >> 20} MiB; expected a text of this workflow")
+    return io.TextIOWrapper(io.BytesIO(data), "utf-8").read()
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a file of JSON; raises as `read_text`, and BrokenFile where it is no JSON."""
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, EpicError):
+            raise
+        raise BrokenFile(f"{path}: no JSON ({str(error)[:100]}); make it again") from error
 
 
 @contextmanager
@@ -102,6 +125,7 @@ class WatchedFile(io.RawIOBase):
 
     Raises:
         OSError: The file cannot be opened, for a reason of its own.
+        BrokenFile: It is a pipe or a device.
         DiskError: The disk fails; reads raise it too.
     """
 
@@ -151,8 +175,13 @@ class WatchedFile(io.RawIOBase):
                 os.close(self.descriptor)
 
     def _open(self) -> None:
-        self.descriptor = os.open(self.name, os.O_RDONLY)
-        self.size = os.fstat(self.descriptor).st_size
+        # Not blocking, since a pipe that nobody writes to would never be opened.
+        self.descriptor = os.open(self.name, os.O_RDONLY | os.O_NONBLOCK)
+        state = os.fstat(self.descriptor)
+        if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
+            os.close(self.descriptor)
+            raise BrokenFile(f"{self.name}: a pipe or a device; expected a file")
+        self.size = state.st_size
 
     def _read(self, position: int, count: int) -> bytes:
         # After a read that failed: the file server may have lost the old handle.

@@ -26,7 +26,8 @@ PACKED = {  # by its first bytes
     b"\xfe\xff": "UTF-16: save it as UTF-8",
 }
 # A spreadsheet takes a text that begins so for a formula, but not with an apostrophe before it.
-FORMULA = re.compile(r"'*[=+@-]")
+# Some skip blanks, or take the wide signs of East Asian text for the others.
+FORMULA = re.compile(r"['\s]*[=+@\-\uff1d\uff0b\uff20\uff0d]")
 
 
 def write_table(

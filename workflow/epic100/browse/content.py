@@ -3,7 +3,6 @@
 A run's guesses are each segment's best classes, and whether the official top-5 has the truth.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from epic100.base.disk import read_text
+from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.base.links import links
 from epic100.base.names import printable
@@ -75,7 +74,7 @@ def shown_runs(
     """
     runs = []
     for name, home, is_own, path in zip(names, homes, own, predictions, strict=True):
-        way = reduce if is_own else json.loads(read_text(Path(home, "metrics.json")))["reduce"]
+        way = reduce if is_own else read_json(Path(home, "metrics.json"))["reduce"]
         tables = [table for table in timelines if Path(table).parents[1] == Path(home)]
         runs.append(ShownRun(name, path, home, way, tables))
     return runs

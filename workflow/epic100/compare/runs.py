@@ -1,6 +1,5 @@
 """Runs side by side: the figures of each, what differs in their settings, and how sure that is."""
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import pandas as pd
 from mmengine.config import ConfigDict
 
+from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.base.text_table import write_frame
 from epic100.compare.bootstrap import Difference, Hits, difference
@@ -143,7 +143,7 @@ def write_table(runs: Sequence[Run], path: str | os.PathLike) -> None:
 def _read_figures(path: Path, segments: int) -> dict[str, Any]:
     again = f"make it again with `snakemake -R {path}`"
     try:
-        figures = json.loads(path.read_text(encoding="utf-8"))
+        figures = read_json(path)
     except (OSError, ValueError) as error:
         raise EpicError(f"{path}: cannot be read ({error}); {again}") from error
     needed = ("segments", "predicted", "reduce", *FIGURES)

@@ -11,6 +11,7 @@ from typing import IO, Any, BinaryIO
 
 from epic100.base.atomic import open_plain, write_text, writing
 from epic100.base.errors import EpicError
+from epic100.base.private import others
 
 VALIDATOR = re.compile(r"[!-~][ -~]{0,999}")  # an ETag or a date, as a header may have it
 _BUFFER = 1 << 17  # bytes; the most that a killed process loses
@@ -84,10 +85,15 @@ def claim(target: Path) -> Iterator[Part]:
     """Open the part of `target` for this process alone.
 
     Raises:
-        EpicError: Another process has it open.
+        EpicError: Another process has it open, or another user made it or can write it.
         DiskError: The disk does not take the bytes. Those that came before are kept.
     """
     path = part_path(target)
+    if os.path.lexists(path) and (who := others(path, group=False)):
+        raise EpicError(
+            f"{path}: {who} can write it, and so choose bytes of the file; move it away, and run "
+            "again: the download begins anew"
+        )
     with (
         writing(path),
         open(open_plain(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=_BUFFER) as file,

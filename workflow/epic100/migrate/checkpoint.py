@@ -20,6 +20,7 @@ from mmengine.registry import init_default_scope
 
 from epic100.base.errors import BrokenFile, EpicError
 from epic100.base.foreign_tensors import named_tensors, read_foreign
+from epic100.base.names import whole_number
 from epic100.base.torch_file import read_tensors
 from epic100.model.foreign import build_foreign, clean_model, clean_pipeline, parse_config
 from epic100.model.model_file import TrainedModel, save_model, test_pipeline_of
@@ -293,10 +294,11 @@ def read_pair_order(path: str | os.PathLike) -> list[Pair]:
         fields = re.split(r"[\s,;]+", line.strip())
         if fields == [""] or (not rows and not any(f.isdigit() for f in fields)):
             continue  # empty line or header
-        good = all(f.isascii() and f.isdigit() for f in fields) and 2 <= len(fields) <= 4
-        if not good or (rows and len(fields) != len(rows[0])):
+        numbers = tuple(n for n in map(whole_number, fields) if n is not None)
+        good = len(numbers) == len(fields) and 2 <= len(numbers) <= 4
+        if not good or (rows and len(numbers) != len(rows[0])):
             raise EpicError(f"{path}: line {number}: {line.strip()[:80]!r}; expected {expected}")
-        rows.append(tuple(map(int, fields)))
+        rows.append(numbers)
     if rows and len(rows[0]) == 2:
         rows = [(output, *pair) for output, pair in enumerate(rows)]
     for output, verb, noun in ((0, 1, 2), (2, 0, 1)):

@@ -216,9 +216,11 @@ class _Walk:
             return self._text(value, name)
         if value is None or isinstance(value, int | float) and abs(value) <= self._largest:
             return value
+        # Python writes no number of thousands of digits.
+        shown = "a larger number" if isinstance(value, int) else str(value)[:30]
         raise EpicError(
-            f"{self._where}: {name} is {str(value)[:30]}; expected plain values, and numbers of at "
-            f"most {self._largest}"
+            f"{self._where}: {name} is {shown}; expected plain values, and numbers of at most "
+            f"{self._largest}"
         )
 
     def kind(self, spec: Mapping[str, Any], name: str) -> type:

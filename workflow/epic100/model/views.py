@@ -144,8 +144,9 @@ def view_pipeline(pipeline: Pipeline, clips: int, crops: int | str) -> list[dict
         if kind in ("dense", "segment") and step["type"] in SAMPLERS:
             step["num_clips"] = clips
         elif step["type"] == "Resize":
-            sides = [side for side in step["scale"] if side > 0]
-            short_side = min(sides) if step.get("keep_ratio", True) else None
+            scale = step["scale"]
+            sides = [side for side in scale if side > 0] if isinstance(scale, list | tuple) else []
+            short_side = min(sides) if sides and step.get("keep_ratio", True) else None
         elif step["type"] == "DecodeSegment":
             short_side = step.get("short_side")
             if step.get("crop") and crops != 1:

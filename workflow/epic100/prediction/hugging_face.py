@@ -126,8 +126,11 @@ class HuggingFaceFolder:
         """The license as the folder states it, in the head of its README.md."""
         card = self.folder / "README.md"
         text = read_text(card) if card.is_file() else ""
-        stated = re.search(r"\A---\n(?:.*\n)*?license:\s*(\S.*)\n(?:.*\n)*?---", text)
-        return stated[1].strip() if stated else "not stated in its README.md"
+        first, *lines = text.splitlines() or [""]
+        head = lines[: lines.index("---")] if first == "---" and "---" in lines else []
+        stated = [line.partition(":")[2].strip() for line in head if line.startswith("license:")]
+        known = stated and re.fullmatch(r"[\w .+-]{1,60}", stated[0])
+        return stated[0] if known else "not stated in its README.md"
 
     def check(self) -> None:
         """Build the model once in a process with limits, unless this run has done so.

@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.config import ConfigDict
 
 from epic100.base.atomic import write_text
-from epic100.base.disk import read_text
+from epic100.base.disk import read_json
 from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.report.tables import dropped_counts
 from epic100.report.template import template
@@ -62,7 +62,7 @@ def write_model_card(
         "files": [(name, without_folders(str(path)), digest(path)) for name, path in files.items()],
         "dropped": dropped_counts(dropped),
         "recipe": _recipe(trained, config),
-        "figures": json.loads(read_text(metrics)),
+        "figures": read_json(metrics),
         "versions": {"Python": platform.python_version()}
         | {name: installed.get(name, "not installed as a package") for name in PACKAGES},
         "loading": LOADING.format(path=model),

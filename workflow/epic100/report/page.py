@@ -5,7 +5,6 @@ script, and its content security policy forbids any, as well as every request.
 """
 
 import base64
-import json
 import logging
 import os
 import xml.etree.ElementTree as ElementTree
@@ -17,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from epic100.base.atomic import write_text
-from epic100.base.disk import insist, read_text
+from epic100.base.disk import insist, read_json
 from epic100.base.errors import EpicError
 from epic100.base.text_table import read_frame
 from epic100.report.tables import dropped_counts, official_rows, published_rows, warning
@@ -81,7 +80,7 @@ def write_page(
     Raises:
         EpicError: An input is wrong.
     """
-    figures = json.loads(read_text(metrics))
+    figures = read_json(metrics)
     kept = read_frame(salvage)
     page = template(TEMPLATE).render(
         run=run,
@@ -97,7 +96,7 @@ def write_page(
         policy=policy,
         dropped=dropped_counts(dropped),
         pictures={name: read_picture(path) for name, path in pictures.items()},
-        examples=json.loads(read_text(examples)),
+        examples=read_json(examples),
         settings=pd.json_normalize(dict(settings)).to_dict("records")[0],
         pages=pages,
         losses=(trained, figures.get("loss")),

@@ -13,7 +13,7 @@ import pandas as pd
 from safetensors.torch import save
 
 from epic100.base.atomic import atomic_path, write_text
-from epic100.base.disk import read_text
+from epic100.base.disk import read_json, read_text
 from epic100.base.errors import EpicError
 from epic100.base.job_costs import read_benchmarks
 from epic100.base.text_table import read_frame
@@ -69,7 +69,7 @@ def publish(model: str | os.PathLike, out: str | os.PathLike) -> None:
     for name, path in files.items():
         head = HUB if name == "README.md" else ""
         write_text(folder / name, head + read_text(path).replace(old, new))
-    figures = without_folders(json.loads(read_text(folder / METRICS)))
+    figures = without_folders(read_json(folder / METRICS))
     write_text(folder / METRICS, json.dumps(figures, indent=2) + "\n")
     start = trained.trained_on.get("load_from") or "random weights"
     write_text(folder / "LICENSES.txt", LICENSES.format(start=start))

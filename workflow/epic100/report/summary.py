@@ -1,10 +1,9 @@
 """results/summary.txt: what was kept and how accurate the model is, on one screen."""
 
-import json
 import os
 
 from epic100.base.atomic import write_text
-from epic100.base.disk import read_text
+from epic100.base.disk import read_json
 from epic100.base.text_table import read_frame
 from epic100.report.tables import published_rows, warning
 from epic100.report.template import template
@@ -26,7 +25,7 @@ def write_summary(
         dropped: results/clean/dropped.tsv.
         out: The text file to write.
     """
-    figures = json.loads(read_text(metrics))
+    figures = read_json(metrics)
     text = template("summary.txt.j2").render(
         figures=figures,
         warning=warning(figures, dropped),

@@ -12,7 +12,9 @@ from typing import Any
 
 import yaml
 
+from epic100.base.disk import read_text
 from epic100.base.errors import EpicError
+from epic100.base.private import refuse_foreign
 from epic100.base.shipped import ROOT
 
 FACTS = Path("profiles/partitions.yaml")
@@ -133,5 +135,7 @@ def _named(partitions: Partitions, name: str, path: str | os.PathLike[str]) -> P
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    facts: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not Path(path).is_absolute():  # The one that ships belongs to whoever installed it.
+        refuse_foreign(path)
+    facts: dict[str, Any] = yaml.safe_load(read_text(path))
     return facts

@@ -19,6 +19,7 @@ import torch
 
 from epic100.base.atomic import write_text
 from epic100.base.checked import STRICT, conforming
+from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.model.model_file import TrainedModel, digest, load_model
 from epic100.model.views import one_view_pipeline
@@ -78,7 +79,7 @@ class Background:
 def read_background(path: str | os.PathLike, digest: str) -> Background:
     """Read what `gaps.learn_background` wrote for a model of this SHA-256. Raises EpicError."""
     try:
-        found = conforming(Background(**json.loads(Path(path).read_text(encoding="utf-8"))))
+        found = conforming(Background(**read_json(path)))
         if (found.format, found.model) != (FORMAT, digest):
             raise ValueError("of another version or model")
     except (OSError, ValueError, TypeError) as error:

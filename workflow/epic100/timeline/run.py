@@ -1,6 +1,5 @@
 """Make the timelines of videos of the sheet, or of any files, which are scanned first."""
 
-import json
 import logging
 import os
 import re
@@ -11,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from epic100.base.disk import read_json
 from epic100.base.errors import EpicError
 from epic100.prediction.predict import predictions_of
 from epic100.scan import scan_participant
@@ -206,7 +206,7 @@ def _is_made(tsv: Path, wanted: dict) -> bool:
     if not all(beside(tsv, suffix).is_file() for suffix in SUFFIXES):
         return False
     try:
-        content = json.loads(beside(tsv, ".json").read_text(encoding="utf-8"))
+        content = read_json(beside(tsv, ".json"))
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("made_from") == wanted
