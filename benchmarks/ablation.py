@@ -37,7 +37,7 @@ from epic100.scan import damage, h264_slice, h264_stream, worker
 from epic100.scan.clock import clock_finding
 from epic100.video.scan_table import DAMAGED, OK
 
-SECONDS, MEMORY = 120, 4 << 30  # of a trial; a damaged file may make a decoder hang
+SECONDS, MEMORY = 120, 4 << 30  # A damaged file may make a decoder hang, or take all memory.
 CODINGS = ("CABAC", "CABAC, interlaced", "CAVLC", "HEVC")
 Patch = Any
 

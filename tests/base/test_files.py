@@ -71,7 +71,7 @@ def test_an_md5_takes_no_second_read_of_what_is_read_anyway(place, tmp_path, mon
         moved = bytearray(data)
         for at in range(offsets + 4, offsets + 4 + 4 * count, 4):
             moved[at : at + 4] = (int.from_bytes(data[at : at + 4]) + free).to_bytes(4)
-        head = int.from_bytes(data[:4])  # of the first box, ftyp
+        head = int.from_bytes(data[:4])  # The first box, ftyp, is so long.
         path.write_bytes(moved[:head] + free.to_bytes(4) + b"free" + bytes(free - 8) + moved[head:])
     start, stop = coded_data(path, "moov")
     again, pread = [], os.pread

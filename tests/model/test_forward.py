@@ -42,7 +42,8 @@ class Products(TorchDispatchMode):
 def test_each_pass_computes_in_what_the_recipe_says(lab, tmp_path, monkeypatch, precision, dtype):
     """Validation and features computed in float32, whatever the recipe said."""
     autocast_on_cpu(monkeypatch.setattr)
-    monkeypatch.setattr(forward, "usable", lambda dtype, device: dtype)  # as a card that has it
+    # This CPU stands for a card that has the type.
+    monkeypatch.setattr(forward, "usable", lambda dtype, device: dtype)
     found: dict[str, list[torch.dtype]] = {}
 
     def watched(call, name, *args, **kwargs):

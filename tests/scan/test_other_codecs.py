@@ -43,7 +43,7 @@ def packed(path):
         frame.pts, frame.time_base = number, Fraction(1, 30)
         coded += map(bytes, coder.encode(frame))
     coded += map(bytes, coder.encode(None))
-    start = b"\0\0\1\xb6"  # of a picture; the two bits behind it are its type
+    start = b"\0\0\1\xb6"  # A picture begins so; the two bits behind it are its type.
     is_b = [data[data.index(start) + 4] >> 6 == 2 for data in coded] + [False]
     packets = []
     for number, data in enumerate(coded):

@@ -19,7 +19,8 @@ def dtype_of(config: Mapping[str, Any]) -> torch.dtype | None:
         config: The config, or that of a model file.
     """
     wrapper = config.get("optim_wrapper") or {}
-    unnamed = "float16" if wrapper.get("type") == "AmpOptimWrapper" else None  # as MMEngine has it
+    # MMEngine takes float16 where its wrapper names no type.
+    unnamed = "float16" if wrapper.get("type") == "AmpOptimWrapper" else None
     return DTYPES.get(str(wrapper.get("dtype") or unnamed))
 
 

@@ -10,7 +10,7 @@ from epic100.video.nal import IDR, Bits
 
 _SI = 4  # slice type modulo 5, table 7-6
 _TYPES, _SETS = 10, 256  # numbers of slice types and of picture parameter sets
-_BYTES = 24  # that hold the numbers of a header
+_BYTES = 24  # The numbers of a header are within so many.
 MAX_REFERENCES = 16  # most pictures that a decoder keeps, clause A.3.1
 
 

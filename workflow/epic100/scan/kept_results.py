@@ -21,7 +21,8 @@ from epic100.video.scan_table import QUICK, ScanRow
 
 log = logging.getLogger(__name__)
 
-VERSION = 6  # of the scan; raise it when the scan finds more, so that every file is scanned again
+# Raise it when the scan finds more, so that every file is scanned again.
+VERSION = 6
 
 
 @dataclass(frozen=True)

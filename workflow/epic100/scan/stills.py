@@ -7,7 +7,7 @@ from epic100.video.index import VideoIndex
 
 LOOK_EVERY = 16  # every how many pictures one is checked
 GRID = 48  # luma samples per direction
-SAME = 4  # of 255; an encoder keeps refining a still picture
+SAME = 4  # An encoder keeps refining a still picture, by so many of 255 levels.
 
 
 class Stills:

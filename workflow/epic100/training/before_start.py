@@ -69,7 +69,7 @@ class Asked:
 def bases(recipe: str) -> list[str]:
     """An MMEngine config and, as far as text says, all that it is on top of (`_base_`)."""
     files = [os.path.abspath(recipe)]
-    for file in files:  # which grows
+    for file in files:  # The list grows while it is walked.
         try:
             body = ast.parse(Path(file).read_text(encoding="utf-8")).body
         except (OSError, ValueError, SyntaxError):

@@ -275,7 +275,8 @@ class ClipValLoop(ValLoop):
         self.runner.call_hook("before_val_iter", batch_idx=idx, data_batch=data_batch)
         batch, model = self.move(data_batch), bare(self.runner.model)
         clips, samples = batch["inputs"], batch["data_samples"]
-        frames = clips[0].shape[0] if clips[0].dim() == 4 else None  # of a 2D model
+        # A 2D model sees the frames of a clip as pictures.
+        frames = clips[0].shape[0] if clips[0].dim() == 4 else None
         views = sum(1 if frames else len(clip) for clip in clips)
         scores = torch.cat(list(scores_of_views(model, clips, views, frames, self.dtype)))
         outputs = model.cls_head.predict_by_feat(scores, samples)

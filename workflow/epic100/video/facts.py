@@ -14,7 +14,7 @@ from epic100.video.ffmpeg import MAX_PIXELS, demuxed, opened
 
 # Signs of the values a, b, c, d of a display matrix, by quarter turns clockwise.
 TURNS = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]
-FIRST_PACKETS = 100  # among which a picture decodes, if any does
+FIRST_PACKETS = 100  # If any picture decodes, one of these does.
 COLOURS = ("color_range", "color_primaries", "color_trc", "colorspace")  # of a codec context
 Word = Annotated[str, Field(pattern=r"^[\w-]{0,40}$")]
 Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")]
