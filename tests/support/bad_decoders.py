@@ -60,7 +60,7 @@ def ignore_signals(progress) -> None:
     spin(progress)
 
 
-def creep(seconds: float, progress) -> None:
+def creep(seconds: float = 0.02, progress=None) -> None:
     for count in range(10**9):
         progress(count)
         time.sleep(seconds)

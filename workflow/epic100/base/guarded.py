@@ -58,6 +58,7 @@ from epic100.base.machine import limit_process, thread_states
 
 POLL_SECONDS = 0.2
 PATIENCE = 10  # How often a limit may pass on the clock before the process is looked at.
+LOOKS = 20  # So often it is looked at then.
 START_SECONDS = 600.0  # A start waits for the disk that has the packages, not for the file.
 END_SECONDS = 5.0  # A server has this long to end its fork and itself.
 LARGEST = 2**28  # Bytes of a result. The index of an hour of video takes some MiB.
@@ -174,8 +175,12 @@ def _look(
     stalled = silent > PATIENCE * limits.stall_seconds
     if not stalled and passed <= PATIENCE * seconds:
         return
-    states, computed = thread_states(said["pid"])
-    if states == {psutil.STATUS_SLEEPING}:
+    asleep, computed = 0, 0.0
+    for _ in range(LOOKS):  # One that wakes for a moment, again and again, sleeps all the same.
+        states, computed = thread_states(said["pid"])
+        asleep += states == {psutil.STATUS_SLEEPING}
+        time.sleep(POLL_SECONDS / LOOKS)
+    if 2 * asleep > LOOKS:
         raise FileError(_too_long(limits, seconds, not stalled))
     raise ProcessError(
         f"its process had {computed:.0f} s of the last {passed:.0f} s to work: the cores, the "

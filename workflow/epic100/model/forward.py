@@ -88,7 +88,9 @@ def scores_of_views(
             as many are tried, and so on.
     """
     device = model.data_preprocessor.device
-    views = torch.cat([clip.to(device, non_blocking=True) for clip in clips])
+    # Clips of a worker and clips of this process lie in memory in other orders, and some CPUs then
+    # compute other last digits.
+    views = torch.cat([clip.to(device, non_blocking=True) for clip in clips]).contiguous()
     views = views[:, None] if frames is None else views.unflatten(0, (-1, frames))
     fit = getattr(model, "views_that_fit", at_once)
     while len(views):
