@@ -166,6 +166,7 @@ def test_the_command_lists_the_models_and_says_what_lacks(capsys):
     assert main(["adopt"]) == 0
     listed = capsys.readouterr().out
     assert all(model.url in listed and model.code in listed for model in published().values())
+    assert "weights of 1,228 MB" in listed and "an estimated 70 min of an A100" in listed
     assert "avion_l  AVION ViT-L: 73 / 65.4 / 54.4" in listed and "- / - / 35.75" in listed
     assert main(["adopt", "avion_x", "file.pt", "--out", "o.pth"]) == 1
     assert "did you mean avion_" in capsys.readouterr().err

@@ -216,7 +216,8 @@ def table() -> list[str]:
         lines += [
             f"{name}  {model.title}: {figures_of(model)} (top-1 on val: verb, noun, action)",
             f"    {model.url}",
-            f"    {md5}; code {model.code}, {model.licence}; {model.gflops:,.0f} GFLOPs a segment",
+            f"    {md5}; weights of {model.megabytes:,} MB; {model.code}, {model.licence}",
+            f"    val: a card of 16 GB, an estimated {model.minutes} min of an A100",
         ]
     return lines
 

@@ -33,6 +33,8 @@ class Published(BaseModel):
     sampling: dict[str, Any]
     sides: tuple[int, int]
     gflops: float
+    megabytes: int
+    minutes: int
     changes: dict[str, Any] = {}
 
     @property
