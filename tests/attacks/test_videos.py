@@ -62,7 +62,7 @@ def test_a_reader_without_a_scan_refuses_huge_pictures_before_it_decodes(huge):
         VideoReader(huge)
 
 
-def test_a_clip_that_waits_for_a_pipe_is_given_up_and_others_stand_in(lab, tmp_path):
+def test_a_clip_of_a_pipe_is_refused_at_once_and_others_stand_in(lab, tmp_path):
     lines = Path(f"{lab.results}/clean/train.txt").read_text().splitlines()
     root = tmp_path / "videos"
     (root / "P99").mkdir(parents=True)
@@ -75,10 +75,10 @@ def test_a_clip_that_waits_for_a_pipe_is_given_up_and_others_stand_in(lab, tmp_p
     init_default_scope("mmaction")
     dataset = EpicSegmentVideoDataset(str(tmp_path / "train.txt"), STEPS, data_root=str(root),
                                       index_dir=f"{lab.results}/scan", test_mode=True,
-                                      max_broken=1.0, clip_seconds=1.0)  # fmt: skip
+                                      max_broken=1.0, clip_seconds=60.0)  # fmt: skip
     started = time.monotonic()
     sample = dataset[0]
-    assert 2 <= time.monotonic() - started < 30  # twice the segment itself, then another one
+    assert time.monotonic() - started < 30  # nothing waited for its limit
     assert sample["data_samples"].broken and sample["inputs"].shape[1] == 3
 
 
