@@ -173,9 +173,7 @@ def compare_scores(name: str, csvs: dict[str, Path], folder: Path) -> dict[str, 
     parts = [part.log_softmax(-1) for part in here.split(sizes, -1)]
     order = {tuple(map(int, text.split(":"))): n for n, text in enumerate(_actions(csvs))}
     if "pair" in trained.outputs:
-        parts[0] = parts[0][
-            :, torch.tensor([order_of for order_of in _inverse(trained.pairs, order)])
-        ]
+        parts[0] = parts[0][:, torch.tensor(_inverse(trained.pairs, order))]
     figures["difference"] = max(
         float((a.exp() - b.exp()).abs().max()) for a, b in zip(parts, there, strict=True)
     )

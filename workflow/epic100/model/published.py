@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict
 from epic100.base.disk import read_text
 from epic100.base.shipped import ROOT
 
-TASKS = ("verb", "noun", "action")
-
 
 class Published(BaseModel):
     """A published model. Its keys are described at the head of config/published.yaml."""
