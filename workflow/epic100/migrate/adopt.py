@@ -322,9 +322,9 @@ def _renamed(tensors: Mapping[str, Tensor], model: Published) -> dict[str, Tenso
             state[name.replace("qkv.bias", "q_bias")] = query.contiguous()
             state[name.replace("qkv.bias", "v_bias")] = values.contiguous()
             continue
-        if (
-            name == "backbone.patch_embed.projection.weight"
-        ):  # AVION's fast way multiplies matrices.
+        if name == "backbone.patch_embed.projection.weight":
+            # AVION's fast way to embed patches multiplies matrices, so its weights may have no
+            # sides.
             side = math.isqrt(value[0].numel() // 3)
             if value[0].numel() == 3 * side**2:
                 value = value.reshape(-1, 3, 1, side, side)

@@ -69,9 +69,8 @@ class PySlowFastHead(models.heads.SlowFastHead):
             return super().forward(x)
         window = min(self.window, *x[0].shape[3:])
         pooled = [F.avg_pool3d(part, (part.shape[2], window, window), stride=1) for part in x]
-        places = (
-            torch.cat(pooled[::-1], 1).movedim(1, -1).flatten(1, 3)
-        )  # fast, slow: as in `fc_cls`
+        # The fast pathway comes first, since `fc_cls` of MMAction2's head has it first.
+        places = torch.cat(pooled[::-1], 1).movedim(1, -1).flatten(1, 3)
         scores = self.fc_cls(places.flatten(0, 1)).unflatten(0, places.shape[:2])
         means = [
             part.log_softmax(-1).logsumexp(1) - math.log(places.shape[1])

@@ -31,7 +31,9 @@ from epic100.video.nal import ParameterSets
 from epic100.video.packet_table import COLUMNS, PACKET, RECORDED, TIMES, unpacked
 from epic100.video.untimed import own_times, timed
 
-FORMAT = "epic100 frame indexes 5"  # of files of arrays; raise it when `to_arrays` changes
+# A file of arrays states it, and one of another format is not read. Raise it when `to_arrays`
+# changes.
+FORMAT = "epic100 frame indexes 5"
 # What a file may take until it is indexed; no packet is decoded.
 LIMITS = ScanLimits(stall_seconds=20, memory_mib=1024)
 LIMIT_SECONDS = 600  # of computing: it takes some for each gigabyte
